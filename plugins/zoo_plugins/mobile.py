@@ -1,0 +1,13 @@
+"""Light convolutional networks that people deploy: EfficientNet(-Lite), MobileNet, GhostNet and their like."""
+
+from __future__ import annotations
+
+from zoo_plugins.timm_any import AnyTimm
+
+__all__ = ["Mobile"]
+
+
+class Mobile(AnyTimm):
+    """Light timm networks; a stride of 32 in all."""
+
+    minimum_size = 32

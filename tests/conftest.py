@@ -1,0 +1,17 @@
+"""Fixtures every layer shares."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """The folder with real images and weights that stands beside a developer's checkout."""
+    if not (SHARED / "data").is_dir():
+        pytest.skip("the real images of ../shared are not here")
+    return SHARED

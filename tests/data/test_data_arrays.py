@@ -1,0 +1,154 @@
+"""npz archives and the built-in digits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from zoo.data import open_data
+from zoo.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RNG = np.random.default_rng(0)
+
+
+def arrays(n: int = 12, **shape: Any) -> dict[str, Any]:
+    """A good archive with train only: 3 classes, 4 different images each."""
+    return {
+        "train_images": RNG.integers(0, 256, (n, *shape.get("size", (6, 5))), shape.get("dtype", np.uint8)),
+        "train_labels": (np.arange(n, dtype=np.uint8) % 3)[:, None],
+    }
+
+
+def save(path: Path, content: dict[str, Any]) -> Path:
+    np.savez(path, **content)
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(DataError) as caught:
+        open_data(path)
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+def test_official_breastmnist_is_read_as_published(shared: Path) -> None:
+    path = shared / "data" / "medmnist" / "breastmnist.npz"
+    splits = open_data(path)
+    assert splits.fingerprint.splits == {"train": 546, "val": 78, "test": 156}
+    assert splits.fingerprint.name == "breastmnist"
+    assert splits.labels == ("0", "1")
+    assert (splits.kind, splits.gray, splits.largest_side) == ("uint8", True, 28)
+    assert (
+        "1 image stands in both train and test, byte for byte; numbers on test are optimistic" in splits.notes
+    )
+    with np.load(path) as archive:
+        for name in ("train", "val", "test"):
+            images, labels = archive[f"{name}_images"], archive[f"{name}_labels"]
+            split = splits.split(name)
+            assert split.targets.tolist() == labels[:, 0].tolist()
+            np.testing.assert_array_equal(split.read(7).pixels[..., 2], images[7])
+            assert split.ids[7] == f"{name}/7"
+
+
+def test_missing_splits_are_made_of_train(tmp_path: Path) -> None:
+    splits = open_data(save(tmp_path / "a.npz", arrays(60)))
+    assert splits.fingerprint.splits == {"train": 42, "val": 9, "test": 9}
+    assert "val and test were made out of train: stratified 70/15/15, seed 0" in splits.notes
+    test_only = {**arrays(60), "test_images": arrays(6)["train_images"], "test_labels": np.arange(6) % 3}
+    assert open_data(save(tmp_path / "b.npz", test_only)).fingerprint.splits == {
+        "train": 48,
+        "val": 12,
+        "test": 6,
+    }
+
+
+def test_class_names_may_come_with_the_file(tmp_path: Path) -> None:
+    named = {**arrays(), "label_names": np.array(["benign", "malignant", "normal"])}
+    assert open_data(save(tmp_path / "named.npz", named)).labels == ("benign", "malignant", "normal")
+    named["label_names"] = np.array(["benign", "malignant"])
+    assert "has 2 names but labels go up to 2" in refusal(save(tmp_path / "few.npz", named))
+    named["label_names"] = np.array(["a", "a", "b"])
+    assert "expected (K,) different strings" in refusal(save(tmp_path / "same.npz", named))
+
+
+@pytest.mark.parametrize(
+    ("size", "dtype", "kind", "gray"),
+    [
+        ((6, 5), np.uint8, "uint8", True),
+        ((6, 5, 1), np.uint8, "uint8", True),
+        ((6, 5, 3), np.uint8, "uint8", False),
+        ((6, 5), np.uint16, "uint16", True),
+        ((6, 5, 1), np.uint16, "uint16", True),
+    ],
+)
+def test_shapes_and_types_that_are_understood(
+    tmp_path: Path, size: tuple[int, ...], dtype: type, kind: str, gray: bool
+) -> None:
+    splits = open_data(save(tmp_path / "a.npz", arrays(size=size, dtype=dtype)))
+    assert (splits.kind, splits.gray, splits.largest_side) == (kind, gray, 6)
+    assert splits.test.read(0).pixels.shape == (6, 5, 3 if kind == "uint8" else 1)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"train_images": np.zeros((12, 3, 6, 5), np.uint8)}, "channels stand last"),
+        ({"train_images": np.zeros((12, 6, 5), np.float32)}, "train_images is float32"),
+        ({"train_images": np.zeros((12, 6, 5, 3), np.uint16)}, "expected uint8"),
+        ({"train_images": np.zeros((0, 6, 5), np.uint8)}, "at least one image"),
+        ({"train_labels": np.arange(11)}, "11 entries for 12 images"),
+        ({"train_labels": np.zeros((12, 14), np.uint8)}, "14 columns"),
+        ({"train_labels": np.linspace(0, 2, 12)}, "expected integers"),
+        ({"train_labels": np.arange(12) - 1}, "goes from -1"),
+        ({"train_labels": np.arange(12) * 10**9}, "goes from 0 to 11000000000"),
+        ({"train_labels": np.array([0, 2] * 6)}, "class '1' has 0|class '1' has no image in train"),
+        ({"train_labels": np.zeros(12, int)}, "one class only"),
+        ({"train_labels": None}, "holds train_images but no train_labels"),
+        ({"train_images": None}, "holds keys 'train_labels', expected train_images"),
+        ({"val_imags": np.zeros((2, 6, 5), np.uint8)}, "did you mean 'val_images'"),
+        ({"val_images": np.zeros((3, 6, 5), np.uint16), "val_labels": np.arange(3)}, "different pixel types"),
+        ({"train_labels": np.array([{}] * 12, object)}, "pickled objects, which could run code"),
+    ],
+)
+def test_bad_content_is_refused(tmp_path: Path, change: dict[str, Any], words: str) -> None:
+    content = {key: value for key, value in {**arrays(), **change}.items() if value is not None}
+    text = refusal(save(tmp_path / "bad.npz", content))
+    assert any(word in text for word in words.split("|")), text
+
+
+def test_damaged_archives_are_refused(tmp_path: Path, shared: Path) -> None:
+    whole = (shared / "data" / "medmnist" / "breastmnist.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(whole[: len(whole) // 2])
+    assert "can not be read as an npz archive" in refusal(tmp_path / "cut.npz")
+    damaged = bytearray(whole)
+    damaged[len(whole) // 3 : len(whole) // 3 + 50] = bytes(50)
+    (tmp_path / "flipped.npz").write_bytes(damaged)
+    assert "can not be read as an npz archive" in refusal(tmp_path / "flipped.npz")
+    (tmp_path / "text.npz").write_text("hello")
+    assert refusal(tmp_path / "text.npz")
+    with (tmp_path / "single.npz").open("wb") as stream:
+        np.save(stream, np.zeros(3))
+    assert "single array" in refusal(tmp_path / "single.npz")
+
+
+def test_unknown_arrays_are_ignored_and_counted(tmp_path: Path) -> None:
+    splits = open_data(save(tmp_path / "a.npz", {**arrays(), "patient_age": np.zeros(12)}))
+    assert "1 unknown array was ignored" in splits.notes
+
+
+def test_digits_are_real_and_full_range() -> None:
+    splits = open_data("digits")
+    assert splits.fingerprint.n == 1797
+    assert splits.fingerprint.splits == {"train": 1259, "val": 269, "test": 269}
+    assert splits.labels == tuple("0123456789")
+    assert (splits.kind, splits.gray, splits.largest_side) == ("uint8", True, 8)
+    pixels = np.stack([splits.test.read(i).pixels for i in range(100)])
+    assert pixels.shape == (100, 8, 8, 3)
+    assert set(np.unique(pixels)) == {round(level * 255 / 16) for level in range(17)}
+    assert splits.fingerprint.sha256 == open_data("digits", for_training=False).fingerprint.sha256
+    assert splits.fingerprint.sha256 != open_data("digits", split_seed=1).fingerprint.sha256

@@ -1,0 +1,280 @@
+"""Folders: which layouts are understood, and which defects are refused before an hour of training."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from zoo.data import open_data
+from zoo.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    MakeFolder = Callable[..., Path]
+
+
+def refusal(source: Path | str, **options: bool) -> str:
+    with pytest.raises(DataError) as caught:
+        open_data(source, **options)
+    text = str(caught.value)
+    assert "\n" not in text
+    return text
+
+
+def test_real_ultrasound_keeps_its_own_splits(shared: Path) -> None:
+    splits = open_data(shared / "data" / "busi256")
+    assert splits.labels == ("benign", "malignant", "normal")
+    assert [len(splits.split(name)) for name in ("train", "val", "test")] == [546, 78, 156]
+    assert splits.fingerprint.name == "busi256"
+    assert splits.fingerprint.splits == {"train": 546, "val": 78, "test": 156}
+    assert (splits.kind, splits.gray, splits.largest_side) == (
+        "uint8",
+        False,
+        256,
+    )  # 16 files have marks in colour
+    assert splits.train.ids[0].startswith("train/benign/benign_")
+    assert splits.train.read(0).pixels.shape == (256, 256, 3)
+    assert any("1 file was ignored" in note for note in splits.notes)  # labels.csv
+
+
+def test_copies_in_train_and_test_are_said_aloud(shared: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The real set holds 15 copies on purpose; a silent tool would report their accuracy as skill."""
+    with caplog.at_level(logging.WARNING, "zoo"):
+        splits = open_data(shared / "data" / "brain4_224")
+    note = "15 images stand in both train and test, byte for byte; numbers on test are optimistic"
+    assert note in splits.notes
+    assert note in caplog.text
+
+
+def test_validation_is_carved_out_of_train_and_said(shared: Path) -> None:
+    splits = open_data(shared / "data" / "brain4_224")
+    assert "val was made out of train: stratified, 15/85 of it, seed 0" in splits.notes
+    assert len(splits.train) + len(splits.val) == 240
+    assert len(splits.test) == 80
+    assert all(9 <= count <= 11 for count in np.bincount(splits.val.targets))
+    assert not set(splits.train.ids) & set(splits.val.ids)
+    assert not any("val" in note and "byte" in note for note in splits.notes), "a made split held a copy"
+
+
+def test_a_well_made_set_has_nothing_to_be_noted(shared: Path) -> None:
+    splits = open_data(shared / "data" / "pbc8" / "folder")
+    assert splits.notes == ()
+    assert np.bincount(splits.train.targets).tolist() == [90] * 8
+
+
+def test_flat_class_folders_are_divided(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 20, "dog": 40})
+    splits = open_data(root)
+    assert [np.bincount(s.targets).tolist() for s in (splits.train, splits.val, splits.test)] == [
+        [14, 28],
+        [3, 6],
+        [3, 6],
+    ]
+    assert "val and test were made of all images: stratified 70/15/15, seed 0" in splits.notes
+    assert splits.train.ids[0].startswith("cat/")
+
+
+def test_split_folders_go_by_many_names(make_folder: MakeFolder) -> None:
+    root = make_folder({f"{s}/{c}": 2 for s in ("Training", "VALID", "testing") for c in ("a", "b")})
+    assert open_data(root).fingerprint.splits == {"train": 4, "val": 4, "test": 4}
+
+
+def test_two_folders_for_one_split_are_refused(make_folder: MakeFolder) -> None:
+    root = make_folder({f"{s}/{c}": 2 for s in ("train", "val", "valid") for c in ("a", "b")})
+    assert "'val' and 'valid' both mean val" in refusal(root)
+
+
+def test_a_class_called_train_is_a_class(make_folder: MakeFolder) -> None:
+    assert open_data(make_folder({"train": 5, "bus": 5, "car": 5})).labels == ("bus", "car", "train")
+
+
+def test_classes_are_in_natural_order(make_folder: MakeFolder) -> None:
+    """Sorted as text, grade 10 would stand before grade 2, and every number would belong to another class."""
+    root = make_folder({f"grade {i}": 3 for i in (10, 2, 1)})
+    assert open_data(root).labels == ("grade 1", "grade 2", "grade 10")
+
+
+def test_subfolders_of_a_class_belong_to_it(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat/patient 1": 3, "cat/patient 2": 3, "dog": 6})
+    splits = open_data(root)
+    assert splits.labels == ("cat", "dog")
+    assert splits.fingerprint.n == 12
+
+
+def test_what_is_no_image_is_ignored_and_counted(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 4, "dog": 4, ".cache": 2})
+    for name in ("Thumbs.db", "cat/notes.txt", "dog/.hidden.png"):
+        (root / name).write_bytes(b"x")
+    shutil.copy(root / "cat" / "0.png", root / "stray.png")
+    splits = open_data(root)
+    assert splits.fingerprint.n == 8
+    assert "2 files were ignored: no image suffix" in splits.notes
+    assert "1 image was left out: outside class folders" in splits.notes
+
+
+def test_missing_and_misspelled_sources_are_answered_with_a_suggestion(
+    make_folder: MakeFolder, tmp_path: Path
+) -> None:
+    make_folder({"cat": 4, "dog": 4})
+    assert "did you mean" in refusal(str(tmp_path / "pest"))
+    assert "pets" in refusal(str(tmp_path / "pest"))
+    assert "did you mean 'digits'?" in refusal("digit")
+    assert "expected a path or 'digits'" in refusal(tmp_path / "nowhere-like-anything")
+    (tmp_path / "archive.zip").write_bytes(b"PK")
+    assert "expected a folder, an .npz file or 'digits'" in refusal(tmp_path / "archive.zip")
+
+
+def test_folders_without_classes_are_refused(make_folder: MakeFolder, tmp_path: Path, shared: Path) -> None:
+    assert "5 images lie in the folder itself, without a class" in refusal(shared / "data" / "photos")
+    (tmp_path / "empty").mkdir()
+    assert "holds no image and no class folder" in refusal(tmp_path / "empty")
+    assert "one class only ('cat')" in refusal(make_folder({"cat": 2}, name="one"))
+    assert "test holds 3 images without a class folder" in refusal(
+        make_folder({"train": 3, "test": 3}, name="unsorted")
+    )
+    nested = make_folder({"data/cat": 3, "data/dog": 3}, name="nested")
+    assert "did you mean nested/data?" in refusal(nested)
+
+
+def test_folders_beside_splits_are_refused_when_they_hold_images(make_folder: MakeFolder) -> None:
+    counts = {f"{s}/{c}": 3 for s in ("train", "test") for c in ("a", "b")}
+    root = make_folder({**counts, "masks": 2})
+    assert "'masks' with images" in refusal(root)
+    shutil.rmtree(root / "masks")
+    (root / "docs").mkdir()
+    assert open_data(root).fingerprint.n == 12
+
+
+def test_class_folder_without_an_image_is_refused_by_name(make_folder: MakeFolder) -> None:
+    assert "class folder 'train/dog' holds no image" in refusal(
+        make_folder({"train/cat": 3, "train/dog": 0, "test/cat": 2, "test/dog": 2})
+    )
+
+
+@pytest.mark.parametrize("split", ["train", "val", "test"])
+def test_a_split_without_a_class_is_refused(make_folder: MakeFolder, split: str) -> None:
+    counts = {f"{s}/{c}": 3 for s in ("train", "val", "test") for c in ("cat", "dog")}
+    del counts[f"{split}/dog"]
+    assert f"class 'dog' has no image in {split}" in refusal(make_folder(counts))
+
+
+def test_too_few_images_to_divide_are_refused(make_folder: MakeFolder) -> None:
+    text = refusal(make_folder({"cat": 9, "dog": 2}))
+    assert "class 'dog' has 2 different images to divide, expected at least 3" in text
+
+
+def test_unreadable_headers_are_listed_and_can_be_left_out(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 9, "dog": 9})
+    for i in range(6):
+        (root / "cat" / f"{i}.png").write_bytes(b"" if i % 2 else b"hello")
+    text = refusal(root)
+    assert "6 of 18 images can not be used: cat/0.png: not an image" in text
+    assert "cat/1.png: empty file" in text
+    assert "and 1 more" in text
+    assert "--skip-bad" in text
+    assert str(root) not in text
+    splits = open_data(root, skip_bad=True)
+    assert len(splits.skipped) == 6
+    assert splits.fingerprint.n == 12
+    assert "6 images were left out: not readable" in splits.notes
+
+
+def test_a_class_is_never_skipped_whole(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 3, "dog": 3})
+    for path in (root / "cat").iterdir():
+        path.write_bytes(b"hello")
+    assert "class folder 'cat' holds no readable image" in refusal(root, skip_bad=True)
+
+
+def test_mixed_depths_are_refused_with_an_example_of_each(make_folder: MakeFolder) -> None:
+    """One scale for both would make the 8-bit ones almost black."""
+    make_folder({"cat": 3})
+    root = make_folder({"dog": 3}, deep=True)
+    text = refusal(root)
+    assert "uint16 (dog/0.png)" in text
+    assert "uint8 (cat/0.png)" in text
+
+
+def test_sixteen_bit_folder_is_indexed_as_such(make_folder: MakeFolder) -> None:
+    splits = open_data(make_folder({"cat": 3, "dog": 3}, deep=True))
+    assert (splits.kind, splits.gray) == ("uint16", True)
+    assert splits.train.read(0).pixels.dtype == np.uint16
+
+
+def test_links_are_followed_inside_and_refused_outside(make_folder: MakeFolder) -> None:
+    other = make_folder({"x": 3}, name="other")
+    root = make_folder({"cat": 3, "dog": 3})
+    (root / "cat" / "inside.png").symlink_to(root / "dog" / "0.png")
+    assert open_data(root).fingerprint.n == 7
+    (root / "cat" / "outside.png").symlink_to(other / "x" / "0.png")
+    assert "1 links lead out of it or in a circle ('cat/outside.png')" in refusal(root)
+    (root / "cat" / "outside.png").unlink()
+    (root / "cat" / "circle").symlink_to(root, target_is_directory=True)
+    assert "in a circle" in refusal(root)
+
+
+def test_names_that_break_a_line_are_refused(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 3, "dog": 3})
+    (root / "cat" / "0.png").rename(root / "cat" / "a\nb.png")
+    assert "control characters" in refusal(root)
+
+
+def test_conflicting_labels_are_said(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 9, "dog": 9})
+    shutil.copy(root / "cat" / "0.png", root / "dog" / "copy.png")
+    splits = open_data(root)
+    assert any("1 image stands under more than one class" in note for note in splits.notes)
+    assert not any("both" in note for note in splits.notes), "a made split parted two copies"
+
+
+def test_fingerprint_depends_on_content_and_not_on_place(make_folder: MakeFolder, tmp_path: Path) -> None:
+    root = make_folder({f"{s}/{c}": 3 for s in ("train", "val", "test") for c in ("cat", "dog")})
+    before = open_data(root).fingerprint
+    shutil.move(root, tmp_path / "moved" / "pets")
+    root = tmp_path / "moved" / "pets"
+    (root / "train" / "cat" / "0.png").rename(root / "train" / "cat" / "renamed.png")
+    assert open_data(root).fingerprint == before
+    assert str(tmp_path) not in repr(before)
+    shutil.move(root / "train" / "cat" / "1.png", root / "train" / "dog" / "11.png")
+    assert open_data(root).fingerprint.sha256 != before.sha256
+
+
+def test_notes_name_no_file_and_no_path(shared: Path) -> None:
+    """Notes are published with the model; a file name may be a patient's name."""
+    for name in ("busi256", "brain4_224"):
+        splits = open_data(shared / "data" / name)
+        text = " ".join(splits.notes)
+        assert ".png" not in text
+        assert ".jpg" not in text
+        assert str(shared) not in text
+
+
+def test_evaluation_makes_nothing_and_allows_missing_classes(make_folder: MakeFolder) -> None:
+    flat = open_data(make_folder({"cat": 2}, name="flat"), for_training=False)
+    assert flat.fingerprint.splits == {"train": 0, "val": 0, "test": 2}
+    assert "all images count as test" in flat.notes[0]
+    only = open_data(make_folder({"test/cat": 2, "test/dog": 1}, name="only"), for_training=False)
+    assert only.fingerprint.splits == {"train": 0, "val": 0, "test": 3}
+    with pytest.raises(DataError, match=r"split val holds no image; choose one of test \(3\)"):
+        only.split("val")
+    assert "no train" in refusal(make_folder({"test/cat": 2, "test/dog": 1}, name="only2"))
+
+
+@pytest.mark.slow
+def test_ten_thousand_files_are_indexed_in_seconds(make_folder: MakeFolder) -> None:
+    """A generous limit: it fails when indexing decodes images or becomes quadratic."""
+    root = make_folder({"cat": 4, "dog": 4})
+    data = (root / "cat" / "0.png").read_bytes()
+    for i in range(10_000):  # bytes after the end of a PNG are ignored, but every file is another
+        (root / ("cat" if i % 2 else "dog") / f"more {i}.png").write_bytes(data + str(i).encode())
+    start = time.perf_counter()
+    splits = open_data(root)
+    assert splits.fingerprint.n == 10_008
+    assert time.perf_counter() - start < 60

@@ -1,0 +1,192 @@
+"""A run that was stopped, politely or not, goes on as if it had not been."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import msgspec
+import pytest
+import torch
+
+import zoo
+from tiny_learning import CONFIG, SPEC, TinyNet, new_run, resumed, tiny_net
+from zoo.data import Splits, open_data
+from zoo.errors import OutputError, TrainingError
+from zoo.learn import STATE_FILE, WEIGHTS_FILE, fit, load_weights
+from zoo.learn.checkpoint import read_state
+from zoo.runs import open_run
+
+CHILD = Path(__file__).with_name("tiny_learning.py")
+
+
+class Stops(TinyNet):
+    """Raises, or signals its own process, at one training step; 60 images in batches of 16 are 4 steps an epoch."""
+
+    def __init__(self, at: int, action: signal.Signals | type[BaseException]) -> None:
+        super().__init__()
+        self.at, self.action, self.calls = at, action, 0
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        self.calls += self.training
+        if self.calls == self.at:
+            if isinstance(self.action, signal.Signals):
+                os.kill(os.getpid(), self.action)
+            else:
+                raise self.action
+        return super().forward(x)
+
+
+def stopping(at: int, action: signal.Signals | type[BaseException] = KeyboardInterrupt) -> Stops:
+    torch.manual_seed(0)
+    return Stops(at, action)
+
+
+@pytest.fixture(scope="module")
+def unbroken(stripes: Splits, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    run = new_run(tmp_path_factory.mktemp("unbroken") / "run", stripes)
+    fit(tiny_net(), stripes, SPEC, CONFIG, run)
+    return run.file(WEIGHTS_FILE).read_bytes()
+
+
+@pytest.mark.parametrize("steps", [2, 9, 16], ids=["in epoch 1", "in epoch 3", "in the last step"])
+def test_a_resumed_run_ends_with_the_same_bytes(
+    stripes: Splits, tmp_path: Path, unbroken: bytes, steps: int
+) -> None:
+    """Else a result depends on whether the laptop slept. The resumed network starts from other random weights."""
+    run = new_run(tmp_path / "run", stripes)
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopping(steps), stripes, SPEC, CONFIG, run)
+    assert open_run(run.path).record.status == "interrupted"
+    assert open_run(run.path).record.epochs_done == (steps - 1) // 4
+    fitted = fit(tiny_net(seed=99), stripes, SPEC, CONFIG, resumed(run.path))
+    assert run.file(WEIGHTS_FILE).read_bytes() == unbroken
+    assert fitted.epochs_done == 4
+    assert len((run.path / "history.csv").read_text().splitlines()) == 5
+
+
+@pytest.mark.parametrize("which", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_leaves_loadable_weights_and_an_honest_record(
+    stripes: Splits, tmp_path: Path, which: signal.Signals
+) -> None:
+    """A cluster ends jobs with SIGTERM; hours of training must survive it."""
+    before = signal.getsignal(signal.SIGTERM)
+    run = new_run(tmp_path / "run", stripes)
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopping(10, which), stripes, SPEC, CONFIG, run)
+    load_weights(tiny_net(), run.file(WEIGHTS_FILE))
+    assert open_run(run.path).record.status == "interrupted"
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+@pytest.mark.slow
+def test_kill_9_at_any_moment_loses_at_most_an_epoch(images: Path, tmp_path: Path) -> None:
+    """No handler runs then; only what was written whole counts. Killed in turn, resumed, the bytes are the same."""
+    root = Path(zoo.__path__[0]).parent
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(root), os.environ.get("PYTHONPATH", "")])}
+
+    def start(run: Path, verb: str) -> subprocess.Popen[bytes]:
+        command = [sys.executable, str(CHILD), str(images), str(run), verb]
+        return subprocess.Popen(command, cwd=tmp_path, env=environment)  # noqa: S603
+
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert start(whole, "begin").wait(120) == 0
+    delays = random.Random(time.time_ns())  # noqa: S311 - other moments in every run of this test
+    verb = "begin"
+    for _ in range(3):
+        child = start(broken, verb)
+        state, deadline = broken / STATE_FILE, time.monotonic() + 60
+        old = state.stat().st_mtime_ns if state.exists() else 0
+        while child.poll() is None and time.monotonic() < deadline:  # until this child has written a state
+            if state.exists() and state.stat().st_mtime_ns != old:
+                break
+            time.sleep(0.002)
+        time.sleep(delays.uniform(0, 0.05))
+        child.kill()
+        if child.wait(30) == 0:
+            break
+        verb = "resume"
+    if child.returncode != 0:
+        assert start(broken, "resume").wait(120) == 0
+    assert (broken / WEIGHTS_FILE).read_bytes() == (whole / WEIGHTS_FILE).read_bytes()
+    assert not list(broken.glob(".*.part"))
+
+
+def test_epochs_patience_and_device_may_change_and_nothing_else(stripes: Splits, tmp_path: Path) -> None:
+    """Half a run at one learning rate and half at another is no run that run.json describes."""
+    run = new_run(tmp_path / "run", stripes)
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopping(6), stripes, SPEC, CONFIG, run)
+    for change in ({"lr": 0.5}, {"augment": "none"}, {"seed": 3}, {"batch_size": 8}):
+        config = msgspec.structs.replace(CONFIG, **change)
+        with pytest.raises(TrainingError, match=f"--set {next(iter(change))} was"):
+            fit(tiny_net(), stripes, SPEC, config, resumed(run.path))
+    with pytest.raises(TrainingError, match="preprocess was"):
+        spec = msgspec.structs.replace(SPEC, mean=(0.1,))
+        fit(tiny_net(), stripes, spec, CONFIG, resumed(run.path))
+    config = msgspec.structs.replace(CONFIG, epochs=2, patience=5, device="auto")
+    assert fit(tiny_net(), stripes, SPEC, config, resumed(run.path)).epochs_done == 2
+
+
+def test_other_data_is_refused(stripes: Splits, tmp_path: Path) -> None:
+    """Validation images of the first half could be training images of the second."""
+    from tiny_learning import write_images
+
+    run = new_run(tmp_path / "run", stripes)
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopping(6), stripes, SPEC, CONFIG, run)
+    other = open_data(write_images(tmp_path / "other.npz", seed=5))
+    with pytest.raises(TrainingError, match="the data's sha256"):
+        fit(tiny_net(), other, SPEC, CONFIG, resumed(run.path))
+
+
+def test_a_finished_run_is_not_resumed_nor_touched(stripes: Splits, tmp_path: Path) -> None:
+    """Starting over in its directory would overwrite good weights."""
+    run = new_run(tmp_path / "run", stripes)
+    fit(tiny_net(), stripes, SPEC, CONFIG, run)
+    run.update(status="done")
+    weights = run.file(WEIGHTS_FILE).read_bytes()
+    with pytest.raises(TrainingError, match="trained already"):
+        fit(tiny_net(), stripes, SPEC, CONFIG, resumed(run.path))
+    assert run.file(WEIGHTS_FILE).read_bytes() == weights
+    assert open_run(run.path).record.status == "done"
+
+
+def test_a_damaged_state_is_an_error_of_one_line(stripes: Splits, tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run", stripes)
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopping(6), stripes, SPEC, CONFIG, run)
+    state = run.file(STATE_FILE)
+    state.write_bytes(state.read_bytes()[:-100])
+    with pytest.raises(TrainingError, match="cannot resume from") as caught:
+        fit(tiny_net(), stripes, SPEC, CONFIG, resumed(run.path))
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the size of a file as Linux does")
+def test_a_full_disk_is_said_and_leaves_the_last_state_whole(stripes: Splits, tmp_path: Path) -> None:
+    """A half-written state in place of a whole one would lose the run."""
+    import resource
+
+    run = new_run(tmp_path / "run", stripes)
+    with pytest.raises(KeyboardInterrupt):
+        fit(stopping(6), stripes, SPEC, CONFIG, run)
+    before = run.file(STATE_FILE).read_bytes()
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (len(before) // 2, hard))
+    try:
+        with pytest.raises(OutputError, match="cannot write"):
+            fit(tiny_net(), stripes, SPEC, CONFIG, resumed(run.path))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, handler)
+    assert run.file(STATE_FILE).read_bytes() == before
+    state = read_state(run.file(STATE_FILE))
+    assert state is not None
+    assert len(state.history) == 1

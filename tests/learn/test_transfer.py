@@ -1,0 +1,92 @@
+"""Pretrained weights: what is adapted is said, what does not fit is refused."""
+
+from __future__ import annotations
+
+import pytest
+import timm
+import torch
+from torch import Tensor, nn
+
+from tiny_learning import TinyNet, tiny_net
+from zoo.errors import WeightsError
+from zoo.learn import load_pretrained
+
+
+def tensors_of(model: nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in model.state_dict().items()}
+
+
+def test_equal_networks_take_every_tensor_without_a_note() -> None:
+    model, source = tiny_net(seed=1), tensors_of(tiny_net(seed=2))
+    assert load_pretrained(model, source) == ()
+    assert all(torch.equal(tensor, source[name]) for name, tensor in model.state_dict().items())
+
+
+def test_another_number_of_classes_leaves_only_the_head_new() -> None:
+    model, source = tiny_net(seed=1, classes=8), tensors_of(tiny_net(seed=2))
+    fresh = model.head.weight.clone()
+    notes = load_pretrained(model, source)
+    assert notes == ("head head is new: 8 classes instead of 3",)
+    assert torch.equal(model.head.weight, fresh)
+    assert torch.equal(model.stem.weight, source["stem.weight"])
+
+
+def test_a_grey_network_answers_as_the_colour_network_on_replicated_grey() -> None:
+    colour, grey = tiny_net(seed=2, channels=3).eval(), tiny_net(seed=1, channels=1).eval()
+    notes = load_pretrained(grey, tensors_of(colour))
+    x = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    assert "1 channel" in notes[0]
+    assert torch.allclose(grey(x), colour(x.expand(-1, 3, -1, -1)), atol=1e-5)
+
+
+def test_a_small_image_stem_stays_new_and_is_said() -> None:
+    model = timm.create_model("resnet18", num_classes=4)
+    model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
+    notes = load_pretrained(model, tensors_of(timm.create_model("resnet18", num_classes=10)))
+    assert "head fc is new: 4 classes instead of 10" in notes
+    assert "first convolution conv1.weight is new: 3x3 kernel instead of 7x7" in notes
+
+
+@pytest.mark.parametrize("arch", ["test_vit", "test_resnet", "test_convnext"])
+def test_families_of_timm_name_their_own_heads(arch: str) -> None:
+    notes = load_pretrained(timm.create_model(arch, num_classes=3), tensors_of(timm.create_model(arch)))
+    assert len(notes) == 1
+    assert "new: 3 classes instead of 1000" in notes[0]
+
+
+def test_weights_of_another_network_are_refused_with_counts_and_a_few_names() -> None:
+    """`strict=False` would load nothing, say nothing, and train from scratch under the name of pretraining."""
+    with pytest.raises(WeightsError, match=r"missing .*not expected .*of another shape") as caught:
+        load_pretrained(timm.create_model("resnet18"), tensors_of(tiny_net()))
+    assert len(str(caught.value)) < 700
+    assert "\n" not in str(caught.value)
+
+
+def test_one_missing_tensor_is_enough_to_refuse() -> None:
+    source = tensors_of(tiny_net())
+    del source["norm.running_var"]
+    with pytest.raises(WeightsError, match=r"1 missing \(norm\.running_var\)"):
+        load_pretrained(tiny_net(), source)
+
+
+def test_old_weights_without_batchnorms_counter_are_taken() -> None:
+    source = tensors_of(tiny_net(seed=2))
+    del source["norm.num_batches_tracked"]
+    assert load_pretrained(tiny_net(), source) == ()
+
+
+def test_weights_that_are_no_numbers_are_refused() -> None:
+    source = tensors_of(tiny_net())
+    source["norm.weight"][3] = float("inf")
+    with pytest.raises(WeightsError, match=r"nan or infinite values in 1 tensors \(norm\.weight\)"):
+        load_pretrained(tiny_net(), source)
+
+
+def test_a_refused_file_leaves_the_network_as_it_was() -> None:
+    model: TinyNet = tiny_net()
+    before = tensors_of(model)
+    source = tensors_of(tiny_net(seed=5))
+    del source["norm.bias"]
+    with pytest.raises(WeightsError):
+        load_pretrained(model, source)
+    assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())

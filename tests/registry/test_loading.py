@@ -1,0 +1,137 @@
+"""Loading a plugin: exactly the one asked for, and whatever a stranger's module does stays one line."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+
+from zoo import registry
+from zoo.errors import PluginError
+
+GOOD = """
+from zoo.plugin import ModelPlugin
+class P(ModelPlugin):
+    def train(self, card, data, config, run): ...
+    def load(self, card, run): ...
+"""
+
+
+def refusal(name: str) -> str:
+    with pytest.raises(PluginError) as caught:
+        registry.load(name)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_loading_imports_the_plugin_asked_for_and_no_other(install) -> None:
+    install("acme", "1.2", code=GOOD, plugins={"acme": "acme:P"})
+    install("other", code=GOOD, plugins={"other": "other:P"})
+    loaded = registry.load("acme")
+    assert type(loaded.plugin).__name__ == "P"
+    assert (loaded.origin.name, loaded.origin.distribution, loaded.origin.version) == ("acme", "acme", "1.2")
+    assert "other" not in sys.modules
+
+
+def test_an_unknown_plugin_is_refused() -> None:
+    assert refusal("nobody") == "no plugin 'nobody' is installed; 'zoo plugin list' shows what is"
+
+
+def test_two_distributions_with_one_plugin_name_are_both_named(install) -> None:
+    install("acme", "1.0", code=GOOD, plugins={"p": "acme:P"})
+    install("other", "2.0", code=GOOD, plugins={"p": "other:P"})
+    message = refusal("p")
+    assert "acme 1.0" in message
+    assert "other 2.0" in message
+    assert not {"acme", "other"} & set(sys.modules)
+
+
+@pytest.mark.parametrize(
+    ("code", "part"),
+    [
+        (
+            "raise ValueError('first line\\nsecond line')",
+            "can not be imported: ValueError: first line second line",
+        ),
+        ("import sys; sys.exit(3)", "it ended the program (exit 3)"),
+        (
+            "import surely_not_installed_1",
+            "needs surely_not_installed_1: not installed; see the documentation of acme",
+        ),
+        ("this is no python", "SyntaxError"),
+        ("", "AttributeError"),
+        ("P = 3", "acme:P is not a subclass of zoo.plugin.ModelPlugin"),
+        ("class P: ...", "is not a subclass of zoo.plugin.ModelPlugin"),
+        ("from zoo.plugin import ModelPlugin as P", "can not be built: TypeError"),
+        (GOOD + "    def __init__(self): raise SystemExit", "can not be built: it ended the program"),
+    ],
+)
+def test_a_failing_plugin_is_one_line_with_its_distribution(install, code: str, part: str) -> None:
+    install("acme", "1.0", code=code, plugins={"p": "acme:P"})
+    message = refusal("p")
+    assert message.startswith("plugin 'p' of acme 1.0")
+    assert part in message
+
+
+def test_a_framework_of_ours_that_is_missing_is_one_pip_install_away(
+    install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "skl2onnx", None)
+    install("acme", code="import skl2onnx", plugins={"p": "acme:P"})
+    assert refusal("p").endswith("needs skl2onnx: pip install 'edgezoo[train]'")
+
+
+def test_an_entry_point_to_a_module_that_is_not_there_says_so(install) -> None:
+    install("acme", plugins={"p": "acme.missing:P"})
+    assert "No module named 'acme.missing'; reinstall acme" in refusal("p")
+
+
+def test_what_a_plugin_prints_on_import_does_not_reach_stdout(
+    install, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """stdout holds the JSON document of --json and nothing else."""
+    install("acme", code="print('hello')" + GOOD, plugins={"p": "acme:P"})
+    registry.load("p")
+    said = capsys.readouterr()
+    assert (said.out, said.err) == ("", "hello\n")
+
+
+@pytest.mark.parametrize("listed", ["", "other", "pp"])
+def test_a_plugin_outside_the_allow_list_is_not_imported(
+    install, monkeypatch: pytest.MonkeyPatch, listed: str
+) -> None:
+    install("acme", code=GOOD, plugins={"p": "acme:P"})
+    monkeypatch.setenv("ZOO_PLUGINS", listed)
+    assert refusal("p") == "plugin 'p' is not allowed by ZOO_PLUGINS"
+    assert "acme" not in sys.modules
+
+
+def test_plugins_are_listed_by_their_metadata(install) -> None:
+    install("acme", "1.0", code="raise SystemExit", plugins={"p": "acme:P"})
+    (row,) = (row for row in registry.plugins() if row.name == "p")
+    assert (row.distribution, row.version, row.target, row.status) == ("acme", "1.0", "acme:P", "ok")
+
+
+def test_doctor_survives_plugins_that_print_raise_exit_die_and_hang(
+    install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    codes = {
+        "good": "print('x' * 100_000)" + GOOD,
+        "raises": "raise RuntimeError('no licence key')",
+        "exits": "raise SystemExit(0)",
+        "dies": "import os; os._exit(0)",
+        "hangs": "import time; time.sleep(60)",
+    }
+    for name, code in codes.items():
+        install(f"x{name}", code=code, plugins={name: f"x{name}:P"})
+    monkeypatch.setenv("ZOO_PLUGINS", ",".join(codes))  # leaves ours out: they take seconds each
+    begun = time.monotonic()
+    status = {row.name: row.status for row in registry.check_plugins(limit_s=8)}
+    assert time.monotonic() - begun < 40
+    assert status["good"] == "ok"
+    assert "RuntimeError: no licence key" in status["raises"]
+    assert "it ended the program (exit 0)" in status["exits"]
+    assert "ended the process while it was imported" in status["dies"]
+    assert status["hangs"] == "plugin 'hangs' of xhangs 1.0 was still being imported after 8 s"

@@ -1,0 +1,48 @@
+"""A plugin-based zoo of image classifiers: train, compare, export to one verified ONNX file, run it anywhere.
+
+```python
+import zoo
+
+zoo.models()                                         # what there is
+result = zoo.train("resnet18", "images/", pretrained=True)
+exported = zoo.export(result.run, bundle=True)
+for answer in zoo.open(exported.path).predict(["a.jpg", "b.png"]):
+    print(answer.row())
+```
+
+Importing this is light: torch, ONNX Runtime and numpy are loaded by the calls that need them.
+"""
+
+from __future__ import annotations
+
+from zoo.api import (
+    ExportResult,
+    TrainResult,
+    bench,
+    compare,
+    evaluate,
+    export,
+    info,
+    models,
+    open,  # noqa: A004 - zoo.open(path) reads as it should
+    train,
+    verify,
+)
+from zoo.errors import ZooError
+
+__all__ = [
+    "ExportResult",
+    "TrainResult",
+    "ZooError",
+    "bench",
+    "compare",
+    "evaluate",
+    "export",
+    "info",
+    "models",
+    "open",
+    "train",
+    "verify",
+]
+
+__version__ = "0.1.0"

@@ -1,0 +1,275 @@
+"""registry.yaml: read, validated, merged. The catalogue is data, and stays data.
+
+A catalogue names plugins by entry-point name only, so reading one can run no code. This module does not
+know which catalogues are installed (see `zoo.registry`), nor whether a plugin exists. It is on the path
+of `zoo list` and imports nothing heavy.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import msgspec
+import yaml
+
+from zoo.errors import CatalogueError
+from zoo.spec import SCHEMA, ModelCard, PackagedWeights, PreprocessSpec, TrainConfig, Weights
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+__all__ = ["Broken", "Catalogue", "Distribution", "Entry", "merge", "own_file", "parse", "read"]
+
+MAX_BYTES = 1_000_000
+"""Ours holds about thirty models in 15 kB."""
+MAX_DEPTH = 16
+"""A card nests four deep; libyaml's composer is recursive and would run out of stack at some point."""
+
+MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
+PLUGIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
+PACKAGE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+HUB_SOURCE = re.compile(r"hf-hub:[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+SHA256 = re.compile(r"[0-9a-f]{64}")
+
+REQUIRED = ("plugin", "summary", "preprocess")
+FIELDS = {
+    "": tuple(name for name in ModelCard.__struct_fields__ if name != "name"),
+    "preprocess": PreprocessSpec.__struct_fields__,
+    "train": TrainConfig.__struct_fields__,
+    "weights": Weights.__struct_fields__,
+    "weights.package": PackagedWeights.__struct_fields__,
+}
+"""Path inside a card to the fields known there; the name is the key of the card and no field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Distribution:
+    """An installed distribution, as pip knows it."""
+
+    name: str
+    version: str
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.version}"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One card and who brought it."""
+
+    card: ModelCard
+    distribution: Distribution
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """A catalogue that could not be read, and the line that says why."""
+
+    distribution: Distribution
+    error: str
+
+
+@dataclass(frozen=True, slots=True)
+class Catalogue:
+    """All cards of all installed catalogues."""
+
+    entries: dict[str, tuple[Entry, ...]]
+    """Name to everyone who defines it; more than one is a clash and none of them is taken."""
+    broken: tuple[Broken, ...]
+
+
+def own_file(package: Path) -> Path:
+    """The project's own catalogue: in the package in a wheel, at the repository root if editable."""
+    inside = package / "registry.yaml"
+    return inside if inside.is_file() else package.parent / "registry.yaml"
+
+
+def merge(sources: Iterable[tuple[Distribution, Path]]) -> Catalogue:
+    """Read every catalogue; a broken one costs its own models and nobody else's."""
+    entries: dict[str, tuple[Entry, ...]] = {}
+    broken = []
+    for distribution, path in sources:
+        try:
+            cards = read(path, distribution)
+        except CatalogueError as problem:
+            broken.append(Broken(distribution, str(problem)))
+            continue
+        for name, card in cards.items():
+            entries[name] = (*entries.get(name, ()), Entry(card, distribution))
+    return Catalogue(entries, tuple(broken))
+
+
+def read(path: Path, distribution: Distribution) -> dict[str, ModelCard]:
+    """The cards of one registry.yaml by name, in the order of the file.
+
+    Raises:
+        CatalogueError: the file is missing or not valid; file, model and field are named.
+    """
+    what = f"registry.yaml of {distribution}"
+    try:
+        with path.open("rb") as stream:
+            data = stream.read(MAX_BYTES + 1)
+    except OSError as problem:
+        reason = (problem.strerror or str(problem)).lower()
+        raise CatalogueError(f"{what}: {reason}: {path}; reinstall {distribution.name}") from None
+    return parse(data, what)
+
+
+def parse(data: bytes, what: str) -> dict[str, ModelCard]:
+    """The cards in `data`, the bytes of a registry.yaml that is called `what` in errors.
+
+    Raises:
+        CatalogueError: not valid YAML, an alias, a repeated key, an unknown field or a wrong value.
+    """
+    document = _load(data, what)
+    if not isinstance(document, dict) or not isinstance(document.get("models"), dict):
+        raise CatalogueError(f"{what}: expected 'schema: {SCHEMA}' and a table 'models'")
+    for key in document:
+        if key not in {"schema", "models"}:
+            raise CatalogueError(f"{what}: unknown field {key!r}; expected 'schema' and 'models'")
+    schema = document.get("schema")
+    if schema != SCHEMA or schema is True:  # YAML's yes is equal to 1
+        raise CatalogueError(
+            f"{what}: schema is {schema!r}, expected {SCHEMA}; update edgezoo or the catalogue"
+        )
+    return {name: _card(name, fields, what) for name, fields in document["models"].items()}
+
+
+# --- YAML -------------------------------------------------------------------------------------------
+
+_Fastest: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+class _Loader(_Fastest):  # type: ignore[misc]  # which of the two is known at run time only
+    """Plain values only: text keys, none twice, no merge keys, finite numbers."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
+        seen = set()
+        for key, _ in node.value:
+            if key.tag != "tag:yaml.org,2002:str":
+                _refuse(key, f"key {getattr(key, 'value', '')!r} is not text; put it in quotes")
+            if key.value in seen:
+                _refuse(key, f"key {key.value!r} stands twice")
+            seen.add(key.value)
+        mapping: dict[str, Any] = super().construct_mapping(node, deep)
+        return mapping
+
+    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
+        value: float = super().construct_yaml_float(node)
+        if not math.isfinite(value):
+            _refuse(node, f"{node.value} is not a finite number")
+        return value
+
+
+_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
+# YAML 1.1 takes 11.7e6 and 1e-3 for text; everyone who writes them means numbers, as YAML 1.2 says.
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+
+def _refuse(place: Any, problem: str) -> NoReturn:
+    raise yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
+
+
+def _load(data: bytes, what: str) -> Any:
+    if len(data) > MAX_BYTES:
+        raise CatalogueError(f"{what}: more than {MAX_BYTES:,} bytes; a catalogue is a short text file")
+    try:
+        text = data.decode("utf-8")
+        _check_events(text)
+        return yaml.load(text, Loader=_Loader)  # noqa: S506  # a subclass of the safe loader
+    except yaml.YAMLError as problem:
+        mark = getattr(problem, "problem_mark", None)
+        reason = getattr(problem, "problem", None) or str(problem)
+        where = f" (line {mark.line + 1})" if mark is not None else ""
+        raise CatalogueError(f"{what}: {' '.join(reason.split())}{where}") from None
+    except ValueError as problem:  # not UTF-8, or a number of more digits than Python converts
+        raise CatalogueError(f"{what}: {' '.join(str(problem).split())}") from None
+
+
+def _check_events(text: str) -> None:
+    """Refuse aliases (a few lines of them unfold to gigabytes) and depth before anything is built."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Fastest):
+        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
+            _refuse(event, "anchors and aliases are not allowed; write the value out")
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                _refuse(event, f"nested more than {MAX_DEPTH} deep")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
+
+
+# --- cards ------------------------------------------------------------------------------------------
+
+
+def _card(name: str, fields: Any, what: str) -> ModelCard:
+    what = f"{what}: model {name!r}"
+    if not MODEL_NAME.fullmatch(name):
+        raise CatalogueError(
+            f"{what}: a name is made of a-z, 0-9, '_', '.', '-' and starts with a letter or digit"
+        )
+    if not isinstance(fields, dict):
+        raise CatalogueError(f"{what}: expected a table of fields, with at least {', '.join(REQUIRED)}")
+    _check_fields(fields, what)
+    for field in REQUIRED:
+        if fields.get(field) is None:
+            raise CatalogueError(f"{what}: field {field!r} is missing")
+    complete = {"arch": name, "family": fields["plugin"], **fields, "name": name}
+    try:
+        card = msgspec.convert(complete, type=ModelCard)
+    except msgspec.ValidationError as problem:
+        reason, _, path = str(problem).partition(" - at `$.")
+        field = f"{path.removesuffix('`')}: " if path else ""
+        raise CatalogueError(f"{what}: {field}{reason[:1].lower()}{reason[1:]}") from None
+    for field, good, expected in _rules(card):
+        if not good:
+            raise CatalogueError(f"{what}: {field}: expected {expected}")
+    return card
+
+
+def _check_fields(fields: dict[str, Any], what: str) -> None:
+    """Name an unknown field and its likeliest meaning, here and in the tables inside."""
+    for path, known in FIELDS.items():
+        table: Any = fields
+        for step in filter(None, path.split(".")):
+            table = table.get(step) if isinstance(table, dict) else None
+        if not isinstance(table, dict):
+            continue
+        for field in table:
+            if field not in known:
+                near = difflib.get_close_matches(field, known, n=1)
+                hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}"
+                place = f"{path}: " if path else ""
+                raise CatalogueError(f"{what}: {place}unknown field {field!r}; {hint}")
+
+
+def _rules(card: ModelCard) -> Iterable[tuple[str, bool, str]]:
+    """What the types can not say: (field, holds, what was expected)."""
+    yield "plugin", bool(PLUGIN_NAME.fullmatch(card.plugin)), "the name of an entry point, not an import path"
+    yield "summary", bool(card.summary.strip()) and "\n" not in card.summary.strip(), "one line of text"
+    yield "parameters", card.parameters is None or card.parameters >= 0, "a number, 0 or more"
+    # find_spec of a dotted name imports the packages above it, and listing imports nothing.
+    good = all(PACKAGE_NAME.fullmatch(package) for package in card.needs)
+    yield "needs", good, "names of importable top-level packages, without dots"
+    if card.weights is None:
+        return
+    weights = card.weights
+    yield "weights.source", bool(HUB_SOURCE.fullmatch(weights.source)), "'hf-hub:ORGANISATION/NAME'"
+    good = weights.sha256 is None or bool(SHA256.fullmatch(weights.sha256))
+    yield "weights.sha256", good, "64 hexadecimal digits in lower case, or null"
+    if weights.package is not None:
+        good = bool(SHA256.fullmatch(weights.package.sha256))
+        yield "weights.package.sha256", good, "64 hexadecimal digits in lower case"
+        parts = weights.package.file.split("/")
+        good = all(part not in {"", ".", ".."} and "\\" not in part and ":" not in part for part in parts)
+        yield "weights.package.file", good, "a path inside site-packages, with forward slashes and no '..'"

@@ -1,0 +1,22 @@
+"""Many files → an index: folders, npz archives, the built-in set; labels, splits and a fingerprint."""
+
+from __future__ import annotations
+
+from zoo.data.decode import Decoded, decode_all
+from zoo.data.index import ImageSet, SplitName, Splits
+from zoo.data.labels import align, natural_key
+from zoo.data.named import NAMED, open_data
+from zoo.data.threads import Progress
+
+__all__ = [
+    "NAMED",
+    "Decoded",
+    "ImageSet",
+    "Progress",
+    "SplitName",
+    "Splits",
+    "align",
+    "decode_all",
+    "natural_key",
+    "open_data",
+]

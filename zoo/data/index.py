@@ -1,0 +1,187 @@
+"""An index of images: which there are, what they are called, which class and which split they belong to.
+
+Nothing here holds decoded pixels of files; an `ImageSet` reads an image when it is asked for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from zoo.errors import DataError
+from zoo.readers import Kind, RawImage, from_array, read
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from zoo.spec import Fingerprint
+
+__all__ = ["SPLITS", "Arrays", "Files", "ImageSet", "Pool", "Source", "SplitName", "Splits"]
+
+SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+
+
+class Source(Protocol):
+    """Where pixels come from, by position."""
+
+    def read(self, row: int) -> RawImage:
+        """The image at `row`, decoded; raises ImageError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Image files below one folder; `ids` are their paths relative to it, with forward slashes."""
+
+    root: Path
+    ids: Sequence[str]
+
+    def read(self, row: int) -> RawImage:
+        """Decode one file; errors name it by its id."""
+        return read(self.root / self.ids[row], name=self.ids[row])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrays:
+    """Images held in memory: one or more arrays (N, H, W) or (N, H, W, C), counted through."""
+
+    parts: tuple[NDArray[Any], ...]
+
+    def read(self, row: int) -> RawImage:
+        """One image of the array."""
+        for part in self.parts:
+            if row < len(part):
+                return from_array(part[row])
+            row -= len(part)
+        raise IndexError(row)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageSet:
+    """Images of one split, in a fixed order.
+
+    Attributes:
+        ids: a name for each image, unique in the data set: 'train/benign/benign_3.png', 'test/17'.
+        targets: (n,) int64, positions in the labels of the `Splits`.
+        source: where the pixels are.
+        rows: (n,) int64, positions in `source`.
+    """
+
+    ids: Sequence[str]
+    targets: NDArray[np.int64]
+    source: Source
+    rows: NDArray[np.int64]
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, i: int) -> RawImage:
+        """Decode image `i`.
+
+        Raises:
+            ImageError: it can not be read; it is never replaced by another.
+        """
+        return self.source.read(int(self.rows[i]))
+
+    def subset(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> ImageSet:
+        """The images at `indices`, in that order."""
+        chosen = np.asarray(indices, np.int64)
+        return ImageSet(
+            tuple(self.ids[i] for i in chosen), self.targets[chosen], self.source, self.rows[chosen]
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Splits:
+    """A data set, ready for training or evaluation.
+
+    Attributes:
+        labels: class names; targets are positions in it.
+        train: images to learn from.
+        val: images to choose the epoch and the temperature by.
+        test: images to report on.
+        fingerprint: which data this is.
+        notes: decisions taken and defects found, in plain words; no path and no file name, so that they may be
+            published with a report.
+        kind: pixel type of every image.
+        gray: every image is gray (uint8 pixels still have three equal channels).
+        largest_side: of any image, in pixels.
+        skipped: 'id: reason' of every image that was left out because it can not be read. Holds file names.
+    """
+
+    labels: tuple[str, ...]
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet
+    fingerprint: Fingerprint
+    notes: tuple[str, ...]
+    kind: Kind
+    gray: bool
+    largest_side: int
+    skipped: tuple[str, ...] = ()
+
+    def split(self, name: str) -> ImageSet:
+        """The split called `name`.
+
+        Raises:
+            DataError: no such split, or it holds no image.
+        """
+        sets = {"train": self.train, "val": self.val, "test": self.test}
+        if name not in sets:
+            raise DataError(f"no split {name!r}, expected one of train, val, test")
+        if not len(sets[name]):
+            there = ", ".join(f"{other} ({len(images)})" for other, images in sets.items() if len(images))
+            raise DataError(
+                f"{self.fingerprint.name}: split {name} holds no image; choose one of {there} with --split"
+            )
+        return sets[name]
+
+    def relabelled(self, labels: tuple[str, ...], order: NDArray[np.int64]) -> Splits:
+        """The same images with new labels; old target `t` becomes `order[t]`."""
+        moved = {name: dataclasses.replace(s, targets=order[s.targets]) for name, s in self._sets()}
+        return dataclasses.replace(
+            self, labels=labels, train=moved["train"], val=moved["val"], test=moved["test"]
+        )
+
+    def _sets(self) -> tuple[tuple[SplitName, ImageSet], ...]:
+        return (("train", self.train), ("val", self.val), ("test", self.test))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """Every image of a data set as a folder, an npz or a built-in set gives it, before splits are made.
+
+    Attributes:
+        name: of the data set, never a path.
+        labels: class names.
+        ids: as in `ImageSet`.
+        targets: (n,) int64.
+        source: where row i of `ids` is read.
+        digests: sha256 of each image's file or pixels.
+        rows: the splits that the data brings, each (m,) int64; empty when it brings none.
+        kind: pixel type.
+        gray: every image is gray.
+        largest_side: in pixels.
+        notes: as in `Splits`.
+        skipped: as in `Splits`.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    ids: Sequence[str]
+    targets: NDArray[np.int64]
+    source: Source
+    digests: Sequence[str]
+    rows: dict[SplitName, NDArray[np.int64]]
+    kind: Kind
+    gray: bool
+    largest_side: int
+    notes: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()

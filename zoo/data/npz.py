@@ -1,0 +1,205 @@
+"""NumPy archives with the keys of MedMNIST: train_images, train_labels, and the same for val and test."""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import zipfile
+import zlib
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.data.index import SPLITS, Arrays, Pool, SplitName
+from zoo.data.wording import brief, counted
+from zoo.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from zoo.readers import Kind
+
+__all__ = ["MAX_CLASSES", "array_pool", "index_npz"]
+
+NAMES = "label_names"
+"""Optional key: (K,) strings, the class names."""
+
+MAX_CLASSES = 65_536
+"""A larger label is taken for a mistake; each class costs an output of the network."""
+
+_KEYS = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))
+
+
+def index_npz(path: Path) -> Pool:
+    """Read an archive whole; nothing in it is ever unpickled.
+
+    Images are uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3), or uint16 (N, H, W) or (N, H, W, 1); labels are
+    integers (N,) or (N, 1), counting from 0. Classes are called "0", "1", … unless `label_names` names them.
+
+    Raises:
+        DataError: damaged or pickled content, missing or misspelled keys, other shapes or types.
+    """
+    name = path.stem
+    content = _load(path)
+    notes = _check_keys(content, path.name)
+    images: dict[SplitName, NDArray[Any]] = {}
+    labels: dict[SplitName, NDArray[np.int64]] = {}
+    for split in SPLITS:
+        if f"{split}_images" in content:
+            where = f"{path.name}: {split}"
+            images[split] = _images(content[f"{split}_images"], where)
+            labels[split] = _labels(content[f"{split}_labels"], len(images[split]), where)
+    kinds = {split: array.dtype for split, array in images.items()}
+    if len(set(kinds.values())) > 1:
+        found = ", ".join(f"{split} {dtype}" for split, dtype in kinds.items())
+        raise DataError(f"{path.name}: images of different pixel types ({found}); expected one type")
+    return array_pool(name, images, labels, _names(content, labels, path.name), notes)
+
+
+def array_pool(
+    name: str,
+    images: Mapping[SplitName, NDArray[Any]] | NDArray[Any],
+    labels: Mapping[SplitName, NDArray[np.int64]] | NDArray[np.int64],
+    names: tuple[str, ...],
+    notes: tuple[str, ...] = (),
+) -> Pool:
+    """A pool over arrays, by split or, when single arrays are given, without splits."""
+    by_split = isinstance(images, Mapping)
+    parts: dict[str, NDArray[Any]] = dict(images.items()) if isinstance(images, Mapping) else {name: images}
+    targets = list(labels.values()) if isinstance(labels, Mapping) else [labels]
+    rows: dict[SplitName, NDArray[np.int64]] = {}
+    start = 0
+    for split in SPLITS:
+        if by_split and split in parts:
+            rows[split] = np.arange(start, start + len(parts[split]), dtype=np.int64)
+            start += len(parts[split])
+    arrays = tuple(parts.values())
+    kind: Kind = "uint16" if arrays[0].dtype == np.uint16 else "uint8"
+    return Pool(
+        name=name,
+        labels=names,
+        ids=tuple(f"{part}/{i}" for part, array in parts.items() for i in range(len(array))),
+        targets=np.concatenate(targets),
+        source=Arrays(arrays),
+        digests=tuple(_digest(image) for array in arrays for image in array),
+        rows=rows,
+        kind=kind,
+        gray=all(array.ndim == 3 or array.shape[3] == 1 for array in arrays),
+        largest_side=max(max(array.shape[1:3]) for array in arrays),
+        notes=notes,
+    )
+
+
+def _digest(image: NDArray[Any]) -> str:
+    """Sha256 of shape, type and pixels: the same bytes in another shape are another picture."""
+    head = f"{image.dtype.name} {'x'.join(map(str, image.shape))}\n"
+    return hashlib.sha256(head.encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+
+
+def _load(path: Path) -> dict[str, NDArray[Any]]:
+    """The arrays we know, and empty ones for keys we do not: those are never read."""
+    try:
+        with path.open("rb") as stream:
+            archive = np.load(stream, allow_pickle=False)
+            if not isinstance(archive, np.lib.npyio.NpzFile):
+                raise DataError(
+                    f"{path.name}: a single array, expected an npz archive of {_KEYS[0]} and {_KEYS[1]}"
+                )
+            return {key: archive[key] if key in (*_KEYS, NAMES) else np.empty(0) for key in archive.files}
+    except MemoryError:
+        raise DataError(
+            f"{path.name}: larger than this machine's memory; use a folder of images instead"
+        ) from None
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        KeyError,
+        zipfile.BadZipFile,
+        zlib.error,
+        NotImplementedError,
+    ) as problem:
+        text = str(problem)
+        if "allow_pickle" in text or "pickled" in text:
+            raise DataError(
+                f"{path.name}: holds pickled objects, which could run code and are never loaded; "
+                "save plain arrays with numpy.savez"
+            ) from None
+        reason = " ".join(text.split())[:100].lower() or type(problem).__name__
+        raise DataError(
+            f"{path.name}: can not be read as an npz archive ({reason}); restore the file"
+        ) from None
+
+
+def _check_keys(content: Mapping[str, NDArray[Any]], file: str) -> tuple[str, ...]:
+    unknown = [key for key in content if key not in (*_KEYS, NAMES)]
+    for key in unknown:
+        close = difflib.get_close_matches(key, [*_KEYS, NAMES], n=1, cutoff=0.8)
+        if close and close[0] not in content:
+            raise DataError(f"{file}: key {key!r} is unknown, did you mean {close[0]!r}? rename it")
+    if not any(f"{split}_images" in content for split in SPLITS):
+        raise DataError(
+            f"{file}: holds keys {brief(content)}, expected {_KEYS[0]}, {_KEYS[1]} and so on for val, test"
+        )
+    for split in SPLITS:
+        pair = {part for part in ("images", "labels") if f"{split}_{part}" in content}
+        if len(pair) == 1:
+            (there,) = pair
+            other = "labels" if there == "images" else "images"
+            raise DataError(f"{file}: holds {split}_{there} but no {split}_{other}; add it")
+    return (f"{counted(len(unknown), 'unknown array')} ignored",) if unknown else ()
+
+
+def _images(array: NDArray[Any], where: str) -> NDArray[Any]:
+    found = f"{where}_images is {array.dtype} of shape {array.shape}"
+    channels = array.shape[3] if array.ndim == 4 else 1
+    native = array.dtype.newbyteorder("=")
+    if not (
+        array.ndim in (3, 4)
+        and ((native == np.uint8 and channels in (1, 3)) or (native == np.uint16 and channels == 1))
+    ):
+        raise DataError(
+            f"{found}, expected uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3), or uint16 (N, H, W); "
+            "channels stand last"
+        )
+    if 0 in array.shape:
+        raise DataError(f"{found}, expected at least one image with at least one pixel")
+    return array.astype(native, copy=False)
+
+
+def _labels(array: NDArray[Any], n: int, where: str) -> NDArray[np.int64]:
+    if array.ndim == 2 and array.shape[1] > 1:
+        raise DataError(
+            f"{where}_labels has {array.shape[1]} columns: several labels an image are not supported "
+            "by this version; expected one column"
+        )
+    if array.ndim not in (1, 2) or array.dtype.kind not in "uib":
+        raise DataError(
+            f"{where}_labels is {array.dtype} of shape {array.shape}, expected integers (N,) or (N, 1)"
+        )
+    if array.size != n:
+        raise DataError(f"{where}_labels has {array.size} entries for {n} images; expected one each")
+    if int(array.min()) < 0 or int(array.max()) >= MAX_CLASSES:
+        raise DataError(
+            f"{where}_labels goes from {array.min()} to {array.max()}, expected 0 to number of classes - 1"
+        )
+    return array.reshape(-1).astype(np.int64)
+
+
+def _names(
+    content: Mapping[str, NDArray[Any]], labels: Mapping[SplitName, NDArray[np.int64]], file: str
+) -> tuple[str, ...]:
+    count = 1 + max(int(array.max()) for array in labels.values())
+    if NAMES not in content:
+        return tuple(map(str, range(count)))
+    names = content[NAMES]
+    if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) != len(names) or "" in names:
+        raise DataError(
+            f"{file}: {NAMES} is {names.dtype} of shape {names.shape}, expected (K,) different strings"
+        )
+    if len(names) < count:
+        raise DataError(f"{file}: {NAMES} has {len(names)} names but labels go up to {count - 1}; add names")
+    return tuple(names.tolist())

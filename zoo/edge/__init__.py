@@ -1,0 +1,52 @@
+"""Run an exported model: numpy, onnxruntime, Pillow and msgspec are all it needs.
+
+    from zoo.edge import Runtime
+    for result in Runtime.open("lungs.zoo").predict("images/"): print(result.row())
+
+`python -m zoo.edge` does the same from a shell. Names are loaded when first used, so importing costs nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from zoo.edge.golden import Verification, verify
+    from zoo.edge.runtime import Failure, Prediction, Result, Runtime
+    from zoo.edge.table import recorded, write_csv
+    from zoo.edge.timing import Bench, bench
+
+__all__ = [
+    "Bench",
+    "Failure",
+    "Prediction",
+    "Result",
+    "Runtime",
+    "Verification",
+    "bench",
+    "recorded",
+    "verify",
+    "write_csv",
+]
+
+_HOMES = {
+    "Bench": "timing",
+    "Failure": "runtime",
+    "Prediction": "runtime",
+    "Result": "runtime",
+    "Runtime": "runtime",
+    "Verification": "golden",
+    "bench": "timing",
+    "recorded": "table",
+    "verify": "golden",
+    "write_csv": "table",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'zoo.edge' has no attribute {name!r}")
+    value = getattr(importlib.import_module(f"zoo.edge.{_HOMES[name]}"), name)
+    globals()[name] = value
+    return value

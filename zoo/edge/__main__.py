@@ -1,0 +1,184 @@
+"""`python -m zoo.edge VERB`: the device's verbs of the `zoo` command, on the standard library's parser.
+
+Data goes to stdout, everything else to stderr. Exit 0 done, 1 a `ZooError` or an image without an answer,
+2 usage, 3 a gate refused.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+__all__ = ["main"]
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one verb and return its exit status."""
+    asked = _parser().parse_args(arguments)
+    verb: Callable[[argparse.Namespace], int] = asked.verb
+    try:
+        return verb(asked)
+    except ZooError as problem:
+        _say(f"error: {problem}")
+        return problem.exit_code
+    except BrokenPipeError:  # `… | head`: the reader has seen enough
+        sys.stderr.close()
+        return 1
+    except KeyboardInterrupt:
+        return 130
+
+
+def _predict(asked: argparse.Namespace) -> int:
+    from zoo.edge.runtime import Failure, Runtime
+    from zoo.edge.table import recorded
+
+    runtime = Runtime.open(asked.model, provider=asked.provider, threads=asked.threads)
+    sources = asked.images[0] if len(asked.images) == 1 else asked.images
+    results = runtime.predict(sources, batch_size=asked.batch_size)
+    if asked.csv:
+        results = recorded(Path(asked.csv), results, runtime.labels)
+    answered = failed = 0
+    for result in results:
+        failed += isinstance(result, Failure)
+        answered += not isinstance(result, Failure)
+        if asked.json:
+            _put(("[\n " if answered + failed == 1 else ",\n ") + _compact(result.row(asked.top)))
+        elif isinstance(result, Failure):
+            _say(f"error: {result.image}: {result.error}")
+        elif not asked.csv:
+            ranked = sorted(result.probabilities.items(), key=lambda item: -item[1])
+            best = "  ".join(f"{label} {value:.4f}" for label, value in islice(ranked, asked.top or 1))
+            _put(f"{result.image}\t{best}\n")
+    if asked.json:
+        _put("\n]\n" if answered + failed else "[]\n")
+    if failed:
+        _say(f"{failed} of {answered + failed} images got no answer")
+    return 1 if failed else 0
+
+
+def _bench(asked: argparse.Namespace) -> int:
+    from zoo.edge.timing import bench
+
+    size = tuple(asked.image_size) if asked.image_size else None
+    done = bench(
+        asked.model, provider=asked.provider, runs=asked.runs, threads=asked.threads, image_size=size
+    )
+    return _report(done, asked.json)
+
+
+def _verify(asked: argparse.Namespace) -> int:
+    from zoo.edge.golden import verify
+
+    return _report(verify(asked.model, provider=asked.provider, threads=asked.threads), asked.json)
+
+
+def _info(asked: argparse.Namespace) -> int:
+    from zoo.edge.bundle import open_model
+
+    manifest = open_model(Path(asked.model)).manifest
+    if asked.json:
+        return _report(manifest, as_json=True)
+    lines = {
+        "name": manifest.name,
+        "labels": ", ".join(manifest.labels),
+        "input": f"{manifest.input.dtype}, {manifest.input.channels} channels, {manifest.input.stage}",
+        "size": f"{manifest.preprocess.size[0]}x{manifest.preprocess.size[1]} {manifest.preprocess.channels}",
+        "created": manifest.provenance.created,
+        "licence": manifest.licence,
+        "intended use": manifest.intended_use,
+    }
+    for name, value in lines.items():
+        _put(f"{name}: {value}\n")
+    return 0
+
+
+def _cold(asked: argparse.Namespace) -> int:
+    from zoo.edge.timing import answer_cold
+
+    height, width = asked.image_size
+    _put(_compact(answer_cold(Path(asked.model), asked.provider, asked.threads, (height, width))) + "\n")
+    return 0
+
+
+def _report(value: Any, as_json: bool) -> int:
+    from zoo.spec import encode, to_builtins
+
+    if as_json:
+        _put(encode(value).decode())
+    else:
+        for name, entry in to_builtins(value).items():
+            _put(f"{name}: {f'{entry:.4g}' if isinstance(entry, float) else entry}\n")
+    return 0
+
+
+def _compact(value: Any) -> str:
+    import msgspec
+
+    return msgspec.json.encode(value).decode()
+
+
+def _put(text: str) -> None:
+    sys.stdout.write(text)
+
+
+def _say(text: str) -> None:
+    sys.stdout.flush()
+    sys.stderr.write(text + "\n")
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value}, expected 1 or more")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m zoo.edge", description="Run an exported model on this device."
+    )
+    verbs = parser.add_subparsers(required=True, metavar="VERB")
+
+    def add(
+        name: str, verb: Callable[[argparse.Namespace], int], text: str | None, *, runs: bool = True
+    ) -> Any:
+        # a verb without help text is not listed: the child process of bench is nobody else's business
+        entry = verbs.add_parser(name, help=text, description=text) if text else verbs.add_parser(name)
+        entry.set_defaults(verb=verb)
+        entry.add_argument("model", help="a .onnx file or a bundle NAME.zoo")
+        if runs:
+            entry.add_argument(
+                "--provider", default="cpu", help="cpu, cuda, … (default cpu); never another instead"
+            )
+            entry.add_argument(
+                "--threads", type=_positive, help="threads inside one operator (default: all CPUs)"
+            )
+        if text:
+            entry.add_argument("--json", action="store_true", help="one JSON document on stdout")
+        return entry
+
+    predict = add("predict", _predict, "label images and folders of them")
+    predict.add_argument("images", nargs="+", help="image files and folders")
+    predict.add_argument("--csv", metavar="FILE", help="also write every probability to FILE")
+    predict.add_argument("--top", type=_positive, metavar="K", help="show the K most probable classes")
+    predict.add_argument("--batch-size", type=_positive, metavar="N", help="most images in one run")
+    timed = add("bench", _bench, "latency, cold start, peak memory, size")
+    timed.add_argument("--runs", type=_positive, default=50)
+    timed.add_argument("--image-size", type=_positive, nargs=2, metavar=("H", "W"))
+    add("verify", _verify, "compare every hash and replay the golden set")
+    add("info", _info, "what the model says of itself", runs=False)
+    cold = add("_child", _cold, None)
+    cold.add_argument("--image-size", type=_positive, nargs=2, required=True)
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

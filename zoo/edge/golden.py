@@ -1,0 +1,144 @@
+"""The proof on the device: the files are those that were exported, and they answer as they did there."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from zoo.edge.bundle import GOLDEN, open_model
+from zoo.edge.runtime import Runtime
+from zoo.errors import GateError, ImageError, ModelError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Verification", "verify"]
+
+_MAX_BYTES = 2 * 2**30  # what the golden images may unpack to
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle that passed."""
+
+    path: str
+    name: str
+    """Of the model."""
+    provider: str
+    files: int
+    """Files whose sha256 was compared, the manifest not counted."""
+    images: int
+    """Golden images that were answered."""
+    max_abs_logit: float
+    """Largest |difference| / max(1, |expected logit|)."""
+    tolerance: float
+    """What it may be."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Golden:
+    names: list[str]
+    images: list[NDArray[Any]]
+    """(H, W, C) each, raw."""
+    logits: NDArray[np.float32]
+    """(n, K)."""
+    tolerance: float
+
+
+def verify(path: Path | str, *, provider: str = "cpu", threads: int | None = None) -> Verification:
+    """Compare every hash, then run the golden images from raw pixels and compare every logit and top label.
+
+    A file whose hash is wrong is not run.
+
+    Args:
+        path: a bundle NAME.zoo.
+        provider: what to run on; the proof holds for this one.
+        threads: threads inside one operator; None: as many as this process has CPUs.
+
+    Raises:
+        GateError: something differs; the line lists every mismatch with its name, expected and actual value.
+        ModelError: not a bundle, no golden set in it, or a model that can not be opened.
+        ProviderError: the provider is not there.
+    """
+    path = Path(path)
+    if path.is_file():
+        raise ModelError(
+            f"{path}: a lone file has no golden set; verify needs a bundle, 'zoo export --onnx --bundle'"
+        )
+    contents = open_model(path, keep=(GOLDEN,), mismatch=GateError)
+    if GOLDEN not in contents.files:
+        raise ModelError(
+            f"{path}: no {GOLDEN} in the bundle, expected raw images with their logits; export it again"
+        )
+    runtime = Runtime.from_contents(path, contents, provider=provider, threads=threads)
+    golden = _golden(contents.files[GOLDEN], f"{path}/{GOLDEN}", len(runtime.labels))
+    worst, mismatches = _replay(runtime, golden)
+    if mismatches:
+        raise GateError(
+            f"{path}: {len(mismatches)} golden mismatches on {runtime.provider}: {'; '.join(mismatches)}; "
+            "do not use this model on this device"
+        )
+    return Verification(
+        path=str(path),
+        name=contents.manifest.name,
+        provider=runtime.provider,
+        files=len(contents.checked),
+        images=len(golden.images),
+        max_abs_logit=worst,
+        tolerance=golden.tolerance,
+    )
+
+
+def _replay(runtime: Runtime, golden: _Golden) -> tuple[float, list[str]]:
+    worst, mismatches = 0.0, []
+    for name, image, expected in zip(golden.names, golden.images, golden.logits, strict=True):
+        try:
+            actual = runtime.logits(image[None])[0]
+        except ImageError as problem:
+            mismatches.append(f"{name}: expected an answer, actual {problem}")
+            continue
+        relative = np.abs(actual.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))
+        at = int(np.argmax(np.where(np.isnan(relative), np.inf, relative)))
+        if not relative[at] <= golden.tolerance:  # so that not-a-number fails
+            mismatches.append(
+                f"{name}: logit of {runtime.labels[at]!r} expected {expected[at]:.6g}, "
+                f"actual {actual[at]:.6g}"
+            )
+        else:
+            worst = max(worst, float(relative[at]))
+        before, after = runtime.labels[int(expected.argmax())], runtime.labels[int(actual.argmax())]
+        if before != after:
+            mismatches.append(f"{name}: label expected {before!r}, actual {after!r}")
+    return worst, mismatches
+
+
+def _golden(data: bytes, shown: str, classes: int) -> _Golden:
+    """The golden set, read without pickle and within bounds."""
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > _MAX_BYTES:
+            raise ModelError(f"{shown}: unpacks to {unpacked} bytes, expected at most {_MAX_BYTES}")
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            names = sorted(name for name in arrays.files if name.startswith("image_"))
+            images = [arrays[name] for name in names]
+            logits = np.asarray(arrays["logits"], np.float32)
+            tolerance = float(arrays["tolerance"])
+    except (ValueError, TypeError, KeyError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as problem:
+        reason = " ".join(str(problem).split()) or type(problem).__name__
+        raise ModelError(f"{shown}: not a golden set ({reason[:200]}); export the bundle again") from None
+    if not images or logits.shape != (len(images), classes) or any(image.ndim != 3 for image in images):
+        raise ModelError(
+            f"{shown}: {len(images)} images with logits {'x'.join(map(str, logits.shape))}, "
+            f"expected {len(images)}x{classes} and at least one (H, W, C) image; export the bundle again"
+        )
+    if not 0 <= tolerance < 1:
+        raise ModelError(
+            f"{shown}: tolerance {tolerance}, expected a number in [0, 1); export the bundle again"
+        )
+    return _Golden(names, images, logits, tolerance)

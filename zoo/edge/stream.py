@@ -1,0 +1,171 @@
+"""From whatever the user named to groups of decoded images, in order and in bounded memory.
+
+What this module does not know: models, labels, ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.edge.session import available_threads
+from zoo.errors import DataError, ImageError
+from zoo.readers import IMAGE_SUFFIXES, RawImage, from_array, read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+__all__ = ["Source", "batches", "decoded", "expand", "natural"]
+
+Array = NDArray[Any]
+Source = Path | str | Array
+"""An image file, a folder of them, or one raw image (H, W[, C])."""
+
+_AHEAD_IMAGES = 16
+_AHEAD_BYTES = 64 * 2**20
+"""Decoding runs ahead of the model by at most this much, except that every thread may hold one image."""
+_MOST_THREADS = 4
+_DIGITS = re.compile(r"(\d+)")
+
+
+def expand(sources: Iterable[Source] | Source) -> Iterator[tuple[str, Source | ImageError]]:
+    """Name and source of every image; folders are walked as they are reached.
+
+    Args:
+        sources: one source or many; an array (N, H, W, C) is N images.
+
+    Yields:
+        ("array N" or the path, the source), or an error in its place for a folder without images.
+
+    Raises:
+        DataError: the only source is a folder without images.
+    """
+    lone = isinstance(sources, str | Path) or (isinstance(sources, np.ndarray) and sources.ndim <= 3)
+    many: Iterable[Source] = [sources] if lone else sources  # type: ignore[list-item, assignment]
+    for index, source in enumerate(many):
+        if not isinstance(source, str | Path):
+            yield f"array {index}", source
+        elif not os.path.isdir(source):  # noqa: PTH112 - a null byte in the path is not an exception here
+            yield str(source), source
+        else:
+            empty = True
+            for path, entry in _walk(Path(source)):
+                empty = False
+                yield path, entry
+            if empty:
+                text = f"no images in folder {source}, expected files such as .png, .jpg or .tif"
+                if lone:
+                    raise DataError(text)
+                yield str(source), ImageError(text)
+
+
+def natural(name: str) -> list[tuple[int, int, str]]:
+    """A sort key by which image2 comes before image10."""
+    return [
+        (0, int(part), part) if part.isdecimal() else (1, 0, part.casefold())
+        for part in _DIGITS.split(name)
+        if part
+    ] + [(2, 0, name)]
+
+
+def decoded(
+    items: Iterable[tuple[str, Source | ImageError]], ready: Callable[[RawImage], Array]
+) -> Iterator[tuple[str, Array | str]]:
+    """Decode ahead in threads.
+
+    Args:
+        items: as `expand` gives them.
+        ready: what else to do with an image in the thread that decoded it; may raise `ImageError`.
+
+    Yields:
+        (name, pixels), or (name, reason) for an image that can not be used, in the order of `items`.
+    """
+    threads = min(_MOST_THREADS, available_threads())
+    pending: deque[tuple[str, Future[Array | str]]] = deque()
+    source = iter(items)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="zoo-decode")
+    try:
+        while True:
+            while _may_go_on(pending, threads) and (item := next(source, None)) is not None:
+                pending.append((item[0], pool.submit(_decode, *item, ready)))
+            if not pending:
+                return
+            name, future = pending.popleft()
+            yield name, future.result()
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def batches(images: Iterable[tuple[str, Array | str]], size: int) -> Iterator[tuple[list[str], Array | str]]:
+    """Stack equal-shaped neighbours.
+
+    Args:
+        images: as `decoded` gives them.
+        size: most images in a group.
+
+    Yields:
+        (names, (n, …) array), or ([name], reason), in the order of `images`.
+    """
+    names: list[str] = []
+    group: list[Array] = []
+    for name, image in images:
+        held = sum(one.nbytes for one in group)
+        fits = not isinstance(image, str) and len(group) < size and held < _AHEAD_BYTES
+        if group and not (fits and image.shape == group[0].shape):  # type: ignore[union-attr]
+            yield names, np.stack(group)
+            names, group = [], []
+        if isinstance(image, str):
+            yield [name], image
+        else:
+            names.append(name)
+            group.append(image)
+            if len(group) == size:  # answered now, not when the next image is decoded
+                yield names, np.stack(group)
+                names, group = [], []
+    if group:
+        yield names, np.stack(group)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, Path | ImageError]]:
+    """Image files below `folder`, one directory at a time; linked folders and hidden names are left out."""
+    try:
+        with os.scandir(folder) as found:
+            entries = sorted(
+                (one for one in found if not one.name.startswith(".")), key=lambda one: natural(one.name)
+            )
+    except OSError as problem:
+        reason = (problem.strerror or str(problem)).lower()
+        yield str(folder), ImageError(f"folder can not be read ({reason}); check its permissions")
+        return
+    for entry in entries:
+        if entry.is_dir(follow_symlinks=False):
+            yield from _walk(Path(entry.path))
+        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - once for every file
+            yield entry.path, Path(entry.path)
+
+
+def _may_go_on(pending: deque[tuple[str, Future[Array | str]]], threads: int) -> bool:
+    if len(pending) < threads:
+        return True
+    if len(pending) >= _AHEAD_IMAGES:
+        return False
+    done = (future.result() for _, future in pending if future.done())
+    return sum(value.nbytes for value in done if not isinstance(value, str)) < _AHEAD_BYTES
+
+
+def _decode(name: str, source: Source | ImageError, ready: Callable[[RawImage], Array]) -> Array | str:
+    try:
+        if isinstance(source, ImageError):
+            raise source
+        return ready(from_array(source) if not isinstance(source, str | Path) else read(source))
+    except ImageError as problem:
+        return str(problem).removeprefix(f"{name}: ")
+    except MemoryError:
+        return "not enough memory to decode it; give the image smaller or alone"

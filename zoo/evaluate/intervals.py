@@ -1,0 +1,110 @@
+"""95 % intervals: a percentile bootstrap over images, and a stand-in for where it has nothing to say.
+
+The interval is the 2.5 to 97.5 percentile of the metric over resamples of the images, widened where needed to
+hold the value itself (percentiles of a biased metric such as F1 can miss it). Resamples that do not define
+the metric are left out; when they are more than half, there is no interval and so no number.
+
+When the percentiles coincide (10 of 10 right, AUROC 1.0), every resample repeats the value and the bootstrap
+would claim certainty. Then the interval is Wilson's for a proportion among as many independent trials as the
+metric has: images for accuracy, the class's images for sensitivity, those called so for ppv, the smaller of
+positives and negatives for AUROC, the smallest class for a macro metric. It says `method="wilson"`.
+
+Resampling images assumes that images are independent. Several images of one patient are not: intervals are
+then too narrow. A bootstrap over patients needs other weights, and nothing else.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.errors import UsageError
+from zoo.spec import Interval
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from numpy.typing import NDArray
+
+    from zoo.evaluate.metrics import Values, Weights
+
+__all__ = ["RESAMPLES", "bootstrap", "collapsed", "draws", "interval", "percentiles", "wilson"]
+
+RESAMPLES = 1000
+Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
+CELLS = 1_000_000
+"""Weights held at once, 8 MB: memory does not grow with images times resamples."""
+
+
+def draws(n: int, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[Weights]:
+    """Resample weights of n images in chunks (b, n); the same seed gives the same draws, whatever the chunks.
+
+    Raises:
+        UsageError: resamples is less than 1.
+    """
+    if resamples < 1:
+        raise UsageError(f"{resamples} resamples asked for, expected at least 1 (1000 is usual)")
+    rng = np.random.default_rng(seed)
+    chunk = max(1, CELLS // n)
+    for start in range(0, resamples, chunk):
+        # (n, b) in memory, (b, n) to the caller: metrics gather whole rows of the former.
+        columns = np.empty((n, min(chunk, resamples - start)))
+        for b in range(columns.shape[1]):
+            columns[:, b] = np.bincount(rng.integers(0, n, n), minlength=n)
+        yield columns.T
+
+
+def bootstrap(measure: Callable[[Weights], Values], weights: Iterable[Weights]) -> Values:
+    """What `measure` gives on every chunk of weights, joined along the last axis."""
+    parts = [measure(chunk) for chunk in weights]
+    return {name: np.concatenate([part[name] for part in parts], axis=-1) for name in parts[0]}
+
+
+def interval(
+    value: float,
+    resampled: NDArray[np.float64],
+    trials: float,
+    *,
+    to_unit: Callable[[float], float] = float,
+    from_unit: Callable[[float], float] = float,
+) -> Interval | None:
+    """The value with its interval, or None when more than half of the resamples do not define it.
+
+    Args:
+        value: the metric on all images.
+        resampled: the metric on every resample, (B,), nan where undefined.
+        trials: independent trials behind the value, for the Wilson interval.
+        to_unit: maps the metric's range to [0, 1], for the Wilson interval.
+        from_unit: its inverse; may fall (then the ends are swapped).
+    """
+    ends = percentiles(resampled)
+    if ends is None:
+        return None
+    if not collapsed(*ends):
+        return Interval(value=value, low=min(ends[0], value), high=max(ends[1], value))
+    ends = wilson(to_unit(value), trials)
+    low, high = sorted((from_unit(ends[0]), from_unit(ends[1])))
+    return Interval(value=value, low=min(low, value), high=max(high, value), method="wilson")
+
+
+def percentiles(resampled: NDArray[np.float64]) -> tuple[float, float] | None:
+    """The 2.5 and 97.5 percentile of what is defined, or None when that is less than half."""
+    defined = resampled[~np.isnan(resampled)]
+    if 2 * defined.size < resampled.size:
+        return None
+    low, high = np.quantile(defined, (0.025, 0.975))
+    return float(low), float(high)
+
+
+def collapsed(low: float, high: float) -> bool:
+    """Whether an interval has no width beyond rounding."""
+    return high - low <= 1e-12 * max(1.0, abs(low))
+
+
+def wilson(value: float, trials: float) -> tuple[float, float]:
+    """95 % score interval of a proportion in [0, 1] (Wilson 1927, J. Am. Stat. Assoc. 22:209)."""
+    spread = Z95**2 / trials
+    middle = (value + spread / 2) / (1 + spread)
+    half = Z95 / (1 + spread) * float(np.sqrt(max(0.0, value * (1 - value)) / trials + spread / (4 * trials)))
+    return max(0.0, middle - half), min(1.0, middle + half)

@@ -1,0 +1,181 @@
+"""Plots of a report as PNG files. matplotlib is used through Figure objects, so nothing global changes."""
+
+from __future__ import annotations
+
+import textwrap
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.evaluate.calibration import reliability
+from zoo.evaluate.metrics import Cases
+from zoo.files import atomic_path
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+    from numpy.typing import NDArray
+
+    from zoo.spec import EvalReport
+
+__all__ = ["plot_confusion", "plot_reliability"]
+
+DPI = 150
+LONGEST = 24
+"""Characters of a label that are shown."""
+MOST_CELLS = 30
+"""With more classes than this, cells hold no text: it could not be read."""
+BLUE = "#2166ac"
+GREY = "#8c8c8c"
+
+
+def plot_confusion(report: EvalReport, path: Path) -> None:
+    """Draw the confusion matrix: counts, and in colour and per cent the fraction of each true class.
+
+    Raises:
+        OutputError: the file can not be written.
+    """
+    from matplotlib.figure import Figure
+
+    counts = np.array(report.confusion.counts, dtype=np.int64)
+    classes = len(counts)
+    rows = counts.sum(axis=1, keepdims=True)
+    share = np.divide(counts, rows, out=np.zeros(counts.shape), where=rows > 0)
+    cell = 0.85 if classes <= 6 else 0.62 if classes <= 12 else 0.5 if classes <= MOST_CELLS else 15 / classes
+    side = max(2.4, cell * classes)
+    figure = Figure(figsize=(side + 2.6, side + 2.0), layout="constrained")
+    axes = figure.add_subplot()
+    image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label="fraction of the true class")
+    bar.outline.set_visible(False)
+    names = [_short(label) for label in report.confusion.labels]
+    if classes <= MOST_CELLS:
+        _ticks(axes, names, rows[:, 0])
+        _cells(axes, counts, share, cell)
+    else:
+        axes.set_xticks([])
+        axes.set_yticks([])
+    axes.set_xlabel("called")
+    axes.set_ylabel("true class (images)" if classes <= MOST_CELLS else "true class")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    _title(axes, f"{report.model} on {report.split}", f"n = {report.n}", side + 1.0)
+    _save(figure, path)
+
+
+def plot_reliability(
+    logits: NDArray[Any], targets: NDArray[Any], path: Path, *, temperature: float = 1.0, title: str = ""
+) -> None:
+    """Draw accuracy against confidence of the top label, and how many images each bin holds.
+
+    Args:
+        logits: (n, K), before the temperature.
+        targets: (n,) int in [0, K).
+        path: the file.
+        temperature: logits are divided by it.
+        title: goes before the number of images, such as "resnet18 on test".
+
+    Raises:
+        DataError: logits and targets do not belong together.
+        ModelError: a logit is not finite.
+        OutputError: the file can not be written.
+    """
+    from matplotlib.figure import Figure
+
+    from zoo.evaluate.intervals import wilson
+
+    cases = Cases.of(logits, targets, temperature)
+    curve = reliability(cases)
+    there = curve.count > 0
+    count, accuracy, confidence = curve.count[there], curve.accuracy[there], curve.confidence[there]
+    bounds = np.array([wilson(float(a), int(c)) for a, c in zip(accuracy, count, strict=True)])
+    error = np.abs(np.stack([accuracy - bounds[:, 0], bounds[:, 1] - accuracy]))
+    figure = Figure(figsize=(5.0, 5.6), layout="constrained")
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+    axes.plot([0, 1], [0, 1], linestyle="--", color=GREY, linewidth=1, label="perfectly calibrated")
+    axes.errorbar(
+        confidence,
+        accuracy,
+        yerr=error,
+        fmt="o",
+        color=BLUE,
+        markersize=4.5,
+        elinewidth=1,
+        capsize=2,
+        label="model, 95 % interval",
+    )
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set_ylabel("fraction right")
+    # Above the axes: a curve may pass through any corner of them.
+    axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9, borderpad=0.2)
+    below.bar(
+        curve.edges[:-1], curve.count, width=np.diff(curve.edges), align="edge", color=BLUE, edgecolor="white"
+    )
+    below.yaxis.get_major_locator().set_params(integer=True, nbins=4)
+    below.set_ylabel("images")
+    below.set_xlabel("probability of the top label")
+    figure.align_ylabels()
+    for panel in (axes, below):
+        panel.spines[["top", "right"]].set_visible(False)
+    numbers = f"n = {cases.n}, ECE {curve.ece:.3f} ({len(curve.count)} bins), temperature {temperature:.2f}"
+    _title(axes, title, numbers, 5.0, pad=24)
+    _save(figure, path)
+
+
+def _ticks(axes: Axes, names: Sequence[str], images: NDArray[np.int64]) -> None:
+    size = 9 if len(names) <= 12 else 8
+    slanted = max(map(len, names)) > (8 if len(names) <= 6 else 4)
+    axes.set_xticks(
+        range(len(names)),
+        names,
+        rotation=45 if slanted else 0,
+        ha="right" if slanted else "center",
+        rotation_mode="anchor" if slanted else "default",
+        fontsize=size,
+        parse_math=False,
+    )
+    rows = [f"{name} ({count})" for name, count in zip(names, images, strict=True)]
+    axes.set_yticks(range(len(names)), rows, fontsize=size, parse_math=False)
+
+
+def _cells(axes: Axes, counts: NDArray[np.int64], share: NDArray[np.float64], cell: float) -> None:
+    from matplotlib import colormaps
+
+    # About 0.6 of a font's size is a digit's width; the widest number must fit the cell (72 points an inch).
+    widest = max(4, len(str(counts.max())))
+    size = min(10.0, cell * 72 * 0.9 / (0.6 * widest))
+    # Relative luminance by the weights of ITU-R BT.709; under 0.25 white is the easier to read.
+    dark = (colormaps["Blues"](share)[..., :3] ** 2.2) @ (0.2126, 0.7152, 0.0722) < 0.25
+    for (i, j), count in np.ndenumerate(counts):
+        colour = "white" if dark[i, j] else GREY if count == 0 else "black"
+        text = f"{count}\n{_percent(float(share[i, j]))}" if count else "0"
+        axes.text(j, i, text, ha="center", va="center", fontsize=size, color=colour, linespacing=1.1)
+
+
+def _percent(share: float) -> str:
+    """Whole per cent that never rounds something to nothing, or most to all."""
+    if 0 < share < 0.01:
+        return "<1 %"
+    return ">99 %" if 0.99 < share < 1 else f"{100 * share:.0f} %"
+
+
+def _title(axes: Axes, name: str, numbers: str, inches: float, *, pad: float = 6) -> None:
+    wrapped = textwrap.wrap(name, width=max(30, int(inches * 10)))
+    axes.set_title("\n".join([*wrapped, numbers]), fontsize=10.5, pad=pad, parse_math=False)
+
+
+def _short(label: str) -> str:
+    """Both ends of a long label: what tells classes apart is often the end."""
+    return label if len(label) <= LONGEST else f"{label[:13]}…{label[-10:]}"
+
+
+def _save(figure: Figure, path: Path) -> None:
+    with warnings.catch_warnings(), atomic_path(path) as temporary:
+        # A label in a script that the bundled font lacks shows boxes; that is no reason to warn or stop.
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
+        figure.savefig(temporary, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.1)

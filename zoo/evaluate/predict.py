@@ -1,0 +1,102 @@
+"""Running a model over a set of raw images.
+
+This module does not know what the model is: `Predict` is the hinge between torch, ONNX Runtime and
+scikit-learn. It never resizes and never replaces an image; what can not be read raises.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import DataError, ModelError
+
+__all__ = ["Images", "Predict", "Progress", "predict_set"]
+
+Predict = Callable[[NDArray[Any]], NDArray[Any]]
+"""A raw or preprocessed batch, (N, …), to logits, (N, K) float32."""
+
+Progress = Callable[[int, int], None]
+"""Told (images done, images in all) after every batch."""
+
+
+class _Raw(Protocol):
+    @property
+    def pixels(self) -> NDArray[Any]: ...
+
+
+class Images(Protocol):
+    """What evaluation needs of an image set; `zoo.data.ImageSet` is one."""
+
+    @property
+    def ids(self) -> Sequence[str]:
+        """One name for each image."""
+
+    def __len__(self) -> int: ...
+
+    def read(self, i: int, /) -> _Raw:
+        """Image `i`, pixels (H, W, C)."""
+
+
+def predict_set(
+    predict: Predict, images: Images, *, batch_size: int = 32, progress: Progress | None = None
+) -> NDArray[np.float32]:
+    """The logits of every image, in order.
+
+    Neighbours of equal shape and dtype share a batch, so images of mixed size need no padding and no more
+    than `batch_size` of them are in memory at once.
+
+    Args:
+        predict: a raw batch, (N, H, W, C), to logits, (N, K).
+        images: the set.
+        batch_size: most images in one batch.
+        progress: told (images done, images in all) after every batch.
+
+    Returns:
+        (n, K) float32.
+
+    Raises:
+        DataError: the set is empty, or an image can not be read.
+        ModelError: the model answers with another shape than (N, K), or with a number that is not finite.
+    """
+    if len(images) == 0:
+        raise DataError(
+            "there is no image to evaluate; expected at least one, choose another --split or --data"
+        )
+    parts: list[NDArray[np.float32]] = []
+    done = 0
+    for batch in _batches(images, batch_size):
+        logits = np.asarray(predict(batch), dtype=np.float32)
+        classes = parts[0].shape[1] if parts else None
+        if logits.ndim != 2 or len(logits) != len(batch) or classes not in {None, logits.shape[1]}:
+            raise ModelError(
+                f"the model answered {len(batch)} images with an array of shape {logits.shape}; "
+                f"expected ({len(batch)}, {classes or 'classes'}), export the model again"
+            )
+        finite = np.isfinite(logits).all(axis=1)
+        if not finite.all():
+            name = images.ids[done + int(np.argmin(finite))]
+            raise ModelError(
+                f"the model gave a logit that is not a finite number for image {name}; "
+                "check the image's intensity range and the model's weights"
+            )
+        parts.append(logits)
+        done += len(batch)
+        if progress is not None:
+            progress(done, len(images))
+    return np.concatenate(parts)
+
+
+def _batches(images: Images, batch_size: int) -> Iterator[NDArray[Any]]:
+    """Stacks of equal-shaped neighbours, (b, H, W, C) with 1 <= b <= batch_size."""
+    run: list[NDArray[Any]] = []
+    for i in range(len(images)):
+        pixels = images.read(i).pixels
+        if run and (len(run) >= batch_size or pixels.shape != run[0].shape or pixels.dtype != run[0].dtype):
+            yield np.stack(run)
+            run = []
+        run.append(pixels)
+    yield np.stack(run)

@@ -1,0 +1,83 @@
+"""CARD.md: what a person must know before using a model, in a page."""
+
+from __future__ import annotations
+
+from zoo.spec import EvalReport, Interval, Manifest
+
+__all__ = ["model_card"]
+
+_NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_auroc": "macro AUROC",
+    "macro_auprc": "macro AUPRC",
+    "macro_f1": "macro F1",
+}
+
+
+def model_card(manifest: Manifest) -> str:
+    """Markdown of the manifest: use, data, results with intervals, parity, origin, limits."""
+    origin = manifest.provenance
+    sections = [
+        f"# {manifest.name}",
+        f"{manifest.intended_use}\n\nLabels: {', '.join(manifest.labels)}.",
+        "## Results\n\n" + (_results(manifest.report) if manifest.report else "Not evaluated. No number is known for this file."),
+        "## Input\n\n" + _input(manifest),
+        "## Proof of export\n\n" + _proof(manifest),
+        "## Origin\n\n"
+        f"Model `{origin.model}`, run `{origin.run}`, made {origin.created} by {origin.plugin.distribution} "
+        f"{origin.plugin.version} (plugin `{origin.plugin.name}`). "
+        f"Data: {origin.data.name}, {origin.data.n} images ({_splits(origin.data.splits)}), sha256 `{origin.data.sha256[:16]}…`. "
+        f"Start: {origin.weights or 'random weights'}. Licence of the weights: {manifest.licence}.",
+    ]
+    notes = tuple(dict.fromkeys((*origin.notes, *(manifest.report.notes if manifest.report else ()))))
+    if notes:
+        sections.append("## Known defects and decisions\n\n" + "\n".join(f"- {note}" for note in notes))
+    sections.append(
+        "## Limits\n\nThe numbers hold for images like those it was evaluated on. Other scanners, sites, stainings or "
+        "patients need a new evaluation: `zoo evaluate BUNDLE --data FOLDER`. Not a medical device."
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _results(report: EvalReport) -> str:
+    rows = [f"On {report.n} images of the split `{report.split}`, 95 % intervals.", "", "| metric | value | interval |", "|---|---|---|"]
+    rows += [f"| {_NAMES.get(name, name)} | {value.value:.3f} | {value.low:.3f} – {value.high:.3f} |" for name, value in report.metrics.items()]
+    rows += ["", "| class | n | sensitivity | specificity |", "|---|---|---|---|"]
+    for label, values in report.per_class.items():
+        rows.append(f"| {label} | {values['n']} | {_cell(values.get('sensitivity'))} | {_cell(values.get('specificity'))} |")
+    rows += [f"\nUndefined: {name} ({reason})." for name, reason in report.undefined.items()]
+    return "\n".join(rows)
+
+
+def _cell(value: Interval | int | None) -> str:
+    return f"{value.value:.3f} ({value.low:.3f} – {value.high:.3f})" if isinstance(value, Interval) else "undefined"
+
+
+def _input(manifest: Manifest) -> str:
+    given, spec = manifest.input, manifest.preprocess
+    shape = "(N, H, W, C)" if given.stage != "tensor" else "(N, C, H, W)"
+    place = {
+        "raw": "all preprocessing is inside the file: give it the picture as it was read",
+        "resized": "the file takes pictures already denoised and resized; the zoo runtime does that",
+        "tensor": "the file takes fully preprocessed numbers; the zoo runtime makes them",
+    }[given.stage]
+    return (
+        f"`{given.name}`, {shape} {given.dtype}, C = {given.channels}; {place}. The network sees "
+        f"{spec.size[0]} × {spec.size[1]} {spec.channels}, resized by {spec.resize} ({spec.interpolation})."
+    )
+
+
+def _proof(manifest: Manifest) -> str:
+    parity = manifest.parity
+    if parity is None:
+        return "None recorded."
+    return (
+        f"Compared with the training side on {parity.images} raw images of {parity.sizes} sizes: pixels within "
+        f"{parity.max_abs_pixel:.3g} levels, logits within {parity.max_abs_logit:.2e} (relative), probabilities within "
+        f"{parity.max_abs_probability:.2e}, {parity.flips} labels changed."
+    )
+
+
+def _splits(splits: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in splits.items())

@@ -1,0 +1,276 @@
+"""The ONNX graph around a core network: preprocessing nodes before it, calibrated softmax after it.
+
+Executes the same steps, in the same order, as `zoo.preprocess`; what is said there about rounding and padding
+holds here. Resize with antialias=1, exclude_outside=1 and half_pixel is Pillow's filter (cubic with a = -0.5);
+uint8 values are rounded half up after it, as Pillow rounds.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.preprocess import channels_of, gaussian_kernel
+from zoo.spec import OPSET, InputSpec, Manifest, Median, PreprocessSpec, Scale, Window, encode
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["CORE_INPUT", "RESIZED", "assemble", "set_manifest"]
+
+CORE_INPUT = "preprocessed"
+"""Name of the tensor between preprocessing and network, (N, C, h, w) float32; the parity gate reads it."""
+
+RESIZED = "resized"
+"""Name of the tensor after the geometric half, (N, C, h, w) float32 holding raw values; the gate reads it too."""
+
+_IR_VERSION = 10
+_INT64_MAX = np.iinfo(np.int64).max
+
+
+def assemble(core: onnx.ModelProto, spec: PreprocessSpec, given: InputSpec, *, temperature: float) -> onnx.ModelProto:
+    """One graph from pictures to probabilities.
+
+    Args:
+        core: "input" (N, C, h, w) float32 to "logits" (N, K) float32, opset 18.
+        spec: the preprocessing to write as nodes.
+        given: what the file's input is; its stage says how much of the preprocessing the caller has done.
+        temperature: divides the logits before the softmax.
+
+    Returns:
+        A model with the input `given.name` and the outputs "probabilities" and "logits".
+    """
+    import onnx
+    from onnx import TensorProto, compose, helper
+
+    if given.stage == "tensor":
+        merged = compose.add_prefix(core, "core/", rename_inputs=False, rename_outputs=False)
+        _rename_input(merged.graph, "input", given.name)
+    else:
+        front = helper.make_model(
+            _preprocessing(spec, given), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=core.ir_version
+        )
+        body = compose.add_prefix(core, "core/", rename_outputs=False)
+        merged = compose.merge_models(front, body, io_map=[(CORE_INPUT, "core/input")])
+    merged.ir_version = max(core.ir_version, _IR_VERSION)
+    graph = merged.graph
+    # Softmax(logits / T): temperature scaling, Guo et al. 2017, section 4.2.
+    graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(temperature, np.float32), "post/temperature"))
+    graph.node.append(helper.make_node("Div", ["logits", "post/temperature"], ["post/scaled"], name="post/scale"))
+    graph.node.append(helper.make_node("Softmax", ["post/scaled"], ["probabilities"], name="post/softmax", axis=1))
+    classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    del graph.output[:]
+    graph.output.extend(
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", classes]) for name in ("probabilities", "logits")
+    )
+    del graph.value_info[:]  # shapes that the exporter noted for its own input names
+    del merged.metadata_props[:]
+    for node in graph.node:  # the exporter notes source files and stack traces of the training machine
+        del node.metadata_props[:]
+        node.doc_string = ""
+    versions = {entry.domain: entry.version for entry in merged.opset_import}
+    del merged.opset_import[:]  # merging repeats entries
+    merged.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in sorted(versions.items()))
+    merged.producer_name, merged.producer_version, merged.doc_string = "edgezoo", "", ""
+    graph.name, graph.doc_string = "zoo", ""
+    onnx.checker.check_model(merged, full_check=True)
+    return merged
+
+
+def set_manifest(model: onnx.ModelProto, manifest: Manifest) -> None:
+    """Write the manifest into the model's metadata under the key "zoo", in place of any before."""
+    del model.metadata_props[:]
+    entry = model.metadata_props.add()
+    entry.key, entry.value = "zoo", encode(manifest).decode()
+
+
+class _Builder:
+    """Collects nodes and constants of a graph under construction."""
+
+    def __init__(self) -> None:
+        self.nodes: list[onnx.NodeProto] = []
+        self.constants: list[onnx.TensorProto] = []
+
+    def constant(self, value: Any, dtype: Any) -> str:
+        """Name of an initializer holding `value`."""
+        import onnx
+
+        name = f"pre/c{len(self.constants)}"
+        self.constants.append(onnx.numpy_helper.from_array(np.asarray(value, dtype), name))
+        return name
+
+    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
+        """Name of the first output of a new node."""
+        from onnx import helper
+
+        name = f"pre/{len(self.nodes)}_{kind}"
+        outputs = [name, f"{name}_indices"] if kind == "TopK" else [name]
+        self.nodes.append(helper.make_node(kind, list(inputs), outputs, name=name, **attributes))
+        return name
+
+    def named(self, name: str, x: str) -> str:
+        """Let the tensor `x` be found under `name`."""
+        from onnx import helper
+
+        self.nodes.append(helper.make_node("Identity", [x], [name], name=f"pre/{name}"))
+        return name
+
+    def floats(self, value: Any) -> str:
+        return self.constant(value, np.float32)
+
+    def ints(self, *values: int) -> str:
+        return self.constant(values, np.int64)
+
+    def slice(self, x: str, starts: str, ends: str, axes: tuple[int, ...]) -> str:
+        return self.op("Slice", x, starts, ends, self.ints(*axes))
+
+
+def _preprocessing(spec: PreprocessSpec, given: InputSpec) -> onnx.GraphProto:
+    from onnx import TensorProto, helper
+
+    b = _Builder()
+    whole = given.dtype == "uint8"
+    x = b.op("Cast", given.name, to=TensorProto.FLOAT)
+    if given.stage == "raw":
+        x = _channels(b, x, spec, whole=whole)  # (N, c, H, W)
+        x = _denoise(b, x, spec, whole=whole)
+        x = _resize(b, x, spec, whole=whole)  # (N, c, h, w)
+    else:
+        x = b.op("Transpose", x, perm=[0, 3, 1, 2])
+    x = b.named(RESIZED, x)
+    x = _intensity(b, x, spec)
+    x = b.op("Sub", x, b.floats(np.reshape(spec.mean, (1, -1, 1, 1))))
+    x = b.op("Div", x, b.floats(np.reshape(spec.std, (1, -1, 1, 1))))
+    b.named(CORE_INPUT, x)
+    height, width = spec.size
+    kinds = {"uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "float32": TensorProto.FLOAT}
+    sides: list[str | int] = ["H", "W"] if given.stage == "raw" else [height, width]
+    return helper.make_graph(
+        b.nodes,
+        "preprocessing",
+        [helper.make_tensor_value_info(given.name, kinds[given.dtype], ["N", *sides, given.channels])],
+        [helper.make_tensor_value_info(CORE_INPUT, TensorProto.FLOAT, ["N", channels_of(spec), height, width])],
+        initializer=b.constants,
+    )
+
+
+def _channels(b: _Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
+    if spec.channels == "gray" and whole:
+        # Sums stay below 2^24, so float32 holds every one of these integers exactly.
+        x = b.op("Mul", x, b.floats([19595, 38470, 7471]))
+        x = b.op("ReduceSum", x, b.ints(-1), keepdims=1)
+        x = b.op("Floor", b.op("Mul", b.op("Add", x, b.floats(32768)), b.floats(1 / 65536)))
+    x = b.op("Transpose", x, perm=[0, 3, 1, 2])
+    return b.op("Concat", x, x, x, axis=1) if spec.channels == "rgb" and not whole else x
+
+
+def _denoise(b: _Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
+    if spec.denoise is None:
+        return x
+    if isinstance(spec.denoise, Median):
+        k = spec.denoise.k
+        r = k // 2
+        padded = b.op("Pad", x, b.ints(0, 0, r, r, 0, 0, r, r), mode="edge")
+        shifted = []
+        for dy in range(k):
+            for dx in range(k):
+                ends = b.ints(*(side - k + 1 or _INT64_MAX for side in (dy, dx)))
+                shifted.append(b.op("Unsqueeze", b.slice(padded, b.ints(dy, dx), ends, (2, 3)), b.ints(-1)))
+        stacked = b.op("Concat", *shifted, axis=-1)
+        largest = b.op("TopK", stacked, b.ints((k * k + 1) // 2), axis=-1)
+        return b.op("ReduceMin", largest, b.ints(-1), keepdims=0)
+    kernel = gaussian_kernel(spec.denoise.sigma)
+    r, channels = len(kernel) // 2, channels_of(spec)
+    for shape, pads in (((-1, 1), (0, 0, r, 0, 0, 0, r, 0)), ((1, -1), (0, 0, 0, r, 0, 0, 0, r))):
+        weights = np.repeat(kernel.reshape(1, 1, *shape), channels, axis=0)
+        x = b.op("Conv", b.op("Pad", x, b.ints(*pads), mode="edge"), b.floats(weights), group=channels)
+    return _round(b, x) if whole else x
+
+
+def _resize(b: _Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
+    height, width = spec.size
+    inner = b.ints(height, width) if spec.resize == "stretch" else _inner_size(b, x, spec)
+    if whole:
+        # Pillow resizes rows, rounds to uint8, then resizes columns; rounding between the passes is felt on noise.
+        x = _rounded_resize(b, x, spec, b.op("Shape", x, start=0, end=3), b.slice(inner, b.ints(1), b.ints(2), (0,)))
+        x = _rounded_resize(b, x, spec, b.op("Shape", x, start=0, end=2), b.slice(inner, b.ints(0), b.ints(1), (0,)), b.op("Shape", x, start=3, end=4))
+    else:
+        x = _resize_to(b, x, spec, b.op("Shape", x, start=0, end=2), inner)
+    if spec.resize == "stretch":
+        return x
+    target, two = b.ints(height, width), b.ints(2)
+    if spec.resize == "crop":
+        start = b.op("Div", b.op("Sub", inner, target), two)
+        return b.slice(x, start, b.op("Add", start, target), (2, 3))
+    margin = b.op("Sub", target, inner)
+    before = b.op("Div", margin, two)
+    zeros = b.ints(0, 0)
+    pads = b.op("Concat", zeros, before, zeros, b.op("Sub", margin, before), axis=0)
+    lowest = b.op("ReduceMin", x, b.ints(1, 2, 3), keepdims=1)
+    # Pad takes one value for the whole batch; shifting by each image's own minimum makes that value 0.
+    return b.op("Add", b.op("Pad", b.op("Sub", x, lowest), pads), lowest)
+
+
+def _resize_to(b: _Builder, x: str, spec: PreprocessSpec, *sizes: str) -> str:
+    cubic = {"mode": "cubic", "cubic_coeff_a": -0.5} if spec.interpolation == "bicubic" else {"mode": "linear"}
+    whole = b.op("Concat", *sizes, axis=0)
+    return b.op(
+        "Resize", x, "", "", whole, antialias=1, exclude_outside=1, coordinate_transformation_mode="half_pixel", **cubic
+    )
+
+
+def _rounded_resize(b: _Builder, x: str, spec: PreprocessSpec, *sizes: str) -> str:
+    return b.op("Clip", _round(b, _resize_to(b, x, spec, *sizes)), b.floats(0), b.floats(255))
+
+
+def _inner_size(b: _Builder, x: str, spec: PreprocessSpec) -> str:
+    """`zoo.preprocess.crop_size` in nodes: a (2,) int64 tensor."""
+    cover = spec.resize == "crop"
+    h, w = b.op("Shape", x, start=2, end=3), b.op("Shape", x, start=3, end=4)
+    th, tw, two = b.ints(spec.size[0]), b.ints(spec.size[1]), b.ints(2)
+
+    def scaled(side: str, target: str, by: str, limit: str) -> str:
+        other = b.op("Div", b.op("Add", b.op("Mul", side, target), b.op("Div", by, two)), by)
+        return b.op("Max", limit, other) if cover else b.op("Min", limit, b.op("Max", b.ints(1), other))
+
+    wider = b.op("LessOrEqual", b.op("Mul", h, tw), b.op("Mul", w, th))
+    by_height = b.op("Concat", th, scaled(w, th, h, tw), axis=0)
+    by_width = b.op("Concat", scaled(h, tw, w, th), tw, axis=0)
+    return b.op("Where", wider, by_height, by_width) if cover else b.op("Where", wider, by_width, by_height)
+
+
+def _intensity(b: _Builder, x: str, spec: PreprocessSpec) -> str:
+    intensity = spec.intensity
+    if isinstance(intensity, Scale):
+        return b.op("Div", x, b.floats(intensity.maximum))
+    zero, one = b.floats(0), b.floats(1)
+    if isinstance(intensity, Window):
+        x = b.op("Div", b.op("Sub", x, b.floats(intensity.center - 0.5)), b.floats(intensity.width - 1))
+        return b.op("Clip", b.op("Add", x, b.floats(0.5)), zero, one)
+    count = channels_of(spec) * spec.size[0] * spec.size[1]
+    ascending = b.op("TopK", b.op("Reshape", x, b.ints(0, -1)), b.ints(count), axis=1, largest=0)
+
+    def percentile(q: float) -> str:
+        """Linear interpolation between order statistics, as numpy does; (N, 1, 1, 1)."""
+        position = q / 100 * (count - 1)
+        lower, upper = (b.op("Gather", ascending, b.ints(int(index)), axis=1) for index in (np.floor(position), np.ceil(position)))
+        value = b.op("Add", lower, b.op("Mul", b.op("Sub", upper, lower), b.floats(position % 1)))
+        return b.op("Reshape", value, b.ints(-1, 1, 1, 1))
+
+    low, high = percentile(intensity.low), percentile(intensity.high)
+    span = b.op("Where", b.op("Greater", high, low), b.op("Sub", high, low), one)
+    return b.op("Clip", b.op("Div", b.op("Sub", x, low), span), zero, one)
+
+
+def _round(b: _Builder, x: str) -> str:
+    """Half up, as Pillow's resampling rounds."""
+    return b.op("Floor", b.op("Add", x, b.floats(0.5)))
+
+
+def _rename_input(graph: onnx.GraphProto, old: str, new: str) -> None:
+    graph.input[0].name = new
+    for node in graph.node:
+        for index, name in enumerate(node.input):
+            if name == old:
+                node.input[index] = new

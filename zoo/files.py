@@ -1,0 +1,77 @@
+"""Writing files so that a crash, a full disk or a kill leaves either the old file or the new one, whole."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from zoo.errors import OutputError
+
+__all__ = ["atomic_path", "atomic_write", "sha256_bytes", "sha256_file"]
+
+
+@contextlib.contextmanager
+def atomic_path(target: Path) -> Iterator[Path]:
+    """A temporary path beside `target` that takes its place when the block ends well, and goes when it does not.
+
+    The file is flushed to the disk before it is renamed, and so is the folder after.
+
+    Raises:
+        OutputError: the folder is missing or read-only, or the disk is full; `target` is as it was.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
+        os.close(handle)
+    except OSError as problem:
+        raise OutputError(_cannot_write(target, problem)) from None
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as written:
+            os.fsync(written.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)  # mkstemp made it private
+        temporary.replace(target)
+        _sync_folder(target.parent)
+    except OSError as problem:
+        raise OutputError(_cannot_write(target, problem)) from None
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def atomic_write(target: Path, data: bytes | str) -> None:
+    """Write `data` (text as UTF-8) to `target` as `atomic_path` does."""
+    with atomic_path(target) as temporary:
+        temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def sha256_bytes(data: bytes | memoryview) -> str:
+    """Hexadecimal sha256 of `data`."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes, read in pieces."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _sync_folder(folder: Path) -> None:
+    if os.name != "posix":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _cannot_write(target: Path, problem: OSError) -> str:
+    reason = (problem.strerror or str(problem)).lower()
+    return f"cannot write {target}: {reason}; free space or choose another place with --out"

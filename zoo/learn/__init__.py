@@ -1,0 +1,28 @@
+"""The training loop and what belongs to torch around it; importing this imports torch.
+
+It starts from decoded images and ends with weights in a run; files of images, ONNX graphs and reports are
+other packages' affair.
+"""
+
+from __future__ import annotations
+
+from zoo.learn.checkpoint import STATE_FILE, WEIGHTS_FILE, load_weights, read_tensors, save_weights
+from zoo.learn.core import module_to_onnx
+from zoo.learn.fit import Fitted, fit
+from zoo.learn.precision import pick_device
+from zoo.learn.predict import torch_predict
+from zoo.learn.transfer import load_pretrained
+
+__all__ = [
+    "STATE_FILE",
+    "WEIGHTS_FILE",
+    "Fitted",
+    "fit",
+    "load_pretrained",
+    "load_weights",
+    "module_to_onnx",
+    "pick_device",
+    "read_tensors",
+    "save_weights",
+    "torch_predict",
+]

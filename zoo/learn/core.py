@@ -1,0 +1,53 @@
+"""A torch module to its ONNX core, through torch's own exporter."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from typing import TYPE_CHECKING
+
+import torch
+from torch import nn
+
+from zoo.errors import ModelError
+from zoo.spec import OPSET
+
+if TYPE_CHECKING:
+    import onnx
+
+__all__ = ["module_to_onnx"]
+
+
+def module_to_onnx(module: nn.Module, *, channels: int, size: tuple[int, int]) -> onnx.ModelProto:
+    """Export "input" (N, C, h, w) float32 → "logits" (N, K) float32, N dynamic, in evaluation mode.
+
+    Raises:
+        ModelError: torch can not trace the module with a dynamic batch.
+    """
+    module = module.eval().cpu().to(memory_format=torch.contiguous_format)
+    sample = torch.zeros(2, channels, *size)  # a batch of 1 would be baked in as a constant
+    chatter = logging.getLogger("torch.onnx")
+    level = chatter.level
+    chatter.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the exporter's own deprecations are no news to a user
+            program = torch.onnx.export(
+                module,
+                (sample,),
+                dynamo=True,
+                verbose=False,
+                opset_version=OPSET,
+                input_names=["input"],
+                output_names=["logits"],
+                dynamic_shapes=({0: torch.export.Dim("N")},),
+            )
+    except (torch.onnx.errors.OnnxExporterError, RuntimeError) as problem:
+        reason = " ".join(str(problem).split())[:300]
+        raise ModelError(f"torch could not export this network with a dynamic batch: {reason}") from problem
+    finally:
+        chatter.setLevel(level)
+    if program is None:
+        raise ModelError("torch's exporter gave no program")
+    model: onnx.ModelProto = program.model_proto
+    return model

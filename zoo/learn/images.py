@@ -1,0 +1,58 @@
+"""The images of a training in memory: decoded once, then batches by index."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from zoo.data import Decoded, Splits, decode_all
+from zoo.errors import TrainingError
+from zoo.learn.distributed import Peers
+from zoo.runs import Run
+from zoo.spec import PreprocessSpec
+
+__all__ = ["decoded", "gathered", "held"]
+
+log = logging.getLogger("zoo")
+
+
+def decoded(data: Splits, spec: PreprocessSpec, run: Run, peers: Peers) -> tuple[Decoded, Decoded]:
+    """Training and validation images, decoded and resized; what was left out is recorded in the run.
+
+    Raises:
+        TrainingError: a split holds no image.
+        DataError: an image can not be read and `run.skip_bad` is off.
+    """
+    for name in ("train", "val"):
+        if not len(data.split(name)):
+            raise TrainingError(
+                f"{name} holds no image; expected images to train on and others to validate on"
+            )
+    log.info("decoding %d images to %dx%d", len(data.train) + len(data.val), *spec.size)
+    train, val = (decode_all(images, spec, skip_bad=run.skip_bad) for images in (data.train, data.val))
+    bad = (*train.bad, *val.bad)
+    if peers.first and bad:
+        for name, reason in bad:
+            log.warning("left out %s: %s", name, reason)
+        run.update(skipped=tuple(dict.fromkeys((*run.record.skipped, *(name for name, _ in bad)))))
+    return train, val
+
+
+def held(array: NDArray[Any], device: torch.device) -> Tensor:
+    """The array as a tensor; in the GPU's memory where it takes at most a quarter of what is free."""
+    tensor = torch.from_numpy(array)
+    if device.type == "cuda" and tensor.nbytes <= torch.cuda.mem_get_info(device)[0] // 4:
+        return tensor.to(device)
+    return tensor
+
+
+def gathered(rows: Tensor, index: Tensor, device: torch.device) -> Tensor:
+    """`rows[index]` on `device`; where it has to be copied there, the copy runs beside the GPU's work."""
+    batch = rows[index.to(rows.device)]
+    if batch.device != device:
+        batch = batch.pin_memory()
+    return batch.to(device, non_blocking=True)

@@ -1,0 +1,308 @@
+"""The contract of a plugin, and its two ready-made halves.
+
+A plugin is one model family in one framework. `ModelPlugin` is what every framework must answer; `TorchPlugin`
+and `SklearnPlugin` answer all of it but `build`. A plugin never sees a file of images, an ONNX graph around its
+network, or a metric: it is handed `Splits` and gives back something that predicts and can write its core.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import DataError, PluginError
+from zoo.evaluate import Predict, macro_auroc, predict_set, report
+from zoo.files import atomic_path, atomic_write
+from zoo.preprocess import channels_of, normalized
+from zoo.runs import Best, Run
+from zoo.spec import OPSET, EvalReport, ModelCard, PreprocessSpec, TrainConfig
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import nn
+
+    from zoo.data import ImageSet, Splits
+
+__all__ = ["ModelPlugin", "Predict", "SklearnPlugin", "TorchPlugin", "Trained"]
+
+CORE_FILE = "core.onnx"
+"""Where a scikit-learn run keeps its model: a graph of numbers, not a pickle that gets executed."""
+
+_SMALLEST_PROBABILITY = 1e-6
+"""Floor under probabilities before their logarithm is taken as logits."""
+
+
+class Trained(Protocol):
+    """A trained model of any framework."""
+
+    @property
+    def predict(self) -> Predict:
+        """(N, C, h, w) float32, already preprocessed → (N, K) float32 logits."""
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """The core: "input" (N, C, h, w) float32 → "logits" (N, K) float32, N dynamic, opset `zoo.spec.OPSET`."""
+
+    def save(self, run: Run) -> None:
+        """Write what `ModelPlugin.load` needs into the run directory, in a format that executes nothing."""
+
+
+class ModelPlugin(ABC):
+    """One model family. Subclass it when neither `TorchPlugin` nor `SklearnPlugin` fits.
+
+    An instance is made without arguments, holds no state, and costs nothing to make.
+    """
+
+    api: ClassVar[int] = 1
+    """Version of this contract that the plugin was written for."""
+
+    minimum_size: ClassVar[int] = 1
+    """Shortest side in pixels that the networks of this family can take; smaller images are enlarged to it."""
+
+    def preprocess(self, card: ModelCard) -> PreprocessSpec:
+        """The preprocessing this card wants; by default what the card says."""
+        return card.preprocess
+
+    @abstractmethod
+    def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained:
+        """Train on data.train, choose by data.val, and leave the result in `run`; data.test is not to be touched.
+
+        Args:
+            card: resolved for this run: its preprocess has the final size and channels.
+            data: labels and images; read raw images with data.train.read(i).
+            config: budget and recipe.
+            run: `run.update(best=..., images_per_second=..., seconds=..., epochs_done=...)` records what happened.
+        """
+
+    @abstractmethod
+    def load(self, card: ModelCard, run: Run) -> Trained:
+        """The model that `train` left in `run`."""
+
+    def evaluate(
+        self, predict: Predict, data: ImageSet, labels: tuple[str, ...], **details: Any
+    ) -> tuple[EvalReport, NDArray[np.float32]]:
+        """Judge `predict`, which takes raw (N, H, W, C) images, on `data`; by default `zoo.evaluate`.
+
+        Args:
+            predict: raw images to (N, K) logits; the exported file, as a rule.
+            data: images of one split, targets in the order of `labels`.
+            labels: class names.
+            **details: passed on to `zoo.evaluate.report`: model, split, temperature, fingerprint, notes.
+
+        Returns:
+            The report and the (n, K) logits behind it.
+        """
+        logits = predict_set(predict, data)
+        return report(logits, data.targets, labels, **details), logits
+
+
+class TorchPlugin(ModelPlugin):
+    """A family of torch modules: `build` is all there is to write."""
+
+    @abstractmethod
+    def build(self, card: ModelCard, *, classes: int, channels: int) -> nn.Module:
+        """An untrained module.
+
+        Args:
+            card: its arch says which module, its preprocess.size the (height, width) of the input.
+            classes: K, width of the output.
+            channels: C of the input, 1 or 3.
+
+        Returns:
+            A module from (N, C, h, w) float32 to (N, K) logits.
+        """
+
+    def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained:
+        """Fit the module with `zoo.learn.fit`, from pretrained weights where `run.pretrained` names some."""
+        import torch
+
+        from zoo.learn import fit, load_pretrained, read_tensors
+
+        torch.manual_seed(config.seed)
+        module = self._built(card, len(data.labels))
+        if run.pretrained is not None and not run.resuming:
+            notes = load_pretrained(module, read_tensors(run.pretrained))
+            run.update(notes=(*run.record.notes, *notes))
+        fit(module, data, card.preprocess, config, run)
+        return _TorchTrained(module, card)
+
+    def load(self, card: ModelCard, run: Run) -> Trained:
+        """Build the module and fill it with the run's weights.safetensors."""
+        from zoo.learn import WEIGHTS_FILE, load_weights
+
+        module = self._built(card, len(run.record.labels))
+        load_weights(module, run.file(WEIGHTS_FILE))
+        return _TorchTrained(module.eval(), card)
+
+    def _built(self, card: ModelCard, classes: int) -> nn.Module:
+        channels = channels_of(card.preprocess)
+        try:
+            return self.build(card, classes=classes, channels=channels)
+        except (RuntimeError, ValueError, TypeError, KeyError) as problem:
+            reason = " ".join(str(problem).split())
+            raise PluginError(
+                f"plugin '{card.plugin}' could not build {card.arch} for {classes} classes and {channels} channels: "
+                f"{reason}; expected build(card, classes=, channels=) to return a torch module"
+            ) from problem
+
+
+class _TorchTrained:
+    def __init__(self, module: nn.Module, card: ModelCard) -> None:
+        self.module = module
+        self.spec = card.preprocess
+
+    @property
+    def predict(self) -> Predict:
+        from zoo.learn import torch_predict
+
+        return torch_predict(self.module)
+
+    def to_onnx(self) -> onnx.ModelProto:
+        from zoo.learn import module_to_onnx
+
+        return module_to_onnx(self.module, channels=channels_of(self.spec), size=self.spec.size)
+
+    def save(self, run: Run) -> None:
+        from zoo.learn import WEIGHTS_FILE, save_weights
+
+        save_weights(self.module, run.file(WEIGHTS_FILE))
+
+
+class SklearnPlugin(ModelPlugin):
+    """A family of scikit-learn estimators on the preprocessed pixels: `build` is all there is to write.
+
+    The estimator sees float32 rows of C · h · w preprocessed pixels (channel by channel, row by row) and must
+    offer predict_proba; scaling, PCA and other features are steps of a Pipeline, so that skl2onnx exports them
+    with it. Logits are log-probabilities.
+    """
+
+    @abstractmethod
+    def build(self, card: ModelCard, *, classes: int, channels: int) -> Any:
+        """An unfitted estimator with fit, predict_proba and classes_, convertible by skl2onnx.
+
+        Args:
+            card: its arch says which estimator, its preprocess.size the (height, width) of the pictures.
+            classes: K.
+            channels: C of the pictures, 1 or 3.
+        """
+
+    def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained:
+        """Fit the estimator once on all training images; `config` gives the seed, the rest is for networks."""
+        from zoo.data import decode_all
+
+        decoded = decode_all(data.train, card.preprocess, skip_bad=run.skip_bad)
+        held_out = decode_all(data.val, card.preprocess, skip_bad=run.skip_bad)
+        run.update(skipped=(*run.record.skipped, *(name for name, _ in (*decoded.bad, *held_out.bad))))
+        estimator = self.build(card, classes=len(data.labels), channels=channels_of(card.preprocess))
+        if "random_state" in estimator.get_params():
+            estimator.set_params(random_state=config.seed)
+        start = time.perf_counter()
+        estimator.fit(_rows(normalized(decoded.pixels, card.preprocess)), decoded.targets)
+        seconds = time.perf_counter() - start
+        if list(estimator.classes_) != list(range(len(data.labels))):
+            raise DataError("a class has no readable training image; expected images of every class")
+        trained = _SklearnTrained(estimator, card)
+        value = macro_auroc(trained.predict(normalized(held_out.pixels, card.preprocess)), held_out.targets)
+        run.update(
+            best=Best(epoch=1, metric="val_macro_auroc", value=value),
+            epochs_done=1,
+            seconds=seconds,
+            images_per_second=len(decoded.targets) / seconds,
+            precision="cpu, scikit-learn",
+        )
+        trained.save(run)
+        return trained
+
+    def load(self, card: ModelCard, run: Run) -> Trained:
+        """The exported core; the estimator itself is not kept, because a pickle would be executed when opened."""
+        del card
+        return _SklearnLoaded(run)
+
+
+class _SklearnTrained:
+    def __init__(self, estimator: Any, card: ModelCard) -> None:
+        self.estimator = estimator
+        self.spec = card.preprocess
+
+    @property
+    def predict(self) -> Predict:
+        return lambda batch: _log(self.estimator.predict_proba(_rows(batch)))
+
+    def to_onnx(self) -> onnx.ModelProto:
+        return _pipeline_to_onnx(self.estimator, self.spec)
+
+    def save(self, run: Run) -> None:
+        atomic_write(run.file(CORE_FILE), self.to_onnx().SerializeToString())
+
+
+class _SklearnLoaded:
+    def __init__(self, run: Run) -> None:
+        import onnx
+
+        path = run.file(CORE_FILE)
+        if not path.is_file():
+            raise PluginError(f"{path} is missing; train this model again")
+        self.core = onnx.load(path)
+
+    @property
+    def predict(self) -> Predict:
+        from zoo.edge.session import run_session
+
+        return run_session(self.core.SerializeToString(), "input", "logits")
+
+    def to_onnx(self) -> onnx.ModelProto:
+        return self.core
+
+    def save(self, run: Run) -> None:
+        with atomic_path(run.file(CORE_FILE)) as path:
+            path.write_bytes(self.core.SerializeToString())
+
+
+def _rows(batch: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.ascontiguousarray(batch.reshape(len(batch), -1), np.float32)
+
+
+def _log(probabilities: NDArray[Any]) -> NDArray[np.float32]:
+    return np.log(np.clip(probabilities, _SMALLEST_PROBABILITY, 1)).astype(np.float32)
+
+
+def _pipeline_to_onnx(estimator: Any, spec: PreprocessSpec) -> onnx.ModelProto:
+    """Flatten, the converted estimator, and the logarithm of its probabilities, as one core."""
+    import onnx
+    from onnx import TensorProto, compose, helper, numpy_helper
+    from skl2onnx import to_onnx
+    from skl2onnx.common.data_types import FloatTensorType
+
+    channels, (height, width) = channels_of(spec), spec.size
+    length = channels * height * width
+    classes = len(estimator.classes_)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # skl2onnx asks an SVC for attributes it no longer needs
+        body = to_onnx(
+            estimator,
+            initial_types=[("rows", FloatTensorType([None, length]))],
+            options={id(estimator): {"zipmap": False, "output_class_labels": False}},
+            target_opset={"": OPSET, "ai.onnx.ml": 3},
+        )
+    body = compose.add_prefix(body, "estimator/")
+    probabilities = body.graph.output[1].name
+    flatten = helper.make_graph(
+        [helper.make_node("Flatten", ["input"], ["rows"], axis=1)],
+        "flatten",
+        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", channels, height, width])],
+        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", length])],
+    )
+    front = helper.make_model(flatten, opset_imports=body.opset_import, ir_version=body.ir_version)
+    core = compose.merge_models(front, body, io_map=[("rows", body.graph.input[0].name)])
+    floor = numpy_helper.from_array(np.asarray(_SMALLEST_PROBABILITY, np.float32), "floor")
+    core.graph.initializer.append(floor)
+    core.graph.node.append(helper.make_node("Max", [probabilities, "floor"], ["floored"]))
+    core.graph.node.append(helper.make_node("Log", ["floored"], ["logits"]))
+    del core.graph.output[:]
+    core.graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", classes]))
+    onnx.checker.check_model(core)
+    return core

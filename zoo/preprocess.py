@@ -1,0 +1,182 @@
+"""PreprocessSpec on arrays: the reference execution, used for training and by devices that preprocess themselves.
+
+`zoo.export.graph` writes the same steps as ONNX nodes; the parity gate proves at every export that the two
+agree on the user's own images. The order is fixed: channels, denoise, resize (with crop or padding) on raw
+values, then intensity, mean and std. The first half has a fixed output size and so can be cached; the second
+half is cheap arithmetic on a batch.
+
+What this module does not know: files, labels, augmentation.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from zoo.errors import ImageError
+from zoo.spec import Gaussian, Median, Percentile, PreprocessSpec, Scale, Window
+
+__all__ = ["apply", "channels_of", "check_range", "crop_size", "gaussian_kernel", "normalized", "resized"]
+
+Array = NDArray[Any]
+
+
+def channels_of(spec: PreprocessSpec) -> int:
+    """Number of channels of the network's input: 3 for rgb, 1 for gray."""
+    return 3 if spec.channels == "rgb" else 1
+
+
+def apply(pixels: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
+    """One raw image to the network's input.
+
+    Args:
+        pixels: (H, W, C) as `zoo.readers.read` gives it: uint8 with C = 3, or uint16/float32 with C = 1.
+        spec: what to do.
+
+    Returns:
+        (c, h, w) float32, where (h, w) is spec.size and c is `channels_of(spec)`.
+    """
+    return normalized(resized(pixels, spec)[None], spec)[0]
+
+
+def check_range(pixels: Array, spec: PreprocessSpec) -> None:
+    """Refuse an image whose values lie outside the range that the spec declares; clipping would be silent.
+
+    Raises:
+        ImageError: a value is above the maximum of a `Scale` intensity.
+    """
+    if isinstance(spec.intensity, Scale) and pixels.dtype != np.uint8 and float(pixels.max()) > spec.intensity.maximum:
+        raise ImageError(
+            f"a pixel has the value {float(pixels.max()):g}, expected at most {spec.intensity.maximum:g}; "
+            "state the range of these images with --set preprocess.intensity.maximum=VALUE when training"
+        )
+
+
+def resized(pixels: Array, spec: PreprocessSpec) -> Array:
+    """The geometric half: channels, denoise, resize, crop or pad.
+
+    Args:
+        pixels: (H, W, C) raw image, as for `apply`.
+        spec: what to do.
+
+    Returns:
+        (h, w, c), uint8 for uint8 images (each step rounded half up, as Pillow does), else float32.
+    """
+    planes = _denoise(_channels(pixels, spec), spec)
+    height, width = planes.shape[:2]
+    target_h, target_w = spec.size
+    if spec.resize == "stretch":
+        return _resize(planes, spec.size, spec)
+    if spec.resize == "crop":
+        inner = _resize(planes, crop_size(height, width, spec.size, cover=True), spec)
+        top, left = (inner.shape[0] - target_h) // 2, (inner.shape[1] - target_w) // 2
+        return np.ascontiguousarray(inner[top : top + target_h, left : left + target_w])
+    inner = _resize(planes, crop_size(height, width, spec.size, cover=False), spec)
+    # The border takes the image's own smallest value, so that it is dark in any unit (0 is mid-grey in Hounsfield units).
+    canvas = np.full((target_h, target_w, inner.shape[2]), inner.min(), inner.dtype)
+    top, left = (target_h - inner.shape[0]) // 2, (target_w - inner.shape[1]) // 2
+    canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
+    return canvas
+
+
+def normalized(batch: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
+    """The arithmetic half: intensity to [0, 1], then mean and std.
+
+    Args:
+        batch: (N, h, w, c) as `resized` gives it.
+        spec: what to do.
+
+    Returns:
+        (N, c, h, w) float32.
+    """
+    x = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), dtype=np.float32)
+    intensity = spec.intensity
+    if isinstance(intensity, Scale):
+        x /= np.float32(intensity.maximum)
+    elif isinstance(intensity, Window):
+        x = np.clip((x - np.float32(intensity.center - 0.5)) / np.float32(intensity.width - 1) + np.float32(0.5), 0, 1)
+    else:
+        x = _stretch_percentiles(x, intensity)
+    mean = np.asarray(spec.mean, np.float32).reshape(1, -1, 1, 1)
+    std = np.asarray(spec.std, np.float32).reshape(1, -1, 1, 1)
+    return (x - mean) / std
+
+
+def crop_size(height: int, width: int, size: tuple[int, int], *, cover: bool) -> tuple[int, int]:
+    """The (height, width) to resize to before cropping (cover) or padding, aspect ratio kept.
+
+    Whole-number arithmetic, rounded half up, so that the ONNX graph finds the same numbers.
+    """
+    target_h, target_w = size
+    by_height = (height * target_w <= width * target_h) == cover
+    if by_height:
+        other = (width * target_h + height // 2) // height
+        return target_h, max(target_w, other) if cover else min(target_w, max(1, other))
+    other = (height * target_w + width // 2) // width
+    return max(target_h, other) if cover else min(target_h, max(1, other)), target_w
+
+
+def gaussian_kernel(sigma: float) -> NDArray[np.float32]:
+    """(2r + 1,) weights of a Gaussian that sum to 1, r = ceil(3 sigma)."""
+    radius = math.ceil(3 * sigma)
+    offsets = np.arange(-radius, radius + 1)
+    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
+    return np.asarray(weights / weights.sum(), np.float32)
+
+
+def _channels(pixels: Array, spec: PreprocessSpec) -> Array:
+    if pixels.dtype != np.uint8:
+        planes = np.asarray(pixels, np.float32)
+        return np.repeat(planes, 3, axis=2) if spec.channels == "rgb" else planes
+    if spec.channels == "rgb":
+        return pixels
+    # Pillow's integer luma: (19595 R + 38470 G + 7471 B + 32768) >> 16 (ITU-R BT.601), the identity on replicated grey.
+    return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
+
+
+def _denoise(planes: Array, spec: PreprocessSpec) -> Array:
+    if spec.denoise is None:
+        return planes
+    if isinstance(spec.denoise, Median):
+        k = spec.denoise.k
+        padded = np.pad(planes, ((k // 2, k // 2), (k // 2, k // 2), (0, 0)), mode="edge")
+        windows = np.lib.stride_tricks.sliding_window_view(padded, (k, k), axis=(0, 1))
+        return np.asarray(np.median(windows, axis=(-2, -1)), planes.dtype)
+    return _blur(planes, spec.denoise)
+
+
+def _blur(planes: Array, denoise: Gaussian) -> Array:
+    kernel = gaussian_kernel(denoise.sigma)
+    radius = len(kernel) // 2
+    result = planes.astype(np.float32)
+    for axis in (0, 1):
+        width = [(radius, radius) if axis == dimension else (0, 0) for dimension in range(3)]
+        padded = np.pad(result, width, mode="edge")
+        result = np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis=axis) @ kernel
+    return np.floor(result + 0.5).astype(np.uint8) if planes.dtype == np.uint8 else result
+
+
+def _resize(planes: Array, size: tuple[int, int], spec: PreprocessSpec) -> Array:
+    """(H, W, c) to (size[0], size[1], c) with Pillow's antialiased filters."""
+    if planes.shape[:2] == size:
+        return planes
+    method = Image.Resampling.BICUBIC if spec.interpolation == "bicubic" else Image.Resampling.BILINEAR
+    if planes.dtype == np.uint8:
+        pictures = [Image.fromarray(planes if planes.shape[2] == 3 else planes[:, :, 0])]
+    else:
+        pictures = [Image.fromarray(np.ascontiguousarray(planes[:, :, c])) for c in range(planes.shape[2])]
+    # Rows, then columns, said in two calls: which pass Pillow takes first in one call depends on the shapes, and
+    # uint8 is rounded between them.
+    done = [np.asarray(p.resize((size[1], p.height), method).resize((size[1], size[0]), method)) for p in pictures]
+    return done[0].reshape(*size, planes.shape[2]) if len(done) == 1 else np.stack(done, axis=2)
+
+
+def _stretch_percentiles(x: NDArray[np.float32], intensity: Percentile) -> NDArray[np.float32]:
+    flat = x.reshape(len(x), -1)
+    low, high = np.percentile(flat, [intensity.low, intensity.high], axis=1).astype(np.float32).reshape(2, -1, 1, 1, 1)
+    span = np.where(high > low, high - low, np.float32(1))
+    return np.clip((x - low) / span, 0, 1)

@@ -1,0 +1,92 @@
+"""One file → one `RawImage`. The first bytes decide which reader gets it, never the suffix."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import stat
+from typing import IO, TYPE_CHECKING
+
+from zoo.errors import ImageError
+from zoo.readers import raster
+from zoo.readers.image import Kind, Probe, RawImage, from_array
+from zoo.readers.raster import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "Kind", "Probe", "RawImage", "from_array", "probe", "read"]
+
+# DICOM is listed so that such a file is refused by name and not passed over as "not an image".
+IMAGE_SUFFIXES: frozenset[str] = raster.SUFFIXES | {".dcm", ".dicom"}
+"""Lower-case suffixes of the files that count as images when a folder is walked."""
+
+_HEAD = 132  # a DICOM file says so at bytes 128 to 131
+
+
+def read(source: Path | str | bytes, *, name: str | None = None) -> RawImage:
+    """Decode one image.
+
+    Args:
+        source: a path, or the file's bytes.
+        name: how errors name the image; default: the path as given.
+
+    Returns:
+        uint8 (H, W, 3), or uint16 or float32 (H, W, 1), upright by EXIF; see `RawImage`.
+
+    Raises:
+        ImageError: one line: what the file is, what was expected, what to do. Never pixels, never metadata.
+    """
+    with _stream(source, name) as (stream, shown):
+        return raster.read(stream, _form(stream, shown), shown)
+
+
+def probe(path: Path | str, *, name: str | None = None) -> Probe:
+    """Read a header only, about a hundred times faster than `read`; a truncated file passes.
+
+    Args:
+        path: the file.
+        name: how errors name the image; default: the path as given.
+
+    Raises:
+        ImageError: as `read`, as far as the header tells.
+    """
+    with _stream(path, name) as (stream, shown):
+        return raster.probe(stream, _form(stream, shown), shown)
+
+
+@contextlib.contextmanager
+def _stream(source: Path | str | bytes, name: str | None) -> Iterator[tuple[IO[bytes], str]]:
+    if isinstance(source, bytes):
+        yield io.BytesIO(source), name or "image"
+        return
+    shown, path = name or os.fspath(source), Path(source)
+    try:
+        # asked first: opening a pipe would wait for ever
+        if not stat.S_ISREG(path.stat().st_mode):
+            raise ImageError(f"{shown}: not a regular file, expected an image")
+        stream = path.open("rb")  # noqa: SIM115 - closed below, outside this try
+    except (OSError, ValueError) as problem:  # ValueError: a null byte in the path
+        reason = getattr(problem, "strerror", None) or str(problem)
+        raise ImageError(f"{shown}: can not be opened ({reason.lower()}); check the path") from None
+    with stream:
+        yield stream, shown
+
+
+def _form(stream: IO[bytes], shown: str) -> str:
+    try:
+        head = stream.read(_HEAD)
+    except OSError as problem:
+        raise ImageError(f"{shown}: can not be read ({(problem.strerror or 'i/o error').lower()})") from None
+    if not head:
+        raise ImageError(f"{shown}: empty file (0 bytes), expected an image; restore it or leave it out")
+    if head[128:132] == b"DICM":
+        raise ImageError(f"{shown}: DICOM is not read by this version; convert it to 16-bit gray PNG or TIFF")
+    form = raster.recognise(head)
+    if form is None:
+        raise ImageError(
+            f"{shown}: not an image by its first bytes; expected PNG, JPEG, BMP, TIFF, WebP, GIF or PPM"
+        )
+    return form

@@ -1,0 +1,79 @@
+"""What a reader gives back: one image as the device will see it, or what its header says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from zoo.errors import ImageError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Kind", "Probe", "RawImage", "from_array"]
+
+Kind = Literal["uint8", "uint16", "float32"]
+"""Pixel type of a raw image; it is also the input type of the exported file."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class RawImage:
+    """One image, decoded and nothing more: not resized, not scaled, not windowed.
+
+    Attributes:
+        pixels: (H, W, C). uint8: C = 3, gray replicated, in [0, 255]. uint16 and float32: C = 1, values as
+            stored. May be read-only.
+        kind: the dtype of `pixels`.
+    """
+
+    pixels: NDArray[Any]
+    kind: Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What the header of a file says; no pixel was decoded.
+
+    Attributes:
+        width: pixels, after EXIF orientation.
+        height: pixels, after EXIF orientation.
+        kind: what `read` will give.
+        gray: the file stores one channel (or a palette of grays only).
+    """
+
+    width: int
+    height: int
+    kind: Kind
+    gray: bool
+
+
+def from_array(pixels: NDArray[Any]) -> RawImage:
+    """An array as an image, by the rules files are read by.
+
+    Args:
+        pixels: (H, W), (H, W, 1) or (H, W, 3) uint8; (H, W) or (H, W, 1) uint16 or float32, any byte order.
+
+    Raises:
+        ImageError: another shape or dtype, no pixels, or float32 values that are not finite.
+    """
+    array = np.asarray(pixels)
+    found = f"array of shape {'x'.join(map(str, array.shape)) or '()'} and dtype {array.dtype}"
+    if array.ndim == 2:
+        array = array[:, :, np.newaxis]
+    if array.ndim != 3 or 0 in array.shape:
+        raise ImageError(f"{found}: expected (H, W) or (H, W, C) with at least one pixel")
+    channels = array.shape[2]
+    if array.dtype == np.uint8 and channels in (1, 3):
+        return RawImage(np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3))), "uint8")
+    native = array.dtype.newbyteorder("=")
+    if native == np.uint16 and channels == 1:
+        return RawImage(np.ascontiguousarray(array, dtype=np.uint16), "uint16")
+    if native == np.float32 and channels == 1:
+        if not np.isfinite(array).all():
+            raise ImageError(
+                f"{found}: holds values that are not finite; replace them before using the image"
+            )
+        return RawImage(np.ascontiguousarray(array, dtype=np.float32), "float32")
+    raise ImageError(f"{found}: expected uint8 with 1 or 3 channels, or uint16 or float32 with 1 channel")

@@ -1,0 +1,242 @@
+"""PNG, JPEG, BMP, TIFF, WebP, GIF and PPM through Pillow, without Pillow's silent losses.
+
+Pillow clips 16-bit gray at 255 when asked for 8 bits, opens 16-bit colour as 8-bit, drops surplus TIFF
+channels and keeps hidden colour under transparency. Here each of these is either read as stored or refused.
+ICC profiles and gamma chunks are not applied: they are display hints, and the result would depend on the
+decoder.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from zoo.errors import ImageError
+from zoo.readers.image import Kind, Probe, RawImage, from_array
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["MAX_PIXELS", "SUFFIXES", "probe", "read", "recognise"]
+
+MAX_PIXELS = 64_000_000
+"""Larger images are refused before they are decoded; 8000 × 8000 is beyond any X-ray detector."""
+
+SUFFIXES = frozenset(
+    {
+        ".bmp",
+        ".gif",
+        ".jpe",
+        ".jpeg",
+        ".jpg",
+        ".pbm",
+        ".pfm",
+        ".pgm",
+        ".png",
+        ".pnm",
+        ".ppm",
+        ".tif",
+        ".tiff",
+        ".webp",
+    }
+)
+
+_MAGIC = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"GIF8", "GIF"),
+    (b"BM", "BMP"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    *((b"P" + digit, "PPM") for digit in (b"1", b"2", b"3", b"4", b"5", b"6", b"f")),
+)
+# Pillow registers these two only after importing its whole zoo of plugins, unless asked by name.
+_PLUGINS = {"TIFF": "PIL.TiffImagePlugin", "WEBP": "PIL.WebPImagePlugin"}
+
+_COLOUR = frozenset({"RGB", "RGBX", "YCbCr"})
+_ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
+_GRAY16 = frozenset({"I;16", "I;16B", "I;16L"})
+
+_ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
+_PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 262, 277, 338, 339  # TIFF 6.0 tags
+
+
+def recognise(head: bytes) -> str | None:
+    """Pillow's name of the format that a file starting with `head` (16 bytes are enough) claims to have."""
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WEBP"
+    return next((name for magic, name in _MAGIC if head.startswith(magic)), None)
+
+
+def read(stream: IO[bytes], form: str, name: str) -> RawImage:
+    """Decode the image in `stream`.
+
+    Args:
+        stream: seekable; read from its start.
+        form: what `recognise` said; no other parser gets to see the bytes.
+        name: how to name the image to the user.
+
+    Raises:
+        ImageError: damaged, too large, animated, partly transparent, CMYK, or pixels that would lose values.
+    """
+    with _opened(stream, form, name) as image:
+        kind = _kind(image, name)
+        with _decoding(name):
+            image.load()
+        upright = _upright(image)
+        if kind != "uint8":
+            return _single_channel(upright, name)
+        return RawImage(np.asarray(_rgb(upright, name)), kind)
+
+
+def probe(stream: IO[bytes], form: str, name: str) -> Probe:
+    """What the header says; raises as `read` does, as far as the header tells."""
+    with _opened(stream, form, name) as image:
+        kind = _kind(image, name)
+        width, height = image.size
+        # TIFF reports its size already turned; PNG would decode the image to look for a late EXIF chunk.
+        if form in ("JPEG", "WEBP") and _orientation(image) >= 5:
+            width, height = height, width
+        return Probe(width, height, kind, kind != "uint8" or _is_gray(image))
+
+
+@contextlib.contextmanager
+def _decoding(name: str) -> Iterator[None]:
+    """Turn whatever a decoder raises on bytes it does not like into one line."""
+    try:
+        yield
+    except (ImageError, MemoryError):
+        raise
+    except UnidentifiedImageError:
+        raise ImageError(f"{name}: the header is damaged; restore the file or leave it out") from None
+    except (
+        Exception
+    ) as problem:  # Pillow's parsers raise OSError, SyntaxError, struct.error, ValueError and more
+        reason = " ".join(str(problem).split())[:100] or type(problem).__name__
+        raise ImageError(
+            f"{name}: can not be decoded ({reason.lower()}); restore it or leave it out"
+        ) from None
+
+
+@contextlib.contextmanager
+def _opened(stream: IO[bytes], form: str, name: str) -> Iterator[Image.Image]:
+    with _decoding(name):
+        if form in _PLUGINS:
+            importlib.import_module(_PLUGINS[form])
+        stream.seek(0)
+        image: Image.Image = Image.open(stream, formats=[form])
+    with image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise ImageError(
+                f"{name}: {width}x{height} pixels, expected at most {MAX_PIXELS // 10**6} million; scale it down"
+            )
+        with _decoding(name):  # counting frames reads the file
+            frames = 1 if image.format in ("MPO", "JPEG") else getattr(image, "n_frames", 1)
+        if frames != 1:
+            raise ImageError(
+                f"{name}: holds {frames} frames, expected one image; save the wanted frame as a file"
+            )
+        yield image
+
+
+def _kind(image: Image.Image, name: str) -> Kind:
+    """The pixel type `read` will give, or a refusal of what can not be read without loss."""
+    mode, defect = image.mode, None
+    if mode in _GRAY16:
+        kind: Kind = "uint16"
+    elif mode == "F":
+        kind = "float32"
+    elif mode == "CMYK":
+        raise ImageError(
+            f"{name}: CMYK colours, expected gray or RGB; convert the file with a known colour profile"
+        )
+    elif mode in _COLOUR or mode in _ALPHA or mode in ("1", "L", "P"):
+        kind = "uint8"
+        if _sixteen_bits(image):
+            defect = "16 bits per colour channel, which would be cut to 8"
+    else:
+        raise ImageError(
+            f"{name}: pixels of type {mode!r}, "
+            "expected 8-bit gray or RGB, unsigned 16-bit gray or 32-bit float gray"
+        )
+    defect = defect or _tiff_defect(image, kind)
+    if defect:
+        raise ImageError(f"{name}: {defect}; save it as 8-bit gray or RGB, or as 16-bit gray PNG")
+    return kind
+
+
+def _sixteen_bits(image: Image.Image) -> bool:
+    """Whether the file stores more than 8 bits a sample although the mode says 8."""
+    for tile in getattr(image, "tile", ()):
+        args = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if any(isinstance(arg, str) and ";16" in arg for arg in args):
+            return True
+        # PPM hands its decoder the file's largest value, as the last argument
+        if image.format == "PPM" and isinstance(args[-1], int) and args[-1] > 255:
+            return True
+    return False
+
+
+def _tiff_defect(image: Image.Image, kind: Kind) -> str | None:
+    """What Pillow would read from a TIFF without a word and wrongly."""
+    tags = getattr(image, "tag_v2", None)
+    if image.format != "TIFF" or tags is None:
+        return None
+    if tags.get(_PHOTOMETRIC) == 0 and kind != "uint8":  # 8-bit is inverted by Pillow, more bits are not
+        return "white is stored as zero, which would be read inverted"
+    if kind == "uint8" and 2 in tags.get(_SAMPLE_FORMAT, ()):
+        return "signed 8-bit values, which would be read as unsigned"
+    if 0 in tags.get(_EXTRA_SAMPLES, ()) or tags.get(_SAMPLES, 1) > 4:
+        return f"{tags.get(_SAMPLES)} channels, of which some would be dropped"
+    return None
+
+
+def _is_gray(image: Image.Image) -> bool:
+    if image.mode == "P":
+        palette = np.asarray(image.getpalette("RGB") or (), np.uint8).reshape(-1, 3)
+        return bool((palette == palette[:, :1]).all())
+    return image.mode in ("1", "L", "LA", "La")
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:
+        return 1
+    return value if isinstance(value, int) else 1
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    return ImageOps.exif_transpose(image) if 2 <= _orientation(image) <= 8 else image
+
+
+def _single_channel(image: Image.Image, name: str) -> RawImage:
+    pixels = np.asarray(image)
+    hidden = image.info.get("transparency")
+    if hidden is not None and (pixels == hidden).any():
+        raise ImageError(f"{name}: {_TRANSPARENT}")
+    try:
+        return from_array(pixels)
+    except ImageError as problem:
+        raise ImageError(f"{name}: {problem}") from None
+
+
+_TRANSPARENT = "partly transparent, expected opaque pixels; flatten it on the background you mean"
+
+
+def _rgb(image: Image.Image, name: str) -> Image.Image:
+    """8-bit RGB; gray is replicated, alpha dropped where it hides nothing."""
+    if image.mode == "RGB" and "transparency" not in image.info:
+        return image
+    if image.mode in _ALPHA or "transparency" in image.info:
+        image = image.convert("RGBA")
+        if image.getchannel("A").getextrema() != (255, 255):
+            raise ImageError(f"{name}: {_TRANSPARENT}")
+    return image.convert("RGB")

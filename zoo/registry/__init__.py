@@ -1,0 +1,23 @@
+"""Which models and plugins are installed: list, find, load.
+
+Listing reads metadata and YAML and imports no plugin; `load` imports exactly one. Code is found by the
+entry-point group zoo.plugins, catalogues by zoo.catalogues, ours by the same door as anyone's.
+"""
+
+from __future__ import annotations
+
+from zoo.registry._installed import catalogue
+from zoo.registry._listing import Row, find, models
+from zoo.registry._loading import LoadedPlugin, PluginRow, check_plugins, load, plugins
+
+__all__ = [
+    "LoadedPlugin",
+    "PluginRow",
+    "Row",
+    "catalogue",
+    "check_plugins",
+    "find",
+    "load",
+    "models",
+    "plugins",
+]

@@ -1,0 +1,125 @@
+"""What is installed: entry points and catalogues, found by metadata alone. Nothing is imported here."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.catalogue import Broken, Catalogue, Distribution, merge, own_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["OWN", "PluginEntry", "allowed", "catalogue", "missing", "needs_remedy", "plugin_entries"]
+
+OWN = "edgezoo"
+"""Our distribution; what of ours is missing comes with its extra `train`."""
+
+PLUGINS = "zoo.plugins"
+CATALOGUES = "zoo.catalogues"
+
+TRAIN_EXTRA = frozenset(
+    (
+        "matplotlib",
+        "onnx",
+        "onnxscript",
+        "pooch",
+        "safetensors",
+        "skl2onnx",
+        "sklearn",
+        "timm",
+        "torch",
+        "torchvision",
+    )
+)
+"""Import names of what `pip install 'edgezoo[train]'` brings."""
+
+
+@dataclass(frozen=True, slots=True)
+class PluginEntry:
+    """An entry point of the group zoo.plugins, not loaded."""
+
+    name: str
+    distribution: Distribution
+    point: EntryPoint
+
+
+def plugin_entries() -> dict[str, tuple[PluginEntry, ...]]:
+    """Every plugin name with everyone who claims it, sorted by name."""
+    found: dict[str, tuple[PluginEntry, ...]] = {}
+    for point in sorted(entry_points(group=PLUGINS), key=lambda point: point.name):
+        entry = PluginEntry(point.name, _distribution(point), point)
+        found[point.name] = (*found.get(point.name, ()), entry)
+    return found
+
+
+def catalogue() -> Catalogue:
+    """Every installed catalogue, read and merged; packages are located, never imported."""
+    broken = []
+    sources: dict[Path, Distribution] = {}  # one file once, whoever points to it a second time
+    for point in entry_points(group=CATALOGUES):
+        owner = _distribution(point)
+        path = _registry_file(point.value)
+        if path is None:
+            reason = (
+                f"registry.yaml of {owner}: package {point.value!r} does not hold it; reinstall {owner.name}"
+            )
+            broken.append(Broken(owner, reason))
+        else:
+            sources.setdefault(path, owner)
+    merged = merge((owner, path) for path, owner in sources.items())
+    return Catalogue(merged.entries, (*broken, *merged.broken))
+
+
+def allowed(plugin: str) -> bool:
+    """Whether ZOO_PLUGINS, a comma list, lets `plugin` be loaded. Unset allows all, empty allows none."""
+    listed = os.environ.get("ZOO_PLUGINS")
+    return listed is None or plugin in {name.strip() for name in listed.split(",")}
+
+
+def missing(needs: tuple[str, ...]) -> tuple[str, ...]:
+    """The packages of `needs` (top-level import names) that are not installed."""
+    return tuple(package for package in needs if _locate(package) is None)
+
+
+def needs_remedy(packages: tuple[str, ...], owner: str) -> str:
+    """One line that says what is missing and how to get it."""
+    line = f"needs {', '.join(packages)}"
+    if owner == OWN or TRAIN_EXTRA.issuperset(packages):
+        return f"{line}: pip install '{OWN}[train]'"
+    # The name on an index may differ from the import name; a wrong guess installs a stranger's code.
+    return f"{line}: not installed; see the documentation of {owner}"
+
+
+def _distribution(point: EntryPoint) -> Distribution:
+    # A half-removed distribution has entry points and no metadata.
+    name = point.dist.metadata["Name"] if point.dist else None
+    version = point.dist.metadata["Version"] if point.dist else None
+    return Distribution(name or "an unknown distribution", version or "(no version)")
+
+
+def _registry_file(package: str) -> Path | None:
+    """registry.yaml of `package`, which may be nested, found without importing any part of it."""
+    top, *inner = package.split(".")
+    for folder in _locate(top) or ():
+        path = own_file(folder) if package == "zoo" else folder.joinpath(*inner, "registry.yaml")
+        if path.is_file():
+            return path.resolve()
+    return None
+
+
+def _locate(package: str) -> tuple[Path, ...] | None:
+    """Folders of a top-level package, () for a module that is one file, None when it is not installed."""
+    try:
+        spec = importlib.util.find_spec(package)
+    except (ImportError, ValueError):  # ValueError: already in sys.modules, made by hand, without a spec
+        return None
+    return None if spec is None else tuple(_folders(spec.submodule_search_locations))
+
+
+def _folders(locations: list[str] | None) -> Iterator[Path]:
+    yield from (Path(location) for location in locations or ())

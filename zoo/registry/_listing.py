@@ -1,0 +1,156 @@
+"""Rows of `zoo list` and cards by name. No plugin is imported, and no framework."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from zoo.errors import CatalogueError
+from zoo.registry._installed import PluginEntry, allowed, catalogue, missing, needs_remedy, plugin_entries
+from zoo.spec import ModelCard, PreprocessSpec, Weights
+
+if TYPE_CHECKING:
+    from zoo.catalogue import Catalogue, Entry
+
+__all__ = ["Row", "find", "models"]
+
+TIMM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+UNKNOWN_LICENCE = "unknown (see the model page)"
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of `zoo list`; its fields are the keys of `--json`."""
+
+    name: str
+    family: str
+    plugin: str
+    distribution: str
+    parameters: float | None
+    size: tuple[int, int] | None
+    """(height, width) in pixels; null in the row of a catalogue that could not be read."""
+    pretrained: bool
+    licence: str
+    status: str
+    """"ok", or what is missing and how to get it."""
+
+
+def models(family: str | None = None) -> list[Row]:
+    """The catalogue, in the order of the files; a catalogue that could not be read is one row at the end.
+
+    Args:
+        family: only models of this family.
+
+    Raises:
+        CatalogueError: no model is of this family.
+    """
+    everything, plugins = catalogue(), plugin_entries()
+    rows = [
+        _row(entry, _status(entry, owners, plugins))
+        for owners in everything.entries.values()
+        for entry in owners
+    ]
+    if family is not None:
+        families = list(dict.fromkeys(row.family for row in rows))
+        if family not in families:
+            raise CatalogueError(
+                f"no model of family {family!r}; families are {', '.join(families) or 'none'}"
+            )
+        return [row for row in rows if row.family == family]
+    return rows + [
+        Row(
+            name=f"({broken.distribution.name})",  # no model can have this name
+            family="",
+            plugin="",
+            distribution=broken.distribution.name,
+            parameters=None,
+            size=None,
+            pretrained=False,
+            licence="unknown",
+            status=broken.error,
+        )
+        for broken in everything.broken
+    ]
+
+
+def find(name: str) -> ModelCard:
+    """The card called `name`; 'timm/NAME' makes one for any model of timm.
+
+    Raises:
+        CatalogueError: no such model (the nearest names are given), or more than one distribution defines it.
+    """
+    if name.startswith("timm/"):
+        return _timm_card(name)
+    everything = catalogue()
+    owners = everything.entries.get(name)
+    if owners is None:
+        raise CatalogueError(_unknown(name, everything))
+    if len(owners) > 1:
+        raise CatalogueError(f"model {name!r} is {_clash(owners)}; uninstall all but one")
+    return owners[0].card
+
+
+def _row(entry: Entry, status: str) -> Row:
+    card = entry.card
+    return Row(
+        name=card.name,
+        family=card.family,
+        plugin=card.plugin,
+        distribution=entry.distribution.name,
+        parameters=card.parameters,
+        size=card.preprocess.size,
+        pretrained=card.weights is not None,
+        licence=card.licence,
+        status=status,
+    )
+
+
+def _status(entry: Entry, owners: tuple[Entry, ...], plugins: dict[str, tuple[PluginEntry, ...]]) -> str:
+    plugin = entry.card.plugin
+    if len(owners) > 1:
+        return f"clash: {_clash(owners)}"
+    if not allowed(plugin):
+        return "not allowed by ZOO_PLUGINS"
+    if plugin not in plugins:
+        return f"no plugin {plugin!r} is installed"
+    if len(plugins[plugin]) > 1:
+        return f"clash: plugin {plugin!r} is {_clash(plugins[plugin])}"
+    absent = missing(entry.card.needs)
+    return needs_remedy(absent, entry.distribution.name) if absent else "ok"
+
+
+def _clash(owners: tuple[Entry, ...] | tuple[PluginEntry, ...]) -> str:
+    return "defined by " + " and ".join(str(owner.distribution) for owner in owners)
+
+
+def _unknown(name: str, everything: Catalogue) -> str:
+    if not everything.entries and not everything.broken:
+        return (
+            f"no model {name!r}: no catalogue is installed; run 'pip install edgezoo' ('-e .' in a checkout)"
+        )
+    near = difflib.get_close_matches(name.lower(), everything.entries, n=3)
+    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    unread = ", ".join(str(broken.distribution) for broken in everything.broken)
+    note = f" (the catalogue of {unread} could not be read; see 'zoo doctor')" if unread else ""
+    return f"no model {name!r}; {hint}'zoo list' shows them all, 'timm/NAME' takes any of timm's{note}"
+
+
+def _timm_card(name: str) -> ModelCard:
+    arch = name.removeprefix("timm/")
+    if not TIMM_NAME.fullmatch(arch):
+        raise CatalogueError(f"{name!r} is not a name of timm; expected 'timm/ARCH' or 'timm/ARCH.TAG'")
+    return ModelCard(
+        name=name,
+        plugin="timm",
+        arch=arch,
+        family="timm",
+        summary=f"Any model of timm by its name, here {arch}; size, mean and std are what timm says of it",
+        preprocess=PreprocessSpec(size=(224, 224), mean=IMAGENET_MEAN, std=IMAGENET_STD),
+        weights=Weights(source=f"hf-hub:timm/{arch}", licence=UNKNOWN_LICENCE),
+        needs=("torch", "timm"),
+        licence=UNKNOWN_LICENCE,
+    )

@@ -1,0 +1,225 @@
+"""From a finished run to a proven file, and from the file to the numbers that are reported.
+
+`build` makes the ONNX file and lets it through the parity gate; `judge` runs that file on raw images. Both are used
+by training (which exports and evaluates what it trained) and by the verbs export, evaluate and compare.
+"""
+
+from __future__ import annotations
+
+import datetime
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import DataError
+from zoo.preprocess import channels_of, normalized, resized
+from zoo.spec import SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
+
+if TYPE_CHECKING:
+    import onnx
+
+    from zoo.data import ImageSet, Splits
+    from zoo.edge import Runtime
+    from zoo.plugin import ModelPlugin, Predict, Trained
+    from zoo.runs import Run
+
+__all__ = ["Judged", "Stage", "build", "fitted_temperature", "golden_images", "judge", "read_some", "with_report", "write_answers"]
+
+Stage = Literal["full", "normalize", "none"]
+"""How much of the preprocessing the file does: all of it, the arithmetic only, or nothing."""
+
+_STAGES: dict[Stage, Literal["raw", "resized", "tensor"]] = {"full": "raw", "normalize": "resized", "none": "tensor"}
+
+_INTENDED_USE = (
+    "Sorting images like those it was trained on into the labels below, as research or as a second opinion that a "
+    "qualified person checks. Not a medical device."
+)
+
+log = logging.getLogger("zoo")
+
+
+def fitted_temperature(trained: Trained, spec: PreprocessSpec, val: ImageSet) -> float:
+    """The temperature that calibrates the framework's logits on validation images (never on test images)."""
+    from zoo.evaluate import fit_temperature, predict_set
+
+    predict = trained.predict
+
+    def from_raw(batch: NDArray[Any]) -> NDArray[Any]:
+        return predict(normalized(np.stack([resized(image, spec) for image in batch]), spec))
+
+    return fit_temperature(predict_set(from_raw, val), val.targets)
+
+
+def build(
+    run: Run, trained: Trained, data: Splits, *, stage: Stage = "full", report: EvalReport | None = None
+) -> tuple[onnx.ModelProto, Manifest]:
+    """The run's ONNX file, proven against the training side.
+
+    Args:
+        run: its record says labels, preprocessing and temperature.
+        trained: the model of that run.
+        data: raw images for the gate come from its validation and training splits.
+        stage: how much preprocessing goes into the file.
+        report: of the test split, when it is known.
+
+    Raises:
+        GateError: the file does not give the training side's answers.
+    """
+    from zoo.export import assemble, parity_images, prove, set_manifest
+
+    record = run.record
+    spec = record.card.preprocess
+    given = _input_spec(record.kind, spec, stage)
+    model = assemble(trained.to_onnx(), spec, given, temperature=record.temperature)
+    manifest = Manifest(
+        schema=SCHEMA,
+        name=record.card.name,
+        labels=record.labels,
+        preprocess=spec,
+        input=given,
+        outputs=("probabilities", "logits"),
+        temperature=record.temperature,
+        parity=None,
+        report=report,
+        provenance=_provenance(run),
+        licence=_licence(run),
+        intended_use=_INTENDED_USE,
+    )
+    images = parity_images(read_some((data.val, data.train), 64), seed=record.config.seed)
+    parity = prove(model, manifest, spec=spec, labels=data.labels, reference=trained.predict, images=images)
+    manifest = msgspec.structs.replace(manifest, parity=parity)
+    set_manifest(model, manifest)
+    log.info(
+        "parity: %d raw images of %d sizes, logits within %.1e, probabilities within %.1e, %d labels changed",
+        parity.images, parity.sizes, parity.max_abs_logit, parity.max_abs_probability, parity.flips,
+    )  # fmt: skip
+    return model, manifest
+
+
+def with_report(model: onnx.ModelProto, manifest: Manifest, report: EvalReport) -> Manifest:
+    """Write the report into the file's metadata; the graph that was evaluated is not touched."""
+    from zoo.export import set_manifest
+
+    manifest = msgspec.structs.replace(manifest, report=report)
+    set_manifest(model, manifest)
+    return manifest
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Judged:
+    """A report, and the answers behind it."""
+
+    report: EvalReport
+    logits: NDArray[np.float32]
+    images: ImageSet
+
+
+def judge(
+    plugin: ModelPlugin | None, runtime: Runtime, data: Splits, split: str, *, notes: Sequence[str] = ()
+) -> Judged:
+    """Run the shipped file on the raw images of one split.
+
+    Args:
+        plugin: whose `evaluate` is asked; None: `zoo.evaluate`.
+        runtime: the opened file.
+        data: its labels are matched to the file's by name.
+        split: train, val or test.
+        notes: for the report, beside those of the data.
+
+    Raises:
+        DataError: a class the file does not know, another pixel type, no image, or images that can not be read.
+    """
+    from zoo.data import align
+    from zoo.evaluate import predict_set, report
+
+    manifest = runtime.manifest
+    data = align(data, manifest.labels)
+    if data.kind != manifest.input.dtype and manifest.input.stage == "raw":
+        raise DataError(f"the images are {data.kind}, {manifest.name} was made for {manifest.input.dtype} images")
+    images = data.split(split)
+    details: dict[str, Any] = {
+        "model": manifest.name,
+        "split": split,
+        "temperature": manifest.temperature,
+        "fingerprint": data.fingerprint,
+        "notes": tuple(dict.fromkeys((*notes, *data.notes))),
+    }
+    if plugin is not None:
+        found, logits = plugin.evaluate(runtime.logits, images, manifest.labels, **details)
+    else:
+        logits = predict_set(runtime.logits, images)
+        found = report(logits, images.targets, manifest.labels, **details)
+    return Judged(found, logits, images)
+
+
+def golden_images(data: Splits, count: int) -> list[NDArray[Any]]:
+    """`count` raw images for the golden set: test images first; cuts of them where there are too few."""
+    from zoo.export import parity_images
+
+    some = read_some((data.test, data.val, data.train), count)
+    return some if len(some) >= count else parity_images(some)[:count]
+
+
+def read_some(sets: Sequence[ImageSet], count: int) -> list[NDArray[Any]]:
+    """Up to `count` raw images, spread evenly over the first set, then the next."""
+    result: list[NDArray[Any]] = []
+    for images in sets:
+        wanted = min(count - len(result), len(images))
+        for index in np.linspace(0, len(images) - 1, max(wanted, 0)).astype(int):
+            result.append(images.read(int(index)).pixels)
+    return result
+
+
+def write_answers(folder: Path, judged: Judged, temperature: float) -> None:
+    """report.json, predictions.csv, confusion.png and reliability.png of one evaluation."""
+    from zoo.evaluate import plot_confusion, plot_reliability, write_predictions
+    from zoo.files import atomic_write
+    from zoo.spec import encode
+
+    images, labels = judged.images, judged.report.labels
+    atomic_write(folder / "report.json", encode(judged.report))
+    write_predictions(folder / "predictions.csv", images.ids, images.targets, judged.logits, labels, temperature)
+    plot_confusion(judged.report, folder / "confusion.png")
+    title = f"{judged.report.model} on {judged.report.split}"
+    plot_reliability(
+        judged.logits, images.targets, folder / "reliability.png", temperature=temperature, title=title
+    )
+
+
+def _input_spec(kind: Literal["uint8", "uint16", "float32"], spec: PreprocessSpec, stage: Stage) -> InputSpec:
+    placed = _STAGES[stage]
+    if placed == "raw":
+        return InputSpec(name="image", dtype=kind, channels=3 if kind == "uint8" else 1, stage=placed)
+    whole = placed == "resized" and kind == "uint8"
+    return InputSpec(
+        name="image", dtype="uint8" if whole else "float32", channels=channels_of(spec), stage=placed
+    )
+
+
+def _provenance(run: Run) -> Provenance:
+    record = run.record
+    return Provenance(
+        run=record.id,
+        model=record.card.name,
+        created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        plugin=record.plugin,
+        versions=record.versions,
+        data=record.data,
+        config=record.config,
+        weights=record.weights,
+        notes=record.notes,
+    )
+
+
+def _licence(run: Run) -> str:
+    """Weights that came from somewhere keep their licence; our own training adds none."""
+    card = run.record.card
+    if run.record.weights is None:
+        return card.licence
+    return card.weights.licence if card.weights is not None else "unknown"

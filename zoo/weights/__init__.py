@@ -1,0 +1,207 @@
+"""Where pretrained weights come from, offline first: a file given, the store, an installed package, the hub.
+
+A sha256 is checked before a byte is parsed, the first download is pinned in weights.lock, and only
+safetensors is ever handed on. This module does not know what the tensors are for: whether they fit a network
+is said by whoever builds it.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from zoo.errors import WeightsError
+from zoo.files import sha256_file
+from zoo.weights import _hub, _package
+from zoo.weights._safetensors import check_file
+from zoo.weights._store import ResolvedWeights, folder, keep, mismatch, path_of, pins, take
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from zoo.spec import Licence, ModelCard, Weights
+
+__all__ = ["ResolvedWeights", "StoredWeights", "fetch", "folder", "import_file", "lock", "resolve", "stored"]
+
+
+class StoredWeights(msgspec.Struct, frozen=True, kw_only=True):
+    """One line of `zoo weights list`; its fields are the keys of `--json`."""
+
+    models: tuple[str, ...]
+    """Those of the given cards that use it."""
+    source: str
+    path: str
+    size: int
+    """Bytes."""
+    sha256: str
+    licence: Licence
+    added: str
+
+
+def resolve(card: ModelCard, file: Path | None = None) -> ResolvedWeights:
+    """Pretrained weights for `card` as a safetensors file on this machine.
+
+    Args:
+        card: the model.
+        file: the user's own file, taken as it is: what the card pins is about the card's source.
+
+    Raises:
+        WeightsError: not to be found (with the ways out), not what lock or card says, or not safetensors.
+        OutputError: the store can not be written.
+    """
+    if file is not None:
+        check_file(file, _what(card))
+        return ResolvedWeights(file, f"file:{file.name}", sha256_file(file), "unknown")
+    return fetch(card)
+
+
+def fetch(card: ModelCard, force: bool = False) -> ResolvedWeights:
+    """Bring the weights of `card` into the store unless they are there: from a package, else from the hub.
+
+    Args:
+        card: the model.
+        force: get them again, and accept that they differ from the lock. What the card pins still holds.
+
+    Raises:
+        WeightsError: as for `resolve`.
+        OutputError: the store can not be written.
+    """
+    weights, what = _weights(card), _what(card)
+    remedy = f"zoo weights fetch {card.name} --force"
+    if not force and (found := take(weights.source, what=what, remedy=remedy, expected=weights.sha256)):
+        return found
+    if found := _from_package(card, weights, remedy, force):
+        return found
+    return keep(
+        weights.source,
+        weights.licence,
+        lambda path: _hub.download(weights.source, path, model=card.name),
+        what=what,
+        remedy=remedy,
+        expected=weights.sha256,
+        force=force,
+    )
+
+
+def import_file(card: ModelCard, file: Path, force: bool = False) -> ResolvedWeights:
+    """Put a file that was carried here into the store, as what the hub would have given for `card`.
+
+    Args:
+        card: the model.
+        file: a safetensors file.
+        force: accept that it differs from the lock.
+
+    Raises:
+        WeightsError: a pickle, damaged, or not what the lock or the card says.
+        OutputError: the store can not be written.
+    """
+    weights, what = _weights(card), _what(card)
+    check_file(file, what)
+    return keep(
+        weights.source,
+        weights.licence,
+        lambda path: shutil.copyfile(file, path),
+        what=what,
+        remedy=f"zoo weights import {card.name} {file} --force",
+        expected=weights.sha256,
+        force=force,
+    )
+
+
+def stored(cards: Iterable[ModelCard] = ()) -> list[StoredWeights]:
+    """What the store holds according to its lock, by source; nothing is hashed.
+
+    Raises:
+        WeightsError: weights.lock can not be read.
+    """
+    users: dict[str, list[str]] = {}
+    for card in cards:
+        for source in _sources(card):
+            users.setdefault(source, []).append(card.name)
+    return [
+        StoredWeights(
+            models=tuple(users.get(source, ())),
+            source=source,
+            path=str(path_of(source)),
+            size=pin.size,
+            sha256=pin.sha256,
+            licence=pin.licence,
+            added=pin.added,
+        )
+        for source, pin in pins().items()
+        if path_of(source).is_file()
+    ]
+
+
+def lock(cards: Iterable[ModelCard] = ()) -> list[StoredWeights]:
+    """Hash every stored file and compare it with the lock and with what the cards pin.
+
+    Raises:
+        WeightsError: naming every file that differs or that the lock does not know.
+    """
+    cards = tuple(cards)
+    rows = stored(cards)
+    pinned = {
+        card.weights.source: card.weights.sha256 for card in cards if card.weights and card.weights.sha256
+    }
+    problems = []
+    for row in rows:
+        name = row.models[0] if row.models else row.source
+        actual, remedy = (
+            sha256_file(Path(row.path)),
+            f"run 'zoo weights fetch {name} --force' if the change is wanted",
+        )
+        for expected, who in ((row.sha256, "the lock"), (pinned.get(row.source), "the card")):
+            if expected not in {None, actual}:
+                problems.append(str(mismatch(f"weights for {name}", actual, str(expected), who, remedy)))
+    known = {Path(row.path) for row in rows}
+    problems.extend(
+        f"{path} is not in the lock; delete it or run 'zoo weights import MODEL FILE'"
+        for path in sorted(folder().glob("*.safetensors"))
+        if path not in known
+    )
+    if problems:
+        raise WeightsError("; ".join(problems))
+    return rows
+
+
+def _from_package(card: ModelCard, weights: Weights, remedy: str, force: bool) -> ResolvedWeights | None:
+    package, what = weights.package, _what(card)
+    if package is None:
+        return None
+    source = _package.source_of(package)
+    if not force and (found := take(source, what=what, remedy=remedy)):
+        return found
+    pickle = _package.installed(package)
+    if pickle is None:
+        return None
+    return keep(
+        source,
+        weights.licence,
+        lambda path: _package.convert(pickle, package, card.arch, path, what),
+        what=what,
+        remedy=remedy,
+        force=force,
+    )
+
+
+def _sources(card: ModelCard) -> tuple[str, ...]:
+    if card.weights is None:
+        return ()
+    package = card.weights.package
+    return (card.weights.source, *(() if package is None else (_package.source_of(package),)))
+
+
+def _weights(card: ModelCard) -> Weights:
+    if card.weights is None:
+        raise WeightsError(
+            f"{card.name} has no pretrained weights; train without --pretrained or give --weights FILE"
+        )
+    return card.weights
+
+
+def _what(card: ModelCard) -> str:
+    return f"weights for {card.name}"

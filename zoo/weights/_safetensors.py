@@ -1,0 +1,113 @@
+"""Is this file safetensors, whole and finite? A torch pickle is refused by sight and never opened.
+
+The library checks the header against the file (length, dtype and shape, offsets without gap or overlap);
+it takes a repeated name, and it does not look at the numbers, so both are looked at here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import WeightsError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["check_file"]
+
+MAX_HEADER = 100_000_000
+"""Bytes; the same limit as in safetensors/src/tensor.rs."""
+PICKLE_SUFFIXES = frozenset((".bin", ".ckpt", ".pickle", ".pkl", ".pt", ".pth", ".tar", ".zip"))
+PICKLE_START = re.compile(rb"PK\x03\x04|\x80[\x02-\x05]|\x1f\x8b")
+"""A zip (torch.save since 1.6), a pickle of protocol 2 to 5, gzip."""
+
+# The numpy type to read each kind of number as; where numpy has none, the bits that are all set in an
+# infinity or NaN.
+FLOATS: dict[str, tuple[str, int | None]] = {
+    "F64": ("<f8", None),
+    "F32": ("<f4", None),
+    "F16": ("<f2", None),
+    "BF16": ("<u2", 0x7F80),
+}
+
+
+def check_file(path: Path, what: str) -> None:
+    """Refuse a file that is not sound safetensors.
+
+    Args:
+        path: the file.
+        what: how the error begins, such as "weights for resnet18".
+
+    Raises:
+        WeightsError: not there, a pickle, not safetensors, damaged, or it holds NaN or an infinity.
+    """
+    _check_sight(path, what)
+    try:
+        from safetensors import SafetensorError, safe_open
+    except ModuleNotFoundError:
+        raise WeightsError(f"{what}: needs safetensors: pip install 'edgezoo[train]'") from None
+    try:
+        with safe_open(path, framework="numpy") as opened:
+            names = list(opened.keys())
+    except (SafetensorError, OSError) as problem:
+        reason = " ".join(str(problem).split())
+        raise WeightsError(
+            f"{what}: {path} is damaged or not safetensors ({reason}); get the file again"
+        ) from None
+    if not names:
+        raise WeightsError(f"{what}: {path} holds no tensor; get the file again")
+    _check_numbers(path, what)
+
+
+def _check_sight(path: Path, what: str) -> None:
+    """The first bytes alone, so that nothing of a stranger's file is parsed that need not be."""
+    pickle = f"{what}: {path.name} is no safetensors; torch pickles can run code; convert it to safetensors"
+    if path.suffix.lower() in PICKLE_SUFFIXES:
+        raise WeightsError(pickle)
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            start = stream.read(9)
+    except OSError as problem:
+        raise WeightsError(f"{what}: {path}: {(problem.strerror or str(problem)).lower()}") from None
+    if start[8:] != b"{":
+        if PICKLE_START.match(start):
+            raise WeightsError(pickle)
+        raise WeightsError(f"{what}: {path} is not a safetensors file; expected one, as timm's pages offer")
+    length = int.from_bytes(start[:8], "little")
+    if length > min(MAX_HEADER, size - 8):
+        raise WeightsError(
+            f"{what}: {path} is damaged: its header claims {length} bytes, the file has {size}; get it again"
+        )
+
+
+def _check_numbers(path: Path, what: str) -> None:
+    import numpy as np
+
+    with path.open("rb") as stream:
+        length = int.from_bytes(stream.read(8), "little")
+        header = json.loads(stream.read(length), object_pairs_hook=lambda pairs: _once(pairs, path, what))
+    body = np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length)
+    for name, tensor in header.items():
+        if name == "__metadata__" or tensor["dtype"] not in FLOATS:
+            continue
+        start, end = tensor["data_offsets"]
+        kind, exponent = FLOATS[tensor["dtype"]]
+        # A tensor may stand at an odd offset; the copy is of one tensor at a time.
+        numbers = np.frombuffer(body[start:end].tobytes(), dtype=kind)
+        finite = np.isfinite(numbers) if exponent is None else (numbers & exponent) != exponent
+        if not finite.all():
+            raise WeightsError(
+                f"{what}: {path}: tensor {name!r} holds NaN or an infinity; the training that made it failed"
+            )
+
+
+def _once(pairs: list[tuple[str, Any]], path: Path, what: str) -> dict[str, Any]:
+    table = dict(pairs)
+    if len(table) != len(pairs):
+        raise WeightsError(
+            f"{what}: {path} is damaged: a name stands twice in its header; get the file again"
+        )
+    return table

@@ -1,0 +1,188 @@
+"""The local store: one folder of safetensors files and weights.lock, which says what each of them must be.
+
+Nothing is taken from here before its sha256 is what the lock says; the first time a source is stored pins it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import re
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from zoo.errors import OutputError, WeightsError
+from zoo.files import atomic_path, atomic_write, sha256_file
+from zoo.spec import Licence, decode, encode
+from zoo.weights._safetensors import check_file
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["Pin", "ResolvedWeights", "folder", "keep", "mismatch", "path_of", "pins", "take"]
+
+LOCK = "weights.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class ResolvedWeights:
+    """Weights that are here and are what they should be."""
+
+    path: Path
+    """A safetensors file on this machine."""
+    source: str
+    """hf-hub:ORG/NAME, package:DISTRIBUTION/FILE@SHA256 or file:NAME; never a path."""
+    sha256: str
+    """Of the file at `path`."""
+    licence: Licence
+
+
+class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What the lock says of one source."""
+
+    sha256: str
+    size: int
+    """Bytes."""
+    licence: Licence
+    added: str
+    """UTC, ISO 8601, to the second."""
+
+
+def folder() -> Path:
+    """Where weights are kept: $ZOO_HOME/weights, or below the platform's folder for application data."""
+    if home := os.environ.get("ZOO_HOME"):
+        return Path(home) / "weights"
+    if sys.platform == "win32":
+        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
+    elif sys.platform == "darwin":
+        base = Path.home() / "Library" / "Application Support"
+    else:
+        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
+    return base / "zoo" / "weights"
+
+
+def path_of(source: str) -> Path:
+    """The file a source has in the store, there or not."""
+    slug = re.sub(r"[^A-Za-z0-9._-]+", "--", source.partition(":")[2])
+    return folder() / f"{slug}.safetensors"
+
+
+def pins() -> dict[str, Pin]:
+    """The lock, by source.
+
+    Raises:
+        WeightsError: weights.lock can not be read.
+    """
+    path = folder() / LOCK
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return {}
+    except OSError as problem:
+        raise WeightsError(f"cannot read {path}: {(problem.strerror or str(problem)).lower()}") from None
+    return decode(data, dict[str, Pin], str(path), WeightsError)
+
+
+def take(source: str, *, what: str, remedy: str, expected: str | None = None) -> ResolvedWeights | None:
+    """The stored file of `source`, None when there is none.
+
+    Args:
+        source: the key in the lock.
+        what: how the error begins.
+        remedy: the command that accepts a change.
+        expected: the sha256 that the card pins, if it does.
+
+    Raises:
+        WeightsError: the file is not in the lock, or not what the lock or the card says.
+    """
+    path = path_of(source)
+    if not path.is_file():
+        return None
+    pin = pins().get(source)
+    if pin is None:
+        raise WeightsError(f"{what}: {path} is not in the lock, so nothing says what it is; run '{remedy}'")
+    actual = sha256_file(path)
+    if actual != pin.sha256:
+        raise mismatch(what, actual, pin.sha256, "the lock", f"run '{remedy}' if the change is wanted")
+    if expected not in {None, actual}:
+        raise mismatch(what, actual, str(expected), "the card", f"run '{remedy}'")
+    return ResolvedWeights(path, source, actual, pin.licence)
+
+
+def keep(
+    source: str,
+    licence: Licence,
+    write: Callable[[Path], object],
+    *,
+    what: str,
+    remedy: str,
+    expected: str | None = None,
+    force: bool = False,
+) -> ResolvedWeights:
+    """Put what `write` writes into the store and pin it; all of it or nothing.
+
+    Args:
+        source: the key in the lock.
+        licence: of the weights.
+        write: writes a safetensors file to the path it is given.
+        what: how the error begins.
+        remedy: the command that accepts a change.
+        expected: the sha256 that the card pins, if it does; `force` does not override it.
+        force: accept a file that differs from the lock.
+
+    Raises:
+        WeightsError: the file is not what the lock or the card says, or not safetensors.
+        OutputError: the store can not be written.
+    """
+    target = path_of(source)
+    with atomic_path(target) as temporary:
+        write(temporary)
+        actual = sha256_file(temporary)
+        if expected not in {None, actual}:
+            raise mismatch(what, actual, str(expected), "the card", "get the file the card means")
+        with _alone():
+            known = pins()
+            pin = known.get(source)
+            if pin is not None and pin.sha256 != actual and not force:
+                raise mismatch(
+                    what, actual, pin.sha256, "the lock", f"run '{remedy}' if the change is wanted"
+                )
+            check_file(temporary, what)
+            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+            known[source] = Pin(
+                sha256=actual,
+                size=temporary.stat().st_size,
+                licence=licence,
+                added=now.replace("+00:00", "Z"),
+            )
+            # Lock first: were we killed here, the next fetch finds a pin and no file, and just compares.
+            atomic_write(target.parent / LOCK, encode(dict(sorted(known.items()))))
+    return ResolvedWeights(target, source, actual, licence)
+
+
+def mismatch(what: str, actual: str, expected: str, who: str, remedy: str) -> WeightsError:
+    """The error for a wrong sha256; `who` says what it should be."""
+    return WeightsError(f"{what}: sha256 is {actual[:8]}…, {who} says {expected[:8]}…; {remedy}")
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Keep other processes from changing the lock between our reading and our writing (POSIX only)."""
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    guard = folder() / f".{LOCK}.guard"
+    try:
+        stream = guard.open("w")
+    except OSError as problem:
+        raise OutputError(f"cannot write {guard}: {(problem.strerror or str(problem)).lower()}") from None
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
