@@ -15,6 +15,9 @@ Importing this is light: torch, ONNX Runtime and numpy are loaded by the calls t
 
 from __future__ import annotations
 
+import sys
+from types import ModuleType
+
 from zoo.api import (
     ExportResult,
     TrainResult,
@@ -46,3 +49,33 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
+
+
+class _Face(ModuleType):
+    """Keeps zoo.evaluate, zoo.compare and zoo.export the functions that users call.
+
+    The packages behind them bear the same names, and importing a submodule binds it on its parent: the second
+    call of `zoo.evaluate(...)` would meet a module. `from zoo.evaluate import report` is not affected.
+    """
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face
+
+
+class _Face(ModuleType):
+    """Keeps `zoo.compare`, `zoo.evaluate` and `zoo.export` the functions that they are.
+
+    Modules inside have the same names, and importing one binds it here in the function's place:
+    `zoo.evaluate()` would work until something was trained.
+    """
+
+    def __setattr__(self, name: str, value: object) -> None:
+        if not (name in __all__ and isinstance(value, ModuleType)):
+            super().__setattr__(name, value)
+
+
+sys.modules[__name__].__class__ = _Face

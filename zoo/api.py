@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 
 from zoo.errors import DataError, GateError, ModelError, PluginError, TrainingError, UsageError
-from zoo.spec import EvalReport, ModelCard, Parity, TrainConfig
+from zoo.spec import EvalReport, ModelCard, Parity
 
 if TYPE_CHECKING:
     import onnx
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zoo.edge import Bench, Runtime, Verification
     from zoo.plugin import ModelPlugin, Trained
     from zoo.registry import Row
-    from zoo.runs import Best, Run
+    from zoo.runs import Run
     from zoo.ship import Judged, Stage
 
 __all__ = [
@@ -93,7 +93,7 @@ def info(model: str) -> ModelCard:
 
 def train(
     model: str,
-    data: str | Path = "digits",
+    data: str | Path | None = None,
     *,
     pretrained: bool = False,
     weights: str | Path | None = None,
@@ -114,7 +114,8 @@ def train(
 
     Args:
         model: a name from `models()`, or timm/NAME.
-        data: a folder of class folders, a MedMNIST-style .npz, or "digits".
+        data: a folder of class folders, a MedMNIST-style .npz, or "digits"; None: "digits", or with `resume` the
+            images the run began with.
         pretrained: start from the card's pretrained weights.
         weights: start from this safetensors file.
         epochs, batch_size, lr, seed, device, precision: see `TrainConfig`; None leaves them to the card.
@@ -138,17 +139,22 @@ def train(
     loaded = registry.load(card.plugin)
     plugin = loaded.plugin
     if resume:
-        run, splits = _resumed(card, out, epochs)
+        run, splits = _resumed(card, out, epochs, data)
+        if run.record.status == "trained":  # it stopped between its last epoch and its evaluation
+            return _finish(run, plugin, plugin.load(run.record.card, run), splits)
     else:
         from zoo.data import open_data
-        from zoo.recipe import resolve
+        from zoo.recipe import configured, resolve
         from zoo.runs import RunRecord, create_run, new_id
         from zoo.weights import resolve as resolve_weights
 
-        seed_of_split = (settings or {}).get("split_seed", card.train.split_seed)
-        splits = open_data(data, split_seed=seed_of_split, skip_bad=skip_bad)
-        recipe = resolve(plugin, card, splits, size=size, budget=budget, settings=settings or {})
-        start = resolve_weights(recipe.card, Path(weights) if weights else None) if recipe.config.pretrained else None
+        data = "digits" if data is None else data
+        config = configured(card, budget, settings or {})
+        splits = open_data(data, split_seed=config.split_seed, skip_bad=skip_bad)
+        recipe = resolve(plugin, card, splits, config, size=size, settings=settings or {})
+        start = (
+            resolve_weights(recipe.card, Path(weights) if weights else None) if config.pretrained else None
+        )
         for note in (*recipe.notes, *splits.notes):
             log.info("%s", note)
         record = RunRecord(
@@ -156,10 +162,10 @@ def train(
             status="training",
             started=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             card=recipe.card,
-            config=recipe.config,
+            config=config,
             labels=splits.labels,
             kind=splits.kind,
-            source=str(data),
+            source=_lasting(data),
             data=splits.fingerprint,
             plugin=loaded.origin,
             versions=_versions(),
@@ -181,6 +187,12 @@ def _finish(run: Run, plugin: ModelPlugin, trained: Trained, splits: Splits) -> 
 
     spec = run.record.card.preprocess
     splits = _without_bad(splits, run)
+    if run.skip_bad:
+        _, bad = ship.readable(splits.test, spec)
+        if bad:
+            run.update(skipped=(*run.record.skipped, *bad))
+            splits = _without_bad(splits, run)
+    run.update(notes=tuple(dict.fromkeys((*run.record.notes, *splits.notes))))
     temperature = ship.fitted_temperature(trained, spec, splits.val)
     run.update(status="trained", temperature=temperature)
     model, manifest = ship.build(run, trained, splits)
@@ -243,10 +255,13 @@ def compare(
         UsageError: fewer than two targets.
         DataError: the targets were not trained on the same data and `data` is None, or do not know the same labels.
     """
-    from zoo import compare as comparison
+    from zoo.compare import Contender
+    from zoo.compare import compare as compared
 
     if len(targets) < 2:
-        raise UsageError(f"{len(targets)} model to compare, expected at least two runs, bundles, files or model names")
+        raise UsageError(
+            f"{len(targets)} model to compare, expected at least two runs, bundles, files or model names"
+        )
     located = [_trained_or_found(target, data, budget or {}) for target in targets]
     opened = [_judged(where, data, split=split, provider=provider) for where in located]
     labels = opened[0][0].labels
@@ -254,12 +269,17 @@ def compare(
     contenders = []
     for (runtime, judged), name in zip(opened, _different_names(located, opened), strict=True):
         if set(runtime.labels) != set(labels):
-            raise DataError(f"{name} knows other labels than {runtime.manifest.name}; models of one task can be compared")
-        if list(judged.images.ids) != list(images.ids) or judged.report.data.sha256 != opened[0][1].report.data.sha256:
+            raise DataError(
+                f"{name} knows other labels than {runtime.manifest.name}; models of one task can be compared"
+            )
+        if (
+            list(judged.images.ids) != list(images.ids)
+            or judged.report.data.sha256 != opened[0][1].report.data.sha256
+        ):
             raise DataError(f"{name} was evaluated on other images; name one set for all with --data")
         order = [runtime.labels.index(label) for label in labels]
         contenders.append(
-            comparison.Contender(
+            Contender(
                 name=name,
                 logits=judged.logits[:, order],
                 temperature=runtime.manifest.temperature,
@@ -267,7 +287,7 @@ def compare(
                 size_bytes=_model_file(runtime.path).stat().st_size,
             )
         )
-    return comparison.compare(contenders, images.targets, labels)
+    return compared(contenders, images.targets, labels)
 
 
 def export(
@@ -297,18 +317,22 @@ def export(
 
     opened = open_run(find_run(run))
     record = opened.record
-    plugin = registry.load(record.plugin.name).plugin
-    trained = plugin.load(record.card, opened)
-    splits = _without_bad(_data_of(opened, data), opened)
     suffix = "zoo" if bundle else "onnx"
     target = Path(out) if out else opened.file("export") / f"{record.card.name.replace('/', '-')}.{suffix}"
     if bundle and target.suffix != ".zoo":
         raise UsageError(f"--out {target}: a bundle is a folder whose name ends in .zoo")
+    if not bundle and target.is_dir():
+        raise UsageError(f"--out {target} is a folder; expected a file name such as {target / 'model.onnx'}")
+    plugin = registry.load(record.plugin.name).plugin
+    trained = plugin.load(record.card, opened)
+    splits = _without_bad(_data_of(opened, data), opened)
+    if record.status not in {"trained", "done"}:  # in memory only: its training may still be going on
+        note = f"training stopped after epoch {record.epochs_done} of {record.config.epochs}; its best epoch so far"
+        temperature = ship.fitted_temperature(trained, record.card.preprocess, splits.val)
+        opened.record = msgspec.structs.replace(record, temperature=temperature, notes=(*record.notes, note))
     report = _report_of(opened)
     model, manifest = ship.build(opened, trained, splits, stage=preprocess, report=report)
     if not bundle:
-        if target.is_dir():
-            raise UsageError(f"--out {target} is a folder; expected a file name such as {target / 'model.onnx'}")
         _save(target, model)
     else:
         set_manifest(model, manifest)
@@ -323,9 +347,7 @@ def export(
         write_bundle(target, content, manifest, images=images, predict=predict)
     if manifest.parity is None:
         raise GateError("the file has no proof of parity")
-    return ExportResult(
-        path=str(target), size_bytes=_size(target), parity=manifest.parity
-    )
+    return ExportResult(path=str(target), size_bytes=_size(target), parity=manifest.parity)
 
 
 def open(path: str | Path, *, provider: str = "cpu", threads: int | None = None) -> Runtime:
@@ -361,22 +383,32 @@ def bench(path: str | Path, *, provider: str = "cpu", threads: int | None = None
 # --- inside -----------------------------------------------------------------------------------------
 
 
-def _resumed(card: ModelCard, out: str | Path | None, epochs: int | None) -> tuple[Run, Splits]:
+def _resumed(
+    card: ModelCard, out: str | Path | None, epochs: int | None, data: str | Path | None
+) -> tuple[Run, Splits]:
     """The interrupted run, and its data, unchanged."""
     from zoo.runs import find_run, open_run
 
     run = open_run(find_run(out))
     record = run.record
     if record.card.name != card.name:
-        raise TrainingError(f"{run.path} is a run of {record.card.name}, not of {card.name}; name the run with --out")
-    if record.status in {"trained", "done"}:
-        raise TrainingError(f"{run.path} is finished; train anew into another --out, or replace it with --overwrite")
+        raise TrainingError(
+            f"{run.path} is a run of {record.card.name}, not of {card.name}; name the run with --out"
+        )
+    if record.status == "done":
+        raise TrainingError(
+            f"{run.path} is finished; train anew into another --out, or replace it with --overwrite"
+        )
     if epochs is not None:
         config = msgspec.structs.replace(record.config, epochs=epochs)
         run.update(config=config, card=msgspec.structs.replace(record.card, train=config))
+    splits = _data_of(run, data)
+    if data is not None:
+        run.update(source=_lasting(data))
     run.resuming = True
-    run.update(status="training")
-    return run, _data_of(run, None)
+    if record.status != "trained":
+        run.update(status="training")
+    return run, splits
 
 
 def _data_of(run: Run, data: str | Path | None) -> Splits:
@@ -385,7 +417,14 @@ def _data_of(run: Run, data: str | Path | None) -> Splits:
 
     record = run.record
     source = data or record.source
-    splits = open_data(source, split_seed=record.config.split_seed, skip_bad=bool(record.skipped))
+    try:
+        splits = open_data(source, split_seed=record.config.split_seed, skip_bad=bool(record.skipped))
+    except DataError as problem:
+        if data is not None:
+            raise
+        raise DataError(
+            f"{problem}; name the images of run {run.path.name} with --data if they have moved"
+        ) from None
     if splits.fingerprint.sha256 != record.data.sha256:
         raise DataError(
             f"{source} is not what {run.path.name} was trained with: its fingerprint is {splits.fingerprint.sha256[:12]}…, "
@@ -398,14 +437,24 @@ def _without_bad(splits: Splits, run: Run) -> Splits:
     """Leave out what training found unreadable (--skip-bad), so that export and evaluation do not meet it again."""
     import dataclasses
 
-    bad = {entry.split(": ")[0] for entry in run.record.skipped}
-    if not bad:
+    # Ids only: what had no readable header stands there as 'id: reason' and is in no split.
+    bad = set(run.record.skipped)
+    sets = (splits.train, splits.val, splits.test)
+    train, val, test = (
+        images.subset([i for i, image in enumerate(images.ids) if image not in bad]) for images in sets
+    )
+    left_out = sum(map(len, sets)) - len(train) - len(val) - len(test)
+    if not left_out:
         return splits
-    kept = {
-        name: images.subset([i for i, image in enumerate(images.ids) if image not in bad])
-        for name, images in (("train", splits.train), ("val", splits.val), ("test", splits.test))
-    }
-    return dataclasses.replace(splits, **kept)
+    note = f"{left_out} image{'s' if left_out > 1 else ''} left out: can not be decoded, or out of range"
+    return dataclasses.replace(splits, train=train, val=val, test=test, notes=(*splits.notes, note))
+
+
+def _lasting(data: str | Path) -> str:
+    """How run.json names the images: a path must still be right from another working directory."""
+    from zoo.data import NAMED
+
+    return str(data) if isinstance(data, str) and data in NAMED else str(Path(data).resolve())
 
 
 def _judged(
@@ -431,7 +480,22 @@ def _judged(
         splits = _without_bad(_data_of(run, None), run)
     else:
         splits = _opened_for(runtime, data, skip_bad=skip_bad)
+    if skip_bad:
+        splits = _only_readable(splits, split, runtime)
     return runtime, ship.judge(plugin, runtime, splits, split)
+
+
+def _only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:
+    import dataclasses
+
+    from zoo import ship
+
+    images, bad = ship.readable(splits.split(split), runtime.manifest.preprocess)
+    if not bad:
+        return splits
+    note = f"{len(bad)} of {len(bad) + len(images)} images left out: can not be decoded, or out of range"
+    changed: dict[str, Any] = {split: images, "notes": (*splits.notes, note)}
+    return dataclasses.replace(splits, **changed)
 
 
 def _opened_for(runtime: Runtime, data: str | Path, *, skip_bad: bool) -> Splits:
@@ -477,11 +541,17 @@ def _model_file(path: Path) -> Path:
         try:
             run = find_run(path)
         except UsageError:
-            raise ModelError(f"{path}: no such file; expected an .onnx file, a bundle NAME.zoo or a run") from None
+            raise ModelError(
+                f"{path}: no such file; expected an .onnx file, a bundle NAME.zoo or a run"
+            ) from None
         if not (run / MODEL_FILE).is_file():
-            raise ModelError(f"{run} holds no {MODEL_FILE}: the run did not finish; 'zoo export {run} --onnx' makes one")
+            raise ModelError(
+                f"{run} holds no {MODEL_FILE}: the run did not finish; 'zoo export {run} --onnx' makes one"
+            )
         return run / MODEL_FILE
-    raise ModelError(f"{path} is a folder without manifest.json; expected an .onnx file, a bundle NAME.zoo or a run")
+    raise ModelError(
+        f"{path} is a folder without manifest.json; expected an .onnx file, a bundle NAME.zoo or a run"
+    )
 
 
 def _different_names(paths: Sequence[Path], opened: Sequence[tuple[Runtime, Judged]]) -> list[str]:
@@ -530,7 +600,17 @@ def _versions() -> dict[str, str]:
     from importlib.metadata import PackageNotFoundError, version
 
     found = {"python": platform.python_version()}
-    for name in ("edgezoo", "numpy", "pillow", "onnxruntime", "onnx", "torch", "timm", "scikit-learn", "skl2onnx"):
+    for name in (
+        "edgezoo",
+        "numpy",
+        "pillow",
+        "onnxruntime",
+        "onnx",
+        "torch",
+        "timm",
+        "scikit-learn",
+        "skl2onnx",
+    ):
         try:
             found[name] = version(name)
         except PackageNotFoundError:

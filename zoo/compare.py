@@ -3,7 +3,7 @@
 Two models are compared on shared resamples: each draw of images is scored by both, so what makes an image
 hard for both cancels. delta is a minus b; its interval is the 2.5 to 97.5 percentile over resamples, widened
 where needed to hold delta itself. p is two-sided: (1 + resamples in the smaller tail) · 2 / (B + 1), at most
-1 (Davison and Hinkley 1997, section 4.4). Holm's correction (1979) is taken over the pairs of one metric, and
+1 (Davison and Hinkley 1997, chapter 4). Holm's correction (1979) is taken over the pairs of one metric, and
 'better' or 'worse' is said only when p_holm < 0.05 and the interval leaves out 0.
 
 Resamples repeat what few images showed, so on their own they are too sure of themselves on a handful. p is

@@ -250,9 +250,16 @@ class _SklearnLoaded:
 
     @property
     def predict(self) -> Predict:
-        from zoo.edge.session import run_session
+        from zoo.edge.session import open_session
 
-        return run_session(self.core.SerializeToString(), "input", "logits")
+        session = open_session(self.core.SerializeToString(), CORE_FILE, provider="cpu", threads=None)
+
+        def predict(batch: NDArray[Any]) -> NDArray[np.float32]:
+            return np.asarray(
+                session.run(["logits"], {"input": np.asarray(batch, np.float32)})[0], np.float32
+            )
+
+        return predict
 
     def to_onnx(self) -> onnx.ModelProto:
         return self.core
@@ -267,7 +274,7 @@ def _rows(batch: NDArray[np.float32]) -> NDArray[np.float32]:
 
 
 def _log(probabilities: NDArray[Any]) -> NDArray[np.float32]:
-    return np.log(np.clip(probabilities, _SMALLEST_PROBABILITY, 1)).astype(np.float32)
+    return np.asarray(np.log(np.clip(probabilities, _SMALLEST_PROBABILITY, 1)), np.float32)
 
 
 def _pipeline_to_onnx(estimator: Any, spec: PreprocessSpec) -> onnx.ModelProto:
@@ -281,7 +288,9 @@ def _pipeline_to_onnx(estimator: Any, spec: PreprocessSpec) -> onnx.ModelProto:
     length = channels * height * width
     classes = len(estimator.classes_)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # skl2onnx asks an SVC for attributes it no longer needs
+        warnings.simplefilter(
+            "ignore", FutureWarning
+        )  # skl2onnx asks an SVC for attributes it no longer needs
         body = to_onnx(
             estimator,
             initial_types=[("rows", FloatTensorType([None, length]))],

@@ -49,7 +49,11 @@ def check_range(pixels: Array, spec: PreprocessSpec) -> None:
     Raises:
         ImageError: a value is above the maximum of a `Scale` intensity.
     """
-    if isinstance(spec.intensity, Scale) and pixels.dtype != np.uint8 and float(pixels.max()) > spec.intensity.maximum:
+    if (
+        isinstance(spec.intensity, Scale)
+        and pixels.dtype != np.uint8
+        and float(pixels.max()) > spec.intensity.maximum
+    ):
         raise ImageError(
             f"a pixel has the value {float(pixels.max()):g}, expected at most {spec.intensity.maximum:g}; "
             "state the range of these images with --set preprocess.intensity.maximum=VALUE when training"
@@ -98,7 +102,9 @@ def normalized(batch: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
     if isinstance(intensity, Scale):
         x /= np.float32(intensity.maximum)
     elif isinstance(intensity, Window):
-        x = np.clip((x - np.float32(intensity.center - 0.5)) / np.float32(intensity.width - 1) + np.float32(0.5), 0, 1)
+        x = np.clip(
+            (x - np.float32(intensity.center - 0.5)) / np.float32(intensity.width - 1) + np.float32(0.5), 0, 1
+        )
     else:
         x = _stretch_percentiles(x, intensity)
     mean = np.asarray(spec.mean, np.float32).reshape(1, -1, 1, 1)
@@ -171,12 +177,18 @@ def _resize(planes: Array, size: tuple[int, int], spec: PreprocessSpec) -> Array
         pictures = [Image.fromarray(np.ascontiguousarray(planes[:, :, c])) for c in range(planes.shape[2])]
     # Rows, then columns, said in two calls: which pass Pillow takes first in one call depends on the shapes, and
     # uint8 is rounded between them.
-    done = [np.asarray(p.resize((size[1], p.height), method).resize((size[1], size[0]), method)) for p in pictures]
+    done = [
+        np.asarray(p.resize((size[1], p.height), method).resize((size[1], size[0]), method)) for p in pictures
+    ]
     return done[0].reshape(*size, planes.shape[2]) if len(done) == 1 else np.stack(done, axis=2)
 
 
 def _stretch_percentiles(x: NDArray[np.float32], intensity: Percentile) -> NDArray[np.float32]:
     flat = x.reshape(len(x), -1)
-    low, high = np.percentile(flat, [intensity.low, intensity.high], axis=1).astype(np.float32).reshape(2, -1, 1, 1, 1)
+    low, high = (
+        np.percentile(flat, [intensity.low, intensity.high], axis=1)
+        .astype(np.float32)
+        .reshape(2, -1, 1, 1, 1)
+    )
     span = np.where(high > low, high - low, np.float32(1))
     return np.clip((x - low) / span, 0, 1)

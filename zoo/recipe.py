@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zoo.data import Splits
     from zoo.plugin import ModelPlugin
 
-__all__ = ["SMALL", "Recipe", "parse_settings", "resolve"]
+__all__ = ["SMALL", "Recipe", "configured", "parse_settings", "resolve"]
 
 SMALL = 64
 """Images up to this many pixels a side train at their own size; larger ones at the card's."""
@@ -30,10 +30,9 @@ _FINE_TUNING_LR = 0.3
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What a run will do: the card with its final preprocessing, the configuration, and why."""
+    """What a run will do: the card with its final preprocessing and configuration, and why."""
 
     card: ModelCard
-    config: TrainConfig
     notes: tuple[str, ...]
 
 
@@ -51,17 +50,37 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         try:
             settings[name.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise UsageError(f"--set {pair}: the value can not be read; expected a number, a word or YAML") from None
+            raise UsageError(
+                f"--set {pair}: the value can not be read; expected a number, a word or YAML"
+            ) from None
     return settings
+
+
+def configured(card: ModelCard, budget: Mapping[str, Any], settings: Mapping[str, Any]) -> TrainConfig:
+    """The training configuration, which is known before any image is.
+
+    Args:
+        card: from the catalogue; its values are the defaults.
+        budget: TrainConfig fields that the user gave by name; None values are left to the card.
+        settings: from `--set`: TrainConfig fields, or preprocess.FIELD, which are no concern here.
+
+    Raises:
+        UsageError: an unknown setting, or a value that does not fit.
+    """
+    chosen = {name: value for name, value in budget.items() if value is not None} | _divided(settings)[1]
+    fields = to_builtins(card.train) | chosen
+    if fields["pretrained"] is True and "lr" not in chosen:
+        fields["lr"] = card.train.lr * _FINE_TUNING_LR
+    return from_builtins(fields, TrainConfig, "training configuration", UsageError)
 
 
 def resolve(
     plugin: ModelPlugin,
     card: ModelCard,
     data: Splits,
+    config: TrainConfig,
     *,
-    size: int | None,
-    budget: Mapping[str, Any],
+    size: int | None = None,
     settings: Mapping[str, Any],
 ) -> Recipe:
     """Fit a card to the data.
@@ -70,39 +89,45 @@ def resolve(
         plugin: of the card; it may have its own idea of the preprocessing and a smallest size.
         card: from the catalogue.
         data: its image sizes, pixel type and colours decide.
+        config: see `configured`.
         size: side in pixels that the user asked for, or None.
-        budget: TrainConfig fields that the user gave by name; None values are left to the card.
         settings: from `--set`: TrainConfig fields, or preprocess.FIELD.
 
     Raises:
         UsageError: an unknown setting, or a value that does not fit.
         DataError: the images need a decision that only the user can take.
     """
-    shown, trained = _divided(settings)
-    spec, notes = _preprocess(plugin, card, data, size, given=frozenset(name.split(".")[0] for name in shown))
+    shown, _ = _divided(settings)
+    given = frozenset(name.split(".")[0] for name in shown)
+    if size is not None and "size" in given:
+        raise UsageError(f"--size {size} and --set preprocess.size: expected one of them")
+    spec, notes = _preprocess(plugin, card, data, size, given=given)
     spec = _with_settings(spec, shown)
-    if data.kind != "uint8" and spec.intensity == Scale(maximum=255):
+    if min(spec.size) < plugin.minimum_size:
+        asked = "x".join(map(str, spec.size))
+        raise UsageError(f"size {asked}: {card.name} needs at least {plugin.minimum_size} pixels a side")
+    if data.kind != "uint8" and "intensity" not in given and spec.intensity == Scale(maximum=255):
         raise DataError(
             f"the images are {data.kind} and the card scales by 255, which would clip them; state their range with "
             "--set preprocess.intensity.maximum=4095, or --set 'preprocess.intensity={type: percentile}' for min-max"
         )
-    chosen = {name: value for name, value in budget.items() if value is not None} | trained
-    fields = to_builtins(card.train) | chosen
-    if fields["pretrained"] and "lr" not in chosen:
-        fields["lr"] = card.train.lr * _FINE_TUNING_LR
-    config = from_builtins(fields, TrainConfig, "training configuration", UsageError)
-    resolved = msgspec.structs.replace(card, preprocess=spec, train=config)
-    return Recipe(resolved, config, tuple(notes))
+    return Recipe(msgspec.structs.replace(card, preprocess=spec, train=config), tuple(notes))
 
 
 def _divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings of the preprocessing, and those of the training."""
-    shown = {name.removeprefix("preprocess."): v for name, v in settings.items() if name.startswith("preprocess.")}
-    trained = {name.removeprefix("train."): v for name, v in settings.items() if not name.startswith("preprocess.")}
+    shown = {
+        name.removeprefix("preprocess."): v for name, v in settings.items() if name.startswith("preprocess.")
+    }
+    trained = {
+        name.removeprefix("train."): v for name, v in settings.items() if not name.startswith("preprocess.")
+    }
     known = TrainConfig.__struct_fields__
     for name in trained:
         if name not in known:
-            raise UsageError(f"--set {name}: no such setting; expected one of {', '.join(known)} or preprocess.FIELD")
+            raise UsageError(
+                f"--set {name}: no such setting; expected one of {', '.join(known)} or preprocess.FIELD"
+            )
     return shown, trained
 
 
@@ -113,22 +138,36 @@ def _preprocess(
     notes = []
     smallest = plugin.minimum_size
     if size is not None:
-        if size < smallest:
-            raise UsageError(f"--size {size}: {card.name} needs at least {smallest} pixels a side")
-        spec = msgspec.structs.replace(spec, size=(size, size))
+        spec = _sized(spec, size)
     elif data.largest_side <= SMALL and "size" not in given:
         side = max(data.largest_side, smallest)
-        spec = msgspec.structs.replace(spec, size=(side, side))
+        spec = _sized(spec, side)
         reason = "the images' own" if side == data.largest_side else f"the least {card.name} can take"
         notes.append(f"input size {side} px: {reason} (the card says {plugin.preprocess(card).size[0]})")
     if data.gray and spec.channels == "rgb" and "channels" not in given:
-        mean, std = (sum(values) / len(values) for values in (spec.mean, spec.std))
-        spec = msgspec.structs.replace(spec, channels="gray", mean=(round(mean, 6),), std=(round(std, 6),))
+        spec = _gray(spec)
         notes.append("every image is gray: the network has one input channel")
     return spec, notes
 
 
+def _sized(spec: PreprocessSpec, side: int) -> PreprocessSpec:
+    fields = to_builtins(spec) | {"size": [side, side]}
+    return from_builtins(fields, PreprocessSpec, f"--size {side}", UsageError)
+
+
+def _gray(spec: PreprocessSpec) -> PreprocessSpec:
+    """One channel, with the mean of the three means and of the three stds."""
+    mean, std = (sum(values) / len(values) for values in (spec.mean, spec.std))
+    return msgspec.structs.replace(spec, channels="gray", mean=(round(mean, 6),), std=(round(std, 6),))
+
+
 def _with_settings(spec: PreprocessSpec, settings: Mapping[str, Any]) -> PreprocessSpec:
+    if (
+        settings.get("channels") == "gray"
+        and spec.channels == "rgb"
+        and not {"mean", "std"} & settings.keys()
+    ):
+        spec = _gray(spec)
     fields = to_builtins(spec)
     for name, value in settings.items():
         target, *rest = name.split(".")

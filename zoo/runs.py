@@ -116,7 +116,9 @@ def create_run(path: Path | None, record: RunRecord, *, overwrite: bool = False)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         reason = (problem.strerror or str(problem)).lower()
-        raise OutputError(f"cannot make the run directory {path or root}: {reason}; choose another with --out") from None
+        raise OutputError(
+            f"cannot make the run directory {path or root}: {reason}; choose another with --out"
+        ) from None
     run = Run(path, msgspec.structs.replace(record, id=path.name))
     run.update()
     _point_latest(root, path)
@@ -154,7 +156,9 @@ def find_run(name: str | Path | None) -> Path:
     for candidate in (Path(name), Path("runs") / name):
         if (candidate / RECORD).is_file():
             return candidate.resolve()
-    raise UsageError(f"'{name}' is no run: expected a directory holding {RECORD}, or the id of a run below runs/")
+    raise UsageError(
+        f"'{name}' is no run: expected a directory holding {RECORD}, or the id of a run below runs/"
+    )
 
 
 def _fresh_directory(root: Path, name: str) -> Path:
@@ -180,7 +184,8 @@ def _point_latest(root: Path, path: Path) -> None:
     """Replace the link runs/latest in one step; a place that can not hold it is no reason to stop training."""
     link = root / LATEST
     temporary = root / f".{LATEST}.{os.getpid()}"
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError), contextlib.ExitStack() as stack:
+        stack.callback(temporary.unlink, missing_ok=True)
         root.mkdir(exist_ok=True)
         temporary.unlink(missing_ok=True)
         same_folder = path.resolve().parent == root.resolve()

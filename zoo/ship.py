@@ -6,6 +6,7 @@ by training (which exports and evaluates what it trained) and by the verbs expor
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import logging
 from collections.abc import Sequence
@@ -17,8 +18,8 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.errors import DataError
-from zoo.preprocess import channels_of, normalized, resized
+from zoo.errors import DataError, ImageError
+from zoo.preprocess import channels_of, check_range, normalized, resized
 from zoo.spec import SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
 
 if TYPE_CHECKING:
@@ -26,15 +27,31 @@ if TYPE_CHECKING:
 
     from zoo.data import ImageSet, Splits
     from zoo.edge import Runtime
-    from zoo.plugin import ModelPlugin, Predict, Trained
+    from zoo.plugin import ModelPlugin, Trained
+    from zoo.readers import RawImage
     from zoo.runs import Run
 
-__all__ = ["Judged", "Stage", "build", "fitted_temperature", "golden_images", "judge", "read_some", "with_report", "write_answers"]
+__all__ = [
+    "Judged",
+    "Stage",
+    "build",
+    "fitted_temperature",
+    "golden_images",
+    "judge",
+    "read_some",
+    "readable",
+    "with_report",
+    "write_answers",
+]
 
 Stage = Literal["full", "normalize", "none"]
 """How much of the preprocessing the file does: all of it, the arithmetic only, or nothing."""
 
-_STAGES: dict[Stage, Literal["raw", "resized", "tensor"]] = {"full": "raw", "normalize": "resized", "none": "tensor"}
+_STAGES: dict[Stage, Literal["raw", "resized", "tensor"]] = {
+    "full": "raw",
+    "normalize": "resized",
+    "none": "tensor",
+}
 
 _INTENDED_USE = (
     "Sorting images like those it was trained on into the labels below, as research or as a second opinion that a "
@@ -99,6 +116,12 @@ def build(
         "parity: %d raw images of %d sizes, logits within %.1e, probabilities within %.1e, %d labels changed",
         parity.images, parity.sizes, parity.max_abs_logit, parity.max_abs_probability, parity.flips,
     )  # fmt: skip
+    if parity.flips:
+        log.warning(
+            "%d of %d labels change when pixels are rounded to the other side; this model is that sensitive",
+            parity.flips,
+            parity.images,
+        )
     return model, manifest
 
 
@@ -141,8 +164,10 @@ def judge(
     manifest = runtime.manifest
     data = align(data, manifest.labels)
     if data.kind != manifest.input.dtype and manifest.input.stage == "raw":
-        raise DataError(f"the images are {data.kind}, {manifest.name} was made for {manifest.input.dtype} images")
-    images = data.split(split)
+        raise DataError(
+            f"the images are {data.kind}, {manifest.name} was made for {manifest.input.dtype} images"
+        )
+    images = _in_range(data.split(split), manifest.preprocess)
     details: dict[str, Any] = {
         "model": manifest.name,
         "split": split,
@@ -158,6 +183,43 @@ def judge(
     return Judged(found, logits, images)
 
 
+def readable(images: ImageSet, spec: PreprocessSpec) -> tuple[ImageSet, tuple[str, ...]]:
+    """The images that can be decoded and lie in the declared range, and the ids of the others."""
+    checked = _in_range(images, spec)
+    bad = []
+    for index, name in enumerate(images.ids):
+        try:
+            checked.read(index)
+        except ImageError as problem:
+            log.warning("left out %s: %s", name, problem)
+            bad.append(index)
+    if not bad:
+        return images, ()
+    kept = images.subset(sorted(set(range(len(images))) - set(bad)))
+    return kept, tuple(images.ids[index] for index in bad)
+
+
+def _in_range(images: ImageSet, spec: PreprocessSpec) -> ImageSet:
+    """The same images; one whose values leave the declared range is refused when it is read, as in training."""
+    return dataclasses.replace(
+        images, source=_InRange(images, spec), rows=np.arange(len(images), dtype=np.int64)
+    )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _InRange:
+    images: ImageSet
+    spec: PreprocessSpec
+
+    def read(self, row: int) -> RawImage:
+        raw = self.images.read(row)
+        try:
+            check_range(raw.pixels, self.spec)
+        except ImageError as problem:
+            raise ImageError(f"{self.images.ids[row]}: {problem}") from None
+        return raw
+
+
 def golden_images(data: Splits, count: int) -> list[NDArray[Any]]:
     """`count` raw images for the golden set: test images first; cuts of them where there are too few."""
     from zoo.export import parity_images
@@ -171,8 +233,8 @@ def read_some(sets: Sequence[ImageSet], count: int) -> list[NDArray[Any]]:
     result: list[NDArray[Any]] = []
     for images in sets:
         wanted = min(count - len(result), len(images))
-        for index in np.linspace(0, len(images) - 1, max(wanted, 0)).astype(int):
-            result.append(images.read(int(index)).pixels)
+        chosen = np.linspace(0, len(images) - 1, max(wanted, 0)).astype(int)
+        result.extend(images.read(int(index)).pixels for index in chosen)
     return result
 
 
@@ -184,7 +246,9 @@ def write_answers(folder: Path, judged: Judged, temperature: float) -> None:
 
     images, labels = judged.images, judged.report.labels
     atomic_write(folder / "report.json", encode(judged.report))
-    write_predictions(folder / "predictions.csv", images.ids, images.targets, judged.logits, labels, temperature)
+    write_predictions(
+        folder / "predictions.csv", images.ids, images.targets, judged.logits, labels, temperature
+    )
     plot_confusion(judged.report, folder / "confusion.png")
     title = f"{judged.report.model} on {judged.report.split}"
     plot_reliability(
@@ -219,7 +283,9 @@ def _provenance(run: Run) -> Provenance:
 
 def _licence(run: Run) -> str:
     """Weights that came from somewhere keep their licence; our own training adds none."""
-    card = run.record.card
-    if run.record.weights is None:
+    card, weights = run.record.card, run.record.weights
+    if weights is None:
         return card.licence
+    if weights.startswith("file:"):  # the user's own, of which the card knows nothing
+        return "unknown"
     return card.weights.licence if card.weights is not None else "unknown"

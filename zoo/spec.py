@@ -63,7 +63,7 @@ class _Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tr
 # --- preprocessing ----------------------------------------------------------------------------------
 
 
-class Scale(_Value, tag_field="type", tag="scale"):
+class Scale(_Value, frozen=True, tag_field="type", tag="scale"):
     """y = x / maximum. `maximum` is the largest raw value the images can hold (255 for 8-bit)."""
 
     maximum: float
@@ -73,7 +73,7 @@ class Scale(_Value, tag_field="type", tag="scale"):
             raise ValueError(f"scale: maximum is {self.maximum}, expected a number above 0")
 
 
-class Window(_Value, tag_field="type", tag="window"):
+class Window(_Value, frozen=True, tag_field="type", tag="window"):
     """y = clip((x - (center - 0.5)) / (width - 1) + 0.5, 0, 1): the LINEAR window of DICOM PS3.3 C.11.2.1.2."""
 
     center: float
@@ -84,7 +84,7 @@ class Window(_Value, tag_field="type", tag="window"):
             raise ValueError(f"window: width is {self.width}, expected a number above 1")
 
 
-class Percentile(_Value, tag_field="type", tag="percentile"):
+class Percentile(_Value, frozen=True, tag_field="type", tag="percentile"):
     """y = clip((x - a) / (b - a), 0, 1), where a and b are percentiles of the resized image itself.
 
     low=0, high=100 is min-max scaling. A constant image becomes 0.
@@ -102,13 +102,13 @@ Intensity = Scale | Window | Percentile
 """How raw pixel values become [0, 1]."""
 
 
-class Median(_Value, tag_field="type", tag="median"):
+class Median(_Value, frozen=True, tag_field="type", tag="median"):
     """Median over a k × k neighbourhood, borders replicated. k is 3 or 5."""
 
     k: Literal[3, 5] = 3
 
 
-class Gaussian(_Value, tag_field="type", tag="gaussian"):
+class Gaussian(_Value, frozen=True, tag_field="type", tag="gaussian"):
     """Gaussian blur with standard deviation `sigma` in pixels, cut at 3 sigma, borders replicated."""
 
     sigma: float = 1.0
@@ -118,7 +118,7 @@ class Gaussian(_Value, tag_field="type", tag="gaussian"):
             raise ValueError(f"gaussian: sigma is {self.sigma}, expected a number in (0, 5]")
 
 
-class PreprocessSpec(_Value):
+class PreprocessSpec(_Value, frozen=True):
     """From a raw image to the network's input; executed by `zoo.preprocess` and by `zoo.export.graph`.
 
     The order is fixed: channels, denoise, resize (and crop or pad), intensity, mean and std.
@@ -151,7 +151,7 @@ class PreprocessSpec(_Value):
 # --- catalogue --------------------------------------------------------------------------------------
 
 
-class PackagedWeights(_Value):
+class PackagedWeights(_Value, frozen=True):
     """Weights that an installed Python package ships as a torch pickle; opened only when the hash is right."""
 
     distribution: str
@@ -160,7 +160,7 @@ class PackagedWeights(_Value):
     sha256: str
 
 
-class Weights(_Value):
+class Weights(_Value, frozen=True):
     """Where pretrained weights come from. `sha256` null: pinned in the lock at the first download."""
 
     source: str
@@ -169,7 +169,7 @@ class Weights(_Value):
     package: PackagedWeights | None = None
 
 
-class TrainConfig(_Value):
+class TrainConfig(_Value, frozen=True):
     """One training budget and recipe. Every field can be set by `--set NAME=VALUE`."""
 
     epochs: int = 20
@@ -214,7 +214,7 @@ class TrainConfig(_Value):
                 raise ValueError(f"{name} is {getattr(self, name)}, expected {expected}")
 
 
-class ModelCard(_Value):
+class ModelCard(_Value, frozen=True):
     """One entry of a catalogue, complete: the row of `zoo list` and all that a plugin is told."""
 
     name: str
@@ -235,7 +235,7 @@ class ModelCard(_Value):
 # --- results ----------------------------------------------------------------------------------------
 
 
-class Interval(_Value):
+class Interval(_Value, frozen=True):
     """A value with its 95 % interval."""
 
     value: float
@@ -245,7 +245,7 @@ class Interval(_Value):
     """wilson: every resample gave the same value, so the bootstrap had nothing to say (see zoo.evaluate.intervals)."""
 
 
-class Fingerprint(_Value):
+class Fingerprint(_Value, frozen=True):
     """Which data this was: never a path, never a file name."""
 
     name: str
@@ -255,14 +255,14 @@ class Fingerprint(_Value):
     splits: dict[str, int]
 
 
-class Confusion(_Value):
+class Confusion(_Value, frozen=True):
     """counts[i][j]: images of class labels[i] that were called labels[j]."""
 
     labels: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
 
 
-class Calibration(_Value):
+class Calibration(_Value, frozen=True):
     """How far probabilities can be taken at their word, on the evaluated images."""
 
     temperature: float
@@ -277,7 +277,7 @@ class Calibration(_Value):
     n: int
 
 
-class EvalReport(_Value):
+class EvalReport(_Value, frozen=True):
     """What a model file did on one set of images.
 
     A metric that could not be computed stands in `undefined` with its reason and nowhere else.
@@ -301,7 +301,7 @@ class EvalReport(_Value):
     """Defects of the data that the reader of the numbers must know."""
 
 
-class Parity(_Value):
+class Parity(_Value, frozen=True):
     """How far the exported file is from the training side, on real raw images."""
 
     images: int
@@ -317,7 +317,7 @@ class Parity(_Value):
     """Images whose top label differs by name, outside a margin of 0.01 in probability."""
 
 
-class InputSpec(_Value):
+class InputSpec(_Value, frozen=True):
     """What the file's one input takes: (N, H, W, C) unless stage is 'tensor', then (N, C, H, W)."""
 
     name: str
@@ -327,7 +327,7 @@ class InputSpec(_Value):
     """raw: any size, as read. resized: channels, denoise and resize done. tensor: all preprocessing done."""
 
 
-class PluginOrigin(_Value):
+class PluginOrigin(_Value, frozen=True):
     """Which installed code made the network."""
 
     name: str
@@ -335,7 +335,7 @@ class PluginOrigin(_Value):
     version: str
 
 
-class Provenance(_Value):
+class Provenance(_Value, frozen=True):
     """How the file came to be; no path, user or host name."""
 
     run: str
@@ -351,7 +351,7 @@ class Provenance(_Value):
     notes: tuple[str, ...] = ()
 
 
-class Manifest(_Value):
+class Manifest(_Value, frozen=True):
     """All that a device must know of a model; stands in the ONNX metadata under the key 'zoo' and in a bundle."""
 
     schema: int
@@ -392,7 +392,9 @@ def decode(data: bytes | str, kind: type[T], what: str, error: type[ZooError]) -
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise error(f"{what}: {problem}; expected a document of schema {SCHEMA} written by this tool") from None
+        raise error(
+            f"{what}: {problem}; expected a document of schema {SCHEMA} written by this tool"
+        ) from None
 
 
 def to_builtins(value: Any) -> Any:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from torch import nn
-from zoo_plugins.timm_any import AnyTimm
 
 from zoo.spec import ModelCard
+from zoo_plugins.timm_any import AnyTimm
 
 __all__ = ["ResNet"]
 

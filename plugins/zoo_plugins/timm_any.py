@@ -20,7 +20,9 @@ class AnyTimm(TorchPlugin):
     def build(self, card: ModelCard, *, classes: int, channels: int) -> nn.Module:
         """An untrained timm model."""
         _check_known(card.arch)
-        module: nn.Module = timm.create_model(card.arch, pretrained=False, num_classes=classes, in_chans=channels)
+        module: nn.Module = timm.create_model(
+            card.arch, pretrained=False, num_classes=classes, in_chans=channels
+        )
         return module
 
     def preprocess(self, card: ModelCard) -> PreprocessSpec:
@@ -43,6 +45,6 @@ class AnyTimm(TorchPlugin):
 def _check_known(arch: str) -> None:
     if timm.is_model(arch):
         return
-    close = timm.list_models(f"*{arch.split('.')[0][:6]}*")[:3]
+    close = timm.list_models(f"*{arch.split('.', maxsplit=1)[0][:6]}*")[:3]
     hint = f"; close to it: {', '.join(close)}" if close else ""
     raise CatalogueError(f"timm {timm.__version__} has no architecture '{arch}'{hint}")

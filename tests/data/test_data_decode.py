@@ -58,9 +58,7 @@ def test_large_sets_go_to_a_file_that_leaves_no_trace(
     assert list((tmp_path / "scratch").iterdir()) == []
 
 
-def test_a_full_disk_is_said_before_decoding(
-    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_said_at_once(make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -78,7 +76,7 @@ def truncate(root: Path, names: list[str]) -> None:
 
 
 def test_all_truncated_files_are_reported_at_once(make_folder: MakeFolder) -> None:
-    """Their headers are fine, so indexing can not see them; one at a time would take as many runs as files."""
+    """Their headers are fine, so indexing can not see them; told one at a time, each would cost a run."""
     root = make_folder({f"{s}/{c}": 8 for s in ("train", "val", "test") for c in ("cat", "dog")})
     images = open_data(root).train
     names = [f"train/cat/{i}.png" for i in range(6)]

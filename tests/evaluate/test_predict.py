@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from dataclasses import dataclass
 from types import SimpleNamespace
 
@@ -98,3 +100,13 @@ def test_a_nan_names_the_image_it_came_from():
 
     with pytest.raises(ModelError, match=r"image 2\.png"):
         predict_set(sick, images(8, 8, 8, 8), batch_size=2)
+
+
+def test_importing_evaluation_brings_no_heavy_library():
+    """The training loop and every verb that names `Predict` would pay for it."""
+    code = (
+        "import sys, zoo.evaluate, zoo.compare; "
+        "print({'scipy', 'sklearn', 'matplotlib', 'torch', 'onnxruntime', 'PIL'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,4 +1,4 @@
-"""The arithmetic between decoded pixels and the network: the same as at evaluation, and harmless where random."""
+"""Between decoded pixels and the network: the same arithmetic as at evaluation, and harmless randomness."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RANDOM = np.random.default_rng(0)
 @pytest.mark.parametrize("channels", ["rgb", "gray"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])
 def test_training_sees_what_evaluation_sees(intensity: Intensity, channels: str, dtype: type) -> None:
-    """Two normalisations that differ are the classic way to a model that is worse in use than in its report."""
+    """Two normalisations that differ are the classic way to a model that is worse in use than on paper."""
     c = 3 if channels == "rgb" else 1
     spec = PreprocessSpec(
         size=(9, 7), channels=channels, intensity=intensity, mean=(0.48,) * c, std=(0.22,) * c

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 import torch
-
 from tiny_learning import CONFIG, SPEC, new_run, tiny_net
+
 from zoo.errors import ProviderError
 from zoo.learn import fit, pick_device
 from zoo.learn import precision as precision_module

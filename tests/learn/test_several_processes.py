@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from tiny_learning import tiny_net
 
 import zoo
-from tiny_learning import tiny_net
 from zoo.learn import WEIGHTS_FILE, load_weights
 from zoo.learn.distributed import Peers
 from zoo.runs import open_run
@@ -41,7 +41,7 @@ def test_two_processes_train_one_model(images: Path, tmp_path: Path) -> None:
     paths = [str(Path(zoo.__path__[0]).parent), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(
         [*command, str(script), str(images), str(tmp_path)],
         cwd=tmp_path,
         env=environment,

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from tiny_learning import CONFIG, SPEC, new_run, tiny_net
 from torch import nn
 
-from tiny_learning import CONFIG, SPEC, new_run, tiny_net
 from zoo.errors import ProviderError, TrainingError
 from zoo.evaluate import macro_auroc
 from zoo.learn import STATE_FILE, WEIGHTS_FILE, fit, load_weights, torch_predict

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from tiny_learning import TinyNet, tiny_net
 from torch import Tensor, nn
 
-from tiny_learning import TinyNet, tiny_net
 from zoo.errors import WeightsError
 from zoo.learn import load_pretrained
 
@@ -55,7 +55,7 @@ def test_families_of_timm_name_their_own_heads(arch: str) -> None:
 
 
 def test_weights_of_another_network_are_refused_with_counts_and_a_few_names() -> None:
-    """`strict=False` would load nothing, say nothing, and train from scratch under the name of pretraining."""
+    """`strict=False` would load nothing, say nothing, and train from scratch by the name of pretraining."""
     with pytest.raises(WeightsError, match=r"missing .*not expected .*of another shape") as caught:
         load_pretrained(timm.create_model("resnet18"), tensors_of(tiny_net()))
     assert len(str(caught.value)) < 700

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-
 from tiny_learning import tiny_net
+
 from zoo.errors import WeightsError
 from zoo.learn import load_weights, read_tensors, save_weights, torch_predict
 
@@ -60,7 +60,7 @@ def test_weights_of_another_width_are_refused(weights: Path) -> None:
 
 
 def test_weights_of_another_network_are_refused(weights: Path) -> None:
-    with pytest.raises(WeightsError, match="missing .* not expected"):
+    with pytest.raises(WeightsError, match=r"missing .* not expected"):
         load_weights(torch.nn.Linear(3, 2), weights)
 
 

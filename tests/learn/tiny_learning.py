@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import torch
 from torch import nn
@@ -18,6 +20,7 @@ SPEC = PreprocessSpec(size=(16, 16), channels="gray", mean=(0.4,), std=(0.3,))
 CONFIG = TrainConfig(
     epochs=4, batch_size=16, lr=0.02, augment="flip", device="cpu", precision="fp32", patience=0
 )
+LONG = msgspec.structs.replace(CONFIG, epochs=20)
 
 
 class TinyNet(nn.Module):
@@ -78,8 +81,15 @@ def resumed(path: Path) -> Run:
     return run
 
 
-if __name__ == "__main__":  # tiny_learning.py DATA RUN begin|resume
-    data = open_data(sys.argv[1])
-    config = TrainConfig(epochs=12, batch_size=16, lr=0.02, device="cpu", precision="fp32", patience=0)
-    run = resumed(Path(sys.argv[2])) if sys.argv[3] == "resume" else new_run(Path(sys.argv[2]), data, config)
-    fit(tiny_net(), data, SPEC, config, run)
+if __name__ == "__main__":  # tiny_learning.py DATA RUN, then "begin" or "resume" on each line of stdin
+    torch.set_num_threads(1)
+    for line in sys.stdin:
+        # Forked after the slow imports, before torch starts a thread; says its process id, then its status.
+        child = os.fork()
+        if child == 0:
+            images, path = open_data(sys.argv[1]), Path(sys.argv[2])
+            again = line.strip() == "resume"
+            fit(tiny_net(), images, SPEC, LONG, resumed(path) if again else new_run(path, images, LONG))
+            os._exit(0)
+        print(child, flush=True)  # noqa: T201
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)  # noqa: T201

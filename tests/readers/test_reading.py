@@ -1,4 +1,4 @@
-"""What a file becomes. Every case here is one that Pillow, or a tool on top of it, gets wrong without a word."""
+"""What a file becomes. Most cases here are ones that Pillow, or a tool on top of it, gets wrong silently."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from zoo.errors import ImageError
 from zoo.readers import IMAGE_SUFFIXES, from_array, probe, raster, read
@@ -126,10 +126,28 @@ def test_orientation_of_a_phone_is_applied() -> None:
             np.testing.assert_array_equal(image.pixels, np.rot90(COLOUR, -1))
 
 
+@pytest.mark.parametrize("orientation", range(10))
+def test_all_orientations_are_those_of_the_exif_standard(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    data = encoded(Image.fromarray(COLOUR), "PNG", exif=exif)
+    expected = ImageOps.exif_transpose(Image.open(io.BytesIO(data)))
+    np.testing.assert_array_equal(read(data).pixels, np.asarray(expected))
+
+
 def test_damaged_exif_does_not_cost_the_image() -> None:
     data = encoded(Image.fromarray(COLOUR), "PNG")
     broken = data[:33] + chunk(b"eXIf", b"MM\0*\xff\xff\xff\xff") + data[33:]
     np.testing.assert_array_equal(read(broken).pixels, COLOUR)
+    # orientation 3 stands there, another field is broken
+    exif = b"MM\0*" + struct.pack(">I", 8) + struct.pack(">H", 2)
+    exif += (
+        struct.pack(">HHIHH", 0x0112, 3, 1, 3, 0)
+        + struct.pack(">HHII", 0x9000, 4, 1, 0xFFFFFFFF)
+        + b"\0\0\0\0"
+    )
+    turned = data[:33] + chunk(b"eXIf", exif) + data[33:]
+    np.testing.assert_array_equal(read(turned).pixels, COLOUR[::-1, ::-1])
 
 
 def test_opaque_alpha_is_dropped_and_hidden_colour_refused() -> None:
@@ -182,7 +200,7 @@ def test_several_frames_are_refused(form: str) -> None:
 
 
 def test_pixel_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
-    def decode(self: object) -> None:
+    def decode(_: object) -> None:
         raise AssertionError("decoded")
 
     monkeypatch.setattr(Image.Image, "load", decode)
@@ -238,10 +256,9 @@ def test_no_damaged_byte_raises_anything_but_image_error(position: int, value: i
     data[position % len(data)] = value
     try:
         image = read(bytes(data))
-    except ImageError as problem:
-        assert "\n" not in str(problem)
-    else:
-        assert image.pixels.ndim == 3
+    except ImageError:
+        return
+    assert image.pixels.ndim == 3
 
 
 def test_probe_says_what_read_will_give(tmp_path: Path, shared: Path) -> None:

@@ -5,16 +5,12 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
 from zoo import registry
 from zoo.errors import CatalogueError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CARD = (
     "{plugin: %s, needs: [%s], summary: A model, preprocess: {size: [8, 9], mean: [0, 0, 0], std: [1, 1, 1]}}"
@@ -32,7 +28,8 @@ def status(name: str) -> str:
     return row.status
 
 
-def test_our_own_models_come_through_the_same_door(ours: Path) -> None:
+@pytest.mark.usefixtures("ours")
+def test_our_own_models_come_through_the_same_door() -> None:
     rows = {row.name: row for row in registry.models()}
     row = rows["resnet18"]
     assert (row.plugin, row.family, row.distribution, row.size) == ("resnet", "resnet", "edgezoo", (224, 224))
@@ -41,12 +38,14 @@ def test_our_own_models_come_through_the_same_door(ours: Path) -> None:
     assert set(msgspec.to_builtins(row)) == KEYS
 
 
-def test_every_model_of_ours_names_a_plugin_of_ours(ours: Path) -> None:
+@pytest.mark.usefixtures("ours")
+def test_every_model_of_ours_names_a_plugin_of_ours() -> None:
     names = {row.name for row in registry.plugins() if row.distribution == "edgezoo"}
     assert {row.plugin for row in registry.models() if row.distribution == "edgezoo"} == names
 
 
-def test_listing_imports_no_plugin_and_nothing_heavy(ours: Path, install) -> None:
+@pytest.mark.usefixtures("ours")
+def test_listing_imports_no_plugin_and_nothing_heavy(install) -> None:
     """Otherwise `zoo list` takes ten seconds, and one broken plugin breaks it."""
     folder = install(
         "acme", models=text("acme-net"), code="raise SystemExit('imported')", plugins={"p": "acme.nothing:P"}
@@ -72,7 +71,7 @@ def test_a_model_of_a_third_party_is_listed_and_found(install) -> None:
 
 
 def test_a_catalogue_in_a_package_below_another_is_found_without_importing_either(
-    install, tmp_path: Path
+    install,
 ) -> None:
     folder = install("deep", code="raise ImportError", plugins={"p": "deep:P"})
     (folder / "deep" / "data").mkdir()
@@ -131,7 +130,8 @@ def test_what_is_missing_is_told_with_its_remedy(install) -> None:
     assert status("no-plugin") == "no plugin 'nobody' is installed"
 
 
-def test_our_missing_frameworks_are_one_pip_install_away(ours: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("ours")
+def test_our_missing_frameworks_are_one_pip_install_away(monkeypatch: pytest.MonkeyPatch) -> None:
     find = registry._installed.importlib.util.find_spec
     monkeypatch.setattr(
         registry._installed.importlib.util,
@@ -161,12 +161,14 @@ def test_a_plugin_with_two_owners_is_a_clash_in_the_listing(install) -> None:
     assert status("net").startswith("clash: plugin 'p' is defined by ")
 
 
-def test_an_unknown_name_gets_the_nearest_ones(ours: Path) -> None:
-    with pytest.raises(CatalogueError, match=r"no model 'resnet81'; did you mean '.*'resnet18'.*'zoo list'"):
+@pytest.mark.usefixtures("ours")
+def test_an_unknown_name_gets_the_nearest_ones() -> None:
+    with pytest.raises(CatalogueError, match=r"no model 'resnet81'; did you mean .*'resnet18'.*'zoo list'"):
         registry.find("resnet81")
 
 
-def test_any_model_of_timm_has_a_card(ours: Path) -> None:
+@pytest.mark.usefixtures("ours")
+def test_any_model_of_timm_has_a_card() -> None:
     card = registry.find("timm/resnet10t.c3_in1k")
     assert (card.plugin, card.arch, card.needs) == ("timm", "resnet10t.c3_in1k", ("torch", "timm"))
     assert card.weights is not None
@@ -179,3 +181,12 @@ def test_any_model_of_timm_has_a_card(ours: Path) -> None:
 def test_a_name_that_could_leave_the_hub_is_refused(name: str) -> None:
     with pytest.raises(CatalogueError, match="not a name of timm"):
         registry.find(name)
+
+
+def test_a_half_removed_distribution_is_listed_instead_of_crashing(install) -> None:
+    """pip killed in the middle leaves entry points without metadata."""
+    folder = install("acme", models=text("acme-net"), plugins={"p": "acme:P"})
+    (folder / "acme-1.0.dist-info" / "METADATA").unlink()
+    assert status("acme-net") == "ok"
+    (row,) = (row for row in registry.plugins() if row.name == "p")
+    assert (row.distribution, row.version) == ("an unknown distribution", "(no version)")

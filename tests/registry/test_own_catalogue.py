@@ -1,4 +1,4 @@
-"""Every card of registry.yaml is true, compared with timm. A wrong mean or licence would reach users unseen."""
+"""Every card of registry.yaml is true, compared with timm. A wrong mean or licence would go unseen."""
 
 from __future__ import annotations
 

@@ -143,5 +143,5 @@ def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         except OSError as problem:
             raise OutputError(
                 f"no room for {size / 1024**3:.1f} GiB of decoded images in {tempfile.gettempdir()} "
-                f"({(problem.strerror or str(problem)).lower()}); free space, set TMPDIR or take a smaller --size"
+                f"({(problem.strerror or str(problem)).lower()}); free space, set TMPDIR or lower --size"
             ) from None

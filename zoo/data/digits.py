@@ -1,4 +1,4 @@
-"""The built-in set: 1797 real handwritten digits, 8 × 8 pixels, from scikit-learn (test set of UCI optdigits)."""
+"""The built-in set: 1797 handwritten digits, 8 × 8 pixels, from scikit-learn (test set of UCI optdigits)."""
 
 from __future__ import annotations
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,12 +14,11 @@ from zoo.data.labels import natural_key
 from zoo.data.threads import over_chunks
 from zoo.data.wording import brief, counted, unusable
 from zoo.errors import DataError, ImageError
-from zoo.files import sha256_file
+from zoo.files import sha256_bytes, sha256_file
 from zoo.readers import IMAGE_SUFFIXES, Probe, probe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
 __all__ = ["index_folder"]
 
@@ -31,6 +31,7 @@ _ALIASES: dict[str, SplitName] = {
     "test": "test",
     "testing": "test",
 }
+_SMALL = 16 * 1024**2  # bytes; larger files are hashed in pieces
 _LAYOUT = "expected CLASS/image files, or train, val and test folders of them"
 
 
@@ -219,7 +220,11 @@ def _headers(root: Path, ids: Sequence[str]) -> tuple[dict[int, tuple[Probe, str
         for i in chunk:
             path = root / ids[i]
             try:
-                good[i] = probe(path, name=ids[i]), sha256_file(path)
+                # read once where that fits easily; what is not a plain file is refused by probe, unopened
+                small = path.is_file() and path.stat().st_size <= _SMALL
+                data = path.read_bytes() if small else b""
+                header = probe(data if small else path, name=ids[i])
+                good[i] = header, sha256_bytes(data) if small else sha256_file(path)
             except ImageError as problem:
                 bad[i] = str(problem)
             except OSError as problem:

@@ -108,8 +108,8 @@ class Splits:
         val: images to choose the epoch and the temperature by.
         test: images to report on.
         fingerprint: which data this is.
-        notes: decisions taken and defects found, in plain words; no path and no file name, so that they may be
-            published with a report.
+        notes: decisions taken and defects found, in plain words; no path and no file name, so that they may
+            be published with a report.
         kind: pixel type of every image.
         gray: every image is gray (uint8 pixels still have three equal channels).
         largest_side: of any image, in pixels.

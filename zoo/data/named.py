@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,9 +34,9 @@ def open_data(
         split_seed: seed of splits that the data does not bring.
         skip_bad: leave out files whose header can not be read, and list them in `Splits.skipped`.
         for_training: three splits with every class in each, made where missing (val and test, 15 % each).
-            False, to evaluate on other data: nothing is made, classes may be missing, and images without a split
-            all count as test. Named sets are divided either way, so that a model is tested on what it was not
-            trained on. Data that a run was trained on must be opened with True and that run's seed.
+            False, to evaluate on other data: nothing is made, classes may be missing, and images without a
+            split all count as test. Named sets are divided either way, so that a model is tested on what it
+            was not trained on. Data that a run was trained on must be opened with True and that run's seed.
 
     Raises:
         DataError: the source is not there, or can not be used as it is; one line that says what to do.

@@ -67,8 +67,8 @@ def stratified(
         free = [digest for digest in copies if digest not in keep]
         if len(copies) < len(parts) or len(free) < len(shares):
             raise DataError(
-                f"{name}: class {labels[target]!r} has {len(free)} different images to divide, expected at least "
-                f"{len(parts)} for {', '.join(parts)}; add images, or bring your own split folders"
+                f"{name}: class {labels[target]!r} has {len(free)} different images to divide, expected "
+                f"at least {len(parts)} for {', '.join(parts)}; add images, or bring your own split folders"
             )
         # popped from the end, one held-out split after the other; what is left stays in train
         free.sort(key=lambda digest: hashlib.sha256(f"{seed}:{digest}".encode()).digest())

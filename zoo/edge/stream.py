@@ -72,7 +72,7 @@ def natural(name: str) -> list[tuple[int, int, str]]:
         (0, int(part), part) if part.isdecimal() else (1, 0, part.casefold())
         for part in _DIGITS.split(name)
         if part
-    ] + [(2, 0, name)]
+    ] + [(-1, 0, name)]
 
 
 def decoded(
@@ -89,16 +89,20 @@ def decoded(
     """
     threads = min(_MOST_THREADS, available_threads())
     pending: deque[tuple[str, Future[Array | str]]] = deque()
+    allowed = threads  # until the first image has told how large they are
     source = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="zoo-decode")
     try:
         while True:
-            while _may_go_on(pending, threads) and (item := next(source, None)) is not None:
+            while len(pending) < allowed and (item := next(source, None)) is not None:
                 pending.append((item[0], pool.submit(_decode, *item, ready)))
             if not pending:
                 return
             name, future = pending.popleft()
-            yield name, future.result()
+            image = future.result()
+            if not isinstance(image, str):
+                allowed = max(threads, min(_AHEAD_IMAGES, _AHEAD_BYTES // max(1, image.nbytes)))
+            yield name, image
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
 
@@ -149,15 +153,6 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path | ImageError]]:
             yield from _walk(Path(entry.path))
         elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - once for every file
             yield entry.path, Path(entry.path)
-
-
-def _may_go_on(pending: deque[tuple[str, Future[Array | str]]], threads: int) -> bool:
-    if len(pending) < threads:
-        return True
-    if len(pending) >= _AHEAD_IMAGES:
-        return False
-    done = (future.result() for _, future in pending if future.done())
-    return sum(value.nbytes for value in done if not isinstance(value, str)) < _AHEAD_BYTES
 
 
 def _decode(name: str, source: Source | ImageError, ready: Callable[[RawImage], Array]) -> Array | str:

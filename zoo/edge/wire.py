@@ -3,7 +3,8 @@
 A small walker over the protobuf wire format (https://protobuf.dev/programming-guides/encoding) that knows
 only the messages of onnx.proto in which tensors, nodes, opsets and metadata can stand. It needs no `onnx`
 package, skips weights without copying them, and refuses what ONNX Runtime would follow or choke on: weights
-kept in another file (it reads a hard-linked one without a word), truncated messages, two initializers of one name.
+kept in another file (it reads a hard-linked one without a word), truncated messages, two initializers of one
+name.
 
 What this module does not know: manifests, labels, providers, and whether the network makes sense.
 """

@@ -47,7 +47,7 @@ def plot_confusion(report: EvalReport, path: Path) -> None:
     share = np.divide(counts, rows, out=np.zeros(counts.shape), where=rows > 0)
     cell = 0.85 if classes <= 6 else 0.62 if classes <= 12 else 0.5 if classes <= MOST_CELLS else 15 / classes
     side = max(2.4, cell * classes)
-    figure = Figure(figsize=(side + 2.6, side + 2.0), layout="constrained")
+    figure = Figure(figsize=(side + 2.0, side + 1.4))
     axes = figure.add_subplot()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label="fraction of the true class")

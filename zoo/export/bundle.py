@@ -19,7 +19,7 @@ from zoo.errors import OutputError
 from zoo.evaluate import Predict
 from zoo.export.card import model_card
 from zoo.files import sha256_bytes
-from zoo.spec import Manifest, encode
+from zoo.spec import Manifest, decode, encode
 
 __all__ = ["GOLDEN_IMAGES", "write_bundle"]
 
@@ -49,7 +49,7 @@ def write_bundle(
     """
     files = {
         MODEL: model,
-        GOLDEN: _golden(images[: max(GOLDEN_IMAGES, 1)], predict),
+        GOLDEN: _golden(images, predict),
         "report.json": encode(manifest.report),
         "CARD.md": model_card(manifest).encode(),
     }
@@ -59,14 +59,25 @@ def write_bundle(
         sizes={name: len(data) for name, data in files.items()},
     )
     files[MANIFEST] = encode(manifest)
-    if target.exists() and not (target / MANIFEST).is_file():
+    if target.exists() and not _is_bundle(target):
         raise OutputError(f"{target} exists and is no bundle; choose another place with --out")
     try:
         _replace_folder(target, files)
     except OSError as problem:
         reason = (problem.strerror or str(problem)).lower()
-        raise OutputError(f"cannot write {target}: {reason}; free space or choose another place with --out") from None
+        raise OutputError(
+            f"cannot write {target}: {reason}; free space or choose another place with --out"
+        ) from None
     return manifest
+
+
+def _is_bundle(target: Path) -> bool:
+    """Whether the folder is a bundle and nothing else, so that replacing it loses nothing of the user's."""
+    try:
+        old = decode((target / MANIFEST).read_bytes(), Manifest, MANIFEST, OutputError)
+        return {entry.name for entry in target.iterdir()} <= {MANIFEST, *old.files}
+    except (OSError, OutputError):
+        return False
 
 
 def _golden(images: Sequence[NDArray[Any]], predict: Predict) -> bytes:
@@ -90,8 +101,12 @@ def _replace_folder(target: Path, files: dict[str, bytes]) -> None:
         if target.exists():
             old = fresh.with_name(f"{fresh.name}.old")
             target.rename(old)
-            fresh.rename(target)
-            shutil.rmtree(old)
+            try:
+                fresh.rename(target)
+            except OSError:
+                old.rename(target)
+                raise
+            shutil.rmtree(old, ignore_errors=True)
         else:
             fresh.rename(target)
     finally:

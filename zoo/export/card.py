@@ -21,7 +21,12 @@ def model_card(manifest: Manifest) -> str:
     sections = [
         f"# {manifest.name}",
         f"{manifest.intended_use}\n\nLabels: {', '.join(manifest.labels)}.",
-        "## Results\n\n" + (_results(manifest.report) if manifest.report else "Not evaluated. No number is known for this file."),
+        "## Results\n\n"
+        + (
+            _results(manifest.report)
+            if manifest.report
+            else "Not evaluated. No number is known for this file."
+        ),
         "## Input\n\n" + _input(manifest),
         "## Proof of export\n\n" + _proof(manifest),
         "## Origin\n\n"
@@ -41,17 +46,31 @@ def model_card(manifest: Manifest) -> str:
 
 
 def _results(report: EvalReport) -> str:
-    rows = [f"On {report.n} images of the split `{report.split}`, 95 % intervals.", "", "| metric | value | interval |", "|---|---|---|"]
-    rows += [f"| {_NAMES.get(name, name)} | {value.value:.3f} | {value.low:.3f} – {value.high:.3f} |" for name, value in report.metrics.items()]
+    rows = [
+        f"On {report.n} images of the split `{report.split}`, 95 % intervals.",
+        "",
+        "| metric | value | interval |",
+        "|---|---|---|",
+    ]
+    rows += [
+        f"| {_NAMES.get(name, name)} | {value.value:.3f} | {value.low:.3f} – {value.high:.3f} |"
+        for name, value in report.metrics.items()
+    ]
     rows += ["", "| class | n | sensitivity | specificity |", "|---|---|---|---|"]
     for label, values in report.per_class.items():
-        rows.append(f"| {label} | {values['n']} | {_cell(values.get('sensitivity'))} | {_cell(values.get('specificity'))} |")
+        rows.append(
+            f"| {label} | {values['n']} | {_cell(values.get('sensitivity'))} | {_cell(values.get('specificity'))} |"
+        )
     rows += [f"\nUndefined: {name} ({reason})." for name, reason in report.undefined.items()]
     return "\n".join(rows)
 
 
 def _cell(value: Interval | int | None) -> str:
-    return f"{value.value:.3f} ({value.low:.3f} – {value.high:.3f})" if isinstance(value, Interval) else "undefined"
+    return (
+        f"{value.value:.3f} ({value.low:.3f} – {value.high:.3f})"
+        if isinstance(value, Interval)
+        else "undefined"
+    )
 
 
 def _input(manifest: Manifest) -> str:

@@ -17,7 +17,7 @@ from zoo.spec import OPSET, InputSpec, Manifest, Median, PreprocessSpec, Scale, 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["CORE_INPUT", "RESIZED", "assemble", "set_manifest"]
+__all__ = ["CORE_INPUT", "RESIZED", "SCALED", "assemble", "set_manifest"]
 
 CORE_INPUT = "preprocessed"
 """Name of the tensor between preprocessing and network, (N, C, h, w) float32; the parity gate reads it."""
@@ -25,11 +25,16 @@ CORE_INPUT = "preprocessed"
 RESIZED = "resized"
 """Name of the tensor after the geometric half, (N, C, h, w) float32 holding raw values; the gate reads it too."""
 
+SCALED = "post/scaled"
+"""Name of the logits over the temperature; the gate reads it too."""
+
 _IR_VERSION = 10
 _INT64_MAX = np.iinfo(np.int64).max
 
 
-def assemble(core: onnx.ModelProto, spec: PreprocessSpec, given: InputSpec, *, temperature: float) -> onnx.ModelProto:
+def assemble(
+    core: onnx.ModelProto, spec: PreprocessSpec, given: InputSpec, *, temperature: float
+) -> onnx.ModelProto:
     """One graph from pictures to probabilities.
 
     Args:
@@ -49,20 +54,25 @@ def assemble(core: onnx.ModelProto, spec: PreprocessSpec, given: InputSpec, *, t
         _rename_input(merged.graph, "input", given.name)
     else:
         front = helper.make_model(
-            _preprocessing(spec, given), opset_imports=[helper.make_opsetid("", OPSET)], ir_version=core.ir_version
+            _preprocessing(spec, given),
+            opset_imports=[helper.make_opsetid("", OPSET)],
+            ir_version=core.ir_version,
         )
         body = compose.add_prefix(core, "core/", rename_outputs=False)
         merged = compose.merge_models(front, body, io_map=[(CORE_INPUT, "core/input")])
     merged.ir_version = max(core.ir_version, _IR_VERSION)
     graph = merged.graph
     # Softmax(logits / T): temperature scaling, Guo et al. 2017, section 4.2.
-    graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(temperature, np.float32), "post/temperature"))
-    graph.node.append(helper.make_node("Div", ["logits", "post/temperature"], ["post/scaled"], name="post/scale"))
-    graph.node.append(helper.make_node("Softmax", ["post/scaled"], ["probabilities"], name="post/softmax", axis=1))
+    graph.initializer.append(
+        onnx.numpy_helper.from_array(np.asarray(temperature, np.float32), "post/temperature")
+    )
+    graph.node.append(helper.make_node("Div", ["logits", "post/temperature"], [SCALED], name="post/scale"))
+    graph.node.append(helper.make_node("Softmax", [SCALED], ["probabilities"], name="post/softmax", axis=1))
     classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
     del graph.output[:]
     graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", classes]) for name in ("probabilities", "logits")
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", classes])
+        for name in ("probabilities", "logits")
     )
     del graph.value_info[:]  # shapes that the exporter noted for its own input names
     del merged.metadata_props[:]
@@ -71,7 +81,9 @@ def assemble(core: onnx.ModelProto, spec: PreprocessSpec, given: InputSpec, *, t
         node.doc_string = ""
     versions = {entry.domain: entry.version for entry in merged.opset_import}
     del merged.opset_import[:]  # merging repeats entries
-    merged.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in sorted(versions.items()))
+    merged.opset_import.extend(
+        helper.make_opsetid(domain, version) for domain, version in sorted(versions.items())
+    )
     merged.producer_name, merged.producer_version, merged.doc_string = "edgezoo", "", ""
     graph.name, graph.doc_string = "zoo", ""
     onnx.checker.check_model(merged, full_check=True)
@@ -150,7 +162,11 @@ def _preprocessing(spec: PreprocessSpec, given: InputSpec) -> onnx.GraphProto:
         b.nodes,
         "preprocessing",
         [helper.make_tensor_value_info(given.name, kinds[given.dtype], ["N", *sides, given.channels])],
-        [helper.make_tensor_value_info(CORE_INPUT, TensorProto.FLOAT, ["N", channels_of(spec), height, width])],
+        [
+            helper.make_tensor_value_info(
+                CORE_INPUT, TensorProto.FLOAT, ["N", channels_of(spec), height, width]
+            )
+        ],
         initializer=b.constants,
     )
 
@@ -193,8 +209,17 @@ def _resize(b: _Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
     inner = b.ints(height, width) if spec.resize == "stretch" else _inner_size(b, x, spec)
     if whole:
         # Pillow resizes rows, rounds to uint8, then resizes columns; rounding between the passes is felt on noise.
-        x = _rounded_resize(b, x, spec, b.op("Shape", x, start=0, end=3), b.slice(inner, b.ints(1), b.ints(2), (0,)))
-        x = _rounded_resize(b, x, spec, b.op("Shape", x, start=0, end=2), b.slice(inner, b.ints(0), b.ints(1), (0,)), b.op("Shape", x, start=3, end=4))
+        x = _rounded_resize(
+            b, x, spec, b.op("Shape", x, start=0, end=3), b.slice(inner, b.ints(1), b.ints(2), (0,))
+        )
+        x = _rounded_resize(
+            b,
+            x,
+            spec,
+            b.op("Shape", x, start=0, end=2),
+            b.slice(inner, b.ints(0), b.ints(1), (0,)),
+            b.op("Shape", x, start=3, end=4),
+        )
     else:
         x = _resize_to(b, x, spec, b.op("Shape", x, start=0, end=2), inner)
     if spec.resize == "stretch":
@@ -213,10 +238,20 @@ def _resize(b: _Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
 
 
 def _resize_to(b: _Builder, x: str, spec: PreprocessSpec, *sizes: str) -> str:
-    cubic = {"mode": "cubic", "cubic_coeff_a": -0.5} if spec.interpolation == "bicubic" else {"mode": "linear"}
+    cubic = (
+        {"mode": "cubic", "cubic_coeff_a": -0.5} if spec.interpolation == "bicubic" else {"mode": "linear"}
+    )
     whole = b.op("Concat", *sizes, axis=0)
     return b.op(
-        "Resize", x, "", "", whole, antialias=1, exclude_outside=1, coordinate_transformation_mode="half_pixel", **cubic
+        "Resize",
+        x,
+        "",
+        "",
+        whole,
+        antialias=1,
+        exclude_outside=1,
+        coordinate_transformation_mode="half_pixel",
+        **cubic,
     )
 
 
@@ -254,7 +289,10 @@ def _intensity(b: _Builder, x: str, spec: PreprocessSpec) -> str:
     def percentile(q: float) -> str:
         """Linear interpolation between order statistics, as numpy does; (N, 1, 1, 1)."""
         position = q / 100 * (count - 1)
-        lower, upper = (b.op("Gather", ascending, b.ints(int(index)), axis=1) for index in (np.floor(position), np.ceil(position)))
+        lower, upper = (
+            b.op("Gather", ascending, b.ints(int(index)), axis=1)
+            for index in (np.floor(position), np.ceil(position))
+        )
         value = b.op("Add", lower, b.op("Mul", b.op("Sub", upper, lower), b.floats(position % 1)))
         return b.op("Reshape", value, b.ints(-1, 1, 1, 1))
 

@@ -2,8 +2,8 @@
 
 Every image is decoded and resized once into memory; a batch is a gather, some arithmetic on the device and a
 step of AdamW. What is validated and kept are the averaged weights (EMA). The run can be killed at any moment
-and goes on from the last epoch to the same bytes: order, augmentation and dropout depend on the seed, the epoch
-and the step alone. The bytes are promised for the same machine, versions and thread count, not across them.
+and goes on from the last epoch to the same bytes: order, augmentation and dropout depend on the seed, the
+epoch and the step alone. The bytes are promised for the same machine, versions and thread count, not across.
 
 What this module does not know: how the network was made or named, files of images, ONNX, test images.
 """
@@ -86,8 +86,8 @@ def fit(model: nn.Module, data: Splits, spec: PreprocessSpec, config: TrainConfi
     """Train `model`; at the end it holds the best weights, on the CPU, in fp32 and evaluation mode.
 
     Into the run go weights.safetensors (at each better epoch), history.csv, history.png, and until the run is
-    finished state.safetensors. With `run.resuming` training goes on from that state. Ctrl-C and SIGTERM end it
-    with a KeyboardInterrupt; the best weights and the last epoch's state are whole then.
+    finished state.safetensors. With `run.resuming` training goes on from that state. Ctrl-C and SIGTERM
+    end it with a KeyboardInterrupt; the best weights and the last epoch's state are whole then.
 
     Args:
         model: (N, C, H, W) float32 to (N, K) logits; its first weights, and their seed, are the caller's.
@@ -97,8 +97,8 @@ def fit(model: nn.Module, data: Splits, spec: PreprocessSpec, config: TrainConfi
         run: where to write, and whether to go on.
 
     Raises:
-        TrainingError: too few images, a loss that is not finite, too little GPU memory, nothing to resume, or a
-            state that began under other conditions.
+        TrainingError: too few images, a loss that is not finite, too little GPU memory, nothing to resume, or
+            a state that began under other conditions.
         DataError: an image can not be read and `run.skip_bad` is off.
         ProviderError: the device or format that was asked for is not there.
         OutputError: the run directory can not be written.
@@ -141,7 +141,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
         probe = x, gathered(targets, index, device)
         numerics = choose(model, device, config.precision, probe, steps=steps * config.epochs)
     numerics = peers.agree(numerics)
-    model.to(memory_format=layout(numerics))  # type: ignore[call-overload]
+    model.to(memory_format=layout(numerics))
     average = moving_average(model, config.ema)
     optimizer = adamw(model, config)
     history: list[Epoch] = []
@@ -296,9 +296,8 @@ def _keep(
 
 def _remove_leftovers(run: Run) -> None:
     """Half-written files of a process that was killed."""
-    for name in (WEIGHTS_FILE, STATE_FILE):
-        for leftover in run.path.glob(f".{name}.*.part"):
-            leftover.unlink(missing_ok=True)
+    for leftover in run.path.glob(".*.part"):
+        leftover.unlink(missing_ok=True)
 
 
 # --- refusals
@@ -322,8 +321,8 @@ def _check_batches(n: int, config: TrainConfig, peers: Peers) -> None:
 def _check_classes(logits: Tensor, labels: tuple[str, ...]) -> None:
     if logits.ndim != 2 or logits.shape[1] != len(labels):
         raise TrainingError(
-            f"the network gives {tuple(logits.shape)} for a batch, expected (N, {len(labels)}): one logit for "
-            "each class; mend the plugin's build"
+            f"the network gives {tuple(logits.shape)} for a batch, expected (N, {len(labels)}): one logit "
+            "for each class; mend the plugin's build"
         )
 
 

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import stat
+from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from zoo.errors import ImageError
@@ -15,7 +16,6 @@ from zoo.readers.raster import MAX_PIXELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 __all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "Kind", "Probe", "RawImage", "from_array", "probe", "read"]
 
@@ -43,17 +43,17 @@ def read(source: Path | str | bytes, *, name: str | None = None) -> RawImage:
         return raster.read(stream, _form(stream, shown), shown)
 
 
-def probe(path: Path | str, *, name: str | None = None) -> Probe:
+def probe(source: Path | str | bytes, *, name: str | None = None) -> Probe:
     """Read a header only, about a hundred times faster than `read`; a truncated file passes.
 
     Args:
-        path: the file.
+        source: a path, or the file's bytes.
         name: how errors name the image; default: the path as given.
 
     Raises:
         ImageError: as `read`, as far as the header tells.
     """
-    with _stream(path, name) as (stream, shown):
+    with _stream(source, name) as (stream, shown):
         return raster.probe(stream, _form(stream, shown), shown)
 
 
@@ -67,7 +67,7 @@ def _stream(source: Path | str | bytes, name: str | None) -> Iterator[tuple[IO[b
         # asked first: opening a pipe would wait for ever
         if not stat.S_ISREG(path.stat().st_mode):
             raise ImageError(f"{shown}: not a regular file, expected an image")
-        stream = path.open("rb")  # noqa: SIM115 - closed below, outside this try
+        stream = path.open("rb")
     except (OSError, ValueError) as problem:  # ValueError: a null byte in the path
         reason = getattr(problem, "strerror", None) or str(problem)
         raise ImageError(f"{shown}: can not be opened ({reason.lower()}); check the path") from None

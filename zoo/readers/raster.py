@@ -13,7 +13,7 @@ import importlib
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from zoo.errors import ImageError
 from zoo.readers.image import Kind, Probe, RawImage, from_array
@@ -64,6 +64,16 @@ _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _GRAY16 = frozenset({"I;16", "I;16B", "I;16L"})
 
 _ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
+# Not ImageOps.exif_transpose: it writes the EXIF block anew and fails on a damaged one.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 _PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 262, 277, 338, 339  # TIFF 6.0 tags
 
 
@@ -101,7 +111,7 @@ def probe(stream: IO[bytes], form: str, name: str) -> Probe:
         kind = _kind(image, name)
         width, height = image.size
         # TIFF reports its size already turned; PNG would decode the image to look for a late EXIF chunk.
-        if form in ("JPEG", "WEBP") and _orientation(image) >= 5:
+        if form in ("JPEG", "WEBP") and _orientation(image) in (5, 6, 7, 8):
             width, height = height, width
         return Probe(width, height, kind, kind != "uint8" or _is_gray(image))
 
@@ -135,7 +145,7 @@ def _opened(stream: IO[bytes], form: str, name: str) -> Iterator[Image.Image]:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise ImageError(
-                f"{name}: {width}x{height} pixels, expected at most {MAX_PIXELS // 10**6} million; scale it down"
+                f"{name}: {width}x{height} pixels, expected at most {MAX_PIXELS // 10**6} million; shrink it"
             )
         with _decoding(name):  # counting frames reads the file
             frames = 1 if image.format in ("MPO", "JPEG") else getattr(image, "n_frames", 1)
@@ -214,7 +224,8 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _upright(image: Image.Image) -> Image.Image:
-    return ImageOps.exif_transpose(image) if 2 <= _orientation(image) <= 8 else image
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def _single_channel(image: Image.Image, name: str) -> RawImage:

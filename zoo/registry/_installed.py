@@ -14,7 +14,7 @@ from zoo.catalogue import Broken, Catalogue, Distribution, merge, own_file
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["OWN", "PluginEntry", "allowed", "catalogue", "missing", "needs_remedy", "plugin_entries"]
+__all__ = ["OWN", "PluginEntry", "allowed", "catalogue", "is_installed", "needs_remedy", "plugin_entries"]
 
 OWN = "edgezoo"
 """Our distribution; what of ours is missing comes with its extra `train`."""
@@ -51,9 +51,8 @@ class PluginEntry:
 def plugin_entries() -> dict[str, tuple[PluginEntry, ...]]:
     """Every plugin name with everyone who claims it, sorted by name."""
     found: dict[str, tuple[PluginEntry, ...]] = {}
-    for point in sorted(entry_points(group=PLUGINS), key=lambda point: point.name):
-        entry = PluginEntry(point.name, _distribution(point), point)
-        found[point.name] = (*found.get(point.name, ()), entry)
+    for point, owner in _owned(PLUGINS):
+        found[point.name] = (*found.get(point.name, ()), PluginEntry(point.name, owner, point))
     return found
 
 
@@ -61,8 +60,7 @@ def catalogue() -> Catalogue:
     """Every installed catalogue, read and merged; packages are located, never imported."""
     broken = []
     sources: dict[Path, Distribution] = {}  # one file once, whoever points to it a second time
-    for point in entry_points(group=CATALOGUES):
-        owner = _distribution(point)
+    for point, owner in _owned(CATALOGUES):
         path = _registry_file(point.value)
         if path is None:
             reason = (
@@ -81,9 +79,9 @@ def allowed(plugin: str) -> bool:
     return listed is None or plugin in {name.strip() for name in listed.split(",")}
 
 
-def missing(needs: tuple[str, ...]) -> tuple[str, ...]:
-    """The packages of `needs` (top-level import names) that are not installed."""
-    return tuple(package for package in needs if _locate(package) is None)
+def is_installed(package: str) -> bool:
+    """Whether a top-level package can be found; it is not imported."""
+    return _locate(package) is not None
 
 
 def needs_remedy(packages: tuple[str, ...], owner: str) -> str:
@@ -95,11 +93,20 @@ def needs_remedy(packages: tuple[str, ...], owner: str) -> str:
     return f"{line}: not installed; see the documentation of {owner}"
 
 
-def _distribution(point: EntryPoint) -> Distribution:
-    # A half-removed distribution has entry points and no metadata.
-    name = point.dist.metadata["Name"] if point.dist else None
-    version = point.dist.metadata["Version"] if point.dist else None
-    return Distribution(name or "an unknown distribution", version or "(no version)")
+def _owned(group: str) -> Iterator[tuple[EntryPoint, Distribution]]:
+    """The entry points of `group` by name, each with its distribution, whose metadata is parsed once."""
+    owners: dict[int, Distribution] = {}
+    for point in sorted(entry_points(group=group), key=lambda point: point.name):
+        if id(point.dist) not in owners:
+            found = None if point.dist is None else point.dist.metadata
+            # A half-removed distribution has entry points and no metadata.
+            name, version = (
+                found[key] if found is not None and key in found else None for key in ("Name", "Version")
+            )
+            owners[id(point.dist)] = Distribution(
+                name or "an unknown distribution", version or "(no version)"
+            )
+        yield point, owners[id(point.dist)]
 
 
 def _registry_file(package: str) -> Path | None:

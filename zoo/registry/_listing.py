@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import difflib
+import functools
 import re
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from zoo.errors import CatalogueError
-from zoo.registry._installed import PluginEntry, allowed, catalogue, missing, needs_remedy, plugin_entries
+from zoo.registry._installed import (
+    PluginEntry,
+    allowed,
+    catalogue,
+    is_installed,
+    needs_remedy,
+    plugin_entries,
+)
 from zoo.spec import ModelCard, PreprocessSpec, Weights
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from zoo.catalogue import Catalogue, Entry
 
 __all__ = ["Row", "find", "models"]
@@ -49,8 +59,9 @@ def models(family: str | None = None) -> list[Row]:
         CatalogueError: no model is of this family.
     """
     everything, plugins = catalogue(), plugin_entries()
+    here = functools.cache(is_installed)  # most cards need the same two packages
     rows = [
-        _row(entry, _status(entry, owners, plugins))
+        _row(entry, _status(entry, owners, plugins, here))
         for owners in everything.entries.values()
         for entry in owners
     ]
@@ -109,7 +120,12 @@ def _row(entry: Entry, status: str) -> Row:
     )
 
 
-def _status(entry: Entry, owners: tuple[Entry, ...], plugins: dict[str, tuple[PluginEntry, ...]]) -> str:
+def _status(
+    entry: Entry,
+    owners: tuple[Entry, ...],
+    plugins: dict[str, tuple[PluginEntry, ...]],
+    here: Callable[[str], bool],
+) -> str:
     plugin = entry.card.plugin
     if len(owners) > 1:
         return f"clash: {_clash(owners)}"
@@ -119,7 +135,7 @@ def _status(entry: Entry, owners: tuple[Entry, ...], plugins: dict[str, tuple[Pl
         return f"no plugin {plugin!r} is installed"
     if len(plugins[plugin]) > 1:
         return f"clash: plugin {plugin!r} is {_clash(plugins[plugin])}"
-    absent = missing(entry.card.needs)
+    absent = tuple(package for package in entry.card.needs if not here(package))
     return needs_remedy(absent, entry.distribution.name) if absent else "ok"
 
 

@@ -6,15 +6,17 @@ place to trust. HF_ENDPOINT (a mirror inside a hospital, say) and the usual prox
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import queue
 import threading
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from zoo.errors import WeightsError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 __all__ = ["download"]
@@ -44,7 +46,6 @@ def download(source: str, target: Path, *, model: str) -> None:
         if os.environ.get(switch, "").lower() in ON:
             _offline(model, url, f"{switch} is set")
     try:
-        import requests  # type: ignore[import-untyped, unused-ignore]  # comes with pooch
         from pooch import HTTPDownloader
     except ModuleNotFoundError as problem:
         raise WeightsError(
@@ -62,7 +63,24 @@ def download(source: str, target: Path, *, model: str) -> None:
         )
     log.info("fetching weights for %s from %s", model, url)
     progress = _Logged(model)
-    get = HTTPDownloader(progressbar=progress, chunk_size=CHUNK, timeout=(REACH_LIMIT, READ_LIMIT))
+    with contextlib.ExitStack() as responses:
+
+        def close_later(response: Any, **_: Any) -> None:
+            # pooch leaves the connection of a failed transfer open.
+            responses.callback(response.close)
+
+        get = HTTPDownloader(
+            progressbar=progress,
+            chunk_size=CHUNK,
+            timeout=(REACH_LIMIT, READ_LIMIT),
+            hooks={"response": close_later},
+        )
+        _transfer(get, url, target, model)
+
+
+def _transfer(get: Callable[..., None], url: str, target: Path, model: str) -> None:
+    import requests  # type: ignore[import-untyped, unused-ignore]  # comes with pooch
+
     try:
         get(url, str(target), None)
     except requests.RequestException as problem:

@@ -33,17 +33,19 @@ FLOATS: dict[str, tuple[str, int | None]] = {
 }
 
 
-def check_file(path: Path, what: str) -> None:
+def check_file(path: Path, what: str, called: str | None = None) -> None:
     """Refuse a file that is not sound safetensors.
 
     Args:
         path: the file.
         what: how the error begins, such as "weights for resnet18".
+        called: how errors call the file; by default its path.
 
     Raises:
         WeightsError: not there, a pickle, not safetensors, damaged, or it holds NaN or an infinity.
     """
-    _check_sight(path, what)
+    called = called or str(path)
+    _check_sight(path, what, called)
     try:
         from safetensors import SafetensorError, safe_open
     except ModuleNotFoundError:
@@ -54,16 +56,16 @@ def check_file(path: Path, what: str) -> None:
     except (SafetensorError, OSError) as problem:
         reason = " ".join(str(problem).split())
         raise WeightsError(
-            f"{what}: {path} is damaged or not safetensors ({reason}); get the file again"
+            f"{what}: {called} is damaged or not safetensors ({reason}); get the file again"
         ) from None
     if not names:
-        raise WeightsError(f"{what}: {path} holds no tensor; get the file again")
-    _check_numbers(path, what)
+        raise WeightsError(f"{what}: {called} holds no tensor; get the file again")
+    _check_numbers(path, what, called)
 
 
-def _check_sight(path: Path, what: str) -> None:
+def _check_sight(path: Path, what: str, called: str) -> None:
     """The first bytes alone, so that nothing of a stranger's file is parsed that need not be."""
-    pickle = f"{what}: {path.name} is no safetensors; torch pickles can run code; convert it to safetensors"
+    pickle = f"{what}: {called} is no safetensors; torch pickles can run code; convert it to safetensors"
     if path.suffix.lower() in PICKLE_SUFFIXES:
         raise WeightsError(pickle)
     try:
@@ -71,24 +73,24 @@ def _check_sight(path: Path, what: str) -> None:
         with path.open("rb") as stream:
             start = stream.read(9)
     except OSError as problem:
-        raise WeightsError(f"{what}: {path}: {(problem.strerror or str(problem)).lower()}") from None
+        raise WeightsError(f"{what}: {called}: {(problem.strerror or str(problem)).lower()}") from None
     if start[8:] != b"{":
         if PICKLE_START.match(start):
             raise WeightsError(pickle)
-        raise WeightsError(f"{what}: {path} is not a safetensors file; expected one, as timm's pages offer")
+        raise WeightsError(f"{what}: {called} is not a safetensors file; expected one, as timm's pages offer")
     length = int.from_bytes(start[:8], "little")
     if length > min(MAX_HEADER, size - 8):
         raise WeightsError(
-            f"{what}: {path} is damaged: its header claims {length} bytes, the file has {size}; get it again"
+            f"{what}: {called} is damaged: its header claims {length} bytes, the file has {size}"
         )
 
 
-def _check_numbers(path: Path, what: str) -> None:
+def _check_numbers(path: Path, what: str, called: str) -> None:
     import numpy as np
 
     with path.open("rb") as stream:
         length = int.from_bytes(stream.read(8), "little")
-        header = json.loads(stream.read(length), object_pairs_hook=lambda pairs: _once(pairs, path, what))
+        header = json.loads(stream.read(length), object_pairs_hook=lambda pairs: _once(pairs, what, called))
     body = np.memmap(path, dtype=np.uint8, mode="r", offset=8 + length)
     for name, tensor in header.items():
         if name == "__metadata__" or tensor["dtype"] not in FLOATS:
@@ -100,14 +102,14 @@ def _check_numbers(path: Path, what: str) -> None:
         finite = np.isfinite(numbers) if exponent is None else (numbers & exponent) != exponent
         if not finite.all():
             raise WeightsError(
-                f"{what}: {path}: tensor {name!r} holds NaN or an infinity; the training that made it failed"
+                f"{what}: {called}: tensor {name!r} holds NaN or an infinity; its training failed"
             )
 
 
-def _once(pairs: list[tuple[str, Any]], path: Path, what: str) -> dict[str, Any]:
+def _once(pairs: list[tuple[str, Any]], what: str, called: str) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
         raise WeightsError(
-            f"{what}: {path} is damaged: a name stands twice in its header; get the file again"
+            f"{what}: {called} is damaged: a name stands twice in its header; get the file again"
         )
     return table

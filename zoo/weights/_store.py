@@ -152,7 +152,7 @@ def keep(
                 raise mismatch(
                     what, actual, pin.sha256, "the lock", f"run '{remedy}' if the change is wanted"
                 )
-            check_file(temporary, what)
+            check_file(temporary, what, called=source)
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             known[source] = Pin(
                 sha256=actual,

@@ -1,0 +1,136 @@
+"""What running a model costs beside the bars of DESIGN section 7: python benchmarks/edge.py MODEL FOLDER.
+
+MODEL is a .onnx file or a bundle, FOLDER holds images (the bar is set on 40 JPEGs and ResNet-18 at 224 px).
+Ratios compare rounds that alternate inside one run, so that a busy machine slows both sides; seconds need a
+quiet one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.util
+import json
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from zoo.edge import Prediction, Runtime
+from zoo.edge.bundle import MODEL, open_model
+from zoo.edge.session import open_session
+from zoo.edge.stream import expand
+from zoo.readers import read
+
+ROUNDS = 5
+AT_REST = """
+import json, sys, time
+def resident():
+    lines = open("/proc/self/status").read().splitlines()
+    return int(next(line for line in lines if line.startswith("VmRSS:")).split()[1]) * 1024 / 1e6
+start = time.perf_counter()
+import numpy, onnxruntime, PIL.Image
+from zoo.edge import Runtime
+imported = time.perf_counter() - start
+runtime = Runtime.open(sys.argv[1])
+print(json.dumps({"import": imported, "rest": resident()}))
+"""
+LISTING = """
+import json, sys, time
+sys.argv = ["zoo", "list", "--json"]
+from zoo_cli.main import main
+try:
+    main()
+except SystemExit:
+    pass
+heavy = {"torch", "numpy", "onnxruntime", "PIL", "sklearn", "pandas"}
+print(json.dumps(sorted(heavy & set(sys.modules))), file=sys.stderr)
+"""
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("model", type=Path)
+    parser.add_argument("folder", type=Path)
+    asked = parser.parse_args()
+    rows = [*predicting(asked.model, asked.folder), *process(asked.model), *listing()]
+    width = max(len(name) for name, _, _ in rows)
+    for name, value, bar in rows:
+        print(f"{name:{width}}  {value:>20}  bar: {bar}")
+    return 0
+
+
+def predicting(model: Path, folder: Path) -> list[tuple[str, str, str]]:
+    paths = [Path(name) for name, _ in expand(folder)]
+    cold = median_seconds(lambda: child("-m", "zoo.edge", "predict", str(model), str(folder), "--json"))
+    runtime = Runtime.open(model)
+    session = open_session(open_model(model).model, str(model), provider="cpu", threads=None)
+    if runtime.manifest.input.stage != "raw":
+        sys.exit("the bare run needs a model with its preprocessing in the graph (stage raw)")
+
+    def bare() -> None:
+        for path in paths:
+            session.run(["probabilities"], {runtime.manifest.input.name: read(path).pixels[None]})
+
+    def ours() -> None:
+        answers = [result for result in runtime.predict(folder) if isinstance(result, Prediction)]
+        if len(answers) != len(paths):
+            sys.exit(
+                f"{len(paths) - len(answers)} of {len(paths)} images got no answer; choose another folder"
+            )
+
+    seconds: dict[str, list[float]] = {"bare": [], "ours": []}
+    for _ in range(ROUNDS + 1):
+        seconds["bare"].append(timed(bare))
+        seconds["ours"].append(timed(ours))
+    ratios = [own / base for own, base in zip(seconds["ours"][1:], seconds["bare"][1:], strict=True)]
+    each = statistics.median(seconds["ours"][1:]) / len(paths) * 1e3
+    return [
+        (f"predict, cold process, {len(paths)} images", f"{cold:.2f} s", "<= 2 s for 40 JPEGs"),
+        ("predict, steady / (decode + bare run)", f"{statistics.median(ratios):.2f} ×", "<= 1.15 ×"),
+        ("predict, steady", f"{each:.1f} ms an image", "none"),
+    ]
+
+
+def process(model: Path) -> list[tuple[str, str, str]]:
+    size = (model / MODEL if model.is_dir() else model).stat().st_size / 1e6
+    answers = [json.loads(child("-c", AT_REST, str(model)).stdout) for _ in range(ROUNDS)]
+    rest = statistics.median(answer["rest"] for answer in answers)
+    imports = statistics.median(answer["import"] for answer in answers)
+    return [
+        ("edge process at rest - model", f"{rest:.0f} - {size:.0f} = {rest - size:.0f} MB", "<= 90 MB"),
+        ("edge imports", f"{imports:.2f} s", "<= 0.4 s"),
+    ]
+
+
+def listing() -> list[tuple[str, str, str]]:
+    if importlib.util.find_spec("zoo_cli") is None or importlib.util.find_spec("zoo_cli.main") is None:
+        return [("zoo list", "not installed", "<= 0.25 s")]
+    seconds = median_seconds(lambda: child("-c", LISTING))
+    heavy = json.loads(child("-c", LISTING).stderr.splitlines()[-1])
+    return [
+        ("zoo list", f"{seconds:.2f} s", "<= 0.25 s"),
+        ("zoo list, heavy imports", ", ".join(heavy) or "none", "none"),
+    ]
+
+
+def child(*arguments: str) -> subprocess.CompletedProcess[str]:
+    done = subprocess.run([sys.executable, *arguments], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"{' '.join(arguments)[:80]}: exit {done.returncode}: {done.stderr[-500:]}")
+    return done
+
+
+def median_seconds(work: Any) -> float:
+    return statistics.median(timed(work) for _ in range(ROUNDS))
+
+
+def timed(work: Any) -> float:
+    start = time.perf_counter()
+    work()
+    return time.perf_counter() - start
+
+
+if __name__ == "__main__":
+    sys.exit(main())

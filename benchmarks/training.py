@@ -1,0 +1,203 @@
+"""Training throughput as ratios, measured in one run on one machine (the bars of docs/architecture.md).
+
+`python benchmarks/training.py FOLDER` trains a ResNet-18 on real JPEGs three times over the same number of steps:
+ours       zoo.learn.fit, complete: decoded once, augmentation, clipping, moving average
+plain      fp32 PyTorch with torchvision's ImageFolder and DataLoader, as tutorials write it
+synthetic  our step on one tensor that is already there: what the loop could do if data cost nothing
+The first epoch warms up and the second one counts. The three take turns, and the medians of the rounds are compared.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import tempfile
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import timm
+import torch
+import torchvision
+from torch.nn import functional
+from torchvision import transforms
+
+from zoo.data import Splits, decode_all, open_data
+from zoo.learn import fit, pick_device
+from zoo.learn.optim import adamw, moving_average
+from zoo.learn.precision import autocast, choose, layout
+from zoo.runs import RunRecord, create_run
+from zoo.spec import ModelCard, PluginOrigin, PreprocessSpec, TrainConfig
+
+ROOT = Path(__file__).resolve().parents[1]
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+VALIDATED = 8
+"""Validation is part of neither side."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("folder", nargs="?", type=Path, default=ROOT.parent / "shared/data/pbc8/folder")
+    parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--steps", type=int, default=6, help="steps that count, in each round")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--device", default="auto")
+    parser.add_argument("--workers", type=int, default=2, help="of the plain loop's DataLoader")
+    options = parser.parse_args()
+
+    device = pick_device(options.device)
+    config = TrainConfig(epochs=2, batch_size=options.batch_size, device=options.device, patience=0)
+    spec = PreprocessSpec(size=(options.size, options.size), mean=MEAN, std=STD)
+    images = options.steps * options.batch_size
+    data = few(open_data(options.folder), images)
+    print(f"{processor()}, {torch.get_num_threads()} threads; torch {torch.__version__}; {device}")
+    print(
+        f"ResNet-18, {options.size} px, {options.steps} steps of {options.batch_size}, {options.rounds} round(s)\n"
+    )
+
+    rates: dict[str, list[float]] = {"ours": [], "plain": [], "synthetic": []}
+    decoding, precision = 0.0, ""
+    for _ in range(options.rounds):
+        decoding = decode_seconds(data, spec)
+        rate, precision = ours(data, spec, config)
+        rates["ours"].append(rate)
+        rates["plain"].append(plain(options.folder, images, config, options, device))
+        rates["synthetic"].append(synthetic(len(data.labels), spec, config, options.steps, device))
+    speed = {name: statistics.median(values) for name, values in rates.items()}
+
+    print(f"{'':<12}{'images/s':>9}")
+    for name, value in speed.items():
+        print(f"{name:<12}{value:>9.1f}")
+    print(f"ours took: {precision}; decoding {images} images took {decoding:.2f} s, once a run\n")
+    bars = [("ours / synthetic", speed["ours"] / speed["synthetic"], 0.9)]
+    if device.type == "cpu":
+        bars.insert(0, ("ours / plain", speed["ours"] / speed["plain"], 2.4))
+    print(f"{'':<20}{'ratio':>7}{'bar':>7}")
+    for name, ratio, bar in bars:
+        print(f"{name:<20}{ratio:>7.2f}{bar:>7.2f}  {'met' if ratio >= bar else 'missed'}")
+
+
+def few(data: Splits, images: int) -> Splits:
+    """As many training images as the steps need, spread over the classes."""
+    if len(data.train) < images:
+        raise SystemExit(f"{len(data.train)} training images, expected at least {images}; take fewer --steps")
+    chosen = torch.linspace(0, len(data.train) - 1, images).long().numpy()
+    return replace(data, train=data.train.subset(chosen), val=data.val.subset(range(VALIDATED)))
+
+
+def decode_seconds(data: Splits, spec: PreprocessSpec) -> float:
+    start = time.perf_counter()
+    decode_all(data.train, spec)
+    return time.perf_counter() - start
+
+
+def ours(data: Splits, spec: PreprocessSpec, config: TrainConfig) -> tuple[float, str]:
+    """Images per second of the second epoch of a real `fit`, from its own history.csv."""
+    with tempfile.TemporaryDirectory() as folder:
+        record = RunRecord(
+            id="benchmark",
+            status="training",
+            started="",
+            card=ModelCard(name="resnet18", plugin="", arch="", family="", summary="", preprocess=spec),
+            config=config,
+            labels=data.labels,
+            kind=data.kind,
+            source="",
+            data=data.fingerprint,
+            plugin=PluginOrigin(name="", distribution="", version=""),
+            versions={},
+        )
+        run = create_run(Path(folder) / "run", record)
+        torch.manual_seed(0)
+        fitted = fit(timm.create_model("resnet18", num_classes=len(data.labels)), data, spec, config, run)
+        header, *rows = run.file("history.csv").read_text().splitlines()
+        return float(rows[-1].split(",")[header.split(",").index("images_per_second")]), fitted.precision
+
+
+def plain(
+    folder: Path, images: int, config: TrainConfig, options: argparse.Namespace, device: torch.device
+) -> float:
+    """The loop of a tutorial: every image decoded and resized again in every epoch, fp32, contiguous."""
+    steps = transforms.Compose(
+        [
+            transforms.Resize(options.size),
+            transforms.CenterCrop(options.size),
+            transforms.RandomHorizontalFlip(),
+            transforms.ToTensor(),
+            transforms.Normalize(MEAN, STD),
+        ]
+    )
+    everything = torchvision.datasets.ImageFolder(folder / "train", steps)
+    chosen = torch.linspace(0, len(everything) - 1, images).long().tolist()
+    loader = torch.utils.data.DataLoader(
+        torch.utils.data.Subset(everything, chosen),
+        batch_size=config.batch_size,
+        shuffle=True,
+        num_workers=options.workers,
+        persistent_workers=options.workers > 0,
+    )
+    model = timm.create_model("resnet18", num_classes=len(everything.classes)).to(device).train()
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr)
+    seconds = 0.0
+    for _ in range(2):
+        start = time.perf_counter()
+        for x, y in loader:
+            optimizer.zero_grad()
+            loss = functional.cross_entropy(model(x.to(device)), y.to(device))
+            loss.backward()
+            optimizer.step()
+        wait(device)
+        seconds = time.perf_counter() - start
+    return images / seconds
+
+
+def synthetic(
+    classes: int, spec: PreprocessSpec, config: TrainConfig, steps: int, device: torch.device
+) -> float:
+    """Our step in the format and layout that our loop takes, on one batch of noise."""
+    model = timm.create_model("resnet18", num_classes=classes).to(device).train()
+    x = torch.randn(config.batch_size, 3, *spec.size, device=device)
+    y = torch.arange(config.batch_size, device=device) % classes
+    numerics = choose(model, device, config.precision, (x, y), steps=steps * config.epochs)
+    model.to(memory_format=layout(numerics))
+    x = x.contiguous(memory_format=layout(numerics))
+    average, optimizer = moving_average(model, config.ema), adamw(model, config)
+    seconds = 0.0
+    for _ in range(2):
+        wait(device)
+        start = time.perf_counter()
+        for _ in range(steps):
+            with autocast(numerics):
+                logits = model(x)
+            functional.cross_entropy(logits.float(), y, label_smoothing=config.label_smoothing).backward()
+            torch.nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            average.update_parameters(model)
+        wait(device)
+        seconds = time.perf_counter() - start
+    return steps * config.batch_size / seconds
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
+
+
+def processor() -> str:
+    """Name of the CPU and those of its instruction sets that decide about training speed."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return "unknown CPU"
+    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    telling = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
+    flags = [flag for flag in telling if flag in facts.get("flags", "").split()]
+    return f"{facts.get('model name', 'unknown CPU')} ({' '.join(flags) or 'no wide vectors'})"
+
+
+if __name__ == "__main__":
+    main()

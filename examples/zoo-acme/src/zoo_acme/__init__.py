@@ -1,0 +1,1 @@
+"""A third-party plugin for the zoo; its catalogue stands in registry.yaml beside this file."""

@@ -1,0 +1,6 @@
+from zoo.testing import PluginContract
+
+
+class TestAcmeNet(PluginContract):
+    model = "acme_net"
+    epochs = 5

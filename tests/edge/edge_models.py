@@ -1,0 +1,136 @@
+"""Small models made here: the mean colour of an image, times a matrix, is its logits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+from PIL import Image
+
+from zoo.files import sha256_file
+from zoo.spec import (
+    Fingerprint,
+    InputSpec,
+    Manifest,
+    PluginOrigin,
+    PreprocessSpec,
+    Provenance,
+    Scale,
+    TrainConfig,
+    encode,
+)
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+LABELS = ("red", "green", "blue")
+
+
+def make_manifest(**changes: Any) -> Manifest:
+    known: dict[str, Any] = {
+        "schema": 1,
+        "name": "mean-colour",
+        "labels": LABELS,
+        "preprocess": PreprocessSpec(size=(8, 8), resize="stretch", mean=(0.0,) * 3, std=(1.0,) * 3),
+        "input": InputSpec(name="image", dtype="uint8", channels=3),
+        "outputs": ("probabilities", "logits"),
+        "temperature": 1.0,
+        "parity": None,
+        "report": None,
+        "provenance": Provenance(
+            run="none",
+            model="mean-colour",
+            created="2026-01-01T00:00:00Z",
+            plugin=PluginOrigin(name="none", distribution="none", version="0"),
+            versions={},
+            data=Fingerprint(name="none", sha256="0" * 64, n=1, splits={"train": 1}),
+            config=TrainConfig(),
+            weights=None,
+        ),
+        "licence": "unknown",
+        "intended_use": "tests",
+    }
+    return Manifest(**(known | changes))
+
+
+def make_model(
+    manifest: Manifest | None = None, *, width: int | None = None, opset: int = 18
+) -> onnx.ModelProto:
+    """Cast, mean over the pixels, times 8 × the identity, softmax; `width`: number of classes."""
+    manifest = manifest or make_manifest()
+    width = width or len(manifest.labels)
+    kind = {"uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "float32": TensorProto.FLOAT}
+    tensor = manifest.input.stage == "tensor"
+    channels = manifest.input.channels
+    maximum = np.float32(1 if tensor else getattr(manifest.preprocess.intensity, "maximum", 1))
+    matrix = (8 * np.eye(channels, width) / maximum).astype(np.float32)
+    shape = ["N", channels, "H", "W"] if tensor else ["N", "H", "W", channels]
+    graph = helper.make_graph(
+        [
+            helper.make_node("Cast", ["image"], ["x"], to=TensorProto.FLOAT),
+            helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=0),
+            helper.make_node("MatMul", ["mean", "matrix"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ],
+        "mean_colour",
+        [helper.make_tensor_value_info("image", kind[manifest.input.dtype], shape)],
+        [
+            helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", width]),
+            helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", width]),
+        ],
+        initializer=[
+            numpy_helper.from_array(matrix, "matrix"),
+            numpy_helper.from_array(np.array([2, 3] if tensor else [1, 2], np.int64), "axes"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
+    helper.set_model_props(model, {"zoo": encode(manifest).decode()})
+    return model
+
+
+def make_bundle(folder: Path, *, images: int = 4, tolerance: float = 1e-4) -> Path:
+    """A bundle whose golden set was answered by numpy, not by the runtime under test."""
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(make_model().SerializeToString())
+    random = np.random.default_rng(0)
+    raw = [random.integers(0, 256, (5 + i, 7, 3), dtype=np.uint8) for i in range(images)]
+    logits = np.stack([8 * image.mean(axis=(0, 1)) / 255 for image in raw]).astype(np.float32)
+    arrays = {f"image_{i:04d}": image for i, image in enumerate(raw)}
+    np.savez(folder / "golden.npz", logits=logits, tolerance=np.float32(tolerance), **arrays)
+    (folder / "CARD.md").write_text("# mean colour\n")
+    seal(folder)
+    return folder
+
+
+def seal(folder: Path) -> None:
+    """Write the manifest that lists every file as it is now."""
+    files = sorted(path for path in folder.iterdir() if path.name != "manifest.json")
+    manifest = make_manifest(
+        files={path.name: sha256_file(path) for path in files},
+        sizes={path.name: path.stat().st_size for path in files},
+    )
+    (folder / "manifest.json").write_bytes(encode(manifest))
+
+
+def paint(path: Path, colour: tuple[int, int, int], size: tuple[int, int] = (6, 4)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, colour).save(path)
+    return path
+
+
+def deep_manifest(stage: str = "raw", dtype: str = "uint16") -> Manifest:
+    """For 16-bit images: one channel, values to 4095."""
+    return make_manifest(
+        labels=("dark",),
+        preprocess=PreprocessSpec(
+            size=(8, 8),
+            channels="gray",
+            resize="stretch",
+            intensity=Scale(maximum=4095),
+            mean=(0.0,),
+            std=(1.0,),
+        ),
+        input=InputSpec(name="image", dtype=dtype, channels=1, stage=stage),  # type: ignore[arg-type]
+    )

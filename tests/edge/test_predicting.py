@@ -1,0 +1,263 @@
+"""Right labels by name, in order, for every image that can be read, and a row for every one that can not."""
+
+from __future__ import annotations
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from edge_models import LABELS, deep_manifest, make_manifest, make_model, paint
+from PIL import Image
+
+from zoo import preprocess
+from zoo.edge import Failure, Prediction, Runtime, write_csv
+from zoo.edge.stream import batches, decoded, natural
+from zoo.errors import DataError, ImageError
+from zoo.spec import InputSpec
+
+RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
+
+
+def labels_of(results: Any) -> list[str]:
+    return [result.label if isinstance(result, Prediction) else "failure" for result in results]
+
+
+def edge(*arguments: str) -> subprocess.CompletedProcess[str]:
+    root = Path(__file__).resolve().parents[2]
+    return subprocess.run(
+        [sys.executable, "-m", "zoo.edge", *arguments], capture_output=True, text=True, check=False, cwd=root
+    )
+
+
+def test_a_folder_is_answered_in_natural_order_with_its_subfolders(model_file: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "images"
+    for name, colour in {"i10.png": BLUE, "i2.png": GREEN, "I1.jpg": RED, "sub/a.png": GREEN}.items():
+        paint(folder / name, colour)
+    (folder / "notes.txt").write_text("not an image")
+    paint(folder / ".hidden.png", RED)
+    results = list(Runtime.open(model_file).predict(folder))
+    assert [Path(one.image).name for one in results] == ["I1.jpg", "i2.png", "i10.png", "a.png"]
+    assert labels_of(results) == ["red", "green", "blue", "green"]
+
+
+def test_probabilities_are_by_name_unrounded_and_sum_to_one(model_file: Path) -> None:
+    pixels = np.full((3, 5, 3), (10, 200, 30), np.uint8)
+    (result,) = Runtime.open(model_file).predict(pixels)
+    assert isinstance(result, Prediction)
+    assert list(result.probabilities) == list(LABELS)
+    assert sum(result.probabilities.values()) == pytest.approx(1, abs=1e-6)
+    assert result.probability == result.probabilities["green"]
+    exact = np.exp(8 * np.array([10, 200, 30]) / 255)
+    assert result.probability == pytest.approx(exact[1] / exact.sum(), rel=1e-5)
+    assert set(result.row()) == {"image", "label", "probability", "probabilities"}
+    assert list(result.row(top=2)["probabilities"]) == ["green", "blue"]
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 16])
+def test_a_bad_image_is_a_row_and_the_others_keep_their_own_answers(
+    model_file: Path, tmp_path: Path, batch_size: int
+) -> None:
+    good = [paint(tmp_path / f"{i}.png", colour) for i, colour in enumerate([RED, GREEN, BLUE])]
+    bad = tmp_path / "bad.png"
+    bad.write_bytes(good[0].read_bytes()[:50])
+    sources = [good[0], bad, good[1], tmp_path / "missing.png", good[2]]
+    results = list(Runtime.open(model_file).predict(sources, batch_size=batch_size))
+    assert labels_of(results) == ["red", "failure", "green", "failure", "blue"]
+    assert [one.image for one in results] == [str(source) for source in sources]
+    failures = [one for one in results if isinstance(one, Failure)]
+    assert all(set(one.row()) == {"image", "error"} and "\n" not in one.error for one in failures)
+    assert not failures[0].error.startswith(str(bad))  # the name stands beside it already
+
+
+def test_sizes_may_change_from_image_to_image(model_file: Path, tmp_path: Path) -> None:
+    sizes = [(4, 4), (4, 4), (9, 2), (9, 2), (4, 4)]
+    colours = [RED, GREEN, BLUE, RED, GREEN]
+    paths = [paint(tmp_path / f"{i}.png", colours[i], size) for i, size in enumerate(sizes)]
+    assert labels_of(Runtime.open(model_file).predict(paths, batch_size=8)) == [
+        "red",
+        "green",
+        "blue",
+        "red",
+        "green",
+    ]
+
+
+def test_equal_neighbours_share_a_run_and_others_do_not() -> None:
+    small, large = np.zeros((2, 2, 3)), np.zeros((3, 2, 3))
+    items = [("a", small), ("b", small), ("c", small), ("d", large), ("e", "broken"), ("f", large)]
+    assert [names for names, _ in batches(items, 2)] == [["a", "b"], ["c"], ["d"], ["e"], ["f"]]
+
+
+def test_an_explicit_file_is_tried_whatever_its_suffix(model_file: Path, tmp_path: Path) -> None:
+    path = paint(tmp_path / "x.png", BLUE).rename(tmp_path / "x.scan")
+    assert labels_of(Runtime.open(model_file).predict(path)) == ["blue"]
+
+
+def test_a_folder_without_images_is_an_error_and_a_row_among_others(model_file: Path, tmp_path: Path) -> None:
+    runtime = Runtime.open(model_file)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    with pytest.raises(DataError, match="no images"):
+        list(runtime.predict(empty))
+    image = paint(tmp_path / "x.png", RED)
+    assert labels_of(runtime.predict([empty, image])) == ["failure", "red"]
+
+
+def test_sources_are_read_as_needed_and_not_all_at_once(model_file: Path) -> None:
+    taken = 0
+
+    def endless() -> Any:
+        nonlocal taken
+        while True:
+            taken += 1
+            yield np.zeros((2, 2, 3), np.uint8)
+
+    results = Runtime.open(model_file).predict(endless())
+    for _ in range(5):
+        next(results)
+    results.close()
+    assert taken < 40
+
+
+def test_decoding_ahead_holds_few_images_when_they_are_large() -> None:
+    taken = 0
+
+    def many() -> Any:
+        nonlocal taken
+        for i in range(100):
+            taken += 1
+            yield f"{i}", np.zeros((1, 1, 3), np.uint8)
+
+    large = np.zeros(40 * 2**20, np.uint8)
+    stream = decoded(many(), lambda _: large)
+    for _ in range(4):
+        next(stream)
+    assert taken <= 4 + 4  # a thread holds one image, not sixteen images of 40 MB
+    stream.close()
+
+
+def test_a_kind_of_image_the_model_was_not_made_for_is_refused(model_file: Path, tmp_path: Path) -> None:
+    deep = tmp_path / "deep.png"
+    Image.fromarray(np.full((4, 4), 3000, np.uint16)).save(deep)
+    (result,) = Runtime.open(model_file).predict([deep])
+    assert isinstance(result, Failure)
+    assert "uint16" in result.error
+    with pytest.raises(ImageError, match="uint16"):
+        Runtime.open(model_file).logits(np.zeros((1, 4, 4, 1), np.uint16))
+
+
+def test_values_above_the_declared_range_are_refused_and_not_clipped(tmp_path: Path) -> None:
+    path = tmp_path / "deep.onnx"
+    path.write_bytes(make_model(deep_manifest()).SerializeToString())
+    good, bad = np.full((4, 4), 4095, np.uint16), np.full((4, 4), 5000, np.uint16)
+    results = list(Runtime.open(path).predict([good, bad]))
+    assert labels_of(results) == ["dark", "failure"]
+
+
+@pytest.mark.parametrize("stage", ["resized", "tensor"])
+def test_raw_images_go_in_whatever_the_file_leaves_to_the_device(tmp_path: Path, stage: str) -> None:
+    declared = InputSpec(
+        name="image",
+        dtype="float32" if stage == "tensor" else "uint8",
+        channels=3,
+        stage=stage,  # type: ignore[arg-type]
+    )
+    manifest = make_manifest(input=declared)
+    path = tmp_path / "m.onnx"
+    path.write_bytes(make_model(manifest).SerializeToString())
+    runtime = Runtime.open(path)
+    raw = np.random.default_rng(0).integers(0, 256, (2, 20, 13, 3), dtype=np.uint8)
+    expected = [8 * preprocess.apply(image, manifest.preprocess).mean(axis=(1, 2)) for image in raw]
+    assert runtime.logits(raw) == pytest.approx(np.stack(expected), abs=1e-4)
+    assert labels_of(runtime.predict(raw)) == [LABELS[int(np.argmax(row))] for row in expected]
+
+
+def test_batches_of_the_wrong_shape_are_refused(model_file: Path) -> None:
+    runtime = Runtime.open(model_file)
+    for shape in [(4, 4, 3), (1, 4, 4, 1), (1, 3, 4, 4), (0, 4, 4, 3)]:
+        with pytest.raises(ImageError, match="expected"):
+            runtime.logits(np.zeros(shape, np.uint8))
+
+
+def test_natural_order_puts_two_before_ten() -> None:
+    assert sorted(["b", "a10", "a2", "a", "A1"], key=natural) == ["a", "A1", "a2", "a10", "b"]
+
+
+def test_a_csv_holds_no_cell_that_a_spreadsheet_would_run(model_file: Path, tmp_path: Path) -> None:
+    results = [
+        Prediction("=cmd()", "red", 0.1 + 0.2, {"red": 0.1 + 0.2, "green": 0.0, "blue": 0.7}),
+        Failure("+1.png", "@broken"),
+        *Runtime.open(model_file).predict([np.zeros((2, 2, 3), np.uint8)]),
+    ]
+    target = tmp_path / "out.csv"
+    assert write_csv(target, results, LABELS) == 3
+    with target.open(newline="") as stream:
+        rows = list(csv.reader(stream))
+    assert rows[0] == ["image", "label", "probability", "p_red", "p_green", "p_blue", "error"]
+    assert rows[1][0] == "'=cmd()"
+    assert float(rows[1][2]) == 0.1 + 0.2
+    assert rows[2] == ["'+1.png", "", "", "", "", "", "'@broken"]
+
+
+def test_an_interrupted_csv_leaves_the_old_one(tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    target.write_text("old")
+
+    def failing() -> Any:
+        yield Failure("a", "b")
+        raise DataError("stop")
+
+    with pytest.raises(DataError):
+        write_csv(target, failing(), LABELS)
+    assert target.read_text() == "old"
+    assert list(tmp_path.glob(".*.part")) == []
+
+
+def test_the_command_prints_one_json_document_and_says_failures_by_its_status(
+    model_file: Path, tmp_path: Path
+) -> None:
+    good, missing = str(paint(tmp_path / "g.png", GREEN)), str(tmp_path / "missing.png")
+    target = tmp_path / "out.csv"
+    done = edge("predict", str(model_file), good, missing, "--json", "--top", "1", "--csv", str(target))
+    assert done.returncode == 1
+    rows = json.loads(done.stdout)
+    assert [row["image"] for row in rows] == [good, missing]
+    assert list(rows[0]["probabilities"]) == ["green"]
+    assert set(rows[1]) == {"image", "error"}
+    assert len(target.read_text().splitlines()) == 3
+    done = edge("predict", str(model_file), good)
+    assert (done.returncode, done.stderr) == (0, "")  # ONNX Runtime adds nothing to stderr
+    assert done.stdout.startswith(f"{good}\tgreen ")
+
+
+def test_the_command_answers_errors_in_one_line_and_usage_with_2(tmp_path: Path) -> None:
+    done = edge("info", str(tmp_path / "missing.onnx"))
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert edge("predict").returncode == 2
+
+
+def test_importing_and_running_loads_no_training_framework(model_file: Path, tmp_path: Path) -> None:
+    image = paint(tmp_path / "x.png", RED)
+    program = f"""
+import sys, zoo.edge
+assert not {{"onnxruntime", "numpy", "PIL"}} & set(sys.modules), "importing is not light"
+import zoo.edge.__main__
+runtime = zoo.edge.Runtime.open({str(model_file)!r})
+assert [one.label for one in runtime.predict({str(image)!r})] == ["red"]
+from zoo.edge import bench, verify, write_csv
+deny = {{
+    "torch", "torchvision", "timm", "sklearn", "onnx", "typer", "rich", "scipy", "pandas",
+    "matplotlib", "yaml",
+}}
+assert not deny & set(sys.modules), deny & set(sys.modules)
+"""
+    root = Path(__file__).resolve().parents[2]
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root
+    )
+    assert (done.returncode, done.stderr) == (0, "")
