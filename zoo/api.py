@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import datetime
 import logging
-from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +17,7 @@ from zoo.errors import DataError, GateError, ModelError, PluginError, TrainingEr
 from zoo.spec import EvalReport, ModelCard, Parity
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     import onnx
 
     from zoo.compare import Comparison

@@ -6,10 +6,13 @@ import contextlib
 import hashlib
 import os
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 from zoo.errors import OutputError
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["atomic_path", "atomic_write", "sha256_bytes", "sha256_file"]
 

@@ -13,7 +13,6 @@ from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from zoo.errors import DataError, PluginError
 from zoo.evaluate import Predict, macro_auroc, predict_set, report
@@ -23,6 +22,7 @@ from zoo.runs import Best, Run
 from zoo.spec import OPSET, EvalReport, ModelCard, PreprocessSpec, TrainConfig
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
     import onnx
     from torch import nn
 

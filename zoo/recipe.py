@@ -5,7 +5,6 @@ Every choice made here is said in the notes that it returns, and stands in run.j
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from zoo.errors import DataError, UsageError
 from zoo.spec import ModelCard, PreprocessSpec, Scale, TrainConfig, from_builtins, to_builtins
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from zoo.data import Splits
     from zoo.plugin import ModelPlugin
 

@@ -9,20 +9,20 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from zoo.errors import DataError, ImageError
 from zoo.preprocess import channels_of, check_range, normalized, resized
 from zoo.spec import SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from pathlib import Path
+    from collections.abc import Sequence
     import onnx
 
     from zoo.data import ImageSet, Splits

@@ -7,11 +7,13 @@ library beyond names, and no framework; `decode` and `encode` are the only doors
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, TYPE_CHECKING
 
 import msgspec
 
-from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from zoo.errors import ZooError
 
 __all__ = [
     "OPSET",
@@ -226,6 +228,7 @@ class ModelCard(_Value, frozen=True):
     preprocess: PreprocessSpec
     train: TrainConfig = TrainConfig()
     parameters: float | None = None
+    """Trained numbers of the network with a head of 1000 classes, as papers count them."""
     weights: Weights | None = None
     needs: tuple[str, ...] = ()
     """Importable packages without which the plugin can not run."""

@@ -56,14 +56,14 @@ def train(
     chosen = parse_settings(settings or [])
     if resume:
         _refuse_changes(
-            data=data, pretrained=pretrained, weights=weights, batch_size=batch_size, lr=lr, size=size,
+            pretrained=pretrained, weights=weights, batch_size=batch_size, lr=lr, size=size,
             seed=seed, device=device, precision=precision, overwrite=overwrite, set=settings,
         )  # fmt: skip
     began = datetime.datetime.now(datetime.UTC)
     try:
         with contextlib.redirect_stdout(sys.stderr):
             result = api.train(
-                model, data or "digits", pretrained=pretrained, weights=weights, epochs=epochs,
+                model, data, pretrained=pretrained, weights=weights, epochs=epochs,
                 batch_size=batch_size, lr=lr, size=size, seed=seed, device=device, precision=precision,
                 out=out, resume=resume, overwrite=overwrite, skip_bad=skip_bad, settings=chosen,
             )  # fmt: skip
@@ -97,7 +97,7 @@ def _refuse_changes(**given: Any) -> None:
     if names:
         raise UsageError(
             f"--resume goes on as the run began, with {' and '.join(names)} it could not; "
-            "only --epochs can change, leave the others out"
+            "only --epochs and the place of --data can change"
         )
 
 
@@ -113,9 +113,11 @@ def _kept(model: str, out: Path | None, began: datetime.datetime, *, resume: boo
     started = datetime.datetime.fromisoformat(record.started)
     if record.card.name != model or not (resume or started >= began.replace(microsecond=0)):
         return "interrupted before the run began; nothing is left"
-    if record.status in {"trained", "done"}:
-        return f"interrupted after training; {shown} keeps the model; go on with 'zoo export {shown} --onnx'"
     again = f"zoo train {model} --resume --out {shown}"
+    if record.status == "done":
+        return f"interrupted at the very end; {shown} is complete"
+    if record.status == "trained":
+        return f"interrupted after training; {shown} keeps the weights; go on with '{again}'"
     if record.best is None:
         return f"interrupted in the first epoch; {shown} keeps the start; go on with '{again}'"
     return (

@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from sklearn.decomposition import PCA
 
-from zoo.spec import ModelCard
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoo.spec import ModelCard
 
 __all__ = ["principal_components"]
 

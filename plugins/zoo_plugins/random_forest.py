@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from sklearn.ensemble import RandomForestClassifier
 
 from zoo.plugin import SklearnPlugin
-from zoo.spec import ModelCard
+
+if TYPE_CHECKING:
+    from zoo.spec import ModelCard
 
 __all__ = ["RandomForest"]
 

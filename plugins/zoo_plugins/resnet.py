@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from torch import nn
 
-from zoo.spec import ModelCard
 from zoo_plugins.timm_any import AnyTimm
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoo.spec import ModelCard
 
 __all__ = ["ResNet"]
 

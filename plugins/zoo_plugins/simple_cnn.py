@@ -7,7 +7,10 @@ from collections import OrderedDict
 from torch import nn
 
 from zoo.plugin import TorchPlugin
-from zoo.spec import ModelCard
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from zoo.spec import ModelCard
 
 __all__ = ["SimpleCNN"]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import make_pipeline
@@ -10,8 +10,10 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from zoo.plugin import SklearnPlugin
-from zoo.spec import ModelCard
 from zoo_plugins.features import principal_components
+
+if TYPE_CHECKING:
+    from zoo.spec import ModelCard
 
 __all__ = ["SVM"]
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import timm
-from torch import nn
 
 from zoo.errors import CatalogueError
 from zoo.plugin import TorchPlugin
 from zoo.spec import ModelCard, PreprocessSpec, from_builtins, to_builtins
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
 
 __all__ = ["AnyTimm"]
 

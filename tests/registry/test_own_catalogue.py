@@ -38,11 +38,11 @@ def test_the_model_with_offline_weights_is_there() -> None:
 
 
 def test_the_baseline_has_the_parameters_its_card_says() -> None:
-    """3×3 convolutions 3→32→64, pooled twice, dense to 64 and to 10 classes."""
+    """3×3 convolutions 3→32→64, pooled twice, dense to 64 and to 1000 classes."""
     card = CARDS["simple_cnn"]
     height, width = card.preprocess.size
     dense = 64 * (height // 4) * (width // 4) * 64 + 64
-    assert card.parameters == (27 * 32 + 32) + (9 * 32 * 64 + 64) + dense + (64 * 10 + 10)
+    assert card.parameters == (27 * 32 + 32) + (9 * 32 * 64 + 64) + dense + (64 * 1000 + 1000)
 
 
 @pytest.mark.parametrize("card", TIMM)

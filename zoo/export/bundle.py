@@ -6,20 +6,22 @@ import io
 import os
 import shutil
 import tempfile
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TYPE_CHECKING
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 
 from zoo.edge.bundle import GOLDEN, MANIFEST, MODEL
 from zoo.errors import OutputError
-from zoo.evaluate import Predict
 from zoo.export.card import model_card
 from zoo.files import sha256_bytes
 from zoo.spec import Manifest, decode, encode
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+    from zoo.evaluate import Predict
+    from collections.abc import Sequence
 
 __all__ = ["GOLDEN_IMAGES", "write_bundle"]
 

@@ -7,7 +7,6 @@ the resized picture, the arithmetic on it, the logits, the probabilities, and th
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +15,13 @@ from PIL import Image
 
 from zoo.edge.session import one_line, open_session
 from zoo.errors import GateError, ModelError
-from zoo.evaluate import Predict
 from zoo.export.graph import CORE_INPUT, RESIZED, SCALED
 from zoo.preprocess import normalized, resized
 from zoo.spec import Manifest, Parity, PreprocessSpec, Scale, Window
 
 if TYPE_CHECKING:
+    from zoo.evaluate import Predict
+    from collections.abc import Sequence
     import onnx
 
 __all__ = ["MINIMUM_IMAGES", "parity_images", "prove"]
