@@ -155,7 +155,7 @@ def train(
         start = (
             resolve_weights(recipe.card, Path(weights) if weights else None) if config.pretrained else None
         )
-        for note in (*recipe.notes, *splits.notes):
+        for note in recipe.notes:  # those of the data were said when it was opened
             log.info("%s", note)
         record = RunRecord(
             id=new_id(card.name),
@@ -177,6 +177,8 @@ def train(
         run.pretrained = start.path if start else None
     run.skip_bad = skip_bad or bool(run.record.skipped)
     trained = plugin.train(run.record.card, splits, run.record.config, run)
+    if not run.first:
+        raise SystemExit(0)  # started by torchrun: rank 0 alone exports and evaluates
     return _finish(run, plugin, trained, splits)
 
 

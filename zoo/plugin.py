@@ -214,7 +214,8 @@ class SklearnPlugin(ModelPlugin):
             images_per_second=len(decoded.targets) / seconds,
             precision="cpu, scikit-learn",
         )
-        trained.save(run)
+        if run.first:
+            trained.save(run)
         return trained
 
     def load(self, card: ModelCard, run: Run) -> Trained:

@@ -76,6 +76,7 @@ class Run:
         pretrained: local safetensors file to start from, already hash-checked, or None.
         resuming: whether training goes on from the state in the directory.
         skip_bad: whether unreadable images are left out (and recorded) instead of refused.
+        first: whether this process writes; under torchrun only rank 0 does.
     """
 
     def __init__(self, path: Path, record: RunRecord) -> None:
@@ -84,6 +85,7 @@ class Run:
         self.pretrained: Path | None = None
         self.resuming = False
         self.skip_bad = False
+        self.first = os.environ.get("RANK", "0") == "0"
 
     def file(self, name: str) -> Path:
         """Where the file `name` of this run stands."""
@@ -92,7 +94,8 @@ class Run:
     def update(self, **changes: Any) -> None:
         """Change fields of the record and write run.json, atomically."""
         self.record = msgspec.structs.replace(self.record, **changes)
-        atomic_write(self.file(RECORD), encode(self.record))
+        if self.first:
+            atomic_write(self.file(RECORD), encode(self.record))
 
 
 def create_run(path: Path | None, record: RunRecord, *, overwrite: bool = False) -> Run:
@@ -108,6 +111,9 @@ def create_run(path: Path | None, record: RunRecord, *, overwrite: bool = False)
         OutputError: the directory can not be made.
     """
     root = Path("runs")
+    run = Run(path or root / record.id, record)
+    if not run.first:
+        return run
     try:
         if path is None:
             path = _fresh_directory(root, record.id)

@@ -7,37 +7,22 @@ traceback, except under ZOO_DEBUG=1.
 from __future__ import annotations
 
 import contextlib
+import importlib
 import logging
 import os
 import sys
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
 from zoo.errors import OutputError, ZooError
-from zoo_cli import (
-    bench,
-    compare,
-    data,
-    demo,
-    doctor,
-    evaluate,
-    export,
-    info,
-    plugin,
-    predict,
-    train,
-    verify,
-    weights,
-)
-from zoo_cli import list as listing
 from zoo_cli.output import document, put, say
 
-__all__ = ["app", "main"]
+__all__ = ["application", "main"]
 
 UsageError: Any = typer.BadParameter.__base__
 """What Typer raises for wrong arguments; it offers no public name for it."""
@@ -49,7 +34,8 @@ class _Grouped(TyperGroup):
     """Verbs under the headings they were added with, in the order of the work."""
 
     def format_commands(self, ctx: Any, formatter: Any) -> None:
-        verbs = [(name, self.commands[name]) for name in self.list_commands(ctx)]
+        there = self.list_commands(ctx)
+        verbs = [(name, self.commands[name]) for name in VERBS if name in there]
         space = formatter.width - 6 - max(len(name) for name, _ in verbs)
         for heading in dict.fromkeys(verb.rich_help_panel for _, verb in verbs):  # type: ignore[attr-defined]
             rows = [
@@ -61,17 +47,49 @@ class _Grouped(TyperGroup):
                 formatter.write_dl(rows)
 
 
-app = typer.Typer(
-    cls=_Grouped,
-    add_completion=False,
-    rich_markup_mode=None,  # plain help: rich would cost a third of `zoo list`
-    pretty_exceptions_enable=False,
-    invoke_without_command=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
-)
+CHOOSE, MAKE, SHIP, HERE = "Choose a model", "Train and judge", "Ship and run", "This machine"
+
+VERBS = {
+    "list": (CHOOSE, "zoo list --family resnet"),
+    "info": (CHOOSE, "zoo info resnet18"),
+    "weights": (CHOOSE, None),
+    "plugin": (CHOOSE, None),
+    "data": (MAKE, None),
+    "train": (MAKE, "zoo train resnet18 --data images/ --pretrained --epochs 10"),
+    "evaluate": (MAKE, "zoo evaluate resnet18.zoo --data other-site/"),
+    "compare": (MAKE, "zoo compare resnet18 svm --data images/ --epochs 10"),
+    "export": (SHIP, "zoo export --onnx --bundle --out lungs.zoo"),
+    "predict": (SHIP, "zoo predict lungs.zoo images/ --csv answers.csv"),
+    "verify": (SHIP, "zoo verify lungs.zoo"),
+    "bench": (SHIP, "zoo bench resnet18.onnx simple_cnn.onnx --threads 1"),
+    "doctor": (HERE, "zoo doctor"),
+    "demo": (HERE, "zoo demo --out zoo-demo"),
+}
+"""Each verb and module of that name: its heading in the help, and an example; None: it has verbs itself."""
 
 
-@app.callback()
+def application(verbs: Iterable[str] = VERBS) -> typer.Typer:
+    """The application with these verbs; building all of them would be felt in every `zoo list`."""
+    app = typer.Typer(
+        cls=_Grouped,
+        add_completion=False,
+        rich_markup_mode=None,  # plain help: rich would cost a third of `zoo list`
+        pretty_exceptions_enable=False,
+        invoke_without_command=True,
+        context_settings={"help_option_names": ["-h", "--help"]},
+    )
+    app.callback()(zoo)
+    for name in verbs:
+        module = importlib.import_module(f"zoo_cli.{name}")
+        heading, example = VERBS[name]
+        if example is None:
+            app.add_typer(module.app, name=name, rich_help_panel=heading)
+        else:
+            verb = module.list_models if name == "list" else getattr(module, name)
+            app.command(name, rich_help_panel=heading, epilog=f"Example: {example}")(verb)
+    return app
+
+
 def zoo(
     context: typer.Context,
     version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
@@ -87,28 +105,6 @@ def zoo(
         raise typer.Exit
     if context.invoked_subcommand is None:
         put(context.get_help())
-
-
-def _verb(name: str, verb: Callable[..., None], heading: str, example: str) -> None:
-    app.command(name, rich_help_panel=heading, epilog=f"Example: {example}")(verb)
-
-
-CHOOSE, MAKE, SHIP, HERE = "Choose a model", "Train and judge", "Ship and run", "This machine"
-
-_verb("list", listing.list_models, CHOOSE, "zoo list --family resnet")
-_verb("info", info.info, CHOOSE, "zoo info resnet18")
-app.add_typer(weights.app, name="weights", rich_help_panel=CHOOSE)
-app.add_typer(plugin.app, name="plugin", rich_help_panel=CHOOSE)
-app.add_typer(data.app, name="data", rich_help_panel=MAKE)
-_verb("train", train.train, MAKE, "zoo train resnet18 --data images/ --pretrained --epochs 10")
-_verb("evaluate", evaluate.evaluate, MAKE, "zoo evaluate resnet18.zoo --data other-site/")
-_verb("compare", compare.compare, MAKE, "zoo compare resnet18 svm --data images/ --epochs 10")
-_verb("export", export.export, SHIP, "zoo export --onnx --bundle --out lungs.zoo")
-_verb("predict", predict.predict, SHIP, "zoo predict lungs.zoo images/ --csv answers.csv")
-_verb("verify", verify.verify, SHIP, "zoo verify lungs.zoo")
-_verb("bench", bench.bench, SHIP, "zoo bench resnet18.onnx simple_cnn.onnx --threads 1")
-_verb("doctor", doctor.doctor, HERE, "zoo doctor")
-_verb("demo", demo.demo, HERE, "zoo demo --out zoo-demo")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -132,7 +128,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _run(given: list[str]) -> int:
-    command = typer.main.get_command(app)
+    named = given[:1] if given[:1] and given[0] in VERBS else VERBS
+    command = typer.main.get_command(application(named))
     try:
         with command.make_context("zoo", given) as context:
             command.invoke(context)

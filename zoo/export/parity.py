@@ -33,8 +33,8 @@ MINIMUM_IMAGES = 64
 _LARGEST = 4_000_000
 """Pixels; larger pictures are not enlarged for the proof, memory would be the limit."""
 
-_LEVELS = 2.0
-"""Of an 8-bit picture. Exact ties of a filter's sum may be rounded to either side, once in each of the two passes."""
+_LEVELS = 3.0
+"""Of an 8-bit picture. Exact ties may be rounded to either side, by a blur and by each pass of the resize."""
 _ONE_OFF, _TWO_OFF = 0.1, 0.002
 """Largest share of all resized values that may be so many levels off. Measured on noise, the worst case: one level
 0.05 at ratios such as 5/4 with bilinear, 0.005 with bicubic; two levels 0.00001."""

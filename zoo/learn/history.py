@@ -103,7 +103,7 @@ def draw_history(path: Path, history: Sequence[Epoch]) -> None:
     )
     left.plot(epochs, [row.val_loss for row in history], marker=dots, markersize=3, label="validation")
     left.set(title="Loss", xlabel="epoch", ylabel="cross-entropy, nats")
-    left.set_ylim(bottom=0)
+    left.set_ylim(0, 1.08 * max(max(row.train_loss, row.val_loss) for row in history))
     if best.val_macro_auroc is not None:
         right.plot(
             epochs,

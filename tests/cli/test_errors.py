@@ -1,0 +1,179 @@
+"""Whatever goes wrong is one line that helps, and an exit status a script can rely on."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from cli_running import Ran, command, run_zoo
+
+from zoo import api
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def assert_one_line(ran: Ran) -> None:
+    assert ran.out == ""
+    assert ran.err.count("\n") == 1, ran.err
+    assert ran.err.startswith("zoo: "), ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_an_unknown_model_is_one_line_with_the_nearest_names() -> None:
+    ran = run_zoo("info", "resnet81")
+    assert ran.code == 1
+    assert_one_line(ran)
+    assert "resnet18" in ran.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["export"], "--onnx"),
+        (["train", "simple_cnn", "--set", "nonsense"], "NAME=VALUE"),
+        (["train", "simple_cnn", "--set", "epoch=3"], "epochs"),
+        (["train", "simple_cnn", "--epochs", "many"], "--epochs"),
+        (["train", "simple_cnn", "--epochs", "0"], "epochs"),
+        (["train"], "model"),
+        (["trian"], "train"),
+        (["compare", "svm"], "at least two"),
+        (["list", "--nothing"], "--nothing"),
+        (["evaluate", "--split", "all"], "--split"),
+        (["export", "--onnx", "--preprocess", "half"], "--preprocess"),
+        (["train", "simple_cnn", "--resume", "--lr", "1"], "--lr"),
+        (["evaluate"], "runs/latest"),
+    ],
+)
+def test_wrong_arguments_end_with_status_2_and_say_what_is_expected(
+    arguments: list[str], named: str, elsewhere: Path
+) -> None:
+    ran = run_zoo(*arguments)
+    assert ran.code == 2, ran.err
+    assert_one_line(ran)
+    assert named in ran.err
+    assert list(elsewhere.iterdir()) == [], "a refused command left something behind"
+
+
+def test_with_json_an_error_is_a_document_too_and_the_status_is_the_same() -> None:
+    ran = run_zoo("info", "resnet81", "--json")
+    assert ran.code == 1
+    error = ran.document["error"]
+    assert error["type"] == "CatalogueError"
+    assert ran.err == f"zoo: {error['message']}\n"
+    usage = run_zoo("list", "--nothing", "--json")
+    assert (usage.code, usage.document["error"]["type"]) == (2, "UsageError")
+
+
+def test_a_tampered_bundle_is_refused_with_status_3(copied: Callable[[str], Path]) -> None:
+    bundle = copied("tiny.zoo")
+    (bundle / "CARD.md").write_text("# another model\n")
+    ran = run_zoo("verify", bundle)
+    assert ran.code == 3
+    assert_one_line(ran)
+    assert "CARD.md" in ran.err
+
+
+def test_a_defect_of_ours_is_one_line_and_the_traceback_is_for_those_who_ask(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def broken(*_: object) -> None:
+        raise RuntimeError("two\nlines")
+
+    monkeypatch.setattr(api, "models", broken)
+    ran = run_zoo("list")
+    assert ran.code == 1
+    assert_one_line(ran)
+    assert "RuntimeError: two lines; this is a defect" in ran.err
+    monkeypatch.setenv("ZOO_DEBUG", "1")
+    assert "Traceback" in run_zoo("list").err
+
+
+def test_a_missing_training_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(*_: object, **__: object) -> None:
+        raise ModuleNotFoundError("No module named 'scipy'", name="scipy")
+
+    monkeypatch.setattr(api, "evaluate", without)
+    ran = run_zoo("evaluate")
+    assert ran.code == 1
+    assert_one_line(ran)
+    assert "scipy" in ran.err
+    assert "edgezoo[train]" in ran.err
+
+
+def test_ctrl_c_is_status_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(api, "models", stopped)
+    ran = run_zoo("list")
+    assert ran.code == 130
+    assert_one_line(ran)
+
+
+def test_a_reader_that_leaves_early_and_a_full_disk_end_quietly() -> None:
+    """`zoo list | head -1` and `zoo list > /dev/full` must not end in a traceback of the interpreter."""
+    left = subprocess.run(
+        f"{' '.join(command())} info resnet18 | true", shell=True, capture_output=True, text=True, check=False
+    )
+    assert left.stderr == ""
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no /dev/full")
+    with Path("/dev/full").open("w") as full:
+        refused = subprocess.run(
+            [*command(), "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert refused.returncode == 1
+    assert refused.stderr.splitlines()[-1].startswith("zoo: cannot write to stdout")
+    assert "Traceback" not in refused.stderr
+
+
+def test_every_verb_has_help_with_an_example() -> None:
+    """Help that can not be rendered, or says nothing of use, is found here and not by a user."""
+    for verb in (
+        "list",
+        "info",
+        "train",
+        "evaluate",
+        "compare",
+        "export",
+        "predict",
+        "verify",
+        "bench",
+        "doctor",
+        "demo",
+    ):
+        ran = run_zoo(verb, "--help")
+        assert ran.code == 0
+        assert f"Example: zoo {verb}" in ran.out
+        assert "--json" in ran.out
+    for group, verbs in {
+        "weights": ("list", "fetch", "import", "lock"),
+        "plugin": ("list",),
+        "data": ("list",),
+    }.items():
+        for verb in verbs:
+            assert f"Example: zoo {group} {verb}" in run_zoo(group, verb, "--help").out
+
+
+def test_the_version_is_the_installed_one() -> None:
+    from importlib.metadata import version
+
+    assert run_zoo("--version").out == f"zoo {version('edgezoo')}\n"
+
+
+def test_zoo_alone_shows_the_verbs_in_groups() -> None:
+    ran = run_zoo()
+    assert ran.code == 0
+    for heading in ("Choose a model", "Train and judge", "Ship and run", "This machine"):
+        assert heading in ran.out
+
+
+def test_python_dash_m_is_the_same_command() -> None:
+    ran = subprocess.run(
+        [sys.executable, "-m", "zoo_cli.main", "--version"], capture_output=True, text=True, check=False
+    )
+    assert (ran.returncode, ran.stdout) == (0, run_zoo("--version").out)

@@ -1,0 +1,99 @@
+"""Listing is instant: it reads data and imports nothing that is not needed for that."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+from cli_running import run_zoo
+
+HEAVY = (
+    "torch",
+    "numpy",
+    "onnxruntime",
+    "PIL",
+    "sklearn",
+    "pandas",
+    "rich",
+    "scipy",
+    "timm",
+    "onnx",
+    "zoo_plugins",
+)
+
+
+def test_listing_imports_no_plugin_no_framework_and_no_array_library() -> None:
+    """One import at the top of one module would make every `zoo list`, and every completion, seconds slow."""
+    code = (
+        "import sys\nfrom zoo_cli.main import main\nstatus = main(['list', '--json'])\n"
+        f"sys.exit(', '.join(name for name in {HEAVY!r} if name in sys.modules) or status)"
+    )
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ran.returncode, ran.stderr) == (0, "")
+    assert len(json.loads(ran.stdout)) > 20
+
+
+def test_rows_have_the_promised_keys() -> None:
+    rows = run_zoo("list", "--json").document
+    keys = {
+        "name",
+        "family",
+        "plugin",
+        "distribution",
+        "parameters",
+        "size",
+        "pretrained",
+        "licence",
+        "status",
+    }
+    assert all(set(row) == keys for row in rows)
+
+
+def test_one_family_can_be_asked_for_and_an_unknown_one_is_refused_with_those_there_are() -> None:
+    rows = run_zoo("list", "--family", "vgg", "--json").document
+    assert rows
+    assert {row["family"] for row in rows} == {"vgg"}
+    ran = run_zoo("list", "--family", "vggg")
+    assert ran.code == 1
+    assert "resnet" in ran.err
+
+
+def test_the_table_fits_a_terminal_and_holds_every_model() -> None:
+    text, rows = run_zoo("list").out, run_zoo("list", "--json").document
+    assert all(row["name"] in text for row in rows)
+    assert max(map(len, text.splitlines())) <= 120
+
+
+def test_a_model_that_can_not_run_here_says_why_and_how_to_get_it(monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setenv("ZOO_PLUGINS", "resnet")
+    ran = run_zoo("list")
+    assert ran.code == 0
+    assert "no (1)" in ran.out
+    assert "(1) not allowed by ZOO_PLUGINS" in ran.out
+
+
+def test_a_card_is_shown_as_text_and_as_a_document() -> None:
+    card = run_zoo("info", "resnet18", "--json").document
+    assert {
+        "name",
+        "plugin",
+        "arch",
+        "family",
+        "summary",
+        "preprocess",
+        "train",
+        "weights",
+        "needs",
+        "licence",
+    } <= set(card)
+    assert card["weights"]["source"] in run_zoo("info", "resnet18").out
+
+
+def test_plugins_and_named_sets_are_listed() -> None:
+    plugins = run_zoo("plugin", "list", "--json").document
+    assert {"name", "distribution", "version", "target", "status"} <= set(plugins[0])
+    assert all(row["name"] in run_zoo("plugin", "list").out for row in plugins)
+    (digits,) = run_zoo("data", "list", "--json").document
+    assert (digits["name"], digits["n"], digits["classes"]) == ("digits", 1797, 10)
+    assert "1797" in run_zoo("data", "list").out

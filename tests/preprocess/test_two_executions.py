@@ -1,0 +1,202 @@
+"""The promise of one preprocessing and two executions: numpy and Pillow against the nodes of the exported file."""
+
+from __future__ import annotations
+
+import itertools
+import zlib
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import pytest
+from graphs import Graph
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from zoo.preprocess import crop_size, normalized, resized
+from zoo.spec import Gaussian, Median, Percentile, PreprocessSpec, Scale, Window
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from zoo.spec import Intensity
+
+# Largest share of values a level off over many images. Both sides sum the same weights; where the exact sum ends in
+# one half, Pillow's 22-bit weights and float32 may round to different sides. Bilinear weights have small denominators
+# and so many such ties (0.055 at 40 → 32 px of noise, 0.094 of the 64 values of 9 → 8 px), bicubic ones few.
+SHARE = {"bicubic": 0.002, "bilinear": 0.05}
+INTENSITIES: dict[str, Intensity] = {
+    "scale": Scale(maximum=255),
+    "window": Window(center=100, width=120),
+    "percentile": Percentile(low=1, high=99),
+}
+DENOISE = {"none": None, "median3": Median(k=3), "median5": Median(k=5), "gaussian": Gaussian(sigma=1.3)}
+
+
+def spec_of(channels: str, **fields: Any) -> PreprocessSpec:
+    n = 3 if channels == "rgb" else 1
+    mean, std = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)) if n == 3 else ((0.45,), (0.225,))
+    return PreprocessSpec(channels=channels, mean=mean, std=std, **fields)
+
+
+def random_images(kind: str, count: int, seed: int, top: int = 65535) -> list[NDArray[Any]]:
+    """Noise and smooth pictures from 1×1 to a few hundred pixels a side."""
+    rng = np.random.default_rng(seed)
+    sides = [(1, 1), (1, 7), (9, 1), (2, 3), *np.exp(rng.uniform(0, np.log(260), (count, 2))).astype(int)][:count]
+    images = []
+    for index, (height, width) in enumerate(sides):
+        channels = 3 if kind == "uint8" else 1
+        highest = 255 if kind == "uint8" else top
+        image = rng.integers(0, highest + 1, (height, width, channels)).astype(np.float64)
+        if index % 2:  # smooth, as most pictures are
+            y, x = np.mgrid[:height, :width, :1][:2]
+            image = (np.sin(y / 9 + index) * np.cos(x / 7) * 0.5 + 0.5) * highest + np.zeros((1, 1, channels))
+        images.append(image.astype(kind) if kind != "float32" else (image - highest / 2).astype(np.float32))
+    return images
+
+
+def differences(graph: Graph, spec: PreprocessSpec, images: list[NDArray[Any]]) -> tuple[float, float, float]:
+    """Largest level, share of values a level off, and largest error of the arithmetic on equal pixels."""
+    largest, off, values, arithmetic = 0.0, 0, 0, 0.0
+    for image in images:
+        got, made = graph(image)
+        expected = resized(image, spec).astype(np.float32)
+        assert got.shape == expected.shape
+        difference = np.abs(got - expected)
+        largest, off, values = max(largest, difference.max()), off + int((difference > 0.5).sum()), values + got.size
+        exact = normalized(got[None], spec)[0]
+        arithmetic = max(arithmetic, float((np.abs(made - exact) / np.maximum(1, np.abs(exact))).max()))
+    return float(largest), off / values, arithmetic
+
+
+COMBINATIONS = list(
+    itertools.product(
+        ["rgb", "gray"], ["stretch", "crop", "letterbox"], ["bicubic", "bilinear"], DENOISE, INTENSITIES
+    )
+)
+
+
+@pytest.mark.parametrize(("channels", "resize", "interpolation", "denoise", "intensity"), COMBINATIONS)
+def test_eight_bit_images_are_prepared_alike(
+    channels: str, resize: str, interpolation: str, denoise: str, intensity: str
+) -> None:
+    """144 combinations, each on other images, some 860 in all: one level apart at most, and rarely."""
+    spec = spec_of(
+        channels,
+        size=(24, 18),
+        resize=resize,
+        interpolation=interpolation,
+        denoise=DENOISE[denoise],
+        intensity=INTENSITIES[intensity],
+    )
+    seed = zlib.crc32(repr((channels, resize, interpolation, denoise, intensity)).encode())
+    largest, share, arithmetic = differences(Graph(spec), spec, random_images("uint8", 6, seed))
+    assert largest <= (2 if denoise == "gaussian" else 1)  # a blur rounds too
+    assert share <= 2 * SHARE[interpolation] + 0.001  # six images only
+    assert arithmetic <= 1e-5
+
+
+@pytest.mark.parametrize("interpolation", SHARE)
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+def test_two_hundred_sizes(resize: str, interpolation: str) -> None:
+    """The share that the parity gate and the documentation state."""
+    spec = spec_of("rgb", size=(32, 40), resize=resize, interpolation=interpolation)
+    largest, share, arithmetic = differences(Graph(spec), spec, random_images("uint8", 200, 7))
+    assert largest <= 1
+    assert share <= SHARE[interpolation]
+    assert arithmetic <= 1e-5
+
+
+@pytest.mark.parametrize("ratio", [(5, 4), (3, 2), (9, 8), (2, 1), (3, 1), (6, 1), (4, 5), (2, 3)])
+@pytest.mark.parametrize("interpolation", SHARE)
+def test_ratios_with_many_ties(interpolation: str, ratio: tuple[int, int]) -> None:
+    """280 px scans on a 224 px network are an ordinary case; exact halves are then frequent."""
+    side = 64 * ratio[0] // ratio[1]
+    spec = spec_of("gray", size=(64, 64), resize="stretch", interpolation=interpolation)
+    image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+    largest, share, _ = differences(Graph(spec), spec, [image])
+    assert largest <= 2  # a tie in each of the two passes
+    assert share <= (0.006 if interpolation == "bicubic" else 0.08)
+
+
+@pytest.mark.parametrize("kind", ["uint16", "float32"])
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+@pytest.mark.parametrize("channels", ["rgb", "gray"])
+@pytest.mark.parametrize("denoise", DENOISE)
+def test_deep_images_are_prepared_alike(
+    kind: Literal["uint16", "float32"], resize: str, channels: str, denoise: str
+) -> None:
+    """Within 3e-5 of the brightest value, sharp edges over the whole range included: float32 sums in other orders."""
+    intensity = {"stretch": Scale(maximum=65535), "crop": Window(center=9000, width=30000), "letterbox": Percentile()}
+    for interpolation in SHARE:
+        spec = spec_of(
+            channels,
+            size=(24, 18),
+            resize=resize,
+            interpolation=interpolation,
+            denoise=DENOISE[denoise],
+            intensity=intensity[resize],
+        )
+        graph = Graph(spec, kind)
+        for image in random_images(kind, 8, zlib.crc32(f"{kind}{resize}{channels}{denoise}".encode())):
+            got, made = graph(image)
+            expected = resized(image, spec)
+            assert np.abs(got - expected).max() <= 3e-5 * max(1.0, float(np.abs(expected).max()))
+            exact = normalized(got[None], spec)[0]
+            assert (np.abs(made - exact) / np.maximum(1, np.abs(exact))).max() <= 1e-5
+
+
+@pytest.mark.parametrize("interpolation", SHARE)
+def test_real_photographs(shared: Path, interpolation: str) -> None:
+    """Large pictures of other people's cameras, at the size networks take."""
+    images = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((shared / "data/photos").glob("*"))[:4]]
+    images += [np.asarray(Image.open(p).convert("RGB")) for p in sorted((shared / "data/busi256").rglob("*.png"))[:4]]
+    assert len(images) >= 4
+    spec = spec_of("rgb", size=(224, 224), resize="crop", interpolation=interpolation)
+    largest, share, arithmetic = differences(Graph(spec), spec, images)
+    assert largest <= 1
+    assert share <= (0.001 if interpolation == "bicubic" else 0.02)
+    assert arithmetic <= 1e-5
+
+
+@cache
+def sizing(resize: str, size: tuple[int, int]) -> Graph:
+    return Graph(spec_of("gray", size=size, resize=resize))
+
+
+@given(
+    height=st.integers(1, 90),
+    width=st.integers(1, 90),
+    resize=st.sampled_from(["crop", "letterbox"]),
+    size=st.sampled_from([(7, 5), (8, 8), (5, 16)]),
+)
+@example(height=90, width=1, resize="crop", size=(8, 8))
+@example(height=1, width=90, resize="letterbox", size=(8, 8))
+@example(height=3, width=2, resize="crop", size=(5, 16))
+@settings(max_examples=120, deadline=None)
+def test_any_size_is_cut_and_padded_at_the_same_place(
+    height: int, width: int, resize: str, size: tuple[int, int]
+) -> None:
+    """A crop one pixel further, or padding on the other side, is what rounding sizes differently does."""
+    y, x = np.mgrid[:height, :width]
+    image = np.clip(20 + 2 * y + x % 3, 0, 255).astype(np.uint8)[:, :, None].repeat(3, axis=2)
+    got, _ = sizing(resize, size)(image)
+    expected = resized(image, spec_of("gray", size=size, resize=resize)).astype(np.float32)
+    assert got.shape == (*size, 1)
+    assert np.abs(got - expected).max() <= 1, crop_size(height, width, size, cover=resize == "crop")
+
+
+def test_a_batch_is_prepared_image_by_image() -> None:
+    """Percentiles and the padding's darkest value belong to each image, not to the batch."""
+    spec = spec_of("gray", size=(12, 12), resize="letterbox", intensity=Percentile(low=1, high=99))
+    graph = Graph(spec, "float32")
+    rng = np.random.default_rng(3)
+    images = rng.normal(size=(3, 9, 14, 1)).astype(np.float32) * np.float32([1, 50, 900]).reshape(3, 1, 1, 1)
+    names = ["preprocessed", "resized"]
+    together = graph.session.run(names, {"image": images})
+    for index, image in enumerate(images):
+        alone = graph.session.run(names, {"image": image[None]})
+        assert all(np.allclose(a[index], b[0], atol=1e-4) for a, b in zip(together, alone, strict=True))
