@@ -58,21 +58,6 @@ class _Face(ModuleType):
     call of `zoo.evaluate(...)` would meet a module. `from zoo.evaluate import report` is not affected.
     """
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if not (name in __all__ and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Face
-
-
-class _Face(ModuleType):
-    """Keeps `zoo.compare`, `zoo.evaluate` and `zoo.export` the functions that they are.
-
-    Modules inside have the same names, and importing one binds it here in the function's place:
-    `zoo.evaluate()` would work until something was trained.
-    """
-
     def __setattr__(self, name: str, value: object) -> None:
         if not (name in __all__ and isinstance(value, ModuleType)):
             super().__setattr__(name, value)

@@ -1,7 +1,7 @@
 """What `import zoo` offers, and what the verbs of the command line call.
 
-Every function returns values and prints nothing; progress goes to the logger "zoo" and, on a terminal, to a bar
-on stderr. Heavy packages are imported inside the functions.
+Every function returns values and prints nothing; progress goes to the logger "zoo" and, on a terminal, to a
+bar on stderr. Heavy packages are imported inside the functions.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from zoo.spec import EvalReport, ModelCard, Parity
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
     import onnx
 
     from zoo.compare import Comparison
@@ -110,16 +111,21 @@ def train(
     skip_bad: bool = False,
     settings: Mapping[str, Any] | None = None,
 ) -> TrainResult:
-    """Train a model, keep its best epoch by validation AUROC, export it through the parity gate, evaluate the file.
+    """Train a model, export its best epoch by validation AUROC through the parity gate, evaluate the file.
 
     Args:
         model: a name from `models()`, or timm/NAME.
-        data: a folder of class folders, a MedMNIST-style .npz, or "digits"; None: "digits", or with `resume` the
-            images the run began with.
+        data: a folder of class folders, a MedMNIST-style .npz, or "digits"; None: "digits", or with `resume`
+            the images the run began with.
         pretrained: start from the card's pretrained weights.
         weights: start from this safetensors file.
-        epochs, batch_size, lr, seed, device, precision: see `TrainConfig`; None leaves them to the card.
+        epochs: see `TrainConfig`; None leaves it to the card.
+        batch_size: likewise.
+        lr: likewise.
         size: side of the network's input in pixels; None: the images' own up to 64, else the card's.
+        seed: as epochs.
+        device: likewise.
+        precision: likewise.
         out: the run directory; None: runs/MODEL-TIME.
         resume: go on with the run in `out` (or the last one) where it was interrupted.
         overwrite: replace a run that stands in `out`.
@@ -133,9 +139,14 @@ def train(
 
     card = registry.find(model)
     budget = {
-        "epochs": epochs, "batch_size": batch_size, "lr": lr, "seed": seed, "device": device, "precision": precision,
+        "epochs": epochs,
+        "batch_size": batch_size,
+        "lr": lr,
+        "seed": seed,
+        "device": device,
+        "precision": precision,
         "pretrained": True if pretrained or weights else None,
-    }  # fmt: skip
+    }
     loaded = registry.load(card.plugin)
     plugin = loaded.plugin
     if resume:
@@ -188,12 +199,10 @@ def _finish(run: Run, plugin: ModelPlugin, trained: Trained, splits: Splits) -> 
     from zoo.edge import Runtime
 
     spec = run.record.card.preprocess
+    if run.skip_bad:  # training has met the bad images of train and val
+        bad = ship.readable(splits.test, spec)[1]
+        run.update(skipped=tuple(dict.fromkeys((*run.record.skipped, *bad))))
     splits = _without_bad(splits, run)
-    if run.skip_bad:
-        _, bad = ship.readable(splits.test, spec)
-        if bad:
-            run.update(skipped=(*run.record.skipped, *bad))
-            splits = _without_bad(splits, run)
     run.update(notes=tuple(dict.fromkeys((*run.record.notes, *splits.notes))))
     temperature = ship.fitted_temperature(trained, spec, splits.val)
     run.update(status="trained", temperature=temperature)
@@ -244,18 +253,20 @@ def compare(
     provider: str = "cpu",
     budget: Mapping[str, Any] | None = None,
 ) -> Comparison:
-    """Compare models on the same images: a table with intervals, latency and size, and a paired test of each pair.
+    """Compare models on the same images: intervals, latency and size of each, and a paired test of each pair.
 
     Args:
         targets: runs, bundles, .onnx files, or names of models, which are trained first with one budget.
-        data: images; None: those of the runs, which must then be the same, or "digits" where nothing was trained yet.
+        data: images; None: those of the runs, which must then be the same, or "digits" where nothing was
+            trained yet.
         split: train, val or test.
         provider: execution provider.
         budget: arguments of `train` for the models that are trained, such as {"epochs": 5}.
 
     Raises:
         UsageError: fewer than two targets.
-        DataError: the targets were not trained on the same data and `data` is None, or do not know the same labels.
+        DataError: the targets were not trained on the same data and `data` is None, or do not know the same
+            labels.
     """
     from zoo.compare import Contender
     from zoo.compare import compare as compared
@@ -329,7 +340,8 @@ def export(
     trained = plugin.load(record.card, opened)
     splits = _without_bad(_data_of(opened, data), opened)
     if record.status not in {"trained", "done"}:  # in memory only: its training may still be going on
-        note = f"training stopped after epoch {record.epochs_done} of {record.config.epochs}; its best epoch so far"
+        epochs = f"{record.epochs_done} of {record.config.epochs}"
+        note = f"training stopped after epoch {epochs}; this is its best epoch so far"
         temperature = ship.fitted_temperature(trained, record.card.preprocess, splits.val)
         opened.record = msgspec.structs.replace(record, temperature=temperature, notes=(*record.notes, note))
     report = _report_of(opened)
@@ -352,7 +364,7 @@ def export(
     return ExportResult(path=str(target), size_bytes=_size(target), parity=manifest.parity)
 
 
-def open(path: str | Path, *, provider: str = "cpu", threads: int | None = None) -> Runtime:
+def open(path: str | Path, *, provider: str = "cpu", threads: int | None = None) -> Runtime:  # noqa: A001 - zoo.open
     """Open an .onnx file, a bundle or a run for prediction.
 
     Raises:
@@ -429,14 +441,15 @@ def _data_of(run: Run, data: str | Path | None) -> Splits:
         ) from None
     if splits.fingerprint.sha256 != record.data.sha256:
         raise DataError(
-            f"{source} is not what {run.path.name} was trained with: its fingerprint is {splits.fingerprint.sha256[:12]}…, "
+            f"{source} is not what {run.path.name} was trained with: its fingerprint is "
+            f"{splits.fingerprint.sha256[:12]}…, "
             f"the run says {record.data.sha256[:12]}…; name the original images with --data"
         )
     return splits
 
 
 def _without_bad(splits: Splits, run: Run) -> Splits:
-    """Leave out what training found unreadable (--skip-bad), so that export and evaluation do not meet it again."""
+    """Leave out what training found unreadable (--skip-bad): export and evaluation do not meet it again."""
     import dataclasses
 
     # Ids only: what had no readable header stands there as 'id: reason' and is in no split.
@@ -448,7 +461,8 @@ def _without_bad(splits: Splits, run: Run) -> Splits:
     left_out = sum(map(len, sets)) - len(train) - len(val) - len(test)
     if not left_out:
         return splits
-    note = f"{left_out} image{'s' if left_out > 1 else ''} left out: can not be decoded, or out of range"
+    images_were = "1 image was" if left_out == 1 else f"{left_out} images were"
+    note = f"{images_were} left out: can not be decoded, or out of range"
     return dataclasses.replace(splits, train=train, val=val, test=test, notes=(*splits.notes, note))
 
 
@@ -501,7 +515,7 @@ def _only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:
 
 
 def _opened_for(runtime: Runtime, data: str | Path, *, skip_bad: bool) -> Splits:
-    """`data` for evaluation; split as in training where it is the training set itself, so that test stays unseen."""
+    """`data` for evaluation; split as in training where it is that set itself, so that test stays unseen."""
     from zoo.data import open_data
 
     origin = runtime.manifest.provenance

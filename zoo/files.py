@@ -7,9 +7,9 @@ import hashlib
 import os
 import tempfile
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from zoo.errors import OutputError
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,7 @@ __all__ = ["atomic_path", "atomic_write", "sha256_bytes", "sha256_file"]
 
 @contextlib.contextmanager
 def atomic_path(target: Path) -> Iterator[Path]:
-    """A temporary path beside `target` that takes its place when the block ends well, and goes when it does not.
+    """A temporary path beside `target` that takes its place when the block ends well, and else is removed.
 
     The file is flushed to the disk before it is renamed, and so is the folder after.
 

@@ -1,8 +1,9 @@
 """The contract of a plugin, and its two ready-made halves.
 
-A plugin is one model family in one framework. `ModelPlugin` is what every framework must answer; `TorchPlugin`
-and `SklearnPlugin` answer all of it but `build`. A plugin never sees a file of images, an ONNX graph around its
-network, or a metric: it is handed `Splits` and gives back something that predicts and can write its core.
+A plugin is one model family in one framework. `ModelPlugin` is what every framework must answer;
+`TorchPlugin` and `SklearnPlugin` answer all of it but `build`. A plugin never sees a file of images, an ONNX
+graph around its network, or a metric: it is handed `Splits` and gives back something that predicts and can
+write its core.
 """
 
 from __future__ import annotations
@@ -22,8 +23,8 @@ from zoo.runs import Best, Run
 from zoo.spec import OPSET, EvalReport, ModelCard, PreprocessSpec, TrainConfig
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
     import onnx
+    from numpy.typing import NDArray
     from torch import nn
 
     from zoo.data import ImageSet, Splits
@@ -45,7 +46,7 @@ class Trained(Protocol):
         """(N, C, h, w) float32, already preprocessed → (N, K) float32 logits."""
 
     def to_onnx(self) -> onnx.ModelProto:
-        """The core: "input" (N, C, h, w) float32 → "logits" (N, K) float32, N dynamic, opset `zoo.spec.OPSET`."""
+        """The core: "input" (N, C, h, w) to "logits" (N, K), float32, N dynamic, opset `zoo.spec.OPSET`."""
 
     def save(self, run: Run) -> None:
         """Write what `ModelPlugin.load` needs into the run directory, in a format that executes nothing."""
@@ -61,7 +62,8 @@ class ModelPlugin(ABC):
     """Version of this contract that the plugin was written for."""
 
     minimum_size: ClassVar[int] = 1
-    """Shortest side in pixels that the networks of this family can take; smaller images are enlarged to it."""
+    """Shortest side in pixels that the networks of this family can take; smaller images are enlarged to
+    it."""
 
     def preprocess(self, card: ModelCard) -> PreprocessSpec:
         """The preprocessing this card wants; by default what the card says."""
@@ -69,13 +71,14 @@ class ModelPlugin(ABC):
 
     @abstractmethod
     def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained:
-        """Train on data.train, choose by data.val, and leave the result in `run`; data.test is not to be touched.
+        """Train on data.train, choose by data.val, leave the result in `run`; data.test is not to be touched.
 
         Args:
             card: resolved for this run: its preprocess has the final size and channels.
             data: labels and images; read raw images with data.train.read(i).
             config: budget and recipe.
-            run: `run.update(best=..., images_per_second=..., seconds=..., epochs_done=...)` records what happened.
+            run: `run.update(best=..., images_per_second=..., seconds=..., epochs_done=...)` records what
+                happened.
         """
 
     @abstractmethod
@@ -145,7 +148,8 @@ class TorchPlugin(ModelPlugin):
         except (RuntimeError, ValueError, TypeError, KeyError) as problem:
             reason = " ".join(str(problem).split())
             raise PluginError(
-                f"plugin '{card.plugin}' could not build {card.arch} for {classes} classes and {channels} channels: "
+                f"plugin '{card.plugin}' could not build {card.arch} for {classes} classes and {channels} "
+                "channels: "
                 f"{reason}; expected build(card, classes=, channels=) to return a torch module"
             ) from problem
 
@@ -176,8 +180,8 @@ class SklearnPlugin(ModelPlugin):
     """A family of scikit-learn estimators on the preprocessed pixels: `build` is all there is to write.
 
     The estimator sees float32 rows of C · h · w preprocessed pixels (channel by channel, row by row) and must
-    offer predict_proba; scaling, PCA and other features are steps of a Pipeline, so that skl2onnx exports them
-    with it. Logits are log-probabilities.
+    offer predict_proba; scaling, PCA and other features are steps of a Pipeline, so that skl2onnx exports
+    them with it. Logits are log-probabilities.
     """
 
     @abstractmethod
@@ -191,7 +195,7 @@ class SklearnPlugin(ModelPlugin):
         """
 
     def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained:
-        """Fit the estimator once on all training images; `config` gives the seed, the rest is for networks."""
+        """Fit the estimator once on all training images; of `config` only the seed matters."""
         from zoo.data import decode_all
 
         decoded = decode_all(data.train, card.preprocess, skip_bad=run.skip_bad)
@@ -219,7 +223,7 @@ class SklearnPlugin(ModelPlugin):
         return trained
 
     def load(self, card: ModelCard, run: Run) -> Trained:
-        """The exported core; the estimator itself is not kept, because a pickle would be executed when opened."""
+        """The exported core; the estimator is not kept, because a pickle would be executed when opened."""
         del card
         return _SklearnLoaded(run)
 

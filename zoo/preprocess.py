@@ -1,4 +1,4 @@
-"""PreprocessSpec on arrays: the reference execution, used for training and by devices that preprocess themselves.
+"""PreprocessSpec on arrays: the reference execution, for training and for devices that preprocess themselves.
 
 `zoo.export.graph` writes the same steps as ONNX nodes; the parity gate proves at every export that the two
 agree on the user's own images. The order is fixed: channels, denoise, resize (with crop or padding) on raw
@@ -40,7 +40,7 @@ def apply(pixels: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
     Returns:
         (c, h, w) float32, where (h, w) is spec.size and c is `channels_of(spec)`.
     """
-    return normalized(resized(pixels, spec)[None], spec)[0]
+    return np.asarray(normalized(resized(pixels, spec)[None], spec)[0])
 
 
 def check_range(pixels: Array, spec: PreprocessSpec) -> None:
@@ -80,7 +80,8 @@ def resized(pixels: Array, spec: PreprocessSpec) -> Array:
         top, left = (inner.shape[0] - target_h) // 2, (inner.shape[1] - target_w) // 2
         return np.ascontiguousarray(inner[top : top + target_h, left : left + target_w])
     inner = _resize(planes, crop_size(height, width, spec.size, cover=False), spec)
-    # The border takes the image's own smallest value, so that it is dark in any unit (0 is mid-grey in Hounsfield units).
+    # The border takes the image's own smallest value, so that it is dark in any unit (0 is mid-grey in
+    # Hounsfield units).
     canvas = np.full((target_h, target_w, inner.shape[2]), inner.min(), inner.dtype)
     top, left = (target_h - inner.shape[0]) // 2, (target_w - inner.shape[1]) // 2
     canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
@@ -100,7 +101,7 @@ def normalized(batch: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
     x = np.ascontiguousarray(batch.transpose(0, 3, 1, 2), dtype=np.float32)
     intensity = spec.intensity
     if isinstance(intensity, Scale):
-        x /= np.float32(intensity.maximum)
+        x = x / np.float32(intensity.maximum)  # never in place: x may be the caller's own array
     elif isinstance(intensity, Window):
         x = np.clip(
             (x - np.float32(intensity.center - 0.5)) / np.float32(intensity.width - 1) + np.float32(0.5), 0, 1
@@ -140,7 +141,8 @@ def _channels(pixels: Array, spec: PreprocessSpec) -> Array:
         return np.repeat(planes, 3, axis=2) if spec.channels == "rgb" else planes
     if spec.channels == "rgb":
         return pixels
-    # Pillow's integer luma: (19595 R + 38470 G + 7471 B + 32768) >> 16 (ITU-R BT.601), the identity on replicated grey.
+    # Pillow's integer luma: (19595 R + 38470 G + 7471 B + 32768) >> 16 (ITU-R BT.601), the identity on
+    # replicated grey.
     return np.asarray(Image.fromarray(pixels).convert("L"))[:, :, None]
 
 
@@ -175,8 +177,8 @@ def _resize(planes: Array, size: tuple[int, int], spec: PreprocessSpec) -> Array
         pictures = [Image.fromarray(planes if planes.shape[2] == 3 else planes[:, :, 0])]
     else:
         pictures = [Image.fromarray(np.ascontiguousarray(planes[:, :, c])) for c in range(planes.shape[2])]
-    # Rows, then columns, said in two calls: which pass Pillow takes first in one call depends on the shapes, and
-    # uint8 is rounded between them.
+    # Rows, then columns, said in two calls: which pass Pillow takes first in one call depends on the shapes,
+    # and uint8 is rounded between them.
     done = [
         np.asarray(p.resize((size[1], p.height), method).resize((size[1], size[0]), method)) for p in pictures
     ]
@@ -191,4 +193,4 @@ def _stretch_percentiles(x: NDArray[np.float32], intensity: Percentile) -> NDArr
         .reshape(2, -1, 1, 1, 1)
     )
     span = np.where(high > low, high - low, np.float32(1))
-    return np.clip((x - low) / span, 0, 1)
+    return np.asarray(np.clip((x - low) / span, 0, 1), np.float32)

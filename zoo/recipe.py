@@ -1,4 +1,4 @@
-"""From a catalogue card to the card of one run: size, channels, intensity and budget, fitted to the data at hand.
+"""From a catalogue card to the card of one run: size, channels, intensity and budget, fitted to the data.
 
 Every choice made here is said in the notes that it returns, and stands in run.json.
 """
@@ -16,6 +16,7 @@ from zoo.spec import ModelCard, PreprocessSpec, Scale, TrainConfig, from_builtin
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
     from zoo.data import Splits
     from zoo.plugin import ModelPlugin
 
@@ -108,8 +109,10 @@ def resolve(
         raise UsageError(f"size {asked}: {card.name} needs at least {plugin.minimum_size} pixels a side")
     if data.kind != "uint8" and "intensity" not in given and spec.intensity == Scale(maximum=255):
         raise DataError(
-            f"the images are {data.kind} and the card scales by 255, which would clip them; state their range with "
-            "--set preprocess.intensity.maximum=4095, or --set 'preprocess.intensity={type: percentile}' for min-max"
+            f"the images are {data.kind} and the card scales by 255, which would clip them; state their "
+            "range with "
+            "--set preprocess.intensity.maximum=4095, or --set 'preprocess.intensity={type: percentile}' "
+            "for min-max"
         )
     return Recipe(msgspec.structs.replace(card, preprocess=spec, train=config), tuple(notes))
 

@@ -156,7 +156,8 @@ def find_run(name: str | Path | None) -> Path:
         latest = Path("runs") / LATEST
         if not latest.exists():
             raise UsageError(
-                "no run named and no runs/latest here; train one with 'zoo train simple_cnn' or name a run directory"
+                "no run named and no runs/latest here; train one with 'zoo train simple_cnn' or name a "
+                "run directory"
             )
         return latest.resolve()
     for candidate in (Path(name), Path("runs") / name):
@@ -181,13 +182,14 @@ def _clear(path: Path, *, overwrite: bool) -> None:
         raise TrainingError(f"{path} holds files that are not a run; choose an empty directory with --out")
     if not overwrite:
         raise TrainingError(
-            f"{path} holds a run already; give --resume to go on with it, --overwrite to replace it, or another --out"
+            f"{path} holds a run already; give --resume to go on with it, --overwrite to replace it, or "
+            "another --out"
         )
     shutil.rmtree(path)
 
 
 def _point_latest(root: Path, path: Path) -> None:
-    """Replace the link runs/latest in one step; a place that can not hold it is no reason to stop training."""
+    """Replace the link runs/latest in one step; a place that can not hold it does not stop a training."""
     link = root / LATEST
     temporary = root / f".{LATEST}.{os.getpid()}"
     with contextlib.suppress(OSError), contextlib.ExitStack() as stack:

@@ -1,7 +1,8 @@
 """From a finished run to a proven file, and from the file to the numbers that are reported.
 
-`build` makes the ONNX file and lets it through the parity gate; `judge` runs that file on raw images. Both are used
-by training (which exports and evaluates what it trained) and by the verbs export, evaluate and compare.
+`build` makes the ONNX file and lets it through the parity gate; `judge` runs that file on raw images. Both
+are used by training (which exports and evaluates what it trained) and by the verbs export, evaluate and
+compare.
 """
 
 from __future__ import annotations
@@ -20,10 +21,11 @@ from zoo.preprocess import channels_of, check_range, normalized, resized
 from zoo.spec import SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from pathlib import Path
     from collections.abc import Sequence
+    from pathlib import Path
+
     import onnx
+    from numpy.typing import NDArray
 
     from zoo.data import ImageSet, Splits
     from zoo.edge import Runtime
@@ -54,7 +56,8 @@ _STAGES: dict[Stage, Literal["raw", "resized", "tensor"]] = {
 }
 
 _INTENDED_USE = (
-    "Sorting images like those it was trained on into the labels below, as research or as a second opinion that a "
+    "Sorting images like those it was trained on into the labels below, as research or as a second "
+    "opinion that a "
     "qualified person checks. Not a medical device."
 )
 
@@ -116,12 +119,6 @@ def build(
         "parity: %d raw images of %d sizes, logits within %.1e, probabilities within %.1e, %d labels changed",
         parity.images, parity.sizes, parity.max_abs_logit, parity.max_abs_probability, parity.flips,
     )  # fmt: skip
-    if parity.flips:
-        log.warning(
-            "%d of %d labels change when pixels are rounded to the other side; this model is that sensitive",
-            parity.flips,
-            parity.images,
-        )
     return model, manifest
 
 
@@ -156,7 +153,8 @@ def judge(
         notes: for the report, beside those of the data.
 
     Raises:
-        DataError: a class the file does not know, another pixel type, no image, or images that can not be read.
+        DataError: a class the file does not know, another pixel type, no image, or images that can not be
+            read.
     """
     from zoo.data import align
     from zoo.evaluate import predict_set, report
@@ -200,7 +198,7 @@ def readable(images: ImageSet, spec: PreprocessSpec) -> tuple[ImageSet, tuple[st
 
 
 def _in_range(images: ImageSet, spec: PreprocessSpec) -> ImageSet:
-    """The same images; one whose values leave the declared range is refused when it is read, as in training."""
+    """The same images; one that leaves the declared range is refused when it is read, as in training."""
     return dataclasses.replace(
         images, source=_InRange(images, spec), rows=np.arange(len(images), dtype=np.int64)
     )

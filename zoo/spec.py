@@ -7,10 +7,9 @@ library beyond names, and no framework; `decode` and `encode` are the only doors
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypeVar, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
 import msgspec
-
 
 if TYPE_CHECKING:
     from zoo.errors import ZooError
@@ -76,7 +75,7 @@ class Scale(_Value, frozen=True, tag_field="type", tag="scale"):
 
 
 class Window(_Value, frozen=True, tag_field="type", tag="window"):
-    """y = clip((x - (center - 0.5)) / (width - 1) + 0.5, 0, 1): the LINEAR window of DICOM PS3.3 C.11.2.1.2."""
+    """y = clip((x - (center - 0.5)) / (width - 1) + 0.5, 0, 1), LINEAR of DICOM PS3.3 C.11.2.1.2."""
 
     center: float
     width: float
@@ -132,7 +131,8 @@ class PreprocessSpec(_Value, frozen=True):
     intensity: Intensity = Scale(maximum=255)
     denoise: Median | Gaussian | None = None
     resize: Literal["stretch", "crop", "letterbox"] = "crop"
-    """stretch: both sides to size. crop: shorter side to size, centre crop. letterbox: longer side, padded with 0."""
+    """stretch: both sides to size. crop: shorter side to size, centre crop. letterbox: longer side, padded
+    with the image's own darkest value."""
     interpolation: Literal["bicubic", "bilinear"] = "bicubic"
     mean: tuple[float, ...] = (0.5,)
     """One value for each channel, in units of the [0, 1] scale."""
@@ -144,7 +144,8 @@ class PreprocessSpec(_Value, frozen=True):
             raise ValueError(f"size is {self.size[0]}x{self.size[1]}, expected 1 to 4096 pixels a side")
         if len(self.mean) != channels or len(self.std) != channels:
             raise ValueError(
-                f"mean has {len(self.mean)} and std has {len(self.std)} values, expected {channels} for {self.channels}"
+                f"mean has {len(self.mean)} and std has {len(self.std)} values, expected {channels} for "
+                f"{self.channels}"
             )
         if not all(value > 0 for value in self.std):
             raise ValueError("std holds a value that is not above 0")
@@ -154,7 +155,7 @@ class PreprocessSpec(_Value, frozen=True):
 
 
 class PackagedWeights(_Value, frozen=True):
-    """Weights that an installed Python package ships as a torch pickle; opened only when the hash is right."""
+    """Weights that an installed package ships as a torch pickle; opened only when the hash is right."""
 
     distribution: str
     file: str
@@ -191,7 +192,8 @@ class TrainConfig(_Value, frozen=True):
     augment: Literal["none", "flip", "standard"] = "standard"
     seed: int = 0
     split_seed: int = 0
-    """Seed of splits that the data set does not bring itself; apart from `seed`, so that runs share splits."""
+    """Seed of splits that the data set does not bring itself; apart from `seed`, so that runs share
+    splits."""
     device: str = "auto"
     """auto, cpu, cuda or cuda:N."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
@@ -245,7 +247,8 @@ class Interval(_Value, frozen=True):
     low: float
     high: float
     method: Literal["bootstrap", "wilson"] = "bootstrap"
-    """wilson: every resample gave the same value, so the bootstrap had nothing to say (see zoo.evaluate.intervals)."""
+    """wilson: every resample gave the same value, so the bootstrap had nothing to say (see
+    zoo.evaluate.intervals)."""
 
 
 class Fingerprint(_Value, frozen=True):
@@ -355,7 +358,7 @@ class Provenance(_Value, frozen=True):
 
 
 class Manifest(_Value, frozen=True):
-    """All that a device must know of a model; stands in the ONNX metadata under the key 'zoo' and in a bundle."""
+    """All that a device must know of a model; in the ONNX metadata under the key 'zoo', and in a bundle."""
 
     schema: int
     name: str

@@ -104,10 +104,11 @@ def _sentence(pair: Pair) -> str:
     if pair.delta is None or pair.low is None or pair.high is None or pair.p_holm is None:
         return f"cannot tell {pair.a} and {pair.b} apart in {metric}: {pair.reason}"
     p = "p < 0.001" if pair.p_holm < 0.001 else f"p = {pair.p_holm:.3f}"
+    a, b, delta, low, high = pair.a, pair.b, pair.delta, pair.low, pair.high
     if pair.verdict == "worse":  # said the other way round, so that every sentence reads "better"
-        numbers = f"{-pair.delta:+.3f} ({-pair.high:.3f} to {-pair.low:.3f})"
-        return f"{pair.b} is better than {pair.a} in {metric}: {numbers}, {p}"
-    numbers = f"{pair.delta:+.3f} ({pair.low:.3f} to {pair.high:.3f})"
-    if pair.verdict == "better":
-        return f"{pair.a} is better than {pair.b} in {metric}: {numbers}, {p}"
-    return f"cannot tell {pair.a} and {pair.b} apart in {metric}: {numbers}, {p}"
+        a, b, delta, low, high = b, a, -delta, -high, -low
+    delta, low, high = (round(value, 3) + 0.0 for value in (delta, low, high))  # + 0.0: never "-0.000"
+    numbers = f"{delta:+.3f} ({low:.3f} to {high:.3f}), {p}"
+    if pair.verdict == "cannot tell":
+        return f"cannot tell {a} and {b} apart in {metric}: {numbers}"
+    return f"{a} is better than {b} in {metric}: {numbers}"

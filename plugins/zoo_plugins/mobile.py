@@ -1,4 +1,4 @@
-"""Light convolutional networks that people deploy: EfficientNet(-Lite), MobileNet, GhostNet and their like."""
+"""Light convolutional networks that people deploy: EfficientNet(-Lite), MobileNet, GhostNet and others."""
 
 from __future__ import annotations
 

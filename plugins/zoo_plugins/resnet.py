@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from torch import nn
 
 from zoo_plugins.timm_any import AnyTimm
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zoo.spec import ModelCard
@@ -19,8 +20,9 @@ SMALL = 64
 class ResNet(AnyTimm):
     """ResNet, ResNeXt and SE-ResNet.
 
-    Inputs of 64 px and less get the stem that He et al. used for CIFAR (section 4.2): 3×3, stride 1, no pooling;
-    the usual 7×7 stride-2 stem and pooling would leave a 28 px image 7 px wide before the first block.
+    Inputs of 64 px and less get the stem that He et al. used for CIFAR (section 4.2): 3×3, stride 1, no
+    pooling; the usual 7×7 stride-2 stem and pooling would leave a 28 px image 7 px wide before the first
+    block.
     """
 
     def build(self, card: ModelCard, *, classes: int, channels: int) -> nn.Module:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import OrderedDict
+from typing import TYPE_CHECKING
 
 from torch import nn
 
 from zoo.plugin import TorchPlugin
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from zoo.spec import ModelCard

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sklearn.calibration import CalibratedClassifierCV
 from sklearn.pipeline import make_pipeline
@@ -27,10 +27,12 @@ class SVM(SklearnPlugin):
     def build(self, card: ModelCard, *, classes: int, channels: int) -> Any:
         """The pipeline; `card.preprocess.size` decides how many pixels it sees."""
         del classes
-        machine = make_pipeline(
+        machine = SVC(C=10.0, gamma="auto", class_weight="balanced")
+        return make_pipeline(
             StandardScaler(),
             principal_components(card, channels),
             StandardScaler(),
-            SVC(C=10.0, gamma="auto", class_weight="balanced"),
+            # Around the machine alone: skl2onnx 1.20 turns the two classes round when a pipeline stands
+            # inside.
+            CalibratedClassifierCV(machine, method="sigmoid", cv=3, ensemble=False),
         )
-        return CalibratedClassifierCV(machine, method="sigmoid", cv=3, ensemble=False)

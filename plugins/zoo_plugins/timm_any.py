@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import timm
 
 from zoo.errors import CatalogueError
 from zoo.plugin import TorchPlugin
 from zoo.spec import ModelCard, PreprocessSpec, from_builtins, to_builtins
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import nn

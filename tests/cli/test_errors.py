@@ -40,6 +40,7 @@ def test_an_unknown_model_is_one_line_with_the_nearest_names() -> None:
         (["train", "simple_cnn", "--epochs", "0"], "epochs"),
         (["train"], "model"),
         (["trian"], "train"),
+        (["weights"], "zoo weights --help"),
         (["compare", "svm"], "at least two"),
         (["list", "--nothing"], "--nothing"),
         (["evaluate", "--split", "all"], "--split"),

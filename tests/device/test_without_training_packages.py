@@ -17,14 +17,25 @@ import zoo
 pytestmark = pytest.mark.slow
 
 ROOT = Path(__file__).resolve().parents[2]
-TRAINING = ("torch", "torchvision", "timm", "sklearn", "scipy", "onnx", "skl2onnx", "safetensors", "matplotlib")
+TRAINING = (
+    "torch",
+    "torchvision",
+    "timm",
+    "sklearn",
+    "scipy",
+    "onnx",
+    "skl2onnx",
+    "safetensors",
+    "matplotlib",
+)
 
 
 @pytest.fixture(scope="session")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("wheel")
     subprocess.run(
-        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)], check=True
+        [sys.executable, "-m", "pip", "wheel", "--quiet", "--no-deps", "--wheel-dir", str(folder), str(ROOT)],
+        check=True,
     )
     return next(folder.glob("edgezoo-*.whl"))
 
@@ -83,7 +94,9 @@ def test_list_works_and_says_what_is_missing(device: Path) -> None:
 
 
 @pytest.mark.parametrize("program", ["zoo", "edge"])
-def test_predict_answers_as_where_it_was_trained(device: Path, shipped: tuple[Path, Path], program: str) -> None:
+def test_predict_answers_as_where_it_was_trained(
+    device: Path, shipped: tuple[Path, Path], program: str
+) -> None:
     bundle, images = shipped
     command = [device / "zoo"] if program == "zoo" else [device / "python", "-m", "zoo.edge"]
     done = run(*command, "predict", bundle, images, "--json")

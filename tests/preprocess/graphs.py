@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def mean_core(channels: int, height: int, width: int) -> onnx.ModelProto:
-    """"input" (N, C, h, w) to "logits" (N, 2): the mean of each picture, and its negative."""
+    """ "input" (N, C, h, w) to "logits" (N, 2): the mean of each picture, and its negative."""
     graph = helper.make_graph(
         [
             helper.make_node("ReduceMean", ["input", "axes"], ["mean"], keepdims=0),

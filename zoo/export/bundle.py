@@ -7,7 +7,7 @@ import os
 import shutil
 import tempfile
 from pathlib import Path
-from typing import Any, TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -19,9 +19,11 @@ from zoo.files import sha256_bytes
 from zoo.spec import Manifest, decode, encode
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from zoo.evaluate import Predict
     from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from zoo.evaluate import Predict
 
 __all__ = ["GOLDEN_IMAGES", "write_bundle"]
 

@@ -21,31 +21,25 @@ def model_card(manifest: Manifest) -> str:
     sections = [
         f"# {manifest.name}",
         f"{manifest.intended_use}\n\nLabels: {', '.join(manifest.labels)}.",
-        "## Results\n\n"
-        + (
-            _results(manifest.report)
-            if manifest.report
-            else "Not evaluated. No number is known for this file."
-        ),
+        "## Results\n\n" + _results(manifest.report),
         "## Input\n\n" + _input(manifest),
         "## Proof of export\n\n" + _proof(manifest),
-        "## Origin\n\n"
-        f"Model `{origin.model}`, run `{origin.run}`, made {origin.created} by {origin.plugin.distribution} "
-        f"{origin.plugin.version} (plugin `{origin.plugin.name}`). "
-        f"Data: {origin.data.name}, {origin.data.n} images ({_splits(origin.data.splits)}), sha256 `{origin.data.sha256[:16]}…`. "
-        f"Start: {origin.weights or 'random weights'}. Licence of the weights: {manifest.licence}.",
+        "## Origin\n\n" + _origin(manifest),
     ]
     notes = tuple(dict.fromkeys((*origin.notes, *(manifest.report.notes if manifest.report else ()))))
     if notes:
         sections.append("## Known defects and decisions\n\n" + "\n".join(f"- {note}" for note in notes))
     sections.append(
-        "## Limits\n\nThe numbers hold for images like those it was evaluated on. Other scanners, sites, stainings or "
-        "patients need a new evaluation: `zoo evaluate BUNDLE --data FOLDER`. Not a medical device."
+        "## Limits\n\nThe numbers hold for images like those it was evaluated on. Other scanners, sites, "
+        "stainings or patients need a new evaluation: `zoo evaluate BUNDLE --data FOLDER`. Not a medical "
+        "device."
     )
     return "\n\n".join(sections) + "\n"
 
 
-def _results(report: EvalReport) -> str:
+def _results(report: EvalReport | None) -> str:
+    if report is None:
+        return "Not evaluated. No number is known for this file."
     rows = [
         f"On {report.n} images of the split `{report.split}`, 95 % intervals.",
         "",
@@ -59,7 +53,8 @@ def _results(report: EvalReport) -> str:
     rows += ["", "| class | n | sensitivity | specificity |", "|---|---|---|---|"]
     for label, values in report.per_class.items():
         rows.append(
-            f"| {label} | {values['n']} | {_cell(values.get('sensitivity'))} | {_cell(values.get('specificity'))} |"
+            f"| {label} | {values['n']} | {_cell(values.get('sensitivity'))} | "
+            f"{_cell(values.get('specificity'))} |"
         )
     rows += [f"\nUndefined: {name} ({reason})." for name, reason in report.undefined.items()]
     return "\n".join(rows)
@@ -92,9 +87,22 @@ def _proof(manifest: Manifest) -> str:
     if parity is None:
         return "None recorded."
     return (
-        f"Compared with the training side on {parity.images} raw images of {parity.sizes} sizes: pixels within "
-        f"{parity.max_abs_pixel:.3g} levels, logits within {parity.max_abs_logit:.2e} (relative), probabilities within "
+        f"Compared with the training side on {parity.images} raw images of {parity.sizes} sizes: pixels "
+        "within "
+        f"{parity.max_abs_pixel:.3g} levels, logits within {parity.max_abs_logit:.2e} (relative), "
+        "probabilities within "
         f"{parity.max_abs_probability:.2e}, {parity.flips} labels changed."
+    )
+
+
+def _origin(manifest: Manifest) -> str:
+    origin = manifest.provenance
+    return (
+        f"Model `{origin.model}`, run `{origin.run}`, made {origin.created} by {origin.plugin.distribution} "
+        f"{origin.plugin.version} (plugin `{origin.plugin.name}`). Data: {origin.data.name}, "
+        f"{origin.data.n} images "
+        f"({_splits(origin.data.splits)}), sha256 `{origin.data.sha256[:16]}…`. "
+        f"Start: {origin.weights or 'random weights'}. Licence of the weights: {manifest.licence}."
     )
 
 

@@ -1,8 +1,8 @@
 """The ONNX graph around a core network: preprocessing nodes before it, calibrated softmax after it.
 
 Executes the same steps, in the same order, as `zoo.preprocess`; what is said there about rounding and padding
-holds here. Resize with antialias=1, exclude_outside=1 and half_pixel is Pillow's filter (cubic with a = -0.5);
-uint8 values are rounded half up after it, as Pillow rounds.
+holds here. Resize with antialias=1, exclude_outside=1 and half_pixel is Pillow's filter (cubic with a =
+-0.5); uint8 values are rounded half up after it, as Pillow rounds.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.errors import ModelError
 from zoo.preprocess import channels_of, gaussian_kernel
 from zoo.spec import OPSET, InputSpec, Manifest, Median, PreprocessSpec, Scale, Window, encode
 
@@ -23,7 +24,8 @@ CORE_INPUT = "preprocessed"
 """Name of the tensor between preprocessing and network, (N, C, h, w) float32; the parity gate reads it."""
 
 RESIZED = "resized"
-"""Name of the tensor after the geometric half, (N, C, h, w) float32 holding raw values; the gate reads it too."""
+"""Name of the tensor after the geometric half, (N, C, h, w) float32 holding raw values; the gate reads it
+too."""
 
 SCALED = "post/scaled"
 """Name of the logits over the temperature; the gate reads it too."""
@@ -45,6 +47,9 @@ def assemble(
 
     Returns:
         A model with the input `given.name` and the outputs "probabilities" and "logits".
+
+    Raises:
+        ModelError: the core is not valid ONNX, or its shapes contradict each other.
     """
     import onnx
     from onnx import TensorProto, compose, helper
@@ -86,7 +91,13 @@ def assemble(
     )
     merged.producer_name, merged.producer_version, merged.doc_string = "edgezoo", "", ""
     graph.name, graph.doc_string = "zoo", ""
-    onnx.checker.check_model(merged, full_check=True)
+    try:
+        onnx.checker.check_model(merged, full_check=True)
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as problem:
+        reason = " ".join(str(problem).split())[:300]
+        raise ModelError(
+            f"the network's graph is not valid onnx: {reason}; mend the plugin's to_onnx"
+        ) from None
     return merged
 
 
@@ -208,7 +219,8 @@ def _resize(b: _Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
     height, width = spec.size
     inner = b.ints(height, width) if spec.resize == "stretch" else _inner_size(b, x, spec)
     if whole:
-        # Pillow resizes rows, rounds to uint8, then resizes columns; rounding between the passes is felt on noise.
+        # Pillow resizes rows, rounds to uint8, then resizes columns; rounding between the passes is felt on
+        # noise.
         x = _rounded_resize(
             b, x, spec, b.op("Shape", x, start=0, end=3), b.slice(inner, b.ints(1), b.ints(2), (0,))
         )

@@ -1,8 +1,9 @@
 """The parity gate: the exported file against the training side, on real raw images, stage by stage.
 
-The training side is `zoo.preprocess` and the framework's own forward pass; the other side is ONNX Runtime on the
-bytes that will be shipped. A fault is looked for where it would arise, so that a saturated softmax can not hide it:
-the resized picture, the arithmetic on it, the logits, the probabilities, and the names of the labels.
+The training side is `zoo.preprocess` and the framework's own forward pass; the other side is ONNX Runtime on
+the bytes that will be shipped. A fault is looked for where it would arise, so that a saturated softmax can
+not hide it: the resized picture, the arithmetic on it, the logits, the probabilities, and the names of the
+labels.
 """
 
 from __future__ import annotations
@@ -20,9 +21,11 @@ from zoo.preprocess import normalized, resized
 from zoo.spec import Manifest, Parity, PreprocessSpec, Scale, Window
 
 if TYPE_CHECKING:
-    from zoo.evaluate import Predict
     from collections.abc import Sequence
+
     import onnx
+
+    from zoo.evaluate import Predict
 
 __all__ = ["MINIMUM_IMAGES", "parity_images", "prove"]
 
@@ -35,11 +38,16 @@ _LARGEST = 4_000_000
 
 _LEVELS = 3.0
 """Of an 8-bit picture. Exact ties may be rounded to either side, by a blur and by each pass of the resize."""
-_ONE_OFF, _TWO_OFF = 0.1, 0.002
-"""Largest share of all resized values that may be so many levels off. Measured on noise, the worst case: one level
-0.05 at ratios such as 5/4 with bilinear, 0.005 with bicubic; two levels 0.00001."""
+_ONE_OFF, _TWO_OFF = 0.15, 0.002
+"""Largest share of all resized values that may be so many levels off. Measured on noise, the worst case: one
+level 0.09 at 9/8, 0.05 at 5/4 and 0.01 over all ratios with bilinear, 0.005 with bicubic; two levels
+0.0001."""
 _RELATIVE = 1e-4
 """float32 sums in another order: |difference| <= 1e-4 · max(1, |value|)."""
+_LOGIT = 1e-3
+"""As `_RELATIVE`, for any single image; nine in ten must keep the tighter bar. A fault moves them all;
+rounding in float32 moves few (a MobileNetV2 at 32 px: 1.1e-4 at most, median 9e-6). Golden logits have
+the same bar."""
 _PROBABILITY = 5e-3
 _TINY = 1e-30
 _MARGIN = 0.01
@@ -49,8 +57,8 @@ _MARGIN = 0.01
 def parity_images(images: Sequence[Array], seed: int = 0) -> list[Array]:
     """At least 64 raw images of different sizes, made of the given real ones.
 
-    The first are the images as they are; then follow cuts and enlargements of them, because a set whose images
-    all have one size would prove nothing about resizing, and images that are all black and all white.
+    The first are the images as they are; then follow cuts and enlargements of them, because a set whose
+    images all have one size would prove nothing about resizing, and images that are all black and all white.
 
     Args:
         images: real raw images, (H, W, C) each, at least one.
@@ -82,10 +90,9 @@ def prove(
 ) -> Parity:
     """Compare the file with the training side on every image.
 
-    Each stage is compared from the file's own result of the stage before: raw to resized, resized to input, input
-    to logits, logits to probabilities. Together they are the whole way. A probability from raw pixels may then
-    differ only as far as the model itself is moved by a level of rounding, which is little for a network and can
-    be several trees of a forest; it is measured and recorded, and refused where no pixel differs.
+    Each stage is compared from the file's own result of the stage before: raw to resized, resized to input,
+    input to logits, logits to probabilities; together they are the whole way. Then the whole way at once,
+    from raw pixels to the probabilities and the label.
 
     Args:
         model: the file as it will be shipped.
@@ -105,7 +112,8 @@ def prove(
         pairs = zip(manifest.labels, labels, strict=False)
         wrong = next((f"{a!r}, trained as {b!r}" for a, b in pairs if a != b), "another count")
         raise GateError(
-            f"parity refused: the labels of the file differ from the training's ({wrong}); nothing was written"
+            f"parity refused: the labels of the file differ from the training's ({wrong}); nothing was "
+            "written"
         )
     if manifest.preprocess != spec:
         raise GateError(
@@ -113,29 +121,27 @@ def prove(
         )
     shipped = _Shipped(model, manifest)
     worst = _Worst(spec)
-    for index, image in enumerate(images):
+    for image in images:
         got = shipped.run(image[None])
         ours = resized(image, spec)[None]
-        same_pixels = True
         if RESIZED in got:
-            same_pixels = worst.see_resized(got[RESIZED].transpose(0, 2, 3, 1), ours)
-            # From the file's own resized picture, so that a level of rounding is not taken for wrong arithmetic.
+            worst.see_resized(got[RESIZED].transpose(0, 2, 3, 1), ours)
+            # From the file's own resized picture, so that a level of rounding is not taken for wrong
+            # arithmetic.
             exact = np.ascontiguousarray(got[RESIZED].transpose(0, 2, 3, 1))
             worst.see_input(got[CORE_INPUT], normalized(exact, spec))
         exact_logits = reference(normalized(ours, spec))
         worst.see_logits(got["logits"], reference(got[CORE_INPUT]) if CORE_INPUT in got else exact_logits)
         worst.see_softmax(got, manifest.temperature)
-        worst.see_end(
-            got["probabilities"], _softmax(exact_logits, manifest.temperature), same_pixels=same_pixels
-        )
-        if index in {0, len(images) - 3}:  # an image as it is, and one that was cut and scaled
-            _check_batch(shipped, image)
+        worst.see_end(got["probabilities"], _softmax(exact_logits, manifest.temperature))
     worst.refuse(len(images))
+    for index in {0, max(0, len(images) - 3)}:  # an image as it is, and one that was cut and scaled
+        _check_batch(shipped, images[index])
     return Parity(
         images=len(images),
         sizes=len({image.shape[:2] for image in images}),
         max_abs_pixel=worst.pixel,
-        max_abs_logit=worst.logit,
+        max_abs_logit=max(worst.logits),
         max_abs_probability=worst.probability,
         flips=worst.flips,
     )
@@ -154,7 +160,8 @@ class _Shipped:
         made = {name for node in model.graph.node for name in node.output}
         if lost := [name for name in self.inner if name not in made]:
             raise GateError(
-                f"parity refused: the file has no tensor '{lost[0]}', so that stage can not be proven; nothing was written"
+                f"parity refused: the file has no tensor '{lost[0]}', so that stage can not be proven; "
+                "nothing was written"
             )
         probed = onnx.ModelProto()
         probed.CopyFrom(model)
@@ -188,7 +195,8 @@ class _Shipped:
         if any(end.shape != expected for end in ends):
             found = "x".join(map(str, ends[0].shape))
             raise GateError(
-                f"parity refused: the file answers {found}, expected {expected[0]}x{expected[1]}; nothing was written"
+                f"parity refused: the file answers {found}, expected {expected[0]}x{expected[1]}; nothing "
+                "was written"
             )
         return dict(zip([*outputs, *self.inner], [*ends, *inner], strict=True))
 
@@ -199,16 +207,16 @@ class _Worst:
     def __init__(self, spec: PreprocessSpec) -> None:
         self.spec = spec
         self.pixel = self.level = self.resized = 0.0
-        self.input = self.logit = self.scaled = self.softmax = 0.0
-        self.probability = self.unexplained = 0.0
+        self.input = self.scaled = self.softmax = self.probability = 0.0
+        self.logits: list[float] = []
         self.values = self.one_off = self.two_off = 0
-        self.flips = self.unexplained_flips = 0
+        self.flips = 0
 
-    def see_resized(self, got: Array, expected: Array) -> bool:
-        """(1, h, w, c) raw values; whether they are the same."""
+    def see_resized(self, got: Array, expected: Array) -> None:
+        """Both (1, h, w, c), raw values."""
         if got.shape != expected.shape:
             self.level = float("inf")
-            return False
+            return
         difference = np.abs(got - expected.astype(np.float32))
         largest = float(np.nan_to_num(difference, nan=np.inf).max())
         if expected.dtype == np.uint8:
@@ -219,13 +227,12 @@ class _Worst:
         else:  # sums of float32: small beside the largest value of the picture, not beside each value
             self.resized = max(self.resized, largest / max(float(np.abs(expected).max()), _TINY))
         self.pixel = max(self.pixel, largest * 255 / self._span(expected))
-        return largest == 0
 
     def see_input(self, got: Array, expected: Array) -> None:
         self.input = max(self.input, _relative(got, expected))
 
     def see_logits(self, got: Array, expected: Array) -> None:
-        self.logit = max(self.logit, _relative(got, expected))
+        self.logits.append(_relative(got, expected))
 
     def see_softmax(self, got: dict[str, Array], temperature: float) -> None:
         # Before the softmax: a saturated one is 0 and 1 at any temperature.
@@ -234,16 +241,12 @@ class _Worst:
             self.softmax, _relative(got["probabilities"], _softmax(got["logits"], temperature))
         )
 
-    def see_end(self, got: Array, expected: Array, *, same_pixels: bool) -> None:
+    def see_end(self, got: Array, expected: Array) -> None:
         difference = float(np.nan_to_num(np.abs(got - expected), nan=1.0).max())
         self.probability = max(self.probability, difference)
         best = np.sort(expected, axis=1)
         clear = best[:, -1] - best[:, -2] > _MARGIN if best.shape[1] > 1 else np.zeros(len(best), bool)
-        flips = int(np.sum(clear & (got.argmax(axis=1) != expected.argmax(axis=1))))
-        self.flips += flips
-        if same_pixels:
-            self.unexplained = max(self.unexplained, difference)
-            self.unexplained_flips += flips
+        self.flips += int(np.sum(clear & (got.argmax(axis=1) != expected.argmax(axis=1))))
 
     def refuse(self, images: int) -> None:
         """Raise if a bar is passed; every one that is passed is named."""
@@ -254,10 +257,11 @@ class _Worst:
                 ("resized pixels", self.level, _LEVELS),
                 ("resized values, beside the largest,", self.resized, _RELATIVE),
                 ("preprocessed values", self.input, _RELATIVE),
-                ("logits", self.logit, _RELATIVE),
+                ("logits of most images", _most(self.logits), _RELATIVE),
+                ("logits", max(self.logits), _LOGIT),
                 ("logits over the temperature", self.scaled, _RELATIVE),
                 ("probabilities of the same logits", self.softmax, _RELATIVE),
-                ("probabilities of the same pixels", self.unexplained, _PROBABILITY),
+                ("probabilities", self.probability, _PROBABILITY),
             )
             if not value <= bar
         ]
@@ -269,8 +273,8 @@ class _Worst:
             )
             if count / values > bar
         ]
-        if self.unexplained_flips:
-            found.append(f"{self.unexplained_flips} labels change")
+        if self.flips:
+            found.append(f"{self.flips} labels change")
         if found:
             raise GateError(
                 f"parity refused on {images} images: {'; '.join(found)}; nothing was written, "
@@ -295,8 +299,14 @@ def _check_batch(shipped: _Shipped, image: Array) -> None:
     alone = np.concatenate([shipped.run(one[None])["logits"] for one in three])
     if not _relative(together, alone) <= _RELATIVE:
         raise GateError(
-            "parity refused: a batch of three images is answered differently from each alone; nothing was written"
+            "parity refused: a batch of three images is answered differently from each alone; nothing "
+            "was written"
         )
+
+
+def _most(values: list[float]) -> float:
+    """The value that nine in ten do not exceed."""
+    return float(np.quantile(values, 0.9, method="higher"))
 
 
 def _relative(got: Array, expected: Array) -> float:

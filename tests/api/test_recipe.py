@@ -1,0 +1,122 @@
+"""How a card becomes the card of a run."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+import zoo
+from zoo import registry
+from zoo.errors import DataError, UsageError
+from zoo.recipe import configured, parse_settings, resolve
+from zoo.spec import Percentile, Scale
+
+
+def recipe(
+    model: str = "resnet18", *, side: int = 300, kind: str = "uint8", gray: bool = False, **given: Any
+) -> Any:
+    card = zoo.info(model)
+    settings = given.pop("settings", {})
+    data = SimpleNamespace(kind=kind, gray=gray, largest_side=side)
+    config = configured(card, given.pop("budget", {}), settings)
+    return resolve(registry.load(card.plugin).plugin, card, data, config, settings=settings, **given)  # type: ignore[arg-type]
+
+
+def test_large_images_take_the_cards_size() -> None:
+    assert recipe().card.preprocess.size == (224, 224)
+
+
+def test_small_images_keep_their_own_size_and_it_is_said() -> None:
+    """28 px cells blown up to 224 cost 64 times as much and show nothing more."""
+    found = recipe(side=28)
+    assert found.card.preprocess.size == (28, 28)
+    assert any("28 px" in note and "224" in note for note in found.notes)
+
+
+def test_a_family_has_a_smallest_size() -> None:
+    assert recipe("vgg11_bn", side=28).card.preprocess.size == (32, 32)
+    with pytest.raises(UsageError, match="at least 32"):
+        recipe("vgg11_bn", size=28)
+    with pytest.raises(UsageError, match="at least 32"):
+        recipe("vgg11_bn", settings={"preprocess.size": 16})
+
+
+def test_the_size_can_be_said_in_two_ways_but_not_at_once() -> None:
+    assert recipe(size=96).card.preprocess.size == (96, 96)
+    assert recipe(settings={"preprocess.size": [64, 96]}).card.preprocess.size == (64, 96)
+    assert recipe(side=20, settings={"preprocess.size": 96}).card.preprocess.size == (96, 96)
+    with pytest.raises(UsageError, match="one of them"):
+        recipe(size=96, settings={"preprocess.size": 64})
+
+
+@pytest.mark.parametrize("size", [0, -5, 100_000])
+def test_an_impossible_size_is_one_line(size: int) -> None:
+    with pytest.raises(UsageError, match="size"):
+        recipe("svm", size=size)
+
+
+def test_gray_images_get_one_channel() -> None:
+    found = recipe(gray=True)
+    spec = found.card.preprocess
+    assert (spec.channels, len(spec.mean)) == ("gray", 1)
+    assert spec.mean[0] == pytest.approx((0.485 + 0.456 + 0.406) / 3, abs=1e-6)
+    assert recipe(gray=True, settings={"preprocess.channels": "rgb"}).card.preprocess.channels == "rgb"
+    assert recipe(settings={"preprocess.channels": "gray"}).card.preprocess.mean == spec.mean
+
+
+@pytest.mark.parametrize("kind", ["uint16", "float32"])
+def test_deep_images_need_a_declared_range(kind: str) -> None:
+    with pytest.raises(DataError, match=r"--set preprocess\.intensity\.maximum"):
+        recipe(kind=kind, gray=True)
+    stated = recipe(kind=kind, gray=True, settings={"preprocess.intensity.maximum": 4095})
+    assert stated.card.preprocess.intensity == Scale(maximum=4095)
+    free = recipe(kind=kind, gray=True, settings={"preprocess.intensity": {"type": "percentile"}})
+    assert free.card.preprocess.intensity == Percentile()
+
+
+def test_pretrained_weights_are_tuned_more_gently() -> None:
+    card = zoo.info("resnet18")
+    assert configured(card, {"pretrained": True}, {}).lr == pytest.approx(0.3 * card.train.lr)
+    assert configured(card, {"pretrained": True, "lr": 0.01}, {}).lr == 0.01
+    assert configured(card, {"pretrained": True}, {"lr": 0.02}).lr == 0.02
+    assert configured(card, {"pretrained": None}, {}).lr == card.train.lr
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"epoch": 3}, "no such setting"),
+        ({"epochs": "many"}, "epochs"),
+        ({"epochs": 0}, "epochs is 0"),
+        ({"split_seed": "x"}, "split_seed"),
+        ({"preprocess.sizes": 3}, "no such setting"),
+        ({"preprocess.size.width": 3}, "has no field"),
+        ({"preprocess.intensity.maximum": -1}, "maximum is -1"),
+        ({"preprocess.denoise": {"type": "median", "k": 4}}, "4"),
+        ({"preprocess.mean": [0.5]}, "mean has 1"),
+    ],
+)
+def test_what_can_not_be_set_is_one_line(settings: dict[str, Any], said: str) -> None:
+    with pytest.raises(UsageError, match=said) as refused:
+        recipe(settings=settings)
+    assert "\n" not in str(refused.value)
+
+
+def test_settings_are_read_as_yaml() -> None:
+    found = parse_settings(
+        ["lr=0.01", "preprocess.intensity={type: percentile, low: 1}", "augment=none", "ema=0"]
+    )
+    assert found == {
+        "lr": 0.01,
+        "preprocess.intensity": {"type": "percentile", "low": 1},
+        "augment": "none",
+        "ema": 0,
+    }
+
+
+@pytest.mark.parametrize("pair", ["lr", "=3", "lr={", ""])
+def test_a_pair_that_is_none_is_refused(pair: str) -> None:
+    with pytest.raises(UsageError, match="--set"):
+        parse_settings([pair])
