@@ -76,9 +76,7 @@ def predicting(model: Path, folder: Path) -> list[tuple[str, str, str]]:
     def ours() -> None:
         answers = [result for result in runtime.predict(folder) if isinstance(result, Prediction)]
         if len(answers) != len(paths):
-            sys.exit(
-                f"{len(paths) - len(answers)} of {len(paths)} images got no answer; choose another folder"
-            )
+            sys.exit(f"{len(paths) - len(answers)} of {len(paths)} images got no answer; choose another folder")
 
     seconds: dict[str, list[float]] = {"bare": [], "ours": []}
     for _ in range(ROUNDS + 1):

@@ -38,9 +38,7 @@ VALIDATED = 8
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", nargs="?", type=Path, default=ROOT.parent / "shared/data/pbc8/folder")
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--steps", type=int, default=6, help="steps that count, in each round")
@@ -118,9 +116,7 @@ def ours(data: Splits, spec: PreprocessSpec, config: TrainConfig) -> tuple[float
         return float(rows[-1].split(",")[header.split(",").index("images_per_second")]), fitted.precision
 
 
-def plain(
-    folder: Path, images: int, config: TrainConfig, options: argparse.Namespace, device: torch.device
-) -> float:
+def plain(folder: Path, images: int, config: TrainConfig, options: argparse.Namespace, device: torch.device) -> float:
     """The loop of a tutorial: every image decoded and resized again in every epoch, fp32, contiguous."""
     steps = transforms.Compose(
         [
@@ -155,9 +151,7 @@ def plain(
     return images / seconds
 
 
-def synthetic(
-    classes: int, spec: PreprocessSpec, config: TrainConfig, steps: int, device: torch.device
-) -> float:
+def synthetic(classes: int, spec: PreprocessSpec, config: TrainConfig, steps: int, device: torch.device) -> float:
     """Our step in the format and layout that our loop takes, on one batch of noise."""
     model = timm.create_model("resnet18", num_classes=classes).to(device).train()
     x = torch.randn(config.batch_size, 3, *spec.size, device=device)

@@ -163,9 +163,7 @@ def train(
         config = configured(card, budget, settings or {})
         splits = open_data(data, split_seed=config.split_seed, skip_bad=skip_bad)
         recipe = resolve(plugin, card, splits, config, size=size, settings=settings or {})
-        start = (
-            resolve_weights(recipe.card, Path(weights) if weights else None) if config.pretrained else None
-        )
+        start = resolve_weights(recipe.card, Path(weights) if weights else None) if config.pretrained else None
         for note in recipe.notes:  # those of the data were said when it was opened
             log.info("%s", note)
         record = RunRecord(
@@ -272,9 +270,7 @@ def compare(
     from zoo.compare import compare as compared
 
     if len(targets) < 2:
-        raise UsageError(
-            f"{len(targets)} model to compare, expected at least two runs, bundles, files or model names"
-        )
+        raise UsageError(f"{len(targets)} model to compare, expected at least two runs, bundles, files or model names")
     located = [_trained_or_found(target, data, budget or {}) for target in targets]
     opened = [_judged(where, data, split=split, provider=provider) for where in located]
     labels = opened[0][0].labels
@@ -285,10 +281,7 @@ def compare(
             raise DataError(
                 f"{name} knows other labels than {runtime.manifest.name}; models of one task can be compared"
             )
-        if (
-            list(judged.images.ids) != list(images.ids)
-            or judged.report.data.sha256 != opened[0][1].report.data.sha256
-        ):
+        if list(judged.images.ids) != list(images.ids) or judged.report.data.sha256 != opened[0][1].report.data.sha256:
             raise DataError(f"{name} was evaluated on other images; name one set for all with --data")
         order = [runtime.labels.index(label) for label in labels]
         contenders.append(
@@ -406,13 +399,9 @@ def _resumed(
     run = open_run(find_run(out))
     record = run.record
     if record.card.name != card.name:
-        raise TrainingError(
-            f"{run.path} is a run of {record.card.name}, not of {card.name}; name the run with --out"
-        )
+        raise TrainingError(f"{run.path} is a run of {record.card.name}, not of {card.name}; name the run with --out")
     if record.status == "done":
-        raise TrainingError(
-            f"{run.path} is finished; train anew into another --out, or replace it with --overwrite"
-        )
+        raise TrainingError(f"{run.path} is finished; train anew into another --out, or replace it with --overwrite")
     if epochs is not None:
         config = msgspec.structs.replace(record.config, epochs=epochs)
         run.update(config=config, card=msgspec.structs.replace(record.card, train=config))
@@ -436,9 +425,7 @@ def _data_of(run: Run, data: str | Path | None) -> Splits:
     except DataError as problem:
         if data is not None:
             raise
-        raise DataError(
-            f"{problem}; name the images of run {run.path.name} with --data if they have moved"
-        ) from None
+        raise DataError(f"{problem}; name the images of run {run.path.name} with --data if they have moved") from None
     if splits.fingerprint.sha256 != record.data.sha256:
         raise DataError(
             f"{source} is not what {run.path.name} was trained with: its fingerprint is "
@@ -455,9 +442,7 @@ def _without_bad(splits: Splits, run: Run) -> Splits:
     # Ids only: what had no readable header stands there as 'id: reason' and is in no split.
     bad = set(run.record.skipped)
     sets = (splits.train, splits.val, splits.test)
-    train, val, test = (
-        images.subset([i for i, image in enumerate(images.ids) if image not in bad]) for images in sets
-    )
+    train, val, test = (images.subset([i for i, image in enumerate(images.ids) if image not in bad]) for images in sets)
     left_out = sum(map(len, sets)) - len(train) - len(val) - len(test)
     if not left_out:
         return splits
@@ -557,17 +542,13 @@ def _model_file(path: Path) -> Path:
         try:
             run = find_run(path)
         except UsageError:
-            raise ModelError(
-                f"{path}: no such file; expected an .onnx file, a bundle NAME.zoo or a run"
-            ) from None
+            raise ModelError(f"{path}: no such file; expected an .onnx file, a bundle NAME.zoo or a run") from None
         if not (run / MODEL_FILE).is_file():
             raise ModelError(
                 f"{run} holds no {MODEL_FILE}: the run did not finish; 'zoo export {run} --onnx' makes one"
             )
         return run / MODEL_FILE
-    raise ModelError(
-        f"{path} is a folder without manifest.json; expected an .onnx file, a bundle NAME.zoo or a run"
-    )
+    raise ModelError(f"{path} is a folder without manifest.json; expected an .onnx file, a bundle NAME.zoo or a run")
 
 
 def _different_names(paths: Sequence[Path], opened: Sequence[tuple[Runtime, Judged]]) -> list[str]:

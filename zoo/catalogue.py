@@ -134,9 +134,7 @@ def parse(data: bytes, what: str) -> dict[str, ModelCard]:
             raise CatalogueError(f"{what}: unknown field {key!r}; expected 'schema' and 'models'")
     schema = document.get("schema")
     if schema != SCHEMA or schema is True:  # YAML's yes is equal to 1
-        raise CatalogueError(
-            f"{what}: schema is {schema!r}, expected {SCHEMA}; update edgezoo or the catalogue"
-        )
+        raise CatalogueError(f"{what}: schema is {schema!r}, expected {SCHEMA}; update edgezoo or the catalogue")
     return {name: _card(name, fields, what) for name, fields in document["models"].items()}
 
 
@@ -215,9 +213,7 @@ def _check_events(text: str) -> None:
 def _card(name: str, fields: Any, what: str) -> ModelCard:
     what = f"{what}: model {name!r}"
     if not MODEL_NAME.fullmatch(name):
-        raise CatalogueError(
-            f"{what}: a name is made of a-z, 0-9, '_', '.', '-' and starts with a letter or digit"
-        )
+        raise CatalogueError(f"{what}: a name is made of a-z, 0-9, '_', '.', '-' and starts with a letter or digit")
     if not isinstance(fields, dict):
         raise CatalogueError(f"{what}: expected a table of fields, with at least {', '.join(REQUIRED)}")
     _check_fields(fields, what)

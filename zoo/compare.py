@@ -223,9 +223,7 @@ def _verdict(pair: Pair, p: float) -> Verdict:
     return "cannot tell"
 
 
-def _score(
-    contender: Contender, targets: NDArray[Any], labels: Sequence[str], resamples: int, seed: int
-) -> _Scored:
+def _score(contender: Contender, targets: NDArray[Any], labels: Sequence[str], resamples: int, seed: int) -> _Scored:
     cases = Cases.of(contender.logits, targets, contender.temperature)
     check_labels(cases, labels)
     point = measure(cases, ones(cases.n))

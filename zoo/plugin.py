@@ -260,9 +260,7 @@ class _SklearnLoaded:
         session = open_session(self.core.SerializeToString(), CORE_FILE, provider="cpu", threads=None)
 
         def predict(batch: NDArray[Any]) -> NDArray[np.float32]:
-            return np.asarray(
-                session.run(["logits"], {"input": np.asarray(batch, np.float32)})[0], np.float32
-            )
+            return np.asarray(session.run(["logits"], {"input": np.asarray(batch, np.float32)})[0], np.float32)
 
         return predict
 
@@ -293,9 +291,7 @@ def _pipeline_to_onnx(estimator: Any, spec: PreprocessSpec) -> onnx.ModelProto:
     length = channels * height * width
     classes = len(estimator.classes_)
     with warnings.catch_warnings():
-        warnings.simplefilter(
-            "ignore", FutureWarning
-        )  # skl2onnx asks an SVC for attributes it no longer needs
+        warnings.simplefilter("ignore", FutureWarning)  # skl2onnx asks an SVC for attributes it no longer needs
         body = to_onnx(
             estimator,
             initial_types=[("rows", FloatTensorType([None, length]))],

@@ -49,18 +49,14 @@ def check_range(pixels: Array, spec: PreprocessSpec) -> None:
     Raises:
         ImageError: a value is above the maximum of a `Scale` intensity.
     """
-    if (
-        isinstance(spec.intensity, Scale)
-        and pixels.dtype != np.uint8
-        and float(pixels.max()) > spec.intensity.maximum
-    ):
+    if isinstance(spec.intensity, Scale) and pixels.dtype != np.uint8 and float(pixels.max()) > spec.intensity.maximum:
         raise ImageError(
             f"a pixel has the value {float(pixels.max()):g}, expected at most {spec.intensity.maximum:g}; "
             "state the range of these images with --set preprocess.intensity.maximum=VALUE when training"
         )
 
 
-def resized(pixels: Array, spec: PreprocessSpec) -> Array:
+def resized(pixels: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
     """The geometric half: channels, denoise, resize, crop or pad.
 
     Args:
@@ -68,21 +64,25 @@ def resized(pixels: Array, spec: PreprocessSpec) -> Array:
         spec: what to do.
 
     Returns:
-        (h, w, c), uint8 for uint8 images (each step rounded half up, as Pillow does), else float32.
+        (h, w, c) float32 raw values; those of 8-bit pictures stay within [0, 255].
     """
     planes = _denoise(_channels(pixels, spec), spec)
     height, width = planes.shape[:2]
     target_h, target_w = spec.size
     if spec.resize == "stretch":
-        return _resize(planes, spec.size, spec)
+        inner = _resize(planes, spec.size, spec)
+    else:
+        inner = _resize(planes, crop_size(height, width, spec.size, cover=spec.resize == "crop"), spec)
+    if pixels.dtype == np.uint8:  # a bicubic filter overshoots at edges
+        inner = np.clip(inner, 0, 255)
     if spec.resize == "crop":
-        inner = _resize(planes, crop_size(height, width, spec.size, cover=True), spec)
         top, left = (inner.shape[0] - target_h) // 2, (inner.shape[1] - target_w) // 2
         return np.ascontiguousarray(inner[top : top + target_h, left : left + target_w])
-    inner = _resize(planes, crop_size(height, width, spec.size, cover=False), spec)
+    if spec.resize == "stretch":
+        return inner
     # The border takes the image's own smallest value, so that it is dark in any unit (0 is mid-grey in
     # Hounsfield units).
-    canvas = np.full((target_h, target_w, inner.shape[2]), inner.min(), inner.dtype)
+    canvas = np.full((target_h, target_w, inner.shape[2]), inner.min(), np.float32)
     top, left = (target_h - inner.shape[0]) // 2, (target_w - inner.shape[1]) // 2
     canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
     return canvas
@@ -103,9 +103,7 @@ def normalized(batch: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
     if isinstance(intensity, Scale):
         x = x / np.float32(intensity.maximum)  # never in place: x may be the caller's own array
     elif isinstance(intensity, Window):
-        x = np.clip(
-            (x - np.float32(intensity.center - 0.5)) / np.float32(intensity.width - 1) + np.float32(0.5), 0, 1
-        )
+        x = np.clip((x - np.float32(intensity.center - 0.5)) / np.float32(intensity.width - 1) + np.float32(0.5), 0, 1)
     else:
         x = _stretch_percentiles(x, intensity)
     mean = np.asarray(spec.mean, np.float32).reshape(1, -1, 1, 1)
@@ -165,32 +163,25 @@ def _blur(planes: Array, denoise: Gaussian) -> Array:
         width = [(radius, radius) if axis == dimension else (0, 0) for dimension in range(3)]
         padded = np.pad(result, width, mode="edge")
         result = np.lib.stride_tricks.sliding_window_view(padded, len(kernel), axis=axis) @ kernel
-    return np.floor(result + 0.5).astype(np.uint8) if planes.dtype == np.uint8 else result
+    return result
 
 
-def _resize(planes: Array, size: tuple[int, int], spec: PreprocessSpec) -> Array:
-    """(H, W, c) to (size[0], size[1], c) with Pillow's antialiased filters."""
+def _resize(planes: Array, size: tuple[int, int], spec: PreprocessSpec) -> NDArray[np.float32]:
+    """(H, W, c) to (size[0], size[1], c) with Pillow's antialiased filters on floats.
+
+    On uint8 Pillow rounds after each pass, and where a sum lies near a half no other runtime can be sure to round
+    to the same side: one level on a few pixels moved a probability by 0.01. Floats leave nothing to chance.
+    """
     if planes.shape[:2] == size:
-        return planes
+        return np.asarray(planes, np.float32)
     method = Image.Resampling.BICUBIC if spec.interpolation == "bicubic" else Image.Resampling.BILINEAR
-    if planes.dtype == np.uint8:
-        pictures = [Image.fromarray(planes if planes.shape[2] == 3 else planes[:, :, 0])]
-    else:
-        pictures = [Image.fromarray(np.ascontiguousarray(planes[:, :, c])) for c in range(planes.shape[2])]
-    # Rows, then columns, said in two calls: which pass Pillow takes first in one call depends on the shapes,
-    # and uint8 is rounded between them.
-    done = [
-        np.asarray(p.resize((size[1], p.height), method).resize((size[1], size[0]), method)) for p in pictures
-    ]
-    return done[0].reshape(*size, planes.shape[2]) if len(done) == 1 else np.stack(done, axis=2)
+    channels = np.ascontiguousarray(planes.transpose(2, 0, 1), np.float32)
+    done = [np.asarray(Image.fromarray(channel).resize((size[1], size[0]), method)) for channel in channels]
+    return np.stack(done, axis=2)
 
 
 def _stretch_percentiles(x: NDArray[np.float32], intensity: Percentile) -> NDArray[np.float32]:
     flat = x.reshape(len(x), -1)
-    low, high = (
-        np.percentile(flat, [intensity.low, intensity.high], axis=1)
-        .astype(np.float32)
-        .reshape(2, -1, 1, 1, 1)
-    )
+    low, high = np.percentile(flat, [intensity.low, intensity.high], axis=1).astype(np.float32).reshape(2, -1, 1, 1, 1)
     span = np.where(high > low, high - low, np.float32(1))
     return np.asarray(np.clip((x - low) / span, 0, 1), np.float32)

@@ -51,9 +51,7 @@ def parse_settings(pairs: list[str]) -> dict[str, Any]:
         try:
             settings[name.strip()] = yaml.safe_load(value)
         except yaml.YAMLError:
-            raise UsageError(
-                f"--set {pair}: the value can not be read; expected a number, a word or YAML"
-            ) from None
+            raise UsageError(f"--set {pair}: the value can not be read; expected a number, a word or YAML") from None
     return settings
 
 
@@ -119,18 +117,12 @@ def resolve(
 
 def _divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings of the preprocessing, and those of the training."""
-    shown = {
-        name.removeprefix("preprocess."): v for name, v in settings.items() if name.startswith("preprocess.")
-    }
-    trained = {
-        name.removeprefix("train."): v for name, v in settings.items() if not name.startswith("preprocess.")
-    }
+    shown = {name.removeprefix("preprocess."): v for name, v in settings.items() if name.startswith("preprocess.")}
+    trained = {name.removeprefix("train."): v for name, v in settings.items() if not name.startswith("preprocess.")}
     known = TrainConfig.__struct_fields__
     for name in trained:
         if name not in known:
-            raise UsageError(
-                f"--set {name}: no such setting; expected one of {', '.join(known)} or preprocess.FIELD"
-            )
+            raise UsageError(f"--set {name}: no such setting; expected one of {', '.join(known)} or preprocess.FIELD")
     return shown, trained
 
 
@@ -165,11 +157,7 @@ def _gray(spec: PreprocessSpec) -> PreprocessSpec:
 
 
 def _with_settings(spec: PreprocessSpec, settings: Mapping[str, Any]) -> PreprocessSpec:
-    if (
-        settings.get("channels") == "gray"
-        and spec.channels == "rgb"
-        and not {"mean", "std"} & settings.keys()
-    ):
+    if settings.get("channels") == "gray" and spec.channels == "rgb" and not {"mean", "std"} & settings.keys():
         spec = _gray(spec)
     fields = to_builtins(spec)
     for name, value in settings.items():

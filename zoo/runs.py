@@ -156,16 +156,13 @@ def find_run(name: str | Path | None) -> Path:
         latest = Path("runs") / LATEST
         if not latest.exists():
             raise UsageError(
-                "no run named and no runs/latest here; train one with 'zoo train simple_cnn' or name a "
-                "run directory"
+                "no run named and no runs/latest here; train one with 'zoo train simple_cnn' or name a run directory"
             )
         return latest.resolve()
     for candidate in (Path(name), Path("runs") / name):
         if (candidate / RECORD).is_file():
             return candidate.resolve()
-    raise UsageError(
-        f"'{name}' is no run: expected a directory holding {RECORD}, or the id of a run below runs/"
-    )
+    raise UsageError(f"'{name}' is no run: expected a directory holding {RECORD}, or the id of a run below runs/")
 
 
 def _fresh_directory(root: Path, name: str) -> Path:
@@ -182,8 +179,7 @@ def _clear(path: Path, *, overwrite: bool) -> None:
         raise TrainingError(f"{path} holds files that are not a run; choose an empty directory with --out")
     if not overwrite:
         raise TrainingError(
-            f"{path} holds a run already; give --resume to go on with it, --overwrite to replace it, or "
-            "another --out"
+            f"{path} holds a run already; give --resume to go on with it, --overwrite to replace it, or another --out"
         )
     shutil.rmtree(path)
 

@@ -162,9 +162,7 @@ def judge(
     manifest = runtime.manifest
     data = align(data, manifest.labels)
     if data.kind != manifest.input.dtype and manifest.input.stage == "raw":
-        raise DataError(
-            f"the images are {data.kind}, {manifest.name} was made for {manifest.input.dtype} images"
-        )
+        raise DataError(f"the images are {data.kind}, {manifest.name} was made for {manifest.input.dtype} images")
     images = _in_range(data.split(split), manifest.preprocess)
     details: dict[str, Any] = {
         "model": manifest.name,
@@ -199,9 +197,7 @@ def readable(images: ImageSet, spec: PreprocessSpec) -> tuple[ImageSet, tuple[st
 
 def _in_range(images: ImageSet, spec: PreprocessSpec) -> ImageSet:
     """The same images; one that leaves the declared range is refused when it is read, as in training."""
-    return dataclasses.replace(
-        images, source=_InRange(images, spec), rows=np.arange(len(images), dtype=np.int64)
-    )
+    return dataclasses.replace(images, source=_InRange(images, spec), rows=np.arange(len(images), dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -244,24 +240,17 @@ def write_answers(folder: Path, judged: Judged, temperature: float) -> None:
 
     images, labels = judged.images, judged.report.labels
     atomic_write(folder / "report.json", encode(judged.report))
-    write_predictions(
-        folder / "predictions.csv", images.ids, images.targets, judged.logits, labels, temperature
-    )
+    write_predictions(folder / "predictions.csv", images.ids, images.targets, judged.logits, labels, temperature)
     plot_confusion(judged.report, folder / "confusion.png")
     title = f"{judged.report.model} on {judged.report.split}"
-    plot_reliability(
-        judged.logits, images.targets, folder / "reliability.png", temperature=temperature, title=title
-    )
+    plot_reliability(judged.logits, images.targets, folder / "reliability.png", temperature=temperature, title=title)
 
 
 def _input_spec(kind: Literal["uint8", "uint16", "float32"], spec: PreprocessSpec, stage: Stage) -> InputSpec:
     placed = _STAGES[stage]
     if placed == "raw":
         return InputSpec(name="image", dtype=kind, channels=3 if kind == "uint8" else 1, stage=placed)
-    whole = placed == "resized" and kind == "uint8"
-    return InputSpec(
-        name="image", dtype="uint8" if whole else "float32", channels=channels_of(spec), stage=placed
-    )
+    return InputSpec(name="image", dtype="float32", channels=channels_of(spec), stage=placed)
 
 
 def _provenance(run: Run) -> Provenance:

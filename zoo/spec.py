@@ -144,8 +144,7 @@ class PreprocessSpec(_Value, frozen=True):
             raise ValueError(f"size is {self.size[0]}x{self.size[1]}, expected 1 to 4096 pixels a side")
         if len(self.mean) != channels or len(self.std) != channels:
             raise ValueError(
-                f"mean has {len(self.mean)} and std has {len(self.std)} values, expected {channels} for "
-                f"{self.channels}"
+                f"mean has {len(self.mean)} and std has {len(self.std)} values, expected {channels} for {self.channels}"
             )
         if not all(value > 0 for value in self.std):
             raise ValueError("std holds a value that is not above 0")
@@ -398,9 +397,7 @@ def decode(data: bytes | str, kind: type[T], what: str, error: type[ZooError]) -
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise error(
-            f"{what}: {problem}; expected a document of schema {SCHEMA} written by this tool"
-        ) from None
+        raise error(f"{what}: {problem}; expected a document of schema {SCHEMA} written by this tool") from None
 
 
 def to_builtins(value: Any) -> Any:

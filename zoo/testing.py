@@ -98,9 +98,7 @@ class PluginContract:
         module = next(point.value for point in _points() if point.name == card.plugin).partition(":")[0]
         code = f"import sys, zoo; zoo.models(); sys.exit({module!r} in sys.modules)"
         done = subprocess.run([sys.executable, "-c", code], check=False)
-        assert done.returncode == 0, (
-            f"listing imported {module}; keep it out of what the catalogue's package imports"
-        )
+        assert done.returncode == 0, f"listing imported {module}; keep it out of what the catalogue's package imports"
 
     def test_card_is_honest(self, card: ModelCard, plugin: ModelPlugin) -> None:
         """A wrong number of parameters or no licence misleads whoever chooses by the card."""
@@ -129,14 +127,10 @@ class PluginContract:
 
         side = max(self.size, plugin.minimum_size)
         spec = msgspec.structs.replace(card.preprocess, size=(side, side))
-        module = plugin.build(
-            msgspec.structs.replace(card, preprocess=spec), classes=classes, channels=channels
-        ).eval()
+        module = plugin.build(msgspec.structs.replace(card, preprocess=spec), classes=classes, channels=channels).eval()
         with torch.inference_mode():
             answer = module(torch.zeros(2, channels, side, side))
-        assert tuple(answer.shape) == (2, classes), (
-            f"build() gave {tuple(answer.shape)}, expected (2, {classes})"
-        )
+        assert tuple(answer.shape) == (2, classes), f"build() gave {tuple(answer.shape)}, expected (2, {classes})"
 
     def test_learns(self, trained: zoo.TrainResult) -> None:
         """Three colours are told apart after a few epochs; a model that can not do that does not learn."""
@@ -160,9 +154,7 @@ class PluginContract:
         shape = (4, 3 if spec.channels == "rgb" else 1, *spec.size)
         batch = np.random.default_rng(1).normal(size=shape).astype(np.float32)
         first, again = (plugin.load(run.record.card, run).predict(batch) for _ in range(2))
-        assert np.array_equal(first, again), (
-            "load() twice gave two models; save everything that predict needs"
-        )
+        assert np.array_equal(first, again), "load() twice gave two models; save everything that predict needs"
 
     def test_bundle_verifies(self, trained: zoo.TrainResult, folder: Path) -> None:
         """The bundle replays its golden set."""

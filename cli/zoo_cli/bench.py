@@ -15,9 +15,7 @@ __all__ = ["bench"]
 
 
 def bench(
-    models: Annotated[
-        list[str], typer.Argument(metavar="MODEL…", help=".onnx files, bundles, or runs, side by side.")
-    ],
+    models: Annotated[list[str], typer.Argument(metavar="MODEL…", help=".onnx files, bundles, or runs, side by side.")],
     *,
     provider: Provider = "cpu",
     threads: Threads = None,

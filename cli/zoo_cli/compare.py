@@ -23,9 +23,7 @@ AXES = {"macro_auroc": "macro AUROC", "accuracy": "accuracy", "latency_ms": "lat
 def compare(
     targets: Annotated[
         list[str],
-        typer.Argument(
-            metavar="A B …", help="Runs, bundles, .onnx files, or models to train with one budget."
-        ),
+        typer.Argument(metavar="A B …", help="Runs, bundles, .onnx files, or models to train with one budget."),
     ],
     *,
     data: Data = None,
@@ -92,9 +90,7 @@ def as_text(found: Comparison) -> str:
         *(f"  {_sentence(pair)}" for pair in found.pairs),
     ]
     lines += [
-        f"undefined for {row.name}: {name} ({why})"
-        for row in found.models
-        for name, why in row.undefined.items()
+        f"undefined for {row.name}: {name} ({why})" for row in found.models for name, why in row.undefined.items()
     ]
     return "\n".join(lines)
 

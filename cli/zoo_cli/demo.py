@@ -44,9 +44,7 @@ def demo(
     Trains three models, compares them, exports and verifies the best, labels a few images; about two minutes.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(
-            f"{out} is there and not empty; choose another folder with --out, or remove it first"
-        )
+        raise OutputError(f"{out} is there and not empty; choose another folder with --out, or remove it first")
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
@@ -107,9 +105,7 @@ def _walk(steps: _Steps, out: Path) -> dict[str, Any]:
     verified = steps.run(
         f"zoo verify {bundle}",
         lambda: api.verify(bundle),
-        lambda proof: (
-            f"{counted(proof.files, 'file')} whole, {counted(proof.images, 'golden image')} answered alike"
-        ),
+        lambda proof: f"{counted(proof.files, 'file')} whole, {counted(proof.images, 'golden image')} answered alike",
     )
     _write_pictures(Path("images"))
     predictions = steps.run(

@@ -68,9 +68,7 @@ def _examined() -> dict[str, Any]:
     problems += [broken.error for broken in everything.broken]
     plugins = check_plugins()
     problems += [
-        row.status
-        for row in plugins
-        if row.status != "ok" and not any(word in row.status for word in OPTIONAL)
+        row.status for row in plugins if row.status != "ok" and not any(word in row.status for word in OPTIONAL)
     ]
     onnxruntime = _onnxruntime(problems)
     store: dict[str, Any] = {"folder": str(folder()), "files": None, "bytes": None, "lock": "ok"}
@@ -210,14 +208,10 @@ def _yes(value: bool | None) -> str:
 
 def _cuda_line(cuda: dict[str, Any] | None, providers: list[str]) -> str:
     if cuda is None:
-        return (
-            f"unknown: torch is not installed (pip install '{OWN}[{EXTRA}]'); running models does not need it"
-        )
+        return f"unknown: torch is not installed (pip install '{OWN}[{EXTRA}]'); running models does not need it"
     if not cuda["available"]:
         built = (
-            f"torch is built for CUDA {cuda['built_for']}"
-            if cuda["built_for"]
-            else "this torch is for the CPU only"
+            f"torch is built for CUDA {cuda['built_for']}" if cuda["built_for"] else "this torch is for the CPU only"
         )
         return f"no GPU that torch can use; {built}"
     line = f"{', '.join(cuda['devices'])} (torch for CUDA {cuda['built_for']})"

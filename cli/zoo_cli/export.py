@@ -41,9 +41,7 @@ def export(
     runs on raw images of the data set; when it fails nothing is written and the exit status is 3.
     """
     if not (onnx or bundle):
-        raise UsageError(
-            "no format named; expected --onnx for one file, or --bundle for a folder that proves itself"
-        )
+        raise UsageError("no format named; expected --onnx for one file, or --bundle for a folder that proves itself")
     with contextlib.redirect_stdout(sys.stderr):
         result = api.export(run, preprocess=preprocess, bundle=bundle, out=out, data=data)
     if as_json:

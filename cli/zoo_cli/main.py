@@ -203,7 +203,3 @@ def _forget_stdout() -> None:
     """Let the interpreter's last flush go nowhere instead of complaining."""
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-
-
-if __name__ == "__main__":
-    sys.exit(main())

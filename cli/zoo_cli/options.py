@@ -26,9 +26,7 @@ Data = Annotated[
     str | None,
     typer.Option("--data", metavar="NAME|PATH", help="A folder of class folders, an .npz file, or 'digits'."),
 ]
-Split = Annotated[
-    Literal["train", "val", "test"], typer.Option("--split", help="Which images.", show_default=True)
-]
+Split = Annotated[Literal["train", "val", "test"], typer.Option("--split", help="Which images.", show_default=True)]
 Provider = Annotated[
     str,
     typer.Option("--provider", metavar="P", help="cpu, cuda, …; never another instead.", show_default=True),
@@ -45,7 +43,5 @@ Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Of weight
 Device = Annotated[str | None, typer.Option("--device", metavar="D", help="auto, cpu, cuda or cuda:N.")]
 Settings = Annotated[
     list[str] | None,
-    typer.Option(
-        "--set", metavar="K=V", help="Any other setting: weight_decay=0.01, preprocess.resize=letterbox."
-    ),
+    typer.Option("--set", metavar="K=V", help="Any other setting: weight_decay=0.01, preprocess.resize=letterbox."),
 ]

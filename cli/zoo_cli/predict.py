@@ -22,12 +22,8 @@ def predict(
     model: Annotated[str, typer.Argument(metavar="MODEL", help="An .onnx file, a bundle, or a run.")],
     images: Annotated[list[str], typer.Argument(metavar="PATH…", help="Images, and folders of them.")],
     *,
-    csv: Annotated[
-        Path | None, typer.Option("--csv", metavar="F", help="Write every probability here.")
-    ] = None,
-    top: Annotated[
-        int | None, typer.Option("--top", metavar="K", min=1, help="Show the K likeliest.")
-    ] = None,
+    csv: Annotated[Path | None, typer.Option("--csv", metavar="F", help="Write every probability here.")] = None,
+    top: Annotated[int | None, typer.Option("--top", metavar="K", min=1, help="Show the K likeliest.")] = None,
     provider: Provider = "cpu",
     threads: Threads = None,
     as_json: Json = False,

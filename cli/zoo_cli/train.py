@@ -36,14 +36,10 @@ def train(
         Literal["auto", "fp32", "bf16"] | None,
         typer.Option("--precision", help="Number format; auto measures what pays here."),
     ] = None,
-    out: Annotated[
-        Path | None, typer.Option("--out", metavar="DIR", help="The run; default: runs/MODEL-TIME.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run; default: runs/MODEL-TIME.")] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with --out, or the last run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
-    skip_bad: Annotated[
-        bool, typer.Option("--skip-bad", help="Leave out, and record, unreadable images.")
-    ] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out, and record, unreadable images.")] = False,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
@@ -83,9 +79,7 @@ def _report(result: api.TrainResult, *, named: bool) -> None:
         name = METRIC_NAMES.get(best.metric.removeprefix("val_"), best.metric)
         lines["best epoch"] = f"{best.epoch}, by validation {name} {value}"
     if result.seconds is not None and result.images_per_second is not None:
-        lines["speed"] = f"{result.images_per_second:,.0f} images/s, {result.seconds:.1f} s".replace(
-            ",", " ", 1
-        )
+        lines["speed"] = f"{result.images_per_second:,.0f} images/s, {result.seconds:.1f} s".replace(",", " ", 1)
     target = f" {run}" if named else ""
     lines |= {"run": run, "next": f"zoo export{target} --onnx, or zoo evaluate{target}"}
     put(f"{verdict_table(result.test)}\n\n{fields(lines)}")

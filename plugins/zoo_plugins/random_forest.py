@@ -20,6 +20,4 @@ class RandomForest(SklearnPlugin):
     def build(self, card: ModelCard, *, classes: int, channels: int) -> Any:
         """The forest; leaves of at least two images keep the exported file small."""
         del card, classes, channels
-        return RandomForestClassifier(
-            n_estimators=300, min_samples_leaf=2, class_weight="balanced", n_jobs=-1
-        )
+        return RandomForestClassifier(n_estimators=300, min_samples_leaf=2, class_weight="balanced", n_jobs=-1)

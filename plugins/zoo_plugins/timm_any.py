@@ -24,9 +24,7 @@ class AnyTimm(TorchPlugin):
     def build(self, card: ModelCard, *, classes: int, channels: int) -> nn.Module:
         """An untrained timm model."""
         _check_known(card.arch)
-        module: nn.Module = timm.create_model(
-            card.arch, pretrained=False, num_classes=classes, in_chans=channels
-        )
+        module: nn.Module = timm.create_model(card.arch, pretrained=False, num_classes=classes, in_chans=channels)
         return module
 
     def preprocess(self, card: ModelCard) -> PreprocessSpec:

@@ -14,9 +14,7 @@ from zoo.recipe import configured, parse_settings, resolve
 from zoo.spec import Percentile, Scale
 
 
-def recipe(
-    model: str = "resnet18", *, side: int = 300, kind: str = "uint8", gray: bool = False, **given: Any
-) -> Any:
+def recipe(model: str = "resnet18", *, side: int = 300, kind: str = "uint8", gray: bool = False, **given: Any) -> Any:
     card = zoo.info(model)
     settings = given.pop("settings", {})
     data = SimpleNamespace(kind=kind, gray=gray, largest_side=side)
@@ -105,9 +103,7 @@ def test_what_can_not_be_set_is_one_line(settings: dict[str, Any], said: str) ->
 
 
 def test_settings_are_read_as_yaml() -> None:
-    found = parse_settings(
-        ["lr=0.01", "preprocess.intensity={type: percentile, low: 1}", "augment=none", "ema=0"]
-    )
+    found = parse_settings(["lr=0.01", "preprocess.intensity={type: percentile, low: 1}", "augment=none", "ema=0"])
     assert found == {
         "lr": 0.01,
         "preprocess.intensity": {"type": "percentile", "low": 1},

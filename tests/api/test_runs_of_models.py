@@ -77,10 +77,7 @@ def test_metrics_follow_from_predictions(colour_run: zoo.TrainResult) -> None:
         "balanced_accuracy": balanced_accuracy_score(truth, predicted),
         "macro_f1": f1_score(truth, predicted, average="macro", labels=labels, zero_division=0),
         "macro_auroc": np.mean(
-            [
-                roc_auc_score([t == label for t in truth], probabilities[:, k])
-                for k, label in enumerate(labels)
-            ]
+            [roc_auc_score([t == label for t in truth], probabilities[:, k]) for k, label in enumerate(labels)]
         ),
     }
     for name, value in expected.items():
@@ -89,9 +86,7 @@ def test_metrics_follow_from_predictions(colour_run: zoo.TrainResult) -> None:
     assert "accuracy" in report["metrics"]
     assert [labels[i] for i in probabilities.argmax(axis=1)] == predicted
     assert np.allclose(probabilities.sum(axis=1), 1, atol=1e-5)
-    assert [row["correct"] for row in rows] == [
-        str(int(a == b)) for a, b in zip(truth, predicted, strict=True)
-    ]
+    assert [row["correct"] for row in rows] == [str(int(a == b)) for a, b in zip(truth, predicted, strict=True)]
 
 
 def test_evaluating_the_run_again_gives_the_same_report(colour_run: zoo.TrainResult) -> None:
@@ -129,9 +124,7 @@ def test_nobodys_name_is_in_what_is_shipped(colour_run: zoo.TrainResult, place: 
 # --- class order
 
 
-def test_a_folder_without_one_class_leaves_its_numbers_undefined(
-    colour_run: zoo.TrainResult, tmp_path: Path
-) -> None:
+def test_a_folder_without_one_class_leaves_its_numbers_undefined(colour_run: zoo.TrainResult, tmp_path: Path) -> None:
     """Never 0, and never shifted: red stays red when green is missing."""
     data = canary_folder(tmp_path / "two", ("blue", "red"), 12)
     found = zoo.evaluate(colour_run.run, data)
@@ -160,9 +153,7 @@ def test_folders_that_sort_otherwise_are_matched_by_name(colour_run: zoo.TrainRe
     from api_folders import colour
 
     names = ["red", "blue", "green"]
-    images = np.stack(
-        [np.asarray(Image.fromarray(colour(n, i)).resize((24, 24))) for n in names for i in range(8)]
-    )
+    images = np.stack([np.asarray(Image.fromarray(colour(n, i)).resize((24, 24))) for n in names for i in range(8)])
     targets = np.repeat(np.arange(3), 8)
     np.savez(tmp_path / "other.npz", test_images=images, test_labels=targets, label_names=np.array(names))
     found = zoo.evaluate(colour_run.run, tmp_path / "other.npz")
@@ -201,9 +192,7 @@ def test_a_finished_run_is_not_resumed(svm_run: zoo.TrainResult) -> None:
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("place")
-def test_an_interrupted_run_can_be_exported_and_resumed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_interrupted_run_can_be_exported_and_resumed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Ctrl-C after an hour must not cost the hour; moved images are asked for by name."""
     data = canary_folder(tmp_path / "before" / "set", count=12)
     out = tmp_path / "run"
@@ -337,9 +326,7 @@ class TestSixteenBits:
 
     def test_a_test_image_beyond_the_range_is_refused(self, tmp_path: Path) -> None:
         """`zoo predict` refuses it; an evaluation that took it would judge another thing than is used."""
-        done = zoo.train(
-            "svm", deep_folder(tmp_path / "xray"), size=8, out=tmp_path / "run", settings=self.RANGE
-        )
+        done = zoo.train("svm", deep_folder(tmp_path / "xray"), size=8, out=tmp_path / "run", settings=self.RANGE)
         hot = deep_folder(tmp_path / "hot", top=5000)
         with pytest.raises(ImageError, match=r"\.png: a pixel has the value 5000, expected at most 4095"):
             zoo.evaluate(done.run, hot)
@@ -424,15 +411,11 @@ def test_pretrained_weights_of_a_file(shared: Path, tmp_path: Path, model: str, 
 # --- comparing
 
 
-def test_two_runs_are_compared_on_the_same_images(
-    colour_run: zoo.TrainResult, svm_run: zoo.TrainResult
-) -> None:
+def test_two_runs_are_compared_on_the_same_images(colour_run: zoo.TrainResult, svm_run: zoo.TrainResult) -> None:
     found = zoo.compare([colour_run.run, svm_run.run])
     assert [row.name for row in found.models] == ["simple_cnn", "svm"]
     assert found.n == colour_run.test.n
-    assert found.models[0].metrics["accuracy"].value == pytest.approx(
-        colour_run.test.metrics["accuracy"].value
-    )
+    assert found.models[0].metrics["accuracy"].value == pytest.approx(colour_run.test.metrics["accuracy"].value)
     assert found.models[1].metrics["accuracy"].value == pytest.approx(svm_run.test.metrics["accuracy"].value)
     assert all(row.latency_ms and row.size_bytes for row in found.models)
     assert {(pair.a, pair.b) for pair in found.pairs} == {("simple_cnn", "svm")}
@@ -476,9 +459,7 @@ def test_a_lone_file_needs_its_images_named(svm_run: zoo.TrainResult, tmp_path: 
     assert zoo.evaluate(made.path, colours) == svm_run.test
 
 
-def test_a_file_of_what_was_evaluated_answers_alike(
-    svm_run: zoo.TrainResult, tmp_path: Path, colours: Path
-) -> None:
+def test_a_file_of_what_was_evaluated_answers_alike(svm_run: zoo.TrainResult, tmp_path: Path, colours: Path) -> None:
     """The file exported later, from what the run saved, is the one whose numbers are in the report."""
     made = zoo.export(svm_run.run, out=tmp_path / "later.onnx")
     paths = sorted(colours.rglob("*.png"))[:10]

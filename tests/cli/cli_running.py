@@ -42,4 +42,4 @@ def run_zoo(*arguments: str | Path) -> Ran:
 def command() -> list[str]:
     """The installed `zoo`, as a user starts it."""
     script = Path(sys.executable).with_name("zoo")
-    return [str(script)] if script.is_file() else [sys.executable, "-m", "zoo_cli.main"]
+    return [str(script)] if script.is_file() else [sys.executable, "-m", "zoo_cli"]

@@ -31,9 +31,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as a user's, with one run of simple_cnn, its ONNX file and its bundle; not to be changed."""
     folder = tmp_path_factory.mktemp("workplace")
     with contextlib.chdir(folder):
-        trained = run_zoo(
-            "train", "simple_cnn", "--epochs", "2", "--batch-size", "128", "--json", "--out", "runs/tiny"
-        )
+        trained = run_zoo("train", "simple_cnn", "--epochs", "2", "--batch-size", "128", "--json", "--out", "runs/tiny")
         (folder / "train.json").write_text(trained.out)
         (folder / "train.err").write_text(trained.err)
         assert trained.code == 0, trained.err

@@ -124,9 +124,7 @@ def test_a_reader_that_leaves_early_and_a_full_disk_end_quietly() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no /dev/full")
     with Path("/dev/full").open("w") as full:
-        refused = subprocess.run(
-            [*command(), "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
-        )
+        refused = subprocess.run([*command(), "list"], stdout=full, stderr=subprocess.PIPE, text=True, check=False)
     assert refused.returncode == 1
     assert refused.stderr.splitlines()[-1].startswith("zoo: cannot write to stdout")
     assert "Traceback" not in refused.stderr
@@ -174,7 +172,5 @@ def test_zoo_alone_shows_the_verbs_in_groups() -> None:
 
 
 def test_python_dash_m_is_the_same_command() -> None:
-    ran = subprocess.run(
-        [sys.executable, "-m", "zoo_cli.main", "--version"], capture_output=True, text=True, check=False
-    )
+    ran = subprocess.run([sys.executable, "-m", "zoo_cli", "--version"], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (0, run_zoo("--version").out)

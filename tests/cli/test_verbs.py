@@ -76,10 +76,7 @@ def test_exporting_proves_the_file_and_says_so(workplace: Path, tmp_path: Path) 
     text = run_zoo("export", "runs/tiny", "--onnx", "--preprocess", "none", "--out", tmp_path / "core.onnx")
     assert text.code == 0
     assert "core.onnx" in text.out
-    assert (
-        run_zoo("predict", tmp_path / "core.onnx", "images").out
-        == run_zoo("predict", "tiny.onnx", "images").out
-    )
+    assert run_zoo("predict", tmp_path / "core.onnx", "images").out == run_zoo("predict", "tiny.onnx", "images").out
 
 
 @pytest.mark.usefixtures("at_work")

@@ -43,9 +43,7 @@ def test_official_breastmnist_is_read_as_published(shared: Path) -> None:
     assert splits.fingerprint.name == "breastmnist"
     assert splits.labels == ("0", "1")
     assert (splits.kind, splits.gray, splits.largest_side) == ("uint8", True, 28)
-    assert (
-        "1 image stands in both train and test, byte for byte; numbers on test are optimistic" in splits.notes
-    )
+    assert "1 image stands in both train and test, byte for byte; numbers on test are optimistic" in splits.notes
     with np.load(path) as archive:
         for name in ("train", "val", "test"):
             images, labels = archive[f"{name}_images"], archive[f"{name}_labels"]

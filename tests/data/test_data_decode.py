@@ -27,7 +27,7 @@ def test_every_image_lands_in_its_own_row(shared: Path) -> None:
     seen: list[tuple[int, int]] = []
     decoded = decode_all(images, RGB, workers=3, progress=lambda done, n: seen.append((done, n)))
     assert decoded.pixels.shape == (80, 32, 40, 3)
-    assert decoded.pixels.dtype == np.uint8
+    assert decoded.pixels.dtype == np.float32
     assert decoded.ids == images.ids
     assert decoded.bad == ()
     assert seen[-1] == (80, 80)

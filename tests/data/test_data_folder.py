@@ -119,9 +119,7 @@ def test_what_is_no_image_is_ignored_and_counted(make_folder: MakeFolder) -> Non
     assert "1 image was left out: outside class folders" in splits.notes
 
 
-def test_missing_and_misspelled_sources_are_answered_with_a_suggestion(
-    make_folder: MakeFolder, tmp_path: Path
-) -> None:
+def test_missing_and_misspelled_sources_are_answered_with_a_suggestion(make_folder: MakeFolder, tmp_path: Path) -> None:
     make_folder({"cat": 4, "dog": 4})
     assert "did you mean" in refusal(str(tmp_path / "pest"))
     assert "pets" in refusal(str(tmp_path / "pest"))
@@ -279,9 +277,7 @@ def test_indexing_decodes_nothing(make_folder: MakeFolder, monkeypatch: pytest.M
     assert open_data(root).fingerprint.n == 6
 
 
-def test_large_files_are_hashed_like_small_ones(
-    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_large_files_are_hashed_like_small_ones(make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_folder({"cat": 3, "dog": 3})
     small = open_data(root).fingerprint
     monkeypatch.setattr(folder, "_SMALL", 10)

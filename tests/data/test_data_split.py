@@ -17,9 +17,7 @@ SHARES = {"val": 0.15, "test": 0.15}
 def divide(targets: list[int], digests: list[str], seed: int = 0, keep: frozenset[str] = frozenset()) -> dict:
     rows = np.arange(len(targets))
     labels = [str(i) for i in range(max(targets) + 1)]
-    return stratified(
-        rows, np.array(targets), digests, SHARES, keep=keep, labels=labels, name="made", seed=seed
-    )
+    return stratified(rows, np.array(targets), digests, SHARES, keep=keep, labels=labels, name="made", seed=seed)
 
 
 @given(counts=st.lists(st.integers(3, 60), min_size=2, max_size=5), seed=st.integers(0, 9))
@@ -36,13 +34,9 @@ def test_every_image_is_in_one_split_and_every_class_in_all(counts: list[int], s
 
 def test_splits_do_not_depend_on_the_order_of_files() -> None:
     digests = [f"image {i}" for i in range(40)]
-    forward = {
-        split: {digests[i] for i in rows} for split, rows in divide([0] * 20 + [1] * 20, digests).items()
-    }
+    forward = {split: {digests[i] for i in rows} for split, rows in divide([0] * 20 + [1] * 20, digests).items()}
     turned = digests[::-1]
-    backward = {
-        split: {turned[i] for i in rows} for split, rows in divide([1] * 20 + [0] * 20, turned).items()
-    }
+    backward = {split: {turned[i] for i in rows} for split, rows in divide([1] * 20 + [0] * 20, turned).items()}
     assert forward == backward
 
 
@@ -103,9 +97,7 @@ def test_alignment_leaves_absent_classes_empty_and_refuses_unknown_ones() -> Non
     splits = open_data("digits")
     wider = align(splits, ("none", *splits.labels))
     assert 0 not in wider.test.targets
-    with pytest.raises(
-        DataError, match=r"class '9' is unknown to the model; the data has '0'.* the model knows '0'"
-    ):
+    with pytest.raises(DataError, match=r"class '9' is unknown to the model; the data has '0'.* the model knows '0'"):
         align(splits, tuple("012345678"))
 
 

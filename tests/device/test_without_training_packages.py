@@ -94,9 +94,7 @@ def test_list_works_and_says_what_is_missing(device: Path) -> None:
 
 
 @pytest.mark.parametrize("program", ["zoo", "edge"])
-def test_predict_answers_as_where_it_was_trained(
-    device: Path, shipped: tuple[Path, Path], program: str
-) -> None:
+def test_predict_answers_as_where_it_was_trained(device: Path, shipped: tuple[Path, Path], program: str) -> None:
     bundle, images = shipped
     command = [device / "zoo"] if program == "zoo" else [device / "python", "-m", "zoo.edge"]
     done = run(*command, "predict", bundle, images, "--json")

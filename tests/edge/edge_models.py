@@ -55,9 +55,7 @@ def make_manifest(**changes: Any) -> Manifest:
     return Manifest(**(known | changes))
 
 
-def make_model(
-    manifest: Manifest | None = None, *, width: int | None = None, opset: int = 18
-) -> onnx.ModelProto:
+def make_model(manifest: Manifest | None = None, *, width: int | None = None, opset: int = 18) -> onnx.ModelProto:
     """Cast, mean over the pixels, times 8 × the identity, softmax; `width`: number of classes."""
     manifest = manifest or make_manifest()
     width = width or len(manifest.labels)

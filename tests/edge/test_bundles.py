@@ -188,9 +188,7 @@ def test_an_absent_provider_is_refused_with_the_package_to_install(bundle: Path)
         Runtime.open(bundle, provider="gpu")
 
 
-def test_a_provider_that_quietly_becomes_the_cpu_is_refused(
-    bundle: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_provider_that_quietly_becomes_the_cpu_is_refused(bundle: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import onnxruntime
 
     real = onnxruntime.InferenceSession

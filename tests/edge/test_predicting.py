@@ -163,7 +163,7 @@ def test_values_above_the_declared_range_are_refused_and_not_clipped(tmp_path: P
 def test_raw_images_go_in_whatever_the_file_leaves_to_the_device(tmp_path: Path, stage: str) -> None:
     declared = InputSpec(
         name="image",
-        dtype="float32" if stage == "tensor" else "uint8",
+        dtype="float32",
         channels=3,
         stage=stage,  # type: ignore[arg-type]
     )
@@ -218,9 +218,7 @@ def test_an_interrupted_csv_leaves_the_old_one(tmp_path: Path) -> None:
     assert list(tmp_path.glob(".*.part")) == []
 
 
-def test_the_command_prints_one_json_document_and_says_failures_by_its_status(
-    model_file: Path, tmp_path: Path
-) -> None:
+def test_the_command_prints_one_json_document_and_says_failures_by_its_status(model_file: Path, tmp_path: Path) -> None:
     good, missing = str(paint(tmp_path / "g.png", GREEN)), str(tmp_path / "missing.png")
     target = tmp_path / "out.csv"
     done = edge("predict", str(model_file), good, missing, "--json", "--top", "1", "--csv", str(target))
@@ -257,7 +255,5 @@ deny = {{
 assert not deny & set(sys.modules), deny & set(sys.modules)
 """
     root = Path(__file__).resolve().parents[2]
-    done = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root
-    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root)
     assert (done.returncode, done.stderr) == (0, "")

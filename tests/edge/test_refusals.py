@@ -105,9 +105,7 @@ def test_random_bytes_give_a_refusal_and_never_another_error(path: Path, data: b
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(at=st.integers(0, 10_000), value=st.integers(0, 255))
-def test_one_changed_byte_gives_an_answer_or_a_refusal_and_never_a_crash(
-    path: Path, at: int, value: int
-) -> None:
+def test_one_changed_byte_gives_an_answer_or_a_refusal_and_never_a_crash(path: Path, at: int, value: int) -> None:
     data = bytearray(make_model().SerializeToString())
     data[at % len(data)] = value
     path.write_bytes(data)
@@ -227,9 +225,7 @@ def test_external_data_in_a_local_function_is_refused(path: Path) -> None:
 def test_local_functions_are_refused(path: Path) -> None:
     node = helper.make_node("F", ["x"], ["y"], domain="own")
     model = make_model()
-    model.functions.append(
-        helper.make_function("own", "F", ["x"], ["y"], [node], [helper.make_opsetid("own", 1)])
-    )
+    model.functions.append(helper.make_function("own", "F", ["x"], ["y"], [node], [helper.make_opsetid("own", 1)]))
     assert "own:F" in refused(path, model)
 
 
@@ -289,9 +285,7 @@ def test_training_information_is_refused(path: Path) -> None:
 def test_graphs_nested_without_end_are_refused(path: Path) -> None:
     graph = helper.make_graph([], "leaf", [], [])
     for _ in range(30):
-        node = helper.make_node(
-            "If", ["c"], ["z"], then_branch=graph, else_branch=helper.make_graph([], "e", [], [])
-        )
+        node = helper.make_node("If", ["c"], ["z"], then_branch=graph, else_branch=helper.make_graph([], "e", [], []))
         graph = helper.make_graph([node], "g", [], [])
     model = make_model()
     model.graph.node.append(graph.node[0])
@@ -332,9 +326,7 @@ def test_an_input_that_is_not_what_the_manifest_says_is_refused(path: Path, decl
 
 def test_a_stage_that_the_preprocessing_does_not_make_is_refused(path: Path) -> None:
     gray = PreprocessSpec(size=(8, 8), channels="gray", mean=(0.0,), std=(1.0,))
-    manifest = make_manifest(
-        preprocess=gray, input=InputSpec(name="image", dtype="uint8", channels=3, stage="resized")
-    )
+    manifest = make_manifest(preprocess=gray, input=InputSpec(name="image", dtype="uint8", channels=3, stage="resized"))
     assert "stage 'resized'" in refused(path, make_model(manifest))
 
 

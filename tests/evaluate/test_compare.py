@@ -26,9 +26,7 @@ def answers(n, *, classes=3, strength=1.5, seed=0, base=None, targets=None):
 
 
 def pair(metric, p, low=0.1, high=0.3):
-    return Pair(
-        a="x", b="y", metric=metric, delta=0.2, low=low, high=high, p=p, p_holm=p, verdict="cannot tell"
-    )
+    return Pair(a="x", b="y", metric=metric, delta=0.2, low=low, high=high, p=p, p_holm=p, verdict="cannot tell")
 
 
 def test_the_document_has_the_agreed_keys_and_reads_back():
@@ -87,9 +85,7 @@ def test_equally_good_models_are_seldom_called_different():
         base, targets = answers(80, classes=2, seed=seed)
         a, _ = answers(80, classes=2, seed=1000 + seed, base=base, targets=targets)
         b, _ = answers(80, classes=2, seed=2000 + seed, base=base, targets=targets)
-        for found in compare(
-            [Contender("a", a), Contender("b", b)], targets, "ab", resamples=200, seed=seed
-        ).pairs:
+        for found in compare([Contender("a", a), Contender("b", b)], targets, "ab", resamples=200, seed=seed).pairs:
             called[found.metric] += found.verdict != "cannot tell"
     assert all(count <= 8 for count in called.values()), called
 

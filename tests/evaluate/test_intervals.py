@@ -65,9 +65,7 @@ def test_no_interval_where_most_resamples_are_undefined():
 
 
 def test_the_wilson_interval_can_be_taken_on_another_scale():
-    found = interval(
-        0.0, np.zeros(100), 10, to_unit=lambda x: float(np.exp(-x)), from_unit=lambda u: float(-np.log(u))
-    )
+    found = interval(0.0, np.zeros(100), 10, to_unit=lambda x: float(np.exp(-x)), from_unit=lambda u: float(-np.log(u)))
     assert found == Interval(value=0.0, low=0.0, high=pytest.approx(0.325, abs=1e-3), method="wilson")
 
 

@@ -80,9 +80,7 @@ def test_auroc_agrees_with_scikit_learn_on_probabilities():
     logits, targets = answers(400, 4, seed=5)
     probabilities = Cases.of(logits, targets).probabilities
     expected = oracle.roc_auc_score(targets, probabilities, multi_class="ovr", average="macro")
-    assert measure(Cases.of(logits, targets), ones(400))["macro_auroc"][0] == pytest.approx(
-        expected, abs=1e-4
-    )
+    assert measure(Cases.of(logits, targets), ones(400))["macro_auroc"][0] == pytest.approx(expected, abs=1e-4)
     assert macro_auroc(logits, targets) == pytest.approx(expected, abs=1e-4)
 
 

@@ -39,18 +39,14 @@ def test_probabilities_are_those_of_the_shipped_temperature(tmp_path):
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@"])
 def test_a_file_name_never_becomes_a_formula(tmp_path, start):
-    write_predictions(
-        tmp_path / "p.csv", [f"{start}cmd()"], np.array([0]), np.array([[1.0, 0.0]]), [f"{start}a", "b"]
-    )
+    write_predictions(tmp_path / "p.csv", [f"{start}cmd()"], np.array([0]), np.array([[1.0, 0.0]]), [f"{start}a", "b"])
     row = read(tmp_path / "p.csv")[0]
     assert row["image"] == f"'{start}cmd()"
     assert row["label"] == f"'{start}a"
 
 
 def test_a_name_that_is_not_utf8_is_spelt_out(tmp_path):
-    write_predictions(
-        tmp_path / "p.csv", ["caf\udce9.png"], np.array([0]), np.array([[1.0, 0.0]]), ["a", "b"]
-    )
+    write_predictions(tmp_path / "p.csv", ["caf\udce9.png"], np.array([0]), np.array([[1.0, 0.0]]), ["a", "b"])
     assert read(tmp_path / "p.csv")[0]["image"] == "caf\\udce9.png"
 
 
@@ -71,9 +67,7 @@ def answers(classes):
 
 def is_picture(path):
     with Image.open(path) as image:
-        return (
-            image.format == "PNG" and min(image.size) > 400 and len(image.convert("L").getcolors(1000)) > 20
-        )
+        return image.format == "PNG" and min(image.size) > 400 and len(image.convert("L").getcolors(1000)) > 20
 
 
 @pytest.mark.parametrize(

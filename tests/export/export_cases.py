@@ -46,9 +46,7 @@ class Case:
         spec = msgspec.structs.replace(self.manifest.preprocess, **changes)
         return assemble(core or self.fresh_core(), spec, self.given, temperature=temperature)
 
-    def prove(
-        self, model: onnx.ModelProto, manifest: Manifest | None = None, reference: Any = None
-    ) -> Parity:
+    def prove(self, model: onnx.ModelProto, manifest: Manifest | None = None, reference: Any = None) -> Parity:
         return prove(
             model,
             manifest or self.manifest,

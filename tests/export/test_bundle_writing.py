@@ -80,9 +80,7 @@ def test_a_bundle_is_replaced_and_nothing_else_is_left(bundle: Path, case: Case)
 
 
 @pytest.mark.parametrize("content", [{}, {"notes.txt": "mine"}, {"manifest.json": '{"name": "a web app"}'}])
-def test_a_foreign_folder_is_never_replaced(
-    bundle: Path, case: Case, tmp_path: Path, content: dict[str, str]
-) -> None:
+def test_a_foreign_folder_is_never_replaced(bundle: Path, case: Case, tmp_path: Path, content: dict[str, str]) -> None:
     """A folder that happens to end in .zoo, or to hold a manifest.json of a web app, is the user's."""
     foreign = tmp_path / "photos.zoo"
     foreign.mkdir()
@@ -101,9 +99,7 @@ def test_a_bundle_with_files_of_the_user_is_never_replaced(bundle: Path, case: C
     assert (bundle / "my-notes.txt").read_text() == "do not delete"
 
 
-def test_a_failed_replacement_leaves_the_old_bundle(
-    bundle: Path, case: Case, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_failed_replacement_leaves_the_old_bundle(bundle: Path, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {path.name: path.read_bytes() for path in bundle.iterdir()}
     rename = Path.rename
 

@@ -22,9 +22,7 @@ RANDOM = np.random.default_rng(0)
 def test_training_sees_what_evaluation_sees(intensity: Intensity, channels: str, dtype: type) -> None:
     """Two normalisations that differ are the classic way to a model that is worse in use than on paper."""
     c = 3 if channels == "rgb" else 1
-    spec = PreprocessSpec(
-        size=(9, 7), channels=channels, intensity=intensity, mean=(0.48,) * c, std=(0.22,) * c
-    )
+    spec = PreprocessSpec(size=(9, 7), channels=channels, intensity=intensity, mean=(0.48,) * c, std=(0.22,) * c)
     pixels = RANDOM.integers(0, 256, (5, 9, 7, c)).astype(dtype)
     pixels[0] = 17  # a constant image
     ours = standardized(to_unit(torch.from_numpy(pixels), spec), spec)

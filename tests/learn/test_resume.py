@@ -55,9 +55,7 @@ def unbroken(stripes: Splits, tmp_path_factory: pytest.TempPathFactory) -> bytes
 
 
 @pytest.mark.parametrize("steps", [2, 9, 16], ids=["in epoch 1", "in epoch 3", "in the last step"])
-def test_a_resumed_run_ends_with_the_same_bytes(
-    stripes: Splits, tmp_path: Path, unbroken: bytes, steps: int
-) -> None:
+def test_a_resumed_run_ends_with_the_same_bytes(stripes: Splits, tmp_path: Path, unbroken: bytes, steps: int) -> None:
     """Else a result depends on whether the laptop slept. The resumed network starts from another seed."""
     run = new_run(tmp_path / "run", stripes)
     with pytest.raises(KeyboardInterrupt):

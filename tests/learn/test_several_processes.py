@@ -67,7 +67,5 @@ def test_shares_of_a_batch_are_all_of_it_and_weigh_alike() -> None:
     shares = [peer.share(batch) for peer in peers]
     assert sorted(torch.cat(shares).tolist()) == batch.tolist()
     losses = torch.rand(200)
-    averaged = (
-        sum(losses[share].mean() * peer.weight(batch) for peer, share in zip(peers, shares, strict=True)) / 2
-    )
+    averaged = sum(losses[share].mean() * peer.weight(batch) for peer, share in zip(peers, shares, strict=True)) / 2
     assert torch.isclose(averaged, losses[batch].mean())

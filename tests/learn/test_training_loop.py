@@ -46,9 +46,7 @@ def row(epoch: int, auroc: float | None, loss: float) -> Epoch:
     )
 
 
-def test_it_learns_and_leaves_the_best_weights_in_the_model_and_in_the_run(
-    stripes: Splits, tmp_path: Path
-) -> None:
+def test_it_learns_and_leaves_the_best_weights_in_the_model_and_in_the_run(stripes: Splits, tmp_path: Path) -> None:
     """Otherwise what is exported is not what was validated."""
     model, config = tiny_net(), changed(epochs=10)
     run = new_run(tmp_path / "run", stripes)
@@ -93,9 +91,7 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(stripes: Spl
     assert files[0] == files[1] != files[2]
 
 
-def test_a_loss_that_is_no_number_ends_the_run_and_keeps_what_was_good(
-    stripes: Splits, tmp_path: Path
-) -> None:
+def test_a_loss_that_is_no_number_ends_the_run_and_keeps_what_was_good(stripes: Splits, tmp_path: Path) -> None:
     """Weights full of nan must never replace good ones, and the user must hear what to do."""
 
     class Breaks(nn.Module):
@@ -105,9 +101,7 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_what_was_good(
 
         def forward(self, x: torch.Tensor) -> torch.Tensor:
             self.calls += self.training
-            return self.net(x) * (
-                float("nan") if self.calls > 6 else 1.0
-            )  # in epoch 2: there are 4 steps in each
+            return self.net(x) * (float("nan") if self.calls > 6 else 1.0)  # in epoch 2: there are 4 steps in each
 
     run = new_run(tmp_path / "run", stripes)
     with pytest.raises(TrainingError, match=r"loss became nan in epoch 2.*epoch 1, is kept.*lower --lr"):

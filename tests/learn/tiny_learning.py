@@ -17,9 +17,7 @@ from zoo.runs import Run, RunRecord, create_run, open_run
 from zoo.spec import Fingerprint, ModelCard, PluginOrigin, PreprocessSpec, TrainConfig
 
 SPEC = PreprocessSpec(size=(16, 16), channels="gray", mean=(0.4,), std=(0.3,))
-CONFIG = TrainConfig(
-    epochs=4, batch_size=16, lr=0.02, augment="flip", device="cpu", precision="fp32", patience=0
-)
+CONFIG = TrainConfig(epochs=4, batch_size=16, lr=0.02, augment="flip", device="cpu", precision="fp32", patience=0)
 LONG = msgspec.structs.replace(CONFIG, epochs=20)
 
 

@@ -24,11 +24,8 @@ if TYPE_CHECKING:
 
     from zoo.spec import Intensity
 
-# Largest share of values a level off over many images. Both sides sum the same weights; where the exact sum
-# ends in one half, Pillow's 22-bit weights and float32 may round to different sides. Bilinear weights have
-# small denominators and so many such ties (0.055 at 40 → 32 px of noise, 0.094 of the 64 values of 9 → 8 px),
-# bicubic ones few.
-SHARE = {"bicubic": 0.002, "bilinear": 0.05}
+# Both sides sum the same float32 weights in another order. In levels of an 8-bit picture.
+LEVEL = 0.005
 INTENSITIES: dict[str, Intensity] = {
     "scale": Scale(maximum=255),
     "window": Window(center=100, width=120),
@@ -46,9 +43,7 @@ def spec_of(channels: str, **fields: Any) -> PreprocessSpec:
 def random_images(kind: str, count: int, seed: int, top: int = 65535) -> list[NDArray[Any]]:
     """Noise and smooth pictures from 1×1 to a few hundred pixels a side."""
     rng = np.random.default_rng(seed)
-    sides = [(1, 1), (1, 7), (9, 1), (2, 3), *np.exp(rng.uniform(0, np.log(260), (count, 2))).astype(int)][
-        :count
-    ]
+    sides = [(1, 1), (1, 7), (9, 1), (2, 3), *np.exp(rng.uniform(0, np.log(260), (count, 2))).astype(int)][:count]
     images = []
     for index, (height, width) in enumerate(sides):
         channels = 3 if kind == "uint8" else 1
@@ -61,28 +56,21 @@ def random_images(kind: str, count: int, seed: int, top: int = 65535) -> list[ND
     return images
 
 
-def differences(graph: Graph, spec: PreprocessSpec, images: list[NDArray[Any]]) -> tuple[float, float, float]:
-    """Largest level, share of values a level off, and largest error of the arithmetic on equal pixels."""
-    largest, off, values, arithmetic = 0.0, 0, 0, 0.0
+def differences(graph: Graph, spec: PreprocessSpec, images: list[NDArray[Any]]) -> tuple[float, float]:
+    """Largest difference in levels, and largest error of the arithmetic on equal pixels."""
+    largest = arithmetic = 0.0
     for image in images:
         got, made = graph(image)
-        expected = resized(image, spec).astype(np.float32)
+        expected = resized(image, spec)
         assert got.shape == expected.shape
-        difference = np.abs(got - expected)
-        largest, off, values = (
-            max(largest, difference.max()),
-            off + int((difference > 0.5).sum()),
-            values + got.size,
-        )
+        largest = max(largest, float(np.abs(got - expected).max()))
         exact = normalized(got[None], spec)[0]
         arithmetic = max(arithmetic, float((np.abs(made - exact) / np.maximum(1, np.abs(exact))).max()))
-    return float(largest), off / values, arithmetic
+    return largest, arithmetic
 
 
 COMBINATIONS = list(
-    itertools.product(
-        ["rgb", "gray"], ["stretch", "crop", "letterbox"], ["bicubic", "bilinear"], DENOISE, INTENSITIES
-    )
+    itertools.product(["rgb", "gray"], ["stretch", "crop", "letterbox"], ["bicubic", "bilinear"], DENOISE, INTENSITIES)
 )
 
 
@@ -90,7 +78,7 @@ COMBINATIONS = list(
 def test_eight_bit_images_are_prepared_alike(
     channels: str, resize: str, interpolation: str, denoise: str, intensity: str
 ) -> None:
-    """144 combinations, each on other images, some 860 in all: one level apart at most, and rarely."""
+    """144 combinations, each on other images, some 860 in all."""
     spec = spec_of(
         channels,
         size=(24, 18),
@@ -100,33 +88,29 @@ def test_eight_bit_images_are_prepared_alike(
         intensity=INTENSITIES[intensity],
     )
     seed = zlib.crc32(repr((channels, resize, interpolation, denoise, intensity)).encode())
-    largest, share, arithmetic = differences(Graph(spec), spec, random_images("uint8", 6, seed))
-    assert largest <= (2 if denoise == "gaussian" else 1)  # a blur rounds too
-    assert share <= 2 * SHARE[interpolation] + 0.001  # six images only
+    largest, arithmetic = differences(Graph(spec), spec, random_images("uint8", 6, seed))
+    assert largest <= LEVEL
     assert arithmetic <= 1e-5
 
 
-@pytest.mark.parametrize("interpolation", SHARE)
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
 def test_two_hundred_sizes(resize: str, interpolation: str) -> None:
-    """The share that the parity gate and the documentation state."""
+    """What the parity gate and the documentation state, on small, large and lopsided pictures."""
     spec = spec_of("rgb", size=(32, 40), resize=resize, interpolation=interpolation)
-    largest, share, arithmetic = differences(Graph(spec), spec, random_images("uint8", 200, 7))
-    assert largest <= 1
-    assert share <= SHARE[interpolation]
+    largest, arithmetic = differences(Graph(spec), spec, random_images("uint8", 200, 7))
+    assert largest <= LEVEL
     assert arithmetic <= 1e-5
 
 
 @pytest.mark.parametrize("ratio", [(5, 4), (3, 2), (9, 8), (2, 1), (3, 1), (6, 1), (4, 5), (2, 3)])
-@pytest.mark.parametrize("interpolation", SHARE)
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 def test_ratios_with_many_ties(interpolation: str, ratio: tuple[int, int]) -> None:
-    """280 px scans on a 224 px network are an ordinary case; exact halves are then frequent."""
+    """280 px scans on a 224 px network are an ordinary case; on uint8 exact halves would be rounded apart."""
     side = 64 * ratio[0] // ratio[1]
     spec = spec_of("gray", size=(64, 64), resize="stretch", interpolation=interpolation)
     image = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
-    largest, share, _ = differences(Graph(spec), spec, [image])
-    assert largest <= 2  # a tie in each of the two passes
-    assert share <= (0.006 if interpolation == "bicubic" else 0.12)
+    assert differences(Graph(spec), spec, [image])[0] <= LEVEL
 
 
 @pytest.mark.parametrize("kind", ["uint16", "float32"])
@@ -142,7 +126,7 @@ def test_deep_images_are_prepared_alike(
         "crop": Window(center=9000, width=30000),
         "letterbox": Percentile(),
     }
-    for interpolation in SHARE:
+    for interpolation in ("bicubic", "bilinear"):
         spec = spec_of(
             channels,
             size=(24, 18),
@@ -160,20 +144,15 @@ def test_deep_images_are_prepared_alike(
             assert (np.abs(made - exact) / np.maximum(1, np.abs(exact))).max() <= 1e-5
 
 
-@pytest.mark.parametrize("interpolation", SHARE)
+@pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 def test_real_photographs(shared: Path, interpolation: str) -> None:
     """Large pictures of other people's cameras, at the size networks take."""
-    images = [
-        np.asarray(Image.open(path).convert("RGB")) for path in sorted((shared / "data/photos").glob("*"))[:4]
-    ]
-    images += [
-        np.asarray(Image.open(p).convert("RGB")) for p in sorted((shared / "data/busi256").rglob("*.png"))[:4]
-    ]
+    images = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((shared / "data/photos").glob("*"))[:4]]
+    images += [np.asarray(Image.open(p).convert("RGB")) for p in sorted((shared / "data/busi256").rglob("*.png"))[:4]]
     assert len(images) >= 4
     spec = spec_of("rgb", size=(224, 224), resize="crop", interpolation=interpolation)
-    largest, share, arithmetic = differences(Graph(spec), spec, images)
-    assert largest <= (1 if interpolation == "bicubic" else 2)
-    assert share <= (0.001 if interpolation == "bicubic" else 0.02)
+    largest, arithmetic = differences(Graph(spec), spec, images)
+    assert largest <= LEVEL
     assert arithmetic <= 1e-5
 
 
@@ -199,9 +178,9 @@ def test_any_size_is_cut_and_padded_at_the_same_place(
     y, x = np.mgrid[:height, :width]
     image = np.clip(20 + 2 * y + x % 3, 0, 255).astype(np.uint8)[:, :, None].repeat(3, axis=2)
     got, _ = sizing(resize, size)(image)
-    expected = resized(image, spec_of("gray", size=size, resize=resize)).astype(np.float32)
+    expected = resized(image, spec_of("gray", size=size, resize=resize))
     assert got.shape == (*size, 1)
-    assert np.abs(got - expected).max() <= 1, crop_size(height, width, size, cover=resize == "crop")
+    assert np.abs(got - expected).max() <= LEVEL, crop_size(height, width, size, cover=resize == "crop")
 
 
 def test_a_batch_is_prepared_image_by_image() -> None:

@@ -82,8 +82,7 @@ def test_big_endian_tiff_is_not_byte_swapped() -> None:
     entries = [(256, 3, 5), (257, 3, 7), (258, 3, 16), (259, 3, 1), (262, 3, 1), (273, 4, 200), (277, 3, 1)]
     entries += [(278, 3, 7), (279, 4, 70)]
     fields = b"".join(
-        struct.pack(">HHI", tag, kind, 1)
-        + (struct.pack(">HH", value, 0) if kind == 3 else struct.pack(">I", value))
+        struct.pack(">HHI", tag, kind, 1) + (struct.pack(">HH", value, 0) if kind == 3 else struct.pack(">I", value))
         for tag, kind, value in entries
     )
     head = b"MM\0*" + struct.pack(">I", 8) + struct.pack(">H", len(entries)) + fields + b"\0\0\0\0"
@@ -141,11 +140,7 @@ def test_damaged_exif_does_not_cost_the_image() -> None:
     np.testing.assert_array_equal(read(broken).pixels, COLOUR)
     # orientation 3 stands there, another field is broken
     exif = b"MM\0*" + struct.pack(">I", 8) + struct.pack(">H", 2)
-    exif += (
-        struct.pack(">HHIHH", 0x0112, 3, 1, 3, 0)
-        + struct.pack(">HHII", 0x9000, 4, 1, 0xFFFFFFFF)
-        + b"\0\0\0\0"
-    )
+    exif += struct.pack(">HHIHH", 0x0112, 3, 1, 3, 0) + struct.pack(">HHII", 0x9000, 4, 1, 0xFFFFFFFF) + b"\0\0\0\0"
     turned = data[:33] + chunk(b"eXIf", exif) + data[33:]
     np.testing.assert_array_equal(read(turned).pixels, COLOUR[::-1, ::-1])
 
@@ -188,9 +183,7 @@ def test_signed_and_inverted_tiff_are_refused() -> None:
     assert "type 'I'" in refusal(encoded(signed, "TIFF"))
     assert "white" in refusal(encoded(Image.fromarray(DEEP), "TIFF", tiffinfo={262: 0}))
     # as 8-bit, white-is-zero is understood by Pillow and needs no refusal
-    np.testing.assert_array_equal(
-        read(encoded(Image.fromarray(GRAY), "TIFF", tiffinfo={262: 0})).pixels[..., 0], GRAY
-    )
+    np.testing.assert_array_equal(read(encoded(Image.fromarray(GRAY), "TIFF", tiffinfo={262: 0})).pixels[..., 0], GRAY)
 
 
 @pytest.mark.parametrize("form", ["GIF", "TIFF", "WEBP", "PNG"])

@@ -75,9 +75,7 @@ def test_a_failing_plugin_is_one_line_with_its_distribution(install, code: str, 
     assert part in message
 
 
-def test_a_framework_of_ours_that_is_missing_is_one_pip_install_away(
-    install, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_framework_of_ours_that_is_missing_is_one_pip_install_away(install, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skl2onnx", None)
     install("acme", code="import skl2onnx", plugins={"p": "acme:P"})
     assert refusal("p").endswith("needs skl2onnx: pip install 'edgezoo[train]'")
@@ -88,9 +86,7 @@ def test_an_entry_point_to_a_module_that_is_not_there_says_so(install) -> None:
     assert "No module named 'acme.missing'; reinstall acme" in refusal("p")
 
 
-def test_what_a_plugin_prints_on_import_does_not_reach_stdout(
-    install, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_a_plugin_prints_on_import_does_not_reach_stdout(install, capsys: pytest.CaptureFixture[str]) -> None:
     """stdout holds the JSON document of --json and nothing else."""
     install("acme", code="print('hello')" + GOOD, plugins={"p": "acme:P"})
     registry.load("p")
@@ -99,9 +95,7 @@ def test_what_a_plugin_prints_on_import_does_not_reach_stdout(
 
 
 @pytest.mark.parametrize("listed", ["", "other", "pp"])
-def test_a_plugin_outside_the_allow_list_is_not_imported(
-    install, monkeypatch: pytest.MonkeyPatch, listed: str
-) -> None:
+def test_a_plugin_outside_the_allow_list_is_not_imported(install, monkeypatch: pytest.MonkeyPatch, listed: str) -> None:
     install("acme", code=GOOD, plugins={"p": "acme:P"})
     monkeypatch.setenv("ZOO_PLUGINS", listed)
     assert refusal("p") == "plugin 'p' is not allowed by ZOO_PLUGINS"
@@ -114,9 +108,7 @@ def test_plugins_are_listed_by_their_metadata(install) -> None:
     assert (row.distribution, row.version, row.target, row.status) == ("acme", "1.0", "acme:P", "ok")
 
 
-def test_doctor_survives_plugins_that_print_raise_exit_die_and_hang(
-    install, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_doctor_survives_plugins_that_print_raise_exit_die_and_hang(install, monkeypatch: pytest.MonkeyPatch) -> None:
     codes = {
         "good": "print('x' * 100_000)" + GOOD,
         "raises": "raise RuntimeError('no licence key')",

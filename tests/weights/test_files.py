@@ -56,9 +56,7 @@ def refusal(card: ModelCard, path: Path) -> str:
     return messages[0]
 
 
-def test_a_file_of_the_users_is_taken_as_it_is(
-    card: ModelCard, blob: bytes, tmp_path: Path, home: Path
-) -> None:
+def test_a_file_of_the_users_is_taken_as_it_is(card: ModelCard, blob: bytes, tmp_path: Path, home: Path) -> None:
     path = tmp_path / "mine.safetensors"
     path.write_bytes(blob)
     found = weights.resolve(card, path)

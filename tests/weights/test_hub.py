@@ -33,9 +33,7 @@ def refusal(card: ModelCard) -> str:
     return str(caught.value)
 
 
-def test_the_first_download_is_pinned_and_the_second_needs_no_network(
-    card: ModelCard, hub, blob: bytes
-) -> None:
+def test_the_first_download_is_pinned_and_the_second_needs_no_network(card: ModelCard, hub, blob: bytes) -> None:
     hub.files[URL] = blob
     found = weights.resolve(card)
     assert found.path.read_bytes() == blob
@@ -46,9 +44,7 @@ def test_the_first_download_is_pinned_and_the_second_needs_no_network(
     assert len(hub.asked) == 2
 
 
-def test_a_file_that_changed_on_the_hub_is_refused_until_it_is_wanted(
-    card: ModelCard, hub, blob: bytes
-) -> None:
+def test_a_file_that_changed_on_the_hub_is_refused_until_it_is_wanted(card: ModelCard, hub, blob: bytes) -> None:
     hub.files[URL] = blob
     first = weights.fetch(card)
     first.path.unlink()

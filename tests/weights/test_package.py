@@ -113,9 +113,7 @@ def test_tensors_that_do_not_fit_the_architecture_are_refused(
     torch.save(tensors, data)
     path = tmp_path / "weights.pth"
     path.write_bytes(data.getvalue())
-    package = PackagedWeights(
-        distribution="acme", file="acme/weights.pth", sha256=sha256_bytes(data.getvalue())
-    )
+    package = PackagedWeights(distribution="acme", file="acme/weights.pth", sha256=sha256_bytes(data.getvalue()))
     monkeypatch.setattr(weights._package, "installed", lambda _: path)
     fitted = with_package(msgspec.structs.replace(card, arch="resnet18"), package)
     with pytest.raises(WeightsError) as caught:

@@ -40,9 +40,7 @@ def with_pin(card: ModelCard, sha256: str) -> ModelCard:
     return msgspec.structs.replace(card, weights=msgspec.structs.replace(card.weights, sha256=sha256))
 
 
-def test_an_imported_file_is_found_without_a_network(
-    card: ModelCard, carried: Path, blob: bytes, home: Path
-) -> None:
+def test_an_imported_file_is_found_without_a_network(card: ModelCard, carried: Path, blob: bytes, home: Path) -> None:
     kept = weights.import_file(card, carried)
     carried.unlink()
     found = weights.resolve(card)
@@ -64,9 +62,7 @@ def test_the_list_says_what_is_there_and_who_uses_it(card: ModelCard, carried: P
     assert weights.lock([card]) == [row]
 
 
-def test_a_stored_file_that_changed_is_refused_with_both_hashes(
-    card: ModelCard, carried: Path, other: Path
-) -> None:
+def test_a_stored_file_that_changed_is_refused_with_both_hashes(card: ModelCard, carried: Path, other: Path) -> None:
     kept = weights.import_file(card, carried)
     kept.path.write_bytes(other.read_bytes())
     actual, pinned = sha256_bytes(other.read_bytes())[:8], kept.sha256[:8]
@@ -98,9 +94,7 @@ def test_another_file_for_the_same_source_needs_force(card: ModelCard, carried: 
     assert weights.resolve(card) == second != first
 
 
-def test_what_the_card_pins_is_stronger_than_force(
-    card: ModelCard, carried: Path, other: Path, blob: bytes
-) -> None:
+def test_what_the_card_pins_is_stronger_than_force(card: ModelCard, carried: Path, other: Path, blob: bytes) -> None:
     pinned = with_pin(card, sha256_bytes(blob))
     with pytest.raises(WeightsError, match="the card says"):
         weights.import_file(pinned, other, force=True)

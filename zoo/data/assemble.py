@@ -80,10 +80,7 @@ def _rows(pool: Pool, *, split_seed: int, for_training: bool) -> tuple[Rows, lis
     share = HELD_OUT if len(missing) == 2 else HELD_OUT / (1 - HELD_OUT)
     # an image that a split of the data's own holds too stays in train: a made split holds no copy of another
     elsewhere = {
-        pool.digests[row]
-        for split, chosen in pool.rows.items()
-        if split != "train"
-        for row in chosen.tolist()
+        pool.digests[row] for split, chosen in pool.rows.items() if split != "train" for row in chosen.tolist()
     }
     made = stratified(
         pool.rows.get("train", everything),
@@ -153,6 +150,4 @@ def _conflicts(pool: Pool) -> list[str]:
         return []
     a, b = (pool.labels[target] for target in pairs[0])
     images = "1 image stands" if len(pairs) == 1 else f"{len(pairs)} images stand"
-    return [
-        f"{images} under more than one class, byte for byte ({a!r} and {b!r}); one of the labels is wrong"
-    ]
+    return [f"{images} under more than one class, byte for byte ({a!r} and {b!r}); one of the labels is wrong"]

@@ -32,8 +32,8 @@ class Decoded:
     """A set after the geometric half of its preprocessing.
 
     Attributes:
-        pixels: (n, h, w, c), as `zoo.preprocess.resized` gives them: uint8, or float32 for 16-bit and float
-            images. An array in memory, or a memory map of a temporary file that goes away with it.
+        pixels: (n, h, w, c), as `zoo.preprocess.resized` gives them: float32. An array in memory, or a
+            memory map of a temporary file that goes away with it.
         targets: (n,) int64.
         ids: (n,) names.
         bad: (id, reason) of each image that was left out.
@@ -81,9 +81,7 @@ def decode_all(
                 bad[i] = str(problem)
                 continue
             if image.dtype != pixels.dtype:
-                bad[i] = (
-                    f"{images.ids[i]}: 8-bit among deeper images, or the reverse; expected one pixel type"
-                )
+                bad[i] = f"{images.ids[i]}: 8-bit among deeper images, or the reverse; expected one pixel type"
                 continue
             pixels[i] = image
 
@@ -115,9 +113,7 @@ def _decoded(images: ImageSet, i: int, spec: PreprocessSpec) -> NDArray[Any]:
         raise ImageError(f"{images.ids[i]}: {problem}") from None
 
 
-def _first_good(
-    images: ImageSet, spec: PreprocessSpec, bad: dict[int, str], *, skip_bad: bool
-) -> NDArray[Any]:
+def _first_good(images: ImageSet, spec: PreprocessSpec, bad: dict[int, str], *, skip_bad: bool) -> NDArray[Any]:
     """The first image that can be read: it tells the dtype before room is made."""
     for i in range(len(images)):
         try:
@@ -137,9 +133,7 @@ def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
         try:
             if hasattr(os, "posix_fallocate"):  # without it a full disk would show as a crash while writing
                 os.posix_fallocate(stream.fileno(), 0, size)
-            return np.memmap(
-                stream, dtype=dtype, mode="r+" if os.fstat(stream.fileno()).st_size else "w+", shape=shape
-            )
+            return np.memmap(stream, dtype=dtype, mode="r+" if os.fstat(stream.fileno()).st_size else "w+", shape=shape)
         except OSError as problem:
             raise OutputError(
                 f"no room for {size / 1024**3:.1f} GiB of decoded images in {tempfile.gettempdir()} "

@@ -26,9 +26,7 @@ def index_digits() -> Pool:
     try:
         from sklearn.datasets import load_digits
     except ImportError:
-        raise DataError(
-            "the digits come with scikit-learn, which is not here; pip install 'edgezoo[train]'"
-        ) from None
+        raise DataError("the digits come with scikit-learn, which is not here; pip install 'edgezoo[train]'") from None
     bunch = load_digits()
     images = np.round(bunch.images * 255 / _LEVELS).astype(np.uint8)
     return array_pool("digits", images, bunch.target.astype(np.int64), tuple(map(str, bunch.target_names)))

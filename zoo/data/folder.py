@@ -117,9 +117,7 @@ def _class_folders(walk: _Walk, name: str) -> list[_ClassFolder]:
     top, images = walk.entries("", here)
     if not top:
         if images:
-            raise DataError(
-                f"{name}: {len(images)} images lie in the folder itself, without a class; {_LAYOUT}"
-            )
+            raise DataError(f"{name}: {len(images)} images lie in the folder itself, without a class; {_LAYOUT}")
         raise DataError(f"{name}: holds no image and no class folder; {_LAYOUT}")
     walk.stray += len(images)
     named = [(folder, target) for folder, target in top if folder.lower() in _ALIASES]
@@ -132,9 +130,7 @@ def _class_folders(walk: _Walk, name: str) -> list[_ClassFolder]:
     for folder, target in named:
         split = _ALIASES[folder.lower()]
         if split in by_split:
-            raise DataError(
-                f"{name}: folders {by_split[split]!r} and {folder!r} both mean {split}; keep one of them"
-            )
+            raise DataError(f"{name}: folders {by_split[split]!r} and {folder!r} both mean {split}; keep one of them")
         by_split[split] = folder
         classes, loose = walk.entries(folder, (*here, target))
         if not classes:
@@ -159,13 +155,9 @@ def _flat(walk: _Walk, top: Sequence[tuple[str, str]], name: str) -> list[_Class
         nested = _Walk(walk.root).entries(folder, (walk.root, target))
         if nested[0] and not nested[1]:
             raise DataError(
-                f"{name}: holds only the folder {folder!r}, which holds folders itself; "
-                f"did you mean {name}/{folder}?"
+                f"{name}: holds only the folder {folder!r}, which holds folders itself; did you mean {name}/{folder}?"
             )
-    return [
-        _ClassFolder(None, label, label, list(walk.below(label, (walk.root, target))))
-        for label, target in top
-    ]
+    return [_ClassFolder(None, label, label, list(walk.below(label, (walk.root, target)))) for label, target in top]
 
 
 def _pool(root: Path, name: str, walk: _Walk, folders: Sequence[_ClassFolder], *, skip_bad: bool) -> Pool:
@@ -181,9 +173,7 @@ def _pool(root: Path, name: str, walk: _Walk, folders: Sequence[_ClassFolder], *
     for i in good:
         lost.pop(owners[i].path, None)
     if lost:
-        raise DataError(
-            f"{name}: class folder {brief(lost)} holds no readable image; restore its files or remove it"
-        )
+        raise DataError(f"{name}: class folder {brief(lost)} holds no readable image; restore its files or remove it")
     probes = [headers[i][0] for i in good]
     kept = [ids[i] for i in good]
     kinds = {header.kind: identity for header, identity in zip(reversed(probes), reversed(kept), strict=True)}
@@ -262,6 +252,5 @@ def _scan(path: Path, shown: str) -> os._ScandirIterator[str]:
         return os.scandir(path)
     except OSError as problem:
         raise DataError(
-            f"folder {shown or path}: can not be read ({(problem.strerror or 'i/o error').lower()}); "
-            "check its rights"
+            f"folder {shown or path}: can not be read ({(problem.strerror or 'i/o error').lower()}); check its rights"
         ) from None

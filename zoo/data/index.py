@@ -93,9 +93,7 @@ class ImageSet:
     def subset(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> ImageSet:
         """The images at `indices`, in that order."""
         chosen = np.asarray(indices, np.int64)
-        return ImageSet(
-            tuple(self.ids[i] for i in chosen), self.targets[chosen], self.source, self.rows[chosen]
-        )
+        return ImageSet(tuple(self.ids[i] for i in chosen), self.targets[chosen], self.source, self.rows[chosen])
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -138,17 +136,13 @@ class Splits:
             raise DataError(f"no split {name!r}, expected one of train, val, test")
         if not len(sets[name]):
             there = ", ".join(f"{other} ({len(images)})" for other, images in sets.items() if len(images))
-            raise DataError(
-                f"{self.fingerprint.name}: split {name} holds no image; choose one of {there} with --split"
-            )
+            raise DataError(f"{self.fingerprint.name}: split {name} holds no image; choose one of {there} with --split")
         return sets[name]
 
     def relabelled(self, labels: tuple[str, ...], order: NDArray[np.int64]) -> Splits:
         """The same images with new labels; old target `t` becomes `order[t]`."""
         moved = {name: dataclasses.replace(s, targets=order[s.targets]) for name, s in self._sets()}
-        return dataclasses.replace(
-            self, labels=labels, train=moved["train"], val=moved["val"], test=moved["test"]
-        )
+        return dataclasses.replace(self, labels=labels, train=moved["train"], val=moved["val"], test=moved["test"])
 
     def _sets(self) -> tuple[tuple[SplitName, ImageSet], ...]:
         return (("train", self.train), ("val", self.val), ("test", self.test))

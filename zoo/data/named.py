@@ -24,9 +24,7 @@ NAMED: dict[str, Callable[[], Pool]] = {"digits": index_digits}
 """Sets that go by a name. They bring no splits; a folder of the same name is meant by './NAME'."""
 
 
-def open_data(
-    source: str | Path, *, split_seed: int = 0, skip_bad: bool = False, for_training: bool = True
-) -> Splits:
+def open_data(source: str | Path, *, split_seed: int = 0, skip_bad: bool = False, for_training: bool = True) -> Splits:
     """Index a data set. No pixel of a file is decoded; every header is read and every file hashed.
 
     Args:
@@ -49,17 +47,13 @@ def open_data(
             pool = index_folder(path, skip_bad=skip_bad)
         elif path.is_file():
             if path.suffix.lower() != ".npz":
-                raise DataError(
-                    f"{path.name}: not a data set; expected a folder, an .npz file or {brief(NAMED)}"
-                )
+                raise DataError(f"{path.name}: not a data set; expected a folder, an .npz file or {brief(NAMED)}")
             pool = index_npz(path)
         else:
             raise DataError(_not_found(str(source)))
     except (OSError, ValueError) as problem:  # ValueError: a null byte in the path
         reason = getattr(problem, "strerror", None) or str(problem)
-        raise DataError(
-            f"{path.name}: can not be read ({reason.lower()}); check the path and its rights"
-        ) from None
+        raise DataError(f"{path.name}: can not be read ({reason.lower()}); check the path and its rights") from None
     return assemble(pool, split_seed=split_seed, for_training=for_training)
 
 

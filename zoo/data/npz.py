@@ -105,14 +105,10 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
         with path.open("rb") as stream:
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise DataError(
-                    f"{path.name}: a single array, expected an npz archive of {_KEYS[0]} and {_KEYS[1]}"
-                )
+                raise DataError(f"{path.name}: a single array, expected an npz archive of {_KEYS[0]} and {_KEYS[1]}")
             return {key: archive[key] if key in (*_KEYS, NAMES) else np.empty(0) for key in archive.files}
     except MemoryError:
-        raise DataError(
-            f"{path.name}: larger than this machine's memory; use a folder of images instead"
-        ) from None
+        raise DataError(f"{path.name}: larger than this machine's memory; use a folder of images instead") from None
     except (
         OSError,
         ValueError,
@@ -129,9 +125,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
                 "save plain arrays with numpy.savez"
             ) from None
         reason = " ".join(text.split())[:100].lower() or type(problem).__name__
-        raise DataError(
-            f"{path.name}: can not be read as an npz archive ({reason}); restore the file"
-        ) from None
+        raise DataError(f"{path.name}: can not be read as an npz archive ({reason}); restore the file") from None
 
 
 def _check_keys(content: Mapping[str, NDArray[Any]], file: str) -> tuple[str, ...]:
@@ -141,9 +135,7 @@ def _check_keys(content: Mapping[str, NDArray[Any]], file: str) -> tuple[str, ..
         if close and close[0] not in content:
             raise DataError(f"{file}: key {key!r} is unknown, did you mean {close[0]!r}? rename it")
     if not any(f"{split}_images" in content for split in SPLITS):
-        raise DataError(
-            f"{file}: holds keys {brief(content)}, expected {_KEYS[0]}, {_KEYS[1]} and so on for val, test"
-        )
+        raise DataError(f"{file}: holds keys {brief(content)}, expected {_KEYS[0]}, {_KEYS[1]} and so on for val, test")
     for split in SPLITS:
         pair = {part for part in ("images", "labels") if f"{split}_{part}" in content}
         if len(pair) == 1:
@@ -162,8 +154,7 @@ def _images(array: NDArray[Any], where: str) -> NDArray[Any]:
         and ((native == np.uint8 and channels in (1, 3)) or (native == np.uint16 and channels == 1))
     ):
         raise DataError(
-            f"{found}, expected uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3), or uint16 (N, H, W); "
-            "channels stand last"
+            f"{found}, expected uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3), or uint16 (N, H, W); channels stand last"
         )
     if 0 in array.shape:
         raise DataError(f"{found}, expected at least one image with at least one pixel")
@@ -177,15 +168,11 @@ def _labels(array: NDArray[Any], n: int, where: str) -> NDArray[np.int64]:
             "by this version; expected one column"
         )
     if array.ndim not in (1, 2) or array.dtype.kind not in "uib":
-        raise DataError(
-            f"{where}_labels is {array.dtype} of shape {array.shape}, expected integers (N,) or (N, 1)"
-        )
+        raise DataError(f"{where}_labels is {array.dtype} of shape {array.shape}, expected integers (N,) or (N, 1)")
     if array.size != n:
         raise DataError(f"{where}_labels has {array.size} entries for {n} images; expected one each")
     if int(array.min()) < 0 or int(array.max()) >= MAX_CLASSES:
-        raise DataError(
-            f"{where}_labels goes from {array.min()} to {array.max()}, expected 0 to number of classes - 1"
-        )
+        raise DataError(f"{where}_labels goes from {array.min()} to {array.max()}, expected 0 to number of classes - 1")
     return array.reshape(-1).astype(np.int64)
 
 
@@ -197,9 +184,7 @@ def _names(
         return tuple(map(str, range(count)))
     names = content[NAMES]
     if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) != len(names) or "" in names:
-        raise DataError(
-            f"{file}: {NAMES} is {names.dtype} of shape {names.shape}, expected (K,) different strings"
-        )
+        raise DataError(f"{file}: {NAMES} is {names.dtype} of shape {names.shape}, expected (K,) different strings")
     if len(names) < count:
         raise DataError(f"{file}: {NAMES} has {len(names)} names but labels go up to {count - 1}; add names")
     return tuple(names.tolist())

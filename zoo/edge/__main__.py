@@ -68,9 +68,7 @@ def _bench(asked: argparse.Namespace) -> int:
     from zoo.edge.timing import bench
 
     size = tuple(asked.image_size) if asked.image_size else None
-    done = bench(
-        asked.model, provider=asked.provider, runs=asked.runs, threads=asked.threads, image_size=size
-    )
+    done = bench(asked.model, provider=asked.provider, runs=asked.runs, threads=asked.threads, image_size=size)
     return _report(done, asked.json)
 
 
@@ -142,25 +140,17 @@ def _positive(text: str) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m zoo.edge", description="Run an exported model on this device."
-    )
+    parser = argparse.ArgumentParser(prog="python -m zoo.edge", description="Run an exported model on this device.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    def add(
-        name: str, verb: Callable[[argparse.Namespace], int], text: str | None, *, runs: bool = True
-    ) -> Any:
+    def add(name: str, verb: Callable[[argparse.Namespace], int], text: str | None, *, runs: bool = True) -> Any:
         # a verb without help text is not listed: the child process of bench is nobody else's business
         entry = verbs.add_parser(name, help=text, description=text) if text else verbs.add_parser(name)
         entry.set_defaults(verb=verb)
         entry.add_argument("model", help="a .onnx file or a bundle NAME.zoo")
         if runs:
-            entry.add_argument(
-                "--provider", default="cpu", help="cpu, cuda, … (default cpu); never another instead"
-            )
-            entry.add_argument(
-                "--threads", type=_positive, help="threads inside one operator (default: all CPUs)"
-            )
+            entry.add_argument("--provider", default="cpu", help="cpu, cuda, … (default cpu); never another instead")
+            entry.add_argument("--threads", type=_positive, help="threads inside one operator (default: all CPUs)")
         if text:
             entry.add_argument("--json", action="store_true", help="one JSON document on stdout")
         return entry

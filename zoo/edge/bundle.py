@@ -183,8 +183,7 @@ def _embedded(model: bytes, shown: str) -> Manifest:
     _vet(found, shown)
     if METADATA_KEY not in found.metadata:
         raise ModelError(
-            f"{shown}: no '{METADATA_KEY}' metadata, so not exported by this tool; "
-            "write one with 'zoo export --onnx'"
+            f"{shown}: no '{METADATA_KEY}' metadata, so not exported by this tool; write one with 'zoo export --onnx'"
         )
     return _manifest(found.metadata[METADATA_KEY].encode(), f"{shown}: metadata '{METADATA_KEY}'")
 
@@ -202,9 +201,7 @@ def _vet(found: Outline, shown: str) -> None:
             f"{shown}: operator {foreign[0][:80]!r} is not standard ONNX, expected ai.onnx or ai.onnx.ml only"
         )
     if found.functions:
-        raise ModelError(
-            f"{shown}: {found.functions} local functions, expected none; inline them before export"
-        )
+        raise ModelError(f"{shown}: {found.functions} local functions, expected none; inline them before export")
     if ("", "Loop") in found.operators:
         raise ModelError(f"{shown}: operator 'Loop' may never end, expected a network without it")
 
@@ -217,9 +214,7 @@ def _manifest(document: bytes, shown: str) -> Manifest:
     if manifest.schema != SCHEMA:
         wrong = f"schema {manifest.schema}, expected {SCHEMA}; export the model again, or update this tool"
     elif not manifest.labels or len(set(manifest.labels)) != len(manifest.labels):
-        wrong = (
-            f"{len(manifest.labels)} labels, {len(set(manifest.labels))} different; expected one name a class"
-        )
+        wrong = f"{len(manifest.labels)} labels, {len(set(manifest.labels))} different; expected one name a class"
     elif {"probabilities", "logits"} - set(manifest.outputs):
         wrong = f"outputs {', '.join(manifest.outputs) or 'none'}; expected probabilities and logits"
     if wrong:

@@ -67,14 +67,10 @@ def verify(path: Path | str, *, provider: str = "cpu", threads: int | None = Non
     """
     path = Path(path)
     if path.is_file():
-        raise ModelError(
-            f"{path}: a lone file has no golden set; verify needs a bundle, 'zoo export --onnx --bundle'"
-        )
+        raise ModelError(f"{path}: a lone file has no golden set; verify needs a bundle, 'zoo export --onnx --bundle'")
     contents = open_model(path, keep=(GOLDEN,), mismatch=GateError)
     if GOLDEN not in contents.files:
-        raise ModelError(
-            f"{path}: no {GOLDEN} in the bundle, expected raw images with their logits; export it again"
-        )
+        raise ModelError(f"{path}: no {GOLDEN} in the bundle, expected raw images with their logits; export it again")
     runtime = Runtime.from_contents(path, contents, provider=provider, threads=threads)
     golden = _golden(contents.files[GOLDEN], f"{path}/{GOLDEN}", len(runtime.labels))
     worst, mismatches = _replay(runtime, golden)
@@ -106,8 +102,7 @@ def _replay(runtime: Runtime, golden: _Golden) -> tuple[float, list[str]]:
         at = int(np.argmax(np.where(np.isnan(relative), np.inf, relative)))
         if not relative[at] <= golden.tolerance:  # so that not-a-number fails
             mismatches.append(
-                f"{name}: logit of {runtime.labels[at]!r} expected {expected[at]:.6g}, "
-                f"actual {actual[at]:.6g}"
+                f"{name}: logit of {runtime.labels[at]!r} expected {expected[at]:.6g}, actual {actual[at]:.6g}"
             )
         else:
             worst = max(worst, float(relative[at]))
@@ -138,7 +133,5 @@ def _golden(data: bytes, shown: str, classes: int) -> _Golden:
             f"expected {len(images)}x{classes} and at least one (H, W, C) image; export the bundle again"
         )
     if not 0 <= tolerance < 1:
-        raise ModelError(
-            f"{shown}: tolerance {tolerance}, expected a number in [0, 1); export the bundle again"
-        )
+        raise ModelError(f"{shown}: tolerance {tolerance}, expected a number in [0, 1); export the bundle again")
     return _Golden(names, images, logits, tolerance)

@@ -20,7 +20,7 @@ from zoo.edge.bundle import Contents, open_model
 from zoo.edge.session import one_line, open_session
 from zoo.edge.stream import Source, batches, decoded, expand
 from zoo.errors import ImageError, ModelError
-from zoo.spec import Manifest, PreprocessSpec, Scale
+from zoo.spec import Manifest, Scale
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -153,9 +153,7 @@ class Runtime:
         """As `logits`, after temperature and softmax: (N, K) float32 in [0, 1]."""
         return self._run("probabilities", self._prepared(batch))
 
-    def predict(
-        self, sources: Iterable[Source] | Source, *, batch_size: int | None = None
-    ) -> Iterator[Result]:
+    def predict(self, sources: Iterable[Source] | Source, *, batch_size: int | None = None) -> Iterator[Result]:
         """Label images in the order given; a folder is walked in natural order.
 
         Images are decoded ahead by a few threads while ONNX Runtime works; memory stays bounded however
@@ -199,20 +197,11 @@ class Runtime:
         stage = self.manifest.input.stage
         if stage == "raw":
             return image.pixels
-        return (
-            preprocess.resized(image.pixels, spec)
-            if stage == "resized"
-            else preprocess.apply(image.pixels, spec)
-        )
+        return preprocess.resized(image.pixels, spec) if stage == "resized" else preprocess.apply(image.pixels, spec)
 
     def _prepared(self, batch: Array) -> Array:
         channels = 3 if batch.dtype == np.uint8 else 1
-        if (
-            batch.ndim != 4
-            or 0 in batch.shape
-            or batch.dtype.name not in self._kinds
-            or batch.shape[3] != channels
-        ):
+        if batch.ndim != 4 or 0 in batch.shape or batch.dtype.name not in self._kinds or batch.shape[3] != channels:
             raise ImageError(
                 f"batch of shape {'x'.join(map(str, batch.shape))} and dtype {batch.dtype}, "
                 f"expected (N, H, W, C) of {' or '.join(sorted(self._kinds))}, "
@@ -242,17 +231,14 @@ class Runtime:
         declared, inputs = self.manifest.input, self._session.get_inputs()
         if [one.name for one in inputs] != [declared.name]:
             found = ", ".join(repr(one.name) for one in inputs) or "none"
-            raise ModelError(
-                f"{self.path}: inputs {found}, its manifest says {declared.name!r} alone; export it again"
-            )
+            raise ModelError(f"{self.path}: inputs {found}, its manifest says {declared.name!r} alone; export it again")
         found_type, found_shape = inputs[0].type, inputs[0].shape
         height, width = (None, None) if declared.stage == "raw" else self.manifest.preprocess.size
         expected: list[int | None] = [None, height, width, declared.channels]
         if declared.stage == "tensor":
             expected = [None, declared.channels, height, width]
         shape_fits = len(found_shape) == 4 and all(
-            not isinstance(found, int) or found == wanted
-            for found, wanted in zip(found_shape, expected, strict=True)
+            not isinstance(found, int) or found == wanted for found, wanted in zip(found_shape, expected, strict=True)
         )
         if found_type != _TENSOR_TYPES[declared.dtype] or not shape_fits or declared.channels not in {1, 3}:
             wanted_shape = ", ".join("any" if side is None else str(side) for side in expected)
@@ -268,7 +254,7 @@ class Runtime:
         of_spec = preprocess.channels_of(spec)
         fits = {
             "raw": declared.channels == (3 if declared.dtype == "uint8" else 1),
-            "resized": declared.channels == of_spec and declared.dtype in {"uint8", "float32"},
+            "resized": declared.channels == of_spec and declared.dtype == "float32",
             "tensor": declared.channels == of_spec and declared.dtype == "float32",
         }
         if not fits[declared.stage]:
@@ -283,15 +269,13 @@ class Runtime:
         for name in ("probabilities", "logits"):
             if name not in shapes:
                 raise ModelError(
-                    f"{self.path}: outputs {', '.join(shapes)}, expected probabilities and logits; "
-                    "export it again"
+                    f"{self.path}: outputs {', '.join(shapes)}, expected probabilities and logits; export it again"
                 )
             shape = shapes[name]
             width = shape[1] if len(shape) == 2 else None
             if len(shape) != 2 or (isinstance(width, int) and width != len(self.labels)):
                 raise ModelError(
-                    f"{self.path}: {name} has shape {shape}, but there are {len(self.labels)} labels; "
-                    "export it again"
+                    f"{self.path}: {name} has shape {shape}, but there are {len(self.labels)} labels; export it again"
                 )
             if not isinstance(width, int):  # not written in the graph: ask it
                 self._run(name, self._blank())
@@ -307,20 +291,13 @@ class Runtime:
 def _kinds(manifest: Manifest) -> frozenset[str]:
     """Kinds of raw image that the model was made for.
 
-    With the whole preprocessing in the graph the input says it. Before that: 8-bit images stay uint8 when
-    only resized; a tensor says nothing, and the intensity does (`Scale` to 255 or less
-    is 8 bit).
+    With the whole preprocessing in the graph the input says it. Else the input is float32 whatever the images
+    were, and the intensity says it: `Scale` to 255 or less is 8 bit.
     """
-    declared, spec = manifest.input, manifest.preprocess
-    if declared.stage == "raw" or declared.dtype == "uint8":
+    declared, intensity = manifest.input, manifest.preprocess.intensity
+    if declared.stage == "raw":
         return frozenset({declared.dtype})
     deep = frozenset({"uint16", "float32"})
-    if declared.stage == "resized":
-        return deep
-    return _tensor_kinds(spec, deep)
-
-
-def _tensor_kinds(spec: PreprocessSpec, deep: frozenset[str]) -> frozenset[str]:
-    if isinstance(spec.intensity, Scale):
-        return frozenset({"uint8"}) if spec.intensity.maximum <= 255 else deep
+    if isinstance(intensity, Scale):
+        return frozenset({"uint8"}) if intensity.maximum <= 255 else deep
     return deep | {"uint8"}

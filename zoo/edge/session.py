@@ -86,9 +86,7 @@ def open_session(model: bytes, name: str, *, provider: str, threads: int | None)
         )
     wanted: list[Any] = [(asked.execution_provider, asked.options)]
     if provider != "cpu":
-        wanted.append(
-            "CPUExecutionProvider"
-        )  # for single nodes, such as shapes, that the accelerator does not take
+        wanted.append("CPUExecutionProvider")  # for single nodes, such as shapes, that the accelerator does not take
     said = io.StringIO()  # onnxruntime prints some of its failures; stdout is for data
     try:
         with contextlib.redirect_stdout(said):
@@ -99,9 +97,7 @@ def open_session(model: bytes, name: str, *, provider: str, threads: int | None)
             session = onnxruntime.InferenceSession(model, options, providers=wanted, enable_fallback=0)
     except Exception as problem:  # onnxruntime's errors have no common base below Exception
         if provider == "cpu":
-            raise ModelError(
-                f"{name}: onnxruntime {onnxruntime.__version__} refuses it: {one_line(problem)}"
-            ) from None
+            raise ModelError(f"{name}: onnxruntime {onnxruntime.__version__} refuses it: {one_line(problem)}") from None
         raise ProviderError(
             f"provider {provider} could not start: {one_line(problem)}; use --provider cpu or mend the driver"
         ) from None
@@ -121,9 +117,7 @@ def one_line(problem: BaseException) -> str:
     """The text of an error of ONNX Runtime without its prefix, on one line of at most 300 characters."""
     text = " ".join(str(problem).split()) or type(problem).__name__
     # the C++ file, line and signature it was thrown from are not for the reader
-    text = re.sub(
-        r"^(?:\[ONNXRuntimeError\] : )?(?:\d+ : [A-Z_]+ : )?(?:.*/onnxruntime_src/.*\) )?", "", text
-    )
+    text = re.sub(r"^(?:\[ONNXRuntimeError\] : )?(?:\d+ : [A-Z_]+ : )?(?:.*/onnxruntime_src/.*\) )?", "", text)
     return text if len(text) <= 300 else text[:297] + "..."
 
 

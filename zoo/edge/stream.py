@@ -69,9 +69,7 @@ def expand(sources: Iterable[Source] | Source) -> Iterator[tuple[str, Source | I
 def natural(name: str) -> list[tuple[int, int, str]]:
     """A sort key by which image2 comes before image10."""
     return [
-        (0, int(part), part) if part.isdecimal() else (1, 0, part.casefold())
-        for part in _DIGITS.split(name)
-        if part
+        (0, int(part), part) if part.isdecimal() else (1, 0, part.casefold()) for part in _DIGITS.split(name) if part
     ] + [(-1, 0, name)]
 
 
@@ -141,9 +139,7 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path | ImageError]]:
     """Image files below `folder`, one directory at a time; linked folders and hidden names are left out."""
     try:
         with os.scandir(folder) as found:
-            entries = sorted(
-                (one for one in found if not one.name.startswith(".")), key=lambda one: natural(one.name)
-            )
+            entries = sorted((one for one in found if not one.name.startswith(".")), key=lambda one: natural(one.name))
     except OSError as problem:
         reason = (problem.strerror or str(problem)).lower()
         yield str(folder), ImageError(f"folder can not be read ({reason}); check its permissions")

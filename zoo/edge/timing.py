@@ -107,9 +107,7 @@ def bench(
     )
 
 
-def answer_cold(
-    path: Path, provider: str, threads: int | None, size: tuple[int, int]
-) -> dict[str, float | None]:
+def answer_cold(path: Path, provider: str, threads: int | None, size: tuple[int, int]) -> dict[str, float | None]:
     """What the child process does.
 
     Returns:
@@ -124,9 +122,7 @@ def answer_cold(
     return {"answered": answered, "peak_rss_mb": _peak_megabytes()}
 
 
-def _child(
-    path: Path, provider: str, threads: int | None, size: tuple[int, int]
-) -> tuple[float, float | None]:
+def _child(path: Path, provider: str, threads: int | None, size: tuple[int, int]) -> tuple[float, float | None]:
     command = [sys.executable, "-m", "zoo.edge", "_child", str(path.absolute()), "--provider", provider]
     command += ["--image-size", str(size[0]), str(size[1])]
     if threads is not None:

@@ -102,8 +102,7 @@ def outline(model: bytes, name: str) -> Outline:
         raise ModelError(f"{name}: {problem}") from None
     if found.graphs != 1:
         raise ModelError(
-            f"{name}: not a whole ONNX file (it holds {found.graphs} graphs, expected 1); "
-            "copy or export it again"
+            f"{name}: not a whole ONNX file (it holds {found.graphs} graphs, expected 1); copy or export it again"
         )
     return found
 

@@ -136,6 +136,4 @@ def calibration(cases: Cases, resampled: Values, temperature: float) -> Calibrat
     )
     assert brier is not None  # noqa: S101 - both losses are defined on every resample
     assert nll is not None  # noqa: S101
-    return Calibration(
-        temperature=temperature, brier=brier, nll=nll, ece=reliability(cases).ece, bins=BINS, n=cases.n
-    )
+    return Calibration(temperature=temperature, brier=brier, nll=nll, ece=reliability(cases).ece, bins=BINS, n=cases.n)

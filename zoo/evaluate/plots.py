@@ -113,9 +113,7 @@ def plot_reliability(
     axes.set_ylabel("fraction right")
     # Above the axes: a curve may pass through any corner of them.
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9, borderpad=0.2)
-    below.bar(
-        curve.edges[:-1], curve.count, width=np.diff(curve.edges), align="edge", color=BLUE, edgecolor="white"
-    )
+    below.bar(curve.edges[:-1], curve.count, width=np.diff(curve.edges), align="edge", color=BLUE, edgecolor="white")
     below.yaxis.get_major_locator().set_params(integer=True, nbins=4)
     below.set_ylabel("images")
     below.set_xlabel("probability of the top label")

@@ -63,9 +63,7 @@ def predict_set(
         ModelError: the model answers with another shape than (N, K), or with a number that is not finite.
     """
     if len(images) == 0:
-        raise DataError(
-            "there is no image to evaluate; expected at least one, choose another --split or --data"
-        )
+        raise DataError("there is no image to evaluate; expected at least one, choose another --split or --data")
     parts: list[NDArray[np.float32]] = []
     done = 0
     for batch in _batches(images, batch_size):

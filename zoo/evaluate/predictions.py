@@ -58,9 +58,7 @@ def write_predictions(  # noqa: PLR0917 - the order of the columns it writes
     ):
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(["image", "label", "predicted", "correct", *(f"p_{label}" for label in labels)])
-        for name, target, predicted, row in zip(
-            ids, cases.targets, cases.predicted, probabilities, strict=True
-        ):
+        for name, target, predicted, row in zip(ids, cases.targets, cases.predicted, probabilities, strict=True):
             writer.writerow(
                 [
                     _inert(name),

@@ -65,9 +65,7 @@ def report(
         row: dict[str, Interval | int] = {"n": int(cases.counts[k])}
         for name in CLASS_METRICS:
             why = _class_reason(cases, label, k, name)
-            found = why or _bounded(
-                float(point[name][k, 0]), resampled[name][k], _class_trials(cases, k, name)
-            )
+            found = why or _bounded(float(point[name][k, 0]), resampled[name][k], _class_trials(cases, k, name))
             if isinstance(found, str):
                 undefined[f"{label}.{name}"] = found
             else:

@@ -53,19 +53,14 @@ def _results(report: EvalReport | None) -> str:
     rows += ["", "| class | n | sensitivity | specificity |", "|---|---|---|---|"]
     for label, values in report.per_class.items():
         rows.append(
-            f"| {label} | {values['n']} | {_cell(values.get('sensitivity'))} | "
-            f"{_cell(values.get('specificity'))} |"
+            f"| {label} | {values['n']} | {_cell(values.get('sensitivity'))} | {_cell(values.get('specificity'))} |"
         )
     rows += [f"\nUndefined: {name} ({reason})." for name, reason in report.undefined.items()]
     return "\n".join(rows)
 
 
 def _cell(value: Interval | int | None) -> str:
-    return (
-        f"{value.value:.3f} ({value.low:.3f} – {value.high:.3f})"
-        if isinstance(value, Interval)
-        else "undefined"
-    )
+    return f"{value.value:.3f} ({value.low:.3f} – {value.high:.3f})" if isinstance(value, Interval) else "undefined"
 
 
 def _input(manifest: Manifest) -> str:

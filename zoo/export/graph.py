@@ -1,8 +1,8 @@
 """The ONNX graph around a core network: preprocessing nodes before it, calibrated softmax after it.
 
-Executes the same steps, in the same order, as `zoo.preprocess`; what is said there about rounding and padding
-holds here. Resize with antialias=1, exclude_outside=1 and half_pixel is Pillow's filter (cubic with a =
--0.5); uint8 values are rounded half up after it, as Pillow rounds.
+Executes the same steps, in the same order, as `zoo.preprocess`; what is said there about clipping and padding
+holds here. Resize with antialias=1, exclude_outside=1 and half_pixel is Pillow's filter on floats (cubic with
+a = -0.5).
 """
 
 from __future__ import annotations
@@ -34,9 +34,7 @@ _IR_VERSION = 10
 _INT64_MAX = np.iinfo(np.int64).max
 
 
-def assemble(
-    core: onnx.ModelProto, spec: PreprocessSpec, given: InputSpec, *, temperature: float
-) -> onnx.ModelProto:
+def assemble(core: onnx.ModelProto, spec: PreprocessSpec, given: InputSpec, *, temperature: float) -> onnx.ModelProto:
     """One graph from pictures to probabilities.
 
     Args:
@@ -68,16 +66,13 @@ def assemble(
     merged.ir_version = max(core.ir_version, _IR_VERSION)
     graph = merged.graph
     # Softmax(logits / T): temperature scaling, Guo et al. 2017, section 4.2.
-    graph.initializer.append(
-        onnx.numpy_helper.from_array(np.asarray(temperature, np.float32), "post/temperature")
-    )
+    graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(temperature, np.float32), "post/temperature"))
     graph.node.append(helper.make_node("Div", ["logits", "post/temperature"], [SCALED], name="post/scale"))
     graph.node.append(helper.make_node("Softmax", [SCALED], ["probabilities"], name="post/softmax", axis=1))
     classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
     del graph.output[:]
     graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", classes])
-        for name in ("probabilities", "logits")
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", classes]) for name in ("probabilities", "logits")
     )
     del graph.value_info[:]  # shapes that the exporter noted for its own input names
     del merged.metadata_props[:]
@@ -86,18 +81,14 @@ def assemble(
         node.doc_string = ""
     versions = {entry.domain: entry.version for entry in merged.opset_import}
     del merged.opset_import[:]  # merging repeats entries
-    merged.opset_import.extend(
-        helper.make_opsetid(domain, version) for domain, version in sorted(versions.items())
-    )
+    merged.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in sorted(versions.items()))
     merged.producer_name, merged.producer_version, merged.doc_string = "edgezoo", "", ""
     graph.name, graph.doc_string = "zoo", ""
     try:
         onnx.checker.check_model(merged, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as problem:
         reason = " ".join(str(problem).split())[:300]
-        raise ModelError(
-            f"the network's graph is not valid onnx: {reason}; mend the plugin's to_onnx"
-        ) from None
+        raise ModelError(f"the network's graph is not valid onnx: {reason}; mend the plugin's to_onnx") from None
     return merged
 
 
@@ -157,7 +148,7 @@ def _preprocessing(spec: PreprocessSpec, given: InputSpec) -> onnx.GraphProto:
     x = b.op("Cast", given.name, to=TensorProto.FLOAT)
     if given.stage == "raw":
         x = _channels(b, x, spec, whole=whole)  # (N, c, H, W)
-        x = _denoise(b, x, spec, whole=whole)
+        x = _denoise(b, x, spec)
         x = _resize(b, x, spec, whole=whole)  # (N, c, h, w)
     else:
         x = b.op("Transpose", x, perm=[0, 3, 1, 2])
@@ -173,11 +164,7 @@ def _preprocessing(spec: PreprocessSpec, given: InputSpec) -> onnx.GraphProto:
         b.nodes,
         "preprocessing",
         [helper.make_tensor_value_info(given.name, kinds[given.dtype], ["N", *sides, given.channels])],
-        [
-            helper.make_tensor_value_info(
-                CORE_INPUT, TensorProto.FLOAT, ["N", channels_of(spec), height, width]
-            )
-        ],
+        [helper.make_tensor_value_info(CORE_INPUT, TensorProto.FLOAT, ["N", channels_of(spec), height, width])],
         initializer=b.constants,
     )
 
@@ -192,7 +179,7 @@ def _channels(b: _Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
     return b.op("Concat", x, x, x, axis=1) if spec.channels == "rgb" and not whole else x
 
 
-def _denoise(b: _Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
+def _denoise(b: _Builder, x: str, spec: PreprocessSpec) -> str:
     if spec.denoise is None:
         return x
     if isinstance(spec.denoise, Median):
@@ -212,28 +199,19 @@ def _denoise(b: _Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
     for shape, pads in (((-1, 1), (0, 0, r, 0, 0, 0, r, 0)), ((1, -1), (0, 0, 0, r, 0, 0, 0, r))):
         weights = np.repeat(kernel.reshape(1, 1, *shape), channels, axis=0)
         x = b.op("Conv", b.op("Pad", x, b.ints(*pads), mode="edge"), b.floats(weights), group=channels)
-    return _round(b, x) if whole else x
+    return x
 
 
 def _resize(b: _Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
     height, width = spec.size
     inner = b.ints(height, width) if spec.resize == "stretch" else _inner_size(b, x, spec)
+    sizes = b.op("Concat", b.op("Shape", x, start=0, end=2), inner, axis=0)
+    cubic = {"mode": "cubic", "cubic_coeff_a": -0.5} if spec.interpolation == "bicubic" else {"mode": "linear"}
+    x = b.op(
+        "Resize", x, "", "", sizes, antialias=1, exclude_outside=1, coordinate_transformation_mode="half_pixel", **cubic
+    )
     if whole:
-        # Pillow resizes rows, rounds to uint8, then resizes columns; rounding between the passes is felt on
-        # noise.
-        x = _rounded_resize(
-            b, x, spec, b.op("Shape", x, start=0, end=3), b.slice(inner, b.ints(1), b.ints(2), (0,))
-        )
-        x = _rounded_resize(
-            b,
-            x,
-            spec,
-            b.op("Shape", x, start=0, end=2),
-            b.slice(inner, b.ints(0), b.ints(1), (0,)),
-            b.op("Shape", x, start=3, end=4),
-        )
-    else:
-        x = _resize_to(b, x, spec, b.op("Shape", x, start=0, end=2), inner)
+        x = b.op("Clip", x, b.floats(0), b.floats(255))
     if spec.resize == "stretch":
         return x
     target, two = b.ints(height, width), b.ints(2)
@@ -247,28 +225,6 @@ def _resize(b: _Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
     lowest = b.op("ReduceMin", x, b.ints(1, 2, 3), keepdims=1)
     # Pad takes one value for the whole batch; shifting by each image's own minimum makes that value 0.
     return b.op("Add", b.op("Pad", b.op("Sub", x, lowest), pads), lowest)
-
-
-def _resize_to(b: _Builder, x: str, spec: PreprocessSpec, *sizes: str) -> str:
-    cubic = (
-        {"mode": "cubic", "cubic_coeff_a": -0.5} if spec.interpolation == "bicubic" else {"mode": "linear"}
-    )
-    whole = b.op("Concat", *sizes, axis=0)
-    return b.op(
-        "Resize",
-        x,
-        "",
-        "",
-        whole,
-        antialias=1,
-        exclude_outside=1,
-        coordinate_transformation_mode="half_pixel",
-        **cubic,
-    )
-
-
-def _rounded_resize(b: _Builder, x: str, spec: PreprocessSpec, *sizes: str) -> str:
-    return b.op("Clip", _round(b, _resize_to(b, x, spec, *sizes)), b.floats(0), b.floats(255))
 
 
 def _inner_size(b: _Builder, x: str, spec: PreprocessSpec) -> str:
@@ -302,8 +258,7 @@ def _intensity(b: _Builder, x: str, spec: PreprocessSpec) -> str:
         """Linear interpolation between order statistics, as numpy does; (N, 1, 1, 1)."""
         position = q / 100 * (count - 1)
         lower, upper = (
-            b.op("Gather", ascending, b.ints(int(index)), axis=1)
-            for index in (np.floor(position), np.ceil(position))
+            b.op("Gather", ascending, b.ints(int(index)), axis=1) for index in (np.floor(position), np.ceil(position))
         )
         value = b.op("Add", lower, b.op("Mul", b.op("Sub", upper, lower), b.floats(position % 1)))
         return b.op("Reshape", value, b.ints(-1, 1, 1, 1))
@@ -311,11 +266,6 @@ def _intensity(b: _Builder, x: str, spec: PreprocessSpec) -> str:
     low, high = percentile(intensity.low), percentile(intensity.high)
     span = b.op("Where", b.op("Greater", high, low), b.op("Sub", high, low), one)
     return b.op("Clip", b.op("Div", b.op("Sub", x, low), span), zero, one)
-
-
-def _round(b: _Builder, x: str) -> str:
-    """Half up, as Pillow's resampling rounds."""
-    return b.op("Floor", b.op("Add", x, b.floats(0.5)))
 
 
 def _rename_input(graph: onnx.GraphProto, old: str, new: str) -> None:

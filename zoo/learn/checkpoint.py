@@ -103,9 +103,7 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 f"{tuple(own[name].shape)}; name the model it was trained as"
             )
         if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise WeightsError(
-                f"{path}: {name} holds nan or infinite values; expected finite weights; train again"
-            )
+            raise WeightsError(f"{path}: {name} holds nan or infinite values; expected finite weights; train again")
     model.load_state_dict(tensors)
 
 
@@ -141,9 +139,7 @@ def read_state(path: Path) -> State | None:
     return decode(header.get("zoo", ""), State, str(path), TrainingError)
 
 
-def load_state(
-    path: Path, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer
-) -> None:
+def load_state(path: Path, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
     """Bring model, average and optimiser to where `save_state` left them, on whatever device they are.
 
     Raises:

@@ -261,9 +261,7 @@ def _validated(
     parts = []
     with torch.inference_mode():
         for pixels in torch.split(torch.from_numpy(val.pixels), config.batch_size):
-            x = standardized(to_unit(pixels.to(device), spec), spec).contiguous(
-                memory_format=layout(numerics)
-            )
+            x = standardized(to_unit(pixels.to(device), spec), spec).contiguous(memory_format=layout(numerics))
             with autocast(numerics):
                 logits = model(x)
             parts.append(logits.float().cpu())

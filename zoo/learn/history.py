@@ -116,9 +116,7 @@ def draw_history(path: Path, history: Sequence[Epoch]) -> None:
     right.set(title="Validation", xlabel="epoch")
     right.set_ylim(top=1.005)
     for axes in (left, right):
-        axes.axvline(
-            best.epoch, color="0.6", linestyle="--", linewidth=1, label=f"kept: epoch {best.epoch}", zorder=0
-        )
+        axes.axvline(best.epoch, color="0.6", linestyle="--", linewidth=1, label=f"kept: epoch {best.epoch}", zorder=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.25)
         axes.spines[["top", "right"]].set_visible(False)

@@ -29,9 +29,7 @@ def decoded(data: Splits, spec: PreprocessSpec, run: Run, peers: Peers) -> tuple
     """
     for name in ("train", "val"):
         if not len(data.split(name)):
-            raise TrainingError(
-                f"{name} holds no image; expected images to train on and others to validate on"
-            )
+            raise TrainingError(f"{name} holds no image; expected images to train on and others to validate on")
     log.info("decoding %d images to %dx%d", len(data.train) + len(data.val), *spec.size)
     train, val = (decode_all(images, spec, skip_bad=run.skip_bad) for images in (data.train, data.val))
     bad = (*train.bad, *val.bad)

@@ -57,19 +57,12 @@ def pick_device(name: str) -> torch.device:
     if kind != "cuda" or (":" in name and not index.isdecimal()):
         raise ProviderError(f"device is '{name}', expected auto, cpu, cuda or cuda:N")
     if not torch.cuda.is_available():
-        built = (
-            "this PyTorch has no CUDA support"
-            if torch.version.cuda is None
-            else "PyTorch finds no usable GPU"
-        )
-        raise ProviderError(
-            f"device '{name}' was asked for, but {built}; give --device cpu or mend the driver"
-        )
+        built = "this PyTorch has no CUDA support" if torch.version.cuda is None else "PyTorch finds no usable GPU"
+        raise ProviderError(f"device '{name}' was asked for, but {built}; give --device cpu or mend the driver")
     number = int(index or os.environ.get("LOCAL_RANK", "0"))
     if number >= torch.cuda.device_count():
         raise ProviderError(
-            f"device cuda:{number} was asked for, but there are {torch.cuda.device_count()} GPUs; "
-            "they count from 0"
+            f"device cuda:{number} was asked for, but there are {torch.cuda.device_count()} GPUs; they count from 0"
         )
     return torch.device("cuda", number)
 
@@ -124,9 +117,7 @@ def choose(
     able = cpu_has_bf16()
     bf16 = precision == "bf16" or (precision == "auto" and able)
     if bf16 and not able:
-        log.warning(
-            "bf16 was asked for, but this CPU has no instructions for it; expect it to be slower than fp32"
-        )
+        log.warning("bf16 was asked for, but this CPU has no instructions for it; expect it to be slower than fp32")
     form = "bf16" if bf16 else "fp32"
     if steps <= PROBE_STEPS:
         return Numerics(device="cpu", bf16=bf16, channels_last=False, text=f"cpu, {form}, contiguous")
@@ -148,9 +139,7 @@ def layout(numerics: Numerics) -> torch.memory_format:
     return torch.channels_last if numerics.channels_last else torch.contiguous_format
 
 
-def _channels_last_gain(
-    model: nn.Module, device: torch.device, probe: tuple[Tensor, Tensor], *, bf16: bool
-) -> float:
+def _channels_last_gain(model: nn.Module, device: torch.device, probe: tuple[Tensor, Tensor], *, bf16: bool) -> float:
     """Time of a contiguous step divided by that of a channels-last step."""
     images, targets = probe[0][:PROBE_IMAGES], probe[1][:PROBE_IMAGES]
     seconds = {}

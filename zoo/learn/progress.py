@@ -27,11 +27,7 @@ class Report(Protocol):
 
 def epoch_line(row: Epoch, epochs: int, seconds_left: float) -> str:
     """Such as "epoch 3/20  loss 0.41  val AUROC 0.923  1 234 images/s  12 s left"."""
-    score = (
-        f"val loss {row.val_loss:.3f}"
-        if row.val_macro_auroc is None
-        else f"val AUROC {row.val_macro_auroc:.3f}"
-    )
+    score = f"val loss {row.val_loss:.3f}" if row.val_macro_auroc is None else f"val AUROC {row.val_macro_auroc:.3f}"
     rate = _rate(row.images_per_second)
     done = f"epoch {row.epoch}/{epochs}  loss {row.train_loss:.3f}  {score}  {rate} images/s"
     return f"{done}  {_time(seconds_left)} left"

@@ -78,9 +78,7 @@ def _configured(model: nn.Module, key: str) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else tuple(value or ())
 
 
-def _fresh_head(
-    module: str, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], notes: list[str]
-) -> set[str]:
+def _fresh_head(module: str, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], notes: list[str]) -> set[str]:
     """Names of one head module's tensors if it must stay new: all of them or none."""
     names = {name for name in own if name.startswith(f"{module}.")}
     same = all(name in tensors and tensors[name].shape == own[name].shape for name in names)
@@ -111,25 +109,19 @@ def _refuse_others(
     own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], loaded: Mapping[str, Tensor], fresh: set[str]
 ) -> None:
     missing = [
-        name
-        for name in own
-        if name not in loaded and name not in fresh and not name.endswith("num_batches_tracked")
+        name for name in own if name not in loaded and name not in fresh and not name.endswith("num_batches_tracked")
     ]
     unexpected = [name for name in tensors if name not in own and name not in fresh]
     misshapen = [name for name in loaded if name not in fresh and loaded[name].shape != own[name].shape]
     if missing or unexpected or misshapen:
-        shapes = [
-            f"{name} {tuple(loaded[name].shape)} instead of {tuple(own[name].shape)}" for name in misshapen
-        ]
+        shapes = [f"{name} {tuple(loaded[name].shape)} instead of {tuple(own[name].shape)}" for name in misshapen]
         raise WeightsError(
             f"weights do not fit this network of {len(own)} tensors: {len(missing)} missing "
             f"({first_names(missing)}), {len(unexpected)} not expected ({first_names(unexpected)}), "
             f"{len(misshapen)} of another shape ({first_names(shapes)}); bring weights of the same network"
         )
     broken = [
-        name
-        for name, tensor in loaded.items()
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+        name for name, tensor in loaded.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
     ]
     if broken:
         raise WeightsError(

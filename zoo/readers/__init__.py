@@ -86,7 +86,5 @@ def _form(stream: IO[bytes], shown: str) -> str:
         raise ImageError(f"{shown}: DICOM is not read by this version; convert it to 16-bit gray PNG or TIFF")
     form = raster.recognise(head)
     if form is None:
-        raise ImageError(
-            f"{shown}: not an image by its first bytes; expected PNG, JPEG, BMP, TIFF, WebP, GIF or PPM"
-        )
+        raise ImageError(f"{shown}: not an image by its first bytes; expected PNG, JPEG, BMP, TIFF, WebP, GIF or PPM")
     return form

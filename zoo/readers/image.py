@@ -72,8 +72,6 @@ def from_array(pixels: NDArray[Any]) -> RawImage:
         return RawImage(np.ascontiguousarray(array, dtype=np.uint16), "uint16")
     if native == np.float32 and channels == 1:
         if not np.isfinite(array).all():
-            raise ImageError(
-                f"{found}: holds values that are not finite; replace them before using the image"
-            )
+            raise ImageError(f"{found}: holds values that are not finite; replace them before using the image")
         return RawImage(np.ascontiguousarray(array, dtype=np.float32), "float32")
     raise ImageError(f"{found}: expected uint8 with 1 or 3 channels, or uint16 or float32 with 1 channel")

@@ -125,13 +125,9 @@ def _decoding(name: str) -> Iterator[None]:
         raise
     except UnidentifiedImageError:
         raise ImageError(f"{name}: the header is damaged; restore the file or leave it out") from None
-    except (
-        Exception
-    ) as problem:  # Pillow's parsers raise OSError, SyntaxError, struct.error, ValueError and more
+    except Exception as problem:  # Pillow's parsers raise OSError, SyntaxError, struct.error, ValueError and more
         reason = " ".join(str(problem).split())[:100] or type(problem).__name__
-        raise ImageError(
-            f"{name}: can not be decoded ({reason.lower()}); restore it or leave it out"
-        ) from None
+        raise ImageError(f"{name}: can not be decoded ({reason.lower()}); restore it or leave it out") from None
 
 
 @contextlib.contextmanager
@@ -150,9 +146,7 @@ def _opened(stream: IO[bytes], form: str, name: str) -> Iterator[Image.Image]:
         with _decoding(name):  # counting frames reads the file
             frames = 1 if image.format in ("MPO", "JPEG") else getattr(image, "n_frames", 1)
         if frames != 1:
-            raise ImageError(
-                f"{name}: holds {frames} frames, expected one image; save the wanted frame as a file"
-            )
+            raise ImageError(f"{name}: holds {frames} frames, expected one image; save the wanted frame as a file")
         yield image
 
 
@@ -164,17 +158,14 @@ def _kind(image: Image.Image, name: str) -> Kind:
     elif mode == "F":
         kind = "float32"
     elif mode == "CMYK":
-        raise ImageError(
-            f"{name}: CMYK colours, expected gray or RGB; convert the file with a known colour profile"
-        )
+        raise ImageError(f"{name}: CMYK colours, expected gray or RGB; convert the file with a known colour profile")
     elif mode in _COLOUR or mode in _ALPHA or mode in ("1", "L", "P"):
         kind = "uint8"
         if _sixteen_bits(image):
             defect = "16 bits per colour channel, which would be cut to 8"
     else:
         raise ImageError(
-            f"{name}: pixels of type {mode!r}, "
-            "expected 8-bit gray or RGB, unsigned 16-bit gray or 32-bit float gray"
+            f"{name}: pixels of type {mode!r}, expected 8-bit gray or RGB, unsigned 16-bit gray or 32-bit float gray"
         )
     defect = defect or _tiff_defect(image, kind)
     if defect:

@@ -63,9 +63,7 @@ def catalogue() -> Catalogue:
     for point, owner in _owned(CATALOGUES):
         path = _registry_file(point.value)
         if path is None:
-            reason = (
-                f"registry.yaml of {owner}: package {point.value!r} does not hold it; reinstall {owner.name}"
-            )
+            reason = f"registry.yaml of {owner}: package {point.value!r} does not hold it; reinstall {owner.name}"
             broken.append(Broken(owner, reason))
         else:
             sources.setdefault(path, owner)
@@ -100,12 +98,8 @@ def _owned(group: str) -> Iterator[tuple[EntryPoint, Distribution]]:
         if id(point.dist) not in owners:
             found = None if point.dist is None else point.dist.metadata
             # A half-removed distribution has entry points and no metadata.
-            name, version = (
-                found[key] if found is not None and key in found else None for key in ("Name", "Version")
-            )
-            owners[id(point.dist)] = Distribution(
-                name or "an unknown distribution", version or "(no version)"
-            )
+            name, version = (found[key] if found is not None and key in found else None for key in ("Name", "Version"))
+            owners[id(point.dist)] = Distribution(name or "an unknown distribution", version or "(no version)")
         yield point, owners[id(point.dist)]
 
 

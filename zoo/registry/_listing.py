@@ -61,16 +61,12 @@ def models(family: str | None = None) -> list[Row]:
     everything, plugins = catalogue(), plugin_entries()
     here = functools.cache(is_installed)  # most cards need the same two packages
     rows = [
-        _row(entry, _status(entry, owners, plugins, here))
-        for owners in everything.entries.values()
-        for entry in owners
+        _row(entry, _status(entry, owners, plugins, here)) for owners in everything.entries.values() for entry in owners
     ]
     if family is not None:
         families = list(dict.fromkeys(row.family for row in rows))
         if family not in families:
-            raise CatalogueError(
-                f"no model of family {family!r}; families are {', '.join(families) or 'none'}"
-            )
+            raise CatalogueError(f"no model of family {family!r}; families are {', '.join(families) or 'none'}")
         return [row for row in rows if row.family == family]
     return rows + [
         Row(
@@ -145,9 +141,7 @@ def _clash(owners: tuple[Entry, ...] | tuple[PluginEntry, ...]) -> str:
 
 def _unknown(name: str, everything: Catalogue) -> str:
     if not everything.entries and not everything.broken:
-        return (
-            f"no model {name!r}: no catalogue is installed; run 'pip install edgezoo' ('-e .' in a checkout)"
-        )
+        return f"no model {name!r}: no catalogue is installed; run 'pip install edgezoo' ('-e .' in a checkout)"
     near = difflib.get_close_matches(name.lower(), everything.entries, n=3)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     unread = ", ".join(str(broken.distribution) for broken in everything.broken)

@@ -81,9 +81,7 @@ def load(name: str) -> LoadedPlugin:
 def plugins() -> list[PluginRow]:
     """Every installed plugin by its metadata, sorted by name. Nothing is imported: "ok" is "may be tried"."""
     return [
-        _row(entry, _refusal(name, owners) or "ok")
-        for name, owners in plugin_entries().items()
-        for entry in owners
+        _row(entry, _refusal(name, owners) or "ok") for name, owners in plugin_entries().items() for entry in owners
     ]
 
 

@@ -144,9 +144,7 @@ def lock(cards: Iterable[ModelCard] = ()) -> list[StoredWeights]:
     """
     cards = tuple(cards)
     rows = stored(cards)
-    pinned = {
-        card.weights.source: card.weights.sha256 for card in cards if card.weights and card.weights.sha256
-    }
+    pinned = {card.weights.source: card.weights.sha256 for card in cards if card.weights and card.weights.sha256}
     problems = []
     for row in rows:
         name = row.models[0] if row.models else row.source
@@ -197,9 +195,7 @@ def _sources(card: ModelCard) -> tuple[str, ...]:
 
 def _weights(card: ModelCard) -> Weights:
     if card.weights is None:
-        raise WeightsError(
-            f"{card.name} has no pretrained weights; train without --pretrained or give --weights FILE"
-        )
+        raise WeightsError(f"{card.name} has no pretrained weights; train without --pretrained or give --weights FILE")
     return card.weights
 
 

@@ -48,9 +48,7 @@ def download(source: str, target: Path, *, model: str) -> None:
     try:
         from pooch import HTTPDownloader
     except ModuleNotFoundError as problem:
-        raise WeightsError(
-            f"weights for {model}: needs {problem.name}: pip install 'edgezoo[train]'"
-        ) from None
+        raise WeightsError(f"weights for {model}: needs {problem.name}: pip install 'edgezoo[train]'") from None
 
     status = _first_answer(url)
     if status is None:
@@ -133,9 +131,7 @@ class _Logged:
         tenths = 10 * self.done // self.total if self.total else 0
         if tenths > self.said:
             self.said = tenths
-            log.info(
-                "weights for %s: %d of %d MB", self.model, self.done // 1_000_000, self.total // 1_000_000
-            )
+            log.info("weights for %s: %d of %d MB", self.model, self.done // 1_000_000, self.total // 1_000_000)
 
     def reset(self) -> None:
         self.done = 0

@@ -66,9 +66,7 @@ def convert(path: Path, package: PackagedWeights, arch: str, target: Path, what:
     with torch.device("meta"):  # shapes without memory
         expected = timm.create_model(arch, pretrained=False).state_dict()
     if len(tensors) != len(expected):
-        raise WeightsError(
-            f"{what}: {path.name} holds {len(tensors)} tensors, expected {len(expected)} for {arch}"
-        )
+        raise WeightsError(f"{what}: {path.name} holds {len(tensors)} tensors, expected {len(expected)} for {arch}")
     named = {}
     for (name, like), (old, tensor) in zip(expected.items(), tensors.items(), strict=True):
         if tensor.shape != like.shape:

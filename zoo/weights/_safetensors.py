@@ -55,9 +55,7 @@ def check_file(path: Path, what: str, called: str | None = None) -> None:
             names = list(opened.keys())
     except (SafetensorError, OSError) as problem:
         reason = " ".join(str(problem).split())
-        raise WeightsError(
-            f"{what}: {called} is damaged or not safetensors ({reason}); get the file again"
-        ) from None
+        raise WeightsError(f"{what}: {called} is damaged or not safetensors ({reason}); get the file again") from None
     if not names:
         raise WeightsError(f"{what}: {called} holds no tensor; get the file again")
     _check_numbers(path, what, called)
@@ -80,9 +78,7 @@ def _check_sight(path: Path, what: str, called: str) -> None:
         raise WeightsError(f"{what}: {called} is not a safetensors file; expected one, as timm's pages offer")
     length = int.from_bytes(start[:8], "little")
     if length > min(MAX_HEADER, size - 8):
-        raise WeightsError(
-            f"{what}: {called} is damaged: its header claims {length} bytes, the file has {size}"
-        )
+        raise WeightsError(f"{what}: {called} is damaged: its header claims {length} bytes, the file has {size}")
 
 
 def _check_numbers(path: Path, what: str, called: str) -> None:
@@ -101,15 +97,11 @@ def _check_numbers(path: Path, what: str, called: str) -> None:
         numbers = np.frombuffer(body[start:end].tobytes(), dtype=kind)
         finite = np.isfinite(numbers) if exponent is None else (numbers & exponent) != exponent
         if not finite.all():
-            raise WeightsError(
-                f"{what}: {called}: tensor {name!r} holds NaN or an infinity; its training failed"
-            )
+            raise WeightsError(f"{what}: {called}: tensor {name!r} holds NaN or an infinity; its training failed")
 
 
 def _once(pairs: list[tuple[str, Any]], what: str, called: str) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
-        raise WeightsError(
-            f"{what}: {called} is damaged: a name stands twice in its header; get the file again"
-        )
+        raise WeightsError(f"{what}: {called} is damaged: a name stands twice in its header; get the file again")
     return table

@@ -149,9 +149,7 @@ def keep(
             known = pins()
             pin = known.get(source)
             if pin is not None and pin.sha256 != actual and not force:
-                raise mismatch(
-                    what, actual, pin.sha256, "the lock", f"run '{remedy}' if the change is wanted"
-                )
+                raise mismatch(what, actual, pin.sha256, "the lock", f"run '{remedy}' if the change is wanted")
             check_file(temporary, what, called=source)
             now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
             known[source] = Pin(

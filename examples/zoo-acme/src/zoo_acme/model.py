@@ -1,3 +1,5 @@
+from itertools import pairwise
+
 from torch import nn
 
 from zoo.plugin import TorchPlugin
@@ -9,7 +11,7 @@ class Acme(TorchPlugin):
     def build(self, card, *, classes, channels):
         widths = (channels, 24, 48, 96)
         layers = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in pairwise(widths):
             layers += [
                 nn.Conv2d(before, after, 3, stride=2, padding=1, bias=False),
                 nn.BatchNorm2d(after),
