@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from zoo.errors import DataError, GateError, ModelError, PluginError, TrainingError, UsageError
+from zoo.errors import DataError, GateError, TrainingError, UsageError
+from zoo.locate import MODEL_FILE, images_of, judged, lasting_source, model_file, without_bad
 from zoo.spec import EvalReport, ModelCard, Parity
 
 if TYPE_CHECKING:
@@ -44,8 +45,6 @@ __all__ = [
 ]
 
 log = logging.getLogger("zoo")
-
-MODEL_FILE = "model.onnx"
 
 _LATENCY_RUNS = 30
 
@@ -154,15 +153,16 @@ def train(
         if run.record.status == "trained":  # it stopped between its last epoch and its evaluation
             return _finish(run, plugin, plugin.load(run.record.card, run), splits)
     else:
-        from zoo.data import open_data
+        from zoo.data import ADVICE, open_data
         from zoo.recipe import configured, resolve
-        from zoo.runs import RunRecord, create_run, new_id
+        from zoo.runs import RunRecord, create_run, new_id, versions
         from zoo.weights import resolve as resolve_weights
 
         data = "digits" if data is None else data
-        config = configured(card, budget, settings or {})
+        settings = ADVICE.get(str(data), {}) | dict(settings or {})
+        config = configured(card, budget, settings)
         splits = open_data(data, split_seed=config.split_seed, skip_bad=skip_bad)
-        recipe = resolve(plugin, card, splits, config, size=size, settings=settings or {})
+        recipe = resolve(plugin, card, splits, config, size=size, settings=settings)
         start = resolve_weights(recipe.card, Path(weights) if weights else None) if config.pretrained else None
         for note in recipe.notes:  # those of the data were said when it was opened
             log.info("%s", note)
@@ -174,10 +174,10 @@ def train(
             config=config,
             labels=splits.labels,
             kind=splits.kind,
-            source=_lasting(data),
+            source=lasting_source(data),
             data=splits.fingerprint,
             plugin=loaded.origin,
-            versions=_versions(),
+            versions=versions(),
             weights=f"{start.source} sha256:{start.sha256}" if start else None,
             skipped=splits.skipped,
             notes=(*recipe.notes, *splits.notes),
@@ -200,7 +200,7 @@ def _finish(run: Run, plugin: ModelPlugin, trained: Trained, splits: Splits) -> 
     if run.skip_bad:  # training has met the bad images of train and val
         bad = ship.readable(splits.test, spec)[1]
         run.update(skipped=tuple(dict.fromkeys((*run.record.skipped, *bad))))
-    splits = _without_bad(splits, run)
+    splits = without_bad(splits, run)
     run.update(notes=tuple(dict.fromkeys((*run.record.notes, *splits.notes))))
     temperature = ship.fitted_temperature(trained, spec, splits.val)
     run.update(status="trained", temperature=temperature)
@@ -240,7 +240,7 @@ def evaluate(
         provider: execution provider.
         skip_bad: leave out images that can not be read.
     """
-    return _judged(target, data, split=split, provider=provider, skip_bad=skip_bad)[1].report
+    return judged(target, data, split=split, provider=provider, skip_bad=skip_bad)[1].report
 
 
 def compare(
@@ -272,25 +272,26 @@ def compare(
     if len(targets) < 2:
         raise UsageError(f"{len(targets)} model to compare, expected at least two runs, bundles, files or model names")
     located = [_trained_or_found(target, data, budget or {}) for target in targets]
-    opened = [_judged(where, data, split=split, provider=provider) for where in located]
+    opened = [judged(where, data, split=split, provider=provider) for where in located]
     labels = opened[0][0].labels
     images = opened[0][1].images
     contenders = []
-    for (runtime, judged), name in zip(opened, _different_names(located, opened), strict=True):
+    for (runtime, answers), name in zip(opened, _different_names(located, opened), strict=True):
         if set(runtime.labels) != set(labels):
             raise DataError(
                 f"{name} knows other labels than {runtime.manifest.name}; models of one task can be compared"
             )
-        if list(judged.images.ids) != list(images.ids) or judged.report.data.sha256 != opened[0][1].report.data.sha256:
+        same = answers.report.data.sha256 == opened[0][1].report.data.sha256
+        if not same or list(answers.images.ids) != list(images.ids):
             raise DataError(f"{name} was evaluated on other images; name one set for all with --data")
         order = [runtime.labels.index(label) for label in labels]
         contenders.append(
             Contender(
                 name=name,
-                logits=judged.logits[:, order],
+                logits=answers.logits[:, order],
                 temperature=runtime.manifest.temperature,
                 latency_ms=_latency_ms(runtime, images.read(0).pixels),
-                size_bytes=_model_file(runtime.path).stat().st_size,
+                size_bytes=(runtime.path / MODEL_FILE if runtime.path.is_dir() else runtime.path).stat().st_size,
             )
         )
     return compared(contenders, images.targets, labels)
@@ -331,7 +332,7 @@ def export(
         raise UsageError(f"--out {target} is a folder; expected a file name such as {target / 'model.onnx'}")
     plugin = registry.load(record.plugin.name).plugin
     trained = plugin.load(record.card, opened)
-    splits = _without_bad(_data_of(opened, data), opened)
+    splits = without_bad(images_of(opened, data), opened)
     if record.status not in {"trained", "done"}:  # in memory only: its training may still be going on
         epochs = f"{record.epochs_done} of {record.config.epochs}"
         note = f"training stopped after epoch {epochs}; this is its best epoch so far"
@@ -366,7 +367,7 @@ def open(path: str | Path, *, provider: str = "cpu", threads: int | None = None)
     """
     from zoo.edge import Runtime
 
-    return Runtime.open(_model_file(Path(path)), provider=provider, threads=threads)
+    return Runtime.open(model_file(Path(path)), provider=provider, threads=threads)
 
 
 def verify(path: str | Path, *, provider: str = "cpu") -> Verification:
@@ -384,7 +385,7 @@ def bench(path: str | Path, *, provider: str = "cpu", threads: int | None = None
     """Latency, memory, cold start and size of a model file on this machine."""
     from zoo.edge import bench as measure
 
-    return measure(_model_file(Path(path)), provider=provider, threads=threads, runs=runs)
+    return measure(model_file(Path(path)), provider=provider, threads=threads, runs=runs)
 
 
 # --- inside -----------------------------------------------------------------------------------------
@@ -405,112 +406,13 @@ def _resumed(
     if epochs is not None:
         config = msgspec.structs.replace(record.config, epochs=epochs)
         run.update(config=config, card=msgspec.structs.replace(record.card, train=config))
-    splits = _data_of(run, data)
+    splits = images_of(run, data)
     if data is not None:
-        run.update(source=_lasting(data))
+        run.update(source=lasting_source(data))
     run.resuming = True
     if record.status != "trained":
         run.update(status="training")
     return run, splits
-
-
-def _data_of(run: Run, data: str | Path | None) -> Splits:
-    """The images a run was trained with, proven to be the same ones."""
-    from zoo.data import open_data
-
-    record = run.record
-    source = data or record.source
-    try:
-        splits = open_data(source, split_seed=record.config.split_seed, skip_bad=bool(record.skipped))
-    except DataError as problem:
-        if data is not None:
-            raise
-        raise DataError(f"{problem}; name the images of run {run.path.name} with --data if they have moved") from None
-    if splits.fingerprint.sha256 != record.data.sha256:
-        raise DataError(
-            f"{source} is not what {run.path.name} was trained with: its fingerprint is "
-            f"{splits.fingerprint.sha256[:12]}…, "
-            f"the run says {record.data.sha256[:12]}…; name the original images with --data"
-        )
-    return splits
-
-
-def _without_bad(splits: Splits, run: Run) -> Splits:
-    """Leave out what training found unreadable (--skip-bad): export and evaluation do not meet it again."""
-    import dataclasses
-
-    # Ids only: what had no readable header stands there as 'id: reason' and is in no split.
-    bad = set(run.record.skipped)
-    sets = (splits.train, splits.val, splits.test)
-    train, val, test = (images.subset([i for i, image in enumerate(images.ids) if image not in bad]) for images in sets)
-    left_out = sum(map(len, sets)) - len(train) - len(val) - len(test)
-    if not left_out:
-        return splits
-    images_were = "1 image was" if left_out == 1 else f"{left_out} images were"
-    note = f"{images_were} left out: can not be decoded, or out of range"
-    return dataclasses.replace(splits, train=train, val=val, test=test, notes=(*splits.notes, note))
-
-
-def _lasting(data: str | Path) -> str:
-    """How run.json names the images: a path must still be right from another working directory."""
-    from zoo.data import NAMED
-
-    return str(data) if isinstance(data, str) and data in NAMED else str(Path(data).resolve())
-
-
-def _judged(
-    target: str | Path | None, data: str | Path | None, *, split: str, provider: str, skip_bad: bool = False
-) -> tuple[Runtime, Judged]:
-    """Open a target and run it on a split of `data`, or of its own data."""
-    from zoo import registry, ship
-    from zoo.edge import Runtime
-    from zoo.runs import find_run, open_run
-
-    path = _model_file(Path(target) if target is not None else find_run(None))
-    runtime = Runtime.open(path, provider=provider)
-    run = open_run(path.parent) if (path.parent / "run.json").is_file() else None
-    plugin = None
-    if run is not None:
-        try:
-            plugin = registry.load(run.record.plugin.name).plugin
-        except PluginError as problem:
-            log.warning("judged without the model's plugin: %s", problem)
-    if data is None:
-        if run is None:
-            raise UsageError(f"{path} does not say where its images are; name them with --data")
-        splits = _without_bad(_data_of(run, None), run)
-    else:
-        splits = _opened_for(runtime, data, skip_bad=skip_bad)
-    if skip_bad:
-        splits = _only_readable(splits, split, runtime)
-    return runtime, ship.judge(plugin, runtime, splits, split)
-
-
-def _only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:
-    import dataclasses
-
-    from zoo import ship
-
-    images, bad = ship.readable(splits.split(split), runtime.manifest.preprocess)
-    if not bad:
-        return splits
-    note = f"{len(bad)} of {len(bad) + len(images)} images left out: can not be decoded, or out of range"
-    changed: dict[str, Any] = {split: images, "notes": (*splits.notes, note)}
-    return dataclasses.replace(splits, **changed)
-
-
-def _opened_for(runtime: Runtime, data: str | Path, *, skip_bad: bool) -> Splits:
-    """`data` for evaluation; split as in training where it is that set itself, so that test stays unseen."""
-    from zoo.data import open_data
-
-    origin = runtime.manifest.provenance
-    try:
-        same = open_data(data, split_seed=origin.config.split_seed, skip_bad=skip_bad)
-        if same.fingerprint.sha256 == origin.data.sha256:
-            return same
-    except DataError:
-        pass  # not fit for training; it may still be evaluated
-    return open_data(data, skip_bad=skip_bad, for_training=False)
 
 
 def _trained_or_found(target: str | Path, data: str | Path | None, budget: Mapping[str, Any]) -> Path:
@@ -530,25 +432,6 @@ def _trained_or_found(target: str | Path, data: str | Path | None, budget: Mappi
         raise UsageError(f"'{target}' is no run, bundle, file or model: {problem}") from None
     log.info("training %s", target)
     return Path(train(str(target), data or "digits", **budget).run)
-
-
-def _model_file(path: Path) -> Path:
-    """The file or bundle to open for `path`, which may be a run."""
-    from zoo.runs import find_run
-
-    if path.is_file() or (path / "manifest.json").is_file():
-        return path
-    if (path / "run.json").is_file() or not path.exists():
-        try:
-            run = find_run(path)
-        except UsageError:
-            raise ModelError(f"{path}: no such file; expected an .onnx file, a bundle NAME.zoo or a run") from None
-        if not (run / MODEL_FILE).is_file():
-            raise ModelError(
-                f"{run} holds no {MODEL_FILE}: the run did not finish; 'zoo export {run} --onnx' makes one"
-            )
-        return run / MODEL_FILE
-    raise ModelError(f"{path} is a folder without manifest.json; expected an .onnx file, a bundle NAME.zoo or a run")
 
 
 def _different_names(paths: Sequence[Path], opened: Sequence[tuple[Runtime, Judged]]) -> list[str]:
@@ -589,27 +472,3 @@ def _save(target: Path, model: onnx.ModelProto) -> None:
 
 def _size(target: Path) -> int:
     return sum(p.stat().st_size for p in target.iterdir()) if target.is_dir() else target.stat().st_size
-
-
-def _versions() -> dict[str, str]:
-    """Versions of what can change a result."""
-    import platform
-    from importlib.metadata import PackageNotFoundError, version
-
-    found = {"python": platform.python_version()}
-    for name in (
-        "edgezoo",
-        "numpy",
-        "pillow",
-        "onnxruntime",
-        "onnx",
-        "torch",
-        "timm",
-        "scikit-learn",
-        "skl2onnx",
-    ):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found

@@ -9,7 +9,9 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import platform
 import shutil
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,7 +21,7 @@ from zoo.errors import OutputError, TrainingError, UsageError
 from zoo.files import atomic_write
 from zoo.spec import SCHEMA, Fingerprint, ModelCard, PluginOrigin, TrainConfig, decode, encode
 
-__all__ = ["LATEST", "Best", "Run", "RunRecord", "create_run", "find_run", "new_id", "open_run"]
+__all__ = ["LATEST", "Best", "Run", "RunRecord", "create_run", "find_run", "new_id", "open_run", "versions"]
 
 LATEST = "latest"
 RECORD = "run.json"
@@ -201,3 +203,24 @@ def new_id(model: str, now: datetime.datetime | None = None) -> str:
     """A run's id: the model's name and the time in UTC, such as resnet18-20260102-030405."""
     moment = now or datetime.datetime.now(datetime.UTC)
     return f"{model.replace('/', '-')}-{moment:%Y%m%d-%H%M%S}"
+
+
+def versions() -> dict[str, str]:
+    """Versions of what can change a result."""
+    found = {"python": platform.python_version()}
+    for name in (
+        "edgezoo",
+        "numpy",
+        "pillow",
+        "onnxruntime",
+        "onnx",
+        "torch",
+        "timm",
+        "scikit-learn",
+        "skl2onnx",
+    ):
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found

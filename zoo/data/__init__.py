@@ -5,10 +5,11 @@ from __future__ import annotations
 from zoo.data.decode import Decoded, decode_all
 from zoo.data.index import ImageSet, SplitName, Splits
 from zoo.data.labels import align, natural_key
-from zoo.data.named import NAMED, open_data
+from zoo.data.named import ADVICE, NAMED, open_data
 from zoo.data.threads import Progress
 
 __all__ = [
+    "ADVICE",
     "NAMED",
     "Decoded",
     "ImageSet",

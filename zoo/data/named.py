@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from zoo.data.assemble import assemble
 from zoo.data.digits import index_digits
@@ -18,10 +18,13 @@ if TYPE_CHECKING:
 
     from zoo.data.index import Pool, Splits
 
-__all__ = ["NAMED", "open_data"]
+__all__ = ["ADVICE", "NAMED", "open_data"]
 
 NAMED: dict[str, Callable[[], Pool]] = {"digits": index_digits}
 """Sets that go by a name. They bring no splits; a folder of the same name is meant by './NAME'."""
+
+ADVICE: dict[str, dict[str, Any]] = {"digits": {"augment": "none"}}
+"""Training settings that a named set asks for; the user's own come first. A mirrored digit is no digit."""
 
 
 def open_data(source: str | Path, *, split_seed: int = 0, skip_bad: bool = False, for_training: bool = True) -> Splits:

@@ -1,0 +1,140 @@
+"""What a name given to a verb stands for: the model file behind it, and the images it is to be judged on.
+
+A name may be a run, a bundle or an .onnx file. Training images are opened again only when they are proven to be the
+same ones, so that a made split puts every image where it was.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo.errors import DataError, ModelError, PluginError, UsageError
+
+if TYPE_CHECKING:
+    from zoo.data import Splits
+    from zoo.edge import Runtime
+    from zoo.runs import Run
+    from zoo.ship import Judged
+
+__all__ = ["MODEL_FILE", "images_of", "judged", "lasting_source", "model_file", "without_bad"]
+
+MODEL_FILE = "model.onnx"
+
+log = logging.getLogger("zoo")
+
+
+def model_file(path: Path) -> Path:
+    """The file or bundle to open for `path`, which may be a run."""
+    from zoo.runs import find_run
+
+    if path.is_file() or (path / "manifest.json").is_file():
+        return path
+    if (path / "run.json").is_file() or not path.exists():
+        try:
+            run = find_run(path)
+        except UsageError:
+            raise ModelError(f"{path}: no such file; expected an .onnx file, a bundle NAME.zoo or a run") from None
+        if not (run / MODEL_FILE).is_file():
+            raise ModelError(
+                f"{run} holds no {MODEL_FILE}: the run did not finish; 'zoo export {run} --onnx' makes one"
+            )
+        return run / MODEL_FILE
+    raise ModelError(f"{path} is a folder without manifest.json; expected an .onnx file, a bundle NAME.zoo or a run")
+
+
+def judged(
+    target: str | Path | None, data: str | Path | None, *, split: str, provider: str, skip_bad: bool = False
+) -> tuple[Runtime, Judged]:
+    """Open a target and run it on a split of `data`, or of its own data."""
+    from zoo import registry, ship
+    from zoo.edge import Runtime
+    from zoo.runs import find_run, open_run
+
+    path = model_file(Path(target) if target is not None else find_run(None))
+    runtime = Runtime.open(path, provider=provider)
+    run = open_run(path.parent) if (path.parent / "run.json").is_file() else None
+    plugin = None
+    if run is not None:
+        try:
+            plugin = registry.load(run.record.plugin.name).plugin
+        except PluginError as problem:
+            log.warning("judged without the model's plugin: %s", problem)
+    if data is None:
+        if run is None:
+            raise UsageError(f"{path} does not say where its images are; name them with --data")
+        splits = without_bad(images_of(run, None), run)
+    else:
+        splits = _images_for(runtime, data, skip_bad=skip_bad)
+    if skip_bad:
+        splits = _only_readable(splits, split, runtime)
+    return runtime, ship.judge(plugin, runtime, splits, split)
+
+
+def images_of(run: Run, data: str | Path | None) -> Splits:
+    """The images a run was trained with, proven to be the same ones."""
+    from zoo.data import open_data
+
+    record = run.record
+    source = data or record.source
+    try:
+        splits = open_data(source, split_seed=record.config.split_seed, skip_bad=bool(record.skipped))
+    except DataError as problem:
+        if data is not None:
+            raise
+        raise DataError(f"{problem}; name the images of run {run.path.name} with --data if they have moved") from None
+    if splits.fingerprint.sha256 != record.data.sha256:
+        raise DataError(
+            f"{source} is not what {run.path.name} was trained with: its fingerprint is "
+            f"{splits.fingerprint.sha256[:12]}…, "
+            f"the run says {record.data.sha256[:12]}…; name the original images with --data"
+        )
+    return splits
+
+
+def without_bad(splits: Splits, run: Run) -> Splits:
+    """Leave out what training found unreadable (--skip-bad): export and evaluation do not meet it again."""
+    # Ids only: what had no readable header stands there as 'id: reason' and is in no split.
+    bad = set(run.record.skipped)
+    sets = (splits.train, splits.val, splits.test)
+    train, val, test = (images.subset([i for i, image in enumerate(images.ids) if image not in bad]) for images in sets)
+    left_out = sum(map(len, sets)) - len(train) - len(val) - len(test)
+    if not left_out:
+        return splits
+    images_were = "1 image was" if left_out == 1 else f"{left_out} images were"
+    note = f"{images_were} left out: can not be decoded, or out of range"
+    return dataclasses.replace(splits, train=train, val=val, test=test, notes=(*splits.notes, note))
+
+
+def lasting_source(data: str | Path) -> str:
+    """How run.json names the images: a path must still be right from another working directory."""
+    from zoo.data import NAMED
+
+    return str(data) if isinstance(data, str) and data in NAMED else str(Path(data).resolve())
+
+
+def _only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:
+    from zoo import ship
+
+    images, bad = ship.readable(splits.split(split), runtime.manifest.preprocess)
+    if not bad:
+        return splits
+    note = f"{len(bad)} of {len(bad) + len(images)} images left out: can not be decoded, or out of range"
+    changed: dict[str, Any] = {split: images, "notes": (*splits.notes, note)}
+    return dataclasses.replace(splits, **changed)
+
+
+def _images_for(runtime: Runtime, data: str | Path, *, skip_bad: bool) -> Splits:
+    """`data` for evaluation; split as in training where it is that set itself, so that test stays unseen."""
+    from zoo.data import open_data
+
+    origin = runtime.manifest.provenance
+    try:
+        same = open_data(data, split_seed=origin.config.split_seed, skip_bad=skip_bad)
+        if same.fingerprint.sha256 == origin.data.sha256:
+            return same
+    except DataError:
+        pass  # not fit for training; it may still be evaluated
+    return open_data(data, skip_bad=skip_bad, for_training=False)
