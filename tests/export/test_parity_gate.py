@@ -258,8 +258,8 @@ def test_one_image_of_many_may_be_at_the_edge_of_float32(case: Case) -> None:
         return predict
 
     assert case.prove(case.assembled(), reference=noisy(0.05)).max_abs_logit > 1e-4
-    with pytest.raises(GateError, match="logits of most images"):
-        case.prove(case.assembled(), reference=noisy(0.5))
+    with pytest.raises(GateError, match="logits of half the images"):
+        case.prove(case.assembled(), reference=noisy(0.8))
 
 
 def test_few_images_still_give_many_sizes() -> None:
