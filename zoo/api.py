@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from zoo.errors import DataError, GateError, TrainingError, UsageError
+from zoo.errors import DataError, TrainingError, UsageError
 from zoo.locate import MODEL_FILE, images_of, judged, lasting_source, model_file, without_bad
 from zoo.spec import EvalReport, ModelCard, Parity
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zoo.edge import Bench, Runtime, Verification
     from zoo.plugin import ModelPlugin, Trained
     from zoo.registry import Row
-    from zoo.runs import Run
+    from zoo.runs import Best, Run
     from zoo.ship import Judged, Stage
 
 __all__ = [
@@ -55,8 +55,8 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     run: str
     """The run directory."""
     model: str
-    best: Any
-    """epoch, metric and value of the weights that were kept (`zoo.runs.Best`)."""
+    best: Best | None
+    """epoch, metric and value of the weights that were kept."""
     images_per_second: float | None
     seconds: float | None
     test: EvalReport
@@ -134,7 +134,8 @@ def train(
     Raises:
         ZooError: of every kind; see `zoo.errors`. GateError: the export differs from what was trained.
     """
-    from zoo import registry
+    from zoo import registry, ship
+    from zoo.runs import settle
 
     card = registry.find(model)
     budget = {
@@ -182,10 +183,18 @@ def train(
             skipped=splits.skipped,
             notes=(*recipe.notes, *splits.notes),
         )
+        if not skip_bad:
+            ship.refuse_unreadable(splits.test, recipe.card.preprocess)  # now, not after hours of training
         run = create_run(Path(out) if out else None, record, overwrite=overwrite)
         run.pretrained = start.path if start else None
     run.skip_bad = skip_bad or bool(run.record.skipped)
-    trained = plugin.train(run.record.card, splits, run.record.config, run)
+    try:
+        trained = plugin.train(run.record.card, splits, run.record.config, run)
+    except Exception:
+        if run.record.best is None and not resume:
+            settle(run, kept=False)
+        raise
+    settle(run, kept=True)
     if not run.first:
         raise SystemExit(0)  # started by torchrun: rank 0 alone exports and evaluates
     return _finish(run, plugin, trained, splits)
@@ -271,7 +280,7 @@ def compare(
 
     if len(targets) < 2:
         raise UsageError(f"{len(targets)} model to compare, expected at least two runs, bundles, files or model names")
-    located = [_trained_or_found(target, data, budget or {}) for target in targets]
+    located = _located(targets, data, budget or {})
     opened = [judged(where, data, split=split, provider=provider) for where in located]
     labels = opened[0][0].labels
     images = opened[0][1].images
@@ -353,9 +362,9 @@ def export(
             predict = Runtime.open(proven).logits
         images = ship.golden_images(splits, GOLDEN_IMAGES)
         write_bundle(target, content, manifest, images=images, predict=predict)
-    if manifest.parity is None:
-        raise GateError("the file has no proof of parity")
-    return ExportResult(path=str(target), size_bytes=_size(target), parity=manifest.parity)
+    proof = manifest.parity
+    assert proof is not None  # noqa: S101 - build gives none without
+    return ExportResult(path=str(target), size_bytes=_size(target), parity=proof)
 
 
 def open(path: str | Path, *, provider: str = "cpu", threads: int | None = None) -> Runtime:  # noqa: A001 - zoo.open
@@ -415,8 +424,27 @@ def _resumed(
     return run, splits
 
 
-def _trained_or_found(target: str | Path, data: str | Path | None, budget: Mapping[str, Any]) -> Path:
-    """Where the model is; a name of the catalogue is trained first."""
+def _located(targets: Sequence[str | Path], data: str | Path | None, budget: Mapping[str, Any]) -> list[Path]:
+    """Where each model is; names of the catalogue are trained, after every name was found to mean something."""
+    found = [_found(target) for target in targets]
+    if data is None:  # on the images of a run that is already there
+        runs = [path for path in found if path is not None and (path / "run.json").is_file()]
+        data = _source_of(runs[0]) if runs else "digits"
+    paths = []
+    for target, path in zip(targets, found, strict=True):
+        if path is None:
+            log.info("training %s", target)
+            given = dict(budget)
+            if given.get("pretrained") and info(str(target)).weights is None:
+                log.info("%s has no pretrained weights and starts from scratch", target)
+                given["pretrained"] = False
+            path = Path(train(str(target), data, **given).run)  # noqa: PLW2901 - what was missing is filled in
+        paths.append(path)
+    return paths
+
+
+def _found(target: str | Path) -> Path | None:
+    """The run, bundle or file called `target`; None: it is a model to train."""
     from zoo.errors import CatalogueError
     from zoo.runs import find_run
 
@@ -430,8 +458,13 @@ def _trained_or_found(target: str | Path, data: str | Path | None, budget: Mappi
         info(str(target))
     except CatalogueError as problem:
         raise UsageError(f"'{target}' is no run, bundle, file or model: {problem}") from None
-    log.info("training %s", target)
-    return Path(train(str(target), data or "digits", **budget).run)
+    return None
+
+
+def _source_of(run: Path) -> str:
+    from zoo.runs import open_run
+
+    return open_run(run).record.source
 
 
 def _different_names(paths: Sequence[Path], opened: Sequence[tuple[Runtime, Judged]]) -> list[str]:

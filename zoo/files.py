@@ -77,4 +77,4 @@ def _sync_folder(folder: Path) -> None:
 
 def _cannot_write(target: Path, problem: OSError) -> str:
     reason = (problem.strerror or str(problem)).lower()
-    return f"cannot write {target}: {reason}; free space or choose another place with --out"
+    return f"cannot write {target}: {reason}; free space there or choose another place"

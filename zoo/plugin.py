@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from zoo.errors import DataError, PluginError
+from zoo.errors import DataError, PluginError, ProviderError, TrainingError
 from zoo.evaluate import Predict, macro_auroc, predict_set, report
 from zoo.files import atomic_path, atomic_write
 from zoo.preprocess import channels_of, normalized
@@ -198,14 +198,20 @@ class SklearnPlugin(ModelPlugin):
         """Fit the estimator once on all training images; of `config` only the seed matters."""
         from zoo.data import decode_all
 
+        if config.device not in {"auto", "cpu"}:
+            raise ProviderError(f"{card.name} trains on the cpu only, --device {config.device} was asked for")
         decoded = decode_all(data.train, card.preprocess, skip_bad=run.skip_bad)
         held_out = decode_all(data.val, card.preprocess, skip_bad=run.skip_bad)
         run.update(skipped=(*run.record.skipped, *(name for name, _ in (*decoded.bad, *held_out.bad))))
         estimator = self.build(card, classes=len(data.labels), channels=channels_of(card.preprocess))
-        if "random_state" in estimator.get_params():
-            estimator.set_params(random_state=config.seed)
+        seeded = [name for name in estimator.get_params() if name.split("__")[-1] == "random_state"]
+        estimator.set_params(**dict.fromkeys(seeded, config.seed))
         start = time.perf_counter()
-        estimator.fit(_rows(normalized(decoded.pixels, card.preprocess)), decoded.targets)
+        try:
+            estimator.fit(_rows(normalized(decoded.pixels, card.preprocess)), decoded.targets)
+        except ValueError as problem:
+            reason = " ".join(str(problem).split())
+            raise TrainingError(f"{card.name} can not be fitted to {len(decoded.targets)} images: {reason}") from None
         seconds = time.perf_counter() - start
         if list(estimator.classes_) != list(range(len(data.labels))):
             raise DataError("a class has no readable training image; expected images of every class")

@@ -21,7 +21,7 @@ from zoo.errors import OutputError, TrainingError, UsageError
 from zoo.files import atomic_write
 from zoo.spec import SCHEMA, Fingerprint, ModelCard, PluginOrigin, TrainConfig, decode, encode
 
-__all__ = ["LATEST", "Best", "Run", "RunRecord", "create_run", "find_run", "new_id", "open_run", "versions"]
+__all__ = ["LATEST", "Best", "Run", "RunRecord", "create_run", "find_run", "new_id", "open_run", "settle", "versions"]
 
 LATEST = "latest"
 RECORD = "run.json"
@@ -79,6 +79,7 @@ class Run:
         resuming: whether training goes on from the state in the directory.
         skip_bad: whether unreadable images are left out (and recorded) instead of refused.
         first: whether this process writes; under torchrun only rank 0 does.
+        replaced: where the run that stood here before waits until this one is finished (--overwrite), or None.
     """
 
     def __init__(self, path: Path, record: RunRecord) -> None:
@@ -87,6 +88,7 @@ class Run:
         self.pretrained: Path | None = None
         self.resuming = False
         self.skip_bad = False
+        self.replaced: Path | None = None
         self.first = os.environ.get("RANK", "0") == "0"
 
     def file(self, name: str) -> Path:
@@ -120,17 +122,48 @@ def create_run(path: Path | None, record: RunRecord, *, overwrite: bool = False)
         if path is None:
             path = _fresh_directory(root, record.id)
         elif path.exists() and any(path.iterdir()):
-            _clear(path, overwrite=overwrite)
+            run.replaced = _moved_aside(path, overwrite=overwrite)
         path.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         reason = (problem.strerror or str(problem)).lower()
         raise OutputError(
             f"cannot make the run directory {path or root}: {reason}; choose another with --out"
         ) from None
-    run = Run(path, msgspec.structs.replace(record, id=path.name))
+    run.path, run.record = path, msgspec.structs.replace(record, id=path.name)
     run.update()
     _point_latest(root, path)
     return run
+
+
+def settle(run: Run, *, kept: bool) -> None:
+    """End of a training: `kept`, the run that it replaced goes; else the new one goes and the old one is back.
+
+    Args:
+        run: as `create_run` made it.
+        kept: False where training failed before anything was learnt, so that nothing half-written stays.
+    """
+    if not run.first:
+        return
+    if kept:
+        if run.replaced is not None:
+            shutil.rmtree(run.replaced, ignore_errors=True)
+        return
+    shutil.rmtree(run.path, ignore_errors=True)
+    link = Path("runs") / LATEST
+    if run.replaced is not None:
+        run.replaced.rename(run.path)
+    elif link.is_symlink() and not link.exists():
+        link.unlink(missing_ok=True)
+        _point_newest(link.parent)
+    with contextlib.suppress(OSError):
+        link.parent.rmdir()  # only if it is empty
+
+
+def _point_newest(root: Path) -> None:
+    """runs/latest again at the newest run that is left in `root`."""
+    left = sorted(root.glob(f"*/{RECORD}"), key=lambda record: record.stat().st_mtime)
+    if left:
+        _point_latest(root, left[-1].parent)
 
 
 def open_run(path: Path) -> Run:
@@ -176,14 +209,17 @@ def _fresh_directory(root: Path, name: str) -> Path:
     raise OutputError(f"{root} holds a thousand runs named {name}; move some away")
 
 
-def _clear(path: Path, *, overwrite: bool) -> None:
+def _moved_aside(path: Path, *, overwrite: bool) -> Path:
     if not (path / RECORD).is_file():
         raise TrainingError(f"{path} holds files that are not a run; choose an empty directory with --out")
     if not overwrite:
         raise TrainingError(
             f"{path} holds a run already; give --resume to go on with it, --overwrite to replace it, or another --out"
         )
-    shutil.rmtree(path)
+    aside = path.with_name(f".{path.name}.replaced")
+    shutil.rmtree(aside, ignore_errors=True)
+    path.rename(aside)
+    return aside
 
 
 def _point_latest(root: Path, path: Path) -> None:

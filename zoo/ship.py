@@ -42,6 +42,7 @@ __all__ = [
     "judge",
     "read_some",
     "readable",
+    "refuse_unreadable",
     "with_report",
     "write_answers",
 ]
@@ -60,6 +61,9 @@ _INTENDED_USE = (
     "opinion that a "
     "qualified person checks. Not a medical device."
 )
+
+GOLDEN_SIDE = 1024
+"""Pixels; larger images go into the golden set as their middle."""
 
 log = logging.getLogger("zoo")
 
@@ -195,6 +199,21 @@ def readable(images: ImageSet, spec: PreprocessSpec) -> tuple[ImageSet, tuple[st
     return kept, tuple(images.ids[index] for index in bad)
 
 
+def refuse_unreadable(images: ImageSet, spec: PreprocessSpec) -> None:
+    """Decode every image once.
+
+    Raises:
+        DataError: some can not be decoded or leave the declared range; the line counts them and names the first.
+    """
+    bad = readable(images, spec)[1]
+    if bad:
+        first = ", ".join(bad[:5])
+        raise DataError(
+            f"{len(bad)} of {len(images)} test images can not be used: {first}; mend or remove them, or leave them out "
+            "with --skip-bad"
+        )
+
+
 def _in_range(images: ImageSet, spec: PreprocessSpec) -> ImageSet:
     """The same images; one that leaves the declared range is refused when it is read, as in training."""
     return dataclasses.replace(images, source=_InRange(images, spec), rows=np.arange(len(images), dtype=np.int64))
@@ -218,8 +237,15 @@ def golden_images(data: Splits, count: int) -> list[NDArray[Any]]:
     """`count` raw images for the golden set: test images first; cuts of them where there are too few."""
     from zoo.export import parity_images
 
-    some = read_some((data.test, data.val, data.train), count)
+    some = [_middle(image) for image in read_some((data.test, data.val, data.train), count)]
     return some if len(some) >= count else parity_images(some)[:count]
+
+
+def _middle(image: NDArray[Any]) -> NDArray[Any]:
+    """The image, or the middle of a large one: a golden set travels with every bundle."""
+    height, width = image.shape[:2]
+    top, left = max(0, height - GOLDEN_SIDE) // 2, max(0, width - GOLDEN_SIDE) // 2
+    return np.ascontiguousarray(image[top : top + GOLDEN_SIDE, left : left + GOLDEN_SIDE])
 
 
 def read_some(sets: Sequence[ImageSet], count: int) -> list[NDArray[Any]]:

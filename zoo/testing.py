@@ -23,7 +23,9 @@ from PIL import Image
 
 import zoo
 from zoo import registry
+from zoo.edge.session import open_session
 from zoo.plugin import ModelPlugin, TorchPlugin
+from zoo.preprocess import apply
 from zoo.runs import open_run
 from zoo.spec import ModelCard
 
@@ -151,10 +153,14 @@ class PluginContract:
         """`zoo export RUN` in a new process starts from what train() saved."""
         run = open_run(Path(trained.run))
         spec = run.record.card.preprocess
-        shape = (4, 3 if spec.channels == "rgb" else 1, *spec.size)
-        batch = np.random.default_rng(1).normal(size=shape).astype(np.float32)
-        first, again = (plugin.load(run.record.card, run).predict(batch) for _ in range(2))
-        assert np.array_equal(first, again), "load() twice gave two models; save everything that predict needs"
+        core = open_session(
+            plugin.load(run.record.card, run).to_onnx().SerializeToString(), self.model, provider="cpu", threads=None
+        )
+        raw = np.random.default_rng(1).integers(0, 256, (4, *spec.size, 3)).astype(np.uint8)
+        batch = np.stack([apply(image, spec) for image in raw])
+        shipped = zoo.open(trained.run).logits(raw)
+        for again in (plugin.load(run.record.card, run).predict(batch), core.run(["logits"], {"input": batch})[0]):
+            assert np.allclose(again, shipped, atol=1e-3), "load() gave another model; save all that predict needs"
 
     def test_bundle_verifies(self, trained: zoo.TrainResult, folder: Path) -> None:
         """The bundle replays its golden set."""

@@ -33,6 +33,7 @@ def predict(
     One that can not be read is reported, never replaced; the exit status is then 1.
     """
     from zoo.edge import Failure, recorded
+    from zoo.edge.table import printable
 
     runtime = api.open(model, provider=provider, threads=threads)
     results: Iterator[Result] = runtime.predict(images[0] if len(images) == 1 else images)
@@ -43,12 +44,12 @@ def predict(
     for result in results:
         if isinstance(result, Failure):
             failed += 1
-            say(f"{result.image}: {result.error}")
+            say(f"{printable(result.image)}: {result.error}")
         else:
             answered += 1
             if not as_json and csv is None:
                 ranked = result.row(top or 1)["probabilities"]
-                put("\t".join((result.image, *(f"{label} {value:.4f}" for label, value in ranked.items()))))
+                put("\t".join((printable(result.image), *(f"{label} {value:.4f}" for label, value in ranked.items()))))
         if as_json:
             rows.append(result.row(top))
     if as_json:

@@ -9,5 +9,3 @@ __all__ = ["CSPNet"]
 
 class CSPNet(AnyTimm):
     """CSPResNet, CSPResNeXt and CSPDarknet; a stride of 32 in all."""
-
-    minimum_size = 32

@@ -9,5 +9,3 @@ __all__ = ["Mobile"]
 
 class Mobile(AnyTimm):
     """Light timm networks; a stride of 32 in all."""
-
-    minimum_size = 32

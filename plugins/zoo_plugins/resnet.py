@@ -18,12 +18,14 @@ SMALL = 64
 
 
 class ResNet(AnyTimm):
-    """ResNet, ResNeXt and SE-ResNet.
+    """ResNet, ResNeXt and SE-ResNet; those with the usual 7×7 stem change it for small inputs.
 
     Inputs of 64 px and less get the stem that He et al. used for CIFAR (section 4.2): 3×3, stride 1, no
     pooling; the usual 7×7 stride-2 stem and pooling would leave a 28 px image 7 px wide before the first
     block.
     """
+
+    minimum_size = 4
 
     def build(self, card: ModelCard, *, classes: int, channels: int) -> nn.Module:
         """A timm ResNet, its stem changed for small inputs."""

@@ -19,12 +19,19 @@ _MODES = {"bilinear": "bilinear", "bicubic": "bicubic"}
 
 
 class AnyTimm(TorchPlugin):
-    """timm.create_model(card.arch) with a head for K classes."""
+    """timm.create_model(card.arch) with a head for K classes; nearly all of timm has a stride of 32."""
+
+    minimum_size = 32
 
     def build(self, card: ModelCard, *, classes: int, channels: int) -> nn.Module:
         """An untrained timm model."""
         _check_known(card.arch)
-        module: nn.Module = timm.create_model(card.arch, pretrained=False, num_classes=classes, in_chans=channels)
+        cfg = timm.get_pretrained_cfg(card.arch)
+        # A transformer with learnt positions is built for one size of picture.
+        fixed: dict[str, Any] = {"img_size": card.preprocess.size} if cfg is not None and cfg.fixed_input_size else {}
+        module: nn.Module = timm.create_model(
+            card.arch, pretrained=False, num_classes=classes, in_chans=channels, **fixed
+        )
         return module
 
     def preprocess(self, card: ModelCard) -> PreprocessSpec:

@@ -9,5 +9,3 @@ __all__ = ["VGG"]
 
 class VGG(AnyTimm):
     """VGG 11 to 19, with and without batch normalisation; five poolings need at least 32 px."""
-
-    minimum_size = 32

@@ -38,7 +38,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _predict(asked: argparse.Namespace) -> int:
     from zoo.edge.runtime import Failure, Runtime
-    from zoo.edge.table import recorded
+    from zoo.edge.table import printable, recorded
 
     runtime = Runtime.open(asked.model, provider=asked.provider, threads=asked.threads)
     sources = asked.images[0] if len(asked.images) == 1 else asked.images
@@ -52,11 +52,11 @@ def _predict(asked: argparse.Namespace) -> int:
         if asked.json:
             _put(("[\n " if answered + failed == 1 else ",\n ") + _compact(result.row(asked.top)))
         elif isinstance(result, Failure):
-            _say(f"error: {result.image}: {result.error}")
+            _say(f"error: {printable(result.image)}: {result.error}")
         elif not asked.csv:
             ranked = sorted(result.probabilities.items(), key=lambda item: -item[1])
             best = "  ".join(f"{label} {value:.4f}" for label, value in islice(ranked, asked.top or 1))
-            _put(f"{result.image}\t{best}\n")
+            _put(f"{printable(result.image)}\t{best}\n")
     if asked.json:
         _put("\n]\n" if answered + failed else "[]\n")
     if failed:

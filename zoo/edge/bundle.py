@@ -38,7 +38,7 @@ _MAX_BYTES = 2**31 - 1  # what one protobuf message can be
 _MAX_MANIFEST_BYTES = 16 * 2**20
 _OPSETS = range(13, 29)  # ai.onnx: from the first with per-channel QuantizeLinear to the newest of onnx 1.23
 _DOMAINS = {"", "ai.onnx.ml"}
-_BUNDLE_ONLY = ("files", "sizes", "report", "parity")  # may be known only after the ONNX file was written
+_BUNDLE_ONLY = ("files", "sizes")  # an ONNX file can not hold its own hash
 _MAGIC = {
     b"PK": "a zip archive",
     b"\x80\x02": "a pickle",
@@ -115,9 +115,8 @@ def _bundle(folder: Path, keep: tuple[str, ...], mismatch: Callable[[str], Excep
     embedded = _embedded(held[MODEL], str(folder / MODEL))
     for field in msgspec.structs.fields(Manifest):
         if field.name not in _BUNDLE_ONLY and getattr(embedded, field.name) != getattr(manifest, field.name):
-            raise ModelError(
-                f"{folder}: {MANIFEST} and the manifest inside {MODEL} differ in '{field.name}'; "
-                "export the bundle again"
+            raise mismatch(
+                f"{folder}: {MANIFEST} and the manifest inside {MODEL} differ in '{field.name}'; copy the bundle again"
             )
     return Contents(held.pop(MODEL), manifest, held, tuple(sorted(manifest.files)))
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["recorded", "write_csv"]
+__all__ = ["printable", "recorded", "write_csv"]
 
 # A cell that begins with one of these is run as a formula by spreadsheets (OWASP, CSV injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -37,7 +37,10 @@ def write_csv(target: Path, results: Iterable[Result], labels: tuple[str, ...]) 
 
 def recorded(target: Path, results: Iterable[Result], labels: tuple[str, ...]) -> Iterator[Result]:
     """`results` unchanged, each written to `target` on its way, as `write_csv` does; arguments as there."""
-    with atomic_path(target) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
+    with (
+        atomic_path(target) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
+    ):
         rows = csv.writer(stream, lineterminator="\n")
         rows.writerow(["image", "label", "probability", *(f"p_{label}" for label in labels), "error"])
         for result in results:
@@ -47,6 +50,11 @@ def recorded(target: Path, results: Iterable[Result], labels: tuple[str, ...]) -
                 values = [result.probabilities[label] for label in labels]
                 rows.writerow([_plain(result.image), _plain(result.label), result.probability, *values, ""])
             yield result
+
+
+def printable(name: str) -> str:
+    """A file name for a terminal: control characters, which could forge lines or colours, are spelt out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)
 
 
 def _plain(text: str) -> str:

@@ -41,6 +41,10 @@ class Images(Protocol):
         """Image `i`, pixels (H, W, C)."""
 
 
+MOST_BYTES = 32 * 2**20
+"""Raw pixels in one batch: a graph needs many times as much for its own tensors."""
+
+
 def predict_set(
     predict: Predict, images: Images, *, batch_size: int = 32, progress: Progress | None = None
 ) -> NDArray[np.float32]:
@@ -93,7 +97,8 @@ def _batches(images: Images, batch_size: int) -> Iterator[NDArray[Any]]:
     run: list[NDArray[Any]] = []
     for i in range(len(images)):
         pixels = images.read(i).pixels
-        if run and (len(run) >= batch_size or pixels.shape != run[0].shape or pixels.dtype != run[0].dtype):
+        full = len(run) >= min(batch_size, max(1, MOST_BYTES // max(pixels.nbytes, 1)))
+        if run and (full or pixels.shape != run[0].shape or pixels.dtype != run[0].dtype):
             yield np.stack(run)
             run = []
         run.append(pixels)

@@ -69,7 +69,7 @@ def write_bundle(
         _replace_folder(target, files)
     except OSError as problem:
         reason = (problem.strerror or str(problem)).lower()
-        raise OutputError(f"cannot write {target}: {reason}; free space or choose another place with --out") from None
+        raise OutputError(f"cannot write {target}: {reason}; free space there or choose another place") from None
     return manifest
 
 

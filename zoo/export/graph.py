@@ -62,7 +62,14 @@ def assemble(core: onnx.ModelProto, spec: PreprocessSpec, given: InputSpec, *, t
             ir_version=core.ir_version,
         )
         body = compose.add_prefix(core, "core/", rename_outputs=False)
-        merged = compose.merge_models(front, body, io_map=[(CORE_INPUT, "core/input")])
+        try:
+            merged = compose.merge_models(front, body, io_map=[(CORE_INPUT, "core/input")])
+        except (ValueError, onnx.checker.ValidationError) as problem:
+            reason = " ".join(str(problem).split())[:300]
+            raise ModelError(
+                f"the network's graph does not fit: {reason}; expected 'input' to 'logits' at opset {OPSET}, "
+                "mend the plugin's to_onnx"
+            ) from None
     merged.ir_version = max(core.ir_version, _IR_VERSION)
     graph = merged.graph
     # Softmax(logits / T): temperature scaling, Guo et al. 2017, section 4.2.

@@ -36,10 +36,12 @@ def epoch_batches(n: int, batch_size: int, seed: int, epoch: int) -> tuple[Tenso
     normalise; so the rest is spread over all batches instead of dropped.
 
     Returns:
-        ceil(n / batch_size) tensors (B,) int64, B at most batch_size.
+        ceil(n / batch_size) tensors (B,) int64, B at most batch_size; one fewer, and B up to batch_size + 1, where
+        a batch of one would be left.
     """
     order = torch.randperm(n, generator=generator(seed, epoch))
-    return torch.tensor_split(order, math.ceil(n / batch_size))
+    parts = math.ceil(n / batch_size)
+    return torch.tensor_split(order, parts if n // parts > 1 else max(1, n // 2))
 
 
 def to_unit(raw: Tensor, spec: PreprocessSpec) -> Tensor:

@@ -205,7 +205,7 @@ def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | Non
             save_file(tensors, temporary, metadata)
         except SafetensorError as problem:
             raise OutputError(
-                f"cannot write {path}: {_one_line(problem)}; free space or choose another place with --out"
+                f"cannot write {path}: {_one_line(problem)}; free space there or choose another place"
             ) from None
 
 

@@ -123,7 +123,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     # --- data: decoded once, then in memory
     train, val = decoded(data, spec, run, peers)
     pixels, targets = held(train.pixels, device), held(train.targets, device)  # (n, h, w, c), (n,)
-    steps = math.ceil(len(pixels) / config.batch_size)
+    steps = len(epoch_batches(len(pixels), config.batch_size, seed, 1))
     _check_batches(len(pixels), config, peers)
 
     # --- the state to go on from, if any

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 __all__ = ["LoadedPlugin", "PluginRow", "check_plugins", "load", "plugins"]
 
-HANG_LIMIT = 30.0
+HANG_LIMIT = 60.0
 """Seconds. torch and timm alone take about 10 to import from a cold disk on two cores."""
 
 
