@@ -36,6 +36,7 @@ __all__ = [
     "PreprocessSpec",
     "Provenance",
     "Scale",
+    "Task",
     "TrainConfig",
     "Weights",
     "Window",
@@ -50,6 +51,9 @@ SCHEMA = 1
 
 OPSET = 18
 """ONNX operator set of every exported file: the first whose Resize has antialias."""
+
+Task = Literal["multiclass", "multilabel"]
+"""multiclass: one label an image, a softmax over logits. multilabel: any number of labels, a sigmoid on each."""
 
 Licence = str
 """An SPDX identifier in lower case, or "unknown"."""
@@ -197,6 +201,11 @@ class TrainConfig(_Value, frozen=True):
     """auto, cpu, cuda or cuda:N."""
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     pretrained: bool = False
+    leaks: Literal["drop", "keep", "refuse"] = "drop"
+    """Training images that are copies of validation or test images: drop leaves them out, keep trains on them,
+    refuse stops; groups that stand in two splits are refused unless keep."""
+    fold: int | None = None
+    """Of data with folds: this one is test, the next one validation, the rest training."""
 
     def __post_init__(self) -> None:
         checks = (
@@ -297,7 +306,8 @@ class EvalReport(_Value, frozen=True):
     """accuracy, balanced_accuracy, macro_auroc, macro_auprc, macro_f1."""
     per_class: dict[str, dict[str, Interval | int]]
     """For each label: n (an int), sensitivity, specificity, ppv, npv, f1, auroc, auprc."""
-    confusion: Confusion
+    confusion: Confusion | None
+    """Null for multilabel models: a label is there or not, it is never called another."""
     calibration: Calibration | None
     data: Fingerprint
     undefined: dict[str, str]
@@ -371,6 +381,7 @@ class Manifest(_Value, frozen=True):
     provenance: Provenance
     licence: Licence
     intended_use: str
+    task: Task = "multiclass"
     files: dict[str, str] = {}
     """Name to sha256 of every other file of the bundle; empty inside an ONNX file."""
     sizes: dict[str, int] = {}

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from zoo.data.index import SPLITS, ImageSet, Pool, SplitName, Splits
 from zoo.data.labels import check_classes
+from zoo.data.names import Names
 from zoo.data.split import HELD_OUT, stratified
 from zoo.data.wording import brief
 from zoo.errors import DataError
@@ -79,13 +80,11 @@ def _rows(pool: Pool, *, split_seed: int, for_training: bool) -> tuple[Rows, lis
     # a held-out split is 15 % of everything; beside one that is there already, that is 15/85 of train
     share = HELD_OUT if len(missing) == 2 else HELD_OUT / (1 - HELD_OUT)
     # an image that a split of the data's own holds too stays in train: a made split holds no copy of another
-    elsewhere = {
-        pool.digests[row] for split, chosen in pool.rows.items() if split != "train" for row in chosen.tolist()
-    }
+    elsewhere = {_hex(pool, row) for split, chosen in pool.rows.items() if split != "train" for row in chosen.tolist()}
     made = stratified(
         pool.rows.get("train", everything),
         pool.targets,
-        pool.digests,
+        [_hex(pool, row) for row in range(len(pool.ids))],
         dict.fromkeys(missing, share),
         keep=elsewhere,
         labels=pool.labels,
@@ -103,12 +102,14 @@ def _rows(pool: Pool, *, split_seed: int, for_training: bool) -> tuple[Rows, lis
 
 def _image_set(pool: Pool, rows: NDArray[np.int64] | None) -> ImageSet:
     chosen = np.empty(0, np.int64) if rows is None else rows
-    return ImageSet(tuple(pool.ids[row] for row in chosen), pool.targets[chosen], pool.source, chosen)
+    groups = None if pool.groups is None else pool.groups[chosen]
+    ids = Names.of(pool.ids).subset(chosen)
+    return ImageSet(ids, pool.targets[chosen], pool.source, chosen, pool.digests[chosen], groups)
 
 
 def _fingerprint(pool: Pool, rows: Mapping[SplitName, NDArray[np.int64]]) -> Fingerprint:
     lines = sorted(
-        f"{split}\t{pool.labels[pool.targets[row]]}\t{pool.digests[row]}\n"
+        f"{split}\t{pool.labels[pool.targets[row]]}\t{_hex(pool, row)}\n"
         for split, chosen in rows.items()
         for row in chosen.tolist()
     )
@@ -130,8 +131,8 @@ def _copies_across(pool: Pool, rows: Mapping[SplitName, NDArray[np.int64]]) -> l
     for (first, second), consequence in consequences.items():
         if first not in rows or second not in rows:
             continue
-        seen = {pool.digests[row] for row in rows[first].tolist()}
-        shared = sum(pool.digests[row] in seen for row in rows[second].tolist())
+        seen = {_hex(pool, row) for row in rows[first].tolist()}
+        shared = sum(_hex(pool, row) in seen for row in rows[second].tolist())
         if shared:
             images = "1 image stands" if shared == 1 else f"{shared} images stand"
             notes.append(f"{images} in both {first} and {second}, byte for byte; {consequence}")
@@ -142,8 +143,8 @@ def _conflicts(pool: Pool) -> list[str]:
     """A note when the same image stands under two classes."""
     first: dict[str, int] = {}
     pairs: list[tuple[int, int]] = []
-    for digest, target in zip(pool.digests, pool.targets.tolist(), strict=True):
-        earlier = first.setdefault(digest, target)
+    for row, target in enumerate(pool.targets.tolist()):
+        earlier = first.setdefault(_hex(pool, row), target)
         if earlier != target:
             pairs.append((earlier, target))
     if not pairs:
@@ -151,3 +152,7 @@ def _conflicts(pool: Pool) -> list[str]:
     a, b = (pool.labels[target] for target in pairs[0])
     images = "1 image stands" if len(pairs) == 1 else f"{len(pairs)} images stand"
     return [f"{images} under more than one class, byte for byte ({a!r} and {b!r}); one of the labels is wrong"]
+
+
+def _hex(pool: Pool, row: int) -> str:
+    return bytes(pool.digests[row]).hex()

@@ -11,6 +11,7 @@ import numpy as np
 
 from zoo.data.index import SPLITS, Files, Pool, SplitName
 from zoo.data.labels import natural_key
+from zoo.data.names import Names
 from zoo.data.threads import over_chunks
 from zoo.data.wording import brief, counted, unusable
 from zoo.errors import DataError, ImageError
@@ -181,13 +182,14 @@ def _pool(root: Path, name: str, walk: _Walk, folders: Sequence[_ClassFolder], *
         examples = " and ".join(f"{kind} ({identity})" for kind, identity in sorted(kinds.items()))
         raise DataError(f"{name}: images of different pixel types, {examples}; convert them to one type")
     splits = [owners[i].split for i in good]
+    names = Names.of(kept)
     return Pool(
         name=name,
         labels=labels,
-        ids=tuple(kept),
+        ids=names,
         targets=np.array([numbers[owners[i].label] for i in good], np.int64),
-        source=Files(root, tuple(kept)),
-        digests=tuple(headers[i][1] for i in good),
+        source=Files(root, names),
+        digests=np.frombuffer(bytes.fromhex("".join(headers[i][1] for i in good)), np.uint8).reshape(-1, 32),
         rows={
             split: np.flatnonzero([one == split for one in splits]).astype(np.int64)
             for split in SPLITS

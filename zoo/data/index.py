@@ -11,16 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from zoo.data.names import Names
 from zoo.errors import DataError
 from zoo.readers import Kind, RawImage, from_array, read
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from zoo.spec import Fingerprint
+    from zoo.spec import Fingerprint, Task
 
 __all__ = ["SPLITS", "Arrays", "Files", "ImageSet", "Pool", "Source", "SplitName", "Splits"]
 
@@ -69,15 +70,20 @@ class ImageSet:
 
     Attributes:
         ids: a name for each image, unique in the data set: 'train/benign/benign_3.png', 'test/17'.
-        targets: (n,) int64, positions in the labels of the `Splits`.
+        targets: (n,) int64, positions in the labels of the `Splits`; or, where an image may have several labels or
+            none (multilabel), (n, K) int64 of zeros and ones.
         source: where the pixels are.
         rows: (n,) int64, positions in `source`.
+        digests: (n, 32) uint8, sha256 of each image's file or pixels.
+        groups: (n,) int64, which patient, lesion or study an image belongs to; None where none are known.
     """
 
     ids: Sequence[str]
     targets: NDArray[np.int64]
     source: Source
     rows: NDArray[np.int64]
+    digests: NDArray[np.uint8]
+    groups: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -93,7 +99,14 @@ class ImageSet:
     def subset(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> ImageSet:
         """The images at `indices`, in that order."""
         chosen = np.asarray(indices, np.int64)
-        return ImageSet(tuple(self.ids[i] for i in chosen), self.targets[chosen], self.source, self.rows[chosen])
+        return dataclasses.replace(
+            self,
+            ids=Names.of(self.ids).subset(chosen),
+            targets=self.targets[chosen],
+            rows=self.rows[chosen],
+            digests=self.digests[chosen],
+            groups=None if self.groups is None else self.groups[chosen],
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -125,6 +138,11 @@ class Splits:
     largest_side: int
     skipped: tuple[str, ...] = ()
 
+    @property
+    def task(self) -> Task:
+        """multiclass: one label an image; multilabel: any number of them."""
+        return "multilabel" if self.train.targets.ndim == 2 else "multiclass"
+
     def split(self, name: str) -> ImageSet:
         """The split called `name`.
 
@@ -141,7 +159,9 @@ class Splits:
 
     def relabelled(self, labels: tuple[str, ...], order: NDArray[np.int64]) -> Splits:
         """The same images with new labels; old target `t` becomes `order[t]`."""
-        moved = {name: dataclasses.replace(s, targets=order[s.targets]) for name, s in self._sets()}
+        moved = {
+            name: dataclasses.replace(s, targets=_relabelled(s.targets, order, len(labels))) for name, s in self._sets()
+        }
         return dataclasses.replace(self, labels=labels, train=moved["train"], val=moved["val"], test=moved["test"])
 
     def _sets(self) -> tuple[tuple[SplitName, ImageSet], ...]:
@@ -156,15 +176,17 @@ class Pool:
         name: of the data set, never a path.
         labels: class names.
         ids: as in `ImageSet`.
-        targets: (n,) int64.
+        targets: as in `ImageSet`.
         source: where row i of `ids` is read.
-        digests: sha256 of each image's file or pixels.
+        digests: as in `ImageSet`.
         rows: the splits that the data brings, each (m,) int64; empty when it brings none.
         kind: pixel type.
         gray: every image is gray.
         largest_side: in pixels.
         notes: as in `Splits`.
         skipped: as in `Splits`.
+        groups: as in `ImageSet`.
+        columns: what else the data says of each image, such as site, age or sex: (n,) texts each.
     """
 
     name: str
@@ -172,10 +194,20 @@ class Pool:
     ids: Sequence[str]
     targets: NDArray[np.int64]
     source: Source
-    digests: Sequence[str]
+    digests: NDArray[np.uint8]
     rows: dict[SplitName, NDArray[np.int64]]
     kind: Kind
     gray: bool
     largest_side: int
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
+    groups: NDArray[np.int64] | None = None
+    columns: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+
+def _relabelled(targets: NDArray[np.int64], order: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    if targets.ndim == 1:
+        return order[targets]
+    moved = np.zeros((len(targets), classes), np.int64)
+    moved[:, order] = targets
+    return moved

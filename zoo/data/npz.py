@@ -6,12 +6,13 @@ import difflib
 import hashlib
 import zipfile
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo.data.index import SPLITS, Arrays, Pool, SplitName
+from zoo.data.names import Names
 from zoo.data.wording import brief, counted
 from zoo.errors import DataError
 
@@ -81,10 +82,12 @@ def array_pool(
     return Pool(
         name=name,
         labels=names,
-        ids=tuple(f"{part}/{i}" for part, array in parts.items() for i in range(len(array))),
+        ids=Names.of(f"{part}/{i}" for part, array in parts.items() for i in range(len(array))),
         targets=np.concatenate(targets),
         source=Arrays(arrays),
-        digests=tuple(_digest(image) for array in arrays for image in array),
+        digests=np.frombuffer(b"".join(_digest(image) for array in arrays for image in array), np.uint8).reshape(
+            -1, 32
+        ),
         rows=rows,
         kind=kind,
         gray=all(array.ndim == 3 or array.shape[3] == 1 for array in arrays),
@@ -93,10 +96,15 @@ def array_pool(
     )
 
 
-def _digest(image: NDArray[Any]) -> str:
+def _digests(images: Iterable[NDArray[Any]]) -> NDArray[np.uint8]:
+    """(n, 32) uint8, `_digest` of each."""
+    return np.frombuffer(b"".join(map(_digest, images)), np.uint8).reshape(-1, 32)
+
+
+def _digest(image: NDArray[Any]) -> bytes:
     """Sha256 of shape, type and pixels: the same bytes in another shape are another picture."""
     head = f"{image.dtype.name} {'x'.join(map(str, image.shape))}\n"
-    return hashlib.sha256(head.encode() + np.ascontiguousarray(image).tobytes()).hexdigest()
+    return hashlib.sha256(head.encode() + np.ascontiguousarray(image).tobytes()).digest()
 
 
 def _load(path: Path) -> dict[str, NDArray[Any]]:

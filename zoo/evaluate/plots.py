@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.errors import DataError
 from zoo.evaluate.calibration import reliability
 from zoo.evaluate.metrics import Cases
 from zoo.files import atomic_path
@@ -37,10 +38,13 @@ def plot_confusion(report: EvalReport, path: Path) -> None:
     """Draw the confusion matrix: counts, and in colour and per cent the fraction of each true class.
 
     Raises:
+        DataError: the report is of a multilabel model.
         OutputError: the file can not be written.
     """
     from matplotlib.figure import Figure
 
+    if report.confusion is None:
+        raise DataError(f"{report.model} gives several labels an image, which have no confusion matrix")
     counts = np.array(report.confusion.counts, dtype=np.int64)
     classes = len(counts)
     rows = counts.sum(axis=1, keepdims=True)
