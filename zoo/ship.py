@@ -224,7 +224,8 @@ class _InRange:
     images: ImageSet
     spec: PreprocessSpec
 
-    def read(self, row: int) -> RawImage:
+    def read(self, row: int, *, voi: bool = False) -> RawImage:
+        del voi  # the set inside knows
         raw = self.images.read(row)
         try:
             check_range(raw.pixels, self.spec)

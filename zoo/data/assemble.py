@@ -60,6 +60,7 @@ def assemble(pool: Pool, *, split_seed: int, for_training: bool) -> Splits:
         kind=pool.kind,
         gray=pool.gray,
         largest_side=pool.largest_side,
+        voi=pool.voi,
         skipped=pool.skipped,
     )
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 import numpy as np
 
 from zoo.data.names import Names
-from zoo.errors import DataError
+from zoo.errors import DataError, ImageError
 from zoo.readers import Kind, RawImage, from_array, read
 
 if TYPE_CHECKING:
@@ -32,21 +32,29 @@ SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
 class Source(Protocol):
     """Where pixels come from, by position."""
 
-    def read(self, row: int) -> RawImage:
-        """The image at `row`, decoded; raises ImageError."""
+    def read(self, row: int, *, voi: bool = False) -> RawImage:
+        """The image at `row`, decoded; `voi` as in `zoo.readers.read`; raises ImageError."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Files:
-    """Image files below one folder; `ids` are their paths relative to it, with forward slashes."""
+    """Image files below one folder.
+
+    Attributes:
+        root: the folder.
+        ids: their paths relative to it, with forward slashes.
+        frames: (n,) int64, which picture of the file is meant, counted from 1; 0: it holds one. None: all hold one.
+    """
 
     root: Path
     ids: Sequence[str]
+    frames: NDArray[np.int64] | None = None
 
-    def read(self, row: int) -> RawImage:
+    def read(self, row: int, *, voi: bool = False) -> RawImage:
         """Decode one file; errors name it by its id."""
-        return read(self.root / self.ids[row], name=self.ids[row])
+        frame = None if self.frames is None else int(self.frames[row]) or None
+        return read(self.root / self.ids[row], name=self.ids[row], frame=frame, voi=voi)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -55,8 +63,10 @@ class Arrays:
 
     parts: tuple[NDArray[Any], ...]
 
-    def read(self, row: int) -> RawImage:
-        """One image of the array."""
+    def read(self, row: int, *, voi: bool = False) -> RawImage:
+        """One image of the array; arrays bring no VOI."""
+        if voi:
+            raise ImageError("arrays bring no VOI LUT or window, expected DICOM files; choose another intensity")
         for part in self.parts:
             if row < len(part):
                 return from_array(part[row])
@@ -76,6 +86,7 @@ class ImageSet:
         rows: (n,) int64, positions in `source`.
         digests: (n, 32) uint8, sha256 of each image's file or pixels.
         groups: (n,) int64, which patient, lesion or study an image belongs to; None where none are known.
+        voi: read images through their own VOI LUT or window (see `zoo.readers.read`).
     """
 
     ids: Sequence[str]
@@ -84,6 +95,7 @@ class ImageSet:
     rows: NDArray[np.int64]
     digests: NDArray[np.uint8]
     groups: NDArray[np.int64] | None = None
+    voi: bool = False
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -94,7 +106,7 @@ class ImageSet:
         Raises:
             ImageError: it can not be read; it is never replaced by another.
         """
-        return self.source.read(int(self.rows[i]))
+        return self.source.read(int(self.rows[i]), voi=self.voi)
 
     def subset(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> ImageSet:
         """The images at `indices`, in that order."""
@@ -124,6 +136,7 @@ class Splits:
         kind: pixel type of every image.
         gray: every image is gray (uint8 pixels still have three equal channels).
         largest_side: of any image, in pixels.
+        voi: every image brings its own VOI LUT or window.
         skipped: 'id: reason' of every image that was left out because it can not be read. Holds file names.
     """
 
@@ -136,6 +149,7 @@ class Splits:
     kind: Kind
     gray: bool
     largest_side: int
+    voi: bool = False
     skipped: tuple[str, ...] = ()
 
     @property
@@ -183,6 +197,7 @@ class Pool:
         kind: pixel type.
         gray: every image is gray.
         largest_side: in pixels.
+        voi: as in `Splits`.
         notes: as in `Splits`.
         skipped: as in `Splits`.
         groups: as in `ImageSet`.
@@ -199,6 +214,7 @@ class Pool:
     kind: Kind
     gray: bool
     largest_side: int
+    voi: bool = False
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     groups: NDArray[np.int64] | None = None

@@ -17,7 +17,7 @@ from zoo.readers.raster import MAX_PIXELS
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "Kind", "Probe", "RawImage", "from_array", "probe", "read"]
+__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "Kind", "Probe", "RawImage", "from_array", "is_image", "probe", "read"]
 
 # DICOM is listed so that such a file is refused by name and not passed over as "not an image".
 IMAGE_SUFFIXES: frozenset[str] = raster.SUFFIXES | {".dcm", ".dicom"}
@@ -26,12 +26,16 @@ IMAGE_SUFFIXES: frozenset[str] = raster.SUFFIXES | {".dcm", ".dicom"}
 _HEAD = 132  # a DICOM file says so at bytes 128 to 131
 
 
-def read(source: Path | str | bytes, *, name: str | None = None) -> RawImage:
+def read(
+    source: Path | str | bytes, *, name: str | None = None, frame: int | None = None, voi: bool = False
+) -> RawImage:
     """Decode one image.
 
     Args:
         source: a path, or the file's bytes.
         name: how errors name the image; default: the path as given.
+        frame: which picture of a file that holds several, counted from 1 as DICOM does; never guessed.
+        voi: apply the file's own VOI LUT or window, which gives values in [0, 1]; a file without one is refused.
 
     Returns:
         uint8 (H, W, 3), or uint16 or float32 (H, W, 1), upright by EXIF; see `RawImage`.
@@ -40,7 +44,12 @@ def read(source: Path | str | bytes, *, name: str | None = None) -> RawImage:
         ImageError: one line: what the file is, what was expected, what to do. Never pixels, never metadata.
     """
     with _stream(source, name) as (stream, shown):
-        return raster.read(stream, _form(stream, shown), shown)
+        form = _form(stream, shown)
+        if voi:
+            raise ImageError(f"{shown}: {form} brings no VOI LUT or window, expected DICOM; choose another intensity")
+        if frame not in {None, 1}:
+            raise ImageError(f"{shown}: holds one image, frame {frame} was asked for")
+        return raster.read(stream, form, shown)
 
 
 def probe(source: Path | str | bytes, *, name: str | None = None) -> Probe:
@@ -55,6 +64,16 @@ def probe(source: Path | str | bytes, *, name: str | None = None) -> Probe:
     """
     with _stream(source, name) as (stream, shown):
         return raster.probe(stream, _form(stream, shown), shown)
+
+
+def is_image(path: Path) -> bool:
+    """Whether a file begins as one of the formats does, whatever its name; False where it can not be opened."""
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD)
+    except OSError:
+        return False
+    return head[128:132] == b"DICM" or raster.recognise(head) is not None
 
 
 @contextlib.contextmanager

@@ -41,12 +41,22 @@ class Probe:
         height: pixels, after EXIF orientation.
         kind: what `read` will give.
         gray: the file stores one channel (or a palette of grays only).
+        bits: stored for each sample: 1, 8, 12, 16, 32.
+        frames: pictures in the file; with more than one, `read` needs to be told which.
+        voi: the file says itself how its values are to be shown (DICOM's VOI LUT or window).
+        group: a hash of the patient, where the file names one; the name itself never leaves the file.
+        personal: names (never values) of the fields that hold personal data, such as PatientName or GPSInfo.
     """
 
     width: int
     height: int
     kind: Kind
     gray: bool
+    bits: int = 8
+    frames: int = 1
+    voi: bool = False
+    group: str | None = None
+    personal: tuple[str, ...] = ()
 
 
 def from_array(pixels: NDArray[Any]) -> RawImage:
