@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,7 +15,7 @@ from zoo.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["atomic_path", "atomic_write", "sha256_bytes", "sha256_file"]
+__all__ = ["alone", "atomic_path", "atomic_write", "sha256_bytes", "sha256_file"]
 
 
 @contextlib.contextmanager
@@ -52,6 +53,30 @@ def atomic_write(target: Path, data: bytes | str) -> None:
     """Write `data` (text as UTF-8) to `target` as `atomic_path` does."""
     with atomic_path(target) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+@contextlib.contextmanager
+def alone(guard: Path) -> Iterator[None]:
+    """Keep other processes out until the block ends, by a lock on the file `guard` (POSIX only).
+
+    The guard stays where it is: removing it would let two processes hold locks on two files of one name.
+
+    Raises:
+        OutputError: the folder is missing or read-only.
+    """
+    if sys.platform == "win32":
+        yield
+        return
+    import fcntl
+
+    try:
+        guard.parent.mkdir(parents=True, exist_ok=True)
+        stream = guard.open("w")
+    except OSError as problem:
+        raise OutputError(_cannot_write(guard, problem)) from None
+    with stream:
+        fcntl.flock(stream, fcntl.LOCK_EX)
+        yield
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:

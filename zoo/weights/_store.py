@@ -5,24 +5,22 @@ Nothing is taken from here before its sha256 is what the lock says; the first ti
 
 from __future__ import annotations
 
-import contextlib
 import datetime
-import os
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from zoo.errors import OutputError, WeightsError
-from zoo.files import atomic_path, atomic_write, sha256_file
+from zoo.errors import WeightsError
+from zoo.files import alone, atomic_path, atomic_write, sha256_file
+from zoo.places import data_folder
 from zoo.spec import Licence, decode, encode
 from zoo.weights._safetensors import check_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
 __all__ = ["Pin", "ResolvedWeights", "folder", "keep", "mismatch", "path_of", "pins", "take"]
 
@@ -54,16 +52,8 @@ class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
 
 
 def folder() -> Path:
-    """Where weights are kept: $ZOO_HOME/weights, or below the platform's folder for application data."""
-    if home := os.environ.get("ZOO_HOME"):
-        return Path(home) / "weights"
-    if sys.platform == "win32":
-        base = Path(os.environ.get("LOCALAPPDATA") or Path.home() / "AppData" / "Local")
-    elif sys.platform == "darwin":
-        base = Path.home() / "Library" / "Application Support"
-    else:
-        base = Path(os.environ.get("XDG_DATA_HOME") or Path.home() / ".local" / "share")
-    return base / "zoo" / "weights"
+    """Where weights are kept."""
+    return data_folder("weights")
 
 
 def path_of(source: str) -> Path:
@@ -145,7 +135,7 @@ def keep(
         actual = sha256_file(temporary)
         if expected not in {None, actual}:
             raise mismatch(what, actual, str(expected), "the card", "get the file the card means")
-        with _alone():
+        with alone(folder() / f".{LOCK}.guard"):
             known = pins()
             pin = known.get(source)
             if pin is not None and pin.sha256 != actual and not force:
@@ -166,21 +156,3 @@ def keep(
 def mismatch(what: str, actual: str, expected: str, who: str, remedy: str) -> WeightsError:
     """The error for a wrong sha256; `who` says what it should be."""
     return WeightsError(f"{what}: sha256 is {actual[:8]}…, {who} says {expected[:8]}…; {remedy}")
-
-
-@contextlib.contextmanager
-def _alone() -> Iterator[None]:
-    """Keep other processes from changing the lock between our reading and our writing (POSIX only)."""
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
-
-    guard = folder() / f".{LOCK}.guard"
-    try:
-        stream = guard.open("w")
-    except OSError as problem:
-        raise OutputError(f"cannot write {guard}: {(problem.strerror or str(problem)).lower()}") from None
-    with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
-        yield
