@@ -87,10 +87,11 @@ class _ClassFolder:
     ids: list[str]
 
 
-def index_folder(source: Path, *, skip_bad: bool) -> Pool:
+def index_folder(source: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
     """Index a folder: find its layout, read every header, hash every file.
 
     Hidden files and files without an image suffix are ignored; subfolders of a class folder belong to it.
+    `as_is` (for an audit): classes without an image and mixed pixel types pass; `Pool.kind` is the first image's.
 
     Raises:
         DataError: no such layout, a class folder without an image, images that can not be read (unless
@@ -107,9 +108,9 @@ def index_folder(source: Path, *, skip_bad: bool) -> Pool:
             "replace them by the files they mean"
         )
     empty = [folder.path for folder in folders if not folder.ids]
-    if empty:
+    if empty and not as_is:
         raise DataError(f"{name}: class folder {brief(empty)} holds no image; add images or remove it")
-    return _pool(root, name, walk, folders, skip_bad=skip_bad)
+    return _pool(root, name, walk, folders, skip_bad=skip_bad, as_is=as_is)
 
 
 def _class_folders(walk: _Walk, name: str) -> list[_ClassFolder]:
@@ -161,7 +162,7 @@ def _flat(walk: _Walk, top: Sequence[tuple[str, str]], name: str) -> list[_Class
     return [_ClassFolder(None, label, label, list(walk.below(label, (walk.root, target)))) for label, target in top]
 
 
-def _pool(root: Path, name: str, walk: _Walk, folders: Sequence[_ClassFolder], *, skip_bad: bool) -> Pool:
+def _pool(root: Path, name: str, walk: _Walk, folders: Sequence[_ClassFolder], *, skip_bad: bool, as_is: bool) -> Pool:
     labels = tuple(sorted({folder.label for folder in folders}, key=natural_key))
     numbers = {label: number for number, label in enumerate(labels)}
     ids = [identity for folder in folders for identity in folder.ids]
@@ -173,12 +174,12 @@ def _pool(root: Path, name: str, walk: _Walk, folders: Sequence[_ClassFolder], *
     lost = {folder.path: None for folder in folders}  # a dict keeps the order
     for i in good:
         lost.pop(owners[i].path, None)
-    if lost:
+    if lost and (not as_is or not good):
         raise DataError(f"{name}: class folder {brief(lost)} holds no readable image; restore its files or remove it")
     probes = [headers[i][0] for i in good]
     kept = [ids[i] for i in good]
     kinds = {header.kind: identity for header, identity in zip(reversed(probes), reversed(kept), strict=True)}
-    if len(kinds) > 1:
+    if len(kinds) > 1 and not as_is:
         examples = " and ".join(f"{kind} ({identity})" for kind, identity in sorted(kinds.items()))
         raise DataError(f"{name}: images of different pixel types, {examples}; convert them to one type")
     splits = [owners[i].split for i in good]

@@ -1,4 +1,4 @@
-"""`open_data`: from what a user typed to a data set."""
+"""`open_data` and `index`: from what a user typed to a data set."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from zoo.data.index import Pool, Splits
 
-__all__ = ["ADVICE", "NAMED", "open_data"]
+__all__ = ["ADVICE", "NAMED", "index", "open_data"]
 
 NAMED: dict[str, Callable[[], Pool]] = {"digits": index_digits}
 """Sets that go by a name. They bring no splits; a folder of the same name is meant by './NAME'."""
@@ -42,22 +42,33 @@ def open_data(source: str | Path, *, split_seed: int = 0, skip_bad: bool = False
     Raises:
         DataError: the source is not there, or can not be used as it is; one line that says what to do.
     """
+    pool = index(source, skip_bad=skip_bad)
+    made = for_training or (isinstance(source, str) and source in NAMED)
+    return assemble(pool, split_seed=split_seed, for_training=made)
+
+
+def index(source: str | Path, *, skip_bad: bool = False, as_is: bool = False) -> Pool:
+    """Every image of a data set, before splits are made; arguments and errors as `open_data`.
+
+    Args:
+        source: as in `open_data`.
+        skip_bad: as in `open_data`.
+        as_is: to look at a set, not to learn from it: class folders without an image and mixed pixel types pass.
+    """
     if isinstance(source, str) and source in NAMED:
-        return assemble(NAMED[source](), split_seed=split_seed, for_training=True)
+        return NAMED[source]()
     path = Path(source)
     try:
         if path.is_dir():
-            pool = index_folder(path, skip_bad=skip_bad)
-        elif path.is_file():
+            return index_folder(path, skip_bad=skip_bad, as_is=as_is)
+        if path.is_file():
             if path.suffix.lower() != ".npz":
                 raise DataError(f"{path.name}: not a data set; expected a folder, an .npz file or {brief(NAMED)}")
-            pool = index_npz(path)
-        else:
-            raise DataError(_not_found(str(source)))
+            return index_npz(path)
+        raise DataError(_not_found(str(source)))
     except (OSError, ValueError) as problem:  # ValueError: a null byte in the path
         reason = getattr(problem, "strerror", None) or str(problem)
         raise DataError(f"{path.name}: can not be read ({reason.lower()}); check the path and its rights") from None
-    return assemble(pool, split_seed=split_seed, for_training=for_training)
 
 
 def _not_found(source: str) -> str:
