@@ -6,28 +6,24 @@ bar on stderr. Heavy packages are imported inside the functions.
 
 from __future__ import annotations
 
-import datetime
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from zoo.errors import DataError, TrainingError, UsageError
-from zoo.locate import MODEL_FILE, images_of, judged, lasting_source, model_file, without_bad
+from zoo.locate import MODEL_FILE, images_of, judged, model_file, without_bad
 from zoo.spec import EvalReport, ModelCard, Parity
+from zoo.training import TrainResult, train
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    import onnx
-
     from zoo.compare import Comparison
-    from zoo.data import Splits
     from zoo.edge import Bench, Runtime, Verification
-    from zoo.plugin import ModelPlugin, Trained
     from zoo.registry import Row
-    from zoo.runs import Best, Run
+    from zoo.runs import Run
     from zoo.ship import Judged, Stage
 
 __all__ = [
@@ -47,20 +43,6 @@ __all__ = [
 log = logging.getLogger("zoo")
 
 _LATENCY_RUNS = 30
-
-
-class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
-    """What a training run gave."""
-
-    run: str
-    """The run directory."""
-    model: str
-    best: Best | None
-    """epoch, metric and value of the weights that were kept."""
-    images_per_second: float | None
-    seconds: float | None
-    test: EvalReport
-    """Of the exported file, on the test images, from raw pixels."""
 
 
 class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,147 +71,6 @@ def info(model: str) -> ModelCard:
     from zoo import registry
 
     return registry.find(model)
-
-
-def train(
-    model: str,
-    data: str | Path | None = None,
-    *,
-    pretrained: bool = False,
-    weights: str | Path | None = None,
-    epochs: int | None = None,
-    batch_size: int | None = None,
-    lr: float | None = None,
-    size: int | None = None,
-    seed: int | None = None,
-    device: str | None = None,
-    precision: Literal["auto", "fp32", "bf16"] | None = None,
-    out: str | Path | None = None,
-    resume: bool = False,
-    overwrite: bool = False,
-    skip_bad: bool = False,
-    settings: Mapping[str, Any] | None = None,
-) -> TrainResult:
-    """Train a model, export its best epoch by validation AUROC through the parity gate, evaluate the file.
-
-    Args:
-        model: a name from `models()`, or timm/NAME.
-        data: a folder of class folders, a MedMNIST-style .npz, or "digits"; None: "digits", or with `resume`
-            the images the run began with.
-        pretrained: start from the card's pretrained weights.
-        weights: start from this safetensors file.
-        epochs: see `TrainConfig`; None leaves it to the card.
-        batch_size: likewise.
-        lr: likewise.
-        size: side of the network's input in pixels; None: the images' own up to 64, else the card's.
-        seed: as epochs.
-        device: likewise.
-        precision: likewise.
-        out: the run directory; None: runs/MODEL-TIME.
-        resume: go on with the run in `out` (or the last one) where it was interrupted.
-        overwrite: replace a run that stands in `out`.
-        skip_bad: leave unreadable images out, and record them, instead of refusing the set.
-        settings: other fields of TrainConfig by name, and of PreprocessSpec as "preprocess.NAME".
-
-    Raises:
-        ZooError: of every kind; see `zoo.errors`. GateError: the export differs from what was trained.
-    """
-    from zoo import registry, ship
-    from zoo.runs import settle
-
-    card = registry.find(model)
-    budget = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
-        "seed": seed,
-        "device": device,
-        "precision": precision,
-        "pretrained": True if pretrained or weights else None,
-    }
-    loaded = registry.load(card.plugin)
-    plugin = loaded.plugin
-    if resume:
-        run, splits = _resumed(card, out, epochs, data)
-        if run.record.status == "trained":  # it stopped between its last epoch and its evaluation
-            return _finish(run, plugin, plugin.load(run.record.card, run), splits)
-    else:
-        from zoo.data import ADVICE, open_data
-        from zoo.recipe import configured, resolve
-        from zoo.runs import RunRecord, create_run, new_id, versions
-        from zoo.weights import resolve as resolve_weights
-
-        data = "digits" if data is None else data
-        settings = ADVICE.get(str(data), {}) | dict(settings or {})
-        config = configured(card, budget, settings)
-        splits = open_data(data, split_seed=config.split_seed, skip_bad=skip_bad)
-        recipe = resolve(plugin, card, splits, config, size=size, settings=settings)
-        start = resolve_weights(recipe.card, Path(weights) if weights else None) if config.pretrained else None
-        for note in recipe.notes:  # those of the data were said when it was opened
-            log.info("%s", note)
-        record = RunRecord(
-            id=new_id(card.name),
-            status="training",
-            started=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            card=recipe.card,
-            config=config,
-            labels=splits.labels,
-            kind=splits.kind,
-            source=lasting_source(data),
-            data=splits.fingerprint,
-            plugin=loaded.origin,
-            versions=versions(),
-            weights=f"{start.source} sha256:{start.sha256}" if start else None,
-            skipped=splits.skipped,
-            notes=(*recipe.notes, *splits.notes),
-        )
-        if not skip_bad:
-            ship.refuse_unreadable(splits.test, recipe.card.preprocess)  # now, not after hours of training
-        run = create_run(Path(out) if out else None, record, overwrite=overwrite)
-        run.pretrained = start.path if start else None
-    run.skip_bad = skip_bad or bool(run.record.skipped)
-    try:
-        trained = plugin.train(run.record.card, splits, run.record.config, run)
-    except Exception:
-        if run.record.best is None and not resume:
-            settle(run, kept=False)
-        raise
-    settle(run, kept=True)
-    if not run.first:
-        raise SystemExit(0)  # started by torchrun: rank 0 alone exports and evaluates
-    return _finish(run, plugin, trained, splits)
-
-
-def _finish(run: Run, plugin: ModelPlugin, trained: Trained, splits: Splits) -> TrainResult:
-    """Calibrate on validation, export through the gate, evaluate the file on test, write it all down."""
-    from zoo import ship
-    from zoo.edge import Runtime
-
-    spec = run.record.card.preprocess
-    if run.skip_bad:  # training has met the bad images of train and val
-        bad = ship.readable(splits.test, spec)[1]
-        run.update(skipped=tuple(dict.fromkeys((*run.record.skipped, *bad))))
-    splits = without_bad(splits, run)
-    run.update(notes=tuple(dict.fromkeys((*run.record.notes, *splits.notes))))
-    temperature = ship.fitted_temperature(trained, spec, splits.val)
-    run.update(status="trained", temperature=temperature)
-    model, manifest = ship.build(run, trained, splits)
-    target = run.file(MODEL_FILE)
-    _save(target, model)
-    judged = ship.judge(plugin, Runtime.open(target), splits, "test")
-    ship.with_report(model, manifest, judged.report)
-    _save(target, model)
-    ship.write_answers(run.path, judged, temperature)
-    run.update(status="done")
-    record = run.record
-    return TrainResult(
-        run=str(run.path),
-        model=record.card.name,
-        best=record.best,
-        images_per_second=record.images_per_second,
-        seconds=record.seconds,
-        test=judged.report,
-    )
 
 
 def evaluate(
@@ -330,6 +171,7 @@ def export(
     from zoo.edge import Runtime
     from zoo.export import GOLDEN_IMAGES, set_manifest, write_bundle
     from zoo.runs import find_run, open_run
+    from zoo.ship import save_model
 
     opened = open_run(find_run(run))
     record = opened.record
@@ -350,7 +192,7 @@ def export(
     report = _report_of(opened)
     model, manifest = ship.build(opened, trained, splits, stage=preprocess, report=report)
     if not bundle:
-        _save(target, model)
+        save_model(target, model)
     else:
         set_manifest(model, manifest)
         content = model.SerializeToString()
@@ -398,30 +240,6 @@ def bench(path: str | Path, *, provider: str = "cpu", threads: int | None = None
 
 
 # --- inside -----------------------------------------------------------------------------------------
-
-
-def _resumed(
-    card: ModelCard, out: str | Path | None, epochs: int | None, data: str | Path | None
-) -> tuple[Run, Splits]:
-    """The interrupted run, and its data, unchanged."""
-    from zoo.runs import find_run, open_run
-
-    run = open_run(find_run(out))
-    record = run.record
-    if record.card.name != card.name:
-        raise TrainingError(f"{run.path} is a run of {record.card.name}, not of {card.name}; name the run with --out")
-    if record.status == "done":
-        raise TrainingError(f"{run.path} is finished; train anew into another --out, or replace it with --overwrite")
-    if epochs is not None:
-        config = msgspec.structs.replace(record.config, epochs=epochs)
-        run.update(config=config, card=msgspec.structs.replace(record.card, train=config))
-    splits = images_of(run, data)
-    if data is not None:
-        run.update(source=lasting_source(data))
-    run.resuming = True
-    if record.status != "trained":
-        run.update(status="training")
-    return run, splits
 
 
 def _located(targets: Sequence[str | Path], data: str | Path | None, budget: Mapping[str, Any]) -> list[Path]:
@@ -495,12 +313,6 @@ def _report_of(run: Run) -> EvalReport | None:
 
     path = run.file("report.json")
     return decode(path.read_bytes(), EvalReport, str(path), TrainingError) if path.is_file() else None
-
-
-def _save(target: Path, model: onnx.ModelProto) -> None:
-    from zoo.files import atomic_write
-
-    atomic_write(target, model.SerializeToString())
 
 
 def _size(target: Path) -> int:

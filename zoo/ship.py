@@ -43,6 +43,7 @@ __all__ = [
     "read_some",
     "readable",
     "refuse_unreadable",
+    "save_model",
     "with_report",
     "write_answers",
 ]
@@ -257,6 +258,13 @@ def read_some(sets: Sequence[ImageSet], count: int) -> list[NDArray[Any]]:
         chosen = np.linspace(0, len(images) - 1, max(wanted, 0)).astype(int)
         result.extend(images.read(int(index)).pixels for index in chosen)
     return result
+
+
+def save_model(target: Path, model: onnx.ModelProto) -> None:
+    """Write the file, whole or not at all."""
+    from zoo.files import atomic_write
+
+    atomic_write(target, model.SerializeToString())
 
 
 def write_answers(folder: Path, judged: Judged, temperature: float) -> None:
