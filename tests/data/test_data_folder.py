@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from zoo.data import folder, open_data
+from zoo.data import open_data, scan
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
@@ -280,5 +280,5 @@ def test_indexing_decodes_nothing(make_folder: MakeFolder, monkeypatch: pytest.M
 def test_large_files_are_hashed_like_small_ones(make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_folder({"cat": 3, "dog": 3})
     small = open_data(root).fingerprint
-    monkeypatch.setattr(folder, "_SMALL", 10)
+    monkeypatch.setattr(scan, "_SMALL", 10)
     assert open_data(root).fingerprint == small

@@ -12,14 +12,15 @@ import numpy as np
 from zoo.data.index import SPLITS, Files, Pool, SplitName
 from zoo.data.labels import natural_key
 from zoo.data.names import Names
-from zoo.data.threads import over_chunks
+from zoo.data.scan import KINDS, scan
 from zoo.data.wording import brief, counted, unusable
-from zoo.errors import DataError, ImageError
-from zoo.files import sha256_bytes, sha256_file
-from zoo.readers import IMAGE_SUFFIXES, Probe, probe
+from zoo.errors import DataError
+from zoo.readers import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
 
 __all__ = ["index_folder"]
 
@@ -32,7 +33,6 @@ _ALIASES: dict[str, SplitName] = {
     "test": "test",
     "testing": "test",
 }
-_SMALL = 16 * 1024**2  # bytes; larger files are hashed in pieces
 _LAYOUT = "expected CLASS/image files, or train, val and test folders of them"
 
 
@@ -166,65 +166,44 @@ def _pool(root: Path, name: str, walk: _Walk, folders: Sequence[_ClassFolder], *
     labels = tuple(sorted({folder.label for folder in folders}, key=natural_key))
     numbers = {label: number for number, label in enumerate(labels)}
     ids = [identity for folder in folders for identity in folder.ids]
-    owners = [folder for folder in folders for _ in folder.ids]
-    headers, bad = _headers(root, ids)
-    if bad and not skip_bad:
-        raise DataError(f"{name}: {unusable([bad[i] for i in sorted(bad)], len(ids))}")
-    good = sorted(headers)
-    lost = {folder.path: None for folder in folders}  # a dict keeps the order
-    for i in good:
-        lost.pop(owners[i].path, None)
-    if lost and (not as_is or not good):
-        raise DataError(f"{name}: class folder {brief(lost)} holds no readable image; restore its files or remove it")
-    probes = [headers[i][0] for i in good]
-    kept = [ids[i] for i in good]
-    kinds = {header.kind: identity for header, identity in zip(reversed(probes), reversed(kept), strict=True)}
-    if len(kinds) > 1 and not as_is:
-        examples = " and ".join(f"{kind} ({identity})" for kind, identity in sorted(kinds.items()))
-        raise DataError(f"{name}: images of different pixel types, {examples}; convert them to one type")
-    splits = [owners[i].split for i in good]
-    names = Names.of(kept)
+    owners = np.repeat(np.arange(len(folders)), [len(folder.ids) for folder in folders])
+    found = scan(root, ids)
+    if found.bad and not skip_bad:
+        raise DataError(f"{name}: {unusable(list(found.bad.values()), len(ids))}")
+    good = found.good()
+    owners = owners[good]
+    lost = sorted(set(range(len(folders))) - set(np.unique(owners).tolist()))
+    if lost and (not as_is or not len(good)):
+        shown = brief(folders[number].path for number in lost)
+        raise DataError(f"{name}: class folder {shown} holds no readable image; restore its files or remove it")
+    groups, remarks = found.groups(good)
+    names = Names.of(ids).subset(good)
     return Pool(
         name=name,
         labels=labels,
         ids=names,
-        targets=np.array([numbers[owners[i].label] for i in good], np.int64),
+        targets=np.array([numbers[folder.label] for folder in folders], np.int64)[owners],
         source=Files(root, names),
-        digests=np.frombuffer(bytes.fromhex("".join(headers[i][1] for i in good)), np.uint8).reshape(-1, 32),
-        rows={
-            split: np.flatnonzero([one == split for one in splits]).astype(np.int64)
-            for split in SPLITS
-            if split in splits
-        },
-        kind=probes[0].kind,
-        gray=all(header.gray for header in probes),
-        largest_side=max(max(header.width, header.height) for header in probes),
-        notes=_notes(walk, len(bad)),
-        skipped=tuple(bad[i] for i in sorted(bad)),
+        digests=found.digests[good],
+        rows=_rows([folder.split for folder in folders], owners),
+        kind=KINDS[found.kind[good[0]]] if as_is else found.one_kind(good, ids, name),
+        gray=bool(found.gray[good].all()),
+        largest_side=int(max(found.width[good].max(), found.height[good].max())),
+        voi=bool(found.voi[good].all()),
+        notes=(*_notes(walk, len(found.bad)), *remarks),
+        skipped=tuple(found.bad.values()),
+        groups=groups,
     )
 
 
-def _headers(root: Path, ids: Sequence[str]) -> tuple[dict[int, tuple[Probe, str]], dict[int, str]]:
-    """Header and sha256 of each file that has a readable header, and the reason for each that has not."""
-    good: dict[int, tuple[Probe, str]] = {}
-    bad: dict[int, str] = {}
-
-    def work(chunk: range) -> None:
-        for i in chunk:
-            path = root / ids[i]
-            try:
-                # read once where that fits easily; what is not a plain file is refused by probe, unopened
-                small = path.is_file() and path.stat().st_size <= _SMALL
-                data = path.read_bytes() if small else b""
-                header = probe(data if small else path, name=ids[i])
-                good[i] = header, sha256_bytes(data) if small else sha256_file(path)
-            except ImageError as problem:
-                bad[i] = str(problem)
-            except OSError as problem:
-                bad[i] = f"{ids[i]}: can not be read ({(problem.strerror or 'i/o error').lower()})"
-
-    over_chunks(work, len(ids))
-    return good, bad
+def _rows(splits: Sequence[SplitName | None], owners: NDArray[np.int64]) -> dict[SplitName, NDArray[np.int64]]:
+    """Positions of the images of each split that is there; `owners` are their class folders' positions in `splits`."""
+    rows: dict[SplitName, NDArray[np.int64]] = {}
+    for split in SPLITS:
+        chosen = np.flatnonzero(np.isin(owners, [number for number, one in enumerate(splits) if one == split]))
+        if len(chosen):
+            rows[split] = chosen
+    return rows
 
 
 def _notes(walk: _Walk, bad: int) -> tuple[str, ...]:
