@@ -144,7 +144,7 @@ def compare(
                 size_bytes=(runtime.path / MODEL_FILE if runtime.path.is_dir() else runtime.path).stat().st_size,
             )
         )
-    return compared(contenders, images.targets, labels)
+    return compared(contenders, images.targets, labels, groups=images.groups)
 
 
 def export(

@@ -8,8 +8,11 @@ where needed to hold delta itself. p is two-sided: (1 + resamples in the smaller
 
 Resamples repeat what few images showed, so on their own they are too sure of themselves on a handful. p is
 therefore never below 2^(1-m), the smallest p of a two-sided sign test on m images: for accuracy the m images
-that one model has right and the other wrong, for macro AUROC the smaller side of the best-supplied class.
-Where every resample gives the same delta, the interval is Wilson's around |delta| (around 0: on both sides).
+that one model has right and the other wrong (multilabel: of which one has more labels right than the other), for
+macro AUROC the smaller side of the best-supplied class. Where every resample gives the same delta, the interval
+is Wilson's around |delta| (around 0: on both sides), with as many trials as there are images.
+
+Where groups (patients) are known, whole groups are drawn, and every count of images above is one of groups.
 """
 
 from __future__ import annotations
@@ -114,6 +117,8 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     pareto_axes: tuple[str, ...]
     models: tuple[ModelRow, ...]
     pairs: tuple[Pair, ...]
+    clusters: int | None = None
+    """Groups that were resampled; null: images, as if each stood alone."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -133,6 +138,7 @@ def compare(
     targets: NDArray[Any],
     labels: Sequence[str],
     *,
+    groups: NDArray[np.int64] | None = None,
     resamples: int | None = None,
     seed: int = 0,
 ) -> Comparison:
@@ -140,8 +146,9 @@ def compare(
 
     Args:
         contenders: at least one; pairs are in their order.
-        targets: (n,) int in [0, K).
+        targets: (n,) int in [0, K), or (n, K) of zeros and ones.
         labels: K names.
+        groups: (n,) int, equal for images of one patient, where known.
         resamples: of the bootstrap; None: 1000, or more where Holm's correction of many pairs needs it.
         seed: of the bootstrap.
 
@@ -160,7 +167,7 @@ def compare(
     if resamples is None:
         # The smallest p is 2 / (B + 1); times the number of pairs it must still fall below ALPHA, with room.
         resamples = min(max(RESAMPLES, 100 * pairs), MOST_RESAMPLES)
-    scored = [_score(contender, targets, labels, resamples, seed) for contender in contenders]
+    scored = [_score(contender, targets, labels, groups, resamples, seed) for contender in contenders]
     axes, front = _pareto(scored)
     rows = tuple(
         ModelRow(
@@ -183,6 +190,7 @@ def compare(
         pareto_axes=axes,
         models=rows,
         pairs=tuple(tested),
+        clusters=scored[0].cases.clusters,
     )
 
 
@@ -193,13 +201,14 @@ def compare_pair(
     labels: Sequence[str],
     metric: str = "macro_auroc",
     *,
+    groups: NDArray[np.int64] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> Pair:
     """Test one pair in one metric of TESTED (p_holm is then p). Raises as `compare`."""
     if metric not in TESTED:
         raise UsageError(f"metric {metric} is not tested in pairs; expected one of {', '.join(TESTED)}")
-    first, second = (_score(model, targets, labels, resamples, seed) for model in (a, b))
+    first, second = (_score(model, targets, labels, groups, resamples, seed) for model in (a, b))
     return holm([_pair(first, second, metric)])[0]
 
 
@@ -223,12 +232,19 @@ def _verdict(pair: Pair, p: float) -> Verdict:
     return "cannot tell"
 
 
-def _score(contender: Contender, targets: NDArray[Any], labels: Sequence[str], resamples: int, seed: int) -> _Scored:
-    cases = Cases.of(contender.logits, targets, contender.temperature)
+def _score(  # noqa: PLR0917 - what `compare` was given, in its order
+    contender: Contender,
+    targets: NDArray[Any],
+    labels: Sequence[str],
+    groups: NDArray[np.int64] | None,
+    resamples: int,
+    seed: int,
+) -> _Scored:
+    cases = Cases.of(contender.logits, targets, contender.temperature, groups)
     check_labels(cases, labels)
     point = measure(cases, ones(cases.n))
     # The same seed for every contender: its resamples are the others' too.
-    resampled = bootstrap(partial(measure, cases), draws(cases.n, resamples, seed))
+    resampled = bootstrap(partial(measure, cases), draws(cases.n, resamples, seed, cases.groups))
     metrics, undefined = overall(cases, labels, point, resampled)
     return _Scored(contender, cases, point, resampled, metrics, undefined)
 
@@ -263,10 +279,10 @@ def _pair(a: _Scored, b: _Scored, metric: str) -> Pair:
 
 
 def _trials(a: Cases, b: Cases, metric: str) -> tuple[int, int]:
-    """Independent trials behind a difference, and the m of the smallest possible p."""
+    """Independent trials behind a difference, and the m of the smallest possible p; `b` has the targets of `a`."""
     if metric == "accuracy":
-        return a.n, int(((a.predicted == a.targets) != (b.predicted == b.targets)).sum())
-    most = int(np.minimum(a.counts, a.n - a.counts).max())
+        return a.clusters or a.n, a.units(a.right != b.right)
+    most = max(min(a.units(of), a.units(~of)) for of in a.truth.T)
     return most, most
 
 

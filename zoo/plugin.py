@@ -43,7 +43,7 @@ class Trained(Protocol):
 
     @property
     def predict(self) -> Predict:
-        """(N, C, h, w) float32, already preprocessed → (N, K) float32 logits."""
+        """(N, C, h, w) float32, already preprocessed → (N, K) float32 logits, of a softmax or (multilabel) sigmoids."""
 
     def to_onnx(self) -> onnx.ModelProto:
         """The core: "input" (N, C, h, w) to "logits" (N, K), float32, N dynamic, opset `zoo.spec.OPSET`."""
@@ -94,7 +94,7 @@ class ModelPlugin(ABC):
             predict: raw images to (N, K) logits; the exported file, as a rule.
             data: images of one split, targets in the order of `labels`.
             labels: class names.
-            **details: passed on to `zoo.evaluate.report`: model, split, temperature, fingerprint, notes.
+            **details: passed on to `zoo.evaluate.report`: model, split, temperature, fingerprint, notes, groups.
 
         Returns:
             The report and the (n, K) logits behind it.
@@ -198,6 +198,11 @@ class SklearnPlugin(ModelPlugin):
         """Fit the estimator once on all training images; of `config` only the seed matters."""
         from zoo.data import decode_all
 
+        if data.task == "multilabel":
+            raise DataError(
+                f"{data.fingerprint.name} gives several labels an image, {card.name} learns exactly one; "
+                "train a torch model on it, such as simple_cnn or resnet18"
+            )
         if config.device not in {"auto", "cpu"}:
             raise ProviderError(f"{card.name} trains on the cpu only, --device {config.device} was asked for")
         decoded = decode_all(data.train, card.preprocess, skip_bad=run.skip_bad)

@@ -19,7 +19,7 @@ import msgspec
 
 from zoo.errors import OutputError, TrainingError, UsageError
 from zoo.files import atomic_write
-from zoo.spec import SCHEMA, Fingerprint, ModelCard, PluginOrigin, TrainConfig, decode, encode
+from zoo.spec import SCHEMA, Fingerprint, ModelCard, PluginOrigin, Task, TrainConfig, decode, encode
 
 __all__ = ["LATEST", "Best", "Run", "RunRecord", "create_run", "find_run", "new_id", "open_run", "settle", "versions"]
 
@@ -48,6 +48,7 @@ class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """The card as resolved for this run: size, channels and recipe as used."""
     config: TrainConfig
     labels: tuple[str, ...]
+    task: Task = "multiclass"
     kind: Literal["uint8", "uint16", "float32"]
     """Pixel type of the raw images, and so of the exported file's input."""
     source: str

@@ -63,6 +63,11 @@ _INTENDED_USE = (
     "qualified person checks. Not a medical device."
 )
 
+_INTENDED_USE_SEVERAL = (
+    "Saying which of the labels below images like those it was trained on have, as research or as a second opinion "
+    "that a qualified person checks. Not a medical device."
+)
+
 GOLDEN_SIDE = 1024
 """Pixels; larger images go into the golden set as their middle."""
 
@@ -101,7 +106,7 @@ def build(
     record = run.record
     spec = record.card.preprocess
     given = _input_spec(record.kind, spec, stage)
-    model = assemble(trained.to_onnx(), spec, given, temperature=record.temperature)
+    model = assemble(trained.to_onnx(), spec, given, temperature=record.temperature, task=record.task)
     manifest = Manifest(
         schema=SCHEMA,
         name=record.card.name,
@@ -114,10 +119,13 @@ def build(
         report=report,
         provenance=_provenance(run),
         licence=_licence(run),
-        intended_use=_INTENDED_USE,
+        intended_use=_INTENDED_USE_SEVERAL if record.task == "multilabel" else _INTENDED_USE,
+        task=record.task,
     )
     images = parity_images(read_some((data.val, data.train), 64), seed=record.config.seed)
-    parity = prove(model, manifest, spec=spec, labels=data.labels, reference=trained.predict, images=images)
+    parity = prove(
+        model, manifest, spec=spec, labels=data.labels, reference=trained.predict, images=images, task=data.task
+    )
     manifest = msgspec.structs.replace(manifest, parity=parity)
     set_manifest(model, manifest)
     log.info(
@@ -165,7 +173,7 @@ def judge(
     from zoo.evaluate import predict_set, report
 
     manifest = runtime.manifest
-    data = align(data, manifest.labels)
+    data = align(data, manifest.labels, manifest.task)
     if data.kind != manifest.input.dtype and manifest.input.stage == "raw":
         raise DataError(f"the images are {data.kind}, {manifest.name} was made for {manifest.input.dtype} images")
     images = _in_range(data.split(split), manifest.preprocess)
@@ -175,6 +183,7 @@ def judge(
         "temperature": manifest.temperature,
         "fingerprint": data.fingerprint,
         "notes": tuple(dict.fromkeys((*notes, *data.notes))),
+        "groups": images.groups,
     }
     if plugin is not None:
         found, logits = plugin.evaluate(runtime.logits, images, manifest.labels, **details)
@@ -268,17 +277,27 @@ def save_model(target: Path, model: onnx.ModelProto) -> None:
 
 
 def write_answers(folder: Path, judged: Judged, temperature: float) -> None:
-    """report.json, predictions.csv, confusion.png and reliability.png of one evaluation."""
-    from zoo.evaluate import plot_confusion, plot_reliability, write_predictions
+    """report.json, predictions.csv, reliability.png, and confusion.png or (multilabel) labels.png of one evaluation."""
+    from zoo.evaluate import plot_confusion, plot_labels, plot_reliability, write_predictions
     from zoo.files import atomic_write
     from zoo.spec import encode
 
     images, labels = judged.images, judged.report.labels
     atomic_write(folder / "report.json", encode(judged.report))
     write_predictions(folder / "predictions.csv", images.ids, images.targets, judged.logits, labels, temperature)
-    plot_confusion(judged.report, folder / "confusion.png")
+    if judged.report.confusion is None:
+        plot_labels(judged.report, folder / "labels.png")
+    else:
+        plot_confusion(judged.report, folder / "confusion.png")
     title = f"{judged.report.model} on {judged.report.split}"
-    plot_reliability(judged.logits, images.targets, folder / "reliability.png", temperature=temperature, title=title)
+    plot_reliability(
+        judged.logits,
+        images.targets,
+        folder / "reliability.png",
+        temperature=temperature,
+        title=title,
+        groups=images.groups,
+    )
 
 
 def _input_spec(kind: Literal["uint8", "uint16", "float32"], spec: PreprocessSpec, stage: Stage) -> InputSpec:

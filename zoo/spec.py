@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.errors import ZooError
 
 __all__ = [
+    "LABEL_SEPARATOR",
     "OPSET",
     "SCHEMA",
     "Calibration",
@@ -54,6 +55,9 @@ OPSET = 18
 
 Task = Literal["multiclass", "multilabel"]
 """multiclass: one label an image, a softmax over logits. multilabel: any number of labels, a sigmoid on each."""
+
+LABEL_SEPARATOR = "|"
+"""Stands between the labels of one image in every text that lists them; no label of multilabel data may hold it."""
 
 Licence = str
 """An SPDX identifier in lower case, or "unknown"."""
@@ -280,13 +284,14 @@ class Calibration(_Value, frozen=True):
     """How far probabilities can be taken at their word, on the evaluated images."""
 
     temperature: float
-    """Logits are divided by it before the softmax; fitted on validation images only."""
+    """Logits are divided by it before the softmax, or the sigmoids; fitted on validation images only."""
     brier: Interval
-    """Mean of sum over classes of (p - y)^2, in [0, 2] (Brier 1950)."""
+    """Mean of sum over classes of (p - y)^2, in [0, 2] (Brier 1950); multilabel: mean over labels, in [0, 1]."""
     nll: Interval
-    """Mean negative log-likelihood in nats."""
+    """Mean negative log-likelihood in nats; multilabel: mean over labels."""
     ece: float
-    """Expected calibration error of the top label (Guo et al. 2017); biased upwards when n is small."""
+    """Expected calibration error of the top label (Guo et al. 2017), multilabel: of all labels' probabilities,
+    pooled; biased upwards when n is small."""
     bins: int
     n: int
 
@@ -303,9 +308,13 @@ class EvalReport(_Value, frozen=True):
     n: int
     labels: tuple[str, ...]
     metrics: dict[str, Interval]
-    """accuracy, balanced_accuracy, macro_auroc, macro_auprc, macro_f1."""
+    """accuracy, balanced_accuracy, macro_auroc, macro_auprc, macro_f1.
+
+    Of a multilabel model a label counts as given where its probability is at least 0.5; accuracy is the mean over
+    labels of each label's own (as MedMNIST reports ChestMNIST), balanced accuracy that of (sensitivity +
+    specificity) / 2."""
     per_class: dict[str, dict[str, Interval | int]]
-    """For each label: n (an int), sensitivity, specificity, ppv, npv, f1, auroc, auprc."""
+    """For each label: n (an int, the images that have it), sensitivity, specificity, ppv, npv, f1, auroc, auprc."""
     confusion: Confusion | None
     """Null for multilabel models: a label is there or not, it is never called another."""
     calibration: Calibration | None
@@ -314,6 +323,9 @@ class EvalReport(_Value, frozen=True):
     """'macro_auroc' or 'LABEL.sensitivity' to the reason."""
     notes: tuple[str, ...] = ()
     """Defects of the data that the reader of the numbers must know."""
+    clusters: int | None = None
+    """Groups (patients, lesions, studies) that the n images come from, where the data names them; every interval
+    is then from resamples of whole groups. Null: images were resampled as if each stood alone."""
 
 
 class Parity(_Value, frozen=True):
@@ -329,7 +341,8 @@ class Parity(_Value, frozen=True):
     max_abs_probability: float
     """Largest difference of a probability, from raw images."""
     flips: int
-    """Images whose top label differs by name, outside a margin of 0.01 in probability."""
+    """Images whose top label differs by name, outside a margin of 0.01 in probability; multilabel: labels of images
+    that are given by one side and not by the other, where p and 1 - p are further apart than 0.01."""
 
 
 class InputSpec(_Value, frozen=True):

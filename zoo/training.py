@@ -125,6 +125,7 @@ def train(
             card=recipe.card,
             config=config,
             labels=splits.labels,
+            task=splits.task,
             kind=splits.kind,
             source=lasting_source(data),
             data=splits.fingerprint,

@@ -10,7 +10,7 @@ import typer
 
 from zoo import api
 from zoo_cli.options import BatchSize, Data, Device, Epochs, Json, Lr, Provider, Seed, Settings, Size, Split
-from zoo_cli.output import METRIC_NAMES, columns, counted, document, megabytes, put, with_interval
+from zoo_cli.output import METRIC_NAMES, columns, counted, document, megabytes, put, sample, with_interval
 
 if TYPE_CHECKING:
     from zoo.compare import Comparison, Pair
@@ -81,7 +81,7 @@ def as_text(found: Comparison) -> str:
     pairs = len(found.models) * (len(found.models) - 1) // 2
     corrected = f", p corrected for {pairs} pairs (Holm)" if pairs > 1 else ""
     lines = [
-        f"{counted(found.n, 'image')}, {len(found.labels)} classes, latency of one image on this machine",
+        f"{sample(found.n, found.clusters)}, {len(found.labels)} classes, latency of one image on this machine",
         "",
         columns(header, rows, right=(3, 4)),
         f"* no other is at least as good in all of: {axes}",

@@ -46,7 +46,8 @@ def _sections(report: EvalReport) -> list[str]:
     for label, values in report.per_class.items():
         cells = (with_interval(values.get(name)) for name in shown)
         rows.append((label, str(values["n"]), *cells))
-    sections.append(columns(("class", "n", "sensitivity", "specificity", "AUROC"), rows, right=(1,)))
+    head = "class" if report.confusion is not None else "label"
+    sections.append(columns((head, "n", "sensitivity", "specificity", "AUROC"), rows, right=(1,)))
     if report.calibration is not None:
         found = report.calibration
         sections.append(

@@ -27,6 +27,7 @@ __all__ = [
     "fields",
     "megabytes",
     "put",
+    "sample",
     "say",
     "shown_path",
     "verdict_table",
@@ -116,7 +117,12 @@ def with_interval(value: Interval | int | None) -> str:
 def verdict_table(report: EvalReport) -> str:
     """The overall metrics of a report with their 95 % intervals."""
     rows = [(METRIC_NAMES.get(name, name), with_interval(value)) for name, value in report.metrics.items()]
-    return columns((f"{report.split}, {counted(report.n, 'image')}", "value (95 % interval)"), rows)
+    return columns((f"{report.split}, {sample(report.n, report.clusters)}", "value (95 % interval)"), rows)
+
+
+def sample(n: int, clusters: int | None) -> str:
+    """'156 images', or '156 images, 40 groups' where groups were resampled."""
+    return counted(n, "image") + ("" if clusters is None else f", {counted(clusters, 'group')}")
 
 
 def counted(n: int, what: str) -> str:

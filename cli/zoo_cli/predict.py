@@ -33,12 +33,12 @@ def predict(
     One that can not be read is reported, never replaced; the exit status is then 1.
     """
     from zoo.edge import Failure, recorded
-    from zoo.edge.table import printable
+    from zoo.edge.table import answer, printable
 
     runtime = api.open(model, provider=provider, threads=threads)
     results: Iterator[Result] = runtime.predict(images[0] if len(images) == 1 else images)
     if csv is not None:
-        results = recorded(csv, results, runtime.labels)
+        results = recorded(csv, results, runtime.labels, runtime.manifest.task)
     rows = []
     answered = failed = 0
     for result in results:
@@ -48,8 +48,7 @@ def predict(
         else:
             answered += 1
             if not as_json and csv is None:
-                ranked = result.row(top or 1)["probabilities"]
-                put("\t".join((printable(result.image), *(f"{label} {value:.4f}" for label, value in ranked.items()))))
+                put("\t".join((printable(result.image), *answer(result, top))))
         if as_json:
             rows.append(result.row(top))
     if as_json:

@@ -26,6 +26,7 @@ REPORT = {
     "data",
     "undefined",
     "notes",
+    "clusters",
 }
 PARITY = {"images", "max_abs_logit", "max_abs_probability", "flips"}
 

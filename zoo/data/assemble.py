@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from zoo.data.index import SPLITS, ImageSet, Pool, SplitName, Splits
-from zoo.data.labels import check_classes
+from zoo.data.labels import check_classes, label_text
 from zoo.data.names import Names
 from zoo.data.split import HELD_OUT, stratified
 from zoo.data.wording import brief
@@ -42,12 +42,11 @@ def assemble(pool: Pool, *, split_seed: int, for_training: bool) -> Splits:
     if for_training and len(pool.labels) < 2:
         raise DataError(f"{pool.name}: one class only ({brief(pool.labels)}), expected at least two")
     rows, decisions = _rows(pool, split_seed=split_seed, for_training=for_training)
-    if for_training:
-        check_classes(pool.labels, pool.targets, rows, name=pool.name)
+    rare = check_classes(pool.labels, pool.targets, rows, name=pool.name) if for_training else ()
     defects = [*_copies_across(pool, rows), *_conflicts(pool)]
     for note in (*pool.notes, *decisions):
         log.info("%s: %s", pool.name, note)
-    for note in defects:
+    for note in (*rare, *defects):
         log.warning("%s: %s", pool.name, note)
     sets = {split: _image_set(pool, rows.get(split)) for split in SPLITS}
     return Splits(
@@ -56,7 +55,7 @@ def assemble(pool: Pool, *, split_seed: int, for_training: bool) -> Splits:
         val=sets["val"],
         test=sets["test"],
         fingerprint=_fingerprint(pool, rows),
-        notes=(*pool.notes, *decisions, *defects),
+        notes=(*pool.notes, *decisions, *rare, *defects),
         kind=pool.kind,
         gray=pool.gray,
         largest_side=pool.largest_side,
@@ -110,7 +109,7 @@ def _image_set(pool: Pool, rows: NDArray[np.int64] | None) -> ImageSet:
 
 def _fingerprint(pool: Pool, rows: Mapping[SplitName, NDArray[np.int64]]) -> Fingerprint:
     lines = sorted(
-        f"{split}\t{pool.labels[pool.targets[row]]}\t{_hex(pool, row)}\n"
+        f"{split}\t{label_text(pool.labels, pool.targets[row])}\t{_hex(pool, row)}\n"
         for split, chosen in rows.items()
         for row in chosen.tolist()
     )
@@ -142,15 +141,15 @@ def _copies_across(pool: Pool, rows: Mapping[SplitName, NDArray[np.int64]]) -> l
 
 def _conflicts(pool: Pool) -> list[str]:
     """A note when the same image stands under two classes."""
-    first: dict[str, int] = {}
-    pairs: list[tuple[int, int]] = []
+    first: dict[str, Any] = {}
+    pairs: list[tuple[Any, Any]] = []
     for row, target in enumerate(pool.targets.tolist()):
         earlier = first.setdefault(_hex(pool, row), target)
         if earlier != target:
             pairs.append((earlier, target))
     if not pairs:
         return []
-    a, b = (pool.labels[target] for target in pairs[0])
+    a, b = (label_text(pool.labels, target) for target in pairs[0])
     images = "1 image stands" if len(pairs) == 1 else f"{len(pairs)} images stand"
     return [f"{images} under more than one class, byte for byte ({a!r} and {b!r}); one of the labels is wrong"]
 

@@ -34,7 +34,7 @@ class Decoded:
     Attributes:
         pixels: (n, h, w, c), as `zoo.preprocess.resized` gives them: float32. An array in memory, or a
             memory map of a temporary file that goes away with it.
-        targets: (n,) int64.
+        targets: (n,) int64, or (n, K) as in `ImageSet`.
         ids: (n,) names.
         bad: (id, reason) of each image that was left out.
     """
@@ -89,9 +89,8 @@ def decode_all(
     if bad and not skip_bad:
         raise DataError(unusable([bad[i] for i in sorted(bad)], len(images)))
     good = [i for i in range(len(images)) if i not in bad]
-    lost = set(images.targets.tolist()) - set(images.targets[good].tolist())
-    if lost:
-        example = next(images.ids[i] for i in sorted(bad) if images.targets[i] in lost)
+    if lost := set(_held(images.targets)) - set(_held(images.targets[good])):
+        example = next(images.ids[i] for i in sorted(bad) if lost & set(_held(images.targets[i : i + 1])))
         raise DataError(f"no readable image is left of the class of {example}; restore its files")
     for position, i in enumerate(good):
         if position != i:
@@ -102,6 +101,12 @@ def decode_all(
         tuple(images.ids[i] for i in good),
         tuple((images.ids[i], bad[i]) for i in sorted(bad)),
     )
+
+
+def _held(targets: NDArray[np.int64]) -> list[int]:
+    """Classes, or labels, that some image has."""
+    held: list[int] = (targets if targets.ndim == 1 else np.nonzero(targets)[1]).tolist()
+    return held
 
 
 def _decoded(images: ImageSet, i: int, spec: PreprocessSpec) -> NDArray[Any]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo.data.wording import brief
 from zoo.errors import DataError
+from zoo.spec import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -16,8 +17,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zoo.data.index import SplitName, Splits
+    from zoo.spec import Task
 
-__all__ = ["align", "check_classes", "natural_key"]
+__all__ = ["align", "check_classes", "counted_labels", "label_text", "natural_key"]
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
@@ -27,48 +29,108 @@ def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
     return key, name
 
 
+def label_text(labels: Sequence[str], target: Any) -> str:
+    """The name of a target's class; of a multilabel target, (K,) zeros and ones, the names of its labels, joined."""
+    if np.ndim(target) == 0:
+        return labels[int(target)]
+    return LABEL_SEPARATOR.join(labels[k] for k in np.flatnonzero(target).tolist())
+
+
+def counted_labels(targets: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """(K,) images of each class, or with each label."""
+    return np.bincount(targets, minlength=classes) if targets.ndim == 1 else targets.sum(axis=0)
+
+
 def check_classes(
     labels: Sequence[str],
     targets: NDArray[np.int64],
     rows: Mapping[SplitName, NDArray[np.int64]],
     *,
     name: str,
-) -> None:
+) -> tuple[str, ...]:
     """Refuse splits in which nothing can be learned or measured about a class.
 
+    A label of multilabel data must be there and not there in train. Rare findings may well be missing among a few
+    hundred validation or test images; the numbers that need them are then undefined, which a note says beforehand.
+
+    Returns:
+        Notes for the data set.
+
     Raises:
-        DataError: a class has no image in one of the splits.
+        DataError: a class has no image in one of the splits; or a label has no image, or every image, in train; or
+            a label's name can not be told from two.
     """
+    if targets.ndim == 2:
+        return _check_labels(labels, targets, rows, name)
     for split, chosen in rows.items():
-        counts = np.bincount(targets[chosen], minlength=len(labels))
-        missing = [label for label, count in zip(labels, counts, strict=True) if not count]
+        missing = [
+            label for label, n in zip(labels, counted_labels(targets[chosen], len(labels)), strict=True) if not n
+        ]
         if missing:
             raise DataError(
                 f"{name}: class {brief(missing)} has no image in {split}; add images of it, "
                 "or take the class out of every split"
             )
+    return ()
 
 
-def align(splits: Splits, labels: tuple[str, ...]) -> Splits:
+def _check_labels(
+    labels: Sequence[str], targets: NDArray[np.int64], rows: Mapping[SplitName, NDArray[np.int64]], name: str
+) -> tuple[str, ...]:
+    double = [label for label in labels if LABEL_SEPARATOR in label]
+    if double:
+        raise DataError(f"{name}: label {brief(double)} holds {LABEL_SEPARATOR!r}, which separates labels; rename it")
+    notes = []
+    for split, chosen in rows.items():
+        counts = counted_labels(targets[chosen], len(labels))
+        never = [label for label, count in zip(labels, counts, strict=True) if count == 0]
+        always = [label for label, count in zip(labels, counts, strict=True) if count == len(chosen)]
+        for some, has in ((never, "no"), (always, "every")):
+            if some and split == "train":
+                raise DataError(
+                    f"{name}: {has} image in train has the label {brief(some)}, expected images with it and without; "
+                    "add images, or take the label out"
+                )
+            if some:
+                notes.append(f"{has} image in {split} has the label {brief(some)}; what needs both is undefined there")
+    return tuple(notes)
+
+
+def align(splits: Splits, labels: tuple[str, ...], task: Task = "multiclass") -> Splits:
     """Put targets into the class order of a model, matched by name.
 
-    A class of the model that the data does not have stays, without images.
+    A class of a multiclass model that the data does not have stays, without images. A label of a multilabel model
+    that the data does not have is refused: no image was said to be without it either.
 
     Args:
         splits: data whose targets count by `splits.labels`.
         labels: class names of the model, in the order of its outputs.
+        task: of the model.
 
     Raises:
-        DataError: the data has a class that the model does not know.
+        DataError: the data is of another task, has a class that the model does not know, or says nothing of a label.
     """
+    name = splits.fingerprint.name
+    if splits.task != task:
+        gives = {"multiclass": "exactly one label an image", "multilabel": "any number of labels an image"}
+        raise DataError(
+            f"{name}: gives {gives[splits.task]}, the model gives {gives[task]}; "
+            f"take a {splits.task} model, or {task} data"
+        )
     if splits.labels == labels:
         return splits
     unknown = [label for label in splits.labels if label not in labels]
     if unknown:
         raise DataError(
-            f"{splits.fingerprint.name}: class {brief(unknown)} is unknown to the model; "
+            f"{name}: class {brief(unknown)} is unknown to the model; "
             f"the data has {brief(splits.labels)}, the model knows {brief(labels)}; "
             "rename the class folders, or take a model trained on these classes"
+        )
+    unsaid = [label for label in labels if label not in splits.labels]
+    if task == "multilabel" and unsaid:
+        raise DataError(
+            f"{name}: says nothing of label {brief(unsaid)}, which the model gives; "
+            "add a column for it, or take a model trained on the labels of the data"
         )
     order = np.array([labels.index(label) for label in splits.labels], np.int64)
     return splits.relabelled(labels, order)

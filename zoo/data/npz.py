@@ -38,7 +38,8 @@ def index_npz(path: Path) -> Pool:
     """Read an archive whole; nothing in it is ever unpickled.
 
     Images are uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3), or uint16 (N, H, W) or (N, H, W, 1); labels are
-    integers (N,) or (N, 1), counting from 0. Classes are called "0", "1", … unless `label_names` names them.
+    integers (N,) or (N, 1), counting from 0, or for several labels an image zeros and ones (N, L), L > 1, as
+    ChestMNIST has them. Classes are called "0", "1", … unless `label_names` names them.
 
     Raises:
         DataError: damaged or pickled content, missing or misspelled keys, other shapes or types.
@@ -57,7 +58,12 @@ def index_npz(path: Path) -> Pool:
     if len(set(kinds.values())) > 1:
         found = ", ".join(f"{split} {dtype}" for split, dtype in kinds.items())
         raise DataError(f"{path.name}: images of different pixel types ({found}); expected one type")
-    return array_pool(name, images, labels, _names(content, labels, path.name), notes)
+    columns = {split: array.shape[1:] for split, array in labels.items()}
+    if len(set(columns.values())) > 1:
+        found = ", ".join(f"{split} {width[0] if width else 1}" for split, width in columns.items())
+        raise DataError(f"{path.name}: labels of different columns ({found}); expected as many in every split")
+    names = _names(content, labels, path.name)
+    return array_pool(name, images, labels, names, (*notes, *_exclusive(labels)))
 
 
 def array_pool(
@@ -170,15 +176,20 @@ def _images(array: NDArray[Any], where: str) -> NDArray[Any]:
 
 
 def _labels(array: NDArray[Any], n: int, where: str) -> NDArray[np.int64]:
-    if array.ndim == 2 and array.shape[1] > 1:
+    if array.ndim not in (1, 2) or 0 in array.shape[1:] or array.dtype.kind not in "uib":
         raise DataError(
-            f"{where}_labels has {array.shape[1]} columns: several labels an image are not supported "
-            "by this version; expected one column"
+            f"{where}_labels is {array.dtype} of shape {array.shape}, expected integers (N,) or (N, 1), or zeros and "
+            "ones (N, L)"
         )
-    if array.ndim not in (1, 2) or array.dtype.kind not in "uib":
-        raise DataError(f"{where}_labels is {array.dtype} of shape {array.shape}, expected integers (N,) or (N, 1)")
-    if array.size != n:
-        raise DataError(f"{where}_labels has {array.size} entries for {n} images; expected one each")
+    if len(array) != n:
+        raise DataError(f"{where}_labels has {len(array)} entries for {n} images; expected one each")
+    if array.ndim == 2 and array.shape[1] > 1:
+        if array.min() < 0 or array.max() > 1:
+            raise DataError(
+                f"{where}_labels has {array.shape[1]} columns with values from {array.min()} to {array.max()}; "
+                "expected zeros and ones, or class numbers in one column"
+            )
+        return array.astype(np.int64)
     if int(array.min()) < 0 or int(array.max()) >= MAX_CLASSES:
         raise DataError(f"{where}_labels goes from {array.min()} to {array.max()}, expected 0 to number of classes - 1")
     return array.reshape(-1).astype(np.int64)
@@ -187,12 +198,26 @@ def _labels(array: NDArray[Any], n: int, where: str) -> NDArray[np.int64]:
 def _names(
     content: Mapping[str, NDArray[Any]], labels: Mapping[SplitName, NDArray[np.int64]], file: str
 ) -> tuple[str, ...]:
-    count = 1 + max(int(array.max()) for array in labels.values())
+    several = any(array.ndim == 2 for array in labels.values())
+    count = max(array.shape[1] if several else 1 + int(array.max()) for array in labels.values())
     if NAMES not in content:
         return tuple(map(str, range(count)))
     names = content[NAMES]
     if names.ndim != 1 or names.dtype.kind != "U" or len(set(names.tolist())) != len(names) or "" in names:
         raise DataError(f"{file}: {NAMES} is {names.dtype} of shape {names.shape}, expected (K,) different strings")
+    if several and len(names) != count:
+        raise DataError(f"{file}: {NAMES} has {len(names)} names for {count} columns of labels; expected one each")
     if len(names) < count:
         raise DataError(f"{file}: {NAMES} has {len(names)} names but labels go up to {count - 1}; add names")
     return tuple(names.tolist())
+
+
+def _exclusive(labels: Mapping[SplitName, NDArray[np.int64]]) -> tuple[str, ...]:
+    """A note where columns of zeros and ones may be one class an image in another spelling."""
+    if any(array.ndim == 1 or (array.sum(axis=1) != 1).any() for array in labels.values()):
+        return ()
+    note = (
+        "every image has exactly one of several labels; they are learned independently of each other: "
+        "if one excludes the others, give class numbers in one column"
+    )
+    return (note,)

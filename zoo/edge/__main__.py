@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,13 +37,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _predict(asked: argparse.Namespace) -> int:
     from zoo.edge.runtime import Failure, Runtime
-    from zoo.edge.table import printable, recorded
+    from zoo.edge.table import answer, printable, recorded
 
     runtime = Runtime.open(asked.model, provider=asked.provider, threads=asked.threads)
     sources = asked.images[0] if len(asked.images) == 1 else asked.images
     results = runtime.predict(sources, batch_size=asked.batch_size)
     if asked.csv:
-        results = recorded(Path(asked.csv), results, runtime.labels)
+        results = recorded(Path(asked.csv), results, runtime.labels, runtime.manifest.task)
     answered = failed = 0
     for result in results:
         failed += isinstance(result, Failure)
@@ -54,9 +53,7 @@ def _predict(asked: argparse.Namespace) -> int:
         elif isinstance(result, Failure):
             _say(f"error: {printable(result.image)}: {result.error}")
         elif not asked.csv:
-            ranked = sorted(result.probabilities.items(), key=lambda item: -item[1])
-            best = "  ".join(f"{label} {value:.4f}" for label, value in islice(ranked, asked.top or 1))
-            _put(f"{printable(result.image)}\t{best}\n")
+            _put(f"{printable(result.image)}\t{'  '.join(answer(result, asked.top))}\n")
     if asked.json:
         _put("\n]\n" if answered + failed else "[]\n")
     if failed:
@@ -87,6 +84,7 @@ def _info(asked: argparse.Namespace) -> int:
     lines = {
         "name": manifest.name,
         "labels": ", ".join(manifest.labels),
+        "task": manifest.task,
         "input": f"{manifest.input.dtype}, {manifest.input.channels} channels, {manifest.input.stage}",
         "size": f"{manifest.preprocess.size[0]}x{manifest.preprocess.size[1]} {manifest.preprocess.channels}",
         "created": manifest.provenance.created,

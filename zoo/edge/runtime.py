@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Failure", "Prediction", "Result", "Runtime"]
 
 Array = NDArray[Any]
+GIVEN = 0.5
+"""A label of a multilabel model counts as given from this probability on; evaluation decides alike."""
 _ACCELERATOR_BATCH = 16
 _TENSOR_TYPES = {"uint8": "tensor(uint8)", "uint16": "tensor(uint16)", "float32": "tensor(float)"}
 
@@ -43,24 +45,28 @@ class Prediction:
         label: the class with the highest probability.
         probability: its probability, in [0, 1], not rounded.
         probabilities: every class to its probability, in the order of the manifest's labels.
+        labels: of a multilabel model, all labels whose probability is at least 0.5, in the same order; it may be
+            empty, though `label` names the most probable one even then. None for a multiclass model.
     """
 
     image: str
     label: str
     probability: float
     probabilities: dict[str, float]
+    labels: tuple[str, ...] | None = None
 
     def row(self, top: int | None = None) -> dict[str, Any]:
-        """For `--json`; with `top`, only that many classes, the most probable first."""
+        """For `--json`; with `top`, only that many classes, the most probable first; `labels` if there are any."""
         ranked = self.probabilities
         if top is not None:
             ranked = dict(sorted(ranked.items(), key=lambda item: -item[1])[:top])
-        return {
+        row = {
             "image": self.image,
             "label": self.label,
             "probability": self.probability,
             "probabilities": dict(ranked),
         }
+        return row if self.labels is None else row | {"labels": list(self.labels)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +156,7 @@ class Runtime:
         return self._run("logits", self._prepared(batch))
 
     def probabilities(self, batch: Array) -> NDArray[np.float32]:
-        """As `logits`, after temperature and softmax: (N, K) float32 in [0, 1]."""
+        """As `logits`, after temperature and softmax or sigmoids: (N, K) float32 in [0, 1]."""
         return self._run("probabilities", self._prepared(batch))
 
     def predict(self, sources: Iterable[Source] | Source, *, batch_size: int | None = None) -> Iterator[Result]:
@@ -183,7 +189,11 @@ class Runtime:
     def _prediction(self, name: str, row: NDArray[np.float32]) -> Prediction:
         values = [float(value) for value in row]
         best = int(row.argmax())
-        return Prediction(name, self.labels[best], values[best], dict(zip(self.labels, values, strict=True)))
+        by_name = dict(zip(self.labels, values, strict=True))
+        held = None
+        if self.manifest.task == "multilabel":
+            held = tuple(label for label, value in by_name.items() if value >= GIVEN)
+        return Prediction(name, self.labels[best], values[best], by_name, held)
 
     def _ready(self, image: RawImage) -> Array:
         """One image as the graph takes it, after the checks it can fail; runs in the decoding threads."""

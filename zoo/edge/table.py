@@ -5,26 +5,32 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING
 
-from zoo.edge.runtime import Failure, Result
+from zoo.edge.runtime import Failure, Prediction, Result
 from zoo.files import atomic_path
+from zoo.spec import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
-__all__ = ["printable", "recorded", "write_csv"]
+    from zoo.spec import Task
+
+__all__ = ["answer", "printable", "recorded", "write_csv"]
 
 # A cell that begins with one of these is run as a formula by spreadsheets (OWASP, CSV injection).
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def write_csv(target: Path, results: Iterable[Result], labels: tuple[str, ...]) -> int:
+def write_csv(target: Path, results: Iterable[Result], labels: tuple[str, ...], task: Task = "multiclass") -> int:
     """Write `image, label, probability, p_LABEL…, error`, one row an image; `target` appears when done.
+
+    Of a multilabel model `labels` follows `probability`: all labels that were given, joined by "|".
 
     Args:
         target: the file; replaced when it exists.
         results: as `Runtime.predict` yields them.
         labels: of the model, for the columns.
+        task: of the model.
 
     Returns:
         The number of rows.
@@ -32,24 +38,42 @@ def write_csv(target: Path, results: Iterable[Result], labels: tuple[str, ...]) 
     Raises:
         OutputError: it could not be written.
     """
-    return sum(1 for _ in recorded(target, results, labels))
+    return sum(1 for _ in recorded(target, results, labels, task))
 
 
-def recorded(target: Path, results: Iterable[Result], labels: tuple[str, ...]) -> Iterator[Result]:
+def recorded(
+    target: Path, results: Iterable[Result], labels: tuple[str, ...], task: Task = "multiclass"
+) -> Iterator[Result]:
     """`results` unchanged, each written to `target` on its way, as `write_csv` does; arguments as there."""
     with (
         atomic_path(target) as temporary,
         temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
     ):
         rows = csv.writer(stream, lineterminator="\n")
-        rows.writerow(["image", "label", "probability", *(f"p_{label}" for label in labels), "error"])
+        several = ["labels"] if task == "multilabel" else []
+        rows.writerow(["image", "label", "probability", *several, *(f"p_{label}" for label in labels), "error"])
         for result in results:
             if isinstance(result, Failure):
-                rows.writerow([_plain(result.image), "", "", *("" for _ in labels), _plain(result.error)])
+                blanks = ["" for _ in (*several, *labels)]
+                rows.writerow([_plain(result.image), "", "", *blanks, _plain(result.error)])
             else:
                 values = [result.probabilities[label] for label in labels]
-                rows.writerow([_plain(result.image), _plain(result.label), result.probability, *values, ""])
+                given = [_plain(LABEL_SEPARATOR.join(result.labels or ())) for _ in several]
+                rows.writerow([_plain(result.image), _plain(result.label), result.probability, *given, *values, ""])
             yield result
+
+
+def answer(result: Prediction, top: int | None = None) -> list[str]:
+    """An answer in words, each 'LABEL 0.9312': the most probable label, or the `top` most probable.
+
+    Of a multilabel model without `top` all labels that were given, the most probable first; where none was, that
+    is said, with the one that came nearest.
+    """
+    given = result.labels is not None and top is None
+    ranked = sorted(result.probabilities.items(), key=lambda item: -item[1])
+    shown = [item for item in ranked if item[0] in (result.labels or ())] if given else ranked[: top or 1]
+    words = [f"{label} {value:.4f}" for label, value in shown]
+    return words or [f"no label (nearest: {result.label} {result.probability:.4f})"]
 
 
 def printable(name: str) -> str:

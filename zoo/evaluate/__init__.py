@@ -6,9 +6,10 @@ It knows no framework and no file format: a model is a `Predict`. scipy and matp
 from __future__ import annotations
 
 from zoo.evaluate.calibration import BINS, Reliability, fit_temperature, reliability
+from zoo.evaluate.cases import Cases
 from zoo.evaluate.intervals import RESAMPLES, bootstrap, draws, interval, wilson
-from zoo.evaluate.metrics import CLASS_METRICS, METRICS, Cases, Values, Weights, macro_auroc, measure, ones
-from zoo.evaluate.plots import plot_confusion, plot_reliability
+from zoo.evaluate.metrics import CLASS_METRICS, METRICS, Values, Weights, macro_auroc, measure, ones
+from zoo.evaluate.plots import plot_confusion, plot_labels, plot_reliability
 from zoo.evaluate.predict import Images, Predict, Progress, predict_set
 from zoo.evaluate.predictions import write_predictions
 from zoo.evaluate.reporting import check_labels, overall, report
@@ -35,6 +36,7 @@ __all__ = [
     "ones",
     "overall",
     "plot_confusion",
+    "plot_labels",
     "plot_reliability",
     "predict_set",
     "reliability",

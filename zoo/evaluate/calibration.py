@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.evaluate.cases import Cases
 from zoo.evaluate.intervals import interval
-from zoo.evaluate.metrics import Cases, Values, Weights, checked, log_softmax, ones
+from zoo.evaluate.metrics import Values, Weights, ones
+from zoo.evaluate.scores import checked, log_sigmoid, log_softmax, task_of
 from zoo.spec import Calibration
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["BINS", "Reliability", "calibration", "fit_temperature", "losses", "reliability"]
 
 BINS = 15
-"""Equal-width bins of the top label's probability (Guo et al. 2017, arXiv 1706.04599)."""
+"""Equal-width bins of the top label's probability (Guo et al. 2017, arXiv 1706.04599), or of every label's."""
 FEWEST = 20
 """Fewer images than this say nothing of a temperature."""
 BOUNDS = (0.05, 20.0)
@@ -32,12 +34,14 @@ BOUNDS = (0.05, 20.0)
 def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """The temperature T that minimises the negative log-likelihood of softmax(logits / T) (Guo et al. 2017).
 
+    Of multilabel targets that of sigmoid(logits / T), over all labels, one T for all of them.
+
     1.0, which changes nothing, where the images can not tell: fewer than 20 of them, one class only, or every
-    image right (the likelihood then grows without end as T falls, and would make the model boundlessly sure).
+    decision right (the likelihood then grows without end as T falls, and would make the model boundlessly sure).
 
     Args:
         logits: (n, K), of validation images that took no part in training.
-        targets: (n,) int in [0, K).
+        targets: (n,) int in [0, K), or (n, K) of zeros and ones.
 
     Returns:
         T in [0.05, 20].
@@ -48,15 +52,22 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """
     if len(targets) == 0:
         return 1.0
-    values, classes = checked(logits, targets)
+    values, truth = checked(logits, targets)
     every = np.arange(len(values))
-    right = (values[every, classes] >= values.max(axis=1)).all()
-    if len(values) < FEWEST or len(np.unique(classes)) < 2 or right:
+    if task_of(truth) == "multilabel":
+        toward = np.where(truth == 1, values, -values)  # (n, K), above 0 where the decision is right
+        right = (toward > 0).all()
+    else:
+        right = (values[every, truth] >= values.max(axis=1)).all()
+    if len(values) < FEWEST or len(np.unique(truth)) < 2 or right:
         return 1.0
     from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
-        return -float(log_softmax(values / np.exp(log_temperature))[every, classes].mean())
+        temperature = np.exp(log_temperature)
+        if task_of(truth) == "multilabel":
+            return -float(log_sigmoid(toward / temperature).mean())
+        return -float(log_softmax(values / temperature)[every, truth].mean())
 
     # In log T the loss has one minimum: it is convex in 1/T.
     found = minimize_scalar(loss, bounds=np.log(BOUNDS), method="bounded", options={"xatol": 1e-4})
@@ -64,35 +75,36 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
 
 
 def losses(cases: Cases, weights: Weights) -> Values:
-    """Brier score in [0, 2] (Brier 1950, over all classes) and mean negative log-likelihood in nats, (B,)."""
-    every = np.arange(cases.n)
-    truth = np.zeros_like(cases.probabilities)
-    truth[every, cases.targets] = 1
-    brier = ((cases.probabilities - truth) ** 2).sum(axis=1)
-    nll = -cases.log_probabilities[every, cases.targets]
+    """Brier score and mean negative log-likelihood in nats, (B,).
+
+    The Brier score sums over classes and lies in [0, 2] (Brier 1950); of a multilabel model both are means over
+    labels, and the Brier score lies in [0, 1].
+    """
     total = weights.sum(axis=1)
-    return {"brier": weights @ brier / total, "nll": weights @ nll / total}
+    return {"brier": weights @ cases.brier / total, "nll": weights @ cases.nll / total}
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """The reliability curve of the top label.
+    """The reliability curve of the top label; of a multilabel model that of all its labels, pooled.
 
     Attributes:
         edges: (bins + 1,) of the probability bins.
-        count: (bins,) images in each.
-        confidence: (bins,) mean top probability, nan where empty.
-        accuracy: (bins,) fraction right, nan where empty.
+        count: (bins,) images in each; multilabel: labels of images, K for each image over all bins.
+        units: (bins,) how many of them are independent: different images, or groups where groups are known.
+        confidence: (bins,) mean probability, nan where empty.
+        accuracy: (bins,) fraction right, nan where empty; multilabel: fraction of labels that hold.
     """
 
     edges: NDArray[np.float64]
     count: NDArray[np.int64]
+    units: NDArray[np.int64]
     confidence: NDArray[np.float64]
     accuracy: NDArray[np.float64]
 
     @property
     def ece(self) -> float:
-        """Expected calibration error in [0, 1]: mean |accuracy - confidence| over images."""
+        """Expected calibration error in [0, 1]: mean |accuracy - confidence| over what is counted."""
         there = self.count > 0
         gap = np.abs(self.accuracy[there] - self.confidence[there])
         return float((gap * self.count[there]).sum() / self.count.sum())
@@ -100,37 +112,44 @@ class Reliability:
 
 def reliability(cases: Cases, bins: int = BINS) -> Reliability:
     """Accuracy against confidence in equal-width bins, closed on the right as in Guo et al. 2017."""
-    top = cases.probabilities.max(axis=1)
-    right = cases.targets == cases.predicted
-    where = np.clip(np.ceil(top * bins).astype(np.int64) - 1, 0, bins - 1)
-    count = np.bincount(where, minlength=bins)
+    if cases.task == "multilabel":
+        confidence, right = cases.probabilities, cases.truth  # (n, K) each
+    else:
+        confidence, right = cases.probabilities.max(axis=1)[:, None], cases.right[:, None] > 0  # (n, 1)
+    where = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
+    flat = where.ravel()
+    count = np.bincount(flat, minlength=bins)
     empty = np.full(bins, np.nan)
     return Reliability(
         edges=np.linspace(0, 1, bins + 1),
         count=count,
-        confidence=np.divide(np.bincount(where, top, bins), count, out=empty.copy(), where=count > 0),
-        accuracy=np.divide(np.bincount(where, right, bins), count, out=empty.copy(), where=count > 0),
+        units=np.array([cases.units((where == b).any(axis=1)) for b in range(bins)]),
+        confidence=np.divide(np.bincount(flat, confidence.ravel(), bins), count, out=empty.copy(), where=count > 0),
+        accuracy=np.divide(np.bincount(flat, right.ravel(), bins), count, out=empty.copy(), where=count > 0),
     )
 
 
 def calibration(cases: Cases, resampled: Values, temperature: float) -> Calibration:
     """The calibration of a report; `resampled` holds `losses` of every resample.
 
-    Where all resamples agree, Wilson's interval is taken on brier / 2 and on exp(-nll), the geometric mean
-    probability of the truth: both lie in [0, 1], with one trial for each image.
+    Where all resamples agree, Wilson's interval is taken on the Brier score over its largest value and on
+    exp(-nll), the geometric mean probability of the truth: both lie in [0, 1], with one trial for each image, or
+    for each group where groups are known.
     """
     point = losses(cases, ones(cases.n))
+    largest = 1 if cases.task == "multilabel" else 2
+    trials = cases.clusters or cases.n
     brier = interval(
         float(point["brier"][0]),
         resampled["brier"],
-        cases.n,
-        to_unit=lambda x: x / 2,
-        from_unit=lambda u: 2 * u,
+        trials,
+        to_unit=lambda x: x / largest,
+        from_unit=lambda u: largest * u,
     )
     nll = interval(
         float(point["nll"][0]),
         resampled["nll"],
-        cases.n,
+        trials,
         to_unit=lambda x: float(np.exp(-x)),
         from_unit=lambda u: float(-np.log(max(u, np.finfo(np.float64).tiny))),
     )

@@ -1,4 +1,4 @@
-"""95 % intervals: a percentile bootstrap over images, and a stand-in for where it has nothing to say.
+"""95 % intervals: a percentile bootstrap over images or patients, and a stand-in for where it has nothing to say.
 
 The interval is the 2.5 to 97.5 percentile of the metric over resamples of the images, widened where needed to
 hold the value itself (percentiles of a biased metric such as F1 can miss it). Resamples that do not define
@@ -9,8 +9,11 @@ would claim certainty. Then the interval is Wilson's for a proportion among as m
 metric has: images for accuracy, the class's images for sensitivity, those called so for ppv, the smaller of
 positives and negatives for AUROC, the smallest class for a macro metric. It says `method="wilson"`.
 
-Resampling images assumes that images are independent. Several images of one patient are not: intervals are
-then too narrow. A bootstrap over patients needs other weights, and nothing else.
+Resampling images assumes that images are independent. Several images of one patient are not, and intervals over
+images are then too narrow: of eight strongly correlated images a patient they held the truth 6 times in 10 where
+they promise 95 in 100. Where groups (patients, lesions, studies) are known, whole groups are drawn with
+replacement, each bringing all its images, and the trials above are groups (Field and Welsh 2007, J. R. Statist.
+Soc. B 69:369, the cluster bootstrap). With few groups, under about 20, such intervals are still somewhat narrow.
 """
 
 from __future__ import annotations
@@ -37,8 +40,17 @@ CELLS = 1_000_000
 """Weights held at once, 8 MB: memory does not grow with images times resamples."""
 
 
-def draws(n: int, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[Weights]:
+def draws(
+    n: int, resamples: int = RESAMPLES, seed: int = 0, groups: NDArray[np.int64] | None = None
+) -> Iterator[Weights]:
     """Resample weights of n images in chunks (b, n); the same seed gives the same draws, whatever the chunks.
+
+    Args:
+        n: how many images.
+        resamples: how many rows in all.
+        seed: of the draws.
+        groups: (n,) int, equal for images of one patient: as many groups are drawn as there are, with replacement,
+            and an image's weight is how often its group was drawn. Rows then sum to n on average only.
 
     Raises:
         UsageError: resamples is less than 1.
@@ -46,12 +58,15 @@ def draws(n: int, resamples: int = RESAMPLES, seed: int = 0) -> Iterator[Weights
     if resamples < 1:
         raise UsageError(f"{resamples} resamples asked for, expected at least 1 (1000 is usual)")
     rng = np.random.default_rng(seed)
+    unit = None if groups is None else np.unique(groups, return_inverse=True)[1]  # (n,) in [0, units)
+    units = n if unit is None else int(unit.max()) + 1
     chunk = max(1, CELLS // n)
     for start in range(0, resamples, chunk):
         # (n, b) in memory, (b, n) to the caller: metrics gather whole rows of the former.
         columns = np.empty((n, min(chunk, resamples - start)))
         for b in range(columns.shape[1]):
-            columns[:, b] = np.bincount(rng.integers(0, n, n), minlength=n)
+            drawn = np.bincount(rng.integers(0, units, units), minlength=units)
+            columns[:, b] = drawn if unit is None else drawn[unit]
         yield columns.T
 
 

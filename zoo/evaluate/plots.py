@@ -10,8 +10,9 @@ import numpy as np
 
 from zoo.errors import DataError
 from zoo.evaluate.calibration import reliability
-from zoo.evaluate.metrics import Cases
+from zoo.evaluate.cases import Cases
 from zoo.files import atomic_path
+from zoo.spec import Interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from zoo.spec import EvalReport
 
-__all__ = ["plot_confusion", "plot_reliability"]
+__all__ = ["plot_confusion", "plot_labels", "plot_reliability"]
 
 DPI = 150
 LONGEST = 24
@@ -67,21 +68,70 @@ def plot_confusion(report: EvalReport, path: Path) -> None:
     axes.set_ylabel("true class (images)" if classes <= MOST_CELLS else "true class")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    _title(axes, f"{report.model} on {report.split}", f"n = {report.n}", side + 1.0)
+    _title(axes, f"{report.model} on {report.split}", _counted(report.n, report.clusters), side + 1.0)
+    _save(figure, path)
+
+
+def plot_labels(report: EvalReport, path: Path) -> None:
+    """Draw the AUROC of each label with its interval, and how many images have the label.
+
+    Raises:
+        OutputError: the file can not be written.
+    """
+    from matplotlib.figure import Figure
+
+    rows = list(report.per_class.items())
+    found = [(place, values["auroc"]) for place, (_, values) in enumerate(rows) if "auroc" in values]
+    scores = [(place, value) for place, value in found if isinstance(value, Interval)]
+    height = min(40.0, max(1.4, 0.3 * len(rows)))
+    figure = Figure(figsize=(6.5, height + 1.1), layout="constrained")
+    axes = figure.add_subplot()
+    axes.axvline(0.5, color=GREY, linestyle="--", linewidth=1, zorder=0)
+    values = [value.value for _, value in scores]
+    error = [[v.value - v.low for _, v in scores], [v.high - v.value for _, v in scores]]
+    places = [place for place, _ in scores]
+    axes.errorbar(values, places, xerr=error, fmt="o", color=BLUE, markersize=4.5, elinewidth=1, capsize=2)
+    for place, value in scores:
+        text = f"{value.value:.3f}"
+        axes.annotate(text, (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
+    for place in sorted(set(range(len(rows))) - set(places)):
+        axes.annotate(
+            "undefined", (1.02, place), xycoords=("axes fraction", "data"), va="center", fontsize=8.5, color=GREY
+        )
+    names = [f"{_short(label)} ({row['n']})" for label, row in rows]
+    axes.set_yticks(range(len(rows)), names, fontsize=9, parse_math=False)
+    axes.set_ylim(len(rows) - 0.4, -0.6)  # the first label on top
+    axes.set_xlim(min([0.4, *(value.low - 0.02 for _, value in scores)]), 1.005)
+    axes.set_xlabel("AUROC, 95 % interval (dashed: chance)")
+    axes.set_ylabel("label (images with it)")
+    axes.tick_params(length=0)
+    axes.grid(axis="x", alpha=0.25)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    _title(axes, f"{report.model} on {report.split}", _counted(report.n, report.clusters), 6.5)
     _save(figure, path)
 
 
 def plot_reliability(
-    logits: NDArray[Any], targets: NDArray[Any], path: Path, *, temperature: float = 1.0, title: str = ""
+    logits: NDArray[Any],
+    targets: NDArray[Any],
+    path: Path,
+    *,
+    temperature: float = 1.0,
+    title: str = "",
+    groups: NDArray[np.int64] | None = None,
 ) -> None:
     """Draw accuracy against confidence of the top label, and how many images each bin holds.
 
+    Of a multilabel model: the fraction of labels that hold against their probability, all labels pooled. Bars are
+    Wilson's intervals with one trial for each image, or group, in the bin: labels of one image do not stand alone.
+
     Args:
         logits: (n, K), before the temperature.
-        targets: (n,) int in [0, K).
+        targets: (n,) int in [0, K), or (n, K) of zeros and ones.
         path: the file.
         temperature: logits are divided by it.
         title: goes before the number of images, such as "resnet18 on test".
+        groups: (n,) int, equal for images of one patient, where known.
 
     Raises:
         DataError: logits and targets do not belong together.
@@ -92,11 +142,12 @@ def plot_reliability(
 
     from zoo.evaluate.intervals import wilson
 
-    cases = Cases.of(logits, targets, temperature)
+    cases = Cases.of(logits, targets, temperature, groups)
+    several = cases.task == "multilabel"
     curve = reliability(cases)
     there = curve.count > 0
-    count, accuracy, confidence = curve.count[there], curve.accuracy[there], curve.confidence[there]
-    bounds = np.array([wilson(float(a), int(c)) for a, c in zip(accuracy, count, strict=True)])
+    units, accuracy, confidence = curve.units[there], curve.accuracy[there], curve.confidence[there]
+    bounds = np.array([wilson(float(a), int(c)) for a, c in zip(accuracy, units, strict=True)])
     error = np.abs(np.stack([accuracy - bounds[:, 0], bounds[:, 1] - accuracy]))
     figure = Figure(figsize=(5.0, 5.6), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
@@ -114,17 +165,18 @@ def plot_reliability(
     )
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
-    axes.set_ylabel("fraction right")
+    axes.set_ylabel("fraction of labels that hold" if several else "fraction right")
     # Above the axes: a curve may pass through any corner of them.
     axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, frameon=False, fontsize=9, borderpad=0.2)
     below.bar(curve.edges[:-1], curve.count, width=np.diff(curve.edges), align="edge", color=BLUE, edgecolor="white")
     below.yaxis.get_major_locator().set_params(integer=True, nbins=4)
-    below.set_ylabel("images")
-    below.set_xlabel("probability of the top label")
+    below.set_ylabel("labels" if several else "images")
+    below.set_xlabel("probability of a label, all labels pooled" if several else "probability of the top label")
     figure.align_ylabels()
     for panel in (axes, below):
         panel.spines[["top", "right"]].set_visible(False)
-    numbers = f"n = {cases.n}, ECE {curve.ece:.3f} ({len(curve.count)} bins), temperature {temperature:.2f}"
+    size = _counted(cases.n, cases.clusters)
+    numbers = f"{size}, ECE {curve.ece:.3f} ({len(curve.count)} bins), temperature {temperature:.2f}"
     _title(axes, title, numbers, 5.0, pad=24)
     _save(figure, path)
 
@@ -169,6 +221,10 @@ def _percent(share: float) -> str:
 def _title(axes: Axes, name: str, numbers: str, inches: float, *, pad: float = 6) -> None:
     wrapped = textwrap.wrap(name, width=max(30, int(inches * 10)))
     axes.set_title("\n".join([*wrapped, numbers]), fontsize=10.5, pad=pad, parse_math=False)
+
+
+def _counted(n: int, clusters: int | None) -> str:
+    return f"n = {n}" if clusters is None else f"n = {n} in {clusters} groups"
 
 
 def _short(label: str) -> str:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.errors import DataError
-from zoo.evaluate.metrics import Cases
+from zoo.evaluate.cases import Cases
 from zoo.evaluate.reporting import check_labels
 from zoo.files import atomic_path
+from zoo.spec import LABEL_SEPARATOR
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,12 +32,15 @@ def write_predictions(  # noqa: PLR0917 - the order of the columns it writes
 ) -> None:
     """Write image, label, predicted, correct (1 or 0) and p_LABEL for each class, one row for each image.
 
+    Of a multilabel model: image, labels, predicted (names joined by "|", empty where there is none), exact (1 where
+    the two are the same) and p_LABEL.
+
     A text that a spreadsheet would run as a formula gets a leading quote (OWASP, CSV injection).
 
     Args:
         path: the file.
         ids: n names.
-        targets: (n,) int in [0, K).
+        targets: (n,) int in [0, K), or (n, K) of zeros and ones.
         logits: (n, K), before the temperature.
         labels: K names.
         temperature: logits are divided by it.
@@ -57,17 +61,17 @@ def write_predictions(  # noqa: PLR0917 - the order of the columns it writes
         temporary.open("w", newline="", encoding="utf-8", errors="backslashreplace") as stream,
     ):
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(["image", "label", "predicted", "correct", *(f"p_{label}" for label in labels)])
-        for name, target, predicted, row in zip(ids, cases.targets, cases.predicted, probabilities, strict=True):
-            writer.writerow(
-                [
-                    _inert(name),
-                    _inert(labels[target]),
-                    _inert(labels[predicted]),
-                    int(target == predicted),
-                    *(f"{p:.6g}" for p in row),
-                ]
-            )
+        several = cases.task == "multilabel"
+        told = ("labels", "predicted", "exact") if several else ("label", "predicted", "correct")
+        writer.writerow(["image", *told, *(f"p_{label}" for label in labels)])
+        rows = zip(ids, cases.truth, cases.chosen, cases.right, probabilities, strict=True)
+        for name, truth, chosen, right, row in rows:
+            texts = (name, _joined(labels, truth), _joined(labels, chosen))
+            writer.writerow([*map(_inert, texts), int(right == 1), *(f"{p:.6g}" for p in row)])
+
+
+def _joined(labels: Sequence[str], held: NDArray[np.bool_]) -> str:
+    return LABEL_SEPARATOR.join(labels[k] for k in np.flatnonzero(held).tolist())
 
 
 def _inert(text: str) -> str:

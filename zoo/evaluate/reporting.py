@@ -8,8 +8,9 @@ import numpy as np
 
 from zoo.errors import DataError
 from zoo.evaluate.calibration import calibration, losses
+from zoo.evaluate.cases import Cases
 from zoo.evaluate.intervals import RESAMPLES, bootstrap, draws, interval
-from zoo.evaluate.metrics import CLASS_METRICS, METRICS, Cases, Values, Weights, measure, ones
+from zoo.evaluate.metrics import CLASS_METRICS, METRICS, Values, Weights, measure, ones
 from zoo.spec import SCHEMA, Confusion, EvalReport, Fingerprint, Interval
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def report(
     temperature: float,
     fingerprint: Fingerprint,
     notes: Sequence[str] = (),
+    groups: NDArray[np.int64] | None = None,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> EvalReport:
@@ -37,28 +39,29 @@ def report(
 
     Args:
         logits: (n, K), before the temperature.
-        targets: (n,) int in [0, K).
+        targets: (n,) int in [0, K); of a multilabel model (n, K) of zeros and ones.
         labels: K names.
         model: how to call the model.
         split: which part of the data this is.
         temperature: logits are divided by it.
         fingerprint: which data this is.
         notes: defects of the data the reader must know.
-        resamples: of the bootstrap over images.
+        groups: (n,) int, equal for images of one patient; resamples are then of patients. None: of images.
+        resamples: of the bootstrap.
         seed: of the same.
 
     Raises:
-        DataError: logits, targets and labels do not belong together.
+        DataError: logits, targets, labels and groups do not belong together.
         ModelError: a logit is not finite.
     """
-    cases = Cases.of(logits, targets, temperature)
+    cases = Cases.of(logits, targets, temperature, groups)
     check_labels(cases, labels)
 
     def everything(weights: Weights) -> Values:
         return measure(cases, weights) | losses(cases, weights)
 
     point = measure(cases, ones(cases.n))
-    resampled = bootstrap(everything, draws(cases.n, resamples, seed))
+    resampled = bootstrap(everything, draws(cases.n, resamples, seed, cases.groups))
     metrics, undefined = overall(cases, labels, point, resampled)
     per_class: dict[str, dict[str, Interval | int]] = {}
     for k, label in enumerate(labels):
@@ -79,13 +82,12 @@ def report(
         labels=tuple(labels),
         metrics=metrics,
         per_class=per_class,
-        confusion=Confusion(
-            labels=tuple(labels), counts=tuple(tuple(int(cell) for cell in row) for row in cases.confusion)
-        ),
+        confusion=_confusion(cases, labels),
         calibration=calibration(cases, resampled, temperature),
         data=fingerprint,
         undefined=undefined,
         notes=tuple(notes),
+        clusters=cases.clusters,
     )
 
 
@@ -95,12 +97,13 @@ def overall(
     """The metrics of METRICS that are defined, and the reasons of those that are not."""
     metrics: dict[str, Interval] = {}
     undefined: dict[str, str] = {}
-    missing = [label for label, count in zip(labels, cases.counts, strict=True) if count == 0]
+    why = _missing(cases, labels)
+    smallest = min(_smaller_side(cases, k) for k in range(cases.classes))
     for name in METRICS:
-        if name != "accuracy" and missing:
-            undefined[name] = f"no image of class {_listed(missing)} among the {cases.n} evaluated"
+        if name != "accuracy" and why is not None:
+            undefined[name] = why
             continue
-        trials = cases.n if name == "accuracy" else int(cases.counts.min())
+        trials = cases.clusters or cases.n if name == "accuracy" else smallest
         found = _bounded(float(point[name][0]), resampled[name], trials)
         if isinstance(found, str):
             undefined[name] = found
@@ -118,6 +121,12 @@ def check_labels(cases: Cases, labels: Sequence[str]) -> None:
         )
 
 
+def _confusion(cases: Cases, labels: Sequence[str]) -> Confusion | None:
+    if cases.task == "multilabel":
+        return None
+    return Confusion(labels=tuple(labels), counts=tuple(tuple(int(cell) for cell in row) for row in cases.confusion))
+
+
 def _bounded(value: float, resampled: NDArray[np.float64], trials: int) -> Interval | str:
     found = interval(value, resampled, trials)
     if found is not None:
@@ -125,13 +134,25 @@ def _bounded(value: float, resampled: NDArray[np.float64], trials: int) -> Inter
     return f"too few images: not defined in {int(np.isnan(resampled).sum())} of {resampled.size} resamples"
 
 
+def _missing(cases: Cases, labels: Sequence[str]) -> str | None:
+    """Why there is no mean over classes, or None when there is one."""
+    without = [label for label, count in zip(labels, cases.counts, strict=True) if count == 0]
+    if cases.task == "multiclass":
+        return f"no image of class {_listed(without)} among the {cases.n} evaluated" if without else None
+    always = [label for label, count in zip(labels, cases.counts, strict=True) if count == cases.n]
+    reasons = [f"no image with label {_listed(without)}"] if without else []
+    reasons += [f"no image without label {_listed(always)}"] if always else []
+    return f"{' and '.join(reasons)} among the {cases.n} evaluated" if reasons else None
+
+
 def _class_reason(cases: Cases, label: str, k: int, name: str) -> str | None:
     """Why a metric of a class has no value on these images, or None when it has one."""
     of, called = int(cases.counts[k]), int(cases.called[k])
+    several = cases.task == "multilabel"
     if of == 0 and name in {"sensitivity", "f1", "auroc", "auprc"}:
-        return f"no image of class {label} among the {cases.n} evaluated"
+        return f"no image {'with label' if several else 'of class'} {label} among the {cases.n} evaluated"
     if of == cases.n and name in {"specificity", "auroc", "auprc"}:
-        return f"no image of any class but {label} among the {cases.n} evaluated"
+        return f"no image {'without label' if several else 'of any class but'} {label} among the {cases.n} evaluated"
     if called == 0 and name == "ppv":
         return f"none of the {cases.n} images was called {label}"
     if called == cases.n and name == "npv":
@@ -141,11 +162,16 @@ def _class_reason(cases: Cases, label: str, k: int, name: str) -> str | None:
 
 def _class_trials(cases: Cases, k: int, name: str) -> int:
     """Independent trials behind a metric of a class (see zoo.evaluate.intervals)."""
-    of, called = int(cases.counts[k]), int(cases.called[k])
-    rest = cases.n - of
     if name == "auroc":
-        return min(of, rest)
-    return {"specificity": rest, "ppv": called, "npv": cases.n - called}.get(name, of)
+        return _smaller_side(cases, k)
+    of, called = cases.truth[:, k], cases.chosen[:, k]
+    return cases.units({"specificity": ~of, "ppv": called, "npv": ~called}.get(name, of))
+
+
+def _smaller_side(cases: Cases, k: int) -> int:
+    """Independent images with, or without, the label: whichever are fewer."""
+    of = cases.truth[:, k]
+    return min(cases.units(of), cases.units(~of))
 
 
 def _listed(labels: list[str]) -> str:

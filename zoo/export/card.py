@@ -14,13 +14,19 @@ _NAMES = {
     "macro_f1": "macro F1",
 }
 
+_SEVERAL = (
+    " An image may have any number of them, or none: each probability is of its label alone, and a label counts as "
+    "given from 0.5 on. The label named first is only the most probable one."
+)
+
 
 def model_card(manifest: Manifest) -> str:
     """Markdown of the manifest: use, data, results with intervals, parity, origin, limits."""
     origin = manifest.provenance
+    several = manifest.task == "multilabel"
     sections = [
         f"# {manifest.name}",
-        f"{manifest.intended_use}\n\nLabels: {', '.join(manifest.labels)}.",
+        f"{manifest.intended_use}\n\nLabels: {', '.join(manifest.labels)}.{_SEVERAL if several else ''}",
         "## Results\n\n" + _results(manifest.report),
         "## Input\n\n" + _input(manifest),
         "## Proof of export\n\n" + _proof(manifest),
@@ -40,8 +46,9 @@ def model_card(manifest: Manifest) -> str:
 def _results(report: EvalReport | None) -> str:
     if report is None:
         return "Not evaluated. No number is known for this file."
+    clusters = "" if report.clusters is None else f" in {report.clusters} groups, which were resampled whole"
     rows = [
-        f"On {report.n} images of the split `{report.split}`, 95 % intervals.",
+        f"On {report.n} images of the split `{report.split}`{clusters}, 95 % intervals.",
         "",
         "| metric | value | interval |",
         "|---|---|---|",
@@ -50,11 +57,13 @@ def _results(report: EvalReport | None) -> str:
         f"| {_NAMES.get(name, name)} | {value.value:.3f} | {value.low:.3f} – {value.high:.3f} |"
         for name, value in report.metrics.items()
     ]
-    rows += ["", "| class | n | sensitivity | specificity |", "|---|---|---|---|"]
+    several = report.confusion is None
+    shown = ("sensitivity", "specificity", *(["auroc"] if several else []))
+    heads = ("label" if several else "class", "n", "sensitivity", "specificity", *(["AUROC"] if several else []))
+    rows += ["", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for label, values in report.per_class.items():
-        rows.append(
-            f"| {label} | {values['n']} | {_cell(values.get('sensitivity'))} | {_cell(values.get('specificity'))} |"
-        )
+        cells = (label, str(values["n"]), *(_cell(values.get(name)) for name in shown))
+        rows.append(f"| {' | '.join(cells)} |")
     rows += [f"\nUndefined: {name} ({reason})." for name, reason in report.undefined.items()]
     return "\n".join(rows)
 

@@ -1,4 +1,4 @@
-"""The ONNX graph around a core network: preprocessing nodes before it, calibrated softmax after it.
+"""The ONNX graph around a core network: preprocessing nodes before it, calibrated probabilities after it.
 
 Executes the same steps, in the same order, as `zoo.preprocess`; what is said there about clipping and padding
 holds here. Resize with antialias=1, exclude_outside=1 and half_pixel is Pillow's filter on floats (cubic with
@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.errors import ModelError
 from zoo.preprocess import channels_of, gaussian_kernel
-from zoo.spec import OPSET, InputSpec, Manifest, Median, PreprocessSpec, Scale, Window, encode
+from zoo.spec import OPSET, InputSpec, Manifest, Median, PreprocessSpec, Scale, Task, Window, encode
 
 if TYPE_CHECKING:
     import onnx
@@ -34,14 +34,22 @@ _IR_VERSION = 10
 _INT64_MAX = np.iinfo(np.int64).max
 
 
-def assemble(core: onnx.ModelProto, spec: PreprocessSpec, given: InputSpec, *, temperature: float) -> onnx.ModelProto:
+def assemble(
+    core: onnx.ModelProto,
+    spec: PreprocessSpec,
+    given: InputSpec,
+    *,
+    temperature: float,
+    task: Task = "multiclass",
+) -> onnx.ModelProto:
     """One graph from pictures to probabilities.
 
     Args:
         core: "input" (N, C, h, w) float32 to "logits" (N, K) float32, opset 18.
         spec: the preprocessing to write as nodes.
         given: what the file's input is; its stage says how much of the preprocessing the caller has done.
-        temperature: divides the logits before the softmax.
+        temperature: divides the logits before the last step.
+        task: that step: multiclass a softmax over the labels, multilabel a sigmoid for each.
 
     Returns:
         A model with the input `given.name` and the outputs "probabilities" and "logits".
@@ -72,10 +80,13 @@ def assemble(core: onnx.ModelProto, spec: PreprocessSpec, given: InputSpec, *, t
             ) from None
     merged.ir_version = max(core.ir_version, _IR_VERSION)
     graph = merged.graph
-    # Softmax(logits / T): temperature scaling, Guo et al. 2017, section 4.2.
+    # Softmax(logits / T) or Sigmoid(logits / T): temperature scaling, Guo et al. 2017, section 4.2.
     graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(temperature, np.float32), "post/temperature"))
     graph.node.append(helper.make_node("Div", ["logits", "post/temperature"], [SCALED], name="post/scale"))
-    graph.node.append(helper.make_node("Softmax", [SCALED], ["probabilities"], name="post/softmax", axis=1))
+    if task == "multilabel":
+        graph.node.append(helper.make_node("Sigmoid", [SCALED], ["probabilities"], name="post/sigmoid"))
+    else:
+        graph.node.append(helper.make_node("Softmax", [SCALED], ["probabilities"], name="post/softmax", axis=1))
     classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
     del graph.output[:]
     graph.output.extend(

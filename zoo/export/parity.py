@@ -1,7 +1,7 @@
 """The parity gate: the exported file against the training side, on real raw images, stage by stage.
 
 The training side is `zoo.preprocess` and the framework's own forward pass; the other side is ONNX Runtime on
-the bytes that will be shipped. A fault is looked for where it would arise, so that a saturated softmax can
+the bytes that will be shipped. A fault is looked for where it would arise, so that a saturated probability can
 not hide it: the resized picture, the arithmetic on it, the logits, the probabilities, and the names of the
 labels.
 """
@@ -18,7 +18,7 @@ from zoo.edge.session import one_line, open_session
 from zoo.errors import GateError, ModelError
 from zoo.export.graph import CORE_INPUT, RESIZED, SCALED
 from zoo.preprocess import normalized, resized
-from zoo.spec import Manifest, Parity, PreprocessSpec, Scale, Window
+from zoo.spec import Manifest, Parity, PreprocessSpec, Scale, Task, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,7 +43,8 @@ _LOGIT = 1e-3
 in another order move few (EfficientNet-Lite0 trained from scratch: 2.0e-4 at most). Golden logits have the same bar."""
 _PROBABILITY = 5e-3
 _MARGIN = 0.01
-"""A label may change where the two best probabilities are closer than this: rounding decides there."""
+"""A label may change where the two best probabilities (multilabel: p and 1 - p) are closer than this: rounding
+decides there."""
 
 
 def parity_images(images: Sequence[Array], seed: int = 0) -> list[Array]:
@@ -79,6 +80,7 @@ def prove(
     labels: tuple[str, ...],
     reference: Predict,
     images: Sequence[Array],
+    task: Task = "multiclass",
 ) -> Parity:
     """Compare the file with the training side on every image.
 
@@ -93,6 +95,7 @@ def prove(
         labels: class names in the order the training used.
         reference: preprocessed (N, C, h, w) float32 → (N, K) logits, by the framework.
         images: raw images, (H, W, C) each; see `parity_images`.
+        task: what the training was for.
 
     Returns:
         How far apart they are.
@@ -110,8 +113,12 @@ def prove(
         raise GateError(
             "parity refused: the file states another preprocessing than the training's; nothing was written"
         )
+    if manifest.task != task:
+        raise GateError(
+            f"parity refused: the file states {manifest.task}, the training was {task}; nothing was written"
+        )
     shipped = _Shipped(model, manifest)
-    worst = _Worst(spec)
+    worst = _Worst(spec, task)
     answers: list[dict[str, Array]] = []
     ours: list[Array] = []  # (1, c, h, w) each: the training side's preprocessing
     fed: list[Array] = []  # the file's own, or ours where the file leaves it to the caller
@@ -128,8 +135,8 @@ def prove(
     same_input, whole_way = (reference(np.concatenate(batch)) for batch in (fed, ours))
     for index, got in enumerate(answers):
         worst.see_logits(got["logits"], same_input[index : index + 1])
-        worst.see_softmax(got, manifest.temperature)
-        worst.see_end(got["probabilities"], _softmax(whole_way[index : index + 1], manifest.temperature))
+        worst.see_last_step(got, manifest.temperature)
+        worst.see_end(got["probabilities"], _probabilities(whole_way[index : index + 1], manifest.temperature, task))
     worst.refuse(len(images))
     for index in {0, max(0, len(images) - 3)}:  # an image as it is, and one that was cut and scaled
         _check_batch(shipped, images[index])
@@ -197,10 +204,10 @@ class _Shipped:
 class _Worst:
     """The largest differences seen so far."""
 
-    def __init__(self, spec: PreprocessSpec) -> None:
-        self.spec = spec
+    def __init__(self, spec: PreprocessSpec, task: Task) -> None:
+        self.spec, self.task = spec, task
         self.pixel = self.resized = 0.0
-        self.input = self.scaled = self.softmax = self.probability = 0.0
+        self.input = self.scaled = self.last_step = self.probability = 0.0
         self.logits: list[float] = []
         self.flips = 0
 
@@ -220,14 +227,19 @@ class _Worst:
     def see_logits(self, got: Array, expected: Array) -> None:
         self.logits.append(_relative(got, expected))
 
-    def see_softmax(self, got: dict[str, Array], temperature: float) -> None:
-        # Before the softmax: a saturated one is 0 and 1 at any temperature.
+    def see_last_step(self, got: dict[str, Array], temperature: float) -> None:
+        # Before the softmax or sigmoid: a saturated one is 0 and 1 at any temperature.
         self.scaled = max(self.scaled, _relative(got[SCALED], got["logits"] / np.float32(temperature)))
-        self.softmax = max(self.softmax, _relative(got["probabilities"], _softmax(got["logits"], temperature)))
+        expected = _probabilities(got["logits"], temperature, self.task)
+        self.last_step = max(self.last_step, _relative(got["probabilities"], expected))
 
     def see_end(self, got: Array, expected: Array) -> None:
         difference = float(np.nan_to_num(np.abs(got - expected), nan=1.0).max())
         self.probability = max(self.probability, difference)
+        if self.task == "multilabel":
+            clear = np.abs(2 * expected - 1) > _MARGIN  # (n, K): p and 1 - p are apart
+            self.flips += int(np.sum(clear & ((got >= 0.5) != (expected >= 0.5))))
+            return
         best = np.sort(expected, axis=1)
         clear = best[:, -1] - best[:, -2] > _MARGIN if best.shape[1] > 1 else np.zeros(len(best), bool)
         self.flips += int(np.sum(clear & (got.argmax(axis=1) != expected.argmax(axis=1))))
@@ -242,7 +254,7 @@ class _Worst:
                 ("logits of half the images", float(np.median(self.logits)), _RELATIVE),
                 ("logits", max(self.logits), _LOGIT),
                 ("logits over the temperature", self.scaled, _RELATIVE),
-                ("probabilities of the same logits", self.softmax, _RELATIVE),
+                ("probabilities of the same logits", self.last_step, _RELATIVE),
                 ("probabilities", self.probability, _PROBABILITY),
             )
             if not value <= bar
@@ -282,8 +294,10 @@ def _relative(got: Array, expected: Array) -> float:
     return float((np.abs(got - expected) / np.maximum(1, np.abs(expected))).max())
 
 
-def _softmax(logits: Array, temperature: float) -> Array:
+def _probabilities(logits: Array, temperature: float, task: Task) -> Array:
     scaled = logits / np.float32(temperature)
+    if task == "multilabel":
+        return np.asarray(np.exp(-np.logaddexp(np.float32(0), -scaled)))
     exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
     return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
 

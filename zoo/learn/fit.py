@@ -23,12 +23,10 @@ from typing import Literal, NoReturn
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from zoo.data import Decoded, Splits
 from zoo.errors import OutputError, TrainingError, ZooError
-from zoo.evaluate import macro_auroc
 from zoo.learn.augment import augmented
 from zoo.learn.batches import epoch_batches, generator, seed_of, standardized, to_unit
 from zoo.learn.checkpoint import (
@@ -53,6 +51,7 @@ from zoo.learn.history import (
     write_history,
 )
 from zoo.learn.images import decoded, gathered, held
+from zoo.learn.objective import Scores, loss, scored
 from zoo.learn.optim import adamw, learning_rate, moving_average
 from zoo.learn.precision import Numerics, autocast, choose, layout, pick_device
 from zoo.learn.progress import report_progress
@@ -122,7 +121,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
 
     # --- data: decoded once, then in memory
     train, val = decoded(data, spec, run, peers)
-    pixels, targets = held(train.pixels, device), held(train.targets, device)  # (n, h, w, c), (n,)
+    pixels, targets = held(train.pixels, device), held(train.targets, device)  # (n, h, w, c); (n,) or (n, K)
     steps = len(epoch_batches(len(pixels), config.batch_size, seed, 1))
     _check_batches(len(pixels), config, peers)
 
@@ -190,31 +189,29 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                 with autocast(numerics):
                     logits = network(x)  # (B, K)
                     _check_classes(logits, data.labels)
-                loss = functional.cross_entropy(
-                    logits.float(), gathered(targets, index, device), label_smoothing=config.label_smoothing
-                )
-                (loss * peers.weight(batch)).backward()  # type: ignore[no-untyped-call]
+                error = loss(logits.float(), gathered(targets, index, device), config.label_smoothing)
+                (error * peers.weight(batch)).backward()  # type: ignore[no-untyped-call]
                 if config.clip:
                     nn.utils.clip_grad_norm_(model.parameters(), config.clip)
                 optimizer.step()
                 optimizer.zero_grad()
                 average.update_parameters(model)
-                epoch_loss += loss.detach() * (len(batch) / len(pixels))
+                epoch_loss += error.detach() * (len(batch) / len(pixels))
                 if step % CHECK_EVERY == CHECK_EVERY - 1 or step == steps - 1:
                     _check_loss(float(epoch_loss), epoch, config, history)
                 report.step(len(batch))
             spent = time.perf_counter() - start
 
             if peers.first:
-                val_loss, accuracy, auroc = _validated(average.module, val, spec, config, numerics)
-                _check_loss(val_loss, epoch, config, history)
+                found = _validated(average.module, val, spec, config, numerics)
+                _check_loss(found.loss, epoch, config, history)
                 row = Epoch(
                     epoch=epoch,
                     lr=rate,
                     train_loss=float(epoch_loss),
-                    val_loss=val_loss,
-                    val_accuracy=accuracy,
-                    val_macro_auroc=auroc,
+                    val_loss=found.loss,
+                    val_accuracy=found.accuracy,
+                    val_macro_auroc=found.macro_auroc,
                     images_per_second=len(pixels) / spent,
                     seconds=time.perf_counter() - start,
                 )
@@ -254,8 +251,8 @@ def _validated(
     spec: PreprocessSpec,
     config: TrainConfig,
     numerics: Numerics,
-) -> tuple[float, float, float | None]:
-    """Mean cross-entropy in nats, accuracy and macro AUROC of `model` on the validation images."""
+) -> Scores:
+    """What the validation images say of `model`."""
     model.eval()
     device = next(model.parameters()).device
     parts = []
@@ -265,12 +262,7 @@ def _validated(
             with autocast(numerics):
                 logits = model(x)
             parts.append(logits.float().cpu())
-    logits, targets = torch.cat(parts), torch.from_numpy(val.targets)
-    loss = float(functional.cross_entropy(logits, targets))
-    if not math.isfinite(loss):
-        return loss, 0.0, None
-    accuracy = float((logits.argmax(1) == targets).double().mean())
-    return loss, accuracy, macro_auroc(logits.numpy(), val.targets)
+    return scored(torch.cat(parts), torch.from_numpy(val.targets))
 
 
 def _keep(
@@ -331,12 +323,12 @@ def _too_large(spec: PreprocessSpec, config: TrainConfig) -> str:
     )
 
 
-def _check_loss(loss: float, epoch: int, config: TrainConfig, history: list[Epoch]) -> None:
-    if math.isfinite(loss):
+def _check_loss(value: float, epoch: int, config: TrainConfig, history: list[Epoch]) -> None:
+    if math.isfinite(value):
         return
     kept = f"the best so far, epoch {best_of(history).epoch}, is kept" if history else "nothing was kept"
     raise TrainingError(
-        f"loss became {loss} in epoch {epoch}, expected a finite number; {kept}; "
+        f"loss became {value} in epoch {epoch}, expected a finite number; {kept}; "
         f"train again with a lower --lr than {config.lr:g}"
     )
 

@@ -33,8 +33,10 @@ class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     train_loss: float
     """Mean over the augmented training images, label smoothing included."""
     val_loss: float
-    """Mean cross-entropy in nats, no smoothing; so the two losses are not to be subtracted."""
+    """Mean cross-entropy in nats (multilabel: over labels too), no smoothing; so the two losses are not to be
+    subtracted."""
     val_accuracy: float
+    """Multilabel: mean over labels."""
     val_macro_auroc: float | None
     """None: not defined on the validation images, such as when they are all of one class."""
     images_per_second: float

@@ -18,9 +18,9 @@ from typing import Literal
 import msgspec
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 
 from zoo.errors import ProviderError
+from zoo.learn.objective import loss
 
 __all__ = ["Numerics", "autocast", "choose", "cpu_has_bf16", "layout", "pick_device"]
 
@@ -94,7 +94,8 @@ def choose(
         model: on `device`.
         device: where it trains.
         precision: what was asked for.
-        probe: (N, C, H, W) float32 and (N,) int64, a batch to time on.
+        probe: (N, C, H, W) float32 and its targets, int64 as `zoo.learn.objective.loss` takes them: a batch to time
+            on.
         steps: length of the whole run.
 
     Raises:
@@ -151,8 +152,8 @@ def _channels_last_gain(model: nn.Module, device: torch.device, probe: tuple[Ten
             for _ in range(1 + TIMED_STEPS):
                 start = time.perf_counter()
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                    loss = functional.cross_entropy(trial(x).float(), targets)
-                loss.backward()  # type: ignore[no-untyped-call]
+                    error = loss(trial(x).float(), targets)
+                error.backward()  # type: ignore[no-untyped-call]
                 times.append(time.perf_counter() - start)
             seconds[form] = min(times[1:])  # the first step also builds its kernels
     return seconds[torch.contiguous_format] / seconds[torch.channels_last]

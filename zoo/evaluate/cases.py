@@ -1,0 +1,208 @@
+"""What was asked and what was answered: n images with their targets, scores and decisions, for either task.
+
+A label of a multilabel model and a class of a multiclass model are judged alike: it is there or not, called or
+not, and ranked by a score. So `truth` and `chosen` are (n, K) for both, and metrics read those. Where the tasks
+differ is said here and nowhere else: how probabilities come from logits, what is decided, what a loss is, and
+how much of an image is right.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import DataError
+from zoo.evaluate.scores import Array, checked, log_odds, log_sigmoid, log_softmax, ranked, task_of
+
+if TYPE_CHECKING:
+    from zoo.spec import Task
+
+__all__ = ["Cases"]
+
+
+@dataclass(frozen=True, eq=False)
+class Cases:
+    """Targets and scores of n images, checked and sorted once.
+
+    Attributes:
+        targets: (n,) int64 in [0, K); multilabel: (n, K) of zeros and ones.
+        predicted: as targets: the class of the largest logit; multilabel: 1 where the probability is at least
+            0.5, which is where the logit is at least 0, at any temperature.
+        scores: (n, K) float64, what images are ranked by: log-odds in steps of SCORE_STEP.
+        log_probabilities: (n, K) float64, <= 0.
+        nll: (n,) float64, negative log-likelihood of an image's truth in nats; multilabel: mean over labels.
+        groups: (n,) int64 in [0, g), which images come from one patient; None: each stands alone.
+    """
+
+    targets: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+    scores: Array
+    log_probabilities: Array
+    nll: Array
+    groups: NDArray[np.int64] | None = None
+
+    @classmethod
+    def of(
+        cls,
+        logits: NDArray[Any],
+        targets: NDArray[Any],
+        temperature: float = 1.0,
+        groups: NDArray[np.int64] | None = None,
+    ) -> Cases:
+        """Cases from logits, (n, K), and targets, (n,) class numbers or (n, K) zeros and ones.
+
+        Args:
+            logits: before the temperature.
+            targets: their shape says the task.
+            temperature: logits are divided by it.
+            groups: (n,) int, equal for images of one patient; any numbers.
+
+        Raises:
+            DataError: no image, fewer than two classes, or targets or groups that do not fit the logits.
+            ModelError: a logit is not finite.
+        """
+        logits, targets = checked(logits, targets)
+        if not temperature > 0:
+            raise DataError(f"temperature is {temperature}, expected a number above 0")
+        if groups is not None:
+            if np.shape(groups) != (len(logits),):
+                raise DataError(f"groups have shape {np.shape(groups)}, expected one for each of {len(logits)} images")
+            groups = np.unique(groups, return_inverse=True)[1].astype(np.int64)
+        scaled = logits / temperature
+        if task_of(targets) == "multilabel":
+            held, absent = log_sigmoid(scaled), log_sigmoid(-scaled)
+            return cls(
+                targets=targets,
+                predicted=(logits >= 0).astype(np.int64),
+                scores=ranked(scaled),
+                log_probabilities=held,
+                nll=-np.where(targets == 1, held, absent).mean(axis=1),
+                groups=groups,
+            )
+        log_probabilities = log_softmax(scaled)
+        return cls(
+            targets=targets,
+            predicted=logits.argmax(axis=1),
+            scores=ranked(log_odds(scaled)),
+            log_probabilities=log_probabilities,
+            nll=-log_probabilities[np.arange(len(targets)), targets],
+            groups=groups,
+        )
+
+    @property
+    def task(self) -> Task:
+        """What the images were asked: multiclass or multilabel."""
+        return task_of(self.targets)
+
+    @property
+    def n(self) -> int:
+        """How many images."""
+        return len(self.targets)
+
+    @property
+    def classes(self) -> int:
+        """How many classes or labels, K."""
+        return int(self.scores.shape[1])
+
+    @cached_property
+    def truth(self) -> NDArray[np.bool_]:
+        """(n, K): the image is of the class, or has the label."""
+        return self._columns(self.targets)
+
+    @cached_property
+    def chosen(self) -> NDArray[np.bool_]:
+        """(n, K): the image was called so."""
+        return self._columns(self.predicted)
+
+    @cached_property
+    def counts(self) -> NDArray[np.int64]:
+        """Images of each class or with each label, (K,)."""
+        return np.asarray(self.truth.sum(axis=0), np.int64)
+
+    @cached_property
+    def called(self) -> NDArray[np.int64]:
+        """Images called each class, (K,)."""
+        return np.asarray(self.chosen.sum(axis=0), np.int64)
+
+    @cached_property
+    def probabilities(self) -> Array:
+        """(n, K) float64 in [0, 1]; multiclass: rows sum to one."""
+        return np.exp(self.log_probabilities)
+
+    @cached_property
+    def right(self) -> Array:
+        """(n,) how much of an image is right: 1 or 0; multilabel: the share of its K labels, in [0, 1]."""
+        if self.task == "multilabel":
+            return np.asarray((self.truth == self.chosen).mean(axis=1))
+        return np.asarray(self.targets == self.predicted, np.float64)
+
+    @cached_property
+    def brier(self) -> Array:
+        """(n,) squared error: sum over classes, in [0, 2] (Brier 1950); multilabel: mean over labels, in [0, 1]."""
+        squares = (self.probabilities - self.truth) ** 2
+        return np.asarray(squares.mean(axis=1) if self.task == "multilabel" else squares.sum(axis=1))
+
+    @cached_property
+    def confusion(self) -> NDArray[np.int64]:
+        """(K, K): images of class i that were called j; multiclass only."""
+        cells = self.targets * self.classes + self.predicted
+        return np.bincount(cells, minlength=self.classes**2).reshape(self.classes, self.classes)
+
+    def units(self, images: NDArray[np.bool_]) -> int:
+        """How many independent units are among `images`, (n,): the images, or the groups they come from."""
+        if self.groups is None:
+            return int(images.sum())
+        return len(np.unique(self.groups[images]))
+
+    @property
+    def clusters(self) -> int | None:
+        """How many groups there are; None: images stand alone."""
+        return None if self.groups is None else int(self.groups.max()) + 1
+
+    @cached_property
+    def tallies(self) -> tuple[Any, Any, Any]:
+        """Indicators (K, n) of: rightly called the class, of the class, called the class."""
+        return _of_rows(self.truth & self.chosen), _of_rows(self.truth), _of_rows(self.chosen)
+
+    @cached_property
+    def steps(self) -> tuple[tuple[Any, Any], ...]:
+        """For each class the indicators (G, n) of its positives and negatives in each step of its curve.
+
+        A step is a set of images with one score, from the highest down. Neighbouring steps without a positive
+        are merged: neither area changes, and the steps of all classes are then 2n + K, not K·n.
+        """
+        return tuple(self._steps(k) for k in range(self.classes))
+
+    def _columns(self, answers: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.asarray(answers == 1 if answers.ndim == 2 else answers[:, None] == np.arange(self.classes))
+
+    def _steps(self, k: int) -> tuple[Any, Any]:
+        order = np.argsort(-self.scores[:, k], kind="stable")
+        score = self.scores[order, k]
+        positive = self.truth[order, k]
+        tie = np.concatenate([[0], np.cumsum(score[1:] != score[:-1])])
+        holds = np.bincount(tie, weights=positive) > 0  # whether a tie has a positive
+        opens = np.concatenate([[True], holds[1:] | holds[:-1]])
+        step = (np.cumsum(opens) - 1)[tie]
+        size = int(step[-1]) + 1
+        return (
+            _indicator(step[positive], order[positive], size, self.n),
+            _indicator(step[~positive], order[~positive], size, self.n),
+        )
+
+
+def _of_rows(table: NDArray[np.bool_]) -> Any:
+    """The indicator (K, n) of a table (n, K)."""
+    images, classes = np.nonzero(table)
+    return _indicator(classes, images, table.shape[1], table.shape[0])
+
+
+def _indicator(rows: NDArray[Any], columns: NDArray[Any], height: int, width: int) -> Any:
+    """Sparse (height, width) matrix of ones at (rows, columns)."""
+    from scipy import sparse
+
+    return sparse.csr_array((np.ones(len(rows)), (rows, columns)), shape=(height, width))
