@@ -16,6 +16,9 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     # A shell starts its background jobs deaf to Ctrl-C, and their children inherit that; these tests press it.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# A developer's own cache is none of the tests' business; those of the caches turn them on, elsewhere.
+os.environ["ZOO_CACHE_GB"] = "0"
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 

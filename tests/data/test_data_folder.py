@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from zoo.data import open_data, scan
+from zoo.data import examine, open_data
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
@@ -280,5 +280,5 @@ def test_indexing_decodes_nothing(make_folder: MakeFolder, monkeypatch: pytest.M
 def test_large_files_are_hashed_like_small_ones(make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     root = make_folder({"cat": 3, "dog": 3})
     small = open_data(root).fingerprint
-    monkeypatch.setattr(scan, "_SMALL", 10)
+    monkeypatch.setattr(examine, "_SMALL", 10)
     assert open_data(root).fingerprint == small

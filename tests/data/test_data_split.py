@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from zoo.data import align, natural_key, open_data
+from zoo.data.labels import natural_bytes
 from zoo.data.split import stratified
 from zoo.errors import DataError
 
@@ -108,3 +109,14 @@ def test_subset_keeps_ids_targets_and_pixels_together() -> None:
     assert part.targets.tolist() == images.targets[[5, 2]].tolist()
     np.testing.assert_array_equal(part.read(1).pixels, images.read(2).pixels)
     assert len(part.subset([])) == 0
+
+
+@given(names=st.lists(st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12)))
+def test_natural_order_as_bytes_is_the_same_order(names: list[str]) -> None:
+    assert sorted(names, key=natural_bytes) == sorted(names, key=natural_key)
+    assert [key[key.rindex(0) + 1 :].decode() for key in map(natural_bytes, names)] == names
+
+
+@given(names=st.lists(st.text("aAbß019 _-.ſ", min_size=1, max_size=6)))
+def test_natural_order_as_bytes_is_the_same_order_for_look_alikes(names: list[str]) -> None:
+    assert sorted(names, key=natural_bytes) == sorted(names, key=natural_key)

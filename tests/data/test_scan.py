@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+import os
+import subprocess
+import sys
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
-from zoo.data import open_data, scan
-from zoo.data.scan import KINDS, frame_digest
+from zoo.data import crew, examine, open_data, scan
+from zoo.data.examine import KINDS
+from zoo.data.scan import frame_digest
 from zoo.errors import DataError
 from zoo.readers import Probe, probe
 
@@ -25,7 +29,8 @@ def names(root: Path) -> list[str]:
 
 
 def pretend(monkeypatch: pytest.MonkeyPatch, answer: Callable[[str], Probe]) -> None:
-    monkeypatch.setattr(scan, "probe", lambda _, *, name: answer(name))
+    monkeypatch.setattr(examine.quick, "probe", lambda _: None)
+    monkeypatch.setattr(examine, "probe", lambda _, *, name: answer(name))
 
 
 def test_a_scan_says_what_probe_says(shared: Path) -> None:
@@ -92,3 +97,90 @@ def test_a_frame_is_neither_guessed_nor_confused_with_another(
     whole = hashlib.sha256((root / "cat/0.png").read_bytes()).digest()
     assert [bytes(found.digests[i]) for i in range(3)] == [frame_digest(whole, frame) for frame in (1, 2, 3)]
     assert len({bytes(digest) for digest in found.digests[:3]}) == 3
+
+
+def test_helper_processes_find_what_one_process_finds(make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = make_folder({"cat": 300, "dog": 300})
+    (root / "cat" / "7.png").write_bytes(b"hello")
+    (root / "dog" / "J\u00fcrgen 8.png").write_bytes(b"")
+    ids = names(root)
+    alone = scan.scan(root, ids)
+    started: list[object] = []
+    popen = crew.subprocess.Popen
+
+    def spy(*args: Any, **options: Any) -> Any:
+        started.append(popen(*args, **options))
+        return started[-1]
+
+    monkeypatch.setattr(crew.subprocess, "Popen", spy)
+    monkeypatch.setattr(crew, "WORTH", 0)
+    monkeypatch.setattr(crew, "cores", lambda: 3)
+    monkeypatch.setattr(crew, "_BATCH", 10)
+    real = crew.examine
+
+    def slowly(*args: Any) -> Any:
+        crew.time.sleep(0.1)  # so that there is work left when the helpers are there
+        return real(*args)
+
+    monkeypatch.setattr(crew, "examine", slowly)
+    together = scan.scan(root, ids)
+    assert len(started) == 2
+    assert all(process.returncode == 0 for process in started)
+    assert together.bad == alone.bad
+    assert sorted(alone.bad) == [ids.index("cat/7.png"), ids.index("dog/J\u00fcrgen 8.png")]
+    np.testing.assert_array_equal(together.digests, alone.digests)
+    np.testing.assert_array_equal(together.width, alone.width)
+
+
+@pytest.mark.parametrize("program", ["raise SystemExit(1)", "print('not an answer')", None])
+def test_without_helpers_the_work_is_done_all_the_same(
+    make_folder: MakeFolder, monkeypatch: pytest.MonkeyPatch, program: str | None
+) -> None:
+    root = make_folder({"cat": 40})
+    ids = names(root)
+    alone = scan.scan(root, ids)
+    monkeypatch.setattr(crew, "WORTH", 0)
+    monkeypatch.setattr(crew, "cores", lambda: 3)
+    monkeypatch.setattr(crew, "_BATCH", 2)
+    if program is None:
+        monkeypatch.setattr(crew.sys, "executable", "/nowhere/python")
+    else:
+        monkeypatch.setattr(crew, "_SERVE", program)
+    np.testing.assert_array_equal(scan.scan(root, ids).digests, alone.digests)
+
+
+def test_helpers_load_no_training_framework_and_not_the_callers_script(tmp_path: Path, make_folder: MakeFolder) -> None:
+    """A script without a main guard would start itself again and again."""
+    root = make_folder({"cat": 400})
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import sys\nfrom pathlib import Path\nfrom zoo.data import crew, scan\nprint('started')\n"
+        "crew.WORTH, crew._BATCH, crew.cores = 0, 5, lambda: 3\n"
+        "real = crew.subprocess.Popen\n"
+        "crew.subprocess.Popen = lambda *a, **k: (print('helper'), real(*a, **k))[1]\n"
+        'crew._SERVE += \'; import os; [m for m in ("torch", "sklearn") if m in sys.modules] and os._exit(9)\'\n'
+        f"root = Path({str(root)!r})\n"
+        "print(len(scan.scan(root, [p.relative_to(root).as_posix() for p in root.rglob('*.png')]).good()))\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["started", "helper", "helper", "400"]
+
+
+def test_images_are_found_by_content_where_the_name_does_not_tell(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 3, "dog": 3})
+    (root / "cat" / "1.png").rename(root / "cat" / "IM0001")
+    (root / "cat" / "2.png").rename(root / "cat" / "IM0002.ima")
+    (root / "cat" / "P1.txt").write_text("P1 came back on Monday")  # begins as a bitmap does
+    (root / "dog" / "BMI.csv").write_text("BMI,age\n")
+    (root / "dog" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    os.mkfifo(root / "dog" / "pipe")  # opened, it would wait for ever
+    splits = open_data(root, for_training=False)
+    assert splits.test.ids == ["cat/0.png", "cat/IM0001", "cat/IM0002.ima", "dog/0.png", "dog/1.png", "dog/2.png"]
+    assert "4 files were ignored: no image suffix" in splits.notes
+
+
+def test_pipes_with_an_images_name_are_refused_and_not_waited_for(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 3})
+    os.mkfifo(root / "cat" / "pipe.png")
+    with pytest.raises(DataError, match=r"cat/pipe\.png: not a regular file"):
+        open_data(root, for_training=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, overload
 
@@ -9,6 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 __all__ = ["Names"]
+
+
+_STEP = 4096  # names handed out from one piece of the arrays: positions one by one cost three times as much
 
 
 class Names(Sequence[str]):
@@ -26,11 +30,11 @@ class Names(Sequence[str]):
         """Any strings as `Names`."""
         if isinstance(names, Names):
             return names
-        text, ends = bytearray(), [0]
+        text, ends = bytearray(), array("q", [0])
         for name in names:
             text += name.encode("utf-8", "surrogateescape")
             ends.append(len(text))
-        return cls(bytes(text), np.array(ends, np.int64))
+        return cls(bytes(text), np.frombuffer(ends, np.int64))
 
     def subset(self, indices: NDArray[np.integer[Any]]) -> Names:
         """The names at `indices`, (m,), in that order."""
@@ -53,7 +57,12 @@ class Names(Sequence[str]):
         return self._text[start:end].decode("utf-8", "surrogateescape")
 
     def __iter__(self) -> Iterator[str]:
-        return (self[i] for i in range(len(self)))
+        for start in range(0, len(self), _STEP):
+            part = slice(start, start + _STEP)
+            rows = np.arange(*part.indices(len(self))) if self._order is None else self._order[part]
+            pairs = zip(self._ends[rows].tolist(), self._ends[rows + 1].tolist(), strict=True)
+            for begin, end in pairs:
+                yield self._text[begin:end].decode("utf-8", "surrogateescape")
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Sequence) or isinstance(other, str):

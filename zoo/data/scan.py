@@ -3,28 +3,30 @@
 from __future__ import annotations
 
 import hashlib
-import threading
+import os
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.threads import over_chunks
-from zoo.errors import DataError, ImageError
-from zoo.files import sha256_file
-from zoo.readers import Kind, Probe, probe
+from zoo.data.crew import over_files
+from zoo.data.examine import KINDS, ROW, SETTLED, Part
+from zoo.data.index_cache import recall, remember
+from zoo.data.names import Names
+from zoo.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-__all__ = ["KINDS", "Scanned", "frame_digest", "scan"]
+    from zoo.readers import Kind
 
-KINDS: tuple[Kind, ...] = ("uint8", "uint16", "float32")
+__all__ = ["Scanned", "frame_digest", "scan"]
 
-_SMALL = 16 * 1024**2  # bytes; larger files are hashed in pieces
+_KEPT = ("width", "height", "kind", "gray", "voi", "bits", "frames", "group", "personal")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -106,21 +108,40 @@ def scan(root: Path, ids: Sequence[str], *, frames: NDArray[np.int64] | None = N
         ids: paths with forward slashes.
         frames: (n,) int64, which picture of the file is meant, counted from 1; 0: it holds one.
     """
-    rows = _Rows(len(ids))
+    names = Names.of(ids)
+    table = np.zeros(len(names), ROW)
+    fields: dict[tuple[str, ...], int] = {(): 0}
+    bad: dict[int, str] = {}
 
-    def work(chunk: range) -> None:
-        for i in chunk:
-            name = ids[i]
-            try:
-                header, digest = _examined(root / name, name)
-                rows.put(i, header, _of_frame(header, digest, 0 if frames is None else int(frames[i]), name))
-            except ImageError as problem:
-                rows.bad[i] = str(problem)
-            except OSError as problem:
-                rows.bad[i] = f"{name}: can not be read ({(problem.strerror or 'i/o error').lower()})"
+    def numbered(rows: NDArray[np.void], lists: Iterable[tuple[str, ...]]) -> NDArray[np.void]:
+        """`rows`, their "personal" counting in `fields` instead of `lists`."""
+        numbers = np.array([fields.setdefault(one, len(fields)) for one in lists], np.uint16)
+        rows = rows.copy()
+        rows["personal"] = numbers[rows["personal"]]
+        return rows
 
-    over_chunks(work, len(ids))
-    return rows.scanned()
+    recalled = recall(root, names)
+    todo = np.arange(len(names))
+    others = np.empty(0, ROW)
+    if recalled is not None:
+        todo = np.flatnonzero(~recalled.known)
+        table[recalled.known] = numbered(recalled.rows, recalled.fields)
+        others = numbered(recalled.others, recalled.fields)
+        names = names.subset(todo)
+
+    def take(chunk: range, part: Part) -> None:
+        rows = todo[chunk.start : chunk.stop]
+        table[rows] = numbered(np.frombuffer(part.rows, ROW), part.fields)
+        bad.update((int(rows[at]), os.fsdecode(reason)) for at, reason in part.bad.items())
+
+    over_files(str(root), names, time.time_ns() - SETTLED, take)
+    if (table["identity"][todo] != 0).any():
+        # of files not asked about, at most as many are kept: another table over one folder asks for others
+        remember(root, np.concatenate([table, others[: len(table)]]), tuple(fields))
+    digests = np.ascontiguousarray(table["digests"])
+    _choose_frames(digests, table["frames"], ids, frames, bad)
+    columns = {name: np.ascontiguousarray(table[name]) for name in _KEPT}
+    return Scanned(digests=digests, **columns, fields=tuple(fields), bad=dict(sorted(bad.items())))
 
 
 def frame_digest(digest: bytes, frame: int) -> bytes:
@@ -128,74 +149,25 @@ def frame_digest(digest: bytes, frame: int) -> bytes:
     return hashlib.sha256(b"frame %d of " % frame + digest).digest()
 
 
-def _of_frame(header: Probe, digest: bytes, frame: int, name: str) -> bytes:
-    """The digest of the picture that is meant; a choice is neither guessed nor passed over."""
-    if header.frames == 1 and frame in (0, 1):
-        return digest
-    if frame == 0:
-        raise ImageError(
-            f"{name}: holds {header.frames} frames, expected one image; "
-            "choose one in the frame column of a table, or save it as a file"
-        )
-    if frame > header.frames:
-        raise ImageError(f"{name}: holds {header.frames} frames, frame {frame} was asked for")
-    return frame_digest(digest, frame)
-
-
-def _examined(path: Path, name: str) -> tuple[Probe, bytes]:
-    # read once where that fits easily; what is not a plain file is refused by probe, unopened
-    if path.is_file() and path.stat().st_size <= _SMALL:
-        data = path.read_bytes()
-        return probe(data, name=name), hashlib.sha256(data).digest()
-    return probe(path, name=name), bytes.fromhex(sha256_file(path))
-
-
-class _Rows:
-    """Room for what is found, filled by row from any thread."""
-
-    def __init__(self, n: int) -> None:
-        self.table = np.zeros(n, _ROW)
-        self.fields: dict[tuple[str, ...], int] = {(): 0}
-        self.bad: dict[int, str] = {}
-        self._numbering = threading.Lock()
-
-    def put(self, i: int, header: Probe, digest: bytes) -> None:
-        with self._numbering:  # two threads must not give one number to two lists
-            personal = self.fields.setdefault(header.personal, len(self.fields))
-        self.table[i] = (
-            np.frombuffer(digest, np.uint8),
-            header.width,
-            header.height,
-            KINDS.index(header.kind),
-            header.gray,
-            header.voi,
-            header.bits,
-            header.frames,
-            -1 if header.group is None else _number(header.group),
-            personal,
-        )
-
-    def scanned(self) -> Scanned:
-        columns = {name: np.ascontiguousarray(self.table[name]) for name in _ROW.names or ()}
-        return Scanned(**columns, fields=tuple(self.fields), bad=dict(sorted(self.bad.items())))
-
-
-_ROW = np.dtype(
-    [
-        ("digests", np.uint8, 32),
-        ("width", np.int32),
-        ("height", np.int32),
-        ("kind", np.uint8),
-        ("gray", np.bool_),
-        ("voi", np.bool_),
-        ("bits", np.uint8),
-        ("frames", np.int32),
-        ("group", np.int64),
-        ("personal", np.uint16),
-    ]
-)
-
-
-def _number(group: str) -> int:
-    """63 bits of a name's sha256: the same patient gets the same number in every file and every session."""
-    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") >> 1
+def _choose_frames(
+    digests: NDArray[np.uint8],
+    held: NDArray[np.int32],
+    ids: Sequence[str],
+    frames: NDArray[np.int64] | None,
+    bad: dict[int, str],
+) -> None:
+    """Give each picture its own digest where files hold several; a choice is neither guessed nor passed over."""
+    wanted = np.zeros(len(held), np.int64) if frames is None else frames
+    for i in np.flatnonzero((held > 1) | (wanted > 1)).tolist():
+        if i in bad:
+            continue
+        there, frame = int(held[i]), int(wanted[i])
+        if frame == 0:
+            bad[i] = (
+                f"{ids[i]}: holds {there} frames, expected one image; "
+                "choose one in the frame column of a table, or save it as a file"
+            )
+        elif frame > there:
+            bad[i] = f"{ids[i]}: holds {there} {'frame' if there == 1 else 'frames'}, frame {frame} was asked for"
+        else:
+            digests[i] = np.frombuffer(frame_digest(digests[i].tobytes(), frame), np.uint8)

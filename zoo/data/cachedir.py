@@ -1,0 +1,188 @@
+"""What the index cache and the decode cache share: their folder, their limit, and what their content depends on.
+
+$ZOO_CACHE_GB says how large both may get together, in 10^9 bytes (default 20; 0: nothing is kept). What was not used
+for the longest time goes first. Every file here may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import importlib.metadata
+import math
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.errors import UsageError
+from zoo.places import cache_folder
+
+__all__ = [
+    "BUILDING",
+    "KINDS",
+    "Kept",
+    "claimed",
+    "clear",
+    "entries",
+    "limit",
+    "reader_version",
+    "spelled",
+    "sweep",
+    "used",
+]
+
+KINDS = ("index", "decoded")
+BUILDING = ".part"
+"""Suffix of a file that is being written."""
+
+_DEFAULT_GB = 20.0
+_ABANDONED = (
+    3600  # seconds without a change after which an unfinished file that nobody can be asked about has no writer
+)
+_LIBRARIES = (
+    "numpy",
+    "pillow",
+    "pydicom",
+    "pyjpegls",
+    "pylibjpeg",
+    "pylibjpeg-libjpeg",
+    "pylibjpeg-openjpeg",
+    "pylibjpeg-rle",
+    "python-gdcm",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """One file of a cache."""
+
+    kind: str
+    path: Path
+    size: int
+    """Bytes."""
+    used: float
+    """When it was used last, in seconds since 1970."""
+
+
+def limit() -> int:
+    """Bytes that the caches may take together; 0: nothing is kept.
+
+    Raises:
+        UsageError: $ZOO_CACHE_GB is no number, or below 0.
+    """
+    text = os.environ.get("ZOO_CACHE_GB", "")
+    try:
+        size = float(text) if text.strip() else _DEFAULT_GB
+    except ValueError:
+        size = math.nan
+    if not 0 <= size < math.inf:
+        raise UsageError(f"ZOO_CACHE_GB is {text!r}, expected gigabytes, such as 20, or 0 to keep nothing")
+    return int(size * 1e9)
+
+
+@functools.cache
+def reader_version() -> str:
+    """Changes whenever a file could be read or resized in another way: our own code, or the libraries it calls."""
+    here = Path(__file__).resolve().parents[1]
+    sources = [*sorted((here / "readers").glob("*.py")), here / "preprocess.py", here / "data" / "examine.py"]
+    digest = hashlib.sha256()
+    for source in sources:
+        digest.update(source.read_bytes())
+    for library in _LIBRARIES:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
+            digest.update(f"{library} {importlib.metadata.version(library)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+def spelled(root: Path) -> str:
+    """The real path of a data root, as text that any encoding takes."""
+    return str(root.resolve()).encode("utf-8", "backslashreplace").decode()
+
+
+def entries() -> list[Kept]:
+    """What is kept, the least recently used first."""
+    found = []
+    for kind, path in _files():
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            if path.suffix != BUILDING:
+                found.append(Kept(kind, path, status.st_size, status.st_mtime))
+    return sorted(found, key=lambda one: one.used)
+
+
+def used(path: Path) -> None:
+    """Note that a file was used now."""
+    with contextlib.suppress(OSError):
+        os.utime(path)
+
+
+def sweep(room: int = 0) -> None:
+    """Remove what killed processes left, then the least recently used files until `room` bytes fit below the limit."""
+    _sweep_unfinished()
+    kept = entries()
+    excess = sum(one.size for one in kept) + room - limit()
+    for one in kept:
+        if excess <= 0:
+            return
+        with contextlib.suppress(OSError):
+            one.path.unlink()
+            excess -= one.size
+
+
+def clear() -> list[Kept]:
+    """Remove everything that is kept; returns what went."""
+    gone = []
+    for one in entries():
+        with contextlib.suppress(OSError):
+            one.path.unlink()
+            gone.append(one)
+    _sweep_unfinished()
+    return gone
+
+
+@contextlib.contextmanager
+def claimed(path: Path) -> Iterator[None]:
+    """While the block runs, `path` (being written) is not taken for the leftover of a killed process."""
+    with path.open("rb") as stream:
+        if sys.platform != "win32":  # there, nobody can remove a file that is open
+            import fcntl
+
+            with contextlib.suppress(OSError):  # a network folder without locks
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield
+
+
+def _sweep_unfinished() -> None:
+    for kind, path in _files():
+        if path.suffix == BUILDING:
+            with contextlib.suppress(OSError):
+                if _abandoned(kind, path):
+                    path.unlink()
+
+
+def _abandoned(kind: str, path: Path) -> bool:
+    """Whether the process that wrote `path` is gone: the lock of `claimed` goes with it."""
+    if kind == "decoded" and sys.platform != "win32":
+        import fcntl
+
+        with path.open("rb") as stream:
+            try:
+                fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            except OSError:
+                pass
+            else:
+                return True
+    return time.time() - path.stat().st_mtime > _ABANDONED
+
+
+def _files() -> Iterator[tuple[str, Path]]:
+    for kind in KINDS:
+        with contextlib.suppress(OSError):
+            for path in sorted(cache_folder(kind).iterdir()):
+                yield kind, path
