@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageOps
 
 from zoo.errors import ImageError
-from zoo.readers import IMAGE_SUFFIXES, from_array, probe, raster, read
+from zoo.readers import from_array, probe, raster, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -209,12 +209,6 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path, content: bytes) -> 
     for action in (read, probe):
         with pytest.raises(ImageError, match=r"scan_7\.png: (empty file|not an image)"):
             action(path)
-
-
-def test_dicom_says_that_it_is_not_read_yet(shared: Path) -> None:
-    with pytest.raises(ImageError, match="DICOM is not read by this version; convert"):
-        read(shared / "data" / "dicom" / "CT_small.dcm")
-    assert ".dcm" in IMAGE_SUFFIXES
 
 
 def test_suffix_does_not_decide(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from zoo.errors import ImageError
-from zoo.readers import raster
+from zoo.readers import dicom, raster
 from zoo.readers.image import Kind, Probe, RawImage, from_array
 from zoo.readers.raster import MAX_PIXELS
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
 
 __all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "Kind", "Probe", "RawImage", "from_array", "is_image", "probe", "read"]
 
-# DICOM is listed so that such a file is refused by name and not passed over as "not an image".
 IMAGE_SUFFIXES: frozenset[str] = raster.SUFFIXES | {".dcm", ".dicom"}
 """Lower-case suffixes of the files that count as images when a folder is walked."""
 
+_DICOM = "DICOM"
 _HEAD = 132  # a DICOM file says so at bytes 128 to 131
 
 
@@ -45,6 +45,8 @@ def read(
     """
     with _stream(source, name) as (stream, shown):
         form = _form(stream, shown)
+        if form == _DICOM:
+            return dicom.read(stream, shown, frame=frame, voi=voi)
         if voi:
             raise ImageError(f"{shown}: {form} brings no VOI LUT or window, expected DICOM; choose another intensity")
         if frame not in {None, 1}:
@@ -63,7 +65,8 @@ def probe(source: Path | str | bytes, *, name: str | None = None) -> Probe:
         ImageError: as `read`, as far as the header tells.
     """
     with _stream(source, name) as (stream, shown):
-        return raster.probe(stream, _form(stream, shown), shown)
+        form = _form(stream, shown)
+        return dicom.probe(stream, shown) if form == _DICOM else raster.probe(stream, form, shown)
 
 
 def is_image(path: Path) -> bool:
@@ -102,8 +105,10 @@ def _form(stream: IO[bytes], shown: str) -> str:
     if not head:
         raise ImageError(f"{shown}: empty file (0 bytes), expected an image; restore it or leave it out")
     if head[128:132] == b"DICM":
-        raise ImageError(f"{shown}: DICOM is not read by this version; convert it to 16-bit gray PNG or TIFF")
+        return _DICOM
     form = raster.recognise(head)
     if form is None:
-        raise ImageError(f"{shown}: not an image by its first bytes; expected PNG, JPEG, BMP, TIFF, WebP, GIF or PPM")
+        raise ImageError(
+            f"{shown}: not an image by its first bytes; expected DICOM, PNG, JPEG, BMP, TIFF, WebP, GIF or PPM"
+        )
     return form

@@ -1,0 +1,340 @@
+"""DICOM files that must not become pixels: each is refused in one line that says what it is and quotes nothing."""
+
+from __future__ import annotations
+
+import logging
+import struct
+import sys
+import time
+import tracemalloc
+import zlib
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from dicom_cases import CANARY, bare, bundled, dataset, edited, element, frames, lut, picture, written
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydicom.encaps import encapsulate
+from pydicom.pixels import get_decoder
+from pydicom.uid import RLELossless
+
+from zoo.errors import ImageError
+from zoo.readers import dicom_pixels, probe, read
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXPLICIT, DEFLATED, RLE = "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.1.99", "1.2.840.10008.1.2.5"
+
+
+def refusal(data: bytes | Path, **options: Any) -> str:
+    with pytest.raises(ImageError) as caught:
+        read(data, name="scan.dcm", **options)
+    text = str(caught.value)
+    assert text.startswith("scan.dcm: ")
+    assert "\n" not in text
+    return text
+
+
+def test_truncated_picture_is_refused_and_never_padded(shared: Path) -> None:
+    """62 bytes are missing; filled with zeros they would be a dark stripe."""
+    for path in (shared / "data" / "dicom" / "MR_truncated.dcm", bundled("MR_truncated.dcm")):
+        assert "truncated, 8130 of 8192 bytes" in refusal(path)
+        assert probe(path).width == 64
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["MR_small_RLE.dcm", "MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "SC_rgb_jpeg_gdcm.dcm"],
+)
+def test_truncated_compressed_picture_is_refused(name: str) -> None:
+    data = bundled(name).read_bytes()
+    assert "can not be decoded" in refusal(data[: len(data) * 3 // 4])
+
+
+@pytest.mark.parametrize("name", ["MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "MR_small_RLE.dcm"])
+def test_compressed_stream_cut_short_in_a_whole_file_is_refused(name: str) -> None:
+    from pydicom.encaps import get_frame
+
+    content = dataset(name)
+    frame = get_frame(content.PixelData, 0, number_of_frames=1)
+    content.PixelData = encapsulate([frame[: len(frame) * 2 // 3]])
+    assert "can not be decoded" in refusal(written(content))
+
+
+def test_giant_picture_is_refused_before_anything_is_allocated() -> None:
+    """65535 x 65535 RLE made pydicom ask for 8 GiB."""
+    data = edited("MR_small_RLE.dcm", Rows=65535, Columns=65535)
+    refusal(data)  # imports are paid for
+    tracemalloc.start()
+    begin = time.perf_counter()
+    assert "65535x65535 pixels, expected at most 64 million" in refusal(data)
+    took, (_, peak) = time.perf_counter() - begin, tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert took < 0.1
+    assert peak < 2**20
+    with pytest.raises(ImageError, match="65535x65535"):
+        probe(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "at"), [("MR_small_jp2klossless.dcm", b"\xff\x4f\xff\x51"), ("SC_rgb_jpeg_dcmtk.dcm", b"\xff\xc0")]
+)
+def test_compressed_stream_that_claims_another_size_is_not_decoded(
+    name: str, at: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small header before a stream of 65535 x 65535 would be a bomb."""
+    data = bytearray(bundled(name).read_bytes())
+    start = data.rindex(at)
+    if at == b"\xff\xc0":
+        data[start + 5 : start + 9] = b"\xff" * 4
+    else:
+        data[start + 8 : start + 16] = struct.pack(">II", 65535, 65535)
+
+    def decoded(*_: object, **__: object) -> None:
+        raise AssertionError("decoded")
+
+    monkeypatch.setattr(dicom_pixels, "_array", decoded)
+    assert "another size than the header says" in refusal(bytes(data))
+
+
+def test_deflate_bomb_is_refused_while_it_grows() -> None:
+    compress = zlib.compressobj(9, zlib.DEFLATED, -15)
+    head = picture(rows=8000, columns=8000, bits=8) + element(0x7FE0, 0x10, "OW", b"", 210_000_000)
+    packed = compress.compress(head)
+    packed += b"".join(compress.compress(bytes(10_000_000)) for _ in range(21)) + compress.flush()
+    assert len(packed) < 300_000
+    for action in (read, probe):
+        tracemalloc.start()
+        with pytest.raises(ImageError, match="deflated to less than a hundredth"):
+            action(bare(DEFLATED, packed))
+        peak = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert peak < 160e6
+
+
+def test_empty_picture_deflates_well_and_is_no_bomb() -> None:
+    black = picture(rows=2000, columns=2000) + element(0x7FE0, 0x10, "OW", bytes(8_000_000))
+    compress = zlib.compressobj(9, zlib.DEFLATED, -15)
+    assert not read(bare(DEFLATED, compress.compress(black) + compress.flush())).pixels.any()
+    assert "damaged" in refusal(bare(DEFLATED, b"\xff" * 100))
+
+
+def test_length_that_the_file_does_not_have_is_not_believed() -> None:
+    lie = element(0x0028, 0x3006, "OW", b"\0\0", 0xFFFFFF00)
+    tracemalloc.start()
+    refusal(bare(EXPLICIT, lie))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 10e6
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("rtdose.dcm", "RT Dose"),
+        ("rtplan.dcm", "RT Plan without pixel data"),
+        ("test-SR.dcm", "Comprehensive SR without pixel data"),
+        ("waveform_ecg.dcm", "12-lead ECG Waveform without pixel data"),
+        ("meta_missing_tsyntax.dcm", "without a transfer syntax"),
+        ("dicomdirtests/DICOMDIR", "a DICOMDIR"),
+        ("JPEG-lossy.dcm", "JPEG Extended of 12 bits"),
+        ("SC_rgb_rle_16bit.dcm", "16 bits per colour channel"),
+    ],
+)
+def test_what_is_no_readable_picture_is_refused_by_what_it_is(name: str, said: str) -> None:
+    assert said in refusal(bundled(name))
+    with pytest.raises(ImageError, match=said):
+        probe(bundled(name))
+
+
+@pytest.mark.parametrize(
+    ("uid", "said"),
+    [
+        ("1.2.840.10008.5.1.4.1.1.104.1", "Encapsulated PDF without"),
+        ("1.2.840.10008.5.1.4.1.1.481.3", "RT Structure Set without"),
+        ("1.2.3.4.5.6", "no known kind"),
+    ],
+)
+def test_object_without_pixels_is_named_by_its_class(uid: str, said: str) -> None:
+    text = refusal(edited(SOPClassUID=uid, PixelData=None))
+    assert said in text
+    assert "1.2.3.4" not in text
+
+
+def test_number_of_frames_that_is_no_number_is_refused_without_quoting_it() -> None:
+    data = bundled("MR_small.dcm").read_bytes()
+    at = data.index(b"\x28\0\x10\0US")
+    broken = data[:at] + element(0x28, 0x08, "IS", b"1A") + data[at:]
+    text = refusal(broken)
+    assert "NumberOfFrames is not a number" in text
+    assert "1A" not in text
+    assert "RT Dose" in refusal(bundled("badVR.dcm"))
+
+
+def test_several_frames_need_a_choice() -> None:
+    data = frames(3)
+    assert "holds 3 frames" in (text := refusal(data))
+    assert "--frame N" in text
+    assert "counted from 1" in text
+    for wrong in (0, 4, -1):
+        assert f"frame {wrong} was asked for, expected 1 to 3" in refusal(data, frame=wrong)
+    assert "expected 1 to 1" in refusal(edited(), frame=2)
+
+
+@pytest.mark.parametrize(
+    ("elements", "said"),
+    [
+        ({"Rows": 0}, "64x0 pixels"),
+        ({"Rows": None}, "Rows is missing"),
+        ({"SamplesPerPixel": 2}, "2 samples"),
+        ({"PhotometricInterpretation": "ARGB"}, "colour space that is not read"),
+        ({"BitsStored": 17}, "17 bits stored in 16"),
+        ({"BitsAllocated": 12, "BitsStored": 12}, "12 bits stored in 12"),
+        ({"BitsStored": 12, "HighBit": 15}, "12 bits stored in 16"),
+        ({"BitsAllocated": 32, "BitsStored": 32, "HighBit": 31}, "at most 24"),
+        ({"RescaleSlope": "0", "RescaleIntercept": "1"}, "slope is 0"),
+        ({"RescaleSlope": "1e400", "RescaleIntercept": "1"}, "RescaleSlope"),
+        ({"ModalityLUTSequence": lut(0, [])}, "LUTD"),
+        ({"NumberOfFrames": 0}, "0 frames"),
+        ({"NumberOfFrames": 5}, "holds 5 frames"),
+    ],
+)
+def test_odd_header_is_one_line(elements: dict[str, Any], said: str) -> None:
+    assert said in refusal(edited(**elements))
+
+
+@pytest.mark.parametrize(
+    ("elements", "said"),
+    [
+        ({"WindowCenter": None}, "no VOI LUT and no window"),
+        ({"WindowWidth": "0"}, "width of its window"),
+        ({"WindowWidth": "-5", "VOILUTFunction": "SIGMOID"}, "width of its window"),
+        ({"VOILUTFunction": "CUBIC"}, "not one of LINEAR"),
+    ],
+)
+def test_window_that_can_not_be_applied_is_refused_and_the_picture_is_not(elements: dict[str, Any], said: str) -> None:
+    data = edited(**elements)
+    assert said in refusal(data, voi=True)
+    assert read(data).kind == "float32"
+
+
+def test_colour_has_no_window() -> None:
+    assert "colour picture" in refusal(bundled("examples_rgb_color.dcm"), voi=True)
+
+
+def test_palette_of_real_sixteen_bit_colours_is_refused() -> None:
+    content = dataset("examples_palette.dcm")
+    content.RedPaletteColorLookupTableData = np.arange(256, dtype="<u2").tobytes()
+    assert "palette of 16 bits" in refusal(written(content))
+    del content.RedPaletteColorLookupTableData
+    assert "RedPaletteColorLookupTableData is missing" in refusal(written(content))
+
+
+def test_video_is_named() -> None:
+    content = dataset("MR_small_RLE.dcm")
+    content.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.102"
+    assert "MPEG-4 AVC/H.264 High Profile / Level 4.1 is not read" in refusal(written(content))
+
+
+def test_missing_pydicom_names_the_extra(monkeypatch: pytest.MonkeyPatch) -> None:
+    data = edited()
+    for module in [name for name in sys.modules if name.split(".")[0] == "pydicom"]:
+        monkeypatch.setitem(sys.modules, module, None)
+    assert "needs the package pydicom; pip install 'edgezoo[dicom]'" in refusal(data)
+
+
+@pytest.mark.parametrize(
+    ("name", "package"),
+    [
+        ("MR_small_jp2klossless.dcm", "pylibjpeg-openjpeg"),
+        ("MR_small_jpeg_ls_lossless.dcm", "pyjpegls"),
+        ("MR_small_RLE.dcm", "pylibjpeg-rle"),
+    ],
+)
+def test_missing_decoder_names_the_extra(name: str, package: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    syntax = dataset(name).file_meta.TransferSyntaxUID
+    monkeypatch.setattr(get_decoder(syntax), "_available", {})
+    assert f"needs the package {package}; pip install 'edgezoo[dicom]'" in refusal(bundled(name))
+
+
+def test_no_decoder_under_the_gpl_is_ever_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """pylibjpeg-libjpeg answers to the name pylibjpeg for the JPEG and JPEG-LS syntaxes."""
+    assert not any(plugin == "pylibjpeg" and family == "JPEG" for plugin, _, family in dicom_pixels._DECODERS.values())
+
+    def gpl(*_: object) -> bytes:
+        raise AssertionError("decoded by pylibjpeg")
+
+    for name in ("MR_small_jpeg_ls_lossless.dcm", "SC_rgb_jpeg_gdcm.dcm"):
+        decoder = get_decoder(dataset(name).file_meta.TransferSyntaxUID)
+        monkeypatch.setitem(decoder._available, "pylibjpeg", gpl)
+        assert read(bundled(name)).pixels.size
+
+
+def test_nothing_of_a_patient_is_in_errors_logs_or_output(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    files = []
+    for broken in (
+        {"Rows": 0}, {"NumberOfFrames": 7}, {"PixelData": bytes(10)}, {"BitsStored": 99}, {"SOPClassUID": CANARY},
+        {"WindowCenter": None}, {"VOILUTFunction": CANARY[:16]}, {"PhotometricInterpretation": CANARY[:16]},
+        {"SpecificCharacterSet": CANARY[:16]}, {"BurnedInAnnotation": CANARY[:16]}, {},
+    ):  # fmt: skip
+        data = edited(PatientName=CANARY, PatientID=CANARY, InstitutionName=CANARY, StudyDescription=CANARY, **broken)
+        # the second has a slope that no converter can read, with the name inside
+        files += [
+            data,
+            data.replace(
+                b"\x28\0\x00\x01US", element(0x28, 0x0008, "IS", CANARY.encode() + b" ") + b"\x28\0\x00\x01US"
+            ),
+        ]
+    caplog.clear()
+    caplog.set_level(logging.DEBUG)
+    said = []
+    for data in files:
+        for action in (read, probe, lambda one: read(one, voi=True), lambda one: read(one, frame=3)):
+            try:
+                said.append(repr(action(data)))
+            except ImageError as problem:
+                said.append(str(problem))
+    out = "".join([*said, caplog.text, *capfd.readouterr()])
+    assert len(said) == 88
+    assert CANARY[:5] not in out
+
+
+@given(position=st.integers(0, 9829), value=st.integers(0, 255), run=st.sampled_from([1, 4]))
+@settings(max_examples=150, deadline=None)
+def test_no_damaged_byte_raises_anything_but_image_error(position: int, value: int, run: int) -> None:
+    """A stray exception would end a run over a thousand files; a quoted one could name a patient."""
+    data = bytearray(_CANARY_FILE)
+    data[position : position + run] = bytes([value]) * run
+    for action in (read, probe):
+        try:
+            action(bytes(data))
+        except ImageError as problem:
+            assert CANARY[:5] not in str(problem)  # noqa: PT017 - most damage is harmless
+
+
+@given(cut=st.integers(132, 9000))
+@settings(max_examples=60, deadline=None)
+def test_no_cut_raises_anything_but_image_error(cut: int) -> None:
+    for source, end in (
+        (_CANARY_FILE, len(_CANARY_FILE) - 200),
+        (_RLE_FILE, _RLE_FILE.rindex(b"\xfe\xff\xdd\xe0") - 8),
+    ):
+        with pytest.raises(ImageError):
+            read(source[: min(cut, end)])
+
+
+_CANARY_FILE = edited(PatientName=CANARY, PatientID=CANARY)
+
+
+def _rle() -> bytes:
+    content = dataset()
+    content.PatientName = CANARY
+    content.compress(RLELossless, generate_instance_uid=False)
+    return written(content)
+
+
+_RLE_FILE = _rle()

@@ -1,0 +1,112 @@
+"""DICOM files, by pydicom (the extra `dicom`): one frame as a device will see it, or what the header says.
+
+Gray becomes float32 modality values (Hounsfield units for CT), or values in [0, 1] through the file's own window;
+colour becomes 8-bit RGB. Overlays are never burned in. No value of any element but the picture itself leaves this
+module: not into pixels, errors, warnings or logs. A patient is known by a hash only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import IO
+
+import numpy as np
+
+from zoo.errors import ImageError
+from zoo.readers.dicom_elements import PERSONAL, Elements, quiet, sop_class
+from zoo.readers.dicom_header import Located, locate
+from zoo.readers.dicom_pixels import MONOCHROME, PALETTE, Picture, decode, described
+from zoo.readers.dicom_values import brings_voi, displayed, measured, palette_colours
+from zoo.readers.image import Probe, RawImage
+
+__all__ = ["probe", "read"]
+
+_NO_PICTURES = frozenset({"1.2.840.10008.5.1.4.1.1.481.2"})  # RT dose: a grid of dose
+_ROOT = "1.2.840.10008.5.1.4.1.1"
+_OFTEN_BURNED_IN = frozenset(
+    f"{_ROOT}.{kind}"
+    for kind in ("3", "3.1", "6", "6.1", "7", "7.1", "7.2", "7.3", "7.4", "77.1.1", "77.1.1.1", "77.1.4", "77.1.4.1")
+)
+"""Ultrasound, secondary capture, endoscopy and photographs: devices write names into such pictures."""
+
+
+def read(stream: IO[bytes], name: str, *, frame: int | None = None, voi: bool = False) -> RawImage:
+    """Decode one frame.
+
+    Args:
+        stream: seekable, a file with DICM at byte 128.
+        name: how to name the image to the user.
+        frame: counted from 1; None: the file holds one.
+        voi: see `zoo.readers.read`.
+
+    Returns:
+        float32 (H, W, 1) for gray, see `zoo.readers.dicom_values`; uint8 (H, W, 3) for colour.
+
+    Raises:
+        ImageError: not an image, several frames and none named, damaged, or a decoder is not installed.
+    """
+    with quiet():
+        found, picture = _opened(stream, name)
+        number = _frame(picture, frame, name)
+        if voi and picture.photometric not in MONOCHROME:
+            raise ImageError(f"{name}: a colour picture, which has no VOI LUT or window; choose another intensity")
+        stored = decode(found, picture, number)
+        if picture.samples == 3:
+            return RawImage(stored, "uint8")
+        if picture.photometric == PALETTE:
+            return RawImage(palette_colours(stored, found.elements, picture), "uint8")
+        values = (displayed if voi else measured)(stored, found.elements, picture, number)
+    if not np.isfinite(values).all():
+        raise ImageError(f"{name}: holds values that are not finite; replace them before using the image")
+    return RawImage(values[:, :, np.newaxis], "float32")
+
+
+def probe(stream: IO[bytes], name: str) -> Probe:
+    """What the header says; raises as `read` does, as far as the header tells."""
+    with quiet():
+        found, picture = _opened(stream, name)
+        gray = picture.photometric in MONOCHROME
+        return Probe(
+            width=picture.columns,
+            height=picture.rows,
+            kind="float32" if gray else "uint8",
+            gray=gray,
+            bits=picture.stored,
+            frames=picture.frames,
+            voi=gray and brings_voi(found.elements),
+            group=_patient(found.elements),
+            personal=_personal(found.elements),
+        )
+
+
+def _opened(stream: IO[bytes], name: str) -> tuple[Located, Picture]:
+    found = locate(stream, name)
+    if found.elements.uid("SOPClassUID") in _NO_PICTURES:
+        raise ImageError(f"{name}: {sop_class(found.elements)}, expected an image; leave it out")
+    return found, described(found)
+
+
+def _frame(picture: Picture, frame: int | None, name: str) -> int:
+    if frame is None and picture.frames > 1:
+        raise ImageError(
+            f"{name}: holds {picture.frames} frames, expected one; name the one you mean with --frame N, counted from 1"
+        )
+    number = 1 if frame is None else frame
+    if not 1 <= number <= picture.frames:
+        raise ImageError(f"{name}: frame {number} was asked for, expected 1 to {picture.frames}")
+    return number
+
+
+def _patient(elements: Elements) -> str | None:
+    """A name for the patient that groups images and can not be read."""
+    identity = elements.raw("PatientID")
+    return hashlib.sha256(b"zoo-patient:" + identity).hexdigest() if identity else None
+
+
+def _personal(elements: Elements) -> tuple[str, ...]:
+    found = [keyword for keyword in PERSONAL if elements.holds(keyword)]
+    burned_in = elements.text("BurnedInAnnotation")
+    kind = elements.uid("SOPClassUID")
+    if burned_in == "YES" or (not burned_in and kind in _OFTEN_BURNED_IN):
+        found.append("BurnedInAnnotation")
+    return tuple(found)

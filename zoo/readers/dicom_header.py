@@ -1,0 +1,177 @@
+"""From the first byte of a DICOM file to its pixels, which are not read: transfer syntax, header, where they are.
+
+pydicom parses the elements that are asked for and skips all others unread. A deflated file is inflated here, in
+pieces, because pydicom would inflate a bomb whole.
+"""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from dataclasses import dataclass
+from typing import IO, Any
+
+from zoo.errors import ImageError
+from zoo.readers.dicom_elements import KEYWORDS, Elements, sop_class
+
+__all__ = ["INSTALL", "Located", "locate"]
+
+INSTALL = "pip install 'edgezoo[dicom]'"
+
+_FIRST_PIXELS = 0x7FE00008
+_PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
+_IMPLICIT, _BIG_ENDIAN, _DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
+_DICOMDIR = "1.2.840.10008.1.3.10"
+_LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
+_UNDEFINED = 0xFFFFFFFF
+
+_INFLATED_FREELY = 64 * 2**20
+_INFLATED_MOST = 1024 * 2**20
+_RATIO_MOST = 100
+"""A deflated file may become 64 MiB; from there on at most 100 times its size, and never more than 1 GiB."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Located:
+    """A parsed header and where the pixels are.
+
+    Attributes:
+        elements: of the header.
+        syntax: UID of the transfer syntax.
+        stream: the file, or its inflated copy.
+        keyword: PixelData, FloatPixelData or DoubleFloatPixelData.
+        vr: OB, OW, …; "" in implicit files.
+        start: position in `stream` of the pixels' value.
+        length: of it in bytes; None: undefined (encapsulated).
+    """
+
+    elements: Elements
+    syntax: str
+    stream: IO[bytes]
+    keyword: str
+    vr: str
+    start: int
+    length: int | None
+
+
+def locate(stream: IO[bytes], name: str) -> Located:
+    """Parse up to the pixels; they are not read.
+
+    Args:
+        stream: seekable, a file with DICM at byte 128.
+        name: how to name the image to the user.
+
+    Raises:
+        ImageError: not an image, damaged, without transfer syntax, or a deflate bomb.
+    """
+    try:
+        from pydicom.datadict import tag_for_keyword
+        from pydicom.filereader import read_dataset
+    except ImportError:
+        raise ImageError(f"{name}: DICOM needs the package pydicom; {INSTALL}") from None
+    clamped: Any = _Clamped(stream)
+    syntax, media = _meta(clamped, name)
+    if media == _DICOMDIR:
+        raise ImageError(f"{name}: a DICOMDIR, which lists files and holds no picture; name the image files themselves")
+    if not syntax:
+        raise ImageError(f"{name}: DICOM without a transfer syntax in its header; write it anew with a DICOM tool")
+    if syntax == _DEFLATED:
+        clamped = _inflated(clamped, name)
+    tags = [tag for keyword in KEYWORDS if (tag := tag_for_keyword(keyword)) is not None]
+    try:
+        dataset = read_dataset(
+            clamped,
+            is_implicit_VR=syntax == _IMPLICIT,
+            is_little_endian=syntax != _BIG_ENDIAN,
+            stop_when=lambda tag, _vr, _length: int(tag) >= _FIRST_PIXELS,
+            specific_tags=[*tags],
+        )
+        implicit, little = dataset.original_encoding
+    except Exception:  # parsers of damaged bytes raise what they like, with values in the text
+        raise ImageError(f"{name}: the DICOM header is damaged; restore the file or leave it out") from None
+    elements = Elements(dataset, name, little_endian=bool(little))
+    keyword, vr, length = _pixel_element(clamped, implicit=bool(implicit), little_endian=bool(little))
+    if keyword is None:
+        raise ImageError(f"{name}: {sop_class(elements, media)} without pixel data, expected an image; leave it out")
+    return Located(elements, syntax, clamped, keyword, vr, clamped.tell(), None if length == _UNDEFINED else length)
+
+
+class _Clamped(io.RawIOBase):
+    """A stream that never makes room for more bytes than it has left, whatever length a header claims."""
+
+    def __init__(self, stream: IO[bytes]) -> None:
+        super().__init__()
+        self._stream = stream
+        self._size = stream.seek(0, io.SEEK_END)
+        stream.seek(0)
+
+    def read(self, size: int | None = -1) -> bytes:
+        left = max(0, self._size - self._stream.tell())
+        return self._stream.read(left if size is None or size < 0 else min(size, left))
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        return self._stream.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._stream.tell()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+
+def _meta(stream: IO[bytes], name: str) -> tuple[str, str]:
+    """Transfer syntax and media SOP class of the file meta information; the stream is left behind it.
+
+    PS3.10 section 7.1: explicit VR, little endian, group 0002.
+    """
+    found: dict[int, str] = {}
+    stream.seek(132)
+    while len(head := stream.read(8)) == 8:
+        group, element, vr, length = struct.unpack("<HH2sH", head)
+        if group != 2:
+            stream.seek(-8, io.SEEK_CUR)
+            break
+        if vr in _LONG:
+            rest = stream.read(4)
+            length = int.from_bytes(rest, "little") if len(rest) == 4 else 0
+        elif not (vr.isalpha() and vr.isupper()):
+            raise ImageError(f"{name}: the DICOM file meta information is damaged; restore the file or leave it out")
+        value = stream.read(min(length, 64))
+        stream.seek(length - len(value), io.SEEK_CUR)
+        found[element] = value.strip(b" \0").decode("ascii", "replace")
+    return found.get(0x0010, ""), found.get(0x0002, "")
+
+
+def _inflated(stream: IO[bytes], name: str) -> IO[bytes]:
+    """The rest of a deflated file (PS3.5 annex A.5), inflated in pieces, so that a bomb is noticed while it grows."""
+    inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+    result = bytearray()
+    try:
+        while not inflate.eof and (piece := inflate.unconsumed_tail or stream.read(2**16)):
+            result += inflate.decompress(piece, 2**20)
+            if len(result) > min(_INFLATED_MOST, max(_INFLATED_FREELY, stream.tell() * _RATIO_MOST)):
+                raise ImageError(
+                    f"{name}: deflated to less than a hundredth of its size, as no picture is; leave it out"
+                )
+        result += inflate.flush()
+    except zlib.error:
+        raise ImageError(f"{name}: the deflated data is damaged; restore the file or leave it out") from None
+    return io.BytesIO(result)
+
+
+def _pixel_element(stream: IO[bytes], *, implicit: bool, little_endian: bool) -> tuple[str | None, str, int]:
+    """Keyword, VR and length of the element the stream stands at; it is left at the value."""
+    order = "<" if little_endian else ">"
+    head = stream.read(8)
+    if len(head) < 8:
+        return None, "", 0
+    group, element, vr, length = struct.unpack(f"{order}HH2sH", head)
+    if implicit or not (vr.isalpha() and vr.isupper()):
+        vr, length = b"", struct.unpack(f"{order}I", head[4:])[0]
+    elif vr in _LONG:
+        length = int.from_bytes(stream.read(4), "little" if little_endian else "big")
+    return _PIXELS.get(group << 16 | element), vr.decode("ascii"), length

@@ -1,0 +1,306 @@
+"""One frame of a DICOM file, decoded: stored values of a gray picture, or 8-bit RGB.
+
+Each transfer syntax has one decoder, named here, so that the same file gives the same pixels on every machine and a
+decoder under the GPL (pylibjpeg-libjpeg) is never taken because it happens to be installed. No decoder sees a picture
+whose size was not checked first, neither that of the header nor that of the compressed stream.
+"""
+
+from __future__ import annotations
+
+import importlib
+import math
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.errors import ImageError
+from zoo.readers.dicom_header import INSTALL, Located
+from zoo.readers.raster import MAX_PIXELS
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["MONOCHROME", "PALETTE", "Picture", "decode", "described"]
+
+MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
+COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
+PALETTE = "PALETTE COLOR"
+
+_NATIVE = frozenset(
+    {
+        "1.2.840.10008.1.2",  # implicit VR, little endian
+        "1.2.840.10008.1.2.1",  # explicit VR, little endian
+        "1.2.840.10008.1.2.1.99",  # the same, deflated
+        "1.2.840.10008.1.2.2",  # explicit VR, big endian
+    }
+)
+_JPEG, _JPEG2000, _RLE = "JPEG", "JPEG 2000", "RLE"
+# transfer syntax: (pydicom's name of the decoder, package that brings it, family of the stream)
+_DECODERS = {
+    "1.2.840.10008.1.2.5": ("pylibjpeg", "pylibjpeg-rle", _RLE),
+    "1.2.840.10008.1.2.4.50": ("pillow", "pillow", _JPEG),  # baseline
+    "1.2.840.10008.1.2.4.51": ("pillow", "pillow", _JPEG),  # extended, 8 bits
+    "1.2.840.10008.1.2.4.57": ("gdcm", "python-gdcm", _JPEG),  # lossless
+    "1.2.840.10008.1.2.4.70": ("gdcm", "python-gdcm", _JPEG),  # lossless, first order
+    "1.2.840.10008.1.2.4.80": ("pyjpegls", "pyjpegls", _JPEG),  # JPEG-LS
+    "1.2.840.10008.1.2.4.81": ("pyjpegls", "pyjpegls", _JPEG),  # JPEG-LS, near lossless
+    "1.2.840.10008.1.2.4.90": ("pylibjpeg", "pylibjpeg-openjpeg", _JPEG2000),
+    "1.2.840.10008.1.2.4.91": ("pylibjpeg", "pylibjpeg-openjpeg", _JPEG2000),
+    "1.2.840.10008.1.2.4.201": ("pylibjpeg", "pylibjpeg-openjpeg", _JPEG2000),  # HTJ2K
+    "1.2.840.10008.1.2.4.202": ("pylibjpeg", "pylibjpeg-openjpeg", _JPEG2000),
+    "1.2.840.10008.1.2.4.203": ("pylibjpeg", "pylibjpeg-openjpeg", _JPEG2000),
+}
+_EXTENDED = "1.2.840.10008.1.2.4.51"
+_MOST_BITS = 24
+"""Stored bits that float32 holds exactly."""
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """The image pixel module (PS3.3 section C.7.6.3), checked.
+
+    Attributes:
+        rows: height in pixels.
+        columns: width in pixels.
+        samples: 1 or 3 for each pixel.
+        allocated: bits that a sample takes in the file.
+        stored: bits of it that hold the value.
+        signed: values are two's complement.
+        photometric: one of `MONOCHROME`, `COLOUR` or PALETTE COLOR.
+        planar: 1: the file holds one colour plane after the other.
+        frames: pictures in the file.
+    """
+
+    rows: int
+    columns: int
+    samples: int
+    allocated: int
+    stored: int
+    signed: bool
+    photometric: str
+    planar: int
+    frames: int
+
+    @property
+    def storable(self) -> tuple[int, int]:
+        """The smallest and the largest value that fits into the stored bits."""
+        return (-(1 << self.stored - 1), (1 << self.stored - 1) - 1) if self.signed else (0, (1 << self.stored) - 1)
+
+
+def described(found: Located) -> Picture:
+    """Check the header against what can be read without loss and without a flood of memory.
+
+    Raises:
+        ImageError: too large, no picture, or pixels of a kind that would lose values.
+    """
+    elements, name = found.elements, found.elements.name
+    rows, columns = elements.whole("Rows"), elements.whole("Columns")
+    if rows < 1 or columns < 1:
+        raise ImageError(f"{name}: {columns}x{rows} pixels, expected at least one; restore the file or leave it out")
+    if rows * columns > MAX_PIXELS:
+        raise ImageError(f"{name}: {columns}x{rows} pixels, expected at most {MAX_PIXELS // 10**6} million; shrink it")
+    frames = elements.whole("NumberOfFrames", 1)
+    if frames < 1:
+        raise ImageError(f"{name}: says that it holds {frames} frames, expected at least one; restore the file")
+    photometric, samples = elements.text("PhotometricInterpretation"), elements.whole("SamplesPerPixel", 1)
+    expected = 3 if photometric in COLOUR else 1
+    if photometric not in MONOCHROME | COLOUR | {PALETTE} or samples != expected:
+        raise ImageError(
+            f"{name}: pixels of {samples} samples in a colour space that is not read; expected MONOCHROME1 or 2, "
+            "PALETTE COLOR, RGB or YBR_FULL; convert it with a DICOM tool"
+        )
+    whole = found.keyword == "PixelData"
+    allocated = elements.whole("BitsAllocated")
+    stored = elements.whole("BitsStored", allocated) if whole else allocated
+    picture = Picture(
+        rows=rows,
+        columns=columns,
+        samples=samples,
+        allocated=allocated,
+        stored=stored,
+        signed=whole and elements.whole("PixelRepresentation", 0) == 1,
+        photometric=photometric,
+        planar=elements.whole("PlanarConfiguration", 0),
+        frames=frames,
+    )
+    _check_bits(found, picture)
+    return picture
+
+
+def _check_bits(found: Located, picture: Picture) -> None:
+    elements, name, stored = found.elements, found.elements.name, picture.stored
+    if found.keyword != "PixelData":
+        if found.keyword != "FloatPixelData" or picture.allocated != 32 or picture.photometric not in MONOCHROME:
+            raise ImageError(
+                f"{name}: {found.keyword} of {stored} bits, expected gray of 32; convert it to 32-bit float"
+            )
+        return
+    fits = picture.allocated in {1, 8, 16, 32} and 1 <= stored <= picture.allocated
+    if not fits or elements.whole("HighBit", stored - 1) != stored - 1:
+        raise ImageError(
+            f"{name}: {stored} bits stored in {picture.allocated}, with the highest elsewhere than the standard says; "
+            "convert it with a DICOM tool"
+        )
+    if picture.photometric in COLOUR and (picture.allocated, stored) != (8, 8):
+        raise ImageError(
+            f"{name}: {stored} bits per colour channel, which would be cut to 8; save it as 8-bit RGB or as gray"
+        )
+    if stored > _MOST_BITS:
+        raise ImageError(f"{name}: {stored} bits a pixel, expected at most {_MOST_BITS}, which float32 holds exactly")
+    if found.syntax == _EXTENDED and stored > 8:
+        raise ImageError(
+            f"{name}: JPEG Extended of {stored} bits, read only by a decoder under the GPL; convert it to lossless JPEG"
+        )
+    if found.syntax not in _NATIVE and found.syntax not in _DECODERS:
+        raise ImageError(f"{name}: {_syntax_name(found.syntax)} is not read; convert it to a lossless transfer syntax")
+    if (found.syntax in _NATIVE) != (found.length is not None):
+        raise ImageError(f"{name}: the pixels are not packed as the transfer syntax says; restore the file")
+
+
+def decode(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
+    """The stored values of one frame.
+
+    Args:
+        found: the header.
+        picture: see `described`.
+        frame: counted from 1, at most `picture.frames`.
+
+    Returns:
+        (H, W), an integer type or float32; unused high bits are gone, which also removes overlays kept there
+        (PS3.5 section 8.1.2). Colour: (H, W, 3) uint8 RGB.
+
+    Raises:
+        ImageError: truncated, damaged, or the decoder is not installed.
+    """
+    name = found.elements.name
+    try:
+        pixels = (_native if found.syntax in _NATIVE else _compressed)(found, picture, frame)
+    except (ImageError, MemoryError):
+        raise
+    except Exception:  # decoders raise what they like, and quote the file
+        raise ImageError(f"{name}: frame {frame} can not be decoded; restore the file or leave it out") from None
+    shape = (picture.rows, picture.columns, 3) if picture.samples == 3 else (picture.rows, picture.columns)
+    if pixels.shape != shape:
+        raise ImageError(f"{name}: decoded to another size than the header says; restore the file or leave it out")
+    return pixels
+
+
+def _native(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
+    from pydicom.pixels.decoders.base import get_decoder
+
+    subsampled = picture.photometric == "YBR_FULL_422"
+    bits = picture.rows * picture.columns * picture.samples * picture.allocated
+    bits = bits * 2 // 3 if subsampled else bits
+    assert found.length is not None  # noqa: S101 - native pixels have a length, see _check_bits
+    needed = math.ceil(bits * picture.frames / 8)
+    there = min(found.length, found.stream.seek(0, 2) - found.start)
+    if there < needed:
+        raise ImageError(f"{found.elements.name}: truncated, {there} of {needed} bytes of pixels; restore the file")
+    if subsampled and there >= needed * 3 // 2:
+        raise ImageError(f"{found.elements.name}: more pixels than its colour space has; convert it to RGB")
+    if picture.allocated == 1:
+        return _bits(found, picture, frame)
+    # One frame is cut out of the file, unless its bytes are swapped with its neighbour's.
+    swapped = picture.allocated == 8 and found.vr == "OW" and not found.elements.little_endian
+    size, index, frames = (there, frame - 1, picture.frames) if swapped else (bits // 8, 0, 1)
+    found.stream.seek(found.start + (0 if swapped else (frame - 1) * size))
+    return _array(get_decoder(found.syntax), found.stream.read(size), found, picture, frames=frames, index=index)
+
+
+def _bits(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
+    """One frame of a picture of single bits, which follow each other without a gap (PS3.5 section 8.1.1).
+
+    Not by pydicom, which reads a byte too few where a frame begins inside one.
+    """
+    count = picture.rows * picture.columns
+    first = (frame - 1) * count
+    found.stream.seek(found.start + first // 8)
+    data = np.frombuffer(found.stream.read(math.ceil((first % 8 + count) / 8)), np.uint8)
+    unpacked = np.unpackbits(data, bitorder="little")[first % 8 : first % 8 + count]
+    return unpacked.reshape(picture.rows, picture.columns)
+
+
+def _compressed(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
+    from pydicom.encaps import encapsulate, get_frame
+    from pydicom.pixels.decoders.base import get_decoder
+
+    name = found.elements.name
+    plugin, package, family = _DECODERS[found.syntax]
+    decoder = get_decoder(found.syntax)
+    if plugin not in decoder.available_plugins:
+        raise ImageError(f"{name}: {_syntax_name(found.syntax)} needs the package {package}; {INSTALL}")
+    offsets = [found.elements.value(one) for one in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
+    found.stream.seek(found.start)
+    data = get_frame(
+        found.stream,
+        frame - 1,
+        number_of_frames=picture.frames,
+        extended_offsets=tuple(offsets) if all(offsets) else None,
+    )
+    if family != _RLE and _claimed(data, family) != (picture.rows, picture.columns):
+        raise ImageError(f"{name}: the compressed picture has another size than the header says; restore the file")
+    if plugin == "gdcm":
+        _hush_gdcm()
+    return _array(decoder, encapsulate([data]), found, picture, frames=1, index=0, decoding_plugin=plugin)
+
+
+def _array(
+    decoder: Any, data: bytes, found: Located, picture: Picture, *, frames: int, index: int, **more: Any
+) -> NDArray[Any]:
+    pixels, _ = decoder.as_array(
+        data,
+        index=index,
+        number_of_frames=frames,
+        rows=picture.rows,
+        columns=picture.columns,
+        samples_per_pixel=picture.samples,
+        bits_allocated=picture.allocated,
+        bits_stored=picture.stored,
+        pixel_representation=int(picture.signed),
+        photometric_interpretation=picture.photometric,
+        planar_configuration=picture.planar,
+        pixel_keyword=found.keyword,
+        pixel_vr=found.vr,
+        **more,
+    )
+    return np.asarray(pixels)
+
+
+def _claimed(data: bytes, family: str) -> tuple[int, int] | None:
+    """(rows, columns) by the compressed stream itself."""
+    if family == _JPEG2000:
+        # SIZ follows SOC: marker, length, capabilities, then x, y, x offset, y offset (ISO 15444-1 annex A.5.1)
+        begin = data.find(b"\xff\x4f\xff\x51", 0, 4096)
+        if begin < 0 or len(data) < begin + 24:
+            return None
+        x, y, left, top = struct.unpack(">4I", data[begin + 8 : begin + 24])
+        return y - top, x - left
+    position = 2
+    while position + 9 <= len(data) and data[position] == 0xFF:
+        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
+        if marker == 0xFF:  # a fill byte
+            position += 1
+        elif (0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}) or marker == 0xF7:
+            # a start of frame, JPEG's or JPEG-LS's: length, precision, lines, samples a line (ITU T.81 B.2.2)
+            rows, columns = struct.unpack(">HH", data[position + 5 : position + 9])
+            return rows, columns
+        else:
+            position += 2 + length
+    return None
+
+
+def _hush_gdcm() -> None:
+    """The decoder gdcm writes to stderr by itself."""
+    trace = importlib.import_module("gdcm").Trace
+    trace.WarningOff()
+    trace.ErrorOff()
+    trace.DebugOff()
+
+
+def _syntax_name(syntax: str) -> str:
+    from pydicom.uid import UID
+
+    uid = UID(syntax)
+    return f"the transfer syntax {uid.name}" if uid.type == "Transfer Syntax" else "this transfer syntax"
