@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import logging
 import os
 import sys
 import tempfile
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = ["alone", "atomic_path", "atomic_write", "sha256_bytes", "sha256_file"]
+
+log = logging.getLogger("zoo")
 
 
 @contextlib.contextmanager
@@ -56,10 +59,14 @@ def atomic_write(target: Path, data: bytes | str) -> None:
 
 
 @contextlib.contextmanager
-def alone(guard: Path) -> Iterator[None]:
+def alone(guard: Path, *, waiting: str = "") -> Iterator[None]:
     """Keep other processes out until the block ends, by a lock on the file `guard` (POSIX only).
 
     The guard stays where it is: removing it would let two processes hold locks on two files of one name.
+
+    Args:
+        guard: made when it is not there, with its folder.
+        waiting: said to the log when another process is inside.
 
     Raises:
         OutputError: the folder is missing or read-only.
@@ -75,7 +82,12 @@ def alone(guard: Path) -> Iterator[None]:
     except OSError as problem:
         raise OutputError(_cannot_write(guard, problem)) from None
     with stream:
-        fcntl.flock(stream, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if waiting:
+                log.info("%s", waiting)
+            fcntl.flock(stream, fcntl.LOCK_EX)
         yield
 
 

@@ -1,0 +1,108 @@
+"""The local store: one folder of files and extracted folders, each what the catalogue says it must be."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from zoo.errors import DataError, OutputError
+from zoo.files import alone
+from zoo.places import data_folder
+from zoo.sets._archive import extract
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from zoo.sets._catalogue import Variant
+
+__all__ = ["checksum", "folder", "guarded", "is_here", "keep_archive", "part_of", "path_of", "take"]
+
+
+def folder() -> Path:
+    """Where named sets are kept."""
+    return data_folder("data")
+
+
+def path_of(variant: Variant) -> Path:
+    """The file or folder that a set has in the store, there or not.
+
+    A folder bears a piece of its archive's checksum: it is complete when it is there, and another archive is
+    another folder.
+    """
+    if variant.about.format == "zip":
+        return folder() / f"{variant.set_name}-{variant.file.checksum.partition(':')[2][:12]}"
+    return folder() / variant.file_name
+
+
+def part_of(variant: Variant) -> Path:
+    """Where a transfer grows, and stays when it is interrupted."""
+    return folder() / f"{variant.file_name}.part"
+
+
+def is_here(variant: Variant) -> bool:
+    """Nothing is hashed."""
+    return path_of(variant).exists()
+
+
+def guarded(variant: Variant) -> AbstractContextManager[None]:
+    """Let one process at a time fetch or import this set."""
+    return alone(folder() / f".{variant.file_name}.guard", waiting=f"{variant.name}: another process is at it; waiting")
+
+
+def take(variant: Variant) -> Path | None:
+    """The stored file or folder, None when it is not here.
+
+    Raises:
+        DataError: the file is no longer what the catalogue says.
+    """
+    path = path_of(variant)
+    if not path.exists():
+        return None
+    if variant.about.format == "npz":
+        actual = checksum(path, variant)
+        if actual != variant.file.checksum:
+            raise DataError(
+                f"{variant.name}: {path} has {actual}, the catalogue says {variant.file.checksum}; "
+                f"delete it and run 'zoo data fetch {variant.name}'"
+            )
+    return path
+
+
+def keep_archive(source: Path, variant: Variant) -> Path:
+    """Extract a checked archive into the store, whole or not at all.
+
+    Raises:
+        DataError: see `zoo.sets._archive.extract`.
+        OutputError: the store can not be written.
+    """
+    target = path_of(variant)
+    try:
+        folder().mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=folder(), prefix=f".{variant.set_name}.") as made:
+            whole = Path(made) / "whole"
+            whole.mkdir()
+            extract(source, variant.about.root, whole, variant.name)
+            whole.rename(target)
+    except OSError as problem:
+        raise OutputError(
+            f"cannot write {target}: {(problem.strerror or str(problem)).lower()}; free space there or set ZOO_HOME"
+        ) from None
+    return target
+
+
+def checksum(path: Path, variant: Variant) -> str:
+    """'md5:…' or 'sha256:…' of a file, in the algorithm that the catalogue has for this set.
+
+    Raises:
+        DataError: the file can not be read.
+    """
+    algorithm = variant.file.checksum.partition(":")[0]
+    try:
+        with path.open("rb") as stream:
+            # md5 is what publishers state; it stands against accidents, not against an attacker.
+            digest = hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False))
+    except OSError as problem:
+        raise DataError(f"{path}: {(problem.strerror or str(problem)).lower()}; expected a file to read") from None
+    return f"{algorithm}:{digest.hexdigest()}"
