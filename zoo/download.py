@@ -26,7 +26,8 @@ REACH_LIMIT = 4.0
 """Seconds for the first answer, name lookup included, which no socket timeout covers."""
 READ_LIMIT = 30.0
 """Seconds without a byte after which a connection is given up."""
-CHUNK = 1 << 20
+CHUNK = 1 << 16
+"""Bytes read at a time; less than that is lost where a connection breaks."""
 ON = frozenset(("1", "on", "true", "yes"))
 NO_SUCH_RANGE = 416
 """Range Not Satisfiable (RFC 9110, 15.5.17): all there is was held already, or more."""

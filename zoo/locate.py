@@ -110,9 +110,10 @@ def without_bad(splits: Splits, run: Run) -> Splits:
 
 def lasting_source(data: str | Path) -> str:
     """How run.json names the images: a path must still be right from another working directory."""
-    from zoo.data import NAMED
+    from zoo.data import named
 
-    return str(data) if isinstance(data, str) and data in NAMED else str(Path(data).resolve())
+    known = named(data)
+    return known.name if known else str(Path(data).resolve())
 
 
 def _only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:

@@ -105,18 +105,18 @@ def train(
         if run.record.status == "trained":  # it stopped between its last epoch and its evaluation
             return _finish(run, plugin, plugin.load(run.record.card, run), splits)
     else:
-        from zoo.data import ADVICE, open_data
+        from zoo.data import advised, open_data
         from zoo.recipe import configured, resolve
         from zoo.runs import RunRecord, create_run, new_id, versions
         from zoo.weights import resolve as resolve_weights
 
         data = "digits" if data is None else data
-        settings = ADVICE.get(str(data), {}) | dict(settings or {})
+        settings, advice = advised(data, settings or {})
         config = configured(card, budget, settings)
         splits = open_data(data, split_seed=config.split_seed, skip_bad=skip_bad)
         recipe = resolve(plugin, card, splits, config, size=size, settings=settings)
         start = resolve_weights(recipe.card, Path(weights) if weights else None) if config.pretrained else None
-        for note in recipe.notes:  # those of the data were said when it was opened
+        for note in (*advice, *recipe.notes):  # those of the data were said when it was opened
             log.info("%s", note)
         record = RunRecord(
             id=new_id(card.name),
@@ -133,7 +133,7 @@ def train(
             versions=versions(),
             weights=f"{start.source} sha256:{start.sha256}" if start else None,
             skipped=splits.skipped,
-            notes=(*recipe.notes, *splits.notes),
+            notes=(*advice, *recipe.notes, *splits.notes),
         )
         if not skip_bad:
             ship.refuse_unreadable(splits.test, recipe.card.preprocess)  # now, not after hours of training

@@ -94,6 +94,8 @@ def test_plugins_and_named_sets_are_listed() -> None:
     plugins = run_zoo("plugin", "list", "--json").document
     assert {"name", "distribution", "version", "target", "status"} <= set(plugins[0])
     assert all(row["name"] in run_zoo("plugin", "list").out for row in plugins)
-    (digits,) = run_zoo("data", "list", "--json").document
+    digits, *others = run_zoo("data", "list", "--json").document
     assert (digits["name"], digits["n"], digits["classes"]) == ("digits", 1797, 10)
-    assert "1797" in run_zoo("data", "list").out
+    shown = run_zoo("data", "list").out
+    assert "1 797" in shown
+    assert all(row["name"] in shown for row in others)

@@ -5,19 +5,19 @@ from __future__ import annotations
 from zoo.data.decode import Decoded, decode_all
 from zoo.data.index import ImageSet, SplitName, Splits
 from zoo.data.labels import align, natural_key
-from zoo.data.named import ADVICE, NAMED, open_data
+from zoo.data.named import advised, named, open_data
 from zoo.data.threads import Progress
 
 __all__ = [
-    "ADVICE",
-    "NAMED",
     "Decoded",
     "ImageSet",
     "Progress",
     "SplitName",
     "Splits",
+    "advised",
     "align",
     "decode_all",
+    "named",
     "natural_key",
     "open_data",
 ]

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo import sets
 from zoo.data.assemble import assemble
 from zoo.data.digits import index_digits
 from zoo.data.folder import index_folder
@@ -14,24 +17,21 @@ from zoo.data.wording import brief
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
     from zoo.data.index import Pool, Splits
 
-__all__ = ["ADVICE", "NAMED", "index", "open_data"]
+__all__ = ["advised", "index", "named", "open_data"]
 
-NAMED: dict[str, Callable[[], Pool]] = {"digits": index_digits}
-"""Sets that go by a name. They bring no splits; a folder of the same name is meant by './NAME'."""
-
-ADVICE: dict[str, dict[str, Any]] = {"digits": {"augment": "none"}}
-"""Training settings that a named set asks for; the user's own come first. A mirrored digit is no digit."""
+log = logging.getLogger("zoo")
 
 
 def open_data(source: str | Path, *, split_seed: int = 0, skip_bad: bool = False, for_training: bool = True) -> Splits:
     """Index a data set. No pixel of a file is decoded; every header is read and every file hashed.
 
     Args:
-        source: 'digits', a folder (CLASS/image or SPLIT/CLASS/image), or an .npz file with MedMNIST's keys.
+        source: a name from `zoo.sets` ('digits', 'breastmnist@64'), a folder (CLASS/image or SPLIT/CLASS/image),
+            or an .npz file with MedMNIST's keys.
         split_seed: seed of splits that the data does not bring.
         skip_bad: leave out files whose header can not be read, and list them in `Splits.skipped`.
         for_training: three splits with every class in each, made where missing (val and test, 15 % each).
@@ -43,8 +43,10 @@ def open_data(source: str | Path, *, split_seed: int = 0, skip_bad: bool = False
         DataError: the source is not there, or can not be used as it is; one line that says what to do.
     """
     pool = index(source, skip_bad=skip_bad)
-    made = for_training or (isinstance(source, str) and source in NAMED)
-    return assemble(pool, split_seed=split_seed, for_training=made)
+    known = named(source)
+    if known and for_training and known.about.non_commercial:
+        log.warning("%s: licence %s: not for commercial use", known.name, known.about.licence)
+    return assemble(pool, split_seed=split_seed, for_training=for_training or known is not None)
 
 
 def index(source: str | Path, *, skip_bad: bool = False, as_is: bool = False) -> Pool:
@@ -55,20 +57,69 @@ def index(source: str | Path, *, skip_bad: bool = False, as_is: bool = False) ->
         skip_bad: as in `open_data`.
         as_is: to look at a set, not to learn from it: class folders without an image and mixed pixel types pass.
     """
-    if isinstance(source, str) and source in NAMED:
-        return NAMED[source]()
     path = Path(source)
     try:
+        if known := named(source):
+            return _index_named(known, path, skip_bad=skip_bad, as_is=as_is)
         if path.is_dir():
             return index_folder(path, skip_bad=skip_bad, as_is=as_is)
         if path.is_file():
             if path.suffix.lower() != ".npz":
-                raise DataError(f"{path.name}: not a data set; expected a folder, an .npz file or {brief(NAMED)}")
+                names = brief(sets.catalogue(), most=3)
+                raise DataError(f"{path.name}: not a data set; expected a folder, an .npz file or {names}")
             return index_npz(path)
         raise DataError(_not_found(str(source)))
     except (OSError, ValueError) as problem:  # ValueError: a null byte in the path
         reason = getattr(problem, "strerror", None) or str(problem)
         raise DataError(f"{path.name}: can not be read ({reason.lower()}); check the path and its rights") from None
+
+
+def named(source: str | Path) -> sets.Variant | None:
+    """The set that `source` is the name of, here or not; a folder of the same name is meant by './NAME'.
+
+    Raises:
+        DataError: a size that the set is not published at.
+    """
+    if not isinstance(source, str):
+        return None
+    try:
+        return sets.lookup(source)
+    except DataError:
+        if Path(source).exists():
+            return None
+        raise
+
+
+def advised(source: str | Path, settings: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """`settings` with what a named set asks for where they are silent, and a note of what that was.
+
+    Raises:
+        DataError: as `named`.
+    """
+    known = named(source)
+    asked = {} if known is None else {k: v for k, v in known.about.train.items() if k not in settings}
+    notes = [f"{name} {value}: {known.about.because}" for name, value in asked.items()] if known else []
+    return asked | dict(settings), tuple(notes)
+
+
+def _index_named(known: sets.Variant, path: Path, *, skip_bad: bool, as_is: bool) -> Pool:
+    """The pool of a named set under its own name, with the catalogue's class names and the licence as a note."""
+    about = known.about
+    if about.format == "embedded":
+        pool = index_digits()
+    else:
+        try:
+            stored = sets.resolve(known)
+        except DataError as problem:
+            if path.exists():
+                raise DataError(f"{problem}; what lies here under that name is given as ./{path}") from None
+            raise
+        if about.format == "zip":
+            pool = index_folder(stored, skip_bad=skip_bad, as_is=as_is)
+        else:
+            pool = dataclasses.replace(index_npz(stored), labels=about.labels)
+    licence = f"data licence: {about.licence}{', non-commercial' if about.non_commercial else ''}"
+    return dataclasses.replace(pool, name=known.name, notes=(licence, *pool.notes))
 
 
 def _not_found(source: str) -> str:
@@ -81,6 +132,6 @@ def _not_found(source: str) -> str:
     near = difflib.get_close_matches(path.name, beside, n=2)
     nearest = [str(path.parent / name) for name in near]
     if path.name == source:
-        nearest += difflib.get_close_matches(source, NAMED, n=1, cutoff=0.5)
+        nearest += difflib.get_close_matches(source, sets.catalogue(), n=1, cutoff=0.5)
     hint = f"; did you mean {' or '.join(repr(name) for name in nearest)}?" if nearest else ""
-    return f"no data set, folder or file {source!r}{hint or f'; expected a path or {brief(NAMED)}'}"
+    return f"no data set, folder or file {source!r}{hint or f'; expected a path or {brief(sets.catalogue(), most=3)}'}"

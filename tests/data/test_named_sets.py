@@ -1,0 +1,117 @@
+"""Opening a set by its name: the published file, its publisher's class names, its licence on record."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from zoo import sets
+from zoo.data import advised, named, open_data
+from zoo.errors import DataError
+from zoo.locate import lasting_source
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def breastmnist(shared: Path) -> Path:
+    """The published file, imported; its path outside the store."""
+    file = shared / "data" / "medmnist" / "breastmnist.npz"
+    sets.import_file(sets.find("breastmnist"), file)
+    return file
+
+
+@pytest.mark.usefixtures("breastmnist")
+def test_the_stored_file_is_opened_with_the_publishers_class_names() -> None:
+    splits = open_data("breastmnist")
+    assert splits.labels == ("malignant", "normal, benign")
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (546, 78, 156)
+    assert splits.fingerprint.name == "breastmnist"
+    assert "data licence: CC BY 4.0" in splits.notes
+    assert np.bincount(splits.test.targets).tolist() == [42, 114]
+
+
+@pytest.mark.usefixtures("breastmnist")
+def test_any_way_to_write_the_name_means_the_same_images() -> None:
+    marks = {open_data(name).fingerprint.sha256 for name in ("breastmnist", "breastmnist@28", "breastmnist_28")}
+    assert len(marks) == 1
+
+
+def test_the_same_file_by_its_path_stays_what_it_was(breastmnist: Path) -> None:
+    splits = open_data(breastmnist)
+    assert splits.labels == ("0", "1")
+    assert not any("licence" in note for note in splits.notes)
+
+
+def test_a_set_that_is_not_here_is_answered_with_the_two_ways() -> None:
+    with pytest.raises(DataError) as caught:
+        open_data("breastmnist")
+    message = str(caught.value)
+    assert "'zoo data fetch breastmnist' (0.6 MB)" in message
+    assert "'zoo data import breastmnist FILE'" in message
+    assert "\n" not in message
+
+
+def test_a_folder_of_the_same_name_is_given_as_a_path() -> None:
+    Path("breastmnist").mkdir()
+    with pytest.raises(DataError, match=r"what lies here under that name is given as \./breastmnist$"):
+        open_data("breastmnist")
+    with pytest.raises(DataError, match=r"^breastmnist: (?!breastmnist is not here)"):
+        open_data("./breastmnist")
+
+
+def test_a_folder_named_like_a_size_that_nobody_published_is_a_folder() -> None:
+    with pytest.raises(DataError, match="published at 28, 64, 128, 224"):
+        open_data("breastmnist_32")
+    Path("breastmnist_32").mkdir()
+    assert named("breastmnist_32") is None
+
+
+def test_a_mistyped_name_is_answered_with_the_right_one() -> None:
+    with pytest.raises(DataError, match="did you mean 'organamnist'"):
+        open_data("organamnst")
+
+
+def test_settings_that_a_set_asks_for_give_way_to_the_users() -> None:
+    settings, notes = advised("organamnist@64", {"lr": 0.1})
+    assert settings == {"augment": "none", "lr": 0.1}
+    assert notes == (
+        "augment none: left and right organs are different classes; a mirrored axial slice shows the wrong one",
+    )
+    assert advised("organamnist", {"augment": "flip"}) == ({"augment": "flip"}, ())
+    assert advised("breastmnist", {}) == ({}, ())
+    assert advised(Path("digits"), {}) == ({}, ())
+
+
+def test_a_run_remembers_a_set_by_its_name(tmp_path: Path) -> None:
+    assert lasting_source("breastmnist_64") == "breastmnist@64"
+    assert lasting_source("./breastmnist") == str(tmp_path / "breastmnist")
+
+
+def test_a_non_commercial_licence_is_a_warning_before_training(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    rng = np.random.default_rng(0)
+    arrays = {}
+    for split in ("train", "val", "test"):
+        arrays[f"{split}_images"] = rng.integers(0, 256, (14, 8, 8, 3), np.uint8)
+        arrays[f"{split}_labels"] = np.arange(14, dtype=np.uint8)[:, None] % 7
+    np.savez(tmp_path / "made.npz", **arrays)
+    monkeypatch.setattr(sets, "resolve", lambda _: tmp_path / "made.npz")
+    with caplog.at_level(logging.WARNING, "zoo"):
+        splits = open_data("dermamnist")
+    assert caplog.messages == ["dermamnist: licence CC BY-NC 4.0: not for commercial use"]
+    assert splits.notes[0] == "data licence: CC BY-NC 4.0, non-commercial"
+    assert splits.labels[4] == "melanoma"
+    caplog.clear()
+    open_data("dermamnist", for_training=False)
+    assert caplog.messages == []
