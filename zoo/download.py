@@ -11,6 +11,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from zoo.errors import OutputError
@@ -29,6 +30,8 @@ READ_LIMIT = 30.0
 CHUNK = 1 << 16
 """Bytes read at a time; less than that is lost where a connection breaks."""
 ON = frozenset(("1", "on", "true", "yes"))
+SILENCE_LIMIT = 30.0
+"""Seconds after which progress is said though there is little of it."""
 NO_SUCH_RANGE = 416
 """Range Not Satisfiable (RFC 9110, 15.5.17): all there is was held already, or more."""
 
@@ -158,7 +161,7 @@ def _megabytes(size: int) -> str:
 
 
 class _Logged:
-    """What pooch needs of a progress bar; says every tenth part to the log."""
+    """What pooch needs of a progress bar; says every tenth part, and every half minute, to the log."""
 
     def __init__(self, what: str, begun: int) -> None:
         self.what = what
@@ -166,13 +169,14 @@ class _Logged:
         self.total = 0  # set by pooch: bytes of this response
         self.done = 0
         self.said = 0
+        self.said_at = time.monotonic()
 
     def update(self, count: int) -> None:
         self.done = min(self.done + count, self.total)
         whole = self.begun + self.total
         tenths = 10 * (self.begun + self.done) // whole if whole else 0
-        if tenths > self.said:
-            self.said = tenths
+        if tenths > self.said or time.monotonic() - self.said_at > SILENCE_LIMIT:
+            self.said, self.said_at = tenths, time.monotonic()
             log.info("%s: %s of %s", self.what, _megabytes(self.begun + self.done), _megabytes(whole))
 
     def reset(self) -> None:

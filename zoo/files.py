@@ -16,7 +16,7 @@ from zoo.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["alone", "atomic_path", "atomic_write", "sha256_bytes", "sha256_file"]
+__all__ = ["alone", "atomic_path", "atomic_write", "put_in_place", "sha256_bytes", "sha256_file"]
 
 log = logging.getLogger("zoo")
 
@@ -39,17 +39,22 @@ def atomic_path(target: Path) -> Iterator[Path]:
     temporary = Path(name)
     try:
         yield temporary
-        with temporary.open("rb+") as written:
-            os.fsync(written.fileno())
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)  # mkstemp made it private
-        temporary.replace(target)
-        _sync_folder(target.parent)
+        put_in_place(temporary, target)
     except OSError as problem:
         raise OutputError(_cannot_write(target, problem)) from None
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def put_in_place(whole: Path, target: Path) -> None:
+    """Rename a finished file, flushed to the disk before and its folder after; raises OSError."""
+    with whole.open("rb+") as written:
+        os.fsync(written.fileno())
+    whole.replace(target)
+    _sync_folder(target.parent)
 
 
 def atomic_write(target: Path, data: bytes | str) -> None:

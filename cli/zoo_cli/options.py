@@ -24,7 +24,9 @@ __all__ = [
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Data = Annotated[
     str | None,
-    typer.Option("--data", metavar="NAME|PATH", help="A folder of class folders, an .npz file, or 'digits'."),
+    typer.Option(
+        "--data", metavar="NAME|PATH", help="A folder of class folders, an .npz file, or a name from 'zoo data list'."
+    ),
 ]
 Split = Annotated[Literal["train", "val", "test"], typer.Option("--split", help="Which images.", show_default=True)]
 Provider = Annotated[

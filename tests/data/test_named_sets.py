@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -12,6 +13,9 @@ from zoo import sets
 from zoo.data import advised, named, open_data
 from zoo.errors import DataError
 from zoo.locate import lasting_source
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 @pytest.fixture(autouse=True)
@@ -115,3 +119,30 @@ def test_a_non_commercial_licence_is_a_warning_before_training(
     caplog.clear()
     open_data("dermamnist", for_training=False)
     assert caplog.messages == []
+
+
+def test_a_set_with_several_labels_an_image_is_opened_as_such(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    arrays = {}
+    for split in ("train", "val", "test"):
+        arrays[f"{split}_images"] = np.random.default_rng(len(split)).integers(0, 256, (28, 8, 8), np.uint8)
+        arrays[f"{split}_labels"] = np.eye(14, dtype=np.uint8)[np.arange(28) % 14]
+    np.savez(tmp_path / "made.npz", **arrays)
+    monkeypatch.setattr(sets, "resolve", lambda _: tmp_path / "made.npz")
+    splits = open_data("chestmnist")
+    assert splits.task == "multilabel"
+    assert splits.labels[0] == "atelectasis"
+    assert splits.train.targets.shape == (28, len(splits.labels))
+
+
+def test_a_set_of_class_folders_is_divided_with_the_seed(
+    monkeypatch: pytest.MonkeyPatch, make_folder: Callable[..., Path]
+) -> None:
+    folder = make_folder({"Forest": 20, "River": 20})
+    monkeypatch.setattr(sets, "resolve", lambda _: folder)
+    splits = open_data("eurosat")
+    assert splits.labels == ("Forest", "River")
+    assert splits.fingerprint.name == "eurosat"
+    assert (len(splits.train), len(splits.val), len(splits.test)) == (28, 6, 6)
+    assert splits.notes[0] == "data licence: MIT"
+    again = open_data("eurosat", for_training=False)
+    assert again.fingerprint == splits.fingerprint, "what was trained on is never tested on"

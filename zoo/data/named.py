@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from zoo.data.index import Pool, Splits
 
 __all__ = ["advised", "index", "named", "open_data"]
-
-log = logging.getLogger("zoo")
 
 
 def open_data(source: str | Path, *, split_seed: int = 0, skip_bad: bool = False, for_training: bool = True) -> Splits:
@@ -44,8 +41,8 @@ def open_data(source: str | Path, *, split_seed: int = 0, skip_bad: bool = False
     """
     pool = index(source, skip_bad=skip_bad)
     known = named(source)
-    if known and for_training and known.about.non_commercial:
-        log.warning("%s: licence %s: not for commercial use", known.name, known.about.licence)
+    if known and for_training:
+        sets.warn_of_licence(known)
     return assemble(pool, split_seed=split_seed, for_training=for_training or known is not None)
 
 

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 
 from zoo.download import TransferError, first_answer, offline, transfer
 from zoo.errors import DataError, OutputError
-from zoo.files import atomic_path
+from zoo.files import atomic_path, put_in_place
 from zoo.sets import _store
 from zoo.sets._catalogue import NamedSet, SetFile, Variant, catalogue, find, lookup
 from zoo.sets._store import folder, is_here, path_of
@@ -34,6 +34,7 @@ __all__ = [
     "path_of",
     "resolve",
     "sizes_here",
+    "warn_of_licence",
 ]
 
 log = logging.getLogger("zoo")
@@ -72,7 +73,7 @@ def fetch(variant: Variant) -> Path:
         OutputError: the store can not be written, or is too small.
     """
     url = _url(variant)
-    _warn(variant)
+    warn_of_licence(variant)
     if path := _store.take(variant):
         return path
     if reason := offline():
@@ -103,7 +104,7 @@ def import_file(variant: Variant, file: Path) -> Path:
         DataError: it is not the file that its publisher states.
         OutputError: the store can not be written.
     """
-    _warn(variant)
+    warn_of_licence(variant)
     if not file.is_file():
         raise DataError(f"{file}: no such file; expected what {variant.file.url} gives")
     with _store.guarded(variant):
@@ -115,6 +116,12 @@ def import_file(variant: Variant, file: Path) -> Path:
             shutil.copyfile(file, temporary)
             _check_carried(temporary, file, variant)  # the copy: a bad medium may have changed it on the way
         return target
+
+
+def warn_of_licence(variant: Variant) -> None:
+    """Say to the log that a set is not for commercial use, where it is not."""
+    if variant.about.non_commercial:
+        log.warning("%s: licence %s: not for commercial use", variant.name, variant.about.licence)
 
 
 # --- inside -----------------------------------------------------------------------------------------
@@ -135,15 +142,18 @@ def _transfer(url: str, part: Path, variant: Variant) -> None:
 
 
 def _kept(part: Path, variant: Variant) -> Path:
-    """Take the checked file at `part` into the store; it was flushed before its name says that it is whole."""
+    """Take the checked file at `part` into the store."""
     target = path_of(variant)
     if variant.about.format == "zip":
         _store.keep_archive(part, variant)
         part.unlink()
         return target
-    with part.open("rb+") as stream:
-        os.fsync(stream.fileno())
-    part.replace(target)
+    try:
+        put_in_place(part, target)
+    except OSError as problem:
+        raise OutputError(
+            f"cannot write {target}: {(problem.strerror or str(problem)).lower()}; check its rights"
+        ) from None
     return target
 
 
@@ -176,11 +186,6 @@ def _differs(variant: Variant, actual: str) -> str:
 def _url(variant: Variant) -> str:
     mirror = os.environ.get(MIRROR, "").rstrip("/")
     return f"{mirror}/{variant.file_name}" if mirror else variant.file.url
-
-
-def _warn(variant: Variant) -> None:
-    if variant.about.non_commercial:
-        log.warning("%s: licence %s: not for commercial use", variant.name, variant.about.licence)
 
 
 def _amount(variant: Variant) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -84,6 +85,8 @@ def keep_archive(source: Path, variant: Variant) -> Path:
             whole = Path(made) / "whole"
             whole.mkdir()
             extract(source, variant.about.root, whole, variant.name)
+            if hasattr(os, "sync"):
+                os.sync()  # once for all: a folder that is there must be complete, also after a power cut
             whole.rename(target)
     except OSError as problem:
         raise OutputError(
