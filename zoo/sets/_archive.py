@@ -25,9 +25,9 @@ MAX_FILES = 2_000_000
 MAX_BYTES = 200 * 10**9
 MAX_FILE = 500 * 10**6
 MAX_RATIO = 200
-"""Times its compressed size; deflate reaches 1032, pictures hardly 20 (a flat bitmap may: see SLACK)."""
+"""Times its compressed size; deflate reaches 1032, a photograph hardly 2."""
 SLACK = 10**6
-"""Bytes that a file may have whatever its ratio."""
+"""Bytes that a file may have whatever its ratio: a small bitmap of one colour is no attack."""
 FORBIDDEN = frozenset('\0\\:*?"<>|')
 """In a name: separators and what Windows can not store."""
 
@@ -68,6 +68,7 @@ def _members(opened: zipfile.ZipFile, root: str, what: str) -> dict[str, zipfile
     if len(infos) > MAX_FILES:
         raise DataError(f"{what}: the archive holds {len(infos)} files, expected at most {MAX_FILES}")
     members: dict[str, zipfile.ZipInfo] = {}
+    seen: set[str] = set()
     total = 0
     for info in infos:
         path = PurePosixPath(info.filename)
@@ -80,12 +81,13 @@ def _members(opened: zipfile.ZipFile, root: str, what: str) -> dict[str, zipfile
         if info.file_size > MAX_FILE or total > MAX_BYTES or _bombs(info):
             raise DataError(f"{what}: {info.filename} in the archive is too large to be an image of it; not extracted")
         name = str(path.relative_to(root))
-        if name.lower() in members:
+        if name.lower() in seen:  # one file, where capitals do not count
             raise DataError(f"{what}: {name} stands in the archive twice; not extracted")
-        members[name.lower()] = info
+        seen.add(name.lower())
+        members[name] = info
     if not members:
         raise DataError(f"{what}: the archive holds no image below {root}; is it the right one?")
-    return {str(PurePosixPath(info.filename).relative_to(root)): info for info in members.values()}
+    return members
 
 
 def _check_name(info: zipfile.ZipInfo, path: PurePosixPath, what: str) -> None:
