@@ -2,26 +2,36 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import tempfile
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.data.threads import Progress, over_chunks
+from zoo.data.cache import entry_for
+from zoo.data.names import Names
+from zoo.data.threads import Progress, cores, over_chunks
 from zoo.data.wording import unusable
 from zoo.errors import DataError, ImageError, OutputError
 from zoo.preprocess import channels_of, check_range, resized
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
     from numpy.typing import NDArray
 
     from zoo.data.index import ImageSet
     from zoo.spec import PreprocessSpec
 
 __all__ = ["IN_MEMORY", "Decoded", "decode_all"]
+
+WORTH_KEEPING = 2.0
+"""Seconds that decoding has to take for its result to be kept."""
 
 IN_MEMORY = 2 * 1024**3
 """Bytes of decoded pixels above which they go to a temporary file instead of memory."""
@@ -37,12 +47,16 @@ class Decoded:
         targets: (n,) int64, or (n, K) as in `ImageSet`.
         ids: (n,) names.
         bad: (id, reason) of each image that was left out.
+        kept: the file of the cache that `pixels` map, if they do.
+        fresh: they were decoded now and not taken from the cache.
     """
 
     pixels: NDArray[Any]
     targets: NDArray[np.int64]
-    ids: tuple[str, ...]
+    ids: Sequence[str]
     bad: tuple[tuple[str, str], ...] = ()
+    kept: Path | None = None
+    fresh: bool = True
 
 
 def decode_all(
@@ -53,7 +67,7 @@ def decode_all(
     workers: int | None = None,
     progress: Progress | None = None,
 ) -> Decoded:
-    """Read every image, check its range, resize it.
+    """Read every image, check its range, resize it; or take what an earlier call kept (see `zoo.data.cache`).
 
     Args:
         images: what to decode.
@@ -69,38 +83,93 @@ def decode_all(
     """
     if not len(images):
         raise DataError("no images to decode, expected at least one")
+    entry = entry_for(images, spec)
+    if entry is not None and (kept := entry.read()) is not None:
+        reasons = _reasons(images, spec, kept.bad)
+        if len(reasons) == len(kept.bad):
+            _refuse(images, reasons, skip_bad=skip_bad)
+            return _result(images, kept.pixels, reasons, kept=entry.path, fresh=False)
+        entry.forget()  # a file that could not be read then, on a network that was away, can be now
     bad: dict[int, str] = {}
     first = _first_good(images, spec, bad, skip_bad=skip_bad)
-    pixels = _room((len(images), *spec.size, channels_of(spec)), first.dtype)
+    shape = (len(images), *spec.size, channels_of(spec))
+    with contextlib.ExitStack() as stack:
+        building = None
+        if entry is not None and _seconds(images, spec, workers or cores()) >= WORTH_KEEPING:
+            building = stack.enter_context(entry.building(shape))
+        pixels = _room(shape, first.dtype) if building is None else building.pixels
 
-    def work(chunk: range) -> None:
-        for i in chunk:
-            try:
-                image = _decoded(images, i, spec)
-            except ImageError as problem:
-                bad[i] = str(problem)
-                continue
-            if image.dtype != pixels.dtype:
-                bad[i] = f"{images.ids[i]}: 8-bit among deeper images, or the reverse; expected one pixel type"
-                continue
-            pixels[i] = image
+        def work(chunk: range) -> None:
+            for i in chunk:
+                try:
+                    image = _decoded(images, i, spec)
+                except ImageError as problem:
+                    bad[i] = str(problem)
+                    continue
+                if image.dtype != pixels.dtype:
+                    bad[i] = f"{images.ids[i]}: 8-bit among deeper images, or the reverse; expected one pixel type"
+                    continue
+                pixels[i] = image
+                if building is not None:
+                    building.check(images, i)
 
-    over_chunks(work, len(images), workers=workers, progress=progress)
+        over_chunks(work, len(images), workers=workers, progress=progress)
+        bad = dict(sorted(bad.items()))
+        _refuse(images, bad, skip_bad=skip_bad)
+        good = _good(len(images), bad)
+        if bad:
+            for position, i in enumerate(good.tolist()):
+                pixels[position] = pixels[i]
+        if building is not None and (mapped := building.finish(good, list(bad))) is not None:
+            return _result(images, mapped, bad, kept=building.entry.path)
+        return _result(images, pixels[: len(good)], bad)
+
+
+def _refuse(images: ImageSet, bad: Mapping[int, str], *, skip_bad: bool) -> None:
+    """Raise DataError where images can not be read and that is not allowed, or takes a whole class."""
     if bad and not skip_bad:
-        raise DataError(unusable([bad[i] for i in sorted(bad)], len(images)))
-    good = [i for i in range(len(images)) if i not in bad]
-    if lost := set(_held(images.targets)) - set(_held(images.targets[good])):
-        example = next(images.ids[i] for i in sorted(bad) if lost & set(_held(images.targets[i : i + 1])))
+        raise DataError(unusable(list(bad.values()), len(images)))
+    left = images.targets[_good(len(images), bad)]
+    if lost := set(_held(images.targets)) - set(_held(left)):
+        example = next(images.ids[i] for i in bad if lost & set(_held(images.targets[i : i + 1])))
         raise DataError(f"no readable image is left of the class of {example}; restore its files")
-    for position, i in enumerate(good):
-        if position != i:
-            pixels[position] = pixels[i]
+
+
+def _result(
+    images: ImageSet, pixels: NDArray[Any], bad: Mapping[int, str], *, kept: Path | None = None, fresh: bool = True
+) -> Decoded:
+    good = _good(len(images), bad)
     return Decoded(
-        pixels[: len(good)],
+        pixels,
         images.targets[good],
-        tuple(images.ids[i] for i in good),
-        tuple((images.ids[i], bad[i]) for i in sorted(bad)),
+        Names.of(images.ids).subset(good),
+        tuple((images.ids[i], reason) for i, reason in bad.items()),
+        kept,
+        fresh,
     )
+
+
+def _good(n: int, bad: Mapping[int, str]) -> NDArray[np.int64]:
+    return np.delete(np.arange(n, dtype=np.int64), list(bad))
+
+
+def _reasons(images: ImageSet, spec: PreprocessSpec, suspects: Sequence[int]) -> dict[int, str]:
+    """Why each of the `suspects` can not be read; those that can be are missing."""
+    reasons: dict[int, str] = {}
+    for i in suspects:
+        try:
+            _decoded(images, i, spec)
+        except ImageError as problem:
+            reasons[i] = str(problem)
+    return reasons
+
+
+def _seconds(images: ImageSet, spec: PreprocessSpec, workers: int) -> float:
+    """About how long decoding all of them takes, by a few of them."""
+    some = np.linspace(0, len(images) - 1, 4).astype(int).tolist()
+    start = time.perf_counter()
+    _reasons(images, spec, some)
+    return (time.perf_counter() - start) / len(some) * len(images) / workers
 
 
 def _held(targets: NDArray[np.int64]) -> list[int]:

@@ -32,6 +32,10 @@ def decoded(data: Splits, spec: PreprocessSpec, run: Run, peers: Peers) -> tuple
             raise TrainingError(f"{name} holds no image; expected images to train on and others to validate on")
     log.info("decoding %d images to %dx%d", len(data.train) + len(data.val), *spec.size)
     train, val = (decode_all(images, spec, skip_bad=run.skip_bad) for images in (data.train, data.val))
+    kept = train if train.kept is not None else val
+    if peers.first and kept.kept is not None:
+        done = "kept in" if kept.fresh else "taken from"
+        log.info("decoded images are %s %s; 'zoo data cache' shows and clears it", done, kept.kept.parent)
     bad = (*train.bad, *val.bad)
     if peers.first and bad:
         for name, reason in bad:

@@ -1,0 +1,47 @@
+"""`zoo data cache`: what was kept to save time, and how to be rid of it."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from zoo_cli.options import Json
+from zoo_cli.output import columns, counted, document, megabytes, put
+
+__all__ = ["cache"]
+
+_SHOWN = {"index": "what a folder holds", "decoded": "decoded images"}
+
+
+def cache(
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of it; it is made again when needed.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what is kept to save time: indexes of folders, and decoded images.
+
+    ZOO_CACHE_GB says how large all of it may get (20 when unset, 0 keeps nothing).
+    """
+    from zoo.data import cachedir
+
+    kept = cachedir.clear() if clear else cachedir.entries()
+    size = sum(one.size for one in kept)
+    if as_json:
+        rows = [{"kind": one.kind, "path": str(one.path), "size_bytes": one.size, "used": one.used} for one in kept]
+        document({"cleared": clear, "size_bytes": size, "limit_bytes": cachedir.limit(), "entries": rows})
+        return
+    if clear:
+        put(f"removed {counted(len(kept), 'file')}, {megabytes(size)}")
+        return
+    if not kept:
+        put(f"nothing is kept; the limit is {megabytes(cachedir.limit())}")
+        return
+    table = [
+        (_SHOWN[one.kind], megabytes(one.size), time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used)), one.path.name)
+        for one in reversed(kept)
+    ]
+    put(columns(("what", "size", "used", "file"), table, right=(1,)))
+    for folder in sorted({one.path.parent for one in kept}):
+        put(f"in {folder}")
+    put(f"{megabytes(size)} of at most {megabytes(cachedir.limit())}; 'zoo data cache --clear' removes it")

@@ -1,0 +1,337 @@
+"""Decoded images that are kept: the same bytes as without, and none that no longer belong to their files."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from zoo.data import cache, cachedir, decode, decode_all, open_data
+from zoo.errors import DataError, OutputError
+from zoo.places import cache_folder
+from zoo.spec import PreprocessSpec, Window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from zoo.data import ImageSet
+
+    MakeFolder = Callable[..., Path]
+
+SPEC = PreprocessSpec(size=(16, 12), mean=(0.5,) * 3, std=(0.5,) * 3)
+BUILD = """
+import sys
+from pathlib import Path
+from zoo.data import cache, decode, decode_all, open_data
+from zoo.spec import PreprocessSpec
+decode.WORTH_KEEPING, cache.FEWEST = 0, 1
+SPEC = PreprocessSpec(size=(16, 12), mean=(0.5,) * 3, std=(0.5,) * 3)
+images = open_data(Path(sys.argv[1]), for_training=False).test
+"""
+
+
+@pytest.fixture
+def pets(make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Twenty images, and a cache that takes sets as small and fast as this."""
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ZOO_CACHE_GB", "1")
+    monkeypatch.setattr(decode, "WORTH_KEEPING", 0)
+    monkeypatch.setattr(cache, "FEWEST", 1)
+    return make_folder({"cat": 10, "dog": 10})
+
+
+def images_of(root: Path) -> ImageSet:
+    return open_data(root, for_training=False).test
+
+
+def plain(images: ImageSet, spec: PreprocessSpec = SPEC, **options: bool) -> decode.Decoded:
+    """Without a cache."""
+    os.environ["ZOO_CACHE_GB"] = "0"
+    try:
+        return decode_all(images, spec, **options)
+    finally:
+        os.environ["ZOO_CACHE_GB"] = "1"
+
+
+def same(a: decode.Decoded, b: decode.Decoded) -> bool:
+    return (
+        a.pixels.tobytes() == b.pixels.tobytes()
+        and a.pixels.shape == b.pixels.shape
+        and a.ids == b.ids
+        and a.bad == b.bad
+        and np.array_equal(a.targets, b.targets)
+    )
+
+
+def kept_files() -> list[Path]:
+    return sorted(cache_folder("decoded").iterdir())
+
+
+def test_the_second_time_gives_the_same_bytes_and_decodes_nothing(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = images_of(pets)
+    first = decode_all(images, SPEC)
+    assert (first.fresh, first.kept) == (True, kept_files()[0])
+    monkeypatch.setattr(decode, "_decoded", lambda *_: pytest.fail("decoded again"))
+    second = decode_all(images, SPEC)
+    assert not second.fresh
+    assert isinstance(second.pixels, np.memmap)
+    monkeypatch.undo()
+    for decoded in (first, second):
+        assert same(decoded, plain(images))
+
+
+def test_what_is_done_to_the_pixels_does_not_reach_the_cache(pets: Path) -> None:
+    images = images_of(pets)
+    for _ in range(3):
+        decoded = decode_all(images, SPEC)
+        assert same(decoded, plain(images))
+        decoded.pixels[:] = 0
+
+
+def test_only_what_reaches_the_pixels_makes_another_entry(pets: Path) -> None:
+    images = images_of(pets)
+    decode_all(images, SPEC)
+    for change in ({"mean": (0.1,) * 3}, {"std": (0.3,) * 3}):
+        assert not decode_all(images, _with(SPEC, **change)).fresh
+    for change in ({"size": (12, 16)}, {"resize": "stretch"}, {"interpolation": "bilinear"}, {"channels": "gray"}):
+        spec = _with(SPEC, **change, **({"mean": (0.5,), "std": (0.5,)} if "channels" in change else {}))
+        assert same(decode_all(images, spec), plain(images, spec))
+    assert decode_all(images, _with(SPEC, intensity=Window(center=100, width=50))).fresh  # no range is checked
+    assert len(kept_files()) == 6
+    assert not decode_all(images, SPEC).fresh, "an entry of another spec pushed this one out"
+
+
+def _with(spec: PreprocessSpec, **changes: Any) -> PreprocessSpec:
+    return msgspec.structs.replace(spec, **changes)
+
+
+def repaint(path: Path) -> None:
+    shutil.copy(path.with_name("0.png"), path)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda root: repaint(root / "cat" / "3.png"),
+        lambda root: (root / "cat" / "3.png").unlink(),
+        lambda root: shutil.copy(root / "cat" / "3.png", root / "dog" / "new.png"),
+    ],
+    ids=["changed", "removed", "added"],
+)
+def test_an_entry_goes_when_its_images_change(pets: Path, change: Callable[[Path], object]) -> None:
+    before = decode_all(images_of(pets), SPEC).kept
+    change(pets)
+    images = images_of(pets)
+    decoded = decode_all(images, SPEC)
+    assert decoded.fresh
+    assert same(decoded, plain(images))
+    assert before not in kept_files()
+    assert kept_files() == [decoded.kept]
+
+
+def test_train_and_val_and_other_folders_do_not_push_each_other_out(pets: Path, make_folder: MakeFolder) -> None:
+    splits = open_data(pets)
+    other = images_of(make_folder({"bird": 20}, name="birds"))
+    sets = (splits.train, splits.val, other)
+    for images in sets:
+        decode_all(images, SPEC)
+    assert [decode_all(images, SPEC).fresh for images in sets] == [False] * 3
+
+
+def test_a_file_that_changed_after_it_was_indexed_is_not_kept(pets: Path, caplog: pytest.LogCaptureFixture) -> None:
+    images = images_of(pets)
+    repaint(pets / "dog" / "4.png")
+    decoded = decode_all(images, SPEC)
+    assert decoded.kept is None
+    assert kept_files() == []
+    assert "changed after they were indexed" in caplog.text
+    assert same(decoded, plain(images))
+
+
+def flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(path.read_bytes()[:-1]),
+        lambda path: path.write_bytes(path.read_bytes()[5:]),
+        lambda path: path.write_bytes(b"\0" * path.stat().st_size),
+        lambda path: flip(path, 100),
+        lambda path: flip(path, -30),
+        lambda path: flip(path, -18),
+        lambda path: os.truncate(path, 4096),
+    ],
+    ids=["empty", "cut behind", "cut before", "zeros", "a pixel", "the footer", "its length", "a torn file"],
+)
+def test_a_damaged_entry_is_never_used(pets: Path, damage: Callable[[Path], object]) -> None:
+    images = images_of(pets)
+    (path,) = (decode_all(images, SPEC).kept,)
+    assert path is not None
+    damage(path)
+    again = decode_all(images, SPEC)
+    assert again.fresh
+    assert same(again, plain(images))
+    assert not decode_all(images, SPEC).fresh
+
+
+def test_an_entry_under_the_name_of_another_is_not_taken(pets: Path, make_folder: MakeFolder) -> None:
+    mine = decode_all(images_of(pets), SPEC)
+    other = images_of(make_folder({"bird": 20}, name="birds"))
+    theirs = decode_all(other, SPEC)
+    assert mine.kept is not None
+    assert theirs.kept is not None
+    shutil.copy(mine.kept, theirs.kept)
+    assert same(decode_all(other, SPEC), plain(other))
+
+
+def test_bad_images_are_remembered_and_looked_at_again(pets: Path) -> None:
+    whole = (pets / "cat" / "2.png").read_bytes()
+    (pets / "cat" / "2.png").write_bytes(whole[:70])
+    images = images_of(pets)
+    with pytest.raises(DataError, match="1 of 20 images can not be used"):
+        decode_all(images, SPEC)
+    assert kept_files() == []
+    first, second = (decode_all(images, SPEC, skip_bad=True) for _ in range(2))
+    assert (first.fresh, second.fresh) == (True, False)
+    assert [name for name, _ in second.bad] == ["cat/2.png"]
+    assert same(first, second)
+    assert same(second, plain(images, skip_bad=True))
+    with pytest.raises(DataError, match="1 of 20 images can not be used"):
+        decode_all(images, SPEC)
+
+
+def test_an_image_that_could_not_be_reached_is_not_lost_for_good(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = images_of(pets)
+    aside = pets.parent / "aside.png"
+    (pets / "cat" / "2.png").rename(aside)
+    assert len(decode_all(images, SPEC, skip_bad=True).ids) == 19
+    aside.rename(pets / "cat" / "2.png")
+    assert len(decode_all(images, SPEC, skip_bad=True).ids) == 20
+    assert same(decode_all(images, SPEC), plain(images))
+
+
+def test_small_and_fast_sets_and_arrays_are_not_kept(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decode, "WORTH_KEEPING", 2.0)
+    assert decode_all(images_of(pets), SPEC).kept is None
+    monkeypatch.setattr(decode, "WORTH_KEEPING", 0)
+    assert decode_all(open_data("digits").val, SPEC).kept is None
+    monkeypatch.setenv("ZOO_CACHE_GB", "0")
+    assert decode_all(images_of(pets), SPEC).kept is None
+    assert not cache_folder("decoded").exists()
+
+
+def test_the_least_recently_used_goes_first(
+    make_folder: MakeFolder, pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sets = [images_of(pets), *(images_of(make_folder({"x": 20}, name=f"set{i}")) for i in range(2))]
+    first, second = (decode_all(images, SPEC).kept for images in sets[:2])
+    assert first is not None
+    assert second is not None
+    os.utime(first, (1, 1))
+    os.utime(second, (2, 2))
+    assert not decode_all(sets[0], SPEC).fresh  # used again
+    monkeypatch.setenv("ZOO_CACHE_GB", str(2.5 * first.stat().st_size / 1e9))
+    third = decode_all(sets[2], SPEC).kept
+    assert set(kept_files()) == {first, third}
+    monkeypatch.setenv("ZOO_CACHE_GB", "1e-6")
+    assert decode_all(images_of(make_folder({"y": 20}, name="last")), SPEC).kept is None
+
+
+def test_a_disk_without_room_is_left_alone(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    images = images_of(pets)
+    usage = shutil.disk_usage(pets)
+    monkeypatch.setattr(cache.shutil, "disk_usage", lambda _: usage._replace(free=50_000))
+    assert decode_all(images, SPEC).kept is None
+    monkeypatch.undo()
+
+    def full(*_: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setenv("ZOO_HOME", str(pets.parent / "home"))
+    monkeypatch.setenv("ZOO_CACHE_GB", "1")
+    monkeypatch.setattr(decode, "WORTH_KEEPING", 0)
+    monkeypatch.setattr(cache, "FEWEST", 1)
+    monkeypatch.setattr(cache.os, "posix_fallocate", full)
+    decoded = decode_all(images, SPEC)
+    assert decoded.kept is None
+    assert kept_files() == []
+    assert same(decoded, plain(images))
+    monkeypatch.setattr(decode, "IN_MEMORY", 100)
+    with pytest.raises(OutputError, match=r"^no room for .*no space left on device.*lower --size$"):
+        decode_all(images, SPEC)
+
+
+def test_a_killed_build_leaves_nothing_that_is_read(pets: Path) -> None:
+    slow = BUILD + (
+        "import time\nreal = decode._decoded\n"
+        "def slowly(*given):\n    time.sleep(0.5)\n    print('one', flush=True)\n    return real(*given)\n"
+        "decode._decoded = slowly\ndecode_all(images, SPEC, workers=1)\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", slow, str(pets)], stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        for _ in range(7):  # some of them into the entry
+            process.stdout.readline()
+        (half,) = kept_files()
+        assert half.suffix == cachedir.BUILDING
+        cachedir.sweep()
+        assert kept_files() == [half], "the file of a living process was removed"
+        process.send_signal(signal.SIGKILL)
+    assert kept_files() == [half]
+    images = images_of(pets)
+    decoded = decode_all(images, SPEC)
+    assert decoded.fresh
+    assert same(decoded, plain(images))
+    assert kept_files() == [decoded.kept]
+
+
+def test_two_processes_that_build_at_once_both_end_right(pets: Path) -> None:
+    code = BUILD + (
+        "import hashlib\n"
+        "for _ in range(5):\n"
+        "    found = decode_all(images, SPEC)\n"
+        "    print(hashlib.sha256(found.pixels.tobytes()).hexdigest())\n"
+        "    found.kept.unlink(missing_ok=True)\n"
+        "decode_all(images, SPEC)\n"
+    )
+    command = [sys.executable, "-c", code, str(pets)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [process.communicate(timeout=60)[0].split() for process in running]
+    assert [process.returncode for process in running] == [0, 0]
+    assert len({text for lines in said for text in lines}) == 1
+    images = images_of(pets)
+    found = decode_all(images, SPEC)
+    assert not found.fresh
+    assert same(found, plain(images))
+    assert len(kept_files()) == 1
+
+
+def test_no_name_of_an_image_stands_in_the_cache(pets: Path) -> None:
+    """A file name may be a patient's."""
+    (pets / "cat" / "1.png").rename(pets / "cat" / "Canary^Patient.png")
+    (pets / "cat" / "2.png").write_bytes((pets / "cat" / "2.png").read_bytes()[:70])
+    path = decode_all(images_of(pets), SPEC, skip_bad=True).kept
+    assert path is not None
+    assert b"Canary" not in path.read_bytes()
+    assert b"cat/2" not in path.read_bytes()
+
+
+def test_clearing_removes_every_entry_and_says_which(pets: Path) -> None:
+    decode_all(images_of(pets), SPEC)
+    (cache_folder("decoded") / f".old{cachedir.BUILDING}").write_bytes(b"left by a killed process")
+    assert time.time() - cachedir.entries()[0].used < 60
+    assert [one.kind for one in cachedir.clear()] == ["decoded"]
+    assert kept_files() == []
