@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import typer
 
+from zoo_cli.data_cache import cache
 from zoo_cli.data_fetch import fetch
 from zoo_cli.data_import import import_set
 from zoo_cli.data_info import info
@@ -23,3 +24,4 @@ app.command("list", epilog="Example: zoo data list")(list_sets)
 app.command("info", epilog="Example: zoo data info dermamnist")(info)
 app.command("fetch", epilog="Example: zoo data fetch breastmnist organamnist@64")(fetch)
 app.command("import", epilog="Example: zoo data import breastmnist breastmnist.npz")(import_set)
+app.command("cache", epilog="Example: zoo data cache --clear")(cache)

@@ -38,10 +38,19 @@ def cache(
         put(f"nothing is kept; the limit is {megabytes(cachedir.limit())}")
         return
     table = [
-        (_SHOWN[one.kind], megabytes(one.size), time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used)), one.path.name)
+        (
+            _SHOWN[one.kind],
+            megabytes(one.size),
+            time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used)),
+            one.path.name,
+        )
         for one in reversed(kept)
     ]
     put(columns(("what", "size", "used", "file"), table, right=(1,)))
     for folder in sorted({one.path.parent for one in kept}):
         put(f"in {folder}")
     put(f"{megabytes(size)} of at most {megabytes(cachedir.limit())}; 'zoo data cache --clear' removes it")
+
+
+def _minute(seconds: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(seconds))

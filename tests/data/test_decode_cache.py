@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import signal
 import subprocess
 import sys
 import time
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -214,7 +216,7 @@ def test_bad_images_are_remembered_and_looked_at_again(pets: Path) -> None:
         decode_all(images, SPEC)
 
 
-def test_an_image_that_could_not_be_reached_is_not_lost_for_good(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_image_that_could_not_be_reached_is_not_lost_for_good(pets: Path) -> None:
     images = images_of(pets)
     aside = pets.parent / "aside.png"
     (pets / "cat" / "2.png").rename(aside)
@@ -335,3 +337,18 @@ def test_clearing_removes_every_entry_and_says_which(pets: Path) -> None:
     assert time.time() - cachedir.entries()[0].used < 60
     assert [one.kind for one in cachedir.clear()] == ["decoded"]
     assert kept_files() == []
+
+
+def test_training_says_on_one_line_that_it_uses_the_cache_and_where(
+    pets: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Else a study could rest on pixels nobody knew of."""
+    from zoo.learn.images import decoded
+
+    splits = open_data(pets)
+    for done in ("kept in", "taken from"):
+        caplog.clear()
+        with caplog.at_level(logging.INFO, "zoo"):
+            decoded(splits, SPEC, SimpleNamespace(skip_bad=False), SimpleNamespace(first=True))  # type: ignore[arg-type]
+        told = [line for line in caplog.messages if "cache" in line]
+        assert told == [f"decoded images are {done} {cache_folder('decoded')}; 'zoo data cache' shows and clears it"]
