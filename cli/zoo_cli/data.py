@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from zoo_cli.data_cache import cache
+from zoo_cli.data_check import check
 from zoo_cli.data_fetch import fetch
 from zoo_cli.data_import import import_set
 from zoo_cli.data_info import info
@@ -25,3 +26,4 @@ app.command("info", epilog="Example: zoo data info dermamnist")(info)
 app.command("fetch", epilog="Example: zoo data fetch breastmnist organamnist@64")(fetch)
 app.command("import", epilog="Example: zoo data import breastmnist breastmnist.npz")(import_set)
 app.command("cache", epilog="Example: zoo data cache --clear")(cache)
+app.command("check", epilog="Example: zoo data check images/ --group 'patient(\\d+)' --html audit.html")(check)

@@ -1,0 +1,124 @@
+"""`zoo data check PATH`: the audit of a set, as text, JSON and a page."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zoo_cli.options import Json
+from zoo_cli.output import columns, document, put, say, shown_path
+
+if TYPE_CHECKING:
+    from zoo.data.audit import Audit, Finding
+
+__all__ = ["check"]
+
+LEAK = 3
+"""Exit status of a leak, that of every gate."""
+MOST = 20
+"""Findings that are shown as text."""
+WIDEST = 12
+"""Classes that are shown as text."""
+
+
+def check(
+    path: Annotated[str, typer.Argument(metavar="PATH|NAME", help="A folder, a table, an .npz file or a named set.")],
+    *,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            metavar="COLUMN|REGEX",
+            help="Which images belong to one patient: a column, or a pattern with one group, 'p(\\d+)'.",
+        ),
+    ] = None,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with thumbnails.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Look for what ruins studies: copies across splits, wrong labels, damage, personal data.
+
+    Exit status 3: copies, near-duplicates or groups stand in two splits. Every other finding leaves it at 0.
+    """
+    from zoo.data.audit import audit, page
+    from zoo.data.named import index
+    from zoo.files import atomic_write
+
+    pool = index(path, skip_bad=True, as_is=True)
+    found = audit(pool, group=group, progress=_progress if sys.stderr.isatty() else None)
+    if html is not None:
+        atomic_write(html, page(found, pool))
+        say(f"wrote {shown_path(html)}")
+    if as_json:
+        document(found)
+    else:
+        put(_text(found, html=html is not None))
+    if found.verdict == "leak":
+        raise typer.Exit(LEAK)
+
+
+def _progress(done: int, n: int) -> None:
+    sys.stderr.write(f"\rzoo: looked at {done} of {n} images" + ("\n" if done == n else ""))
+    sys.stderr.flush()
+
+
+def _text(found: Audit, *, html: bool) -> str:
+    lines = [f"{found.name}: {_VERDICTS[found.verdict]}", "", _counts(found), ""]
+    if found.findings:
+        lines += [_kinds(found), "", "the worst first:" if len(found.findings) > 1 else "found:"]
+        lines += [_line(finding) for finding in found.findings[:MOST]]
+        if len(found.findings) > MOST:
+            lines.append(f"  … and {len(found.findings) - MOST} more")
+        lines.append("")
+    lines += [f"note: {note}" for note in (*found.notes, found.search.note) if note]
+    lines.append(_advice(found, html=html))
+    return "\n".join(lines)
+
+
+_VERDICTS = {
+    "leak": "leak; the same pictures or groups stand in two splits",
+    "defects": "defects, none of them across splits",
+    "clean": "clean; nothing was found that has to be mended",
+}
+
+
+def _counts(found: Audit) -> str:
+    shown = list(found.classes.items())[:WIDEST]
+    rows = [(label, *(str(counts[split]) for split in found.splits)) for label, counts in shown]
+    if len(found.classes) > WIDEST:
+        rows.append((f"… {len(found.classes) - WIDEST} more", *("" for _ in found.splits)))
+    rows.append(("images", *map(str, found.splits.values())))
+    return columns(("class", *found.splits), rows, right=range(1, len(found.splits) + 1))
+
+
+def _kinds(found: Audit) -> str:
+    from zoo.data.audit import KINDS
+
+    rows = []
+    for kind in KINDS:
+        findings = found.of_kind(kind)
+        if findings:
+            across = sum(finding.across_splits for finding in findings)
+            files = len({identity for finding in findings for identity in finding.files})
+            rows.append((kind, str(len(findings)), str(across) if across else "-", str(files) if files else "-"))
+    return columns(("kind", "findings", "across splits", "images"), rows, right=(1, 2, 3))
+
+
+def _line(finding: Finding) -> str:
+    named = ", ".join(finding.files[:2]) + (f", … ({len(finding.files)})" if len(finding.files) > 2 else "")
+    across = ", across splits" if finding.across_splits else ""
+    return f"  {finding.severity} {finding.kind}{across}: {finding.detail}" + (f" [{named}]" if named else "")
+
+
+def _advice(found: Audit, *, html: bool) -> str:
+    look = "" if html else "; --html FILE shows the worst pictures side by side, --json lists all"
+    if found.verdict == "leak":
+        return (
+            "next: take one of each pair out, or put copies and groups into one split; training leaves out exact "
+            f"copies of validation and test images by itself{look}"
+        )
+    if found.verdict == "defects":
+        return f"next: mend or leave out what is listed, then check again{look}"
+    return f"next: zoo train MODEL --data …{look}"

@@ -1,0 +1,91 @@
+"""`zoo data check` as a user types it: text, document, page, exit status."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from cli_running import run_zoo
+from PIL import Image
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture
+def pets(tmp_path: Path) -> Path:
+    """Two classes in two splits, twelve different pictures each."""
+    for k, folder in enumerate(("train/cat", "train/dog", "test/cat", "test/dog")):
+        (tmp_path / "pets" / folder).mkdir(parents=True)
+        for i in range(12):
+            coarse = np.random.default_rng(100 * k + i).integers(10, 240, (7, 7), np.uint8)
+            Image.fromarray(coarse).resize((40, 40)).save(tmp_path / "pets" / folder / f"{i}.png")
+    return tmp_path / "pets"
+
+
+@pytest.fixture
+def leaking(pets: Path) -> Path:
+    (pets / "test/cat/again.png").write_bytes((pets / "train/cat/5.png").read_bytes())
+    return pets
+
+
+def test_a_clean_set_ends_with_0_and_says_what_to_do_next(pets: Path) -> None:
+    ran = run_zoo("data", "check", pets)
+    assert ran.code == 0, ran.err
+    assert ran.out.startswith("pets: clean")
+    assert "train  test" in ran.out
+    assert "zoo train MODEL --data" in ran.out
+
+
+def test_a_leak_ends_with_3_and_names_the_pair(leaking: Path) -> None:
+    ran = run_zoo("data", "check", leaking)
+    assert ran.code == 3
+    assert ran.out.startswith("pets: leak")
+    assert "train/cat/5.png, test/cat/again.png" in ran.out
+
+
+def test_a_defect_within_a_split_ends_with_0(pets: Path) -> None:
+    (pets / "train/cat/again.png").write_bytes((pets / "train/cat/5.png").read_bytes())
+    ran = run_zoo("data", "check", pets)
+    assert (ran.code, ran.out.split(",")[0]) == (0, "pets: defects")
+
+
+def test_the_document_is_all_of_stdout_also_when_it_refuses(leaking: Path) -> None:
+    ran = run_zoo("data", "check", leaking, "--json")
+    assert ran.code == 3
+    assert ran.document["verdict"] == "leak"
+    assert ran.document["splits"] == {"train": 24, "test": 25}
+    assert ran.document["classes"]["cat"] == {"train": 12, "test": 13}
+    assert ran.document["findings"][0]["files"] == ["train/cat/5.png", "test/cat/again.png"]
+    assert str(leaking.parent) not in ran.out
+
+
+def test_the_page_is_written_where_it_was_asked_for(leaking: Path, tmp_path: Path) -> None:
+    ran = run_zoo("data", "check", leaking, "--html", tmp_path / "new" / "audit.html", "--json")
+    assert ran.code == 3
+    text = (tmp_path / "new" / "audit.html").read_text()
+    assert "<title>Audit of pets</title>" in text
+    assert "again.png" in text
+
+
+def test_a_group_pattern_finds_a_patient_in_two_splits(pets: Path) -> None:
+    ran = run_zoo("data", "check", pets, "--group", r"/(\d+)\.png", "--json")
+    assert ran.code == 3
+    assert {finding["kind"] for finding in ran.document["findings"]} == {"group_leak"}
+
+
+def test_twenty_findings_are_shown_and_the_rest_counted(leaking: Path) -> None:
+    for i in range(12):
+        for split in ("train", "test"):
+            (leaking / split / "dog" / f"x{i}.png").write_bytes((leaking / "train/cat" / f"{i}.png").read_bytes())
+    ran = run_zoo("data", "check", leaking)
+    shown = [line for line in ran.out.splitlines() if line.startswith(("  error", "  warning", "  note"))]
+    assert len(shown) == 20
+    assert f"… and {len(run_zoo('data', 'check', leaking, '--json').document['findings']) - 20} more" in ran.out
+
+
+def test_what_is_no_set_is_one_line(tmp_path: Path) -> None:
+    ran = run_zoo("data", "check", tmp_path / "nowhere")
+    assert ran.code == 1
+    assert "no data set, folder or file" in ran.line

@@ -1,0 +1,121 @@
+"""Look at a data set before anything is learned from it: copies, leaks, damage, odd depths, wrong labels.
+
+Every image is decoded once. What is kept of it is a few hundred bytes, so a million images fit into memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.data.audit.classes import counts, imbalance, mismatches
+from zoo.data.audit.copies import alike, copies
+from zoo.data.audit.groups import group_leaks, groups_of
+from zoo.data.audit.look import look_at
+from zoo.data.audit.page import page
+from zoo.data.audit.pixels import depths, personal, saturated, storage, unreadable
+from zoo.data.audit.report import KINDS, Audit, Finding, Search, Size, ordered, verdict_of
+from zoo.data.audit.view import WHOLE, View
+from zoo.data.index import Pool
+from zoo.data.named import index
+from zoo.data.wording import unusable
+from zoo.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from zoo.data.threads import Progress
+
+__all__ = ["KINDS", "WHOLE", "Audit", "Finding", "Search", "Size", "audit", "page"]
+
+STEPS = 20
+"""Bins of the histogram of mean brightness."""
+
+
+def audit(source: str | Path | Pool, *, group: str | None = None, progress: Progress | None = None) -> Audit:
+    """Examine a data set as it is; nothing is changed and nothing is made.
+
+    Args:
+        source: what `zoo.data.open_data` takes, or the pool that `zoo.data.named.index` gives.
+        group: a column of the set's table, or a regular expression with one capture group that is searched in each
+            id: images with the same value belong together. Default: the groups that the set brings.
+        progress: called as images get decoded.
+
+    Returns:
+        Findings, worst first, and a verdict: "leak" when copies, near-duplicates or groups stand in two splits.
+        A set that brings no splits has no such finding, and a note that says so.
+
+    Raises:
+        DataError: the source is not there, is no data set at all, or holds no image that can be read; or `group`
+            fits nothing.
+    """
+    pool = source if isinstance(source, Pool) else index(source, skip_bad=True, as_is=True)
+    groups = groups_of(pool, group)
+    view = View.of(pool, look_at(pool, progress=progress))
+    if not len(view.looks.good):
+        raise DataError(f"{pool.name}: {unusable(list(view.looks.bad.values()), len(pool.ids))}")
+    table, stored = counts(view), storage(view)
+    same, different = copies(view)
+    near, search = alike(view, different)
+    found = ordered(
+        [
+            *unreadable(view),
+            *same,
+            *near,
+            *group_leaks(view, groups),
+            *imbalance(view, table),
+            *mismatches(view, table),
+            *saturated(view),
+            *depths(view, stored),
+            *personal(view),
+        ]
+    )
+    brightness, brightest = _brightness(view)
+    good = view.looks.good
+    return Audit(
+        name=pool.name,
+        n=len(good),
+        classes=table,
+        splits={name: int((view.split[good] == number).sum()) for number, name in enumerate(view.names)},
+        findings=found,
+        verdict=verdict_of(found),
+        sizes=_sizes(view),
+        storage=dict(stored.most_common()),
+        brightness=brightness,
+        brightest=brightest,
+        search=search,
+        notes=(*pool.notes, *_remarks(view, grouped=groups is not None)),
+        skipped=len(pool.skipped) + len(view.looks.bad),
+    )
+
+
+def _sizes(view: View) -> tuple[Size, ...]:
+    good = view.looks.good
+    sizes, n = np.unique(np.stack([view.looks.width[good], view.looks.height[good]]), axis=1, return_counts=True)
+    order = np.argsort(-n, kind="stable")
+    rows = zip(*sizes[:, order].tolist(), n[order].tolist(), strict=True)
+    return tuple(Size(width=width, height=height, n=count) for width, height, count in rows)
+
+
+def _brightness(view: View) -> tuple[dict[str, tuple[int, ...]], float]:
+    good, means = view.looks.good, view.looks.mean
+    brightest = 255.0 if not view.looks.dtype[good].any() else float(view.looks.high[good].max(initial=0))
+    lowest = min(0.0, float(means[good].min(initial=0)))
+    counted = {
+        name: np.histogram(means[good[view.split[good] == number]], STEPS, (lowest, max(brightest, lowest + 1)))[0]
+        for number, name in enumerate(view.names)
+    }
+    return {name: tuple(bins.tolist()) for name, bins in counted.items()}, brightest
+
+
+def _remarks(view: View, *, grouped: bool) -> list[str]:
+    remarks = []
+    if not view.divided:
+        remarks.append(
+            "the set brings no splits, so nothing is said across splits; splits that training makes keep copies "
+            "together that are equal byte for byte, near-duplicates may part"
+        )
+    if not grouped:
+        remarks.append("no groups are known (patient, lesion, study), so none could be looked for in two splits")
+    return remarks

@@ -1,0 +1,75 @@
+"""Patients, lesions or studies with images in two splits."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.data.audit.report import Finding
+from zoo.data.wording import brief
+from zoo.errors import DataError
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from zoo.data.audit.view import View
+    from zoo.data.index import Pool
+
+__all__ = ["group_leaks", "groups_of"]
+
+
+def groups_of(pool: Pool, group: str | None) -> NDArray[np.int64] | None:
+    """(n,) int64, which group each image belongs to; -1: in none. None where the set has no groups.
+
+    Args:
+        pool: the set.
+        group: a column of its table, or a regular expression with one capture group that is searched in each id;
+            None: the groups that the set brings itself, such as the patients of DICOM files.
+
+    Raises:
+        DataError: neither a column nor such an expression, or it matches no id.
+    """
+    if group is None:
+        return pool.groups
+    values = pool.columns[group] if group in pool.columns else _captured(pool, group)
+    numbers: dict[str, int] = {}
+    return np.array([numbers.setdefault(value, len(numbers)) if value else -1 for value in values], np.int64)
+
+
+def _captured(pool: Pool, group: str) -> list[str]:
+    known = f"no column {group!r}; the set has {brief(pool.columns)}" if pool.columns else "the set has no columns"
+    try:
+        pattern = re.compile(group)
+    except re.error as problem:
+        raise DataError(f"group {group!r}: {known}, and it is no regular expression ({problem})") from None
+    if pattern.groups != 1:
+        raise DataError(
+            f"group {group!r}: {known}; as a regular expression it has {pattern.groups} capture groups, "
+            r"expected one, such as 'patient(\d+)'"
+        )
+    found = [match.group(1) or "" if (match := pattern.search(identity)) else "" for identity in pool.ids]
+    if not any(found):
+        raise DataError(f"group {group!r}: matches none of {len(found)} ids, such as {pool.ids[0]!r}; mend the pattern")
+    return found
+
+
+def group_leaks(view: View, groups: NDArray[np.int64] | None) -> list[Finding]:
+    """One finding for each group with images in more than one split; its name is not shown."""
+    if groups is None or not view.divided:
+        return []
+    rows = np.flatnonzero((groups >= 0) & (view.split >= 0))
+    order = rows[np.argsort(groups[rows], kind="stable")]
+    parts = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(order) else []
+    return [
+        Finding(
+            kind="group_leak",
+            severity="error",
+            across_splits=True,
+            files=view.files(part),
+            detail=f"one group (patient, lesion or study) {view.where(part)}",
+        )
+        for part in parts
+        if view.across(part)
+    ]

@@ -1,0 +1,88 @@
+"""A pool and what was seen of it, side by side, and in which words findings speak of its images."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.data.index import SPLITS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from zoo.data.audit.look import Looks
+    from zoo.data.index import Pool
+
+__all__ = ["WHOLE", "View", "quoted"]
+
+WHOLE = "all"
+"""The name under which a set without splits is counted."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class View:
+    """What the makers of findings work on.
+
+    Attributes:
+        pool: the set.
+        looks: what was seen of its images.
+        split: (n,) int8, positions in `names`; -1: in none of the splits that there are.
+        names: of the splits that the set brings; `WHOLE` alone where it brings none.
+    """
+
+    pool: Pool
+    looks: Looks
+    split: NDArray[np.int8]
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, pool: Pool, looks: Looks) -> View:
+        """Number the splits."""
+        names = tuple(name for name in SPLITS if name in pool.rows)
+        split = np.full(len(pool.ids), -1 if names else 0, np.int8)
+        for number, name in enumerate(names):
+            split[pool.rows[name]] = number
+        return cls(pool, looks, split, names or (WHOLE,))
+
+    @property
+    def divided(self) -> bool:
+        """The set brings splits."""
+        return bool(self.pool.rows)
+
+    def files(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
+        """Ids of the images at `rows`."""
+        return tuple(self.pool.ids[int(row)] for row in rows)
+
+    def across(self, rows: Sequence[int] | NDArray[np.int64]) -> bool:
+        """Whether the images at `rows` stand in more than one split."""
+        found = self.split[rows]
+        return len(np.unique(found[found >= 0])) > 1
+
+    def where(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
+        """'in train (3) and test (1)', or '3 in train'; '3 images' without splits."""
+        if not self.divided:
+            return f"{len(rows)} images"
+        counts = np.bincount(self.split[rows][self.split[rows] >= 0], minlength=len(self.names))
+        there = [f"{name} ({count})" for name, count in zip(self.names, counts.tolist(), strict=True) if count]
+        return "in " + " and ".join(there) if there else f"{len(rows)} images in no split"
+
+    def labels(self, row: int) -> tuple[str, ...]:
+        """The class of an image, or all its labels."""
+        target = self.pool.targets[row]
+        if self.pool.targets.ndim == 1:
+            return (self.pool.labels[int(target)],)
+        return tuple(self.pool.labels[k] for k in np.flatnonzero(target).tolist())
+
+    def conflict(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
+        """The different labellings of the images at `rows`, quoted; empty where they agree."""
+        different = sorted({self.labels(int(row)) for row in rows})
+        return tuple(quoted(" and ".join(one) or "no label") for one in different) if len(different) > 1 else ()
+
+
+def quoted(text: str) -> str:
+    """As Python would write it, on one line."""
+    return repr(text)
