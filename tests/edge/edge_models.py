@@ -56,7 +56,10 @@ def make_manifest(**changes: Any) -> Manifest:
 
 
 def make_model(manifest: Manifest | None = None, *, width: int | None = None, opset: int = 18) -> onnx.ModelProto:
-    """Cast, mean over the pixels, times 8 × the identity, softmax; `width`: number of classes."""
+    """Cast, mean over the pixels, times 8 × the identity, softmax; `width`: number of classes.
+
+    Of a multilabel manifest the logits are lowered by 4 and go through a sigmoid: a colour is given from half on.
+    """
     manifest = manifest or make_manifest()
     width = width or len(manifest.labels)
     kind = {"uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "float32": TensorProto.FLOAT}
@@ -69,8 +72,7 @@ def make_model(manifest: Manifest | None = None, *, width: int | None = None, op
         [
             helper.make_node("Cast", ["image"], ["x"], to=TensorProto.FLOAT),
             helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=0),
-            helper.make_node("MatMul", ["mean", "matrix"], ["logits"]),
-            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+            *_head(manifest),
         ],
         "mean_colour",
         [helper.make_tensor_value_info("image", kind[manifest.input.dtype], shape)],
@@ -80,12 +82,26 @@ def make_model(manifest: Manifest | None = None, *, width: int | None = None, op
         ],
         initializer=[
             numpy_helper.from_array(matrix, "matrix"),
+            numpy_helper.from_array(np.float32(4), "half"),
             numpy_helper.from_array(np.array([2, 3] if tensor else [1, 2], np.int64), "axes"),
         ],
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=10)
     helper.set_model_props(model, {"zoo": encode(manifest).decode()})
     return model
+
+
+def _head(manifest: Manifest) -> list[onnx.NodeProto]:
+    if manifest.task == "multiclass":
+        return [
+            helper.make_node("MatMul", ["mean", "matrix"], ["logits"]),
+            helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+        ]
+    return [
+        helper.make_node("MatMul", ["mean", "matrix"], ["product"]),
+        helper.make_node("Sub", ["product", "half"], ["logits"]),
+        helper.make_node("Sigmoid", ["logits"], ["probabilities"]),
+    ]
 
 
 def make_bundle(folder: Path, *, images: int = 4, tolerance: float = 1e-4) -> Path:
