@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from zoo.edge import Runtime
     from zoo.runs import Run
     from zoo.ship import Judged
+    from zoo.spec import Provenance
 
 __all__ = ["MODEL_FILE", "images_of", "judged", "lasting_source", "model_file", "without_bad"]
 
@@ -50,6 +51,7 @@ def judged(
 ) -> tuple[Runtime, Judged]:
     """Open a target and run it on a split of `data`, or of its own data."""
     from zoo import registry, ship
+    from zoo.data import reopen_data
     from zoo.edge import Runtime
     from zoo.runs import find_run, open_run
 
@@ -57,6 +59,7 @@ def judged(
     runtime = Runtime.open(path, provider=provider)
     run = open_run(path.parent) if (path.parent / "run.json").is_file() else None
     plugin = None
+    notes: tuple[str, ...] = ()
     if run is not None:
         try:
             plugin = registry.load(run.record.plugin.name).plugin
@@ -67,20 +70,27 @@ def judged(
             raise UsageError(f"{path} does not say where its images are; name them with --data")
         splits = without_bad(images_of(run, None), run)
     else:
-        splits = _images_for(runtime, data, skip_bad=skip_bad)
+        splits = reopen_data(data, runtime.manifest.provenance, skip_bad=skip_bad)
+        notes = _overlap(run, splits, split, runtime.manifest.provenance)
     if skip_bad:
         splits = _only_readable(splits, split, runtime)
-    return runtime, ship.judge(plugin, runtime, splits, split)
+    return runtime, ship.judge(plugin, runtime, splits, split, notes=notes)
 
 
 def images_of(run: Run, data: str | Path | None) -> Splits:
     """The images a run was trained with, proven to be the same ones."""
     from zoo.data import open_data
 
-    record = run.record
+    record, config = run.record, run.record.config
     source = data or record.source
     try:
-        splits = open_data(source, split_seed=record.config.split_seed, skip_bad=bool(record.skipped))
+        splits = open_data(
+            source,
+            split_seed=config.split_seed,
+            skip_bad=bool(record.skipped),
+            leaks=config.leaks,
+            fold=config.fold,
+        )
     except DataError as problem:
         if data is not None:
             raise
@@ -116,6 +126,21 @@ def lasting_source(data: str | Path) -> str:
     return known.name if known else str(Path(data).resolve())
 
 
+def _overlap(run: Run | None, splits: Splits, split: str, origin: Provenance) -> tuple[str, ...]:
+    """A note on how many images of another set than the model's own it has seen in training."""
+    from zoo.data import TRAINED_ON, read_seen, seen_among
+
+    if splits.fingerprint.sha256 == origin.data.sha256:
+        return ()  # the notes of the data say what its splits share
+    if run is None or not run.file(TRAINED_ON).is_file():
+        return (
+            "whether the model was trained on some of these images is not known: no list of its images came with it",
+        )
+    digests = splits.split(split).digests
+    count = seen_among(digests, read_seen(run.file(TRAINED_ON)))
+    return (f"{count} of {len(digests)} images were in the model's training or validation set, byte for byte",)
+
+
 def _only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:
     from zoo import ship
 
@@ -125,17 +150,3 @@ def _only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:
     note = f"{len(bad)} of {len(bad) + len(images)} images left out: can not be decoded, or out of range"
     changed: dict[str, Any] = {split: images, "notes": (*splits.notes, note)}
     return dataclasses.replace(splits, **changed)
-
-
-def _images_for(runtime: Runtime, data: str | Path, *, skip_bad: bool) -> Splits:
-    """`data` for evaluation; split as in training where it is that set itself, so that test stays unseen."""
-    from zoo.data import open_data
-
-    origin = runtime.manifest.provenance
-    try:
-        same = open_data(data, split_seed=origin.config.split_seed, skip_bad=skip_bad)
-        if same.fingerprint.sha256 == origin.data.sha256:
-            return same
-    except DataError:
-        pass  # not fit for training; it may still be evaluated
-    return open_data(data, skip_bad=skip_bad, for_training=False)

@@ -224,6 +224,7 @@ class TrainConfig(_Value, frozen=True):
             ("clip", self.clip >= 0, "0 or more"),
             ("seed", self.seed >= 0, "0 or more"),
             ("split_seed", self.split_seed >= 0, "0 or more"),
+            ("fold", self.fold is None or self.fold >= 0, "0 or more"),
         )
         for name, good, expected in checks:
             if not good:

@@ -59,13 +59,15 @@ def train(
     resume: bool = False,
     overwrite: bool = False,
     skip_bad: bool = False,
+    leaks: Literal["drop", "keep", "refuse"] | None = None,
+    fold: int | None = None,
     settings: Mapping[str, Any] | None = None,
 ) -> TrainResult:
     """Train a model, export its best epoch by validation AUROC through the parity gate, evaluate the file.
 
     Args:
         model: a name from `models()`, or timm/NAME.
-        data: a folder of class folders, a MedMNIST-style .npz, or "digits"; None: "digits", or with `resume`
+        data: a folder of class folders, a table, a MedMNIST-style .npz, or "digits"; None: "digits", or with `resume`
             the images the run began with.
         pretrained: start from the card's pretrained weights.
         weights: start from this safetensors file.
@@ -80,12 +82,17 @@ def train(
         resume: go on with the run in `out` (or the last one) where it was interrupted.
         overwrite: replace a run that stands in `out`.
         skip_bad: leave unreadable images out, and record them, instead of refusing the set.
+        leaks: training images that are copies of held-out ones: "drop" leaves them out, "keep" trains on them, "refuse"
+            stops; groups in two splits are refused unless "keep".
+        fold: of data with folds, the one that is test; None: the first.
         settings: other fields of TrainConfig by name, and of PreprocessSpec as "preprocess.NAME".
 
     Raises:
-        ZooError: of every kind; see `zoo.errors`. GateError: the export differs from what was trained.
+        ZooError: of every kind; see `zoo.errors`. GateError: the export differs from what was trained, or
+            images or groups stand in two splits.
     """
     from zoo import registry, ship
+    from zoo.data import TRAINED_ON, write_seen
     from zoo.runs import settle
 
     card = registry.find(model)
@@ -97,6 +104,8 @@ def train(
         "device": device,
         "precision": precision,
         "pretrained": True if pretrained or weights else None,
+        "leaks": leaks,
+        "fold": fold,
     }
     loaded = registry.load(card.plugin)
     plugin = loaded.plugin
@@ -113,7 +122,7 @@ def train(
         data = "digits" if data is None else data
         settings, advice = advised(data, settings or {})
         config = configured(card, budget, settings)
-        splits = open_data(data, split_seed=config.split_seed, skip_bad=skip_bad)
+        splits = open_data(data, split_seed=config.split_seed, skip_bad=skip_bad, leaks=config.leaks, fold=config.fold)
         recipe = resolve(plugin, card, splits, config, size=size, settings=settings)
         start = resolve_weights(recipe.card, Path(weights) if weights else None) if config.pretrained else None
         for note in (*advice, *recipe.notes):  # those of the data were said when it was opened
@@ -140,6 +149,8 @@ def train(
         run = create_run(Path(out) if out else None, record, overwrite=overwrite)
         run.pretrained = start.path if start else None
     run.skip_bad = skip_bad or bool(run.record.skipped)
+    if run.first:
+        write_seen(run.file(TRAINED_ON), splits)
     try:
         trained = plugin.train(run.record.card, splits, run.record.config, run)
     except Exception:

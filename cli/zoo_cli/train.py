@@ -40,6 +40,15 @@ def train(
     resume: Annotated[bool, typer.Option("--resume", help="Go on with --out, or the last run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out, and record, unreadable images.")] = False,
+    keep_leaks: Annotated[
+        bool, typer.Option("--keep-leaks", help="Train on copies of held-out images, and on groups in two splits.")
+    ] = False,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Refuse data with copies in two splits instead of leaving them out.")
+    ] = False,
+    fold: Annotated[
+        int | None, typer.Option("--fold", metavar="I", min=0, help="Of data with folds: the one that is test.")
+    ] = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
@@ -50,10 +59,14 @@ def train(
     from zoo.recipe import parse_settings
 
     chosen = parse_settings(settings or [])
+    if keep_leaks and strict:
+        raise UsageError("--keep-leaks keeps what --strict refuses; give one of them")
+    leaks: Literal["keep", "refuse"] | None = "keep" if keep_leaks else "refuse" if strict else None
     if resume:
         _refuse_changes(
             pretrained=pretrained, weights=weights, batch_size=batch_size, lr=lr, size=size,
             seed=seed, device=device, precision=precision, overwrite=overwrite, set=settings,
+            keep_leaks=keep_leaks, strict=strict, fold=None if fold is None else str(fold),
         )  # fmt: skip
     began = datetime.datetime.now(datetime.UTC)
     try:
@@ -61,7 +74,8 @@ def train(
             result = api.train(
                 model, data, pretrained=pretrained, weights=weights, epochs=epochs,
                 batch_size=batch_size, lr=lr, size=size, seed=seed, device=device, precision=precision,
-                out=out, resume=resume, overwrite=overwrite, skip_bad=skip_bad, settings=chosen,
+                out=out, resume=resume, overwrite=overwrite, skip_bad=skip_bad, leaks=leaks, fold=fold,
+                settings=chosen,
             )  # fmt: skip
     except KeyboardInterrupt:
         raise KeyboardInterrupt(_kept(model, out, began, resume=resume)) from None

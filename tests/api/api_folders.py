@@ -21,15 +21,15 @@ def colour(label: str, seed: int, side: int = 24) -> np.ndarray:
     return np.clip(pixels, 0, 255).astype(np.uint8)
 
 
-def canary_folder(root: Path, labels: tuple[str, ...] = tuple(COLOURS), count: int = 20) -> Path:
-    """CLASS/image; made once."""
+def canary_folder(root: Path, labels: tuple[str, ...] = tuple(COLOURS), count: int = 20, first: int = 0) -> Path:
+    """CLASS/image; made once. Another `first`: other pictures."""
     for label in labels:
         folder = root / label
         if folder.is_dir():
             continue
         folder.mkdir(parents=True)
         for index in range(count):
-            image = Image.fromarray(colour(label, index))
+            image = Image.fromarray(colour(label, first + index))
             text = PngInfo()
             text.add_text("PatientName", CANARY)
             exif = Image.Exif()

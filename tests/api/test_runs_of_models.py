@@ -18,6 +18,7 @@ from zoo.errors import DataError, ImageError, ModelError, TrainingError, UsageEr
 from zoo.runs import open_run
 
 FILES = {
+    "trained_on.npz",
     "run.json",
     "weights.safetensors",
     "history.csv",
@@ -349,8 +350,8 @@ class TestBadImages:
     def data(self, tmp_path: Path) -> Path:
         """One truncated picture in each split, and a file that is no picture at all."""
         data = tmp_path / "set"
-        for split, count in (("train", 10), ("val", 8), ("test", 8)):
-            canary_folder(data / split, count=count)
+        for first, (split, count) in enumerate((("train", 10), ("val", 8), ("test", 8))):
+            canary_folder(data / split, count=count, first=100 * first)
             victim = sorted((data / split / "red").glob("*.jpg"))[0]
             victim.write_bytes(victim.read_bytes()[:-200])
         (data / "train/blue/empty.png").write_bytes(b"")

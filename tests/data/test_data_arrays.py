@@ -43,6 +43,8 @@ def test_official_breastmnist_is_read_as_published(shared: Path) -> None:
     assert splits.fingerprint.name == "breastmnist"
     assert splits.labels == ("0", "1")
     assert (splits.kind, splits.gray, splits.largest_side) == ("uint8", True, 28)
+    assert "1 training image was left out: the same, byte for byte, as validation or test images" in splits.notes
+    splits = open_data(path, leaks="keep")
     assert "1 image stands in both train and test, byte for byte; numbers on test are optimistic" in splits.notes
     with np.load(path) as archive:
         for name in ("train", "val", "test"):

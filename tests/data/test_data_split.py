@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -15,10 +17,18 @@ from zoo.errors import DataError
 SHARES = {"val": 0.15, "test": 0.15}
 
 
-def divide(targets: list[int], digests: list[str], seed: int = 0, keep: frozenset[str] = frozenset()) -> dict:
-    rows = np.arange(len(targets))
-    labels = [str(i) for i in range(max(targets) + 1)]
-    return stratified(rows, np.array(targets), digests, SHARES, keep=keep, labels=labels, name="made", seed=seed)
+def divide(targets: list[int], images: list[str], seed: int = 0, keep: frozenset[str] = frozenset()) -> dict:
+    digests = np.frombuffer(b"".join(hashlib.sha256(i.encode()).digest() for i in images), np.uint8).reshape(-1, 32)
+    return stratified(
+        np.arange(len(targets)),
+        np.array(targets),
+        digests,
+        SHARES,
+        keep=np.array([image in keep for image in images]),
+        labels=[str(i) for i in range(max(targets) + 1)],
+        name="made",
+        seed=seed,
+    )
 
 
 @given(counts=st.lists(st.integers(3, 60), min_size=2, max_size=5), seed=st.integers(0, 9))

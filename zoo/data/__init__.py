@@ -5,10 +5,12 @@ from __future__ import annotations
 from zoo.data.decode import Decoded, decode_all
 from zoo.data.index import ImageSet, SplitName, Splits
 from zoo.data.labels import align, natural_key
-from zoo.data.named import advised, named, open_data
+from zoo.data.named import advised, named, open_data, reopen_data
+from zoo.data.seen import TRAINED_ON, read_seen, seen_among, write_seen
 from zoo.data.threads import Progress
 
 __all__ = [
+    "TRAINED_ON",
     "Decoded",
     "ImageSet",
     "Progress",
@@ -20,4 +22,8 @@ __all__ = [
     "named",
     "natural_key",
     "open_data",
+    "read_seen",
+    "reopen_data",
+    "seen_among",
+    "write_seen",
 ]

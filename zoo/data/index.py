@@ -201,6 +201,7 @@ class Pool:
         notes: as in `Splits`.
         skipped: as in `Splits`.
         groups: as in `ImageSet`.
+        folds: (n,) int64, which fold an image belongs to; None where the data brings none.
         columns: what else the data says of each image, such as site, age or sex: (n,) texts each.
     """
 
@@ -218,6 +219,7 @@ class Pool:
     notes: tuple[str, ...] = ()
     skipped: tuple[str, ...] = ()
     groups: NDArray[np.int64] | None = None
+    folds: NDArray[np.int64] | None = None
     columns: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 

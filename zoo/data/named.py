@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import sets
-from zoo.data.assemble import assemble
+from zoo.data.assemble import assemble, assemble_again
 from zoo.data.digits import index_digits
 from zoo.data.folder import index_folder
 from zoo.data.npz import index_npz
@@ -19,11 +19,21 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from zoo.data.index import Pool, Splits
+    from zoo.data.leaks import Leaks
+    from zoo.spec import Provenance
 
-__all__ = ["advised", "index", "named", "open_data"]
+__all__ = ["advised", "index", "named", "open_data", "reopen_data"]
 
 
-def open_data(source: str | Path, *, split_seed: int = 0, skip_bad: bool = False, for_training: bool = True) -> Splits:
+def open_data(
+    source: str | Path,
+    *,
+    split_seed: int = 0,
+    skip_bad: bool = False,
+    for_training: bool = True,
+    leaks: Leaks = "drop",
+    fold: int | None = None,
+) -> Splits:
     """Index a data set. No pixel of a file is decoded; every header is read and every file hashed.
 
     Args:
@@ -35,15 +45,40 @@ def open_data(source: str | Path, *, split_seed: int = 0, skip_bad: bool = False
             False, to evaluate on other data: nothing is made, classes may be missing, and images without a
             split all count as test. Named sets are divided either way, so that a model is tested on what it
             was not trained on. Data that a run was trained on must be opened with True and that run's seed.
+        leaks: see `TrainConfig.leaks`.
+        fold: see `TrainConfig.fold`.
 
     Raises:
         DataError: the source is not there, or can not be used as it is; one line that says what to do.
+        GateError: images or groups stand in two splits, and `leaks` does not allow it.
     """
     pool = index(source, skip_bad=skip_bad)
     known = named(source)
     if known and for_training:
         sets.warn_of_licence(known)
-    return assemble(pool, split_seed=split_seed, for_training=for_training or known is not None)
+    made = for_training or _to_be_divided(source, pool)
+    return assemble(pool, split_seed=split_seed, for_training=made, leaks=leaks, fold=fold)
+
+
+def reopen_data(source: str | Path, origin: Provenance, *, skip_bad: bool = False) -> Splits:
+    """Data for evaluation: divided as in training where it is the model's own set, so that test stays unseen.
+
+    Args:
+        source: as in `open_data`.
+        origin: of the model.
+        skip_bad: as in `open_data`.
+
+    Returns:
+        With the fingerprint of `origin` where it is that set; else the data as it is.
+    """
+    pool = index(source, skip_bad=skip_bad)
+    again = assemble_again(pool, origin)
+    return again or assemble(pool, split_seed=0, for_training=_to_be_divided(source, pool))
+
+
+def _to_be_divided(source: str | Path, pool: Pool) -> bool:
+    """Whether a set is divided even where nothing is to be trained: a named one that brings no splits."""
+    return not pool.rows and named(source) is not None
 
 
 def index(source: str | Path, *, skip_bad: bool = False, as_is: bool = False) -> Pool:

@@ -1,0 +1,170 @@
+"""Copies and patients that stand in two splits, the fingerprint that finds data again, and what a model has seen."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from test_splits_grouped import digests_of, pool_of
+
+from zoo.data import open_data, read_seen, seen_among, write_seen
+from zoo.data.assemble import assemble
+from zoo.data.fingerprint import contents, fingerprint
+from zoo.errors import DataError, GateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    MakeFolder = Callable[..., Path]
+
+THREE = {"train": np.arange(40), "val": np.arange(40, 60), "test": np.arange(60, 80)}
+
+
+def test_standard_sets_with_a_known_twin_train_without_it(shared: Path) -> None:
+    """brain4_224 holds 15 test images in train on purpose, breastmnist one; both must train as they are, honestly."""
+    for name, left_out in (("brain4_224", 16), ("medmnist/breastmnist.npz", 1), ("busi256", 1)):
+        splits = open_data(shared / "data" / name)
+        assert seen_among(splits.train.digests, np.concatenate((splits.val.digests, splits.test.digests))) == 0
+        assert splits.fingerprint.n - len(splits.train) - len(splits.val) - len(splits.test) == left_out
+        images = "1 training image was" if left_out == 1 else f"{left_out} training images were"
+        assert f"{images} left out: the same, byte for byte, as validation or test images" in splits.notes
+        assert not any("optimistic" in note for note in splits.notes)
+
+
+def test_the_fingerprint_is_of_the_data_as_brought(shared: Path) -> None:
+    dropped, kept = (open_data(shared / "data" / "brain4_224", leaks=leaks) for leaks in ("drop", "keep"))
+    assert dropped.fingerprint == kept.fingerprint
+    assert len(kept.train) - len(dropped.train) == 16
+    assert "images or groups that stand in two splits were kept, as asked" in kept.notes
+
+
+def test_strict_names_counts_and_pairs_and_no_more_than_five(shared: Path) -> None:
+    with pytest.raises(GateError) as caught:
+        open_data(shared / "data" / "brain4_224", leaks="refuse")
+    text = str(caught.value)
+    assert caught.value.exit_code == 3
+    assert "15 in both train and test" in text
+    assert text.count(" = ") == 5
+    assert "\n" not in text
+    assert open_data(shared / "data" / "pbc8" / "folder", leaks="refuse").fingerprint.n == 1200
+
+
+def test_copies_of_validation_images_are_left_out_too(make_folder: MakeFolder) -> None:
+    root = make_folder({f"{s}/{c}": 4 for s in ("train", "val", "test") for c in ("cat", "dog")})
+    shutil.copy(root / "val" / "cat" / "0.png", root / "train" / "cat" / "copy.png")
+    splits = open_data(root)
+    assert len(splits.train) == 8
+    assert "train/cat/copy.png" not in splits.train.ids
+    assert "1 training image was left out: the same, byte for byte, as validation or test images" in splits.notes
+
+
+def test_copies_in_val_and_test_stay_and_are_said(make_folder: MakeFolder) -> None:
+    root = make_folder({f"{s}/{c}": 4 for s in ("train", "val", "test") for c in ("cat", "dog")})
+    shutil.copy(root / "val" / "cat" / "0.png", root / "test" / "cat" / "copy.png")
+    note = "1 image stands in both val and test, byte for byte; numbers on test are optimistic"
+    assert note in open_data(root).notes
+    with pytest.raises(GateError, match="1 in both val and test"):
+        open_data(root, leaks="refuse")
+
+
+def test_a_class_that_would_be_emptied_is_refused(make_folder: MakeFolder) -> None:
+    root = make_folder(
+        {"train/cat": 4, "train/dog": 0, **{f"{s}/{c}": 4 for s in ("val", "test") for c in ("cat", "dog")}}
+    )
+    shutil.copy(root / "test" / "dog" / "0.png", root / "train" / "dog" / "copy.png")
+    with pytest.raises(DataError, match="every training image of class 'dog' is a copy"):
+        open_data(root)
+    assert len(open_data(root, leaks="keep").train) == 5
+
+
+def test_a_patient_in_two_splits_is_refused_unless_kept() -> None:
+    groups = np.arange(80) // 4
+    assert (
+        len(assemble(pool_of(np.arange(80) % 2, rows=THREE, groups=groups), split_seed=0, for_training=True).train)
+        == 40
+    )
+    groups[[41, 61]] = 0, 1
+    pool = pool_of(np.arange(80) % 2, rows=THREE, groups=groups)
+    for leaks in ("drop", "refuse"):
+        with pytest.raises(
+            GateError, match=r"2 groups, such as patients, stand .*\(1 in train and val, 1 in train and test"
+        ):
+            assemble(pool, split_seed=0, for_training=True, leaks=leaks)
+    with pytest.raises(GateError, match=r"zoo data split PATH --group"):
+        assemble(pool, split_seed=0, for_training=True)
+    kept = assemble(pool, split_seed=0, for_training=True, leaks="keep")
+    assert "2 groups stand in more than one split; numbers are optimistic" in kept.notes
+    assert "images or groups that stand in two splits were kept, as asked" in kept.notes
+    other = assemble(pool, split_seed=0, for_training=False)
+    assert "2 groups stand in more than one split; numbers are optimistic" in other.notes, "evaluation refuses nothing"
+
+
+def test_a_patient_whose_only_second_image_is_a_copy_does_not_leak() -> None:
+    groups = np.arange(80) // 4
+    groups[61] = 0
+    digests = digests_of(range(80)).copy()
+    digests[61] = digests[1]
+    groups[:4] = [0, 0, 90, 90]
+    groups[0] = 91
+    pool = pool_of(np.arange(80) % 2, rows=THREE, groups=groups, digests=digests)
+    splits = assemble(pool, split_seed=0, for_training=True)
+    assert len(splits.train) == 39
+
+
+def test_a_fingerprint_of_an_earlier_release_still_matches(shared: Path) -> None:
+    """Runs name their data by it; another way to compute it would orphan every one of them."""
+    assert open_data("digits").fingerprint.sha256 == "a5a69bbb1ccce51f695765a436ed982c5da5db3eec7c83105c0449c171d68120"
+    for name, sha256 in (
+        ("brain4_224", "6984aaf3af4d1bd325e226df72c72a5af5069c03258931eb23e1903c2bc11c7e"),
+        ("medmnist/breastmnist.npz", "f177189ed3f9df2b544927b9a794dc849b59fbe0c9c354de46b37f78eaaf36ea"),
+        ("busi256", "d5bc0d3c76b868b9f329b0ed16d1b118f8858d8cfe2c8b04a56c3fb1a921f81a"),
+    ):
+        assert open_data(shared / "data" / name).fingerprint.sha256 == sha256
+
+
+def test_the_fingerprint_is_the_hash_of_sorted_lines() -> None:
+    rng = np.random.default_rng(0)
+    labels = ("ä", "b", "a|b")
+    digests = rng.integers(0, 256, (200, 32), np.uint8)
+    digests[7] = digests[8]
+    rows = {"train": rng.permutation(150), "test": np.arange(150, 200)}
+    for targets in (rng.integers(0, 3, 200), rng.integers(0, 2, (200, 3))):
+        lines = []
+        for split, chosen in rows.items():
+            for row in chosen.tolist():
+                of = (
+                    [labels[targets[row]]]
+                    if targets.ndim == 1
+                    else sorted(labels[k] for k in np.flatnonzero(targets[row]))
+                )
+                lines.append(f"{split}\t{'|'.join(of)}\t{bytes(digests[row]).hex()}\n")
+        found = fingerprint("made", labels, targets, digests, rows, same=contents(digests))
+        assert found.sha256 == hashlib.sha256("".join(sorted(lines)).encode()).hexdigest()
+        assert (found.n, found.splits) == (200, {"train": 150, "val": 0, "test": 50})
+
+
+def test_contents_are_numbered_in_the_order_of_their_digests() -> None:
+    rng = np.random.default_rng(0)
+    digests = rng.integers(0, 2, (300, 32), np.uint8)
+    digests[:, 3:20] = 0  # many digests that differ late: the first 8 bytes do not tell them apart
+    expected = {digest: number for number, digest in enumerate(sorted({bytes(row) for row in digests}))}
+    assert contents(digests).tolist() == [expected[bytes(row)] for row in digests]
+    assert contents(digests[:0]).tolist() == []
+
+
+def test_what_a_model_has_seen_is_kept_without_names_or_order(tmp_path: Path) -> None:
+    splits = open_data("digits")
+    write_seen(tmp_path / "seen.npz", splits)
+    seen = read_seen(tmp_path / "seen.npz")
+    assert len(seen) == len(splits.train) + len(splits.val)
+    assert seen_among(splits.train.digests, seen) == len(splits.train)
+    assert seen_among(splits.test.digests, seen) == 0
+    with np.load(tmp_path / "seen.npz", allow_pickle=False) as archive:
+        assert [bytes(row) for row in archive["train"]] == sorted(map(bytes, splits.train.digests))
+    (tmp_path / "seen.npz").write_bytes((tmp_path / "seen.npz").read_bytes()[:500])
+    with pytest.raises(DataError, match="damaged"):
+        read_seen(tmp_path / "seen.npz")

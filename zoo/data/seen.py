@@ -1,0 +1,59 @@
+"""What a model has seen: digests of its training and validation images, kept beside it to be looked up later."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+import zlib
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.data.fingerprint import contents
+from zoo.errors import DataError
+from zoo.files import atomic_write
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from zoo.data.index import Splits
+
+__all__ = ["TRAINED_ON", "read_seen", "seen_among", "write_seen"]
+
+TRAINED_ON = "trained_on.npz"
+"""In a run: `train` and `val`, (n, 32) uint8 each, sorted sha256 of the images' files or pixels."""
+
+
+def write_seen(path: Path, splits: Splits) -> None:
+    """Write the digests of train and val, sorted, so that they tell nothing about names or order."""
+    buffer = io.BytesIO()
+    np.savez(buffer, train=_sorted(splits.train.digests), val=_sorted(splits.val.digests))
+    atomic_write(path, buffer.getvalue())
+
+
+def read_seen(path: Path) -> NDArray[np.uint8]:
+    """The digests of a `TRAINED_ON` file, train and val together: (n, 32).
+
+    Raises:
+        DataError: the file is damaged.
+    """
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+            parts = [archive["train"], archive["val"]]
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+        parts = []
+    if not parts or any(part.dtype != np.uint8 or part.shape[1:] != (32,) for part in parts):
+        raise DataError(f"{path} is damaged; remove it to evaluate without knowing what the model has seen")
+    return np.concatenate(parts)
+
+
+def seen_among(digests: NDArray[np.uint8], seen: NDArray[np.uint8]) -> int:
+    """How many of `digests`, (n, 32), are among `seen`, (m, 32)."""
+    same = contents(np.concatenate((seen, digests)))
+    return int(np.isin(same[len(seen) :], same[: len(seen)]).sum())
+
+
+def _sorted(digests: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return digests[np.argsort(contents(digests), kind="stable")]
