@@ -28,6 +28,7 @@ import numpy as np
 from zoo.data.cachedir import BUILDING, claimed, entries, limit, reader_version, spelled, sweep, used
 from zoo.data.index import Files
 from zoo.data.scan import frame_digest
+from zoo.data.shards import Shards
 from zoo.files import sha256_file
 from zoo.places import cache_folder
 from zoo.spec import Scale, encode, to_builtins
@@ -236,7 +237,7 @@ class Building:
 def entry_for(images: ImageSet, spec: PreprocessSpec) -> Entry | None:
     """Where the decoded `images` are kept; None for images that are not files, a few of them, or no cache."""
     source = images.source
-    if not isinstance(source, Files) or len(images) < FEWEST or not limit():
+    if not isinstance(source, Files | Shards) or len(images) < FEWEST or not limit():
         return None
     digests = np.ascontiguousarray(images.digests).tobytes()
     content, marks = hashlib.sha256(), bytearray()
@@ -265,10 +266,13 @@ def _geometric(spec: PreprocessSpec) -> dict[str, Any]:
 
 
 def _unchanged(images: ImageSet, i: int) -> bool:
-    source, row, wanted = images.source, int(images.rows[i]), images.digests[i].tobytes()
-    if not isinstance(source, Files):
-        return False
+    source, row = images.source, int(images.rows[i])
+    wanted: bytes = images.digests[i].tobytes()
     try:
+        if isinstance(source, Shards):
+            return wanted == source.digest(row)
+        if not isinstance(source, Files):
+            return False
         now = bytes.fromhex(sha256_file(source.root / source.ids[row]))
     except OSError:
         return False

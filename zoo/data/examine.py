@@ -15,9 +15,9 @@ import msgspec
 import numpy as np
 
 from zoo.errors import ImageError
-from zoo.readers import Kind, probe, quick
+from zoo.readers import Kind, Probe, probe, quick
 
-__all__ = ["KINDS", "ROW", "SETTLED", "Part", "examine", "identity"]
+__all__ = ["KINDS", "ROW", "SETTLED", "Part", "examine", "identity", "packed"]
 
 KINDS: tuple[Kind, ...] = ("uint8", "uint16", "float32")
 
@@ -112,6 +112,11 @@ def _row(root: str, name: str, settled: int, fields: dict[tuple[str, ...], int])
     finally:
         os.close(handle)
     mark = identity(name, status) if max(status.st_mtime_ns, status.st_ctime_ns) < settled else _NOBODY
+    return packed(header, digest, mark, fields)
+
+
+def packed(header: Probe, digest: bytes, mark: bytes, fields: dict[tuple[str, ...], int]) -> bytes:
+    """One `ROW`; `fields` numbers the lists of personal fields met so far, and gets this one."""
     return _PACKED.pack(
         mark,
         digest,

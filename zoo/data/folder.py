@@ -22,9 +22,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["index_folder"]
+__all__ = ["ALIASES", "index_folder"]
 
-_ALIASES: dict[str, SplitName] = {
+ALIASES: dict[str, SplitName] = {
     "train": "train",
     "training": "train",
     "val": "val",
@@ -33,6 +33,7 @@ _ALIASES: dict[str, SplitName] = {
     "test": "test",
     "testing": "test",
 }
+"""Names of split folders, in lower case."""
 _LAYOUT = "expected CLASS/image files, or train, val and test folders of them"
 
 
@@ -92,7 +93,7 @@ def _class_folders(walk: Walk, name: str) -> list[_ClassFolder]:
             raise DataError(f"{name}: {len(images)} images lie in the folder itself, without a class; {_LAYOUT}")
         raise DataError(f"{name}: holds no image and no class folder; {_LAYOUT}")
     walk.stray += len(images)
-    named = [(folder, target) for folder, target in top if folder.lower() in _ALIASES]
+    named = [(folder, target) for folder, target in top if folder.lower() in ALIASES]
     peek = Walk(walk.root)  # apart, so that nothing is counted twice
     deeper = any(peek.folders(folder, (*here, target)) for folder, target in named)
     if not named or not (len(named) == len(top) or deeper):  # 'train' beside 'bus' and 'car' is a class
@@ -100,7 +101,7 @@ def _class_folders(walk: Walk, name: str) -> list[_ClassFolder]:
     found: list[_ClassFolder] = []
     by_split: dict[SplitName, str] = {}
     for folder, target in named:
-        split = _ALIASES[folder.lower()]
+        split = ALIASES[folder.lower()]
         if split in by_split:
             raise DataError(f"{name}: folders {by_split[split]!r} and {folder!r} both mean {split}; keep one of them")
         by_split[split] = folder

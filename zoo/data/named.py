@@ -12,6 +12,7 @@ from zoo.data.assemble import assemble, assemble_again
 from zoo.data.digits import index_digits
 from zoo.data.folder import index_folder
 from zoo.data.npz import index_npz
+from zoo.data.shards import index_shards, is_sharded
 from zoo.data.wording import brief
 from zoo.errors import DataError
 
@@ -38,7 +39,7 @@ def open_data(
 
     Args:
         source: a name from `zoo.sets` ('digits', 'breastmnist@64'), a folder (CLASS/image or SPLIT/CLASS/image),
-            or an .npz file with MedMNIST's keys.
+            an .npz file with MedMNIST's keys, or WebDataset shards (a .tar, or a folder of them).
         split_seed: seed of splits that the data does not bring.
         skip_bad: leave out files whose header can not be read, and list them in `Splits.skipped`.
         for_training: three splits with every class in each, made where missing (val and test, 15 % each).
@@ -93,6 +94,8 @@ def index(source: str | Path, *, skip_bad: bool = False, as_is: bool = False) ->
     try:
         if known := named(source):
             return _index_named(known, path, skip_bad=skip_bad, as_is=as_is)
+        if is_sharded(path):
+            return index_shards(path, skip_bad=skip_bad, as_is=as_is)
         if path.is_dir():
             return index_folder(path, skip_bad=skip_bad, as_is=as_is)
         if path.is_file():

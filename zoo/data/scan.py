@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from zoo.readers import Kind
 
-__all__ = ["Scanned", "frame_digest", "scan"]
+__all__ = ["Scanned", "frame_digest", "scan", "scanned"]
 
 _KEPT = ("width", "height", "kind", "gray", "voi", "bits", "frames", "group", "personal")
 
@@ -138,10 +138,22 @@ def scan(root: Path, ids: Sequence[str], *, frames: NDArray[np.int64] | None = N
     if (table["identity"][todo] != 0).any():
         # of files not asked about, at most as many are kept: another table over one folder asks for others
         remember(root, np.concatenate([table, others[: len(table)]]), tuple(fields))
+    return scanned(table, tuple(fields), bad, names=Names.of(ids), frames=frames)
+
+
+def scanned(
+    table: NDArray[np.void],
+    fields: tuple[tuple[str, ...], ...],
+    bad: dict[int, str],
+    *,
+    names: Sequence[str],
+    frames: NDArray[np.int64] | None = None,
+) -> Scanned:
+    """A table of `ROW` by its columns; what is wrong with the choice of frames is added to `bad`."""
     digests = np.ascontiguousarray(table["digests"])
-    _choose_frames(digests, table["frames"], ids, frames, bad)
+    _choose_frames(digests, table["frames"], names, frames, bad)
     columns = {name: np.ascontiguousarray(table[name]) for name in _KEPT}
-    return Scanned(digests=digests, **columns, fields=tuple(fields), bad=dict(sorted(bad.items())))
+    return Scanned(digests=digests, **columns, fields=fields, bad=dict(sorted(bad.items())))
 
 
 def frame_digest(digest: bytes, frame: int) -> bytes:

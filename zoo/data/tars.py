@@ -1,0 +1,299 @@
+"""One shard of a WebDataset: an uncompressed tar whose members belong together by the start of their names.
+
+A sample is a run of members with one key, the path up to the first dot of its last part: 'cat/17.jpg' and
+'cat/17.cls' are the sample 'cat/17'. Nothing is ever unpacked. Members that are no regular file (links, devices,
+folders) are no data and are passed over; a name that is absolute or climbs with '..' condemns the shard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tarfile
+import time
+from array import array
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from zoo.data.cachedir import limit, reader_version, sweep, used
+from zoo.data.examine import ROW, SETTLED, identity, packed
+from zoo.errors import DataError, ImageError, OutputError
+from zoo.files import atomic_write
+from zoo.places import cache_folder
+from zoo.readers import IMAGE_SUFFIXES, probe, quick
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["Shard", "read_shard"]
+
+Labels = tuple[str, ...]
+
+_WORDS = frozenset({"cls", "json", "txt", "caption", "id", "index"})
+"""Extensions that are never looked into for an image."""
+_PACKED = ((b"\x1f\x8b", "gunzip"), (b"BZh", "bunzip2"), (b"\xfd7zXZ", "unxz"), (b"\x28\xb5\x2f\xfd", "unzstd"))
+_MOST_TEXT = 1_000_000  # bytes of a label; a longer one is a mistake
+
+
+class Shard(msgspec.Struct, array_like=True):
+    """What one shard holds, sample by sample (n of them)."""
+
+    keys: list[str]
+    rows: bytes
+    """(n,) `ROW`; of zeros where a sample can not be used."""
+    offsets: bytes
+    """(n,) int64, where the image's bytes begin in the shard."""
+    sizes: bytes
+    """(n,) int64, how many there are."""
+    codes: bytes
+    """(n,) int32, positions in `labels`; -1 where a sample can not be used."""
+    labels: list[Labels]
+    several: list[bool]
+    """Whether each of `labels` was written as a list."""
+    fields: list[tuple[str, ...]]
+    bad: dict[int, str]
+    """Position: what is wrong with the sample."""
+    ignored: int
+    """Members that are no regular file, and samples without an image."""
+
+
+class _Stored(msgspec.Struct):
+    """A shard's index in the cache."""
+
+    identity: bytes
+    readers: str
+    sha256: bytes
+    shard: msgspec.Raw
+
+
+class _Member(msgspec.Struct, frozen=True):
+    extension: str
+    offset: int
+    size: int
+
+
+def read_shard(path: Path, name: str) -> Shard:
+    """Index one shard, or recall what was found out about it when it was the same file.
+
+    Args:
+        path: the shard.
+        name: how errors name it; keys are prefixed with it.
+
+    Raises:
+        DataError: no tar, a compressed or a damaged one, or one with names that lead out of it.
+    """
+    status = path.stat()
+    mark = identity(name, status)
+    place = cache_folder("index") / f"{hashlib.sha256(os.fsencode(path.resolve())).hexdigest()[:32]}.shard"
+    known = _recalled(place, mark) if limit() else None
+    if known is not None:
+        return known
+    settled = max(status.st_mtime_ns, status.st_ctime_ns) < time.time_ns() - SETTLED
+    shard = _read(path, name)
+    if limit() and settled:
+        _remember(place, mark, shard)
+    return shard
+
+
+def _recalled(place: Path, mark: bytes) -> Shard | None:
+    try:
+        stored = msgspec.msgpack.decode(place.read_bytes(), type=_Stored)
+        if (stored.identity, stored.readers) != (mark, reader_version()):
+            return None
+        if hashlib.sha256(stored.shard).digest() != stored.sha256:
+            return None
+        shard = msgspec.msgpack.decode(stored.shard, type=Shard)
+    except (OSError, msgspec.DecodeError):
+        return None
+    used(place)
+    return shard
+
+
+def _remember(place: Path, mark: bytes, shard: Shard) -> None:
+    try:
+        data = msgspec.msgpack.encode(shard)
+        stored = _Stored(mark, reader_version(), hashlib.sha256(data).digest(), msgspec.Raw(data))
+        sweep(len(data))
+        atomic_write(place, msgspec.msgpack.encode(stored))
+    except (OutputError, UnicodeEncodeError):  # no place to write to, or names that are not UTF-8
+        return
+
+
+def _read(path: Path, name: str) -> Shard:
+    shard = _Growing(name)
+    with path.open("rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        try:
+            for key, members in _samples(stream, name, size, shard):
+                shard.add(stream, key, members)
+        except tarfile.TarError as problem:
+            reason = str(problem).lower() or "not a tar"
+            raise DataError(f"{name}: can not be read as a tar ({reason}); restore it") from None
+    return shard.done()
+
+
+def _samples(stream: IO[bytes], name: str, size: int, shard: _Growing) -> Iterator[tuple[str, list[_Member]]]:
+    """Keys and their members, in the order of the shard."""
+    head = stream.read(6)
+    stream.seek(0)
+    if packer := next((program for magic, program in _PACKED if head.startswith(magic)), None):
+        raise DataError(f"{name}: compressed, but shards are read in place; unpack it with '{packer} {name}'")
+    seen: set[str] = set()
+    current, members = "", list[_Member]()
+    with tarfile.open(fileobj=stream, mode="r:") as tar:
+        while (member := tar.next()) is not None:
+            tar.members.clear()  # type: ignore[attr-defined] # else it keeps every one
+            if not member.isreg() or member.issparse():
+                shard.ignored += not member.isdir()
+                continue
+            if member.offset_data + member.size > size:
+                raise tarfile.ReadError("unexpected end of data")
+            key, extension = _key(member.name, name)
+            if not key:
+                continue
+            if key != current:
+                if members:
+                    yield current, members
+                if key in seen:
+                    raise DataError(f"{name}: sample {key} stands in two places; members of a sample lie side by side")
+                seen.add(key)
+                current, members = key, []
+            members.append(_Member(extension, member.offset_data, member.size))
+        if members:
+            yield current, members
+        _check_end(stream, name, tar.offset)
+
+
+def _key(path: str, name: str) -> tuple[str, str]:
+    """Key and extension of a member; no key for hidden files."""
+    parts = path.removeprefix("./").split("/")
+    if path.startswith(("/", "\\")) or ".." in parts or "\\" in path or (len(path) > 1 and path[1] == ":"):
+        raise DataError(f"{name}: member {path!a} leads out of the shard; write it with relative names")
+    if not path.isprintable():
+        raise DataError(f"{name}: member {path!a} holds control characters or is not UTF-8; rename it")
+    stem, _, extension = parts[-1].partition(".")
+    if not stem or parts[0] == "__MACOSX":
+        return "", ""
+    return "/".join((*parts[:-1], stem)), extension.lower()
+
+
+def _check_end(stream: IO[bytes], name: str, offset: int) -> None:
+    """`tarfile` takes a damaged header for the end, and never looks behind it."""
+    stream.seek(offset)
+    block = stream.read(tarfile.BLOCKSIZE)
+    if len(block) < tarfile.BLOCKSIZE:
+        raise DataError(f"{name}: ends without tar's end mark, so it may be cut off; restore it")
+    if any(block):
+        raise DataError(f"{name}: damaged at byte {offset}; restore it")
+    while rest := stream.read(1 << 20):
+        if any(rest):
+            raise DataError(
+                f"{name}: goes on behind tar's end mark; join shards with 'tar --concatenate', not with cat"
+            )
+
+
+class _Growing:
+    """A shard as far as it was read."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        self.ignored = 0
+        self._keys: list[str] = []
+        self._rows = bytearray()
+        self._places = (array("q"), array("q"))
+        self._codes = array("i")
+        self._labels: dict[tuple[Labels, bool], int] = {}
+        self._fields: dict[tuple[str, ...], int] = {(): 0}
+        self._bad: dict[int, str] = {}
+
+    def add(self, stream: IO[bytes], key: str, members: list[_Member]) -> None:
+        """Take up a sample, unless it holds no image."""
+        identity = f"{self.name}/{key}"
+        at, code, row, image = stream.tell(), -1, bytes(ROW.itemsize), None
+        try:
+            found = _image(stream, members, identity)
+            if found is None:
+                self.ignored += 1
+                return
+            image, data = found
+            label = _label(stream, members, identity)
+            header = quick.probe(data) or probe(data, name=identity)
+            row = packed(header, hashlib.sha256(data).digest(), bytes(16), self._fields)
+            code = self._labels.setdefault(label, len(self._labels))
+        except ImageError as problem:
+            self._bad[len(self._keys)] = str(problem)
+        finally:
+            stream.seek(at)  # where the reader of headers left off
+        self._keys.append(key)
+        self._rows += row
+        self._codes.append(code)
+        self._places[0].append(0 if image is None else image.offset)
+        self._places[1].append(0 if image is None else image.size)
+
+    def done(self) -> Shard:
+        """What was found."""
+        return Shard(
+            self._keys,
+            bytes(self._rows),
+            self._places[0].tobytes(),
+            self._places[1].tobytes(),
+            np.array(self._codes, np.int32).tobytes(),
+            [labels for labels, _ in self._labels],
+            [several for _, several in self._labels],
+            list(self._fields),
+            self._bad,
+            self.ignored,
+        )
+
+
+def _image(stream: IO[bytes], members: list[_Member], identity: str) -> tuple[_Member, bytes] | None:
+    """The image member and its bytes: by extension, a plain one before 'seg.png'; else by content; else None."""
+    fitting = [one for one in members if f".{one.extension.rpartition('.')[2]}" in IMAGE_SUFFIXES]
+    plain = [one for one in fitting if "." not in one.extension] or fitting
+    if len(plain) > 1:
+        found = " and ".join(one.extension for one in plain)
+        raise ImageError(f"{identity}: holds {found}, expected one image; leave the others out")
+    if plain:
+        return plain[0], _bytes(stream, plain[0])
+    for one in members:
+        if one.extension.rpartition(".")[2] in _WORDS:
+            continue
+        data = _bytes(stream, one)
+        try:
+            probe(data)
+        except ImageError:
+            continue
+        return one, data
+    return None
+
+
+def _label(stream: IO[bytes], members: list[_Member], identity: str) -> tuple[Labels, bool]:
+    """The labels of a sample as texts, and whether they were written as a list."""
+    texts = {one.extension: one for one in members if one.extension in ("cls", "json")}
+    one = texts.get("cls") or texts.get("json")
+    if one is None:
+        raise ImageError(f"{identity}: no label; expected a member .cls or .json beside the image")
+    if one.size > _MOST_TEXT:
+        raise ImageError(f"{identity}.{one.extension}: {one.size} bytes, expected a label")
+    try:
+        text = _bytes(stream, one).decode("utf-8").strip()
+        found: Any = text if one.extension == "cls" else msgspec.json.decode(text)
+    except (UnicodeDecodeError, msgspec.DecodeError):
+        raise ImageError(f"{identity}.{one.extension}: not UTF-8 text or JSON, expected a label") from None
+    if isinstance(found, dict):
+        found = next((found[key] for key in ("label", "cls", "labels") if key in found), None)
+    labels = found if isinstance(found, list) else [found]
+    if not all(isinstance(label, str | int) and not isinstance(label, bool) and str(label) for label in labels):
+        raise ImageError(
+            f"{identity}.{one.extension}: no label in it; expected a number or a name, in JSON as "
+            '"label", "cls" or a list "labels"'
+        )
+    return tuple(map(str, labels)), isinstance(found, list)
+
+
+def _bytes(stream: IO[bytes], member: _Member) -> bytes:
+    stream.seek(member.offset)
+    return stream.read(member.size)
