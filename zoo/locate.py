@@ -101,7 +101,7 @@ def images_of(run: Run, data: str | Path | None) -> Splits:
             f"{splits.fingerprint.sha256[:12]}…, "
             f"the run says {record.data.sha256[:12]}…; name the original images with --data"
         )
-    return splits
+    return splits.read_for(record.card.preprocess)
 
 
 def without_bad(splits: Splits, run: Run) -> Splits:
@@ -144,7 +144,8 @@ def _overlap(run: Run | None, splits: Splits, split: str, origin: Provenance) ->
 def _only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:
     from zoo import ship
 
-    images, bad = ship.readable(splits.split(split), runtime.manifest.preprocess)
+    spec = runtime.manifest.preprocess
+    images, bad = ship.readable(splits.read_for(spec).split(split), spec)
     if not bad:
         return splits
     note = f"{len(bad)} of {len(bad) + len(images)} images left out: can not be decoded, or out of range"

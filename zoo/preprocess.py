@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zoo.errors import ImageError
-from zoo.spec import Gaussian, Median, Percentile, PreprocessSpec, Scale, Window
+from zoo.spec import Gaussian, Median, Percentile, PreprocessSpec, Scale, Voi, Window
 
 __all__ = ["apply", "channels_of", "check_range", "crop_size", "gaussian_kernel", "normalized", "resized"]
 
@@ -47,8 +47,16 @@ def check_range(pixels: Array, spec: PreprocessSpec) -> None:
     """Refuse an image whose values lie outside the range that the spec declares; clipping would be silent.
 
     Raises:
-        ImageError: a value is above the maximum of a `Scale` intensity.
+        ImageError: a value is above the maximum of a `Scale` intensity; or the intensity is `Voi` and the values are
+            not what the reader makes of a DICOM file by its VOI LUT or window.
     """
+    if isinstance(spec.intensity, Voi):
+        low, high = float(pixels.min()), float(pixels.max())
+        if pixels.dtype == np.uint8 or low < 0 or high > 1:
+            raise ImageError(
+                f"{pixels.dtype} pixels from {low:g} to {high:g}, expected float32 in [0, 1]; "
+                "this model takes DICOM files through their own VOI LUT or window, or arrays made so"
+            )
     if isinstance(spec.intensity, Scale) and pixels.dtype != np.uint8 and float(pixels.max()) > spec.intensity.maximum:
         raise ImageError(
             f"a pixel has the value {float(pixels.max()):g}, expected at most {spec.intensity.maximum:g}; "
@@ -102,6 +110,8 @@ def normalized(batch: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
     intensity = spec.intensity
     if isinstance(intensity, Scale):
         x = x / np.float32(intensity.maximum)  # never in place: x may be the caller's own array
+    elif isinstance(intensity, Voi):
+        pass  # the reader gave values in [0, 1]
     elif isinstance(intensity, Window):
         x = np.clip((x - np.float32(intensity.center - 0.5)) / np.float32(intensity.width - 1) + np.float32(0.5), 0, 1)
     else:

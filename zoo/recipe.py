@@ -11,19 +11,25 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import yaml
 
-from zoo.errors import DataError, UsageError
-from zoo.spec import ModelCard, PreprocessSpec, Scale, TrainConfig, from_builtins, to_builtins
+from zoo.errors import DataError, ImageError, UsageError
+from zoo.spec import ModelCard, PreprocessSpec, Scale, TrainConfig, Voi, Window, from_builtins, to_builtins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from zoo.data import Splits
+    from zoo.data import ImageSet, Splits
     from zoo.plugin import ModelPlugin
 
 __all__ = ["SMALL", "Recipe", "configured", "parse_settings", "resolve"]
 
 SMALL = 64
 """Images up to this many pixels a side train at their own size; larger ones at the card's."""
+
+FITTED = (0.5, 99.5)
+"""Percentiles of the training pixels that become black and white when the intensity is "fitted"."""
+
+_FITTED_IMAGES, _FITTED_PIXELS = 256, 2**16
+"""At most so many training images, and so many pixels of each, evenly chosen, are looked at to fit a window."""
 
 _FINE_TUNING_LR = 0.3
 """Share of the card's learning rate that pretrained weights are tuned with; from scratch it is 1."""
@@ -101,16 +107,23 @@ def resolve(
     if size is not None and "size" in given:
         raise UsageError(f"--size {size} and --set preprocess.size: expected one of them")
     spec, notes = _preprocess(plugin, card, data, size, given=given)
+    if shown.get("intensity") == "fitted":
+        window, note = _fitted(data.train)
+        shown |= {"intensity": to_builtins(window)}
+        notes.append(note)
     spec = _with_settings(spec, shown)
     if min(spec.size) < plugin.minimum_size:
         asked = "x".join(map(str, spec.size))
         raise UsageError(f"size {asked}: {card.name} needs at least {plugin.minimum_size} pixels a side")
     if data.kind != "uint8" and "intensity" not in given and spec.intensity == Scale(maximum=255):
+        if not data.voi:
+            raise DataError(_no_range(data))
+        spec = msgspec.structs.replace(spec, intensity=Voi())
+        notes.append("intensity voi: every image brings its own VOI LUT or window, through which it is read")
+    if isinstance(spec.intensity, Voi) and not data.voi:
         raise DataError(
-            f"the images are {data.kind} and the card scales by 255, which would clip them; state their "
-            "range with "
-            "--set preprocess.intensity.maximum=4095, or --set 'preprocess.intensity={type: percentile}' "
-            "for min-max"
+            "--set preprocess.intensity=voi: not every image is a DICOM file with a VOI LUT or window; "
+            "choose a window for all with --set preprocess.intensity=fitted"
         )
     return Recipe(msgspec.structs.replace(card, preprocess=spec, train=config), tuple(notes))
 
@@ -145,6 +158,48 @@ def _preprocess(
     return spec, notes
 
 
+def _fitted(train: ImageSet) -> tuple[Window, str]:
+    """A window between two percentiles of the training pixels, and what to say of it.
+
+    Raises:
+        DataError: no training image can be read, or all are of one value.
+    """
+    import numpy as np
+
+    parts = []
+    chosen = np.unique(np.linspace(0, len(train) - 1, min(_FITTED_IMAGES, len(train))).astype(int))
+    for index in chosen.tolist():
+        try:
+            pixels = train.read(index).pixels.ravel()
+        except ImageError:  # training itself refuses it, or leaves it out and says so
+            continue
+        parts.append(pixels[:: -(-len(pixels) // _FITTED_PIXELS)].astype(np.float32))
+    low, high = np.percentile(np.concatenate(parts), FITTED).tolist() if parts else (0.0, 0.0)
+    if not low < high:
+        raise DataError("intensity fitted: the training images hold no two values to fit a window to; look at them")
+    window = Window(center=(low + high) / 2 + 0.5, width=high - low + 1)
+    return window, (
+        f"intensity fitted: values from {low:g} to {high:g} become [0, 1], "
+        f"percentiles {FITTED[0]:g} and {FITTED[1]:g} of {len(parts)} training images"
+    )
+
+
+def _no_range(data: Splits) -> str:
+    """Why training can not begin, with the range that one image has and all the ways out."""
+    try:
+        pixels = data.train.read(0).pixels
+        seen = f" (one holds {float(pixels.min()):g} to {float(pixels.max()):g})"
+    except (ImageError, IndexError):
+        seen = ""
+    return (
+        f"the images are {data.kind}{seen} and the card scales by 255, which would clip them; say what is black and "
+        "white with --set preprocess.intensity.maximum=4095 (their largest possible value), "
+        "--set 'preprocess.intensity={type: window, center: 40, width: 400}' (soft tissue in Hounsfield units), "
+        "--set preprocess.intensity=fitted (from the training images) or =percentile (min to max of each image); "
+        "voi is for DICOM files that all bring their own window"
+    )
+
+
 def _sized(spec: PreprocessSpec, side: int) -> PreprocessSpec:
     fields = to_builtins(spec) | {"size": [side, side]}
     return from_builtins(fields, PreprocessSpec, f"--size {side}", UsageError)
@@ -166,7 +221,11 @@ def _with_settings(spec: PreprocessSpec, settings: Mapping[str, Any]) -> Preproc
             known = ", ".join(PreprocessSpec.__struct_fields__)
             raise UsageError(f"--set preprocess.{name}: no such setting; expected one of {known}")
         if not rest:
-            fields[target] = [value, value] if target == "size" and isinstance(value, int) else value
+            if target == "size" and isinstance(value, int):
+                value = [value, value]  # noqa: PLW2901 - the short way to say it, spelt out
+            elif target in {"intensity", "denoise"} and isinstance(value, str):
+                value = {"type": value}  # noqa: PLW2901 - as above
+            fields[target] = value
         elif len(rest) == 1 and isinstance(fields[target], dict):
             fields[target] = fields[target] | {rest[0]: value}
         else:

@@ -173,7 +173,7 @@ def judge(
     from zoo.evaluate import predict_set, report
 
     manifest = runtime.manifest
-    data = align(data, manifest.labels, manifest.task)
+    data = align(data, manifest.labels, manifest.task).read_for(manifest.preprocess)
     if data.kind != manifest.input.dtype and manifest.input.stage == "raw":
         raise DataError(f"the images are {data.kind}, {manifest.name} was made for {manifest.input.dtype} images")
     images = _in_range(data.split(split), manifest.preprocess)

@@ -39,6 +39,7 @@ __all__ = [
     "Scale",
     "Task",
     "TrainConfig",
+    "Voi",
     "Weights",
     "Window",
     "decode",
@@ -107,7 +108,14 @@ class Percentile(_Value, frozen=True, tag_field="type", tag="percentile"):
             raise ValueError(f"percentile: {self.low} to {self.high}, expected 0 <= low < high <= 100")
 
 
-Intensity = Scale | Window | Percentile
+class Voi(_Value, frozen=True, tag_field="type", tag="voi"):
+    """The file's own VOI LUT or window and photometric inversion, done by the reader; its values are in [0, 1].
+
+    DICOM PS3.3 C.11.2; see `zoo.readers.dicom_values`. Nothing is left to do for the graph, which takes float32.
+    """
+
+
+Intensity = Scale | Window | Percentile | Voi
 """How raw pixel values become [0, 1]."""
 
 

@@ -124,6 +124,7 @@ def train(
         config = configured(card, budget, settings)
         splits = open_data(data, split_seed=config.split_seed, skip_bad=skip_bad, leaks=config.leaks, fold=config.fold)
         recipe = resolve(plugin, card, splits, config, size=size, settings=settings)
+        splits = splits.read_for(recipe.card.preprocess)
         start = resolve_weights(recipe.card, Path(weights) if weights else None) if config.pretrained else None
         for note in (*advice, *recipe.notes):  # those of the data were said when it was opened
             log.info("%s", note)

@@ -24,6 +24,9 @@ def predict(
     *,
     csv: Annotated[Path | None, typer.Option("--csv", metavar="F", help="Write every probability here.")] = None,
     top: Annotated[int | None, typer.Option("--top", metavar="K", min=1, help="Show the K likeliest.")] = None,
+    frame: Annotated[
+        int | None, typer.Option("--frame", metavar="N", min=1, help="Picture of files that hold several, from 1.")
+    ] = None,
     provider: Provider = "cpu",
     threads: Threads = None,
     as_json: Json = False,
@@ -36,7 +39,7 @@ def predict(
     from zoo.edge.table import answer, printable
 
     runtime = api.open(model, provider=provider, threads=threads)
-    results: Iterator[Result] = runtime.predict(images[0] if len(images) == 1 else images)
+    results: Iterator[Result] = runtime.predict(images[0] if len(images) == 1 else images, frame=frame)
     if csv is not None:
         results = recorded(csv, results, runtime.labels, runtime.manifest.task)
     rows = []

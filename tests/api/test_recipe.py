@@ -5,19 +5,42 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 
 import zoo
 from zoo import registry
-from zoo.errors import DataError, UsageError
+from zoo.errors import DataError, ImageError, UsageError
+from zoo.preprocess import normalized
+from zoo.readers import RawImage
 from zoo.recipe import configured, parse_settings, resolve
-from zoo.spec import Percentile, Scale
+from zoo.spec import Percentile, PreprocessSpec, Scale, Voi, Window
+
+
+class Pictures:
+    """Stands for a training split: two halves of pixels, one of them unreadable now and then."""
+
+    def __init__(self, *pixels: np.ndarray, bad: tuple[int, ...] = ()) -> None:
+        self.pixels, self.bad, self.asked = pixels, bad, set[int]()
+
+    def __len__(self) -> int:
+        return len(self.pixels)
+
+    def read(self, index: int) -> RawImage:
+        self.asked.add(index)
+        if index in self.bad:
+            raise ImageError("damaged")
+        return RawImage(self.pixels[index], "float32")
+
+
+CT = Pictures(np.linspace(-1000, 3000, 400, dtype=np.float32).reshape(20, 20, 1))
 
 
 def recipe(model: str = "resnet18", *, side: int = 300, kind: str = "uint8", gray: bool = False, **given: Any) -> Any:
     card = zoo.info(model)
     settings = given.pop("settings", {})
-    data = SimpleNamespace(kind=kind, gray=gray, largest_side=side)
+    more = {"voi": given.pop("voi", False), "train": given.pop("train", CT)}
+    data = SimpleNamespace(kind=kind, gray=gray, largest_side=side, **more)
     config = configured(card, given.pop("budget", {}), settings)
     return resolve(registry.load(card.plugin).plugin, card, data, config, settings=settings, **given)  # type: ignore[arg-type]
 
@@ -72,6 +95,54 @@ def test_deep_images_need_a_declared_range(kind: str) -> None:
     assert stated.card.preprocess.intensity == Scale(maximum=4095)
     free = recipe(kind=kind, gray=True, settings={"preprocess.intensity": {"type": "percentile"}})
     assert free.card.preprocess.intensity == Percentile()
+
+
+def test_images_that_bring_a_window_are_read_through_it_and_it_is_said() -> None:
+    found = recipe(kind="float32", gray=True, voi=True)
+    assert found.card.preprocess.intensity == Voi()
+    assert any("voi" in note and "window" in note for note in found.notes)
+    stated = recipe(kind="float32", gray=True, voi=True, settings={"preprocess.intensity": "percentile"})
+    assert stated.card.preprocess.intensity == Percentile()
+    assert not stated.notes[1:]
+    assert recipe(voi=True).card.preprocess.intensity == Scale(maximum=255)  # 8-bit pictures need none
+
+
+@pytest.mark.parametrize("kind", ["uint8", "uint16", "float32"])
+def test_window_of_the_file_needs_one_in_every_file(kind: str) -> None:
+    with pytest.raises(DataError, match="not every image is a DICOM file with a VOI LUT or window"):
+        recipe(kind=kind, gray=True, settings={"preprocess.intensity": "voi"})
+
+
+def test_ct_without_a_window_is_refused_with_its_range_and_the_ways_out() -> None:
+    with pytest.raises(DataError) as refused:
+        recipe(kind="float32", gray=True)
+    for said in ("-1000 to 3000", "intensity.maximum=", "type: window", "=fitted", "=percentile", "voi is for DICOM"):
+        assert said in str(refused.value)
+
+
+def test_fitted_window_lies_between_two_percentiles_of_training_pixels() -> None:
+    """Fixed at training, it is arithmetic in the graph; of test images it would be a leak."""
+    rng = np.random.default_rng(0)
+    train = Pictures(*(rng.normal(40, 200, (30, 20, 1)).astype(np.float32) for _ in range(600)), bad=(0, 599))
+    found = recipe(kind="float32", gray=True, train=train, settings={"preprocess.intensity": "fitted"})
+    window = found.card.preprocess.intensity
+    assert isinstance(window, Window)
+    used = [train.pixels[i].ravel() for i in sorted(train.asked - {0, 599})]
+    low, high = np.percentile(np.concatenate(used), [0.5, 99.5])
+    unit = normalized(np.array([low, (low + high) / 2, high]).reshape(1, 1, 3, 1), unit_spec(window)).ravel()
+    np.testing.assert_allclose(unit, [0, 0.5, 1], atol=1e-6)
+    assert len(train.asked) == 256
+    assert any(f"{low:g} to {high:g}" in note and "254 training images" in note for note in found.notes)
+
+
+@pytest.mark.parametrize("train", [Pictures(np.zeros((4, 4, 1), np.float32)), Pictures(np.eye(4)[..., None], bad=(0,))])
+def test_window_can_not_be_fitted_to_nothing(train: Pictures) -> None:
+    with pytest.raises(DataError, match="no two values"):
+        recipe(kind="float32", gray=True, train=train, settings={"preprocess.intensity": "fitted"})
+
+
+def unit_spec(window: Window) -> PreprocessSpec:
+    return PreprocessSpec(size=(1, 3), channels="gray", intensity=window, mean=(0,), std=(1,))
 
 
 def test_pretrained_weights_are_tuned_more_gently() -> None:

@@ -20,6 +20,7 @@ from zoo.spec import (
     PreprocessSpec,
     Scale,
     TrainConfig,
+    Voi,
     Window,
     decode,
     encode,
@@ -36,6 +37,7 @@ intensities = st.one_of(
     st.builds(Scale, maximum=above),
     st.builds(Window, center=real, width=st.floats(1.001, 1e6)),
     st.builds(Percentile, low=st.floats(0, 49), high=st.floats(50, 100)),
+    st.builds(Voi),
 )
 denoise = st.one_of(
     st.none(), st.builds(Median, k=st.sampled_from([3, 5])), st.builds(Gaussian, sigma=st.floats(0.01, 5))

@@ -9,13 +9,13 @@ import torch
 from zoo.learn.augment import augmented
 from zoo.learn.batches import generator, seed_of, standardized, to_unit
 from zoo.preprocess import normalized
-from zoo.spec import Intensity, Percentile, PreprocessSpec, Scale, Window
+from zoo.spec import Intensity, Percentile, PreprocessSpec, Scale, Voi, Window
 
 RANDOM = np.random.default_rng(0)
 
 
 @pytest.mark.parametrize(
-    "intensity", [Scale(maximum=255), Window(center=120, width=90), Percentile(low=2, high=98), Percentile()]
+    "intensity", [Scale(maximum=255), Window(center=120, width=90), Percentile(low=2, high=98), Percentile(), Voi()]
 )
 @pytest.mark.parametrize("channels", ["rgb", "gray"])
 @pytest.mark.parametrize("dtype", [np.uint8, np.float32])

@@ -10,7 +10,7 @@ from PIL import Image, ImageFilter
 
 from zoo.errors import ImageError
 from zoo.preprocess import apply, check_range, crop_size, gaussian_kernel, normalized, resized
-from zoo.spec import Gaussian, Intensity, Median, Percentile, PreprocessSpec, Scale, Window
+from zoo.spec import Gaussian, Intensity, Median, Percentile, PreprocessSpec, Scale, Voi, Window
 
 FILTERS = {"bicubic": Image.Resampling.BICUBIC, "bilinear": Image.Resampling.BILINEAR}
 GRAY = {"channels": "gray", "mean": (0.0,), "std": (1.0,)}
@@ -90,7 +90,7 @@ def test_window_is_dicoms_linear_formula() -> None:
     assert np.allclose(normalized(x.reshape(1, 1, 10, 1), spec)[0, 0, 0], expected, atol=1e-6)
 
 
-@pytest.mark.parametrize("intensity", [Scale(maximum=4), Window(center=2, width=3), Percentile()])
+@pytest.mark.parametrize("intensity", [Scale(maximum=4), Window(center=2, width=3), Percentile(), Voi()])
 def test_the_callers_images_are_not_changed(intensity: Intensity) -> None:
     """Images are decoded once and normalised each epoch; a second division would go unseen."""
     images = np.arange(4, dtype=np.float32).reshape(1, 2, 2, 1)
@@ -99,6 +99,16 @@ def test_the_callers_images_are_not_changed(intensity: Intensity) -> None:
     first = normalized(images, spec)
     assert np.array_equal(first, normalized(images, spec))
     assert not np.shares_memory(first, images)
+
+
+def test_values_of_a_files_own_window_are_taken_as_they_are_and_others_refused() -> None:
+    spec = PreprocessSpec(size=(2, 2), intensity=Voi(), **GRAY)
+    shown = np.array([0, 0.25, 0.5, 1], np.float32).reshape(2, 2, 1)
+    check_range(shown, spec)
+    assert np.array_equal(normalized(shown[None], spec)[0, 0], shown[..., 0])
+    for wrong in (shown * 2, shown - 1, np.zeros((2, 2, 3), np.uint8)):
+        with pytest.raises(ImageError, match=r"expected float32 in \[0, 1\]"):
+            check_range(wrong, spec)
 
 
 def test_minimum_to_maximum_and_constant_images() -> None:

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from zoo.preprocess import crop_size, normalized, resized
-from zoo.spec import Gaussian, Median, Percentile, PreprocessSpec, Scale, Window
+from zoo.spec import Gaussian, Median, Percentile, PreprocessSpec, Scale, Voi, Window
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -181,6 +181,25 @@ def test_any_size_is_cut_and_padded_at_the_same_place(
     expected = resized(image, spec_of("gray", size=size, resize=resize))
     assert got.shape == (*size, 1)
     assert np.abs(got - expected).max() <= LEVEL, crop_size(height, width, size, cover=resize == "crop")
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+def test_pictures_shown_by_their_own_window_are_prepared_alike(resize: str) -> None:
+    spec = spec_of("gray", size=(24, 18), resize=resize, intensity=Voi())
+    images = [(image - image.min()) / max(1, np.ptp(image)) for image in random_images("float32", 8, 5)]
+    largest, arithmetic = differences(Graph(spec, "float32"), spec, images)
+    assert largest <= 2e-6
+    assert arithmetic <= 1e-6
+
+
+@pytest.mark.parametrize("resize", ["stretch", "crop", "letterbox"])
+def test_hounsfield_units_are_prepared_alike(resize: str) -> None:
+    """Negative values and a dark border: 0 would be water, not air."""
+    spec = spec_of("gray", size=(24, 18), resize=resize, intensity=Window(center=40, width=400))
+    images = [image / 10 - 1000 for image in random_images("float32", 8, 6, top=40_000)]
+    largest, arithmetic = differences(Graph(spec, "float32"), spec, images)
+    assert largest <= 0.02
+    assert arithmetic <= 1e-5
 
 
 def test_a_batch_is_prepared_image_by_image() -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from zoo.data.names import Names
 from zoo.errors import DataError, ImageError
 from zoo.readers import Kind, RawImage, from_array, read
+from zoo.spec import Voi
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from zoo.spec import Fingerprint, Task
+    from zoo.spec import Fingerprint, PreprocessSpec, Task
 
 __all__ = ["SPLITS", "Arrays", "Files", "ImageSet", "Pool", "Source", "SplitName", "Splits"]
 
@@ -170,6 +171,12 @@ class Splits:
             there = ", ".join(f"{other} ({len(images)})" for other, images in sets.items() if len(images))
             raise DataError(f"{self.fingerprint.name}: split {name} holds no image; choose one of {there} with --split")
         return sets[name]
+
+    def read_for(self, spec: PreprocessSpec) -> Splits:
+        """The same images, read as a model with this preprocessing takes them."""
+        voi = isinstance(spec.intensity, Voi)
+        sets = {name: dataclasses.replace(images, voi=voi) for name, images in self._sets()}
+        return dataclasses.replace(self, train=sets["train"], val=sets["val"], test=sets["test"])
 
     def relabelled(self, labels: tuple[str, ...], order: NDArray[np.int64]) -> Splits:
         """The same images with new labels; old target `t` becomes `order[t]`."""

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.data.labels import natural_bytes, natural_key
-from zoo.errors import DataError, ImageError
-from zoo.readers import IMAGE_SUFFIXES, is_image, probe
+from zoo.errors import DataError
+from zoo.readers import IMAGE_SUFFIXES, is_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -97,17 +97,7 @@ def one_line(name: str, ids: Iterable[str]) -> Iterator[str]:
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
     """Whether a file without an image's suffix is one by content, as DICOM files called IM0001 are."""
-    if not entry.is_file() or entry.name == "DICOMDIR" or not is_image(path := Path(entry.path)):
-        return False
-    with path.open("rb") as stream:
-        weak = stream.read(1) in {b"B", b"P"}  # two letters make a BMP or a PPM; "P12: ..." may be a note on a patient
-    if not weak:
-        return True
-    try:
-        probe(path)
-    except ImageError:
-        return False
-    return True
+    return entry.is_file() and is_image(Path(entry.path))
 
 
 def _scan(path: Path, shown: str) -> os._ScandirIterator[str]:

@@ -41,7 +41,7 @@ def _predict(asked: argparse.Namespace) -> int:
 
     runtime = Runtime.open(asked.model, provider=asked.provider, threads=asked.threads)
     sources = asked.images[0] if len(asked.images) == 1 else asked.images
-    results = runtime.predict(sources, batch_size=asked.batch_size)
+    results = runtime.predict(sources, batch_size=asked.batch_size, frame=asked.frame)
     if asked.csv:
         results = recorded(Path(asked.csv), results, runtime.labels, runtime.manifest.task)
     answered = failed = 0
@@ -158,6 +158,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--csv", metavar="FILE", help="also write every probability to FILE")
     predict.add_argument("--top", type=_positive, metavar="K", help="show the K most probable classes")
     predict.add_argument("--batch-size", type=_positive, metavar="N", help="most images in one run")
+    predict.add_argument("--frame", type=_positive, metavar="N", help="picture of files that hold several, from 1")
     timed = add("bench", _bench, "latency, cold start, peak memory, size")
     timed.add_argument("--runs", type=_positive, default=50)
     timed.add_argument("--image-size", type=_positive, nargs=2, metavar=("H", "W"))

@@ -20,7 +20,7 @@ from zoo.edge.bundle import Contents, open_model
 from zoo.edge.session import one_line, open_session
 from zoo.edge.stream import Source, batches, decoded, expand
 from zoo.errors import ImageError, ModelError
-from zoo.spec import Manifest, Scale
+from zoo.spec import Manifest, Scale, Voi
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -159,7 +159,9 @@ class Runtime:
         """As `logits`, after temperature and softmax or sigmoids: (N, K) float32 in [0, 1]."""
         return self._run("probabilities", self._prepared(batch))
 
-    def predict(self, sources: Iterable[Source] | Source, *, batch_size: int | None = None) -> Iterator[Result]:
+    def predict(
+        self, sources: Iterable[Source] | Source, *, batch_size: int | None = None, frame: int | None = None
+    ) -> Iterator[Result]:
         """Label images in the order given; a folder is walked in natural order.
 
         Images are decoded ahead by a few threads while ONNX Runtime works; memory stays bounded however
@@ -169,6 +171,7 @@ class Runtime:
             sources: paths of images or folders, or raw arrays (H, W[, C]); one or many, read as needed.
             batch_size: most images in one run. None: 1 on the CPU, where batches bring nothing (ResNet-18 at
                 224 px, 2 cores: 36 ms an image at 1, 33 to 39 at 2 to 16), else 16.
+            frame: which picture of files that hold several, counted from 1. None: none is guessed.
 
         Yields:
             One `Prediction` or `Failure` for each image.
@@ -178,7 +181,8 @@ class Runtime:
             ModelError: ONNX Runtime failed.
         """
         size = batch_size or (1 if self.provider == "cpu" else _ACCELERATOR_BATCH)
-        for names, group in batches(decoded(expand(sources), self._ready), size):
+        voi = isinstance(self.manifest.preprocess.intensity, Voi)
+        for names, group in batches(decoded(expand(sources), self._ready, frame=frame, voi=voi), size):
             if isinstance(group, str):
                 yield Failure(names[0], group)
                 continue
@@ -302,7 +306,7 @@ def _kinds(manifest: Manifest) -> frozenset[str]:
     """Kinds of raw image that the model was made for.
 
     With the whole preprocessing in the graph the input says it. Else the input is float32 whatever the images
-    were, and the intensity says it: `Scale` to 255 or less is 8 bit.
+    were, and the intensity says it: `Scale` to 255 or less is 8 bit, and `Voi` is what a DICOM file becomes.
     """
     declared, intensity = manifest.input, manifest.preprocess.intensity
     if declared.stage == "raw":
@@ -310,4 +314,4 @@ def _kinds(manifest: Manifest) -> frozenset[str]:
     deep = frozenset({"uint16", "float32"})
     if isinstance(intensity, Scale):
         return frozenset({"uint8"}) if intensity.maximum <= 255 else deep
-    return deep | {"uint8"}
+    return frozenset({"float32"}) if isinstance(intensity, Voi) else deep | {"uint8"}

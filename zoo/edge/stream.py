@@ -9,6 +9,7 @@ import os
 import re
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from numpy.typing import NDArray
 
 from zoo.edge.session import available_threads
 from zoo.errors import DataError, ImageError
-from zoo.readers import IMAGE_SUFFIXES, RawImage, from_array, read
+from zoo.readers import IMAGE_SUFFIXES, RawImage, from_array, is_image, read
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -74,18 +75,25 @@ def natural(name: str) -> list[tuple[int, int, str]]:
 
 
 def decoded(
-    items: Iterable[tuple[str, Source | ImageError]], ready: Callable[[RawImage], Array]
+    items: Iterable[tuple[str, Source | ImageError]],
+    ready: Callable[[RawImage], Array],
+    *,
+    frame: int | None = None,
+    voi: bool = False,
 ) -> Iterator[tuple[str, Array | str]]:
     """Decode ahead in threads.
 
     Args:
         items: as `expand` gives them.
         ready: what else to do with an image in the thread that decoded it; may raise `ImageError`.
+        frame: how files are read, see `zoo.readers.read`; arrays are taken as they are.
+        voi: likewise.
 
     Yields:
         (name, pixels), or (name, reason) for an image that can not be used, in the order of `items`.
     """
     threads = min(_MOST_THREADS, available_threads())
+    load = partial(read, frame=frame, voi=voi)
     pending: deque[tuple[str, Future[Array | str]]] = deque()
     allowed = threads  # until the first image has told how large they are
     source = iter(items)
@@ -93,7 +101,7 @@ def decoded(
     try:
         while True:
             while len(pending) < allowed and (item := next(source, None)) is not None:
-                pending.append((item[0], pool.submit(_decode, *item, ready)))
+                pending.append((item[0], pool.submit(_decode, *item, load, ready)))
             if not pending:
                 return
             name, future = pending.popleft()
@@ -147,15 +155,27 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path | ImageError]]:
     for entry in entries:
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path))
-        elif os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - once for every file
+        elif _is_image(entry):
             yield entry.path, Path(entry.path)
 
 
-def _decode(name: str, source: Source | ImageError, ready: Callable[[RawImage], Array]) -> Array | str:
+def _is_image(entry: os.DirEntry[str]) -> bool:
+    """By its suffix; any other file, such as a DICOM file called IM0001, by its first bytes."""
+    if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - once for every file
+        return True
+    return entry.is_file() and is_image(Path(entry.path))
+
+
+def _decode(
+    name: str,
+    source: Source | ImageError,
+    load: Callable[[Path | str], RawImage],
+    ready: Callable[[RawImage], Array],
+) -> Array | str:
     try:
         if isinstance(source, ImageError):
             raise source
-        return ready(from_array(source) if not isinstance(source, str | Path) else read(source))
+        return ready(load(source) if isinstance(source, str | Path) else from_array(source))
     except ImageError as problem:
         return str(problem).removeprefix(f"{name}: ")
     except MemoryError:

@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.errors import ModelError
 from zoo.preprocess import channels_of, gaussian_kernel
-from zoo.spec import OPSET, InputSpec, Manifest, Median, PreprocessSpec, Scale, Task, Window, encode
+from zoo.spec import OPSET, InputSpec, Manifest, Median, PreprocessSpec, Scale, Task, Voi, Window, encode
 
 if TYPE_CHECKING:
     import onnx
@@ -263,6 +263,8 @@ def _inner_size(b: _Builder, x: str, spec: PreprocessSpec) -> str:
 
 def _intensity(b: _Builder, x: str, spec: PreprocessSpec) -> str:
     intensity = spec.intensity
+    if isinstance(intensity, Voi):
+        return x
     if isinstance(intensity, Scale):
         return b.op("Div", x, b.floats(intensity.maximum))
     zero, one = b.floats(0), b.floats(1)

@@ -18,7 +18,7 @@ from zoo.edge.session import one_line, open_session
 from zoo.errors import GateError, ModelError
 from zoo.export.graph import CORE_INPUT, RESIZED, SCALED
 from zoo.preprocess import normalized, resized
-from zoo.spec import Manifest, Parity, PreprocessSpec, Scale, Task, Window
+from zoo.spec import Manifest, Parity, PreprocessSpec, Scale, Task, Voi, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -272,6 +272,8 @@ class _Worst:
         intensity = self.spec.intensity
         if isinstance(intensity, Scale):
             return intensity.maximum
+        if isinstance(intensity, Voi):
+            return 1.0
         if isinstance(intensity, Window):
             return intensity.width - 1
         return max(float(expected.max()) - float(expected.min()), 1.0)

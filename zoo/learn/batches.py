@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from zoo.spec import Percentile, PreprocessSpec, Scale
+from zoo.spec import Percentile, PreprocessSpec, Scale, Voi
 
 __all__ = ["epoch_batches", "generator", "seed_of", "standardized", "to_unit"]
 
@@ -58,6 +58,8 @@ def to_unit(raw: Tensor, spec: PreprocessSpec) -> Tensor:
     intensity = spec.intensity
     if isinstance(intensity, Scale):
         return x / intensity.maximum
+    if isinstance(intensity, Voi):
+        return x
     if isinstance(intensity, Percentile):
         low, high = _percentiles(x, intensity.low), _percentiles(x, intensity.high)
         return ((x - low) / torch.where(high > low, high - low, torch.ones_like(low))).clamp(0, 1)

@@ -70,13 +70,21 @@ def probe(source: Path | str | bytes, *, name: str | None = None) -> Probe:
 
 
 def is_image(path: Path) -> bool:
-    """Whether a file begins as one of the formats does, whatever its name; False where it can not be opened."""
+    """Whether a file begins as one of the formats does, whatever its name; False where it can not be opened.
+
+    A DICOMDIR is none: it lists files. "BM" or "P1" may begin any text, so there the header must make sense too.
+    """
     try:
         with path.open("rb") as stream:
             head = stream.read(_HEAD)
-    except OSError:
+        if head[128:132] == b"DICM":
+            return path.name != "DICOMDIR"
+        form = raster.recognise(head)
+        if form in {"BMP", "PPM"}:
+            probe(path)
+    except (OSError, ImageError):
         return False
-    return head[128:132] == b"DICM" or raster.recognise(head) is not None
+    return form is not None
 
 
 @contextlib.contextmanager
