@@ -113,6 +113,12 @@ def test_one_changed_byte_gives_an_answer_or_a_refusal_and_never_a_crash(path: P
         Runtime.open(path)
 
 
+def test_a_graph_whose_names_are_no_text_is_refused(path: Path) -> None:
+    data = make_model().SerializeToString()
+    assert b"\x12\x01H" in data  # a symbolic side of the input
+    assert "not UTF-8" in refused(path, data.replace(b"\x12\x01H", b"\x12\x01\x80"))
+
+
 def test_an_onnx_file_of_another_tool_is_refused(path: Path) -> None:
     model = make_model()
     del model.metadata_props[:]

@@ -125,8 +125,11 @@ class Runtime:
         """Open what `zoo.edge.bundle.open_model` has read; raises as `open`."""
         session = open_session(contents.model, str(path), provider=provider, threads=threads)
         runtime = cls(path, contents.manifest, provider, session)
-        runtime._check_inputs()
-        runtime._check_outputs()
+        try:
+            runtime._check_inputs()
+            runtime._check_outputs()
+        except UnicodeDecodeError:  # onnxruntime hands over names of axes as they stand in the file
+            raise ModelError(f"{path}: its graph holds names that are not UTF-8; export it again") from None
         return runtime
 
     @property
