@@ -160,7 +160,7 @@ def test_classes_beside_the_shards_name_and_order_them(tmp_path: Path, file: str
     assert (found.labels, found.test.targets.tolist()) == (("dog", "cat"), [1, 0, 0, 1])
     write(tmp_path / "set" / "2.tar", samples(["bird", 2], first=4))
     assert "label '2', 'bird' is not among the 2 classes" in refusal(tmp_path / "set")
-    (tmp_path / "set" / file).write_text("{")
+    (tmp_path / "set" / file).write_text("dog\ndog" if file == "classes.txt" else "{")
     assert file in refusal(tmp_path / "set")
 
 
