@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,6 +13,8 @@ from zoo_cli.options import Json
 from zoo_cli.output import columns, document, put, say, shown_path
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zoo.data.audit import Audit, Finding
 
 __all__ = ["check"]
@@ -20,6 +23,8 @@ LEAK = 3
 """Exit status of a leak, that of every gate."""
 MOST = 20
 """Findings that are shown as text."""
+EACH = 5
+"""Of one kind, while others wait."""
 WIDEST = 12
 """Classes that are shown as text."""
 
@@ -68,7 +73,7 @@ def _text(found: Audit, *, html: bool) -> str:
     lines = [f"{found.name}: {_VERDICTS[found.verdict]}", "", _counts(found), ""]
     if found.findings:
         lines += [_kinds(found), "", "the worst first:" if len(found.findings) > 1 else "found:"]
-        lines += [_line(finding) for finding in found.findings[:MOST]]
+        lines += [_line(finding) for finding in _chosen(found.findings)]
         if len(found.findings) > MOST:
             lines.append(f"  … and {len(found.findings) - MOST} more")
         lines.append("")
@@ -104,6 +109,17 @@ def _kinds(found: Audit) -> str:
             files = len({identity for finding in findings for identity in finding.files})
             rows.append((kind, str(len(findings)), str(across) if across else "-", str(files) if files else "-"))
     return columns(("kind", "findings", "across splits", "images"), rows, right=(1, 2, 3))
+
+
+def _chosen(findings: Sequence[Finding]) -> list[Finding]:
+    """The worst, but no kind crowds the others out."""
+    seen: Counter[str] = Counter()
+    first: list[int] = []
+    rest: list[int] = []
+    for place, finding in enumerate(findings):
+        seen[finding.kind] += 1
+        (first if seen[finding.kind] <= EACH else rest).append(place)
+    return [findings[place] for place in sorted([*first, *rest][:MOST])]
 
 
 def _line(finding: Finding) -> str:

@@ -208,6 +208,20 @@ def test_mixed_pixel_types_are_a_finding_that_names_the_rare_ones(make_set: Call
     assert mixed.files == ("train/cat/deep.png",)
 
 
+def test_fields_with_personal_data_are_named_and_their_values_are_not(make_set: Callable[..., Path]) -> None:
+    root = make_set(SOUND)
+    exif = Image.Exif()
+    exif[0x013B] = "CANARY^NAME"  # Artist
+    Image.fromarray(picture(9)).convert("RGB").save(root / "train/cat/9.jpg", exif=exif, quality=95)
+    pool = index(root, skip_bad=True, as_is=True)
+    found = audit(pool)
+    personal = only(found, "personal_data")
+    assert personal.files == ("train/cat/9.jpg",)
+    assert "Artist" in personal.detail
+    assert b"CANARY" not in encode(found)
+    assert "CANARY" not in page(found, pool)
+
+
 def test_the_document_has_the_keys_that_were_promised_and_no_path(make_set: Callable[..., Path]) -> None:
     root = make_set({**SOUND, "test/cat/copy.png": SOUND["train/cat/3.png"]})
     text = encode(audit(root)).decode()
@@ -245,3 +259,10 @@ def test_deep_and_constant_images_have_thumbnails_too(make_set: Callable[..., Pa
     )
     pool = index(root, skip_bad=True, as_is=True)
     assert page(audit(pool), pool).count("data:image/png") == 3
+
+
+def test_the_first_files_of_a_finding_across_splits_come_from_each_split(make_set: Callable[..., Path]) -> None:
+    copies = {f"train/cat/copy{i}.png": SOUND["train/cat/3.png"] for i in range(7)}
+    found = audit(make_set({**SOUND, **copies, "test/cat/copy.png": SOUND["train/cat/3.png"]}))
+    assert [name.split("/")[0] for name in only(found, "duplicate").files[:3]] == ["train", "test", "train"]
+    assert "may stand for a missing one" in only(found, "duplicate").detail

@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from zoo.errors import ImageError
+from zoo.readers.exif import personal
 from zoo.readers.image import Kind, Probe, RawImage, from_array
 
 if TYPE_CHECKING:
@@ -113,7 +114,7 @@ def probe(stream: IO[bytes], form: str, name: str) -> Probe:
         # TIFF reports its size already turned; PNG would decode the image to look for a late EXIF chunk.
         if form in ("JPEG", "WEBP") and _orientation(image) in (5, 6, 7, 8):
             width, height = height, width
-        return Probe(width, height, kind, kind != "uint8" or _is_gray(image))
+        return Probe(width, height, kind, kind != "uint8" or _is_gray(image), personal=personal(image))
 
 
 @contextlib.contextmanager

@@ -33,7 +33,7 @@ def copies(view: View) -> tuple[list[Finding], Rows]:
     keys = view.looks.digest[good].view("V32").ravel()
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     findings = []
-    for rows in _members(group, good):
+    for rows in map(view.side_by_side, _members(group, good)):
         across, conflict, constant = view.across(rows), view.conflict(rows), bool(view.looks.constant[rows[0]])
         detail = f"{len(rows)} images with the same pixels, {view.where(rows)}"
         if constant:

@@ -67,7 +67,7 @@ def group_leaks(view: View, groups: NDArray[np.int64] | None) -> list[Finding]:
             kind="group_leak",
             severity="error",
             across_splits=True,
-            files=view.files(part),
+            files=view.files(view.side_by_side(part)),
             detail=f"one group (patient, lesion or study) {view.where(part)}",
         )
         for part in parts

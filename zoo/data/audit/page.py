@@ -137,7 +137,8 @@ def _finding(finding: Finding, pictures: Mapping[str, str]) -> str:
     images = [identity for identity in finding.files if identity in pictures][:MOST_IMAGES]
     listed = finding.files[: MOST_IMAGES if images else MOST_NAMES]
     figures = "".join(
-        f"<figure>{_picture(pictures.get(identity, ''))}<figcaption><bdi>{_text(identity)}</bdi></figcaption></figure>"
+        f"<figure>{_picture(pictures.get(identity, ''))}"
+        f"<figcaption><bdi>{_breakable(identity)}</bdi></figcaption></figure>"
         for identity in (listed if images else ())
     )
     names = "" if images else "".join(f"<li><bdi>{_text(identity)}</bdi></li>" for identity in listed)
@@ -154,6 +155,11 @@ def _finding(finding: Finding, pictures: Mapping[str, str]) -> str:
 
 def _picture(uri: str) -> str:
     return f'<img src="{uri}" alt="">' if uri else "<span class=missing>no picture</span>"
+
+
+def _breakable(identity: str) -> str:
+    """A name that may go on in the next line after a folder."""
+    return _text(identity).replace("/", "/<wbr>")
 
 
 def _text(value: str) -> str:

@@ -13,7 +13,7 @@ __all__ = ["bars", "curves"]
 COLOURS = ("#2166ac", "#e08214", "#4d9221")
 """Of train, val and test; told apart also by those who see no red or green."""
 
-_ROW, _LABEL, _WIDTH = 22, 150, 440
+_ROW, _LABEL, _WIDTH = 22, 120, 320
 
 
 def bars(counts: Mapping[str, int], *, most: int = 8) -> str:
@@ -23,7 +23,7 @@ def bars(counts: Mapping[str, int], *, most: int = 8) -> str:
         rest = rows[most - 1 :]
         rows = [*rows[: most - 1], (f"{len(rest)} others", sum(n for _, n in rest))]
     top = max((n for _, n in rows), default=1) or 1
-    room = _WIDTH - _LABEL - 70
+    room = _WIDTH - _LABEL - 52
     parts = []
     for number, (name, n) in enumerate(rows):
         y = number * _ROW
@@ -69,4 +69,4 @@ def _svg(width: int, height: int, body: str) -> str:
 
 
 def _short(name: str) -> str:
-    return name if len(name) <= 22 else f"{name[:12]}…{name[-9:]}"
+    return name if len(name) <= 17 else f"{name[:8]}…{name[-8:]}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,9 @@ CEILING = 0.97
 
 EXHAUSTIVE = 100_000
 """Up to so many images every pair is compared; beyond, those that share a hash bucket."""
-TABLES, BITS = 24, 16
-"""Hash tables and bits of each, for larger sets."""
+TABLES, CROWD = 32, 256
+"""Hash tables for larger sets, and images to a bucket: multiplying a few hundred rows at once is nearly free, and the
+fewer bits tell buckets apart, the fewer pairs are parted."""
 
 MOST_PAIRS = 2_000_000
 """The search ends with so many pairs: a set of that kind needs no longer list."""
@@ -134,13 +136,14 @@ def _all_pairs(keys: Floats, threshold: float) -> Iterator[Step]:
 def _bucket_pairs(keys: Floats, threshold: float) -> Iterator[Step]:
     """Within the buckets of locality-sensitive hashing by random hyperplanes (Charikar, STOC 2002)."""
     rng = np.random.default_rng(0)
+    width = max(1, round(math.log2(max(2, len(keys) / CROWD))))
     middle = keys[rng.integers(0, len(keys), 10_000)].mean(axis=0)
     for table in range(TABLES):
-        planes = rng.standard_normal((keys.shape[1], BITS)).astype(np.float32)
+        planes = rng.standard_normal((keys.shape[1], width)).astype(np.float32)
         bits = np.empty(len(keys), np.int64)
         for start in range(0, len(keys), 65_536):
             sides = (keys[start : start + 65_536] - middle) @ planes > 0
-            bits[start : start + 65_536] = sides @ (1 << np.arange(BITS))
+            bits[start : start + 65_536] = sides @ (1 << np.arange(width))
         order = np.argsort(bits, kind="stable")
         ends = np.flatnonzero(np.diff(bits[order])) + 1
         for members in np.split(order, ends):

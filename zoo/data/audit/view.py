@@ -57,6 +57,14 @@ class View:
         """Ids of the images at `rows`."""
         return tuple(self.pool.ids[int(row)] for row in rows)
 
+    def side_by_side(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """`rows` in turns from each split, so that the first few show what stands in two."""
+        split = self.split[rows]
+        turn = np.zeros(len(rows), np.int64)
+        for number in np.unique(split):
+            turn[split == number] = np.arange((split == number).sum())
+        return rows[np.lexsort((rows, split, turn))]
+
     def across(self, rows: Sequence[int] | NDArray[np.int64]) -> bool:
         """Whether the images at `rows` stand in more than one split."""
         found = self.split[rows]

@@ -1,0 +1,52 @@
+"""Which fields beside the pixels of a picture may name a person or a place; their values are never given out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+__all__ = ["personal"]
+
+# EXIF 2.32, tables 4 to 9, and the XP fields of Windows' file properties
+_FIELDS = {
+    0x010D: "DocumentName",
+    0x010E: "ImageDescription",
+    0x013B: "Artist",
+    0x9C9B: "XPTitle",
+    0x9C9C: "XPComment",
+    0x9C9D: "XPAuthor",
+    0x9C9F: "XPSubject",
+}
+_INNER = {0x9286: "UserComment", 0xA430: "CameraOwnerName", 0xA431: "BodySerialNumber"}
+_EXIF, _GPS = 0x8769, 0x8825  # tags of the directories inside
+_TEXTS = ("Title", "Author", "Description", "Comment")  # keywords of PNG text (PNG, section 11.3.3.2)
+
+
+def personal(image: Image.Image) -> tuple[str, ...]:
+    """Names of the filled fields of an opened image, such as "Artist" or "GPSInfo"; nothing is decoded.
+
+    A PNG is judged by what stands before its pixels.
+    """
+    # Pillow keeps a PNG's texts among the rest of `info`; its attribute `text` would decode the image
+    found = [f"PNG text {word}" for word in _TEXTS if image.format == "PNG" and _filled(image.info.get(word))]
+    if image.format == "PNG" and "exif" not in image.info:  # asking for it would decode the image
+        return tuple(found)
+    try:
+        exif = image.getexif()
+        found += [name for tag, name in _FIELDS.items() if _filled(exif.get(tag))]
+        inner = exif.get_ifd(_EXIF)
+        found += [name for tag, name in _INNER.items() if _filled(inner.get(tag))]
+        if exif.get_ifd(_GPS):
+            found.append("GPSInfo")
+    except Exception:  # a damaged block: Pillow raises struct.error, SyntaxError, KeyError and more
+        found.append("damaged EXIF")
+    return tuple(found)
+
+
+def _filled(value: object) -> bool:
+    """Anything but blanks and the bytes that say which text encoding nothing follows in."""
+    if isinstance(value, bytes):
+        return bool(value.removeprefix(b"ASCII\0\0\0").strip(b"\0 "))
+    return value is not None and bool(str(value).strip("\0 "))
