@@ -94,6 +94,15 @@ def test_all_right_on_five_patients_is_five_trials_and_not_forty():
     assert found.per_class["class 1"]["ppv"].low == pytest.approx(3 / (3 + 3.8415), abs=1e-4)
 
 
+def test_few_patients_are_said_to_be_few():
+    """With ten patients, 95 % intervals hold the truth about 85 times in 100, and the reader must know."""
+    assert judge(*scans(0)).notes == ()
+    few = "intervals come from 10 groups only; from fewer than 30 they are somewhat narrow"
+    assert judge(*scans(0, patients=10), notes=["a defect"]).notes == ("a defect", few)
+    logits, targets, _ = scans(0, patients=10)
+    assert judge(logits, targets).notes == ()
+
+
 def test_one_patient_is_one_trial():
     logits, targets, _ = scans(0, patients=2)
     found = judge(logits, targets, np.zeros(len(targets), int))

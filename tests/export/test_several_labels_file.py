@@ -12,6 +12,7 @@ from export_cases import Case
 import zoo
 from zoo.edge.session import open_session
 from zoo.errors import GateError
+from zoo.evaluate import report
 from zoo.export import assemble, prove
 from zoo.export.card import model_card
 from zoo.export.parity import _Worst
@@ -89,10 +90,26 @@ def test_a_decision_at_the_edge_may_fall_either_way(several: Manifest, expected:
     assert worst.flips == flips
 
 
-def test_the_card_says_that_labels_stand_alone(several: Manifest) -> None:
-    card = model_card(several)
+def test_the_card_says_that_labels_stand_alone_and_what_was_resampled(several: Manifest) -> None:
+    rng = np.random.default_rng(0)
+    found = report(
+        rng.normal(size=(90, 3)),
+        rng.integers(0, 2, (90, 3)),
+        several.labels,
+        model="m",
+        split="test",
+        temperature=1.3,
+        fingerprint=several.provenance.data,
+        groups=np.arange(90) // 2,
+        resamples=50,
+    )
+    card = model_card(msgspec.structs.replace(several, report=found))
     assert "An image may have any number of them, or none" in card
-    assert "any number of them" not in model_card(msgspec.structs.replace(several, task="multiclass"))
+    assert "On 90 images of the split `test` in 45 groups, which were resampled whole, 95 % intervals." in card
+    assert "| label | n | sensitivity | specificity | AUROC |" in card
+    plain = model_card(msgspec.structs.replace(several, task="multiclass"))
+    assert "any number of them" not in plain
+    assert "groups" not in plain
 
 
 def test_a_manifest_of_an_earlier_version_is_of_one_label_an_image(case: Case) -> None:

@@ -173,7 +173,8 @@ class Cases:
         """For each class the indicators (G, n) of its positives and negatives in each step of its curve.
 
         A step is a set of images with one score, from the highest down. Neighbouring steps without a positive
-        are merged: neither area changes, and the steps of all classes are then 2n + K, not K·n.
+        are merged: neither area changes, and a class has at most two steps for each positive and one more, so that
+        all classes of a multiclass model together have 2n + K, not K·n.
         """
         return tuple(self._steps(k) for k in range(self.classes))
 

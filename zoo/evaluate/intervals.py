@@ -13,7 +13,8 @@ Resampling images assumes that images are independent. Several images of one pat
 images are then too narrow: of eight strongly correlated images a patient they held the truth 6 times in 10 where
 they promise 95 in 100. Where groups (patients, lesions, studies) are known, whole groups are drawn with
 replacement, each bringing all its images, and the trials above are groups (Field and Welsh 2007, J. R. Statist.
-Soc. B 69:369, the cluster bootstrap). With few groups, under about 20, such intervals are still somewhat narrow.
+Soc. B 69:369, the cluster bootstrap). Few groups still give narrow intervals: in the simulation above they held the
+truth 84 to 89 times in 100 with 10 patients, 88 to 92 with 20, 94 to 96 with 60.
 """
 
 from __future__ import annotations

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 __all__ = ["check_labels", "overall", "report"]
 
+FEW_GROUPS = 30
+"""From fewer groups than this intervals hold the truth clearly less often than 95 times in 100 (see
+zoo.evaluate.intervals), which the report then says."""
+
 
 def report(
     logits: NDArray[Any],
@@ -86,7 +90,7 @@ def report(
         calibration=calibration(cases, resampled, temperature),
         data=fingerprint,
         undefined=undefined,
-        notes=tuple(notes),
+        notes=(*notes, *_few(cases.clusters)),
         clusters=cases.clusters,
     )
 
@@ -125,6 +129,12 @@ def _confusion(cases: Cases, labels: Sequence[str]) -> Confusion | None:
     if cases.task == "multilabel":
         return None
     return Confusion(labels=tuple(labels), counts=tuple(tuple(int(cell) for cell in row) for row in cases.confusion))
+
+
+def _few(clusters: int | None) -> tuple[str, ...]:
+    if clusters is None or clusters >= FEW_GROUPS:
+        return ()
+    return (f"intervals come from {clusters} groups only; from fewer than {FEW_GROUPS} they are somewhat narrow",)
 
 
 def _bounded(value: float, resampled: NDArray[np.float64], trials: int) -> Interval | str:

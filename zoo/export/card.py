@@ -16,7 +16,7 @@ _NAMES = {
 
 _SEVERAL = (
     " An image may have any number of them, or none: each probability is of its label alone, and a label counts as "
-    "given from 0.5 on. The label named first is only the most probable one."
+    "given from 0.5 on. The `label` of an answer is the most probable one, even where none is given."
 )
 
 
