@@ -1,0 +1,59 @@
+"""Frozen value types shared by every layer, the device included.
+
+They are what is written to run.json, manifest.json, report.json and registry.yaml; unknown fields are
+refused, so a file of a later version is never half understood. This module knows no file, no array
+library beyond names, and no framework; `decode` and `encode` are the only doors to bytes.
+"""
+
+from __future__ import annotations
+
+from zoo.spec._catalogue import ModelCard, PackagedWeights, TrainConfig, Weights
+from zoo.spec._documents import decode, encode, from_builtins, to_builtins
+from zoo.spec._preprocessing import Gaussian, Intensity, Median, Percentile, PreprocessSpec, Scale, Voi, Window
+from zoo.spec._results import (
+    Calibration,
+    Confusion,
+    EvalReport,
+    Fingerprint,
+    InputSpec,
+    Interval,
+    Manifest,
+    Parity,
+    PluginOrigin,
+    Provenance,
+)
+from zoo.spec._value import LABEL_SEPARATOR, OPSET, SCHEMA, Licence, Task
+
+__all__ = [
+    "LABEL_SEPARATOR",
+    "OPSET",
+    "SCHEMA",
+    "Calibration",
+    "Confusion",
+    "EvalReport",
+    "Fingerprint",
+    "Gaussian",
+    "InputSpec",
+    "Intensity",
+    "Interval",
+    "Licence",
+    "Manifest",
+    "Median",
+    "ModelCard",
+    "PackagedWeights",
+    "Parity",
+    "Percentile",
+    "PluginOrigin",
+    "PreprocessSpec",
+    "Provenance",
+    "Scale",
+    "Task",
+    "TrainConfig",
+    "Voi",
+    "Weights",
+    "Window",
+    "decode",
+    "encode",
+    "from_builtins",
+    "to_builtins",
+]

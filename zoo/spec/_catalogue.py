@@ -1,0 +1,99 @@
+"""A card of the catalogue and the recipe it is trained by."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from zoo.spec._preprocessing import PreprocessSpec
+from zoo.spec._value import Licence, Value
+
+__all__ = ["ModelCard", "PackagedWeights", "TrainConfig", "Weights"]
+
+
+class PackagedWeights(Value, frozen=True):
+    """Weights that an installed package ships as a torch pickle; opened only when the hash is right."""
+
+    distribution: str
+    file: str
+    """Path inside site-packages, with forward slashes."""
+    sha256: str
+
+
+class Weights(Value, frozen=True):
+    """Where pretrained weights come from. `sha256` null: pinned in the lock at the first download."""
+
+    source: str
+    licence: Licence
+    sha256: str | None = None
+    package: PackagedWeights | None = None
+
+
+class TrainConfig(Value, frozen=True):
+    """One training budget and recipe. Every field can be set by `--set NAME=VALUE`."""
+
+    epochs: int = 20
+    batch_size: int = 32
+    lr: float = 1e-3
+    """Peak learning rate of AdamW."""
+    weight_decay: float = 0.05
+    warmup: float = 0.1
+    """Fraction of all steps in which the learning rate rises linearly."""
+    label_smoothing: float = 0.1
+    ema: float = 0.998
+    """Decay per step of the exponential moving average of the weights; 0 switches it off."""
+    patience: int = 10
+    """Epochs without a better validation AUROC before training stops; 0 never stops early."""
+    clip: float = 1.0
+    """Largest gradient norm; 0 switches clipping off."""
+    augment: Literal["none", "flip", "standard"] = "standard"
+    seed: int = 0
+    split_seed: int = 0
+    """Seed of splits that the data set does not bring itself; apart from `seed`, so that runs share
+    splits."""
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:N."""
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    pretrained: bool = False
+    leaks: Literal["drop", "keep", "refuse"] = "drop"
+    """Training images that are copies of validation or test images: drop leaves them out, keep trains on them,
+    refuse stops; groups that stand in two splits are refused unless keep."""
+    fold: int | None = None
+    """Of data with folds: this one is test, the next one validation, the rest training."""
+
+    def __post_init__(self) -> None:
+        checks = (
+            ("epochs", self.epochs >= 1, "at least 1"),
+            ("batch_size", self.batch_size >= 1, "at least 1"),
+            ("lr", 0 < self.lr < 100, "a number above 0"),
+            ("weight_decay", self.weight_decay >= 0, "0 or more"),
+            ("warmup", 0 <= self.warmup < 1, "a fraction in [0, 1)"),
+            ("label_smoothing", 0 <= self.label_smoothing < 1, "a fraction in [0, 1)"),
+            ("ema", 0 <= self.ema < 1, "a fraction in [0, 1)"),
+            ("patience", self.patience >= 0, "0 or more"),
+            ("clip", self.clip >= 0, "0 or more"),
+            ("seed", self.seed >= 0, "0 or more"),
+            ("split_seed", self.split_seed >= 0, "0 or more"),
+            ("fold", self.fold is None or self.fold >= 0, "0 or more"),
+        )
+        for name, good, expected in checks:
+            if not good:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected {expected}")
+
+
+class ModelCard(Value, frozen=True):
+    """One entry of a catalogue, complete: the row of `zoo list` and all that a plugin is told."""
+
+    name: str
+    plugin: str
+    """Name of an entry point in the group zoo.plugins."""
+    arch: str
+    family: str
+    summary: str
+    preprocess: PreprocessSpec
+    train: TrainConfig = TrainConfig()
+    parameters: float | None = None
+    """Trained numbers of the network with a head of 1000 classes, as papers count them."""
+    weights: Weights | None = None
+    needs: tuple[str, ...] = ()
+    """Importable packages without which the plugin can not run."""
+    licence: Licence = "unknown"

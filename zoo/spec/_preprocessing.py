@@ -1,0 +1,102 @@
+"""From raw pixels to the network's input, as values; executed by `zoo.preprocess` and by `zoo.export.graph`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from zoo.spec._value import Value
+
+__all__ = ["Gaussian", "Intensity", "Median", "Percentile", "PreprocessSpec", "Scale", "Voi", "Window"]
+
+
+class Scale(Value, frozen=True, tag_field="type", tag="scale"):
+    """y = x / maximum. `maximum` is the largest raw value the images can hold (255 for 8-bit)."""
+
+    maximum: float
+
+    def __post_init__(self) -> None:
+        if not self.maximum > 0:
+            raise ValueError(f"scale: maximum is {self.maximum}, expected a number above 0")
+
+
+class Window(Value, frozen=True, tag_field="type", tag="window"):
+    """y = clip((x - (center - 0.5)) / (width - 1) + 0.5, 0, 1), LINEAR of DICOM PS3.3 C.11.2.1.2."""
+
+    center: float
+    width: float
+
+    def __post_init__(self) -> None:
+        if not self.width > 1:
+            raise ValueError(f"window: width is {self.width}, expected a number above 1")
+
+
+class Percentile(Value, frozen=True, tag_field="type", tag="percentile"):
+    """y = clip((x - a) / (b - a), 0, 1), where a and b are percentiles of the resized image itself.
+
+    low=0, high=100 is min-max scaling. A constant image becomes 0.
+    """
+
+    low: float = 0.0
+    high: float = 100.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.low < self.high <= 100:
+            raise ValueError(f"percentile: {self.low} to {self.high}, expected 0 <= low < high <= 100")
+
+
+class Voi(Value, frozen=True, tag_field="type", tag="voi"):
+    """The file's own VOI LUT or window and photometric inversion, done by the reader; its values are in [0, 1].
+
+    DICOM PS3.3 C.11.2; see `zoo.readers.dicom_values`. Nothing is left to do for the graph, which takes float32.
+    """
+
+
+Intensity = Scale | Window | Percentile | Voi
+"""How raw pixel values become [0, 1]."""
+
+
+class Median(Value, frozen=True, tag_field="type", tag="median"):
+    """Median over a k × k neighbourhood, borders replicated. k is 3 or 5."""
+
+    k: Literal[3, 5] = 3
+
+
+class Gaussian(Value, frozen=True, tag_field="type", tag="gaussian"):
+    """Gaussian blur with standard deviation `sigma` in pixels, cut at 3 sigma, borders replicated."""
+
+    sigma: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.sigma <= 5:
+            raise ValueError(f"gaussian: sigma is {self.sigma}, expected a number in (0, 5]")
+
+
+class PreprocessSpec(Value, frozen=True):
+    """From a raw image to the network's input; executed by `zoo.preprocess` and by `zoo.export.graph`.
+
+    The order is fixed: channels, denoise, resize (and crop or pad), intensity, mean and std.
+    """
+
+    size: tuple[int, int]
+    """(height, width) of the network's input in pixels."""
+    channels: Literal["rgb", "gray"] = "rgb"
+    intensity: Intensity = Scale(maximum=255)
+    denoise: Median | Gaussian | None = None
+    resize: Literal["stretch", "crop", "letterbox"] = "crop"
+    """stretch: both sides to size. crop: shorter side to size, centre crop. letterbox: longer side, padded
+    with the image's own darkest value."""
+    interpolation: Literal["bicubic", "bilinear"] = "bicubic"
+    mean: tuple[float, ...] = (0.5,)
+    """One value for each channel, in units of the [0, 1] scale."""
+    std: tuple[float, ...] = (0.5,)
+
+    def __post_init__(self) -> None:
+        channels = 3 if self.channels == "rgb" else 1
+        if not all(1 <= side <= 4096 for side in self.size):
+            raise ValueError(f"size is {self.size[0]}x{self.size[1]}, expected 1 to 4096 pixels a side")
+        if len(self.mean) != channels or len(self.std) != channels:
+            raise ValueError(
+                f"mean has {len(self.mean)} and std has {len(self.std)} values, expected {channels} for {self.channels}"
+            )
+        if not all(value > 0 for value in self.std):
+            raise ValueError("std holds a value that is not above 0")

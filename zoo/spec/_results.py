@@ -1,0 +1,173 @@
+"""What a model did, where it came from, and what its file says of itself."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from zoo.spec._catalogue import TrainConfig
+from zoo.spec._preprocessing import PreprocessSpec
+from zoo.spec._value import Licence, Task, Value
+
+__all__ = [
+    "Calibration",
+    "Confusion",
+    "EvalReport",
+    "Fingerprint",
+    "InputSpec",
+    "Interval",
+    "Manifest",
+    "Parity",
+    "PluginOrigin",
+    "Provenance",
+]
+
+
+class Interval(Value, frozen=True):
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    method: Literal["bootstrap", "wilson"] = "bootstrap"
+    """wilson: every resample gave the same value, so the bootstrap had nothing to say (see
+    zoo.evaluate.intervals)."""
+
+
+class Fingerprint(Value, frozen=True):
+    """Which data this was: never a path, never a file name."""
+
+    name: str
+    sha256: str
+    """Over (split, label, sha256 of the file's bytes or of the array's pixels), sorted."""
+    n: int
+    splits: dict[str, int]
+
+
+class Confusion(Value, frozen=True):
+    """counts[i][j]: images of class labels[i] that were called labels[j]."""
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+
+class Calibration(Value, frozen=True):
+    """How far probabilities can be taken at their word, on the evaluated images."""
+
+    temperature: float
+    """Logits are divided by it before the softmax, or the sigmoids; fitted on validation images only."""
+    brier: Interval
+    """Mean of sum over classes of (p - y)^2, in [0, 2] (Brier 1950); multilabel: mean over labels, in [0, 1]."""
+    nll: Interval
+    """Mean negative log-likelihood in nats; multilabel: mean over labels."""
+    ece: float
+    """Expected calibration error of the top label (Guo et al. 2017), multilabel: of all labels' probabilities,
+    pooled; biased upwards when n is small."""
+    bins: int
+    n: int
+
+
+class EvalReport(Value, frozen=True):
+    """What a model file did on one set of images.
+
+    A metric that could not be computed stands in `undefined` with its reason and nowhere else.
+    """
+
+    schema: int
+    model: str
+    split: str
+    n: int
+    labels: tuple[str, ...]
+    metrics: dict[str, Interval]
+    """accuracy, balanced_accuracy, macro_auroc, macro_auprc, macro_f1.
+
+    Of a multilabel model a label counts as given where its probability is at least 0.5; accuracy is the mean over
+    labels of each label's own (as MedMNIST reports ChestMNIST), balanced accuracy that of (sensitivity +
+    specificity) / 2."""
+    per_class: dict[str, dict[str, Interval | int]]
+    """For each label: n (an int, the images that have it), sensitivity, specificity, ppv, npv, f1, auroc, auprc."""
+    confusion: Confusion | None
+    """Null for multilabel models: a label is there or not, it is never called another."""
+    calibration: Calibration | None
+    data: Fingerprint
+    undefined: dict[str, str]
+    """'macro_auroc' or 'LABEL.sensitivity' to the reason."""
+    notes: tuple[str, ...] = ()
+    """Defects of the data that the reader of the numbers must know."""
+    clusters: int | None = None
+    """Groups (patients, lesions, studies) that the n images come from, where the data names them; every interval
+    is then from resamples of whole groups. Null: images were resampled as if each stood alone."""
+
+
+class Parity(Value, frozen=True):
+    """How far the exported file is from the training side, on real raw images."""
+
+    images: int
+    sizes: int
+    """How many different image sizes were among them."""
+    max_abs_pixel: float
+    """Largest difference of the network's input, in levels of 1/255 of the intensity scale."""
+    max_abs_logit: float
+    """Largest |difference| / max(1, |logit|) when both get the same preprocessed input."""
+    max_abs_probability: float
+    """Largest difference of a probability, from raw images."""
+    flips: int
+    """Images whose top label differs by name, outside a margin of 0.01 in probability; multilabel: labels of images
+    that are given by one side and not by the other, where p and 1 - p are further apart than 0.01."""
+
+
+class InputSpec(Value, frozen=True):
+    """What the file's one input takes: (N, H, W, C) unless stage is 'tensor', then (N, C, H, W)."""
+
+    name: str
+    dtype: Literal["uint8", "uint16", "float32"]
+    channels: int
+    stage: Literal["raw", "resized", "tensor"] = "raw"
+    """raw: any size, as read. resized: channels, denoise and resize done. tensor: all preprocessing done."""
+
+
+class PluginOrigin(Value, frozen=True):
+    """Which installed code made the network."""
+
+    name: str
+    distribution: str
+    version: str
+
+
+class Provenance(Value, frozen=True):
+    """How the file came to be; no path, user or host name."""
+
+    run: str
+    model: str
+    created: str
+    """UTC, ISO 8601, to the second."""
+    plugin: PluginOrigin
+    versions: dict[str, str]
+    data: Fingerprint
+    config: TrainConfig
+    weights: str | None
+    """Source and sha256 of the pretrained weights; null: trained from scratch."""
+    notes: tuple[str, ...] = ()
+
+
+class Manifest(Value, frozen=True):
+    """All that a device must know of a model; in the ONNX metadata under the key 'zoo', and in a bundle."""
+
+    schema: int
+    name: str
+    labels: tuple[str, ...]
+    preprocess: PreprocessSpec
+    input: InputSpec
+    outputs: tuple[str, ...]
+    temperature: float
+    parity: Parity | None
+    report: EvalReport | None
+    provenance: Provenance
+    licence: Licence
+    intended_use: str
+    task: Task = "multiclass"
+    files: dict[str, str] = msgspec.field(default_factory=dict)
+    """Name to sha256 of every other file of the bundle; empty inside an ONNX file."""
+    sizes: dict[str, int] = msgspec.field(default_factory=dict)
+    """Name to size in bytes, for the same files."""

@@ -1,0 +1,28 @@
+"""What every document has in common: its version, its words, and that it refuses unknown fields."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+__all__ = ["LABEL_SEPARATOR", "OPSET", "SCHEMA", "Licence", "Task", "Value"]
+
+SCHEMA = 1
+"""Version of every document written by this release."""
+
+OPSET = 18
+"""ONNX operator set of every exported file: the first whose Resize has antialias."""
+
+Task = Literal["multiclass", "multilabel"]
+"""multiclass: one label an image, a softmax over logits. multilabel: any number of labels, a sigmoid on each."""
+
+LABEL_SEPARATOR = "|"
+"""Stands between the labels of one image in every text that lists them; no label of multilabel data may hold it."""
+
+Licence = str
+"""An SPDX identifier in lower case, or "unknown"."""
+
+
+class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """A frozen value whose documents may hold no unknown field."""
