@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image
 
-from zoo.data import cache, decode, decode_all, open_data, tars
+from zoo.data import cache, decode, decode_all, open_data, tar_headers, tars
 from zoo.errors import DataError, ImageError
 from zoo.places import cache_folder
 from zoo.spec import PreprocessSpec
@@ -279,6 +281,55 @@ def test_a_shard_that_went_or_shrank_is_one_line(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(ImageError, match=r"^x\.tar/0003: can not be read \(no such file"):
         images.read(3)
+
+
+def listed(data: bytes) -> list[tar_headers.Member] | str:
+    try:
+        return list(tar_headers.members(io.BytesIO(data)))
+    except tarfile.TarError as problem:
+        return type(problem).__name__
+
+
+def made(form: int, names: list[str], mtime: float) -> bytes:
+    stream = io.BytesIO()
+    with tarfile.open(fileobj=stream, mode="w", format=form) as tar:
+        for i, name in enumerate(names):
+            info = tarfile.TarInfo(name)
+            info.mtime, info.size = mtime, i * 300
+            tar.addfile(info, io.BytesIO(bytes([i]) * info.size))
+    return stream.getvalue()
+
+
+NAMES = ["a/1.png", "a/1.cls", "Jürgen.png", "long/" * 25 + "x.png", "long/" * 60 + "x.png", "folder/"]
+TARS = [
+    made(form, NAMES[:4] if form == tarfile.USTAR_FORMAT else NAMES, mtime)
+    for form in (tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT)
+    for mtime in (1, 1.5)  # a fraction makes a pax header for each member, as WebDataset's writer has it
+]
+
+
+@pytest.mark.parametrize("data", TARS)
+def test_members_are_what_pythons_tarfile_says(data: bytes) -> None:
+    with tarfile.open(fileobj=io.BytesIO(data)) as tar:
+        expected = [(one.name, one.isreg(), one.isdir(), one.offset_data, one.size) for one in tar]
+    assert [tuple(one) for one in listed(data)] == expected
+
+
+@settings(max_examples=300)
+@given(data=st.sampled_from(TARS), at=st.integers(0, 6000), new=st.binary(min_size=1, max_size=4))
+def test_damaged_headers_are_read_as_pythons_tarfile_reads_them(data: bytes, at: int, new: bytes) -> None:
+    damaged = data[:at] + new + data[at + len(new) :]
+    quick = listed(damaged)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(tar_headers, "_quick", lambda *_: None)
+        assert listed(damaged) == quick
+
+
+def test_a_member_of_negative_size_does_not_go_round_in_a_circle() -> None:
+    data = bytearray(TARS[0])
+    data[124:136] = b"-0000001000\0"
+    data[148:156] = b"%06o\0 " % (sum(data[:148]) + 8 * 32 + sum(data[156:512]))
+    assert listed(bytes(data)) == "ReadError"
 
 
 @pytest.fixture

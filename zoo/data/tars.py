@@ -20,6 +20,7 @@ import numpy as np
 
 from zoo.data.cachedir import limit, reader_version, sweep, used
 from zoo.data.examine import ROW, SETTLED, identity, packed
+from zoo.data.tar_headers import members
 from zoo.errors import DataError, ImageError, OutputError
 from zoo.files import atomic_write
 from zoo.places import cache_folder
@@ -69,7 +70,7 @@ class _Stored(msgspec.Struct):
     shard: msgspec.Raw
 
 
-class _Member(msgspec.Struct, frozen=True):
+class _Part(msgspec.Struct, frozen=True):
     extension: str
     offset: int
     size: int
@@ -124,47 +125,42 @@ def _remember(place: Path, mark: bytes, shard: Shard) -> None:
 
 def _read(path: Path, name: str) -> Shard:
     shard = _Growing(name)
-    with path.open("rb") as stream:
-        size = os.fstat(stream.fileno()).st_size
+    with path.open("rb", buffering=1 << 18) as stream:
         try:
-            for key, members in _samples(stream, name, size, shard):
-                shard.add(stream, key, members)
+            for key, parts in _samples(stream, name, shard):
+                shard.add(stream, key, parts)
         except tarfile.TarError as problem:
             reason = str(problem).lower() or "not a tar"
             raise DataError(f"{name}: can not be read as a tar ({reason}); restore it") from None
     return shard.done()
 
 
-def _samples(stream: IO[bytes], name: str, size: int, shard: _Growing) -> Iterator[tuple[str, list[_Member]]]:
+def _samples(stream: IO[bytes], name: str, shard: _Growing) -> Iterator[tuple[str, list[_Part]]]:
     """Keys and their members, in the order of the shard."""
     head = stream.read(6)
-    stream.seek(0)
     if packer := next((program for magic, program in _PACKED if head.startswith(magic)), None):
         raise DataError(f"{name}: compressed, but shards are read in place; unpack it with '{packer} {name}'")
     seen: set[str] = set()
-    current, members = "", list[_Member]()
-    with tarfile.open(fileobj=stream, mode="r:") as tar:
-        while (member := tar.next()) is not None:
-            tar.members.clear()  # type: ignore[attr-defined] # else it keeps every one
-            if not member.isreg() or member.issparse():
-                shard.ignored += not member.isdir()
-                continue
-            if member.offset_data + member.size > size:
-                raise tarfile.ReadError("unexpected end of data")
-            key, extension = _key(member.name, name)
-            if not key:
-                continue
-            if key != current:
-                if members:
-                    yield current, members
-                if key in seen:
-                    raise DataError(f"{name}: sample {key} stands in two places; members of a sample lie side by side")
-                seen.add(key)
-                current, members = key, []
-            members.append(_Member(extension, member.offset_data, member.size))
-        if members:
-            yield current, members
-        _check_end(stream, name, tar.offset)
+    current, parts = "", list[_Part]()
+    for member in members(stream):
+        if not member.regular:
+            shard.ignored += not member.folder
+            continue
+        key, extension = _key(member.name, name)
+        if not key:
+            continue
+        if key != current:
+            if parts:
+                yield current, parts
+            if key in seen:
+                raise DataError(f"{name}: sample {key} stands in two places; members of a sample lie side by side")
+            seen.add(key)
+            current, parts = key, []
+        parts.append(_Part(extension, member.offset, member.size))
+    place = stream.tell()
+    if parts:
+        yield current, parts
+    _check_end(stream, name, place)
 
 
 def _key(path: str, name: str) -> tuple[str, str]:
@@ -209,24 +205,22 @@ class _Growing:
         self._fields: dict[tuple[str, ...], int] = {(): 0}
         self._bad: dict[int, str] = {}
 
-    def add(self, stream: IO[bytes], key: str, members: list[_Member]) -> None:
+    def add(self, stream: IO[bytes], key: str, parts: list[_Part]) -> None:
         """Take up a sample, unless it holds no image."""
         identity = f"{self.name}/{key}"
-        at, code, row, image = stream.tell(), -1, bytes(ROW.itemsize), None
+        code, row, image = -1, bytes(ROW.itemsize), None
         try:
-            found = _image(stream, members, identity)
+            found = _image(stream, parts, identity)
             if found is None:
                 self.ignored += 1
                 return
             image, data = found
-            label = _label(stream, members, identity)
+            label = _label(stream, parts, identity)
             header = quick.probe(data) or probe(data, name=identity)
             row = packed(header, hashlib.sha256(data).digest(), bytes(16), self._fields)
             code = self._labels.setdefault(label, len(self._labels))
         except ImageError as problem:
             self._bad[len(self._keys)] = str(problem)
-        finally:
-            stream.seek(at)  # where the reader of headers left off
         self._keys.append(key)
         self._rows += row
         self._codes.append(code)
@@ -249,16 +243,16 @@ class _Growing:
         )
 
 
-def _image(stream: IO[bytes], members: list[_Member], identity: str) -> tuple[_Member, bytes] | None:
+def _image(stream: IO[bytes], parts: list[_Part], identity: str) -> tuple[_Part, bytes] | None:
     """The image member and its bytes: by extension, a plain one before 'seg.png'; else by content; else None."""
-    fitting = [one for one in members if f".{one.extension.rpartition('.')[2]}" in IMAGE_SUFFIXES]
+    fitting = [one for one in parts if f".{one.extension.rpartition('.')[2]}" in IMAGE_SUFFIXES]
     plain = [one for one in fitting if "." not in one.extension] or fitting
     if len(plain) > 1:
         found = " and ".join(one.extension for one in plain)
         raise ImageError(f"{identity}: holds {found}, expected one image; leave the others out")
     if plain:
         return plain[0], _bytes(stream, plain[0])
-    for one in members:
+    for one in parts:
         if one.extension.rpartition(".")[2] in _WORDS:
             continue
         data = _bytes(stream, one)
@@ -270,9 +264,9 @@ def _image(stream: IO[bytes], members: list[_Member], identity: str) -> tuple[_M
     return None
 
 
-def _label(stream: IO[bytes], members: list[_Member], identity: str) -> tuple[Labels, bool]:
+def _label(stream: IO[bytes], parts: list[_Part], identity: str) -> tuple[Labels, bool]:
     """The labels of a sample as texts, and whether they were written as a list."""
-    texts = {one.extension: one for one in members if one.extension in ("cls", "json")}
+    texts = {one.extension: one for one in parts if one.extension in ("cls", "json")}
     one = texts.get("cls") or texts.get("json")
     if one is None:
         raise ImageError(f"{identity}: no label; expected a member .cls or .json beside the image")
@@ -294,6 +288,6 @@ def _label(stream: IO[bytes], members: list[_Member], identity: str) -> tuple[La
     return tuple(map(str, labels)), isinstance(found, list)
 
 
-def _bytes(stream: IO[bytes], member: _Member) -> bytes:
+def _bytes(stream: IO[bytes], member: _Part) -> bytes:
     stream.seek(member.offset)
     return stream.read(member.size)
