@@ -49,9 +49,7 @@ def read(
             return dicom.read(stream, shown, frame=frame, voi=voi)
         if voi:
             raise ImageError(f"{shown}: {form} brings no VOI LUT or window, expected DICOM; choose another intensity")
-        if frame not in {None, 1}:
-            raise ImageError(f"{shown}: holds one image, frame {frame} was asked for")
-        return raster.read(stream, form, shown)
+        return raster.read(stream, form, shown, frame=frame)
 
 
 def probe(source: Path | str | bytes, *, name: str | None = None) -> Probe:

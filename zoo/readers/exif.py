@@ -1,13 +1,25 @@
-"""Which fields beside the pixels of a picture may name a person or a place; their values are never given out."""
+"""Beside the pixels of a picture: which way is up, and which fields may name a person or a place.
+
+Values of such fields are never given out. A damaged block does not cost the picture.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from PIL import Image
 
-if TYPE_CHECKING:
-    from PIL import Image
+__all__ = ["personal", "turned", "upright"]
 
-__all__ = ["personal"]
+_ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
+# Not ImageOps.exif_transpose: it writes the EXIF block anew and fails on a damaged one.
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
 
 # EXIF 2.32, tables 4 to 9, and the XP fields of Windows' file properties
 _FIELDS = {
@@ -22,6 +34,17 @@ _FIELDS = {
 _INNER = {0x9286: "UserComment", 0xA430: "CameraOwnerName", 0xA431: "BodySerialNumber"}
 _EXIF, _GPS = 0x8769, 0x8825  # tags of the directories inside
 _TEXTS = ("Title", "Author", "Description", "Comment")  # keywords of PNG text (PNG, section 11.3.3.2)
+
+
+def turned(image: Image.Image) -> bool:
+    """Whether width and height change places when the picture is put upright."""
+    return _orientation(image) in (5, 6, 7, 8)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """The decoded picture as it is to be looked at."""
+    turn = _TURNS.get(_orientation(image))
+    return image if turn is None else image.transpose(turn)
 
 
 def personal(image: Image.Image) -> tuple[str, ...]:
@@ -43,6 +66,14 @@ def personal(image: Image.Image) -> tuple[str, ...]:
     except Exception:  # a damaged block: Pillow raises struct.error, SyntaxError, KeyError and more
         found.append("damaged EXIF")
     return tuple(found)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        value = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # as in `personal`
+        return 1
+    return value if isinstance(value, int) else 1
 
 
 def _filled(value: object) -> bool:

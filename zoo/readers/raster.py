@@ -10,13 +10,14 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import re
 from typing import IO, TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from zoo.errors import ImageError
-from zoo.readers.exif import personal
+from zoo.readers.exif import personal, turned, upright
 from zoo.readers.image import Kind, Probe, RawImage, from_array
 
 if TYPE_CHECKING:
@@ -64,17 +65,6 @@ _COLOUR = frozenset({"RGB", "RGBX", "YCbCr"})
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _GRAY16 = frozenset({"I;16", "I;16B", "I;16L"})
 
-_ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
-# Not ImageOps.exif_transpose: it writes the EXIF block anew and fails on a damaged one.
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 262, 277, 338, 339  # TIFF 6.0 tags
 
 
@@ -85,36 +75,46 @@ def recognise(head: bytes) -> str | None:
     return next((name for magic, name in _MAGIC if head.startswith(magic)), None)
 
 
-def read(stream: IO[bytes], form: str, name: str) -> RawImage:
+def read(stream: IO[bytes], form: str, name: str, *, frame: int | None = None) -> RawImage:
     """Decode the image in `stream`.
 
     Args:
         stream: seekable; read from its start.
         form: what `recognise` said; no other parser gets to see the bytes.
         name: how to name the image to the user.
+        frame: which page of a TIFF, counted from 1; None: it has one.
 
     Raises:
         ImageError: damaged, too large, animated, partly transparent, CMYK, or pixels that would lose values.
     """
     with _opened(stream, form, name) as image:
+        _choose(image, frame, _frames(image, name), name)
         kind = _kind(image, name)
         with _decoding(name):
             image.load()
-        upright = _upright(image)
+        standing = upright(image)
         if kind != "uint8":
-            return _single_channel(upright, name)
-        return RawImage(np.asarray(_rgb(upright, name)), kind)
+            return _single_channel(standing, name)
+        return RawImage(np.asarray(_rgb(standing, name)), kind)
 
 
 def probe(stream: IO[bytes], form: str, name: str) -> Probe:
     """What the header says; raises as `read` does, as far as the header tells."""
     with _opened(stream, form, name) as image:
-        kind = _kind(image, name)
+        kind, bits = _kind(image, name), _bits(image)  # now: asking for the palette lets Pillow forget its tiles
         width, height = image.size
         # TIFF reports its size already turned; PNG would decode the image to look for a late EXIF chunk.
-        if form in ("JPEG", "WEBP") and _orientation(image) in (5, 6, 7, 8):
+        if form in ("JPEG", "WEBP") and turned(image):
             width, height = height, width
-        return Probe(width, height, kind, kind != "uint8" or _is_gray(image), personal=personal(image))
+        return Probe(
+            width,
+            height,
+            kind,
+            gray=kind != "uint8" or _is_gray(image),
+            bits=bits,
+            frames=_frames(image, name),
+            personal=personal(image),
+        )
 
 
 @contextlib.contextmanager
@@ -139,16 +139,36 @@ def _opened(stream: IO[bytes], form: str, name: str) -> Iterator[Image.Image]:
         stream.seek(0)
         image: Image.Image = Image.open(stream, formats=[form])
     with image:
-        width, height = image.size
-        if width * height > MAX_PIXELS:
-            raise ImageError(
-                f"{name}: {width}x{height} pixels, expected at most {MAX_PIXELS // 10**6} million; shrink it"
-            )
-        with _decoding(name):  # counting frames reads the file
-            frames = 1 if image.format in ("MPO", "JPEG") else getattr(image, "n_frames", 1)
-        if frames != 1:
-            raise ImageError(f"{name}: holds {frames} frames, expected one image; save the wanted frame as a file")
+        _check_size(image, name)
         yield image
+
+
+def _check_size(image: Image.Image, name: str) -> None:
+    width, height = image.size
+    if width * height > MAX_PIXELS:
+        raise ImageError(f"{name}: {width}x{height} pixels, expected at most {MAX_PIXELS // 10**6} million; shrink it")
+
+
+def _frames(image: Image.Image, name: str) -> int:
+    """Pages of a TIFF; an animation is refused, its frames show what others left."""
+    with _decoding(name):  # counting frames reads the file
+        frames: int = 1 if image.format in ("MPO", "JPEG") else getattr(image, "n_frames", 1)
+    if frames != 1 and image.format != "TIFF":
+        raise ImageError(f"{name}: holds {frames} frames, expected one image; save the wanted frame as a file")
+    return frames
+
+
+def _choose(image: Image.Image, frame: int | None, frames: int, name: str) -> None:
+    if frame is None and frames > 1:
+        raise ImageError(
+            f"{name}: holds {frames} frames, expected one; name the one you mean with --frame N, counted from 1"
+        )
+    if frame is not None and not 1 <= frame <= frames:
+        raise ImageError(f"{name}: frame {frame} was asked for, expected 1 to {frames}")
+    if frames > 1:
+        with _decoding(name):
+            image.seek((frame or 1) - 1)
+        _check_size(image, name)
 
 
 def _kind(image: Image.Image, name: str) -> Kind:
@@ -172,6 +192,17 @@ def _kind(image: Image.Image, name: str) -> Kind:
     if defect:
         raise ImageError(f"{name}: {defect}; save it as 8-bit gray or RGB, or as 16-bit gray PNG")
     return kind
+
+
+def _bits(image: Image.Image) -> int:
+    """Bits that the file stores for a sample."""
+    if image.mode == "1":
+        return 1
+    for tile in getattr(image, "tile", ()):
+        args = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
+        if found := re.search(r";(\d+)", " ".join(arg for arg in args if isinstance(arg, str))):
+            return int(found[1])
+    return 32 if image.mode == "F" else 16 if image.mode in _GRAY16 else 8
 
 
 def _sixteen_bits(image: Image.Image) -> bool:
@@ -205,19 +236,6 @@ def _is_gray(image: Image.Image) -> bool:
         palette = np.asarray(image.getpalette("RGB") or (), np.uint8).reshape(-1, 3)
         return bool((palette == palette[:, :1]).all())
     return image.mode in ("1", "L", "LA", "La")
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except Exception:
-        return 1
-    return value if isinstance(value, int) else 1
-
-
-def _upright(image: Image.Image) -> Image.Image:
-    turn = _TURNS.get(_orientation(image))
-    return image if turn is None else image.transpose(turn)
 
 
 def _single_channel(image: Image.Image, name: str) -> RawImage:
