@@ -312,7 +312,7 @@ TARS = [
 def test_members_are_what_pythons_tarfile_says(data: bytes) -> None:
     with tarfile.open(fileobj=io.BytesIO(data)) as tar:
         expected = [(one.name, one.isreg(), one.isdir(), one.offset_data, one.size) for one in tar]
-    assert [tuple(one) for one in listed(data)] == expected
+    assert [tuple(one)[:5] for one in listed(data)] == expected
 
 
 @settings(max_examples=300)

@@ -7,6 +7,8 @@ tarfile where it stands.
 
 from __future__ import annotations
 
+import re
+import struct
 import tarfile
 from typing import IO, TYPE_CHECKING, NamedTuple
 
@@ -18,6 +20,9 @@ __all__ = ["Member", "members"]
 _BLOCK = tarfile.BLOCKSIZE
 _IDLE = frozenset({b"mtime", b"atime", b"ctime", b"uid", b"gid", b"uname", b"gname"})
 """Pax keywords that say nothing about name, size or kind (POSIX, pax, "ustar Interchange Format")."""
+_LEFT, _RIGHT = struct.Struct("8s8s8s12s12s8s"), struct.Struct("8s8s")
+"""The fields of a header that hold numbers: mode, owners, size, time, checksum; device."""
+_OCTAL = re.compile(rb" *[0-7]* *(\0.*)?", re.DOTALL)
 _MOST_PAX = 65_536  # bytes of a pax header that is looked at here
 
 
@@ -31,6 +36,8 @@ class Member(NamedTuple):
     offset: int
     """Where its bytes begin."""
     size: int
+    after: int
+    """Where the headers of the next begin."""
 
 
 def members(stream: IO[bytes]) -> Iterator[Member]:
@@ -43,29 +50,35 @@ def members(stream: IO[bytes]) -> Iterator[Member]:
     """
     at, end = 0, stream.seek(0, 2)
     while True:
-        found = _quick(stream, at)
-        if found is None:
-            stream.seek(at)
-            with tarfile.open(fileobj=stream, mode="r:") as tar:
-                # a global header counts for all that follow: then tarfile goes on alone
-                while (told := tar.next()) is not None:
-                    tar.members.clear()  # type: ignore[attr-defined] # else it keeps every one
-                    if told.size < 0 or tar.offset <= at:  # some versions would go round in a circle
-                        raise tarfile.ReadError("a member of negative size")
-                    at = tar.offset
-                    regular = told.isreg() and not told.issparse()
-                    found = Member(told.name, regular, told.isdir(), told.offset_data, told.size)
-                    if not tar.pax_headers:
-                        break
-                    yield _inside(found, end)
-                    found = None
-                if told is None:
-                    stream.seek(tar.offset)
-                    return
-        else:
-            at = found.offset + -(-found.size // _BLOCK) * _BLOCK
-        if found is not None:
+        if (found := _quick(stream, at)) is not None:
+            at = found.after
             yield _inside(found, end)
+            continue
+        before = at
+        for member in _told(stream, before):
+            at = member.after
+            yield _inside(member, end)
+        if at == before:
+            stream.seek(at)
+            return
+
+
+def _told(stream: IO[bytes], at: int) -> Iterator[Member]:
+    """The member at `at` as tarfile tells it; behind a global header, all the rest."""
+    stream.seek(at)
+    try:
+        with tarfile.open(fileobj=stream, mode="r:") as tar:
+            while (told := tar.next()) is not None:
+                tar.members.clear()  # type: ignore[attr-defined] # else it keeps every one
+                if told.size < 0 or tar.offset <= at:  # some versions would go round in a circle
+                    raise tarfile.ReadError("a member of negative size")
+                at = tar.offset
+                regular = told.isreg() and not told.issparse()
+                yield Member(told.name, regular, told.isdir(), told.offset_data, told.size, at)
+                if not tar.pax_headers:
+                    return
+    except (OverflowError, ValueError, MemoryError) as problem:  # a length of 10^18 in a damaged header
+        raise tarfile.ReadError(str(problem) or "a header without measure") from None
 
 
 def _inside(member: Member, end: int) -> Member:
@@ -89,7 +102,8 @@ def _quick(stream: IO[bytes], at: int) -> Member | None:
         told = _header(stream.read(_BLOCK))
     if told is None or told[0] != b"0" or told[2] < 0 or (name or told[1]).endswith("/"):
         return None
-    return Member(name or told[1], True, False, at + _BLOCK, told[2])
+    after = at + _BLOCK + -(-told[2] // _BLOCK) * _BLOCK
+    return Member(name or told[1], True, False, at + _BLOCK, told[2], after)
 
 
 def _header(block: bytes) -> tuple[bytes, str, int] | None:
@@ -98,6 +112,8 @@ def _header(block: bytes) -> tuple[bytes, str, int] | None:
         return None
     try:
         if sum(block) - sum(block[148:156]) + 8 * 32 != int(block[148:156].rstrip(b" \0"), 8):
+            return None
+        if not all(map(_OCTAL.fullmatch, (*_LEFT.unpack_from(block, 100), *_RIGHT.unpack_from(block, 329)))):
             return None
         size = int(block[124:136].rstrip(b" \0"), 8)
         name = block[:100].partition(b"\0")[0].decode()
@@ -115,6 +131,8 @@ def _pax_name(data: bytes, size: int) -> str | None:
     try:
         while at < size:
             space = data.index(b" ", at)
+            if not data[at:space].isdigit():
+                return None
             after = at + int(data[at:space])
             key, sign, value = data[space + 1 : after - 1].partition(b"=")
             if after <= space + 1 or after > size or data[after - 1 : after] != b"\n" or not sign:
