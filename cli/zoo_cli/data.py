@@ -10,6 +10,7 @@ from zoo_cli.data_fetch import fetch
 from zoo_cli.data_import import import_set
 from zoo_cli.data_info import info
 from zoo_cli.data_list import list_sets
+from zoo_cli.data_split import split
 
 __all__ = ["app"]
 
@@ -27,3 +28,4 @@ app.command("fetch", epilog="Example: zoo data fetch breastmnist organamnist@64"
 app.command("import", epilog="Example: zoo data import breastmnist breastmnist.npz")(import_set)
 app.command("cache", epilog="Example: zoo data cache --clear")(cache)
 app.command("check", epilog="Example: zoo data check images/ --group 'patient(\\d+)' --html audit.html")(check)
+app.command("split", epilog="Example: zoo data split images/ --group 'patient([0-9]+)' --out splits.csv")(split)

@@ -25,7 +25,9 @@ Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Data = Annotated[
     str | None,
     typer.Option(
-        "--data", metavar="NAME|PATH", help="A folder of class folders, an .npz file, or a name from 'zoo data list'."
+        "--data",
+        metavar="NAME|PATH",
+        help="A folder of class folders, a table, an .npz file, or a name from 'zoo data list'.",
     ),
 ]
 Split = Annotated[Literal["train", "val", "test"], typer.Option("--split", help="Which images.", show_default=True)]

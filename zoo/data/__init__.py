@@ -7,14 +7,18 @@ from zoo.data.index import ImageSet, SplitName, Splits
 from zoo.data.labels import align, natural_key
 from zoo.data.named import advised, named, open_data, reopen_data
 from zoo.data.seen import TRAINED_ON, read_seen, seen_among, write_seen
+from zoo.data.split import HELD_OUT
+from zoo.data.split_table import SplitTable, split_table
 from zoo.data.threads import Progress
 
 __all__ = [
+    "HELD_OUT",
     "TRAINED_ON",
     "Decoded",
     "ImageSet",
     "Progress",
     "SplitName",
+    "SplitTable",
     "Splits",
     "advised",
     "align",
@@ -25,5 +29,6 @@ __all__ = [
     "read_seen",
     "reopen_data",
     "seen_among",
+    "split_table",
     "write_seen",
 ]

@@ -172,6 +172,7 @@ def _pool(
         notes=(*_notes(walk, len(found.bad)), *remarks),
         skipped=tuple(found.bad.values()),
         groups=groups,
+        columns=found.patients(good),
     )
 
 

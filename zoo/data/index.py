@@ -24,7 +24,17 @@ if TYPE_CHECKING:
 
     from zoo.spec import Fingerprint, PreprocessSpec, Task
 
-__all__ = ["SPLITS", "Arrays", "Files", "ImageSet", "Pool", "Source", "SplitName", "Splits"]
+__all__ = [
+    "SPLITS",
+    "Arrays",
+    "Files",
+    "ImageSet",
+    "Pool",
+    "Several",
+    "Source",
+    "SplitName",
+    "Splits",
+]
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
@@ -73,6 +83,25 @@ class Arrays:
                 return from_array(part[row])
             row -= len(part)
         raise IndexError(row)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Several:
+    """Images from more than one source.
+
+    Attributes:
+        parts: the sources.
+        part: (n,) int64, which of them holds image i.
+        rows: (n,) int64, its position there.
+    """
+
+    parts: tuple[Source, ...]
+    part: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    def read(self, row: int, *, voi: bool = False) -> RawImage:
+        """One image of one of the sources."""
+        return self.parts[int(self.part[row])].read(int(self.rows[row]), voi=voi)
 
 
 @dataclass(frozen=True, slots=True, eq=False)

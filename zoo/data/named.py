@@ -13,6 +13,7 @@ from zoo.data.digits import index_digits
 from zoo.data.folder import index_folder
 from zoo.data.npz import index_npz
 from zoo.data.shards import index_shards, is_sharded
+from zoo.data.table import index_table, is_table
 from zoo.data.wording import brief
 from zoo.errors import DataError
 
@@ -39,7 +40,8 @@ def open_data(
 
     Args:
         source: a name from `zoo.sets` ('digits', 'breastmnist@64'), a folder (CLASS/image or SPLIT/CLASS/image),
-            an .npz file with MedMNIST's keys, or WebDataset shards (a .tar, or a folder of them).
+            a table (see `zoo.data.columns`), an .npz file with MedMNIST's keys, or WebDataset shards (a .tar, or a
+            folder of them).
         split_seed: seed of splits that the data does not bring.
         skip_bad: leave out files whose header can not be read, and list them in `Splits.skipped`.
         for_training: three splits with every class in each, made where missing (val and test, 15 % each).
@@ -82,13 +84,14 @@ def _to_be_divided(source: str | Path, pool: Pool) -> bool:
     return not pool.rows and named(source) is not None
 
 
-def index(source: str | Path, *, skip_bad: bool = False, as_is: bool = False) -> Pool:
+def index(source: str | Path, *, skip_bad: bool = False, as_is: bool = False, column: str | None = None) -> Pool:
     """Every image of a data set, before splits are made; arguments and errors as `open_data`.
 
     Args:
         source: as in `open_data`.
         skip_bad: as in `open_data`.
         as_is: to look at a set, not to learn from it: class folders without an image and mixed pixel types pass.
+        column: of a table, one more to keep in `Pool.columns`; it need not be there.
     """
     path = Path(source)
     try:
@@ -99,10 +102,15 @@ def index(source: str | Path, *, skip_bad: bool = False, as_is: bool = False) ->
         if path.is_dir():
             return index_folder(path, skip_bad=skip_bad, as_is=as_is)
         if path.is_file():
-            if path.suffix.lower() != ".npz":
-                names = brief(sets.catalogue(), most=3)
-                raise DataError(f"{path.name}: not a data set; expected a folder, an .npz file or {names}")
-            return index_npz(path)
+            if path.suffix.lower() == ".npz":
+                return index_npz(path)
+            if is_table(path):
+                return index_table(path, skip_bad=skip_bad, as_is=as_is, column=column)
+            names = brief(sets.catalogue(), most=3)
+            raise DataError(
+                f"{path.name}: not a data set; expected a folder, an .npz file or {names}, "
+                "or a table (.csv, .tsv, .parquet)"
+            )
         raise DataError(_not_found(str(source)))
     except (OSError, ValueError) as problem:  # ValueError: a null byte in the path
         reason = getattr(problem, "strerror", None) or str(problem)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from zoo.readers import Kind
 
-__all__ = ["MAX_CLASSES", "array_pool", "index_npz"]
+__all__ = ["MAX_CLASSES", "archived_images", "array_pool", "digests_of", "index_npz"]
 
 NAMES = "label_names"
 """Optional key: (K,) strings, the class names."""
@@ -66,6 +66,21 @@ def index_npz(path: Path) -> Pool:
     return array_pool(name, images, labels, names, (*notes, *_exclusive(labels)))
 
 
+def archived_images(path: Path) -> dict[SplitName, NDArray[Any]]:
+    """The images of an archive by split, without their labels; as `index_npz` reads them.
+
+    Raises:
+        DataError: as `index_npz`.
+    """
+    content = _load(path)
+    _check_keys(content, path.name)
+    return {
+        split: _images(content[f"{split}_images"], f"{path.name}: {split}")
+        for split in SPLITS
+        if f"{split}_images" in content
+    }
+
+
 def array_pool(
     name: str,
     images: Mapping[SplitName, NDArray[Any]] | NDArray[Any],
@@ -91,9 +106,7 @@ def array_pool(
         ids=Names.of(f"{part}/{i}" for part, array in parts.items() for i in range(len(array))),
         targets=np.concatenate(targets),
         source=Arrays(arrays),
-        digests=np.frombuffer(b"".join(_digest(image) for array in arrays for image in array), np.uint8).reshape(
-            -1, 32
-        ),
+        digests=digests_of(image for array in arrays for image in array),
         rows=rows,
         kind=kind,
         gray=all(array.ndim == 3 or array.shape[3] == 1 for array in arrays),
@@ -102,7 +115,7 @@ def array_pool(
     )
 
 
-def _digests(images: Iterable[NDArray[Any]]) -> NDArray[np.uint8]:
+def digests_of(images: Iterable[NDArray[Any]]) -> NDArray[np.uint8]:
     """(n, 32) uint8, `_digest` of each."""
     return np.frombuffer(b"".join(map(_digest, images)), np.uint8).reshape(-1, 32)
 

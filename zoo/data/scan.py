@@ -99,6 +99,13 @@ class Scanned:
             return groups, ()
         return groups, (f"{alone} of {len(found)} images name no patient; each of them counts as a patient of its own",)
 
+    def patients(self, rows: NDArray[np.int64]) -> dict[str, Names]:
+        """A column "patient" for `Pool.columns`: a hash for each file, "" where it names none; or no column at all."""
+        keys, which = np.unique(self.group[rows], return_inverse=True)
+        if not (keys >= 0).any():
+            return {}
+        return {"patient": Names.of("" if key < 0 else f"{key:016x}" for key in keys.tolist()).subset(which)}
+
 
 def scan(root: Path, ids: Sequence[str], *, frames: NDArray[np.int64] | None = None) -> Scanned:
     """Read header and bytes of every file; no pixel is decoded.

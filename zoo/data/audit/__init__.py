@@ -50,7 +50,7 @@ def audit(source: str | Path | Pool, *, group: str | None = None, progress: Prog
         DataError: the source is not there, is no data set at all, or holds no image that can be read; or `group`
             fits nothing.
     """
-    pool = source if isinstance(source, Pool) else index(source, skip_bad=True, as_is=True)
+    pool = source if isinstance(source, Pool) else index(source, skip_bad=True, as_is=True, column=group)
     groups = groups_of(pool, group)
     view = View.of(pool, look_at(pool, progress=progress))
     if not len(view.looks.good):

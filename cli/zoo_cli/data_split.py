@@ -1,0 +1,76 @@
+"""`zoo data split PATH`: divide images once, into a table that every verb takes as --data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from zoo.errors import UsageError
+from zoo_cli.options import Json
+from zoo_cli.output import columns, counted, document, fields, put, shown_path
+
+if TYPE_CHECKING:
+    from zoo.data import SplitTable
+
+__all__ = ["split"]
+
+
+def split(
+    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder, a table or an .npz file.")],
+    *,
+    group: Annotated[
+        str | None,
+        typer.Option(
+            "--group",
+            metavar="COLUMN|REGEX",
+            help="What must not be parted: a column, 'patient' for DICOM, or a pattern with one (group).",
+        ),
+    ] = None,
+    folds: Annotated[int | None, typer.Option("--folds", metavar="K", help="K folds instead of splits.")] = None,
+    val: Annotated[float | None, typer.Option("--val", metavar="X", help="Share of val; default 0.15.")] = None,
+    test: Annotated[float | None, typer.Option("--test", metavar="X", help="Share of test; default 0.15.")] = None,
+    seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Another seed, another division.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option("--out", metavar="FILE", help="The table; default: NAME-split.csv here.")
+    ] = None,
+    again: Annotated[bool, typer.Option("--again", help="Divide data that brings splits already.")] = False,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table in --out.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that can not be read.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Write a table of stratified splits or folds; groups such as patients stay whole."""
+    from zoo.data import HELD_OUT, split_table
+
+    if folds is not None and (val is not None or test is not None):
+        raise UsageError("--folds makes parts of equal size; leave out --val and --test")
+    made = split_table(
+        path,
+        out,
+        group=group,
+        count=folds,
+        val=HELD_OUT if val is None else val,
+        test=HELD_OUT if test is None else test,
+        seed=seed,
+        again=again,
+        overwrite=overwrite,
+        skip_bad=skip_bad,
+    )
+    if as_json:
+        document(made)
+    else:
+        _report(made)
+
+
+def _report(made: SplitTable) -> None:
+    labels = made.labels[:8]
+    head = (made.column, "images", *labels)
+    rows = [(part, str(n), *(str(made.per_class[part][label]) for label in labels)) for part, n in made.parts.items()]
+    groups = "no groups are known" if made.groups is None else f"{counted(made.groups, 'group')} kept whole"
+    shown = shown_path(made.path)
+    lines = {"table": shown, "groups": groups, "seed": made.seed}
+    lines |= {f"note {number}": note for number, note in enumerate(made.notes, 1)}
+    fold = " --fold 0" if made.column == "fold" else ""
+    lines["next"] = f"zoo train simple_cnn --data {shown}{fold}"
+    put(f"{columns(head, rows, right=range(1, len(head)))}\n\n{fields(lines)}")

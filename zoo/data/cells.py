@@ -1,0 +1,165 @@
+"""The cells of a table, row by row: CSV and TSV as programs and hospitals write them, and Parquet."""
+
+from __future__ import annotations
+
+import csv
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+from zoo.data.wording import brief
+from zoo.errors import DataError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+__all__ = ["Cells", "Form", "form_of", "open_cells"]
+
+Form = Literal["text", "parquet"]
+
+_SUFFIXES: dict[str, Form] = {".csv": "text", ".tsv": "text", ".parquet": "parquet"}
+_MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
+"""Byte order marks, and the encodings they announce."""
+
+_DELIMITERS = "\t;,"
+_BATCH = 65_536  # rows of a Parquet file held at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Cells:
+    """A table that can be read once.
+
+    Attributes:
+        header: column names as written, without the space around them.
+        rows: given positions of columns, (row number, their cells as text) for each row that is not blank. The header
+            is row 1, as in a spreadsheet; a Parquet file's first row is row 2 as well. Raises DataError as it goes.
+    """
+
+    header: tuple[str, ...]
+    rows: Callable[[Sequence[int]], Iterator[tuple[int, tuple[str, ...]]]]
+
+
+def form_of(path: Path) -> Form | None:
+    """How a file is to be read as a table, by its first bytes and then its suffix; None: it is none."""
+    with path.open("rb") as stream:
+        head = stream.read(4096)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if path.suffix.lower() in _SUFFIXES:
+        return _SUFFIXES[path.suffix.lower()]
+    first = head.splitlines()[0] if head else b""
+    text = b"\0" not in head and any(delimiter.encode() in first for delimiter in _DELIMITERS)
+    return "text" if text or head[:2] in _MARKS else None
+
+
+def open_cells(path: Path, form: Form) -> Cells:
+    """Read the header.
+
+    Raises:
+        DataError: the file is not what `form` says, its header is empty or names a column twice, or pyarrow is needed
+            and not here.
+    """
+    cells = _parquet(path) if form == "parquet" else _text(path)
+    named = [name for name in cells.header if name]
+    twice = sorted({name for name in named if named.count(name) > 1})
+    if twice:
+        raise DataError(f"{path.name}: column {brief(twice)} stands there twice; rename one")
+    return cells
+
+
+def _text(path: Path) -> Cells:
+    with path.open("rb") as raw:
+        head = raw.read(3)
+    encoding = next((name for mark, name in _MARKS.items() if head.startswith(mark)), "utf-8")
+
+    def records() -> Iterator[tuple[int, list[str]]]:
+        number = 0
+        try:
+            with path.open(encoding=encoding, newline="") as stream:
+                delimiter = _delimiter(stream.readline(), path.suffix.lower())
+                stream.seek(0)
+                for number, row in enumerate(csv.reader(stream, delimiter=delimiter, strict=True), 1):
+                    if any(row):
+                        yield number, row
+        except UnicodeError:
+            expected = encoding.removesuffix("-sig").upper()
+            raise DataError(f"{path.name}: is not {expected} after row {number}; save the table as UTF-8") from None
+        except csv.Error as problem:
+            raise DataError(f"{path.name}: row {number + 1} can not be read ({problem}); mend its quotes") from None
+
+    first = next(records(), None)
+    if first is None:
+        raise DataError(f"{path.name}: is empty, expected a row of column names and a row for each image")
+    header = tuple(name.strip() for name in first[1])
+
+    def rows(columns: Sequence[int]) -> Iterator[tuple[int, tuple[str, ...]]]:
+        for number, row in records():
+            if number == first[0]:
+                continue
+            if len(row) != len(header):
+                raise DataError(
+                    f"{path.name}: row {number} has {len(row)} cells, expected {len(header)} as in the header; "
+                    "put cells that hold the delimiter in quotes"
+                )
+            yield number, tuple(row[column] for column in columns)
+
+    return Cells(header, rows)
+
+
+def _delimiter(line: str, suffix: str) -> str:
+    """What the header is divided by: the candidate that stands in it most often, outside quotes."""
+    outside = "".join(line.split('"')[::2])
+    counts = {delimiter: outside.count(delimiter) for delimiter in _DELIMITERS}
+    best = max(counts, key=lambda delimiter: counts[delimiter])
+    return best if counts[best] else "\t" if suffix == ".tsv" else ","
+
+
+def _parquet(path: Path) -> Cells:
+    try:
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
+    except ImportError:
+        raise DataError(
+            f"{path.name}: Parquet needs pyarrow, which is not here; pip install 'edgezoo[parquet]'"
+        ) from None
+    try:
+        with ParquetFile(path) as file:
+            header = tuple(file.schema_arrow.names)
+    except (ArrowException, OSError) as problem:
+        raise DataError(f"{path.name}: can not be read as Parquet ({_brief(problem)}); restore the file") from None
+
+    def rows(columns: Sequence[int]) -> Iterator[tuple[int, tuple[str, ...]]]:
+        names = [header[column] for column in columns]
+        number = 1
+        try:
+            with ParquetFile(path) as file:
+                for batch in file.iter_batches(_BATCH, columns=names):
+                    read = [batch.column(name).to_pylist() for name in names]
+                    for values in zip(*read, strict=True):
+                        number += 1
+                        yield number, tuple(map(_cell, values))
+        except (ArrowException, OSError) as problem:
+            raise DataError(
+                f"{path.name}: can not be read after row {number} ({_brief(problem)}); restore it"
+            ) from None
+        except TypeError as problem:
+            raise DataError(f"{path.name}: row {number} holds {problem}, expected text or a number") from None
+
+    return Cells(header, rows)
+
+
+def _cell(value: Any) -> str:
+    """A value as a CSV file would spell it: whole numbers without a point, nothing for null and NaN."""
+    if value is None or value != value:  # noqa: PLR0124 - NaN is not itself
+        return ""
+    if isinstance(value, bool):
+        return str(int(value))
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    if isinstance(value, (list, dict, bytes)):
+        raise TypeError(f"a {type(value).__name__}")
+    return str(value)
+
+
+def _brief(problem: Exception) -> str:
+    return " ".join(str(problem).split())[:100].lower() or type(problem).__name__

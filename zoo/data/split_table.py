@@ -1,0 +1,242 @@
+"""Write down how a data set is divided, as a table that every verb takes: the one way to fix splits."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import posixpath
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from zoo.data.columns import MARK
+from zoo.data.index import Arrays, Files, Several
+from zoo.data.labels import counted_labels
+from zoo.data.named import index, named
+from zoo.data.split import HELD_OUT, folds, stratified, uneven
+from zoo.data.wording import brief
+from zoo.errors import DataError, OutputError, UsageError
+from zoo.files import atomic_write
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from zoo.data.index import Pool, SplitName
+
+__all__ = ["SplitTable", "split_table"]
+
+PATIENT = "patient"
+"""Of `group`: a column of that name, or the patients that DICOM files name, hashed."""
+
+
+class SplitTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A division that was written down."""
+
+    path: str
+    n: int
+    labels: tuple[str, ...]
+    groups: int | None
+    """How many groups were kept whole; None: none are known."""
+    seed: int
+    column: str
+    """split or fold."""
+    parts: dict[str, int]
+    """Images of each split or fold."""
+    per_class: dict[str, dict[str, int]]
+    """For each part: images of each class, or with each label."""
+    notes: tuple[str, ...]
+
+
+def split_table(
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    group: str | None = None,
+    count: int | None = None,
+    val: float = HELD_OUT,
+    test: float = HELD_OUT,
+    seed: int = 0,
+    again: bool = False,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+) -> SplitTable:
+    """Divide a data set into splits or folds, and write the table image, label, split or fold, and group.
+
+    Args:
+        source: a folder, a table or an .npz file.
+        out: the table to write; its paths are relative to it. None: NAME-split.csv in the working directory.
+        group: images that must stay together: a column of the table, "patient" for what DICOM files say, or a regular
+            expression with one group in parentheses that is searched in each image's id. None: what the data brings.
+        count: so many folds instead of splits.
+        val: share of all images for validation.
+        test: share of all images for testing.
+        seed: another seed, another division.
+        again: divide data that brings splits or folds already.
+        overwrite: replace the table that stands there.
+        skip_bad: leave out images that can not be read.
+
+    Raises:
+        UsageError: shares or a number of folds that can not be.
+        DataError: no such data, data that is divided already, a group that is none, or too few images or groups.
+        OutputError: the table stands there, or can not be written.
+    """
+    _check(val, test, count)
+    known = named(source)
+    if known is not None:
+        raise DataError(
+            f"{known.name} is a named set, divided by its publisher or by --set split_seed; "
+            "expected a folder, a table or an .npz file"
+        )
+    pool = index(source, skip_bad=skip_bad, column=group)
+    if (pool.rows or pool.folds is not None) and not again:
+        brought = " and ".join(pool.rows) if pool.rows else "folds"
+        raise DataError(f"{pool.name}: brings {brought} already; --again divides all its images anew")
+    target = Path(out) if out is not None else Path(f"{pool.name}-split.csv")
+    if target.exists() and not overwrite:
+        raise OutputError(f"{target} stands there already; give --overwrite to replace it, or another --out")
+    names = _group_names(pool, group)
+    groups = pool.groups if group is None else _numbered(names or ())
+    parts, shares = _divided(pool, groups, count=count, val=val, test=test, seed=seed)
+    column = "split" if count is None else "fold"
+    atomic_write(target, _table(pool, _paths(pool, Path(source), target), column, parts, names))
+    notes = () if groups is None else uneven(pool.targets, [(p, shares[p], parts[p]) for p in parts], pool.labels)
+    per_class = {
+        part: dict(zip(pool.labels, counted_labels(pool.targets[rows], len(pool.labels)).tolist(), strict=True))
+        for part, rows in parts.items()
+    }
+    return SplitTable(
+        path=str(target),
+        n=len(pool.ids),
+        labels=pool.labels,
+        groups=None if groups is None else len(np.unique(groups)),
+        seed=seed,
+        column=column,
+        parts={part: len(rows) for part, rows in parts.items()},
+        per_class=per_class,
+        notes=(*pool.notes, *notes),
+    )
+
+
+def _check(val: float, test: float, count: int | None) -> None:
+    if count is not None and not 3 <= count <= 1000:
+        raise UsageError(f"{count} folds, expected at least 3: one each for test and validation, the rest to train on")
+    if not (0 <= val < 1 and 0 <= test < 1 and 0 < val + test < 1):
+        raise UsageError(f"shares {val:g} for val and {test:g} for test, expected fractions that leave some for train")
+
+
+def _divided(
+    pool: Pool, groups: NDArray[np.int64] | None, *, count: int | None, val: float, test: float, seed: int
+) -> tuple[dict[str, NDArray[np.int64]], dict[str, float]]:
+    """Images of each split or fold, and the shares that were wanted."""
+    if count is not None:
+        fold = folds(pool.targets, pool.digests, count, groups=groups, labels=pool.labels, name=pool.name, seed=seed)
+        parts = {str(number): np.flatnonzero(fold == number) for number in range(count)}
+        return parts, dict.fromkeys(parts, 1 / count)
+    held_out: dict[SplitName, float] = {}
+    if val:
+        held_out["val"] = val
+    if test:
+        held_out["test"] = test
+    everything = np.arange(len(pool.ids), dtype=np.int64)
+    made = stratified(
+        everything, pool.targets, pool.digests, held_out,
+        groups=groups, labels=pool.labels, name=pool.name, seed=seed,
+    )  # fmt: skip
+    wanted: dict[SplitName, float] = {"train": 1 - val - test, **held_out}
+    return {split: made[split] for split in made}, {split: wanted[split] for split in wanted}
+
+
+def _group_names(pool: Pool, group: str | None) -> Sequence[str] | None:
+    """(n,) the group of each image as text, "" for none; None where no groups are known."""
+    if group is None:
+        return next((pool.columns[name] for name in ("group", PATIENT) if name in pool.columns), None)
+    if group in pool.columns:
+        return pool.columns[group]
+    if group == PATIENT:
+        raise DataError(
+            f"{pool.name}: no column and no DICOM file names a patient; give a column or a regular expression"
+        )
+    return _captured(pool, group)
+
+
+def _captured(pool: Pool, group: str) -> list[str]:
+    try:
+        pattern = re.compile(group)
+    except re.error as problem:
+        raise DataError(f"group {group!r} is no column of {pool.name} and no regular expression ({problem})") from None
+    if pattern.groups != 1:
+        raise DataError(
+            f"group {group!r} is no column of {pool.name}; as a regular expression it has {pattern.groups} groups in "
+            "parentheses, expected one, such as 'patient([0-9]+)'"
+        )
+    found = [match.group(1) or "" if (match := pattern.search(name)) else "" for name in pool.ids]
+    without = [name for name, value in zip(pool.ids, found, strict=True) if not value]
+    if without:
+        raise DataError(
+            f"group {group!r} finds nothing in {len(without)} of {len(found)} ids ({brief(without, 2)}); "
+            "mend it, so that every image has a group"
+        )
+    return found
+
+
+def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
+    """Groups as numbers; an image without a name is a group of its own."""
+    numbers: dict[str, int] = {}
+    return np.fromiter(
+        (numbers.setdefault(name or f"\0{i}", len(numbers)) for i, name in enumerate(names)), np.int64, len(names)
+    )
+
+
+def _table(
+    pool: Pool,
+    image: Callable[[int], str],
+    column: str,
+    parts: dict[str, NDArray[np.int64]],
+    names: Sequence[str] | None,
+) -> str:
+    """The text of the table, images in the order of the data."""
+    part = np.zeros(len(pool.ids), np.int64)
+    for number, rows in enumerate(parts.values()):
+        part[rows] = number
+    words = list(parts)
+    several = pool.targets.ndim == 2
+    frames = pool.source.frames if isinstance(pool.source, Files) else None
+    kept = {name: pool.columns[name] for name in ("site", "age", "sex") if name in pool.columns}
+    labels = [MARK + label for label in pool.labels] if several else ["label"]
+    head = ["image", *(["frame"] if frames is not None else []), *labels, column, *(["group"] if names else []), *kept]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(head)
+    for i in range(len(part)):
+        shows = pool.targets[i].tolist() if several else [pool.labels[pool.targets[i]]]
+        frame = [] if frames is None else [frames[i] or ""]
+        of_group = [names[i]] if names else []
+        writer.writerow([image(i), *frame, *shows, words[part[i]], *of_group, *(v[i] for v in kept.values())])
+    return stream.getvalue()
+
+
+def _paths(pool: Pool, source: Path, target: Path) -> Callable[[int], str]:
+    """How the table names image i: by a path from its own folder."""
+    here = target.resolve().parent
+    images = pool.source
+    files = images.parts[0] if isinstance(images, Several) else images
+    root = files.root if isinstance(files, Files) else source.resolve().parent
+    base = os.path.relpath(root, here).replace(os.sep, "/")
+
+    def below(name: str) -> str:
+        path = name if base == "." else f"{base}/{name}"
+        return posixpath.normpath(path) if ".." in name else path
+
+    if isinstance(images, Files):
+        return lambda i: below(images.ids[i])
+    if isinstance(images, Arrays):
+        return lambda i: f"{below(source.name)}#{pool.ids[i]}"
+    if not isinstance(images, Several) or not isinstance(files, Files):
+        raise DataError(f"{pool.name}: can not be listed in a table; expected a folder, a table or an .npz file")
+    return lambda i: below(files.ids[int(images.rows[i])] if images.part[i] == 0 else pool.ids[i])
