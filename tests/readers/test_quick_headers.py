@@ -29,6 +29,7 @@ def saved(form: str, pixels: np.ndarray = PIXELS, **options: object) -> bytes:
 PLAIN = [
     saved("PNG"),
     saved("PNG", PIXELS[..., 0], dpi=(72, 72)),
+    saved("PNG", PIXELS[..., 0].astype(np.uint16) * 200),
     saved("JPEG", dpi=(300, 300), comment=b"a comment"),
     saved("JPEG", PIXELS[..., 0], progressive=True),
     saved("JPEG", subsampling=0, optimize=True, restart_marker_rows=1),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 import zlib
 
-from zoo.readers.image import Probe
+from zoo.readers.image import Kind, Probe
 from zoo.readers.raster import MAX_PIXELS
 
 __all__ = ["probe"]
@@ -19,7 +19,13 @@ _CHUNK = struct.Struct(">I4s")
 _IHDR = struct.Struct(">IIBBBBB")
 _PLAIN = {b"pHYs": 9, b"gAMA": 4, b"cHRM": 32, b"sRGB": 1, b"tIME": 7}
 """Length of the chunks that change neither what is read nor what is said of it (PNG, section 11.3)."""
-_GRAY, _RGB = 0, 2  # colour types (PNG, table 11.1); every other is Pillow's
+_GRAY, _RGB = 0, 2  # colour types (PNG, table 11.1)
+_KINDS: dict[tuple[int, int], tuple[Kind, bool]] = {
+    (8, _GRAY): ("uint8", True),
+    (8, _RGB): ("uint8", False),
+    (16, _GRAY): ("uint16", True),
+}
+"""Kind and gray by bits and colour type; every other pair is Pillow's."""
 
 _FRAMES = frozenset({0xC0, 0xC1, 0xC2})  # baseline, extended, progressive (ITU-T T.81, table B.1)
 _APP0, _APP14, _DHT, _DQT, _DRI, _SOS, _COM = 0xE0, 0xEE, 0xC4, 0xDB, 0xDD, 0xDA, 0xFE
@@ -38,7 +44,7 @@ def _png(data: bytes) -> Probe | None:
     if data[8:16] != b"\0\0\0\rIHDR" or len(data) < 45:
         return None
     width, height, bits, colour, method, filters, interlace = _IHDR.unpack_from(data, 16)
-    if bits != 8 or colour not in (_GRAY, _RGB) or method or filters or interlace > 1:
+    if (bits, colour) not in _KINDS or method or filters or interlace > 1:
         return None
     if not 0 < width * height <= MAX_PIXELS:
         return None
@@ -48,7 +54,7 @@ def _png(data: bytes) -> Probe | None:
             return None
         length, kind = _CHUNK.unpack_from(data, at)
         if kind == b"IDAT":
-            return Probe(width, height, "uint8", colour == _GRAY)
+            return Probe(width, height, *_KINDS[bits, colour], bits)
         end = at + 8 + length
         if end + 4 > len(data) or (at > 8 and _PLAIN.get(kind) != length):
             return None
