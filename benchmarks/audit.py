@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 COPIED = 200
 AUDIT = """
-import json, resource, sys, time
+import json, sys, time
 from zoo.data.audit import audit
 from zoo.data.named import index
 began = time.perf_counter()
@@ -39,9 +39,10 @@ pool = index(sys.argv[1], skip_bad=True, as_is=True)
 indexed = time.perf_counter()
 found = audit(pool)
 done = time.perf_counter()
+peak = next(line for line in open("/proc/self/status") if line.startswith("VmHWM:"))
 kinds = {k: sum(f.kind == k for f in found.findings) for k in sorted({f.kind for f in found.findings})}
 print(json.dumps({"n": found.n, "index": indexed - began, "audit": done - indexed, "kinds": kinds,
-    "verdict": found.verdict, "mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3}))
+    "verdict": found.verdict, "cpu": time.process_time(), "mb": int(peak.split()[1]) * 1024 / 1e6}))
 """
 
 
@@ -146,7 +147,7 @@ def main() -> None:
         per = 10_000 / seen["n"]
         print(
             f"\n{source}: {seen['n']} images, {seen['verdict']}; index {seen['index']:.1f} s, "
-            f"audit {seen['audit']:.1f} s ({seen['audit'] * per:.1f} s per 10 000), "
+            f"audit {seen['audit']:.1f} s ({seen['audit'] * per:.1f} s per 10 000, {seen['cpu'] * per:.1f} s of CPU), "
             f"peak {seen['mb']:.0f} MB\n  {seen['kinds']}"
         )
 
