@@ -13,7 +13,7 @@ import numpy as np
 
 from zoo.data.names import Names
 from zoo.errors import DataError, ImageError
-from zoo.readers import Kind, RawImage, from_array, read
+from zoo.readers import Kind, Probe, RawImage, from_array, probe, read
 from zoo.spec import Voi
 
 if TYPE_CHECKING:
@@ -66,6 +66,10 @@ class Files:
         """Decode one file; errors name it by its id."""
         frame = None if self.frames is None else int(self.frames[row]) or None
         return read(self.root / self.ids[row], name=self.ids[row], frame=frame, voi=voi)
+
+    def probe(self, row: int) -> Probe:
+        """The header of one file; raises ImageError."""
+        return probe(self.root / self.ids[row], name=self.ids[row])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

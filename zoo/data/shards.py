@@ -24,7 +24,7 @@ from zoo.data.shard_labels import names_beside, targets_of
 from zoo.data.tars import Shard, read_shard
 from zoo.data.wording import brief, counted, unusable
 from zoo.errors import DataError, ImageError
-from zoo.readers import IMAGE_SUFFIXES, RawImage, read
+from zoo.readers import IMAGE_SUFFIXES, Probe, RawImage, probe, read
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -59,6 +59,13 @@ class Shards:
 
     def read(self, row: int, *, voi: bool = False) -> RawImage:
         """Decode one image; errors name it by its id. Safe in any number of threads."""
+        return read(self._image(row), name=self.ids[row], voi=voi)
+
+    def probe(self, row: int) -> Probe:
+        """The header of one image; raises ImageError."""
+        return probe(self._image(row), name=self.ids[row])
+
+    def _image(self, row: int) -> bytes:
         name = self.ids[row]
         try:
             data = self._bytes(row)
@@ -66,7 +73,7 @@ class Shards:
             raise ImageError(f"{name}: can not be read ({(problem.strerror or 'i/o error').lower()})") from None
         if len(data) < self.sizes[row]:
             raise ImageError(f"{name}: its shard is shorter than it was when it was indexed; restore it")
-        return read(data, name=name, voi=voi)
+        return data
 
     def digest(self, row: int) -> bytes:
         """Sha256 of the image's bytes as they are now; raises OSError."""

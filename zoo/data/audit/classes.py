@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zoo.data.audit.report import Finding
-from zoo.data.audit.view import View, quoted
 from zoo.data.wording import brief
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from zoo.data.audit.view import View
 
 __all__ = ["FEW", "RATIO", "counts", "imbalance", "mismatches"]
 
@@ -53,7 +55,7 @@ def imbalance(view: View, table: Counts) -> list[Finding]:
         findings.append(
             _about_classes(
                 "imbalance",
-                f"class {_named(rare)} beside {quoted(largest)} ({totals[largest]} images), "
+                f"class {_named(rare)} beside {largest!r} ({totals[largest]} images), "
                 f"more than {RATIO} to 1; weigh or sample the classes, and read their own lines in the report",
             )
         )
@@ -100,7 +102,8 @@ def _missing(view: View, table: Counts) -> list[Finding]:
 def _spelled_alike(labels: Sequence[str]) -> list[Finding]:
     plain: dict[str, list[str]] = {}
     for label in labels:
-        plain.setdefault("".join(_words(label)), []).append(label)
+        # whatever is no letter or digit goes, but 1.2 is not 12
+        plain.setdefault(re.sub(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", "", label.casefold()), []).append(label)
     return [
         _about_classes(
             "label_mismatch", f"classes {brief(same)} differ only in spelling; make them one, or rename them"
@@ -115,7 +118,8 @@ def _names_of_others(view: View) -> list[Finding]:
     if view.pool.targets.ndim == 2:  # several labels are allowed, so naming one contradicts nothing
         return []
     joined = [_joined(label) for label in view.pool.labels]
-    known = {words: number for number, words in enumerate(joined) if joined.count(words) == 1}
+    times = Counter(joined)
+    known = {words: number for number, words in enumerate(joined) if times[words] == 1}
     known = {words: number for words, number in known.items() if len(words) > 4 and not words.strip("_").isdigit()}
     if len(known) < 2:
         return []
@@ -132,8 +136,8 @@ def _names_of_others(view: View) -> list[Finding]:
             severity="warning",
             across_splits=False,
             files=view.files(rows),
-            detail=f"{_images(len(rows))} labelled {quoted(view.pool.labels[target])} named like "
-            f"{quoted(view.pool.labels[named])}; look which is right",
+            detail=f"{_images(len(rows))} labelled {view.pool.labels[target]!r} named like "
+            f"{view.pool.labels[named]!r}; look which is right",
         )
         for (target, named), rows in sorted(found.items(), key=lambda item: -len(item[1]))
     ]
@@ -166,7 +170,7 @@ def _joined(text: str) -> str:
 
 
 def _named(classes: dict[str, int]) -> str:
-    listed = [f"{quoted(label)} ({_images(n)})" for label, n in sorted(classes.items(), key=lambda item: item[1])]
+    listed = [f"{label!r} ({_images(n)})" for label, n in sorted(classes.items(), key=lambda item: item[1])]
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 from PIL import Image
 
 from zoo.data.audit.spectrum import TERMS, spectrum
-from zoo.data.index import Files
 from zoo.data.threads import Progress, over_chunks
 from zoo.errors import ImageError
-from zoo.readers import probe
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -103,7 +103,7 @@ def look_at(pool: Pool, *, workers: int | None = None, progress: Progress | None
         bad={},
     )
     lists: dict[tuple[str, ...], int] = {(): 0}
-    header_of: dict[int, tuple[str, ...]] = {}
+    numbering = threading.Lock()
 
     def work(chunk: range) -> None:
         for row in chunk:
@@ -114,20 +114,24 @@ def look_at(pool: Pool, *, workers: int | None = None, progress: Progress | None
                 seen.bad[row] = str(problem)
                 continue
             if header is not None and header.personal:
-                header_of[row] = header.personal
+                with numbering:  # two threads must not give one number to two lists
+                    seen.personal[row] = lists.setdefault(header.personal, len(lists))
 
     if workers is None and pool.largest_side <= _TINY:
         workers = 1
     over_chunks(work, n, workers=workers, progress=progress)
-    for row, fields in header_of.items():
-        seen.personal[row] = lists.setdefault(fields, len(lists))
-    object.__setattr__(seen, "fields", tuple(lists))
-    return seen
+    return dataclasses.replace(seen, fields=tuple(lists))
+
+
+@runtime_checkable
+class _WithHeaders(Protocol):
+    """A source whose images are files, with headers to read."""
+
+    def probe(self, row: int) -> Probe: ...
 
 
 def _header(pool: Pool, row: int) -> Probe | None:
-    source = pool.source
-    return probe(source.root / source.ids[row], name=source.ids[row]) if isinstance(source, Files) else None
+    return pool.source.probe(row) if isinstance(pool.source, _WithHeaders) else None
 
 
 def _note(seen: Looks, row: int, image: RawImage, header: Probe | None) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zoo.data.audit.look import Looks
     from zoo.data.index import Pool
 
-__all__ = ["WHOLE", "View", "quoted"]
+__all__ = ["WHOLE", "View"]
 
 WHOLE = "all"
 """The name under which a set without splits is counted."""
@@ -88,9 +88,4 @@ class View:
     def conflict(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
         """The different labellings of the images at `rows`, quoted; empty where they agree."""
         different = sorted({self.labels(int(row)) for row in rows})
-        return tuple(quoted(" and ".join(one) or "no label") for one in different) if len(different) > 1 else ()
-
-
-def quoted(text: str) -> str:
-    """As Python would write it, on one line."""
-    return repr(text)
+        return tuple(repr(" and ".join(one) or "no label") for one in different) if len(different) > 1 else ()

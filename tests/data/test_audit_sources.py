@@ -1,0 +1,85 @@
+"""The audit of every source that `zoo data` takes: what headers say is found there too."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from zoo.data.audit import audit, page
+from zoo.data.named import index
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def picture(seed: int) -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(10, 240, (7, 7), np.uint8)
+    return Image.fromarray(coarse).resize((40, 40), Image.Resampling.BICUBIC)
+
+
+def png(image: Image.Image, **options: object) -> bytes:
+    stream = io.BytesIO()
+    image.save(stream, "PNG", **options)
+    return stream.getvalue()
+
+
+def test_shards_are_audited_where_they_lie_with_what_their_headers_say(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x013B] = "CANARY^NAME"
+    for split, start in (("train", 0), ("test", 100)):
+        with tarfile.open(tmp_path / f"{split}-000.tar", "w") as shard:
+            for i in range(24):
+                # the last image of test is the first of train, turned, and names somebody
+                copied = split == "test" and i == 23
+                data = png(picture(0).rotate(90), exif=exif) if copied else png(picture(start + i))
+                for name, content in ((f"{i}.png", data), (f"{i}.cls", b"%d" % (i % 2))):
+                    member = tarfile.TarInfo(name)
+                    member.size = len(content)
+                    shard.addfile(member, io.BytesIO(content))
+    pool = index(tmp_path, skip_bad=True, as_is=True)
+    found = audit(pool)
+    (near,) = found.of_kind("near_duplicate")
+    assert near.across_splits
+    assert "turned by 90°" in near.detail
+    (personal,) = found.of_kind("personal_data")
+    assert "Artist" in personal.detail
+    assert found.storage == {"8-bit gray": 48}
+    assert "CANARY" not in page(found, pool)
+
+
+def test_images_with_several_labels_are_counted_under_each_and_conflict_as_sets(tmp_path: Path) -> None:
+    images = np.stack([np.asarray(picture(i)) for i in range(40)])
+    images[1] = images[0]
+    labels = np.zeros((40, 3), np.uint8)
+    labels[:30, 0] = labels[10:, 1] = 1
+    labels[1] = (1, 0, 1)
+    np.savez(tmp_path / "chest.npz", train_images=images, train_labels=labels)
+    found = audit(tmp_path / "chest.npz")
+    assert {label: counts["train"] for label, counts in found.classes.items()} == {"0": 30, "1": 30, "2": 1}
+    (conflict,) = found.of_kind("label_conflict")
+    assert conflict.files == ("train/0", "train/1")
+    assert "'0' and '0 and 2'" in conflict.detail
+
+
+def test_the_embedded_digits_are_audited_and_too_small_for_lookalikes() -> None:
+    found = audit("digits")
+    assert found.n == 1797
+    assert found.search.threshold is None
+    assert "under 16 pixels" in found.search.note
+    assert not found.of_kind("near_duplicate")
+
+
+def test_patients_that_dicom_files_name_are_groups(shared: Path, tmp_path: Path) -> None:
+    """Two slices of one patient, one to learn from and one to be tested on."""
+    source = shared / "data" / "dicom"
+    for name, place in (("MR_small.dcm", "train/mr/a.dcm"), ("MR_small_implicit.dcm", "test/mr/b.dcm")):
+        (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / place).write_bytes((source / name).read_bytes())
+    found = audit(tmp_path)
+    (leak,) = found.of_kind("group_leak")
+    assert leak.files == ("train/mr/a.dcm", "test/mr/b.dcm")
+    assert found.verdict == "leak"
