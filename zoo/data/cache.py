@@ -16,6 +16,7 @@ import hashlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
 import zlib
 from dataclasses import dataclass
@@ -47,7 +48,8 @@ FEWEST = 64
 """Images below which nothing is kept, however long they take."""
 
 _MAGIC = b"zoo decoded 1\n\0\0"
-_TAIL = 4 + len(_MAGIC)
+_TAIL = 8 + len(_MAGIC)
+"""Bytes behind the footer: its length, its checksum, and what closes a whole entry."""
 _ROWS_CHECKED = 64
 """Rows whose checksum is compared when an entry is opened; all of them would take as long as reading the file."""
 
@@ -135,11 +137,12 @@ class Entry:
         folder = self.path.parent
         with contextlib.ExitStack() as stack:
             try:
+                if size > limit():
+                    raise OSError("larger than the limit")
                 folder.mkdir(parents=True, exist_ok=True)
                 sweep(size)
-                # twice the room: a cache must not be what fills the disk
-                if size > limit() or shutil.disk_usage(folder).free < 2 * size:
-                    raise OSError("too large")
+                if shutil.disk_usage(folder).free < 2 * size:  # a cache must not be what fills the disk
+                    raise OSError("the disk is nearly full")
                 handle, name = tempfile.mkstemp(dir=folder, prefix=f".{self.path.name}.", suffix=BUILDING)
                 temporary = Path(name)
                 stack.callback(temporary.unlink, missing_ok=True)
@@ -221,7 +224,7 @@ class Building:
             self.stream.seek(_size(shape))
             for part in (self.sums[good].tobytes(), self.entry.marks.astype("<u8").tobytes(), text):
                 self.stream.write(part)
-            self.stream.write(len(text).to_bytes(4, "little") + _MAGIC)
+            self.stream.write(len(text).to_bytes(4, "little") + zlib.crc32(text).to_bytes(4, "little") + _MAGIC)
             self.stream.truncate()
             self.stream.flush()
             os.fsync(self.stream.fileno())
@@ -235,9 +238,12 @@ class Building:
 
 
 def entry_for(images: ImageSet, spec: PreprocessSpec) -> Entry | None:
-    """Where the decoded `images` are kept; None for images that are not files, a few of them, or no cache."""
+    """Where the decoded `images` are kept; None for images that are not files, a few of them, or no cache.
+
+    None on Windows, where a file that is mapped can be neither renamed nor removed.
+    """
     source = images.source
-    if not isinstance(source, Files | Shards) or len(images) < FEWEST or not limit():
+    if not isinstance(source, Files | Shards) or len(images) < FEWEST or not limit() or sys.platform == "win32":
         return None
     digests = np.ascontiguousarray(images.digests).tobytes()
     content, marks = hashlib.sha256(), bytearray()
@@ -290,10 +296,13 @@ def _footer(stream: IO[bytes]) -> _Footer:
     stream.seek(max(0, end - _TAIL))
     tail = stream.read(_TAIL)
     length = int.from_bytes(tail[:4], "little")
-    if tail[4:] != _MAGIC or length > end - _TAIL:
+    if tail[8:] != _MAGIC or length > end - _TAIL:
         raise ValueError("no entry, or not a whole one")
     stream.seek(end - _TAIL - length)
-    footer = msgspec.json.decode(stream.read(length), type=_Footer)
+    text = stream.read(length)
+    if zlib.crc32(text) != int.from_bytes(tail[4:8], "little"):
+        raise ValueError("the footer has another checksum")
+    footer = msgspec.json.decode(text, type=_Footer)
     expected = _size(footer.shape) + 4 * footer.shape[0] + 8 * (footer.shape[0] + len(footer.bad)) + length + _TAIL
     if min(footer.shape) < 1 or end != expected:
         raise ValueError(f"{end} bytes, expected {expected}")
