@@ -244,10 +244,16 @@ def bench(path: str | Path, *, provider: str = "cpu", threads: int | None = None
 
 def _located(targets: Sequence[str | Path], data: str | Path | None, budget: Mapping[str, Any]) -> list[Path]:
     """Where each model is; names of the catalogue are trained, after every name was found to mean something."""
+    from zoo.runs import open_run
+
     found = [_found(target) for target in targets]
-    if data is None:  # on the images of a run that is already there
+    if data is None:  # on the images of a run that is already there, divided as they were for it
         runs = [path for path in found if path is not None and (path / "run.json").is_file()]
-        data = _source_of(runs[0]) if runs else "digits"
+        data = "digits"
+        if runs:
+            record = open_run(runs[0]).record
+            data = record.source
+            budget = {"leaks": record.config.leaks, "fold": record.config.fold, **budget}
     paths = []
     for target, path in zip(targets, found, strict=True):
         if path is None:
@@ -277,12 +283,6 @@ def _found(target: str | Path) -> Path | None:
     except CatalogueError as problem:
         raise UsageError(f"'{target}' is no run, bundle, file or model: {problem}") from None
     return None
-
-
-def _source_of(run: Path) -> str:
-    from zoo.runs import open_run
-
-    return open_run(run).record.source
 
 
 def _different_names(paths: Sequence[Path], opened: Sequence[tuple[Runtime, Judged]]) -> list[str]:

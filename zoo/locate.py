@@ -59,7 +59,6 @@ def judged(
     runtime = Runtime.open(path, provider=provider)
     run = open_run(path.parent) if (path.parent / "run.json").is_file() else None
     plugin = None
-    notes: tuple[str, ...] = ()
     if run is not None:
         try:
             plugin = registry.load(run.record.plugin.name).plugin
@@ -71,9 +70,9 @@ def judged(
         splits = without_bad(images_of(run, None), run)
     else:
         splits = reopen_data(data, runtime.manifest.provenance, skip_bad=skip_bad)
-        notes = _overlap(run, splits, split, runtime.manifest.provenance)
     if skip_bad:
         splits = _only_readable(splits, split, runtime)
+    notes = () if data is None else _overlap(run, splits, split, runtime.manifest.provenance)
     return runtime, ship.judge(plugin, runtime, splits, split, notes=notes)
 
 

@@ -84,6 +84,7 @@ def test_folds_are_trained_on_one_after_the_other() -> None:
     assert again.code == 0, again.err
     assert again.document["n"] == sum(fold == "2" for fold in folds.values())
     assert run_zoo("export", "r2", "--onnx", "--out", "r2.onnx").code == 0
+    assert run_zoo("compare", "r2", "random_forest", "--json").code == 0, "the other model is trained on the same fold"
     for arguments, words in (
         (("--fold", "9"), "has folds 0 to 3, fold 9 was asked for"),
         (("--fold", "0", "--data", "images"), "has no folds, fold 0 was asked for"),

@@ -241,6 +241,8 @@ def test_missing_files_are_counted_named_by_row_and_can_be_left_out(images: Path
             "image,label\na/0.png,a\n./a//0.png,a\n",
             "rows 2 and 3: ./a//0.png, with the same label|a/0.png, with the same",
         ),
+        ("image,label\na/0.png,Mass|Effusion\n", "a column of several labels is called 'labels'"),
+        ("image,label:x,label: x\na/0.png,1,0\n", "name a label twice"),
         ("image,label\na/0.png,a,b\n", "row 2 has 3 cells, expected 2"),
         ('image,label\n"a/0.png,a\n', "row 2 can not be read"),
         ("image,image,label\na,b,c\n", "column 'image' stands there twice"),

@@ -94,6 +94,8 @@ def columns_of(header: Sequence[str], file: str, also: str | None = None) -> Col
     if found["split"] is not None and found["fold"] is not None:
         raise DataError(f"{file}: columns for split and for fold both divide the images; remove or rename one")
     marks = tuple((name[len(MARK) :].strip(), at) for name, at in _named(header) if name.lower().startswith(MARK))
+    if len({label for label, _ in marks}) < len(marks) or any(not label for label, _ in marks):
+        raise DataError(f"{file}: columns that begin with {MARK!r} name a label twice, or none; rename them")
     given = [role for role in ("label", "labels") if found[role] is not None] + ([MARK] if marks else [])
     if len(given) > 1:
         raise DataError(f"{file}: columns {brief(given)} all say what an image shows; keep one of them")

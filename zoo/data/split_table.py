@@ -105,7 +105,8 @@ def split_table(
     parts, shares = _divided(pool, groups, count=count, val=val, test=test, seed=seed)
     column = "split" if count is None else "fold"
     atomic_write(target, _table(pool, _paths(pool, Path(source), target), column, parts, names))
-    notes = () if groups is None else uneven(pool.targets, [(p, shares[p], parts[p]) for p in parts], pool.labels)
+    wanted = [(name if count is None else f"fold {name}", shares[name], rows) for name, rows in parts.items()]
+    notes = () if groups is None else uneven(pool.targets, wanted, pool.labels)
     per_class = {
         part: dict(zip(pool.labels, counted_labels(pool.targets[rows], len(pool.labels)).tolist(), strict=True))
         for part, rows in parts.items()

@@ -185,6 +185,8 @@ class _Rows:
             self._problem(number, f"has no label{none}")
         elif not text.isprintable():
             self._problem(number, f"has the label {text!a}, expected printable text")
+        elif columns.label is not None and LABEL_SEPARATOR in text:
+            self._problem(number, f"has the label {text!r}; a column of several labels is called 'labels'")
         self.labels.add(text)
 
     def _split(self, number: int, word: str) -> None:
