@@ -14,8 +14,10 @@ from pydicom.data import get_testdata_file
 
 import zoo
 from zoo.edge import Failure, Prediction
+from zoo.edge.__main__ import main as edge_main
 from zoo.errors import DataError, ImageError
 from zoo.spec import Voi, Window
+from zoo_cli.main import main as zoo_main
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -129,7 +131,9 @@ def test_twins_of_one_picture_get_the_same_answer(trained: zoo.TrainResult, tmp_
     assert healthy[0].probabilities != pytest.approx(first.probabilities, abs=1e-3)
 
 
-def test_a_frame_is_asked_for_by_its_number(trained: zoo.TrainResult, tmp_path: Path) -> None:
+def test_a_frame_is_asked_for_by_its_number(
+    trained: zoo.TrainResult, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     one, two = pixels_of("healthy", 50), pixels_of("lesion", 50)
     window = {"WindowCenter": "900", "WindowWidth": "2000"}
     both = _written(tmp_path, "both.dcm", scan(np.stack([one, two]), 1, NumberOfFrames=2, **window))
@@ -141,6 +145,13 @@ def test_a_frame_is_asked_for_by_its_number(trained: zoo.TrainResult, tmp_path: 
     (second,) = runtime.predict(both, frame=2)
     assert isinstance(second, Prediction)
     assert second.probabilities == answers(trained.run, alone)[0].probabilities
+    model = Path(trained.run) / "model.onnx"
+    for verb in (edge_main, zoo_main):
+        capsys.readouterr()
+        assert verb(["predict", str(model), str(both), "--frame", "2"]) == 0
+        assert f"{second.label} {second.probability:.4f}" in capsys.readouterr().out
+        assert verb(["predict", str(model), str(both)]) == 1
+        assert "holds 2 frames" in capsys.readouterr().err
 
 
 def test_a_folder_walk_finds_scans_without_a_suffix(trained: zoo.TrainResult, folder: Path, tmp_path: Path) -> None:
@@ -172,6 +183,18 @@ def test_evaluation_and_export_read_the_same_pixels_as_training(trained: zoo.Tra
     bundle = zoo.export(trained.run, bundle=True)
     assert bundle.parity.flips == 0
     zoo.verify(bundle.path)
+    assert "VOI LUT or the first window" in (Path(bundle.path) / "CARD.md").read_text()
+
+
+def test_file_that_leaves_preprocessing_to_the_caller_gives_the_same_answers(
+    trained: zoo.TrainResult, folder: Path, tmp_path: Path
+) -> None:
+    paths = sorted((folder / "lesion").iterdir())[:4]
+    whole = answers(trained.run, *paths)
+    for stage in ("normalize", "none"):
+        zoo.export(trained.run, preprocess=stage, out=tmp_path / f"{stage}.onnx")  # type: ignore[arg-type]
+        for found, expected in zip(answers(tmp_path / f"{stage}.onnx", *paths), whole, strict=True):
+            assert found.probabilities == pytest.approx(expected.probabilities, abs=1e-5)
 
 
 def test_nothing_of_a_patient_leaves_the_scans(

@@ -50,7 +50,7 @@ def test_truncated_picture_is_refused_and_never_padded(shared: Path) -> None:
 )
 def test_truncated_compressed_picture_is_refused(name: str) -> None:
     data = bundled(name).read_bytes()
-    assert "can not be decoded" in refusal(data[: len(data) * 3 // 4])
+    assert any(said in refusal(data[: len(data) * 3 // 4]) for said in ("can not be decoded", "truncated"))
 
 
 @pytest.mark.parametrize("name", ["MR_small_jp2klossless.dcm", "MR_small_jpeg_ls_lossless.dcm", "MR_small_RLE.dcm"])
@@ -60,7 +60,8 @@ def test_compressed_stream_cut_short_in_a_whole_file_is_refused(name: str) -> No
     content = dataset(name)
     frame = get_frame(content.PixelData, 0, number_of_frames=1)
     content.PixelData = encapsulate([frame[: len(frame) * 2 // 3]])
-    assert "can not be decoded" in refusal(written(content))
+    said = refusal(written(content))
+    assert ("truncated" if "jpeg_ls" in name else "can not be decoded") in said
 
 
 def test_giant_picture_is_refused_before_anything_is_allocated() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.spec import EvalReport, Interval, Manifest
+from zoo.spec import EvalReport, Intensity, Interval, Manifest, Percentile, Scale, Window
 
 __all__ = ["model_card"]
 
@@ -82,7 +82,26 @@ def _input(manifest: Manifest) -> str:
     }[given.stage]
     return (
         f"`{given.name}`, {shape} {given.dtype}, C = {given.channels}; {place}. The network sees "
-        f"{spec.size[0]} × {spec.size[1]} {spec.channels}, resized by {spec.resize} ({spec.interpolation})."
+        f"{spec.size[0]} × {spec.size[1]} {spec.channels}, resized by {spec.resize} ({spec.interpolation}). "
+        f"{_intensity(spec.intensity)}"
+    )
+
+
+def _intensity(intensity: Intensity) -> str:
+    """What becomes black and white; of DICOM values, where they come from."""
+    if isinstance(intensity, Scale):
+        return f"Values from 0 to {intensity.maximum:g} become [0, 1]."
+    if isinstance(intensity, Window):
+        return (
+            f"The window with center {intensity.center:g} and width {intensity.width:g} becomes [0, 1]; "
+            "values of DICOM files are modality values (Hounsfield units for CT), MONOCHROME1 mirrored."
+        )
+    if isinstance(intensity, Percentile):
+        return f"Of each picture the percentiles {intensity.low:g} to {intensity.high:g} become [0, 1]."
+    return (
+        "It takes DICOM pictures as their files say that they are to be shown: modality LUT or rescale, then "
+        "VOI LUT or the first window, then inversion of MONOCHROME1, which the zoo runtime's reader does; "
+        "values come in [0, 1]."
     )
 
 

@@ -140,7 +140,7 @@ def _check_bits(found: Located, picture: Picture) -> None:
     fits = picture.allocated in {1, 8, 16, 32} and 1 <= stored <= picture.allocated
     if not fits or elements.whole("HighBit", stored - 1) != stored - 1:
         raise ImageError(
-            f"{name}: {stored} bits stored in {picture.allocated}, with the highest elsewhere than the standard says; "
+            f"{name}: {stored} bits stored in {picture.allocated}, expected the lowest of 1, 8, 16 or 32; "
             "convert it with a DICOM tool"
         )
     if picture.photometric in COLOUR and (picture.allocated, stored) != (8, 8):
@@ -241,6 +241,9 @@ def _compressed(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
     )
     if family != _RLE and _claimed(data, family) != (picture.rows, picture.columns):
         raise ImageError(f"{name}: the compressed picture has another size than the header says; restore the file")
+    # a JPEG stream ends with EOI (ITU T.81 B.1.1.3); without it the JPEG-LS decoder takes ten seconds to give up
+    if family == _JPEG and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise ImageError(f"{name}: truncated, frame {frame} ends before its end marker; restore the file")
     if plugin == "gdcm":
         _hush_gdcm()
     return _array(decoder, encapsulate([data]), found, picture, frames=1, index=0, decoding_plugin=plugin)
