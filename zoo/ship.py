@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from zoo.data import ImageSet, Splits
     from zoo.edge import Runtime
     from zoo.plugin import ModelPlugin, Trained
-    from zoo.readers import RawImage
+    from zoo.readers import Probe, RawImage
     from zoo.runs import Run
 
 __all__ = [
@@ -242,6 +242,9 @@ class _InRange:
         except ImageError as problem:
             raise ImageError(f"{self.images.ids[row]}: {problem}") from None
         return raw
+
+    def probe(self, row: int) -> Probe | None:
+        return self.images.source.probe(int(self.images.rows[row]))
 
 
 def golden_images(data: Splits, count: int) -> list[NDArray[Any]]:

@@ -51,7 +51,7 @@ def check(
     from zoo.data.named import index
     from zoo.files import atomic_write
 
-    pool = index(path, skip_bad=True, as_is=True)
+    pool = index(path, skip_bad=True, as_is=True, column=group)
     found = audit(pool, group=group, progress=_progress if sys.stderr.isatty() else None)
     if html is not None:
         atomic_write(html, page(found, pool))

@@ -125,7 +125,9 @@ def test_patients_in_two_splits_are_found_by_a_pattern(make_set: Callable[..., P
     assert found.verdict == "leak"
 
 
-@pytest.mark.parametrize(("group", "said"), [("p(", "no regular expression"), ("p", "0 capture"), (r"q(\d+)", "none")])
+@pytest.mark.parametrize(
+    ("group", "said"), [("p(", "no regular expression"), ("p", "0 groups"), (r"q(\d+)", "48 of 48")]
+)
 def test_a_group_that_fits_nothing_is_refused(make_set: Callable[..., Path], group: str, said: str) -> None:
     with pytest.raises(DataError, match=said):
         audit(make_set(SOUND), group=group)

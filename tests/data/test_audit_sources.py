@@ -83,3 +83,23 @@ def test_patients_that_dicom_files_name_are_groups(shared: Path, tmp_path: Path)
     (leak,) = found.of_kind("group_leak")
     assert leak.files == ("train/mr/a.dcm", "test/mr/b.dcm")
     assert found.verdict == "leak"
+
+
+def test_a_table_is_audited_with_its_group_column_and_its_labels_against_the_folders(tmp_path: Path) -> None:
+    lines = ["image,label,split,clinic"]
+    for i in range(48):
+        folder, split = ("benign", "malignant")[i % 2], ("train", "test")[i // 24]
+        (tmp_path / folder).mkdir(exist_ok=True)
+        picture(i).save(tmp_path / folder / f"{i}.png")
+        label = "malignant" if i == 4 else folder
+        clinic = "north" if i in {3, 30} else f"c{i}"
+        lines.append(f"{folder}/{i}.png,{label},{split},{clinic}")
+    (tmp_path / "images.csv").write_text("\n".join(lines) + "\n")
+    found = audit(tmp_path / "images.csv", group="clinic")
+    (leak,) = found.of_kind("group_leak")
+    assert leak.files == ("malignant/3.png", "benign/30.png"), "train first"
+    assert "north" not in leak.detail
+    (mismatch,) = found.of_kind("label_mismatch")
+    assert mismatch.files == ("benign/4.png",)
+    assert found.storage == {"8-bit gray": 48}
+    assert found.verdict == "leak"

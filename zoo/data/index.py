@@ -47,6 +47,10 @@ class Source(Protocol):
         """The image at `row`, decoded; `voi` as in `zoo.readers.read`; raises ImageError."""
         ...
 
+    def probe(self, row: int) -> Probe | None:
+        """What the header of the image at `row` says, None where it has none; raises ImageError."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class Files:
@@ -88,6 +92,9 @@ class Arrays:
             row -= len(part)
         raise IndexError(row)
 
+    def probe(self, row: int) -> None:
+        """Arrays have no headers."""
+
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Several:
@@ -106,6 +113,10 @@ class Several:
     def read(self, row: int, *, voi: bool = False) -> RawImage:
         """One image of one of the sources."""
         return self.parts[int(self.part[row])].read(int(self.rows[row]), voi=voi)
+
+    def probe(self, row: int) -> Probe | None:
+        """The header of one image of one of the sources."""
+        return self.parts[int(self.part[row])].probe(int(self.rows[row]))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,6 @@ import csv
 import io
 import os
 import posixpath
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,11 +13,11 @@ import msgspec
 import numpy as np
 
 from zoo.data.columns import MARK
+from zoo.data.grouping import captured
 from zoo.data.index import Arrays, Files, Several
 from zoo.data.labels import counted_labels
 from zoo.data.named import index, named
 from zoo.data.split import HELD_OUT, folds, stratified, uneven
-from zoo.data.wording import brief
 from zoo.errors import DataError, OutputError, UsageError
 from zoo.files import atomic_write
 
@@ -163,27 +162,7 @@ def _group_names(pool: Pool, group: str | None) -> Sequence[str] | None:
         raise DataError(
             f"{pool.name}: no column and no DICOM file names a patient; give a column or a regular expression"
         )
-    return _captured(pool, group)
-
-
-def _captured(pool: Pool, group: str) -> list[str]:
-    try:
-        pattern = re.compile(group)
-    except re.error as problem:
-        raise DataError(f"group {group!r} is no column of {pool.name} and no regular expression ({problem})") from None
-    if pattern.groups != 1:
-        raise DataError(
-            f"group {group!r} is no column of {pool.name}; as a regular expression it has {pattern.groups} groups in "
-            "parentheses, expected one, such as 'patient([0-9]+)'"
-        )
-    found = [match.group(1) or "" if (match := pattern.search(name)) else "" for name in pool.ids]
-    without = [name for name, value in zip(pool.ids, found, strict=True) if not value]
-    if without:
-        raise DataError(
-            f"group {group!r} finds nothing in {len(without)} of {len(found)} ids ({brief(without, 2)}); "
-            "mend it, so that every image has a group"
-        )
-    return found
+    return captured(pool, group, every=True)
 
 
 def _numbered(names: Sequence[str]) -> NDArray[np.int64]:

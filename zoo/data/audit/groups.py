@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zoo.data.audit.report import Finding
-from zoo.data.wording import brief
-from zoo.errors import DataError
+from zoo.data.grouping import captured
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -33,26 +31,9 @@ def groups_of(pool: Pool, group: str | None) -> NDArray[np.int64] | None:
     """
     if group is None:
         return pool.groups
-    values = pool.columns[group] if group in pool.columns else _captured(pool, group)
+    values = pool.columns[group] if group in pool.columns else captured(pool, group, every=False)
     numbers: dict[str, int] = {}
     return np.array([numbers.setdefault(value, len(numbers)) if value else -1 for value in values], np.int64)
-
-
-def _captured(pool: Pool, group: str) -> list[str]:
-    known = f"no column {group!r}; the set has {brief(pool.columns)}" if pool.columns else "the set has no columns"
-    try:
-        pattern = re.compile(group)
-    except re.error as problem:
-        raise DataError(f"group {group!r}: {known}, and it is no regular expression ({problem})") from None
-    if pattern.groups != 1:
-        raise DataError(
-            f"group {group!r}: {known}; as a regular expression it has {pattern.groups} capture groups, "
-            r"expected one, such as 'patient(\d+)'"
-        )
-    found = [match.group(1) or "" if (match := pattern.search(identity)) else "" for identity in pool.ids]
-    if not any(found):
-        raise DataError(f"group {group!r}: matches none of {len(found)} ids, such as {pool.ids[0]!r}; mend the pattern")
-    return found
 
 
 def group_leaks(view: View, groups: NDArray[np.int64] | None) -> list[Finding]:

@@ -6,7 +6,7 @@ import dataclasses
 import hashlib
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -108,7 +108,7 @@ def look_at(pool: Pool, *, workers: int | None = None, progress: Progress | None
     def work(chunk: range) -> None:
         for row in chunk:
             try:
-                header = _header(pool, row)
+                header = pool.source.probe(row)
                 _note(seen, row, pool.source.read(row), header)
             except ImageError as problem:
                 seen.bad[row] = str(problem)
@@ -121,17 +121,6 @@ def look_at(pool: Pool, *, workers: int | None = None, progress: Progress | None
         workers = 1
     over_chunks(work, n, workers=workers, progress=progress)
     return dataclasses.replace(seen, fields=tuple(lists))
-
-
-@runtime_checkable
-class _WithHeaders(Protocol):
-    """A source whose images are files, with headers to read."""
-
-    def probe(self, row: int) -> Probe: ...
-
-
-def _header(pool: Pool, row: int) -> Probe | None:
-    return pool.source.probe(row) if isinstance(pool.source, _WithHeaders) else None
 
 
 def _note(seen: Looks, row: int, image: RawImage, header: Probe | None) -> None:
