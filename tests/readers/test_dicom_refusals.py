@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import struct
 import sys
@@ -20,7 +21,7 @@ from pydicom.pixels import get_decoder
 from pydicom.uid import RLELossless
 
 from zoo.errors import ImageError
-from zoo.readers import dicom_pixels, probe, read
+from zoo.readers import dicom, dicom_pixels, probe, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -302,6 +303,21 @@ def test_nothing_of_a_patient_is_in_errors_logs_or_output(
     out = "".join([*said, caplog.text, *capfd.readouterr()])
     assert len(said) == 88
     assert CANARY[:5] not in out
+
+
+@pytest.mark.parametrize("after", [200, 700])
+def test_a_disk_that_fails_is_one_line(after: int) -> None:
+    class Failing(io.BytesIO):
+        def read(self, size: int | None = -1) -> bytes:
+            if self.tell() > after:
+                raise OSError(5, "Input/output error")
+            return super().read(size)
+
+    stream = Failing(edited())
+    for action in (dicom.read, dicom.probe):
+        stream.seek(0)
+        with pytest.raises(ImageError, match=r"scan: (can not be read|the DICOM header is damaged)"):
+            action(stream, "scan")
 
 
 @given(position=st.integers(0, 9829), value=st.integers(0, 255), run=st.sampled_from([1, 4]))

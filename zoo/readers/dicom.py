@@ -7,8 +7,9 @@ module: not into pixels, errors, warnings or logs. A patient is known by a hash 
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -18,6 +19,9 @@ from zoo.readers.dicom_header import Located, locate
 from zoo.readers.dicom_pixels import MONOCHROME, PALETTE, Picture, decode, described
 from zoo.readers.dicom_values import brings_voi, displayed, measured, palette_colours
 from zoo.readers.image import Probe, RawImage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 __all__ = ["probe", "read"]
 
@@ -45,7 +49,7 @@ def read(stream: IO[bytes], name: str, *, frame: int | None = None, voi: bool = 
     Raises:
         ImageError: not an image, several frames and none named, damaged, or a decoder is not installed.
     """
-    with quiet():
+    with quiet(), _reading(name):
         found, picture = _opened(stream, name)
         number = _frame(picture, frame, name)
         if voi and picture.photometric not in MONOCHROME:
@@ -63,7 +67,7 @@ def read(stream: IO[bytes], name: str, *, frame: int | None = None, voi: bool = 
 
 def probe(stream: IO[bytes], name: str) -> Probe:
     """What the header says; raises as `read` does, as far as the header tells."""
-    with quiet():
+    with quiet(), _reading(name):
         found, picture = _opened(stream, name)
         gray = picture.photometric in MONOCHROME
         return Probe(
@@ -77,6 +81,14 @@ def probe(stream: IO[bytes], name: str) -> Probe:
             group=_patient(found.elements),
             personal=_personal(found.elements),
         )
+
+
+@contextlib.contextmanager
+def _reading(name: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as problem:
+        raise ImageError(f"{name}: can not be read ({(problem.strerror or 'i/o error').lower()})") from None
 
 
 def _opened(stream: IO[bytes], name: str) -> tuple[Located, Picture]:
