@@ -268,3 +268,14 @@ def test_the_first_files_of_a_finding_across_splits_come_from_each_split(make_se
     found = audit(make_set({**SOUND, **copies, "test/cat/copy.png": SOUND["train/cat/3.png"]}))
     assert [name.split("/")[0] for name in only(found, "duplicate").files[:3]] == ["train", "test", "train"]
     assert "may stand for a missing one" in only(found, "duplicate").detail
+
+
+def test_a_near_duplicate_of_a_copy_in_another_split_counts_across(make_set: Callable[..., Path]) -> None:
+    """The picture stands in train and test; what resembles it in train resembles a test image too."""
+    original = SOUND["train/cat/3.png"]
+    found = audit(
+        make_set({**SOUND, "test/cat/copy.png": original, "train/cat/mirrored.png": original[:, ::-1].copy()})
+    )
+    near = only(found, "near_duplicate")
+    assert near.across_splits
+    assert set(near.files) == {"train/cat/3.png", "test/cat/copy.png", "train/cat/mirrored.png"}

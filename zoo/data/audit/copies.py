@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,27 +15,42 @@ from zoo.data.audit.spectrum import SMALLEST, TERMS, TURNS, terms_for, whitened
 
 if TYPE_CHECKING:
     from zoo.data.audit.view import View
-    from zoo.data.threads import Progress
 
-__all__ = ["alike", "copies"]
+__all__ = ["Pictures", "alike", "copies"]
+
+log = logging.getLogger("zoo")
 
 Rows = NDArray[np.int64]
 
+_LONG = 20_000  # pictures from which comparing them takes so long that it is announced
 _PLACEHOLDER = 5  # copies of one picture from which it may well stand for "no image"
 
 
-def copies(view: View) -> tuple[list[Finding], Rows]:
+@dataclass(frozen=True, slots=True, eq=False)
+class Pictures:
+    """The different pictures of a set, without constant ones.
+
+    Attributes:
+        first: (m,) int64, the first image of each, ascending.
+        copies: first image of a picture that stands there several times: all of its images.
+    """
+
+    first: Rows
+    copies: dict[int, Rows]
+
+
+def copies(view: View) -> tuple[list[Finding], Pictures]:
     """Images with the same decoded pixels, whatever their files.
 
     Returns:
-        One finding for each group of copies (and one more where their labels differ); and (m,) int64, the first
-        image of each different picture that is not constant.
+        One finding for each group of copies (and one more where their labels differ); and the different pictures.
     """
     good = view.looks.good
     keys = view.looks.digest[good].view("V32").ravel()
     _, first, group = np.unique(keys, return_index=True, return_inverse=True)
     findings = []
-    for rows in map(view.side_by_side, _members(group, good)):
+    same = {int(rows.min()): view.side_by_side(rows) for rows in _members(group, good)}
+    for rows in same.values():
         across, conflict, constant = view.across(rows), view.conflict(rows), bool(view.looks.constant[rows[0]])
         detail = f"{len(rows)} images with the same pixels, {view.where(rows)}"
         if constant:
@@ -60,23 +77,21 @@ def copies(view: View) -> tuple[list[Finding], Rows]:
                 )
             )
     different = np.sort(good[first])
-    return findings, different[~view.looks.constant[different]]
+    return findings, Pictures(different[~view.looks.constant[different]], same)
 
 
-def alike(view: View, rows: Rows, *, progress: Progress | None = None) -> tuple[list[Finding], Search]:
+def alike(view: View, pictures: Pictures) -> tuple[list[Finding], Search]:
     """Images that are the same picture re-saved, resized, mirrored, turned, brightened, or taken twice.
 
     Args:
         view: the set.
-        rows: (m,) int64, one image of each different picture.
-        progress: called with (steps done, steps in all).
+        pictures: what `copies` found to be different.
 
     Returns:
         One finding for each family of near-duplicates, one more where labels differ in it; and how they were
         looked for.
     """
-    if len(rows) < 2:
-        return [], Search(threshold=None, frequencies=TERMS, exhaustive=True, note="fewer than two different images")
+    rows = pictures.first
     sides = np.minimum(view.looks.height[rows], view.looks.width[rows])
     large = sides >= SMALLEST
     left_out = int((~large).sum())
@@ -88,28 +103,32 @@ def alike(view: View, rows: Rows, *, progress: Progress | None = None) -> tuple[
         )
     rows, sides = rows[large], sides[large]
     if len(rows) < 2:
-        return [], Search(threshold=None, frequencies=TERMS, exhaustive=True, note=note)
+        return [], Search(
+            threshold=None, frequencies=TERMS, exhaustive=True, note=note or "fewer than two different images"
+        )
     terms = terms_for(int(np.quantile(sides, 0.05)))
     patterns = whitened(view.looks.spectra[rows], terms)
     threshold = threshold_for(patterns)
-    pairs = near_pairs(patterns, threshold, progress=progress)
+    if len(rows) > _LONG:
+        log.info("%s: comparing %d pictures with each other", view.pool.name, len(rows))
+    pairs = near_pairs(patterns, threshold)
     if not pairs.complete:
         stopped = f"the search for near-duplicates ended at {MOST_PAIRS} pairs: most images of this set are alike"
         note = f"{note}; {stopped}" if note else stopped
     search = Search(threshold=round(threshold, 4), frequencies=terms, exhaustive=pairs.exhaustive, note=note)
-    return _families(view, rows, pairs), search
+    return _families(view, rows, pictures.copies, pairs), search
 
 
-def _families(view: View, rows: Rows, pairs: Pairs) -> list[Finding]:
+def _families(view: View, rows: Rows, copies: dict[int, Rows], pairs: Pairs) -> list[Finding]:
     findings = []
     label = _connected(len(rows), pairs)
     order = np.argsort(label[pairs.first], kind="stable")
     ends = np.flatnonzero(np.diff(label[pairs.first][order])) + 1
-    for one in np.split(order, ends) if len(order) else ():
-        one = one[np.argsort(-pairs.correlation[one], kind="stable")]  # noqa: PLW2901
-        # by pairs, the most alike first
-        chain = np.stack([pairs.first[one], pairs.second[one]], axis=1).ravel()
-        members = rows[np.array(list(dict.fromkeys(chain.tolist())))]
+    for family in np.split(order, ends) if len(order) else ():
+        one = family[np.argsort(-pairs.correlation[family], kind="stable")]
+        # by pairs, the most alike first, each with its exact copies, which may stand in another split
+        chain = rows[np.stack([pairs.first[one], pairs.second[one]], axis=1).ravel()]
+        members = np.concatenate([copies.get(row, np.array([row])) for row in dict.fromkeys(chain.tolist())])
         across = view.across(members)
         findings.append(
             Finding(

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from zoo.data.audit.spectrum import best_turn, invariants
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 __all__ = ["EXHAUSTIVE", "MOST_PAIRS", "THRESHOLD", "Pairs", "near_pairs", "threshold_for"]
 
@@ -82,7 +82,6 @@ def near_pairs(
     threshold: float,
     *,
     exhaustive: int = EXHAUSTIVE,
-    progress: Callable[[int, int], None] | None = None,
 ) -> Pairs:
     """Every pair with a correlation of `threshold` or more in its best orientation.
 
@@ -91,22 +90,19 @@ def near_pairs(
         threshold: in (0, 1].
         exhaustive: up to so many images all pairs are compared. Beyond, two images are compared when they share one
             of `TABLES` buckets, which most pairs at the threshold and nearly all closer ones do.
-        progress: called with (steps done, steps in all).
     """
     keys = invariants(patterns)
     every = len(keys) <= exhaustive
     candidates = _all_pairs if every else _bucket_pairs
     found: list[tuple[NDArray[np.int64], NDArray[np.int64], Floats, NDArray[np.uint8]]] = []
     count, complete = 0, True
-    for first, second, done, steps in candidates(keys, threshold):
+    for first, second in candidates(keys, threshold):
         for start in range(0, len(first), _AT_ONCE):
             a, b = first[start : start + _AT_ONCE], second[start : start + _AT_ONCE]
             correlation, turn = best_turn(patterns[a], patterns[b])
             near = correlation >= threshold
             found.append((a[near], b[near], correlation[near], turn[near]))
             count += int(near.sum())
-        if progress is not None:
-            progress(done, steps)
         if count > MOST_PAIRS:
             complete = False
             break
@@ -117,28 +113,25 @@ def near_pairs(
     return Pairs(first[once], second[once], correlation[once], turn[once], every, complete)
 
 
-Step = tuple[NDArray[np.int64], NDArray[np.int64], int, int]
-"""Candidates `first` < `second`, steps done, steps in all."""
+Candidates = tuple[NDArray[np.int64], NDArray[np.int64]]
+"""Positions `first` < `second`."""
 
 
-def _all_pairs(keys: Floats, threshold: float) -> Iterator[Step]:
+def _all_pairs(keys: Floats, threshold: float) -> Iterator[Candidates]:
     """Tile by tile of the table of all pairs."""
-    starts = range(0, len(keys), TILE)
-    steps, done = len(starts) * (len(starts) + 1) // 2, 0
-    for top in starts:
+    for top in range(0, len(keys), TILE):
         for left in range(top, len(keys), TILE):
             alike = keys[top : top + TILE] @ keys[left : left + TILE].T >= threshold
             a, b = np.nonzero(np.triu(alike, 1) if top == left else alike)
-            done += 1
-            yield a + top, b + left, done, steps
+            yield a + top, b + left
 
 
-def _bucket_pairs(keys: Floats, threshold: float) -> Iterator[Step]:
+def _bucket_pairs(keys: Floats, threshold: float) -> Iterator[Candidates]:
     """Within the buckets of locality-sensitive hashing by random hyperplanes (Charikar, STOC 2002)."""
     rng = np.random.default_rng(0)
     width = max(1, round(math.log2(max(2, len(keys) / CROWD))))
     middle = keys[rng.integers(0, len(keys), 10_000)].mean(axis=0)
-    for table in range(TABLES):
+    for _ in range(TABLES):
         planes = rng.standard_normal((keys.shape[1], width)).astype(np.float32)
         bits = np.empty(len(keys), np.int64)
         for start in range(0, len(keys), 65_536):
@@ -148,6 +141,5 @@ def _bucket_pairs(keys: Floats, threshold: float) -> Iterator[Step]:
         ends = np.flatnonzero(np.diff(bits[order])) + 1
         for members in np.split(order, ends):
             if len(members) > 1:
-                for a, b, _, _ in _all_pairs(keys[members], threshold):
-                    yield members[a], members[b], table, TABLES
-        yield np.empty(0, np.int64), np.empty(0, np.int64), table + 1, TABLES
+                for a, b in _all_pairs(keys[members], threshold):
+                    yield members[a], members[b]
