@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 from PIL import Image, ImageFile
 
-from zoo.data import examine, open_data
-from zoo.data.assemble import NO_GROUPS
+from zoo.data import open_data
+from zoo.data.scanning import examine
+from zoo.data.splitting.assemble import NO_GROUPS
 from zoo.errors import DataError
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from zoo.data import align, natural_key, open_data
 from zoo.data.labels import natural_bytes
-from zoo.data.split import stratified
+from zoo.data.splitting.split import stratified
 from zoo.errors import DataError
 
 SHARES = {"val": 0.15, "test": 0.15}

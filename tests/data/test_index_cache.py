@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from zoo.data import cachedir, examine, index_cache, scan
+from zoo.data import cachedir
+from zoo.data.scanning import examine, index_cache, scan
 from zoo.places import cache_folder
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.extend(files)
         return real(root, files, settled)
 
-    monkeypatch.setattr("zoo.data.crew.examine", spy)
+    monkeypatch.setattr("zoo.data.scanning.crew.examine", spy)
     return seen
 
 
@@ -215,7 +216,7 @@ def test_nothing_is_kept_when_the_cache_is_off(cats: Path, monkeypatch: pytest.M
 
 def test_two_processes_at_once_leave_one_good_cache(cats: Path, opened: list[str]) -> None:
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom zoo.data import index_cache, scan\n"
+        "import sys, time\nfrom pathlib import Path\nfrom zoo.data.scanning import index_cache, scan\n"
         "index_cache.FEWEST = 1\nnow = time.time_ns\nscan.time.time_ns = lambda: now() + 10**10\n"
         "root = Path(sys.argv[1])\nids = sorted(p.relative_to(root).as_posix() for p in root.rglob('*.png'))\n"
         "for _ in range(5):\n"

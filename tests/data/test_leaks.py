@@ -11,8 +11,8 @@ import pytest
 from test_splits_grouped import digests_of, pool_of
 
 from zoo.data import open_data, read_seen, seen_among, write_seen
-from zoo.data.assemble import assemble
-from zoo.data.fingerprint import contents, fingerprint
+from zoo.data.splitting.assemble import assemble
+from zoo.data.splitting.fingerprint import contents, fingerprint
 from zoo.errors import DataError, GateError
 
 if TYPE_CHECKING:

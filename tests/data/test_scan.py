@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from zoo.data import crew, examine, open_data, scan
-from zoo.data.examine import KINDS
-from zoo.data.scan import frame_digest
+from zoo.data import open_data
+from zoo.data.scanning import crew, examine, scan
+from zoo.data.scanning.examine import KINDS
+from zoo.data.scanning.scan import frame_digest
 from zoo.errors import DataError
 from zoo.readers import Probe, probe
 
@@ -154,7 +155,7 @@ def test_helpers_load_no_training_framework_and_not_the_callers_script(tmp_path:
     root = make_folder({"cat": 400})
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom zoo.data import crew, scan\nprint('started')\n"
+        "import sys\nfrom pathlib import Path\nfrom zoo.data.scanning import crew, scan\nprint('started')\n"
         "crew.WORTH, crew._BATCH, crew.cores = 0, 5, lambda: 3\n"
         "real = crew.subprocess.Popen\n"
         "crew.subprocess.Popen = lambda *a, **k: (print('helper'), real(*a, **k))[1]\n"

@@ -16,7 +16,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from zoo.data import cache, decode, decode_all, open_data, tar_headers, tars
+from zoo.data import cache, decode, decode_all, open_data
+from zoo.data.sources import tar_headers, tars
 from zoo.errors import DataError, ImageError
 from zoo.places import cache_folder
 from zoo.spec import PreprocessSpec

@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.data.assemble import NO_GROUPS, assemble
-from zoo.data.deal import units
 from zoo.data.index import Arrays, Pool
 from zoo.data.names import Names
-from zoo.data.split import folds, stratified
+from zoo.data.splitting.assemble import NO_GROUPS, assemble
+from zoo.data.splitting.deal import units
+from zoo.data.splitting.split import folds, stratified
 from zoo.errors import DataError
 
 if TYPE_CHECKING:

@@ -6,9 +6,9 @@ from zoo.data.decode import Decoded, decode_all
 from zoo.data.index import ImageSet, SplitName, Splits
 from zoo.data.labels import align, natural_key
 from zoo.data.named import advised, named, open_data, reopen_data
-from zoo.data.seen import TRAINED_ON, read_seen, seen_among, write_seen
-from zoo.data.split import HELD_OUT
-from zoo.data.split_table import SplitTable, split_table
+from zoo.data.splitting.seen import TRAINED_ON, read_seen, seen_among, write_seen
+from zoo.data.splitting.split import HELD_OUT
+from zoo.data.splitting.split_table import SplitTable, split_table
 from zoo.data.threads import Progress
 
 __all__ = [

@@ -28,8 +28,8 @@ import numpy as np
 
 from zoo.data.cachedir import BUILDING, claimed, entries, limit, reader_version, spelled, sweep, used
 from zoo.data.index import Files
-from zoo.data.scan import frame_digest
-from zoo.data.shards import Shards
+from zoo.data.scanning.scan import frame_digest
+from zoo.data.sources.shards import Shards
 from zoo.files import sha256_file
 from zoo.places import cache_folder
 from zoo.spec import Scale, encode, to_builtins

@@ -88,7 +88,11 @@ def limit() -> int:
 def reader_version() -> str:
     """Changes whenever a file could be read or resized in another way: our own code, or the libraries it calls."""
     here = Path(__file__).resolve().parents[1]
-    sources = [*sorted((here / "readers").glob("*.py")), here / "preprocess.py", here / "data" / "examine.py"]
+    sources = [
+        *sorted((here / "readers").glob("*.py")),
+        here / "preprocess.py",
+        here / "data" / "scanning" / "examine.py",
+    ]
     digest = hashlib.sha256()
     for source in sources:
         digest.update(source.read_bytes())

@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import sets
-from zoo.data.assemble import assemble, assemble_again
-from zoo.data.digits import index_digits
-from zoo.data.folder import index_folder
-from zoo.data.npz import index_npz
-from zoo.data.shards import index_shards, is_sharded
-from zoo.data.table import index_table, is_table
+from zoo.data.sources.digits import index_digits
+from zoo.data.sources.folder import index_folder
+from zoo.data.sources.npz import index_npz
+from zoo.data.sources.shards import index_shards, is_sharded
+from zoo.data.sources.table import index_table, is_table
+from zoo.data.splitting.assemble import assemble, assemble_again
 from zoo.data.wording import brief
 from zoo.errors import DataError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from zoo.data.index import Pool, Splits
-    from zoo.data.leaks import Leaks
+    from zoo.data.splitting.leaks import Leaks
     from zoo.spec import Provenance
 
 __all__ = ["advised", "index", "named", "open_data", "reopen_data"]
@@ -40,8 +40,8 @@ def open_data(
 
     Args:
         source: a name from `zoo.sets` ('digits', 'breastmnist@64'), a folder (CLASS/image or SPLIT/CLASS/image),
-            a table (see `zoo.data.columns`), an .npz file with MedMNIST's keys, or WebDataset shards (a .tar, or a
-            folder of them).
+            a table (see `zoo.data.sources.columns`), an .npz file with MedMNIST's keys, or WebDataset shards (a .tar,
+            or a folder of them).
         split_seed: seed of splits that the data does not bring.
         skip_bad: leave out files whose header can not be read, and list them in `Splits.skipped`.
         for_training: three splits with every class in each, made where missing (val and test, 15 % each).

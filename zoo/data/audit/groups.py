@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.data.audit.report import Finding
-from zoo.data.grouping import captured
+from zoo.data.splitting.grouping import captured
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray

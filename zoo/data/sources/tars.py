@@ -19,8 +19,8 @@ import msgspec
 import numpy as np
 
 from zoo.data.cachedir import limit, reader_version, sweep, used
-from zoo.data.examine import ROW, SETTLED, identity, packed
-from zoo.data.tar_headers import members
+from zoo.data.scanning.examine import ROW, SETTLED, identity, packed
+from zoo.data.sources.tar_headers import members
 from zoo.errors import DataError, ImageError, OutputError
 from zoo.files import atomic_write
 from zoo.places import cache_folder

@@ -1,7 +1,7 @@
 """WebDataset shards: a tar, or a folder of them, read in place. For sets of more files than a disk likes to hold.
 
 Splits go by the names of the shards (train-000000.tar, val-000000.tar) or of the folders they lie in. Samples are
-described in `zoo.data.tars`, their labels in `zoo.data.shard_labels`.
+described in `zoo.data.sources.tars`, their labels in `zoo.data.sources.shard_labels`.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.examine import KINDS, ROW
-from zoo.data.folder import ALIASES
 from zoo.data.index import SPLITS, Pool, SplitName
 from zoo.data.labels import natural_key
 from zoo.data.names import Names
-from zoo.data.scan import scanned
-from zoo.data.shard_labels import names_beside, targets_of
-from zoo.data.tars import Shard, read_shard
+from zoo.data.scanning.examine import KINDS, ROW
+from zoo.data.scanning.scan import scanned
+from zoo.data.sources.folder import ALIASES
+from zoo.data.sources.shard_labels import names_beside, targets_of
+from zoo.data.sources.tars import Shard, read_shard
 from zoo.data.wording import brief, counted, unusable
 from zoo.errors import DataError, ImageError
 from zoo.readers import IMAGE_SUFFIXES, Probe, RawImage, probe, read
@@ -108,7 +108,7 @@ def index_shards(path: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
     """Index a tar or a folder of them; every member is read once, none is decoded.
 
     Raises:
-        DataError: a shard that can not be used (see `zoo.data.tars.read_shard`), some in splits and some in none,
+        DataError: a shard that can not be used (see `tars.read_shard`), some in splits and some in none,
             labels that are missing, mixed or unknown, or samples that can not be read (unless `skip_bad`).
     """
     path = path.resolve()

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from zoo.data.columns import MARK
-from zoo.data.grouping import captured
 from zoo.data.index import Arrays, Files, Several
 from zoo.data.labels import counted_labels
 from zoo.data.named import index, named
-from zoo.data.split import HELD_OUT, folds, stratified, uneven
+from zoo.data.sources.columns import MARK
+from zoo.data.splitting.grouping import captured
+from zoo.data.splitting.split import HELD_OUT, folds, stratified, uneven
 from zoo.errors import DataError, OutputError, UsageError
 from zoo.files import atomic_write
 

@@ -1,7 +1,7 @@
 """What a scan found out, kept for the next one, so that a folder that has not changed costs one stat a file.
 
 One file for each data root, below the cache folder. A record is found by the identity of its image file (see
-`zoo.data.examine.identity`): name, size, times, inode and device. A file that was changed, renamed, swapped or
+`zoo.data.scanning.examine.identity`): name, size, times, inode and device. A file that was changed, renamed, swapped or
 replaced has another identity and is read again. What can not be used (damaged, foreign, of another version of the
 readers) is passed over and written anew; without a place to write to, everything is just read again.
 """
@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from zoo.data.cachedir import limit, reader_version, spelled, sweep, used
-from zoo.data.examine import ROW, identity
+from zoo.data.scanning.examine import ROW, identity
 from zoo.errors import OutputError
 from zoo.files import atomic_write
 from zoo.places import cache_folder

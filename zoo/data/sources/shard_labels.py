@@ -13,7 +13,7 @@ import msgspec
 import numpy as np
 
 from zoo.data.labels import natural_key
-from zoo.data.npz import MAX_CLASSES
+from zoo.data.sources.npz import MAX_CLASSES
 from zoo.data.wording import brief
 from zoo.errors import DataError
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from zoo.data.tars import Shard
+    from zoo.data.sources.tars import Shard
 
 __all__ = ["names_beside", "targets_of"]
 

@@ -1,7 +1,7 @@
 """Tables of images: a row for each, with its path, its class or labels, and what else is known of it.
 
-`zoo.data.columns` says what columns mean, `zoo.data.cells` how files are read. Paths are relative to the table's
-folder, or absolute; `archive.npz#train/17` is an image of an archive. Nothing but `Names` and arrays is kept of rows.
+`columns` says what columns mean, `cells` how files are read. Paths are relative to the table's folder, or
+absolute; `archive.npz#train/17` is an image of an archive. Nothing but `Names` and arrays is kept of rows.
 """
 
 from __future__ import annotations
@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.cells import form_of, open_cells
-from zoo.data.columns import MARK, Columns, columns_of
-from zoo.data.entries import Entries, find
-from zoo.data.folder import ALIASES
 from zoo.data.index import SPLITS, Pool, SplitName
 from zoo.data.labels import natural_key
 from zoo.data.names import Names
-from zoo.data.walk import one_line
+from zoo.data.sources.cells import form_of, open_cells
+from zoo.data.sources.columns import MARK, Columns, columns_of
+from zoo.data.sources.entries import Entries, find
+from zoo.data.sources.folder import ALIASES
+from zoo.data.sources.walk import one_line
 from zoo.data.wording import brief, counted, unusable
 from zoo.errors import DataError
 from zoo.spec import LABEL_SEPARATOR
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from zoo.data.cells import Cells
+    from zoo.data.sources.cells import Cells
 
 __all__ = ["NO_LABEL", "index_table", "is_table"]
 

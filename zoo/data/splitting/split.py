@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.data.deal import deal, units
-from zoo.data.fingerprint import contents
 from zoo.data.labels import counted_labels
+from zoo.data.splitting.deal import deal, units
+from zoo.data.splitting.fingerprint import contents
 from zoo.data.wording import brief
 from zoo.errors import DataError
 
@@ -49,7 +49,7 @@ def stratified(
     """Divide `rows` into train and the splits named in `shares`.
 
     Without groups, each class of single-label images is cut by itself, so shares are right to one image. Groups and
-    several labels an image are dealt out as `zoo.data.deal` says, as evenly as they allow.
+    several labels an image are dealt out as `zoo.data.splitting.deal` says, as evenly as they allow.
 
     Args:
         rows: (m,) positions of the images to divide.

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.crew import over_files
-from zoo.data.examine import KINDS, ROW, SETTLED, Part
-from zoo.data.index_cache import recall, remember
 from zoo.data.names import Names
+from zoo.data.scanning.crew import over_files
+from zoo.data.scanning.examine import KINDS, ROW, SETTLED, Part
+from zoo.data.scanning.index_cache import recall, remember
 from zoo.errors import DataError
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from typing import IO
 
 import msgspec
 
-from zoo.data.examine import Part, examine
+from zoo.data.scanning.examine import Part, examine
 from zoo.data.threads import cores
 
 __all__ = ["over_files", "serve"]
@@ -34,7 +34,7 @@ MOST = 8
 """Processes at work; with more of them the disk is the limit."""
 
 _BATCH = 128  # files a message: some 10 kB
-_SERVE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from zoo.data.crew import serve; serve()"
+_SERVE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from zoo.data.scanning.crew import serve; serve()"
 
 
 class _Order(msgspec.Struct, array_like=True):

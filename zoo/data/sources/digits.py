@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.npz import array_pool
+from zoo.data.sources.npz import array_pool
 from zoo.errors import DataError
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.fingerprint import contents
+from zoo.data.splitting.fingerprint import contents
 from zoo.errors import DataError
 from zoo.files import atomic_write
 

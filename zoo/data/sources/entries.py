@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.examine import KINDS
 from zoo.data.index import Arrays, Files, Several, Source
 from zoo.data.names import Names
-from zoo.data.npz import archived_images, digests_of
-from zoo.data.scan import Scanned, scan
+from zoo.data.scanning.examine import KINDS
+from zoo.data.scanning.scan import Scanned, scan
+from zoo.data.sources.npz import archived_images, digests_of
 from zoo.errors import DataError
 
 if TYPE_CHECKING:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.fingerprint import contents, fingerprint
 from zoo.data.index import SPLITS, ImageSet, Pool, SplitName, Splits
 from zoo.data.labels import check_classes
-from zoo.data.leaks import Leaks, conflicts, copies_across, groups_across, without_leaks
 from zoo.data.names import Names
-from zoo.data.split import HELD_OUT, stratified, uneven
+from zoo.data.splitting.fingerprint import contents, fingerprint
+from zoo.data.splitting.leaks import Leaks, conflicts, copies_across, groups_across, without_leaks
+from zoo.data.splitting.split import HELD_OUT, stratified, uneven
 from zoo.data.wording import brief
 from zoo.errors import DataError, GateError
 

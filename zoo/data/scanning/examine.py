@@ -36,7 +36,7 @@ ROW = np.dtype(
         ("voi", np.bool_),
     ]
 )
-"""One file. Identity is zero where a later scan must not trust it; the rest is as in `zoo.data.scan.Scanned`."""
+"""One file. Identity is zero where a later scan must not trust it; the rest is as in `scan.Scanned`."""
 
 SETTLED = 3 * 10**9
 """Nanoseconds since its last change after which a file counts as settled. A file changed twice within one tick of

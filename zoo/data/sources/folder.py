@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.examine import KINDS
 from zoo.data.index import SPLITS, Files, Pool, SplitName
 from zoo.data.labels import natural_key
 from zoo.data.names import Names
-from zoo.data.scan import scan
-from zoo.data.walk import Walk, join, one_line
+from zoo.data.scanning.examine import KINDS
+from zoo.data.scanning.scan import scan
+from zoo.data.sources.walk import Walk, join, one_line
 from zoo.data.wording import brief, counted, unusable
 from zoo.errors import DataError
 

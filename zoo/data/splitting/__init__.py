@@ -1,0 +1,1 @@
+"""Which image goes where: splits, folds, groups, leaks, and the fingerprint of the outcome."""
