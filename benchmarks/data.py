@@ -63,17 +63,19 @@ def main() -> None:
     options = parser.parse_args()
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     print(f"{os.cpu_count()} cores, load {load:.1f} before the start\n")
-    rows: list[tuple[str, str, str]] = []
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         for n in options.files:
-            rows += indexing(Path(scratch) / str(n), n)
+            show(indexing(Path(scratch) / str(n), n))
         if options.folder.is_dir():
-            rows += decoding(options.folder, options.split, Path(scratch))
-            rows += shards(options.folder, options.split, Path(scratch))
-        rows += auditing(options.folder)
-    width = max(len(name) for name, _, _ in rows)
+            show(decoding(options.folder, options.split, Path(scratch)))
+            show(shards(options.folder, options.split, Path(scratch)))
+            show(auditing(options.folder))
+
+
+def show(rows: Iterator[tuple[str, str, str]]) -> None:
+    """Each when it is there: a million files take a while."""
     for name, value, bar in rows:
-        print(f"{name:{width}}  {value:>28}  bar: {bar}")
+        print(f"{name:52}  {value:>32}  bar: {bar}", flush=True)
 
 
 def indexing(folder: Path, n: int) -> Iterator[tuple[str, str, str]]:
