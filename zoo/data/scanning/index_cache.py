@@ -21,11 +21,11 @@ import numpy as np
 from zoo.data.cachedir import limit, reader_version, spelled, sweep, used
 from zoo.data.scanning.examine import ROW, identity
 from zoo.errors import OutputError
-from zoo.files import atomic_write
+from zoo.files import atomic_path
 from zoo.places import cache_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -36,6 +36,7 @@ FEWEST = 256
 
 _MAGIC = b"zoo index 1\n"
 _NOBODY = bytes(16)
+_PIECE = 65_536
 
 log = logging.getLogger("zoo")
 
@@ -53,53 +54,65 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True):
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Recalled:
-    """What is known of the files of a scan before any is read.
+    """What is known of the n files of a scan before any is read.
 
     Attributes:
-        known: (n,) bool, which of them.
-        rows: (known.sum(),) `ROW`, theirs.
-        others: (m,) `ROW` of files below the same root that were not asked about.
+        rows: (m,) `ROW`, all that is kept for this root.
+        at: (n,) int64, which of `rows` is a file's; -1: none is.
         fields: what "personal" counts in.
     """
 
-    known: NDArray[np.bool_]
     rows: NDArray[np.void]
-    others: NDArray[np.void]
+    at: NDArray[np.int64]
     fields: tuple[tuple[str, ...], ...]
+
+    def others(self, most: int) -> NDArray[np.void]:
+        """Rows of files that were not asked about: another table over the same folder asks for others."""
+        unasked = np.ones(len(self.rows), np.bool_)
+        unasked[self.at[self.at >= 0]] = False
+        return self.rows[np.flatnonzero(unasked)[:most]]
 
 
 def recall(root: Path, names: Sequence[str]) -> Recalled | None:
     """Look up `names`; None where there is no cache for `root`, or it can not be used."""
     path = _place(root)
-    if not limit() or len(names) < FEWEST or (found := _read(path, root)) is None:
+    if not limit() or len(names) < FEWEST or (found := _read(path, root)) is None or not len(found[1]):
         return None
     head, rows = found
     used(path)
     wanted = _identities(root, names)
-    keys, asked = _short(rows["identity"]), _short(wanted)
-    at = np.minimum(np.searchsorted(keys, asked), max(len(keys) - 1, 0))
-    known = (rows["identity"][at] == wanted).all(axis=1) if len(keys) else np.zeros(len(names), np.bool_)
-    others = np.ones(len(rows), np.bool_)
-    others[at[known]] = False
-    return Recalled(known, rows[at[known]], rows[others], tuple(head.fields))
+    at = np.searchsorted(_short(rows["identity"]), _short(wanted))
+    at[at == len(rows)] = 0
+    for part in _pieces(len(at)):
+        at[part][(rows["identity"][at[part]] != wanted[part]).any(axis=1)] = -1
+    return Recalled(rows, at, tuple(head.fields))
 
 
 def remember(root: Path, rows: NDArray[np.void], fields: Sequence[tuple[str, ...]]) -> None:
     """Keep `rows`, those without an identity left out; where they can not be written, nothing happens."""
     size = limit()
-    rows = rows[(rows["identity"] != 0).any(axis=1)]
-    if not size or len(rows) < FEWEST or rows.nbytes > size:
+    known = np.flatnonzero((rows["identity"] != 0).any(axis=1))
+    if not size or len(known) < FEWEST or len(known) * ROW.itemsize > size:
         return
-    _, first = np.unique(_short(rows["identity"]), return_index=True)  # a file may stand in several rows
-    rows = rows[first]
-    data = rows.tobytes()
-    head = _Head(spelled(root), reader_version(), len(rows), list(fields), hashlib.sha256(data).hexdigest())
-    text = msgspec.json.encode(head)
+    _, first = np.unique(_short(rows["identity"][known]), return_index=True)  # a file may stand in several rows
+    order = known[first]
+    digest = hashlib.sha256()
+    for part in _pieces(len(order)):
+        digest.update(rows[order[part]].tobytes())
+    text = msgspec.json.encode(_Head(spelled(root), reader_version(), len(order), list(fields), digest.hexdigest()))
     try:
-        sweep(len(data))
-        atomic_write(_place(root), _MAGIC + len(text).to_bytes(4, "little") + text + data)
+        sweep(len(order) * ROW.itemsize)
+        with atomic_path(_place(root)) as temporary, temporary.open("wb") as stream:
+            stream.write(_MAGIC + len(text).to_bytes(4, "little") + text)
+            for part in _pieces(len(order)):
+                stream.write(rows[order[part]].tobytes())
     except OutputError as problem:
         log.debug("the index is not kept: %s", problem)
+
+
+def _pieces(n: int) -> Iterator[slice]:
+    """0..n in pieces, so that what is gathered for one does not double the memory of all."""
+    return (slice(start, min(start + _PIECE, n)) for start in range(0, n, _PIECE))
 
 
 def _place(root: Path) -> Path:

@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Scanned", "frame_digest", "scan", "scanned"]
 
-_KEPT = ("width", "height", "kind", "gray", "voi", "bits", "frames", "group", "personal")
+_PIECE = 65_536  # rows that are gathered at once
+_KEPT = ("digests", "width", "height", "kind", "gray", "voi", "bits", "frames", "group", "personal")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -120,32 +121,36 @@ def scan(root: Path, ids: Sequence[str], *, frames: NDArray[np.int64] | None = N
     fields: dict[tuple[str, ...], int] = {(): 0}
     bad: dict[int, str] = {}
 
-    def numbered(rows: NDArray[np.void], lists: Iterable[tuple[str, ...]]) -> NDArray[np.void]:
-        """`rows`, their "personal" counting in `fields` instead of `lists`."""
+    def put(rows: NDArray[np.int64], found: NDArray[np.void], lists: Iterable[tuple[str, ...]]) -> None:
+        """Into the table, "personal" counting in `fields` instead of `lists`."""
+        table[rows] = found
+        table["personal"][rows] = numbered(found, lists)
+
+    def numbered(found: NDArray[np.void], lists: Iterable[tuple[str, ...]]) -> NDArray[np.uint16]:
         numbers = np.array([fields.setdefault(one, len(fields)) for one in lists], np.uint16)
-        rows = rows.copy()
-        rows["personal"] = numbers[rows["personal"]]
-        return rows
+        return np.asarray(numbers[found["personal"]])
 
     recalled = recall(root, names)
-    todo = np.arange(len(names))
+    todo = np.arange(len(names)) if recalled is None else np.flatnonzero(recalled.at < 0)
     others = np.empty(0, ROW)
     if recalled is not None:
-        todo = np.flatnonzero(~recalled.known)
-        table[recalled.known] = numbered(recalled.rows, recalled.fields)
-        others = numbered(recalled.others, recalled.fields)
-        names = names.subset(todo)
+        known = np.flatnonzero(recalled.at >= 0)
+        for start in range(0, len(known), _PIECE):
+            rows = known[start : start + _PIECE]
+            put(rows, recalled.rows[recalled.at[rows]], recalled.fields)
+        if len(todo):
+            others = recalled.others(len(names))
+            others["personal"] = numbered(others, recalled.fields)
 
     def take(chunk: range, part: Part) -> None:
         rows = todo[chunk.start : chunk.stop]
-        table[rows] = numbered(np.frombuffer(part.rows, ROW), part.fields)
+        put(rows, np.frombuffer(part.rows, ROW), part.fields)
         bad.update((int(rows[at]), os.fsdecode(reason)) for at, reason in part.bad.items())
 
-    over_files(str(root), names, time.time_ns() - SETTLED, take)
+    over_files(str(root), names.subset(todo), time.time_ns() - SETTLED, take)
     if (table["identity"][todo] != 0).any():
-        # of files not asked about, at most as many are kept: another table over one folder asks for others
-        remember(root, np.concatenate([table, others[: len(table)]]), tuple(fields))
-    return scanned(table, tuple(fields), bad, names=Names.of(ids), frames=frames)
+        remember(root, np.concatenate([table, others]) if len(others) else table, tuple(fields))
+    return scanned(table, tuple(fields), bad, names=names, frames=frames)
 
 
 def scanned(
@@ -157,10 +162,9 @@ def scanned(
     frames: NDArray[np.int64] | None = None,
 ) -> Scanned:
     """A table of `ROW` by its columns; what is wrong with the choice of frames is added to `bad`."""
-    digests = np.ascontiguousarray(table["digests"])
-    _choose_frames(digests, table["frames"], names, frames, bad)
-    columns = {name: np.ascontiguousarray(table[name]) for name in _KEPT}
-    return Scanned(digests=digests, **columns, fields=fields, bad=dict(sorted(bad.items())))
+    _choose_frames(table["digests"], table["frames"], names, frames, bad)
+    columns = {name: table[name] for name in _KEPT}  # views: copies would double the memory
+    return Scanned(**columns, fields=fields, bad=dict(sorted(bad.items())))
 
 
 def frame_digest(digest: bytes, frame: int) -> bytes:
