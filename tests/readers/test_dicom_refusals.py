@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from dicom_cases import CANARY, bare, bundled, dataset, edited, element, frames, lut, picture, written
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from pydicom.encaps import encapsulate
 from pydicom.pixels import get_decoder
@@ -320,6 +320,7 @@ def test_a_disk_that_fails_is_one_line(after: int) -> None:
             action(stream, "scan")
 
 
+@example(position=631, value=0, run=1)  # an empty element whose type (VR) does not exist
 @given(position=st.integers(0, 9829), value=st.integers(0, 255), run=st.sampled_from([1, 4]))
 @settings(max_examples=150, deadline=None)
 def test_no_damaged_byte_raises_anything_but_image_error(position: int, value: int, run: int) -> None:

@@ -122,20 +122,12 @@ class Elements:
 
     def holds(self, keyword: str) -> bool:
         """Whether the element is there and not blank; its value is not interpreted."""
-        from pydicom.datadict import tag_for_keyword
-
-        tag = tag_for_keyword(keyword)
-        if tag is None or tag not in self._dataset:
-            return False
-        found = self._dataset.get_item(tag).value
+        found = self._stored(keyword)
         return bool(found.strip(b" \0") if isinstance(found, bytes) else found)
 
     def raw(self, keyword: str) -> bytes:
         """The bytes of a text as they stand in the file, without padding."""
-        from pydicom.datadict import tag_for_keyword
-
-        tag = tag_for_keyword(keyword)
-        found = self._dataset.get_item(tag).value if tag is not None and tag in self._dataset else b""
+        found = self._stored(keyword)
         return found.strip(b" \0") if isinstance(found, bytes) else str(found or "").strip().encode()
 
     def uid(self, keyword: str) -> str:
@@ -178,6 +170,16 @@ class Elements:
             return [Elements(item, self.name, little_endian=self.little_endian) for item in found]
         except Exception:  # as in `value`
             raise ImageError(f"{self.name}: the element {keyword} is damaged; restore the file") from None
+
+    def _stored(self, keyword: str) -> Any:
+        """The value as it stands in the file; None where the element is absent or empty."""
+        from pydicom.datadict import tag_for_keyword
+
+        tag = tag_for_keyword(keyword)
+        if tag is None or tag not in self._dataset:
+            return None
+        # else pydicom takes an empty value for one it has not read yet, and interprets it
+        return self._dataset.get_item(tag, keep_deferred=True).value
 
 
 def sop_class(elements: Elements, media: str = "") -> str:
