@@ -4,7 +4,7 @@
 indexes each three times, in a process of its own: with no index cache (every file opened, read and hashed), writing
 one, and reading one (a stat a file). All of them lie in the system's file cache. FOLDER holds real JPEGs in class
 folders: decoded for the first time, and taken from the decode cache; as files, and as tar shards.
-Seconds need a quiet machine; ratios less so. --files 10000 100000 1000000 needs 5 GB, a million inodes and minutes.
+Seconds need a quiet machine; ratios and processor time less so. --files 10000 100000 1000000 needs 5 GB, a million inodes and minutes.
 """
 
 from __future__ import annotations
@@ -38,11 +38,13 @@ from zoo.data import decode_all, open_data
 from zoo.spec import PreprocessSpec
 def peak():
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+def busy():  # processor seconds, those of the helper processes too
+    return sum(sum(resource.getrusage(who)[:2]) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
 what, source = sys.argv[1], Path(sys.argv[2])
 if what == "decode":
     images = open_data(source, for_training=False).split(sys.argv[3])
     spec = PreprocessSpec(size=(224, 224), mean=(0.5,) * 3, std=(0.5,) * 3)
-before, start = peak(), time.perf_counter()
+before, start, worked = peak(), time.perf_counter(), busy()
 if what == "index":
     n = len(index(source).ids)
 elif what == "open":
@@ -50,7 +52,8 @@ elif what == "open":
 else:
     n = len(images)
     decode_all(images, spec).pixels.sum()  # an entry of the cache is only mapped until it is looked at
-print(json.dumps({"n": n, "seconds": time.perf_counter() - start, "before": before, "peak": peak()}))
+seconds, worked = time.perf_counter() - start, busy() - worked
+print(json.dumps({"n": n, "seconds": seconds, "cpu": worked, "before": before, "peak": peak()}))
 """
 
 
@@ -75,7 +78,7 @@ def main() -> None:
 def show(rows: Iterator[tuple[str, str, str]]) -> None:
     """Each when it is there: a million files take a while."""
     for name, value, bar in rows:
-        print(f"{name:52}  {value:>32}  bar: {bar}", flush=True)
+        print(f"{name:52}  {value:>36}  bar: {bar}", flush=True)
 
 
 def indexing(folder: Path, n: int) -> Iterator[tuple[str, str, str]]:
@@ -87,7 +90,8 @@ def indexing(folder: Path, n: int) -> Iterator[tuple[str, str, str]]:
         told = child("index", folder, home, limit)
         grown = f"peak {told['peak']:.0f} MB, {(told['peak'] - told['before']) / told['n'] * 1e6:.0f} B a file"
         bar = f">= {BAR} files/s" if name != "writing the index cache" else "none"
-        yield f"{n} PNGs, index, {name}", f"{told['n'] / told['seconds']:,.0f} files/s", bar
+        rate = f"{told['n'] / told['seconds']:,.0f} files/s, {told['cpu'] / told['n'] * 1e6:.0f} µs CPU a file"
+        yield f"{n} PNGs, index, {name}", rate, bar
         yield f"{n} PNGs, index, {name}, memory", grown, "flat"
     told = child("open", folder, home, "20")
     yield f"{n} PNGs, index read, then splits made", f"{told['seconds']:.1f} s, peak {told['peak']:.0f} MB", "none"
