@@ -4,7 +4,8 @@
 indexes each three times, in a process of its own: with no index cache (every file opened, read and hashed), writing
 one, and reading one (a stat a file). All of them lie in the system's file cache. FOLDER holds real JPEGs in class
 folders: decoded for the first time, and taken from the decode cache; as files, and as tar shards.
-Seconds need a quiet machine; ratios and processor time less so. --files 10000 100000 1000000 needs 5 GB, a million inodes and minutes.
+Seconds need a quiet machine; ratios and processor time less so. --files 1000000 needs 5 GB, a million inodes and
+minutes.
 """
 
 from __future__ import annotations
