@@ -109,7 +109,7 @@ def test_the_card_says_that_labels_stand_alone_and_what_was_resampled(several: M
     assert "| label | n | sensitivity | specificity | AUROC |" in card
     plain = model_card(msgspec.structs.replace(several, task="multiclass"))
     assert "any number of them" not in plain
-    assert "groups" not in plain
+    assert "resampled whole" not in plain  # it holds another report, of single images
 
 
 def test_a_manifest_of_an_earlier_version_is_of_one_label_an_image(case: Case) -> None:
