@@ -6,6 +6,7 @@ import hashlib
 import os
 import subprocess
 import sys
+import threading
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -106,24 +107,33 @@ def test_helper_processes_find_what_one_process_finds(make_folder: MakeFolder, m
     (root / "dog" / "J\u00fcrgen 8.png").write_bytes(b"")
     ids = names(root)
     alone = scan.scan(root, ids)
-    started: list[object] = []
-    popen = crew.subprocess.Popen
+    started: list[Any] = []
+    popen, examine_here, received = crew.subprocess.Popen, crew.examine, crew._received
+    answers: list[object] = []
+    enough = threading.Event()
 
     def spy(*args: Any, **options: Any) -> Any:
         started.append(popen(*args, **options))
         return started[-1]
 
+    def told(stream: Any) -> Any:
+        answers.append(received(stream))
+        if len(answers) > 3:
+            enough.set()
+        return answers[-1]
+
+    def patiently(*args: Any) -> Any:
+        """The calling process waits with its second part until the helpers have done some."""
+        if started:
+            assert enough.wait(60)
+        return examine_here(*args)
+
     monkeypatch.setattr(crew.subprocess, "Popen", spy)
     monkeypatch.setattr(crew, "WORTH", 0)
     monkeypatch.setattr(crew, "cores", lambda: 3)
     monkeypatch.setattr(crew, "_BATCH", 10)
-    real = crew.examine
-
-    def slowly(*args: Any) -> Any:
-        crew.time.sleep(0.1)  # so that there is work left when the helpers are there
-        return real(*args)
-
-    monkeypatch.setattr(crew, "examine", slowly)
+    monkeypatch.setattr(crew, "_received", told)
+    monkeypatch.setattr(crew, "examine", patiently)
     together = scan.scan(root, ids)
     assert len(started) == 2
     assert all(process.returncode == 0 for process in started)
@@ -157,14 +167,15 @@ def test_helpers_load_no_training_framework_and_not_the_callers_script(tmp_path:
     script.write_text(
         "import sys\nfrom pathlib import Path\nfrom zoo.data.scanning import crew, scan\nprint('started')\n"
         "crew.WORTH, crew._BATCH, crew.cores = 0, 5, lambda: 3\n"
-        "real = crew.subprocess.Popen\n"
-        "crew.subprocess.Popen = lambda *a, **k: (print('helper'), real(*a, **k))[1]\n"
+        "real, helpers = crew.subprocess.Popen, []\n"
+        "crew.subprocess.Popen = lambda *a, **k: (helpers.append(real(*a, **k)), helpers[-1])[1]\n"
         'crew._SERVE += \'; import os; [m for m in ("torch", "sklearn") if m in sys.modules] and os._exit(9)\'\n'
         f"root = Path({str(root)!r})\n"
         "print(len(scan.scan(root, [p.relative_to(root).as_posix() for p in root.rglob('*.png')]).good()))\n"
+        "print(*(helper.returncode for helper in helpers))\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["started", "helper", "helper", "400"]
+    assert done.stdout.split() == ["started", "400", "0", "0"], done.stderr
 
 
 def test_images_are_found_by_content_where_the_name_does_not_tell(make_folder: MakeFolder) -> None:
