@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["TESTED", "Comparison", "Contender", "ModelRow", "Pair", "compare", "compare_pair", "holm"]
+__all__ = ["TESTED", "Comparison", "Contender", "ModelRow", "Pair", "compare", "holm"]
 
 TESTED = ("macro_auroc", "accuracy")
 """The metrics that pairs are tested on."""
@@ -192,24 +192,6 @@ def compare(
         pairs=tuple(tested),
         clusters=scored[0].cases.clusters,
     )
-
-
-def compare_pair(
-    a: Contender,
-    b: Contender,
-    targets: NDArray[Any],
-    labels: Sequence[str],
-    metric: str = "macro_auroc",
-    *,
-    groups: NDArray[np.int64] | None = None,
-    resamples: int = RESAMPLES,
-    seed: int = 0,
-) -> Pair:
-    """Test one pair in one metric of TESTED (p_holm is then p). Raises as `compare`."""
-    if metric not in TESTED:
-        raise UsageError(f"metric {metric} is not tested in pairs; expected one of {', '.join(TESTED)}")
-    first, second = (_score(model, targets, labels, groups, resamples, seed) for model in (a, b))
-    return holm([_pair(first, second, metric)])[0]
 
 
 def holm(pairs: Sequence[Pair]) -> list[Pair]:

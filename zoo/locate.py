@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import DataError, ModelError, PluginError, UsageError
+from zoo.text import counted
 
 if TYPE_CHECKING:
     from zoo.data import Splits
@@ -112,8 +113,7 @@ def without_bad(splits: Splits, run: Run) -> Splits:
     left_out = sum(map(len, sets)) - len(train) - len(val) - len(test)
     if not left_out:
         return splits
-    images_were = "1 image was" if left_out == 1 else f"{left_out} images were"
-    note = f"{images_were} left out: can not be decoded, or out of range"
+    note = f"{counted(left_out, 'image')} left out: can not be decoded, or out of range"
     return dataclasses.replace(splits, train=train, val=val, test=test, notes=(*splits.notes, note))
 
 

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo import api
+from zoo.spec import METRIC_NAMES
 from zoo_cli.options import BatchSize, Data, Device, Epochs, Json, Lr, Provider, Seed, Settings, Size, Split
-from zoo_cli.output import METRIC_NAMES, columns, counted, document, megabytes, put, sample, with_interval
+from zoo_cli.output import columns, counted, document, megabytes, put, sample, with_interval
 
 if TYPE_CHECKING:
     from zoo.compare import Comparison, Pair
 
 __all__ = ["as_text", "compare"]
 
-AXES = {"macro_auroc": "macro AUROC", "accuracy": "accuracy", "latency_ms": "latency", "size_bytes": "size"}
+AXES = {**METRIC_NAMES, "latency_ms": "latency", "size_bytes": "size"}
 
 
 def compare(

@@ -129,7 +129,7 @@ def _numbers(text: str | None) -> tuple[int, ...]:
 
 
 def _cpu() -> dict[str, Any]:
-    from zoo.edge.session import available_threads
+    from zoo.machine import cores
 
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
@@ -140,7 +140,7 @@ def _cpu() -> dict[str, Any]:
     known = {name: bool(flags.intersection(any_of)) if flags else None for name, any_of in CPU_FLAGS.items()}
     return {
         "name": told.get("model name") or platform.processor() or platform.machine(),
-        "threads": available_threads(),
+        "threads": cores(),
         "flags": known,
     }
 

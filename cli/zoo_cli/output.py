@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import OutputError
-from zoo.spec import Interval, encode, to_builtins
+from zoo.spec import METRIC_NAMES, Interval, encode, to_builtins
 
 if TYPE_CHECKING:
     from zoo.spec import EvalReport
 
 __all__ = [
-    "METRIC_NAMES",
     "columns",
     "counted",
     "document",
@@ -34,13 +33,6 @@ __all__ = [
     "with_interval",
 ]
 
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_auroc": "macro AUROC",
-    "macro_auprc": "macro AUPRC",
-    "macro_f1": "macro F1",
-}
 WIDTH = 100
 """Columns that running text is wrapped to, where the terminal is not narrower."""
 GAP = "  "

@@ -12,8 +12,9 @@ import typer
 
 from zoo import api
 from zoo.errors import UsageError, ZooError
+from zoo.spec import METRIC_NAMES
 from zoo_cli.options import BatchSize, Data, Device, Epochs, Json, Lr, Seed, Settings, Size
-from zoo_cli.output import METRIC_NAMES, document, fields, put, shown_path, verdict_table
+from zoo_cli.output import document, fields, put, shown_path, verdict_table
 
 __all__ = ["train"]
 

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from zoo.data import align, natural_key, open_data
-from zoo.data.labels import natural_bytes
+from zoo.data import align, open_data
 from zoo.data.splitting.split import stratified
 from zoo.errors import DataError
+from zoo.text import natural_bytes, natural_key
 
 SHARES = {"val": 0.15, "test": 0.15}
 

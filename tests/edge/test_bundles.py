@@ -11,7 +11,6 @@ import pytest
 from edge_models import make_bundle, make_manifest, make_model, seal
 
 from zoo.edge import Runtime, bench, verify
-from zoo.edge import session as sessions
 from zoo.edge.__main__ import main
 from zoo.errors import GateError, ModelError, ProviderError
 from zoo.spec import encode
@@ -213,19 +212,6 @@ def test_cuda_answers_as_the_cpu_did(bundle: Path) -> None:
     except ProviderError as problem:
         pytest.skip(f"no CUDA device: {problem}")
     assert result.provider == "cuda"
-
-
-def test_threads_follow_the_quota_of_the_container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    quota = tmp_path / "cpu.max"
-    quota.write_text("150000 100000\n")
-    assert sessions._quota(quota) == 1.5
-    quota.write_text("max 100000\n")
-    assert sessions._quota(quota) is None
-    assert sessions._quota(tmp_path / "absent") is None
-    monkeypatch.setattr(sessions.os, "sched_getaffinity", lambda _: set(range(8)))
-    for limit, expected in [(None, 8), (0.5, 1), (1.5, 2), (64.0, 8)]:
-        monkeypatch.setattr(sessions, "_cgroup_quota", lambda limit=limit: limit)
-        assert sessions.available_threads() == expected
 
 
 def test_bench_measures_a_fresh_process(bundle: Path) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from zoo import preprocess
 from zoo.edge import Failure, Prediction, Runtime, write_csv
-from zoo.edge.stream import batches, decoded, natural
+from zoo.edge.stream import batches, decoded
 from zoo.errors import DataError, ImageError
 from zoo.spec import InputSpec
 
@@ -182,10 +182,6 @@ def test_batches_of_the_wrong_shape_are_refused(model_file: Path) -> None:
     for shape in [(4, 4, 3), (1, 4, 4, 1), (1, 3, 4, 4), (0, 4, 4, 3)]:
         with pytest.raises(ImageError, match="expected"):
             runtime.logits(np.zeros(shape, np.uint8))
-
-
-def test_natural_order_puts_two_before_ten() -> None:
-    assert sorted(["b", "a10", "a2", "a", "A1"], key=natural) == ["a", "A1", "a2", "a10", "b"]
 
 
 def test_a_csv_holds_no_cell_that_a_spreadsheet_would_run(model_file: Path, tmp_path: Path) -> None:

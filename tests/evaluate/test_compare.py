@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from zoo.compare import Comparison, Contender, Pair, compare, compare_pair, holm
+from zoo.compare import Comparison, Contender, Pair, compare, holm
 from zoo.errors import DataError, UsageError
 from zoo.spec import decode, encode
 
@@ -73,9 +73,10 @@ def test_pairing_sees_what_two_separate_intervals_hide():
     mended = np.flatnonzero(wrong)[:12]
     better[mended] = np.eye(3)[targets[mended]]
     a, b = Contender("a", better), Contender("b", worse)
-    rows = compare([a, b], targets, LABELS).models
+    found = compare([a, b], targets, LABELS)
+    rows = found.models
     assert rows[0].metrics["accuracy"].low < rows[1].metrics["accuracy"].high
-    assert compare_pair(a, b, targets, LABELS, "accuracy").verdict == "better"
+    assert {pair.metric: pair.verdict for pair in found.pairs}["accuracy"] == "better"
 
 
 def test_equally_good_models_are_seldom_called_different():
@@ -174,5 +175,3 @@ def test_comparisons_that_can_not_be_meant_are_refused():
         compare([], targets, LABELS)
     with pytest.raises(DataError, match="49 class numbers"):
         compare([Contender("m", logits[:49])], targets, LABELS)
-    with pytest.raises(UsageError, match="expected one of macro_auroc, accuracy"):
-        compare_pair(Contender("m", logits), Contender("k", logits), targets, LABELS, "f1")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 from sklearn import metrics as oracle
 
-from zoo.compare import Contender, compare, compare_pair
+from zoo.compare import Contender, compare
 from zoo.errors import DataError, ModelError
 from zoo.evaluate import (
     CLASS_METRICS,
@@ -268,5 +268,6 @@ def test_the_smallest_p_counts_images_in_which_the_models_differ_not_labels():
     right = 4.0 * targets - 2
     worse = right.copy()
     worse[:3] *= -1
-    pair = compare_pair(Contender("right", right), Contender("worse", worse), targets, "abcdef", "accuracy")
+    found = compare([Contender("right", right), Contender("worse", worse)], targets, "abcdef")
+    pair = next(pair for pair in found.pairs if pair.metric == "accuracy")
     assert (pair.delta, pair.p, pair.verdict) == (pytest.approx(0.1), 0.25, "cannot tell")

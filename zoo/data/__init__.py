@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from zoo.data.decode import Decoded, decode_all
 from zoo.data.index import ImageSet, SplitName, Splits
-from zoo.data.labels import align, natural_key
+from zoo.data.labels import align
 from zoo.data.named import advised, named, open_data, reopen_data
 from zoo.data.splitting.seen import TRAINED_ON, read_seen, seen_among, write_seen
 from zoo.data.splitting.split import HELD_OUT
@@ -24,7 +24,6 @@ __all__ = [
     "align",
     "decode_all",
     "named",
-    "natural_key",
     "open_data",
     "read_seen",
     "reopen_data",

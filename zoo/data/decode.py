@@ -14,10 +14,11 @@ import numpy as np
 
 from zoo.data.cache import entry_for
 from zoo.data.names import Names
-from zoo.data.threads import Progress, cores, over_chunks
-from zoo.data.wording import unusable
+from zoo.data.threads import Progress, over_chunks
 from zoo.errors import DataError, ImageError, OutputError
+from zoo.machine import cores
 from zoo.preprocess import channels_of, check_range, resized
+from zoo.text import unusable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.data.wording import brief
 from zoo.errors import DataError
 from zoo.spec import LABEL_SEPARATOR
+from zoo.text import brief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -20,16 +18,7 @@ if TYPE_CHECKING:
     from zoo.data.index import SplitName, Splits
     from zoo.spec import Task
 
-__all__ = ["align", "check_classes", "counted_labels", "label_text", "natural_bytes", "natural_key"]
-
-_DIGITS = re.compile("([0-9]+)")
-
-
-def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
-    """Sort key that puts '2' before '10' and ignores case; names that differ only in case keep an order."""
-    parts = _DIGITS.split(name)
-    key = tuple((0, int(p), "") if p.isascii() and p.isdigit() else (1, 0, p.casefold()) for p in parts if p)
-    return key, name
+__all__ = ["align", "check_classes", "counted_labels", "label_text"]
 
 
 def label_text(labels: Sequence[str], target: Any) -> str:
@@ -42,21 +31,6 @@ def label_text(labels: Sequence[str], target: Any) -> str:
 def counted_labels(targets: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """(K,) images of each class, or with each label."""
     return np.bincount(targets, minlength=classes) if targets.ndim == 1 else targets.sum(axis=0)
-
-
-def natural_bytes(name: str) -> bytes:
-    """`natural_key` as bytes that sort the same way, followed by a null byte and `name` as the file system spells it.
-
-    A list of a million tuples takes ten times the room of their names, and as long to sort.
-    """
-    key = bytearray()
-    for part in _DIGITS.split(name):
-        if part.isascii() and part.isdigit():
-            number = part.lstrip("0").encode()
-            key += b"\1%c" % min(len(number), 255) + number
-        elif part:
-            key += b"\2" + os.fsencode(part.casefold()) + b"\0"
-    return bytes(key + b"\0" + os.fsencode(name))
 
 
 def check_classes(

@@ -14,8 +14,8 @@ from zoo.data.sources.npz import index_npz
 from zoo.data.sources.shards import index_shards, is_sharded
 from zoo.data.sources.table import index_table, is_table
 from zoo.data.splitting.assemble import assemble, assemble_again
-from zoo.data.wording import brief
 from zoo.errors import DataError
+from zoo.text import brief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

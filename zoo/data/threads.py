@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 
-__all__ = ["Progress", "cores", "over_chunks"]
+from zoo.machine import cores
+
+__all__ = ["Progress", "over_chunks"]
 
 Progress = Callable[[int, int], None]
 """Called with (images done, images in all), from the calling thread."""
 
 CHUNK = 32  # images a task: small enough for a smooth progress bar, large enough that tasks cost nothing
-
-
-def cores() -> int:
-    """Processor cores this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def over_chunks(

@@ -12,16 +12,14 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
-import math
-import os
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from zoo.errors import ModelError, ProviderError
+from zoo.machine import cores
 
-__all__ = ["PROVIDERS", "available_threads", "one_line", "open_session"]
+__all__ = ["PROVIDERS", "one_line", "open_session"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +48,6 @@ PROVIDERS: dict[str, _Provider] = {
 _FATAL = 4  # ONNX Runtime's log level: what it would log arrives as an exception, once
 
 
-def available_threads() -> int:
-    """CPUs this process may use: its affinity mask, bounded by the cgroup v2 quota, at least 1."""
-    cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    quota = _cgroup_quota()
-    return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
-
-
 def open_session(model: bytes, name: str, *, provider: str, threads: int | None) -> Any:
     """An `onnxruntime.InferenceSession` whose first provider is the one asked for.
 
@@ -64,7 +55,7 @@ def open_session(model: bytes, name: str, *, provider: str, threads: int | None)
         model: a serialized ModelProto that `zoo.edge.wire` has walked.
         name: how errors name the model.
         provider: a key of `PROVIDERS`.
-        threads: threads inside one operator; None: `available_threads()`.
+        threads: threads inside one operator; None: `zoo.machine.cores()`.
 
     Raises:
         ProviderError: unknown provider, not in the installed ONNX Runtime, or it could not start.
@@ -93,7 +84,7 @@ def open_session(model: bytes, name: str, *, provider: str, threads: int | None)
             if provider in {"cuda", "tensorrt"}:
                 # the CUDA libraries that pip installed, where the loader does not look
                 onnxruntime.preload_dlls()
-            options = _options(onnxruntime, threads or available_threads())
+            options = _options(onnxruntime, threads or cores())
             session = onnxruntime.InferenceSession(model, options, providers=wanted, enable_fallback=0)
     except Exception as problem:  # onnxruntime's errors have no common base below Exception
         if provider == "cpu":
@@ -149,26 +140,3 @@ def _change_of_package(asked: _Provider) -> str:
     if asked.package == "onnxruntime":
         return "install it where this machine has one: pip install --force-reinstall onnxruntime"
     return f"run 'pip uninstall onnxruntime && pip install {asked.package}'"
-
-
-def _cgroup_quota() -> float | None:
-    """The smallest cpu.max (quota / period) from this process's cgroup up to the root, if any."""
-    try:
-        lines = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
-    except (OSError, UnicodeDecodeError):
-        return None
-    own = next((line[3:] for line in lines if line.startswith("0::")), None)
-    if own is None:
-        return None
-    root = Path("/sys/fs/cgroup")
-    folder = root / own.lstrip("/")
-    quotas = [_quota(level / "cpu.max") for level in (folder, *folder.parents) if level.is_relative_to(root)]
-    return min((quota for quota in quotas if quota is not None), default=None)
-
-
-def _quota(path: Path) -> float | None:
-    try:
-        quota, period = path.read_text(encoding="ascii").split()
-        return None if quota == "max" else int(quota) / int(period)
-    except (OSError, ValueError, ZeroDivisionError):
-        return None

@@ -6,7 +6,6 @@ What this module does not know: models, labels, ONNX Runtime.
 from __future__ import annotations
 
 import os
-import re
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
@@ -16,14 +15,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.edge.session import available_threads
 from zoo.errors import DataError, ImageError
+from zoo.machine import cores
 from zoo.readers import IMAGE_SUFFIXES, RawImage, from_array, is_image, read
+from zoo.text import natural_key
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Source", "batches", "decoded", "expand", "natural"]
+__all__ = ["Source", "batches", "decoded", "expand"]
 
 Array = NDArray[Any]
 Source = Path | str | Array
@@ -33,7 +33,6 @@ _AHEAD_IMAGES = 16
 _AHEAD_BYTES = 64 * 2**20
 """Decoding runs ahead of the model by at most this much, except that every thread may hold one image."""
 _MOST_THREADS = 4
-_DIGITS = re.compile(r"(\d+)")
 
 
 def expand(sources: Iterable[Source] | Source) -> Iterator[tuple[str, Source | ImageError]]:
@@ -67,13 +66,6 @@ def expand(sources: Iterable[Source] | Source) -> Iterator[tuple[str, Source | I
                 yield str(source), ImageError(text)
 
 
-def natural(name: str) -> list[tuple[int, int, str]]:
-    """A sort key by which image2 comes before image10."""
-    return [
-        (0, int(part), part) if part.isdecimal() else (1, 0, part.casefold()) for part in _DIGITS.split(name) if part
-    ] + [(-1, 0, name)]
-
-
 def decoded(
     items: Iterable[tuple[str, Source | ImageError]],
     ready: Callable[[RawImage], Array],
@@ -92,7 +84,7 @@ def decoded(
     Yields:
         (name, pixels), or (name, reason) for an image that can not be used, in the order of `items`.
     """
-    threads = min(_MOST_THREADS, available_threads())
+    threads = min(_MOST_THREADS, cores())
     load = partial(read, frame=frame, voi=voi)
     pending: deque[tuple[str, Future[Array | str]]] = deque()
     allowed = threads  # until the first image has told how large they are
@@ -147,12 +139,12 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path | ImageError]]:
     """Image files below `folder`, one directory at a time; linked folders and hidden names are left out."""
     try:
         with os.scandir(folder) as found:
-            entries = sorted((one for one in found if not one.name.startswith(".")), key=lambda one: natural(one.name))
+            visible = [one for one in found if not one.name.startswith(".")]
     except OSError as problem:
         reason = (problem.strerror or str(problem)).lower()
         yield str(folder), ImageError(f"folder can not be read ({reason}); check its permissions")
         return
-    for entry in entries:
+    for entry in sorted(visible, key=lambda one: natural_key(one.name)):
         if entry.is_dir(follow_symlinks=False):
             yield from _walk(Path(entry.path))
         elif _is_image(entry):

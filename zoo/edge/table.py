@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from zoo.edge.runtime import Failure, Prediction, Result
 from zoo.files import atomic_path
 from zoo.spec import LABEL_SEPARATOR
+from zoo.text import inert
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from zoo.spec import Task
 
 __all__ = ["answer", "printable", "recorded", "write_csv"]
-
-# A cell that begins with one of these is run as a formula by spreadsheets (OWASP, CSV injection).
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def write_csv(target: Path, results: Iterable[Result], labels: tuple[str, ...], task: Task = "multiclass") -> int:
@@ -55,11 +53,11 @@ def recorded(
         for result in results:
             if isinstance(result, Failure):
                 blanks = ["" for _ in (*several, *labels)]
-                rows.writerow([_plain(result.image), "", "", *blanks, _plain(result.error)])
+                rows.writerow([inert(result.image), "", "", *blanks, inert(result.error)])
             else:
                 values = [result.probabilities[label] for label in labels]
-                given = [_plain(LABEL_SEPARATOR.join(result.labels or ())) for _ in several]
-                rows.writerow([_plain(result.image), _plain(result.label), result.probability, *given, *values, ""])
+                given = [inert(LABEL_SEPARATOR.join(result.labels or ())) for _ in several]
+                rows.writerow([inert(result.image), inert(result.label), result.probability, *given, *values, ""])
             yield result
 
 
@@ -79,7 +77,3 @@ def answer(result: Prediction, top: int | None = None) -> list[str]:
 def printable(name: str) -> str:
     """A file name for a terminal: control characters, which could forge lines or colours, are spelt out."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)
-
-
-def _plain(text: str) -> str:
-    return f"'{text}" if text.startswith(_FORMULA) else text

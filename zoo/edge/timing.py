@@ -19,8 +19,8 @@ import numpy as np
 
 from zoo.edge.bundle import MODEL
 from zoo.edge.runtime import Runtime
-from zoo.edge.session import available_threads
 from zoo.errors import ModelError, UsageError
+from zoo.machine import cores
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -100,7 +100,7 @@ def bench(
         peak_rss_mb=peak,
         cold_start_ms=cold,
         size_bytes=file.stat().st_size,
-        threads=threads or available_threads(),
+        threads=threads or cores(),
         runs=runs,
         images_per_second=float(1 / seconds.mean()),
         image_size=size,

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from zoo.evaluate.cases import Cases
 from zoo.evaluate.scores import Array, checked, log_odds, ranked, task_of
+from zoo.spec import METRIC_NAMES
 
 __all__ = ["CLASS_METRICS", "METRICS", "Values", "Weights", "macro_auroc", "measure", "ones"]
 
@@ -25,7 +26,7 @@ Weights = NDArray[np.float64]
 Values = dict[str, Array]
 """Metric to (B,) values, or (K, B) for a metric of each class."""
 
-METRICS = ("accuracy", "balanced_accuracy", "macro_auroc", "macro_auprc", "macro_f1")
+METRICS = tuple(METRIC_NAMES)
 CLASS_METRICS = ("sensitivity", "specificity", "ppv", "npv", "f1", "auroc", "auprc")
 
 

@@ -12,6 +12,7 @@ from zoo.evaluate.cases import Cases
 from zoo.evaluate.reporting import check_labels
 from zoo.files import atomic_path
 from zoo.spec import LABEL_SEPARATOR
+from zoo.text import inert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,12 +68,8 @@ def write_predictions(  # noqa: PLR0917 - the order of the columns it writes
         rows = zip(ids, cases.truth, cases.chosen, cases.right, probabilities, strict=True)
         for name, truth, chosen, right, row in rows:
             texts = (name, _joined(labels, truth), _joined(labels, chosen))
-            writer.writerow([*map(_inert, texts), int(right == 1), *(f"{p:.6g}" for p in row)])
+            writer.writerow([*map(inert, texts), int(right == 1), *(f"{p:.6g}" for p in row)])
 
 
 def _joined(labels: Sequence[str], held: NDArray[np.bool_]) -> str:
     return LABEL_SEPARATOR.join(labels[k] for k in np.flatnonzero(held).tolist())
-
-
-def _inert(text: str) -> str:
-    return f"'{text}" if text.startswith(("=", "+", "-", "@", "\t", "\r")) else text

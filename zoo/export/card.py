@@ -2,17 +2,9 @@
 
 from __future__ import annotations
 
-from zoo.spec import EvalReport, Intensity, Interval, Manifest, Percentile, Scale, Window
+from zoo.spec import METRIC_NAMES, EvalReport, Intensity, Interval, Manifest, Percentile, Scale, Window
 
 __all__ = ["model_card"]
-
-_NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_auroc": "macro AUROC",
-    "macro_auprc": "macro AUPRC",
-    "macro_f1": "macro F1",
-}
 
 _SEVERAL = (
     " An image may have any number of them, or none: each probability is of its label alone, and a label counts as "
@@ -54,7 +46,7 @@ def _results(report: EvalReport | None) -> str:
         "|---|---|---|",
     ]
     rows += [
-        f"| {_NAMES.get(name, name)} | {value.value:.3f} | {value.low:.3f} – {value.high:.3f} |"
+        f"| {METRIC_NAMES.get(name, name)} | {value.value:.3f} | {value.low:.3f} – {value.high:.3f} |"
         for name, value in report.metrics.items()
     ]
     several = report.confusion is None

@@ -18,7 +18,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, NoReturn
+from typing import NoReturn
 
 import msgspec
 import torch
@@ -78,7 +78,6 @@ class Fitted:
     """All epochs with their validation; decoding excluded."""
     precision: str
     """Device, number format and layout, in words."""
-    outcome: Literal["finished", "early"]
 
 
 def fit(model: nn.Module, data: Splits, spec: PreprocessSpec, config: TrainConfig, run: Run) -> Fitted:
@@ -167,12 +166,10 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     network = peers.wrap(model)
 
     # --- the loop
-    outcome: Literal["finished", "early"] = "finished"
     progress = report_progress(config.epochs, len(pixels), done=len(history), quiet=not peers.first)
     with progress as report:
         for epoch in range(len(history) + 1, config.epochs + 1):
             if config.patience and epochs_without_gain(history) >= config.patience:
-                outcome = "early"
                 break
             network.train()
             torch.manual_seed(seed_of(seed, epoch, peers.rank))  # dropout and its kin
@@ -234,7 +231,6 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
         images_per_second=throughput(history),
         seconds=sum(row.seconds for row in history),
         precision=numerics.text,
-        outcome=outcome,
     )
     if peers.first:
         run.update(images_per_second=fitted.images_per_second, seconds=fitted.seconds)

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.data import Decoded, Splits, decode_all
-from zoo.errors import TrainingError
 from zoo.learn.distributed import Peers
 from zoo.runs import Run
 from zoo.spec import PreprocessSpec
@@ -24,14 +23,11 @@ def decoded(data: Splits, spec: PreprocessSpec, run: Run, peers: Peers) -> tuple
     """Training and validation images, decoded and resized; what was left out is recorded in the run.
 
     Raises:
-        TrainingError: a split holds no image.
-        DataError: an image can not be read and `run.skip_bad` is off.
+        DataError: a split holds no image; or one can not be read and `run.skip_bad` is off.
     """
-    for name in ("train", "val"):
-        if not len(data.split(name)):
-            raise TrainingError(f"{name} holds no image; expected images to train on and others to validate on")
-    log.info("decoding %d images to %dx%d", len(data.train) + len(data.val), *spec.size)
-    train, val = (decode_all(images, spec, skip_bad=run.skip_bad) for images in (data.train, data.val))
+    sets = data.split("train"), data.split("val")
+    log.info("decoding %d images to %dx%d", sum(map(len, sets)), *spec.size)
+    train, val = (decode_all(images, spec, skip_bad=run.skip_bad) for images in sets)
     kept = train if train.kept is not None else val
     if peers.first and kept.kept is not None:
         done = "kept in" if kept.fresh else "taken from"

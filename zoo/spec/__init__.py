@@ -11,6 +11,7 @@ from zoo.spec._catalogue import ModelCard, PackagedWeights, TrainConfig, Weights
 from zoo.spec._documents import decode, encode, from_builtins, to_builtins
 from zoo.spec._preprocessing import Gaussian, Intensity, Median, Percentile, PreprocessSpec, Scale, Voi, Window
 from zoo.spec._results import (
+    METRIC_NAMES,
     Calibration,
     Confusion,
     EvalReport,
@@ -26,6 +27,7 @@ from zoo.spec._value import LABEL_SEPARATOR, OPSET, SCHEMA, Licence, Task
 
 __all__ = [
     "LABEL_SEPARATOR",
+    "METRIC_NAMES",
     "OPSET",
     "SCHEMA",
     "Calibration",

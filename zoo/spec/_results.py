@@ -11,6 +11,7 @@ from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._value import Licence, Task, Value
 
 __all__ = [
+    "METRIC_NAMES",
     "Calibration",
     "Confusion",
     "EvalReport",
@@ -22,6 +23,15 @@ __all__ = [
     "PluginOrigin",
     "Provenance",
 ]
+
+METRIC_NAMES = {
+    "accuracy": "accuracy",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_auroc": "macro AUROC",
+    "macro_auprc": "macro AUPRC",
+    "macro_f1": "macro F1",
+}
+"""The metrics of an `EvalReport` over all classes, and what people call them."""
 
 
 class Interval(Value, frozen=True):

@@ -19,8 +19,8 @@ from zoo.data.audit.report import KINDS, Audit, Finding, Search, Size, ordered, 
 from zoo.data.audit.view import WHOLE, View
 from zoo.data.index import Pool
 from zoo.data.named import index
-from zoo.data.wording import unusable
 from zoo.errors import DataError
+from zoo.text import unusable
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -6,15 +6,12 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from zoo.data.audit.report import Finding
-from zoo.data.wording import brief
+from zoo.data.labels import counted_labels
+from zoo.text import amount, brief
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-
-    from numpy.typing import NDArray
 
     from zoo.data.audit.view import View
 
@@ -34,14 +31,10 @@ def counts(view: View) -> Counts:
     found: Counts = {label: {} for label in view.pool.labels}
     for number, split in enumerate(view.names):
         targets = view.pool.targets[good[view.split[good] == number]]
-        per_class = _per_class(targets, len(view.pool.labels))
+        per_class = counted_labels(targets, len(view.pool.labels))
         for label, n in zip(view.pool.labels, per_class.tolist(), strict=True):
             found[label][split] = n
     return found
-
-
-def _per_class(targets: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
-    return targets.sum(axis=0) if targets.ndim == 2 else np.bincount(targets, minlength=classes)
 
 
 def imbalance(view: View, table: Counts) -> list[Finding]:
@@ -136,7 +129,7 @@ def _names_of_others(view: View) -> list[Finding]:
             severity="warning",
             across_splits=False,
             files=view.files(rows),
-            detail=f"{_images(len(rows))} labelled {view.pool.labels[target]!r} named like "
+            detail=f"{amount(len(rows), 'image')} labelled {view.pool.labels[target]!r} named like "
             f"{view.pool.labels[named]!r}; look which is right",
         )
         for (target, named), rows in sorted(found.items(), key=lambda item: -len(item[1]))
@@ -170,12 +163,8 @@ def _joined(text: str) -> str:
 
 
 def _named(classes: dict[str, int]) -> str:
-    listed = [f"{label!r} ({_images(n)})" for label, n in sorted(classes.items(), key=lambda item: item[1])]
+    listed = [f"{label!r} ({amount(n, 'image')})" for label, n in sorted(classes.items(), key=lambda item: item[1])]
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
-
-
-def _images(n: int) -> str:
-    return "1 image" if n == 1 else f"{n} images"
 
 
 def _about_classes(kind: str, detail: str, severity: str = "warning", *, across: bool = False) -> Finding:

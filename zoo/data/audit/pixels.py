@@ -9,7 +9,7 @@ import numpy as np
 
 from zoo.data.audit.look import DTYPES
 from zoo.data.audit.report import Finding
-from zoo.data.wording import brief
+from zoo.text import amount, brief
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -152,13 +152,12 @@ def personal(view: View) -> list[Finding]:
 
 
 def _about(view: View, rows: NDArray[np.int64], severity: str, what: str) -> Finding:
-    images = "1 image" if len(rows) == 1 else f"{len(rows)} images"
     return Finding(
         kind="saturated",
         severity=severity,  # type: ignore[arg-type]
         across_splits=False,
         files=view.files(rows),
-        detail=f"{images} ({brief(view.files(rows), 3)}): {what}",
+        detail=f"{amount(len(rows), 'image')} ({brief(view.files(rows), 3)}): {what}",
     )
 
 

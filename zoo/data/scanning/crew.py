@@ -21,7 +21,7 @@ from typing import IO
 import msgspec
 
 from zoo.data.scanning.examine import Part, examine
-from zoo.data.threads import cores
+from zoo.machine import cores
 
 __all__ = ["over_files", "serve"]
 

@@ -15,6 +15,7 @@ from zoo.data.scanning.crew import over_files
 from zoo.data.scanning.examine import KINDS, ROW, SETTLED, Part
 from zoo.data.scanning.index_cache import recall, remember
 from zoo.errors import DataError
+from zoo.text import amount
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -191,6 +192,6 @@ def _choose_frames(
                 "choose one in the frame column of a table, or save it as a file"
             )
         elif frame > there:
-            bad[i] = f"{ids[i]}: holds {there} {'frame' if there == 1 else 'frames'}, frame {frame} was asked for"
+            bad[i] = f"{ids[i]}: holds {amount(there, 'frame')}, frame {frame} was asked for"
         else:
             digests[i] = np.frombuffer(frame_digest(digests[i].tobytes(), frame), np.uint8)

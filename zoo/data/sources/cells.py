@@ -6,8 +6,8 @@ import csv
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from zoo.data.wording import brief
 from zoo.errors import DataError
+from zoo.text import brief
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

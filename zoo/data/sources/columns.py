@@ -6,8 +6,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from zoo.data.wording import brief
 from zoo.errors import DataError
+from zoo.text import brief
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.data.index import SPLITS, Files, Pool, SplitName
-from zoo.data.labels import natural_key
 from zoo.data.names import Names
 from zoo.data.scanning.examine import KINDS
 from zoo.data.scanning.scan import scan
 from zoo.data.sources.walk import Walk, join, one_line
-from zoo.data.wording import brief, counted, unusable
 from zoo.errors import DataError
+from zoo.text import brief, counted, natural_key, unusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -13,8 +13,8 @@ import numpy as np
 
 from zoo.data.index import SPLITS, Arrays, Pool, SplitName
 from zoo.data.names import Names
-from zoo.data.wording import brief, counted
 from zoo.errors import DataError
+from zoo.text import brief, counted
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from zoo.data.labels import natural_key
 from zoo.data.sources.npz import MAX_CLASSES
-from zoo.data.wording import brief
 from zoo.errors import DataError
+from zoo.text import brief, natural_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

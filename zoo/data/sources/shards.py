@@ -15,16 +15,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.data.index import SPLITS, Pool, SplitName
-from zoo.data.labels import natural_key
 from zoo.data.names import Names
 from zoo.data.scanning.examine import KINDS, ROW
 from zoo.data.scanning.scan import scanned
 from zoo.data.sources.folder import ALIASES
 from zoo.data.sources.shard_labels import names_beside, targets_of
 from zoo.data.sources.tars import Shard, read_shard
-from zoo.data.wording import brief, counted, unusable
 from zoo.errors import DataError, ImageError
 from zoo.readers import IMAGE_SUFFIXES, Probe, RawImage, probe, read
+from zoo.text import brief, counted, natural_key, unusable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

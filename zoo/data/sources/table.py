@@ -14,16 +14,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.data.index import SPLITS, Pool, SplitName
-from zoo.data.labels import natural_key
 from zoo.data.names import Names
 from zoo.data.sources.cells import form_of, open_cells
 from zoo.data.sources.columns import MARK, Columns, columns_of
 from zoo.data.sources.entries import Entries, find
 from zoo.data.sources.folder import ALIASES
 from zoo.data.sources.walk import one_line
-from zoo.data.wording import brief, counted, unusable
 from zoo.errors import DataError
 from zoo.spec import LABEL_SEPARATOR
+from zoo.text import amount, brief, counted, natural_key, unusable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,8 +137,10 @@ class _Rows:
             yield image
         if self.count:
             more = f" and {self.count - _SHOWN} more" if self.count > _SHOWN else ""
-            rows = "1 row" if self.count == 1 else f"{self.count} rows"
-            raise DataError(f"{self.file}: {rows} can not be used: {' | '.join(self.problems)}{more}; mend the table")
+            raise DataError(
+                f"{self.file}: {amount(self.count, 'row')} can not be used: "
+                f"{' | '.join(self.problems)}{more}; mend the table"
+            )
 
     def refuse_double(self, ids: Names) -> None:
         """Refuse rows that list the same picture twice."""

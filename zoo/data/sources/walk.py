@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.data.labels import natural_bytes, natural_key
 from zoo.errors import DataError
 from zoo.readers import IMAGE_SUFFIXES, is_image
+from zoo.text import natural_bytes, natural_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -13,8 +13,8 @@ from zoo.data.names import Names
 from zoo.data.splitting.fingerprint import contents, fingerprint
 from zoo.data.splitting.leaks import Leaks, conflicts, copies_across, groups_across, without_leaks
 from zoo.data.splitting.split import HELD_OUT, stratified, uneven
-from zoo.data.wording import brief
 from zoo.errors import DataError, GateError
+from zoo.text import brief
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

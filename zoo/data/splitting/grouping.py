@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from zoo.data.wording import brief
 from zoo.errors import DataError
+from zoo.text import brief
 
 if TYPE_CHECKING:
     from zoo.data.index import Pool

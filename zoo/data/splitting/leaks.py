@@ -8,8 +8,8 @@ import numpy as np
 
 from zoo.data.index import SPLITS
 from zoo.data.labels import counted_labels, label_text
-from zoo.data.wording import counted
 from zoo.errors import DataError, GateError
+from zoo.text import amount, counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,8 +75,7 @@ def copies_across(rows: Mapping[SplitName, NDArray[np.int64]], same: NDArray[np.
             continue
         shared = int(np.isin(same[rows[second]], same[rows[first]]).sum())
         if shared:
-            images = "1 image stands" if shared == 1 else f"{shared} images stand"
-            notes.append(f"{images} in both {first} and {second}, byte for byte; {consequence}")
+            notes.append(f"{_stands(shared, 'image')} in both {first} and {second}, byte for byte; {consequence}")
     return notes
 
 
@@ -85,8 +84,7 @@ def groups_across(pool: Pool, rows: Mapping[SplitName, NDArray[np.int64]]) -> li
     count, _ = _shared_groups(pool, rows)
     if not count:
         return []
-    groups = "1 group stands" if count == 1 else f"{count} groups stand"
-    return [f"{groups} in more than one split; numbers are optimistic"]
+    return [f"{_stands(count, 'group')} in more than one split; numbers are optimistic"]
 
 
 def conflicts(pool: Pool, same: NDArray[np.int64]) -> list[str]:
@@ -96,9 +94,13 @@ def conflicts(pool: Pool, same: NDArray[np.int64]) -> list[str]:
     rows = np.flatnonzero(differs if differs.ndim == 1 else differs.any(axis=1))
     if not len(rows):
         return []
-    images = "1 image stands" if len(rows) == 1 else f"{len(rows)} images stand"
     a, b = (label_text(pool.labels, pool.targets[row]) for row in (first[rows[0]], rows[0]))
+    images = _stands(len(rows), "image")
     return [f"{images} under more than one class, byte for byte ({a!r} and {b!r}); one of the labels is wrong"]
+
+
+def _stands(n: int, noun: str) -> str:
+    return f"{amount(n, noun)} {'stands' if n == 1 else 'stand'}"
 
 
 def _refuse_copies(pool: Pool, rows: Rows, same: NDArray[np.int64]) -> None:

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from zoo.data.labels import counted_labels
 from zoo.data.splitting.deal import deal, units
 from zoo.data.splitting.fingerprint import contents
-from zoo.data.wording import brief
 from zoo.errors import DataError
+from zoo.text import brief
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
