@@ -29,7 +29,8 @@ Take = Callable[[range, Part], None]
 """Called with consecutive positions and what was found out about their files, by one thread at a time."""
 
 WORTH = 2.0
-"""Seconds of work ahead from which on helpers are started; a helper takes a third of a second to start, more where others work."""
+"""Seconds of work ahead from which on helpers are started; one takes a third of a second to start, more on a busy
+machine."""
 MOST = 8
 """Processes at work; with more of them the disk is the limit."""
 
