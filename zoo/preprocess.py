@@ -24,6 +24,9 @@ __all__ = ["apply", "channels_of", "check_range", "crop_size", "gaussian_kernel"
 
 Array = NDArray[Any]
 
+MOST_PIXELS = 64_000_000
+"""That an image may have for a moment, between scaling and cropping."""
+
 
 def channels_of(spec: PreprocessSpec) -> int:
     """Number of channels of the network's input: 3 for rgb, 1 for gray."""
@@ -46,10 +49,19 @@ def apply(pixels: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
 def check_range(pixels: Array, spec: PreprocessSpec) -> None:
     """Refuse an image whose values lie outside the range that the spec declares; clipping would be silent.
 
+    So is one so long and thin that covering the input would take a flood of memory: 60000x1 pixels become
+    13440000x224 before they are cropped.
+
     Raises:
         ImageError: a value is above the maximum of a `Scale` intensity; or the intensity is `Voi` and the values are
-            not what the reader makes of a DICOM file by its VOI LUT or window.
+            not what the reader makes of a DICOM file by its VOI LUT or window; or the shape.
     """
+    height, width = pixels.shape[:2]
+    if spec.resize == "crop" and math.prod(crop_size(height, width, spec.size, cover=True)) > MOST_PIXELS:
+        raise ImageError(
+            f"{width}x{height} pixels would be scaled to more than {MOST_PIXELS // 10**6} million "
+            f"to fill {spec.size[1]}x{spec.size[0]}; crop it, or train with --set preprocess.resize=letterbox"
+        )
     if isinstance(spec.intensity, Voi):
         low, high = float(pixels.min()), float(pixels.max())
         if pixels.dtype == np.uint8 or low < 0 or high > 1:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import importlib
 import math
-import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ import numpy as np
 
 from zoo.errors import ImageError
 from zoo.readers.dicom_header import INSTALL, Located
+from zoo.readers.dicom_streams import check_fragments, claimed_size, rle_overflows
 from zoo.readers.raster import MAX_PIXELS
 
 if TYPE_CHECKING:
@@ -177,9 +177,9 @@ def decode(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
     name = found.elements.name
     try:
         pixels = (_native if found.syntax in _NATIVE else _compressed)(found, picture, frame)
-    except (ImageError, MemoryError):
+    except (ImageError, MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except Exception:  # decoders raise what they like, and quote the file
+    except BaseException:  # decoders raise what they like, and quote the file; a panic of Rust is no Exception
         raise ImageError(f"{name}: frame {frame} can not be decoded; restore the file or leave it out") from None
     shape = (picture.rows, picture.columns, 3) if picture.samples == 3 else (picture.rows, picture.columns)
     if pixels.shape != shape:
@@ -232,6 +232,7 @@ def _compressed(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
     if plugin not in decoder.available_plugins:
         raise ImageError(f"{name}: {_syntax_name(found.syntax)} needs the package {package}; {INSTALL}")
     offsets = [found.elements.value(one) for one in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
+    check_fragments(found.stream, found.start, picture.frames, name)
     found.stream.seek(found.start)
     data = get_frame(
         found.stream,
@@ -239,7 +240,8 @@ def _compressed(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
         number_of_frames=picture.frames,
         extended_offsets=tuple(offsets) if all(offsets) else None,
     )
-    if family != _RLE and _claimed(data, family) != (picture.rows, picture.columns):
+    size = (picture.rows, picture.columns)
+    if rle_overflows(data, *size) if family == _RLE else claimed_size(data, jpeg2000=family == _JPEG2000) != size:
         raise ImageError(f"{name}: the compressed picture has another size than the header says; restore the file")
     # a JPEG stream ends with EOI (ITU T.81 B.1.1.3); without it the JPEG-LS decoder takes ten seconds to give up
     if family == _JPEG and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
@@ -269,29 +271,6 @@ def _array(
         **more,
     )
     return np.asarray(pixels)
-
-
-def _claimed(data: bytes, family: str) -> tuple[int, int] | None:
-    """(rows, columns) by the compressed stream itself."""
-    if family == _JPEG2000:
-        # SIZ follows SOC: marker, length, capabilities, then x, y, x offset, y offset (ISO 15444-1 annex A.5.1)
-        begin = data.find(b"\xff\x4f\xff\x51", 0, 4096)
-        if begin < 0 or len(data) < begin + 24:
-            return None
-        x, y, left, top = struct.unpack(">4I", data[begin + 8 : begin + 24])
-        return y - top, x - left
-    position = 2
-    while position + 9 <= len(data) and data[position] == 0xFF:
-        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker == 0xFF:  # a fill byte
-            position += 1
-        elif (0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}) or marker == 0xF7:
-            # a start of frame, JPEG's or JPEG-LS's: length, precision, lines, samples a line (ITU T.81 B.2.2)
-            rows, columns = struct.unpack(">HH", data[position + 5 : position + 9])
-            return rows, columns
-        else:
-            position += 2 + length
-    return None
 
 
 def _hush_gdcm() -> None:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import io
 import re
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Literal
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
@@ -61,6 +62,10 @@ _MAGIC = (
 # Pillow registers these two only after importing its whole zoo of plugins, unless asked by name.
 _PLUGINS = {"TIFF": "PIL.TiffImagePlugin", "WEBP": "PIL.WebPImagePlugin"}
 
+_COMMENT = re.compile(rb"#[^\r\n]*")
+_PPM_HEAD = 65_536
+"""Bytes that hold width and height of a PPM behind all comments, which Pillow reads byte by byte."""
+
 _COLOUR = frozenset({"RGB", "RGBX", "YCbCr"})
 _ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
 _GRAY16 = frozenset({"I;16", "I;16B", "I;16L"})
@@ -101,7 +106,7 @@ def read(stream: IO[bytes], form: str, name: str, *, frame: int | None = None) -
 def probe(stream: IO[bytes], form: str, name: str) -> Probe:
     """What the header says; raises as `read` does, as far as the header tells."""
     with _opened(stream, form, name) as image:
-        kind, bits = _kind(image, name), _bits(image)  # now: asking for the palette lets Pillow forget its tiles
+        kind, bits = _kind(image, name), _bits(image)
         width, height = image.size
         # TIFF reports its size already turned; PNG would decode the image to look for a late EXIF chunk.
         if form in ("JPEG", "WEBP") and turned(image):
@@ -137,6 +142,9 @@ def _opened(stream: IO[bytes], form: str, name: str) -> Iterator[Image.Image]:
         if form in _PLUGINS:
             importlib.import_module(_PLUGINS[form])
         stream.seek(0)
+        if form == "PPM" and len(_COMMENT.sub(b"", stream.read(_PPM_HEAD)).split(None, 4)) < 3:
+            raise ImageError(f"{name}: a header of more than {_PPM_HEAD} bytes, expected two numbers; restore the file")
+        stream.seek(0)
         image: Image.Image = Image.open(stream, formats=[form])
     with image:
         _check_size(image, name)
@@ -152,10 +160,39 @@ def _check_size(image: Image.Image, name: str) -> None:
 def _frames(image: Image.Image, name: str) -> int:
     """Pages of a TIFF; an animation is refused, its frames show what others left."""
     with _decoding(name):  # counting frames reads the file
-        frames: int = 1 if image.format in ("MPO", "JPEG") else getattr(image, "n_frames", 1)
+        if image.format == "TIFF":
+            frames = _pages(image.fp)
+        else:
+            frames = 1 if image.format in ("MPO", "JPEG") else getattr(image, "n_frames", 1)
     if frames != 1 and image.format != "TIFF":
         raise ImageError(f"{name}: holds {frames} frames, expected one image; save the wanted frame as a file")
     return frames
+
+
+def _pages(stream: IO[bytes]) -> int:
+    """Pages of a TIFF (TIFF 6.0 section 2; BigTIFF), by following the chain of directories and reading none.
+
+    Pillow parses each of them, half a millisecond a page: a chain of a million would take minutes.
+    """
+    place = stream.tell()
+    stream.seek(0)
+    head = stream.read(16)
+    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
+    big = 43 in head[2:4]
+    entry, count_size, size = (20, 8, 8) if big else (12, 2, 4)
+    following = int.from_bytes(head[8:16] if big else head[4:8], order)
+    seen: set[int] = set()
+    while following and following not in seen:
+        stream.seek(following)
+        count = stream.read(count_size)
+        stream.seek(int.from_bytes(count, order) * entry, io.SEEK_CUR)
+        link = stream.read(size)
+        if len(count) < count_size or (len(link) < size and seen):
+            break  # the chain is cut off: what is there is what can be read
+        seen.add(following)
+        following = int.from_bytes(link, order)
+    stream.seek(place)
+    return max(1, len(seen))
 
 
 def _choose(image: Image.Image, frame: int | None, frames: int, name: str) -> None:
@@ -232,10 +269,19 @@ def _tiff_defect(image: Image.Image, kind: Kind) -> str | None:
 
 
 def _is_gray(image: Image.Image) -> bool:
-    if image.mode == "P":
-        palette = np.asarray(image.getpalette("RGB") or (), np.uint8).reshape(-1, 3)
-        return bool((palette == palette[:, :1]).all())
+    if image.mode == "P" and image.palette is not None:
+        return _gray_palette(*image.palette.getdata())  # not `getpalette`, which decodes the image
     return image.mode in ("1", "L", "LA", "La")
+
+
+def _gray_palette(order: str, colours: bytes) -> bool:
+    """Whether every entry has three equal colours; `order` is Pillow's name of how the bytes follow each other."""
+    if order == "RGB;L":  # TIFF: all reds, all greens, all blues
+        planes = np.frombuffer(colours, np.uint8)[: len(colours) // 3 * 3].reshape(3, -1)
+        return bool((planes == planes[0]).all())
+    width = 4 if order in ("BGRX", "RGBA", "RGBX") else 3
+    entries = np.frombuffer(colours, np.uint8)[: len(colours) // width * width].reshape(-1, width)
+    return bool((entries[:, :3] == entries[:, :1]).all())
 
 
 def _single_channel(image: Image.Image, name: str) -> RawImage:
