@@ -133,7 +133,7 @@ def train(
             status="training",
             started=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
             card=recipe.card,
-            config=config,
+            config=recipe.card.train,
             labels=splits.labels,
             task=splits.task,
             kind=splits.kind,

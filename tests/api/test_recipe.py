@@ -39,7 +39,7 @@ CT = Pictures(np.linspace(-1000, 3000, 400, dtype=np.float32).reshape(20, 20, 1)
 def recipe(model: str = "resnet18", *, side: int = 300, kind: str = "uint8", gray: bool = False, **given: Any) -> Any:
     card = zoo.info(model)
     settings = given.pop("settings", {})
-    more = {"voi": given.pop("voi", False), "train": given.pop("train", CT)}
+    more = {"voi": given.pop("voi", False), "train": given.pop("train", CT), "task": given.pop("task", "multiclass")}
     data = SimpleNamespace(kind=kind, gray=gray, largest_side=side, **more)
     config = configured(card, given.pop("budget", {}), settings)
     return resolve(registry.load(card.plugin).plugin, card, data, config, settings=settings, **given)  # type: ignore[arg-type]
@@ -151,6 +151,19 @@ def test_pretrained_weights_are_tuned_more_gently() -> None:
     assert configured(card, {"pretrained": True, "lr": 0.01}, {}).lr == 0.01
     assert configured(card, {"pretrained": True}, {"lr": 0.02}).lr == 0.02
     assert configured(card, {"pretrained": None}, {}).lr == card.train.lr
+
+
+def test_labels_that_may_come_together_are_learned_without_smoothing_unless_it_was_asked_for() -> None:
+    """Smoothing draws probabilities towards one half: a finding of one film in a hundred would seem likelier."""
+    found = recipe(task="multilabel")
+    assert found.card.train.label_smoothing == 0
+    (note,) = found.notes
+    assert note == "label_smoothing 0 (the card says 0.1): smoothing lifts the probability of rare labels"
+    for settings in ({"label_smoothing": 0.1}, {"train.label_smoothing": 0.1}):
+        asked = recipe(task="multilabel", settings=settings)
+        assert (asked.card.train.label_smoothing, asked.notes) == (0.1, ())
+    one = recipe()
+    assert (one.card.train.label_smoothing, one.notes) == (0.1, ())
 
 
 @pytest.mark.parametrize(

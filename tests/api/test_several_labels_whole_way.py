@@ -60,7 +60,10 @@ def test_both_findings_are_learned_and_the_file_says_what_it_is(trained: zoo.Tra
     assert trained.test.labels == NAMES
     run, manifest = Path(trained.run), zoo.open(trained.run).manifest
     assert manifest.task == "multilabel"
-    assert json.loads((run / "run.json").read_text())["task"] == "multilabel"
+    record = json.loads((run / "run.json").read_text())
+    assert record["task"] == "multilabel"
+    assert record["config"]["label_smoothing"] == record["card"]["train"]["label_smoothing"] == 0
+    assert any(note.startswith("label_smoothing 0") for note in record["notes"])
     assert manifest.parity is not None
     assert manifest.parity.flips == 0
     assert (run / "labels.png").is_file()
