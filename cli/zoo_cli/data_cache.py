@@ -37,15 +37,7 @@ def cache(
     if not kept:
         put(f"nothing is kept; the limit is {megabytes(cachedir.limit())}")
         return
-    table = [
-        (
-            _SHOWN[one.kind],
-            megabytes(one.size),
-            time.strftime("%Y-%m-%d %H:%M", time.localtime(one.used)),
-            one.path.name,
-        )
-        for one in reversed(kept)
-    ]
+    table = [(_SHOWN[one.kind], megabytes(one.size), _minute(one.used), one.path.name) for one in reversed(kept)]
     put(columns(("what", "size", "used", "file"), table, right=(1,)))
     for folder in sorted({one.path.parent for one in kept}):
         put(f"in {folder}")

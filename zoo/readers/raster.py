@@ -161,7 +161,7 @@ def _frames(image: Image.Image, name: str) -> int:
     """Pages of a TIFF; an animation is refused, its frames show what others left."""
     with _decoding(name):  # counting frames reads the file
         if image.format == "TIFF":
-            frames = _pages(image.fp)
+            frames = _pages(image.fp)  # type: ignore[attr-defined] # of an opened file
         else:
             frames = 1 if image.format in ("MPO", "JPEG") else getattr(image, "n_frames", 1)
     if frames != 1 and image.format != "TIFF":
