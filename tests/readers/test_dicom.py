@@ -21,6 +21,7 @@ from pydicom.dataset import Dataset
 from pydicom.sequence import Sequence
 from pydicom.uid import RLELossless
 
+from zoo.errors import ImageError
 from zoo.readers import is_image, probe, read
 from zoo.readers.dicom_values import windowed
 
@@ -240,6 +241,23 @@ def test_frames_of_an_enhanced_object_have_their_own_rescale_and_window() -> Non
         np.testing.assert_array_equal(values(read(data, frame=number)), expected)
         shown = np.clip((expected - (center - 0.5)) / 999 + 0.5, 0, 1)
         np.testing.assert_allclose(values(read(data, frame=number, voi=True)), shown, atol=1e-6)
+
+
+def test_a_window_counts_for_the_frame_that_brings_it_and_for_no_other() -> None:
+    """Judged by the first frame, a picture with a window would be refused, and one without called damaged."""
+    window, of_second = Dataset(), Dataset()
+    window.WindowCenter, window.WindowWidth = "900", "1000"
+    of_second.FrameVOILUTSequence = Sequence([window])
+    content = dataset_of(frames(PerFrameFunctionalGroupsSequence=Sequence([Dataset(), of_second, Dataset()])))
+    for keyword in ("WindowCenter", "WindowWidth"):
+        if keyword in content:
+            del content[keyword]
+    data = written(content)
+    shown = np.clip((np.roll(stored(), 1, axis=0) - 899.5) / 999 + 0.5, 0, 1)
+    np.testing.assert_allclose(values(read(data, frame=2, voi=True)), shown, atol=1e-6)
+    for number in (1, 3):
+        with pytest.raises(ImageError, match="brings no VOI LUT and no window"):
+            read(data, frame=number, voi=True)
 
 
 def test_one_bit_frames_that_share_a_byte_are_taken_apart() -> None:

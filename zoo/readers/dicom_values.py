@@ -67,7 +67,7 @@ def displayed(stored: NDArray[Any], elements: Elements, picture: Picture, frame:
         lowest = float(modality(np.array(picture.storable)).min()) if stored.dtype.kind != "f" else 0.0
         entries, first, bits = _table(luts[0], "LUTDescriptor", "LUTData", signed=lowest < 0)
         shown = np.clip(_looked_up(values, entries, first) / (2**bits - 1), 0, 1)
-    elif brings_voi(elements):
+    elif brings_voi(elements, frame):
         function = voi.text("VOILUTFunction") or "LINEAR"
         center, width = voi.number("WindowCenter"), voi.number("WindowWidth")
         try:
