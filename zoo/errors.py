@@ -11,7 +11,7 @@ ZooError                 exit 1  one line: what was found, what was expected, wh
 ├── ModelError           exit 1  an ONNX file or a bundle that can not be trusted or opened
 ├── ProviderError        exit 1  a device or execution provider that was asked for and not granted
 ├── OutputError          exit 1  something that could not be written
-└── GateError            exit 3  a gate refused: parity, verify
+└── GateError            exit 3  a gate refused: parity, verify, leaks in the data
 """
 
 from __future__ import annotations

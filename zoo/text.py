@@ -11,11 +11,12 @@ if TYPE_CHECKING:
 
 __all__ = ["amount", "brief", "counted", "inert", "natural_bytes", "natural_key", "unusable"]
 
+_SHOWN = 5  # names or reasons on one line
 _DIGITS = re.compile("([0-9]+)")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def brief(names: Iterable[str], most: int = 5) -> str:
+def brief(names: Iterable[str], most: int = _SHOWN) -> str:
     """The first names, quoted, and how many more there are."""
     listed = list(names)
     shown = ", ".join(repr(name) for name in listed[:most])
@@ -32,11 +33,11 @@ def counted(n: int, noun: str) -> str:
     return f"{amount(n, noun)} {'was' if n == 1 else 'were'}"
 
 
-def unusable(reasons: Sequence[str], n: int, most: int = 5) -> str:
+def unusable(reasons: Sequence[str], n: int) -> str:
     """Which of `n` images can not be used, and the two ways out."""
-    more = f" and {len(reasons) - most} more" if len(reasons) > most else ""
+    more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
     return (
-        f"{len(reasons)} of {n} images can not be used: {' | '.join(reasons[:most])}{more}; "
+        f"{len(reasons)} of {n} images can not be used: {' | '.join(reasons[:_SHOWN])}{more}; "
         "restore them, or leave them out with --skip-bad"
     )
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from zoo.errors import GateError
 from zoo_cli.options import Json
 from zoo_cli.output import columns, document, put, say, shown_path
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 __all__ = ["check"]
 
-LEAK = 3
-"""Exit status of a leak, that of every gate."""
 MOST = 20
 """Findings that are shown as text."""
 EACH = 5
@@ -61,7 +60,7 @@ def check(
     else:
         put(_text(found, html=html is not None))
     if found.verdict == "leak":
-        raise typer.Exit(LEAK)
+        raise typer.Exit(GateError.exit_code)
 
 
 def _progress(done: int, n: int) -> None:

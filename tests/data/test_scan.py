@@ -14,10 +14,9 @@ import pytest
 
 from zoo.data import open_data
 from zoo.data.scanning import crew, examine, scan
-from zoo.data.scanning.examine import KINDS
 from zoo.data.scanning.scan import frame_digest
 from zoo.errors import DataError
-from zoo.readers import Probe, probe
+from zoo.readers import KINDS, Probe, probe
 
 if TYPE_CHECKING:
     from collections.abc import Callable

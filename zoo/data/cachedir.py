@@ -23,7 +23,6 @@ from zoo.places import cache_folder
 
 __all__ = [
     "BUILDING",
-    "KINDS",
     "Kept",
     "claimed",
     "clear",
@@ -40,9 +39,8 @@ BUILDING = ".part"
 """Suffix of a file that is being written."""
 
 _DEFAULT_GB = 20.0
-_ABANDONED = (
-    3600  # seconds without a change after which an unfinished file that nobody can be asked about has no writer
-)
+_ABANDONED = 3600
+"""Seconds without a change after which an unfinished file has no writer, where no lock can tell."""
 _LIBRARIES = (
     "numpy",
     "pillow",

@@ -1,17 +1,23 @@
-"""Groups (patients, lesions, studies) that a user names by a regular expression on the ids of images."""
+"""Groups of images (patients, lesions, studies): found by a pattern in their ids, and numbered."""
 
 from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from zoo.errors import DataError
 from zoo.text import brief
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
     from zoo.data.index import Pool
 
-__all__ = ["captured"]
+__all__ = ["captured", "codes_of", "numbered"]
 
 
 def captured(pool: Pool, group: str, *, every: bool) -> list[str]:
@@ -46,3 +52,25 @@ def captured(pool: Pool, group: str, *, every: bool) -> list[str]:
             f"{'every image has' if every else 'images have'} a group"
         )
     return found
+
+
+def codes_of(names: Sequence[str]) -> NDArray[np.int64]:
+    """(n,) a number for each name, in the order in which they are met; -1 for ""."""
+    numbers: dict[str, int] = {}
+    return np.fromiter((numbers.setdefault(name, len(numbers)) if name else -1 for name in names), np.int64, len(names))
+
+
+def numbered(found: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Groups numbered from 0 without a gap; an image without one is a group of its own.
+
+    Args:
+        found: (n,) any number for each group, below 0 where an image has none.
+
+    Returns:
+        (n,).
+    """
+    keys, groups = np.unique(found, return_inverse=True)
+    groups = groups.astype(np.int64)
+    alone = found < 0
+    groups[alone] = len(keys) + np.arange(alone.sum())
+    return np.unique(groups, return_inverse=True)[1].astype(np.int64)

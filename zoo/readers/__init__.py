@@ -11,13 +11,24 @@ from typing import IO, TYPE_CHECKING
 
 from zoo.errors import ImageError
 from zoo.readers import dicom, raster
-from zoo.readers.image import Kind, Probe, RawImage, from_array
+from zoo.readers.image import KINDS, Kind, Probe, RawImage, from_array
 from zoo.readers.raster import MAX_PIXELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["IMAGE_SUFFIXES", "MAX_PIXELS", "Kind", "Probe", "RawImage", "from_array", "is_image", "probe", "read"]
+__all__ = [
+    "IMAGE_SUFFIXES",
+    "KINDS",
+    "MAX_PIXELS",
+    "Kind",
+    "Probe",
+    "RawImage",
+    "from_array",
+    "is_image",
+    "probe",
+    "read",
+]
 
 IMAGE_SUFFIXES: frozenset[str] = raster.SUFFIXES | {".dcm", ".dicom"}
 """Lower-case suffixes of the files that count as images when a folder is walked."""

@@ -12,10 +12,13 @@ from zoo.errors import ImageError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Kind", "Probe", "RawImage", "from_array"]
+__all__ = ["KINDS", "Kind", "Probe", "RawImage", "from_array"]
 
 Kind = Literal["uint8", "uint16", "float32"]
 """Pixel type of a raw image; it is also the input type of the exported file."""
+
+KINDS: tuple[Kind, ...] = ("uint8", "uint16", "float32")
+"""Their order, for arrays that hold the kinds of many images as numbers."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from zoo.data.audit.report import Finding
+from zoo.data.audit.report import Finding, Kind, Severity
 from zoo.data.labels import counted_labels
 from zoo.text import amount, brief
 
@@ -167,5 +167,5 @@ def _named(classes: dict[str, int]) -> str:
     return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
 
-def _about_classes(kind: str, detail: str, severity: str = "warning", *, across: bool = False) -> Finding:
-    return Finding(kind=kind, severity=severity, across_splits=across, files=(), detail=detail)  # type: ignore[arg-type]
+def _about_classes(kind: Kind, detail: str, severity: Severity = "warning", *, across: bool = False) -> Finding:
+    return Finding(kind=kind, severity=severity, across_splits=across, files=(), detail=detail)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.data.audit.report import Finding
-from zoo.data.splitting.grouping import captured
+from zoo.data.groups import captured, codes_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -32,8 +32,7 @@ def groups_of(pool: Pool, group: str | None) -> NDArray[np.int64] | None:
     if group is None:
         return pool.groups
     values = pool.columns[group] if group in pool.columns else captured(pool, group, every=False)
-    numbers: dict[str, int] = {}
-    return np.array([numbers.setdefault(value, len(numbers)) if value else -1 for value in values], np.int64)
+    return codes_of(values)
 
 
 def group_leaks(view: View, groups: NDArray[np.int64] | None) -> list[Finding]:

@@ -14,6 +14,7 @@ from PIL import Image
 from zoo.data.audit.spectrum import TERMS, spectrum
 from zoo.data.threads import Progress, over_chunks
 from zoo.errors import ImageError
+from zoo.readers import KINDS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -21,9 +22,14 @@ if TYPE_CHECKING:
     from zoo.data.index import Pool
     from zoo.readers import Probe, RawImage
 
-__all__ = ["DTYPES", "Looks", "look_at"]
+__all__ = ["Looks", "look_at"]
 
-DTYPES = ("uint8", "uint16", "float32")
+Levels = tuple[float, float, float, float, float]
+"""Smallest, largest and mean value, and the shares of pixels at the smallest and at the largest."""
+
+_TINY = 64  # pixels; decoding smaller images is mostly Python, where a second thread only waits for the first
+_SIDE, _BOX = 48, Image.Resampling.BOX  # four pixels to a wave of the highest frequency kept; saves most of the sums
+_BYTES = np.arange(256)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -35,7 +41,7 @@ class Looks:
         spectra: (n, TERMS, TERMS) float16, see `zoo.data.audit.spectrum.spectrum`.
         height: (n,) int32, pixels.
         width: (n,) int32, pixels.
-        dtype: (n,) uint8, positions in `DTYPES`.
+        dtype: (n,) uint8, positions in `zoo.readers.KINDS`.
         bits: (n,) uint8, stored for each sample, as the header says.
         gray: (n,) bool, one channel is stored; of arrays: all channels are equal.
         low: (n,) float32, smallest brightness.
@@ -76,12 +82,11 @@ class Looks:
         return flat
 
 
-def look_at(pool: Pool, *, workers: int | None = None, progress: Progress | None = None) -> Looks:
+def look_at(pool: Pool, *, progress: Progress | None = None) -> Looks:
     """Decode every image of `pool` and keep what an audit needs.
 
     Args:
         pool: images.
-        workers: threads; default: one for each core.
         progress: called as images get done.
     """
     n = len(pool.ids)
@@ -117,9 +122,7 @@ def look_at(pool: Pool, *, workers: int | None = None, progress: Progress | None
                 with numbering:  # two threads must not give one number to two lists
                     seen.personal[row] = lists.setdefault(header.personal, len(lists))
 
-    if workers is None and pool.largest_side <= _TINY:
-        workers = 1
-    over_chunks(work, n, workers=workers, progress=progress)
+    over_chunks(work, n, workers=1 if pool.largest_side <= _TINY else None, progress=progress)
     return dataclasses.replace(seen, fields=tuple(lists))
 
 
@@ -127,7 +130,7 @@ def _note(seen: Looks, row: int, image: RawImage, header: Probe | None) -> None:
     pixels = image.pixels
     gray = _is_gray(pixels)
     seen.height[row], seen.width[row] = pixels.shape[:2]
-    seen.dtype[row] = DTYPES.index(image.kind)
+    seen.dtype[row] = KINDS.index(image.kind)
     seen.bits[row] = header.bits if header is not None else 8 * pixels.dtype.itemsize
     seen.gray[row] = header.gray if header is not None else gray
     if image.kind == "uint8":
@@ -145,10 +148,6 @@ def _note(seen: Looks, row: int, image: RawImage, header: Probe | None) -> None:
     seen.spectra[row] = shape
 
 
-_TINY = 64  # pixels; decoding smaller images is mostly Python, where a second thread only waits for the first
-_SIDE, _BOX = 48, Image.Resampling.BOX  # four pixels to a wave of the highest frequency kept; saves most of the sums
-
-
 def _is_gray(pixels: NDArray[Any]) -> bool:
     """Whether all channels are equal; a coarse grid finds most colour at once."""
     if pixels.shape[2] == 1:
@@ -157,18 +156,11 @@ def _is_gray(pixels: NDArray[Any]) -> bool:
     return all(bool((part[..., :1] == part[..., 1:]).all()) for part in parts)
 
 
-Levels = tuple[float, float, float, float, float]
-"""Smallest, largest and mean value, and the shares of pixels at the smallest and at the largest."""
-
-
 def _levels_of_bytes(light: Image.Image) -> Levels:
     counts = np.array(light.histogram())
     there = counts.nonzero()[0]
     low, high, n = int(there[0]), int(there[-1]), light.width * light.height
-    return low, high, float(counts @ _VALUES) / n, float(counts[low]) / n, float(counts[high]) / n
-
-
-_VALUES = np.arange(256)
+    return low, high, float(counts @ _BYTES) / n, float(counts[low]) / n, float(counts[high]) / n
 
 
 def _levels(values: NDArray[Any]) -> Levels:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.audit.look import DTYPES
-from zoo.data.audit.report import Finding
+from zoo.data.audit.report import Finding, Severity
+from zoo.readers import KINDS
 from zoo.text import amount, brief
 
 if TYPE_CHECKING:
@@ -82,9 +82,9 @@ def storage(view: View) -> Counter[str]:
 
 
 def _stored(dtype: int, bits: int, *, gray: bool) -> str:
-    if DTYPES[dtype] == "uint8":
+    if KINDS[dtype] == "uint8":
         return f"{bits}-bit {'gray' if gray else 'colour'}"
-    return f"{bits}-bit" if DTYPES[dtype] == "uint16" else f"{bits}-bit values as float"
+    return f"{bits}-bit" if KINDS[dtype] == "uint16" else f"{bits}-bit values as float"
 
 
 def depths(view: View, stored: Counter[str]) -> list[Finding]:
@@ -93,9 +93,9 @@ def depths(view: View, stored: Counter[str]) -> list[Finding]:
     findings = []
     types = np.unique(looks.dtype[good])
     if len(types) > 1:
-        counts = np.bincount(looks.dtype[good], minlength=len(DTYPES))
+        counts = np.bincount(looks.dtype[good], minlength=len(KINDS))
         rarest = good[looks.dtype[good] == min(types.tolist(), key=lambda one: counts[one])]
-        listed = ", ".join(f"{counts[one]} {DTYPES[one]}" for one in types.tolist())
+        listed = ", ".join(f"{counts[one]} {KINDS[one]}" for one in types.tolist())
         detail = f"mixed pixel types ({listed}), which can not train one model; convert them to one type"
         findings.append(_plain("error", view.files(rarest), detail))
     elif len(stored) > 1:
@@ -104,7 +104,7 @@ def depths(view: View, stored: Counter[str]) -> list[Finding]:
         odd = good[looks.gray[good]] if looks.gray[good].sum() * 2 < len(good) else good[~looks.gray[good]]
         detail = f"stored in different ways ({listed}); look whether the way goes with a class or a site"
         findings.append(_plain("note", view.files(odd) if colour else (), detail))
-    deep = good[looks.dtype[good] == DTYPES.index("uint16")]
+    deep = good[looks.dtype[good] == KINDS.index("uint16")]
     if len(deep):
         findings += _range_of(view, deep)
     return findings
@@ -151,15 +151,15 @@ def personal(view: View) -> list[Finding]:
     return findings
 
 
-def _about(view: View, rows: NDArray[np.int64], severity: str, what: str) -> Finding:
+def _about(view: View, rows: NDArray[np.int64], severity: Severity, what: str) -> Finding:
     return Finding(
         kind="saturated",
-        severity=severity,  # type: ignore[arg-type]
+        severity=severity,
         across_splits=False,
         files=view.files(rows),
         detail=f"{amount(len(rows), 'image')} ({brief(view.files(rows), 3)}): {what}",
     )
 
 
-def _plain(severity: str, files: tuple[str, ...], detail: str) -> Finding:
-    return Finding(kind="bit_depth", severity=severity, across_splits=False, files=files, detail=detail)  # type: ignore[arg-type]
+def _plain(severity: Severity, files: tuple[str, ...], detail: str) -> Finding:
+    return Finding(kind="bit_depth", severity=severity, across_splits=False, files=files, detail=detail)

@@ -15,11 +15,9 @@ import msgspec
 import numpy as np
 
 from zoo.errors import ImageError
-from zoo.readers import Kind, Probe, probe, quick
+from zoo.readers import KINDS, Probe, probe, quick
 
-__all__ = ["KINDS", "ROW", "SETTLED", "Part", "examine", "identity", "packed"]
-
-KINDS: tuple[Kind, ...] = ("uint8", "uint16", "float32")
+__all__ = ["ROW", "SETTLED", "Part", "examine", "identity", "packed"]
 
 ROW = np.dtype(
     [

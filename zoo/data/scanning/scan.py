@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo.data.groups import numbered
 from zoo.data.names import Names
 from zoo.data.scanning.crew import over_files
-from zoo.data.scanning.examine import KINDS, ROW, SETTLED, Part
+from zoo.data.scanning.examine import ROW, SETTLED, Part
 from zoo.data.scanning.index_cache import recall, remember
 from zoo.errors import DataError
+from zoo.readers import KINDS
 from zoo.text import amount
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
     from zoo.readers import Kind
 
-__all__ = ["Scanned", "frame_digest", "scan", "scanned"]
+__all__ = ["Scanned", "frame_digest", "one_kind", "renumbered", "scan", "scanned"]
 
 _PIECE = 65_536  # rows that are gathered at once
 _KEPT = ("digests", "width", "height", "kind", "gray", "voi", "bits", "frames", "group", "personal")
@@ -67,19 +69,6 @@ class Scanned:
         """Positions of the files that can be read, ascending."""
         return np.delete(np.arange(len(self.kind), dtype=np.int64), sorted(self.bad))
 
-    def one_kind(self, rows: NDArray[np.int64], ids: Sequence[str], name: str) -> Kind:
-        """The pixel type of the files at `rows` (at least one).
-
-        Raises:
-            DataError: they have different ones; an example of each is named.
-        """
-        codes, first = np.unique(self.kind[rows], return_index=True)
-        if len(codes) > 1:
-            found = sorted((KINDS[code], ids[int(rows[at])]) for code, at in zip(codes, first, strict=True))
-            examples = " and ".join(f"{kind} ({identity})" for kind, identity in found)
-            raise DataError(f"{name}: images of different pixel types, {examples}; convert them to one type")
-        return KINDS[int(codes[0])]
-
     def groups(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
         """Patients as the files at `rows` name them.
 
@@ -88,18 +77,11 @@ class Scanned:
             a group of its own.
         """
         found = self.group[rows]
-        without = found < 0
-        if not len(found) or without.all():
+        alone = int((found < 0).sum())
+        if alone == len(found):
             return None, ()
-        keys, groups = np.unique(found, return_inverse=True)
-        groups = groups.astype(np.int64)
-        alone = int(without.sum())
-        groups[without] = len(keys) + np.arange(alone)
-        # counted anew, so that the numbers have no gap
-        groups = np.unique(groups, return_inverse=True)[1].astype(np.int64)
-        if not alone:
-            return groups, ()
-        return groups, (f"{alone} of {len(found)} images name no patient; each of them counts as a patient of its own",)
+        note = f"{alone} of {len(found)} images name no patient; each of them counts as a patient of its own"
+        return numbered(found), (note,) if alone else ()
 
     def patients(self, rows: NDArray[np.int64]) -> dict[str, Names]:
         """A column "patient" for `Pool.columns`: a hash for each file, "" where it names none; or no column at all."""
@@ -107,6 +89,26 @@ class Scanned:
         if not (keys >= 0).any():
             return {}
         return {"patient": Names.of("" if key < 0 else f"{key:016x}" for key in keys.tolist()).subset(which)}
+
+
+def one_kind(kinds: NDArray[np.uint8], ids: Sequence[str], name: str, *, as_is: bool) -> Kind:
+    """The pixel type of images.
+
+    Args:
+        kinds: (m,) positions in `KINDS`, at least one.
+        ids: (m,) what the images are called.
+        name: of the data set.
+        as_is: for an audit: where there are several types, that of the first image.
+
+    Raises:
+        DataError: there are several types; an example of each is named.
+    """
+    codes, first = np.unique(kinds, return_index=True)
+    if len(codes) > 1 and not as_is:
+        found = sorted((KINDS[code], ids[at]) for code, at in zip(codes.tolist(), first.tolist(), strict=True))
+        examples = " and ".join(f"{kind} ({identity})" for kind, identity in found)
+        raise DataError(f"{name}: images of different pixel types, {examples}; convert them to one type")
+    return KINDS[int(kinds[0])]
 
 
 def scan(root: Path, ids: Sequence[str], *, frames: NDArray[np.int64] | None = None) -> Scanned:
@@ -123,13 +125,8 @@ def scan(root: Path, ids: Sequence[str], *, frames: NDArray[np.int64] | None = N
     bad: dict[int, str] = {}
 
     def put(rows: NDArray[np.int64], found: NDArray[np.void], lists: Iterable[tuple[str, ...]]) -> None:
-        """Into the table, "personal" counting in `fields` instead of `lists`."""
         table[rows] = found
-        table["personal"][rows] = numbered(found, lists)
-
-    def numbered(found: NDArray[np.void], lists: Iterable[tuple[str, ...]]) -> NDArray[np.uint16]:
-        numbers = np.array([fields.setdefault(one, len(fields)) for one in lists], np.uint16)
-        return np.asarray(numbers[found["personal"]])
+        table["personal"][rows] = renumbered(found, lists, fields)
 
     recalled = recall(root, names)
     todo = np.arange(len(names)) if recalled is None else np.flatnonzero(recalled.at < 0)
@@ -141,7 +138,7 @@ def scan(root: Path, ids: Sequence[str], *, frames: NDArray[np.int64] | None = N
             put(rows, recalled.rows[recalled.at[rows]], recalled.fields)
         if len(todo):
             others = recalled.others(len(names))
-            others["personal"] = numbered(others, recalled.fields)
+            others["personal"] = renumbered(others, recalled.fields, fields)
 
     def take(chunk: range, part: Part) -> None:
         rows = todo[chunk.start : chunk.stop]
@@ -152,6 +149,14 @@ def scan(root: Path, ids: Sequence[str], *, frames: NDArray[np.int64] | None = N
     if (table["identity"][todo] != 0).any():
         remember(root, np.concatenate([table, others]) if len(others) else table, tuple(fields))
     return scanned(table, tuple(fields), bad, names=names, frames=frames)
+
+
+def renumbered(
+    found: NDArray[np.void], lists: Iterable[tuple[str, ...]], fields: dict[tuple[str, ...], int]
+) -> NDArray[np.uint16]:
+    """The column "personal" of `found`, counting in `fields` instead of `lists`; `fields` gets what it lacks."""
+    numbers = np.array([fields.setdefault(one, len(fields)) for one in lists], np.uint16)
+    return np.asarray(numbers[found["personal"]])
 
 
 def scanned(

@@ -11,17 +11,16 @@ import numpy as np
 
 from zoo.data.index import Arrays, Files, Several, Source
 from zoo.data.names import Names
-from zoo.data.scanning.examine import KINDS
 from zoo.data.scanning.scan import Scanned, scan
 from zoo.data.sources.npz import archived_images, digests_of
 from zoo.errors import DataError
+from zoo.readers import KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from zoo.readers import Kind
 
 __all__ = ["Entries", "find"]
 
@@ -37,7 +36,7 @@ class Entries:
         ids: (m,) as the table names them; with '#3' for the third picture of a file.
         source: where the pixels are.
         digests: (m, 32) uint8.
-        kinds: (m,) uint8, positions in `KINDS`.
+        kinds: (m,) uint8, positions in `zoo.readers.KINDS`.
         gray: every image is gray.
         largest_side: of any image, in pixels.
         voi: every image brings its own VOI LUT or window.
@@ -55,20 +54,6 @@ class Entries:
     voi: bool
     bad: dict[int, str]
     scanned: Scanned | None
-
-    def kind(self, name: str, *, as_is: bool) -> Kind:
-        """The one pixel type of all images; `as_is`: the first one's.
-
-        Raises:
-            DataError: there are several.
-        """
-        codes, first = np.unique(self.kinds, return_index=True)
-        if len(codes) > 1 and not as_is:
-            examples = " and ".join(
-                f"{KINDS[code]} ({self.ids[at]})" for code, at in zip(codes.tolist(), first.tolist(), strict=True)
-            )
-            raise DataError(f"{name}: images of different pixel types, {examples}; convert them to one type")
-        return KINDS[int(self.kinds[0])]
 
     def groups(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
         """Patients as the files name them; see `Scanned.groups`."""

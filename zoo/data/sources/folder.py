@@ -9,8 +9,7 @@ import numpy as np
 
 from zoo.data.index import SPLITS, Files, Pool, SplitName
 from zoo.data.names import Names
-from zoo.data.scanning.examine import KINDS
-from zoo.data.scanning.scan import scan
+from zoo.data.scanning.scan import one_kind, scan
 from zoo.data.sources.walk import Walk, join, one_line
 from zoo.errors import DataError
 from zoo.text import brief, counted, natural_key, unusable
@@ -164,7 +163,7 @@ def _pool(
         source=Files(root, names),
         digests=found.digests[good],
         rows=_rows([folder.split for folder in folders], owners),
-        kind=KINDS[found.kind[good[0]]] if as_is else found.one_kind(good, ids, name),
+        kind=one_kind(found.kind[good], names, name, as_is=as_is),
         gray=bool(found.gray[good].all()),
         largest_side=int(max(found.width[good].max(), found.height[good].max())),
         voi=bool(found.voi[good].all()),

@@ -16,8 +16,8 @@ import numpy as np
 
 from zoo.data.index import SPLITS, Pool, SplitName
 from zoo.data.names import Names
-from zoo.data.scanning.examine import KINDS, ROW
-from zoo.data.scanning.scan import scanned
+from zoo.data.scanning.examine import ROW
+from zoo.data.scanning.scan import one_kind, renumbered, scanned
 from zoo.data.sources.folder import ALIASES
 from zoo.data.sources.shard_labels import names_beside, targets_of
 from zoo.data.sources.tars import Shard, read_shard
@@ -151,7 +151,7 @@ def index_shards(path: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
         ),
         digests=found.digests[good],
         rows={split: np.flatnonzero(splits == i) for i, split in enumerate(SPLITS) if (splits == i).any()},
-        kind=KINDS[found.kind[good[0]]] if as_is else found.one_kind(good, ids, name),
+        kind=one_kind(found.kind[good], kept, name, as_is=as_is),
         gray=bool(found.gray[good].all()),
         largest_side=int(max(found.width[good].max(), found.height[good].max())),
         voi=bool(found.voi[good].all()),
@@ -186,13 +186,11 @@ def _listed(path: Path, name: str) -> list[tuple[SplitName | None, str]]:
 def _table(read: Sequence[Shard]) -> tuple[NDArray[np.void], tuple[tuple[str, ...], ...]]:
     """All rows, their "personal" counting in the lists of fields that come with them."""
     fields: dict[tuple[str, ...], int] = {(): 0}
-    tables = []
-    for one in read:
-        table = np.frombuffer(one.rows, ROW).copy()
-        numbers = np.array([fields.setdefault(tuple(names), len(fields)) for names in one.fields], np.uint16)
-        table["personal"] = numbers[table["personal"]]
-        tables.append(table)
-    return np.concatenate(tables), tuple(fields)
+    tables = [np.frombuffer(one.rows, ROW) for one in read]
+    table = np.concatenate(tables)
+    personal = [renumbered(part, one.fields, fields) for part, one in zip(tables, read, strict=True)]
+    table["personal"] = np.concatenate(personal)
+    return table, tuple(fields)
 
 
 def _joined(parts: Sequence[bytes], dtype: type[np.int64]) -> NDArray[np.int64]:

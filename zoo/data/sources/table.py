@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo.data.groups import numbered
 from zoo.data.index import SPLITS, Pool, SplitName
 from zoo.data.names import Names
+from zoo.data.scanning.scan import one_kind
 from zoo.data.sources.cells import form_of, open_cells
 from zoo.data.sources.columns import MARK, Columns, columns_of
 from zoo.data.sources.entries import Entries, find
@@ -124,9 +126,9 @@ class _Rows:
             if columns.split is not None:
                 self._split(number, row[place[columns.split]].strip())
             if columns.fold is not None:
-                self.folds.append(self._number(number, "fold", row[place[columns.fold]], least=0))
+                self.folds.append(self._number(number, "fold", row[place[columns.fold]]))
             if columns.frame is not None:
-                self.frames.append(self._number(number, "frame", row[place[columns.frame]] or "0", least=0))
+                self.frames.append(self._number(number, "frame", row[place[columns.frame]] or "0"))
             if columns.group is not None:
                 self.groups.add(row[place[columns.group]].strip())
             for name, at in columns.kept:
@@ -196,11 +198,11 @@ class _Rows:
             self._problem(number, f"has the split {word!r}, expected train, val or test")
         self.splits.append(-1 if split is None else SPLITS.index(split))
 
-    def _number(self, number: int, what: str, text: str, *, least: int) -> int:
+    def _number(self, number: int, what: str, text: str) -> int:
         text = text.strip().removesuffix(".0")
-        if not (text.isascii() and text.isdigit() and int(text) >= least and len(text) < 10):
+        if not (text.isascii() and text.isdigit() and len(text) < 10):
             self._problem(number, f"has the {what} {text!r}, expected a whole number")
-            return least
+            return 0
         return int(text)
 
     def _problem(self, number: int, text: str) -> None:
@@ -227,7 +229,7 @@ def _pool(name: str, rows: _Rows, entries: Entries, *, as_is: bool) -> Pool:
         source=entries.source,
         digests=entries.digests,
         rows=splits,
-        kind=entries.kind(name, as_is=as_is),
+        kind=one_kind(entries.kinds, entries.ids, name, as_is=as_is),
         gray=entries.gray,
         largest_side=entries.largest_side,
         voi=entries.voi,
@@ -269,10 +271,7 @@ def _groups(rows: _Rows, entries: Entries) -> tuple[NDArray[np.int64] | None, tu
     if rows.columns.group is None or not any(rows.groups.numbers):
         return entries.groups()
     codes = rows.groups.array()[entries.good]
-    without = codes == rows.groups.numbers.get("", -1)
-    codes[without] = len(rows.groups.numbers) + np.arange(without.sum())
-    groups = np.unique(codes, return_inverse=True)[1].astype(np.int64)
-    if not without.any():
-        return groups, ()
-    alone = int(without.sum())
-    return groups, (f"{alone} of {len(groups)} images have no group; each of them counts as a group of its own",)
+    codes[codes == rows.groups.numbers.get("", -1)] = -1
+    alone = int((codes < 0).sum())
+    note = f"{alone} of {len(codes)} images have no group; each of them counts as a group of its own"
+    return numbered(codes), (note,) if alone else ()

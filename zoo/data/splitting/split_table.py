@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from zoo.data.groups import captured, codes_of, numbered
 from zoo.data.index import Arrays, Files, Several
 from zoo.data.labels import counted_labels
 from zoo.data.named import index, named
 from zoo.data.sources.columns import MARK
-from zoo.data.splitting.grouping import captured
 from zoo.data.splitting.split import HELD_OUT, folds, stratified, uneven
 from zoo.errors import DataError, OutputError, UsageError
 from zoo.files import atomic_write
@@ -100,7 +100,7 @@ def split_table(
     if target.exists() and not overwrite:
         raise OutputError(f"{target} stands there already; give --overwrite to replace it, or another --out")
     names = _group_names(pool, group)
-    groups = pool.groups if group is None else _numbered(names or ())
+    groups = pool.groups if group is None else numbered(codes_of(names or ()))
     parts, shares = _divided(pool, groups, count=count, val=val, test=test, seed=seed)
     column = "split" if count is None else "fold"
     atomic_write(target, _table(pool, _paths(pool, Path(source), target), column, parts, names))
@@ -163,14 +163,6 @@ def _group_names(pool: Pool, group: str | None) -> Sequence[str] | None:
             f"{pool.name}: no column and no DICOM file names a patient; give a column or a regular expression"
         )
     return captured(pool, group, every=True)
-
-
-def _numbered(names: Sequence[str]) -> NDArray[np.int64]:
-    """Groups as numbers; an image without a name is a group of its own."""
-    numbers: dict[str, int] = {}
-    return np.fromiter(
-        (numbers.setdefault(name or f"\0{i}", len(numbers)) for i, name in enumerate(names)), np.int64, len(names)
-    )
 
 
 def _table(
