@@ -93,7 +93,7 @@ def read(stream: IO[bytes], form: str, name: str, *, frame: int | None = None) -
         ImageError: damaged, too large, animated, partly transparent, CMYK, or pixels that would lose values.
     """
     with _opened(stream, form, name) as image:
-        _choose(image, frame, _frames(image, name), name)
+        _choose(image, frame, _frames(image, stream, name), name)
         kind = _kind(image, name)
         with _decoding(name):
             image.load()
@@ -117,7 +117,7 @@ def probe(stream: IO[bytes], form: str, name: str) -> Probe:
             kind,
             gray=kind != "uint8" or _is_gray(image),
             bits=bits,
-            frames=_frames(image, name),
+            frames=_frames(image, stream, name),
             personal=personal(image),
         )
 
@@ -157,11 +157,11 @@ def _check_size(image: Image.Image, name: str) -> None:
         raise ImageError(f"{name}: {width}x{height} pixels, expected at most {MAX_PIXELS // 10**6} million; shrink it")
 
 
-def _frames(image: Image.Image, name: str) -> int:
+def _frames(image: Image.Image, stream: IO[bytes], name: str) -> int:
     """Pages of a TIFF; an animation is refused, its frames show what others left."""
     with _decoding(name):  # counting frames reads the file
         if image.format == "TIFF":
-            frames = _pages(image.fp)  # type: ignore[attr-defined] # of an opened file
+            frames = _pages(stream)
         else:
             frames = 1 if image.format in ("MPO", "JPEG") else getattr(image, "n_frames", 1)
     if frames != 1 and image.format != "TIFF":
