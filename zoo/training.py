@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from zoo.data import Splits
     from zoo.plugin import ModelPlugin, Trained
+    from zoo.registry import LoadedPlugin
     from zoo.runs import Best, Run
 
 __all__ = ["TrainResult", "train"]
@@ -91,22 +92,11 @@ def train(
         ZooError: of every kind; see `zoo.errors`. GateError: the export differs from what was trained, or
             images or groups stand in two splits.
     """
-    from zoo import registry, ship
+    from zoo import registry
     from zoo.data import TRAINED_ON, write_seen
     from zoo.runs import settle
 
     card = registry.find(model)
-    budget = {
-        "epochs": epochs,
-        "batch_size": batch_size,
-        "lr": lr,
-        "seed": seed,
-        "device": device,
-        "precision": precision,
-        "pretrained": True if pretrained or weights else None,
-        "leaks": leaks,
-        "fold": fold,
-    }
     loaded = registry.load(card.plugin)
     plugin = loaded.plugin
     if resume:
@@ -114,41 +104,29 @@ def train(
         if run.record.status == "trained":  # it stopped between its last epoch and its evaluation
             return _finish(run, plugin, plugin.load(run.record.card, run), splits)
     else:
-        from zoo.data import advised, open_data
-        from zoo.recipe import configured, resolve
-        from zoo.runs import RunRecord, create_run, new_id, versions
-        from zoo.weights import resolve as resolve_weights
-
-        data = "digits" if data is None else data
-        settings, advice = advised(data, settings or {})
-        config = configured(card, budget, settings)
-        splits = open_data(data, split_seed=config.split_seed, skip_bad=skip_bad, leaks=config.leaks, fold=config.fold)
-        recipe = resolve(plugin, card, splits, config, size=size, settings=settings)
-        splits = splits.read_for(recipe.card.preprocess)
-        start = resolve_weights(recipe.card, Path(weights) if weights else None) if config.pretrained else None
-        for note in (*advice, *recipe.notes):  # those of the data were said when it was opened
-            log.info("%s", note)
-        record = RunRecord(
-            id=new_id(card.name),
-            status="training",
-            started=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
-            card=recipe.card,
-            config=recipe.card.train,
-            labels=splits.labels,
-            task=splits.task,
-            kind=splits.kind,
-            source=lasting_source(data),
-            data=splits.fingerprint,
-            plugin=loaded.origin,
-            versions=versions(),
-            weights=f"{start.source} sha256:{start.sha256}" if start else None,
-            skipped=splits.skipped,
-            notes=(*advice, *recipe.notes, *splits.notes),
+        budget = {
+            "epochs": epochs,
+            "batch_size": batch_size,
+            "lr": lr,
+            "seed": seed,
+            "device": device,
+            "precision": precision,
+            "pretrained": True if pretrained or weights else None,
+            "leaks": leaks,
+            "fold": fold,
+        }
+        run, splits = _begun(
+            card,
+            loaded,
+            "digits" if data is None else data,
+            budget,
+            settings or {},
+            size=size,
+            weights=Path(weights) if weights else None,
+            out=Path(out) if out else None,
+            overwrite=overwrite,
+            skip_bad=skip_bad,
         )
-        if not skip_bad:
-            ship.refuse_unreadable(splits.test, recipe.card.preprocess)  # now, not after hours of training
-        run = create_run(Path(out) if out else None, record, overwrite=overwrite)
-        run.pretrained = start.path if start else None
     run.skip_bad = skip_bad or bool(run.record.skipped)
     if run.first:
         write_seen(run.file(TRAINED_ON), splits)
@@ -162,6 +140,59 @@ def train(
     if not run.first:
         raise SystemExit(0)  # started by torchrun: rank 0 alone exports and evaluates
     return _finish(run, plugin, trained, splits)
+
+
+def _begun(
+    card: ModelCard,
+    loaded: LoadedPlugin,
+    data: str | Path,
+    budget: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    *,
+    size: int | None,
+    weights: Path | None,
+    out: Path | None,
+    overwrite: bool,
+    skip_bad: bool,
+) -> tuple[Run, Splits]:
+    """A new run, with all that was decided for it in its record, and its data; arguments as `train`."""
+    from zoo import ship
+    from zoo.data import advised, open_data
+    from zoo.recipe import configured, resolve
+    from zoo.runs import RunRecord, create_run, new_id, versions
+    from zoo.weights import resolve as resolve_weights
+
+    settings, advice = advised(data, settings)
+    config = configured(card, budget, settings)
+    splits = open_data(data, split_seed=config.split_seed, skip_bad=skip_bad, leaks=config.leaks, fold=config.fold)
+    recipe = resolve(loaded.plugin, card, splits, config, size=size, settings=settings)
+    card, config = recipe.card, recipe.card.train
+    splits = splits.read_for(card.preprocess)
+    start = resolve_weights(card, weights) if config.pretrained else None
+    for note in (*advice, *recipe.notes):  # those of the data were said when it was opened
+        log.info("%s", note)
+    record = RunRecord(
+        id=new_id(card.name),
+        status="training",
+        started=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        card=card,
+        config=config,
+        labels=splits.labels,
+        task=splits.task,
+        kind=splits.kind,
+        source=lasting_source(data),
+        data=splits.fingerprint,
+        plugin=loaded.origin,
+        versions=versions(),
+        weights=f"{start.source} sha256:{start.sha256}" if start else None,
+        skipped=splits.skipped,
+        notes=(*advice, *recipe.notes, *splits.notes),
+    )
+    if not skip_bad:
+        ship.refuse_unreadable(splits.test, card.preprocess)  # now, not after hours of training
+    run = create_run(out, record, overwrite=overwrite)
+    run.pretrained = start.path if start else None
+    return run, splits
 
 
 def _finish(run: Run, plugin: ModelPlugin, trained: Trained, splits: Splits) -> TrainResult:
