@@ -70,9 +70,9 @@ def test_giant_picture_is_refused_before_anything_is_allocated() -> None:
     data = edited("MR_small_RLE.dcm", Rows=65535, Columns=65535)
     refusal(data)  # imports are paid for
     tracemalloc.start()
-    begin = time.perf_counter()
+    begin = time.process_time()
     assert "65535x65535 pixels, expected at most 64 million" in refusal(data)
-    took, (_, peak) = time.perf_counter() - begin, tracemalloc.get_traced_memory()
+    took, (_, peak) = time.process_time() - begin, tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert took < 0.1
     assert peak < 2**20

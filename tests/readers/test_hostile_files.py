@@ -25,15 +25,15 @@ from dicom_cases import bare, element, picture
 
 RLE = "1.2.840.10008.1.2.5"
 AT_ONCE = 2.0
-"""Seconds; each of these files took five to fifteen, and longer ones would take hours."""
+"""Seconds of processor time; each of these files took five to fifteen, and longer ones would take hours."""
 
 
 def refused(look: Callable[[bytes], object], data: bytes) -> str:
     """The one line that `look` answers, in time."""
-    start = time.perf_counter()
+    start = time.process_time()
     with pytest.raises(ImageError) as error:
         look(data)
-    assert time.perf_counter() - start < AT_ONCE
+    assert time.process_time() - start < AT_ONCE
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -88,9 +88,9 @@ def test_a_tiff_of_a_hundred_thousand_pages_is_counted_at_once() -> None:
     size, pages = len(body) + 4, 100_000
     chain = b"".join(body + struct.pack("<I", 8 + (i + 1) * size if i + 1 < pages else 0) for i in range(pages))
     data = struct.pack("<2sHI", b"II", 42, 8) + chain + bytes(64)
-    start = time.perf_counter()
+    start = time.process_time()
     assert probe(data).frames == pages
-    assert time.perf_counter() - start < AT_ONCE
+    assert time.process_time() - start < AT_ONCE
     assert "100000 frames" in refused(read, data)
 
 

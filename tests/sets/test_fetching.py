@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from zoo import sets
+from zoo import download, sets
 from zoo.download import CHUNK
 from zoo.errors import DataError, OutputError
 
@@ -137,8 +137,12 @@ def test_without_a_network_the_way_to_import_is_said_at_once(make_set: Callable[
     assert WAY_OUT in message
 
 
-def test_a_server_that_does_not_answer_is_given_up_within_five_seconds(make_set: Callable[..., Variant]) -> None:
+def test_a_server_that_does_not_answer_is_given_up_within_five_seconds(
+    make_set: Callable[..., Variant], monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A firewall that swallows packets must not cost a minute of retries."""
+    assert download.REACH_LIMIT < 5
+    monkeypatch.setattr(download, "REACH_LIMIT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         begun = time.monotonic()
         message = refusal(make_set(f"http://127.0.0.1:{silent.getsockname()[1]}/toys.npz", b""))
