@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.errors import GateError
-from zoo_cli.options import Json
+from zoo_cli.options import Group, Json
 from zoo_cli.output import columns, document, put, say, shown_path
 
 if TYPE_CHECKING:
@@ -31,14 +31,7 @@ WIDEST = 12
 def check(
     path: Annotated[str, typer.Argument(metavar="PATH|NAME", help="A folder, a table, an .npz file or a named set.")],
     *,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            "--group",
-            metavar="COLUMN|REGEX",
-            help="Which images belong to one patient: a column, or a pattern with one group, 'p(\\d+)'.",
-        ),
-    ] = None,
+    group: Group = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with thumbnails.")] = None,
     as_json: Json = False,
 ) -> None:

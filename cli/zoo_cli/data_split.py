@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.errors import UsageError
-from zoo_cli.options import Json
+from zoo_cli.options import Group, Json
 from zoo_cli.output import columns, counted, document, fields, put, shown_path
 
 if TYPE_CHECKING:
@@ -20,14 +20,7 @@ __all__ = ["split"]
 def split(
     path: Annotated[str, typer.Argument(metavar="PATH", help="A folder, a table or an .npz file.")],
     *,
-    group: Annotated[
-        str | None,
-        typer.Option(
-            "--group",
-            metavar="COLUMN|REGEX",
-            help="What must not be parted: a column, 'patient' for DICOM, or a pattern with one (group).",
-        ),
-    ] = None,
+    group: Group = None,
     folds: Annotated[int | None, typer.Option("--folds", metavar="K", help="K folds instead of splits.")] = None,
     val: Annotated[float | None, typer.Option("--val", metavar="X", help="Share of val; default 0.15.")] = None,
     test: Annotated[float | None, typer.Option("--test", metavar="X", help="Share of test; default 0.15.")] = None,

@@ -11,6 +11,7 @@ __all__ = [
     "Data",
     "Device",
     "Epochs",
+    "Group",
     "Json",
     "Lr",
     "Provider",
@@ -28,6 +29,14 @@ Data = Annotated[
         "--data",
         metavar="NAME|PATH",
         help="A folder of class folders, a table, an .npz file, or a name from 'zoo data list'.",
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="COLUMN|REGEX",
+        help="What belongs to one patient: a column, 'patient' for DICOM, or a pattern with one group, 'p(\\d+)'.",
     ),
 ]
 Split = Annotated[Literal["train", "val", "test"], typer.Option("--split", help="Which images.", show_default=True)]

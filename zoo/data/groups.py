@@ -17,41 +17,34 @@ if TYPE_CHECKING:
 
     from zoo.data.index import Pool
 
-__all__ = ["captured", "codes_of", "numbered"]
+__all__ = ["PATIENT", "codes_of", "names_of", "numbered"]
+
+PATIENT = "patient"
+"""A column of that name: the patients that a table or DICOM files name, the latter hashed."""
 
 
-def captured(pool: Pool, group: str, *, every: bool) -> list[str]:
-    """What a regular expression with one capture group finds in each id, searched anywhere in it.
+def names_of(pool: Pool, group: str, *, every: bool) -> Sequence[str]:
+    """The groups that a user names.
 
     Args:
         pool: the images.
-        group: the expression; it is no column of the set.
-        every: refuse it where it finds nothing in an image; else only where it finds nothing at all.
+        group: a column of the set; "patient", what DICOM files say; or a regular expression with one group in
+            parentheses that is searched in each id.
+        every: refuse an expression that finds nothing in an image; else only one that finds nothing at all.
 
     Returns:
-        (n,) texts, "" where nothing was found.
+        (n,) texts, "" where an image has no group.
 
     Raises:
-        DataError: no such expression, or it does not fit the ids.
+        DataError: there is no such column, and no such expression that fits the ids.
     """
-    try:
-        pattern = re.compile(group)
-    except re.error as problem:
-        raise DataError(f"group {group!r} is no column of {pool.name} and no regular expression ({problem})") from None
-    if pattern.groups != 1:
+    if group in pool.columns:
+        return pool.columns[group]
+    if group == PATIENT:
         raise DataError(
-            f"group {group!r} is no column of {pool.name}; as a regular expression it has {pattern.groups} groups in "
-            "parentheses, expected one, such as 'patient([0-9]+)'"
+            f"{pool.name}: no column and no DICOM file names a patient; give a column or a regular expression"
         )
-    found = [match.group(1) or "" if (match := pattern.search(name)) else "" for name in pool.ids]
-    without = [row for row, value in enumerate(found) if not value]
-    if without and (every or len(without) == len(found)):
-        raise DataError(
-            f"group {group!r} finds nothing in {len(without)} of {len(found)} ids "
-            f"({brief((pool.ids[row] for row in without), 2)}); mend it, so that "
-            f"{'every image has' if every else 'images have'} a group"
-        )
-    return found
+    return _captured(pool, group, every=every)
 
 
 def codes_of(names: Sequence[str]) -> NDArray[np.int64]:
@@ -74,3 +67,25 @@ def numbered(found: NDArray[np.int64]) -> NDArray[np.int64]:
     alone = found < 0
     groups[alone] = len(keys) + np.arange(alone.sum())
     return np.unique(groups, return_inverse=True)[1].astype(np.int64)
+
+
+def _captured(pool: Pool, group: str, *, every: bool) -> list[str]:
+    """What the expression finds in each id; as `names_of`."""
+    try:
+        pattern = re.compile(group)
+    except re.error as problem:
+        raise DataError(f"group {group!r} is no column of {pool.name} and no regular expression ({problem})") from None
+    if pattern.groups != 1:
+        raise DataError(
+            f"group {group!r} is no column of {pool.name}; as a regular expression it has {pattern.groups} groups in "
+            "parentheses, expected one, such as 'patient([0-9]+)'"
+        )
+    found = [match.group(1) or "" if (match := pattern.search(name)) else "" for name in pool.ids]
+    without = [row for row, value in enumerate(found) if not value]
+    if without and (every or len(without) == len(found)):
+        raise DataError(
+            f"group {group!r} finds nothing in {len(without)} of {len(found)} ids "
+            f"({brief((pool.ids[row] for row in without), 2)}); mend it, so that "
+            f"{'every image has' if every else 'images have'} a group"
+        )
+    return found

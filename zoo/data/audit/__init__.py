@@ -38,8 +38,7 @@ def audit(source: str | Path | Pool, *, group: str | None = None, progress: Prog
 
     Args:
         source: what `zoo.data.open_data` takes, or the pool that `zoo.data.named.index` gives.
-        group: a column of the set's table, or a regular expression with one capture group that is searched in each
-            id: images with the same value belong together. Default: the groups that the set brings.
+        group: which images belong together, see `zoo.data.groups.names_of`; None: the groups that the set brings.
         progress: called as images get decoded.
 
     Returns:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.data.audit.report import Finding
-from zoo.data.groups import captured, codes_of
+from zoo.data.groups import codes_of, names_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -23,16 +23,15 @@ def groups_of(pool: Pool, group: str | None) -> NDArray[np.int64] | None:
 
     Args:
         pool: the set.
-        group: a column of its table, or a regular expression with one capture group that is searched in each id;
-            None: the groups that the set brings itself, such as the patients of DICOM files.
+        group: see `zoo.data.groups.names_of`; None: the groups that the set brings itself, such as the patients of
+            DICOM files.
 
     Raises:
-        DataError: neither a column nor such an expression, or it matches no id.
+        DataError: as `zoo.data.groups.names_of`.
     """
     if group is None:
         return pool.groups
-    values = pool.columns[group] if group in pool.columns else captured(pool, group, every=False)
-    return codes_of(values)
+    return codes_of(names_of(pool, group, every=False))
 
 
 def group_leaks(view: View, groups: NDArray[np.int64] | None) -> list[Finding]:

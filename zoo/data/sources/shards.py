@@ -158,6 +158,7 @@ def index_shards(path: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
         notes=(*(note for n, note in notes if n), *remarks),
         skipped=tuple(found.bad.values()),
         groups=groups,
+        columns=found.patients(good),
     )
 
 

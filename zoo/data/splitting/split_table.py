@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from zoo.data.groups import captured, codes_of, numbered
+from zoo.data.groups import PATIENT, codes_of, names_of, numbered
 from zoo.data.index import Arrays, Files, Several
 from zoo.data.labels import counted_labels
 from zoo.data.named import index, named
@@ -29,9 +29,6 @@ if TYPE_CHECKING:
     from zoo.data.index import Pool, SplitName
 
 __all__ = ["SplitTable", "split_table"]
-
-PATIENT = "patient"
-"""Of `group`: a column of that name, or the patients that DICOM files name, hashed."""
 
 
 class SplitTable(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,8 +67,7 @@ def split_table(
     Args:
         source: a folder, a table or an .npz file.
         out: the table to write; its paths are relative to it. None: NAME-split.csv in the working directory.
-        group: images that must stay together: a column of the table, "patient" for what DICOM files say, or a regular
-            expression with one group in parentheses that is searched in each image's id. None: what the data brings.
+        group: images that must stay together, see `zoo.data.groups.names_of`; None: what the data brings.
         count: so many folds instead of splits.
         val: share of all images for validation.
         test: share of all images for testing.
@@ -156,13 +152,7 @@ def _group_names(pool: Pool, group: str | None) -> Sequence[str] | None:
     """(n,) the group of each image as text, "" for none; None where no groups are known."""
     if group is None:
         return next((pool.columns[name] for name in ("group", PATIENT) if name in pool.columns), None)
-    if group in pool.columns:
-        return pool.columns[group]
-    if group == PATIENT:
-        raise DataError(
-            f"{pool.name}: no column and no DICOM file names a patient; give a column or a regular expression"
-        )
-    return captured(pool, group, every=True)
+    return names_of(pool, group, every=True)
 
 
 def _table(
