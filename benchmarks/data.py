@@ -1,4 +1,4 @@
-"""Indexing, caches and shards, measured in one run on one machine (the bars of docs/architecture.md).
+"""Indexing, caches and shards, measured in one run on one machine.
 
 `python benchmarks/data.py [FOLDER]` makes folders of 10^4 and more small PNGs (28 × 28, each with bytes of its own) and
 indexes each three times, in a process of its own: with no index cache (every file opened, read and hashed), writing

@@ -98,8 +98,8 @@ def images_of(run: Run, data: str | Path | None) -> Splits:
     if splits.fingerprint.sha256 != record.data.sha256:
         raise DataError(
             f"{source} is not what {run.path.name} was trained with: its fingerprint is "
-            f"{splits.fingerprint.sha256[:12]}…, "
-            f"the run says {record.data.sha256[:12]}…; name the original images with --data"
+            f"{splits.fingerprint.sha256[:12]}…, the run says {record.data.sha256[:12]}…; "
+            "name the original images with --data"
         )
     return splits.read_for(record.card.preprocess)
 
@@ -113,8 +113,11 @@ def without_bad(splits: Splits, run: Run) -> Splits:
     left_out = sum(map(len, sets)) - len(train) - len(val) - len(test)
     if not left_out:
         return splits
-    note = f"{counted(left_out, 'image')} left out: can not be decoded, or out of range"
-    return dataclasses.replace(splits, train=train, val=val, test=test, notes=(*splits.notes, note))
+    return dataclasses.replace(splits, train=train, val=val, test=test, notes=(*splits.notes, _left_out(left_out)))
+
+
+def _left_out(n: int) -> str:
+    return f"{counted(n, 'image')} left out: can not be decoded, or out of range"
 
 
 def lasting_source(data: str | Path) -> str:
@@ -147,6 +150,5 @@ def _only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:
     images, bad = ship.readable(splits.read_for(spec).split(split), spec)
     if not bad:
         return splits
-    note = f"{len(bad)} of {len(bad) + len(images)} images left out: can not be decoded, or out of range"
-    changed: dict[str, Any] = {split: images, "notes": (*splits.notes, note)}
+    changed: dict[str, Any] = {split: images, "notes": (*splits.notes, _left_out(len(bad)))}
     return dataclasses.replace(splits, **changed)

@@ -51,15 +51,10 @@ __all__ = [
 Stage = Literal["full", "normalize", "none"]
 """How much of the preprocessing the file does: all of it, the arithmetic only, or nothing."""
 
-_STAGES: dict[Stage, Literal["raw", "resized", "tensor"]] = {
-    "full": "raw",
-    "normalize": "resized",
-    "none": "tensor",
-}
+_STAGES: dict[Stage, Literal["raw", "resized", "tensor"]] = {"full": "raw", "normalize": "resized", "none": "tensor"}
 
 _INTENDED_USE = (
-    "Sorting images like those it was trained on into the labels below, as research or as a second "
-    "opinion that a "
+    "Sorting images like those it was trained on into the labels below, as research or as a second opinion that a "
     "qualified person checks. Not a medical device."
 )
 

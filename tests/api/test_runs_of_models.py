@@ -381,7 +381,7 @@ class TestBadImages:
             zoo.evaluate(svm_run.run, data)
         found = zoo.evaluate(svm_run.run, data, skip_bad=True)
         assert found.n == 23
-        assert any("1 of 24 images left out" in note for note in found.notes)
+        assert any("1 image was left out" in note for note in found.notes)
 
 
 @pytest.mark.slow

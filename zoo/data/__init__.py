@@ -1,4 +1,4 @@
-"""Many files → an index: folders, npz archives, the built-in set; labels, splits and a fingerprint."""
+"""Many files → an index: folders, tables, archives, shards, named sets; labels, splits and a fingerprint."""
 
 from __future__ import annotations
 

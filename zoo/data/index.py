@@ -235,7 +235,7 @@ class Splits:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Pool:
-    """Every image of a data set as a folder, an npz or a built-in set gives it, before splits are made.
+    """Every image of a data set as its source gives it, before splits are made.
 
     Attributes:
         name: of the data set, never a path.

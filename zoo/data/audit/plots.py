@@ -13,15 +13,16 @@ __all__ = ["bars", "curves"]
 COLOURS = ("#2166ac", "#e08214", "#4d9221")
 """Of train, val and test; told apart also by those who see no red or green."""
 
-_ROW, _LABEL, _WIDTH = 22, 120, 320
+_ROW, _LABEL, _WIDTH = 22, 120, 320  # pixels
+_BARS = 8
 
 
-def bars(counts: Mapping[str, int], *, most: int = 8) -> str:
-    """Horizontal bars with their numbers, the largest first; what is beyond `most` is one bar."""
+def bars(counts: Mapping[str, int]) -> str:
+    """Horizontal bars with their numbers, the largest first; what is beyond eight is one bar."""
     rows = list(counts.items())
-    if len(rows) > most:
-        rest = rows[most - 1 :]
-        rows = [*rows[: most - 1], (f"{len(rest)} others", sum(n for _, n in rest))]
+    if len(rows) > _BARS:
+        rest = rows[_BARS - 1 :]
+        rows = [*rows[: _BARS - 1], (f"{len(rest)} others", sum(n for _, n in rest))]
     top = max((n for _, n in rows), default=1) or 1
     room = _WIDTH - _LABEL - 52
     parts = []

@@ -17,7 +17,7 @@ import numpy as np
 from zoo.errors import ImageError
 from zoo.readers import KINDS, Probe, probe, quick
 
-__all__ = ["ROW", "SETTLED", "Part", "examine", "identity", "packed"]
+__all__ = ["NOBODY", "ROW", "SETTLED", "Part", "examine", "identity", "packed"]
 
 ROW = np.dtype(
     [
@@ -34,14 +34,16 @@ ROW = np.dtype(
         ("voi", np.bool_),
     ]
 )
-"""One file. Identity is zero where a later scan must not trust it; the rest is as in `scan.Scanned`."""
+"""One file. Its identity is `NOBODY` where a later scan must not trust it; the rest is as in `scan.Scanned`."""
+
+NOBODY = bytes(16)
+"""The identity of a file that a later scan must not take for known."""
 
 SETTLED = 3 * 10**9
 """Nanoseconds since its last change after which a file counts as settled. A file changed twice within one tick of
 the file system's clock (2 s on FAT) would look unchanged; git calls this the racy index."""
 
 _PACKED = struct.Struct("<16s32sqiiiHBB??")
-_NOBODY = bytes(16)
 _SMALL = 16 * 1024**2  # bytes; larger files are hashed in pieces
 # A pipe must not be waited for; O_BINARY is for Windows.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
@@ -109,7 +111,7 @@ def _row(root: str, name: str, settled: int, fields: dict[tuple[str, ...], int])
                 digest = hashlib.file_digest(stream, "sha256").digest()
     finally:
         os.close(handle)
-    mark = identity(name, status) if max(status.st_mtime_ns, status.st_ctime_ns) < settled else _NOBODY
+    mark = identity(name, status) if max(status.st_mtime_ns, status.st_ctime_ns) < settled else NOBODY
     return packed(header, digest, mark, fields)
 
 

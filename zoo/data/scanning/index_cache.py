@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from zoo.data.cachedir import limit, reader_version, spelled, sweep, used
-from zoo.data.scanning.examine import ROW, identity
+from zoo.data.scanning.examine import NOBODY, ROW, identity
 from zoo.errors import OutputError
 from zoo.files import atomic_path
 from zoo.places import cache_folder
@@ -35,7 +35,6 @@ FEWEST = 256
 """Files below which reading them again takes no time worth a file."""
 
 _MAGIC = b"zoo index 1\n"
-_NOBODY = bytes(16)
 _PIECE = 65_536
 
 log = logging.getLogger("zoo")
@@ -147,7 +146,7 @@ def _identities(root: Path, names: Sequence[str]) -> NDArray[np.uint8]:
         try:
             found += identity(name, os.stat(base + name))  # noqa: PTH116 - a Path would double the time
         except (OSError, ValueError):
-            found += _NOBODY
+            found += NOBODY
     return np.frombuffer(found, np.uint8).reshape(-1, 16)
 
 

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from zoo.data.cachedir import limit, reader_version, sweep, used
-from zoo.data.scanning.examine import ROW, SETTLED, identity, packed
+from zoo.data.scanning.examine import NOBODY, ROW, SETTLED, identity, packed
 from zoo.data.sources.tar_headers import members
 from zoo.errors import DataError, ImageError, OutputError
 from zoo.files import atomic_write
@@ -217,7 +217,7 @@ class _Growing:
             image, data = found
             label = _label(stream, parts, identity)
             header = quick.probe(data) or probe(data, name=identity)
-            row = packed(header, hashlib.sha256(data).digest(), bytes(16), self._fields)
+            row = packed(header, hashlib.sha256(data).digest(), NOBODY, self._fields)
             code = self._labels.setdefault(label, len(self._labels))
         except ImageError as problem:
             self._bad[len(self._keys)] = str(problem)
