@@ -1,4 +1,4 @@
-"""Training throughput as ratios, measured in one run on one machine (the bars of docs/architecture.md).
+"""Training throughput as ratios, measured in one run on one machine.
 
 `python benchmarks/training.py FOLDER` trains a ResNet-18 three times over the same number of steps:
 ours       zoo.learn.fit on real JPEGs, complete: decoded once, augmentation, clipping, moving average

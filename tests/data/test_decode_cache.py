@@ -280,15 +280,20 @@ def test_a_disk_without_room_is_left_alone(pets: Path, monkeypatch: pytest.Monke
 
 
 def test_a_killed_build_leaves_nothing_that_is_read(pets: Path) -> None:
-    slow = BUILD + (
-        "import time\nreal = decode._decoded\n"
-        "def slowly(*given):\n    time.sleep(0.5)\n    print('one', flush=True)\n    return real(*given)\n"
-        "decode._decoded = slowly\ndecode_all(images, SPEC, workers=1)\n"
+    stopping = BUILD + (
+        "import sys\nreal, asked = decode._decoded, []\n"
+        "def stopping(*given):\n"
+        "    asked.append(given)\n"
+        "    if len(asked) == 8:  # some of them are in the entry\n"
+        "        print('here', flush=True)\n"
+        "        sys.stdin.read()\n"
+        "    return real(*given)\n"
+        "decode._decoded = stopping\ndecode_all(images, SPEC, workers=1)\n"
     )
-    with subprocess.Popen([sys.executable, "-c", slow, str(pets)], stdout=subprocess.PIPE) as process:
+    command = [sys.executable, "-c", stopping, str(pets)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
         assert process.stdout is not None
-        for _ in range(7):  # some of them into the entry
-            process.stdout.readline()
+        assert process.stdout.readline() == b"here\n"
         (half,) = kept_files()
         assert half.suffix == cachedir.BUILDING
         cachedir.sweep()
