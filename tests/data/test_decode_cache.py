@@ -227,7 +227,7 @@ def test_an_image_that_could_not_be_reached_is_not_lost_for_good(pets: Path) -> 
 
 
 def test_small_and_fast_sets_and_arrays_are_not_kept(pets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decode, "WORTH_KEEPING", 2.0)
+    monkeypatch.setattr(decode, "WORTH_KEEPING", 3600)
     assert decode_all(images_of(pets), SPEC).kept is None
     monkeypatch.setattr(decode, "WORTH_KEEPING", 0)
     assert decode_all(open_data("digits").val, SPEC).kept is None
