@@ -18,7 +18,44 @@ if TYPE_CHECKING:
     from zoo.data.index import SplitName, Splits
     from zoo.spec import Task
 
-__all__ = ["align", "check_classes", "counted_labels", "label_text"]
+__all__ = ["MAX_CLASSES", "align", "check_classes", "check_count", "check_names", "counted_labels", "label_text"]
+
+
+MAX_CLASSES = 65_536
+"""A larger label is taken for a mistake; each class costs an output of the network."""
+_MOST_LABELS = 4096
+"""Of multilabel data, which keeps a number for every image and label."""
+_LONGEST = 255
+"""Characters of a class name, as of a folder's."""
+
+
+def check_count(classes: int, name: str, *, several: bool) -> None:
+    """Refuse so many classes, or labels an image may have `several` of, that the column must mean something else.
+
+    Raises:
+        DataError: more than 65536, or of labels more than 4096.
+    """
+    most, what = (_MOST_LABELS, "labels") if several else (MAX_CLASSES, "classes")
+    if classes > most:
+        raise DataError(
+            f"{name}: {classes} {what}, expected at most {most}; is it a column of free text or of numbers?"
+        )
+
+
+def check_names(labels: Sequence[str], name: str) -> None:
+    """Refuse class names that a table, a page or a terminal would not show as they are.
+
+    Raises:
+        DataError: one that is not printable (control characters, marks that turn the direction of writing), too long
+            or empty; or too many.
+    """
+    bad = [label for label in labels if not label.isprintable() or not label.strip()]
+    if bad:
+        raise DataError(f"{name}: class {bad[0][:_LONGEST]!a} is not printable text; rename it")
+    if long := next((label for label in labels if len(label) > _LONGEST), None):
+        raise DataError(
+            f"{name}: class '{long[:40]}…' has {len(long)} characters, expected at most {_LONGEST}; rename it"
+        )
 
 
 def label_text(labels: Sequence[str], target: Any) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo import sets
+from zoo.data.labels import check_names
 from zoo.data.sources.digits import index_digits
 from zoo.data.sources.folder import index_folder
 from zoo.data.sources.npz import index_npz
@@ -94,6 +95,13 @@ def index(source: str | Path, *, skip_bad: bool = False, as_is: bool = False, co
         column: of a table, one more to keep in `Pool.columns`; it need not be there.
     """
     path = Path(source)
+    pool = _indexed(source, path, skip_bad=skip_bad, as_is=as_is, column=column)
+    check_names(pool.labels, pool.name)
+    return pool
+
+
+def _indexed(source: str | Path, path: Path, *, skip_bad: bool, as_is: bool, column: str | None) -> Pool:
+    """By the reader of its layout."""
     try:
         if known := named(source):
             return _index_named(known, path, skip_bad=skip_bad, as_is=as_is)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,7 +23,9 @@ _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf
 """Byte order marks, and the encodings they announce."""
 
 _DELIMITERS = "\t;,"
-_BATCH = 65_536  # rows of a Parquet file held at a time
+_BATCH = 4096  # rows of a Parquet file held at a time
+_MOST_ROWS = 16
+"""Rows that a byte of a Parquet file may stand for; compression turns a kilobyte into a billion equal ones."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +63,8 @@ def open_cells(path: Path, form: Form) -> Cells:
             and not here.
     """
     cells = _parquet(path) if form == "parquet" else _text(path)
-    named = [name for name in cells.header if name]
-    twice = sorted({name for name in named if named.count(name) > 1})
+    times = Counter(name for name in cells.header if name)
+    twice = sorted(name for name, count in times.items() if count > 1)
     if twice:
         raise DataError(f"{path.name}: column {brief(twice)} stands there twice; rename one")
     return cells
@@ -125,15 +128,22 @@ def _parquet(path: Path) -> Cells:
     try:
         with ParquetFile(path) as file:
             header = tuple(file.schema_arrow.names)
+            texts = [one.name for one in file.schema_arrow if str(one.type) == "string"]
+            rows_held = file.metadata.num_rows
     except (ArrowException, OSError) as problem:
         raise DataError(f"{path.name}: can not be read as Parquet ({_brief(problem)}); restore the file") from None
+    if rows_held > _MOST_ROWS * path.stat().st_size:
+        raise DataError(f"{path.name}: {rows_held} rows in {path.stat().st_size} bytes, more than could differ; list each image once")
 
     def rows(columns: Sequence[int]) -> Iterator[tuple[int, tuple[str, ...]]]:
         names = [header[column] for column in columns]
         number = 1
         try:
-            with ParquetFile(path) as file:
+            # as dictionaries, so that a long text repeated in every row is not made before it is measured
+            with ParquetFile(path, read_dictionary=[name for name in names if name in texts]) as file:
                 for batch in file.iter_batches(_BATCH, columns=names):
+                    for name in names:
+                        _check_lengths(batch.column(name), f"{path.name}: column {name!r} behind row {number}")
                     read = [batch.column(name).to_pylist() for name in names]
                     for values in zip(*read, strict=True):
                         number += 1
@@ -146,6 +156,17 @@ def _parquet(path: Path) -> Cells:
             raise DataError(f"{path.name}: row {number} holds {problem}, expected text or a number") from None
 
     return Cells(header, rows)
+
+
+def _check_lengths(column: Any, where: str) -> None:
+    """Refuse what a CSV file could not hold either."""
+    values = getattr(column, "dictionary", column)
+    if str(values.type) in ("string", "large_string") and len(values):
+        from pyarrow import compute
+
+        longest = compute.max(compute.binary_length(values)).as_py() or 0
+        if longest > csv.field_size_limit():
+            raise DataError(f"{where} holds a text of {longest} bytes, expected at most {csv.field_size_limit()}")
 
 
 def _cell(value: Any) -> str:

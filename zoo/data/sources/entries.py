@@ -150,7 +150,7 @@ class _Archives:
             split, _, number = place.partition("/")
             part = places[archive].get(split)
             size = len(self.arrays[part - 1]) if part else 0
-            if not (part and number.isascii() and number.isdigit() and int(number) < size):
+            if not (part and number.isascii() and number.isdigit() and len(number) < 20 and int(number) < size):
                 there = ", ".join(f"{name}/0 to {len(self.arrays[at - 1]) - 1}" for name, at in places[archive].items())
                 self.bad[i] = f"{ids[i]}: is not in the archive, which has {there}"
                 continue

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import math
+import os
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
@@ -12,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.data.index import SPLITS, Arrays, Pool, SplitName
+from zoo.data.labels import MAX_CLASSES, check_count
 from zoo.data.names import Names
 from zoo.errors import DataError
 from zoo.text import brief, counted
@@ -23,13 +26,15 @@ if TYPE_CHECKING:
 
     from zoo.readers import Kind
 
-__all__ = ["MAX_CLASSES", "archived_images", "array_pool", "digests_of", "index_npz"]
+__all__ = ["archived_images", "array_pool", "digests_of", "index_npz"]
 
 NAMES = "label_names"
 """Optional key: (K,) strings, the class names."""
 
-MAX_CLASSES = 65_536
-"""A larger label is taken for a mistake; each class costs an output of the network."""
+_UNPACKED_FREELY = 256 * 2**20
+_RATIO_MOST = 200
+"""An array may become 256 MiB; from there on at most 200 times what it takes in the archive, where a picture takes
+hardly a third of itself and labels a hundredth."""
 
 _KEYS = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))
 
@@ -133,6 +138,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
             archive = np.load(stream, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
                 raise DataError(f"{path.name}: a single array, expected an npz archive of {_KEYS[0]} and {_KEYS[1]}")
+            _check_sizes(archive, path.name)
             return {key: archive[key] if key in (*_KEYS, NAMES) else np.empty(0) for key in archive.files}
     except MemoryError:
         raise DataError(f"{path.name}: larger than this machine's memory; use a folder of images instead") from None
@@ -143,7 +149,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
         KeyError,
         zipfile.BadZipFile,
         zlib.error,
-        NotImplementedError,
+        RuntimeError,  # encrypted, or packed in a way that is not known
     ) as problem:
         text = str(problem)
         if "allow_pickle" in text or "pickled" in text:
@@ -153,6 +159,26 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
             ) from None
         reason = " ".join(text.split())[:100].lower() or type(problem).__name__
         raise DataError(f"{path.name}: can not be read as an npz archive ({reason}); restore the file") from None
+
+
+def _check_sizes(archive: np.lib.npyio.NpzFile, file: str) -> None:
+    """Refuse what would fill the memory, before it does: `zipfile` ends at the sizes that are compared here."""
+    members = [one for one in archive.zip.infolist() if one.filename.removesuffix(".npy") in (*_KEYS, NAMES)]  # type: ignore[union-attr]
+    for one in members:
+        if one.file_size > _UNPACKED_FREELY and one.file_size > _RATIO_MOST * max(one.compress_size, 1):
+            raise DataError(
+                f"{file}: {one.filename} unpacks to {one.file_size // one.compress_size} times its size, "
+                f"expected at most {_RATIO_MOST} times, as images do; save the archive anew from its source"
+            )
+    if sum(one.file_size for one in members) > _memory():
+        raise MemoryError
+
+
+def _memory() -> float:
+    """Bytes that this machine has, infinite where it does not say."""
+    if not hasattr(os, "sysconf"):
+        return math.inf
+    return float(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES"))
 
 
 def _check_keys(content: Mapping[str, NDArray[Any]], file: str) -> tuple[str, ...]:
@@ -197,6 +223,7 @@ def _labels(array: NDArray[Any], n: int, where: str) -> NDArray[np.int64]:
     if len(array) != n:
         raise DataError(f"{where}_labels has {len(array)} entries for {n} images; expected one each")
     if array.ndim == 2 and array.shape[1] > 1:
+        check_count(array.shape[1], where, several=True)
         if array.min() < 0 or array.max() > 1:
             raise DataError(
                 f"{where}_labels has {array.shape[1]} columns with values from {array.min()} to {array.max()}; "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from zoo.data.sources.npz import MAX_CLASSES
+from zoo.data.labels import MAX_CLASSES, check_count
 from zoo.errors import DataError
 from zoo.text import brief, natural_key
 
@@ -44,11 +44,17 @@ def targets_of(
     pairs = list(table)
     if len({several for _, several in (pairs[number] for number in used)}) > 1:
         raise DataError(f"{name}: some samples have one label and others a list; expected one form in all")
+    several = pairs[used[0]][1]
     classes, numbers = _classes({label for number in used for label in pairs[number][0]}, names, name)
-    targets = np.zeros((len(pairs), len(classes)), np.int64)
+    check_count(len(classes), name, several=several)
+    targets = np.zeros((len(pairs), len(classes)) if several else len(pairs), np.int64)
     for number in used:
-        targets[number, [numbers[label] for label in pairs[number][0]]] = 1
-    return classes, targets[chosen] if pairs[used[0]][1] else targets.argmax(axis=1)[chosen]
+        held = [numbers[label] for label in pairs[number][0]]
+        if several:
+            targets[number, held] = 1
+        else:
+            targets[number] = held[0]
+    return classes, targets[chosen]
 
 
 def _classes(used: set[str], names: tuple[str, ...] | None, name: str) -> tuple[tuple[str, ...], dict[str, int]]:
@@ -82,7 +88,7 @@ def names_beside(root: Path, name: str) -> tuple[str, ...] | None:
     try:
         text = path.read_bytes().decode("utf-8-sig")
         names = text.splitlines() if path.suffix == ".txt" else _names_of(msgspec.json.decode(text))
-    except (UnicodeDecodeError, msgspec.DecodeError, TypeError, ValueError):
+    except (UnicodeDecodeError, msgspec.DecodeError, TypeError, ValueError, RecursionError):
         raise DataError(
             f"{name}: {path.name} is not UTF-8, or neither a list of names nor an object of numbers and names"
         ) from None

@@ -15,6 +15,7 @@ import numpy as np
 
 from zoo.data.groups import numbered
 from zoo.data.index import SPLITS, Pool, SplitName
+from zoo.data.labels import check_count
 from zoo.data.names import Names
 from zoo.data.scanning.scan import one_kind
 from zoo.data.sources.cells import form_of, open_cells
@@ -245,12 +246,14 @@ def _targets(rows: _Rows) -> tuple[tuple[str, ...], NDArray[np.int64], tuple[str
     """Labels in natural order, (n,) classes or (n, K) zeros and ones, and notes."""
     columns, texts, codes = rows.columns, list(rows.labels.numbers), rows.labels.array()
     if columns.label is not None:
+        check_count(len(texts), rows.file, several=False)
         labels = tuple(sorted(texts, key=natural_key))
         number = {label: position for position, label in enumerate(labels)}
         return labels, np.array([number[text] for text in texts], np.int64)[codes], ()
     notes: tuple[str, ...] = ()
     if columns.marks:
         names = [label for label, _ in columns.marks]
+        check_count(len(names), rows.file, several=True)
         sets = [{names[k] for k, bit in enumerate(text) if bit == "1"} for text in texts]
         if columns.guessed:
             one = all(len(has) == 1 for has in sets)
@@ -262,6 +265,7 @@ def _targets(rows: _Rows) -> tuple[tuple[str, ...], NDArray[np.int64], tuple[str
     else:
         sets = [{one.strip() for one in text.split(LABEL_SEPARATOR)} - {NO_LABEL, ""} for text in texts]
         names = list(set().union(*sets))
+        check_count(len(names), rows.file, several=True)
     labels = tuple(sorted(names, key=natural_key))
     return labels, np.array([[label in has for label in labels] for has in sets], np.int64)[codes], notes
 

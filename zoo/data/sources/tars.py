@@ -275,7 +275,7 @@ def _label(stream: IO[bytes], parts: list[_Part], identity: str) -> tuple[Labels
     try:
         text = _bytes(stream, one).decode("utf-8").strip()
         found: Any = text if one.extension == "cls" else msgspec.json.decode(text)
-    except (UnicodeDecodeError, msgspec.DecodeError):
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
         raise ImageError(f"{identity}.{one.extension}: not UTF-8 text or JSON, expected a label") from None
     if isinstance(found, dict):
         found = next((found[key] for key in ("label", "cls", "labels") if key in found), None)

@@ -1,0 +1,132 @@
+"""Tables, archives and shards made to fill the memory, to take hours or to end in a traceback."""
+
+from __future__ import annotations
+
+import io
+import json
+import tarfile
+import time
+import zipfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from zoo.data.named import index
+from zoo.errors import DataError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+IMAGES = np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8)
+LABELS = np.array([0, 1])
+
+
+def refused(source: Path, text: str, *, seconds: float = 3.0) -> None:
+    """One line that says `text`, in time."""
+    start = time.perf_counter()
+    with pytest.raises(DataError, match=text) as error:
+        index(source)
+    assert time.perf_counter() - start < seconds
+    assert "\n" not in str(error.value)
+
+
+def npy(array: np.ndarray) -> bytes:
+    stream = io.BytesIO()
+    np.save(stream, array)
+    return stream.getvalue()
+
+
+def table(folder: Path, text: str) -> Path:
+    for number in range(2):
+        Image.fromarray(IMAGES[number]).save(folder / f"{number}.png")
+    (folder / "table.csv").write_text(text)
+    return folder / "table.csv"
+
+
+def shard(folder: Path, label: bytes) -> Path:
+    stream = io.BytesIO()
+    Image.fromarray(IMAGES[0]).save(stream, "PNG")
+    with tarfile.open(folder / "all.tar", "w") as tar:
+        for name, data in (("0.png", stream.getvalue()), ("0.json", label)):
+            told = tarfile.TarInfo(name)
+            told.size = len(data)
+            tar.addfile(told, io.BytesIO(data))
+    return folder / "all.tar"
+
+
+def test_an_archive_that_unpacks_to_gigabytes_is_refused_before_it_does(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.npz"
+    head = npy(np.empty((0, 1000, 1000), np.uint8)).replace(b"(0, 1000, 1000), }   ", b"(300, 1000, 1000), } ")
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        with archive.open("train_images.npy", "w", force_zip64=True) as member:
+            member.write(head)
+            for _ in range(30):
+                member.write(bytes(10_000_000))
+        archive.writestr("train_labels.npy", npy(np.zeros(300, np.int64)))
+    refused(path, r"train_images.npy unpacks to \d+ times its size, expected at most 200 times", seconds=0.5)
+
+
+def test_an_encrypted_archive_is_a_line_and_no_defect(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, train_images=IMAGES, train_labels=LABELS)
+    data = bytearray(path.read_bytes())
+    at = -1
+    while (at := data.find(b"PK\1\2", at + 1)) >= 0:
+        data[at + 8] |= 1
+    data[6] |= 1
+    path.write_bytes(data)
+    refused(path, "can not be read as an npz archive .*encrypted")
+
+
+def test_labels_of_a_million_columns_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "wide.npz"
+    np.savez_compressed(path, train_images=IMAGES, train_labels=np.zeros((2, 10**6), np.uint8))
+    refused(path, "1000000 labels, expected at most 4096")
+
+
+@pytest.mark.parametrize("mark", ["", "label:"])
+def test_a_table_of_a_hundred_thousand_columns_is_answered_in_seconds(tmp_path: Path, mark: str) -> None:
+    head = ",".join(f"{mark}c{number}" for number in range(100_000))
+    cells = ",".join("1" for _ in range(100_000))
+    refused(table(tmp_path, f"path,{head}\n0.png,{cells}\n1.png,{cells}\n"), "100000 labels, expected at most 4096")
+
+
+def test_a_row_number_of_thousands_of_digits_is_not_in_the_archive(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", train_images=IMAGES, train_labels=LABELS)
+    refused(table(tmp_path, f"path,label\na.npz#train/{'9' * 5000},a\n"), "is not in the archive")
+
+
+@pytest.mark.parametrize("name", ["a\nb", "a\x1b[31m", "\u202eevil", "\ud800", "x" * 256, " "])
+def test_class_names_that_no_page_can_show_are_refused_whatever_they_come_from(tmp_path: Path, name: str) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, train_images=IMAGES, train_labels=LABELS, label_names=np.array(["fine", name]))
+    refused(path, "rename it")
+    if name != "\ud800":
+        refused(shard(tmp_path, json.dumps({"label": name}).encode()), "rename it|no label in it")
+
+
+def test_a_label_nested_beyond_measure_is_no_label(tmp_path: Path) -> None:
+    refused(shard(tmp_path, b"[" * 100_000 + b"]" * 100_000), "not UTF-8 text or JSON")
+
+
+def test_a_shard_of_many_different_names_takes_no_matrix_of_all_of_them(tmp_path: Path) -> None:
+    from zoo.data.sources.shard_labels import targets_of
+    from zoo.data.sources.tars import Shard
+
+    n = 60_000
+    held = Shard([], b"", b"", b"", np.arange(n, dtype=np.int32).tobytes(), [(f"n{i}",) for i in range(n)],
+                 [False] * n, [], {}, 0)  # fmt: skip
+    labels, targets = targets_of([held], np.arange(n), None, "all")
+    assert [labels[target] for target in targets.tolist()] == [f"n{i}" for i in range(n)]
+
+
+def test_parquet_that_a_kilobyte_makes_gigabytes_of_is_refused(tmp_path: Path) -> None:
+    pa, pq = pytest.importorskip("pyarrow"), pytest.importorskip("pyarrow.parquet")
+    path = tmp_path / "table.parquet"
+    cells = pa.array(["x" * 5_000_000]).dictionary_encode().take(pa.array([0] * 200))
+    pq.write_table(pa.table({"path": cells, "label": pa.array(["a"] * 200)}), path, compression="zstd")
+    refused(path, "column 'path' behind row 1 holds a text of 5000000 bytes, expected at most")
+    pq.write_table(pa.table({"path": pa.array(["x"] * 10**6), "label": pa.array(["a"] * 10**6)}), path)
+    refused(path, "1000000 rows in")
