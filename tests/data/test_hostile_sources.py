@@ -4,20 +4,21 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
+import subprocess
 import tarfile
 import time
 import zipfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from zoo.data import groups
 from zoo.data.named import index
-from zoo.errors import DataError
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from zoo.errors import DataError, ImageError
 
 IMAGES = np.arange(2 * 8 * 8, dtype=np.uint8).reshape(2, 8, 8)
 LABELS = np.array([0, 1])
@@ -111,7 +112,7 @@ def test_a_label_nested_beyond_measure_is_no_label(tmp_path: Path) -> None:
     refused(shard(tmp_path, b"[" * 100_000 + b"]" * 100_000), "not UTF-8 text or JSON")
 
 
-def test_a_shard_of_many_different_names_takes_no_matrix_of_all_of_them(tmp_path: Path) -> None:
+def test_a_shard_of_many_different_names_takes_no_matrix_of_all_of_them() -> None:
     from zoo.data.sources.shard_labels import targets_of
     from zoo.data.sources.tars import Shard
 
@@ -130,3 +131,67 @@ def test_parquet_that_a_kilobyte_makes_gigabytes_of_is_refused(tmp_path: Path) -
     refused(path, "column 'path' behind row 1 holds a text of 5000000 bytes, expected at most")
     pq.write_table(pa.table({"path": pa.array(["x"] * 10**6), "label": pa.array(["a"] * 10**6)}), path)
     refused(path, "1000000 rows in")
+
+
+def dig(folder: Path, depth: int) -> None:
+    """Folders in folders, and an image at the end."""
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        for _ in range(depth):
+            Path("d").mkdir(exist_ok=True)
+            os.chdir("d")
+        Image.fromarray(IMAGES[1]).save("1.png")
+    finally:
+        os.chdir(before)
+
+
+def test_a_folder_a_thousand_deep_is_walked_and_one_beyond_any_path_is_a_line(tmp_path: Path) -> None:
+    from zoo.edge.stream import expand
+
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        Image.fromarray(IMAGES[0 if name == "a" else 1]).save(tmp_path / name / "0.png")
+    dig(tmp_path / "a", 1200)
+    assert [len(name) for name in index(tmp_path).ids] == [7, 2 + 2400 + 5, 7]
+    assert len(list(expand(tmp_path))) == 3
+    dig(tmp_path / "a", 3000)
+    try:
+        refused(tmp_path, "can not be read .file name too long")
+        assert sum(isinstance(source, ImageError) for _, source in expand(tmp_path)) == 1
+    finally:
+        subprocess.run(["rm", "-rf", str(tmp_path / "a")], check=True)  # shutil and pytest give up on such a path
+
+
+def test_a_link_to_itself_is_named(tmp_path: Path) -> None:
+    from zoo.edge.stream import expand
+
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        Image.fromarray(IMAGES[0]).save(tmp_path / name / "0.png")
+    (tmp_path / "a" / "again").symlink_to("again")
+    refused(tmp_path, "1 links lead out of it or in a circle .'a/again'")
+    assert len(list(expand(tmp_path))) == 2
+
+
+@pytest.mark.parametrize("group", ["(a+)+$", "(a|aa)+$"])
+def test_an_expression_that_would_search_for_years_is_given_up(
+    tmp_path: Path, group: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(groups, "PATIENCE", 0.1)
+    for name in "ab":
+        (tmp_path / name).mkdir()
+        Image.fromarray(IMAGES[0]).save(tmp_path / name / f"{'a' * 100}!.png")
+    before = signal.getsignal(signal.SIGALRM)
+    with pytest.raises(DataError, match=r"takes more than 0.1 seconds for 'a/aaa.*put no repetition inside"):
+        groups.names_of(index(tmp_path), group, every=True)
+    assert signal.getsignal(signal.SIGALRM) is before
+    assert signal.getitimer(signal.ITIMER_REAL) == (0.0, 0.0)
+
+
+def test_an_expression_beyond_measure_is_no_expression(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    np.savez(path, train_images=IMAGES, train_labels=LABELS)
+    for group in ("(" * 5000 + ")" * 5000, "(a{99999999999})"):
+        with pytest.raises(DataError, match="no regular expression"):
+            groups.names_of(index(path), group, every=True)

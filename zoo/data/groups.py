@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import signal
+import threading
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,16 +13,19 @@ from zoo.errors import DataError
 from zoo.text import brief
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from zoo.data.index import Pool
 
-__all__ = ["PATIENT", "codes_of", "names_of", "numbered"]
+__all__ = ["PATIENCE", "PATIENT", "codes_of", "names_of", "numbered"]
 
 PATIENT = "patient"
 """A column of that name: the patients that a table or DICOM files name, the latter hashed."""
+
+PATIENCE = 2.0
+"""Seconds that an expression may search in one id, which takes a microsecond unless it tries again and again."""
 
 
 def names_of(pool: Pool, group: str, *, every: bool) -> Sequence[str]:
@@ -73,14 +78,14 @@ def _captured(pool: Pool, group: str, *, every: bool) -> list[str]:
     """What the expression finds in each id; as `names_of`."""
     try:
         pattern = re.compile(group)
-    except re.error as problem:
+    except (re.error, RecursionError, OverflowError) as problem:
         raise DataError(f"group {group!r} is no column of {pool.name} and no regular expression ({problem})") from None
     if pattern.groups != 1:
         raise DataError(
             f"group {group!r} is no column of {pool.name}; as a regular expression it has {pattern.groups} groups in "
             "parentheses, expected one, such as 'patient([0-9]+)'"
         )
-    found = [match.group(1) or "" if (match := pattern.search(name)) else "" for name in pool.ids]
+    found = list(_searched(pattern, pool.ids))
     without = [row for row, value in enumerate(found) if not value]
     if without and (every or len(without) == len(found)):
         raise DataError(
@@ -89,3 +94,38 @@ def _captured(pool: Pool, group: str, *, every: bool) -> list[str]:
             f"{'every image has' if every else 'images have'} a group"
         )
     return found
+
+
+def _searched(pattern: re.Pattern[str], names: Sequence[str]) -> Iterator[str]:
+    """What the one group of `pattern` holds in each name, "" where nothing is found.
+
+    An expression such as '(a+)+$' tries more ways than there are atoms; a timer looks whether the search gets on. Only
+    the main thread of a POSIX process can be interrupted so.
+
+    Raises:
+        DataError: it stays at one name for `PATIENCE` seconds.
+    """
+    done, seen = 0, -1
+
+    def look(*_: object) -> None:
+        nonlocal seen
+        if seen == done:
+            raise DataError(
+                f"group {pattern.pattern!r} takes more than {PATIENCE:g} seconds for {names[done]!r}; put no "
+                "repetition inside a repetition, as in 'patient([0-9]+)'"
+            )
+        seen = done
+
+    timed = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
+    before = signal.signal(signal.SIGALRM, look) if timed else None
+    if timed:
+        signal.setitimer(signal.ITIMER_REAL, PATIENCE, PATIENCE)
+    try:
+        for name in names:
+            match = pattern.search(name)
+            yield (match[1] or "") if match else ""
+            done += 1
+    finally:
+        if timed:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)

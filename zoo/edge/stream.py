@@ -137,25 +137,31 @@ def batches(images: Iterable[tuple[str, Array | str]], size: int) -> Iterator[tu
 
 def _walk(folder: Path) -> Iterator[tuple[str, Path | ImageError]]:
     """Image files below `folder`, one directory at a time; linked folders and hidden names are left out."""
-    try:
-        with os.scandir(folder) as found:
-            visible = [one for one in found if not one.name.startswith(".")]
-    except OSError as problem:
-        reason = (problem.strerror or str(problem)).lower()
-        yield str(folder), ImageError(f"folder can not be read ({reason}); check its permissions")
-        return
-    for entry in sorted(visible, key=lambda one: natural_key(one.name)):
-        if entry.is_dir(follow_symlinks=False):
-            yield from _walk(Path(entry.path))
-        elif _is_image(entry):
-            yield entry.path, Path(entry.path)
+    pending: list[Path | os.DirEntry[str]] = [folder]  # no recursion: folders may lie a thousand deep
+    while pending:
+        here = pending.pop()
+        if isinstance(here, os.DirEntry) and not here.is_dir(follow_symlinks=False):
+            if _is_image(here):
+                yield here.path, Path(here.path)
+            continue
+        try:
+            with os.scandir(here) as found:
+                visible = [one for one in found if not one.name.startswith(".")]
+        except OSError as problem:
+            reason = (problem.strerror or str(problem)).lower()
+            yield os.fspath(here), ImageError(f"folder can not be read ({reason}); check its permissions")
+            continue
+        pending += sorted(visible, key=lambda one: natural_key(one.name), reverse=True)
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
     """By its suffix; any other file, such as a DICOM file called IM0001, by its first bytes."""
     if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - once for every file
         return True
-    return entry.is_file() and is_image(Path(entry.path))
+    try:
+        return entry.is_file() and is_image(Path(entry.path))
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def _decode(

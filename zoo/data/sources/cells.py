@@ -132,8 +132,9 @@ def _parquet(path: Path) -> Cells:
             rows_held = file.metadata.num_rows
     except (ArrowException, OSError) as problem:
         raise DataError(f"{path.name}: can not be read as Parquet ({_brief(problem)}); restore the file") from None
-    if rows_held > _MOST_ROWS * path.stat().st_size:
-        raise DataError(f"{path.name}: {rows_held} rows in {path.stat().st_size} bytes, more than could differ; list each image once")
+    size = path.stat().st_size
+    if rows_held > _MOST_ROWS * size:
+        raise DataError(f"{path.name}: {rows_held} rows in {size} bytes, more than could differ; list each image once")
 
     def rows(columns: Sequence[int]) -> Iterator[tuple[int, tuple[str, ...]]]:
         names = [header[column] for column in columns]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -36,12 +37,14 @@ class Walk:
 
     def below(self, folder: str, real: tuple[str, ...]) -> Iterator[str]:
         """Ids of all images in a folder and its subfolders, in natural order; files before folders."""
-        folders, images = self.entries(folder, real)
-        for key in images:
-            yield join(folder, os.fsdecode(key[key.rindex(0) + 1 :]))
-        del images
-        for name, target in folders:
-            yield from self.below(join(folder, name), (*real, target))
+        pending = [(folder, real)]  # no recursion: folders may lie a thousand deep
+        while pending:
+            here, reached = pending.pop()
+            folders, images = self.entries(here, reached)
+            for key in images:
+                yield join(here, os.fsdecode(key[key.rindex(0) + 1 :]))
+            del images
+            pending += [(join(here, name), (*reached, target)) for name, target in reversed(folders)]
 
     def entries(self, folder: str, real: tuple[str, ...]) -> tuple[list[tuple[str, str]], list[bytes]]:
         """As `folders`, and `natural_bytes` of the image files: half the room of their names and their keys."""
@@ -66,7 +69,7 @@ class Walk:
                 if entry.is_symlink():
                     target = os.path.realpath(entry.path)
                     inside = target.startswith(self.root.rstrip(os.sep) + os.sep)
-                    if not inside or target in real:
+                    if not inside or target in real or _endless(entry):
                         self.links.append(join(folder, entry.name))
                         continue
                 yield entry, target
@@ -93,6 +96,15 @@ def one_line(name: str, ids: Iterable[str]) -> Iterator[str]:
         yield identity
     if bad:
         raise DataError(f"{name}: {bad} file names hold control characters or are not UTF-8 ({example!a}); rename them")
+
+
+def _endless(link: os.DirEntry[str]) -> bool:
+    """Whether a link leads to itself."""
+    try:
+        link.stat()
+    except OSError as problem:
+        return problem.errno == errno.ELOOP
+    return False
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
