@@ -69,7 +69,7 @@ def first_answer(url: str) -> int | None:
         return None
 
 
-def transfer(url: str, target: Path, what: str) -> None:
+def transfer(url: str, target: Path, what: str, *, most: int) -> None:
     """Write what `url` gives to `target`; bytes that it holds already are taken for the beginning.
 
     A connection that breaks is taken up again as long as each one brings something new. What came stays in
@@ -79,26 +79,27 @@ def transfer(url: str, target: Path, what: str) -> None:
         url: http or https; redirects are followed.
         target: the file, there or not; its folder must be there.
         what: how progress is said to the log, such as "weights for resnet18".
+        most: bytes the file may have; when more come, `target` is emptied.
 
     Raises:
-        TransferError: the server refused, or the connection broke and brought nothing new.
+        TransferError: the server refused, sent more than `most`, or the connection broke and brought nothing new.
         OutputError: `target` can not be written.
     """
     try:
         with target.open("ab") as stream:
-            _until_complete(url, stream, what)
+            _until_complete(url, stream, what, most)
     except OSError as problem:
         reason = (problem.strerror or str(problem)).lower()
         raise OutputError(f"cannot write {target}: {reason}; free space there or choose another place") from None
 
 
-def _until_complete(url: str, stream: BinaryIO, what: str) -> None:
+def _until_complete(url: str, stream: BinaryIO, what: str, most: int) -> None:
     import requests  # type: ignore[import-untyped, unused-ignore]
 
     furthest = stream.tell()
     while True:
         try:
-            _get(url, stream, what)
+            _get(url, stream, what, most)
         except (requests.RequestException, ValueError) as problem:
             if _refused_range(problem):
                 if _whole_length(problem) == stream.tell():
@@ -114,7 +115,7 @@ def _until_complete(url: str, stream: BinaryIO, what: str) -> None:
             return
 
 
-def _get(url: str, stream: BinaryIO, what: str) -> None:
+def _get(url: str, stream: BinaryIO, what: str, most: int) -> None:
     """One request for what `stream` does not hold yet, appended to it."""
     from pooch import HTTPDownloader
 
@@ -128,6 +129,9 @@ def _get(url: str, stream: BinaryIO, what: str) -> None:
             if held and response.status_code == 200:  # the server knows no ranges and begins anew
                 _empty(stream)
                 progress.begun = 0
+            length = response.headers.get("Content-Length", "")
+            if response.ok and length.isdecimal() and stream.tell() + int(length) > most:
+                raise _too_long(stream, most)
 
         # identity: a length in compressed bytes would say nothing about where to go on
         headers = {"Accept-Encoding": "identity"} | ({"Range": f"bytes={held}-"} if held else {})
@@ -138,7 +142,7 @@ def _get(url: str, stream: BinaryIO, what: str) -> None:
             headers=headers,
             hooks={"response": arrived},
         )
-        get(url, stream, None)
+        get(url, _Bounded(stream, most), None)
 
 
 def _refused_range(problem: Any) -> bool:
@@ -158,6 +162,27 @@ def _empty(stream: BinaryIO) -> None:
 
 def _megabytes(size: int) -> str:
     return f"{size / 1e6:.0f} MB" if size >= 1e7 else f"{size / 1e6:.1f} MB"
+
+
+def _too_long(stream: BinaryIO, most: int) -> TransferError:
+    _empty(stream)
+    return TransferError(f"more than {_megabytes(most)}, so it is another file")
+
+
+class _Bounded:
+    """What pooch writes to: a server without an end must not fill the disk."""
+
+    def __init__(self, stream: BinaryIO, most: int) -> None:
+        self.stream = stream
+        self.most = most
+
+    def write(self, data: bytes) -> int:
+        if self.stream.tell() + len(data) > self.most:
+            raise _too_long(self.stream, self.most)
+        return self.stream.write(data)
+
+    def flush(self) -> None:
+        self.stream.flush()
 
 
 class _Logged:

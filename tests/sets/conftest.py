@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 import time
@@ -31,6 +32,8 @@ class Publisher:
     """Bytes after which each of the next bodies ends too early."""
     status: int = 200
     delay: float = 0.0
+    endless: bool = False
+    """Bodies have no end, and say nothing of their length."""
     asked: list[str] = field(default_factory=list)
     """'HEAD', 'GET', 'GET bytes=100-'."""
 
@@ -62,6 +65,11 @@ def publisher() -> Iterator[Publisher]:
             if whole is None or state.status != 200:
                 self.head(404 if whole is None else state.status, 0)
                 return
+            if state.endless and body:
+                self.head(200, -1)
+                with contextlib.suppress(OSError):
+                    while True:
+                        self.wfile.write(bytes(1 << 20))
             start = int(wanted.removeprefix("bytes=").removesuffix("-")) if wanted and state.ranges else 0
             if start and start >= len(whole):
                 self.head(416, 0, {"Content-Range": f"bytes */{len(whole)}"})
@@ -74,7 +82,8 @@ def publisher() -> Iterator[Publisher]:
         def head(self, status: int, length: int, more: dict[str, str] | None = None) -> None:
             self.send_response(status)
             for name, value in {"Content-Length": str(length), **(more or {})}.items():
-                self.send_header(name, value)
+                if value != "-1":
+                    self.send_header(name, value)
             self.end_headers()
 
         def log_message(self, *args: object) -> None:

@@ -100,6 +100,18 @@ def test_a_wrong_file_is_refused_with_both_checksums_and_not_kept(published: Var
     assert left() == []
 
 
+@pytest.mark.parametrize("said", [True, False])
+def test_a_file_longer_than_its_publisher_states_does_not_fill_the_disk(
+    published: Variant, publisher, content: bytes, *, said: bool
+) -> None:
+    if said:
+        publisher.files["/toys.npz"] = content + b"!"
+    else:
+        publisher.endless = True
+    assert "(more than 2.5 MB, so it is another file); nothing was kept" in refusal(published)
+    assert left() == []
+
+
 def test_a_part_of_another_file_costs_one_attempt_only(published: Variant, content: bytes) -> None:
     sets.folder().mkdir(parents=True)
     (sets.folder() / "toys.npz.part").write_bytes(b"0" * 1000)

@@ -129,10 +129,10 @@ def warn_of_licence(variant: Variant) -> None:
 
 def _transfer(url: str, part: Path, variant: Variant) -> None:
     try:
-        transfer(url, part, variant.name)
+        transfer(url, part, variant.name, most=variant.file.size or 2 * variant.at_most)
     except TransferError as problem:
         size = part.stat().st_size if part.exists() else 0
-        kept = f"{size / 1e6:.1f} MB are kept" if size else "nothing came"
+        kept = f"{size / 1e6:.1f} MB are kept" if size else "nothing was kept"
         if not size:
             part.unlink(missing_ok=True)
         raise DataError(

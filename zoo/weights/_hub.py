@@ -22,6 +22,8 @@ log = logging.getLogger("zoo")
 
 ENDPOINT = "https://huggingface.co"
 FILE = "model.safetensors"
+_MOST = 20 * 10**9
+"""Bytes; the largest image models have some ten billion."""
 
 
 def download(source: str, target: Path, *, model: str) -> None:
@@ -49,7 +51,7 @@ def download(source: str, target: Path, *, model: str) -> None:
         )
     log.info("fetching weights for %s from %s", model, url)
     try:
-        transfer(url, target, f"weights for {model}")
+        transfer(url, target, f"weights for {model}", most=_MOST)
     except TransferError as problem:
         raise WeightsError(
             f"weights for {model}: the transfer from {url} broke ({problem}); nothing was kept, "
