@@ -328,6 +328,33 @@ def test_two_processes_that_build_at_once_both_end_right(pets: Path) -> None:
     assert len(kept_files()) == 1
 
 
+def test_a_file_that_is_begun_is_not_swept_away_before_it_is_claimed(pets: Path) -> None:
+    decode_all(images_of(pets), SPEC)
+    begun = cache_folder("decoded") / f".begun{cachedir.BUILDING}"
+    begun.touch()
+    cachedir.sweep()
+    assert begun.exists()
+    os.utime(begun, (1e9, 1e9))
+    cachedir.sweep()
+    assert not begun.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="pipes and links as POSIX has them")
+@pytest.mark.parametrize("stranger", ["pipe", "device", "folder"])
+def test_what_stands_in_place_of_an_entry_is_neither_waited_for_nor_read(pets: Path, stranger: str) -> None:
+    images = images_of(pets)
+    path = decode_all(images, SPEC).kept
+    assert path is not None
+    path.unlink()
+    if stranger == "pipe":
+        os.mkfifo(path)
+    elif stranger == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("/dev/zero")
+    assert same(decode_all(images, SPEC), plain(images))
+
+
 def test_no_name_of_an_image_stands_in_the_cache(pets: Path) -> None:
     """A file name may be a patient's."""
     (pets / "cat" / "1.png").rename(pets / "cat" / "Canary^Patient.png")

@@ -178,6 +178,22 @@ def test_a_damaged_cache_is_passed_over_and_mended(
     assert opened == []
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes and links as POSIX has them")
+@pytest.mark.parametrize("stranger", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+def test_a_stranger_in_place_of_the_cache_is_neither_waited_for_nor_read(
+    cats: Path, opened: list[str], stranger: Callable[[Path], object]
+) -> None:
+    first = scan.scan(cats, names(cats))
+    (path,) = index_files()
+    path.unlink()
+    stranger(path)
+    opened.clear()
+    assert same(scan.scan(cats, names(cats)), first)
+    assert len(opened) == 12
+    assert path.is_file()
+    assert not path.is_symlink()
+
+
 def test_two_tables_over_one_folder_do_not_forget_each_other(cats: Path, opened: list[str]) -> None:
     ids = names(cats)
     scan.scan(cats, ids[:6])

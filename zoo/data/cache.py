@@ -26,7 +26,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from zoo.data.cachedir import BUILDING, claimed, entries, limit, reader_version, spelled, sweep, used
+from zoo.data.cachedir import BUILDING, claimed, entries, limit, opened, reader_version, spelled, sweep, used
 from zoo.data.index import Files
 from zoo.data.scanning.scan import frame_digest
 from zoo.data.sources.shards import Shards
@@ -103,7 +103,7 @@ class Entry:
     def read(self) -> Kept | None:
         """What is kept, None where there is nothing that can be used; what is damaged is removed."""
         try:
-            with self.path.open("rb") as stream:
+            with opened(self.path) as stream:
                 footer = _footer(stream)
                 if footer.key != self.key:
                     raise ValueError("the entry of another set")
@@ -168,7 +168,7 @@ class Entry:
         for other in entries():
             if other.kind != "decoded" or other.path == self.path:
                 continue
-            with contextlib.suppress(OSError, ValueError, msgspec.DecodeError), other.path.open("rb") as stream:
+            with contextlib.suppress(OSError, ValueError, msgspec.DecodeError), opened(other.path) as stream:
                 footer = _footer(stream)
                 if footer.root != self.root or footer.content == self.content:
                     continue

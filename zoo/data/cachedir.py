@@ -12,11 +12,13 @@ import hashlib
 import importlib.metadata
 import math
 import os
+import stat
 import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from zoo.errors import UsageError
 from zoo.places import cache_folder
@@ -28,6 +30,7 @@ __all__ = [
     "clear",
     "entries",
     "limit",
+    "opened",
     "reader_version",
     "spelled",
     "sweep",
@@ -116,6 +119,19 @@ def entries() -> list[Kept]:
     return sorted(found, key=lambda one: one.used)
 
 
+def opened(path: Path) -> IO[bytes]:
+    """A file of a cache, to be read; raises OSError.
+
+    Nothing but a regular file: a pipe in its place would be waited for, and a device has no end.
+    """
+    handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    stream = os.fdopen(handle, "rb")
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        stream.close()
+        raise OSError(f"{path} is no regular file")
+    return stream
+
+
 def used(path: Path) -> None:
     """Note that a file was used now."""
     with contextlib.suppress(OSError):
@@ -168,10 +184,12 @@ def _sweep_unfinished() -> None:
 
 def _abandoned(kind: str, path: Path) -> bool:
     """Whether the process that wrote `path` is gone: the lock of `claimed` goes with it."""
-    if kind == "decoded" and sys.platform != "win32":
+    status = path.stat()
+    # an empty one may have been made this very moment, and not be locked yet
+    if kind == "decoded" and status.st_size and sys.platform != "win32":
         import fcntl
 
-        with path.open("rb") as stream:
+        with opened(path) as stream:
             try:
                 fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
@@ -180,7 +198,7 @@ def _abandoned(kind: str, path: Path) -> bool:
                 pass
             else:
                 return True
-    return time.time() - path.stat().st_mtime > _ABANDONED
+    return time.time() - status.st_mtime > _ABANDONED
 
 
 def _files() -> Iterator[tuple[str, Path]]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from zoo.data.cachedir import limit, reader_version, spelled, sweep, used
+from zoo.data.cachedir import limit, opened, reader_version, spelled, sweep, used
 from zoo.data.scanning.examine import NOBODY, ROW, identity
 from zoo.errors import OutputError
 from zoo.files import atomic_path
@@ -120,7 +120,8 @@ def _place(root: Path) -> Path:
 
 def _read(path: Path, root: Path) -> tuple[_Head, NDArray[np.void]] | None:
     try:
-        data = path.read_bytes()
+        with opened(path) as stream:
+            data = stream.read()
     except OSError:
         return None
     start = len(_MAGIC) + 4

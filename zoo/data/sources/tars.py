@@ -18,7 +18,7 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from zoo.data.cachedir import limit, reader_version, sweep, used
+from zoo.data.cachedir import limit, opened, reader_version, sweep, used
 from zoo.data.scanning.examine import NOBODY, ROW, SETTLED, identity, packed
 from zoo.data.sources.tar_headers import members
 from zoo.errors import DataError, ImageError, OutputError
@@ -101,7 +101,8 @@ def read_shard(path: Path, name: str) -> Shard:
 
 def _recalled(place: Path, mark: bytes) -> Shard | None:
     try:
-        stored = msgspec.msgpack.decode(place.read_bytes(), type=_Stored)
+        with opened(place) as stream:
+            stored = msgspec.msgpack.decode(stream.read(), type=_Stored)
         if (stored.identity, stored.readers) != (mark, reader_version()):
             return None
         if hashlib.sha256(stored.shard).digest() != stored.sha256:
