@@ -28,9 +28,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
     The file is flushed to the disk before it is renamed, and so is the folder after.
 
     Raises:
-        OutputError: the folder is missing or read-only, or the disk is full; `target` is as it was.
+        OutputError: the folder is missing or read-only, the disk is full, or `target` is no file, such as /dev/null,
+            which a rename would replace for the whole machine; it is as it was.
     """
     try:
+        if target.exists() and not target.is_file():
+            raise OutputError(f"cannot write {target}: it stands there and is no file; choose another place")
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
         os.close(handle)
