@@ -125,8 +125,9 @@ def compare(
     opened = [judged(where, data, split=split, provider=provider) for where in located]
     labels = opened[0][0].labels
     images = opened[0][1].images
+    names = _different_names(located, opened)
     contenders = []
-    for (runtime, answers), name in zip(opened, _different_names(located, opened), strict=True):
+    for (runtime, answers), name in zip(opened, names, strict=True):
         if set(runtime.labels) != set(labels):
             raise DataError(
                 f"{name} knows other labels than {runtime.manifest.name}; models of one task can be compared"
@@ -144,7 +145,8 @@ def compare(
                 size_bytes=(runtime.path / MODEL_FILE if runtime.path.is_dir() else runtime.path).stat().st_size,
             )
         )
-    return compared(contenders, images.targets, labels, groups=images.groups)
+    found = compared(contenders, images.targets, labels, groups=images.groups)
+    return msgspec.structs.replace(found, notes=_said_of([answers for _, answers in opened], names))
 
 
 def export(
@@ -292,6 +294,13 @@ def _different_names(paths: Sequence[Path], opened: Sequence[tuple[Runtime, Judg
         name if names.count(name) == 1 else f"{name} ({path.stem if path.is_file() else path.resolve().name})"
         for name, path in zip(names, paths, strict=True)
     ]
+
+
+def _said_of(answers: Sequence[Judged], names: Sequence[str]) -> tuple[str, ...]:
+    """What each model has seen of the images, with its name, and then the notes of the images themselves."""
+    own = [f"{name}: {note}" for name, one in zip(names, answers, strict=True) for note in one.seen]
+    of_data = dict.fromkeys(note for one in answers for note in one.report.notes if note not in one.seen)
+    return (*own, *of_data)
 
 
 def _latency_ms(runtime: Runtime, image: Any) -> float:

@@ -119,6 +119,8 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     pairs: tuple[Pair, ...]
     clusters: int | None = None
     """Groups that were resampled; null: images, as if each stood alone."""
+    notes: tuple[str, ...] = ()
+    """What a reader must know of the images, and which of them a model was trained on."""
 
 
 @dataclass(frozen=True, eq=False)

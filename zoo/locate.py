@@ -73,8 +73,8 @@ def judged(
         splits = reopen_data(data, runtime.manifest.provenance, skip_bad=skip_bad)
     if skip_bad:
         splits = _only_readable(splits, split, runtime)
-    notes = () if data is None else _overlap(run, splits, split, runtime.manifest.provenance)
-    return runtime, ship.judge(plugin, runtime, splits, split, notes=notes)
+    seen = _seen(run, splits, split, runtime.manifest.provenance)
+    return runtime, ship.judge(plugin, runtime, splits, split, seen=seen)
 
 
 def images_of(run: Run, data: str | Path | None) -> Splits:
@@ -128,19 +128,27 @@ def lasting_source(data: str | Path) -> str:
     return known.name if known else str(Path(data).resolve())
 
 
-def _overlap(run: Run | None, splits: Splits, split: str, origin: Provenance) -> tuple[str, ...]:
-    """A note on how many images of another set than the model's own it has seen in training."""
+def _seen(run: Run | None, splits: Splits, split: str, origin: Provenance) -> tuple[str, ...]:
+    """A note on how many of the images to be judged on the model has seen in training; a warning where it has."""
     from zoo.data import TRAINED_ON, read_seen, seen_among
 
-    if splits.fingerprint.sha256 == origin.data.sha256:
-        return ()  # the notes of the data say what its splits share
+    if splits.fingerprint.sha256 == origin.data.sha256:  # the notes of the data say what its splits share
+        if split == "test":
+            return ()
+        how = "the model was trained on" if split == "train" else "the model's best epoch was chosen by"
+        note = f"these are the images that {how}: numbers are optimistic"
+        log.warning("%s", note)
+        return (note,)
     if run is None or not run.file(TRAINED_ON).is_file():
         return (
             "whether the model was trained on some of these images is not known: no list of its images came with it",
         )
     digests = splits.split(split).digests
     count = seen_among(digests, read_seen(run.file(TRAINED_ON)))
-    return (f"{count} of {len(digests)} images were in the model's training or validation set, byte for byte",)
+    note = f"{count} of {len(digests)} images were in the model's training or validation set, byte for byte"
+    if count:
+        log.warning("%s: %s; numbers are optimistic", run.path.name, note)
+    return (note,)
 
 
 def _only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:

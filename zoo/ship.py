@@ -19,6 +19,7 @@ import numpy as np
 from zoo.errors import DataError, ImageError
 from zoo.preprocess import channels_of, check_range, normalized, resized
 from zoo.spec import SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
+from zoo.text import unusable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -146,10 +147,12 @@ class Judged:
     report: EvalReport
     logits: NDArray[np.float32]
     images: ImageSet
+    seen: tuple[str, ...] = ()
+    """What is to be said of images that the model was trained on; stands in the report, too."""
 
 
 def judge(
-    plugin: ModelPlugin | None, runtime: Runtime, data: Splits, split: str, *, notes: Sequence[str] = ()
+    plugin: ModelPlugin | None, runtime: Runtime, data: Splits, split: str, *, seen: tuple[str, ...] = ()
 ) -> Judged:
     """Run the shipped file on the raw images of one split.
 
@@ -158,7 +161,7 @@ def judge(
         runtime: the opened file.
         data: its labels are matched to the file's by name.
         split: train, val or test.
-        notes: for the report, beside those of the data.
+        seen: what to say of images that the model was trained on; for the report, beside the notes of the data.
 
     Raises:
         DataError: a class the file does not know, another pixel type, no image, or images that can not be
@@ -177,7 +180,7 @@ def judge(
         "split": split,
         "temperature": manifest.temperature,
         "fingerprint": data.fingerprint,
-        "notes": tuple(dict.fromkeys((*notes, *data.notes))),
+        "notes": tuple(dict.fromkeys((*seen, *data.notes))),
         "groups": images.groups,
     }
     if plugin is not None:
@@ -185,22 +188,17 @@ def judge(
     else:
         logits = predict_set(runtime.logits, images)
         found = report(logits, images.targets, manifest.labels, **details)
-    return Judged(found, logits, images)
+    return Judged(found, logits, images, seen)
 
 
 def readable(images: ImageSet, spec: PreprocessSpec) -> tuple[ImageSet, tuple[str, ...]]:
     """The images that can be decoded and lie in the declared range, and the ids of the others."""
-    checked = _in_range(images, spec)
-    bad = []
-    for index, name in enumerate(images.ids):
-        try:
-            checked.read(index)
-        except ImageError as problem:
-            log.warning("left out %s: %s", name, problem)
-            bad.append(index)
+    bad = _unusable(images, spec)
+    for index, problem in bad.items():
+        log.warning("left out %s: %s", images.ids[index], problem)
     if not bad:
         return images, ()
-    kept = images.subset(sorted(set(range(len(images))) - set(bad)))
+    kept = images.subset([index for index in range(len(images)) if index not in bad])
     return kept, tuple(images.ids[index] for index in bad)
 
 
@@ -208,15 +206,23 @@ def refuse_unreadable(images: ImageSet, spec: PreprocessSpec) -> None:
     """Decode every image once.
 
     Raises:
-        DataError: some can not be decoded or leave the declared range; the line counts them and names the first.
+        DataError: some can not be decoded or leave the declared range; the line counts them and says why of the first.
     """
-    bad = readable(images, spec)[1]
+    bad = _unusable(images, spec)
     if bad:
-        first = ", ".join(bad[:5])
-        raise DataError(
-            f"{len(bad)} of {len(images)} test images can not be used: {first}; mend or remove them, or leave them out "
-            "with --skip-bad"
-        )
+        raise DataError(f"test: {unusable([f'{images.ids[index]}: {why}' for index, why in bad.items()], len(images))}")
+
+
+def _unusable(images: ImageSet, spec: PreprocessSpec) -> dict[int, str]:
+    """Positions of the images that can not be decoded or leave the declared range, and why."""
+    checked = _in_range(images, spec)
+    bad = {}
+    for index, name in enumerate(images.ids):
+        try:
+            checked.read(index)
+        except ImageError as problem:
+            bad[index] = str(problem).removeprefix(f"{name}: ")
+    return bad
 
 
 def _in_range(images: ImageSet, spec: PreprocessSpec) -> ImageSet:

@@ -34,12 +34,10 @@ def counted(n: int, noun: str) -> str:
 
 
 def unusable(reasons: Sequence[str], n: int) -> str:
-    """Which of `n` images can not be used, and the two ways out."""
+    """Which of `n` images can not be used, and the ways out."""
+    out = "restore them, or leave them out with --skip-bad" if len(reasons) < n else "no image is left; mend them"
     more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
-    return (
-        f"{len(reasons)} of {n} images can not be used: {' | '.join(reasons[:_SHOWN])}{more}; "
-        "restore them, or leave them out with --skip-bad"
-    )
+    return f"{len(reasons)} of {n} images can not be used: {' | '.join(reasons[:_SHOWN])}{more}; {out}"
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:

@@ -11,7 +11,7 @@ import typer
 from zoo import api
 from zoo.spec import METRIC_NAMES
 from zoo_cli.options import BatchSize, Data, Device, Epochs, Json, Lr, Provider, Seed, Settings, Size, Split
-from zoo_cli.output import columns, counted, document, megabytes, put, sample, with_interval
+from zoo_cli.output import columns, counted, document, fields, megabytes, put, sample, with_interval
 
 if TYPE_CHECKING:
     from zoo.compare import Comparison, Pair
@@ -93,6 +93,8 @@ def as_text(found: Comparison) -> str:
     lines += [
         f"undefined for {row.name}: {name} ({why})" for row in found.models for name, why in row.undefined.items()
     ]
+    if found.notes:
+        lines += ["", fields({f"note {number}": note for number, note in enumerate(found.notes, 1)})]
     return "\n".join(lines)
 
 

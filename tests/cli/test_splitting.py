@@ -62,6 +62,11 @@ def test_the_table_keeps_patients_whole_and_every_verb_takes_it(patients: Path) 
     seen = found["parts"]["train"] + found["parts"]["val"]
     note = f"{seen} of {found['n']} images were in the model's training or validation set, byte for byte"
     assert note in other["notes"]
+    pair = run_zoo("compare", "run", "run/model.onnx", "--data", "images")
+    assert f"simple_cnn (run): {note}" in " ".join(pair.out.split()), "nor is a comparison silent about it"
+    assert f"{note}; numbers are optimistic" in pair.err
+    known = run_zoo("evaluate", "run", "--split", "train", "--json").document["notes"]
+    assert "these are the images that the model was trained on: numbers are optimistic" in known
     assert any("no patient, lesion or study groups are known" in note for note in other["notes"])
 
 

@@ -35,7 +35,7 @@ def decoded(data: Splits, spec: PreprocessSpec, run: Run, peers: Peers) -> tuple
     bad = (*train.bad, *val.bad)
     if peers.first and bad:
         for name, reason in bad:
-            log.warning("left out %s: %s", name, reason)
+            log.warning("left out %s: %s", name, reason.removeprefix(f"{name}: "))
         run.update(skipped=tuple(dict.fromkeys((*run.record.skipped, *(name for name, _ in bad)))))
     return train, val
 
