@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from pathlib import Path
@@ -25,7 +26,7 @@ MOST = 20
 EACH = 5
 """Of one kind, while others wait."""
 WIDEST = 12
-"""Classes that are shown as text."""
+"""Classes, and folds, that are shown as text."""
 
 
 def check(
@@ -51,7 +52,7 @@ def check(
     if as_json:
         document(found)
     else:
-        put(_text(found, html=html is not None))
+        put(_text(found, path, group, html=html is not None))
     if found.verdict == "leak":
         raise typer.Exit(GateError.exit_code)
 
@@ -61,16 +62,16 @@ def _progress(done: int, n: int) -> None:
     sys.stderr.flush()
 
 
-def _text(found: Audit, *, html: bool) -> str:
+def _text(found: Audit, path: str, group: str | None, *, html: bool) -> str:
     lines = [f"{found.name}: {_VERDICTS[found.verdict]}", "", _counts(found), ""]
     if found.findings:
         lines += [_kinds(found), "", "the worst first:" if len(found.findings) > 1 else "found:"]
         lines += [_line(finding) for finding in _chosen(found.findings)]
         if len(found.findings) > MOST:
-            lines.append(f"  … and {len(found.findings) - MOST} more")
+            lines.append(f"  … and {len(found.findings) - MOST} more; --json lists all")
         lines.append("")
     lines += [f"note: {note}" for note in (*found.notes, found.search.note) if note]
-    lines.append(_advice(found, html=html))
+    lines.append(_advice(found, path, group, html=html))
     return "\n".join(lines)
 
 
@@ -83,11 +84,14 @@ _VERDICTS = {
 
 def _counts(found: Audit) -> str:
     shown = list(found.classes.items())[:WIDEST]
-    rows = [(label, *(str(counts[split]) for split in found.splits)) for label, counts in shown]
+    splits = list(found.splits)[:WIDEST]
+    rows = [(label, *(str(counts[split]) for split in splits)) for label, counts in shown]
     if len(found.classes) > WIDEST:
-        rows.append((f"… {len(found.classes) - WIDEST} more", *("" for _ in found.splits)))
-    rows.append(("images", *map(str, found.splits.values())))
-    return columns(("class", *found.splits), rows, right=range(1, len(found.splits) + 1))
+        rows.append((f"… {len(found.classes) - WIDEST} more", *("" for _ in splits)))
+    rows.append(("images", *(str(found.splits[split]) for split in splits)))
+    table = columns(("class", *splits), rows, right=range(1, len(splits) + 1))
+    more = len(found.splits) - len(splits)
+    return table + (f"\n… and {more} more folds" if more else "")
 
 
 def _kinds(found: Audit) -> str:
@@ -120,8 +124,10 @@ def _line(finding: Finding) -> str:
     return f"  {finding.severity} {finding.kind}{across}: {finding.detail}" + (f" [{named}]" if named else "")
 
 
-def _advice(found: Audit, *, html: bool) -> str:
-    look = "" if html else "; --html FILE shows the worst pictures side by side, --json lists all"
+def _advice(found: Audit, path: str, group: str | None, *, html: bool) -> str:
+    from zoo.data.audit import WHOLE
+
+    look = "" if html or not found.findings else "; --html FILE shows the worst pictures side by side"
     if found.verdict == "leak":
         return (
             "next: take one of each pair out, or put copies and groups into one split; training leaves out exact "
@@ -129,4 +135,7 @@ def _advice(found: Audit, *, html: bool) -> str:
         )
     if found.verdict == "defects":
         return f"next: mend or leave out what is listed, then check again{look}"
-    return f"next: zoo train MODEL --data …{look}"
+    if group is not None and list(found.splits) == [WHOLE]:  # training alone knows nothing of a pattern
+        return f"next: zoo data split {shlex.quote(path)} --group {shlex.quote(group)}{look}"
+    fold = " --fold 0" if next(iter(found.splits)).startswith("fold ") else ""
+    return f"next: zoo train MODEL --data {shlex.quote(path)}{fold}{look}"

@@ -89,3 +89,11 @@ def test_what_is_no_set_is_one_line(tmp_path: Path) -> None:
     ran = run_zoo("data", "check", tmp_path / "nowhere")
     assert ran.code == 1
     assert "no data set, folder or file" in ran.line
+
+
+def test_groups_by_a_pattern_lead_to_splits_that_keep_them_whole(pets: Path) -> None:
+    """Training on the folder itself would know nothing of the pattern, and part what it holds together."""
+    ran = run_zoo("data", "check", pets / "train", "--group", r"/(\d)")
+    assert ran.code == 0, ran.err
+    assert "10 groups (patient, lesion, study) known in 24 images" in ran.out
+    assert f"zoo data split {pets / 'train'} --group '/(\\d)'" in ran.out

@@ -194,6 +194,7 @@ def test_sixteen_bit_files_say_how_many_bits_they_use(make_set: Callable[..., Pa
     assert depth.severity == "note"
     assert "12-bit values" in depth.detail
     assert "divide by 4095" in depth.detail
+    assert "--set preprocess.intensity.maximum=4095" in depth.detail
     assert found.verdict == "clean"
 
 

@@ -103,3 +103,30 @@ def test_a_table_is_audited_with_its_group_column_and_its_labels_against_the_fol
     assert mismatch.files == ("benign/4.png",)
     assert found.storage == {"8-bit gray": 48}
     assert found.verdict == "leak"
+
+
+def test_folds_are_looked_across_as_splits_are(tmp_path: Path) -> None:
+    lines = ["image,label,patient,fold"]
+    for i in range(30):
+        picture(0 if i == 9 else i).save(tmp_path / f"{i}.png")
+        patient = 7 if i in {3, 4} else 100 + i
+        lines.append(f"{i}.png,{'ab'[i // 3 % 2]},{patient},{i % 3}")
+    (tmp_path / "folds.csv").write_text("\n".join(lines))
+    found = audit(tmp_path / "folds.csv")
+    assert found.splits == {"fold 0": 10, "fold 1": 10, "fold 2": 10}
+    (leak,) = found.of_kind("group_leak")
+    assert leak.files == ("3.png", "4.png")
+    assert "in fold 0 (1) and fold 1 (1)" in leak.detail
+    (same,) = found.of_kind("duplicate")
+    assert not same.across_splits, "both copies are in fold 0"
+    assert found.verdict == "leak"
+    assert "29 groups (patient, lesion, study) known in 30 images" in found.notes
+    assert "fold 2" in page(found, index(tmp_path / "folds.csv", as_is=True))
+
+
+def test_a_set_of_one_class_is_not_called_clean(tmp_path: Path) -> None:
+    (tmp_path / "ill").mkdir()
+    for i in range(12):
+        picture(i).save(tmp_path / "ill" / f"{i}.png")
+    (found,) = audit(tmp_path).of_kind("label_mismatch")
+    assert (found.severity, "expected at least two" in found.detail) == ("error", True)

@@ -20,10 +20,12 @@ from zoo.data.audit.view import WHOLE, View
 from zoo.data.index import Pool
 from zoo.data.named import index
 from zoo.errors import DataError
-from zoo.text import unusable
+from zoo.text import amount, unusable
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from numpy.typing import NDArray
 
     from zoo.data.threads import Progress
 
@@ -84,7 +86,7 @@ def audit(source: str | Path | Pool, *, group: str | None = None, progress: Prog
         brightness=brightness,
         brightest=brightest,
         search=search,
-        notes=(*pool.notes, *_remarks(view, grouped=groups is not None)),
+        notes=(*pool.notes, *_remarks(view, groups)),
         skipped=len(pool.skipped) + len(view.looks.bad),
     )
 
@@ -101,20 +103,30 @@ def _brightness(view: View) -> tuple[dict[str, tuple[int, ...]], float]:
     good, means = view.looks.good, view.looks.mean
     brightest = 255.0 if not view.looks.dtype[good].any() else float(view.looks.high[good].max(initial=0))
     lowest = min(0.0, float(means[good].min(initial=0)))
+    # a curve for each of many folds could not be told apart
+    parts = (
+        {WHOLE: good}
+        if view.folded
+        else {name: good[view.split[good] == number] for number, name in enumerate(view.names)}
+    )
     counted = {
-        name: np.histogram(means[good[view.split[good] == number]], STEPS, (lowest, max(brightest, lowest + 1)))[0]
-        for number, name in enumerate(view.names)
+        name: np.histogram(means[rows], STEPS, (lowest, max(brightest, lowest + 1)))[0] for name, rows in parts.items()
     }
     return {name: tuple(bins.tolist()) for name, bins in counted.items()}, brightest
 
 
-def _remarks(view: View, *, grouped: bool) -> list[str]:
+def _remarks(view: View, groups: NDArray[np.int64] | None) -> list[str]:
     remarks = []
     if not view.divided:
         remarks.append(
             "the set brings no splits, so nothing is said across splits; splits that training makes keep copies "
             "together that are equal byte for byte, near-duplicates may part"
         )
-    if not grouped:
+    if groups is not None:
+        known = amount(len(np.unique(groups[groups >= 0])), "group")
+        without = int((groups < 0).sum())
+        none = f"; {amount(without, 'image')} belong to none" if without else ""
+        remarks.append(f"{known} (patient, lesion, study) known in {amount(len(groups), 'image')}{none}")
+    else:
         remarks.append("no groups are known (patient, lesion, study), so none could be looked for in two splits")
     return remarks

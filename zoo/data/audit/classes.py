@@ -7,6 +7,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from zoo.data.audit.report import Finding, Kind, Severity
+from zoo.data.audit.view import WHOLE
 from zoo.data.labels import counted_labels
 from zoo.text import amount, brief
 
@@ -52,10 +53,12 @@ def imbalance(view: View, table: Counts) -> list[Finding]:
                 f"more than {RATIO} to 1; weigh or sample the classes, and read their own lines in the report",
             )
         )
-    for split in view.names:
-        few = {label: table[label][split] for label in there if 0 < table[label][split] < FEW}
+    # of folds each is small, and all of them together are what is judged
+    spans = {split: {label: table[label][split] for label in there} for split in view.names if not view.folded}
+    for split, in_split in (spans or {WHOLE: there}).items():
+        few = {label: n for label, n in in_split.items() if 0 < n < FEW}
         if few:
-            place = f"in {split}" if view.divided else "in the set"
+            place = "in the set" if split == WHOLE else f"in {split}"
             findings.append(
                 _about_classes(
                     "imbalance",
@@ -72,7 +75,14 @@ def imbalance(view: View, table: Counts) -> list[Finding]:
 
 def mismatches(view: View, table: Counts) -> list[Finding]:
     """Splits with different classes, classes of nearly one name, and file names that name another class."""
-    return [*_missing(view, table), *_spelled_alike(view.pool.labels), *_names_of_others(view)]
+    return [*_alone(view), *_missing(view, table), *_spelled_alike(view.pool.labels), *_names_of_others(view)]
+
+
+def _alone(view: View) -> list[Finding]:
+    if view.pool.targets.ndim > 1 or len(view.pool.labels) > 1:
+        return []
+    only = f"one class only ({view.pool.labels[0]!r}), expected at least two to tell apart; add the other"
+    return [_about_classes("label_mismatch", only, "error")]
 
 
 def _missing(view: View, table: Counts) -> list[Finding]:
@@ -80,11 +90,12 @@ def _missing(view: View, table: Counts) -> list[Finding]:
     for split in view.names if view.divided else ():
         absent = [label for label, n in table.items() if sum(n.values()) and not n[split]]
         if absent:
+            shifted = f"a tool that numbers class folders by their order gives {split} shifted labels; "
             findings.append(
                 _about_classes(
                     "label_mismatch",
-                    f"class {brief(absent)} has no image in {split}; a tool that numbers class folders by their order "
-                    f"gives {split} shifted labels; add images of it, or take the class out of every split",
+                    f"class {brief(absent)} has no image in {split}; {'' if view.folded else shifted}"
+                    "add images of it, or take the class out of every split",
                     "error" if split == "train" else "warning",
                     across=True,
                 )

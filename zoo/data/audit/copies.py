@@ -52,7 +52,7 @@ def copies(view: View) -> tuple[list[Finding], Pictures]:
     same = {int(rows.min()): view.side_by_side(rows) for rows in _members(group, good)}
     for rows in same.values():
         across, conflict, constant = view.across(rows), view.conflict(rows), bool(view.looks.constant[rows[0]])
-        detail = f"{len(rows)} images with the same pixels, {view.where(rows)}"
+        detail = f"{len(rows)} images with the same pixels{view.where(rows)}"
         if constant:
             detail += "; they are constant"
         elif len(rows) >= _PLACEHOLDER:
@@ -164,7 +164,7 @@ def _likeness(view: View, members: Rows, pairs: Pairs, chosen: NDArray[np.int64]
     much = f"{_floor(low)}" if _floor(low) == _floor(high) else f"{_floor(low)} to {_floor(high)}"
     turns = {TURNS[turn]: None for turn in pairs.turn[chosen].tolist() if turn}
     sizes = set(zip(view.looks.width[members].tolist(), view.looks.height[members].tolist(), strict=True))
-    detail = f"{len(members)} images of nearly the same picture, {view.where(members)}, correlation {much}"
+    detail = f"{len(members)} images of nearly the same picture{view.where(members)}, correlation {much}"
     if turns:
         detail += f", {' or '.join(turns)}"
     if len(sizes) > 1:

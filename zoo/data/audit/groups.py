@@ -47,7 +47,7 @@ def group_leaks(view: View, groups: NDArray[np.int64] | None) -> list[Finding]:
             severity="error",
             across_splits=True,
             files=view.files(view.side_by_side(part)),
-            detail=f"one group (patient, lesion or study) {view.where(part)}",
+            detail=f"one group (patient, lesion or study){view.where(part).removeprefix(',')}",
         )
         for part in parts
         if view.across(part)

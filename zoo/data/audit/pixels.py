@@ -124,7 +124,7 @@ def _range_of(view: View, deep: NDArray[np.int64]) -> list[Finding]:
                 "note",
                 (),
                 f"16-bit files that hold {bits}-bit values (largest {top} in the set); "
-                f"divide by {2**bits - 1}, not by 65535, with an intensity of that range",
+                f"divide by {2**bits - 1}, not by 65535, with --set preprocess.intensity.maximum={2**bits - 1}",
             )
         )
     shallow = deep[(highs <= 255) & ~view.looks.constant[deep]]
@@ -142,7 +142,12 @@ def personal(view: View) -> list[Finding]:
     for name in names:
         lists = [number for number, fields in enumerate(looks.fields) if name in fields]
         rows = np.flatnonzero(np.isin(looks.personal, lists))
-        detail = f"{name} is filled in {len(rows)} files; take it out before the files leave the house"
+        out = (
+            "put a pseudonym there, one a patient, since splits keep patients whole by it,"
+            if name == "PatientID"
+            else "take it out"
+        )
+        detail = f"{name} is filled in {amount(len(rows), 'file')}; {out} before the files leave the house"
         findings.append(
             Finding(
                 kind="personal_data", severity="warning", across_splits=False, files=view.files(rows), detail=detail

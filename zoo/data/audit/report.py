@@ -96,13 +96,13 @@ class Audit(_Value, frozen=True):
         name: of the data set, never a path.
         n: images that could be decoded.
         classes: label: split: images. With several labels an image (multilabel), it counts under each.
-        splits: split: images; a set without splits has the one entry "all".
+        splits: split: images; folds are called "fold 0" and so on; a set without either has the one entry "all".
         findings: worst first.
         verdict: "leak": images, copies of them or groups stand in two splits; "defects": another error or warning;
             "clean".
         sizes: the sizes there are, the most frequent first.
         storage: how images are stored ("8-bit gray", "16-bit", …): images.
-        brightness: split: images by mean value, in 20 equal steps from 0 to `brightest`.
+        brightness: split, or "all": images by mean value, in 20 equal steps from 0 to `brightest`.
         brightest: largest value that 8-bit images can hold, or that deeper images do hold.
         search: how near-duplicates were looked for.
         notes: what the index says about the set.

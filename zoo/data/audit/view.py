@@ -30,28 +30,38 @@ class View:
     Attributes:
         pool: the set.
         looks: what was seen of its images.
-        split: (n,) int8, positions in `names`; -1: in none of the splits that there are.
-        names: of the splits that the set brings; `WHOLE` alone where it brings none.
+        split: (n,) int32, positions in `names`; -1: in none of the splits that there are.
+        names: of the splits, or else the folds, that the set brings; `WHOLE` alone where it brings none.
     """
 
     pool: Pool
     looks: Looks
-    split: NDArray[np.int8]
+    split: NDArray[np.int32]
     names: tuple[str, ...]
 
     @classmethod
     def of(cls, pool: Pool, looks: Looks) -> View:
-        """Number the splits."""
+        """Number the splits, or the folds: each of them is test once."""
+        split = np.zeros(len(pool.ids), np.int32)
+        if pool.folds is not None and not pool.rows:
+            numbers, split[:] = np.unique(pool.folds, return_inverse=True)
+            return cls(pool, looks, split, tuple(f"fold {number}" for number in numbers.tolist()))
         names = tuple(name for name in SPLITS if name in pool.rows)
-        split = np.full(len(pool.ids), -1 if names else 0, np.int8)
+        if names:
+            split[:] = -1
         for number, name in enumerate(names):
             split[pool.rows[name]] = number
         return cls(pool, looks, split, names or (WHOLE,))
 
     @property
     def divided(self) -> bool:
-        """The set brings splits."""
-        return bool(self.pool.rows)
+        """The set brings splits or folds."""
+        return self.names != (WHOLE,)
+
+    @property
+    def folded(self) -> bool:
+        """What divides the set is folds."""
+        return self.divided and not self.pool.rows
 
     def files(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
         """Ids of the images at `rows`."""
@@ -71,12 +81,12 @@ class View:
         return len(np.unique(found[found >= 0])) > 1
 
     def where(self, rows: Sequence[int] | NDArray[np.int64]) -> str:
-        """'in train (3) and test (1)', or '3 in train'; '3 images' without splits."""
+        """', in train (3) and test (1)'; nothing without splits."""
         if not self.divided:
-            return f"{len(rows)} images"
+            return ""
         counts = np.bincount(self.split[rows][self.split[rows] >= 0], minlength=len(self.names))
         there = [f"{name} ({count})" for name, count in zip(self.names, counts.tolist(), strict=True) if count]
-        return "in " + " and ".join(there) if there else f"{len(rows)} images in no split"
+        return ", in " + " and ".join(there) if there else ", in no split"
 
     def labels(self, row: int) -> tuple[str, ...]:
         """The class of an image, or all its labels."""
