@@ -81,6 +81,14 @@ def test_an_encrypted_archive_is_a_line_and_no_defect(tmp_path: Path) -> None:
     refused(path, "can not be read as an npz archive .*encrypted")
 
 
+def test_a_header_that_is_cut_off_is_a_line_and_no_defect(tmp_path: Path) -> None:
+    path = tmp_path / "set.npz"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("train_images.npy", npy(IMAGES).replace(b"(2, 8, 8)", b"(2, 8, 8("))
+        archive.writestr("train_labels.npy", npy(LABELS))
+    refused(path, "can not be read as an npz archive")
+
+
 def test_labels_of_a_million_columns_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "wide.npz"
     np.savez_compressed(path, train_images=IMAGES, train_labels=np.zeros((2, 10**6), np.uint8))
