@@ -34,10 +34,13 @@ def counted(n: int, noun: str) -> str:
 
 
 def unusable(reasons: Sequence[str], n: int) -> str:
-    """Which of `n` images can not be used, and the ways out."""
-    out = "restore them, or leave them out with --skip-bad" if len(reasons) < n else "no image is left; mend them"
+    """Which of `n` images can not be used, and the ways out; a reason that all of them share is given once."""
+    heads, _, whys = zip(*(reason.rpartition(": ") for reason in reasons), strict=True)
+    same = len(reasons) > 1 and all(heads) and len(set(whys)) == 1
+    shown = f"{reasons[0]} | the same: {', '.join(heads[1:_SHOWN])}" if same else " | ".join(reasons[:_SHOWN])
     more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
-    return f"{len(reasons)} of {n} images can not be used: {' | '.join(reasons[:_SHOWN])}{more}; {out}"
+    out = "restore them, or leave them out with --skip-bad" if len(reasons) < n else "no image is left"
+    return f"{len(reasons)} of {n} images can not be used: {shown}{more}; {out}"
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:

@@ -27,6 +27,7 @@ def cache(
 
     kept = cachedir.clear() if clear else cachedir.entries()
     size = sum(one.size for one in kept)
+    limit = f"{cachedir.limit() / 1e9:g} GB"
     if as_json:
         rows = [{"kind": one.kind, "path": str(one.path), "size_bytes": one.size, "used": one.used} for one in kept]
         document({"cleared": clear, "size_bytes": size, "limit_bytes": cachedir.limit(), "entries": rows})
@@ -35,13 +36,13 @@ def cache(
         put(f"removed {counted(len(kept), 'file')}, {megabytes(size)}")
         return
     if not kept:
-        put(f"nothing is kept; the limit is {megabytes(cachedir.limit())}")
+        put(f"nothing is kept; the limit is {limit}")
         return
     table = [(_SHOWN[one.kind], megabytes(one.size), _minute(one.used), one.path.name) for one in reversed(kept)]
     put(columns(("what", "size", "used", "file"), table, right=(1,)))
     for folder in sorted({one.path.parent for one in kept}):
         put(f"in {folder}")
-    put(f"{megabytes(size)} of at most {megabytes(cachedir.limit())}; 'zoo data cache --clear' removes it")
+    put(f"{megabytes(size)} of at most {limit}; 'zoo data cache --clear' removes it")
 
 
 def _minute(seconds: float) -> str:

@@ -42,10 +42,10 @@ def test_what_is_kept_is_shown_and_cleared(kept: Path) -> None:
     shown = run_zoo("data", "cache").out
     assert "decoded images" in shown
     assert kept.name in shown
-    assert "0.5 MB of at most 1000.0 MB" in shown
+    assert "0.5 MB of at most 1 GB" in shown
     assert run_zoo("data", "cache", "--clear").out == "removed 1 file, 0.5 MB\n"
     assert not kept.exists()
-    assert run_zoo("data", "cache").out.startswith("nothing is kept; the limit is 1000.0 MB")
+    assert run_zoo("data", "cache").out.startswith("nothing is kept; the limit is 1 GB")
 
 
 def test_a_limit_that_is_no_number_is_answered_in_one_line(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:

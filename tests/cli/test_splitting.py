@@ -255,3 +255,12 @@ def test_evaluation_on_other_images_says_how_many_were_trained_on(tmp_path: Path
     assert any("is not known: no list of its images came with it" in note for note in lone)
     own = run_zoo("evaluate", "tiny.zoo", "--data", "digits", "--json").document["notes"]
     assert not any("validation set" in note or "is not known" in note for note in own)
+
+
+@pytest.mark.usefixtures("patients")
+def test_a_table_is_never_written_under_the_name_of_a_spreadsheet() -> None:
+    made = run_zoo("data", "split", "images", "--out", "x.xlsx")
+    assert (made.code, Path("x.xlsx").exists()) == (2, False)
+    assert "a name that ends in .csv" in made.err
+    Path("y.xlsx").write_bytes(b"PK\x03\x04")
+    assert "save its sheet as CSV" in run_zoo("data", "check", "y.xlsx").err

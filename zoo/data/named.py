@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["advised", "index", "named", "open_data", "reopen_data"]
 
+_SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xls", ".ods"})
+
 
 def open_data(
     source: str | Path,
@@ -114,6 +116,8 @@ def _indexed(source: str | Path, path: Path, *, skip_bad: bool, as_is: bool, col
                 return index_npz(path)
             if is_table(path):
                 return index_table(path, skip_bad=skip_bad, as_is=as_is, column=column)
+            if path.suffix.lower() in _SPREADSHEETS:
+                raise DataError(f"{path.name}: a spreadsheet, expected a table; save its sheet as CSV (UTF-8)")
             names = brief(sets.catalogue(), most=3)
             raise DataError(
                 f"{path.name}: not a data set; expected a folder, an .npz file or {names}, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -86,7 +87,10 @@ def _text(path: Path) -> Cells:
                         yield number, row
         except UnicodeError:
             expected = encoding.removesuffix("-sig").upper()
-            raise DataError(f"{path.name}: is not {expected} after row {number}; save the table as UTF-8") from None
+            after = _lines_of_text(path) if expected == "UTF-8" else number  # `number` lags by what was read ahead
+            raise DataError(
+                f"{path.name}: is not {expected} after row {after}; save the table as UTF-8, in Excel as 'CSV UTF-8'"
+            ) from None
         except csv.Error as problem:
             raise DataError(f"{path.name}: row {number + 1} can not be read ({problem}); mend its quotes") from None
 
@@ -107,6 +111,20 @@ def _text(path: Path) -> Cells:
             yield number, tuple(row[column] for column in columns)
 
     return Cells(header, rows)
+
+
+def _lines_of_text(path: Path) -> int:
+    """How many lines are UTF-8 before the first that is not."""
+    with path.open("rb") as lines:
+        return sum(1 for _ in itertools.takewhile(_is_text, lines))
+
+
+def _is_text(line: bytes) -> bool:
+    try:
+        line.decode()
+    except UnicodeError:
+        return False
+    return True
 
 
 def _delimiter(line: str, suffix: str) -> str:

@@ -52,7 +52,7 @@ class Columns:
         group: patient, lesion or study.
         frame: which picture of a file with several, from 1.
         kept: (name, position) of columns that are kept beside the images.
-        ignored: how many columns mean nothing.
+        ignored: the names of columns that mean nothing.
     """
 
     image: int
@@ -65,7 +65,7 @@ class Columns:
     group: int | None
     frame: int | None
     kept: tuple[tuple[str, int], ...]
-    ignored: int
+    ignored: tuple[str, ...]
 
 
 def plain(name: str) -> str:
@@ -125,7 +125,7 @@ def columns_of(header: Sequence[str], file: str, also: str | None = None) -> Col
         group=found["group"],
         frame=found["frame"],
         kept=tuple((name, at) for name, at in kept.items() if at is not None),
-        ignored=len(free),
+        ignored=tuple(name for name, _ in free),
     )
 
 

@@ -159,8 +159,9 @@ class _Rows:
             labels = "the same label" if self.labels.codes[a] == self.labels.codes[b] else "different labels"
             shown.append(f"rows {self.numbers[a]} and {self.numbers[b]}: {ids[a]}, with {labels}")
         more = f" and {len(double) - _SHOWN} more" if len(double) > _SHOWN else ""
+        again = "1 row lists" if len(double) == 1 else f"{len(double)} rows list"
         raise DataError(
-            f"{self.file}: {len(double)} rows list an image again: {' | '.join(shown)}{more}; "
+            f"{self.file}: {again} an image again: {' | '.join(shown)}{more}; "
             "keep one row for each, or tell pictures of one file apart by a frame column"
         )
 
@@ -220,7 +221,8 @@ def _pool(name: str, rows: _Rows, entries: Entries, *, as_is: bool) -> Pool:
     if columns.split is not None:
         codes = np.asarray(rows.splits, np.int64)[good]
         splits = {split: np.flatnonzero(codes == code) for code, split in enumerate(SPLITS) if (codes == code).any()}
-    ignored = (f"{counted(columns.ignored, 'column')} ignored",) if columns.ignored else ()
+    unknown = columns.ignored  # by name: one of them may be a misspelt patient
+    ignored = (f"{counted(len(unknown), 'column')} ignored: {brief(unknown)}",) if unknown else ()
     bad = (f"{counted(len(entries.bad), 'image')} left out: not readable",) if entries.bad else ()
     return Pool(
         name=name,

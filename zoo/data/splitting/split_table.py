@@ -77,7 +77,7 @@ def split_table(
         skip_bad: leave out images that can not be read.
 
     Raises:
-        UsageError: shares or a number of folds that can not be.
+        UsageError: shares or a number of folds that can not be, or another suffix than .csv.
         DataError: no such data, data that is divided already, a group that is none, or too few images or groups.
         OutputError: the table stands there, or can not be written.
     """
@@ -93,6 +93,8 @@ def split_table(
         brought = " and ".join(pool.rows) if pool.rows else "folds"
         raise DataError(f"{pool.name}: brings {brought} already; --again divides all its images anew")
     target = Path(out) if out is not None else Path(f"{pool.name}-split.csv")
+    if target.suffix.lower() != ".csv":
+        raise UsageError(f"--out {target}: the table is written as CSV, expected a name that ends in .csv")
     if target.exists() and not overwrite:
         raise OutputError(f"{target} stands there already; give --overwrite to replace it, or another --out")
     names = _group_names(pool, group)
