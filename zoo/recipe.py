@@ -5,14 +5,15 @@ Every choice made here is said in the notes that it returns, and stands in run.j
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import msgspec
 import yaml
 
 from zoo.errors import DataError, ImageError, UsageError
-from zoo.spec import ModelCard, PreprocessSpec, Scale, TrainConfig, Voi, Window, from_builtins, to_builtins
+from zoo.spec import Intensity, ModelCard, PreprocessSpec, Scale, TrainConfig, Voi, Window, from_builtins, to_builtins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -238,4 +239,19 @@ def _with_settings(spec: PreprocessSpec, settings: Mapping[str, Any]) -> Preproc
             fields[target] = fields[target] | {rest[0]: value}
         else:
             raise UsageError(f"--set preprocess.{name}: {target} has no field {'.'.join(rest)}")
-    return from_builtins(fields, PreprocessSpec, "--set preprocess", UsageError)
+    try:
+        return from_builtins(fields, PreprocessSpec, "--set preprocess", UsageError)
+    except UsageError as problem:
+        raise UsageError(_in_words(str(problem), fields)) from None
+
+
+def _in_words(problem: str, fields: Mapping[str, Any]) -> str:
+    """What msgspec says of a setting, with the setting's name in front and, for a kind of intensity, all there are."""
+    found = re.fullmatch(r"(.*?): (.*) - at `\$\.(.*)`", problem)
+    if found is None:
+        return problem
+    what, reason, place = found.groups()
+    if place == "intensity.type":
+        kinds = ", ".join(str(kind.__struct_config__.tag) for kind in get_args(Intensity))
+        reason = f"{fields['intensity']['type']!r} is no intensity, expected one of {kinds} or fitted"
+    return f"{what}.{place}: {reason[:1].lower()}{reason[1:]}"

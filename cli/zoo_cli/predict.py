@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -16,6 +17,9 @@ if TYPE_CHECKING:
     from zoo.edge import Result
 
 __all__ = ["predict"]
+
+ALIKE = 10
+"""Images without an answer for one reason that are named on stderr; a whole folder of the wrong kind is one mistake."""
 
 
 def predict(
@@ -43,17 +47,24 @@ def predict(
     if csv is not None:
         results = recorded(csv, results, runtime.labels, runtime.manifest.task)
     rows = []
+    reasons: Counter[str] = Counter()
     answered = failed = 0
     for result in results:
         if isinstance(result, Failure):
             failed += 1
-            say(f"{printable(result.image)}: {result.error}")
+            reasons[result.error] += 1
+            if reasons[result.error] <= ALIKE:
+                say(f"{printable(result.image)}: {result.error}")
         else:
             answered += 1
             if not as_json and csv is None:
                 put("\t".join((printable(result.image), *answer(result, top))))
         if as_json:
             rows.append(result.row(top))
+    for reason, count in reasons.items():
+        if count > ALIKE:
+            each = "" if as_json or csv is not None else "; --csv lists each"
+            say(f"{counted(count - ALIKE, 'more image')}: {reason}{each}")
     if as_json:
         document(rows)
     if csv is not None:

@@ -200,3 +200,18 @@ def test_settings_are_read_as_yaml() -> None:
 def test_a_pair_that_is_none_is_refused(pair: str) -> None:
     with pytest.raises(UsageError, match="--set"):
         parse_settings([pair])
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"preprocess.intensity": "foo"}, "preprocess.intensity.type: 'foo' is no intensity, expected one of scale, "),
+        ({"preprocess.intensity.maximum": "abc"}, "preprocess.intensity.maximum: expected `float`"),
+        ({"preprocess.intensity.maximum": -3}, "preprocess.intensity: scale: maximum is -3.0"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named_with_what_would(setting: dict[str, object], said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        recipe(settings=setting)
+    assert said in str(refused.value)
+    assert "$" not in str(refused.value)

@@ -139,6 +139,18 @@ def test_good_images_are_answered_when_one_is_bad_and_the_status_is_1(at_work: P
 
 
 @pytest.mark.usefixtures("at_work")
+def test_a_folder_of_the_wrong_kind_is_one_mistake_not_a_flood(tmp_path: Path) -> None:
+    for i in range(14):
+        (tmp_path / f"{i:02}.png").write_bytes(b"no picture")
+    text = run_zoo("predict", "tiny.onnx", tmp_path)
+    assert text.code == 1
+    assert len(text.err.splitlines()) == 12
+    assert text.err.splitlines()[-2].startswith("zoo: 4 more images: not an image by its first bytes")
+    assert "--csv lists each" in text.err
+    assert len(run_zoo("predict", "tiny.onnx", tmp_path, "--json").document) == 14
+
+
+@pytest.mark.usefixtures("at_work")
 def test_predictions_as_csv_hold_every_probability(tmp_path: Path) -> None:
     ran = run_zoo("predict", "tiny.zoo", "images/0.png", "images/1.png", "--csv", tmp_path / "a.csv")
     assert (ran.code, ran.out) == (0, "")

@@ -109,11 +109,15 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_what_was_good(stripes: 
     assert open_run(run.path).record.status == "interrupted"
 
 
-def test_training_stops_when_nothing_gets_better(stripes: Splits, tmp_path: Path) -> None:
+def test_training_stops_when_nothing_gets_better_and_says_so(
+    stripes: Splits, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     """Patience saves the user's time only if it counts."""
+    caplog.set_level("INFO", "zoo")
     run = new_run(tmp_path / "run", stripes)
     fitted = fit(tiny_net(), stripes, SPEC, changed(epochs=30, patience=2, lr=1e-9, ema=0.0), run)
     assert fitted.epochs_done < 30
+    assert "stopped early: no gain for 2 epochs (--set patience)" in caplog.messages
 
 
 def test_a_network_with_the_wrong_number_of_outputs_is_refused(stripes: Splits, tmp_path: Path) -> None:

@@ -170,6 +170,8 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     with progress as report:
         for epoch in range(len(history) + 1, config.epochs + 1):
             if config.patience and epochs_without_gain(history) >= config.patience:
+                if peers.first:
+                    log.info("stopped early: no gain for %d epochs (--set patience)", config.patience)
                 break
             network.train()
             torch.manual_seed(seed_of(seed, epoch, peers.rank))  # dropout and its kin

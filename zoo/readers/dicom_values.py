@@ -75,7 +75,10 @@ def displayed(stored: NDArray[Any], elements: Elements, picture: Picture, frame:
         except ValueError as problem:
             raise ImageError(f"{elements.name}: {problem}; choose another intensity than voi") from None
     else:
-        raise ImageError(f"{elements.name}: brings no VOI LUT and no window; choose another intensity than voi")
+        raise ImageError(
+            f"{elements.name}: brings no VOI LUT and no window, which intensity voi reads through; "
+            "take files that bring one, or train with another intensity"
+        )
     return np.asarray(1 - shown if _inverted(elements, picture) else shown, np.float32)
 
 
