@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zoo.errors import DataError, TrainingError, UsageError
-from zoo.locate import MODEL_FILE, images_of, judged, model_file, without_bad
-from zoo.spec import EvalReport, ModelCard, Parity
+from zoo.errors import DataError, UsageError
+from zoo.exporting import ExportResult, export
+from zoo.locate import MODEL_FILE, judged, model_file
 from zoo.training import TrainResult, train
 
 if TYPE_CHECKING:
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from zoo.compare import Comparison
     from zoo.edge import Bench, Runtime, Verification
     from zoo.registry import Row
-    from zoo.runs import Run
-    from zoo.ship import Judged, Stage
+    from zoo.ship import Judged
+    from zoo.spec import EvalReport, ModelCard
 
 __all__ = [
     "ExportResult",
@@ -43,16 +43,6 @@ __all__ = [
 log = logging.getLogger("zoo")
 
 _LATENCY_RUNS = 30
-
-
-class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that passed the gate."""
-
-    path: str
-    size_bytes: int
-    parity: Parity
-    quantization: None = None
-    """Reserved: this release exports float32 only."""
 
 
 def models(family: str | None = None) -> list[Row]:
@@ -147,68 +137,6 @@ def compare(
         )
     found = compared(contenders, images.targets, labels, groups=images.groups)
     return msgspec.structs.replace(found, notes=_said_of([answers for _, answers in opened], names))
-
-
-def export(
-    run: str | Path | None = None,
-    *,
-    preprocess: Stage = "full",
-    bundle: bool = False,
-    out: str | Path | None = None,
-    data: str | Path | None = None,
-) -> ExportResult:
-    """Write a run's ONNX file, or its bundle, and prove it; when the proof fails nothing is left behind.
-
-    Args:
-        run: a run directory or id; None: the last run.
-        preprocess: full: from raw pixels; normalize: from resized pixels; none: from preprocessed numbers.
-        bundle: write NAME.zoo with manifest, golden set, report and card.
-        out: file or folder to write; None: export/NAME.onnx or export/NAME.zoo in the run.
-        data: the images the run was trained with, if they have moved.
-
-    Raises:
-        GateError: the parity gate refused.
-    """
-    from zoo import registry, ship
-    from zoo.edge import Runtime
-    from zoo.export import GOLDEN_IMAGES, set_manifest, write_bundle
-    from zoo.runs import find_run, open_run
-    from zoo.ship import save_model
-
-    opened = open_run(find_run(run))
-    record = opened.record
-    suffix = "zoo" if bundle else "onnx"
-    target = Path(out) if out else opened.file("export") / f"{record.card.name.replace('/', '-')}.{suffix}"
-    if bundle and target.suffix != ".zoo":
-        raise UsageError(f"--out {target}: a bundle is a folder whose name ends in .zoo")
-    if not bundle and target.is_dir():
-        raise UsageError(f"--out {target} is a folder; expected a file name such as {target / 'model.onnx'}")
-    plugin = registry.load(record.plugin.name).plugin
-    trained = plugin.load(record.card, opened)
-    splits = without_bad(images_of(opened, data), opened)
-    if record.status not in {"trained", "done"}:  # in memory only: its training may still be going on
-        epochs = f"{record.epochs_done} of {record.config.epochs}"
-        note = f"training stopped after epoch {epochs}; this is its best epoch so far"
-        temperature = ship.fitted_temperature(trained, record.card.preprocess, splits.val)
-        opened.record = msgspec.structs.replace(record, temperature=temperature, notes=(*record.notes, note))
-    report = _report_of(opened)
-    model, manifest = ship.build(opened, trained, splits, stage=preprocess, report=report)
-    if not bundle:
-        save_model(target, model)
-    else:
-        set_manifest(model, manifest)
-        content = model.SerializeToString()
-        import tempfile
-
-        with tempfile.TemporaryDirectory() as folder:
-            proven = Path(folder) / MODEL_FILE
-            proven.write_bytes(content)
-            predict = Runtime.open(proven).logits
-        images = ship.golden_images(splits, GOLDEN_IMAGES)
-        write_bundle(target, content, manifest, images=images, predict=predict)
-    proof = manifest.parity
-    assert proof is not None  # noqa: S101 - build gives none without
-    return ExportResult(path=str(target), size_bytes=_size(target), parity=proof)
 
 
 def open(path: str | Path, *, provider: str = "cpu", threads: int | None = None) -> Runtime:  # noqa: A001 - zoo.open
@@ -315,14 +243,3 @@ def _latency_ms(runtime: Runtime, image: Any) -> float:
         runtime.logits(batch)
         times.append(time.perf_counter() - start)
     return statistics.median(times[3:]) * 1e3
-
-
-def _report_of(run: Run) -> EvalReport | None:
-    from zoo.spec import decode
-
-    path = run.file("report.json")
-    return decode(path.read_bytes(), EvalReport, str(path), TrainingError) if path.is_file() else None
-
-
-def _size(target: Path) -> int:
-    return sum(p.stat().st_size for p in target.iterdir()) if target.is_dir() else target.stat().st_size

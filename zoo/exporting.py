@@ -1,0 +1,126 @@
+"""From a finished run to what leaves the machine: the file or the bundle, proven before a byte is written.
+
+Used by `zoo export`; training proves and evaluates its own file through `zoo.ship`.
+"""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from zoo.errors import TrainingError, UsageError
+from zoo.locate import MODEL_FILE, images_of, without_bad
+from zoo.spec import EvalReport, Manifest, Parity
+
+if TYPE_CHECKING:
+    import onnx
+
+    from zoo.data import Splits
+    from zoo.plugin import Trained
+    from zoo.runs import Run
+    from zoo.ship import Stage
+
+__all__ = ["ExportResult", "export"]
+
+
+class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that passed the gate."""
+
+    path: str
+    size_bytes: int
+    parity: Parity
+    quantization: None = None
+    """Reserved: this release exports float32 only."""
+
+
+def export(
+    run: str | Path | None = None,
+    *,
+    preprocess: Stage = "full",
+    bundle: bool = False,
+    out: str | Path | None = None,
+    data: str | Path | None = None,
+) -> ExportResult:
+    """Write a run's ONNX file, or its bundle, and prove it; when the proof fails nothing is left behind.
+
+    Args:
+        run: a run directory or id; None: the last run.
+        preprocess: full: from raw pixels; normalize: from resized pixels; none: from preprocessed numbers.
+        bundle: write NAME.zoo with manifest, golden set, report and card.
+        out: file or folder to write; None: export/NAME.onnx or export/NAME.zoo in the run.
+        data: the images the run was trained with, if they have moved.
+
+    Raises:
+        GateError: the parity gate refused.
+    """
+    from zoo import ship
+    from zoo.runs import find_run, open_run
+
+    opened = open_run(find_run(run))
+    target = _target(opened, out, bundle=bundle)
+    trained, splits = _restored(opened, data)
+    model, manifest = ship.build(opened, trained, splits, stage=preprocess, report=_report_of(opened))
+    if bundle:
+        _write_bundle(target, model, manifest, splits)
+    else:
+        ship.save_model(target, model)
+    assert manifest.parity is not None  # noqa: S101 - build gives none without
+    return ExportResult(path=str(target), size_bytes=_size(target), parity=manifest.parity)
+
+
+def _target(run: Run, out: str | Path | None, *, bundle: bool) -> Path:
+    """Where to write.
+
+    Raises:
+        UsageError: a name that does not fit what is written.
+    """
+    suffix = "zoo" if bundle else "onnx"
+    target = Path(out) if out else run.file("export") / f"{run.record.card.name.replace('/', '-')}.{suffix}"
+    if bundle and target.suffix != ".zoo":
+        raise UsageError(f"--out {target}: a bundle is a folder whose name ends in .zoo")
+    if not bundle and target.is_dir():
+        raise UsageError(f"--out {target} is a folder; expected a file name such as {target / 'model.onnx'}")
+    return target
+
+
+def _restored(run: Run, data: str | Path | None) -> tuple[Trained, Splits]:
+    """The model as its plugin saved it, and the images it was trained with; an interrupted run gets its temperature."""
+    from zoo import registry, ship
+
+    record = run.record
+    trained = registry.load(record.plugin.name).plugin.load(record.card, run)
+    splits = without_bad(images_of(run, data), run)
+    if record.status not in {"trained", "done"}:  # in memory only: its training may still be going on
+        epochs = f"{record.epochs_done} of {record.config.epochs}"
+        note = f"training stopped after epoch {epochs}; this is its best epoch so far"
+        temperature = ship.fitted_temperature(trained, record.card.preprocess, splits.val)
+        run.record = msgspec.structs.replace(record, temperature=temperature, notes=(*record.notes, note))
+    return trained, splits
+
+
+def _write_bundle(target: Path, model: onnx.ModelProto, manifest: Manifest, splits: Splits) -> None:
+    from zoo.edge import Runtime
+    from zoo.export import GOLDEN_IMAGES, set_manifest, write_bundle
+    from zoo.ship import golden_images
+
+    set_manifest(model, manifest)
+    content = model.SerializeToString()
+    with tempfile.TemporaryDirectory() as folder:
+        proven = Path(folder) / MODEL_FILE
+        proven.write_bytes(content)
+        predict = Runtime.open(proven).logits
+    write_bundle(target, content, manifest, images=golden_images(splits, GOLDEN_IMAGES), predict=predict)
+
+
+def _report_of(run: Run) -> EvalReport | None:
+    from zoo.spec import decode
+
+    path = run.file("report.json")
+    return decode(path.read_bytes(), EvalReport, str(path), TrainingError) if path.is_file() else None
+
+
+def _size(target: Path) -> int:
+    return sum(p.stat().st_size for p in target.iterdir()) if target.is_dir() else target.stat().st_size
