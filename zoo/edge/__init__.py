@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.edge.golden import Verification, verify
-    from zoo.edge.runtime import Failure, Prediction, Result, Runtime
+    from zoo.edge.results import Failure, Prediction, Result
+    from zoo.edge.runtime import Runtime
     from zoo.edge.table import recorded, write_csv
     from zoo.edge.timing import Bench, bench
 
@@ -32,9 +33,9 @@ __all__ = [
 
 _HOMES = {
     "Bench": "timing",
-    "Failure": "runtime",
-    "Prediction": "runtime",
-    "Result": "runtime",
+    "Failure": "results",
+    "Prediction": "results",
+    "Result": "results",
     "Runtime": "runtime",
     "Verification": "golden",
     "bench": "timing",

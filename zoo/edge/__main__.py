@@ -36,7 +36,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _predict(asked: argparse.Namespace) -> int:
-    from zoo.edge.runtime import Failure, Runtime
+    from zoo.edge.results import Failure
+    from zoo.edge.runtime import Runtime
     from zoo.edge.table import answer, printable, recorded
 
     runtime = Runtime.open(asked.model, provider=asked.provider, threads=asked.threads)

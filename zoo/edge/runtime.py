@@ -8,7 +8,7 @@ What this module does not know: command lines, bundles' hashes, how a network wa
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from zoo import preprocess
 from zoo.edge.bundle import Contents, open_model
+from zoo.edge.results import GIVEN, Failure, Prediction, Result
 from zoo.edge.session import one_line, open_session
-from zoo.edge.stream import Source, batches, decoded, expand
+from zoo.edge.stream import Source, batches, decoded, expand, pixels
 from zoo.errors import ImageError, ModelError
+from zoo.readers import read
 from zoo.spec import Manifest, Scale, Voi
 
 if TYPE_CHECKING:
@@ -27,70 +29,18 @@ if TYPE_CHECKING:
 
     from zoo.readers import RawImage
 
-__all__ = ["Failure", "Prediction", "Result", "Runtime"]
+__all__ = ["Runtime"]
 
 Array = NDArray[Any]
-GIVEN = 0.5
-"""A label of a multilabel model counts as given from this probability on; evaluation decides alike."""
 _ACCELERATOR_BATCH = 16
 _TENSOR_TYPES = {"uint8": "tensor(uint8)", "uint16": "tensor(uint16)", "float32": "tensor(float)"}
 
 
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """The answer for one image.
-
-    Attributes:
-        image: the path as given or found, or "array N".
-        label: the class with the highest probability.
-        probability: its probability, in [0, 1], not rounded.
-        probabilities: every class to its probability, in the order of the manifest's labels.
-        labels: of a multilabel model, all labels whose probability is at least 0.5, in the same order; it may be
-            empty, though `label` names the most probable one even then. None for a multiclass model.
-    """
-
-    image: str
-    label: str
-    probability: float
-    probabilities: dict[str, float]
-    labels: tuple[str, ...] | None = None
-
-    def row(self, top: int | None = None) -> dict[str, Any]:
-        """For `--json`; with `top`, only that many classes, the most probable first; `labels` if there are any."""
-        ranked = self.probabilities
-        if top is not None:
-            ranked = dict(sorted(ranked.items(), key=lambda item: -item[1])[:top])
-        row = {
-            "image": self.image,
-            "label": self.label,
-            "probability": self.probability,
-            "probabilities": dict(ranked),
-        }
-        return row if self.labels is None else row | {"labels": list(self.labels)}
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """An image that got no answer, and why. It is never replaced by another image.
-
-    Attributes:
-        image: the path as given or found, or "array N".
-        error: one line.
-    """
-
-    image: str
-    error: str
-
-    def row(self, top: int | None = None) -> dict[str, Any]:  # noqa: ARG002 - the same call as Prediction.row
-        """For `--json`."""
-        return {"image": self.image, "error": self.error}
-
-
-Result = Prediction | Failure
-
-
 class Runtime:
     """An opened model. Create it by `Runtime.open`.
+
+    It holds nothing that a call changes: several threads may ask one `Runtime` at the same time, and each gets
+    the answer that it would get alone.
 
     Attributes:
         path: what was opened.
@@ -142,6 +92,11 @@ class Runtime:
         """A kind of raw image it takes: uint8, uint16 or float32."""
         return sorted(self._kinds)[-1]
 
+    @property
+    def _voi(self) -> bool:
+        """Whether files are read through their own VOI LUT or window."""
+        return isinstance(self.manifest.preprocess.intensity, Voi)
+
     def logits(self, batch: Array) -> NDArray[np.float32]:
         """Answer raw images.
 
@@ -184,14 +139,35 @@ class Runtime:
             ModelError: ONNX Runtime failed.
         """
         size = batch_size or (1 if self.provider == "cpu" else _ACCELERATOR_BATCH)
-        voi = isinstance(self.manifest.preprocess.intensity, Voi)
-        for names, group in batches(decoded(expand(sources), self._ready, frame=frame, voi=voi), size):
+        images = decoded(expand(sources), self._ready, frame=frame, voi=self._voi)
+        for names, group in batches(images, size):
             if isinstance(group, str):
                 yield Failure(names[0], group)
                 continue
             rows = self._run("probabilities", group)
             for name, row in zip(names, rows, strict=True):
                 yield self._prediction(name, row)
+
+    def answer(self, source: bytes | Source, *, name: str | None = None, frame: int | None = None) -> Result:
+        """Label one image, in the calling thread.
+
+        Args:
+            source: a file's bytes, a path, or a raw array (H, W[, C]).
+            name: how the result names the image. None: the path, else "image".
+            frame: which picture of a file that holds several, counted from 1. None: none is guessed.
+
+        Returns:
+            A `Failure` for an image that can not be used; what is in `Failure.error` names no file.
+
+        Raises:
+            ModelError: ONNX Runtime failed.
+        """
+        shown = name or (str(source) if isinstance(source, str | Path) else "image")
+        load = partial(read, name=shown, frame=frame, voi=self._voi)
+        image = pixels(shown, source, load, self._ready)
+        if isinstance(image, str):
+            return Failure(shown, image)
+        return self._prediction(shown, self._run("probabilities", image[None])[0])
 
     def _prediction(self, name: str, row: NDArray[np.float32]) -> Prediction:
         values = [float(value) for value in row]

@@ -23,7 +23,7 @@ from zoo.text import natural_key
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-__all__ = ["Source", "batches", "decoded", "expand"]
+__all__ = ["Source", "batches", "decoded", "expand", "pixels"]
 
 Array = NDArray[Any]
 Source = Path | str | Array
@@ -93,7 +93,7 @@ def decoded(
     try:
         while True:
             while len(pending) < allowed and (item := next(source, None)) is not None:
-                pending.append((item[0], pool.submit(_decode, *item, load, ready)))
+                pending.append((item[0], pool.submit(pixels, *item, load, ready)))
             if not pending:
                 return
             name, future = pending.popleft()
@@ -135,6 +135,23 @@ def batches(images: Iterable[tuple[str, Array | str]], size: int) -> Iterator[tu
         yield names, np.stack(group)
 
 
+def pixels(
+    name: str,
+    source: bytes | Source | ImageError,
+    load: Callable[[bytes | Path | str], RawImage],
+    ready: Callable[[RawImage], Array],
+) -> Array | str:
+    """One image as the graph takes it, or the reason why it can not be used, without `name` at its head."""
+    try:
+        if isinstance(source, ImageError):
+            raise source
+        return ready(load(source) if isinstance(source, str | bytes | Path) else from_array(source))
+    except ImageError as problem:
+        return str(problem).removeprefix(f"{name}: ")
+    except MemoryError:
+        return "not enough memory to decode it; give the image smaller or alone"
+
+
 def _walk(folder: Path) -> Iterator[tuple[str, Path | ImageError]]:
     """Image files below `folder`, one directory at a time; linked folders and hidden names are left out."""
     pending: list[Path | os.DirEntry[str]] = [folder]  # no recursion: folders may lie a thousand deep
@@ -162,19 +179,3 @@ def _is_image(entry: os.DirEntry[str]) -> bool:
         return entry.is_file() and is_image(Path(entry.path))
     except OSError:  # a link that leads to itself
         return False
-
-
-def _decode(
-    name: str,
-    source: Source | ImageError,
-    load: Callable[[Path | str], RawImage],
-    ready: Callable[[RawImage], Array],
-) -> Array | str:
-    try:
-        if isinstance(source, ImageError):
-            raise source
-        return ready(load(source) if isinstance(source, str | Path) else from_array(source))
-    except ImageError as problem:
-        return str(problem).removeprefix(f"{name}: ")
-    except MemoryError:
-        return "not enough memory to decode it; give the image smaller or alone"

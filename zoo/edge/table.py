@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 from typing import TYPE_CHECKING
 
-from zoo.edge.runtime import Failure, Prediction, Result
+from zoo.edge.results import Failure, Prediction, Result
 from zoo.files import atomic_path
 from zoo.spec import LABEL_SEPARATOR
 from zoo.text import inert
