@@ -1,0 +1,17 @@
+# syntax=docker/dockerfile:1
+# Trains, compares and exports. Linux x86-64: pip brings the CUDA build of torch, which also runs on a CPU.
+# Build: docker build -f docker/training.Dockerfile -t zoo-training .
+# Use:   docs/deploy.md
+FROM python:3.12-slim
+WORKDIR /src
+COPY pyproject.toml README.md LICENSE registry.yaml ./
+COPY zoo zoo
+COPY cli cli
+COPY plugins plugins
+RUN pip install --no-cache-dir ".[train,dicom,parquet,sign]"
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/work MPLCONFIGDIR=/tmp
+WORKDIR /work
+RUN chown 10001:10001 /work
+USER 10001:10001
+ENTRYPOINT ["zoo"]
+CMD ["doctor"]
