@@ -1,0 +1,52 @@
+// A bundle on onnxruntime-node: prove that it answers here as it did where it was made, then label pictures.
+//
+//   npm install --ignore-scripts        (onnxruntime-node's own install script would download GPU libraries)
+//   node predict.mjs NAME.zoo [PICTURE.ppm …]
+//
+// Prints one JSON document; the exit status is 3 when the proof fails. A picture is a binary PPM (P6, 8 bit) or PGM
+// (P5, 8 or 16 bit): raw pixels, because the whole preprocessing is in the model's graph.
+import { readFile } from "node:fs/promises";
+import { join } from "node:path";
+import ort from "onnxruntime-node";
+import { replay } from "../../zoo/edge/page/golden.js";
+
+const [bundle, ...pictures] = process.argv.slice(2);
+if (!bundle) {
+  console.error("usage: node predict.mjs NAME.zoo [PICTURE.ppm ...]");
+  process.exit(2);
+}
+const manifest = JSON.parse(await readFile(join(bundle, "manifest.json"), "utf8"));
+const session = await ort.InferenceSession.create(join(bundle, "model.onnx"));
+const golden = new Uint8Array(await readFile(join(bundle, "golden.npz")));
+
+const logits = async (image) => (await answer(image)).logits.data;
+const proof = await replay(golden, logits, manifest);
+const predictions = [];
+for (const picture of pictures) {
+  const values = (await answer(readPicture(await readFile(picture)))).probabilities.data;
+  const probabilities = Object.fromEntries(manifest.labels.map((label, index) => [label, values[index]]));
+  const label = manifest.labels[values.indexOf(Math.max(...values))];
+  predictions.push({ image: picture, label, probability: probabilities[label], probabilities });
+}
+console.log(JSON.stringify({ runtime: `onnxruntime-node ${ort.env.versions.node}`, proof, predictions }));
+process.exitCode = proof.mismatches.length ? 3 : 0;
+
+/** The model's outputs for one raw image. */
+function answer({ dtype, shape, data }) {
+  return session.run({ [manifest.input.name]: new ort.Tensor(dtype, data, [1, ...shape]) });
+}
+
+/** A PPM or PGM file as the model takes it: uint8 RGB, or uint16 with one channel. */
+function readPicture(file) {
+  const header = /^P([56])\s+(?:#.*\n\s*)*(\d+)\s+(\d+)\s+(\d+)\s/.exec(file.toString("latin1", 0, 1024));
+  if (!header) throw new Error("expected a binary PPM or PGM picture");
+  const [width, height, largest] = header.slice(2).map(Number);
+  const pixels = file.subarray(header[0].length);
+  if (header[1] === "6") return { dtype: "uint8", shape: [height, width, 3], data: new Uint8Array(pixels) };
+  if (largest < 256) {
+    const grey = Uint8Array.from({ length: pixels.length * 3 }, (_, index) => pixels[Math.floor(index / 3)]);
+    return { dtype: "uint8", shape: [height, width, 3], data: grey };
+  }
+  const deep = Uint16Array.from({ length: pixels.length / 2 }, (_, index) => pixels.readUInt16BE(2 * index));
+  return { dtype: "uint16", shape: [height, width, 1], data: deep };
+}

@@ -1,0 +1,92 @@
+"""Bundles that were really trained, and the JavaScript packages that replay them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from runtime_cases import SHARED, deep_pictures, pictures, two_findings
+
+import zoo
+from zoo.files import alone
+
+HERE = Path(__file__).parent
+ROOT = HERE.parents[1]
+INSTALL = ["npm", "ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--fetch-retries=1"]
+
+
+@pytest.fixture(scope="session")
+def node_modules(request: pytest.FixtureRequest) -> Path:
+    """A folder with the packages of package.json: named, beside it, or installed into pytest's cache."""
+    if named := os.environ.get("ZOO_NODE_MODULES"):
+        return Path(named).resolve()
+    if (HERE / "node_modules").is_dir():
+        return HERE / "node_modules"
+    if shutil.which("npm") is None or shutil.which("node") is None:
+        pytest.skip("node and npm are not here")
+    cache = request.config.cache
+    if cache is None:
+        pytest.skip("pytest keeps no cache to install the packages into; set ZOO_NODE_MODULES")
+    folder = cache.mkdir("node")
+    with alone(folder / "guard"):
+        lock = (HERE / "package-lock.json").read_bytes()
+        installed = folder / "installed-lock.json"  # written last: a half-finished install is done again
+        if not installed.is_file() or installed.read_bytes() != lock:
+            installed.unlink(missing_ok=True)
+            for name in ("package.json", "package-lock.json", ".npmrc"):
+                shutil.copy(HERE / name, folder / name)
+            try:
+                done = subprocess.run(INSTALL, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+            except subprocess.TimeoutExpired:
+                pytest.skip("npm did not install onnxruntime-node and onnxruntime-web within 300 s")
+            if done.returncode:
+                pytest.skip(f"npm could not install onnxruntime-node and onnxruntime-web: {done.stderr.strip()[-200:]}")
+            installed.write_bytes(lock)
+    return folder / "node_modules"
+
+
+@pytest.fixture(scope="session")
+def checkout(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The JavaScript of this project where its imports find the installed packages."""
+    folder = tmp_path_factory.mktemp("checkout")
+    for name in ("examples/node/predict.mjs", "zoo/edge/page/golden.js"):
+        (folder / name).parent.mkdir(parents=True)
+        shutil.copy(ROOT / name, folder / name)
+    (folder / "package.json").write_text('{"type": "module"}')
+    (folder / "node_modules").symlink_to(node_modules)
+    return folder
+
+
+def _bundles(root: Path, data: Path, **options: object) -> Path:
+    """Train on the data and write default.zoo."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        run = zoo.train("simple_cnn", data, out=root / "run", **options).run
+        zoo.export(run, bundle=True, out=root / "default.zoo")
+    return root
+
+
+@pytest.fixture(scope="session")
+def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """8 bit, RGB, cropped, bicubic: pictures of many sizes on a network of 64 px."""
+    root = tmp_path_factory.mktemp("photographs")
+    return _bundles(root, pictures(root / "data", SHARED / "photos"), size=64, epochs=3)
+
+
+@pytest.fixture(scope="session")
+def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """16 bit, one channel, letterboxed, bilinear, percentiles."""
+    root = tmp_path_factory.mktemp("deep")
+    settings = {"preprocess.resize": "letterbox", "preprocess.interpolation": "bilinear"}
+    data = deep_pictures(root / "data", SHARED / "photos")
+    return _bundles(root, data, size=48, epochs=3, settings=settings | {"preprocess.intensity.maximum": 65535})
+
+
+@pytest.fixture(scope="session")
+def findings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Several labels an image; a network larger than the pictures."""
+    root = tmp_path_factory.mktemp("findings")
+    return _bundles(root, two_findings(root / "chest.npz"), size=40, epochs=2, settings={"augment": "none"})

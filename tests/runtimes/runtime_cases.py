@@ -1,0 +1,62 @@
+"""Pictures to train on: cuts of real photographs in many sizes, or drawn ones where those are not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+SHARED = Path(__file__).resolve().parents[3] / "shared/data"
+
+
+def pictures(root: Path, photos: Path) -> Path:
+    """A folder of three classes, 24 pictures each, 60 to 400 px a side; the class is the photograph."""
+    rng = np.random.default_rng(0)
+    for label, picture in zip(("one", "three", "two"), _photographs(photos), strict=True):
+        (root / label).mkdir(parents=True)
+        for index in range(24):
+            cut = _cut(picture, rng)
+            Image.fromarray(cut).save(root / label / f"{index:02d}.png")
+    return root
+
+
+def deep_pictures(root: Path, photos: Path) -> Path:
+    """The same in 16 bit and grey, with values that 8 bits can not hold."""
+    rng = np.random.default_rng(1)
+    for label, picture in zip(("one", "three", "two"), _photographs(photos), strict=True):
+        (root / label).mkdir(parents=True)
+        for index in range(24):
+            cut = _cut(picture, rng).astype(np.uint16) @ np.uint16([76, 150, 29])
+            Image.fromarray(cut + rng.integers(0, 256, cut.shape, np.uint16)).save(root / label / f"{index:02d}.png")
+    return root
+
+
+def two_findings(path: Path) -> Path:
+    """28 × 28 pictures with a bright corner, stripes, both or none, in noise."""
+    rng = np.random.default_rng(0)
+    arrays: dict[str, np.ndarray] = {"label_names": np.array(["bright corner", "stripes"])}
+    for split, n in (("train", 96), ("val", 40), ("test", 40)):
+        targets = (rng.random((n, 2)) < 0.45).astype(np.uint8)
+        pixels = rng.normal(110, 30, (n, 28, 28))
+        pixels[targets[:, 0] == 1, 4:14, 4:14] += 50
+        pixels[targets[:, 1] == 1, 16::3] += 50
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = pixels.clip(0, 255).astype(np.uint8), targets
+    np.savez(path, **arrays)
+    return path
+
+
+def _photographs(photos: Path) -> list[np.ndarray]:
+    found = [photos / name for name in ("chelsea.png", "coffee.png", "rocket.jpg")]
+    if all(path.is_file() for path in found):
+        return [np.asarray(Image.open(path).convert("RGB")) for path in found]
+    y, x = np.mgrid[:400, :450]
+    waves = [np.stack([np.sin(x / a) * np.cos(y / b) for b in (5, 17, 40)], axis=-1) for a in (6, 19, 45)]
+    noise = np.random.default_rng(2).normal(0, 12, (400, 450, 3))
+    return [(128 + 90 * wave + noise).clip(0, 255).astype(np.uint8) for wave in waves]
+
+
+def _cut(picture: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    height, width = (int(rng.integers(60, min(side, 400))) for side in picture.shape[:2])
+    top, left = (int(rng.integers(have - want)) for have, want in zip(picture.shape, (height, width), strict=False))
+    return np.ascontiguousarray(picture[top : top + height, left : left + width])

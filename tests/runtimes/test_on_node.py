@@ -1,0 +1,63 @@
+"""The golden set replayed by onnxruntime-node, through the example that users start from."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import zoo
+
+
+def on_node(checkout: Path, *arguments: str | Path) -> tuple[int, Any]:
+    command = ["node", "examples/node/predict.mjs", *map(str, arguments)]
+    done = subprocess.run(command, cwd=checkout, capture_output=True, text=True, check=False)
+    assert done.stdout, done.stderr
+    return done.returncode, json.loads(done.stdout)
+
+
+@pytest.mark.parametrize("model", ["photographs", "deep", "findings"])
+@pytest.mark.parametrize("form", ["default"])
+def test_golden_answers_come_again(checkout: Path, request: pytest.FixtureRequest, model: str, form: str) -> None:
+    bundle = request.getfixturevalue(model) / f"{form}.zoo"
+    status, said = on_node(checkout, bundle)
+    assert status == 0, said
+    assert said["proof"]["images"] >= 32
+    assert said["proof"]["mismatches"] == []
+    assert said["proof"]["max_abs_logit"] <= 1e-4
+
+
+def test_a_spoilt_answer_is_refused(checkout: Path, photographs: Path, tmp_path: Path) -> None:
+    bundle = tmp_path / "spoilt.zoo"
+    shutil.copytree(photographs / "default.zoo", bundle)
+    with np.load(bundle / "golden.npz") as golden:
+        arrays = dict(golden)
+    arrays["logits"] = arrays["logits"] + np.float32([0, 0.01, 0])
+    np.savez_compressed(bundle / "golden.npz", **arrays)
+    status, said = on_node(checkout, bundle)
+    assert status == 3
+    assert len(said["proof"]["mismatches"]) >= 32
+
+
+def test_pictures_are_labelled_as_by_predict(checkout: Path, photographs: Path, deep: Path, tmp_path: Path) -> None:
+    picture = sorted((photographs / "data/two").iterdir())[3]
+    Image.open(picture).save(tmp_path / "picture.ppm")
+    expected = next(iter(zoo.open(photographs / "default.zoo").predict(picture)))
+    status, said = on_node(checkout, photographs / "default.zoo", tmp_path / "picture.ppm")
+    assert status == 0
+    assert said["predictions"][0]["label"] == expected.label
+    assert said["predictions"][0]["probability"] == pytest.approx(expected.probability, abs=1e-5)
+
+    scan = sorted((deep / "data/one").iterdir())[3]
+    pixels = np.asarray(Image.open(scan)).astype(">u2")
+    header = f"P5\n# 16 bit\n{pixels.shape[1]} {pixels.shape[0]}\n65535\n".encode()
+    (tmp_path / "scan.pgm").write_bytes(header + pixels.tobytes())
+    expected = next(iter(zoo.open(deep / "default.zoo").predict(scan)))
+    _, said = on_node(checkout, deep / "default.zoo", tmp_path / "scan.pgm")
+    assert said["predictions"][0]["probability"] == pytest.approx(expected.probability, abs=1e-5)
