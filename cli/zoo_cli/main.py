@@ -60,6 +60,7 @@ VERBS = {
     "compare": (MAKE, "zoo compare resnet18 svm --data images/ --epochs 10"),
     "export": (SHIP, "zoo export --onnx --bundle --out lungs.zoo"),
     "predict": (SHIP, "zoo predict lungs.zoo images/ --csv answers.csv"),
+    "explain": (SHIP, "zoo explain lungs.zoo scan.png --out heatmaps"),
     "verify": (SHIP, "zoo verify lungs.zoo"),
     "bench": (SHIP, "zoo bench resnet18.onnx simple_cnn.onnx --threads 1"),
     "doctor": (HERE, "zoo doctor"),

@@ -62,6 +62,31 @@ def _predict(asked: argparse.Namespace) -> int:
     return 1 if failed else 0
 
 
+def _explain(asked: argparse.Namespace) -> int:
+    from zoo.edge.explain import CAPTION
+    from zoo.edge.heatmaps import Explained, explained, in_words
+    from zoo.edge.runtime import Runtime
+    from zoo.edge.table import printable
+
+    runtime = Runtime.open(asked.model, provider=asked.provider, threads=asked.threads)
+    sources = asked.images[0] if len(asked.images) == 1 else asked.images
+    rows, failed = [], 0
+    for result in explained(runtime, sources, label=asked.label, out=Path(asked.out), frame=asked.frame):
+        rows.append(result.row())
+        if not isinstance(result, Explained):
+            failed += 1
+            _say(f"error: {printable(result.image)}: {result.error}")
+        elif not asked.json:
+            _put(f"{printable(result.image)}\t{in_words(result.heat)}\t{result.file}\n")
+    if asked.json:
+        _put(_compact(rows) + "\n")
+    elif len(rows) > failed:
+        _say(CAPTION)
+    if failed:
+        _say(f"{failed} of {len(rows)} images got no map")
+    return 1 if failed else 0
+
+
 def _bench(asked: argparse.Namespace) -> int:
     from zoo.edge.timing import bench
 
@@ -160,6 +185,11 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--top", type=_positive, metavar="K", help="show the K most probable classes")
     predict.add_argument("--batch-size", type=_positive, metavar="N", help="most images in one run")
     predict.add_argument("--frame", type=_positive, metavar="N", help="picture of files that hold several, from 1")
+    shown = add("explain", _explain, "heat maps of what the answers depend on")
+    shown.add_argument("images", nargs="+", help="image files and folders")
+    shown.add_argument("--label", metavar="L", help="explain this label (default: the most probable)")
+    shown.add_argument("--out", metavar="DIR", default="heatmaps", help="where the pictures go (default heatmaps)")
+    shown.add_argument("--frame", type=_positive, metavar="N", help="picture of files that hold several, from 1")
     timed = add("bench", _bench, "latency, cold start, peak memory, size")
     timed.add_argument("--runs", type=_positive, default=50)
     timed.add_argument("--image-size", type=_positive, nargs=2, metavar=("H", "W"))

@@ -178,15 +178,23 @@ class Runtime:
             held = tuple(label for label, value in by_name.items() if value >= GIVEN)
         return Prediction(name, self.labels[best], values[best], by_name, held)
 
-    def _ready(self, image: RawImage) -> Array:
-        """One image as the graph takes it, after the checks it can fail; runs in the decoding threads."""
+    def check(self, image: RawImage) -> None:
+        """Whether the model was made for such an image.
+
+        Raises:
+            ImageError: its pixels are of another kind, or outside the range that the preprocessing declares.
+        """
         if image.kind not in self._kinds:
             raise ImageError(
                 f"pixels are {image.kind}, expected {' or '.join(sorted(self._kinds))}; "
                 "give this model images of the kind it was trained on"
             )
+        preprocess.check_range(image.pixels, self.manifest.preprocess)
+
+    def _ready(self, image: RawImage) -> Array:
+        """One image as the graph takes it, after the checks it can fail; runs in the decoding threads."""
+        self.check(image)
         spec = self.manifest.preprocess
-        preprocess.check_range(image.pixels, spec)
         stage = self.manifest.input.stage
         if stage == "raw":
             return image.pixels

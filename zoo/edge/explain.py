@@ -1,0 +1,211 @@
+"""Where a model looks: occlusion sensitivity, which needs nothing of a model but its answers.
+
+One window after the other is covered with the image's own mean, and the label's probability is asked again (Zeiler
+and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2). What is shown is the drop
+of the probability itself, not of a logit: it is the number that people act on, it is bounded, and the same for several
+labels. Its price is that a very sure model shows small drops, which is the truth: no single place decides.
+
+Windows are two cells high and wide and overlap by one, so that a cue on an edge is still covered whole by some
+window. A cell's value is the mean over the windows that cover it. The mean of the image, and not a blur, fills them:
+a blur leaves large bright areas as they were. What does not differ from the mean can not be shown to matter.
+
+`zoo/edge/page/explain.js` does the same in a browser, number for number.
+
+What this module does not know: files, pages, where the image came from.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.errors import ImageError, UsageError
+from zoo.text import brief
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from PIL import Image
+
+    from zoo.edge.runtime import Runtime
+    from zoo.readers import RawImage
+    from zoo.spec import PreprocessSpec
+
+__all__ = ["CAPTION", "VISIBLE", "HeatMap", "occlusion", "overlay"]
+
+Array = NDArray[Any]
+
+CAPTION = (
+    "bright: hiding this part lowers the label's probability; that does not prove that what the label means is there, "
+    "and says nothing of several parts together"
+)
+
+VISIBLE = 0.05
+"""The weakest map that is drawn at full strength: where no window matters more, the picture stays nearly bare."""
+
+_CELLS = 144
+"""Cells of a grid at most about so many (12 x 12 of a square image), so that one map costs about 121 answers."""
+_SPAN = 2
+"""Cells on a side of a window."""
+_ENOUGH = 2
+"""Raw pixels kept for one pixel of the network's input, along each side; more are averaged away beforehand."""
+_BATCH = 16
+_BATCH_BYTES = 64 * 2**20
+_OPACITY = 0.6
+
+# matplotlib's viridis (Smith and van der Walt 2015, CC0), every 15th of its 256 colours: perceptually uniform, and
+# readable without red or green.
+_VIRIDIS = bytes.fromhex(
+    "440154 481769 472a7a 433d84 3d4e8a 355e8d 2e6d8e 297b8e 23898e "
+    "1f978b 21a585 2eb37c 46c06f 65cb5e 89d548 b0dd2f d8e219 fde725"
+)
+
+
+class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
+    """How much each part of an image matters for one label."""
+
+    label: str
+    base: float
+    """The label's probability with nothing hidden, in [0, 1]."""
+    height: int
+    """Of the image, in pixels."""
+    width: int
+    values: tuple[tuple[float, ...], ...]
+    """Rows of cells, from the top left; together they cover the image evenly. Each is by how much the probability
+    drops when the cell is hidden, in [-1, 1]; negative where hiding it raises the probability."""
+
+    @property
+    def peak(self) -> tuple[float, int, int]:
+        """The largest drop, and the row and column of the pixel in the middle of its cell."""
+        grid = np.asarray(self.values)
+        row, column = np.unravel_index(int(grid.argmax()), grid.shape)
+        y = int((row + 0.5) * self.height / grid.shape[0])
+        x = int((column + 0.5) * self.width / grid.shape[1])
+        return float(grid[row, column]), y, x
+
+
+def occlusion(runtime: Runtime, image: RawImage, label: str | None = None) -> HeatMap:
+    """Map what an image's probability of a label depends on.
+
+    Deterministic; takes about 120 answers of the model. An image far larger than the network's input is first
+    averaged over whole blocks of pixels, so `base` may differ from `Runtime.predict` in the third decimal.
+
+    Args:
+        runtime: an opened model of either task.
+        image: as `zoo.readers.read` gives it.
+        label: one of the model's; None: the most probable one.
+
+    Raises:
+        UsageError: the model does not know the label.
+        ImageError: the image is not what the model takes.
+        ModelError: ONNX Runtime failed.
+    """
+    if label is not None and label not in runtime.labels:
+        raise UsageError(f"no label {label!r}, expected one of {brief(runtime.labels, 20)}")
+    runtime.check(image)
+    pixels = _reduced(image.pixels, runtime.manifest.preprocess)
+    whole = runtime.probabilities(pixels[None])[0]
+    at = int(whole.argmax()) if label is None else runtime.labels.index(label)
+    rows, columns = _edges(*pixels.shape[:2])
+    windows = [
+        (slice(rows[i], rows[i + _span(rows)]), slice(columns[j], columns[j + _span(columns)]))
+        for i in range(len(rows) - _span(rows))
+        for j in range(len(columns) - _span(columns))
+    ]
+    base = float(whole[at])
+    drops = [base - float(p) for batch in _hidden(pixels, windows) for p in runtime.probabilities(batch)[:, at]]
+    grid = _spread(drops, len(rows) - 1, len(columns) - 1)
+    height, width = image.pixels.shape[:2]
+    values = tuple(tuple(map(float, row)) for row in grid)
+    return HeatMap(label=runtime.labels[at], base=base, height=height, width=width, values=values)
+
+
+def overlay(image: RawImage, heat: HeatMap) -> Image.Image:
+    """The image with its map laid over it: RGB, the image's own size; deep images from their least to their largest.
+
+    Strength follows the drop, so that what does not matter stays as it is; drops below zero show nothing.
+    """
+    from PIL import Image
+
+    grid = np.clip(np.asarray(heat.values, np.float32), 0, None)
+    strength = np.clip(grid / max(float(grid.max()), VISIBLE), 0, 1)
+    smooth = Image.fromarray(strength).resize((heat.width, heat.height), Image.Resampling.BILINEAR)
+    share = np.clip(np.asarray(smooth), 0, 1)
+    anchors = np.frombuffer(_VIRIDIS, np.uint8).reshape(-1, 3)
+    places = np.linspace(0, 1, len(anchors))
+    colours = np.stack([np.interp(share, places, anchors[:, channel]) for channel in range(3)], axis=2)
+    weight = (_OPACITY * share)[:, :, None]
+    return Image.fromarray((_visible(image) * (1 - weight) + colours * weight + 0.5).astype(np.uint8))
+
+
+def _reduced(pixels: Array, spec: PreprocessSpec) -> Array:
+    """Whole blocks of pixels averaged, where the image has more than enough of them for the network's input."""
+    height, width = pixels.shape[:2]
+    factor = min(height // (_ENOUGH * spec.size[0]), width // (_ENOUGH * spec.size[1]))
+    if factor < 2 or spec.denoise is not None:  # a filter in pixels would see another image
+        return pixels
+    down, across = _cuts(height, height // factor), _cuts(width, width // factor)
+    sums = np.add.reduceat(pixels, down[:-1], axis=0, dtype=np.float64)
+    sums = np.add.reduceat(sums, across[:-1], axis=1)
+    return _as_stored(sums / np.outer(np.diff(down), np.diff(across))[:, :, None], pixels.dtype)
+
+
+def _edges(height: int, width: int) -> tuple[list[int], list[int]]:
+    """Where cells begin and end along each side: nearly square cells, about `_CELLS` of them."""
+    rows = min(height, _CELLS // 2, max(2, math.floor(math.sqrt(_CELLS * height / width) + 0.5)))
+    columns = min(width, max(2, math.floor(_CELLS / rows + 0.5)))
+    return _cuts(height, rows), _cuts(width, columns)
+
+
+def _cuts(length: int, pieces: int) -> list[int]:
+    """Beginnings of so many nearly equal pieces, and the end."""
+    return [i * length // pieces for i in range(pieces + 1)]
+
+
+def _span(edges: list[int]) -> int:
+    return min(_SPAN, len(edges) - 1)
+
+
+def _hidden(pixels: Array, windows: list[tuple[slice, slice]]) -> Iterator[Array]:
+    """Batches of the image with one window covered in each."""
+    fill = _as_stored(pixels.mean(axis=(0, 1), dtype=np.float64), pixels.dtype)
+    size = max(1, min(_BATCH, _BATCH_BYTES // pixels.nbytes))
+    for start in range(0, len(windows), size):
+        group = windows[start : start + size]
+        batch = np.repeat(pixels[None], len(group), axis=0)
+        for one, (down, across) in zip(batch, group, strict=True):
+            one[down, across] = fill
+        yield batch
+
+
+def _spread(drops: list[float], rows: int, columns: int) -> NDArray[np.float64]:
+    """(rows, columns): of each cell the mean over the windows that cover it."""
+    high, wide = min(_SPAN, rows), min(_SPAN, columns)
+    by_window = np.asarray(drops).reshape(rows - high + 1, columns - wide + 1)
+    total, count = np.zeros((rows, columns)), np.zeros((rows, columns))
+    for down in range(high):
+        for across in range(wide):
+            place = np.s_[down : down + by_window.shape[0], across : across + by_window.shape[1]]
+            total[place] += by_window
+            count[place] += 1
+    return total / count
+
+
+def _as_stored(means: Array, dtype: np.dtype[Any]) -> Array:
+    """Means as pixels; whole numbers are rounded half up."""
+    return means.astype(dtype) if dtype == np.float32 else np.floor(means + 0.5).astype(dtype)
+
+
+def _visible(image: RawImage) -> NDArray[np.float32]:
+    """(H, W, 3) float32 in [0, 255]."""
+    if image.kind == "uint8":
+        return np.asarray(image.pixels, np.float32)
+    values = np.asarray(image.pixels, np.float32)
+    low, high = float(values.min()), float(values.max())
+    if not math.isfinite(high - low):
+        raise ImageError("pixels are too far apart to be shown")
+    return np.repeat((values - low) / ((high - low) or 1) * 255, 3, axis=2)

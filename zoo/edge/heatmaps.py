@@ -1,0 +1,103 @@
+"""Heat maps of many images: one row each, and a picture beside it.
+
+What this module does not know: command lines.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from zoo.edge.explain import HeatMap, occlusion, overlay
+from zoo.edge.results import Failure
+from zoo.edge.stream import expand
+from zoo.errors import ImageError
+from zoo.files import atomic_path
+from zoo.readers import from_array, read
+from zoo.spec import Voi
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from zoo.edge.runtime import Runtime
+    from zoo.edge.stream import Source
+
+__all__ = ["Explained", "explained", "in_words"]
+
+
+class Explained(msgspec.Struct, frozen=True, kw_only=True):
+    """One image's map."""
+
+    image: str
+    """The path as given or found."""
+    heat: HeatMap
+    file: str | None
+    """The overlay that was written."""
+
+    def row(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"image": self.image, **msgspec.structs.asdict(self.heat), "file": self.file}
+
+
+def explained(
+    runtime: Runtime,
+    sources: Iterable[Source] | Source,
+    *,
+    label: str | None = None,
+    out: Path | None = None,
+    frame: int | None = None,
+) -> Iterator[Explained | Failure]:
+    """Map images in the order given; a folder is walked in natural order.
+
+    Args:
+        runtime: an opened model.
+        sources: as `Runtime.predict` takes them.
+        label: see `zoo.edge.explain.occlusion`.
+        out: folder for the overlays, NAME.heat.png each; None: none is written.
+        frame: which picture of files that hold several, counted from 1.
+
+    Yields:
+        One `Explained` or `Failure` for each image.
+
+    Raises:
+        DataError: the one folder given holds no image.
+        UsageError: the model does not know the label.
+        OutputError: an overlay can not be written.
+    """
+    voi = isinstance(runtime.manifest.preprocess.intensity, Voi)
+    taken: set[str] = set()
+    for name, source in expand(sources):
+        try:
+            if isinstance(source, ImageError):
+                raise source
+            image = read(source, frame=frame, voi=voi) if isinstance(source, str | Path) else from_array(source)
+            heat = occlusion(runtime, image, label)
+            picture = None if out is None else overlay(image, heat)
+        except ImageError as problem:
+            yield Failure(name, str(problem).removeprefix(f"{name}: "))
+            continue
+        file = None
+        if out is not None and picture is not None:
+            file = out / _own_name(Path(name).stem or "image", taken)
+            with atomic_path(file) as temporary:
+                picture.save(temporary, "PNG")
+        yield Explained(image=name, heat=heat, file=None if file is None else str(file))
+
+
+def in_words(heat: HeatMap) -> str:
+    """'lymphocyte 0.9940, 0.6602 less without the place around x 195, y 196'."""
+    drop, y, x = heat.peak
+    if drop <= 0:
+        return f"{heat.label} {heat.base:.4f}, not lower without any one place"
+    return f"{heat.label} {heat.base:.4f}, {drop:.4f} less without the place around x {x}, y {y}"
+
+
+def _own_name(stem: str, taken: set[str]) -> str:
+    """A file name that no other image of this call has, whatever a file system makes of letter case."""
+    name, number = f"{stem}.heat.png", 2
+    while name.casefold() in taken:
+        name, number = f"{stem}-{number}.heat.png", number + 1
+    taken.add(name.casefold())
+    return name
