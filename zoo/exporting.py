@@ -40,6 +40,7 @@ def export(
     run: str | Path | None = None,
     *,
     preprocess: Stage = "full",
+    portable: bool = False,
     bundle: bool = False,
     out: str | Path | None = None,
     data: str | Path | None = None,
@@ -49,20 +50,27 @@ def export(
     Args:
         run: a run directory or id; None: the last run.
         preprocess: full: from raw pixels; normalize: from resized pixels; none: from preprocessed numbers.
+        portable: resize by matrix products in place of the Resize operator, which OpenVINO, TensorRT and others read
+            differently or refuse; slower on large pictures.
         bundle: write NAME.zoo with manifest, golden set, report and card.
         out: file or folder to write; None: export/NAME.onnx or export/NAME.zoo in the run.
         data: the images the run was trained with, if they have moved.
 
     Raises:
         GateError: the parity gate refused.
+        UsageError: a name that does not fit what is written; `portable` for a file that does not resize.
     """
     from zoo import ship
     from zoo.runs import find_run, open_run
 
+    if portable and preprocess != "full":
+        raise UsageError(f"--portable is about how a file resizes, with --preprocess {preprocess} it does not")
     opened = open_run(find_run(run))
     target = _target(opened, out, bundle=bundle)
     trained, splits = _restored(opened, data)
-    model, manifest = ship.build(opened, trained, splits, stage=preprocess, report=_report_of(opened))
+    model, manifest = ship.build(
+        opened, trained, splits, stage=preprocess, portable=portable, report=_report_of(opened)
+    )
     if bundle:
         _write_bundle(target, model, manifest, splits)
     else:

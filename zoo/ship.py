@@ -83,7 +83,13 @@ def fitted_temperature(trained: Trained, spec: PreprocessSpec, val: ImageSet) ->
 
 
 def build(
-    run: Run, trained: Trained, data: Splits, *, stage: Stage = "full", report: EvalReport | None = None
+    run: Run,
+    trained: Trained,
+    data: Splits,
+    *,
+    stage: Stage = "full",
+    portable: bool = False,
+    report: EvalReport | None = None,
 ) -> tuple[onnx.ModelProto, Manifest]:
     """The run's ONNX file, proven against the training side.
 
@@ -92,6 +98,7 @@ def build(
         trained: the model of that run.
         data: raw images for the gate come from its validation and training splits.
         stage: how much preprocessing goes into the file.
+        portable: resize by matrix products, see `zoo.export.resizing`.
         report: of the test split, when it is known.
 
     Raises:
@@ -102,7 +109,9 @@ def build(
     record = run.record
     spec = record.card.preprocess
     given = _input_spec(record.kind, spec, stage)
-    model = assemble(trained.to_onnx(), spec, given, temperature=record.temperature, task=record.task)
+    model = assemble(
+        trained.to_onnx(), spec, given, temperature=record.temperature, task=record.task, portable=portable
+    )
     manifest = Manifest(
         schema=SCHEMA,
         name=record.card.name,
@@ -117,6 +126,7 @@ def build(
         licence=_licence(run),
         intended_use=_INTENDED_USE_SEVERAL if record.task == "multilabel" else _INTENDED_USE,
         task=record.task,
+        portable=portable,
     )
     images = parity_images(read_some((data.val, data.train), 64), seed=record.config.seed)
     parity = prove(

@@ -25,6 +25,10 @@ def export(
         Literal["full", "normalize", "none"],
         typer.Option("--preprocess", help="How much of it the file does itself.", show_default=True),
     ] = "full",
+    portable: Annotated[
+        bool,
+        typer.Option("--portable", help="Resize by matrix products: for OpenVINO, TensorRT and others."),
+    ] = False,
     bundle: Annotated[
         bool,
         typer.Option("--bundle", help="Write NAME.zoo: the file with manifest, golden set, report, card."),
@@ -43,7 +47,7 @@ def export(
     if not (onnx or bundle):
         raise UsageError("no format named; expected --onnx for one file, or --bundle for a folder that proves itself")
     with contextlib.redirect_stdout(sys.stderr):
-        result = api.export(run, preprocess=preprocess, bundle=bundle, out=out, data=data)
+        result = api.export(run, preprocess=preprocess, portable=portable, bundle=bundle, out=out, data=data)
     if as_json:
         document(result)
         return

@@ -38,11 +38,15 @@ def mean_core(channels: int, height: int, width: int) -> onnx.ModelProto:
 class Graph:
     """What the exported nodes make of raw images."""
 
-    def __init__(self, spec: PreprocessSpec, dtype: Literal["uint8", "uint16", "float32"] = "uint8") -> None:
+    def __init__(
+        self, spec: PreprocessSpec, dtype: Literal["uint8", "uint16", "float32"] = "uint8", *, portable: bool = False
+    ) -> None:
         given = InputSpec(name="image", dtype=dtype, channels=3 if dtype == "uint8" else 1)
-        model = assemble(mean_core(channels_of(spec), *spec.size), spec, given, temperature=1.0)
+        core = mean_core(channels_of(spec), *spec.size)
+        model = assemble(core, spec, given, temperature=1.0, portable=portable)
         for name in (RESIZED, CORE_INPUT):
             model.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+        self.model = model
         self.session = open_session(model.SerializeToString(), "test", provider="cpu", threads=1)
 
     def __call__(self, image: NDArray[Any]) -> tuple[NDArray[Any], NDArray[Any]]:

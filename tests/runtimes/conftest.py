@@ -61,11 +61,12 @@ def checkout(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def _bundles(root: Path, data: Path, **options: object) -> Path:
-    """Train on the data and write default.zoo."""
+    """Train on the data; write default.zoo and portable.zoo."""
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(root)
         run = zoo.train("simple_cnn", data, out=root / "run", **options).run
         zoo.export(run, bundle=True, out=root / "default.zoo")
+        zoo.export(run, bundle=True, out=root / "portable.zoo", portable=True)
     return root
 
 

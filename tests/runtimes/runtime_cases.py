@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SHARED = Path(__file__).resolve().parents[3] / "shared/data"
 
@@ -44,6 +48,20 @@ def two_findings(path: Path) -> Path:
         arrays[f"{split}_images"], arrays[f"{split}_labels"] = pixels.clip(0, 255).astype(np.uint8), targets
     np.savez(path, **arrays)
     return path
+
+
+def replayed(bundle: Path, logits: Callable[[np.ndarray], np.ndarray]) -> tuple[float, list[str]]:
+    """What a runtime makes of a golden set: the largest relative difference, and the images beyond the tolerance."""
+    worst, beyond = 0.0, []
+    with np.load(bundle / "golden.npz", allow_pickle=False) as golden:
+        names = sorted(name for name in golden.files if name.startswith("image_"))
+        assert len(names) >= 32
+        for name, expected in zip(names, golden["logits"], strict=True):
+            apart = float((np.abs(logits(golden[name]) - expected) / np.maximum(1, np.abs(expected))).max())
+            worst = max(worst, apart)
+            if not apart <= golden["tolerance"]:
+                beyond.append(name)
+    return worst, beyond
 
 
 def _photographs(photos: Path) -> list[np.ndarray]:

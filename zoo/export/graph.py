@@ -1,17 +1,18 @@
 """The ONNX graph around a core network: preprocessing nodes before it, calibrated probabilities after it.
 
 Executes the same steps, in the same order, as `zoo.preprocess`; what is said there about clipping and padding
-holds here. Resize with antialias=1, exclude_outside=1 and half_pixel is Pillow's filter on floats (cubic with
-a = -0.5).
+holds here. `zoo.export.resizing` writes the resize.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zoo.errors import ModelError
+from zoo.export.nodes import Builder
+from zoo.export.resizing import by_operator, by_products
 from zoo.preprocess import channels_of, gaussian_kernel
 from zoo.spec import OPSET, InputSpec, Manifest, Median, PreprocessSpec, Scale, Task, Voi, Window, encode
 
@@ -41,6 +42,7 @@ def assemble(
     *,
     temperature: float,
     task: Task = "multiclass",
+    portable: bool = False,
 ) -> onnx.ModelProto:
     """One graph from pictures to probabilities.
 
@@ -50,6 +52,7 @@ def assemble(
         given: what the file's input is; its stage says how much of the preprocessing the caller has done.
         temperature: divides the logits before the last step.
         task: that step: multiclass a softmax over the labels, multilabel a sigmoid for each.
+        portable: resize by matrix products, for runtimes that read the Resize operator otherwise.
 
     Returns:
         A model with the input `given.name` and the outputs "probabilities" and "logits".
@@ -65,7 +68,7 @@ def assemble(
         _rename_input(merged.graph, "input", given.name)
     else:
         front = helper.make_model(
-            _preprocessing(spec, given),
+            _preprocessing(spec, given, portable=portable),
             opset_imports=[helper.make_opsetid("", OPSET)],
             ir_version=core.ir_version,
         )
@@ -117,57 +120,16 @@ def set_manifest(model: onnx.ModelProto, manifest: Manifest) -> None:
     entry.key, entry.value = "zoo", encode(manifest).decode()
 
 
-class _Builder:
-    """Collects nodes and constants of a graph under construction."""
-
-    def __init__(self) -> None:
-        self.nodes: list[onnx.NodeProto] = []
-        self.constants: list[onnx.TensorProto] = []
-
-    def constant(self, value: Any, dtype: Any) -> str:
-        """Name of an initializer holding `value`."""
-        import onnx
-
-        name = f"pre/c{len(self.constants)}"
-        self.constants.append(onnx.numpy_helper.from_array(np.asarray(value, dtype), name))
-        return name
-
-    def op(self, kind: str, *inputs: str, **attributes: Any) -> str:
-        """Name of the first output of a new node."""
-        from onnx import helper
-
-        name = f"pre/{len(self.nodes)}_{kind}"
-        outputs = [name, f"{name}_indices"] if kind == "TopK" else [name]
-        self.nodes.append(helper.make_node(kind, list(inputs), outputs, name=name, **attributes))
-        return name
-
-    def named(self, name: str, x: str) -> str:
-        """Let the tensor `x` be found under `name`."""
-        from onnx import helper
-
-        self.nodes.append(helper.make_node("Identity", [x], [name], name=f"pre/{name}"))
-        return name
-
-    def floats(self, value: Any) -> str:
-        return self.constant(value, np.float32)
-
-    def ints(self, *values: int) -> str:
-        return self.constant(values, np.int64)
-
-    def slice(self, x: str, starts: str, ends: str, axes: tuple[int, ...]) -> str:
-        return self.op("Slice", x, starts, ends, self.ints(*axes))
-
-
-def _preprocessing(spec: PreprocessSpec, given: InputSpec) -> onnx.GraphProto:
+def _preprocessing(spec: PreprocessSpec, given: InputSpec, *, portable: bool) -> onnx.GraphProto:
     from onnx import TensorProto, helper
 
-    b = _Builder()
+    b = Builder()
     whole = given.dtype == "uint8"
     x = b.op("Cast", given.name, to=TensorProto.FLOAT)
     if given.stage == "raw":
         x = _channels(b, x, spec, whole=whole)  # (N, c, H, W)
         x = _denoise(b, x, spec)
-        x = _resize(b, x, spec, whole=whole)  # (N, c, h, w)
+        x = (by_products if portable else by_operator)(b, x, spec, whole=whole)  # (N, c, h, w)
     else:
         x = b.op("Transpose", x, perm=[0, 3, 1, 2])
     x = b.named(RESIZED, x)
@@ -187,7 +149,7 @@ def _preprocessing(spec: PreprocessSpec, given: InputSpec) -> onnx.GraphProto:
     )
 
 
-def _channels(b: _Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
+def _channels(b: Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
     if spec.channels == "gray" and whole:
         # Sums stay below 2^24, so float32 holds every one of these integers exactly.
         x = b.op("Mul", x, b.floats([19595, 38470, 7471]))
@@ -197,7 +159,7 @@ def _channels(b: _Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
     return b.op("Concat", x, x, x, axis=1) if spec.channels == "rgb" and not whole else x
 
 
-def _denoise(b: _Builder, x: str, spec: PreprocessSpec) -> str:
+def _denoise(b: Builder, x: str, spec: PreprocessSpec) -> str:
     if spec.denoise is None:
         return x
     if isinstance(spec.denoise, Median):
@@ -220,48 +182,7 @@ def _denoise(b: _Builder, x: str, spec: PreprocessSpec) -> str:
     return x
 
 
-def _resize(b: _Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
-    height, width = spec.size
-    inner = b.ints(height, width) if spec.resize == "stretch" else _inner_size(b, x, spec)
-    sizes = b.op("Concat", b.op("Shape", x, start=0, end=2), inner, axis=0)
-    cubic = {"mode": "cubic", "cubic_coeff_a": -0.5} if spec.interpolation == "bicubic" else {"mode": "linear"}
-    x = b.op(
-        "Resize", x, "", "", sizes, antialias=1, exclude_outside=1, coordinate_transformation_mode="half_pixel", **cubic
-    )
-    if whole:
-        x = b.op("Clip", x, b.floats(0), b.floats(255))
-    if spec.resize == "stretch":
-        return x
-    target, two = b.ints(height, width), b.ints(2)
-    if spec.resize == "crop":
-        start = b.op("Div", b.op("Sub", inner, target), two)
-        return b.slice(x, start, b.op("Add", start, target), (2, 3))
-    margin = b.op("Sub", target, inner)
-    before = b.op("Div", margin, two)
-    zeros = b.ints(0, 0)
-    pads = b.op("Concat", zeros, before, zeros, b.op("Sub", margin, before), axis=0)
-    lowest = b.op("ReduceMin", x, b.ints(1, 2, 3), keepdims=1)
-    # Pad takes one value for the whole batch; shifting by each image's own minimum makes that value 0.
-    return b.op("Add", b.op("Pad", b.op("Sub", x, lowest), pads), lowest)
-
-
-def _inner_size(b: _Builder, x: str, spec: PreprocessSpec) -> str:
-    """`zoo.preprocess.crop_size` in nodes: a (2,) int64 tensor."""
-    cover = spec.resize == "crop"
-    h, w = b.op("Shape", x, start=2, end=3), b.op("Shape", x, start=3, end=4)
-    th, tw, two = b.ints(spec.size[0]), b.ints(spec.size[1]), b.ints(2)
-
-    def scaled(side: str, target: str, by: str, limit: str) -> str:
-        other = b.op("Div", b.op("Add", b.op("Mul", side, target), b.op("Div", by, two)), by)
-        return b.op("Max", limit, other) if cover else b.op("Min", limit, b.op("Max", b.ints(1), other))
-
-    wider = b.op("LessOrEqual", b.op("Mul", h, tw), b.op("Mul", w, th))
-    by_height = b.op("Concat", th, scaled(w, th, h, tw), axis=0)
-    by_width = b.op("Concat", scaled(h, tw, w, th), tw, axis=0)
-    return b.op("Where", wider, by_height, by_width) if cover else b.op("Where", wider, by_width, by_height)
-
-
-def _intensity(b: _Builder, x: str, spec: PreprocessSpec) -> str:
+def _intensity(b: Builder, x: str, spec: PreprocessSpec) -> str:
     intensity = spec.intensity
     if isinstance(intensity, Voi):
         return x

@@ -181,3 +181,6 @@ class Manifest(Value, frozen=True):
     """Name to sha256 of every other file of the bundle; empty inside an ONNX file."""
     sizes: dict[str, int] = msgspec.field(default_factory=dict)
     """Name to size in bytes, for the same files."""
+    portable: bool = False
+    """The graph resizes by matrix products and has no Resize operator, which runtimes other than ONNX Runtime read
+    differently."""
