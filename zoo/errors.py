@@ -11,7 +11,15 @@ ZooError                 exit 1  one line: what was found, what was expected, wh
 ├── ModelError           exit 1  an ONNX file or a bundle that can not be trusted or opened
 ├── ProviderError        exit 1  a device or execution provider that was asked for and not granted
 ├── OutputError          exit 1  something that could not be written
+├── SigningKeyError      exit 1  a key file that can not be read, used or made
 └── GateError            exit 3  a gate refused: parity, verify, leaks in the data
+    ├── TamperedError    exit 3  files of a bundle that are not the ones its manifest lists
+    └── SignatureError   exit 3  a bundle is not signed as was asked; one class for each reason:
+        ├── SignatureMissingError         it bears no signature
+        ├── SignatureMalformedError       signature.json is no signature
+        ├── UnknownKeyError               signed by another key than the one given
+        ├── SignatureInvalidError         names the key given, and was not made with it
+        └── OtherManifestError            a signature of another manifest
 """
 
 from __future__ import annotations
@@ -22,10 +30,18 @@ __all__ = [
     "GateError",
     "ImageError",
     "ModelError",
+    "OtherManifestError",
     "OutputError",
     "PluginError",
     "ProviderError",
+    "SignatureError",
+    "SignatureInvalidError",
+    "SignatureMalformedError",
+    "SignatureMissingError",
+    "SigningKeyError",
+    "TamperedError",
     "TrainingError",
+    "UnknownKeyError",
     "UsageError",
     "WeightsError",
     "ZooError",
@@ -80,7 +96,39 @@ class OutputError(ZooError):
     """Something could not be written; what stood there before is still whole."""
 
 
+class SigningKeyError(ZooError):
+    """A key file is not there, not an Ed25519 key, locked by a passphrase, or in the way of a new one."""
+
+
 class GateError(ZooError):
     """A gate refused. Nothing was written."""
 
     exit_code = 3
+
+
+class TamperedError(GateError):
+    """A bundle's files are not the ones its manifest lists."""
+
+
+class SignatureError(GateError):
+    """A bundle is not signed as was asked."""
+
+
+class SignatureMissingError(SignatureError):
+    """A signature was asked for, and the bundle bears none: it was never signed, or it was taken off."""
+
+
+class SignatureMalformedError(SignatureError):
+    """signature.json is not a signature as this tool writes them."""
+
+
+class UnknownKeyError(SignatureError):
+    """The bundle is signed by another key than the one it was to be checked with."""
+
+
+class SignatureInvalidError(SignatureError):
+    """The signature names the key it was checked with, and was not made with it."""
+
+
+class OtherManifestError(SignatureError):
+    """The signature belongs to another manifest than the one beside it."""

@@ -1,4 +1,4 @@
-"""A model on disk: a lone .onnx, or a folder NAME.zoo that also holds its manifest, golden set and report.
+"""A model on disk: a lone .onnx, or a bundle, NAME.zoo or NAME.zoo.zip, with its manifest, golden set and report.
 
 Everything that can be said without running the network is said here: that the files are the ones the manifest
 lists, that the ONNX file stands alone, that it was written by this tool and by a version we understand. The
@@ -9,16 +9,17 @@ What this module does not know: ONNX Runtime, images, providers.
 
 from __future__ import annotations
 
-import os
-import stat
-import unicodedata
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from zoo.edge import signature as signatures
+from zoo.edge.archive import SUFFIX, Archive
+from zoo.edge.folder import Folder, read_file
+from zoo.edge.signature import SIGNATURE
 from zoo.edge.wire import Outline, outline
-from zoo.errors import ModelError
+from zoo.errors import ModelError, SignatureMissingError
 from zoo.files import sha256_bytes
 from zoo.spec import SCHEMA, Manifest, decode
 
@@ -26,7 +27,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["GOLDEN", "MANIFEST", "METADATA_KEY", "MODEL", "Contents", "open_model"]
+__all__ = ["GOLDEN", "MANIFEST", "METADATA_KEY", "MODEL", "Contents", "Signed", "is_archive", "open_model"]
+
+Signed = Literal["none", "not checked", "valid"]
 
 MANIFEST = "manifest.json"
 MODEL = "model.onnx"
@@ -62,87 +65,103 @@ class Contents:
         manifest: of the bundle; for a lone file the one in its metadata.
         files: name to bytes of the bundle's other files that were asked for.
         checked: names of all files whose hash was compared; empty for a lone file.
+        document: manifest.json as it stands there; empty for a lone file.
+        signed: valid: by the key that was given. not checked: there is a signature, and no key was given.
+        signer: fingerprint of the key that the signature names.
     """
 
     model: bytes
     manifest: Manifest
     files: dict[str, bytes]
     checked: tuple[str, ...]
+    document: bytes = b""
+    signed: Signed = "none"
+    signer: str | None = None
 
 
 def open_model(
-    path: Path, *, keep: tuple[str, ...] = (), mismatch: Callable[[str], Exception] = ModelError
+    path: Path,
+    *,
+    keep: tuple[str, ...] = (),
+    mismatch: Callable[[str], Exception] = ModelError,
+    key: Path | None = None,
 ) -> Contents:
     """Read and check a model, everything but the run.
 
     Args:
-        path: a .onnx file, or a bundle's folder.
+        path: a .onnx file, a bundle's folder, or a bundle in one file, NAME.zoo.zip.
         keep: names of other bundle files whose bytes are wanted.
         mismatch: makes the error of files that are not the ones the manifest lists.
+        key: file of a public key; only what that key has signed is opened, and a lone file never is.
 
     Raises:
         ModelError: not a file, not ONNX, not ours, damaged, or not fit to be opened. The line names what was
             found and what to do; for a bundle it lists every wrong file, with expected and actual hash.
+        SignatureError: a signature that is malformed or of another manifest; with `key`, also none, one by another
+            key, or one that was not made with it.
+        SigningKeyError: `key` is no public key.
     """
     if path.is_dir():
-        return _bundle(path, keep, mismatch)
-    model = _read(path, str(path), _MAX_BYTES, plain=False)
+        return _bundle(Folder(path), str(path), keep, mismatch, key)
+    if is_archive(path):
+        with Archive(path) as archive:
+            return _bundle(archive, str(path), keep, mismatch, key)
+    model = read_file(path, _MAX_BYTES, plain=False)
+    if key is not None:
+        raise SignatureMissingError(f"{path}: a lone file bears no signature, expected a signed bundle NAME.zoo")
     return Contents(model, _embedded(model, str(path)), {}, ())
 
 
-def _bundle(folder: Path, keep: tuple[str, ...], mismatch: Callable[[str], Exception]) -> Contents:
-    if not (folder / MANIFEST).exists():
+def is_archive(path: Path) -> bool:
+    """Whether a path names a bundle in one file; a lone model never ends so."""
+    return path.name.lower().endswith(SUFFIX)
+
+
+def _bundle(
+    held: Folder | Archive, shown: str, keep: tuple[str, ...], mismatch: Callable[[str], Exception], key: Path | None
+) -> Contents:
+    if MANIFEST not in held.names:
         raise ModelError(
-            f"{folder}: a folder without {MANIFEST}, expected a .onnx file or a bundle; "
+            f"{shown}: {held.KIND} without {MANIFEST}, expected a .onnx file or a bundle; "
             "write one with 'zoo export --onnx --bundle'"
         )
-    document = _read(folder / MANIFEST, str(folder / MANIFEST), _MAX_MANIFEST_BYTES, plain=True)
-    manifest = _manifest(document, str(folder / MANIFEST))
-    problems = _names(folder, manifest)
-    held: dict[str, bytes] = {}
+    document = held.read(MANIFEST, _MAX_MANIFEST_BYTES)
+    signature = held.read(SIGNATURE, signatures.MAX_BYTES) if SIGNATURE in held.names else None
+    signer = signatures.check_signature(shown, document, signature, key)  # before anything unsigned is parsed
+    manifest = _manifest(document, f"{shown}/{MANIFEST}")
+    problems = _names(held, manifest)
+    kept: dict[str, bytes] = {}
     for name in sorted(manifest.files):
         if any(problem.startswith(f"{name} ") for problem in problems):
             continue
-        data = _read(folder / name, str(folder / name), _MAX_BYTES, plain=True)
+        data = held.read(name, _MAX_BYTES)
         if problem := _differs(name, data, manifest):
             problems.append(problem)
         if name == MODEL or name in keep:
-            held[name] = data
+            kept[name] = data
+        del data  # the next one need not stand beside it
     if problems:
-        raise mismatch(f"{folder}: {'; '.join(problems)}; copy the bundle again from where it was made")
-    if MODEL not in held:
-        raise ModelError(f"{folder}: {MANIFEST} lists no {MODEL}; export the bundle again")
-    embedded = _embedded(held[MODEL], str(folder / MODEL))
+        raise mismatch(f"{shown}: {'; '.join(problems)}; copy the bundle again from where it was made")
+    if MODEL not in kept:
+        raise ModelError(f"{shown}: {MANIFEST} lists no {MODEL}; export the bundle again")
+    embedded = _embedded(kept[MODEL], f"{shown}/{MODEL}")
     for field in msgspec.structs.fields(Manifest):
         if field.name not in _BUNDLE_ONLY and getattr(embedded, field.name) != getattr(manifest, field.name):
             raise mismatch(
-                f"{folder}: {MANIFEST} and the manifest inside {MODEL} differ in '{field.name}'; copy the bundle again"
+                f"{shown}: {MANIFEST} and the manifest inside {MODEL} differ in '{field.name}'; copy the bundle again"
             )
-    return Contents(held.pop(MODEL), manifest, held, tuple(sorted(manifest.files)))
+    signed: Signed = "none" if signer is None else "not checked" if key is None else "valid"
+    files = tuple(sorted(manifest.files))
+    return Contents(kept.pop(MODEL), manifest, kept, files, document, signed, signer)
 
 
-def _names(folder: Path, manifest: Manifest) -> list[str]:
-    """What is wrong with the folder's listing; each line begins with the name of the entry."""
-    try:
-        entries = {entry.name: entry for entry in os.scandir(folder)}
-    except OSError as problem:
-        raise ModelError(f"{folder}: can not be read ({_reason(problem)})") from None
-    problems = [f"{name} is missing" for name in sorted(manifest.files.keys() - entries.keys())]
-    folded: dict[str, str] = {}
-    for name in sorted(entries):
-        if name != MANIFEST and name not in manifest.files:
-            problems.append(f"{name!r} is not listed in {MANIFEST}")
-        elif entries[name].is_symlink():
-            problems.append(f"{name} is a symbolic link, expected a regular file")
-        elif not entries[name].is_file():
-            problems.append(f"{name} is not a regular file")
-        elif (folder / name).lstat().st_nlink > 1:
-            problems.append(f"{name} has a second name elsewhere (hard link), expected a file of its own")
-        key = unicodedata.normalize("NFC", name).casefold()
-        if key in folded:
-            problems.append(f"{name!r} and {folded[key]!r} are one name on other systems")
-        folded[key] = name
-    return problems
+def _names(held: Folder | Archive, manifest: Manifest) -> list[str]:
+    """What is wrong with the bundle's listing; each line begins with the name of the entry."""
+    own = {MANIFEST, SIGNATURE}  # nothing can hold its own hash
+    problems = [f"{name} is listed in {MANIFEST}, which can not vouch for it" for name in sorted(own & manifest.files.keys())]
+    problems += [f"{name} is missing" for name in sorted(manifest.files.keys() - held.names)]
+    problems += [f"{name!r} is not listed in {MANIFEST}" for name in sorted(held.names - manifest.files.keys() - own)]
+    return [*problems, *held.problems()]
 
 
 def _differs(name: str, data: bytes, manifest: Manifest) -> str | None:
@@ -152,24 +171,6 @@ def _differs(name: str, data: bytes, manifest: Manifest) -> str | None:
     if manifest.sizes.get(name, len(data)) != len(data):
         return f"{name} has {len(data)} bytes, expected {manifest.sizes[name]}"
     return None
-
-
-def _read(path: Path, shown: str, limit: int, *, plain: bool) -> bytes:
-    """The bytes of a regular file; `plain` refuses links, on the open file so that no swap slips in."""
-    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
-    try:
-        handle = os.open(path, flags | (getattr(os, "O_NOFOLLOW", 0) if plain else 0))
-        with open(handle, "rb") as stream:  # noqa: PTH123 - a handle, not a path
-            status = os.fstat(handle)
-            if not stat.S_ISREG(status.st_mode) or (plain and status.st_nlink > 1):
-                raise ModelError(f"{shown}: not a regular file of its own; copy it to one")
-            if status.st_size > limit:
-                raise ModelError(f"{shown}: {status.st_size} bytes, expected at most {limit}")
-            return stream.read()
-    except (OSError, ValueError) as problem:  # ValueError: a null byte in the path
-        raise ModelError(
-            f"{shown}: can not be opened ({_reason(problem)}); expected a .onnx file or a bundle's folder"
-        ) from None
 
 
 def _embedded(model: bytes, shown: str) -> Manifest:
@@ -219,7 +220,3 @@ def _manifest(document: bytes, shown: str) -> Manifest:
     if wrong:
         raise ModelError(f"{shown}: {wrong}")
     return manifest
-
-
-def _reason(problem: Exception) -> str:
-    return (getattr(problem, "strerror", None) or str(problem)).lower()

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from zoo.edge.bundle import GOLDEN, open_model
+from zoo.edge.bundle import GOLDEN, Signed, is_archive, open_model
 from zoo.edge.runtime import Runtime
-from zoo.errors import GateError, ImageError, ModelError
+from zoo.errors import GateError, ImageError, ModelError, SignatureMissingError, TamperedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +38,10 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """Largest |difference| / max(1, |expected logit|)."""
     tolerance: float
     """What it may be."""
+    signed: Signed
+    """valid: by the key that was given. not checked: there is a signature, and no key was given."""
+    signer: str | None
+    """Fingerprint of the key that the signature names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,25 +54,39 @@ class _Golden:
     tolerance: float
 
 
-def verify(path: Path | str, *, provider: str = "cpu", threads: int | None = None) -> Verification:
-    """Compare every hash, then run the golden images from raw pixels and compare every logit and top label.
+def verify(
+    path: Path | str,
+    *,
+    provider: str = "cpu",
+    threads: int | None = None,
+    key: Path | str | None = None,
+    require_signature: bool = False,
+) -> Verification:
+    """Check the signature, compare every hash, then run the golden images from raw pixels and compare every logit and top label.
 
     A file whose hash is wrong is not run.
 
     Args:
-        path: a bundle NAME.zoo.
+        path: a bundle NAME.zoo or NAME.zoo.zip.
         provider: what to run on; the proof holds for this one.
         threads: threads inside one operator; None: as many as this process has CPUs.
+        key: file of a public key: the bundle must be signed by it.
+        require_signature: refuse a bundle without a signature, also where there is no key to check it with.
 
     Raises:
-        GateError: something differs; the line lists every mismatch with its name, expected and actual value.
+        TamperedError: files are not the ones the manifest lists; the line names all, with expected and actual hash.
+        SignatureError: the bundle is not signed as was asked; the subclass says why.
+        GateError: it answers otherwise; the line lists every mismatch with its name, expected and actual value.
         ModelError: not a bundle, no golden set in it, or a model that can not be opened.
         ProviderError: the provider is not there.
     """
     path = Path(path)
-    if path.is_file():
+    if path.is_file() and not is_archive(path):
         raise ModelError(f"{path}: a lone file has no golden set; verify needs a bundle, 'zoo export --onnx --bundle'")
-    contents = open_model(path, keep=(GOLDEN,), mismatch=GateError)
+    trusted = None if key is None else Path(key)
+    contents = open_model(path, keep=(GOLDEN,), mismatch=TamperedError, key=trusted)
+    if require_signature and contents.signed == "none":
+        raise SignatureMissingError(f"{path}: not signed, expected a signature; get the signed bundle from its maker")
     if GOLDEN not in contents.files:
         raise ModelError(f"{path}: no {GOLDEN} in the bundle, expected raw images with their logits; export it again")
     runtime = Runtime.from_contents(path, contents, provider=provider, threads=threads)
@@ -87,6 +105,8 @@ def verify(path: Path | str, *, provider: str = "cpu", threads: int | None = Non
         images=len(golden.images),
         max_abs_logit=worst,
         tolerance=golden.tolerance,
+        signed=contents.signed,
+        signer=contents.signer,
     )
 
 

@@ -1,0 +1,293 @@
+"""NAME.zoo.zip: a bundle in one file, read in memory and written byte for byte the same each time.
+
+Only the plainest form of a zip is opened (APPNOTE 6.3.10): members stored or deflated, one after the other without a
+gap, nothing before, between or after them, every local header saying what the directory says. Readers of zip files
+disagree about all else, and what two readers see differently can not be vouched for. Nothing is unpacked to a disk.
+
+What this module does not know: manifests, hashes, models.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import stat
+import struct
+import unicodedata
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+from zoo.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+    from types import TracebackType
+
+__all__ = ["SUFFIX", "Archive", "write_archive"]
+
+SUFFIX = ".zip"
+
+MAX_MEMBERS = 64
+MAX_BYTES = 2**32 - 2**16
+"""Of all members together, unpacked: a plain zip, without zip64, can not point further."""
+MAX_RATIO = 100
+"""Unpacked to packed size of one member. Deflate reaches 1032 on zeros; JSON and weights stay below 20."""
+
+_END = struct.Struct("<4sHHHHIIH")
+_ENTRY = struct.Struct("<4sHHHHHHIIIHHHHHII")
+_LOCAL = struct.Struct("<4sHHHHHIIIHH")
+_STORED, _DEFLATED = 0, 8
+_FLAGS = 0x0806  # how well it was deflated, and a name in UTF-8; not: encrypted, sizes that follow the data
+_ZIP64 = 0x0001
+_PIECE = 2**20
+_SMALL = 2**20  # below, a ratio says nothing
+_FOLDER = 0x10  # DOS attribute
+_EPOCH = (0, 0x21)  # 1980-01-01 00:00, the first moment of DOS
+_DRIVE = re.compile(r"[A-Za-z]:")
+
+
+@dataclass(frozen=True, slots=True)
+class _Member:
+    raw: bytes
+    """Its name as it stands in the file."""
+    flags: int
+    method: int
+    crc: int
+    packed: int
+    size: int
+    start: int
+    """Of its local header."""
+
+
+class Archive:
+    """An open zip; use it in a `with`.
+
+    Attributes:
+        names: of all members.
+    """
+
+    KIND = "a zip"
+
+    def __init__(self, path: Path) -> None:
+        """Open the file and judge its directory; no member is unpacked.
+
+        Raises:
+            ModelError: not a file, not a zip, or one of a form that is not opened; the line names the member.
+        """
+        self._shown = str(path)
+        self._data: dict[str, int] = {}
+        self._stream = _opened(path)
+        try:
+            self._members = self._directory()
+        except BaseException:
+            self._stream.close()
+            raise
+        self.names = frozenset(self._members)
+
+    def __enter__(self) -> Archive:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, problem: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stream.close()
+
+    def problems(self) -> list[str]:
+        """None: a zip with a member that is no plain file was not opened."""
+        return []
+
+    def read(self, name: str, limit: int) -> bytes:
+        """The bytes of a member, unpacked piece by piece and never beyond the size that it states.
+
+        Raises:
+            ModelError: it states more than `limit`, or is not what its header says: another size, another checksum,
+                or no deflate stream.
+        """
+        member = self._members[name]
+        if member.size > limit:
+            raise self._refused(f"member {name!r} has {member.size} bytes, expected at most {limit}")
+        self._stream.seek(self._data[name])
+        if member.method == _STORED:
+            data = self._stream.read(member.size)
+        else:
+            data = self._inflated(name, member)
+        if len(data) != member.size or zlib.crc32(data) != member.crc:
+            raise self._refused(f"member {name!r} is damaged (its size or checksum is another than stated)")
+        return data
+
+    def _inflated(self, name: str, member: _Member) -> bytes:
+        inflate = zlib.decompressobj(-zlib.MAX_WBITS)
+        unpacked, left = io.BytesIO(), member.packed
+        try:
+            while left and not inflate.eof:
+                piece = self._stream.read(min(_PIECE, left))
+                left -= len(piece)
+                while piece and not inflate.eof:
+                    room = member.size - unpacked.tell()
+                    unpacked.write(inflate.decompress(piece, min(_PIECE, room + 1)))
+                    piece = inflate.unconsumed_tail
+                    if unpacked.tell() > member.size:
+                        raise self._refused(f"member {name!r} unpacks to more than the {member.size} bytes it states")
+        except zlib.error as problem:
+            raise self._refused(f"member {name!r} is damaged ({problem})") from None
+        if not inflate.eof or inflate.unused_data or left:
+            raise self._refused(f"member {name!r} is damaged (its data does not end where it should)")
+        return unpacked.getvalue()
+
+    def _directory(self) -> dict[str, _Member]:
+        """Every member by name, after the whole layout was found plain."""
+        count, size, start, length = self._end()
+        self._stream.seek(start)
+        data = self._stream.read(size)
+        members: dict[str, _Member] = {}
+        folded: dict[str, str] = {}
+        position = 0
+        for _ in range(count):
+            name, member, used = self._entry(data[position:])
+            key = unicodedata.normalize("NFC", name).casefold()
+            if key in folded:
+                raise self._refused(f"members {folded[key]!r} and {name!r} are one name on other systems")
+            members[name], folded[key] = member, name
+            position += used
+        if position != size or start + size + _END.size != length:
+            raise self._refused("its directory is not where it says")
+        if (total := sum(member.size for member in members.values())) > MAX_BYTES:
+            raise self._refused(f"it unpacks to {total} bytes, expected at most {MAX_BYTES}")
+        expected = 0
+        for name, member in members.items():
+            if member.start != expected:
+                raise self._refused(f"there is data before member {name!r} that belongs to none, or two overlap")
+            self._data[name] = self._checked_local(name, member)
+            expected = self._data[name] + member.packed
+        if expected != start:
+            raise self._refused("there is data after the last member that belongs to none")
+        return members
+
+    def _end(self) -> tuple[int, int, int, int]:
+        """How many members, bytes of the directory, where it begins, and the length of the file."""
+        length = self._stream.seek(0, io.SEEK_END)
+        self._stream.seek(max(0, length - _END.size))
+        tail = self._stream.read(_END.size)
+        if len(tail) < _END.size or not tail.startswith(b"PK\5\6"):
+            raise self._refused("no zip that ends with its directory: cut off, or with something behind it")
+        _, disk, first, here, count, size, start, comment = _END.unpack(tail)
+        if disk or first or here != count or comment or 0xFFFF in (here, count) or 0xFFFFFFFF in (size, start):
+            raise self._refused("a zip in several parts, with a comment, or in the zip64 form, expected a plain one")
+        if count > MAX_MEMBERS or size > MAX_MEMBERS * 1024:
+            raise self._refused(f"{count} members and a directory of {size} bytes, expected at most {MAX_MEMBERS}")
+        return count, size, start, length
+
+    def _entry(self, data: bytes) -> tuple[str, _Member, int]:
+        """One entry of the directory: name, member, and its length in bytes."""
+        if len(data) < _ENTRY.size or not data.startswith(b"PK\1\2"):
+            raise self._refused("its directory is cut off")
+        fields = _ENTRY.unpack_from(data)
+        _, _, _, flags, method, _, _, crc, packed, size, name_size, extra, comment, disk, _, outside, start = fields
+        used = _ENTRY.size + name_size + extra + comment
+        raw = data[_ENTRY.size : _ENTRY.size + name_size]
+        name = self._name(raw, flags)
+        if used > len(data) or disk or comment or 0xFFFFFFFF in (packed, size, start):
+            raise self._refused(f"member {name!r} is of the zip64 form, has a comment, or lies in another part")
+        if _has_zip64(data[_ENTRY.size + name_size : used]):
+            raise self._refused(f"member {name!r} states its size twice (zip64)")
+        if flags & 1:
+            raise self._refused(f"member {name!r} is encrypted")
+        if flags & ~_FLAGS or method not in (_STORED, _DEFLATED):
+            raise self._refused(f"member {name!r} is packed in a way that is not opened (method {method})")
+        mode = outside >> 16
+        if stat.S_IFMT(mode) not in (0, stat.S_IFREG) or outside & _FOLDER:
+            what = "a symbolic link" if stat.S_ISLNK(mode) else "no regular file"
+            raise self._refused(f"member {name!r} is {what}")
+        if method == _STORED and packed != size:
+            raise self._refused(f"member {name!r} states {size} bytes and has {packed}")
+        if size > _SMALL and size > MAX_RATIO * packed:
+            raise self._refused(f"member {name!r} unpacks to {size} bytes from {packed}, over {MAX_RATIO} to 1")
+        return name, _Member(raw, flags, method, crc, packed, size, start), used
+
+    def _name(self, raw: bytes, flags: int) -> str:
+        try:
+            name = raw.decode("utf-8" if flags & 0x800 else "ascii")
+        except UnicodeDecodeError:
+            raise self._refused(f"a member's name {raw[:60]!r} is not UTF-8") from None
+        plain = name and name not in {".", ".."} and name.isprintable() and not set(name) & set('/\\:*?"<>|')
+        if not plain:
+            path = "an absolute path" if name.startswith(("/", "\\")) or _DRIVE.match(name) else "no plain file name"
+            raise self._refused(f"member {name[:80]!r} is {path}, expected files at the top of the zip and no folders")
+        return name
+
+    def _checked_local(self, name: str, member: _Member) -> int:
+        """Where the member's data begins, after its own header was found to say what the directory says."""
+        self._stream.seek(member.start)
+        head = self._stream.read(_LOCAL.size)
+        if len(head) < _LOCAL.size:
+            raise self._refused(f"member {name!r} lies beyond the end")
+        magic, _, flags, method, _, _, crc, packed, size, name_size, extra = _LOCAL.unpack(head)
+        told = (flags, method, crc, packed, size)
+        listed = (member.flags, member.method, member.crc, member.packed, member.size)
+        if magic != b"PK\3\4" or told != listed or self._stream.read(name_size) != member.raw:
+            raise self._refused(f"member {name!r} says something else of itself than the directory")
+        if _has_zip64(self._stream.read(extra)):
+            raise self._refused(f"member {name!r} states its size twice (zip64)")
+        return self._stream.tell()
+
+    def _refused(self, what: str) -> ModelError:
+        return ModelError(f"{self._shown}: {what}; expected a bundle as 'zoo export --bundle --out NAME.zoo.zip' writes")
+
+
+def write_archive(target: Path, files: Iterable[tuple[str, bytes]]) -> None:
+    """Write a zip whose bytes depend on nothing but names, order and contents: stored, no times, no owner.
+
+    Nothing is deflated: weights gain under a tenth, the golden set is packed already, and two versions of zlib
+    write different bytes.
+
+    Args:
+        target: overwritten; give a temporary path.
+        files: name and content, taken one after the other, so that only one need be held.
+
+    Raises:
+        ModelError: more than a plain zip can hold.
+        OSError: it can not be written.
+    """
+    entries = []
+    with target.open("wb") as stream:
+        for name, data in files:
+            raw, start = name.encode(), stream.tell()
+            if start + len(data) > MAX_BYTES:
+                raise ModelError(f"{target}: over {MAX_BYTES} bytes, more than one zip holds; write a folder NAME.zoo")
+            flags = 0 if name.isascii() else 0x800
+            told = (20, flags, _STORED, *_EPOCH, zlib.crc32(data), len(data), len(data), len(raw), 0)
+            stream.write(_LOCAL.pack(b"PK\3\4", *told) + raw)
+            stream.write(data)
+            made_on_unix = 3 << 8 | 20
+            outside = (stat.S_IFREG | 0o644) << 16
+            entries.append(_ENTRY.pack(b"PK\1\2", made_on_unix, *told, 0, 0, 0, outside, start) + raw)
+        start, directory = stream.tell(), b"".join(entries)
+        stream.write(directory)
+        stream.write(_END.pack(b"PK\5\6", 0, 0, len(entries), len(entries), len(directory), start, 0))
+
+
+def _opened(path: Path) -> BinaryIO:
+    flags = os.O_RDONLY | getattr(os, "O_BINARY", 0) | getattr(os, "O_NONBLOCK", 0)
+    try:
+        stream = open(os.open(path, flags), "rb")  # noqa: PTH123, SIM115 - a handle, closed by Archive
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            stream.close()
+            raise ModelError(f"{path}: not a regular file; expected a bundle NAME.zoo.zip")
+    except (OSError, ValueError) as problem:  # ValueError: a null byte in the path
+        reason = (getattr(problem, "strerror", None) or str(problem)).lower()
+        raise ModelError(f"{path}: can not be opened ({reason}); expected a bundle NAME.zoo.zip") from None
+    return stream
+
+
+def _has_zip64(extra: bytes) -> bool:
+    """Whether an extra field holds a zip64 record, or can not be walked."""
+    position = 0
+    while position + 4 <= len(extra):
+        kind, length = struct.unpack_from("<HH", extra, position)
+        if kind == _ZIP64:
+            return True
+        position += 4 + length
+    return position != len(extra)
