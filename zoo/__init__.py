@@ -28,6 +28,7 @@ from zoo.api import (
     info,
     models,
     open,  # noqa: A004 - zoo.open(path) reads as it should
+    sign,
     train,
     verify,
 )
@@ -44,6 +45,7 @@ __all__ = [
     "info",
     "models",
     "open",
+    "sign",
     "train",
     "verify",
 ]

@@ -14,14 +14,14 @@ import msgspec
 
 from zoo.errors import DataError, UsageError
 from zoo.exporting import ExportResult, export
-from zoo.locate import MODEL_FILE, judged, model_file
+from zoo.locate import judged, model_file
 from zoo.training import TrainResult, train
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from zoo.compare import Comparison
-    from zoo.edge import Bench, Runtime, Verification
+    from zoo.edge import Bench, Runtime, Signing, Verification
     from zoo.registry import Row
     from zoo.ship import Judged
     from zoo.spec import EvalReport, ModelCard
@@ -36,6 +36,7 @@ __all__ = [
     "info",
     "models",
     "open",
+    "sign",
     "train",
     "verify",
 ]
@@ -70,6 +71,7 @@ def evaluate(
     split: str = "test",
     provider: str = "cpu",
     skip_bad: bool = False,
+    key: str | Path | None = None,
 ) -> EvalReport:
     """Run a shipped file on raw images and judge its answers.
 
@@ -79,8 +81,9 @@ def evaluate(
         split: train, val or test.
         provider: execution provider.
         skip_bad: leave out images that can not be read.
+        key: file of a public key: only a bundle signed by it is judged.
     """
-    return judged(target, data, split=split, provider=provider, skip_bad=skip_bad)[1].report
+    return judged(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key)[1].report
 
 
 def compare(
@@ -132,34 +135,63 @@ def compare(
                 logits=answers.logits[:, order],
                 temperature=runtime.manifest.temperature,
                 latency_ms=_latency_ms(runtime, images.read(0).pixels),
-                size_bytes=(runtime.path / MODEL_FILE if runtime.path.is_dir() else runtime.path).stat().st_size,
+                size_bytes=runtime.size_bytes,
             )
         )
     found = compared(contenders, images.targets, labels, groups=images.groups)
     return msgspec.structs.replace(found, notes=_said_of([answers for _, answers in opened], names))
 
 
-def open(path: str | Path, *, provider: str = "cpu", threads: int | None = None) -> Runtime:  # noqa: A001 - zoo.open
+def open(  # noqa: A001 - zoo.open
+    path: str | Path, *, provider: str = "cpu", threads: int | None = None, key: str | Path | None = None
+) -> Runtime:
     """Open an .onnx file, a bundle or a run for prediction.
+
+    Args:
+        path: what to open.
+        provider: execution provider.
+        threads: threads inside one operator; None: all CPUs.
+        key: file of a public key: only a bundle signed by it is opened.
 
     Raises:
         ModelError: not a model of this tool, or damaged.
         ProviderError: the provider is not there.
+        SignatureError: not signed as `key` asks.
     """
     from zoo.edge import Runtime
 
-    return Runtime.open(model_file(Path(path)), provider=provider, threads=threads)
+    return Runtime.open(model_file(Path(path)), provider=provider, threads=threads, key=key)
 
 
-def verify(path: str | Path, *, provider: str = "cpu") -> Verification:
-    """Check every hash of a bundle and replay its golden set on this machine.
+def verify(
+    path: str | Path, *, provider: str = "cpu", key: str | Path | None = None, require_signature: bool = False
+) -> Verification:
+    """Check the signature and every hash of a bundle, and replay its golden set on this machine.
+
+    Args:
+        path: a bundle NAME.zoo or NAME.zoo.zip.
+        provider: execution provider.
+        key: file of the public key that must have signed it.
+        require_signature: refuse a bundle without a signature, also where no key is given.
 
     Raises:
-        GateError: something differs; the line lists all that does.
+        GateError: something differs; the subclass says what, and the line lists all that does.
     """
     from zoo.edge import verify as replay
 
-    return replay(Path(path), provider=provider)
+    return replay(Path(path), provider=provider, key=key, require_signature=require_signature)
+
+
+def sign(path: str | Path, key: str | Path) -> Signing:
+    """Sign a bundle with a private Ed25519 key, after every file in it was found to be the one that was exported.
+
+    Raises:
+        TamperedError: a file is another than its manifest lists.
+        SigningKeyError: no such key.
+    """
+    from zoo.edge import sign as put_signature
+
+    return put_signature(path, key)
 
 
 def bench(path: str | Path, *, provider: str = "cpu", threads: int | None = None, runs: int = 100) -> Bench:

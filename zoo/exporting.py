@@ -52,7 +52,8 @@ def export(
         preprocess: full: from raw pixels; normalize: from resized pixels; none: from preprocessed numbers.
         portable: resize by matrix products in place of the Resize operator, which OpenVINO, TensorRT and others read
             differently or refuse; slower on large pictures.
-        bundle: write NAME.zoo with manifest, golden set, report and card.
+        bundle: write NAME.zoo with manifest, golden set, report, card and parts list; where `out` ends in .zoo.zip,
+            one file with the same in it.
         out: file or folder to write; None: export/NAME.onnx or export/NAME.zoo in the run.
         data: the images the run was trained with, if they have moved.
 
@@ -87,8 +88,8 @@ def _target(run: Run, out: str | Path | None, *, bundle: bool) -> Path:
     """
     suffix = "zoo" if bundle else "onnx"
     target = Path(out) if out else run.file("export") / f"{run.record.card.name.replace('/', '-')}.{suffix}"
-    if bundle and target.suffix != ".zoo":
-        raise UsageError(f"--out {target}: a bundle is a folder whose name ends in .zoo")
+    if bundle and not target.name.endswith((".zoo", ".zoo.zip")):
+        raise UsageError(f"--out {target}: the name of a bundle ends in .zoo (a folder) or .zoo.zip (one file)")
     if not bundle and target.is_dir():
         raise UsageError(f"--out {target} is a folder; expected a file name such as {target / 'model.onnx'}")
     return target

@@ -48,7 +48,13 @@ def model_file(path: Path) -> Path:
 
 
 def judged(
-    target: str | Path | None, data: str | Path | None, *, split: str, provider: str, skip_bad: bool = False
+    target: str | Path | None,
+    data: str | Path | None,
+    *,
+    split: str,
+    provider: str,
+    skip_bad: bool = False,
+    key: str | Path | None = None,
 ) -> tuple[Runtime, Judged]:
     """Open a target and run it on a split of `data`, or of its own data."""
     from zoo import registry, ship
@@ -57,7 +63,7 @@ def judged(
     from zoo.runs import find_run, open_run
 
     path = model_file(Path(target) if target is not None else find_run(None))
-    runtime = Runtime.open(path, provider=provider)
+    runtime = Runtime.open(path, provider=provider, key=key)
     run = open_run(path.parent) if (path.parent / "run.json").is_file() else None
     plugin = None
     if run is not None:

@@ -18,13 +18,28 @@ from typing import Any, Literal
 import msgspec
 
 from zoo.errors import OutputError, TrainingError, UsageError
-from zoo.files import atomic_write
+from zoo.files import atomic_write, sha256_file
 from zoo.spec import SCHEMA, Fingerprint, ModelCard, PluginOrigin, Task, TrainConfig, decode, encode
 
-__all__ = ["LATEST", "Best", "Run", "RunRecord", "create_run", "find_run", "new_id", "open_run", "settle", "versions"]
+__all__ = [
+    "LATEST",
+    "Best",
+    "Run",
+    "RunRecord",
+    "create_run",
+    "find_run",
+    "learnt",
+    "new_id",
+    "open_run",
+    "settle",
+    "versions",
+]
 
 LATEST = "latest"
 RECORD = "run.json"
+
+_LEARNT = ("core.onnx", "weights.safetensors")
+"""Where the ready-made halves of a plugin keep what was learnt; a plugin with a format of its own is not followed."""
 
 
 class Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -247,11 +262,14 @@ def versions() -> dict[str, str]:
     found = {"python": platform.python_version()}
     for name in (
         "edgezoo",
+        "msgspec",
         "numpy",
         "pillow",
         "onnxruntime",
         "onnx",
+        "onnxscript",
         "torch",
+        "torchvision",
         "timm",
         "scikit-learn",
         "skl2onnx",
@@ -261,3 +279,8 @@ def versions() -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def learnt(run: Run) -> dict[str, str]:
+    """Name to sha256 of the files that hold what was learnt: which weights an exported file is made of."""
+    return {name: sha256_file(run.file(name)) for name in _LEARNT if run.file(name).is_file()}

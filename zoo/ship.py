@@ -8,7 +8,6 @@ compare.
 from __future__ import annotations
 
 import dataclasses
-import datetime
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -18,6 +17,7 @@ import numpy as np
 
 from zoo.errors import DataError, ImageError
 from zoo.preprocess import channels_of, check_range, normalized, resized
+from zoo.runs import learnt, versions
 from zoo.spec import SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
 from zoo.text import unusable
 
@@ -326,21 +326,29 @@ def _provenance(run: Run) -> Provenance:
     return Provenance(
         run=record.id,
         model=record.card.name,
-        created=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        created=record.started,
         plugin=record.plugin,
         versions=record.versions,
         data=record.data,
         config=record.config,
         weights=record.weights,
         notes=record.notes,
+        weights_licence=_weights_licence(run),
+        code_licence=record.card.licence,
+        trained=learnt(run),
+        exported=versions(),
     )
 
 
 def _licence(run: Run) -> str:
     """Weights that came from somewhere keep their licence; our own training adds none."""
+    return _weights_licence(run) or run.record.card.licence
+
+
+def _weights_licence(run: Run) -> str | None:
     card, weights = run.record.card, run.record.weights
     if weights is None:
-        return card.licence
+        return None
     if weights.startswith("file:"):  # the user's own, of which the card knows nothing
         return "unknown"
     return card.weights.licence if card.weights is not None else "unknown"

@@ -10,7 +10,7 @@ import typer
 
 from zoo import api
 from zoo.spec import EvalReport
-from zoo_cli.options import Data, Json, Provider, Split
+from zoo_cli.options import Data, Json, Key, Provider, Split
 from zoo_cli.output import columns, document, fields, put, verdict_table, with_interval
 
 __all__ = ["evaluate"]
@@ -25,6 +25,7 @@ def evaluate(
     split: Split = "test",
     provider: Provider = "cpu",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out unreadable images.")] = False,
+    key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Judge an exported file on raw images.
@@ -32,7 +33,7 @@ def evaluate(
     Every number comes with its 95 % interval; one that can not be computed comes with the reason.
     """
     with contextlib.redirect_stdout(sys.stderr):
-        report = api.evaluate(target, data, split=split, provider=provider, skip_bad=skip_bad)
+        report = api.evaluate(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key)
     if as_json:
         document(report)
     else:

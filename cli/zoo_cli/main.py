@@ -62,6 +62,7 @@ VERBS = {
     "predict": (SHIP, "zoo predict lungs.zoo images/ --csv answers.csv"),
     "explain": (SHIP, "zoo explain lungs.zoo scan.png --out heatmaps"),
     "verify": (SHIP, "zoo verify lungs.zoo"),
+    "sign": (SHIP, "zoo sign lungs.zoo --key site.key"),
     "bench": (SHIP, "zoo bench resnet18.onnx simple_cnn.onnx --threads 1"),
     "doctor": (HERE, "zoo doctor"),
     "demo": (HERE, "zoo demo --out zoo-demo"),

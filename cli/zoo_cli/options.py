@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
@@ -13,6 +14,7 @@ __all__ = [
     "Epochs",
     "Group",
     "Json",
+    "Key",
     "Lr",
     "Provider",
     "Seed",
@@ -43,6 +45,10 @@ Split = Annotated[Literal["train", "val", "test"], typer.Option("--split", help=
 Provider = Annotated[
     str,
     typer.Option("--provider", metavar="P", help="cpu, cuda, …; never another instead.", show_default=True),
+]
+Key = Annotated[
+    Path | None,
+    typer.Option("--key", metavar="FILE", help="Public key (.pub); only a bundle signed by it is opened."),
 ]
 Threads = Annotated[
     int | None,

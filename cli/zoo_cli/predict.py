@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo import api
-from zoo_cli.options import Json, Provider, Threads
+from zoo_cli.options import Json, Key, Provider, Threads
 from zoo_cli.output import counted, document, put, say
 
 if TYPE_CHECKING:
@@ -33,6 +33,7 @@ def predict(
     ] = None,
     provider: Provider = "cpu",
     threads: Threads = None,
+    key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Label images with an exported model.
@@ -42,7 +43,7 @@ def predict(
     from zoo.edge import Failure, recorded
     from zoo.edge.table import answer, printable
 
-    runtime = api.open(model, provider=provider, threads=threads)
+    runtime = api.open(model, provider=provider, threads=threads, key=key)
     results: Iterator[Result] = runtime.predict(images[0] if len(images) == 1 else images, frame=frame)
     if csv is not None:
         results = recorded(csv, results, runtime.labels, runtime.manifest.task)

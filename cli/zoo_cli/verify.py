@@ -1,9 +1,9 @@
-"""`zoo verify BUNDLE`: its hashes, and its golden set on this machine."""
+"""`zoo verify BUNDLE`: its signature, its hashes, and its golden set on this machine."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,19 +11,28 @@ from zoo import api
 from zoo_cli.options import Json, Provider
 from zoo_cli.output import counted, document, fields, put, shown_path
 
+if TYPE_CHECKING:
+    from zoo.edge import Verification
+
 __all__ = ["verify"]
 
 
 def verify(
-    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="A folder NAME.zoo.")],
+    bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="NAME.zoo or NAME.zoo.zip.")],
     provider: Provider = "cpu",
+    key: Annotated[
+        Path | None, typer.Option("--key", metavar="FILE", help="Public key (.pub) that must have signed it.")
+    ] = None,
+    require_signature: Annotated[
+        bool, typer.Option("--require-signature", help="Refuse a bundle without a signature.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Prove a bundle on this machine.
 
-    Compares every hash and replays the golden set; exit status 3 if anything differs.
+    Checks the signature, compares every hash and replays the golden set; exit status 3 if anything differs.
     """
-    proof = api.verify(bundle, provider=provider)
+    proof = api.verify(bundle, provider=provider, key=key, require_signature=require_signature)
     if as_json:
         document(proof)
         return
@@ -31,9 +40,18 @@ def verify(
         fields(
             {
                 "verified": f"{proof.name}, {shown_path(proof.path)}",
+                "signature": _signature(proof, key),
                 "hashes": f"{counted(proof.files, 'file')} as they were exported",
                 "golden set": f"{counted(proof.images, 'raw image')} on {proof.provider}: logits within "
                 f"{proof.max_abs_logit:.1e}, allowed {proof.tolerance:.1e}",
             }
         )
     )
+
+
+def _signature(proof: Verification, key: Path | None) -> str:
+    if key is not None:
+        return f"valid, by key {proof.signer}, {shown_path(key)}"
+    if proof.signed == "none":
+        return "not signed"
+    return f"signed by key {proof.signer}, not checked: give --key"

@@ -15,7 +15,7 @@ import zoo.plugin
 from zoo.errors import GateError, OutputError, UsageError
 from zoo.files import sha256_file
 
-FILES = {"model.onnx", "manifest.json", "golden.npz", "report.json", "CARD.md"}
+FILES = {"model.onnx", "manifest.json", "golden.npz", "report.json", "CARD.md", "sbom.cdx.json"}
 
 
 @pytest.fixture
@@ -36,7 +36,7 @@ def test_every_file_is_listed_with_hash_and_size(bundle: Path) -> None:
 def test_it_verifies(bundle: Path) -> None:
     found = zoo.verify(bundle)
     assert found.images >= 32
-    assert found.files == 4
+    assert found.files == 5
     assert found.max_abs_logit <= found.tolerance
 
 

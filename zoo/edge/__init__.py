@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from zoo.edge.golden import Verification, verify
     from zoo.edge.results import Failure, Prediction, Result
     from zoo.edge.runtime import Runtime
+    from zoo.edge.signing import Signing, sign
     from zoo.edge.table import recorded, write_csv
     from zoo.edge.timing import Bench, bench
 
@@ -24,9 +25,11 @@ __all__ = [
     "Prediction",
     "Result",
     "Runtime",
+    "Signing",
     "Verification",
     "bench",
     "recorded",
+    "sign",
     "verify",
     "write_csv",
 ]
@@ -37,9 +40,11 @@ _HOMES = {
     "Prediction": "results",
     "Result": "results",
     "Runtime": "runtime",
+    "Signing": "signing",
     "Verification": "golden",
     "bench": "timing",
     "recorded": "table",
+    "sign": "signing",
     "verify": "golden",
     "write_csv": "table",
 }

@@ -40,7 +40,7 @@ def _predict(asked: argparse.Namespace) -> int:
     from zoo.edge.runtime import Runtime
     from zoo.edge.table import answer, printable, recorded
 
-    runtime = Runtime.open(asked.model, provider=asked.provider, threads=asked.threads)
+    runtime = Runtime.open(asked.model, provider=asked.provider, threads=asked.threads, key=asked.key)
     sources = asked.images[0] if len(asked.images) == 1 else asked.images
     results = runtime.predict(sources, batch_size=asked.batch_size, frame=asked.frame)
     if asked.csv:
@@ -98,7 +98,11 @@ def _bench(asked: argparse.Namespace) -> int:
 def _verify(asked: argparse.Namespace) -> int:
     from zoo.edge.golden import verify
 
-    return _report(verify(asked.model, provider=asked.provider, threads=asked.threads), asked.json)
+    required = asked.require_signature
+    done = verify(
+        asked.model, provider=asked.provider, threads=asked.threads, key=asked.key, require_signature=required
+    )
+    return _report(done, asked.json)
 
 
 def _info(asked: argparse.Namespace) -> int:
@@ -171,7 +175,7 @@ def _parser() -> argparse.ArgumentParser:
         # a verb without help text is not listed: the child process of bench is nobody else's business
         entry = verbs.add_parser(name, help=text, description=text) if text else verbs.add_parser(name)
         entry.set_defaults(verb=verb)
-        entry.add_argument("model", help="a .onnx file or a bundle NAME.zoo")
+        entry.add_argument("model", help="a .onnx file or a bundle, NAME.zoo or NAME.zoo.zip")
         if runs:
             entry.add_argument("--provider", default="cpu", help="cpu, cuda, … (default cpu); never another instead")
             entry.add_argument("--threads", type=_positive, help="threads inside one operator (default: all CPUs)")
@@ -185,6 +189,7 @@ def _parser() -> argparse.ArgumentParser:
     predict.add_argument("--top", type=_positive, metavar="K", help="show the K most probable classes")
     predict.add_argument("--batch-size", type=_positive, metavar="N", help="most images in one run")
     predict.add_argument("--frame", type=_positive, metavar="N", help="picture of files that hold several, from 1")
+    predict.add_argument("--key", metavar="FILE", help="only a bundle signed by this public key")
     shown = add("explain", _explain, "heat maps of what the answers depend on")
     shown.add_argument("images", nargs="+", help="image files and folders")
     shown.add_argument("--label", metavar="L", help="explain this label (default: the most probable)")
@@ -193,7 +198,9 @@ def _parser() -> argparse.ArgumentParser:
     timed = add("bench", _bench, "latency, cold start, peak memory, size")
     timed.add_argument("--runs", type=_positive, default=50)
     timed.add_argument("--image-size", type=_positive, nargs=2, metavar=("H", "W"))
-    add("verify", _verify, "compare every hash and replay the golden set")
+    verify = add("verify", _verify, "check the signature, compare every hash and replay the golden set")
+    verify.add_argument("--key", metavar="FILE", help="public key that must have signed the bundle")
+    verify.add_argument("--require-signature", action="store_true", help="refuse a bundle without a signature")
     add("info", _info, "what the model says of itself", runs=False)
     cold = add("_child", _cold, None)
     cold.add_argument("--image-size", type=_positive, nargs=2, required=True)

@@ -110,10 +110,7 @@ class Archive:
         if member.size > limit:
             raise self._refused(f"member {name!r} has {member.size} bytes, expected at most {limit}")
         self._stream.seek(self._data[name])
-        if member.method == _STORED:
-            data = self._stream.read(member.size)
-        else:
-            data = self._inflated(name, member)
+        data = self._stream.read(member.size) if member.method == _STORED else self._inflated(name, member)
         if len(data) != member.size or zlib.crc32(data) != member.crc:
             raise self._refused(f"member {name!r} is damaged (its size or checksum is another than stated)")
         return data
@@ -234,7 +231,9 @@ class Archive:
         return self._stream.tell()
 
     def _refused(self, what: str) -> ModelError:
-        return ModelError(f"{self._shown}: {what}; expected a bundle as 'zoo export --bundle --out NAME.zoo.zip' writes")
+        return ModelError(
+            f"{self._shown}: {what}; expected a bundle as 'zoo export --bundle --out NAME.zoo.zip' writes"
+        )
 
 
 def write_archive(target: Path, files: Iterable[tuple[str, bytes]]) -> None:

@@ -27,7 +27,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-__all__ = ["GOLDEN", "MANIFEST", "METADATA_KEY", "MODEL", "Contents", "Signed", "is_archive", "open_model"]
+__all__ = [
+    "GOLDEN",
+    "MANIFEST",
+    "MAX_MANIFEST_BYTES",
+    "METADATA_KEY",
+    "MODEL",
+    "Contents",
+    "Signed",
+    "is_archive",
+    "open_model",
+]
 
 Signed = Literal["none", "not checked", "valid"]
 
@@ -38,7 +48,7 @@ METADATA_KEY = "zoo"
 """Key of the manifest in the ONNX metadata_props."""
 
 _MAX_BYTES = 2**31 - 1  # what one protobuf message can be
-_MAX_MANIFEST_BYTES = 16 * 2**20
+MAX_MANIFEST_BYTES = 16 * 2**20
 _OPSETS = range(13, 29)  # ai.onnx: from the first with per-channel QuantizeLinear to the newest of onnx 1.23
 _DOMAINS = {"", "ai.onnx.ml"}
 _BUNDLE_ONLY = ("files", "sizes")  # an ONNX file can not hold its own hash
@@ -85,6 +95,7 @@ def open_model(
     keep: tuple[str, ...] = (),
     mismatch: Callable[[str], Exception] = ModelError,
     key: Path | None = None,
+    resigning: bool = False,
 ) -> Contents:
     """Read and check a model, everything but the run.
 
@@ -93,6 +104,7 @@ def open_model(
         keep: names of other bundle files whose bytes are wanted.
         mismatch: makes the error of files that are not the ones the manifest lists.
         key: file of a public key; only what that key has signed is opened, and a lone file never is.
+        resigning: leave a signature out of account, because it is about to be replaced.
 
     Raises:
         ModelError: not a file, not ONNX, not ours, damaged, or not fit to be opened. The line names what was
@@ -102,10 +114,10 @@ def open_model(
         SigningKeyError: `key` is no public key.
     """
     if path.is_dir():
-        return _bundle(Folder(path), str(path), keep, mismatch, key)
+        return _bundle(Folder(path), str(path), keep, mismatch, key, resigning=resigning)
     if is_archive(path):
         with Archive(path) as archive:
-            return _bundle(archive, str(path), keep, mismatch, key)
+            return _bundle(archive, str(path), keep, mismatch, key, resigning=resigning)
     model = read_file(path, _MAX_BYTES, plain=False)
     if key is not None:
         raise SignatureMissingError(f"{path}: a lone file bears no signature, expected a signed bundle NAME.zoo")
@@ -118,15 +130,23 @@ def is_archive(path: Path) -> bool:
 
 
 def _bundle(
-    held: Folder | Archive, shown: str, keep: tuple[str, ...], mismatch: Callable[[str], Exception], key: Path | None
+    held: Folder | Archive,
+    shown: str,
+    keep: tuple[str, ...],
+    mismatch: Callable[[str], Exception],
+    key: Path | None,
+    *,
+    resigning: bool,
 ) -> Contents:
     if MANIFEST not in held.names:
         raise ModelError(
             f"{shown}: {held.KIND} without {MANIFEST}, expected a .onnx file or a bundle; "
             "write one with 'zoo export --onnx --bundle'"
         )
-    document = held.read(MANIFEST, _MAX_MANIFEST_BYTES)
-    signature = held.read(SIGNATURE, signatures.MAX_BYTES) if SIGNATURE in held.names else None
+    document = held.read(MANIFEST, MAX_MANIFEST_BYTES)
+    signature = None
+    if SIGNATURE in held.names and not resigning:
+        signature = held.read(SIGNATURE, signatures.MAX_BYTES)
     signer = signatures.check_signature(shown, document, signature, key)  # before anything unsigned is parsed
     manifest = _manifest(document, f"{shown}/{MANIFEST}")
     problems = _names(held, manifest)
@@ -158,7 +178,9 @@ def _bundle(
 def _names(held: Folder | Archive, manifest: Manifest) -> list[str]:
     """What is wrong with the bundle's listing; each line begins with the name of the entry."""
     own = {MANIFEST, SIGNATURE}  # nothing can hold its own hash
-    problems = [f"{name} is listed in {MANIFEST}, which can not vouch for it" for name in sorted(own & manifest.files.keys())]
+    problems = [
+        f"{name} is listed in {MANIFEST}, which can not vouch for it" for name in sorted(own & manifest.files.keys())
+    ]
     problems += [f"{name} is missing" for name in sorted(manifest.files.keys() - held.names)]
     problems += [f"{name!r} is not listed in {MANIFEST}" for name in sorted(held.names - manifest.files.keys() - own)]
     return [*problems, *held.problems()]
@@ -207,8 +229,8 @@ def _vet(found: Outline, shown: str) -> None:
 
 
 def _manifest(document: bytes, shown: str) -> Manifest:
-    if len(document) > _MAX_MANIFEST_BYTES:
-        raise ModelError(f"{shown}: {len(document)} bytes, expected at most {_MAX_MANIFEST_BYTES}")
+    if len(document) > MAX_MANIFEST_BYTES:
+        raise ModelError(f"{shown}: {len(document)} bytes, expected at most {MAX_MANIFEST_BYTES}")
     manifest = decode(document, Manifest, shown, ModelError)
     wrong = None
     if manifest.schema != SCHEMA:

@@ -62,9 +62,9 @@ def verify(
     key: Path | str | None = None,
     require_signature: bool = False,
 ) -> Verification:
-    """Check the signature, compare every hash, then run the golden images from raw pixels and compare every logit and top label.
+    """Compare every hash, then run the golden images from raw pixels and compare every logit and top label.
 
-    A file whose hash is wrong is not run.
+    What is not signed as was asked is not read further, and a file whose hash is wrong is not run.
 
     Args:
         path: a bundle NAME.zoo or NAME.zoo.zip.

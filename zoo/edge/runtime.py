@@ -20,7 +20,7 @@ from zoo.edge.bundle import Contents, open_model
 from zoo.edge.results import GIVEN, Failure, Prediction, Result
 from zoo.edge.session import one_line, open_session
 from zoo.edge.stream import Source, batches, decoded, expand, pixels
-from zoo.errors import ImageError, ModelError
+from zoo.errors import ImageError, ModelError, TamperedError
 from zoo.readers import read
 from zoo.spec import Manifest, Scale, Voi
 
@@ -46,35 +46,46 @@ class Runtime:
         path: what was opened.
         manifest: what the model says of itself.
         provider: the execution provider that runs it: the one asked for, never another.
+        size_bytes: of the ONNX file.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, provider: str, session: Any) -> None:
+    def __init__(self, path: Path, manifest: Manifest, provider: str, session: Any, size_bytes: int) -> None:
         self.path = path
         self.manifest = manifest
         self.provider = provider
+        self.size_bytes = size_bytes
         self._session = session
         self._kinds = _kinds(manifest)
 
     @classmethod
-    def open(cls, path: Path | str, *, provider: str = "cpu", threads: int | None = None) -> Runtime:
-        """Open a .onnx file or a bundle NAME.zoo.
+    def open(
+        cls, path: Path | str, *, provider: str = "cpu", threads: int | None = None, key: Path | str | None = None
+    ) -> Runtime:
+        """Open a .onnx file or a bundle, NAME.zoo or NAME.zoo.zip.
 
         Args:
             path: the file or the folder.
             provider: cpu, cuda, or another key of `zoo.edge.session.PROVIDERS`.
             threads: threads inside one operator; None: as many as this process has CPUs.
+            key: file of a public key: only a bundle signed by it is opened.
 
         Raises:
             ModelError: not a model of this tool, damaged, tampered with, or not what its manifest says.
             ProviderError: the provider is not there; nothing runs on another one instead.
+            SignatureError: not signed as `key` asks; the subclass says why.
+            TamperedError: signed by the key, and a file is not the one that the manifest lists.
         """
-        return cls.from_contents(Path(path), open_model(Path(path)), provider=provider, threads=threads)
+        if key is None:
+            contents = open_model(Path(path))
+        else:
+            contents = open_model(Path(path), key=Path(key), mismatch=TamperedError)
+        return cls.from_contents(Path(path), contents, provider=provider, threads=threads)
 
     @classmethod
     def from_contents(cls, path: Path, contents: Contents, *, provider: str, threads: int | None) -> Runtime:
         """Open what `zoo.edge.bundle.open_model` has read; raises as `open`."""
         session = open_session(contents.model, str(path), provider=provider, threads=threads)
-        runtime = cls(path, contents.manifest, provider, session)
+        runtime = cls(path, contents.manifest, provider, session, len(contents.model))
         try:
             runtime._check_inputs()
             runtime._check_outputs()

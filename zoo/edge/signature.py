@@ -23,7 +23,7 @@ import os
 import re
 import stat
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import msgspec
 
@@ -46,8 +46,8 @@ if TYPE_CHECKING:
 __all__ = ["PASSPHRASE", "SIGNATURE", "Signature", "check_signature", "new_key", "public_key", "signed"]
 
 SIGNATURE = "signature.json"
-PASSPHRASE = "ZOO_KEY_PASSPHRASE"
-"""Environment variable that locks a new private key, and opens a locked one; never an argument, which others can see."""
+PASSPHRASE = "ZOO_KEY_PASSPHRASE"  # noqa: S105 - its name, not the thing
+"""Environment variable that locks a new private key and opens a locked one; an argument could be seen by others."""
 
 MAX_BYTES = 4096
 _STATEMENT = "edgezoo bundle signature, version 1\nmanifest.json sha256 {}\n"
@@ -68,6 +68,11 @@ class Signature(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """sha256 of the manifest that was signed, 64 hexadecimal digits."""
     signature: str
     """64 bytes in base64."""
+
+    @property
+    def document(self) -> bytes:
+        """The file's bytes."""
+        return encode(self)
 
 
 def new_key(path: Path) -> str:
@@ -100,8 +105,8 @@ def new_key(path: Path) -> str:
     return _fingerprint(key.public_key())
 
 
-def signed(manifest: bytes, key: Path) -> bytes:
-    """signature.json for the bytes of a manifest.
+def signed(manifest: bytes, key: Path) -> Signature:
+    """The signature of a manifest.
 
     Args:
         manifest: manifest.json as it stands in the bundle.
@@ -113,12 +118,11 @@ def signed(manifest: bytes, key: Path) -> bytes:
     """
     private = _private(key)
     digest = sha256_bytes(manifest)
-    made = Signature(
+    return Signature(
         key=_fingerprint(private.public_key()),
         manifest=digest,
         signature=base64.b64encode(private.sign(_STATEMENT.format(digest).encode())).decode(),
     )
-    return encode(made)
 
 
 def check_signature(shown: str, manifest: bytes, document: bytes | None, key: Path | None) -> str | None:
@@ -185,7 +189,7 @@ def public_key(path: Path) -> Ed25519PublicKey:
         raise _no_key(path, "public", problem) from None
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise SigningKeyError(f"{path}: a {type(key).__name__}, expected an Ed25519 key; make one with --new-key")
-    return key
+    return cast("Ed25519PublicKey", key)
 
 
 def _private(path: Path) -> Ed25519PrivateKey:
@@ -205,7 +209,7 @@ def _private(path: Path) -> Ed25519PrivateKey:
         raise SigningKeyError(f"{path}: a {type(key).__name__}, expected an Ed25519 key; make one with --new-key")
     if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
         log.warning("%s can be read by other users of this machine; 'chmod 600 %s' keeps them out", path, path)
-    return key
+    return cast("Ed25519PrivateKey", key)
 
 
 def _parsed(shown: str, document: bytes) -> tuple[Signature, bytes]:
@@ -251,7 +255,9 @@ def _key_bytes(path: Path) -> bytes:
             data = stream.read(_MAX_KEY_BYTES + 1)
     except (OSError, ValueError) as problem:
         reason = (getattr(problem, "strerror", None) or str(problem)).lower()
-        raise SigningKeyError(f"{path}: can not be read ({reason}); expected a key made by 'zoo sign --new-key'") from None
+        raise SigningKeyError(
+            f"{path}: can not be read ({reason}); expected a key made by 'zoo sign --new-key'"
+        ) from None
     if len(data) > _MAX_KEY_BYTES:
         raise SigningKeyError(f"{path}: over {_MAX_KEY_BYTES} bytes, expected a key made by 'zoo sign --new-key'")
     return data

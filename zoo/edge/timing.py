@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from zoo.edge.bundle import MODEL
 from zoo.edge.runtime import Runtime
 from zoo.errors import ModelError, UsageError
 from zoo.machine import cores
@@ -88,10 +87,10 @@ def bench(
         start = time.perf_counter()
         runtime.probabilities(image)
         seconds[run] = time.perf_counter() - start
+    size_bytes = runtime.size_bytes
     del runtime  # two copies of the model would not fit every device
     cold, peak = _child(Path(path), provider, threads, size)
     p50, p95, p99 = (float(value) for value in np.percentile(seconds, [50, 95, 99]) * 1e3)
-    file = Path(path) / MODEL if Path(path).is_dir() else Path(path)
     return Bench(
         provider=provider,
         p50_ms=p50,
@@ -99,7 +98,7 @@ def bench(
         p99_ms=p99,
         peak_rss_mb=peak,
         cold_start_ms=cold,
-        size_bytes=file.stat().st_size,
+        size_bytes=size_bytes,
         threads=threads or cores(),
         runs=runs,
         images_per_second=float(1 / seconds.mean()),

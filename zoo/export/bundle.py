@@ -1,4 +1,7 @@
-"""Writing NAME.zoo/: the model, its manifest, golden inputs and answers, report and card."""
+"""Writing NAME.zoo/ or NAME.zoo.zip: the model, its manifest, golden inputs and answers, report, card, parts list.
+
+The same run gives the same bytes: no clock, no host, no path and no order of a hash table goes into a file.
+"""
 
 from __future__ import annotations
 
@@ -12,10 +15,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from zoo.edge.bundle import GOLDEN, MANIFEST, MODEL
-from zoo.errors import OutputError
+from zoo.edge.archive import Archive, write_archive
+from zoo.edge.bundle import GOLDEN, MANIFEST, MAX_MANIFEST_BYTES, MODEL, is_archive
+from zoo.edge.signature import SIGNATURE
+from zoo.errors import OutputError, ZooError
 from zoo.export.card import model_card
-from zoo.files import sha256_bytes
+from zoo.export.sbom import SBOM, sbom
+from zoo.files import atomic_path, sha256_bytes
 from zoo.spec import Manifest, decode, encode
 
 if TYPE_CHECKING:
@@ -36,10 +42,10 @@ _TOLERANCE = 1e-3
 def write_bundle(
     target: Path, model: bytes, manifest: Manifest, *, images: Sequence[NDArray[Any]], predict: Predict
 ) -> Manifest:
-    """Write the folder, whole or not at all; a bundle that stood there before is replaced.
+    """Write the bundle, whole or not at all; one that stood there before is replaced, its signature with it.
 
     Args:
-        target: the folder, NAME.zoo.
+        target: the folder NAME.zoo, or the file NAME.zoo.zip.
         model: bytes of the ONNX file, proven.
         manifest: its manifest, files still empty.
         images: raw (H, W, C) images for the golden set, at least `GOLDEN_IMAGES`.
@@ -49,37 +55,50 @@ def write_bundle(
         The manifest as written, with every file's hash and size.
 
     Raises:
-        OutputError: the folder holds something else, or can not be written.
+        OutputError: something else stands there, or it can not be written.
     """
-    files = {
-        MODEL: model,
-        GOLDEN: _golden(images, predict),
-        "report.json": encode(manifest.report),
-        "CARD.md": model_card(manifest).encode(),
-    }
-    manifest = msgspec.structs.replace(
-        manifest,
-        files={name: sha256_bytes(data) for name, data in files.items()},
-        sizes={name: len(data) for name, data in files.items()},
-    )
-    files[MANIFEST] = encode(manifest)
     if target.exists() and not _is_bundle(target):
         raise OutputError(f"{target} exists and is no bundle; choose another place with --out")
+    files = {MODEL: model, GOLDEN: _golden(images, predict), "report.json": encode(manifest.report)}
+    files[SBOM] = sbom(manifest, sha256_bytes(model))
+    files["CARD.md"] = model_card(_listing(manifest, files)).encode()
+    manifest = _listing(manifest, files)
+    # the manifest first, so that a reader of the zip meets it first; see zoo.edge.signing for the order
+    files = {MANIFEST: encode(manifest)} | dict(sorted(files.items()))
     try:
-        _replace_folder(target, files)
+        if is_archive(target):
+            with atomic_path(target) as fresh:
+                write_archive(fresh, files.items())
+        else:
+            _replace_folder(target, files)
     except OSError as problem:
         reason = (problem.strerror or str(problem)).lower()
         raise OutputError(f"cannot write {target}: {reason}; free space there or choose another place") from None
     return manifest
 
 
+def _listing(manifest: Manifest, files: dict[str, bytes]) -> Manifest:
+    """The manifest with hash and size of `files`, by name."""
+    return msgspec.structs.replace(
+        manifest,
+        files={name: sha256_bytes(data) for name, data in sorted(files.items())},
+        sizes={name: len(data) for name, data in sorted(files.items())},
+    )
+
+
 def _is_bundle(target: Path) -> bool:
-    """Whether the folder is a bundle and nothing else, so that replacing it loses nothing of the user's."""
+    """Whether a bundle and nothing else stands there, so that replacing it loses nothing of the user's."""
     try:
-        old = decode((target / MANIFEST).read_bytes(), Manifest, MANIFEST, OutputError)
-        return {entry.name for entry in target.iterdir()} <= {MANIFEST, *old.files}
-    except (OSError, OutputError):
+        if is_archive(target):
+            with Archive(target) as archive:
+                names, document = archive.names, archive.read(MANIFEST, MAX_MANIFEST_BYTES)
+        else:
+            names = frozenset(entry.name for entry in target.iterdir())
+            document = (target / MANIFEST).read_bytes()
+        old = decode(document, Manifest, MANIFEST, OutputError)
+    except (OSError, KeyError, ZooError):
         return False
+    return names <= {MANIFEST, SIGNATURE, *old.files}
 
 
 def _golden(images: Sequence[NDArray[Any]], predict: Predict) -> bytes:

@@ -23,14 +23,16 @@ def model_card(manifest: Manifest) -> str:
         "## Input\n\n" + _input(manifest),
         "## Proof of export\n\n" + _proof(manifest),
         "## Origin\n\n" + _origin(manifest),
+        *(["## Files, and how to check them\n\n" + _files(manifest)] if manifest.files else []),
     ]
     notes = tuple(dict.fromkeys((*origin.notes, *(manifest.report.notes if manifest.report else ()))))
     if notes:
         sections.append("## Known defects and decisions\n\n" + "\n".join(f"- {note}" for note in notes))
     sections.append(
         "## Limits\n\nThe numbers hold for images like those it was evaluated on. Other scanners, sites, "
-        "stainings or patients need a new evaluation: `zoo evaluate BUNDLE --data FOLDER`. Not a medical "
-        "device."
+        "stainings or patients need a new evaluation: `zoo evaluate BUNDLE --data FOLDER`. It answers every image, "
+        "also one that is nothing like those. The proof of the golden set holds for the machine "
+        "and the provider that it ran on. Not a medical device."
     )
     return "\n\n".join(sections) + "\n"
 
@@ -117,8 +119,22 @@ def _origin(manifest: Manifest) -> str:
         f"{origin.plugin.version} (plugin `{origin.plugin.name}`). Data: {origin.data.name}, "
         f"{origin.data.n} images "
         f"({_splits(origin.data.splits)}), sha256 `{origin.data.sha256[:16]}…`. "
-        f"Start: {origin.weights or 'random weights'}. Licence of the weights: {manifest.licence}."
+        f"Start: {origin.weights or 'random weights'}"
+        f"{f', licence {origin.weights_licence}' if origin.weights_licence else ''}. "
+        f"Licence of the model: {manifest.licence}."
+        + (f" Licence of the network's code: {origin.code_licence}." if origin.code_licence else "")
     )
+
+
+def _files(manifest: Manifest) -> str:
+    rows = [f"| `{name}` | {manifest.sizes[name]} | `{digest}` |" for name, digest in sorted(manifest.files.items())]
+    how = (
+        "`zoo verify BUNDLE` (or `python -m zoo.edge verify BUNDLE`) compares these hashes, and this page's, with "
+        "`manifest.json`, and runs the golden images on your machine. Where a `signature.json` stands beside it, "
+        "`zoo verify BUNDLE --key MAKER.pub` proves who made the bundle, by a key that its maker gave you another way. "
+        "`sbom.cdx.json` lists what it was made of, as CycloneDX 1.6."
+    )
+    return "\n".join(["| file | bytes | sha256 |", "|---|---|---|", *rows, "", how])
 
 
 def _splits(splits: dict[str, int]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
@@ -10,11 +11,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.catalogue import Broken, Catalogue, Distribution, merge, own_file
+from zoo.files import sha256_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["OWN", "PluginEntry", "allowed", "catalogue", "is_installed", "needs_remedy", "plugin_entries"]
+__all__ = ["OWN", "PluginEntry", "allowed", "catalogue", "is_installed", "needs_remedy", "plugin_entries", "record_of"]
 
 OWN = "edgezoo"
 """Our distribution; what of ours is missing comes with its extra `train`."""
@@ -37,6 +39,8 @@ TRAIN_EXTRA = frozenset(
     )
 )
 """Import names of what `pip install 'edgezoo[train]'` brings."""
+
+_INSTALLERS_OWN = frozenset({"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +93,30 @@ def needs_remedy(packages: tuple[str, ...], owner: str) -> str:
         return f"{line}: pip install '{OWN}[train]'"
     # The name on an index may differ from the import name; a wrong guess installs a stranger's code.
     return f"{line}: not installed; see the documentation of {owner}"
+
+
+def record_of(point: EntryPoint) -> str | None:
+    """sha256 over path and sha256 of every file of the distribution that a plugin comes from, by its RECORD.
+
+    What an installer adds (scripts, byte code, its own notes) is left out, so one wheel gives one value everywhere.
+
+    Returns:
+        Hexadecimal; None: no RECORD, or an editable installation, whose RECORD does not list the code.
+    """
+    if point.dist is None:
+        return None
+    try:
+        origin = json.loads(point.dist.read_text("direct_url.json") or "{}")
+        if origin.get("dir_info", {}).get("editable"):
+            return None
+        rows = sorted(
+            f"{file.as_posix()},{file.hash.value}\n"
+            for file in point.dist.files or ()
+            if file.hash is not None and ".." not in file.parts and file.name not in _INSTALLERS_OWN
+        )
+    except (OSError, ValueError, AttributeError):  # a damaged installation is named by the doctor
+        return None
+    return sha256_bytes("".join(rows).encode()) if rows else None
 
 
 def _owned(group: str) -> Iterator[tuple[EntryPoint, Distribution]]:

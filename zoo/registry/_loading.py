@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo.errors import PluginError
-from zoo.registry._installed import PluginEntry, allowed, needs_remedy, plugin_entries
+from zoo.registry._installed import PluginEntry, allowed, needs_remedy, plugin_entries, record_of
 from zoo.spec import PluginOrigin
 
 if TYPE_CHECKING:
@@ -74,7 +74,12 @@ def load(name: str) -> LoadedPlugin:
             plugin = kind()
         except (Exception, SystemExit) as problem:
             raise PluginError(f"{what} can not be built: {_cause(problem, entry)}") from problem
-    origin = PluginOrigin(name=name, distribution=entry.distribution.name, version=entry.distribution.version)
+    origin = PluginOrigin(
+        name=name,
+        distribution=entry.distribution.name,
+        version=entry.distribution.version,
+        record=record_of(entry.point),
+    )
     return LoadedPlugin(plugin, origin)
 
 

@@ -143,6 +143,9 @@ class PluginOrigin(Value, frozen=True):
     name: str
     distribution: str
     version: str
+    record: str | None = None
+    """sha256 over path and sha256 of every file that the distribution installed, so the same for the same wheel on
+    every machine; null: an editable installation, whose files may change, or an older release of this tool."""
 
 
 class Provenance(Value, frozen=True):
@@ -151,14 +154,24 @@ class Provenance(Value, frozen=True):
     run: str
     model: str
     created: str
-    """UTC, ISO 8601, to the second."""
+    """When its training began: UTC, ISO 8601, to the second. Not when it was exported, so that exporting again gives
+    the same bytes."""
     plugin: PluginOrigin
     versions: dict[str, str]
+    """At the time of training."""
     data: Fingerprint
     config: TrainConfig
     weights: str | None
     """Source and sha256 of the pretrained weights; null: trained from scratch."""
     notes: tuple[str, ...] = ()
+    weights_licence: Licence | None = None
+    """Of the pretrained weights; null: none were used, or written by an older release."""
+    code_licence: Licence | None = None
+    """Of the network's code, as its catalogue says; null: written by an older release."""
+    trained: dict[str, str] = msgspec.field(default_factory=dict)
+    """Name to sha256 of the run's files that hold what was learnt."""
+    exported: dict[str, str] = msgspec.field(default_factory=dict)
+    """Versions at the time of export; the answers of the golden set are theirs."""
 
 
 class Manifest(Value, frozen=True):
