@@ -12,6 +12,7 @@ ZooError                 exit 1  one line: what was found, what was expected, wh
 ├── ProviderError        exit 1  a device or execution provider that was asked for and not granted
 ├── OutputError          exit 1  something that could not be written
 ├── SigningKeyError      exit 1  a key file that can not be read, used or made
+├── ResumeError          exit 1  a table begun earlier that this call can not go on with
 └── GateError            exit 3  a gate refused: parity, verify, leaks in the data
     ├── TamperedError    exit 3  files of a bundle that are not the ones its manifest lists
     └── SignatureError   exit 3  a bundle is not signed as was asked; one class for each reason:
@@ -34,6 +35,7 @@ __all__ = [
     "OutputError",
     "PluginError",
     "ProviderError",
+    "ResumeError",
     "SignatureError",
     "SignatureInvalidError",
     "SignatureMalformedError",
@@ -98,6 +100,10 @@ class OutputError(ZooError):
 
 class SigningKeyError(ZooError):
     """A key file is not there, not an Ed25519 key, locked by a passphrase, or in the way of a new one."""
+
+
+class ResumeError(ZooError):
+    """A table was begun with another model, other images or other columns, or is damaged; it is as it was."""
 
 
 class GateError(ZooError):

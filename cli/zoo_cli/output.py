@@ -17,6 +17,8 @@ from zoo.errors import OutputError
 from zoo.spec import METRIC_NAMES, Interval, encode, to_builtins
 
 if TYPE_CHECKING:
+    from typing import Self
+
     from zoo.spec import EvalReport
 
 __all__ = [
@@ -36,6 +38,7 @@ __all__ = [
 WIDTH = 100
 """Columns that running text is wrapped to, where the terminal is not narrower."""
 GAP = "  "
+_IN_MEMORY = 2**23  # bytes of a list that is not printed yet
 
 
 def put(text: str) -> None:
@@ -44,13 +47,7 @@ def put(text: str) -> None:
     Raises:
         OutputError: stdout can not take it, a full disk behind a redirection, say.
     """
-    try:
-        sys.stdout.write(text if text.endswith("\n") else text + "\n")
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as problem:
-        raise OutputError(f"cannot write to stdout: {(problem.strerror or str(problem)).lower()}") from None
+    _write(text if text.endswith("\n") else text + "\n", now=True)
 
 
 def say(text: str) -> None:
@@ -62,10 +59,47 @@ def say(text: str) -> None:
 
 def document(value: Any) -> None:
     """Write `value` as the one JSON document of `--json`."""
-    try:
-        put(encode(value).decode())
-    except UnicodeEncodeError:  # a file name that is not UTF-8; as an escape it is still valid JSON
-        put(json.dumps(to_builtins(value), indent=2))
+    put(_indented(value))
+
+
+class Listed:
+    """A list for `--json` that is printed when it is whole, so that an error can be the one document instead.
+
+    Until then it waits on disk: a million answers would not fit in memory.
+    """
+
+    def __init__(self) -> None:
+        import tempfile
+
+        self._rows = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - __exit__ closes it
+        self._n = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._rows.close()
+
+    def add(self, value: Any) -> None:
+        """Append an entry.
+
+        Raises:
+            OutputError: the disk of temporary files is full.
+        """
+        text = textwrap.indent(_indented(value).rstrip("\n"), "  ")
+        try:
+            self._rows.write((("[\n" if self._n == 0 else ",\n") + text).encode())
+        except OSError as problem:
+            reason = (problem.strerror or str(problem)).lower()
+            raise OutputError(f"cannot keep the answers until all are there: {reason}; use --csv instead") from None
+        self._n += 1
+
+    def show(self) -> None:
+        """Print the whole list."""
+        self._rows.seek(0)
+        for line in self._rows:
+            _write(line.decode())
+        put("\n]" if self._n else "[]")
 
 
 def columns(header: Sequence[str], rows: Collection[Sequence[str]], *, right: Collection[int] = ()) -> str:
@@ -134,6 +168,24 @@ def shown_path(path: str | Path) -> str:
     except (ValueError, OSError):
         return str(path)
     return str(inside)
+
+
+def _write(text: str, *, now: bool = False) -> None:
+    try:
+        sys.stdout.write(text)
+        if now:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as problem:
+        raise OutputError(f"cannot write to stdout: {(problem.strerror or str(problem)).lower()}") from None
+
+
+def _indented(value: Any) -> str:
+    try:
+        return encode(value).decode()
+    except UnicodeEncodeError:  # a file name that is not UTF-8; as an escape it is still valid JSON
+        return json.dumps(to_builtins(value), indent=2)
 
 
 def _terminal_width() -> int:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
+from zoo import processes
 from zoo.data import open_data
 from zoo.data.scanning import crew, examine, scan
 from zoo.data.scanning.scan import frame_digest
@@ -107,7 +108,7 @@ def test_helper_processes_find_what_one_process_finds(make_folder: MakeFolder, m
     ids = names(root)
     alone = scan.scan(root, ids)
     started: list[Any] = []
-    popen, examine_here, received = crew.subprocess.Popen, crew.examine, crew._received
+    popen, examine_here, received = processes.subprocess.Popen, crew.examine, processes.received
     answers: list[object] = []
     enough = threading.Event()
 
@@ -127,11 +128,11 @@ def test_helper_processes_find_what_one_process_finds(make_folder: MakeFolder, m
             assert enough.wait(60)
         return examine_here(*args)
 
-    monkeypatch.setattr(crew.subprocess, "Popen", spy)
+    monkeypatch.setattr(processes.subprocess, "Popen", spy)
     monkeypatch.setattr(crew, "WORTH", 0)
     monkeypatch.setattr(crew, "cores", lambda: 3)
     monkeypatch.setattr(crew, "_BATCH", 10)
-    monkeypatch.setattr(crew, "_received", told)
+    monkeypatch.setattr(processes, "received", told)
     monkeypatch.setattr(crew, "examine", patiently)
     together = scan.scan(root, ids)
     assert len(started) == 2
@@ -153,9 +154,9 @@ def test_without_helpers_the_work_is_done_all_the_same(
     monkeypatch.setattr(crew, "cores", lambda: 3)
     monkeypatch.setattr(crew, "_BATCH", 2)
     if program is None:
-        monkeypatch.setattr(crew.sys, "executable", "/nowhere/python")
+        monkeypatch.setattr(processes.sys, "executable", "/nowhere/python")
     else:
-        monkeypatch.setattr(crew, "_SERVE", program)
+        monkeypatch.setattr(processes, "PROGRAM", program)
     np.testing.assert_array_equal(scan.scan(root, ids).digests, alone.digests)
 
 
@@ -164,11 +165,12 @@ def test_helpers_load_no_training_framework_and_not_the_callers_script(tmp_path:
     root = make_folder({"cat": 400})
     script = tmp_path / "script.py"
     script.write_text(
-        "import sys\nfrom pathlib import Path\nfrom zoo.data.scanning import crew, scan\nprint('started')\n"
+        "import sys\nfrom pathlib import Path\nfrom zoo import processes\n"
+        "from zoo.data.scanning import crew, scan\nprint('started')\n"
         "crew.WORTH, crew._BATCH, crew.cores = 0, 5, lambda: 3\n"
-        "real, helpers = crew.subprocess.Popen, []\n"
-        "crew.subprocess.Popen = lambda *a, **k: (helpers.append(real(*a, **k)), helpers[-1])[1]\n"
-        'crew._SERVE += \'; import os; [m for m in ("torch", "sklearn") if m in sys.modules] and os._exit(9)\'\n'
+        "real, helpers = processes.subprocess.Popen, []\n"
+        "processes.subprocess.Popen = lambda *a, **k: (helpers.append(real(*a, **k)), helpers[-1])[1]\n"
+        'processes.PROGRAM += \'; import os; [m for m in ("torch", "sklearn") if m in sys.modules] and os._exit(9)\'\n'
         f"root = Path({str(root)!r})\n"
         "print(len(scan.scan(root, [p.relative_to(root).as_posix() for p in root.rglob('*.png')]).good()))\n"
         "print(*(helper.returncode for helper in helpers))\n"

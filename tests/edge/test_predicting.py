@@ -134,7 +134,7 @@ def test_decoding_ahead_holds_few_images_when_they_are_large() -> None:
             yield f"{i}", np.zeros((1, 1, 3), np.uint8)
 
     large = np.zeros(40 * 2**20, np.uint8)
-    stream = decoded(many(), lambda _: large)
+    stream = decoded(many(), lambda *_: large)
     for _ in range(4):
         next(stream)
     assert taken <= 4 + 4  # a thread holds one image, not sixteen images of 40 MB

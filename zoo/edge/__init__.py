@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.edge.golden import Verification, verify
     from zoo.edge.results import Failure, Prediction, Result
+    from zoo.edge.resuming import predict_csv
     from zoo.edge.runtime import Runtime
     from zoo.edge.signing import Signing, sign
     from zoo.edge.table import recorded, write_csv
@@ -28,6 +29,7 @@ __all__ = [
     "Signing",
     "Verification",
     "bench",
+    "predict_csv",
     "recorded",
     "sign",
     "verify",
@@ -43,6 +45,7 @@ _HOMES = {
     "Signing": "signing",
     "Verification": "golden",
     "bench": "timing",
+    "predict_csv": "resuming",
     "recorded": "table",
     "sign": "signing",
     "verify": "golden",

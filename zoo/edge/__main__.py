@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import ZooError
+from zoo.errors import UsageError, ZooError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -37,14 +37,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _predict(asked: argparse.Namespace) -> int:
     from zoo.edge.results import Failure
+    from zoo.edge.resuming import predict_csv
     from zoo.edge.runtime import Runtime
-    from zoo.edge.table import answer, printable, recorded
+    from zoo.edge.table import answer, printable
 
     runtime = Runtime.open(asked.model, provider=asked.provider, threads=asked.threads, key=asked.key)
     sources = asked.images[0] if len(asked.images) == 1 else asked.images
-    results = runtime.predict(sources, batch_size=asked.batch_size, frame=asked.frame)
+    how = {"batch_size": asked.batch_size, "frame": asked.frame, "workers": asked.workers}
     if asked.csv:
-        results = recorded(Path(asked.csv), results, runtime.labels, runtime.manifest.task)
+        results = predict_csv(runtime, sources, Path(asked.csv), resume=asked.resume, **how)
+    elif asked.resume:
+        raise UsageError("--resume goes on with a table, expected --csv FILE with it")
+    else:
+        results = runtime.predict(sources, **how)
     answered = failed = 0
     for result in results:
         failed += isinstance(result, Failure)
@@ -186,6 +191,8 @@ def _parser() -> argparse.ArgumentParser:
     predict = add("predict", _predict, "label images and folders of them")
     predict.add_argument("images", nargs="+", help="image files and folders")
     predict.add_argument("--csv", metavar="FILE", help="also write every probability to FILE")
+    predict.add_argument("--resume", action="store_true", help="go on with the unfinished FILE.part, if there is one")
+    predict.add_argument("--workers", type=int, default=0, metavar="N", help="processes that decode (default: threads)")
     predict.add_argument("--top", type=_positive, metavar="K", help="show the K most probable classes")
     predict.add_argument("--batch-size", type=_positive, metavar="N", help="most images in one run")
     predict.add_argument("--frame", type=_positive, metavar="N", help="picture of files that hold several, from 1")

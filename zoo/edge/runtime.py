@@ -8,6 +8,7 @@ What this module does not know: command lines, bundles' hashes, how a network wa
 
 from __future__ import annotations
 
+import contextlib
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,22 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo import preprocess
-from zoo.edge.bundle import Contents, open_model
+from zoo.edge.bundle import MODEL, Contents, open_model
+from zoo.edge.decoders import Decoders
+from zoo.edge.intake import Array, Intake, Source
 from zoo.edge.results import GIVEN, Failure, Prediction, Result
 from zoo.edge.session import one_line, open_session
-from zoo.edge.stream import Source, batches, decoded, expand, pixels
-from zoo.errors import ImageError, ModelError, TamperedError
-from zoo.readers import read
-from zoo.spec import Manifest, Scale, Voi
+from zoo.edge.stream import batches, decoded, expand
+from zoo.errors import ModelError, TamperedError, UsageError
+from zoo.files import sha256_bytes
+from zoo.spec import Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
+    from zoo.errors import ImageError
     from zoo.readers import RawImage
 
 __all__ = ["Runtime"]
 
-Array = NDArray[Any]
 _ACCELERATOR_BATCH = 16
 _TENSOR_TYPES = {"uint8": "tensor(uint8)", "uint16": "tensor(uint16)", "float32": "tensor(float)"}
 
@@ -46,16 +49,20 @@ class Runtime:
         path: what was opened.
         manifest: what the model says of itself.
         provider: the execution provider that runs it: the one asked for, never another.
+        sha256: of the ONNX file, hexadecimal.
         size_bytes: of the ONNX file.
     """
 
-    def __init__(self, path: Path, manifest: Manifest, provider: str, session: Any, size_bytes: int) -> None:
+    def __init__(
+        self, path: Path, manifest: Manifest, provider: str, session: Any, *, sha256: str, size_bytes: int
+    ) -> None:
         self.path = path
         self.manifest = manifest
+        self.sha256 = sha256
         self.provider = provider
         self.size_bytes = size_bytes
         self._session = session
-        self._kinds = _kinds(manifest)
+        self._intake = Intake(manifest)
 
     @classmethod
     def open(
@@ -85,7 +92,8 @@ class Runtime:
     def from_contents(cls, path: Path, contents: Contents, *, provider: str, threads: int | None) -> Runtime:
         """Open what `zoo.edge.bundle.open_model` has read; raises as `open`."""
         session = open_session(contents.model, str(path), provider=provider, threads=threads)
-        runtime = cls(path, contents.manifest, provider, session, len(contents.model))
+        digest = contents.manifest.files.get(MODEL) or sha256_bytes(contents.model)
+        runtime = cls(path, contents.manifest, provider, session, sha256=digest, size_bytes=len(contents.model))
         try:
             runtime._check_inputs()
             runtime._check_outputs()
@@ -101,12 +109,7 @@ class Runtime:
     @property
     def raw_kind(self) -> str:
         """A kind of raw image it takes: uint8, uint16 or float32."""
-        return sorted(self._kinds)[-1]
-
-    @property
-    def _voi(self) -> bool:
-        """Whether files are read through their own VOI LUT or window."""
-        return isinstance(self.manifest.preprocess.intensity, Voi)
+        return sorted(self._intake.kinds)[-1]
 
     def logits(self, batch: Array) -> NDArray[np.float32]:
         """Answer raw images.
@@ -122,25 +125,32 @@ class Runtime:
             ImageError: the batch has another shape or dtype than the model was made for.
             ModelError: ONNX Runtime failed, or the graph gave another shape.
         """
-        return self._run("logits", self._prepared(batch))
+        return self._run("logits", self._intake.batch(batch))
 
     def probabilities(self, batch: Array) -> NDArray[np.float32]:
         """As `logits`, after temperature and softmax or sigmoids: (N, K) float32 in [0, 1]."""
-        return self._run("probabilities", self._prepared(batch))
+        return self._run("probabilities", self._intake.batch(batch))
 
     def predict(
-        self, sources: Iterable[Source] | Source, *, batch_size: int | None = None, frame: int | None = None
+        self,
+        sources: Iterable[Source] | Source,
+        *,
+        batch_size: int | None = None,
+        frame: int | None = None,
+        workers: int = 0,
     ) -> Iterator[Result]:
         """Label images in the order given; a folder is walked in natural order.
 
-        Images are decoded ahead by a few threads while ONNX Runtime works; memory stays bounded however
-        many there are. Equal-sized neighbours share a run.
+        Images are decoded ahead while ONNX Runtime works; memory stays bounded however many there are. Equal-sized
+        neighbours share a run.
 
         Args:
             sources: paths of images or folders, or raw arrays (H, W[, C]); one or many, read as needed.
             batch_size: most images in one run. None: 1 on the CPU, where batches bring nothing (ResNet-18 at
                 224 px, 2 cores: 36 ms an image at 1, 33 to 39 at 2 to 16), else 16.
             frame: which picture of files that hold several, counted from 1. None: none is guessed.
+            workers: processes that decode; 0: threads do, which is faster unless decoding is Python's own work
+                or a broken decoder must not end this process.
 
         Yields:
             One `Prediction` or `Failure` for each image.
@@ -148,16 +158,39 @@ class Runtime:
         Raises:
             DataError: the one folder given holds no image.
             ModelError: ONNX Runtime failed.
+            UsageError: `batch_size`, `frame` or `workers` that can not be meant.
         """
-        size = batch_size or (1 if self.provider == "cpu" else _ACCELERATOR_BATCH)
-        images = decoded(expand(sources), self._ready, frame=frame, voi=self._voi)
-        for names, group in batches(images, size):
-            if isinstance(group, str):
-                yield Failure(names[0], group)
-                continue
-            rows = self._run("probabilities", group)
-            for name, row in zip(names, rows, strict=True):
-                yield self._prediction(name, row)
+        yield from self.answers(expand(sources), batch_size=batch_size, frame=frame, workers=workers)
+
+    def answers(
+        self,
+        items: Iterable[tuple[str, Source | ImageError]],
+        *,
+        batch_size: int | None = None,
+        frame: int | None = None,
+        workers: int = 0,
+    ) -> Iterator[Result]:
+        """As `predict`, of images that have their names already, as `zoo.edge.stream.expand` gives them."""
+        size = (1 if self.provider == "cpu" else _ACCELERATOR_BATCH) if batch_size is None else batch_size
+        if size < 1 or workers < 0 or (frame is not None and frame < 1):
+            raise UsageError(
+                f"batch size {size}, {workers} workers, frame {frame}; expected 1 or more, 0 or more, 1 or more"
+            )
+        with contextlib.ExitStack() as stack:
+            load: Callable[[str, Source | ImageError], Array | str] = partial(self._intake.pixels, frame=frame)
+            if workers:
+                decoders = stack.enter_context(contextlib.closing(Decoders(self._intake, workers, frame)))
+                load = decoders.pixels
+            images = stack.enter_context(contextlib.closing(decoded(items, load, threads=workers or None)))
+            if workers:
+                stack.callback(decoders.stop)  # first of all, so that no thread waits for an answer
+            for names, group in batches(images, size):
+                if isinstance(group, str):
+                    yield Failure(names[0], group)
+                    continue
+                rows = self._run("probabilities", group)
+                for name, row in zip(names, rows, strict=True):
+                    yield self._prediction(name, row)
 
     def answer(self, source: bytes | Source, *, name: str | None = None, frame: int | None = None) -> Result:
         """Label one image, in the calling thread.
@@ -174,8 +207,7 @@ class Runtime:
             ModelError: ONNX Runtime failed.
         """
         shown = name or (str(source) if isinstance(source, str | Path) else "image")
-        load = partial(read, name=shown, frame=frame, voi=self._voi)
-        image = pixels(shown, source, load, self._ready)
+        image = self._intake.pixels(shown, source, frame)
         if isinstance(image, str):
             return Failure(shown, image)
         return self._prediction(shown, self._run("probabilities", image[None])[0])
@@ -195,36 +227,7 @@ class Runtime:
         Raises:
             ImageError: its pixels are of another kind, or outside the range that the preprocessing declares.
         """
-        if image.kind not in self._kinds:
-            raise ImageError(
-                f"pixels are {image.kind}, expected {' or '.join(sorted(self._kinds))}; "
-                "give this model images of the kind it was trained on"
-            )
-        preprocess.check_range(image.pixels, self.manifest.preprocess)
-
-    def _ready(self, image: RawImage) -> Array:
-        """One image as the graph takes it, after the checks it can fail; runs in the decoding threads."""
-        self.check(image)
-        spec = self.manifest.preprocess
-        stage = self.manifest.input.stage
-        if stage == "raw":
-            return image.pixels
-        return preprocess.resized(image.pixels, spec) if stage == "resized" else preprocess.apply(image.pixels, spec)
-
-    def _prepared(self, batch: Array) -> Array:
-        channels = 3 if batch.dtype == np.uint8 else 1
-        if batch.ndim != 4 or 0 in batch.shape or batch.dtype.name not in self._kinds or batch.shape[3] != channels:
-            raise ImageError(
-                f"batch of shape {'x'.join(map(str, batch.shape))} and dtype {batch.dtype}, "
-                f"expected (N, H, W, C) of {' or '.join(sorted(self._kinds))}, "
-                "with 3 channels for uint8 and 1 for others"
-            )
-        spec = self.manifest.preprocess
-        stage = self.manifest.input.stage
-        if stage == "raw":
-            return batch
-        resized = np.stack([preprocess.resized(image, spec) for image in batch])
-        return resized if stage == "resized" else preprocess.normalized(resized, spec)
+        self._intake.check(image)
 
     def _run(self, output: str, images: Array) -> NDArray[np.float32]:
         feed = {self.manifest.input.name: np.ascontiguousarray(images, dtype=self.manifest.input.dtype)}
@@ -298,18 +301,3 @@ class Runtime:
         if declared.stage == "tensor":
             shape = (1, declared.channels, height, width)
         return np.zeros(shape, declared.dtype)
-
-
-def _kinds(manifest: Manifest) -> frozenset[str]:
-    """Kinds of raw image that the model was made for.
-
-    With the whole preprocessing in the graph the input says it. Else the input is float32 whatever the images
-    were, and the intensity says it: `Scale` to 255 or less is 8 bit, and `Voi` is what a DICOM file becomes.
-    """
-    declared, intensity = manifest.input, manifest.preprocess.intensity
-    if declared.stage == "raw":
-        return frozenset({declared.dtype})
-    deep = frozenset({"uint16", "float32"})
-    if isinstance(intensity, Scale):
-        return frozenset({"uint8"}) if intensity.maximum <= 255 else deep
-    return frozenset({"float32"}) if isinstance(intensity, Voi) else deep | {"uint8"}

@@ -6,28 +6,24 @@ What this module does not know: models, labels, ONNX Runtime.
 from __future__ import annotations
 
 import os
+import stat
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import NDArray
 
+from zoo.edge.intake import Array, Source
 from zoo.errors import DataError, ImageError
 from zoo.machine import cores
-from zoo.readers import IMAGE_SUFFIXES, RawImage, from_array, is_image, read
-from zoo.text import natural_key
+from zoo.readers import IMAGE_SUFFIXES, is_image
+from zoo.text import natural_bytes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
-__all__ = ["Source", "batches", "decoded", "expand", "pixels"]
-
-Array = NDArray[Any]
-Source = Path | str | Array
-"""An image file, a folder of them, or one raw image (H, W[, C])."""
+__all__ = ["batches", "decoded", "expand"]
 
 _AHEAD_IMAGES = 16
 _AHEAD_BYTES = 64 * 2**20
@@ -68,24 +64,21 @@ def expand(sources: Iterable[Source] | Source) -> Iterator[tuple[str, Source | I
 
 def decoded(
     items: Iterable[tuple[str, Source | ImageError]],
-    ready: Callable[[RawImage], Array],
+    load: Callable[[str, Source | ImageError], Array | str],
     *,
-    frame: int | None = None,
-    voi: bool = False,
-) -> Iterator[tuple[str, Array | str]]:
+    threads: int | None = None,
+) -> Generator[tuple[str, Array | str]]:
     """Decode ahead in threads.
 
     Args:
         items: as `expand` gives them.
-        ready: what else to do with an image in the thread that decoded it; may raise `ImageError`.
-        frame: how files are read, see `zoo.readers.read`; arrays are taken as they are.
-        voi: likewise.
+        load: called with each item in a thread: its pixels, or the reason why it can not be used.
+        threads: how many; None: as many as this process has CPUs, at most 4.
 
     Yields:
         (name, pixels), or (name, reason) for an image that can not be used, in the order of `items`.
     """
-    threads = min(_MOST_THREADS, cores())
-    load = partial(read, frame=frame, voi=voi)
+    threads = threads or min(_MOST_THREADS, cores())
     pending: deque[tuple[str, Future[Array | str]]] = deque()
     allowed = threads  # until the first image has told how large they are
     source = iter(items)
@@ -93,7 +86,7 @@ def decoded(
     try:
         while True:
             while len(pending) < allowed and (item := next(source, None)) is not None:
-                pending.append((item[0], pool.submit(pixels, *item, load, ready)))
+                pending.append((item[0], pool.submit(load, *item)))
             if not pending:
                 return
             name, future = pending.popleft()
@@ -135,47 +128,56 @@ def batches(images: Iterable[tuple[str, Array | str]], size: int) -> Iterator[tu
         yield names, np.stack(group)
 
 
-def pixels(
-    name: str,
-    source: bytes | Source | ImageError,
-    load: Callable[[bytes | Path | str], RawImage],
-    ready: Callable[[RawImage], Array],
-) -> Array | str:
-    """One image as the graph takes it, or the reason why it can not be used, without `name` at its head."""
-    try:
-        if isinstance(source, ImageError):
-            raise source
-        return ready(load(source) if isinstance(source, str | bytes | Path) else from_array(source))
-    except ImageError as problem:
-        return str(problem).removeprefix(f"{name}: ")
-    except MemoryError:
-        return "not enough memory to decode it; give the image smaller or alone"
-
-
 def _walk(folder: Path) -> Iterator[tuple[str, Path | ImageError]]:
-    """Image files below `folder`, one directory at a time; linked folders and hidden names are left out."""
-    pending: list[Path | os.DirEntry[str]] = [folder]  # no recursion: folders may lie a thousand deep
-    while pending:
-        here = pending.pop()
-        if isinstance(here, os.DirEntry) and not here.is_dir(follow_symlinks=False):
-            if _is_image(here):
-                yield here.path, Path(here.path)
+    """Image files below `folder`, one directory at a time; linked folders and hidden names are left out.
+
+    Natural order needs all names of a directory at once: about 100 bytes and twice the name for each of its
+    entries, freed as they are used up. Of other directories nothing is held but of those on the way here.
+    """
+    pending: list[tuple[str, list[bytes]]] = []  # no recursion: folders may lie a thousand deep
+    reached: str | None = os.fspath(folder)
+    while reached is not None or pending:
+        if reached is not None:
+            try:
+                pending.append((reached, _listed(reached)))
+            except OSError as problem:
+                yield reached, _unread(problem)
+            reached = None
             continue
-        try:
-            with os.scandir(here) as found:
-                visible = [one for one in found if not one.name.startswith(".")]
-        except OSError as problem:
-            reason = (problem.strerror or str(problem)).lower()
-            yield os.fspath(here), ImageError(f"folder can not be read ({reason}); check its permissions")
+        here, names = pending[-1]
+        if not names:
+            pending.pop()
             continue
-        pending += sorted(visible, key=lambda one: natural_key(one.name), reverse=True)
+        key = names.pop()
+        path = os.path.join(here, os.fsdecode(key.rpartition(b"\0")[2].removesuffix(b"/")))  # noqa: PTH118
+        if key.endswith(b"/"):
+            reached = path
+        elif _is_image(path):
+            yield path, Path(path)
 
 
-def _is_image(entry: os.DirEntry[str]) -> bool:
+def _listed(folder: str) -> list[bytes]:
+    """`natural_bytes` of the visible names in a folder, last name first; those of folders in it end in "/"."""
+    with os.scandir(folder) as found:
+        keys = [
+            natural_bytes(one.name) + (b"/" if one.is_dir(follow_symlinks=False) else b"")
+            for one in found
+            if not one.name.startswith(".")
+        ]
+    keys.sort(reverse=True)
+    return keys
+
+
+def _unread(problem: OSError) -> ImageError:
+    reason = (problem.strerror or str(problem)).lower()
+    return ImageError(f"folder can not be read ({reason}); check its permissions")
+
+
+def _is_image(path: str) -> bool:
     """By its suffix; any other file, such as a DICOM file called IM0001, by its first bytes."""
-    if os.path.splitext(entry.name)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - once for every file
+    if os.path.splitext(path)[1].lower() in IMAGE_SUFFIXES:  # noqa: PTH122 - once for every file
         return True
     try:
-        return entry.is_file() and is_image(Path(entry.path))
+        return stat.S_ISREG(os.stat(path).st_mode) and is_image(Path(path))  # noqa: PTH116
     except OSError:  # a link that leads to itself
         return False

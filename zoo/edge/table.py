@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import re
 from typing import TYPE_CHECKING
 
 from zoo.edge.results import Failure, Prediction, Result
@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from zoo.spec import Task
 
-__all__ = ["answer", "printable", "recorded", "write_csv"]
+__all__ = ["answer", "cells", "columns", "line", "printable", "recorded", "write_csv"]
+
+_SPECIAL = re.compile('[",\r\n]')
 
 
 def write_csv(target: Path, results: Iterable[Result], labels: tuple[str, ...], task: Task = "multiclass") -> int:
@@ -43,22 +45,33 @@ def recorded(
     target: Path, results: Iterable[Result], labels: tuple[str, ...], task: Task = "multiclass"
 ) -> Iterator[Result]:
     """`results` unchanged, each written to `target` on its way, as `write_csv` does; arguments as there."""
-    with (
-        atomic_path(target) as temporary,
-        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="") as stream,
-    ):
-        rows = csv.writer(stream, lineterminator="\n")
-        several = ["labels"] if task == "multilabel" else []
-        rows.writerow(["image", "label", "probability", *several, *(f"p_{label}" for label in labels), "error"])
+    with atomic_path(target) as temporary, temporary.open("wb") as stream:
+        stream.write(line(columns(labels, task)))
         for result in results:
-            if isinstance(result, Failure):
-                blanks = ["" for _ in (*several, *labels)]
-                rows.writerow([inert(result.image), "", "", *blanks, inert(result.error)])
-            else:
-                values = [result.probabilities[label] for label in labels]
-                given = [inert(LABEL_SEPARATOR.join(result.labels or ())) for _ in several]
-                rows.writerow([inert(result.image), inert(result.label), result.probability, *given, *values, ""])
+            stream.write(line(cells(result, labels, task)))
             yield result
+
+
+def columns(labels: tuple[str, ...], task: Task) -> list[str]:
+    """The names of the columns."""
+    several = ["labels"] if task == "multilabel" else []
+    return ["image", "label", "probability", *several, *(f"p_{label}" for label in labels), "error"]
+
+
+def cells(result: Result, labels: tuple[str, ...], task: Task) -> list[str]:
+    """One row; probabilities with all their digits."""
+    several = task == "multilabel"
+    if isinstance(result, Failure):
+        return [inert(result.image), *([""] * (2 + several + len(labels))), inert(result.error)]
+    given = [inert(LABEL_SEPARATOR.join(result.labels or ()))] if several else []
+    values = [repr(result.probabilities[label]) for label in labels]
+    return [inert(result.image), inert(result.label), repr(result.probability), *given, *values, ""]
+
+
+def line(row: list[str]) -> bytes:
+    """A row as it stands in the file; a cell with a comma, a quote or a line break is quoted (RFC 4180)."""
+    quoted = ('"' + cell.replace('"', '""') + '"' if _SPECIAL.search(cell) else cell for cell in row)
+    return (",".join(quoted) + "\n").encode("utf-8", "backslashreplace")
 
 
 def answer(result: Prediction, top: int | None = None) -> list[str]:

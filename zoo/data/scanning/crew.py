@@ -1,27 +1,23 @@
 """Examine very many files with processes: reading headers is Python's own work, which threads can not share.
 
-A helper process is a bare interpreter that imports this module and nothing of the caller's: neither a script without
-a main guard nor a GPU that the caller holds gets in its way. Where one can not be started or dies, the calling
-process does its work.
+A helper is a `Companion`. Where one can not be started or dies, the calling process does its work.
 """
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import IO
 
 import msgspec
 
+from zoo import processes
 from zoo.data.scanning.examine import Part, examine
 from zoo.machine import cores
+from zoo.processes import Companion
 
 __all__ = ["over_files", "serve"]
 
@@ -35,7 +31,6 @@ MOST = 8
 """Processes at work; with more of them the disk is the limit."""
 
 _BATCH = 128  # files a message: some 10 kB
-_SERVE = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from zoo.data.scanning.crew import serve; serve()"
 
 
 class _Order(msgspec.Struct, array_like=True):
@@ -69,8 +64,7 @@ def over_files(root: str, names: Sequence[str], settled: int, take: Take) -> Non
                     return
                 done(chunk, part)
 
-    # a frozen application's executable is the application, not an interpreter
-    helpers = 0 if getattr(sys, "frozen", False) or not sys.executable else min(cores(), MOST) - 1
+    helpers = min(cores(), MOST) - 1 if processes.possible() else 0
     start = time.perf_counter()
     with ThreadPoolExecutor(MOST) as pool:
         jobs: list[Future[None]] = []
@@ -110,54 +104,31 @@ class _Chunks:
 @contextlib.contextmanager
 def _helper() -> Iterator[Callable[[_Order], Part | None]]:
     """A process that examines files; asked, it answers None when it is not there or not any more."""
-    # A group of its own: Ctrl-C is the caller's to answer. The helper leaves when its input ends.
-    options = {"process_group": 0} if os.name == "posix" else {}
     try:
-        process = subprocess.Popen(
-            [sys.executable, "-c", _SERVE, json.dumps(sys.path)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            **options,  # type: ignore[call-overload]
-        )
+        companion = Companion(f"{__name__}:serve")
     except OSError:
         yield lambda _: None
         return
 
     def ask(order: _Order) -> Part | None:
+        answer = companion.ask(msgspec.msgpack.encode(order))
         try:
-            _send(process.stdin, msgspec.msgpack.encode(order))
-            answer = _received(process.stdout)
             return None if answer is None else msgspec.msgpack.decode(answer, type=Part)
-        except (OSError, msgspec.DecodeError):
+        except msgspec.DecodeError:
             return None
 
     try:
         yield ask
     finally:
-        with contextlib.suppress(OSError):
-            process.stdin.close()
-        process.stdout.close()
-        process.wait()
+        companion.close()
 
 
 def serve() -> None:
-    """Answer orders from stdin on stdout until there are no more."""
-    answers = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)  # what a library prints must not get among the answers
-    with contextlib.suppress(BrokenPipeError):
-        while (message := _received(sys.stdin.buffer)) is not None:
-            order = msgspec.msgpack.decode(message, type=_Order)
-            names = [os.fsdecode(name) for name in order.names.split(b"\0")[:-1]]
-            _send(answers, msgspec.msgpack.encode(examine(order.root, names, order.settled)))
+    """What a helper does: answer orders."""
 
+    def answer(message: bytes) -> list[bytes]:
+        order = msgspec.msgpack.decode(message, type=_Order)
+        names = [os.fsdecode(name) for name in order.names.split(b"\0")[:-1]]
+        return [msgspec.msgpack.encode(examine(order.root, names, order.settled))]
 
-def _send(stream: IO[bytes], message: bytes) -> None:
-    stream.write(len(message).to_bytes(4, "little") + message)
-    stream.flush()
-
-
-def _received(stream: IO[bytes]) -> bytes | None:
-    """The next message; None where the other side is gone."""
-    size = stream.read(4)
-    message = stream.read(int.from_bytes(size, "little")) if len(size) == 4 else b""
-    return message if message and len(message) == int.from_bytes(size, "little") else None
+    processes.serve(answer)
