@@ -23,7 +23,7 @@ from zoo.text import natural_bytes
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
-__all__ = ["batches", "decoded", "expand"]
+__all__ = ["Source", "batches", "decoded", "expand"]
 
 _AHEAD_IMAGES = 16
 _AHEAD_BYTES = 64 * 2**20
