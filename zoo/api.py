@@ -18,10 +18,12 @@ from zoo.locate import judged, model_file
 from zoo.training import TrainResult, train
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from zoo.compare import Comparison
     from zoo.edge import Bench, Runtime, Signing, Verification
+    from zoo.edge.serve import Settings
+    from zoo.edge.serve.server import Started
     from zoo.registry import Row
     from zoo.ship import Judged
     from zoo.spec import EvalReport, ModelCard
@@ -36,6 +38,7 @@ __all__ = [
     "info",
     "models",
     "open",
+    "serve",
     "sign",
     "train",
     "verify",
@@ -199,6 +202,13 @@ def bench(path: str | Path, *, provider: str = "cpu", threads: int | None = None
     from zoo.edge import bench as measure
 
     return measure(model_file(Path(path)), provider=provider, threads=threads, runs=runs)
+
+
+def serve(path: str | Path, settings: Settings | None = None, *, announce: Callable[[Started], None]) -> None:
+    """Answer images over HTTP until SIGTERM or Ctrl-C; arguments and errors as `zoo.edge.serve.serve`."""
+    from zoo.edge.serve import serve as run
+
+    run(model_file(Path(path)), settings, announce=announce)
 
 
 # --- inside -----------------------------------------------------------------------------------------

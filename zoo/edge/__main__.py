@@ -16,6 +16,8 @@ from zoo.errors import UsageError, ZooError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from zoo.edge.serve.server import Started
+
 __all__ = ["main"]
 
 
@@ -110,6 +112,25 @@ def _verify(asked: argparse.Namespace) -> int:
     return _report(done, asked.json)
 
 
+def _serve(asked: argparse.Namespace) -> int:
+    from zoo.edge.serve import Settings, read_token, serve
+
+    settings = Settings(
+        **{name: value for _, name, *_ in _SERVED if (value := getattr(asked, name)) is not None},
+        token=read_token(asked.token_file),
+        insecure=asked.insecure_no_token,
+        hosts=tuple(asked.allow_host),
+        verify=not asked.no_verify,
+    )
+
+    def announce(started: Started) -> None:
+        _put(f"{_compact(started) if asked.json else f'{started.model} at {started.url}; Ctrl-C stops it'}\n")
+        sys.stdout.flush()
+
+    serve(asked.model, settings, announce=announce)
+    return 0
+
+
 def _info(asked: argparse.Namespace) -> int:
     from zoo.edge.bundle import open_model
 
@@ -172,6 +193,23 @@ def _positive(text: str) -> int:
     return value
 
 
+_SERVED: tuple[tuple[str, str, str, Any, str], ...] = (
+    ("--host", "host", "H", str, "address to listen on (default 127.0.0.1)"),
+    ("--port", "port", "N", int, "port to listen on (default 8000); 0: any free one"),
+    ("--max-body", "max_body", "BYTES", _positive, "largest body (default 20 million)"),
+    ("--max-pixels", "max_pixels", "N", _positive, "largest image (default 64 million)"),
+    ("--queue", "waiting", "N", int, "requests that may wait (default 32); the next one gets a 503"),
+    ("--connections", "connections", "N", _positive, "most at a time (default 256)"),
+    ("--timeout", "seconds", "S", float, "from request to answer (default 30)"),
+    ("--head-timeout", "head_seconds", "S", float, "for a request's head (default 10)"),
+    ("--body-timeout", "body_seconds", "S", float, "for its body (default 30)"),
+    ("--workers", "workers", "N", _positive, "images at a time (default: one a CPU)"),
+    ("--threads", "threads", "N", _positive, "threads of one answer (default 1)"),
+    ("--provider", "provider", "P", str, "cpu, cuda, … (default cpu); never another instead"),
+)
+"""Options of `serve` that become one field of `zoo.edge.serve.Settings` each."""
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m zoo.edge", description="Run an exported model on this device.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
@@ -209,6 +247,15 @@ def _parser() -> argparse.ArgumentParser:
     verify.add_argument("--key", metavar="FILE", help="public key that must have signed the bundle")
     verify.add_argument("--require-signature", action="store_true", help="refuse a bundle without a signature")
     add("info", _info, "what the model says of itself", runs=False)
+    served = add("serve", _serve, "answer images over HTTP, with a page for people", runs=False)
+    for option, name, metavar, kind, text in _SERVED:
+        served.add_argument(option, dest=name, metavar=metavar, type=kind, help=text)
+    served.add_argument("--token-file", type=Path, metavar="F", help="callers must send what it holds")
+    served.add_argument("--insecure-no-token", action="store_true", help="let other machines in without a token")
+    served.add_argument(
+        "--allow-host", action="append", default=[], metavar="NAME", help="a proxy serves this under it"
+    )
+    served.add_argument("--no-verify", action="store_true", help="do not replay the golden set first")
     cold = add("_child", _cold, None)
     cold.add_argument("--image-size", type=_positive, nargs=2, required=True)
     return parser

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from zoo.edge.bundle import GOLDEN, Signed, is_archive, open_model
+from zoo.edge.bundle import GOLDEN, Contents, Signed, is_archive, open_model
 from zoo.edge.runtime import Runtime
 from zoo.errors import GateError, ImageError, ModelError, SignatureMissingError, TamperedError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Verification", "verify"]
+__all__ = ["Verification", "replay", "verify"]
 
 _MAX_BYTES = 2 * 2**30  # what the golden images may unpack to
 
@@ -89,7 +89,17 @@ def verify(
         raise SignatureMissingError(f"{path}: not signed, expected a signature; get the signed bundle from its maker")
     if GOLDEN not in contents.files:
         raise ModelError(f"{path}: no {GOLDEN} in the bundle, expected raw images with their logits; export it again")
-    runtime = Runtime.from_contents(path, contents, provider=provider, threads=threads)
+    return replay(Runtime.from_contents(path, contents, provider=provider, threads=threads), contents)
+
+
+def replay(runtime: Runtime, contents: Contents) -> Verification:
+    """Run the golden images of a bundle that was read, its hashes compared, on the runtime made from it.
+
+    Raises:
+        GateError: as `verify`.
+        ModelError: the golden set can not be read.
+    """
+    path = runtime.path
     golden = _golden(contents.files[GOLDEN], f"{path}/{GOLDEN}", len(runtime.labels))
     worst, mismatches = _replay(runtime, golden)
     if mismatches:

@@ -1,0 +1,48 @@
+"""One model behind HTTP (the extra `serve`).
+
+    zoo serve lungs.zoo --port 8000
+    curl --data-binary @image.png http://127.0.0.1:8000/predict
+
+An image goes in as the raw body of a request and the row of `zoo predict --json` comes out. Nothing is fetched,
+nothing is written, nothing of an image is logged. The modules beside this one import starlette, uvicorn and
+prometheus_client; this one does not, so that it can say what is missing.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zoo.edge.serve.settings import Settings, read_token
+from zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from zoo.edge.serve.server import Started
+
+__all__ = ["Settings", "read_token", "serve"]
+
+
+def serve(path: Path | str, settings: Settings | None = None, *, announce: Callable[[Started], None]) -> None:
+    """Open a model, prove it, and answer requests until SIGTERM or Ctrl-C; what was begun is finished first.
+
+    Args:
+        path: a .onnx file or a bundle NAME.zoo.
+        settings: where to listen and what is too much; None: the defaults.
+        announce: called once, when the first request would be answered.
+
+    Raises:
+        UsageError: the settings contradict each other, or the extra `serve` is not installed.
+        GateError: the bundle is not as it was exported, or answers its golden set differently here.
+        ModelError: not a model of this tool, or damaged.
+        ProviderError: the provider is not there.
+        OutputError: the port can not be had.
+    """
+    try:
+        from zoo.edge.serve.server import run
+    except ModuleNotFoundError as problem:
+        if str(problem.name).startswith("zoo"):
+            raise
+        raise UsageError(f"serve needs {problem.name}, which is not installed: pip install 'edgezoo[serve]'") from None
+    run(path, settings or Settings(), announce)

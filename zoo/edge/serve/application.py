@@ -1,0 +1,236 @@
+"""The paths of a server and what each answers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from zoo.edge.results import Failure
+from zoo.edge.serve.guard import Guard, refusal
+from zoo.edge.serve.metrics import CONTENT_TYPE_LATEST, Metrics
+from zoo.edge.serve.openapi import document
+from zoo.edge.serve.page import media_type, pages
+from zoo.edge.serve.queue import Full, Late, WorkQueue
+from zoo.edge.serve.shapes import Health
+from zoo.errors import ImageError
+from zoo.readers import MAX_PIXELS, probe
+from zoo.spec import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from starlette.types import ASGIApp
+
+    from zoo.edge.results import Result
+    from zoo.edge.runtime import Runtime
+    from zoo.edge.serve.settings import Settings
+
+__all__ = ["NAME", "Service"]
+
+NAME = "image"
+"""How answers and errors call an image: who sent it knows which it was, and nobody else may."""
+
+BUFFERED = 256_000_000
+"""Bytes of bodies held at a time, over all requests; what would exceed it is answered 503."""
+
+_JSON = "application/json"
+_NO_IMAGE = ("multipart/", "application/json", "text/")
+_PRIVATE = frozenset({"/predict", "/explain", "/model", "/card", "/metrics"})
+_MOST_DIGITS = 7
+
+log = logging.getLogger("zoo")
+
+
+class Service:
+    """One model and the requests for it.
+
+    Attributes:
+        metrics: what is counted.
+        draining: set it, and no image is taken any more.
+    """
+
+    def __init__(self, runtime: Runtime, settings: Settings, card: bytes | None, hosts: frozenset[str] | None) -> None:
+        self.metrics = Metrics()
+        self.draining = False
+        self._runtime = runtime
+        self._settings = settings
+        self._card = card
+        self._hosts = hosts
+        self._queue = WorkQueue(settings.at_work, settings.waiting)
+        self._buffered = 0
+        self._manifest = encode(runtime.manifest)
+        self.metrics.gauge("zoo_queue_depth", "Requests that wait for a worker.", lambda: self._queue.depth)
+        self.metrics.gauge("zoo_buffered_bytes", "Bytes of bodies held.", lambda: self._buffered)
+        self.metrics.model(name=runtime.manifest.name, provider=runtime.provider, task=runtime.manifest.task)
+
+    def application(self) -> ASGIApp:
+        """What uvicorn runs."""
+        routes = [
+            Route("/predict", self._predict, methods=["POST"]),
+            Route("/healthz", self._healthz),
+            Route("/metrics", self._metrics),
+            Route("/model", self._model),
+            Route("/card", self._tell_card),
+        ]
+        described = encode(document(self._settings))
+        routes.append(Route("/openapi.json", partial(_fixed, described, _JSON)))
+        routes += [Route(path, partial(_fixed, content, media_type(path))) for path, content in pages().items()]
+        names = {route.path: "assets" if route.path.startswith("/assets/") else route.path for route in routes}
+        inner = Starlette(routes=routes, exception_handlers={HTTPException: _http, Exception: _http})
+        inner.router.redirect_slashes = False
+        return Guard(
+            inner,
+            self.metrics,
+            routes=names,
+            hosts=self._hosts,
+            names=self._settings.hosts,
+            token=self._settings.token,
+            private=_PRIVATE,
+            say=log.error,
+        )
+
+    def close(self) -> None:
+        """Let the workers end."""
+        self._queue.close()
+
+    async def _predict(self, request: Request) -> Response:
+        try:
+            asked = _query(request, ("frame", "top"))
+        except ValueError as wrong:
+            return refusal(400, str(wrong))
+        return await self._worked(request, lambda data: partial(self._row, data, asked["frame"], asked["top"]))
+
+    def _row(self, data: bytes, frame: int | None, top: int | None) -> bytes:
+        """In a worker's thread: the row as JSON; raises ImageError."""
+        if self._settings.max_pixels < MAX_PIXELS:
+            header = probe(data, name=NAME)
+            if header.width * header.height > self._settings.max_pixels:
+                raise ImageError(
+                    f"{header.width}x{header.height} pixels, expected at most {self._settings.max_pixels}; "
+                    "send the image smaller"
+                )
+        result: Result = self._runtime.answer(data, name=NAME, frame=frame)
+        if isinstance(result, Failure):
+            raise ImageError(result.error)
+        return msgspec.json.encode(result.row(top))
+
+    async def _worked(self, request: Request, job: Callable[[bytes], Callable[[], bytes]]) -> Response:
+        """Read the body within all limits, let a worker do the job, and answer whatever comes of it."""
+        if (wrong := self._unacceptable(request)) is not None:
+            return wrong
+        held: list[bytes] = []
+        try:
+            async with asyncio.timeout(self._settings.body_seconds):
+                async for chunk in request.stream():
+                    held.append(chunk)
+                    self._buffered += len(chunk)
+                    if sum(map(len, held)) > self._settings.max_body:
+                        return self._turned_away("body size", 413)
+                    if self._buffered > max(BUFFERED, self._settings.max_body):
+                        return self._turned_away("memory", 503)
+            call = job(b"".join(held))
+            return await self._finished(request, call)
+        except TimeoutError:
+            return self._turned_away("body time", 408)
+        except ClientDisconnect:
+            return Response(status_code=408)  # to nobody
+        finally:
+            self._buffered -= sum(map(len, held))
+
+    async def _finished(self, request: Request, call: Callable[[], bytes]) -> Response:
+        work = asyncio.ensure_future(self._queue.run(call, self._settings.seconds))
+        gone = asyncio.ensure_future(_hung_up(request))
+        try:
+            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
+            if not work.done():
+                self.metrics.refused.labels("client gone").inc()
+                raise ClientDisconnect
+            return Response(await work, media_type=_JSON)
+        except ImageError as problem:
+            self.metrics.refused.labels("image").inc()
+            return refusal(422, str(problem).removeprefix(f"{NAME}: "))
+        except Full:
+            return self._turned_away("queue", 503)
+        except Late as late:
+            return self._turned_away("time", 504 if late.begun else 503)
+        finally:
+            for task in (work, gone):
+                task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await gone
+
+    def _unacceptable(self, request: Request) -> Response | None:
+        """What the head alone tells; nothing of the body is read then."""
+        if self.draining:
+            return self._turned_away("draining", 503)
+        if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
+            return self._turned_away("content encoding", 415)
+        if request.headers.get("content-type", "").strip().lower().startswith(_NO_IMAGE):
+            return self._turned_away("content type", 415)
+        declared = request.headers.get("content-length", "0")
+        if len(declared) > 18 or int(declared) > self._settings.max_body:  # h11 let only digits pass
+            return self._turned_away("body size", 413)
+        return self._turned_away("queue", 503) if self._queue.full else None
+
+    def _turned_away(self, reason: str, status: int) -> Response:
+        self.metrics.refused.labels(reason).inc()
+        return refusal(status)
+
+    async def _healthz(self, _request: Request) -> Response:
+        health = Health(status="draining" if self.draining else "ok", live=True, ready=not self.draining)
+        return Response(msgspec.json.encode(health), 503 if self.draining else 200, media_type=_JSON)
+
+    async def _metrics(self, _request: Request) -> Response:
+        return Response(self.metrics.text(), media_type=None, headers={"content-type": CONTENT_TYPE_LATEST})
+
+    async def _model(self, _request: Request) -> Response:
+        return Response(self._manifest, media_type=_JSON)
+
+    async def _tell_card(self, _request: Request) -> Response:
+        if self._card is None:
+            return refusal(404, "this model has no card; a bundle of 'zoo export --bundle' brings one")
+        return Response(self._card, media_type="text/markdown")
+
+
+async def _fixed(content: bytes, kind: str, _request: Request) -> Response:
+    return Response(content, media_type=kind)
+
+
+async def _http(_request: Request, problem: Exception) -> Response:
+    """No such path, no such method; or a defect, which Starlette raises again for `Guard` to name."""
+    status = getattr(problem, "status_code", 500)
+    return refusal(status, headers=dict(getattr(problem, "headers", None) or {}))
+
+
+async def _hung_up(request: Request) -> None:
+    """Return when the client closed the connection; the body was read whole."""
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+
+
+def _query(request: Request, known: tuple[str, ...]) -> dict[str, Any]:
+    """The query's whole numbers; None for those not given.
+
+    Raises:
+        ValueError: a name that is not known or given twice, or no number from 1; what was given is not repeated.
+    """
+    found: dict[str, Any] = dict.fromkeys(known)
+    for name, value in request.query_params.multi_items():
+        if name not in found:
+            raise ValueError(f"the query holds a name that is not known, expected {' or '.join(known)}")
+        if found[name] is not None:
+            raise ValueError(f"{name} is given twice, expected once")
+        if not (value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS and int(value) >= 1):
+            raise ValueError(f"{name} is not a number from 1 to {10**_MOST_DIGITS - 1}")
+        found[name] = int(value)
+    return found

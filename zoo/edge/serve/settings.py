@@ -1,0 +1,116 @@
+"""Where a server listens, who may ask, and what is too much. Light: the command line imports it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo.errors import UsageError
+from zoo.machine import cores
+from zoo.readers import MAX_PIXELS
+
+__all__ = ["TOKEN_VARIABLE", "Settings", "is_loopback", "read_token"]
+
+TOKEN_VARIABLE = "ZOO_SERVE_TOKEN"  # noqa: S105 - the variable's name
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*")
+"""RFC 6750, section 2.1; short ones can be guessed."""
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that a server can be told. Sizes in bytes, times in seconds.
+
+    Attributes:
+        host: address to listen on; anything but loopback needs a token, or `insecure`.
+        port: 0: any free one.
+        token: what a caller must send as `Authorization: Bearer TOKEN`; None: nothing.
+        insecure: listen beyond loopback although there is no token.
+        hosts: further names under which browsers reach this server, behind a proxy, say.
+        max_body: largest body of a request.
+        max_pixels: largest image, width × height, as its header says.
+        waiting: requests that may wait for a worker; the next one is answered 503.
+        workers: images worked on at a time; None: one a CPU.
+        threads: threads inside one operator; None: one, because the workers fill the CPUs.
+        seconds: from a complete request to its answer.
+        head_seconds: from a connection, or a request's first byte, to the end of its head.
+        body_seconds: from the end of the head to the end of the body.
+        idle_seconds: between two requests of a connection.
+        connections: most at a time.
+        provider: cpu, cuda, …; never another instead.
+        verify: replay a bundle's golden set before the first request.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    insecure: bool = False
+    hosts: tuple[str, ...] = ()
+    max_body: int = 20_000_000
+    max_pixels: int = MAX_PIXELS
+    waiting: int = 32
+    workers: int | None = None
+    threads: int | None = None
+    seconds: float = 30.0
+    head_seconds: float = 10.0
+    body_seconds: float = 30.0
+    idle_seconds: float = 15.0
+    connections: int = 256
+    provider: str = "cpu"
+    verify: bool = True
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.port <= 65535:
+            raise UsageError(f"port {self.port}, expected 0 to 65535")
+        for name in ("max_body", "max_pixels", "connections", "workers", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(f"{name.replace('_', ' ')} is {value}, expected 1 or more")
+        for name in ("seconds", "head_seconds", "body_seconds", "idle_seconds"):
+            if not 0 < getattr(self, name) <= 86_400:
+                raise UsageError(
+                    f"{name.replace('_', ' ')} is {getattr(self, name)}, expected more than 0, up to a day"
+                )
+        if self.waiting < 0:
+            raise UsageError(f"waiting is {self.waiting}, expected 0 or more")
+        if self.max_pixels > MAX_PIXELS:
+            raise UsageError(f"max pixels is {self.max_pixels}, expected at most {MAX_PIXELS}, which the readers take")
+        for host in self.hosts:
+            if not _HOST.fullmatch(host):
+                raise UsageError(f"host {host!r} is no name, expected one such as zoo.example.org, without a port")
+        if self.token is not None and not _TOKEN.fullmatch(self.token):
+            raise UsageError(
+                "the token is not 16 to 512 letters, digits or -._~+/; make one with 'openssl rand -hex 32'"
+            )
+
+    @property
+    def at_work(self) -> int:
+        """Workers, decided."""
+        return self.workers or cores()
+
+
+def read_token(file: Path | None) -> str | None:
+    """The token in `file`, or in the environment's ZOO_SERVE_TOKEN; None where there is neither.
+
+    Raises:
+        UsageError: the file can not be read, is empty, or is no text.
+    """
+    if file is None:
+        return os.environ.get(TOKEN_VARIABLE) or None
+    try:
+        with file.open("rb") as stream:
+            token = stream.read(4096).decode("ascii").strip()
+    except (OSError, ValueError) as problem:  # ValueError: not ASCII
+        reason = getattr(problem, "strerror", None) or "not ASCII text"
+        raise UsageError(f"{file}: token can not be read ({reason.lower()})") from None
+    if not token:
+        raise UsageError(f"{file}: holds no token; make one with 'openssl rand -hex 32 > {file}'")
+    return token
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach a numeric address."""
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback
