@@ -50,6 +50,9 @@ def serve(
         int | None, typer.Option("--threads", metavar="N", min=1, help="Threads of one answer; default: 1.")
     ] = None,
     verify: Annotated[bool, typer.Option(help="Replay a bundle's golden set first.", show_default=True)] = True,
+    key: Annotated[
+        Path | None, typer.Option("--key", metavar="FILE", help="Public key (.pub) that must have signed the bundle.")
+    ] = None,
     provider: Provider = "cpu",
     as_json: Json = False,
 ) -> None:
@@ -78,6 +81,7 @@ def serve(
         connections=connections,
         provider=provider,
         verify=verify,
+        key=key,
     )
     api.serve(model, settings, announce=_line if as_json else _words)
 
@@ -93,5 +97,7 @@ def _words(started: Started) -> None:
     proof = "not verified"
     if started.verified is not None:
         proof = f"verified on {counted(started.verified, 'golden image')}"
+    if started.signed == "valid":
+        proof += ", signed"
     token = ", token needed" if started.token else ""
     put(f"{started.model} ({counted(started.labels, 'label')}, {proof}) at {started.url}{token}; Ctrl-C stops it")

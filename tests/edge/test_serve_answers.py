@@ -10,9 +10,12 @@ from edge_models import deep_manifest, make_bundle, make_manifest, make_model
 from serving import Server, png, read_answer, request, serving
 
 from zoo.edge import Runtime
+from zoo.edge.explain import occlusion
+from zoo.edge.page import INDEX, assets
 from zoo.edge.serve.shapes import Row
 from zoo.errors import ModelError
-from zoo.spec import Manifest, decode
+from zoo.readers import read
+from zoo.spec import Manifest, decode, to_builtins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -237,3 +240,29 @@ def _dicom(canary: str) -> bytes:
     stream = BytesIO()
     content.save_as(stream, enforce_file_format=True)
     return stream.getvalue()
+
+
+def test_explain_answers_the_map_of_zoo_explain(server: Server, bundled: Path) -> None:
+    image = png(size=(24, 24))
+    answer = server.ask("POST", "/explain?label=blue", image)
+    expected = occlusion(Runtime.open(bundled, threads=1), read(image), "blue")
+    assert answer.status == 200
+    assert answer.json == to_builtins(expected) | {"values": [list(row) for row in expected.values]}
+    assert server.ask("POST", "/explain", image).json["label"] == "red"
+
+
+def test_explain_refuses_what_predict_refuses_and_a_label_it_does_not_know(server: Server) -> None:
+    answer = server.ask("POST", "/explain?label=mauve", png())
+    assert (answer.status, answer.json["error"]["type"]) == (400, "BadRequest")
+    assert "mauve" not in answer.body.decode()
+    assert server.ask("POST", "/explain?top=1", png()).status == 400
+    assert server.ask("POST", "/explain", b"no picture").status == 422
+
+
+def test_the_page_and_all_it_brings_are_served_as_they_are(server: Server) -> None:
+    brought = assets()
+    assert server.ask("GET", "/").body == brought.pop(INDEX)
+    for name, content in brought.items():
+        answer = server.ask("GET", f"/assets/{name}")
+        assert (answer.status, answer.body) == (200, content), name
+        assert answer.headers["content-type"].split(";")[0] in {"text/css", "text/javascript", "image/svg+xml"}

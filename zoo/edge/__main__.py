@@ -121,6 +121,7 @@ def _serve(asked: argparse.Namespace) -> int:
         insecure=asked.insecure_no_token,
         hosts=tuple(asked.allow_host),
         verify=not asked.no_verify,
+        key=asked.key,
     )
 
     def announce(started: Started) -> None:
@@ -255,6 +256,7 @@ def _parser() -> argparse.ArgumentParser:
     served.add_argument(
         "--allow-host", action="append", default=[], metavar="NAME", help="a proxy serves this under it"
     )
+    served.add_argument("--key", type=Path, metavar="FILE", help="only a bundle signed by this public key")
     served.add_argument("--no-verify", action="store_true", help="do not replay the golden set first")
     cold = add("_child", _cold, None)
     cold.add_argument("--image-size", type=_positive, nargs=2, required=True)

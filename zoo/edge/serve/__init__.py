@@ -35,6 +35,7 @@ def serve(path: Path | str, settings: Settings | None = None, *, announce: Calla
     Raises:
         UsageError: the settings contradict each other, or the extra `serve` is not installed.
         GateError: the bundle is not as it was exported, or answers its golden set differently here.
+        SignatureError: it is not signed by the key that was given.
         ModelError: not a model of this tool, or damaged.
         ProviderError: the provider is not there.
         OutputError: the port can not be had.

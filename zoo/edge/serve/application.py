@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,16 +16,17 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from zoo.edge.explain import occlusion
 from zoo.edge.results import Failure
 from zoo.edge.serve.guard import Guard, refusal
 from zoo.edge.serve.metrics import CONTENT_TYPE_LATEST, Metrics
-from zoo.edge.serve.openapi import document
+from zoo.edge.serve.openapi import MOST, document
 from zoo.edge.serve.page import media_type, pages
 from zoo.edge.serve.queue import Full, Late, WorkQueue
 from zoo.edge.serve.shapes import Health
 from zoo.errors import ImageError
-from zoo.readers import MAX_PIXELS, probe
-from zoo.spec import encode
+from zoo.readers import MAX_PIXELS, probe, read
+from zoo.spec import Voi, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,12 +45,22 @@ NAME = "image"
 BUFFERED = 256_000_000
 """Bytes of bodies held at a time, over all requests; what would exceed it is answered 503."""
 
+_EXPLAINING = 2
+"""Heat maps that may wait. One is made at a time, so that they never keep answers from their workers."""
+_EXPLAINING_TIME = 4
+"""Its time limit in those of an answer; it takes about 120 answers."""
+
 _JSON = "application/json"
 _NO_IMAGE = ("multipart/", "application/json", "text/")
 _PRIVATE = frozenset({"/predict", "/explain", "/model", "/card", "/metrics"})
-_MOST_DIGITS = 7
 
 log = logging.getLogger("zoo")
+
+
+@dataclass(frozen=True, slots=True)
+class _Line:
+    queue: WorkQueue
+    seconds: float
 
 
 class Service:
@@ -66,10 +78,11 @@ class Service:
         self._settings = settings
         self._card = card
         self._hosts = hosts
-        self._queue = WorkQueue(settings.at_work, settings.waiting)
+        self._answering = _Line(WorkQueue(settings.at_work, settings.waiting), settings.seconds)
+        self._explaining = _Line(WorkQueue(1, _EXPLAINING), _EXPLAINING_TIME * settings.seconds)
         self._buffered = 0
         self._manifest = encode(runtime.manifest)
-        self.metrics.gauge("zoo_queue_depth", "Requests that wait for a worker.", lambda: self._queue.depth)
+        self.metrics.gauge("zoo_queue_depth", "Requests that wait for a worker.", lambda: self._answering.queue.depth)
         self.metrics.gauge("zoo_buffered_bytes", "Bytes of bodies held.", lambda: self._buffered)
         self.metrics.model(name=runtime.manifest.name, provider=runtime.provider, task=runtime.manifest.task)
 
@@ -77,6 +90,7 @@ class Service:
         """What uvicorn runs."""
         routes = [
             Route("/predict", self._predict, methods=["POST"]),
+            Route("/explain", self._explain, methods=["POST"]),
             Route("/healthz", self._healthz),
             Route("/metrics", self._metrics),
             Route("/model", self._model),
@@ -101,17 +115,41 @@ class Service:
 
     def close(self) -> None:
         """Let the workers end."""
-        self._queue.close()
+        self._answering.queue.close()
+        self._explaining.queue.close()
 
     async def _predict(self, request: Request) -> Response:
         try:
-            asked = _query(request, ("frame", "top"))
+            asked = _query(request, "frame", "top")
         except ValueError as wrong:
             return refusal(400, str(wrong))
-        return await self._worked(request, lambda data: partial(self._row, data, asked["frame"], asked["top"]))
+        return await self._worked(request, self._answering, lambda data: self._row(data, **asked))
+
+    async def _explain(self, request: Request) -> Response:
+        try:
+            asked = _query(request, "frame", "label")
+        except ValueError as wrong:
+            return refusal(400, str(wrong))
+        if asked["label"] not in {None, *self._runtime.labels}:
+            return refusal(400, "the model has no such label; GET /model lists those it has")
+        return await self._worked(request, self._explaining, lambda data: self._map(data, **asked))
 
     def _row(self, data: bytes, frame: int | None, top: int | None) -> bytes:
         """In a worker's thread: the row as JSON; raises ImageError."""
+        self._measure(data)
+        result: Result = self._runtime.answer(data, name=NAME, frame=frame)
+        if isinstance(result, Failure):
+            raise ImageError(result.error)
+        return msgspec.json.encode(result.row(top))
+
+    def _map(self, data: bytes, frame: int | None, label: str | None) -> bytes:
+        """In a worker's thread: the heat map as JSON; raises ImageError."""
+        self._measure(data)
+        voi = isinstance(self._runtime.manifest.preprocess.intensity, Voi)
+        return msgspec.json.encode(occlusion(self._runtime, read(data, name=NAME, frame=frame, voi=voi), label))
+
+    def _measure(self, data: bytes) -> None:
+        """Refuse what the readers would still take; they refuse by themselves what is larger."""
         if self._settings.max_pixels < MAX_PIXELS:
             header = probe(data, name=NAME)
             if header.width * header.height > self._settings.max_pixels:
@@ -119,14 +157,10 @@ class Service:
                     f"{header.width}x{header.height} pixels, expected at most {self._settings.max_pixels}; "
                     "send the image smaller"
                 )
-        result: Result = self._runtime.answer(data, name=NAME, frame=frame)
-        if isinstance(result, Failure):
-            raise ImageError(result.error)
-        return msgspec.json.encode(result.row(top))
 
-    async def _worked(self, request: Request, job: Callable[[bytes], Callable[[], bytes]]) -> Response:
+    async def _worked(self, request: Request, line: _Line, job: Callable[[bytes], bytes]) -> Response:
         """Read the body within all limits, let a worker do the job, and answer whatever comes of it."""
-        if (wrong := self._unacceptable(request)) is not None:
+        if (wrong := self._unacceptable(request, line)) is not None:
             return wrong
         held: list[bytes] = []
         try:
@@ -138,8 +172,7 @@ class Service:
                         return self._turned_away("body size", 413)
                     if self._buffered > max(BUFFERED, self._settings.max_body):
                         return self._turned_away("memory", 503)
-            call = job(b"".join(held))
-            return await self._finished(request, call)
+            return await self._finished(request, line, partial(job, b"".join(held)))
         except TimeoutError:
             return self._turned_away("body time", 408)
         except ClientDisconnect:
@@ -147,8 +180,8 @@ class Service:
         finally:
             self._buffered -= sum(map(len, held))
 
-    async def _finished(self, request: Request, call: Callable[[], bytes]) -> Response:
-        work = asyncio.ensure_future(self._queue.run(call, self._settings.seconds))
+    async def _finished(self, request: Request, line: _Line, call: Callable[[], bytes]) -> Response:
+        work = asyncio.ensure_future(line.queue.run(call, line.seconds))
         gone = asyncio.ensure_future(_hung_up(request))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
@@ -169,7 +202,7 @@ class Service:
             with contextlib.suppress(asyncio.CancelledError):
                 await gone
 
-    def _unacceptable(self, request: Request) -> Response | None:
+    def _unacceptable(self, request: Request, line: _Line) -> Response | None:
         """What the head alone tells; nothing of the body is read then."""
         if self.draining:
             return self._turned_away("draining", 503)
@@ -180,7 +213,7 @@ class Service:
         declared = request.headers.get("content-length", "0")
         if len(declared) > 18 or int(declared) > self._settings.max_body:  # h11 let only digits pass
             return self._turned_away("body size", 413)
-        return self._turned_away("queue", 503) if self._queue.full else None
+        return self._turned_away("queue", 503) if line.queue.full else None
 
     def _turned_away(self, reason: str, status: int) -> Response:
         self.metrics.refused.labels(reason).inc()
@@ -218,8 +251,8 @@ async def _hung_up(request: Request) -> None:
         pass
 
 
-def _query(request: Request, known: tuple[str, ...]) -> dict[str, Any]:
-    """The query's whole numbers; None for those not given.
+def _query(request: Request, *known: str) -> dict[str, Any]:
+    """The query by name, None for what is not given: a label as it is, all others whole numbers.
 
     Raises:
         ValueError: a name that is not known or given twice, or no number from 1; what was given is not repeated.
@@ -230,7 +263,7 @@ def _query(request: Request, known: tuple[str, ...]) -> dict[str, Any]:
             raise ValueError(f"the query holds a name that is not known, expected {' or '.join(known)}")
         if found[name] is not None:
             raise ValueError(f"{name} is given twice, expected once")
-        if not (value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS and int(value) >= 1):
-            raise ValueError(f"{name} is not a number from 1 to {10**_MOST_DIGITS - 1}")
-        found[name] = int(value)
+        if name != "label" and not (value.isascii() and value.isdigit() and 1 <= int(value[:20]) <= MOST):
+            raise ValueError(f"{name} is not a number from 1 to {MOST}")
+        found[name] = value if name == "label" else int(value)
     return found

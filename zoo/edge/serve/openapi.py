@@ -7,13 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zoo.edge.explain import HeatMap
 from zoo.edge.serve.shapes import FAULTS, Health, Problem, Row
 from zoo.spec import Manifest
 
 if TYPE_CHECKING:
     from zoo.edge.serve.settings import Settings
 
-__all__ = ["document"]
+__all__ = ["MOST", "document"]
+
+MOST = 9_999_999
+"""The largest number a query may hold."""
 
 _EVERYWHERE = (400, 403, 405, 408, 413, 421, 431, 501, 503)
 """Of the connection, the name it was called by, or the page that asked."""
@@ -27,14 +31,15 @@ def document(settings: Settings) -> dict[str, Any]:
     Args:
         settings: for the limits that are told.
     """
-    types = (Row, Problem, Health, Manifest)
+    types = (Row, HeatMap, Problem, Health, Manifest)
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     schemes = {"token": {"type": "http", "scheme": "bearer"}}
     protected = settings.token is not None
+    frame, top = _number("frame", _FRAME), _number("top", _TOP)
+    label = _parameter("label", _LABEL, {"type": "string"})
     paths: dict[str, Any] = {
-        "/predict": {
-            "post": _image(Row, "Label one image.", [_number("frame", _FRAME), _number("top", _TOP)], settings)
-        },
+        "/predict": {"post": _image(Row, "Label one image.", [frame, top], settings)},
+        "/explain": {"post": _image(HeatMap, "Map what a label's probability depends on.", [frame, label], settings)},
         "/healthz": {
             "get": _get("Whether the server lives and takes images.", {200: _json(Health), 503: _json(Health)}),
         },
@@ -59,6 +64,7 @@ def document(settings: Settings) -> dict[str, Any]:
 
 
 _FRAME = "Which picture of a file that holds several, from 1; none is guessed."
+_LABEL = "One of the model's; not given: the most probable one."
 _TOP = "Only this many classes, the most probable first."
 
 
@@ -104,7 +110,11 @@ def _text(kind: str) -> dict[str, Any]:
 
 
 def _number(name: str, description: str) -> dict[str, Any]:
-    schema = {"type": "integer", "minimum": 1, "maximum": 9_999_999}
+    schema = {"type": "integer", "minimum": 1, "maximum": MOST}
+    return _parameter(name, description, schema)
+
+
+def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
 
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import uvicorn
 
-from zoo.edge.bundle import GOLDEN, open_model
+from zoo.edge.bundle import GOLDEN, Signed, open_model
 from zoo.edge.golden import replay
 from zoo.edge.runtime import Runtime
 from zoo.edge.serve.application import Service
 from zoo.edge.serve.protocol import bounded
 from zoo.edge.serve.settings import Settings, is_loopback
-from zoo.errors import GateError, OutputError, UsageError
+from zoo.errors import OutputError, TamperedError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -46,6 +46,8 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
     """Inside one operator."""
     verified: int | None
     """Golden images that were answered as where the model was exported; None: it was not tried."""
+    signed: Signed
+    """valid: by the key that was given."""
     token: bool
     """Whether callers need one."""
 
@@ -60,7 +62,7 @@ def run(path: Path | str, settings: Settings, announce: Callable[[Started], None
             "or say --insecure-no-token where something else guards the port"
         )
     threads = settings.threads or 1
-    contents = open_model(path, keep=(GOLDEN, CARD), mismatch=GateError)
+    contents = open_model(path, keep=(GOLDEN, CARD), mismatch=TamperedError, key=settings.key)
     runtime = Runtime.from_contents(path, contents, provider=settings.provider, threads=threads)
     verified = None
     if settings.verify and GOLDEN in contents.files:
@@ -68,6 +70,7 @@ def run(path: Path | str, settings: Settings, announce: Callable[[Started], None
     hosts = None
     if is_loopback(address[0]):
         hosts = frozenset({*_LOOPBACK, settings.host.strip("[]").lower(), address[0], *map(str.lower, settings.hosts)})
+    signed = contents.signed
     service = Service(runtime, settings, contents.files.get(CARD), hosts)
     del contents
     with _listening(family, address) as listener:
@@ -83,6 +86,7 @@ def run(path: Path | str, settings: Settings, announce: Callable[[Started], None
             workers=settings.at_work,
             threads=threads,
             verified=verified,
+            signed=signed,
             token=settings.token is not None,
         )
         config = uvicorn.Config(

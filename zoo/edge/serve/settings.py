@@ -42,6 +42,7 @@ class Settings:
         connections: most at a time.
         provider: cpu, cuda, …; never another instead.
         verify: replay a bundle's golden set before the first request.
+        key: file of a public key; only a bundle signed by it is served.
     """
 
     host: str = "127.0.0.1"
@@ -61,6 +62,7 @@ class Settings:
     connections: int = 256
     provider: str = "cpu"
     verify: bool = True
+    key: Path | None = None
 
     def __post_init__(self) -> None:
         if not 0 <= self.port <= 65535:
