@@ -259,10 +259,14 @@ class _SklearnLoaded:
     def __init__(self, run: Run) -> None:
         import onnx
 
+        from zoo.edge.vet import check
+
         path = run.file(CORE_FILE)
         if not path.is_file():
             raise PluginError(f"{path} is missing; train this model again")
-        self.core = onnx.load(path)
+        content = path.read_bytes()
+        check(content, str(path))
+        self.core = onnx.load_from_string(content)  # from bytes: no path can lead to another file
 
     @property
     def predict(self) -> Predict:

@@ -18,7 +18,7 @@ from zoo.edge import signature as signatures
 from zoo.edge.archive import SUFFIX, Archive
 from zoo.edge.folder import Folder, read_file
 from zoo.edge.signature import SIGNATURE
-from zoo.edge.wire import Outline, outline
+from zoo.edge.vet import check
 from zoo.errors import ModelError, SignatureMissingError
 from zoo.files import sha256_bytes
 from zoo.spec import SCHEMA, Manifest, decode
@@ -49,8 +49,6 @@ METADATA_KEY = "zoo"
 
 _MAX_BYTES = 2**31 - 1  # what one protobuf message can be
 MAX_MANIFEST_BYTES = 16 * 2**20
-_OPSETS = range(13, 29)  # ai.onnx: from the first with per-channel QuantizeLinear to the newest of onnx 1.23
-_DOMAINS = {"", "ai.onnx.ml"}
 _BUNDLE_ONLY = ("files", "sizes")  # an ONNX file can not hold its own hash
 _MAGIC = {
     b"PK": "a zip archive",
@@ -201,31 +199,12 @@ def _embedded(model: bytes, shown: str) -> Manifest:
     for magic, what in _MAGIC.items():
         if model.startswith(magic):
             raise ModelError(f"{shown}: {what}, expected an ONNX model; export one with 'zoo export --onnx'")
-    found = outline(model, shown)
-    _vet(found, shown)
-    if METADATA_KEY not in found.metadata:
+    metadata = check(model, shown).metadata
+    if METADATA_KEY not in metadata:
         raise ModelError(
             f"{shown}: no '{METADATA_KEY}' metadata, so not exported by this tool; write one with 'zoo export --onnx'"
         )
-    return _manifest(found.metadata[METADATA_KEY].encode(), f"{shown}: metadata '{METADATA_KEY}'")
-
-
-def _vet(found: Outline, shown: str) -> None:
-    version = found.opsets.get("")
-    if version not in _OPSETS:
-        raise ModelError(
-            f"{shown}: opset {version if version is not None else 'missing'}, "
-            f"expected {_OPSETS.start} to {_OPSETS.stop - 1}; export the model again"
-        )
-    foreign = sorted(f"{domain}:{operator}" for domain, operator in found.operators if domain not in _DOMAINS)
-    if foreign:
-        raise ModelError(
-            f"{shown}: operator {foreign[0][:80]!r} is not standard ONNX, expected ai.onnx or ai.onnx.ml only"
-        )
-    if found.functions:
-        raise ModelError(f"{shown}: {found.functions} local functions, expected none; inline them before export")
-    if ("", "Loop") in found.operators:
-        raise ModelError(f"{shown}: operator 'Loop' may never end, expected a network without it")
+    return _manifest(metadata[METADATA_KEY].encode(), f"{shown}: metadata '{METADATA_KEY}'")
 
 
 def _manifest(document: bytes, shown: str) -> Manifest:
