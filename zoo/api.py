@@ -261,7 +261,7 @@ def _different_names(paths: Sequence[Path], opened: Sequence[tuple[Runtime, Judg
     """The models' names; where two are equal, with the name of the run or file."""
     names = [runtime.manifest.name for runtime, _ in opened]
     return [
-        name if names.count(name) == 1 else f"{name} ({path.stem if path.is_file() else path.resolve().name})"
+        name if names.count(name) == 1 else f"{name} ({path.resolve().name.removesuffix('.onnx')})"
         for name, path in zip(names, paths, strict=True)
     ]
 

@@ -144,7 +144,7 @@ def _bundle(
     document = held.read(MANIFEST, MAX_MANIFEST_BYTES)
     signature = None
     if SIGNATURE in held.names and not resigning:
-        signature = held.read(SIGNATURE, signatures.MAX_BYTES)
+        signature = held.read(SIGNATURE, MAX_MANIFEST_BYTES)
     signer = signatures.check_signature(shown, document, signature, key)  # before anything unsigned is parsed
     manifest = _manifest(document, f"{shown}/{MANIFEST}")
     problems = _names(held, manifest)

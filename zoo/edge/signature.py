@@ -49,7 +49,7 @@ SIGNATURE = "signature.json"
 PASSPHRASE = "ZOO_KEY_PASSPHRASE"  # noqa: S105 - its name, not the thing
 """Environment variable that locks a new private key and opens a locked one; an argument could be seen by others."""
 
-MAX_BYTES = 4096
+_MAX_BYTES = 4096
 _STATEMENT = "edgezoo bundle signature, version 1\nmanifest.json sha256 {}\n"
 _HEX = re.compile(r"[0-9a-f]{64}")
 _MAX_KEY_BYTES = 16 * 1024
@@ -215,6 +215,8 @@ def _private(path: Path) -> Ed25519PrivateKey:
 def _parsed(shown: str, document: bytes) -> tuple[Signature, bytes]:
     """The document and the 64 bytes of the signature; whatever is not exactly as we write it is refused."""
     problem = None
+    if len(document) > _MAX_BYTES:
+        raise SignatureMalformedError(f"{shown}: {SIGNATURE} has {len(document)} bytes, expected at most {_MAX_BYTES}")
     try:
         found = msgspec.json.decode(document, type=Signature)
         raw = base64.b64decode(found.signature, validate=True)

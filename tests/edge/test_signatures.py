@@ -1,0 +1,333 @@
+"""A signature says who made a bundle, today and with every later release; each way it can be wrong has its own name."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import stat
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from edge_models import seal
+
+import zoo.errors
+from zoo.edge import Runtime, sign, verify
+from zoo.edge.__main__ import main
+from zoo.edge.signature import PASSPHRASE, new_key
+from zoo.errors import (
+    ModelError,
+    OtherManifestError,
+    SignatureInvalidError,
+    SignatureMissingError,
+    SigningKeyError,
+    TamperedError,
+    UnknownKeyError,
+    ZooError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+pytest.importorskip("cryptography", reason="signatures need cryptography: pip install 'edgezoo[sign]'")
+
+KEPT = Path(__file__).resolve().parents[1] / "fixtures" / "signatures"
+REFUSED = sorted((KEPT / "refused").glob("*.json"))
+
+
+@pytest.fixture
+def key(tmp_path: Path) -> Path:
+    new_key(tmp_path / "site.key")
+    return tmp_path / "site.key"
+
+
+@pytest.fixture
+def public(key: Path) -> Path:
+    return key.with_name("site.key.pub")
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Path:
+    """The bundle that was signed with release 0.1.0, to be spoilt."""
+    return Path(shutil.copytree(KEPT / "small.zoo", tmp_path / "small.zoo"))
+
+
+@pytest.mark.parametrize("name", ["small.zoo", "small.zoo.zip"])
+def test_a_bundle_signed_with_an_older_release_verifies_for_ever(name: str) -> None:
+    done = verify(KEPT / name, key=KEPT / "maker.pub", require_signature=True)
+    assert (done.signed, done.images) == ("valid", 32)
+    assert Runtime.open(KEPT / name, key=KEPT / "maker.pub").labels == tuple("0123456789")
+
+
+@pytest.mark.parametrize("name", ["small.zoo", "small.zoo.zip"])
+def test_it_does_not_verify_with_a_strangers_key(name: str) -> None:
+    with pytest.raises(UnknownKeyError, match="e720385a"):
+        verify(KEPT / name, key=KEPT / "stranger.pub")
+    with pytest.raises(UnknownKeyError):
+        Runtime.open(KEPT / name, key=KEPT / "stranger.pub")
+
+
+@pytest.mark.parametrize("spoilt", REFUSED, ids=lambda path: path.stem)
+def test_a_signature_that_must_never_verify_is_refused_by_its_own_name(spoilt: Path, kept: Path) -> None:
+    shutil.copy(spoilt, kept / "signature.json")
+    expected: type[ZooError] = getattr(zoo.errors, spoilt.name.partition("-")[0])
+    with pytest.raises(expected) as caught:
+        verify(kept, key=KEPT / "maker.pub")
+    assert type(caught.value) is expected
+    assert caught.value.exit_code == 3
+    assert "\n" not in str(caught.value)
+
+
+def test_there_are_refused_signatures_of_every_kind() -> None:
+    kinds = {path.name.partition("-")[0] for path in REFUSED}
+    assert kinds == {"UnknownKeyError", "OtherManifestError", "SignatureInvalidError", "SignatureMalformedError"}
+
+
+def test_every_bit_of_a_signature_counts(kept: Path) -> None:
+    document = (kept / "signature.json").read_bytes()
+    for position in range(document.index(b'"signature"') + 14, len(document) - 5, 7):
+        changed = bytearray(document)
+        changed[position] = ord("A") if changed[position] != ord("A") else ord("B")
+        (kept / "signature.json").write_bytes(changed)
+        with pytest.raises(ZooError) as caught:
+            verify(kept, key=KEPT / "maker.pub")
+        assert caught.value.exit_code == 3
+
+
+def test_what_stands_there_is_said_without_a_key(bundle: Path, key: Path) -> None:
+    assert (verify(bundle).signed, verify(bundle).signer) == ("none", None)
+    done = sign(bundle, key)
+    found = verify(bundle)
+    assert (found.signed, found.signer) == ("not checked", done.key)
+
+
+def test_signed_bundles_open_with_and_without_a_key(bundle: Path, key: Path, public: Path) -> None:
+    sign(bundle, key)
+    assert Runtime.open(bundle).labels == Runtime.open(bundle, key=public).labels
+    assert verify(bundle, key=public).signed == "valid"
+
+
+def test_a_signature_that_was_taken_off_is_missed(bundle: Path, key: Path, public: Path) -> None:
+    sign(bundle, key)
+    (bundle / "signature.json").unlink()
+    with pytest.raises(SignatureMissingError):
+        verify(bundle, key=public)
+    with pytest.raises(SignatureMissingError):
+        verify(bundle, require_signature=True)
+    with pytest.raises(SignatureMissingError):
+        Runtime.open(bundle, key=public)
+    assert verify(bundle).signed == "none"
+
+
+def test_a_lone_file_is_not_opened_where_a_signature_is_asked_for(model_file: Path, public: Path) -> None:
+    with pytest.raises(SignatureMissingError):
+        Runtime.open(model_file, key=public)
+
+
+def test_an_old_signature_on_a_new_manifest_is_refused_even_without_a_key(
+    bundle: Path, key: Path, public: Path
+) -> None:
+    sign(bundle, key)
+    old = (bundle / "signature.json").read_bytes()
+    (bundle / "signature.json").unlink()
+    (bundle / "CARD.md").write_text("# another\n")
+    seal(bundle)
+    (bundle / "signature.json").write_bytes(old)
+    for given in (public, None):
+        with pytest.raises(OtherManifestError):
+            verify(bundle, key=given)
+
+
+@pytest.mark.parametrize("name", ["CARD.md", "golden.npz", "model.onnx"])
+def test_a_changed_file_under_a_good_signature_is_named(bundle: Path, key: Path, public: Path, name: str) -> None:
+    sign(bundle, key)
+    with (bundle / name).open("ab") as stream:
+        stream.write(b"x")
+    with pytest.raises(TamperedError, match=name):
+        verify(bundle, key=public)
+    with pytest.raises(TamperedError, match=name):
+        Runtime.open(bundle, key=public)
+
+
+def test_nothing_unsigned_is_parsed(bundle: Path, key: Path, public: Path) -> None:
+    """A manifest made to break the reader never reaches it, once the bundle must be signed."""
+    sign(bundle, key)
+    (bundle / "manifest.json").write_bytes(b"[" * 100_000)
+    with pytest.raises(OtherManifestError):
+        verify(bundle, key=public)
+
+
+def test_a_manifest_can_not_list_its_own_signature(bundle: Path) -> None:
+    (bundle / "signature.json").write_text("{}")
+    seal(bundle)
+    (bundle / "signature.json").unlink()
+    with pytest.raises(TamperedError, match=r"signature\.json is listed"):
+        verify(bundle)
+
+
+def test_a_linked_signature_is_refused(bundle: Path, key: Path, tmp_path: Path) -> None:
+    sign(bundle, key)
+    (bundle / "signature.json").rename(tmp_path / "s.json")
+    (bundle / "signature.json").symlink_to(tmp_path / "s.json")
+    with pytest.raises(ModelError, match=r"signature\.json"):
+        verify(bundle)
+
+
+def test_signing_again_replaces_the_signature(bundle: Path, key: Path, public: Path, tmp_path: Path) -> None:
+    new_key(tmp_path / "next.key")
+    sign(bundle, key)
+    sign(bundle, tmp_path / "next.key")
+    assert verify(bundle, key=tmp_path / "next.key.pub").signed == "valid"
+    with pytest.raises(UnknownKeyError):
+        verify(bundle, key=public)
+    (bundle / "signature.json").write_text("not a signature")
+    sign(bundle, key)
+    assert verify(bundle, key=public).signed == "valid"
+
+
+def test_signing_twice_gives_the_same_bytes(bundle: Path, key: Path) -> None:
+    sign(bundle, key)
+    first = (bundle / "signature.json").read_bytes()
+    sign(bundle, key)
+    assert (bundle / "signature.json").read_bytes() == first
+
+
+def test_a_bundle_that_is_not_whole_is_not_signed(bundle: Path, key: Path) -> None:
+    (bundle / "CARD.md").write_text("changed")
+    with pytest.raises(TamperedError):
+        sign(bundle, key)
+    assert not (bundle / "signature.json").exists()
+
+
+def test_a_lone_file_can_not_be_signed(model_file: Path, key: Path) -> None:
+    with pytest.raises(ModelError, match="lone file"):
+        sign(model_file, key)
+
+
+def test_a_key_is_private_and_never_replaced(key: Path, public: Path) -> None:
+    if os.name == "posix":
+        assert stat.S_IMODE(key.stat().st_mode) == 0o600
+    before = key.read_bytes(), public.read_bytes()
+    with pytest.raises(SigningKeyError, match="never replaced"):
+        new_key(key)
+    key.unlink()
+    with pytest.raises(SigningKeyError, match="never replaced"):
+        new_key(key)  # a new private half beside somebody's public one
+    assert not key.exists()
+    assert public.read_bytes() == before[1]
+
+
+def test_a_locked_key_needs_its_passphrase(bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PASSPHRASE, "correct horse")
+    new_key(tmp_path / "locked.key")
+    assert b"ENCRYPTED" in (tmp_path / "locked.key").read_bytes()
+    sign(bundle, tmp_path / "locked.key")
+    monkeypatch.setenv(PASSPHRASE, "wrong horse")
+    with pytest.raises(SigningKeyError):
+        sign(bundle, tmp_path / "locked.key")
+    monkeypatch.delenv(PASSPHRASE)
+    with pytest.raises(SigningKeyError, match=PASSPHRASE):
+        sign(bundle, tmp_path / "locked.key")
+    assert verify(bundle, key=tmp_path / "locked.key.pub").signed == "valid"
+
+
+def test_what_is_no_key_is_refused_in_one_line(bundle: Path, key: Path, public: Path, tmp_path: Path) -> None:
+    from cryptography.hazmat.primitives import serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    other = ec.generate_private_key(ec.SECP256R1())
+    pem, plain = serialization.Encoding.PEM, serialization.NoEncryption()
+    (tmp_path / "ec").write_bytes(other.private_bytes(pem, serialization.PrivateFormat.PKCS8, plain))
+    (tmp_path / "ec.pub").write_bytes(
+        other.public_key().public_bytes(pem, serialization.PublicFormat.SubjectPublicKeyInfo)
+    )
+    (tmp_path / "text").write_text("hello")
+    (tmp_path / "large").write_bytes(b"-" * 100_000)
+    for path in (public, tmp_path / "ec", tmp_path / "text", tmp_path / "large", tmp_path / "absent", tmp_path):
+        with pytest.raises(SigningKeyError, match=path.name):
+            sign(bundle, path)
+    for path in (key, tmp_path / "ec.pub", tmp_path / "text", tmp_path / "large", tmp_path / "absent", tmp_path):
+        with pytest.raises(SigningKeyError, match=path.name):
+            verify(bundle, key=path)
+
+
+def test_a_private_key_that_others_can_read_is_said(bundle: Path, key: Path, caplog: pytest.LogCaptureFixture) -> None:
+    if os.name != "posix":
+        pytest.skip("rights of a file are POSIX")
+    key.chmod(0o644)
+    sign(bundle, key)
+    assert "chmod 600" in caplog.text
+
+
+def test_openssl_agrees(bundle: Path, key: Path, public: Path, tmp_path: Path) -> None:
+    """Nobody needs this tool to check a signature: the statement is two lines of text."""
+    import base64
+
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
+    done = sign(bundle, key)
+    found = json.loads((bundle / "signature.json").read_text())
+    (tmp_path / "said").write_text(f"edgezoo bundle signature, version 1\nmanifest.json sha256 {done.manifest}\n")
+    (tmp_path / "raw").write_bytes(base64.b64decode(found["signature"]))
+    command = ["openssl", "pkeyutl", "-verify", "-pubin", "-inkey", str(public), "-rawin"]
+    command += ["-in", str(tmp_path / "said"), "-sigfile", str(tmp_path / "raw")]
+    assert subprocess.run(command, check=True, capture_output=True, text=True).stdout.startswith("Signature Verified")
+    der = subprocess.run(
+        ["openssl", "pkey", "-pubin", "-in", str(public), "-outform", "DER"], check=True, capture_output=True
+    )
+    from zoo.files import sha256_bytes
+
+    assert sha256_bytes(der.stdout) == done.key
+
+
+def test_without_cryptography_the_extra_is_named_and_signed_bundles_still_open(kept: Path) -> None:
+    script = """
+import sys
+sys.modules["cryptography"] = None
+from zoo.edge import Runtime, verify
+from zoo.errors import ZooError
+assert verify(sys.argv[1]).signed == "not checked"
+try:
+    Runtime.open(sys.argv[1], key=sys.argv[2])
+except ZooError as problem:
+    assert "edgezoo[sign]" in str(problem), problem
+else:
+    raise SystemExit("opened without a check")
+"""
+    subprocess.run([sys.executable, "-c", script, str(kept), str(KEPT / "maker.pub")], check=True)
+
+
+@pytest.fixture
+def ran(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Run `python -m zoo.edge`: exit status, stdout, stderr."""
+
+    def run(*arguments: str | Path) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in arguments])
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def test_the_device_checks_signatures_too(
+    bundle: Path, key: Path, public: Path, ran: Callable[..., tuple[int, str, str]]
+) -> None:
+    assert ran("verify", bundle, "--key", public)[0] == 3
+    assert ran("verify", bundle, "--require-signature")[0] == 3
+    sign(bundle, key)
+    code, out, _ = ran("verify", bundle, "--key", public, "--json")
+    assert (code, json.loads(out)["signed"]) == (0, "valid")
+    code, out, _ = ran("verify", bundle, "--json")
+    assert (code, json.loads(out)["signed"]) == (0, "not checked")
+    assert ran("predict", bundle, bundle, "--key", KEPT / "maker.pub")[0] == 3
+
+
+def test_a_forged_signature_is_not_the_makers(kept: Path) -> None:
+    """All three lines right but the one that can not be made without the key."""
+    found = json.loads((kept / "signature.json").read_text())
+    found["signature"] = found["signature"][:8] + "AAAA" + found["signature"][12:]
+    (kept / "signature.json").write_text(json.dumps(found))
+    with pytest.raises(SignatureInvalidError, match="do not use"):
+        verify(kept, key=KEPT / "maker.pub")
