@@ -6,13 +6,21 @@ import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from runtime_cases import SHARED, deep_pictures, pictures, two_findings
+from runtime_cases import deep_pictures, pictures, two_findings
 
 import zoo
+import zoo.plugin
 from zoo.files import alone
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import onnx
+
+BICUBIC = {"preprocess.interpolation": "bicubic"}
 HERE = Path(__file__).parent
 ROOT = HERE.parents[1]
 INSTALL = ["npm", "ci", "--ignore-scripts", "--omit=dev", "--no-audit", "--no-fund", "--fetch-retries=1"]
@@ -60,34 +68,51 @@ def checkout(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
     return folder
 
 
-def _bundles(root: Path, data: Path, **options: object) -> Path:
-    """Train on the data; write default.zoo and portable.zoo."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(root)
-        run = zoo.train("simple_cnn", data, out=root / "run", **options).run
-        zoo.export(run, bundle=True, out=root / "default.zoo")
-        zoo.export(run, bundle=True, out=root / "portable.zoo", portable=True)
+def _bundles(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Path], **options: Any) -> Path:
+    """Train on what `make` draws; write default.zoo and portable.zoo. Test processes share one training."""
+    shared = factory.getbasetemp()
+    root = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / f"bundles-{name}"
+    root.mkdir(exist_ok=True)
+    exported: list[onnx.ModelProto] = []
+    to_onnx = zoo.plugin._TorchTrained.to_onnx
+
+    def once(trained: zoo.plugin._TorchTrained) -> onnx.ModelProto:
+        """The core, which takes torch's exporter seconds and is the same each time."""
+        if not exported:
+            exported.append(to_onnx(trained))
+        copy = type(exported[0])()
+        copy.CopyFrom(exported[0])
+        return copy
+
+    with alone(root / "guard"), pytest.MonkeyPatch.context() as patch:
+        if not (root / "done").exists():
+            patch.chdir(root)
+            patch.setattr(zoo.plugin._TorchTrained, "to_onnx", once)
+            run = zoo.train("simple_cnn", make(root / "data"), out=root / "run", **options).run
+            zoo.export(run, bundle=True, out=root / "default.zoo")
+            zoo.export(run, bundle=True, out=root / "portable.zoo", portable=True)
+            (root / "done").touch()
     return root
 
 
 @pytest.fixture(scope="session")
 def photographs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """8 bit, RGB, cropped, bicubic: pictures of many sizes on a network of 64 px."""
-    root = tmp_path_factory.mktemp("photographs")
-    return _bundles(root, pictures(root / "data", SHARED / "photos"), size=64, epochs=3)
+    return _bundles(tmp_path_factory, "photographs", pictures, size=64, epochs=3, settings=BICUBIC)
 
 
 @pytest.fixture(scope="session")
 def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """16 bit, one channel, letterboxed, bilinear, percentiles."""
-    root = tmp_path_factory.mktemp("deep")
-    settings = {"preprocess.resize": "letterbox", "preprocess.interpolation": "bilinear"}
-    data = deep_pictures(root / "data", SHARED / "photos")
-    return _bundles(root, data, size=48, epochs=3, settings=settings | {"preprocess.intensity.maximum": 65535})
+    """16 bit, one channel, letterboxed, bilinear."""
+    settings = {
+        "preprocess.resize": "letterbox",
+        "preprocess.interpolation": "bilinear",
+        "preprocess.intensity.maximum": 65535,
+    }
+    return _bundles(tmp_path_factory, "deep", deep_pictures, size=48, epochs=3, settings=settings)
 
 
 @pytest.fixture(scope="session")
 def findings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Several labels an image; a network larger than the pictures."""
-    root = tmp_path_factory.mktemp("findings")
-    return _bundles(root, two_findings(root / "chest.npz"), size=40, epochs=2, settings={"augment": "none"})
+    return _bundles(tmp_path_factory, "findings", two_findings, size=40, epochs=2, settings={"augment": "none"})

@@ -11,13 +11,13 @@ from PIL import Image
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-SHARED = Path(__file__).resolve().parents[3] / "shared/data"
+PHOTOS = Path(__file__).resolve().parents[3] / "shared/data/photos"
 
 
-def pictures(root: Path, photos: Path) -> Path:
+def pictures(root: Path) -> Path:
     """A folder of three classes, 24 pictures each, 60 to 400 px a side; the class is the photograph."""
     rng = np.random.default_rng(0)
-    for label, picture in zip(("one", "three", "two"), _photographs(photos), strict=True):
+    for label, picture in zip(("one", "three", "two"), _photographs(), strict=True):
         (root / label).mkdir(parents=True)
         for index in range(24):
             cut = _cut(picture, rng)
@@ -25,10 +25,10 @@ def pictures(root: Path, photos: Path) -> Path:
     return root
 
 
-def deep_pictures(root: Path, photos: Path) -> Path:
+def deep_pictures(root: Path) -> Path:
     """The same in 16 bit and grey, with values that 8 bits can not hold."""
     rng = np.random.default_rng(1)
-    for label, picture in zip(("one", "three", "two"), _photographs(photos), strict=True):
+    for label, picture in zip(("one", "three", "two"), _photographs(), strict=True):
         (root / label).mkdir(parents=True)
         for index in range(24):
             cut = _cut(picture, rng).astype(np.uint16) @ np.uint16([76, 150, 29])
@@ -36,7 +36,7 @@ def deep_pictures(root: Path, photos: Path) -> Path:
     return root
 
 
-def two_findings(path: Path) -> Path:
+def two_findings(folder: Path) -> Path:
     """28 × 28 pictures with a bright corner, stripes, both or none, in noise."""
     rng = np.random.default_rng(0)
     arrays: dict[str, np.ndarray] = {"label_names": np.array(["bright corner", "stripes"])}
@@ -46,7 +46,16 @@ def two_findings(path: Path) -> Path:
         pixels[targets[:, 0] == 1, 4:14, 4:14] += 50
         pixels[targets[:, 1] == 1, 16::3] += 50
         arrays[f"{split}_images"], arrays[f"{split}_labels"] = pixels.clip(0, 255).astype(np.uint8), targets
-    np.savez(path, **arrays)
+    folder.mkdir()
+    np.savez(folder / "chest.npz", **arrays)
+    return folder / "chest.npz"
+
+
+def write_picture(path: Path, image: np.ndarray) -> Path:
+    """A raw image as a PPM (8 bit, RGB) or a PGM (16 bit, which is big-endian)."""
+    kind, brightest = ("P6", 255) if image.dtype == np.uint8 else ("P5", 65535)
+    header = f"{kind}\n{image.shape[1]} {image.shape[0]}\n{brightest}\n".encode()
+    path.write_bytes(header + (image if brightest == 255 else image.astype(">u2")).tobytes())
     return path
 
 
@@ -64,8 +73,8 @@ def replayed(bundle: Path, logits: Callable[[np.ndarray], np.ndarray]) -> tuple[
     return worst, beyond
 
 
-def _photographs(photos: Path) -> list[np.ndarray]:
-    found = [photos / name for name in ("chelsea.png", "coffee.png", "rocket.jpg")]
+def _photographs() -> list[np.ndarray]:
+    found = [PHOTOS / name for name in ("chelsea.png", "coffee.png", "rocket.jpg")]
     if all(path.is_file() for path in found):
         return [np.asarray(Image.open(path).convert("RGB")) for path in found]
     y, x = np.mgrid[:400, :450]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
+from runtime_cases import write_picture
 
 import zoo
 
@@ -55,9 +56,7 @@ def test_pictures_are_labelled_as_by_predict(checkout: Path, photographs: Path, 
     assert said["predictions"][0]["probability"] == pytest.approx(expected.probability, abs=1e-5)
 
     scan = sorted((deep / "data/one").iterdir())[3]
-    pixels = np.asarray(Image.open(scan)).astype(">u2")
-    header = f"P5\n# 16 bit\n{pixels.shape[1]} {pixels.shape[0]}\n65535\n".encode()
-    (tmp_path / "scan.pgm").write_bytes(header + pixels.tobytes())
+    write_picture(tmp_path / "scan.pgm", np.asarray(Image.open(scan)))
     expected = next(iter(zoo.open(deep / "default.zoo").predict(scan)))
     _, said = on_node(checkout, deep / "default.zoo", tmp_path / "scan.pgm")
     assert said["predictions"][0]["probability"] == pytest.approx(expected.probability, abs=1e-5)
