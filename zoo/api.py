@@ -146,7 +146,12 @@ def compare(
 
 
 def open(  # noqa: A001 - zoo.open
-    path: str | Path, *, provider: str = "cpu", threads: int | None = None, key: str | Path | None = None
+    path: str | Path,
+    *,
+    provider: str = "cpu",
+    threads: int | None = None,
+    key: str | Path | None = None,
+    allow_fallback: bool = False,
 ) -> Runtime:
     """Open an .onnx file, a bundle or a run for prediction.
 
@@ -155,19 +160,27 @@ def open(  # noqa: A001 - zoo.open
         provider: execution provider.
         threads: threads inside one operator; None: all CPUs.
         key: file of a public key: only a bundle signed by it is opened.
+        allow_fallback: let the CPU run what the provider does not take.
 
     Raises:
         ModelError: not a model of this tool, or damaged.
-        ProviderError: the provider is not there.
+        ProviderError: the provider is not there, or leaves work to the CPU.
         SignatureError: not signed as `key` asks.
     """
     from zoo.edge import Runtime
 
-    return Runtime.open(model_file(Path(path)), provider=provider, threads=threads, key=key)
+    return Runtime.open(
+        model_file(Path(path)), provider=provider, threads=threads, key=key, allow_fallback=allow_fallback
+    )
 
 
 def verify(
-    path: str | Path, *, provider: str = "cpu", key: str | Path | None = None, require_signature: bool = False
+    path: str | Path,
+    *,
+    provider: str = "cpu",
+    key: str | Path | None = None,
+    require_signature: bool = False,
+    allow_fallback: bool = False,
 ) -> Verification:
     """Check the signature and every hash of a bundle, and replay its golden set on this machine.
 
@@ -176,13 +189,16 @@ def verify(
         provider: execution provider.
         key: file of the public key that must have signed it.
         require_signature: refuse a bundle without a signature, also where no key is given.
+        allow_fallback: let the CPU run what the provider does not take.
 
     Raises:
         GateError: something differs; the subclass says what, and the line lists all that does.
     """
     from zoo.edge import verify as replay
 
-    return replay(Path(path), provider=provider, key=key, require_signature=require_signature)
+    return replay(
+        Path(path), provider=provider, key=key, require_signature=require_signature, allow_fallback=allow_fallback
+    )
 
 
 def sign(path: str | Path, key: str | Path) -> Signing:
@@ -198,7 +214,7 @@ def sign(path: str | Path, key: str | Path) -> Signing:
 
 
 def bench(path: str | Path, *, provider: str = "cpu", threads: int | None = None, runs: int = 100) -> Bench:
-    """Latency, memory, cold start and size of a model file on this machine."""
+    """Latency, memory, cold start and size of a model file on this machine; `zoo.edge.side_by_side` times several."""
     from zoo.edge import bench as measure
 
     return measure(model_file(Path(path)), provider=provider, threads=threads, runs=runs)

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 __all__ = [
+    "AllowFallback",
     "BatchSize",
     "Data",
     "Device",
@@ -49,6 +50,9 @@ Provider = Annotated[
 Key = Annotated[
     Path | None,
     typer.Option("--key", metavar="FILE", help="Public key (.pub); only a bundle signed by it is opened."),
+]
+AllowFallback = Annotated[
+    bool, typer.Option("--allow-fallback", help="Let the CPU run what the provider does not take, with a warning.")
 ]
 Threads = Annotated[
     int | None,

@@ -13,7 +13,7 @@ import typer
 
 from zoo import api
 from zoo.errors import UsageError
-from zoo_cli.options import BatchSize, Json, Key, Provider, Threads
+from zoo_cli.options import AllowFallback, BatchSize, Json, Key, Provider, Threads
 from zoo_cli.output import Listed, counted, put, say
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def predict(
         int, typer.Option("--workers", metavar="N", min=0, help="Processes that decode; default: threads.")
     ] = 0,
     provider: Provider = "cpu",
+    allow_fallback: AllowFallback = False,
     threads: Threads = None,
     key: Key = None,
     as_json: Json = False,
@@ -56,7 +57,7 @@ def predict(
 
     if resume and csv is None:
         raise UsageError("--resume goes on with a table, expected --csv F with it")
-    runtime = api.open(model, provider=provider, threads=threads, key=key)
+    runtime = api.open(model, provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
     sources: Any = images[0] if len(images) == 1 else images
     ask: Any = runtime.predict if csv is None else partial(predict_csv, runtime, target=csv, resume=resume)
     results: Iterator[Result] = ask(sources, batch_size=batch_size, frame=frame, workers=workers)

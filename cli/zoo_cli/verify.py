@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo import api
-from zoo_cli.options import Json, Provider
+from zoo_cli.options import AllowFallback, Json, Provider
 from zoo_cli.output import counted, document, fields, put, shown_path
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ __all__ = ["verify"]
 
 def verify(
     bundle: Annotated[Path, typer.Argument(metavar="BUNDLE", help="NAME.zoo or NAME.zoo.zip.")],
+    *,
     provider: Provider = "cpu",
     key: Annotated[
         Path | None, typer.Option("--key", metavar="FILE", help="Public key (.pub) that must have signed it.")
@@ -26,13 +27,16 @@ def verify(
     require_signature: Annotated[
         bool, typer.Option("--require-signature", help="Refuse a bundle without a signature.")
     ] = False,
+    allow_fallback: AllowFallback = False,
     as_json: Json = False,
 ) -> None:
     """Prove a bundle on this machine.
 
     Checks the signature, compares every hash and replays the golden set; exit status 3 if anything differs.
     """
-    proof = api.verify(bundle, provider=provider, key=key, require_signature=require_signature)
+    proof = api.verify(
+        bundle, provider=provider, key=key, require_signature=require_signature, allow_fallback=allow_fallback
+    )
     if as_json:
         document(proof)
         return

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zoo.edge.runtime import Runtime
     from zoo.edge.signing import Signing, sign
     from zoo.edge.table import recorded, write_csv
-    from zoo.edge.timing import Bench, bench
+    from zoo.edge.timing import Bench, bench, side_by_side
 
 __all__ = [
     "Bench",
@@ -31,6 +31,7 @@ __all__ = [
     "bench",
     "predict_csv",
     "recorded",
+    "side_by_side",
     "sign",
     "verify",
     "write_csv",
@@ -47,6 +48,7 @@ _HOMES = {
     "bench": "timing",
     "predict_csv": "resuming",
     "recorded": "table",
+    "side_by_side": "timing",
     "sign": "signing",
     "verify": "golden",
     "write_csv": "table",

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo.errors import UsageError, ZooError
+from zoo.errors import GateError, UsageError, ZooError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +43,13 @@ def _predict(asked: argparse.Namespace) -> int:
     from zoo.edge.runtime import Runtime
     from zoo.edge.table import answer, printable
 
-    runtime = Runtime.open(asked.model, provider=asked.provider, threads=asked.threads, key=asked.key)
+    runtime = Runtime.open(
+        asked.model,
+        provider=asked.provider,
+        threads=asked.threads,
+        key=asked.key,
+        allow_fallback=asked.allow_fallback,
+    )
     sources = asked.images[0] if len(asked.images) == 1 else asked.images
     how = {"batch_size": asked.batch_size, "frame": asked.frame, "workers": asked.workers}
     if asked.csv:
@@ -75,7 +81,9 @@ def _explain(asked: argparse.Namespace) -> int:
     from zoo.edge.runtime import Runtime
     from zoo.edge.table import printable
 
-    runtime = Runtime.open(asked.model, provider=asked.provider, threads=asked.threads)
+    runtime = Runtime.open(
+        asked.model, provider=asked.provider, threads=asked.threads, allow_fallback=asked.allow_fallback
+    )
     sources = asked.images[0] if len(asked.images) == 1 else asked.images
     rows, failed = [], 0
     for result in explained(runtime, sources, label=asked.label, out=Path(asked.out), frame=asked.frame):
@@ -95,19 +103,44 @@ def _explain(asked: argparse.Namespace) -> int:
 
 
 def _bench(asked: argparse.Namespace) -> int:
+    import msgspec
+
+    from zoo.edge.budget import misses, parse
     from zoo.edge.timing import bench
 
-    size = tuple(asked.image_size) if asked.image_size else None
-    done = bench(asked.model, provider=asked.provider, runs=asked.runs, threads=asked.threads, image_size=size)
-    return _report(done, asked.json)
+    allowed = parse(asked.budget) if asked.budget else {}
+    done = bench(
+        asked.model,
+        provider=asked.provider,
+        runs=asked.runs,
+        threads=asked.threads,
+        image_size=tuple(asked.image_size) if asked.image_size else None,
+        batch_size=asked.batch_size,
+        operators=asked.operators,
+        allow_fallback=asked.allow_fallback,
+    )
+    if asked.json:
+        _report(done, as_json=True)
+    else:
+        _report(msgspec.structs.replace(done, operators=None), as_json=False)
+        for part in done.operators or ():
+            _put(f"{part.operator} on {part.provider}: {part.calls:.0f} calls, {part.ms:.3f} ms, {part.share:.1%}\n")
+    over = misses(done, allowed)
+    if over:
+        _say(f"error: {asked.model} is over its budget: {'; '.join(map(str, over))}")
+    return GateError.exit_code if over else 0
 
 
 def _verify(asked: argparse.Namespace) -> int:
     from zoo.edge.golden import verify
 
-    required = asked.require_signature
     done = verify(
-        asked.model, provider=asked.provider, threads=asked.threads, key=asked.key, require_signature=required
+        asked.model,
+        provider=asked.provider,
+        threads=asked.threads,
+        key=asked.key,
+        require_signature=asked.require_signature,
+        allow_fallback=asked.allow_fallback,
     )
     return _report(done, asked.json)
 
@@ -157,7 +190,8 @@ def _cold(asked: argparse.Namespace) -> int:
     from zoo.edge.timing import answer_cold
 
     height, width = asked.image_size
-    _put(_compact(answer_cold(Path(asked.model), asked.provider, asked.threads, (height, width))) + "\n")
+    how = {"provider": asked.provider, "threads": asked.threads, "allow_fallback": asked.allow_fallback}
+    _put(_compact(answer_cold(Path(asked.model), (height, width), asked.batch_size, **how)) + "\n")
     return 0
 
 
@@ -223,6 +257,7 @@ def _parser() -> argparse.ArgumentParser:
         if runs:
             entry.add_argument("--provider", default="cpu", help="cpu, cuda, … (default cpu); never another instead")
             entry.add_argument("--threads", type=_positive, help="threads inside one operator (default: all CPUs)")
+            entry.add_argument("--allow-fallback", action="store_true", help="let the CPU run what P does not take")
         if text:
             entry.add_argument("--json", action="store_true", help="one JSON document on stdout")
         return entry
@@ -244,6 +279,9 @@ def _parser() -> argparse.ArgumentParser:
     timed = add("bench", _bench, "latency, cold start, peak memory, size")
     timed.add_argument("--runs", type=_positive, default=50)
     timed.add_argument("--image-size", type=_positive, nargs=2, metavar=("H", "W"))
+    timed.add_argument("--batch-size", type=_positive, default=1, metavar="N", help="images in a run (default 1)")
+    timed.add_argument("--operators", action="store_true", help="also say where the time goes")
+    timed.add_argument("--budget", metavar="K=V,…", help="exit 3 unless kept: latency_ms=10,size_mb=20")
     verify = add("verify", _verify, "check the signature, compare every hash and replay the golden set")
     verify.add_argument("--key", metavar="FILE", help="public key that must have signed the bundle")
     verify.add_argument("--require-signature", action="store_true", help="refuse a bundle without a signature")
@@ -260,6 +298,7 @@ def _parser() -> argparse.ArgumentParser:
     served.add_argument("--no-verify", action="store_true", help="do not replay the golden set first")
     cold = add("_child", _cold, None)
     cold.add_argument("--image-size", type=_positive, nargs=2, required=True)
+    cold.add_argument("--batch-size", type=_positive, default=1)
     return parser
 
 

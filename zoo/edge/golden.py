@@ -61,6 +61,7 @@ def verify(
     threads: int | None = None,
     key: Path | str | None = None,
     require_signature: bool = False,
+    allow_fallback: bool = False,
 ) -> Verification:
     """Compare every hash, then run the golden images from raw pixels and compare every logit and top label.
 
@@ -72,6 +73,7 @@ def verify(
         threads: threads inside one operator; None: as many as this process has CPUs.
         key: file of a public key: the bundle must be signed by it.
         require_signature: refuse a bundle without a signature, also where there is no key to check it with.
+        allow_fallback: as `Runtime.open` takes it.
 
     Raises:
         TamperedError: files are not the ones the manifest lists; the line names all, with expected and actual hash.
@@ -89,7 +91,8 @@ def verify(
         raise SignatureMissingError(f"{path}: not signed, expected a signature; get the signed bundle from its maker")
     if GOLDEN not in contents.files:
         raise ModelError(f"{path}: no {GOLDEN} in the bundle, expected raw images with their logits; export it again")
-    return replay(Runtime.from_contents(path, contents, provider=provider, threads=threads), contents)
+    runtime = Runtime.from_contents(path, contents, provider=provider, threads=threads, allow_fallback=allow_fallback)
+    return replay(runtime, contents)
 
 
 def replay(runtime: Runtime, contents: Contents) -> Verification:

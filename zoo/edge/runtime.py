@@ -21,7 +21,7 @@ from zoo.edge.bundle import MODEL, Contents, open_model
 from zoo.edge.decoders import Decoders
 from zoo.edge.intake import Array, Intake, Source
 from zoo.edge.results import GIVEN, Failure, Prediction, Result
-from zoo.edge.session import one_line, open_session
+from zoo.edge.session import one_line, open_session, placement
 from zoo.edge.stream import batches, decoded, expand
 from zoo.errors import ModelError, TamperedError, UsageError
 from zoo.files import sha256_bytes
@@ -66,7 +66,13 @@ class Runtime:
 
     @classmethod
     def open(
-        cls, path: Path | str, *, provider: str = "cpu", threads: int | None = None, key: Path | str | None = None
+        cls,
+        path: Path | str,
+        *,
+        provider: str = "cpu",
+        threads: int | None = None,
+        key: Path | str | None = None,
+        allow_fallback: bool = False,
     ) -> Runtime:
         """Open a .onnx file or a bundle, NAME.zoo or NAME.zoo.zip.
 
@@ -75,10 +81,11 @@ class Runtime:
             provider: cpu, cuda, or another key of `zoo.edge.session.PROVIDERS`.
             threads: threads inside one operator; None: as many as this process has CPUs.
             key: file of a public key: only a bundle signed by it is opened.
+            allow_fallback: let the CPU run what the provider does not take, with a warning that says what.
 
         Raises:
             ModelError: not a model of this tool, damaged, tampered with, or not what its manifest says.
-            ProviderError: the provider is not there; nothing runs on another one instead.
+            ProviderError: the provider is not there, or leaves work to the CPU; nothing runs elsewhere unsaid.
             SignatureError: not signed as `key` asks; the subclass says why.
             TamperedError: signed by the key, and a file is not the one that the manifest lists.
         """
@@ -86,12 +93,18 @@ class Runtime:
             contents = open_model(Path(path))
         else:
             contents = open_model(Path(path), key=Path(key), mismatch=TamperedError)
-        return cls.from_contents(Path(path), contents, provider=provider, threads=threads)
+        return cls.from_contents(
+            Path(path), contents, provider=provider, threads=threads, allow_fallback=allow_fallback
+        )
 
     @classmethod
-    def from_contents(cls, path: Path, contents: Contents, *, provider: str, threads: int | None) -> Runtime:
+    def from_contents(
+        cls, path: Path, contents: Contents, *, provider: str, threads: int | None, allow_fallback: bool = False
+    ) -> Runtime:
         """Open what `zoo.edge.bundle.open_model` has read; raises as `open`."""
-        session = open_session(contents.model, str(path), provider=provider, threads=threads)
+        session = open_session(
+            contents.model, str(path), provider=provider, threads=threads, allow_fallback=allow_fallback
+        )
         digest = contents.manifest.files.get(MODEL) or sha256_bytes(contents.model)
         runtime = cls(path, contents.manifest, provider, session, sha256=digest, size_bytes=len(contents.model))
         try:
@@ -105,6 +118,11 @@ class Runtime:
     def labels(self) -> tuple[str, ...]:
         """Class names in the order of the columns."""
         return self.manifest.labels
+
+    @property
+    def nodes(self) -> dict[str, int]:
+        """How many nodes of the graph run on which provider; of cpu, where all do, nothing is told."""
+        return {provider: operators.total() for provider, operators in placement(self._session).items()}
 
     @property
     def raw_kind(self) -> str:
@@ -228,6 +246,10 @@ class Runtime:
             ImageError: its pixels are of another kind, or outside the range that the preprocessing declares.
         """
         self._intake.check(image)
+
+    def as_fed(self, batch: Array) -> Array:
+        """Raw images as `probabilities` hands them to the graph."""
+        return np.ascontiguousarray(self._intake.batch(batch), dtype=self.manifest.input.dtype)
 
     def _run(self, output: str, images: Array) -> NDArray[np.float32]:
         feed = {self.manifest.input.name: np.ascontiguousarray(images, dtype=self.manifest.input.dtype)}

@@ -1,8 +1,8 @@
 """One ONNX Runtime session on the provider that was asked for, or none.
 
-ONNX Runtime answers a missing or broken accelerator with the CPU and a line on a log; a device that was
-bought for its accelerator must not find out by being slow. Here the asked-for provider runs or an error
-says which package to change.
+ONNX Runtime answers a missing or broken accelerator with the CPU and a line on a log, and gives single nodes that the
+accelerator does not take to the CPU without a word; a device that was bought for its accelerator must not find out
+by being slow. Here the asked-for provider runs, and all nodes that are work, or an error says what to change.
 
 What this module does not know: files, manifests, images.
 """
@@ -12,14 +12,19 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import io
+import logging
 import re
+from collections import Counter
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from zoo.errors import ModelError, ProviderError
 from zoo.machine import cores
 
-__all__ = ["PROVIDERS", "one_line", "open_session"]
+__all__ = ["PROVIDERS", "one_line", "open_session", "placement"]
+
+log = logging.getLogger("zoo")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +48,28 @@ PROVIDERS: dict[str, _Provider] = {
     "coreml": _Provider("CoreMLExecutionProvider", "onnxruntime"),
     "directml": _Provider("DmlExecutionProvider", "onnxruntime-directml"),
 }
-"""What `--provider` takes. Only cpu was run by us; 'verify' proves any other on the device itself."""
+"""What `--provider` takes. cpu runs in every test, openvino was tried on a CPU, the others were not run by us;
+'verify' proves any of them on the device itself."""
+
+_SMALL = frozenset({
+    "Add", "And", "Cast", "Ceil", "Concat", "Constant", "ConstantOfShape", "Div", "Equal", "Floor", "Gather", "Greater",
+    "GreaterOrEqual", "Identity", "Less", "LessOrEqual", "Max", "Min", "Mod", "Mul", "Neg", "Not", "Or", "Range",
+    "ReduceProd", "Reshape", "Round", "Shape", "Size", "Slice", "Squeeze", "Sub", "Unsqueeze", "Where",
+})  # fmt: skip
+"""Operators that compute shapes: an accelerator leaves them to the CPU on purpose, and nothing is lost by it."""
 
 _FATAL = 4  # ONNX Runtime's log level: what it would log arrives as an exception, once
 
 
-def open_session(model: bytes, name: str, *, provider: str, threads: int | None) -> Any:
+def open_session(
+    model: bytes,
+    name: str,
+    *,
+    provider: str,
+    threads: int | None,
+    allow_fallback: bool = False,
+    profile: Path | None = None,
+) -> Any:
     """An `onnxruntime.InferenceSession` whose first provider is the one asked for.
 
     Args:
@@ -56,9 +77,12 @@ def open_session(model: bytes, name: str, *, provider: str, threads: int | None)
         name: how errors name the model.
         provider: a key of `PROVIDERS`.
         threads: threads inside one operator; None: `zoo.machine.cores()`.
+        allow_fallback: let the CPU run nodes that the provider does not take; which ones is then a warning.
+        profile: how the names of files begin that ONNX Runtime writes its profile to; None: it measures nothing.
 
     Raises:
-        ProviderError: unknown provider, not in the installed ONNX Runtime, or it could not start.
+        ProviderError: unknown provider, not in the installed ONNX Runtime, it could not start, or it leaves work to
+            the CPU.
         ModelError: ONNX Runtime refuses the graph.
     """
     if provider not in PROVIDERS:
@@ -77,7 +101,7 @@ def open_session(model: bytes, name: str, *, provider: str, threads: int | None)
         )
     wanted: list[Any] = [(asked.execution_provider, asked.options)]
     if provider != "cpu":
-        wanted.append("CPUExecutionProvider")  # for single nodes, such as shapes, that the accelerator does not take
+        wanted.append("CPUExecutionProvider")  # for shapes, and with leave for more
     said = io.StringIO()  # onnxruntime prints some of its failures; stdout is for data
     try:
         with contextlib.redirect_stdout(said):
@@ -85,6 +109,10 @@ def open_session(model: bytes, name: str, *, provider: str, threads: int | None)
                 # the CUDA libraries that pip installed, where the loader does not look
                 onnxruntime.preload_dlls()
             options = _options(onnxruntime, threads or cores())
+            if profile is not None:
+                options.enable_profiling, options.profile_file_prefix = True, str(profile)
+            if provider != "cpu":
+                options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
             session = onnxruntime.InferenceSession(model, options, providers=wanted, enable_fallback=0)
     except Exception as problem:  # onnxruntime's errors have no common base below Exception
         if provider == "cpu":
@@ -98,10 +126,52 @@ def open_session(model: bytes, name: str, *, provider: str, threads: int | None)
             f"onnxruntime took {', '.join(_short_names(session.get_providers()))}; "
             f"check the driver and its libraries, or {_change_of_package(asked)}"
         )
+    if provider != "cpu":
+        _check_placement(session, name, provider, allow_fallback=allow_fallback)
     # It keeps the serialized model for a fallback that is switched off here: the model's size for nothing.
     session._model_bytes = None  # noqa: SLF001
     _return_memory()
     return session
+
+
+def placement(session: Any) -> dict[str, Counter[str]]:
+    """Which provider runs which operators, and how many of each, after ONNX Runtime optimised the graph.
+
+    Returns:
+        Provider, by the name users give it → operator → nodes; empty where ONNX Runtime did not record it: on the
+        CPU alone there is nothing to tell.
+    """
+    found: dict[str, Counter[str]] = {}
+    short = {entry.execution_provider: name for name, entry in PROVIDERS.items()}
+    try:
+        parts = session.get_provider_graph_assignment_info()
+    except Exception:  # not recorded, or an onnxruntime before 1.24 that can not tell
+        return {}
+    for part in parts:
+        operators = found.setdefault(short.get(part.ep_name, part.ep_name), Counter())
+        operators.update(node.op_type for node in part.get_nodes())
+    return found
+
+
+def _check_placement(session: Any, name: str, provider: str, *, allow_fallback: bool) -> None:
+    placed = placement(session)
+    if not placed:
+        log.warning("%s: this onnxruntime does not tell which nodes run on %s and which on the CPU", name, provider)
+        return
+    taken, total = placed.get(provider, Counter()).total(), sum(one.total() for one in placed.values())
+    left = placed.get("cpu", Counter())
+    work = sorted(operator for operator in left if operator not in _SMALL)
+    shown = f"{provider} runs {taken} of {total} nodes"
+    if not work and taken:
+        log.info("%s: %s%s", name, shown, f", the CPU {left.total()} that compute shapes" if left else "")
+        return
+    text = f"{name}: {shown}; the CPU runs {', '.join(f'{left[one]} {one}' for one in work) or 'all'}"
+    if not allow_fallback:
+        raise ProviderError(
+            f"{text}; allow it with --allow-fallback, use --provider cpu, or, where it is Resize, "
+            "export with --portable"
+        )
+    log.warning("%s", text)
 
 
 def one_line(problem: BaseException) -> str:
