@@ -1,0 +1,86 @@
+// Answers from the model in this browser; nothing leaves the machine.
+
+import { checkPixels, decode } from "./decode.js";
+
+const GIVEN = 0.5; // as zoo/edge/results.py
+const MOST_PIXELS = 64_000_000; // between scaling and cropping, as zoo/preprocess.py
+
+export class Browser {
+  selfTests = true;
+  #worker = new Worker(new URL("./engine.js", import.meta.url), { type: "module" });
+  #waiting = new Map();
+  #last = 0;
+  #manifest;
+
+  constructor() {
+    this.#worker.onmessage = ({ data: { id, value, error, progress } }) => {
+      const { resolve, reject, told } = this.#waiting.get(id);
+      if (progress !== undefined) return told(progress);
+      this.#waiting.delete(id);
+      return error === undefined ? resolve(value) : reject(new Error(error));
+    };
+    this.#worker.onerror = () => {
+      for (const { reject } of this.#waiting.values()) reject(new Error("the model's worker can not start; copy the folder again, or use a newer browser"));
+      this.#waiting.clear();
+    };
+  }
+
+  where = "The model runs in this browser. No image leaves this computer.";
+
+  async open() {
+    await checkPixels();
+    const { manifest, runtime } = await this.#ask("open", { bundle: new URL("../model.zoo/", import.meta.url).href });
+    this.#manifest = manifest;
+    this.runtime = runtime;
+    return manifest;
+  }
+
+  /** Why the page can not answer with this model; null when it can. */
+  unable() {
+    const { dtype, stage } = this.#manifest.input;
+    if (dtype === "uint8" && stage === "raw") return null;
+    return `This model takes ${dtype === "uint8" ? "prepared" : `${dtype === "uint16" ? "16-bit" : "floating-point"} or DICOM`} images. A browser decodes pictures to 8 bits and would change their values, so this page does not try: use 'zoo predict', or the page of 'zoo serve', which reads them as they are stored.`;
+  }
+
+  takes = "PNG, JPEG, WebP, GIF or BMP with 8 bits a channel. DICOM, TIFF and 16-bit files are refused here: a browser can not read them as they are stored.";
+
+  async card() {
+    return "CARD.md" in this.#manifest.files ? (await fetch(new URL("../model.zoo/CARD.md", import.meta.url))).text() : null;
+  }
+
+  async predict(file) {
+    const image = await this.#image(file);
+    const values = await this.#ask("predict", { image });
+    const { labels, task } = this.#manifest;
+    const best = values.indexOf(Math.max(...values));
+    const probabilities = Object.fromEntries(labels.map((label, at) => [label, values[at]]));
+    const row = { image: file.name, label: labels[best], probability: values[best], probabilities };
+    return task === "multilabel" ? { ...row, labels: labels.filter((_, at) => values[at] >= GIVEN) } : row;
+  }
+
+  async explain(file, label, progress) {
+    return this.#ask("explain", { image: await this.#image(file), label }, progress);
+  }
+
+  test(progress) {
+    return this.#ask("test", {}, progress);
+  }
+
+  async #image(file) {
+    const image = await decode(new Uint8Array(await file.arrayBuffer()));
+    const { size, resize } = this.#manifest.preprocess;
+    const scale = Math.max(size[0] / image.height, size[1] / image.width);
+    if (resize === "crop" && image.height * scale * image.width * scale > MOST_PIXELS) {
+      throw new Error(`${image.width}x${image.height} pixels would be scaled to more than ${MOST_PIXELS / 1e6} million to fill ${size[1]}x${size[0]}; crop it`);
+    }
+    return image;
+  }
+
+  #ask(verb, given, told = () => {}) {
+    const id = (this.#last += 1);
+    return new Promise((resolve, reject) => {
+      this.#waiting.set(id, { resolve, reject, told });
+      this.#worker.postMessage({ id, verb, ...given });
+    });
+  }
+}

@@ -1,0 +1,149 @@
+// What may be said of an answer, in plain words: each number with its interval and with how many images it is from.
+//
+// Only the manifest's own report is quoted; where it says nothing, that is said.
+
+/** Two answers nearer to each other than this, in probability, are not told apart. */
+export const MARGIN = 0.1;
+
+/** Images below which a share is called rough: from 30 the 95 % interval of a share is within 18 points of it. */
+export const FEW = 30;
+
+const GIVEN = 0.5; // as zoo/edge/results.py
+
+/** A probability as people read it; never "0 %" or "100 %". */
+export function percent(p) {
+  if (p > 0.999) return ">99.9 %";
+  if (p < 0.001) return "<0.1 %";
+  return `${(100 * p).toFixed(p >= 0.0995 && p < 0.9895 ? 0 : 1)} %`;
+}
+
+/** Shares of a test, where none and all are possible: "85 % (73–95 %)". */
+export function withInterval({ value, low, high }) {
+  const whole = (share) => (100 * share).toFixed(0);
+  return `${whole(value)} % (${whole(low)}–${whole(high)} %)`;
+}
+
+const some = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
+
+/** Labels by probability, the largest first; equal ones in the model's order. */
+export function ranked(row) {
+  return Object.entries(row.probabilities).sort((a, b) => b[1] - a[1]);
+}
+
+/**
+ * The headline, and why there may be none.
+ *
+ * @returns {{title: string, short: string, close: string | null, about: string[]}} about: labels to explain.
+ */
+export function verdict(row, manifest) {
+  return manifest.task === "multilabel" ? ofSeveral(row) : ofOne(row);
+}
+
+function ofOne(row) {
+  const [[first, p], second] = ranked(row);
+  if (!second || p - second[1] >= MARGIN) return { title: first, short: first, close: null, about: [first] };
+  const near = ranked(row).filter(([, value]) => p - value < MARGIN);
+  const names = near.map(([label]) => label);
+  const shares = near.map(([label, value]) => `${label} ${percent(value)}`).join(", ");
+  return {
+    title: `Too close to call: ${either(names)}`,
+    short: either(names),
+    close: `${shares}: less than ${100 * MARGIN} points apart. Take none of them as the answer.`,
+    about: names,
+  };
+}
+
+function ofSeveral(row) {
+  const given = ranked(row).filter(([, p]) => p >= GIVEN).map(([label]) => label);
+  const near = ranked(row).filter(([, p]) => Math.abs(2 * p - 1) < MARGIN).map(([label]) => label);
+  const close = near.length
+    ? `Too close to call: ${near.join(", ")}. For each of them yes and no are less than ${100 * MARGIN} points apart.`
+    : null;
+  const title = given.length ? given.join(", ") : "No label";
+  return { title, short: title, close, about: [...new Set([...given, ...near])].concat(given.length + near.length ? [] : [row.label]) };
+}
+
+function either(names) {
+  return names.length < 2 ? names.join() : `${names.slice(0, -1).join(", ")} or ${names.at(-1)}`;
+}
+
+/**
+ * What the model's own evaluation says of one label.
+ *
+ * @returns {{text: string, warning: boolean}[]} sentences, the most useful first.
+ */
+export function evidence(label, manifest) {
+  const { report } = manifest;
+  if (!report) {
+    return [warning("No evaluation came with this model. How often it is right is not known.")];
+  }
+  const of = report.per_class[label];
+  if (!of) return [warning(`Its evaluation says nothing of ${label}.`)];
+  const said = [];
+  const called = calledSo(label, report, of);
+  if (of.ppv && called) {
+    said.push(fact(`Of the ${some(called, "test image")} that it called ${label}, ${withInterval(of.ppv)} were.`));
+  } else {
+    said.push(warning(`It called no test image ${label}: how often that is right is not known.`));
+  }
+  if (of.sensitivity) {
+    said.push(fact(`Of the ${some(of.n, "test image")} of ${label}, it found ${withInterval(of.sensitivity)}.`));
+  }
+  if (of.ppv && called) {
+    const share = `${of.n} of ${report.n} test images were ${label}`;
+    said.push(fact(`${share}. Where it is rarer, fewer of its calls are right.`));
+  }
+  const rough = [called, of.n].filter((n) => n !== null && n < FEW);
+  if (rough.length) said.push(warning(`From so few images (${Math.min(...rough)}) these shares are rough.`));
+  return said;
+}
+
+/** What holds for every answer of the model, whatever the label. */
+export function always(manifest) {
+  const { report, labels, task } = manifest;
+  const said = [];
+  if (report) {
+    const off = (100 * report.calibration.ece).toFixed(1);
+    said.push(fact(`Probabilities are calibrated; on ${report.calibration.n} test images they were off by ${off} points on average.`));
+    const units = report.clusters ? `${report.clusters} groups, such as patients, kept whole` : "images";
+    said.push(fact(`In brackets: 95 % intervals, from resampling ${units}.`));
+  }
+  said.push(
+    fact(
+      task === "multilabel"
+        ? "It knows only its own labels, and does not notice an image of another kind."
+        : `It answers with one of its ${labels.length} labels for any image, also for one of something else.`,
+    ),
+  );
+  return said;
+}
+
+const fact = (text) => ({ text, warning: false });
+const warning = (text) => ({ text, warning: true });
+
+/** Test images that were given the label, or null where the report does not tell. */
+function calledSo(label, report, of) {
+  if (report.confusion) {
+    const at = report.confusion.labels.indexOf(label);
+    return report.confusion.counts.reduce((sum, row) => sum + row[at], 0);
+  }
+  if (!of.ppv || !of.sensitivity || !of.ppv.value) return of.ppv ? null : 0;
+  return Math.round((of.sensitivity.value * of.n) / of.ppv.value); // right ones, over the share that is right
+}
+
+/** What a heat map says and does not say. */
+export function meaning(heat, visible) {
+  const most = Math.max(...heat.values.flat());
+  const limits =
+    "It shows what this answer depends on, not where a disease is: do not use it to locate anything. Parts that matter only together stay dark.";
+  const what = `Parts of the image were covered one after the other with its mean colour. Bright: covering this part lowers the probability of ${heat.label} from ${percent(heat.base)}`;
+  if (most < visible) {
+    return `Covering any one part changes the probability of ${heat.label} by less than ${100 * visible} points: no single place decides. ${limits}`;
+  }
+  return `${what} by up to ${points(most)} points. ${limits}`;
+}
+
+/** A difference of probabilities in points. */
+export function points(difference) {
+  return (100 * difference).toFixed(difference < 0.1 ? 1 : 0);
+}
