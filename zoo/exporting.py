@@ -6,16 +6,19 @@ Used by `zoo export`; training proves and evaluates its own file through `zoo.sh
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from zoo.errors import TrainingError, UsageError
+from zoo.errors import ModelError, TrainingError, UsageError
 from zoo.locate import MODEL_FILE, images_of, without_bad
 from zoo.spec import EvalReport, Manifest, Parity
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import onnx
 
     from zoo.data import Splits
@@ -44,6 +47,8 @@ def export(
     bundle: bool = False,
     out: str | Path | None = None,
     data: str | Path | None = None,
+    web: str | Path | None = None,
+    ort_web: str | Path | None = None,
 ) -> ExportResult:
     """Write a run's ONNX file, or its bundle, and prove it; when the proof fails nothing is left behind.
 
@@ -56,6 +61,8 @@ def export(
             one file with the same in it.
         out: file or folder to write; None: export/NAME.onnx or export/NAME.zoo in the run.
         data: the images the run was trained with, if they have moved.
+        web: write this folder instead: a page that runs the model in the browser. `run` may then be a bundle too.
+        ort_web: npm's package of onnxruntime-web for it; None: the store, else npm.
 
     Raises:
         GateError: the parity gate refused.
@@ -66,6 +73,11 @@ def export(
 
     if portable and preprocess != "full":
         raise UsageError(f"--portable is about how a file resizes, with --preprocess {preprocess} it does not")
+    if web is not None:
+        if bundle or out is not None or preprocess != "full":
+            raise UsageError("--web writes a folder of its own; leave out --bundle, --out and --preprocess")
+        make = partial(export, run, portable=portable, bundle=True, data=data)
+        return _page(run, make, Path(web), None if ort_web is None else Path(ort_web))
     opened = open_run(find_run(run))
     target = _target(opened, out, bundle=bundle)
     trained, splits = _restored(opened, data)
@@ -124,6 +136,33 @@ def _write_bundle(target: Path, model: onnx.ModelProto, manifest: Manifest, spli
     write_bundle(target, content, manifest, images=golden_images(splits, GOLDEN_IMAGES), predict=predict)
 
 
+def _page(
+    run: str | Path | None, make: Callable[..., ExportResult], target: Path, ort_web: Path | None
+) -> ExportResult:
+    """A folder for a web server; what it would fail for is found out before the model is built."""
+    from zoo.edge.bundle import open_model
+    from zoo.export.ort_web import engine_files
+    from zoo.export.web import check_fits, check_place, write_web
+
+    check_place(target)
+    with tempfile.TemporaryDirectory() as folder:
+        given = Path(run) if run is not None and _is_bundle(Path(run)) else None
+        if given is not None:
+            check_fits(open_model(given).manifest)
+        engine = engine_files(ort_web)
+        bundle = given or Path(make(out=Path(folder) / "model.zoo").path)
+        manifest = open_model(bundle).manifest
+        check_fits(manifest)
+        write_web(target, bundle, engine)
+    if manifest.parity is None:
+        raise ModelError(f"{bundle}: no proof of its export in it; export it again")
+    return ExportResult(path=str(target), size_bytes=_size(target), parity=manifest.parity)
+
+
+def _is_bundle(path: Path) -> bool:
+    return path.is_file() or (path / "manifest.json").is_file()
+
+
 def _report_of(run: Run) -> EvalReport | None:
     from zoo.spec import decode
 
@@ -132,4 +171,4 @@ def _report_of(run: Run) -> EvalReport | None:
 
 
 def _size(target: Path) -> int:
-    return sum(p.stat().st_size for p in target.iterdir()) if target.is_dir() else target.stat().st_size
+    return sum(p.stat().st_size for p in target.rglob("*") if p.is_file()) if target.is_dir() else target.stat().st_size

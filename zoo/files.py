@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import logging
 import os
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -14,9 +15,9 @@ from typing import TYPE_CHECKING
 from zoo.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-__all__ = ["alone", "atomic_path", "atomic_write", "put_in_place", "sha256_bytes", "sha256_file"]
+__all__ = ["alone", "atomic_path", "atomic_write", "put_in_place", "replace_folder", "sha256_bytes", "sha256_file"]
 
 log = logging.getLogger("zoo")
 
@@ -64,6 +65,51 @@ def atomic_write(target: Path, data: bytes | str) -> None:
     """Write `data` (text as UTF-8) to `target` as `atomic_path` does."""
     with atomic_path(target) as temporary:
         temporary.write_bytes(data.encode() if isinstance(data, str) else data)
+
+
+def replace_folder(target: Path, files: Mapping[str, bytes]) -> None:
+    """Write a folder, whole or not at all; one that stood there is replaced, so the caller asks first whose it is.
+
+    Args:
+        target: the folder.
+        files: name below it, "/" between its parts, to content.
+
+    Raises:
+        OutputError: it can not be written; what stood there is as it was.
+    """
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
+    except OSError as problem:
+        raise OutputError(_cannot_write(target, problem)) from None
+    try:
+        fresh.chmod(0o755)  # mkdtemp makes it private
+        for name, data in files.items():
+            place = fresh.joinpath(*name.split("/"))
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with place.open("wb") as stream:
+                stream.write(data)
+                stream.flush()
+                os.fsync(stream.fileno())
+        _swap(fresh, target)
+    except OSError as problem:
+        raise OutputError(_cannot_write(target, problem)) from None
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)
+
+
+def _swap(fresh: Path, target: Path) -> None:
+    if not target.exists():
+        fresh.rename(target)
+        return
+    old = fresh.with_name(f"{fresh.name}.old")
+    target.rename(old)
+    try:
+        fresh.rename(target)
+    except OSError:
+        old.rename(target)
+        raise
+    shutil.rmtree(old, ignore_errors=True)
 
 
 @contextlib.contextmanager

@@ -33,6 +33,14 @@ def export(
         bool,
         typer.Option("--bundle", help="Write NAME.zoo: the file with manifest, golden set, report, card."),
     ] = False,
+    web: Annotated[
+        Path | None,
+        typer.Option("--web", metavar="DIR", help="Write a page that runs the model in the browser; RUN or a bundle."),
+    ] = None,
+    ort_web: Annotated[
+        Path | None,
+        typer.Option("--ort-web", metavar="PATH", help="For --web: npm's tarball or folder of onnxruntime-web."),
+    ] = None,
     data: Data = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="PATH", help="File or bundle; default: RUN/export/.")
@@ -44,14 +52,29 @@ def export(
     The proof that it answers as the trained model does
     runs on raw images of the data set; when it fails nothing is written and the exit status is 3.
     """
-    if not (onnx or bundle):
-        raise UsageError("no format named; expected --onnx for one file, or --bundle for a folder that proves itself")
+    if not (onnx or bundle or web):
+        raise UsageError(
+            "no format named; expected --onnx for one file, --bundle for a folder that proves itself, "
+            "or --web for a page"
+        )
     with contextlib.redirect_stdout(sys.stderr):
-        result = api.export(run, preprocess=preprocess, portable=portable, bundle=bundle, out=out, data=data)
+        result = api.export(
+            run,
+            preprocess=preprocess,
+            portable=portable,
+            bundle=bundle,
+            out=out,
+            data=data,
+            web=web,
+            ort_web=ort_web,
+        )
     if as_json:
         document(result)
         return
     parity, path = result.parity, shown_path(result.path)
+    following = f"zoo verify {path}" if bundle else f"zoo predict {path} IMAGES"
+    if web is not None:
+        following = f"python -m http.server --bind 127.0.0.1 --directory {path}, then open http://localhost:8000"
     put(
         fields(
             {
@@ -59,7 +82,7 @@ def export(
                 "proof": f"{counted(parity.images, 'raw image')}: logits within {parity.max_abs_logit:.1e}, "
                 f"probabilities within {parity.max_abs_probability:.1e}, "
                 f"{counted(parity.flips, 'label')} changed",
-                "next": f"zoo verify {path}" if bundle else f"zoo predict {path} IMAGES",
+                "next": following,
             }
         )
     )

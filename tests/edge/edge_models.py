@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
@@ -104,24 +105,30 @@ def _head(manifest: Manifest) -> list[onnx.NodeProto]:
     ]
 
 
-def make_bundle(folder: Path, *, images: int = 4, tolerance: float = 1e-4) -> Path:
-    """A bundle whose golden set was answered by numpy, not by the runtime under test."""
+def make_bundle(
+    folder: Path, *, images: int = 4, tolerance: float = 1e-4, manifest: Manifest | None = None, shift: float = 0.0
+) -> Path:
+    """A bundle whose golden set was answered by numpy, not by the runtime under test; wrongly, by `shift`."""
+    manifest = manifest or make_manifest()
     folder.mkdir()
-    (folder / "model.onnx").write_bytes(make_model().SerializeToString())
+    (folder / "model.onnx").write_bytes(make_model(manifest).SerializeToString())
     random = np.random.default_rng(0)
-    raw = [random.integers(0, 256, (5 + i, 7, 3), dtype=np.uint8) for i in range(images)]
-    logits = np.stack([8 * image.mean(axis=(0, 1)) / 255 for image in raw]).astype(np.float32)
+    channels, most = manifest.input.channels, getattr(manifest.preprocess.intensity, "maximum", 1)
+    raw = [random.integers(0, int(most) + 1, (5 + i, 7, channels)).astype(manifest.input.dtype) for i in range(images)]
+    lowered = 4 if manifest.task == "multilabel" else 0
+    logits = np.stack([8 * image.mean(axis=(0, 1)) / most - lowered + shift for image in raw]).astype(np.float32)
     arrays = {f"image_{i:04d}": image for i, image in enumerate(raw)}
     np.savez(folder / "golden.npz", logits=logits, tolerance=np.float32(tolerance), **arrays)
     (folder / "CARD.md").write_text("# mean colour\n")
-    seal(folder)
+    seal(folder, manifest)
     return folder
 
 
-def seal(folder: Path) -> None:
+def seal(folder: Path, manifest: Manifest | None = None) -> None:
     """Write the manifest that lists every file as it is now."""
     files = sorted(path for path in folder.iterdir() if path.name != "manifest.json")
-    manifest = make_manifest(
+    manifest = msgspec.structs.replace(
+        manifest or make_manifest(),
         files={path.name: sha256_file(path) for path in files},
         sizes={path.name: path.stat().st_size for path in files},
     )

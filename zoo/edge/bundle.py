@@ -168,6 +168,8 @@ def _bundle(
             raise mismatch(
                 f"{shown}: {MANIFEST} and the manifest inside {MODEL} differ in '{field.name}'; copy the bundle again"
             )
+    if signature is not None and SIGNATURE in keep:
+        kept[SIGNATURE] = signature
     signed: Signed = "none" if signer is None else "not checked" if key is None else "valid"
     files = tuple(sorted(manifest.files))
     return Contents(kept.pop(MODEL), manifest, kept, files, document, signed, signer)

@@ -136,8 +136,8 @@ function summary() {
 }
 
 function spoken(row) {
-  const { title } = verdict(row, manifest);
-  return `${title}, ${percent(row.probability)}.`;
+  const { title, close } = verdict(row, manifest);
+  return close ? `${title}.` : `${title}, ${percent(row.probability)}.`;
 }
 
 function select(item) {
@@ -159,17 +159,15 @@ function rowOf(item) {
     byId("rows").rows[at].querySelector("button").focus();
   });
   const name = el("th", { scope: "row" }, pick);
-  if (item.error) return el("tr", { class: "failed" }, name, el("td", { colspan: "3" }, item.error));
-  if (!item.row) return el("tr", {}, name, el("td", { colspan: "3", class: "quiet" }, "waiting"));
+  if (item.error) return el("tr", { class: "failed" }, name, el("td", { colspan: "2" }, item.error));
+  if (!item.row) return el("tr", {}, name, el("td", { colspan: "2", class: "quiet" }, "waiting"));
   const { short, close } = verdict(item.row, manifest);
-  const given = close ? "too close to call" : "";
   return el(
     "tr",
     { class: item === current ? "chosen" : "" },
     name,
-    el("td", {}, short),
+    el("td", {}, ...soft(short), ...(close ? [el("div", { class: "quiet" }, "too close to call")] : [])),
     el("td", { class: "number" }, percent(item.row.probability)),
-    el("td", { class: "quiet" }, given),
   );
 }
 
@@ -181,7 +179,7 @@ function render() {
   byId("trouble").dataset.of = item.error ? "image" : "";
   if (!item.row) return;
   const { title, close, about } = verdict(item.row, manifest);
-  fill("verdict", title);
+  fill("verdict", ...soft(title), ...(close || about.length > 1 ? [] : [el("span", { class: "share" }, percent(item.row.probability))]));
   show("close", Boolean(close));
   fill("close", close ?? "");
   showBars(item);
@@ -206,7 +204,7 @@ function showBars(item) {
       bar.style.width = `${100 * p}%`;
       const track = el("div", { class: manifest.task === "multilabel" ? "track half" : "track", "aria-hidden": "true" }, bar);
       const attributes = chosen.includes(label) && item.row.probability > 0 ? { class: "chosen" } : {};
-      return el("tr", attributes, el("th", { scope: "row" }, label), el("td", {}, track), el("td", { class: "number" }, percent(p)));
+      return el("tr", attributes, el("th", { scope: "row" }, ...soft(label)), el("td", {}, track), el("td", { class: "number" }, percent(p)));
     }),
   );
   show("more", all.length > FEW_BARS);
@@ -298,6 +296,11 @@ async function selfTest() {
     byId("tested").className = "warning";
   }
   button.disabled = false;
+}
+
+/** A label that may be broken behind its underscores. */
+function soft(label) {
+  return label.split(/(?<=_)/).flatMap((part) => [part, el("wbr")]);
 }
 
 function say(text) {

@@ -82,7 +82,7 @@ export function evidence(label, manifest) {
   const said = [];
   const called = calledSo(label, report, of);
   if (of.ppv && called) {
-    said.push(fact(`Of the ${some(called, "test image")} that it called ${label}, ${withInterval(of.ppv)} were.`));
+    said.push(fact(`Of the ${some(called, "test image")} that it called ${label}, ${withInterval(of.ppv)} were ${label}.`));
   } else {
     said.push(warning(`It called no test image ${label}: how often that is right is not known.`));
   }
@@ -94,7 +94,7 @@ export function evidence(label, manifest) {
     said.push(fact(`${share}. Where it is rarer, fewer of its calls are right.`));
   }
   const rough = [called, of.n].filter((n) => n !== null && n < FEW);
-  if (rough.length) said.push(warning(`From so few images (${Math.min(...rough)}) these shares are rough.`));
+  if (rough.length) said.push(warning(`From so few images (${Math.min(...rough)}) the shares of ${label} are rough.`));
   return said;
 }
 

@@ -1,0 +1,115 @@
+"""A folder that any web server can hand out: the page, a bundle, and what runs it inside the browser.
+
+    DIR/index.html, DIR/assets/     the page, in the mode that asks no server
+    DIR/assets/ort/                 onnxruntime-web
+    DIR/model.zoo/                  the bundle as it is: 'zoo verify DIR/model.zoo' proves it
+    DIR/web.json                    every file's sha256: whose folder this is
+
+The same bundle gives the same bytes: no dates, no paths. A signature of the bundle stays with it.
+
+What this module does not know: runs, training, where the engine's files come from.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from zoo.edge.bundle import GOLDEN, MANIFEST, MODEL, SIGNATURE, open_model
+from zoo.edge.page import INDEX, assets
+from zoo.errors import OutputError, UsageError
+from zoo.export.ort_web import VERSION
+from zoo.files import replace_folder, sha256_bytes
+from zoo.spec import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from zoo.spec import Manifest
+
+__all__ = ["LISTING", "check_fits", "check_place", "write_web"]
+
+LISTING = "web.json"
+_BUNDLE = "model.zoo"
+_MODE = b"""// Who answers: the model in this browser.
+export const MODE = "browser";
+"""
+
+
+def write_web(target: Path, bundle: Path, engine: Mapping[str, bytes]) -> Manifest:
+    """Write the folder, whole or not at all; a page that stood there before is replaced.
+
+    Args:
+        target: the folder.
+        bundle: of the model, with its golden set.
+        engine: of `zoo.export.ort_web.engine_files`.
+
+    Returns:
+        The manifest of the bundle.
+
+    Raises:
+        OutputError: the folder holds something else, or can not be written.
+        UsageError: the bundle has no golden set.
+        ModelError: the bundle can not be trusted.
+    """
+    check_place(target)
+    listed = open_model(bundle).manifest.files
+    contents = open_model(bundle, keep=(*listed, SIGNATURE))
+    if GOLDEN not in contents.files:
+        raise UsageError(f"{bundle} is no bundle with a golden set, by which a page proves itself; export it again")
+    model: dict[str, bytes] = {MODEL: contents.model, MANIFEST: contents.document, **contents.files}
+    page = assets() | {"mode.js": _MODE}
+    files = {
+        INDEX: page.pop(INDEX),
+        **{f"assets/{name}": data for name, data in page.items()},
+        **{f"assets/ort/{name}": data for name, data in engine.items()},
+        **{f"{_BUNDLE}/{name}": data for name, data in model.items()},
+    }
+    hashes = {name: sha256_bytes(data) for name, data in sorted(files.items())}
+    listing = {"schema": 1, "model": contents.manifest.name, "onnxruntime_web": VERSION, "files": hashes}
+    replace_folder(target, {**files, LISTING: encode(listing)})
+    return contents.manifest
+
+
+def check_fits(manifest: Manifest) -> None:
+    """Refuse models whose images a browser would change before the page sees them.
+
+    Raises:
+        UsageError: it takes other images than 8-bit pictures, or prepared ones.
+    """
+    given = manifest.input
+    if given.dtype != "uint8":
+        raise UsageError(
+            f"{manifest.name} takes {given.dtype} images, which browsers would cut to 8 bits; "
+            "use 'zoo serve', whose page hands over the file as it is"
+        )
+    if given.stage != "raw":
+        raise UsageError(f"{manifest.name} does not preprocess by itself; --web needs --preprocess full")
+
+
+def check_place(target: Path) -> None:
+    """Refuse a folder that would lose something of the user's.
+
+    Raises:
+        OutputError: it is no folder, or holds files that no page of ours lists.
+    """
+    if not target.exists():
+        return
+    if not target.is_dir() or target.is_symlink():
+        raise OutputError(f"{target} exists and is no folder of its own; choose another place for --web")
+    there = {
+        path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_symlink() or not path.is_dir()
+    }
+    foreign = sorted(there - _own(target) - {LISTING})
+    if foreign:
+        raise OutputError(f"{target} holds {foreign[0]!r}, which no page of ours lists; choose another place for --web")
+
+
+def _own(target: Path) -> set[str]:
+    try:
+        listing: dict[str, Any] = msgspec.json.decode((target / LISTING).read_bytes(), type=dict[str, Any])
+        return set(msgspec.convert(listing.get("files"), dict[str, str]))
+    except (OSError, msgspec.MsgspecError):
+        return set()
