@@ -179,7 +179,7 @@ function render() {
   byId("trouble").dataset.of = item.error ? "image" : "";
   if (!item.row) return;
   const { title, close, about } = verdict(item.row, manifest);
-  fill("verdict", ...soft(title), ...(close || about.length > 1 ? [] : [el("span", { class: "share" }, percent(item.row.probability))]));
+  fill("verdict", ...soft(title), ...(close || about.length > 1 ? [] : [" ", el("span", { class: "share" }, percent(item.row.probability))]));
   show("close", Boolean(close));
   fill("close", close ?? "");
   showBars(item);

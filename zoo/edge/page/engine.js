@@ -20,7 +20,7 @@ const verbs = {
     manifest = await response.json();
     const model = await checked(folder, "model.onnx", manifest);
     compareManifests(model, manifest);
-    session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"] });
+    session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], logSeverityLevel: 3 });
     return { manifest, runtime: `onnxruntime-web ${ort.env.versions.web ?? ort.env.versions.common}` };
   },
   predict: ({ image }) => run(image, "probabilities"),

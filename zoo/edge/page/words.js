@@ -93,7 +93,7 @@ export function evidence(label, manifest) {
     const share = `${of.n} of ${report.n} test images were ${label}`;
     said.push(fact(`${share}. Where it is rarer, fewer of its calls are right.`));
   }
-  const rough = [called, of.n].filter((n) => n !== null && n < FEW);
+  const rough = [called, of.n].filter((n) => n && n < FEW);
   if (rough.length) said.push(warning(`From so few images (${Math.min(...rough)}) the shares of ${label} are rough.`));
   return said;
 }

@@ -1,0 +1,238 @@
+"""What the page says and computes, module by module, in node: no browser is needed for that."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from edge_models import LABELS, deep_manifest, make_manifest, make_model
+
+from zoo.edge.explain import VISIBLE, occlusion
+from zoo.edge.page import INDEX, assets
+from zoo.edge.runtime import Runtime
+from zoo.readers import from_array
+from zoo.spec import encode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from zoo.spec import Manifest
+
+
+@pytest.fixture(scope="module")
+def modules(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("page")
+    for name, content in assets().items():
+        (folder / name).write_bytes(content)
+    (folder / "package.json").write_text('{"type": "module"}')
+    return folder
+
+
+def node(modules: Path, script: str, given: Any = None) -> Any:
+    """What a script prints as JSON; `given` is what it reads as such."""
+    if (program := shutil.which("node")) is None:
+        pytest.skip("node is not installed")
+    path = modules / "asked.js"
+    path.write_text("const given = JSON.parse((await import('node:fs')).readFileSync(0, 'utf8'));\n" + script)
+    done = subprocess.run([program, str(path)], input=json.dumps(given), capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout)
+
+
+_MEAN_COLOUR = """
+import { occlusion } from "./explain.js";
+const kinds = { uint8: Uint8Array, uint16: Uint16Array, float32: Float32Array };
+const { manifest, shape: [height, width, channels], pixels, dtype, most, label } = given;
+const answer = async ({ data, height, width, channels }) => {
+  const mean = new Array(channels).fill(0);
+  data.forEach((value, at) => { mean[at % channels] += (8 * value) / most / (height * width); });
+  const logits = manifest.labels.map((_, at) => mean[at] ?? 0);
+  const largest = Math.max(...logits);
+  const powers = logits.map((logit) => Math.exp(logit - largest));
+  const sum = powers.reduce((a, b) => a + b);
+  return powers.map((power) => power / sum);
+};
+const image = { data: kinds[dtype].from(pixels), height, width, channels };
+console.log(JSON.stringify(await occlusion(image, manifest, answer, { label })));
+"""
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype"),
+    [
+        ((40, 52, 3), "uint8"),
+        ((131, 202, 3), "uint8"),  # averaged over blocks first
+        ((1, 300, 3), "uint8"),
+        ((2, 2, 3), "uint8"),
+        ((70, 31, 1), "uint16"),
+        ((70, 31, 1), "float32"),
+    ],
+)
+def test_heat_map_in_javascript_is_the_one_in_python(
+    modules: Path, tmp_path: Path, shape: tuple[int, int, int], dtype: str
+) -> None:
+    manifest = _two_labels(dtype) if shape[2] == 1 else make_manifest()
+    (tmp_path / "model.onnx").write_bytes(make_model(manifest).SerializeToString())
+    most = 4095 if shape[2] == 1 else 255
+    pixels = np.random.default_rng(1).integers(0, most + 1, shape).astype(dtype)
+    pixels[: shape[0] // 2, : shape[1] // 2, 0] = most
+    heat = occlusion(Runtime.open(tmp_path / "model.onnx"), from_array(pixels), manifest.labels[0])
+    found = node(
+        modules,
+        _MEAN_COLOUR,
+        {
+            "manifest": json.loads(encode(manifest)),
+            "shape": shape,
+            "pixels": pixels.ravel().tolist(),
+            "dtype": dtype,
+            "most": most,
+            "label": manifest.labels[0],
+        },
+    )
+    assert (found["label"], found["height"], found["width"]) == (heat.label, heat.height, heat.width)
+    assert found["base"] == pytest.approx(heat.base, abs=1e-6)
+    assert np.allclose(found["values"], heat.values, atol=1e-6)
+
+
+def _two_labels(dtype: str) -> Manifest:
+    deep = deep_manifest(dtype=dtype)
+    return make_manifest(labels=("bright", "dark"), preprocess=deep.preprocess, input=deep.input)
+
+
+def test_same_map_is_drawn_at_full_strength_on_both_sides(modules: Path) -> None:
+    assert node(modules, 'import { VISIBLE } from "./explain.js"; console.log(VISIBLE);') == VISIBLE
+
+
+@pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 65, 1000])
+def test_hash_is_sha256(modules: Path, size: int) -> None:
+    data = bytes(np.random.default_rng(size).integers(0, 256, size, dtype=np.uint8))
+    script = 'import { sha256 } from "./sha256.js"; console.log(JSON.stringify(sha256(Uint8Array.from(given))));'
+    assert node(modules, script, list(data)) == hashlib.sha256(data).hexdigest()
+
+
+def test_manifest_inside_the_model_is_found(modules: Path) -> None:
+    model = make_model().SerializeToString()
+    script = 'import { metadata } from "./bundle.js";'
+    script += "console.log(metadata(Uint8Array.from(given)).get('zoo'));"
+    assert node(modules, script, list(model))["labels"] == list(LABELS)
+
+
+def _interval(value: float) -> dict[str, float]:
+    return {"value": value, "low": value - 0.1, "high": min(1.0, value + 0.05)}
+
+
+def _manifest(**changes: Any) -> dict[str, Any]:
+    """Of 100 test images 50 were red; 42 were called red, 39 of them rightly."""
+    report = {
+        "n": 100,
+        "split": "test",
+        "per_class": {
+            "red": {"n": 50, "sensitivity": _interval(0.78), "ppv": _interval(0.93)},
+            "green": {"n": 40, "sensitivity": _interval(0.9), "ppv": _interval(0.8)},
+            "blue": {"n": 10, "sensitivity": _interval(0.5)},
+        },
+        "confusion": {"labels": list(LABELS), "counts": [[39, 11, 0], [2, 38, 0], [1, 9, 0]]},
+        "calibration": {"ece": 0.041, "n": 100},
+        "clusters": None,
+    }
+    return {"labels": list(LABELS), "task": "multiclass", "report": report | changes.pop("report", {})} | changes
+
+
+def _said(modules: Path, label: str, manifest: dict[str, Any]) -> list[str]:
+    script = 'import { evidence, always } from "./words.js";'
+    script += "const [label, manifest] = given;"
+    script += "console.log(JSON.stringify([...evidence(label, manifest), ...always(manifest)].map((one) => one.text)));"
+    return list(node(modules, script, [label, manifest]))
+
+
+def test_shares_are_told_with_interval_and_number_of_images(modules: Path) -> None:
+    said = _said(modules, "red", _manifest())
+    assert said[0] == "Of the 42 test images that it called red, 93 % (83–98 %) were red."
+    assert said[1] == "Of the 50 test images of red, it found 78 % (68–83 %)."
+    assert said[2] == "50 of 100 test images were red. Where it is rarer, fewer of its calls are right."
+    assert any("off by 4.1 points on average" in line for line in said)
+    assert any("one of its 3 labels for any image" in line for line in said)
+    assert not any("rough" in line for line in said)
+
+
+def test_label_that_was_hardly_tested_is_warned_of(modules: Path) -> None:
+    said = _said(modules, "blue", _manifest())
+    assert said[0] == "It called no test image blue: how often that is right is not known."
+    assert "From so few images (10) the shares of blue are rough." in said
+
+
+def test_model_without_a_report_is_warned_of(modules: Path) -> None:
+    said = _said(modules, "red", {"labels": list(LABELS), "task": "multiclass", "report": None})
+    assert said[0] == "No evaluation came with this model. How often it is right is not known."
+
+
+def test_images_called_so_are_counted_for_several_labels_too(modules: Path) -> None:
+    """Such a report has no confusion matrix: right ones over the share that is right."""
+    said = _said(modules, "red", _manifest(task="multilabel", report={"confusion": None}))
+    assert said[0] == "Of the 42 test images that it called red, 93 % (83–98 %) were red."
+
+
+@pytest.mark.parametrize(
+    ("probabilities", "task", "title"),
+    [
+        ([0.7, 0.2, 0.1], "multiclass", "red"),
+        ([0.45, 0.40, 0.15], "multiclass", "Too close to call: red or green"),
+        ([0.34, 0.33, 0.33], "multiclass", "Too close to call: red, green or blue"),
+        ([0.9, 0.1, 0.8], "multilabel", "red, blue"),
+        ([0.2, 0.1, 0.3], "multilabel", "No label"),
+        ([0.9, 0.1, 0.48], "multilabel", "red"),
+    ],
+)
+def test_headline_names_no_winner_where_there_is_none(
+    modules: Path, probabilities: list[float], task: str, title: str
+) -> None:
+    row = {
+        "label": "red",
+        "probability": max(probabilities),
+        "probabilities": dict(zip(LABELS, probabilities, strict=True)),
+    }
+    script = 'import { verdict } from "./words.js"; console.log(JSON.stringify(verdict(...given)));'
+    found = node(modules, script, [row, _manifest(task=task)])
+    assert found["title"] == title
+    unclear = [p for p in probabilities if task == "multilabel" and abs(2 * p - 1) < 0.1]
+    assert (found["close"] is not None) == ("close" in title or bool(unclear))
+
+
+@pytest.mark.parametrize(
+    ("p", "text"),
+    [(0.0, "<0.1 %"), (0.034, "3.4 %"), (0.0996, "10 %"), (0.714, "71 %"), (0.9896, "99.0 %"), (1.0, ">99.9 %")],
+)
+def test_nothing_is_ever_certain(modules: Path, p: float, text: str) -> None:
+    assert (
+        node(modules, 'import { percent } from "./words.js"; console.log(JSON.stringify(percent(given)));', p) == text
+    )
+
+
+def test_map_in_which_nothing_matters_says_so(modules: Path) -> None:
+    script = 'import { meaning } from "./words.js"; console.log(JSON.stringify(meaning(given, 0.05)));'
+    heat = {"label": "red", "base": 0.9, "values": [[0.01, -0.2], [0.0, 0.002]]}
+    assert "by less than 5 points: no single place decides" in node(modules, script, heat)
+    heat["values"] = [[0.31, 0.0]]
+    said = node(modules, script, heat)
+    assert "from 90 % by up to 31 points" in said
+    assert "not where a disease is" in said
+
+
+def test_page_is_whole_and_runs_nothing_inline() -> None:
+    files = assets()
+    page = files[INDEX].decode()
+    assert {"app.js", "style.css", "golden.js", "mode.js", "explain.js"} <= set(files)
+    assert '<script type="module" src="assets/app.js"></script>' in page
+    assert page.count("<script") == 1
+    assert "style=" not in page
+    assert " on" not in page.split("<body>")[1].split("<p>")[0]
+    known = (b"http://localhost", b"http://www.w3.org/2000/svg")  # words on the page, and the name of a language
+    for name, content in files.items():
+        for address in known:
+            content = content.replace(address, b"")  # noqa: PLW2901 - what is left is judged
+        assert b"://" not in content, f"{name} names another place"
