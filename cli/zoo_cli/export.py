@@ -31,7 +31,9 @@ def export(
     ] = False,
     bundle: Annotated[
         bool,
-        typer.Option("--bundle", help="Write NAME.zoo: the file with manifest, golden set, report, card."),
+        typer.Option(
+            "--bundle", help="Write NAME.zoo: the file with all that proves it; one file where --out ends in .zoo.zip."
+        ),
     ] = False,
     web: Annotated[
         Path | None,

@@ -208,6 +208,18 @@ def test_zip64_is_refused(files: Files, target: Path) -> None:
     assert "zip64" in refused(target)
 
 
+def test_a_second_name_in_an_extra_field_is_refused(files: Files, target: Path) -> None:
+    """Readers that know the Unicode path field show another name than those that do not."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, data in files.items():
+            info = zipfile.ZipInfo(name)
+            info.extra = struct.pack("<HHBI", 0x7075, 9, 1, 0) + b"evil"
+            archive.writestr(info, data)
+    target.write_bytes(stream.getvalue())
+    assert "Unicode path" in refused(target)
+
+
 def _before(data: bytes) -> bytes:
     return b"#!/bin/sh\n" + data
 

@@ -41,7 +41,7 @@ _ENTRY = struct.Struct("<4sHHHHHHIIIHHHHHII")
 _LOCAL = struct.Struct("<4sHHHHHIIIHH")
 _STORED, _DEFLATED = 0, 8
 _FLAGS = 0x0806  # how well it was deflated, and a name in UTF-8; not: encrypted, sizes that follow the data
-_ZIP64 = 0x0001
+_TOLD_TWICE = {0x0001, 0x7075}  # extra fields: zip64 sizes, a second name in UTF-8
 _PIECE = 2**20
 _SMALL = 2**20  # below, a ratio says nothing
 _FOLDER = 0x10  # DOS attribute
@@ -188,8 +188,8 @@ class Archive:
         name = self._name(raw, flags)
         if used > len(data) or disk or comment or 0xFFFFFFFF in (packed, size, start):
             raise self._refused(f"member {name!r} is of the zip64 form, has a comment, or lies in another part")
-        if _has_zip64(data[_ENTRY.size + name_size : used]):
-            raise self._refused(f"member {name!r} states its size twice (zip64)")
+        if _tells_twice(data[_ENTRY.size + name_size : used]):
+            raise self._refused(f"member {name!r} states its size or name twice (zip64, Unicode path)")
         if flags & 1:
             raise self._refused(f"member {name!r} is encrypted")
         if flags & ~_FLAGS or method not in (_STORED, _DEFLATED):
@@ -226,8 +226,8 @@ class Archive:
         listed = (member.flags, member.method, member.crc, member.packed, member.size)
         if magic != b"PK\3\4" or told != listed or self._stream.read(name_size) != member.raw:
             raise self._refused(f"member {name!r} says something else of itself than the directory")
-        if _has_zip64(self._stream.read(extra)):
-            raise self._refused(f"member {name!r} states its size twice (zip64)")
+        if _tells_twice(self._stream.read(extra)):
+            raise self._refused(f"member {name!r} states its size or name twice (zip64, Unicode path)")
         return self._stream.tell()
 
     def _refused(self, what: str) -> ModelError:
@@ -281,12 +281,12 @@ def _opened(path: Path) -> BinaryIO:
     return stream
 
 
-def _has_zip64(extra: bytes) -> bool:
-    """Whether an extra field holds a zip64 record, or can not be walked."""
+def _tells_twice(extra: bytes) -> bool:
+    """Whether an extra field holds what the header has said already, or can not be walked."""
     position = 0
     while position + 4 <= len(extra):
         kind, length = struct.unpack_from("<HH", extra, position)
-        if kind == _ZIP64:
+        if kind in _TOLD_TWICE:
             return True
         position += 4 + length
     return position != len(extra)

@@ -54,7 +54,7 @@ def sign(path: Path | str, key: Path | str) -> Signing:
     del contents  # the model need not be held twice
     made = signed(document, Path(key))
     if is_archive(path):
-        with Archive(path) as archive, atomic_path(path) as fresh:
+        with atomic_path(path) as fresh, Archive(path) as archive:  # closed before it is replaced
             write_archive(fresh, _members(archive, made.document))
     else:
         atomic_write(path / SIGNATURE, made.document)
