@@ -34,8 +34,8 @@ def serve(
     ] = None,
     max_body: Annotated[int, typer.Option("--max-body", metavar="BYTES", min=1, help="Largest body.")] = 20_000_000,
     max_pixels: Annotated[
-        int | None, typer.Option("--max-pixels", metavar="N", min=1, help="Largest image; default: 64 million.")
-    ] = None,
+        int, typer.Option("--max-pixels", metavar="N", min=1, help="Largest image.", show_default=True)
+    ] = 25_000_000,
     waiting: Annotated[
         int, typer.Option("--queue", metavar="N", min=0, help="Requests that may wait; the next one gets a 503.")
     ] = 32,
@@ -62,7 +62,6 @@ def serve(
     set here as it did where it was exported.
     """
     from zoo.edge.serve import Settings, read_token
-    from zoo.readers import MAX_PIXELS
 
     settings = Settings(
         host=host,
@@ -71,7 +70,7 @@ def serve(
         insecure=insecure_no_token,
         hosts=tuple(allow_host or ()),
         max_body=max_body,
-        max_pixels=max_pixels or MAX_PIXELS,
+        max_pixels=max_pixels,
         waiting=waiting,
         workers=workers,
         threads=threads,

@@ -232,7 +232,7 @@ _SERVED: tuple[tuple[str, str, str, Any, str], ...] = (
     ("--host", "host", "H", str, "address to listen on (default 127.0.0.1)"),
     ("--port", "port", "N", int, "port to listen on (default 8000); 0: any free one"),
     ("--max-body", "max_body", "BYTES", _positive, "largest body (default 20 million)"),
-    ("--max-pixels", "max_pixels", "N", _positive, "largest image (default 64 million)"),
+    ("--max-pixels", "max_pixels", "N", _positive, "largest image (default 25 million)"),
     ("--queue", "waiting", "N", int, "requests that may wait (default 32); the next one gets a 503"),
     ("--connections", "connections", "N", _positive, "most at a time (default 256)"),
     ("--timeout", "seconds", "S", float, "from request to answer (default 30)"),

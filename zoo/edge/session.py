@@ -192,6 +192,9 @@ def _options(onnxruntime: Any, threads: int) -> Any:
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     # A memory plan is kept for every input shape ever seen; photographs have many.
     options.enable_mem_pattern = False
+    # The arena keeps what the largest image ever took: after one of 12 megapixels EfficientNet-Lite0 held 447 MB
+    # instead of 160, for good. Without it an answer costs the same (14.4 ms of CPU either way).
+    options.enable_cpu_mem_arena = False
     return options
 
 

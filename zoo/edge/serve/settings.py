@@ -31,7 +31,8 @@ class Settings:
         insecure: listen beyond loopback although there is no token.
         hosts: further names under which browsers reach this server, behind a proxy, say.
         max_body: largest body of a request.
-        max_pixels: largest image, width × height, as its header says.
+        max_pixels: largest image, width × height, as its header says. A worker needs about 27 bytes for each, for as
+            long as it works: the default is beyond any X-ray detector, and 0.7 GB.
         waiting: requests that may wait for a worker; the next one is answered 503.
         workers: images worked on at a time; None: one a CPU.
         threads: threads inside one operator; None: one, because the workers fill the CPUs.
@@ -51,7 +52,7 @@ class Settings:
     insecure: bool = False
     hosts: tuple[str, ...] = ()
     max_body: int = 20_000_000
-    max_pixels: int = MAX_PIXELS
+    max_pixels: int = 25_000_000
     waiting: int = 32
     workers: int | None = None
     threads: int | None = None

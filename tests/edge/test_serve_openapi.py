@@ -1,0 +1,81 @@
+"""The OpenAPI document says what the server does: checked by itself, and by schemathesis' generated requests."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from typing import TYPE_CHECKING
+
+import pytest
+from edge_models import make_bundle
+from serving import Server, png, serving
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
+
+TOKEN = "0123456789abcdef-XYZ"  # noqa: S105 - of these tests
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with serving(make_bundle(tmp_path_factory.mktemp("described") / "mean.zoo")) as running:
+        yield running
+
+
+def test_every_path_answers_as_it_is_described(server: Server) -> None:
+    described = server.ask("GET", "/openapi.json").json
+    assert described["openapi"] == "3.1.0"
+    for path, methods in described["paths"].items():
+        for method, operation in methods.items():
+            answer = server.ask(method.upper(), path, png() if method == "post" else None)
+            kinds = operation["responses"][str(answer.status)]["content"]
+            assert answer.status == 200, path
+            assert answer.headers["content-type"].split(";")[0] in kinds, path
+
+
+def test_its_schemas_are_the_types_that_answer(server: Server) -> None:
+    schemas = server.ask("GET", "/openapi.json").json["components"]["schemas"]
+    assert {"Row", "HeatMap", "Problem", "Health", "Manifest"} <= schemas.keys()
+    assert set(schemas["Row"]["required"]) == {"image", "label", "probability", "probabilities"}
+    assert schemas["Row"]["additionalProperties"] is False
+
+
+def test_a_token_is_described_where_one_is_asked_for(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "mean.zoo")
+    with serving(bundle, environment={"ZOO_SERVE_TOKEN": TOKEN}) as server:
+        described = server.ask("GET", "/openapi.json").json
+    assert described["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
+    asking = {path for path, methods in described["paths"].items() for one in methods.values() if "security" in one}
+    assert asking == {"/predict", "/explain", "/model", "/card", "/metrics"}
+    for path in asking:
+        assert all("401" in one["responses"] for one in described["paths"][path].values())
+
+
+@pytest.mark.slow
+def test_generated_requests_meet_no_answer_that_is_not_described(server: Server, tmp_path: Path) -> None:
+    """Schemathesis sends valid and broken queries, bodies, methods and headers, and holds every answer to the document.
+
+    One check is left out: that whatever fits a body's schema is accepted. No schema can say what an image is.
+    """
+    pytest.importorskip("schemathesis", reason="schemathesis is not installed")
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.started['url']}openapi.json"),
+            *("--exclude-checks", "positive_data_acceptance", "--max-examples", "25", "--seed", "1", "--no-color"),
+            *("--generation-database", "none"),
+        ],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
+    tested, generated = re.search(r"Tested: (\d+)", done.stdout), re.search(r"(\d+) generated", done.stdout)
+    assert tested is not None
+    assert generated is not None
+    assert int(tested[1]) == 7
+    assert int(generated[1]) > 50
