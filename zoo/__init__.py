@@ -11,12 +11,27 @@ for answer in zoo.open(exported.path).predict(["a.jpg", "b.png"]):
 ```
 
 Importing this is light: torch, ONNX Runtime and numpy are loaded by the calls that need them.
+
+Importing this also keeps ONNX Runtime from reporting home, see below.
 """
 
 from __future__ import annotations
 
+import os
 import sys
+import warnings
 from types import ModuleType
+
+# ONNX Runtime's packages for Linux and macOS keep a device id in ~/.cache and send events about models and sessions to
+# their maker unless this is set before it is first imported (microsoft/onnxruntime #27379). Nothing leaves a machine
+# because of us; whoever wants it sets the variable to 0.
+if "onnxruntime" in sys.modules and "ORT_DISABLE_TELEMETRY" not in os.environ:
+    warnings.warn(
+        "onnxruntime was imported before zoo, too late to keep it from reporting to its maker; "
+        "import zoo first or set ORT_DISABLE_TELEMETRY=1",
+        stacklevel=2,
+    )
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from zoo.api import (
     ExportResult,
