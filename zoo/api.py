@@ -181,8 +181,11 @@ def verify(
     key: str | Path | None = None,
     require_signature: bool = False,
     allow_fallback: bool = False,
+    isolated: bool = True,
+    time_limit: float | None = None,
+    memory_limit: int | None = None,
 ) -> Verification:
-    """Check the signature and every hash of a bundle, and replay its golden set on this machine.
+    """Check the signature and every hash of a bundle, and replay its golden set on this machine, in a child process.
 
     Args:
         path: a bundle NAME.zoo or NAME.zoo.zip.
@@ -190,6 +193,9 @@ def verify(
         key: file of the public key that must have signed it.
         require_signature: refuse a bundle without a signature, also where no key is given.
         allow_fallback: let the CPU run what the provider does not take.
+        isolated: False: in this process, without the two limits.
+        time_limit: seconds it may take; None: 600.
+        memory_limit: megabytes it may take; None: 4096, or three quarters of this machine's memory.
 
     Raises:
         GateError: something differs; the subclass says what, and the line lists all that does.
@@ -197,7 +203,14 @@ def verify(
     from zoo.edge import verify as replay
 
     return replay(
-        Path(path), provider=provider, key=key, require_signature=require_signature, allow_fallback=allow_fallback
+        Path(path),
+        provider=provider,
+        key=key,
+        require_signature=require_signature,
+        isolated=isolated,
+        time_limit=time_limit,
+        memory_limit=memory_limit,
+        allow_fallback=allow_fallback,
     )
 
 

@@ -15,6 +15,7 @@ ZooError                 exit 1  one line: what was found, what was expected, wh
 ├── ResumeError          exit 1  a table begun earlier that this call can not go on with
 └── GateError            exit 3  a gate refused: parity, verify, leaks in the data
     ├── TamperedError    exit 3  files of a bundle that are not the ones its manifest lists
+    ├── LimitError       exit 3  a proof that took more time or memory than it may, or crashed its process
     └── SignatureError   exit 3  a bundle is not signed as was asked; one class for each reason:
         ├── SignatureMissingError         it bears no signature
         ├── SignatureMalformedError       signature.json is no signature
@@ -30,6 +31,7 @@ __all__ = [
     "DataError",
     "GateError",
     "ImageError",
+    "LimitError",
     "ModelError",
     "OtherManifestError",
     "OutputError",
@@ -110,6 +112,10 @@ class GateError(ZooError):
     """A gate refused. Nothing was written."""
 
     exit_code = 3
+
+
+class LimitError(GateError):
+    """A proof took more time or memory than it may, or its process crashed."""
 
 
 class TamperedError(GateError):

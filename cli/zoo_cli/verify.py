@@ -28,14 +28,30 @@ def verify(
         bool, typer.Option("--require-signature", help="Refuse a bundle without a signature.")
     ] = False,
     allow_fallback: AllowFallback = False,
+    time_limit: Annotated[
+        float | None, typer.Option("--time-limit", metavar="SECONDS", help="The proof is ended after it (default 600).")
+    ] = None,
+    memory_limit: Annotated[
+        int | None,
+        typer.Option(
+            "--memory-limit", metavar="MB", help="Memory it may take (default 4096, or 3/4 of the machine's)."
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Prove a bundle on this machine.
 
-    Checks the signature, compares every hash and replays the golden set; exit status 3 if anything differs.
+    Checks the signature, compares every hash and replays the golden set, in a process of its own with limits on time
+    and memory; exit status 3 if anything differs.
     """
     proof = api.verify(
-        bundle, provider=provider, key=key, require_signature=require_signature, allow_fallback=allow_fallback
+        bundle,
+        provider=provider,
+        key=key,
+        require_signature=require_signature,
+        time_limit=time_limit,
+        memory_limit=memory_limit,
+        allow_fallback=allow_fallback,
     )
     if as_json:
         document(proof)

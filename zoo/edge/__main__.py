@@ -141,6 +141,8 @@ def _verify(asked: argparse.Namespace) -> int:
         key=asked.key,
         require_signature=asked.require_signature,
         allow_fallback=asked.allow_fallback,
+        time_limit=asked.time_limit,
+        memory_limit=asked.memory_limit,
     )
     return _report(done, asked.json)
 
@@ -285,6 +287,8 @@ def _parser() -> argparse.ArgumentParser:
     verify = add("verify", _verify, "check the signature, compare every hash and replay the golden set")
     verify.add_argument("--key", metavar="FILE", help="public key that must have signed the bundle")
     verify.add_argument("--require-signature", action="store_true", help="refuse a bundle without a signature")
+    verify.add_argument("--time-limit", type=float, metavar="SECONDS", help="the proof is ended after it (default 600)")
+    verify.add_argument("--memory-limit", type=_positive, metavar="MB", help="memory it may take (default 4096)")
     add("info", _info, "what the model says of itself", runs=False)
     served = add("serve", _serve, "answer images over HTTP, with a page for people", runs=False)
     for option, name, metavar, kind, text in _SERVED:

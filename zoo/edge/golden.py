@@ -62,10 +62,14 @@ def verify(
     key: Path | str | None = None,
     require_signature: bool = False,
     allow_fallback: bool = False,
+    isolated: bool = True,
+    time_limit: float | None = None,
+    memory_limit: int | None = None,
 ) -> Verification:
     """Compare every hash, then run the golden images from raw pixels and compare every logit and top label.
 
-    What is not signed as was asked is not read further, and a file whose hash is wrong is not run.
+    What is not signed as was asked is not read further, and a file whose hash is wrong is not run. All of it happens
+    in a child process, so that a hostile model harms that one only; see `zoo.edge.isolation`.
 
     Args:
         path: a bundle NAME.zoo or NAME.zoo.zip.
@@ -74,14 +78,31 @@ def verify(
         key: file of a public key: the bundle must be signed by it.
         require_signature: refuse a bundle without a signature, also where there is no key to check it with.
         allow_fallback: as `Runtime.open` takes it.
+        isolated: False: in this process and without limits.
+        time_limit: seconds the child process may take; None: `zoo.edge.isolation.TIME_LIMIT`.
+        memory_limit: megabytes (10^6 bytes) it may take; None: `zoo.edge.isolation.MEMORY_LIMIT`.
 
     Raises:
+        LimitError: it took more, or crashed.
         TamperedError: files are not the ones the manifest lists; the line names all, with expected and actual hash.
         SignatureError: the bundle is not signed as was asked; the subclass says why.
         GateError: it answers otherwise; the line lists every mismatch with its name, expected and actual value.
         ModelError: not a bundle, no golden set in it, or a model that can not be opened.
         ProviderError: the provider is not there.
     """
+    if isolated:
+        from zoo.edge.isolation import TIME_LIMIT, verify_apart
+
+        return verify_apart(
+            path,
+            time_limit=TIME_LIMIT if time_limit is None else time_limit,
+            memory_limit=memory_limit,
+            provider=provider,
+            threads=threads,
+            key=None if key is None else str(key),
+            require_signature=require_signature,
+            allow_fallback=allow_fallback,
+        )
     path = Path(path)
     if path.is_file() and not is_archive(path):
         raise ModelError(f"{path}: a lone file has no golden set; verify needs a bundle, 'zoo export --onnx --bundle'")

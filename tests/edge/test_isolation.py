@@ -1,0 +1,217 @@
+"""A proof may take so much time and memory; a model that wants more harms its own process only."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from edge_models import make_bundle, make_model, seal
+from onnx import TensorProto, helper, numpy_helper
+
+from zoo.edge import isolation, verify
+from zoo.edge.__main__ import main
+from zoo.errors import GateError, LimitError, ModelError, UsageError, ZooError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    import onnx
+
+
+def resident() -> int:
+    found = isolation._resident(os.getpid())
+    assert found is not None
+    return found
+
+
+def replace_model(bundle: Path, model: onnx.ModelProto) -> None:
+    (bundle / "model.onnx").write_bytes(model.SerializeToString())
+    seal(bundle)
+
+
+def doubling(times: int) -> onnx.ModelProto:
+    """Each node is innocent; together they ask for 2**times copies of the image's mean."""
+    model = make_model()
+    nodes, name = [], "mean"
+    for step in range(times):
+        nodes.append(helper.make_node("Concat", [name, name], [f"twice{step}"], axis=1))
+        name = f"twice{step}"
+    nodes.append(helper.make_node("ReduceMax", [name, "sides"], ["most"], keepdims=1))
+    nodes.append(helper.make_node("Mul", ["mean", "most"], ["large"]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1], np.int64), "sides"))
+    for place, node in enumerate(nodes):
+        model.graph.node.insert(2 + place, node)
+    model.graph.node[2 + len(nodes)].input[0] = "large"
+    return model
+
+
+def slow(products: int) -> onnx.ModelProto:
+    """Minutes of products of matrices, of a few megabytes."""
+    model = make_model()
+    side = numpy_helper.from_array(np.array([2500, 2500], np.int64), "side")
+    model.graph.initializer.append(side)
+    zero = numpy_helper.from_array(np.array([0], np.int64), "zero")
+    model.graph.initializer.append(zero)
+    nodes = [
+        helper.make_node("ReduceMean", ["mean", "zero"], ["level"], keepdims=0),
+        helper.make_node("ReduceMax", ["level", "zero"], ["one"], keepdims=0),
+        helper.make_node("Expand", ["one", "side"], ["p0"]),
+    ]
+    nodes += [helper.make_node("MatMul", [f"p{i}", "p0"], [f"p{i + 1}"]) for i in range(products)]
+    nodes += [
+        helper.make_node("ReduceMax", [f"p{products}"], ["end"], keepdims=0),
+        helper.make_node("Add", ["mean", "end"], ["late"]),
+    ]
+    for place, node in enumerate(nodes):
+        model.graph.node.insert(2 + place, node)
+    model.graph.node[2 + len(nodes)].input[0] = "late"
+    return model
+
+
+def test_a_model_that_eats_memory_is_stopped_and_the_caller_keeps_its_own(bundle: Path) -> None:
+    replace_model(bundle, doubling(33))
+    before = resident()
+    with pytest.raises(LimitError, match="needs more than 500 MB of memory, its limit"):
+        verify(bundle, memory_limit=500)
+    assert resident() - before < 50e6
+
+
+def test_memory_is_watched_from_outside_where_the_process_does_not_limit_itself(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As for accelerators, and on macOS."""
+    order = isolation._Order(str(bundle), {}, 60, 300)
+    monkeypatch.setattr(isolation, "_CHILD", "import time\nheld = bytearray(400_000_000)\ntime.sleep(60)")
+    start = time.monotonic()
+    with pytest.raises(LimitError, match="needs more than 300 MB"):
+        isolation._run(order)
+    assert time.monotonic() - start < 30
+
+
+def test_a_model_that_takes_too_long_is_stopped(bundle: Path) -> None:
+    replace_model(bundle, slow(2_000))
+    start = time.monotonic()
+    with pytest.raises(LimitError, match="no proof within 3 s") as caught:
+        verify(bundle, threads=1, time_limit=3)
+    assert caught.value.exit_code == 3
+    assert time.monotonic() - start < 20
+
+
+def test_a_loop_without_end_is_killed_even_with_no_list_of_operators(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The list refuses Loop; were it off, the clock would still end it, in the middle of native code."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Identity", ["x"], ["y"])],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("x", TensorProto.FLOAT, [1]),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("y", TensorProto.FLOAT, [1]),
+        ],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["", "true", "x"], ["y"], body=body)],
+        "endless",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, [1])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [1])],
+        initializer=[numpy_helper.from_array(np.array(True), "true")],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10)
+    (tmp_path / "endless.onnx").write_bytes(model.SerializeToString())
+    program = (
+        "import numpy\n"
+        "from onnxruntime import InferenceSession\n"
+        f"session = InferenceSession({str(tmp_path / 'endless.onnx')!r}, providers=['CPUExecutionProvider'])\n"
+        "session.run(None, {'x': numpy.zeros(1, 'f')})"
+    )
+    monkeypatch.setattr(isolation, "_CHILD", program)
+    with pytest.raises(LimitError, match="no proof within 3 s"):
+        isolation._run(isolation._Order(str(bundle), {}, 3, 4096))
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("import os; os.abort()", "was ended by SIGABRT"),
+        ("import ctypes; ctypes.string_at(0)", "was ended by SIGSEGV"),
+        ("raise SystemExit('no such thing')", "ended with status 1 .no such thing"),
+        ("print('[]')", "ended without an answer"),
+        ("", "ended without an answer"),
+    ],
+    ids=["abort", "segfault", "exit", "other words", "silence"],
+)
+def test_a_crash_of_the_runtime_is_one_line_of_the_caller(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, program: str, said: str
+) -> None:
+    monkeypatch.setattr(isolation, "_CHILD", program)
+    with pytest.raises(LimitError, match=said) as caught:
+        verify(bundle)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("isolated", [True, False])
+def test_the_child_says_what_the_caller_itself_would_say(bundle: Path, isolated: bool) -> None:
+    assert verify(bundle, isolated=isolated).images == 4
+    (bundle / "CARD.md").write_text("changed")
+    with pytest.raises(GateError, match=r"CARD\.md has sha256"):
+        verify(bundle, isolated=isolated)
+    (bundle / "manifest.json").unlink()
+    with pytest.raises(ModelError, match=r"without manifest\.json"):
+        verify(bundle, isolated=isolated)
+
+
+def test_modules_beside_a_hostile_bundle_are_not_imported(bundle: Path, tmp_path: Path) -> None:
+    canary = tmp_path / "canary"
+    for name in ("json", "numpy", "zoo", "msgspec", "onnxruntime"):
+        (tmp_path / f"{name}.py").write_text(f"open({str(canary)!r}, 'w')\nraise SystemExit\n")
+    program = f"import sys; from zoo.edge import verify; print(verify({bundle.name!r}).images)"
+    # -P: the caller itself was started as an installed command is, without the working directory on its path
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", program], cwd=tmp_path, capture_output=True, text=True, check=False
+    )
+    assert (done.stdout, done.returncode) == ("4\n", 0), done.stderr
+    assert not canary.exists()
+
+
+@pytest.mark.parametrize("limits", [{"time_limit": 0}, {"time_limit": float("nan")}, {"memory_limit": -1}])
+def test_a_limit_that_is_none_is_refused(bundle: Path, limits: dict[str, float]) -> None:
+    with pytest.raises(UsageError, match="expected positive numbers"):
+        verify(bundle, **limits)  # type: ignore[arg-type]
+
+
+def test_the_default_is_no_more_than_the_machine_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    pages = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 250_000}
+    monkeypatch.setattr(os, "sysconf", pages.__getitem__)
+    assert isolation._default_megabytes() == 768
+    monkeypatch.setattr(os, "sysconf", {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 10**9}.__getitem__)
+    assert isolation._default_megabytes() == isolation.MEMORY_LIMIT
+
+
+def test_both_commands_take_the_limits(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["verify", str(bundle), "--time-limit", "60", "--memory-limit", "1000"]) == 0
+    assert main(["verify", str(bundle), "--time-limit", "0.01"]) == 3
+    assert "no proof within 0.01 s" in capsys.readouterr().err
+    command = [sys.executable, "-m", "zoo_cli", "verify", str(bundle), "--memory-limit", "20"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 3
+    assert "needs more than 20 MB" in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_proof_leaves_no_process_behind(tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "m.zoo")
+    replace_model(bundle, slow(2_000))
+    with pytest.raises(ZooError):
+        verify(bundle, threads=1, time_limit=1.5)
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)

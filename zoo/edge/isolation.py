@@ -1,0 +1,237 @@
+"""The proof of a bundle in a process of its own, which may take so much memory and so much time.
+
+Rules on a file (`zoo.edge.vet`) can not bound what a network asks for while it runs: shapes are computed, and a graph
+of forty small nodes can double a tensor forty times. So `verify` reads and runs a bundle in a child process. It
+costs the start of an interpreter, about 0.3 s; a model that eats memory, never ends or crashes the runtime takes only
+the child with it.
+
+Memory is limited twice. The child limits its own RLIMIT_DATA, private memory that can be written: an allocation
+beyond it fails at once. RLIMIT_AS would also count what is only reserved, such as each thread's arena in glibc and the
+whole address space of CUDA, and so refuse sound models on machines with many cores. And the parent looks at the
+child's resident memory and ends it, which is all there is for other providers than cpu, whose drivers map the memory
+of the device, and on macOS, which takes the limit and does not keep it. On Windows only the time is limited.
+
+What this module does not know: what is proved (`zoo.edge.golden`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from zoo import errors
+from zoo.errors import GateError, LimitError, UsageError, ZooError
+from zoo.machine import cores
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zoo.edge.golden import Verification
+
+__all__ = ["MEMORY_LIMIT", "TIME_LIMIT", "answer", "verify_apart"]
+
+TIME_LIMIT = 600.0
+"""Seconds, by the clock: ten and more for each golden image, also on a slow core."""
+MEMORY_LIMIT = 4096
+"""Megabytes (10^6 bytes); three quarters of the machine's memory where that is less."""
+
+_CHILD = (
+    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+    "from zoo.edge.isolation import answer; answer(sys.argv[2])"
+)
+_LOOK = 0.05  # seconds between two looks at the child's memory
+_MEGABYTE = 1_000_000
+_NO_MEMORY = re.compile(
+    r"bad.?alloc|[Cc]annot allocate|[Ff]ailed to allocate|[Oo]ut of memory|Unable to allocate|MemoryError"
+)
+
+
+class _Order(msgspec.Struct, frozen=True):
+    path: str
+    options: dict[str, Any]
+    seconds: float
+    megabytes: int
+
+
+class _Refusal(msgspec.Struct, frozen=True):
+    error: str
+    """Name of a class in `zoo.errors`."""
+    message: str
+
+
+def verify_apart(
+    path: Path | str, *, time_limit: float = TIME_LIMIT, memory_limit: int | None = None, **options: Any
+) -> Verification:
+    """`zoo.edge.golden.verify` in a child process; what it raises there is raised here.
+
+    Args:
+        path: the bundle.
+        time_limit: seconds after which the child is ended.
+        memory_limit: megabytes (10^6 bytes) that it may take; None: `MEMORY_LIMIT`, or three quarters of this
+            machine's memory where that is less.
+        **options: as `verify` takes them.
+
+    Raises:
+        LimitError: the proof took more time or memory, or its process crashed.
+        UsageError: a limit that is no positive number.
+    """
+    most = _default_megabytes() if memory_limit is None else memory_limit
+    if not (0 < time_limit < math.inf and most > 0):
+        raise UsageError(f"limits of {time_limit} s and {most} MB, expected positive numbers")
+    order = _Order(str(path), options, time_limit, most)
+    said = _run(order)
+    found: Verification | _Refusal | None = None
+    with contextlib.suppress(msgspec.DecodeError):
+        found = _decode(said)
+    if found is None:
+        raise LimitError(f"{path}: its proof ended without an answer; do not use this model on this device")
+    if isinstance(found, _Refusal):
+        kind = getattr(errors, found.error, GateError)
+        raise (kind if isinstance(kind, type) and issubclass(kind, ZooError) else GateError)(found.message)
+    return found
+
+
+def answer(text: str) -> None:
+    """What the child process does: an order as JSON in, a proof or a refusal as JSON on stdout."""
+    order = msgspec.json.decode(text, type=_Order)
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints must not get among the answers
+    import onnxruntime  # noqa: F401 - before the limits: our own code is not what they are for
+
+    from zoo.edge.golden import verify
+
+    said: Verification | _Refusal
+    try:
+        _limit(order)
+        said = verify(order.path, isolated=False, **order.options)
+    except ZooError as problem:
+        out_of_memory = _NO_MEMORY.search(str(problem))
+        said = _memory(order) if out_of_memory else _Refusal(type(problem).__name__, str(problem))
+    except MemoryError:
+        said = _memory(order)
+    with answers:
+        answers.write(msgspec.json.encode(said))
+
+
+def _run(order: _Order) -> bytes:
+    """What the child said on stdout.
+
+    Raises:
+        LimitError: it was ended, or ended itself.
+    """
+    said: bytes
+    with _child(order) as process:
+        deadline = time.monotonic() + order.seconds
+        while True:
+            try:
+                said, complaint = process.communicate(timeout=_LOOK)
+                break
+            except subprocess.TimeoutExpired:
+                if time.monotonic() > deadline:
+                    raise LimitError(
+                        f"{order.path}: no proof within {order.seconds:g} s, its limit; "
+                        "do not use this model, or give a large one more by --time-limit"
+                    ) from None
+                if (_resident(process.pid) or 0) > order.megabytes * _MEGABYTE:
+                    raise LimitError(_memory(order).message) from None
+    if process.returncode:
+        raise LimitError(
+            f"{order.path}: its proof {_ending(process.returncode, complaint)}; do not use this model on this device"
+        )
+    return said
+
+
+@contextlib.contextmanager
+def _child(order: _Order) -> Iterator[subprocess.Popen[bytes]]:
+    """The child process, ended in any case."""
+    # -P: modules in the working directory are not ours, and hostile bundles come in folders.
+    order_text = msgspec.json.encode(order).decode()
+    command = [sys.executable, "-P", "-c", _CHILD, json.dumps(sys.path), order_text]
+    try:
+        process = subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=os.environ | {"OPENBLAS_NUM_THREADS": "1"},  # numpy multiplies nothing here; stacks would count
+        )
+    except OSError as problem:
+        reason = (problem.strerror or str(problem)).lower()
+        raise GateError(f"{order.path}: no process for its proof could be started ({reason})") from None
+    with process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def _decode(said: bytes) -> Verification | _Refusal:
+    from zoo.edge.golden import Verification
+
+    if said.startswith(b'{"error":'):
+        return msgspec.json.decode(said, type=_Refusal)
+    return msgspec.json.decode(said, type=Verification)
+
+
+def _limit(order: _Order) -> None:
+    """Limit this process; on systems without the limits the parent's look and clock are left."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return
+    seconds = math.ceil(order.seconds) * cores() + 1  # it ends by itself should its parent be killed
+    limits = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, seconds)]
+    if order.options.get("provider", "cpu") == "cpu":
+        limits.append((resource.RLIMIT_DATA, order.megabytes * _MEGABYTE))
+    for kind, most in limits:
+        with contextlib.suppress(OSError, ValueError):  # a harder limit is there already
+            resource.setrlimit(kind, (most, most))
+
+
+def _memory(order: _Order) -> _Refusal:
+    return _Refusal(
+        LimitError.__name__,
+        f"{order.path}: its proof needs more than {order.megabytes} MB of memory, its limit; "
+        "do not use this model, or give a large one more by --memory-limit",
+    )
+
+
+def _ending(status: int, complaint: bytes) -> str:
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"was ended by {signal.Signals(-status).name}"
+    lines = complaint.decode(errors="replace").strip().splitlines()
+    return f"ended with status {status} ({lines[-1][:200] if lines else 'it said nothing'})"
+
+
+def _resident(pid: int) -> int | None:
+    """Bytes of memory that a process holds; None: not known here."""
+    try:
+        pages = int(Path(f"/proc/{pid}/statm").read_text(encoding="ascii").split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+    except (OSError, ValueError, IndexError, AttributeError):
+        pass
+    try:  # macOS
+        done = subprocess.run(["/bin/ps", "-o", "rss=", "-p", str(pid)], capture_output=True, check=False, timeout=5)
+        return int(done.stdout) * 1024
+    except (OSError, ValueError, subprocess.TimeoutExpired):
+        return None
+
+
+def _default_megabytes() -> int:
+    try:
+        here = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") * 3 // 4 // _MEGABYTE
+    except (ValueError, OSError, AttributeError):  # Windows
+        return MEMORY_LIMIT
+    return max(1, min(MEMORY_LIMIT, here)) if here > 0 else MEMORY_LIMIT
