@@ -176,7 +176,11 @@ def test_model_for_deep_images_is_not_made_a_page(pinned: Path, tmp_path: Path) 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         made = zoo.train(
-            "simple_cnn", tmp_path / "deep.npz", epochs=1, out="run", settings={"preprocess.intensity.maximum": 4095}
+            "simple_cnn",
+            tmp_path / "deep.npz",
+            epochs=1,
+            out=tmp_path / "run",
+            settings={"preprocess.intensity.maximum": 4095},
         ).run
     with pytest.raises(UsageError, match="takes uint16 images, which browsers would cut to 8 bits; use 'zoo serve'"):
         zoo.export(made, web=tmp_path / "page", ort_web=pinned)
