@@ -36,9 +36,8 @@ from zoo.evaluate import (
     measure,
     ones,
     overall,
-    wilson,
 )
-from zoo.evaluate.intervals import collapsed, percentiles
+from zoo.evaluate.intervals import paired
 from zoo.spec import SCHEMA, Interval
 
 if TYPE_CHECKING:
@@ -235,10 +234,11 @@ def _score(  # noqa: PLR0917 - what `compare` was given, in its order
 
 def _pair(a: _Scored, b: _Scored, metric: str) -> Pair:
     difference = a.resampled[metric] - b.resampled[metric]
-    ends = percentiles(difference)
     reason = a.undefined.get(metric) or b.undefined.get(metric)
     names = {"a": a.contender.name, "b": b.contender.name}
-    if reason is not None or ends is None:
+    trials, informative = _trials(a.cases, b.cases, metric)
+    found = paired(float(a.point[metric][0] - b.point[metric][0]), difference, trials)
+    if reason is not None or found is None:
         return Pair(
             **names,
             metric=metric,
@@ -250,16 +250,19 @@ def _pair(a: _Scored, b: _Scored, metric: str) -> Pair:
             verdict="cannot tell",
             reason=reason or "too few images: not defined for both models in half of the resamples",
         )
-    delta = float(a.point[metric][0] - b.point[metric][0])
-    trials, informative = _trials(a.cases, b.cases, metric)
-    if collapsed(*ends):
-        low, high = wilson(abs(delta), trials)
-        ends = (-high, high) if delta == 0 else (low, high) if delta > 0 else (-high, -low)
     defined = difference[~np.isnan(difference)]
     tail = min(int((defined <= 0).sum()), int((defined >= 0).sum()))
     p = min(1.0, max(2 * (1 + tail) / (defined.size + 1), 2.0 ** (1 - informative)))
-    low, high = min(ends[0], delta), max(ends[1], delta)
-    return Pair(**names, metric=metric, delta=delta, low=low, high=high, p=p, p_holm=p, verdict="cannot tell")
+    return Pair(
+        **names,
+        metric=metric,
+        delta=found.value,
+        low=found.low,
+        high=found.high,
+        p=p,
+        p_holm=p,
+        verdict="cannot tell",
+    )
 
 
 def _trials(a: Cases, b: Cases, metric: str) -> tuple[int, int]:

@@ -16,6 +16,7 @@ ZooError                 exit 1  one line: what was found, what was expected, wh
 └── GateError            exit 3  a gate refused: parity, verify, leaks in the data
     ├── TamperedError    exit 3  files of a bundle that are not the ones its manifest lists
     ├── LimitError       exit 3  a proof that took more time or memory than it may, or crashed its process
+    ├── QuantizationError exit 3  no smaller file gives the float32 file's answers; `details` holds what was tried
     └── SignatureError   exit 3  a bundle is not signed as was asked; one class for each reason:
         ├── SignatureMissingError         it bears no signature
         ├── SignatureMalformedError       signature.json is no signature
@@ -25,6 +26,9 @@ ZooError                 exit 1  one line: what was found, what was expected, wh
 """
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
 
 __all__ = [
     "CatalogueError",
@@ -37,6 +41,7 @@ __all__ = [
     "OutputError",
     "PluginError",
     "ProviderError",
+    "QuantizationError",
     "ResumeError",
     "SignatureError",
     "SignatureInvalidError",
@@ -144,3 +149,16 @@ class SignatureInvalidError(SignatureError):
 
 class OtherManifestError(SignatureError):
     """The signature belongs to another manifest than the one beside it."""
+
+
+class QuantizationError(GateError):
+    """No quantised file may stand for the float32 file.
+
+    Args:
+        message: one line.
+        details: what `--json` adds to the error's document: "quantization", the rungs with their numbers.
+    """
+
+    def __init__(self, message: str, details: Mapping[str, Any]) -> None:
+        super().__init__(message)
+        self.details = details

@@ -5,14 +5,18 @@ from __future__ import annotations
 import contextlib
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from zoo import api
-from zoo.errors import UsageError
+from zoo.errors import QuantizationError, UsageError
 from zoo_cli.options import Data, Json
 from zoo_cli.output import counted, document, fields, megabytes, put, shown_path
+from zoo_cli.rungs import rung_table
+
+if TYPE_CHECKING:
+    from zoo.spec import QuantizedKind
 
 __all__ = ["export"]
 
@@ -29,6 +33,14 @@ def export(
         bool,
         typer.Option("--portable", help="Resize by matrix products: for OpenVINO, TensorRT and others."),
     ] = False,
+    int8: Annotated[
+        bool, typer.Option("--int8", help="Make it smaller and faster, if the answers stay those of float32.")
+    ] = False,
+    fp16: Annotated[bool, typer.Option("--fp16", help="Half the size, for GPUs; on CPUs it is mostly slower.")] = False,
+    target: Annotated[
+        Literal["avx512", "avx2", "arm64", "gpu"] | None,
+        typer.Option("--target", help="What --int8 or --fp16 is made for; default: this machine. avx512: with VNNI."),
+    ] = None,
     bundle: Annotated[
         bool,
         typer.Option(
@@ -53,27 +65,44 @@ def export(
 
     The proof that it answers as the trained model does
     runs on raw images of the data set; when it fails nothing is written and the exit status is 3.
+    The same holds for --int8 and --fp16, whose answers are compared with those of float32: validation images
+    choose among the candidates, test images confirm.
     """
     if not (onnx or bundle or web):
         raise UsageError(
             "no format named; expected --onnx for one file, --bundle for a folder that proves itself, "
             "or --web for a page"
         )
-    with contextlib.redirect_stdout(sys.stderr):
-        result = api.export(
-            run,
-            preprocess=preprocess,
-            portable=portable,
-            bundle=bundle,
-            out=out,
-            data=data,
-            web=web,
-            ort_web=ort_web,
-        )
+    if int8 and fp16:
+        raise UsageError("--int8 and --fp16 are two ways to one end; name one of them")
+    kind: QuantizedKind | None = "int8" if int8 else "fp16" if fp16 else None
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            result = api.export(
+                run,
+                preprocess=preprocess,
+                portable=portable,
+                quantize=kind,
+                target=target,
+                bundle=bundle,
+                out=out,
+                data=data,
+                web=web,
+                ort_web=ort_web,
+            )
+    except QuantizationError as problem:
+        if not as_json:
+            put(rung_table(problem.details["quantization"]))
+        raise
     if as_json:
         document(result)
         return
-    parity, path = result.parity, shown_path(result.path)
+    parity, path, found = result.parity, shown_path(result.path), result.quantization
+    quantised = {}
+    if found is not None:
+        put(rung_table(found) + "\n")
+        faster = f", {found.speed.ratio.value:.2f} times as fast here" if found.speed else ""
+        quantised["taken"] = f"{found.rungs[-1].name}, for {found.target}: {found.size_ratio:.1f} times smaller{faster}"
     following = f"zoo verify {path}" if bundle else f"zoo predict {path} IMAGES"
     if web is not None:
         following = f"python -m http.server --bind 127.0.0.1 --directory {path}, then open http://localhost:8000"
@@ -81,8 +110,9 @@ def export(
         fields(
             {
                 "file": f"{path}, {megabytes(result.size_bytes)}",
-                "proof": f"{counted(parity.images, 'raw image')}: logits within {parity.max_abs_logit:.1e}, "
-                f"probabilities within {parity.max_abs_probability:.1e}, "
+                **quantised,
+                "proof": f"{'' if found is None else 'of its float32 file, '}{counted(parity.images, 'raw image')}: "
+                f"logits within {parity.max_abs_logit:.1e}, probabilities within {parity.max_abs_probability:.1e}, "
                 f"{counted(parity.flips, 'label')} changed",
                 "next": following,
             }

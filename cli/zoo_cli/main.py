@@ -19,7 +19,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from zoo.errors import OutputError, ZooError
+from zoo.errors import OutputError, QuantizationError, ZooError
 from zoo_cli.output import document, put, say
 
 __all__ = ["application", "main"]
@@ -144,11 +144,12 @@ def _run(given: list[str]) -> int:
 def _refused(problem: Exception, *, as_json: bool) -> int:
     """Say what went wrong in one line, and again as the document that `--json` promised."""
     kind, message, code = _explained(problem)
+    details = problem.details if isinstance(problem, QuantizationError) else {}
     if os.environ.get("ZOO_DEBUG"):
         traceback.print_exception(problem)
     if as_json:
         try:
-            document({"error": {"type": kind, "message": message}})
+            document({"error": {"type": kind, "message": message, **details}})
         except (OutputError, BrokenPipeError):  # nobody takes it; the line below is still said
             _forget_stdout()
     say(message)

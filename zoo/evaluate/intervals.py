@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from zoo.evaluate.metrics import Values, Weights
 
-__all__ = ["RESAMPLES", "bootstrap", "collapsed", "draws", "interval", "percentiles", "wilson"]
+__all__ = ["RESAMPLES", "bootstrap", "collapsed", "draws", "interval", "paired", "percentiles", "wilson"]
 
 RESAMPLES = 1000
 Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
@@ -102,6 +102,24 @@ def interval(
     ends = wilson(to_unit(value), trials)
     low, high = sorted((from_unit(ends[0]), from_unit(ends[1])))
     return Interval(value=value, low=min(low, value), high=max(high, value), method="wilson")
+
+
+def paired(delta: float, resampled: NDArray[np.float64], trials: float) -> Interval | None:
+    """A difference of two models on the same images with its interval, or None when too few resamples define it.
+
+    Args:
+        delta: the difference on all images, in [-1, 1].
+        resampled: the difference on every shared resample, (B,), nan where undefined.
+        trials: independent trials behind it, for the Wilson interval around |delta| (around 0: on both sides).
+    """
+    ends = percentiles(resampled)
+    if ends is None:
+        return None
+    if not collapsed(*ends):
+        return Interval(value=delta, low=min(ends[0], delta), high=max(ends[1], delta))
+    low, high = wilson(abs(delta), trials)
+    ends = (-high, high) if delta == 0 else (low, high) if delta > 0 else (-high, -low)
+    return Interval(value=delta, low=min(ends[0], delta), high=max(ends[1], delta), method="wilson")
 
 
 def percentiles(resampled: NDArray[np.float64]) -> tuple[float, float] | None:

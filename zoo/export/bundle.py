@@ -59,7 +59,11 @@ def write_bundle(
     """
     if target.exists() and not _is_bundle(target):
         raise OutputError(f"{target} exists and is no bundle; choose another place with --out")
-    files = {MODEL: model, GOLDEN: _golden(images, predict), "report.json": encode(manifest.report)}
+    files = {
+        MODEL: model,
+        GOLDEN: _golden(images, predict, _tolerance(manifest)),
+        "report.json": encode(manifest.report),
+    }
     files[SBOM] = sbom(manifest, sha256_bytes(model))
     files["CARD.md"] = model_card(_listing(manifest, files)).encode()
     manifest = _listing(manifest, files)
@@ -101,11 +105,17 @@ def _is_bundle(target: Path) -> bool:
     return names <= {MANIFEST, SIGNATURE, *old.files}
 
 
-def _golden(images: Sequence[NDArray[Any]], predict: Predict) -> bytes:
+def _tolerance(manifest: Manifest) -> float:
+    """Of a quantised file its own: a sum rounded to the next integer elsewhere moves logits further."""
+    found = manifest.quantization
+    return _TOLERANCE if found is None or found.tolerance is None else found.tolerance
+
+
+def _golden(images: Sequence[NDArray[Any]], predict: Predict, tolerance: float) -> bytes:
     logits = np.concatenate([predict(image[None]) for image in images])
     stream = io.BytesIO()
     arrays: dict[str, Any] = {f"image_{index:04d}": image for index, image in enumerate(images)}
-    np.savez_compressed(stream, logits=logits, tolerance=np.float32(_TOLERANCE), **arrays)
+    np.savez_compressed(stream, logits=logits, tolerance=np.float32(tolerance), **arrays)
     return stream.getvalue()
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 from zoo.spec._catalogue import ModelCard, PackagedWeights, TrainConfig, Weights
 from zoo.spec._documents import decode, encode, from_builtins, to_builtins
 from zoo.spec._preprocessing import Gaussian, Intensity, Median, Percentile, PreprocessSpec, Scale, Voi, Window
+from zoo.spec._quantization import Guard, Quantization, QuantizedKind, Rung, Speed, Target
 from zoo.spec._results import (
     METRIC_NAMES,
     Calibration,
@@ -17,13 +18,12 @@ from zoo.spec._results import (
     EvalReport,
     Fingerprint,
     InputSpec,
-    Interval,
     Manifest,
     Parity,
     PluginOrigin,
     Provenance,
 )
-from zoo.spec._value import LABEL_SEPARATOR, OPSET, SCHEMA, Licence, Task
+from zoo.spec._value import LABEL_SEPARATOR, OPSET, SCHEMA, Interval, Licence, Task
 
 __all__ = [
     "LABEL_SEPARATOR",
@@ -35,6 +35,7 @@ __all__ = [
     "EvalReport",
     "Fingerprint",
     "Gaussian",
+    "Guard",
     "InputSpec",
     "Intensity",
     "Interval",
@@ -48,7 +49,12 @@ __all__ = [
     "PluginOrigin",
     "PreprocessSpec",
     "Provenance",
+    "Quantization",
+    "QuantizedKind",
+    "Rung",
     "Scale",
+    "Speed",
+    "Target",
     "Task",
     "TrainConfig",
     "Voi",

@@ -8,7 +8,8 @@ import msgspec
 
 from zoo.spec._catalogue import TrainConfig
 from zoo.spec._preprocessing import PreprocessSpec
-from zoo.spec._value import Licence, Task, Value
+from zoo.spec._quantization import Quantization
+from zoo.spec._value import Interval, Licence, Task, Value
 
 __all__ = [
     "METRIC_NAMES",
@@ -17,7 +18,6 @@ __all__ = [
     "EvalReport",
     "Fingerprint",
     "InputSpec",
-    "Interval",
     "Manifest",
     "Parity",
     "PluginOrigin",
@@ -32,17 +32,6 @@ METRIC_NAMES = {
     "macro_f1": "macro F1",
 }
 """The metrics of an `EvalReport` over all classes, and what people call them."""
-
-
-class Interval(Value, frozen=True):
-    """A value with its 95 % interval."""
-
-    value: float
-    low: float
-    high: float
-    method: Literal["bootstrap", "wilson"] = "bootstrap"
-    """wilson: every resample gave the same value, so the bootstrap had nothing to say (see
-    zoo.evaluate.intervals)."""
 
 
 class Fingerprint(Value, frozen=True):
@@ -197,3 +186,5 @@ class Manifest(Value, frozen=True):
     portable: bool = False
     """The graph resizes by matrix products and has no Resize operator, which runtimes other than ONNX Runtime read
     differently."""
+    quantization: Quantization | None = None
+    """How the file was made smaller, proven against the float32 file, whose parity stands above; null: float32."""

@@ -6,7 +6,7 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["LABEL_SEPARATOR", "OPSET", "SCHEMA", "Licence", "Task", "Value"]
+__all__ = ["LABEL_SEPARATOR", "OPSET", "SCHEMA", "Interval", "Licence", "Task", "Value"]
 
 SCHEMA = 1
 """Version of every document written by this release."""
@@ -26,3 +26,14 @@ Licence = str
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
     """A frozen value whose documents may hold no unknown field."""
+
+
+class Interval(Value, frozen=True):
+    """A value with its 95 % interval."""
+
+    value: float
+    low: float
+    high: float
+    method: Literal["bootstrap", "wilson"] = "bootstrap"
+    """wilson: every resample gave the same value, so the bootstrap had nothing to say (see
+    zoo.evaluate.intervals)."""

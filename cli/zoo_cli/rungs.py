@@ -1,0 +1,51 @@
+"""The candidates of a quantisation as a table, for those that passed and for those that were refused."""
+
+from __future__ import annotations
+
+from zoo.spec import Guard, Interval, Quantization, Rung
+from zoo_cli.output import columns, counted, megabytes, sample
+
+__all__ = ["rung_table"]
+
+_HEADER = ("on", "candidate", "size", "speed", "macro AUROC", "worst sensitivity", "agreement", "")
+
+
+def rung_table(found: Quantization) -> str:
+    """Every candidate on the validation images, and the one that was taken on the test images."""
+    rows = [_row("val", rung, rung.val, "no" if rung.refused else "yes") for rung in found.rungs]
+    if found.test is not None:
+        rows.append(_row("test", found.rungs[-1], found.test, ""))
+    images = ", ".join(
+        f"{guard.split}: {sample(guard.n, guard.clusters)}"
+        for guard in (next((rung.val for rung in found.rungs if rung.val), None), found.test)
+        if guard is not None
+    )
+    lines = [
+        columns(_HEADER, rows, right=(2, 3)),
+        f"Changes against float32 with 95 % intervals, on {images}; ranges from "
+        f"{counted(found.calibration_images, 'training image')}"
+        + (f", by {found.calibration}." if found.calibration else "."),
+    ]
+    lines += [f"{rung.name}: {'; '.join(rung.refused)}." for rung in found.rungs if rung.refused]
+    lines += [f"Note: {note}." for note in found.notes]
+    return "\n".join(lines)
+
+
+def _row(where: str, rung: Rung, guard: Guard | None, verdict: str) -> tuple[str, ...]:
+    speed = f"{rung.speed.ratio.value:.2f}x" if rung.speed else "-"
+    if guard is None:
+        return (where, rung.name, megabytes(rung.size_bytes), speed, "-", "-", "-", verdict)
+    return (
+        where,
+        rung.name,
+        megabytes(rung.size_bytes),
+        speed,
+        _change(guard.macro_auroc),
+        "-" if guard.sensitivity is None else f"{guard.sensitivity.value:+.3f} {guard.sensitivity_label}",
+        f"{guard.agreement.value:.1%}",
+        verdict,
+    )
+
+
+def _change(value: Interval | None) -> str:
+    return "undefined" if value is None else f"{value.value:+.4f} ({value.low:+.4f} to {value.high:+.4f})"

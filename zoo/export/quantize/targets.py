@@ -1,0 +1,81 @@
+"""Which number types suit which machine, and which machine this is.
+
+What an int8 kernel computes depends on the CPU. With VNNI a product of an unsigned and a signed byte is summed in 32
+bits; AVX2 and plain AVX-512 first add two such products in 16 bits (vpmaddubsw), which saturates: 2 · 255 · 127 is
+twice what 16 bits hold. Weights of seven bits (reduce_range) keep 2 · 255 · 64 = 32 640 below 32 767.
+"""
+
+from __future__ import annotations
+
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from zoo.spec import Target
+
+__all__ = ["DEFAULT_TARGET", "SCHEMES", "Scheme", "cpu_name", "this_machine"]
+
+DEFAULT_TARGET: Target = "avx2"
+"""Where the CPU can not be read: seven-bit weights saturate nowhere, so its answers are right on every CPU."""
+
+_CPUINFO = Path("/proc/cpuinfo")
+
+
+@dataclass(frozen=True, slots=True)
+class Scheme:
+    """Number types of one target.
+
+    Attributes:
+        activations: of activations, one scale a tensor.
+        symmetric: zero is the middle of the activations' range, as TensorRT demands.
+        seven_bits: weights use 7 of their 8 bits.
+        integer_bias: biases are int32; TensorRT takes them as floats only.
+    """
+
+    activations: Literal["uint8", "int8"]
+    symmetric: bool = False
+    seven_bits: bool = False
+    integer_bias: bool = True
+
+    @property
+    def text(self) -> str:
+        """The scheme in words."""
+        zero = ", symmetric" if self.symmetric else ""
+        bits = " in 7 bits" if self.seven_bits else ""
+        return f"{self.activations} activations{zero}; int8 weights per channel{bits}; head in float32"
+
+
+SCHEMES: dict[Target, Scheme] = {
+    "avx512": Scheme("uint8"),
+    "avx2": Scheme("uint8", seven_bits=True),
+    "arm64": Scheme("int8"),
+    "gpu": Scheme("int8", symmetric=True, integer_bias=False),
+}
+
+
+def this_machine() -> Target | None:
+    """The target that this process runs on, from the CPU's flags; None: none of them, or not known.
+
+    Linux says it in /proc/cpuinfo. Elsewhere ARM is told by its name, and of an x86 CPU nothing is assumed.
+    """
+    if platform.machine().lower() in {"arm64", "aarch64"}:
+        return "arm64"
+    flags = set(_cpuinfo("flags").split())
+    if flags & {"avx512_vnni", "avx_vnni"}:
+        return "avx512"
+    return "avx2" if "avx2" in flags else None
+
+
+def cpu_name() -> str:
+    """What the CPU calls itself, for a record of where something was timed."""
+    return _cpuinfo("model name") or platform.processor() or platform.machine() or "unknown CPU"
+
+
+def _cpuinfo(field: str) -> str:
+    """One field of the first CPU in /proc/cpuinfo; empty where there is none."""
+    try:
+        lines = _CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((line.partition(":")[2].strip() for line in lines if line.partition(":")[0].strip() == field), "")

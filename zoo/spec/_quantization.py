@@ -1,0 +1,97 @@
+"""What was given up for a smaller and faster file, and how that was proven to be little."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from zoo.spec._value import Interval, Value
+
+__all__ = ["Guard", "Quantization", "QuantizedKind", "Rung", "Speed", "Target"]
+
+QuantizedKind = Literal["int8", "fp16"]
+
+Target = Literal["avx512", "avx2", "arm64", "gpu"]
+"""What a quantised file is made for. avx512: x86 with the dot products of VNNI. avx2: x86 without them."""
+
+
+class Guard(Value, frozen=True):
+    """The quantised file beside the float32 file, on the same raw images; differences are quantised - float32."""
+
+    split: str
+    n: int
+    clusters: int | None
+    """Groups that were resampled; null: images stood alone."""
+    macro_auroc: Interval | None
+    """The paired difference; null: not defined on these images, see `undefined`."""
+    undefined: str | None
+    agreement: Interval
+    """Share of images with the same label, of a multilabel model: of labels of images decided alike."""
+    sensitivity: Interval | None
+    """The difference of the label that loses most, at the largest logit (multilabel: at 0.5)."""
+    sensitivity_label: str | None
+    sensitivity_n: int
+    """Images of that label; below 50 a single one is more than the guard allows to lose."""
+    mean_abs_probability: float
+    max_abs_probability: float
+
+
+class Speed(Value, frozen=True):
+    """Both files in turn, on raw images, in one process."""
+
+    ratio: Interval
+    """Time of the float32 file over that of the quantised one: median of pairs; above 1 it is faster."""
+    float32_ms: float
+    ms: float
+    pairs: int
+    threads: int
+    machine: str
+
+
+class Rung(Value, frozen=True):
+    """One candidate, and why it was not taken."""
+
+    name: str
+    kind: QuantizedKind
+    excluded: tuple[str, ...]
+    """Layers left in float32 beside the head, the most sensitive first."""
+    size_bytes: int
+    val: Guard | None
+    speed: Speed | None
+    """Null: made for another machine than this one, or not run."""
+    refused: tuple[str, ...]
+    """Each bar that was missed; empty: it passed."""
+
+
+class Quantization(Value, frozen=True):
+    """How the file was made smaller, and the proof that its answers are still those of the float32 file."""
+
+    kind: QuantizedKind
+    target: Target
+    scheme: str
+    """Number types in words."""
+    measured: Literal["kernels", "reference"]
+    """kernels: answers are those of this machine's own int8 kernels, as they will run. reference: made for another
+    machine, so every quantised tensor was rounded as the file says and the sums were taken in float."""
+    calibration: str | None
+    """How ranges of activations were chosen: minmax, percentile P, or entropy; null: fp16 needs none."""
+    calibration_images: int
+    """Training images that the ranges come from."""
+    compared_images: int
+    """Other training images that the calibrations were compared on."""
+    calibration_errors: dict[str, float]
+    """Calibration to its error: root mean square of the logits' difference over that of the float32 logits."""
+    layers: int
+    """Convolutions and matrix products with weights, the head not counted."""
+    excluded: tuple[str, ...]
+    rungs: tuple[Rung, ...]
+    """In the order they were tried; the last one is this file, or, where all were refused, just the last."""
+    val: Guard | None
+    """These images chose the rung; null: nothing passed."""
+    test: Guard | None
+    """These chose nothing; they could only refuse."""
+    speed: Speed | None
+    size_ratio: float | None
+    """Bytes of the float32 file over the bytes of this one."""
+    tolerance: float | None
+    """Of a golden logit, relative to max(1, |logit|): how far other CPUs may round away from these answers."""
+    notes: tuple[str, ...] = ()
