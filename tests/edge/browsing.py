@@ -55,7 +55,8 @@ def chromium() -> Iterator[Any]:
 class Page:
     """A page under watch: its requests, and what it complained of."""
 
-    def __init__(self, browser: Any, address: str) -> None:
+    def __init__(self, browser: Any, address: str, *, ready: str = "#trouble") -> None:
+        """Open it and wait until it is ready, or shows the element `ready`."""
         self.address = address
         self.complaints: list[str] = []
         self.asked: list[str] = []
@@ -64,7 +65,7 @@ class Page:
         self.page.on("pageerror", lambda problem: self.complaints.append(str(problem)))
         self.page.on("request", lambda request: self.asked.append(request.url))
         self.page.goto(address)
-        self.until(lambda: self.text("#status") == "Ready." or self.page.is_visible("#trouble"))
+        self.until(lambda: self.text("#status") == "Ready." or self.page.is_visible(ready))
 
     def _heard(self, said: Any) -> None:
         # `strength` reads the canvas, which the page itself never does
