@@ -92,9 +92,11 @@ def serve(answer: Callable[[bytes], Sequence[bytes | memoryview]]) -> None:
     """
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get among the answers
-    with contextlib.suppress(BrokenPipeError):
+    try:
         while (message := received(sys.stdin.buffer)) is not None:
             _send(answers, *answer(message))
+    except BrokenPipeError:  # the owner is gone; what is left of the answer goes nowhere, without a complaint
+        os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
 
 
 def _send(stream: IO[bytes], *parts: bytes | memoryview) -> None:

@@ -154,8 +154,9 @@ def test_a_stopped_command_leaves_no_process_behind(model_file: Path, folder: Pa
     for i in range(20, 4000):
         (folder / f"{i}.png").hardlink_to(folder / "1.png")
     command = [sys.executable, "-m", "zoo.edge", "predict", str(model_file), str(folder), "--workers", "2"]
-    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None
+    assert child.stderr is not None
     for _ in range(30):
         child.stdout.readline()
     children = [int(one) for one in _children(child.pid)]
@@ -167,6 +168,10 @@ def test_a_stopped_command_leaves_no_process_behind(model_file: Path, folder: Pa
     while any(Path(f"/proc/{one}").exists() and not _gone(one) for one in children):
         assert time.monotonic() < deadline, "a decoding process is still there"
         time.sleep(0.05)
+    said = child.stderr.read()
+    child.stderr.close()
+    assert "Traceback" not in said
+    assert "ignored" not in said
 
 
 def _children(of: int) -> list[str]:

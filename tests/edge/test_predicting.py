@@ -6,6 +6,7 @@ import csv
 import json
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,10 @@ from PIL import Image
 
 from zoo import preprocess
 from zoo.edge import Failure, Prediction, Runtime, write_csv
-from zoo.edge.stream import batches, decoded
+from zoo.edge.stream import batches, decoded, expand
 from zoo.errors import DataError, ImageError
 from zoo.spec import InputSpec
+from zoo.text import natural_key
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -43,6 +45,32 @@ def test_a_folder_is_answered_in_natural_order_with_its_subfolders(model_file: P
     results = list(Runtime.open(model_file).predict(folder))
     assert [Path(one.image).name for one in results] == ["I1.jpg", "i2.png", "i10.png", "a.png"]
     assert labels_of(results) == ["red", "green", "blue", "green"]
+
+
+def test_a_folder_of_very_many_names_takes_few_bytes_for_each(tmp_path: Path) -> None:
+    """A million images in one directory is what an archive exports; a list of paths and sort keys took 700 bytes."""
+    first = paint(tmp_path / "images" / "img_0000000.png", RED)
+    n = 5000
+    for i in range(1, n):
+        (first.parent / f"img_{i:07d}.png").hardlink_to(first)
+    tracemalloc.start()
+    try:
+        found = expand(first.parent)
+        assert Path(next(found)[0]).name == "img_0000000.png"
+        assert tracemalloc.get_traced_memory()[1] / n < 150
+        assert [Path(name).name for name, _ in found] == [f"img_{i:07d}.png" for i in range(1, n)]
+        assert tracemalloc.get_traced_memory()[0] / n < 150
+    finally:
+        tracemalloc.stop()
+
+
+def test_folders_and_files_stand_in_one_natural_order(tmp_path: Path) -> None:
+    names = ["A2/x.png", "a2.png", "a10.png", "a/x.png", "a.png", "b/1/2.png", "b/1.png", "B0.png", "\u00fc.png"]
+    for name in names:
+        paint(tmp_path / name, RED)
+    found = [Path(name).relative_to(tmp_path) for name, _ in expand(tmp_path)]
+    assert found == sorted(found, key=lambda path: [natural_key(part) for part in path.parts])
+    assert len(found) == len(names)
 
 
 def test_probabilities_are_by_name_unrounded_and_sum_to_one(model_file: Path) -> None:

@@ -157,6 +157,8 @@ def _claim(stream: IO[bytes], part: Path) -> None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise OutputError(f"cannot write {part}: another process is at it; wait for it") from None
+    except OSError:  # a file system without locks
+        return
 
 
 def _compare(part: Path, note: Path, begun: _Begun) -> None:

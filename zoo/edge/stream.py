@@ -131,8 +131,8 @@ def batches(images: Iterable[tuple[str, Array | str]], size: int) -> Iterator[tu
 def _walk(folder: Path) -> Iterator[tuple[str, Path | ImageError]]:
     """Image files below `folder`, one directory at a time; linked folders and hidden names are left out.
 
-    Natural order needs all names of a directory at once: about 100 bytes and twice the name for each of its
-    entries, freed as they are used up. Of other directories nothing is held but of those on the way here.
+    Natural order needs all names of a directory at once: about 60 bytes and twice the name for each of its entries,
+    92 MB for a million names of 15 letters. Of other directories only those on the way here are held.
     """
     pending: list[tuple[str, list[bytes]]] = []  # no recursion: folders may lie a thousand deep
     reached: str | None = os.fspath(folder)
