@@ -177,13 +177,15 @@ def _golden(data: bytes, shown: str, classes: int) -> _Golden:
             raise ModelError(f"{shown}: unpacks to {unpacked} bytes, expected at most {_MAX_BYTES}")
         with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
             names = sorted(name for name in arrays.files if name.startswith("image_"))
-            images = [arrays[name] for name in names]
-            logits = np.asarray(arrays["logits"], np.float32)
-            tolerance = float(arrays["tolerance"])
-    except (ValueError, TypeError, KeyError, OSError, EOFError, MemoryError, zipfile.BadZipFile) as problem:
+            images = [_numbers(arrays, name, 3) for name in names]
+            logits = np.asarray(_numbers(arrays, "logits", 2), np.float32)
+            tolerance = float(_numbers(arrays, "tolerance", 0))
+    except ModelError:
+        raise
+    except Exception as problem:  # on damaged bytes numpy, tokenize, zipfile and zlib raise what they like
         reason = " ".join(str(problem).split()) or type(problem).__name__
         raise ModelError(f"{shown}: not a golden set ({reason[:200]}); export the bundle again") from None
-    if not images or logits.shape != (len(images), classes) or any(image.ndim != 3 for image in images):
+    if not images or logits.shape != (len(images), classes):
         raise ModelError(
             f"{shown}: {len(images)} images with logits {'x'.join(map(str, logits.shape))}, "
             f"expected {len(images)}x{classes} and at least one (H, W, C) image; export the bundle again"
@@ -191,3 +193,16 @@ def _golden(data: bytes, shown: str, classes: int) -> _Golden:
     if not 0 <= tolerance < 1:
         raise ModelError(f"{shown}: tolerance {tolerance}, expected a number in [0, 1); export the bundle again")
     return _Golden(names, images, logits, tolerance)
+
+
+def _numbers(arrays: Any, name: str, sides: int) -> NDArray[Any]:
+    """One array of the set.
+
+    Raises:
+        KeyError: it is not there.
+        ValueError: it is no array of real numbers with so many sides.
+    """
+    found = arrays[name]
+    if not isinstance(found, np.ndarray) or found.ndim != sides or found.dtype.kind not in "uif":
+        raise ValueError(f"{name} is no array of numbers with {sides} sides")
+    return found

@@ -1,0 +1,320 @@
+"""What is on no list keeps a file shut: types, sizes, numbers, names, and bytes that two readers differ on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import onnx
+import pytest
+from edge_models import make_model
+from hostile_models import changed, with_constant, with_matrix, with_node
+from onnx import TensorProto, helper, numpy_helper
+
+from zoo.edge import Runtime, operators, vet
+from zoo.edge.vet import check
+from zoo.edge.wire import MESSAGES
+from zoo.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+
+def refusal(model: onnx.ModelProto | bytes) -> str:
+    data = model if isinstance(model, bytes) else model.SerializeToString()
+    with pytest.raises(ModelError) as caught:
+        check(data, "m.onnx")
+    line = str(caught.value)
+    assert line.startswith("m.onnx: ")
+    assert "\n" not in line
+    return line
+
+
+def accepted(model: onnx.ModelProto) -> None:
+    check(model.SerializeToString(), "m.onnx")
+
+
+def test_every_field_of_onnx_is_known_and_no_other() -> None:
+    """A field we do not know would be skipped here and read by ONNX Runtime."""
+    messages = {
+        "model": onnx.ModelProto,
+        "graph": onnx.GraphProto,
+        "node": onnx.NodeProto,
+        "attribute": onnx.AttributeProto,
+        "tensor": onnx.TensorProto,
+        "value": onnx.ValueInfoProto,
+        "type": onnx.TypeProto,
+        "tensor_type": onnx.TypeProto.Tensor,
+        "shape": onnx.TensorShapeProto,
+        "dim": onnx.TensorShapeProto.Dimension,
+        "opset": onnx.OperatorSetIdProto,
+        "entry": onnx.StringStringEntryProto,
+    }
+    assert messages.keys() == MESSAGES.keys()
+    for name, message in messages.items():
+        known = {number: record.name for number, record in MESSAGES[name].items()}
+        assert known == {field.number: field.name for field in message.DESCRIPTOR.fields}, name
+
+
+def test_every_operator_on_the_list_is_one_of_onnx_and_calls_no_graph() -> None:
+    for domain, operator in operators.ALLOWED:
+        schema = onnx.defs.get_schema(operator, domain=domain)
+        kinds = {attribute.type for attribute in schema.attributes.values()}
+        assert not kinds & {onnx.defs.OpSchema.AttrType.GRAPH, onnx.defs.OpSchema.AttrType.GRAPHS}, operator
+    assert not {("", name) for name in ("If", "Loop", "Scan", "RandomNormal", "StringConcat")} & operators.ALLOWED
+
+
+def test_each_operator_stands_in_one_group_with_a_reason() -> None:
+    named = [(domain, name) for _, domain, names in operators.GROUPS for name in names.split()]
+    assert len(named) == len(set(named)) == len(operators.ALLOWED)
+    assert all(reason and reason[0].islower() for reason, _, _ in operators.GROUPS)
+
+
+FLOATS = {
+    "float32": TensorProto.FLOAT,
+    "float16": TensorProto.FLOAT16,
+    "bfloat16": TensorProto.BFLOAT16,
+    "float64": TensorProto.DOUBLE,
+}
+
+
+@pytest.mark.parametrize("raw", [True, False], ids=["raw", "typed"])
+@pytest.mark.parametrize("kind", FLOATS)
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf], ids=["nan", "inf", "-inf"])
+def test_weights_that_are_no_numbers_are_refused_in_every_spelling(kind: str, bad: float, raw: bool) -> None:
+    values = np.array([1, -2.5, 0, 6e4, 1e-7, 0, 0, 0, 0], np.float64)
+    for place in (0, 4, 8):
+        sick = values.copy()
+        sick[place] = bad
+        assert "tensor 'matrix' holds NaN or an infinity" in refusal(with_matrix(spelled(sick, FLOATS[kind], raw=raw)))
+    accepted(with_matrix(spelled(values, FLOATS[kind], raw=raw)))
+
+
+def spelled(values: np.ndarray[Any, Any], kind: int, *, raw: bool) -> onnx.TensorProto:
+    tensor = onnx.TensorProto(name="matrix", data_type=kind, dims=[3, 3])
+    bits = {
+        TensorProto.FLOAT: values.astype("<f4"),
+        TensorProto.DOUBLE: values.astype("<f8"),
+        TensorProto.FLOAT16: values.astype("<f2"),
+        TensorProto.BFLOAT16: (values.astype("<f4").view("<u4") >> 16).astype("<u2"),
+    }[kind]
+    if raw:
+        tensor.raw_data = bits.tobytes()
+    elif kind == TensorProto.FLOAT:
+        tensor.float_data.extend(bits.tolist())
+    elif kind == TensorProto.DOUBLE:
+        tensor.double_data.extend(bits.tolist())
+    else:
+        tensor.int32_data.extend(bits.view("<u2").tolist())
+    return tensor
+
+
+def test_numbers_far_into_a_large_tensor_are_looked_at_too() -> None:
+    for kind in (TensorProto.FLOAT, TensorProto.FLOAT16):
+        for raw in (True, False):
+            values = np.zeros(3_000_001)
+            values[2_999_999] = np.nan
+            tensor = spelled(values, kind, raw=raw)
+            tensor.dims[:] = [3_000_001]
+            assert "NaN" in refusal(with_matrix(tensor))
+            values[2_999_999] = 1
+            tensor = spelled(values, kind, raw=raw)
+            tensor.dims[:] = [3_000_001]
+            accepted(with_matrix(tensor))
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_attributes_that_are_no_numbers_are_refused(count: int) -> None:
+    numbers = [0.5] * (count - 1) + [float("nan")]
+    value: dict[str, Any] = {"alpha": numbers[0]} if count == 1 else {"nodes_values": numbers}
+    node = with_node(
+        "Elu" if count == 1 else "TreeEnsembleClassifier", domain="" if count == 1 else "ai.onnx.ml", **value
+    )
+    node.opset_import.append(helper.make_opsetid("ai.onnx.ml", 3))
+    assert "holds NaN" in refusal(node)
+    assert "holds NaN" in refusal(with_node("Constant", value_float=float("inf")))
+    assert "holds NaN" in refusal(with_node("Constant", value=numpy_helper.from_array(np.float32(np.nan))))
+
+
+HUGE: dict[str, Callable[[], onnx.ModelProto]] = {
+    "ConstantOfShape": lambda: with_constant("ConstantOfShape", [2**20, 2**20]),
+    "Expand": lambda: with_constant("Expand", [2**20, 2**12], inputs=("x",)),
+    "Tile": lambda: with_constant("Tile", [2**15, 2**15, 1, 1], inputs=("x",)),
+    "Range": lambda: with_constant("Range", 0, 2**40, 1),
+    "endless Range": lambda: with_constant("Range", 0, 1, 0),
+    "float Range": lambda: with_constant("Range", 0.0, 1.0, 1e-12),
+    "Pad": lambda: with_constant("Pad", [0, 0, 0, 0, 0, 0, 2**31, 0], inputs=("x",)),
+    "Resize by size": lambda: with_constant("Resize", [1, 3, 2**20, 2**20], inputs=("x", "", "")),
+    "Resize by scale": lambda: with_constant("Resize", np.array([1, 1, 1e6, 1e6], np.float32), inputs=("x", "")),
+    "OneHot": lambda: with_constant("OneHot", 2**40, inputs=("x",)),
+    "kernel": lambda: with_node("MaxPool", inputs=["x"], kernel_shape=[2**20, 2**20]),
+    "padding": lambda: with_node("Conv", inputs=["x", "w"], pads=[0, 2**40, 0, 0]),
+    "output shape": lambda: with_node("ConvTranspose", inputs=["x", "w"], output_shape=[2**40, 1]),
+    "many kernels": lambda: with_node("MaxPool", inputs=["x"], kernel_shape=[1] * 1000),
+}
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_a_node_that_makes_something_huge_from_constants_is_refused(name: str) -> None:
+    assert "expected at most" in refusal(HUGE[name]())
+
+
+def test_a_huge_shape_in_a_constant_node_is_seen_as_well() -> None:
+    for value in ({"value_ints": [2**20, 2**20]}, {"value": numpy_helper.from_array(np.array([2**40]))}):
+        model = with_node("ConstantOfShape", inputs=["shape"])
+        model.graph.node.insert(0, helper.make_node("Constant", [], ["shape"], **value))
+        assert "asks for 1.1e+12 values" in refusal(model)
+
+
+def test_shapes_of_ordinary_size_are_accepted() -> None:
+    accepted(with_constant("ConstantOfShape", [1, 64, 56, 56]))
+    accepted(with_constant("Expand", [1, -1, 1], inputs=("x",)))
+    accepted(with_constant("Pad", [0, 0, 3, 3, 0, 0, 3, 3], inputs=("x",)))
+    accepted(with_constant("Resize", [1, 3, 480, 480], inputs=("x", "", "")))
+    accepted(with_constant("Range", 0, 197, 1))
+    accepted(with_node("Transpose", inputs=["x"], perm=[0, 3, 1, 2]))
+
+
+@pytest.mark.parametrize("kind", [TensorProto.STRING, TensorProto.COMPLEX64, TensorProto.INT4, 99])
+def test_a_tensor_of_a_type_no_network_needs_is_refused(kind: int) -> None:
+    tensor = onnx.TensorProto(name="matrix", data_type=kind, dims=[1], raw_data=b"12345678")
+    assert f"of type {kind}" in refusal(with_matrix(tensor))
+
+
+def two_rows(tensor: onnx.TensorProto) -> None:
+    tensor.float_data.extend([1.0] * 9)
+
+
+TENSORS: dict[str, tuple[Callable[[onnx.TensorProto], Any], str]] = {
+    "twice": (two_rows, "holds its numbers twice"),
+    "none": (lambda t: t.ClearField("raw_data"), "holds 0 numbers, expected 9"),
+    "more": (lambda t: setattr(t, "raw_data", t.raw_data + b"1234"), "holds 40 bytes, expected 36"),
+    "overflow": (lambda t: t.dims.extend([2**62, 2**62]), "expected"),
+    "many sides": (lambda t: t.dims.extend([1] * 10), "12 sides, expected at most 8"),
+    "very many sides": (lambda t: t.dims.extend([1] * 1000), "more than 64 sides"),
+    "a piece": (lambda t: t.segment.CopyFrom(onnx.TensorProto.Segment(begin=0, end=1)), "a piece of a tensor"),
+    "other field": (lambda t: (t.ClearField("raw_data"), t.int64_data.extend([1] * 9)), "another type than it says"),
+}
+
+
+@pytest.mark.parametrize("name", TENSORS)
+def test_a_tensor_that_does_not_hold_what_its_shape_says_is_refused(name: str) -> None:
+    change, said = TENSORS[name]
+    assert said in refusal(changed(lambda model: change(model.graph.initializer[0])))
+
+
+def typeless(model: onnx.ModelProto) -> None:
+    model.graph.input[0].ClearField("type")
+
+
+def sequence(model: onnx.ModelProto) -> None:
+    model.graph.output[0].type.sequence_type.elem_type.tensor_type.elem_type = TensorProto.FLOAT
+
+
+def second_input(model: onnx.ModelProto) -> None:
+    model.graph.input.append(helper.make_tensor_value_info("more", TensorProto.FLOAT, [1]))
+
+
+GRAPHS: dict[str, tuple[Callable[[onnx.ModelProto], Any], str]] = {
+    "input without type": (typeless, "input 'image' has no tensor type and no shape"),
+    "input of text": (
+        lambda m: setattr(m.graph.input[0].type.tensor_type, "elem_type", TensorProto.STRING),
+        "expected a tensor of uint8, uint16 or float32",
+    ),
+    "output of doubles": (
+        lambda m: setattr(m.graph.output[0].type.tensor_type, "elem_type", TensorProto.DOUBLE),
+        "expected a tensor of float32",
+    ),
+    "input without shape": (lambda m: m.graph.input[0].type.tensor_type.ClearField("shape"), "and no shape"),
+    "output is a sequence": (sequence, "a sequence, expected tensors"),
+    "two inputs": (second_input, "2 inputs ('image', 'more'), expected one"),
+    "no input": (lambda m: m.graph.ClearField("input"), "0 inputs"),
+    "no output": (lambda m: m.graph.ClearField("output"), "0 outputs"),
+    "one name twice": (lambda m: m.graph.node.append(m.graph.node[0]), "two values are named 'x'"),
+    "a weight named as the input": (
+        lambda m: m.graph.initializer.append(numpy_helper.from_array(np.zeros(1, np.float32), "image")),
+        "two values are named 'image'",
+    ),
+    "a long name": (
+        lambda m: m.graph.node.append(helper.make_node("Relu", ["x"], ["y" * 2000])),
+        "has 2000 characters, expected at most 1000",
+    ),
+    "an overload": (lambda m: setattr(m.graph.node[0], "overload", "mine"), "names an overload"),
+    "many inputs": (
+        lambda m: m.graph.node.append(helper.make_node("Concat", ["x"] * 5000, ["y"], axis=0)),
+        "5000 inputs, expected at most",
+    ),
+    "an attribute twice": (
+        lambda m: m.graph.node[0].attribute.append(m.graph.node[0].attribute[0]),
+        "an attribute twice",
+    ),
+    "a type as attribute": (lambda m: m.graph.node[0].attribute.add(name="t").tp.tensor_type.SetInParent(), "a type"),
+    "two versions": (lambda m: m.opset_import.append(helper.make_opsetid("ai.onnx", 17)), "two versions of 'ai.onnx'"),
+    "an old ml opset": (
+        lambda m: m.opset_import.append(helper.make_opsetid("ai.onnx.ml", 99)),
+        "opset 99 of ai.onnx.ml",
+    ),
+    "metadata keys": (
+        lambda m: [m.metadata_props.add(key=f"k{i}", value="") for i in range(100)],
+        "101 metadata keys, expected at most 64",
+    ),
+    "devices": (lambda m: m.configuration.add(name="d"), "a distribution over devices"),
+    "a random operator": (
+        lambda m: m.graph.node.append(helper.make_node("RandomNormal", [], ["r"], shape=[1])),
+        "list",
+    ),
+    "text": (lambda m: m.graph.node.append(helper.make_node("StringNormalizer", ["x"], ["r"])), "'StringNormalizer'"),
+}
+
+
+@pytest.mark.parametrize("name", GRAPHS)
+def test_a_graph_with_something_no_classifier_has_is_refused(name: str) -> None:
+    change, said = GRAPHS[name]
+    assert said in refusal(changed(change))
+
+
+def test_more_nodes_than_any_network_has_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert vet.MOST_NODES == 20_000
+    monkeypatch.setattr(vet, "MOST_NODES", 5)
+    model = make_model()
+    accepted(model)
+    model.graph.node.extend(helper.make_node("Relu", ["x"], [f"r{i}"]) for i in range(2))
+    assert "more than 5 nodes" in refusal(model)
+    model = make_model()
+    model.graph.initializer.extend(numpy_helper.from_array(np.float32(i), f"w{i}") for i in range(3))
+    assert "more than 5 weights" in refusal(model)
+
+
+def test_metadata_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vet, "MOST_TEXT", 10_000)
+    model = make_model()
+    accepted(model)
+    model.metadata_props.add(key="notes", value="x" * 10_000)
+    assert "bytes of metadata, expected at most 10000" in refusal(model)
+    model = make_model()
+    model.graph.doc_string = "x" * 10_001
+    assert "bytes of descriptions, expected at most 10000" in refusal(model)
+
+
+def test_bytes_that_two_readers_take_for_two_models_are_refused() -> None:
+    """Protobuf skips unknown fields and lets the last of two win; another reader need not."""
+    whole = make_model().SerializeToString()
+    assert "no field 99" in refusal(whole + b"\x9a\x06\x01x")
+    assert "'ir_version' of a model stands twice" in refusal(whole + b"\x08\x08")
+    assert "'ir_version' of a model has wire type 2" in refusal(b"\x0a\x01x" + whole)
+    graph = helper.make_graph([], "second", [], []).SerializeToString()
+    assert "holds 2 graphs" in refusal(whole + b"\x3a" + bytes([len(graph)]) + graph)
+    assert "unknown wire type 3" in refusal(whole + b"\x0b")
+
+
+def test_a_cycle_and_nodes_out_of_order_give_one_line_or_an_answer(tmp_path: Path) -> None:
+    model = make_model()
+    model.graph.node.append(helper.make_node("Add", ["b", "mean"], ["a"]))
+    model.graph.node.append(helper.make_node("Add", ["a", "mean"], ["b"]))
+    path = tmp_path / "m.onnx"
+    path.write_bytes(model.SerializeToString())
+    with pytest.raises(ModelError, match="onnxruntime") as caught:
+        Runtime.open(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
