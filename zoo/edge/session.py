@@ -22,7 +22,7 @@ from typing import Any
 from zoo.errors import ModelError, ProviderError
 from zoo.machine import cores
 
-__all__ = ["PROVIDERS", "one_line", "open_session", "placement"]
+__all__ = ["PROVIDERS", "one_line", "open_session", "placement", "return_memory"]
 
 log = logging.getLogger("zoo")
 
@@ -130,7 +130,7 @@ def open_session(
         _check_placement(session, name, provider, allow_fallback=allow_fallback)
     # It keeps the serialized model for a fallback that is switched off here: the model's size for nothing.
     session._model_bytes = None  # noqa: SLF001
-    _return_memory()
+    return_memory()
     return session
 
 
@@ -198,8 +198,8 @@ def _options(onnxruntime: Any, threads: int) -> Any:
     return options
 
 
-def _return_memory() -> None:
-    """Hand what opening a model freed back to the system; glibc would keep twice the model's size."""
+def return_memory() -> None:
+    """Hand back to the system what was freed; after a model was opened glibc would keep twice its size."""
     with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
         ctypes.CDLL(None).malloc_trim(0)
 

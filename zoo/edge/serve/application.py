@@ -24,12 +24,13 @@ from zoo.edge.serve.openapi import MOST, document
 from zoo.edge.serve.page import media_type, pages
 from zoo.edge.serve.queue import Full, Late, WorkQueue
 from zoo.edge.serve.shapes import Health
+from zoo.edge.session import return_memory
 from zoo.errors import ImageError
-from zoo.readers import MAX_PIXELS, probe, read
+from zoo.readers import probe, read
 from zoo.spec import Voi, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from starlette.types import ASGIApp
 
@@ -49,6 +50,9 @@ _EXPLAINING = 2
 """Heat maps that may wait. One is made at a time, so that they never keep answers from their workers."""
 _EXPLAINING_TIME = 4
 """Its time limit in those of an answer; it takes about 120 answers."""
+
+_LARGE = 2_000_000
+"""Pixels from which the few milliseconds that it takes to return memory are lost in the answer's own time."""
 
 _JSON = "application/json"
 _NO_IMAGE = ("multipart/", "application/json", "text/")
@@ -136,27 +140,34 @@ class Service:
 
     def _row(self, data: bytes, frame: int | None, top: int | None) -> bytes:
         """In a worker's thread: the row as JSON; raises ImageError."""
-        self._measure(data)
-        result: Result = self._runtime.answer(data, name=NAME, frame=frame)
+        with self._measured(data):
+            result: Result = self._runtime.answer(data, name=NAME, frame=frame)
         if isinstance(result, Failure):
             raise ImageError(result.error)
         return msgspec.json.encode(result.row(top))
 
     def _map(self, data: bytes, frame: int | None, label: str | None) -> bytes:
         """In a worker's thread: the heat map as JSON; raises ImageError."""
-        self._measure(data)
         voi = isinstance(self._runtime.manifest.preprocess.intensity, Voi)
-        return msgspec.json.encode(occlusion(self._runtime, read(data, name=NAME, frame=frame, voi=voi), label))
+        with self._measured(data):
+            heat = occlusion(self._runtime, read(data, name=NAME, frame=frame, voi=voi), label)
+        return msgspec.json.encode(heat)
 
-    def _measure(self, data: bytes) -> None:
-        """Refuse what the readers would still take; they refuse by themselves what is larger."""
-        if self._settings.max_pixels < MAX_PIXELS:
-            header = probe(data, name=NAME)
-            if header.width * header.height > self._settings.max_pixels:
-                raise ImageError(
-                    f"{header.width}x{header.height} pixels, expected at most {self._settings.max_pixels}; "
-                    "send the image smaller"
-                )
+    @contextlib.contextmanager
+    def _measured(self, data: bytes) -> Iterator[None]:
+        """Refuse too many pixels by the header alone, and hand back what a large image took."""
+        header = probe(data, name=NAME)
+        pixels = header.width * header.height
+        if pixels > self._settings.max_pixels:
+            raise ImageError(
+                f"{header.width}x{header.height} pixels, expected at most {self._settings.max_pixels}; "
+                "send the image smaller"
+            )
+        try:
+            yield
+        finally:
+            if pixels >= _LARGE:
+                return_memory()
 
     async def _worked(self, request: Request, line: _Line, job: Callable[[bytes], bytes]) -> Response:
         """Read the body within all limits, let a worker do the job, and answer whatever comes of it."""
