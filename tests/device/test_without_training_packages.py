@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 import zoo
+from zoo.edge.page import assets
 
 pytestmark = pytest.mark.slow
 
@@ -75,6 +76,7 @@ def test_wheel_holds_the_catalogue_and_no_stray_packages(wheel: Path) -> None:
     """Anything named `cli` or `plugins` in site-packages would clash with other people's."""
     names = zipfile.ZipFile(wheel).namelist()
     assert "zoo/registry.yaml" in names
+    assert {f"zoo/edge/page/{name}" for name in assets()} <= set(names), "the page comes with the package"
     assert {name.split("/")[0] for name in names} - {"zoo", "zoo_cli", "zoo_plugins"} == {
         next(name.split("/")[0] for name in names if ".dist-info" in name)
     }

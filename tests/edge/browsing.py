@@ -91,7 +91,8 @@ class Page:
         if self.page.is_visible("#more") and "all" in self.text("#more"):
             self.page.click("#more")
         names = [text.strip() for text in self.page.locator("#bars th").all_inner_texts()]
-        return dict(zip(names, self.page.locator("#bars .number").all_inner_texts(), strict=True))
+        shares = [" ".join(text.split()) for text in self.page.locator("#bars .number").all_inner_texts()]
+        return dict(zip(names, shares, strict=True))
 
     def explain(self) -> None:
         self.page.click("#explain")

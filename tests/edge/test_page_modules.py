@@ -41,7 +41,7 @@ def node(modules: Path, script: str, given: Any = None) -> Any:
     path.write_text("const given = JSON.parse((await import('node:fs')).readFileSync(0, 'utf8'));\n" + script)
     done = subprocess.run([program, str(path)], input=json.dumps(given), capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    return json.loads(done.stdout.replace("\u00a0", " "))  # which keeps a sign with its number
 
 
 _MEAN_COLOUR = """
@@ -158,6 +158,13 @@ def test_shares_are_told_with_interval_and_number_of_images(modules: Path) -> No
     assert any("off by 4.1 points on average" in line for line in said)
     assert any("one of its 3 labels for any image" in line for line in said)
     assert not any("rough" in line for line in said)
+
+
+def test_intervals_say_what_they_take_for_granted(modules: Path) -> None:
+    assert any("too narrow" in line for line in _said(modules, "red", _manifest()))
+    grouped = _said(modules, "red", _manifest(report={"clusters": 12}))
+    assert any("resampling 12 groups, such as patients" in line for line in grouped)
+    assert not any("too narrow" in line for line in grouped)
 
 
 def test_label_that_was_hardly_tested_is_warned_of(modules: Path) -> None:

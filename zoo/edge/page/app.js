@@ -5,7 +5,7 @@ import { byId, el, fill, show } from "./dom.js";
 import { VISIBLE } from "./explain.js";
 import { paint, paintLegend, top } from "./heat.js";
 import { MODE } from "./mode.js";
-import { always, evidence, meaning, percent, points, ranked, verdict } from "./words.js";
+import { always, evidence, meaning, overall, percent, points, ranked, verdict } from "./words.js";
 
 const FEW_BARS = 8; // shown at first; the rest on demand
 const MOST_FILES = 200; // kept in memory at a time
@@ -57,6 +57,7 @@ async function introduce() {
   const facts = {
     Labels: `${labels.join(", ")}${task === "multilabel" ? " (any number of them at once)" : ""}`,
     Evaluated: report ? `on ${report.n} images of the split “${report.split}”` : "not evaluated: how often it is right is not known",
+    ...overall(manifest),
     Made: `${provenance.created.slice(0, 10)}, from ${provenance.model}, trained on ${provenance.data.name}`,
     "Licence of the weights": manifest.licence,
     ...(model.runtime ? { "Runs on": model.runtime } : {}),

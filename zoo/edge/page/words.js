@@ -10,17 +10,19 @@ export const FEW = 30;
 
 const GIVEN = 0.5; // as zoo/edge/results.py
 
+const PERCENT = "\u00a0%"; // the sign stays with its number
+
 /** A probability as people read it; never "0 %" or "100 %". */
 export function percent(p) {
-  if (p > 0.999) return ">99.9 %";
-  if (p < 0.001) return "<0.1 %";
-  return `${(100 * p).toFixed(p >= 0.0995 && p < 0.9895 ? 0 : 1)} %`;
+  if (p > 0.999) return `>99.9${PERCENT}`;
+  if (p < 0.001) return `<0.1${PERCENT}`;
+  return `${(100 * p).toFixed(p >= 0.0995 && p < 0.9895 ? 0 : 1)}${PERCENT}`;
 }
 
 /** Shares of a test, where none and all are possible: "85 % (73–95 %)". */
 export function withInterval({ value, low, high }) {
   const whole = (share) => (100 * share).toFixed(0);
-  return `${whole(value)} % (${whole(low)}–${whole(high)} %)`;
+  return `${whole(value)}${PERCENT} (${whole(low)}–${whole(high)}${PERCENT})`;
 }
 
 const some = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
@@ -105,8 +107,10 @@ export function always(manifest) {
   if (report) {
     const off = (100 * report.calibration.ece).toFixed(1);
     said.push(fact(`Probabilities are calibrated; on ${report.calibration.n} test images they were off by ${off} points on average.`));
-    const units = report.clusters ? `${report.clusters} groups, such as patients, kept whole` : "images";
-    said.push(fact(`In brackets: 95 % intervals, from resampling ${units}.`));
+    const groups = `In brackets: 95 % intervals, from resampling ${report.clusters} groups, such as patients, kept whole.`;
+    const alone =
+      "In brackets: 95 % intervals, as if each image were of another patient; where some are of the same, they are too narrow.";
+    said.push(fact(report.clusters ? groups : alone));
   }
   said.push(
     fact(
@@ -129,6 +133,17 @@ function calledSo(label, report, of) {
   }
   if (!of.ppv || !of.sensitivity || !of.ppv.value) return of.ppv ? null : 0;
   return Math.round((of.sensitivity.value * of.n) / of.ppv.value); // right ones, over the share that is right
+}
+
+/** The model's numbers over all labels, name to value: "Accuracy" to "79 % (75–84 %)". */
+export function overall({ report }) {
+  const names = { accuracy: "Accuracy", balanced_accuracy: "Balanced accuracy" };
+  const known = Object.entries(names).filter(([name]) => report?.metrics[name]);
+  const shares = Object.fromEntries(known.map(([name, title]) => [title, withInterval(report.metrics[name])]));
+  const area = report?.metrics.macro_auroc;
+  if (!area) return shares;
+  const [value, low, high] = [area.value, area.low, area.high].map((one) => one.toFixed(3));
+  return { ...shares, "Macro AUROC": `${value} (${low}–${high})` };
 }
 
 /** What a heat map says and does not say. */
