@@ -346,6 +346,16 @@ def test_reading_holds_the_model_once(tmp_path: Path) -> None:
                 tracemalloc.stop()
 
 
+@pytest.mark.parametrize("size", [0, 1, 2**20 - 1, 2**20, 2**20 + 1, 2**21, 2**21 + 258])
+def test_deflated_members_come_whole_whatever_their_size(tmp_path: Path, size: int) -> None:
+    """Sizes at which a piece of output ends where the input does, with and without long repeats."""
+    block = os.urandom(30_000)  # within the window of deflate, and below its greatest ratio here
+    for content in ((block * (size // len(block) + 1))[:size], bytes(100) * (size // 10_000) + block):
+        (tmp_path / "m.zip").write_bytes(plain({"m": content}, zipfile.ZIP_DEFLATED))
+        with Archive(tmp_path / "m.zip") as archive:
+            assert archive.read("m", 2**31) == content
+
+
 def test_a_signed_zip_is_the_same_whichever_way_it_came_to_be(bundle: Path, files: Files, target: Path) -> None:
     pytest.importorskip("cryptography", reason="signatures need cryptography")
     key = target.with_name("k")

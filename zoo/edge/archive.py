@@ -117,17 +117,18 @@ class Archive:
 
     def _inflated(self, name: str, member: _Member) -> bytes:
         inflate = zlib.decompressobj(-zlib.MAX_WBITS)
-        unpacked, left = io.BytesIO(), member.packed
+        unpacked, left, piece, more = io.BytesIO(), member.packed, b"", True
         try:
-            while left and not inflate.eof:
-                piece = self._stream.read(min(_PIECE, left))
-                left -= len(piece)
-                while piece and not inflate.eof:
-                    room = member.size - unpacked.tell()
-                    unpacked.write(inflate.decompress(piece, min(_PIECE, room + 1)))
-                    piece = inflate.unconsumed_tail
-                    if unpacked.tell() > member.size:
-                        raise self._refused(f"member {name!r} unpacks to more than the {member.size} bytes it states")
+            while more and not inflate.eof:
+                if not piece:
+                    piece = self._stream.read(min(_PIECE, left))
+                    left -= len(piece)
+                room = member.size - unpacked.tell()
+                given, written = bool(piece), unpacked.write(inflate.decompress(piece, min(_PIECE, room + 1)))
+                more = given or written > 0  # all may be read in and not yet be written out
+                piece = inflate.unconsumed_tail
+                if unpacked.tell() > member.size:
+                    raise self._refused(f"member {name!r} unpacks to more than the {member.size} bytes it states")
         except zlib.error as problem:
             raise self._refused(f"member {name!r} is damaged ({problem})") from None
         if not inflate.eof or inflate.unused_data or left:
