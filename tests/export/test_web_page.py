@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.edge.signature import new_key
+from zoo.edge.keys import new_key
 from zoo.edge.signing import sign
 from zoo.errors import OutputError, UsageError
 from zoo.export import ort_web
