@@ -57,3 +57,20 @@ def test_an_unfinished_table_is_gone_on_with_when_that_is_asked_for(images: Path
     assert "9 rows in" in ran.err
     assert target.read_bytes() == whole.read_bytes()
     assert run_zoo("predict", "tiny.onnx", images, "--resume").code == 2
+
+
+@pytest.mark.usefixtures("at_work")
+def test_a_budget_that_is_not_kept_is_exit_3_and_the_numbers_are_there_all_the_same() -> None:
+    ran = run_zoo(
+        "bench", "tiny.onnx", "runs/tiny", "--runs", "2", "--budget", "size_mb=0.001,latency_ms=1e6", "--json"
+    )
+    assert ran.code == 3
+    assert [one["path"] for one in ran.document] == ["tiny.onnx", "runs/tiny"]
+    for one in ran.document:
+        (miss,) = one["over_budget"]
+        assert miss == {"key": "size_mb", "found": one["size_bytes"] / 1e6, "allowed": 0.001}
+    assert ran.err.count("over its budget: size_mb") == 2
+    table = run_zoo("bench", "tiny.onnx", "--runs", "2", "--operators", "--budget", "size_mb=100")
+    assert table.code == 0
+    assert "p50 ms (95 % interval)" in table.out
+    assert "Conv" in table.out

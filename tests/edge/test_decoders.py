@@ -53,8 +53,8 @@ def test_processes_answer_as_threads_do(folder: Path, tmp_path: Path, manifest: 
     assert list(runtime.predict(folder, workers=2)) == alone
     assert [one.image for one in runtime.predict(folder, workers=3, batch_size=4)] == [one.image for one in alone]
     assert {type(one) for one in alone} == {Prediction, Failure}
-    arrays = [np.zeros((4, 4, 3), np.uint8)]
-    assert list(runtime.predict(arrays, workers=1)) == list(runtime.predict(arrays))
+    others = [np.zeros((4, 4, 3), np.uint8), "\ud800.png", "nul\0.png", tmp_path / "missing.png"]
+    assert list(runtime.predict(others, workers=1)) == list(runtime.predict(others))
 
 
 def test_numbers_that_can_not_be_meant_are_refused(model_file: Path) -> None:

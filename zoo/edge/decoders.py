@@ -80,7 +80,8 @@ class Decoders:
 
     def pixels(self, name: str, source: Source | ImageError) -> Array | str:
         """As `Intake.pixels`; where no process can be started, this one does the work."""
-        if not isinstance(source, str | Path) or not processes.possible():
+        path = _spelt(source)
+        if path is None or not processes.possible():
             return self._intake.pixels(name, source, self._frame)
         companion = self._places.get()
         ending = ""
@@ -95,7 +96,7 @@ class Decoders:
                     self._started.append(companion)
                     if self._stopped:
                         companion.kill()
-                order = _Order(os.fsencode(source), name.encode("utf-8", "surrogatepass"), self._frame, manifest)
+                order = _Order(path, name.encode("utf-8", "surrogatepass"), self._frame, manifest)
                 answer = companion.ask(msgspec.msgpack.encode(order))
                 if answer is not None:
                     return _unpacked(answer)
@@ -107,6 +108,16 @@ class Decoders:
         finally:
             self._places.put(companion)
         return f"the process that decoded it ended {_TRIES} times ({ending}); leave the image out, or free memory"
+
+
+def _spelt(source: Source | ImageError) -> bytes | None:
+    """A path as the file system spells it; None: it is no path, or one that no file can have."""
+    if not isinstance(source, str | Path):
+        return None
+    try:
+        return os.fsencode(source)
+    except UnicodeEncodeError:
+        return None
 
 
 def serve() -> None:
