@@ -6,6 +6,7 @@
 // ONNXRUNTIME is an unpacked release of ONNX Runtime for C and C++, or what a package manager installs. A picture is a
 // PPM (P6, 8 bit) or a PGM (P5, 16 bit), without comments.
 #include <cstdint>
+#include <cstdlib>
 #include <fstream>
 #include <iostream>
 #include <iterator>
@@ -52,6 +53,7 @@ std::vector<std::string> read_labels(const std::string& path) {
 
 int main(int count, char** arguments) try {
   if (count != 3) throw std::runtime_error("usage: predict NAME.zoo PICTURE");
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0);  // its packages report to their maker otherwise
   const std::string bundle = arguments[1];
   const auto labels = read_labels(bundle + "/manifest.json");
   Picture picture = read_picture(arguments[2]);

@@ -30,6 +30,7 @@ macro_rules! ort {
 }
 
 fn main() {
+    std::env::set_var("ORT_DISABLE_TELEMETRY", "1"); // its packages report to their maker otherwise
     let given: Vec<String> = std::env::args().collect();
     let [_, library, bundle, picture] = &given[..] else { panic!("usage: predict LIBRARY NAME.zoo PICTURE") };
     let text = |value: &str| CString::new(value).unwrap();

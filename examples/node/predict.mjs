@@ -7,8 +7,10 @@
 // (P5, 8 or 16 bit): raw pixels, because the whole preprocessing is in the model's graph.
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
-import ort from "onnxruntime-node";
 import { replay } from "../../zoo/edge/page/golden.js";
+
+process.env.ORT_DISABLE_TELEMETRY ??= "1"; // its packages report to their maker otherwise
+const { default: ort } = await import("onnxruntime-node");
 
 const [bundle, ...pictures] = process.argv.slice(2);
 if (!bundle) {

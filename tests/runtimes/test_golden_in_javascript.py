@@ -132,3 +132,13 @@ def test_a_label_of_several_has_no_rank(ask: Callable[[bytes, str], Any]) -> Non
     mismatches = replayed(ask, "[3, 2.5 - 2 * data[0]]", "multilabel")["mismatches"]
     assert mismatches
     assert not any("label expected" in line for line in mismatches)
+
+
+def test_the_example_takes_the_version_that_is_tested() -> None:
+    root = GOLDEN.parents[3]
+    tested, example = (
+        json.loads((root / folder / "package.json").read_text())["dependencies"]
+        for folder in ("tests/runtimes", "examples/node")
+    )
+    assert example["onnxruntime-node"] == tested["onnxruntime-node"] == tested["onnxruntime-web"]
+    assert tested["onnxruntime-node"] in (root / "examples/README.md").read_text()

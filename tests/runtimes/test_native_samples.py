@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runtime_cases import write_picture
+from runtime_cases import leaves_nothing_behind, write_picture
 
 import zoo
 
@@ -71,6 +71,18 @@ def cpp(folder: Path) -> list[Path]:
     sample = SAMPLES / "onnxruntime.cpp"
     paths = [f"-I{headers[0].parent}", f"-L{lib}", "-lonnxruntime", f"-Wl,-rpath,{lib}"]
     return [compiled(["g++", "-std=c++17", "-Wall", sample, *paths], folder / "cpp")]
+
+
+def test_nothing_is_reported_home(rust: list[Path], photographs: Path, folder: Path, tmp_path: Path) -> None:
+    leaves_nothing_behind([*rust, photographs / "default.zoo", a_picture(folder)], tmp_path)
+
+
+def test_nothing_is_reported_home_from_cpp(cpp: list[Path], photographs: Path, folder: Path, tmp_path: Path) -> None:
+    leaves_nothing_behind([*cpp, photographs / "default.zoo", a_picture(folder)], tmp_path)
+
+
+def a_picture(folder: Path) -> Path:
+    return write_picture(folder / "grey", np.full((70, 80, 3), 90, np.uint8))
 
 
 def held_to_golden(program: list[Path], bundle: Path, folder: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from runtime_cases import write_picture
+from runtime_cases import leaves_nothing_behind, write_picture
 
 import zoo
 
@@ -60,3 +60,8 @@ def test_pictures_are_labelled_as_by_predict(checkout: Path, photographs: Path, 
     expected = next(iter(zoo.open(deep / "default.zoo").predict(scan)))
     _, said = on_node(checkout, deep / "default.zoo", tmp_path / "scan.pgm")
     assert said["predictions"][0]["probability"] == pytest.approx(expected.probability, abs=1e-5)
+
+
+def test_nothing_is_reported_home(checkout: Path, photographs: Path, tmp_path: Path) -> None:
+    command: list[str | Path] = ["node", "examples/node/predict.mjs", photographs / "default.zoo"]
+    leaves_nothing_behind(command, tmp_path, cwd=checkout)
