@@ -1,23 +1,39 @@
-"""`zoo info MODEL`: one card."""
+"""`zoo info MODEL`: one card, or what an exported file says of itself."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from zoo import api
-from zoo.spec import ModelCard, to_builtins
+from zoo.spec import METRIC_NAMES, ModelCard, to_builtins
 from zoo_cli.options import Json
-from zoo_cli.output import document, fields, put
+from zoo_cli.output import document, fields, put, with_interval
+
+if TYPE_CHECKING:
+    from zoo.edge.bundle import Contents
 
 __all__ = ["info"]
 
+_EXPORTED = (".onnx", ".zoo", ".zip")
+
 
 def info(
-    model: Annotated[str, typer.Argument(help="A name from 'zoo list', or timm/NAME.")], as_json: Json = False
+    model: Annotated[str, typer.Argument(help="A name from 'zoo list', timm/NAME, a bundle or an .onnx file.")],
+    as_json: Json = False,
 ) -> None:
-    """Show one model: input, recipe, weights, licence."""
+    """Show one model: input, recipe, weights, licence; of an exported one its use, results and origin."""
+    if Path(model).suffix in _EXPORTED and Path(model).exists():
+        from zoo.edge.bundle import open_model
+
+        contents = open_model(Path(model))
+        if as_json:
+            document(contents.manifest)
+        else:
+            put(fields(_said_of_itself(contents)))
+        return
     card = api.info(model)
     if as_json:
         document(card)
@@ -43,6 +59,25 @@ def _lines(card: ModelCard) -> dict[str, object]:
         "needs": ", ".join(card.needs) or "nothing more",
         "licence": card.licence,
         "train it": f"zoo train {card.name}{' --pretrained' if weights else ''} --data FOLDER",
+    }
+
+
+def _said_of_itself(contents: Contents) -> dict[str, object]:
+    manifest = contents.manifest
+    origin, report = manifest.provenance, manifest.report
+    licence = f", licence {origin.weights_licence}" if origin.weights_licence else ""
+    signature = "none" if contents.signer is None else f"by key {contents.signer}, not checked"
+    lines: dict[str, object] = {"name": manifest.name, "use": manifest.intended_use}
+    lines["labels"] = ", ".join(manifest.labels)
+    for name, value in report.metrics.items() if report else ():
+        lines[METRIC_NAMES.get(name, name)] = with_interval(value)
+    return lines | {
+        "input": f"{manifest.input.dtype}, {manifest.input.channels} channels, {manifest.input.stage}",
+        "data": f"{origin.data.name}, {origin.data.n} images, sha256 {origin.data.sha256[:12]}…",
+        "made": f"{origin.created} by {origin.plugin.distribution} {origin.plugin.version}, run {origin.run}",
+        "weights": f"{origin.weights}{licence}" if origin.weights else "trained from scratch",
+        "licence": manifest.licence,
+        "signature": signature,
     }
 
 

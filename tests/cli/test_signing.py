@@ -88,6 +88,14 @@ def test_predict_and_evaluate_refuse_what_the_key_has_not_signed(signed: Path, w
     assert run_zoo("predict", workplace / "runs/tiny", images, "--key", "site.key.pub").code == 3
 
 
+@pytest.mark.usefixtures("signed")
+def test_info_says_what_a_bundle_says_of_itself_and_that_nobody_checked() -> None:
+    said = run_zoo("info", "tiny.zoo").out
+    for part in ("Not a medical", "macro AUROC", "trained from scratch", "apache-2.0", "not checked"):
+        assert part in " ".join(said.split())
+    assert run_zoo("info", "tiny.zoo", "--json").document["provenance"]["model"] == "simple_cnn"
+
+
 @pytest.mark.usefixtures("elsewhere")
 def test_what_is_asked_for_must_be_clear() -> None:
     for arguments in (
