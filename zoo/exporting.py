@@ -88,6 +88,8 @@ def export(
     if web is not None:
         if bundle or out is not None or preprocess != "full":
             raise UsageError("--web writes a folder of its own; leave out --bundle, --out and --preprocess")
+        if run is not None and _is_bundle(Path(run)) and (portable or quantize or data is not None):
+            raise UsageError(f"{run} is a bundle, whose page holds it as it is; name its run to export it otherwise")
         make = partial(export, run, portable=portable, quantize=quantize, target=target, bundle=True, data=data)
         return _page(run, make, Path(web), None if ort_web is None else Path(ort_web))
     opened = open_run(find_run(run))

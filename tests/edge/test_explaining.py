@@ -179,6 +179,11 @@ def test_overlay_colours_only_what_matters(tmp_path: Path) -> None:
     assert np.array_equal(overlay(plain, occlusion(runtime, plain)), plain.pixels), "nothing matters, nothing is drawn"
 
 
+def test_overlay_of_a_huge_image_stays_small(tmp_path: Path) -> None:
+    image = from_array(np.zeros((300, 5000, 3), np.uint8))
+    assert overlay(image, occlusion(_opened(tmp_path), image)).size == (2048, 123)
+
+
 def test_wrong_label_and_wrong_pixels_are_said(tmp_path: Path) -> None:
     runtime = _opened(tmp_path)
     with pytest.raises(UsageError, match="no label 'blu', expected one of 'red', 'green', 'blue'"):

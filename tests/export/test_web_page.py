@@ -7,6 +7,8 @@ import hashlib
 import io
 import json
 import shutil
+import subprocess
+import sys
 import tarfile
 from typing import TYPE_CHECKING
 
@@ -185,6 +187,22 @@ def test_model_for_deep_images_is_not_made_a_page(pinned: Path, tmp_path: Path) 
     with pytest.raises(UsageError, match="takes uint16 images, which browsers would cut to 8 bits; use 'zoo serve'"):
         zoo.export(made, web=tmp_path / "page", ort_web=pinned)
     assert not (tmp_path / "page").exists()
+
+
+def test_bundle_is_not_exported_anew_in_silence(bundle: Path, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is a bundle, whose page holds it as it is; name its run"):
+        zoo.export(bundle, web=tmp_path / "page", portable=True)
+
+
+def test_bundle_becomes_a_page_without_the_training_packages(bundle: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys; sys.modules.update(dict.fromkeys(('torch', 'onnx', 'sklearn', 'timm', 'requests')))\n"
+        "import zoo; from zoo.export import ort_web; ort_web.engine_files = lambda given: {}\n"
+        f"zoo.export({str(bundle)!r}, web={str(tmp_path / 'page')!r})"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "page" / "index.html").is_file()
 
 
 def test_lone_file_becomes_no_page(run: Path, pinned: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.errors import ImageError, UsageError
+from zoo.errors import UsageError
 from zoo.text import brief
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ _ENOUGH = 2
 _BATCH = 16
 _BATCH_BYTES = 64 * 2**20
 _OPACITY = 0.6
+_MOST_SIDE = 2048
 
 # matplotlib's viridis (Smith and van der Walt 2015, CC0), every 15th of its 256 colours: perceptually uniform, and
 # readable without red or green.
@@ -125,21 +126,22 @@ def occlusion(runtime: Runtime, image: RawImage, label: str | None = None) -> He
 
 
 def overlay(image: RawImage, heat: HeatMap) -> Image.Image:
-    """The image with its map laid over it: RGB, the image's own size; deep images from their least to their largest.
+    """The image with its map laid over it: RGB, at most 2048 pixels a side; deep images from least to largest value.
 
     Strength follows the drop, so that what does not matter stays as it is; drops below zero show nothing.
     """
     from PIL import Image
 
+    shown = Image.fromarray(_visible(image))
+    shown.thumbnail((_MOST_SIDE, _MOST_SIDE))
     grid = np.clip(np.asarray(heat.values, np.float32), 0, None)
     strength = np.clip(grid / max(float(grid.max()), VISIBLE), 0, 1)
-    smooth = Image.fromarray(strength).resize((heat.width, heat.height), Image.Resampling.BILINEAR)
-    share = np.clip(np.asarray(smooth), 0, 1)
+    share = np.clip(np.asarray(Image.fromarray(strength).resize(shown.size, Image.Resampling.BILINEAR)), 0, 1)
     anchors = np.frombuffer(_VIRIDIS, np.uint8).reshape(-1, 3)
     places = np.linspace(0, 1, len(anchors))
     colours = np.stack([np.interp(share, places, anchors[:, channel]) for channel in range(3)], axis=2)
     weight = (_OPACITY * share)[:, :, None]
-    return Image.fromarray((_visible(image) * (1 - weight) + colours * weight + 0.5).astype(np.uint8))
+    return Image.fromarray((np.asarray(shown) * (1 - weight) + colours * weight + 0.5).astype(np.uint8))
 
 
 def _reduced(pixels: Array, spec: PreprocessSpec) -> Array:
@@ -200,12 +202,10 @@ def _as_stored(means: Array, dtype: np.dtype[Any]) -> Array:
     return means.astype(dtype) if dtype == np.float32 else np.floor(means + 0.5).astype(dtype)
 
 
-def _visible(image: RawImage) -> NDArray[np.float32]:
-    """(H, W, 3) float32 in [0, 255]."""
+def _visible(image: RawImage) -> NDArray[np.uint8]:
+    """(H, W, 3)."""
     if image.kind == "uint8":
-        return np.asarray(image.pixels, np.float32)
-    values = np.asarray(image.pixels, np.float32)
+        return np.asarray(image.pixels)
+    values = np.asarray(image.pixels, np.float64)
     low, high = float(values.min()), float(values.max())
-    if not math.isfinite(high - low):
-        raise ImageError("pixels are too far apart to be shown")
-    return np.repeat((values - low) / ((high - low) or 1) * 255, 3, axis=2)
+    return np.repeat(((values - low) / ((high - low) or 1) * 255 + 0.5).astype(np.uint8), 3, axis=2)

@@ -64,7 +64,7 @@ async function introduce() {
   };
   fill("facts", ...Object.entries(facts).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
   show("proof", model.selfTests);
-  const card = await model.card().catch(() => null);
+  const card = await model.card().catch((problem) => `The card can not be shown: ${problem.message}`);
   byId("card-box").hidden = card === null;
   if (card !== null) fill("card", ...rendered(card));
   show("about");
@@ -216,6 +216,11 @@ function showBars(item) {
 async function preview(item) {
   const canvas = byId("image");
   canvas.setAttribute("aria-label", `Image ${item.file.name}`);
+  for (const other of items) {
+    if (other === item || !other.bitmap) continue;
+    other.bitmap.close(); // a photograph takes 50 MB
+    delete other.bitmap;
+  }
   try {
     item.bitmap ??= await createImageBitmap(item.file);
   } catch {

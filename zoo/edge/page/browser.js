@@ -1,7 +1,9 @@
 // Answers from the model in this browser; nothing leaves the machine.
 
+import { checked } from "./bundle.js";
 import { checkPixels, decode } from "./decode.js";
 
+const BUNDLE = new URL("../model.zoo/", import.meta.url).href;
 const GIVEN = 0.5; // as zoo/edge/results.py
 const MOST_PIXELS = 64_000_000; // between scaling and cropping, as zoo/preprocess.py
 
@@ -29,7 +31,7 @@ export class Browser {
 
   async open() {
     await checkPixels();
-    const { manifest, runtime } = await this.#ask("open", { bundle: new URL("../model.zoo/", import.meta.url).href });
+    const { manifest, runtime } = await this.#ask("open", { bundle: BUNDLE });
     this.#manifest = manifest;
     this.runtime = runtime;
     return manifest;
@@ -45,7 +47,8 @@ export class Browser {
   takes = "PNG, JPEG, WebP, GIF or BMP with 8 bits a channel. DICOM, TIFF and 16-bit files are refused here: a browser can not read them as they are stored.";
 
   async card() {
-    return "CARD.md" in this.#manifest.files ? (await fetch(new URL("../model.zoo/CARD.md", import.meta.url))).text() : null;
+    if (!("CARD.md" in this.#manifest.files)) return null;
+    return new TextDecoder().decode(await checked(BUNDLE, "CARD.md", this.#manifest));
   }
 
   async predict(file) {
