@@ -13,10 +13,12 @@ import pytest
 from quantising import Digits, timed_as, trained_digits
 
 import zoo
+from zoo import ship
 from zoo.data import ImageSet
 from zoo.errors import GateError, QuantizationError, UsageError
 from zoo.export.quantize import climb, ladder, this_machine
 from zoo.export.quantize.convert import to_half
+from zoo.export.quantize.core import with_core
 from zoo.export.quantize.guard import missed
 from zoo.spec import Quantization
 
@@ -262,3 +264,67 @@ def test_the_head_of_an_fp16_network_stays_in_float(digits: Digits) -> None:
     by_name = {node.name: node for node in graph.node}
     assert kinds[by_name[core.head[0]].input[1]] == onnx.TensorProto.FLOAT
     assert kinds[by_name[core.layers[0]].input[1]] == onnx.TensorProto.FLOAT16
+
+
+def _rolled_head(model: onnx.ModelProto, core: onnx.ModelProto) -> onnx.ModelProto:
+    """As `with_core`, with the weights of the classes moved on by one: a file that was tampered with."""
+    whole = with_core(model, core)
+    producer = {name: node for node in whole.graph.node for name in node.output}
+    node = producer["logits"]
+    while node.op_type != "Gemm":  # fp16 casts its logits
+        node = producer[node.input[0]]
+    for one in whole.graph.initializer:
+        if one.name == node.input[1]:
+            one.CopyFrom(onnx.numpy_helper.from_array(np.roll(onnx.numpy_helper.to_array(one), 1, axis=0), one.name))
+    return whole
+
+
+def test_a_tampered_network_is_refused_on_every_rung(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "with_core", _rolled_head)
+    with pytest.raises(QuantizationError, match="labels agree on") as refused:
+        climb(digits.model, digits.manifest, digits.splits, kind="int8")
+    for rung in refused.value.details["quantization"].rungs:
+        assert any("labels agree" in why for why in rung.refused)
+
+
+def test_a_network_that_int8_destroys_climbs_the_ladder(digits: Digits) -> None:
+    model = digits.model
+    convolutions = [node for node in model.graph.node if node.op_type == "Conv" and node.name.startswith("core/")]
+    constants = {one.name: one for one in model.graph.initializer}
+    first, second = convolutions[:2]
+    # One channel 3000 times brighter, and taken for as much less by the next layer: the same answers in float.
+    for name, factor, place in (
+        (first.input[1], 3000, np.s_[0]), (first.input[2], 3000, np.s_[0]), (second.input[1], 1 / 3000, np.s_[:, 0]),
+    ):  # fmt: skip
+        values = onnx.numpy_helper.to_array(constants[name]).copy()
+        values[place] *= np.float32(factor)
+        constants[name].CopyFrom(onnx.numpy_helper.from_array(values, name))
+    taken = climb(model, digits.manifest, digits.splits, kind="int8")
+    lowest, highest = taken.record.rungs[0], taken.record.rungs[-1]
+    assert any("labels agree" in why for why in lowest.refused)
+    assert len(taken.record.rungs) > 1
+    assert highest.refused == ()
+    assert highest.val is not None
+    assert highest.val.agreement.value >= 0.99
+
+
+def test_test_images_refuse_what_they_show_to_be_broken_and_nothing_else_is_tried(
+    digits: Digits, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    judged = []
+    real = ship.judge
+
+    def other_on_test(plugin: Any, runtime: Any, *rest: Any) -> Any:
+        answers = real(plugin, runtime, *rest)
+        judged.append(answers)
+        return answers if len(judged) == 1 else dataclasses.replace(answers, logits=np.roll(answers.logits, 1, axis=1))
+
+    monkeypatch.setattr(ship, "judge", other_on_test)
+    out = tmp_path / "refused.onnx"
+    with pytest.raises(QuantizationError, match="passed on the validation images but not on 497 test images") as found:
+        zoo.export(digits.run, quantize="int8", out=out)
+    record = found.value.details["quantization"]
+    assert record.test is not None
+    assert record.val is not None
+    assert len(judged) == 2
+    assert not out.exists()

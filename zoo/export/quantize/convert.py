@@ -59,6 +59,7 @@ def to_integers(
     from onnxruntime.quantization.calibrate import TensorsData
     from onnxruntime.quantization.qdq_quantizer import QDQQuantizer
 
+    types = {"int8": QuantType.QInt8, "uint8": QuantType.QUInt8}
     copy = onnx.ModelProto()
     copy.CopyFrom(core.model)
     limits = {name: (np.float32(low), np.float32(high)) for name, (low, high) in ranges.items()}
@@ -70,15 +71,15 @@ def to_integers(
             copy,
             per_channel=True,
             reduce_range=scheme.seven_bits,
-            weight_qType=QuantType.QInt8,
-            activation_qType=QuantType.QUInt8 if scheme.activations == "uint8" else QuantType.QInt8,
+            weight_qType=types[scheme.weights],
+            activation_qType=types[scheme.activations],
             tensors_range=TensorsData(CalibrationMethod.MinMax, limits),
             nodes_to_quantize=[only] if only else [],
             nodes_to_exclude=[*core.head, *excluded],
             op_types_to_quantize=list(_OPERATORS),
             extra_options={
                 "ActivationSymmetric": scheme.symmetric,
-                "WeightSymmetric": True,
+                "WeightSymmetric": scheme.weights == "int8",
                 "MatMulConstBOnly": True,
                 "QuantizeBias": scheme.integer_bias,
                 # What a layer gives is quantised as what the next one takes, after its activation.
@@ -89,7 +90,51 @@ def to_integers(
     finally:
         log.setLevel(before)
     made: onnx.ModelProto = quantizer.model.model
+    _spare_inputs(made.graph, core.model.graph, frozenset(excluded))
     return _tidied(made, core)
+
+
+def _spare_inputs(graph: onnx.GraphProto, before: onnx.GraphProto, excluded: frozenset[str]) -> None:
+    """Give layers that stay in float32 their input in float32, too: what one channel spoils is lost before them.
+
+    The quantiser rounds every output, whoever takes it. A pair that only excluded layers read is taken out, and the
+    Relu or Clip that its rounding stood for is put back.
+
+    Args:
+        graph: quantised; changed in place.
+        before: the same network in float32.
+        excluded: names of the layers.
+    """
+    makers = {name: node for node in graph.node for name in node.output}
+    makers_before = {name: node for node in before.node for name in node.output}
+    readers: dict[str, list[onnx.NodeProto]] = {}
+    for node in graph.node:
+        for name in node.input:
+            readers.setdefault(name, []).append(node)
+    gone = []
+    for rounds in [node for node in graph.node if node.op_type == "QuantizeLinear"]:
+        restores = readers.get(rounds.output[0], [])
+        users = [user for node in restores for user in readers.get(node.output[0], [])]
+        if not users or any(user.name not in excluded for user in users):
+            continue
+        made = {node.output[0] for node in restores}
+        for user in users:
+            for index, name in enumerate(user.input):
+                if name in made:
+                    user.input[index] = rounds.input[0]
+        gone += [rounds, *restores]
+        maker, activation = makers.get(rounds.input[0]), makers_before.get(rounds.input[0])
+        if maker is not None and activation is not None and maker.name != activation.name:
+            maker.output[0] = activation.input[0]
+            graph.node.append(activation)
+    for node in gone:
+        graph.node.remove(node)
+    used = {name for node in graph.node for name in node.input}
+    there = {one.name for one in graph.initializer} | {name for node in graph.node for name in node.output}
+    graph.initializer.extend(one for one in before.initializer if one.name in used - there)  # bounds of a Clip
+    kept = [one for one in graph.initializer if one.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
 
 
 def to_half(core: Core) -> onnx.ModelProto:

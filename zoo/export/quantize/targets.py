@@ -31,19 +31,21 @@ class Scheme:
         symmetric: zero is the middle of the activations' range, as TensorRT demands.
         seven_bits: weights use 7 of their 8 bits.
         integer_bias: biases are int32; TensorRT takes them as floats only.
+        weights: of weights; uint8 for comparison only (benchmarks/quantization.py), no target wants it.
     """
 
     activations: Literal["uint8", "int8"]
     symmetric: bool = False
     seven_bits: bool = False
     integer_bias: bool = True
+    weights: Literal["int8", "uint8"] = "int8"
 
     @property
     def text(self) -> str:
         """The scheme in words."""
         zero = ", symmetric" if self.symmetric else ""
         bits = " in 7 bits" if self.seven_bits else ""
-        return f"{self.activations} activations{zero}; int8 weights per channel{bits}; head in float32"
+        return f"{self.activations} activations{zero}; {self.weights} weights per channel{bits}; head in float32"
 
 
 SCHEMES: dict[Target, Scheme] = {

@@ -1,0 +1,103 @@
+"""What int8 and fp16 do to a trained run: speed, size and answers of every number scheme, on this machine.
+
+    python benchmarks/quantization.py RUN [--data D] [--split test] [--images N]
+
+Each variant is the run's own model.onnx with another network in it, calibrated by minmax on 256 training images; all
+layers but the head are quantised and no guard chooses. Speed is the median ratio of interleaved pairs with the
+float32 file, whole files from raw pixels. 'kernels' is the error of the logits with this CPU's int8 kernels,
+'reference' that of the same file without them: where they differ, the kernels saturate.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+import numpy as np
+import onnx
+
+from zoo.edge import Runtime
+from zoo.evaluate import predict_set
+from zoo.export.quantize import this_machine
+from zoo.export.quantize.convert import to_half, to_integers
+from zoo.export.quantize.core import core_of, with_core
+from zoo.export.quantize.guard import compared
+from zoo.export.quantize.images import drawn
+from zoo.export.quantize.ranges import watched
+from zoo.export.quantize.running import opened
+from zoo.export.quantize.sensitivity import errors
+from zoo.export.quantize.speed import timed
+from zoo.export.quantize.targets import Scheme, cpu_name
+from zoo.locate import images_of, without_bad
+from zoo.machine import cores
+from zoo.runs import open_run
+from zoo.spec import Interval
+
+VARIANTS = {
+    "U8S8": Scheme("uint8"),
+    "U8S8, 7-bit weights": Scheme("uint8", seven_bits=True),
+    "S8S8": Scheme("int8"),
+    "U8U8": Scheme("uint8", weights="uint8"),
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("run", type=Path)
+    parser.add_argument("--data", help="the run's images, if they have moved")
+    parser.add_argument("--split", default="test", choices=["val", "test"])
+    parser.add_argument("--images", type=int, default=256, help="calibration images")
+    asked = parser.parse_args()
+    run = open_run(asked.run)
+    splits = without_bad(images_of(run, asked.data), run)
+    model = onnx.load(str(asked.run / "model.onnx"))
+    float32 = Runtime.open(asked.run / "model.onnx")
+    manifest, images = float32.manifest, splits.split(asked.split)
+    core = core_of(model)
+    calibrate, others = drawn(splits.train, manifest.preprocess, run.record.config.seed)
+    calibrate = type(calibrate)(calibrate.images, calibrate.rows[: asked.images], calibrate.spec)
+    ranges = watched(core, calibrate, histograms=False).ranges("minmax")
+    before = predict_set(float32.logits, images)
+    some = [images.read(row).pixels for row in range(min(8, len(images)))]
+    print(f"{manifest.name} on {manifest.provenance.data.name}, {asked.split}: {len(images)} images")
+    print(f"{cpu_name()}, target {this_machine()}, {cores()} threads, load {os.getloadavg()[0]:.1f}")
+    print(f"float32: {model.ByteSize() / 1e6:.2f} MB, {len(core.layers)} layers and the head\n")
+    print("| variant | size | speed (95 %) | ms | macro AUROC | agreement | kernels | reference |")
+    print("|---|---|---|---|---|---|---|---|")
+    networks = {name: to_integers(core, ranges, scheme) for name, scheme in VARIANTS.items()}
+    networks["fp16"] = to_half(core)
+    for name, network in networks.items():
+        whole = with_core(model, network)
+        runtime = opened(whole, manifest, reference=False)
+        speed = timed(float32, runtime, some)
+        guard = compared(
+            before,
+            predict_set(runtime.logits, images),
+            images.targets,
+            manifest.labels,
+            split=asked.split,
+            temperature=manifest.temperature,
+            groups=images.groups,
+        )
+        wrong = [
+            errors(core, [(name, network)], others, reference=reference, task=manifest.task)[name]
+            for reference in (False, True)
+        ]
+        print(
+            f"| {name} | {whole.ByteSize() / 1e6:.2f} MB, {model.ByteSize() / whole.ByteSize():.2f}x smaller "
+            f"| {shown(speed.ratio, 2)} | {speed.ms:.1f} of {speed.float32_ms:.1f} "
+            f"| {shown(guard.macro_auroc, 4)} | {guard.agreement.value:.1%} | {wrong[0]:.3f} | {wrong[1]:.3f} |",
+            flush=True,
+        )
+    print(f"\nload at the end {np.round(os.getloadavg(), 1).tolist()}")
+
+
+def shown(value: Interval | None, digits: int) -> str:
+    if value is None:
+        return "undefined"
+    return f"{value.value:.{digits}f} ({value.low:.{digits}f} to {value.high:.{digits}f})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,97 @@
+"""A refused quantisation says what was tried: as a table, and in the document of --json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from cli_running import run_zoo
+
+from zoo.errors import QuantizationError
+from zoo.spec import Guard, Interval, Quantization, Rung, Speed
+from zoo_cli import export as verb
+
+GUARD = Guard(
+    split="val",
+    n=160,
+    clusters=40,
+    macro_auroc=Interval(value=-0.03, low=-0.05, high=-0.01),
+    undefined=None,
+    agreement=Interval(value=0.9, low=0.85, high=0.94, method="wilson"),
+    sensitivity=Interval(value=-0.1, low=-0.2, high=0.0),
+    sensitivity_label="malignant",
+    sensitivity_n=20,
+    mean_abs_probability=0.01,
+    max_abs_probability=0.4,
+)
+RUNG = Rung(
+    name="int8, all layers",
+    kind="int8",
+    excluded=(),
+    size_bytes=3_800_000,
+    val=GUARD,
+    speed=Speed(
+        ratio=Interval(value=1.4, low=1.3, high=1.5), float32_ms=14.0, ms=10.0, pairs=30, threads=2, machine="CPU"
+    ),
+    refused=("labels agree on 90.0%, expected 99%",),
+)
+TRIED = Quantization(
+    kind="int8",
+    target="avx2",
+    scheme="uint8 activations",
+    measured="kernels",
+    calibration="entropy",
+    calibration_images=256,
+    compared_images=64,
+    calibration_errors={"minmax": 0.2, "entropy": 0.1},
+    layers=49,
+    excluded=(),
+    rungs=(RUNG,),
+    val=None,
+    test=None,
+    speed=None,
+    size_ratio=None,
+    tolerance=None,
+)
+
+
+@pytest.fixture
+def refused(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    asked: list[dict[str, Any]] = []
+
+    def export(_: object, **given: Any) -> None:
+        asked.append(given)
+        raise QuantizationError("int8 refused: none of 1 candidates", {"quantization": TRIED})
+
+    monkeypatch.setattr(verb.api, "export", export)
+    return asked
+
+
+def test_the_table_is_on_stdout_and_the_reason_on_stderr(refused: list[dict[str, Any]]) -> None:
+    ran = run_zoo("export", "--onnx", "--int8", "--target", "avx2")
+    assert ran.code == 3
+    assert ran.line == "zoo: int8 refused: none of 1 candidates"
+    for part in ("int8, all layers", "3.8 MB", "1.40x", "-0.0300 (-0.0500 to -0.0100)", "-0.100 malignant", "90.0%"):
+        assert part in ran.out
+    assert "160 images, 40 groups" in ran.out
+    assert "256 training images, by entropy" in ran.out
+    assert refused[0]["quantize"] == "int8"
+    assert refused[0]["target"] == "avx2"
+
+
+def test_the_document_of_a_refusal_holds_every_candidate(refused: list[dict[str, Any]]) -> None:
+    ran = run_zoo("export", "--onnx", "--int8", "--json")
+    assert ran.code == 3
+    error = ran.document["error"]
+    assert error["type"] == "QuantizationError"
+    (rung,) = error["quantization"]["rungs"]
+    assert rung["refused"] == ["labels agree on 90.0%, expected 99%"]
+    assert rung["val"]["macro_auroc"]["low"] == -0.05
+    assert error["quantization"]["calibration_errors"]["entropy"] == 0.1
+    assert len(refused) == 1
+
+
+def test_int8_and_fp16_exclude_each_other() -> None:
+    ran = run_zoo("export", "--onnx", "--int8", "--fp16")
+    assert ran.code == 2
+    assert "name one of them" in ran.line
