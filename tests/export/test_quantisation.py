@@ -99,6 +99,13 @@ def test_the_report_inside_is_of_the_quantised_file(bundle: Path, digits: Digits
     assert inside.calibration != digits.manifest.report.calibration
 
 
+def test_the_card_says_what_was_changed_and_what_that_did(bundle: Path) -> None:
+    card = (bundle / "CARD.md").read_text()
+    section = card.partition("## Quantisation")[2].partition("\n## ")[0]
+    for part in ("This file is int8", "256 training images", "`val`", "`test`", "macro AUROC", "times as fast"):
+        assert part in section
+
+
 def test_a_quantised_bundle_verifies_and_still_finds_a_fault(bundle: Path) -> None:
     assert zoo.verify(bundle).images >= 32
     with np.load(bundle / "golden.npz") as golden:

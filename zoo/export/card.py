@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.spec import METRIC_NAMES, EvalReport, Intensity, Interval, Manifest, Percentile, Scale, Window
+from zoo.spec import METRIC_NAMES, EvalReport, Intensity, Interval, Manifest, Percentile, Quantization, Scale, Window
 
 __all__ = ["model_card"]
 
@@ -22,6 +22,7 @@ def model_card(manifest: Manifest) -> str:
         "## Results\n\n" + _results(manifest.report),
         "## Input\n\n" + _input(manifest),
         "## Proof of export\n\n" + _proof(manifest),
+        *(["## Quantisation\n\n" + _quantised(manifest.quantization)] if manifest.quantization else []),
         "## Origin\n\n" + _origin(manifest),
         *(["## Files, and how to check them\n\n" + _files(manifest)] if manifest.files else []),
     ]
@@ -110,6 +111,39 @@ def _proof(manifest: Manifest) -> str:
         "probabilities within "
         f"{parity.max_abs_probability:.2e}, {parity.flips} labels changed."
     )
+
+
+def _quantised(found: Quantization) -> str:
+    """What was changed, what that did to the answers, and where it was measured."""
+    parts = [f"This file is {found.kind} for {found.target}: {found.scheme}."]
+    parts.append("The proof above is of the float32 file it was made from; the results are this file's own.")
+    if found.calibration is not None:
+        parts.append(
+            f"Ranges come from {found.calibration_images} training images ({found.calibration}); "
+            f"{len(found.excluded)} of {found.layers} layers stay in float32 beside the classifier."
+        )
+    if found.measured == "reference":
+        parts.append(
+            "It was made for another machine than the one it was made on: its answers were computed as the file says, "
+            "not by that machine's own kernels. Run `zoo verify` there."
+        )
+    for guard in (found.val, found.test):
+        if guard is not None:
+            auroc = "undefined" if guard.macro_auroc is None else _signed(guard.macro_auroc)
+            parts.append(f"Against float32 on {guard.n} images of the split `{guard.split}`: macro AUROC {auroc},")
+            if guard.sensitivity is not None:
+                parts.append(f"sensitivity of {guard.sensitivity_label} {_signed(guard.sensitivity)},")
+            moved = f"probabilities within {guard.max_abs_probability:.2g}"
+            parts.append(f"the same label on {guard.agreement.value:.1%}, {moved}.")
+    if found.speed is not None:
+        ratio = found.speed.ratio
+        times = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+        parts.append(f"{times} times as fast as float32 on {found.speed.machine}.")
+    return " ".join(parts) + "".join(f"\n\nNote: {note}." for note in found.notes)
+
+
+def _signed(value: Interval) -> str:
+    return f"{value.value:+.4f} ({value.low:+.4f} to {value.high:+.4f})"
 
 
 def _origin(manifest: Manifest) -> str:
