@@ -120,3 +120,14 @@ def test_a_bundle_has_a_name_of_its_kind(case: Case, tmp_path: Path) -> None:
         zoo.export(case.run.path, bundle=True, out=tmp_path / "model")
     with pytest.raises(UsageError, match="is a folder"):
         zoo.export(case.run.path, out=tmp_path)
+
+
+def test_the_origin_names_the_very_weights_licences_and_versions(bundle: Path, case: Case) -> None:
+    """And nothing of the machine: who asks later must find the run, not the person who ran it."""
+    origin = zoo.open(bundle).manifest.provenance
+    assert origin.trained == {"weights.safetensors": sha256_file(case.run.file("weights.safetensors"))}
+    assert (origin.weights, origin.weights_licence, origin.code_licence) == (None, None, "apache-2.0")
+    assert {"edgezoo", "numpy", "onnxruntime", "pillow", "msgspec"} <= origin.exported.keys()
+    assert origin.created == case.run.record.started
+    for path in bundle.iterdir():
+        assert str(case.run.path).encode() not in path.read_bytes()
