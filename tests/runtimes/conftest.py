@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from runtime_cases import deep_pictures, pictures, two_findings
+from runtime_cases import deep_pictures, pictures, quantised_bundles, two_findings
 
 import zoo
 import zoo.plugin
@@ -116,3 +116,9 @@ def deep(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def findings(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Several labels an image; a network larger than the pictures."""
     return _bundles(tmp_path_factory, "findings", two_findings, size=40, epochs=2, settings={"augment": "none"})
+
+
+@pytest.fixture(scope="session")
+def quantised(photographs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """int8.zoo and fp16.zoo of the portable photographs, without the guard: no network this small gets through it."""
+    return quantised_bundles(photographs / "portable.zoo", tmp_path_factory.mktemp("quantised"))

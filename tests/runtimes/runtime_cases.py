@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import onnx
 from PIL import Image
+
+import zoo
+from zoo import preprocess
+from zoo.edge.session import open_session
+from zoo.export.quantize.convert import to_half, to_integers
+from zoo.export.quantize.core import core_of, with_core
+from zoo.export.quantize.ranges import watched
+from zoo.export.quantize.sensitivity import wobble
+from zoo.export.quantize.targets import Scheme
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -51,6 +62,28 @@ def two_findings(folder: Path) -> Path:
     folder.mkdir()
     np.savez(folder / "chest.npz", **arrays)
     return folder / "chest.npz"
+
+
+def quantised_bundles(bundle: Path, root: Path) -> Path:
+    """The network of a bundle in int8 and in fp16, with golden answers by ONNX Runtime and the ladder's tolerance."""
+    model = onnx.load(bundle / "model.onnx")
+    core = core_of(model)
+    spec = zoo.open(bundle).manifest.preprocess
+    with np.load(bundle / "golden.npz", allow_pickle=False) as golden:
+        images = {name: golden[name] for name in golden.files if name.startswith("image_")}
+    prepared = [preprocess.apply(image, spec)[None] for image in images.values()]
+    ranges = watched(core, prepared, histograms=False).ranges("minmax")
+    # Seven bits, so that CPUs without VNNI do not saturate: the answers are then whole-number arithmetic everywhere.
+    networks = {"int8": to_integers(core, ranges, Scheme("uint8", seven_bits=True)), "fp16": to_half(core)}
+    for kind, network in networks.items():
+        content = with_core(model, network).SerializeToString()
+        session = open_session(content, kind, provider="cpu", threads=1)
+        logits = np.concatenate([session.run(["logits"], {"image": image[None]})[0] for image in images.values()])
+        tolerance = max(1e-3, 2 * wobble(core, network, prepared, reference=kind == "fp16"))
+        shutil.copytree(bundle, root / f"{kind}.zoo")
+        (root / f"{kind}.zoo/model.onnx").write_bytes(content)
+        np.savez_compressed(root / f"{kind}.zoo/golden.npz", logits=logits, tolerance=np.float32(tolerance), **images)
+    return root
 
 
 def write_picture(path: Path, image: np.ndarray) -> Path:

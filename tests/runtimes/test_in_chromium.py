@@ -42,7 +42,7 @@ class Quiet(http.server.SimpleHTTPRequestHandler):
 def site(checkout: Path, request: pytest.FixtureRequest) -> Iterator[str]:
     """The packages, golden.js and the bundles over HTTP on this machine."""
     links = []
-    for model in ("photographs", "deep", "findings"):
+    for model in ("photographs", "deep", "findings", "quantised"):
         links.append(checkout / model)
         links[-1].symlink_to(request.getfixturevalue(model))
     handler = functools.partial(Quiet, directory=str(checkout))
@@ -74,3 +74,10 @@ def test_golden_answers_come_again(page: Any, model: str, form: str) -> None:
     assert said["images"] >= 32
     assert said["mismatches"] == []
     assert said["max_abs_logit"] <= 1e-4
+
+
+@pytest.mark.parametrize("kind", ["int8", "fp16"])
+def test_a_quantised_file_gives_its_golden_answers(page: Any, kind: str) -> None:
+    said = page.evaluate(REPLAY, f"quantised/{kind}.zoo")
+    assert said["images"] >= 32
+    assert said["mismatches"] == []

@@ -34,6 +34,13 @@ def test_golden_answers_come_again(checkout: Path, request: pytest.FixtureReques
     assert said["proof"]["max_abs_logit"] <= 1e-4
 
 
+@pytest.mark.parametrize("kind", ["int8", "fp16"])
+def test_a_quantised_file_gives_its_golden_answers(checkout: Path, quantised: Path, kind: str) -> None:
+    status, said = on_node(checkout, quantised / f"{kind}.zoo")
+    assert status == 0, said
+    assert said["proof"]["images"] >= 32
+
+
 def test_a_spoilt_answer_is_refused(checkout: Path, photographs: Path, tmp_path: Path) -> None:
     bundle = tmp_path / "spoilt.zoo"
     shutil.copytree(photographs / "default.zoo", bundle)
