@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -243,7 +244,7 @@ GRAPHS: dict[str, tuple[Callable[[onnx.ModelProto], Any], str]] = {
     "an overload": (lambda m: setattr(m.graph.node[0], "overload", "mine"), "names an overload"),
     "many inputs": (
         lambda m: m.graph.node.append(helper.make_node("Concat", ["x"] * 5000, ["y"], axis=0)),
-        "5000 inputs, expected at most",
+        "more than 4096 inputs, outputs and attributes",
     ),
     "an attribute twice": (
         lambda m: m.graph.node[0].attribute.append(m.graph.node[0].attribute[0]),
@@ -257,7 +258,7 @@ GRAPHS: dict[str, tuple[Callable[[onnx.ModelProto], Any], str]] = {
     ),
     "metadata keys": (
         lambda m: [m.metadata_props.add(key=f"k{i}", value="") for i in range(100)],
-        "101 metadata keys, expected at most 64",
+        "more than 64 metadata keys",
     ),
     "devices": (lambda m: m.configuration.add(name="d"), "a distribution over devices"),
     "a random operator": (
@@ -295,6 +296,43 @@ def test_metadata_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> Non
     model = make_model()
     model.graph.doc_string = "x" * 10_001
     assert "bytes of descriptions, expected at most 10000" in refusal(model)
+
+
+def nested(*fields: int) -> bytes:
+    """Many empty pieces in messages within messages; `fields` are their tags, the pieces' own last."""
+    data = bytes([fields[-1], 0]) * 150_000
+    for tag in reversed(fields[:-1]):
+        size, length = b"", len(data)
+        while length > 0x7F:
+            size += bytes([length & 0x7F | 0x80])
+            length >>= 7
+        data = bytes([tag]) + size + bytes([length]) + data
+    return data
+
+
+SMALL_PIECES = {
+    "descriptions": nested(0x3A, 0x6A),
+    "attributes": nested(0x3A, 0x0A, 0x2A),
+    "inputs of a node": nested(0x3A, 0x0A, 0x0A),
+    "inputs": nested(0x3A, 0x5A),
+    "pieces of floats": nested(0x3A, 0x0A, 0x2A, 0x3A),
+    "tensors": nested(0x3A, 0x0A, 0x2A, 0x52),
+    "words": nested(0x3A, 0x0A, 0x2A, 0x4A),
+    "sides": nested(0x3A, 0x2A, 0x0A),
+    "opsets": b"".join(b"\x42\x06\x0a\x04%04d" % i for i in range(1000)),
+}
+
+
+@pytest.mark.parametrize("name", SMALL_PIECES)
+def test_a_file_of_very_many_small_pieces_is_refused_early_and_in_little_memory(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("zoo.edge.outline._MOST_RECORDS", 100_000)
+    tracemalloc.start()
+    refusal(SMALL_PIECES[name])
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 5e6
 
 
 def test_bytes_that_two_readers_take_for_two_models_are_refused() -> None:

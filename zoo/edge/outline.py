@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from zoo.edge.wire import BYTES, RUN, VARINT, Field, RefusedError, fields, text, varint
+from zoo.edge.wire import BYTES, RUN, VARINT, Field, RefusedError, Source, fields, text, varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,6 +22,9 @@ __all__ = ["MOST_INTS", "Attribute", "Node", "Outline", "Span", "Tensor", "Value
 MOST_INTS = 64
 """Of one attribute that are kept as numbers; kernel_shape, pads and perm are far shorter."""
 _MOST_DIMS = 64  # of a tensor, while reading; the rules allow fewer
+_MOST_RECORDS = 2_000_000  # of a file; a ResNet-50 has 3000
+_MOST_PARTS = 4_096  # inputs, outputs and attributes of one node; a dense block of 121 layers concatenates 58
+_MOST_LISTS = 64  # of numbers or tensors in one attribute, and of inputs, outputs and opsets of a file
 
 
 class Span(NamedTuple):
@@ -121,18 +124,18 @@ def outline(data: bytes, most: int) -> Outline:
         MalformedError: not ONNX, or not whole.
         RefusedError: a graph in a node, a function, weights in another file, and what else can not be described.
     """
-    found = Outline()
-    for item in fields(data, 0, len(data), "model"):
+    found, source = Outline(), Source(data, _MOST_RECORDS)
+    for item in fields(source, 0, len(data), "model"):
         if item.number == 1:
             found.ir_version = item.value
         elif item.number == 7:
             found.graphs += 1
             if found.graphs == 1:
-                _graph(data, item, found, most)
+                _graph(source, item, found, most)
         elif item.number == 8:
-            _opset(data, item, found)
+            _opset(source, item, found)
         elif item.number == 14:
-            _entry(data, item, found)
+            _entry(source, item, found)
         elif item.wire == BYTES:
             found.texts += item.end - item.value
     return found
@@ -143,64 +146,70 @@ def short(name: str) -> str:
     return ascii(name if len(name) <= 60 else name[:57] + "...")
 
 
-def _graph(data: bytes, graph: Field, found: Outline, most: int) -> None:
-    for item in fields(data, graph.value, graph.end, "graph"):
+def _graph(source: Source, graph: Field, found: Outline, most: int) -> None:
+    for item in fields(source, graph.value, graph.end, "graph"):
         if item.number == 1:
-            found.nodes.append(_node(data, item))
+            found.nodes.append(_node(source, item))
         elif item.number == 5:
-            found.initializers.append(_tensor(data, item))
+            found.initializers.append(_tensor(source, item))
         elif item.number in {11, 12}:
-            (found.inputs if item.number == 11 else found.outputs).append(_value(data, item))
+            (found.inputs if item.number == 11 else found.outputs).append(_value(source, item))
         else:
             found.texts += item.end - item.value
+        if max(len(found.inputs), len(found.outputs)) > _MOST_LISTS:
+            raise RefusedError(f"more than {_MOST_LISTS} inputs or outputs, expected an image and its answers")
         if len(found.nodes) > most or len(found.initializers) > most:
             what = "nodes" if len(found.nodes) > most else "weights"
             raise RefusedError(f"the graph has more than {most} {what}, expected at most that many")
 
 
-def _node(data: bytes, node: Field) -> Node:
+def _node(source: Source, node: Field) -> Node:
     names: dict[int, str] = {}
     inputs, outputs, attributes = [], [], []
-    for item in fields(data, node.value, node.end, "node"):
+    for item in fields(source, node.value, node.end, "node"):
         if item.number == 1:
-            inputs.append(text(data, item))
+            inputs.append(text(source, item))
         elif item.number == 2:
-            outputs.append(text(data, item))
+            outputs.append(text(source, item))
         elif item.number == 5:
             attributes.append(item)
         elif item.number in {4, 7, 8}:
-            names[item.number] = text(data, item)
+            names[item.number] = text(source, item)
+        if len(inputs) + len(outputs) + len(attributes) > _MOST_PARTS:
+            raise RefusedError(f"a node has more than {_MOST_PARTS} inputs, outputs and attributes; export it again")
     operator = names.get(4, "")
     if names.get(8):
         raise RefusedError(f"operator {short(operator)} names an overload, which only functions have")
     try:
-        read = tuple(_attribute(data, item) for item in attributes)
+        read = tuple(_attribute(source, item) for item in attributes)
     except RefusedError as problem:
         raise RefusedError(f"operator {short(operator)}: {problem}") from None
     return Node(_domain(names.get(7, "")), operator, tuple(inputs), tuple(outputs), read)
 
 
-def _attribute(data: bytes, attribute: Field) -> Attribute:
+def _attribute(source: Source, attribute: Field) -> Attribute:
     name, length = "", 0
     ints: list[int] = []
     floats: list[Span] = []
     tensors: list[Tensor] = []
-    for item in fields(data, attribute.value, attribute.end, "attribute"):
+    for item in fields(source, attribute.value, attribute.end, "attribute"):
         if item.number == 1:
-            name = text(data, item)
+            name = text(source, item)
         elif item.number in {2, 7}:
             start = item.end - 4 if item.wire not in {BYTES, RUN} else item.value
             floats.append(Span(item.number, item.wire, start, item.end))
         elif item.number in {3, 8} and len(ints) <= MOST_INTS:
-            ints.extend(_numbers(data, item))
+            ints.extend(_numbers(source, item))
         elif item.number in {5, 10}:
-            tensors.append(_tensor(data, item))
+            tensors.append(_tensor(source, item))
         elif item.number in {4, 9, 13}:
             length += item.end - item.value
+        if len(floats) + len(tensors) > _MOST_LISTS:
+            raise RefusedError(f"attribute {short(name)} is in more than {_MOST_LISTS} pieces; export it again")
     return Attribute(name, tuple(ints), tuple(floats), tuple(tensors), length)
 
 
-def _numbers(data: bytes, item: Field) -> Iterator[int]:
+def _numbers(source: Source, item: Field) -> Iterator[int]:
     """The first signed integers of a field, of a packed one or of a run."""
     if item.wire == VARINT:
         yield _signed(item.value)
@@ -210,23 +219,23 @@ def _numbers(data: bytes, item: Field) -> Iterator[int]:
         if position >= item.end:
             return
         position += item.wire == RUN  # each record of a run begins with its tag
-        value, position = varint(data, position, item.end)
+        value, position = varint(source.data, position, item.end)
         yield _signed(value)
 
 
-def _tensor(data: bytes, tensor: Field) -> Tensor:
+def _tensor(source: Source, tensor: Field) -> Tensor:
     dims: list[int] = []
     kind, name, external, spans = 0, "", False, []
-    for item in fields(data, tensor.value, tensor.end, "tensor"):
+    for item in fields(source, tensor.value, tensor.end, "tensor"):
         if item.number == 1:
-            dims.extend(_sides(data, item))
+            dims.extend(_sides(source, item))
             if len(dims) > _MOST_DIMS:
                 raise RefusedError(f"a tensor has more than {_MOST_DIMS} sides; export the model again")
         elif item.number == 2:
             kind = item.value
         elif item.number == 8:
-            name = text(data, item)
-        elif item.number in {4, 5, 6, 7, 9, 10, 11}:
+            name = text(source, item)
+        elif item.number in {4, 5, 7, 9, 10, 11}:
             spans.append(Span(item.number, item.wire, item.value, item.end))
         elif item.number == 13 or (item.number == 14 and item.value != 0):  # external_data, data_location
             external = True
@@ -238,7 +247,7 @@ def _tensor(data: bytes, tensor: Field) -> Tensor:
     return Tensor(name, kind, tuple(dims), tuple(spans))
 
 
-def _sides(data: bytes, item: Field) -> Iterator[int]:
+def _sides(source: Source, item: Field) -> Iterator[int]:
     if item.wire == VARINT:
         yield item.value
         return
@@ -246,54 +255,58 @@ def _sides(data: bytes, item: Field) -> Iterator[int]:
     for _ in range(_MOST_DIMS + 1):
         if position >= item.end:
             return
-        value, position = varint(data, position, item.end)
+        value, position = varint(source.data, position, item.end)
         yield value
 
 
-def _value(data: bytes, value: Field) -> Value:
+def _value(source: Source, value: Field) -> Value:
     name, kind, rank = "", 0, None
-    for item in fields(data, value.value, value.end, "value"):
+    for item in fields(source, value.value, value.end, "value"):
         if item.number == 1:
-            name = text(data, item)
+            name = text(source, item)
         elif item.number == 2:
-            for tensor in fields(data, item.value, item.end, "type"):
+            for tensor in fields(source, item.value, item.end, "type"):
                 if tensor.number == 1:
-                    kind, rank = _tensor_type(data, tensor)
+                    kind, rank = _tensor_type(source, tensor)
     return Value(name, kind, rank)
 
 
-def _tensor_type(data: bytes, tensor: Field) -> tuple[int, int | None]:
+def _tensor_type(source: Source, tensor: Field) -> tuple[int, int | None]:
     kind, rank = 0, None
-    for item in fields(data, tensor.value, tensor.end, "tensor_type"):
+    for item in fields(source, tensor.value, tensor.end, "tensor_type"):
         if item.number == 1:
             kind = item.value
         else:
             rank = 0
-            for side in fields(data, item.value, item.end, "shape"):
+            for side in fields(source, item.value, item.end, "shape"):
                 rank += 1
-                for part in fields(data, side.value, side.end, "dim"):
+                for part in fields(source, side.value, side.end, "dim"):
                     if part.number == 2:
-                        text(data, part)
+                        text(source, part)
     return kind, rank
 
 
-def _opset(data: bytes, opset: Field, found: Outline) -> None:
+def _opset(source: Source, opset: Field, found: Outline) -> None:
     domain, version = "", 0
-    for item in fields(data, opset.value, opset.end, "opset"):
+    for item in fields(source, opset.value, opset.end, "opset"):
         if item.number == 1:
-            domain = _domain(text(data, item))
+            domain = _domain(text(source, item))
         else:
             version = item.value
+    if len(found.opsets) > _MOST_LISTS:
+        raise RefusedError(f"it imports more than {_MOST_LISTS} sets of operators; export the model again")
     if found.opsets.setdefault(domain, version) != version:
         raise RefusedError(f"it imports two versions of {short(domain or 'ai.onnx')}; export the model again")
 
 
-def _entry(data: bytes, entry: Field, found: Outline) -> None:
+def _entry(source: Source, entry: Field, found: Outline) -> None:
     pair = {1: "", 2: ""}
-    for item in fields(data, entry.value, entry.end, "entry"):
-        pair[item.number] = text(data, item)
+    for item in fields(source, entry.value, entry.end, "entry"):
+        pair[item.number] = text(source, item)
     if pair[1] in found.metadata:
         raise RefusedError(f"the metadata key {short(pair[1])} stands there twice; export the model again")
+    if len(found.metadata) > _MOST_LISTS:
+        raise RefusedError(f"more than {_MOST_LISTS} metadata keys; export the model again")
     found.metadata[pair[1]] = pair[2]
 
 

@@ -40,13 +40,9 @@ MOST_NODES = 20_000
 """And as many weights. Ten times the largest network of timm that we exported; 200 000 nodes took ONNX
 Runtime 12 s to open."""
 MOST_NAME = 1_000
-"""Bytes of one name. The longest of our exports has 120."""
+"""Bytes of one name. The longest that torch gave the networks of timm has 31."""
 MOST_TEXT = 32 * 2**20
 """Bytes of all metadata, and of all descriptions; the manifest within may have half of it."""
-MOST_METADATA = 64
-"""Keys."""
-MOST_EDGES = 4_096
-"""Inputs, outputs or attributes of one node; a dense block of 121 layers concatenates 58."""
 MOST_SIDES = 8
 """Of a tensor, such as (N, heads, rows, columns, …)."""
 MOST_ELEMENTS = 2**28
@@ -113,7 +109,6 @@ def _texts(found: Outline) -> None:
     metadata = sum(len(key) + len(value) for key, value in found.metadata.items())
     for what, size, most in (
         ("bytes of metadata", metadata, MOST_TEXT),
-        ("metadata keys", len(found.metadata), MOST_METADATA),
         ("bytes of descriptions", found.texts, MOST_TEXT),
     ):
         if size > most:
@@ -124,7 +119,7 @@ def _values(found: Outline) -> None:
     if len(found.inputs) != 1:
         names = ", ".join(short(value.name) for value in found.inputs[:4]) or "none"
         raise RefusedError(f"{len(found.inputs)} inputs ({names}), expected one, the image; export the model again")
-    if not 0 < len(found.outputs) <= MOST_METADATA:
+    if not found.outputs:
         raise RefusedError(f"{len(found.outputs)} outputs, expected probabilities and logits; export the model again")
     for value in found.inputs:
         _typed(value, "input", _INPUT_TYPES, "uint8, uint16 or float32")
@@ -147,11 +142,6 @@ def _nodes(found: Outline) -> None:
     for node in found.nodes:
         if (node.domain, node.operator) not in ALLOWED:
             _refuse_operator(node)
-        for what, number in (("inputs", len(node.inputs)), ("outputs", len(node.outputs))):
-            if number > MOST_EDGES:
-                raise RefusedError(f"operator {node.operator} has {number} {what}, expected at most {MOST_EDGES}")
-        if len(node.attributes) > MOST_EDGES:
-            raise RefusedError(f"operator {node.operator} has {len(node.attributes)} attributes, expected fewer")
         names = [attribute.name for attribute in node.attributes]
         if len(set(names)) != len(names):
             raise RefusedError(f"operator {node.operator} has an attribute twice; export the model again")
@@ -193,7 +183,7 @@ def _tensors(model: bytes, found: Outline) -> dict[str, NDArray[Any]]:
     named = [(tensor.name, tensor) for tensor in found.initializers]
     for node in found.nodes:
         for attribute in node.attributes:
-            what = f"{node.operator} {attribute.name}"
+            what = f"{node.operator} {short(attribute.name)}"
             for span in attribute.floats:
                 held = floats(model, span)
                 if not all_finite(held):

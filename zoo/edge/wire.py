@@ -11,6 +11,7 @@ What this module does not know: what the fields mean, and which models may be op
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ __all__ = [
     "MalformedError",
     "Record",
     "RefusedError",
+    "Source",
     "fields",
     "text",
     "varint",
@@ -43,6 +45,29 @@ class MalformedError(Exception):
 
 class RefusedError(Exception):
     """The message is well formed, and holds something that is not opened."""
+
+
+@dataclass(slots=True)
+class Source:
+    """A file while it is read.
+
+    Attributes:
+        data: all of it.
+        left: how many more records are read: two bytes are one, and a file of them would take an hour.
+    """
+
+    data: bytes
+    left: int
+
+    def count(self) -> None:
+        """One record more.
+
+        Raises:
+            RefusedError: there are more than are read.
+        """
+        self.left -= 1
+        if self.left < 0:
+            raise RefusedError("it is made of more small pieces than any network; export it again")
 
 
 class Record(NamedTuple):
@@ -145,7 +170,7 @@ MESSAGES: dict[str, dict[int, Record]] = {
         3: _never("segment", "a piece of a tensor, expected whole ones; export it again"),
         4: _one("float_data"),  # the lists of numbers are packed, by onnx.proto's own word
         5: _one("int32_data"),
-        6: _many("string_data"),
+        6: _never("string_data", "text in a tensor, expected numbers; export it again"),
         7: _one("int64_data"),
         8: _one("name"),
         9: _one("raw_data"),
@@ -198,23 +223,24 @@ class Field(NamedTuple):
     end: int
 
 
-def fields(data: bytes, start: int, end: int, message: str) -> Iterator[Field]:
+def fields(source: Source, start: int, end: int, message: str) -> Iterator[Field]:
     """The fields of one message, in file order.
 
     Args:
-        data: the whole file.
+        source: the whole file.
         start: where the message begins.
         end: where it ends.
         message: a key of `MESSAGES`.
 
     Raises:
         MalformedError: cut off, of an unknown wire type, a field onnx.proto does not have or has once only.
-        RefusedError: a field that no model we open has.
+        RefusedError: a field that no model we open has, or more records than are read.
     """
-    records, position = MESSAGES[message], start
+    data, records, position = source.data, MESSAGES[message], start
     runs = _RUNS if message == "attribute" else {}
     seen: set[int] = set()
     while position < end:
+        source.count()
         if (
             runs
             and (pattern := runs.get(data[position])) is not None
@@ -264,9 +290,9 @@ def varint(data: bytes, position: int, end: int) -> tuple[int, int]:
     raise MalformedError(f"a number is cut off at byte {position}")
 
 
-def text(data: bytes, item: Field) -> str:
+def text(source: Source, item: Field) -> str:
     """The words of a field."""
     try:
-        return data[item.value : item.end].decode()
+        return source.data[item.value : item.end].decode()
     except UnicodeDecodeError:
         raise MalformedError(f"text at byte {item.value} is not UTF-8") from None
