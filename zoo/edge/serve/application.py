@@ -73,11 +73,13 @@ class Service:
     Attributes:
         metrics: what is counted.
         draining: set it, and no image is taken any more.
+        working: requests whose image was taken, from their head to their answer.
     """
 
     def __init__(self, runtime: Runtime, settings: Settings, card: bytes | None, hosts: frozenset[str] | None) -> None:
         self.metrics = Metrics()
         self.draining = False
+        self.working = 0
         self._runtime = runtime
         self._settings = settings
         self._card = card
@@ -173,23 +175,25 @@ class Service:
         """Read the body within all limits, let a worker do the job, and answer whatever comes of it."""
         if (wrong := self._unacceptable(request, line)) is not None:
             return wrong
-        held: list[bytes] = []
+        body = bytearray()
+        self.working += 1
         try:
             async with asyncio.timeout(self._settings.body_seconds):
                 async for chunk in request.stream():
-                    held.append(chunk)
+                    body += chunk
                     self._buffered += len(chunk)
-                    if sum(map(len, held)) > self._settings.max_body:
+                    if len(body) > self._settings.max_body:
                         return self._turned_away("body size", 413)
                     if self._buffered > max(BUFFERED, self._settings.max_body):
                         return self._turned_away("memory", 503)
-            return await self._finished(request, line, partial(job, b"".join(held)))
+            return await self._finished(request, line, partial(job, bytes(body)))
         except TimeoutError:
             return self._turned_away("body time", 408)
         except ClientDisconnect:
             return Response(status_code=408)  # to nobody
         finally:
-            self._buffered -= sum(map(len, held))
+            self.working -= 1
+            self._buffered -= len(body)
 
     async def _finished(self, request: Request, line: _Line, call: Callable[[], bytes]) -> Response:
         work = asyncio.ensure_future(line.queue.run(call, line.seconds))

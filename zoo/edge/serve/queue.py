@@ -63,7 +63,14 @@ class WorkQueue:
             raise Full
         loop = asyncio.get_running_loop()
         self._held += 1
-        work: Future[T] = self._pool.submit(call)
+        # The pool keeps what was cancelled until a worker comes by; it must not keep an image with it.
+        held = [call]
+
+        def begin() -> T:
+            return held.pop()()
+
+        work: Future[T] = self._pool.submit(begin)
+        work.add_done_callback(lambda _: held.clear())
         work.add_done_callback(lambda _: self._release(loop))
         try:
             return await asyncio.wait_for(asyncio.wrap_future(work), seconds)

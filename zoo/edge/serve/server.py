@@ -130,7 +130,7 @@ class _Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """Ten times a second. While it drains, the port stays open to say so on /healthz."""
-        if self._service.draining and not self.server_state.tasks:
+        if self._service.draining and not self._service.working:
             self.should_exit = True
         return await super().on_tick(counter)
 
