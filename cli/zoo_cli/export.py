@@ -104,6 +104,8 @@ def export(
         faster = f", {found.speed.ratio.value:.2f} times as fast here" if found.speed else ""
         quantised["taken"] = f"{found.rungs[-1].name}, for {found.target}: {found.size_ratio:.1f} times smaller{faster}"
     following = f"zoo verify {path}" if bundle else f"zoo predict {path} IMAGES"
+    if found is not None and found.measured == "reference":
+        following = f"copy it to the {found.target} machine and run there: {following}"
     if web is not None:
         following = f"python -m http.server --bind 127.0.0.1 --directory {path}, then open http://localhost:8000"
     put(

@@ -147,10 +147,11 @@ def climb(
         )
         return Taken(whole, ladder.float32, runtime, record)
     first = rungs[0]
+    gpu = "; fp16 is for GPUs: name --target gpu" if kind == "fp16" and not ladder.reference else ""
     raise QuantizationError(
         f"{kind} refused: none of {len(rungs)} candidates stands for the float32 file on {len(data.val)} validation "
         f"images ({first.name}: {'; '.join(first.refused)}); nothing was written, ship the float32 file with "
-        "'zoo export --onnx'",
+        f"'zoo export --onnx'{gpu}",
         {"quantization": record},
     )
 
