@@ -6,7 +6,7 @@ catalogue, our preprocessing and our quantisation need is here; so are the sibli
 other networks are written with.
 
 Left out on purpose: If, Loop, Scan and SequenceMap (graphs inside nodes), Sequence*, Optional* and String*, Random*,
-Bernoulli, Multinomial and Dropout (answers that change), ImageDecoder (parses files), ZipMap and maps (no plain tensors),
+Bernoulli, Multinomial and Dropout (answers that change), ImageDecoder (parses files), ZipMap (no plain tensors),
 NonMaxSuppression (detection), training and gradient operators, and every other domain, com.microsoft among them:
 what it names may be compiled code that came with the runtime.
 """
