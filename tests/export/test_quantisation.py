@@ -206,6 +206,14 @@ def test_a_file_that_is_not_faster_is_refused_with_the_table(
     assert not out.exists()
 
 
+def test_a_network_whose_rounding_hides_faults_is_refused(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ladder, "wobble", lambda *_, **__: 0.3)
+    with pytest.raises(QuantizationError) as refused:
+        climb(digits.model, digits.manifest, digits.splits, kind="fp16", target="gpu")
+    (rung,) = refused.value.details["quantization"].rungs
+    assert rung.refused == ("rounding alone moves a logit by 0.3 of its size, at most 0.25 is allowed",)
+
+
 def test_the_real_clock_measures_pairs(digits: Digits) -> None:
     from zoo.export.quantize.running import opened
     from zoo.export.quantize.speed import timed

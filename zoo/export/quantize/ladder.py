@@ -21,7 +21,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
-import numpy as np
 
 from zoo.errors import QuantizationError
 from zoo.evaluate import predict_set
@@ -58,6 +57,8 @@ _STEADY = 0.01
 """Least tolerance of a golden logit: kernels of other CPUs have not been seen by this machine."""
 _UNSTEADY = 0.5
 """Largest: a golden set that lets logits move further could not tell a fault from rounding."""
+
+_HALF = "fp16 weights and activations; input and head in float32"
 
 log = logging.getLogger("zoo")
 
@@ -110,7 +111,7 @@ def climb(
     record = Quantization(
         kind=kind,
         target=chosen,
-        scheme=SCHEMES[chosen].text if kind == "int8" else "fp16 weights and activations; input and head in float32",
+        scheme=SCHEMES[chosen].text if kind == "int8" else _HALF,
         measured="reference" if ladder.reference else "kernels",
         calibration=None,
         calibration_images=len(calibrate),
@@ -135,7 +136,14 @@ def climb(
         log.info("quantisation, %s: %s", rung.name, said)
         if rung.refused or runtime is None or whole is None:
             continue
-        tolerance = wobble(ladder.core, candidate.core, others, reference=ladder.reference or rung.kind == "fp16")
+        moved = wobble(ladder.core, candidate.core, others, reference=ladder.reference or rung.kind == "fp16")
+        if 2 * moved > _UNSTEADY:
+            why = f"rounding alone moves a logit by {moved:.2g} of its size, at most {_UNSTEADY / 2:g} is allowed"
+            rungs[-1] = msgspec.structs.replace(rung, refused=(why,))
+            record = msgspec.structs.replace(record, rungs=tuple(rungs))
+            continue
+        if rung.kind == "fp16":
+            record = msgspec.structs.replace(record, scheme=_HALF, calibration=None)
         record = msgspec.structs.replace(
             record,
             kind=rung.kind,
@@ -143,7 +151,7 @@ def climb(
             val=rung.val,
             speed=rung.speed,
             size_ratio=ladder.size / rung.size_bytes,
-            tolerance=float(np.clip(2 * tolerance, _STEADY, _UNSTEADY)),
+            tolerance=max(2 * moved, _STEADY),
         )
         return Taken(whole, ladder.float32, runtime, record)
     first = rungs[0]
