@@ -45,7 +45,7 @@ class Companion:
         # A group of its own: Ctrl-C is the owner's to answer.
         options = {"process_group": 0} if os.name == "posix" else {}
         self._process = subprocess.Popen(
-            [sys.executable, "-c", PROGRAM.format(module=module, task=function), json.dumps(sys.path)],
+            [sys.executable, "-P", "-c", PROGRAM.format(module=module, task=function), json.dumps(sys.path)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             **options,  # type: ignore[call-overload]

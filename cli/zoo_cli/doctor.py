@@ -163,7 +163,7 @@ def _cuda(problems: list[str]) -> dict[str, Any] | None:
         return None
     try:
         asked = subprocess.run(
-            [sys.executable, "-c", _CUDA], capture_output=True, text=True, timeout=TORCH_LIMIT, check=False
+            [sys.executable, "-P", "-c", _CUDA], capture_output=True, text=True, timeout=TORCH_LIMIT, check=False
         )
         answer: dict[str, Any] = json.loads(asked.stdout.splitlines()[-1])
     except (subprocess.TimeoutExpired, OSError, ValueError, IndexError):

@@ -75,6 +75,17 @@ def test_several_models_are_timed_in_turns(model_file: Path, tmp_path: Path, mon
         side_by_side([model_file], batch_size=0)
 
 
+def test_a_cold_start_imports_nothing_of_the_working_directory(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hostile = tmp_path / "here"
+    hostile.mkdir()
+    (hostile / "msgspec.py").write_text("raise SystemExit('imported from the working directory')")
+    monkeypatch.chdir(hostile)
+    (done,) = side_by_side([model_file], runs=1)
+    assert done.cold_start_ms > 0
+
+
 @pytest.mark.usefixtures("without_children")
 def test_every_node_of_the_graph_is_in_the_operators_and_nothing_is_left_on_disk(
     model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

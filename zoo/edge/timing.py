@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import statistics
 import subprocess
 import sys
@@ -209,15 +210,19 @@ def _cold_start(
 
 
 def _child(path: Path, size: tuple[int, int], batch_size: int, how: Mapping[str, Any]) -> tuple[float, float | None]:
-    command = [sys.executable, "-m", "zoo.edge", "_child", str(path.absolute()), "--provider", how["provider"]]
+    # -P: no numpy.py of the working directory is imported; what this process can import, the child can, too.
+    command = [sys.executable, "-P", "-m", "zoo.edge", "_child", str(path.absolute()), "--provider", how["provider"]]
     command += ["--image-size", str(size[0]), str(size[1]), "--batch-size", str(batch_size)]
     if how["threads"] is not None:
         command += ["--threads", str(how["threads"])]
     if how["allow_fallback"]:
         command.append("--allow-fallback")
+    surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
     start = time.time()
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=_CHILD_SECONDS, check=False)
+        done = subprocess.run(
+            command, capture_output=True, text=True, timeout=_CHILD_SECONDS, check=False, env=surroundings
+        )
         answer = json.loads(done.stdout) if done.returncode == 0 else None
     except (subprocess.TimeoutExpired, OSError, ValueError) as problem:
         raise ModelError(f"{path}: the cold start could not be measured: {problem}") from None

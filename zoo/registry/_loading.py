@@ -159,7 +159,7 @@ def _checked(row: PluginRow, limit_s: float) -> PluginRow:
         return row
     with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
         answer = Path(folder) / "answer"
-        command = [sys.executable, "-c", _CHILD, json.dumps(sys.path), row.name, str(answer)]
+        command = [sys.executable, "-P", "-c", _CHILD, json.dumps(sys.path), row.name, str(answer)]
         what = f"plugin {row.name!r} of {row.distribution} {row.version}"
         try:
             # No pipes: a process the plugin leaves behind would hold them open and we would wait for it.
