@@ -45,7 +45,7 @@ def sign(
 
 
 def _make(path: Path, *, as_json: bool) -> None:
-    from zoo.edge.keys import PASSPHRASE, new_key
+    from zoo.edge.bundle.keys import PASSPHRASE, new_key
 
     fingerprint = new_key(path)
     if not os.environ.get(PASSPHRASE):

@@ -13,9 +13,9 @@ from edge_models import make_model
 from mutations import attempt, dice, golden_set, mutated, targets
 
 from zoo.edge.golden import _golden
-from zoo.edge.numbers import finite, values
-from zoo.edge.outline import Span, Tensor, outline
-from zoo.edge.wire import RefusedError
+from zoo.edge.vet.numbers import finite, values
+from zoo.edge.vet.outline import Span, Tensor, outline
+from zoo.edge.vet.wire import RefusedError
 from zoo.errors import ModelError
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from zoo.edge import Runtime
-from zoo.edge.outline import outline
+from zoo.edge.vet.outline import outline
 from zoo.errors import ModelError
 from zoo.spec import InputSpec, PreprocessSpec, encode
 

@@ -19,7 +19,7 @@ import zoo.errors
 from zoo.edge import Runtime, sign
 from zoo.edge import verify as verify_apart
 from zoo.edge.__main__ import main
-from zoo.edge.keys import PASSPHRASE, new_key
+from zoo.edge.bundle.keys import PASSPHRASE, new_key
 from zoo.errors import (
     ModelError,
     OtherManifestError,

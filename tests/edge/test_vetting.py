@@ -12,9 +12,9 @@ from edge_models import make_model
 from hostile_models import changed, with_constant, with_matrix, with_node
 from onnx import TensorProto, helper, numpy_helper
 
-from zoo.edge import Runtime, operators, vet
-from zoo.edge.vet import check
-from zoo.edge.wire import MESSAGES
+from zoo.edge import Runtime
+from zoo.edge.vet import check, operators, rules
+from zoo.edge.vet.wire import MESSAGES
 from zoo.errors import ModelError
 
 if TYPE_CHECKING:
@@ -276,8 +276,8 @@ def test_a_graph_with_something_no_classifier_has_is_refused(name: str) -> None:
 
 
 def test_more_nodes_than_any_network_has_are_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert vet.MOST_NODES == 20_000
-    monkeypatch.setattr(vet, "MOST_NODES", 5)
+    assert rules.MOST_NODES == 20_000
+    monkeypatch.setattr(rules, "MOST_NODES", 5)
     model = make_model()
     accepted(model)
     model.graph.node.extend(helper.make_node("Relu", ["x"], [f"r{i}"]) for i in range(2))
@@ -288,7 +288,7 @@ def test_more_nodes_than_any_network_has_are_refused_at_once(monkeypatch: pytest
 
 
 def test_metadata_without_end_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vet, "MOST_TEXT", 10_000)
+    monkeypatch.setattr(rules, "MOST_TEXT", 10_000)
     model = make_model()
     accepted(model)
     model.metadata_props.add(key="notes", value="x" * 10_000)
@@ -327,7 +327,7 @@ SMALL_PIECES = {
 def test_a_file_of_very_many_small_pieces_is_refused_early_and_in_little_memory(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("zoo.edge.outline._MOST_RECORDS", 100_000)
+    monkeypatch.setattr("zoo.edge.vet.outline._MOST_RECORDS", 100_000)
     tracemalloc.start()
     refusal(SMALL_PIECES[name])
     peak = tracemalloc.get_traced_memory()[1]

@@ -22,8 +22,8 @@ from edge_models import make_bundle
 
 from zoo.edge import Runtime, bench, sign
 from zoo.edge import verify as verify_apart
-from zoo.edge.archive import MAX_MEMBERS, Archive, write_archive
-from zoo.edge.keys import new_key
+from zoo.edge.bundle.archive import MAX_MEMBERS, Archive, write_archive
+from zoo.edge.bundle.keys import new_key
 from zoo.errors import GateError, ModelError, TamperedError
 
 if TYPE_CHECKING:
@@ -388,7 +388,8 @@ def test_a_kill_while_a_zip_is_signed_leaves_the_old_one(tmp_path: Path) -> None
     new_key(tmp_path / "k")
     script = """
 import sys, time
-from zoo.edge import archive, sign
+from zoo.edge import sign
+from zoo.edge.bundle import archive
 read = archive.Archive.read
 def slow(self, name, limit):
     if "SIGN" in globals() and name == "model.onnx":
@@ -396,7 +397,7 @@ def slow(self, name, limit):
         time.sleep(60)
     return read(self, name, limit)
 archive.Archive.read = slow
-from zoo.edge import signing
+from zoo.edge.bundle import signing
 members = signing._members
 def counted(*given):
     globals()["SIGN"] = True

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 
 import zoo
-from zoo.edge.keys import new_key
-from zoo.edge.signing import sign
+from zoo.edge.bundle.keys import new_key
+from zoo.edge.bundle.signing import sign
 from zoo.errors import OutputError, UsageError
 from zoo.export import ort_web
 from zoo.export.web import write_web

@@ -12,11 +12,11 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from zoo.edge.bundle.signing import Signing, sign
     from zoo.edge.golden import Verification, verify
     from zoo.edge.results import Failure, Prediction, Result
     from zoo.edge.resuming import predict_csv
     from zoo.edge.runtime import Runtime
-    from zoo.edge.signing import Signing, sign
     from zoo.edge.table import recorded, write_csv
     from zoo.edge.timing import Bench, bench, side_by_side
 
@@ -43,13 +43,13 @@ _HOMES = {
     "Prediction": "results",
     "Result": "results",
     "Runtime": "runtime",
-    "Signing": "signing",
+    "Signing": "bundle.signing",
     "Verification": "golden",
     "bench": "timing",
     "predict_csv": "resuming",
     "recorded": "table",
     "side_by_side": "timing",
-    "sign": "signing",
+    "sign": "bundle.signing",
     "verify": "golden",
     "write_csv": "table",
 }

@@ -73,7 +73,7 @@ def open_session(
     """An `onnxruntime.InferenceSession` whose first provider is the one asked for.
 
     Args:
-        model: a serialized ModelProto that `zoo.edge.wire` has walked.
+        model: a serialized ModelProto that `zoo.edge.vet.wire` has walked.
         name: how errors name the model.
         provider: a key of `PROVIDERS`.
         threads: threads inside one operator; None: `zoo.machine.cores()`.

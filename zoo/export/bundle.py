@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from zoo.edge.archive import Archive, write_archive
 from zoo.edge.bundle import GOLDEN, MANIFEST, MAX_MANIFEST_BYTES, MODEL, is_archive
-from zoo.edge.signature import SIGNATURE
+from zoo.edge.bundle.archive import Archive, write_archive
+from zoo.edge.bundle.signature import SIGNATURE
 from zoo.errors import OutputError, ZooError
 from zoo.export.card import model_card
 from zoo.export.sbom import SBOM, sbom
@@ -67,7 +67,7 @@ def write_bundle(
     files[SBOM] = sbom(manifest, sha256_bytes(model))
     files["CARD.md"] = model_card(_listing(manifest, files)).encode()
     manifest = _listing(manifest, files)
-    # the manifest first, so that a reader of the zip meets it first; see zoo.edge.signing for the order
+    # the manifest first, so that a reader of the zip meets it first; see zoo.edge.bundle.signing for the order
     files = {MANIFEST: encode(manifest)} | dict(sorted(files.items()))
     try:
         if is_archive(target):

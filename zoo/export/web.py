@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from zoo.edge.bundle import GOLDEN, MANIFEST, MODEL, open_model
+from zoo.edge.bundle.signature import SIGNATURE
 from zoo.edge.page import INDEX, assets
-from zoo.edge.signature import SIGNATURE
 from zoo.errors import OutputError, UsageError
 from zoo.export.ort_web import VERSION
 from zoo.files import replace_folder, sha256_bytes

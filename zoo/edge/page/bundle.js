@@ -1,4 +1,4 @@
-// A bundle as a browser fetches it, checked as zoo/edge/bundle.py checks one: each file is the one that the manifest
+// A bundle as a browser fetches it, checked as zoo/edge/bundle/opening.py checks one: each file is the one that the manifest
 // lists, and the manifest beside the model is the one inside it.
 
 import { sha256 } from "./sha256.js";

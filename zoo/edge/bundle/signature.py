@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from zoo.edge.keys import fingerprint, private_key, public_key
+from zoo.edge.bundle.keys import fingerprint, private_key, public_key
 from zoo.errors import (
     OtherManifestError,
     SignatureInvalidError,

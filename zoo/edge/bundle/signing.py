@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from zoo.edge.archive import Archive, write_archive
-from zoo.edge.bundle import MANIFEST, is_archive, open_model
-from zoo.edge.signature import SIGNATURE, signed
+from zoo.edge.bundle.archive import Archive, write_archive
+from zoo.edge.bundle.opening import MANIFEST, is_archive, open_model
+from zoo.edge.bundle.signature import SIGNATURE, signed
 from zoo.errors import ModelError, TamperedError
 from zoo.files import atomic_path, atomic_write
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NamedTuple
 
-from zoo.edge.wire import BYTES, RUN, VARINT, Field, RefusedError, Source, fields, text, varint
+from zoo.edge.vet.wire import BYTES, RUN, VARINT, Field, RefusedError, Source, fields, text, varint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

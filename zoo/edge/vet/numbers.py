@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.edge.wire import RUN, RefusedError
+from zoo.edge.vet.wire import RUN, RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from numpy.typing import NDArray
 
-    from zoo.edge.outline import Span, Tensor
+    from zoo.edge.vet.outline import Span, Tensor
 
 __all__ = ["BITS", "FLOATS", "all_finite", "count", "finite", "floats", "values"]
 

@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.edge.numbers import BITS, FLOATS, all_finite, count, finite, floats, values
-from zoo.edge.operators import ALLOWED, ML, STANDARD
-from zoo.edge.outline import MOST_INTS, Outline, outline, short
-from zoo.edge.wire import MalformedError, RefusedError
+from zoo.edge.vet.numbers import BITS, FLOATS, all_finite, count, finite, floats, values
+from zoo.edge.vet.operators import ALLOWED, ML, STANDARD
+from zoo.edge.vet.outline import MOST_INTS, Outline, outline, short
+from zoo.edge.vet.wire import MalformedError, RefusedError
 from zoo.errors import ModelError
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from zoo.edge.outline import Node, Tensor, Value
+    from zoo.edge.vet.outline import Node, Tensor, Value
 
 __all__ = ["check"]
 

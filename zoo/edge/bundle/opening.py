@@ -14,10 +14,9 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from zoo.edge import signature as signatures
-from zoo.edge.archive import SUFFIX, Archive
-from zoo.edge.folder import Folder, read_file
-from zoo.edge.signature import SIGNATURE
+from zoo.edge.bundle.archive import SUFFIX, Archive
+from zoo.edge.bundle.folder import Folder, read_file
+from zoo.edge.bundle.signature import SIGNATURE, check_signature
 from zoo.edge.vet import check
 from zoo.errors import ModelError, SignatureMissingError
 from zoo.files import sha256_bytes
@@ -145,7 +144,7 @@ def _bundle(
     signature = None
     if SIGNATURE in held.names and not resigning:
         signature = held.read(SIGNATURE, MAX_MANIFEST_BYTES)
-    signer = signatures.check_signature(shown, document, signature, key)  # before anything unsigned is parsed
+    signer = check_signature(shown, document, signature, key)  # before anything unsigned is parsed
     manifest = _manifest(document, f"{shown}/{MANIFEST}")
     problems = _names(held, manifest)
     kept: dict[str, bytes] = {}
