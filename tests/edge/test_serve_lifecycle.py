@@ -15,6 +15,10 @@ import pytest
 from edge_models import seal
 from serving import Answer, png, read_answer, refused, request, serving, slow_model
 
+from zoo.edge import sign
+from zoo.edge.bundle.archive import write_archive
+from zoo.edge.bundle.keys import new_key
+
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -75,6 +79,25 @@ def test_a_bundle_that_was_changed_is_not_served(bundle: Path) -> None:
     assert refused(bundle)[0] == 3
 
 
+def test_only_a_bundle_signed_by_the_key_is_served_packed_or_not(bundle: Path, tmp_path: Path) -> None:
+    pytest.importorskip("cryptography", reason="signatures need cryptography")
+    new_key(tmp_path / "ours")
+    new_key(tmp_path / "theirs")
+    packed = tmp_path / "mean.zoo.zip"
+    write_archive(packed, [(path.name, path.read_bytes()) for path in sorted(bundle.iterdir())])
+    for model in (bundle, packed):
+        assert refused(model, "--key", str(tmp_path / "ours.pub"))[0] == 3, "nobody signed it"
+        with serving(model) as server:
+            assert server.started["signed"] != "valid"
+        sign(model, tmp_path / "ours")
+        code, err = refused(model, "--key", str(tmp_path / "theirs.pub"))
+        assert (code, err.count("\n")) == (3, 1)
+        with serving(model, "--key", str(tmp_path / "ours.pub")) as server:
+            assert server.started["signed"] == "valid"
+            assert server.ask("POST", "/predict", png()).status == 200
+            assert server.ask("GET", "/card").body == (bundle / "CARD.md").read_bytes()
+
+
 @pytest.mark.parametrize("host", ["0.0.0.0", "::"])  # noqa: S104 - what must be refused
 def test_other_machines_are_not_let_in_without_a_token(bundle: Path, host: str) -> None:
     code, err = refused(bundle, "--host", host)
@@ -106,6 +129,10 @@ def test_with_a_token_only_its_bearer_learns_of_the_model(bundle: Path, tmp_path
             for method, path in (("POST", "/predict"), ("GET", "/model"), ("GET", "/card"), ("GET", "/metrics")):
                 answer = server.ask(method, path, png() if method == "POST" else None, **wrong)
                 assert (answer.status, answer.headers["www-authenticate"]) == (401, "Bearer"), path
+        for path in ("/predict%0A", "/model%0A", "/card%0a", "/metrics%0A", "/explain%0A", "/model/", "//model"):
+            for method in ("GET", "POST"):
+                assert server.ask(method, path, png() if method == "POST" else None).status in {401, 404}, path
+        assert server.ask("GET", "/%6dodel").status == 401, "the same path in other letters"
         known = {"Authorization": f"Bearer {TOKEN}", "Host": "any.example"}
         assert server.ask("POST", "/predict", png(), **known).status == 200
         for path in ("/", "/healthz", "/openapi.json"):

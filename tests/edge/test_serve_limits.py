@@ -121,6 +121,26 @@ def test_a_head_without_end_gets_a_431(server: Server) -> None:
     assert (answer.status, answer.json["error"]["type"]) == (431, "HeadersTooLarge")
 
 
+@pytest.mark.parametrize(
+    "head",
+    [
+        "POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "GET /healthz HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 4\r\n\r\n",
+        "POST /predict HTTP/1.0\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nConnection: keep-alive\r\n\r\n",
+    ],
+    ids=["both", "both, no image", "before chunks were known"],
+)
+def test_a_request_whose_end_can_be_read_in_two_ways_is_refused_and_its_connection_closed(
+    server: Server, head: str
+) -> None:
+    """A proxy that reads the other way would let one client's bytes be another's request."""
+    with server.connect() as connection:
+        connection.sendall(head.encode() + b"0\r\n\r\n" + request("GET", "/healthz"))
+        answer = read_answer(connection)
+        assert (answer.status, answer.headers["connection"]) == (400, "close")
+        assert read_answer(connection).status == 0, "what follows must not be taken for a request"
+
+
 def test_an_unknown_transfer_coding_gets_a_501(server: Server) -> None:
     assert server.ask("POST", "/predict", Transfer_Encoding="gzip").status == 501
 
@@ -187,16 +207,59 @@ def test_idle_connections_make_room_for_one_that_asks(server: Server) -> None:
     assert server.metric("zoo_refused_total") > 0
 
 
-def test_a_connection_beyond_those_at_work_gets_a_503(tmp_path: Path) -> None:
-    with serving(make_bundle(tmp_path / "mean.zoo"), "--connections", "4") as busy, contextlib.ExitStack() as crowd:
-        for at_work in range(1, 5):
-            connection = crowd.enter_context(busy.connect())
-            connection.sendall(request("POST", "/predict", Content_Length="1000"))
-            while at_work < 4 and busy.metric("zoo_in_flight") <= at_work:  # the question counts as well
-                time.sleep(0.01)
+def test_a_connection_beyond_those_at_work_gets_a_503(slow_file: Path) -> None:
+    with serving(slow_file, "--connections", "2", "--workers", "1") as busy, contextlib.ExitStack() as crowd:
+        for _ in range(2):
+            crowd.enter_context(busy.connect()).sendall(request("POST", "/predict", SLOW))
         time.sleep(0.3)
         answer = read_answer(crowd.enter_context(busy.connect()))
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_bodies_that_stay_away_make_room_for_one_that_asks(tmp_path: Path) -> None:
+    with serving(make_bundle(tmp_path / "mean.zoo"), "--connections", "4") as busy, contextlib.ExitStack() as crowd:
+        slow = [crowd.enter_context(busy.connect()) for _ in range(4)]
+        for connection in slow:
+            connection.sendall(request("POST", "/predict", Content_Length="1000") + b"\x89PNG")
+            time.sleep(0.1)
+        assert busy.ask("POST", "/predict", png()).status == 200
+        turned_away = read_answer(slow[0])
+    assert (turned_away.status, turned_away.headers["retry-after"]) == (503, "1")
+
+
+MANY = request("GET", "/assets/app.js") * 2000
+"""More answers than the buffers on the way hold, in less than the server reads ahead."""
+
+
+def never_reading(server: Server) -> socket.socket:
+    connection = socket.socket()
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+    connection.settimeout(20)
+    connection.connect((server.started["host"], server.started["port"]))
+    connection.setblocking(False)
+    with contextlib.suppress(BlockingIOError):
+        connection.send(MANY)
+    return connection
+
+
+def test_clients_that_never_read_their_answers_make_room(tmp_path: Path) -> None:
+    with serving(make_bundle(tmp_path / "mean.zoo"), "--connections", "3") as crowded, contextlib.ExitStack() as crowd:
+        for _ in range(3):
+            crowd.enter_context(never_reading(crowded))
+        time.sleep(2)  # until all buffers on the way are full
+        for _ in range(3):
+            assert crowded.ask("POST", "/predict", png()).status == 200
+
+
+@pytest.mark.parametrize("last", [b"", request("GET", "/", Connection="close")], ids=["endless", "closing"])
+def test_a_client_that_never_reads_its_answers_is_cut_off(server: Server, last: bytes) -> None:
+    with never_reading(server) as connection:
+        with contextlib.suppress(OSError):
+            connection.send(last)
+        deadline = time.monotonic() + 15
+        while server.metric("zoo_connections") > 1:  # the one that asks
+            assert time.monotonic() < deadline, "it still holds a connection"
+            time.sleep(0.1)
 
 
 def test_a_full_queue_answers_503_and_says_when_to_come_back(slow_file: Path) -> None:

@@ -278,7 +278,8 @@ def _query(request: Request, *known: str) -> dict[str, Any]:
             raise ValueError(f"the query holds a name that is not known, expected {' or '.join(known)}")
         if found[name] is not None:
             raise ValueError(f"{name} is given twice, expected once")
-        if name != "label" and not (value.isascii() and value.isdigit() and 1 <= int(value[:20]) <= MOST):
+        whole = value.isascii() and value.isdigit() and len(value) < 20
+        if name != "label" and not (whole and 1 <= int(value) <= MOST):
             raise ValueError(f"{name} is not a number from 1 to {MOST}")
         found[name] = value if name == "label" else int(value)
     return found

@@ -46,7 +46,8 @@ class Guard:
     Args:
         application: what answers when nothing is wrong.
         metrics: where it is counted.
-        routes: path → its name in the metrics; all others are "other".
+        routes: path → its name in the metrics; all others are "other", and answered here: the application matches
+            paths by patterns, which take "/model" followed by a line break for "/model", and `private` does not.
         hosts: names by which this server may be asked; None: any.
         names: those of them that were given by the user: a proxy may put its own in `Host`.
         token: what callers of `private` paths must send; None: nothing.
@@ -114,12 +115,16 @@ class Guard:
             reason, status = "host", 421
         elif not self._same_site(headers):
             reason, status = "origin", 403
+        elif b"transfer-encoding" in headers and (b"content-length" in headers or scope["http_version"] < "1.1"):
+            reason, status = "malformed", 400  # a proxy may see other requests in these bytes (RFC 9112, section 6.1)
+        elif scope["path"] not in self._routes:
+            reason, status = "path", 404
         elif self._token is not None and scope["path"] in self._private and not self._known(headers):
             reason, status = "token", 401
         if not status:
             return None
         self._metrics.refused.labels(reason).inc()
-        return refusal(status)
+        return refusal(status, headers={"connection": "close"} if status == 400 else None)
 
     def _same_site(self, headers: dict[bytes, bytes]) -> bool:
         """Whether no other site's page asks: it could not read the answer, but it could keep the model busy."""

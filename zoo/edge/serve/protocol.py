@@ -1,9 +1,10 @@
 """The connection of uvicorn, with the limits it lacks: on their number, and on how long a request's head may take.
 
 uvicorn's own time-out covers the pause between two requests and ends with the next byte, so a client that sends one
-byte a second holds a connection for ever; and its limit on connections refuses the newcomer, so a thousand idle ones
-lock everybody out. Here a head has a deadline that no byte moves, and where connections run out the one that has
-waited longest for a head makes room.
+byte a second holds a connection for ever, and so does one that never reads its answers; and its limit on connections
+refuses the newcomer, so a thousand idle ones lock everybody out. Here a head has a deadline that no byte moves, an
+answer that is not read has one too, and where connections run out the one that has waited longest for its client makes
+room.
 
 h11 rather than httptools: it is what uvicorn always brings, it refuses malformed lengths and chunks, and
 beside a network's milliseconds its parsing costs nothing.
@@ -47,26 +48,29 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 LINGER = 2.0
 """Seconds for a client to read a refusal while it still sends; closing at once would destroy the answer on its way."""
 
-Phase = Literal["head", "body", "answer", "rest", "left"]
+Phase = Literal["head", "body", "answer", "unread", "rest", "left"]
 
 
 def bounded(settings: Settings, metrics: Metrics) -> type[H11Protocol]:
     """The protocol class of one server."""
-    idle: dict[_Bounded, None] = {}  # connections that wait for a request's head, the longest first
+    waiting: dict[_Bounded, None] = {}  # connections that wait for their client, the longest first
 
     class Connection(_Bounded):
         pass
 
-    Connection.settings, Connection.metrics, Connection.idle = settings, metrics, idle
+    Connection.settings, Connection.metrics, Connection.waiting = settings, metrics, waiting
     return Connection
 
 
 class _Bounded(H11Protocol):
-    """One connection. It waits for a head or for a body, its request is at work, or what is left is thrown away."""
+    """One connection.
+
+    It waits for a head or for a body, its request is at work, its client does not read, or what is left is thrown away.
+    """
 
     settings: Settings
     metrics: Metrics
-    idle: dict[_Bounded, None]
+    waiting: dict[_Bounded, None]
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -79,10 +83,10 @@ class _Bounded(H11Protocol):
         super().connection_made(transport)
         if len(self.connections) > self.settings.connections:
             self.metrics.refused.labels("connections").inc()
-            if not self.idle:
+            if not self.waiting:
                 self._refuse(503)
                 return
-            next(iter(self.idle)).make_room()
+            next(iter(self.waiting)).make_room()
         self._enter("head")
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -105,6 +109,16 @@ class _Bounded(H11Protocol):
     def on_response_complete(self) -> None:
         """Start the clock of the next request."""
         super().on_response_complete()
+        self._watch()
+
+    def pause_writing(self) -> None:
+        """The client does not read."""
+        super().pause_writing()
+        self._watch()
+
+    def resume_writing(self) -> None:
+        """It read most of what there was."""
+        super().resume_writing()
         self._watch()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text; ours is JSON
@@ -132,8 +146,10 @@ class _Bounded(H11Protocol):
         if self._phase == "left":
             return
         theirs, ours = self.conn.their_state, self.conn.our_state
-        if theirs is h11.SEND_BODY:
-            phase: Phase = "rest" if ours is h11.DONE else "body"
+        if self.flow.write_paused or self.transport.is_closing():
+            phase: Phase = "unread"
+        elif theirs is h11.SEND_BODY:
+            phase = "rest" if ours is h11.DONE else "body"
         elif theirs is h11.IDLE:
             phase = "head"
         else:
@@ -147,14 +163,16 @@ class _Bounded(H11Protocol):
 
     def _enter(self, phase: Phase) -> None:
         self._phase = phase
-        self.idle.pop(self, None)
+        self.waiting.pop(self, None)
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
-        if phase == "head":
-            self.idle[self] = None
-            if self.timeout_keep_alive_task is None:
-                self._deadline = self.loop.call_later(self.settings.head_seconds, self._head_late)
+        if phase in {"head", "body", "unread"}:
+            self.waiting[self] = None
+        if phase == "head" and self.timeout_keep_alive_task is None:
+            self._deadline = self.loop.call_later(self.settings.head_seconds, self._head_late)
+        elif phase == "unread":
+            self._deadline = self.loop.call_later(self.settings.body_seconds, self._unread)
         elif phase == "rest":
             self._surplus = 0
             self._deadline = self.loop.call_later(LINGER, self.transport.abort)
@@ -167,10 +185,17 @@ class _Bounded(H11Protocol):
             self._enter("left")
             self.transport.close()
 
-    def make_room(self) -> None:
-        """Give this place to a newcomer."""
-        self._enter("left")
+    def _unread(self) -> None:
+        self.metrics.refused.labels("answer unread").inc()
         self.transport.abort()
+
+    def make_room(self) -> None:
+        """Give this place to a newcomer; whoever sends an image is told so."""
+        if self._phase == "body":
+            self._refuse(503)
+        else:
+            self._enter("left")
+            self.transport.abort()
 
     def _refuse(self, status: int) -> None:
         """Answer without the application, then close; what the client still sends is thrown away for a while."""
@@ -179,6 +204,7 @@ class _Bounded(H11Protocol):
             self.cycle.disconnected = True
             self.cycle.message_event.set()
         self._enter("left")
+        self._deadline = self.loop.call_later(LINGER, self.transport.abort)
         body = problem(status)
         headers = [
             (b"content-type", b"application/json"),
@@ -196,6 +222,5 @@ class _Bounded(H11Protocol):
             return
         if self.transport.can_write_eof():
             self.transport.write_eof()
-        self._deadline = self.loop.call_later(LINGER, self.transport.abort)
         with contextlib.suppress(RuntimeError):
             self.transport.resume_reading()

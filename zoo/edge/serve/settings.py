@@ -38,9 +38,9 @@ class Settings:
         threads: threads inside one operator; None: one, because the workers fill the CPUs.
         seconds: from a complete request to its answer.
         head_seconds: from a connection, or a request's first byte, to the end of its head.
-        body_seconds: from the end of the head to the end of the body.
+        body_seconds: from the end of the head to the end of the body; and for a client to read what it was answered.
         idle_seconds: between two requests of a connection.
-        connections: most at a time.
+        connections: most at a time; beyond them the one that has waited longest for its client makes room.
         provider: cpu, cuda, …; never another instead.
         verify: replay a bundle's golden set before the first request.
         key: file of a public key; only a bundle signed by it is served.
