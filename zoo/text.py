@@ -1,4 +1,7 @@
-"""Words on one line: how many and which, names in the order people expect, cells that no spreadsheet runs."""
+"""Words on one line: how many and which, names in the order people expect, cells that no spreadsheet runs.
+
+Words that come with a file, names of files and labels of models, may be made to look like words of ours: `printable`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["amount", "brief", "counted", "inert", "natural_bytes", "natural_key", "unusable"]
+__all__ = ["amount", "brief", "counted", "inert", "natural_bytes", "natural_key", "printable", "unusable"]
 
 _SHOWN = 5  # names or reasons on one line
 _DIGITS = re.compile("([0-9]+)")
@@ -63,6 +66,15 @@ def natural_bytes(name: str) -> bytes:
         elif part:
             key += b"\2" + os.fsencode(part.casefold()) + b"\0"
     return bytes(key + b"\0" + os.fsencode(name))
+
+
+def printable(text: str, keep: str = "") -> str:
+    """`text` for a terminal: control characters, which could forge lines or colours, are spelt out but for `keep`."""
+    if text.isprintable():
+        return text
+    return "".join(
+        c if c.isprintable() or c in keep else c.encode("unicode_escape", "backslashreplace").decode() for c in text
+    )
 
 
 def inert(text: str) -> str:

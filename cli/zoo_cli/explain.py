@@ -38,7 +38,7 @@ def explain(
     """
     from zoo.edge.explain import CAPTION
     from zoo.edge.heatmaps import Explained, explained, in_words
-    from zoo.edge.table import printable
+    from zoo.text import printable
 
     runtime = api.open(model, provider=provider, threads=threads)
     rows, failed = [], 0

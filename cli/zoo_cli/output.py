@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.errors import OutputError
 from zoo.spec import METRIC_NAMES, Interval, encode, to_builtins
+from zoo.text import printable
 
 if TYPE_CHECKING:
     from typing import Self
@@ -38,28 +39,32 @@ __all__ = [
 WIDTH = 100
 """Columns that running text is wrapped to, where the terminal is not narrower."""
 GAP = "  "
+_LAYOUT = "\n\t"
 _IN_MEMORY = 2**23  # bytes of a list that is not printed yet
 
 
 def put(text: str) -> None:
     """Write data to stdout, now: a reader of a pipe sees each answer when it is there.
 
+    Control characters in it, which a file's names may bring, are spelt out.
+
     Raises:
         OutputError: stdout can not take it, a full disk behind a redirection, say.
     """
+    text = printable(text, keep=_LAYOUT)
     _write(text if text.endswith("\n") else text + "\n", now=True)
 
 
 def say(text: str) -> None:
     """One line to the user on stderr."""
     sys.stdout.flush()
-    sys.stderr.write(f"zoo: {text}\n")
+    sys.stderr.write(f"zoo: {printable(text, keep=_LAYOUT)}\n")
     sys.stderr.flush()
 
 
 def document(value: Any) -> None:
     """Write `value` as the one JSON document of `--json`."""
-    put(_indented(value))
+    _write(_indented(value), now=True)
 
 
 class Listed:
@@ -104,9 +109,10 @@ class Listed:
 
 def columns(header: Sequence[str], rows: Collection[Sequence[str]], *, right: Collection[int] = ()) -> str:
     """A table of plain text; `right` are the columns with numbers."""
-    widths = [max(len(row[i]) for row in (header, *rows)) for i in range(len(header))]
+    table = [[printable(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
     lines = []
-    for row in (header, *rows):
+    for row in table:
         cells = [
             cell.rjust(width) if i in right else cell.ljust(width)
             for i, (cell, width) in enumerate(zip(row, widths, strict=True))
@@ -121,7 +127,7 @@ def fields(values: Mapping[str, object]) -> str:
     width = min(WIDTH, _terminal_width())
     lines = []
     for name, value in values.items():
-        text = f"{value:.4g}" if isinstance(value, float) else str(value)
+        text = f"{value:.4g}" if isinstance(value, float) else printable(str(value))
         lines.append(
             textwrap.fill(
                 text,

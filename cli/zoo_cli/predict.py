@@ -53,7 +53,8 @@ def predict(
     One that can not be read is reported, never replaced; the exit status is then 1.
     """
     from zoo.edge import Failure, predict_csv
-    from zoo.edge.table import answer, printable
+    from zoo.edge.table import answer
+    from zoo.text import printable
 
     if resume and csv is None:
         raise UsageError("--resume goes on with a table, expected --csv F with it")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,7 +20,7 @@ from zoo.edge.__main__ import main
 from zoo.errors import GateError, LimitError, ModelError, UsageError, ZooError
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
     import onnx
 
@@ -215,3 +217,25 @@ def test_a_proof_leaves_no_process_behind(tmp_path: Path) -> None:
         verify(bundle, threads=1, time_limit=1.5)
     with pytest.raises(ChildProcessError):
         os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_proof_whose_caller_is_killed_ends_with_it(bundle: Path) -> None:
+    """Minutes of work in native code would otherwise go on, for nobody."""
+    replace_model(bundle, slow(2_000))
+    program = f"from zoo.edge import verify; verify({str(bundle)!r}, threads=1)"
+    with subprocess.Popen([sys.executable, "-c", program]) as caller:
+        child = running(lambda: Path(f"/proc/{caller.pid}/task/{caller.pid}/children").read_text(encoding="ascii"))
+        time.sleep(2)  # it is in the products
+        caller.send_signal(signal.SIGKILL)
+    deadline = time.monotonic() + 20
+    while (process := Path(f"/proc/{child}/stat")).exists() and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not process.exists() or process.read_text(encoding="ascii").split()[2] == "Z"
+
+
+def running(children: Callable[[], str]) -> str:
+    deadline = time.monotonic() + 20
+    while not (found := children().split()) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    return found[0]

@@ -356,3 +356,34 @@ def test_a_cycle_and_nodes_out_of_order_give_one_line_or_an_answer(tmp_path: Pat
         Runtime.open(path)
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
+
+
+@pytest.mark.parametrize(
+    ("model", "named"),
+    [
+        (lambda: with_constant("OneHot", np.zeros(0, np.float32), np.float32([0, 1]), inputs=("x",)), "OneHot needs"),
+        (lambda: with_node("OneHot", inputs=["x", "mean", "matrix"]), "OneHot needs"),
+        (lambda: with_node("LayerNormalization", inputs=["mean", "mean", ""]), "third input"),
+        (lambda: with_node("QuantizeLinear", inputs=["mean", "matrix", ""], block_size=2), "third input"),
+        (lambda: with_constant("GatherND", [[0]], inputs=("x",), batch_dims=-(2**31)), "batch_dims -2147483648"),
+    ],
+    ids=["no depth", "a computed depth", "room for a bias", "room for a zero", "batch_dims"],
+)
+def test_what_the_runtime_crashes_on_is_refused(model: Callable[[], onnx.ModelProto], named: str) -> None:
+    """Found by running random nodes of every operator on the list: it reads beyond an empty tensor, or no tensor."""
+    assert named in refusal(model())
+
+
+def test_what_a_node_repeats_is_not_taken_for_what_it_makes() -> None:
+    one = numpy_helper.from_array(np.array([3], np.int64))
+    model = with_constant("ConstantOfShape", [0], value=one)
+    values = numpy_helper.from_array(np.float32([0, 1]), "values")
+    model.graph.initializer.append(values)
+    model.graph.node.append(helper.make_node("OneHot", ["x", "unread", "values"], ["hot"]))
+    assert "OneHot needs" in refusal(model)
+
+
+def test_the_sound_forms_of_such_operators_are_opened() -> None:
+    accepted(with_constant("OneHot", 3, np.float32([0, 1]), inputs=("x",)))
+    accepted(with_node("LayerNormalization", inputs=["mean", "mean"]))
+    accepted(with_constant("GatherND", [[0]], inputs=("x",), batch_dims=1))

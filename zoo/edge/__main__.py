@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import GateError, UsageError, ZooError
+from zoo.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -28,7 +29,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return verb(asked)
     except ZooError as problem:
-        _say(f"error: {problem}")
+        _say(f"error: {printable(' '.join(str(problem).split()))}")
         return problem.exit_code
     except BrokenPipeError:  # `… | head`: the reader has seen enough
         sys.stderr.close()
@@ -41,7 +42,7 @@ def _predict(asked: argparse.Namespace) -> int:
     from zoo.edge.results import Failure
     from zoo.edge.resuming import predict_csv
     from zoo.edge.runtime import Runtime
-    from zoo.edge.table import answer, printable
+    from zoo.edge.table import answer
 
     runtime = Runtime.open(
         asked.model,
@@ -79,7 +80,6 @@ def _explain(asked: argparse.Namespace) -> int:
     from zoo.edge.explain import CAPTION
     from zoo.edge.heatmaps import Explained, explained, in_words
     from zoo.edge.runtime import Runtime
-    from zoo.edge.table import printable
 
     runtime = Runtime.open(
         asked.model, provider=asked.provider, threads=asked.threads, allow_fallback=asked.allow_fallback
@@ -160,7 +160,8 @@ def _serve(asked: argparse.Namespace) -> int:
     )
 
     def announce(started: Started) -> None:
-        _put(f"{_compact(started) if asked.json else f'{started.model} at {started.url}; Ctrl-C stops it'}\n")
+        words = f"{printable(started.model)} at {started.url}; Ctrl-C stops it"
+        _put((_compact(started) if asked.json else words) + "\n")
         sys.stdout.flush()
 
     serve(asked.model, settings, announce=announce)
@@ -184,7 +185,7 @@ def _info(asked: argparse.Namespace) -> int:
         "intended use": manifest.intended_use,
     }
     for name, value in lines.items():
-        _put(f"{name}: {value}\n")
+        _put(f"{name}: {printable(value)}\n")
     return 0
 
 
@@ -204,7 +205,7 @@ def _report(value: Any, as_json: bool) -> int:
         _put(encode(value).decode())
     else:
         for name, entry in to_builtins(value).items():
-            _put(f"{name}: {f'{entry:.4g}' if isinstance(entry, float) else entry}\n")
+            _put(f"{name}: {f'{entry:.4g}' if isinstance(entry, float) else printable(str(entry))}\n")
     return 0
 
 

@@ -17,6 +17,7 @@ from zoo.errors import ImageError
 from zoo.files import atomic_path
 from zoo.readers import from_array, read
 from zoo.spec import Voi
+from zoo.text import printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -88,10 +89,11 @@ def explained(
 
 def in_words(heat: HeatMap) -> str:
     """'lymphocyte 0.9940, 0.6602 less without the place around x 195, y 196'."""
+    label = printable(heat.label)
     drop, y, x = heat.peak
     if drop <= 0:
-        return f"{heat.label} {heat.base:.4f}, not lower without any one place"
-    return f"{heat.label} {heat.base:.4f}, {drop:.4f} less without the place around x {x}, y {y}"
+        return f"{label} {heat.base:.4f}, not lower without any one place"
+    return f"{label} {heat.base:.4f}, {drop:.4f} less without the place around x {x}, y {y}"
 
 
 def _own_name(stem: str, taken: set[str]) -> str:

@@ -24,6 +24,7 @@ import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,6 +52,7 @@ _CHILD = (
     "from zoo.edge.isolation import answer; answer(sys.argv[2])"
 )
 _LOOK = 0.05  # seconds between two looks at the child's memory
+_LOOK_UP = 1.0  # seconds between two looks whether the parent is still there
 _MEGABYTE = 1_000_000
 _NO_MEMORY = re.compile(
     r"bad.?alloc|[Cc]annot allocate|[Ff]ailed to allocate|[Oo]ut of memory|Unable to allocate|MemoryError"
@@ -62,6 +64,8 @@ class _Order(msgspec.Struct, frozen=True):
     options: dict[str, Any]
     seconds: float
     megabytes: int
+    parent: int = msgspec.field(default_factory=os.getpid)
+    """Process that waits for the answer."""
 
 
 class _Refusal(msgspec.Struct, frozen=True):
@@ -111,6 +115,7 @@ def answer(text: str) -> None:
 
     from zoo.edge.golden import verify
 
+    threading.Thread(target=_end_with, args=(order.parent,), daemon=True).start()
     said: Verification | _Refusal
     try:
         _limit(order)
@@ -122,6 +127,13 @@ def answer(text: str) -> None:
         said = _memory(order)
     with answers:
         answers.write(msgspec.json.encode(said))
+
+
+def _end_with(parent: int) -> None:
+    """End this process soon after its parent, which may have been killed and then could not do it."""
+    while os.getppid() == parent:
+        time.sleep(_LOOK_UP)
+    os._exit(1)
 
 
 def _run(order: _Order) -> bytes:
@@ -190,7 +202,7 @@ def _limit(order: _Order) -> None:
         import resource
     except ImportError:  # Windows
         return
-    seconds = math.ceil(order.seconds) * cores() + 1  # it ends by itself should its parent be killed
+    seconds = math.ceil(order.seconds) * cores() + 1  # it ends by itself, whatever becomes of its parent
     limits = [(resource.RLIMIT_CORE, 0), (resource.RLIMIT_CPU, seconds)]
     if order.options.get("provider", "cpu") == "cpu":
         limits.append((resource.RLIMIT_DATA, order.megabytes * _MEGABYTE))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from zoo.edge.results import Failure, Prediction, Result
 from zoo.files import atomic_path
 from zoo.spec import LABEL_SEPARATOR
-from zoo.text import inert
+from zoo.text import inert, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from zoo.spec import Task
 
-__all__ = ["answer", "cells", "columns", "line", "printable", "recorded", "write_csv"]
+__all__ = ["answer", "cells", "columns", "line", "recorded", "write_csv"]
 
 _SPECIAL = re.compile('[",\r\n]')
 
@@ -83,10 +83,5 @@ def answer(result: Prediction, top: int | None = None) -> list[str]:
     given = result.labels is not None and top is None
     ranked = sorted(result.probabilities.items(), key=lambda item: -item[1])
     shown = [item for item in ranked if item[0] in (result.labels or ())] if given else ranked[: top or 1]
-    words = [f"{label} {value:.4f}" for label, value in shown]
-    return words or [f"no label (nearest: {result.label} {result.probability:.4f})"]
-
-
-def printable(name: str) -> str:
-    """A file name for a terminal: control characters, which could forge lines or colours, are spelt out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in name)
+    words = [f"{printable(label)} {value:.4f}" for label, value in shown]
+    return words or [f"no label (nearest: {printable(result.label)} {result.probability:.4f})"]

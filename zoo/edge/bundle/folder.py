@@ -73,7 +73,10 @@ def read_file(path: Path, limit: int, *, plain: bool) -> bytes:
                 raise ModelError(f"{path}: not a regular file of its own; copy it to one")
             if status.st_size > limit:
                 raise ModelError(f"{path}: {status.st_size} bytes, expected at most {limit}")
-            return stream.read()
+            data = stream.read(status.st_size + 1)  # and no more, whoever writes to it meanwhile
+            if len(data) != status.st_size:
+                raise ModelError(f"{path}: it changed while it was read; copy it to a place where nobody writes")
+            return data
     except (OSError, ValueError) as problem:  # ValueError: a null byte in the path
         raise ModelError(
             f"{path}: can not be opened ({_reason(problem)}); expected a .onnx file or a bundle's folder"

@@ -48,6 +48,7 @@ METADATA_KEY = "zoo"
 
 _MAX_BYTES = 2**31 - 1  # what one protobuf message can be
 MAX_MANIFEST_BYTES = 16 * 2**20
+_MOST_FILES = 64  # of a bundle; ours have seven
 _BUNDLE_ONLY = ("files", "sizes")  # an ONNX file can not hold its own hash
 _MAGIC = {
     b"PK": "a zip archive",
@@ -176,6 +177,8 @@ def _bundle(
 
 def _names(held: Folder | Archive, manifest: Manifest) -> list[str]:
     """What is wrong with the bundle's listing; each line begins with the name of the entry."""
+    if len(held.names) > _MOST_FILES:
+        return [f"{held.KIND} of {len(held.names)} files, expected at most {_MOST_FILES}"]
     own = {MANIFEST, SIGNATURE}  # nothing can hold its own hash
     problems = [
         f"{name} is listed in {MANIFEST}, which can not vouch for it" for name in sorted(own & manifest.files.keys())
@@ -217,6 +220,8 @@ def _manifest(document: bytes, shown: str) -> Manifest:
         wrong = f"schema {manifest.schema}, expected {SCHEMA}; export the model again, or update this tool"
     elif not manifest.labels or len(set(manifest.labels)) != len(manifest.labels):
         wrong = f"{len(manifest.labels)} labels, {len(set(manifest.labels))} different; expected one name a class"
+    elif len(manifest.files) > _MOST_FILES:
+        wrong = f"{len(manifest.files)} files listed, expected at most {_MOST_FILES}"
     elif {"probabilities", "logits"} - set(manifest.outputs):
         wrong = f"outputs {', '.join(manifest.outputs) or 'none'}; expected probabilities and logits"
     if wrong:

@@ -83,6 +83,7 @@ def check(model: bytes, name: str) -> Outline:
         constants = _tensors(model, found)
         for node in found.nodes:
             _sizes(node, constants)
+            _fatal(node, constants)
     except MalformedError as problem:
         raise ModelError(f"{name}: not a whole ONNX file ({problem}); copy or export it again") from None
     except RefusedError as problem:
@@ -190,18 +191,22 @@ def _tensors(model: bytes, found: Outline) -> dict[str, NDArray[Any]]:
                     raise RefusedError(_no_numbers(what))
                 if node.operator == "Constant" and node.outputs:
                     constants[node.outputs[0]] = held[:_SMALL]
-            named += [(node.outputs[0] if node.outputs else what, tensor) for tensor in attribute.tensors]
-            if node.operator == "Constant" and node.outputs and attribute.ints:
-                constants[node.outputs[0]] = np.array(attribute.ints)
+            if node.operator == "Constant" and node.outputs:
+                named += [(node.outputs[0], tensor) for tensor in attribute.tensors]
+                if attribute.ints:
+                    constants[node.outputs[0]] = np.array(attribute.ints)
+            else:  # the one value that ConstantOfShape repeats is not what it makes
+                for tensor in attribute.tensors:
+                    _tensor(model, what, tensor)
     for name, tensor in named:
-        _tensor(model, name, tensor)
+        _tensor(model, short(name), tensor)
         if math.prod(tensor.dims) <= _SMALL:
             constants[name] = values(model, tensor)
     return constants
 
 
-def _tensor(model: bytes, name: str, tensor: Tensor) -> None:
-    what = f"tensor {short(name)}"
+def _tensor(model: bytes, shown: str, tensor: Tensor) -> None:
+    what = f"tensor {shown}"
     if tensor.kind not in BITS:
         raise RefusedError(
             f"{what} is of type {tensor.kind}, expected floats, integers or truth values; export the model again"
@@ -239,6 +244,23 @@ def _sizes(node: Node, constants: dict[str, NDArray[Any]]) -> None:
             )
 
 
+def _fatal(node: Node, constants: dict[str, NDArray[Any]]) -> None:
+    """Refuse what ONNX Runtime 1.31 does not refuse: it reads where nothing stands, and the process ends."""
+    problem = None
+    if node.operator == "OneHot":
+        depth = constants.get(node.inputs[1]) if len(node.inputs) > 1 else None
+        if depth is None or depth.size != 1:
+            problem = "needs a depth that is one constant number"
+    elif node.operator in {"LayerNormalization", "QuantizeLinear"} and node.inputs[2:3] == ("",):
+        problem = "names no third input and leaves room for it; leave the room out"
+    elif node.operator == "GatherND":
+        first = [value for attribute in node.attributes if attribute.name == "batch_dims" for value in attribute.ints]
+        if any(not 0 <= value <= MOST_SIDES for value in first):
+            problem = f"has batch_dims {first[0]}, expected 0 to {MOST_SIDES}"
+    if problem:
+        raise RefusedError(f"operator {node.operator} {problem}, or ONNX Runtime crashes; export the model again")
+
+
 def _steps(node: Node) -> Iterator[tuple[str, float, int]]:
     for attribute in node.attributes:
         if attribute.name in _STEPS and attribute.ints:
@@ -255,7 +277,7 @@ def _asked(operator: str, given: list[list[float] | None]) -> Iterator[tuple[str
 
     if operator == "ConstantOfShape":
         yield "values", product(0), MOST_ELEMENTS
-    elif operator in {"Expand", "OneHot"}:
+    elif operator in {"AffineGrid", "Col2Im", "Expand", "OneHot"}:
         yield "values", product(1), MOST_ELEMENTS
     elif operator == "Tile":
         yield "copies", product(1), MOST_COPIES
