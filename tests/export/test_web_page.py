@@ -6,11 +6,12 @@ import base64
 import hashlib
 import io
 import json
+import os
 import shutil
 import subprocess
 import sys
 import tarfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,9 +23,6 @@ from zoo.errors import OutputError, UsageError
 from zoo.export import ort_web
 from zoo.export.web import write_web
 from zoo.files import sha256_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ENGINE = {"ort.wasm.bundle.min.mjs": b"// loads it", "ort-wasm-simd-threaded.wasm": b"\0asm runs it"}
 
@@ -96,9 +94,9 @@ def test_same_bundle_gives_the_same_bytes_wherever_it_is_written(bundle: Path, p
 def test_own_page_is_replaced_and_another_folder_is_not(bundle: Path, pinned: Path, tmp_path: Path) -> None:
     target = tmp_path / "page"
     zoo.export(bundle, web=target, ort_web=pinned)
-    (target / "assets" / "app.js").write_text("changed")
+    (target / "assets" / "old").mkdir()
     zoo.export(bundle, web=target)
-    assert (target / "assets" / "app.js").read_text() != "changed"
+    assert not (target / "assets" / "old").exists()
     (target / "letter.txt").write_text("mine")
     before = _hashes(target)
     with pytest.raises(OutputError, match=r"holds 'letter\.txt', which no page of ours lists"):
@@ -107,6 +105,37 @@ def test_own_page_is_replaced_and_another_folder_is_not(bundle: Path, pinned: Pa
     (tmp_path / "home.txt").write_text("mine")
     with pytest.raises(OutputError, match="is no folder of its own"):
         zoo.export(bundle, web=tmp_path / "home.txt")
+
+
+def test_what_was_changed_or_never_was_a_page_is_not_replaced(bundle: Path, pinned: Path, tmp_path: Path) -> None:
+    edited = tmp_path / "page"
+    zoo.export(bundle, web=edited, ort_web=pinned)
+    (edited / "index.html").write_text("<p>of our ward</p>")
+    with pytest.raises(OutputError, match=r"holds 'index\.html', which was changed since it was written"):
+        zoo.export(bundle, web=edited)
+    claimed = tmp_path / "thesis"
+    claimed.mkdir()
+    (claimed / "thesis.txt").write_text("three years")
+    (claimed / "web.json").write_text(json.dumps({"files": {"thesis.txt": "0" * 64}}))
+    with pytest.raises(OutputError, match=r"holds 'thesis\.txt', which was changed"):
+        zoo.export(bundle, web=claimed)
+    (claimed / "web.json").unlink()
+    (claimed / "web.json").symlink_to("/dev/zero")
+    (claimed / "thesis.txt").unlink()
+    with pytest.raises(OutputError, match=r"holds 'web\.json', which no page of ours lists"):
+        zoo.export(bundle, web=claimed)
+    assert (edited / "index.html").read_text() == "<p>of our ward</p>"
+
+
+def test_package_that_never_ends_is_refused_and_not_read(pinned: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ENGINE:
+        (tmp_path / "folder" / name).symlink_to("/dev/zero")
+    for given in (tmp_path / "pipe", Path("/dev/zero"), tmp_path / "folder"):
+        with pytest.raises(OutputError, match="not a regular file"):
+            ort_web.engine_files(given)
+    assert ort_web.engine_files(pinned) == ENGINE
 
 
 def test_engine_is_kept_for_the_next_time(bundle: Path, pinned: Path, tmp_path: Path) -> None:

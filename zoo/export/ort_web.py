@@ -144,6 +144,8 @@ def _absent(reason: str) -> OutputError:
 
 def _read(path: Path) -> bytes:
     try:
+        if path.exists() and not path.is_file():  # a pipe or a device may never end
+            raise OutputError(f"{path}: not a regular file, expected one of {NAME} {VERSION}")
         if path.stat().st_size > _MOST_BYTES:
             raise OutputError(f"{path}: {path.stat().st_size} bytes, expected at most {_MOST_BYTES}: not {NAME}")
         return path.read_bytes()

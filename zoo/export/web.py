@@ -21,7 +21,7 @@ from zoo.edge.bundle.signature import SIGNATURE
 from zoo.edge.page import INDEX, assets
 from zoo.errors import OutputError, UsageError
 from zoo.export.ort_web import VERSION
-from zoo.files import replace_folder, sha256_bytes
+from zoo.files import replace_folder, sha256_bytes, sha256_file
 from zoo.spec import encode
 
 if TYPE_CHECKING:
@@ -94,23 +94,35 @@ def check_place(target: Path) -> None:
     """Refuse a folder that would lose something of the user's.
 
     Raises:
-        OutputError: it is no folder, or holds files that no page of ours lists.
+        OutputError: it is no folder, or holds files that no page of ours lists, or that were changed since.
     """
     if not target.exists():
         return
     if not target.is_dir() or target.is_symlink():
         raise OutputError(f"{target} exists and is no folder of its own; choose another place for --web")
-    there = {
-        path.relative_to(target).as_posix() for path in target.rglob("*") if path.is_symlink() or not path.is_dir()
-    }
-    foreign = sorted(there - _own(target) - {LISTING})
-    if foreign:
-        raise OutputError(f"{target} holds {foreign[0]!r}, which no page of ours lists; choose another place for --web")
+    own = _own(target)
+    for path in target.rglob("*"):  # the first is enough: a folder of the user's may hold millions
+        name = path.relative_to(target).as_posix()
+        if path.is_dir() and not path.is_symlink():
+            continue
+        if name == LISTING and own:
+            continue
+        if name not in own or path.is_symlink() or not path.is_file():
+            raise OutputError(f"{target} holds {name!r}, which no page of ours lists; choose another place for --web")
+        if sha256_file(path) != own[name]:
+            raise OutputError(
+                f"{target} holds {name!r}, which was changed since it was written; "
+                f"choose another place for --web, or remove {target}"
+            )
 
 
-def _own(target: Path) -> set[str]:
+def _own(target: Path) -> dict[str, str]:
+    """Name to sha256 of what is listed; nothing where no regular file lists it."""
+    path = target / LISTING
+    if path.is_symlink() or not path.is_file():
+        return {}
     try:
-        listing: dict[str, Any] = msgspec.json.decode((target / LISTING).read_bytes(), type=dict[str, Any])
-        return set(msgspec.convert(listing.get("files"), dict[str, str]))
+        listing: dict[str, Any] = msgspec.json.decode(path.read_bytes(), type=dict[str, Any])
+        return msgspec.convert(listing.get("files"), dict[str, str])
     except (OSError, msgspec.MsgspecError):
-        return set()
+        return {}
