@@ -19,6 +19,7 @@ import zoo.errors
 from zoo.edge import Runtime, sign
 from zoo.edge import verify as verify_apart
 from zoo.edge.__main__ import main
+from zoo.edge.bundle import keys
 from zoo.edge.bundle.keys import PASSPHRASE, new_key
 from zoo.errors import (
     ModelError,
@@ -334,3 +335,23 @@ def test_a_forged_signature_is_not_the_makers(kept: Path) -> None:
     (kept / "signature.json").write_text(json.dumps(found))
     with pytest.raises(SignatureInvalidError, match="do not use"):
         verify(kept, key=KEPT / "maker.pub")
+
+
+@pytest.mark.parametrize("y", sorted(keys._SMALL | {keys._PRIME, keys._PRIME + 1}))
+@pytest.mark.parametrize("negative", [0, 2**255])
+def test_a_key_that_anybody_can_sign_for_is_refused(tmp_path: Path, y: int, negative: int) -> None:
+    """Signatures by a point of small order are found by guessing, and such a file names no signer."""
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    point = Ed25519PublicKey.from_public_bytes((y + negative).to_bytes(32, "little"))
+    (tmp_path / "weak.pub").write_bytes(point.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    with pytest.raises(SigningKeyError, match="anybody can sign for"):
+        keys.public_key(tmp_path / "weak.pub")
+
+
+def test_the_points_of_small_order_are_those_of_the_curve() -> None:
+    prime, d = keys._PRIME, -121665 * pow(121666, -1, keys._PRIME)
+    eighths = keys._SMALL - {0, 1, prime - 1}
+    assert len(eighths) == 2
+    assert all((2 * y * y - 1 + d * y**4) % prime == 0 for y in eighths)

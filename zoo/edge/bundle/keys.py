@@ -27,6 +27,11 @@ PASSPHRASE = "ZOO_KEY_PASSPHRASE"  # noqa: S105 - its name, not the thing
 """Environment variable that locks a new private key and opens a locked one; an argument could be seen by others."""
 
 _MAX_BYTES = 16 * 1024
+_PRIME = 2**255 - 19
+_EIGHTH = int("05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826", 16)
+_SMALL = {0, 1, _PRIME - 1, _EIGHTH, _PRIME - _EIGHTH}
+"""y of the eight points of edwards25519 whose order divides 8 (RFC 8032, section 5.1): -x² + y² = 1 + d x² y² with
+the double of the eighth points at y = 0, so that 2 y² = 1 - d y⁴."""
 
 log = logging.getLogger("zoo")
 
@@ -65,7 +70,8 @@ def public_key(path: Path) -> Ed25519PublicKey:
     """Read a public key.
 
     Raises:
-        SigningKeyError: not a public Ed25519 key in PEM.
+        SigningKeyError: not a public Ed25519 key in PEM, or one of so small an order that signatures by it are found
+            without its private half.
         ZooError: cryptography is not installed.
     """
     serialization, ed25519 = _cryptography()
@@ -78,6 +84,10 @@ def public_key(path: Path) -> Ed25519PublicKey:
         raise _no_key(path, "public", problem) from None
     if not isinstance(key, ed25519.Ed25519PublicKey):
         raise SigningKeyError(f"{path}: a {type(key).__name__}, expected an Ed25519 key; make one with --new-key")
+    form = serialization.PublicFormat.Raw
+    y = int.from_bytes(key.public_bytes(serialization.Encoding.Raw, form), "little") % 2**255  # without the sign of x
+    if y in _SMALL or y >= _PRIME:
+        raise SigningKeyError(f"{path}: a key that anybody can sign for; get the signer's key from the signer")
     return cast("Ed25519PublicKey", key)
 
 
