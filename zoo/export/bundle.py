@@ -6,10 +6,6 @@ The same run gives the same bytes: no clock, no host, no path and no order of a 
 from __future__ import annotations
 
 import io
-import os
-import shutil
-import tempfile
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,11 +17,12 @@ from zoo.edge.bundle.signature import SIGNATURE
 from zoo.errors import OutputError, ZooError
 from zoo.export.card import model_card
 from zoo.export.sbom import SBOM, sbom
-from zoo.files import atomic_path, sha256_bytes
+from zoo.files import atomic_path, replace_folder, sha256_bytes
 from zoo.spec import Manifest, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -69,15 +66,11 @@ def write_bundle(
     manifest = _listing(manifest, files)
     # the manifest first, so that a reader of the zip meets it first; see zoo.edge.bundle.signing for the order
     files = {MANIFEST: encode(manifest)} | dict(sorted(files.items()))
-    try:
-        if is_archive(target):
-            with atomic_path(target) as fresh:
-                write_archive(fresh, files.items())
-        else:
-            _replace_folder(target, files)
-    except OSError as problem:
-        reason = (problem.strerror or str(problem)).lower()
-        raise OutputError(f"cannot write {target}: {reason}; free space there or choose another place") from None
+    if is_archive(target):
+        with atomic_path(target) as fresh:
+            write_archive(fresh, files.items())
+    else:
+        replace_folder(target, files)
     return manifest
 
 
@@ -117,28 +110,3 @@ def _golden(images: Sequence[NDArray[Any]], predict: Predict, tolerance: float) 
     arrays: dict[str, Any] = {f"image_{index:04d}": image for index, image in enumerate(images)}
     np.savez_compressed(stream, logits=logits, tolerance=np.float32(tolerance), **arrays)
     return stream.getvalue()
-
-
-def _replace_folder(target: Path, files: dict[str, bytes]) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
-        fresh.chmod(0o755)  # mkdtemp makes it private
-        for name, data in files.items():
-            with (fresh / name).open("wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
-        if target.exists():
-            old = fresh.with_name(f"{fresh.name}.old")
-            target.rename(old)
-            try:
-                fresh.rename(target)
-            except OSError:
-                old.rename(target)
-                raise
-            shutil.rmtree(old, ignore_errors=True)
-        else:
-            fresh.rename(target)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
