@@ -11,7 +11,7 @@ import pytest
 
 from zoo.errors import ModelError
 from zoo.export.sbom import sbom
-from zoo.spec import Manifest, PluginOrigin, decode
+from zoo.spec import Manifest, PluginOrigin, Quantization, decode
 
 KEPT = Path(__file__).resolve().parents[1] / "fixtures" / "signatures" / "small.zoo"
 DIGEST = "ab" * 32
@@ -83,6 +83,24 @@ def test_pretrained_weights_stand_there_with_licence_and_hash(manifest: Manifest
     assert weights["hashes"][0]["content"] == digest
     assert weights["licenses"] == [{"license": {"id": "BSD-3-Clause"}}]
     assert weights["bom-ref"] in document["dependencies"][1]["dependsOn"]
+
+
+def test_a_quantised_file_is_said_to_be_one(manifest: Manifest) -> None:
+    assert not any(one["name"].startswith("zoo:quantization") for one in model_properties(manifest))
+    made = Quantization(
+        kind="int8", target="avx2", scheme="U8S8, weights of 7 bits", measured="kernels", calibration="minmax",
+        calibration_images=256, compared_images=64, calibration_errors={}, layers=20, excluded=("stem", "last"),
+        rungs=(), val=None, test=None, speed=None, size_ratio=None, tolerance=None,
+    )  # fmt: skip
+    told = model_properties(msgspec.structs.replace(manifest, quantization=made))
+    assert {"name": "zoo:quantization", "value": "int8"} in told
+    assert {"name": "zoo:quantization:layers", "value": "18 of 20"} in told
+
+
+def model_properties(manifest: Manifest) -> list[dict[str, str]]:
+    (model,) = parts(of(manifest), "machine-learning-model")
+    found: list[dict[str, str]] = model["properties"]
+    return found
 
 
 @pytest.mark.parametrize("licence", ["unknown", "CC BY 4.0", "apache-2.0", "see LICENSE.txt"])

@@ -125,9 +125,23 @@ def _model(manifest: Manifest, sha256: str) -> Part:
             {
                 "zoo:file": MODEL,
                 "zoo:config": json.dumps(to_builtins(origin.config), sort_keys=True),
+                **_quantized(manifest),
                 **{f"zoo:trained:{name}:sha256": value for name, value in sorted(origin.trained.items())},
             }
         ),
+    }
+
+
+def _quantized(manifest: Manifest) -> dict[str, str]:
+    """How its numbers were made smaller, if they were; what that cost stands in the manifest."""
+    found = manifest.quantization
+    if found is None:
+        return {}
+    return {
+        "zoo:quantization": found.kind,
+        "zoo:quantization:target": found.target,
+        "zoo:quantization:scheme": found.scheme,
+        "zoo:quantization:layers": f"{found.layers - len(found.excluded)} of {found.layers}",
     }
 
 
