@@ -18,9 +18,9 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Companion", "possible", "serve"]
+__all__ = ["Companion", "command", "possible", "serve"]
 
-PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {module} import {task}; {task}()"
+PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {module} import {task}; {task}(*sys.argv[2:])"
 _PATIENCE = 1.0
 """Seconds that a companion gets for leaving; what it works on is wanted by nobody any more."""
 
@@ -28,6 +28,16 @@ _PATIENCE = 1.0
 def possible() -> bool:
     """Whether companions can be started: a frozen application's executable is the application, no interpreter."""
     return bool(sys.executable) and not getattr(sys, "frozen", False)
+
+
+def command(task: str, *arguments: str) -> list[str]:
+    """The command of a bare interpreter that calls "package.module:function" with texts.
+
+    It finds exactly the modules that this process finds: with -P none of the working directory, where a stranger's
+    `numpy.py` may lie beside a stranger's model.
+    """
+    module, _, function = task.partition(":")
+    return [sys.executable, "-P", "-c", PROGRAM.format(module=module, task=function), json.dumps(sys.path), *arguments]
 
 
 class Companion:
@@ -41,11 +51,10 @@ class Companion:
     """
 
     def __init__(self, task: str) -> None:
-        module, _, function = task.partition(":")
         # A group of its own: Ctrl-C is the owner's to answer.
         options = {"process_group": 0} if os.name == "posix" else {}
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-c", PROGRAM.format(module=module, task=function), json.dumps(sys.path)],
+            command(task),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             **options,  # type: ignore[call-overload]

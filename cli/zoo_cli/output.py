@@ -5,7 +5,6 @@ Nothing heavy is imported here: `zoo list` and `zoo predict` print through it.
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 import textwrap
@@ -13,13 +12,13 @@ from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.edge.document import as_json
 from zoo.errors import OutputError
-from zoo.spec import METRIC_NAMES, Interval, encode, to_builtins
+from zoo.spec import METRIC_NAMES, Interval
 from zoo.text import printable
 
 if TYPE_CHECKING:
-    from typing import Self
-
+    from zoo.edge.document import Listed
     from zoo.spec import EvalReport
 
 __all__ = [
@@ -33,6 +32,7 @@ __all__ = [
     "say",
     "shown_path",
     "verdict_table",
+    "whole_list",
     "with_interval",
 ]
 
@@ -40,7 +40,6 @@ WIDTH = 100
 """Columns that running text is wrapped to, where the terminal is not narrower."""
 GAP = "  "
 _LAYOUT = "\n\t"
-_IN_MEMORY = 2**23  # bytes of a list that is not printed yet
 
 
 def put(text: str) -> None:
@@ -64,47 +63,14 @@ def say(text: str) -> None:
 
 def document(value: Any) -> None:
     """Write `value` as the one JSON document of `--json`."""
-    _write(_indented(value), now=True)
+    _write(as_json(value), now=True)
 
 
-class Listed:
-    """A list for `--json` that is printed when it is whole, so that an error can be the one document instead.
-
-    Until then it waits on disk: a million answers would not fit in memory.
-    """
-
-    def __init__(self) -> None:
-        import tempfile
-
-        self._rows = tempfile.SpooledTemporaryFile(_IN_MEMORY)  # noqa: SIM115 - __exit__ closes it
-        self._n = 0
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._rows.close()
-
-    def add(self, value: Any) -> None:
-        """Append an entry.
-
-        Raises:
-            OutputError: the disk of temporary files is full.
-        """
-        text = textwrap.indent(_indented(value).rstrip("\n"), "  ")
-        try:
-            self._rows.write((("[\n" if self._n == 0 else ",\n") + text).encode())
-        except OSError as problem:
-            reason = (problem.strerror or str(problem)).lower()
-            raise OutputError(f"cannot keep the answers until all are there: {reason}; use --csv instead") from None
-        self._n += 1
-
-    def show(self) -> None:
-        """Print the whole list."""
-        self._rows.seek(0)
-        for line in self._rows:
-            _write(line.decode())
-        put("\n]" if self._n else "[]")
+def whole_list(rows: Listed) -> None:
+    """Write a list that waited, as the one JSON document of `--json`."""
+    for line in rows.lines():
+        _write(line)
+    _write("", now=True)
 
 
 def columns(header: Sequence[str], rows: Collection[Sequence[str]], *, right: Collection[int] = ()) -> str:
@@ -185,13 +151,6 @@ def _write(text: str, *, now: bool = False) -> None:
         raise
     except OSError as problem:
         raise OutputError(f"cannot write to stdout: {(problem.strerror or str(problem)).lower()}") from None
-
-
-def _indented(value: Any) -> str:
-    try:
-        return encode(value).decode()
-    except UnicodeEncodeError:  # a file name that is not UTF-8; as an escape it is still valid JSON
-        return json.dumps(to_builtins(value), indent=2)
 
 
 def _terminal_width() -> int:

@@ -14,7 +14,7 @@ import typer
 from zoo import api
 from zoo.errors import UsageError
 from zoo_cli.options import AllowFallback, BatchSize, Json, Key, Provider, Threads
-from zoo_cli.output import Listed, counted, put, say
+from zoo_cli.output import counted, put, say, whole_list
 
 if TYPE_CHECKING:
     from zoo.edge import Result
@@ -53,6 +53,7 @@ def predict(
     One that can not be read is reported, never replaced; the exit status is then 1.
     """
     from zoo.edge import Failure, predict_csv
+    from zoo.edge.document import Listed
     from zoo.edge.table import answer
     from zoo.text import printable
 
@@ -80,7 +81,7 @@ def predict(
                 rows.add(result.row(top))
         _say_alike(reasons, "" if as_json or csv is not None else "; --csv lists each")
         if rows is not None:
-            rows.show()
+            whole_list(rows)
     if csv is not None:
         say(f"{counted(answered + failed, 'row')} in {csv}")
     if failed:

@@ -10,8 +10,6 @@ import pytest
 from cli_running import run_zoo
 from PIL import Image
 
-from zoo_cli import output
-
 if TYPE_CHECKING:
     from pathlib import Path
 
@@ -27,7 +25,7 @@ def images(tmp_path: Path) -> Path:
 @pytest.mark.usefixtures("at_work")
 def test_answers_that_waited_on_disk_are_the_same_document(images: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     in_memory = run_zoo("predict", "tiny.onnx", images, "--json", "--top", "2")
-    monkeypatch.setattr(output, "_IN_MEMORY", 100)
+    monkeypatch.setattr("zoo.edge.document._IN_MEMORY", 100)
     on_disk = run_zoo("predict", "tiny.onnx", images, "--json", "--top", "2")
     assert on_disk == in_memory
     assert in_memory.out == json.dumps(in_memory.document, indent=2, ensure_ascii=False) + "\n"

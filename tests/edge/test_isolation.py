@@ -25,6 +25,11 @@ if TYPE_CHECKING:
     import onnx
 
 
+def the_child_runs(monkeypatch: pytest.MonkeyPatch, program: str) -> None:
+    """In place of the proof."""
+    monkeypatch.setattr(isolation, "command", lambda *_: [sys.executable, "-P", "-c", program])
+
+
 def resident() -> int:
     found = isolation._resident(os.getpid())
     assert found is not None
@@ -88,7 +93,7 @@ def test_memory_is_watched_from_outside_where_the_process_does_not_limit_itself(
 ) -> None:
     """As for accelerators, and on macOS."""
     order = isolation._Order(str(bundle), {}, 60, 300)
-    monkeypatch.setattr(isolation, "_CHILD", "import time\nheld = bytearray(400_000_000)\ntime.sleep(60)")
+    the_child_runs(monkeypatch, "import time\nheld = bytearray(400_000_000)\ntime.sleep(60)")
     start = time.monotonic()
     with pytest.raises(LimitError, match="needs more than 300 MB"):
         isolation._run(order)
@@ -136,7 +141,7 @@ def test_a_loop_without_end_is_killed_even_with_no_list_of_operators(
         f"session = InferenceSession({str(tmp_path / 'endless.onnx')!r}, providers=['CPUExecutionProvider'])\n"
         "session.run(None, {'x': numpy.zeros(1, 'f')})"
     )
-    monkeypatch.setattr(isolation, "_CHILD", program)
+    the_child_runs(monkeypatch, program)
     with pytest.raises(LimitError, match="no proof within 3 s"):
         isolation._run(isolation._Order(str(bundle), {}, 3, 4096))
 
@@ -155,7 +160,7 @@ def test_a_loop_without_end_is_killed_even_with_no_list_of_operators(
 def test_a_crash_of_the_runtime_is_one_line_of_the_caller(
     bundle: Path, monkeypatch: pytest.MonkeyPatch, program: str, said: str
 ) -> None:
-    monkeypatch.setattr(isolation, "_CHILD", program)
+    the_child_runs(monkeypatch, program)
     with pytest.raises(LimitError, match=said) as caught:
         verify(bundle)
     assert "\n" not in str(caught.value)

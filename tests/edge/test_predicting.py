@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import subprocess
 import sys
 import tracemalloc
@@ -260,7 +261,21 @@ def test_the_command_prints_one_json_document_and_says_failures_by_its_status(mo
 def test_the_command_answers_errors_in_one_line_and_usage_with_2(tmp_path: Path) -> None:
     done = edge("info", str(tmp_path / "missing.onnx"))
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith("zoo: ")
+    done = edge("info", str(tmp_path / "missing.onnx"), "--json")
+    error = json.loads(done.stdout)["error"]
+    assert (error["type"], f"zoo: {error['message']}\n") == ("ModelError", done.stderr)
     assert edge("predict").returncode == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="file names are bytes on Linux alone")
+def test_a_file_name_that_is_no_text_does_not_break_the_document(model_file: Path, tmp_path: Path) -> None:
+    odd = os.fsdecode(bytes(paint(tmp_path / "g.png", GREEN).parent) + b"/caf\xe9.png")
+    (tmp_path / "g.png").rename(odd)
+    done = edge("predict", str(model_file), odd, "--json")
+    assert (done.returncode, done.stderr) == (0, "")
+    (row,) = json.loads(done.stdout)
+    assert (row["image"], row["label"]) == (odd, "green")
 
 
 def test_importing_and_running_loads_no_training_framework(model_file: Path, tmp_path: Path) -> None:

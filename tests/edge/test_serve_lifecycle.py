@@ -178,7 +178,7 @@ def test_without_the_extra_the_line_says_what_to_install(bundle: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "error: serve needs uvicorn, which is not installed: pip install 'edgezoo[serve]'\n"
+    assert done.stderr == "zoo: serve needs uvicorn, which is not installed: pip install 'edgezoo[serve]'\n"
 
 
 def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:

@@ -1,7 +1,7 @@
 """`python -m zoo.edge VERB`: the device's verbs of the `zoo` command, on the standard library's parser.
 
 Data goes to stdout, everything else to stderr. Exit 0 done, 1 a `ZooError` or an image without an answer,
-2 usage, 3 a gate refused.
+2 usage, 3 a gate refused, 130 Ctrl-C.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from zoo.edge.document import Listed, as_json
 from zoo.errors import GateError, UsageError, ZooError
 from zoo.text import printable
 
@@ -29,12 +30,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         return verb(asked)
     except ZooError as problem:
-        _say(f"error: {printable(' '.join(str(problem).split()))}")
+        message = " ".join(str(problem).split())
+        if asked.json:
+            _put(as_json({"error": {"type": type(problem).__name__, "message": message}}))
+        _say(printable(message))
         return problem.exit_code
     except BrokenPipeError:  # `… | head`: the reader has seen enough
         sys.stderr.close()
         return 1
     except KeyboardInterrupt:
+        _say("interrupted")
         return 130
 
 
@@ -60,17 +65,19 @@ def _predict(asked: argparse.Namespace) -> int:
     else:
         results = runtime.predict(sources, **how)
     answered = failed = 0
-    for result in results:
-        failed += isinstance(result, Failure)
-        answered += not isinstance(result, Failure)
+    with Listed() as rows:
+        for result in results:
+            failed += isinstance(result, Failure)
+            answered += not isinstance(result, Failure)
+            if asked.json:
+                rows.add(result.row(asked.top))
+            elif isinstance(result, Failure):
+                _say(f"{printable(result.image)}: {result.error}")
+            elif not asked.csv:
+                _put(f"{printable(result.image)}\t{'  '.join(answer(result, asked.top))}\n")
         if asked.json:
-            _put(("[\n " if answered + failed == 1 else ",\n ") + _compact(result.row(asked.top)))
-        elif isinstance(result, Failure):
-            _say(f"error: {printable(result.image)}: {result.error}")
-        elif not asked.csv:
-            _put(f"{printable(result.image)}\t{'  '.join(answer(result, asked.top))}\n")
-    if asked.json:
-        _put("\n]\n" if answered + failed else "[]\n")
+            for line in rows.lines():
+                _put(line)
     if failed:
         _say(f"{failed} of {answered + failed} images got no answer")
     return 1 if failed else 0
@@ -82,7 +89,11 @@ def _explain(asked: argparse.Namespace) -> int:
     from zoo.edge.runtime import Runtime
 
     runtime = Runtime.open(
-        asked.model, provider=asked.provider, threads=asked.threads, allow_fallback=asked.allow_fallback
+        asked.model,
+        provider=asked.provider,
+        threads=asked.threads,
+        key=asked.key,
+        allow_fallback=asked.allow_fallback,
     )
     sources = asked.images[0] if len(asked.images) == 1 else asked.images
     rows, failed = [], 0
@@ -90,11 +101,11 @@ def _explain(asked: argparse.Namespace) -> int:
         rows.append(result.row())
         if not isinstance(result, Explained):
             failed += 1
-            _say(f"error: {printable(result.image)}: {result.error}")
+            _say(f"{printable(result.image)}: {result.error}")
         elif not asked.json:
             _put(f"{printable(result.image)}\t{in_words(result.heat)}\t{result.file}\n")
     if asked.json:
-        _put(_compact(rows) + "\n")
+        _put(as_json(rows))
     elif len(rows) > failed:
         _say(CAPTION)
     if failed:
@@ -120,14 +131,14 @@ def _bench(asked: argparse.Namespace) -> int:
         allow_fallback=asked.allow_fallback,
     )
     if asked.json:
-        _report(done, as_json=True)
+        _report(done, as_document=True)
     else:
-        _report(msgspec.structs.replace(done, operators=None), as_json=False)
+        _report(msgspec.structs.replace(done, operators=None), as_document=False)
         for part in done.operators or ():
             _put(f"{part.operator} on {part.provider}: {part.calls:.0f} calls, {part.ms:.3f} ms, {part.share:.1%}\n")
     over = misses(done, allowed)
     if over:
-        _say(f"error: {asked.model} is over its budget: {'; '.join(map(str, over))}")
+        _say(f"{asked.model} is over its budget: {'; '.join(map(str, over))}")
     return GateError.exit_code if over else 0
 
 
@@ -144,10 +155,12 @@ def _verify(asked: argparse.Namespace) -> int:
         time_limit=asked.time_limit,
         memory_limit=asked.memory_limit,
     )
-    return _report(done, asked.json)
+    return _report(done, as_document=asked.json)
 
 
 def _serve(asked: argparse.Namespace) -> int:
+    import msgspec
+
     from zoo.edge.serve import Settings, read_token, serve
 
     settings = Settings(
@@ -160,8 +173,9 @@ def _serve(asked: argparse.Namespace) -> int:
     )
 
     def announce(started: Started) -> None:
+        line = msgspec.json.encode(started).decode()  # one line: whoever started this waits for a line
         words = f"{printable(started.model)} at {started.url}; Ctrl-C stops it"
-        _put((_compact(started) if asked.json else words) + "\n")
+        _put((line if asked.json else words) + "\n")
         sys.stdout.flush()
 
     serve(asked.model, settings, announce=announce)
@@ -173,7 +187,7 @@ def _info(asked: argparse.Namespace) -> int:
 
     manifest = open_model(Path(asked.model)).manifest
     if asked.json:
-        return _report(manifest, as_json=True)
+        return _report(manifest, as_document=True)
     lines = {
         "name": manifest.name,
         "labels": ", ".join(manifest.labels),
@@ -189,30 +203,15 @@ def _info(asked: argparse.Namespace) -> int:
     return 0
 
 
-def _cold(asked: argparse.Namespace) -> int:
-    from zoo.edge.timing import answer_cold
+def _report(value: Any, *, as_document: bool) -> int:
+    from zoo.spec import to_builtins
 
-    height, width = asked.image_size
-    how = {"provider": asked.provider, "threads": asked.threads, "allow_fallback": asked.allow_fallback}
-    _put(_compact(answer_cold(Path(asked.model), (height, width), asked.batch_size, **how)) + "\n")
-    return 0
-
-
-def _report(value: Any, as_json: bool) -> int:
-    from zoo.spec import encode, to_builtins
-
-    if as_json:
-        _put(encode(value).decode())
+    if as_document:
+        _put(as_json(value))
     else:
         for name, entry in to_builtins(value).items():
             _put(f"{name}: {f'{entry:.4g}' if isinstance(entry, float) else printable(str(entry))}\n")
     return 0
-
-
-def _compact(value: Any) -> str:
-    import msgspec
-
-    return msgspec.json.encode(value).decode()
 
 
 def _put(text: str) -> None:
@@ -221,7 +220,7 @@ def _put(text: str) -> None:
 
 def _say(text: str) -> None:
     sys.stdout.flush()
-    sys.stderr.write(text + "\n")
+    sys.stderr.write(f"zoo: {text}\n")
 
 
 def _positive(text: str) -> int:
@@ -252,17 +251,15 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m zoo.edge", description="Run an exported model on this device.")
     verbs = parser.add_subparsers(required=True, metavar="VERB")
 
-    def add(name: str, verb: Callable[[argparse.Namespace], int], text: str | None, *, runs: bool = True) -> Any:
-        # a verb without help text is not listed: the child process of bench is nobody else's business
-        entry = verbs.add_parser(name, help=text, description=text) if text else verbs.add_parser(name)
+    def add(name: str, verb: Callable[[argparse.Namespace], int], text: str, *, runs: bool = True) -> Any:
+        entry = verbs.add_parser(name, help=text, description=text)
         entry.set_defaults(verb=verb)
         entry.add_argument("model", help="a .onnx file or a bundle, NAME.zoo or NAME.zoo.zip")
         if runs:
             entry.add_argument("--provider", default="cpu", help="cpu, cuda, … (default cpu); never another instead")
             entry.add_argument("--threads", type=_positive, help="threads inside one operator (default: all CPUs)")
             entry.add_argument("--allow-fallback", action="store_true", help="let the CPU run what P does not take")
-        if text:
-            entry.add_argument("--json", action="store_true", help="one JSON document on stdout")
+        entry.add_argument("--json", action="store_true", help="one JSON document on stdout")
         return entry
 
     predict = add("predict", _predict, "label images and folders of them")
@@ -279,9 +276,10 @@ def _parser() -> argparse.ArgumentParser:
     shown.add_argument("--label", metavar="L", help="explain this label (default: the most probable)")
     shown.add_argument("--out", metavar="DIR", default="heatmaps", help="where the pictures go (default heatmaps)")
     shown.add_argument("--frame", type=_positive, metavar="N", help="picture of files that hold several, from 1")
+    shown.add_argument("--key", metavar="FILE", help="only a bundle signed by this public key")
     timed = add("bench", _bench, "latency, cold start, peak memory, size")
-    timed.add_argument("--runs", type=_positive, default=50)
-    timed.add_argument("--image-size", type=_positive, nargs=2, metavar=("H", "W"))
+    timed.add_argument("--runs", type=_positive, default=100, metavar="N", help="timed answers (default 100)")
+    timed.add_argument("--image-size", type=_positive, nargs=2, metavar=("H", "W"), help="of the raw image")
     timed.add_argument("--batch-size", type=_positive, default=1, metavar="N", help="images in a run (default 1)")
     timed.add_argument("--operators", action="store_true", help="also say where the time goes")
     timed.add_argument("--budget", metavar="K=V,…", help="exit 3 unless kept: latency_ms=10,size_mb=20")
@@ -301,9 +299,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     served.add_argument("--key", type=Path, metavar="FILE", help="only a bundle signed by this public key")
     served.add_argument("--no-verify", action="store_true", help="do not replay the golden set first")
-    cold = add("_child", _cold, None)
-    cold.add_argument("--image-size", type=_positive, nargs=2, required=True)
-    cold.add_argument("--batch-size", type=_positive, default=1)
     return parser
 
 

@@ -17,13 +17,11 @@ What this module does not know: what is proved (`zoo.edge.golden`).
 from __future__ import annotations
 
 import contextlib
-import json
 import math
 import os
 import re
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -34,6 +32,7 @@ import msgspec
 from zoo import errors
 from zoo.errors import GateError, LimitError, UsageError, ZooError
 from zoo.machine import cores
+from zoo.processes import command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,10 +46,7 @@ TIME_LIMIT = 600.0
 MEMORY_LIMIT = 4096
 """Megabytes (10^6 bytes); three quarters of the machine's memory where that is less."""
 
-_CHILD = (
-    "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
-    "from zoo.edge.isolation import answer; answer(sys.argv[2])"
-)
+_TASK = f"{__name__}:answer"
 _LOOK = 0.05  # seconds between two looks at the child's memory
 _LOOK_UP = 1.0  # seconds between two looks whether the parent is still there
 _MEGABYTE = 1_000_000
@@ -167,12 +163,9 @@ def _run(order: _Order) -> bytes:
 @contextlib.contextmanager
 def _child(order: _Order) -> Iterator[subprocess.Popen[bytes]]:
     """The child process, ended in any case."""
-    # -P: modules in the working directory are not ours, and hostile bundles come in folders.
-    order_text = msgspec.json.encode(order).decode()
-    command = [sys.executable, "-P", "-c", _CHILD, json.dumps(sys.path), order_text]
     try:
         process = subprocess.Popen(
-            command,
+            command(_TASK, msgspec.json.encode(order).decode()),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import statistics
 import subprocess
 import sys
@@ -23,8 +22,9 @@ import numpy as np
 from zoo.edge.profiling import Operator
 from zoo.edge.profiling import operators as profiled
 from zoo.edge.runtime import Runtime
-from zoo.errors import ModelError, UsageError
+from zoo.errors import ModelError, UsageError, ZooError
 from zoo.machine import cores
+from zoo.processes import command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,6 +38,7 @@ _COLD_ANSWERS = 5  # the first one is timed; memory has settled after a few
 _COLD_STARTS = 3
 _MEGABYTE = 1e6
 _CHILD_SECONDS = 300
+_TASK = f"{__name__}:answer_cold"
 
 
 class Bench(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,7 +81,7 @@ def side_by_side(
     paths: Sequence[Path | str],
     *,
     provider: str = "cpu",
-    runs: int = 50,
+    runs: int = 100,
     threads: int | None = None,
     image_size: tuple[int, int] | None = None,
     batch_size: int = 1,
@@ -183,21 +184,24 @@ def _timed(opened: list[Runtime], images: list[NDArray[Any]], runs: int) -> NDAr
     return seconds
 
 
-def answer_cold(
-    path: Path, size: tuple[int, int], batch_size: int, *, provider: str, threads: int | None, allow_fallback: bool
-) -> dict[str, float | None]:
-    """What the child process does.
+def answer_cold(text: str) -> None:
+    """What the child process does: an order as JSON in, one JSON document on stdout.
 
-    Returns:
-        answered: `time.time()` at the first answer; peak_rss_mb after a few.
+    It says answered, `time.time()` at the first answer, and peak_rss_mb after a few.
+    A `ZooError` is one line on stderr.
     """
-    runtime = Runtime.open(path, provider=provider, threads=threads, allow_fallback=allow_fallback)
+    order = json.loads(text)
+    size, batch_size = tuple(order.pop("size")), order.pop("batch_size")
+    try:
+        runtime = Runtime.open(**order)
+    except ZooError as problem:
+        sys.exit(str(problem))
     image = _noise(runtime, size, batch_size)
     runtime.probabilities(image)
     answered = time.time()
     for _ in range(_COLD_ANSWERS - 1):
         runtime.probabilities(image)
-    return {"answered": answered, "peak_rss_mb": _peak_megabytes()}
+    sys.stdout.write(json.dumps({"answered": answered, "peak_rss_mb": _peak_megabytes()}))
 
 
 def _cold_start(
@@ -210,18 +214,11 @@ def _cold_start(
 
 
 def _child(path: Path, size: tuple[int, int], batch_size: int, how: Mapping[str, Any]) -> tuple[float, float | None]:
-    # -P: no numpy.py of the working directory is imported; what this process can import, the child can, too.
-    command = [sys.executable, "-P", "-m", "zoo.edge", "_child", str(path.absolute()), "--provider", how["provider"]]
-    command += ["--image-size", str(size[0]), str(size[1]), "--batch-size", str(batch_size)]
-    if how["threads"] is not None:
-        command += ["--threads", str(how["threads"])]
-    if how["allow_fallback"]:
-        command.append("--allow-fallback")
-    surroundings = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    order = json.dumps({"path": str(path), "size": size, "batch_size": batch_size, **how})
     start = time.time()
     try:
         done = subprocess.run(
-            command, capture_output=True, text=True, timeout=_CHILD_SECONDS, check=False, env=surroundings
+            command(_TASK, order), capture_output=True, text=True, timeout=_CHILD_SECONDS, check=False
         )
         answer = json.loads(done.stdout) if done.returncode == 0 else None
     except (subprocess.TimeoutExpired, OSError, ValueError) as problem:
