@@ -18,10 +18,10 @@ from zoo.locate import judged, model_file
 from zoo.training import TrainResult, train
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from zoo.compare import Comparison
-    from zoo.edge import Bench, Runtime, Signing, Verification
+    from zoo.edge import Bench, Explained, Failure, Runtime, Signing, Verification
     from zoo.edge.serve import Settings
     from zoo.edge.serve.server import Started
     from zoo.registry import Row
@@ -34,6 +34,7 @@ __all__ = [
     "bench",
     "compare",
     "evaluate",
+    "explain",
     "export",
     "info",
     "models",
@@ -174,6 +175,43 @@ def open(  # noqa: A001 - zoo.open
     )
 
 
+def explain(
+    path: str | Path,
+    images: Sequence[str | Path] | str | Path,
+    *,
+    label: str | None = None,
+    out: str | Path | None = None,
+    frame: int | None = None,
+    provider: str = "cpu",
+    threads: int | None = None,
+    key: str | Path | None = None,
+    allow_fallback: bool = False,
+) -> Iterator[Explained | Failure]:
+    """Heat maps by occlusion: which parts of each image its answer depends on; see `zoo.edge.explain`.
+
+    Args:
+        path: an .onnx file, a bundle or a run.
+        images: files and folders, answered in their order.
+        label: what is explained; None: the most probable label of each image.
+        out: folder for pictures of the maps, NAME.heat.png; None: none is written.
+        frame: which picture of files that hold several, counted from 1.
+        provider: as in `open`.
+        threads: likewise.
+        key: likewise.
+        allow_fallback: likewise.
+
+    Raises:
+        ZooError: as `open`.
+        DataError: the one folder given holds no image.
+        UsageError: the model does not know the label.
+        OutputError: a picture can not be written.
+    """
+    from zoo.edge import explained
+
+    runtime = open(path, provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
+    return explained(runtime, images, label=label, out=None if out is None else Path(out), frame=frame)
+
+
 def verify(
     path: str | Path,
     *,
@@ -233,7 +271,9 @@ def bench(path: str | Path, *, provider: str = "cpu", threads: int | None = None
     return measure(model_file(Path(path)), provider=provider, threads=threads, runs=runs)
 
 
-def serve(path: str | Path, settings: Settings | None = None, *, announce: Callable[[Started], None]) -> None:
+def serve(
+    path: str | Path, settings: Settings | None = None, *, announce: Callable[[Started], None] | None = None
+) -> None:
     """Answer images over HTTP until SIGTERM or Ctrl-C; arguments and errors as `zoo.edge.serve.serve`."""
     from zoo.edge.serve import serve as run
 

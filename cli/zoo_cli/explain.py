@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from zoo import api
-from zoo_cli.options import Json, Provider, Threads
+from zoo_cli.options import AllowFallback, Json, Key, Provider, Threads
 from zoo_cli.output import counted, document, put, say, shown_path
 
 __all__ = ["explain"]
@@ -28,7 +28,9 @@ def explain(
         int | None, typer.Option("--frame", metavar="N", min=1, help="Picture of files that hold several, from 1.")
     ] = None,
     provider: Provider = "cpu",
+    allow_fallback: AllowFallback = False,
     threads: Threads = None,
+    key: Key = None,
     as_json: Json = False,
 ) -> None:
     """Show which parts of an image its answer depends on.
@@ -37,12 +39,22 @@ def explain(
     probability drops most, the picture NAME.heat.png is bright. It does not prove that a disease was found there.
     """
     from zoo.edge.explain import CAPTION
-    from zoo.edge.heatmaps import Explained, explained, in_words
+    from zoo.edge.heatmaps import Explained, in_words
     from zoo.text import printable
 
-    runtime = api.open(model, provider=provider, threads=threads)
+    results = api.explain(
+        model,
+        images[0] if len(images) == 1 else images,
+        label=label,
+        out=out,
+        frame=frame,
+        provider=provider,
+        threads=threads,
+        key=key,
+        allow_fallback=allow_fallback,
+    )
     rows, failed = [], 0
-    for result in explained(runtime, images[0] if len(images) == 1 else images, label=label, out=out, frame=frame):
+    for result in results:
         rows.append(result.row())
         if isinstance(result, Explained):
             if not as_json:

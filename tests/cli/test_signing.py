@@ -77,9 +77,10 @@ def test_each_refusal_has_its_own_type() -> None:
     assert verdict() == "TamperedError"
 
 
-def test_predict_and_evaluate_refuse_what_the_key_has_not_signed(signed: Path, workplace: Path) -> None:
+def test_predict_explain_and_evaluate_refuse_what_the_key_has_not_signed(signed: Path, workplace: Path) -> None:
     images = workplace / "images"
-    for verb in (("predict", workplace / "tiny.zoo", images), ("evaluate", workplace / "tiny.zoo", "--data", "digits")):
+    bundle = workplace / "tiny.zoo"
+    for verb in (("predict", bundle, images), ("explain", bundle, images), ("evaluate", bundle, "--data", "digits")):
         ran = run_zoo(*verb, "--key", "site.key.pub", "--json")
         assert ran.code == 3
         assert ran.document["error"]["type"] == "SignatureMissingError"

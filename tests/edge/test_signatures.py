@@ -325,7 +325,8 @@ def test_the_device_checks_signatures_too(
     assert (code, json.loads(out)["signed"]) == (0, "valid")
     code, out, _ = ran("verify", bundle, "--json")
     assert (code, json.loads(out)["signed"]) == (0, "not checked")
-    assert ran("predict", bundle, bundle, "--key", KEPT / "maker.pub")[0] == 3
+    for verb in ("predict", "explain"):
+        assert ran(verb, bundle, bundle, "--key", KEPT / "maker.pub")[0] == 3
 
 
 def test_a_forged_signature_is_not_the_makers(kept: Path) -> None:

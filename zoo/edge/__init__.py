@@ -13,24 +13,28 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from zoo.edge.bundle.signing import Signing, sign
+    from zoo.edge.explain import HeatMap
     from zoo.edge.golden import Verification, verify
+    from zoo.edge.heatmaps import Explained, explained
     from zoo.edge.results import Failure, Prediction, Result
     from zoo.edge.resuming import predict_csv
     from zoo.edge.runtime import Runtime
-    from zoo.edge.table import recorded, write_csv
+    from zoo.edge.table import write_csv
     from zoo.edge.timing import Bench, bench, side_by_side
 
 __all__ = [
     "Bench",
+    "Explained",
     "Failure",
+    "HeatMap",
     "Prediction",
     "Result",
     "Runtime",
     "Signing",
     "Verification",
     "bench",
+    "explained",
     "predict_csv",
-    "recorded",
     "side_by_side",
     "sign",
     "verify",
@@ -39,15 +43,17 @@ __all__ = [
 
 _HOMES = {
     "Bench": "timing",
+    "Explained": "heatmaps",
     "Failure": "results",
+    "HeatMap": "explain",
     "Prediction": "results",
     "Result": "results",
     "Runtime": "runtime",
     "Signing": "bundle.signing",
     "Verification": "golden",
     "bench": "timing",
+    "explained": "heatmaps",
     "predict_csv": "resuming",
-    "recorded": "table",
     "side_by_side": "timing",
     "sign": "bundle.signing",
     "verify": "golden",

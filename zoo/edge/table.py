@@ -11,12 +11,12 @@ from zoo.spec import LABEL_SEPARATOR
 from zoo.text import inert, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable
     from pathlib import Path
 
     from zoo.spec import Task
 
-__all__ = ["answer", "cells", "columns", "line", "recorded", "write_csv"]
+__all__ = ["answer", "cells", "columns", "line", "write_csv"]
 
 _SPECIAL = re.compile('[",\r\n]')
 
@@ -38,18 +38,12 @@ def write_csv(target: Path, results: Iterable[Result], labels: tuple[str, ...], 
     Raises:
         OutputError: it could not be written.
     """
-    return sum(1 for _ in recorded(target, results, labels, task))
-
-
-def recorded(
-    target: Path, results: Iterable[Result], labels: tuple[str, ...], task: Task = "multiclass"
-) -> Iterator[Result]:
-    """`results` unchanged, each written to `target` on its way, as `write_csv` does; arguments as there."""
+    rows = 0
     with atomic_path(target) as temporary, temporary.open("wb") as stream:
         stream.write(line(columns(labels, task)))
-        for result in results:
+        for rows, result in enumerate(results, 1):  # noqa: B007 - how many there were
             stream.write(line(cells(result, labels, task)))
-            yield result
+    return rows
 
 
 def columns(labels: tuple[str, ...], task: Task) -> list[str]:

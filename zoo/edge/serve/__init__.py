@@ -10,6 +10,7 @@ prometheus_client; this one does not, so that it can say what is missing.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 from zoo.edge.serve.settings import Settings, read_token
@@ -23,14 +24,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Settings", "read_token", "serve"]
 
+log = logging.getLogger("zoo")
 
-def serve(path: Path | str, settings: Settings | None = None, *, announce: Callable[[Started], None]) -> None:
+
+def serve(
+    path: Path | str, settings: Settings | None = None, *, announce: Callable[[Started], None] | None = None
+) -> None:
     """Open a model, prove it, and answer requests until SIGTERM or Ctrl-C; what was begun is finished first.
 
     Args:
         path: a .onnx file or a bundle NAME.zoo.
         settings: where to listen and what is too much; None: the defaults.
-        announce: called once, when the first request would be answered.
+        announce: called once, when the first request would be answered; None: a line goes to the logger "zoo".
 
     Raises:
         UsageError: the settings contradict each other, or the extra `serve` is not installed.
@@ -46,4 +51,8 @@ def serve(path: Path | str, settings: Settings | None = None, *, announce: Calla
         if str(problem.name).startswith("zoo"):
             raise
         raise UsageError(f"serve needs {problem.name}, which is not installed: pip install 'edgezoo[serve]'") from None
-    run(path, settings or Settings(), announce)
+    run(path, settings or Settings(), announce or _log)
+
+
+def _log(started: Started) -> None:
+    log.info("%s at %s", started.model, started.url)
