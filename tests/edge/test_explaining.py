@@ -204,6 +204,27 @@ def test_pictures_of_equal_names_do_not_overwrite_each_other(tmp_path: Path) -> 
     assert "not an image" in str(found[1].row()["error"])
 
 
+def test_pictures_of_somebody_else_stay_and_those_of_an_earlier_call_do_not_pile_up(tmp_path: Path) -> None:
+    runtime = _opened(tmp_path)
+    image, mine = tmp_path / "x.png", tmp_path / "x.heat.png"
+    for place in (image, mine):
+        Image.new("RGB", (9, 7), "red").save(place)
+    (tmp_path / "x-2.heat.png").mkdir()
+    before = mine.read_bytes()
+    files = [row.row()["file"] for _ in range(2) for row in explained(runtime, [image], out=tmp_path)]
+    assert files == [str(tmp_path / "x-3.heat.png")] * 2
+    assert mine.read_bytes() == before
+
+
+def test_a_name_as_long_as_a_file_system_takes_gets_its_picture(tmp_path: Path) -> None:
+    image = tmp_path / f"{'ä' * 120}x.png"
+    Image.new("RGB", (9, 7), "red").save(image)
+    (row,) = explained(_opened(tmp_path), [image], out=tmp_path / "maps")
+    (made,) = (tmp_path / "maps").iterdir()
+    assert row.row()["file"] == str(made)
+    assert made.name == f"{'ä' * 100}.heat.png"
+
+
 def test_verb_of_the_device_prints_one_document(
     model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from browsing import Page, chromium, handed_out, shown
-from edge_models import deep_manifest, make_bundle, make_manifest
+from edge_models import deep_manifest, make_bundle, make_manifest, seal
 from PIL import Image
 
 from zoo.edge.explain import occlusion
@@ -237,6 +237,70 @@ def test_several_labels_are_answered_one_by_one(
         assert page.bars() == {label: shown(p) for label, p in row["probabilities"].items()}
         assert page.text("#verdict").startswith(", ".join(row["labels"]) or "No label")
         assert page.complaints == []
+        page.page.close()
+
+
+MARKUP = "<img src=x onerror=window.taken=1>"
+
+
+def test_names_that_are_markup_stay_text(
+    browser: Any, engine: dict[str, bytes], pictures: Path, tmp_path: Path
+) -> None:
+    """Whoever makes a bundle or names a file writes text on the page, and nothing else."""
+    labels = (MARKUP, "javascript:window.taken=2", "__proto__")
+    manifest = make_manifest(
+        name=MARKUP,
+        labels=labels,
+        licence=f"{MARKUP} licence",
+        intended_use=f"{MARKUP}</div><script>window.taken=3</script>",
+    )
+    bundle = make_bundle(tmp_path / "hostile.zoo", manifest=manifest)
+    card = f"# {MARKUP}\n\n{MARKUP} [go](javascript:window.taken=4) <script>window.taken=5</script>\n\n"
+    card += f"| {MARKUP} |\n|-|\n| `{MARKUP}` |\n"
+    (bundle / "CARD.md").write_text(card)
+    seal(bundle, manifest)
+    write_web(tmp_path / "web", bundle, engine)
+    square = (pictures / "square.png").read_bytes()
+    with handed_out(tmp_path / "web") as address:
+        page = Page(browser, address)
+        files = [
+            {"name": f"{MARKUP}.png", "mimeType": "image/png", "buffer": square},
+            {"name": f"{MARKUP}.txt", "mimeType": "text/html", "buffer": f"<script>{MARKUP}</script>".encode()},
+        ]
+        page.choose(*files)
+        assert page.bars().keys() == set(labels)
+        page.explain()
+        page.page.click("#card-box summary")
+        page.page.click("#rows tr:nth-child(2) button")
+        assert page.text("#trouble").startswith(f"{MARKUP}.txt: ")
+        assert page.text("h1") == MARKUP
+        made = "img, script:not([src]), a:not(.skip), iframe, object"
+        assert page.page.locator(made).count() == 0
+        assert page.page.evaluate("window.taken") is None
+        assert page.complaints == [], "nothing was even tried"
+        assert page.foreign() == []
+        page.page.close()
+
+
+def test_policy_of_the_page_lets_nothing_out(browser: Any, site: Path) -> None:
+    """Should text ever become markup after all: no script of its own runs, and nothing can be sent."""
+    tried = """async () => {
+      const add = (tag, set) => document.body.append(Object.assign(document.createElement(tag), set));
+      add("script", { textContent: "window.taken = 1" });
+      add("div", { innerHTML: "<img src=x onerror='window.taken = 2'>" });
+      add("form", { action: "http://127.0.0.1:9/", method: "post" });
+      document.body.lastElementChild.submit();
+      let sent = null;
+      try { sent = (await fetch("http://127.0.0.1:9/", { mode: "no-cors" })).type; } catch { sent = "refused"; }
+      const beacon = await new Promise((done) => {
+        document.addEventListener("securitypolicyviolation", () => done("refused"), { once: true });
+        navigator.sendBeacon("http://127.0.0.1:9/", "x");
+      });
+      return [window.taken ?? null, sent, beacon];
+    }"""
+    with handed_out(site) as address:
+        page = Page(browser, address)
+        assert page.page.evaluate(tried) == [None, "refused", "refused"]
         page.page.close()
 
 

@@ -5,6 +5,7 @@ What this module does not know: command lines.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,19 @@ from zoo.text import printable
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from PIL.PngImagePlugin import PngInfo
+
     from zoo.edge.runtime import Runtime
     from zoo.edge.stream import Source
 
 __all__ = ["Explained", "explained", "in_words"]
+
+_MARK = "zoo explain"
+"""In each overlay, so that it is known again and nobody else's picture is written over."""
+_BEGIN = 128
+"""Bytes of a PNG file in which the mark stands, right behind the header."""
+_LONGEST = 200
+"""Bytes of an image's name in that of its overlay; file systems take 255 with all that is added."""
 
 
 class Explained(msgspec.Struct, frozen=True, kw_only=True):
@@ -56,7 +66,8 @@ def explained(
         runtime: an opened model.
         sources: as `Runtime.predict` takes them.
         label: see `zoo.edge.explain.occlusion`.
-        out: folder for the overlays, NAME.heat.png each; None: none is written.
+        out: folder for the overlays, NAME.heat.png each, with a number where that is somebody else's; None: none is
+            written.
         frame: which picture of files that hold several, counted from 1.
 
     Yields:
@@ -81,9 +92,9 @@ def explained(
             continue
         file = None
         if out is not None and picture is not None:
-            file = out / _own_name(Path(name).stem or "image", taken)
+            file = _place(out, Path(name).stem or "image", taken)
             with atomic_path(file) as temporary:
-                picture.save(temporary, "PNG")
+                picture.save(temporary, "PNG", pnginfo=_marked())
         yield Explained(image=name, heat=heat, file=None if file is None else str(file))
 
 
@@ -96,10 +107,33 @@ def in_words(heat: HeatMap) -> str:
     return f"{label} {heat.base:.4f}, {drop:.4f} less without the place around x {x}, y {y}"
 
 
-def _own_name(stem: str, taken: set[str]) -> str:
-    """A file name that no other image of this call has, whatever a file system makes of letter case."""
+def _place(out: Path, stem: str, taken: set[str]) -> Path:
+    """A file that no other image of this call has, whatever a file system makes of letter case, nor anybody else."""
+    if len(os.fsencode(stem)) > _LONGEST:
+        stem = os.fsencode(stem)[:_LONGEST].decode(errors="ignore")
     name, number = f"{stem}.heat.png", 2
-    while name.casefold() in taken:
+    while name.casefold() in taken or not _free(out / name):
         name, number = f"{stem}-{number}.heat.png", number + 1
     taken.add(name.casefold())
-    return name
+    return out / name
+
+
+def _free(file: Path) -> bool:
+    """Whether nothing stands there, or an overlay of an earlier call."""
+    if not os.path.lexists(file):
+        return True
+    if not file.is_file():
+        return False
+    try:
+        with file.open("rb") as stream:
+            return b"tEXtSoftware\0" + _MARK.encode() in stream.read(_BEGIN)
+    except OSError:
+        return False
+
+
+def _marked() -> PngInfo:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("Software", _MARK)
+    return info
