@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import time
+import zlib
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -138,3 +139,39 @@ def test_a_picture_one_pixel_high_does_not_become_gigabytes_on_the_way_to_its_cr
         check_range(thin, spec)
     check_range(thin, msgspec.structs.replace(spec, resize="letterbox"))
     check_range(thin[:, :1000], spec)
+
+
+def _chunk(kind: bytes, data: bytes = b"") -> bytes:
+    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+
+_PNG = b"\x89PNG\r\n\x1a\n" + _chunk(b"IHDR", struct.pack(">IIBBBBB", 9, 9, 8, 2, 0, 0, 0))
+_FRAME = b"\x2c\0\0\0\0\x01\0\x01\0\0\x02\x02\x44\x01\0"
+
+
+@pytest.mark.parametrize(
+    ("data", "form"),
+    [
+        (_PNG + _chunk(b"tEXt", b"a\0b") * 1_000_000, "PNG"),
+        (_PNG + _chunk(b"abCd") * 1_000_000, "PNG"),
+        (b"\xff\xd8" + b"\xff" * 9_000_000, "JPEG"),
+        (b"\xff\xd8\xff" + bytes(9_000_000), "JPEG"),
+        (b"\xff\xd8" + b"\xff\xfe\0\2" * 2_000_000, "JPEG"),
+        (b"\xff\xd8" + b"\xff\xf0" * 4_000_000, "JPEG"),
+        (b"GIF89a\1\0\1\0\0\0\0" + _FRAME * 1_000_000, "GIF"),
+        (b"GIF89a\1\0\1\0\0\0\0!\xfe" + b"\1x" * 4_000_000, "GIF"),
+    ],
+    ids=["texts", "unknown chunks", "fill bytes", "no segments", "comments", "bare markers", "frames", "blocks"],
+)
+@pytest.mark.parametrize("look", [probe, read])
+def test_a_picture_in_millions_of_pieces_is_refused_without_looking_at_each(
+    look: Callable[[bytes], object], data: bytes, form: str
+) -> None:
+    assert f"a {form} of more than" in refused(look, data)
+
+
+def test_a_large_gif_is_no_file_of_many_pieces() -> None:
+    stream = io.BytesIO()
+    pixels = np.random.default_rng(0).integers(0, 256, (1500, 1500), np.uint8)
+    Image.fromarray(pixels).save(stream, "GIF")
+    assert read(stream.getvalue()).pixels.shape == (1500, 1500, 3)

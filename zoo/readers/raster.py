@@ -20,6 +20,7 @@ from PIL import Image, UnidentifiedImageError
 from zoo.errors import ImageError
 from zoo.readers.exif import personal, turned, upright
 from zoo.readers.image import Kind, Probe, RawImage, from_array
+from zoo.readers.pieces import MOST, too_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,6 +145,8 @@ def _opened(stream: IO[bytes], form: str, name: str) -> Iterator[Image.Image]:
         stream.seek(0)
         if form == "PPM" and len(_COMMENT.sub(b"", stream.read(_PPM_HEAD)).split(None, 4)) < 3:
             raise ImageError(f"{name}: a header of more than {_PPM_HEAD} bytes, expected two numbers; restore the file")
+        if too_many(stream, form):
+            raise ImageError(f"{name}: a {form} of more than {MOST[form]} pieces; save it again with another program")
         stream.seek(0)
         image: Image.Image = Image.open(stream, formats=[form])
     with image:

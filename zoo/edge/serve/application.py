@@ -52,7 +52,7 @@ _EXPLAINING_TIME = 4
 """Its time limit in those of an answer; it takes about 120 answers."""
 
 _LARGE = 2_000_000
-"""Pixels from which the few milliseconds that it takes to return memory are lost in the answer's own time."""
+"""Pixels, or bytes, from which the few milliseconds that it takes to return memory are lost in the answer's time."""
 
 _JSON = "application/json"
 _NO_IMAGE = ("multipart/", "application/json", "text/")
@@ -158,17 +158,18 @@ class Service:
     @contextlib.contextmanager
     def _measured(self, data: bytes) -> Iterator[None]:
         """Refuse too many pixels by the header alone, and hand back what a large image took."""
-        header = probe(data, name=NAME)
-        pixels = header.width * header.height
-        if pixels > self._settings.max_pixels:
-            raise ImageError(
-                f"{header.width}x{header.height} pixels, expected at most {self._settings.max_pixels}; "
-                "send the image smaller"
-            )
+        size = len(data)
         try:
+            header = probe(data, name=NAME)
+            size = max(size, header.width * header.height)
+            if header.width * header.height > self._settings.max_pixels:
+                raise ImageError(
+                    f"{header.width}x{header.height} pixels, expected at most {self._settings.max_pixels}; "
+                    "send the image smaller"
+                )
             yield
         finally:
-            if pixels >= _LARGE:
+            if size >= _LARGE:
                 return_memory()
 
     async def _worked(self, request: Request, line: _Line, job: Callable[[bytes], bytes]) -> Response:
