@@ -18,6 +18,7 @@ from zoo.text import printable
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from zoo.edge.runtime import Runtime
     from zoo.edge.serve.server import Started
 
 __all__ = ["main"]
@@ -46,17 +47,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _predict(asked: argparse.Namespace) -> int:
     from zoo.edge.results import Failure
     from zoo.edge.resuming import predict_csv
-    from zoo.edge.runtime import Runtime
     from zoo.edge.table import answer
 
-    runtime = Runtime.open(
-        asked.model,
-        provider=asked.provider,
-        threads=asked.threads,
-        key=asked.key,
-        allow_fallback=asked.allow_fallback,
-    )
-    sources = asked.images[0] if len(asked.images) == 1 else asked.images
+    runtime, sources = _opened(asked)
     how = {"batch_size": asked.batch_size, "frame": asked.frame, "workers": asked.workers}
     if asked.csv:
         results = predict_csv(runtime, sources, Path(asked.csv), resume=asked.resume, **how)
@@ -86,16 +79,8 @@ def _predict(asked: argparse.Namespace) -> int:
 def _explain(asked: argparse.Namespace) -> int:
     from zoo.edge.explain import CAPTION
     from zoo.edge.heatmaps import Explained, explained, in_words
-    from zoo.edge.runtime import Runtime
 
-    runtime = Runtime.open(
-        asked.model,
-        provider=asked.provider,
-        threads=asked.threads,
-        key=asked.key,
-        allow_fallback=asked.allow_fallback,
-    )
-    sources = asked.images[0] if len(asked.images) == 1 else asked.images
+    runtime, sources = _opened(asked)
     rows, failed = [], 0
     for result in explained(runtime, sources, label=asked.label, out=Path(asked.out), frame=asked.frame):
         rows.append(result.row())
@@ -111,6 +96,20 @@ def _explain(asked: argparse.Namespace) -> int:
     if failed:
         _say(f"{failed} of {len(rows)} images got no map")
     return 1 if failed else 0
+
+
+def _opened(asked: argparse.Namespace) -> tuple[Runtime, Any]:
+    """The model, and what it is asked about: one source, whose folder must not be empty, or many."""
+    from zoo.edge.runtime import Runtime
+
+    runtime = Runtime.open(
+        asked.model,
+        provider=asked.provider,
+        threads=asked.threads,
+        key=asked.key,
+        allow_fallback=asked.allow_fallback,
+    )
+    return runtime, asked.images[0] if len(asked.images) == 1 else asked.images
 
 
 def _bench(asked: argparse.Namespace) -> int:
