@@ -374,6 +374,11 @@ def test_what_the_runtime_crashes_on_is_refused(model: Callable[[], onnx.ModelPr
     assert named in refusal(model())
 
 
+def test_attention_by_no_head_is_not_run() -> None:
+    """ONNX Runtime divides by the number of heads; shapes computed while running can make it 0."""
+    assert "'Attention' is not on the list" in refusal(with_node("Attention", inputs=["x", "x", "x"]))
+
+
 def test_what_a_node_repeats_is_not_taken_for_what_it_makes() -> None:
     one = numpy_helper.from_array(np.array([3], np.int64))
     model = with_constant("ConstantOfShape", [0], value=one)

@@ -7,8 +7,9 @@ other networks are written with.
 
 Left out on purpose: If, Loop, Scan and SequenceMap (graphs inside nodes), Sequence*, Optional* and String*, Random*,
 Bernoulli, Multinomial and Dropout (answers that change), ImageDecoder (parses files), ZipMap (no plain tensors),
-NonMaxSuppression (detection), training and gradient operators, and every other domain, com.microsoft among them:
-what it names may be compiled code that came with the runtime.
+NonMaxSuppression (detection), Attention (ONNX Runtime 1.31 divides by its number of heads, which may be 0; below
+opset 23 networks spell it out), training and gradient operators, and every other domain, com.microsoft among them: what
+it names may be compiled code that came with the runtime.
 """
 
 from __future__ import annotations
@@ -60,10 +61,10 @@ GROUPS: tuple[tuple[str, str, str], ...] = (
         """,
     ),
     (
-        "products of matrices, attention, and recurrent layers, which end with their input",
+        "products of matrices, and recurrent layers, which end with their input",
         STANDARD,
         """
-        Attention Einsum Gemm GRU LSTM MatMul RNN RotaryEmbedding
+        Einsum Gemm GRU LSTM MatMul RNN RotaryEmbedding
         """,
     ),
     (
