@@ -24,7 +24,10 @@ def info(
     model: Annotated[str, typer.Argument(help="A name from 'zoo list', timm/NAME, a bundle or an .onnx file.")],
     as_json: Json = False,
 ) -> None:
-    """Show one model: input, recipe, weights, licence; of an exported one its use, results and origin."""
+    """Show one model, or what an exported one says of itself.
+
+    Of a model: input, recipe, weights, licence; of an exported one: use, results with intervals, origin, signature.
+    """
     if Path(model).suffix in _EXPORTED and Path(model).exists():
         from zoo.edge.bundle import open_model
 
