@@ -69,7 +69,7 @@ def test_the_wilson_interval_can_be_taken_on_another_scale():
     assert found == Interval(value=0.0, low=0.0, high=pytest.approx(0.325, abs=1e-3), method="wilson")
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=30), st.floats(0, 1), st.integers(1, 1000))
 def test_an_interval_holds_its_value_and_stays_in_range(resampled, value, trials):
     found = interval(value, np.array(resampled), trials)

@@ -144,7 +144,7 @@ def test_logits_and_targets_that_do_not_fit_are_refused(logits, targets, error, 
     assert "\n" not in str(caught.value)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 30), st.integers(2, 6), st.sampled_from([None, 0]))
 def test_every_value_is_in_range_or_undefined(seed, n, classes, decimals):
     logits, targets = answers(n, classes, seed=seed, decimals=decimals)

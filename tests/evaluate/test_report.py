@@ -124,7 +124,7 @@ def test_temperature_moves_calibration_and_not_accuracy():
     assert soft.calibration.temperature == 10.0
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 25), st.integers(2, 5), st.sampled_from([0.1, 3, 60]))
 def test_every_number_is_finite_and_inside_its_interval(seed, n, classes, scale):
     rng = np.random.default_rng(seed)

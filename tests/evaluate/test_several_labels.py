@@ -193,7 +193,7 @@ def test_a_perfect_auroc_is_not_one_to_one():
     assert found.metrics["accuracy"].low == pytest.approx(40 / (40 + 3.8415), abs=1e-4)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 2**32 - 1), st.integers(1, 25), st.integers(1, 4), st.sampled_from([0.1, 3, 60]), st.booleans())
 def test_every_number_is_finite_and_inside_its_interval(seed, n, labels, scale, grouped):
     logits, targets = answers(n, labels, seed=seed)
