@@ -23,12 +23,20 @@ def _left_in_home(program: list[str], home: Path) -> list[str]:
 
 
 @pytest.mark.skipif(sys.platform not in {"linux", "darwin"}, reason="a device id is kept in a file there only")
-def test_a_prediction_leaves_no_device_id_behind(bundle: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    "verb",
+    ["predict BUNDLE PICTURE", "predict BUNDLE PICTURE --workers 1", "explain BUNDLE PICTURE", "verify BUNDLE"],
+)
+def test_no_verb_leaves_a_device_id_behind(bundle: Path, tmp_path: Path, verb: str) -> None:
+    """Nor does a process that it starts."""
     picture = tmp_path / "a.png"
     Image.fromarray(np.full((32, 32, 3), 90, np.uint8)).save(picture)
     home = tmp_path / "home"
     home.mkdir()
-    assert _left_in_home(["-m", "zoo.edge", "predict", str(bundle), str(picture)], home) == []
+    places = {"BUNDLE": str(bundle), "PICTURE": str(picture)}
+    words = [places.get(word, word) for word in verb.split()]
+    out = ["--out", str(tmp_path / "maps")] if verb.startswith("explain") else []
+    assert _left_in_home(["-m", "zoo.edge", *words, *out], home) == []
 
 
 def test_an_import_that_comes_too_late_is_said(tmp_path: Path) -> None:
