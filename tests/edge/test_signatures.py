@@ -230,12 +230,28 @@ def test_a_locked_key_needs_its_passphrase(bundle: Path, tmp_path: Path, monkeyp
     assert b"ENCRYPTED" in (tmp_path / "locked.key").read_bytes()
     sign(bundle, tmp_path / "locked.key")
     monkeypatch.setenv(PASSPHRASE, "wrong horse")
-    with pytest.raises(SigningKeyError):
+    with pytest.raises(SigningKeyError, match="does not open it"):
         sign(bundle, tmp_path / "locked.key")
     monkeypatch.delenv(PASSPHRASE)
     with pytest.raises(SigningKeyError, match=PASSPHRASE):
         sign(bundle, tmp_path / "locked.key")
     assert verify(bundle, key=tmp_path / "locked.key.pub").signed == "valid"
+
+
+def test_a_public_key_that_is_none_is_not_said_to_have_a_passphrase(bundle: Path, tmp_path: Path) -> None:
+    (tmp_path / "card.pub").write_text("# a card\n")
+    with pytest.raises(SigningKeyError, match=r"no public key in PEM \([^)]*\); give one made by") as refused:
+        verify(bundle, key=tmp_path / "card.pub")
+    assert "passphrase" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("first", "what"), [(b"\xff\xd8\xff\xe0", "a JPEG image"), (b"-----BEGIN PUBLIC KEY", "a key in PEM")]
+)
+def test_a_picture_or_a_key_in_the_place_of_the_model_is_named(tmp_path: Path, first: bytes, what: str) -> None:
+    (tmp_path / "swapped").write_bytes(first + bytes(64))
+    with pytest.raises(ModelError, match=f"{what}, expected an ONNX model"):
+        Runtime.open(tmp_path / "swapped")
 
 
 def test_what_is_no_key_is_refused_in_one_line(bundle: Path, key: Path, public: Path, tmp_path: Path) -> None:

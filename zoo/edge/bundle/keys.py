@@ -109,6 +109,10 @@ def private_key(path: Path) -> Ed25519PrivateKey:
     try:
         key = serialization.load_pem_private_key(data, secret if locked else None)
     except Exception as problem:  # as above; a wrong passphrase, too
+        if locked:
+            raise SigningKeyError(
+                f"{path}: {PASSPHRASE} does not open it; give the passphrase it was made with"
+            ) from None
         raise _no_key(path, "private", problem) from None
     if not isinstance(key, ed25519.Ed25519PrivateKey):
         raise SigningKeyError(f"{path}: a {type(key).__name__}, expected an Ed25519 key; make one with --new-key")
@@ -139,8 +143,8 @@ def _key_bytes(path: Path) -> bytes:
 
 
 def _no_key(path: Path, which: str, problem: Exception) -> SigningKeyError:
-    reason = " ".join(str(problem).split())[:120] or type(problem).__name__
-    return SigningKeyError(f"{path}: no {which} key in PEM, or a wrong passphrase ({reason}); see 'zoo sign --help'")
+    reason = " ".join(str(problem).split()).partition(". ")[0] or type(problem).__name__
+    return SigningKeyError(f"{path}: no {which} key in PEM ({reason}); give one made by 'zoo sign --new-key'")
 
 
 def _create(path: Path, data: bytes, mode: int) -> None:
