@@ -21,7 +21,7 @@ GUARD = Guard(
     sensitivity=Interval(value=-0.1, low=-0.2, high=0.0),
     sensitivity_label="malignant",
     sensitivity_n=20,
-    mean_abs_probability=0.01,
+    mean_shift=0.01,
     max_abs_probability=0.4,
 )
 RUNG = Rung(

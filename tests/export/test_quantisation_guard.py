@@ -129,6 +129,14 @@ def test_several_labels_an_image_are_judged_label_by_label() -> None:
     assert any("labels agree" in why for why in found)
 
 
+def test_logits_that_shrink_as_one_are_refused_though_every_label_and_rank_stays() -> None:
+    logits, targets = _answers(900)
+    guard = _guard(logits, logits * np.float32(0.01), targets)
+    assert guard.agreement.value == 1
+    for found in (missed(guard, "int8"), contradicted(guard, "int8")):
+        assert any(why.startswith("probabilities move by 0.4 on average") for why in found)
+
+
 def test_fp16_may_not_move_a_probability_by_more_than_5e_3() -> None:
     logits, targets = _answers(900)
     moved = logits.copy()
@@ -159,4 +167,4 @@ def test_test_images_refuse_only_what_they_show_to_be_broken() -> None:
     assert contradicted(guard, "int8") == ()
     wrecked = np.roll(logits, 1, axis=1)
     found = contradicted(_guard(logits, wrecked, targets), "int8")
-    assert len(found) == 3
+    assert len(found) == 4

@@ -31,7 +31,8 @@ class Guard(Value, frozen=True):
     sensitivity_label: str | None
     sensitivity_n: int
     """Images of that label; below 50 a single one is more than the guard allows to lose."""
-    mean_abs_probability: float
+    mean_shift: float
+    """Mean over images of half the sum of the differences of probabilities; multilabel: mean difference; in [0, 1]."""
     max_abs_probability: float
 
 
