@@ -92,6 +92,8 @@ def export(
             raise UsageError(f"{run} is a bundle, whose page holds it as it is; name its run to export it otherwise")
         make = partial(export, run, portable=portable, quantize=quantize, target=target, bundle=True, data=data)
         return _page(run, make, Path(web), None if ort_web is None else Path(ort_web))
+    if run is not None and _is_bundle(Path(run)):
+        raise UsageError(f"{run} is a bundle, which is exported already; name its run, or write its page with --web")
     opened = open_run(find_run(run))
     written = _target(opened, out, bundle=bundle, kind=quantize)
     trained, splits = _restored(opened, data)

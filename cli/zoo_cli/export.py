@@ -12,7 +12,7 @@ import typer
 from zoo import api
 from zoo.errors import QuantizationError, UsageError
 from zoo_cli.options import Data, Json
-from zoo_cli.output import counted, document, fields, megabytes, put, shown_path
+from zoo_cli.output import counted, document, fields, megabytes, put, shown_path, typed_path
 from zoo_cli.rungs import rung_table
 
 if TYPE_CHECKING:
@@ -103,11 +103,12 @@ def export(
         put(rung_table(found) + "\n")
         faster = f", {found.speed.ratio.value:.2f} times as fast here" if found.speed else ""
         quantised["taken"] = f"{found.rungs[-1].name}, for {found.target}: {found.size_ratio:.1f} times smaller{faster}"
-    following = f"zoo verify {path}" if bundle else f"zoo predict {path} IMAGES"
+    typed = typed_path(result.path)
+    following = f"zoo verify {typed}" if bundle else f"zoo predict {typed} IMAGES"
     if found is not None and found.measured == "reference":
         following = f"copy it to the {found.target} machine and run there: {following}"
     if web is not None:
-        following = f"python -m http.server --bind 127.0.0.1 --directory {path}, then open http://localhost:8000"
+        following = f"python -m http.server --bind 127.0.0.1 --directory {typed}, then open http://localhost:8000"
     put(
         fields(
             {

@@ -6,6 +6,7 @@ Nothing heavy is imported here: `zoo list` and `zoo predict` print through it.
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import textwrap
 from collections.abc import Collection, Mapping, Sequence
@@ -31,6 +32,7 @@ __all__ = [
     "sample",
     "say",
     "shown_path",
+    "typed_path",
     "verdict_table",
     "whole_list",
     "with_interval",
@@ -151,6 +153,11 @@ def _write(text: str, *, now: bool = False) -> None:
         raise
     except OSError as problem:
         raise OutputError(f"cannot write to stdout: {(problem.strerror or str(problem)).lower()}") from None
+
+
+def typed_path(path: str | Path) -> str:
+    """`path` as it stands in a command of a shell: quoted where it must be."""
+    return shlex.quote(shown_path(path))
 
 
 def _terminal_width() -> int:

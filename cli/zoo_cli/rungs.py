@@ -22,8 +22,8 @@ def rung_table(found: Quantization) -> str:
     )
     lines = [
         columns(_HEADER, rows, right=(2, 3)),
-        f"Changes against float32 with 95 % intervals, on {images}; ranges from "
-        f"{counted(found.calibration_images, 'training image')}"
+        f"Changes against float32 with 95 % intervals, on {images}"
+        + (f"; ranges from {counted(found.calibration_images, 'training image')}" if found.calibration_images else "")
         + (f", by {found.calibration}." if found.calibration else "."),
     ]
     lines += [f"{rung.name}: {'; '.join(rung.refused)}." for rung in found.rungs if rung.refused]

@@ -11,7 +11,7 @@ import typer
 from zoo import api
 from zoo.errors import UsageError
 from zoo_cli.options import Json
-from zoo_cli.output import document, fields, put, say, shown_path
+from zoo_cli.output import document, fields, put, say, shown_path, typed_path
 
 __all__ = ["sign"]
 
@@ -38,7 +38,7 @@ def sign(
         if as_json:
             document(done)
         else:
-            next_verb = f"zoo verify {shown} --key {shown_path(key)}.pub"
+            next_verb = f"zoo verify {typed_path(done.path)} --key {typed_path(f'{key}.pub')}"
             put(fields({"signed": f"{done.name}, {shown}", "by key": done.key, "next": next_verb}))
     else:
         raise UsageError("expected 'zoo sign --new-key FILE' to make a key, or 'zoo sign BUNDLE --key FILE' to sign")
@@ -60,7 +60,7 @@ def _make(path: Path, *, as_json: bool) -> None:
                 "private key": f"{shown}, keep it to yourself",
                 "public key": f"{shown}.pub, give it to those who verify",
                 "fingerprint": fingerprint,
-                "next": f"zoo sign BUNDLE --key {shown}",
+                "next": f"zoo sign BUNDLE --key {typed_path(path)}",
             }
         )
     )

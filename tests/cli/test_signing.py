@@ -35,6 +35,21 @@ def test_a_key_is_made_a_bundle_signed_and_verified(copied: Callable[[str], Path
     assert f"valid, by key {made.document['key'][:8]}" in run_zoo("verify", bundle, "--key", "site.key.pub").out
 
 
+def test_the_next_command_can_be_pasted_whatever_the_name(copied: Callable[[str], Path]) -> None:
+    bundle = copied("tiny.zoo")
+    named = bundle.rename(bundle.with_name("mein Modell ü.zoo"))
+    assert "--key 'my key'" in run_zoo("sign", "--new-key", "my key").out
+    said = " ".join(run_zoo("sign", named, "--key", "my key").out.split())
+    assert "zoo verify 'mein Modell ü.zoo' --key 'my key.pub'" in said
+
+
+@pytest.mark.usefixtures("at_work")
+def test_a_bundle_that_is_exported_again_is_told_its_ways() -> None:
+    refused = run_zoo("export", "tiny.zoo", "--onnx")
+    assert refused.code == 2
+    assert "tiny.zoo is a bundle, which is exported already; name its run, or write its page with --web" in refused.err
+
+
 @pytest.mark.usefixtures("at_work")
 def test_verify_is_never_silent_about_a_signature() -> None:
     assert "not signed" in run_zoo("verify", "tiny.zoo").out

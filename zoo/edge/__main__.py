@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo.edge.document import Listed, as_json
 from zoo.errors import GateError, UsageError, ZooError
-from zoo.text import printable
+from zoo.text import amount, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -72,7 +72,7 @@ def _predict(asked: argparse.Namespace) -> int:
             for line in rows.lines():
                 _put(line)
     if failed:
-        _say(f"{failed} of {answered + failed} images got no answer")
+        _say(f"{failed} of {amount(answered + failed, 'image')} got no answer")
     return 1 if failed else 0
 
 

@@ -190,10 +190,10 @@ class Runtime:
     ) -> Iterator[Result]:
         """As `predict`, of images that have their names already, as `zoo.edge.stream.expand` gives them."""
         size = (1 if self.provider == "cpu" else _ACCELERATOR_BATCH) if batch_size is None else batch_size
-        if size < 1 or workers < 0 or (frame is not None and frame < 1):
-            raise UsageError(
-                f"batch size {size}, {workers} workers, frame {frame}; expected 1 or more, 0 or more, 1 or more"
-            )
+        asked = (("batch size", size, 1), ("workers", workers, 0), ("frame", 1 if frame is None else frame, 1))
+        for what, value, least in asked:
+            if value < least:
+                raise UsageError(f"{what} is {value}, expected {least} or more")
         with contextlib.ExitStack() as stack:
             load: Callable[[str, Source | ImageError], Array | str] = partial(self._intake.pixels, frame=frame)
             if workers:
