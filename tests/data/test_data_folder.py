@@ -121,7 +121,10 @@ def test_what_is_no_image_is_ignored_and_counted(make_folder: MakeFolder) -> Non
     assert "1 image was left out: outside class folders" in splits.notes
 
 
-def test_missing_and_misspelled_sources_are_answered_with_a_suggestion(make_folder: MakeFolder, tmp_path: Path) -> None:
+def test_missing_and_misspelled_sources_are_answered_with_a_suggestion(
+    make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)  # what lies in the working directory is suggested, too
     make_folder({"cat": 4, "dog": 4})
     assert "did you mean" in refusal(str(tmp_path / "pest"))
     assert "pets" in refusal(str(tmp_path / "pest"))
