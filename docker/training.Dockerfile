@@ -9,9 +9,9 @@ COPY zoo zoo
 COPY cli cli
 COPY plugins plugins
 RUN pip install --no-cache-dir ".[train,dicom,parquet,sign]"
-ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/work MPLCONFIGDIR=/tmp
-WORKDIR /work
-RUN chown 10001:10001 /work
+ENV PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1 HOME=/project MPLCONFIGDIR=/tmp
+WORKDIR /project
+RUN chown 10001:10001 /project
 USER 10001:10001
 ENTRYPOINT ["zoo"]
 CMD ["doctor"]
