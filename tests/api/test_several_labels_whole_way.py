@@ -54,6 +54,11 @@ def trained(place: Path) -> zoo.TrainResult:
     return zoo.train("simple_cnn", place / "chest.npz", epochs=8, batch_size=16, out="runs/cnn", settings=settings)
 
 
+@pytest.fixture(scope="module")
+def bundle(trained: zoo.TrainResult, place: Path) -> Path:
+    return Path(zoo.export(trained.run, bundle=True, out=place / "chest.zoo").path)
+
+
 def test_both_findings_are_learned_and_the_file_says_what_it_is(trained: zoo.TrainResult) -> None:
     assert trained.test.metrics["macro_auroc"].low > 0.8
     assert trained.test.confusion is None
@@ -82,23 +87,24 @@ def test_the_numbers_are_those_of_the_files_own_probabilities(trained: zoo.Train
     assert zoo.evaluate(trained.run) == trained.test
 
 
-def test_a_bundle_proves_itself_and_answers_with_every_label(trained: zoo.TrainResult, place: Path) -> None:
-    made = zoo.export(trained.run, bundle=True, out=place / "chest.zoo")
-    assert zoo.verify(made.path).images >= 32
+def test_a_bundle_proves_itself_and_answers_with_every_label(
+    trained: zoo.TrainResult, bundle: Path, place: Path
+) -> None:
+    assert zoo.verify(bundle).images >= 32
     splits = open_data(place / "chest.npz")
     both = np.flatnonzero(splits.test.targets.all(axis=1))[:5]
     (place / "images").mkdir()
     for i in both:
         Image.fromarray(splits.test.read(int(i)).pixels).save(place / "images" / f"{i}.png")
-    answers = list(zoo.open(made.path).predict(place / "images"))
+    answers = list(zoo.open(bundle).predict(place / "images"))
     expected = zoo.open(trained.run).probabilities(np.stack([splits.test.read(int(i)).pixels for i in both]))
     for got, row in zip(answers, expected, strict=True):
         assert got.row()["labels"] == [name for name, p in zip(NAMES, row, strict=True) if p >= 0.5]
     assert any(got.row()["labels"] == list(NAMES) for got in answers)
 
 
-def test_an_equal_model_can_not_be_told_apart(trained: zoo.TrainResult, place: Path) -> None:
-    found = zoo.compare([trained.run, place / "chest.zoo"], place / "chest.npz")
+def test_an_equal_model_can_not_be_told_apart(trained: zoo.TrainResult, bundle: Path, place: Path) -> None:
+    found = zoo.compare([trained.run, bundle], place / "chest.npz")
     assert {pair.metric for pair in found.pairs} == {"macro_auroc", "accuracy"}
     assert {pair.verdict for pair in found.pairs} == {"cannot tell"}
 
