@@ -93,7 +93,7 @@ def export(
         make = partial(export, run, portable=portable, quantize=quantize, target=target, bundle=True, data=data)
         return _page(run, make, Path(web), None if ort_web is None else Path(ort_web))
     if run is not None and _is_bundle(Path(run)):
-        raise UsageError(f"{run} is a bundle, which is exported already; name its run, or write its page with --web")
+        raise UsageError(f"{run} is exported already; name its run, or write its page with --web")
     opened = open_run(find_run(run))
     written = _target(opened, out, bundle=bundle, kind=quantize)
     trained, splits = _restored(opened, data)
@@ -209,25 +209,38 @@ def _page(
     run: str | Path | None, make: Callable[..., ExportResult], target: Path, ort_web: Path | None
 ) -> ExportResult:
     """A folder for a web server; what it would fail for is found out before the model is built."""
-    from zoo.edge.bundle import open_model
     from zoo.export.ort_web import engine_files
-    from zoo.export.web import check_fits, check_place, write_web
+    from zoo.export.web import check_place, write_web
 
     check_place(target)
     with tempfile.TemporaryDirectory() as folder:
-        given = Path(run) if run is not None and _is_bundle(Path(run)) else None
-        if given is not None:
-            check_fits(open_model(given).manifest)
-        engine = engine_files(ort_web)
-        bundle = given or Path(make(out=Path(folder) / "model.zoo").path)
-        manifest = open_model(bundle).manifest
-        check_fits(manifest)
+        if run is not None and _is_bundle(Path(run)):
+            bundle = Path(run)
+            parity, quantization = _fit_for_a_page(bundle)
+            engine = engine_files(ort_web)
+        else:
+            engine = engine_files(ort_web)
+            bundle = Path(make(out=Path(folder) / "model.zoo").path)
+            parity, quantization = _fit_for_a_page(bundle)
         write_web(target, bundle, engine)
+    return ExportResult(path=str(target), size_bytes=_size(target), parity=parity, quantization=quantization)
+
+
+def _fit_for_a_page(bundle: Path) -> tuple[Parity, Quantization | None]:
+    """What the bundle says of its proof.
+
+    Raises:
+        ModelError: it holds none, or is no bundle that can be opened.
+        UsageError: a browser can not give the model its images.
+    """
+    from zoo.edge.bundle import open_model
+    from zoo.export.web import check_fits
+
+    manifest = open_model(bundle).manifest
+    check_fits(manifest)
     if manifest.parity is None:
         raise ModelError(f"{bundle}: no proof of its export in it; export it again")
-    return ExportResult(
-        path=str(target), size_bytes=_size(target), parity=manifest.parity, quantization=manifest.quantization
-    )
+    return manifest.parity, manifest.quantization
 
 
 def _is_bundle(path: Path) -> bool:

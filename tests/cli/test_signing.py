@@ -47,7 +47,7 @@ def test_the_next_command_can_be_pasted_whatever_the_name(copied: Callable[[str]
 def test_a_bundle_that_is_exported_again_is_told_its_ways() -> None:
     refused = run_zoo("export", "tiny.zoo", "--onnx")
     assert refused.code == 2
-    assert "tiny.zoo is a bundle, which is exported already; name its run, or write its page with --web" in refused.err
+    assert "tiny.zoo is exported already; name its run, or write its page with --web" in refused.err
 
 
 @pytest.mark.usefixtures("at_work")
