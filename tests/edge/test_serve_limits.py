@@ -52,8 +52,8 @@ def slow_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-SLOW = png(size=(800, 800))
-"""About a second of work for the slow model, in a few kilobytes."""
+SLOW = png(size=(1200, 1200))
+"""More than a second of work for the slow model on a fast machine, in a few kilobytes."""
 
 
 def test_a_declared_length_above_the_cap_is_refused_before_the_body_is_asked_for(server: Server) -> None:
