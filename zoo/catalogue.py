@@ -17,7 +17,7 @@ import msgspec
 import yaml
 
 from zoo.errors import CatalogueError
-from zoo.spec import SCHEMA, ModelCard, PackagedWeights, PreprocessSpec, TrainConfig, Weights
+from zoo.spec import SCHEMA, Latency, ModelCard, PackagedWeights, PreprocessSpec, TrainConfig, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -41,6 +41,7 @@ FIELDS = {
     "": tuple(name for name in ModelCard.__struct_fields__ if name != "name"),
     "preprocess": PreprocessSpec.__struct_fields__,
     "train": TrainConfig.__struct_fields__,
+    "latency": Latency.__struct_fields__,
     "weights": Weights.__struct_fields__,
     "weights.package": PackagedWeights.__struct_fields__,
 }
@@ -253,7 +254,12 @@ def _rules(card: ModelCard) -> Iterable[tuple[str, bool, str]]:
     """What the types can not say: (field, holds, what was expected)."""
     yield "plugin", bool(PLUGIN_NAME.fullmatch(card.plugin)), "the name of an entry point, not an import path"
     yield "summary", bool(card.summary.strip()) and "\n" not in card.summary.strip(), "one line of text"
-    yield "parameters", card.parameters is None or card.parameters >= 0, "a number, 0 or more"
+    for field in ("parameters", "macs"):
+        value = getattr(card, field)
+        yield field, value is None or value >= 0, "a number, 0 or more"
+    if card.latency is not None:
+        times = (card.latency.fp32_ms, card.latency.int8_ms)
+        yield "latency", all(time is None or time > 0 for time in times), "milliseconds above 0"
     # find_spec of a dotted name imports the packages above it, and listing imports nothing.
     good = all(PACKAGE_NAME.fullmatch(package) for package in card.needs)
     yield "needs", good, "names of importable top-level packages, without dots"

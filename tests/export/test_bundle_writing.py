@@ -20,7 +20,7 @@ FILES = {"model.onnx", "manifest.json", "golden.npz", "report.json", "CARD.md", 
 
 @pytest.fixture
 def bundle(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(zoo.plugin._TorchTrained, "to_onnx", lambda _: case.fresh_core())
+    monkeypatch.setattr(zoo.plugin._torch._TorchTrained, "to_onnx", lambda _: case.fresh_core())
     return Path(zoo.export(case.run.path, bundle=True, out=tmp_path / "colours.zoo").path)
 
 

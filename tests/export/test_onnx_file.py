@@ -109,7 +109,7 @@ def test_every_stage_gives_the_same_answers(
     case: Case, stage: ship.Stage, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A board that resizes in hardware gets another file, not other answers."""
-    monkeypatch.setattr(zoo.plugin._TorchTrained, "to_onnx", lambda _: case.fresh_core())
+    monkeypatch.setattr(zoo.plugin._torch._TorchTrained, "to_onnx", lambda _: case.fresh_core())
     made = zoo.export(case.run.path, preprocess=stage, out=tmp_path / "m.onnx")
     assert made.parity.max_abs_logit <= 1e-5
     assert made.size_bytes == (tmp_path / "m.onnx").stat().st_size

@@ -286,7 +286,7 @@ def test_large_images_are_not_enlarged_beyond_memory(monkeypatch: pytest.MonkeyP
 @pytest.fixture
 def quick(case: Case, monkeypatch: pytest.MonkeyPatch) -> Case:
     """Exports take the core that was exported before, instead of torch's exporter each time."""
-    monkeypatch.setattr(zoo.plugin._TorchTrained, "to_onnx", lambda _: case.fresh_core())
+    monkeypatch.setattr(zoo.plugin._torch._TorchTrained, "to_onnx", lambda _: case.fresh_core())
     return case
 
 
@@ -330,7 +330,7 @@ def test_a_fault_of_the_framework_is_refused_too(quick: Case, tmp_path: Path, mo
     core = quick.fresh_core()
     tensor = next(t for t in core.graph.initializer if t.name.endswith("classifier.bias"))
     tensor.CopyFrom(numpy_helper.from_array(np.zeros_like(numpy_helper.to_array(tensor)), tensor.name))
-    monkeypatch.setattr(zoo.plugin._TorchTrained, "to_onnx", lambda _: core)
+    monkeypatch.setattr(zoo.plugin._torch._TorchTrained, "to_onnx", lambda _: core)
     with pytest.raises(GateError, match=r"logits .*differ"):
         zoo.export(quick.run.path, out=tmp_path / "m.onnx")
     assert not list(tmp_path.iterdir())

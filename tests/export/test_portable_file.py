@@ -21,7 +21,7 @@ from zoo_cli.main import main
 @pytest.fixture
 def core(case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
     """The core that was exported once, so that the tests need not wait for the exporter."""
-    monkeypatch.setattr(zoo.plugin._TorchTrained, "to_onnx", lambda _: case.fresh_core())
+    monkeypatch.setattr(zoo.plugin._torch._TorchTrained, "to_onnx", lambda _: case.fresh_core())
 
 
 @pytest.mark.usefixtures("core")

@@ -11,7 +11,7 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 
 from zoo.errors import ModelError
-from zoo.plugin import CORE_FILE, _SklearnLoaded
+from zoo.plugin._sklearn import CORE_FILE, _SklearnLoaded
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -13,7 +13,19 @@ from zoo import registry
 from zoo.errors import CatalogueError
 
 CARD = "{plugin: %s, needs: [%s], summary: A model, preprocess: {size: [8, 9], mean: [0, 0, 0], std: [1, 1, 1]}}"
-KEYS = {"name", "family", "plugin", "distribution", "parameters", "size", "pretrained", "licence", "status"}
+KEYS = {
+    "name",
+    "family",
+    "plugin",
+    "distribution",
+    "parameters",
+    "macs",
+    "latency_ms",
+    "size",
+    "pretrained",
+    "licence",
+    "status",
+}
 HEAVY = ("PIL", "numpy", "onnx", "onnxruntime", "pandas", "rich", "scipy", "sklearn", "timm", "torch")
 
 

@@ -74,9 +74,9 @@ def _bundles(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], 
     root = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / f"bundles-{name}"
     root.mkdir(exist_ok=True)
     exported: list[onnx.ModelProto] = []
-    to_onnx = zoo.plugin._TorchTrained.to_onnx
+    to_onnx = zoo.plugin._torch._TorchTrained.to_onnx
 
-    def once(trained: zoo.plugin._TorchTrained) -> onnx.ModelProto:
+    def once(trained: zoo.plugin._torch._TorchTrained) -> onnx.ModelProto:
         """The core, which takes torch's exporter seconds and is the same each time."""
         if not exported:
             exported.append(to_onnx(trained))
@@ -87,7 +87,7 @@ def _bundles(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], 
     with alone(root / "guard"), pytest.MonkeyPatch.context() as patch:
         if not (root / "done").exists():
             patch.chdir(root)
-            patch.setattr(zoo.plugin._TorchTrained, "to_onnx", once)
+            patch.setattr(zoo.plugin._torch._TorchTrained, "to_onnx", once)
             run = zoo.train("simple_cnn", make(root / "data"), out=root / "run", **options).run
             zoo.export(run, bundle=True, out=root / "default.zoo")
             zoo.export(run, bundle=True, out=root / "portable.zoo", portable=True)

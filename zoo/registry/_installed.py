@@ -31,6 +31,7 @@ TRAIN_EXTRA = frozenset(
         "onnxscript",
         "pooch",
         "safetensors",
+        "segmentation_models_pytorch",
         "skl2onnx",
         "sklearn",
         "timm",

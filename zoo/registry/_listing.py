@@ -41,6 +41,10 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     plugin: str
     distribution: str
     parameters: float | None
+    macs: float | None
+    """Multiply-adds for one image of `size`."""
+    latency_ms: float | None
+    """Of one image, in float32, on the processor that the card names."""
     size: tuple[int, int] | None
     """(height, width) in pixels; null in the row of a catalogue that could not be read."""
     pretrained: bool
@@ -75,6 +79,8 @@ def models(family: str | None = None) -> list[Row]:
             plugin="",
             distribution=broken.distribution.name,
             parameters=None,
+            macs=None,
+            latency_ms=None,
             size=None,
             pretrained=False,
             licence="unknown",
@@ -109,6 +115,8 @@ def _row(entry: Entry, status: str) -> Row:
         plugin=card.plugin,
         distribution=entry.distribution.name,
         parameters=card.parameters,
+        macs=card.macs,
+        latency_ms=None if card.latency is None else card.latency.fp32_ms,
         size=card.preprocess.size,
         pretrained=card.weights is not None,
         licence=card.licence,

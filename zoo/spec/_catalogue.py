@@ -7,7 +7,7 @@ from typing import Literal
 from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._value import Licence, Value
 
-__all__ = ["ModelCard", "PackagedWeights", "TrainConfig", "Weights"]
+__all__ = ["Latency", "ModelCard", "PackagedWeights", "TrainConfig", "Weights"]
 
 
 class PackagedWeights(Value, frozen=True):
@@ -80,6 +80,16 @@ class TrainConfig(Value, frozen=True):
                 raise ValueError(f"{name} is {getattr(self, name)}, expected {expected}")
 
 
+class Latency(Value, frozen=True):
+    """Median milliseconds for one image through the network alone, at the size of the card."""
+
+    fp32_ms: float
+    on: str
+    """Processor, threads and runtime, such as 'AMD EPYC 7B13, 2 threads, onnxruntime 1.31.1'."""
+    int8_ms: float | None = None
+    """The same network with int8 weights and activations; null where it was not measured or does not convert."""
+
+
 class ModelCard(Value, frozen=True):
     """One entry of a catalogue, complete: the row of `zoo list` and all that a plugin is told."""
 
@@ -93,6 +103,9 @@ class ModelCard(Value, frozen=True):
     train: TrainConfig = TrainConfig()
     parameters: float | None = None
     """Trained numbers of the network with a head of 1000 classes, as papers count them."""
+    macs: float | None = None
+    """Multiply-adds for one image at `preprocess.size`, with a head of 1000 classes."""
+    latency: Latency | None = None
     weights: Weights | None = None
     needs: tuple[str, ...] = ()
     """Importable packages without which the plugin can not run."""

@@ -1,179 +1,39 @@
-"""The contract of a plugin, and its two ready-made halves.
-
-A plugin is one model family in one framework. `ModelPlugin` is what every framework must answer;
-`TorchPlugin` and `SklearnPlugin` answer all of it but `build`. A plugin never sees a file of images, an ONNX
-graph around its network, or a metric: it is handed `Splits` and gives back something that predicts and can
-write its core.
-"""
+"""The half of a plugin that every scikit-learn estimator shares."""
 
 from __future__ import annotations
 
 import time
 import warnings
-from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+from abc import abstractmethod
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo.errors import DataError, PluginError, ProviderError, TrainingError
-from zoo.evaluate import Predict, macro_auroc, predict_set, report
+from zoo.evaluate import macro_auroc
 from zoo.files import atomic_path, atomic_write
+from zoo.plugin._contract import ModelPlugin
 from zoo.preprocess import channels_of, normalized
-from zoo.runs import Best, Run
-from zoo.spec import OPSET, EvalReport, ModelCard, PreprocessSpec, TrainConfig
+from zoo.runs import Best
+from zoo.spec import OPSET
 
 if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
-    from torch import nn
 
-    from zoo.data import ImageSet, Splits
+    from zoo.data import Splits
+    from zoo.evaluate import Predict
+    from zoo.plugin._contract import Trained
+    from zoo.runs import Run
+    from zoo.spec import ModelCard, PreprocessSpec, TrainConfig
 
-__all__ = ["ModelPlugin", "Predict", "SklearnPlugin", "TorchPlugin", "Trained"]
+__all__ = ["SklearnPlugin"]
 
 CORE_FILE = "core.onnx"
 """Where a scikit-learn run keeps its model: a graph of numbers, not a pickle that gets executed."""
 
 _SMALLEST_PROBABILITY = 1e-6
 """Floor under probabilities before their logarithm is taken as logits."""
-
-
-class Trained(Protocol):
-    """A trained model of any framework."""
-
-    @property
-    def predict(self) -> Predict:
-        """(N, C, h, w) float32, already preprocessed → (N, K) float32 logits, of a softmax or (multilabel) sigmoids."""
-
-    def to_onnx(self) -> onnx.ModelProto:
-        """The core: "input" (N, C, h, w) to "logits" (N, K), float32, N dynamic, opset `zoo.spec.OPSET`."""
-
-    def save(self, run: Run) -> None:
-        """Write what `ModelPlugin.load` needs into the run directory, in a format that executes nothing."""
-
-
-class ModelPlugin(ABC):
-    """One model family. Subclass it when neither `TorchPlugin` nor `SklearnPlugin` fits.
-
-    An instance is made without arguments, holds no state, and costs nothing to make.
-    """
-
-    api: ClassVar[int] = 1
-    """Version of this contract that the plugin was written for."""
-
-    minimum_size: ClassVar[int] = 1
-    """Shortest side in pixels that the networks of this family can take; smaller images are enlarged to
-    it."""
-
-    def preprocess(self, card: ModelCard) -> PreprocessSpec:
-        """The preprocessing this card wants; by default what the card says."""
-        return card.preprocess
-
-    @abstractmethod
-    def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained:
-        """Train on data.train, choose by data.val, leave the result in `run`; data.test is not to be touched.
-
-        Args:
-            card: resolved for this run: its preprocess has the final size and channels.
-            data: labels and images; read raw images with data.train.read(i).
-            config: budget and recipe.
-            run: `run.update(best=..., images_per_second=..., seconds=..., epochs_done=...)` records what
-                happened.
-        """
-
-    @abstractmethod
-    def load(self, card: ModelCard, run: Run) -> Trained:
-        """The model that `train` left in `run`."""
-
-    def evaluate(
-        self, predict: Predict, data: ImageSet, labels: tuple[str, ...], **details: Any
-    ) -> tuple[EvalReport, NDArray[np.float32]]:
-        """Judge `predict`, which takes raw (N, H, W, C) images, on `data`; by default `zoo.evaluate`.
-
-        Args:
-            predict: raw images to (N, K) logits; the exported file, as a rule.
-            data: images of one split, targets in the order of `labels`.
-            labels: class names.
-            **details: passed on to `zoo.evaluate.report`: model, split, temperature, fingerprint, notes, groups.
-
-        Returns:
-            The report and the (n, K) logits behind it.
-        """
-        logits = predict_set(predict, data)
-        return report(logits, data.targets, labels, **details), logits
-
-
-class TorchPlugin(ModelPlugin):
-    """A family of torch modules: `build` is all there is to write."""
-
-    @abstractmethod
-    def build(self, card: ModelCard, *, classes: int, channels: int) -> nn.Module:
-        """An untrained module.
-
-        Args:
-            card: its arch says which module, its preprocess.size the (height, width) of the input.
-            classes: K, width of the output.
-            channels: C of the input, 1 or 3.
-
-        Returns:
-            A module from (N, C, h, w) float32 to (N, K) logits.
-        """
-
-    def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained:
-        """Fit the module with `zoo.learn.fit`, from pretrained weights where `run.pretrained` names some."""
-        import torch
-
-        from zoo.learn import fit, load_pretrained, read_tensors
-
-        torch.manual_seed(config.seed)
-        module = self._built(card, len(data.labels))
-        if run.pretrained is not None and not run.resuming:
-            notes = load_pretrained(module, read_tensors(run.pretrained))
-            run.update(notes=(*run.record.notes, *notes))
-        fit(module, data, card.preprocess, config, run)
-        return _TorchTrained(module, card)
-
-    def load(self, card: ModelCard, run: Run) -> Trained:
-        """Build the module and fill it with the run's weights.safetensors."""
-        from zoo.learn import WEIGHTS_FILE, load_weights
-
-        module = self._built(card, len(run.record.labels))
-        load_weights(module, run.file(WEIGHTS_FILE))
-        return _TorchTrained(module.eval(), card)
-
-    def _built(self, card: ModelCard, classes: int) -> nn.Module:
-        channels = channels_of(card.preprocess)
-        try:
-            return self.build(card, classes=classes, channels=channels)
-        except (RuntimeError, ValueError, TypeError, KeyError) as problem:
-            reason = " ".join(str(problem).split())
-            raise PluginError(
-                f"plugin '{card.plugin}' could not build {card.arch} for {classes} classes and {channels} "
-                "channels: "
-                f"{reason}; expected build(card, classes=, channels=) to return a torch module"
-            ) from problem
-
-
-class _TorchTrained:
-    def __init__(self, module: nn.Module, card: ModelCard) -> None:
-        self.module = module
-        self.spec = card.preprocess
-
-    @property
-    def predict(self) -> Predict:
-        from zoo.learn import torch_predict
-
-        return torch_predict(self.module)
-
-    def to_onnx(self) -> onnx.ModelProto:
-        from zoo.learn import module_to_onnx
-
-        return module_to_onnx(self.module, channels=channels_of(self.spec), size=self.spec.size)
-
-    def save(self, run: Run) -> None:
-        from zoo.learn import WEIGHTS_FILE, save_weights
-
-        save_weights(self.module, run.file(WEIGHTS_FILE))
 
 
 class SklearnPlugin(ModelPlugin):

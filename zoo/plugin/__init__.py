@@ -1,0 +1,16 @@
+"""The contract of a plugin, and its two ready-made halves.
+
+A plugin is one model family in one framework. `ModelPlugin` is what every framework must answer;
+`TorchPlugin` and `SklearnPlugin` answer all of it but `build`. A plugin never sees a file of images, an ONNX
+graph around its network, or a metric: it is handed `Splits` and gives back something that predicts and can
+write its core.
+"""
+
+from __future__ import annotations
+
+from zoo.evaluate import Predict
+from zoo.plugin._contract import ModelPlugin, Trained
+from zoo.plugin._sklearn import SklearnPlugin
+from zoo.plugin._torch import TorchPlugin
+
+__all__ = ["ModelPlugin", "Predict", "SklearnPlugin", "TorchPlugin", "Trained"]

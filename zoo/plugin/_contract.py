@@ -1,0 +1,84 @@
+"""What every framework must answer, and what training gives back."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
+
+from zoo.evaluate import Predict, predict_set, report
+
+if TYPE_CHECKING:
+    import numpy as np
+    import onnx
+    from numpy.typing import NDArray
+
+    from zoo.data import ImageSet, Splits
+    from zoo.runs import Run
+    from zoo.spec import EvalReport, ModelCard, PreprocessSpec, TrainConfig
+
+__all__ = ["ModelPlugin", "Trained"]
+
+
+class Trained(Protocol):
+    """A trained model of any framework."""
+
+    @property
+    def predict(self) -> Predict:
+        """(N, C, h, w) float32, already preprocessed → (N, K) float32 logits, of a softmax or (multilabel) sigmoids."""
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """The core: "input" (N, C, h, w) to "logits" (N, K), float32, N dynamic, opset `zoo.spec.OPSET`."""
+
+    def save(self, run: Run) -> None:
+        """Write what `ModelPlugin.load` needs into the run directory, in a format that executes nothing."""
+
+
+class ModelPlugin(ABC):
+    """One model family. Subclass it when neither `TorchPlugin` nor `SklearnPlugin` fits.
+
+    An instance is made without arguments, holds no state, and costs nothing to make.
+    """
+
+    api: ClassVar[int] = 1
+    """Version of this contract that the plugin was written for."""
+
+    minimum_size: ClassVar[int] = 1
+    """Shortest side in pixels that the networks of this family can take; smaller images are enlarged to
+    it."""
+
+    def preprocess(self, card: ModelCard) -> PreprocessSpec:
+        """The preprocessing this card wants; by default what the card says."""
+        return card.preprocess
+
+    @abstractmethod
+    def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained:
+        """Train on data.train, choose by data.val, leave the result in `run`; data.test is not to be touched.
+
+        Args:
+            card: resolved for this run: its preprocess has the final size and channels.
+            data: labels and images; read raw images with data.train.read(i).
+            config: budget and recipe.
+            run: `run.update(best=..., images_per_second=..., seconds=..., epochs_done=...)` records what
+                happened.
+        """
+
+    @abstractmethod
+    def load(self, card: ModelCard, run: Run) -> Trained:
+        """The model that `train` left in `run`."""
+
+    def evaluate(
+        self, predict: Predict, data: ImageSet, labels: tuple[str, ...], **details: Any
+    ) -> tuple[EvalReport, NDArray[np.float32]]:
+        """Judge `predict`, which takes raw (N, H, W, C) images, on `data`; by default `zoo.evaluate`.
+
+        Args:
+            predict: raw images to (N, K) logits; the exported file, as a rule.
+            data: images of one split, targets in the order of `labels`.
+            labels: class names.
+            **details: passed on to `zoo.evaluate.report`: model, split, temperature, fingerprint, notes, groups.
+
+        Returns:
+            The report and the (n, K) logits behind it.
+        """
+        logits = predict_set(predict, data)
+        return report(logits, data.targets, labels, **details), logits

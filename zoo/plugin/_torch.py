@@ -1,0 +1,95 @@
+"""The half of a plugin that every torch module shares."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from typing import TYPE_CHECKING
+
+from zoo.errors import PluginError
+from zoo.plugin._contract import ModelPlugin
+from zoo.preprocess import channels_of
+
+if TYPE_CHECKING:
+    import onnx
+    from torch import nn
+
+    from zoo.data import Splits
+    from zoo.evaluate import Predict
+    from zoo.plugin._contract import Trained
+    from zoo.runs import Run
+    from zoo.spec import ModelCard, TrainConfig
+
+__all__ = ["TorchPlugin"]
+
+
+class TorchPlugin(ModelPlugin):
+    """A family of torch modules: `build` is all there is to write."""
+
+    @abstractmethod
+    def build(self, card: ModelCard, *, classes: int, channels: int) -> nn.Module:
+        """An untrained module.
+
+        Args:
+            card: its arch says which module, its preprocess.size the (height, width) of the input.
+            classes: K, width of the output.
+            channels: C of the input, 1 or 3.
+
+        Returns:
+            A module from (N, C, h, w) float32 to (N, K) logits.
+        """
+
+    def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained:
+        """Fit the module with `zoo.learn.fit`, from pretrained weights where `run.pretrained` names some."""
+        import torch
+
+        from zoo.learn import fit, load_pretrained, read_tensors
+
+        torch.manual_seed(config.seed)
+        module = self._built(card, len(data.labels))
+        if run.pretrained is not None and not run.resuming:
+            notes = load_pretrained(module, read_tensors(run.pretrained))
+            run.update(notes=(*run.record.notes, *notes))
+        fit(module, data, card.preprocess, config, run)
+        return _TorchTrained(module, card)
+
+    def load(self, card: ModelCard, run: Run) -> Trained:
+        """Build the module and fill it with the run's weights.safetensors."""
+        from zoo.learn import WEIGHTS_FILE, load_weights
+
+        module = self._built(card, len(run.record.labels))
+        load_weights(module, run.file(WEIGHTS_FILE))
+        return _TorchTrained(module.eval(), card)
+
+    def _built(self, card: ModelCard, classes: int) -> nn.Module:
+        channels = channels_of(card.preprocess)
+        try:
+            return self.build(card, classes=classes, channels=channels)
+        except (RuntimeError, ValueError, TypeError, KeyError) as problem:
+            reason = " ".join(str(problem).split())
+            raise PluginError(
+                f"plugin '{card.plugin}' could not build {card.arch} for {classes} classes and {channels} "
+                "channels: "
+                f"{reason}; expected build(card, classes=, channels=) to return a torch module"
+            ) from problem
+
+
+class _TorchTrained:
+    def __init__(self, module: nn.Module, card: ModelCard) -> None:
+        self.module = module
+        self.spec = card.preprocess
+
+    @property
+    def predict(self) -> Predict:
+        from zoo.learn import torch_predict
+
+        return torch_predict(self.module)
+
+    def to_onnx(self) -> onnx.ModelProto:
+        from zoo.learn import module_to_onnx
+
+        return module_to_onnx(self.module, channels=channels_of(self.spec), size=self.spec.size)
+
+    def save(self, run: Run) -> None:
+        from zoo.learn import WEIGHTS_FILE, save_weights
+
+        save_weights(self.module, run.file(WEIGHTS_FILE))
