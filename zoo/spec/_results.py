@@ -45,7 +45,7 @@ class Fingerprint(Value, frozen=True):
 
 
 class Confusion(Value, frozen=True):
-    """counts[i][j]: images of class labels[i] that were called labels[j]."""
+    """`counts[i][j]`: images of class `labels[i]` that were called `labels[j]`."""
 
     labels: tuple[str, ...]
     counts: tuple[tuple[int, ...], ...]
