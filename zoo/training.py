@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from zoo.registry import LoadedPlugin
     from zoo.runs import Best, Run
 
-__all__ = ["TrainResult", "train"]
+__all__ = ["TrainResult", "begin", "train"]
 
 log = logging.getLogger("zoo")
 
@@ -115,7 +115,7 @@ def train(
             "leaks": leaks,
             "fold": fold,
         }
-        run, splits = _begun(
+        run, splits = begin(
             card,
             loaded,
             "digits" if data is None else data,
@@ -142,7 +142,7 @@ def train(
     return _finish(run, plugin, trained, splits)
 
 
-def _begun(
+def begin(
     card: ModelCard,
     loaded: LoadedPlugin,
     data: str | Path,

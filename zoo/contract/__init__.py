@@ -1,0 +1,56 @@
+"""What every model of the zoo must hold to, from the catalogue to the shipped file, as a list of checks.
+
+There is one list. `zoo.testing.PluginContract` runs it under pytest, `zoo plugin check` runs it in a process of its own
+(`examine`), so this package needs no pytest. A check that fails says what the author of the plugin must change.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from zoo.contract import _trained as trained
+from zoo.contract import _without_training as untrained
+from zoo.contract._pictures import colour_folder
+from zoo.contract._subject import EPOCHS, SIZE, NotTried, Subject, Unmet
+
+__all__ = ["CHECKS", "EPOCHS", "SIZE", "Check", "NotTried", "Subject", "Unmet", "colour_folder"]
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One promise.
+
+    Attributes:
+        name: what is promised, in words.
+        hold: raises `Unmet` where the promise is not kept, `NotTried` where it does not apply.
+    """
+
+    name: str
+    hold: Callable[[Subject], None]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+CHECKS = (
+    Check("listing imports nothing heavy", untrained.listing_imports_nothing_heavy),
+    Check("speaks this version of the contract", untrained.speaks_this_contract),
+    Check("card is honest", untrained.card_is_honest),
+    Check("card names what it needs", untrained.declares_what_it_needs),
+    Check("builds for 2 and 10 classes, 1 and 3 channels", untrained.builds_for_any_classes_and_channels),
+    Check("trains", trained.trains),
+    Check("learns", trained.learns),
+    Check("answers any batch", trained.answers_any_batch),
+    Check("file gives the trained answers", trained.file_gives_the_trained_answers),
+    Check("run loads again", trained.run_loads_again),
+    Check("bundle verifies", trained.bundle_verifies),
+    Check("same seed, same model", trained.same_seed_same_model),
+    Check("trains on gray pictures and many classes", trained.trains_on_gray_and_many_classes),
+    Check("several labels are learnt or refused", trained.several_labels_or_a_refusal),
+    Check("keeps stdout clean", trained.leaves_stdout_alone),
+    Check("leaves the process as it was", trained.leaves_the_process_alone),
+    Check("writes into its run only", trained.writes_into_its_run_only),
+    Check("keeps no pickle", trained.keeps_no_pickle),
+)
+"""In the order of the work: what fails early explains what fails later."""
