@@ -139,7 +139,7 @@ def test_a_browser_asks_only_the_site(site: Path) -> None:
         browser = play.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
         view = browser.new_page()
         view.on("request", lambda request: asked.add(request.url))
-        for name in ("index.html", "reference/zoo.html", "reference/cli.html"):
+        for name in ("index.html", "reference/zoo.html", "gallery.html"):
             view.goto((site / name).as_uri(), wait_until="networkidle")
         browser.close()
     assert asked
