@@ -1,11 +1,12 @@
-"""`zoo plugin list`: which installed code can be asked for a model."""
+"""`zoo plugin`: installed model families, and the door for new ones; each verb in a file of its own."""
 
 from __future__ import annotations
 
 import typer
 
-from zoo_cli.options import Json
-from zoo_cli.output import columns, document, put
+from zoo_cli.plugin_check import check
+from zoo_cli.plugin_list import list_plugins
+from zoo_cli.plugin_new import new
 
 __all__ = ["app"]
 
@@ -14,17 +15,9 @@ app = typer.Typer(help="Installed model families.", rich_markup_mode=None)
 
 @app.callback()
 def plugin() -> None:
-    """Installed model families."""
+    """Installed model families, and the door for new ones."""
 
 
-@app.command("list", epilog="Example: zoo plugin list")
-def list_plugins(as_json: Json = False) -> None:
-    """Show every plugin by its metadata; none is imported ('zoo doctor' tries each)."""
-    from zoo.registry import plugins
-
-    rows = plugins()
-    if as_json:
-        document(rows)
-        return
-    table = [(row.name, row.distribution, row.version, row.target, row.status) for row in rows]
-    put(columns(("plugin", "distribution", "version", "code", "status"), table))
+app.command("list", epilog="Example: zoo plugin list")(list_plugins)
+app.command("new", epilog="Example: zoo plugin new zoo-acme --framework torch")(new)
+app.command("check", epilog="Example: zoo plugin check zoo-acme")(check)

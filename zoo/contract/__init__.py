@@ -11,10 +11,27 @@ from dataclasses import dataclass
 
 from zoo.contract import _trained as trained
 from zoo.contract import _without_training as untrained
+from zoo.contract._examine import LIMIT_S, Outcome, examine, work
 from zoo.contract._pictures import colour_folder
 from zoo.contract._subject import EPOCHS, SIZE, NotTried, Subject, Unmet
+from zoo.contract._targets import Chosen, choose
 
-__all__ = ["CHECKS", "EPOCHS", "SIZE", "Check", "NotTried", "Subject", "Unmet", "colour_folder"]
+__all__ = [
+    "CHECKS",
+    "EPOCHS",
+    "LIMIT_S",
+    "SIZE",
+    "Check",
+    "Chosen",
+    "NotTried",
+    "Outcome",
+    "Subject",
+    "Unmet",
+    "choose",
+    "colour_folder",
+    "examine",
+    "work",
+]
 
 
 @dataclass(frozen=True, slots=True)

@@ -154,6 +154,8 @@ class Subject:
 def raised(plugin: ModelPlugin, problem: BaseException) -> str:
     """One line for what came out of a plugin: what, where in its own code, and what to change."""
     text = " ".join(str(problem).split())[:400]
+    if isinstance(problem, GateError) and "can not take images" in text:
+        return f"{text}; to_onnx() must take any number of pictures: reshape by -1, never by a number seen in a batch"
     if isinstance(problem, GateError):
         return (
             f"the file does not give the trained answers: {text}; to_onnx() must write the very network that predict "

@@ -1,1 +1,1 @@
-"""A third-party plugin for the zoo; its catalogue stands in registry.yaml beside this file."""
+"""acme_net: the plugin stands in model.py, its card in registry.yaml. Nothing is imported here."""

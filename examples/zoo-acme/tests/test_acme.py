@@ -1,6 +1,0 @@
-from zoo.testing import PluginContract
-
-
-class TestAcmeNet(PluginContract):
-    model = "acme_net"
-    epochs = 5
