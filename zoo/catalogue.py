@@ -8,27 +8,23 @@ of `zoo list` and imports nothing heavy.
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import msgspec
-import yaml
 
 from zoo.errors import CatalogueError
 from zoo.spec import SCHEMA, Latency, ModelCard, PackagedWeights, PreprocessSpec, TrainConfig, Weights
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
-__all__ = ["Broken", "Catalogue", "Distribution", "Entry", "merge", "own_file", "parse", "read"]
+__all__ = ["Broken", "Catalogue", "Distribution", "Entry", "Parse", "merge", "own_file", "parse", "read"]
 
 MAX_BYTES = 1_000_000
 """Ours holds about thirty models in 15 kB."""
-MAX_DEPTH = 16
-"""A card nests four deep; libyaml's composer is recursive and dies of a segmentation fault at 100 000."""
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 PLUGIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
@@ -46,6 +42,10 @@ FIELDS = {
     "weights.package": PackagedWeights.__struct_fields__,
 }
 """Path inside a card to the fields known there; the name is the key of the card and no field."""
+
+
+Parse: TypeAlias = "Callable[[bytes, str], dict[str, ModelCard]]"
+"""The bytes of a registry.yaml, and what errors call it, to its cards by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +90,18 @@ def own_file(package: Path) -> Path:
     return inside if inside.is_file() else package.parent / "registry.yaml"
 
 
-def merge(sources: Iterable[tuple[Distribution, Path]]) -> Catalogue:
-    """Read every catalogue; a broken one costs its own models and nobody else's."""
+def merge(sources: Iterable[tuple[Distribution, Path]], parsed: Parse | None = None) -> Catalogue:
+    """Read every catalogue; a broken one costs its own models and nobody else's.
+
+    Args:
+        sources: whose catalogue stands where.
+        parsed: takes the place of `parse`, such as one that remembers.
+    """
     entries: dict[str, tuple[Entry, ...]] = {}
     broken = []
     for distribution, path in sources:
         try:
-            cards = read(path, distribution)
+            cards = read(path, distribution, parsed)
         except CatalogueError as problem:
             broken.append(Broken(distribution, str(problem)))
             continue
@@ -105,8 +110,8 @@ def merge(sources: Iterable[tuple[Distribution, Path]]) -> Catalogue:
     return Catalogue(entries, tuple(broken))
 
 
-def read(path: Path, distribution: Distribution) -> dict[str, ModelCard]:
-    """The cards of one registry.yaml by name, in the order of the file.
+def read(path: Path, distribution: Distribution, parsed: Parse | None = None) -> dict[str, ModelCard]:
+    """The cards of one registry.yaml by name, in the order of the file; arguments as `merge`.
 
     Raises:
         CatalogueError: the file is missing or not valid; file, model and field are named.
@@ -118,7 +123,7 @@ def read(path: Path, distribution: Distribution) -> dict[str, ModelCard]:
     except OSError as problem:
         reason = (problem.strerror or str(problem)).lower()
         raise CatalogueError(f"{what}: {reason}: {path}; reinstall {distribution.name}") from None
-    return parse(data, what)
+    return (parsed or parse)(data, what)
 
 
 def parse(data: bytes, what: str) -> dict[str, ModelCard]:
@@ -127,7 +132,11 @@ def parse(data: bytes, what: str) -> dict[str, ModelCard]:
     Raises:
         CatalogueError: not valid YAML, an alias, a repeated key, an unknown field or a wrong value.
     """
-    document = _load(data, what)
+    if len(data) > MAX_BYTES:
+        raise CatalogueError(f"{what}: more than {MAX_BYTES:,} bytes; a catalogue is a short text file")
+    from zoo.strict_yaml import load
+
+    document = load(data, what)
     if not isinstance(document, dict) or not isinstance(document.get("models"), dict):
         raise CatalogueError(f"{what}: expected 'schema: {SCHEMA}' and a table 'models'")
     for key in document:
@@ -137,75 +146,6 @@ def parse(data: bytes, what: str) -> dict[str, ModelCard]:
     if schema != SCHEMA or schema is True:  # YAML's yes is equal to 1
         raise CatalogueError(f"{what}: schema is {schema!r}, expected {SCHEMA}; update edgezoo or the catalogue")
     return {name: _card(name, fields, what) for name, fields in document["models"].items()}
-
-
-# --- YAML -------------------------------------------------------------------------------------------
-
-_Fastest: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-class _Loader(_Fastest):  # type: ignore[misc]  # which of the two is known at run time only
-    """Plain values only: text keys, none twice, no merge keys, finite numbers."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[str, Any]:
-        seen = set()
-        for key, _ in node.value:
-            if key.tag != "tag:yaml.org,2002:str":
-                _refuse(key, f"key {getattr(key, 'value', '')!r} is not text; put it in quotes")
-            if key.value in seen:
-                _refuse(key, f"key {key.value!r} stands twice")
-            seen.add(key.value)
-        mapping: dict[str, Any] = super().construct_mapping(node, deep)
-        return mapping
-
-    def construct_yaml_float(self, node: yaml.ScalarNode) -> float:
-        value: float = super().construct_yaml_float(node)
-        if not math.isfinite(value):
-            _refuse(node, f"{node.value} is not a finite number")
-        return value
-
-
-_Loader.add_constructor("tag:yaml.org,2002:float", _Loader.construct_yaml_float)
-# YAML 1.1 takes 11.7e6 and 1e-3 for text; everyone who writes them means numbers, as YAML 1.2 says.
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"[-+]?(\.[0-9]+|[0-9]+(\.[0-9]*)?)[eE][-+]?[0-9]+$"),
-    list("-+.0123456789"),
-)
-
-
-def _refuse(place: Any, problem: str) -> NoReturn:
-    raise yaml.MarkedYAMLError(problem=problem, problem_mark=place.start_mark)
-
-
-def _load(data: bytes, what: str) -> Any:
-    if len(data) > MAX_BYTES:
-        raise CatalogueError(f"{what}: more than {MAX_BYTES:,} bytes; a catalogue is a short text file")
-    try:
-        text = data.decode("utf-8")
-        _check_events(text)
-        return yaml.load(text, Loader=_Loader)  # noqa: S506  # a subclass of the safe loader
-    except yaml.YAMLError as problem:
-        mark = getattr(problem, "problem_mark", None)
-        reason = getattr(problem, "problem", None) or str(problem)
-        where = f" (line {mark.line + 1})" if mark is not None else ""
-        raise CatalogueError(f"{what}: {' '.join(reason.split())}{where}") from None
-    except ValueError as problem:  # not UTF-8, or a number of more digits than Python converts
-        raise CatalogueError(f"{what}: {' '.join(str(problem).split())}") from None
-
-
-def _check_events(text: str) -> None:
-    """Refuse aliases (a few lines of them unfold to gigabytes) and depth before anything is built."""
-    depth = 0
-    for event in yaml.parse(text, Loader=_Fastest):
-        if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            _refuse(event, "anchors and aliases are not allowed; write the value out")
-        if isinstance(event, yaml.CollectionStartEvent):
-            depth += 1
-            if depth > MAX_DEPTH:
-                _refuse(event, f"nested more than {MAX_DEPTH} deep")
-        elif isinstance(event, yaml.CollectionEndEvent):
-            depth -= 1
 
 
 # --- cards ------------------------------------------------------------------------------------------

@@ -58,7 +58,7 @@ def doctor(as_json: Json = False) -> None:
 
 
 def _examined() -> dict[str, Any]:
-    from zoo.registry import catalogue, check_plugins
+    from zoo.registry import PRINTS, catalogue, check_plugins
     from zoo.weights import folder, lock
 
     problems: list[str] = []
@@ -67,8 +67,11 @@ def _examined() -> dict[str, Any]:
     everything = catalogue()
     problems += [broken.error for broken in everything.broken]
     plugins = check_plugins()
+    harmless = ("ok", PRINTS)
     problems += [
-        row.status for row in plugins if row.status != "ok" and not any(word in row.status for word in OPTIONAL)
+        row.status
+        for row in plugins
+        if not row.status.startswith(harmless) and not any(word in row.status for word in OPTIONAL)
     ]
     onnxruntime = _onnxruntime(problems)
     store: dict[str, Any] = {"folder": str(folder()), "files": None, "bytes": None, "lock": "ok"}

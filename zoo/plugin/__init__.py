@@ -9,8 +9,8 @@ write its core.
 from __future__ import annotations
 
 from zoo.evaluate import Predict
-from zoo.plugin._contract import ModelPlugin, Trained
+from zoo.plugin._contract import API, OLDEST_API, ModelPlugin, Trained
 from zoo.plugin._sklearn import SklearnPlugin
 from zoo.plugin._torch import TorchPlugin
 
-__all__ = ["ModelPlugin", "Predict", "SklearnPlugin", "TorchPlugin", "Trained"]
+__all__ = ["API", "OLDEST_API", "ModelPlugin", "Predict", "SklearnPlugin", "TorchPlugin", "Trained"]

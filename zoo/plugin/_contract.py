@@ -16,7 +16,14 @@ if TYPE_CHECKING:
     from zoo.runs import Run
     from zoo.spec import EvalReport, ModelCard, PreprocessSpec, TrainConfig
 
-__all__ = ["ModelPlugin", "Trained"]
+__all__ = ["API", "OLDEST_API", "ModelPlugin", "Trained"]
+
+API = 1
+"""Version of the contract that this release offers: the classes of this package, the groups of entry points and the fields
+of a card. It goes up when a plugin that was right could become wrong; docs/plugins.md says what may change."""
+
+OLDEST_API = 1
+"""Oldest version that still works; the one before `API` always does."""
 
 
 class Trained(Protocol):
@@ -40,7 +47,7 @@ class ModelPlugin(ABC):
     """
 
     api: ClassVar[int] = 1
-    """Version of this contract that the plugin was written for."""
+    """Version of this contract that the plugin was written for; one that does not say was written for the first."""
 
     minimum_size: ClassVar[int] = 1
     """Shortest side in pixels that the networks of this family can take; smaller images are enlarged to

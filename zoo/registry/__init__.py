@@ -6,11 +6,13 @@ entry-point group zoo.plugins, catalogues by zoo.catalogues, ours by the same do
 
 from __future__ import annotations
 
+from zoo.registry._checking import PRINTS, PluginRow, check_plugins, plugins
 from zoo.registry._installed import catalogue
 from zoo.registry._listing import Row, find, models
-from zoo.registry._loading import LoadedPlugin, PluginRow, check_plugins, load, plugins
+from zoo.registry._loading import LoadedPlugin, load
 
 __all__ = [
+    "PRINTS",
     "LoadedPlugin",
     "PluginRow",
     "Row",

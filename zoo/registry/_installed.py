@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 from zoo.catalogue import Broken, Catalogue, Distribution, merge, own_file
-from zoo.files import sha256_bytes
+from zoo.registry._memory import remembering
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-__all__ = ["OWN", "PluginEntry", "allowed", "catalogue", "is_installed", "needs_remedy", "plugin_entries", "record_of"]
+__all__ = [
+    "OWN",
+    "PluginEntry",
+    "allowed",
+    "catalogue",
+    "declared",
+    "is_installed",
+    "needs_remedy",
+    "plugin_entries",
+]
 
 OWN = "edgezoo"
 """Our distribution; what of ours is missing comes with its extra `train`."""
@@ -41,7 +49,9 @@ TRAIN_EXTRA = frozenset(
 )
 """Import names of what `pip install 'edgezoo[train]'` brings."""
 
-_INSTALLERS_OWN = frozenset({"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
+
+Declared: TypeAlias = "dict[str, tuple[tuple[EntryPoint, Distribution], ...]]"
+"""Group to its entry points, each with who declares it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,26 +63,34 @@ class PluginEntry:
     point: EntryPoint
 
 
-def plugin_entries() -> dict[str, tuple[PluginEntry, ...]]:
-    """Every plugin name with everyone who claims it, sorted by name."""
+def declared() -> Declared:
+    """The entry points of both groups by name; every metadata file on sys.path is read once."""
+    everything = entry_points()
+    owners: dict[int, Distribution] = {}
+    return {group: tuple(_owned(everything.select(group=group), owners)) for group in (PLUGINS, CATALOGUES)}
+
+
+def plugin_entries(points: Declared | None = None) -> dict[str, tuple[PluginEntry, ...]]:
+    """Every plugin name with everyone who claims it, sorted by name; `points` where they are known already."""
     found: dict[str, tuple[PluginEntry, ...]] = {}
-    for point, owner in _owned(PLUGINS):
+    for point, owner in (points or declared())[PLUGINS]:
         found[point.name] = (*found.get(point.name, ()), PluginEntry(point.name, owner, point))
     return found
 
 
-def catalogue() -> Catalogue:
+def catalogue(points: Declared | None = None) -> Catalogue:
     """Every installed catalogue, read and merged; packages are located, never imported."""
     broken = []
     sources: dict[Path, Distribution] = {}  # one file once, whoever points to it a second time
-    for point, owner in _owned(CATALOGUES):
+    for point, owner in (points or declared())[CATALOGUES]:
         path = _registry_file(point.value)
         if path is None:
             reason = f"registry.yaml of {owner}: package {point.value!r} does not hold it; reinstall {owner.name}"
             broken.append(Broken(owner, reason))
         else:
             sources.setdefault(path, owner)
-    merged = merge((owner, path) for path, owner in sources.items())
+    with remembering() as parse:
+        merged = merge(((owner, path) for path, owner in sources.items()), parse)
     return Catalogue(merged.entries, (*broken, *merged.broken))
 
 
@@ -96,34 +114,9 @@ def needs_remedy(packages: tuple[str, ...], owner: str) -> str:
     return f"{line}: not installed; see the documentation of {owner}"
 
 
-def record_of(point: EntryPoint) -> str | None:
-    """sha256 over path and sha256 of every file of the distribution that a plugin comes from, by its RECORD.
-
-    What an installer adds (scripts, byte code, its own notes) is left out, so one wheel gives one value everywhere.
-
-    Returns:
-        Hexadecimal; None: no RECORD, or an editable installation, whose RECORD does not list the code.
-    """
-    if point.dist is None:
-        return None
-    try:
-        origin = json.loads(point.dist.read_text("direct_url.json") or "{}")
-        if origin.get("dir_info", {}).get("editable"):
-            return None
-        rows = sorted(
-            f"{file.as_posix()},{file.hash.value}\n"
-            for file in point.dist.files or ()
-            if file.hash is not None and ".." not in file.parts and file.name not in _INSTALLERS_OWN
-        )
-    except (OSError, ValueError, AttributeError):  # a damaged installation is named by the doctor
-        return None
-    return sha256_bytes("".join(rows).encode()) if rows else None
-
-
-def _owned(group: str) -> Iterator[tuple[EntryPoint, Distribution]]:
-    """The entry points of `group` by name, each with its distribution, whose metadata is parsed once."""
-    owners: dict[int, Distribution] = {}
-    for point in sorted(entry_points(group=group), key=lambda point: point.name):
+def _owned(points: Iterable[EntryPoint], owners: dict[int, Distribution]) -> Iterator[tuple[EntryPoint, Distribution]]:
+    """Entry points by name, each with its distribution, whose metadata is parsed once and kept in `owners`."""
+    for point in sorted(points, key=lambda point: point.name):
         if id(point.dist) not in owners:
             found = None if point.dist is None else point.dist.metadata
             # A half-removed distribution has entry points and no metadata.

@@ -14,6 +14,7 @@ from zoo.registry._installed import (
     PluginEntry,
     allowed,
     catalogue,
+    declared,
     is_installed,
     needs_remedy,
     plugin_entries,
@@ -62,7 +63,8 @@ def models(family: str | None = None) -> list[Row]:
     Raises:
         CatalogueError: no model is of this family.
     """
-    everything, plugins = catalogue(), plugin_entries()
+    points = declared()
+    everything, plugins = catalogue(points), plugin_entries(points)
     here = functools.cache(is_installed)  # most cards need the same two packages
     rows = [
         _row(entry, _status(entry, owners, plugins, here)) for owners in everything.entries.values() for entry in owners

@@ -3,40 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-import json
-import subprocess
 import sys
-import tempfile
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
-
-import msgspec
+from typing import TYPE_CHECKING, TextIO
 
 from zoo.errors import PluginError
-from zoo.registry._installed import PluginEntry, allowed, needs_remedy, plugin_entries, record_of
+from zoo.registry._code import contents_of, record_of
+from zoo.registry._installed import PluginEntry, allowed, needs_remedy, plugin_entries
 from zoo.spec import PluginOrigin
 
 if TYPE_CHECKING:
     from zoo.plugin import ModelPlugin
 
-__all__ = ["LoadedPlugin", "PluginRow", "check_plugins", "load", "plugins"]
-
-HANG_LIMIT = 60.0
-"""Seconds. torch and timm alone take about 10 to import from a cold disk on two cores."""
-
-
-class PluginRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of `zoo plugin list` and of `zoo doctor`."""
-
-    name: str
-    distribution: str
-    version: str
-    target: str
-    """module:class, as the entry point says."""
-    status: str
-    """"ok", or why it will not load."""
+__all__ = ["LoadedPlugin", "load", "refusal"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,29 +26,33 @@ class LoadedPlugin:
     origin: PluginOrigin
 
 
-def load(name: str) -> LoadedPlugin:
+def load(name: str, *, stdout: TextIO | None = None) -> LoadedPlugin:
     """Import the plugin called `name`, and no other, and make its one instance.
 
-    What it prints while it is imported goes to stderr, because stdout belongs to results.
+    Args:
+        name: of its entry point.
+        stdout: where what it prints while it is imported goes; by default stderr, because stdout belongs to results.
 
     Raises:
-        PluginError: not installed, not allowed by ZOO_PLUGINS, claimed by two distributions, failing on
-            import, or not a ModelPlugin.
+        PluginError: not installed, not allowed by ZOO_PLUGINS, claimed by two distributions, failing on import, not a
+            ModelPlugin, or written for a version of the contract that this release does not know.
     """
     owners = plugin_entries().get(name, ())
-    if refusal := _refusal(name, owners):
-        raise PluginError(refusal)
+    if why := refusal(name, owners):
+        raise PluginError(why)
     entry = owners[0]
     what = f"plugin {name!r} of {entry.distribution}"
     from zoo.plugin import ModelPlugin
 
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(stdout or sys.stderr):
         try:
             kind = entry.point.load()
         except (Exception, SystemExit) as problem:  # whatever a stranger's module does, it is one line
             raise PluginError(f"{what} can not be imported: {_cause(problem, entry)}") from problem
         if not (isinstance(kind, type) and issubclass(kind, ModelPlugin)):
             raise PluginError(f"{what}: {entry.point.value} is not a subclass of zoo.plugin.ModelPlugin")
+        if unfit := _unfit(kind.api, entry):
+            raise PluginError(f"{what}: {unfit}")
         try:
             plugin = kind()
         except (Exception, SystemExit) as problem:
@@ -79,42 +62,14 @@ def load(name: str) -> LoadedPlugin:
         distribution=entry.distribution.name,
         version=entry.distribution.version,
         record=record_of(entry.point),
+        contents=contents_of(entry.point.module),
+        api=kind.api,
     )
     return LoadedPlugin(plugin, origin)
 
 
-def plugins() -> list[PluginRow]:
-    """Every installed plugin by its metadata, sorted by name. Nothing is imported: "ok" is "may be tried"."""
-    return [
-        _row(entry, _refusal(name, owners) or "ok") for name, owners in plugin_entries().items() for entry in owners
-    ]
-
-
-def check_plugins(limit_s: float = HANG_LIMIT) -> list[PluginRow]:
-    """Every installed plugin, each one really loaded in a process of its own.
-
-    A plugin that raises, exits, prints or hangs is one row with its reason; the others are checked too.
-
-    Args:
-        limit_s: seconds after which a plugin counts as hanging.
-    """
-    rows = plugins()
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        return list(pool.map(lambda row: _checked(row, limit_s), rows))
-
-
-def _row(entry: PluginEntry, status: str) -> PluginRow:
-    return PluginRow(
-        name=entry.name,
-        distribution=entry.distribution.name,
-        version=entry.distribution.version,
-        target=entry.point.value,
-        status=status,
-    )
-
-
-def _refusal(name: str, owners: tuple[PluginEntry, ...]) -> str | None:
-    """Why `name` is not even tried."""
+def refusal(name: str, owners: tuple[PluginEntry, ...]) -> str | None:
+    """Why `name` is not even tried; None: it may be."""
     if not allowed(name):
         return f"plugin {name!r} is not allowed by ZOO_PLUGINS"
     if not owners:
@@ -122,6 +77,20 @@ def _refusal(name: str, owners: tuple[PluginEntry, ...]) -> str | None:
     if len(owners) > 1:
         claims = " and ".join(str(owner.distribution) for owner in owners)
         return f"clash: plugin {name!r} is defined by {claims}; uninstall all but one"
+    return None
+
+
+def _unfit(api: object, entry: PluginEntry) -> str | None:
+    """Why a plugin of this version of the contract can not be used."""
+    from zoo.plugin import API, OLDEST_API
+
+    if not isinstance(api, int) or isinstance(api, bool) or api < 1:
+        return f"its 'api' is {api!r}, expected the version of the plugin contract it was written for, such as {API}"
+    if api > API:
+        return f"written for version {api} of the plugin contract, this edgezoo knows up to {API}; upgrade edgezoo"
+    if api < OLDEST_API:
+        newer = f"this edgezoo needs {OLDEST_API} or newer; upgrade {entry.distribution.name}"
+        return f"written for version {api} of the plugin contract, {newer}"
     return None
 
 
@@ -135,45 +104,3 @@ def _cause(problem: BaseException, entry: PluginEntry) -> str:
             return needs_remedy((package,), entry.distribution.name)
         return f"{text}; reinstall {entry.distribution.name}"
     return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
-
-
-# The parent's sys.path is handed over whole, so that the child finds exactly what the parent lists. The
-# answer goes through a file, because a plugin may print anything, or close the streams.
-_CHILD = """
-import json, sys
-sys.path[:] = json.loads(sys.argv[1])
-from pathlib import Path
-from zoo.errors import ZooError
-from zoo.registry import load
-try:
-    load(sys.argv[2])
-    answer = "ok"
-except ZooError as problem:
-    answer = str(problem)
-Path(sys.argv[3]).write_text(answer, encoding="utf-8")
-"""
-
-
-def _checked(row: PluginRow, limit_s: float) -> PluginRow:
-    if row.status != "ok":
-        return row
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        answer = Path(folder) / "answer"
-        command = [sys.executable, "-P", "-c", _CHILD, json.dumps(sys.path), row.name, str(answer)]
-        what = f"plugin {row.name!r} of {row.distribution} {row.version}"
-        try:
-            # No pipes: a process the plugin leaves behind would hold them open and we would wait for it.
-            ended = subprocess.run(
-                command,
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                timeout=limit_s,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            status = f"{what} was still being imported after {limit_s:g} s"
-        else:
-            written = answer.read_text(encoding="utf-8") if answer.is_file() else ""
-            status = written or f"{what} ended the process while it was imported (exit {ended.returncode})"
-    return msgspec.structs.replace(row, status=status)

@@ -135,6 +135,11 @@ class PluginOrigin(Value, frozen=True):
     record: str | None = None
     """sha256 over path and sha256 of every file that the distribution installed, so the same for the same wheel on
     every machine; null: an editable installation, whose files may change, or an older release of this tool."""
+    contents: str | None = None
+    """sha256 over path and sha256 of the code of the plugin's package as it stood on the disk when it was loaded; null:
+    not made of files, or an older release of this tool."""
+    api: int | None = None
+    """Version of the plugin contract that it says it was written for; null: an older release of this tool."""
 
 
 class Provenance(Value, frozen=True):
