@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 __all__ = ["API", "OLDEST_API", "ModelPlugin", "Trained"]
 
 API = 1
-"""Version of the contract that this release offers: the classes of this package, the groups of entry points and the fields
-of a card. It goes up when a plugin that was right could become wrong; docs/plugins.md says what may change."""
+"""Version of the contract that this release offers: the classes of this package, the groups of entry points and the
+fields of a card. It goes up when a plugin that was right could become wrong; docs/plugins.md says what may change."""
 
 OLDEST_API = 1
 """Oldest version that still works; the one before `API` always does."""
