@@ -84,7 +84,7 @@ class Latency(Value, frozen=True):
     """Median milliseconds for one image through the network alone, at the size of the card."""
 
     fp32_ms: float
-    on: str
+    machine: str
     """Processor, threads and runtime, such as 'AMD EPYC 7B13, 2 threads, onnxruntime 1.31.1'."""
     int8_ms: float | None = None
     """The same network with int8 weights and activations; null where it was not measured or does not convert."""
