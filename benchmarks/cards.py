@@ -9,12 +9,13 @@ With --prove it ends there, and a busy machine does no harm.
 
 Then both networks are timed, for which the machine must be quiet: alone, without the preprocessing, one image, in
 turns after a warm-up, medians. The numbers go into registry.yaml, comments and order untouched, and into cards.csv
-and cards.md under DIR, where the networks and what was found are kept: what stands there, or in a card timed on this
-machine, is not done again without --again. A card is one or two processes of its own; one that fails is one line on stderr, and
-the exit status is then 1.
+and cards.md under DIR, where the networks and what was found are kept. What stands there, or in a card that was timed
+on this machine, is not done again without --again. Each step of each card is a process of its own; one that fails is
+one line on stderr, and the exit status is then 1.
 
 Networks are untrained, but none of their parts is idle: timm begins with residual branches multiplied by 0 or 1e-6,
-which would make a gate vacuous. Factors and biases are drawn at random, and the statistics of BatchNorm are then
+which would make a gate vacuous. Factors and biases are drawn at random, those branches open to a fifth (at full
+strength the 33 of a ResNet-101 magnify rounding itself beyond the gate), and the statistics of BatchNorm are then
 taken from real pictures, so that activations keep the size that they have in a trained network.
 """
 
@@ -50,6 +51,8 @@ SECONDS = 3.0
 """Both networks of a card are timed for about this long, within RUNS."""
 RUNS = (7, 60)
 WARM_UP = 3
+CLOSED = 1e-3
+"""Factors below it multiply a residual branch that an untrained network keeps closed."""
 FIELDS = ("model", "parameters", "macs", "size", "fp32_ms", "int8_ms", "images", "max_abs_logit", "note")
 
 
@@ -79,11 +82,8 @@ def main() -> int:
     failed = [name for name in names if not _proven(name, asked)]
     if not asked.prove:
         here = machine(asked.threads)
-        left = [
-            name
-            for name in names
-            if name not in failed and (asked.again or (cards[name].latency is None or cards[name].latency.machine != here))
-        ]
+        timed = {name for name, card in cards.items() if card.latency is not None and card.latency.machine == here}
+        left = [name for name in names if name not in failed and (asked.again or name not in timed)]
         say(f"timing {len(left)} cards on {here}, about {len(left) * (SECONDS + 4) / 60:.0f} min; load {load()}")
         failed += [name for name in left if not _timed(name, asked)]
     table(names, asked.work)
@@ -162,10 +162,11 @@ def prove(asked: argparse.Namespace) -> dict[str, Any]:
     raw = pictures(asked.pictures)
     tensors = [normalized(resized(image, spec)[None], spec) for image in parity_images(raw)[:CALIBRATE]]
     awaken(module, tensors)
-    spread = float(np.std(torch_predict(module)(np.concatenate(tensors))))  # as sure as a trained network, or nothing flips
+    spread = float(np.std(torch_predict(module)(np.concatenate(tensors))))
+    temperature = spread / 3  # as sure as a trained network; where all classes are equally likely nothing can flip
     given = InputSpec(name="image", dtype="uint8", channels=3, stage="raw")
-    model = assemble(module_to_onnx(module, channels=3, size=spec.size), spec, given, temperature=spread / 3)
-    manifest = stated(card, given, spread / 3)
+    model = assemble(module_to_onnx(module, channels=3, size=spec.size), spec, given, temperature=temperature)
+    manifest = stated(card, given, temperature)
     every = parity_images(raw)
     chosen = np.unique(np.linspace(0, len(every) - 1, asked.images).astype(int)).tolist()  # the black one is the last
     images = [every[index] for index in chosen]
@@ -212,8 +213,13 @@ def awaken(module: nn.Module, tensors: list[NDArray[np.float32]]) -> None:
 
     with torch.no_grad():
         for name, values in module.named_parameters():
-            if values.ndim == 1:
-                _ = values.normal_(0, 0.1) if name.endswith("bias") else values.uniform_(0.5, 1.5)
+            if values.ndim != 1:
+                continue
+            if name.endswith("bias"):
+                values.normal_(0, 0.1)
+            else:
+                low, high = (0.1, 0.3) if float(values.abs().max()) < CLOSED else (0.5, 1.5)
+                values.uniform_(low, high)
         norms = [one for one in module.modules() if isinstance(one, torch.nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001
         momenta = [one.momentum for one in norms]
         for one in norms:
@@ -344,7 +350,10 @@ def table(names: list[str], work: Path) -> None:
         writer = csv.DictWriter(stream, FIELDS)
         writer.writeheader()
         writer.writerows(rows)
-    lines = ["| model | parameters | multiply-adds | px | fp32 | int8 | largest difference |", "|---|--:|--:|--:|--:|--:|--:|"]
+    lines = [
+        "| model | parameters | multiply-adds | px | fp32 | int8 | largest difference |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
     for row in rows:
         times = ["-" if row[key] is None else f"{row[key]:.3g} ms" for key in ("fp32_ms", "int8_ms")]
         lines.append(
