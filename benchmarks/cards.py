@@ -29,7 +29,9 @@ import statistics
 import subprocess
 import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -53,6 +55,7 @@ RUNS = (7, 60)
 WARM_UP = 3
 CLOSED = 1e-3
 """Factors below it multiply a residual branch that an untrained network keeps closed."""
+WRITING = Lock()
 FIELDS = ("model", "parameters", "macs", "size", "fp32_ms", "int8_ms", "images", "max_abs_logit", "note")
 
 
@@ -63,6 +66,7 @@ def main() -> int:
     parser.add_argument("--images", type=int, default=8, help="how many of the gate's 98 images are looked at")
     parser.add_argument("--threads", type=int, default=2, help="of ONNX Runtime while it is timed")
     parser.add_argument("--work", type=Path, default=Path("runs/cards"))
+    parser.add_argument("--jobs", type=int, default=2, help="cards that are exported at once; one is timed at a time")
     parser.add_argument("--prove", action="store_true", help="export and gate only, nothing is timed")
     parser.add_argument("--again", action="store_true")
     parser.add_argument("--task", help=argparse.SUPPRESS)
@@ -79,7 +83,9 @@ def main() -> int:
     names = asked.models or [name for name, card in cards.items() if "torch" in card.needs]
     if unknown := [name for name in names if name not in cards]:
         parser.error(f"no card {', '.join(unknown)} in {REGISTRY}")
-    failed = [name for name in names if not _proven(name, asked)]
+    with ThreadPoolExecutor(asked.jobs) as pool:
+        good = list(pool.map(lambda name: _proven(name, asked), names))
+    failed = [name for name, proven in zip(names, good, strict=True) if not proven]
     if not asked.prove:
         here = machine(asked.threads)
         timed = {name for name, card in cards.items() if card.latency is not None and card.latency.machine == here}
@@ -100,7 +106,8 @@ def _proven(name: str, asked: argparse.Namespace) -> bool:
     if found is None:
         return False
     record.write_text(json.dumps(found), encoding="utf-8")
-    write(REGISTRY, name, {"parameters": str(found["parameters"]), "macs": str(found["macs"])})
+    with WRITING:
+        write(REGISTRY, name, {"parameters": str(found["parameters"]), "macs": str(found["macs"])})
     return True
 
 

@@ -42,6 +42,8 @@ def test_rows_have_the_promised_keys() -> None:
         "plugin",
         "distribution",
         "parameters",
+        "macs",
+        "latency_ms",
         "size",
         "pretrained",
         "licence",
