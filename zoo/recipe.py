@@ -77,6 +77,8 @@ def configured(card: ModelCard, budget: Mapping[str, Any], settings: Mapping[str
     fields = to_builtins(card.train) | chosen
     if fields["pretrained"] is True and "lr" not in chosen:
         fields["lr"] = card.train.lr * _FINE_TUNING_LR
+    if fields["pretrained"] is not True and "layer_decay" not in chosen:
+        fields["layer_decay"] = 1.0  # early layers have nothing to keep
     return from_builtins(fields, TrainConfig, "training configuration", UsageError)
 
 

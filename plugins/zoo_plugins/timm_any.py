@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from typing import TYPE_CHECKING, Any
 
 import timm
 
-from zoo.errors import CatalogueError
+from zoo.errors import CatalogueError, WeightsError
 from zoo.plugin import TorchPlugin
 from zoo.spec import ModelCard, PreprocessSpec, from_builtins, to_builtins
 
 if TYPE_CHECKING:
-    from torch import nn
+    from collections.abc import Callable, Mapping
+
+    from torch import Tensor, nn
 
 __all__ = ["AnyTimm"]
 
@@ -26,13 +30,32 @@ class AnyTimm(TorchPlugin):
     def build(self, card: ModelCard, *, classes: int, channels: int) -> nn.Module:
         """An untrained timm model."""
         _check_known(card.arch)
-        cfg = timm.get_pretrained_cfg(card.arch)
-        # A transformer with learnt positions is built for one size of picture.
-        fixed: dict[str, Any] = {"img_size": card.preprocess.size} if cfg is not None and cfg.fixed_input_size else {}
         module: nn.Module = timm.create_model(
-            card.arch, pretrained=False, num_classes=classes, in_chans=channels, **fixed
+            card.arch, pretrained=False, num_classes=classes, in_chans=channels, **self.options(card)
         )
         return module
+
+    def options(self, card: ModelCard) -> dict[str, Any]:
+        """What timm.create_model is told besides; a network with learnt positions is built for one size of picture."""
+        cfg = timm.get_pretrained_cfg(card.arch)
+        return {"img_size": card.preprocess.size} if cfg is not None and cfg.fixed_input_size else {}
+
+    def adapted(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
+        """As timm itself loads them: positions and patches resampled to the picture, old names renamed."""
+        convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
+        if convert is None:
+            return tensors, ()
+        converted = _converted(convert, module, tensors)
+        changed: dict[tuple[str, tuple[int, ...], tuple[int, ...]], int] = {}
+        for name in converted.keys() & tensors.keys():
+            shapes = tuple(tensors[name].shape), tuple(converted[name].shape)
+            if shapes[0] != shapes[1]:
+                key = name.rpartition("blocks.")[2].lstrip("0123456789."), *shapes
+                changed[key] = changed.get(key, 0) + 1
+        return converted, tuple(
+            f"{name} resampled from {before} to {after}" + (f" in {count} layers" if count > 1 else "")
+            for (name, before, after), count in sorted(changed.items())
+        )
 
     def preprocess(self, card: ModelCard) -> PreprocessSpec:
         """For `timm/NAME`, what timm says the weights were trained with; a curated card speaks for itself."""
@@ -49,6 +72,24 @@ class AnyTimm(TorchPlugin):
             "std": list(cfg.std),
         }
         return from_builtins(fields, PreprocessSpec, f"timm's configuration of {card.arch}", CatalogueError)
+
+
+def _converted(
+    convert: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]],
+    module: nn.Module,
+    tensors: Mapping[str, Tensor],
+) -> dict[str, Tensor]:
+    """What timm makes of the file; it looks up what it expects and fails on a stranger's file in many ways."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of torch, on the strides in timm's interpolation
+            return convert(dict(tensors), module)
+    except (AttributeError, AssertionError, KeyError, RuntimeError, TypeError, ValueError) as problem:
+        reason = " ".join(str(problem).split())[:200]
+        raise WeightsError(
+            f"weights do not fit this network: timm can not convert them for {type(module).__name__} "
+            f"({type(problem).__name__}: {reason}); bring weights of the same network"
+        ) from None
 
 
 def _check_known(arch: str) -> None:

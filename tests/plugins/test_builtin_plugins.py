@@ -55,7 +55,7 @@ class TestAnyTimm(PluginContract):
 
 @pytest.mark.slow
 class TestVision(PluginContract):
-    """A transformer with learnt positions is built for the size at hand."""
+    """A transformer with learnt positions is built for the size at hand, in patches of 4 px."""
 
     model = "deit_tiny_patch16_224"
     epochs = 8

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from zoo.errors import ModelError
 from zoo.spec import OPSET
@@ -30,7 +31,9 @@ def module_to_onnx(module: nn.Module, *, channels: int, size: tuple[int, int]) -
     level = chatter.level
     chatter.setLevel(logging.ERROR)
     try:
-        with warnings.catch_warnings():
+        # The CPU's fused attention gives strides that the exporter's own form of it does not: a reshape behind it is
+        # traced as a view of the one and fails on the other ("Cannot view a tensor"). Plain attention has one layout.
+        with warnings.catch_warnings(), sdpa_kernel(SDPBackend.MATH):
             warnings.simplefilter("ignore")  # the exporter's own deprecations are no news to a user
             program = torch.onnx.export(
                 module,

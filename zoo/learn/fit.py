@@ -52,7 +52,7 @@ from zoo.learn.history import (
 )
 from zoo.learn.images import decoded, gathered, held
 from zoo.learn.objective import Scores, loss, scored
-from zoo.learn.optim import adamw, learning_rate, moving_average
+from zoo.learn.optim import adamw, learning_rate, moving_average, set_rate
 from zoo.learn.precision import Numerics, autocast, choose, layout, pick_device
 from zoo.learn.progress import report_progress
 from zoo.runs import Best, Run
@@ -179,8 +179,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
             start = time.perf_counter()
             for step, batch in enumerate(epoch_batches(len(pixels), config.batch_size, seed, epoch)):
                 rate = learning_rate((epoch - 1) * steps + step, config.epochs * steps, config)
-                for group in optimizer.param_groups:
-                    group["lr"] = rate
+                set_rate(optimizer, rate)
                 index = peers.share(batch)
                 x = to_unit(gathered(pixels, index, device), spec)  # (B, C, H, W) in [0, 1]
                 x = augmented(x, config.augment, generator(seed, epoch, step, peers.rank))

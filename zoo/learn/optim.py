@@ -10,19 +10,34 @@ import torch
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
+from zoo.errors import TrainingError
 from zoo.spec import TrainConfig
 
-__all__ = ["adamw", "learning_rate", "moving_average", "named_parameters"]
+__all__ = ["adamw", "learning_rate", "moving_average", "named_parameters", "set_rate"]
 
 
 def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
-    """AdamW (Loshchilov and Hutter 2019): kernels and matrices decay, biases and norms do not."""
-    decayed, rest = _split(model)
+    """AdamW (Loshchilov and Hutter 2019): kernels and matrices decay, biases and norms do not.
+
+    With a `layer_decay` below 1 the parameters of layer l of n learn at layer_decay ** (n - l) of the rate (Clark et
+    al. 2020, ELECTRA, appendix B; Bao et al. 2022, BEiT, section 3.1); the head, layer n, at all of it.
+
+    Raises:
+        TrainingError: a `layer_decay` is asked for and the network does not say what its layers are.
+    """
+    shares = _shares(model, config.layer_decay)
     groups = [
-        {"params": [parameter for _, parameter in decayed], "weight_decay": config.weight_decay},
-        {"params": [parameter for _, parameter in rest], "weight_decay": 0.0},
+        {"params": [p for name, p in part if shares[name] == share], "weight_decay": decay, "share": share}
+        for part, decay in zip(_split(model), (config.weight_decay, 0.0), strict=True)
+        for share in sorted(set(shares.values()), reverse=True)
     ]
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=config.lr, fused=True)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group its share of the learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["share"]
 
 
 def named_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
@@ -62,6 +77,23 @@ def moving_average(model: nn.Module, decay: float) -> AveragedModel:
 
     average_model = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
     return average_model
+
+
+def _shares(model: nn.Module, layer_decay: float) -> dict[str, float]:
+    """Name to the share of the learning rate, in (0, 1]; the layers are what timm's `group_matcher` says."""
+    if layer_decay == 1:
+        return {name: 1.0 for name, _ in model.named_parameters()}
+    matcher = getattr(model, "group_matcher", None)
+    if matcher is None:
+        raise TrainingError(
+            f"layer_decay is {layer_decay:g} and {type(model).__name__} does not say which layer a parameter is of, "
+            "expected a method group_matcher as timm's networks have; train with --set layer_decay=1"
+        )
+    from timm.models import group_parameters
+
+    layers: dict[str, int] = group_parameters(model, matcher(coarse=False), reverse=True)
+    last = max(layers.values())
+    return {name: layer_decay ** (last - layer) for name, layer in layers.items()}
 
 
 def _split(model: nn.Module) -> tuple[list[tuple[str, nn.Parameter]], list[tuple[str, nn.Parameter]]]:

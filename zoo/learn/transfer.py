@@ -41,8 +41,9 @@ def load_pretrained(
     fresh: set[str] = set()
     for module in _head(model) if head is None else head:
         fresh |= _fresh_head(module, own, tensors, notes)
-    stem = _stem(model)
-    if stem in loaded and loaded[stem].ndim == own[stem].ndim == 4:
+    for stem in _stems(model):
+        if stem not in loaded or not loaded[stem].ndim == own[stem].ndim == 4:
+            continue
         loaded[stem] = _adapted_channels(stem, own[stem], loaded[stem], notes)
         if loaded[stem].shape[:2] == own[stem].shape[:2] and loaded[stem].shape[2:] != own[stem].shape[2:]:
             kernels = [f"{shape[2]}x{shape[3]}" for shape in (own[stem].shape, loaded[stem].shape)]
@@ -63,12 +64,12 @@ def _head(model: nn.Module) -> tuple[str, ...]:
     return tuple(linear[-1:])
 
 
-def _stem(model: nn.Module) -> str:
-    """Name of the first convolution's weight, or ""."""
+def _stems(model: nn.Module) -> tuple[str, ...]:
+    """Names of the first convolution's weight, of several where branches see the image."""
     convolutions = _configured(model, "first_conv") or tuple(
-        name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)
+        [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)][:1]
     )
-    return f"{convolutions[0]}.weight" if convolutions else ""
+    return tuple(f"{name}.weight" for name in convolutions)
 
 
 def _configured(model: nn.Module, key: str) -> tuple[str, ...]:

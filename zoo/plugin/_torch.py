@@ -10,8 +10,10 @@ from zoo.plugin._contract import ModelPlugin
 from zoo.preprocess import channels_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import onnx
-    from torch import nn
+    from torch import Tensor, nn
 
     from zoo.data import Splits
     from zoo.evaluate import Predict
@@ -38,6 +40,19 @@ class TorchPlugin(ModelPlugin):
             A module from (N, C, h, w) float32 to (N, K) logits.
         """
 
+    def adapted(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
+        """Pretrained tensors as `module` needs them, and a line for every change; by default as they are.
+
+        For what depends on the size of the picture, such as learnt positions; another number of classes and grey
+        input are `zoo.learn.load_pretrained`'s affair, which refuses whatever does not fit after this.
+
+        Args:
+            module: newly built.
+            tensors: name to tensor, as the file holds them.
+        """
+        del module
+        return tensors, ()
+
     def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained:
         """Fit the module with `zoo.learn.fit`, from pretrained weights where `run.pretrained` names some."""
         import torch
@@ -47,8 +62,8 @@ class TorchPlugin(ModelPlugin):
         torch.manual_seed(config.seed)
         module = self._built(card, len(data.labels))
         if run.pretrained is not None and not run.resuming:
-            notes = load_pretrained(module, read_tensors(run.pretrained))
-            run.update(notes=(*run.record.notes, *notes))
+            tensors, changed = self.adapted(module, read_tensors(run.pretrained))
+            run.update(notes=(*run.record.notes, *changed, *load_pretrained(module, tensors)))
         fit(module, data, card.preprocess, config, run)
         return _TorchTrained(module, card)
 

@@ -35,6 +35,9 @@ class TrainConfig(Value, frozen=True):
     batch_size: int = 32
     lr: float = 1e-3
     """Peak learning rate of AdamW."""
+    layer_decay: float = 1.0
+    """Factor on the learning rate from each layer to the one before it, so that early layers move least; for pretrained
+    weights only, and for networks that say which layer a parameter is of. 1: one rate for all."""
     weight_decay: float = 0.05
     warmup: float = 0.1
     """Fraction of all steps in which the learning rate rises linearly."""
@@ -65,6 +68,7 @@ class TrainConfig(Value, frozen=True):
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("lr", 0 < self.lr < 100, "a number above 0"),
+            ("layer_decay", 0 < self.layer_decay <= 1, "a number in (0, 1]"),
             ("weight_decay", self.weight_decay >= 0, "0 or more"),
             ("warmup", 0 <= self.warmup < 1, "a fraction in [0, 1)"),
             ("label_smoothing", 0 <= self.label_smoothing < 1, "a fraction in [0, 1)"),

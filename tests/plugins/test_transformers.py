@@ -1,0 +1,178 @@
+"""Vision transformers: any size of picture, pretrained positions at another size, one graph for any batch.
+
+No pretrained file is at hand where tests run; those here are made by timm with random numbers, and timm's own loading
+of them is what ours is compared with.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+import pytest
+import timm
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from zoo import info, models, registry
+from zoo.edge.session import open_session
+from zoo.errors import WeightsError
+from zoo.learn import load_pretrained, module_to_onnx
+from zoo.testing import PluginContract
+from zoo_plugins.transformer import Transformer
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NAMES = [row.name for row in models() if row.plugin in {"transformer", "hybrid"}]
+
+NARROW: dict[str, dict[str, Any]] = {
+    "vit_tiny_patch16_224": {"embed_dim": 24, "depth": 2, "num_heads": 2},
+    "deit_tiny_distilled_patch16_224": {"embed_dim": 24, "depth": 2, "num_heads": 2},
+    "vit_small_patch14_dinov2": {"embed_dim": 24, "depth": 2, "num_heads": 2},
+    "beit_base_patch16_224": {"embed_dim": 24, "depth": 2, "num_heads": 2},
+    "swin_tiny_patch4_window7_224": {"embed_dim": 12, "depths": (1, 1, 2, 1), "num_heads": (1, 1, 2, 2)},
+}
+"""The architectures, with too few features to be of use to anybody but a test."""
+
+
+def narrow(arch: str, side: int, seed: int, classes: int = 1000, **more: Any) -> nn.Module:
+    """A network all of whose tensors differ from zero and from another seed's."""
+    torch.manual_seed(seed)
+    model: nn.Module = timm.create_model(arch, num_classes=classes, img_size=(side, side), **NARROW[arch], **more)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(std=0.1)
+    return model.eval()
+
+
+@pytest.mark.parametrize("arch", NARROW)
+def test_weights_of_224_px_load_at_96_px_as_timm_loads_them(arch: str, tmp_path: Path) -> None:
+    """Positions are learnt for one grid of patches; without resampling a file fits one size of picture only."""
+    before = narrow(arch, 224, seed=1)
+    tensors = dict(before.state_dict())
+    save_file(tensors, tmp_path / "file.safetensors")
+    module = narrow(arch, 96, seed=2, classes=5)
+    adapted, changed = Transformer().adapted(module, tensors)
+    notes = load_pretrained(module, adapted)
+    cfg = {"file": str(tmp_path / "file.safetensors"), "num_classes": 1000}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of torch, on strides
+        theirs = timm.create_model(
+            arch, pretrained=True, pretrained_cfg_overlay=cfg, num_classes=5, img_size=(96, 96), **NARROW[arch]
+        ).state_dict()
+    heads = module.pretrained_cfg["classifier"]
+    heads = (heads,) if isinstance(heads, str) else heads
+    compared = [name for name in theirs if not name.startswith(tuple(f"{head}." for head in heads))]
+    assert all(torch.equal(module.state_dict()[name], theirs[name]) for name in compared)
+    assert any("resampled from" in line for line in changed)
+    assert [f"head {head} is new: 5 classes instead of 1000" for head in heads] == list(notes)
+
+
+def test_what_was_resampled_is_said_in_a_line_for_all_layers() -> None:
+    module = narrow("beit_base_patch16_224", 96, seed=2, classes=5)
+    _, changed = Transformer().adapted(module, narrow("beit_base_patch16_224", 224, seed=1).state_dict())
+    assert changed == ("attn.relative_position_bias_table resampled from (732, 2) to (124, 2) in 2 layers",)
+
+
+def test_a_smaller_patch_answers_as_the_larger_one_on_an_enlarged_picture() -> None:
+    """The pretrained patch is resampled so that a picture and its enlargement give the same features (Beyer et al.
+    2023, FlexiViT, section 3.4)."""
+    arch = "vit_tiny_patch16_224"
+    large, small = narrow(arch, 112, seed=1), narrow(arch, 28, seed=2, patch_size=4)
+    adapted, changed = Transformer().adapted(small, dict(large.state_dict()))
+    assert load_pretrained(small, adapted) == ()
+    assert changed == ("patch_embed.proj.weight resampled from (24, 3, 16, 16) to (24, 3, 4, 4)",)
+    picture = torch.rand(2, 3, 28, 28, generator=torch.Generator().manual_seed(0))
+    enlarged = nn.functional.interpolate(picture, scale_factor=4, mode="bicubic", antialias=True)
+    with torch.inference_mode():
+        theirs, ours = large.patch_embed(enlarged), small.patch_embed(picture)
+        random = narrow(arch, 28, seed=2, patch_size=4).patch_embed(picture)
+    assert float((ours - theirs).square().mean()) < 0.25 * float((random - theirs).square().mean())
+
+
+def test_weights_without_a_classifier_load_with_a_note() -> None:
+    """MAE and DINOv2 were trained without labels: their files end before the head, and one holds the mask's token."""
+    source = dict(narrow("vit_small_patch14_dinov2", 518, seed=1).state_dict())
+    tensors = {name: tensor for name, tensor in source.items() if not name.startswith("head.")}
+    tensors["mask_token"] = torch.ones(1, 24)
+    module = narrow("vit_small_patch14_dinov2", 224, seed=2, classes=5)
+    adapted, changed = Transformer().adapted(module, tensors)
+    assert changed == ("pos_embed resampled from (1, 1370, 24) to (1, 257, 24)",)
+    assert load_pretrained(module, adapted) == ("head head is new: 5 classes",)
+    assert torch.equal(module.blocks[1].mlp.fc1.weight, source["blocks.1.mlp.fc1.weight"])
+
+
+def test_both_stems_of_a_network_take_grey_pictures() -> None:
+    """FastViT looks at the picture through two convolutions; adding up one of them only would be refused."""
+    grey, colour = (timm.create_model("fastvit_t8", num_classes=3, in_chans=channels).eval() for channels in (1, 3))
+    notes = load_pretrained(grey, colour.state_dict())
+    assert len(notes) == 2
+    x = torch.rand(1, 1, 64, 64)
+    with torch.inference_mode():
+        assert torch.allclose(grey(x), colour(x.expand(-1, 3, -1, -1)), atol=1e-4)
+
+
+@pytest.mark.parametrize("missing", ["patch_embed.proj.weight", "blocks.0.attn.qkv.weight"])
+def test_a_strangers_file_is_refused_in_one_line(missing: str) -> None:
+    tensors = dict(narrow("vit_tiny_patch16_224", 224, seed=1).state_dict())
+    del tensors[missing]
+    module = narrow("vit_tiny_patch16_224", 96, seed=2, classes=5)
+    with pytest.raises(WeightsError, match="do not fit this network") as caught:
+        load_pretrained(module, Transformer().adapted(module, tensors)[0])
+    assert "\n" not in str(caught.value)
+
+
+def test_attention_with_a_bias_exports_with_a_dynamic_batch() -> None:
+    """Fused attention on the CPU returned strides that the exporter's own form did not: BEiT could not be exported."""
+    arch = "beit_base_patch16_224"
+    model = narrow(arch, 64, seed=1, classes=4)
+    file = module_to_onnx(model, channels=3, size=(64, 64)).SerializeToString()
+    session = open_session(file, arch, provider="cpu", threads=None)
+    for count in (1, 3):
+        x = torch.rand(count, 3, 64, 64, generator=torch.Generator().manual_seed(count))
+        with torch.inference_mode():
+            expected = model(x).numpy()
+        found = session.run(["logits"], {"input": x.numpy()})[0]
+        assert np.allclose(found, expected, atol=1e-4 * max(1.0, float(np.abs(expected).max())))
+
+
+@pytest.mark.parametrize(("side", "patch"), [(28, 4), (32, 4), (64, 8), (96, 12), (112, 16), (224, 16), (250, 10)])
+def test_the_patch_follows_the_picture(side: int, patch: int) -> None:
+    """Patches of 16 px would show a transformer four pieces of a 32 px picture."""
+    card = info("vit_tiny_patch16_224")
+    card = msgspec.structs.replace(card, preprocess=msgspec.structs.replace(card.preprocess, size=(side, side)))
+    with torch.device("meta"):
+        assert Transformer().build(card, classes=2, channels=3).patch_embed.patch_size == (patch, patch)
+
+
+def test_a_picture_that_no_patch_fills_is_refused_with_sizes_that_work() -> None:
+    """Whole patches only: what is left over at the border would go unseen without a word."""
+    card = info("vit_tiny_patch16_224")
+    card = msgspec.structs.replace(card, preprocess=msgspec.structs.replace(card.preprocess, size=(101, 101)))
+    with pytest.raises(ValueError, match=r"101x101 can not be cut .* choose --size 100 or 104"):
+        Transformer().build(card, classes=2, channels=3)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_card_builds_for_the_smallest_pictures(name: str) -> None:
+    card = info(name)
+    plugin = registry.load(card.plugin).plugin
+    side = plugin.minimum_size
+    card = msgspec.structs.replace(card, preprocess=msgspec.structs.replace(card.preprocess, size=(side, side)))
+    with torch.device("meta"), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # initialisers warn that there is nothing to initialise
+        answer = plugin.build(card, classes=3, channels=1).eval()(torch.zeros(2, 1, side, side))
+    assert tuple(answer.shape) == (2, 3)
+
+
+@pytest.mark.slow
+class TestHybrid(PluginContract):
+    """Convolutions and linear attention, at the least size of its plugin."""
+
+    model = "mobilevitv2_050"
+    size = 64
+    epochs = 6
