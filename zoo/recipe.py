@@ -109,6 +109,7 @@ def resolve(
         UsageError: an unknown setting, or a value that does not fit.
         DataError: the images need a decision that only the user can take.
     """
+    card = msgspec.structs.replace(card, train=config)  # what a plugin does with pictures may hang on it
     shown, trained = _divided(settings)
     given = frozenset(name.split(".")[0] for name in shown)
     if size is not None and "size" in given:

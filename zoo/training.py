@@ -168,7 +168,10 @@ def begin(
     recipe = resolve(loaded.plugin, card, splits, config, size=size, settings=settings)
     card, config = recipe.card, recipe.card.train
     splits = splits.read_for(card.preprocess)
-    start = resolve_weights(card, weights) if config.pretrained else None
+    origin = loaded.plugin.starts_from(card)
+    start = resolve_weights(origin, weights) if config.pretrained else None
+    if start is not None:
+        card = msgspec.structs.replace(card, weights=origin.weights)  # whose licence the file then states
     for note in (*advice, *recipe.notes):  # those of the data were said when it was opened
         log.info("%s", note)
     record = RunRecord(

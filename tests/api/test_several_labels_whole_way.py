@@ -150,7 +150,7 @@ def test_models_and_data_of_different_tasks_do_not_mix(trained: zoo.TrainResult,
 
 
 def test_a_classical_model_is_refused_before_anything_is_written(place: Path) -> None:
-    for model in ("svm", "random_forest"):
+    for model in ("svm", "gradient_boosting"):
         with pytest.raises(DataError, match="learns exactly one; train a torch model on it") as caught:
             zoo.train(model, place / "chest.npz", out="runs/refused")
         assert "\n" not in str(caught.value)

@@ -22,14 +22,6 @@ class TestSimpleCNN(PluginContract):
     epochs = 6
 
 
-class TestSVM(PluginContract):
-    model = "svm"
-
-
-class TestRandomForest(PluginContract):
-    model = "random_forest"
-
-
 @pytest.mark.slow
 class TestResNet(PluginContract):
     model = "resnet18"

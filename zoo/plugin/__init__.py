@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from zoo.evaluate import Predict
 from zoo.plugin._contract import API, OLDEST_API, ModelPlugin, Trained
-from zoo.plugin._sklearn import SklearnPlugin
+from zoo.plugin._sklearn import Features, SklearnPlugin
 from zoo.plugin._torch import TorchPlugin
 
-__all__ = ["API", "OLDEST_API", "ModelPlugin", "Predict", "SklearnPlugin", "TorchPlugin", "Trained"]
+__all__ = ["API", "OLDEST_API", "Features", "ModelPlugin", "Predict", "SklearnPlugin", "TorchPlugin", "Trained"]

@@ -57,6 +57,10 @@ class ModelPlugin(ABC):
         """The preprocessing this card wants; by default what the card says."""
         return card.preprocess
 
+    def starts_from(self, card: ModelCard) -> ModelCard:
+        """The card whose pretrained weights a run of `card` takes; by default its own."""
+        return card
+
     @abstractmethod
     def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained:
         """Train on data.train, choose by data.val, leave the result in `run`; data.test is not to be touched.

@@ -5,11 +5,11 @@ from __future__ import annotations
 import time
 import warnings
 from abc import abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
-from zoo.errors import DataError, PluginError, ProviderError, TrainingError
+from zoo.errors import DataError, PluginError, ProviderError, TrainingError, UsageError
 from zoo.evaluate import macro_auroc
 from zoo.files import atomic_path, atomic_write
 from zoo.plugin._contract import ModelPlugin
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zoo.runs import Run
     from zoo.spec import ModelCard, PreprocessSpec, TrainConfig
 
-__all__ = ["SklearnPlugin"]
+__all__ = ["Features", "SklearnPlugin"]
 
 CORE_FILE = "core.onnx"
 """Where a scikit-learn run keeps its model: a graph of numbers, not a pickle that gets executed."""
@@ -35,14 +35,39 @@ CORE_FILE = "core.onnx"
 _SMALLEST_PROBABILITY = 1e-6
 """Floor under probabilities before their logarithm is taken as logits."""
 
+_AT_ONCE = 256
+"""Pictures that are normalised at a time: all of a large set would not fit into memory twice."""
+
+_PROOF = 32
+"""Validation images on which features are compared with their definition."""
+
+_IR_VERSION = 10
+
+
+class Features(Protocol):
+    """What an estimator sees of a picture: the first half of the core."""
+
+    def rows(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, C, h, w) float32, preprocessed, to (n, D) float32; batches of any n, in bounded memory."""
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """The same as a graph, "input" to "rows", N dynamic, opset `zoo.spec.OPSET`, IR version 10."""
+
+    def prove(self, batch: NDArray[np.float32]) -> None:
+        """Compare `rows` with a definition apart from it, where there is one; GateError where they differ."""
+
 
 class SklearnPlugin(ModelPlugin):
-    """A family of scikit-learn estimators on the preprocessed pixels: `build` is all there is to write.
+    """A family of scikit-learn estimators: `build` is all there is to write.
 
-    The estimator sees float32 rows of C · h · w preprocessed pixels (channel by channel, row by row) and must
-    offer predict_proba; scaling, PCA and other features are steps of a Pipeline, so that skl2onnx exports
-    them with it. Logits are log-probabilities.
+    The estimator sees float32 rows of features, by default the C · h · w preprocessed pixels (channel by channel, row
+    by row), and must offer predict_proba; scaling and PCA are steps of a Pipeline, so that skl2onnx exports them with
+    it. Logits are log-probabilities. A family with its own features, or with logits and nodes of its own, says so in
+    `features`, `logits` and `head`.
     """
+
+    several_labels: ClassVar[bool] = False
+    """Whether estimators learn (N, K) targets of zeros and ones, and `logits` are then those of sigmoids."""
 
     @abstractmethod
     def build(self, card: ModelCard, *, classes: int, channels: int) -> Any:
@@ -54,11 +79,27 @@ class SklearnPlugin(ModelPlugin):
             channels: C of the pictures, 1 or 3.
         """
 
+    def features(self, card: ModelCard, run: Run) -> Features:
+        """What the estimator sees; by default every preprocessed pixel."""
+        del run
+        if card.train.features is not None:
+            raise UsageError(f"--set features: {card.name} sees the pixels only; leave the setting out")
+        return _Pixels(card.preprocess)
+
+    def logits(self, estimator: Any, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, D) features to (n, K) logits by the fitted estimator; by default the logarithm of predict_proba."""
+        return _log(estimator.predict_proba(rows))
+
+    def head(self, estimator: Any, length: int) -> onnx.ModelProto:
+        """`logits` as a graph, "rows" (N, length) to "logits" (N, K) float32; by default skl2onnx writes it."""
+        return _converted(estimator, length)
+
     def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained:
-        """Fit the estimator once on all training images; of `config` only the seed matters."""
+        """Fit the estimator once on all training images; of `config` the seed and the features matter."""
         from zoo.data import decode_all
 
-        if data.task == "multilabel":
+        several = data.task == "multilabel"
+        if several and not self.several_labels:
             raise DataError(
                 f"{data.fingerprint.name} gives several labels an image, {card.name} learns exactly one; "
                 "train a torch model on it, such as simple_cnn or resnet18"
@@ -68,22 +109,27 @@ class SklearnPlugin(ModelPlugin):
         decoded = decode_all(data.train, card.preprocess, skip_bad=run.skip_bad)
         held_out = decode_all(data.val, card.preprocess, skip_bad=run.skip_bad)
         run.update(skipped=(*run.record.skipped, *(name for name, _ in (*decoded.bad, *held_out.bad))))
+        if several:
+            _refuse_constant(decoded.targets, data.labels)
         estimator = self.build(card, classes=len(data.labels), channels=channels_of(card.preprocess))
         seeded = [name for name in estimator.get_params() if name.split("__")[-1] == "random_state"]
         estimator.set_params(**dict.fromkeys(seeded, config.seed))
+        features = self.features(card, run)
+        features.prove(normalized(held_out.pixels[:_PROOF], card.preprocess))
         start = time.perf_counter()
+        rows = _rows(features, decoded.pixels, card.preprocess)
         try:
-            estimator.fit(_rows(normalized(decoded.pixels, card.preprocess)), decoded.targets)
+            estimator.fit(rows, decoded.targets)
         except ValueError as problem:
             reason = " ".join(str(problem).split())
             raise TrainingError(f"{card.name} can not be fitted to {len(decoded.targets)} images: {reason}") from None
         seconds = time.perf_counter() - start
-        if list(estimator.classes_) != list(range(len(data.labels))):
+        if not several and list(estimator.classes_) != list(range(len(data.labels))):
             raise DataError("a class has no readable training image; expected images of every class")
-        trained = _SklearnTrained(estimator, card)
-        value = macro_auroc(trained.predict(normalized(held_out.pixels, card.preprocess)), held_out.targets)
+        trained = _SklearnTrained(self, estimator, features)
+        logits = self.logits(estimator, _rows(features, held_out.pixels, card.preprocess))
         run.update(
-            best=Best(epoch=1, metric="val_macro_auroc", value=value),
+            best=Best(epoch=1, metric="val_macro_auroc", value=macro_auroc(logits, held_out.targets)),
             epochs_done=1,
             seconds=seconds,
             images_per_second=len(decoded.targets) / seconds,
@@ -99,17 +145,40 @@ class SklearnPlugin(ModelPlugin):
         return _SklearnLoaded(run)
 
 
+class _Pixels:
+    def __init__(self, spec: PreprocessSpec) -> None:
+        self.sides = (channels_of(spec), *spec.size)
+
+    def rows(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        return np.ascontiguousarray(batch.reshape(len(batch), -1), np.float32)
+
+    def prove(self, batch: NDArray[np.float32]) -> None:
+        del batch  # a reshape is its own definition
+
+    def to_onnx(self) -> onnx.ModelProto:
+        from onnx import TensorProto, helper
+
+        graph = helper.make_graph(
+            [helper.make_node("Flatten", ["input"], ["rows"], axis=1)],
+            "flatten",
+            [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", *self.sides])],
+            [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", int(np.prod(self.sides))])],
+        )
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
+
+
 class _SklearnTrained:
-    def __init__(self, estimator: Any, card: ModelCard) -> None:
-        self.estimator = estimator
-        self.spec = card.preprocess
+    def __init__(self, plugin: SklearnPlugin, estimator: Any, features: Features) -> None:
+        self.plugin, self.estimator, self.features = plugin, estimator, features
 
     @property
     def predict(self) -> Predict:
-        return lambda batch: _log(self.estimator.predict_proba(_rows(batch)))
+        return lambda batch: self.plugin.logits(self.estimator, self.features.rows(batch))
 
     def to_onnx(self) -> onnx.ModelProto:
-        return _pipeline_to_onnx(self.estimator, self.spec)
+        front = self.features.to_onnx()
+        length = front.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+        return _joined(front, self.plugin.head(self.estimator, length))
 
     def save(self, run: Run) -> None:
         atomic_write(run.file(CORE_FILE), self.to_onnx().SerializeToString())
@@ -147,47 +216,62 @@ class _SklearnLoaded:
             path.write_bytes(self.core.SerializeToString())
 
 
-def _rows(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-    return np.ascontiguousarray(batch.reshape(len(batch), -1), np.float32)
+def _rows(features: Features, pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:
+    """Features of resized pictures, (n, h, w, c) raw values that may lie on disk, some at a time."""
+    parts = [
+        features.rows(normalized(pixels[start : start + _AT_ONCE], spec)) for start in range(0, len(pixels), _AT_ONCE)
+    ]
+    return np.concatenate(parts)
+
+
+def _refuse_constant(targets: NDArray[Any], labels: tuple[str, ...]) -> None:
+    """A label that all training images have, or none, can not be learnt by an estimator of two classes."""
+    constant = [label for label, column in zip(labels, targets.T, strict=True) if column.min() == column.max()]
+    if constant:
+        raise DataError(
+            f"{len(constant)} labels stand at all training images or at none (such as {constant[0]}); "
+            "expected images with and without each, leave the others out or train a torch model"
+        )
 
 
 def _log(probabilities: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(np.log(np.clip(probabilities, _SMALLEST_PROBABILITY, 1)), np.float32)
 
 
-def _pipeline_to_onnx(estimator: Any, spec: PreprocessSpec) -> onnx.ModelProto:
-    """Flatten, the converted estimator, and the logarithm of its probabilities, as one core."""
+def _joined(front: onnx.ModelProto, head: onnx.ModelProto) -> onnx.ModelProto:
+    """Features and estimator as one core."""
     import onnx
-    from onnx import TensorProto, compose, helper, numpy_helper
+    from onnx import compose, helper
+
+    front = compose.add_prefix(front, "features/", rename_inputs=False)
+    head = compose.add_prefix(head, "estimator/", rename_outputs=False)
+    front.ir_version = head.ir_version = max(front.ir_version, head.ir_version)
+    core = compose.merge_models(front, head, io_map=[(front.graph.output[0].name, head.graph.input[0].name)])
+    versions = {entry.domain: entry.version for entry in (*front.opset_import, *head.opset_import)}
+    del core.opset_import[:]
+    core.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in versions.items())
+    onnx.checker.check_model(core)
+    return core
+
+
+def _converted(estimator: Any, length: int) -> onnx.ModelProto:
+    """The estimator as skl2onnx writes it, and the logarithm of its probabilities."""
+    from onnx import TensorProto, helper, numpy_helper
     from skl2onnx import to_onnx
     from skl2onnx.common.data_types import FloatTensorType
 
-    channels, (height, width) = channels_of(spec), spec.size
-    length = channels * height * width
-    classes = len(estimator.classes_)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # skl2onnx asks an SVC for attributes it no longer needs
-        body = to_onnx(
+        model: onnx.ModelProto = to_onnx(
             estimator,
             initial_types=[("rows", FloatTensorType([None, length]))],
             options={id(estimator): {"zipmap": False, "output_class_labels": False}},
             target_opset={"": OPSET, "ai.onnx.ml": 3},
         )
-    body = compose.add_prefix(body, "estimator/")
-    probabilities = body.graph.output[1].name
-    flatten = helper.make_graph(
-        [helper.make_node("Flatten", ["input"], ["rows"], axis=1)],
-        "flatten",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", channels, height, width])],
-        [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", length])],
-    )
-    front = helper.make_model(flatten, opset_imports=body.opset_import, ir_version=body.ir_version)
-    core = compose.merge_models(front, body, io_map=[("rows", body.graph.input[0].name)])
-    floor = numpy_helper.from_array(np.asarray(_SMALLEST_PROBABILITY, np.float32), "floor")
-    core.graph.initializer.append(floor)
-    core.graph.node.append(helper.make_node("Max", [probabilities, "floor"], ["floored"]))
-    core.graph.node.append(helper.make_node("Log", ["floored"], ["logits"]))
-    del core.graph.output[:]
-    core.graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", classes]))
-    onnx.checker.check_model(core)
-    return core
+    graph = model.graph
+    graph.initializer.append(numpy_helper.from_array(np.asarray(_SMALLEST_PROBABILITY, np.float32), "floor"))
+    graph.node.append(helper.make_node("Max", [graph.output[1].name, "floor"], ["floored"]))
+    graph.node.append(helper.make_node("Log", ["floored"], ["logits"]))
+    del graph.output[:]
+    graph.output.append(helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", len(estimator.classes_)]))
+    return model

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import TYPE_CHECKING
 
-from zoo.errors import PluginError
+from zoo.errors import PluginError, UsageError
 from zoo.plugin._contract import ModelPlugin
 from zoo.preprocess import channels_of
 
@@ -58,6 +58,9 @@ class TorchPlugin(ModelPlugin):
         import torch
 
         from zoo.learn import fit, load_pretrained, read_tensors
+
+        if config.features is not None:
+            raise UsageError(f"--set features: {card.name} learns its own features; leave the setting out")
 
         torch.manual_seed(config.seed)
         module = self._built(card, len(data.labels))

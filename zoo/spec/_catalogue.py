@@ -62,6 +62,9 @@ class TrainConfig(Value, frozen=True):
     refuse stops; groups that stand in two splits are refused unless keep."""
     fold: int | None = None
     """Of data with folds: this one is test, the next one validation, the rest training."""
+    features: str | None = None
+    """What a classical model sees: pixels, hog, lbp, colour, several joined by +, or frozen:CARD. Null: networks, which
+    learn their own."""
 
     def __post_init__(self) -> None:
         checks = (

@@ -1,0 +1,68 @@
+"""A feature graph in ONNX Runtime, and its proof against the definition it was written from."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.errors import GateError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import onnx
+    from numpy.typing import NDArray
+
+__all__ = ["Graph"]
+
+_BATCH = 32
+"""Pictures at once: bounds the memory of a frozen network."""
+_CLOSE = 1e-4
+"""float32 sums in another order, beside the largest feature of a picture; a frozen network has many of them."""
+
+
+class Graph:
+    """Features of pictures, computed by ONNX Runtime.
+
+    Attributes:
+        name: as the user wrote it.
+        model: "input" (N, C, h, w) float32, preprocessed, to "rows" (N, D) float32.
+        length: D.
+    """
+
+    def __init__(
+        self, name: str, model: onnx.ModelProto, reference: Callable[[NDArray[np.float32]], NDArray[np.float32]]
+    ) -> None:
+        from zoo.edge.session import open_session
+
+        self.name, self.model, self._reference = name, model, reference
+        self.length = int(model.graph.output[0].type.tensor_type.shape.dim[1].dim_value)
+        self._session = open_session(model.SerializeToString(), f"features {name}", provider="cpu", threads=None)
+
+    def rows(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
+        """(n, C, h, w) float32, preprocessed, to (n, D) float32."""
+        result = np.empty((len(batch), self.length), np.float32)
+        for start in range(0, len(batch), _BATCH):
+            part = np.asarray(batch[start : start + _BATCH], np.float32)
+            result[start : start + _BATCH] = self._session.run(["rows"], {"input": part})[0]
+        return result
+
+    def to_onnx(self) -> onnx.ModelProto:
+        """The graph."""
+        return self.model
+
+    def prove(self, batch: NDArray[np.float32]) -> None:
+        """Compare the graph with the definition on pictures of the user.
+
+        Raises:
+            GateError: further apart than sums in another order can be.
+        """
+        got, expected = self.rows(batch), self._reference(batch)
+        largest = np.maximum(np.abs(expected).max(axis=1, keepdims=True), 1e-3)
+        worst = float(np.nan_to_num(np.abs(got - expected) / largest, nan=np.inf).max())
+        if not worst <= _CLOSE:
+            raise GateError(
+                f"features {self.name} refused: their graph differs from their definition by {worst:.3g} of the "
+                f"largest (allowed {_CLOSE:g}) on {len(batch)} images; nothing was written"
+            )
