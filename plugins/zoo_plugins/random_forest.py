@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -69,14 +70,17 @@ class _Forest(BaseEstimator):  # type: ignore[misc]
 
     def fit(self, rows: NDArray[np.float32], targets: NDArray[Any]) -> Self:
         self.several_ = targets.ndim == 2
-        self.forest_ = RandomForestClassifier(
+        self.forest_ = forest = RandomForestClassifier(
             n_estimators=_TREES,
             min_samples_leaf=2,
             max_depth=_MOST_DEPTH,
             class_weight=None if self.several_ else "balanced",
             n_jobs=-1,
             random_state=self.random_state,
-        ).fit(rows, targets)
+        )
+        with warnings.catch_warnings():  # scikit-learn's threads set filters aside at once and lose some
+            forest.fit(rows, targets)
+        forest.n_jobs = 1  # answers are quick, and come without threads
         self.classes_ = self.forest_.classes_
         rng, spread = np.random.default_rng(self.random_state), rows.std(axis=0, dtype=np.float64)
         for fitted in self.forest_.estimators_:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from zoo.testing import PluginContract
 
 
@@ -11,17 +13,17 @@ class TestSVM(PluginContract):
 
 class TestLinearSVM(PluginContract):
     model = "svm_linear"
-    settings = {"features": "hog+colour"}
+    settings: ClassVar = {"features": "hog+colour"}
 
 
 class TestLogisticRegression(PluginContract):
     model = "logistic_regression"
-    settings = {"features": "colour"}
+    settings: ClassVar = {"features": "colour"}
 
 
 class TestNearestNeighbours(PluginContract):
     model = "knn"
-    settings = {"features": "lbp+colour"}
+    settings: ClassVar = {"features": "lbp+colour"}
 
 
 class TestRandomForest(PluginContract):
@@ -30,4 +32,4 @@ class TestRandomForest(PluginContract):
 
 class TestGradientBoosting(PluginContract):
     model = "gradient_boosting"
-    settings = {"features": "hog+lbp+colour"}
+    settings: ClassVar = {"features": "hog+lbp+colour"}

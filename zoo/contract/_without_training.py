@@ -166,7 +166,9 @@ def _build_estimator(subject: Subject, plugin: SklearnPlugin, classes: int, chan
         estimator = plugin.build(_resized(subject), classes=classes, channels=channels)
     except Exception as problem:  # a stranger's code
         raise Unmet(f"{call} fails: {raised(plugin, problem)}") from None
-    absent = [name for name in ("fit", "predict_proba", "get_params") if not hasattr(estimator, name)]
+    own_logits = type(plugin).logits is not SklearnPlugin.logits
+    wanted = ("fit", "get_params") if own_logits else ("fit", "predict_proba", "get_params")
+    absent = [name for name in wanted if not hasattr(estimator, name)]
     if absent:
         raise Unmet(f"{call} gave a {type(estimator).__name__} without {', '.join(absent)}; return a classifier")
 
