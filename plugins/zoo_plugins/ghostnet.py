@@ -1,4 +1,4 @@
-"""GhostNet and GhostNet V2 (Han et al. 2020, Tang et al. 2022) of timm."""
+"""GhostNet V2 (Tang et al. 2022) of timm; the first version has nothing of its own and is one of `mobile`."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ __all__ = ["GhostNet"]
 
 
 class GhostNet(AnyTimm):
-    """Networks with a stride of 32 whose second version halves its last picture once more, to look along it."""
+    """Light networks with a stride of 32 that halve their last picture once more, to attend along rows and columns."""
 
     minimum_size = 64
