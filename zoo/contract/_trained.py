@@ -260,8 +260,11 @@ def _core(subject: Subject) -> Any:
 
 
 def _raw(subject: Subject, count: int) -> NDArray[np.uint8]:
+    """Noise around a colour each, so that a model answers them differently."""
     size = subject.run.record.card.preprocess.size
-    return np.random.default_rng(1).integers(0, 256, (count, *size, 3)).astype(np.uint8)
+    rng = np.random.default_rng(1)
+    colours = rng.integers(30, 226, (count, 1, 1, 3))
+    return np.clip(colours + rng.normal(0, 30, (count, *size, 3)), 0, 255).astype(np.uint8)
 
 
 def _preprocessed(subject: Subject, count: int) -> NDArray[np.float32]:
