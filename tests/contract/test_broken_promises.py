@@ -72,7 +72,10 @@ FAULTS: dict[str, list[tuple[str, str, str, str]]] = {
         (PACKAGE, '"""\n', '"""\nimport numpy\n',
          r"importing zoo_bad\d+ alone imports numpy; keep zoo_bad\d+/__init__\.py"),
     ],
-    "speaks this version of the contract": [(CODE, "api = 1", "api = 99", "99")],
+    "loads, and speaks this version of the contract": [
+        (CODE, "api = 1", "api = 99", r"written for version 99 of the plugin contract.*upgrade edgezoo"),
+        (CODE, "import onnx\n", "import onyx\n", r"can not be imported: needs onyx"),
+    ],
     "card is honest": [
         (CARD, "    licence: apache-2.0\n", "", "states no licence; write licence: with an SPDX name"),
         (CARD, "    needs:", "    weights: {source: 'hf-hub:a/b', licence: unknown}\n    needs:",
@@ -214,7 +217,7 @@ def test_a_planted_fault_fails_its_check(plant: Plant, name: str, fault: tuple[s
          r"multiply-adds, the network does .*; write macs: "),
         ("torch", "card names what it needs", (CARD, "needs: [torch]", "needs: []"), r"write needs: \[torch\]"),
         ("sklearn", "builds for 2 and 10 classes, 1 and 3 channels",
-         (CODE, "ExtraTreesClassifier(n_estimators=100, min_samples_leaf=2)", "__import__('sklearn.svm').svm.LinearSVC()"),
+         (CODE, "ExtraTreesClassifier(n_estimators=100, min_samples_leaf=2)", "__import__('sklearn').svm.LinearSVC()"),
          "gave a LinearSVC without predict_proba; return a classifier"),
     ],
 )  # fmt: skip

@@ -51,8 +51,8 @@ class Check:
 
 
 CHECKS = (
+    Check("loads, and speaks this version of the contract", untrained.loads),
     Check("listing imports nothing heavy", untrained.listing_imports_nothing_heavy),
-    Check("speaks this version of the contract", untrained.speaks_this_contract),
     Check("card is honest", untrained.card_is_honest),
     Check("card names what it needs", untrained.declares_what_it_needs),
     Check("builds for 2 and 10 classes, 1 and 3 channels", untrained.builds_for_any_classes_and_channels),

@@ -62,18 +62,24 @@ class Subject:
     printed: str = ""
     repeated: tuple[Run, tuple[dict[str, Any], dict[str, Any]]] | None = None
 
-    @cached_property
+    def load(self) -> None:
+        """Find the card and import its plugin.
+
+        Raises:
+            Unmet: there is none, or it can not be loaded.
+        """
+        if isinstance(self._found, Unmet):
+            raise self._found
+
+    @property
     def card(self) -> ModelCard:
         """The card as the catalogue has it."""
-        return zoo.info(self.model)
+        return self._there[0]
 
-    @cached_property
+    @property
     def loaded(self) -> LoadedPlugin:
         """The plugin and where it comes from."""
-        try:
-            return registry.load(self.card.plugin)
-        except ZooError as problem:
-            raise Unmet(str(problem)) from problem
+        return self._there[1]
 
     @property
     def plugin(self) -> ModelPlugin:
@@ -111,6 +117,20 @@ class Subject:
     def runtime(self) -> Runtime:
         """The file of `trained`."""
         return zoo.open(self.trained.run)
+
+    @property
+    def _there(self) -> tuple[ModelCard, LoadedPlugin]:
+        if isinstance(self._found, Unmet):
+            raise NotTried("the plugin can not be loaded, see the first check")
+        return self._found
+
+    @cached_property
+    def _found(self) -> tuple[ModelCard, LoadedPlugin] | Unmet:
+        try:
+            card = zoo.info(self.model)
+            return card, registry.load(card.plugin)
+        except ZooError as problem:
+            return Unmet(str(problem))
 
     @cached_property
     def _outcome(self) -> zoo.TrainResult | Unmet:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo.contract._subject import NotTried, Subject, Unmet, raised
-from zoo.plugin import ModelPlugin, SklearnPlugin, TorchPlugin
+from zoo.plugin import SklearnPlugin, TorchPlugin
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -25,7 +25,7 @@ __all__ = [
     "card_is_honest",
     "declares_what_it_needs",
     "listing_imports_nothing_heavy",
-    "speaks_this_contract",
+    "loads",
 ]
 
 HEAVY = ("PIL", "matplotlib", "numpy", "onnx", "onnxruntime", "pandas", "scipy", "skl2onnx", "sklearn", "timm", "torch")
@@ -51,6 +51,11 @@ print(json.dumps([listed, sorted({name.partition(".")[0] for name in sys.modules
 """
 
 
+def loads(subject: Subject) -> None:
+    """Found by its entry point, imported, made without arguments, written for a version of the contract we know."""
+    subject.load()
+
+
 def listing_imports_nothing_heavy(subject: Subject) -> None:
     """Else one slow or broken plugin would spoil `zoo list` for everyone."""
     module = type(subject.plugin).__module__
@@ -74,15 +79,6 @@ def listing_imports_nothing_heavy(subject: Subject) -> None:
         raise Unmet(
             f"importing {package} alone imports {', '.join(heavy)}; keep {package}/__init__.py empty and import "
             f"{'it' if len(heavy) == 1 else 'them'} in the module of the plugin"
-        )
-
-
-def speaks_this_contract(subject: Subject) -> None:
-    """A plugin for another version of the contract is told so, not half understood."""
-    declared = subject.plugin.api
-    if not isinstance(declared, int) or isinstance(declared, bool) or declared != ModelPlugin.api:
-        raise Unmet(
-            f"api is {declared!r}, this zoo speaks {ModelPlugin.api}; set api = {ModelPlugin.api} in the plugin"
         )
 
 

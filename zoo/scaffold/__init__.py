@@ -106,7 +106,7 @@ def names_for(name: str, framework: Framework) -> Names:
 
 def project_files(names: Names, framework: Framework) -> dict[str, str]:
     """Every file of the project: path below its folder, with "/", to text."""
-    from zoo.plugin import ModelPlugin
+    from zoo.plugin import API
 
     words = {
         "distribution": names.distribution,
@@ -114,7 +114,7 @@ def project_files(names: Names, framework: Framework) -> dict[str, str]:
         "plugin": names.plugin,
         "model": names.model,
         "class": names.kind,
-        "api": str(ModelPlugin.api),
+        "api": str(API),
     }
     files = {}
     for part in ("common", framework):
