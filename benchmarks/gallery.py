@@ -116,8 +116,8 @@ def _families(cards: Sequence[ModelCard], results: dict[str, tuple[dict[str, Any
         row = [
             f"[{family}](#{_anchor(family)})",
             str(len(own)),
-            _range([card.parameters / 1e6 for card in own if card.parameters], " M"),
-            _range([card.latency.fp32_ms for card in own if card.latency and card.latency.fp32_ms], " ms"),
+            _range([card.parameters / 1e6 for card in own if card.parameters], "\u00a0M"),
+            _range([card.latency.fp32_ms for card in own if card.latency and card.latency.fp32_ms], "\u00a0ms"),
             ", ".join(licences) or "-",
         ]
         for record, found in results.values():

@@ -314,7 +314,7 @@ def _found(target: str | Path) -> Path | None:
     from zoo.runs import find_run
 
     if Path(target).exists():
-        return Path(target)
+        return Path(target).resolve()  # runs/latest moves on when a model is trained for the comparison
     try:
         return find_run(target)
     except UsageError:

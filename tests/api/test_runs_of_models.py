@@ -431,6 +431,18 @@ def test_names_of_models_are_trained_with_one_budget(svm_run: zoo.TrainResult, c
     assert found.pairs[0].verdict == "cannot tell"
 
 
+@pytest.mark.usefixtures("place")
+def test_the_last_run_is_that_from_before_the_comparison(svm_run: zoo.TrainResult, colours: Path) -> None:
+    """Training the second model moves runs/latest; the first target must not become the second."""
+    Path("runs").mkdir(exist_ok=True)
+    latest = Path("runs/latest")
+    latest.unlink(missing_ok=True)
+    latest.symlink_to(svm_run.run)
+    found = zoo.compare(["runs/latest", "svm"], colours, budget={"size": 8})
+    assert sorted(row.name for row in found.models)[0] == f"svm ({Path(svm_run.run).name})"
+    assert len({row.name for row in found.models}) == 2
+
+
 def test_runs_of_other_data_are_refused(svm_run: zoo.TrainResult, tmp_path: Path) -> None:
     other = canary_folder(tmp_path / "other", count=12)
     run = zoo.train("svm", other, size=8, out=tmp_path / "run").run
