@@ -229,8 +229,8 @@ def _refuse_constant(targets: NDArray[Any], labels: tuple[str, ...]) -> None:
     constant = [label for label, column in zip(labels, targets.T, strict=True) if column.min() == column.max()]
     if constant:
         raise DataError(
-            f"{len(constant)} labels stand at all training images or at none (such as {constant[0]}); "
-            "expected images with and without each, leave the others out or train a torch model"
+            f"{len(constant)} label{'s are' if len(constant) > 1 else ' is'} at all training images or at none "
+            f"({constant[0]}); expected images with and without it, add some or take the label out"
         )
 
 
