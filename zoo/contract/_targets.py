@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Chosen", "choose"]
 
+_NAMED_BY_SOURCE = ("timm/", "hf-hub:", "local-dir:")
+"""How the names of models begin whose cards stand in no catalogue; `zoo.registry.find` makes them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
@@ -72,9 +75,9 @@ def choose(target: str, scratch: Path) -> Iterator[list[Chosen]]:
 
 def _installed(target: str) -> list[Chosen]:
     everything = registry.catalogue()
-    if target in everything.entries or target.startswith("timm/"):
+    if target in everything.entries or target.startswith(_NAMED_BY_SOURCE):
         card = registry.find(target)  # a clash is refused there
-        owner = everything.entries[target][0].distribution.name if target in everything.entries else "timm"
+        owner = everything.entries[target][0].distribution.name if target in everything.entries else "edgezoo"
         return [Chosen(target, card.plugin, owner)]
     found = _of_distribution(target)
     if found:

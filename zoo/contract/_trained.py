@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
+import zipfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -285,9 +286,7 @@ def _is_pickle(path: Path) -> bool:
         start = stream.read(2)
     if start[:1] == b"\x80" and start[1:2] in {b"\x02", b"\x03", b"\x04", b"\x05"}:
         return True
-    if start != b"PK":
+    if not zipfile.is_zipfile(path):
         return False
-    import zipfile
-
     with zipfile.ZipFile(path) as archive:
         return any(name.endswith((".pkl", "/data.pkl")) for name in archive.namelist())
