@@ -102,8 +102,8 @@ def test_what_is_not_there_is_said_with_what_could_be_meant(tmp_path: Path) -> N
     [
         ("svm", ["svm"]),
         ("simple_cnn", ["simple_cnn"]),
-        ("zoo_plugins.svm", ["svm"]),
-        ("zoo_plugins.svm:SVM", ["svm"]),
+        ("zoo_plugins.simple_cnn", ["simple_cnn"]),
+        ("zoo_plugins.simple_cnn:SimpleCNN", ["simple_cnn"]),
         ("timm/vgg11", ["timm/vgg11"]),
     ],
 )
