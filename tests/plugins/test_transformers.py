@@ -7,6 +7,7 @@ of them is what ours is compared with.
 from __future__ import annotations
 
 import warnings
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -106,6 +107,33 @@ def test_weights_without_a_classifier_load_with_a_note() -> None:
     assert torch.equal(module.blocks[1].mlp.fc1.weight, source["blocks.1.mlp.fc1.weight"])
 
 
+def test_training_starts_from_a_file_of_another_size_and_says_what_was_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`zoo train vit_tiny_patch16_224 --weights FILE` on 28 px images: the notes stand in run.json and the manifest."""
+    before = timm.create_model("vit_tiny_patch16_224")
+    save_file(before.state_dict(), tmp_path / "file.safetensors")
+    monkeypatch.setattr("zoo.learn.fit", lambda *_: None)
+    card = info("vit_tiny_patch16_224")
+    card = msgspec.structs.replace(card, preprocess=msgspec.structs.replace(card.preprocess, size=(28, 28)))
+    said: dict[str, Any] = {}
+    run: Any = SimpleNamespace(
+        pretrained=tmp_path / "file.safetensors",
+        resuming=False,
+        record=SimpleNamespace(notes=("first",)),
+        update=said.update,
+    )
+    data: Any = SimpleNamespace(labels=("a", "b"))
+    trained: Any = Transformer().train(card, data, card.train, run)
+    assert said["notes"] == (
+        "first",
+        "patch_embed.proj.weight resampled from (192, 3, 16, 16) to (192, 3, 4, 4)",
+        "pos_embed resampled from (1, 197, 192) to (1, 50, 192)",
+        "head head is new: 2 classes instead of 1000",
+    )
+    assert torch.equal(trained.module.blocks[11].mlp.fc2.weight, before.blocks[11].mlp.fc2.weight)
+
+
 def test_both_stems_of_a_network_take_grey_pictures() -> None:
     """FastViT looks at the picture through two convolutions; adding up one of them only would be refused."""
     grey, colour = (timm.create_model("fastvit_t8", num_classes=3, in_chans=channels).eval() for channels in (1, 3))
@@ -165,8 +193,10 @@ def test_every_card_builds_for_the_smallest_pictures(name: str) -> None:
     card = msgspec.structs.replace(card, preprocess=msgspec.structs.replace(card.preprocess, size=(side, side)))
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # initialisers warn that there is nothing to initialise
-        answer = plugin.build(card, classes=3, channels=1).eval()(torch.zeros(2, 1, side, side))
+        module = plugin.build(card, classes=3, channels=1).eval()
+        answer = module(torch.zeros(2, 1, side, side))
     assert tuple(answer.shape) == (2, 3)
+    assert card.train.layer_decay == 1 or hasattr(module, "group_matcher")
 
 
 @pytest.mark.slow
