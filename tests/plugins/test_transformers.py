@@ -28,6 +28,8 @@ from zoo_plugins.transformer import Transformer
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from zoo.spec import ModelCard
+
 NAMES = [row.name for row in models() if row.plugin in {"transformer", "hybrid"}]
 
 NARROW: dict[str, dict[str, Any]] = {
@@ -48,6 +50,10 @@ def narrow(arch: str, side: int, seed: int, classes: int = 1000, **more: Any) ->
         for parameter in model.parameters():
             parameter.normal_(std=0.1)
     return model.eval()
+
+
+def sized(card: ModelCard, side: int) -> ModelCard:
+    return msgspec.structs.replace(card, preprocess=msgspec.structs.replace(card.preprocess, size=(side, side)))
 
 
 @pytest.mark.parametrize("arch", NARROW)
@@ -115,7 +121,7 @@ def test_training_starts_from_a_file_of_another_size_and_says_what_was_changed(
     save_file(before.state_dict(), tmp_path / "file.safetensors")
     monkeypatch.setattr("zoo.learn.fit", lambda *_: None)
     card = info("vit_tiny_patch16_224")
-    card = msgspec.structs.replace(card, preprocess=msgspec.structs.replace(card.preprocess, size=(28, 28)))
+    card = sized(card, 28)
     said: dict[str, Any] = {}
     run: Any = SimpleNamespace(
         pretrained=tmp_path / "file.safetensors",
@@ -172,17 +178,19 @@ def test_attention_with_a_bias_exports_with_a_dynamic_batch() -> None:
 def test_the_patch_follows_the_picture(side: int, patch: int) -> None:
     """Patches of 16 px would show a transformer four pieces of a 32 px picture."""
     card = info("vit_tiny_patch16_224")
-    card = msgspec.structs.replace(card, preprocess=msgspec.structs.replace(card.preprocess, size=(side, side)))
+    card = sized(card, side)
     with torch.device("meta"):
         assert Transformer().build(card, classes=2, channels=3).patch_embed.patch_size == (patch, patch)
 
 
-def test_a_picture_that_no_patch_fills_is_refused_with_sizes_that_work() -> None:
-    """Whole patches only: what is left over at the border would go unseen without a word."""
+@pytest.mark.parametrize(("side", "sizes"), [(29, "28 or 30"), (101, "100 or 102"), (202, "200 or 203")])
+def test_a_picture_that_no_patch_fills_is_refused_with_sizes_that_work(side: int, sizes: str) -> None:
+    """Whole patches only, since what is left over at the border would go unseen; and no 101 × 101 patches of 2 px."""
     card = info("vit_tiny_patch16_224")
-    card = msgspec.structs.replace(card, preprocess=msgspec.structs.replace(card.preprocess, size=(101, 101)))
-    with pytest.raises(ValueError, match=r"101x101 can not be cut .* choose --size 100 or 104"):
-        Transformer().build(card, classes=2, channels=3)
+    with pytest.raises(ValueError, match=f"{side}x{side} can not be cut .* choose --size {sizes}"):
+        Transformer().options(sized(card, side))
+    for size in sizes.split(" or "):
+        assert Transformer().options(sized(card, int(size)))["img_size"] == (int(size), int(size))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -190,7 +198,7 @@ def test_every_card_builds_for_the_smallest_pictures(name: str) -> None:
     card = info(name)
     plugin = registry.load(card.plugin).plugin
     side = plugin.minimum_size
-    card = msgspec.structs.replace(card, preprocess=msgspec.structs.replace(card.preprocess, size=(side, side)))
+    card = sized(card, side)
     with torch.device("meta"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # initialisers warn that there is nothing to initialise
         module = plugin.build(card, classes=3, channels=1).eval()

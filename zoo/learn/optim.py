@@ -20,7 +20,7 @@ def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
     """AdamW (Loshchilov and Hutter 2019): kernels and matrices decay, biases and norms do not.
 
     With a `layer_decay` below 1 the parameters of layer l of n learn at layer_decay ** (n - l) of the rate (Clark et
-    al. 2020, ELECTRA, appendix B; Bao et al. 2022, BEiT, section 3.1); the head, layer n, at all of it.
+    al. 2020, ELECTRA, appendix B; Bao et al. 2022, BEiT); the head, layer n, at all of it.
 
     Raises:
         TrainingError: a `layer_decay` is asked for and the network does not say what its layers are.
@@ -41,7 +41,7 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
 
 
 def named_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    """What `adamw` optimises, in its order."""
+    """What `adamw` optimises."""
     decayed, rest = _split(model)
     return decayed + rest
 
