@@ -49,7 +49,7 @@ class Shell:
 
     def run(self, command: str) -> subprocess.CompletedProcess[str]:
         """One command; what it changes in folder and variables stays."""
-        kept = f'pwd > "{self.state}.pwd"; export -p > /dev/null; env -0 > "{self.state}.env"'
+        kept = f'pwd > "{self.state}.pwd"; env -0 > "{self.state}.env"'
         script = f"set -e; set -a\n{command}\nset +a; {kept}"
         done = subprocess.run(
             ["/bin/bash", "-c", script],
