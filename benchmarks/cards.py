@@ -100,7 +100,8 @@ def main() -> int:
 
 def _proven(name: str, asked: argparse.Namespace) -> bool:
     record = asked.work / f"{name}.json"
-    if record.is_file() and not asked.again:
+    there = asked.prove or (asked.work / f"{name}.fp32.onnx").is_file()  # the networks may have been cleared away
+    if record.is_file() and there and not asked.again:
         return True
     found = child("prove", name, asked)
     if found is None:
