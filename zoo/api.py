@@ -10,9 +10,7 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from zoo.errors import DataError, UsageError
+from zoo.errors import UsageError
 from zoo.exporting import ExportResult, export
 from zoo.locate import judged, model_file
 from zoo.training import TrainResult, train
@@ -25,7 +23,6 @@ if TYPE_CHECKING:
     from zoo.edge.serve import Settings
     from zoo.edge.serve.server import Started
     from zoo.registry import Row
-    from zoo.ship import Judged
     from zoo.spec import EvalReport, ModelCard
 
 __all__ = [
@@ -46,8 +43,6 @@ __all__ = [
 ]
 
 log = logging.getLogger("zoo")
-
-_LATENCY_RUNS = 30
 
 
 def models(family: str | None = None) -> list[Row]:
@@ -113,37 +108,13 @@ def compare(
         DataError: the targets were not trained on the same data and `data` is None, or do not know the same
             labels.
     """
-    from zoo.compare import Contender
-    from zoo.compare import compare as compared
+    from zoo.comparing import compare_judged
 
     if len(targets) < 2:
         raise UsageError(f"{len(targets)} model to compare, expected at least two runs, bundles, files or model names")
     located = _located(targets, data, budget or {})
     opened = [judged(where, data, split=split, provider=provider) for where in located]
-    labels = opened[0][0].labels
-    images = opened[0][1].images
-    names = _different_names(located, opened)
-    contenders = []
-    for (runtime, answers), name in zip(opened, names, strict=True):
-        if set(runtime.labels) != set(labels):
-            raise DataError(
-                f"{name} knows other labels than {runtime.manifest.name}; models of one task can be compared"
-            )
-        same = answers.report.data.sha256 == opened[0][1].report.data.sha256
-        if not same or list(answers.images.ids) != list(images.ids):
-            raise DataError(f"{name} was evaluated on other images; name one set for all with --data")
-        order = [runtime.labels.index(label) for label in labels]
-        contenders.append(
-            Contender(
-                name=name,
-                logits=answers.logits[:, order],
-                temperature=runtime.manifest.temperature,
-                latency_ms=_latency_ms(runtime, images.read(0).pixels),
-                size_bytes=runtime.size_bytes,
-            )
-        )
-    found = compared(contenders, images.targets, labels, groups=images.groups)
-    return msgspec.structs.replace(found, notes=_said_of([answers for _, answers in opened], names))
+    return compare_judged(opened, located)
 
 
 def open(  # noqa: A001 - zoo.open
@@ -285,9 +256,10 @@ def serve(
 
 def _located(targets: Sequence[str | Path], data: str | Path | None, budget: Mapping[str, Any]) -> list[Path]:
     """Where each model is; names of the catalogue are trained, after every name was found to mean something."""
+    from zoo.registry import ENSEMBLE
     from zoo.runs import open_run
 
-    found = [_found(target) for target in targets]
+    found, named = [_found(target) for target in targets], data
     if data is None:  # on the images of a run that is already there, divided as they were for it
         runs = [path for path in found if path is not None and (path / "run.json").is_file()]
         data = "digits"
@@ -297,7 +269,9 @@ def _located(targets: Sequence[str | Path], data: str | Path | None, budget: Map
             budget = {"leaks": record.config.leaks, "fold": record.config.fold, **budget}
     paths = []
     for target, path in zip(targets, found, strict=True):
-        if path is None:
+        if path is None and str(target).startswith(ENSEMBLE):  # on its members' images; there is nothing to train
+            path = Path(train(str(target), named).run)  # noqa: PLW2901 - what was missing is filled in
+        elif path is None:
             log.info("training %s", target)
             given = dict(budget)
             if given.get("pretrained") and info(str(target)).weights is None:
@@ -324,33 +298,3 @@ def _found(target: str | Path) -> Path | None:
     except CatalogueError as problem:
         raise UsageError(f"'{target}' is no run, bundle, file or model: {problem}") from None
     return None
-
-
-def _different_names(paths: Sequence[Path], opened: Sequence[tuple[Runtime, Judged]]) -> list[str]:
-    """The models' names; where two are equal, with the name of the run or file."""
-    names = [runtime.manifest.name for runtime, _ in opened]
-    return [
-        name if names.count(name) == 1 else f"{name} ({path.resolve().name.removesuffix('.onnx')})"
-        for name, path in zip(names, paths, strict=True)
-    ]
-
-
-def _said_of(answers: Sequence[Judged], names: Sequence[str]) -> tuple[str, ...]:
-    """What each model has seen of the images, with its name, and then the notes of the images themselves."""
-    own = [f"{name}: {note}" for name, one in zip(names, answers, strict=True) for note in one.seen]
-    of_data = dict.fromkeys(note for one in answers for note in one.report.notes if note not in one.seen)
-    return (*own, *of_data)
-
-
-def _latency_ms(runtime: Runtime, image: Any) -> float:
-    """Median milliseconds from one raw image to its answer."""
-    import statistics
-    import time
-
-    batch = image[None]
-    times = []
-    for _ in range(_LATENCY_RUNS + 3):
-        start = time.perf_counter()
-        runtime.logits(batch)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[3:]) * 1e3

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from zoo.data import Splits
     from zoo.evaluate import Predict
+    from zoo.export import Pool
     from zoo.plugin import Trained
     from zoo.runs import Run
     from zoo.ship import Stage
@@ -79,6 +80,7 @@ def export(
             target without `quantize`, or a model that has nothing to quantise.
     """
     from zoo import ship
+    from zoo.export import Pool
     from zoo.runs import find_run, open_run
 
     if portable and preprocess != "full":
@@ -97,6 +99,11 @@ def export(
     opened = open_run(find_run(run))
     written = _target(opened, out, bundle=bundle, kind=quantize)
     trained, splits = _restored(opened, data)
+    if quantize is not None and isinstance(trained, Pool):
+        raise UsageError(
+            f"--{quantize}: an ensemble ships in float32, its members are proven one by one; "
+            "export it as it is, or one member with --" + quantize
+        )
     model, manifest = ship.build(
         opened, trained, splits, stage=preprocess, portable=portable, report=_report_of(opened)
     )
@@ -131,13 +138,13 @@ def _target(run: Run, out: str | Path | None, *, bundle: bool, kind: QuantizedKi
     return target
 
 
-def _restored(run: Run, data: str | Path | None) -> tuple[Trained, Splits]:
+def _restored(run: Run, data: str | Path | None) -> tuple[Trained | Pool, Splits]:
     """The model as its plugin saved it, and the images it was trained with; an interrupted run gets its temperature."""
     from zoo import registry, ship
 
     record = run.record
     trained = registry.load(record.plugin.name).plugin.load(record.card, run)
-    splits = without_bad(images_of(run, data), run)
+    splits = without_bad(images_of(run, data), record.skipped)
     if record.status not in {"trained", "done"}:  # in memory only: its training may still be going on
         epochs = f"{record.epochs_done} of {record.config.epochs}"
         note = f"training stopped after epoch {epochs}; this is its best epoch so far"

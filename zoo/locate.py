@@ -15,11 +15,13 @@ from zoo.errors import DataError, ModelError, PluginError, UsageError
 from zoo.text import counted
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zoo.data import Splits
     from zoo.edge import Runtime
     from zoo.runs import Run
     from zoo.ship import Judged
-    from zoo.spec import Provenance
+    from zoo.spec import Manifest
 
 __all__ = ["MODEL_FILE", "images_of", "judged", "lasting_source", "model_file", "without_bad"]
 
@@ -74,12 +76,12 @@ def judged(
     if data is None:
         if run is None:
             raise UsageError(f"{path} does not say where its images are; name them with --data")
-        splits = without_bad(images_of(run, None), run)
+        splits = without_bad(images_of(run, None), run.record.skipped)
     else:
         splits = reopen_data(data, runtime.manifest.provenance, skip_bad=skip_bad)
     if skip_bad:
         splits = _only_readable(splits, split, runtime)
-    seen = _seen(run, splits, split, runtime.manifest.provenance)
+    seen = _seen(run, splits, split, runtime.manifest)
     return runtime, ship.judge(plugin, runtime, splits, split, seen=seen)
 
 
@@ -110,10 +112,10 @@ def images_of(run: Run, data: str | Path | None) -> Splits:
     return splits.read_for(record.card.preprocess)
 
 
-def without_bad(splits: Splits, run: Run) -> Splits:
+def without_bad(splits: Splits, skipped: Sequence[str]) -> Splits:
     """Leave out what training found unreadable (--skip-bad): export and evaluation do not meet it again."""
     # Ids only: what had no readable header stands there as 'id: reason' and is in no split.
-    bad = set(run.record.skipped)
+    bad = set(skipped)
     sets = (splits.train, splits.val, splits.test)
     train, val, test = (images.subset([i for i, image in enumerate(images.ids) if image not in bad]) for images in sets)
     left_out = sum(map(len, sets)) - len(train) - len(val) - len(test)
@@ -134,12 +136,15 @@ def lasting_source(data: str | Path) -> str:
     return known.name if known else str(Path(data).resolve())
 
 
-def _seen(run: Run | None, splits: Splits, split: str, origin: Provenance) -> tuple[str, ...]:
+def _seen(run: Run | None, splits: Splits, split: str, manifest: Manifest) -> tuple[str, ...]:
     """A note on how many of the images to be judged on the model has seen in training; a warning where it has."""
     from zoo.data import TRAINED_ON, read_seen, seen_among
 
-    if splits.fingerprint.sha256 == origin.data.sha256:  # the notes of the data say what its splits share
-        if split == "test":
+    own = splits.fingerprint.sha256
+    # Members of an ensemble may have been trained on other images, or on these split otherwise.
+    elsewhere = any(member.data.sha256 != own for member in manifest.members)
+    if own == manifest.provenance.data.sha256 and not (split == "test" and elsewhere):
+        if split == "test":  # the notes of the data say what its splits share
             return ()
         how = "the model was trained on" if split == "train" else "the model's best epoch was chosen by"
         note = f"these are the images that {how}: numbers are optimistic"
@@ -160,8 +165,8 @@ def _seen(run: Run | None, splits: Splits, split: str, origin: Provenance) -> tu
 def _only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:
     from zoo import ship
 
-    spec = runtime.manifest.preprocess
-    images, bad = ship.readable(splits.read_for(spec).split(split), spec)
+    manifest = runtime.manifest
+    images, bad = ship.readable(splits.read_for(manifest.preprocess).split(split), manifest.views)
     if not bad:
         return splits
     changed: dict[str, Any] = {split: images, "notes": (*splits.notes, _left_out(len(bad)))}

@@ -33,13 +33,15 @@ __all__ = [
     "open_run",
     "settle",
     "versions",
+    "weights_licence",
 ]
 
 LATEST = "latest"
 RECORD = "run.json"
 
-_LEARNT = ("core.onnx", "weights.safetensors")
-"""Where the ready-made halves of a plugin keep what was learnt; a plugin with a format of its own is not followed."""
+_LEARNT = ("core.onnx", "weights.safetensors", "member*.onnx")
+"""Where the ready-made halves of a plugin and ensembles keep what was learnt; a plugin with a format of its own is not
+followed."""
 
 
 class Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -283,4 +285,14 @@ def versions() -> dict[str, str]:
 
 def learnt(run: Run) -> dict[str, str]:
     """Name to sha256 of the files that hold what was learnt: which weights an exported file is made of."""
-    return {name: sha256_file(run.file(name)) for name in _LEARNT if run.file(name).is_file()}
+    found = sorted(path for pattern in _LEARNT for path in run.path.glob(pattern) if path.is_file())
+    return {path.name: sha256_file(path) for path in found}
+
+
+def weights_licence(record: RunRecord) -> str | None:
+    """Of the pretrained weights that a run began with; None: it began with none."""
+    if record.weights is None:
+        return None
+    if record.weights.startswith("file:"):  # the user's own, of which the card knows nothing
+        return "unknown"
+    return record.card.weights.licence if record.card.weights is not None else "unknown"

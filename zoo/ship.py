@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import msgspec
 import numpy as np
 
-from zoo.errors import DataError, ImageError
+from zoo.errors import DataError, ImageError, UsageError
 from zoo.preprocess import channels_of, check_range, normalized, resized
-from zoo.runs import learnt, versions
+from zoo.runs import learnt, versions, weights_licence
 from zoo.spec import SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
 from zoo.text import unusable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
     import onnx
@@ -30,9 +30,11 @@ if TYPE_CHECKING:
 
     from zoo.data import ImageSet, Splits
     from zoo.edge import Runtime
+    from zoo.export import Pool
     from zoo.plugin import ModelPlugin, Trained
     from zoo.readers import Probe, RawImage
     from zoo.runs import Run
+    from zoo.spec import Member
 
 __all__ = [
     "Judged",
@@ -70,10 +72,13 @@ GOLDEN_SIDE = 1024
 log = logging.getLogger("zoo")
 
 
-def fitted_temperature(trained: Trained, spec: PreprocessSpec, val: ImageSet) -> float:
+def fitted_temperature(trained: Trained | Pool, spec: PreprocessSpec, val: ImageSet) -> float:
     """The temperature that calibrates the framework's logits on validation images (never on test images)."""
     from zoo.evaluate import fit_temperature, predict_set
+    from zoo.export import Pool
 
+    if isinstance(trained, Pool):
+        return fit_temperature(predict_set(trained.logits, val), val.targets)
     predict = trained.predict
 
     def from_raw(batch: NDArray[Any]) -> NDArray[Any]:
@@ -84,7 +89,7 @@ def fitted_temperature(trained: Trained, spec: PreprocessSpec, val: ImageSet) ->
 
 def build(
     run: Run,
-    trained: Trained,
+    trained: Trained | Pool,
     data: Splits,
     *,
     stage: Stage = "full",
@@ -103,15 +108,25 @@ def build(
 
     Raises:
         GateError: the file does not give the training side's answers.
+        UsageError: an ensemble that is to leave preprocessing to the caller.
     """
-    from zoo.export import assemble, parity_images, prove, set_manifest
+    from zoo.export import Pool, assemble, assemble_pool, parity_images, prove, prove_pool, set_manifest
 
     record = run.record
-    spec = record.card.preprocess
+    spec, temperature = record.card.preprocess, record.temperature
     given = _input_spec(record.kind, spec, stage)
-    model = assemble(
-        trained.to_onnx(), spec, given, temperature=record.temperature, task=record.task, portable=portable
-    )
+    files: tuple[onnx.ModelProto, ...] = ()
+    members: tuple[Member, ...] = ()
+    if isinstance(trained, Pool):
+        if stage != "full":
+            raise UsageError(
+                f"--preprocess {stage}: every member of an ensemble prepares images in its own way; only the whole "
+                "preprocessing can go into its file, leave it out"
+            )
+        members = trained.members
+        model, files = assemble_pool(trained, given, temperature=temperature, portable=portable)
+    else:
+        model = assemble(trained.to_onnx(), spec, given, temperature=temperature, task=record.task, portable=portable)
     manifest = Manifest(
         schema=SCHEMA,
         name=record.card.name,
@@ -119,19 +134,23 @@ def build(
         preprocess=spec,
         input=given,
         outputs=("probabilities", "logits"),
-        temperature=record.temperature,
+        temperature=temperature,
         parity=None,
         report=report,
-        provenance=_provenance(run),
-        licence=_licence(run),
+        provenance=_provenance(run, members),
+        licence=_licence(run, members),
         intended_use=_INTENDED_USE_SEVERAL if record.task == "multilabel" else _INTENDED_USE,
         task=record.task,
         portable=portable,
+        members=members,
     )
     images = parity_images(read_some((data.val, data.train), 64), seed=record.config.seed)
-    parity = prove(
-        model, manifest, spec=spec, labels=data.labels, reference=trained.predict, images=images, task=data.task
-    )
+    if isinstance(trained, Pool):
+        parity = prove_pool(model, manifest, files, pool=trained, labels=data.labels, images=images)
+    else:
+        parity = prove(
+            model, manifest, spec=spec, labels=data.labels, reference=trained.predict, images=images, task=data.task
+        )
     manifest = msgspec.structs.replace(manifest, parity=parity)
     set_manifest(model, manifest)
     log.info(
@@ -184,7 +203,7 @@ def judge(
     data = align(data, manifest.labels, manifest.task).read_for(manifest.preprocess)
     if data.kind != manifest.input.dtype and manifest.input.stage == "raw":
         raise DataError(f"the images are {data.kind}, {manifest.name} was made for {manifest.input.dtype} images")
-    images = _in_range(data.split(split), manifest.preprocess)
+    images = _in_range(data.split(split), manifest.views)
     details: dict[str, Any] = {
         "model": manifest.name,
         "split": split,
@@ -201,9 +220,9 @@ def judge(
     return Judged(found, logits, images, seen)
 
 
-def readable(images: ImageSet, spec: PreprocessSpec) -> tuple[ImageSet, tuple[str, ...]]:
+def readable(images: ImageSet, specs: Sequence[PreprocessSpec]) -> tuple[ImageSet, tuple[str, ...]]:
     """The images that can be decoded and lie in the declared range, and the ids of the others."""
-    bad = _unusable(images, spec)
+    bad = _unusable(images, specs)
     for index, problem in bad.items():
         log.warning("left out %s: %s", images.ids[index], problem)
     if not bad:
@@ -212,20 +231,20 @@ def readable(images: ImageSet, spec: PreprocessSpec) -> tuple[ImageSet, tuple[st
     return kept, tuple(images.ids[index] for index in bad)
 
 
-def refuse_unreadable(images: ImageSet, spec: PreprocessSpec) -> None:
+def refuse_unreadable(images: ImageSet, specs: Sequence[PreprocessSpec]) -> None:
     """Decode every image once.
 
     Raises:
         DataError: some can not be decoded or leave the declared range; the line counts them and says why of the first.
     """
-    bad = _unusable(images, spec)
+    bad = _unusable(images, specs)
     if bad:
         raise DataError(f"test: {unusable([f'{images.ids[index]}: {why}' for index, why in bad.items()], len(images))}")
 
 
-def _unusable(images: ImageSet, spec: PreprocessSpec) -> dict[int, str]:
+def _unusable(images: ImageSet, specs: Sequence[PreprocessSpec]) -> dict[int, str]:
     """Positions of the images that can not be decoded or leave the declared range, and why."""
-    checked = _in_range(images, spec)
+    checked = _in_range(images, specs)
     bad = {}
     for index, name in enumerate(images.ids):
         try:
@@ -235,21 +254,22 @@ def _unusable(images: ImageSet, spec: PreprocessSpec) -> dict[int, str]:
     return bad
 
 
-def _in_range(images: ImageSet, spec: PreprocessSpec) -> ImageSet:
+def _in_range(images: ImageSet, specs: Sequence[PreprocessSpec]) -> ImageSet:
     """The same images; one that leaves the declared range is refused when it is read, as in training."""
-    return dataclasses.replace(images, source=_InRange(images, spec), rows=np.arange(len(images), dtype=np.int64))
+    return dataclasses.replace(images, source=_InRange(images, specs), rows=np.arange(len(images), dtype=np.int64))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class _InRange:
     images: ImageSet
-    spec: PreprocessSpec
+    specs: Sequence[PreprocessSpec]
 
     def read(self, row: int, *, voi: bool = False) -> RawImage:
         del voi  # the set inside knows
         raw = self.images.read(row)
         try:
-            check_range(raw.pixels, self.spec)
+            for spec in self.specs:
+                check_range(raw.pixels, spec)
         except ImageError as problem:
             raise ImageError(f"{self.images.ids[row]}: {problem}") from None
         return raw
@@ -321,7 +341,7 @@ def _input_spec(kind: Literal["uint8", "uint16", "float32"], spec: PreprocessSpe
     return InputSpec(name="image", dtype="float32", channels=channels_of(spec), stage=placed)
 
 
-def _provenance(run: Run) -> Provenance:
+def _provenance(run: Run, members: Sequence[Member]) -> Provenance:
     record = run.record
     return Provenance(
         run=record.id,
@@ -331,24 +351,20 @@ def _provenance(run: Run) -> Provenance:
         versions=record.versions,
         data=record.data,
         config=record.config,
-        weights=record.weights,
+        weights=record.weights or _joined(member.weights for member in members),
         notes=record.notes,
-        weights_licence=_weights_licence(run),
-        code_licence=record.card.licence,
+        weights_licence=_joined(member.weights_licence for member in members) or weights_licence(record),
+        code_licence=_joined(member.code_licence for member in members) or record.card.licence,
         trained=learnt(run),
         exported=versions(),
     )
 
 
-def _licence(run: Run) -> str:
-    """Weights that came from somewhere keep their licence; our own training adds none."""
-    return _weights_licence(run) or run.record.card.licence
+def _licence(run: Run, members: Sequence[Member]) -> str:
+    """Weights that came from somewhere keep their licence; our own training adds none. An ensemble is under all."""
+    return _joined(member.licence for member in members) or weights_licence(run.record) or run.record.card.licence
 
 
-def _weights_licence(run: Run) -> str | None:
-    card, weights = run.record.card, run.record.weights
-    if weights is None:
-        return None
-    if weights.startswith("file:"):  # the user's own, of which the card knows nothing
-        return "unknown"
-    return card.weights.licence if card.weights is not None else "unknown"
+def _joined(words: Iterable[str | None]) -> str | None:
+    """Each word once, joined by " AND ", as SPDX writes what holds together; None: there is none."""
+    return " AND ".join(dict.fromkeys(word for word in words if word)) or None

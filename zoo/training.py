@@ -14,12 +14,14 @@ import msgspec
 
 from zoo.errors import TrainingError
 from zoo.locate import MODEL_FILE, images_of, lasting_source, without_bad
-from zoo.spec import EvalReport, ModelCard
+from zoo.spec import EvalReport, Member, ModelCard
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from zoo.compare import Comparison
     from zoo.data import Splits
+    from zoo.export import Pool
     from zoo.plugin import ModelPlugin, Trained
     from zoo.registry import LoadedPlugin
     from zoo.runs import Best, Run
@@ -41,6 +43,10 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None
     test: EvalReport
     """Of the exported file, on the test images, from raw pixels."""
+    members: tuple[Member, ...] = ()
+    """Of an ensemble its networks, with their weights; empty: one network."""
+    comparison: Comparison | None = None
+    """Of an ensemble: its file beside each member's on the test images."""
 
 
 def train(
@@ -67,7 +73,7 @@ def train(
     """Train a model, export its best epoch by validation AUROC through the parity gate, evaluate the file.
 
     Args:
-        model: a name from `models()`, or timm/NAME.
+        model: a name from `models()`, timm/NAME, or ensemble:RUN,RUN…, the weighted mean of finished runs.
         data: a folder of class folders, a table, a MedMNIST-style .npz, or "digits"; None: "digits", or with `resume`
             the images the run began with.
         pretrained: start from the card's pretrained weights.
@@ -92,14 +98,24 @@ def train(
         ZooError: of every kind; see `zoo.errors`. GateError: the export differs from what was trained, or
             images or groups stand in two splits.
     """
-    from zoo import registry
+    from zoo import ensemble, registry
     from zoo.data import TRAINED_ON, write_seen
+    from zoo.registry import ENSEMBLE_PLUGIN
     from zoo.runs import settle
 
     card = registry.find(model)
     loaded = registry.load(card.plugin)
     plugin = loaded.plugin
-    if resume:
+    pool = card.plugin == ENSEMBLE_PLUGIN
+    if pool:
+        ensemble.refuse_options(
+            pretrained=pretrained, weights=weights, epochs=epochs, batch_size=batch_size, lr=lr, size=size, seed=seed,
+            device=device, precision=precision, resume=resume, skip_bad=skip_bad, fold=fold, set=settings or None,
+        )  # fmt: skip
+        run, splits = ensemble.begun(
+            card, loaded, data, leaks=leaks, out=Path(out) if out else None, overwrite=overwrite
+        )
+    elif resume:
         run, splits = _resumed(card, out, epochs, data)
         if run.record.status == "trained":  # it stopped between its last epoch and its evaluation
             return _finish(run, plugin, plugin.load(run.record.card, run), splits)
@@ -127,19 +143,22 @@ def train(
             overwrite=overwrite,
             skip_bad=skip_bad,
         )
-    run.skip_bad = skip_bad or bool(run.record.skipped)
-    if run.first:
-        write_seen(run.file(TRAINED_ON), splits)
+    if not pool:
+        run.skip_bad = skip_bad or bool(run.record.skipped)
+        if run.first:
+            write_seen(run.file(TRAINED_ON), splits)
     try:
         trained = plugin.train(run.record.card, splits, run.record.config, run)
-    except Exception:
-        if run.record.best is None and not resume:
+    except BaseException as problem:
+        # What Ctrl-C leaves of an ensemble is made again sooner than gone on with.
+        if run.record.best is None and not resume and (pool or isinstance(problem, Exception)):
             settle(run, kept=False)
         raise
     settle(run, kept=True)
     if not run.first:
         raise SystemExit(0)  # started by torchrun: rank 0 alone exports and evaluates
-    return _finish(run, plugin, trained, splits)
+    result = _finish(run, plugin, trained, splits)
+    return msgspec.structs.replace(result, comparison=ensemble.beside_members(run, splits)) if pool else result
 
 
 def begin(
@@ -192,22 +211,22 @@ def begin(
         notes=(*advice, *recipe.notes, *splits.notes),
     )
     if not skip_bad:
-        ship.refuse_unreadable(splits.test, card.preprocess)  # now, not after hours of training
+        ship.refuse_unreadable(splits.test, [card.preprocess])  # now, not after hours of training
     run = create_run(out, record, overwrite=overwrite)
     run.pretrained = start.path if start else None
     return run, splits
 
 
-def _finish(run: Run, plugin: ModelPlugin, trained: Trained, splits: Splits) -> TrainResult:
+def _finish(run: Run, plugin: ModelPlugin, trained: Trained | Pool, splits: Splits) -> TrainResult:
     """Calibrate on validation, export through the gate, evaluate the file on test, write it all down."""
     from zoo import ship
     from zoo.edge import Runtime
 
     spec = run.record.card.preprocess
     if run.skip_bad:  # training has met the bad images of train and val
-        bad = ship.readable(splits.test, spec)[1]
+        bad = ship.readable(splits.test, [spec])[1]
         run.update(skipped=tuple(dict.fromkeys((*run.record.skipped, *bad))))
-    splits = without_bad(splits, run)
+    splits = without_bad(splits, run.record.skipped)
     run.update(notes=tuple(dict.fromkeys((*run.record.notes, *splits.notes))))
     temperature = ship.fitted_temperature(trained, spec, splits.val)
     run.update(status="trained", temperature=temperature)
@@ -227,6 +246,7 @@ def _finish(run: Run, plugin: ModelPlugin, trained: Trained, splits: Splits) -> 
         images_per_second=record.images_per_second,
         seconds=record.seconds,
         test=judged.report,
+        members=manifest.members,
     )
 
 

@@ -13,6 +13,7 @@ import typer
 from zoo import api
 from zoo.errors import UsageError, ZooError
 from zoo.spec import METRIC_NAMES
+from zoo_cli.compare import as_text as comparison_text
 from zoo_cli.options import BatchSize, Data, Device, Epochs, Json, Lr, Seed, Settings, Size
 from zoo_cli.output import document, fields, put, shown_path, verdict_table
 
@@ -20,7 +21,7 @@ __all__ = ["train"]
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="A name from 'zoo list', or timm/NAME.")],
+    model: Annotated[str, typer.Argument(help="A name from 'zoo list', timm/NAME, or ensemble:RUN,RUN…")],
     *,
     data: Data = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from the card's weights.")] = False,
@@ -89,14 +90,18 @@ def train(
 def _report(result: api.TrainResult, *, named: bool) -> None:
     best, run = result.best, shown_path(result.run)
     lines = {"model": result.model}
-    if best is not None:
+    if result.members:
+        lines["weights"] = ", ".join(f"{member.weight:.3f} {member.name}" for member in result.members)
+    elif best is not None:
         value = "undefined" if best.value is None else f"{best.value:.4f}"
         name = METRIC_NAMES.get(best.metric.removeprefix("val_"), best.metric)
         lines["best epoch"] = f"{best.epoch}, by validation {name} {value}"
-    if result.seconds is not None and result.images_per_second is not None:
+    if not result.members and result.seconds is not None and result.images_per_second is not None:
         lines["speed"] = f"{result.images_per_second:,.0f} images/s, {result.seconds:.1f} s".replace(",", " ", 1)
     target = f" {run}" if named else ""
     lines |= {"run": run, "next": f"zoo export{target} --onnx, or zoo evaluate{target}"}
+    if result.comparison is not None:
+        put(f"{comparison_text(result.comparison)}\n")
     put(f"{verdict_table(result.test)}\n\n{fields(lines)}")
 
 
@@ -120,9 +125,10 @@ def _kept(model: str, out: Path | None, began: datetime.datetime, *, resume: boo
         return "interrupted before the run began; nothing is left"
     record, shown = run.record, shown_path(run.path)
     started = datetime.datetime.fromisoformat(record.started)
-    if record.card.name != model or not (resume or started >= began.replace(microsecond=0)):
+    if record.card.name != model.partition(":")[0] or not (resume or started >= began.replace(microsecond=0)):
         return "interrupted before the run began; nothing is left"
-    again = f"zoo train {model} --resume --out {shown}"
+    # Nothing of an ensemble takes long enough to be gone on with.
+    again = f"zoo train {model} {'--overwrite' if model.startswith('ensemble:') else '--resume'} --out {shown}"
     if record.status == "done":
         return f"interrupted at the very end; {shown} is complete"
     if record.status == "trained":

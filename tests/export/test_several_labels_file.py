@@ -15,7 +15,7 @@ from zoo.errors import GateError
 from zoo.evaluate import report
 from zoo.export import assemble, prove
 from zoo.export.card import model_card
-from zoo.export.parity import _Worst
+from zoo.export.parity import Worst
 from zoo.spec import Manifest, decode, encode
 
 
@@ -74,7 +74,7 @@ def test_a_file_that_states_another_task_than_the_training_is_refused(case: Case
 
 
 def test_every_label_that_changes_is_counted_not_only_the_likeliest(several: Manifest) -> None:
-    worst = _Worst(several.preprocess, "multilabel")
+    worst = Worst(several.preprocess, "multilabel")
     worst.see_end(np.array([[0.9, 0.8, 0.2], [0.9, 0.1, 0.2]]), np.array([[0.9, 0.3, 0.7], [0.9, 0.1, 0.2]]))
     worst.see_logits(np.zeros((1, 3)), np.zeros((1, 3)))
     assert worst.flips == 2
@@ -85,7 +85,7 @@ def test_every_label_that_changes_is_counted_not_only_the_likeliest(several: Man
 @pytest.mark.parametrize(("expected", "got", "flips"), [(0.504, 0.4999, 0), (0.506, 0.4999, 1), (0.494, 0.501, 1)])
 def test_a_decision_at_the_edge_may_fall_either_way(several: Manifest, expected: float, got: float, flips: int) -> None:
     """|2p - 1| <= 0.01: rounding decides there, as between two classes of nearly equal probability."""
-    worst = _Worst(several.preprocess, "multilabel")
+    worst = Worst(several.preprocess, "multilabel")
     worst.see_end(np.array([[got, 0.9, 0.9]]), np.array([[expected, 0.9, 0.9]]))
     assert worst.flips == flips
 

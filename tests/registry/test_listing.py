@@ -11,6 +11,7 @@ import pytest
 
 from zoo import registry
 from zoo.errors import CatalogueError
+from zoo.registry import ENSEMBLE_PLUGIN
 
 CARD = "{plugin: %s, needs: [%s], summary: A model, preprocess: {size: [8, 9], mean: [0, 0, 0], std: [1, 1, 1]}}"
 KEYS = {
@@ -51,7 +52,8 @@ def test_our_own_models_come_through_the_same_door() -> None:
 @pytest.mark.usefixtures("ours")
 def test_every_model_of_ours_names_a_plugin_of_ours() -> None:
     names = {row.name for row in registry.plugins() if row.distribution == "edgezoo"}
-    assert {row.plugin for row in registry.models() if row.distribution == "edgezoo"} == names
+    # An ensemble has no row: it is made of finished runs, by their names.
+    assert {row.plugin for row in registry.models() if row.distribution == "edgezoo"} == names - {ENSEMBLE_PLUGIN}
 
 
 @pytest.mark.usefixtures("ours")

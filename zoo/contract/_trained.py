@@ -16,11 +16,15 @@ from zoo.contract._state import changed, state
 from zoo.contract._subject import NotTried, Subject, Unmet, raised
 from zoo.edge.session import open_session
 from zoo.errors import ZooError
+from zoo.export import Pool
 from zoo.plugin import SklearnPlugin, TorchPlugin
 from zoo.preprocess import apply, channels_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+    from zoo.plugin import Trained
+    from zoo.runs import Run
 
 __all__ = [
     "answers_any_batch",
@@ -110,7 +114,7 @@ def file_gives_the_trained_answers(subject: Subject) -> None:
         raise Unmet(f"the file answers three pictures with {probabilities.shape}; mend to_onnx()")
     if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-5):
         raise Unmet("the file's probabilities do not sum to 1; to_onnx() must give finite logits")
-    predict = subject.plugin.load(subject.run.record.card, subject.run).predict
+    predict = _loaded(subject, subject.run).predict
     expected = predict(np.stack([apply(image, spec) for image in raw]))
     worst = float(np.abs(runtime.logits(raw) - expected).max())
     if not worst <= 1e-2 * max(1.0, float(np.abs(expected).max())):
@@ -123,7 +127,7 @@ def run_loads_again(subject: Subject) -> None:
     batch = _preprocessed(subject, 4)
     shipped = open_session(_core(subject).SerializeToString(), subject.model, provider="cpu", threads=None)
     try:
-        again = subject.plugin.load(run.record.card, run)
+        again = _loaded(subject, run)
         answers = again.predict(batch)
     except Exception as problem:  # a stranger's code
         raise Unmet(f"load() fails: {raised(subject.plugin, problem)}; save all that predict needs") from None
@@ -150,7 +154,7 @@ def same_seed_same_model(subject: Subject) -> None:
     """A run can be repeated: same seed, same data, same machine, same answers."""
     first, second = subject.run, _second(subject)[0]
     batch = _preprocessed(subject, 5)
-    one, other = (subject.plugin.load(run.record.card, run).predict(batch) for run in (first, second))
+    one, other = (_loaded(subject, run).predict(batch) for run in (first, second))
     if not np.allclose(one, other, rtol=1e-5, atol=1e-5):
         raise Unmet(
             f"two runs with one seed differ by {float(np.abs(one - other).max()):.2g} in a logit; take every random "
@@ -254,10 +258,17 @@ def _second(subject: Subject) -> tuple[Any, tuple[dict[str, Any], dict[str, Any]
     return subject.repeated
 
 
+def _loaded(subject: Subject, run: Run) -> Trained:
+    model = subject.plugin.load(run.record.card, run)
+    if isinstance(model, Pool):
+        raise Unmet("load() gave the members of an ensemble; a model of the catalogue is one network")
+    return model
+
+
 def _core(subject: Subject) -> Any:
     run = subject.run
     try:
-        return subject.plugin.load(run.record.card, run).to_onnx()
+        return _loaded(subject, run).to_onnx()
     except Exception as problem:  # a stranger's code
         raise Unmet(f"load() and to_onnx(): {raised(subject.plugin, problem)}") from None
 

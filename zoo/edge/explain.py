@@ -27,7 +27,7 @@ from zoo.errors import UsageError
 from zoo.text import brief
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from PIL import Image
 
@@ -108,7 +108,7 @@ def occlusion(runtime: Runtime, image: RawImage, label: str | None = None) -> He
     if label is not None and label not in runtime.labels:
         raise UsageError(f"no label {label!r}, expected one of {brief(runtime.labels, 20)}")
     runtime.check(image)
-    pixels = _reduced(image.pixels, runtime.manifest.preprocess)
+    pixels = _reduced(image.pixels, runtime.manifest.views)
     whole = runtime.probabilities(pixels[None])[0]
     at = int(whole.argmax()) if label is None else runtime.labels.index(label)
     rows, columns = _edges(*pixels.shape[:2])
@@ -144,11 +144,11 @@ def overlay(image: RawImage, heat: HeatMap) -> Image.Image:
     return Image.fromarray((np.asarray(shown) * (1 - weight) + colours * weight + 0.5).astype(np.uint8))
 
 
-def _reduced(pixels: Array, spec: PreprocessSpec) -> Array:
-    """Whole blocks of pixels averaged, where the image has more than enough of them for the network's input."""
+def _reduced(pixels: Array, specs: Sequence[PreprocessSpec]) -> Array:
+    """Whole blocks of pixels averaged, where the image has more than enough of them for every network's input."""
     height, width = pixels.shape[:2]
-    factor = min(height // (_ENOUGH * spec.size[0]), width // (_ENOUGH * spec.size[1]))
-    if factor < 2 or spec.denoise is not None:  # a filter in pixels would see another image
+    factor = min(min(height // (_ENOUGH * spec.size[0]), width // (_ENOUGH * spec.size[1])) for spec in specs)
+    if factor < 2 or any(spec.denoise is not None for spec in specs):  # a filter in pixels would see another image
         return pixels
     down, across = _cuts(height, height // factor), _cuts(width, width // factor)
     sums = np.add.reduceat(pixels, down[:-1], axis=0, dtype=np.float64)

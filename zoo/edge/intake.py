@@ -85,7 +85,8 @@ class Intake:
                 f"pixels are {image.kind}, expected {' or '.join(sorted(self.kinds))}; "
                 "give this model images of the kind it was trained on"
             )
-        preprocess.check_range(image.pixels, self.manifest.preprocess)
+        for spec in self.manifest.views:
+            preprocess.check_range(image.pixels, spec)
 
     def _ready(self, image: RawImage) -> Array:
         self.check(image)

@@ -10,6 +10,7 @@ from zoo.evaluate.cases import Cases
 from zoo.evaluate.intervals import RESAMPLES, bootstrap, draws, interval, wilson
 from zoo.evaluate.metrics import CLASS_METRICS, METRICS, Values, Weights, macro_auroc, measure, ones
 from zoo.evaluate.plots import plot_confusion, plot_labels, plot_reliability
+from zoo.evaluate.pooling import Weighing, learn_weights, pooled
 from zoo.evaluate.predict import Images, Predict, Progress, predict_set
 from zoo.evaluate.predictions import write_predictions
 from zoo.evaluate.reporting import check_labels, overall, report
@@ -25,12 +26,14 @@ __all__ = [
     "Progress",
     "Reliability",
     "Values",
+    "Weighing",
     "Weights",
     "bootstrap",
     "check_labels",
     "draws",
     "fit_temperature",
     "interval",
+    "learn_weights",
     "macro_auroc",
     "measure",
     "ones",
@@ -38,6 +41,7 @@ __all__ = [
     "plot_confusion",
     "plot_labels",
     "plot_reliability",
+    "pooled",
     "predict_set",
     "reliability",
     "report",

@@ -5,5 +5,18 @@ from __future__ import annotations
 from zoo.export.bundle import GOLDEN_IMAGES, write_bundle
 from zoo.export.graph import assemble, set_manifest
 from zoo.export.parity import parity_images, prove
+from zoo.export.pool import Branch, Pool, assemble_pool, prove_pool, reordered
 
-__all__ = ["GOLDEN_IMAGES", "assemble", "parity_images", "prove", "set_manifest", "write_bundle"]
+__all__ = [
+    "GOLDEN_IMAGES",
+    "Branch",
+    "Pool",
+    "assemble",
+    "assemble_pool",
+    "parity_images",
+    "prove",
+    "prove_pool",
+    "reordered",
+    "set_manifest",
+    "write_bundle",
+]

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from zoo.spec import METRIC_NAMES, EvalReport, Intensity, Interval, Manifest, Percentile, Quantization, Scale, Window
+from zoo.spec import (
+    METRIC_NAMES,
+    EvalReport,
+    Intensity,
+    Interval,
+    Manifest,
+    Percentile,
+    PreprocessSpec,
+    Quantization,
+    Scale,
+    Window,
+)
 
 __all__ = ["model_card"]
 
@@ -23,6 +34,7 @@ def model_card(manifest: Manifest) -> str:
         "## Input\n\n" + _input(manifest),
         "## Proof of export\n\n" + _proof(manifest),
         *(["## Quantisation\n\n" + _quantised(manifest.quantization)] if manifest.quantization else []),
+        *(["## Members\n\n" + _members(manifest)] if manifest.members else []),
         "## Origin\n\n" + _origin(manifest),
         *(["## Files, and how to check them\n\n" + _files(manifest)] if manifest.files else []),
     ]
@@ -75,11 +87,35 @@ def _input(manifest: Manifest) -> str:
         "resized": "the file takes pictures already denoised and resized; the zoo runtime does that",
         "tensor": "the file takes fully preprocessed numbers; the zoo runtime makes them",
     }[given.stage]
+    takes = f"`{given.name}`, {shape} {given.dtype}, C = {given.channels}; {place}."
+    if manifest.members:
+        return f"{takes} Each member sees it in its own way, see below."
+    return f"{takes} The network sees {_seen(spec)}"
+
+
+def _seen(spec: PreprocessSpec) -> str:
+    """Size and intensity of what a network is given."""
     return (
-        f"`{given.name}`, {shape} {given.dtype}, C = {given.channels}; {place}. The network sees "
         f"{spec.size[0]} × {spec.size[1]} {spec.channels}, resized by {spec.resize} ({spec.interpolation}). "
         f"{_intensity(spec.intensity)}"
     )
+
+
+def _members(manifest: Manifest) -> str:
+    """What goes into an ensemble, and under which licence."""
+    what = "The probabilities of several networks, each calibrated on validation images, are averaged"
+    rows = [
+        f"{what} with the weights below, which were learnt on validation images too.",
+        "",
+        "| member | run | weight | sees | start | licence |",
+        "|---|---|---|---|---|---|",
+    ]
+    rows += [
+        f"| {member.name} | `{member.run}` | {member.weight:.3f} | {_seen(member.preprocess)} "
+        f"| {member.weights or 'random weights'} | {member.licence} |"
+        for member in manifest.members
+    ]
+    return "\n".join(rows)
 
 
 def _intensity(intensity: Intensity) -> str:
@@ -153,7 +189,7 @@ def _origin(manifest: Manifest) -> str:
         f"{origin.plugin.version} (plugin `{origin.plugin.name}`). Data: {origin.data.name}, "
         f"{origin.data.n} images "
         f"({_splits(origin.data.splits)}), sha256 `{origin.data.sha256[:16]}…`. "
-        f"Start: {origin.weights or 'random weights'}"
+        f"Start: {origin.weights or ('the members above' if manifest.members else 'random weights')}"
         f"{f', licence {origin.weights_licence}' if origin.weights_licence else ''}. "
         f"Licence of the model: {manifest.licence}."
         + (f" Licence of the network's code: {origin.code_licence}." if origin.code_licence else "")

@@ -19,7 +19,7 @@ from zoo.spec import OPSET, InputSpec, Manifest, Median, PreprocessSpec, Scale, 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["CORE_INPUT", "RESIZED", "SCALED", "assemble", "set_manifest"]
+__all__ = ["CORE_INPUT", "RESIZED", "SCALED", "assemble", "finished", "set_manifest"]
 
 CORE_INPUT = "preprocessed"
 """Name of the tensor between preprocessing and network, (N, C, h, w) float32; the parity gate reads it."""
@@ -61,7 +61,7 @@ def assemble(
         ModelError: the core is not valid ONNX, or its shapes contradict each other.
     """
     import onnx
-    from onnx import TensorProto, compose, helper
+    from onnx import compose, helper
 
     if given.stage == "tensor":
         merged = compose.add_prefix(core, "core/", rename_inputs=False, rename_outputs=False)
@@ -81,8 +81,20 @@ def assemble(
                 f"the network's graph does not fit: {reason}; expected 'input' to 'logits' at opset {OPSET}, "
                 "mend the plugin's to_onnx"
             ) from None
-    merged.ir_version = max(core.ir_version, _IR_VERSION)
-    graph = merged.graph
+    return finished(merged, temperature=temperature, task=task)
+
+
+def finished(model: onnx.ModelProto, *, temperature: float, task: Task) -> onnx.ModelProto:
+    """Add the last step to a graph that ends in "logits", leave out what does not belong in a shipped file, check it.
+
+    Raises:
+        ModelError: the graph is not valid ONNX.
+    """
+    import onnx
+    from onnx import TensorProto, helper
+
+    model.ir_version = max(model.ir_version, _IR_VERSION)
+    graph = model.graph
     # Softmax(logits / T) or Sigmoid(logits / T): temperature scaling, Guo et al. 2017, section 4.2.
     graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(temperature, np.float32), "post/temperature"))
     graph.node.append(helper.make_node("Div", ["logits", "post/temperature"], [SCALED], name="post/scale"))
@@ -96,21 +108,21 @@ def assemble(
         helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", classes]) for name in ("probabilities", "logits")
     )
     del graph.value_info[:]  # shapes that the exporter noted for its own input names
-    del merged.metadata_props[:]
+    del model.metadata_props[:]
     for node in graph.node:  # the exporter notes source files and stack traces of the training machine
         del node.metadata_props[:]
         node.doc_string = ""
-    versions = {entry.domain: entry.version for entry in merged.opset_import}
-    del merged.opset_import[:]  # merging repeats entries
-    merged.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in sorted(versions.items()))
-    merged.producer_name, merged.producer_version, merged.doc_string = "edgezoo", "", ""
+    versions = {entry.domain: entry.version for entry in model.opset_import}
+    del model.opset_import[:]  # merging repeats entries
+    model.opset_import.extend(helper.make_opsetid(domain, version) for domain, version in sorted(versions.items()))
+    model.producer_name, model.producer_version, model.doc_string = "edgezoo", "", ""
     graph.name, graph.doc_string = "zoo", ""
     try:
-        onnx.checker.check_model(merged, full_check=True)
+        onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as problem:
         reason = " ".join(str(problem).split())[:300]
         raise ModelError(f"the network's graph is not valid onnx: {reason}; mend the plugin's to_onnx") from None
-    return merged
+    return model
 
 
 def set_manifest(model: onnx.ModelProto, manifest: Manifest) -> None:

@@ -13,9 +13,14 @@ __all__ = ["Builder"]
 
 
 class Builder:
-    """Collects nodes and constants; each method returns the name of the tensor it makes."""
+    """Collects nodes and constants; each method returns the name of the tensor it makes.
 
-    def __init__(self) -> None:
+    Attributes:
+        part: before every name, so that two builders of one graph do not meet.
+    """
+
+    def __init__(self, part: str = "pre") -> None:
+        self.part = part
         self.nodes: list[onnx.NodeProto] = []
         self.constants: list[onnx.TensorProto] = []
 
@@ -23,7 +28,7 @@ class Builder:
         """An initializer holding `value`."""
         import onnx
 
-        name = f"pre/c{len(self.constants)}"
+        name = f"{self.part}/c{len(self.constants)}"
         self.constants.append(onnx.numpy_helper.from_array(np.asarray(value, dtype), name))
         return name
 
@@ -31,7 +36,7 @@ class Builder:
         """The first output of a new node."""
         from onnx import helper
 
-        name = f"pre/{len(self.nodes)}_{kind}"
+        name = f"{self.part}/{len(self.nodes)}_{kind}"
         outputs = [name, f"{name}_indices"] if kind == "TopK" else [name]
         self.nodes.append(helper.make_node(kind, list(inputs), outputs, name=name, **attributes))
         return name
@@ -40,7 +45,7 @@ class Builder:
         """Let the tensor `x` be found under `name`."""
         from onnx import helper
 
-        self.nodes.append(helper.make_node("Identity", [x], [name], name=f"pre/{name}"))
+        self.nodes.append(helper.make_node("Identity", [x], [name], name=f"{self.part}/{name}"))
         return name
 
     def floats(self, value: Any) -> str:

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from zoo.evaluate import Predict
 
-__all__ = ["MINIMUM_IMAGES", "parity_images", "prove"]
+__all__ = ["MINIMUM_IMAGES", "RELATIVE", "Worst", "parity_images", "probabilities_of", "prove", "relative"]
 
 Array = NDArray[Any]
 
@@ -36,10 +36,10 @@ MINIMUM_IMAGES = 64
 _LARGEST = 4_000_000
 """Pixels; larger pictures are not enlarged for the proof, memory would be the limit."""
 
-_RELATIVE = 1e-4
+RELATIVE = 1e-4
 """float32 sums in another order: |difference| <= 1e-4 · max(1, |value|)."""
 _LOGIT = 1e-3
-"""As `_RELATIVE`, for any single image; half of them must keep the tighter bar. A fault moves them all; sums of float32
+"""As `RELATIVE`, for any single image; half of them must keep the tighter bar. A fault moves them all; sums of float32
 in another order move few (EfficientNet-Lite0 trained from scratch: 2.0e-4 at most). Golden logits have the same bar."""
 _PROBABILITY = 5e-3
 _MARGIN = 0.01
@@ -118,7 +118,7 @@ def prove(
             f"parity refused: the file states {manifest.task}, the training was {task}; nothing was written"
         )
     shipped = _Shipped(model, manifest)
-    worst = _Worst(spec, task)
+    worst = Worst(spec, task)
     answers: list[dict[str, Array]] = []
     ours: list[Array] = []  # (1, c, h, w) each: the training side's preprocessing
     fed: list[Array] = []  # the file's own, or ours where the file leaves it to the caller
@@ -136,7 +136,7 @@ def prove(
     for index, got in enumerate(answers):
         worst.see_logits(got["logits"], same_input[index : index + 1])
         worst.see_last_step(got, manifest.temperature)
-        worst.see_end(got["probabilities"], _probabilities(whole_way[index : index + 1], manifest.temperature, task))
+        worst.see_end(got["probabilities"], probabilities_of(whole_way[index : index + 1], manifest.temperature, task))
     worst.refuse(len(images))
     for index in {0, max(0, len(images) - 3)}:  # an image as it is, and one that was cut and scaled
         _check_batch(shipped, images[index])
@@ -201,7 +201,7 @@ class _Shipped:
         return dict(zip([*outputs, *self.inner], [*ends, *inner], strict=True))
 
 
-class _Worst:
+class Worst:
     """The largest differences seen so far."""
 
     def __init__(self, spec: PreprocessSpec, task: Task) -> None:
@@ -222,18 +222,22 @@ class _Worst:
         self.pixel = max(self.pixel, largest * 255 / self._span(expected))
 
     def see_input(self, got: Array, expected: Array) -> None:
-        self.input = max(self.input, _relative(got, expected))
+        """Both (1, c, h, w), preprocessed."""
+        self.input = max(self.input, relative(got, expected))
 
     def see_logits(self, got: Array, expected: Array) -> None:
-        self.logits.append(_relative(got, expected))
+        """Both (1, K), of the same input."""
+        self.logits.append(relative(got, expected))
 
     def see_last_step(self, got: dict[str, Array], temperature: float) -> None:
+        """The file's own logits to its probabilities."""
         # Before the softmax or sigmoid: a saturated one is 0 and 1 at any temperature.
-        self.scaled = max(self.scaled, _relative(got[SCALED], got["logits"] / np.float32(temperature)))
-        expected = _probabilities(got["logits"], temperature, self.task)
-        self.last_step = max(self.last_step, _relative(got["probabilities"], expected))
+        self.scaled = max(self.scaled, relative(got[SCALED], got["logits"] / np.float32(temperature)))
+        expected = probabilities_of(got["logits"], temperature, self.task)
+        self.last_step = max(self.last_step, relative(got["probabilities"], expected))
 
     def see_end(self, got: Array, expected: Array) -> None:
+        """Both (1, K), probabilities from raw pixels."""
         difference = float(np.nan_to_num(np.abs(got - expected), nan=1.0).max())
         self.probability = max(self.probability, difference)
         if self.task == "multilabel":
@@ -249,12 +253,12 @@ class _Worst:
         found = [
             f"{what} differ by {value:.3g} (allowed {bar:g})"
             for what, value, bar in (
-                ("resized pixels, beside the brightest,", self.resized, _RELATIVE),
-                ("preprocessed values", self.input, _RELATIVE),
-                ("logits of half the images", float(np.median(self.logits)), _RELATIVE),
+                ("resized pixels, beside the brightest,", self.resized, RELATIVE),
+                ("preprocessed values", self.input, RELATIVE),
+                ("logits of half the images", float(np.median(self.logits)), RELATIVE),
                 ("logits", max(self.logits), _LOGIT),
-                ("logits over the temperature", self.scaled, _RELATIVE),
-                ("probabilities of the same logits", self.last_step, _RELATIVE),
+                ("logits over the temperature", self.scaled, RELATIVE),
+                ("probabilities of the same logits", self.last_step, RELATIVE),
                 ("probabilities", self.probability, _PROBABILITY),
             )
             if not value <= bar
@@ -284,19 +288,21 @@ def _check_batch(shipped: _Shipped, image: Array) -> None:
     three = np.stack([image, image[::-1, ::-1], np.zeros_like(image)])
     together = shipped.run(three)["logits"]
     alone = np.concatenate([shipped.run(one[None])["logits"] for one in three])
-    if not _relative(together, alone) <= _RELATIVE:
+    if not relative(together, alone) <= RELATIVE:
         raise GateError(
             "parity refused: a batch of three images is answered differently from each alone; nothing was written"
         )
 
 
-def _relative(got: Array, expected: Array) -> float:
+def relative(got: Array, expected: Array) -> float:
+    """The largest |difference| / max(1, |expected|); infinite where a number is not finite."""
     if not (np.isfinite(got).all() and np.isfinite(expected).all()):
         return float("inf")
     return float((np.abs(got - expected) / np.maximum(1, np.abs(expected))).max())
 
 
-def _probabilities(logits: Array, temperature: float, task: Task) -> Array:
+def probabilities_of(logits: Array, temperature: float, task: Task) -> Array:
+    """The last step, by numpy: softmax(logits / temperature), or multilabel the sigmoid of each."""
     scaled = logits / np.float32(temperature)
     if task == "multilabel":
         return np.asarray(np.exp(-np.logaddexp(np.float32(0), -scaled)))

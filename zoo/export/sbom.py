@@ -72,7 +72,13 @@ def sbom(manifest: Manifest, model_sha256: str) -> bytes:
         for name, version in sorted(origin.versions.items())
         if name not in {*_RUNTIME, "python", "edgezoo"}
     ]
-    parts = [_model(manifest, model_sha256), *_weights(manifest), _data(manifest), *_plugin(manifest)]
+    parts = [
+        _model(manifest, model_sha256),
+        *_members(manifest),
+        *_weights(manifest),
+        _data(manifest),
+        *_plugin(manifest),
+    ]
     whole = {"type": "application", "bom-ref": "bundle", "name": f"{manifest.name}.zoo", "version": origin.run}
     made_by = _package("edgezoo", origin.exported.get("edgezoo", "unknown"), kind="application")
     made_by.pop("bom-ref")
@@ -156,22 +162,48 @@ def _metrics(report: EvalReport) -> Iterable[Part]:
 
 
 def _weights(manifest: Manifest) -> Iterable[Part]:
-    """The pretrained weights, if it began with any."""
+    """The pretrained weights, if it began with any; of an ensemble those of each member."""
     origin = manifest.provenance
-    if origin.weights is None:
-        return
-    source, _, sha256 = origin.weights.partition(" sha256:")
-    part: Part = {
-        "type": "machine-learning-model",
-        "bom-ref": _WEIGHTS_REF,
-        "name": source,
-        "description": "weights that training began with",
-    }
-    if sha256:
-        part["hashes"] = [_hash(sha256)]
-    if origin.weights_licence is not None:
-        part["licenses"] = _licences(origin.weights_licence)
-    yield part
+    begun: dict[str, str | None] = {}
+    for one in manifest.members or (origin,):
+        if one.weights is not None:
+            begun[one.weights] = one.weights_licence
+    for number, (weights, licence) in enumerate(begun.items()):
+        source, _, sha256 = weights.partition(" sha256:")
+        part: Part = {
+            "type": "machine-learning-model",
+            "bom-ref": f"{_WEIGHTS_REF}-{number}" if number else _WEIGHTS_REF,
+            "name": source,
+            "description": "weights that training began with",
+        }
+        if sha256:
+            part["hashes"] = [_hash(sha256)]
+        if licence is not None:
+            part["licenses"] = _licences(licence)
+        yield part
+
+
+def _members(manifest: Manifest) -> Iterable[Part]:
+    """The networks of an ensemble, which lie in its one file."""
+    for number, member in enumerate(manifest.members):
+        yield {
+            "type": "machine-learning-model",
+            "bom-ref": f"member-{number}",
+            "name": member.name,
+            "version": member.run,
+            "description": "a network of the ensemble",
+            "licenses": _licences(member.licence),
+            "properties": _properties(
+                {
+                    "zoo:weight": f"{member.weight:.6f}",
+                    "zoo:plugin": f"{member.plugin.name} of {member.plugin.distribution} {member.plugin.version}",
+                    "zoo:code:licence": member.code_licence,
+                    "zoo:fingerprint:sha256": member.data.sha256,
+                    "zoo:config": json.dumps(to_builtins(member.config), sort_keys=True),
+                    **{f"zoo:trained:{name}:sha256": value for name, value in sorted(member.trained.items())},
+                }
+            ),
+        }
 
 
 def _data(manifest: Manifest) -> Part:
@@ -212,8 +244,9 @@ def _package(name: str, version: str, *, scope: str = "required", kind: str = "l
 
 
 def _licences(licence: str) -> list[Part]:
-    known = _SPDX.get(licence.lower())
-    return [{"license": {"id": known} if known else {"name": licence}}]
+    """One entry for each of the licences that hold together, "A AND B"."""
+    named = ((one, _SPDX.get(one.lower())) for one in licence.split(" AND "))
+    return [{"license": {"id": known} if known else {"name": one}} for one, known in named]
 
 
 def _hash(sha256: str) -> Part:

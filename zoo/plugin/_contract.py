@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zoo.data import ImageSet, Splits
+    from zoo.export import Pool
     from zoo.runs import Run
     from zoo.spec import EvalReport, ModelCard, PreprocessSpec, TrainConfig
 
@@ -62,7 +63,7 @@ class ModelPlugin(ABC):
         return card
 
     @abstractmethod
-    def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained:
+    def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained | Pool:
         """Train on data.train, choose by data.val, leave the result in `run`; data.test is not to be touched.
 
         Args:
@@ -74,7 +75,7 @@ class ModelPlugin(ABC):
         """
 
     @abstractmethod
-    def load(self, card: ModelCard, run: Run) -> Trained:
+    def load(self, card: ModelCard, run: Run) -> Trained | Pool:
         """The model that `train` left in `run`."""
 
     def evaluate(

@@ -7,11 +7,14 @@ entry-point group zoo.plugins, catalogues by zoo.catalogues, ours by the same do
 from __future__ import annotations
 
 from zoo.registry._checking import PRINTS, PluginRow, check_plugins, plugins
+from zoo.registry._ensembles import ENSEMBLE, ENSEMBLE_PLUGIN
 from zoo.registry._installed import catalogue
 from zoo.registry._listing import Row, find, models
 from zoo.registry._loading import LoadedPlugin, load
 
 __all__ = [
+    "ENSEMBLE",
+    "ENSEMBLE_PLUGIN",
     "PRINTS",
     "LoadedPlugin",
     "PluginRow",

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo.errors import CatalogueError
+from zoo.registry._ensembles import ENSEMBLE, ensemble_card
 from zoo.registry._installed import (
     PluginEntry,
     allowed,
@@ -93,13 +94,16 @@ def models(family: str | None = None) -> list[Row]:
 
 
 def find(name: str) -> ModelCard:
-    """The card called `name`; 'timm/NAME' makes one for any model of timm.
+    """The card called `name`; 'timm/NAME' makes one for any model of timm, 'ensemble:RUN,RUN' one of finished runs.
 
     Raises:
         CatalogueError: no such model (the nearest names are given), or more than one distribution defines it.
+        UsageError: runs that can make no ensemble.
     """
     if name.startswith("timm/"):
         return _timm_card(name)
+    if name.startswith(ENSEMBLE):
+        return ensemble_card(name)
     everything = catalogue()
     owners = everything.entries.get(name)
     if owners is None:

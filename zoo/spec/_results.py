@@ -19,6 +19,7 @@ __all__ = [
     "Fingerprint",
     "InputSpec",
     "Manifest",
+    "Member",
     "Parity",
     "PluginOrigin",
     "Provenance",
@@ -168,6 +169,30 @@ class Provenance(Value, frozen=True):
     """Versions at the time of export; the answers of the golden set are theirs."""
 
 
+class Member(Value, frozen=True):
+    """One network of an ensemble: what goes into it, what its answer counts, and where it came from."""
+
+    name: str
+    """Of the model, as the catalogue calls it."""
+    run: str
+    weight: float
+    """Share of its probabilities in the ensemble's; those of all members sum to one."""
+    temperature: float
+    """Its logits are divided by it before they become probabilities; its own run's."""
+    preprocess: PreprocessSpec
+    plugin: PluginOrigin
+    data: Fingerprint
+    """What it was trained on."""
+    config: TrainConfig
+    weights: str | None
+    """Source and sha256 of the pretrained weights; null: trained from scratch."""
+    weights_licence: Licence | None
+    licence: Licence
+    code_licence: Licence
+    trained: dict[str, str]
+    """Name to sha256 of its run's files that hold what was learnt."""
+
+
 class Manifest(Value, frozen=True):
     """All that a device must know of a model; in the ONNX metadata under the key 'zoo', and in a bundle."""
 
@@ -193,3 +218,11 @@ class Manifest(Value, frozen=True):
     differently."""
     quantization: Quantization | None = None
     """How the file was made smaller, proven against the float32 file, whose parity stands above; null: float32."""
+    members: tuple[Member, ...] = ()
+    """Of an ensemble its networks, each with a preprocessing of its own inside the graph; `preprocess` is then that of
+    the largest input. Empty: one network."""
+
+    @property
+    def views(self) -> tuple[PreprocessSpec, ...]:
+        """How the image is looked at: the preprocessing of the network, or of every member."""
+        return tuple(dict.fromkeys(member.preprocess for member in self.members)) or (self.preprocess,)

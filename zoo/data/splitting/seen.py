@@ -14,6 +14,7 @@ from zoo.errors import DataError
 from zoo.files import atomic_write
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -26,27 +27,42 @@ TRAINED_ON = "trained_on.npz"
 """In a run: `train` and `val`, (n, 32) uint8 each, sorted sha256 of the images' files or pixels."""
 
 
-def write_seen(path: Path, splits: Splits) -> None:
-    """Write the digests of train and val, sorted, so that they tell nothing about names or order."""
+def write_seen(path: Path, splits: Splits, others: Sequence[Path] = ()) -> None:
+    """Write the digests of train and val, sorted, so that they tell nothing about names or order.
+
+    Args:
+        path: where.
+        splits: whose train and val.
+        others: `TRAINED_ON` files of models that went into this one; what they have seen it has seen.
+    """
+    seen = {"train": [splits.train.digests], "val": [splits.val.digests]}
+    for other in others:
+        for part, digests in seen.items():
+            digests.append(read_seen(other, part))
+    train, val = (_sorted(np.concatenate(digests)) for digests in seen.values())
     buffer = io.BytesIO()
-    np.savez(buffer, train=_sorted(splits.train.digests), val=_sorted(splits.val.digests))
+    np.savez(buffer, train=train, val=val)
     atomic_write(path, buffer.getvalue())
 
 
-def read_seen(path: Path) -> NDArray[np.uint8]:
-    """The digests of a `TRAINED_ON` file, train and val together: (n, 32).
+def read_seen(path: Path, *parts: str) -> NDArray[np.uint8]:
+    """The digests of a `TRAINED_ON` file: (n, 32).
+
+    Args:
+        path: of the file.
+        parts: "train", "val"; none: both together.
 
     Raises:
         DataError: the file is damaged.
     """
     try:
         with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            parts = [archive["train"], archive["val"]]
+            found = [archive[part] for part in parts or ("train", "val")]
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-        parts = []
-    if not parts or any(part.dtype != np.uint8 or part.shape[1:] != (32,) for part in parts):
+        found = []
+    if not found or any(part.dtype != np.uint8 or part.shape[1:] != (32,) for part in found):
         raise DataError(f"{path} is damaged; remove it to evaluate without knowing what the model has seen")
-    return np.concatenate(parts)
+    return np.concatenate(found)
 
 
 def seen_among(digests: NDArray[np.uint8], seen: NDArray[np.uint8]) -> int:

@@ -2,6 +2,7 @@
 
 import { checked } from "./bundle.js";
 import { checkPixels, decode } from "./decode.js";
+import { views } from "./explain.js";
 
 const BUNDLE = new URL("../model.zoo/", import.meta.url).href;
 const GIVEN = 0.5; // as zoo/edge/results.py
@@ -71,10 +72,11 @@ export class Browser {
 
   async #image(file) {
     const image = await decode(new Uint8Array(await file.arrayBuffer()));
-    const { size, resize } = this.#manifest.preprocess;
-    const scale = Math.max(size[0] / image.height, size[1] / image.width);
-    if (resize === "crop" && image.height * scale * image.width * scale > MOST_PIXELS) {
-      throw new Error(`${image.width}x${image.height} pixels would be scaled to more than ${MOST_PIXELS / 1e6} million to fill ${size[1]}x${size[0]}; crop it`);
+    for (const { size, resize } of views(this.#manifest)) {
+      const scale = Math.max(size[0] / image.height, size[1] / image.width);
+      if (resize === "crop" && image.height * scale * image.width * scale > MOST_PIXELS) {
+        throw new Error(`${image.width}x${image.height} pixels would be scaled to more than ${MOST_PIXELS / 1e6} million to fill ${size[1]}x${size[0]}; crop it`);
+      }
     }
     return image;
   }

@@ -11,13 +11,13 @@ export const VISIBLE = 0.05;
  * Map what the probability of a label depends on.
  *
  * @param {{data: Uint8Array | Uint16Array | Float32Array, height: number, width: number, channels: number}} image raw.
- * @param {{labels: string[], preprocess: object}} manifest
+ * @param {{labels: string[], preprocess: object, members?: object[]}} manifest
  * @param {(image: object) => Promise<ArrayLike<number>>} answer one raw image to its probabilities.
  * @param {{label?: string, progress?: (share: number) => void}} [options]
  * @returns {Promise<{label: string, base: number, height: number, width: number, values: number[][]}>}
  */
 export async function occlusion(image, manifest, answer, { label, progress = () => {} } = {}) {
-  const seen = reduced(image, manifest.preprocess);
+  const seen = reduced(image, views(manifest));
   const whole = await answer(seen);
   const at = label === undefined ? best(whole) : manifest.labels.indexOf(label);
   if (at < 0) throw new Error(`no label '${label}', expected one of ${manifest.labels.join(", ")}`);
@@ -59,10 +59,14 @@ function best(values) {
 
 const asStored = (mean, data) => (data instanceof Float32Array ? mean : Math.floor(mean + 0.5));
 
-function reduced(image, { size, denoise }) {
+/** The preprocessing of the network, or of every member of an ensemble; bundles of older releases name no members. */
+export const views = ({ preprocess, members }) => (members?.length ? members.map((member) => member.preprocess) : [preprocess]);
+
+function reduced(image, specs) {
   const { data, height, width, channels } = image;
-  const factor = Math.min(Math.floor(height / (ENOUGH * size[0])), Math.floor(width / (ENOUGH * size[1])));
-  if (factor < 2 || denoise) return image;
+  const enough = ({ size }) => Math.min(Math.floor(height / (ENOUGH * size[0])), Math.floor(width / (ENOUGH * size[1])));
+  const factor = Math.min(...specs.map(enough));
+  if (factor < 2 || specs.some(({ denoise }) => denoise)) return image;
   const [down, across] = [cuts(height, Math.floor(height / factor)), cuts(width, Math.floor(width / factor))];
   const [rows, columns] = [down.length - 1, across.length - 1];
   const small = new data.constructor(rows * columns * channels);

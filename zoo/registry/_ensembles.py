@@ -1,0 +1,86 @@
+"""The card of `ensemble:RUN,RUN…`, made from the records of its runs; no plugin is imported and no image read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zoo.errors import UsageError
+from zoo.spec import ModelCard, TrainConfig, Voi
+from zoo.text import brief
+
+if TYPE_CHECKING:
+    from zoo.runs import Run, RunRecord
+
+__all__ = ["ENSEMBLE", "ENSEMBLE_PLUGIN", "ensemble_card"]
+
+ENSEMBLE = "ensemble:"
+"""Before the runs, which commas separate."""
+
+ENSEMBLE_PLUGIN = "ensemble"
+
+
+def ensemble_card(name: str) -> ModelCard:
+    """A card whose arch holds the folders of the runs; its preprocessing is that of the largest input.
+
+    The seed and the split are those of the first run.
+
+    Raises:
+        UsageError: fewer than two runs, one twice, one that is missing, unfinished or an ensemble, or runs that can not
+            answer together: other labels, task or pixels.
+    """
+    from zoo.runs import find_run, open_run
+
+    named = [part.strip() for part in name.removeprefix(ENSEMBLE).split(",")]
+    if len(named) < 2 or not all(named):
+        raise UsageError(f"{name}: expected at least two runs, separated by commas, such as {ENSEMBLE}runs/a,runs/b")
+    runs: list[Run] = []
+    for part in named:
+        run = open_run(find_run(part))
+        if "," in str(run.path):
+            raise UsageError(f"{run.path}: a comma in its path would be read as the end of it; rename the folder")
+        if any(run.path == other.path for other in runs):
+            raise UsageError(f"{part} is named twice; name each run once")
+        _refuse(part, run.record, runs[0].record if runs else run.record)
+        runs.append(run)
+    first = runs[0].record
+    largest = max((run.record.card.preprocess for run in runs), key=lambda spec: spec.size[0] * spec.size[1])
+    config = first.config
+    return ModelCard(
+        name=ENSEMBLE_PLUGIN,
+        plugin=ENSEMBLE_PLUGIN,
+        arch=",".join(str(run.path) for run in runs),
+        family=ENSEMBLE_PLUGIN,
+        summary=f"The weighted mean of {', '.join(run.record.card.name for run in runs)}",
+        preprocess=largest,
+        train=TrainConfig(
+            epochs=1, seed=config.seed, split_seed=config.split_seed, leaks=config.leaks, fold=config.fold
+        ),
+        licence=" AND ".join(dict.fromkeys(run.record.card.licence for run in runs)),
+    )
+
+
+def _refuse(name: str, record: RunRecord, first: RunRecord) -> None:
+    """Refuse a run that can be no member, or not of one ensemble with the first."""
+    if record.plugin.name == ENSEMBLE_PLUGIN:
+        raise UsageError(f"{name} is an ensemble itself; name its members instead")
+    if record.status != "done":
+        raise UsageError(
+            f"{name} is not finished (status {record.status}); go on with "
+            f"'zoo train {record.card.name} --resume --out {name}'"
+        )
+    if record.task != first.task:
+        raise UsageError(f"{name} is {record.task}, {first.id} is {first.task}; an ensemble answers one question")
+    if set(record.labels) != set(first.labels):
+        raise UsageError(
+            f"{name} knows the labels {brief(record.labels)}, {first.id} {brief(first.labels)}; "
+            "expected runs on the same labels"
+        )
+    if record.kind != first.kind:
+        raise UsageError(
+            f"{name} takes {record.kind} images, {first.id} {first.kind}; expected runs on the same images"
+        )
+    if isinstance(record.card.preprocess.intensity, Voi) != isinstance(first.card.preprocess.intensity, Voi):
+        raise UsageError(
+            f"only one of {name} and {first.id} reads DICOM files through their own window (intensity voi); "
+            "both would need the same pixels"
+        )
