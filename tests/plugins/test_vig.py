@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -13,11 +12,10 @@ import zoo
 from zoo import registry
 from zoo.errors import CatalogueError
 from zoo.preprocess import apply
-from zoo.runs import open_run
 from zoo.testing import PluginContract
 
 if TYPE_CHECKING:
-    from zoo.plugin import ModelPlugin
+    from zoo.contract import Subject
 
 torch = pytest.importorskip("torch")
 vig = pytest.importorskip("zoo_plugins.vig")
@@ -27,9 +25,9 @@ vig = pytest.importorskip("zoo_plugins.vig")
 class TestViG(PluginContract):
     model = "vig_mini"
 
-    def test_pictures_full_of_ties_get_the_trained_answers(self, trained: zoo.TrainResult, plugin: ModelPlugin) -> None:
+    def test_pictures_full_of_ties_get_the_trained_answers(self, subject: Subject) -> None:
         """Repeated tiles, mirrored halves and flat areas make nodes that are equally far; noise makes most near so."""
-        run = open_run(Path(trained.run))
+        run = subject.run
         rng = np.random.default_rng(0)
         tile = rng.integers(0, 256, (8, 8, 3))
         half = rng.integers(0, 256, (32, 16, 3))
@@ -45,8 +43,8 @@ class TestViG(PluginContract):
             ]
         ).astype(np.uint8)
         spec = run.record.card.preprocess
-        expected = plugin.load(run.record.card, run).predict(np.stack([apply(image, spec) for image in raw]))
-        assert np.abs(zoo.open(trained.run).logits(raw) - expected).max() < 1e-4
+        expected = subject.plugin.load(run.record.card, run).predict(np.stack([apply(image, spec) for image in raw]))
+        assert np.abs(subject.runtime.logits(raw) - expected).max() < 1e-4
 
 
 @pytest.mark.parametrize(
