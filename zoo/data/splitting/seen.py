@@ -39,9 +39,10 @@ def write_seen(path: Path, splits: Splits, others: Sequence[Path] = ()) -> None:
     for other in others:
         for part, digests in seen.items():
             digests.append(read_seen(other, part))
-    train, val = (_sorted(np.concatenate(digests)) for digests in seen.values())
+    # Members of an ensemble have mostly seen the same images; each needs to stand there once.
+    train, val = (np.unique(np.concatenate(one), axis=0) if others else one[0] for one in seen.values())
     buffer = io.BytesIO()
-    np.savez(buffer, train=train, val=val)
+    np.savez(buffer, train=_sorted(train), val=_sorted(val))
     atomic_write(path, buffer.getvalue())
 
 
