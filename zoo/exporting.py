@@ -15,7 +15,6 @@ import msgspec
 from zoo.errors import ModelError, TrainingError, UsageError
 from zoo.locate import MODEL_FILE, images_of, without_bad
 from zoo.spec import EvalReport, Manifest, Parity, Quantization
-from zoo.text import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -49,6 +48,7 @@ def export(
     *,
     preprocess: Stage = "full",
     portable: bool = False,
+    evidence: bool = False,
     quantize: QuantizedKind | None = None,
     target: Target | None = None,
     bundle: bool = False,
@@ -64,6 +64,7 @@ def export(
         preprocess: full: from raw pixels; normalize: from resized pixels; none: from preprocessed numbers.
         portable: resize by matrix products in place of the Resize operator, which OpenVINO, TensorRT and others read
             differently or refuse; slower on large pictures.
+        evidence: with the further output "evidence" (N, K, h, w): where the model sees what, for those that can say.
         quantize: int8 or fp16: the smallest change of the proven file that passes the guard of
             `zoo.export.quantize`; its report is then its own, from raw test images.
         target: what a quantised file is for: avx512 (with VNNI), avx2, arm64 or gpu; None: this machine.
@@ -78,7 +79,7 @@ def export(
     Raises:
         GateError: the parity gate refused, or (`QuantizationError`) no quantised file passed the guard.
         UsageError: a name that does not fit what is written; `portable` for a file that does not resize; a
-            target without `quantize`, or a model that has nothing to quantise.
+            target without `quantize`, or a model that has nothing to quantise; `evidence` of one that makes none.
     """
     from zoo import ship
     from zoo.export import Pool
@@ -91,9 +92,11 @@ def export(
     if web is not None:
         if bundle or out is not None or preprocess != "full":
             raise UsageError("--web writes a folder of its own; leave out --bundle, --out and --preprocess")
-        if run is not None and _is_bundle(Path(run)) and (portable or quantize or data is not None):
+        if run is not None and _is_bundle(Path(run)) and (portable or evidence or quantize or data is not None):
             raise UsageError(f"{run} is a bundle, whose page holds it as it is; name its run to export it otherwise")
-        make = partial(export, run, portable=portable, quantize=quantize, target=target, bundle=True, data=data)
+        make = partial(
+            export, run, portable=portable, evidence=evidence, quantize=quantize, target=target, bundle=True, data=data
+        )
         return _page(run, make, Path(web), None if ort_web is None else Path(ort_web))
     if run is not None and _is_bundle(Path(run)):
         raise UsageError(f"{run} is exported already; name its run, or write its page with --web")
@@ -106,7 +109,13 @@ def export(
             "export it as it is, or one member with --" + quantize
         )
     model, manifest = ship.build(
-        opened, trained, splits, stage=preprocess, portable=portable, report=_report_of(opened)
+        opened,
+        trained,
+        splits,
+        stage=preprocess,
+        portable=portable,
+        report=_report_of(opened),
+        evidence=evidence,
     )
     predict = None
     if quantize is not None:
@@ -130,7 +139,7 @@ def _target(run: Run, out: str | Path | None, *, bundle: bool, kind: QuantizedKi
         UsageError: a name that does not fit what is written.
     """
     suffix = "zoo" if bundle else "onnx"
-    stem = "-".join((file_name(run.record.card.name), *([kind] if kind else [])))
+    stem = "-".join((run.record.card.name.replace("/", "-"), *([kind] if kind else [])))
     target = Path(out) if out else run.file("export") / f"{stem}.{suffix}"
     if bundle and not target.name.endswith((".zoo", ".zoo.zip")):
         raise UsageError(f"--out {target}: the name of a bundle ends in .zoo (a folder) or .zoo.zip (one file)")
@@ -190,16 +199,18 @@ def _write_bundle(
 
     set_manifest(model, manifest)
     content = model.SerializeToString()
+    evidence: Predict | None = None  # of a quantised file no map: how far kernels elsewhere move one is not known
     if predict is None:
         with tempfile.TemporaryDirectory() as folder:
             proven = Path(folder) / MODEL_FILE
             proven.write_bytes(content)
-            predict = Runtime.open(proven).logits
+            runtime = Runtime.open(proven)
+            predict, evidence = runtime.logits, runtime.evidence if runtime.has_evidence else None
     images = golden_images(splits, GOLDEN_IMAGES)
     if manifest.quantization is not None and manifest.quantization.tolerance is not None:
         some = golden_images(splits, 4 * GOLDEN_IMAGES)
         images = _decided(some, predict, manifest.quantization.tolerance)[:GOLDEN_IMAGES]
-    write_bundle(target, content, manifest, images=images, predict=predict)
+    write_bundle(target, content, manifest, images=images, predict=predict, evidence=evidence)
 
 
 def _decided(images: list[NDArray[Any]], predict: Predict, tolerance: float) -> list[NDArray[Any]]:

@@ -20,7 +20,7 @@ from PIL import Image
 from zoo.errors import ImageError
 from zoo.spec import Gaussian, Median, Percentile, PreprocessSpec, Scale, Voi, Window
 
-__all__ = ["apply", "channels_of", "check_range", "crop_size", "gaussian_kernel", "normalized", "resized"]
+__all__ = ["apply", "channels_of", "check_range", "crop_size", "gaussian_kernel", "normalized", "placed", "resized"]
 
 Array = NDArray[Any]
 
@@ -145,6 +145,27 @@ def crop_size(height: int, width: int, size: tuple[int, int], *, cover: bool) ->
         return target_h, max(target_w, other) if cover else min(target_w, max(1, other))
     other = (height * target_w + width // 2) // width
     return max(target_h, other) if cover else min(target_h, max(1, other)), target_w
+
+
+def placed(height: int, width: int, spec: PreprocessSpec) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where a raw image lies in the network's input: what `resized` does to places.
+
+    Args:
+        height: of the raw image, in pixels.
+        width: likewise.
+        spec: what is done to it.
+
+    Returns:
+        (scale, offset) of rows and of columns: the raw place y, in pixels from the upper edge, is at y · scale + offset
+        of the input. A crop has a negative offset or none, a letterbox a positive one or none.
+    """
+    inner = spec.size if spec.resize == "stretch" else crop_size(height, width, spec.size, cover=spec.resize == "crop")
+    # Floor division of what is cut off, as `resized` has it, also where an odd pixel is left.
+    offsets = [
+        -((there - side) // 2) if there >= side else (side - there) // 2
+        for there, side in zip(inner, spec.size, strict=True)
+    ]
+    return (inner[0] / height, offsets[0]), (inner[1] / width, offsets[1])
 
 
 def gaussian_kernel(sigma: float) -> NDArray[np.float32]:

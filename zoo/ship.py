@@ -18,7 +18,7 @@ import numpy as np
 from zoo.errors import DataError, ImageError, UsageError
 from zoo.preprocess import channels_of, check_range, normalized, resized
 from zoo.runs import learnt, versions, weights_licence
-from zoo.spec import SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
+from zoo.spec import EVIDENCE, SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
 from zoo.text import unusable
 
 if TYPE_CHECKING:
@@ -30,11 +30,12 @@ if TYPE_CHECKING:
 
     from zoo.data import ImageSet, Splits
     from zoo.edge import Runtime
+    from zoo.evaluate import Predict
     from zoo.export import Pool
     from zoo.plugin import ModelPlugin, Trained
     from zoo.readers import Probe, RawImage
     from zoo.runs import Run
-    from zoo.spec import Member
+    from zoo.spec import Member, ModelCard
 
 __all__ = [
     "Judged",
@@ -95,6 +96,7 @@ def build(
     stage: Stage = "full",
     portable: bool = False,
     report: EvalReport | None = None,
+    evidence: bool = False,
 ) -> tuple[onnx.ModelProto, Manifest]:
     """The run's ONNX file, proven against the training side.
 
@@ -105,8 +107,10 @@ def build(
         stage: how much preprocessing goes into the file.
         portable: resize by matrix products, see `zoo.export.resizing`.
         report: of the test split, when it is known.
+        evidence: with the output "evidence", compared by the gate, too.
 
     Raises:
+        UsageError: evidence is asked of a model that makes none.
         GateError: the file does not give the training side's answers.
         UsageError: an ensemble that is to leave preprocessing to the caller.
     """
@@ -115,6 +119,7 @@ def build(
     record = run.record
     spec, temperature = record.card.preprocess, record.temperature
     given = _input_spec(record.kind, spec, stage)
+    mapped = _evidence_of(trained, record.card) if evidence else None
     files: tuple[onnx.ModelProto, ...] = ()
     members: tuple[Member, ...] = ()
     if isinstance(trained, Pool):
@@ -126,14 +131,17 @@ def build(
         members = trained.members
         model, files = assemble_pool(trained, given, temperature=temperature, portable=portable)
     else:
-        model = assemble(trained.to_onnx(), spec, given, temperature=temperature, task=record.task, portable=portable)
+        core = trained.to_onnx()
+        model = assemble(
+            core, spec, given, temperature=temperature, task=record.task, portable=portable, evidence=evidence
+        )
     manifest = Manifest(
         schema=SCHEMA,
         name=record.card.name,
         labels=record.labels,
         preprocess=spec,
         input=given,
-        outputs=("probabilities", "logits"),
+        outputs=("probabilities", "logits", *([EVIDENCE] if evidence else [])),
         temperature=temperature,
         parity=None,
         report=report,
@@ -149,7 +157,14 @@ def build(
         parity = prove_pool(model, manifest, files, pool=trained, labels=data.labels, images=images)
     else:
         parity = prove(
-            model, manifest, spec=spec, labels=data.labels, reference=trained.predict, images=images, task=data.task
+            model,
+            manifest,
+            spec=spec,
+            labels=data.labels,
+            reference=trained.predict,
+            images=images,
+            task=data.task,
+            evidence=mapped,
         )
     manifest = msgspec.structs.replace(manifest, parity=parity)
     set_manifest(model, manifest)
@@ -158,6 +173,21 @@ def build(
         parity.images, parity.sizes, parity.max_abs_logit, parity.max_abs_probability, parity.flips,
     )  # fmt: skip
     return model, manifest
+
+
+def _evidence_of(trained: Trained | Pool, card: ModelCard) -> Predict:
+    """How the framework makes the map.
+
+    Raises:
+        UsageError: it makes none.
+    """
+    mapped: Predict | None = getattr(trained, EVIDENCE, None)
+    if mapped is None:
+        raise UsageError(
+            f"{card.name} makes no evidence map; train a model that does ('zoo list --family unet'), or leave out "
+            "--evidence: 'zoo explain' then hides parts of the image instead"
+        )
+    return mapped
 
 
 def with_report(model: onnx.ModelProto, manifest: Manifest, report: EvalReport) -> Manifest:

@@ -35,10 +35,11 @@ def explain(
 ) -> None:
     """Show which parts of an image its answer depends on.
 
-    Parts are hidden one after the other; where the
-    probability drops most, the picture NAME.heat.png is bright. It does not prove that a disease was found there.
+    A file that was exported with --evidence shows
+    the map that it makes its answer of. Of others parts are hidden one after the other; where the probability drops
+    most, the picture NAME.heat.png is bright. Neither proves that a disease was found there.
     """
-    from zoo.edge.explain import CAPTION
+    from zoo.edge.explain import CAPTIONS, Method
     from zoo.edge.heatmaps import Explained, in_words
     from zoo.text import printable
 
@@ -54,9 +55,11 @@ def explain(
         allow_fallback=allow_fallback,
     )
     rows, failed = [], 0
+    method: Method = "occlusion"
     for result in results:
         rows.append(result.row())
         if isinstance(result, Explained):
+            method = result.heat.method
             if not as_json:
                 put(f"{printable(result.image)}\t{in_words(result.heat)}\t{shown_path(result.file or '')}")
         else:
@@ -65,7 +68,7 @@ def explain(
     if as_json:
         document(rows)
     elif len(rows) > failed:
-        say(CAPTION)
+        say(CAPTIONS[method])
     if failed:
         say(f"{failed} of {counted(len(rows), 'image')} got no map")
         raise typer.Exit(1)

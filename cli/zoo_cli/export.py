@@ -16,7 +16,7 @@ from zoo_cli.output import counted, document, fields, megabytes, put, shown_path
 from zoo_cli.rungs import rung_table
 
 if TYPE_CHECKING:
-    from zoo.spec import QuantizedKind
+    from zoo.spec import Parity, QuantizedKind
 
 __all__ = ["export"]
 
@@ -32,6 +32,12 @@ def export(
     portable: Annotated[
         bool,
         typer.Option("--portable", help="Resize by matrix products: for OpenVINO, TensorRT and others."),
+    ] = False,
+    evidence: Annotated[
+        bool,
+        typer.Option(
+            "--evidence", help="With a third output: where the model sees what (U-Nets, and others that can)."
+        ),
     ] = False,
     int8: Annotated[
         bool, typer.Option("--int8", help="Make it smaller and faster, if the answers stay those of float32.")
@@ -82,6 +88,7 @@ def export(
                 run,
                 preprocess=preprocess,
                 portable=portable,
+                evidence=evidence,
                 quantize=kind,
                 target=target,
                 bundle=bundle,
@@ -116,8 +123,12 @@ def export(
                 **quantised,
                 "proof": f"{'' if found is None else 'of its float32 file, '}{counted(parity.images, 'raw image')}: "
                 f"logits within {parity.max_abs_logit:.1e}, probabilities within {parity.max_abs_probability:.1e}, "
-                f"{counted(parity.flips, 'label')} changed",
+                f"{counted(parity.flips, 'label')} changed{_of_maps(parity)}",
                 "next": following,
             }
         )
     )
+
+
+def _of_maps(parity: Parity) -> str:
+    return "" if parity.max_abs_evidence is None else f", evidence maps within {parity.max_abs_evidence:.1e}"

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from edge_models import LABELS, deep_manifest, make_manifest, make_model
 
-from zoo.edge.explain import VISIBLE, occlusion
+from zoo.edge.explain import VISIBLE, VISIBLE_EVIDENCE, occlusion
 from zoo.edge.page import INDEX, assets
 from zoo.edge.runtime import Runtime
 from zoo.readers import from_array
@@ -106,6 +106,19 @@ def _two_labels(dtype: str) -> Manifest:
 
 def test_same_map_is_drawn_at_full_strength_on_both_sides(modules: Path) -> None:
     assert node(modules, 'import { VISIBLE } from "./explain.js"; console.log(VISIBLE);') == VISIBLE
+
+
+def test_a_map_of_the_file_itself_is_told_and_drawn_as_such(modules: Path) -> None:
+    script = 'import { VISIBLE_EVIDENCE, top } from "./heat.js"; import { meaning } from "./words.js";'
+    script += "console.log(JSON.stringify([VISIBLE_EVIDENCE, top(given), meaning(given, 0.05)]));"
+    faint, strong = (
+        {"label": "red", "base": 0.9, "values": [[value, -1.0]], "method": "evidence"} for value in (0.2, 3)
+    )
+    least, drawn, words = node(modules, script, faint)
+    assert least == drawn == VISIBLE_EVIDENCE
+    assert "The model's own map of evidence for red" in words
+    assert "covered" not in words
+    assert node(modules, script, strong)[1] == 3
 
 
 @pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 65, 1000])

@@ -38,6 +38,7 @@ def test_the_catalogue_has_something_of_every_family() -> None:
         "resnet",
         "simple_cnn",
         "transformer",
+        "unet",
         "vgg",
     }
     assert len(CARDS) >= 90

@@ -77,22 +77,25 @@ def _predict(asked: argparse.Namespace) -> int:
 
 
 def _explain(asked: argparse.Namespace) -> int:
-    from zoo.edge.explain import CAPTION
+    from zoo.edge.explain import CAPTIONS, Method
     from zoo.edge.heatmaps import Explained, explained, in_words
 
     runtime, sources = _opened(asked)
     rows, failed = [], 0
+    method: Method = "occlusion"
     for result in explained(runtime, sources, label=asked.label, out=Path(asked.out), frame=asked.frame):
         rows.append(result.row())
         if not isinstance(result, Explained):
             failed += 1
             _say(f"{printable(result.image)}: {result.error}")
-        elif not asked.json:
+            continue
+        method = result.heat.method
+        if not asked.json:
             _put(f"{printable(result.image)}\t{in_words(result.heat)}\t{result.file}\n")
     if asked.json:
         _put(as_json(rows))
     elif len(rows) > failed:
-        _say(CAPTION)
+        _say(CAPTIONS[method])
     if failed:
         _say(f"{failed} of {len(rows)} images got no map")
     return 1 if failed else 0

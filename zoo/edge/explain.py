@@ -1,4 +1,6 @@
-"""Where a model looks: occlusion sensitivity, which needs nothing of a model but its answers.
+"""Where a model looks: occlusion sensitivity, which needs nothing of a model but its answers; and heat maps as such.
+
+A file that has an evidence map says itself where it sees what; see `zoo.edge.evidence`.
 
 One window after the other is covered with the image's own mean, and the label's probability is asked again (Zeiler
 and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014, section 4.2). What is shown is the drop
@@ -17,7 +19,7 @@ What this module does not know: files, pages, where the image came from.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -35,17 +37,26 @@ if TYPE_CHECKING:
     from zoo.readers import RawImage
     from zoo.spec import PreprocessSpec
 
-__all__ = ["CAPTION", "VISIBLE", "HeatMap", "occlusion", "overlay"]
+__all__ = ["CAPTIONS", "VISIBLE", "VISIBLE_EVIDENCE", "HeatMap", "Method", "check_label", "occlusion", "overlay"]
 
 Array = NDArray[Any]
 
-CAPTION = (
-    "bright: hiding this part lowers the label's probability; that does not prove that what the label means is there, "
-    "and says nothing of several parts together"
-)
+Method = Literal["occlusion", "evidence"]
+"""How a map was made: by hiding parts of the image, or by the network's own map of evidence."""
+
+CAPTIONS: dict[Method, str] = {
+    "occlusion": "bright: hiding this part lowers the label's probability; that does not prove that what the label "
+    "means is there, and says nothing of several parts together",
+    "evidence": "bright: the map that the network makes its answer of speaks for the label here; it sees a place with "
+    "all that is around it, and that does not prove that what the label means is there",
+}
+"""What a map means, by its method."""
 
 VISIBLE = 0.05
 """The weakest map that is drawn at full strength: where no window matters more, the picture stays nearly bare."""
+
+VISIBLE_EVIDENCE = 1.0
+"""The same of an evidence map: one logit, which moves a probability of 0.5 to 0.73."""
 
 _CELLS = 144
 """Cells of a grid at most about so many (12 x 12 of a square image), so that one map costs about 121 answers."""
@@ -71,17 +82,19 @@ class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
 
     label: str
     base: float
-    """The label's probability with nothing hidden, in [0, 1]."""
+    """The label's probability for the whole image, in [0, 1]."""
     height: int
     """Of the image, in pixels."""
     width: int
     values: tuple[tuple[float, ...], ...]
-    """Rows of cells, from the top left; together they cover the image evenly. Each is by how much the probability
-    drops when the cell is hidden, in [-1, 1]; negative where hiding it raises the probability."""
+    """Rows of cells, from the top left; together they cover the image evenly. occlusion: by how much the probability
+    drops when the cell is hidden, in [-1, 1]; negative where hiding it raises the probability. evidence: see
+    `zoo.edge.evidence.evidence_map`."""
+    method: Method = "occlusion"
 
     @property
     def peak(self) -> tuple[float, int, int]:
-        """The largest drop, and the row and column of the pixel in the middle of its cell."""
+        """The largest value, and the row and column of the pixel in the middle of its cell."""
         grid = np.asarray(self.values)
         row, column = np.unravel_index(int(grid.argmax()), grid.shape)
         y = int((row + 0.5) * self.height / grid.shape[0])
@@ -105,8 +118,7 @@ def occlusion(runtime: Runtime, image: RawImage, label: str | None = None) -> He
         ImageError: the image is not what the model takes.
         ModelError: ONNX Runtime failed.
     """
-    if label is not None and label not in runtime.labels:
-        raise UsageError(f"no label {label!r}, expected one of {brief(runtime.labels, 20)}")
+    check_label(runtime, label)
     runtime.check(image)
     pixels = _reduced(image.pixels, runtime.manifest.views)
     whole = runtime.probabilities(pixels[None])[0]
@@ -125,17 +137,24 @@ def occlusion(runtime: Runtime, image: RawImage, label: str | None = None) -> He
     return HeatMap(label=runtime.labels[at], base=base, height=height, width=width, values=values)
 
 
+def check_label(runtime: Runtime, label: str | None) -> None:
+    """Raise `UsageError` unless the model knows the label; None is any."""
+    if label is not None and label not in runtime.labels:
+        raise UsageError(f"no label {label!r}, expected one of {brief(runtime.labels, 20)}")
+
+
 def overlay(image: RawImage, heat: HeatMap) -> Image.Image:
     """The image with its map laid over it: RGB, at most 2048 pixels a side; deep images from least to largest value.
 
-    Strength follows the drop, so that what does not matter stays as it is; drops below zero show nothing.
+    Strength follows the value, so that what does not matter stays as it is; values below zero show nothing.
     """
     from PIL import Image
 
     shown = Image.fromarray(_visible(image))
     shown.thumbnail((_MOST_SIDE, _MOST_SIDE))
     grid = np.clip(np.asarray(heat.values, np.float32), 0, None)
-    strength = np.clip(grid / max(float(grid.max()), VISIBLE), 0, 1)
+    least = VISIBLE if heat.method == "occlusion" else VISIBLE_EVIDENCE
+    strength = np.clip(grid / max(float(grid.max()), least), 0, 1)
     share = np.clip(np.asarray(Image.fromarray(strength).resize(shown.size, Image.Resampling.BILINEAR)), 0, 1)
     anchors = np.frombuffer(_VIRIDIS, np.uint8).reshape(-1, 3)
     places = np.linspace(0, 1, len(anchors))

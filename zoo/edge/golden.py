@@ -14,6 +14,7 @@ import numpy as np
 from zoo.edge.bundle import GOLDEN, Contents, Signed, is_archive, open_model
 from zoo.edge.runtime import Runtime
 from zoo.errors import GateError, ImageError, ModelError, SignatureMissingError, TamperedError
+from zoo.spec import EVIDENCE
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -38,6 +39,8 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """Largest |difference| / max(1, |expected logit|)."""
     tolerance: float
     """What it may be."""
+    max_abs_evidence: float | None = None
+    """The same of the evidence maps that the golden set holds; null: none."""
     signed: Signed
     """valid: by the key that was given. not checked: there is a signature, and no key was given."""
     signer: str | None
@@ -51,6 +54,8 @@ class _Golden:
     """(H, W, C) each, raw."""
     logits: NDArray[np.float32]
     """(n, K)."""
+    evidence: NDArray[np.float32]
+    """(m, K, h, w) of the first m images; m is 0 where the set has no maps."""
     tolerance: float
 
 
@@ -124,8 +129,11 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
         ModelError: the golden set can not be read.
     """
     path = runtime.path
-    golden = _golden(contents.files[GOLDEN], f"{path}/{GOLDEN}", len(runtime.labels))
+    size = runtime.manifest.preprocess.size if runtime.has_evidence else None
+    golden = _golden(contents.files[GOLDEN], f"{path}/{GOLDEN}", len(runtime.labels), size)
     worst, mismatches = _replay(runtime, golden)
+    worst_map, of_maps = _replay_maps(runtime, golden)
+    mismatches += of_maps
     if mismatches:
         raise GateError(
             f"{path}: {len(mismatches)} golden mismatches on {runtime.provider}: {'; '.join(mismatches)}; "
@@ -139,6 +147,7 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
         images=len(golden.images),
         max_abs_logit=worst,
         tolerance=golden.tolerance,
+        max_abs_evidence=worst_map,
         signed=contents.signed,
         signer=contents.signer,
     )
@@ -168,8 +177,23 @@ def _replay(runtime: Runtime, golden: _Golden) -> tuple[float, list[str]]:
     return worst, mismatches
 
 
-def _golden(data: bytes, shown: str, classes: int) -> _Golden:
-    """The golden set, read without pickle and within bounds."""
+def _replay_maps(runtime: Runtime, golden: _Golden) -> tuple[float | None, list[str]]:
+    worst, mismatches = None, []
+    for name, image, expected in zip(golden.names, golden.images, golden.evidence, strict=False):
+        try:
+            actual = runtime.evidence(image[None])[0]
+        except ImageError:  # its logits have been missed already
+            continue
+        relative = np.abs(actual.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))
+        found = float(np.nan_to_num(relative, nan=np.inf).max())
+        if not found <= golden.tolerance:
+            mismatches.append(f"{name}: evidence map expected within {golden.tolerance:g}, actual {found:.3g}")
+        worst = max(worst or 0.0, found)
+    return worst, mismatches
+
+
+def _golden(data: bytes, shown: str, classes: int, size: tuple[int, int] | None = None) -> _Golden:
+    """The golden set, read without pickle and within bounds; `size` is that of evidence maps, None: there are none."""
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             unpacked = sum(entry.file_size for entry in archive.infolist())
@@ -179,6 +203,10 @@ def _golden(data: bytes, shown: str, classes: int) -> _Golden:
             names = sorted(name for name in arrays.files if name.startswith("image_"))
             images = [_numbers(arrays, name, 3) for name in names]
             logits = np.asarray(_numbers(arrays, "logits", 2), np.float32)
+            expected = (classes, *(size or (0, 0)))
+            evidence = np.zeros((0, *expected), np.float32)
+            if size is not None and EVIDENCE in arrays:
+                evidence = np.asarray(_numbers(arrays, EVIDENCE, 4), np.float32)
             tolerance = float(_numbers(arrays, "tolerance", 0))
     except ModelError:
         raise
@@ -190,9 +218,14 @@ def _golden(data: bytes, shown: str, classes: int) -> _Golden:
             f"{shown}: {len(images)} images with logits {'x'.join(map(str, logits.shape))}, "
             f"expected {len(images)}x{classes} and at least one (H, W, C) image; export the bundle again"
         )
+    if evidence.shape[1:] != expected or len(evidence) > len(images):
+        raise ModelError(
+            f"{shown}: evidence of shape {'x'.join(map(str, evidence.shape))}, expected at most {len(images)} maps of "
+            f"{'x'.join(map(str, expected))}; export the bundle again"
+        )
     if not 0 <= tolerance < 1:
         raise ModelError(f"{shown}: tolerance {tolerance}, expected a number in [0, 1); export the bundle again")
-    return _Golden(names, images, logits, tolerance)
+    return _Golden(names, images, logits, evidence, tolerance)
 
 
 def _numbers(arrays: Any, name: str, sides: int) -> NDArray[Any]:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zoo.edge.explain import HeatMap, occlusion, overlay
+from zoo.edge.evidence import heat_map
+from zoo.edge.explain import HeatMap, overlay
 from zoo.edge.results import Failure
 from zoo.edge.stream import expand
 from zoo.errors import ImageError
@@ -65,7 +66,7 @@ def explained(
     Args:
         runtime: an opened model.
         sources: as `Runtime.predict` takes them.
-        label: see `zoo.edge.explain.occlusion`.
+        label: see `zoo.edge.evidence.heat_map`.
         out: folder for the overlays, NAME.heat.png each, with a number where that is somebody else's; None: none is
             written.
         frame: which picture of files that hold several, counted from 1.
@@ -85,7 +86,7 @@ def explained(
             if isinstance(source, ImageError):
                 raise source
             image = read(source, frame=frame, voi=voi) if isinstance(source, str | Path) else from_array(source)
-            heat = occlusion(runtime, image, label)
+            heat = heat_map(runtime, image, label)
             picture = None if out is None else overlay(image, heat)
         except ImageError as problem:
             yield Failure(name, str(problem).removeprefix(f"{name}: "))
@@ -99,9 +100,12 @@ def explained(
 
 
 def in_words(heat: HeatMap) -> str:
-    """'lymphocyte 0.9940, 0.6602 less without the place around x 195, y 196'."""
+    """'lymphocyte 0.9940, 0.6602 less without the place around x 195, y 196', or '…, most evidence around x 9, y 8'."""
     label = printable(heat.label)
     drop, y, x = heat.peak
+    if heat.method == "evidence":
+        place = f"most evidence around x {x}, y {y} ({drop:+.1f})" if drop > 0 else "no place speaks for it"
+        return f"{label} {heat.base:.4f}, {place}"
     if drop <= 0:
         return f"{label} {heat.base:.4f}, not lower without any one place"
     return f"{label} {heat.base:.4f}, {drop:.4f} less without the place around x {x}, y {y}"

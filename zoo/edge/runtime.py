@@ -25,7 +25,7 @@ from zoo.edge.session import one_line, open_session, placement
 from zoo.edge.stream import batches, decoded, expand
 from zoo.errors import ModelError, TamperedError, UsageError
 from zoo.files import sha256_bytes
-from zoo.spec import Manifest
+from zoo.spec import EVIDENCE, Manifest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -149,6 +149,33 @@ class Runtime:
         """As `logits`, after temperature and softmax or sigmoids: (N, K) float32 in [0, 1]."""
         return self._run("probabilities", self._intake.batch(batch))
 
+    @property
+    def has_evidence(self) -> bool:
+        """Whether the file says where it sees what: `evidence` and `mapped` are answered."""
+        return EVIDENCE in self.manifest.outputs
+
+    def evidence(self, batch: Array) -> NDArray[np.float32]:
+        """Where the model sees what; takes and raises as `logits`.
+
+        Returns:
+            (N, K, h, w) float32 in units of a logit, (h, w) the network's input: for each label the map that its logit
+            is pooled of. `zoo.preprocess.placed` says which part of the raw image a place of it is.
+
+        Raises:
+            UsageError: the file has no such output.
+        """
+        return self.mapped(batch)[1]
+
+    def mapped(self, batch: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Probabilities and evidence of one pass; see there."""
+        if not self.has_evidence:
+            raise UsageError(
+                f"{self.path}: its outputs are {', '.join(self.manifest.outputs)}, no evidence among them; export it "
+                "with --evidence from a run of a model that makes such maps"
+            )
+        probabilities, evidence = self._answers(("probabilities", EVIDENCE), self._intake.batch(batch))
+        return probabilities, evidence
+
     def predict(
         self,
         sources: Iterable[Source] | Source,
@@ -252,17 +279,27 @@ class Runtime:
         return np.ascontiguousarray(self._intake.batch(batch), dtype=self.manifest.input.dtype)
 
     def _run(self, output: str, images: Array) -> NDArray[np.float32]:
+        return self._answers((output,), images)[0]
+
+    def _answers(self, outputs: tuple[str, ...], images: Array) -> list[NDArray[np.float32]]:
+        """These outputs and no other: what is not asked for is not handed out."""
         feed = {self.manifest.input.name: np.ascontiguousarray(images, dtype=self.manifest.input.dtype)}
         try:
-            (rows,) = self._session.run([output], feed)
+            found = self._session.run(list(outputs), feed)
         except Exception as problem:  # onnxruntime's errors have no common base below Exception
             raise ModelError(f"{self.path}: onnxruntime failed while running: {one_line(problem)}") from None
-        if rows.shape != (len(images), len(self.labels)) or rows.dtype != np.float32:
-            raise ModelError(
-                f"{self.path}: {output} came as {'x'.join(map(str, rows.shape))} {rows.dtype}, "
-                f"expected {len(images)}x{len(self.labels)} float32 for its labels; export the model again"
-            )
-        return np.asarray(rows, np.float32)
+        for output, rows in zip(outputs, found, strict=True):
+            expected = (len(images), *self._shape(output))
+            if rows.shape != expected or rows.dtype != np.float32:
+                raise ModelError(
+                    f"{self.path}: {output} came as {'x'.join(map(str, rows.shape))} {rows.dtype}, "
+                    f"expected {'x'.join(map(str, expected))} float32 for its labels; export the model again"
+                )
+        return [np.asarray(rows, np.float32) for rows in found]
+
+    def _shape(self, output: str) -> tuple[int, ...]:
+        """Of one image's answer."""
+        return (len(self.labels), *(self.manifest.preprocess.size if output == EVIDENCE else ()))
 
     def _check_inputs(self) -> None:
         declared, inputs = self.manifest.input, self._session.get_inputs()
@@ -316,6 +353,14 @@ class Runtime:
                 )
             if not isinstance(width, int):  # not written in the graph: ask it
                 self._run(name, self._blank())
+        if self.has_evidence:
+            wanted, shape = list(self._shape(EVIDENCE)), shapes.get(EVIDENCE)
+            if shape is None or len(shape) != 4 or shape[1:] != wanted:
+                found = "is not there" if shape is None else f"has shape {shape}"
+                raise ModelError(
+                    f"{self.path}: {EVIDENCE} {found}, its manifest says (any, {', '.join(map(str, wanted))}); "
+                    "export it again"
+                )
 
     def _blank(self) -> Array:
         declared, (height, width) = self.manifest.input, self.manifest.preprocess.size

@@ -32,12 +32,23 @@ __all__ = ["GOLDEN_IMAGES", "write_bundle"]
 
 GOLDEN_IMAGES = 32
 
+_MAPS = 4
+"""Golden images whose evidence map is kept, of a file that makes one."""
+_MAPS_BYTES = 4 * 2**20
+"""That those maps may take, unpacked; of very many labels fewer are kept, or none."""
+
 _TOLERANCE = 1e-3
 """Of a golden logit, relative to max(1, |logit|): other CPUs and builds sum float32 in other orders."""
 
 
 def write_bundle(
-    target: Path, model: bytes, manifest: Manifest, *, images: Sequence[NDArray[Any]], predict: Predict
+    target: Path,
+    model: bytes,
+    manifest: Manifest,
+    *,
+    images: Sequence[NDArray[Any]],
+    predict: Predict,
+    evidence: Predict | None = None,
 ) -> Manifest:
     """Write the bundle, whole or not at all; one that stood there before is replaced, its signature with it.
 
@@ -47,6 +58,7 @@ def write_bundle(
         manifest: its manifest, files still empty.
         images: raw (H, W, C) images for the golden set, at least `GOLDEN_IMAGES`.
         predict: the file itself, raw images to logits: its own answers are what a device must reproduce.
+        evidence: likewise to its evidence maps, where it makes some.
 
     Returns:
         The manifest as written, with every file's hash and size.
@@ -58,7 +70,7 @@ def write_bundle(
         raise OutputError(f"{target} exists and is no bundle; choose another place with --out")
     files = {
         MODEL: model,
-        GOLDEN: _golden(images, predict, _tolerance(manifest)),
+        GOLDEN: _golden(images, predict, _tolerance(manifest), evidence),
         "report.json": encode(manifest.report),
     }
     files[SBOM] = sbom(manifest, sha256_bytes(model))
@@ -104,9 +116,14 @@ def _tolerance(manifest: Manifest) -> float:
     return _TOLERANCE if found is None or found.tolerance is None else found.tolerance
 
 
-def _golden(images: Sequence[NDArray[Any]], predict: Predict, tolerance: float) -> bytes:
+def _golden(images: Sequence[NDArray[Any]], predict: Predict, tolerance: float, evidence: Predict | None) -> bytes:
     logits = np.concatenate([predict(image[None]) for image in images])
     stream = io.BytesIO()
     arrays: dict[str, Any] = {f"image_{index:04d}": image for index, image in enumerate(images)}
+    if evidence is not None:
+        first = evidence(images[0][None])
+        count = min(_MAPS, _MAPS_BYTES // first.nbytes)
+        if count:
+            arrays["evidence"] = np.concatenate([first, *(evidence(image[None]) for image in images[1:count])])
     np.savez_compressed(stream, logits=logits, tolerance=np.float32(tolerance), **arrays)
     return stream.getvalue()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.errors import ModelError
-from zoo.export.nodes import Builder
+from zoo.export.nodes import Builder, ancestors
 from zoo.export.resizing import by_operator, by_products
 from zoo.preprocess import channels_of, gaussian_kernel
-from zoo.spec import OPSET, InputSpec, Manifest, Median, PreprocessSpec, Scale, Task, Voi, Window, encode
+from zoo.spec import EVIDENCE, OPSET, InputSpec, Manifest, Median, PreprocessSpec, Scale, Task, Voi, Window, encode
 
 if TYPE_CHECKING:
     import onnx
@@ -43,26 +43,30 @@ def assemble(
     temperature: float,
     task: Task = "multiclass",
     portable: bool = False,
+    evidence: bool = False,
 ) -> onnx.ModelProto:
     """One graph from pictures to probabilities.
 
     Args:
-        core: "input" (N, C, h, w) float32 to "logits" (N, K) float32, opset 18.
+        core: "input" (N, C, h, w) float32 to "logits" (N, K) float32, opset 18; it may have the output "evidence".
         spec: the preprocessing to write as nodes.
         given: what the file's input is; its stage says how much of the preprocessing the caller has done.
         temperature: divides the logits before the last step.
         task: that step: multiclass a softmax over the labels, multilabel a sigmoid for each.
         portable: resize by matrix products, for runtimes that read the Resize operator otherwise.
+        evidence: keep the core's output "evidence" (N, K, h, w); else what only it needs is left out.
 
     Returns:
-        A model with the input `given.name` and the outputs "probabilities" and "logits".
+        A model with the input `given.name` and the outputs "probabilities", "logits" and, if asked for, "evidence".
 
     Raises:
-        ModelError: the core is not valid ONNX, or its shapes contradict each other.
+        ModelError: the core is not valid ONNX, lacks an output, or its shapes contradict each other.
     """
     import onnx
     from onnx import compose, helper
 
+    wanted = ("logits", EVIDENCE) if evidence else ("logits",)
+    core = _with_outputs(core, wanted)
     if given.stage == "tensor":
         merged = compose.add_prefix(core, "core/", rename_inputs=False, rename_outputs=False)
         _rename_input(merged.graph, "input", given.name)
@@ -81,11 +85,19 @@ def assemble(
                 f"the network's graph does not fit: {reason}; expected 'input' to 'logits' at opset {OPSET}, "
                 "mend the plugin's to_onnx"
             ) from None
-    return finished(merged, temperature=temperature, task=task)
+    return finished(merged, temperature=temperature, task=task, maps=spec.size if evidence else None)
 
 
-def finished(model: onnx.ModelProto, *, temperature: float, task: Task) -> onnx.ModelProto:
+def finished(
+    model: onnx.ModelProto, *, temperature: float, task: Task, maps: tuple[int, int] | None = None
+) -> onnx.ModelProto:
     """Add the last step to a graph that ends in "logits", leave out what does not belong in a shipped file, check it.
+
+    Args:
+        model: its first output is "logits"; changed in place.
+        temperature: as `assemble` takes it.
+        task: likewise.
+        maps: (h, w) of the output "evidence"; None: it has none.
 
     Raises:
         ModelError: the graph is not valid ONNX.
@@ -103,10 +115,11 @@ def finished(model: onnx.ModelProto, *, temperature: float, task: Task) -> onnx.
     else:
         graph.node.append(helper.make_node("Softmax", [SCALED], ["probabilities"], name="post/softmax", axis=1))
     classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
+    shapes = {"probabilities": ["N", classes], "logits": ["N", classes]}
+    if maps is not None:
+        shapes[EVIDENCE] = ["N", classes, *maps]
     del graph.output[:]
-    graph.output.extend(
-        helper.make_tensor_value_info(name, TensorProto.FLOAT, ["N", classes]) for name in ("probabilities", "logits")
-    )
+    graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items())
     del graph.value_info[:]  # shapes that the exporter noted for its own input names
     del model.metadata_props[:]
     for node in graph.node:  # the exporter notes source files and stack traces of the training machine
@@ -123,6 +136,33 @@ def finished(model: onnx.ModelProto, *, temperature: float, task: Task) -> onnx.
         reason = " ".join(str(problem).split())[:300]
         raise ModelError(f"the network's graph is not valid onnx: {reason}; mend the plugin's to_onnx") from None
     return model
+
+
+def _with_outputs(core: onnx.ModelProto, names: tuple[str, ...]) -> onnx.ModelProto:
+    """A copy of the core with these outputs in this order, and the nodes that lead to them.
+
+    Raises:
+        ModelError: it has not all of them.
+    """
+    import onnx
+
+    there = {value.name: value for value in core.graph.output}
+    if lost := [name for name in names if name not in there]:
+        raise ModelError(
+            f"the network's graph has the outputs {', '.join(there) or 'none'}, expected {' and '.join(names)} "
+            f"({lost[0]} is not there); mend the plugin's to_onnx"
+        )
+    result = onnx.ModelProto()
+    result.CopyFrom(core)
+    del result.graph.output[:]
+    result.graph.output.extend(there[name] for name in names)
+    if len(names) < len(there):
+        kept = ancestors(core.graph, *names)
+        used = {name for index in kept for name in core.graph.node[index].input} | set(names)
+        del result.graph.node[:], result.graph.initializer[:]
+        result.graph.node.extend(node for index, node in enumerate(core.graph.node) if index in kept)
+        result.graph.initializer.extend(one for one in core.graph.initializer if one.name in used)
+    return result
 
 
 def set_manifest(model: onnx.ModelProto, manifest: Manifest) -> None:

@@ -1,4 +1,4 @@
-"""Nodes and constants of a graph under construction."""
+"""Nodes and constants of a graph under construction, and which nodes lead to a tensor."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["Builder"]
+__all__ = ["Builder", "ancestors"]
 
 
 class Builder:
@@ -59,3 +59,15 @@ class Builder:
     def slice(self, x: str, starts: str, ends: str, axes: tuple[int, ...]) -> str:
         """A part of `x`, from `starts` to before `ends` along `axes`."""
         return self.op("Slice", x, starts, ends, self.ints(*axes))
+
+
+def ancestors(graph: onnx.GraphProto, *names: str) -> set[int]:
+    """Positions of the nodes that the tensors `names` are made by."""
+    producer = {output: index for index, node in enumerate(graph.node) for output in node.output}
+    waiting, found = list(names), set[int]()
+    while waiting:
+        index = producer.get(waiting.pop())
+        if index is not None and index not in found:
+            found.add(index)
+            waiting.extend(graph.node[index].input)
+    return found

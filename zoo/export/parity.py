@@ -3,7 +3,7 @@
 The training side is `zoo.preprocess` and the framework's own forward pass; the other side is ONNX Runtime on
 the bytes that will be shipped. A fault is looked for where it would arise, so that a saturated probability can
 not hide it: the resized picture, the arithmetic on it, the logits, the probabilities, and the names of the
-labels.
+labels; and of a file that has an evidence map, that map.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from zoo.edge.session import one_line, open_session
 from zoo.errors import GateError, ModelError
 from zoo.export.graph import CORE_INPUT, RESIZED, SCALED
 from zoo.preprocess import normalized, resized
-from zoo.spec import Manifest, Parity, PreprocessSpec, Scale, Task, Voi, Window
+from zoo.spec import EVIDENCE, Manifest, Parity, PreprocessSpec, Scale, Task, Voi, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,6 +81,7 @@ def prove(
     reference: Predict,
     images: Sequence[Array],
     task: Task = "multiclass",
+    evidence: Predict | None = None,
 ) -> Parity:
     """Compare the file with the training side on every image.
 
@@ -96,6 +97,8 @@ def prove(
         reference: preprocessed (N, C, h, w) float32 → (N, K) logits, by the framework.
         images: raw images, (H, W, C) each; see `parity_images`.
         task: what the training was for.
+        evidence: preprocessed (N, C, h, w) float32 → (N, K, h, w) evidence maps, by the framework; of a file that
+            has that output.
 
     Returns:
         How far apart they are.
@@ -117,6 +120,11 @@ def prove(
         raise GateError(
             f"parity refused: the file states {manifest.task}, the training was {task}; nothing was written"
         )
+    if (EVIDENCE in manifest.outputs) != (evidence is not None):
+        raise GateError(
+            f"parity refused: the file's outputs are {', '.join(manifest.outputs)}, and of the evidence the training "
+            f"side has {'no map' if evidence is None else 'one'}; nothing was written"
+        )
     shipped = _Shipped(model, manifest)
     worst = Worst(spec, task)
     answers: list[dict[str, Array]] = []
@@ -132,6 +140,8 @@ def prove(
             worst.see_resized(picture, own)
             worst.see_input(got[CORE_INPUT], normalized(picture, spec))
         answers.append({name: got[name] for name in ("logits", "probabilities", SCALED)})
+        if evidence is not None:  # compared at once: maps of every image would take gigabytes
+            worst.see_evidence(got[EVIDENCE], evidence(fed[-1]))
     same_input, whole_way = (reference(np.concatenate(batch)) for batch in (fed, ours))
     for index, got in enumerate(answers):
         worst.see_logits(got["logits"], same_input[index : index + 1])
@@ -147,6 +157,7 @@ def prove(
         max_abs_logit=max(worst.logits),
         max_abs_probability=worst.probability,
         flips=worst.flips,
+        max_abs_evidence=max(worst.evidence) if evidence is not None else None,
     )
 
 
@@ -183,7 +194,7 @@ class _Shipped:
             batch = np.stack([resized(image, spec) for image in batch])
         if given.stage == "tensor":
             batch = normalized(batch, spec)
-        outputs = ["logits", "probabilities"]
+        outputs = ["logits", "probabilities", *([EVIDENCE] if EVIDENCE in self.manifest.outputs else [])]
         try:
             ends = self.session.run(outputs, {given.name: batch})
             inner = self.probe.run(self.inner, {given.name: batch})
@@ -193,7 +204,7 @@ class _Shipped:
                 f"({one_line(problem)}); nothing was written"
             ) from None
         expected = (len(batch), len(self.manifest.labels))
-        if any(end.shape != expected for end in ends):
+        if any(end.shape != expected for end in ends[:2]):
             found = "x".join(map(str, ends[0].shape))
             raise GateError(
                 f"parity refused: the file answers {found}, expected {expected[0]}x{expected[1]}; nothing was written"
@@ -209,6 +220,7 @@ class Worst:
         self.pixel = self.resized = 0.0
         self.input = self.scaled = self.last_step = self.probability = 0.0
         self.logits: list[float] = []
+        self.evidence: list[float] = []
         self.flips = 0
 
     def see_resized(self, got: Array, expected: Array) -> None:
@@ -228,6 +240,10 @@ class Worst:
     def see_logits(self, got: Array, expected: Array) -> None:
         """Both (1, K), of the same input."""
         self.logits.append(relative(got, expected))
+
+    def see_evidence(self, got: Array, expected: Array) -> None:
+        """Both (1, K, h, w)."""
+        self.evidence.append(relative(got, expected) if got.shape == expected.shape else float("inf"))
 
     def see_last_step(self, got: dict[str, Array], temperature: float) -> None:
         """The file's own logits to its probabilities."""
@@ -257,6 +273,8 @@ class Worst:
                 ("preprocessed values", self.input, RELATIVE),
                 ("logits of half the images", float(np.median(self.logits)), RELATIVE),
                 ("logits", max(self.logits), _LOGIT),
+                ("evidence maps of half the images", float(np.median(self.evidence or [0.0])), RELATIVE),
+                ("evidence maps", max(self.evidence, default=0.0), _LOGIT),
                 ("logits over the temperature", self.scaled, RELATIVE),
                 ("probabilities of the same logits", self.last_step, RELATIVE),
                 ("probabilities", self.probability, _PROBABILITY),
@@ -286,9 +304,10 @@ class Worst:
 def _check_batch(shipped: _Shipped, image: Array) -> None:
     """Three different images at once must be answered as each of them alone."""
     three = np.stack([image, image[::-1, ::-1], np.zeros_like(image)])
-    together = shipped.run(three)["logits"]
-    alone = np.concatenate([shipped.run(one[None])["logits"] for one in three])
-    if not relative(together, alone) <= RELATIVE:
+    together = shipped.run(three)
+    alone = [shipped.run(one[None]) for one in three]
+    outputs = {"logits", EVIDENCE} & together.keys()
+    if any(not relative(together[name], np.concatenate([one[name] for one in alone])) <= RELATIVE for name in outputs):
         raise GateError(
             "parity refused: a batch of three images is answered differently from each alone; nothing was written"
         )

@@ -8,14 +8,16 @@ from __future__ import annotations
 
 from zoo.learn.checkpoint import STATE_FILE, WEIGHTS_FILE, load_weights, read_tensors, save_weights
 from zoo.learn.core import module_to_onnx
+from zoo.learn.evidence import EvidenceNetwork
 from zoo.learn.fit import Fitted, fit
 from zoo.learn.precision import pick_device
-from zoo.learn.predict import torch_predict
+from zoo.learn.predict import torch_evidence, torch_predict
 from zoo.learn.transfer import load_pretrained
 
 __all__ = [
     "STATE_FILE",
     "WEIGHTS_FILE",
+    "EvidenceNetwork",
     "Fitted",
     "fit",
     "load_pretrained",
@@ -24,5 +26,6 @@ __all__ = [
     "pick_device",
     "read_tensors",
     "save_weights",
+    "torch_evidence",
     "torch_predict",
 ]

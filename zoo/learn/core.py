@@ -7,11 +7,12 @@ import warnings
 from typing import TYPE_CHECKING
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from zoo.errors import ModelError
-from zoo.spec import OPSET
+from zoo.learn.evidence import EvidenceNetwork
+from zoo.spec import EVIDENCE, OPSET
 
 if TYPE_CHECKING:
     import onnx
@@ -22,11 +23,16 @@ __all__ = ["module_to_onnx"]
 def module_to_onnx(module: nn.Module, *, channels: int, size: tuple[int, int]) -> onnx.ModelProto:
     """Export "input" (N, C, h, w) float32 → "logits" (N, K) float32, N dynamic, in evaluation mode.
 
+    An `EvidenceNetwork` has the further output "evidence" (N, K, h, w), the very tensor that its logits are pooled of.
+
     Raises:
         ModelError: torch can not trace the module with a dynamic batch.
     """
     module = module.eval().cpu().to(memory_format=torch.contiguous_format)
     sample = torch.zeros(2, channels, *size)  # a batch of 1 would be baked in as a constant
+    outputs = ["logits"]
+    if isinstance(module, EvidenceNetwork):
+        module, outputs = _WithEvidence(module), ["logits", EVIDENCE]
     chatter = logging.getLogger("torch.onnx")
     level = chatter.level
     chatter.setLevel(logging.ERROR)
@@ -42,7 +48,7 @@ def module_to_onnx(module: nn.Module, *, channels: int, size: tuple[int, int]) -
                 verbose=False,
                 opset_version=OPSET,
                 input_names=["input"],
-                output_names=["logits"],
+                output_names=outputs,
                 dynamic_shapes=({0: torch.export.Dim("N")},),
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as problem:
@@ -54,3 +60,15 @@ def module_to_onnx(module: nn.Module, *, channels: int, size: tuple[int, int]) -
         raise ModelError("torch's exporter gave no program")
     model: onnx.ModelProto = program.model_proto
     return model
+
+
+class _WithEvidence(nn.Module):
+    """Both answers from one pass."""
+
+    def __init__(self, network: EvidenceNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        evidence = self.network.evidence(images)
+        return self.network.pooled(evidence), evidence

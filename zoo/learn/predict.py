@@ -1,4 +1,4 @@
-"""A torch network as a `Predict`: arrays in, logits out, nothing of torch to see."""
+"""A torch network as a `Predict`: arrays in, logits or maps out, nothing of torch to see."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.evaluate import Predict
+from zoo.learn.evidence import EvidenceNetwork
 
-__all__ = ["torch_predict"]
+__all__ = ["torch_evidence", "torch_predict"]
 
 
 def torch_predict(model: nn.Module, device: str | torch.device = "cpu", batch_size: int = 64) -> Predict:
@@ -34,3 +35,17 @@ def torch_predict(model: nn.Module, device: str | torch.device = "cpu", batch_si
         return np.asarray(torch.cat(parts).numpy(), np.float32)
 
     return predict
+
+
+def torch_evidence(model: EvidenceNetwork, batch_size: int = 8) -> Predict:
+    """As `torch_predict`, on the CPU, to the class evidence map: (N, C, h, w) float32 to (N, K, h, w) float32."""
+    return torch_predict(_Map(model), batch_size=batch_size)
+
+
+class _Map(nn.Module):
+    def __init__(self, network: EvidenceNetwork) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: Tensor) -> Tensor:
+        return self.network.evidence(images)

@@ -35,7 +35,12 @@ class Trained(Protocol):
         """(N, C, h, w) float32, already preprocessed → (N, K) float32 logits, of a softmax or (multilabel) sigmoids."""
 
     def to_onnx(self) -> onnx.ModelProto:
-        """The core: "input" (N, C, h, w) to "logits" (N, K), float32, N dynamic, opset `zoo.spec.OPSET`."""
+        """The core: "input" (N, C, h, w) to "logits" (N, K), float32, N dynamic, opset `zoo.spec.OPSET`.
+
+        It may have the further output "evidence" (N, K, h, w) float32, which `zoo export --evidence` ships. Then the
+        model also has a property `evidence`, the framework's own: (N, C, h, w) float32, preprocessed, to the same map;
+        the parity gate compares the two.
+        """
 
     def save(self, run: Run) -> None:
         """Write what `ModelPlugin.load` needs into the run directory, in a format that executes nothing."""

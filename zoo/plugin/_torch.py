@@ -37,7 +37,8 @@ class TorchPlugin(ModelPlugin):
             channels: C of the input, 1 or 3.
 
         Returns:
-            A module from (N, C, h, w) float32 to (N, K) logits.
+            A module from (N, C, h, w) float32 to (N, K) logits; a `zoo.learn.EvidenceNetwork` where it can show of
+            which map of the picture it makes them.
         """
 
     def adapted(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
@@ -101,6 +102,12 @@ class _TorchTrained:
         from zoo.learn import torch_predict
 
         return torch_predict(self.module)
+
+    @property
+    def evidence(self) -> Predict | None:
+        from zoo.learn import EvidenceNetwork, torch_evidence
+
+        return torch_evidence(self.module) if isinstance(self.module, EvidenceNetwork) else None
 
     def to_onnx(self) -> onnx.ModelProto:
         from zoo.learn import module_to_onnx

@@ -24,9 +24,10 @@ from zoo.spec._results import (
     PluginOrigin,
     Provenance,
 )
-from zoo.spec._value import LABEL_SEPARATOR, OPSET, SCHEMA, Interval, Licence, Task
+from zoo.spec._value import EVIDENCE, LABEL_SEPARATOR, OPSET, SCHEMA, Interval, Licence, Task
 
 __all__ = [
+    "EVIDENCE",
     "LABEL_SEPARATOR",
     "METRIC_NAMES",
     "OPSET",

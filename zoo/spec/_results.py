@@ -115,6 +115,9 @@ class Parity(Value, frozen=True):
     flips: int
     """Images whose top label differs by name, outside a margin of 0.01 in probability; multilabel: labels of images
     that are given by one side and not by the other, where p and 1 - p are further apart than 0.01."""
+    max_abs_evidence: float | None = None
+    """Largest |difference| / max(1, |value|) of the evidence map, from the same preprocessed input; null: the file has
+    none."""
 
 
 class InputSpec(Value, frozen=True):
@@ -202,6 +205,7 @@ class Manifest(Value, frozen=True):
     preprocess: PreprocessSpec
     input: InputSpec
     outputs: tuple[str, ...]
+    """probabilities and logits; evidence too where the file shows where it sees what."""
     temperature: float
     parity: Parity | None
     report: EvalReport | None
@@ -214,8 +218,8 @@ class Manifest(Value, frozen=True):
     sizes: dict[str, int] = msgspec.field(default_factory=dict)
     """Name to size in bytes, for the same files."""
     portable: bool = False
-    """The graph resizes by matrix products and has no Resize operator, which runtimes other than ONNX Runtime read
-    differently."""
+    """The graph resizes pictures by matrix products and not by an antialiased Resize, which runtimes other than ONNX
+    Runtime read differently. The plain doubling inside a U-Net, which all read alike, stays."""
     quantization: Quantization | None = None
     """How the file was made smaller, proven against the float32 file, whose parity stands above; null: float32."""
     members: tuple[Member, ...] = ()

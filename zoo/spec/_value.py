@@ -6,13 +6,17 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["LABEL_SEPARATOR", "OPSET", "SCHEMA", "Interval", "Licence", "Task", "Value"]
+__all__ = ["EVIDENCE", "LABEL_SEPARATOR", "OPSET", "SCHEMA", "Interval", "Licence", "Task", "Value"]
 
 SCHEMA = 1
 """Version of every document written by this release."""
 
 OPSET = 18
 """ONNX operator set of every exported file: the first whose Resize has antialias."""
+
+EVIDENCE = "evidence"
+"""Name of the further output that a file may have: (N, K, h, w) float32, for each label a map as large as the network's
+input, of which the logits are pooled."""
 
 Task = Literal["multiclass", "multilabel"]
 """multiclass: one label an image, a softmax over logits. multilabel: any number of labels, a sigmoid on each."""

@@ -247,7 +247,7 @@ async function explain(item, label) {
   button.disabled = true;
   progress.removeAttribute("value");
   show("working");
-  say(`Covering parts of the image, to see what ${label} depends on…`);
+  say(`Working out what ${label} depends on…`);
   try {
     const heat = await model.explain(item.file, label, (share) => {
       progress.value = share;
@@ -268,7 +268,7 @@ function showHeat(item) {
   show("shown", Boolean(heat));
   if (heat) {
     paint(byId("heat"), heat);
-    fill("most", `${points(top(heat))} points`);
+    fill("most", heat.method === "evidence" ? top(heat).toFixed(1) : `${points(top(heat))} points`);
     fill("meaning", meaning(heat, VISIBLE));
   }
   dress();

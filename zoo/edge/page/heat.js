@@ -16,9 +16,12 @@ export function viridis(share) {
   return VIRIDIS[below].map((value, channel) => Math.round(value + (place - below) * (VIRIDIS[below + 1][channel] - value)));
 }
 
-/** The drop that is drawn at full strength. */
+/** As zoo/edge/explain.py, of a map that the file makes itself: in logits. */
+export const VISIBLE_EVIDENCE = 1;
+
+/** The value that is drawn at full strength. */
 export function top(heat) {
-  return Math.max(VISIBLE, ...heat.values.flat());
+  return Math.max(heat.method === "evidence" ? VISIBLE_EVIDENCE : VISIBLE, ...heat.values.flat());
 }
 
 /** Draw the map over all of `canvas`, transparent where nothing matters. */

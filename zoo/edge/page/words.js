@@ -149,8 +149,12 @@ export function overall({ report }) {
 /** What a heat map says and does not say. */
 export function meaning(heat, visible) {
   const most = Math.max(...heat.values.flat());
-  const limits =
-    "It shows what this answer depends on, not where a disease is: do not use it to locate anything. Parts that matter only together stay dark.";
+  const caution = "It shows what this answer depends on, not where a disease is: do not use it to locate anything.";
+  if (heat.method === "evidence") {
+    const what = `The model's own map of evidence for ${heat.label} (${percent(heat.base)}), of which it makes its answer, in logits.`;
+    return `${what} ${most > 0 ? `Bright: speaks for it, by up to ${most.toFixed(1)}.` : "No place speaks for it."} ${caution}`;
+  }
+  const limits = `${caution} Parts that matter only together stay dark.`;
   const what = `Parts of the image were covered one after the other with its mean colour. Bright: covering this part lowers the probability of ${heat.label} from ${percent(heat.base)}`;
   if (most < visible) {
     return `Covering any one part changes the probability of ${heat.label} by less than ${100 * visible} points: no single place decides. ${limits}`;

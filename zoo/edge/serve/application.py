@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from zoo.edge.explain import occlusion
+from zoo.edge.evidence import heat_map
 from zoo.edge.results import Failure
 from zoo.edge.serve.guard import Guard, refusal
 from zoo.edge.serve.metrics import CONTENT_TYPE_LATEST, Metrics
@@ -152,7 +152,7 @@ class Service:
         """In a worker's thread: the heat map as JSON; raises ImageError."""
         voi = isinstance(self._runtime.manifest.preprocess.intensity, Voi)
         with self._measured(data):
-            heat = occlusion(self._runtime, read(data, name=NAME, frame=frame, voi=voi), label)
+            heat = heat_map(self._runtime, read(data, name=NAME, frame=frame, voi=voi), label)
         return msgspec.json.encode(heat)
 
     @contextlib.contextmanager

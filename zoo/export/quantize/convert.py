@@ -1,6 +1,6 @@
 """The network in fewer bits: int8 as QuantizeLinear and DequantizeLinear pairs (QDQ), or fp16.
 
-Each function gives a network with the same input and the same output "logits" in float32; nothing is judged here.
+Each function gives a network with the same input and the same outputs in float32; nothing is judged here.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.export.quantize.core import LOGITS, WEIGHTED
+from zoo.export.quantize.core import WEIGHTED
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -159,7 +159,7 @@ def _tidied(model: onnx.ModelProto, core: Core) -> onnx.ModelProto:
     model.opset_import.extend(core.model.opset_import)
     onnx.checker.check_model(model, full_check=True)
     assert [one.name for one in model.graph.input] == [core.input]  # noqa: S101
-    assert [one.name for one in model.graph.output] == [LOGITS]  # noqa: S101
+    assert [one.name for one in model.graph.output] == [one.name for one in core.model.graph.output]  # noqa: S101
     return model
 
 

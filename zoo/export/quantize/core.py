@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING
 
 from zoo.errors import UsageError
 from zoo.export.graph import CORE_INPUT
+from zoo.export.nodes import ancestors
+from zoo.spec import EVIDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -33,7 +35,8 @@ class Core:
     """A network ready to be quantised.
 
     Attributes:
-        model: from `input` (N, C, h, w) to "logits", constants folded, normalisation folded into convolutions.
+        model: from `input` (N, C, h, w) to "logits", and "evidence" where the file has it; constants folded,
+            normalisation folded into convolutions.
         input: name of its one input.
         layers: names of nodes with weights, from the input to the logits; the head is not among them.
         head: names of the node that makes the logits from features and of all after it; they stay in float32.
@@ -77,7 +80,7 @@ def with_core(model: onnx.ModelProto, core: onnx.ModelProto) -> onnx.ModelProto:
     inside = _between(model, core.graph.input[0].name)
     result = onnx.ModelProto()
     result.CopyFrom(model)
-    before, after = _ancestors(model, core.graph.input[0].name), []
+    before, after = ancestors(model.graph, core.graph.input[0].name), []
     for index, node in enumerate(model.graph.node):
         if index not in inside and index not in before:
             after.append(node)
@@ -103,7 +106,7 @@ def weighted(model: onnx.ModelProto) -> tuple[str, ...]:
 
 
 def _cut_out(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
-    """The nodes between the tensor `name` and the logits, as a model."""
+    """The nodes between the tensor `name` and the network's own outputs, as a model."""
     import onnx
 
     inside = sorted(_between(model, name))
@@ -114,7 +117,7 @@ def _cut_out(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         nodes,
         "core",
         [known[name]],
-        [one for one in model.graph.output if one.name == LOGITS],
+        [one for one in model.graph.output if one.name in {LOGITS, EVIDENCE}],
         initializer=[one for one in model.graph.initializer if one.name in needed],
     )
     return onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
@@ -167,17 +170,5 @@ def _head(model: onnx.ModelProto, weights: Iterable[str]) -> tuple[str, ...]:
 
 
 def _between(model: onnx.ModelProto, name: str) -> set[int]:
-    """Positions of the nodes that lead from the tensor `name` to the logits."""
-    return _ancestors(model, LOGITS) - _ancestors(model, name)
-
-
-def _ancestors(model: onnx.ModelProto, name: str) -> set[int]:
-    """Positions of the nodes that the tensor `name` is made by."""
-    producer = {output: index for index, node in enumerate(model.graph.node) for output in node.output}
-    waiting, found = [name], set[int]()
-    while waiting:
-        index = producer.get(waiting.pop())
-        if index is not None and index not in found:
-            found.add(index)
-            waiting.extend(model.graph.node[index].input)
-    return found
+    """Positions of the nodes that lead from the tensor `name` to the logits, and to the evidence if there is any."""
+    return ancestors(model.graph, LOGITS, EVIDENCE) - ancestors(model.graph, name)
