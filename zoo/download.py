@@ -76,7 +76,7 @@ def transfer(url: str, target: Path, what: str, *, most: int) -> None:
     `target` when it fails, so that the next call goes on from there.
 
     Args:
-        url: http or https; redirects are followed.
+        url: http or https; redirects are followed, from https to https only.
         target: the file, there or not; its folder must be there.
         what: how progress is said to the log, such as "weights for resnet18".
         most: bytes the file may have; when more come, `target` is emptied.
@@ -124,6 +124,9 @@ def _get(url: str, stream: BinaryIO, what: str, most: int) -> None:
     with contextlib.ExitStack() as responses:
 
         def arrived(response: Any, **_: Any) -> None:
+            if url.startswith("https:") and not response.url.startswith("https:"):
+                response.close()
+                raise TransferError("it leads from https to a place without")
             # pooch leaves the connection of a failed transfer open.
             responses.callback(response.close)
             if held and response.status_code == 200:  # the server knows no ranges and begins anew

@@ -15,6 +15,7 @@ import msgspec
 from zoo.errors import ModelError, TrainingError, UsageError
 from zoo.locate import MODEL_FILE, images_of, without_bad
 from zoo.spec import EvalReport, Manifest, Parity, Quantization
+from zoo.text import file_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -139,7 +140,7 @@ def _target(run: Run, out: str | Path | None, *, bundle: bool, kind: QuantizedKi
         UsageError: a name that does not fit what is written.
     """
     suffix = "zoo" if bundle else "onnx"
-    stem = "-".join((run.record.card.name.replace("/", "-"), *([kind] if kind else [])))
+    stem = "-".join((file_name(run.record.card.name), *([kind] if kind else [])))
     target = Path(out) if out else run.file("export") / f"{stem}.{suffix}"
     if bundle and not target.name.endswith((".zoo", ".zoo.zip")):
         raise UsageError(f"--out {target}: the name of a bundle ends in .zoo (a folder) or .zoo.zip (one file)")

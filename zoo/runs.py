@@ -20,6 +20,7 @@ import msgspec
 from zoo.errors import OutputError, TrainingError, UsageError
 from zoo.files import atomic_write, sha256_file
 from zoo.spec import SCHEMA, Fingerprint, ModelCard, PluginOrigin, Task, TrainConfig, decode, encode
+from zoo.text import file_name
 
 __all__ = [
     "LATEST",
@@ -256,7 +257,7 @@ def _point_latest(root: Path, path: Path) -> None:
 def new_id(model: str, now: datetime.datetime | None = None) -> str:
     """A run's id: the model's name and the time in UTC, such as resnet18-20260102-030405."""
     moment = now or datetime.datetime.now(datetime.UTC)
-    return f"{model.replace('/', '-')}-{moment:%Y%m%d-%H%M%S}"
+    return f"{file_name(model)}-{moment:%Y%m%d-%H%M%S}"
 
 
 def versions() -> dict[str, str]:

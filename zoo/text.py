@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-__all__ = ["amount", "brief", "counted", "inert", "natural_bytes", "natural_key", "printable", "unusable"]
+__all__ = ["amount", "brief", "counted", "file_name", "inert", "natural_bytes", "natural_key", "printable", "unusable"]
 
 _SHOWN = 5  # names or reasons on one line
 _DIGITS = re.compile("([0-9]+)")
@@ -34,6 +34,11 @@ def amount(n: int, noun: str) -> str:
 def counted(n: int, noun: str) -> str:
     """'1 image was', '3 images were'."""
     return f"{amount(n, noun)} {'was' if n == 1 else 'were'}"
+
+
+def file_name(name: str) -> str:
+    """`name` of a model as a file may be called on any system: hf-hub:timm/resnet18 becomes hf-hub-timm-resnet18."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
 
 
 def unusable(reasons: Sequence[str], n: int) -> str:

@@ -14,7 +14,7 @@ import msgspec
 
 from zoo.errors import TrainingError
 from zoo.locate import MODEL_FILE, images_of, lasting_source, without_bad
-from zoo.spec import EvalReport, Member, ModelCard
+from zoo.spec import EvalReport, Member, ModelCard, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from zoo.plugin import ModelPlugin, Trained
     from zoo.registry import LoadedPlugin
     from zoo.runs import Best, Run
+    from zoo.weights import ResolvedWeights
 
 __all__ = ["TrainResult", "begin", "train"]
 
@@ -73,11 +74,12 @@ def train(
     """Train a model, export its best epoch by validation AUROC through the parity gate, evaluate the file.
 
     Args:
-        model: a name from `models()`, timm/NAME, or ensemble:RUN,RUN…, the weighted mean of finished runs.
+        model: a name from `models()`, timm/NAME, hf-hub:ORG/NAME, local-dir:PATH, or ensemble:RUN,RUN…, the weighted
+            mean of finished runs.
         data: a folder of class folders, a table, a MedMNIST-style .npz, or "digits"; None: "digits", or with `resume`
             the images the run began with.
         pretrained: start from the card's pretrained weights.
-        weights: start from this safetensors file.
+        weights: start from this safetensors file, hf-hub:ORG/NAME or local-dir:PATH.
         epochs: see `TrainConfig`; None leaves it to the card.
         batch_size: likewise.
         lr: likewise.
@@ -138,7 +140,7 @@ def train(
             budget,
             settings or {},
             size=size,
-            weights=Path(weights) if weights else None,
+            weights=weights,
             out=Path(out) if out else None,
             overwrite=overwrite,
             skip_bad=skip_bad,
@@ -169,7 +171,7 @@ def begin(
     settings: Mapping[str, Any],
     *,
     size: int | None,
-    weights: Path | None,
+    weights: str | Path | None,
     out: Path | None,
     overwrite: bool,
     skip_bad: bool,
@@ -188,9 +190,9 @@ def begin(
     card, config = recipe.card, recipe.card.train
     splits = splits.read_for(card.preprocess)
     origin = loaded.plugin.starts_from(card)
-    start = resolve_weights(origin, weights) if config.pretrained else None
+    start = resolve_weights(origin, weights or None) if config.pretrained else None
     if start is not None:
-        card = msgspec.structs.replace(card, weights=origin.weights)  # whose licence the file then states
+        card = msgspec.structs.replace(card, weights=_started_from(origin, start))  # whose licence the file states
     for note in (*advice, *recipe.notes):  # those of the data were said when it was opened
         log.info("%s", note)
     record = RunRecord(
@@ -215,6 +217,14 @@ def begin(
     run = create_run(out, record, overwrite=overwrite)
     run.pretrained = start.path if start else None
     return run, splits
+
+
+def _started_from(card: ModelCard, start: ResolvedWeights) -> Weights | None:
+    """The weights a run begins with, for its record; the user's own file leaves what the card says."""
+    if start.source.startswith(("file:", "package:")):
+        return card.weights
+    known = card.weights if card.weights and card.weights.source == start.source else None
+    return msgspec.structs.replace(known or Weights(source=start.source, licence=""), licence=start.licence)
 
 
 def _finish(run: Run, plugin: ModelPlugin, trained: Trained | Pool, splits: Splits) -> TrainResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,7 +22,9 @@ _EXPORTED = (".onnx", ".zoo", ".zip")
 
 
 def info(
-    model: Annotated[str, typer.Argument(help="A name from 'zoo list', timm/NAME, a bundle or an .onnx file.")],
+    model: Annotated[
+        str, typer.Argument(help="A name from 'zoo list', timm/NAME, hf-hub:…, local-dir:…, a bundle or an .onnx file.")
+    ],
     as_json: Json = False,
 ) -> None:
     """Show one model, or what an exported one says of itself.
@@ -41,10 +44,10 @@ def info(
     if as_json:
         document(card)
     else:
-        put(fields(_lines(card)))
+        put(fields(_lines(card, model)))
 
 
-def _lines(card: ModelCard) -> dict[str, object]:
+def _lines(card: ModelCard, asked: str) -> dict[str, object]:
     spec, weights = card.preprocess, card.weights
     intensity = " ".join(str(value) for value in to_builtins(spec.intensity).values())
     denoise = f", {' '.join(map(str, to_builtins(spec.denoise).values()))}" if spec.denoise else ""
@@ -61,7 +64,7 @@ def _lines(card: ModelCard) -> dict[str, object]:
         "weights": f"{weights.source} ({weights.licence})" if weights else "none; it learns from scratch",
         "needs": ", ".join(card.needs) or "nothing more",
         "licence": card.licence,
-        "train it": f"zoo train {card.name}{' --pretrained' if weights else ''} --data FOLDER",
+        "train it": f"zoo train {shlex.quote(asked)}{' --pretrained' if weights else ''} --data FOLDER",
     }
 
 

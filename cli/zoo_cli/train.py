@@ -21,12 +21,16 @@ __all__ = ["train"]
 
 
 def train(
-    model: Annotated[str, typer.Argument(help="A name from 'zoo list', timm/NAME, or ensemble:RUN,RUN…")],
+    model: Annotated[
+        str,
+        typer.Argument(help="A name from 'zoo list', timm/NAME, hf-hub:ORG/NAME, local-dir:PATH or ensemble:RUN,RUN…"),
+    ],
     *,
     data: Data = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from the card's weights.")] = False,
     weights: Annotated[
-        Path | None, typer.Option("--weights", metavar="FILE", help="Start from this safetensors file.")
+        str | None,
+        typer.Option("--weights", metavar="FILE", help="Start from this file, hf-hub:ORG/NAME or local-dir:PATH."),
     ] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,

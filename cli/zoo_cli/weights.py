@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -31,7 +32,9 @@ def list_weights(as_json: Json = False) -> None:
 
 @app.command(epilog="Example: zoo weights fetch resnet18 vgg16_bn")
 def fetch(
-    models: Annotated[list[str], typer.Argument(metavar="MODEL…", help="Names from 'zoo list'.")],
+    models: Annotated[
+        list[str], typer.Argument(metavar="MODEL…", help="Names from 'zoo list', hf-hub:ORG/NAME or local-dir:PATH.")
+    ],
     force: Force = False,
     as_json: Json = False,
 ) -> None:
@@ -41,21 +44,31 @@ def fetch(
     """
     from zoo import registry, weights
 
+    if force:  # what describes itself may describe itself otherwise now
+        for model in filter(weights.is_source, models):
+            weights.describe(model, force=True)
     cards = [registry.find(model) for model in models]
-    _report_got([(card.name, weights.fetch(card, force)) for card in cards], as_json=as_json)
+    got = [(model, weights.fetch(card, force)) for model, card in zip(models, cards, strict=True)]
+    _report_got(got, as_json=as_json)
 
 
 @app.command("import", epilog="Example: zoo weights import resnet18 model.safetensors")
 def import_weights(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from 'zoo list'.")],
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A safetensors file carried here.")],
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from 'zoo list', or hf-hub:ORG/NAME.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="A safetensors file carried here, or the folder of a hub's model.")
+    ],
     force: Force = False,
     as_json: Json = False,
 ) -> None:
     """Put a file into the store as what the hub would have given."""
     from zoo import registry, weights
 
-    _report_got([(model, weights.import_file(registry.find(model), file, force))], as_json=as_json)
+    if file.is_dir():
+        got = weights.import_folder(model, file, force)
+    else:
+        got = weights.import_file(registry.find(model), file, force)
+    _report_got([(model, got)], as_json=as_json)
 
 
 @app.command(epilog="Example: zoo weights lock")
@@ -114,4 +127,8 @@ def _report_got(got: list[tuple[str, ResolvedWeights]], *, as_json: bool) -> Non
     if as_json:
         document(rows)
     else:
-        put("\n\n".join(fields(row | {"next": f"zoo train {row['model']} --pretrained"}) for row in rows))
+        put(
+            "\n\n".join(
+                fields(row | {"next": f"zoo train {shlex.quote(str(row['model']))} --pretrained"}) for row in rows
+            )
+        )

@@ -58,10 +58,10 @@ class AnyTimm(TorchPlugin):
         )
 
     def preprocess(self, card: ModelCard) -> PreprocessSpec:
-        """For `timm/NAME`, what timm says the weights were trained with; a curated card speaks for itself."""
+        """For `timm/NAME`, what timm says the weights were trained with; other cards speak for themselves."""
+        _check_known(card.arch)
         if not card.name.startswith("timm/"):
             return card.preprocess
-        _check_known(card.arch)
         cfg = timm.get_pretrained_cfg(card.arch)
         if cfg is None:
             return card.preprocess

@@ -151,7 +151,7 @@ def test_every_verb_has_help_with_an_example() -> None:
         assert "--json" in ran.out
     for group, verbs in {
         "weights": ("list", "fetch", "import", "lock"),
-        "plugin": ("list",),
+        "plugin": ("list", "new", "check"),
         "data": ("list",),
     }.items():
         for verb in verbs:

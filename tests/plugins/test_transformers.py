@@ -22,7 +22,6 @@ from zoo import info, models, registry
 from zoo.edge.session import open_session
 from zoo.errors import WeightsError
 from zoo.learn import load_pretrained, module_to_onnx
-from zoo.testing import PluginContract
 from zoo_plugins.transformer import Transformer
 
 if TYPE_CHECKING:
@@ -205,12 +204,3 @@ def test_every_card_builds_for_the_smallest_pictures(name: str) -> None:
         answer = module(torch.zeros(2, 1, side, side))
     assert tuple(answer.shape) == (2, 3)
     assert card.train.layer_decay == 1 or hasattr(module, "group_matcher")
-
-
-@pytest.mark.slow
-class TestHybrid(PluginContract):
-    """Convolutions and linear attention, at the least size of its plugin."""
-
-    model = "mobilevitv2_050"
-    size = 64
-    epochs = 6

@@ -93,6 +93,24 @@ def test_a_redirect_to_where_the_bytes_lie_is_followed(card: ModelCard, hub, blo
     assert weights.fetch(card).path.read_bytes() == blob
 
 
+def test_a_redirect_that_gives_up_encryption_is_not_followed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Whoever sits between could hand out other weights, or a config.json to be pinned."""
+    import requests
+
+    closed: list[bool] = []
+
+    class Answer:
+        url = "http://127.0.0.1/elsewhere"
+
+        def close(self) -> None:
+            closed.append(True)
+
+    monkeypatch.setattr(requests, "get", lambda _, hooks, **__: hooks["response"](Answer()))
+    with pytest.raises(download.TransferError, match="from https to a place without"):
+        download.transfer("https://127.0.0.1/model", tmp_path / "model", "weights", most=100)
+    assert closed
+
+
 @pytest.mark.parametrize("status", [401, 403])
 def test_a_gated_repository_is_said_to_be_closed(card: ModelCard, hub, blob: bytes, status: int) -> None:
     hub.files[URL], hub.status = blob, status

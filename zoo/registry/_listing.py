@@ -94,14 +94,17 @@ def models(family: str | None = None) -> list[Row]:
 
 
 def find(name: str) -> ModelCard:
-    """The card called `name`; 'timm/NAME' makes one for any model of timm, 'ensemble:RUN,RUN' one of finished runs.
+    """The card called `name`; one is made for timm/NAME, hf-hub:ORG/NAME, local-dir:PATH and ensemble:RUN,RUN….
 
     Raises:
         CatalogueError: no such model (the nearest names are given), or more than one distribution defines it.
         UsageError: runs that can make no ensemble.
+        WeightsError: as `zoo.weights.describe`.
     """
     if name.startswith("timm/"):
         return _timm_card(name)
+    if name.startswith(("hf-hub:", "local-dir:")):
+        return _described_card(name)
     if name.startswith(ENSEMBLE):
         return ensemble_card(name)
     everything = catalogue()
@@ -161,6 +164,24 @@ def _unknown(name: str, everything: Catalogue) -> str:
     unread = ", ".join(str(broken.distribution) for broken in everything.broken)
     note = f" (the catalogue of {unread} could not be read; see 'zoo doctor')" if unread else ""
     return f"no model {name!r}; {hint}'zoo list' shows them all, 'timm/NAME' takes any of timm's{note}"
+
+
+def _described_card(name: str) -> ModelCard:
+    from zoo.weights import describe  # on the path of `zoo list` nobody needs it
+
+    found = describe(name)
+    head = "" if found.classes is None else f" trained for {found.classes} classes"
+    return ModelCard(
+        name=found.name,
+        plugin="timm",
+        arch=found.arch,
+        family="timm",
+        summary=f"{found.arch}{head}, by its own config.json; size, mean and std are what that says",
+        preprocess=found.preprocess,
+        weights=Weights(source=found.source, licence=found.licence),
+        needs=("torch", "timm"),
+        licence=found.licence,
+    )
 
 
 def _timm_card(name: str) -> ModelCard:

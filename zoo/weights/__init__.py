@@ -7,6 +7,9 @@ is said by whoever builds it.
 
 from __future__ import annotations
 
+import dataclasses
+import logging
+import shlex
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,16 +18,33 @@ import msgspec
 
 from zoo.errors import WeightsError
 from zoo.files import sha256_file
+from zoo.spec import Weights
 from zoo.weights import _hub, _package
+from zoo.weights._described import CONFIG, LOCAL, TENSORS, Described, describe, is_source, place_of
 from zoo.weights._safetensors import check_file
 from zoo.weights._store import ResolvedWeights, folder, keep, mismatch, path_of, pins, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from zoo.spec import Licence, ModelCard, Weights
+    from zoo.spec import Licence, ModelCard
 
-__all__ = ["ResolvedWeights", "StoredWeights", "fetch", "folder", "import_file", "lock", "resolve", "stored"]
+__all__ = [
+    "Described",
+    "ResolvedWeights",
+    "StoredWeights",
+    "describe",
+    "fetch",
+    "folder",
+    "import_file",
+    "import_folder",
+    "is_source",
+    "lock",
+    "resolve",
+    "stored",
+]
+
+log = logging.getLogger("zoo")
 
 
 class StoredWeights(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,21 +61,25 @@ class StoredWeights(msgspec.Struct, frozen=True, kw_only=True):
     added: str
 
 
-def resolve(card: ModelCard, file: Path | None = None) -> ResolvedWeights:
+def resolve(card: ModelCard, file: str | Path | None = None) -> ResolvedWeights:
     """Pretrained weights for `card` as a safetensors file on this machine.
 
     Args:
         card: the model.
-        file: the user's own file, taken as it is: what the card pins is about the card's source.
+        file: hf-hub:ORG/NAME or local-dir:PATH, or the user's own file, taken as it is: what the card pins is about the
+            card's source.
 
     Raises:
-        WeightsError: not to be found (with the ways out), not what lock or card says, or not safetensors.
+        WeightsError: not to be found (with the ways out), not what lock or card says, of another architecture, or not
+            safetensors.
         OutputError: the store can not be written.
     """
-    if file is not None:
-        check_file(file, _what(card))
-        return ResolvedWeights(file, f"file:{file.name}", sha256_file(file), "unknown")
-    return fetch(card)
+    if file is None:
+        return fetch(card)
+    if is_source(str(file)):
+        return _from_elsewhere(card, describe(str(file)))
+    check_file(Path(file), _what(card))
+    return ResolvedWeights(Path(file), f"file:{Path(file).name}", sha256_file(Path(file)), "unknown")
 
 
 def fetch(card: ModelCard, force: bool = False) -> ResolvedWeights:
@@ -70,6 +94,8 @@ def fetch(card: ModelCard, force: bool = False) -> ResolvedWeights:
         OutputError: the store can not be written.
     """
     weights, what = _weights(card), _what(card)
+    if weights.source.startswith(LOCAL):
+        return _from_folder(card, weights, force)
     remedy = f"zoo weights fetch {card.name} --force"
     if not force and (found := take(weights.source, what=what, remedy=remedy, expected=weights.sha256)):
         return found
@@ -111,6 +137,29 @@ def import_file(card: ModelCard, file: Path, force: bool = False) -> ResolvedWei
     )
 
 
+def import_folder(name: str, place: Path, force: bool = False) -> ResolvedWeights:
+    """Put a carried folder of config.json and model.safetensors into the store as what the hub would have given.
+
+    Args:
+        name: hf-hub:ORG/NAME.
+        place: the folder.
+        force: accept that it differs from the lock.
+
+    Raises:
+        WeightsError: a file is missing, not what it should be, or not what the lock says.
+        OutputError: the store can not be written.
+    """
+    found = describe(name, place=place, force=force)
+    return keep(
+        name,
+        found.licence,
+        lambda path: shutil.copyfile(_tensors(place, name), path),
+        what=f"weights for {name}",
+        remedy=f"zoo weights import {name} {shlex.quote(str(place))} --force",
+        force=force,
+    )
+
+
 def stored(cards: Iterable[ModelCard] = ()) -> list[StoredWeights]:
     """What the store holds according to its lock, by source; nothing is hashed.
 
@@ -147,7 +196,8 @@ def lock(cards: Iterable[ModelCard] = ()) -> list[StoredWeights]:
     pinned = {card.weights.source: card.weights.sha256 for card in cards if card.weights and card.weights.sha256}
     problems = []
     for row in rows:
-        name = row.models[0] if row.models else row.source
+        place = place_of(row.source)
+        name = row.models[0] if row.models else row.source if place is None else shlex.quote(f"{LOCAL}{place}")
         actual, remedy = (
             sha256_file(Path(row.path)),
             f"run 'zoo weights fetch {name} --force' if the change is wanted",
@@ -164,6 +214,50 @@ def lock(cards: Iterable[ModelCard] = ()) -> list[StoredWeights]:
     if problems:
         raise WeightsError("; ".join(problems))
     return rows
+
+
+def _from_elsewhere(card: ModelCard, found: Described) -> ResolvedWeights:
+    """The weights of `found` for the network of `card`."""
+    if found.arch.partition(".")[0] != card.arch.partition(".")[0]:
+        raise WeightsError(
+            f"{found.name} holds weights of {found.arch}, {card.name} is {card.arch}; name weights of {card.arch}, "
+            f"or train {found.name} itself"
+        )
+    theirs, ours = found.preprocess, card.preprocess
+    if ours.channels == "rgb" and (theirs.mean, theirs.std) != (ours.mean, ours.std):
+        log.warning(
+            "%s was trained with mean %s and std %s, %s uses mean %s and std %s; train '%s' itself to keep its own",
+            found.name, theirs.mean, theirs.std, card.name, ours.mean, ours.std, found.name,
+        )  # fmt: skip
+    source = Weights(source=found.source, licence=found.licence)
+    return fetch(msgspec.structs.replace(card, name=found.name, weights=source))
+
+
+def _from_folder(card: ModelCard, weights: Weights, force: bool) -> ResolvedWeights:
+    """A copy in the store of what stands in the folder, which must be what the lock says."""
+    place, what = place_of(weights.source), _what(card)
+    if place is None:
+        raise WeightsError(f"{what}: the lock does not know where {card.name} is; name it local-dir:PATH")
+    remedy = f"zoo weights fetch {shlex.quote(f'{LOCAL}{place}')} --force"
+    file = _tensors(place, card.name)
+    found = None if force else take(weights.source, what=what, remedy=remedy)
+    if found is None or found.sha256 != sha256_file(file):
+        found = keep(
+            weights.source,
+            weights.licence,
+            lambda path: shutil.copyfile(file, path),
+            what=what,
+            remedy=remedy,
+            force=force,
+        )
+    return dataclasses.replace(found, source=weights.source.partition("#")[0])
+
+
+def _tensors(place: Path, name: str) -> Path:
+    file = place / TENSORS
+    if not file.is_file():
+        raise WeightsError(f"{name}: {TENSORS} is not there; expected it and {CONFIG} side by side, as timm saves them")
+    return file
 
 
 def _from_package(card: ModelCard, weights: Weights, remedy: str, force: bool) -> ResolvedWeights | None:

@@ -8,15 +8,13 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING, NoReturn
+import tempfile
+from pathlib import Path
 
 from zoo.download import TransferError, first_answer, offline, transfer
 from zoo.errors import WeightsError
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-__all__ = ["download"]
+__all__ = ["document", "download"]
 
 log = logging.getLogger("zoo")
 
@@ -24,6 +22,29 @@ ENDPOINT = "https://huggingface.co"
 FILE = "model.safetensors"
 _MOST = 20 * 10**9
 """Bytes; the largest image models have some ten billion."""
+_CLOSED = frozenset((401, 403, 404))
+"""HTTP: not for everyone, or not there."""
+
+
+def document(source: str, file: str, *, most: int) -> bytes:
+    """A small file beside the weights of `source` ("hf-hub:ORG/NAME"), of at most `most` bytes.
+
+    Raises:
+        WeightsError: as `download`.
+    """
+    url = _url(source, file)
+    ways = (
+        f"get {_url(source, 'config.json')} and {FILE} beside it elsewhere, put both into a folder and run "
+        f"'zoo weights import {source} FOLDER', or name them local-dir:FOLDER, or train a model of 'zoo list'"
+    )
+    _check_open(_reached(url, ways=ways, model=source), url, source, source)
+    with tempfile.TemporaryDirectory() as folder:
+        target = Path(folder) / "document"
+        try:
+            transfer(url, target, f"{file} of {source}", most=most)
+        except TransferError as problem:
+            raise WeightsError(f"{source}: the transfer from {url} broke ({problem}); try again") from None
+        return target.read_bytes()
 
 
 def download(source: str, target: Path, *, model: str) -> None:
@@ -32,23 +53,12 @@ def download(source: str, target: Path, *, model: str) -> None:
     Raises:
         WeightsError: no network is there or wanted (with the ways out), no such file, or the transfer broke.
     """
-    repository = source.removeprefix("hf-hub:")
-    endpoint = os.environ.get("HF_ENDPOINT", "").rstrip("/") or ENDPOINT
-    url = f"{endpoint}/{repository}/resolve/main/{FILE}"
-    if reason := offline():
-        _offline(model, url, reason)
-    try:
-        status = first_answer(url)
-    except ModuleNotFoundError as problem:
-        raise WeightsError(f"weights for {model}: needs {problem.name}: pip install 'edgezoo[train]'") from None
-    if status is None:
-        _offline(model, url, f"{endpoint} can not be reached")
-    if status in {401, 403, 404}:
-        tag = "" if "." in repository else "; timm's names there end in a tag, as in timm/resnet18.a1_in1k"
-        raise WeightsError(
-            f"weights for {model}: the hub has no file open to all at {url} (HTTP {status}){tag}; "
-            f"check the name, or give a file with --weights FILE"
-        )
+    url = _url(source, FILE)
+    ways = (
+        f"get {url} elsewhere and run 'zoo weights import {model} FILE', or give a file with --weights FILE, or train "
+    )
+    status = _reached(url, ways=f"{ways}without --pretrained", model=model)
+    _check_open(status, url, source, model)
     log.info("fetching weights for %s from %s", model, url)
     try:
         transfer(url, target, f"weights for {model}", most=_MOST)
@@ -59,8 +69,33 @@ def download(source: str, target: Path, *, model: str) -> None:
         ) from None
 
 
-def _offline(model: str, url: str, reason: str) -> NoReturn:
+def _url(source: str, file: str) -> str:
+    return f"{_endpoint()}/{source.removeprefix('hf-hub:')}/resolve/main/{file}"
+
+
+def _endpoint() -> str:
+    return os.environ.get("HF_ENDPOINT", "").rstrip("/") or ENDPOINT
+
+
+def _reached(url: str, *, ways: str, model: str) -> int:
+    """The first answer of the hub; `ways`: what to do where there is none."""
+    reason = offline()
+    if reason is None:
+        try:
+            status = first_answer(url)
+        except ModuleNotFoundError as problem:
+            raise WeightsError(f"weights for {model}: needs {problem.name}: pip install 'edgezoo[train]'") from None
+        if status is not None:
+            return status
+        reason = f"{_endpoint()} can not be reached"
+    raise WeightsError(f"weights for {model}: {reason}; {ways}")
+
+
+def _check_open(status: int, url: str, source: str, model: str) -> None:
+    if status not in _CLOSED:
+        return
+    tag = "" if "." in source else "; timm's names there end in a tag, as in timm/resnet18.a1_in1k"
     raise WeightsError(
-        f"weights for {model}: {reason}; get {url} elsewhere and run 'zoo weights import {model} FILE', "
-        f"or give a file with --weights FILE, or train without --pretrained"
+        f"weights for {model}: the hub has no file open to all at {url} (HTTP {status}){tag}; "
+        f"check the name, or give a file with --weights FILE"
     )

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo.errors import WeightsError
-from zoo.files import alone, atomic_path, atomic_write, sha256_file
+from zoo.files import alone, atomic_path, atomic_write, sha256_bytes, sha256_file
 from zoo.places import data_folder
 from zoo.spec import Licence, decode, encode
 from zoo.weights._safetensors import check_file
@@ -22,7 +22,19 @@ from zoo.weights._safetensors import check_file
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Pin", "ResolvedWeights", "folder", "keep", "mismatch", "path_of", "pins", "take"]
+__all__ = [
+    "Pin",
+    "ResolvedWeights",
+    "config_of",
+    "folder",
+    "keep",
+    "keep_config",
+    "mismatch",
+    "path_of",
+    "pins",
+    "take",
+    "take_config",
+]
 
 LOCK = "weights.lock"
 
@@ -34,13 +46,13 @@ class ResolvedWeights:
     path: Path
     """A safetensors file on this machine."""
     source: str
-    """hf-hub:ORG/NAME, package:DISTRIBUTION/FILE@SHA256 or file:NAME; never a path."""
+    """hf-hub:ORG/NAME, package:DISTRIBUTION/FILE@SHA256, local-dir:FOLDER or file:NAME; never a path."""
     sha256: str
     """Of the file at `path`."""
     licence: Licence
 
 
-class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True, omit_defaults=True):
     """What the lock says of one source."""
 
     sha256: str
@@ -49,6 +61,8 @@ class Pin(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True)
     licence: Licence
     added: str
     """UTC, ISO 8601, to the second."""
+    place: str | None = None
+    """Of a config.json that was read in a folder: that folder. The lock never leaves this machine."""
 
 
 def folder() -> Path:
@@ -141,16 +155,71 @@ def keep(
             if pin is not None and pin.sha256 != actual and not force:
                 raise mismatch(what, actual, pin.sha256, "the lock", f"run '{remedy}' if the change is wanted")
             check_file(temporary, what, called=source)
-            now = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-            known[source] = Pin(
-                sha256=actual,
-                size=temporary.stat().st_size,
-                licence=licence,
-                added=now.replace("+00:00", "Z"),
-            )
+            known[source] = Pin(sha256=actual, size=temporary.stat().st_size, licence=licence, added=_now())
             # Lock first: were we killed here, the next fetch finds a pin and no file, and just compares.
             atomic_write(target.parent / LOCK, encode(dict(sorted(known.items()))))
     return ResolvedWeights(target, source, actual, licence)
+
+
+def config_of(source: str) -> str:
+    """The key in the lock of the config.json of `source`."""
+    return f"{source}/config.json"
+
+
+def take_config(source: str, *, what: str, remedy: str) -> tuple[bytes, Licence] | None:
+    """The stored config.json of `source` and the licence found with it, None when there is none.
+
+    Raises:
+        WeightsError: it is not what the lock says.
+    """
+    pin = pins().get(config_of(source))
+    try:
+        data = _config_path(source).read_bytes()
+    except OSError:
+        return None
+    if pin is None:
+        return None
+    _compare_config(data, pin, what, remedy)
+    return data, pin.licence
+
+
+def keep_config(
+    source: str, data: bytes, licence: Licence, place: str | None, *, what: str, remedy: str, force: bool
+) -> None:
+    """Put a config.json into the store and pin it; arguments as `keep` and `Pin`.
+
+    Raises:
+        WeightsError: it differs from the lock, and `force` is off.
+        OutputError: the store can not be written.
+    """
+    with alone(folder() / f".{LOCK}.guard"):
+        known = pins()
+        pin = known.get(config_of(source))
+        if pin is not None and not force:
+            _compare_config(data, pin, what, remedy)
+            if _config_path(source).is_file() and (pin.licence, pin.place) == (licence, place):
+                return
+        known[config_of(source)] = Pin(
+            sha256=sha256_bytes(data), size=len(data), licence=licence, added=_now(), place=place
+        )
+        atomic_write(folder() / LOCK, encode(dict(sorted(known.items()))))
+        atomic_write(_config_path(source), data)
+
+
+def _config_path(source: str) -> Path:
+    return path_of(source).with_suffix(".json")
+
+
+def _compare_config(data: bytes, pin: Pin, what: str, remedy: str) -> None:
+    actual = sha256_bytes(data)
+    if actual != pin.sha256:
+        raise mismatch(
+            f"{what}: config.json", actual, pin.sha256, "the lock", f"run '{remedy}' if the change is wanted"
+        )
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def mismatch(what: str, actual: str, expected: str, who: str, remedy: str) -> WeightsError:
