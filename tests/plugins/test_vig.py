@@ -44,7 +44,9 @@ class TestViG(PluginContract):
         ).astype(np.uint8)
         spec = run.record.card.preprocess
         expected = subject.plugin.load(run.record.card, run).predict(np.stack([apply(image, spec) for image in raw]))
-        assert np.abs(subject.runtime.logits(raw) - expected).max() < 1e-4
+        apart = np.abs(subject.runtime.logits(raw) - expected) / np.maximum(1, np.abs(expected))
+        assert np.median(apart.max(axis=1)) < 1e-4  # the bars of the parity gate
+        assert apart.max() < 1e-3
 
 
 @pytest.mark.parametrize(
