@@ -26,8 +26,8 @@ class SVM(Classical):
 
     C = 10 and gamma = 1/components are the usual starting points (Hsu, Chang and Lin 2003, section 3.2). Logits are
     margins: of the linear machine each class against the rest, of the RBF one the mean of a class's margins against
-    every other. They are calibrated as any model's are, by the run's temperature on validation images; in a trial with 45
-    and with 90 training images, four draws of each, Platt's sigmoids from cross-validation were a little further off.
+    every other. They are calibrated as any model's are, by the run's temperature on validation images; in a trial
+    with 45 and with 90 training images, four draws of each, Platt's sigmoids were a little further off.
     """
 
     def build(self, card: ModelCard, *, classes: int, channels: int) -> Any:
