@@ -20,6 +20,7 @@ import typer
 from typer.core import TyperGroup
 
 from zoo.errors import OutputError, QuantizationError, ZooError
+from zoo.text import printable
 from zoo_cli.output import document, put, say
 
 __all__ = ["application", "main"]
@@ -200,7 +201,8 @@ class _Lines(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        sys.stderr.write(f"{prefix}{record.getMessage()}\n")
+        text = printable(record.getMessage(), keep="\n\t")
+        sys.stderr.write(f"{prefix}{text}\n")
 
 
 def _forget_stdout() -> None:

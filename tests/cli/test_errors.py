@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import subprocess
 import sys
 from pathlib import Path
@@ -11,6 +12,7 @@ import pytest
 from cli_running import Ran, command, run_zoo
 
 from zoo import api
+from zoo_cli.main import _messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -174,3 +176,9 @@ def test_zoo_alone_shows_the_verbs_in_groups() -> None:
 def test_python_dash_m_is_the_same_command() -> None:
     ran = subprocess.run([sys.executable, "-m", "zoo_cli", "--version"], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (0, run_zoo("--version").out)
+
+
+def test_a_warning_that_repeats_words_of_a_file_can_not_colour_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    with _messages():
+        logging.getLogger("zoo").warning("%s: strange", "\x1b[2Jnet")
+    assert capsys.readouterr().err == "warning: \\x1b[2Jnet: strange\n"

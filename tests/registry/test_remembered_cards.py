@@ -94,3 +94,18 @@ def test_old_catalogues_are_forgotten(install, monkeypatch: pytest.MonkeyPatch) 
         (folder / "acme" / "registry.yaml").write_text(CARD % (f"net{number}", "A model"))
         registry.find(f"net{number}")
     assert len(_memory._read(cache_folder("catalogue") / "cards.json")) <= 3
+
+
+def test_a_memory_that_is_no_text_a_pipe_or_huge_costs_time_only(install, monkeypatch: pytest.MonkeyPatch) -> None:
+    install("acme", models=CARD % ("acme-net", "A model"))
+    place = cache_folder("catalogue") / "cards.json"
+    place.parent.mkdir(parents=True)
+    place.write_bytes(b'{"\xff": {}}')
+    assert registry.find("acme-net").summary == "A model"
+    monkeypatch.setattr(_memory, "MOST_BYTES", 10)
+    assert place.stat().st_size > 10  # it was written anew
+    assert _memory._read(place) == {}
+    place.unlink()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(place)
+        assert registry.find("acme-net").summary == "A model"

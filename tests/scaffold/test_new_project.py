@@ -69,6 +69,12 @@ def test_a_new_project_holds_to_the_contract_before_it_is_installed(tmp_path: Pa
         ("größe", "can not be a distribution"),
         ("a" * 99, "can not be a distribution"),
         ("", "can not be a distribution"),
+        ("nul", "'nul' is a device on Windows"),
+        ("zoo-null", "'null' would be no text in a catalogue"),
+        ("zoo-1-2", "'1_2' would be no text"),
+        ("zoo-1e5", "'1e5' would be no text"),
+        ("zoo-yes", "'yes' would be no text"),
+        ("yaml", "a package 'yaml' is installed already"),
     ],
 )
 def test_a_name_that_can_not_be_used_is_refused_in_one_line(

@@ -172,6 +172,18 @@ def test_a_config_that_is_not_timms_is_one_line_and_not_kept(served, place: Path
     assert not (weights.folder() / "weights.lock").exists()
 
 
+def test_many_keys_and_one_twice_are_refused_at_once(place: Path) -> None:
+    keys = ", ".join(f'"{number}": 0' for number in range(300_000))
+    (place / "config.json").write_text(f'{{{keys}, "last": 0, "last": 1}}')
+    start = time.perf_counter()
+    assert "'last' stands twice" in refusal(f"local-dir:{place}")
+    assert time.perf_counter() - start < 10
+
+
+def test_a_folder_of_a_user_who_is_not_there_is_one_line() -> None:
+    assert "no such folder" in refusal("local-dir:~nobody-of-this-name/net")
+
+
 def test_the_form_of_older_repositories_is_read(served) -> None:
     flat = {"architecture": "resnet10t", "num_classes": 7} | CONFIG["pretrained_cfg"]
     served.files[f"{BASE}config.json"] = json.dumps(flat).encode()

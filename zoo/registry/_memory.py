@@ -28,6 +28,9 @@ _CODE = ("catalogue.py", "strict_yaml.py", "spec/_catalogue.py", "spec/_preproce
 MOST = 200
 """Catalogues; several environments on one machine share them, and old ones go when there are more."""
 
+MOST_BYTES = 100_000_000
+"""So many catalogues of this project's size, with room to spare; a larger file is none of ours."""
+
 _Known = dict[str, dict[str, ModelCard]]
 """Key of a catalogue to its cards by name."""
 
@@ -54,8 +57,10 @@ def remembering() -> Iterator[Parse]:
 
 def _read(path: Path) -> _Known:
     try:
+        if not path.is_file() or path.stat().st_size > MOST_BYTES:  # a pipe would be waited for
+            return {}
         return msgspec.json.decode(path.read_bytes(), type=_Known)
-    except (OSError, msgspec.MsgspecError):  # not there, or another release's
+    except (OSError, msgspec.MsgspecError, ValueError, RecursionError):  # another release's, or not ours
         return {}
 
 

@@ -11,6 +11,7 @@ import re
 import sys
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -33,6 +34,10 @@ _DISTRIBUTION = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 """PEP 508, names."""
 _TAKEN = frozenset({"zoo", "zoo_cli", "zoo_plugins", "test", "tests"})
 _LONGEST = 60
+_DEVICES = re.compile(r"(con|prn|aux|nul|com[0-9]|lpt[0-9])")
+"""Windows opens a device where a file or folder of such a name is meant."""
+_NO_TEXT = re.compile(r"null|nan|yes|no|on|off|y|n|true|false|[0-9][0-9_]*(e[0-9]+)?|0x[0-9a-f_]+|0b[01_]+")
+"""What YAML reads as nothing, a truth value or a number, and catalogues name plugins in YAML."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,13 @@ def names_for(name: str, framework: Framework) -> Names:
         raise UsageError(f"a package called {package!r} can not be imported; let the name begin with a letter")
     if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in _TAKEN:
         raise UsageError(f"{package!r} is a name of Python or of the zoo itself; choose another, such as zoo-{package}")
+    if _DEVICES.fullmatch(package):
+        raise UsageError(f"{package!r} is a device on Windows, no folder; choose another, such as zoo-{package}")
     stem = package.removeprefix("zoo_") or package
+    if _NO_TEXT.fullmatch(stem):
+        raise UsageError(
+            f"a plugin called {stem!r} would be no text in a catalogue; choose another, such as zoo-my-{stem}"
+        )
     return Names(
         distribution=distribution,
         package=package,
@@ -133,6 +144,9 @@ def _refuse_clashes(names: Names) -> None:
         pass
     else:
         raise UsageError(f"{names.distribution} {here} is installed already; choose another name")
+    there = find_spec(names.package)
+    if there is not None and there.origin is not None:  # by a distribution of another name, as yaml is by PyYAML
+        raise UsageError(f"a package {names.package!r} is installed already; choose another name")
     for row in plugins():
         if row.name == names.plugin:
             raise UsageError(

@@ -11,6 +11,7 @@ import hashlib
 import json
 import logging
 import math
+import os
 import re
 import shlex
 from dataclasses import dataclass
@@ -127,7 +128,7 @@ def _hub_readme(name: str) -> bytes | None:
 
 
 def _of_folder(name: str, force: bool) -> Described:
-    folder = Path(name.removeprefix(LOCAL)).expanduser()
+    folder = Path(os.path.expanduser(name.removeprefix(LOCAL)))  # noqa: PTH111  # pathlib's raises for an unknown user
     if not name.removeprefix(LOCAL) or not folder.is_dir():
         raise WeightsError(f"{name}: no such folder; expected one with {CONFIG} and {TENSORS}")
     folder = folder.resolve()
@@ -220,10 +221,11 @@ def _parsed(name: str, data: bytes) -> dict[str, Any]:
     """A JSON object without repeated keys, NaN or infinity."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        table = dict(pairs)
-        if len(table) != len(pairs):
-            keys = [key for key, _ in pairs]
-            raise ValueError(f"key {_shown(next(key for key in keys if keys.count(key) > 1))} stands twice")
+        table: dict[str, Any] = {}
+        for key, value in pairs:  # each is looked at once: a stranger may send a million
+            if key in table:
+                raise ValueError(f"key {_shown(key)} stands twice")
+            table[key] = value
         return table
 
     def no_number(text: str) -> NoReturn:
