@@ -35,9 +35,9 @@ HEAD = """# Gallery
 
 <!-- Written by benchmarks/gallery.py from registry.yaml and docs/gallery/*.json; do not edit. -->
 
-Every family of the catalogue, what it costs, and what one of its models did on real images. The models were trained
-with small, stated budgets, so read the tables as a comparison of equals and not as the best a family can do: on your
-images `zoo compare` makes such a table in one command.
+Every family of the catalogue, what it costs and, where that was measured, what one of its models did on real images.
+The models were trained with small, stated budgets, so read the tables as a comparison of equals and not as the best a
+family can do: on your images `zoo compare` makes such a table in one command.
 """
 
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["Broken", "Catalogue", "Distribution", "Entry", "Parse", "merge", "own_file", "parse", "read"]
 
 MAX_BYTES = 1_000_000
-"""Ours holds about a hundred models in 60 kB."""
+"""Ours holds 130 models in 77 kB."""
 
 MODEL_NAME = re.compile(r"[a-z0-9][a-z0-9_.-]*")
 PLUGIN_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.-]*")
