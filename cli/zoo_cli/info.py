@@ -15,6 +15,7 @@ from zoo_cli.output import document, fields, put, with_interval
 
 if TYPE_CHECKING:
     from zoo.edge.bundle import Contents
+    from zoo.spec import Latency
 
 __all__ = ["info"]
 
@@ -58,6 +59,8 @@ def _lines(card: ModelCard, asked: str) -> dict[str, object]:
         "family": card.family,
         "plugin": f"{card.plugin}, arch {card.arch}",
         "parameters": f"{card.parameters / 1e6:.2f} million" if card.parameters else "not stated",
+        **({"MACs": f"{card.macs / 1e6:,.0f} million".replace(",", " ")} if card.macs else {}),
+        **({"latency": _latency(card.latency)} if card.latency else {}),
         "input": f"{spec.size[0]} x {spec.size[1]} px, {spec.channels}, {how}",
         "intensity": f"{intensity}; mean {_numbers(spec.mean)}; std {_numbers(spec.std)}",
         "training": ", ".join(f"{name} {value}" for name, value in to_builtins(card.train).items()),
@@ -66,6 +69,11 @@ def _lines(card: ModelCard, asked: str) -> dict[str, object]:
         "licence": card.licence,
         "train it": f"zoo train {shlex.quote(asked)}{' --pretrained' if weights else ''} --data FOLDER",
     }
+
+
+def _latency(found: Latency) -> str:
+    int8 = "" if found.int8_ms is None else f", int8 {found.int8_ms:g} ms"
+    return f"float32 {found.fp32_ms:g} ms{int8}; {found.machine}"
 
 
 def _said_of_itself(contents: Contents) -> dict[str, object]:

@@ -1,0 +1,31 @@
+"""`zoo info MODEL`: what people choose by stands in the text, not only in the JSON."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from cli_running import run_zoo
+
+from zoo import api
+from zoo.spec import Latency
+
+
+def test_info_says_how_much_a_network_computes() -> None:
+    assert "MACs        1 814 million" in run_zoo("info", "resnet18").out
+    assert "MACs" not in run_zoo("info", "svm").out  # its card states none
+
+
+def test_info_says_a_latency_with_the_machine_it_was_measured_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A time without its machine misleads; a card without a time must not show an empty line."""
+    card = api.info("resnet18")
+    for latency, expected in (
+        (
+            Latency(fp32_ms=17.9, int8_ms=5.5, machine="EPYC"),
+            "float32 17.9 ms, int8 5.5 ms; EPYC",
+        ),
+        (Latency(fp32_ms=17.9, machine="EPYC"), "float32 17.9 ms; EPYC"),
+    ):
+        monkeypatch.setattr(api, "info", lambda _, said=latency: msgspec.structs.replace(card, latency=said))
+        assert f"latency     {expected}\n" in run_zoo("info", "resnet18").out
+    monkeypatch.setattr(api, "info", lambda _: msgspec.structs.replace(card, latency=None))
+    assert "latency" not in run_zoo("info", "resnet18").out
