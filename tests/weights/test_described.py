@@ -116,6 +116,7 @@ def test_the_licence_is_what_the_readme_states_and_else_said_to_be_unknown(
         assert registry.find(NAME).licence == licence
     assert weights.resolve(registry.find(NAME)).licence == licence
     assert ("licence unknown" in caplog.text) == (licence == "unknown")
+    assert (f"run 'zoo weights fetch {NAME} --force' to look again" in caplog.text) == (licence == "unknown")
 
 
 @pytest.mark.parametrize(

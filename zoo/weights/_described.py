@@ -97,7 +97,11 @@ def describe(name: str, *, place: Path | None = None, force: bool = False) -> De
     else:
         raise WeightsError(f"'{name}' names nothing on the hub; expected hf-hub:ORGANISATION/NAME")
     if found.licence == "unknown":
-        log.warning("%s: licence unknown, config.json and README.md state none; ask its author before you ship", name)
+        log.warning(
+            "%s: licence unknown, no %s or %s that could be read states one; ask its author before you ship, or run "
+            "'zoo weights fetch %s --force' to look again",
+            name, CONFIG, README, shlex.quote(name),
+        )  # fmt: skip
     return found
 
 
