@@ -110,9 +110,8 @@ def build(
         evidence: with the output "evidence", compared by the gate, too.
 
     Raises:
-        UsageError: evidence is asked of a model that makes none.
+        UsageError: evidence is asked of a model that makes none, or an ensemble is to leave preprocessing to callers.
         GateError: the file does not give the training side's answers.
-        UsageError: an ensemble that is to leave preprocessing to the caller.
     """
     from zoo.export import Pool, assemble, assemble_pool, parity_images, prove, prove_pool, set_manifest
 

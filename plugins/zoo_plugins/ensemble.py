@@ -16,7 +16,7 @@ import numpy as np
 
 from zoo.errors import PluginError, UsageError
 from zoo.evaluate import learn_weights, macro_auroc, pooled, predict_set
-from zoo.export import Branch, Pool, reordered
+from zoo.export import Branch, Pool, core_predict, parsed_core, reordered
 from zoo.files import atomic_write, sha256_bytes
 from zoo.plugin import ModelPlugin, Trained
 from zoo.runs import Best, learnt, open_run, weights_licence
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zoo.data import Splits
-    from zoo.evaluate import Predict, Weighing
+    from zoo.evaluate import Weighing
     from zoo.runs import Run
     from zoo.spec import ModelCard, TrainConfig
 
@@ -91,10 +91,6 @@ class Ensemble(ModelPlugin):
 
     def load(self, card: ModelCard, run: Run) -> Pool:
         """The members' cores as they were kept; the frameworks they came from are not needed."""
-        import onnx
-
-        from zoo.edge.vet import check
-
         del card
         place = run.file(MEMBERS)
         if not place.is_file():
@@ -111,9 +107,7 @@ class Ensemble(ModelPlugin):
                     f"{path} has sha256 {sha256_bytes(content)[:12]}…, {MEMBERS} says {sha256[:12]}…: it was changed "
                     "or damaged; make the ensemble again with --overwrite"
                 )
-            check(content, str(path))
-            core = onnx.load_from_string(content)  # from bytes: no path can lead to another file
-            branches.append(Branch(member, core, _predict(content, name)))
+            branches.append(Branch(member, parsed_core(content, str(path)), core_predict(content, name)))
         return Pool(tuple(branches), run.record.task)
 
 
@@ -166,17 +160,6 @@ def _plain(core: onnx.ModelProto) -> onnx.ModelProto:
         node.doc_string = ""
     del core.metadata_props[:]
     return core
-
-
-def _predict(content: bytes, name: str) -> Predict:
-    from zoo.edge.session import open_session
-
-    session = open_session(content, name, provider="cpu", threads=None)
-
-    def predict(batch: NDArray[Any]) -> NDArray[np.float32]:
-        return np.asarray(session.run(["logits"], {"input": np.asarray(batch, np.float32)})[0], np.float32)
-
-    return predict
 
 
 def _said(pool: Pool, found: Weighing, *, grouped: bool) -> tuple[str, ...]:

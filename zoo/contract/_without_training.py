@@ -172,20 +172,20 @@ def _build_estimator(subject: Subject, plugin: SklearnPlugin, classes: int, chan
 def _counted(card: ModelCard, plugin: TorchPlugin) -> tuple[int, float | None]:
     """Parameters, and multiply-adds for one image, of the card's own network with 1000 classes; nothing is computed."""
     import torch
-    from torch.utils.flop_counter import FlopCounterMode
+
+    from zoo.learn.counting import count
 
     try:
         with torch.device("meta"):
             module = plugin.build(card, classes=1000, channels=3).eval()
     except Exception as problem:  # a stranger's code
         raise Unmet(f"build(classes=1000, channels=3) fails: {raised(plugin, problem)}") from None
-    parameters = sum(parameter.numel() for parameter in module.parameters())
     try:
-        with torch.device("meta"), FlopCounterMode(display=False) as counter:
-            module(torch.zeros(1, 3, *card.preprocess.size))
+        with torch.device("meta"):
+            counted = count(module, channels=3, size=card.preprocess.size)
     except Exception:  # it looks at values, which a meta tensor does not have
-        return parameters, None
-    return parameters, counter.get_total_flops() / 2
+        return sum(parameter.numel() for parameter in module.parameters()), None
+    return counted.parameters, counted.macs
 
 
 def _third_parties(module: str) -> Iterator[str]:

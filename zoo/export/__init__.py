@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zoo.export.bundle import GOLDEN_IMAGES, write_bundle
+from zoo.export.core import core_predict, parsed_core
 from zoo.export.graph import assemble, set_manifest
 from zoo.export.parity import parity_images, prove
 from zoo.export.pool import Branch, Pool, assemble_pool, prove_pool, reordered
@@ -13,7 +14,9 @@ __all__ = [
     "Pool",
     "assemble",
     "assemble_pool",
+    "core_predict",
     "parity_images",
+    "parsed_core",
     "prove",
     "prove_pool",
     "reordered",

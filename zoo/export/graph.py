@@ -14,12 +14,25 @@ from zoo.errors import ModelError
 from zoo.export.nodes import Builder, ancestors
 from zoo.export.resizing import by_operator, by_products
 from zoo.preprocess import channels_of, gaussian_kernel
-from zoo.spec import EVIDENCE, OPSET, InputSpec, Manifest, Median, PreprocessSpec, Scale, Task, Voi, Window, encode
+from zoo.spec import (
+    EVIDENCE,
+    IR_VERSION,
+    OPSET,
+    InputSpec,
+    Manifest,
+    Median,
+    PreprocessSpec,
+    Scale,
+    Task,
+    Voi,
+    Window,
+    encode,
+)
 
 if TYPE_CHECKING:
     import onnx
 
-__all__ = ["CORE_INPUT", "RESIZED", "SCALED", "assemble", "finished", "set_manifest"]
+__all__ = ["CORE_INPUT", "RESIZED", "SCALED", "assemble", "finished", "set_manifest", "with_outputs"]
 
 CORE_INPUT = "preprocessed"
 """Name of the tensor between preprocessing and network, (N, C, h, w) float32; the parity gate reads it."""
@@ -31,7 +44,6 @@ too."""
 SCALED = "post/scaled"
 """Name of the logits over the temperature; the gate reads it too."""
 
-_IR_VERSION = 10
 _INT64_MAX = np.iinfo(np.int64).max
 
 
@@ -66,7 +78,7 @@ def assemble(
     from onnx import compose, helper
 
     wanted = ("logits", EVIDENCE) if evidence else ("logits",)
-    core = _with_outputs(core, wanted)
+    core = with_outputs(core, wanted)
     if given.stage == "tensor":
         merged = compose.add_prefix(core, "core/", rename_inputs=False, rename_outputs=False)
         _rename_input(merged.graph, "input", given.name)
@@ -105,7 +117,7 @@ def finished(
     import onnx
     from onnx import TensorProto, helper
 
-    model.ir_version = max(model.ir_version, _IR_VERSION)
+    model.ir_version = max(model.ir_version, IR_VERSION)
     graph = model.graph
     # Softmax(logits / T) or Sigmoid(logits / T): temperature scaling, Guo et al. 2017, section 4.2.
     graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(temperature, np.float32), "post/temperature"))
@@ -138,7 +150,7 @@ def finished(
     return model
 
 
-def _with_outputs(core: onnx.ModelProto, names: tuple[str, ...]) -> onnx.ModelProto:
+def with_outputs(core: onnx.ModelProto, names: tuple[str, ...]) -> onnx.ModelProto:
     """A copy of the core with these outputs in this order, and the nodes that lead to them.
 
     Raises:

@@ -16,7 +16,7 @@ import numpy as np
 from zoo.edge.session import open_session
 from zoo.errors import GateError, ModelError
 from zoo.evaluate import Predict, pooled
-from zoo.export.graph import SCALED, assemble, finished
+from zoo.export.graph import SCALED, assemble, finished, with_outputs
 from zoo.export.nodes import Builder
 from zoo.export.parity import RELATIVE, Worst, probabilities_of, prove, relative
 from zoo.preprocess import normalized, resized
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from zoo.spec import Member
 
 __all__ = ["Branch", "Pool", "assemble_pool", "prove_pool", "reordered"]
-
 
 MOST_BYTES = 2**31 - 2**20
 """What a protobuf message can hold, less room for preprocessing and the manifest."""
@@ -85,9 +84,7 @@ def reordered(core: onnx.ModelProto, order: Sequence[int]) -> onnx.ModelProto:
     """The core with its logits in another order, column i of the result was column order[i], and no other output."""
     import onnx
 
-    result = onnx.ModelProto()
-    result.CopyFrom(core)
-    _keep_logits(result.graph)
+    result = with_outputs(core, ("logits",))  # a mean of evidence maps is not promised
     if list(order) == list(range(len(order))):
         return result
     for node in result.graph.node:
@@ -267,23 +264,6 @@ def _probed(model: onnx.ModelProto, names: Sequence[str], shown: str) -> Any:
         if name not in there:
             copy.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     return open_session(copy.SerializeToString(), shown, provider="cpu", threads=None)
-
-
-def _keep_logits(graph: onnx.GraphProto) -> None:
-    """Take out what only other outputs need, such as a map of evidence: a mean of maps is not promised."""
-    if len(graph.output) == 1:
-        return
-    needed, kept = {"logits"}, []
-    for node in reversed(graph.node):
-        if needed & set(node.output):
-            needed.update(node.input)
-            kept.append(node)
-    outputs = [one for one in graph.output if one.name == "logits"]
-    constants = [one for one in graph.initializer if one.name in needed]
-    del graph.node[:], graph.output[:], graph.initializer[:]
-    graph.node.extend(reversed(kept))
-    graph.output.extend(outputs)
-    graph.initializer.extend(constants)
 
 
 def _prefix(index: int) -> str:

@@ -11,11 +11,11 @@ import numpy as np
 
 from zoo.errors import DataError, PluginError, ProviderError, TrainingError, UsageError
 from zoo.evaluate import macro_auroc
-from zoo.files import atomic_path, atomic_write
+from zoo.files import atomic_write
 from zoo.plugin._contract import ModelPlugin
 from zoo.preprocess import channels_of, normalized
 from zoo.runs import Best
-from zoo.spec import OPSET
+from zoo.spec import IR_VERSION, OPSET
 
 if TYPE_CHECKING:
     import onnx
@@ -41,8 +41,6 @@ _AT_ONCE = 256
 _PROOF = 32
 """Validation images on which features are compared with their definition."""
 
-_IR_VERSION = 10
-
 
 class Features(Protocol):
     """What an estimator sees of a picture: the first half of the core."""
@@ -51,7 +49,7 @@ class Features(Protocol):
         """(n, C, h, w) float32, preprocessed, to (n, D) float32; batches of any n, in bounded memory."""
 
     def to_onnx(self) -> onnx.ModelProto:
-        """The same as a graph, "input" to "rows", N dynamic, opset `zoo.spec.OPSET`, IR version 10."""
+        """The same as a graph, "input" to "rows", N dynamic, `zoo.spec.OPSET` and `zoo.spec.IR_VERSION`."""
 
     def prove(self, batch: NDArray[np.float32]) -> None:
         """Compare `rows` with a definition apart from it, where there is one; GateError where they differ."""
@@ -164,7 +162,7 @@ class _Pixels:
             [helper.make_tensor_value_info("input", TensorProto.FLOAT, ["N", *self.sides])],
             [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", int(np.prod(self.sides))])],
         )
-        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=_IR_VERSION)
+        return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)
 
 
 class _SklearnTrained:
@@ -186,34 +184,25 @@ class _SklearnTrained:
 
 class _SklearnLoaded:
     def __init__(self, run: Run) -> None:
-        import onnx
-
-        from zoo.edge.vet import check
+        from zoo.export import parsed_core
 
         path = run.file(CORE_FILE)
         if not path.is_file():
             raise PluginError(f"{path} is missing; train this model again")
-        content = path.read_bytes()
-        check(content, str(path))
-        self.core = onnx.load_from_string(content)  # from bytes: no path can lead to another file
+        self.content = path.read_bytes()
+        self.core = parsed_core(self.content, str(path))
 
     @property
     def predict(self) -> Predict:
-        from zoo.edge.session import open_session
+        from zoo.export import core_predict
 
-        session = open_session(self.core.SerializeToString(), CORE_FILE, provider="cpu", threads=None)
-
-        def predict(batch: NDArray[Any]) -> NDArray[np.float32]:
-            return np.asarray(session.run(["logits"], {"input": np.asarray(batch, np.float32)})[0], np.float32)
-
-        return predict
+        return core_predict(self.content, CORE_FILE)
 
     def to_onnx(self) -> onnx.ModelProto:
         return self.core
 
     def save(self, run: Run) -> None:
-        with atomic_path(run.file(CORE_FILE)) as path:
-            path.write_bytes(self.core.SerializeToString())
+        atomic_write(run.file(CORE_FILE), self.content)
 
 
 def _rows(features: Features, pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:

@@ -24,10 +24,11 @@ from zoo.spec._results import (
     PluginOrigin,
     Provenance,
 )
-from zoo.spec._value import EVIDENCE, LABEL_SEPARATOR, OPSET, SCHEMA, Interval, Licence, Task
+from zoo.spec._value import EVIDENCE, IR_VERSION, LABEL_SEPARATOR, OPSET, SCHEMA, Interval, Licence, Task
 
 __all__ = [
     "EVIDENCE",
+    "IR_VERSION",
     "LABEL_SEPARATOR",
     "METRIC_NAMES",
     "OPSET",

@@ -6,13 +6,16 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["EVIDENCE", "LABEL_SEPARATOR", "OPSET", "SCHEMA", "Interval", "Licence", "Task", "Value"]
+__all__ = ["EVIDENCE", "IR_VERSION", "LABEL_SEPARATOR", "OPSET", "SCHEMA", "Interval", "Licence", "Task", "Value"]
 
 SCHEMA = 1
 """Version of every document written by this release."""
 
 OPSET = 18
 """ONNX operator set of every exported file: the first whose Resize has antialias."""
+
+IR_VERSION = 10
+"""Of the ONNX format of every graph that we write: that of ONNX 1.16, which ONNX Runtime reads from 1.18 on."""
 
 EVIDENCE = "evidence"
 """Name of the further output that a file may have: (N, K, h, w) float32, for each label a map as large as the network's

@@ -64,7 +64,7 @@ def _graph(names: tuple[str, ...], spec: PreprocessSpec, shape: tuple[int, int, 
     from onnx import TensorProto, helper
 
     from zoo.export.nodes import Builder
-    from zoo.spec import OPSET
+    from zoo.spec import IR_VERSION, OPSET
 
     b = Builder()
     unit = "input"
@@ -82,4 +82,4 @@ def _graph(names: tuple[str, ...], spec: PreprocessSpec, shape: tuple[int, int, 
         [helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", width])],
         initializer=b.constants,
     )
-    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=10)
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION)

@@ -27,7 +27,7 @@ def finished(b: Builder, logits: str, *, length: int, classes: int, trees: bool 
     """
     from onnx import TensorProto, helper
 
-    from zoo.spec import OPSET
+    from zoo.spec import IR_VERSION, OPSET
 
     b.named("logits", logits)
     graph = helper.make_graph(
@@ -38,7 +38,7 @@ def finished(b: Builder, logits: str, *, length: int, classes: int, trees: bool 
         initializer=b.constants,
     )
     opsets = [helper.make_opsetid("", OPSET), *([helper.make_opsetid("ai.onnx.ml", 3)] if trees else [])]
-    return helper.make_model(graph, opset_imports=opsets, ir_version=10)
+    return helper.make_model(graph, opset_imports=opsets, ir_version=IR_VERSION)
 
 
 def linear(b: Builder, x: str, weights: NDArray[Any], offset: NDArray[Any]) -> str:
