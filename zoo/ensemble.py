@@ -83,7 +83,9 @@ def begun(
         )
         splits = align(splits, first.labels, first.task).read_for(card.preprocess)
     if splits.kind != first.kind:
-        raise DataError(f"the images are {splits.kind}, the members were made for {first.kind} images")
+        raise DataError(
+            f"the images are {splits.kind}, the members were made for {first.kind} images; name such with --data"
+        )
     notes = _refuse_seen(members, splits, keep=leaks == "keep")
     splits = dataclasses.replace(splits, notes=(*notes, *splits.notes))
     record = RunRecord(
@@ -104,7 +106,10 @@ def begun(
     )
     splits = without_bad(splits, skipped)
     if len(splits.val) == 0:
-        raise DataError(f"{splits.fingerprint.name} has no validation image; the weights are learnt on these")
+        raise DataError(
+            f"{splits.fingerprint.name} has no validation image, on which the weights are learnt; name images that "
+            "have some with --data"
+        )
     ship.refuse_unreadable(splits.test, [run.record.card.preprocess for run in members])
     run = create_run(out, record, overwrite=overwrite)
     seen = [run.file(TRAINED_ON) for run in members if run.file(TRAINED_ON).is_file()]
