@@ -45,7 +45,7 @@ class GradientBoosting(Classical):
         b, boosted = Builder(), estimator.boosted_
         binary = len(estimator.classes_) == 2
         sides = np.array([[-0.5, 0.5]]) if binary else np.eye(len(estimator.classes_))
-        # What scikit-learn keeps to itself; every export is compared with its own decision_function by the gate.
+        # What scikit-learn keeps to itself; after training the gate compares the file with its own decision_function.
         trees = [
             _tree(one.nodes, sides[k])
             for stage in boosted._predictors  # noqa: SLF001 - there is no public way to the trees
