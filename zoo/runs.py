@@ -87,6 +87,12 @@ class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Images left out because they could not be read (--skip-bad)."""
     notes: tuple[str, ...] = ()
 
+    def __post_init__(self) -> None:
+        if not self.temperature > 0:
+            raise ValueError(f"temperature is {self.temperature}, expected a number above 0")
+        if len(set(self.labels)) != len(self.labels):
+            raise ValueError("a label stands twice")
+
 
 class Run:
     """An open run directory.

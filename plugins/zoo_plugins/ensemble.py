@@ -7,6 +7,7 @@ kept as their ONNX cores, so that the run stands alone: neither their runs nor t
 from __future__ import annotations
 
 import logging
+import math
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,7 @@ from zoo.files import atomic_write, sha256_bytes
 from zoo.plugin import ModelPlugin, Trained
 from zoo.runs import Best, learnt, open_run, weights_licence
 from zoo.spec import Member, decode, encode
+from zoo.text import brief
 
 if TYPE_CHECKING:
     import onnx
@@ -35,7 +37,8 @@ __all__ = ["Ensemble"]
 
 MEMBERS = "members.json"
 """In the run: what it is made of, and the sha256 of each member's core."""
-
+_EXACT = 1e-6
+"""How far from one a sum of weights in float64 may be."""
 
 log = logging.getLogger("zoo")
 
@@ -96,6 +99,8 @@ class Ensemble(ModelPlugin):
         if not place.is_file():
             raise PluginError(f"{place} is missing: the ensemble was not finished; make it again with --overwrite")
         kept = decode(place.read_bytes(), _Kept, str(place), PluginError)
+        if problem := _inconsistent(kept):
+            raise PluginError(f"{place}: {problem}; make the ensemble again with --overwrite")
         branches = []
         for member, (name, sha256) in zip(kept.members, kept.cores.items(), strict=True):
             path = run.file(name)
@@ -147,10 +152,25 @@ def _save(pool: Pool, run: Run) -> None:
     cores = {}
     for index, branch in enumerate(pool.branches):
         content = _plain(branch.core).SerializeToString()
-        name = f"member{index}.onnx"
+        name = _core_name(index)
         atomic_write(run.file(name), content)
         cores[name] = sha256_bytes(content)
     atomic_write(run.file(MEMBERS), encode(_Kept(members=pool.members, cores=cores)))
+
+
+def _core_name(index: int) -> str:
+    return f"member{index}.onnx"
+
+
+def _inconsistent(kept: _Kept) -> str | None:
+    """What `_save` can not have written; names lead to files, and no file outside of the run is one of its members."""
+    names = [_core_name(index) for index in range(len(kept.members))]
+    if len(names) < 2 or list(kept.cores) != names:
+        return f"{len(kept.members)} members in files {brief(kept.cores)}, expected two or more from member0.onnx on"
+    total = math.fsum(member.weight for member in kept.members)
+    if not abs(total - 1) <= _EXACT:
+        return f"the weights sum to {total:.6g}, expected 1"
+    return None
 
 
 def _plain(core: onnx.ModelProto) -> onnx.ModelProto:

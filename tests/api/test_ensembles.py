@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -15,6 +16,9 @@ from zoo.errors import GateError, PluginError, TrainingError, UsageError
 from zoo.evaluate import pooled
 from zoo.runs import open_run
 from zoo.spec import encode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 LABELS = 3
 
@@ -234,6 +238,42 @@ def test_a_kept_member_that_was_changed_or_lost_is_refused(made: zoo.TrainResult
     (run / "members.json").unlink()
     with pytest.raises(PluginError, match="the ensemble was not finished"):
         zoo.export(run, out=tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (lambda kept: kept["members"].pop(), "2 members in files"),
+        (lambda kept: kept.update(members=[], cores={}), "0 members in files"),
+        (lambda kept: kept["cores"].update({"../a/core.onnx": kept["cores"].pop("member2.onnx")}), "core.onnx"),
+        (lambda kept: kept["members"][0].update(weight=5), "the weights sum to"),
+        (lambda kept: kept["members"][0].update(weight=-0.5), "expected 0 or more"),
+        (lambda kept: kept["members"][0].update(temperature=0), "expected a number above 0"),
+    ],
+)
+def test_members_that_no_ensemble_was_saved_with_are_one_line(
+    change: Callable[[dict[str, Any]], object], said: str, made: zoo.TrainResult, tmp_path: Path
+) -> None:
+    run = tmp_path / "e"
+    shutil.copytree(made.run, run)
+    kept = json.loads((run / "members.json").read_text())
+    change(kept)
+    (run / "members.json").write_text(json.dumps(kept))
+    with pytest.raises(PluginError, match=said):
+        zoo.export(run, out=tmp_path / "x.onnx")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"), [({"temperature": 0.0}, "temperature is 0"), ({"labels": ["0", "0", "1"]}, "stands twice")]
+)
+def test_a_member_whose_record_can_not_be_is_refused(
+    change: dict[str, Any], said: str, here: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(here / "a", tmp_path / "a")
+    record = json.loads((tmp_path / "a" / "run.json").read_text())
+    (tmp_path / "a" / "run.json").write_text(json.dumps(record | change))
+    with pytest.raises(TrainingError, match=said):
+        zoo.train(f"ensemble:{tmp_path / 'a'},b", out=tmp_path / "e")
 
 
 @pytest.mark.usefixtures("here")

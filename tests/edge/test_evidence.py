@@ -137,6 +137,31 @@ def test_a_manifest_that_promises_another_map_is_refused(tmp_path: Path) -> None
             Runtime.open(tmp_path / "wrong.onnx")
 
 
+def test_a_map_that_is_no_number_is_refused_and_not_shown_as_empty(tmp_path: Path) -> None:
+    evident(tmp_path / "m.onnx")
+    model = onnx.load(tmp_path / "m.onnx")
+    made = next(node for node in model.graph.node if EVIDENCE in node.output)
+    made.output[list(made.output).index(EVIDENCE)] = "sound"
+    for node in model.graph.node:
+        node.input[:] = ["sound" if name == EVIDENCE else name for name in node.input]
+    below = onnx.helper.make_node("Sub", ["sound", "thousand"], ["below"])
+    model.graph.node.extend([below, onnx.helper.make_node("Sqrt", ["below"], [EVIDENCE])])
+    model.graph.initializer.append(onnx.numpy_helper.from_array(np.float32(1000), "thousand"))
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    runtime = Runtime.open(tmp_path / "m.onnx")
+    image = from_array(np.zeros((40, 40, 3), np.uint8))
+    assert np.isfinite(runtime.probabilities(image.pixels[None])).all()
+    with pytest.raises(ModelError, match="evidence holds NaN"):
+        heat_map(runtime, image)
+
+
+def test_a_map_that_no_device_has_room_for_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("zoo.edge.runtime.MOST_EVIDENCE", 3 * 40 * 40)
+    evident(tmp_path / "m.onnx")
+    with pytest.raises(ModelError, match="evidence of 4,803 numbers"):
+        evident(tmp_path / "m.onnx", size=(1601, 1))
+
+
 def test_the_verb_says_by_which_method(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     evident(tmp_path / "m.onnx")
     Image.fromarray(_spotted(60, 90, 40, 70)).save(tmp_path / "x.png")

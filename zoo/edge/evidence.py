@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.edge.explain import HeatMap, check_label, occlusion
+from zoo.errors import ModelError
 from zoo.preprocess import placed
 
 if TYPE_CHECKING:
@@ -46,11 +47,13 @@ def evidence_map(runtime: Runtime, image: RawImage, label: str | None = None) ->
     Raises:
         UsageError: the model does not know the label, or has no evidence.
         ImageError: the image is not what the model takes.
-        ModelError: ONNX Runtime failed.
+        ModelError: ONNX Runtime failed, or a number of the map is none.
     """
     check_label(runtime, label)
     runtime.check(image)
     probabilities, evidence = (rows[0] for rows in runtime.mapped(image.pixels[None]))
+    if not np.isfinite(evidence).all():  # else it would read as "no place speaks for it"
+        raise ModelError(f"{runtime.path}: evidence holds NaN or an infinity for this image; do not use its maps")
     at = int(probabilities.argmax()) if label is None else runtime.labels.index(label)
     shown = evidence[at].astype(np.float64)
     if runtime.manifest.task == "multiclass" and len(evidence) > 1:

@@ -9,6 +9,7 @@ What this module does not know: command lines, bundles' hashes, how a network wa
 from __future__ import annotations
 
 import contextlib
+import math
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
 __all__ = ["Runtime"]
 
 _ACCELERATOR_BATCH = 16
+MOST_EVIDENCE = 2**28
+"""Numbers: a gigabyte, 1000 labels at 512 pixels. A small file can say more, and a device has no room for it."""
 _TENSOR_TYPES = {"uint8": "tensor(uint8)", "uint16": "tensor(uint16)", "float32": "tensor(float)"}
 
 
@@ -360,6 +363,11 @@ class Runtime:
                 raise ModelError(
                     f"{self.path}: {EVIDENCE} {found}, its manifest says (any, {', '.join(map(str, wanted))}); "
                     "export it again"
+                )
+            if math.prod(wanted) > MOST_EVIDENCE:
+                raise ModelError(
+                    f"{self.path}: {EVIDENCE} of {math.prod(wanted):,} numbers for one image, expected at most "
+                    f"{MOST_EVIDENCE:,}; export it without --evidence"
                 )
 
     def _blank(self) -> Array:

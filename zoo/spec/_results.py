@@ -195,6 +195,12 @@ class Member(Value, frozen=True):
     trained: dict[str, str]
     """Name to sha256 of its run's files that hold what was learnt."""
 
+    def __post_init__(self) -> None:
+        if not self.weight >= 0:
+            raise ValueError(f"weight of {self.name!r} is {self.weight}, expected 0 or more")
+        if not self.temperature > 0:
+            raise ValueError(f"temperature of {self.name!r} is {self.temperature}, expected a number above 0")
+
 
 class Manifest(Value, frozen=True):
     """All that a device must know of a model; in the ONNX metadata under the key 'zoo', and in a bundle."""
