@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from zoo import registry
 from zoo.errors import PluginError
 from zoo.plugin import API, OLDEST_API, ModelPlugin
+from zoo.registry._checking import _checked
 
 GOOD = """
 from zoo.plugin import ModelPlugin
@@ -57,6 +60,11 @@ def test_two_distributions_with_one_plugin_name_are_both_named(install) -> None:
             "can not be imported: ValueError: first line second line",
         ),
         ("import sys; sys.exit(3)", "it ended the program (exit 3)"),
+        ("import sys; sys.exit('first line\\nsecond line')", "it ended the program (exit first line second line)"),
+        ("class Odd(BaseException): ...\nraise Odd('no reason')", "can not be imported: Odd: no reason"),
+        ("class Mute(Exception):\n    def __str__(self): return 1 / 0\nraise Mute", "can not be imported: Mute"),
+        ("raise ValueError('y' * 10**7)", "yyy…"),
+        (GOOD + "    api = 'y' * 10**7", "yyy…, expected the version"),
         (
             "import surely_not_installed_1",
             "needs surely_not_installed_1: not installed; see the documentation of acme",
@@ -74,6 +82,19 @@ def test_a_failing_plugin_is_one_line_with_its_distribution(install, code: str, 
     message = refusal("p")
     assert message.startswith("plugin 'p' of acme 1.0")
     assert part in message
+
+
+def test_a_plugin_that_leaves_the_users_folder_is_brought_back(install) -> None:
+    install("acme", code=f"import os\nos.chdir({os.sep!r}){GOOD}", plugins={"p": "acme:P"})
+    before = Path.cwd()
+    registry.load("p")
+    assert Path.cwd() == before
+
+
+def test_a_plugin_that_closes_the_output_is_named_by_the_check(install) -> None:
+    install("acme", "1.0", code=f"import sys\nsys.stdout.close(){GOOD}", plugins={"p": "acme:P"})
+    row = next(row for row in registry.plugins() if row.name == "p")
+    assert "acme 1.0 closes the output of the program" in _checked(row, 60).status
 
 
 def test_a_framework_of_ours_that_is_missing_is_one_pip_install_away(install, monkeypatch: pytest.MonkeyPatch) -> None:

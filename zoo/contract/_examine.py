@@ -26,6 +26,10 @@ LIMIT_S = 600.0
 """Seconds for all checks of one model; a ResNet-18 takes about one minute on two cores."""
 
 
+_LAST_BYTES = 4096
+"""Of what a plugin printed to stderr, looked at when it ended the process."""
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one check."""
 
@@ -146,5 +150,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _last_words(said: Path) -> str:
-    lines = said.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    with said.open("rb") as stream:  # a plugin may have printed gigabytes
+        stream.seek(max(0, said.stat().st_size - _LAST_BYTES))
+        lines = stream.read(_LAST_BYTES).decode("utf-8", "replace").strip().splitlines()
     return f", its last words were {lines[-1][:200]!r}" if lines else ""

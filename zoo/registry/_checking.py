@@ -82,7 +82,7 @@ try:
     answer = "ok"
 except ZooError as problem:
     answer = str(problem)
-Path(sys.argv[3]).write_text(answer, encoding="utf-8")
+Path(sys.argv[3]).write_text(answer, encoding="utf-8", errors="backslashreplace")
 """
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
@@ -13,9 +14,14 @@ from zoo.registry._installed import PluginEntry, allowed, needs_remedy, plugin_e
 from zoo.spec import PluginOrigin
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from zoo.plugin import ModelPlugin
 
 __all__ = ["LoadedPlugin", "load", "refusal"]
+
+_LONGEST = 400
+"""Characters of what a plugin says of its failure."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +50,13 @@ def load(name: str, *, stdout: TextIO | None = None) -> LoadedPlugin:
     what = f"plugin {name!r} of {entry.distribution}"
     from zoo.plugin import ModelPlugin
 
-    with contextlib.redirect_stdout(stdout or sys.stderr):
+    out = stdout or sys.stderr
+    with contextlib.redirect_stdout(out), _same_folder():
         try:
             kind = entry.point.load()
-        except (Exception, SystemExit) as problem:  # whatever a stranger's module does, it is one line
+        except KeyboardInterrupt:
+            raise
+        except BaseException as problem:  # whatever a stranger's module does, it is one line
             raise PluginError(f"{what} can not be imported: {_cause(problem, entry)}") from problem
         if not (isinstance(kind, type) and issubclass(kind, ModelPlugin)):
             raise PluginError(f"{what}: {entry.point.value} is not a subclass of zoo.plugin.ModelPlugin")
@@ -55,8 +64,12 @@ def load(name: str, *, stdout: TextIO | None = None) -> LoadedPlugin:
             raise PluginError(f"{what}: {unfit}")
         try:
             plugin = kind()
-        except (Exception, SystemExit) as problem:
+        except KeyboardInterrupt:
+            raise
+        except BaseException as problem:
             raise PluginError(f"{what} can not be built: {_cause(problem, entry)}") from problem
+    if out.closed:
+        raise PluginError(f"{what} closes the output of the program while it is imported; tell its author")
     origin = PluginOrigin(
         name=name,
         distribution=entry.distribution.name,
@@ -85,7 +98,8 @@ def _unfit(api: object, entry: PluginEntry) -> str | None:
     from zoo.plugin import API, OLDEST_API
 
     if not isinstance(api, int) or isinstance(api, bool) or api < 1:
-        return f"its 'api' is {api!r}, expected the version of the plugin contract it was written for, such as {API}"
+        found = _line(repr(api))
+        return f"its 'api' is {found}, expected the version of the plugin contract it was written for, such as {API}"
     if api > API:
         return f"written for version {api} of the plugin contract, this edgezoo knows up to {API}; upgrade edgezoo"
     if api < OLDEST_API:
@@ -96,11 +110,34 @@ def _unfit(api: object, entry: PluginEntry) -> str | None:
 
 def _cause(problem: BaseException, entry: PluginEntry) -> str:
     if isinstance(problem, SystemExit):
-        return f"it ended the program (exit {problem.code})"
-    text = " ".join(str(problem).split())
+        return f"it ended the program (exit {_line(problem.code)})"
+    text = _line(problem)
     if isinstance(problem, ModuleNotFoundError) and problem.name:
         package = problem.name.partition(".")[0]
         if package != entry.point.module.partition(".")[0]:
             return needs_remedy((package,), entry.distribution.name)
         return f"{text}; reinstall {entry.distribution.name}"
     return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
+
+
+def _line(said: object) -> str:
+    """A stranger's words on one line, and not too many of them."""
+    try:
+        text = " ".join(str(said).split())
+    except Exception:  # its own __str__ fails
+        return type(said).__name__
+    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
+
+
+@contextlib.contextmanager
+def _same_folder() -> Iterator[None]:
+    """Go back afterwards to the folder the user is in: relative paths are meant from there."""
+    try:
+        before = os.getcwd()  # noqa: PTH109  # as chdir takes it
+    except OSError:  # it was removed
+        yield
+        return
+    try:
+        yield
+    finally:
+        os.chdir(before)
