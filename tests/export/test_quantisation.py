@@ -252,7 +252,7 @@ def test_fp16_that_overflows_is_refused(digits: Digits) -> None:
 
 
 def test_a_model_without_layers_to_quantise_is_refused_in_words(tmp_path: Path, digits: Digits) -> None:
-    run = zoo.train("svm", digits.data, size=8, out=tmp_path / "svm").run
+    run = zoo.train("random_forest", digits.data, size=8, out=tmp_path / "forest").run
     with pytest.raises(UsageError, match="only neural networks can be quantised"):
         zoo.export(run, quantize="int8")
     with pytest.raises(UsageError, match="name --int8 or --fp16 too"):
