@@ -256,6 +256,8 @@ def _against(row: ModelRow, best: ModelRow, pairs: Iterable[Pair]) -> str:
 
 
 def _budget(budget: dict[str, Any]) -> str:
+    if budget["family"] == "ensemble":
+        return "weights learnt on validation; its members as they were"
     start = "pretrained" if budget["pretrained"] else "from scratch"
     epochs = f", {budget['epochs']} epochs" if budget["epochs"] else ""
     return f"{budget['size']} px{epochs}, {start}"
