@@ -189,7 +189,7 @@ def _measured(name: str, record: dict[str, Any], found: Comparison) -> list[str]
 
 def _catalogue(cards: Sequence[ModelCard]) -> list[str]:
     """Every card, family by family."""
-    places = list(dict.fromkeys(card.latency.on for card in cards if card.latency))
+    places = list(dict.fromkeys(card.latency.machine for card in cards if card.latency))
     numbered = len(places) > 1
     lines = ["## All models by family", ""]
     if places:
@@ -257,7 +257,7 @@ def _against(row: ModelRow, best: ModelRow, pairs: Iterable[Pair]) -> str:
 
 def _budget(budget: dict[str, Any]) -> str:
     if budget["family"] == "ensemble":
-        return "weights learnt on validation; its members as they were"
+        return f"{budget['size']} px at most, weights learnt on validation"
     start = "pretrained" if budget["pretrained"] else "from scratch"
     epochs = f", {budget['epochs']} epochs" if budget["epochs"] else ""
     return f"{budget['size']} px{epochs}, {start}"
@@ -285,7 +285,7 @@ def _operations(macs: float | None) -> str:
 def _milliseconds(value: float | None, places: Sequence[str], card: ModelCard, *, numbered: bool) -> str:
     if value is None or card.latency is None:
         return "-"
-    return f"{value:.3g} ms" + (f" ({places.index(card.latency.on) + 1})" if numbered else "")
+    return f"{value:.3g} ms" + (f" ({places.index(card.latency.machine) + 1})" if numbered else "")
 
 
 def _anchor(heading: str) -> str:
