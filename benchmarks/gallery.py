@@ -69,18 +69,19 @@ def measured(runs: Sequence[Path], data: str | None, about: str) -> dict[str, An
         unfinished = [str(run) for run in runs if not (run / "model.onnx").is_file()]
         raise SystemExit(f"these runs hold no model.onnx, wait for them or leave them out: {', '.join(unfinished)}")
     records = [open_run(run).record for run in runs]
+    manifests = [zoo.open(run).manifest for run in runs]  # which tell of an ensemble's members, too
     found = zoo.compare(list(runs), data)
     budgets = {
         row.name: {
             "model": record.card.name,
             "family": record.card.family,
             "size": record.card.preprocess.size[0],
-            "epochs": record.epochs_done if "scikit-learn" not in (record.precision or "") else None,
+            "epochs": None if manifest.members or "scikit-learn" in (record.precision or "") else record.epochs_done,
             "images": record.data.splits.get("train"),
-            "pretrained": record.weights is not None,
+            "pretrained": manifest.provenance.weights is not None,
             "parameters": record.card.parameters,
         }
-        for row, record in zip(found.models, records, strict=True)
+        for row, record, manifest in zip(found.models, records, manifests, strict=True)
     }
     return {
         "about": about,
@@ -256,8 +257,6 @@ def _against(row: ModelRow, best: ModelRow, pairs: Iterable[Pair]) -> str:
 
 
 def _budget(budget: dict[str, Any]) -> str:
-    if budget["family"] == "ensemble":
-        return f"{budget['size']} px at most, weights learnt on validation"
     start = "pretrained" if budget["pretrained"] else "from scratch"
     epochs = f", {budget['epochs']} epochs" if budget["epochs"] else ""
     return f"{budget['size']} px{epochs}, {start}"

@@ -54,7 +54,7 @@ def test_every_number_of_a_measured_set_has_its_interval_and_budget() -> None:
         for row in rows:
             assert row.count("–") >= 2, row
             assert " px" in row, row
-            assert any(start in row for start in ("from scratch", "pretrained", "weights learnt on validation")), row
+            assert "scratch" in row or "pretrained" in row, row
 
 
 def test_names_in_a_crowded_picture_do_not_cover_each_other(scatter: Any) -> None:
