@@ -164,7 +164,7 @@ def _explained(problem: Exception) -> tuple[str, str, int]:
     if isinstance(problem, ZooError):
         return kind, text, problem.exit_code
     if isinstance(problem, UsageError):
-        message = problem.format_message().rstrip(".")
+        message = " ".join(problem.format_message().split()).rstrip(".")
         path = problem.ctx.command_path if problem.ctx else "zoo"
         return "UsageError", f"{message[:1].lower()}{message[1:]}; see '{path} --help'", 2
     if isinstance(problem, ModuleNotFoundError) and not str(problem.name).startswith("zoo"):

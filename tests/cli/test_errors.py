@@ -43,6 +43,7 @@ def test_an_unknown_model_is_one_line_with_the_nearest_names() -> None:
         (["train"], "model"),
         (["trian"], "train"),
         (["weights"], "zoo weights --help"),
+        (["plugin", "new", "zoo-acme"], "torch, sklearn, other"),
         (["compare", "svm"], "at least two"),
         (["list", "--nothing"], "--nothing"),
         (["evaluate", "--split", "all"], "--split"),

@@ -100,6 +100,26 @@ def test_a_family_can_be_asked_for_and_an_unknown_one_is_refused(install) -> Non
         registry.models("acme-famly")
 
 
+@pytest.mark.parametrize(
+    ("asked", "said"),
+    [
+        ("acme-famly", "did you mean 'acme-family'"),
+        ("ACME-Family", "did you mean 'acme-family'"),
+        ("acme-net", "that is a model, of family 'acme-family'"),
+    ],
+)
+def test_a_family_that_is_misspelt_or_a_model_is_told_the_right_one(install, asked: str, said: str) -> None:
+    install("acme", models=text("acme-net", plugin="acme-family"))
+    with pytest.raises(CatalogueError, match=said):
+        registry.models(asked)
+
+
+def test_a_family_asked_for_as_a_model_is_told_how_to_list_it(install) -> None:
+    install("acme", models=text("acme-net", plugin="acme-family"))
+    with pytest.raises(CatalogueError, match="that is a family; 'zoo list --family acme-family'"):
+        registry.find("Acme-Family")
+
+
 def test_two_owners_of_one_name_are_both_named_and_neither_is_taken(install) -> None:
     install("acme", "1.0", models=text("net", "alone"), plugins={"p": "acme:P"})
     install("other", "2.0", models=text("net"))

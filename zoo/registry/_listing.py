@@ -73,7 +73,7 @@ def models(family: str | None = None) -> list[Row]:
     if family is not None:
         families = list(dict.fromkeys(row.family for row in rows))
         if family not in families:
-            raise CatalogueError(f"no model of family {family!r}; families are {', '.join(families) or 'none'}")
+            raise CatalogueError(_unknown_family(family, families, everything))
         return [row for row in rows if row.family == family]
     return rows + [
         Row(
@@ -156,9 +156,20 @@ def _clash(owners: tuple[Entry, ...] | tuple[PluginEntry, ...]) -> str:
     return "defined by " + " and ".join(str(owner.distribution) for owner in owners)
 
 
+def _unknown_family(name: str, families: list[str], everything: Catalogue) -> str:
+    if owners := everything.entries.get(name):
+        return f"no model of family {name!r}: that is a model, of family {owners[0].card.family!r}"
+    near = difflib.get_close_matches(name.lower(), families, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"no model of family {name!r}; families are {', '.join(families) or 'none'}{hint}"
+
+
 def _unknown(name: str, everything: Catalogue) -> str:
     if not everything.entries and not everything.broken:
         return f"no model {name!r}: no catalogue is installed; run 'pip install edgezoo' ('-e .' in a checkout)"
+    families = {owner.card.family for owners in everything.entries.values() for owner in owners}
+    if family := next((known for known in families if known.lower() == name.lower()), None):
+        return f"no model {name!r}: that is a family; 'zoo list --family {family}' shows its models"
     near = difflib.get_close_matches(name.lower(), everything.entries, n=3)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
     unread = ", ".join(str(broken.distribution) for broken in everything.broken)
