@@ -115,6 +115,11 @@ FAULTS: dict[str, list[tuple[str, str, str, str]]] = {
         (CODE, LOADED, LOADED.replace("return", "loaded =") + "\n        loaded.mixes = True\n        return loaded",
          "answered otherwise in a batch of 2 than alone"),
     ],
+    "answers with logits": [
+        # in the graph only: the gate of a training would refuse it otherwise, softmax(softmax) is another answer
+        (CODE, LOADED, LOADED.replace("return", "loaded =") + "\n        loaded.sure = True\n        return loaded",
+         "probabilities, where logits belong; leave out the softmax"),
+    ],
     "file gives the trained answers": [
         (CODE, "        return TrainedSoftmax(Softmax(**load", "        return TrainedSoftmax(_twice(**load",
          r"logits are .* off"),
@@ -173,6 +178,9 @@ def _twisted(self):
     if hasattr(self, "batch"):
         for value in (core.graph.input[0], core.graph.output[0]):
             value.type.tensor_type.shape.dim[0].dim_value = self.batch
+    if hasattr(self, "sure"):
+        core.graph.node[-1].output[0] = "own"
+        core.graph.node.append(helper.make_node("Softmax", ["own"], ["logits"], axis=1))
     if hasattr(self, "mixes"):
         core.graph.node[-1].output[0] = "own"
         core.graph.initializer.append(numpy_helper.from_array(np.array([0]), "pictures"))
@@ -219,6 +227,8 @@ def test_a_planted_fault_fails_its_check(plant: Plant, name: str, fault: tuple[s
         ("sklearn", "builds for 2 and 10 classes, 1 and 3 channels",
          (CODE, "ExtraTreesClassifier(n_estimators=100, min_samples_leaf=2)", "__import__('sklearn').svm.LinearSVC()"),
          "gave a LinearSVC without predict_proba; return a classifier"),
+        ("torch", "answers with logits", (CODE, "nn.Linear(64, classes)", "nn.Linear(64, classes), nn.Softmax(1)"),
+         "probabilities, where logits belong; leave out the softmax"),
     ],
 )  # fmt: skip
 def test_a_planted_fault_in_a_half_fails_its_check(

@@ -59,6 +59,7 @@ CHECKS = (
     Check("trains", trained.trains),
     Check("learns", trained.learns),
     Check("answers any batch", trained.answers_any_batch),
+    Check("answers with logits", trained.answers_with_logits),
     Check("file gives the trained answers", trained.file_gives_the_trained_answers),
     Check("run loads again", trained.run_loads_again),
     Check("bundle verifies", trained.bundle_verifies),

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "answers_any_batch",
+    "answers_with_logits",
     "bundle_verifies",
     "file_gives_the_trained_answers",
     "keeps_no_pickle",
@@ -99,6 +100,17 @@ def answers_any_batch(subject: Subject) -> None:
                 f"a picture is answered otherwise in a batch of {n} than alone; no step may mix the pictures of a "
                 "batch: use stored statistics, not the batch's own"
             )
+
+
+def answers_with_logits(subject: Subject) -> None:
+    """Softmax is taken once, by the zoo: taken twice it leaves all classes about equally likely and learning slow."""
+    core = open_session(_core(subject).SerializeToString(), subject.model, provider="cpu", threads=None)
+    answers = core.run(["logits"], {"input": _preprocessed(subject, max(BATCHES))})[0]
+    if answers.min() >= 0 and np.allclose(answers.sum(axis=1), 1, atol=1e-3):
+        raise Unmet(
+            "each picture is answered with numbers from 0 to 1 that sum to 1: probabilities, where logits belong; "
+            "leave out the softmax at the end of the network"
+        )
 
 
 def file_gives_the_trained_answers(subject: Subject) -> None:
