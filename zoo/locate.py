@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,11 +43,18 @@ def model_file(path: Path) -> Path:
         except UsageError:
             raise ModelError(f"{path}: no such file; expected an .onnx file, a bundle NAME.zoo or a run") from None
         if not (run / MODEL_FILE).is_file():
-            raise ModelError(
-                f"{run} holds no {MODEL_FILE}: the run did not finish; 'zoo export {run} --onnx' makes one"
-            )
+            raise ModelError(f"{run} holds no {MODEL_FILE}: {_why_no_file(run)}")
         return run / MODEL_FILE
     raise ModelError(f"{path} is a folder without manifest.json; expected an .onnx file, a bundle NAME.zoo or a run")
+
+
+def _why_no_file(run: Path) -> str:
+    from zoo.runs import open_run
+
+    record, place = open_run(run).record, shlex.quote(str(run))
+    if record.status == "trained":
+        return f"it was trained, but its export was refused or stopped; 'zoo export {place} --onnx' says why"
+    return f"its training did not finish; 'zoo train {record.card.name} --resume --out {place}' goes on with it"
 
 
 def judged(

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from zoo.data import ImageSet, Splits
     from zoo.plugin import ModelPlugin
 
-__all__ = ["Recipe", "configured", "parse_settings", "resolve"]
+__all__ = ["Recipe", "configured", "parse_settings", "resolve", "unused"]
 
 OWN_SIZE = 64
 """Images up to this many pixels a side train at their own size; larger ones at the card's."""
@@ -80,6 +80,13 @@ def configured(card: ModelCard, budget: Mapping[str, Any], settings: Mapping[str
     if fields["pretrained"] is not True and "layer_decay" not in chosen:
         fields["layer_decay"] = 1.0  # early layers have nothing to keep
     return from_builtins(fields, TrainConfig, "training configuration", UsageError)
+
+
+def unused(plugin: ModelPlugin, card: ModelCard, budget: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
+    """A note where the user set what makes no difference to this family; arguments as `configured` and `resolve`."""
+    asked = {name for name, value in budget.items() if value is not None} | set(_divided(settings)[1])
+    idle = [name for name in TrainConfig.__struct_fields__ if name in asked & plugin.unused_settings]
+    return [f"{card.name} makes no use of {', '.join(idle)}"] if idle else []
 
 
 def resolve(

@@ -179,7 +179,7 @@ def begin(
     """A new run, with all that was decided for it in its record, and its data; arguments as `train`."""
     from zoo import ship
     from zoo.data import advised, open_data
-    from zoo.recipe import configured, resolve
+    from zoo.recipe import configured, resolve, unused
     from zoo.runs import RunRecord, create_run, new_id, versions
     from zoo.weights import resolve as resolve_weights
 
@@ -193,7 +193,8 @@ def begin(
     start = resolve_weights(origin, weights or None) if config.pretrained else None
     if start is not None:
         card = msgspec.structs.replace(card, weights=_started_from(origin, start))  # whose licence the file states
-    for note in (*advice, *recipe.notes):  # those of the data were said when it was opened
+    notes = (*advice, *unused(loaded.plugin, card, budget, settings), *recipe.notes)
+    for note in notes:  # those of the data were said when it was opened
         log.info("%s", note)
     record = RunRecord(
         id=new_id(card.name),
@@ -210,7 +211,7 @@ def begin(
         versions=versions(),
         weights=f"{start.source} sha256:{start.sha256}" if start else None,
         skipped=splits.skipped,
-        notes=(*advice, *recipe.notes, *splits.notes),
+        notes=(*notes, *splits.notes),
     )
     if not skip_bad:
         ship.refuse_unreadable(splits.test, [card.preprocess])  # now, not after hours of training

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo import api
-from zoo.spec import METRIC_NAMES, ModelCard, to_builtins
+from zoo.spec import GRADIENT_SETTINGS, METRIC_NAMES, ModelCard, to_builtins
 from zoo_cli.options import Json
 from zoo_cli.output import document, fields, put, with_interval
 
@@ -63,12 +63,22 @@ def _lines(card: ModelCard, asked: str) -> dict[str, object]:
         **({"latency": _latency(card.latency)} if card.latency else {}),
         "input": f"{spec.size[0]} x {spec.size[1]} px, {spec.channels}, {how}",
         "intensity": f"{intensity}; mean {_numbers(spec.mean)}; std {_numbers(spec.std)}",
-        "training": ", ".join(f"{name} {value}" for name, value in to_builtins(card.train).items()),
+        "training": _training(card),
         "weights": f"{weights.source} ({weights.licence})" if weights else "none; it learns from scratch",
         "needs": ", ".join(card.needs) or "nothing more",
         "licence": card.licence,
         "train it": f"zoo train {shlex.quote(asked)}{' --pretrained' if weights else ''} --data FOLDER",
     }
+
+
+def _training(card: ModelCard) -> str:
+    """What a run starts from; a card that needs scikit-learn and no torch is fitted in one step."""
+    fitted = "sklearn" in card.needs and "torch" not in card.needs
+    settings = {name: value for name, value in to_builtins(card.train).items() if value is not None}
+    if fitted:
+        settings = {name: value for name, value in settings.items() if name not in GRADIENT_SETTINGS}
+        settings.setdefault("features", "pixels")
+    return ("fitted in one step; " if fitted else "") + ", ".join(f"{name} {value}" for name, value in settings.items())
 
 
 def _latency(found: Latency) -> str:

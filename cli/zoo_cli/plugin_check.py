@@ -50,13 +50,16 @@ def check(
         for number, one in enumerate(chosen):
             if not as_json:
                 put(f"{one.model} (plugin {one.plugin}, card of {one.distribution})")
-            outcomes = []
+            outcomes: list[Outcome] = []
             for outcome in examine(
                 one.model, Path(folder) / str(number), size=size, epochs=epochs, limit_s=limit or LIMIT_S
             ):
                 outcomes.append(outcome)
-                if not as_json:
+                if not as_json and outcome.status != "not tried":
                     put(_line(outcome))
+            if not as_json:
+                for line in _not_tried(outcomes):
+                    put(line)
             models.append(_row(one, outcomes))
     passed = all(model["passed"] for model in models)
     if as_json:
@@ -71,6 +74,18 @@ def check(
 def _line(outcome: Outcome) -> str:
     reason = f": {outcome.message}" if outcome.message else ""
     return f"  {_WORDS[outcome.status]}  {outcome.check}{reason}"
+
+
+def _not_tried(outcomes: list[Outcome]) -> list[str]:
+    """A line for each reason; where one failure stops all others they would bury it."""
+    names: dict[str, list[str]] = {}
+    for outcome in outcomes:
+        if outcome.status == "not tried":
+            names.setdefault(outcome.message, []).append(outcome.check)
+    return [
+        f"  {_WORDS['not tried']}  {checks[0] if len(checks) == 1 else f'{len(checks)} others'}: {reason}"
+        for reason, checks in names.items()
+    ]
 
 
 def _row(one: Chosen, outcomes: list[Outcome]) -> dict[str, Any]:

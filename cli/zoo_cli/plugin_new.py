@@ -44,7 +44,8 @@ def new(
         )
         return
     place = typed_path(folder)
-    lines = {
+    renamed = {} if names.distribution == name else {"name": f"{names.distribution}, which is how pip reads {name}"}
+    lines = renamed | {
         "wrote": place,
         "files": ", ".join(files),
         "model": f"{names.model}, in the catalogue once it is installed",

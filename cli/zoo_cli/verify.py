@@ -63,10 +63,14 @@ def verify(
                 "signature": _signature(proof, key),
                 "hashes": f"{counted(proof.files, 'file')} as they were exported",
                 "golden set": f"{counted(proof.images, 'raw image')} on {proof.provider}: logits within "
-                f"{proof.max_abs_logit:.1e}, allowed {proof.tolerance:.1e}",
+                f"{proof.max_abs_logit:.1e}{_maps(proof)}, allowed {proof.tolerance:.1e}",
             }
         )
     )
+
+
+def _maps(proof: Verification) -> str:
+    return "" if proof.max_abs_evidence is None else f", evidence maps within {proof.max_abs_evidence:.1e}"
 
 
 def _signature(proof: Verification, key: Path | None) -> str:

@@ -147,7 +147,9 @@ def test_labels_are_matched_by_name(members: Path, tmp_path: Path) -> None:
     ("name", "said"),
     [
         ("ensemble:a", "at least two runs"),
-        ("ensemble:a,", "at least two runs"),
+        ("ensemble::", "at least two runs"),
+        ("ensemble:a,", "a comma stands before or after no run"),
+        ("ensemble:a,b,", "a comma stands before or after no run"),
         ("ensemble:a,b,a", "a is named twice"),
         ("ensemble:a,nowhere", "'nowhere' is no run"),
         ("ensemble:a,e", "e is an ensemble itself; name its members"),

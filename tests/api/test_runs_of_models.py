@@ -213,8 +213,12 @@ def test_an_interrupted_run_can_be_exported_and_resumed(tmp_path: Path, monkeypa
         with pytest.raises(KeyboardInterrupt):
             zoo.train("simple_cnn", data, epochs=3, size=16, out=out)
     assert open_run(out).record.status == "interrupted"
-    with pytest.raises(ModelError, match="did not finish"):
+    with pytest.raises(ModelError, match="did not finish; 'zoo train simple_cnn --resume --out "):
         zoo.evaluate(out)
+    open_run(out).update(status="trained")  # as a gate that refused leaves it
+    with pytest.raises(ModelError, match="its export was refused or stopped; 'zoo export "):
+        zoo.evaluate(out)
+    open_run(out).update(status="interrupted")
     made = zoo.export(out, out=tmp_path / "early.onnx")
     assert any("after epoch 2 of 3" in note for note in zoo.open(made.path).manifest.provenance.notes)
     moved = data.rename(tmp_path / "after")

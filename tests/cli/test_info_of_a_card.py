@@ -15,6 +15,14 @@ def test_info_says_how_much_a_network_computes() -> None:
     assert "MACs" not in run_zoo("info", "svm").out  # its card states none
 
 
+def test_info_of_what_is_fitted_in_one_step_names_no_steps() -> None:
+    out = run_zoo("info", "svm").out
+    assert "training    fitted in one step; seed 0" in out
+    assert "features pixels" in out
+    assert " lr " not in out
+    assert "lr 0." in run_zoo("info", "resnet18").out
+
+
 def test_info_says_a_latency_with_the_machine_it_was_measured_on(monkeypatch: pytest.MonkeyPatch) -> None:
     """A time without its machine misleads; a card without a time must not show an empty line."""
     card = api.info("resnet18")

@@ -68,6 +68,12 @@ def test_features_that_can_not_be_are_one_line(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_setting_that_makes_no_difference_is_said_and_recorded(colours: Path, tmp_path: Path) -> None:
+    done = zoo.train("logistic_regression", colours, size=16, epochs=9, out=tmp_path / "run", settings={"ema": 0.5})
+    said = "logistic_regression makes no use of epochs, ema"
+    assert said in zoo.open(done.run).manifest.provenance.notes
+
+
 def test_frozen_features_of_an_unknown_network_name_those_near(colours: Path, tmp_path: Path) -> None:
     with pytest.raises(ZooError, match="did you mean 'resnet18'"):
         zoo.train("svm", colours, out=tmp_path / "run", settings={"features": "frozen:resnet-18"})

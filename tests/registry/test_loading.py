@@ -73,7 +73,14 @@ def test_two_distributions_with_one_plugin_name_are_both_named(install) -> None:
         ("", "AttributeError"),
         ("P = 3", "acme:P is not a subclass of zoo.plugin.ModelPlugin"),
         ("class P: ...", "is not a subclass of zoo.plugin.ModelPlugin"),
-        ("from zoo.plugin import ModelPlugin as P", "can not be built: TypeError"),
+        (
+            "from zoo.plugin import ModelPlugin as P",
+            "acme:P does not define load() and train(); write it in",
+        ),
+        (
+            "from zoo.plugin import SklearnPlugin\nclass P(SklearnPlugin):\n    def biuld(self): ...",
+            "acme:P does not define build(); write it in that class",
+        ),
         (GOOD + "    def __init__(self): raise SystemExit", "can not be built: it ended the program"),
     ],
 )
@@ -82,6 +89,11 @@ def test_a_failing_plugin_is_one_line_with_its_distribution(install, code: str, 
     message = refusal("p")
     assert message.startswith("plugin 'p' of acme 1.0")
     assert part in message
+
+
+def test_a_plugin_that_is_nearly_named_right_is_shown(install) -> None:
+    install("acme", code=GOOD, plugins={"acme_net": "acme:P"})
+    assert refusal("acmenet").startswith("no plugin 'acmenet' is installed; did you mean 'acme_net'?")
 
 
 def test_a_plugin_that_leaves_the_users_folder_is_brought_back(install) -> None:
@@ -178,4 +190,5 @@ def test_doctor_survives_plugins_that_print_raise_exit_die_and_hang(install, mon
     assert "RuntimeError: no licence key" in status["raises"]
     assert "it ended the program (exit 0)" in status["exits"]
     assert "ended the process while it was imported" in status["dies"]
-    assert status["hangs"] == "plugin 'hangs' of xhangs 1.0 was still being imported after 8 s"
+    late = "plugin 'hangs' of xhangs 1.0 was still being imported after 8 s"
+    assert status["hangs"] == f"{late}; tell its author, or uninstall it"

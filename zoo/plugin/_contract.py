@@ -59,6 +59,9 @@ class ModelPlugin(ABC):
     """Shortest side in pixels that the networks of this family can take; smaller images are enlarged to
     it."""
 
+    unused_settings: ClassVar[frozenset[str]] = frozenset()
+    """Fields of TrainConfig that make no difference to this family; whoever sets one is told."""
+
     def preprocess(self, card: ModelCard) -> PreprocessSpec:
         """The preprocessing this card wants; by default what the card says."""
         return card.preprocess

@@ -15,7 +15,7 @@ from zoo.files import atomic_write
 from zoo.plugin._contract import ModelPlugin
 from zoo.preprocess import channels_of, normalized
 from zoo.runs import Best
-from zoo.spec import IR_VERSION, OPSET
+from zoo.spec import GRADIENT_SETTINGS, IR_VERSION, OPSET
 
 if TYPE_CHECKING:
     import onnx
@@ -64,6 +64,8 @@ class SklearnPlugin(ModelPlugin):
     `features`, `logits` and `head`.
     """
 
+    unused_settings: ClassVar[frozenset[str]] = GRADIENT_SETTINGS
+
     several_labels: ClassVar[bool] = False
     """Whether estimators learn (N, K) targets of zeros and ones, and `logits` are then those of sigmoids."""
 
@@ -104,15 +106,15 @@ class SklearnPlugin(ModelPlugin):
             )
         if config.device not in {"auto", "cpu"}:
             raise ProviderError(f"{card.name} trains on the cpu only, --device {config.device} was asked for")
+        estimator = self.build(card, classes=len(data.labels), channels=channels_of(card.preprocess))
+        features = self.features(card, run)
         decoded = decode_all(data.train, card.preprocess, skip_bad=run.skip_bad)
         held_out = decode_all(data.val, card.preprocess, skip_bad=run.skip_bad)
         run.update(skipped=(*run.record.skipped, *(name for name, _ in (*decoded.bad, *held_out.bad))))
         if several:
             _refuse_constant(decoded.targets, data.labels)
-        estimator = self.build(card, classes=len(data.labels), channels=channels_of(card.preprocess))
         seeded = [name for name in estimator.get_params() if name.split("__")[-1] == "random_state"]
         estimator.set_params(**dict.fromkeys(seeded, config.seed))
-        features = self.features(card, run)
         features.prove(normalized(held_out.pixels[:_PROOF], card.preprocess))
         start = time.perf_counter()
         rows = _rows(features, decoded.pixels, card.preprocess)

@@ -28,6 +28,9 @@ HANG_LIMIT = 60.0
 """Seconds. torch and timm alone take about 10 to import from a cold disk on two cores."""
 
 
+_REMEDY = "tell its author, or uninstall it"
+
+
 class PluginRow(msgspec.Struct, frozen=True, kw_only=True):
     """One line of `zoo plugin list` and of `zoo doctor`."""
 
@@ -105,10 +108,10 @@ def _checked(row: PluginRow, limit_s: float) -> PluginRow:
                     check=False,
                 )
         except subprocess.TimeoutExpired:
-            status = f"{what} was still being imported after {limit_s:g} s"
+            status = f"{what} was still being imported after {limit_s:g} s; {_REMEDY}"
         else:
             written = answer.read_text(encoding="utf-8") if answer.is_file() else ""
-            status = written or f"{what} ended the process while it was imported (exit {ended.returncode})"
+            status = written or f"{what} ended the process while it was imported (exit {ended.returncode}); {_REMEDY}"
         if status == "ok":
             status = _remarks(row, printed)
     return msgspec.structs.replace(row, status=status)

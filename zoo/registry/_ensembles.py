@@ -31,7 +31,9 @@ def ensemble_card(name: str) -> ModelCard:
     from zoo.runs import find_run, open_run
 
     named = [part.strip() for part in name.removeprefix(ENSEMBLE).split(",")]
-    if len(named) < 2 or not all(named):
+    if len(named) > 1 and not all(named):
+        raise UsageError(f"{name}: a comma stands before or after no run; expected {ENSEMBLE}runs/a,runs/b")
+    if len(named) < 2:
         raise UsageError(f"{name}: expected at least two runs, separated by commas, such as {ENSEMBLE}runs/a,runs/b")
     runs: list[Run] = []
     for part in named:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import importlib.util
 import os
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ __all__ = [
     "declared",
     "is_installed",
     "needs_remedy",
+    "no_plugin",
     "plugin_entries",
 ]
 
@@ -76,6 +78,12 @@ def plugin_entries(points: Declared | None = None) -> dict[str, tuple[PluginEntr
     for point, owner in (points or declared())[PLUGINS]:
         found[point.name] = (*found.get(point.name, ()), PluginEntry(point.name, owner, point))
     return found
+
+
+def no_plugin(name: str, known: Iterable[str]) -> str:
+    """What to say of a plugin that is not among the installed ones."""
+    near = difflib.get_close_matches(name, known, n=1)
+    return f"no plugin {name!r} is installed" + (f"; did you mean {near[0]!r}?" if near else "")
 
 
 def catalogue(points: Declared | None = None) -> Catalogue:

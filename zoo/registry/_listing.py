@@ -18,6 +18,7 @@ from zoo.registry._installed import (
     declared,
     is_installed,
     needs_remedy,
+    no_plugin,
     plugin_entries,
 )
 from zoo.spec import ModelCard, PreprocessSpec, Weights
@@ -145,7 +146,7 @@ def _status(
     if not allowed(plugin):
         return "not allowed by ZOO_PLUGINS"
     if plugin not in plugins:
-        return f"no plugin {plugin!r} is installed"
+        return no_plugin(plugin, plugins)
     if len(plugins[plugin]) > 1:
         return f"clash: plugin {plugin!r} is {_clash(plugins[plugin])}"
     absent = tuple(package for package in entry.card.needs if not here(package))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TextIO
 
 from zoo.errors import PluginError
 from zoo.registry._code import contents_of, record_of
-from zoo.registry._installed import PluginEntry, allowed, needs_remedy, plugin_entries
+from zoo.registry._installed import PluginEntry, allowed, needs_remedy, no_plugin, plugin_entries
 from zoo.spec import PluginOrigin
 
 if TYPE_CHECKING:
@@ -41,7 +41,8 @@ def load(name: str, *, stdout: TextIO | None = None) -> LoadedPlugin:
 
     Raises:
         PluginError: not installed, not allowed by ZOO_PLUGINS, claimed by two distributions, failing on import, not a
-            ModelPlugin, or written for a version of the contract that this release does not know.
+            ModelPlugin or without a method that each must have, or written for a version of the contract that this
+            release does not know.
     """
     owners = plugin_entries().get(name, ())
     if why := refusal(name, owners):
@@ -62,6 +63,9 @@ def load(name: str, *, stdout: TextIO | None = None) -> LoadedPlugin:
             raise PluginError(f"{what}: {entry.point.value} is not a subclass of zoo.plugin.ModelPlugin")
         if unfit := _unfit(kind.api, entry):
             raise PluginError(f"{what}: {unfit}")
+        if absent := sorted(kind.__abstractmethods__):
+            methods = " and ".join(f"{method}()" for method in absent)
+            raise PluginError(f"{what}: {entry.point.value} does not define {methods}; write it in that class")
         try:
             plugin = kind()
         except KeyboardInterrupt:
@@ -86,7 +90,7 @@ def refusal(name: str, owners: tuple[PluginEntry, ...]) -> str | None:
     if not allowed(name):
         return f"plugin {name!r} is not allowed by ZOO_PLUGINS"
     if not owners:
-        return f"no plugin {name!r} is installed; 'zoo plugin list' shows what is"
+        return f"{no_plugin(name, plugin_entries())}; 'zoo plugin list' shows what is"
     if len(owners) > 1:
         claims = " and ".join(str(owner.distribution) for owner in owners)
         return f"clash: plugin {name!r} is defined by {claims}; uninstall all but one"

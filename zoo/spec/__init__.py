@@ -7,7 +7,7 @@ library beyond names, and no framework; `decode` and `encode` are the only doors
 
 from __future__ import annotations
 
-from zoo.spec._catalogue import Latency, ModelCard, PackagedWeights, TrainConfig, Weights
+from zoo.spec._catalogue import GRADIENT_SETTINGS, Latency, ModelCard, PackagedWeights, TrainConfig, Weights
 from zoo.spec._documents import decode, encode, from_builtins, to_builtins
 from zoo.spec._preprocessing import Gaussian, Intensity, Median, Percentile, PreprocessSpec, Scale, Voi, Window
 from zoo.spec._quantization import Guard, Quantization, QuantizedKind, Rung, Speed, Target
@@ -28,6 +28,7 @@ from zoo.spec._value import EVIDENCE, IR_VERSION, LABEL_SEPARATOR, OPSET, SCHEMA
 
 __all__ = [
     "EVIDENCE",
+    "GRADIENT_SETTINGS",
     "IR_VERSION",
     "LABEL_SEPARATOR",
     "METRIC_NAMES",

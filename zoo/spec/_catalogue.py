@@ -7,7 +7,7 @@ from typing import Literal
 from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._value import Licence, Value
 
-__all__ = ["Latency", "ModelCard", "PackagedWeights", "TrainConfig", "Weights"]
+__all__ = ["GRADIENT_SETTINGS", "Latency", "ModelCard", "PackagedWeights", "TrainConfig", "Weights"]
 
 
 class PackagedWeights(Value, frozen=True):
@@ -85,6 +85,13 @@ class TrainConfig(Value, frozen=True):
         for name, good, expected in checks:
             if not good:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected {expected}")
+
+
+GRADIENT_SETTINGS = frozenset({
+    "augment", "batch_size", "clip", "ema", "epochs", "label_smoothing", "layer_decay", "lr", "patience", "precision",
+    "warmup", "weight_decay",
+})  # fmt: skip
+"""Fields of TrainConfig that are of training in many small steps; what is fitted in one step has no use for them."""
 
 
 class Latency(Value, frozen=True):
