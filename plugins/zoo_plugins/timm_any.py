@@ -7,6 +7,7 @@ import warnings
 from typing import TYPE_CHECKING, Any
 
 import timm
+from timm.models import EfficientNet, MobileNetV3
 
 from zoo.errors import CatalogueError, WeightsError
 from zoo.plugin import TorchPlugin
@@ -33,6 +34,10 @@ class AnyTimm(TorchPlugin):
         module: nn.Module = timm.create_model(
             card.arch, pretrained=False, num_classes=classes, in_chans=channels, **self.options(card)
         )
+        if isinstance(module, EfficientNet | MobileNetV3):
+            # timm draws these heads from ±1/√K, which suits a thousand classes: with few of them logits start so large
+            # that the first epochs go into unlearning them.
+            module.get_classifier().reset_parameters()
         return module
 
     def options(self, card: ModelCard) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 import pytest
 
 from zoo import registry
@@ -67,3 +68,16 @@ def test_a_card_builds_for_small_gray_images_of_two_classes(card: ModelCard) -> 
         warnings.simplefilter("ignore")  # initialisers warn that there is nothing to initialise
         answer = plugin.build(card, classes=2, channels=1).eval()(torch.zeros(2, 1, side, side))
     assert tuple(answer.shape) == (2, 2)
+
+
+@pytest.mark.parametrize("name", ["tf_efficientnet_lite0", "mobilenetv3_small_100", "resnet10t", "ghostnet_100"])
+def test_an_untrained_network_holds_few_classes_about_equally_likely(name: str) -> None:
+    """A head that is drawn for a thousand classes says 'surely the second' of everything, and training unlearns it."""
+    torch = pytest.importorskip("torch")
+    card = CARDS[name]
+    torch.manual_seed(0)
+    module = registry.load(card.plugin).plugin.build(card, classes=3, channels=3).train()
+    with torch.inference_mode():
+        logits = module(torch.randn(16, 3, 64, 64))
+    loss = torch.nn.functional.cross_entropy(logits, torch.arange(16) % 3)
+    assert float(loss) == pytest.approx(np.log(3), abs=0.5)

@@ -72,6 +72,8 @@ def test_a_setting_that_makes_no_difference_is_said_and_recorded(colours: Path, 
     done = zoo.train("logistic_regression", colours, size=16, epochs=9, out=tmp_path / "run", settings={"ema": 0.5})
     said = "logistic_regression makes no use of epochs, ema"
     assert said in zoo.open(done.run).manifest.provenance.notes
+    advised = zoo.train("logistic_regression", "digits", out=tmp_path / "digits")  # whose advice is of augmentation
+    assert not any("no use of" in note for note in zoo.open(advised.run).manifest.provenance.notes)
 
 
 def test_frozen_features_of_an_unknown_network_name_those_near(colours: Path, tmp_path: Path) -> None:
@@ -86,6 +88,7 @@ def test_several_labels_are_learnt(tmp_path: Path, model: str) -> None:
     assert runtime.manifest.task == "multilabel"
     assert runtime.manifest.parity is not None
     assert runtime.manifest.parity.flips == 0
+    assert not any("label_smoothing" in note for note in runtime.manifest.provenance.notes)  # fitted in one step
     assert done.test.metrics["macro_auroc"].value > 0.8
 
 
