@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import logging
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -49,12 +48,13 @@ def model_file(path: Path) -> Path:
 
 
 def _why_no_file(run: Path) -> str:
-    from zoo.runs import open_run
+    from zoo.registry import ENSEMBLE_PLUGIN
+    from zoo.runs import open_run, remedy
 
-    record, place = open_run(run).record, shlex.quote(str(run))
-    if record.status == "trained":
-        return f"it was trained, but its export was refused or stopped; 'zoo export {place} --onnx' says why"
-    return f"its training did not finish; 'zoo train {record.card.name} --resume --out {place}' goes on with it"
+    record = open_run(run).record
+    if record.plugin.name == ENSEMBLE_PLUGIN and record.status != "done":
+        return "the ensemble did not come about; make it again with 'zoo train ensemble:RUN,RUN --overwrite'"
+    return remedy(record, run)
 
 
 def judged(

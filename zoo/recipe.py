@@ -5,6 +5,7 @@ Every choice made here is said in the notes that it returns, and stands in run.j
 
 from __future__ import annotations
 
+import difflib
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, get_args
@@ -140,7 +141,8 @@ def resolve(
             "--set preprocess.intensity=voi: not every image is a DICOM file with a VOI LUT or window; "
             "choose a window for all with --set preprocess.intensity=fitted"
         )
-    if data.task == "multilabel" and config.label_smoothing and "label_smoothing" not in trained:
+    smoothed = config.label_smoothing and "label_smoothing" not in {*trained, *plugin.unused_settings}
+    if data.task == "multilabel" and smoothed:
         said = f"{config.label_smoothing:g}"
         notes.append(f"label_smoothing 0 (the card says {said}): smoothing lifts the probability of rare labels")
         config = msgspec.structs.replace(config, label_smoothing=0.0)
@@ -154,7 +156,9 @@ def _divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
     known = TrainConfig.__struct_fields__
     for name in trained:
         if name not in known:
-            raise UsageError(f"--set {name}: no such setting; expected one of {', '.join(known)} or preprocess.FIELD")
+            near = difflib.get_close_matches(name, known, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)} or preprocess.FIELD"
+            raise UsageError(f"--set {name}: no such setting; {hint}")
     return shown, trained
 
 

@@ -10,6 +10,7 @@ import contextlib
 import datetime
 import os
 import platform
+import shlex
 import shutil
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -32,6 +33,7 @@ __all__ = [
     "learnt",
     "new_id",
     "open_run",
+    "remedy",
     "settle",
     "versions",
     "weights_licence",
@@ -204,6 +206,18 @@ def open_run(path: Path) -> Run:
             f"{path} is not a run: it has no {RECORD}; expected a directory made by 'zoo train'"
         ) from None
     return Run(path, decode(data, RunRecord, str(path / RECORD), TrainingError))
+
+
+def remedy(record: RunRecord, path: Path) -> str:
+    """What became of a run that has no finished file, and the command that mends it."""
+    place = shlex.quote(str(path))
+    if record.status == "done":
+        return f"the file has gone since; 'zoo export {place} --onnx --out {place}/model.onnx' makes it again"
+    name = "local-dir:FOLDER" if record.card.name.startswith("local-dir:") else record.card.name
+    resume = f"'zoo train {name} --resume --out {place}'"
+    if record.status == "trained":
+        return f"it was trained, but its export was refused or stopped; {resume} tries again"
+    return f"its training did not finish (status {record.status}); {resume} goes on with it"
 
 
 def find_run(name: str | Path | None) -> Path:

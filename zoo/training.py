@@ -183,10 +183,10 @@ def begin(
     from zoo.runs import RunRecord, create_run, new_id, versions
     from zoo.weights import resolve as resolve_weights
 
-    settings, advice = advised(data, settings)
-    config = configured(card, budget, settings)
+    chosen, advice = advised(data, settings)
+    config = configured(card, budget, chosen)
     splits = open_data(data, split_seed=config.split_seed, skip_bad=skip_bad, leaks=config.leaks, fold=config.fold)
-    recipe = resolve(loaded.plugin, card, splits, config, size=size, settings=settings)
+    recipe = resolve(loaded.plugin, card, splits, config, size=size, settings=chosen)
     card, config = recipe.card, recipe.card.train
     splits = splits.read_for(card.preprocess)
     origin = loaded.plugin.starts_from(card)

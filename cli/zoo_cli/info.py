@@ -72,8 +72,8 @@ def _lines(card: ModelCard, asked: str) -> dict[str, object]:
 
 
 def _training(card: ModelCard) -> str:
-    """What a run starts from; a card that needs scikit-learn and no torch is fitted in one step."""
-    fitted = "sklearn" in card.needs and "torch" not in card.needs
+    """What a run starts from; classical models are fitted in one step."""
+    fitted = card.family == "classical"
     settings = {name: value for name, value in to_builtins(card.train).items() if value is not None}
     if fitted:
         settings = {name: value for name, value in settings.items() if name not in GRADIENT_SETTINGS}

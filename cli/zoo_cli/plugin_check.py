@@ -78,14 +78,17 @@ def _line(outcome: Outcome) -> str:
 
 def _not_tried(outcomes: list[Outcome]) -> list[str]:
     """A line for each reason; where one failure stops all others they would bury it."""
-    names: dict[str, list[str]] = {}
+    from msgspec.structs import replace
+
+    reasons: dict[str, list[Outcome]] = {}
     for outcome in outcomes:
         if outcome.status == "not tried":
-            names.setdefault(outcome.message, []).append(outcome.check)
-    return [
-        f"  {_WORDS['not tried']}  {checks[0] if len(checks) == 1 else f'{len(checks)} others'}: {reason}"
-        for reason, checks in names.items()
-    ]
+            reasons.setdefault(outcome.message, []).append(outcome)
+    lines = []
+    for first, *others in reasons.values():
+        what = f"{len(others) + 1} checks, from '{first.check}' on" if others else first.check
+        lines.append(_line(replace(first, check=what)))
+    return lines
 
 
 def _row(one: Chosen, outcomes: list[Outcome]) -> dict[str, Any]:

@@ -167,7 +167,7 @@ def test_names_that_make_no_ensemble(name: str, said: str, here: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ({"status": "training"}, "is not finished"),
+        ({"status": "training"}, "did not finish .status training.; 'zoo train simple_cnn --resume --out "),
         ({"labels": ("0", "1", "7")}, "knows the labels"),
         ({"task": "multilabel"}, "is multilabel, a is multiclass"),
         ({"kind": "uint16"}, "takes uint16 images, a uint8"),

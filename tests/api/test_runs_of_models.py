@@ -213,10 +213,13 @@ def test_an_interrupted_run_can_be_exported_and_resumed(tmp_path: Path, monkeypa
         with pytest.raises(KeyboardInterrupt):
             zoo.train("simple_cnn", data, epochs=3, size=16, out=out)
     assert open_run(out).record.status == "interrupted"
-    with pytest.raises(ModelError, match="did not finish; 'zoo train simple_cnn --resume --out "):
+    with pytest.raises(ModelError, match=r"did not finish .status interrupted.; 'zoo train simple_cnn --resume --out "):
         zoo.evaluate(out)
     open_run(out).update(status="trained")  # as a gate that refused leaves it
-    with pytest.raises(ModelError, match="its export was refused or stopped; 'zoo export "):
+    with pytest.raises(ModelError, match="its export was refused or stopped; 'zoo train simple_cnn --resume"):
+        zoo.evaluate(out)
+    open_run(out).update(status="done")
+    with pytest.raises(ModelError, match=r"the file has gone since; 'zoo export .*model.onnx' makes it again"):
         zoo.evaluate(out)
     open_run(out).update(status="interrupted")
     made = zoo.export(out, out=tmp_path / "early.onnx")

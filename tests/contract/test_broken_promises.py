@@ -74,6 +74,8 @@ FAULTS: dict[str, list[tuple[str, str, str, str]]] = {
     ],
     "loads, and speaks this version of the contract": [
         (CODE, "api = 1", "api = 99", r"written for version 99 of the plugin contract.*upgrade edgezoo"),
+        (CODE, "    api = 1\n", "    api = 1\n    unused_settings = frozenset({'learning_rate'})\n",
+         "unused_settings names learning_rate, which no training configuration has; mend the name"),
         (CODE, "import onnx\n", "import onyx\n", r"can not be imported: needs onyx"),
     ],
     "card is honest": [
@@ -215,14 +217,16 @@ def test_a_planted_fault_fails_its_check(plant: Plant, name: str, fault: tuple[s
     ("framework", "name", "fault", "said"),
     [
         ("torch", "builds for 2 and 10 classes, 1 and 3 channels", (CODE, "pairwise((channels, 16", "pairwise((3, 16"),
-         r"build\(classes=2, channels=1\) fails: RuntimeError.*; use classes and channels as they are given"),
+         r"build\(classes=2, channels=1\) fails on pictures of 32 x 32 px: RuntimeError.*; take classes and channels"),
         ("torch", "builds for 2 and 10 classes, 1 and 3 channels", (CODE, "nn.Linear(64, classes)",
          "nn.Linear(64, 1000)"),
-         r"answers two pictures with \(2, 1000\), expected \(2, 2\) logits"),
+         r"answers two pictures with \(2, 1000\), expected \(2, 2\) logits; give the last layer `classes` outputs"),
         ("torch", "card is honest", (CARD, "parameters: 8.87e4", "parameters: 5.0e4"),
          r"says 50000 parameters, the network has 88696 with 1000 classes .*; write parameters: 8\.87e\+04"),
         ("torch", "card is honest", (CARD, "    needs:", "    macs: 5.0e6\n    needs:"),
          r"multiply-adds, the network does .*; write macs: "),
+        ("torch", "card names what it needs", (CARD, "needs: [torch]", "needs: [torch, tensorfow]"),
+         "needs tensorfow, which is not installed here; install it, or mend the name"),
         ("torch", "card names what it needs", (CARD, "needs: [torch]", "needs: []"), r"write needs: \[torch\]"),
         ("sklearn", "builds for 2 and 10 classes, 1 and 3 channels",
          (CODE, "ExtraTreesClassifier(n_estimators=100, min_samples_leaf=2)", "__import__('sklearn').svm.LinearSVC()"),
@@ -237,6 +241,12 @@ def test_a_planted_fault_in_a_half_fails_its_check(
     with pytest.raises(Unmet) as refusal:
         hold(plant(framework, fault), name)
     assert re.search(said, str(refusal.value)), str(refusal.value)
+
+
+def test_a_network_for_one_number_of_classes_is_not_told_to_change_its_card(plant: Plant) -> None:
+    subject = plant("torch", (CODE, "nn.Linear(64, classes)", "nn.Linear(64, 10)"))
+    with pytest.raises(NotTried, match="the same for 10 and for 1000 classes"):
+        hold(subject, "card is honest")
 
 
 def test_every_check_has_a_fault_that_fails_it() -> None:

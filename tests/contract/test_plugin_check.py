@@ -84,7 +84,9 @@ def test_a_failed_check_is_a_gate_that_refused(tmp_path: Path) -> None:
     assert lines[0] == "guest_softmax (plugin guest, card of zoo-guest)"
     assert lines[1].startswith(f"  FAIL  {FIRST}: plugin 'guest' of zoo-guest 0.1.0 can not be imported")
     assert lines[-1] == "1 check failed"
-    assert lines[2] == f"  -     {len(CHECKS) - 1} others: the plugin can not be loaded, see the first check"
+    assert lines[2] == (
+        f"  -     {len(CHECKS) - 1} checks, from '{CHECKS[1]}' on: the plugin can not be loaded, see the first check"
+    )
     assert len(lines) == 4
     code, out, _ = run_check(folder, "--json")
     document = json.loads(out)

@@ -159,7 +159,7 @@ def test_what_is_missing_is_told_with_its_remedy(install) -> None:
         plugins={"p": "acme:P"},
     )
     assert status("no-module") == "needs surely_not_installed_1: not installed; see the documentation of acme"
-    assert status("no-plugin") == "no plugin 'nobody' is installed"
+    assert status("no-plugin") == "no plugin 'nobody' is installed; 'zoo plugin list' shows what is"
 
 
 @pytest.mark.usefixtures("ours")

@@ -75,11 +75,11 @@ def test_two_distributions_with_one_plugin_name_are_both_named(install) -> None:
         ("class P: ...", "is not a subclass of zoo.plugin.ModelPlugin"),
         (
             "from zoo.plugin import ModelPlugin as P",
-            "acme:P does not define load() and train(); write it in",
+            "acme:P does not define load() and train(); write them there",
         ),
         (
             "from zoo.plugin import SklearnPlugin\nclass P(SklearnPlugin):\n    def biuld(self): ...",
-            "acme:P does not define build(); write it in that class",
+            "acme:P does not define build(); is biuld() meant to be it?",
         ),
         (GOOD + "    def __init__(self): raise SystemExit", "can not be built: it ended the program"),
     ],

@@ -80,7 +80,7 @@ def learns(subject: Subject) -> None:
 
 def answers_any_batch(subject: Subject) -> None:
     """A device asks for one picture, a server for many: the same picture has the same answer in each batch."""
-    core = open_session(_core(subject).SerializeToString(), subject.model, provider="cpu", threads=None)
+    core = _session(subject)
     batch = _preprocessed(subject, max(BATCHES))
     classes = len(subject.run.record.labels)
     alone = None
@@ -104,7 +104,7 @@ def answers_any_batch(subject: Subject) -> None:
 
 def answers_with_logits(subject: Subject) -> None:
     """Softmax is taken once, by the zoo: taken twice it leaves all classes about equally likely and learning slow."""
-    core = open_session(_core(subject).SerializeToString(), subject.model, provider="cpu", threads=None)
+    core = _session(subject)
     answers = core.run(["logits"], {"input": _preprocessed(subject, max(BATCHES))})[0]
     if answers.min() >= 0 and np.allclose(answers.sum(axis=1), 1, atol=1e-3):
         raise Unmet(
@@ -137,7 +137,7 @@ def run_loads_again(subject: Subject) -> None:
     """`zoo export RUN` in a new process starts from what train() saved."""
     run = subject.run
     batch = _preprocessed(subject, 4)
-    shipped = open_session(_core(subject).SerializeToString(), subject.model, provider="cpu", threads=None)
+    shipped = _session(subject)
     try:
         again = _loaded(subject, run)
         answers = again.predict(batch)
@@ -283,6 +283,11 @@ def _core(subject: Subject) -> Any:
         return _loaded(subject, run).to_onnx()
     except Exception as problem:  # a stranger's code
         raise Unmet(f"load() and to_onnx(): {raised(subject.plugin, problem)}") from None
+
+
+def _session(subject: Subject) -> Any:
+    """Of what load() and to_onnx() give, before the preprocessing is put in front of it."""
+    return open_session(_core(subject).SerializeToString(), subject.model, provider="cpu", threads=None)
 
 
 def _raw(subject: Subject, count: int) -> NDArray[np.uint8]:

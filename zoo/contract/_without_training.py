@@ -14,6 +14,7 @@ import msgspec
 
 from zoo.contract._subject import NotTried, Subject, Unmet, raised
 from zoo.plugin import SklearnPlugin, TorchPlugin
+from zoo.spec import TrainConfig
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -54,6 +55,9 @@ print(json.dumps([listed, sorted({name.partition(".")[0] for name in sys.modules
 def loads(subject: Subject) -> None:
     """Found by its entry point, imported, made without arguments, written for a version of the contract we know."""
     subject.load()
+    unknown = sorted(subject.plugin.unused_settings - set(TrainConfig.__struct_fields__))
+    if unknown:
+        raise Unmet(f"unused_settings names {', '.join(unknown)}, which no training configuration has; mend the name")
 
 
 def listing_imports_nothing_heavy(subject: Subject) -> None:
@@ -92,6 +96,8 @@ def card_is_honest(subject: Subject) -> None:
     if isinstance(subject.plugin, TorchPlugin) and (card.parameters is not None or card.macs is not None):
         parameters, macs = _counted(card, subject.plugin)
         if card.parameters is not None and abs(parameters - card.parameters) > PARAMETERS_OFF * card.parameters:
+            if _counted(card, subject.plugin, classes=10)[0] == parameters:
+                raise NotTried("the network is the same for 10 and for 1000 classes, see whether it builds for them")
             raise Unmet(
                 f"the card says {card.parameters:g} parameters, the network has {parameters} with 1000 classes and "
                 f"3 channels; write parameters: {parameters:.3g}"
@@ -105,6 +111,9 @@ def card_is_honest(subject: Subject) -> None:
 
 def declares_what_it_needs(subject: Subject) -> None:
     """`needs` is how `zoo list` tells, without importing anything, that a package is missing."""
+    unknown = [name for name in subject.card.needs if importlib.util.find_spec(name) is None]
+    if unknown:
+        raise Unmet(f"the card needs {', '.join(unknown)}, which is not installed here; install it, or mend the name")
     needed = set(_third_parties(type(subject.plugin).__module__))
     if isinstance(subject.plugin, TorchPlugin):
         needed.add("torch")
@@ -148,11 +157,16 @@ def _build_module(subject: Subject, plugin: TorchPlugin, classes: int, channels:
         with torch.inference_mode():
             answer = module(torch.zeros(2, channels, *card.preprocess.size))
     except Exception as problem:  # a stranger's code
-        raise Unmet(f"{call} fails: {raised(plugin, problem)}; use classes and channels as they are given") from None
+        height, width = card.preprocess.size
+        raise Unmet(
+            f"{call} fails on pictures of {height} x {width} px: {raised(plugin, problem)}; take classes and channels "
+            "as they are given and the size from card.preprocess.size, or end in a mean over the picture"
+        ) from None
     shape = tuple(getattr(answer, "shape", ()))
     if shape != (2, classes):
         raise Unmet(
-            f"{call} answers two pictures with {shape or type(answer).__name__}, expected (2, {classes}) logits"
+            f"{call} answers two pictures with {shape or type(answer).__name__}, expected (2, {classes}) logits; "
+            "give the last layer `classes` outputs"
         )
 
 
@@ -169,17 +183,17 @@ def _build_estimator(subject: Subject, plugin: SklearnPlugin, classes: int, chan
         raise Unmet(f"{call} gave a {type(estimator).__name__} without {', '.join(absent)}; return a classifier")
 
 
-def _counted(card: ModelCard, plugin: TorchPlugin) -> tuple[int, float | None]:
-    """Parameters, and multiply-adds for one image, of the card's own network with 1000 classes; nothing is computed."""
+def _counted(card: ModelCard, plugin: TorchPlugin, classes: int = 1000) -> tuple[int, float | None]:
+    """Parameters, and multiply-adds for one image, of the card's own network; nothing is computed."""
     import torch
 
     from zoo.learn.counting import count
 
     try:
         with torch.device("meta"):
-            module = plugin.build(card, classes=1000, channels=3).eval()
+            module = plugin.build(card, classes=classes, channels=3).eval()
     except Exception as problem:  # a stranger's code
-        raise Unmet(f"build(classes=1000, channels=3) fails: {raised(plugin, problem)}") from None
+        raise Unmet(f"build(classes={classes}, channels=3) fails: {raised(plugin, problem)}") from None
     try:
         with torch.device("meta"):
             counted = count(module, channels=3, size=card.preprocess.size)

@@ -61,7 +61,8 @@ class SklearnPlugin(ModelPlugin):
     The estimator sees float32 rows of features, by default the C · h · w preprocessed pixels (channel by channel, row
     by row), and must offer predict_proba; scaling and PCA are steps of a Pipeline, so that skl2onnx exports them with
     it. Logits are log-probabilities. A family with its own features, or with logits and nodes of its own, says so in
-    `features`, `logits` and `head`.
+    `features`, `logits` and `head`; one whose `build` reads a field of `card.train`, such as epochs, takes it out of
+    `unused_settings`.
     """
 
     unused_settings: ClassVar[frozenset[str]] = GRADIENT_SETTINGS

@@ -42,7 +42,7 @@ def ensemble_card(name: str) -> ModelCard:
             raise UsageError(f"{run.path}: a comma in its path would be read as the end of it; rename the folder")
         if any(run.path == other.path for other in runs):
             raise UsageError(f"{part} is named twice; name each run once")
-        _refuse(part, run.record, runs[0].record if runs else run.record)
+        _refuse(part, run, runs[0].record if runs else run.record)
         runs.append(run)
     first = runs[0].record
     largest = max((run.record.card.preprocess for run in runs), key=lambda spec: spec.size[0] * spec.size[1])
@@ -61,15 +61,15 @@ def ensemble_card(name: str) -> ModelCard:
     )
 
 
-def _refuse(name: str, record: RunRecord, first: RunRecord) -> None:
+def _refuse(name: str, run: Run, first: RunRecord) -> None:
     """Refuse a run that can be no member, or not of one ensemble with the first."""
+    from zoo.runs import remedy
+
+    record = run.record
     if record.plugin.name == ENSEMBLE_PLUGIN:
         raise UsageError(f"{name} is an ensemble itself; name its members instead")
     if record.status != "done":
-        raise UsageError(
-            f"{name} is not finished (status {record.status}); go on with "
-            f"'zoo train {record.card.name} --resume --out {name}'"
-        )
+        raise UsageError(f"{name} can be no member: {remedy(record, run.path)}")
     if record.task != first.task:
         raise UsageError(f"{name} is {record.task}, {first.id} is {first.task}; an ensemble answers one question")
     if set(record.labels) != set(first.labels):

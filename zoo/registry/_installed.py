@@ -83,7 +83,8 @@ def plugin_entries(points: Declared | None = None) -> dict[str, tuple[PluginEntr
 def no_plugin(name: str, known: Iterable[str]) -> str:
     """What to say of a plugin that is not among the installed ones."""
     near = difflib.get_close_matches(name, known, n=1)
-    return f"no plugin {name!r} is installed" + (f"; did you mean {near[0]!r}?" if near else "")
+    hint = f"did you mean {near[0]!r}? " if near else ""
+    return f"no plugin {name!r} is installed; {hint}'zoo plugin list' shows what is"
 
 
 def catalogue(points: Declared | None = None) -> Catalogue:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import os
 import sys
 from dataclasses import dataclass
@@ -65,7 +66,9 @@ def load(name: str, *, stdout: TextIO | None = None) -> LoadedPlugin:
             raise PluginError(f"{what}: {unfit}")
         if absent := sorted(kind.__abstractmethods__):
             methods = " and ".join(f"{method}()" for method in absent)
-            raise PluginError(f"{what}: {entry.point.value} does not define {methods}; write it in that class")
+            own = difflib.get_close_matches(absent[0], vars(kind).keys() - kind.__abstractmethods__, n=1)
+            them = f"is {own[0]}() meant to be it?" if own else f"write {'it' if len(absent) == 1 else 'them'} there"
+            raise PluginError(f"{what}: {entry.point.value} does not define {methods}; {them}")
         try:
             plugin = kind()
         except KeyboardInterrupt:
@@ -90,7 +93,7 @@ def refusal(name: str, owners: tuple[PluginEntry, ...]) -> str | None:
     if not allowed(name):
         return f"plugin {name!r} is not allowed by ZOO_PLUGINS"
     if not owners:
-        return f"{no_plugin(name, plugin_entries())}; 'zoo plugin list' shows what is"
+        return no_plugin(name, plugin_entries())
     if len(owners) > 1:
         claims = " and ".join(str(owner.distribution) for owner in owners)
         return f"clash: plugin {name!r} is defined by {claims}; uninstall all but one"
