@@ -24,7 +24,10 @@ _EXPORTED = (".onnx", ".zoo", ".zip")
 
 def info(
     model: Annotated[
-        str, typer.Argument(help="A name from 'zoo list', timm/NAME, hf-hub:…, local-dir:…, a bundle or an .onnx file.")
+        str,
+        typer.Argument(
+            help="A name from 'zoo list', timm/NAME, hf-hub:…, local-dir:…, a run, a bundle, an .onnx file."
+        ),
     ],
     as_json: Json = False,
 ) -> None:
@@ -32,10 +35,12 @@ def info(
 
     Of a model: input, recipe, weights, licence; of an exported one: use, results with intervals, origin, signature.
     """
-    if Path(model).suffix in _EXPORTED and Path(model).exists():
+    path = Path(model)
+    if (path.suffix in _EXPORTED and path.exists()) or (path / "run.json").is_file():
         from zoo.edge.bundle import open_model
+        from zoo.locate import model_file
 
-        contents = open_model(Path(model))
+        contents = open_model(model_file(path))
         if as_json:
             document(contents.manifest)
         else:

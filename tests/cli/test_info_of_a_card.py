@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import msgspec
 import pytest
 from cli_running import run_zoo
@@ -37,3 +39,13 @@ def test_info_says_a_latency_with_the_machine_it_was_measured_on(monkeypatch: py
         assert f"latency     {expected}\n" in run_zoo("info", "resnet18").out
     monkeypatch.setattr(api, "info", lambda _: msgspec.structs.replace(card, latency=None))
     assert "latency" not in run_zoo("info", "resnet18").out
+
+
+def test_info_of_a_run_is_that_of_its_file(tmp_path: Path) -> None:
+    api.train("logistic_regression", "digits", out=tmp_path / "run")
+    out = run_zoo("info", str(tmp_path / "run")).out
+    assert "run run\n" in out
+    (tmp_path / "run" / "model.onnx").unlink()
+    gone = run_zoo("info", str(tmp_path / "run"))
+    assert gone.code == 1
+    assert "the file has gone since; 'zoo export " in gone.err

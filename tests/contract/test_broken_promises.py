@@ -230,7 +230,7 @@ def test_a_planted_fault_fails_its_check(plant: Plant, name: str, fault: tuple[s
         ("torch", "card names what it needs", (CARD, "needs: [torch]", "needs: []"), r"write needs: \[torch\]"),
         ("sklearn", "builds for 2 and 10 classes, 1 and 3 channels",
          (CODE, "ExtraTreesClassifier(n_estimators=100, min_samples_leaf=2)", "__import__('sklearn').svm.LinearSVC()"),
-         "gave a LinearSVC without predict_proba; return a classifier"),
+         "gave a LinearSVC without predict_proba; return a classifier that has it, or one wrapped so"),
         ("torch", "answers with logits", (CODE, "nn.Linear(64, classes)", "nn.Linear(64, classes), nn.Softmax(1)"),
          "probabilities, where logits belong; leave out the softmax"),
     ],

@@ -180,7 +180,10 @@ def _build_estimator(subject: Subject, plugin: SklearnPlugin, classes: int, chan
     wanted = ("fit", "get_params") if own_logits else ("fit", "predict_proba", "get_params")
     absent = [name for name in wanted if not hasattr(estimator, name)]
     if absent:
-        raise Unmet(f"{call} gave a {type(estimator).__name__} without {', '.join(absent)}; return a classifier")
+        raise Unmet(
+            f"{call} gave a {type(estimator).__name__} without {', '.join(absent)}; return a classifier that has it, "
+            "or one wrapped so, such as CalibratedClassifierCV(LinearSVC())"
+        )
 
 
 def _counted(card: ModelCard, plugin: TorchPlugin, classes: int = 1000) -> tuple[int, float | None]:

@@ -162,7 +162,7 @@ def _unknown_family(name: str, families: list[str], everything: Catalogue) -> st
         return f"no model of family {name!r}: that is a model, of family {owners[0].card.family!r}"
     near = difflib.get_close_matches(name.lower(), families, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"no model of family {name!r}; families are {', '.join(families) or 'none'}{hint}"
+    return f"no model of family {name!r}; families are {', '.join(families) or 'none'}{hint}{_unread(everything)}"
 
 
 def _unknown(name: str, everything: Catalogue) -> str:
@@ -173,9 +173,13 @@ def _unknown(name: str, everything: Catalogue) -> str:
         return f"no model {name!r}: that is a family; 'zoo list --family {family}' shows its models"
     near = difflib.get_close_matches(name.lower(), everything.entries, n=3)
     hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+    return f"no model {name!r}; {hint}'zoo list' shows them all, 'timm/NAME' takes any of timm's{_unread(everything)}"
+
+
+def _unread(everything: Catalogue) -> str:
+    """That what was looked for may stand where nothing could be read."""
     unread = ", ".join(str(broken.distribution) for broken in everything.broken)
-    note = f" (the catalogue of {unread} could not be read; see 'zoo doctor')" if unread else ""
-    return f"no model {name!r}; {hint}'zoo list' shows them all, 'timm/NAME' takes any of timm's{note}"
+    return f" (the catalogue of {unread} could not be read; see 'zoo doctor')" if unread else ""
 
 
 def _described_card(name: str) -> ModelCard:

@@ -54,14 +54,14 @@ def frozen(name: str, spec: PreprocessSpec, run: Run) -> Graph:
     from zoo.learn import load_pretrained, module_to_onnx, read_tensors, torch_predict
 
     card, plugin = network(name)
-    if min(spec.size) < plugin.minimum_size:
-        raise UsageError(
-            f"features frozen:{name}: pictures of {spec.size[1]}x{spec.size[0]}, it needs at least "
-            f"{plugin.minimum_size} pixels a side; give --size {max(card.preprocess.size)}"
-        )
     if run.pretrained is None:
         raise UsageError(
             f"features frozen:{name}: an untrained network has no features; give --pretrained or --weights FILE"
+        )
+    if min(spec.size) < plugin.minimum_size:
+        raise UsageError(
+            f"features frozen:{name}: pictures of {spec.size[1]}x{spec.size[0]}, it needs at least "
+            f"{plugin.minimum_size} pixels a side and was made for {max(card.preprocess.size)}; give --size N"
         )
     channels = channels_of(spec)
     card = msgspec.structs.replace(card, preprocess=spec)
