@@ -74,7 +74,7 @@ def learns(subject: Subject) -> None:
     if not auroc > LEAST_AUROC:
         raise Unmet(
             f"macro AUROC on three colours is {auroc:.3f} after {subject.epochs} epochs, expected above {LEAST_AUROC}; "
-            "check build() or train(), and the card's lr"
+            "check build() or train() and the card's lr, or give a network that begins slowly more --epochs"
         )
 
 
