@@ -36,8 +36,9 @@ HEAD = """# Gallery
 <!-- Written by benchmarks/gallery.py from registry.yaml and docs/gallery/*.json; do not edit. -->
 
 Every family of the catalogue, what it costs and, where that was measured, what one of its models did on real images.
-The models were trained with small, stated budgets, so read the tables as a comparison of equals and not as the best a
-family can do: on your images `zoo compare` makes such a table in one command.
+The models were trained on two cores with small budgets that differ, and some began with pretrained weights: the last
+column says which, and none of it is the best a family can do. On your images `zoo compare` makes such a table in one
+command.
 """
 
 
@@ -79,6 +80,8 @@ def measured(runs: Sequence[Path], data: str | None, about: str) -> dict[str, An
             "epochs": None if manifest.members or "scikit-learn" in (record.precision or "") else record.epochs_done,
             "images": record.data.splits.get("train"),
             "pretrained": manifest.provenance.weights is not None,
+            "features": record.config.features,
+            "members": [member.name for member in manifest.members],
             "parameters": record.card.parameters,
         }
         for row, record, manifest in zip(found.models, records, manifests, strict=True)
@@ -165,7 +168,8 @@ def _measured(name: str, record: dict[str, Any], found: Comparison) -> list[str]
     axes_said = f"{', '.join(axes[:-1])} and {axes[-1]}"
     marks = (
         f"Bold, and filled in the picture: no other is at least as good in all of {axes_said}. 'Against' is the paired "
-        f"test in macro AUROC on {found.resamples} shared resamples, Holm-corrected over all pairs of models."
+        f"test in macro AUROC on {found.resamples} shared resamples. Its interval is of this pair alone, its verdict "
+        "Holm-corrected over all pairs of models, so that it may be 'cannot tell' where the interval leaves 0 out."
     )
     patients = f" of {found.clusters} patients" if found.clusters else ""
     images = (
@@ -257,9 +261,14 @@ def _against(row: ModelRow, best: ModelRow, pairs: Iterable[Pair]) -> str:
 
 
 def _budget(budget: dict[str, Any]) -> str:
-    start = "pretrained" if budget["pretrained"] else "from scratch"
-    epochs = f", {budget['epochs']} epochs" if budget["epochs"] else ""
-    return f"{budget['size']} px{epochs}, {start}"
+    if budget["members"]:
+        return f"of {', '.join(budget['members'])}"
+    size, epochs = f"{budget['size']} px", budget["epochs"]
+    start = "**pretrained**" if budget["pretrained"] else "from scratch"
+    if epochs:
+        return f"{size}, {epochs} epoch{'' if epochs == 1 else 's'}, {start}"
+    features = budget["features"] or "pixels"
+    return f"{size}, features={features}" if budget["family"] == "classical" else f"{size}, {start}"
 
 
 def _interval(value: Interval | None, digits: int = 3) -> str:
