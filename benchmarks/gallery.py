@@ -261,14 +261,15 @@ def _against(row: ModelRow, best: ModelRow, pairs: Iterable[Pair]) -> str:
 
 
 def _budget(budget: dict[str, Any]) -> str:
-    if budget["members"]:
-        return f"of {', '.join(budget['members'])}"
-    size, epochs = f"{budget['size']} px", budget["epochs"]
     start = "**pretrained**" if budget["pretrained"] else "from scratch"
-    if epochs:
-        return f"{size}, {epochs} epoch{'' if epochs == 1 else 's'}, {start}"
-    features = budget["features"] or "pixels"
-    return f"{size}, features={features}" if budget["family"] == "classical" else f"{size}, {start}"
+    said = [f"{budget['size']} px"]
+    if budget["members"]:
+        said.append(f"of {', '.join(budget['members'])}")
+    elif budget["family"] == "classical":
+        said.append(f"features={budget['features'] or 'pixels'}")
+    elif budget["epochs"]:
+        said.append(f"{budget['epochs']} epoch{'' if budget['epochs'] == 1 else 's'}")
+    return ", ".join([*said, start])
 
 
 def _interval(value: Interval | None, digits: int = 3) -> str:
