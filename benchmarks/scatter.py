@@ -144,7 +144,7 @@ def _labels(points: Sequence[Point], x: _Axis, y: _Axis) -> list[_Box]:
         return sum(1 / (40 + math.dist((here.x, here.y), (other.x, other.y))) for other in marks)
 
     for index in sorted(range(len(points)), key=crowd, reverse=True):
-        width = LETTER * len(points[index].name) * (1.06 if points[index].best else 1)
+        width = LETTER * len(points[index].name) * (1.15 if points[index].best else 1)
         centre = marks[index].x + 7, marks[index].y + 7
 
         def cost(box: _Box, at: tuple[float, float] = centre) -> float:
