@@ -31,7 +31,7 @@ class TestResNet(PluginContract):
 @pytest.mark.slow
 class TestMobile(PluginContract):
     model = "mobilenetv3_small_100"
-    epochs = 8
+    epochs = 10  # after 8 an all-white picture gets logits of 19, of which torch itself loses 0.01 to float64
 
 
 @pytest.mark.slow
