@@ -7,12 +7,11 @@ library beyond names, and no framework; `decode` and `encode` are the only doors
 
 from __future__ import annotations
 
-from zoo.spec._catalogue import GRADIENT_SETTINGS, Latency, ModelCard, PackagedWeights, TrainConfig, Weights
+from zoo.spec._catalogue import GRADIENT_SETTINGS, Budget, Latency, ModelCard, PackagedWeights, TrainConfig, Weights
 from zoo.spec._documents import decode, encode, from_builtins, to_builtins
 from zoo.spec._preprocessing import Gaussian, Intensity, Median, Percentile, PreprocessSpec, Scale, Voi, Window
 from zoo.spec._quantization import Guard, Quantization, QuantizedKind, Rung, Speed, Target
 from zoo.spec._results import (
-    METRIC_NAMES,
     Calibration,
     Confusion,
     EvalReport,
@@ -31,9 +30,9 @@ __all__ = [
     "GRADIENT_SETTINGS",
     "IR_VERSION",
     "LABEL_SEPARATOR",
-    "METRIC_NAMES",
     "OPSET",
     "SCHEMA",
+    "Budget",
     "Calibration",
     "Confusion",
     "EvalReport",

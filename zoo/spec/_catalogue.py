@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypedDict
+
+import msgspec
 
 from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._value import Licence, Value
 
-__all__ = ["GRADIENT_SETTINGS", "Latency", "ModelCard", "PackagedWeights", "TrainConfig", "Weights"]
+__all__ = ["GRADIENT_SETTINGS", "Budget", "Latency", "ModelCard", "PackagedWeights", "TrainConfig", "Weights"]
 
 
 class PackagedWeights(Value, frozen=True):
@@ -53,13 +57,12 @@ class TrainConfig(Value, frozen=True):
     split_seed: int = 0
     """Seed of splits that the data set does not bring itself; apart from `seed`, so that runs share
     splits."""
-    device: str = "auto"
-    """auto, cpu, cuda or cuda:N."""
+    device: Annotated[str, msgspec.Meta(examples=["auto", "cpu", "cuda", "cuda:N"])] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     pretrained: bool = False
     leaks: Literal["drop", "keep", "refuse"] = "drop"
     """Training images that are copies of validation or test images: drop leaves them out, keep trains on them,
-    refuse stops; groups that stand in two splits are refused unless keep."""
+    refuse stops; groups that are in two splits are refused unless keep."""
     fold: int | None = None
     """Of data with folds: this one is test, the next one validation, the rest training."""
     features: str | None = None
@@ -70,7 +73,7 @@ class TrainConfig(Value, frozen=True):
         checks = (
             ("epochs", self.epochs >= 1, "at least 1"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
-            ("lr", 0 < self.lr < 100, "a number above 0"),
+            ("lr", 0 < self.lr < 100, "a number above 0 and below 100"),
             ("layer_decay", 0 < self.layer_decay <= 1, "a number in (0, 1]"),
             ("weight_decay", self.weight_decay >= 0, "0 or more"),
             ("warmup", 0 <= self.warmup < 1, "a fraction in [0, 1)"),
@@ -78,13 +81,41 @@ class TrainConfig(Value, frozen=True):
             ("ema", 0 <= self.ema < 1, "a fraction in [0, 1)"),
             ("patience", self.patience >= 0, "0 or more"),
             ("clip", self.clip >= 0, "0 or more"),
-            ("seed", self.seed >= 0, "0 or more"),
-            ("split_seed", self.split_seed >= 0, "0 or more"),
+            ("seed", 0 <= self.seed < 2**32, "0 to 4294967295"),
+            ("split_seed", 0 <= self.split_seed < 2**32, "0 to 4294967295"),
             ("fold", self.fold is None or self.fold >= 0, "0 or more"),
         )
         for name, good, expected in checks:
             if not good:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected {expected}")
+
+
+class Budget(TypedDict, total=False):
+    """What the user says of one training. A field that is missing or None is left to the card or the data.
+
+    The command line, `zoo.train(model, data, **budget)` and `zoo.compare(budget=...)` all take these names.
+    """
+
+    epochs: int | None
+    batch_size: int | None
+    lr: float | None
+    size: int | None
+    """Side of the network's input in pixels; None: the images' own up to 64, else the card's."""
+    seed: int | None
+    """Seed of the first weights, the order of images and augmentation."""
+    device: str | None
+    precision: Literal["auto", "fp32", "bf16"] | None
+    pretrained: bool
+    """Start from the card's pretrained weights."""
+    weights: str | Path | None
+    """Start from this safetensors file, hf-hub:ORG/NAME or local-dir:PATH."""
+    leaks: Literal["drop", "keep", "refuse"] | None
+    """Training images that are copies of held-out ones: "drop" leaves them out, "keep" trains on them, "refuse" stops.
+    Groups in two splits are refused unless "keep"."""
+    fold: int | None
+    """Of data with folds, the one that is test; None: the first."""
+    settings: Mapping[str, Any] | None
+    """Other fields of TrainConfig by name, and of PreprocessSpec as "preprocess.NAME"."""
 
 
 GRADIENT_SETTINGS = frozenset({
@@ -115,6 +146,8 @@ class ModelCard(Value, frozen=True):
     summary: str
     preprocess: PreprocessSpec
     train: TrainConfig = TrainConfig()
+    members: tuple[str, ...] = ()
+    """Of an ensemble: the folders of its runs; a catalogue has none."""
     parameters: float | None = None
     """Trained numbers of the network with a head of 1000 classes, as papers count them."""
     macs: float | None = None
@@ -122,5 +155,5 @@ class ModelCard(Value, frozen=True):
     latency: Latency | None = None
     weights: Weights | None = None
     needs: tuple[str, ...] = ()
-    """Importable packages without which the plugin can not run."""
+    """Importable packages without which the plugin cannot run."""
     licence: Licence = "unknown"

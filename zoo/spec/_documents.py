@@ -33,7 +33,9 @@ def decode(data: bytes | str, kind: type[T], what: str, error: type[ZooError]) -
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as problem:
-        raise error(f"{what}: {problem}; expected a document of schema {SCHEMA} written by this tool") from None
+        raise error(
+            f"{what}: {problem}; expected a document of schema {SCHEMA} written by this tool", code="document-malformed"
+        ) from None
 
 
 def to_builtins(value: Any) -> Any:
@@ -46,4 +48,4 @@ def from_builtins(value: Any, kind: type[T], what: str, error: type[ZooError]) -
     try:
         return msgspec.convert(value, type=kind)
     except msgspec.ValidationError as problem:
-        raise error(f"{what}: {problem}") from None
+        raise error(f"{what}: {problem}", code="document-malformed") from None

@@ -1,4 +1,4 @@
-"""From raw pixels to the network's input, as values; executed by `zoo.preprocess` and by `zoo.export.graph`."""
+"""From raw pixels to the network's input, as values; executed by `zoo.preprocess` and by `zoo.artefact._graph`."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Percentile(Value, frozen=True, tag_field="type", tag="percentile"):
 class Voi(Value, frozen=True, tag_field="type", tag="voi"):
     """The file's own VOI LUT or window and photometric inversion, done by the reader; its values are in [0, 1].
 
-    DICOM PS3.3 C.11.2; see `zoo.readers.dicom_values`. Nothing is left to do for the graph, which takes float32.
+    DICOM PS3.3 C.11.2; see `zoo.readers._dicom_values`. Nothing is left to do for the graph, which takes float32.
     """
 
 
@@ -72,7 +72,7 @@ class Gaussian(Value, frozen=True, tag_field="type", tag="gaussian"):
 
 
 class PreprocessSpec(Value, frozen=True):
-    """From a raw image to the network's input; executed by `zoo.preprocess` and by `zoo.export.graph`.
+    """From a raw image to the network's input; executed by `zoo.preprocess` and by `zoo.artefact._graph`.
 
     The order is fixed: channels, denoise, resize (and crop or pad), intensity, mean and std.
     """
@@ -98,5 +98,7 @@ class PreprocessSpec(Value, frozen=True):
             raise ValueError(
                 f"mean has {len(self.mean)} and std has {len(self.std)} values, expected {channels} for {self.channels}"
             )
-        if not all(value > 0 for value in self.std):
-            raise ValueError("std holds a value that is not above 0")
+        if not all(1e-6 <= value <= 1e6 for value in self.std):
+            raise ValueError("std holds a value outside 0.000001 to 1000000")
+        if not all(abs(value) <= 1e6 for value in self.mean):
+            raise ValueError("mean holds a value beyond 1000000")

@@ -20,7 +20,7 @@ class Guard(Value, frozen=True):
     split: str
     n: int
     clusters: int | None
-    """Groups that were resampled; null: images stood alone."""
+    """Groups that were resampled; null: single images were."""
     macro_auroc: Interval | None
     """The paired difference; null: not defined on these images, see `undefined`."""
     undefined: str | None
@@ -49,7 +49,7 @@ class Speed(Value, frozen=True):
 
 
 class Rung(Value, frozen=True):
-    """One candidate, and why it was not taken."""
+    """One rung, and why it was not taken."""
 
     name: str
     kind: QuantizedKind

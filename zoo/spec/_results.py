@@ -12,7 +12,6 @@ from zoo.spec._quantization import Quantization
 from zoo.spec._value import Interval, Licence, Task, Value
 
 __all__ = [
-    "METRIC_NAMES",
     "Calibration",
     "Confusion",
     "EvalReport",
@@ -24,15 +23,6 @@ __all__ = [
     "PluginOrigin",
     "Provenance",
 ]
-
-METRIC_NAMES = {
-    "accuracy": "accuracy",
-    "balanced_accuracy": "balanced accuracy",
-    "macro_auroc": "macro AUROC",
-    "macro_auprc": "macro AUPRC",
-    "macro_f1": "macro F1",
-}
-"""The metrics of an `EvalReport` over all classes, and what people call them."""
 
 
 class Fingerprint(Value, frozen=True):
@@ -71,7 +61,7 @@ class Calibration(Value, frozen=True):
 class EvalReport(Value, frozen=True):
     """What a model file did on one set of images.
 
-    A metric that could not be computed stands in `undefined` with its reason and nowhere else.
+    A metric that could not be computed is in `undefined` with its reason and nowhere else.
     """
 
     schema: int
@@ -80,7 +70,7 @@ class EvalReport(Value, frozen=True):
     n: int
     labels: tuple[str, ...]
     metrics: dict[str, Interval]
-    """accuracy, balanced_accuracy, macro_auroc, macro_auprc, macro_f1.
+    """accuracy, balanced_accuracy, macro_auroc, macro_auprc, macro_f1: the table `zoo.evaluation.METRICS`.
 
     Of a multilabel model a label counts as given where its probability is at least 0.5; accuracy is the mean over
     labels of each label's own (as MedMNIST reports ChestMNIST), balanced accuracy that of (sensitivity +
@@ -97,7 +87,7 @@ class EvalReport(Value, frozen=True):
     """Defects of the data that the reader of the numbers must know."""
     clusters: int | None = None
     """Groups (patients, lesions, studies) that the n images come from, where the data names them; every interval
-    is then from resamples of whole groups. Null: images were resampled as if each stood alone."""
+    is then from resamples of whole groups. Null: single images were resampled."""
 
 
 class Parity(Value, frozen=True):
@@ -140,7 +130,7 @@ class PluginOrigin(Value, frozen=True):
     """sha256 over path and sha256 of every file that the distribution installed, so the same for the same wheel on
     every machine; null: an editable installation, whose files may change, or an older release of this tool."""
     contents: str | None = None
-    """sha256 over path and sha256 of the code of the plugin's package as it stood on the disk when it was loaded; null:
+    """sha256 over path and sha256 of the code of the plugin's package as it was on the disk when it was loaded; null:
     not made of files, or an older release of this tool."""
     api: int | None = None
     """Version of the plugin contract that it says it was written for; null: an older release of this tool."""
@@ -227,7 +217,7 @@ class Manifest(Value, frozen=True):
     """The graph resizes pictures by matrix products and not by an antialiased Resize, which runtimes other than ONNX
     Runtime read differently. The plain doubling inside a U-Net, which all read alike, stays."""
     quantization: Quantization | None = None
-    """How the file was made smaller, proven against the float32 file, whose parity stands above; null: float32."""
+    """How the file was made smaller, proven against the float32 file, whose parity is above; null: float32."""
     members: tuple[Member, ...] = ()
     """Of an ensemble its networks, each with a preprocessing of its own inside the graph; `preprocess` is then that of
     the largest input. Empty: one network."""

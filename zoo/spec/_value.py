@@ -25,7 +25,7 @@ Task = Literal["multiclass", "multilabel"]
 """multiclass: one label an image, a softmax over logits. multilabel: any number of labels, a sigmoid on each."""
 
 LABEL_SEPARATOR = "|"
-"""Stands between the labels of one image in every text that lists them; no label of multilabel data may hold it."""
+"""Separates the labels of one image in every text that lists them; no label of multilabel data may hold it."""
 
 Licence = str
 """An SPDX identifier in lower case, or "unknown"."""
@@ -43,4 +43,4 @@ class Interval(Value, frozen=True):
     high: float
     method: Literal["bootstrap", "wilson"] = "bootstrap"
     """wilson: every resample gave the same value, so the bootstrap had nothing to say (see
-    zoo.evaluate.intervals)."""
+    zoo.evaluation.intervals)."""

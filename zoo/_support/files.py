@@ -7,7 +7,6 @@ import hashlib
 import logging
 import os
 import shutil
-import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +16,7 @@ from zoo.errors import OutputError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-__all__ = ["alone", "atomic_path", "atomic_write", "put_in_place", "replace_folder", "sha256_bytes", "sha256_file"]
+__all__ = ["atomic_path", "atomic_write", "hold_lock", "put_in_place", "replace_folder", "sha256_bytes", "sha256_file"]
 
 log = logging.getLogger("zoo")
 
@@ -29,17 +28,21 @@ def atomic_path(target: Path) -> Iterator[Path]:
     The file is flushed to the disk before it is renamed, and so is the folder after.
 
     Raises:
-        OutputError: the folder is missing or read-only, the disk is full, or `target` is no file, such as /dev/null,
-            which a rename would replace for the whole machine; it is as it was.
+        OutputError: the folder is missing or read-only, the disk is full, or `target` is not a regular file. A rename
+            would replace a device such as /dev/null for the whole machine. `target` is unchanged.
     """
     try:
         if target.exists() and not target.is_file():
-            raise OutputError(f"cannot write {target}: it stands there and is no file; choose another place")
+            raise OutputError(
+                f"cannot write {target}: it exists and is not a file; choose another place",
+                code="output-unwritable",
+                path=str(target),
+            )
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
         os.close(handle)
     except OSError as problem:
-        raise OutputError(_cannot_write(target, problem)) from None
+        raise OutputError(_cannot_write(target, problem), code="output-unwritable", path=str(target)) from None
     temporary = Path(name)
     try:
         yield temporary
@@ -48,7 +51,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)  # mkstemp made it private
         put_in_place(temporary, target)
     except OSError as problem:
-        raise OutputError(_cannot_write(target, problem)) from None
+        raise OutputError(_cannot_write(target, problem), code="output-unwritable", path=str(target)) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -68,20 +71,20 @@ def atomic_write(target: Path, data: bytes | str) -> None:
 
 
 def replace_folder(target: Path, files: Mapping[str, bytes]) -> None:
-    """Write a folder, whole or not at all; one that stood there is replaced, so the caller asks first whose it is.
+    """Write a folder, whole or not at all. A folder of that name is replaced, so the caller asks first whose it is.
 
     Args:
         target: the folder.
         files: name below it, "/" between its parts, to content.
 
     Raises:
-        OutputError: it can not be written; what stood there is as it was.
+        OutputError: the folder cannot be written; what was there is unchanged.
     """
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     except OSError as problem:
-        raise OutputError(_cannot_write(target, problem)) from None
+        raise OutputError(_cannot_write(target, problem), code="output-unwritable", path=str(target)) from None
     try:
         fresh.chmod(0o755)  # mkdtemp makes it private
         for name, data in files.items():
@@ -93,7 +96,7 @@ def replace_folder(target: Path, files: Mapping[str, bytes]) -> None:
                 os.fsync(stream.fileno())
         _swap(fresh, target)
     except OSError as problem:
-        raise OutputError(_cannot_write(target, problem)) from None
+        raise OutputError(_cannot_write(target, problem), code="output-unwritable", path=str(target)) from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -113,10 +116,10 @@ def _swap(fresh: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def alone(guard: Path, *, waiting: str = "") -> Iterator[None]:
-    """Keep other processes out until the block ends, by a lock on the file `guard` (POSIX only).
+def hold_lock(guard: Path, *, waiting: str = "") -> Iterator[None]:
+    """Keep other processes and threads out until the block ends, by a lock on the file `guard`.
 
-    The guard stays where it is: removing it would let two processes hold locks on two files of one name.
+    The system lets go of the lock of a process that ends, however it ends.
 
     Args:
         guard: made when it is not there, with its folder.
@@ -125,24 +128,23 @@ def alone(guard: Path, *, waiting: str = "") -> Iterator[None]:
     Raises:
         OutputError: the folder is missing or read-only.
     """
-    if sys.platform == "win32":
-        yield
-        return
-    import fcntl
+    from filelock import FileLock, Timeout  # 40 ms, and a listing needs no lock
 
+    lock = FileLock(guard)
     try:
         guard.parent.mkdir(parents=True, exist_ok=True)
-        stream = guard.open("w")
-    except OSError as problem:
-        raise OutputError(_cannot_write(guard, problem)) from None
-    with stream:
         try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+            lock.acquire(blocking=False)
+        except Timeout:
             if waiting:
                 log.info("%s", waiting)
-            fcntl.flock(stream, fcntl.LOCK_EX)
+            lock.acquire()
+    except OSError as problem:
+        raise OutputError(_cannot_write(guard, problem), code="output-unwritable", path=str(guard)) from None
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def sha256_bytes(data: bytes | memoryview) -> str:

@@ -10,11 +10,21 @@ import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
-__all__ = ["amount", "brief", "counted", "file_name", "inert", "natural_bytes", "natural_key", "printable", "unusable"]
+__all__ = [
+    "brief",
+    "count_with_verb",
+    "file_name",
+    "format_count",
+    "inert",
+    "megabytes",
+    "natural_bytes",
+    "natural_key",
+    "printable",
+]
 
-_SHOWN = 5  # names or reasons on one line
+_SHOWN = 5  # names on one line
 _DIGITS = re.compile("([0-9]+)")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
@@ -26,29 +36,24 @@ def brief(names: Iterable[str], most: int = _SHOWN) -> str:
     return shown + (f" and {len(listed) - most} more" if len(listed) > most else "")
 
 
-def amount(n: int, noun: str) -> str:
-    """'1 image', '3 images'."""
-    return f"1 {noun}" if n == 1 else f"{n} {noun}s"
+def format_count(n: int, noun: str) -> str:
+    """'1 image', '1 234 images'."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}".replace(",", " ")
 
 
-def counted(n: int, noun: str) -> str:
+def megabytes(size: int) -> str:
+    """Bytes as '4.3 MB' (10^6), small files as '12.0 kB'."""
+    return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def count_with_verb(n: int, noun: str) -> str:
     """'1 image was', '3 images were'."""
-    return f"{amount(n, noun)} {'was' if n == 1 else 'were'}"
+    return f"{format_count(n, noun)} {'was' if n == 1 else 'were'}"
 
 
 def file_name(name: str) -> str:
     """`name` of a model as a file may be called on any system: hf-hub:timm/resnet18 becomes hf-hub-timm-resnet18."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
-
-
-def unusable(reasons: Sequence[str], n: int) -> str:
-    """Which of `n` images can not be used, and the ways out; a reason that all of them share is given once."""
-    heads, _, whys = zip(*(reason.rpartition(": ") for reason in reasons), strict=True)
-    same = len(reasons) > 1 and all(heads) and len(set(whys)) == 1
-    shown = f"{reasons[0]} | the same: {', '.join(heads[1:_SHOWN])}" if same else " | ".join(reasons[:_SHOWN])
-    more = f" and {len(reasons) - _SHOWN} more" if len(reasons) > _SHOWN else ""
-    out = "restore them, or leave them out with --skip-bad" if len(reasons) < n else "no image is left"
-    return f"{len(reasons)} of {n} images can not be used: {shown}{more}; {out}"
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:

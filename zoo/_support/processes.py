@@ -1,4 +1,4 @@
-"""A process that works for this one: a bare interpreter that answers messages over two pipes.
+"""Processes that work for this one: bare interpreters that answer messages over two pipes.
 
 Not multiprocessing, which imports the caller's `__main__` again: a script without a main guard would start itself, and
 a GPU that the caller holds would get in the way. A companion lives no longer than its owner, however that one ends:
@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import queue
 import signal
 import subprocess
 import sys
@@ -18,7 +19,7 @@ from typing import IO, TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-__all__ = ["Companion", "command", "possible", "serve"]
+__all__ = ["Companions", "Ended", "command", "serve"]
 
 PROGRAM = "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from {module} import {task}; {task}(*sys.argv[2:])"
 _PATIENCE = 1.0
@@ -40,14 +41,90 @@ def command(task: str, *arguments: str) -> list[str]:
     return [sys.executable, "-P", "-c", PROGRAM.format(module=module, task=function), json.dumps(sys.path), *arguments]
 
 
-class Companion:
+class Ended(Exception):  # noqa: N818 - what happened, said to the caller's own way out
+    """Processes ended instead of answering; the text says how the last one did: 'exit 1', 'SIGKILL'."""
+
+
+class Companions:
+    """Processes of one task. A process is started when the first message waits for it.
+
+    Args:
+        task: "package.module:function"; the function calls `serve`.
+        count: most processes, at least 1. As many threads may ask at a time; more of them wait.
+        greeting: first message to each process, whose answer is not looked at; None: there is none.
+        tries: processes that may end over one message.
+    """
+
+    def __init__(self, task: str, count: int, *, greeting: bytes | None = None, tries: int = 1) -> None:
+        self._task = task
+        self._greeting = greeting
+        self._tries = tries
+        self._places: queue.SimpleQueue[_Companion | None] = queue.SimpleQueue()
+        self._started: list[_Companion] = []
+        self._stopped = False
+        for _ in range(count):
+            self._places.put(None)
+
+    def ask(self, message: bytes) -> bytes | None:
+        """The answer to a message of 1 byte to 4 GB; None where no process can be started.
+
+        Raises:
+            Ended: all tries were in vain, or this pool was stopped.
+        """
+        if not possible():
+            return None
+        companion = self._places.get()
+        how = ""
+        try:
+            for _ in range(self._tries):
+                companion = companion or self._start()
+                if companion is None:
+                    return None
+                answer = companion.ask(message)
+                if answer is not None:
+                    return answer
+                how = companion.ending()
+                self._started.remove(companion)
+                companion = None
+                if self._stopped:
+                    break
+        finally:
+            self._places.put(companion)
+        raise Ended(how)
+
+    def stop(self) -> None:
+        """End all processes now, whatever they are at; nobody waits for their answers any more."""
+        self._stopped = True
+        for companion in self._started:
+            companion.kill()
+
+    def close(self) -> None:
+        """Let the processes leave and give back what they held; no thread may be asking any more."""
+        self._stopped = True
+        for companion in self._started:
+            companion.close()
+
+    def _start(self) -> _Companion | None:
+        try:
+            companion = _Companion(self._task)
+        except OSError:
+            return None
+        self._started.append(companion)
+        if self._stopped:
+            companion.kill()
+        if self._greeting is not None:
+            companion.ask(self._greeting)  # a process that ends over it shows that at its first message
+        return companion
+
+
+class _Companion:
     """One process; asked by one thread at a time.
 
     Args:
         task: "package.module:function"; the function calls `serve`.
 
     Raises:
-        OSError: it can not be started.
+        OSError: the process cannot be started.
     """
 
     def __init__(self, task: str) -> None:
@@ -64,7 +141,7 @@ class Companion:
         """Its answer to a message of 1 byte to 4 GB; None when it is not there any more."""
         try:
             _send(self._process.stdin, message)
-            return received(self._process.stdout)
+            return receive(self._process.stdout)
         except (OSError, ValueError):  # ValueError: closed meanwhile by another thread
             return None
 
@@ -94,7 +171,7 @@ class Companion:
 
 
 def serve(answer: Callable[[bytes], Sequence[bytes | memoryview]]) -> None:
-    """In the companion: answer messages from stdin on stdout until there are no more.
+    """In the companion: answer messages from stdin on stdout until stdin ends.
 
     Args:
         answer: a message → the parts of its answer, together 1 byte to 4 GB.
@@ -102,7 +179,7 @@ def serve(answer: Callable[[bytes], Sequence[bytes | memoryview]]) -> None:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints must not get among the answers
     try:
-        while (message := received(sys.stdin.buffer)) is not None:
+        while (message := receive(sys.stdin.buffer)) is not None:
             _send(answers, *answer(message))
     except BrokenPipeError:  # the owner is gone; what is left of the answer goes nowhere, without a complaint
         os.dup2(os.open(os.devnull, os.O_WRONLY), answers.fileno())
@@ -116,7 +193,7 @@ def _send(stream: IO[bytes], *parts: bytes | memoryview) -> None:
     stream.flush()
 
 
-def received(stream: IO[bytes]) -> bytes | None:
+def receive(stream: IO[bytes]) -> bytes | None:
     """The next message; None where the other side is gone."""
     size = stream.read(4)
     message = stream.read(int.from_bytes(size, "little")) if len(size) == 4 else b""
