@@ -1,6 +1,6 @@
 """PreprocessSpec on arrays: the reference execution, for training and for devices that preprocess themselves.
 
-`zoo.export.graph` writes the same steps as ONNX nodes; the parity gate proves at every export that the two
+`zoo.artefact._graph` writes the same steps as ONNX nodes; the parity gate proves at every export that the two
 agree on the user's own images. The order is fixed: channels, denoise, resize (with crop or padding) on raw
 values, then intensity, mean and std. The first half has a fixed output size and so can be cached; the second
 half is cheap arithmetic on a batch.
@@ -20,7 +20,16 @@ from PIL import Image
 from zoo.errors import ImageError
 from zoo.spec import Gaussian, Median, Percentile, PreprocessSpec, Scale, Voi, Window
 
-__all__ = ["apply", "channels_of", "check_range", "crop_size", "gaussian_kernel", "normalized", "placed", "resized"]
+__all__ = [
+    "apply",
+    "channels_of",
+    "check_range",
+    "crop_size",
+    "gaussian_kernel",
+    "normalize_batch",
+    "place_image",
+    "resize_image",
+]
 
 Array = NDArray[Any]
 
@@ -43,7 +52,7 @@ def apply(pixels: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
     Returns:
         (c, h, w) float32, where (h, w) is spec.size and c is `channels_of(spec)`.
     """
-    return np.asarray(normalized(resized(pixels, spec)[None], spec)[0])
+    return np.asarray(normalize_batch(resize_image(pixels, spec)[None], spec)[0])
 
 
 def check_range(pixels: Array, spec: PreprocessSpec) -> None:
@@ -59,24 +68,36 @@ def check_range(pixels: Array, spec: PreprocessSpec) -> None:
     height, width = pixels.shape[:2]
     if spec.resize == "crop" and math.prod(crop_size(height, width, spec.size, cover=True)) > MOST_PIXELS:
         raise ImageError(
+            None,
             f"{width}x{height} pixels would be scaled to more than {MOST_PIXELS // 10**6} million "
-            f"to fill {spec.size[1]}x{spec.size[0]}; crop it, or train with --set preprocess.resize=letterbox"
+            f"to fill {spec.size[1]}x{spec.size[0]}; crop it, or train with --set preprocess.resize=letterbox",
+            code="image-scale",
+            width=width,
+            height=height,
         )
     if isinstance(spec.intensity, Voi):
         low, high = float(pixels.min()), float(pixels.max())
         if pixels.dtype == np.uint8 or low < 0 or high > 1:
             raise ImageError(
+                None,
                 f"{pixels.dtype} pixels from {low:g} to {high:g}, expected float32 in [0, 1]; "
-                "this model takes DICOM files through their own VOI LUT or window, or arrays made so"
+                "this model takes DICOM files through their own VOI LUT or window, or arrays made so",
+                code="image-range",
+                low=float(low),
+                high=float(high),
             )
     if isinstance(spec.intensity, Scale) and pixels.dtype != np.uint8 and float(pixels.max()) > spec.intensity.maximum:
         raise ImageError(
+            None,
             f"a pixel has the value {float(pixels.max()):g}, expected at most {spec.intensity.maximum:g}; "
-            "state the range of these images with --set preprocess.intensity.maximum=VALUE when training"
+            "state the range of these images with --set preprocess.intensity.maximum=VALUE when training",
+            code="image-range",
+            high=float(pixels.max()),
+            most=spec.intensity.maximum,
         )
 
 
-def resized(pixels: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
+def resize_image(pixels: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
     """The geometric half: channels, denoise, resize, crop or pad.
 
     Args:
@@ -108,11 +129,11 @@ def resized(pixels: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
     return canvas
 
 
-def normalized(batch: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
+def normalize_batch(batch: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
     """The arithmetic half: intensity to [0, 1], then mean and std.
 
     Args:
-        batch: (N, h, w, c) as `resized` gives it.
+        batch: (N, h, w, c) as `resize_image` gives it.
         spec: what to do.
 
     Returns:
@@ -147,20 +168,20 @@ def crop_size(height: int, width: int, size: tuple[int, int], *, cover: bool) ->
     return max(target_h, other) if cover else min(target_h, max(1, other)), target_w
 
 
-def placed(height: int, width: int, spec: PreprocessSpec) -> tuple[tuple[float, float], tuple[float, float]]:
-    """Where a raw image lies in the network's input: what `resized` does to places.
+def place_image(height: int, width: int, spec: PreprocessSpec) -> tuple[tuple[float, float], tuple[float, float]]:
+    """Where a raw image lies in the network's input: what `resize_image` does to places.
 
     Args:
-        height: of the raw image, in pixels.
-        width: likewise.
-        spec: what is done to it.
+        height: height of the raw image, in pixels.
+        width: width of the raw image, in pixels.
+        spec: what is done to the image.
 
     Returns:
         (scale, offset) of rows and of columns: the raw place y, in pixels from the upper edge, is at y · scale + offset
         of the input. A crop has a negative offset or none, a letterbox a positive one or none.
     """
     inner = spec.size if spec.resize == "stretch" else crop_size(height, width, spec.size, cover=spec.resize == "crop")
-    # Floor division of what is cut off, as `resized` has it, also where an odd pixel is left.
+    # Floor division of what is cut off, as `resize_image` has it, also where an odd pixel is left.
     offsets = [
         -((there - side) // 2) if there >= side else (side - there) // 2
         for there, side in zip(inner, spec.size, strict=True)

@@ -1,4 +1,8 @@
-"""One file → one `RawImage`. The first bytes decide which reader gets it, never the suffix."""
+"""One file → one `RawImage`. The first bytes decide which reader gets it, never the suffix.
+
+PNG, JPEG and their like and DICOM are read here. Other packages bring readers of other formats by the entry-point
+group `zoo.readers`; see `Reader`.
+"""
 
 from __future__ import annotations
 
@@ -10,31 +14,29 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from zoo.errors import ImageError
-from zoo.readers import dicom, raster
-from zoo.readers.image import KINDS, Kind, Probe, RawImage, from_array
-from zoo.readers.raster import MAX_PIXELS
+from zoo.readers._door import IMAGE_SUFFIXES, choose, image_suffixes, is_image
+from zoo.readers._image import KINDS, Kind, Probe, RawImage, from_array
+from zoo.readers._raster import MAX_PIXELS
+from zoo.readers._reader import HEAD_BYTES, Reader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 __all__ = [
+    "HEAD_BYTES",
     "IMAGE_SUFFIXES",
     "KINDS",
     "MAX_PIXELS",
     "Kind",
     "Probe",
     "RawImage",
+    "Reader",
     "from_array",
+    "image_suffixes",
     "is_image",
     "probe",
     "read",
 ]
-
-IMAGE_SUFFIXES: frozenset[str] = raster.SUFFIXES | {".dcm", ".dicom"}
-"""Lower-case suffixes of the files that count as images when a folder is walked."""
-
-_DICOM = "DICOM"
-_HEAD = 132  # a DICOM file says so at bytes 128 to 131
 
 
 def read(
@@ -55,12 +57,7 @@ def read(
         ImageError: one line: what the file is, what was expected, what to do. Never pixels, never metadata.
     """
     with _stream(source, name) as (stream, shown):
-        form = _form(stream, shown)
-        if form == _DICOM:
-            return dicom.read(stream, shown, frame=frame, voi=voi)
-        if voi:
-            raise ImageError(f"{shown}: {form} brings no VOI LUT or window, expected DICOM; choose another intensity")
-        return raster.read(stream, form, shown, frame=frame)
+        return _choose(stream, shown).read(stream, shown, frame=frame, voi=voi)
 
 
 def probe(source: Path | str | bytes, *, name: str | None = None) -> Probe:
@@ -74,26 +71,7 @@ def probe(source: Path | str | bytes, *, name: str | None = None) -> Probe:
         ImageError: as `read`, as far as the header tells.
     """
     with _stream(source, name) as (stream, shown):
-        form = _form(stream, shown)
-        return dicom.probe(stream, shown) if form == _DICOM else raster.probe(stream, form, shown)
-
-
-def is_image(path: Path) -> bool:
-    """Whether a file begins as one of the formats does, whatever its name; False where it can not be opened.
-
-    A DICOMDIR is none: it lists files. "BM" or "P1" may begin any text, so there the header must make sense too.
-    """
-    try:
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD)
-        if head[128:132] == b"DICM":
-            return path.name != "DICOMDIR"
-        form = raster.recognise(head)
-        if form in {"BMP", "PPM"}:
-            probe(path)
-    except (OSError, ImageError):
-        return False
-    return form is not None
+        return _choose(stream, shown).probe(stream, shown)
 
 
 @contextlib.contextmanager
@@ -105,27 +83,28 @@ def _stream(source: Path | str | bytes, name: str | None) -> Iterator[tuple[IO[b
     try:
         # asked first: opening a pipe would wait for ever
         if not stat.S_ISREG(path.stat().st_mode):
-            raise ImageError(f"{shown}: not a regular file, expected an image")
+            raise ImageError(shown, "not a regular file, expected an image", code="image-not-file")
         stream = path.open("rb")
     except (OSError, ValueError) as problem:  # ValueError: a null byte in the path
         reason = getattr(problem, "strerror", None) or str(problem)
-        raise ImageError(f"{shown}: can not be opened ({reason.lower()}); check the path") from None
+        raise ImageError(
+            shown, f"cannot be opened ({reason.lower()}); check the path", code="image-unopened", cause=reason.lower()
+        ) from None
     with stream:
         yield stream, shown
 
 
-def _form(stream: IO[bytes], shown: str) -> str:
+def _choose(stream: IO[bytes], shown: str) -> Reader:
+    """The reader of a file, which is left at its start."""
     try:
-        head = stream.read(_HEAD)
+        head = stream.read(HEAD_BYTES)
+        stream.seek(0)
     except OSError as problem:
-        raise ImageError(f"{shown}: can not be read ({(problem.strerror or 'i/o error').lower()})") from None
-    if not head:
-        raise ImageError(f"{shown}: empty file (0 bytes), expected an image; restore it or leave it out")
-    if head[128:132] == b"DICM":
-        return _DICOM
-    form = raster.recognise(head)
-    if form is None:
         raise ImageError(
-            f"{shown}: not an image by its first bytes; expected DICOM, PNG, JPEG, BMP, TIFF, WebP, GIF or PPM"
+            shown, f"cannot be read ({(problem.strerror or 'i/o error').lower()})", code="image-io"
+        ) from None
+    if not head:
+        raise ImageError(
+            shown, "empty file (0 bytes), expected an image; restore it or leave it out", code="image-empty"
         )
-    return form
+    return choose(head, shown)

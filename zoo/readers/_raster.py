@@ -18,9 +18,9 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 from zoo.errors import ImageError
-from zoo.readers.exif import personal, turned, upright
-from zoo.readers.image import Kind, Probe, RawImage, from_array
-from zoo.readers.pieces import MOST, too_many
+from zoo.readers._exif import is_turned, personal, upright
+from zoo.readers._image import Kind, Probe, RawImage, from_array
+from zoo.readers._pieces import MOST, too_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -93,7 +93,7 @@ def read(stream: IO[bytes], form: str, name: str, *, frame: int | None = None) -
     Raises:
         ImageError: damaged, too large, animated, partly transparent, CMYK, or pixels that would lose values.
     """
-    with _opened(stream, form, name) as image:
+    with _open(stream, form, name) as image:
         _choose(image, frame, _frames(image, stream, name), name)
         kind = _kind(image, name)
         with _decoding(name):
@@ -106,11 +106,11 @@ def read(stream: IO[bytes], form: str, name: str, *, frame: int | None = None) -
 
 def probe(stream: IO[bytes], form: str, name: str) -> Probe:
     """What the header says; raises as `read` does, as far as the header tells."""
-    with _opened(stream, form, name) as image:
+    with _open(stream, form, name) as image:
         kind, bits = _kind(image, name), _bits(image)
         width, height = image.size
         # TIFF reports its size already turned; PNG would decode the image to look for a late EXIF chunk.
-        if form in ("JPEG", "WEBP") and turned(image):
+        if form in ("JPEG", "WEBP") and is_turned(image):
             width, height = height, width
         return Probe(
             width,
@@ -131,22 +131,37 @@ def _decoding(name: str) -> Iterator[None]:
     except (ImageError, MemoryError):
         raise
     except UnidentifiedImageError:
-        raise ImageError(f"{name}: the header is damaged; restore the file or leave it out") from None
+        raise ImageError(
+            name, "the header is damaged; restore the file or leave it out", code="image-damaged"
+        ) from None
     except Exception as problem:  # Pillow's parsers raise OSError, SyntaxError, struct.error, ValueError and more
         reason = " ".join(str(problem).split())[:100] or type(problem).__name__
-        raise ImageError(f"{name}: can not be decoded ({reason.lower()}); restore it or leave it out") from None
+        raise ImageError(
+            name,
+            f"cannot be decoded ({reason.lower()}); restore it or leave it out",
+            code="image-undecodable",
+            cause=reason.lower(),
+        ) from None
 
 
 @contextlib.contextmanager
-def _opened(stream: IO[bytes], form: str, name: str) -> Iterator[Image.Image]:
+def _open(stream: IO[bytes], form: str, name: str) -> Iterator[Image.Image]:
     with _decoding(name):
         if form in _PLUGINS:
             importlib.import_module(_PLUGINS[form])
         stream.seek(0)
         if form == "PPM" and len(_COMMENT.sub(b"", stream.read(_PPM_HEAD)).split(None, 4)) < 3:
-            raise ImageError(f"{name}: a header of more than {_PPM_HEAD} bytes, expected two numbers; restore the file")
+            raise ImageError(
+                name,
+                f"a header of more than {_PPM_HEAD} bytes, expected two numbers; restore the file",
+                code="image-bomb",
+            )
         if too_many(stream, form):
-            raise ImageError(f"{name}: a {form} of more than {MOST[form]} pieces; save it again with another program")
+            raise ImageError(
+                name,
+                f"a {form} of more than {MOST[form]} pieces; save it again with another program",
+                code="image-bomb",
+            )
         stream.seek(0)
         image: Image.Image = Image.open(stream, formats=[form])
     with image:
@@ -157,7 +172,14 @@ def _opened(stream: IO[bytes], form: str, name: str) -> Iterator[Image.Image]:
 def _check_size(image: Image.Image, name: str) -> None:
     width, height = image.size
     if width * height > MAX_PIXELS:
-        raise ImageError(f"{name}: {width}x{height} pixels, expected at most {MAX_PIXELS // 10**6} million; shrink it")
+        raise ImageError(
+            name,
+            f"{width}x{height} pixels, expected at most {MAX_PIXELS // 10**6} million; shrink it",
+            code="image-size",
+            width=width,
+            height=height,
+            most=MAX_PIXELS,
+        )
 
 
 def _frames(image: Image.Image, stream: IO[bytes], name: str) -> int:
@@ -168,7 +190,12 @@ def _frames(image: Image.Image, stream: IO[bytes], name: str) -> int:
         else:
             frames = 1 if image.format in ("MPO", "JPEG") else getattr(image, "n_frames", 1)
     if frames != 1 and image.format != "TIFF":
-        raise ImageError(f"{name}: holds {frames} frames, expected one image; save the wanted frame as a file")
+        raise ImageError(
+            name,
+            f"holds {frames} frames, expected one image; save the wanted frame as a file",
+            code="image-frames",
+            frames=frames,
+        )
     return frames
 
 
@@ -201,10 +228,19 @@ def _pages(stream: IO[bytes]) -> int:
 def _choose(image: Image.Image, frame: int | None, frames: int, name: str) -> None:
     if frame is None and frames > 1:
         raise ImageError(
-            f"{name}: holds {frames} frames, expected one; name the one you mean with --frame N, counted from 1"
+            name,
+            f"holds {frames} frames, expected one; name the one you mean with --frame N, counted from 1",
+            code="image-frames",
+            frames=frames,
         )
     if frame is not None and not 1 <= frame <= frames:
-        raise ImageError(f"{name}: frame {frame} was asked for, expected 1 to {frames}")
+        raise ImageError(
+            name,
+            f"frame {frame} was asked for, expected 1 to {frames}",
+            code="image-frame-unknown",
+            frame=frame,
+            frames=frames,
+        )
     if frames > 1:
         with _decoding(name):
             image.seek((frame or 1) - 1)
@@ -212,25 +248,33 @@ def _choose(image: Image.Image, frame: int | None, frames: int, name: str) -> No
 
 
 def _kind(image: Image.Image, name: str) -> Kind:
-    """The pixel type `read` will give, or a refusal of what can not be read without loss."""
+    """The pixel type `read` will give, or a refusal of what cannot be read without loss."""
     mode, defect = image.mode, None
     if mode in _GRAY16:
         kind: Kind = "uint16"
     elif mode == "F":
         kind = "float32"
     elif mode == "CMYK":
-        raise ImageError(f"{name}: CMYK colours, expected gray or RGB; convert the file with a known colour profile")
+        raise ImageError(
+            name,
+            "CMYK colours, expected gray or RGB; convert the file with a known colour profile",
+            code="image-colours",
+            mode="CMYK",
+        )
     elif mode in _COLOUR or mode in _ALPHA or mode in ("1", "L", "P"):
         kind = "uint8"
         if _sixteen_bits(image):
             defect = "16 bits per colour channel, which would be cut to 8"
     else:
         raise ImageError(
-            f"{name}: pixels of type {mode!r}, expected 8-bit gray or RGB, unsigned 16-bit gray or 32-bit float gray"
+            name,
+            f"pixels of type {mode!r}, expected 8-bit gray or RGB, unsigned 16-bit gray or 32-bit float gray",
+            code="image-colours",
+            mode=mode,
         )
     defect = defect or _tiff_defect(image, kind)
     if defect:
-        raise ImageError(f"{name}: {defect}; save it as 8-bit gray or RGB, or as 16-bit gray PNG")
+        raise ImageError(name, f"{defect}; save it as 8-bit gray or RGB, or as 16-bit gray PNG", code="image-bit-depth")
     return kind
 
 
@@ -291,11 +335,11 @@ def _single_channel(image: Image.Image, name: str) -> RawImage:
     pixels = np.asarray(image)
     hidden = image.info.get("transparency")
     if hidden is not None and (pixels == hidden).any():
-        raise ImageError(f"{name}: {_TRANSPARENT}")
+        raise ImageError(name, f"{_TRANSPARENT}", code="image-transparent")
     try:
         return from_array(pixels)
     except ImageError as problem:
-        raise ImageError(f"{name}: {problem}") from None
+        raise ImageError(name, f"{problem}", code=problem.code, **problem.fields) from None
 
 
 _TRANSPARENT = "partly transparent, expected opaque pixels; flatten it on the background you mean"
@@ -308,5 +352,5 @@ def _rgb(image: Image.Image, name: str) -> Image.Image:
     if image.mode in _ALPHA or "transparency" in image.info:
         image = image.convert("RGBA")
         if image.getchannel("A").getextrema() != (255, 255):
-            raise ImageError(f"{name}: {_TRANSPARENT}")
+            raise ImageError(name, f"{_TRANSPARENT}", code="image-transparent")
     return image.convert("RGB")

@@ -15,14 +15,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.errors import ImageError
-from zoo.readers.dicom_header import INSTALL, Located
-from zoo.readers.dicom_streams import check_fragments, claimed_size, rle_overflows
-from zoo.readers.raster import MAX_PIXELS
+from zoo.readers._dicom_header import INSTALL, Located
+from zoo.readers._dicom_streams import check_fragments, read_claimed_size, rle_overflows
+from zoo.readers._raster import MAX_PIXELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MONOCHROME", "PALETTE", "Picture", "decode", "described"]
+__all__ = ["MONOCHROME", "PALETTE", "Picture", "decode", "describe_picture"]
 
 MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
 COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
@@ -89,7 +89,7 @@ class Picture:
         return (-(1 << self.stored - 1), (1 << self.stored - 1) - 1) if self.signed else (0, (1 << self.stored) - 1)
 
 
-def described(found: Located) -> Picture:
+def describe_picture(found: Located) -> Picture:
     """Check the header against what can be read without loss and without a flood of memory.
 
     Raises:
@@ -98,18 +98,39 @@ def described(found: Located) -> Picture:
     elements, name = found.elements, found.elements.name
     rows, columns = elements.whole("Rows"), elements.whole("Columns")
     if rows < 1 or columns < 1:
-        raise ImageError(f"{name}: {columns}x{rows} pixels, expected at least one; restore the file or leave it out")
+        raise ImageError(
+            name,
+            f"{columns}x{rows} pixels, expected at least one; restore the file or leave it out",
+            code="image-size",
+            width=columns,
+            height=rows,
+        )
     if rows * columns > MAX_PIXELS:
-        raise ImageError(f"{name}: {columns}x{rows} pixels, expected at most {MAX_PIXELS // 10**6} million; shrink it")
+        raise ImageError(
+            name,
+            f"{columns}x{rows} pixels, expected at most {MAX_PIXELS // 10**6} million; shrink it",
+            code="image-size",
+            width=columns,
+            height=rows,
+            most=MAX_PIXELS,
+        )
     frames = elements.whole("NumberOfFrames", 1)
     if frames < 1:
-        raise ImageError(f"{name}: says that it holds {frames} frames, expected at least one; restore the file")
+        raise ImageError(
+            name,
+            f"says that it holds {frames} frames, expected at least one; restore the file",
+            code="image-frames",
+            frames=frames,
+        )
     photometric, samples = elements.text("PhotometricInterpretation"), elements.whole("SamplesPerPixel", 1)
     expected = 3 if photometric in COLOUR else 1
     if photometric not in MONOCHROME | COLOUR | {PALETTE} or samples != expected:
         raise ImageError(
-            f"{name}: pixels of {samples} samples in a colour space that is not read; expected MONOCHROME1 or 2, "
-            "PALETTE COLOR, RGB or YBR_FULL; convert it with a DICOM tool"
+            name,
+            f"pixels of {samples} samples in a colour space that is not read; expected MONOCHROME1 or 2, "
+            "PALETTE COLOR, RGB or YBR_FULL; convert it with a DICOM tool",
+            code="image-colours",
+            samples=samples,
         )
     whole = found.keyword == "PixelData"
     allocated = elements.whole("BitsAllocated")
@@ -134,29 +155,56 @@ def _check_bits(found: Located, picture: Picture) -> None:
     if found.keyword != "PixelData":
         if found.keyword != "FloatPixelData" or picture.allocated != 32 or picture.photometric not in MONOCHROME:
             raise ImageError(
-                f"{name}: {found.keyword} of {stored} bits, expected gray of 32; convert it to 32-bit float"
+                name,
+                f"{found.keyword} of {stored} bits, expected gray of 32; convert it to 32-bit float",
+                code="image-bit-depth",
+                bits=stored,
             )
         return
     fits = picture.allocated in {1, 8, 16, 32} and 1 <= stored <= picture.allocated
     if not fits or elements.whole("HighBit", stored - 1) != stored - 1:
         raise ImageError(
-            f"{name}: {stored} bits stored in {picture.allocated}, expected the lowest of 1, 8, 16 or 32; "
-            "convert it with a DICOM tool"
+            name,
+            f"{stored} bits stored in {picture.allocated}, expected the lowest of 1, 8, 16 or 32; "
+            "convert it with a DICOM tool",
+            code="image-bit-depth",
+            bits=stored,
+            allocated=picture.allocated,
         )
     if picture.photometric in COLOUR and (picture.allocated, stored) != (8, 8):
         raise ImageError(
-            f"{name}: {stored} bits per colour channel, which would be cut to 8; save it as 8-bit RGB or as gray"
+            name,
+            f"{stored} bits per colour channel, which would be cut to 8; save it as 8-bit RGB or as gray",
+            code="image-bit-depth",
+            bits=stored,
         )
     if stored > _MOST_BITS:
-        raise ImageError(f"{name}: {stored} bits a pixel, expected at most {_MOST_BITS}, which float32 holds exactly")
+        raise ImageError(
+            name,
+            f"{stored} bits a pixel, expected at most {_MOST_BITS}, which float32 holds exactly",
+            code="image-bit-depth",
+            bits=stored,
+            most=_MOST_BITS,
+        )
     if found.syntax == _EXTENDED and stored > 8:
         raise ImageError(
-            f"{name}: JPEG Extended of {stored} bits, read only by a decoder under the GPL; convert it to lossless JPEG"
+            name,
+            f"JPEG Extended of {stored} bits, read only by a decoder under the GPL; convert it to lossless JPEG",
+            code="image-transfer-syntax",
+            syntax="JPEG Extended",
+            bits=stored,
         )
     if found.syntax not in _NATIVE and found.syntax not in _DECODERS:
-        raise ImageError(f"{name}: {_syntax_name(found.syntax)} is not read; convert it to a lossless transfer syntax")
+        raise ImageError(
+            name,
+            f"{_syntax_name(found.syntax)} is not read; convert it to a lossless transfer syntax",
+            code="image-transfer-syntax",
+            syntax=_syntax_name(found.syntax),
+        )
     if (found.syntax in _NATIVE) != (found.length is not None):
-        raise ImageError(f"{name}: the pixels are not packed as the transfer syntax says; restore the file")
+        raise ImageError(
+            name, "the pixels are not packed as the transfer syntax says; restore the file", code="image-damaged"
+        )
 
 
 def decode(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
@@ -164,7 +212,7 @@ def decode(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
 
     Args:
         found: the header.
-        picture: see `described`.
+        picture: form of the pixels, see `describe_picture`.
         frame: counted from 1, at most `picture.frames`.
 
     Returns:
@@ -176,14 +224,23 @@ def decode(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
     """
     name = found.elements.name
     try:
-        pixels = (_native if found.syntax in _NATIVE else _compressed)(found, picture, frame)
+        pixels = (_native if found.syntax in _NATIVE else _decompress)(found, picture, frame)
     except (ImageError, MemoryError, KeyboardInterrupt, SystemExit):
         raise
-    except BaseException:  # decoders raise what they like, and quote the file; a panic of Rust is no Exception
-        raise ImageError(f"{name}: frame {frame} can not be decoded; restore the file or leave it out") from None
+    except BaseException:  # decoders raise what they like, and quote the file; a panic of Rust is not an Exception
+        raise ImageError(
+            name,
+            f"frame {frame} cannot be decoded; restore the file or leave it out",
+            code="image-undecodable",
+            frame=frame,
+        ) from None
     shape = (picture.rows, picture.columns, 3) if picture.samples == 3 else (picture.rows, picture.columns)
     if pixels.shape != shape:
-        raise ImageError(f"{name}: decoded to another size than the header says; restore the file or leave it out")
+        raise ImageError(
+            name,
+            "decoded to another size than the header says; restore the file or leave it out",
+            code="image-size-differs",
+        )
     return pixels
 
 
@@ -197,9 +254,17 @@ def _native(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
     needed = math.ceil(bits * picture.frames / 8)
     there = min(found.length, found.stream.seek(0, 2) - found.start)
     if there < needed:
-        raise ImageError(f"{found.elements.name}: truncated, {there} of {needed} bytes of pixels; restore the file")
+        raise ImageError(
+            found.elements.name,
+            f"truncated, {there} of {needed} bytes of pixels; restore the file",
+            code="image-truncated",
+            there=there,
+            needed=needed,
+        )
     if subsampled and there >= needed * 3 // 2:
-        raise ImageError(f"{found.elements.name}: more pixels than its colour space has; convert it to RGB")
+        raise ImageError(
+            found.elements.name, "more pixels than its colour space has; convert it to RGB", code="image-colours"
+        )
     if picture.allocated == 1:
         return _bits(found, picture, frame)
     # One frame is cut out of the file, unless its bytes are swapped with its neighbour's.
@@ -222,7 +287,7 @@ def _bits(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
     return unpacked.reshape(picture.rows, picture.columns)
 
 
-def _compressed(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
+def _decompress(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
     from pydicom.encaps import encapsulate, get_frame
     from pydicom.pixels.decoders.base import get_decoder
 
@@ -230,7 +295,13 @@ def _compressed(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
     plugin, package, family = _DECODERS[found.syntax]
     decoder = get_decoder(found.syntax)
     if plugin not in decoder.available_plugins:
-        raise ImageError(f"{name}: {_syntax_name(found.syntax)} needs the package {package}; {INSTALL}")
+        raise ImageError(
+            name,
+            f"{_syntax_name(found.syntax)} needs the package {package}; {INSTALL}",
+            code="package-missing",
+            package=package,
+            extra="dicom",
+        )
     offsets = [found.elements.value(one) for one in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
     check_fragments(found.stream, found.start, picture.frames, name)
     found.stream.seek(found.start)
@@ -241,11 +312,20 @@ def _compressed(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
         extended_offsets=tuple(offsets) if all(offsets) else None,
     )
     size = (picture.rows, picture.columns)
-    if rle_overflows(data, *size) if family == _RLE else claimed_size(data, jpeg2000=family == _JPEG2000) != size:
-        raise ImageError(f"{name}: the compressed picture has another size than the header says; restore the file")
+    if rle_overflows(data, *size) if family == _RLE else read_claimed_size(data, jpeg2000=family == _JPEG2000) != size:
+        raise ImageError(
+            name,
+            "the compressed picture has another size than the header says; restore the file",
+            code="image-size-differs",
+        )
     # a JPEG stream ends with EOI (ITU T.81 B.1.1.3); without it the JPEG-LS decoder takes ten seconds to give up
     if family == _JPEG and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise ImageError(f"{name}: truncated, frame {frame} ends before its end marker; restore the file")
+        raise ImageError(
+            name,
+            f"truncated, frame {frame} ends before its end marker; restore the file",
+            code="image-truncated",
+            frame=frame,
+        )
     if plugin == "gdcm":
         _hush_gdcm()
     return _array(decoder, encapsulate([data]), found, picture, frames=1, index=0, decoding_plugin=plugin)

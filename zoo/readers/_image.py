@@ -76,7 +76,7 @@ def from_array(pixels: NDArray[Any]) -> RawImage:
     if array.ndim == 2:
         array = array[:, :, np.newaxis]
     if array.ndim != 3 or 0 in array.shape:
-        raise ImageError(f"{found}: expected (H, W) or (H, W, C) with at least one pixel")
+        raise ImageError(found, "expected (H, W) or (H, W, C) with at least one pixel", code="image-array", found=found)
     channels = array.shape[2]
     if array.dtype == np.uint8 and channels in (1, 3):
         return RawImage(np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3))), "uint8")
@@ -85,6 +85,13 @@ def from_array(pixels: NDArray[Any]) -> RawImage:
         return RawImage(np.ascontiguousarray(array, dtype=np.uint16), "uint16")
     if native == np.float32 and channels == 1:
         if not np.isfinite(array).all():
-            raise ImageError(f"{found}: holds values that are not finite; replace them before using the image")
+            raise ImageError(
+                found, "holds values that are not finite; replace them before using the image", code="image-not-finite"
+            )
         return RawImage(np.ascontiguousarray(array, dtype=np.float32), "float32")
-    raise ImageError(f"{found}: expected uint8 with 1 or 3 channels, or uint16 or float32 with 1 channel")
+    raise ImageError(
+        found,
+        "expected uint8 with 1 or 3 channels, or uint16 or float32 with 1 channel",
+        code="image-array",
+        found=found,
+    )

@@ -117,17 +117,19 @@ class Elements:
             found = self._dataset.get(keyword)
             empty = found is None or (hasattr(found, "__len__") and len(found) == 0)
         except Exception:  # pydicom's converters raise what they like, with the value in the text
-            raise ImageError(f"{self.name}: the element {keyword} is damaged; restore the file") from None
+            raise ImageError(
+                self.name, f"the element {keyword} is damaged; restore the file", code="image-element", element=keyword
+            ) from None
         return None if empty else found
 
     def holds(self, keyword: str) -> bool:
         """Whether the element is there and not blank; its value is not interpreted."""
-        found = self._stored(keyword)
+        found = self._read_stored(keyword)
         return bool(found.strip(b" \0") if isinstance(found, bytes) else found)
 
     def raw(self, keyword: str) -> bytes:
-        """The bytes of a text as they stand in the file, without padding."""
-        found = self._stored(keyword)
+        """The bytes of a text as the file holds them, without padding."""
+        found = self._read_stored(keyword)
         return found.strip(b" \0") if isinstance(found, bytes) else str(found or "").strip().encode()
 
     def uid(self, keyword: str) -> str:
@@ -138,7 +140,12 @@ class Elements:
         """A whole number; `default` where there is none, and without a default a refusal."""
         number = self.number(keyword, default)
         if number != int(number):
-            raise ImageError(f"{self.name}: the element {keyword} is not a whole number; restore the file")
+            raise ImageError(
+                self.name,
+                f"the element {keyword} is not a whole number; restore the file",
+                code="image-element",
+                element=keyword,
+            )
         return int(number)
 
     def number(self, keyword: str, default: float | None = None) -> float:
@@ -146,14 +153,24 @@ class Elements:
         found = self.value(keyword)
         if found is None:
             if default is None:
-                raise ImageError(f"{self.name}: the element {keyword} is missing, expected a number; restore the file")
+                raise ImageError(
+                    self.name,
+                    f"the element {keyword} is missing, expected a number; restore the file",
+                    code="image-element",
+                    element=keyword,
+                )
             return default
         try:
             number = float(found if isinstance(found, int | float | str) else next(iter(found)))
         except Exception:  # as in `value`
             number = math.nan
         if not math.isfinite(number):
-            raise ImageError(f"{self.name}: the element {keyword} is not a number; restore the file")
+            raise ImageError(
+                self.name,
+                f"the element {keyword} is not a number; restore the file",
+                code="image-element",
+                element=keyword,
+            )
         return number
 
     def text(self, keyword: str) -> str:
@@ -169,10 +186,12 @@ class Elements:
         try:
             return [Elements(item, self.name, little_endian=self.little_endian) for item in found]
         except Exception:  # as in `value`
-            raise ImageError(f"{self.name}: the element {keyword} is damaged; restore the file") from None
+            raise ImageError(
+                self.name, f"the element {keyword} is damaged; restore the file", code="image-element", element=keyword
+            ) from None
 
-    def _stored(self, keyword: str) -> Any:
-        """The value as it stands in the file; None where the element is absent or empty."""
+    def _read_stored(self, keyword: str) -> Any:
+        """The value as the file holds it; None where the element is absent or empty."""
         from pydicom.datadict import tag_for_keyword
 
         tag = tag_for_keyword(keyword)

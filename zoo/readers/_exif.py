@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from PIL import Image
 
-__all__ = ["personal", "turned", "upright"]
+__all__ = ["is_turned", "personal", "upright"]
 
 _ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
 # Not ImageOps.exif_transpose: it writes the EXIF block anew and fails on a damaged one.
@@ -36,7 +36,7 @@ _EXIF, _GPS = 0x8769, 0x8825  # tags of the directories inside
 _TEXTS = ("Title", "Author", "Description", "Comment")  # keywords of PNG text (PNG, section 11.3.3.2)
 
 
-def turned(image: Image.Image) -> bool:
+def is_turned(image: Image.Image) -> bool:
     """Whether width and height change places when the picture is put upright."""
     return _orientation(image) in (5, 6, 7, 8)
 
@@ -50,17 +50,17 @@ def upright(image: Image.Image) -> Image.Image:
 def personal(image: Image.Image) -> tuple[str, ...]:
     """Names of the filled fields of an opened image, such as "Artist" or "GPSInfo"; nothing is decoded.
 
-    A PNG is judged by what stands before its pixels.
+    Of a PNG, only the part before its pixels is looked at.
     """
     # Pillow keeps a PNG's texts among the rest of `info`; its attribute `text` would decode the image
-    found = [f"PNG text {word}" for word in _TEXTS if image.format == "PNG" and _filled(image.info.get(word))]
+    found = [f"PNG text {word}" for word in _TEXTS if image.format == "PNG" and _is_filled(image.info.get(word))]
     if image.format == "PNG" and "exif" not in image.info:  # asking for it would decode the image
         return tuple(found)
     try:
         exif = image.getexif()
-        found += [name for tag, name in _FIELDS.items() if _filled(exif.get(tag))]
+        found += [name for tag, name in _FIELDS.items() if _is_filled(exif.get(tag))]
         inner = exif.get_ifd(_EXIF)
-        found += [name for tag, name in _INNER.items() if _filled(inner.get(tag))]
+        found += [name for tag, name in _INNER.items() if _is_filled(inner.get(tag))]
         if exif.get_ifd(_GPS):
             found.append("GPSInfo")
     except Exception:  # a damaged block: Pillow raises struct.error, SyntaxError, KeyError and more
@@ -76,7 +76,7 @@ def _orientation(image: Image.Image) -> int:
     return value if isinstance(value, int) else 1
 
 
-def _filled(value: object) -> bool:
+def _is_filled(value: object) -> bool:
     """Anything but blanks and the bytes that say which text encoding nothing follows in."""
     if isinstance(value, bytes):
         return bool(value.removeprefix(b"ASCII\0\0\0").strip(b"\0 "))

@@ -14,11 +14,11 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from zoo.errors import ImageError
-from zoo.readers.dicom_elements import PERSONAL, Elements, quiet, sop_class
-from zoo.readers.dicom_header import Located, locate
-from zoo.readers.dicom_pixels import MONOCHROME, PALETTE, Picture, decode, described
-from zoo.readers.dicom_values import brings_voi, displayed, measured, palette_colours
-from zoo.readers.image import Probe, RawImage
+from zoo.readers._dicom_elements import PERSONAL, Elements, quiet, sop_class
+from zoo.readers._dicom_header import Located, locate
+from zoo.readers._dicom_pixels import MONOCHROME, PALETTE, Picture, decode, describe_picture
+from zoo.readers._dicom_values import apply_voi, brings_voi, palette_colours, read_modality_values
+from zoo.readers._image import Probe, RawImage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,34 +41,40 @@ def read(stream: IO[bytes], name: str, *, frame: int | None = None, voi: bool = 
         stream: seekable, a file with DICM at byte 128.
         name: how to name the image to the user.
         frame: counted from 1; None: the file holds one.
-        voi: see `zoo.readers.read`.
+        voi: apply the file's own VOI LUT or window, see `zoo.readers.read`.
 
     Returns:
-        float32 (H, W, 1) for gray, see `zoo.readers.dicom_values`; uint8 (H, W, 3) for colour.
+        float32 (H, W, 1) for gray, see `zoo.readers._dicom_values`; uint8 (H, W, 3) for colour.
 
     Raises:
         ImageError: not an image, several frames and none named, damaged, or a decoder is not installed.
     """
     with quiet(), _reading(name):
-        found, picture = _opened(stream, name)
+        found, picture = _open(stream, name)
         number = _frame(picture, frame, name)
         if voi and picture.photometric not in MONOCHROME:
-            raise ImageError(f"{name}: a colour picture, which has no VOI LUT or window; choose another intensity")
+            raise ImageError(
+                name,
+                "a colour picture, which has no VOI LUT or window; choose another intensity",
+                code="image-window-missing",
+            )
         stored = decode(found, picture, number)
         if picture.samples == 3:
             return RawImage(stored, "uint8")
         if picture.photometric == PALETTE:
             return RawImage(palette_colours(stored, found.elements, picture), "uint8")
-        values = (displayed if voi else measured)(stored, found.elements, picture, number)
+        values = (apply_voi if voi else read_modality_values)(stored, found.elements, picture, number)
     if not np.isfinite(values).all():
-        raise ImageError(f"{name}: holds values that are not finite; replace them before using the image")
+        raise ImageError(
+            name, "holds values that are not finite; replace them before using the image", code="image-not-finite"
+        )
     return RawImage(values[:, :, np.newaxis], "float32")
 
 
 def probe(stream: IO[bytes], name: str) -> Probe:
     """What the header says; raises as `read` does, as far as the header tells."""
     with quiet(), _reading(name):
-        found, picture = _opened(stream, name)
+        found, picture = _open(stream, name)
         gray = picture.photometric in MONOCHROME
         return Probe(
             width=picture.columns,
@@ -88,29 +94,45 @@ def _reading(name: str) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        raise ImageError(f"{name}: can not be read ({(problem.strerror or 'i/o error').lower()})") from None
+        raise ImageError(
+            name, f"cannot be read ({(problem.strerror or 'i/o error').lower()})", code="image-io"
+        ) from None
 
 
-def _opened(stream: IO[bytes], name: str) -> tuple[Located, Picture]:
+def _open(stream: IO[bytes], name: str) -> tuple[Located, Picture]:
     found = locate(stream, name)
     if found.elements.uid("SOPClassUID") in _NO_PICTURES:
-        raise ImageError(f"{name}: {sop_class(found.elements)}, expected an image; leave it out")
-    return found, described(found)
+        raise ImageError(
+            name,
+            f"{sop_class(found.elements)}, expected an image; leave it out",
+            code="image-without-picture",
+            found=sop_class(found.elements),
+        )
+    return found, describe_picture(found)
 
 
 def _frame(picture: Picture, frame: int | None, name: str) -> int:
     if frame is None and picture.frames > 1:
         raise ImageError(
-            f"{name}: holds {picture.frames} frames, expected one; name the one you mean with --frame N, counted from 1"
+            name,
+            f"holds {picture.frames} frames, expected one; name the one you mean with --frame N, counted from 1",
+            code="image-frames",
+            frames=picture.frames,
         )
     number = 1 if frame is None else frame
     if not 1 <= number <= picture.frames:
-        raise ImageError(f"{name}: frame {number} was asked for, expected 1 to {picture.frames}")
+        raise ImageError(
+            name,
+            f"frame {number} was asked for, expected 1 to {picture.frames}",
+            code="image-frame-unknown",
+            frame=number,
+            frames=picture.frames,
+        )
     return number
 
 
 def _patient(elements: Elements) -> str | None:
-    """A name for the patient that groups images and can not be read."""
+    """A name for the patient that groups images and cannot be read."""
     identity = elements.raw("PatientID")
     return hashlib.sha256(b"zoo-patient:" + identity).hexdigest() if identity else None
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import IO, Any
 
 from zoo.errors import ImageError
-from zoo.readers.dicom_elements import KEYWORDS, Elements, sop_class
+from zoo.readers._dicom_elements import KEYWORDS, Elements, sop_class
 
 __all__ = ["INSTALL", "Located", "locate"]
 
@@ -69,15 +69,30 @@ def locate(stream: IO[bytes], name: str) -> Located:
         from pydicom.datadict import tag_for_keyword
         from pydicom.filereader import read_dataset
     except ImportError:
-        raise ImageError(f"{name}: DICOM needs the package pydicom; {INSTALL}") from None
+        raise ImageError(
+            name,
+            f"DICOM needs the package pydicom; {INSTALL}",
+            code="package-missing",
+            package="pydicom",
+            extra="dicom",
+        ) from None
     clamped: Any = _Clamped(stream)
     syntax, media = _meta(clamped, name)
     if media == _DICOMDIR:
-        raise ImageError(f"{name}: a DICOMDIR, which lists files and holds no picture; name the image files themselves")
+        raise ImageError(
+            name,
+            "a DICOMDIR, which lists files and holds no picture; name the image files themselves",
+            code="image-without-picture",
+            found="DICOMDIR",
+        )
     if not syntax:
-        raise ImageError(f"{name}: DICOM without a transfer syntax in its header; write it anew with a DICOM tool")
+        raise ImageError(
+            name,
+            "DICOM without a transfer syntax in its header; write it anew with a DICOM tool",
+            code="image-transfer-syntax",
+        )
     if syntax == _DEFLATED:
-        clamped = _inflated(clamped, name)
+        clamped = _inflate(clamped, name)
     tags = [tag for keyword in KEYWORDS if (tag := tag_for_keyword(keyword)) is not None]
     try:
         dataset = read_dataset(
@@ -89,11 +104,18 @@ def locate(stream: IO[bytes], name: str) -> Located:
         )
         implicit, little = dataset.original_encoding
     except Exception:  # parsers of damaged bytes raise what they like, with values in the text
-        raise ImageError(f"{name}: the DICOM header is damaged; restore the file or leave it out") from None
+        raise ImageError(
+            name, "the DICOM header is damaged; restore the file or leave it out", code="image-damaged"
+        ) from None
     elements = Elements(dataset, name, little_endian=bool(little))
     keyword, vr, length = _pixel_element(clamped, implicit=bool(implicit), little_endian=bool(little))
     if keyword is None:
-        raise ImageError(f"{name}: {sop_class(elements, media)} without pixel data, expected an image; leave it out")
+        raise ImageError(
+            name,
+            f"{sop_class(elements, media)} without pixel data, expected an image; leave it out",
+            code="image-without-picture",
+            found=sop_class(elements, media),
+        )
     return Located(elements, syntax, clamped, keyword, vr, clamped.tell(), None if length == _UNDEFINED else length)
 
 
@@ -139,14 +161,18 @@ def _meta(stream: IO[bytes], name: str) -> tuple[str, str]:
             rest = stream.read(4)
             length = int.from_bytes(rest, "little") if len(rest) == 4 else 0
         elif not (vr.isalpha() and vr.isupper()):
-            raise ImageError(f"{name}: the DICOM file meta information is damaged; restore the file or leave it out")
+            raise ImageError(
+                name,
+                "the DICOM file meta information is damaged; restore the file or leave it out",
+                code="image-damaged",
+            )
         value = stream.read(min(length, 64))
         stream.seek(length - len(value), io.SEEK_CUR)
         found[element] = value.strip(b" \0").decode("ascii", "replace")
     return found.get(0x0010, ""), found.get(0x0002, "")
 
 
-def _inflated(stream: IO[bytes], name: str) -> IO[bytes]:
+def _inflate(stream: IO[bytes], name: str) -> IO[bytes]:
     """The rest of a deflated file (PS3.5 annex A.5), inflated in pieces, so that a bomb is noticed while it grows."""
     inflate = zlib.decompressobj(-zlib.MAX_WBITS)
     result = bytearray()
@@ -155,16 +181,20 @@ def _inflated(stream: IO[bytes], name: str) -> IO[bytes]:
             result += inflate.decompress(piece, 2**20)
             if len(result) > min(_INFLATED_MOST, max(_INFLATED_FREELY, stream.tell() * _RATIO_MOST)):
                 raise ImageError(
-                    f"{name}: deflated to less than a hundredth of its size, as no picture is; leave it out"
+                    name,
+                    "deflated to less than a hundredth of its size, as no picture is; leave it out",
+                    code="image-bomb",
                 )
         result += inflate.flush()
     except zlib.error:
-        raise ImageError(f"{name}: the deflated data is damaged; restore the file or leave it out") from None
+        raise ImageError(
+            name, "the deflated data is damaged; restore the file or leave it out", code="image-damaged"
+        ) from None
     return io.BytesIO(result)
 
 
 def _pixel_element(stream: IO[bytes], *, implicit: bool, little_endian: bool) -> tuple[str | None, str, int]:
-    """Keyword, VR and length of the element the stream stands at; it is left at the value."""
+    """Keyword, VR and length of the element at the stream's place; the stream is left at the value."""
     order = "<" if little_endian else ">"
     head = stream.read(8)
     if len(head) < 8:

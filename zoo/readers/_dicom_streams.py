@@ -12,7 +12,7 @@ from typing import IO
 
 from zoo.errors import ImageError
 
-__all__ = ["check_fragments", "claimed_size", "rle_overflows"]
+__all__ = ["check_fragments", "read_claimed_size", "rle_overflows"]
 
 _ITEM = struct.Struct("<HHI")  # encapsulated pixels are little endian (PS3.5 section A.4)
 _ITEM_TAG = (0xFFFE, 0xE000)
@@ -45,10 +45,16 @@ def check_fragments(stream: IO[bytes], start: int, frames: int, name: str) -> No
         if (group, element) != _ITEM_TAG:
             return
         stream.seek(length, io.SEEK_CUR)
-    raise ImageError(f"{name}: {frames} frames in more than {most} fragments; write it anew with a DICOM tool")
+    raise ImageError(
+        name,
+        f"{frames} frames in more than {most} fragments; write it anew with a DICOM tool",
+        code="image-bomb",
+        frames=frames,
+        most=most,
+    )
 
 
-def claimed_size(data: bytes, *, jpeg2000: bool) -> tuple[int, int] | None:
+def read_claimed_size(data: bytes, *, jpeg2000: bool) -> tuple[int, int] | None:
     """(rows, columns) by the stream itself, of JPEG 2000 or else JPEG or JPEG-LS; None where it does not say."""
     if jpeg2000:
         begin = data.find(_CODESTREAM, 0, 4096)
@@ -78,10 +84,10 @@ def rle_overflows(data: bytes, rows: int, columns: int) -> bool:
     count, *starts = _RLE_HEADER.unpack_from(data)
     bounds = [*starts[: min(count, len(starts))], len(data)]
     pixels = rows * columns
-    return any(_unpacked(data, begin, end, pixels) > pixels for begin, end in itertools.pairwise(bounds))
+    return any(_count_unpacked(data, begin, end, pixels) > pixels for begin, end in itertools.pairwise(bounds))
 
 
-def _unpacked(data: bytes, begin: int, end: int, most: int) -> int:
+def _count_unpacked(data: bytes, begin: int, end: int, most: int) -> int:
     """Bytes that a segment unpacks to, counted until they are more than `most`; the last byte may be padding."""
     made, last = 0, end - 1
     while begin < last and made <= most:

@@ -13,17 +13,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.errors import ImageError
-from zoo.readers.dicom_pixels import Picture
+from zoo.readers._dicom_pixels import Picture
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from zoo.readers.dicom_elements import Elements
+    from zoo.readers._dicom_elements import Elements
 
-__all__ = ["brings_voi", "displayed", "measured", "palette_colours", "windowed"]
+__all__ = ["apply_voi", "apply_window", "brings_voi", "palette_colours", "read_modality_values"]
 
 
-def measured(stored: NDArray[Any], elements: Elements, picture: Picture, frame: int) -> NDArray[np.float32]:
+def read_modality_values(stored: NDArray[Any], elements: Elements, picture: Picture, frame: int) -> NDArray[np.float32]:
     """Modality values, Hounsfield units for CT; the order of gray is that of MONOCHROME2.
 
     MONOCHROME1 is mirrored within the range of its stored values, x → lo + hi - x, where lo and hi are the modality
@@ -43,17 +43,21 @@ def measured(stored: NDArray[Any], elements: Elements, picture: Picture, frame: 
     """
     modality = _modality(elements, picture, frame)
     values, ends = modality(stored), np.array(picture.storable)
-    if _inverted(elements, picture):
+    if _is_inverted(elements, picture):
         if stored.dtype.kind == "f":
-            raise ImageError(f"{elements.name}: float pixels that are stored inverted, which have no range; convert it")
+            raise ImageError(
+                elements.name,
+                "float pixels that are stored inverted, which have no range; convert it",
+                code="image-colours",
+            )
         # for a rescale the same numbers in another order, which makes them the twin's to the last bit
         linear = isinstance(modality, _Rescale)
         values = modality(ends.sum() - stored.astype(np.int64)) if linear else modality(ends).sum() - values
     return np.asarray(values, np.float32)
 
 
-def displayed(stored: NDArray[Any], elements: Elements, picture: Picture, frame: int) -> NDArray[np.float32]:
-    """The picture as the file says it is to be shown: (H, W) in [0, 1], 0 is black; as `measured`.
+def apply_voi(stored: NDArray[Any], elements: Elements, picture: Picture, frame: int) -> NDArray[np.float32]:
+    """The picture as the file says it is to be shown: (H, W) in [0, 1], 0 is black; as `read_modality_values`.
 
     A VOI LUT is preferred over a window, and of several the first is taken.
 
@@ -66,36 +70,40 @@ def displayed(stored: NDArray[Any], elements: Elements, picture: Picture, frame:
     if luts := voi.items("VOILUTSequence"):
         lowest = float(modality(np.array(picture.storable)).min()) if stored.dtype.kind != "f" else 0.0
         entries, first, bits = _table(luts[0], "LUTDescriptor", "LUTData", signed=lowest < 0)
-        shown = np.clip(_looked_up(values, entries, first) / (2**bits - 1), 0, 1)
+        shown = np.clip(_look_up(values, entries, first) / (2**bits - 1), 0, 1)
     elif brings_voi(elements, frame):
         function = voi.text("VOILUTFunction") or "LINEAR"
         center, width = voi.number("WindowCenter"), voi.number("WindowWidth")
         try:
-            shown = windowed(values, center, width, function)
+            shown = apply_window(values, center, width, function)
         except ValueError as problem:
-            raise ImageError(f"{elements.name}: {problem}; choose another intensity than voi") from None
+            raise ImageError(
+                elements.name, f"{problem}; choose another intensity than voi", code="image-window"
+            ) from None
     else:
         raise ImageError(
-            f"{elements.name}: brings no VOI LUT and no window, which intensity voi reads through; "
-            "take files that bring one, or train with another intensity"
+            elements.name,
+            "brings no VOI LUT and no window, which intensity voi reads through; "
+            "take files that bring one, or train with another intensity",
+            code="image-window-missing",
         )
-    return np.asarray(1 - shown if _inverted(elements, picture) else shown, np.float32)
+    return np.asarray(1 - shown if _is_inverted(elements, picture) else shown, np.float32)
 
 
 def brings_voi(elements: Elements, frame: int = 1) -> bool:
-    """Whether `displayed` has something to go by."""
+    """Whether `apply_voi` has something to go by."""
     voi = _functional(elements, frame, "FrameVOILUTSequence")
     window = voi.value("WindowCenter") is not None and voi.value("WindowWidth") is not None
     return window or bool(voi.items("VOILUTSequence"))
 
 
-def windowed(values: NDArray[np.float64], center: float, width: float, function: str) -> NDArray[np.float64]:
+def apply_window(values: NDArray[np.float64], center: float, width: float, function: str) -> NDArray[np.float64]:
     """A window, PS3.3 sections C.11.2.1.2.1 (LINEAR), C.11.2.1.3.1 (SIGMOID) and C.11.2.1.3.2 (LINEAR_EXACT).
 
     Args:
         values: modality values.
-        center: of the window.
-        width: of it, at least 1 for LINEAR and above 0 for the others.
+        center: center of the window.
+        width: width of the window, at least 1 for LINEAR and above 0 for the others.
         function: value of the element VOILUTFunction.
 
     Returns:
@@ -131,7 +139,7 @@ def palette_colours(stored: NDArray[Any], elements: Elements, picture: Picture) 
         (H, W, 3).
 
     Raises:
-        ImageError: no plain tables, or 16-bit colours that 8 bits can not hold.
+        ImageError: no plain tables, or 16-bit colours that 8 bits cannot hold.
     """
     planes = []
     for colour in ("Red", "Green", "Blue"):
@@ -142,10 +150,13 @@ def palette_colours(stored: NDArray[Any], elements: Elements, picture: Picture) 
             # tables of 16 bits mostly hold 8-bit colours: in the high byte alone, or in both
             if not ((values & 255 == 0).all() or (values == high * 257).all()):
                 raise ImageError(
-                    f"{elements.name}: a palette of 16 bits per colour, which would be cut to 8; save it as 8-bit RGB"
+                    elements.name,
+                    "a palette of 16 bits per colour, which would be cut to 8; save it as 8-bit RGB",
+                    code="image-bit-depth",
+                    bits=16,
                 )
             values = high
-        planes.append(_looked_up(stored, values, first).astype(np.uint8))
+        planes.append(_look_up(stored, values, first).astype(np.uint8))
     return np.stack(planes, axis=2)
 
 
@@ -168,7 +179,7 @@ class _Lut:
     first: int
 
     def __call__(self, stored: NDArray[Any]) -> NDArray[np.float64]:
-        return _looked_up(stored, self.entries, self.first).astype(np.float64)
+        return _look_up(stored, self.entries, self.first).astype(np.float64)
 
 
 def _modality(elements: Elements, picture: Picture, frame: int) -> _Rescale | _Lut:
@@ -178,17 +189,22 @@ def _modality(elements: Elements, picture: Picture, frame: int) -> _Rescale | _L
     holder = _functional(elements, frame, "PixelValueTransformationSequence")
     slope = holder.number("RescaleSlope", 1)
     if slope == 0:
-        raise ImageError(f"{elements.name}: its rescale slope is 0, which would erase the picture; restore the file")
+        raise ImageError(
+            elements.name,
+            "its rescale slope is 0, which would erase the picture; restore the file",
+            code="image-element",
+            element="RescaleSlope",
+        )
     return _Rescale(slope, holder.number("RescaleIntercept", 0))
 
 
-def _inverted(elements: Elements, picture: Picture) -> bool:
+def _is_inverted(elements: Elements, picture: Picture) -> bool:
     """Whether small values are bright; MONOCHROME1 and PresentationLUTShape INVERSE say the same (C.8.11.3.1.2)."""
     return picture.photometric == "MONOCHROME1" or elements.text("PresentationLUTShape") == "INVERSE"
 
 
 def _functional(elements: Elements, frame: int, keyword: str) -> Elements:
-    """Where a frame's own values stand: enhanced multi-frame objects have functional groups (PS3.3 C.7.6.16)."""
+    """Where a frame's own values are: enhanced multi-frame objects have functional groups (PS3.3 C.7.6.16)."""
     of_frames = elements.items("PerFrameFunctionalGroupsSequence")
     for group in (*of_frames[frame - 1 : frame], *elements.items("SharedFunctionalGroupsSequence")[:1]):
         if items := group.items(keyword):
@@ -209,15 +225,25 @@ def _table(elements: Elements, descriptor: str, data: str, *, signed: bool) -> t
         else:
             entries = np.array([content] if isinstance(content, int) else list(content), np.int64)[:count]
     except (TypeError, ValueError):
-        raise ImageError(f"{elements.name}: {descriptor} or {data} is missing or damaged; restore the file") from None
+        raise ImageError(
+            elements.name,
+            f"{descriptor} or {data} is missing or damaged; restore the file",
+            code="image-element",
+            element=data,
+        ) from None
     if len(entries) != count or not 1 <= bits <= 16:
-        raise ImageError(f"{elements.name}: {data} does not hold what {descriptor} says; restore the file")
+        raise ImageError(
+            elements.name,
+            f"{data} does not hold what {descriptor} says; restore the file",
+            code="image-element",
+            element=data,
+        )
     # The descriptor's second value is written signed or unsigned, as the values that it maps are.
     first = first & 0xFFFF
     return entries & 0xFFFF, first - 65536 if signed and first > 32767 else first, bits
 
 
-def _looked_up(values: NDArray[Any], entries: NDArray[np.int64], first: int) -> NDArray[np.int64]:
+def _look_up(values: NDArray[Any], entries: NDArray[np.int64], first: int) -> NDArray[np.int64]:
     """Values below the first mapped one take the first entry, those beyond the last take the last."""
     index = np.rint(values).astype(np.int64) if values.dtype.kind == "f" else values.astype(np.int64)
     return np.asarray(entries[np.clip(index - first, 0, len(entries) - 1)])

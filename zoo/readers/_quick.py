@@ -9,8 +9,8 @@ from __future__ import annotations
 import struct
 import zlib
 
-from zoo.readers.image import Kind, Probe
-from zoo.readers.raster import MAX_PIXELS
+from zoo.readers._image import Kind, Probe
+from zoo.readers._raster import MAX_PIXELS
 
 __all__ = ["probe"]
 

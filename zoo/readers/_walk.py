@@ -1,0 +1,236 @@
+"""The image files below a folder: one order, one rule for links, one count of what is passed over, for every verb.
+
+Training, the audit and prediction all walk here, so that what is trained on is what is predicted. The module lies in
+`zoo.readers` because readers say what an image is, and because `zoo.edge` may import nothing above it.
+
+- Files and folders of one folder have one natural order of their names: '2' before '10', case ignored.
+- Hidden names, and what systems and network storage leave (`IGNORED`), are never seen.
+- A link to a file is read as the file. A link to a folder is not followed, and counted.
+- A file is an image by its suffix or by its first bytes. Whatever else is met is counted.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from zoo._support.text import natural_bytes
+from zoo.errors import ImageError
+from zoo.readers._door import IMAGE_SUFFIXES, image_suffixes, is_image_head, read_head
+from zoo.readers._foreign import RAW_SUFFIXES, find_suffix, is_picture_suffix, name_format
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["IGNORED", "PassedOver", "Walk", "is_hidden", "join"]
+
+IGNORED = frozenset(
+    {
+        "#recycle",  # Synology
+        "$recycle.bin",
+        "@eadir",  # Synology: thumbnails of the pictures beside it
+        "@recycle",  # QNAP
+        "__macosx",
+        "desktop.ini",
+        "lost+found",
+        "system volume information",
+        "thumbs.db",
+    }
+)
+"""Names, in lower case, of what operating systems and network storage leave among pictures."""
+
+_MOST = 100
+"""Suffixes and links that are told apart; of a million files each may have its own."""
+
+
+@dataclass(slots=True)
+class PassedOver:
+    """What walks met beside images.
+
+    Attributes:
+        pictures: suffix, or name of the format: files that are pictures of a format that no reader takes.
+        others: suffix, or '' for none: files that are not pictures.
+        links: links to folders, by their path; the first hundred.
+        linked: how many links to folders there are.
+    """
+
+    pictures: Counter[str] = field(default_factory=Counter)
+    others: Counter[str] = field(default_factory=Counter)
+    links: list[str] = field(default_factory=list)
+    linked: int = 0
+
+    def count(self, name: str, head: bytes) -> None:
+        """Count a file that is not an image, by its name and its first bytes."""
+        suffix, form = find_suffix(name), name_format(head)
+        known = is_picture_suffix(suffix)
+        counter, key = (self.pictures, suffix if known else form or "") if known or form else (self.others, suffix)
+        counter[key if key in counter or len(counter) < _MOST else "other"] += 1
+
+    def add_link(self, path: str) -> None:
+        """Take up a link to a folder."""
+        self.linked += 1
+        if len(self.links) < _MOST:
+            self.links.append(path)
+
+    def __str__(self) -> str:
+        """'4 .heic and 1 .npy files are pictures of formats that are not read; 3 .txt'; '' where there is nothing."""
+        parts = []
+        if n := self.pictures.total():
+            what = "files are pictures of formats that are" if n > 1 else "file is a picture of a format that is"
+            parts.append(f"{_list_counts(self.pictures)} {what} not read")
+        if self.others:
+            parts.append(_list_counts(self.others))
+        if self.linked:
+            parts.append(f"{self.linked} {'links' if self.linked > 1 else 'link'} to folders, not followed")
+        return "; ".join(parts)
+
+
+@dataclass(slots=True)
+class Walk:
+    """A pass over the folder `root`. Paths in it are relative to it, with forward slashes; '' is the folder itself."""
+
+    root: str
+    passed: PassedOver = field(default_factory=PassedOver)
+
+    def images(self, folder: str = "") -> Iterator[str | ImageError]:
+        """All images in a folder and its subfolders, each folder at the place of its name.
+
+        Natural order needs all names of a directory at once: about 60 bytes and twice the name for each of its
+        entries, 92 MB for a million names of 15 letters. Of other directories only those on the way are held.
+
+        Yields:
+            A path, or an error in the place of a folder that cannot be read.
+        """
+        return self._walk(folder, self._is_image)
+
+    def files(self, suffixes: tuple[str, ...]) -> Iterator[str]:
+        """All files whose names end in one of `suffixes`, in lower case; no reader is asked, nothing is counted."""
+
+        def wanted(path: str, name: str, kind: str) -> bool:
+            return name.lower().endswith(suffixes) and not (kind == "link" and _leads_to_folder(join(self.root, path)))
+
+        return (found for found in self._walk("", wanted) if isinstance(found, str))
+
+    def _walk(self, folder: str, wanted: Callable[[str, str, str], bool]) -> Iterator[str | ImageError]:
+        """As `images`, of the files that are `wanted` by path, name and kind."""
+        pending: list[tuple[str, list[bytes]]] = []  # no recursion: folders may lie a thousand deep
+        reached: str | None = folder
+        while reached is not None or pending:
+            if reached is not None:
+                keys = self._listed(reached)
+                if isinstance(keys, ImageError):
+                    yield keys
+                else:
+                    pending.append((reached, keys))
+                reached = None
+                continue
+            here, keys = pending[-1]
+            if not keys:
+                pending.pop()
+                continue
+            name, kind = _tell_kind(keys.pop())
+            path = join(here, name)
+            if kind == "folder":
+                reached = path
+            elif wanted(path, name, kind):
+                yield path
+
+    def entries(self, folder: str = "") -> tuple[list[str], list[str]]:
+        """Names of the subfolders and of the images of one folder, both in natural order.
+
+        Raises:
+            ImageError: the folder cannot be read.
+        """
+        keys = self._listed(folder)
+        if isinstance(keys, ImageError):
+            raise keys
+        named = [_tell_kind(key) for key in reversed(keys)]
+        folders = [name for name, kind in named if kind == "folder"]
+        return folders, [
+            name for name, kind in named if kind != "folder" and self._is_image(join(folder, name), name, kind)
+        ]
+
+    def folders(self, folder: str) -> list[str]:
+        """As `entries`, the subfolders only; no file is looked at.
+
+        Raises:
+            ImageError: the folder cannot be read.
+        """
+        keys = self._listed(folder)
+        if isinstance(keys, ImageError):
+            raise keys
+        return [name for name, kind in map(_tell_kind, reversed(keys)) if kind == "folder"]
+
+    def _listed(self, folder: str) -> list[bytes] | ImageError:
+        """`natural_bytes` of the visible names, last name first, '/' behind folders and '/@' behind links.
+
+        No name holds a slash, so the order stays that of the names.
+        """
+        keys = []
+        try:
+            with os.scandir(join(self.root, folder)) as found:
+                for entry in found:
+                    name = entry.name
+                    if not is_hidden(name):
+                        end = b"/@" if entry.is_symlink() else b"/" if entry.is_dir(follow_symlinks=False) else b""
+                        keys.append(natural_bytes(name) + end)
+        except OSError as problem:
+            reason = (problem.strerror or str(problem)).lower()
+            return ImageError(
+                folder, f"folder cannot be read ({reason}); check its permissions", code="folder-unreadable"
+            )
+        keys.sort(reverse=True)
+        return keys
+
+    def _is_image(self, path: str, name: str, kind: str) -> bool:
+        """Whether a file is one; counts what is none."""
+        full = join(self.root, path)
+        if kind == "link" and _leads_to_folder(full):
+            self.passed.add_link(path)
+            return False
+        suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - once for every file
+        if suffix in IMAGE_SUFFIXES:
+            return True
+        head = read_head(full)
+        if head is not None and suffix not in RAW_SUFFIXES and is_image_head(full, head):
+            return True
+        if find_suffix(name) in image_suffixes():  # damaged, or empty: an image that cannot be read
+            return True
+        self.passed.count(name, head or b"")
+        return False
+
+
+def is_hidden(name: str) -> bool:
+    """Whether a file or folder of this name is never seen."""
+    return name.startswith(".") or name.lower() in IGNORED
+
+
+def join(folder: str, name: str) -> str:
+    """The path of `name` in `folder`; '' is the root."""
+    return f"{folder}/{name}" if folder and name else folder or name
+
+
+def _tell_kind(key: bytes) -> tuple[str, str]:
+    """Name and kind ('file', 'folder' or 'link') of the entry behind a key."""
+    name = key[key.rindex(0) + 1 :]
+    if name.endswith(b"/"):
+        return os.fsdecode(name[:-1]), "folder"
+    if name.endswith(b"/@"):
+        return os.fsdecode(name[:-2]), "link"
+    return os.fsdecode(name), "file"
+
+
+def _leads_to_folder(path: str) -> bool:
+    try:
+        return stat.S_ISDIR(os.stat(path).st_mode)  # noqa: PTH116 - a Path would double the time
+    except (OSError, ValueError):  # a link that leads to itself, or nowhere
+        return False
+
+
+def _list_counts(counts: Counter[str]) -> str:
+    """'4 .heic, 2 .jp2 and 1 without suffix', the most frequent first."""
+    texts = [f"{n} {key or 'without suffix'}" for key, n in sorted(counts.items(), key=lambda one: (-one[1], one[0]))]
+    return " and ".join((", ".join(texts[:-1]), texts[-1])) if len(texts) > 1 else texts[0]
