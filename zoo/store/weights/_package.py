@@ -11,14 +11,14 @@ from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo._support.files import sha256_bytes
 from zoo.errors import WeightsError
-from zoo.files import sha256_bytes
-from zoo.weights._store import mismatch
+from zoo.store.weights._store import mismatch
 
 if TYPE_CHECKING:
     from zoo.spec import PackagedWeights
 
-__all__ = ["convert", "installed", "source_of"]
+__all__ = ["convert", "find_installed", "source_of"]
 
 
 def source_of(package: PackagedWeights) -> str:
@@ -27,7 +27,7 @@ def source_of(package: PackagedWeights) -> str:
     return f"package:{package.distribution}/{name}@{package.sha256[:12]}"
 
 
-def installed(package: PackagedWeights) -> Path | None:
+def find_installed(package: PackagedWeights) -> Path | None:
     """The pickle's path, None when the package is not installed."""
     try:
         found = distribution(package.distribution)
@@ -57,21 +57,36 @@ def convert(path: Path, package: PackagedWeights, arch: str, target: Path, what:
         import torch
         from safetensors.torch import save_file
     except ModuleNotFoundError as problem:
-        raise WeightsError(f"{what}: needs {problem.name}: pip install 'edgezoo[train]'") from None
+        raise WeightsError(
+            f"{what}: needs {problem.name}: pip install 'edgezoo[train]'", code="package-missing", package=problem.name
+        ) from None
     try:
         tensors = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as problem:
         reason = str(problem).splitlines()[0]
-        raise WeightsError(f"{what}: {path.name} of {package.distribution}: {reason}; reinstall it") from None
+        raise WeightsError(
+            f"{what}: {path.name} of {package.distribution}: {reason}; reinstall it",
+            code="weights-damaged",
+            path=str(path),
+        ) from None
     with torch.device("meta"):  # shapes without memory
         expected = timm.create_model(arch, pretrained=False).state_dict()
     if len(tensors) != len(expected):
-        raise WeightsError(f"{what}: {path.name} holds {len(tensors)} tensors, expected {len(expected)} for {arch}")
+        raise WeightsError(
+            f"{what}: {path.name} holds {len(tensors)} tensors, expected {len(expected)} for {arch}",
+            code="weights-other-network",
+            found=len(tensors),
+            expected=len(expected),
+        )
     named = {}
     for (name, like), (old, tensor) in zip(expected.items(), tensors.items(), strict=True):
         if tensor.shape != like.shape:
             raise WeightsError(
-                f"{what}: {path.name}: {old} is {tuple(tensor.shape)}, expected {tuple(like.shape)} ({name})"
+                f"{what}: {path.name}: {old} is {tuple(tensor.shape)}, expected {tuple(like.shape)} ({name})",
+                code="weights-shape",
+                tensor=old,
+                found=list(tensor.shape),
+                expected=list(like.shape),
             )
         named[name] = tensor.contiguous()
     save_file(named, target, metadata={"format": "pt"})

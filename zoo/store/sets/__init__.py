@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from zoo.download import TransferError, first_answer, offline, transfer
+from zoo._support.files import atomic_path, put_in_place
 from zoo.errors import DataError, OutputError
-from zoo.files import atomic_path, put_in_place
-from zoo.sets import _store
-from zoo.sets._catalogue import NamedSet, SetFile, Variant, catalogue, find, lookup
-from zoo.sets._store import folder, is_here, path_of
+from zoo.store._download import TransferError, first_answer, offline, transfer
+from zoo.store.sets import _store
+from zoo.store.sets._catalogue import NamedSet, SetFile, Variant, catalogue, find, lookup
+from zoo.store.sets._store import folder, is_here, path_of
 
 __all__ = [
     "NamedSet",
@@ -60,17 +60,20 @@ def resolve(variant: Variant) -> Path:
         return path
     raise DataError(
         f"{variant.name} is not here; bring it with 'zoo data fetch {variant.name}' ({_amount(variant)}), or get "
-        f"{variant.file.url} elsewhere and run 'zoo data import {variant.name} FILE'"
+        f"{variant.file.url} elsewhere and run 'zoo data import {variant.name} FILE'",
+        code="set-not-fetched",
+        name=variant.name,
+        url=variant.file.url,
     )
 
 
 def fetch(variant: Variant) -> Path:
-    """Bring a set into the store unless it is there; an interrupted transfer goes on where it stopped.
+    """Bring a set into the store unless it is there; an interrupted transfer resumes where it stopped.
 
     Raises:
         DataError: no network is there or wanted (with the way out), the server refused, or the file is not
             what its publisher states.
-        OutputError: the store can not be written, or is too small.
+        OutputError: the store cannot be written, or is too small.
     """
     url = _url(variant)
     warn_of_licence(variant)
@@ -78,14 +81,14 @@ def fetch(variant: Variant) -> Path:
         return path
     if reason := offline():
         _offline(variant, url, reason)
-    with _store.guarded(variant):
+    with _store.guard(variant):
         if path := _store.take(variant):  # another process was at it
             return path
         part = _store.part_of(variant)
         _check_room(variant, part)
         status = first_answer(url)
         if status is None:
-            _offline(variant, url, f"{urlsplit(url).netloc or url} can not be reached")
+            _offline(variant, url, f"{urlsplit(url).netloc or url} cannot be reached")
         if status in {401, 403, 404, 410}:
             _offline(variant, url, f"{url} is not given out any more (HTTP {status})")
         log.info("%s: fetching %s from %s", variant.name, _amount(variant), url)
@@ -93,8 +96,14 @@ def fetch(variant: Variant) -> Path:
         actual = _store.checksum(part, variant)
         if actual != variant.file.checksum:
             part.unlink()
-            raise DataError(f"{_differs(variant, actual)}; nothing was kept, {url} is not what it was")
-        return _kept(part, variant)
+            raise DataError(
+                f"{_differs(variant, actual)}; nothing was kept, {url} is not what it was",
+                code="set-hash",
+                name=variant.name,
+                found=actual,
+                expected=variant.file.checksum,
+            )
+        return _keep(part, variant)
 
 
 def import_file(variant: Variant, file: Path) -> Path:
@@ -102,12 +111,14 @@ def import_file(variant: Variant, file: Path) -> Path:
 
     Raises:
         DataError: it is not the file that its publisher states.
-        OutputError: the store can not be written.
+        OutputError: the store cannot be written.
     """
     warn_of_licence(variant)
     if not file.is_file():
-        raise DataError(f"{file}: no such file; expected what {variant.file.url} gives")
-    with _store.guarded(variant):
+        raise DataError(
+            f"{file}: no such file; expected what {variant.file.url} gives", code="file-missing", path=str(file)
+        )
+    with _store.guard(variant):
         if variant.about.format == "zip":
             _check_carried(file, file, variant)
             return path_of(variant) if is_here(variant) else _store.keep_archive(file, variant)
@@ -137,11 +148,14 @@ def _transfer(url: str, part: Path, variant: Variant) -> None:
             part.unlink(missing_ok=True)
         raise DataError(
             f"{variant.name}: the transfer from {url} broke ({problem}); {kept}, "
-            f"run 'zoo data fetch {variant.name}' again to go on"
+            f"run 'zoo data fetch {variant.name}' again to resume",
+            code="transfer-broken",
+            name=variant.name,
+            url=url,
         ) from None
 
 
-def _kept(part: Path, variant: Variant) -> Path:
+def _keep(part: Path, variant: Variant) -> Path:
     """Take the checked file at `part` into the store."""
     target = path_of(variant)
     if variant.about.format == "zip":
@@ -152,7 +166,9 @@ def _kept(part: Path, variant: Variant) -> Path:
         put_in_place(part, target)
     except OSError as problem:
         raise OutputError(
-            f"cannot write {target}: {(problem.strerror or str(problem)).lower()}; check its rights"
+            f"cannot write {target}: {(problem.strerror or str(problem)).lower()}; check its rights",
+            code="output-unwritable",
+            path=str(target),
         ) from None
     return target
 
@@ -163,11 +179,22 @@ def _check_carried(path: Path, file: Path, variant: Variant) -> None:
     if actual == variant.file.checksum:
         return
     if twin := _with_checksum(actual):
-        raise DataError(f"{file.name} is {twin.name}, not {variant.name}; run 'zoo data import {twin.name} {file}'")
+        raise DataError(
+            f"{file.name} is {twin.name}, not {variant.name}; run 'zoo data import {twin.name} {file}'",
+            code="set-hash",
+            name=variant.name,
+            twin=twin.name,
+        )
     way = f"get {variant.file.url} again"
     if variant.about.format == "npz":
         way += f", or use this file for what it is with --data {file}"
-    raise DataError(f"{file.name}: {_differs(variant, actual)}; {way}")
+    raise DataError(
+        f"{file.name}: {_differs(variant, actual)}; {way}",
+        code="set-hash",
+        name=variant.name,
+        found=actual,
+        expected=variant.file.checksum,
+    )
 
 
 def _with_checksum(checksum: str) -> Variant | None:
@@ -200,11 +227,18 @@ def _check_room(variant: Variant, part: Path) -> None:
     if variant.file.size and variant.file.size - held > free:
         raise OutputError(
             f"{variant.name} needs {variant.file.size / 1e6:.0f} MB, {part.parent} has {free / 1e6:.0f} MB left; "
-            "free space there or set ZOO_HOME"
+            "free space there or set ZOO_HOME",
+            code="output-full",
+            name=variant.name,
+            needed=variant.file.size,
+            free=free,
         )
 
 
 def _offline(variant: Variant, url: str, reason: str) -> NoReturn:
     raise DataError(
-        f"{variant.name} is not here and {reason}; get {url} elsewhere and run 'zoo data import {variant.name} FILE'"
+        f"{variant.name} is not here and {reason}; get {url} elsewhere and run 'zoo data import {variant.name} FILE'",
+        code="set-not-fetched",
+        name=variant.name,
+        url=url,
     )

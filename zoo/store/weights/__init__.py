@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from zoo._support.files import sha256_file
 from zoo.errors import WeightsError
-from zoo.files import sha256_file
 from zoo.spec import Weights
-from zoo.weights import _hub, _package
-from zoo.weights._described import CONFIG, LOCAL, TENSORS, Described, describe, is_source, place_of
-from zoo.weights._safetensors import check_file
-from zoo.weights._store import ResolvedWeights, folder, keep, mismatch, path_of, pins, take
+from zoo.store.weights import _hub, _package
+from zoo.store.weights._described import CONFIG, LOCAL, TENSORS, Described, describe, is_source, place_of
+from zoo.store.weights._safetensors import check_file
+from zoo.store.weights._store import ResolvedWeights, folder, keep, mismatch, path_of, pins, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -39,9 +39,9 @@ __all__ = [
     "import_file",
     "import_folder",
     "is_source",
+    "list_stored",
     "lock",
     "resolve",
-    "stored",
 ]
 
 log = logging.getLogger("zoo")
@@ -72,7 +72,7 @@ def resolve(card: ModelCard, file: str | Path | None = None) -> ResolvedWeights:
     Raises:
         WeightsError: not to be found (with the ways out), not what lock or card says, of another architecture, or not
             safetensors.
-        OutputError: the store can not be written.
+        OutputError: the store cannot be written.
     """
     if file is None:
         return fetch(card)
@@ -91,7 +91,7 @@ def fetch(card: ModelCard, force: bool = False) -> ResolvedWeights:
 
     Raises:
         WeightsError: as for `resolve`.
-        OutputError: the store can not be written.
+        OutputError: the store cannot be written.
     """
     weights, what = _weights(card), _what(card)
     if weights.source.startswith(LOCAL):
@@ -122,7 +122,7 @@ def import_file(card: ModelCard, file: Path, force: bool = False) -> ResolvedWei
 
     Raises:
         WeightsError: a pickle, damaged, or not what the lock or the card says.
-        OutputError: the store can not be written.
+        OutputError: the store cannot be written.
     """
     weights, what = _weights(card), _what(card)
     check_file(file, what)
@@ -147,7 +147,7 @@ def import_folder(name: str, place: Path, force: bool = False) -> ResolvedWeight
 
     Raises:
         WeightsError: a file is missing, not what it should be, or not what the lock says.
-        OutputError: the store can not be written.
+        OutputError: the store cannot be written.
     """
     found = describe(name, place=place, force=force)
     return keep(
@@ -160,11 +160,11 @@ def import_folder(name: str, place: Path, force: bool = False) -> ResolvedWeight
     )
 
 
-def stored(cards: Iterable[ModelCard] = ()) -> list[StoredWeights]:
+def list_stored(cards: Iterable[ModelCard] = ()) -> list[StoredWeights]:
     """What the store holds according to its lock, by source; nothing is hashed.
 
     Raises:
-        WeightsError: weights.lock can not be read.
+        WeightsError: weights.lock cannot be read.
     """
     users: dict[str, list[str]] = {}
     for card in cards:
@@ -192,7 +192,7 @@ def lock(cards: Iterable[ModelCard] = ()) -> list[StoredWeights]:
         WeightsError: naming every file that differs or that the lock does not know.
     """
     cards = tuple(cards)
-    rows = stored(cards)
+    rows = list_stored(cards)
     pinned = {card.weights.source: card.weights.sha256 for card in cards if card.weights and card.weights.sha256}
     problems = []
     for row in rows:
@@ -212,7 +212,7 @@ def lock(cards: Iterable[ModelCard] = ()) -> list[StoredWeights]:
         if path not in known
     )
     if problems:
-        raise WeightsError("; ".join(problems))
+        raise WeightsError("; ".join(problems), code="weights-lock", problems=problems)
     return rows
 
 
@@ -221,7 +221,10 @@ def _from_elsewhere(card: ModelCard, found: Described) -> ResolvedWeights:
     if found.arch.partition(".")[0] != card.arch.partition(".")[0]:
         raise WeightsError(
             f"{found.name} holds weights of {found.arch}, {card.name} is {card.arch}; name weights of {card.arch}, "
-            f"or train {found.name} itself"
+            f"or train {found.name} itself",
+            code="weights-other-network",
+            found=found.arch,
+            expected=card.arch,
         )
     theirs, ours = found.preprocess, card.preprocess
     if ours.channels == "rgb" and (theirs.mean, theirs.std) != (ours.mean, ours.std):
@@ -234,10 +237,14 @@ def _from_elsewhere(card: ModelCard, found: Described) -> ResolvedWeights:
 
 
 def _from_folder(card: ModelCard, weights: Weights, force: bool) -> ResolvedWeights:
-    """A copy in the store of what stands in the folder, which must be what the lock says."""
+    """Copy the folder's tensors into the store; they must be what the lock says."""
     place, what = place_of(weights.source), _what(card)
     if place is None:
-        raise WeightsError(f"{what}: the lock does not know where {card.name} is; name it local-dir:PATH")
+        raise WeightsError(
+            f"{what}: the lock does not know where {card.name} is; name it local-dir:PATH",
+            code="weights-unlocked",
+            model=card.name,
+        )
     remedy = f"zoo weights fetch {shlex.quote(f'{LOCAL}{place}')} --force"
     file = _tensors(place, card.name)
     found = None if force else take(weights.source, what=what, remedy=remedy)
@@ -256,7 +263,12 @@ def _from_folder(card: ModelCard, weights: Weights, force: bool) -> ResolvedWeig
 def _tensors(place: Path, name: str) -> Path:
     file = place / TENSORS
     if not file.is_file():
-        raise WeightsError(f"{name}: {TENSORS} is not there; expected it and {CONFIG} side by side, as timm saves them")
+        raise WeightsError(
+            f"{name}: {TENSORS} is not there; expected it and {CONFIG} side by side, as timm saves them",
+            code="weights-file-missing",
+            model=name,
+            file=TENSORS,
+        )
     return file
 
 
@@ -267,7 +279,7 @@ def _from_package(card: ModelCard, weights: Weights, remedy: str, force: bool) -
     source = _package.source_of(package)
     if not force and (found := take(source, what=what, remedy=remedy)):
         return found
-    pickle = _package.installed(package)
+    pickle = _package.find_installed(package)
     if pickle is None:
         return None
     return keep(
@@ -289,7 +301,11 @@ def _sources(card: ModelCard) -> tuple[str, ...]:
 
 def _weights(card: ModelCard) -> Weights:
     if card.weights is None:
-        raise WeightsError(f"{card.name} has no pretrained weights; train without --pretrained or give --weights FILE")
+        raise WeightsError(
+            f"{card.name} has no pretrained weights; train without --pretrained or give --weights FILE",
+            code="weights-none",
+            model=card.name,
+        )
     return card.weights
 
 

@@ -49,36 +49,54 @@ def check_file(path: Path, what: str, called: str | None = None) -> None:
     try:
         from safetensors import SafetensorError, safe_open
     except ModuleNotFoundError:
-        raise WeightsError(f"{what}: needs safetensors: pip install 'edgezoo[train]'") from None
+        raise WeightsError(
+            f"{what}: needs safetensors: pip install 'edgezoo[train]'", code="package-missing", package="safetensors"
+        ) from None
     try:
         with safe_open(path, framework="numpy") as opened:
             names = list(opened.keys())
     except (SafetensorError, OSError) as problem:
         reason = " ".join(str(problem).split())
-        raise WeightsError(f"{what}: {called} is damaged or not safetensors ({reason}); get the file again") from None
+        raise WeightsError(
+            f"{what}: {called} is damaged or not safetensors ({reason}); get the file again",
+            code="weights-damaged",
+            file=called,
+        ) from None
     if not names:
-        raise WeightsError(f"{what}: {called} holds no tensor; get the file again")
+        raise WeightsError(f"{what}: {called} holds no tensor; get the file again", code="weights-damaged", file=called)
     _check_numbers(path, what, called)
 
 
 def _check_sight(path: Path, what: str, called: str) -> None:
     """The first bytes alone, so that nothing of a stranger's file is parsed that need not be."""
-    pickle = f"{what}: {called} is no safetensors; torch pickles can run code; convert it to safetensors"
+    pickle = f"{what}: {called} is not safetensors; torch pickles can run code; convert it to safetensors"
     if path.suffix.lower() in PICKLE_SUFFIXES:
-        raise WeightsError(pickle)
+        raise WeightsError(pickle, code="weights-pickle", file=called)
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
             start = stream.read(9)
     except OSError as problem:
-        raise WeightsError(f"{what}: {called}: {(problem.strerror or str(problem)).lower()}") from None
+        raise WeightsError(
+            f"{what}: {called}: {(problem.strerror or str(problem)).lower()}", code="file-unreadable", path=called
+        ) from None
     if start[8:] != b"{":
         if PICKLE_START.match(start):
-            raise WeightsError(pickle)
-        raise WeightsError(f"{what}: {called} is not a safetensors file; expected one, as timm's pages offer")
+            raise WeightsError(pickle, code="weights-pickle", file=called)
+        raise WeightsError(
+            f"{what}: {called} is not a safetensors file; expected one, as timm's pages offer",
+            code="weights-damaged",
+            file=called,
+        )
     length = int.from_bytes(start[:8], "little")
     if length > min(MAX_HEADER, size - 8):
-        raise WeightsError(f"{what}: {called} is damaged: its header claims {length} bytes, the file has {size}")
+        raise WeightsError(
+            f"{what}: {called} is damaged: its header claims {length} bytes, the file has {size}",
+            code="weights-damaged",
+            file=called,
+            found=size,
+            expected=length,
+        )
 
 
 def _check_numbers(path: Path, what: str, called: str) -> None:
@@ -93,15 +111,24 @@ def _check_numbers(path: Path, what: str, called: str) -> None:
             continue
         start, end = tensor["data_offsets"]
         kind, exponent = FLOATS[tensor["dtype"]]
-        # A tensor may stand at an odd offset; the copy is of one tensor at a time.
+        # A tensor may begin at an odd offset, so we copy the bytes, one tensor at a time.
         numbers = np.frombuffer(body[start:end].tobytes(), dtype=kind)
         finite = np.isfinite(numbers) if exponent is None else (numbers & exponent) != exponent
         if not finite.all():
-            raise WeightsError(f"{what}: {called}: tensor {name!r} holds NaN or an infinity; its training failed")
+            raise WeightsError(
+                f"{what}: {called}: tensor {name!r} holds NaN or an infinity; its training failed",
+                code="weights-not-finite",
+                file=called,
+                tensor=name,
+            )
 
 
 def _once(pairs: list[tuple[str, Any]], what: str, called: str) -> dict[str, Any]:
     table = dict(pairs)
     if len(table) != len(pairs):
-        raise WeightsError(f"{what}: {called} is damaged: a name stands twice in its header; get the file again")
+        raise WeightsError(
+            f"{what}: {called} is damaged: a name appears twice in its header; get the file again",
+            code="weights-damaged",
+            file=called,
+        )
     return table

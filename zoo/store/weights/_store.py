@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from zoo._support.files import atomic_path, atomic_write, hold_lock, sha256_bytes, sha256_file
 from zoo.errors import WeightsError
-from zoo.files import alone, atomic_path, atomic_write, sha256_bytes, sha256_file
-from zoo.places import data_folder
 from zoo.spec import Licence, decode, encode
-from zoo.weights._safetensors import check_file
+from zoo.store._places import data_folder
+from zoo.store.weights._safetensors import check_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,7 +80,7 @@ def pins() -> dict[str, Pin]:
     """The lock, by source.
 
     Raises:
-        WeightsError: weights.lock can not be read.
+        WeightsError: weights.lock cannot be read.
     """
     path = folder() / LOCK
     try:
@@ -88,7 +88,9 @@ def pins() -> dict[str, Pin]:
     except FileNotFoundError:
         return {}
     except OSError as problem:
-        raise WeightsError(f"cannot read {path}: {(problem.strerror or str(problem)).lower()}") from None
+        raise WeightsError(
+            f"cannot read {path}: {(problem.strerror or str(problem)).lower()}", code="file-unreadable", path=str(path)
+        ) from None
     return decode(data, dict[str, Pin], str(path), WeightsError)
 
 
@@ -109,7 +111,11 @@ def take(source: str, *, what: str, remedy: str, expected: str | None = None) ->
         return None
     pin = pins().get(source)
     if pin is None:
-        raise WeightsError(f"{what}: {path} is not in the lock, so nothing says what it is; run '{remedy}'")
+        raise WeightsError(
+            f"{what}: {path} is not in the lock, so nothing says what it is; run '{remedy}'",
+            code="weights-unlocked",
+            path=str(path),
+        )
     actual = sha256_file(path)
     if actual != pin.sha256:
         raise mismatch(what, actual, pin.sha256, "the lock", f"run '{remedy}' if the change is wanted")
@@ -132,7 +138,7 @@ def keep(
 
     Args:
         source: the key in the lock.
-        licence: of the weights.
+        licence: licence of the weights.
         write: writes a safetensors file to the path it is given.
         what: how the error begins.
         remedy: the command that accepts a change.
@@ -141,7 +147,7 @@ def keep(
 
     Raises:
         WeightsError: the file is not what the lock or the card says, or not safetensors.
-        OutputError: the store can not be written.
+        OutputError: the store cannot be written.
     """
     target = path_of(source)
     with atomic_path(target) as temporary:
@@ -149,7 +155,7 @@ def keep(
         actual = sha256_file(temporary)
         if expected not in {None, actual}:
             raise mismatch(what, actual, str(expected), "the card", "get the file the card means")
-        with alone(folder() / f".{LOCK}.guard"):
+        with hold_lock(folder() / f".{LOCK}.guard"):
             known = pins()
             pin = known.get(source)
             if pin is not None and pin.sha256 != actual and not force:
@@ -190,9 +196,9 @@ def keep_config(
 
     Raises:
         WeightsError: it differs from the lock, and `force` is off.
-        OutputError: the store can not be written.
+        OutputError: the store cannot be written.
     """
-    with alone(folder() / f".{LOCK}.guard"):
+    with hold_lock(folder() / f".{LOCK}.guard"):
         known = pins()
         pin = known.get(config_of(source))
         if pin is not None and not force:
@@ -224,4 +230,10 @@ def _now() -> str:
 
 def mismatch(what: str, actual: str, expected: str, who: str, remedy: str) -> WeightsError:
     """The error for a wrong sha256; `who` says what it should be."""
-    return WeightsError(f"{what}: sha256 is {actual[:8]}…, {who} says {expected[:8]}…; {remedy}")
+    return WeightsError(
+        f"{what}: sha256 is {actual[:8]}…, {who} says {expected[:8]}…; {remedy}",
+        code="weights-hash",
+        found=actual,
+        expected=expected,
+        by=who,
+    )

@@ -8,17 +8,17 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo._support.files import hold_lock
 from zoo.errors import DataError, OutputError
-from zoo.files import alone
-from zoo.places import data_folder
-from zoo.sets._archive import extract
+from zoo.store._places import data_folder
+from zoo.store.sets._archive import extract
 
 if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
-    from zoo.sets._catalogue import Variant
+    from zoo.store.sets._catalogue import Variant
 
-__all__ = ["checksum", "folder", "guarded", "is_here", "keep_archive", "part_of", "path_of", "take"]
+__all__ = ["checksum", "folder", "guard", "is_here", "keep_archive", "part_of", "path_of", "take"]
 
 
 def folder() -> Path:
@@ -47,16 +47,18 @@ def is_here(variant: Variant) -> bool:
     return path_of(variant).exists()
 
 
-def guarded(variant: Variant) -> AbstractContextManager[None]:
+def guard(variant: Variant) -> AbstractContextManager[None]:
     """Let one process at a time fetch or import this set."""
-    return alone(folder() / f".{variant.file_name}.guard", waiting=f"{variant.name}: another process is at it; waiting")
+    return hold_lock(
+        folder() / f".{variant.file_name}.guard", waiting=f"{variant.name}: another process is at it; waiting"
+    )
 
 
 def take(variant: Variant) -> Path | None:
     """The stored file or folder, None when it is not here.
 
     Raises:
-        DataError: the file is no longer what the catalogue says.
+        DataError: the file is not what the catalogue says.
     """
     path = path_of(variant)
     if not path.exists():
@@ -66,7 +68,11 @@ def take(variant: Variant) -> Path | None:
         if actual != variant.file.checksum:
             raise DataError(
                 f"{variant.name}: {path} has {actual}, the catalogue says {variant.file.checksum}; "
-                f"delete it and run 'zoo data fetch {variant.name}'"
+                f"delete it and run 'zoo data fetch {variant.name}'",
+                code="set-hash",
+                name=variant.name,
+                found=actual,
+                expected=variant.file.checksum,
             )
     return path
 
@@ -75,8 +81,8 @@ def keep_archive(source: Path, variant: Variant) -> Path:
     """Extract a checked archive into the store, whole or not at all.
 
     Raises:
-        DataError: see `zoo.sets._archive.extract`.
-        OutputError: the store can not be written.
+        DataError: see `zoo.store.sets._archive.extract`.
+        OutputError: the store cannot be written.
     """
     target = path_of(variant)
     try:
@@ -90,7 +96,9 @@ def keep_archive(source: Path, variant: Variant) -> Path:
             whole.rename(target)
     except OSError as problem:
         raise OutputError(
-            f"cannot write {target}: {(problem.strerror or str(problem)).lower()}; free space there or set ZOO_HOME"
+            f"cannot write {target}: {(problem.strerror or str(problem)).lower()}; free space there or set ZOO_HOME",
+            code="output-unwritable",
+            path=str(target),
         ) from None
     return target
 
@@ -99,13 +107,17 @@ def checksum(path: Path, variant: Variant) -> str:
     """'md5:…' or 'sha256:…' of a file, in the algorithm that the catalogue has for this set.
 
     Raises:
-        DataError: the file can not be read.
+        DataError: the file cannot be read.
     """
     algorithm = variant.file.checksum.partition(":")[0]
     try:
         with path.open("rb") as stream:
-            # md5 is what publishers state; it stands against accidents, not against an attacker.
+            # Publishers state md5. It protects against accidents, not against an attacker.
             digest = hashlib.file_digest(stream, lambda: hashlib.new(algorithm, usedforsecurity=False))
     except OSError as problem:
-        raise DataError(f"{path}: {(problem.strerror or str(problem)).lower()}; expected a file to read") from None
+        raise DataError(
+            f"{path}: {(problem.strerror or str(problem)).lower()}; expected a file to read",
+            code="file-unreadable",
+            path=str(path),
+        ) from None
     return f"{algorithm}:{digest.hexdigest()}"

@@ -27,9 +27,9 @@ MAX_FILE = 500 * 10**6
 MAX_RATIO = 200
 """Times its compressed size; deflate reaches 1032, a photograph hardly 2."""
 SLACK = 10**6
-"""Bytes that a file may have whatever its ratio: a small bitmap of one colour is no attack."""
+"""Bytes that a file may have at any ratio: a small bitmap of one colour is not an attack."""
 FORBIDDEN = frozenset('\0\\:*?"<>|')
-"""In a name: separators and what Windows can not store."""
+"""Characters that no name may hold: separators, and what Windows cannot store."""
 
 
 def extract(archive: Path, root: str, target: Path, what: str) -> int:
@@ -58,7 +58,9 @@ def extract(archive: Path, root: str, target: Path, what: str) -> int:
                     shutil.copyfileobj(source, written, 1 << 20)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:100].lower()
-        raise DataError(f"{what}: the archive can not be read ({reason}); get it again") from None
+        raise DataError(
+            f"{what}: the archive cannot be read ({reason}); get it again", code="archive-damaged"
+        ) from None
     return len(members)
 
 
@@ -66,7 +68,12 @@ def _members(opened: zipfile.ZipFile, root: str, what: str) -> dict[str, zipfile
     """The images by the name they will have; everything is judged before anything is written."""
     infos = opened.infolist()
     if len(infos) > MAX_FILES:
-        raise DataError(f"{what}: the archive holds {len(infos)} files, expected at most {MAX_FILES}")
+        raise DataError(
+            f"{what}: the archive holds {len(infos)} files, expected at most {MAX_FILES}",
+            code="archive-refused",
+            found=len(infos),
+            limit=MAX_FILES,
+        )
     members: dict[str, zipfile.ZipInfo] = {}
     seen: set[str] = set()
     total = 0
@@ -79,14 +86,21 @@ def _members(opened: zipfile.ZipFile, root: str, what: str) -> dict[str, zipfile
             continue  # what an operating system left there
         total += info.file_size
         if info.file_size > MAX_FILE or total > MAX_BYTES or _bombs(info):
-            raise DataError(f"{what}: {info.filename} in the archive is too large to be an image of it; not extracted")
+            raise DataError(
+                f"{what}: {info.filename} in the archive is too large to be an image of it; not extracted",
+                code="archive-refused",
+                member=info.filename,
+                found=info.file_size,
+            )
         name = str(path.relative_to(root))
         if name.lower() in seen:  # one file, where capitals do not count
-            raise DataError(f"{what}: {name} stands in the archive twice; not extracted")
+            raise DataError(
+                f"{what}: {name} is in the archive twice; not extracted", code="archive-refused", member=name
+            )
         seen.add(name.lower())
         members[name] = info
     if not members:
-        raise DataError(f"{what}: the archive holds no image below {root}; is it the right one?")
+        raise DataError(f"{what}: the archive holds no image below {root}; is it the right one?", code="archive-empty")
     return members
 
 
@@ -94,7 +108,11 @@ def _check_name(info: zipfile.ZipInfo, path: PurePosixPath, what: str) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)  # the Unix mode, 0 where the archive was made elsewhere
     unsafe = path.is_absolute() or ".." in path.parts or FORBIDDEN & set(info.filename)
     if unsafe or kind not in {0, stat.S_IFREG, stat.S_IFDIR}:
-        raise DataError(f"{what}: the archive holds {info.filename!r}, which is no plain file in it; not extracted")
+        raise DataError(
+            f"{what}: the archive holds {info.filename!r}, which is not a plain file inside it; not extracted",
+            code="archive-refused",
+            member=info.filename,
+        )
 
 
 def _bombs(info: zipfile.ZipInfo) -> bool:

@@ -22,8 +22,8 @@ import msgspec
 
 from zoo.errors import WeightsError
 from zoo.spec import Licence, PreprocessSpec
-from zoo.weights import _hub
-from zoo.weights._store import config_of, keep_config, pins, take_config
+from zoo.store.weights import _hub
+from zoo.store.weights._store import config_of, keep_config, pins, take_config
 
 __all__ = ["HUB", "LOCAL", "Described", "describe", "is_source", "place_of"]
 
@@ -88,14 +88,16 @@ def describe(name: str, *, place: Path | None = None, force: bool = False) -> De
     Raises:
         WeightsError: no such place, out of reach (with the ways out), another config.json than the lock says, or one
             that is not timm's.
-        OutputError: the store can not be written.
+        OutputError: the store cannot be written.
     """
     if name.startswith(LOCAL):
         found = _of_folder(name, force)
     elif _HUB_NAME.fullmatch(name) and ".." not in name:
         found = _of_hub(name, place, force)
     else:
-        raise WeightsError(f"'{name}' names nothing on the hub; expected hf-hub:ORGANISATION/NAME")
+        raise WeightsError(
+            f"'{name}' names nothing on the hub; expected hf-hub:ORGANISATION/NAME", code="weights-source", name=name
+        )
     if found.licence == "unknown":
         log.warning(
             "%s: licence unknown, no %s or %s that could be read states one; ask its author before you ship, or run "
@@ -114,17 +116,17 @@ def place_of(source: str) -> Path | None:
 def _of_hub(name: str, place: Path | None, force: bool) -> Described:
     remedy = f"zoo weights fetch {name} --force"
     if place is None and not force and (kept := take_config(name, what=name, remedy=remedy)):
-        return _described(name, name, kept[0], kept[1])
-    data = _hub.document(name, CONFIG, most=MAX_CONFIG) if place is None else _needed(place, name)
-    found = _described(name, name, data, None)
+        return _describe(name, name, kept[0], kept[1])
+    data = _hub.document(name, CONFIG, most=MAX_CONFIG) if place is None else _read_needed(place, name)
+    found = _describe(name, name, data, None)
     if found.licence == "unknown":
-        found = _licensed(found, _hub_readme(name) if place is None else _read(place / README, MAX_README, name))
+        found = _add_licence(found, _hub_readme(name) if place is None else _read(place / README, MAX_README, name))
     keep_config(name, data, found.licence, None, what=name, remedy=remedy, force=force)
     return found
 
 
 def _hub_readme(name: str) -> bytes | None:
-    """None where it can not be had: a licence that is not known stops nothing, and is said."""
+    """The hub's README; None when we cannot get it, because an unknown licence is reported and stops nothing."""
     try:
         return _hub.document(name, README, most=MAX_README)
     except WeightsError:
@@ -134,23 +136,29 @@ def _hub_readme(name: str) -> bytes | None:
 def _of_folder(name: str, force: bool) -> Described:
     folder = Path(os.path.expanduser(name.removeprefix(LOCAL)))  # noqa: PTH111  # pathlib's raises for an unknown user
     if not name.removeprefix(LOCAL) or not folder.is_dir():
-        raise WeightsError(f"{name}: no such folder; expected one with {CONFIG} and {TENSORS}")
+        raise WeightsError(
+            f"{name}: no such folder; expected one with {CONFIG} and {TENSORS}", code="weights-file-missing", model=name
+        )
     folder = folder.resolve()
     short = re.sub(r"[^A-Za-z0-9._-]+", "-", folder.name).strip(".-")[:64] or "folder"
     source = f"{LOCAL}{short}#{hashlib.sha256(bytes(folder)).hexdigest()[:12]}"
-    data = _needed(folder, name)
-    found = _described(f"{LOCAL}{short}", source, data, None)
+    data = _read_needed(folder, name)
+    found = _describe(f"{LOCAL}{short}", source, data, None)
     if found.licence == "unknown":
-        found = _licensed(found, _read(folder / README, MAX_README, name))
+        found = _add_licence(found, _read(folder / README, MAX_README, name))
     remedy = f"zoo weights fetch {shlex.quote(name)} --force"
     keep_config(source, data, found.licence, str(folder), what=name, remedy=remedy, force=force)
     return found
 
 
-def _needed(folder: Path, what: str) -> bytes:
+def _read_needed(folder: Path, what: str) -> bytes:
     data = _read(folder / CONFIG, MAX_CONFIG, what)
     if data is None:
-        raise WeightsError(f"{what}: {CONFIG} is not there; expected it and {TENSORS} side by side, as timm saves them")
+        raise WeightsError(
+            f"{what}: {CONFIG} is not there; expected it and {TENSORS} side by side, as timm saves them",
+            code="weights-file-missing",
+            file=CONFIG,
+        )
     return data
 
 
@@ -162,18 +170,25 @@ def _read(path: Path, most: int, what: str) -> bytes | None:
         with path.open("rb") as stream:
             data = stream.read(most + 1)
     except OSError as problem:
-        raise WeightsError(f"{what}: {path.name}: {(problem.strerror or str(problem)).lower()}") from None
+        raise WeightsError(
+            f"{what}: {path.name}: {(problem.strerror or str(problem)).lower()}", code="file-unreadable", path=str(path)
+        ) from None
     if len(data) > most:
-        raise WeightsError(f"{what}: {path.name} has more than {most:,} bytes, so it is another file")
+        raise WeightsError(
+            f"{what}: {path.name} has more than {most:,} bytes, so it is another file",
+            code="weights-too-large",
+            path=str(path),
+            limit=most,
+        )
     return data
 
 
-def _described(name: str, source: str, data: bytes, licence: str | None) -> Described:
+def _describe(name: str, source: str, data: bytes, licence: str | None) -> Described:
     """Judge config.json; `licence`: what the lock says of it."""
-    document = _parsed(name, data)
+    document = _parse(name, data)
     arch = document.get("architecture")
     if not isinstance(arch, str) or not _ARCHITECTURE.fullmatch(arch):
-        raise _wrong(name, f"architecture is {_shown(arch)}, expected a name of timm such as resnet18")
+        raise _wrong(name, f"architecture is {_show(arch)}, expected a name of timm such as resnet18")
     if strange := _strange(document.get("model_args")):
         raise _wrong(name, f"model_args {strange} makes another network than {arch}; expected none of that kind")
     inner = document.get("pretrained_cfg", document)  # timm before 0.9 wrote all of it side by side
@@ -185,9 +200,9 @@ def _described(name: str, source: str, data: bytes, licence: str | None) -> Desc
     if colours != 3:
         raise _wrong(name, f"input_size has {colours} channels, expected 3")
     if said.interpolation not in {"bicubic", "bilinear"}:
-        raise _wrong(name, f"interpolation is {_shown(said.interpolation)}, expected bicubic or bilinear")
+        raise _wrong(name, f"interpolation is {_show(said.interpolation)}, expected bicubic or bilinear")
     if said.crop_mode not in _RESIZE:
-        raise _wrong(name, f"crop_mode is {_shown(said.crop_mode)}, expected one of {', '.join(_RESIZE)}")
+        raise _wrong(name, f"crop_mode is {_show(said.crop_mode)}, expected one of {', '.join(_RESIZE)}")
     if not all(math.isfinite(value) and abs(value) <= 1_000 for value in (*said.mean, *said.std)):
         raise _wrong(name, "mean or std holds a number beyond 1000, expected those of pictures in [0, 1]")
     fields = {
@@ -216,24 +231,24 @@ def _described(name: str, source: str, data: bytes, licence: str | None) -> Desc
 def _strange(arguments: Any) -> str:
     """What of model_args would give a network that `arch` alone does not; "" for nothing."""
     if not isinstance(arguments, dict):
-        return "" if arguments is None else _shown(arguments)
+        return "" if arguments is None else _show(arguments)
     keys = [key for key in arguments if key not in _HARMLESS or (key == "in_chans" and arguments[key] != 3)]
-    return ", ".join(key if key.isidentifier() else _shown(key) for key in sorted(keys)[:5])
+    return ", ".join(key if key.isidentifier() else _show(key) for key in sorted(keys)[:5])
 
 
-def _parsed(name: str, data: bytes) -> dict[str, Any]:
+def _parse(name: str, data: bytes) -> dict[str, Any]:
     """A JSON object without repeated keys, NaN or infinity."""
 
     def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
         table: dict[str, Any] = {}
         for key, value in pairs:  # each is looked at once: a stranger may send a million
             if key in table:
-                raise ValueError(f"key {_shown(key)} stands twice")
+                raise ValueError(f"key {_show(key)} appears twice")
             table[key] = value
         return table
 
     def no_number(text: str) -> NoReturn:
-        raise ValueError(f"{text} is no number")
+        raise ValueError(f"{text} is not a number")
 
     try:
         document = json.loads(data, object_pairs_hook=once, parse_constant=no_number)
@@ -244,7 +259,7 @@ def _parsed(name: str, data: bytes) -> dict[str, Any]:
     return document
 
 
-def _licensed(found: Described, readme: bytes | None) -> Described:
+def _add_licence(found: Described, readme: bytes | None) -> Described:
     """`found` with the licence that the front matter of a README states."""
     text = (readme or b"").decode("utf-8", "replace").lstrip("\ufeff")
     begin, _, rest = text.partition("\n")
@@ -263,10 +278,10 @@ def _plain(licence: Any) -> Licence:
 
 
 def _wrong(name: str, reason: str) -> WeightsError:
-    return WeightsError(f"{name}: {CONFIG}: {reason}; bring a model that timm saved")
+    return WeightsError(f"{name}: {CONFIG}: {reason}; bring a model that timm saved", code="weights-config", model=name)
 
 
-def _shown(value: Any) -> str:
+def _show(value: Any) -> str:
     """A stranger's value on one line, and not too much of it."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:59]}…"

@@ -11,8 +11,8 @@ import os
 import tempfile
 from pathlib import Path
 
-from zoo.download import TransferError, first_answer, offline, transfer
 from zoo.errors import WeightsError
+from zoo.store._download import TransferError, first_answer, offline, transfer
 
 __all__ = ["document", "download"]
 
@@ -37,13 +37,18 @@ def document(source: str, file: str, *, most: int) -> bytes:
         f"get {_url(source, 'config.json')} and {FILE} beside it elsewhere, put both into a folder and run "
         f"'zoo weights import {source} FOLDER', or name them local-dir:FOLDER, or train a model of 'zoo list'"
     )
-    _check_open(_reached(url, ways=ways, model=source), url, source, source)
+    _check_open(_reach(url, ways=ways, model=source), url, source, source)
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / "document"
         try:
             transfer(url, target, f"{file} of {source}", most=most)
         except TransferError as problem:
-            raise WeightsError(f"{source}: the transfer from {url} broke ({problem}); try again") from None
+            raise WeightsError(
+                f"{source}: the transfer from {url} broke ({problem}); try again",
+                code="transfer-broken",
+                name=source,
+                url=url,
+            ) from None
         return target.read_bytes()
 
 
@@ -57,7 +62,7 @@ def download(source: str, target: Path, *, model: str) -> None:
     ways = (
         f"get {url} elsewhere and run 'zoo weights import {model} FILE', or give a file with --weights FILE, or train "
     )
-    status = _reached(url, ways=f"{ways}without --pretrained", model=model)
+    status = _reach(url, ways=f"{ways}without --pretrained", model=model)
     _check_open(status, url, source, model)
     log.info("fetching weights for %s from %s", model, url)
     try:
@@ -65,7 +70,10 @@ def download(source: str, target: Path, *, model: str) -> None:
     except TransferError as problem:
         raise WeightsError(
             f"weights for {model}: the transfer from {url} broke ({problem}); nothing was kept, "
-            f"run 'zoo weights fetch {model}' again"
+            f"run 'zoo weights fetch {model}' again",
+            code="transfer-broken",
+            name=model,
+            url=url,
         ) from None
 
 
@@ -77,18 +85,22 @@ def _endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "").rstrip("/") or ENDPOINT
 
 
-def _reached(url: str, *, ways: str, model: str) -> int:
+def _reach(url: str, *, ways: str, model: str) -> int:
     """The first answer of the hub; `ways`: what to do where there is none."""
     reason = offline()
     if reason is None:
         try:
             status = first_answer(url)
         except ModuleNotFoundError as problem:
-            raise WeightsError(f"weights for {model}: needs {problem.name}: pip install 'edgezoo[train]'") from None
+            raise WeightsError(
+                f"weights for {model}: needs {problem.name}: pip install 'edgezoo[train]'",
+                code="package-missing",
+                package=problem.name,
+            ) from None
         if status is not None:
             return status
-        reason = f"{_endpoint()} can not be reached"
-    raise WeightsError(f"weights for {model}: {reason}; {ways}")
+        reason = f"{_endpoint()} cannot be reached"
+    raise WeightsError(f"weights for {model}: {reason}; {ways}", code="weights-unreachable", model=model, url=url)
 
 
 def _check_open(status: int, url: str, source: str, model: str) -> None:
@@ -97,5 +109,9 @@ def _check_open(status: int, url: str, source: str, model: str) -> None:
     tag = "" if "." in source else "; timm's names there end in a tag, as in timm/resnet18.a1_in1k"
     raise WeightsError(
         f"weights for {model}: the hub has no file open to all at {url} (HTTP {status}){tag}; "
-        f"check the name, or give a file with --weights FILE"
+        f"check the name, or give a file with --weights FILE",
+        code="weights-closed",
+        model=model,
+        url=url,
+        status=status,
     )

@@ -1,7 +1,7 @@
 """The catalogue of sets that go by a name: what each is, whose it is, and what its file must be.
 
-The facts stand in catalogue.json beside this file, which is data only; `checked_against` names where a
-checksum was taken from. A set whose checksum nobody publishes is not listed.
+The facts are in catalogue.json beside this file, which is data only; `checked_against` names the source of a
+checksum. A set whose checksum nobody publishes is not listed.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class NamedSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     page: str
     """Where it is described."""
     patients: Literal["unknown", "kept apart", "none"]
-    """unknown: one patient may stand in two splits; kept apart: by its publisher; none: not of people."""
+    """unknown: one patient may be in two splits; kept apart: by its publisher; none: not of people."""
     files: dict[str, SetFile | None]
     """By the side in pixels; the first is meant where no size is named. None: embedded."""
     splits: dict[str, int] = {}
@@ -84,7 +84,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class Variant(msgspec.Struct, frozen=True, kw_only=True):
-    """One size of a set, which is what a name stands for."""
+    """One size of a set; the name that a user types means one."""
 
     set_name: str
     about: NamedSet
@@ -104,7 +104,11 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True):
         """
         found = self.about.files[str(self.px)]
         if found is None:
-            raise DataError(f"{self.name} comes with scikit-learn and needs no file; use it with --data {self.name}")
+            raise DataError(
+                f"{self.name} comes with scikit-learn and needs no file; use it with --data {self.name}",
+                code="set-embedded",
+                name=self.name,
+            )
         return found
 
     @property
@@ -125,7 +129,7 @@ def catalogue() -> dict[str, NamedSet]:
 
 
 def lookup(name: str) -> Variant | None:
-    """What NAME, NAME@SIZE or NAME_SIZE stands for; None: no set is called so.
+    """The variant that NAME, NAME@SIZE or NAME_SIZE means; None: no set has that name.
 
     Raises:
         DataError: the set is known and the size is not.
@@ -143,7 +147,10 @@ def lookup(name: str) -> Variant | None:
         return None
     sizes = ", ".join(about.files)
     raise DataError(
-        f"{name}: {set_name} is published at {sizes} pixels; choose one, as in {set_name}@{about.sizes[-1]}"
+        f"{name}: {set_name} is published at {sizes} pixels; choose one, as in {set_name}@{about.sizes[-1]}",
+        code="set-size",
+        name=set_name,
+        sizes=list(about.sizes),
     )
 
 
@@ -157,4 +164,4 @@ def find(name: str) -> Variant:
         return found
     near = difflib.get_close_matches(name.lower(), catalogue(), n=2)
     hint = f"did you mean {' or '.join(near)}?" if near else "'zoo data list' shows them"
-    raise DataError(f"no set is called {name!r}; {hint}")
+    raise DataError(f"no set is called {name!r}; {hint}", code="set-unknown", name=name)
