@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from zoo.data.decode import Decoded, decode_all
-from zoo.data.index import ImageSet, SplitName, Splits
-from zoo.data.labels import align
-from zoo.data.named import advised, named, open_data, reopen_data
-from zoo.data.splitting.seen import TRAINED_ON, read_seen, seen_among, write_seen
-from zoo.data.splitting.split import HELD_OUT
-from zoo.data.splitting.split_table import SplitTable, split_table
-from zoo.data.threads import Progress
+from zoo.data._decode import Decoded, decode_all
+from zoo.data._index import ImageSet, SplitName, Splits
+from zoo.data._labels import align
+from zoo.data._named import apply_advice, find_named, open_data, reopen_data
+from zoo.data._splitting.seen import TRAINED_ON, count_seen, read_seen, write_seen
+from zoo.data._splitting.split import HELD_OUT
+from zoo.data._splitting.split_table import SplitTable, split_table
+from zoo.data._threads import Progress
 
 __all__ = [
     "HELD_OUT",
@@ -20,14 +20,14 @@ __all__ = [
     "SplitName",
     "SplitTable",
     "Splits",
-    "advised",
     "align",
+    "apply_advice",
+    "count_seen",
     "decode_all",
-    "named",
+    "find_named",
     "open_data",
     "read_seen",
     "reopen_data",
-    "seen_among",
     "split_table",
     "write_seen",
 ]

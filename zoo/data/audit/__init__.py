@@ -9,25 +9,25 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data.audit.classes import counts, imbalance, mismatches
-from zoo.data.audit.copies import alike, copies
-from zoo.data.audit.groups import group_leaks, groups_of
-from zoo.data.audit.look import look_at
-from zoo.data.audit.page import page
-from zoo.data.audit.pixels import depths, personal, saturated, storage, unreadable
-from zoo.data.audit.report import KINDS, Audit, Finding, Search, Size, ordered, verdict_of
-from zoo.data.audit.view import WHOLE, View
-from zoo.data.index import Pool
-from zoo.data.named import index
-from zoo.errors import DataError
-from zoo.text import amount, unusable
+from zoo._support.text import format_count
+from zoo.data._index import Pool
+from zoo.data._named import index
+from zoo.data._unusable import refusal
+from zoo.data.audit._classes import counts, imbalance, mismatches
+from zoo.data.audit._copies import alike, copies
+from zoo.data.audit._groups import group_leaks, groups_of
+from zoo.data.audit._look import look_at
+from zoo.data.audit._page import page
+from zoo.data.audit._pixels import depths, find_saturated, personal, storage, unreadable
+from zoo.data.audit._report import KINDS, Audit, Finding, Search, Size, sort_findings, verdict_of
+from zoo.data.audit._view import WHOLE, View
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from zoo.data.threads import Progress
+    from zoo.data._threads import Progress
 
 __all__ = ["KINDS", "WHOLE", "Audit", "Finding", "Search", "Size", "audit", "page"]
 
@@ -39,27 +39,27 @@ def audit(source: str | Path | Pool, *, group: str | None = None, progress: Prog
     """Examine a data set as it is; nothing is changed and nothing is made.
 
     Args:
-        source: what `zoo.data.open_data` takes, or the pool that `zoo.data.named.index` gives.
-        group: which images belong together, see `zoo.data.groups.names_of`; None: the groups that the set brings.
+        source: what `zoo.data.open_data` takes, or the pool that `zoo.data._named.index` gives.
+        group: which images belong together, see `zoo.data._groups.names_of`; None: the groups that the set brings.
         progress: called as images get decoded.
 
     Returns:
-        Findings, worst first, and a verdict: "leak" when copies, near-duplicates or groups stand in two splits.
+        Findings, worst first, and a verdict: "leak" when copies, near-duplicates or groups are in two splits.
         A set that brings no splits has no such finding, and a note that says so.
 
     Raises:
-        DataError: the source is not there, is no data set at all, or holds no image that can be read; or `group`
+        DataError: the source is not there, is not a data set at all, or holds no image that can be read; or `group`
             fits nothing.
     """
     pool = source if isinstance(source, Pool) else index(source, skip_bad=True, as_is=True, column=group)
     groups = groups_of(pool, group)
     view = View.of(pool, look_at(pool, progress=progress))
     if not len(view.looks.good):
-        raise DataError(f"{pool.name}: {unusable(list(view.looks.bad.values()), len(pool.ids))}")
+        raise refusal(view.looks.bad.values(), len(pool.ids), of=pool.name)
     table, stored = counts(view), storage(view)
     same, different = copies(view)
     near, search = alike(view, different)
-    found = ordered(
+    found = sort_findings(
         [
             *unreadable(view),
             *same,
@@ -67,7 +67,7 @@ def audit(source: str | Path | Pool, *, group: str | None = None, progress: Prog
             *group_leaks(view, groups),
             *imbalance(view, table),
             *mismatches(view, table),
-            *saturated(view),
+            *find_saturated(view),
             *depths(view, stored),
             *personal(view),
         ]
@@ -123,10 +123,10 @@ def _remarks(view: View, groups: NDArray[np.int64] | None) -> list[str]:
             "together that are equal byte for byte, near-duplicates may part"
         )
     if groups is not None:
-        known = amount(len(np.unique(groups[groups >= 0])), "group")
+        known = format_count(len(np.unique(groups[groups >= 0])), "group")
         without = int((groups < 0).sum())
-        none = f"; {amount(without, 'image')} belong to none" if without else ""
-        remarks.append(f"{known} (patient, lesion, study) known in {amount(len(groups), 'image')}{none}")
+        none = f"; {format_count(without, 'image')} belong to none" if without else ""
+        remarks.append(f"{known} (patient, lesion, study) known in {format_count(len(groups), 'image')}{none}")
     else:
         remarks.append("no groups are known (patient, lesion, study), so none could be looked for in two splits")
     return remarks

@@ -1,0 +1,309 @@
+"""Decoded images kept on disk: the first training decodes, every later one maps the file.
+
+An entry is one file: the rows of `zoo.preprocess.resize_image` as float32, a checksum of each, a mark for each image's
+name, and a footer that says what it is. It is found by a key over everything that its pixels depend on: the images'
+own sha256 in their order, the geometric half of the preprocessing, and the code that reads and resizes.
+
+A file is written under another name and renamed when it is whole, so two processes that build the same entry both
+end right, and one that is killed leaves only what the next `sweep` removes. While it is built, every image file is
+hashed once more: a file that changed after it was indexed would be kept under the wrong name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+import os
+import shutil
+import sys
+import tempfile
+import zlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from zoo._support.files import sha256_file
+from zoo.data._cachedir import BUILDING, claim, entries, limit, mark_used, open_cached, reader_version, spell, sweep
+from zoo.data._index import Files
+from zoo.data._scanning.scan import frame_digest
+from zoo.data._sources.shards import Shards
+from zoo.spec import Scale, encode, to_builtins
+from zoo.store._places import cache_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+    from zoo.data._index import ImageSet
+    from zoo.spec import PreprocessSpec
+
+__all__ = ["Building", "Entry", "Kept", "entry_for"]
+
+FEWEST = 64
+"""Images below which nothing is kept, however long they take."""
+
+_MAGIC = b"zoo decoded 1\n\0\0"
+_TAIL = 8 + len(_MAGIC)
+"""Bytes behind the footer: its length, its checksum, and what closes a whole entry."""
+_ROWS_CHECKED = 64
+"""Rows whose checksum is compared when an entry is opened; all of them would take as long as reading the file."""
+
+log = logging.getLogger("zoo")
+
+
+class _Footer(msgspec.Struct, forbid_unknown_fields=True):
+    """What an entry says of itself, at its end; no name of a file is in it."""
+
+    key: str
+    root: str
+    content: str
+    """Of the images' names and sha256, in their order."""
+    shape: tuple[int, int, int, int]
+    """(m, h, w, c) of the images that can be read."""
+    bad: list[int]
+    """Positions, among all images, of those that cannot."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Kept:
+    """An entry that was found.
+
+    Attributes:
+        pixels: (m, h, w, c) float32, a memory map; what is written to it stays in memory.
+        bad: positions of the images that are left out because they could not be read.
+    """
+
+    pixels: NDArray[np.float32]
+    bad: list[int]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entry:
+    """Where the pixels of one set of images are kept, or will be.
+
+    Attributes:
+        path: the file, there or not.
+        key: what its pixels depend on.
+        root: the folder that the images lie in.
+        content: see `_Footer`.
+        marks: (n,) uint64, a hash of each image's name, ascending.
+    """
+
+    path: Path
+    key: str
+    root: str
+    content: str
+    marks: NDArray[np.uint64]
+
+    def read(self) -> Kept | None:
+        """What is kept, None where there is nothing that can be used; what is damaged is removed."""
+        try:
+            with open_cached(self.path) as stream:
+                footer = _footer(stream)
+                if footer.key != self.key:
+                    raise ValueError("the entry of another set")
+                stream.seek(_size(footer.shape))
+                sums = np.frombuffer(stream.read(4 * footer.shape[0]), "<u4")
+                pixels = np.memmap(stream, np.float32, "c", shape=footer.shape)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, msgspec.DecodeError) as problem:
+            self._refuse(str(problem))
+            return None
+        for i in np.unique(np.linspace(0, len(pixels) - 1, _ROWS_CHECKED).astype(int)).tolist():
+            if zlib.crc32(pixels[i]) != sums[i]:
+                self._refuse("a row has another checksum")
+                return None
+        mark_used(self.path)
+        return Kept(pixels, footer.bad)
+
+    def forget(self) -> None:
+        """Remove it."""
+        with contextlib.suppress(OSError):
+            self.path.unlink(missing_ok=True)
+
+    @contextlib.contextmanager
+    def building(self, shape: tuple[int, int, int, int]) -> Iterator[Building | None]:
+        """Room for (n, h, w, c) pixels that becomes the entry by `Building.finish`, and else goes.
+
+        None where the disk or the limit leaves none: then nothing is kept.
+        """
+        size = _size(shape)
+        folder = self.path.parent
+        with contextlib.ExitStack() as stack:
+            try:
+                if size > limit():
+                    raise OSError("larger than the limit")
+                folder.mkdir(parents=True, exist_ok=True)
+                sweep(size)
+                if shutil.disk_usage(folder).free < 2 * size:  # a cache must not be what fills the disk
+                    raise OSError("the disk is nearly full")
+                handle, name = tempfile.mkstemp(dir=folder, prefix=f".{self.path.name}.", suffix=BUILDING)
+                temporary = Path(name)
+                stack.callback(temporary.unlink, missing_ok=True)
+                stream = stack.enter_context(os.fdopen(handle, "r+b"))
+                stack.enter_context(claim(temporary))
+                if hasattr(os, "posix_fallocate"):  # without it a full disk would show as a crash while writing
+                    os.posix_fallocate(handle, 0, size)
+                else:
+                    os.truncate(handle, size)
+                pixels = np.memmap(stream, np.float32, "r+", shape=shape)
+            except OSError as problem:
+                log.debug("no room to keep decoded images: %s", problem)
+                yield None
+                return
+            yield Building(self, temporary, stream, pixels, np.zeros(len(pixels), "<u4"))
+
+    def _refuse(self, reason: str) -> None:
+        log.debug("%s cannot be used: %s", self.path, reason)
+        self.forget()
+
+    def supersede(self) -> None:
+        """Remove entries over the same images of the same folder, of which some changed, came or went."""
+        for other in entries():
+            if other.kind != "decoded" or other.path == self.path:
+                continue
+            with contextlib.suppress(OSError, ValueError, msgspec.DecodeError), open_cached(other.path) as stream:
+                footer = _footer(stream)
+                if footer.root != self.root or footer.content == self.content:
+                    continue
+                stream.seek(_size(footer.shape) + 4 * footer.shape[0])
+                marks = np.frombuffer(stream.read(8 * (footer.shape[0] + len(footer.bad))), "<u8")
+                if np.isin(marks, self.marks).any():
+                    other.path.unlink()
+
+
+@dataclass(slots=True, eq=False)
+class Building:
+    """An entry that is being written.
+
+    Attributes:
+        entry: what it will be.
+        path: its file until then.
+        stream: the open file.
+        pixels: (n, h, w, c) float32, to be filled.
+        sums: (n,) uint32, checksums of its rows.
+        changed: an image differs from what was indexed.
+    """
+
+    entry: Entry
+    path: Path
+    stream: IO[bytes]
+    pixels: NDArray[np.float32]
+    sums: NDArray[np.uint32]
+    changed: bool = False
+
+    def check(self, images: ImageSet, i: int) -> None:
+        """Note the checksum of row `i`, and whether its file is still the one that was indexed."""
+        self.sums[i] = zlib.crc32(self.pixels[i])
+        if not self.changed and not _is_unchanged(images, i):
+            self.changed = True
+
+    def finish(self, good: NDArray[np.int64], bad: list[int]) -> NDArray[np.float32] | None:
+        """Make it the entry.
+
+        Args:
+            good: (m,) which rows count, ascending; `pixels` already holds them at its front.
+            bad: positions of the others.
+
+        Returns:
+            (m, h, w, c) float32 as `Kept.pixels`; None where nothing is kept: the pixels are in `pixels`.
+        """
+        if self.changed:
+            log.warning("images changed after they were indexed; the decoded ones are not kept")
+            return None
+        shape = (len(good), *self.pixels.shape[1:])
+        text = encode(_Footer(self.entry.key, self.entry.root, self.entry.content, shape, bad))
+        try:
+            self.pixels.flush()  # type: ignore[attr-defined]
+            self.stream.seek(_size(shape))
+            for part in (self.sums[good].tobytes(), self.entry.marks.astype("<u8").tobytes(), text):
+                self.stream.write(part)
+            self.stream.write(len(text).to_bytes(4, "little") + zlib.crc32(text).to_bytes(4, "little") + _MAGIC)
+            self.stream.truncate()
+            self.stream.flush()
+            os.fsync(self.stream.fileno())
+            pixels = np.memmap(self.stream, np.float32, "c", shape=shape)
+            self.path.replace(self.entry.path)
+        except OSError as problem:
+            log.debug("decoded images are not kept: %s", problem)
+            return None
+        self.entry.supersede()
+        return pixels
+
+
+def entry_for(images: ImageSet, spec: PreprocessSpec) -> Entry | None:
+    """Where the decoded `images` are kept; None for images that are not files, a few of them, or no cache.
+
+    None on Windows, where a file that is mapped can be neither renamed nor removed.
+    """
+    source = images.source
+    if not isinstance(source, Files | Shards) or len(images) < FEWEST or not limit() or sys.platform == "win32":
+        return None
+    digests = np.ascontiguousarray(images.digests).tobytes()
+    content, marks = hashlib.sha256(), bytearray()
+    for name in images.ids:
+        mark = hashlib.blake2b(name.encode("utf-8", "surrogateescape"), digest_size=8).digest()
+        marks += mark
+        content.update(mark)
+    content.update(digests)
+    recipe = {"preprocess": _geometric(spec), "voi": images.voi, "readers": reader_version()}
+    key = hashlib.sha256(encode(recipe) + digests).hexdigest()
+    return Entry(
+        cache_folder("decoded") / f"{key[:40]}.pixels",
+        key,
+        spell(source.root),
+        content.hexdigest(),
+        np.sort(np.frombuffer(marks, "<u8")),
+    )
+
+
+def _geometric(spec: PreprocessSpec) -> dict[str, Any]:
+    """What `zoo.preprocess.resize_image` and `check_range` see of a spec."""
+    fields: dict[str, Any] = to_builtins(spec)
+    for arithmetic in ("mean", "std", "intensity"):
+        fields.pop(arithmetic)
+    return {**fields, "maximum": spec.intensity.maximum if isinstance(spec.intensity, Scale) else None}
+
+
+def _is_unchanged(images: ImageSet, i: int) -> bool:
+    source, row = images.source, int(images.rows[i])
+    wanted: bytes = images.digests[i].tobytes()
+    try:
+        if isinstance(source, Shards):
+            return wanted == source.digest(row)
+        if not isinstance(source, Files):
+            return False
+        now = bytes.fromhex(sha256_file(source.root / source.ids[row]))
+    except OSError:
+        return False
+    return wanted == now or (source.frames is not None and wanted == frame_digest(now, int(source.frames[row])))
+
+
+def _size(shape: tuple[int, ...]) -> int:
+    """Bytes of float32."""
+    return 4 * int(np.prod(shape, dtype=np.int64))
+
+
+def _footer(stream: IO[bytes]) -> _Footer:
+    """Read the footer; raises OSError, ValueError or DecodeError where the file is not a whole entry."""
+    end = stream.seek(0, os.SEEK_END)
+    stream.seek(max(0, end - _TAIL))
+    tail = stream.read(_TAIL)
+    length = int.from_bytes(tail[:4], "little")
+    if tail[8:] != _MAGIC or length > end - _TAIL:
+        raise ValueError("no entry, or not a whole one")
+    stream.seek(end - _TAIL - length)
+    text = stream.read(length)
+    if zlib.crc32(text) != int.from_bytes(tail[4:8], "little"):
+        raise ValueError("the footer has another checksum")
+    footer = msgspec.json.decode(text, type=_Footer)
+    expected = _size(footer.shape) + 4 * footer.shape[0] + 8 * (footer.shape[0] + len(footer.bad)) + length + _TAIL
+    if min(footer.shape) < 1 or end != expected:
+        raise ValueError(f"{end} bytes, expected {expected}")
+    return footer

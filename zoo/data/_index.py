@@ -1,0 +1,292 @@
+"""An index of images: which there are, what they are called, which class and which split they belong to.
+
+Nothing here holds decoded pixels of files; an `ImageSet` reads an image when it is asked for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+import numpy as np
+
+from zoo.data._names import Names
+from zoo.data._unusable import Unusable
+from zoo.errors import DataError, ImageError
+from zoo.readers import Kind, Probe, RawImage, from_array, probe, read
+from zoo.spec import Voi
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from zoo.spec import Fingerprint, PreprocessSpec, Task
+
+__all__ = [
+    "SPLITS",
+    "Arrays",
+    "Files",
+    "ImageSet",
+    "Pool",
+    "Several",
+    "Source",
+    "SplitName",
+    "Splits",
+]
+
+SplitName = Literal["train", "val", "test"]
+SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
+
+
+class Source(Protocol):
+    """Where pixels come from, by position."""
+
+    def read(self, row: int, *, voi: bool = False) -> RawImage:
+        """The image at `row`, decoded; `voi` as in `zoo.readers.read`; raises ImageError."""
+        ...
+
+    def probe(self, row: int) -> Probe | None:
+        """What the header of the image at `row` says, None where it has none; raises ImageError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Files:
+    """Image files below one folder.
+
+    Attributes:
+        root: the folder.
+        ids: their paths relative to it, with forward slashes.
+        frames: (n,) int64, which picture of the file is meant, counted from 1; 0: it holds one. None: all hold one.
+    """
+
+    root: Path
+    ids: Sequence[str]
+    frames: NDArray[np.int64] | None = None
+
+    def read(self, row: int, *, voi: bool = False) -> RawImage:
+        """Decode one file; errors name it by its id."""
+        frame = None if self.frames is None else int(self.frames[row]) or None
+        return read(self.root / self.ids[row], name=self.ids[row], frame=frame, voi=voi)
+
+    def probe(self, row: int) -> Probe:
+        """The header of one file; raises ImageError."""
+        return probe(self.root / self.ids[row], name=self.ids[row])
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Arrays:
+    """Images held in memory: one or more arrays (N, H, W) or (N, H, W, C), counted through."""
+
+    parts: tuple[NDArray[Any], ...]
+
+    def read(self, row: int, *, voi: bool = False) -> RawImage:
+        """One image of the array; arrays bring no VOI."""
+        if voi:
+            raise ImageError(
+                None,
+                "arrays bring no VOI LUT or window, expected DICOM files; choose another intensity",
+                code="image-window-missing",
+            )
+        for part in self.parts:
+            if row < len(part):
+                return from_array(part[row])
+            row -= len(part)
+        raise IndexError(row)
+
+    def probe(self, row: int) -> None:
+        """Arrays have no headers."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Several:
+    """Images from more than one source.
+
+    Attributes:
+        parts: the sources.
+        part: (n,) int64, which of them holds image i.
+        rows: (n,) int64, its position there.
+    """
+
+    parts: tuple[Source, ...]
+    part: NDArray[np.int64]
+    rows: NDArray[np.int64]
+
+    def read(self, row: int, *, voi: bool = False) -> RawImage:
+        """One image of one of the sources."""
+        return self.parts[int(self.part[row])].read(int(self.rows[row]), voi=voi)
+
+    def probe(self, row: int) -> Probe | None:
+        """The header of one image of one of the sources."""
+        return self.parts[int(self.part[row])].probe(int(self.rows[row]))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class ImageSet:
+    """Images of one split, in a fixed order.
+
+    Attributes:
+        ids: a name for each image, unique in the data set: 'train/benign/benign_3.png', 'test/17'.
+        targets: (n,) int64, positions in the labels of the `Splits`; or, where an image may have several labels or
+            none (multilabel), (n, K) int64 of zeros and ones.
+        source: where the pixels are.
+        rows: (n,) int64, positions in `source`.
+        digests: (n, 32) uint8, sha256 of each image's file or pixels.
+        groups: (n,) int64, which patient, lesion or study an image belongs to; None where none are known.
+        voi: read images through their own VOI LUT or window (see `zoo.readers.read`).
+    """
+
+    ids: Sequence[str]
+    targets: NDArray[np.int64]
+    source: Source
+    rows: NDArray[np.int64]
+    digests: NDArray[np.uint8]
+    groups: NDArray[np.int64] | None = None
+    voi: bool = False
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def read(self, i: int) -> RawImage:
+        """Decode image `i`.
+
+        Raises:
+            ImageError: it cannot be read; it is never replaced by another.
+        """
+        return self.source.read(int(self.rows[i]), voi=self.voi)
+
+    def subset(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> ImageSet:
+        """The images at `indices`, in that order."""
+        chosen = np.asarray(indices, np.int64)
+        return dataclasses.replace(
+            self,
+            ids=Names.of(self.ids).subset(chosen),
+            targets=self.targets[chosen],
+            rows=self.rows[chosen],
+            digests=self.digests[chosen],
+            groups=None if self.groups is None else self.groups[chosen],
+        )
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Splits:
+    """A data set, ready for training or evaluation.
+
+    Attributes:
+        labels: class names; targets are positions in it.
+        train: images to learn from.
+        val: images to choose the epoch and the temperature by.
+        test: images to report on.
+        fingerprint: which data this is.
+        notes: decisions taken and defects found, in plain words; no path and no file name, so that they may
+            be published with a report.
+        kind: pixel type of every image.
+        gray: every image is gray (uint8 pixels still have three equal channels).
+        largest_side: of any image, in pixels.
+        voi: every image brings its own VOI LUT or window.
+        skipped: 'id: reason' of every image that was left out because it cannot be read. Holds file names.
+    """
+
+    labels: tuple[str, ...]
+    train: ImageSet
+    val: ImageSet
+    test: ImageSet
+    fingerprint: Fingerprint
+    notes: tuple[str, ...]
+    kind: Kind
+    gray: bool
+    largest_side: int
+    voi: bool = False
+    skipped: tuple[str, ...] = ()
+
+    @property
+    def task(self) -> Task:
+        """multiclass: one label an image; multilabel: any number of them."""
+        return "multilabel" if self.train.targets.ndim == 2 else "multiclass"
+
+    def split(self, name: str) -> ImageSet:
+        """The split called `name`.
+
+        Raises:
+            DataError: no such split, or it holds no image.
+        """
+        sets = {"train": self.train, "val": self.val, "test": self.test}
+        if name not in sets:
+            raise DataError(f"no split {name!r}, expected one of train, val, test", code="split-unknown", split=name)
+        if not len(sets[name]):
+            there = ", ".join(f"{other} ({len(images)})" for other, images in sets.items() if len(images))
+            raise DataError(
+                f"{self.fingerprint.name}: split {name} holds no image; choose one of {there} with --split",
+                code="split-empty",
+                split=name,
+                data=self.fingerprint.name,
+            )
+        return sets[name]
+
+    def read_for(self, spec: PreprocessSpec) -> Splits:
+        """The same images, read as a model with this preprocessing takes them."""
+        voi = isinstance(spec.intensity, Voi)
+        sets = {name: dataclasses.replace(images, voi=voi) for name, images in self._sets()}
+        return dataclasses.replace(self, train=sets["train"], val=sets["val"], test=sets["test"])
+
+    def relabel(self, labels: tuple[str, ...], order: NDArray[np.int64]) -> Splits:
+        """The same images with new labels; old target `t` becomes `order[t]`."""
+        moved = {
+            name: dataclasses.replace(s, targets=_relabel(s.targets, order, len(labels))) for name, s in self._sets()
+        }
+        return dataclasses.replace(self, labels=labels, train=moved["train"], val=moved["val"], test=moved["test"])
+
+    def _sets(self) -> tuple[tuple[SplitName, ImageSet], ...]:
+        return (("train", self.train), ("val", self.val), ("test", self.test))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Pool:
+    """Every image of a data set as its source gives it, before splits are made.
+
+    Attributes:
+        name: of the data set, never a path.
+        labels: class names.
+        ids: as in `ImageSet`.
+        targets: as in `ImageSet`.
+        source: where row i of `ids` is read.
+        digests: as in `ImageSet`.
+        rows: the splits that the data brings, each (m,) int64; empty when it brings none.
+        kind: pixel type.
+        gray: every image is gray.
+        largest_side: in pixels.
+        voi: as in `Splits`.
+        notes: as in `Splits`.
+        skipped: every image that was left out because it cannot be read.
+        groups: as in `ImageSet`.
+        folds: (n,) int64, which fold an image belongs to; None where the data brings none.
+        columns: what else the data says of each image, such as site, age or sex: (n,) texts each.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    ids: Sequence[str]
+    targets: NDArray[np.int64]
+    source: Source
+    digests: NDArray[np.uint8]
+    rows: dict[SplitName, NDArray[np.int64]]
+    kind: Kind
+    gray: bool
+    largest_side: int
+    voi: bool = False
+    notes: tuple[str, ...] = ()
+    skipped: tuple[Unusable, ...] = ()
+    groups: NDArray[np.int64] | None = None
+    folds: NDArray[np.int64] | None = None
+    columns: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+
+
+def _relabel(targets: NDArray[np.int64], order: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    if targets.ndim == 1:
+        return order[targets]
+    moved = np.zeros((len(targets), classes), np.int64)
+    moved[:, order] = targets
+    return moved

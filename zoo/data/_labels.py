@@ -1,0 +1,192 @@
+"""Class names: their order, and whether every split has every class."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo._support.text import brief
+from zoo.errors import DataError
+from zoo.spec import LABEL_SEPARATOR
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from numpy.typing import NDArray
+
+    from zoo.data._index import SplitName, Splits
+    from zoo.spec import Task
+
+__all__ = ["MAX_CLASSES", "align", "check_classes", "check_count", "check_names", "count_labels", "label_text"]
+
+
+MAX_CLASSES = 65_536
+"""A larger label is taken for a mistake; each class costs an output of the network."""
+_MOST_LABELS = 4096
+"""Of multilabel data, which keeps a number for every image and label."""
+_LONGEST = 255
+"""Characters of a class name, as of a folder's."""
+
+
+def check_count(classes: int, name: str, *, several: bool) -> None:
+    """Refuse so many classes, or labels an image may have `several` of, that the column must mean something else.
+
+    Raises:
+        DataError: more than 65536, or of labels more than 4096.
+    """
+    most, what = (_MOST_LABELS, "labels") if several else (MAX_CLASSES, "classes")
+    if classes > most:
+        raise DataError(
+            f"{name}: {classes} {what}, expected at most {most}; is it a column of free text or of numbers?",
+            code="label-many",
+            data=name,
+            labels=classes,
+            most=most,
+        )
+
+
+def check_names(labels: Sequence[str], name: str) -> None:
+    """Refuse class names that a table, a page or a terminal would not show as they are.
+
+    Raises:
+        DataError: one that is not printable (control characters, marks that turn the direction of writing), too long
+            or empty; or too many.
+    """
+    bad = [label for label in labels if not label.isprintable() or not label.strip()]
+    if bad:
+        raise DataError(
+            f"{name}: class {bad[0][:_LONGEST]!a} is not printable text; rename it",
+            code="label-name",
+            label=bad[0][:_LONGEST],
+        )
+    if long := next((label for label in labels if len(label) > _LONGEST), None):
+        raise DataError(
+            f"{name}: class '{long[:40]}…' has {len(long)} characters, expected at most {_LONGEST}; rename it",
+            code="label-name",
+            label=long[:_LONGEST],
+        )
+
+
+def label_text(labels: Sequence[str], target: Any) -> str:
+    """The name of a target's class; of a multilabel target, (K,) zeros and ones, the names of its labels, joined."""
+    if np.ndim(target) == 0:
+        return labels[int(target)]
+    return LABEL_SEPARATOR.join(labels[k] for k in np.flatnonzero(target).tolist())
+
+
+def count_labels(targets: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
+    """(K,) images of each class, or with each label."""
+    return np.bincount(targets, minlength=classes) if targets.ndim == 1 else targets.sum(axis=0)
+
+
+def check_classes(
+    labels: Sequence[str],
+    targets: NDArray[np.int64],
+    rows: Mapping[SplitName, NDArray[np.int64]],
+    *,
+    name: str,
+) -> tuple[str, ...]:
+    """Refuse splits in which nothing can be learned or measured about a class.
+
+    A label of multilabel data must be there and not there in train. Rare findings may well be missing among a few
+    hundred validation or test images; the numbers that need them are then undefined, which a note says beforehand.
+
+    Returns:
+        Notes for the data set.
+
+    Raises:
+        DataError: a class has no image in one of the splits; or a label has no image, or every image, in train; or
+            a label's name cannot be told from two.
+    """
+    if targets.ndim == 2:
+        return _check_labels(labels, targets, rows, name)
+    for split, chosen in rows.items():
+        missing = [label for label, n in zip(labels, count_labels(targets[chosen], len(labels)), strict=True) if not n]
+        if missing:
+            raise DataError(
+                f"{name}: class {brief(missing)} has no image in {split}; add images of it, "
+                "or take the class out of every split",
+                code="split-missing-class",
+                split=split,
+                labels=list(missing),
+            )
+    return ()
+
+
+def _check_labels(
+    labels: Sequence[str], targets: NDArray[np.int64], rows: Mapping[SplitName, NDArray[np.int64]], name: str
+) -> tuple[str, ...]:
+    double = [label for label in labels if LABEL_SEPARATOR in label]
+    if double:
+        raise DataError(
+            f"{name}: label {brief(double)} holds {LABEL_SEPARATOR!r}, which separates labels; rename it",
+            code="label-name",
+            label=double[0],
+        )
+    notes = []
+    for split, chosen in rows.items():
+        counts = count_labels(targets[chosen], len(labels))
+        never = [label for label, count in zip(labels, counts, strict=True) if count == 0]
+        always = [label for label, count in zip(labels, counts, strict=True) if count == len(chosen)]
+        for some, has in ((never, "no"), (always, "every")):
+            if some and split == "train":
+                raise DataError(
+                    f"{name}: {has} image in train has the label {brief(some)}, expected images with it and without; "
+                    "add images, or take the label out",
+                    code="split-one-class",
+                    split="train",
+                    has=has,
+                    labels=list(some),
+                )
+            if some:
+                notes.append(f"{has} image in {split} has the label {brief(some)}; what needs both is undefined there")
+    return tuple(notes)
+
+
+def align(splits: Splits, labels: tuple[str, ...], task: Task = "multiclass") -> Splits:
+    """Put targets into the class order of a model, matched by name.
+
+    A class of a multiclass model that the data does not have stays, without images. A label of a multilabel model
+    that the data does not have is refused: no image was said to be without it either.
+
+    Args:
+        splits: data whose targets count by `splits.labels`.
+        labels: class names of the model, in the order of its outputs.
+        task: task of the model.
+
+    Raises:
+        DataError: the data is of another task, has a class that the model does not know, or says nothing of a label.
+    """
+    name = splits.fingerprint.name
+    if splits.task != task:
+        gives = {"multiclass": "exactly one label an image", "multilabel": "any number of labels an image"}
+        raise DataError(
+            f"{name}: gives {gives[splits.task]}, the model gives {gives[task]}; "
+            f"take a {splits.task} model, or {task} data",
+            code="task-differs",
+            data=splits.task,
+            model=task,
+        )
+    if splits.labels == labels:
+        return splits
+    unknown = [label for label in splits.labels if label not in labels]
+    if unknown:
+        raise DataError(
+            f"{name}: class {brief(unknown)} is unknown to the model; "
+            f"the data has {brief(splits.labels)}, the model knows {brief(labels)}; "
+            "rename the class folders, or take a model trained on these classes",
+            code="label-unknown",
+            labels=list(unknown),
+            known=list(labels),
+        )
+    unsaid = [label for label in labels if label not in splits.labels]
+    if task == "multilabel" and unsaid:
+        raise DataError(
+            f"{name}: says nothing of label {brief(unsaid)}, which the model gives; "
+            "add a column for it, or take a model trained on the labels of the data",
+            code="label-unsaid",
+            labels=list(unsaid),
+        )
+    order = np.array([labels.index(label) for label in splits.labels], np.int64)
+    return splits.relabel(labels, order)

@@ -1,0 +1,207 @@
+"""`open_data` and `index`: from what a user typed to a data set."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo._support.text import brief
+from zoo.data._labels import check_names
+from zoo.data._sources.digits import index_digits
+from zoo.data._sources.folder import index_folder
+from zoo.data._sources.npz import index_npz
+from zoo.data._sources.shards import index_shards, is_sharded
+from zoo.data._sources.table import index_table, is_table
+from zoo.data._splitting.assemble import assemble, assemble_again
+from zoo.errors import DataError
+from zoo.store import sets
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from zoo.data._index import Pool, Splits
+    from zoo.data._splitting.leaks import Leaks
+    from zoo.spec import Provenance
+
+__all__ = ["apply_advice", "find_named", "index", "open_data", "reopen_data"]
+
+_SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xls", ".ods"})
+
+
+def open_data(
+    source: str | Path,
+    *,
+    split_seed: int = 0,
+    skip_bad: bool = False,
+    for_training: bool = True,
+    leaks: Leaks = "drop",
+    fold: int | None = None,
+) -> Splits:
+    """Index a data set. No pixel of a file is decoded; every header is read and every file hashed.
+
+    Args:
+        source: a name from `zoo.store.sets` ('digits', 'breastmnist@64'), a folder (CLASS/image or SPLIT/CLASS/image),
+            a table (see `zoo.data._sources.columns`), an .npz file with MedMNIST's keys, or WebDataset shards (a .tar,
+            or a folder of them).
+        split_seed: seed of splits that the data does not bring.
+        skip_bad: leave out files whose header cannot be read, and list them in `Splits.skipped`.
+        for_training: three splits with every class in each, made where missing (val and test, 15 % each).
+            False, to evaluate on other data: nothing is made, classes may be missing, and images without a
+            split all count as test. Named sets are divided either way, so that a model is tested on what it
+            was not trained on. Data that a run was trained on must be opened with True and that run's seed.
+        leaks: treatment of copies and groups in two splits, see `TrainConfig.leaks`.
+        fold: number of the test fold, see `TrainConfig.fold`.
+
+    Raises:
+        DataError: the source is not there, or cannot be used as it is; one line that says what to do.
+        GateError: images or groups are in two splits, and `leaks` does not allow it.
+    """
+    pool = index(source, skip_bad=skip_bad)
+    known = find_named(source)
+    if known and for_training:
+        sets.warn_of_licence(known)
+    made = for_training or _to_be_divided(source, pool)
+    return assemble(pool, split_seed=split_seed, for_training=made, leaks=leaks, fold=fold)
+
+
+def reopen_data(source: str | Path, origin: Provenance, *, skip_bad: bool = False) -> Splits:
+    """Data for evaluation: divided as in training where it is the model's own set, so that test stays unseen.
+
+    Args:
+        source: name or place of the data set, as in `open_data`.
+        origin: provenance of the model.
+        skip_bad: leave out files whose header cannot be read.
+
+    Returns:
+        With the fingerprint of `origin` where it is that set; else the data as it is.
+    """
+    pool = index(source, skip_bad=skip_bad)
+    again = assemble_again(pool, origin)
+    return again or assemble(pool, split_seed=0, for_training=_to_be_divided(source, pool))
+
+
+def _to_be_divided(source: str | Path, pool: Pool) -> bool:
+    """Whether a set is divided even where nothing is to be trained: a named one that brings no splits."""
+    return not pool.rows and find_named(source) is not None
+
+
+def index(source: str | Path, *, skip_bad: bool = False, as_is: bool = False, column: str | None = None) -> Pool:
+    """Every image of a data set, before splits are made; arguments and errors as `open_data`.
+
+    Args:
+        source: name or place of the data set, as in `open_data`.
+        skip_bad: leave out files whose header cannot be read.
+        as_is: to look at a set, not to learn from it: class folders without an image and mixed pixel types pass.
+        column: one more column of a table to keep in `Pool.columns`; it need not be there.
+    """
+    path = Path(source)
+    pool = _index_source(source, path, skip_bad=skip_bad, as_is=as_is, column=column)
+    check_names(pool.labels, pool.name)
+    return pool
+
+
+def _index_source(source: str | Path, path: Path, *, skip_bad: bool, as_is: bool, column: str | None) -> Pool:
+    """By the reader of its layout."""
+    try:
+        if known := find_named(source):
+            return _index_named(known, path, skip_bad=skip_bad, as_is=as_is)
+        if is_sharded(path):
+            return index_shards(path, skip_bad=skip_bad, as_is=as_is)
+        if path.is_dir():
+            return index_folder(path, skip_bad=skip_bad, as_is=as_is)
+        if path.is_file():
+            if path.suffix.lower() == ".npz":
+                return index_npz(path)
+            if is_table(path):
+                return index_table(path, skip_bad=skip_bad, as_is=as_is, column=column)
+            if path.suffix.lower() in _SPREADSHEETS:
+                raise DataError(
+                    f"{path.name}: a spreadsheet, expected a table; save its sheet as CSV (UTF-8)",
+                    code="data-format",
+                    path=str(path),
+                )
+            names = brief(sets.catalogue(), most=3)
+            raise DataError(
+                f"{path.name}: not a data set; expected a folder, an .npz file or {names}, "
+                "or a table (.csv, .tsv, .parquet)",
+                code="data-format",
+                path=str(path),
+            )
+        raise DataError(_not_found(str(source)), code="data-missing", source=str(source))
+    except (OSError, ValueError) as problem:  # ValueError: a null byte in the path
+        reason = getattr(problem, "strerror", None) or str(problem)
+        raise DataError(
+            f"{path.name}: cannot be read ({reason.lower()}); check the path and its rights",
+            code="file-unreadable",
+            path=str(path),
+            cause=reason.lower(),
+        ) from None
+
+
+def find_named(source: str | Path) -> sets.Variant | None:
+    """The set that `source` is the name of, here or not; a folder of the same name is meant by './NAME'.
+
+    Raises:
+        DataError: a size that the set is not published at.
+    """
+    if not isinstance(source, str):
+        return None
+    try:
+        return sets.lookup(source)
+    except DataError:
+        if Path(source).exists():
+            return None
+        raise
+
+
+def apply_advice(source: str | Path, settings: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """`settings` with what a named set asks for where they are silent, and a note of what that was.
+
+    Raises:
+        DataError: as `find_named`.
+    """
+    known = find_named(source)
+    asked = {} if known is None else {k: v for k, v in known.about.train.items() if k not in settings}
+    notes = [f"{name} {value}: {known.about.because}" for name, value in asked.items()] if known else []
+    return asked | dict(settings), tuple(notes)
+
+
+def _index_named(known: sets.Variant, path: Path, *, skip_bad: bool, as_is: bool) -> Pool:
+    """The pool of a named set under its own name, with the catalogue's class names and the licence as a note."""
+    about = known.about
+    if about.format == "embedded":
+        pool = index_digits()
+    else:
+        try:
+            stored = sets.resolve(known)
+        except DataError as problem:
+            if path.exists():
+                raise DataError(
+                    f"{problem}; what lies here under that name is given as ./{path}",
+                    code=problem.code,
+                    **problem.fields,
+                ) from None
+            raise
+        if about.format == "zip":
+            pool = index_folder(stored, skip_bad=skip_bad, as_is=as_is)
+        else:
+            pool = dataclasses.replace(index_npz(stored), labels=about.labels)
+    licence = f"data licence: {about.licence}{', non-commercial' if about.non_commercial else ''}"
+    return dataclasses.replace(pool, name=known.name, notes=(licence, *pool.notes))
+
+
+def _not_found(source: str) -> str:
+    """The line for a name that is nothing, with the nearest names that are something."""
+    path = Path(source)
+    try:
+        beside = [entry.name for entry in path.parent.iterdir() if not entry.name.startswith(".")]
+    except OSError:
+        beside = []
+    near = difflib.get_close_matches(path.name, beside, n=2)
+    nearest = [str(path.parent / name) for name in near]
+    if path.name == source:
+        nearest += difflib.get_close_matches(source, sets.catalogue(), n=1, cutoff=0.5)
+    hint = f"; did you mean {' or '.join(repr(name) for name in nearest)}?" if nearest else ""
+    return f"no data set, folder or file {source!r}{hint or f'; expected a path or {brief(sets.catalogue(), most=3)}'}"

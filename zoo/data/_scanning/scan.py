@@ -1,0 +1,210 @@
+"""Header and sha256 of many files, in arrays: no Python object is kept for a file that can be read."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo._support.text import format_count
+from zoo.data._groups import number_groups
+from zoo.data._names import Names
+from zoo.data._scanning.crew import over_files
+from zoo.data._scanning.examine import ROW, SETTLED, Part
+from zoo.data._scanning.index_cache import recall, remember
+from zoo.data._unusable import Unusable
+from zoo.errors import DataError
+from zoo.readers import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from zoo.readers import Kind
+
+__all__ = ["Scanned", "frame_digest", "one_kind", "renumber", "scan", "split_columns"]
+
+_PIECE = 65_536  # rows that are gathered at once
+_KEPT = ("digests", "width", "height", "kind", "gray", "voi", "bits", "frames", "group", "personal")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Scanned:
+    """What headers and bytes say of n files. A row of a file that cannot be read holds zeros; `bad` names the file.
+
+    Attributes:
+        digests: (n, 32) uint8, sha256 of the file; of a frame of a file that holds several: see `frame_digest`.
+        width: (n,) int32, pixels, after EXIF orientation.
+        height: (n,) int32, pixels, after EXIF orientation.
+        kind: (n,) uint8, positions in `KINDS`.
+        gray: (n,) bool, one channel is stored.
+        voi: (n,) bool, the file brings its own VOI LUT or window.
+        bits: (n,) uint8, stored for each sample.
+        frames: (n,) int32, pictures in the file.
+        group: (n,) int64, a number for the patient that the file names; -1: it names none.
+        personal: (n,) uint16, positions in `fields`.
+        fields: the different lists of fields with personal data that were met: names, never values.
+        bad: position: the file and why it cannot be used.
+    """
+
+    digests: NDArray[np.uint8]
+    width: NDArray[np.int32]
+    height: NDArray[np.int32]
+    kind: NDArray[np.uint8]
+    gray: NDArray[np.bool_]
+    voi: NDArray[np.bool_]
+    bits: NDArray[np.uint8]
+    frames: NDArray[np.int32]
+    group: NDArray[np.int64]
+    personal: NDArray[np.uint16]
+    fields: tuple[tuple[str, ...], ...]
+    bad: dict[int, Unusable]
+
+    def good(self) -> NDArray[np.int64]:
+        """Positions of the files that can be read, ascending."""
+        return np.delete(np.arange(len(self.kind), dtype=np.int64), sorted(self.bad))
+
+    def groups(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+        """Patients as the files at `rows` name them.
+
+        Returns:
+            (m,) int64 counting from 0, None where no file names a patient; and notes. A file that names none is
+            a group of its own.
+        """
+        found = self.group[rows]
+        alone = int((found < 0).sum())
+        if alone == len(found):
+            return None, ()
+        note = f"{alone} of {len(found)} images name no patient; each of them counts as a patient of its own"
+        return number_groups(found), (note,) if alone else ()
+
+    def patients(self, rows: NDArray[np.int64]) -> dict[str, Names]:
+        """A column "patient" for `Pool.columns`: a hash for each file, "" where it names none; or no column at all."""
+        keys, which = np.unique(self.group[rows], return_inverse=True)
+        if not (keys >= 0).any():
+            return {}
+        return {"patient": Names.of("" if key < 0 else f"{key:016x}" for key in keys.tolist()).subset(which)}
+
+
+def one_kind(kinds: NDArray[np.uint8], ids: Sequence[str], name: str, *, as_is: bool) -> Kind:
+    """The pixel type of images.
+
+    Args:
+        kinds: (m,) positions in `KINDS`, at least one.
+        ids: (m,) what the images are called.
+        name: name of the data set.
+        as_is: for an audit: where there are several types, that of the first image.
+
+    Raises:
+        DataError: there are several types; an example of each is named.
+    """
+    codes, first = np.unique(kinds, return_index=True)
+    if len(codes) > 1 and not as_is:
+        found = sorted((KINDS[code], ids[at]) for code, at in zip(codes.tolist(), first.tolist(), strict=True))
+        examples = " and ".join(f"{kind} ({identity})" for kind, identity in found)
+        raise DataError(
+            f"{name}: images of different pixel types, {examples}; convert them to one type",
+            code="pixel-types",
+            kinds=[kind for kind, _ in found],
+        )
+    return KINDS[int(kinds[0])]
+
+
+def scan(root: Path, ids: Sequence[str], *, frames: NDArray[np.int64] | None = None) -> Scanned:
+    """Read header and bytes of every file; no pixel is decoded.
+
+    Args:
+        root: the folder that `ids` are relative to.
+        ids: paths with forward slashes.
+        frames: (n,) int64, which picture of the file is meant, counted from 1; 0: it holds one.
+    """
+    names = Names.of(ids)
+    table = np.zeros(len(names), ROW)
+    fields: dict[tuple[str, ...], int] = {(): 0}
+    bad: dict[int, Unusable] = {}
+
+    def put(rows: NDArray[np.int64], found: NDArray[np.void], lists: Iterable[tuple[str, ...]]) -> None:
+        table[rows] = found
+        table["personal"][rows] = renumber(found, lists, fields)
+
+    recalled = recall(root, names)
+    todo = np.arange(len(names)) if recalled is None else np.flatnonzero(recalled.at < 0)
+    others = np.empty(0, ROW)
+    if recalled is not None:
+        known = np.flatnonzero(recalled.at >= 0)
+        for start in range(0, len(known), _PIECE):
+            rows = known[start : start + _PIECE]
+            put(rows, recalled.rows[recalled.at[rows]], recalled.fields)
+        if len(todo):
+            others = recalled.others(len(names))
+            others["personal"] = renumber(others, recalled.fields, fields)
+
+    def take(chunk: range, part: Part) -> None:
+        rows = todo[chunk.start : chunk.stop]
+        put(rows, np.frombuffer(part.rows, ROW), part.fields)
+        for at, reason in part.bad.items():
+            row = int(rows[at])
+            bad[row] = Unusable(names[row], os.fsdecode(reason))
+
+    over_files(str(root), names.subset(todo), time.time_ns() - SETTLED, take)
+    if (table["identity"][todo] != 0).any():
+        remember(root, np.concatenate([table, others]) if len(others) else table, tuple(fields))
+    return split_columns(table, tuple(fields), bad, names=names, frames=frames)
+
+
+def renumber(
+    found: NDArray[np.void], lists: Iterable[tuple[str, ...]], fields: dict[tuple[str, ...], int]
+) -> NDArray[np.uint16]:
+    """The column "personal" of `found`, counting in `fields` instead of `lists`; `fields` gets what it lacks."""
+    numbers = np.array([fields.setdefault(one, len(fields)) for one in lists], np.uint16)
+    return np.asarray(numbers[found["personal"]])
+
+
+def split_columns(
+    table: NDArray[np.void],
+    fields: tuple[tuple[str, ...], ...],
+    bad: dict[int, Unusable],
+    *,
+    names: Sequence[str],
+    frames: NDArray[np.int64] | None = None,
+) -> Scanned:
+    """A table of `ROW` by its columns; what is wrong with the choice of frames is added to `bad`."""
+    _choose_frames(table["digests"], table["frames"], names, frames, bad)
+    columns = {name: table[name] for name in _KEPT}  # views: copies would double the memory
+    return Scanned(**columns, fields=fields, bad=dict(sorted(bad.items())))
+
+
+def frame_digest(digest: bytes, frame: int) -> bytes:
+    """What tells one picture of a file from the others: sha256 of the frame's number and the file's sha256."""
+    return hashlib.sha256(b"frame %d of " % frame + digest).digest()
+
+
+def _choose_frames(
+    digests: NDArray[np.uint8],
+    held: NDArray[np.int32],
+    ids: Sequence[str],
+    frames: NDArray[np.int64] | None,
+    bad: dict[int, Unusable],
+) -> None:
+    """Give each picture its own digest where files hold several; a choice is neither guessed nor passed over."""
+    wanted = np.zeros(len(held), np.int64) if frames is None else frames
+    for i in np.flatnonzero((held > 1) | (wanted > 1)).tolist():
+        if i in bad:
+            continue
+        there, frame = int(held[i]), int(wanted[i])
+        if frame == 0:
+            bad[i] = Unusable(
+                ids[i],
+                f"holds {there} frames, expected one image; "
+                "choose one in the frame column of a table, or save it as a file",
+            )
+        elif frame > there:
+            bad[i] = Unusable(ids[i], f"holds {format_count(there, 'frame')}, frame {frame} was asked for")
+        else:
+            digests[i] = np.frombuffer(frame_digest(digests[i].tobytes(), frame), np.uint8)

@@ -1,0 +1,191 @@
+"""The images that a table lists, found: files, pictures of files that hold several, and images of npz archives."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.data._index import Arrays, Files, Several, Source
+from zoo.data._names import Names
+from zoo.data._scanning.scan import Scanned, scan
+from zoo.data._sources.npz import digests_of, open_images
+from zoo.data._unusable import Unusable
+from zoo.errors import DataError
+from zoo.readers import KINDS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from numpy.typing import NDArray
+
+
+__all__ = ["Entries", "find"]
+
+_ARCHIVE = ".npz#"
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Entries:
+    """Images that can be used, and why the others cannot.
+
+    Attributes:
+        good: (m,) int64, positions in the table, ascending.
+        ids: (m,) as the table names them; with '#3' for the third picture of a file.
+        source: where the pixels are.
+        digests: (m, 32) uint8.
+        kinds: (m,) uint8, positions in `zoo.readers.KINDS`.
+        gray: every image is gray.
+        largest_side: of any image, in pixels.
+        voi: every image brings its own VOI LUT or window.
+        bad: position in the table: the image and why it cannot be used.
+        scanned: headers, where all images are files.
+    """
+
+    good: NDArray[np.int64]
+    ids: Names
+    source: Source
+    digests: NDArray[np.uint8]
+    kinds: NDArray[np.uint8]
+    gray: bool
+    largest_side: int
+    voi: bool
+    bad: dict[int, Unusable]
+    scanned: Scanned | None
+
+    def groups(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+        """Patients as the files name them; see `Scanned.groups`."""
+        return (None, ()) if self.scanned is None else self.scanned.groups(self.good)
+
+    def patients(self) -> dict[str, Names]:
+        """A column of patients as the files name them; see `Scanned.patients`."""
+        return {} if self.scanned is None else self.scanned.patients(self.good)
+
+
+def find(table: Path, ids: Names, frames: NDArray[np.int64] | None) -> Entries:
+    """Look at every image.
+
+    Args:
+        table: paths are relative to its folder.
+        ids: what the rows of the table name.
+        frames: (n,) which picture of a file is meant, from 1; 0: it holds one.
+
+    Raises:
+        DataError: an archive is not an npz archive of images.
+    """
+    root = table.resolve().parent
+    archived = np.fromiter((_ARCHIVE in identity for identity in ids), bool, len(ids))
+    files, arrays = np.flatnonzero(~archived), np.flatnonzero(archived)
+    names = Names.of(_below(root, ids.subset(files)))
+    chosen = None if frames is None else frames[files]
+    found = scan(root, names, frames=chosen)
+    # the scan names a file by its path from the table; the table's own spelling may differ
+    bad = {int(files[at]): Unusable(ids[int(files[at])], one.reason) for at, one in found.bad.items()}
+    digests = np.zeros((len(ids), 32), np.uint8)
+    kinds = np.zeros(len(ids), np.uint8)
+    digests[files], kinds[files] = found.digests, found.kind
+    readable = found.good()
+    sides = [int(max(found.width[readable].max(), found.height[readable].max()))] if len(readable) else []
+    gray = bool(found.gray[readable].all())
+    source: Files | Several = Files(root, names, chosen)
+    if len(arrays):
+        held = _Archives(root, ids, arrays)
+        bad |= held.bad
+        digests[held.good], kinds[held.good] = held.digests(), held.kinds()
+        gray = gray and held.gray()
+        sides += held.sides()
+        part, rows = held.parts.copy(), held.rows.copy()
+        part[files], rows[files] = 0, np.arange(len(files))
+        source = Several((source, *held.sources()), part, rows)
+    good = np.delete(np.arange(len(ids), dtype=np.int64), sorted(bad))
+    return Entries(
+        good=good,
+        ids=_tell_apart(ids, frames).subset(good),
+        source=source if not bad else _subset(source, good),
+        digests=digests[good],
+        kinds=kinds[good],
+        gray=gray,
+        largest_side=max(sides, default=0),
+        voi=not len(arrays) and bool(found.voi[readable].all()),
+        bad=dict(sorted(bad.items())),
+        scanned=None if len(arrays) else found,
+    )
+
+
+def _below(root: Path, ids: Names) -> Iterator[str]:
+    """Paths relative to `root`, which is how files are scanned and read."""
+    for identity in ids:
+        yield os.path.relpath(identity, root).replace(os.sep, "/") if Path(identity).is_absolute() else identity
+
+
+def _tell_apart(ids: Names, frames: NDArray[np.int64] | None) -> Names:
+    if frames is None or not frames.any():
+        return ids
+    return Names.of(f"{name}#{frame}" if frame else name for name, frame in zip(ids, frames.tolist(), strict=True))
+
+
+def _subset(source: Files | Several, good: NDArray[np.int64]) -> Source:
+    if isinstance(source, Files):
+        frames = None if source.frames is None else source.frames[good]
+        return Files(source.root, Names.of(source.ids).subset(good), frames)
+    return Several(source.parts, source.part[good], source.rows[good])
+
+
+class _Archives:
+    """Images of npz archives, each opened once."""
+
+    def __init__(self, root: Path, ids: Names, wanted: NDArray[np.int64]) -> None:
+        self.arrays: list[NDArray[np.generic]] = []
+        self.parts = np.zeros(len(ids), np.int64)  # from 1; 0: a file, not an archive
+        self.rows = np.zeros(len(ids), np.int64)
+        self.bad: dict[int, Unusable] = {}
+        places: dict[str, dict[str, int]] = {}
+        for i in wanted.tolist():
+            archive, _, place = ids[i].partition("#")
+            if archive not in places:
+                places[archive] = self._open(root, archive)
+            split, _, number = place.partition("/")
+            part = places[archive].get(split)
+            size = len(self.arrays[part - 1]) if part else 0
+            if not (part and number.isascii() and number.isdigit() and len(number) < 20 and int(number) < size):
+                there = ", ".join(f"{name}/0 to {len(self.arrays[at - 1]) - 1}" for name, at in places[archive].items())
+                self.bad[i] = Unusable(ids[i], f"is not in the archive, which has {there}")
+                continue
+            self.parts[i], self.rows[i] = part, int(number)
+        self.good = wanted[~np.isin(wanted, list(self.bad))]
+
+    def _open(self, root: Path, archive: str) -> dict[str, int]:
+        path = root / archive
+        if not path.is_file():
+            raise DataError(
+                f"{archive}: no such archive; check the paths of the table, which are relative to its folder",
+                code="archive-missing",
+                archive=archive,
+            )
+        first = len(self.arrays) + 1
+        images = open_images(path)
+        self.arrays += images.values()
+        return {split: first + position for position, split in enumerate(images)}
+
+    def sources(self) -> tuple[Source, ...]:
+        return tuple(Arrays((part,)) for part in self.arrays)
+
+    def digests(self) -> NDArray[np.uint8]:
+        """(m, 32), of the images of `good`."""
+        return digests_of(self.arrays[self.parts[i] - 1][self.rows[i]] for i in self.good.tolist())
+
+    def kinds(self) -> NDArray[np.uint8]:
+        """(m,) positions in `KINDS`, of the images of `good`."""
+        codes = np.array(
+            [KINDS.index("uint16" if part.dtype == np.uint16 else "uint8") for part in self.arrays], np.uint8
+        )
+        return codes[self.parts[self.good] - 1]
+
+    def gray(self) -> bool:
+        return all(part.ndim == 3 or part.shape[3] == 1 for part in self.arrays)
+
+    def sides(self) -> list[int]:
+        return [max(part.shape[1:3]) for part in self.arrays]

@@ -1,0 +1,225 @@
+"""Folders of images: CLASS/image, or SPLIT/CLASS/image with splits train, val and test."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo._support.text import brief, count_with_verb, format_count, natural_key
+from zoo.data._index import SPLITS, Files, Pool, SplitName
+from zoo.data._names import Names, one_line
+from zoo.data._scanning.scan import one_kind, scan
+from zoo.data._unusable import refusal
+from zoo.errors import DataError, ImageError
+from zoo.readers._walk import Walk, join
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+__all__ = ["ALIASES", "index_folder"]
+
+ALIASES: dict[str, SplitName] = {
+    "train": "train",
+    "training": "train",
+    "val": "val",
+    "valid": "val",
+    "validation": "val",
+    "test": "test",
+    "testing": "test",
+}
+"""Names of split folders, in lower case."""
+_LAYOUT = "expected CLASS/image files, or train, val and test folders of them"
+
+
+@dataclass(frozen=True, slots=True)
+class _ClassFolder:
+    split: SplitName | None
+    label: str
+    path: str
+
+
+def index_folder(source: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
+    """Index a folder: find its layout, read every header, hash every file.
+
+    What is an image, and in which order, `zoo.readers._walk` says; subfolders of a class folder belong to it. Names
+    are kept as `Names`, never as a list: a million files take no more than their text.
+    `as_is` (for an audit): classes without an image and mixed pixel types pass; `Pool.kind` is the first image's.
+
+    Raises:
+        DataError: no such layout, a class folder without an image, images that cannot be read (unless
+            `skip_bad`), 8-bit and deeper images mixed, or links to folders, which could be classes.
+    """
+    root = source.resolve()
+    name = root.name or "folder"
+    walk = Walk(str(root))
+    counts: list[int] = []
+    folders, stray = _class_folders(walk, name)
+    ids = Names.of(one_line(name, _list_images(walk, folders, counts)))
+    if walk.passed.links:
+        raise DataError(
+            f"{name}: {format_count(walk.passed.linked, 'link')} to folders, such as {brief(walk.passed.links[:1])}, "
+            "which are not followed; replace them by the folders they mean",
+            code="folder-links",
+            links=walk.passed.linked,
+        )
+    empty = [folder.path for folder, count in zip(folders, counts, strict=True) if not count]
+    if empty and not as_is:
+        raise DataError(
+            f"{name}: class folder {brief(empty)} holds no image; add images or remove it",
+            code="class-empty",
+            labels=list(empty),
+        )
+    owners = np.repeat(np.arange(len(folders), dtype=np.int32), counts)
+    notes = (f"{count_with_verb(stray, 'image')} left out: outside class folders",) if stray else ()
+    if said := str(walk.passed):
+        notes = (*notes, f"passed over: {said}")
+    return _pool(root, name, folders, ids, owners=owners, notes=notes, skip_bad=skip_bad, as_is=as_is)
+
+
+def _list_images(walk: Walk, folders: Sequence[_ClassFolder], counts: list[int]) -> Iterator[str]:
+    """Ids of all images, folder by folder; `counts` gets the number in each."""
+    for folder in folders:
+        n = 0
+        for found in walk.images(folder.path):
+            if isinstance(found, ImageError):
+                raise _unreadable(found)
+            n += 1
+            yield found
+        counts.append(n)
+
+
+def _class_folders(walk: Walk, name: str) -> tuple[list[_ClassFolder], int]:
+    """Decide the layout: the class folders in the order of the walk, and how many images lie outside of them."""
+    try:
+        return _layout(walk, name)
+    except ImageError as problem:
+        raise _unreadable(problem) from None
+
+
+def _unreadable(problem: ImageError) -> DataError:
+    """A folder that cannot be read: its images would be missing."""
+    return DataError(str(problem), code=problem.code, folder=problem.name)
+
+
+def _layout(walk: Walk, name: str) -> tuple[list[_ClassFolder], int]:
+    top, images = walk.entries()
+    if not top and not walk.passed.links:
+        if images:
+            raise DataError(
+                f"{name}: {len(images)} images lie in the folder itself, without a class; {_LAYOUT}",
+                code="folder-without-classes",
+                images=len(images),
+            )
+        beside = f" ({walk.passed})" if str(walk.passed) else ""
+        raise DataError(
+            f"{name}: holds no image and no class folder{beside}; {_LAYOUT}", code="folder-without-classes", images=0
+        )
+    stray = len(images)
+    named = [folder for folder in top if folder.lower() in ALIASES]
+    if not named or not (len(named) == len(top) or any(map(walk.folders, named))):
+        return _flat(walk, top, name), stray  # 'train' beside 'bus' and 'car' is a class
+    found: list[_ClassFolder] = []
+    by_split: dict[SplitName, str] = {}
+    for folder in named:
+        split = ALIASES[folder.lower()]
+        if split in by_split:
+            raise DataError(
+                f"{name}: folders {by_split[split]!r} and {folder!r} both mean {split}; keep one of them",
+                code="folder-splits",
+                split=split,
+                folders=[by_split[split], folder],
+            )
+        by_split[split] = folder
+        classes, loose = walk.entries(folder)
+        if not classes and not walk.passed.links:
+            held = f"{len(loose)} images without a class folder" if loose else "no class folder"
+            raise DataError(
+                f"{name}: {folder} holds {held}; expected {folder}/CLASS/image files",
+                code="folder-without-classes",
+                folder=folder,
+            )
+        stray += len(loose)
+        found += [_ClassFolder(split, label, join(folder, label)) for label in classes]
+    for folder in top:
+        if folder not in named and any(walk.images(folder)):
+            raise DataError(
+                f"{name}: holds split folders ({', '.join(by_split.values())}) and beside them {folder!r} "
+                "with images; move it elsewhere, or into a split folder",
+                code="folder-splits",
+                folders=[*by_split.values(), folder],
+            )
+    return found, stray
+
+
+def _flat(walk: Walk, top: Sequence[str], name: str) -> list[_ClassFolder]:
+    if len(top) == 1 and walk.folders(top[0]) and not Walk(walk.root).entries(top[0])[1]:
+        folder = top[0]
+        raise DataError(
+            f"{name}: holds only the folder {folder!r}, which holds folders itself; did you mean {name}/{folder}?",
+            code="folder-nested",
+            folder=folder,
+        )
+    return [_ClassFolder(None, label, label) for label in top]
+
+
+def _pool(
+    root: Path,
+    name: str,
+    folders: Sequence[_ClassFolder],
+    ids: Names,
+    *,
+    owners: NDArray[np.int32],
+    notes: tuple[str, ...],
+    skip_bad: bool,
+    as_is: bool,
+) -> Pool:
+    """`owners`: (n,) positions in `folders`."""
+    labels = tuple(sorted({folder.label for folder in folders}, key=natural_key))
+    numbers = {label: number for number, label in enumerate(labels)}
+    found = scan(root, ids)
+    if found.bad and not skip_bad:
+        raise refusal(found.bad.values(), len(ids), of=name)
+    good = found.good()
+    owners = owners[good]
+    lost = sorted(set(range(len(folders))) - set(np.unique(owners).tolist()))
+    if lost and (not as_is or not len(good)):
+        shown = brief(folders[number].path for number in lost)
+        raise DataError(
+            f"{name}: class folder {shown} holds no readable image; restore its files or remove it",
+            code="class-unreadable",
+        )
+    groups, remarks = found.groups(good)
+    left_out = (f"{count_with_verb(len(found.bad), 'image')} left out: not readable",) if found.bad else ()
+    names = ids.subset(good) if found.bad else ids
+    return Pool(
+        name=name,
+        labels=labels,
+        ids=names,
+        targets=np.array([numbers[folder.label] for folder in folders], np.int64)[owners],
+        source=Files(root, names),
+        digests=found.digests[good],
+        rows=_rows([folder.split for folder in folders], owners),
+        kind=one_kind(found.kind[good], names, name, as_is=as_is),
+        gray=bool(found.gray[good].all()),
+        largest_side=int(max(found.width[good].max(), found.height[good].max())),
+        voi=bool(found.voi[good].all()),
+        notes=(*left_out, *notes, *remarks),
+        skipped=tuple(found.bad.values()),
+        groups=groups,
+        columns=found.patients(good),
+    )
+
+
+def _rows(splits: Sequence[SplitName | None], owners: NDArray[np.int32]) -> dict[SplitName, NDArray[np.int64]]:
+    """Positions of the images of each split that is there; `owners` are their class folders' positions in `splits`."""
+    rows: dict[SplitName, NDArray[np.int64]] = {}
+    for split in SPLITS:
+        chosen = np.flatnonzero(np.isin(owners, [number for number, one in enumerate(splits) if one == split]))
+        if len(chosen):
+            rows[split] = chosen
+    return rows

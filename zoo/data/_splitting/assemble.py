@@ -1,0 +1,210 @@
+"""From a pool of images to splits: make what is missing, act on what leaks, fingerprint."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo._support.text import brief
+from zoo.data._index import SPLITS, ImageSet, Pool, SplitName, Splits
+from zoo.data._labels import check_classes
+from zoo.data._names import Names
+from zoo.data._splitting.fingerprint import contents, fingerprint
+from zoo.data._splitting.leaks import Leaks, conflicts, copies_across, groups_across, without_leaks
+from zoo.data._splitting.split import HELD_OUT, stratify, uneven
+from zoo.errors import DataError, GateError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from zoo.spec import Provenance
+
+__all__ = ["NO_GROUPS", "assemble", "assemble_again"]
+
+NO_GROUPS = "no patient, lesion or study groups are known: splits may share patients, and intervals may be too narrow"
+"""A note in the report of every set without groups."""
+
+log = logging.getLogger("zoo")
+
+Rows = dict[SplitName, "NDArray[np.int64]"]
+
+
+def assemble(
+    pool: Pool, *, split_seed: int, for_training: bool, leaks: Leaks = "drop", fold: int | None = None
+) -> Splits:
+    """Finish a data set, and log its notes.
+
+    Args:
+        pool: all its images.
+        split_seed: seed of splits that have to be made.
+        for_training: all three splits are needed, with every class in each. Else the data stays as it is, and
+            images without a split all count as test.
+        leaks: what training does about copies and groups in two splits; see `TrainConfig.leaks`.
+        fold: which fold of data with folds is test; None: the first. The next one is val, the rest train.
+
+    Returns:
+        The splits; their fingerprint is of the data as brought, before copies were left out of train.
+
+    Raises:
+        DataError: a split, a fold or a class that is needed is not there and cannot be made.
+        GateError: images or groups are in two splits, and `leaks` does not allow it.
+    """
+    splits, defects = _finish(pool, split_seed=split_seed, for_training=for_training, leaks=leaks, fold=fold)
+    _say(splits, defects)
+    return splits
+
+
+def assemble_again(pool: Pool, origin: Provenance) -> Splits | None:
+    """The splits a model was trained on, where `pool` is that set; None where it is another."""
+    config = origin.config
+    try:
+        splits, defects = _finish(
+            pool, split_seed=config.split_seed, for_training=True, leaks=config.leaks, fold=config.fold
+        )
+    except (DataError, GateError):  # not fit for training, so it is not that set
+        return None
+    if splits.fingerprint.sha256 != origin.data.sha256:
+        return None
+    _say(splits, defects)
+    return splits
+
+
+def _finish(
+    pool: Pool, *, split_seed: int, for_training: bool, leaks: Leaks, fold: int | None
+) -> tuple[Splits, tuple[str, ...]]:
+    """The splits, and which of their notes are defects."""
+    if for_training and len(pool.labels) < 2:
+        raise DataError(
+            f"{pool.name}: one class only ({brief(pool.labels)}), expected at least two",
+            code="split-one-class",
+            labels=list(pool.labels),
+        )
+    same = contents(pool.digests)
+    rows, decisions = _rows(pool, same, split_seed=split_seed, for_training=for_training, fold=fold)
+    mark = fingerprint(pool.name, pool.labels, pool.targets, pool.digests, rows, same=same)
+    rare: tuple[str, ...] = ()
+    if for_training:
+        rare = check_classes(pool.labels, pool.targets, rows, name=pool.name)
+        rows, done = without_leaks(pool, rows, same, leaks)
+        decisions += done
+    defects = (*rare, *copies_across(rows, same), *groups_across(pool, rows), *conflicts(pool, same))
+    unknown = (NO_GROUPS,) if pool.groups is None else ()
+    sets = {split: _image_set(pool, rows.get(split)) for split in SPLITS}
+    splits = Splits(
+        labels=pool.labels,
+        train=sets["train"],
+        val=sets["val"],
+        test=sets["test"],
+        fingerprint=mark,
+        notes=(*pool.notes, *decisions, *defects, *unknown),
+        kind=pool.kind,
+        gray=pool.gray,
+        largest_side=pool.largest_side,
+        voi=pool.voi,
+        skipped=tuple(map(str, pool.skipped)),
+    )
+    return splits, defects
+
+
+def _say(splits: Splits, defects: Sequence[str]) -> None:
+    for note in splits.notes:
+        log.log(logging.WARNING if note in defects else logging.INFO, "%s: %s", splits.fingerprint.name, note)
+
+
+def _rows(
+    pool: Pool, same: NDArray[np.int64], *, split_seed: int, for_training: bool, fold: int | None
+) -> tuple[Rows, tuple[str, ...]]:
+    everything = np.arange(len(pool.ids), dtype=np.int64)
+    if not for_training:
+        if pool.rows:
+            return dict(pool.rows), ()
+        return {"test": everything}, ("the data brings no splits; all images count as test",)
+    if pool.folds is not None:
+        return _assign_folds(pool, pool.folds, fold)
+    if fold is not None:
+        raise DataError(
+            f"{pool.name}: has no folds, fold {fold} was asked for; make some with 'zoo data split --folds'",
+            code="fold-unknown",
+            fold=fold,
+            folds=0,
+        )
+    if pool.rows and "train" not in pool.rows:
+        raise DataError(
+            f"{pool.name}: holds {' and '.join(pool.rows)} but no train; add a folder or arrays to train on",
+            code="split-empty",
+            split="train",
+            data=pool.name,
+        )
+    missing: list[SplitName] = [split for split in ("val", "test") if split not in pool.rows]
+    if not missing:
+        return dict(pool.rows), ()
+    return _make_missing(pool, same, missing, pool.rows.get("train", everything), split_seed)
+
+
+def _assign_folds(pool: Pool, folds: NDArray[np.int64], fold: int | None) -> tuple[Rows, tuple[str, ...]]:
+    numbers = np.unique(folds).tolist()
+    if len(numbers) < 3:
+        raise DataError(
+            f"{pool.name}: has {len(numbers)} folds, expected at least 3: one each for test, val and train",
+            code="fold-count",
+            folds=len(numbers),
+        )
+    test = numbers[0] if fold is None else fold
+    if test not in numbers:
+        raise DataError(
+            f"{pool.name}: has folds {numbers[0]} to {numbers[-1]}, fold {fold} was asked for",
+            code="fold-unknown",
+            fold=fold,
+            folds=len(numbers),
+        )
+    val = numbers[(numbers.index(test) + 1) % len(numbers)]
+    rows: Rows = {
+        "train": np.flatnonzero((folds != test) & (folds != val)),
+        "val": np.flatnonzero(folds == val),
+        "test": np.flatnonzero(folds == test),
+    }
+    chosen = "" if fold is not None else "; choose another with --fold"
+    return rows, (f"of {len(numbers)} folds, fold {test} is test and fold {val} is val{chosen}",)
+
+
+def _make_missing(
+    pool: Pool, same: NDArray[np.int64], missing: list[SplitName], rows: NDArray[np.int64], seed: int
+) -> tuple[Rows, tuple[str, ...]]:
+    """Take what is missing out of `rows`; what is left of them is train."""
+    # a held-out split is 15 % of everything; beside one that is there already, that is 15/85 of train
+    share = HELD_OUT if len(missing) == 2 else HELD_OUT / (1 - HELD_OUT)
+    shares = dict.fromkeys(missing, share)
+    # an image that a split of the data's own holds too stays in train, and so does its group: a made split holds
+    # no copy of another
+    brought = [chosen for split, chosen in pool.rows.items() if split != "train"]
+    elsewhere = np.concatenate(brought) if brought else np.empty(0, np.int64)
+    keep = np.isin(same, same[elsewhere])
+    if pool.groups is not None:
+        keep |= np.isin(pool.groups, pool.groups[elsewhere])
+    made = stratify(
+        rows, pool.targets, pool.digests, shares,
+        groups=pool.groups, keep=keep, same=same, labels=pool.labels, name=pool.name, seed=seed,
+    )  # fmt: skip
+    origin = "of all images" if not pool.rows else "out of train"
+    whole = "" if pool.groups is None else ", groups kept whole"
+    if len(missing) == 2:
+        note = f"val and test were made {origin}: stratified 70/15/15{whole}, seed {seed}"
+    else:
+        note = f"{missing[0]} was made {origin}: stratified, 15/85 of it{whole}, seed {seed}"
+    merged: Rows = {**pool.rows, **made}
+    off: tuple[str, ...] = ()
+    if pool.groups is not None:
+        wanted: dict[SplitName, float] = {"train": 1 - sum(shares.values()), **shares}
+        off = uneven(pool.targets, [(split, wanted[split], made[split]) for split in made], pool.labels)
+    return {split: merged[split] for split in SPLITS}, (note, *off)
+
+
+def _image_set(pool: Pool, rows: NDArray[np.int64] | None) -> ImageSet:
+    chosen = np.empty(0, np.int64) if rows is None else rows
+    groups = None if pool.groups is None else pool.groups[chosen]
+    ids = Names.of(pool.ids).subset(chosen)
+    return ImageSet(ids, pool.targets[chosen], pool.source, chosen, pool.digests[chosen], groups)

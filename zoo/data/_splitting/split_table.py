@@ -1,0 +1,236 @@
+"""Write down how a data set is divided, as a table that every verb takes: the one way to fix splits."""
+
+from __future__ import annotations
+
+import csv
+import io
+import os
+import posixpath
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from zoo._support.files import atomic_write
+from zoo.data._groups import PATIENT, codes_of, names_of, number_groups
+from zoo.data._index import Arrays, Files, Several
+from zoo.data._labels import count_labels
+from zoo.data._named import find_named, index
+from zoo.data._sources.columns import MARK
+from zoo.data._splitting.split import HELD_OUT, folds, stratify, uneven
+from zoo.errors import DataError, OutputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from zoo.data._index import Pool, SplitName
+
+__all__ = ["SplitTable", "split_table"]
+
+
+class SplitTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A division that was written down."""
+
+    path: str
+    n: int
+    labels: tuple[str, ...]
+    groups: int | None
+    """How many groups were kept whole; None: none are known."""
+    seed: int
+    column: str
+    """split or fold."""
+    parts: dict[str, int]
+    """Images of each split or fold."""
+    per_class: dict[str, dict[str, int]]
+    """For each part: images of each class, or with each label."""
+    notes: tuple[str, ...]
+
+
+def split_table(
+    source: str | Path,
+    out: str | Path | None = None,
+    *,
+    group: str | None = None,
+    count: int | None = None,
+    val: float = HELD_OUT,
+    test: float = HELD_OUT,
+    seed: int = 0,
+    again: bool = False,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+) -> SplitTable:
+    """Divide a data set into splits or folds, and write the table image, label, split or fold, and group.
+
+    Args:
+        source: a folder, a table or an .npz file.
+        out: the table to write; its paths are relative to it. None: NAME-split.csv in the working directory.
+        group: images that must stay together, see `zoo.data._groups.names_of`; None: what the data brings.
+        count: so many folds instead of splits.
+        val: share of all images for validation.
+        test: share of all images for testing.
+        seed: another seed, another division.
+        again: divide data that brings splits or folds already.
+        overwrite: replace a table that is there already.
+        skip_bad: leave out images that cannot be read.
+
+    Raises:
+        UsageError: impossible shares, an impossible number of folds, or another suffix than .csv.
+        DataError: no such data, data that is divided already, a group that is none, or too few images or groups.
+        OutputError: the table is there already, or cannot be written.
+    """
+    _check(val, test, count)
+    known = find_named(source)
+    if known is not None:
+        raise DataError(
+            f"{known.name} is a named set, divided by its publisher or by --set split_seed; "
+            "expected a folder, a table or an .npz file",
+            code="split-source",
+            data=known.name,
+        )
+    pool = index(source, skip_bad=skip_bad, column=group)
+    if (pool.rows or pool.folds is not None) and not again:
+        brought = " and ".join(pool.rows) if pool.rows else "folds"
+        raise DataError(
+            f"{pool.name}: brings {brought} already; --again divides all its images anew",
+            code="split-present",
+            data=pool.name,
+        )
+    target = Path(out) if out is not None else Path(f"{pool.name}-split.csv")
+    if target.suffix.lower() != ".csv":
+        raise UsageError(
+            f"--out {target}: the table is written as CSV, expected a name that ends in .csv",
+            code="option-value",
+            option="--out",
+            value=str(target),
+        )
+    if target.exists() and not overwrite:
+        raise OutputError(
+            f"{target} is there already; give --overwrite to replace it, or another --out",
+            code="out-occupied",
+            path=str(target),
+        )
+    names = _group_names(pool, group)
+    groups = pool.groups if group is None else number_groups(codes_of(names or ()))
+    parts, shares = _divide(pool, groups, count=count, val=val, test=test, seed=seed)
+    column = "split" if count is None else "fold"
+    atomic_write(target, _table(pool, _paths(pool, Path(source), target), column, parts, names))
+    wanted = [(name if count is None else f"fold {name}", shares[name], rows) for name, rows in parts.items()]
+    notes = () if groups is None else uneven(pool.targets, wanted, pool.labels)
+    per_class = {
+        part: dict(zip(pool.labels, count_labels(pool.targets[rows], len(pool.labels)).tolist(), strict=True))
+        for part, rows in parts.items()
+    }
+    return SplitTable(
+        path=str(target),
+        n=len(pool.ids),
+        labels=pool.labels,
+        groups=None if groups is None else len(np.unique(groups)),
+        seed=seed,
+        column=column,
+        parts={part: len(rows) for part, rows in parts.items()},
+        per_class=per_class,
+        notes=(*pool.notes, *notes),
+    )
+
+
+def _check(val: float, test: float, count: int | None) -> None:
+    if count is not None and not 3 <= count <= 1000:
+        raise UsageError(
+            f"{count} folds, expected at least 3: one each for test and validation, the rest to train on",
+            code="option-value",
+            option="--folds",
+            value=count,
+        )
+    if not (0 <= val < 1 and 0 <= test < 1 and 0 < val + test < 1):
+        raise UsageError(
+            f"shares {val:g} for val and {test:g} for test, expected fractions that leave some for train",
+            code="option-value",
+            option="--val",
+            value=val,
+            test=test,
+        )
+
+
+def _divide(
+    pool: Pool, groups: NDArray[np.int64] | None, *, count: int | None, val: float, test: float, seed: int
+) -> tuple[dict[str, NDArray[np.int64]], dict[str, float]]:
+    """Images of each split or fold, and the shares that were wanted."""
+    if count is not None:
+        fold = folds(pool.targets, pool.digests, count, groups=groups, labels=pool.labels, name=pool.name, seed=seed)
+        parts = {str(number): np.flatnonzero(fold == number) for number in range(count)}
+        return parts, dict.fromkeys(parts, 1 / count)
+    held_out: dict[SplitName, float] = {}
+    if val:
+        held_out["val"] = val
+    if test:
+        held_out["test"] = test
+    everything = np.arange(len(pool.ids), dtype=np.int64)
+    made = stratify(
+        everything, pool.targets, pool.digests, held_out,
+        groups=groups, labels=pool.labels, name=pool.name, seed=seed,
+    )  # fmt: skip
+    wanted: dict[SplitName, float] = {"train": 1 - val - test, **held_out}
+    return {split: made[split] for split in made}, {split: wanted[split] for split in wanted}
+
+
+def _group_names(pool: Pool, group: str | None) -> Sequence[str] | None:
+    """(n,) the group of each image as text, "" for none; None where no groups are known."""
+    if group is None:
+        return next((pool.columns[name] for name in ("group", PATIENT) if name in pool.columns), None)
+    return names_of(pool, group, every=True)
+
+
+def _table(
+    pool: Pool,
+    image: Callable[[int], str],
+    column: str,
+    parts: dict[str, NDArray[np.int64]],
+    names: Sequence[str] | None,
+) -> str:
+    """The text of the table, images in the order of the data."""
+    part = np.zeros(len(pool.ids), np.int64)
+    for number, rows in enumerate(parts.values()):
+        part[rows] = number
+    words = list(parts)
+    several = pool.targets.ndim == 2
+    frames = pool.source.frames if isinstance(pool.source, Files) else None
+    kept = {name: pool.columns[name] for name in ("site", "age", "sex") if name in pool.columns}
+    labels = [MARK + label for label in pool.labels] if several else ["label"]
+    head = ["image", *(["frame"] if frames is not None else []), *labels, column, *(["group"] if names else []), *kept]
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(head)
+    for i in range(len(part)):
+        shows = pool.targets[i].tolist() if several else [pool.labels[pool.targets[i]]]
+        frame = [] if frames is None else [frames[i] or ""]
+        of_group = [names[i]] if names else []
+        writer.writerow([image(i), *frame, *shows, words[part[i]], *of_group, *(v[i] for v in kept.values())])
+    return stream.getvalue()
+
+
+def _paths(pool: Pool, source: Path, target: Path) -> Callable[[int], str]:
+    """How the table names image i: by a path from its own folder."""
+    here = target.resolve().parent
+    images = pool.source
+    files = images.parts[0] if isinstance(images, Several) else images
+    root = files.root if isinstance(files, Files) else source.resolve().parent
+    base = os.path.relpath(root, here).replace(os.sep, "/")
+
+    def below(name: str) -> str:
+        path = name if base == "." else f"{base}/{name}"
+        return posixpath.normpath(path) if ".." in name else path
+
+    if isinstance(images, Files):
+        return lambda i: below(images.ids[i])
+    if isinstance(images, Arrays):
+        return lambda i: f"{below(source.name)}#{pool.ids[i]}"
+    if not isinstance(images, Several) or not isinstance(files, Files):
+        raise DataError(
+            f"{pool.name}: cannot be listed in a table; expected a folder, a table or an .npz file",
+            code="split-source",
+            data=pool.name,
+        )
+    return lambda i: below(files.ids[int(images.rows[i])] if images.part[i] == 0 else pool.ids[i])

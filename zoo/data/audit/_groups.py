@@ -1,0 +1,54 @@
+"""Patients, lesions or studies with images in two splits."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo.data._groups import codes_of, names_of
+from zoo.data.audit._report import Finding
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from zoo.data._index import Pool
+    from zoo.data.audit._view import View
+
+__all__ = ["group_leaks", "groups_of"]
+
+
+def groups_of(pool: Pool, group: str | None) -> NDArray[np.int64] | None:
+    """(n,) int64, which group each image belongs to; -1: in none. None where the set has no groups.
+
+    Args:
+        pool: the set.
+        group: what names the groups, see `zoo.data._groups.names_of`; None: the groups that the set brings itself, such
+            as the patients of DICOM files.
+
+    Raises:
+        DataError: as `zoo.data._groups.names_of`.
+    """
+    if group is None:
+        return pool.groups
+    return codes_of(names_of(pool, group, every=False))
+
+
+def group_leaks(view: View, groups: NDArray[np.int64] | None) -> list[Finding]:
+    """One finding for each group with images in more than one split; its name is not shown."""
+    if groups is None or not view.divided:
+        return []
+    rows = np.flatnonzero((groups >= 0) & (view.split >= 0))
+    order = rows[np.argsort(groups[rows], kind="stable")]
+    parts = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(order) else []
+    return [
+        Finding(
+            kind="group_leak",
+            severity="error",
+            across_splits=True,
+            files=view.files(view.side_by_side(part)),
+            detail=f"one group (patient, lesion or study){view.where(part).removeprefix(',')}",
+        )
+        for part in parts
+        if view.across(part)
+    ]
