@@ -26,7 +26,9 @@ import msgspec
 import numpy as np
 
 from zoo.errors import UsageError
-from zoo.evaluate import (
+from zoo.evaluation import (
+    COMPARED,
+    METRICS,
     RESAMPLES,
     Cases,
     Values,
@@ -37,7 +39,7 @@ from zoo.evaluate import (
     ones,
     overall,
 )
-from zoo.evaluate.intervals import paired
+from zoo.evaluation.intervals import bound_difference
 from zoo.spec import SCHEMA, Interval
 
 if TYPE_CHECKING:
@@ -45,10 +47,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["TESTED", "Comparison", "Contender", "ModelRow", "Pair", "compare", "holm"]
+__all__ = ["Comparison", "Contender", "ModelRow", "Pair", "compare", "holm"]
 
-TESTED = ("macro_auroc", "accuracy")
-"""The metrics that pairs are tested on."""
 ALPHA = 0.05
 MOST_RESAMPLES = 20_000
 
@@ -103,7 +103,7 @@ class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     verdict: Verdict
     """'better': a is better than b."""
     reason: str | None = None
-    """Why there is no delta."""
+    """Why the delta is undefined."""
 
 
 class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -117,7 +117,7 @@ class Comparison(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_onl
     models: tuple[ModelRow, ...]
     pairs: tuple[Pair, ...]
     clusters: int | None = None
-    """Groups that were resampled; null: images, as if each stood alone."""
+    """Number of groups that were resampled; null: images were resampled, as if independent."""
     notes: tuple[str, ...] = ()
     """What a reader must know of the images, and which of them a model was trained on."""
 
@@ -150,8 +150,8 @@ def compare(
         targets: (n,) int in [0, K), or (n, K) of zeros and ones.
         labels: K names.
         groups: (n,) int, equal for images of one patient, where known.
-        resamples: of the bootstrap; None: 1000, or more where Holm's correction of many pairs needs it.
-        seed: of the bootstrap.
+        resamples: number of resamples; None: 1000, or more where Holm's correction of many pairs needs it.
+        seed: seed of the bootstrap.
 
     Raises:
         UsageError: no contender, or two of one name.
@@ -160,10 +160,10 @@ def compare(
     """
     names = [contender.name for contender in contenders]
     if not names:
-        raise UsageError("no model to compare; name at least two")
+        raise UsageError("no model to compare; name at least two", code="compare-too-few", found=0, expected=2)
     for name in names:
         if names.count(name) > 1:
-            raise UsageError(f"two models are called {name}; expected different names")
+            raise UsageError(f"two models are called {name}; expected different names", code="name-twice", name=name)
     pairs = len(names) * (len(names) - 1) // 2
     if resamples is None:
         # The smallest p is 2 / (B + 1); times the number of pairs it must still fall below ALPHA, with room.
@@ -182,7 +182,7 @@ def compare(
         for model, best in zip(scored, front, strict=True)
     )
     tested: list[Pair] = []
-    for metric in TESTED:
+    for metric in COMPARED:
         tested += holm([_pair(a, b, metric) for a, b in itertools.combinations(scored, 2)])
     return Comparison(
         n=scored[0].cases.n,
@@ -236,8 +236,8 @@ def _pair(a: _Scored, b: _Scored, metric: str) -> Pair:
     difference = a.resampled[metric] - b.resampled[metric]
     reason = a.undefined.get(metric) or b.undefined.get(metric)
     names = {"a": a.contender.name, "b": b.contender.name}
-    trials, informative = _trials(a.cases, b.cases, metric)
-    found = paired(float(a.point[metric][0] - b.point[metric][0]), difference, trials)
+    trials, informative = METRICS[metric].paired_trials(a.cases, b.cases)
+    found = bound_difference(float(a.point[metric][0] - b.point[metric][0]), difference, trials)
     if reason is not None or found is None:
         return Pair(
             **names,
@@ -263,14 +263,6 @@ def _pair(a: _Scored, b: _Scored, metric: str) -> Pair:
         p_holm=p,
         verdict="cannot tell",
     )
-
-
-def _trials(a: Cases, b: Cases, metric: str) -> tuple[int, int]:
-    """Independent trials behind a difference, and the m of the smallest possible p; `b` has the targets of `a`."""
-    if metric == "accuracy":
-        return a.clusters or a.n, a.units(a.right != b.right)
-    most = max(min(a.units(of), a.units(~of)) for of in a.truth.T)
-    return most, most
 
 
 def _pareto(scored: Sequence[_Scored]) -> tuple[tuple[str, ...], list[bool]]:

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.errors import DataError
-from zoo.evaluate.calibration import FEWEST
-from zoo.evaluate.scores import Array, checked, log_sigmoid, log_softmax, task_of
+from zoo.evaluation._scores import Array, check_logits, log_sigmoid, log_softmax, task_of
+from zoo.evaluation.calibration import FEWEST
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
     from zoo.spec import Task
 
-__all__ = ["Weighing", "learn_weights", "pooled"]
+__all__ = ["Weighing", "learn_weights", "pool_logits"]
 
 PRIOR = 1.0
-"""Images that each member is credited with beforehand, so that a handful can not speak for one member alone. Estimated
+"""Images that each member is credited with beforehand, so that a handful cannot speak for one member alone. Estimated
 weights of equally good members lose to equal ones (the forecast combination puzzle; Smith and Wallis 2009, Oxf. Bull.
 Econ. Stat. 71:331). Learnt on 30 images of blood cells, two networks alike: 0.0145 nats lost without credit, 0.0016
 with 1, none with 10; one member far better than the others: 0.025 lost with 1, 0.081 with 10."""
@@ -48,7 +48,7 @@ class Weighing:
         weights: sum to one, none is 0.
         alone: what the images alone would say, without the credit beforehand; None: too few images, all are equal.
         nll: mean negative log-likelihood of the pool on those images, in nats.
-        nll_equal: the same with equal weights.
+        nll_equal: mean negative log-likelihood with equal weights, in nats.
         units: independent images (or groups) that decided.
     """
 
@@ -64,11 +64,11 @@ class Weighing:
         return () if self.alone is None else tuple(i for i, weight in enumerate(self.alone) if weight < USELESS)
 
 
-def pooled(logits: Sequence[NDArray[Any]], weights: Sequence[float], task: Task) -> Array:
+def pool_logits(logits: Sequence[NDArray[Any]], weights: Sequence[float], task: Task) -> Array:
     """Logits of the weighted mean of the members' probabilities.
 
     Args:
-        logits: of each member (n, K), already divided by its temperature.
+        logits: each member's logits (n, K), already divided by its temperature.
         weights: one for each member, above 0.
         task: multiclass: probabilities are softmaxes, and the result is their mean's logarithm. multilabel: they are
             sigmoids, and the result is their mean's log-odds.
@@ -93,14 +93,14 @@ def learn_weights(
 ) -> Weighing:
     """The weights under which the pool finds the truth most likely, drawn towards equal ones by `PRIOR`.
 
-    The likelihood of a mixture with fixed components is concave in its weights, so there is one best choice; it is
-    found by expectation maximisation (Dempster, Laird and Rubin 1977), which for this problem is Cover's portfolio
+    The likelihood of a mixture with fixed components is concave in its weights, so there is one best choice. We
+    find it by expectation maximisation (Dempster, Laird and Rubin 1977), which for this problem is Cover's portfolio
     algorithm (1984, IEEE Trans. Inf. Theory 30:369): w_i grows by the mean of p_i / p, and the logarithm of the largest
     such mean bounds what is left to gain. The credit beforehand is a Dirichlet prior. Equal weights where fewer than 20
     independent images decide, too few for a temperature as well.
 
     Args:
-        logits: of each member (n, K), divided by its temperature, on images that no member was trained on.
+        logits: each member's logits (n, K), divided by its temperature, on images that no member was trained on.
         targets: (n,) int in [0, K), or (n, K) of zeros and ones, where every label of an image counts.
         groups: (n,) int, equal for images of one patient: then so many patients decide, not images.
 
@@ -109,15 +109,15 @@ def learn_weights(
         ModelError: a logit is not finite.
     """
     if not logits:
-        raise DataError("no member to weigh, expected at least one")
+        raise DataError("no member to weigh, expected at least one", code="ensemble-empty")
     likelihoods = np.stack([_likelihood(one, targets) for one in logits])  # (M, n or n · K)
     members, n = len(likelihoods), len(np.unique(groups)) if groups is not None else len(targets)
     equal = np.full(members, 1 / members)
     if n < FEWEST:
         nll = _nll(likelihoods, equal)
         return Weighing(tuple(equal.tolist()), None, nll, nll, n)
-    alone = _maximised(likelihoods, credit=0.0)
-    weights = _maximised(likelihoods, credit=PRIOR / n)
+    alone = _maximise(likelihoods, credit=0.0)
+    weights = _maximise(likelihoods, credit=PRIOR / n)
     return Weighing(
         tuple(weights.tolist()), tuple(alone.tolist()), _nll(likelihoods, weights), _nll(likelihoods, equal), n
     )
@@ -125,13 +125,13 @@ def learn_weights(
 
 def _likelihood(logits: NDArray[Any], targets: NDArray[Any]) -> Array:
     """Logarithm of the probability that was given to each truth: (n,), multilabel (n · K,)."""
-    values, truth = checked(logits, targets)
+    values, truth = check_logits(logits, targets)
     if task_of(truth) == "multilabel":
         return log_sigmoid(np.where(truth == 1, values, -values)).ravel()
     return np.asarray(log_softmax(values)[np.arange(len(values)), truth])
 
 
-def _maximised(logs: Array, credit: float) -> Array:
+def _maximise(logs: Array, credit: float) -> Array:
     """Weights (M,) of the largest mean log-likelihood + credit · sum of their logarithms.
 
     Args:

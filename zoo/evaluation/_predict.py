@@ -1,7 +1,7 @@
 """Running a model over a set of raw images.
 
 This module does not know what the model is: `Predict` is the hinge between torch, ONNX Runtime and
-scikit-learn. It never resizes and never replaces an image; what can not be read raises.
+scikit-learn. It never resizes and never replaces an image; what cannot be read raises.
 """
 
 from __future__ import annotations
@@ -63,11 +63,13 @@ def predict_set(
         (n, K) float32.
 
     Raises:
-        DataError: the set is empty, or an image can not be read.
+        DataError: the set is empty, or an image cannot be read.
         ModelError: the model answers with another shape than (N, K), or with a number that is not finite.
     """
     if len(images) == 0:
-        raise DataError("there is no image to evaluate; expected at least one, choose another --split or --data")
+        raise DataError(
+            "no image to evaluate; expected at least one, choose another --split or --data", code="split-empty"
+        )
     parts: list[NDArray[np.float32]] = []
     done = 0
     for batch in _batches(images, batch_size):
@@ -76,14 +78,19 @@ def predict_set(
         if logits.ndim != 2 or len(logits) != len(batch) or classes not in {None, logits.shape[1]}:
             raise ModelError(
                 f"the model answered {len(batch)} images with an array of shape {logits.shape}; "
-                f"expected ({len(batch)}, {classes or 'classes'}), export the model again"
+                f"expected ({len(batch)}, {classes or 'classes'}), export the model again",
+                code="model-answer-shape",
+                found=list(logits.shape),
+                expected=[len(batch), classes],
             )
         finite = np.isfinite(logits).all(axis=1)
         if not finite.all():
             name = images.ids[done + int(np.argmin(finite))]
             raise ModelError(
                 f"the model gave a logit that is not a finite number for image {name}; "
-                "check the image's intensity range and the model's weights"
+                "check the image's intensity range and the model's weights",
+                code="model-answer-not-finite",
+                image=str(name),
             )
         parts.append(logits)
         done += len(batch)

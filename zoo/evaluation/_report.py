@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.errors import DataError
-from zoo.evaluate.calibration import calibration, losses
-from zoo.evaluate.cases import Cases
-from zoo.evaluate.intervals import RESAMPLES, bootstrap, draws, interval
-from zoo.evaluate.metrics import CLASS_METRICS, METRICS, Values, Weights, measure, ones
+from zoo.evaluation._cases import Cases
+from zoo.evaluation.calibration import calibration, losses
+from zoo.evaluation.intervals import RESAMPLES, bootstrap, draws, interval
+from zoo.evaluation.metrics import CLASS_METRICS, METRICS, Values, Weights, measure, ones
 from zoo.spec import SCHEMA, Confusion, EvalReport, Fingerprint, Interval
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ __all__ = ["check_labels", "overall", "report"]
 
 FEW_GROUPS = 30
 """From fewer groups than this intervals hold the truth clearly less often than 95 times in 100 (see
-zoo.evaluate.intervals), which the report then says."""
+zoo.evaluation.intervals), which the report then says."""
 
 
 def report(
@@ -51,8 +51,8 @@ def report(
         fingerprint: which data this is.
         notes: defects of the data the reader must know.
         groups: (n,) int, equal for images of one patient; resamples are then of patients. None: of images.
-        resamples: of the bootstrap.
-        seed: of the same.
+        resamples: number of resamples of the bootstrap.
+        seed: seed of the bootstrap.
 
     Raises:
         DataError: logits, targets, labels and groups do not belong together.
@@ -72,7 +72,7 @@ def report(
         row: dict[str, Interval | int] = {"n": int(cases.counts[k])}
         for name in CLASS_METRICS:
             why = _class_reason(cases, label, k, name)
-            found = why or _bounded(float(point[name][k, 0]), resampled[name][k], _class_trials(cases, k, name))
+            found = why or _bound(float(point[name][k, 0]), resampled[name][k], _class_trials(cases, k, name))
             if isinstance(found, str):
                 undefined[f"{label}.{name}"] = found
             else:
@@ -102,13 +102,11 @@ def overall(
     metrics: dict[str, Interval] = {}
     undefined: dict[str, str] = {}
     why = _missing(cases, labels)
-    smallest = min(_smaller_side(cases, k) for k in range(cases.classes))
-    for name in METRICS:
-        if name != "accuracy" and why is not None:
+    for name, metric in METRICS.items():
+        if metric.needs_every_class and why is not None:
             undefined[name] = why
             continue
-        trials = cases.clusters or cases.n if name == "accuracy" else smallest
-        found = _bounded(float(point[name][0]), resampled[name], trials)
+        found = _bound(float(point[name][0]), resampled[name], metric.trials(cases))
         if isinstance(found, str):
             undefined[name] = found
         else:
@@ -121,7 +119,10 @@ def check_labels(cases: Cases, labels: Sequence[str]) -> None:
     if len(labels) != cases.classes or len(set(labels)) != len(labels):
         raise DataError(
             f"there are {len(set(labels))} different labels for {cases.classes} classes of the model; "
-            "expected one different name for each"
+            "expected one different name for each",
+            code="label-count",
+            found=len(set(labels)),
+            expected=cases.classes,
         )
 
 
@@ -137,7 +138,7 @@ def _few(clusters: int | None) -> tuple[str, ...]:
     return (f"intervals come from {clusters} groups only; from fewer than {FEW_GROUPS} they are somewhat narrow",)
 
 
-def _bounded(value: float, resampled: NDArray[np.float64], trials: int) -> Interval | str:
+def _bound(value: float, resampled: NDArray[np.float64], trials: int) -> Interval | str:
     found = interval(value, resampled, trials)
     if found is not None:
         return found
@@ -145,13 +146,13 @@ def _bounded(value: float, resampled: NDArray[np.float64], trials: int) -> Inter
 
 
 def _missing(cases: Cases, labels: Sequence[str]) -> str | None:
-    """Why there is no mean over classes, or None when there is one."""
+    """Why the mean over classes is undefined; None: it is defined."""
     without = [label for label, count in zip(labels, cases.counts, strict=True) if count == 0]
     if cases.task == "multiclass":
-        return f"no image of class {_listed(without)} among the {cases.n} evaluated" if without else None
+        return f"no image of class {_list_labels(without)} among the {cases.n} evaluated" if without else None
     always = [label for label, count in zip(labels, cases.counts, strict=True) if count == cases.n]
-    reasons = [f"no image with label {_listed(without)}"] if without else []
-    reasons += [f"no image without label {_listed(always)}"] if always else []
+    reasons = [f"no image with label {_list_labels(without)}"] if without else []
+    reasons += [f"no image without label {_list_labels(always)}"] if always else []
     return f"{' and '.join(reasons)} among the {cases.n} evaluated" if reasons else None
 
 
@@ -171,19 +172,13 @@ def _class_reason(cases: Cases, label: str, k: int, name: str) -> str | None:
 
 
 def _class_trials(cases: Cases, k: int, name: str) -> int:
-    """Independent trials behind a metric of a class (see zoo.evaluate.intervals)."""
+    """Independent trials behind a metric of a class (see zoo.evaluation.intervals)."""
     if name == "auroc":
-        return _smaller_side(cases, k)
+        return cases.smaller_side(k)
     of, called = cases.truth[:, k], cases.chosen[:, k]
     return cases.units({"specificity": ~of, "ppv": called, "npv": ~called}.get(name, of))
 
 
-def _smaller_side(cases: Cases, k: int) -> int:
-    """Independent images with, or without, the label: whichever are fewer."""
-    of = cases.truth[:, k]
-    return min(cases.units(of), cases.units(~of))
-
-
-def _listed(labels: list[str]) -> str:
+def _list_labels(labels: list[str]) -> str:
     shown = ", ".join(labels[:5])
     return shown if len(labels) <= 5 else f"{shown} and {len(labels) - 5} more"

@@ -2,8 +2,8 @@
 
 The temperature is fitted on validation images and shipped inside the file; everything else here is measured
 on the images under evaluation. The expected calibration error is biased upwards when images are few (0.08 at
-n = 100 for a perfect model), so it never stands alone: Brier score and negative log-likelihood have intervals
-beside it.
+n = 100 for a perfect model). So a report never gives it alone: Brier score and negative log-likelihood come with it,
+each with its interval.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.evaluate.cases import Cases
-from zoo.evaluate.intervals import interval
-from zoo.evaluate.metrics import Values, Weights, ones
-from zoo.evaluate.scores import checked, log_sigmoid, log_softmax, task_of
+from zoo.evaluation._cases import Cases
+from zoo.evaluation._scores import check_logits, log_sigmoid, log_softmax, task_of
+from zoo.evaluation.intervals import interval
+from zoo.evaluation.metrics import Values, Weights, ones
 from zoo.spec import Calibration
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
 
     Of multilabel targets that of sigmoid(logits / T), over all labels, one T for all of them.
 
-    1.0, which changes nothing, where the images can not tell: fewer than 20 of them, one class only, or every
+    1.0, which changes nothing, where the images cannot tell: fewer than 20 of them, one class only, or every
     decision right (the likelihood then grows without end as T falls, and would make the model boundlessly sure).
 
     Args:
@@ -52,7 +52,7 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     """
     if len(targets) == 0:
         return 1.0
-    values, truth = checked(logits, targets)
+    values, truth = check_logits(logits, targets)
     every = np.arange(len(values))
     if task_of(truth) == "multilabel":
         toward = np.where(truth == 1, values, -values)  # (n, K), above 0 where the decision is right

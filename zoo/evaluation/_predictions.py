@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo._support.files import atomic_path
+from zoo._support.text import inert
 from zoo.errors import DataError
-from zoo.evaluate.cases import Cases
-from zoo.evaluate.reporting import check_labels
-from zoo.files import atomic_path
+from zoo.evaluation._cases import Cases
+from zoo.evaluation._report import check_labels
 from zoo.spec import LABEL_SEPARATOR
-from zoo.text import inert
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -49,12 +49,18 @@ def write_predictions(  # noqa: PLR0917 - the order of the columns it writes
     Raises:
         DataError: ids, targets, logits and labels do not belong together.
         ModelError: a logit is not finite.
-        OutputError: the file can not be written.
+        OutputError: the file cannot be written.
     """
     cases = Cases.of(logits, targets, temperature)
     check_labels(cases, labels)
     if len(ids) != cases.n:
-        raise DataError(f"there are {len(ids)} names for {cases.n} images, expected one for each")
+        raise DataError(
+            f"there are {len(ids)} names for {cases.n} images, expected one for each",
+            code="array-shape",
+            array="ids",
+            found=[len(ids)],
+            expected=[cases.n],
+        )
     probabilities = cases.probabilities.astype(np.float32)
     # A file name that is not UTF-8 reaches us with surrogates; it is spelt out rather than lost.
     with (
@@ -67,9 +73,9 @@ def write_predictions(  # noqa: PLR0917 - the order of the columns it writes
         writer.writerow(["image", *told, *(f"p_{label}" for label in labels)])
         rows = zip(ids, cases.truth, cases.chosen, cases.right, probabilities, strict=True)
         for name, truth, chosen, right, row in rows:
-            texts = (name, _joined(labels, truth), _joined(labels, chosen))
+            texts = (name, _join_labels(labels, truth), _join_labels(labels, chosen))
             writer.writerow([*map(inert, texts), int(right == 1), *(f"{p:.6g}" for p in row)])
 
 
-def _joined(labels: Sequence[str], held: NDArray[np.bool_]) -> str:
+def _join_labels(labels: Sequence[str], held: NDArray[np.bool_]) -> str:
     return LABEL_SEPARATOR.join(labels[k] for k in np.flatnonzero(held).tolist())

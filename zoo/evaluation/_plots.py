@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo._support.files import atomic_path
+from zoo._support.text import format_count
 from zoo.errors import DataError
-from zoo.evaluate.calibration import reliability
-from zoo.evaluate.cases import Cases
-from zoo.files import atomic_path
+from zoo.evaluation._cases import Cases
+from zoo.evaluation.calibration import reliability
 from zoo.spec import Interval
 
 if TYPE_CHECKING:
@@ -40,12 +41,16 @@ def plot_confusion(report: EvalReport, path: Path) -> None:
 
     Raises:
         DataError: the report is of a multilabel model.
-        OutputError: the file can not be written.
+        OutputError: the file cannot be written.
     """
     from matplotlib.figure import Figure
 
     if report.confusion is None:
-        raise DataError(f"{report.model} gives several labels an image, which have no confusion matrix")
+        raise DataError(
+            f"{report.model} gives several labels an image, which have no confusion matrix",
+            code="task-unsupported",
+            model=report.model,
+        )
     counts = np.array(report.confusion.counts, dtype=np.int64)
     classes = len(counts)
     rows = counts.sum(axis=1, keepdims=True)
@@ -68,7 +73,7 @@ def plot_confusion(report: EvalReport, path: Path) -> None:
     axes.set_ylabel("true class (images)" if classes <= MOST_CELLS else "true class")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    _title(axes, f"{report.model} on {report.split}", _counted(report.n, report.clusters), side + 1.0)
+    _title(axes, f"{report.model} on {report.split}", _describe_size(report.n, report.clusters), side + 1.0)
     _save(figure, path)
 
 
@@ -76,7 +81,7 @@ def plot_labels(report: EvalReport, path: Path) -> None:
     """Draw the AUROC of each label with its interval, and how many images have the label.
 
     Raises:
-        OutputError: the file can not be written.
+        OutputError: the file cannot be written.
     """
     from matplotlib.figure import Figure
 
@@ -107,7 +112,7 @@ def plot_labels(report: EvalReport, path: Path) -> None:
     axes.tick_params(length=0)
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    _title(axes, f"{report.model} on {report.split}", _counted(report.n, report.clusters), 6.5)
+    _title(axes, f"{report.model} on {report.split}", _describe_size(report.n, report.clusters), 6.5)
     _save(figure, path)
 
 
@@ -123,7 +128,7 @@ def plot_reliability(
     """Draw accuracy against confidence of the top label, and how many images each bin holds.
 
     Of a multilabel model: the fraction of labels that hold against their probability, all labels pooled. Bars are
-    Wilson's intervals with one trial for each image, or group, in the bin: labels of one image do not stand alone.
+    Wilson's intervals with one trial for each image, or group, in the bin: labels of one image depend on each other.
 
     Args:
         logits: (n, K), before the temperature.
@@ -136,11 +141,11 @@ def plot_reliability(
     Raises:
         DataError: logits and targets do not belong together.
         ModelError: a logit is not finite.
-        OutputError: the file can not be written.
+        OutputError: the file cannot be written.
     """
     from matplotlib.figure import Figure
 
-    from zoo.evaluate.intervals import wilson
+    from zoo.evaluation.intervals import wilson
 
     cases = Cases.of(logits, targets, temperature, groups)
     several = cases.task == "multilabel"
@@ -175,7 +180,7 @@ def plot_reliability(
     figure.align_ylabels()
     for panel in (axes, below):
         panel.spines[["top", "right"]].set_visible(False)
-    size = _counted(cases.n, cases.clusters)
+    size = _describe_size(cases.n, cases.clusters)
     numbers = f"{size}, ECE {curve.ece:.3f} ({len(curve.count)} bins), temperature {temperature:.2f}"
     _title(axes, title, numbers, 5.0, pad=24)
     _save(figure, path)
@@ -223,8 +228,8 @@ def _title(axes: Axes, name: str, numbers: str, inches: float, *, pad: float = 6
     axes.set_title("\n".join([*wrapped, numbers]), fontsize=10.5, pad=pad, parse_math=False)
 
 
-def _counted(n: int, clusters: int | None) -> str:
-    return f"n = {n}" if clusters is None else f"n = {n} in {clusters} groups"
+def _describe_size(n: int, clusters: int | None) -> str:
+    return f"n = {n}" if clusters is None else f"n = {n} in {format_count(clusters, 'group')}"
 
 
 def _short(label: str) -> str:
@@ -234,6 +239,6 @@ def _short(label: str) -> str:
 
 def _save(figure: Figure, path: Path) -> None:
     with warnings.catch_warnings(), atomic_path(path) as temporary:
-        # A label in a script that the bundled font lacks shows boxes; that is no reason to warn or stop.
+        # The bundled font lacks some scripts. Their labels show boxes; we neither warn nor stop.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(temporary, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.1)

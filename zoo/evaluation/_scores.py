@@ -12,7 +12,7 @@ from zoo.errors import DataError, ModelError
 if TYPE_CHECKING:
     from zoo.spec import Task
 
-__all__ = ["Array", "checked", "log_odds", "log_sigmoid", "log_softmax", "ranked", "task_of"]
+__all__ = ["Array", "check_logits", "log_odds", "log_sigmoid", "log_softmax", "rank", "task_of"]
 
 Array = NDArray[np.float64]
 
@@ -26,13 +26,18 @@ def task_of(targets: NDArray[Any]) -> Task:
     return "multilabel" if np.ndim(targets) == 2 else "multiclass"
 
 
-def checked(logits: NDArray[Any], targets: NDArray[Any]) -> tuple[Array, NDArray[np.int64]]:
+def check_logits(logits: NDArray[Any], targets: NDArray[Any]) -> tuple[Array, NDArray[np.int64]]:
     """Logits (n, K) float64 and targets int64, (n,) or (n, K), that belong together, or the error that says why not."""
     values = np.asarray(logits, dtype=np.float64)
     classes = np.asarray(targets)
     several = task_of(classes) == "multilabel"
     if values.ndim != 2 or values.shape[0] == 0 or values.shape[1] < (1 if several else 2):
-        raise DataError(f"logits have shape {values.shape}, expected (images, classes) with at least 1 and 2")
+        raise DataError(
+            f"logits have shape {values.shape}, expected (images, classes) with at least 1 and 2",
+            code="array-shape",
+            array="logits",
+            found=list(values.shape),
+        )
     if several:
         _check_several(values, classes)
     else:
@@ -41,7 +46,10 @@ def checked(logits: NDArray[Any], targets: NDArray[Any]) -> tuple[Array, NDArray
     if not finite.all():
         raise ModelError(
             f"the model gave logits that are not finite for {int((~finite).sum())} of {len(values)} images "
-            f"(first: number {int(np.argmin(finite))}); check its weights and the images' intensity range"
+            f"(first: number {int(np.argmin(finite))}); check its weights and the images' intensity range",
+            code="model-answer-not-finite",
+            images=int((~finite).sum()),
+            first=int(np.argmin(finite)),
         )
     return values, classes.astype(np.int64)
 
@@ -81,7 +89,7 @@ def log_odds(logits: NDArray[Any]) -> Array:
     return odds
 
 
-def ranked(odds: NDArray[Any]) -> Array:
+def rank(odds: NDArray[Any]) -> Array:
     """Log-odds in whole steps of SCORE_STEP: what images are ranked by."""
     return np.asarray(np.rint(odds / SCORE_STEP), np.float64)
 
@@ -89,12 +97,19 @@ def ranked(odds: NDArray[Any]) -> Array:
 def _check_one(values: Array, classes: NDArray[Any]) -> None:
     if classes.shape != values.shape[:1] or not np.issubdtype(classes.dtype, np.integer):
         raise DataError(
-            f"targets are {classes.dtype} of shape {classes.shape}, expected {values.shape[0]} class numbers"
+            f"targets are {classes.dtype} of shape {classes.shape}, expected {values.shape[0]} class numbers",
+            code="array-shape",
+            array="targets",
+            found=list(classes.shape),
+            expected=[values.shape[0]],
         )
     if classes.min() < 0 or classes.max() >= values.shape[1]:
         raise DataError(
             f"targets run from {classes.min()} to {classes.max()}, expected 0 to {values.shape[1] - 1}; "
-            "align the classes of the data with those of the model"
+            "align the classes of the data with those of the model",
+            code="target-range",
+            found=[int(classes.min()), int(classes.max())],
+            expected=[0, values.shape[1] - 1],
         )
 
 
@@ -103,7 +118,16 @@ def _check_several(values: Array, labels: NDArray[Any]) -> None:
     if labels.shape != values.shape or not whole:
         raise DataError(
             f"targets are {labels.dtype} of shape {labels.shape}, expected zeros and ones of shape {values.shape}; "
-            "align the labels of the data with those of the model"
+            "align the labels of the data with those of the model",
+            code="array-shape",
+            array="targets",
+            found=list(labels.shape),
+            expected=list(values.shape),
         )
     if labels.min() < 0 or labels.max() > 1:
-        raise DataError(f"targets run from {labels.min()} to {labels.max()}, expected 0 and 1 for each label")
+        raise DataError(
+            f"targets run from {labels.min()} to {labels.max()}, expected 0 and 1 for each label",
+            code="target-range",
+            found=[int(labels.min()), int(labels.max())],
+            expected=[0, 1],
+        )

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import DataError
-from zoo.evaluate.scores import Array, checked, log_odds, log_sigmoid, log_softmax, ranked, task_of
+from zoo.evaluation._scores import Array, check_logits, log_odds, log_sigmoid, log_softmax, rank, task_of
 
 if TYPE_CHECKING:
     from zoo.spec import Task
@@ -30,12 +30,12 @@ class Cases:
 
     Attributes:
         targets: (n,) int64 in [0, K); multilabel: (n, K) of zeros and ones.
-        predicted: as targets: the class of the largest logit; multilabel: 1 where the probability is at least
-            0.5, which is where the logit is at least 0, at any temperature.
+        predicted: decisions in the shape of targets: the class of the largest logit; multilabel: 1 where the
+            probability is at least 0.5. There the logit is at least 0, at any temperature.
         scores: (n, K) float64, what images are ranked by: log-odds in steps of SCORE_STEP.
         log_probabilities: (n, K) float64, <= 0.
         nll: (n,) float64, negative log-likelihood of an image's truth in nats; multilabel: mean over labels.
-        groups: (n,) int64 in [0, g), which images come from one patient; None: each stands alone.
+        groups: (n,) int64 in [0, g), which images come from one patient; None: all images are independent.
     """
 
     targets: NDArray[np.int64]
@@ -65,12 +65,22 @@ class Cases:
             DataError: no image, fewer than two classes, or targets or groups that do not fit the logits.
             ModelError: a logit is not finite.
         """
-        logits, targets = checked(logits, targets)
+        logits, targets = check_logits(logits, targets)
         if not temperature > 0:
-            raise DataError(f"temperature is {temperature}, expected a number above 0")
+            raise DataError(
+                f"temperature is {temperature}, expected a number above 0",
+                code="temperature-invalid",
+                found=float(temperature),
+            )
         if groups is not None:
             if np.shape(groups) != (len(logits),):
-                raise DataError(f"groups have shape {np.shape(groups)}, expected one for each of {len(logits)} images")
+                raise DataError(
+                    f"groups have shape {np.shape(groups)}, expected one for each of {len(logits)} images",
+                    code="array-shape",
+                    array="groups",
+                    found=list(np.shape(groups)),
+                    expected=[len(logits)],
+                )
             groups = np.unique(groups, return_inverse=True)[1].astype(np.int64)
         scaled = logits / temperature
         if task_of(targets) == "multilabel":
@@ -78,7 +88,7 @@ class Cases:
             return cls(
                 targets=targets,
                 predicted=(logits >= 0).astype(np.int64),
-                scores=ranked(scaled),
+                scores=rank(scaled),
                 log_probabilities=held,
                 nll=-np.where(targets == 1, held, absent).mean(axis=1),
                 groups=groups,
@@ -87,7 +97,7 @@ class Cases:
         return cls(
             targets=targets,
             predicted=logits.argmax(axis=1),
-            scores=ranked(log_odds(scaled)),
+            scores=rank(log_odds(scaled)),
             log_probabilities=log_probabilities,
             nll=-log_probabilities[np.arange(len(targets)), targets],
             groups=groups,
@@ -158,9 +168,14 @@ class Cases:
             return int(images.sum())
         return len(np.unique(self.groups[images]))
 
+    def smaller_side(self, k: int) -> int:
+        """Independent units of class k, or of all others: whichever are fewer."""
+        of = self.truth[:, k]
+        return min(self.units(of), self.units(~of))
+
     @property
     def clusters(self) -> int | None:
-        """How many groups there are; None: images stand alone."""
+        """Number of groups; None: all images are independent."""
         return None if self.groups is None else int(self.groups.max()) + 1
 
     @cached_property

@@ -1,8 +1,8 @@
-"""95 % intervals: a percentile bootstrap over images or patients, and a stand-in for where it has nothing to say.
+"""95 % intervals: a percentile bootstrap over images or patients, and another method where the bootstrap fails.
 
 The interval is the 2.5 to 97.5 percentile of the metric over resamples of the images, widened where needed to
 hold the value itself (percentiles of a biased metric such as F1 can miss it). Resamples that do not define
-the metric are left out; when they are more than half, there is no interval and so no number.
+the metric are left out. If more than half are left out, the interval is undefined and no number is given.
 
 When the percentiles coincide (10 of 10 right, AUROC 1.0), every resample repeats the value and the bootstrap
 would claim certainty. Then the interval is Wilson's for a proportion among as many independent trials as the
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from zoo.evaluate.metrics import Values, Weights
+    from zoo.evaluation.metrics import Values, Weights
 
-__all__ = ["RESAMPLES", "bootstrap", "collapsed", "draws", "interval", "paired", "percentiles", "wilson"]
+__all__ = ["RESAMPLES", "bootstrap", "bound_difference", "draws", "has_no_width", "interval", "percentiles", "wilson"]
 
 RESAMPLES = 1000
 Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
@@ -49,7 +49,7 @@ def draws(
     Args:
         n: how many images.
         resamples: how many rows in all.
-        seed: of the draws.
+        seed: seed of the draws.
         groups: (n,) int, equal for images of one patient: as many groups are drawn as there are, with replacement,
             and an image's weight is how often its group was drawn. Rows then sum to n on average only.
 
@@ -57,7 +57,12 @@ def draws(
         UsageError: resamples is less than 1.
     """
     if resamples < 1:
-        raise UsageError(f"{resamples} resamples asked for, expected at least 1 (1000 is usual)")
+        raise UsageError(
+            f"{resamples} resamples asked for, expected at least 1 (1000 is usual)",
+            code="resamples-invalid",
+            found=resamples,
+            expected=1,
+        )
     rng = np.random.default_rng(seed)
     unit = None if groups is None else np.unique(groups, return_inverse=True)[1]  # (n,) in [0, units)
     units = n if unit is None else int(unit.max()) + 1
@@ -97,14 +102,14 @@ def interval(
     ends = percentiles(resampled)
     if ends is None:
         return None
-    if not collapsed(*ends):
+    if not has_no_width(*ends):
         return Interval(value=value, low=min(ends[0], value), high=max(ends[1], value))
     ends = wilson(to_unit(value), trials)
     low, high = sorted((from_unit(ends[0]), from_unit(ends[1])))
     return Interval(value=value, low=min(low, value), high=max(high, value), method="wilson")
 
 
-def paired(delta: float, resampled: NDArray[np.float64], trials: float) -> Interval | None:
+def bound_difference(delta: float, resampled: NDArray[np.float64], trials: float) -> Interval | None:
     """A difference of two models on the same images with its interval, or None when too few resamples define it.
 
     Args:
@@ -115,7 +120,7 @@ def paired(delta: float, resampled: NDArray[np.float64], trials: float) -> Inter
     ends = percentiles(resampled)
     if ends is None:
         return None
-    if not collapsed(*ends):
+    if not has_no_width(*ends):
         return Interval(value=delta, low=min(ends[0], delta), high=max(ends[1], delta))
     low, high = wilson(abs(delta), trials)
     ends = (-high, high) if delta == 0 else (low, high) if delta > 0 else (-high, -low)
@@ -131,7 +136,7 @@ def percentiles(resampled: NDArray[np.float64]) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
-def collapsed(low: float, high: float) -> bool:
+def has_no_width(low: float, high: float) -> bool:
     """Whether an interval has no width beyond rounding."""
     return high - low <= 1e-12 * max(1.0, abs(low))
 

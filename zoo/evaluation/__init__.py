@@ -1,0 +1,68 @@
+"""How good a model is: logits and targets in, numbers with intervals out.
+
+It knows no framework and no file format: a model is a `Predict`. scipy and matplotlib are imported when used.
+"""
+
+from __future__ import annotations
+
+from zoo.evaluation._cases import Cases
+from zoo.evaluation._plots import plot_confusion, plot_labels, plot_reliability
+from zoo.evaluation._pooling import Weighing, learn_weights, pool_logits
+from zoo.evaluation._predict import Images, Predict, Progress, predict_set
+from zoo.evaluation._predictions import write_predictions
+from zoo.evaluation._report import check_labels, overall, report
+from zoo.evaluation.calibration import BINS, Reliability, fit_temperature, reliability
+from zoo.evaluation.intervals import RESAMPLES, bootstrap, draws, interval, wilson
+from zoo.evaluation.metrics import (
+    CLASS_METRICS,
+    COMPARED,
+    METRICS,
+    ClassMetric,
+    ImageMetric,
+    Tally,
+    Values,
+    Weights,
+    macro_auroc,
+    measure,
+    ones,
+    title_of,
+)
+
+__all__ = [
+    "BINS",
+    "CLASS_METRICS",
+    "COMPARED",
+    "METRICS",
+    "RESAMPLES",
+    "Cases",
+    "ClassMetric",
+    "ImageMetric",
+    "Images",
+    "Predict",
+    "Progress",
+    "Reliability",
+    "Tally",
+    "Values",
+    "Weighing",
+    "Weights",
+    "bootstrap",
+    "check_labels",
+    "draws",
+    "fit_temperature",
+    "interval",
+    "learn_weights",
+    "macro_auroc",
+    "measure",
+    "ones",
+    "overall",
+    "plot_confusion",
+    "plot_labels",
+    "plot_reliability",
+    "pool_logits",
+    "predict_set",
+    "reliability",
+    "report",
+    "title_of",
+    "wilson",
+    "write_predictions",
+]

@@ -1,0 +1,264 @@
+"""Metrics as functions of resample weights.
+
+Every metric takes weights (B, n): how often each of B resamples holds each image. It returns B
+values. The point estimate is a weight of one for every image; a bootstrap over images is a multinomial draw;
+a bootstrap over patients, or the same draw for two models, changes the weights and nothing here. Scores are
+sorted once: after that every sum is one sparse indicator matrix times the weights.
+
+METRICS is the one table of what is said of a model as a whole, COMPARED names those that pairs of models are tested
+on. Reports, comparisons, cards and the command line read both, so a new metric is one entry here and its test.
+
+A value that a resample does not define (no image of the class in it, say) is nan here and only here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo.evaluation._cases import Cases
+from zoo.evaluation._scores import Array, check_logits, log_odds, rank, task_of
+
+__all__ = [
+    "CLASS_METRICS",
+    "COMPARED",
+    "METRICS",
+    "ClassMetric",
+    "ImageMetric",
+    "Tally",
+    "Values",
+    "Weights",
+    "macro_auroc",
+    "measure",
+    "ones",
+    "title_of",
+]
+
+Weights = NDArray[np.float64]
+"""(B, n), non-negative: how often each resample holds each image."""
+Values = dict[str, Array]
+"""Metric to (B,) values, or (K, B) for a metric of each class."""
+
+CLASS_METRICS = ("sensitivity", "specificity", "ppv", "npv", "f1", "auroc", "auprc")
+"""The metrics of each class: attributes of a Tally."""
+
+
+@dataclass(frozen=True, eq=False)
+class Tally:
+    """What metrics are made of, for each of K classes and each of B resamples: weights first, then ratios or nan.
+
+    Attributes:
+        cases: the images.
+        columns: (n, B) weight of each image.
+        total: (B,) weight of all images.
+        right: (K, B) weight of the images that are of the class and are called it.
+        present: (K, B) weight of the images of the class.
+        called: (K, B) weight of the images that are called the class.
+        sensitivity: (K, B), right / present.
+        specificity: (K, B), the share of the other images that are not called the class.
+        ppv: (K, B), right / called.
+        npv: (K, B), the share of the images not called the class that are not of it.
+        f1: (K, B), 2 TP / (2 TP + FP + FN): a class that is present and never called has 0.
+        auroc: (K, B), area under the ROC curve, one class against the rest.
+        auprc: (K, B), average precision.
+    """
+
+    cases: Cases
+    columns: Array
+    total: Array
+    right: Array
+    present: Array
+    called: Array
+    sensitivity: Array
+    specificity: Array
+    ppv: Array
+    npv: Array
+    f1: Array
+    auroc: Array
+    auprc: Array
+
+
+@dataclass(frozen=True)
+class ImageMetric:
+    """A mean over images, defined whichever classes they are of.
+
+    Attributes:
+        title: what people call it.
+        share: (n,) in [0, 1], how much of each image is right.
+    """
+
+    title: str
+    share: Callable[[Cases], Array]
+
+    needs_every_class = False
+
+    def measure(self, tally: Tally) -> Array:
+        """The metric on every resample, (B,)."""
+        return _ratio(self.share(tally.cases) @ tally.columns, tally.total)
+
+    def trials(self, cases: Cases) -> int:
+        """Independent trials behind the value, for the Wilson interval: images, or groups."""
+        return cases.clusters or cases.n
+
+    def paired_trials(self, a: Cases, b: Cases) -> tuple[int, int]:
+        """Trials behind a difference, and the m of the smallest possible p: images on which the models differ."""
+        return self.trials(a), a.units(self.share(a) != self.share(b))
+
+
+@dataclass(frozen=True)
+class ClassMetric:
+    """A number made of all classes, undefined as soon as one has no image.
+
+    Attributes:
+        title: what people call it.
+        measure: the metric on every resample, (B,), in [0, 1] or nan.
+    """
+
+    title: str
+    measure: Callable[[Tally], Array]
+
+    needs_every_class = True
+
+    def trials(self, cases: Cases) -> int:
+        """Independent trials behind the value, for the Wilson interval: the smallest side of any class."""
+        return min(cases.smaller_side(k) for k in range(cases.classes))
+
+    def paired_trials(self, a: Cases, b: Cases) -> tuple[int, int]:
+        """Trials behind a difference, and the m of the smallest possible p: the best-supplied class's smaller side."""
+        most = max(a.smaller_side(k) for k in range(b.classes))
+        return most, most
+
+
+def _balanced_accuracy(tally: Tally) -> Array:
+    """Mean sensitivity; multilabel: mean over labels of (sensitivity + specificity) / 2."""
+    if tally.cases.task == "multiclass":
+        return np.asarray(tally.sensitivity.mean(axis=0))
+    return np.asarray(((tally.sensitivity + tally.specificity) / 2).mean(axis=0))
+
+
+METRICS: Mapping[str, ImageMetric | ClassMetric] = {
+    # Multilabel: the mean over labels of each label's own accuracy at 0.5, as MedMNIST reports it.
+    "accuracy": ImageMetric("accuracy", lambda cases: cases.right),
+    "balanced_accuracy": ClassMetric("balanced accuracy", _balanced_accuracy),
+    "macro_auroc": ClassMetric("macro AUROC", lambda tally: tally.auroc.mean(axis=0)),
+    "macro_auprc": ClassMetric("macro AUPRC", lambda tally: tally.auprc.mean(axis=0)),
+    "macro_f1": ClassMetric("macro F1", lambda tally: tally.f1.mean(axis=0)),
+}
+"""The metrics of a report over all classes, in its order. Every value lies in [0, 1], where 1 is best."""
+COMPARED = ("macro_auroc", "accuracy")
+"""The metrics that pairs of models are tested on; each has a column in the table of `zoo compare`."""
+
+
+def title_of(name: str) -> str:
+    """What people call a metric; a name that this release does not know is its own title."""
+    return METRICS[name].title if name in METRICS else name
+
+
+def ones(n: int) -> Weights:
+    """The weights of the point estimate, (1, n)."""
+    return np.ones((1, n))
+
+
+def measure(cases: Cases, weights: Weights) -> Values:
+    """Every metric of METRICS, (B,), and of CLASS_METRICS, (K, B), in [0, 1] or nan."""
+    tally = _tally(cases, weights)
+    values: Values = {name: metric.measure(tally) for name, metric in METRICS.items()}
+    return values | {name: getattr(tally, name) for name in CLASS_METRICS}
+
+
+def _tally(cases: Cases, weights: Weights) -> Tally:
+    columns = np.ascontiguousarray(weights.T)  # (n, B): rows are contiguous for the sparse product
+    total = columns.sum(axis=0)
+    right, present, called = (indicator @ columns for indicator in cases.tallies)  # (K, B) each
+    absent = total - present
+    avoided = absent - (called - right)  # rightly not called
+    curves = [_areas(*step, columns) for step in cases.steps]
+    auroc, auprc = (np.stack(areas) for areas in zip(*curves, strict=True))
+    return Tally(
+        cases=cases,
+        columns=columns,
+        total=total,
+        right=right,
+        present=present,
+        called=called,
+        sensitivity=_ratio(right, present),
+        specificity=_ratio(avoided, absent),
+        ppv=_ratio(right, called),
+        npv=_ratio(avoided, total - called),
+        f1=np.where(present > 0, _ratio(2 * right, present + called), np.nan),
+        auroc=auroc,
+        auprc=auprc,
+    )
+
+
+def macro_auroc(scores: NDArray[Any], targets: NDArray[Any]) -> float | None:
+    """Macro one-vs-rest AUROC without an interval, for the training loop.
+
+    Args:
+        scores: logits or probabilities, (n, K); rows that are non-negative and sum to one are taken as
+            probabilities. Both give the number that `report` gives. Multilabel: logits.
+        targets: (n,) int in [0, K), or (n, K) of zeros and ones.
+
+    Returns:
+        A number in [0, 1], or None when a class has no image (no average over the classes that are there). Of
+        multilabel targets the average over the labels that have positives and negatives, because a rare label
+        may miss in the validation images and epochs must be told apart all the same; None when none has both.
+
+    Raises:
+        DataError: scores and targets do not belong together.
+        ModelError: a score is not finite.
+    """
+    values, targets = check_logits(scores, targets)
+    if task_of(targets) == "multilabel":
+        positive = targets == 1
+        both = positive.any(axis=0) & ~positive.all(axis=0)
+        columns, odds = np.flatnonzero(both), rank(values)
+    else:
+        if (values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-4):
+            values = np.log(np.maximum(values, np.finfo(np.float32).tiny))
+        positive = targets[:, None] == np.arange(values.shape[1])
+        columns, odds = np.arange(values.shape[1]), rank(log_odds(values))
+        if not positive.any(axis=0).all():
+            return None
+    areas = [_rank_auroc(odds[:, k], positive[:, k]) for k in columns]
+    return float(np.mean(areas)) if areas else None
+
+
+def _rank_auroc(scores: Array, positive: NDArray[np.bool_]) -> float:
+    """AUROC of one class by the rank sum of its positives, tied scores sharing their mean rank (Mann, Whitney 1947)."""
+    _, tie, size = np.unique(scores, return_inverse=True, return_counts=True)
+    ranks = (np.cumsum(size) - (size - 1) / 2)[tie]
+    positives = int(positive.sum())
+    surplus = ranks[positive].sum() - positives * (positives + 1) / 2
+    return float(surplus / (positives * (len(scores) - positives)))
+
+
+def _areas(positives: Any, negatives: Any, columns: Array) -> tuple[Array, Array]:
+    """AUROC and average precision of one class, (B,) each.
+
+    AUROC is the probability that a positive outranks a negative, ties counting half (Mann and Whitney 1947).
+    Average precision is the sum over thresholds of precision times the step in recall, without interpolation,
+    as scikit-learn defines it.
+    """
+    gain = positives @ columns  # (G, B) weight of the positives in each step
+    loss = negatives @ columns
+    found = np.cumsum(gain, axis=0)
+    false = np.cumsum(loss, axis=0)
+    # A class without a negative has an average precision of 1 by definition, which says nothing: undefined.
+    defined = (found[-1] > 0) & (false[-1] > 0)
+    area = (loss * (found - gain / 2)).sum(axis=0)
+    precision = np.divide(found, found + false, out=np.zeros_like(found), where=gain > 0)
+    return (
+        np.where(defined, _ratio(area, found[-1] * false[-1]), np.nan),
+        np.where(defined, _ratio((gain * precision).sum(axis=0), found[-1]), np.nan),
+    )
+
+
+def _ratio(part: Array, whole: Array) -> Array:
+    """The quotient, nan where whole is 0."""
+    quotient: Array = np.divide(part, whole, out=np.full(np.shape(whole), np.nan), where=whole > 0)
+    return quotient
