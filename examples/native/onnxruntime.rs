@@ -34,7 +34,7 @@ fn main() {
     let given: Vec<String> = std::env::args().collect();
     let [_, library, bundle, picture] = &given[..] else { panic!("usage: predict LIBRARY NAME.zoo PICTURE") };
     let text = |value: &str| CString::new(value).unwrap();
-    let file = std::fs::read(picture).expect("the picture can not be read");
+    let file = std::fs::read(picture).expect("the picture cannot be read");
     let parts: Vec<&[u8]> = file.splitn(5, u8::is_ascii_whitespace).collect();
     let [kind, width, height, brightest, pixels] = parts[..] else { panic!("not a PPM or PGM") };
     let (side, mut pixels) = (|word| String::from_utf8_lossy(word).parse::<i64>().expect("no side"), pixels.to_vec());
@@ -53,7 +53,7 @@ fn main() {
     let (mut memory, mut image, mut answers) = (null_mut(), null_mut(), [null_mut::<c_void>(); 2]);
     unsafe {
         let opened = dlopen(text(library).as_ptr(), 2); // RTLD_NOW
-        assert!(!opened.is_null(), "{library} can not be opened");
+        assert!(!opened.is_null(), "{library} cannot be opened");
         let base: extern "C" fn() -> *const Call = std::mem::transmute(dlsym(opened, text("OrtGetApiBase").as_ptr()));
         let get_api: extern "C" fn(u32) -> *const Call = std::mem::transmute(*base());
         let api = get_api(16); // any release from 1.16 on

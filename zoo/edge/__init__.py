@@ -12,15 +12,14 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from zoo.edge.bundle.signing import Signing, sign
-    from zoo.edge.explain import HeatMap
-    from zoo.edge.golden import Verification, verify
-    from zoo.edge.heatmaps import Explained, explained
-    from zoo.edge.results import Failure, Prediction, Result
-    from zoo.edge.resuming import predict_csv
-    from zoo.edge.runtime import Runtime
-    from zoo.edge.table import write_csv
-    from zoo.edge.timing import Bench, bench, side_by_side
+    from zoo.edge._answers import predict_csv, write_csv
+    from zoo.edge._bench import Bench, bench, side_by_side
+    from zoo.edge._explain import Explained, HeatMap, explain_images
+    from zoo.edge._replay import Verification
+    from zoo.edge._results import Failure, Prediction, Result
+    from zoo.edge._runtime import Runtime
+    from zoo.edge._verify import verify
+    from zoo.edge.bundle._signing import Signing, sign
 
 __all__ = [
     "Bench",
@@ -33,7 +32,7 @@ __all__ = [
     "Signing",
     "Verification",
     "bench",
-    "explained",
+    "explain_images",
     "predict_csv",
     "side_by_side",
     "sign",
@@ -41,29 +40,16 @@ __all__ = [
     "write_csv",
 ]
 
-_HOMES = {
-    "Bench": "timing",
-    "Explained": "heatmaps",
-    "Failure": "results",
-    "HeatMap": "explain",
-    "Prediction": "results",
-    "Result": "results",
-    "Runtime": "runtime",
-    "Signing": "bundle.signing",
-    "Verification": "golden",
-    "bench": "timing",
-    "explained": "heatmaps",
-    "predict_csv": "resuming",
-    "side_by_side": "timing",
-    "sign": "bundle.signing",
-    "verify": "golden",
-    "write_csv": "table",
-}
+
+_HOMES = ("_results", "_runtime", "_answers", "_explain", "bundle._signing", "_replay", "_verify", "_bench")
+"""Where the names above are looked for, what costs least first."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'zoo.edge' has no attribute {name!r}")
-    value = getattr(importlib.import_module(f"zoo.edge.{_HOMES[name]}"), name)
-    globals()[name] = value
-    return value
+    if name in __all__:
+        for home in _HOMES:
+            found = getattr(importlib.import_module(f"zoo.edge.{home}"), name, None)
+            if found is not None:
+                globals()[name] = found
+                return found
+    raise AttributeError(f"module 'zoo.edge' has no attribute {name!r}")

@@ -6,7 +6,7 @@ keys, `signing` puts a signature on a bundle.
 
 from __future__ import annotations
 
-from zoo.edge.bundle.opening import (
+from zoo.edge.bundle._opening import (
     GOLDEN,
     MANIFEST,
     MAX_MANIFEST_BYTES,

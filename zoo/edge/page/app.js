@@ -36,7 +36,7 @@ async function start(token) {
       if (token) fill("refused", problem.message);
       return;
     }
-    trouble(`The model can not be used: ${problem.message}`);
+    trouble(`The model cannot be used: ${problem.message}`);
     return;
   }
   show("locked", false);
@@ -64,7 +64,7 @@ async function introduce() {
   };
   fill("facts", ...Object.entries(facts).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
   show("proof", model.selfTests);
-  const card = await model.card().catch((problem) => `The card can not be shown: ${problem.message}`);
+  const card = await model.card().catch((problem) => `The card cannot be shown: ${problem.message}`);
   byId("card-box").hidden = card === null;
   if (card !== null) fill("card", ...rendered(card));
   show("about");
@@ -212,7 +212,7 @@ function showBars(item) {
   fill("more", item.all ? "Show fewer" : `Show all ${all.length} labels`);
 }
 
-/** Draw the picture as far as this browser can; a server may well have read what a browser can not draw. */
+/** Draw the picture as far as this browser can; a server may well have read what a browser cannot draw. */
 async function preview(item) {
   const canvas = byId("image");
   canvas.setAttribute("aria-label", `Image ${item.file.name}`);
@@ -229,7 +229,7 @@ async function preview(item) {
   if (item !== current) return;
   show("frame", Boolean(item.bitmap));
   if (!item.bitmap) {
-    fill("file", `${item.file.name}: this browser can not draw such a file; the answer is from the file itself.`);
+    fill("file", `${item.file.name}: this browser cannot draw such a file; the answer is from the file itself.`);
     return;
   }
   const scale = Math.min(1, SIDE / Math.max(item.bitmap.width, item.bitmap.height));

@@ -5,7 +5,7 @@ import { checkPixels, decode } from "./decode.js";
 import { views } from "./explain.js";
 
 const BUNDLE = new URL("../model.zoo/", import.meta.url).href;
-const GIVEN = 0.5; // as zoo/edge/results.py
+const GIVEN = 0.5; // as zoo/edge/_results.py
 const MOST_PIXELS = 64_000_000; // between scaling and cropping, as zoo/preprocess.py
 
 export class Browser {
@@ -23,7 +23,7 @@ export class Browser {
       return error === undefined ? resolve(value) : reject(new Error(error));
     };
     this.#worker.onerror = () => {
-      for (const { reject } of this.#waiting.values()) reject(new Error("the model's worker can not start; copy the folder again, or use a newer browser"));
+      for (const { reject } of this.#waiting.values()) reject(new Error("the model's worker cannot start; copy the folder again, or use a newer browser"));
       this.#waiting.clear();
     };
   }
@@ -38,14 +38,14 @@ export class Browser {
     return manifest;
   }
 
-  /** Why the page can not answer with this model; null when it can. */
+  /** Why the page cannot answer with this model; null when it can. */
   unable() {
     const { dtype, stage } = this.#manifest.input;
     if (dtype === "uint8" && stage === "raw") return null;
     return `This model takes ${dtype === "uint8" ? "prepared" : `${dtype === "uint16" ? "16-bit" : "floating-point"} or DICOM`} images. A browser decodes pictures to 8 bits and would change their values, so this page does not try: use 'zoo predict', or the page of 'zoo serve', which reads them as they are stored.`;
   }
 
-  takes = "PNG, JPEG, WebP, GIF or BMP with 8 bits a channel. DICOM, TIFF and 16-bit files are refused here: a browser can not read them as they are stored.";
+  takes = "PNG, JPEG, WebP, GIF or BMP with 8 bits a channel. DICOM, TIFF and 16-bit files are refused here: a browser cannot read them as they are stored.";
 
   async card() {
     if (!("CARD.md" in this.#manifest.files)) return null;

@@ -1,5 +1,5 @@
-// A bundle as a browser fetches it, checked as zoo/edge/bundle/opening.py checks one: each file is the one that the manifest
-// lists, and the manifest beside the model is the one inside it.
+// A bundle as a browser fetches it, checked as zoo/edge/bundle/_opening.py checks one: each file is the one that the
+// manifest lists, and the manifest beside the model is the one inside it.
 
 import { sha256 } from "./sha256.js";
 
@@ -11,7 +11,7 @@ export async function checked(folder, name, manifest) {
   const expected = manifest.files[name];
   if (!expected) throw new Error(`manifest.json lists no ${name}; export the page again`);
   const response = await fetch(new URL(name, folder));
-  if (!response.ok) throw new Error(`${name} can not be loaded (status ${response.status}); copy the folder again`);
+  if (!response.ok) throw new Error(`${name} cannot be loaded (status ${response.status}); copy the folder again`);
   const bytes = new Uint8Array(await response.arrayBuffer());
   const actual = sha256(bytes);
   if (actual !== expected) {

@@ -1,10 +1,10 @@
-// One image file to raw pixels in a browser, by the rules of zoo/readers/raster.py, or a refusal in words.
+// One image file to raw pixels in a browser, by the rules of zoo/readers/_raster.py, or a refusal in words.
 //
 // A browser decodes what it is given to 8 bits without a word, shows the first frame of an animation and mixes
 // transparent pixels with black. So each file's header is read first, and what would change is refused.
 
 const MOST_PIXELS = 64_000_000;
-const ELSEWHERE = "a page in a browser can not read it; give it to 'zoo predict', or to the page of 'zoo serve'";
+const ELSEWHERE = "a page in a browser cannot read it; give it to 'zoo predict', or to the page of 'zoo serve'";
 
 /** What the first bytes say, as in zoo/readers: "PNG", "DICOM", … or null. */
 export function recognise(bytes) {
@@ -54,7 +54,7 @@ export async function decode(bytes) {
     premultiplyAlpha: "none",
     imageOrientation: "from-image",
   }).catch(() => {
-    throw new Error("can not be decoded; restore the file or leave it out");
+    throw new Error("cannot be decoded; restore the file or leave it out");
   });
   const { width, height } = bitmap;
   if (width * height > MOST_PIXELS) throw new Error(tooLarge(width, height));

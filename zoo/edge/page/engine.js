@@ -16,7 +16,7 @@ const verbs = {
   async open({ bundle }) {
     folder = bundle;
     const response = await fetch(new URL("manifest.json", folder));
-    if (!response.ok) throw new Error(`manifest.json can not be loaded (status ${response.status}); copy the folder again`);
+    if (!response.ok) throw new Error(`manifest.json cannot be loaded (status ${response.status}); copy the folder again`);
     manifest = await response.json();
     const model = await checked(folder, "model.onnx", manifest);
     compareManifests(model, manifest);

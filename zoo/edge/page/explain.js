@@ -1,10 +1,10 @@
-// Occlusion sensitivity in the browser: what zoo/edge/explain.py does, number for number; the reasons stand there.
+// Occlusion sensitivity in the browser: what zoo/edge/_explain/occlusion.py does, number for number; it gives the reasons.
 
 const CELLS = 144;
 const SPAN = 2;
 const ENOUGH = 2;
 
-/** As zoo/edge/explain.py: the weakest map that is drawn at full strength. */
+/** As in zoo/edge/_explain/occlusion.py: the weakest map that is drawn at full strength. */
 export const VISIBLE = 0.05;
 
 /**

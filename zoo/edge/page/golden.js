@@ -5,7 +5,7 @@
 //
 // What this module does not know: ONNX, hashes, pages.
 
-const MOST_BYTES = 2 ** 31; // that a set may unpack to, as in zoo/edge/golden.py
+const MOST_BYTES = 2 ** 31; // that a set may unpack to, as in zoo/edge/_replay.py
 
 const END_OF_DIRECTORY = 0x06054b50;
 const DIRECTORY_ENTRY = 0x02014b50;
@@ -130,7 +130,7 @@ export async function readGolden(bytes) {
  * @param {(image: {name: string, dtype: string, shape: number[], data: ArrayBufferView}) =>
  *   Promise<ArrayLike<number>> | ArrayLike<number>} run the model: one raw image to its K logits.
  * @param {{labels?: string[], task?: "multiclass" | "multilabel"}} [manifest] for names in messages, and because a
- *   label of a multilabel model is given by its own logit, so that there is no top label to compare.
+ *   label of a multilabel model is given by its own logit, so it has no top label to compare.
  * @returns {Promise<{images: number, max_abs_logit: number, tolerance: number, mismatches: string[]}>}
  *   max_abs_logit: largest |difference| / max(1, |expected|) of the images that are within the tolerance. The proof
  *   holds when mismatches is empty.

@@ -1,4 +1,4 @@
-// A heat map as colours: matplotlib's viridis, as in zoo/edge/explain.py; strength follows the drop.
+// A heat map as colours: matplotlib's viridis, as in zoo/edge/_explain/occlusion.py; strength follows the drop.
 
 import { VISIBLE } from "./explain.js";
 
@@ -16,7 +16,7 @@ export function viridis(share) {
   return VIRIDIS[below].map((value, channel) => Math.round(value + (place - below) * (VIRIDIS[below + 1][channel] - value)));
 }
 
-/** As zoo/edge/explain.py, of a map that the file makes itself: in logits. */
+/** As in zoo/edge/_explain/occlusion.py, for a map that the file makes itself: in logits. */
 export const VISIBLE_EVIDENCE = 1;
 
 /** The value that is drawn at full strength. */

@@ -8,7 +8,7 @@ export const MARGIN = 0.1;
 /** Images below which a share is called rough: from 30 the 95 % interval of a share is within 18 points of it. */
 export const FEW = 30;
 
-const GIVEN = 0.5; // as zoo/edge/results.py
+const GIVEN = 0.5; // as zoo/edge/_results.py
 
 const PERCENT = "\u00a0%"; // the sign stays with its number
 

@@ -13,14 +13,14 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from zoo.edge.serve.settings import Settings, read_token
+from zoo.edge.serve._settings import Settings, read_token
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from zoo.edge.serve.server import Started
+    from zoo.edge.serve._server import Started
 
 __all__ = ["Settings", "read_token", "serve"]
 
@@ -43,14 +43,19 @@ def serve(
         SignatureError: it is not signed by the key that was given.
         ModelError: not a model of this tool, or damaged.
         ProviderError: the provider is not there.
-        OutputError: the port can not be had.
+        OutputError: the port cannot be had.
     """
     try:
-        from zoo.edge.serve.server import run
+        from zoo.edge.serve._server import run
     except ModuleNotFoundError as problem:
         if str(problem.name).startswith("zoo"):
             raise
-        raise UsageError(f"serve needs {problem.name}, which is not installed: pip install 'edgezoo[serve]'") from None
+        raise UsageError(
+            f"serve needs {problem.name}, which is not installed: pip install 'edgezoo[serve]'",
+            code="package-missing",
+            package=problem.name,
+            extra="serve",
+        ) from None
     run(path, settings or Settings(), announce or _log)
 
 

@@ -6,6 +6,6 @@ what may run, `rules` decides.
 
 from __future__ import annotations
 
-from zoo.edge.vet.rules import check
+from zoo.edge.vet._rules import check
 
 __all__ = ["check"]

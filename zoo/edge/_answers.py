@@ -1,0 +1,353 @@
+"""Answers as a CSV file that a spreadsheet opens without harm, and that survives a crash.
+
+While `out.csv` is written it is called `out.csv.part`, and `out.csv.part.json` says what it was begun with. After the
+last row it takes its name. Rows are only added, so a process that is killed leaves whole rows and at most one half
+row. `--resume` cuts that half off and continues after the last whole row.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import logging
+import os
+import re
+import sys
+import time
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+import msgspec
+
+from zoo._support.files import atomic_path, atomic_write, put_in_place
+from zoo._support.text import format_count, inert
+from zoo.edge._results import GIVEN, Failure, Prediction, Result
+from zoo.edge._stream import expand
+from zoo.errors import OutputError, ResumeError
+from zoo.spec import LABEL_SEPARATOR, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from zoo.edge._intake import Source
+    from zoo.edge._runtime import Runtime
+    from zoo.errors import ImageError
+    from zoo.spec import Task
+
+__all__ = ["predict_csv", "write_csv"]
+
+_SPECIAL = re.compile('[",\r\n]')
+
+_SETTLE = 2.0
+"""Seconds after which written rows are flushed to the disk; a power cut costs no more."""
+_LONGEST = 2**24
+"""Bytes of a row; one that is longer was damaged."""
+
+log = logging.getLogger("zoo")
+
+
+class _Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides the content of a table."""
+
+    model: str
+    """sha256 of the ONNX file."""
+    columns: tuple[str, ...]
+    provider: str
+    frame: int | None
+
+
+def predict_csv(
+    runtime: Runtime,
+    sources: Iterable[Source] | Source,
+    target: Path,
+    *,
+    resume: bool = False,
+    batch_size: int | None = None,
+    frame: int | None = None,
+    workers: int = 0,
+) -> Iterator[Result]:
+    """Predict as `Runtime.predict` does, and write each result to the table `target`; `write_csv` names its columns.
+
+    A call that is stopped or killed leaves its rows in `target` + ".part". With `resume` the next call continues after
+    the last of these rows. It yields them first, then the new ones. The finished table is the one that an
+    uninterrupted call writes, byte by byte. With batches, values may differ in the last digit, because groups begin
+    elsewhere. A resumed call compares names and order of the images, not their content.
+
+    Args:
+        runtime: the opened model.
+        sources: paths of images or folders, or raw arrays, for `Runtime.predict`.
+        target: the table; replaced when it exists, once all rows are written.
+        resume: continue the unfinished table beside `target`; without one, begin a new table.
+        batch_size: most images in one run; None: the default of `Runtime.predict`.
+        frame: number of the picture in files that hold several, counted from 1; None: none is guessed.
+        workers: number of processes that decode; 0: threads decode.
+
+    Raises:
+        ResumeError: an unfinished table is there and `resume` was not asked for, or it was begun with another model,
+            provider or frame, its rows are of other images or in another order, or it is damaged; or `resume` was
+            asked for and the table is finished.
+        OutputError: the table cannot be written, or another process is at it.
+        DataError: the one folder given holds no image.
+        ModelError: ONNX Runtime failed.
+    """
+    part, note = Path(f"{target}.part"), Path(f"{target}.part.json")
+    begun = _Begun(
+        model=runtime.sha256,
+        columns=tuple(_columns(runtime.labels, runtime.manifest.task)),
+        provider=runtime.provider,
+        frame=frame,
+    )
+    items = iter(expand(sources))
+    with _open_part(target, part, note, begun, resume=resume) as stream:
+        rows = 0
+        for result in _read_kept(stream, part, begun, items, runtime):
+            rows += 1
+            yield result
+        if rows:
+            log.info("resumed after %s of %s", format_count(rows, "row"), part)
+        try:
+            settled = time.monotonic()
+            for result in runtime.answers(items, batch_size=batch_size, frame=frame, workers=workers):
+                stream.write(_line(_cells(result, runtime.labels, runtime.manifest.task)))
+                rows += 1
+                if time.monotonic() - settled > _SETTLE:
+                    _settle(stream)
+                    settled = time.monotonic()
+                yield result
+            _settle(stream)
+        except BaseException:  # the caller's own leaving among them
+            _leave(stream, part, note, rows)
+            raise
+    try:
+        put_in_place(part, target)
+        note.unlink(missing_ok=True)
+    except OSError as problem:
+        raise OutputError(
+            _cannot(target, problem), code="output-unwritable", path=str(target), cause=_reason(problem)
+        ) from None
+
+
+@contextlib.contextmanager
+def _open_part(target: Path, part: Path, note: Path, begun: _Begun, *, resume: bool) -> Iterator[IO[bytes]]:
+    """The unfinished table, for this process alone: the one that is there, or a new one with its first line."""
+    try:
+        if target.exists() and not target.is_file():
+            raise OutputError(
+                f"cannot write {target}: it exists and is not a file; choose another place",
+                code="output-unwritable",
+                path=str(target),
+            )
+        if part.is_symlink() or (part.exists() and not part.is_file()):
+            raise OutputError(
+                f"cannot write {part}: it exists and is not a regular file; remove it",
+                code="output-unwritable",
+                path=str(part),
+            )
+        there = part.exists()
+        if there and not resume:
+            raise ResumeError(
+                f"{part} is an unfinished table; continue it with --resume, or remove it to begin anew",
+                code="resume-unfinished",
+                path=str(part),
+            )
+        if resume and not there and target.exists():
+            raise ResumeError(
+                f"{target} is there and nothing unfinished beside it; leave --resume out to make it again",
+                code="resume-nothing",
+                path=str(target),
+            )
+        if not there:
+            atomic_write(note, encode(begun))
+        with part.open("r+b" if there else "x+b") as stream:
+            _claim(stream, part)
+            if there:
+                _compare(part, note, begun)
+            yield stream
+    except OSError as problem:
+        raise OutputError(
+            _cannot(part, problem), code="output-unwritable", path=str(part), cause=_reason(problem)
+        ) from None
+
+
+def _claim(stream: IO[bytes], part: Path) -> None:
+    if sys.platform == "win32":
+        return
+    import fcntl
+
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise OutputError(
+            f"cannot write {part}: another process is at it; wait for it", code="output-busy", path=str(part)
+        ) from None
+    except OSError:  # a file system without locks
+        return
+
+
+def _compare(part: Path, note: Path, begun: _Begun) -> None:
+    if not note.is_file():
+        raise ResumeError(
+            f"{note} is missing, which says what {part} was begun with; remove {part} to begin anew",
+            code="resume-damaged",
+            path=str(note),
+        )
+    before = decode(note.read_bytes(), _Begun, str(note), ResumeError)
+    for field, what in (("model", "model"), ("columns", "columns"), ("provider", "provider"), ("frame", "frame")):
+        was, now = getattr(before, field), getattr(begun, field)
+        if was != now:
+            shown = (f"sha256 {was[:12]}…", f"{now[:12]}…") if field == "model" else (repr(was), repr(now))
+            if field == "columns":
+                shown = (format_count(len(was), "column"), f"{len(now)}, or of other names")
+            raise ResumeError(
+                f"{part} was begun with another {what}: {shown[0]}, now {shown[1]}; "
+                f"resume it as it was begun, or remove {part} to begin anew",
+                code="resume-differs",
+                path=str(part),
+                what=what,
+                begun=shown[0],
+                now=shown[1],
+            )
+
+
+def _read_kept(
+    stream: IO[bytes], part: Path, begun: _Begun, items: Iterator[tuple[str, Source | ImageError]], runtime: Runtime
+) -> Iterator[Result]:
+    """Yield the rows that are there, each checked against the image at its place; cut off half a row."""
+    first, end = _line(list(begun.columns)), 0
+    for number, (row, behind) in enumerate(_rows(stream, part)):
+        if number:
+            yield _result(row, next(items, (None, None))[0], f"{part}: row {number}", runtime)
+        elif row != first:
+            raise ResumeError(
+                f"{part}: its first line is not that of this model; remove it to begin anew",
+                code="resume-damaged",
+                path=str(part),
+            )
+        end = behind
+    stream.seek(end)
+    stream.truncate()
+    if end == 0:
+        stream.write(first)
+
+
+def _rows(stream: IO[bytes], part: Path) -> Iterator[tuple[bytes, int]]:
+    """Whole rows, and where in the file each ends."""
+    row, end, quotes = bytearray(), 0, 0
+    stream.seek(0)
+    for piece in stream:  # up to a line break, which may be inside a cell
+        row += piece
+        quotes += piece.count(b'"')
+        if len(row) > _LONGEST:
+            raise ResumeError(
+                f"{part}: a row of more than {_LONGEST} bytes; it is damaged, remove it to begin anew",
+                code="resume-damaged",
+                path=str(part),
+            )
+        if quotes % 2 == 0 and piece.endswith(b"\n"):
+            end += len(row)
+            yield bytes(row), end
+            row, quotes = bytearray(), 0
+
+
+def _result(row: bytes, name: str | None, where: str, runtime: Runtime) -> Result:
+    """A row as the result it was written from."""
+    labels, task = runtime.labels, runtime.manifest.task
+    damaged = ResumeError(f"{where} is damaged; remove the unfinished table to begin anew", code="resume-damaged")
+    try:
+        (held,) = csv.reader([row.decode()], strict=True)
+        shown = inert(name or "").encode("utf-8", "backslashreplace").decode()
+        if name is None or held[0] != shown:
+            there = "no image" if name is None else repr(shown)
+            raise ResumeError(
+                f"{where} is {held[0]!r}, now {there} is at its place; give the same images in the same order, "
+                "or remove the unfinished table to begin anew",
+                code="resume-differs",
+                what="image",
+                begun=held[0],
+                now=there,
+            )
+        if held[-1]:
+            bare = held[-1][1:]
+            result: Result = Failure(name, bare if inert(bare) == held[-1] else held[-1])
+        else:
+            values = map(float, held[-1 - len(labels) : -1])
+            by_name = dict(zip(labels, values, strict=True))
+            label = {inert(one): one for one in labels}[held[1]]
+            given = tuple(one for one, value in by_name.items() if value >= GIVEN) if task == "multilabel" else None
+            result = Prediction(name, label, by_name[label], by_name, given)
+    except (ValueError, KeyError, IndexError, csv.Error):  # UnicodeDecodeError is a ValueError
+        raise damaged from None
+    if _line(_cells(result, labels, task)) != row:
+        raise damaged
+    return result
+
+
+def _settle(stream: IO[bytes]) -> None:
+    stream.flush()
+    os.fsync(stream.fileno())
+
+
+def _leave(stream: IO[bytes], part: Path, note: Path, rows: int) -> None:
+    """What an unfinished call leaves: its rows, or nothing where it has none."""
+    with contextlib.suppress(OSError):
+        stream.flush()
+    if rows:
+        log.warning("%s keeps %s; continue with --resume", part, format_count(rows, "row"))
+    else:
+        part.unlink(missing_ok=True)
+        note.unlink(missing_ok=True)
+
+
+def _cannot(path: Path, problem: OSError) -> str:
+    return f"cannot write {path}: {_reason(problem)}; free space there or choose another place"
+
+
+def _reason(problem: OSError) -> str:
+    return (problem.strerror or str(problem)).lower()
+
+
+def write_csv(target: Path, results: Iterable[Result], labels: tuple[str, ...], task: Task = "multiclass") -> int:
+    """Write `image, label, probability, p_LABEL…, error`, one row an image; `target` appears when done.
+
+    Of a multilabel model `labels` follows `probability`: all labels that were given, joined by "|".
+
+    Args:
+        target: the file; replaced when it exists.
+        results: results of `Runtime.predict`.
+        labels: labels of the model, for the columns.
+        task: task of the model.
+
+    Returns:
+        The number of rows.
+
+    Raises:
+        OutputError: it could not be written.
+    """
+    rows = 0
+    with atomic_path(target) as temporary, temporary.open("wb") as stream:
+        stream.write(_line(_columns(labels, task)))
+        for rows, result in enumerate(results, 1):  # noqa: B007 - how many there were
+            stream.write(_line(_cells(result, labels, task)))
+    return rows
+
+
+def _columns(labels: tuple[str, ...], task: Task) -> list[str]:
+    """The names of the columns."""
+    several = ["labels"] if task == "multilabel" else []
+    return ["image", "label", "probability", *several, *(f"p_{label}" for label in labels), "error"]
+
+
+def _cells(result: Result, labels: tuple[str, ...], task: Task) -> list[str]:
+    """One row; probabilities with all their digits."""
+    several = task == "multilabel"
+    if isinstance(result, Failure):
+        return [inert(result.image), *([""] * (2 + several + len(labels))), inert(result.error)]
+    given = [inert(LABEL_SEPARATOR.join(result.labels or ()))] if several else []
+    values = [repr(result.probabilities[label]) for label in labels]
+    return [inert(result.image), inert(result.label), repr(result.probability), *given, *values, ""]
+
+
+def _line(row: list[str]) -> bytes:
+    """A row as the file holds it; a cell with a comma, a quote or a line break is quoted (RFC 4180)."""
+    quoted = ('"' + cell.replace('"', '""') + '"' if _SPECIAL.search(cell) else cell for cell in row)
+    return (",".join(quoted) + "\n").encode("utf-8", "backslashreplace")

@@ -1,0 +1,127 @@
+"""Decoding in processes, for files whose decoding is Python's own work, which threads cannot share.
+
+A process that dies takes one image with it and not the whole prediction: the image is tried once more in a new
+process, and then it is a row that says so.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from zoo._support import processes
+from zoo._support.processes import Companions, Ended
+from zoo.edge._intake import Array, Intake, Source
+from zoo.spec import Manifest
+
+if TYPE_CHECKING:
+    from zoo.errors import ImageError
+
+__all__ = ["Decoders", "serve"]
+
+_TASK = f"{__name__}:serve"
+_TRIES = 2
+
+
+class _Order(msgspec.Struct, array_like=True):
+    """One file to decode."""
+
+    path: bytes
+    """The path, as the file system spells it."""
+    name: bytes
+    frame: int | None
+
+
+class _Head(msgspec.Struct, array_like=True):
+    """The head of an answer, before its pixels."""
+
+    reason: bytes | None
+    dtype: str = ""
+    shape: tuple[int, ...] = ()
+
+
+class Decoders:
+    """So many processes; a process is started when the first image waits for it.
+
+    Args:
+        intake: intake of the model.
+        count: how many, at least 1. As many threads may ask at a time.
+        frame: number of the picture in files that hold several; see `Intake.pixels`.
+    """
+
+    def __init__(self, intake: Intake, count: int, frame: int | None) -> None:
+        self._intake = intake
+        self._frame = frame
+        self._companions = Companions(_TASK, count, greeting=msgspec.json.encode(intake.manifest), tries=_TRIES)
+
+    def stop(self) -> None:
+        """End all processes now, whatever they are at; nobody waits for their answers any more."""
+        self._companions.stop()
+
+    def close(self) -> None:
+        """Give back what the processes held; no thread may be asking any more."""
+        self._companions.stop()
+        self._companions.close()
+
+    def pixels(self, name: str, source: Source | ImageError) -> Array | str:
+        """Decode an image as `Intake.pixels` does; this process does it if no other can be started."""
+        path = _spell(source)
+        if path is None:
+            return self._intake.pixels(name, source, self._frame)
+        order = _Order(path, name.encode("utf-8", "surrogatepass"), self._frame)
+        try:
+            answer = self._companions.ask(msgspec.msgpack.encode(order))
+        except Ended as how:
+            return f"the process that decoded it ended {_TRIES} times ({how}); leave the image out, or free memory"
+        return self._intake.pixels(name, source, self._frame) if answer is None else _unpack(answer)
+
+
+def _spell(source: Source | ImageError) -> bytes | None:
+    """A path as the file system spells it; None: it is not a path, or no file can have it."""
+    if not isinstance(source, str | Path):
+        return None
+    try:
+        return os.fsencode(source)
+    except UnicodeEncodeError:
+        return None
+
+
+def serve() -> None:
+    """What a process does: answer orders."""
+    intake: Intake | None = None
+
+    def answer(message: bytes) -> list[bytes | memoryview]:
+        nonlocal intake
+        if intake is None:  # the greeting
+            intake = Intake(msgspec.json.decode(message, type=Manifest))
+            return [b"ready"]
+        order = msgspec.msgpack.decode(message, type=_Order)
+        name = order.name.decode("utf-8", "surrogatepass")
+        return _pack(intake.pixels(name, Path(os.fsdecode(order.path)), order.frame))
+
+    processes.serve(answer)
+
+
+def _pack(image: Array | str) -> list[bytes | memoryview]:
+    if isinstance(image, str):
+        head = _Head(image.encode("utf-8", "surrogatepass"))
+        return _with_size(head)
+    whole = np.ascontiguousarray(image)
+    return [*_with_size(_Head(None, whole.dtype.str, whole.shape)), whole.data]
+
+
+def _with_size(head: _Head) -> list[bytes | memoryview]:
+    data = msgspec.msgpack.encode(head)
+    return [len(data).to_bytes(4, "little"), data]
+
+
+def _unpack(answer: bytes) -> Array | str:
+    end = 4 + int.from_bytes(answer[:4], "little")
+    head = msgspec.msgpack.decode(memoryview(answer)[4:end], type=_Head)
+    if head.reason is not None:
+        return head.reason.decode("utf-8", "surrogatepass")
+    return np.frombuffer(answer, head.dtype, offset=end).reshape(head.shape)

@@ -1,0 +1,143 @@
+"""Heat maps of many images: one row each, and a picture beside it.
+
+What this module does not know: command lines.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from zoo._support.files import atomic_path
+from zoo._support.text import printable
+from zoo.edge._explain.evidence import explain_image
+from zoo.edge._explain.occlusion import HeatMap, overlay
+from zoo.edge._results import Failure
+from zoo.edge._stream import expand
+from zoo.errors import ImageError
+from zoo.readers import from_array, read
+from zoo.spec import Voi
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from PIL.PngImagePlugin import PngInfo
+
+    from zoo.edge._runtime import Runtime
+    from zoo.edge._stream import Source
+
+__all__ = ["Explained", "describe", "explain_images"]
+
+_MARK = "zoo explain"
+"""In each overlay, so that it is known again and nobody else's picture is written over."""
+_BEGIN = 128
+"""Bytes of a PNG file that are searched for the mark, which follows the header."""
+_LONGEST = 200
+"""Bytes of an image's name in that of its overlay; file systems take 255 with all that is added."""
+
+
+class Explained(msgspec.Struct, frozen=True, kw_only=True):
+    """One image's map."""
+
+    image: str
+    """The path as given or found."""
+    heat: HeatMap
+    file: str | None
+    """The overlay that was written."""
+
+    def row(self) -> dict[str, Any]:
+        """For `--json`."""
+        return {"image": self.image, **msgspec.structs.asdict(self.heat), "file": self.file}
+
+
+def explain_images(
+    runtime: Runtime,
+    sources: Iterable[Source] | Source,
+    *,
+    label: str | None = None,
+    out: Path | None = None,
+    frame: int | None = None,
+) -> Iterator[Explained | Failure]:
+    """Map images in the order given; a folder is walked in natural order.
+
+    Args:
+        runtime: an opened model.
+        sources: paths of images or folders, or raw arrays, for `Runtime.predict`.
+        label: label that is explained; None: the most probable one of each image.
+        out: folder for the overlays, NAME.heat.png each, with a number where that is somebody else's; None: none is
+            written.
+        frame: which picture of files that hold several, counted from 1.
+
+    Yields:
+        One `Explained` or `Failure` for each image.
+
+    Raises:
+        DataError: the one folder given holds no image.
+        UsageError: the model does not know the label.
+        OutputError: an overlay cannot be written.
+    """
+    voi = isinstance(runtime.manifest.preprocess.intensity, Voi)
+    taken: set[str] = set()
+    for name, source in expand(sources):
+        try:
+            if isinstance(source, ImageError):
+                raise source
+            image = read(source, frame=frame, voi=voi) if isinstance(source, str | Path) else from_array(source)
+            heat = explain_image(runtime, image, label)
+            picture = None if out is None else overlay(image, heat)
+        except ImageError as problem:
+            yield Failure(name, problem.reason)
+            continue
+        file = None
+        if out is not None and picture is not None:
+            file = _place(out, Path(name).stem or "image", taken)
+            with atomic_path(file) as temporary:
+                picture.save(temporary, "PNG", pnginfo=_mark())
+        yield Explained(image=name, heat=heat, file=None if file is None else str(file))
+
+
+def describe(heat: HeatMap) -> str:
+    """'lymphocyte 0.9940, 0.6602 less without the place around x 195, y 196', or '…, most evidence around x 9, y 8'."""
+    label = printable(heat.label)
+    drop, y, x = heat.peak
+    if heat.method == "evidence":
+        place = f"most evidence around x {x}, y {y} ({drop:+.1f})" if drop > 0 else "no place speaks for it"
+        return f"{label} {heat.base:.4f}, {place}"
+    if drop <= 0:
+        return f"{label} {heat.base:.4f}, not lower without any one place"
+    return f"{label} {heat.base:.4f}, {drop:.4f} less without the place around x {x}, y {y}"
+
+
+def _place(out: Path, stem: str, taken: set[str]) -> Path:
+    """A file that no other image of this call has, whatever a file system makes of letter case, nor anybody else."""
+    if len(os.fsencode(stem)) > _LONGEST:
+        stem = os.fsencode(stem)[:_LONGEST].decode(errors="ignore")
+    name, number = f"{stem}.heat.png", 2
+    while name.casefold() in taken or not _free(out / name):
+        name, number = f"{stem}-{number}.heat.png", number + 1
+    taken.add(name.casefold())
+    return out / name
+
+
+def _free(file: Path) -> bool:
+    """Whether nothing has this name, or only an overlay of an earlier call."""
+    if not os.path.lexists(file):
+        return True
+    if not file.is_file():
+        return False
+    try:
+        with file.open("rb") as stream:
+            return b"tEXtSoftware\0" + _MARK.encode() in stream.read(_BEGIN)
+    except OSError:
+        return False
+
+
+def _mark() -> PngInfo:
+    from PIL.PngImagePlugin import PngInfo
+
+    info = PngInfo()
+    info.add_text("Software", _MARK)
+    return info

@@ -1,0 +1,123 @@
+"""What a model takes: which kinds of image, and what is done to one before the graph sees it.
+
+What this module does not know: ONNX Runtime, so that a process that only decodes need not load it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from zoo import preprocess
+from zoo.errors import ImageError
+from zoo.readers import from_array, read
+from zoo.spec import Manifest, Scale, Voi
+
+if TYPE_CHECKING:
+    from zoo.readers import RawImage
+
+__all__ = ["Array", "Intake", "Source"]
+
+Array = NDArray[Any]
+Source = Path | str | Array
+"""An image file, a folder of them, or one raw image (H, W[, C])."""
+
+
+class Intake:
+    """The way of images into one model. It holds nothing that a call changes.
+
+    Attributes:
+        manifest: manifest of the model.
+        kinds: types of raw images that the model takes: uint8, uint16, float32.
+    """
+
+    def __init__(self, manifest: Manifest) -> None:
+        self.manifest = manifest
+        self.kinds = _kinds(manifest)
+
+    def pixels(self, name: str, source: bytes | Source | ImageError, frame: int | None = None) -> Array | str:
+        """One image as the graph takes it, or why it cannot be used, on one line.
+
+        Args:
+            name: name of the image; the reason does not repeat it.
+            source: a path, a file's bytes, a raw array (H, W[, C]), or an error in its place.
+            frame: which picture of a file that holds several; arrays are taken as they are.
+        """
+        try:
+            if isinstance(source, ImageError):
+                raise source
+            if isinstance(source, bytes | str | Path):
+                voi = isinstance(self.manifest.preprocess.intensity, Voi)
+                return self._ready(read(source, name=name, frame=frame, voi=voi))
+            return self._ready(from_array(source))
+        except ImageError as problem:
+            return problem.reason
+        except MemoryError:
+            return "not enough memory to decode it; give the image smaller or alone"
+
+    def batch(self, batch: Array) -> Array:
+        """Raw images (N, H, W, C) as the graph takes them.
+
+        Raises:
+            ImageError: another shape or dtype than the model was made for.
+        """
+        channels = 3 if batch.dtype == np.uint8 else 1
+        if batch.ndim != 4 or 0 in batch.shape or batch.dtype.name not in self.kinds or batch.shape[3] != channels:
+            raise ImageError(
+                None,
+                f"batch of shape {'x'.join(map(str, batch.shape))} and dtype {batch.dtype}, "
+                f"expected (N, H, W, C) of {' or '.join(sorted(self.kinds))}, "
+                "with 3 channels for uint8 and 1 for others",
+                code="image-kind",
+                found=str(batch.dtype),
+                shape=list(batch.shape),
+                expected=sorted(self.kinds),
+            )
+        spec = self.manifest.preprocess
+        stage = self.manifest.input.stage
+        if stage == "raw":
+            return batch
+        resized = np.stack([preprocess.resize_image(image, spec) for image in batch])
+        return resized if stage == "resized" else preprocess.normalize_batch(resized, spec)
+
+    def check(self, image: RawImage) -> None:
+        """Raise `ImageError` unless the model was made for such an image."""
+        if image.kind not in self.kinds:
+            raise ImageError(
+                None,
+                f"pixels are {image.kind}, expected {' or '.join(sorted(self.kinds))}; "
+                "give this model images of the kind it was trained on",
+                code="image-kind",
+                found=image.kind,
+                expected=sorted(self.kinds),
+            )
+        for spec in self.manifest.views:
+            preprocess.check_range(image.pixels, spec)
+
+    def _ready(self, image: RawImage) -> Array:
+        self.check(image)
+        spec = self.manifest.preprocess
+        stage = self.manifest.input.stage
+        if stage == "raw":
+            return image.pixels
+        return (
+            preprocess.resize_image(image.pixels, spec) if stage == "resized" else preprocess.apply(image.pixels, spec)
+        )
+
+
+def _kinds(manifest: Manifest) -> frozenset[str]:
+    """Kinds of raw image that the model was made for.
+
+    With the whole preprocessing in the graph the input says it. Else the input is float32 whatever the images
+    were, and the intensity says it: `Scale` to 255 or less is 8 bit, and `Voi` is what a DICOM file becomes.
+    """
+    declared, intensity = manifest.input, manifest.preprocess.intensity
+    if declared.stage == "raw":
+        return frozenset({declared.dtype})
+    deep = frozenset({"uint16", "float32"})
+    if isinstance(intensity, Scale):
+        return frozenset({"uint8"}) if intensity.maximum <= 255 else deep
+    return frozenset({"float32"}) if isinstance(intensity, Voi) else deep | {"uint8"}

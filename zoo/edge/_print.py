@@ -1,0 +1,255 @@
+"""How verbs speak: data on stdout, in plain columns or as one JSON document; everything else on stderr.
+
+Both programs print through it, `zoo` and `python -m zoo.edge`. Nothing heavy is imported here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import shlex
+import sys
+import textwrap
+import traceback
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo._support.text import format_count, megabytes, printable
+from zoo.edge._document import as_json
+from zoo.errors import OutputError, ZooError
+from zoo.spec import Interval
+
+if TYPE_CHECKING:
+    from zoo.edge._document import Listed
+
+__all__ = [
+    "INTERRUPTED",
+    "columns",
+    "document",
+    "explain_error",
+    "fields",
+    "format_count",
+    "megabytes",
+    "put",
+    "quote_path",
+    "run",
+    "say",
+    "show_path",
+    "whole_list",
+    "with_interval",
+]
+
+INTERRUPTED = 130
+"""Exit status after Ctrl-C."""
+WIDTH = 100
+"""Columns that running text is wrapped to, where the terminal is not narrower."""
+GAP = "  "
+_LAYOUT = "\n\t"
+
+
+def put(text: str) -> None:
+    """Write data to stdout, now: a reader of a pipe sees each answer when it is there.
+
+    Control characters in it, which a file's names may bring, are spelt out.
+
+    Raises:
+        OutputError: stdout cannot take it, a full disk behind a redirection, say.
+    """
+    text = printable(text, keep=_LAYOUT)
+    _write(text if text.endswith("\n") else text + "\n", now=True)
+
+
+def say(text: str) -> None:
+    """One line to the user on stderr."""
+    sys.stdout.flush()
+    sys.stderr.write(f"zoo: {printable(text, keep=_LAYOUT)}\n")
+    sys.stderr.flush()
+
+
+def document(value: Any) -> None:
+    """Write `value` as the one JSON document of `--json`."""
+    _write(as_json(value), now=True)
+
+
+def whole_list(rows: Listed) -> None:
+    """Write a list that waited, as the one JSON document of `--json`."""
+    for line in rows.lines():
+        _write(line)
+    _write("", now=True)
+
+
+def columns(header: Sequence[str], rows: Collection[Sequence[str]], *, right: Collection[int] = ()) -> str:
+    """A table of plain text; `right` are the columns with numbers."""
+    table = [[printable(cell) for cell in row] for row in (header, *rows)]
+    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+    lines = []
+    for row in table:
+        cells = [
+            cell.rjust(width) if i in right else cell.ljust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append(GAP.join(cells).rstrip())
+    return "\n".join(lines)
+
+
+def fields(values: Mapping[str, object]) -> str:
+    """Names and values below each other, long values wrapped under themselves."""
+    indent = max(map(len, values)) + len(GAP)
+    width = min(WIDTH, _terminal_width())
+    lines = []
+    for name, value in values.items():
+        text = f"{value:.4g}" if isinstance(value, float) else printable(str(value))
+        lines.append(
+            textwrap.fill(
+                text,
+                max(width, indent + 20),
+                initial_indent=name.ljust(indent),
+                subsequent_indent=" " * indent,
+                break_long_words=False,
+                break_on_hyphens=False,
+            )
+        )
+    return "\n".join(lines)
+
+
+def with_interval(value: Interval | int | None) -> str:
+    """'0.956 (0.926 to 0.978)', or a dash without a value."""
+    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})" if isinstance(value, Interval) else "-"
+
+
+def show_path(path: str | Path) -> str:
+    """`path` as the user would type it from here."""
+    try:
+        inside = Path(path).resolve().relative_to(Path.cwd().resolve())
+    except (ValueError, OSError):
+        return str(path)
+    return str(inside)
+
+
+def quote_path(path: str | Path) -> str:
+    """`path` in a command of a shell: quoted where it must be."""
+    return shlex.quote(show_path(path))
+
+
+def run(
+    work: Callable[[], int],
+    *,
+    as_json: bool,
+    explain: Callable[[Exception], tuple[dict[str, Any], str, int]],
+) -> int:
+    """The boundary of a program: what becomes of an error. No traceback is printed, except under ZOO_DEBUG=1.
+
+    Args:
+        work: does what was asked and returns the exit status.
+        as_json: print an error on stdout too, as the document that `--json` promised.
+        explain: an error → its document, its line and the exit status; falls back on `explain_error`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(AttributeError, ValueError):  # a name of a file need not be text
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    with _messages():
+        try:
+            return work()
+        except BrokenPipeError:  # `… | head`: the reader has seen enough
+            _forget_stdout()
+            return 1
+        except KeyboardInterrupt as stop:
+            line = str(stop) or "interrupted"
+            if as_json:
+                with contextlib.suppress(OutputError, BrokenPipeError):
+                    document({"error": {"type": "KeyboardInterrupt", "code": "interrupted", "message": line}})
+            say(line)
+            return INTERRUPTED
+        except Exception as problem:  # the one place where a defect becomes a line
+            said, message, status = explain(problem)
+            if not status:  # under torchrun, a process that only trained along
+                return 0
+            if os.environ.get("ZOO_DEBUG"):
+                traceback.print_exception(problem)
+            if as_json:
+                try:
+                    document({"error": said})
+                except (OutputError, BrokenPipeError):  # nobody takes it; the line below is still said
+                    _forget_stdout()
+            say(message)
+            return status
+
+
+def explain_error(problem: Exception) -> tuple[dict[str, Any], str, int]:
+    """The document, the line and the exit status of what was raised."""
+    if isinstance(problem, ZooError):
+        said = problem.document()
+        return said, said["message"], problem.exit_code
+    kind, text = type(problem).__name__, " ".join(str(problem).split())
+    if isinstance(problem, ModuleNotFoundError) and not str(problem.name).startswith("zoo"):
+        code = "package-missing"
+        line = f"needs {problem.name}, which is not installed: pip install 'edgezoo[train]'"
+    elif isinstance(problem, MemoryError):
+        code, line = "memory", f"not enough memory{f' ({text})' if text else ''}; ask for less, or free some"
+    elif isinstance(problem, OSError) and problem.strerror:
+        code = "os"
+        where = f"{problem.filename}: " if problem.filename else ""
+        line = f"{where}{problem.strerror.lower()}; check the path, its rights and the space left"
+    else:
+        code = "defect"
+        line = f"{kind}: {text}" if text else kind
+        line = f"{line}; this is a defect; run again with ZOO_DEBUG=1 for the traceback"
+    return {"type": kind, "code": code, "message": line}, line, 1
+
+
+@contextlib.contextmanager
+def _messages() -> Iterator[None]:
+    """The library's log as plain lines on stderr; other packages' warnings only for those who ask."""
+    log = logging.getLogger("zoo")
+    before = log.level, log.propagate
+    handler = _Lines()
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+    try:
+        with warnings.catch_warnings():
+            if not sys.warnoptions and not os.environ.get("ZOO_DEBUG"):
+                warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.removeHandler(handler)
+        log.setLevel(before[0])
+        log.propagate = before[1]
+
+
+class _Lines(logging.Handler):
+    """To the stderr of the moment: a progress bar takes its place while it is shown."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
+        text = printable(record.getMessage(), keep="\n\t")
+        sys.stderr.write(f"{prefix}{text}\n")
+
+
+def _write(text: str, *, now: bool = False) -> None:
+    try:
+        sys.stdout.write(text)
+        if now:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as problem:
+        raise OutputError(
+            f"cannot write to stdout: {(problem.strerror or str(problem)).lower()}", code="output-unwritable", path="-"
+        ) from None
+
+
+def _forget_stdout() -> None:
+    """Let the interpreter's last flush go nowhere instead of complaining."""
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _terminal_width() -> int:
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns
+    except (OSError, ValueError, AttributeError):  # not a terminal
+        return WIDTH

@@ -1,0 +1,238 @@
+"""The proof itself, in this process: a bundle's files are those that were exported, and they answer as they did there.
+
+What this module does not know: limits on time and memory (`zoo.edge._isolation`), and who asks (`zoo.edge._verify`).
+"""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from zoo.edge._runtime import Runtime
+from zoo.edge.bundle import GOLDEN, Contents, Signed, is_archive, open_model
+from zoo.errors import GateError, ImageError, ModelError, SignatureError, TamperedError
+from zoo.spec import EVIDENCE
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+__all__ = ["Verification", "prove", "replay"]
+
+_MAX_BYTES = 2 * 2**30  # what the golden images may unpack to
+_SMALL = 2**26  # bytes that any machine with a model has
+
+
+class Verification(msgspec.Struct, frozen=True, kw_only=True):
+    """A bundle that passed."""
+
+    path: str
+    name: str
+    """Name of the model."""
+    provider: str
+    files: int
+    """Files whose sha256 was compared, the manifest not counted."""
+    images: int
+    """Golden images that were answered."""
+    max_abs_logit: float
+    """Largest |difference| / max(1, |expected logit|)."""
+    tolerance: float
+    """What it may be."""
+    max_abs_evidence: float | None = None
+    """The same of the evidence maps that the golden set holds; null: none."""
+    signed: Signed
+    """valid: by the key that was given. not checked: there is a signature, and no key was given."""
+    signer: str | None
+    """Fingerprint of the key that the signature names."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Golden:
+    names: list[str]
+    images: list[NDArray[Any]]
+    """(H, W, C) each, raw."""
+    logits: NDArray[np.float32]
+    """(n, K)."""
+    evidence: NDArray[np.float32]
+    """(m, K, h, w) of the first m images; m is 0 where the set has no maps."""
+    tolerance: float
+
+
+def prove(
+    path: Path,
+    *,
+    provider: str = "cpu",
+    threads: int | None = None,
+    key: Path | str | None = None,
+    require_signature: bool = False,
+    allow_fallback: bool = False,
+) -> Verification:
+    """Compare every hash, then `replay`; arguments and errors as `zoo.edge.verify`, without its limits."""
+    if path.is_file() and not is_archive(path):
+        raise ModelError(
+            f"{path}: a lone file has no golden set; verify needs a bundle, 'zoo export --onnx --bundle'",
+            code="bundle-expected",
+        )
+    trusted = None if key is None else Path(key)
+    contents = open_model(path, keep=(GOLDEN,), mismatch=TamperedError, key=trusted)
+    if require_signature and contents.signed == "none":
+        raise SignatureError(
+            f"{path}: not signed, expected a signature; get the signed bundle from its maker", code="signature-missing"
+        )
+    if GOLDEN not in contents.files:
+        raise ModelError(
+            f"{path}: no {GOLDEN} in the bundle, expected raw images with their logits; export it again",
+            code="golden-missing",
+        )
+    runtime = Runtime.from_contents(path, contents, provider=provider, threads=threads, allow_fallback=allow_fallback)
+    return replay(runtime, contents)
+
+
+def replay(runtime: Runtime, contents: Contents) -> Verification:
+    """Run the golden images of a bundle that was read, its hashes compared, on the runtime made from it.
+
+    Raises:
+        GateError: an answer differs; the line lists every mismatch with its name, expected and actual value.
+        ModelError: the golden set cannot be read.
+    """
+    path = runtime.path
+    size = runtime.manifest.preprocess.size if runtime.has_evidence else None
+    golden = _golden(contents.files[GOLDEN], f"{path}/{GOLDEN}", len(runtime.labels), size)
+    worst, mismatches = _replay(runtime, golden)
+    worst_map, of_maps = _replay_maps(runtime, golden)
+    mismatches += of_maps
+    if mismatches:
+        raise GateError(
+            f"{path}: {len(mismatches)} golden mismatches on {runtime.provider}: {'; '.join(mismatches)}; "
+            "do not use this model on this device",
+            code="golden-mismatch",
+            mismatches=len(mismatches),
+            provider=runtime.provider,
+        )
+    return Verification(
+        path=str(path),
+        name=contents.manifest.name,
+        provider=runtime.provider,
+        files=len(contents.checked),
+        images=len(golden.images),
+        max_abs_logit=worst,
+        tolerance=golden.tolerance,
+        max_abs_evidence=worst_map,
+        signed=contents.signed,
+        signer=contents.signer,
+    )
+
+
+def _replay(runtime: Runtime, golden: _Golden) -> tuple[float, list[str]]:
+    worst, mismatches = 0.0, []
+    for name, image, expected in zip(golden.names, golden.images, golden.logits, strict=True):
+        try:
+            actual = runtime.logits(image[None])[0]
+        except ImageError as problem:
+            mismatches.append(f"{name}: expected an answer, actual {problem}")
+            continue
+        relative = np.abs(actual.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))
+        at = int(np.argmax(np.where(np.isnan(relative), np.inf, relative)))
+        if not relative[at] <= golden.tolerance:  # so that not-a-number fails
+            mismatches.append(
+                f"{name}: logit of {runtime.labels[at]!r} expected {expected[at]:.6g}, actual {actual[at]:.6g}"
+            )
+        else:
+            worst = max(worst, float(relative[at]))
+        if runtime.manifest.task == "multilabel":
+            continue  # a label is given where its own logit is above 0, which was just compared
+        before, after = runtime.labels[int(expected.argmax())], runtime.labels[int(actual.argmax())]
+        if before != after:
+            mismatches.append(f"{name}: label expected {before!r}, actual {after!r}")
+    return worst, mismatches
+
+
+def _replay_maps(runtime: Runtime, golden: _Golden) -> tuple[float | None, list[str]]:
+    worst, mismatches = None, []
+    for name, image, expected in zip(golden.names, golden.images, golden.evidence, strict=False):
+        try:
+            actual = runtime.evidence(image[None])[0]
+        except ImageError:  # its logits have been missed already
+            continue
+        relative = np.abs(actual.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))
+        found = float(np.nan_to_num(relative, nan=np.inf).max())
+        if not found <= golden.tolerance:
+            mismatches.append(f"{name}: evidence map expected within {golden.tolerance:g}, actual {found:.3g}")
+        worst = max(worst or 0.0, found)
+    return worst, mismatches
+
+
+def _golden(data: bytes, shown: str, classes: int, size: tuple[int, int] | None = None) -> _Golden:
+    """The golden set, read without pickle and within bounds; `size` is that of evidence maps, None: there are none."""
+    unpacked = 0
+    try:
+        with zipfile.ZipFile(io.BytesIO(data)) as archive:
+            unpacked = sum(entry.file_size for entry in archive.infolist())
+        if unpacked > _MAX_BYTES:
+            raise ModelError(
+                f"{shown}: unpacks to {unpacked} bytes, expected at most {_MAX_BYTES}",
+                code="golden-damaged",
+                bytes=unpacked,
+            )
+        with np.load(io.BytesIO(data), allow_pickle=False) as arrays:
+            names = sorted(name for name in arrays.files if name.startswith("image_"))
+            images = [_numbers(arrays, name, 3) for name in names]
+            logits = np.asarray(_numbers(arrays, "logits", 2), np.float32)
+            expected = (classes, *(size or (0, 0)))
+            evidence = np.zeros((0, *expected), np.float32)
+            if size is not None and EVIDENCE in arrays:
+                evidence = np.asarray(_numbers(arrays, EVIDENCE, 4), np.float32)
+            tolerance = float(_numbers(arrays, "tolerance", 0))
+    except ModelError:
+        raise
+    except MemoryError:
+        if unpacked > _SMALL:
+            raise
+        raise ModelError(  # an array says that it is larger than the set which holds it
+            f"{shown}: not a golden set (an array states an impossible size); export the bundle again",
+            code="golden-damaged",
+        ) from None
+    except Exception as problem:  # on damaged bytes numpy, tokenize, zipfile and zlib raise what they like
+        reason = " ".join(str(problem).split()) or type(problem).__name__
+        raise ModelError(
+            f"{shown}: not a golden set ({reason[:200]}); export the bundle again", code="golden-damaged"
+        ) from None
+    if not images or logits.shape != (len(images), classes):
+        raise ModelError(
+            f"{shown}: {len(images)} images with logits {'x'.join(map(str, logits.shape))}, "
+            f"expected {len(images)}x{classes} and at least one (H, W, C) image; export the bundle again",
+            code="golden-damaged",
+            images=len(images),
+            shape=list(logits.shape),
+        )
+    if evidence.shape[1:] != expected or len(evidence) > len(images):
+        raise ModelError(
+            f"{shown}: evidence of shape {'x'.join(map(str, evidence.shape))}, expected at most {len(images)} maps of "
+            f"{'x'.join(map(str, expected))}; export the bundle again",
+            code="golden-damaged",
+            shape=list(evidence.shape),
+        )
+    if not 0 <= tolerance < 1:
+        raise ModelError(
+            f"{shown}: tolerance {tolerance}, expected a number in [0, 1); export the bundle again",
+            code="golden-damaged",
+        )
+    return _Golden(names, images, logits, evidence, tolerance)
+
+
+def _numbers(arrays: Any, name: str, sides: int) -> NDArray[Any]:
+    """One array of the set.
+
+    Raises:
+        KeyError: it is not there.
+        ValueError: it is not an array of real numbers with `sides` sides.
+    """
+    found = arrays[name]
+    if not isinstance(found, np.ndarray) or found.ndim != sides or found.dtype.kind not in "uif":
+        raise ValueError(f"{name} is not an array of numbers with {sides} sides")
+    return found

@@ -1,0 +1,145 @@
+"""From whatever the user named to groups of decoded images, in order and in bounded memory.
+
+What this module does not know: models, labels, ONNX Runtime.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections import deque
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo._support.machine import cores
+from zoo.edge._intake import Array, Source
+from zoo.errors import DataError, ImageError
+from zoo.readers._walk import Walk, join
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable, Iterator
+
+__all__ = ["Source", "batches", "decode_ahead", "expand"]
+
+_AHEAD_IMAGES = 16
+_AHEAD_BYTES = 64 * 2**20
+"""Decoding runs ahead of the model by at most this much, except that every thread may hold one image."""
+_MOST_THREADS = 4
+
+log = logging.getLogger("zoo")
+
+
+def expand(sources: Iterable[Source] | Source) -> Iterator[tuple[str, Source | ImageError]]:
+    """Name and source of every image; folders are walked as they are reached.
+
+    Args:
+        sources: one source or many; an array (N, H, W, C) is N images.
+
+    Yields:
+        ("array N" or the path, the source), or an error in its place for a folder without images.
+
+    Raises:
+        DataError: the only source is a folder without images.
+    """
+    lone = isinstance(sources, str | Path) or (isinstance(sources, np.ndarray) and sources.ndim <= 3)
+    many: Iterable[Source] = [sources] if lone else sources  # type: ignore[list-item, assignment]
+    for index, source in enumerate(many):
+        if not isinstance(source, str | Path):
+            yield f"array {index}", source
+        elif not os.path.isdir(source):  # noqa: PTH112 - a null byte in the path is not an exception here
+            yield str(source), source
+        else:
+            empty = True
+            for path, entry in _walk(Path(source)):
+                empty = False
+                yield path, entry
+            if empty:
+                text = f"no images in folder {source}, expected files such as .png, .jpg or .tif"
+                if lone:
+                    raise DataError(text, code="data-empty", folder=str(source))
+                yield str(source), ImageError(str(source), text, code="data-empty", folder=str(source))
+
+
+def decode_ahead(
+    items: Iterable[tuple[str, Source | ImageError]],
+    load: Callable[[str, Source | ImageError], Array | str],
+    *,
+    threads: int | None = None,
+) -> Generator[tuple[str, Array | str]]:
+    """Decode ahead in threads.
+
+    Args:
+        items: name and source of each image, from `expand`.
+        load: called with each item in a thread: its pixels, or the reason why it cannot be used.
+        threads: how many; None: as many as this process has CPUs, at most 4.
+
+    Yields:
+        (name, pixels), or (name, reason) for an image that cannot be used, in the order of `items`.
+    """
+    threads = threads or min(_MOST_THREADS, cores())
+    pending: deque[tuple[str, Future[Array | str]]] = deque()
+    allowed = threads  # until the first image has told how large they are
+    source = iter(items)
+    pool = ThreadPoolExecutor(threads, thread_name_prefix="zoo-decode")
+    try:
+        while True:
+            while len(pending) < allowed and (item := next(source, None)) is not None:
+                pending.append((item[0], pool.submit(load, *item)))
+            if not pending:
+                return
+            name, future = pending.popleft()
+            image = future.result()
+            if not isinstance(image, str):
+                allowed = max(threads, min(_AHEAD_IMAGES, _AHEAD_BYTES // max(1, image.nbytes)))
+            yield name, image
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def batches(images: Iterable[tuple[str, Array | str]], size: int) -> Iterator[tuple[list[str], Array | str]]:
+    """Stack equal-shaped neighbours.
+
+    Args:
+        images: name and pixels of each image, from `decode_ahead`.
+        size: most images in a group.
+
+    Yields:
+        (names, (n, …) array), or ([name], reason), in the order of `images`.
+    """
+    names: list[str] = []
+    group: list[Array] = []
+    for name, image in images:
+        held = sum(one.nbytes for one in group)
+        fits = not isinstance(image, str) and len(group) < size and held < _AHEAD_BYTES
+        if group and not (fits and image.shape == group[0].shape):  # type: ignore[union-attr]
+            yield names, np.stack(group)
+            names, group = [], []
+        if isinstance(image, str):
+            yield [name], image
+        else:
+            names.append(name)
+            group.append(image)
+            if len(group) == size:  # answered now, not when the next image is decoded
+                yield names, np.stack(group)
+                names, group = [], []
+    if group:
+        yield names, np.stack(group)
+
+
+def _walk(folder: Path) -> Iterator[tuple[str, Path | ImageError]]:
+    """Image files below `folder` as `zoo.readers._walk` finds them; what was passed over goes into the log."""
+    root = os.fspath(folder)
+    walk = Walk(root)
+    for found in walk.images():
+        if isinstance(found, ImageError):
+            path = join(root, found.name or "")
+            yield path, found.rename(path)
+        else:
+            path = os.path.join(root, found)  # noqa: PTH118 - '.' stays as the user gave it
+            yield path, Path(path)
+    if said := str(walk.passed):
+        level = logging.WARNING if walk.passed.pictures or walk.passed.links else logging.INFO
+        log.log(level, "%s: passed over: %s", folder, said)

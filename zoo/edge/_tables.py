@@ -1,0 +1,123 @@
+"""What verbs print in words: one answer, times, operators, a proof, a model's account of itself."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zoo._support.text import printable
+from zoo.edge._print import columns, format_count, megabytes, show_path, with_interval
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from zoo.edge._bench import Bench
+    from zoo.edge._profiling import Operator
+    from zoo.edge._replay import Verification
+    from zoo.edge._results import Prediction
+    from zoo.edge.bundle import Contents
+
+__all__ = ["describe_answer", "describe_model", "describe_proof", "tabulate_operators", "tabulate_times"]
+
+_ABBREVIATIONS = frozenset({"auprc", "auroc", "f1"})
+
+SMALL = 0.01
+"""Share of the time below which operators are shown together."""
+
+
+def describe_answer(result: Prediction, top: int | None = None) -> list[str]:
+    """An answer in words, each 'LABEL 0.9312': the most probable label, or the `top` most probable.
+
+    Of a multilabel model without `top` all labels that were given, the most probable first; where none was, that
+    is said, with the one that came nearest.
+    """
+    given = result.labels is not None and top is None
+    ranked = sorted(result.probabilities.items(), key=lambda item: -item[1])
+    shown = [item for item in ranked if item[0] in (result.labels or ())] if given else ranked[: top or 1]
+    words = [f"{printable(label)} {value:.4f}" for label, value in shown]
+    return words or [f"no label (nearest: {printable(result.label)} {result.probability:.4f})"]
+
+
+def tabulate_times(models: Sequence[Path], found: Sequence[Bench]) -> str:
+    """Latency, memory and size of models, a row each."""
+    rows = [
+        (
+            show_path(model),
+            f"{one.p50_ms:.2f} ({one.p50_low_ms:.2f} to {one.p50_high_ms:.2f})",
+            f"{one.p95_ms:.2f}",
+            f"{one.p99_ms:.2f}",
+            f"{one.images_per_second:.0f}",
+            f"{one.cold_start_ms:.0f}",
+            "-" if one.peak_rss_mb is None else f"{one.peak_rss_mb:.0f} MB",
+            megabytes(one.size_bytes),
+        )
+        for model, one in zip(models, found, strict=True)
+    ]
+    header = ("model", "p50 ms (95 % interval)", "p95 ms", "p99 ms", "images/s", "cold ms", "memory", "size")
+    first = found[0]
+    how = "one image at a time" if first.batch_size == 1 else f"{format_count(first.batch_size, 'image')} at a time"
+    turns = ", in turns" if len(found) > 1 else ""
+    return (
+        f"{columns(header, rows, right=range(1, 8))}\n\n"
+        f"{how}, {first.runs} timed{turns}, {first.provider}, {format_count(first.threads, 'thread')}"
+    )
+
+
+def tabulate_operators(model: Path, parts: Sequence[Operator]) -> str:
+    """Where the time of an answer goes."""
+    large = [part for part in parts if part.share >= SMALL]
+    rows = [(part.operator, part.provider, *_numbers([part])) for part in large]
+    if len(large) < len(parts):
+        rows.append((f"{len(parts) - len(large)} others", "", *_numbers(parts[len(large) :])))
+    header = ("operator", "provider", "calls", "ms", "share")
+    return f"\n{show_path(model)}, by operator:\n{columns(header, rows, right=range(2, 5))}"
+
+
+def _numbers(parts: Sequence[Operator]) -> tuple[str, str, str]:
+    calls, ms, share = (sum(getattr(part, name) for part in parts) for name in ("calls", "ms", "share"))
+    return f"{calls:.0f}", f"{ms:.3f}", f"{share:.1%}"
+
+
+def describe_proof(proof: Verification, key: Path | None) -> dict[str, str]:
+    """The lines of a bundle that passed."""
+    maps = "" if proof.max_abs_evidence is None else f", evidence maps within {proof.max_abs_evidence:.1e}"
+    return {
+        "verified": f"{proof.name}, {show_path(proof.path)}",
+        "signature": _describe_signature(proof, key),
+        "hashes": f"{format_count(proof.files, 'file')} as they were exported",
+        "golden set": f"{format_count(proof.images, 'raw image')} on {proof.provider}: logits within "
+        f"{proof.max_abs_logit:.1e}{maps}, allowed {proof.tolerance:.1e}",
+    }
+
+
+def _describe_signature(proof: Verification, key: Path | None) -> str:
+    if key is not None:
+        return f"valid, by key {proof.signer}, {show_path(key)}"
+    if proof.signed == "none":
+        return "not signed"
+    return f"signed by key {proof.signer}, not checked: give --key"
+
+
+def title_of_metric(name: str) -> str:
+    """'macro AUROC' for macro_auroc; the table of metrics, with the same titles, is not on a device."""
+    return " ".join(word.upper() if word in _ABBREVIATIONS else word for word in name.split("_"))
+
+
+def describe_model(contents: Contents) -> dict[str, object]:
+    """What an exported model says of itself."""
+    manifest = contents.manifest
+    origin, report = manifest.provenance, manifest.report
+    licence = f", licence {origin.weights_licence}" if origin.weights_licence else ""
+    signature = "none" if contents.signer is None else f"by key {contents.signer}, not checked"
+    lines: dict[str, object] = {"name": manifest.name, "use": manifest.intended_use}
+    lines["labels"] = ", ".join(manifest.labels)
+    for name, value in report.metrics.items() if report else ():
+        lines[title_of_metric(name)] = with_interval(value)
+    return lines | {
+        "input": f"{manifest.input.dtype}, {manifest.input.channels} channels, {manifest.input.stage}",
+        "data": f"{origin.data.name}, {origin.data.n} images, sha256 {origin.data.sha256[:12]}…",
+        "made": f"{origin.created} by {origin.plugin.distribution} {origin.plugin.version}, run {origin.run}",
+        "weights": f"{origin.weights}{licence}" if origin.weights else "trained from scratch",
+        "licence": manifest.licence,
+        "signature": signature,
+    }

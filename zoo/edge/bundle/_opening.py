@@ -1,0 +1,254 @@
+"""A model on disk: a lone .onnx, or a bundle, NAME.zoo or NAME.zoo.zip, with its manifest, golden set and report.
+
+This module checks everything that needs no run of the network. It checks that the files are the ones the manifest
+lists, and that the ONNX file needs no other file. It checks that this tool wrote it, in a version that we understand.
+The model leaves this module as bytes. So the bytes that were checked are the bytes that run, and no path can lead
+elsewhere.
+
+What this module does not know: ONNX Runtime, images, providers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from zoo._support.files import sha256_bytes
+from zoo.edge.bundle._archive import SUFFIX, Archive
+from zoo.edge.bundle._folder import Folder, read_file
+from zoo.edge.bundle._signature import SIGNATURE, check_signature
+from zoo.edge.vet import check
+from zoo.errors import ModelError, SignatureError, ZooError
+from zoo.spec import SCHEMA, Manifest, decode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = [
+    "GOLDEN",
+    "MANIFEST",
+    "MAX_MANIFEST_BYTES",
+    "METADATA_KEY",
+    "MODEL",
+    "Contents",
+    "Signed",
+    "is_archive",
+    "open_model",
+]
+
+Signed = Literal["none", "not checked", "valid"]
+
+MANIFEST = "manifest.json"
+MODEL = "model.onnx"
+GOLDEN = "golden.npz"
+METADATA_KEY = "zoo"
+"""Key of the manifest in the ONNX metadata_props."""
+
+_MAX_BYTES = 2**31 - 1  # what one protobuf message can be
+MAX_MANIFEST_BYTES = 16 * 2**20
+_MOST_FILES = 64  # of a bundle; ours have seven
+_BUNDLE_ONLY = ("files", "sizes")  # an ONNX file cannot hold its own hash
+_MAGIC = {
+    b"PK": "a zip archive",
+    b"\x80\x02": "a pickle",
+    b"\x80\x03": "a pickle",
+    b"\x80\x04": "a pickle",
+    b"\x80\x05": "a pickle",
+    b"\x1f\x8b": "a gzip file",
+    b"\x89P": "a PNG image",
+    b"\xff\xd8\xff": "a JPEG image",
+    b"GIF8": "a GIF image",
+    b"II*\0": "a TIFF image",
+    b"MM\0*": "a TIFF image",
+    b"-----BEGIN": "a key in PEM",
+    b"{": "JSON or text",
+    b"<": "HTML or XML",
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Contents:
+    """What a model on disk holds, read once.
+
+    Attributes:
+        model: the ONNX file's bytes, walked and found fit to be opened.
+        manifest: manifest of the bundle; for a lone file the one in its metadata.
+        files: name to bytes of the bundle's other files that were asked for.
+        checked: names of all files whose hash was compared; empty for a lone file.
+        document: bytes of manifest.json; empty for a lone file.
+        signed: valid: by the key that was given. not checked: there is a signature, and no key was given.
+        signer: fingerprint of the key that the signature names.
+    """
+
+    model: bytes
+    manifest: Manifest
+    files: dict[str, bytes]
+    checked: tuple[str, ...]
+    document: bytes = b""
+    signed: Signed = "none"
+    signer: str | None = None
+
+
+def open_model(
+    path: Path,
+    *,
+    keep: tuple[str, ...] = (),
+    mismatch: type[ZooError] = ModelError,
+    key: Path | None = None,
+    resigning: bool = False,
+) -> Contents:
+    """Read and check a model, everything but the run.
+
+    Args:
+        path: a .onnx file, a bundle's folder, or a bundle in one file, NAME.zoo.zip.
+        keep: names of other bundle files whose bytes are wanted.
+        mismatch: class of the error about files that are not the ones the manifest lists.
+        key: file of a public key; only what that key has signed is opened, and a lone file never is.
+        resigning: leave a signature out of account, because it is about to be replaced.
+
+    Raises:
+        ModelError: not a file, not ONNX, not ours, damaged, or not fit to be opened. The line names what was
+            found and what to do; for a bundle it lists every wrong file, with expected and actual hash.
+        SignatureError: a signature that is malformed or of another manifest; with `key`, also none, one by another
+            key, or one that was not made with it.
+        SigningKeyError: `key` is not a public key.
+    """
+    if path.is_dir():
+        return _bundle(Folder(path), str(path), keep, mismatch, key, resigning=resigning)
+    if is_archive(path):
+        with Archive(path) as archive:
+            return _bundle(archive, str(path), keep, mismatch, key, resigning=resigning)
+    model = read_file(path, _MAX_BYTES, plain=False)
+    if key is not None:
+        raise SignatureError(
+            f"{path}: a lone file bears no signature, expected a signed bundle NAME.zoo", code="signature-missing"
+        )
+    return Contents(model, _read_embedded(model, str(path)), {}, ())
+
+
+def is_archive(path: Path) -> bool:
+    """Whether a path names a bundle in one file; a lone model never ends so."""
+    return path.name.lower().endswith(SUFFIX)
+
+
+def _bundle(
+    held: Folder | Archive,
+    shown: str,
+    keep: tuple[str, ...],
+    mismatch: type[ZooError],
+    key: Path | None,
+    *,
+    resigning: bool,
+) -> Contents:
+    if MANIFEST not in held.names:
+        raise ModelError(
+            f"{shown}: {held.KIND} without {MANIFEST}, expected a .onnx file or a bundle; "
+            "write one with 'zoo export --onnx --bundle'",
+            code="bundle-manifest-missing",
+        )
+    document = held.read(MANIFEST, MAX_MANIFEST_BYTES)
+    signature = None
+    if SIGNATURE in held.names and not resigning:
+        signature = held.read(SIGNATURE, MAX_MANIFEST_BYTES)
+    signer = check_signature(shown, document, signature, key)  # before anything unsigned is parsed
+    manifest = _manifest(document, f"{shown}/{MANIFEST}")
+    problems = _names(held, manifest)
+    faulty = {name for name, _ in problems}
+    kept: dict[str, bytes] = {}
+    for name in sorted(manifest.files):
+        if name in faulty:
+            continue
+        data = held.read(name, _MAX_BYTES)
+        if problem := _differs(name, data, manifest):
+            problems.append((name, problem))
+        if name == MODEL or name in keep:
+            kept[name] = data
+        del data  # so that only one file is in memory at a time
+    if problems:
+        raise mismatch(
+            f"{shown}: {'; '.join(line for _, line in problems)}; copy the bundle again from where it was made",
+            code="bundle-files",
+            files=sorted({name for name, _ in problems if name}),
+        )
+    if MODEL not in kept:
+        raise ModelError(f"{shown}: {MANIFEST} lists no {MODEL}; export the bundle again", code="bundle-model-missing")
+    embedded = _read_embedded(kept[MODEL], f"{shown}/{MODEL}")
+    for field in msgspec.structs.fields(Manifest):
+        if field.name not in _BUNDLE_ONLY and getattr(embedded, field.name) != getattr(manifest, field.name):
+            raise mismatch(
+                f"{shown}: {MANIFEST} and the manifest inside {MODEL} differ in '{field.name}'; copy the bundle again",
+                code="bundle-manifest",
+                field=field.name,
+            )
+    if signature is not None and SIGNATURE in keep:
+        kept[SIGNATURE] = signature
+    signed: Signed = "none" if signer is None else "not checked" if key is None else "valid"
+    files = tuple(sorted(manifest.files))
+    return Contents(kept.pop(MODEL), manifest, kept, files, document, signed, signer)
+
+
+def _names(held: Folder | Archive, manifest: Manifest) -> list[tuple[str, str]]:
+    """(name, line) of what is wrong with the bundle's listing."""
+    if len(held.names) > _MOST_FILES:
+        return [("", f"{held.KIND} of {len(held.names)} files, expected at most {_MOST_FILES}")]
+    own = {MANIFEST, SIGNATURE}  # nothing can hold its own hash
+    listed, there = manifest.files.keys(), held.names
+    problems = [(name, f"{name} is listed in {MANIFEST}, which cannot vouch for it") for name in sorted(own & listed)]
+    problems += [(name, f"{name} is missing") for name in sorted(listed - there)]
+    problems += [(name, f"{name!r} is not listed in {MANIFEST}") for name in sorted(there - listed - own)]
+    return [*problems, *held.problems()]
+
+
+def _differs(name: str, data: bytes, manifest: Manifest) -> str | None:
+    actual = sha256_bytes(data)
+    if actual != manifest.files[name]:
+        return f"{name} has sha256 {actual}, expected {manifest.files[name]}"
+    if manifest.sizes.get(name, len(data)) != len(data):
+        return f"{name} has {len(data)} bytes, expected {manifest.sizes[name]}"
+    return None
+
+
+def _read_embedded(model: bytes, shown: str) -> Manifest:
+    if not model:
+        raise ModelError(
+            f"{shown}: empty file (0 bytes), expected an ONNX model; copy or export it again", code="model-empty"
+        )
+    for magic, what in _MAGIC.items():
+        if model.startswith(magic):
+            raise ModelError(
+                f"{shown}: {what}, expected an ONNX model; export one with 'zoo export --onnx'",
+                code="model-format",
+                found=what,
+            )
+    metadata = check(model, shown).metadata
+    if METADATA_KEY not in metadata:
+        raise ModelError(
+            f"{shown}: no '{METADATA_KEY}' metadata, so not exported by this tool; write one with 'zoo export --onnx'",
+            code="model-foreign",
+        )
+    return _manifest(metadata[METADATA_KEY].encode(), f"{shown}: metadata '{METADATA_KEY}'")
+
+
+def _manifest(document: bytes, shown: str) -> Manifest:
+    if len(document) > MAX_MANIFEST_BYTES:
+        raise ModelError(
+            f"{shown}: {len(document)} bytes, expected at most {MAX_MANIFEST_BYTES}",
+            code="manifest-malformed",
+            bytes=len(document),
+        )
+    manifest = decode(document, Manifest, shown, ModelError)
+    wrong = None
+    if manifest.schema != SCHEMA:
+        wrong = f"schema {manifest.schema}, expected {SCHEMA}; export the model again, or update this tool"
+    elif not manifest.labels or len(set(manifest.labels)) != len(manifest.labels):
+        wrong = f"{len(manifest.labels)} labels, {len(set(manifest.labels))} different; expected one name a class"
+    elif len(manifest.files) > _MOST_FILES:
+        wrong = f"{len(manifest.files)} files listed, expected at most {_MOST_FILES}"
+    elif {"probabilities", "logits"} - set(manifest.outputs):
+        wrong = f"outputs {', '.join(manifest.outputs) or 'none'}; expected probabilities and logits"
+    if wrong:
+        raise ModelError(f"{shown}: {wrong}", code="manifest-malformed")
+    return manifest

@@ -1,0 +1,165 @@
+"""Around the application: who may ask, what every answer carries, what is counted, and what a defect looks like."""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import time
+import traceback
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from starlette.responses import Response
+
+from zoo.edge.serve._protocol import SECURITY_HEADERS
+from zoo.edge.serve._shapes import problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection
+
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+    from zoo.edge.serve._metrics import Metrics
+
+__all__ = ["Guard", "refusal"]
+
+_EXTRA: dict[int, dict[str, str]] = {
+    401: {"www-authenticate": "Bearer"},
+    415: {"accept-encoding": "identity"},  # RFC 9110, section 15.5.16
+    503: {"retry-after": "1"},
+}
+
+
+def refusal(status: int, message: str | None = None, headers: dict[str, str] | None = None) -> Response:
+    """A `Problem` as an answer."""
+    return Response(
+        problem(status, message),
+        status,
+        {**_EXTRA.get(status, {}), **(headers or {})},
+        media_type="application/json",
+    )
+
+
+class Guard:
+    """ASGI middleware, the outermost.
+
+    Args:
+        application: what answers when nothing is wrong.
+        metrics: where it is counted.
+        routes: path → its name in the metrics; all others are "other", and answered here: the application matches
+            paths by patterns, which take "/model" followed by a line break for "/model", and `private` does not.
+        hosts: names by which this server may be asked; None: any.
+        names: those of them that were given by the user: a proxy may put its own in `Host`.
+        token: what callers of `private` paths must send; None: nothing.
+        private: the paths that tell of the model or work for the caller.
+        say: takes one line for the operator.
+    """
+
+    def __init__(
+        self,
+        application: ASGIApp,
+        metrics: Metrics,
+        *,
+        routes: dict[str, str],
+        hosts: Collection[str] | None,
+        names: Collection[str],
+        token: str | None,
+        private: Collection[str],
+        say: Callable[[str], None],
+    ) -> None:
+        self._application = application
+        self._metrics = metrics
+        self._routes = routes
+        self._hosts = hosts
+        self._names = names
+        self._token = None if token is None else token.encode()
+        self._private = private
+        self._say = say
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":  # lifespan is off, and WebSockets are not spoken
+            return
+        route = self._routes.get(scope["path"], "other")
+        status = 0
+        began = time.perf_counter()
+
+        async def sealed(message: Message) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                given = {name for name, _ in message["headers"]}
+                usual = [(b"cache-control", b"no-store"), *SECURITY_HEADERS]
+                message["headers"] = [*message["headers"], *(pair for pair in usual if pair[0] not in given)]
+            await send(message)
+
+        self._metrics.in_flight.inc()
+        try:
+            refused = self._refuse(scope)
+            await (refused or self._application)(scope, receive, sealed)
+        except Exception as defect:  # the one place where a defect becomes a line
+            self._say(f"a request of {route} failed: {_where(defect)}")
+            if not status:
+                await refusal(500)(scope, receive, sealed)
+        finally:
+            self._metrics.in_flight.dec()
+            if status:  # else the client was gone
+                self._metrics.requests.labels(route, str(status)).inc()
+                if status == 200 and scope["method"] == "POST":
+                    self._metrics.seconds.labels(route).observe(time.perf_counter() - began)
+
+    def _refuse(self, scope: Scope) -> Response | None:
+        headers = _single(scope["headers"])
+        reason, status = "", 0
+        if self._hosts is not None and _name(headers.get(b"host", b"")) not in self._hosts:
+            reason, status = "host", 421
+        elif not self._same_site(headers):
+            reason, status = "origin", 403
+        elif b"transfer-encoding" in headers and (b"content-length" in headers or scope["http_version"] < "1.1"):
+            reason, status = "malformed", 400  # a proxy may see other requests in these bytes (RFC 9112, section 6.1)
+        elif scope["path"] not in self._routes:
+            reason, status = "path", 404
+        elif self._token is not None and scope["path"] in self._private and not self._is_known(headers):
+            reason, status = "token", 401
+        if not status:
+            return None
+        self._metrics.refused.labels(reason).inc()
+        return refusal(status, headers={"connection": "close"} if status == 400 else None)
+
+    def _same_site(self, headers: dict[bytes, bytes]) -> bool:
+        """Whether no other site's page asks: it could not read the answer, but it could keep the model busy."""
+        origin = headers.get(b"origin")
+        if origin is None:
+            cross = headers.get(b"sec-fetch-site") in {b"cross-site", b"same-site"}
+            return not cross or headers.get(b"sec-fetch-mode") == b"navigate"
+        with contextlib.suppress(ValueError):
+            asking = urlsplit(origin.decode("latin-1"))
+            return asking.netloc.encode("latin-1") == headers.get(b"host", b"") or asking.hostname in self._names
+        return False
+
+    def _is_known(self, headers: dict[bytes, bytes]) -> bool:
+        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
+        return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token or b"")
+
+
+def _single(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+    """Header names to values; one that is given twice has none that can be trusted."""
+    found: dict[bytes, bytes] = {}
+    for name, value in headers:
+        found[name] = b"" if name in found else value
+    return found
+
+
+def _name(host: bytes) -> str:
+    """The host in a `Host` header without its port, lower case; empty where it is none."""
+    try:
+        return (urlsplit(f"//{host.decode('ascii')}").hostname or "").rstrip(".")
+    except ValueError:
+        return ""
+
+
+def _where(defect: BaseException) -> str:
+    """Type and place of an error; its text may quote what it met, and stays here."""
+    frames = traceback.extract_tb(defect.__traceback__)
+    place = f" at {frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else ""
+    return f"{type(defect).__name__}{place}"

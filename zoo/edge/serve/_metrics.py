@@ -1,0 +1,64 @@
+"""What Prometheus may know: how much, how fast, how often refused. Never which image or whose."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from prometheus_client import (
+    CONTENT_TYPE_LATEST,
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    Info,
+    ProcessCollector,
+    generate_latest,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["CONTENT_TYPE_LATEST", "Metrics"]
+
+_BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30)  # seconds
+
+
+class Metrics:
+    """The series of one server, in a registry of its own.
+
+    Attributes:
+        requests: number of requests by route and status; routes are a fixed list, so callers cannot make series.
+        seconds: time from a request's head to the end of its answer, of images that got one, by route.
+        refused: requests and connections turned away, by reason.
+        in_flight: requests that have a head and no answer yet.
+    """
+
+    def __init__(self) -> None:
+        self._registry = CollectorRegistry()
+        ProcessCollector(registry=self._registry)
+        self.requests = Counter(
+            "zoo_requests", "Requests answered, by route and status.", ("route", "status"), registry=self._registry
+        )
+        self.seconds = Histogram(
+            "zoo_request_seconds",
+            "Seconds from a request's head to the end of its answer, of images that got one.",
+            ("route",),
+            buckets=_BUCKETS,
+            registry=self._registry,
+        )
+        self.refused = Counter(
+            "zoo_refused", "Requests and connections turned away, by reason.", ("reason",), registry=self._registry
+        )
+        self.in_flight = Gauge("zoo_in_flight", "Requests being read or answered.", registry=self._registry)
+
+    def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:
+        """A number that is read when Prometheus asks."""
+        Gauge(name, text, registry=self._registry).set_function(value)
+
+    def model(self, **facts: str) -> None:
+        """What is served, as labels of `zoo_model_info`."""
+        Info("zoo_model", "The model that answers.", registry=self._registry).info(facts)
+
+    def text(self) -> bytes:
+        """The exposition format."""
+        return generate_latest(self._registry)

@@ -1,0 +1,190 @@
+"""From a model on disk to a listening socket, and back to nothing in good order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import socket
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import uvicorn
+
+from zoo.edge._replay import replay
+from zoo.edge._runtime import Runtime
+from zoo.edge.bundle import GOLDEN, Signed, open_model
+from zoo.edge.serve._application import Service
+from zoo.edge.serve._protocol import limit_connections
+from zoo.edge.serve._settings import Settings, is_loopback
+from zoo.errors import OutputError, TamperedError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+__all__ = ["CARD", "Started", "run"]
+
+CARD = "CARD.md"
+_BACKLOG = 256
+_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+class Started(msgspec.Struct, frozen=True, kw_only=True):
+    """A server that answers."""
+
+    url: str
+    host: str
+    port: int
+    model: str
+    """Its name."""
+    labels: int
+    provider: str
+    workers: int
+    threads: int
+    """Inside one operator."""
+    verified: int | None
+    """Golden images that were answered as where the model was exported; None: it was not tried."""
+    signed: Signed
+    """valid: by the key that was given."""
+    token: bool
+    """Whether callers need one."""
+
+
+def run(path: Path | str, settings: Settings, announce: Callable[[Started], None]) -> None:
+    """See `zoo.edge.serve.serve`."""
+    path = Path(path)
+    family, address = _address(settings)
+    if not is_loopback(address[0]) and settings.token is None and not settings.insecure:
+        raise UsageError(
+            f"{settings.host} is reached from other machines, and no token is given; give one with --token-file, "
+            "or say --insecure-no-token where something else guards the port",
+            code="token-missing",
+            host=settings.host,
+        )
+    threads = settings.threads or 1
+    contents = open_model(path, keep=(GOLDEN, CARD), mismatch=TamperedError, key=settings.key)
+    runtime = Runtime.from_contents(path, contents, provider=settings.provider, threads=threads)
+    verified = None
+    if settings.verify and GOLDEN in contents.files:
+        verified = replay(runtime, contents).images
+    hosts = None
+    if is_loopback(address[0]):
+        hosts = frozenset({*_LOOPBACK, settings.host.strip("[]").lower(), address[0], *map(str.lower, settings.hosts)})
+    signed = contents.signed
+    service = Service(runtime, settings, contents.files.get(CARD), hosts)
+    del contents
+    with _listening(family, address) as listener:
+        port = listener.getsockname()[1]
+        shown = f"[{address[0]}]" if family == socket.AF_INET6 else address[0]
+        started = Started(
+            url=f"http://{shown}:{port}/",
+            host=address[0],
+            port=port,
+            model=runtime.manifest.name,
+            labels=len(runtime.labels),
+            provider=runtime.provider,
+            workers=settings.at_work,
+            threads=threads,
+            verified=verified,
+            signed=signed,
+            token=settings.token is not None,
+        )
+        config = uvicorn.Config(
+            service.application(),
+            http=limit_connections(settings, service.metrics),
+            ws="none",
+            loop="asyncio",
+            lifespan="off",
+            log_config=None,
+            log_level="critical",
+            access_log=False,
+            proxy_headers=False,
+            server_header=False,
+            backlog=_BACKLOG,
+            timeout_keep_alive=settings.idle_seconds,  # type: ignore[arg-type]  # only handed to loop.call_later
+            timeout_graceful_shutdown=1,
+        )
+        _Server(config, service, lambda: announce(started)).run(sockets=[listener])
+    service.close()
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's, which leaves by finishing what was begun, and with exit status 0."""
+
+    def __init__(self, config: uvicorn.Config, service: Service, announce: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._service = service
+        self._announce = announce
+        service.metrics.gauge("zoo_connections", "Connections.", lambda: len(self.server_state.connections))
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._announce()
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Close what is left when the time for leaving is over."""
+        await super().shutdown(sockets)
+        for connection in list(self.server_state.connections):
+            connection.transport.abort()
+        await asyncio.sleep(0)  # the transports close in the loop's next round
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second. While it drains, the port stays open to say so on /healthz."""
+        if self._service.draining and not self._service.working:
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take them as a wish to leave; uvicorn would raise them again, which a supervisor takes for a failure."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self._leave) for number in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _leave(self, _number: int, _frame: Any) -> None:
+        if self._service.draining:  # asked twice: at once
+            self.should_exit = self.force_exit = True
+        self._service.draining = True
+
+
+def _address(settings: Settings) -> tuple[socket.AddressFamily, Any]:
+    """The first address of the host, numeric."""
+    try:
+        found = socket.getaddrinfo(
+            settings.host.strip("[]"), settings.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except (OSError, UnicodeError):
+        raise UsageError(
+            f"host {settings.host!r} is not known, expected an address of this machine",
+            code="option-value",
+            option="--host",
+            value=settings.host,
+        ) from None
+    family, _, _, _, address = found[0]
+    return family, address
+
+
+@contextlib.contextmanager
+def _listening(family: socket.AddressFamily, address: Any) -> Iterator[socket.socket]:
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind(address)
+        except OSError as problem:
+            raise OutputError(
+                f"port {address[1]} of {address[0]} cannot be had ({(problem.strerror or str(problem)).lower()}); "
+                "choose another with --port, or 0 for any",
+                code="port-taken",
+                port=address[1],
+                host=address[0],
+            ) from None
+        yield listener

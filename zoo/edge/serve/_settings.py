@@ -1,0 +1,148 @@
+"""Where a server listens, who may ask, and what is too much. Light: the command line imports it."""
+
+from __future__ import annotations
+
+import ipaddress
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from zoo._support.machine import cores
+from zoo.errors import UsageError
+
+__all__ = ["TOKEN_VARIABLE", "Settings", "is_loopback", "read_token"]
+
+TOKEN_VARIABLE = "ZOO_SERVE_TOKEN"  # noqa: S105 - the variable's name
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*")
+"""RFC 6750, section 2.1; short ones can be guessed."""
+_HOST = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All that a server can be told. Sizes in bytes, times in seconds.
+
+    Attributes:
+        host: address to listen on; anything but loopback needs a token, or `insecure`.
+        port: 0: any free one.
+        token: what a caller must send as `Authorization: Bearer TOKEN`; None: nothing.
+        insecure: listen beyond loopback without a token.
+        hosts: further names under which browsers reach this server, behind a proxy, say.
+        max_body: largest body of a request.
+        max_pixels: largest image, width × height, as its header says. A worker needs about 27 bytes for each, for as
+            long as it works: the default is beyond any X-ray detector, and 0.7 GB.
+        waiting: requests that may wait for a worker; the next one is answered 503.
+        workers: images worked on at a time; None: one a CPU.
+        threads: threads inside one operator; None: one, because the workers fill the CPUs.
+        seconds: longest time from a complete request to its answer.
+        head_seconds: longest time from a connection, or a request's first byte, to the end of its head.
+        body_seconds: longest time from the end of the head to the end of the body.
+        idle_seconds: longest time between two requests of a connection.
+        connections: most at a time; the next one is answered 503.
+        provider: cpu, cuda, …; never another instead.
+        verify: replay a bundle's golden set before the first request.
+        key: file of a public key; only a bundle signed by it is served.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    token: str | None = None
+    insecure: bool = False
+    hosts: tuple[str, ...] = ()
+    max_body: int = 20_000_000
+    max_pixels: int = 25_000_000
+    waiting: int = 32
+    workers: int | None = None
+    threads: int | None = None
+    seconds: float = 30.0
+    head_seconds: float = 10.0
+    body_seconds: float = 30.0
+    idle_seconds: float = 15.0
+    connections: int = 256
+    provider: str = "cpu"
+    verify: bool = True
+    key: Path | None = None
+
+    def __post_init__(self) -> None:
+        from zoo.readers import MAX_PIXELS  # not above: 'zoo --help' shows the defaults and needs no reader
+
+        if not 0 <= self.port <= 65535:
+            raise UsageError(
+                f"port {self.port}, expected 0 to 65535", code="option-value", option="port", value=self.port
+            )
+        for name in ("max_body", "max_pixels", "connections", "workers", "threads"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise UsageError(
+                    f"{name.replace('_', ' ')} is {value}, expected 1 or more",
+                    code="option-value",
+                    option=name,
+                    value=value,
+                )
+        for name in ("seconds", "head_seconds", "body_seconds", "idle_seconds"):
+            if not 0 < getattr(self, name) <= 86_400:
+                raise UsageError(
+                    f"{name.replace('_', ' ')} is {getattr(self, name)}, expected more than 0, up to a day",
+                    code="option-value",
+                    option=name,
+                    value=getattr(self, name),
+                )
+        if self.waiting < 0:
+            raise UsageError(
+                f"waiting is {self.waiting}, expected 0 or more",
+                code="option-value",
+                option="waiting",
+                value=self.waiting,
+            )
+        if self.max_pixels > MAX_PIXELS:
+            raise UsageError(
+                f"max pixels is {self.max_pixels}, expected at most {MAX_PIXELS}, which the readers take",
+                code="option-value",
+                option="max_pixels",
+                value=self.max_pixels,
+            )
+        for host in self.hosts:
+            if not _HOST.fullmatch(host):
+                raise UsageError(
+                    f"host {host!r} is not a host name, expected one such as zoo.example.org, without a port",
+                    code="option-value",
+                    option="hosts",
+                    value=host,
+                )
+        if self.token is not None and not _TOKEN.fullmatch(self.token):
+            raise UsageError(
+                "the token is not 16 to 512 letters, digits or -._~+/; make one with 'openssl rand -hex 32'",
+                code="token-malformed",
+            )
+
+    @property
+    def at_work(self) -> int:
+        """Workers, decided."""
+        return self.workers or cores()
+
+
+def read_token(file: Path | None) -> str | None:
+    """The token in `file`, or in the environment's ZOO_SERVE_TOKEN; None where there is neither.
+
+    Raises:
+        UsageError: the file cannot be read, is empty, or is not text.
+    """
+    if file is None:
+        return os.environ.get(TOKEN_VARIABLE) or None
+    try:
+        with file.open("rb") as stream:
+            token = stream.read(4096).decode("ascii").strip()
+    except (OSError, ValueError) as problem:  # ValueError: not ASCII
+        reason = getattr(problem, "strerror", None) or "not ASCII text"
+        raise UsageError(f"{file}: token cannot be read ({reason.lower()})", code="token-malformed") from None
+    if not token:
+        raise UsageError(
+            f"{file}: holds no token; make one with 'openssl rand -hex 32 > {file}'", code="token-malformed"
+        )
+    return token
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach a numeric address."""
+    return ipaddress.ip_address(address.partition("%")[0]).is_loopback

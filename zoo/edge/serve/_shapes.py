@@ -1,0 +1,71 @@
+"""The documents a server answers with, as types: the OpenAPI document is made from these."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import msgspec
+
+__all__ = ["FAULTS", "Fault", "Health", "Problem", "Row", "problem"]
+
+Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
+
+
+class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The answer for one image: the row that `zoo predict --json` gives, `image` being no file's name."""
+
+    image: str
+    label: str
+    """The class with the highest probability."""
+    probability: Probability
+    probabilities: dict[str, Probability]
+    """Every class, in the order of the model's labels; with ?top=K the K most probable."""
+    labels: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """All labels of a multilabel model with a probability of at least 0.5."""
+
+
+class Health(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether the server lives, and whether it takes images."""
+
+    status: Literal["ok", "draining"]
+    live: bool
+    ready: bool
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What was found, what was expected, what to do."""
+
+    type: str
+    message: str
+
+
+class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request without an answer."""
+
+    error: Fault
+
+
+FAULTS: dict[int, tuple[str, str]] = {
+    400: ("BadRequest", "not a request of HTTP/1.1, or a query that this path does not take"),
+    401: ("Unauthorized", "this server asks for 'Authorization: Bearer TOKEN'"),
+    403: ("Forbidden", "a page of another site asked; open this server's own page"),
+    404: ("NotFound", "there is nothing at this path; GET /openapi.json lists what there is"),
+    405: ("MethodNotAllowed", "this path does not take this method; 'Allow' names those it takes"),
+    408: ("RequestTimeout", "the request did not arrive in time; send it faster, or a smaller image"),
+    413: ("ContentTooLarge", "the body is larger than this server takes; send a smaller file"),
+    415: ("UnsupportedMediaType", "send one image file as the body, as it is: no form, no JSON, no Content-Encoding"),
+    421: ("MisdirectedRequest", "this server does not go by the name in 'Host'; start it with --allow-host NAME"),
+    422: ("ImageError", "the body is not an image that this model can answer"),
+    431: ("HeadersTooLarge", "the request's head is too large; send fewer headers"),
+    500: ("InternalError", "the server failed on this request; its log names where"),
+    501: ("NotImplemented", "this transfer coding is not known; send Content-Length or chunked"),
+    503: ("Unavailable", "too much to do, or shutting down; try again as 'Retry-After' says"),
+    504: ("GatewayTimeout", "the answer took longer than this server allows; send a smaller image"),
+}
+"""Status → type and message of a `Problem`; the message of a 422 is the reader's."""
+
+
+def problem(status: int, message: str | None = None) -> bytes:
+    """A `Problem` as JSON."""
+    kind, usual = FAULTS[status]
+    return msgspec.json.encode(Problem(error=Fault(type=kind, message=message or usual)))
