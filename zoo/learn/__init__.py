@@ -6,13 +6,13 @@ other packages' affair.
 
 from __future__ import annotations
 
-from zoo.learn.checkpoint import STATE_FILE, WEIGHTS_FILE, load_weights, read_tensors, save_weights
-from zoo.learn.core import module_to_onnx
-from zoo.learn.evidence import EvidenceNetwork
-from zoo.learn.fit import Fitted, fit
-from zoo.learn.precision import pick_device
-from zoo.learn.predict import torch_evidence, torch_predict
-from zoo.learn.transfer import load_pretrained
+from zoo.learn._checkpoint import STATE_FILE, WEIGHTS_FILE, load_weights, read_tensors, save_weights
+from zoo.learn._core import module_to_onnx
+from zoo.learn._evidence import EvidenceNetwork
+from zoo.learn._fit import Fitted, fit
+from zoo.learn._precision import pick_device
+from zoo.learn._predict import torch_evidence, torch_predict
+from zoo.learn._transfer import load_pretrained
 
 __all__ = [
     "STATE_FILE",

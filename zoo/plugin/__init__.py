@@ -8,9 +8,21 @@ write its core.
 
 from __future__ import annotations
 
-from zoo.evaluate import Predict
+from zoo.evaluation import Predict
 from zoo.plugin._contract import API, OLDEST_API, ModelPlugin, Trained
 from zoo.plugin._sklearn import Features, SklearnPlugin
 from zoo.plugin._torch import TorchPlugin
+from zoo.runs import RunFolder, TrainContext
 
-__all__ = ["API", "OLDEST_API", "Features", "ModelPlugin", "Predict", "SklearnPlugin", "TorchPlugin", "Trained"]
+__all__ = [
+    "API",
+    "OLDEST_API",
+    "Features",
+    "ModelPlugin",
+    "Predict",
+    "RunFolder",
+    "SklearnPlugin",
+    "TorchPlugin",
+    "TrainContext",
+    "Trained",
+]

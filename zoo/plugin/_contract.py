@@ -5,16 +5,16 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
-from zoo.evaluate import Predict, predict_set, report
+from zoo.evaluation import Predict, predict_set, report
 
 if TYPE_CHECKING:
     import numpy as np
     import onnx
     from numpy.typing import NDArray
 
+    from zoo.artefact import Shippable
     from zoo.data import ImageSet, Splits
-    from zoo.export import Pool
-    from zoo.runs import Run
+    from zoo.runs import RunFolder, TrainContext
     from zoo.spec import EvalReport, ModelCard, PreprocessSpec, TrainConfig
 
 __all__ = ["API", "OLDEST_API", "ModelPlugin", "Trained"]
@@ -42,8 +42,8 @@ class Trained(Protocol):
         the parity gate compares the two.
         """
 
-    def save(self, run: Run) -> None:
-        """Write what `ModelPlugin.load` needs into the run directory, in a format that executes nothing."""
+    def save(self, run: RunFolder) -> None:
+        """Write what `ModelPlugin.load` needs into the run folder, in a format that executes nothing."""
 
 
 class ModelPlugin(ABC):
@@ -71,7 +71,9 @@ class ModelPlugin(ABC):
         return card
 
     @abstractmethod
-    def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained | Pool:
+    def train(
+        self, card: ModelCard, data: Splits, config: TrainConfig, run: RunFolder, context: TrainContext
+    ) -> Trained | Shippable:
         """Train on data.train, choose by data.val, leave the result in `run`; data.test is not to be touched.
 
         Args:
@@ -80,10 +82,14 @@ class ModelPlugin(ABC):
             config: budget and recipe.
             run: `run.update(best=..., images_per_second=..., seconds=..., epochs_done=...)` records what
                 happened.
+            context: where to start from, and what else this training was asked for.
+
+        Returns:
+            One network; or, for what is more than one network behind one preprocessing, a `zoo.artefact.Shippable`.
         """
 
     @abstractmethod
-    def load(self, card: ModelCard, run: Run) -> Trained | Pool:
+    def load(self, card: ModelCard, run: RunFolder) -> Trained | Shippable:
         """The model that `train` left in `run`."""
 
     def evaluate(
@@ -95,7 +101,7 @@ class ModelPlugin(ABC):
             predict: raw images to (N, K) logits; the exported file, as a rule.
             data: images of one split, targets in the order of `labels`.
             labels: class names.
-            **details: passed on to `zoo.evaluate.report`: model, split, temperature, fingerprint, notes, groups.
+            **details: passed on to `zoo.evaluation.report`: model, split, temperature, fingerprint, notes, groups.
 
         Returns:
             The report and the (n, K) logits behind it.

@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from zoo.errors import DataError, PluginError, ProviderError, TrainingError, UsageError
-from zoo.evaluate import macro_auroc
-from zoo.files import atomic_write
+from zoo.evaluation import macro_auroc
 from zoo.plugin._contract import ModelPlugin
-from zoo.preprocess import channels_of, normalized
+from zoo.preprocess import channels_of, normalize_batch
 from zoo.runs import Best
 from zoo.spec import GRADIENT_SETTINGS, IR_VERSION, OPSET
 
@@ -22,9 +21,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zoo.data import Splits
-    from zoo.evaluate import Predict
+    from zoo.evaluation import Predict
     from zoo.plugin._contract import Trained
-    from zoo.runs import Run
+    from zoo.runs import RunFolder, TrainContext
     from zoo.spec import ModelCard, PreprocessSpec, TrainConfig
 
 __all__ = ["Features", "SklearnPlugin"]
@@ -80,11 +79,15 @@ class SklearnPlugin(ModelPlugin):
             channels: C of the pictures, 1 or 3.
         """
 
-    def features(self, card: ModelCard, run: Run) -> Features:
+    def features(self, card: ModelCard, run: RunFolder, context: TrainContext) -> Features:
         """What the estimator sees; by default every preprocessed pixel."""
-        del run
+        del run, context
         if card.train.features is not None:
-            raise UsageError(f"--set features: {card.name} sees the pixels only; leave the setting out")
+            raise UsageError(
+                f"--set features: {card.name} sees the pixels only; leave the setting out",
+                code="features-unwanted",
+                model=card.name,
+            )
         return _Pixels(card.preprocess)
 
     def logits(self, estimator: Any, rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -93,9 +96,11 @@ class SklearnPlugin(ModelPlugin):
 
     def head(self, estimator: Any, length: int) -> onnx.ModelProto:
         """`logits` as a graph, "rows" (N, length) to "logits" (N, K) float32; by default skl2onnx writes it."""
-        return _converted(estimator, length)
+        return _convert(estimator, length)
 
-    def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained:
+    def train(
+        self, card: ModelCard, data: Splits, config: TrainConfig, run: RunFolder, context: TrainContext
+    ) -> Trained:
         """Fit the estimator once on all training images; of `config` the seed and the features matter."""
         from zoo.data import decode_all
 
@@ -103,30 +108,44 @@ class SklearnPlugin(ModelPlugin):
         if several and not self.several_labels:
             raise DataError(
                 f"{data.fingerprint.name} gives several labels an image, {card.name} learns exactly one; "
-                "train a torch model on it, such as simple_cnn or resnet18"
+                "train a torch model on it, such as simple_cnn or resnet18",
+                code="task-unsupported",
+                model=card.name,
             )
         if config.device not in {"auto", "cpu"}:
-            raise ProviderError(f"{card.name} trains on the cpu only, --device {config.device} was asked for")
+            raise ProviderError(
+                f"{card.name} trains on the cpu only, --device {config.device} was asked for",
+                code="device-unsupported",
+                model=card.name,
+                device=config.device,
+            )
         estimator = self.build(card, classes=len(data.labels), channels=channels_of(card.preprocess))
-        features = self.features(card, run)
-        decoded = decode_all(data.train, card.preprocess, skip_bad=run.skip_bad)
-        held_out = decode_all(data.val, card.preprocess, skip_bad=run.skip_bad)
+        features = self.features(card, run, context)
+        decoded = decode_all(data.train, card.preprocess, skip_bad=context.skip_bad)
+        held_out = decode_all(data.val, card.preprocess, skip_bad=context.skip_bad)
         run.update(skipped=(*run.record.skipped, *(name for name, _ in (*decoded.bad, *held_out.bad))))
         if several:
             _refuse_constant(decoded.targets, data.labels)
         seeded = [name for name in estimator.get_params() if name.split("__")[-1] == "random_state"]
         estimator.set_params(**dict.fromkeys(seeded, config.seed))
-        features.prove(normalized(held_out.pixels[:_PROOF], card.preprocess))
+        features.prove(normalize_batch(held_out.pixels[:_PROOF], card.preprocess))
         start = time.perf_counter()
         rows = _rows(features, decoded.pixels, card.preprocess)
         try:
             estimator.fit(rows, decoded.targets)
         except ValueError as problem:
             reason = " ".join(str(problem).split())
-            raise TrainingError(f"{card.name} can not be fitted to {len(decoded.targets)} images: {reason}") from None
+            raise TrainingError(
+                f"{card.name} cannot be fitted to {len(decoded.targets)} images: {reason}",
+                code="training-fit",
+                model=card.name,
+                images=len(decoded.targets),
+            ) from None
         seconds = time.perf_counter() - start
         if not several and list(estimator.classes_) != list(range(len(data.labels))):
-            raise DataError("a class has no readable training image; expected images of every class")
+            raise DataError(
+                "a class has no readable training image; expected images of every class", code="split-missing-class"
+            )
         trained = _SklearnTrained(self, estimator, features)
         logits = self.logits(estimator, _rows(features, held_out.pixels, card.preprocess))
         run.update(
@@ -136,11 +155,11 @@ class SklearnPlugin(ModelPlugin):
             images_per_second=len(decoded.targets) / seconds,
             precision="cpu, scikit-learn",
         )
-        if run.first:
+        if context.first:
             trained.save(run)
         return trained
 
-    def load(self, card: ModelCard, run: Run) -> Trained:
+    def load(self, card: ModelCard, run: RunFolder) -> Trained:
         """The exported core; the estimator is not kept, because a pickle would be executed when opened."""
         del card
         return _SklearnLoaded(run)
@@ -179,50 +198,53 @@ class _SklearnTrained:
     def to_onnx(self) -> onnx.ModelProto:
         front = self.features.to_onnx()
         length = front.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-        return _joined(front, self.plugin.head(self.estimator, length))
+        return _join(front, self.plugin.head(self.estimator, length))
 
-    def save(self, run: Run) -> None:
-        atomic_write(run.file(CORE_FILE), self.to_onnx().SerializeToString())
+    def save(self, run: RunFolder) -> None:
+        run.write(CORE_FILE, self.to_onnx().SerializeToString())
 
 
 class _SklearnLoaded:
-    def __init__(self, run: Run) -> None:
-        from zoo.export import parsed_core
+    def __init__(self, run: RunFolder) -> None:
+        from zoo.artefact import parse_core
 
         path = run.file(CORE_FILE)
         if not path.is_file():
-            raise PluginError(f"{path} is missing; train this model again")
+            raise PluginError(f"{path} is missing; train this model again", code="run-incomplete", path=str(path))
         self.content = path.read_bytes()
-        self.core = parsed_core(self.content, str(path))
+        self.core = parse_core(self.content, str(path))
 
     @property
     def predict(self) -> Predict:
-        from zoo.export import core_predict
+        from zoo.artefact import core_predict
 
         return core_predict(self.content, CORE_FILE)
 
     def to_onnx(self) -> onnx.ModelProto:
         return self.core
 
-    def save(self, run: Run) -> None:
-        atomic_write(run.file(CORE_FILE), self.content)
+    def save(self, run: RunFolder) -> None:
+        run.write(CORE_FILE, self.content)
 
 
 def _rows(features: Features, pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:
     """Features of resized pictures, (n, h, w, c) raw values that may lie on disk, some at a time."""
     parts = [
-        features.rows(normalized(pixels[start : start + _AT_ONCE], spec)) for start in range(0, len(pixels), _AT_ONCE)
+        features.rows(normalize_batch(pixels[start : start + _AT_ONCE], spec))
+        for start in range(0, len(pixels), _AT_ONCE)
     ]
     return np.concatenate(parts)
 
 
 def _refuse_constant(targets: NDArray[Any], labels: tuple[str, ...]) -> None:
-    """A label that all training images have, or none, can not be learnt by an estimator of two classes."""
+    """Refuse a label that all training images have, or none: an estimator of two classes cannot learn it."""
     constant = [label for label, column in zip(labels, targets.T, strict=True) if column.min() == column.max()]
     if constant:
         raise DataError(
             f"{len(constant)} label{'s are' if len(constant) > 1 else ' is'} at all training images or at none "
-            f"({constant[0]}); expected images with and without it, add some or take the label out"
+            f"({constant[0]}); expected images with and without it, add some or take the label out",
+            code="split-one-class",
+            labels=list(constant),
         )
 
 
@@ -230,7 +252,7 @@ def _log(probabilities: NDArray[Any]) -> NDArray[np.float32]:
     return np.asarray(np.log(np.clip(probabilities, _SMALLEST_PROBABILITY, 1)), np.float32)
 
 
-def _joined(front: onnx.ModelProto, head: onnx.ModelProto) -> onnx.ModelProto:
+def _join(front: onnx.ModelProto, head: onnx.ModelProto) -> onnx.ModelProto:
     """Features and estimator as one core."""
     import onnx
     from onnx import compose, helper
@@ -246,7 +268,7 @@ def _joined(front: onnx.ModelProto, head: onnx.ModelProto) -> onnx.ModelProto:
     return core
 
 
-def _converted(estimator: Any, length: int) -> onnx.ModelProto:
+def _convert(estimator: Any, length: int) -> onnx.ModelProto:
     """The estimator as skl2onnx writes it, and the logarithm of its probabilities."""
     from onnx import TensorProto, helper, numpy_helper
     from skl2onnx import to_onnx

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from zoo.data import Splits
-    from zoo.evaluate import Predict
+    from zoo.evaluation import Predict
     from zoo.plugin._contract import Trained
-    from zoo.runs import Run
+    from zoo.runs import RunFolder, TrainContext
     from zoo.spec import ModelCard, TrainConfig
 
 __all__ = ["TorchPlugin"]
@@ -41,7 +41,7 @@ class TorchPlugin(ModelPlugin):
             which map of the picture it makes them.
         """
 
-    def adapted(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
+    def adapt(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
         """Pretrained tensors as `module` needs them, and a line for every change; by default as they are.
 
         For what depends on the size of the picture, such as learnt positions; another number of classes and grey
@@ -54,32 +54,38 @@ class TorchPlugin(ModelPlugin):
         del module
         return tensors, ()
 
-    def train(self, card: ModelCard, data: Splits, config: TrainConfig, run: Run) -> Trained:
-        """Fit the module with `zoo.learn.fit`, from pretrained weights where `run.pretrained` names some."""
+    def train(
+        self, card: ModelCard, data: Splits, config: TrainConfig, run: RunFolder, context: TrainContext
+    ) -> Trained:
+        """Fit the module with `zoo.learn.fit`, from pretrained weights where `context.pretrained` names some."""
         import torch
 
         from zoo.learn import fit, load_pretrained, read_tensors
 
         if config.features is not None:
-            raise UsageError(f"--set features: {card.name} learns its own features; leave the setting out")
+            raise UsageError(
+                f"--set features: {card.name} learns its own features; leave the setting out",
+                code="features-unwanted",
+                model=card.name,
+            )
 
         torch.manual_seed(config.seed)
-        module = self._built(card, len(data.labels))
-        if run.pretrained is not None and not run.resuming:
-            tensors, changed = self.adapted(module, read_tensors(run.pretrained))
-            run.update(notes=(*run.record.notes, *changed, *load_pretrained(module, tensors)))
-        fit(module, data, card.preprocess, config, run)
+        module = self._build(card, len(data.labels))
+        if context.pretrained is not None and not context.resuming:
+            tensors, changed = self.adapt(module, read_tensors(context.pretrained))
+            run.add_notes((*changed, *load_pretrained(module, tensors)))
+        fit(module, data, card.preprocess, config, run, context)
         return _TorchTrained(module, card)
 
-    def load(self, card: ModelCard, run: Run) -> Trained:
+    def load(self, card: ModelCard, run: RunFolder) -> Trained:
         """Build the module and fill it with the run's weights.safetensors."""
         from zoo.learn import WEIGHTS_FILE, load_weights
 
-        module = self._built(card, len(run.record.labels))
+        module = self._build(card, len(run.record.labels))
         load_weights(module, run.file(WEIGHTS_FILE))
         return _TorchTrained(module.eval(), card)
 
-    def _built(self, card: ModelCard, classes: int) -> nn.Module:
+    def _build(self, card: ModelCard, classes: int) -> nn.Module:
         channels = channels_of(card.preprocess)
         try:
             return self.build(card, classes=classes, channels=channels)
@@ -88,7 +94,12 @@ class TorchPlugin(ModelPlugin):
             raise PluginError(
                 f"plugin '{card.plugin}' could not build {card.arch} for {classes} classes and {channels} "
                 "channels: "
-                f"{reason}; expected build(card, classes=, channels=) to return a torch module"
+                f"{reason}; expected build(card, classes=, channels=) to return a torch module",
+                code="plugin-build",
+                plugin=card.plugin,
+                arch=card.arch,
+                classes=classes,
+                channels=channels,
             ) from problem
 
 
@@ -114,7 +125,7 @@ class _TorchTrained:
 
         return module_to_onnx(self.module, channels=channels_of(self.spec), size=self.spec.size)
 
-    def save(self, run: Run) -> None:
+    def save(self, run: RunFolder) -> None:
         from zoo.learn import WEIGHTS_FILE, save_weights
 
         save_weights(self.module, run.file(WEIGHTS_FILE))

@@ -1,0 +1,133 @@
+"""Writing NAME.zoo/ or NAME.zoo.zip: the model, its manifest, golden inputs and answers, report, card, parts list.
+
+The same run gives the same bytes: no clock, no host, no path and no order of a hash table goes into a file.
+"""
+
+from __future__ import annotations
+
+import io
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from zoo._support.files import atomic_path, replace_folder, sha256_bytes
+from zoo.artefact._card import model_card
+from zoo.artefact._sbom import SBOM, sbom
+from zoo.edge.bundle import GOLDEN, MANIFEST, MAX_MANIFEST_BYTES, MODEL, is_archive
+from zoo.edge.bundle._archive import Archive, write_archive
+from zoo.edge.bundle._signature import SIGNATURE
+from zoo.errors import OutputError, ZooError
+from zoo.spec import Manifest, decode, encode
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from zoo.evaluation import Predict
+
+__all__ = ["GOLDEN_IMAGES", "write_bundle"]
+
+GOLDEN_IMAGES = 32
+
+_MAPS = 4
+"""Golden images whose evidence map is kept, of a file that makes one."""
+_MAPS_BYTES = 4 * 2**20
+"""That those maps may take, unpacked; of very many labels fewer are kept, or none."""
+
+_TOLERANCE = 1e-3
+"""Of a golden logit, relative to max(1, |logit|): other CPUs and builds sum float32 in other orders."""
+
+
+def write_bundle(
+    target: Path,
+    model: bytes,
+    manifest: Manifest,
+    *,
+    images: Sequence[NDArray[Any]],
+    predict: Predict,
+    evidence: Predict | None = None,
+) -> Manifest:
+    """Write the bundle, whole or not at all. It replaces an earlier bundle at that place, and its signature.
+
+    Args:
+        target: the folder NAME.zoo, or the file NAME.zoo.zip.
+        model: bytes of the ONNX file, proven.
+        manifest: its manifest, files still empty.
+        images: raw (H, W, C) images for the golden set, at least `GOLDEN_IMAGES`.
+        predict: the file itself, raw images to logits: its own answers are what a device must reproduce.
+        evidence: the file itself, raw images to evidence maps; None: it makes none.
+
+    Returns:
+        The manifest as written, with every file's hash and size.
+
+    Raises:
+        OutputError: the target exists and is not a bundle, or it cannot be written.
+    """
+    if target.exists() and not _is_bundle(target):
+        raise OutputError(
+            f"{target} exists and is not a bundle; choose another place with --out",
+            code="out-occupied",
+            path=str(target),
+        )
+    files = {
+        MODEL: model,
+        GOLDEN: _golden(images, predict, _tolerance(manifest), evidence),
+        "report.json": encode(manifest.report),
+    }
+    files[SBOM] = sbom(manifest, sha256_bytes(model))
+    files["CARD.md"] = model_card(_listing(manifest, files)).encode()
+    manifest = _listing(manifest, files)
+    # the manifest first, so that a reader of the zip meets it first; see zoo.edge.bundle._signing for the order
+    files = {MANIFEST: encode(manifest)} | dict(sorted(files.items()))
+    if is_archive(target):
+        with atomic_path(target) as fresh:
+            write_archive(fresh, files.items())
+    else:
+        replace_folder(target, files)
+    return manifest
+
+
+def _listing(manifest: Manifest, files: dict[str, bytes]) -> Manifest:
+    """The manifest with hash and size of `files`, by name."""
+    return msgspec.structs.replace(
+        manifest,
+        files={name: sha256_bytes(data) for name, data in sorted(files.items())},
+        sizes={name: len(data) for name, data in sorted(files.items())},
+    )
+
+
+def _is_bundle(target: Path) -> bool:
+    """Whether the target is a bundle and holds nothing else, so that replacing it loses no file of the user."""
+    try:
+        if is_archive(target):
+            with Archive(target) as archive:
+                names, document = archive.names, archive.read(MANIFEST, MAX_MANIFEST_BYTES)
+        else:
+            names = frozenset(entry.name for entry in target.iterdir())
+            document = (target / MANIFEST).read_bytes()
+        old = decode(document, Manifest, MANIFEST, OutputError)
+    except (OSError, KeyError, ZooError):
+        return False
+    return names <= {MANIFEST, SIGNATURE, *old.files}
+
+
+def _tolerance(manifest: Manifest) -> float:
+    """Of a quantised file its own: a sum rounded to the next integer elsewhere moves logits further."""
+    found = manifest.quantization
+    return _TOLERANCE if found is None or found.tolerance is None else found.tolerance
+
+
+def _golden(images: Sequence[NDArray[Any]], predict: Predict, tolerance: float, evidence: Predict | None) -> bytes:
+    logits = np.concatenate([predict(image[None]) for image in images])
+    stream = io.BytesIO()
+    arrays: dict[str, Any] = {f"image_{index:04d}": image for index, image in enumerate(images)}
+    if evidence is not None:
+        first = evidence(images[0][None])
+        count = min(_MAPS, _MAPS_BYTES // first.nbytes)
+        if count:
+            arrays["evidence"] = np.concatenate([first, *(evidence(image[None]) for image in images[1:count])])
+    np.savez_compressed(stream, logits=logits, tolerance=np.float32(tolerance), **arrays)
+    return stream.getvalue()

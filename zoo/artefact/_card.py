@@ -1,0 +1,212 @@
+"""CARD.md: what a person must know before using a model, in a page."""
+
+from __future__ import annotations
+
+from zoo.evaluation import title_of
+from zoo.spec import (
+    EvalReport,
+    Intensity,
+    Interval,
+    Manifest,
+    Percentile,
+    PreprocessSpec,
+    Quantization,
+    Scale,
+    Window,
+)
+
+__all__ = ["format_signed", "model_card"]
+
+_SEVERAL = (
+    " An image may have any number of them, or none: each probability is of its label alone, and a label counts as "
+    "given from 0.5 on. The `label` of an answer is the most probable one, even where none is given."
+)
+
+
+def model_card(manifest: Manifest) -> str:
+    """Markdown of the manifest: use, data, results with intervals, parity, origin, limits."""
+    origin = manifest.provenance
+    several = manifest.task == "multilabel"
+    sections = [
+        f"# {manifest.name}",
+        f"{manifest.intended_use}\n\nLabels: {', '.join(manifest.labels)}.{_SEVERAL if several else ''}",
+        "## Results\n\n" + _results(manifest.report),
+        "## Input\n\n" + _input(manifest),
+        "## Proof of export\n\n" + _proof(manifest),
+        *(["## Quantisation\n\n" + _describe_quantization(manifest.quantization)] if manifest.quantization else []),
+        *(["## Members\n\n" + _members(manifest)] if manifest.members else []),
+        "## Origin\n\n" + _origin(manifest),
+        *(["## Files, and how to check them\n\n" + _files(manifest)] if manifest.files else []),
+    ]
+    notes = tuple(dict.fromkeys((*origin.notes, *(manifest.report.notes if manifest.report else ()))))
+    if notes:
+        sections.append("## Known defects and decisions\n\n" + "\n".join(f"- {note}" for note in notes))
+    sections.append(
+        "## Limits\n\nThe numbers hold for images like those it was evaluated on. Other scanners, sites, "
+        "stainings or patients need a new evaluation: `zoo evaluate BUNDLE --data FOLDER`. It answers every image, "
+        "also one that is nothing like those. The proof of the golden set holds for the machine "
+        "and the provider that it ran on. Not a medical device."
+    )
+    return "\n\n".join(sections) + "\n"
+
+
+def _results(report: EvalReport | None) -> str:
+    if report is None:
+        return "Not evaluated. No number is known for this file."
+    clusters = "" if report.clusters is None else f" in {report.clusters} groups, which were resampled whole"
+    rows = [
+        f"On {report.n} images of the split `{report.split}`{clusters}, 95 % intervals.",
+        "",
+        "| metric | value | interval |",
+        "|---|---|---|",
+    ]
+    rows += [
+        f"| {title_of(name)} | {value.value:.3f} | {value.low:.3f} – {value.high:.3f} |"
+        for name, value in report.metrics.items()
+    ]
+    several = report.confusion is None
+    shown = ("sensitivity", "specificity", *(["auroc"] if several else []))
+    heads = ("label" if several else "class", "n", "sensitivity", "specificity", *(["AUROC"] if several else []))
+    rows += ["", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
+    for label, values in report.per_class.items():
+        cells = (label, str(values["n"]), *(_cell(values.get(name)) for name in shown))
+        rows.append(f"| {' | '.join(cells)} |")
+    rows += [f"\nUndefined: {name} ({reason})." for name, reason in report.undefined.items()]
+    return "\n".join(rows)
+
+
+def _cell(value: Interval | int | None) -> str:
+    return f"{value.value:.3f} ({value.low:.3f} – {value.high:.3f})" if isinstance(value, Interval) else "undefined"
+
+
+def _input(manifest: Manifest) -> str:
+    given, spec = manifest.input, manifest.preprocess
+    shape = "(N, H, W, C)" if given.stage != "tensor" else "(N, C, H, W)"
+    place = {
+        "raw": "all preprocessing is inside the file: give it the picture as it was read",
+        "resized": "the file takes pictures already denoised and resized; the zoo runtime does that",
+        "tensor": "the file takes fully preprocessed numbers; the zoo runtime makes them",
+    }[given.stage]
+    takes = f"`{given.name}`, {shape} {given.dtype}, C = {given.channels}; {place}."
+    if manifest.members:
+        return f"{takes} Each member sees it in its own way, see below."
+    return f"{takes} The network sees {_describe_input(spec)}"
+
+
+def _describe_input(spec: PreprocessSpec) -> str:
+    """Size and intensity of what a network is given."""
+    return (
+        f"{spec.size[0]} × {spec.size[1]} {spec.channels}, resized by {spec.resize} ({spec.interpolation}). "
+        f"{_intensity(spec.intensity)}"
+    )
+
+
+def _members(manifest: Manifest) -> str:
+    """What goes into an ensemble, and under which licence."""
+    what = "The probabilities of several networks, each calibrated on validation images, are averaged"
+    rows = [
+        f"{what} with the weights below, which were learnt on validation images too.",
+        "",
+        "| member | run | weight | sees | start | licence |",
+        "|---|---|---|---|---|---|",
+    ]
+    rows += [
+        f"| {member.name} | `{member.run}` | {member.weight:.3f} | {_describe_input(member.preprocess)} "
+        f"| {member.weights or 'random weights'} | {member.licence} |"
+        for member in manifest.members
+    ]
+    return "\n".join(rows)
+
+
+def _intensity(intensity: Intensity) -> str:
+    """What becomes black and white; of DICOM values, where they come from."""
+    if isinstance(intensity, Scale):
+        return f"Values from 0 to {intensity.maximum:g} become [0, 1]."
+    if isinstance(intensity, Window):
+        return (
+            f"The window with center {intensity.center:g} and width {intensity.width:g} becomes [0, 1]; "
+            "values of DICOM files are modality values (Hounsfield units for CT), MONOCHROME1 mirrored."
+        )
+    if isinstance(intensity, Percentile):
+        return f"Of each picture the percentiles {intensity.low:g} to {intensity.high:g} become [0, 1]."
+    return (
+        "It takes DICOM pictures as their files say that they are to be shown: modality LUT or rescale, then "
+        "VOI LUT or the first window, then inversion of MONOCHROME1, which the zoo runtime's reader does; "
+        "values come in [0, 1]."
+    )
+
+
+def _proof(manifest: Manifest) -> str:
+    parity = manifest.parity
+    if parity is None:
+        return "None recorded."
+    return (
+        f"Compared with the training side on {parity.images} raw images of {parity.sizes} sizes: pixels "
+        "within "
+        f"{parity.max_abs_pixel:.3g} levels, logits within {parity.max_abs_logit:.2e} (relative), "
+        "probabilities within "
+        f"{parity.max_abs_probability:.2e}, {parity.flips} labels changed."
+    )
+
+
+def _describe_quantization(found: Quantization) -> str:
+    """What was changed, what that did to the answers, and where it was measured."""
+    parts = [f"This file is {found.kind} for {found.target}: {found.scheme}."]
+    parts.append("The proof above is of the float32 file it was made from; the results are this file's own.")
+    if found.calibration is not None:
+        parts.append(
+            f"Ranges come from {found.calibration_images} training images ({found.calibration}); "
+            f"{len(found.excluded)} of {found.layers} layers stay in float32 beside the classifier."
+        )
+    if found.measured == "reference":
+        parts.append(
+            "It was made for another machine than the one it was made on: its answers were computed as the file says, "
+            "not by that machine's own kernels. Run `zoo verify` there."
+        )
+    for guard in (found.val, found.test):
+        if guard is not None:
+            auroc = "undefined" if guard.macro_auroc is None else format_signed(guard.macro_auroc)
+            parts.append(f"Against float32 on {guard.n} images of the split `{guard.split}`: macro AUROC {auroc},")
+            if guard.sensitivity is not None:
+                parts.append(f"sensitivity of {guard.sensitivity_label} {format_signed(guard.sensitivity)},")
+            moved = f"probabilities within {guard.max_abs_probability:.2g}"
+            parts.append(f"the same label on {guard.agreement.value:.1%}, {moved}.")
+    if found.speed is not None:
+        ratio = found.speed.ratio
+        times = f"{ratio.value:.2f} ({ratio.low:.2f} to {ratio.high:.2f})"
+        parts.append(f"{times} times as fast as float32 on {found.speed.machine}.")
+    return " ".join(parts) + "".join(f"\n\nNote: {note}." for note in found.notes)
+
+
+def format_signed(value: Interval) -> str:
+    """A difference with its interval: '-0.0010 (-0.0020 to +0.0000)'."""
+    return f"{value.value:+.4f} ({value.low:+.4f} to {value.high:+.4f})"
+
+
+def _origin(manifest: Manifest) -> str:
+    origin = manifest.provenance
+    return (
+        f"Model `{origin.model}`, run `{origin.run}`, made {origin.created} by {origin.plugin.distribution} "
+        f"{origin.plugin.version} (plugin `{origin.plugin.name}`). Data: {origin.data.name}, "
+        f"{origin.data.n} images "
+        f"({_splits(origin.data.splits)}), sha256 `{origin.data.sha256[:16]}…`. "
+        f"Start: {origin.weights or ('the members above' if manifest.members else 'random weights')}"
+        f"{f', licence {origin.weights_licence}' if origin.weights_licence else ''}. "
+        f"Licence of the model: {manifest.licence}."
+        + (f" Licence of the network's code: {origin.code_licence}." if origin.code_licence else "")
+    )
+
+
+def _files(manifest: Manifest) -> str:
+    rows = [f"| `{name}` | {manifest.sizes[name]} | `{digest}` |" for name, digest in sorted(manifest.files.items())]
+    how = (
+        "`zoo verify BUNDLE` (or `python -m zoo.edge verify BUNDLE`) compares these hashes, and this page's, with "
+        "`manifest.json`, and runs the golden images on your machine. If the bundle holds a `signature.json`, "
+        "`zoo verify BUNDLE --key MAKER.pub` proves who made the bundle, by a key that its maker gave you another way. "
+        "`sbom.cdx.json` lists what it was made of, as CycloneDX 1.6."
+    )
+    return "\n".join(["| file | bytes | sha256 |", "|---|---|---|", *rows, "", how])
+
+
+def _splits(splits: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count}" for name, count in splits.items())

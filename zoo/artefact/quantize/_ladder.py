@@ -1,0 +1,310 @@
+"""From the proven float32 file to the smallest change of it that passes the guard.
+
+The ladder for int8: all layers; without the most sensitive eighth, quarter and half of them; for avx2, whose weights
+have seven bits, all layers with unsigned weights of eight, which do not saturate and take longer; fp16. The first rung
+that passes is taken; when none does, the float32 file is what remains and the export is refused.
+
+Which images say what:
+
+    training      ranges of activations, the choice among calibrations, the order of layers
+    validation    which rung: each is held against the guard on them. The float32 file's best epoch was chosen on
+                  these very images, which flatters it and not the file it is compared with
+    test          nothing is chosen. The one rung that was taken is measured on them, which is what is reported,
+                  and refused where they show that a bar is broken: its whole interval lies beyond. No other rung
+                  is then tried, because that would be choosing. To ask for the bars a second time would refuse sound
+                  files by chance (of 42 images of a class one is more than 0.02) and flatter those that it lets by
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from zoo.artefact.quantize._convert import LARGEST_HALF, to_half, to_integers
+from zoo.artefact.quantize._core import core_of, with_core
+from zoo.artefact.quantize._guard import compare, find_broken_bars, find_missed, find_missed_speed
+from zoo.artefact.quantize._images import ENOUGH, draw
+from zoo.artefact.quantize._ranges import METHODS, watch
+from zoo.artefact.quantize._running import open_file
+from zoo.artefact.quantize._sensitivity import errors, wobble, worst_first
+from zoo.artefact.quantize._speed import measure
+from zoo.artefact.quantize._targets import DEFAULT_TARGET, SCHEMES, WHOLE_BITS, this_machine
+from zoo.errors import QuantizationError
+from zoo.evaluation import predict_set
+from zoo.spec import Guard, Manifest, Quantization, QuantizedKind, Rung, Target
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import onnx
+    from numpy.typing import NDArray
+
+    from zoo.artefact.quantize._core import Core
+    from zoo.artefact.quantize._images import Tensors
+    from zoo.artefact.quantize._ranges import Ranges
+    from zoo.data import ImageSet, Splits
+    from zoo.edge import Runtime
+
+__all__ = ["Taken", "climb", "confirm"]
+
+_PARTS = (1 / 8, 1 / 4, 1 / 2)
+"""Shares of the layers that stay in float32 on the rungs after the first."""
+_TIMED = 8
+"""Validation images that are timed in turn."""
+_STEADY = 0.01
+"""Least tolerance of a golden logit: kernels of other CPUs have not been seen by this machine."""
+_UNSTEADY = 0.5
+"""Largest: a golden set that lets logits move further could not tell a fault from rounding."""
+
+_HALF = "fp16 weights and activations; input and head in float32"
+
+log = logging.getLogger("zoo")
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Taken:
+    """A rung that passed on the validation images.
+
+    Attributes:
+        model: the quantised file.
+        float32: the proven file it came from, opened.
+        runtime: the quantised file, opened.
+        record: what was tried and measured; `test` is still empty.
+    """
+
+    model: onnx.ModelProto
+    float32: Runtime
+    runtime: Runtime
+    record: Quantization
+
+
+def climb(
+    model: onnx.ModelProto,
+    manifest: Manifest,
+    data: Splits,
+    *,
+    kind: QuantizedKind,
+    target: Target | None = None,
+    seed: int = 0,
+) -> Taken:
+    """The first rung that passes the guard on the validation images.
+
+    Args:
+        model: the proven float32 file.
+        manifest: manifest of the float32 file.
+        data: its training images calibrate, its validation images choose, its test images are not touched.
+        kind: int8 climbs the whole ladder, fp16 is one rung.
+        target: the machine it is made for; None: this one, or avx2 where this one is not known.
+        seed: seed that draws the training images.
+
+    Raises:
+        QuantizationError: no rung passed; its details hold the table.
+        UsageError: the model has nothing to quantise.
+        DataError: the validation split holds no image.
+    """
+    here = this_machine()
+    chosen = target or here or DEFAULT_TARGET
+    ladder = _Ladder(model, manifest, data, chosen, reference=chosen != here)
+    calibrate, others = draw(data.train, manifest.preprocess, seed)
+    record = Quantization(
+        kind=kind,
+        target=chosen,
+        scheme=SCHEMES[chosen].text if kind == "int8" else _HALF,
+        measured="reference" if ladder.reference else "kernels",
+        calibration=None,
+        calibration_images=len(calibrate),
+        compared_images=len(others),
+        calibration_errors={},
+        layers=len(ladder.core.layers),
+        excluded=(),
+        rungs=(),
+        val=None,
+        test=None,
+        speed=None,
+        size_ratio=None,
+        tolerance=None,
+        notes=_notes(chosen, here, len(calibrate), kind),
+    )
+    rungs: list[Rung] = []
+    for candidate in ladder.candidates(calibrate, others, record):
+        rung, runtime, whole = ladder.judge(candidate)
+        rungs.append(rung)
+        record = msgspec.structs.replace(candidate.record, rungs=tuple(rungs))
+        said = "; ".join(rung.refused) or "passed on the validation images"
+        log.info("quantisation, %s: %s", rung.name, said)
+        if rung.refused or runtime is None or whole is None:
+            continue
+        moved = wobble(ladder.core, candidate.core, others, reference=ladder.reference or rung.kind == "fp16")
+        if 2 * moved > _UNSTEADY:
+            why = f"rounding alone moves a logit by {moved:.2g} of its size, at most {_UNSTEADY / 2:g} is allowed"
+            rungs[-1] = msgspec.structs.replace(rung, refused=(why,))
+            record = msgspec.structs.replace(record, rungs=tuple(rungs))
+            continue
+        if rung.kind == "fp16":
+            record = msgspec.structs.replace(record, scheme=_HALF, calibration=None)
+        record = msgspec.structs.replace(
+            record,
+            kind=rung.kind,
+            excluded=rung.excluded,
+            val=rung.val,
+            speed=rung.speed,
+            size_ratio=ladder.size / rung.size_bytes,
+            tolerance=max(2 * moved, _STEADY),
+        )
+        return Taken(whole, ladder.float32, runtime, record)
+    first = rungs[0]
+    gpu = "; fp16 is for GPUs: name --target gpu" if kind == "fp16" and not ladder.reference else ""
+    raise QuantizationError(
+        f"{kind} refused: none of {len(rungs)} rungs can replace the float32 file on {len(data.val)} validation "
+        f"images ({first.name}: {'; '.join(first.refused)}); nothing was written, ship the float32 file with "
+        f"'zoo export --onnx'{gpu}",
+        quantization=record,
+        code="quantise-answers",
+        split="val",
+    )
+
+
+def confirm(
+    taken: Taken, images: ImageSet, float32: NDArray[Any], quantised: NDArray[Any]
+) -> tuple[onnx.ModelProto, Quantization]:
+    """Measure the rung that was taken on the test images; a bar that is not met there, yet not broken, is noted.
+
+    Args:
+        taken: from `climb`.
+        images: the test images.
+        float32: (n, K) logits of the float32 file for them.
+        quantised: (n, K) logits of the quantised one.
+
+    Raises:
+        QuantizationError: they show that a bar is broken; no other rung is tried.
+    """
+    manifest = taken.runtime.manifest
+    guard = compare(
+        float32,
+        quantised,
+        images.targets,
+        manifest.labels,
+        split="test",
+        temperature=manifest.temperature,
+        groups=images.groups,
+    )
+    kind = taken.record.kind
+    beyond = tuple(f"on the {guard.n} test images {why}; they are too few to tell" for why in find_missed(guard, kind))
+    record = msgspec.structs.replace(taken.record, test=guard, notes=(*taken.record.notes, *beyond))
+    if broken := find_broken_bars(guard, kind):
+        raise QuantizationError(
+            f"{kind} refused: {record.rungs[-1].name} passed on the validation images but not on {guard.n} test images "
+            f"({'; '.join(broken)}); no other is tried, since test images choose nothing; nothing was written, ship "
+            "the float32 file with 'zoo export --onnx'",
+            quantization=record,
+            code="quantise-answers",
+            split="test",
+        )
+    return taken.model, record
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Candidate:
+    name: str
+    kind: QuantizedKind
+    core: onnx.ModelProto
+    excluded: tuple[str, ...]
+    record: Quantization
+    """What is known by now."""
+    broken: str | None = None
+    """Why it cannot be used at all."""
+
+
+class _Ladder:
+    """The float32 file and its answers, and the rungs that are held against them."""
+
+    def __init__(
+        self, model: onnx.ModelProto, manifest: Manifest, data: Splits, target: Target, *, reference: bool
+    ) -> None:
+        self.model, self.manifest, self.scheme, self.reference = model, manifest, SCHEMES[target], reference
+        self.core: Core = core_of(model)
+        self.images = data.split("val")
+        self.float32 = open_file(model, manifest, reference=False)
+        self.size = model.ByteSize()
+        self.answers = predict_set(self.float32.logits, self.images)
+
+    def candidates(self, calibrate: Tensors, others: Tensors, record: Quantization) -> Iterator[_Candidate]:
+        """The rungs, from the lowest; each is made when it is asked for."""
+        integers = record.kind == "int8"
+        activations = watch(self.core, calibrate, histograms=integers)
+        if integers:
+            task = self.manifest.task
+            made = {method: to_integers(self.core, activations.ranges(method), self.scheme) for method in METHODS}
+            costs = errors(self.core, made.items(), others, reference=self.reference, task=task)
+            best = min(METHODS, key=lambda method: costs[method])
+            log.info("calibration: %s, error of the logits %.3g", best, costs[best])
+            record = msgspec.structs.replace(record, calibration=best, calibration_errors=costs)
+            yield _Candidate("int8, all layers", "int8", made.pop(best), (), record)
+            made.clear()
+            yield from self._partly(activations.ranges(best), others, record)
+            if self.scheme.seven_bits:  # a bit more of every weight, for half of the speed
+                whole = msgspec.structs.replace(record, scheme=WHOLE_BITS.text)
+                network = to_integers(self.core, activations.ranges(best), WHOLE_BITS)
+                yield _Candidate("int8, all layers, 8-bit unsigned weights", "int8", network, (), whole)
+        largest = activations.largest
+        broken = (
+            f"an activation reaches {largest:.3g}, fp16 ends at {LARGEST_HALF:g}" if largest > LARGEST_HALF else None
+        )
+        yield _Candidate("fp16", "fp16", to_half(self.core), (), record, broken)
+
+    def _partly(self, ranges: Ranges, others: Tensors, record: Quantization) -> Iterator[_Candidate]:
+        order = worst_first(self.core, ranges, self.scheme, others, reference=self.reference, task=self.manifest.task)
+        layers = len(order)
+        for count in dict.fromkeys(max(1, round(layers * part)) for part in _PARTS):
+            if count == layers:
+                return
+            excluded = order[:count]
+            network = to_integers(self.core, ranges, self.scheme, excluded=excluded)
+            yield _Candidate(f"int8, {count} of {layers} layers in float32", "int8", network, excluded, record)
+
+    def judge(self, candidate: _Candidate) -> tuple[Rung, Runtime | None, onnx.ModelProto | None]:
+        """The rung's numbers, and the file where it is whole."""
+        whole = with_core(self.model, candidate.core)
+        rung = Rung(
+            name=candidate.name,
+            kind=candidate.kind,
+            excluded=candidate.excluded,
+            size_bytes=whole.ByteSize(),
+            val=None,
+            speed=None,
+            refused=(),
+        )
+        if candidate.broken:
+            return msgspec.structs.replace(rung, refused=(candidate.broken,)), None, None
+        # fp16 has no kernels to replace: its answers are the same either way.
+        runtime = open_file(whole, self.manifest, reference=self.reference and candidate.kind == "int8")
+        guard: Guard = compare(
+            self.answers,
+            predict_set(runtime.logits, self.images),
+            self.images.targets,
+            self.manifest.labels,
+            split="val",
+            temperature=self.manifest.temperature,
+            groups=self.images.groups,
+        )
+        speed = None if self.reference else measure(self.float32, runtime, self._some())
+        refused = (*find_missed(guard, candidate.kind), *find_missed_speed(speed))
+        return msgspec.structs.replace(rung, val=guard, speed=speed, refused=refused), runtime, whole
+
+    def _some(self) -> list[NDArray[Any]]:
+        return [self.images.read(row).pixels for row in range(min(_TIMED, len(self.images)))]
+
+
+def _notes(target: Target, here: Target | None, calibrated: int, kind: QuantizedKind) -> tuple[str, ...]:
+    notes = []
+    if calibrated < ENOUGH and kind == "int8":
+        notes.append(f"calibrated on {calibrated} training images only; {ENOUGH} or more are usual")
+    if target != here:
+        notes.append(
+            f"made for {target} on a machine that is {here or 'none of the known targets'}: speed was not measured "
+            "and is not claimed, and the kernels of the target were not run"
+        )
+    return tuple(notes)

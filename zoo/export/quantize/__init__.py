@@ -1,8 +1,0 @@
-"""A smaller and faster file, if one gives the float32 file's answers: int8 or fp16, behind a guard."""
-
-from __future__ import annotations
-
-from zoo.export.quantize.ladder import Taken, climb, confirm
-from zoo.export.quantize.targets import this_machine
-
-__all__ = ["Taken", "climb", "confirm", "this_machine"]

@@ -1,0 +1,86 @@
+"""What a batch is: which images in which order, and the arithmetic from raw values to the network's input.
+
+Everything random is a function of the seed and of where in the training it happens, never of what happened
+before; so a resumed run sees the batches that an unbroken one would have seen.
+
+What this module does not know: files, models, labels.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from zoo.spec import Percentile, PreprocessSpec, Scale, Voi
+
+__all__ = ["epoch_batches", "generator", "seed_of", "standardize", "to_unit"]
+
+
+def seed_of(seed: int, *position: int) -> int:
+    """A seed for one place in the training, such as (epoch, step); other places give unrelated numbers."""
+    return int(np.random.SeedSequence((seed, *position)).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def generator(seed: int, *position: int) -> torch.Generator:
+    """A generator on the CPU, seeded by `seed_of`."""
+    return torch.Generator().manual_seed(seed_of(seed, *position))
+
+
+def epoch_batches(n: int, batch_size: int, seed: int, epoch: int) -> tuple[Tensor, ...]:
+    """The indices of every batch of one epoch: each image once, in batches of nearly equal size.
+
+    A short last batch would give its images more say and could hold one image only, which BatchNorm cannot
+    normalise; so the rest is spread over all batches instead of dropped.
+
+    Returns:
+        ceil(n / batch_size) tensors (B,) int64, B at most batch_size; one fewer, and B up to batch_size + 1, where
+        a batch of one would be left.
+    """
+    order = torch.randperm(n, generator=generator(seed, epoch))
+    parts = math.ceil(n / batch_size)
+    return torch.tensor_split(order, parts if n // parts > 1 else max(1, n // 2))
+
+
+def to_unit(raw: Tensor, spec: PreprocessSpec) -> Tensor:
+    """Raw values to [0, 1] by the spec's intensity; the first part of `zoo.preprocess.normalize_batch`.
+
+    Args:
+        raw: (N, h, w, c) uint8 or float32, as `zoo.preprocess.resize_image` gives it.
+        spec: what to do.
+
+    Returns:
+        (N, c, h, w) float32, a view with the channels last in memory.
+    """
+    x = raw.permute(0, 3, 1, 2).float()
+    intensity = spec.intensity
+    if isinstance(intensity, Scale):
+        return x / intensity.maximum
+    if isinstance(intensity, Voi):
+        return x
+    if isinstance(intensity, Percentile):
+        low, high = _percentiles(x, intensity.low), _percentiles(x, intensity.high)
+        return ((x - low) / torch.where(high > low, high - low, torch.ones_like(low))).clamp(0, 1)
+    return ((x - (intensity.center - 0.5)) / (intensity.width - 1) + 0.5).clamp(0, 1)
+
+
+def standardize(unit: Tensor, spec: PreprocessSpec) -> Tensor:
+    """(x - mean) / std for each channel of (N, c, h, w); the last part of `zoo.preprocess.normalize_batch`."""
+    mean = torch.tensor(spec.mean, device=unit.device).view(1, -1, 1, 1)
+    std = torch.tensor(spec.std, device=unit.device).view(1, -1, 1, 1)
+    return (unit - mean) / std
+
+
+def _percentiles(x: Tensor, q: float) -> Tensor:
+    """(N, 1, 1, 1): the percentile of each image, linear between ranks as in numpy.
+
+    Not torch.quantile, which refuses tensors above 16 million values.
+    """
+    flat = x.flatten(1)
+    position = q / 100 * (flat.shape[1] - 1)
+    rank = math.floor(position)
+    below = flat.kthvalue(rank + 1, dim=1).values
+    above = flat.kthvalue(min(rank + 2, flat.shape[1]), dim=1).values
+    return torch.lerp(below, above, position - rank).view(-1, 1, 1, 1)

@@ -1,0 +1,251 @@
+"""Weights and the state of an unfinished run, as safetensors: data that cannot run code.
+
+weights.safetensors holds the weights that were best so far, for everybody. state.safetensors holds all that
+the loop needs to resume after an epoch, as if it had never stopped. Its header holds the record as JSON. The
+file is deleted when the run is finished. Both are written whole or not at all.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from zoo._support.files import atomic_path
+from zoo.errors import OutputError, TrainingError, WeightsError
+from zoo.learn._history import Epoch
+from zoo.learn._optim import select_parameters
+from zoo.learn._precision import Numerics
+from zoo.spec import SCHEMA, Fingerprint, PreprocessSpec, TrainConfig, decode
+
+__all__ = [
+    "STATE_FILE",
+    "WEIGHTS_FILE",
+    "State",
+    "check_same_run",
+    "first_names",
+    "load_state",
+    "load_weights",
+    "read_state",
+    "read_tensors",
+    "save_state",
+    "save_weights",
+]
+
+WEIGHTS_FILE = "weights.safetensors"
+STATE_FILE = "state.safetensors"
+FREE = frozenset({"epochs", "patience", "device"})
+"""Fields of the configuration that a resumed run may change."""
+
+
+class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """What state.safetensors says beside its tensors; the epochs done are the rows of the history."""
+
+    schema: int = SCHEMA
+    config: TrainConfig
+    preprocess: PreprocessSpec
+    labels: tuple[str, ...]
+    data: Fingerprint
+    images: int
+    """Training images, without those left out."""
+    numerics: Numerics
+    history: tuple[Epoch, ...]
+
+
+def save_weights(model: nn.Module, path: Path) -> None:
+    """Write every parameter and buffer under its own name, atomically.
+
+    Raises:
+        OutputError: the file cannot be written; an earlier file there is unchanged.
+    """
+    _save(_plain(model.state_dict()), path, None)
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a safetensors file, by name, on the CPU.
+
+    Raises:
+        WeightsError: the file is missing, damaged, or not a safetensors file.
+    """
+    try:
+        return load_file(path)
+    except FileNotFoundError:
+        raise WeightsError(
+            f"{path} is not there; expected a safetensors file", code="weights-file-missing", path=str(path)
+        ) from None
+    except (SafetensorError, OSError) as problem:
+        raise WeightsError(
+            f"{path} is not a whole safetensors file ({_one_line(problem)}); train again or bring a whole copy",
+            code="weights-damaged",
+            path=str(path),
+        ) from None
+
+
+def load_weights(model: nn.Module, path: Path) -> None:
+    """Fill `model` from a file by `save_weights`: the same names and shapes, every value finite.
+
+    Raises:
+        WeightsError: the file is missing, damaged, no safetensors file, or holds other tensors.
+    """
+    tensors = read_tensors(path)
+    own = model.state_dict()
+    missing, unexpected = sorted(own.keys() - tensors.keys()), sorted(tensors.keys() - own.keys())
+    if missing or unexpected:
+        raise WeightsError(
+            f"{path} does not fit this network: {len(missing)} tensors missing ({first_names(missing)}), "
+            f"{len(unexpected)} not expected ({first_names(unexpected)}); name the model it was trained as",
+            code="weights-names",
+            path=str(path),
+            missing=len(missing),
+            unexpected=len(unexpected),
+        )
+    for name, tensor in tensors.items():
+        if tensor.shape != own[name].shape:
+            raise WeightsError(
+                f"{path}: {name} has the shape {tuple(tensor.shape)}, this network expects "
+                f"{tuple(own[name].shape)}; name the model it was trained as",
+                code="weights-shape",
+                tensor=name,
+                found=list(tensor.shape),
+                expected=list(own[name].shape),
+            )
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise WeightsError(
+                f"{path}: {name} holds nan or infinite values; expected finite weights; train again",
+                code="weights-not-finite",
+                path=str(path),
+                tensor=name,
+            )
+    model.load_state_dict(tensors)
+
+
+def save_state(
+    path: Path, state: State, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer
+) -> None:
+    """Write all that `load_state` needs, atomically.
+
+    Raises:
+        OutputError: the file cannot be written; the state of the epoch before is whole.
+    """
+    tensors = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
+    tensors |= {f"average.{name}": tensor for name, tensor in average.state_dict().items()}
+    for name, parameter in select_parameters(model):
+        for key, value in optimizer.state[parameter].items():
+            tensors[f"optimizer.{key}.{name}"] = value
+    _save(_plain(tensors), path, {"zoo": msgspec.json.encode(state).decode()})
+
+
+def read_state(path: Path) -> State | None:
+    """The record of a state file, without its tensors; None: the file is missing.
+
+    Raises:
+        TrainingError: the file is damaged or of another version.
+    """
+    if not path.exists():
+        return None
+    try:
+        with safe_open(path, framework="pt") as stream:
+            header: dict[str, str] = stream.metadata() or {}
+    except (SafetensorError, OSError) as problem:
+        raise TrainingError(_describe_damage(path, problem), code="checkpoint-damaged", path=str(path)) from None
+    return decode(header.get("zoo", ""), State, str(path), TrainingError)
+
+
+def load_state(path: Path, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
+    """Bring model, average and optimiser to where `save_state` left them, on whatever device they are.
+
+    Raises:
+        TrainingError: the file is damaged or of another network.
+    """
+    try:
+        tensors = load_file(path)
+        model.load_state_dict(_under("model.", tensors))
+        average.load_state_dict(_under("average.", tensors))
+        for name, parameter in select_parameters(model):
+            moments = {
+                key: _like(tensors[f"optimizer.{key}.{name}"], parameter)
+                for key in ("step", "exp_avg", "exp_avg_sq")
+                if f"optimizer.{key}.{name}" in tensors  # a parameter without gradients has none
+            }
+            if moments:
+                optimizer.state[parameter] = moments
+    except (SafetensorError, OSError, RuntimeError, KeyError) as problem:
+        raise TrainingError(_describe_damage(path, problem), code="checkpoint-damaged", path=str(path)) from None
+
+
+def check_same_run(found: State, asked: State) -> None:
+    """Refuse to resume a run under other conditions than those it began with.
+
+    Raises:
+        TrainingError: names the first field that differs, with both values.
+    """
+    differences = [
+        (f"--set {name}", getattr(found.config, name), getattr(asked.config, name))
+        for name in TrainConfig.__struct_fields__
+        if name not in FREE
+    ]
+    differences += [
+        ("preprocess", found.preprocess, asked.preprocess),
+        ("the labels", found.labels, asked.labels),
+        ("the data's sha256", found.data.sha256, asked.data.sha256),
+        ("the number of training images", found.images, asked.images),
+    ]
+    for name, was, now in differences:
+        if was != now:
+            raise TrainingError(
+                f"cannot resume: {name} was {was} when the run began and is {now} now; "
+                "resume with what it was, or train a new run",
+                code="resume-changed",
+                name=name,
+                was=msgspec.to_builtins(was),
+                now=msgspec.to_builtins(now),
+            )
+
+
+def first_names(names: list[str], most: int = 5) -> str:
+    """The first few of many names, for one line of an error."""
+    return ", ".join(names[:most]) + (", …" if len(names) > most else "") if names else "none"
+
+
+def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Own, contiguous copies on the CPU: safetensors takes neither strides nor shared memory."""
+    return {
+        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
+
+
+def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None) -> None:
+    with atomic_path(path) as temporary:
+        try:
+            save_file(tensors, temporary, metadata)
+        except SafetensorError as problem:
+            raise OutputError(
+                f"cannot write {path}: {_one_line(problem)}; free space there or choose another place",
+                code="output-unwritable",
+                path=str(path),
+            ) from None
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def _like(saved: Tensor, parameter: Tensor) -> Tensor:
+    """`saved` on the parameter's device and, where it has its shape, in its memory layout."""
+    if saved.shape != parameter.shape:
+        return saved.to(parameter.device)
+    return torch.empty_like(parameter, dtype=saved.dtype).copy_(saved)
+
+
+def _describe_damage(path: Path, problem: Exception) -> str:
+    return f"cannot resume from {path}: {_one_line(problem)}; train a new run"
+
+
+def _one_line(problem: Exception) -> str:
+    return " ".join(str(problem).split())[:200].rstrip(".")

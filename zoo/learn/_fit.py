@@ -1,0 +1,368 @@
+"""The training loop, from decoded images to the best weights; reads from top to bottom.
+
+Every image is decoded and resized once into memory; a batch is a gather, some arithmetic on the device and a
+step of AdamW. What is validated and kept are the averaged weights (EMA). The run can be killed at any moment.
+It resumes after the last epoch and ends with the same bytes: order, augmentation and dropout depend on the seed, the
+epoch and the step alone. The bytes are promised for the same machine, versions and thread count, not across.
+
+What this module does not know: how the network was made or named, files of images, ONNX, test images.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import math
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NoReturn
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from zoo.data import Decoded, Splits
+from zoo.errors import OutputError, TrainingError, ZooError
+from zoo.learn._augment import augment
+from zoo.learn._batches import epoch_batches, generator, seed_of, standardize, to_unit
+from zoo.learn._checkpoint import (
+    STATE_FILE,
+    WEIGHTS_FILE,
+    State,
+    check_same_run,
+    load_state,
+    load_weights,
+    read_state,
+    save_state,
+    save_weights,
+)
+from zoo.learn._distributed import Peers, join
+from zoo.learn._history import (
+    Epoch,
+    best_epoch,
+    best_of,
+    draw_history,
+    epochs_without_gain,
+    throughput,
+    write_history,
+)
+from zoo.learn._images import decode_splits, gather, hold
+from zoo.learn._objective import Scores, loss, score
+from zoo.learn._optim import adamw, learning_rate, moving_average, set_rate
+from zoo.learn._precision import Numerics, autocast, choose, layout, pick_device
+from zoo.learn._progress import report_progress
+from zoo.runs import Best, RunFolder, TrainContext
+from zoo.spec import PreprocessSpec, TrainConfig
+
+__all__ = ["Fitted", "fit"]
+
+CHECK_EVERY = 20
+"""Steps between looks at the loss; each look makes a GPU wait."""
+
+log = logging.getLogger("zoo")
+
+
+@dataclass(frozen=True, slots=True)
+class Fitted:
+    """What a training gave, beside the weights in the model and in the run."""
+
+    best: Best
+    epochs_done: int
+    images_per_second: float
+    """Training images over the time of the training steps, decoding and validation excluded."""
+    seconds: float
+    """All epochs with their validation; decoding excluded."""
+    precision: str
+    """Device, number format and layout, in words."""
+
+
+def fit(  # noqa: PLR0917 - what a plugin is given, in its order
+    model: nn.Module, data: Splits, spec: PreprocessSpec, config: TrainConfig, run: RunFolder, context: TrainContext
+) -> Fitted:
+    """Train `model`; at the end it holds the best weights, on the CPU, in fp32 and evaluation mode.
+
+    Into the run go weights.safetensors (at each better epoch), history.csv, history.png, and until the run is
+    finished state.safetensors. With `context.resuming` training resumes from that state. Ctrl-C and SIGTERM
+    end it with a KeyboardInterrupt; the best weights and the last epoch's state are whole then.
+
+    Args:
+        model: (N, C, H, W) float32 to (N, K) logits; its first weights, and their seed, are the caller's.
+        data: train and val are read, test is not.
+        spec: from raw image to input.
+        config: the recipe.
+        run: where to write.
+        context: whether to resume, and what else was asked for.
+
+    Raises:
+        TrainingError: too few images, a loss that is not finite, too little GPU memory, nothing to resume, or
+            a state that began under other conditions.
+        DataError: an image cannot be read and `context.skip_bad` is off.
+        ProviderError: the device or format that was asked for is not there.
+        OutputError: the run folder cannot be written.
+    """
+    with join(pick_device(config.device)) as peers, _sigterm_as_interrupt():
+        try:
+            return _fit(model, data, spec, config, run, context, peers)
+        except (KeyboardInterrupt, ZooError, torch.OutOfMemoryError) as stop:
+            if peers.first and run.record.status == "training":
+                with contextlib.suppress(OutputError):  # a full disk may be what stopped it
+                    run.update(status="interrupted")
+            if isinstance(stop, torch.OutOfMemoryError):
+                raise TrainingError(
+                    _too_large(spec, config), code="training-memory", size=list(spec.size), batch_size=config.batch_size
+                ) from None
+            raise
+
+
+def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to bottom
+    model: nn.Module,
+    data: Splits,
+    spec: PreprocessSpec,
+    config: TrainConfig,
+    run: RunFolder,
+    context: TrainContext,
+    peers: Peers,
+) -> Fitted:
+    device, seed = peers.device, config.seed
+
+    # --- data: decoded once, then in memory
+    train, val = decode_splits(data, spec, run, context, peers)
+    pixels, targets = hold(train.pixels, device), hold(train.targets, device)  # (n, h, w, c); (n,) or (n, K)
+    steps = len(epoch_batches(len(pixels), config.batch_size, seed, 1))
+    _check_batches(len(pixels), config, peers)
+
+    # --- the state to resume from, if any
+    before = read_state(run.file(STATE_FILE)) if context.resuming else None
+    if context.resuming and before is None:
+        raise TrainingError(_nothing_to_resume(run), code="checkpoint-missing", run=str(run.path))
+
+    # --- network, average, optimiser
+    model.to(device)
+    if before is not None and before.numerics.device == device.type:
+        numerics = before.numerics
+    else:
+        index = epoch_batches(len(pixels), config.batch_size, seed, 1)[0]
+        x = standardize(to_unit(gather(pixels, index, device), spec), spec)
+        probe = x, gather(targets, index, device)
+        numerics = choose(model, device, config.precision, probe, steps=steps * config.epochs)
+    numerics = peers.agree(numerics)
+    model.to(memory_format=layout(numerics))
+    average = moving_average(model, config.ema)
+    optimizer = adamw(model, config)
+    history: list[Epoch] = []
+    state = State(
+        config=config,
+        preprocess=spec,
+        labels=data.labels,
+        data=data.fingerprint,
+        images=len(pixels),
+        numerics=numerics,
+        history=(),
+    )
+    if before is not None:
+        check_same_run(before, state)
+        load_state(run.file(STATE_FILE), model, average, optimizer)
+        history = list(before.history)
+        log.info("resuming after epoch %d of %d", len(history), config.epochs)
+    if peers.first:
+        _remove_leftovers(run)
+        run.update(status="training", precision=numerics.text)
+        if before is None:  # holds the random or pretrained start: a kill in epoch 1 loses nothing
+            save_state(run.file(STATE_FILE), state, model, average, optimizer)
+        log.info("training %d images, validating %d, on %s", len(pixels), len(val.pixels), numerics.text)
+    network = peers.wrap(model)
+
+    # --- the loop
+    progress = report_progress(config.epochs, len(pixels), done=len(history), quiet=not peers.first)
+    with progress as report:
+        for epoch in range(len(history) + 1, config.epochs + 1):
+            if config.patience and epochs_without_gain(history) >= config.patience:
+                if peers.first:
+                    log.info("stopped early: no gain for %d epochs (--set patience)", config.patience)
+                break
+            network.train()
+            torch.manual_seed(seed_of(seed, epoch, peers.rank))  # dropout and its kin
+            epoch_loss, rate = torch.zeros((), device=device), 0.0
+            start = time.perf_counter()
+            for step, batch in enumerate(epoch_batches(len(pixels), config.batch_size, seed, epoch)):
+                rate = learning_rate((epoch - 1) * steps + step, config.epochs * steps, config)
+                set_rate(optimizer, rate)
+                index = peers.share(batch)
+                x = to_unit(gather(pixels, index, device), spec)  # (B, C, H, W) in [0, 1]
+                x = augment(x, config.augment, generator(seed, epoch, step, peers.rank))
+                x = standardize(x, spec).contiguous(memory_format=layout(numerics))
+                with autocast(numerics):
+                    logits = network(x)  # (B, K)
+                    _check_classes(logits, data.labels)
+                error = loss(logits.float(), gather(targets, index, device), config.label_smoothing)
+                (error * peers.weight(batch)).backward()  # type: ignore[no-untyped-call]
+                if config.clip:
+                    nn.utils.clip_grad_norm_(model.parameters(), config.clip)
+                optimizer.step()
+                optimizer.zero_grad()
+                average.update_parameters(model)
+                epoch_loss += error.detach() * (len(batch) / len(pixels))
+                if step % CHECK_EVERY == CHECK_EVERY - 1 or step == steps - 1:
+                    _check_loss(float(epoch_loss), epoch, config, history)
+                report.step(len(batch))
+            spent = time.perf_counter() - start
+
+            if peers.first:
+                found = _validate(average.module, val, spec, config, numerics)
+                _check_loss(found.loss, epoch, config, history)
+                row = Epoch(
+                    epoch=epoch,
+                    lr=rate,
+                    train_loss=float(epoch_loss),
+                    val_loss=found.loss,
+                    val_accuracy=found.accuracy,
+                    val_macro_auroc=found.macro_auroc,
+                    images_per_second=len(pixels) / spent,
+                    seconds=time.perf_counter() - start,
+                )
+                history.append(row)
+                state = msgspec.structs.replace(state, history=tuple(history))
+                _keep(run, state, model, average, optimizer)
+                report.epoch(row, row.seconds * (config.epochs - epoch))
+            history = peers.agree(history)
+
+    # --- the best weights back into the model
+    if peers.first:
+        load_weights(model, run.file(WEIGHTS_FILE))
+        draw_history(run.file("history.png"), history)
+    peers.copy_from_first(model)
+    model.to("cpu", memory_format=torch.contiguous_format).float().eval()  # type: ignore[call-overload]
+    model.zero_grad(set_to_none=True)
+    fitted = Fitted(
+        best=best_of(history),
+        epochs_done=len(history),
+        images_per_second=throughput(history),
+        seconds=sum(row.seconds for row in history),
+        precision=numerics.text,
+    )
+    if peers.first:
+        run.update(images_per_second=fitted.images_per_second, seconds=fitted.seconds)
+        run.file(STATE_FILE).unlink(missing_ok=True)
+    return fitted
+
+
+# --- validation and what is kept
+
+
+def _validate(
+    model: nn.Module,
+    val: Decoded,
+    spec: PreprocessSpec,
+    config: TrainConfig,
+    numerics: Numerics,
+) -> Scores:
+    """What the validation images say of `model`."""
+    model.eval()
+    device = next(model.parameters()).device
+    parts = []
+    with torch.inference_mode():
+        for pixels in torch.split(torch.from_numpy(val.pixels), config.batch_size):
+            x = standardize(to_unit(pixels.to(device), spec), spec).contiguous(memory_format=layout(numerics))
+            with autocast(numerics):
+                logits = model(x)
+            parts.append(logits.float().cpu())
+    return score(torch.cat(parts), torch.from_numpy(val.targets))
+
+
+def _keep(
+    run: RunFolder,
+    state: State,
+    model: nn.Module,
+    average: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+) -> None:
+    """Write what this epoch gave: best weights, then the state that counts them as done, then the rest.
+
+    Killed between any two of these, a resumed run repeats the epoch and writes the same again.
+    """
+    history = state.history
+    if best_epoch(history) is history[-1]:
+        save_weights(average.module, run.file(WEIGHTS_FILE))
+    save_state(run.file(STATE_FILE), state, model, average, optimizer)
+    write_history(run.file("history.csv"), history)
+    run.update(best=best_of(history), epochs_done=len(history))
+
+
+def _remove_leftovers(run: RunFolder) -> None:
+    """Half-written files of a process that was killed."""
+    for leftover in run.path.glob(".*.part"):
+        leftover.unlink(missing_ok=True)
+
+
+# --- refusals
+
+
+def _nothing_to_resume(run: RunFolder) -> str:
+    if run.record.best is not None:
+        return f"{run.path} is trained already: nothing to resume; evaluate it, or train a new run"
+    return f"{run.path} stopped before its first step: nothing to resume; train it again with --overwrite"
+
+
+def _check_batches(n: int, config: TrainConfig, peers: Peers) -> None:
+    needed = 2 * peers.size  # BatchNorm has nothing to normalise in a batch of one
+    if min(n, config.batch_size) < needed:
+        raise TrainingError(
+            f"{n} training images in batches of {config.batch_size}, expected at least {needed} a batch for "
+            f"{peers.size} process(es); raise --batch-size or bring more images",
+            code="training-too-few",
+            images=n,
+            batch_size=config.batch_size,
+            expected=needed,
+        )
+
+
+def _check_classes(logits: Tensor, labels: tuple[str, ...]) -> None:
+    if logits.ndim != 2 or logits.shape[1] != len(labels):
+        raise TrainingError(
+            f"the network gives {tuple(logits.shape)} for a batch, expected (N, {len(labels)}): one logit "
+            "for each class; mend the plugin's build",
+            code="plugin-logits",
+            found=list(logits.shape),
+            classes=len(labels),
+        )
+
+
+def _too_large(spec: PreprocessSpec, config: TrainConfig) -> str:
+    return (
+        f"the GPU has too little memory for batches of {config.batch_size} at {spec.size[0]}x{spec.size[1]}; "
+        "lower --batch-size or --size"
+    )
+
+
+def _check_loss(value: float, epoch: int, config: TrainConfig, history: list[Epoch]) -> None:
+    if math.isfinite(value):
+        return
+    kept = f"the best so far, epoch {best_of(history).epoch}, is kept" if history else "nothing was kept"
+    raise TrainingError(
+        f"loss became {value} in epoch {epoch}, expected a finite number; {kept}; "
+        f"train again with a lower --lr than {config.lr:g}",
+        code="training-diverged",
+        epoch=epoch,
+        lr=config.lr,
+    )
+
+
+@contextlib.contextmanager
+def _sigterm_as_interrupt() -> Iterator[None]:
+    """SIGTERM ends training as Ctrl-C does, where Python lets us listen: in the main thread."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGTERM, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

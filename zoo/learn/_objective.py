@@ -1,0 +1,56 @@
+"""What training minimises and what decides an epoch, for either task; the shape of the targets says which.
+
+(N,) class numbers: one label an image, cross-entropy of a softmax. (N, K) zeros and ones: any number of labels,
+binary cross-entropy of a sigmoid for each. The loop around it knows neither.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from torch import Tensor
+from torch.nn import functional
+
+from zoo.evaluation import macro_auroc
+
+__all__ = ["Scores", "loss", "score"]
+
+
+@dataclass(frozen=True, slots=True)
+class Scores:
+    """What the validation images say of an epoch.
+
+    Attributes:
+        loss: result of `loss` without smoothing.
+        accuracy: fraction of images that are right; multilabel: mean over labels, each decided at p >= 0.5.
+        macro_auroc: result of `zoo.evaluation.macro_auroc`; None where it is not defined.
+    """
+
+    loss: float
+    accuracy: float
+    macro_auroc: float | None
+
+
+def loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+    """Mean cross-entropy in nats, over images; multilabel: over images and labels.
+
+    Args:
+        logits: (N, K) float32.
+        targets: (N,) int64 in [0, K), or (N, K) int64 of zeros and ones.
+        label_smoothing: s in [0, 1): the truth is given the weight 1 - s and s is spread over all classes (Szegedy et
+            al. 2016, section 7); multilabel: y becomes y (1 - s) + s / 2.
+    """
+    if targets.ndim == 1:
+        return functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    soft = targets.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
+    return functional.binary_cross_entropy_with_logits(logits, soft)
+
+
+def score(logits: Tensor, targets: Tensor) -> Scores:
+    """Judge the validation logits, (N, K) float32 on the CPU; targets as in `loss`."""
+    value = float(loss(logits, targets))
+    if not math.isfinite(value):
+        return Scores(value, 0.0, None)
+    right = logits.argmax(1) == targets if targets.ndim == 1 else (logits >= 0) == (targets == 1)
+    return Scores(value, float(right.double().mean()), macro_auroc(logits.numpy(), targets.numpy()))

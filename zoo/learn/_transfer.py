@@ -1,0 +1,142 @@
+"""Pretrained weights into a network that is not quite the one they were trained as.
+
+Three differences are expected and said: another number of classes, one input channel instead of three, and a
+small first kernel for small images. Anything else is refused: weights that half fit are worse than none,
+since nothing shows it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from zoo.errors import WeightsError
+from zoo.learn._checkpoint import first_names
+
+__all__ = ["load_pretrained"]
+
+
+def load_pretrained(
+    model: nn.Module, tensors: Mapping[str, Tensor], *, head: tuple[str, ...] | None = None, say_head: bool = True
+) -> tuple[str, ...]:
+    """Fill `model` from pretrained tensors and say what was left fresh or adapted.
+
+    Args:
+        model: newly built, for its own classes and channels.
+        tensors: name to tensor, in any float format.
+        head: names of the modules that turn features into logits. None: what the model says itself (timm's
+            `pretrained_cfg`), else its last linear layer.
+        say_head: whether a fresh head gets a line; a caller that takes the head off has nothing to say of it.
+
+    Returns:
+        One line for every difference, such as "head fc is new: 8 classes instead of 1000".
+
+    Raises:
+        WeightsError: a tensor is missing, not expected, of another shape for no known reason, or not finite.
+    """
+    own = model.state_dict()
+    loaded = {name: tensor for name, tensor in tensors.items() if name in own}
+    notes: list[str] = []
+    fresh: set[str] = set()
+    for module in _head(model) if head is None else head:
+        fresh |= _fresh_head(module, own, tensors, notes if say_head else [])
+    for stem in _stems(model):
+        if stem not in loaded or not loaded[stem].ndim == own[stem].ndim == 4:
+            continue
+        loaded[stem] = _adapt_channels(stem, own[stem], loaded[stem], notes)
+        if loaded[stem].shape[:2] == own[stem].shape[:2] and loaded[stem].shape[2:] != own[stem].shape[2:]:
+            kernels = [f"{shape[2]}x{shape[3]}" for shape in (own[stem].shape, loaded[stem].shape)]
+            notes.append(f"first convolution {stem} is new: {kernels[0]} kernel instead of {kernels[1]}")
+            fresh.add(stem)
+    _refuse_others(own, tensors, loaded, fresh)
+    # BatchNorm's counter is only read when momentum is None, and old weights lack it.
+    kept = {name: tensor for name, tensor in own.items() if name not in loaded or name in fresh}
+    model.load_state_dict(kept | {name: tensor for name, tensor in loaded.items() if name not in fresh})
+    return tuple(notes)
+
+
+def _head(model: nn.Module) -> tuple[str, ...]:
+    named = _read_module_names(model, "classifier")
+    if named:
+        return named
+    linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
+    return tuple(linear[-1:])
+
+
+def _stems(model: nn.Module) -> tuple[str, ...]:
+    """Names of the first convolution's weight, of several where branches see the image."""
+    convolutions = _read_module_names(model, "first_conv") or tuple(
+        [name for name, module in model.named_modules() if isinstance(module, nn.Conv2d)][:1]
+    )
+    return tuple(f"{name}.weight" for name in convolutions)
+
+
+def _read_module_names(model: nn.Module, key: str) -> tuple[str, ...]:
+    """A module name or several from timm's `pretrained_cfg`."""
+    configuration = getattr(model, "pretrained_cfg", None)
+    value = configuration.get(key) if isinstance(configuration, Mapping) else None
+    return (value,) if isinstance(value, str) else tuple(value or ())
+
+
+def _fresh_head(module: str, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], notes: list[str]) -> set[str]:
+    """Names of one head module's tensors if it must stay new: all of them or none."""
+    names = {name for name in own if name.startswith(f"{module}.")}
+    same = all(name in tensors and tensors[name].shape == own[name].shape for name in names)
+    other = {name for name in tensors if name.startswith(f"{module}.")} - names
+    if (same and not other) or not names:
+        return set()
+    for name in names & tensors.keys():
+        if tensors[name].shape[1:] != own[name].shape[1:]:
+            raise WeightsError(
+                f"weights for {name} have the shape {tuple(tensors[name].shape)}, this network expects "
+                f"{tuple(own[name].shape)}: more than the classes differ; bring weights of the same network",
+                code="weights-shape",
+                tensor=name,
+                found=list(tensors[name].shape),
+                expected=list(own[name].shape),
+            )
+    had = [len(tensors[name]) for name in sorted(names & tensors.keys()) if tensors[name].ndim > 0]
+    classes = next(len(own[name]) for name in sorted(names) if own[name].ndim > 0)
+    notes.append(f"head {module} is new: {classes} classes" + (f" instead of {had[0]}" if had else ""))
+    return names | other
+
+
+def _adapt_channels(name: str, own: Tensor, given: Tensor, notes: list[str]) -> Tensor:
+    """(O, 3, kh, kw) to (O, 1, kh, kw) by the sum: grey images answer as their RGB copies would."""
+    if own.shape[1] == 1 and given.shape[1] == 3 and own.shape[0] == given.shape[0]:
+        notes.append(f"first convolution {name} takes 1 channel: its 3 colour kernels were added up")
+        return given.sum(dim=1, keepdim=True)
+    return given
+
+
+def _refuse_others(
+    own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], loaded: Mapping[str, Tensor], fresh: set[str]
+) -> None:
+    missing = [
+        name for name in own if name not in loaded and name not in fresh and not name.endswith("num_batches_tracked")
+    ]
+    unexpected = [name for name in tensors if name not in own and name not in fresh]
+    misshapen = [name for name in loaded if name not in fresh and loaded[name].shape != own[name].shape]
+    if missing or unexpected or misshapen:
+        shapes = [f"{name} {tuple(loaded[name].shape)} instead of {tuple(own[name].shape)}" for name in misshapen]
+        raise WeightsError(
+            f"weights do not fit this network of {len(own)} tensors: {len(missing)} missing "
+            f"({first_names(missing)}), {len(unexpected)} not expected ({first_names(unexpected)}), "
+            f"{len(misshapen)} of another shape ({first_names(shapes)}); bring weights of the same network",
+            code="weights-names",
+            missing=len(missing),
+            unexpected=len(unexpected),
+            misshapen=len(misshapen),
+        )
+    broken = [
+        name for name, tensor in loaded.items() if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all())
+    ]
+    if broken:
+        raise WeightsError(
+            f"weights hold nan or infinite values in {len(broken)} tensors ({first_names(broken)}); "
+            "expected finite numbers; fetch them anew",
+            code="weights-not-finite",
+            tensors=list(broken),
+        )
