@@ -6,23 +6,27 @@ entry-point group zoo.plugins, catalogues by zoo.catalogues, ours by the same do
 
 from __future__ import annotations
 
-from zoo.registry._checking import PRINTS, PluginRow, check_plugins, plugins
+from zoo.registry._checking import PluginRow, check_plugins, plugins
 from zoo.registry._ensembles import ENSEMBLE, ENSEMBLE_PLUGIN
-from zoo.registry._installed import catalogue
+from zoo.registry._installed import State, catalogue
 from zoo.registry._listing import Row, find, models
 from zoo.registry._loading import LoadedPlugin, load
+from zoo.registry._readers import ReaderRow, check_readers, readers
 
 __all__ = [
     "ENSEMBLE",
     "ENSEMBLE_PLUGIN",
-    "PRINTS",
     "LoadedPlugin",
     "PluginRow",
+    "ReaderRow",
     "Row",
+    "State",
     "catalogue",
     "check_plugins",
+    "check_readers",
     "find",
     "load",
     "models",
     "plugins",
+    "readers",
 ]

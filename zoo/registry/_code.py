@@ -1,4 +1,4 @@
-"""Which code a plugin is: what its distribution installed, and what stands on the disk now."""
+"""Which code a plugin is: what its distribution installed, and what is on the disk now."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.files import sha256_bytes, sha256_file
+from zoo._support.files import sha256_bytes, sha256_file
 
 if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
-__all__ = ["changed_files", "contents_of", "record_of"]
+__all__ = ["contents_of", "find_changed_files", "record_of"]
 
 _INSTALLERS_OWN = frozenset({"INSTALLER", "REQUESTED", "direct_url.json", "uv_cache.json"})
 
@@ -70,7 +70,7 @@ def contents_of(module: str) -> str | None:
     return sha256_bytes("".join(rows).encode("utf-8", "surrogateescape")) if rows else None
 
 
-def changed_files(point: EntryPoint) -> tuple[str, ...]:
+def find_changed_files(point: EntryPoint) -> tuple[str, ...]:
     """Files of the distribution that are gone or are not what was installed, by its RECORD; none where it has none."""
     if point.dist is None or record_of(point) is None:
         return ()

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zoo._support.text import brief
 from zoo.errors import UsageError
 from zoo.spec import ModelCard, TrainConfig, Voi
-from zoo.text import brief
 
 if TYPE_CHECKING:
-    from zoo.runs import Run, RunRecord
+    from zoo.runs import RunFolder, RunRecord
 
 __all__ = ["ENSEMBLE", "ENSEMBLE_PLUGIN", "ensemble_card"]
 
@@ -20,37 +20,44 @@ ENSEMBLE_PLUGIN = "ensemble"
 
 
 def ensemble_card(name: str) -> ModelCard:
-    """A card whose arch holds the folders of the runs; its preprocessing is that of the largest input.
+    """A card whose members are the folders of the runs; its preprocessing is that of the largest input.
 
     The seed and the split are those of the first run.
 
     Raises:
-        UsageError: fewer than two runs, one twice, one that is missing, unfinished or an ensemble, or runs that can not
+        UsageError: fewer than two runs, one twice, one that is missing, unfinished or an ensemble, or runs that cannot
             answer together: other labels, task or pixels.
     """
     from zoo.runs import find_run, open_run
 
     named = [part.strip() for part in name.removeprefix(ENSEMBLE).split(",")]
     if len(named) > 1 and not all(named):
-        raise UsageError(f"{name}: a comma stands before or after no run; expected {ENSEMBLE}runs/a,runs/b")
+        raise UsageError(
+            f"{name}: a comma has no run on one side; expected {ENSEMBLE}runs/a,runs/b",
+            code="ensemble-name",
+            name=name,
+        )
     if len(named) < 2:
-        raise UsageError(f"{name}: expected at least two runs, separated by commas, such as {ENSEMBLE}runs/a,runs/b")
-    runs: list[Run] = []
+        raise UsageError(
+            f"{name}: expected at least two runs, separated by commas, such as {ENSEMBLE}runs/a,runs/b",
+            code="ensemble-name",
+            name=name,
+        )
+    runs: list[RunFolder] = []
     for part in named:
         run = open_run(find_run(part))
-        if "," in str(run.path):
-            raise UsageError(f"{run.path}: a comma in its path would be read as the end of it; rename the folder")
         if any(run.path == other.path for other in runs):
-            raise UsageError(f"{part} is named twice; name each run once")
+            raise UsageError(f"{part} is named twice; name each run once", code="ensemble-twice", member=part)
         _refuse(part, run, runs[0].record if runs else run.record)
         runs.append(run)
     first = runs[0].record
     largest = max((run.record.card.preprocess for run in runs), key=lambda spec: spec.size[0] * spec.size[1])
-    config = first.config
+    config = first.card.train
     return ModelCard(
         name=ENSEMBLE_PLUGIN,
         plugin=ENSEMBLE_PLUGIN,
-        arch=",".join(str(run.path) for run in runs),
+        arch=ENSEMBLE_PLUGIN,
+        members=tuple(str(run.path) for run in runs),
         family=ENSEMBLE_PLUGIN,
         summary=f"The weighted mean of {', '.join(run.record.card.name for run in runs)}",
         preprocess=largest,
@@ -61,28 +68,51 @@ def ensemble_card(name: str) -> ModelCard:
     )
 
 
-def _refuse(name: str, run: Run, first: RunRecord) -> None:
+def _refuse(name: str, run: RunFolder, first: RunRecord) -> None:
     """Refuse a run that can be no member, or not of one ensemble with the first."""
     from zoo.runs import remedy
 
     record = run.record
     if record.plugin.name == ENSEMBLE_PLUGIN:
-        raise UsageError(f"{name} is an ensemble itself; name its members instead")
+        raise UsageError(
+            f"{name} is an ensemble itself; name its members instead",
+            code="ensemble-nested",
+            member=name,
+        )
     if record.status != "done":
-        raise UsageError(f"{name} can be no member: {remedy(record, run.path)}")
+        raise UsageError(
+            f"{name} can be no member: {remedy(record, run.path)}",
+            code="ensemble-member",
+            member=name,
+            status=record.status,
+        )
     if record.task != first.task:
-        raise UsageError(f"{name} is {record.task}, {first.id} is {first.task}; an ensemble answers one question")
+        raise UsageError(
+            f"{name} is {record.task}, {first.id} is {first.task}; an ensemble answers one question",
+            code="ensemble-mixed",
+            member=name,
+            differs="task",
+        )
     if set(record.labels) != set(first.labels):
         raise UsageError(
             f"{name} knows the labels {brief(record.labels)}, {first.id} {brief(first.labels)}; "
-            "expected runs on the same labels"
+            "expected runs on the same labels",
+            code="ensemble-mixed",
+            member=name,
+            differs="labels",
         )
     if record.kind != first.kind:
         raise UsageError(
-            f"{name} takes {record.kind} images, {first.id} {first.kind}; expected runs on the same images"
+            f"{name} takes {record.kind} images, {first.id} {first.kind}; expected runs on the same images",
+            code="ensemble-mixed",
+            member=name,
+            differs="kind",
         )
     if isinstance(record.card.preprocess.intensity, Voi) != isinstance(first.card.preprocess.intensity, Voi):
         raise UsageError(
             f"only one of {name} and {first.id} reads DICOM files through their own window (intensity voi); "
-            "both would need the same pixels"
+            "both would need the same pixels",
+            code="ensemble-mixed",
+            member=name,
+            differs="intensity",
         )

@@ -13,24 +13,25 @@ from zoo.errors import CatalogueError
 from zoo.registry._ensembles import ENSEMBLE, ensemble_card
 from zoo.registry._installed import (
     PluginEntry,
-    allowed,
+    State,
     catalogue,
-    declared,
+    is_allowed,
     is_installed,
     needs_remedy,
     no_plugin,
     plugin_entries,
+    read_declared,
 )
 from zoo.spec import ModelCard, PreprocessSpec, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from zoo.catalogue import Catalogue, Entry
+    from zoo.registry._catalogue import Catalogue, Entry
 
 __all__ = ["Row", "find", "models"]
 
-TIMM_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+TIMM_NAME = r"[A-Za-z0-9][A-Za-z0-9_.-]*"
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
 UNKNOWN_LICENCE = "unknown (see the model page)"
@@ -52,8 +53,9 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     """(height, width) in pixels; null in the row of a catalogue that could not be read."""
     pretrained: bool
     licence: str
+    state: State
     status: str
-    """"ok", or what is missing and how to get it."""
+    """The state as a sentence: "ok", or what is missing and how to get it."""
 
 
 def models(family: str | None = None) -> list[Row]:
@@ -65,16 +67,20 @@ def models(family: str | None = None) -> list[Row]:
     Raises:
         CatalogueError: no model is of this family.
     """
-    points = declared()
+    points = read_declared()
     everything, plugins = catalogue(points), plugin_entries(points)
     here = functools.cache(is_installed)  # most cards need the same two packages
     rows = [
-        _row(entry, _status(entry, owners, plugins, here)) for owners in everything.entries.values() for entry in owners
+        _row(entry, *_status(entry, owners, plugins, here))
+        for owners in everything.entries.values()
+        for entry in owners
     ]
     if family is not None:
         families = list(dict.fromkeys(row.family for row in rows))
         if family not in families:
-            raise CatalogueError(_unknown_family(family, families, everything))
+            raise CatalogueError(
+                _unknown_family(family, families, everything), code="family-unknown", family=family, known=families
+            )
         return [row for row in rows if row.family == family]
     return rows + [
         Row(
@@ -88,6 +94,7 @@ def models(family: str | None = None) -> list[Row]:
             size=None,
             pretrained=False,
             licence="unknown",
+            state="broken",
             status=broken.error,
         )
         for broken in everything.broken
@@ -100,24 +107,29 @@ def find(name: str) -> ModelCard:
     Raises:
         CatalogueError: no such model (the nearest names are given), or more than one distribution defines it.
         UsageError: runs that can make no ensemble.
-        WeightsError: as `zoo.weights.describe`.
+        WeightsError: as `zoo.store.weights.describe`.
     """
     if name.startswith("timm/"):
         return _timm_card(name)
     if name.startswith(("hf-hub:", "local-dir:")):
-        return _described_card(name)
+        return _describe_card(name)
     if name.startswith(ENSEMBLE):
         return ensemble_card(name)
     everything = catalogue()
     owners = everything.entries.get(name)
     if owners is None:
-        raise CatalogueError(_unknown(name, everything))
+        raise _unknown(name, everything)
     if len(owners) > 1:
-        raise CatalogueError(f"model {name!r} is {_clash(owners)}; uninstall all but one")
+        raise CatalogueError(
+            f"model {name!r} is {_clash(owners)}; uninstall all but one",
+            code="model-clash",
+            model=name,
+            distributions=[str(owner.distribution) for owner in owners],
+        )
     return owners[0].card
 
 
-def _row(entry: Entry, status: str) -> Row:
+def _row(entry: Entry, state: State, status: str) -> Row:
     card = entry.card
     return Row(
         name=card.name,
@@ -130,6 +142,7 @@ def _row(entry: Entry, status: str) -> Row:
         size=card.preprocess.size,
         pretrained=card.weights is not None,
         licence=card.licence,
+        state=state,
         status=status,
     )
 
@@ -139,18 +152,18 @@ def _status(
     owners: tuple[Entry, ...],
     plugins: dict[str, tuple[PluginEntry, ...]],
     here: Callable[[str], bool],
-) -> str:
+) -> tuple[State, str]:
     plugin = entry.card.plugin
     if len(owners) > 1:
-        return f"clash: {_clash(owners)}"
-    if not allowed(plugin):
-        return "not allowed by ZOO_PLUGINS"
+        return "broken", f"clash: {_clash(owners)}"
+    if not is_allowed(plugin):
+        return "forbidden", "not allowed by ZOO_PLUGINS"
     if plugin not in plugins:
-        return no_plugin(plugin, plugins)
+        return "broken", no_plugin(plugin, plugins)
     if len(plugins[plugin]) > 1:
-        return f"clash: plugin {plugin!r} is {_clash(plugins[plugin])}"
+        return "broken", f"clash: plugin {plugin!r} is {_clash(plugins[plugin])}"
     absent = tuple(package for package in entry.card.needs if not here(package))
-    return needs_remedy(absent, entry.distribution.name) if absent else "ok"
+    return ("missing", needs_remedy(absent, entry.distribution.name)) if absent else ("ok", "ok")
 
 
 def _clash(owners: tuple[Entry, ...] | tuple[PluginEntry, ...]) -> str:
@@ -162,28 +175,33 @@ def _unknown_family(name: str, families: list[str], everything: Catalogue) -> st
         return f"no model of family {name!r}: that is a model, of family {owners[0].card.family!r}"
     near = difflib.get_close_matches(name.lower(), families, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
-    return f"no model of family {name!r}; families are {', '.join(families) or 'none'}{hint}{_unread(everything)}"
+    return f"no model of family {name!r}; families are {', '.join(families) or 'none'}{hint}{_warn_unread(everything)}"
 
 
-def _unknown(name: str, everything: Catalogue) -> str:
-    if not everything.entries and not everything.broken:
-        return f"no model {name!r}: no catalogue is installed; run 'pip install edgezoo' ('-e .' in a checkout)"
+def _unknown(name: str, everything: Catalogue) -> CatalogueError:
+    near: list[str] = []
     families = {owner.card.family for owners in everything.entries.values() for owner in owners}
-    if family := next((known for known in families if known.lower() == name.lower()), None):
-        return f"no model {name!r}: that is a family; 'zoo list --family {family}' shows its models"
-    near = difflib.get_close_matches(name.lower(), everything.entries, n=3)
-    hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
-    return f"no model {name!r}; {hint}'zoo list' shows them all, 'timm/NAME' takes any of timm's{_unread(everything)}"
+    if not everything.entries and not everything.broken:
+        line = f"no model {name!r}: no catalogue is installed; run 'pip install edgezoo' ('-e .' in a checkout)"
+    elif family := next((known for known in families if known.lower() == name.lower()), None):
+        line = f"no model {name!r}: that is a family; 'zoo list --family {family}' shows its models"
+    else:
+        near = difflib.get_close_matches(name.lower(), everything.entries, n=3)
+        hint = f"did you mean {' or '.join(map(repr, near))}? " if near else ""
+        ways = f"{hint}'zoo list' shows them all, 'timm/NAME' takes any of timm's{_warn_unread(everything)}"
+        line = f"no model {name!r}; {ways}"
+    unread = [str(broken.distribution) for broken in everything.broken]
+    return CatalogueError(line, code="model-unknown", model=name, near=near, unread=unread)
 
 
-def _unread(everything: Catalogue) -> str:
-    """That what was looked for may stand where nothing could be read."""
+def _warn_unread(everything: Catalogue) -> str:
+    """Remark that the model may be in a catalogue that could not be read; "" when all were read."""
     unread = ", ".join(str(broken.distribution) for broken in everything.broken)
     return f" (the catalogue of {unread} could not be read; see 'zoo doctor')" if unread else ""
 
 
-def _described_card(name: str) -> ModelCard:
-    from zoo.weights import describe  # on the path of `zoo list` nobody needs it
+def _describe_card(name: str) -> ModelCard:
+    from zoo.store.weights import describe  # on the path of `zoo list` nobody needs it
 
     found = describe(name)
     head = "" if found.classes is None else f" trained for {found.classes} classes"
@@ -202,8 +220,10 @@ def _described_card(name: str) -> ModelCard:
 
 def _timm_card(name: str) -> ModelCard:
     arch = name.removeprefix("timm/")
-    if not TIMM_NAME.fullmatch(arch):
-        raise CatalogueError(f"{name!r} is not a name of timm; expected 'timm/ARCH' or 'timm/ARCH.TAG'")
+    if not re.fullmatch(TIMM_NAME, arch):
+        raise CatalogueError(
+            f"{name!r} is not a name of timm; expected 'timm/ARCH' or 'timm/ARCH.TAG'", code="model-unknown", model=name
+        )
     return ModelCard(
         name=name,
         plugin="timm",

@@ -2,31 +2,25 @@
 
 from __future__ import annotations
 
-import contextlib
 import difflib
-import os
 import sys
-from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
+import msgspec
+
+from zoo._support.entries import describe_cause, describe_clash, describe_forbidden, foreign_code, one_line
 from zoo.errors import PluginError
-from zoo.registry._code import contents_of, record_of
-from zoo.registry._installed import PluginEntry, allowed, needs_remedy, no_plugin, plugin_entries
+from zoo.registry._installed import PluginEntry, State, is_allowed, needs_remedy, no_plugin, plugin_entries
 from zoo.spec import PluginOrigin
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from zoo.plugin import ModelPlugin
 
-__all__ = ["LoadedPlugin", "load", "refusal"]
-
-_LONGEST = 400
-"""Characters of what a plugin says of its failure."""
+__all__ = ["LoadedPlugin", "load", "refusal", "state_of"]
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedPlugin:
+class LoadedPlugin(msgspec.Struct, frozen=True):
     """A plugin ready for work, and which installed code it is."""
 
     plugin: ModelPlugin
@@ -37,7 +31,7 @@ def load(name: str, *, stdout: TextIO | None = None) -> LoadedPlugin:
     """Import the plugin called `name`, and no other, and make its one instance.
 
     Args:
-        name: of its entry point.
+        name: name of its entry point.
         stdout: where what it prints while it is imported goes; by default stderr, because stdout belongs to results.
 
     Raises:
@@ -46,37 +40,46 @@ def load(name: str, *, stdout: TextIO | None = None) -> LoadedPlugin:
             release does not know.
     """
     owners = plugin_entries().get(name, ())
-    if why := refusal(name, owners):
-        raise PluginError(why)
+    if (why := refusal(name, owners)) is not None:
+        raise why
     entry = owners[0]
     what = f"plugin {name!r} of {entry.distribution}"
-    from zoo.plugin import ModelPlugin
+    from zoo.plugin import API, OLDEST_API, ModelPlugin
+    from zoo.registry._code import contents_of, record_of
 
     out = stdout or sys.stderr
-    with contextlib.redirect_stdout(out), _same_folder():
-        try:
-            kind = entry.point.load()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as problem:  # whatever a stranger's module does, it is one line
-            raise PluginError(f"{what} can not be imported: {_cause(problem, entry)}") from problem
-        if not (isinstance(kind, type) and issubclass(kind, ModelPlugin)):
-            raise PluginError(f"{what}: {entry.point.value} is not a subclass of zoo.plugin.ModelPlugin")
-        if unfit := _unfit(kind.api, entry):
-            raise PluginError(f"{what}: {unfit}")
-        if absent := sorted(kind.__abstractmethods__):
-            methods = " and ".join(f"{method}()" for method in absent)
-            own = difflib.get_close_matches(absent[0], vars(kind).keys() - kind.__abstractmethods__, n=1)
-            them = f"is {own[0]}() meant to be it?" if own else f"write {'it' if len(absent) == 1 else 'them'} there"
-            raise PluginError(f"{what}: {entry.point.value} does not define {methods}; {them}")
-        try:
-            plugin = kind()
-        except KeyboardInterrupt:
-            raise
-        except BaseException as problem:
-            raise PluginError(f"{what} can not be built: {_cause(problem, entry)}") from problem
+    with foreign_code(partial(_failure, f"{what} cannot be imported", entry), out):
+        kind = entry.point.load()
+    if not (isinstance(kind, type) and issubclass(kind, ModelPlugin)):
+        raise PluginError(
+            f"{what}: {entry.point.value} is not a subclass of zoo.plugin.ModelPlugin",
+            code="plugin-contract",
+            plugin=name,
+            found=entry.point.value,
+        )
+    if unfit := _unfit(kind.api, entry):
+        raise PluginError(
+            f"{what}: {unfit}", code="plugin-api", plugin=name, found=_number(kind.api), known=[OLDEST_API, API]
+        )
+    if absent := sorted(kind.__abstractmethods__):
+        methods = " and ".join(f"{method}()" for method in absent)
+        own = difflib.get_close_matches(absent[0], vars(kind).keys() - kind.__abstractmethods__, n=1)
+        them = f"is {own[0]}() meant to be it?" if own else f"write {'it' if len(absent) == 1 else 'them'} there"
+        raise PluginError(
+            f"{what}: {entry.point.value} does not define {methods}; {them}",
+            code="plugin-contract",
+            plugin=name,
+            found=entry.point.value,
+            missing=absent,
+        )
+    with foreign_code(partial(_failure, f"{what} cannot be built", entry), out):
+        plugin = kind()
     if out.closed:
-        raise PluginError(f"{what} closes the output of the program while it is imported; tell its author")
+        raise PluginError(
+            f"{what} closes the output of the program while it is imported; tell its author",
+            code="plugin-output",
+            plugin=name,
+        )
     origin = PluginOrigin(
         name=name,
         distribution=entry.distribution.name,
@@ -88,24 +91,31 @@ def load(name: str, *, stdout: TextIO | None = None) -> LoadedPlugin:
     return LoadedPlugin(plugin, origin)
 
 
-def refusal(name: str, owners: tuple[PluginEntry, ...]) -> str | None:
+def refusal(name: str, owners: tuple[PluginEntry, ...]) -> PluginError | None:
     """Why `name` is not even tried; None: it may be."""
-    if not allowed(name):
-        return f"plugin {name!r} is not allowed by ZOO_PLUGINS"
+    if not is_allowed(name):
+        return PluginError(describe_forbidden("plugin", name), code="plugin-forbidden", plugin=name)
     if not owners:
-        return no_plugin(name, plugin_entries())
+        return PluginError(no_plugin(name, plugin_entries()), code="plugin-unknown", plugin=name)
     if len(owners) > 1:
-        claims = " and ".join(str(owner.distribution) for owner in owners)
-        return f"clash: plugin {name!r} is defined by {claims}; uninstall all but one"
+        claims = [str(owner.distribution) for owner in owners]
+        line = describe_clash("plugin", name, claims)
+        return PluginError(line, code="plugin-clash", plugin=name, distributions=claims)
     return None
 
 
+def state_of(code: str) -> State:
+    """The state of a plugin that `load` refuses with this code."""
+    states: dict[str, State] = {"plugin-needs": "missing", "plugin-forbidden": "forbidden"}
+    return states.get(code, "broken")
+
+
 def _unfit(api: object, entry: PluginEntry) -> str | None:
-    """Why a plugin of this version of the contract can not be used."""
+    """Why a plugin of this version of the contract cannot be used."""
     from zoo.plugin import API, OLDEST_API
 
     if not isinstance(api, int) or isinstance(api, bool) or api < 1:
-        found = _line(repr(api))
+        found = one_line(repr(api))
         return f"its 'api' is {found}, expected the version of the plugin contract it was written for, such as {API}"
     if api > API:
         return f"written for version {api} of the plugin contract, this edgezoo knows up to {API}; upgrade edgezoo"
@@ -115,36 +125,18 @@ def _unfit(api: object, entry: PluginEntry) -> str | None:
     return None
 
 
-def _cause(problem: BaseException, entry: PluginEntry) -> str:
-    if isinstance(problem, SystemExit):
-        return f"it ended the program (exit {_line(problem.code)})"
-    text = _line(problem)
+def _failure(what: str, entry: PluginEntry, problem: BaseException) -> PluginError:
+    """The error for what a stranger's module raised; a package that it lacks has a code of its own."""
+    cause = describe_cause(problem)
     if isinstance(problem, ModuleNotFoundError) and problem.name:
         package = problem.name.partition(".")[0]
         if package != entry.point.module.partition(".")[0]:
-            return needs_remedy((package,), entry.distribution.name)
-        return f"{text}; reinstall {entry.distribution.name}"
-    return f"{type(problem).__name__}: {text}" if text else type(problem).__name__
+            remedy = needs_remedy((package,), entry.distribution.name)
+            return PluginError(f"{what}: {remedy}", code="plugin-needs", plugin=entry.name, package=package)
+        cause = f"{one_line(problem)}; reinstall {entry.distribution.name}"
+    return PluginError(f"{what}: {cause}", code="plugin-import", plugin=entry.name, raised=type(problem).__name__)
 
 
-def _line(said: object) -> str:
-    """A stranger's words on one line, and not too many of them."""
-    try:
-        text = " ".join(str(said).split())
-    except Exception:  # its own __str__ fails
-        return type(said).__name__
-    return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"
-
-
-@contextlib.contextmanager
-def _same_folder() -> Iterator[None]:
-    """Go back afterwards to the folder the user is in: relative paths are meant from there."""
-    try:
-        before = os.getcwd()  # noqa: PTH109  # as chdir takes it
-    except OSError:  # it was removed
-        yield
-        return
-    try:
-        yield
-    finally:
-        os.chdir(before)
+def _number(api: object) -> int | None:
+    """A version of the contract as one; None: it is not one."""
+    return api if isinstance(api, int) and not isinstance(api, bool) else None
