@@ -20,7 +20,6 @@ from __future__ import annotations
 import os
 import sys
 import warnings
-from types import ModuleType
 
 # ONNX Runtime's packages for Linux and macOS keep a device id in ~/.cache and send events about models and sessions to
 # their maker unless this is set before it is first imported (microsoft/onnxruntime #27379). Nothing leaves a machine
@@ -33,23 +32,21 @@ if "onnxruntime" in sys.modules and "ORT_DISABLE_TELEMETRY" not in os.environ:
     )
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
-from zoo.api import (
-    ExportResult,
-    TrainResult,
+from zoo.errors import ZooError
+from zoo.registry import find as info
+from zoo.registry import models
+from zoo.workflow.compare import compare
+from zoo.workflow.evaluate import evaluate
+from zoo.workflow.export import ExportResult, export
+from zoo.workflow.shipped import (
     bench,
-    compare,
-    evaluate,
     explain,
-    export,
-    info,
-    models,
     open,  # noqa: A004 - zoo.open(path) reads as it should
     serve,
     sign,
-    train,
     verify,
 )
-from zoo.errors import ZooError
+from zoo.workflow.train import TrainResult, train
 
 __all__ = [
     "ExportResult",
@@ -70,18 +67,3 @@ __all__ = [
 ]
 
 __version__ = "0.1.0"
-
-
-class _Face(ModuleType):
-    """Keeps zoo.evaluate, zoo.compare and zoo.export the functions that users call.
-
-    The packages behind them bear the same names, and importing a submodule binds it on its parent: the second
-    call of `zoo.evaluate(...)` would meet a module. `from zoo.evaluate import report` is not affected.
-    """
-
-    def __setattr__(self, name: str, value: object) -> None:
-        if not (name in __all__ and isinstance(value, ModuleType)):
-            super().__setattr__(name, value)
-
-
-sys.modules[__name__].__class__ = _Face

@@ -1,20 +1,19 @@
 """From a catalogue card to the card of one run: size, channels, intensity and budget, fitted to the data.
 
-Every choice made here is said in the notes that it returns, and stands in run.json.
+The returned notes name every choice made here, and run.json records it.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-import yaml
 
 from zoo.errors import DataError, ImageError, UsageError
-from zoo.spec import Intensity, ModelCard, PreprocessSpec, Scale, TrainConfig, Voi, Window, from_builtins, to_builtins
+from zoo.spec import Budget, ModelCard, PreprocessSpec, Scale, TrainConfig, Voi, Window, to_builtins
+from zoo.workflow._settings import fit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from zoo.data import ImageSet, Splits
     from zoo.plugin import ModelPlugin
 
-__all__ = ["Recipe", "configured", "parse_settings", "resolve", "unused"]
+__all__ = ["Recipe", "configure", "find_unused", "refuse_options", "resolve"]
 
 OWN_SIZE = 64
 """Images up to this many pixels a side train at their own size; larger ones at the card's."""
@@ -45,49 +44,59 @@ class Recipe:
     notes: tuple[str, ...]
 
 
-def parse_settings(pairs: list[str]) -> dict[str, Any]:
-    """['lr=0.01', 'preprocess.resize=letterbox'] to a mapping; values are read as YAML.
-
-    Raises:
-        UsageError: a pair has no '=' or a value is not YAML.
-    """
-    settings: dict[str, Any] = {}
-    for pair in pairs:
-        name, sign, value = pair.partition("=")
-        if not sign or not name.strip():
-            raise UsageError(f"--set {pair}: expected NAME=VALUE, such as --set weight_decay=0.01")
-        try:
-            settings[name.strip()] = yaml.safe_load(value)
-        except yaml.YAMLError:
-            raise UsageError(f"--set {pair}: the value can not be read; expected a number, a word or YAML") from None
-    return settings
-
-
-def configured(card: ModelCard, budget: Mapping[str, Any], settings: Mapping[str, Any]) -> TrainConfig:
+def configure(card: ModelCard, budget: Budget, settings: Mapping[str, Any]) -> TrainConfig:
     """The training configuration, which is known before any image is.
 
     Args:
         card: from the catalogue; its values are the defaults.
-        budget: TrainConfig fields that the user gave by name; None values are left to the card.
-        settings: from `--set`: TrainConfig fields, or preprocess.FIELD, which are no concern here.
+        budget: what the user said.
+        settings: values from `--set` and the data set: TrainConfig fields; preprocess.FIELD is ignored here.
 
     Raises:
         UsageError: an unknown setting, or a value that does not fit.
     """
-    chosen = {name: value for name, value in budget.items() if value is not None} | _divided(settings)[1]
+    chosen = _recipe_fields(budget) | _divide(settings)[1]
     fields = to_builtins(card.train) | chosen
     if fields["pretrained"] is True and "lr" not in chosen:
         fields["lr"] = card.train.lr * _FINE_TUNING_LR
     if fields["pretrained"] is not True and "layer_decay" not in chosen:
         fields["layer_decay"] = 1.0  # early layers have nothing to keep
-    return from_builtins(fields, TrainConfig, "training configuration", UsageError)
+    return fit(fields, TrainConfig)
 
 
-def unused(plugin: ModelPlugin, card: ModelCard, budget: Mapping[str, Any], settings: Mapping[str, Any]) -> list[str]:
-    """A note where the user set what makes no difference to this family; arguments as `configured` and `resolve`."""
-    asked = {name for name, value in budget.items() if value is not None} | set(_divided(settings)[1])
+def find_unused(plugin: ModelPlugin, card: ModelCard, budget: Budget) -> list[str]:
+    """A note where the user set what makes no difference to this family."""
+    asked = _recipe_fields(budget).keys() | _divide(budget.get("settings") or {})[1].keys()
     idle = [name for name in TrainConfig.__struct_fields__ if name in asked & plugin.unused_settings]
     return [f"{card.name} makes no use of {', '.join(idle)}"] if idle else []
+
+
+def _recipe_fields(budget: Budget) -> dict[str, Any]:
+    """The fields of TrainConfig that the user gave by name."""
+    known = TrainConfig.__struct_fields__
+    given = {name: value for name, value in budget.items() if name in known and value is not None}
+    if not given.pop("pretrained", False) and budget.get("weights") is None:
+        return given
+    return given | {"pretrained": True}
+
+
+def refuse_options(budget: Budget, *, keep: frozenset[str] = frozenset(), why: str, **others: bool) -> None:
+    """Refuse options that would be ignored.
+
+    Args:
+        budget: what the user said.
+        keep: fields of the budget that are allowed.
+        why: the end of the line: what takes effect instead.
+        others: options beside the budget, by name, and whether they were given.
+
+    Raises:
+        UsageError: names the options.
+    """
+    given = {name: value for name, value in budget.items() if value not in (None, False, {}) and name not in keep}
+    spelled = {"settings": "--set", "leaks": "--keep-leaks" if budget.get("leaks") == "keep" else "--strict"}
+    names = [spelled.get(name, f"--{name.replace('_', '-')}") for name in (*given, *(n for n in others if others[n]))]
+    if names:
+        raise UsageError(f"{' and '.join(names)}: {why}", code="option-ignored", options=names)
 
 
 def resolve(
@@ -106,10 +115,10 @@ def resolve(
     cards' 0.1 and 0.057 to 0.071 without, at equal AUROC.
 
     Args:
-        plugin: of the card; it may have its own idea of the preprocessing and a smallest size.
+        plugin: plugin of the card; it may choose the preprocessing and name a smallest size.
         card: from the catalogue.
         data: its image sizes, pixel type and colours decide.
-        config: see `configured`; what becomes of it stands in the card that is returned.
+        config: training configuration from `configure`; the returned card holds the result.
         size: side in pixels that the user asked for, or None.
         settings: from `--set`: TrainConfig fields, or preprocess.FIELD.
 
@@ -118,28 +127,40 @@ def resolve(
         DataError: the images need a decision that only the user can take.
     """
     card = msgspec.structs.replace(card, train=config)  # what a plugin does with pictures may hang on it
-    shown, trained = _divided(settings)
+    shown, trained = _divide(settings)
     given = frozenset(name.split(".")[0] for name in shown)
     if size is not None and "size" in given:
-        raise UsageError(f"--size {size} and --set preprocess.size: expected one of them")
+        raise UsageError(
+            f"--size {size} and --set preprocess.size: expected one of them",
+            code="option-conflict",
+            options=["--size", "--set preprocess.size"],
+        )
     spec, notes = _preprocess(plugin, card, data, size, given=given)
     if shown.get("intensity") == "fitted":
-        window, note = _fitted(data.train)
+        window, note = _fit_window(data.train)
         shown |= {"intensity": to_builtins(window)}
         notes.append(note)
     spec = _with_settings(spec, shown)
     if min(spec.size) < plugin.minimum_size:
         asked = "x".join(map(str, spec.size))
-        raise UsageError(f"size {asked}: {card.name} needs at least {plugin.minimum_size} pixels a side")
+        raise UsageError(
+            f"size {asked}: {card.name} needs at least {plugin.minimum_size} pixels a side",
+            code="size-too-small",
+            model=card.name,
+            found=list(asked) if isinstance(asked, tuple) else asked,
+            expected=plugin.minimum_size,
+        )
     if data.kind != "uint8" and "intensity" not in given and spec.intensity == Scale(maximum=255):
         if not data.voi:
-            raise DataError(_no_range(data))
+            raise DataError(_no_range(data), code="intensity-range", found=data.kind)
         spec = msgspec.structs.replace(spec, intensity=Voi())
         notes.append("intensity voi: every image brings its own VOI LUT or window, through which it is read")
     if isinstance(spec.intensity, Voi) and not data.voi:
         raise DataError(
             "--set preprocess.intensity=voi: not every image is a DICOM file with a VOI LUT or window; "
-            "choose a window for all with --set preprocess.intensity=fitted"
+            "choose a window for all with --set preprocess.intensity=fitted",
+            code="intensity-range",
+            intensity="voi",
         )
     smoothed = config.label_smoothing and "label_smoothing" not in {*trained, *plugin.unused_settings}
     if data.task == "multilabel" and smoothed:
@@ -149,7 +170,7 @@ def resolve(
     return Recipe(msgspec.structs.replace(card, preprocess=spec, train=config), tuple(notes))
 
 
-def _divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def _divide(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings of the preprocessing, and those of the training."""
     shown = {name.removeprefix("preprocess."): v for name, v in settings.items() if name.startswith("preprocess.")}
     trained = {name.removeprefix("train."): v for name, v in settings.items() if not name.startswith("preprocess.")}
@@ -158,7 +179,7 @@ def _divided(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1)
             hint = f"did you mean {near[0]}?" if near else f"expected one of {', '.join(known)} or preprocess.FIELD"
-            raise UsageError(f"--set {name}: no such setting; {hint}")
+            raise UsageError(f"--set {name}: no such setting; {hint}", code="setting-unknown", name=name)
     return shown, trained
 
 
@@ -169,10 +190,10 @@ def _preprocess(
     notes = []
     smallest = plugin.minimum_size
     if size is not None:
-        spec = _sized(spec, size)
+        spec = _set_size(spec, size)
     elif data.largest_side <= OWN_SIZE and "size" not in given:
         side = max(data.largest_side, smallest)
-        spec = _sized(spec, side)
+        spec = _set_size(spec, side)
         reason = "the images' own" if side == data.largest_side else f"the least {card.name} can take"
         notes.append(f"input size {side} px: {reason} (the card says {plugin.preprocess(card).size[0]})")
     if data.gray and spec.channels == "rgb" and "channels" not in given:
@@ -181,7 +202,7 @@ def _preprocess(
     return spec, notes
 
 
-def _fitted(train: ImageSet) -> tuple[Window, str]:
+def _fit_window(train: ImageSet) -> tuple[Window, str]:
     """A window between two percentiles of the training pixels, and what to say of it.
 
     Raises:
@@ -199,7 +220,11 @@ def _fitted(train: ImageSet) -> tuple[Window, str]:
         parts.append(pixels[:: -(-len(pixels) // _FITTED_PIXELS)].astype(np.float32))
     low, high = np.percentile(np.concatenate(parts), FITTED).tolist() if parts else (0.0, 0.0)
     if not low < high:
-        raise DataError("intensity fitted: the training images hold no two values to fit a window to; look at them")
+        raise DataError(
+            "intensity fitted: the training images hold no two values to fit a window to; look at them",
+            code="intensity-range",
+            intensity="fitted",
+        )
     window = Window(center=(low + high) / 2 + 0.5, width=high - low + 1)
     return window, (
         f"intensity fitted: values from {low:g} to {high:g} become [0, 1], "
@@ -208,7 +233,7 @@ def _fitted(train: ImageSet) -> tuple[Window, str]:
 
 
 def _no_range(data: Splits) -> str:
-    """Why training can not begin, with the range that one image has and all the ways out."""
+    """Why training cannot begin, with the range that one image has and all the ways out."""
     try:
         pixels = data.train.read(0).pixels
         seen = f" (one holds {float(pixels.min()):g} to {float(pixels.max()):g})"
@@ -223,9 +248,9 @@ def _no_range(data: Splits) -> str:
     )
 
 
-def _sized(spec: PreprocessSpec, side: int) -> PreprocessSpec:
+def _set_size(spec: PreprocessSpec, side: int) -> PreprocessSpec:
     fields = to_builtins(spec) | {"size": [side, side]}
-    return from_builtins(fields, PreprocessSpec, f"--size {side}", UsageError)
+    return fit(fields, PreprocessSpec)
 
 
 def _gray(spec: PreprocessSpec) -> PreprocessSpec:
@@ -242,7 +267,8 @@ def _with_settings(spec: PreprocessSpec, settings: Mapping[str, Any]) -> Preproc
         target, *rest = name.split(".")
         if target not in fields:
             known = ", ".join(PreprocessSpec.__struct_fields__)
-            raise UsageError(f"--set preprocess.{name}: no such setting; expected one of {known}")
+            reason = f"no such setting; expected one of {known}"
+            raise UsageError(f"--set preprocess.{name}: {reason}", code="setting-unknown", name=f"preprocess.{name}")
         if not rest:
             if target == "size" and isinstance(value, int):
                 value = [value, value]  # noqa: PLW2901 - the short way to say it, spelt out
@@ -252,20 +278,6 @@ def _with_settings(spec: PreprocessSpec, settings: Mapping[str, Any]) -> Preproc
         elif len(rest) == 1 and isinstance(fields[target], dict):
             fields[target] = fields[target] | {rest[0]: value}
         else:
-            raise UsageError(f"--set preprocess.{name}: {target} has no field {'.'.join(rest)}")
-    try:
-        return from_builtins(fields, PreprocessSpec, "--set preprocess", UsageError)
-    except UsageError as problem:
-        raise UsageError(_in_words(str(problem), fields)) from None
-
-
-def _in_words(problem: str, fields: Mapping[str, Any]) -> str:
-    """What msgspec says of a setting, with the setting's name in front and, for a kind of intensity, all there are."""
-    found = re.fullmatch(r"(.*?): (.*) - at `\$\.(.*)`", problem)
-    if found is None:
-        return problem
-    what, reason, place = found.groups()
-    if place == "intensity.type":
-        kinds = ", ".join(str(kind.__struct_config__.tag) for kind in get_args(Intensity))
-        reason = f"{fields['intensity']['type']!r} is no intensity, expected one of {kinds} or fitted"
-    return f"{what}.{place}: {reason[:1].lower()}{reason[1:]}"
+            reason = f"{target} has no field {'.'.join(rest)}"
+            raise UsageError(f"--set preprocess.{name}: {reason}", code="setting-unknown", name=f"preprocess.{name}")
+    return fit(fields, PreprocessSpec, "preprocess.")

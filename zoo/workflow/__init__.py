@@ -1,0 +1,1 @@
+"""The verbs, one file each, and what they share; `zoo` offers them by name."""

@@ -1,0 +1,174 @@
+"""The images behind a run or a name: opened again, proven to be the same, the unusable ones left out."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from zoo._support.text import count_with_verb
+from zoo.data._unusable import Unusable, refusal
+from zoo.errors import DataError, ImageError
+from zoo.preprocess import check_range
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from zoo.data import ImageSet, Splits
+    from zoo.readers import Probe, RawImage
+    from zoo.runs import RunFolder
+    from zoo.spec import PreprocessSpec
+
+__all__ = [
+    "check_in_range",
+    "images_of",
+    "lasting_source",
+    "note_left_out",
+    "read_some",
+    "readable",
+    "refuse_unreadable",
+    "without_bad",
+]
+
+log = logging.getLogger("zoo")
+
+
+def images_of(run: RunFolder, data: str | Path | None) -> Splits:
+    """The images a run was trained with, proven to be the same ones."""
+    from zoo.data import open_data
+
+    record, config = run.record, run.record.card.train
+    source = data or record.source
+    try:
+        splits = open_data(
+            source,
+            split_seed=config.split_seed,
+            skip_bad=bool(record.skipped),
+            leaks=config.leaks,
+            fold=config.fold,
+        )
+    except DataError as problem:
+        if data is not None:
+            raise
+        raise DataError(
+            f"{problem}; name the images of run {run.path.name} with --data if they have moved",
+            code="data-moved",
+            run=run.path.name,
+            cause=problem.code,
+        ) from None
+    if splits.fingerprint.sha256 != record.data.sha256:
+        raise DataError(
+            f"{source} is not what {run.path.name} was trained with: its fingerprint is "
+            f"{splits.fingerprint.sha256[:12]}…, the run says {record.data.sha256[:12]}…; "
+            "name the original images with --data",
+            code="data-changed",
+            run=run.path.name,
+            found=splits.fingerprint.sha256,
+            expected=record.data.sha256,
+        )
+    return splits.read_for(record.card.preprocess)
+
+
+def without_bad(splits: Splits, skipped: Sequence[str]) -> Splits:
+    """Leave out what training found unreadable (--skip-bad): export and evaluation do not meet it again."""
+    # Only ids match. A file without a readable header is listed as 'id: reason'; no split holds it.
+    bad = set(skipped)
+    sets = (splits.train, splits.val, splits.test)
+    train, val, test = (images.subset([i for i, image in enumerate(images.ids) if image not in bad]) for images in sets)
+    missing = sum(map(len, sets)) - len(train) - len(val) - len(test)
+    if not missing:
+        return splits
+    counts = {"train": len(train), "val": len(val), "test": len(test)}
+    kept = msgspec.structs.replace(
+        splits.fingerprint, n=sum(counts.values()), splits=counts
+    )  # the hash is of the whole
+    notes = (*splits.notes, note_left_out(missing))
+    return dataclasses.replace(splits, train=train, val=val, test=test, fingerprint=kept, notes=notes)
+
+
+def note_left_out(n: int) -> str:
+    """The note on images that were left out."""
+    return f"{count_with_verb(n, 'image')} left out: cannot be decoded, or out of range"
+
+
+def lasting_source(data: str | Path) -> str:
+    """How run.json names the images: a path must still be right from another working directory."""
+    from zoo.data import find_named
+
+    known = find_named(data)
+    return known.name if known else str(Path(data).resolve())
+
+
+def readable(images: ImageSet, specs: Sequence[PreprocessSpec]) -> tuple[ImageSet, tuple[str, ...]]:
+    """The images that can be decoded and lie in the declared range, and the ids of the others."""
+    bad = _unusable(images, specs)
+    for index, problem in bad.items():
+        log.warning("left out %s: %s", images.ids[index], problem)
+    if not bad:
+        return images, ()
+    kept = images.subset([index for index in range(len(images)) if index not in bad])
+    return kept, tuple(images.ids[index] for index in bad)
+
+
+def refuse_unreadable(images: ImageSet, specs: Sequence[PreprocessSpec]) -> None:
+    """Decode every image once.
+
+    Raises:
+        DataError: some cannot be decoded or leave the declared range; the line counts them and says why of the first.
+    """
+    bad = _unusable(images, specs)
+    if bad:
+        raise refusal((Unusable(images.ids[index], why) for index, why in bad.items()), len(images), of="test")
+
+
+def read_some(sets: Sequence[ImageSet], count: int) -> list[NDArray[Any]]:
+    """Up to `count` raw images, spread evenly over the first set, then the next."""
+    result: list[NDArray[Any]] = []
+    for images in sets:
+        wanted = min(count - len(result), len(images))
+        chosen = np.linspace(0, len(images) - 1, max(wanted, 0)).astype(int)
+        result.extend(images.read(int(index)).pixels for index in chosen)
+    return result
+
+
+def check_in_range(images: ImageSet, specs: Sequence[PreprocessSpec]) -> ImageSet:
+    """The same images; one that leaves the declared range is refused when it is read, as in training."""
+    return dataclasses.replace(images, source=_InRange(images, specs), rows=np.arange(len(images), dtype=np.int64))
+
+
+def _unusable(images: ImageSet, specs: Sequence[PreprocessSpec]) -> dict[int, str]:
+    """Positions of the images that cannot be decoded or leave the declared range, and why."""
+    checked = check_in_range(images, specs)
+    bad = {}
+    for index in range(len(images)):
+        try:
+            checked.read(index)
+        except ImageError as problem:
+            bad[index] = problem.reason
+    return bad
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _InRange:
+    images: ImageSet
+    specs: Sequence[PreprocessSpec]
+
+    def read(self, row: int, *, voi: bool = False) -> RawImage:
+        del voi  # the set inside knows
+        raw = self.images.read(row)
+        try:
+            for spec in self.specs:
+                check_range(raw.pixels, spec)
+        except ImageError as problem:
+            raise problem.rename(self.images.ids[row]) from None
+        return raw
+
+    def probe(self, row: int) -> Probe | None:
+        return self.images.source.probe(int(self.images.rows[row]))

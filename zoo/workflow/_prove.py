@@ -1,0 +1,187 @@
+"""From a trained model to its proven ONNX file: calibrate, build, let it through the parity gate, write it."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import numpy as np
+
+from zoo._support.files import atomic_write
+from zoo.preprocess import channels_of
+from zoo.runs import hash_learnt, versions, weights_licence
+from zoo.spec import EVIDENCE, SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
+from zoo.workflow._images import read_some
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    import onnx
+    from numpy.typing import NDArray
+
+    from zoo.artefact import Shippable
+    from zoo.data import ImageSet, Splits
+    from zoo.plugin import Trained
+    from zoo.runs import RunFolder, RunRecord
+    from zoo.spec import Member
+
+__all__ = ["Stage", "build", "fit_calibration", "golden_images", "save_model", "shippable", "write_report"]
+
+Stage = Literal["full", "normalize", "none"]
+"""How much of the preprocessing the file does: all of it, the arithmetic only, or nothing."""
+
+_STAGES: dict[Stage, Literal["raw", "resized", "tensor"]] = {"full": "raw", "normalize": "resized", "none": "tensor"}
+
+_INTENDED_USE = (
+    "Sorting images like those it was trained on into the labels below, as research or as a second opinion that a "
+    "qualified person checks. Not a medical device."
+)
+
+_INTENDED_USE_SEVERAL = (
+    "Saying which of the labels below images like those it was trained on have, as research or as a second opinion "
+    "that a qualified person checks. Not a medical device."
+)
+
+GOLDEN_SIDE = 1024
+"""Pixels; larger images go into the golden set as their middle."""
+
+log = logging.getLogger("zoo")
+
+
+def shippable(trained: Trained | Shippable, record: RunRecord) -> Shippable:
+    """What a plugin trained or loaded, behind the one protocol that export and evaluation use."""
+    from zoo.artefact import Shippable, TrainedNetwork
+
+    return trained if isinstance(trained, Shippable) else TrainedNetwork(trained, record.card, record.task)
+
+
+def fit_calibration(trained: Shippable, val: ImageSet) -> float:
+    """The temperature that calibrates the framework's logits on validation images (never on test images)."""
+    from zoo.evaluation import fit_temperature, predict_set
+
+    return fit_temperature(predict_set(trained.raw_logits, val), val.targets)
+
+
+def build(
+    run: RunFolder,
+    trained: Shippable,
+    data: Splits,
+    *,
+    stage: Stage = "full",
+    portable: bool = False,
+    report: EvalReport | None = None,
+    evidence: bool = False,
+) -> tuple[onnx.ModelProto, Manifest]:
+    """The run's ONNX file, proven against the training side.
+
+    Args:
+        run: its record says labels, preprocessing and temperature.
+        trained: the model of that run.
+        data: raw images for the gate come from its validation and training splits.
+        stage: how much preprocessing goes into the file.
+        portable: resize by matrix products, see `zoo.artefact._resizing`.
+        report: report on the test split, when it is known.
+        evidence: with the output "evidence", compared by the gate, too.
+
+    Raises:
+        UsageError: evidence is asked of a model that makes none, or an ensemble is to leave preprocessing to callers.
+        GateError: the file does not give the training side's answers.
+    """
+    from zoo.artefact import parity_images, set_manifest
+
+    record = run.record
+    spec, temperature = record.card.preprocess, record.temperature
+    given = _input_spec(record.kind, spec, stage)
+    made = trained.assemble(given, temperature=temperature, portable=portable, evidence=evidence)
+    model = made.model
+    manifest = Manifest(
+        schema=SCHEMA,
+        name=record.card.name,
+        labels=record.labels,
+        preprocess=spec,
+        input=given,
+        outputs=("probabilities", "logits", *([EVIDENCE] if evidence else [])),
+        temperature=temperature,
+        parity=None,
+        report=report,
+        provenance=_provenance(run, trained.members),
+        licence=_licence(run, trained.members),
+        intended_use=_INTENDED_USE_SEVERAL if record.task == "multilabel" else _INTENDED_USE,
+        task=record.task,
+        portable=portable,
+        members=trained.members,
+    )
+    images = parity_images(read_some((data.val, data.train), 64), seed=record.card.train.seed)
+    parity = trained.prove(made, manifest, labels=data.labels, images=images)
+    manifest = msgspec.structs.replace(manifest, parity=parity)
+    set_manifest(model, manifest)
+    log.info(
+        "parity: %d raw images of %d sizes, logits within %.1e, probabilities within %.1e, %d labels changed",
+        parity.images, parity.sizes, parity.max_abs_logit, parity.max_abs_probability, parity.flips,
+    )  # fmt: skip
+    return model, manifest
+
+
+def write_report(model: onnx.ModelProto, manifest: Manifest, report: EvalReport) -> None:
+    """Write the report into the file's metadata; the graph that was evaluated is not touched."""
+    from zoo.artefact import set_manifest
+
+    set_manifest(model, msgspec.structs.replace(manifest, report=report))
+
+
+def golden_images(data: Splits, count: int) -> list[NDArray[Any]]:
+    """`count` raw images for the golden set: test images first; cuts of them where there are too few."""
+    from zoo.artefact import parity_images
+
+    some = [_middle(image) for image in read_some((data.test, data.val, data.train), count)]
+    return some if len(some) >= count else parity_images(some)[:count]
+
+
+def _middle(image: NDArray[Any]) -> NDArray[Any]:
+    """The image, or the middle of a large one: a golden set travels with every bundle."""
+    height, width = image.shape[:2]
+    top, left = max(0, height - GOLDEN_SIDE) // 2, max(0, width - GOLDEN_SIDE) // 2
+    return np.ascontiguousarray(image[top : top + GOLDEN_SIDE, left : left + GOLDEN_SIDE])
+
+
+def save_model(target: Path, model: onnx.ModelProto) -> None:
+    """Write the file, whole or not at all."""
+    atomic_write(target, model.SerializeToString())
+
+
+def _input_spec(kind: Literal["uint8", "uint16", "float32"], spec: PreprocessSpec, stage: Stage) -> InputSpec:
+    placed = _STAGES[stage]
+    if placed == "raw":
+        return InputSpec(name="image", dtype=kind, channels=3 if kind == "uint8" else 1, stage=placed)
+    return InputSpec(name="image", dtype="float32", channels=channels_of(spec), stage=placed)
+
+
+def _provenance(run: RunFolder, members: Sequence[Member]) -> Provenance:
+    record = run.record
+    return Provenance(
+        run=record.id,
+        model=record.card.name,
+        created=record.started,
+        plugin=record.plugin,
+        versions=record.versions,
+        data=record.data,
+        config=record.card.train,
+        weights=record.weights or _join(member.weights for member in members),
+        notes=record.notes,
+        weights_licence=_join(member.weights_licence for member in members) or weights_licence(record),
+        code_licence=_join(member.code_licence for member in members) or record.card.licence,
+        trained=hash_learnt(run),
+        exported=versions(),
+    )
+
+
+def _licence(run: RunFolder, members: Sequence[Member]) -> str:
+    """Weights that came from somewhere keep their licence; our own training adds none. An ensemble is under all."""
+    return _join(member.licence for member in members) or weights_licence(run.record) or run.record.card.licence
+
+
+def _join(words: Iterable[str | None]) -> str | None:
+    """Each word once, joined by " AND ", as SPDX writes what holds together; None: there is none."""
+    return " AND ".join(dict.fromkeys(word for word in words if word)) or None
