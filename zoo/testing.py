@@ -7,19 +7,46 @@ class TestAcmeNet(PluginContract):
     model = "acme_net"
 ```
 
-What is checked stands in `zoo.contract`; `zoo plugin check acme_net` runs the same without pytest.
+A reader of an image format is held to `ReaderContract`, with files of its format:
+
+```python
+from zoo.testing import ReaderContract
+
+class TestAcmeFormat(ReaderContract):
+    reader = "acme"
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def files(cls) -> list[Path]:
+        return sorted(Path("samples").glob("*.acme"))
+```
+
+The checks are in `zoo.contract`; `zoo plugin check acme_net` runs them without pytest.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from zoo.contract import CHECKS, EPOCHS, SIZE, Check, NotTried, Subject, colour_folder
+from zoo.contract import (
+    CHECKS,
+    EPOCHS,
+    READER_CHECKS,
+    SIZE,
+    Check,
+    NotTried,
+    ReaderCheck,
+    ReaderSubject,
+    Subject,
+    colour_folder,
+)
+from zoo.readers._others import load_reader
 
-__all__ = ["PluginContract", "colour_folder"]
+__all__ = ["PluginContract", "ReaderContract", "colour_folder"]
 
 
 class PluginContract:
@@ -47,6 +74,36 @@ class PluginContract:
     @pytest.mark.parametrize("check", CHECKS, ids=str)
     def test_contract(self, subject: Subject, check: Check) -> None:
         """One promise of `zoo.contract.CHECKS`."""
+        try:
+            check.hold(subject)
+        except NotTried as reason:
+            pytest.skip(str(reason))
+
+
+class ReaderContract:
+    """What every reader of an image format must hold to.
+
+    Set `reader` to the name of an entry point in the group zoo.readers, and write the fixture `files`. Each failure
+    says what to change.
+    """
+
+    reader: ClassVar[str]
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def files(cls) -> Sequence[Path]:
+        """Small files of the format, one of each kind that it takes; a test class gives its own."""
+        return ()
+
+    @pytest.fixture(scope="class")
+    @classmethod
+    def subject(cls, files: Sequence[Path]) -> ReaderSubject:
+        """The reader as its entry point names it, with the files."""
+        return ReaderSubject(load_reader(cls.reader).reader, tuple(files))
+
+    @pytest.mark.parametrize("check", READER_CHECKS, ids=str)
+    def test_contract(self, subject: ReaderSubject, check: ReaderCheck) -> None:
+        """One promise of `zoo.contract.READER_CHECKS`."""
         try:
             check.hold(subject)
         except NotTried as reason:

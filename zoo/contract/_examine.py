@@ -1,6 +1,6 @@
 """The contract in a process of its own: a plugin that raises, exits, hangs or prints is a line in a table.
 
-That contains accidents. It is no sandbox: code that means harm has the rights of whoever runs it.
+That contains accidents. It is not a sandbox: code that means harm has the rights of whoever runs it.
 """
 
 from __future__ import annotations
@@ -10,17 +10,21 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import msgspec
+
+from zoo._support.processes import command
+from zoo.contract._checks import CHECKS, Outcome
+from zoo.contract._subject import EPOCHS, SIZE, NotTried, Subject, Unmet, explain
+from zoo.errors import ZooError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["LIMIT_S", "Outcome", "examine", "work"]
+__all__ = ["LIMIT_S", "examine", "work"]
 
 LIMIT_S = 600.0
 """Seconds for all checks of one model; a ResNet-18 takes about one minute on two cores."""
@@ -28,26 +32,6 @@ LIMIT_S = 600.0
 
 _LAST_BYTES = 4096
 """Of what a plugin printed to stderr, looked at when it ended the process."""
-
-
-class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of one check."""
-
-    check: str
-    status: Literal["passed", "failed", "not tried"]
-    message: str = ""
-    """failed: what was found and what the author must change. not tried: why."""
-    seconds: float = 0.0
-
-
-# The parent's sys.path is handed over whole, so that the child finds exactly what the parent chose. Answers go through
-# a file, because a plugin may print anything, or close the streams.
-_CHILD = """
-import json, sys
-sys.path[:] = json.loads(sys.argv[1])
-from zoo.contract import work
-work(*sys.argv[2:])
-"""
 
 
 def examine(
@@ -58,12 +42,11 @@ def examine(
     Args:
         model: name in the catalogue.
         folder: an empty folder to work in; it holds the child's stderr as `stderr.txt` afterwards.
-        size: see `Subject`; None: its default.
-        epochs: likewise.
+        size: side of the pictures in pixels; None: the default of `Subject`.
+        epochs: number of epochs; None: the default of `Subject`.
         limit_s: seconds after which the child is ended with everything it has started.
     """
-    from zoo.contract import CHECKS
-
+    # Answers go through a file, because a plugin may print anything, or close the streams.
     answers, said = folder / "answers.jsonl", folder / "stderr.txt"
     work_in = folder / "work"
     work_in.mkdir(parents=True)
@@ -73,7 +56,7 @@ def examine(
     begun = ""
     with said.open("wb") as errors, answers.open("rb") as stream:
         child = subprocess.Popen(
-            [sys.executable, "-P", "-c", _CHILD, json.dumps(sys.path), *arguments],
+            command(f"{__name__}:work", *arguments),
             cwd=work_in,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
@@ -116,10 +99,6 @@ def examine(
 
 def work(model: str, folder: str, answers: str, size: str, epochs: str) -> None:
     """What the child does; arguments as `examine` passes them, "" for a default."""
-    from zoo.contract import CHECKS, EPOCHS, SIZE, NotTried, Subject, Unmet
-    from zoo.contract._subject import raised
-    from zoo.errors import ZooError
-
     subject = Subject(model, Path(folder), size=int(size or SIZE), epochs=int(epochs or EPOCHS))
     with Path(answers).open("a", encoding="utf-8", buffering=1) as stream:
         for check in CHECKS:
@@ -133,7 +112,7 @@ def work(model: str, folder: str, answers: str, size: str, epochs: str) -> None:
             except (Unmet, ZooError) as reason:
                 status, message = "failed", " ".join(str(reason).split())
             except (Exception, SystemExit) as problem:  # a stranger's code
-                status, message = "failed", raised(subject.plugin, problem)
+                status, message = "failed", explain(subject.plugin, problem)
             answer = {"check": check.name, "status": status, "message": message}
             stream.write(json.dumps(answer | {"seconds": time.perf_counter() - start}) + "\n")
     os._exit(0)  # threads that a plugin left behind would be waited for

@@ -20,8 +20,8 @@ def colour_folder(root: Path, *, per_class: int = 20, side: int = 32, seed: int 
     Args:
         root: made if it is not there.
         per_class: pictures of each of the classes blue, green and red.
-        side: of a picture in pixels, the first one; the others differ by up to 8.
-        seed: of the noise.
+        side: side of the first picture in pixels; sides of the others are up to 8 pixels shorter.
+        seed: seed of the noise and of the sides.
     """
     rng = np.random.default_rng(seed)
     for label, colour in _COLOURS.items():

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["changed", "state"]
+__all__ = ["find_changes", "state"]
 
 
 def state() -> dict[str, Any]:
@@ -40,6 +40,6 @@ def state() -> dict[str, Any]:
     return found
 
 
-def changed(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
-    """Names of what differs; what was imported in between can not be compared."""
+def find_changes(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """Names of what differs. What was imported in between cannot be compared."""
     return [name for name, value in before.items() if after[name] != value]

@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from zoo.edge import Runtime
     from zoo.plugin import ModelPlugin
     from zoo.registry import LoadedPlugin
-    from zoo.runs import Run
-    from zoo.spec import ModelCard
+    from zoo.runs import RunFolder
+    from zoo.spec import Budget, ModelCard
 
-__all__ = ["EPOCHS", "SIZE", "NotTried", "Subject", "Unmet", "raised"]
+__all__ = ["EPOCHS", "SIZE", "NotTried", "Subject", "Unmet", "explain"]
 
 SIZE = 32
 """Side of the pictures in pixels."""
@@ -60,13 +60,13 @@ class Subject:
     epochs: int = EPOCHS
     settings: Mapping[str, Any] = field(default_factory=dict)
     printed: str = ""
-    repeated: tuple[Run, tuple[dict[str, Any], dict[str, Any]]] | None = None
+    repeated: tuple[RunFolder, tuple[dict[str, Any], dict[str, Any]]] | None = None
 
     def load(self) -> None:
         """Find the card and import its plugin.
 
         Raises:
-            Unmet: there is none, or it can not be loaded.
+            Unmet: the catalogue has no such card, or its plugin cannot be loaded.
         """
         if isinstance(self._found, Unmet):
             raise self._found
@@ -109,8 +109,8 @@ class Subject:
         return self._outcome
 
     @cached_property
-    def run(self) -> Run:
-        """The run directory of `trained`."""
+    def run(self) -> RunFolder:
+        """The run folder of `trained`."""
         return open_run(Path(self.trained.run))
 
     @cached_property
@@ -121,7 +121,7 @@ class Subject:
     @property
     def _there(self) -> tuple[ModelCard, LoadedPlugin]:
         if isinstance(self._found, Unmet):
-            raise NotTried("the plugin can not be loaded, see the first check")
+            raise NotTried("the plugin cannot be loaded, see the first check")
         return self._found
 
     @cached_property
@@ -147,34 +147,29 @@ class Subject:
                     settings=self.settings,
                 )
         except (Exception, SystemExit) as problem:  # whatever a stranger's code raises is one line
-            return Unmet(raised(self.plugin, problem))
+            return Unmet(explain(self.plugin, problem))
         finally:
             self.printed = out.getvalue()
 
-    def learn(self, data: Path, name: str, *, epochs: int | None = None) -> tuple[Run, Any]:
+    def learn(self, data: Path, name: str, *, epochs: int | None = None) -> tuple[RunFolder, Any]:
         """Training alone, without export and evaluation: the run and what `train` gave."""
-        from zoo.training import begin
+        from zoo.workflow._begin import begin
 
-        budget = {"epochs": epochs or self.epochs, "batch_size": 8}
-        run, splits = begin(
-            self.card,
-            self.loaded,
-            data,
-            budget,
-            self.settings,
-            size=self.size,
-            weights=None,
-            out=self.folder / name,
-            overwrite=False,
-            skip_bad=False,
-        )
-        return run, self.plugin.train(run.record.card, splits, run.record.config, run)
+        budget: Budget = {
+            "epochs": epochs or self.epochs,
+            "batch_size": 8,
+            "size": self.size,
+            "settings": self.settings,
+        }
+        job = begin(self.card, self.loaded, data, budget, out=self.folder / name)
+        record = job.run.record
+        return job.run, self.plugin.train(record.card, job.data, record.card.train, job.run, job.context)
 
 
-def raised(plugin: ModelPlugin, problem: BaseException) -> str:
+def explain(plugin: ModelPlugin, problem: BaseException) -> str:
     """One line for what came out of a plugin: what, where in its own code, and what to change."""
     text = " ".join(str(problem).split())[:400]
-    if isinstance(problem, GateError) and "can not take images" in text:
+    if isinstance(problem, GateError) and problem.code == "parity-input":
         return f"{text}; to_onnx() must take any number of pictures: reshape by -1, never by a number seen in a batch"
     if isinstance(problem, GateError):
         return (

@@ -17,10 +17,10 @@ from zoo.errors import PluginError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Chosen", "choose"]
+__all__ = ["Chosen", "ChosenReader", "choose"]
 
 _NAMED_BY_SOURCE = ("timm/", "hf-hub:", "local-dir:")
-"""How the names of models begin whose cards stand in no catalogue; `zoo.registry.find` makes them."""
+"""Prefixes of model names whose cards are in no catalogue; `zoo.registry.find` makes these cards."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,42 +38,67 @@ class Chosen:
     distribution: str
 
 
+@dataclass(frozen=True, slots=True)
+class ChosenReader:
+    """One reader of an image format to check.
+
+    Attributes:
+        reader: its entry point.
+        distribution: who brings it.
+    """
+
+    reader: str
+    distribution: str
+
+
 @contextmanager
-def choose(target: str, scratch: Path) -> Iterator[list[Chosen]]:
-    """The models that `target` stands for; while the block lasts they can be found, installed or not.
+def choose(target: str, scratch: Path) -> Iterator[list[Chosen | ChosenReader]]:
+    """The models and readers that `target` means; while the block lasts they can be found, installed or not.
 
     Args:
-        target: a model, a distribution, a plugin, MODULE[:CLASS], or the folder of a project that is not installed.
+        target: a model, a distribution, a plugin, a reader, MODULE[:CLASS], or the folder of a project that is not
+            installed.
         scratch: an empty folder, for the metadata of a project that is not installed.
 
     Raises:
-        PluginError: nothing of that name is here, or it brings no model.
+        PluginError: nothing of that name is here, or it brings no model and no reader.
     """
-    found = _installed(target)
+    found: list[Chosen | ChosenReader] = [*_readers_of(target), *_find_installed(target)]
     if found:
         yield found
         return
     folder = Path(target)
     if not (folder / "pyproject.toml").is_file():
         raise PluginError(
-            f"{target!r} is no model, distribution, plugin or module that is installed, and no folder with a "
-            "pyproject.toml; 'zoo plugin list' shows what is installed"
+            f"{target!r} is not an installed model, distribution, plugin or module, and not a folder with a "
+            "pyproject.toml; 'zoo plugin list' shows what is installed",
+            code="plugin-target",
+            target=target,
         )
     name, paths = _as_if_installed(folder, scratch)
     sys.path[:0] = paths
     importlib.invalidate_caches()
     try:
-        found = _of_distribution(name)
+        found = [*_readers_of(name), *_of_distribution(name)]
         if not found:
             broken = [one.error for one in registry.catalogue().broken if _same(one.distribution.name, name)]
-            raise PluginError(broken[0] if broken else _no_model(name))
+            raise PluginError(broken[0] if broken else _no_model(name), code="plugin-no-model", distribution=name)
         yield found
     finally:
         for path in paths:
             sys.path.remove(path)
 
 
-def _installed(target: str) -> list[Chosen]:
+def _readers_of(target: str) -> list[ChosenReader]:
+    """The readers of a distribution, or the one of that name."""
+    return [
+        ChosenReader(row.name, row.distribution)
+        for row in registry.readers()
+        if target in {row.name, row.target} or _same(row.distribution, target)
+    ]
+
+
+def _find_installed(target: str) -> list[Chosen]:
     everything = registry.catalogue()
     if target in everything.entries or target.startswith(_NAMED_BY_SOURCE):
         card = registry.find(target)  # a clash is refused there
@@ -90,7 +115,11 @@ def _installed(target: str) -> list[Chosen]:
     found = [one for one in _all() if one.plugin in named]
     if not found:
         broken = [one.error for one in everything.broken if _same(one.distribution.name, mine[0].distribution)]
-        raise PluginError(broken[0] if broken else _no_model(mine[0].distribution))
+        raise PluginError(
+            broken[0] if broken else _no_model(mine[0].distribution),
+            code="plugin-no-model",
+            distribution=mine[0].distribution,
+        )
     return found
 
 
@@ -131,13 +160,25 @@ def _as_if_installed(folder: Path, scratch: Path) -> tuple[str, list[str]]:
             for line in (f"[{group}]", *(f"{k} = {v}" for k, v in points.items()))
         ]
     except (OSError, ValueError, KeyError, AttributeError, TypeError) as problem:
-        raise PluginError(f"{what}: {problem}; expected a table [project] with a name and entry points") from None
-    if "zoo.plugins" not in groups:
         raise PluginError(
-            f'{what}: no [project.entry-points."zoo.plugins"]; name the plugin there as NAME = "module:class"'
+            f"{what}: {problem}; expected a table [project] with a name and entry points",
+            code="plugin-project",
+            path=str(what),
+        ) from None
+    if not {"zoo.plugins", "zoo.readers"} & set(groups):
+        raise PluginError(
+            f'{what}: no [project.entry-points."zoo.plugins"]; name the plugin there as NAME = "module:class"',
+            code="plugin-project",
+            path=str(what),
         )
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name + version):
-        raise PluginError(f"{what}: name {name!r} and version {version!r} are none that pip takes")
+        raise PluginError(
+            f"{what}: name {name!r} and version {version!r} are none that pip takes",
+            code="plugin-project",
+            path=str(what),
+            name=name,
+            version=version,
+        )
     info = scratch / f"{name}-{version}.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n", encoding="utf-8")

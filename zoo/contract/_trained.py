@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import zoo
+from zoo.artefact import Shippable
 from zoo.contract._pictures import shade_folder, two_labels
-from zoo.contract._state import changed, state
-from zoo.contract._subject import NotTried, Subject, Unmet, raised
-from zoo.edge.session import open_session
+from zoo.contract._state import find_changes, state
+from zoo.contract._subject import NotTried, Subject, Unmet, explain
+from zoo.edge._session import open_session
 from zoo.errors import ZooError
-from zoo.export import Pool
 from zoo.plugin import SklearnPlugin, TorchPlugin
 from zoo.preprocess import apply, channels_of
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zoo.plugin import Trained
-    from zoo.runs import Run
+    from zoo.runs import RunFolder
 
 __all__ = [
     "answers_any_batch",
@@ -55,7 +55,7 @@ def trains(subject: Subject) -> None:
 
 
 def learns(subject: Subject) -> None:
-    """Three colours are told apart after a few epochs; a model that can not do that does not learn."""
+    """The model tells three colours apart after a few epochs; one that cannot do that does not learn."""
     run = subject.run
     history = run.file("history.csv")
     if history.is_file():
@@ -81,7 +81,7 @@ def learns(subject: Subject) -> None:
 def answers_any_batch(subject: Subject) -> None:
     """A device asks for one picture, a server for many: the same picture has the same answer in each batch."""
     core = _session(subject)
-    batch = _preprocessed(subject, max(BATCHES))
+    batch = _preprocess(subject, max(BATCHES))
     classes = len(subject.run.record.labels)
     alone = None
     for n in BATCHES:
@@ -105,7 +105,7 @@ def answers_any_batch(subject: Subject) -> None:
 def answers_with_logits(subject: Subject) -> None:
     """Softmax is taken once, by the zoo: taken twice it leaves all classes about equally likely and learning slow."""
     core = _session(subject)
-    answers = core.run(["logits"], {"input": _preprocessed(subject, max(BATCHES))})[0]
+    answers = core.run(["logits"], {"input": _preprocess(subject, max(BATCHES))})[0]
     if answers.min() >= 0 and np.allclose(answers.sum(axis=1), 1, atol=1e-3):
         raise Unmet(
             "each picture is answered with numbers from 0 to 1 that sum to 1: probabilities, where logits belong; "
@@ -114,7 +114,7 @@ def answers_with_logits(subject: Subject) -> None:
 
 
 def file_gives_the_trained_answers(subject: Subject) -> None:
-    """The shipped file alone answers raw pictures of any size as the trained model did, and its proof stands in it."""
+    """The shipped file alone answers raw pictures of any size as the trained model did, and it holds its proof."""
     runtime = subject.runtime
     parity = runtime.manifest.parity
     if parity is None or parity.flips:
@@ -126,7 +126,7 @@ def file_gives_the_trained_answers(subject: Subject) -> None:
         raise Unmet(f"the file answers three pictures with {probabilities.shape}; mend to_onnx()")
     if not np.allclose(probabilities.sum(axis=1), 1, atol=1e-5):
         raise Unmet("the file's probabilities do not sum to 1; to_onnx() must give finite logits")
-    predict = _loaded(subject, subject.run).predict
+    predict = _load(subject, subject.run).predict
     expected = predict(np.stack([apply(image, spec) for image in raw]))
     worst = float(np.abs(runtime.logits(raw) - expected).max())
     if not worst <= 1e-2 * max(1.0, float(np.abs(expected).max())):
@@ -136,13 +136,13 @@ def file_gives_the_trained_answers(subject: Subject) -> None:
 def run_loads_again(subject: Subject) -> None:
     """`zoo export RUN` in a new process starts from what train() saved."""
     run = subject.run
-    batch = _preprocessed(subject, 4)
+    batch = _preprocess(subject, 4)
     shipped = _session(subject)
     try:
-        again = _loaded(subject, run)
+        again = _load(subject, run)
         answers = again.predict(batch)
     except Exception as problem:  # a stranger's code
-        raise Unmet(f"load() fails: {raised(subject.plugin, problem)}; save all that predict needs") from None
+        raise Unmet(f"load() fails: {explain(subject.plugin, problem)}; save all that predict needs") from None
     raw = _raw(subject, 4)
     file = subject.runtime.logits(raw)
     for other in (answers, shipped.run(["logits"], {"input": batch})[0]):
@@ -165,8 +165,8 @@ def bundle_verifies(subject: Subject) -> None:
 def same_seed_same_model(subject: Subject) -> None:
     """A run can be repeated: same seed, same data, same machine, same answers."""
     first, second = subject.run, _second(subject)[0]
-    batch = _preprocessed(subject, 5)
-    one, other = (_loaded(subject, run).predict(batch) for run in (first, second))
+    batch = _preprocess(subject, 5)
+    one, other = (_load(subject, run).predict(batch) for run in (first, second))
     if not np.allclose(one, other, rtol=1e-5, atol=1e-5):
         raise Unmet(
             f"two runs with one seed differ by {float(np.abs(one - other).max()):.2g} in a logit; take every random "
@@ -183,10 +183,10 @@ def leaves_stdout_alone(subject: Subject) -> None:
 
 
 def leaves_the_process_alone(subject: Subject) -> None:
-    """A server, a notebook or a study that trains a model goes on with its own settings and random numbers."""
+    """A server, a notebook or a study that trains a model keeps its own settings and random numbers."""
     subject.trained  # noqa: B018 - what is imported late has been imported by now
     before, after = _second(subject)[1]
-    found = changed(before, after)
+    found = find_changes(before, after)
     if found:
         raise Unmet(
             f"training changed {', '.join(found)}; put back what you set, and draw from a generator of your own"
@@ -216,7 +216,7 @@ def several_labels_or_a_refusal(subject: Subject) -> None:
     plugin = subject.plugin
     if type(plugin).train in {TorchPlugin.train, SklearnPlugin.train}:
         return  # the half of the plugin that is not the author's answers this
-    subject.trained  # noqa: B018 - a plugin that can not train at all is told so once
+    subject.trained  # noqa: B018 - a plugin that cannot train at all is told so once
     source = two_labels(subject.folder / f"{_OWN}two-labels.npz", side=subject.size)
     try:
         run, trained = subject.learn(source, f"{_OWN}labels")
@@ -225,7 +225,7 @@ def several_labels_or_a_refusal(subject: Subject) -> None:
         return
     except Exception as problem:  # a stranger's code
         raise Unmet(
-            f"data with several labels an image end in {raised(plugin, problem)}; where data.task is 'multilabel' "
+            f"data with several labels an image end in {explain(plugin, problem)}; where data.task is 'multilabel' "
             "learn a sigmoid for each label, or raise zoo.errors.DataError"
         ) from None
     if answer.shape != (3, 2):
@@ -237,7 +237,7 @@ def trains_on_gray_and_many_classes(subject: Subject) -> None:
     plugin = subject.plugin
     if isinstance(plugin, TorchPlugin | SklearnPlugin):
         raise NotTried("build() is checked instead")
-    subject.trained  # noqa: B018 - a plugin that can not train at all is told so once
+    subject.trained  # noqa: B018 - a plugin that cannot train at all is told so once
     for classes, gray in ((2, True), (10, False)):
         name = f"{_OWN}{classes}-{'gray' if gray else 'colour'}"
         source = shade_folder(subject.folder / f"{name}-pictures", classes=classes, gray=gray, side=subject.size)
@@ -248,7 +248,7 @@ def trains_on_gray_and_many_classes(subject: Subject) -> None:
             core = open_session(trained.to_onnx().SerializeToString(), name, provider="cpu", threads=None)
             exported = core.run(["logits"], {"input": _blank(run, 3)})[0]
         except Exception as problem:  # a stranger's code
-            raise Unmet(f"{what}: {raised(plugin, problem)}") from None
+            raise Unmet(f"{what}: {explain(plugin, problem)}") from None
         for found, by in ((answer, "predict"), (exported, "to_onnx()")):
             if found.shape != (3, classes):
                 raise Unmet(f"{what}: {by} answers three pictures with {found.shape}, expected (3, {classes})")
@@ -270,9 +270,9 @@ def _second(subject: Subject) -> tuple[Any, tuple[dict[str, Any], dict[str, Any]
     return subject.repeated
 
 
-def _loaded(subject: Subject, run: Run) -> Trained:
+def _load(subject: Subject, run: RunFolder) -> Trained:
     model = subject.plugin.load(run.record.card, run)
-    if isinstance(model, Pool):
+    if isinstance(model, Shippable):
         raise Unmet("load() gave the members of an ensemble; a model of the catalogue is one network")
     return model
 
@@ -280,9 +280,9 @@ def _loaded(subject: Subject, run: Run) -> Trained:
 def _core(subject: Subject) -> Any:
     run = subject.run
     try:
-        return _loaded(subject, run).to_onnx()
+        return _load(subject, run).to_onnx()
     except Exception as problem:  # a stranger's code
-        raise Unmet(f"load() and to_onnx(): {raised(subject.plugin, problem)}") from None
+        raise Unmet(f"load() and to_onnx(): {explain(subject.plugin, problem)}") from None
 
 
 def _session(subject: Subject) -> Any:
@@ -298,7 +298,7 @@ def _raw(subject: Subject, count: int) -> NDArray[np.uint8]:
     return np.clip(colours + rng.normal(0, 30, (count, *size, 3)), 0, 255).astype(np.uint8)
 
 
-def _preprocessed(subject: Subject, count: int) -> NDArray[np.float32]:
+def _preprocess(subject: Subject, count: int) -> NDArray[np.float32]:
     spec = subject.run.record.card.preprocess
     return np.stack([apply(image, spec) for image in _raw(subject, count)])
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from zoo.contract._subject import NotTried, Subject, Unmet, raised
+from zoo.contract._subject import NotTried, Subject, Unmet, explain
 from zoo.plugin import SklearnPlugin, TorchPlugin
 from zoo.spec import TrainConfig
 
@@ -94,9 +94,9 @@ def card_is_honest(subject: Subject) -> None:
     if card.weights is not None and card.weights.licence in {"", "unknown"}:
         raise Unmet("the card states no licence of the weights; write weights: licence: as their publisher says")
     if isinstance(subject.plugin, TorchPlugin) and (card.parameters is not None or card.macs is not None):
-        parameters, macs = _counted(card, subject.plugin)
+        parameters, macs = _count_cost(card, subject.plugin)
         if card.parameters is not None and abs(parameters - card.parameters) > PARAMETERS_OFF * card.parameters:
-            if _counted(card, subject.plugin, classes=10)[0] == parameters:
+            if _count_cost(card, subject.plugin, classes=10)[0] == parameters:
                 raise NotTried("the network is the same for 10 and for 1000 classes, see whether it builds for them")
             raise Unmet(
                 f"the card says {card.parameters:g} parameters, the network has {parameters} with 1000 classes and "
@@ -140,7 +140,7 @@ def builds_for_any_classes_and_channels(subject: Subject) -> None:
                 raise NotTried("this plugin has no build(); see the check 'trains on gray pictures and many classes'")
 
 
-def _resized(subject: Subject) -> ModelCard:
+def _resize_card(subject: Subject) -> ModelCard:
     """The card at the size of the pictures."""
     side = max(subject.size, subject.plugin.minimum_size)
     spec = msgspec.structs.replace(subject.card.preprocess, size=(side, side))
@@ -150,7 +150,7 @@ def _resized(subject: Subject) -> ModelCard:
 def _build_module(subject: Subject, plugin: TorchPlugin, classes: int, channels: int) -> None:
     import torch
 
-    card = _resized(subject)
+    card = _resize_card(subject)
     call = f"build(classes={classes}, channels={channels})"
     try:
         module = plugin.build(card, classes=classes, channels=channels).eval()
@@ -159,7 +159,7 @@ def _build_module(subject: Subject, plugin: TorchPlugin, classes: int, channels:
     except Exception as problem:  # a stranger's code
         height, width = card.preprocess.size
         raise Unmet(
-            f"{call} fails on pictures of {height} x {width} px: {raised(plugin, problem)}; take classes and channels "
+            f"{call} fails on pictures of {height} x {width} px: {explain(plugin, problem)}; take classes and channels "
             "as they are given and the size from card.preprocess.size, or end in a mean over the picture"
         ) from None
     shape = tuple(getattr(answer, "shape", ()))
@@ -173,9 +173,9 @@ def _build_module(subject: Subject, plugin: TorchPlugin, classes: int, channels:
 def _build_estimator(subject: Subject, plugin: SklearnPlugin, classes: int, channels: int) -> None:
     call = f"build(classes={classes}, channels={channels})"
     try:
-        estimator = plugin.build(_resized(subject), classes=classes, channels=channels)
+        estimator = plugin.build(_resize_card(subject), classes=classes, channels=channels)
     except Exception as problem:  # a stranger's code
-        raise Unmet(f"{call} fails: {raised(plugin, problem)}") from None
+        raise Unmet(f"{call} fails: {explain(plugin, problem)}") from None
     own_logits = type(plugin).logits is not SklearnPlugin.logits
     wanted = ("fit", "get_params") if own_logits else ("fit", "predict_proba", "get_params")
     absent = [name for name in wanted if not hasattr(estimator, name)]
@@ -186,17 +186,17 @@ def _build_estimator(subject: Subject, plugin: SklearnPlugin, classes: int, chan
         )
 
 
-def _counted(card: ModelCard, plugin: TorchPlugin, classes: int = 1000) -> tuple[int, float | None]:
+def _count_cost(card: ModelCard, plugin: TorchPlugin, classes: int = 1000) -> tuple[int, float | None]:
     """Parameters, and multiply-adds for one image, of the card's own network; nothing is computed."""
     import torch
 
-    from zoo.learn.counting import count
+    from zoo.learn._counting import count
 
     try:
         with torch.device("meta"):
             module = plugin.build(card, classes=classes, channels=3).eval()
     except Exception as problem:  # a stranger's code
-        raise Unmet(f"build(classes={classes}, channels=3) fails: {raised(plugin, problem)}") from None
+        raise Unmet(f"build(classes={classes}, channels=3) fails: {explain(plugin, problem)}") from None
     try:
         with torch.device("meta"):
             counted = count(module, channels=3, size=card.preprocess.size)

@@ -1,1 +1,1 @@
-"""acme_net: the plugin stands in model.py, its card in registry.yaml. Nothing is imported here."""
+"""acme_net: the plugin is in model.py, its card in registry.yaml. Nothing is imported here."""

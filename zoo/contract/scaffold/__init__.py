@@ -1,7 +1,7 @@
 """A new plugin as a complete little project: `zoo plugin new`.
 
-The files stand in `templates/`, as they will be written but for `{{words}}` and the ending `.template`, which keeps
-tools from taking them for code of this project: `common/` for every framework, and a folder for each.
+The files are in `templates/`: `common/` for every framework, and a folder for each. A project gets them as they are;
+only `{{words}}` are filled in and the ending `.template` is left out. It keeps tools from taking them for code of ours.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
+from zoo._support.files import replace_folder
 from zoo.errors import OutputError, UsageError
-from zoo.files import replace_folder
 from zoo.registry import catalogue, plugins
 
 __all__ = ["FRAMEWORKS", "Framework", "Names", "names_for", "new", "project_files"]
@@ -45,11 +45,11 @@ class Names:
     """What a project is called in each place.
 
     Attributes:
-        distribution: as pip knows it, normalised (PEP 503): "zoo-acme".
-        package: as it is imported: "zoo_acme".
-        plugin: the entry point: "acme".
-        model: in the catalogue: "acme_net".
-        kind: of the plugin's class: "Acme".
+        distribution: name as pip knows it, normalised (PEP 503): "zoo-acme".
+        package: name as Python imports it: "zoo_acme".
+        plugin: name of the entry point: "acme".
+        model: name in the catalogue: "acme_net".
+        kind: name of the plugin's class: "Acme".
     """
 
     distribution: str
@@ -60,10 +60,10 @@ class Names:
 
 
 def new(name: str, framework: Framework, out: Path | None = None) -> tuple[Path, Names]:
-    """Write a project that installs and holds to the contract as it stands; all of it or nothing.
+    """Write a project that installs and holds to the contract without a change; all of it or nothing.
 
     Args:
-        name: of the distribution.
+        name: name of the distribution.
         framework: whose half of a plugin it builds on; "other" trains by itself.
         out: the project's folder, which must not be there yet; None: the distribution's name, here.
 
@@ -71,14 +71,18 @@ def new(name: str, framework: Framework, out: Path | None = None) -> tuple[Path,
         The folder, and what everything is called.
 
     Raises:
-        UsageError: the name can not be used, or something installed has it already.
-        OutputError: the folder is there already, or can not be written.
+        UsageError: the name cannot be used, or something installed has it already.
+        OutputError: the folder is there already, or cannot be written.
     """
     names = names_for(name, framework)
     _refuse_clashes(names)
     folder = Path(names.distribution) if out is None else out
     if folder.exists() or folder.is_symlink():
-        raise OutputError(f"{folder} is there already; nothing was written, choose another folder with --out")
+        raise OutputError(
+            f"{folder} is there already; nothing was written, choose another folder with --out",
+            code="out-occupied",
+            path=str(folder),
+        )
     replace_folder(folder, {path: text.encode() for path, text in project_files(names, framework).items()})
     return folder, names
 
@@ -91,20 +95,36 @@ def names_for(name: str, framework: Framework) -> Names:
     """
     if not _DISTRIBUTION.fullmatch(name) or len(name) > _LONGEST:
         raise UsageError(
-            f"{name[:80]!r} can not be a distribution; expected up to {_LONGEST} of a-z, 0-9 and '-', such as zoo-acme"
+            f"{name[:80]!r} cannot be a distribution; expected up to {_LONGEST} of a-z, 0-9 and '-', such as zoo-acme",
+            code="name-invalid",
+            name=name[:80],
         )
     distribution = re.sub(r"[-_.]+", "-", name).lower()
     package = distribution.replace("-", "_")
     if not package.isidentifier():
-        raise UsageError(f"a package called {package!r} can not be imported; let the name begin with a letter")
+        raise UsageError(
+            f"a package called {package!r} cannot be imported; let the name begin with a letter",
+            code="name-invalid",
+            name=package,
+        )
     if keyword.iskeyword(package) or package in sys.stdlib_module_names or package in _TAKEN:
-        raise UsageError(f"{package!r} is a name of Python or of the zoo itself; choose another, such as zoo-{package}")
+        raise UsageError(
+            f"{package!r} is a name of Python or of the zoo itself; choose another, such as zoo-{package}",
+            code="name-invalid",
+            name=package,
+        )
     if _DEVICES.fullmatch(package):
-        raise UsageError(f"{package!r} is a device on Windows, no folder; choose another, such as zoo-{package}")
+        raise UsageError(
+            f"{package!r} is a device on Windows, no folder; choose another, such as zoo-{package}",
+            code="name-invalid",
+            name=package,
+        )
     stem = package.removeprefix("zoo_") or package
     if _NO_TEXT.fullmatch(stem):
         raise UsageError(
-            f"a plugin called {stem!r} would be no text in a catalogue; choose another, such as zoo-my-{stem}"
+            f"a plugin called {stem!r} would be no text in a catalogue; choose another, such as zoo-my-{stem}",
+            code="name-invalid",
+            name=stem,
         )
     return Names(
         distribution=distribution,
@@ -143,14 +163,30 @@ def _refuse_clashes(names: Names) -> None:
     except PackageNotFoundError:
         pass
     else:
-        raise UsageError(f"{names.distribution} {here} is installed already; choose another name")
+        raise UsageError(
+            f"{names.distribution} {here} is installed already; choose another name",
+            code="name-taken",
+            name=names.distribution,
+        )
     there = find_spec(names.package)
     if there is not None and there.origin is not None:  # by a distribution of another name, as yaml is by PyYAML
-        raise UsageError(f"a package {names.package!r} is installed already; choose another name")
+        raise UsageError(
+            f"a package {names.package!r} is installed already; choose another name",
+            code="name-taken",
+            name=names.package,
+        )
     for row in plugins():
         if row.name == names.plugin:
             raise UsageError(
-                f"plugin {names.plugin!r} is defined by {row.distribution} {row.version} already; choose another name"
+                f"plugin {names.plugin!r} is defined by {row.distribution} {row.version} already; choose another name",
+                code="name-taken",
+                name=names.plugin,
+                by=str(row.distribution),
             )
     for entry in catalogue().entries.get(names.model, ()):
-        raise UsageError(f"model {names.model!r} is defined by {entry.distribution} already; choose another name")
+        raise UsageError(
+            f"model {names.model!r} is defined by {entry.distribution} already; choose another name",
+            code="name-taken",
+            name=names.model,
+            by=str(entry.distribution),
+        )
