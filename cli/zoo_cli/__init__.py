@@ -1,1 +1,1 @@
-"""The `zoo` command: one file per verb, each parse, call, report; what is done stands in the library."""
+"""The `zoo` command: one file per verb, each parse, call, report; the library does the work."""

@@ -8,17 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo import api
-from zoo.spec import METRIC_NAMES
+import zoo
+from zoo.spec import Budget
 from zoo_cli.options import BatchSize, Data, Device, Epochs, Json, Lr, Provider, Seed, Settings, Size, Split
-from zoo_cli.output import columns, counted, document, fields, megabytes, put, sample, with_interval
+from zoo_cli.output import columns, document, fields, format_count, megabytes, put, sample, with_interval
 
 if TYPE_CHECKING:
-    from zoo.compare import Comparison, Pair
+    from zoo.evaluation.comparison import Comparison, Pair
 
 __all__ = ["as_text", "compare"]
 
-AXES = {**METRIC_NAMES, "latency_ms": "latency", "size_bytes": "size"}
+COSTS = {"latency_ms": "latency", "size_bytes": "size"}
 
 
 def compare(
@@ -45,15 +45,15 @@ def compare(
     A table with 95 % intervals, latency and size, and a paired test of each pair. Names of models are trained
     first, all with the same budget.
     """
-    from zoo.recipe import parse_settings
+    from zoo.workflow.train import read_settings
 
-    budget = {
-        "epochs": epochs, "batch_size": batch_size, "lr": lr, "size": size, "seed": seed, "device": device,
-        "pretrained": pretrained, "settings": parse_settings(settings or []),
-    }  # fmt: skip
+    budget = Budget(
+        epochs=epochs, batch_size=batch_size, lr=lr, size=size, seed=seed, device=device, pretrained=pretrained,
+        settings=read_settings(settings or []),
+    )  # fmt: skip
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            found = api.compare(targets, data, split=split, provider=provider, budget=budget)
+            found = zoo.compare(targets, data, split=split, provider=provider, budget=budget)
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             "interrupted; finished runs are kept below runs/, name them to compare without training again"
@@ -66,28 +66,29 @@ def compare(
 
 def as_text(found: Comparison) -> str:
     """The table and one sentence for each pair and metric."""
+    from zoo.evaluation import COMPARED, title_of
+
     rows = [
         (
             model.name,
-            with_interval(model.metrics.get("macro_auroc")),
-            with_interval(model.metrics.get("accuracy")),
+            *(with_interval(model.metrics.get(name)) for name in COMPARED),
             "-" if model.latency_ms is None else f"{model.latency_ms:.2f} ms",
             "-" if model.size_bytes is None else megabytes(model.size_bytes),
             "*" if model.pareto else "",
         )
         for model in found.models
     ]
-    header = ("model", "macro AUROC (95 %)", "accuracy (95 %)", "latency", "size", "")
-    axes = ", ".join(AXES.get(axis, axis) for axis in found.pareto_axes)
+    header = ("model", *(f"{title_of(name)} (95 %)" for name in COMPARED), *COSTS.values(), "")
+    axes = ", ".join(COSTS.get(axis) or title_of(axis) for axis in found.pareto_axes)
     pairs = len(found.models) * (len(found.models) - 1) // 2
     corrected = f", p corrected for {pairs} pairs (Holm)" if pairs > 1 else ""
     lines = [
         f"{sample(found.n, found.clusters)}, {len(found.labels)} classes, latency of one image on this machine",
         "",
-        columns(header, rows, right=(3, 4)),
+        columns(header, rows, right=(1 + len(COMPARED), 2 + len(COMPARED))),
         f"* no other is at least as good in all of: {axes}",
         "",
-        f"Paired tests on {counted(found.resamples, 'shared resample')}{corrected}:",
+        f"Paired tests on {format_count(found.resamples, 'shared resample')}{corrected}:",
         *(f"  {_sentence(pair)}" for pair in found.pairs),
     ]
     lines += [
@@ -99,7 +100,9 @@ def as_text(found: Comparison) -> str:
 
 
 def _sentence(pair: Pair) -> str:
-    metric = METRIC_NAMES.get(pair.metric, pair.metric)
+    from zoo.evaluation import title_of
+
+    metric = title_of(pair.metric)
     if pair.delta is None or pair.low is None or pair.high is None or pair.p_holm is None:
         return f"cannot tell {pair.a} and {pair.b} apart in {metric}: {pair.reason}"
     p = "p < 0.001" if pair.p_holm < 0.001 else f"p = {pair.p_holm:.3f}"

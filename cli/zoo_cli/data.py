@@ -23,7 +23,7 @@ def data() -> None:
 
 
 app.command("list", epilog="Example: zoo data list")(list_sets)
-app.command("info", epilog="Example: zoo data info dermamnist")(info)
+app.command("info", epilog="Example: zoo data info images/, or zoo data info dermamnist")(info)
 app.command("fetch", epilog="Example: zoo data fetch breastmnist organamnist@64")(fetch)
 app.command("import", epilog="Example: zoo data import breastmnist breastmnist.npz")(import_set)
 app.command("cache", epilog="Example: zoo data cache --clear")(cache)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from zoo_cli.options import Json
-from zoo_cli.output import columns, counted, document, megabytes, put
+from zoo_cli.output import columns, document, format_count, megabytes, put
 
 __all__ = ["cache"]
 
@@ -23,7 +23,7 @@ def cache(
 
     ZOO_CACHE_GB says how large all of it may get (20 when unset, 0 keeps nothing).
     """
-    from zoo.data import cachedir
+    from zoo.data import _cachedir as cachedir
 
     kept = cachedir.clear() if clear else cachedir.entries()
     size = sum(one.size for one in kept)
@@ -33,7 +33,7 @@ def cache(
         document({"cleared": clear, "size_bytes": size, "limit_bytes": cachedir.limit(), "entries": rows})
         return
     if clear:
-        put(f"removed {counted(len(kept), 'file')}, {megabytes(size)}")
+        put(f"removed {format_count(len(kept), 'file')}, {megabytes(size)}")
         return
     if not kept:
         put(f"nothing is kept; the limit is {limit}")

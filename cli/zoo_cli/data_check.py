@@ -12,7 +12,7 @@ import typer
 
 from zoo.errors import GateError
 from zoo_cli.options import Group, Json
-from zoo_cli.output import columns, document, put, say, shown_path
+from zoo_cli.output import columns, document, put, say, show_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,17 +38,17 @@ def check(
 ) -> None:
     """Look for what ruins studies: copies across splits, wrong labels, damage, personal data.
 
-    Exit status 3: copies, near-duplicates or groups stand in two splits. Every other finding leaves it at 0.
+    Exit status 3: two splits share copies, near-duplicates or groups. Every other finding leaves it at 0.
     """
+    from zoo._support.files import atomic_write
+    from zoo.data._named import index
     from zoo.data.audit import audit, page
-    from zoo.data.named import index
-    from zoo.files import atomic_write
 
     pool = index(path, skip_bad=True, as_is=True, column=group)
     found = audit(pool, group=group, progress=_progress if sys.stderr.isatty() else None)
     if html is not None:
         atomic_write(html, page(found, pool))
-        say(f"wrote {shown_path(html)}")
+        say(f"wrote {show_path(html)}")
     if as_json:
         document(found)
     else:
@@ -66,7 +66,7 @@ def _text(found: Audit, path: str, group: str | None, *, html: bool) -> str:
     lines = [f"{found.name}: {_VERDICTS[found.verdict]}", "", _counts(found), ""]
     if found.findings:
         lines += [_kinds(found), "", "the worst first:" if len(found.findings) > 1 else "found:"]
-        lines += [_line(finding) for finding in _chosen(found.findings)]
+        lines += [_line(finding) for finding in _choose(found.findings)]
         if len(found.findings) > MOST:
             lines.append(f"  … and {len(found.findings) - MOST} more; --json lists all")
         lines.append("")
@@ -76,7 +76,7 @@ def _text(found: Audit, path: str, group: str | None, *, html: bool) -> str:
 
 
 _VERDICTS = {
-    "leak": "leak; the same pictures or groups stand in two splits",
+    "leak": "leak; two splits hold the same pictures or groups",
     "defects": "defects, none of them across splits",
     "clean": "clean; nothing was found that has to be mended",
 }
@@ -107,7 +107,7 @@ def _kinds(found: Audit) -> str:
     return columns(("kind", "findings", "across splits", "images"), rows, right=(1, 2, 3))
 
 
-def _chosen(findings: Sequence[Finding]) -> list[Finding]:
+def _choose(findings: Sequence[Finding]) -> list[Finding]:
     """The worst, but no kind crowds the others out."""
     seen: Counter[str] = Counter()
     first: list[int] = []

@@ -12,7 +12,7 @@ from zoo_cli.output import document, fields, put
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from zoo.sets import Variant
+    from zoo.store.sets import Variant
 
 __all__ = ["fetch", "report"]
 
@@ -23,9 +23,9 @@ def fetch(
 ) -> None:
     """Bring sets here, checked against their publishers' checksums.
 
-    A transfer that was interrupted goes on where it stopped.
+    A transfer that was interrupted resumes where it stopped.
     """
-    from zoo import sets
+    from zoo.store import sets
 
     variants = [sets.find(name) for name in names]
     got = []
@@ -33,7 +33,7 @@ def fetch(
         try:
             got.append((variant, sets.fetch(variant)))
         except KeyboardInterrupt:
-            text = f"interrupted; what came is kept, 'zoo data fetch {variant.name}' goes on from there"
+            text = f"interrupted; what came is kept, 'zoo data fetch {variant.name}' resumes from there"
             raise KeyboardInterrupt(text) from None
     report(got, as_json=as_json)
 

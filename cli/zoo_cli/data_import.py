@@ -19,7 +19,7 @@ def import_set(
     as_json: Json = False,
 ) -> None:
     """Put a file into the store as what 'zoo data fetch' would have brought."""
-    from zoo import sets
+    from zoo.store import sets
 
     variant = sets.find(name)
     report([(variant, sets.import_file(variant, file))], as_json=as_json)

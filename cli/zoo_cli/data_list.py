@@ -8,14 +8,14 @@ from zoo_cli.options import Json
 from zoo_cli.output import columns, document, put
 
 if TYPE_CHECKING:
-    from zoo.sets import NamedSet
+    from zoo.store.sets import NamedSet
 
 __all__ = ["list_sets"]
 
 
 def list_sets(as_json: Json = False) -> None:
     """Show the named sets that --data takes without a path."""
-    from zoo.sets import catalogue, folder
+    from zoo.store.sets import catalogue, folder
 
     found = catalogue()
     if as_json:
@@ -27,7 +27,7 @@ def list_sets(as_json: Json = False) -> None:
 
 
 def _row(name: str, about: NamedSet) -> dict[str, Any]:
-    from zoo.sets import sizes_here
+    from zoo.store.sets import sizes_here
 
     here = sizes_here(about, name)
     return {
@@ -53,7 +53,7 @@ def _row(name: str, about: NamedSet) -> dict[str, Any]:
 
 
 def _cells(name: str, about: NamedSet) -> tuple[str, ...]:
-    from zoo.sets import sizes_here
+    from zoo.store.sets import sizes_here
 
     there = sizes_here(about, name)
     here = "all" if there == about.sizes else " ".join(map(str, there)) or "-"

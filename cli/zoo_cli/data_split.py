@@ -9,7 +9,7 @@ import typer
 
 from zoo.errors import UsageError
 from zoo_cli.options import Group, Json
-from zoo_cli.output import columns, counted, document, fields, put, shown_path
+from zoo_cli.output import columns, document, fields, format_count, put, show_path
 
 if TYPE_CHECKING:
     from zoo.data import SplitTable
@@ -30,14 +30,18 @@ def split(
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Divide data that brings splits already.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table in --out.")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that can not be read.")] = False,
+    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")] = False,
     as_json: Json = False,
 ) -> None:
     """Write a table of stratified splits or folds; groups such as patients stay whole."""
     from zoo.data import HELD_OUT, split_table
 
     if folds is not None and (val is not None or test is not None):
-        raise UsageError("--folds makes parts of equal size; leave out --val and --test")
+        raise UsageError(
+            "--folds makes parts of equal size; leave out --val and --test",
+            code="option-conflict",
+            options=["--folds", "--val", "--test"],
+        )
     made = split_table(
         path,
         out,
@@ -60,8 +64,8 @@ def _report(made: SplitTable) -> None:
     labels = made.labels[:8]
     head = (made.column, "images", *labels)
     rows = [(part, str(n), *(str(made.per_class[part][label]) for label in labels)) for part, n in made.parts.items()]
-    groups = "no groups are known" if made.groups is None else f"{counted(made.groups, 'group')} kept whole"
-    shown = shown_path(made.path)
+    groups = "no groups are known" if made.groups is None else f"{format_count(made.groups, 'group')} kept whole"
+    shown = show_path(made.path)
     lines = {"table": shown, "groups": groups, "seed": made.seed}
     lines |= {f"note {number}": note for number, note in enumerate(made.notes, 1)}
     fold = " --fold 0" if made.column == "fold" else ""

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 import typer
 
-from zoo import api
+import zoo
 from zoo.errors import OutputError
 from zoo.spec import to_builtins
 from zoo_cli.compare import as_text
 from zoo_cli.options import Json
-from zoo_cli.output import counted, document, fields, put, verdict_table
+from zoo_cli.output import document, fields, format_count, megabytes, put, verdict_table
 
 if TYPE_CHECKING:
-    from zoo.compare import Comparison
+    from zoo.evaluation.comparison import Comparison
 
 __all__ = ["demo"]
 
@@ -42,12 +42,18 @@ def demo(
     Trains three models, compares them, exports and verifies the best, labels a few images; about two minutes.
     """
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError(f"{out} is there and not empty; choose another folder with --out, or remove it first")
+        raise OutputError(
+            f"{out} is there and not empty; choose another folder with --out, or remove it first",
+            code="out-occupied",
+            path=str(out),
+        )
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as problem:
         reason = (problem.strerror or str(problem)).lower()
-        raise OutputError(f"cannot make {out}: {reason}; choose another with --out") from None
+        raise OutputError(
+            f"cannot make {out}: {reason}; choose another with --out", code="output-unwritable", path=str(out)
+        ) from None
     folder = out.resolve()
     with contextlib.chdir(folder):  # so that each command, typed there, does the same
         found = _walk(_Steps(quiet=as_json), out)
@@ -84,30 +90,32 @@ def _walk(steps: _Steps, out: Path) -> dict[str, Any]:
         given = f" --epochs {epochs}" if epochs else ""
         result = steps.run(
             f"zoo train {model}{given} --out {run}",
-            partial(api.train, model, epochs=epochs, out=run),
+            partial(zoo.train, model, epochs=epochs, out=run),
             lambda result: verdict_table(result.test),
         )
         runs[model] = to_builtins(result)
     targets = [f"runs/{model}" for model in EPOCHS]
-    comparison = steps.run(f"zoo compare {' '.join(targets)}", lambda: api.compare(targets), as_text)
+    comparison = steps.run(f"zoo compare {' '.join(targets)}", lambda: zoo.compare(targets), as_text)
     best = _best(comparison)
     steps.show(f"best by macro AUROC: {best}\n")
     run, file, bundle = f"runs/{best}", f"{best}.onnx", f"{best}.zoo"
-    steps.run(f"zoo export {run} --onnx --out {file}", lambda: api.export(run, out=file), _exported)
+    steps.run(f"zoo export {run} --onnx --out {file}", lambda: zoo.export(run, out=file), _describe_export)
     exported = steps.run(
         f"zoo export {run} --onnx --bundle --out {bundle}",
-        lambda: api.export(run, bundle=True, out=bundle),
-        _exported,
+        lambda: zoo.export(run, bundle=True, out=bundle),
+        _describe_export,
     )
     verified = steps.run(
         f"zoo verify {bundle}",
-        lambda: api.verify(bundle),
-        lambda proof: f"{counted(proof.files, 'file')} whole, {counted(proof.images, 'golden image')} answered alike",
+        lambda: zoo.verify(bundle),
+        lambda proof: (
+            f"{format_count(proof.files, 'file')} whole, {format_count(proof.images, 'golden image')} answered alike"
+        ),
     )
     _write_pictures(Path("images"))
     predictions = steps.run(
         f"zoo predict {bundle} images",
-        lambda: [result.row(1) for result in api.open(bundle).predict("images")],
+        lambda: [result.row(1) for result in zoo.open(bundle).predict("images")],
         lambda rows: "\n".join(f"{row['image']}  {row['label']}  {row['probability']:.4f}" for row in rows),
     )
     total = round(sum(steps.seconds.values()), 1)
@@ -131,16 +139,16 @@ def _best(found: Comparison) -> str:
     return max(found.models, key=lambda row: row.metrics["macro_auroc"].value).name
 
 
-def _exported(result: api.ExportResult) -> str:
+def _describe_export(result: zoo.ExportResult) -> str:
     proof = result.parity
     return (
-        f"{result.path}, {result.size_bytes / 1e6:.1f} MB; proven on {counted(proof.images, 'raw image')}: "
-        f"logits within {proof.max_abs_logit:.1e}, {counted(proof.flips, 'label')} changed"
+        f"{result.path}, {megabytes(result.size_bytes)}; proven on {format_count(proof.images, 'raw image')}: "
+        f"logits within {proof.max_abs_logit:.1e}, {format_count(proof.flips, 'label')} changed"
     )
 
 
 def _write_pictures(folder: Path) -> None:
-    """Test images as files a person can open; the true digit stands in the name."""
+    """Test images as files a person can open; the name says the true digit."""
     from PIL import Image
 
     from zoo.data import open_data

@@ -9,21 +9,18 @@ import re
 import subprocess
 import sys
 from importlib.metadata import PackageNotFoundError, requires, version
-from pathlib import Path
 from typing import Any
 
 import typer
 
 from zoo.errors import ZooError
 from zoo_cli.options import Json
-from zoo_cli.output import columns, counted, document, fields, put
+from zoo_cli.output import columns, document, fields, format_count, put
 
 __all__ = ["doctor"]
 
 OWN = "edgezoo"
 EXTRA = "train"
-OPTIONAL = ("needs ", "not allowed by ZOO_PLUGINS")
-"""Words in a plugin's status that tell of something left out, not of something broken."""
 CPU_FLAGS = {
     "bf16": ("avx512_bf16", "amx_bf16"),
     "int8 dot products (vnni)": ("avx512_vnni", "avx_vnni", "amx_int8", "asimddp"),
@@ -48,7 +45,7 @@ def doctor(as_json: Json = False) -> None:
 
     Every plugin is really loaded, in a process of its own. Exit status 1 when something installed is broken.
     """
-    found = _examined()
+    found = _examine()
     if as_json:
         document(found)
     else:
@@ -57,9 +54,9 @@ def doctor(as_json: Json = False) -> None:
         raise typer.Exit(1)
 
 
-def _examined() -> dict[str, Any]:
-    from zoo.registry import PRINTS, catalogue, check_plugins
-    from zoo.weights import folder, lock
+def _examine() -> dict[str, Any]:
+    from zoo.registry import catalogue, check_plugins, check_readers
+    from zoo.store.weights import folder, lock
 
     problems: list[str] = []
     packages = _packages()
@@ -67,12 +64,9 @@ def _examined() -> dict[str, Any]:
     everything = catalogue()
     problems += [broken.error for broken in everything.broken]
     plugins = check_plugins()
-    harmless = ("ok", PRINTS)
-    problems += [
-        row.status
-        for row in plugins
-        if not row.status.startswith(harmless) and not any(word in row.status for word in OPTIONAL)
-    ]
+    problems += [row.status for row in plugins if row.state == "broken"]
+    readers = check_readers()
+    problems += [row.status for row in readers if row.state == "broken"]
     onnxruntime = _onnxruntime(problems)
     store: dict[str, Any] = {"folder": str(folder()), "files": None, "bytes": None, "lock": "ok"}
     try:
@@ -91,6 +85,7 @@ def _examined() -> dict[str, Any]:
         "onnxruntime": onnxruntime,
         "cuda": _cuda(problems),
         "plugins": plugins,
+        "readers": readers,
         "models": len(everything.entries),
         "weights": store,
         "offline": {"switches": switches, "hub": os.environ.get("HF_ENDPOINT") or "https://huggingface.co"},
@@ -132,20 +127,14 @@ def _numbers(text: str | None) -> tuple[int, ...]:
 
 
 def _cpu() -> dict[str, Any]:
-    from zoo.machine import cores
+    from zoo._support.machine import cores, processor
 
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:  # not Linux
-        lines = []
-    told = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in reversed(lines))}
-    flags = set(told.get("flags", told.get("Features", "")).split())
-    known = {name: bool(flags.intersection(any_of)) if flags else None for name, any_of in CPU_FLAGS.items()}
-    return {
-        "name": told.get("model name") or platform.processor() or platform.machine(),
-        "threads": cores(),
-        "flags": known,
+    cpu = processor()
+    known = {
+        name: bool(cpu.flags.intersection(any_of)) or (False if cpu.complete else None)
+        for name, any_of in CPU_FLAGS.items()
     }
+    return {"name": cpu.name, "threads": cores(), "flags": known}
 
 
 def _onnxruntime(problems: list[str]) -> dict[str, Any]:
@@ -153,7 +142,7 @@ def _onnxruntime(problems: list[str]) -> dict[str, Any]:
         import onnxruntime
     except Exception as problem:  # a broken binary can raise anything
         said = " ".join(str(problem).split())
-        problems.append(f"onnxruntime can not be imported: {said}; pip install --force-reinstall onnxruntime")
+        problems.append(f"onnxruntime cannot be imported: {said}; pip install --force-reinstall onnxruntime")
         return {"version": None, "providers": []}
     return {"version": onnxruntime.__version__, "providers": onnxruntime.get_available_providers()}
 
@@ -170,7 +159,7 @@ def _cuda(problems: list[str]) -> dict[str, Any] | None:
         )
         answer: dict[str, Any] = json.loads(asked.stdout.splitlines()[-1])
     except (subprocess.TimeoutExpired, OSError, ValueError, IndexError):
-        problems.append("torch is installed and can not be imported; pip install --force-reinstall torch")
+        problems.append("torch is installed and cannot be imported; pip install --force-reinstall torch")
         return {"built_for": None, "available": False, "devices": []}
     return answer
 
@@ -180,11 +169,13 @@ def _text(found: dict[str, Any]) -> str:
         (row["name"], row["version"] or "-", row["needs"], row["extra"] or "base", row["status"])
         for row in found["packages"]
     ]
-    plugins = [(row.name, f"{row.distribution} {row.version}", row.status) for row in found["plugins"]]
+    plugins = [
+        (row.name, f"{row.distribution} {row.version}", row.status) for row in (*found["plugins"], *found["readers"])
+    ]
     cpu, store, offline = found["cpu"], found["weights"], found["offline"]
     providers = found["onnxruntime"]["providers"]
     flags = ", ".join(f"{name} {_yes(value)}" for name, value in cpu["flags"].items())
-    files = "unknown files" if store["files"] is None else counted(store["files"], "file")
+    files = "unknown files" if store["files"] is None else format_count(store["files"], "file")
     switches = ", ".join(offline["switches"])
     lines = {
         "zoo": f"{found['zoo']}, {found['models']} models in the catalogue",

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from zoo import api
+import zoo
 from zoo.spec import EvalReport
 from zoo_cli.options import Data, Json, Key, Provider, Split
 from zoo_cli.output import columns, document, fields, put, verdict_table, with_interval
@@ -30,10 +30,10 @@ def evaluate(
 ) -> None:
     """Judge an exported file on raw images.
 
-    Every number comes with its 95 % interval; one that can not be computed comes with the reason.
+    Every number comes with its 95 % interval; one that cannot be computed comes with the reason.
     """
     with contextlib.redirect_stdout(sys.stderr):
-        report = api.evaluate(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key)
+        report = zoo.evaluate(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key)
     if as_json:
         document(report)
     else:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from zoo import api
+import zoo
 from zoo.errors import QuantizationError, UsageError
+from zoo.spec import Target
 from zoo_cli.options import Data, Json
-from zoo_cli.output import counted, document, fields, megabytes, put, shown_path, typed_path
+from zoo_cli.output import document, fields, format_count, megabytes, put, quote_path, show_path
 from zoo_cli.rungs import rung_table
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def export(
     ] = False,
     fp16: Annotated[bool, typer.Option("--fp16", help="Half the size, for GPUs; on CPUs it is mostly slower.")] = False,
     target: Annotated[
-        Literal["avx512", "avx2", "arm64", "gpu"] | None,
+        Target | None,
         typer.Option("--target", help="What --int8 or --fp16 is made for; default: this machine. avx512: with VNNI."),
     ] = None,
     bundle: Annotated[
@@ -72,19 +73,25 @@ def export(
     The proof that it answers as the trained model does
     runs on raw images of the data set; when it fails nothing is written and the exit status is 3.
     The same holds for --int8 and --fp16, whose answers are compared with those of float32: validation images
-    choose among the candidates, test images confirm.
+    choose among the rungs, test images confirm.
     """
     if not (onnx or bundle or web):
         raise UsageError(
             "no format named; expected --onnx for one file, --bundle for a folder that proves itself, "
-            "or --web for a page"
+            "or --web for a page",
+            code="option-missing",
+            options=["--onnx", "--bundle", "--web"],
         )
     if int8 and fp16:
-        raise UsageError("--int8 and --fp16 are two ways to one end; name one of them")
+        raise UsageError(
+            "--int8 and --fp16 are two ways to one end; name one of them",
+            code="option-conflict",
+            options=["--int8", "--fp16"],
+        )
     kind: QuantizedKind | None = "int8" if int8 else "fp16" if fp16 else None
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            result = api.export(
+            result = zoo.export(
                 run,
                 preprocess=preprocess,
                 portable=portable,
@@ -99,18 +106,18 @@ def export(
             )
     except QuantizationError as problem:
         if not as_json:
-            put(rung_table(problem.details["quantization"]))
+            put(rung_table(problem.fields["quantization"]))
         raise
     if as_json:
         document(result)
         return
-    parity, path, found = result.parity, shown_path(result.path), result.quantization
+    parity, path, found = result.parity, show_path(result.path), result.quantization
     quantised = {}
     if found is not None:
         put(rung_table(found) + "\n")
         faster = f", {found.speed.ratio.value:.2f} times as fast here" if found.speed else ""
         quantised["taken"] = f"{found.rungs[-1].name}, for {found.target}: {found.size_ratio:.1f} times smaller{faster}"
-    typed = typed_path(result.path)
+    typed = quote_path(result.path)
     following = f"zoo verify {typed}" if bundle else f"zoo predict {typed} IMAGES"
     if found is not None and found.measured == "reference":
         following = f"copy it to the {found.target} machine and run there: {following}"
@@ -121,9 +128,10 @@ def export(
             {
                 "file": f"{path}, {megabytes(result.size_bytes)}",
                 **quantised,
-                "proof": f"{'' if found is None else 'of its float32 file, '}{counted(parity.images, 'raw image')}: "
+                "proof": f"{'' if found is None else 'of its float32 file, '}"
+                f"{format_count(parity.images, 'raw image')}: "
                 f"logits within {parity.max_abs_logit:.1e}, probabilities within {parity.max_abs_probability:.1e}, "
-                f"{counted(parity.flips, 'label')} changed{_of_maps(parity)}",
+                f"{format_count(parity.flips, 'label')} changed{_of_maps(parity)}",
                 "next": following,
             }
         )

@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo import api
-from zoo.spec import GRADIENT_SETTINGS, METRIC_NAMES, ModelCard, to_builtins
+import zoo
+from zoo.spec import GRADIENT_SETTINGS, ModelCard, to_builtins
 from zoo_cli.options import Json
-from zoo_cli.output import document, fields, put, with_interval
+from zoo_cli.output import document, fields, put
 
 if TYPE_CHECKING:
-    from zoo.edge.bundle import Contents
     from zoo.spec import Latency
 
 __all__ = ["info"]
@@ -35,18 +34,16 @@ def info(
 
     Of a model: input, recipe, weights, licence; of an exported one: use, results with intervals, origin, signature.
     """
-    path = Path(model)
-    if (path.suffix in _EXPORTED and path.exists()) or (path / "run.json").is_file():
-        from zoo.edge.bundle import open_model
-        from zoo.locate import model_file
+    from zoo.workflow._find import is_run, model_file
 
-        contents = open_model(model_file(path))
-        if as_json:
-            document(contents.manifest)
-        else:
-            put(fields(_said_of_itself(contents)))
+    path = Path(model)
+    # A name without a suffix is a model's, whatever lies in the working folder.
+    if path.suffix in _EXPORTED or (path.suffix and path.is_file()) or is_run(path):
+        from zoo.edge import _verbs
+
+        _verbs.info(path, as_json=as_json, find=model_file)
         return
-    card = api.info(model)
+    card = zoo.info(model)
     if as_json:
         document(card)
     else:
@@ -89,25 +86,6 @@ def _training(card: ModelCard) -> str:
 def _latency(found: Latency) -> str:
     int8 = "" if found.int8_ms is None else f", int8 {found.int8_ms:g} ms"
     return f"float32 {found.fp32_ms:g} ms{int8}; {found.machine}"
-
-
-def _said_of_itself(contents: Contents) -> dict[str, object]:
-    manifest = contents.manifest
-    origin, report = manifest.provenance, manifest.report
-    licence = f", licence {origin.weights_licence}" if origin.weights_licence else ""
-    signature = "none" if contents.signer is None else f"by key {contents.signer}, not checked"
-    lines: dict[str, object] = {"name": manifest.name, "use": manifest.intended_use}
-    lines["labels"] = ", ".join(manifest.labels)
-    for name, value in report.metrics.items() if report else ():
-        lines[METRIC_NAMES.get(name, name)] = with_interval(value)
-    return lines | {
-        "input": f"{manifest.input.dtype}, {manifest.input.channels} channels, {manifest.input.stage}",
-        "data": f"{origin.data.name}, {origin.data.n} images, sha256 {origin.data.sha256[:12]}…",
-        "made": f"{origin.created} by {origin.plugin.distribution} {origin.plugin.version}, run {origin.run}",
-        "weights": f"{origin.weights}{licence}" if origin.weights else "trained from scratch",
-        "licence": manifest.licence,
-        "signature": signature,
-    }
 
 
 def _numbers(values: tuple[float, ...]) -> str:

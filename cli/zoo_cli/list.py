@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
-from zoo import api
+import zoo
 from zoo_cli.options import Json
-from zoo_cli.output import columns, counted, document, put
+from zoo_cli.output import columns, document, format_count, put
 
 __all__ = ["list_models"]
 
@@ -18,13 +18,13 @@ def list_models(
     as_json: Json = False,
 ) -> None:
     """Show every model that can be trained here."""
-    rows = api.models(family)
+    rows = zoo.models(family)
     if as_json:
         document(rows)
         return
     notes: dict[str, int] = {}
     for row in rows:
-        if row.status != "ok":
+        if row.state != "ok":
             notes.setdefault(row.status, len(notes) + 1)
     table = [
         (
@@ -35,7 +35,7 @@ def list_models(
             "yes" if row.pretrained else "no",
             row.licence,
             row.distribution,
-            "ok" if row.status == "ok" else f"no ({notes[row.status]})",
+            "ok" if row.state == "ok" else f"no ({notes[row.status]})",
         )
         for row in rows
     ]
@@ -43,4 +43,4 @@ def list_models(
     put(columns(header, table, right=(2, 3)))
     for status, number in notes.items():
         put(f"({number}) {status}")
-    put(f"\n{counted(len(rows), 'model')}; 'zoo info MODEL' tells more, 'timm/NAME' takes any model of timm")
+    put(f"\n{format_count(len(rows), 'model')}; 'zoo info MODEL' tells more, 'timm/NAME' takes any model of timm")

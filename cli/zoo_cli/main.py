@@ -6,29 +6,21 @@ traceback, except under ZOO_DEBUG=1.
 
 from __future__ import annotations
 
-import contextlib
 import importlib
-import logging
-import os
 import sys
-import traceback
-import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from zoo.errors import OutputError, QuantizationError, ZooError
-from zoo.text import printable
-from zoo_cli.output import document, put, say
+from zoo.edge._print import explain_error, run
+from zoo_cli.output import put
 
 __all__ = ["application", "main"]
 
 UsageError: Any = typer.BadParameter.__base__
 """What Typer raises for wrong arguments; it offers no public name for it."""
-
-INTERRUPTED = 130
 
 
 class _Grouped(TyperGroup):
@@ -115,20 +107,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status; `arguments` default to the process's own."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given[: given.index("--") if "--" in given else None]
-    for stream in (sys.stdout, sys.stderr):
-        with contextlib.suppress(AttributeError, ValueError):  # a name of a file need not be text
-            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
-    with _messages():
-        try:
-            return _run(given)
-        except BrokenPipeError:  # `… | head`: the reader has seen enough
-            _forget_stdout()
-            return 1
-        except KeyboardInterrupt as stop:
-            say(str(stop) or "interrupted")
-            return INTERRUPTED
-        except Exception as problem:  # the one place where a defect becomes a line
-            return _refused(problem, as_json=as_json)
+    return run(lambda: _run(given), as_json=as_json, explain=_explain)
 
 
 def _run(given: list[str]) -> int:
@@ -142,70 +121,11 @@ def _run(given: list[str]) -> int:
     return 0
 
 
-def _refused(problem: Exception, *, as_json: bool) -> int:
-    """Say what went wrong in one line, and again as the document that `--json` promised."""
-    kind, message, code = _explained(problem)
-    details = problem.details if isinstance(problem, QuantizationError) else {}
-    if os.environ.get("ZOO_DEBUG"):
-        traceback.print_exception(problem)
-    if as_json:
-        try:
-            document({"error": {"type": kind, "message": message, **details}})
-        except (OutputError, BrokenPipeError):  # nobody takes it; the line below is still said
-            _forget_stdout()
-    say(message)
-    return code
-
-
-def _explained(problem: Exception) -> tuple[str, str, int]:
-    """Name, line and exit status of what was raised."""
-    text = " ".join(str(problem).split())
-    kind = type(problem).__name__
-    if isinstance(problem, ZooError):
-        return kind, text, problem.exit_code
-    if isinstance(problem, UsageError):
-        message = " ".join(problem.format_message().split()).rstrip(".")
-        path = problem.ctx.command_path if problem.ctx else "zoo"
-        return "UsageError", f"{message[:1].lower()}{message[1:]}; see '{path} --help'", 2
-    if isinstance(problem, ModuleNotFoundError) and not str(problem.name).startswith("zoo"):
-        return kind, f"needs {problem.name}, which is not installed: pip install 'edgezoo[train]'", 1
-    if isinstance(problem, OSError) and problem.strerror:
-        where = f"{problem.filename}: " if problem.filename else ""
-        return kind, f"{where}{problem.strerror.lower()}; check the path, its rights and the space left", 1
-    line = f"{kind}: {text}" if text else kind
-    return kind, f"{line}; this is a defect; run again with ZOO_DEBUG=1 for the traceback", 1
-
-
-@contextlib.contextmanager
-def _messages() -> Iterator[None]:
-    """The library's log as plain lines on stderr; other packages' warnings only for those who ask."""
-    log = logging.getLogger("zoo")
-    before = log.level, log.propagate
-    handler = _Lines()
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    log.propagate = False
-    try:
-        with warnings.catch_warnings():
-            if not sys.warnoptions and not os.environ.get("ZOO_DEBUG"):
-                warnings.simplefilter("ignore")
-            yield
-    finally:
-        log.removeHandler(handler)
-        log.setLevel(before[0])
-        log.propagate = before[1]
-
-
-class _Lines(logging.Handler):
-    """To the stderr of the moment: a progress bar takes its place while it is shown."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
-        text = printable(record.getMessage(), keep="\n\t")
-        sys.stderr.write(f"{prefix}{text}\n")
-
-
-def _forget_stdout() -> None:
-    """Let the interpreter's last flush go nowhere instead of complaining."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _explain(problem: Exception) -> tuple[dict[str, Any], str, int]:
+    """The document, the line and the exit status of what was raised; Typer says wrong arguments in its own way."""
+    if not isinstance(problem, UsageError):
+        return explain_error(problem)
+    message = " ".join(problem.format_message().split()).rstrip(".")
+    path = problem.ctx.command_path if problem.ctx else "zoo"
+    line = f"{message[:1].lower()}{message[1:]}; see '{path} --help'"
+    return {"type": "UsageError", "code": "usage", "message": line}, line, 2

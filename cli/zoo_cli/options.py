@@ -1,14 +1,16 @@
-"""Arguments that several verbs share, so that they read the same everywhere."""
+"""Arguments that several verbs share, so that they read the same everywhere; those of a device come from its table."""
 
 from __future__ import annotations
 
+import typing
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
+from zoo.edge import _options as device
+
 __all__ = [
-    "AllowFallback",
     "BatchSize",
     "Data",
     "Device",
@@ -22,10 +24,21 @@ __all__ = [
     "Settings",
     "Size",
     "Split",
-    "Threads",
+    "option",
 ]
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
+
+def option(said: device.Option, *, negated: bool = False) -> Any:
+    """An option of the device's table as Typer takes it; `negated`: with --no-NAME beside it."""
+    flag = f"{said.flag}/--no-{said.flag.removeprefix('--')}" if negated else said.flag
+    return typer.Option(flag, metavar=said.metavar, min=said.least, max=said.most, help=said.help, show_default=True)
+
+
+def _share(table: Any) -> Any:
+    return option(typing.get_args(table)[1])
+
+
+Json = Annotated[bool, _share(device.Json)]
 Data = Annotated[
     str | None,
     typer.Option(
@@ -43,21 +56,8 @@ Group = Annotated[
     ),
 ]
 Split = Annotated[Literal["train", "val", "test"], typer.Option("--split", help="Which images.", show_default=True)]
-Provider = Annotated[
-    str,
-    typer.Option("--provider", metavar="P", help="cpu, cuda, …; never another instead.", show_default=True),
-]
-Key = Annotated[
-    Path | None,
-    typer.Option("--key", metavar="FILE", help="Public key (.pub); only a bundle signed by it is opened."),
-]
-AllowFallback = Annotated[
-    bool, typer.Option("--allow-fallback", help="Let the CPU run what the provider does not take, with a warning.")
-]
-Threads = Annotated[
-    int | None,
-    typer.Option("--threads", metavar="N", min=1, help="Threads of one answer; default: all CPUs."),
-]
+Provider = Annotated[str, _share(device.Provider)]
+Key = Annotated[Path | None, _share(device.Key)]
 Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Passes over the training images.")]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Images in one step.")]
 Lr = Annotated[float | None, typer.Option("--lr", metavar="X", help="Peak learning rate.")]

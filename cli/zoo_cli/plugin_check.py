@@ -10,10 +10,10 @@ import typer
 
 from zoo.errors import GateError
 from zoo_cli.options import Json
-from zoo_cli.output import counted, document, put
+from zoo_cli.output import document, format_count, put
 
 if TYPE_CHECKING:
-    from zoo.contract import Chosen, Outcome
+    from zoo.contract import Chosen, ChosenReader, Outcome
 
 __all__ = ["check"]
 
@@ -25,7 +25,7 @@ def check(
         str,
         typer.Argument(
             metavar="TARGET",
-            help="A model, a distribution, a plugin, MODULE[:CLASS], or the folder of a project.",
+            help="A model, a distribution, a plugin, a reader, MODULE[:CLASS], or the folder of a project.",
         ),
     ],
     *,
@@ -34,20 +34,36 @@ def check(
     limit: Annotated[
         float | None, typer.Option("--limit", metavar="SECONDS", min=1, help="For each model; default 600.")
     ] = None,
+    files: Annotated[
+        Path | None, typer.Option("--files", metavar="DIR", help="Files of a reader's format; default: the project's.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Hold every model of a plugin to the contract, in a process of its own that has a time limit.
+    """Hold every model and every reader of a plugin to the contract, each in a process with a time limit.
 
     A line that fails says what the author must change. Exit status 3 when a check failed.
     """
-    from zoo.contract import LIMIT_S, choose, examine
+    from zoo.contract import LIMIT_S, READER_LIMIT_S, ChosenReader, choose, examine, examine_reader
 
-    models = []
+    models, readers = [], []
     with (
         tempfile.TemporaryDirectory(prefix="zoo-check-", ignore_cleanup_errors=True) as folder,
         choose(target, Path(folder) / "metadata") as chosen,
     ):
         for number, one in enumerate(chosen):
+            if isinstance(one, ChosenReader):
+                found = examine_reader(
+                    one.reader,
+                    _files_of(one.reader, files or Path(target)),
+                    Path(folder) / str(number),
+                    limit_s=limit or READER_LIMIT_S,
+                )
+                readers.append(_reader_row(one, found))
+                if not as_json:
+                    put(f"reader {one.reader} ({one.distribution})")
+                    for outcome in found:
+                        put(_line(outcome))
+                continue
             if not as_json:
                 put(f"{one.model} (plugin {one.plugin}, card of {one.distribution})")
             outcomes: list[Outcome] = []
@@ -61,12 +77,12 @@ def check(
                 for line in _not_tried(outcomes):
                     put(line)
             models.append(_row(one, outcomes))
-    passed = all(model["passed"] for model in models)
+    passed = all(one["passed"] for one in (*models, *readers))
     if as_json:
-        document({"target": target, "passed": passed, "models": models})
+        document({"target": target, "passed": passed, "models": models, "readers": readers})
     else:
-        failed = sum(outcome.status == "failed" for model in models for outcome in model["checks"])
-        put("every check that applies passed" if passed else f"{counted(failed, 'check')} failed")
+        failed = sum(outcome.status == "failed" for one in (*models, *readers) for outcome in one["checks"])
+        put("every check that applies passed" if passed else f"{format_count(failed, 'check')} failed")
     if not passed:
         raise typer.Exit(GateError.exit_code)
 
@@ -89,6 +105,26 @@ def _not_tried(outcomes: list[Outcome]) -> list[str]:
         what = f"{len(others) + 1} checks, from '{first.check}' on" if others else first.check
         lines.append(_line(replace(first, check=what)))
     return lines
+
+
+def _files_of(reader: str, folder: Path) -> tuple[Path, ...]:
+    """Files below `folder` with a suffix of the reader; none where it is not a folder or the reader does not load."""
+    from zoo.readers._walk import Walk
+    from zoo.registry import check_readers
+
+    suffixes = next((row.suffixes for row in check_readers() if row.name == reader), ())
+    if not suffixes or not folder.is_dir():
+        return ()
+    return tuple(folder / path for path in Walk(str(folder)).files(suffixes))
+
+
+def _reader_row(one: ChosenReader, outcomes: list[Outcome]) -> dict[str, Any]:
+    return {
+        "reader": one.reader,
+        "distribution": one.distribution,
+        "passed": all(outcome.status != "failed" for outcome in outcomes),
+        "checks": outcomes,
+    }
 
 
 def _row(one: Chosen, outcomes: list[Outcome]) -> dict[str, Any]:

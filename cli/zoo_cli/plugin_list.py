@@ -1,4 +1,4 @@
-"""`zoo plugin list`: which installed code can be asked for a model."""
+"""`zoo plugin list`: which installed code can be asked for a model, or for an image of a format of its own."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["list_plugins"]
 
 
 def list_plugins(as_json: Json = False) -> None:
-    """Show every plugin by its metadata; none is imported ('zoo doctor' tries each)."""
-    from zoo.registry import plugins
+    """Show every plugin and every reader by its metadata; none is imported ('zoo doctor' tries each)."""
+    from zoo.registry import PluginRow, ReaderRow, plugins, readers
 
-    rows = plugins()
+    rows: list[PluginRow | ReaderRow] = [*plugins(), *readers()]
     if as_json:
         document(rows)
         return

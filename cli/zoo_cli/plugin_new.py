@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from zoo_cli.options import Json
-from zoo_cli.output import document, fields, put, shown_path, typed_path
+from zoo_cli.output import document, fields, put, quote_path, show_path
 
 __all__ = ["new"]
 
@@ -27,7 +27,7 @@ def new(
     as_json: Json = False,
 ) -> None:
     """Write a project that installs and passes its tests at once: code, card, tests, entry points."""
-    from zoo.scaffold import new as write
+    from zoo.contract.scaffold import new as write
 
     folder, names = write(name, framework, out)
     files = sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
@@ -43,14 +43,14 @@ def new(
             }
         )
         return
-    place = typed_path(folder)
+    place = quote_path(folder)
     renamed = {} if names.distribution == name else {"name": f"{names.distribution}, which is how pip reads {name}"}
     lines = renamed | {
         "wrote": place,
         "files": ", ".join(files),
         "model": f"{names.model}, in the catalogue once it is installed",
         "your code": f"{place}/src/{names.package}/model.py",
-        "next 1": f"python -m pip install -e {shlex.quote(f'{shown_path(folder)}[test]')}",
+        "next 1": f"python -m pip install -e {shlex.quote(f'{show_path(folder)}[test]')}",
         "next 2": f"cd {place} && python -m pytest",
         "next 3": f"zoo train {names.model}",
     }

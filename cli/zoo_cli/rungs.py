@@ -1,17 +1,17 @@
-"""The candidates of a quantisation as a table, for those that passed and for those that were refused."""
+"""The rungs of a quantisation as a table, for those that passed and for those that were refused."""
 
 from __future__ import annotations
 
 from zoo.spec import Guard, Interval, Quantization, Rung
-from zoo_cli.output import columns, counted, megabytes, sample
+from zoo_cli.output import columns, format_count, megabytes, sample
 
 __all__ = ["rung_table"]
 
-_HEADER = ("on", "candidate", "size", "speed", "macro AUROC", "worst sensitivity", "agreement", "")
+_HEADER = ("on", "rung", "size", "speed", "macro AUROC", "worst sensitivity", "agreement", "")
 
 
 def rung_table(found: Quantization) -> str:
-    """Every candidate on the validation images, and the one that was taken on the test images."""
+    """Every rung on the validation images, and the one that was taken on the test images."""
     rows = [_row("val", rung, rung.val, "no" if rung.refused else "yes") for rung in found.rungs]
     if found.test is not None:
         rows.append(_row("test", found.rungs[-1], found.test, ""))
@@ -23,7 +23,11 @@ def rung_table(found: Quantization) -> str:
     lines = [
         columns(_HEADER, rows, right=(2, 3)),
         f"Changes against float32 with 95 % intervals, on {images}"
-        + (f"; ranges from {counted(found.calibration_images, 'training image')}" if found.calibration_images else "")
+        + (
+            f"; ranges from {format_count(found.calibration_images, 'training image')}"
+            if found.calibration_images
+            else ""
+        )
         + (f", by {found.calibration}." if found.calibration else "."),
     ]
     lines += [f"{rung.name}: {'; '.join(rung.refused)}." for rung in found.rungs if rung.refused]

@@ -6,16 +6,16 @@ import contextlib
 import datetime
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
 
-from zoo import api
+import zoo
 from zoo.errors import UsageError, ZooError
-from zoo.spec import METRIC_NAMES
+from zoo.spec import Budget
 from zoo_cli.compare import as_text as comparison_text
 from zoo_cli.options import BatchSize, Data, Device, Epochs, Json, Lr, Seed, Settings, Size
-from zoo_cli.output import document, fields, put, shown_path, verdict_table
+from zoo_cli.output import document, fields, put, show_path, verdict_table
 
 __all__ = ["train"]
 
@@ -43,7 +43,7 @@ def train(
         typer.Option("--precision", help="Number format; auto measures what pays here."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run; default: runs/MODEL-TIME.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with --out, or the last run.")] = False,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out, or the last run.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out, and record, unreadable images.")] = False,
     keep_leaks: Annotated[
@@ -62,46 +62,46 @@ def train(
 
     The best epoch by validation AUROC is kept and exported as ONNX; that file is judged on the test images.
     """
-    from zoo.recipe import parse_settings
+    from zoo.workflow.train import read_settings
 
-    chosen = parse_settings(settings or [])
+    chosen = read_settings(settings or [])
     if keep_leaks and strict:
-        raise UsageError("--keep-leaks keeps what --strict refuses; give one of them")
+        raise UsageError(
+            "--keep-leaks keeps what --strict refuses; give one of them",
+            code="option-conflict",
+            options=["--keep-leaks", "--strict"],
+        )
     leaks: Literal["keep", "refuse"] | None = "keep" if keep_leaks else "refuse" if strict else None
-    if resume:
-        _refuse_changes(
-            pretrained=pretrained, weights=weights, batch_size=batch_size, lr=lr, size=size,
-            seed=seed, device=device, precision=precision, overwrite=overwrite, set=settings,
-            keep_leaks=keep_leaks, strict=strict, fold=None if fold is None else str(fold),
-        )  # fmt: skip
+    budget = Budget(
+        epochs=epochs, batch_size=batch_size, lr=lr, size=size, seed=seed, device=device, precision=precision,
+        pretrained=pretrained, weights=weights, leaks=leaks, fold=fold, settings=chosen,
+    )  # fmt: skip
     began = datetime.datetime.now(datetime.UTC)
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            result = api.train(
-                model, data, pretrained=pretrained, weights=weights, epochs=epochs,
-                batch_size=batch_size, lr=lr, size=size, seed=seed, device=device, precision=precision,
-                out=out, resume=resume, overwrite=overwrite, skip_bad=skip_bad, leaks=leaks, fold=fold,
-                settings=chosen,
-            )  # fmt: skip
+            result = zoo.train(model, data, out=out, resume=resume, overwrite=overwrite, skip_bad=skip_bad, **budget)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(_kept(model, out, began, resume=resume)) from None
+        raise KeyboardInterrupt(_describe_kept(model, out, began, resume=resume)) from None
     if as_json:
         document(result)
     else:
         _report(result, named=out is not None)
 
 
-def _report(result: api.TrainResult, *, named: bool) -> None:
-    best, run = result.best, shown_path(result.run)
+def _report(result: zoo.TrainResult, *, named: bool) -> None:
+    from zoo.evaluation import title_of
+
+    best, run = result.best, show_path(result.run)
     lines = {"model": result.model}
     if result.members:
         lines["weights"] = ", ".join(f"{member.weight:.3f} {member.name}" for member in result.members)
     elif best is not None:
         value = "undefined" if best.value is None else f"{best.value:.4f}"
-        name = METRIC_NAMES.get(best.metric.removeprefix("val_"), best.metric)
+        name = title_of(best.metric.removeprefix("val_"))
         lines["best epoch"] = f"{best.epoch}, by validation {name} {value}"
     if not result.members and result.seconds is not None and result.images_per_second is not None:
-        lines["speed"] = f"{result.images_per_second:,.0f} images/s, {result.seconds:.1f} s".replace(",", " ", 1)
+        rate = f"{result.images_per_second:,.0f}".replace(",", " ")
+        lines["speed"] = f"{rate} images/s, {result.seconds:.1f} s"
     target = f" {run}" if named else ""
     lines |= {"run": run, "next": f"zoo export{target} --onnx, or zoo evaluate{target}"}
     if result.comparison is not None:
@@ -109,37 +109,27 @@ def _report(result: api.TrainResult, *, named: bool) -> None:
     put(f"{verdict_table(result.test)}\n\n{fields(lines)}")
 
 
-def _refuse_changes(**given: Any) -> None:
-    """A resumed run goes on as it began; an option that would be ignored is refused."""
-    names = [f"--{name.replace('_', '-')}" for name, value in given.items() if value]
-    if names:
-        raise UsageError(
-            f"--resume goes on as the run began, with {' and '.join(names)} it could not; "
-            "only --epochs and the place of --data can change"
-        )
-
-
-def _kept(model: str, out: Path | None, began: datetime.datetime, *, resume: bool) -> str:
-    """What Ctrl-C left, and how to go on."""
+def _describe_kept(model: str, out: Path | None, began: datetime.datetime, *, resume: bool) -> str:
+    """What Ctrl-C left, and how to resume it."""
     from zoo.runs import find_run, open_run
 
     try:
         run = open_run(find_run(out))
     except ZooError:
         return "interrupted before the run began; nothing is left"
-    record, shown = run.record, shown_path(run.path)
+    record, shown = run.record, show_path(run.path)
     started = datetime.datetime.fromisoformat(record.started)
     if record.card.name != model.partition(":")[0] or not (resume or started >= began.replace(microsecond=0)):
         return "interrupted before the run began; nothing is left"
-    # Nothing of an ensemble takes long enough to be gone on with.
+    # Ensembles train in seconds, so we restart them instead of resuming.
     again = f"zoo train {model} {'--overwrite' if model.startswith('ensemble:') else '--resume'} --out {shown}"
     if record.status == "done":
         return f"interrupted at the very end; {shown} is complete"
     if record.status == "trained":
-        return f"interrupted after training; {shown} keeps the weights; go on with '{again}'"
+        return f"interrupted after training; {shown} keeps the weights; continue with '{again}'"
     if record.best is None:
-        return f"interrupted in the first epoch; {shown} keeps the start; go on with '{again}'"
+        return f"interrupted in the first epoch; {shown} keeps the start; continue with '{again}'"
     return (
-        f"interrupted; {shown} keeps the best of {record.epochs_done} of {record.config.epochs} epochs; "
-        f"go on with '{again}', or take it as it is with 'zoo export {shown} --onnx'"
+        f"interrupted; {shown} keeps the best of {record.epochs_done} of {record.card.train.epochs} epochs; "
+        f"continue with '{again}', or take it as it is with 'zoo export {shown} --onnx'"
     )

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo_cli.options import Json
-from zoo_cli.output import columns, counted, document, fields, megabytes, put
+from zoo_cli.output import columns, document, fields, format_count, megabytes, put
 
 if TYPE_CHECKING:
     from zoo.spec import ModelCard
-    from zoo.weights import ResolvedWeights, StoredWeights
+    from zoo.store.weights import ResolvedWeights, StoredWeights
 
 __all__ = ["app"]
 
@@ -25,9 +25,9 @@ Force = Annotated[bool, typer.Option("--force", help="Accept that it differs fro
 @app.command("list", epilog="Example: zoo weights list")
 def list_weights(as_json: Json = False) -> None:
     """Show what the store holds."""
-    from zoo.weights import stored
+    from zoo.store.weights import list_stored
 
-    _report(stored(_cards()), as_json=as_json)
+    _report(list_stored(_cards()), as_json=as_json)
 
 
 @app.command(epilog="Example: zoo weights fetch resnet18 vgg16_bn")
@@ -42,7 +42,8 @@ def fetch(
 
     An installed package that ships them comes first; what is fetched once is pinned in the lock.
     """
-    from zoo import registry, weights
+    from zoo import registry
+    from zoo.store import weights
 
     if force:  # what describes itself may describe itself otherwise now
         for model in filter(weights.is_source, models):
@@ -62,7 +63,8 @@ def import_weights(
     as_json: Json = False,
 ) -> None:
     """Put a file into the store as what the hub would have given."""
-    from zoo import registry, weights
+    from zoo import registry
+    from zoo.store import weights
 
     if file.is_dir():
         got = weights.import_folder(model, file, force)
@@ -74,7 +76,7 @@ def import_weights(
 @app.command(epilog="Example: zoo weights lock")
 def lock(as_json: Json = False) -> None:
     """Hash every stored file and compare it with the lock."""
-    from zoo import weights
+    from zoo.store import weights
 
     _report(weights.lock(_cards()), as_json=as_json)
 
@@ -86,7 +88,7 @@ def _cards() -> list[ModelCard]:
 
 
 def _report(rows: list[StoredWeights], *, as_json: bool) -> None:
-    from zoo.weights import folder
+    from zoo.store.weights import folder
 
     if as_json:
         document(rows)
@@ -97,7 +99,7 @@ def _report(rows: list[StoredWeights], *, as_json: bool) -> None:
     table = [
         (
             ", ".join(row.models) or "-",
-            _shortened(row.source),
+            _shorten(row.source),
             megabytes(row.size),
             row.sha256[:12],
             row.licence,
@@ -105,10 +107,10 @@ def _report(rows: list[StoredWeights], *, as_json: bool) -> None:
         for row in rows
     ]
     put(columns(("used by", "source", "size", "sha256", "licence"), table, right=(2,)))
-    put(f"\n{counted(len(rows), 'file')} in {folder()}")
+    put(f"\n{format_count(len(rows), 'file')} in {folder()}")
 
 
-def _shortened(source: str, most: int = 44) -> str:
+def _shorten(source: str, most: int = 44) -> str:
     return source if len(source) <= most else f"{source[: most - 1]}…"
 
 

@@ -9,8 +9,8 @@ from sklearn.base import BaseEstimator
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from zoo_plugins.classical import Classical
-from zoo_plugins.classical.heads import finished
-from zoo_plugins.classical.trees import Tree, moved, sums
+from zoo_plugins.classical.heads import finish
+from zoo_plugins.classical.trees import Tree, move_thresholds, sums
 
 if TYPE_CHECKING:
     import onnx
@@ -40,7 +40,7 @@ class GradientBoosting(Classical):
 
     def head(self, estimator: Any, length: int) -> onnx.ModelProto:
         """The trees as one node, and where they start from."""
-        from zoo.export.nodes import Builder
+        from zoo.artefact.nodes import Builder
 
         b, boosted = Builder(), estimator.boosted_
         binary = len(estimator.classes_) == 2
@@ -48,12 +48,12 @@ class GradientBoosting(Classical):
         # What scikit-learn keeps to itself; after training the gate compares the file with its own decision_function.
         trees = [
             _tree(one.nodes, sides[k])
-            for stage in boosted._predictors  # noqa: SLF001 - there is no public way to the trees
+            for stage in boosted._predictors  # noqa: SLF001 - scikit-learn offers no public way to the trees
             for k, one in enumerate(stage)
         ]
         start = boosted._baseline_prediction.reshape(1, -1) @ sides  # noqa: SLF001 - as above
         total = b.op("Add", sums(b, "rows", trees, sides.shape[1]), b.floats(start))
-        return finished(b, total, length=length, classes=sides.shape[1], trees=True)
+        return finish(b, total, length=length, classes=sides.shape[1], trees=True)
 
 
 class _Boosted(BaseEstimator):  # type: ignore[misc]
@@ -80,7 +80,7 @@ class _Boosted(BaseEstimator):  # type: ignore[misc]
         for stage in self.boosted_._predictors:  # noqa: SLF001 - as in `head`
             for one in stage:
                 nodes = one.nodes
-                nodes["num_threshold"] = moved(nodes["num_threshold"], nodes["feature_idx"], spread, rng)
+                nodes["num_threshold"] = move_thresholds(nodes["num_threshold"], nodes["feature_idx"], spread, rng)
         return self
 
 

@@ -10,7 +10,7 @@ from sklearn.linear_model import LogisticRegression as Fitted
 from sklearn.pipeline import Pipeline
 
 from zoo_plugins.classical import Classical
-from zoo_plugins.classical.heads import finished, linear
+from zoo_plugins.classical.heads import finish, linear
 from zoo_plugins.classical.reduced import Reduced
 
 if TYPE_CHECKING:
@@ -39,11 +39,11 @@ class LogisticRegression(Classical):
 
     def head(self, estimator: Any, length: int) -> onnx.ModelProto:
         """Two products of matrices."""
-        from zoo.export.nodes import Builder
+        from zoo.artefact.nodes import Builder
 
         b, model = Builder(), estimator["model"]
         logits = linear(b, estimator["reduced"].nodes(b, "rows"), model.weights_, model.offset_)
-        return finished(b, logits, length=length, classes=len(model.offset_))
+        return finish(b, logits, length=length, classes=len(model.offset_))
 
 
 class _Logistic(BaseEstimator):  # type: ignore[misc]
@@ -54,15 +54,15 @@ class _Logistic(BaseEstimator):  # type: ignore[misc]
 
     def fit(self, rows: NDArray[Any], targets: NDArray[Any]) -> Self:
         if targets.ndim == 2:
-            fits = [self._fitted(rows, column) for column in targets.T]
+            fits = [self._fit(rows, column) for column in targets.T]
             self.weights_ = np.concatenate([fit.coef_ for fit in fits]).T
             self.offset_ = np.concatenate([fit.intercept_ for fit in fits])
             return self
-        fit = self._fitted(rows, targets)
+        fit = self._fit(rows, targets)
         self.classes_ = fit.classes_
         sides = np.array([[-0.5], [0.5]]) if len(fit.classes_) == 2 else np.eye(len(fit.classes_))
         self.weights_, self.offset_ = (sides @ fit.coef_).T, sides @ fit.intercept_
         return self
 
-    def _fitted(self, rows: NDArray[Any], targets: NDArray[Any]) -> Fitted:
+    def _fit(self, rows: NDArray[Any], targets: NDArray[Any]) -> Fitted:
         return Fitted(C=self.strength, class_weight="balanced", max_iter=1000).fit(rows, targets)

@@ -10,7 +10,7 @@ from sklearn.neighbors import NearestNeighbors as Search
 from sklearn.pipeline import Pipeline
 
 from zoo_plugins.classical import Classical
-from zoo_plugins.classical.heads import finished, squared_distances
+from zoo_plugins.classical.heads import add_squared_distances, finish
 from zoo_plugins.classical.reduced import Reduced
 
 if TYPE_CHECKING:
@@ -56,10 +56,10 @@ class NearestNeighbours(Classical):
 
     def head(self, estimator: Any, length: int) -> onnx.ModelProto:
         """Distances by a product of matrices, TopK, and the votes."""
-        from zoo.export.nodes import Builder
+        from zoo.artefact.nodes import Builder
 
         b, images = Builder(), estimator["images"]
-        squares = squared_distances(b, estimator["reduced"].nodes(b, "rows"), images.points_)
+        squares = add_squared_distances(b, estimator["reduced"].nodes(b, "rows"), images.points_)
         count = images.search_.n_neighbors
         near = b.op("TopK", squares, b.ints(count), axis=1, largest=0)  # (N, 16), nearest first
         last = b.slice(near, b.ints(count - 1), b.ints(count), (1,))
@@ -73,7 +73,7 @@ class NearestNeighbours(Classical):
         logits = b.op("Log", shares)
         if images.several_:
             logits = b.op("Sub", logits, b.op("Log", b.op("Sub", b.floats(1), shares)))
-        return finished(b, logits, length=length, classes=images.votes_.shape[1])
+        return finish(b, logits, length=length, classes=images.votes_.shape[1])
 
 
 class _Images(BaseEstimator):  # type: ignore[misc]

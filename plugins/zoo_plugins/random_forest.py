@@ -10,8 +10,8 @@ from sklearn.base import BaseEstimator
 from sklearn.ensemble import RandomForestClassifier
 
 from zoo_plugins.classical import Classical
-from zoo_plugins.classical.heads import finished
-from zoo_plugins.classical.trees import Tree, moved, sums
+from zoo_plugins.classical.heads import finish
+from zoo_plugins.classical.trees import Tree, move_thresholds, sums
 
 if TYPE_CHECKING:
     import onnx
@@ -48,7 +48,7 @@ class RandomForest(Classical):
 
     def head(self, estimator: Any, length: int) -> onnx.ModelProto:
         """The trees as one node, and the logarithm."""
-        from zoo.export.nodes import Builder
+        from zoo.artefact.nodes import Builder
 
         b = Builder()
         trees = [_tree(fitted.tree_, several=estimator.several_) for fitted in estimator.forest_.estimators_]
@@ -59,7 +59,7 @@ class RandomForest(Classical):
         logits = b.op("Log", shares)
         if estimator.several_:
             logits = b.op("Sub", logits, b.op("Log", b.op("Sub", b.floats(1), shares)))
-        return finished(b, logits, length=length, classes=classes, trees=True)
+        return finish(b, logits, length=length, classes=classes, trees=True)
 
 
 class _Forest(BaseEstimator):  # type: ignore[misc]
@@ -85,7 +85,7 @@ class _Forest(BaseEstimator):  # type: ignore[misc]
         rng, spread = np.random.default_rng(self.random_state), rows.std(axis=0, dtype=np.float64)
         for fitted in self.forest_.estimators_:
             tree = fitted.tree_
-            tree.threshold[:] = moved(tree.threshold, np.maximum(tree.feature, 0), spread, rng)
+            tree.threshold[:] = move_thresholds(tree.threshold, np.maximum(tree.feature, 0), spread, rng)
         return self
 
 

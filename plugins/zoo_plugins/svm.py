@@ -9,7 +9,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.svm import SVC, LinearSVC
 
 from zoo_plugins.classical import Classical
-from zoo_plugins.classical.heads import finished, linear, squared_distances
+from zoo_plugins.classical.heads import add_squared_distances, finish, linear
 from zoo_plugins.classical.reduced import Reduced
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class SVM(Classical):
 
     def head(self, estimator: Any, length: int) -> onnx.ModelProto:
         """The machine's numbers in a few products of matrices."""
-        from zoo.export.nodes import Builder
+        from zoo.artefact.nodes import Builder
 
         b, machine = Builder(), estimator["machine"]
         x = estimator["reduced"].nodes(b, "rows")
@@ -57,10 +57,10 @@ class SVM(Classical):
             margins = linear(b, x, machine.coef_.T @ votes, machine.intercept_ @ votes)
         else:
             gamma = 1 / machine.n_features_in_
-            distances = squared_distances(b, x, machine.support_vectors_)
+            distances = add_squared_distances(b, x, machine.support_vectors_)
             kernel = b.op("Exp", b.op("Mul", distances, b.floats(-gamma)))  # (N, support vectors)
             margins = linear(b, kernel, _coefficients(machine) @ votes, machine.intercept_ @ votes)
-        return finished(b, margins, length=length, classes=len(machine.classes_))
+        return finish(b, margins, length=length, classes=len(machine.classes_))
 
 
 def _votes(machine: SVC | LinearSVC) -> NDArray[np.float64]:

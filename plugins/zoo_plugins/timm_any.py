@@ -45,12 +45,12 @@ class AnyTimm(TorchPlugin):
         cfg = timm.get_pretrained_cfg(card.arch)
         return {"img_size": card.preprocess.size} if cfg is not None and cfg.fixed_input_size else {}
 
-    def adapted(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
+    def adapt(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
         """As timm itself loads them: positions and patches resampled to the picture, old names renamed."""
         convert = getattr(sys.modules[type(module).__module__], "checkpoint_filter_fn", None)
         if convert is None:
             return tensors, ()
-        converted = _converted(convert, module, tensors)
+        converted = _convert(convert, module, tensors)
         changed: dict[tuple[str, tuple[int, ...], tuple[int, ...]], int] = {}
         for name in converted.keys() & tensors.keys():
             shapes = tuple(tensors[name].shape), tuple(converted[name].shape)
@@ -79,7 +79,7 @@ class AnyTimm(TorchPlugin):
         return from_builtins(fields, PreprocessSpec, f"timm's configuration of {card.arch}", CatalogueError)
 
 
-def _converted(
+def _convert(
     convert: Callable[[dict[str, Tensor], nn.Module], dict[str, Tensor]],
     module: nn.Module,
     tensors: Mapping[str, Tensor],
@@ -92,8 +92,10 @@ def _converted(
     except (AttributeError, AssertionError, KeyError, RuntimeError, TypeError, ValueError) as problem:
         reason = " ".join(str(problem).split())[:200]
         raise WeightsError(
-            f"weights do not fit this network: timm can not convert them for {type(module).__name__} "
-            f"({type(problem).__name__}: {reason}); bring weights of the same network"
+            f"weights do not fit this network: timm cannot convert them for {type(module).__name__} "
+            f"({type(problem).__name__}: {reason}); bring weights of the same network",
+            code="weights-names",
+            network=type(module).__name__,
         ) from None
 
 
@@ -102,4 +104,4 @@ def _check_known(arch: str) -> None:
         return
     close = timm.list_models(f"*{arch.split('.', maxsplit=1)[0][:6]}*")[:3]
     hint = f"; close to it: {', '.join(close)}" if close else ""
-    raise CatalogueError(f"timm {timm.__version__} has no architecture '{arch}'{hint}")
+    raise CatalogueError(f"timm {timm.__version__} has no architecture '{arch}'{hint}", code="model-unknown", arch=arch)

@@ -66,7 +66,7 @@ def _patch(size: tuple[int, int], own: int) -> int:
         lower = max(s for s in range(FEWEST, side + 1) if _fitting((s, s), own))
         upper = min(s for s in range(side + 1, side + own + 1) if _fitting((s, s), own))
         raise ValueError(
-            f"pictures of {size[0]}x{size[1]} can not be cut into whole patches of 2 to {own} px, {FEWEST} to {MOST} a "
+            f"pictures of {size[0]}x{size[1]} cannot be cut into whole patches of 2 to {own} px, {FEWEST} to {MOST} a "
             f"side; choose --size {lower} or {upper}"
         )
     return patch

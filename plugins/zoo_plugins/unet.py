@@ -10,7 +10,7 @@ That is the log-sum-exp pooling of Pinheiro and Collobert ("From Image-level to 
 Convolutional Networks", CVPR 2015, equation 3), a smooth way from the mean (r → 0), which asks a lesion of a hundredth
 of the picture for a hundred times the evidence, to the maximum (r → ∞), which learns from one pixel at a time and
 explains an answer by one. Nothing in it is learnt, so that the map stays in units of a logit: a picture with the same
-evidence everywhere has that evidence as its logit, and no pixel adds to it what does not stand in the map.
+evidence everywhere has that evidence as its logit, and no pixel adds to it what is not in the map.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class UNetClassifier(EvidenceNetwork):
         evidence: Tensor = self.network(images)
         return evidence[:, :, :height, :width]
 
-    def pooled(self, evidence: Tensor) -> Tensor:
+    def pool(self, evidence: Tensor) -> Tensor:
         """(N, K, h, w) to (N, K)."""
         evidence = evidence.float()  # a sum of exponentials over 50 000 pixels is not for 16 bits
         count = evidence.shape[-2] * evidence.shape[-1]
@@ -87,7 +87,7 @@ class UNet(TorchPlugin):
         """An untrained U-Net."""
         return UNetClassifier(card.arch, classes=classes, channels=channels)
 
-    def adapted(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
+    def adapt(self, module: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[Mapping[str, Tensor], tuple[str, ...]]:
         """Weights of an encoder as those of the whole, whose decoder and map stay new; those of a U-Net as they are.
 
         Raises:
@@ -103,7 +103,9 @@ class UNet(TorchPlugin):
         if unknown:
             raise WeightsError(
                 f"weights hold {len(unknown)} tensors ({', '.join(unknown[:3])}) that timm's {module.arch} has "
-                "not; bring weights of that network, or of a U-Net around it"
+                "not; bring weights of that network, or of a U-Net around it",
+                code="weights-names",
+                unexpected=len(unknown),
             )
         given = {f"{_ENCODER}{name}": tensor for name, tensor in tensors.items()}
         left = sorted({name.removeprefix(_ENCODER).partition(".")[0] for name in given.keys() - own.keys()})

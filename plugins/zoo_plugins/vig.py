@@ -34,7 +34,7 @@ __all__ = ["ViG"]
 _LEAST_FADE = 1e-3
 """Squared distance between unit vectors over which neighbours fade at least: a thousand times float32's rounding."""
 _FAR = 8.0
-"""Added to the squared distance of what is no candidate; the others are 5 at most, places included."""
+"""Added to the squared distance of a key that is not a candidate; the others are 5 at most, places included."""
 
 SMALL = 64
 """Longest side in pixels up to which the stem keeps more of the detail."""
@@ -46,7 +46,7 @@ _HEADS = 4
 
 @dataclass(frozen=True, slots=True)
 class Design:
-    """An architecture; those of the paper stand in its tables 1 and 2."""
+    """An architecture, such as those in tables 1 and 2 of the paper."""
 
     channels: tuple[int, ...]
     """Width of each stage; one stage is the isotropic form."""
@@ -81,7 +81,11 @@ class ViG(TorchPlugin):
     def build(self, card: ModelCard, *, classes: int, channels: int) -> nn.Module:
         """The network for inputs of card.preprocess.size."""
         if card.arch not in _DESIGNS:
-            raise CatalogueError(f"plugin vig has no architecture '{card.arch}'; expected one of {', '.join(_DESIGNS)}")
+            raise CatalogueError(
+                f"plugin vig has no architecture '{card.arch}'; expected one of {', '.join(_DESIGNS)}",
+                code="model-unknown",
+                arch=card.arch,
+            )
         return _VisionGNN(_DESIGNS[card.arch], card.preprocess.size, classes=classes, channels=channels)
 
 
@@ -96,7 +100,7 @@ class _VisionGNN(nn.Module):
             width = int(design.channels[0] * share)
             layers += [nn.Conv2d(channels, width, 3, stride, padding=1), nn.BatchNorm2d(width), nn.GELU()]
             channels = width
-            size = _strided(size, stride)
+            size = _reduce_size(size, stride)
         self.stem = nn.Sequential(*layers[:-1])
         self.positions = nn.Parameter(torch.zeros(1, channels, *size))  # eq. (8)
         total = sum(design.blocks)
@@ -105,7 +109,7 @@ class _VisionGNN(nn.Module):
         for stage, (width, depth) in enumerate(zip(design.channels, design.blocks, strict=True)):
             if stage:
                 body.append(nn.Sequential(nn.Conv2d(channels, width, 3, 2, padding=1), nn.BatchNorm2d(width)))
-                channels, size = width, _strided(size, 2)
+                channels, size = width, _reduce_size(size, 2)
             for _ in range(depth):
                 index = sum(isinstance(module, _Grapher) for module in body)
                 body += [
@@ -209,7 +213,7 @@ def _candidates(size: tuple[int, int], keys: tuple[int, int], k: int, dilation: 
 
     d is lowered until more than k are left.
     """
-    # A node stands at the key that it is averaged into.
+    # The place of a node is the key that it is averaged into.
     rows, columns = (np.arange(side) * few // side for side, few in zip(size, keys, strict=True))
     node = np.add.outer(rows, columns).reshape(-1, 1)
     key = np.add.outer(np.arange(keys[0]), np.arange(keys[1])).reshape(1, -1)
@@ -228,13 +232,13 @@ def _nearness(size: tuple[int, int], keys: tuple[int, int], width: int) -> NDArr
     frequency = 10_000.0 ** -(np.arange(width // 4) * 4 / width)  # Vaswani et al. 2017, section 3.5
     axes = []
     for side, few in zip(size, keys, strict=True):
-        middle = (np.arange(few) + 0.5) * (side // few) - 0.5  # a key stands in the middle of its nodes
+        middle = (np.arange(few) + 0.5) * (side // few) - 0.5  # a key is in the middle of its nodes
         axes.append(np.cos(np.subtract.outer(np.arange(side), middle)[..., None] * frequency).mean(axis=2))
     near: NDArray[np.float64] = (axes[0][:, None, :, None] + axes[1][None, :, None, :]) / 2
     return near.reshape(size[0] * size[1], -1)
 
 
-def _strided(size: tuple[int, int], stride: int) -> tuple[int, int]:
+def _reduce_size(size: tuple[int, int], stride: int) -> tuple[int, int]:
     """What a 3×3 convolution with a border of one leaves."""
     height, width = (-(-side // stride) for side in size)
     return height, width

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from zoo.spec import PreprocessSpec
 
-__all__ = ["NAMES", "described"]
+__all__ = ["NAMES", "build_described"]
 
 _KINDS: dict[str, ModuleType] = {"hog": hog, "lbp": lbp, "colour": colour}
 
@@ -31,11 +31,11 @@ NAMES = ("pixels", *_KINDS)
 """Features by name; `+` joins them."""
 
 
-def described(names: tuple[str, ...], spec: PreprocessSpec) -> Graph:
+def build_described(names: tuple[str, ...], spec: PreprocessSpec) -> Graph:
     """The features `names`, one after the other.
 
     Args:
-        names: of `NAMES`.
+        names: features by name, from `NAMES`.
         spec: what the pictures went through; its mean and std are undone, so that features see values in [0, 1].
 
     Raises:
@@ -46,7 +46,11 @@ def described(names: tuple[str, ...], spec: PreprocessSpec) -> Graph:
         if name in _KINDS and min(spec.size) < _KINDS[name].MINIMUM_SIDE:
             raise UsageError(
                 f"features {name}: pictures of {spec.size[1]}x{spec.size[0]} are too small, expected at least "
-                f"{_KINDS[name].MINIMUM_SIDE} pixels a side; give --size"
+                f"{_KINDS[name].MINIMUM_SIDE} pixels a side; give --size",
+                code="size-too-small",
+                features=name,
+                found=list(spec.size),
+                expected=_KINDS[name].MINIMUM_SIDE,
             )
 
     def reference(batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -63,7 +67,7 @@ def described(names: tuple[str, ...], spec: PreprocessSpec) -> Graph:
 def _graph(names: tuple[str, ...], spec: PreprocessSpec, shape: tuple[int, int, int]) -> onnx.ModelProto:
     from onnx import TensorProto, helper
 
-    from zoo.export.nodes import Builder
+    from zoo.artefact.nodes import Builder
     from zoo.spec import IR_VERSION, OPSET
 
     b = Builder()
@@ -73,7 +77,7 @@ def _graph(names: tuple[str, ...], spec: PreprocessSpec, shape: tuple[int, int, 
     if any(spec.mean):
         unit = b.op("Add", unit, b.floats(np.reshape(spec.mean, (1, -1, 1, 1))))
     parts = [_KINDS[name].nodes(b, unit, shape) if name in _KINDS else b.op("Flatten", unit, axis=1) for name in names]
-    b.named("rows", parts[0] if len(parts) == 1 else b.op("Concat", *parts, axis=1))
+    b.name_tensor("rows", parts[0] if len(parts) == 1 else b.op("Concat", *parts, axis=1))
     width = sum(_KINDS[name].length(shape) if name in _KINDS else int(np.prod(shape)) for name in names)
     graph = helper.make_graph(
         b.nodes,

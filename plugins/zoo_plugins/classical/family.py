@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 from zoo.errors import UsageError
 from zoo.plugin import Features, SklearnPlugin
-from zoo_plugins.classical.described import NAMES, described
-from zoo_plugins.classical.frozen import frozen, network
+from zoo_plugins.classical.described import NAMES, build_described
+from zoo_plugins.classical.frozen import freeze, network
 
 if TYPE_CHECKING:
-    from zoo.runs import Run
+    from zoo.plugin import RunFolder, TrainContext
     from zoo.spec import ModelCard, PreprocessSpec
 
 __all__ = ["Classical"]
@@ -19,7 +19,7 @@ _FROZEN = "frozen:"
 
 
 class Classical(SklearnPlugin):
-    """Estimators on the features that `TrainConfig.features` names: see `described` and `frozen`."""
+    """Estimators on the features that `TrainConfig.features` names: see `build_described` and `freeze`."""
 
     def preprocess(self, card: ModelCard) -> PreprocessSpec:
         """The card's; for frozen features that of the network, which knows its pictures no other way."""
@@ -33,12 +33,12 @@ class Classical(SklearnPlugin):
         names = _names(card)
         return network(names[0].removeprefix(_FROZEN))[0] if names[0].startswith(_FROZEN) else card
 
-    def features(self, card: ModelCard, run: Run) -> Features:
+    def features(self, card: ModelCard, run: RunFolder, context: TrainContext) -> Features:
         """A graph from pictures to rows."""
         names = _names(card)
         if names[0].startswith(_FROZEN):
-            return frozen(names[0].removeprefix(_FROZEN), card.preprocess, run)
-        return described(names, card.preprocess)
+            return freeze(names[0].removeprefix(_FROZEN), card.preprocess, run, context)
+        return build_described(names, card.preprocess)
 
 
 def _names(card: ModelCard) -> tuple[str, ...]:
@@ -55,5 +55,7 @@ def _names(card: ModelCard) -> tuple[str, ...]:
         return names
     raise UsageError(
         f"--set features={said}: expected {', '.join(NAMES)}, several of them joined by + such as hog+colour, or "
-        "frozen:MODEL alone, such as frozen:tf_efficientnet_lite0"
+        "frozen:MODEL alone, such as frozen:tf_efficientnet_lite0",
+        code="features-unknown",
+        features=said,
     )

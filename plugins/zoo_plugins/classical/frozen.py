@@ -1,4 +1,4 @@
-"""Features of a trained network: what stands before its last linear layer, its weights unchanged."""
+"""Features of a trained network with unchanged weights: the input of its last linear layer."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from torch import nn
 
-    from zoo.plugin import TorchPlugin
-    from zoo.runs import Run
+    from zoo.plugin import RunFolder, TorchPlugin, TrainContext
     from zoo.spec import ModelCard, PreprocessSpec
 
-__all__ = ["frozen", "network"]
+__all__ = ["freeze", "network"]
 
 _CLASSES = 1000
 """Width of the head that is built to be taken off; what weights from ImageNet have, so that they fit as they are."""
@@ -29,7 +28,7 @@ def network(name: str) -> tuple[ModelCard, TorchPlugin]:
 
     Raises:
         CatalogueError: no such card.
-        UsageError: it is no torch network.
+        UsageError: it is not a torch network.
     """
     from zoo import registry  # a catalogue of all families: only here does one family ask for another
     from zoo.plugin import TorchPlugin
@@ -37,15 +36,19 @@ def network(name: str) -> tuple[ModelCard, TorchPlugin]:
     card = registry.find(name)
     plugin = registry.load(card.plugin).plugin
     if not isinstance(plugin, TorchPlugin):
-        raise UsageError(f"features frozen:{name}: {name} is no torch network, expected one such as resnet18")
+        raise UsageError(
+            f"features frozen:{name}: {name} is not a torch network, expected one such as resnet18",
+            code="features-unknown",
+            features=f"frozen:{name}",
+        )
     return card, plugin
 
 
-def frozen(name: str, spec: PreprocessSpec, run: Run) -> Graph:
-    """The network `name` without its head, for pictures of `spec`, filled with `run.pretrained`.
+def freeze(name: str, spec: PreprocessSpec, run: RunFolder, context: TrainContext) -> Graph:
+    """The network `name` without its head, for pictures of `spec`, filled with `context.pretrained`.
 
     Raises:
-        UsageError: there are no trained weights, or the pictures are too small for it.
+        UsageError: no trained weights are given, or the pictures are too small for it.
         PluginError: it has no last linear layer.
         WeightsError: the weights do not fit.
     """
@@ -54,20 +57,25 @@ def frozen(name: str, spec: PreprocessSpec, run: Run) -> Graph:
     from zoo.learn import load_pretrained, module_to_onnx, read_tensors, torch_predict
 
     card, plugin = network(name)
-    if run.pretrained is None:
+    if context.pretrained is None:
         raise UsageError(
-            f"features frozen:{name}: an untrained network has no features; give --pretrained or --weights FILE"
+            f"features frozen:{name}: an untrained network has no features; give --pretrained or --weights FILE",
+            code="features-untrained",
+            features=f"frozen:{name}",
         )
     if min(spec.size) < plugin.minimum_size:
         raise UsageError(
             f"features frozen:{name}: pictures of {spec.size[1]}x{spec.size[0]}, it needs at least "
-            f"{plugin.minimum_size} pixels a side and was made for {max(card.preprocess.size)}; give --size N"
+            f"{plugin.minimum_size} pixels a side and was made for {max(card.preprocess.size)}; give --size N",
+            code="size-too-small",
+            features=f"frozen:{name}",
+            found=list(spec.size),
+            expected=plugin.minimum_size,
         )
     channels = channels_of(spec)
     card = msgspec.structs.replace(card, preprocess=spec)
     module = plugin.build(card, classes=_CLASSES, channels=channels)
-    notes = load_pretrained(module, read_tensors(run.pretrained))
-    run.update(notes=(*run.record.notes, *(note for note in notes if not note.startswith("head "))))
+    run.add_notes(load_pretrained(module, read_tensors(context.pretrained), say_head=False))
     _behead(module, name)
     model = module_to_onnx(module, channels=channels, size=spec.size)
     for node in model.graph.node:
@@ -77,7 +85,11 @@ def frozen(name: str, spec: PreprocessSpec, run: Run) -> Graph:
     model.graph.output[0].name = "rows"
     sides = model.graph.output[0].type.tensor_type.shape.dim
     if len(sides) != 2 or not sides[1].dim_value:
-        raise PluginError(f"features frozen:{name}: what stands before its last linear layer is no row of numbers")
+        raise PluginError(
+            f"features frozen:{name}: the input of its last linear layer is not a row of numbers",
+            code="features-network",
+            features=f"frozen:{name}",
+        )
     predict = torch_predict(module, batch_size=8)
 
     def reference(batch: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -97,7 +109,10 @@ def _behead(module: nn.Module, name: str) -> None:
     ]
     if len(heads) != 1:
         raise PluginError(
-            f"features frozen:{name}: {len(heads)} linear layers give its logits, expected one; choose another network"
+            f"features frozen:{name}: {len(heads)} linear layers give its logits, expected one; choose another network",
+            code="features-network",
+            features=f"frozen:{name}",
+            found=len(heads),
         )
     parent, _, own = heads[0].rpartition(".")
     setattr(module.get_submodule(parent), own, nn.Identity())

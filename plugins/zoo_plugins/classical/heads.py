@@ -10,12 +10,12 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
-    from zoo.export.nodes import Builder
+    from zoo.artefact.nodes import Builder
 
-__all__ = ["finished", "linear", "squared_distances"]
+__all__ = ["add_squared_distances", "finish", "linear"]
 
 
-def finished(b: Builder, logits: str, *, length: int, classes: int, trees: bool = False) -> onnx.ModelProto:
+def finish(b: Builder, logits: str, *, length: int, classes: int, trees: bool = False) -> onnx.ModelProto:
     """The nodes of `b` as a model from "rows" (N, length) to "logits" (N, classes).
 
     Args:
@@ -29,7 +29,7 @@ def finished(b: Builder, logits: str, *, length: int, classes: int, trees: bool 
 
     from zoo.spec import IR_VERSION, OPSET
 
-    b.named("logits", logits)
+    b.name_tensor("logits", logits)
     graph = helper.make_graph(
         b.nodes,
         "estimator",
@@ -46,7 +46,7 @@ def linear(b: Builder, x: str, weights: NDArray[Any], offset: NDArray[Any]) -> s
     return b.op("Add", b.op("MatMul", x, b.floats(weights)), b.floats(np.reshape(offset, (1, -1))))
 
 
-def squared_distances(b: Builder, x: str, points: NDArray[Any]) -> str:
+def add_squared_distances(b: Builder, x: str, points: NDArray[Any]) -> str:
     """Of x (N, d) to points (M, d): (N, M) by |x|² + |p|² - 2 x·p, never below 0."""
     lengths = b.op("ReduceSum", b.op("Mul", x, x), b.ints(1), keepdims=1)
     ends = b.op("Add", lengths, b.floats(np.sum(np.asarray(points, np.float64) ** 2, axis=1)[None]))

@@ -17,7 +17,7 @@ from zoo_plugins.classical.luma import luma, luma_nodes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from zoo.export.nodes import Builder
+    from zoo.artefact.nodes import Builder
 
 __all__ = ["MINIMUM_SIDE", "cells", "length", "nodes", "rows"]
 
@@ -34,7 +34,7 @@ _EPSILON = 0.01
 """Added to a block's norm (theirs has no value): mean votes are in parts of the white level, so flat blocks stay
 flat."""
 _TINY = 1e-12
-"""Stands for a gradient of 0, so that the quotient exists; its vote is 0."""
+"""Replaces a gradient of 0, so that the quotient exists; its vote is 0."""
 _ARCTAN = (0.0028662257, -0.0161657367, 0.0429096138, -0.0752896400, 0.1065626393, -0.1420889944, 0.1999355085,
            -0.3333314528, 1.0)  # fmt: skip
 """arctan(x)/x by powers of x² from the 8th down, to 2e-8 for |x| <= 1 (Abramowitz and Stegun, 4.4.49)."""

@@ -21,7 +21,7 @@ from zoo_plugins.classical.luma import luma, luma_nodes
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from zoo.export.nodes import Builder
+    from zoo.artefact.nodes import Builder
 
 __all__ = ["MINIMUM_SIDE", "cells", "length", "nodes", "pattern_bins", "rows"]
 

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from zoo.export.nodes import Builder
+    from zoo.artefact.nodes import Builder
 
 __all__ = ["luma", "luma_nodes"]
 

@@ -10,7 +10,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from zoo.export.nodes import Builder
+    from zoo.artefact.nodes import Builder
 
 __all__ = ["Reduced"]
 

@@ -34,18 +34,18 @@ class Graph:
     def __init__(
         self, name: str, model: onnx.ModelProto, reference: Callable[[NDArray[np.float32]], NDArray[np.float32]]
     ) -> None:
-        from zoo.edge.session import open_session
+        from zoo.artefact import core_predict
 
         self.name, self.model, self._reference = name, model, reference
         self.length = int(model.graph.output[0].type.tensor_type.shape.dim[1].dim_value)
-        self._session = open_session(model.SerializeToString(), f"features {name}", provider="cpu", threads=None)
+        self._predict = core_predict(model.SerializeToString(), f"features {name}", output="rows")
 
     def rows(self, batch: NDArray[np.float32]) -> NDArray[np.float32]:
         """(n, C, h, w) float32, preprocessed, to (n, D) float32."""
         result = np.empty((len(batch), self.length), np.float32)
         for start in range(0, len(batch), _BATCH):
             part = np.asarray(batch[start : start + _BATCH], np.float32)
-            result[start : start + _BATCH] = self._session.run(["rows"], {"input": part})[0]
+            result[start : start + _BATCH] = self._predict(part)
         return result
 
     def to_onnx(self) -> onnx.ModelProto:
@@ -64,5 +64,9 @@ class Graph:
         if not worst <= _CLOSE:
             raise GateError(
                 f"features {self.name} refused: their graph differs from their definition by {worst:.3g} of the "
-                f"largest (allowed {_CLOSE:g}) on {len(batch)} images; nothing was written"
+                f"largest (allowed {_CLOSE:g}) on {len(batch)} images; nothing was written",
+                code="features-parity",
+                features=self.name,
+                found=float(worst),
+                limit=_CLOSE,
             )

@@ -6,7 +6,7 @@ the same path on both sides.
 
 What is left is that a feature itself may differ by rounding between two ways to resize a picture. scikit-learn puts a
 threshold in the middle between two values, and resized 8-bit pictures lie in the middle often: hundreds of trees
-then turn over at once. So each threshold is moved a little, each otherwise: see `moved`.
+then turn over at once. So each threshold is moved a little, each otherwise: see `move_thresholds`.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from zoo.export.nodes import Builder
+    from zoo.artefact.nodes import Builder
 
-__all__ = ["Tree", "moved", "sums"]
+__all__ = ["Tree", "move_thresholds", "sums"]
 
 _SHIFT = 1e-3
 """Largest move of a threshold, in standard deviations of its feature: of pixels a twentieth of a level, so that no
@@ -48,13 +48,13 @@ class Tree:
         return np.asarray(self.left == np.arange(len(self.left)))
 
 
-def moved(
+def move_thresholds(
     thresholds: NDArray[Any], features: NDArray[Any], spread: NDArray[Any], rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """Thresholds, each moved by up to `_SHIFT` of the spread of its feature.
 
     Args:
-        thresholds: of the nodes of a tree.
+        thresholds: threshold of each node of a tree.
         features: column that each compares; of a leaf any.
         spread: (D,) standard deviation of each column.
         rng: seeded by the run.
@@ -68,7 +68,7 @@ def sums(b: Builder, rows: str, trees: Sequence[Tree], classes: int) -> str:
     ids = np.concatenate([np.arange(size) for size in sizes])
     numbers = np.repeat(np.arange(len(trees)), sizes)
     leaf = np.concatenate([tree.leaf for tree in trees])
-    thresholds = _rounded_down(np.concatenate([tree.threshold for tree in trees]))
+    thresholds = _round_down(np.concatenate([tree.threshold for tree in trees]))
     weights = np.concatenate([tree.weights for tree in trees])
     node, target = np.nonzero(weights * leaf[:, None])
 
@@ -95,7 +95,7 @@ def sums(b: Builder, rows: str, trees: Sequence[Tree], classes: int) -> str:
     )
 
 
-def _rounded_down(values: NDArray[np.float64]) -> NDArray[np.float32]:
+def _round_down(values: NDArray[np.float64]) -> NDArray[np.float32]:
     """The largest float32 that is not above each value."""
     near = values.astype(np.float32)
     return np.where(near > values, np.nextafter(near, np.float32(-np.inf)), near)

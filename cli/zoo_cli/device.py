@@ -1,0 +1,52 @@
+"""The device's verbs as commands of Typer: the same functions as `python -m zoo.edge`, which also take runs."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+
+from zoo.edge._options import Argument, Parameter, parameters
+from zoo_cli.options import option
+
+__all__ = ["command"]
+
+
+def command(verb: Callable[..., int]) -> Callable[..., None]:
+    """Turn a verb of the device into a command of Typer: its table as a signature, a run in place of a model."""
+    table = parameters(verb)
+    finds = "find" in inspect.signature(verb).parameters
+
+    def run(**given: Any) -> None:
+        if finds:
+            from zoo.workflow._find import model_file
+
+            given["find"] = model_file
+        status = verb(**given)
+        if status:
+            raise typer.Exit(status)
+
+    run.__name__, run.__doc__ = verb.__name__, verb.__doc__
+    shown = [_show(parameter) for parameter in table]
+    run.__signature__ = inspect.Signature(shown)  # type: ignore[attr-defined]
+    run.__annotations__ = {one.name: one.annotation for one in shown}
+    return run
+
+
+def _show(parameter: Parameter) -> inspect.Parameter:
+    said = parameter.said
+    how: Any
+    if isinstance(said, Argument):
+        optional = parameter.default is not inspect.Parameter.empty
+        metavar = f"[{said.metavar}]" if optional else said.metavar + ("…" if parameter.count is None else "")
+        how = typer.Argument(metavar=metavar, help=said.zoo_help or said.help)
+    else:
+        how = option(said, negated=parameter.kind is bool and bool(parameter.default))
+    return inspect.Parameter(
+        parameter.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=parameter.default,
+        annotation=Annotated[parameter.annotation, how],
+    )
