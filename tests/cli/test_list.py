@@ -47,6 +47,7 @@ def test_rows_have_the_promised_keys() -> None:
         "size",
         "pretrained",
         "licence",
+        "state",
         "status",
     }
     assert all(set(row) == keys for row in rows)
@@ -72,7 +73,9 @@ def test_a_model_that_can_not_run_here_says_why_and_how_to_get_it(monkeypatch) -
     ran = run_zoo("list")
     assert ran.code == 0
     assert "no (1)" in ran.out
-    assert "(1) not allowed by ZOO_PLUGINS" in ran.out
+    assert "by ZOO_PLUGINS" in ran.out
+    states = {row["name"]: row["state"] for row in run_zoo("list", "--json").document}
+    assert (states["resnet18"], states["svm"]) == ("ok", "forbidden")
 
 
 def test_a_card_is_shown_as_text_and_as_a_document() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,14 +41,15 @@ def test_the_next_command_can_be_pasted_whatever_the_name(copied: Callable[[str]
     named = bundle.rename(bundle.with_name("mein Modell ü.zoo"))
     assert "--key 'my key'" in run_zoo("sign", "--new-key", "my key").out
     said = " ".join(run_zoo("sign", named, "--key", "my key").out.split())
-    assert "zoo verify 'mein Modell ü.zoo' --key 'my key.pub'" in said
+    assert shlex.join(["zoo", "verify", named.name, "--key", "my key.pub"]) in said
 
 
 @pytest.mark.usefixtures("at_work")
 def test_a_bundle_that_is_exported_again_is_told_its_ways() -> None:
-    refused = run_zoo("export", "tiny.zoo", "--onnx")
-    assert refused.code == 2
-    assert "tiny.zoo is exported already; name its run, or write its page with --web" in refused.err
+    refused = run_zoo("export", "tiny.zoo", "--onnx", "--json")
+    error = refused.document["error"]
+    assert (refused.code, error["code"], error["path"]) == (2, "export-again", "tiny.zoo")
+    assert "--web" in refused.err
 
 
 @pytest.mark.usefixtures("at_work")
@@ -59,11 +61,13 @@ def test_verify_is_never_silent_about_a_signature() -> None:
 @pytest.mark.usefixtures("signed")
 def test_a_signature_that_was_not_checked_is_said_so() -> None:
     said = " ".join(run_zoo("verify", "tiny.zoo").out.split())
-    assert "not checked: give --key" in said
+    assert "not checked" in said
+    assert "--key" in said
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("signed")
-def test_each_refusal_has_its_own_type() -> None:
+def test_each_refusal_has_its_own_code() -> None:
     from pathlib import Path
 
     assert run_zoo("sign", "--new-key", "other.key").code == 0
@@ -74,22 +78,22 @@ def test_each_refusal_has_its_own_type() -> None:
         ran = run_zoo("verify", "tiny.zoo", "--key", key, *options, "--json")
         assert ran.code == 3
         assert ran.err.count("\n") == 1
-        return str(ran.document["error"]["type"])
+        return str(ran.document["error"]["code"])
 
-    assert verdict("other.key.pub") == "UnknownKeyError"
+    assert verdict("other.key.pub") == "signature-key"
     signature.unlink()
-    assert verdict() == "SignatureMissingError"
-    assert verdict("site.key.pub", "--require-signature") == "SignatureMissingError"
+    assert verdict() == "signature-missing"
+    assert verdict("site.key.pub", "--require-signature") == "signature-missing"
     signature.write_text("{}")
-    assert verdict() == "SignatureMalformedError"
+    assert verdict() == "signature-malformed"
     signature.write_text(good)
     manifest = Path("tiny.zoo/manifest.json")
     whole = manifest.read_bytes()
     manifest.write_bytes(whole.replace(b'"simple_cnn"', b'"simple_CNN"', 1))
-    assert verdict() == "OtherManifestError"
+    assert verdict() == "signature-manifest"
     manifest.write_bytes(whole)
     Path("tiny.zoo/CARD.md").write_text("better\n")
-    assert verdict() == "TamperedError"
+    assert verdict() == "bundle-files"
 
 
 def test_predict_explain_and_evaluate_refuse_what_the_key_has_not_signed(signed: Path, workplace: Path) -> None:
@@ -98,7 +102,7 @@ def test_predict_explain_and_evaluate_refuse_what_the_key_has_not_signed(signed:
     for verb in (("predict", bundle, images), ("explain", bundle, images), ("evaluate", bundle, "--data", "digits")):
         ran = run_zoo(*verb, "--key", "site.key.pub", "--json")
         assert ran.code == 3
-        assert ran.document["error"]["type"] == "SignatureMissingError"
+        assert ran.document["error"]["code"] == "signature-missing"
     ran = run_zoo("predict", signed, images, "--key", "site.key.pub", "--json")
     assert (ran.code, len(ran.document)) == (0, 4)
     assert run_zoo("predict", workplace / "runs/tiny", images, "--key", "site.key.pub").code == 3
@@ -133,6 +137,7 @@ def test_a_key_is_never_replaced() -> None:
     assert (ran.code, ran.document["error"]["type"]) == (1, "SigningKeyError")
 
 
+@pytest.mark.slow
 def test_a_zip_is_exported_predicted_compared_and_replaced(at_work: Path, tmp_path: Path) -> None:
     target = tmp_path / "tiny.zoo.zip"
     done = run_zoo("export", "--bundle", "--out", target, "--json")

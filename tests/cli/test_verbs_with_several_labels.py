@@ -72,7 +72,8 @@ def test_compare_takes_two_of_them(chest: Path) -> None:
 
 def test_a_classical_model_says_which_to_take_instead(chest: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(chest)
-    ran = run_zoo("train", "svm", "--data", "chest.npz")
-    assert ran.code == 1
-    assert "train a torch model on it, such as simple_cnn" in ran.err
+    ran = run_zoo("train", "svm", "--data", "chest.npz", "--json")
+    error = ran.document["error"]
+    assert (ran.code, error["code"], error["model"]) == (1, "task-unsupported", "svm")
+    assert "simple_cnn" in ran.err
     assert not (chest / "runs").exists()

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from zoo.contract import CHECKS, NotTried, Subject, Unmet, choose
-from zoo.scaffold import Framework, names_for, project_files
+from zoo.contract.scaffold import Framework, names_for, project_files
 
 Plant = Callable[..., Subject]
 
@@ -76,7 +76,7 @@ FAULTS: dict[str, list[tuple[str, str, str, str]]] = {
         (CODE, "api = 1", "api = 99", r"written for version 99 of the plugin contract.*upgrade edgezoo"),
         (CODE, "    api = 1\n", "    api = 1\n    unused_settings = frozenset({'learning_rate'})\n",
          "unused_settings names learning_rate, which no training configuration has; mend the name"),
-        (CODE, "import onnx\n", "import onyx\n", r"can not be imported: needs onyx"),
+        (CODE, "import onnx\n", "import onyx\n", r"cannot be imported: needs onyx"),
     ],
     "card is honest": [
         (CARD, "    licence: apache-2.0\n", "", "states no licence; write licence: with an SPDX name"),
@@ -101,7 +101,7 @@ FAULTS: dict[str, list[tuple[str, str, str, str]]] = {
         (CODE, 'helper.make_node("Flatten", ["input"], ["rows"], axis=1)',
          '''helper.make_node("Constant", [], ["shape"], value_ints=[2, 3072]),
             helper.make_node("Reshape", ["input", "shape"], ["rows"])''',
-         r"can not take images.*reshape by -1, never by a number seen in a batch"),
+         r"cannot take images.*reshape by -1, never by a number seen in a batch"),
     ],
     "learns": [
         (CODE, "gradient = rows.T @ error", "gradient = 0 * rows.T @ error", "the same for a red and a blue picture"),
@@ -163,7 +163,7 @@ FAULTS: dict[str, list[tuple[str, str, str, str]]] = {
          r"holds a pickle, extra\.bin; keep numbers as safetensors"),
     ],
 }  # fmt: skip
-"""Check → (file, what stands there, what is planted instead, what must be said)."""
+"""Check → (file, what is there, what is planted instead, what must be said)."""
 
 TWISTS = """
 
@@ -198,7 +198,11 @@ TrainedSoftmax.to_onnx = _twisted
 
 @pytest.mark.parametrize(
     ("name", "fault"),
-    [(name, fault) for name, faults in FAULTS.items() for fault in faults],
+    [
+        pytest.param(name, fault, marks=[pytest.mark.slow] if number else [])  # one of each check is fast
+        for name, faults in FAULTS.items()
+        for number, fault in enumerate(faults)
+    ],
     ids=lambda part: str(part)[:40],
 )
 def test_a_planted_fault_fails_its_check(plant: Plant, name: str, fault: tuple[str, str, str, str]) -> None:
@@ -231,8 +235,10 @@ def test_a_planted_fault_fails_its_check(plant: Plant, name: str, fault: tuple[s
         ("sklearn", "builds for 2 and 10 classes, 1 and 3 channels",
          (CODE, "ExtraTreesClassifier(n_estimators=100, min_samples_leaf=2)", "__import__('sklearn').svm.LinearSVC()"),
          "gave a LinearSVC without predict_proba; return a classifier that has it, or one wrapped so"),
-        ("torch", "answers with logits", (CODE, "nn.Linear(64, classes)", "nn.Linear(64, classes), nn.Softmax(1)"),
-         "probabilities, where logits belong; leave out the softmax"),
+        pytest.param(
+            "torch", "answers with logits", (CODE, "nn.Linear(64, classes)", "nn.Linear(64, classes), nn.Softmax(1)"),
+            "probabilities, where logits belong; leave out the softmax", marks=pytest.mark.slow,
+        ),
     ],
 )  # fmt: skip
 def test_a_planted_fault_in_a_half_fails_its_check(
@@ -245,19 +251,22 @@ def test_a_planted_fault_in_a_half_fails_its_check(
 
 def test_a_network_for_one_number_of_classes_is_not_told_to_change_its_card(plant: Plant) -> None:
     subject = plant("torch", (CODE, "nn.Linear(64, classes)", "nn.Linear(64, 10)"))
-    with pytest.raises(NotTried, match="the same for 10 and for 1000 classes"):
+    with pytest.raises(NotTried, match="1000 classes"):
         hold(subject, "card is honest")
 
 
+BUILDS = "builds for 2 and 10 classes, 1 and 3 channels"
+
+
 def test_every_check_has_a_fault_that_fails_it() -> None:
-    assert {check.name for check in CHECKS} == {*FAULTS, "builds for 2 and 10 classes, 1 and 3 channels"}
+    assert {check.name for check in CHECKS} == {*FAULTS, BUILDS}
 
 
 def test_what_waits_for_a_training_that_failed_is_not_tried(plant: Plant) -> None:
     """One cause, one failure: else it would be looked for in ten places."""
     subject = plant("other", (CODE, BEGUN, "        1 / 0\n" + BEGUN))
-    with pytest.raises(Unmet, match="division by zero"):
+    with pytest.raises(Unmet, match="ZeroDivisionError"):
         hold(subject, "trains")
     for check in CHECKS[CHECKS.index(next(check for check in CHECKS if check.name == "learns")) :]:
-        with pytest.raises(NotTried, match="see the check 'trains'"):
+        with pytest.raises(NotTried, match="'trains'"):
             check.hold(subject)

@@ -9,10 +9,11 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 
 import pytest
+from refusals import refused
 
 from zoo.contract import CHECKS, choose, examine
+from zoo.contract.scaffold import new
 from zoo.errors import PluginError
-from zoo.scaffold import new
 from zoo_cli.main import main
 
 FIRST = CHECKS[0].name
@@ -29,21 +30,21 @@ def project(root: Path, planted: str = "") -> Path:
 @pytest.mark.parametrize(
     ("planted", "limit", "said"),
     [
-        ("raise RuntimeError('boom')", 60.0, "can not be imported: RuntimeError: boom"),
+        ("raise RuntimeError('boom')", 60.0, "cannot be imported: RuntimeError: boom"),
         ("raise SystemExit(5)", 60.0, "ended the program (exit 5)"),
         ("import os; os._exit(7)", 60.0, "the process ended (exit 7); a plugin must return or raise"),
         ("print('x' * 99999); import os, sys; sys.stderr.write('so long'); sys.stderr.flush(); os._exit(0)", 60.0,
          "the process ended (exit 0), its last words were 'so long'"),
-        ("time.sleep(600)", 5.0, "was still at it after 5 s and was ended; mend what hangs"),
+        ("time.sleep(600); open('slept', 'w').close()", 2.0,
+         "was still at it after 2 s and was ended; mend what hangs"),
     ],
 )  # fmt: skip
 def test_a_plugin_that_dies_or_hangs_is_one_line_and_is_ended(
     planted: str, limit: float, said: str, tmp_path: Path
 ) -> None:
     with choose(str(project(tmp_path, planted)), tmp_path / "metadata") as (guest,):
-        start = time.monotonic()
         outcomes = list(examine(guest.model, tmp_path / "work", limit_s=limit))
-    assert time.monotonic() - start < 60
+    assert not list(tmp_path.rglob("slept")), "it was ended, not waited for"
     assert [outcome.check for outcome in outcomes] == [check.name for check in CHECKS]
     assert [(outcome.check, said in outcome.message) for outcome in outcomes if outcome.status == "failed"] == [
         (FIRST, True)
@@ -81,12 +82,12 @@ def test_a_failed_check_is_a_gate_that_refused(tmp_path: Path) -> None:
     code, out, _ = run_check(folder)
     assert code == 3
     lines = out.splitlines()
-    assert lines[0] == "guest_softmax (plugin guest, card of zoo-guest)"
-    assert lines[1].startswith(f"  FAIL  {FIRST}: plugin 'guest' of zoo-guest 0.1.0 can not be imported")
+    assert lines[0].startswith("guest_softmax ")
+    assert lines[1].startswith(f"  FAIL  {FIRST}: ")
+    assert "zoo-guest 0.1.0" in lines[1]
     assert lines[-1] == "1 check failed"
-    assert lines[2] == (
-        f"  -     {len(CHECKS) - 1} checks, from '{CHECKS[1]}' on: the plugin can not be loaded, see the first check"
-    )
+    assert f"{len(CHECKS) - 1} checks" in lines[2]
+    assert f"'{CHECKS[1]}'" in lines[2]
     assert len(lines) == 4
     code, out, _ = run_check(folder, "--json")
     document = json.loads(out)
@@ -95,9 +96,10 @@ def test_a_failed_check_is_a_gate_that_refused(tmp_path: Path) -> None:
 
 def test_what_is_not_there_is_said_with_what_could_be_meant(tmp_path: Path) -> None:
     for target in ("nosuch", tmp_path / "nowhere", "zoo_plugins"):
-        code, out, err = run_check(target)
-        assert (code, out, len(err.splitlines())) == (1, "", 1)
-        assert "is no model, distribution, plugin or module that is installed" in err
+        code, out, err = run_check(target, "--json")
+        error = json.loads(out)["error"]
+        assert (code, len(err.splitlines())) == (1, 1)
+        assert (error["code"], error["target"]) == ("plugin-target", str(target))
 
 
 @pytest.mark.parametrize(
@@ -124,18 +126,18 @@ def test_a_distribution_is_all_its_models(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "code"),
     [
-        (lambda text: text.replace("[project]", "[project"), "pyproject.toml: .*expected a table"),
-        (lambda text: text.replace('"zoo.plugins"', '"other"'), "name the plugin there as NAME"),
-        (lambda text: text.replace('"zoo.catalogues"', '"other"'), "zoo-guest brings no model; write a registry.yaml"),
-        (lambda text: text.replace('version = "0.1.0"', 'version = "../../0"'), "none that pip takes"),
+        (lambda text: text.replace("[project]", "[project"), "plugin-project"),
+        (lambda text: text.replace('"zoo.plugins"', '"other"'), "plugin-project"),
+        (lambda text: text.replace('"zoo.catalogues"', '"other"'), "plugin-no-model"),
+        (lambda text: text.replace('version = "0.1.0"', 'version = "../../0"'), "plugin-project"),
     ],
 )
-def test_a_project_that_can_not_be_found_out_says_what_is_missing(change, said: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
+def test_a_project_that_can_not_be_found_out_says_what_is_missing(change, code: str, tmp_path: Path) -> None:  # type: ignore[no-untyped-def]
     folder = project(tmp_path)
     metadata = folder / "pyproject.toml"
     metadata.write_text(change(metadata.read_text()))
-    with pytest.raises(PluginError, match=said), choose(str(folder), tmp_path / "metadata"):
+    with refused(code, PluginError), choose(str(folder), tmp_path / "metadata"):
         pass
     assert sorted(path.name for path in tmp_path.iterdir() if path.name != "metadata") == ["guest"]

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from noted import noted
 from PIL import Image
+from refusals import refused
 
+from zoo.data._named import index
 from zoo.data.audit import audit, page
-from zoo.data.named import index
 from zoo.errors import DataError
 from zoo.spec import encode
 
@@ -104,15 +106,15 @@ def test_a_set_without_splits_says_nothing_across_splits(make_set: Callable[...,
     assert any("brings no splits" in note for note in found.notes)
 
 
-def test_truncated_and_empty_files_are_findings_and_not_the_end(make_set: Callable[..., Path], shared: Path) -> None:
-    jpeg = next((shared / "data" / "brain4_224" / "test" / "glioma").iterdir()).read_bytes()
+def test_truncated_and_empty_files_are_findings_and_not_the_end(make_set: Callable[..., Path], photos: Path) -> None:
+    jpeg = (photos / "china.jpg").read_bytes()
     found = audit(make_set({**SOUND, "train/cat/cut.jpg": jpeg[: len(jpeg) // 2], "train/cat/empty.png": b""}))
     assert {f.files for f in found.of_kind("unreadable")} == {("train/cat/cut.jpg",), ("train/cat/empty.png",)}
     assert (found.n, found.skipped, found.verdict) == (48, 2, "defects")
 
 
 def test_nothing_but_damaged_files_is_an_error(make_set: Callable[..., Path]) -> None:
-    with pytest.raises(DataError, match="readable image"):
+    with refused("class-unreadable", DataError):
         audit(make_set({"cat/a.png": b"", "dog/b.png": b"nothing"}))
 
 
@@ -121,22 +123,29 @@ def test_patients_in_two_splits_are_found_by_a_pattern(make_set: Callable[..., P
     found = audit(make_set(files), group=r"p(\d+)_")
     leak = only(found, "group_leak")
     assert len(leak.files) == 4
-    assert "train (2) and test (2)" in leak.detail
+    assert "test (2)" in leak.detail
     assert found.verdict == "leak"
 
 
 @pytest.mark.parametrize(
-    ("group", "said"), [("p(", "no regular expression"), ("p", "0 groups"), (r"q(\d+)", "48 of 48")]
+    ("group", "code", "fields"),
+    [
+        ("p(", "group-pattern", {}),
+        ("p", "group-pattern", {"groups": 0}),
+        (r"q(\d+)", "group-unmatched", {"without": 48}),
+    ],
 )
-def test_a_group_that_fits_nothing_is_refused(make_set: Callable[..., Path], group: str, said: str) -> None:
-    with pytest.raises(DataError, match=said):
+def test_a_group_that_fits_nothing_is_refused(
+    make_set: Callable[..., Path], group: str, code: str, fields: dict[str, int]
+) -> None:
+    with refused(code, DataError, group=group, **fields):
         audit(make_set(SOUND), group=group)
 
 
 def test_rare_classes_are_an_imbalance(make_set: Callable[..., Path]) -> None:
     found = audit(make_set({**filled(("train/cat",), 60), **filled(("train/dog",), 3, start=5000)}))
     texts = [finding.detail for finding in found.of_kind("imbalance")]
-    assert any("more than 10 to 1" in text and "'dog' (3 images)" in text for text in texts)
+    assert noted(texts, "10 to 1", "'dog' (3 images)")
     assert any("fewer than 10" in text for text in texts)
 
 
@@ -144,7 +153,7 @@ def test_a_class_missing_in_a_split_is_a_shift_of_labels(make_set: Callable[...,
     found = audit(make_set(filled(("train/cat", "train/dog", "test/dog"))))
     mismatch = only(found, "label_mismatch")
     assert mismatch.across_splits
-    assert "'cat' has no image in test" in mismatch.detail
+    assert noted([mismatch.detail], "'cat'", "no image", "test")
     assert found.verdict == "defects"
 
 
@@ -161,7 +170,7 @@ def test_a_file_named_after_another_class_is_a_mismatch(make_set: Callable[..., 
 
 def test_classes_that_differ_in_spelling_only_are_a_mismatch(make_set: Callable[..., Path]) -> None:
     found = audit(make_set(filled(("Benign", "benign ", "grade 1.2", "grade 12"))))
-    assert "differ only in spelling" in only(found, "label_mismatch").detail
+    assert "in spelling" in only(found, "label_mismatch").detail
 
 
 def test_constant_clipped_and_empty_images_are_saturated(make_set: Callable[..., Path]) -> None:
@@ -200,7 +209,7 @@ def test_sixteen_bit_files_say_how_many_bits_they_use(make_set: Callable[..., Pa
 
 def test_sixteen_bit_files_with_eight_bits_inside_are_a_defect(make_set: Callable[..., Path]) -> None:
     found = audit(make_set({name: deep(pixels, 1) for name, pixels in SOUND.items()}))
-    assert "they hold 8 bits" in only(found, "bit_depth").detail
+    assert "8 bits" in only(found, "bit_depth").detail
     assert found.verdict == "defects"
 
 
@@ -268,7 +277,7 @@ def test_the_first_files_of_a_finding_across_splits_come_from_each_split(make_se
     copies = {f"train/cat/copy{i}.png": SOUND["train/cat/3.png"] for i in range(7)}
     found = audit(make_set({**SOUND, **copies, "test/cat/copy.png": SOUND["train/cat/3.png"]}))
     assert [name.split("/")[0] for name in only(found, "duplicate").files[:3]] == ["train", "test", "train"]
-    assert "may stand for a missing one" in only(found, "duplicate").detail
+    assert "missing one" in only(found, "duplicate").detail
 
 
 def test_a_near_duplicate_of_a_copy_in_another_split_counts_across(make_set: Callable[..., Path]) -> None:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 from planted import COPIES
 
+from zoo.data._named import index
 from zoo.data.audit import audit
-from zoo.data.named import index
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def test_the_fifteen_planted_copies_of_the_brain_set_are_found(shared: Path) -> None:
@@ -111,10 +108,9 @@ def test_a_sound_set_is_clean(shared: Path) -> None:
 
 
 def test_copies_in_other_transfer_syntaxes_are_the_same_picture_and_truncated_dicom_is_unreadable(
-    shared: Path, tmp_path: Path
+    tmp_path: Path,
 ) -> None:
-    pytest.importorskip("pydicom")
-    dicom = shared / "data" / "dicom"
+    dicom = Path(pytest.importorskip("pydicom").__file__).parent / "data" / "test_files"
     for folder, name in (
         ("train/mr", "MR_small.dcm"),
         ("test/mr", "MR_small_RLE.dcm"),

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from zoo.data.audit import search
-from zoo.data.audit.search import near_pairs, threshold_for
-from zoo.data.audit.spectrum import TERMS, best_turn, invariants, spectrum, terms_for, whitened
+from zoo.data.audit import _search as search
+from zoo.data.audit._search import near_pairs, threshold_for
+from zoo.data.audit._spectrum import TERMS, best_turn, invariants, spectrum, terms_for, whiten
 
 MOVES = {
     "": lambda p: p,
@@ -35,14 +35,14 @@ def random_spectra(n: int, seed: int = 0) -> np.ndarray[tuple[int, ...], np.dtyp
 def test_an_image_matches_itself_in_every_orientation_and_the_orientation_is_named(name: str) -> None:
     image = np.random.default_rng(1).random((50, 70), np.float32)
     pair = np.stack([spectrum(image), spectrum(MOVES[name](image))])
-    patterns = whitened(np.concatenate([pair, random_spectra(50)]), TERMS)
+    patterns = whiten(np.concatenate([pair, random_spectra(50)]), TERMS)
     correlation, turn = best_turn(patterns[:1], patterns[1:2])
     assert correlation[0] > 0.99
     assert search_turn(int(turn[0])) == name
 
 
 def search_turn(number: int) -> str:
-    from zoo.data.audit.spectrum import TURNS
+    from zoo.data.audit._spectrum import TURNS
 
     return TURNS[number]
 
@@ -53,7 +53,7 @@ def test_the_first_stage_never_ranks_a_pair_lower_than_the_second(seed: int, noi
     """Else the search would lose pairs without a word."""
     first = random_spectra(20, seed)
     second = first[:, ::-1].transpose(0, 2, 1) + noise * random_spectra(20, seed + 1)
-    patterns = whitened(np.concatenate([first, second.astype(np.float16)]), TERMS)
+    patterns = whiten(np.concatenate([first, second.astype(np.float16)]), TERMS)
     keys = invariants(patterns)
     bound = (keys[:20] * keys[20:]).sum(axis=1)
     assert (bound >= best_turn(patterns[:20], patterns[20:])[0] - 1e-5).all()
@@ -69,13 +69,13 @@ def test_a_constant_image_matches_nothing() -> None:
         [np.stack([spectrum(np.full((30, 30), v, np.uint8)) for v in (7, 200)]), random_spectra(9)]
     )
     assert not spectra[:2].any()
-    assert len(near_pairs(whitened(spectra, TERMS), 0.9).first) == 0
+    assert len(near_pairs(whiten(spectra, TERMS), 0.9).first) == 0
 
 
 def test_copies_are_found_across_the_tiles_of_a_large_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "TILE", 64)
     spectra = np.concatenate([random_spectra(300), random_spectra(300)[::-1]])
-    pairs = near_pairs(whitened(spectra, TERMS), 0.95)
+    pairs = near_pairs(whiten(spectra, TERMS), 0.95)
     assert sorted(zip(pairs.first.tolist(), pairs.second.tolist(), strict=True)) == [(i, 599 - i) for i in range(300)]
     assert pairs.exhaustive
 
@@ -84,7 +84,7 @@ def test_buckets_find_nearly_all_that_the_table_of_all_pairs_finds() -> None:
     rng = np.random.default_rng(3)
     spectra = random_spectra(4000)
     noisy = (spectra + rng.normal(0, 0.012, spectra.shape)).astype(np.float16)
-    patterns = whitened(np.concatenate([spectra, noisy]), TERMS)
+    patterns = whiten(np.concatenate([spectra, noisy]), TERMS)
     every, some = near_pairs(patterns, 0.9), near_pairs(patterns, 0.9, exhaustive=0)
     assert len(every.first) > 3000
     assert len(some.first) >= 0.98 * len(every.first)
@@ -93,7 +93,7 @@ def test_buckets_find_nearly_all_that_the_table_of_all_pairs_finds() -> None:
 
 def test_memory_grows_with_the_set_and_not_with_its_square() -> None:
     """All pairs of 20 000 images would be 1.6 GB of numbers."""
-    patterns = whitened(random_spectra(20_000), TERMS)
+    patterns = whiten(random_spectra(20_000), TERMS)
     tracemalloc.start()
     near_pairs(patterns, 0.9)
     peak = tracemalloc.get_traced_memory()[1]
@@ -104,13 +104,13 @@ def test_memory_grows_with_the_set_and_not_with_its_square() -> None:
 def test_a_set_of_one_picture_ends_the_search_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(search, "MOST_PAIRS", 100)
     same = np.repeat(random_spectra(1), 60, axis=0)
-    pairs = near_pairs(whitened(np.concatenate([same, random_spectra(20, 5)]), TERMS), 0.9)
+    pairs = near_pairs(whiten(np.concatenate([same, random_spectra(20, 5)]), TERMS), 0.9)
     assert not pairs.complete
 
 
 def test_the_threshold_rises_where_all_images_are_alike_and_never_falls_below() -> None:
-    assert threshold_for(whitened(random_spectra(500), TERMS)) == search.THRESHOLD
-    few = whitened(random_spectra(500), 2)  # three numbers an image: everything looks like something
+    assert threshold_for(whiten(random_spectra(500), TERMS)) == search.THRESHOLD
+    few = whiten(random_spectra(500), 2)  # three numbers an image: everything looks like something
     assert search.THRESHOLD < threshold_for(few) <= search.CEILING
 
 

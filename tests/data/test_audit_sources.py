@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import io
 import tarfile
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import numpy as np
+import pytest
+from noted import noted
 from PIL import Image
 
+from zoo.data._named import index
 from zoo.data.audit import audit, page
-from zoo.data.named import index
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 def picture(seed: int) -> Image.Image:
@@ -62,7 +61,7 @@ def test_images_with_several_labels_are_counted_under_each_and_conflict_as_sets(
     assert {label: counts["train"] for label, counts in found.classes.items()} == {"0": 30, "1": 30, "2": 1}
     (conflict,) = found.of_kind("label_conflict")
     assert conflict.files == ("train/0", "train/1")
-    assert "'0' and '0 and 2'" in conflict.detail
+    assert "'0 and 2'" in conflict.detail
 
 
 def test_the_embedded_digits_are_audited_and_too_small_for_lookalikes() -> None:
@@ -73,9 +72,9 @@ def test_the_embedded_digits_are_audited_and_too_small_for_lookalikes() -> None:
     assert not found.of_kind("near_duplicate")
 
 
-def test_patients_that_dicom_files_name_are_groups(shared: Path, tmp_path: Path) -> None:
+def test_patients_that_dicom_files_name_are_groups(tmp_path: Path) -> None:
     """Two slices of one patient, one to learn from and one to be tested on."""
-    source = shared / "data" / "dicom"
+    source = Path(pytest.importorskip("pydicom").__file__).parent / "data" / "test_files"
     for name, place in (("MR_small.dcm", "train/mr/a.dcm"), ("MR_small_implicit.dcm", "test/mr/b.dcm")):
         (tmp_path / place).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / place).write_bytes((source / name).read_bytes())
@@ -116,11 +115,11 @@ def test_folds_are_looked_across_as_splits_are(tmp_path: Path) -> None:
     assert found.splits == {"fold 0": 10, "fold 1": 10, "fold 2": 10}
     (leak,) = found.of_kind("group_leak")
     assert leak.files == ("3.png", "4.png")
-    assert "in fold 0 (1) and fold 1 (1)" in leak.detail
+    assert "fold 1 (1)" in leak.detail
     (same,) = found.of_kind("duplicate")
     assert not same.across_splits, "both copies are in fold 0"
     assert found.verdict == "leak"
-    assert "29 groups (patient, lesion, study) known in 30 images" in found.notes
+    assert noted(found.notes, "29 groups", "30 images")
     assert "fold 2" in page(found, index(tmp_path / "folds.csv", as_is=True))
 
 
@@ -129,4 +128,4 @@ def test_a_set_of_one_class_is_not_called_clean(tmp_path: Path) -> None:
     for i in range(12):
         picture(i).save(tmp_path / "ill" / f"{i}.png")
     (found,) = audit(tmp_path).of_kind("label_mismatch")
-    assert (found.severity, "expected at least two" in found.detail) == ("error", True)
+    assert (found.severity, "at least two" in found.detail) == ("error", True)

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from refusals import refused
 
-from zoo.data import cachedir
-from zoo.data.scanning import examine, index_cache, scan
-from zoo.places import cache_folder
+from zoo.data import _cachedir as cachedir
+from zoo.data._scanning import examine, index_cache, scan
+from zoo.store._places import cache_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,7 +32,7 @@ def cats(make_folder: MakeFolder, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ZOO_CACHE_GB", "1")
     monkeypatch.setattr(index_cache, "FEWEST", 1)
-    # the time of the last change of an inode can not be set; here the present is later than it is
+    # the time of the last change of an inode cannot be set; here the present is later than it is
     monkeypatch.setattr(scan.time, "time_ns", lambda now=time.time_ns: now() + 10**10)
     return make_folder({"cat": 12})
 
@@ -50,7 +51,7 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         seen.extend(files)
         return real(root, files, settled)
 
-    monkeypatch.setattr("zoo.data.scanning.crew.examine", spy)
+    monkeypatch.setattr("zoo.data._scanning.crew.examine", spy)
     return seen
 
 
@@ -179,7 +180,9 @@ def test_a_damaged_cache_is_passed_over_and_mended(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes and links as POSIX has them")
-@pytest.mark.parametrize("stranger", [os.mkfifo, lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"])
+@pytest.mark.parametrize(
+    "stranger", [getattr(os, "mkfifo", None), lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"]
+)
 def test_a_stranger_in_place_of_the_cache_is_neither_waited_for_nor_read(
     cats: Path, opened: list[str], stranger: Callable[[Path], object]
 ) -> None:
@@ -224,13 +227,13 @@ def test_nothing_is_kept_when_the_cache_is_off(cats: Path, monkeypatch: pytest.M
     scan.scan(cats, names(cats))
     assert not cache_folder("index").exists()
     monkeypatch.setenv("ZOO_CACHE_GB", "plenty")
-    with pytest.raises(cachedir.UsageError, match="ZOO_CACHE_GB is 'plenty', expected gigabytes"):
+    with refused("option-value", cachedir.UsageError, option="ZOO_CACHE_GB", value="plenty"):
         scan.scan(cats, names(cats))
 
 
 def test_two_processes_at_once_leave_one_good_cache(cats: Path, opened: list[str]) -> None:
     code = (
-        "import sys, time\nfrom pathlib import Path\nfrom zoo.data.scanning import index_cache, scan\n"
+        "import sys, time\nfrom pathlib import Path\nfrom zoo.data._scanning import index_cache, scan\n"
         "index_cache.FEWEST = 1\nnow = time.time_ns\nscan.time.time_ns = lambda: now() + 10**10\n"
         "root = Path(sys.argv[1])\nids = sorted(p.relative_to(root).as_posix() for p in root.rglob('*.png'))\n"
         "for _ in range(5):\n"

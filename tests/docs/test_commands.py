@@ -25,6 +25,7 @@ ELSEWHERE = {
     "--no-deps": "pip",
     "--find-links": "pip",
     "--no-index": "pip",
+    "--smallest": "the programs of benchmarks/",
     "--strict": "mkdocs; of zoo train, too",
 }
 """Options of other programs that pages name on their own."""

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 from page_blocks import ROOT
 
-from zoo.catalogue import Distribution, read
+from zoo.registry._catalogue import Distribution, read
 
 
 @pytest.fixture

@@ -1,8 +1,13 @@
-"""README.zh-CN.md says what README.md says: the same commands in the same order, the same sections, the same links."""
+"""README.zh-CN.md follows README.md: the same commands in the same order, the same sections, the same links.
+
+Where it is behind the test warns and does not fail, so that a change of the English page needs no Chinese. What the
+Chinese page says itself must hold: its links lead somewhere, and test_commands.py tries its commands.
+"""
 
 from __future__ import annotations
 
 import re
+import warnings
 from collections.abc import Callable
 from difflib import unified_diff
 from pathlib import Path
@@ -40,12 +45,15 @@ def links(page: str) -> list[str]:
     return [target for target in found if target not in {ENGLISH, CHINESE}]
 
 
+@pytest.mark.filterwarnings("default::UserWarning")  # the project turns warnings into errors
 @pytest.mark.parametrize("what", [commands, code, mentions, headings, links])
-def test_the_two_say_the_same(what: Callable[[str], list[str]]) -> None:
+def test_a_difference_is_a_warning(what: Callable[[str], list[str]]) -> None:
     english, chinese = what(ENGLISH), what(CHINESE)
     difference = list(unified_diff(english, chinese, ENGLISH, CHINESE, lineterm="", n=1))
-    assert not difference, f"{CHINESE} differs in its {what.__name__}:\n" + "\n".join(difference)
-    assert english, f"{ENGLISH} holds no {what.__name__}: the test looks at nothing"
+    if difference:
+        warnings.warn(f"{CHINESE} differs in its {what.__name__}:\n" + "\n".join(difference), stacklevel=1)
+    for page, found in ((ENGLISH, english), (CHINESE, chinese)):
+        assert found, f"{page} holds no {what.__name__}: the test looks at nothing"
 
 
 @pytest.mark.parametrize("page", [ENGLISH, CHINESE])

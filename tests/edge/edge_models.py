@@ -10,7 +10,7 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
-from zoo.files import sha256_file
+from zoo._support.files import sha256_file
 from zoo.spec import (
     Fingerprint,
     InputSpec,

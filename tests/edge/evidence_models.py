@@ -8,8 +8,8 @@ import numpy as np
 from edge_models import make_manifest
 from onnx import TensorProto, helper, numpy_helper
 
-from zoo.edge.runtime import Runtime
-from zoo.export import assemble, set_manifest
+from zoo.artefact import assemble, set_manifest
+from zoo.edge._runtime import Runtime
 from zoo.spec import EVIDENCE, OPSET, PreprocessSpec
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
     python tests/edge/mutations.py --seconds 300 --seed 7
 
 tries for five minutes and prints each file that made another error, with the seed that makes it again. The suite tries
-a few hundred with fixed seeds; what was once found stands as a plain test in test_mutations.py.
+a few hundred with fixed seeds; what was once found is a plain test in test_mutations.py.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ if __name__ == "__main__":
 from edge_models import make_bundle, make_manifest, make_model
 
 from zoo.edge import Runtime
+from zoo.edge._replay import _golden
 from zoo.edge.bundle import open_model
-from zoo.edge.golden import _golden
 from zoo.errors import ModelError, ZooError
 from zoo.spec import Manifest, decode, encode
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +13,7 @@ import pytest
 from edge_models import paint
 from hostile_models import BUNDLES, CANARY, FILES, good_bundle
 from PIL import Image
+from work import counted
 
 from zoo.edge import Runtime
 from zoo.edge.__main__ import main
@@ -38,10 +38,9 @@ def hostile_file(name: str, folder: Path) -> Path:
 def test_a_hostile_file_is_refused_before_it_runs(name: str, tmp_path: Path) -> None:
     path = hostile_file(name, tmp_path)
     before = listing(tmp_path)
-    begun = time.monotonic()
-    with pytest.raises(ModelError) as caught:
+    with counted() as work, pytest.raises(ModelError) as caught:
         Runtime.open(path)
-    assert time.monotonic() - begun < 10
+    assert work.calls < 50_000
     line = str(caught.value)
     assert FILES[name][1] in line
     assert line.startswith(str(path))
@@ -72,6 +71,7 @@ def test_a_hostile_bundle_is_refused_by_both_verbs(
 SHELL = ["3 a zip of pickles", "16 a hard link", "23 a domain", "25 an endless loop", "26 a huge constant", "8 NaN"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SHELL)
 def test_a_user_who_types_the_command_sees_the_line_and_exit_1(name: str, tmp_path: Path) -> None:
     path, image = hostile_file(name, tmp_path), tmp_path / "red.png"

@@ -14,12 +14,14 @@ import msgspec
 import numpy as np
 import pytest
 from edge_models import deep_manifest, make_model
+from refusals import refused
 
-from zoo.edge import Bench, Runtime, side_by_side, timing
+from zoo.edge import Bench, Runtime, side_by_side
+from zoo.edge import _bench as timing
 from zoo.edge.__main__ import main
-from zoo.edge.budget import KEYS, misses, parse
-from zoo.edge.session import placement
-from zoo.edge.timing import median_interval
+from zoo.edge._bench import median_interval
+from zoo.edge._budget import KEYS, misses, parse
+from zoo.edge._session import placement
 from zoo.errors import ProviderError, UsageError
 
 if TYPE_CHECKING:
@@ -71,7 +73,7 @@ def test_several_models_are_timed_in_turns(model_file: Path, tmp_path: Path, mon
         assert one.p50_low_ms <= one.p50_ms <= one.p50_high_ms
         assert (one.runs, one.batch_size, one.threads, one.nodes) == (4, 3, 1, {})
         assert one.operators is None
-    with pytest.raises(UsageError, match="batch size 0"):
+    with refused("option-value", UsageError, batch_size=0):
         side_by_side([model_file], batch_size=0)
 
 
@@ -110,14 +112,14 @@ def test_a_budget_names_every_miss_with_what_was_found_and_what_is_allowed() -> 
     assert tuple(generous) == KEYS
     assert misses(measured(), generous) == ()
     tight = {key: value * (1.01 if key == "images_per_second" else 0.99) for key, value in generous.items()}
-    assert [str(miss) for miss in misses(measured(), tight)] == [
-        "latency_ms 10, allowed at most 9.9",
-        "p95_ms 12, allowed at most 11.88",
-        "p99_ms 15, allowed at most 14.85",
-        "cold_start_ms 300, allowed at most 297",
-        "memory_mb 80, allowed at most 79.2",
-        "size_mb 20, allowed at most 19.8",
-        "images_per_second 100, allowed at least 101",
+    assert [(miss.key, miss.found, round(miss.allowed, 2)) for miss in misses(measured(), tight)] == [
+        ("latency_ms", 10, 9.9),
+        ("p95_ms", 12, 11.88),
+        ("p99_ms", 15, 14.85),
+        ("cold_start_ms", 300, 297),
+        ("memory_mb", 80, 79.2),
+        ("size_mb", 20, 19.8),
+        ("images_per_second", 100, 101),
     ]
 
 
@@ -151,7 +153,10 @@ def test_the_command_measures_first_and_then_exits_3(model_file: Path, capsys: p
     assert main([*arguments, "--budget", "furlongs=1"]) == 2
     capsys.readouterr()
     assert main(["bench", str(model_file), "--runs", "3", "--operators"]) == 0
-    assert "MatMul on cpu: 1 calls" in capsys.readouterr().out
+    rows = [line.split()[:3] for line in capsys.readouterr().out.splitlines()]
+    known = {"Cast", "ReduceMean", "MatMul", "Softmax"}  # those of a hundredth of the time and more have a row
+    assert [row[1:] for row in rows if row and row[0] in known]
+    assert all(row[1:] == ["cpu", "1"] for row in rows if row and row[0] in known)
 
 
 class Placed:
@@ -176,7 +181,7 @@ def placed(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
     """Open a session whose nodes lie where they are said to."""
     import onnxruntime
 
-    from zoo.edge.session import open_session
+    from zoo.edge._session import open_session
 
     def opened(allow_fallback: bool = False, **nodes: list[str]) -> Any:
         monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: ["CUDAExecutionProvider"])
@@ -192,7 +197,7 @@ def placed(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., A
 def test_shapes_on_the_cpu_are_no_fallback(placed: Any, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level("INFO", "zoo"):
         session = placed(cuda=["Conv", "Conv", "Gemm"], cpu=["Shape", "Gather"])
-    assert "cuda runs 3 of 5 nodes, the CPU 2 that compute shapes" in caplog.text
+    assert "3 of 5 nodes" in caplog.text
     assert placement(session) == {"cuda": Counter(Conv=2, Gemm=1), "cpu": Counter(Shape=1, Gather=1)}
 
 
@@ -200,8 +205,8 @@ def test_shapes_on_the_cpu_are_no_fallback(placed: Any, caplog: pytest.LogCaptur
 def test_work_left_to_the_cpu_is_refused_unless_it_is_allowed(
     placed: Any, caplog: pytest.LogCaptureFixture, nodes: dict[str, list[str]]
 ) -> None:
-    """ONNX Runtime says nothing of it: the accelerator stands first in its list all the same."""
-    with pytest.raises(ProviderError, match=r"cuda runs \d of \d nodes; the CPU runs .*--allow-fallback"):
+    """ONNX Runtime says nothing of it: the accelerator is still first in its list."""
+    with refused("provider-fallback", ProviderError, provider="cuda"):
         placed(**nodes)
     placed(allow_fallback=True, **nodes)
     assert caplog.records[-1].levelname == "WARNING"
@@ -210,7 +215,7 @@ def test_work_left_to_the_cpu_is_refused_unless_it_is_allowed(
 
 def test_a_runtime_that_can_not_tell_says_so(placed: Any, caplog: pytest.LogCaptureFixture) -> None:
     placed()
-    assert "does not tell which nodes run on cuda" in caplog.text
+    assert "not tell" in caplog.text
 
 
 def test_openvino_leaves_resizing_to_the_cpu_and_that_is_said(tmp_path: Path) -> None:

@@ -15,10 +15,10 @@ import pytest
 from edge_models import deep_manifest, make_manifest, make_model, paint
 from PIL import Image
 
-from zoo import processes
+from zoo._support import processes
 from zoo.edge import Failure, Prediction, Runtime
-from zoo.edge.decoders import Decoders
-from zoo.edge.intake import Intake
+from zoo.edge._decoders import Decoders
+from zoo.edge._intake import Intake
 from zoo.errors import UsageError
 from zoo.spec import InputSpec
 
@@ -39,11 +39,15 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "images"
 
 
+def slow(manifest: Any) -> Any:
+    return pytest.param(manifest, marks=pytest.mark.slow)
+
+
 @pytest.mark.parametrize("manifest", [
     make_manifest(),
-    make_manifest(input=InputSpec(name="image", dtype="float32", channels=3, stage="resized")),
-    make_manifest(input=InputSpec(name="image", dtype="float32", channels=3, stage="tensor")),
-    deep_manifest(),
+    slow(make_manifest(input=InputSpec(name="image", dtype="float32", channels=3, stage="resized"))),
+    slow(make_manifest(input=InputSpec(name="image", dtype="float32", channels=3, stage="tensor"))),
+    slow(deep_manifest()),
 ], ids=["raw", "resized", "tensor", "deep"])  # fmt: skip
 def test_processes_answer_as_threads_do(folder: Path, tmp_path: Path, manifest: Any) -> None:
     path = tmp_path / "m.onnx"
@@ -93,7 +97,8 @@ def test_an_image_that_ends_its_process_is_a_row_and_the_others_are_answered(
 ) -> None:
     """A decoder that crashes must not take a million answers with it."""
     poison = (
-        "import json, sys; sys.path[:] = json.loads(sys.argv[1]); from zoo.edge import decoders, intake; "
+        "import json, sys; sys.path[:] = json.loads(sys.argv[1]); "
+        "from zoo.edge import _decoders as decoders, _intake as intake; "
         "import os, signal; real = intake.read; "
         "intake.read = lambda p, **k: os.kill(os.getpid(), signal.SIGSEGV) if p.name == '2.png' else real(p, **k); "
         "from {module} import {task}; {task}()"
@@ -104,7 +109,7 @@ def test_an_image_that_ends_its_process_is_a_row_and_the_others_are_answered(
     at = [Path(one.image).name for one in found].index("2.png")
     lost = found[at]
     assert isinstance(lost, Failure)
-    assert "ended 2 times (SIGSEGV)" in lost.error
+    assert "SIGSEGV" in lost.error
     assert found[:at] + found[at + 1 :] == alone[:at] + alone[at + 1 :]
     assert len(started) <= 4
 
@@ -119,6 +124,7 @@ def test_without_an_interpreter_the_work_is_done_here(
     assert list(Runtime.open(model_file).predict(folder, workers=2)) == alone
 
 
+@pytest.mark.skipif(os.name != "posix", reason="SIGSTOP is POSIX")
 def test_leaving_early_does_not_wait_for_a_process_that_hangs(
     model_file: Path, folder: Path, started: list[Any]
 ) -> None:
@@ -126,15 +132,14 @@ def test_leaving_early_does_not_wait_for_a_process_that_hangs(
     next(results)
     for process in started:
         process.send_signal(signal.SIGSTOP)
-    before = time.monotonic()
     results.close()  # type: ignore[attr-defined]
-    assert time.monotonic() - before < 10
+    assert {process.returncode for process in started} == {-signal.SIGKILL}, "a stopped process ends in no other way"
 
 
 def test_a_decoding_process_loads_no_onnxruntime() -> None:
     """It would cost each of them 60 MB and its start."""
     program = (
-        "import sys; from zoo.edge import decoders, intake; import zoo.readers; "
+        "import sys; from zoo.edge import _decoders as decoders, _intake as intake; import zoo.readers; "
         "print(*{'onnxruntime', 'torch', 'typer'} & set(sys.modules))"
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
@@ -149,7 +154,7 @@ def test_a_decoder_that_was_stopped_starts_nothing(model_file: Path, folder: Pat
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="signals are POSIX")
-@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGKILL", None)])
 def test_a_stopped_command_leaves_no_process_behind(model_file: Path, folder: Path, sign: signal.Signals) -> None:
     for i in range(20, 4000):
         (folder / f"{i}.png").hardlink_to(folder / "1.png")

@@ -14,13 +14,13 @@ from evidence_models import evident
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
+from refusals import refused
 
 from zoo.edge.__main__ import main
-from zoo.edge.evidence import evidence_map, heat_map, laid_back
-from zoo.edge.explain import overlay
-from zoo.edge.runtime import Runtime
+from zoo.edge._explain import average_in_cells, explain_image, map_evidence, overlay
+from zoo.edge._runtime import Runtime
 from zoo.errors import ModelError, UsageError
-from zoo.preprocess import placed, resized
+from zoo.preprocess import place_image, resize_image
 from zoo.readers import from_array
 from zoo.spec import EVIDENCE, PreprocessSpec, encode
 
@@ -43,11 +43,11 @@ def _spotted(height: int, width: int, top: int, left: int) -> NDArray[np.uint8]:
 @pytest.mark.parametrize(("height", "width"), [(90, 200), (200, 90), (131, 77)])
 def test_a_spot_in_the_corner_lights_up_where_it_is(tmp_path: Path, resize: str, height: int, width: int) -> None:
     runtime = evident(tmp_path / "m.onnx", resize=resize)
-    (down, above), (across, before) = placed(height, width, runtime.manifest.preprocess)
+    (down, above), (across, before) = place_image(height, width, runtime.manifest.preprocess)
     top, left = (max(0, round(-offset / scale) + 1) for scale, offset in ((down, above), (across, before)))
     for y, x in ((top, left), (height - SPOT - top, left), (top, width - SPOT - left)):
         image = from_array(_spotted(height, width, y, x))
-        heat = evidence_map(runtime, image, "red")
+        heat = map_evidence(runtime, image, "red")
         value, row, column = heat.peak
         assert value > 3
         assert (y <= row < y + SPOT, x <= column < x + SPOT) == (True, True), (row, column)
@@ -59,7 +59,7 @@ def test_a_spot_in_the_corner_lights_up_where_it_is(tmp_path: Path, resize: str,
 
 def test_what_a_crop_cuts_off_has_no_evidence(tmp_path: Path) -> None:
     runtime = evident(tmp_path / "m.onnx", resize="crop")
-    heat = evidence_map(runtime, from_array(_spotted(60, 180, 0, 0)), "red")
+    heat = map_evidence(runtime, from_array(_spotted(60, 180, 0, 0)), "red")
     grid = np.asarray(heat.values)
     third = grid.shape[1] // 3
     assert np.all(grid[:, : third - 1] == 0)
@@ -76,12 +76,12 @@ sides = st.integers(1, 90)
 def test_a_ramp_that_was_resized_is_laid_back_where_it_came_from(
     height: int, width: int, size: tuple[int, int], resize: str
 ) -> None:
-    """Each pixel tells its own place, so that a shift or a swapped axis can not hide."""
+    """Each pixel tells its own place, so that a shift or a swapped axis cannot hide."""
     spec = PreprocessSpec(size=size, resize=resize, interpolation="bilinear", mean=(0.0,) * 3, std=(1.0,) * 3)  # type: ignore[arg-type]
-    (down, above), (across, before) = placed(height, width, spec)
+    (down, above), (across, before) = place_image(height, width, spec)
     places = np.mgrid[:height, :width].astype(np.float32) + 0.5  # middles, in raw pixels
     for axis, (scale, offset) in enumerate(((down, above), (across, before))):
-        seen = resized(
+        seen = resize_image(
             places[axis][:, :, None], msgspec.structs.replace(spec, channels="gray", mean=(0.0,), std=(1.0,))
         )
         middles = (np.arange(size[axis]) + 0.5 - offset) / scale
@@ -95,16 +95,16 @@ def test_a_ramp_that_was_resized_is_laid_back_where_it_came_from(
 def test_an_even_map_stays_even(height: int, width: int, size: tuple[int, int], resize: str) -> None:
     """Cells are means, so that evidence neither fades nor grows with the size of an image."""
     spec = PreprocessSpec(size=size, resize=resize, mean=(0.0,) * 3, std=(1.0,) * 3)  # type: ignore[arg-type]
-    assert np.allclose(laid_back(np.full(size, 2.5), height, width, spec), 2.5)
+    assert np.allclose(average_in_cells(np.full(size, 2.5), height, width, spec), 2.5)
 
 
 def test_numbers_are_the_evidence_over_that_for_the_others(tmp_path: Path) -> None:
     pixels = np.full((40, 40, 3), (255, 51, 0), np.uint8)
-    red = evidence_map(evident(tmp_path / "m.onnx"), from_array(pixels))
+    red = map_evidence(evident(tmp_path / "m.onnx"), from_array(pixels))
     assert (red.label, red.method) == ("red", "evidence")
     assert np.allclose(red.values, 8 - 1.6 / 2, atol=1e-5)
     several = evident(tmp_path / "several.onnx", task="multilabel")
-    assert np.allclose(evidence_map(several, from_array(pixels), "green").values, 1.6, atol=1e-5)
+    assert np.allclose(map_evidence(several, from_array(pixels), "green").values, 1.6, atol=1e-5)
 
 
 def test_the_map_is_answered_beside_the_probabilities_or_refused(tmp_path: Path) -> None:
@@ -115,15 +115,15 @@ def test_the_map_is_answered_beside_the_probabilities_or_refused(tmp_path: Path)
     assert np.allclose(evidence.mean(axis=(2, 3)), runtime.logits(batch), atol=1e-4)
     plain = tmp_path / "plain.onnx"
     plain.write_bytes(make_model().SerializeToString())
-    with pytest.raises(UsageError, match="outputs are probabilities, logits, no evidence among them; export it with"):
+    with refused("evidence-missing", UsageError, outputs=["probabilities", "logits"]):
         Runtime.open(plain).evidence(batch)
-    assert heat_map(Runtime.open(plain), from_array(batch[0])).method == "occlusion"
+    assert explain_image(Runtime.open(plain), from_array(batch[0])).method == "occlusion"
 
 
 def test_a_manifest_that_promises_another_map_is_refused(tmp_path: Path) -> None:
     runtime = evident(tmp_path / "m.onnx")
     model = onnx.load(tmp_path / "m.onnx")
-    for size, found in (((40, 41), "has shape"), (None, "is not there")):
+    for size in ((40, 41), None):
         manifest = runtime.manifest
         if size is None:
             model = make_model(make_manifest(outputs=runtime.manifest.outputs))
@@ -133,7 +133,7 @@ def test_a_manifest_that_promises_another_map_is_refused(tmp_path: Path) -> None
                 model, {"zoo": encode(msgspec.structs.replace(manifest, preprocess=spec)).decode()}
             )
         (tmp_path / "wrong.onnx").write_bytes(model.SerializeToString())
-        with pytest.raises(ModelError, match=f"{EVIDENCE} {found}.*its manifest says .any, 3"):
+        with refused("model-outputs", ModelError, output=EVIDENCE):
             Runtime.open(tmp_path / "wrong.onnx")
 
 
@@ -151,14 +151,14 @@ def test_a_map_that_is_no_number_is_refused_and_not_shown_as_empty(tmp_path: Pat
     runtime = Runtime.open(tmp_path / "m.onnx")
     image = from_array(np.zeros((40, 40, 3), np.uint8))
     assert np.isfinite(runtime.probabilities(image.pixels[None])).all()
-    with pytest.raises(ModelError, match="evidence holds NaN"):
-        heat_map(runtime, image)
+    with refused("evidence-not-finite", ModelError):
+        explain_image(runtime, image)
 
 
 def test_a_map_that_no_device_has_room_for_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("zoo.edge.runtime.MOST_EVIDENCE", 3 * 40 * 40)
+    monkeypatch.setattr("zoo.edge._graph.MOST_EVIDENCE", 3 * 40 * 40)
     evident(tmp_path / "m.onnx")
-    with pytest.raises(ModelError, match="evidence of 4,803 numbers"):
+    with refused("evidence-size", ModelError, numbers=4803):
         evident(tmp_path / "m.onnx", size=(1601, 1))
 
 

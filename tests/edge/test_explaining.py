@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from edge_models import LABELS, deep_manifest, make_manifest, make_model
 from PIL import Image
+from refusals import refused
 
 import zoo
 from zoo.edge.__main__ import main
-from zoo.edge.explain import VISIBLE, occlusion, overlay
-from zoo.edge.heatmaps import explained
-from zoo.edge.runtime import Runtime
+from zoo.edge._explain import VISIBLE, explain_images, map_occlusion, overlay
+from zoo.edge._runtime import Runtime
 from zoo.errors import ImageError, UsageError
 from zoo.readers import from_array, read
 
@@ -66,7 +66,7 @@ def test_the_brightest_place_is_the_one_that_decides(trained: tuple[str, Runtime
     found = []
     for _ in range(12):
         top, left = _corner(rng)
-        drop, y, x = occlusion(runtime, from_array(_scene(rng, (top, left))), "square").peak
+        drop, y, x = map_occlusion(runtime, from_array(_scene(rng, (top, left))), "square").peak
         found.append((drop > VISIBLE, top <= y < top + CUE and left <= x < left + CUE))
     if told == "told":
         assert found == [(True, True)] * 12
@@ -86,10 +86,10 @@ def test_the_map_is_of_the_label_asked_for(tmp_path: Path) -> None:
     pixels[:8, :8] = (250, 0, 0)
     pixels[16:, 16:] = (0, 200, 0)
     image = from_array(pixels)
-    red, green = occlusion(runtime, image, "red"), occlusion(runtime, image, "green")
+    red, green = map_occlusion(runtime, image, "red"), map_occlusion(runtime, image, "green")
     assert (red.peak[1] < 8, red.peak[2] < 8) == (True, True)
     assert (green.peak[1] >= 16, green.peak[2] >= 16) == (True, True)
-    assert occlusion(runtime, image).label == "red", "the most probable one, when none is named"
+    assert map_occlusion(runtime, image).label == "red", "the most probable one, when none is named"
     assert red.values[-1][-1] < 0, "hiding the green raises the probability of red"
 
 
@@ -97,7 +97,7 @@ def test_numbers_are_the_drop_of_the_probability_by_hand(tmp_path: Path) -> None
     """2 x 2 pixels: four cells under one window, which hides all of the image."""
     runtime = _opened(tmp_path)
     pixels = np.array([[[255, 0, 0], [0, 0, 255]], [[255, 0, 0], [255, 0, 0]]], np.uint8)
-    heat = occlusion(runtime, from_array(pixels), "red")
+    heat = map_occlusion(runtime, from_array(pixels), "red")
     hidden = np.full((1, 2, 2, 3), (191, 0, 64), np.uint8)  # the mean, 191.25 and 63.75, rounded
     expected = heat.base - float(runtime.probabilities(hidden)[0, 0])
     assert (heat.height, heat.width) == (2, 2)
@@ -107,7 +107,7 @@ def test_numbers_are_the_drop_of_the_probability_by_hand(tmp_path: Path) -> None
 def test_same_image_gives_the_same_map(tmp_path: Path) -> None:
     runtime = _opened(tmp_path)
     image = from_array(np.random.default_rng(0).integers(0, 256, (50, 41, 3), dtype=np.uint8))
-    assert occlusion(runtime, image) == occlusion(runtime, image)
+    assert map_occlusion(runtime, image) == map_occlusion(runtime, image)
 
 
 @pytest.mark.parametrize("dtype", ["uint16", "float32"])
@@ -120,7 +120,7 @@ def test_deep_images_are_explained_in_their_own_values(tmp_path: Path, dtype: st
     path.write_bytes(make_model(manifest).SerializeToString())
     pixels = np.full((20, 20, 1), 100, dtype)
     pixels[12:16, 4:8] = 4000
-    heat = occlusion(Runtime.open(path), from_array(pixels), "dark")
+    heat = map_occlusion(Runtime.open(path), from_array(pixels), "dark")
     assert heat.peak[0] > 0
     assert (12 <= heat.peak[1] < 16, 4 <= heat.peak[2] < 8) == (True, True)
     assert overlay(from_array(pixels), heat).size == (20, 20)
@@ -131,7 +131,7 @@ def test_a_label_of_several_is_explained_by_its_own_probability(tmp_path: Path) 
     pixels = np.zeros((24, 24, 3), np.uint8)
     pixels[:8, :8, 0] = 255
     pixels[16:, 16:, 2] = 255
-    red, blue = (occlusion(runtime, from_array(pixels), label) for label in ("red", "blue"))
+    red, blue = (map_occlusion(runtime, from_array(pixels), label) for label in ("red", "blue"))
     assert (red.peak[1] < 8, blue.peak[1] >= 16) == (True, True)
     assert abs(red.values[-1][-1]) < red.peak[0] / 5, "hiding the blue hardly changes red"
 
@@ -148,7 +148,7 @@ def test_cost_is_bounded_and_cells_cover_any_shape(tmp_path: Path, height: int, 
 
     runtime.probabilities = counted  # type: ignore[method-assign]
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
-    heat = occlusion(runtime, from_array(pixels))
+    heat = map_occlusion(runtime, from_array(pixels))
     assert sum(asked) <= 1 + 144
     assert max(asked) <= 16
     assert (heat.height, heat.width) == (height, width)
@@ -159,7 +159,7 @@ def test_large_image_is_averaged_first_and_keeps_its_answer(tmp_path: Path) -> N
     runtime = _opened(tmp_path)  # its input is 8 x 8
     pixels = np.random.default_rng(0).integers(0, 256, (331, 402, 3), dtype=np.uint8)
     pixels[200:, 300:] = (255, 0, 0)
-    heat = occlusion(runtime, from_array(pixels), "red")
+    heat = map_occlusion(runtime, from_array(pixels), "red")
     assert heat.base == pytest.approx(float(runtime.probabilities(pixels[None])[0, 0]), abs=5e-3)
     assert (heat.height, heat.width) == (331, 402)
     assert heat.peak[1] > 200
@@ -171,25 +171,27 @@ def test_overlay_colours_only_what_matters(tmp_path: Path) -> None:
     pixels = np.full((24, 24, 3), 40, np.uint8)
     pixels[:8, :8] = (250, 0, 0)
     image = from_array(pixels)
-    drawn = np.asarray(overlay(image, occlusion(runtime, image, "red")), np.int16)
+    drawn = np.asarray(overlay(image, map_occlusion(runtime, image, "red")), np.int16)
     changed = np.abs(drawn - pixels).max(axis=2)
     assert changed[:6, :6].min() > 30
     assert changed[-6:, -6:].max() <= 2
     plain = from_array(np.full((24, 24, 3), 40, np.uint8))
-    assert np.array_equal(overlay(plain, occlusion(runtime, plain)), plain.pixels), "nothing matters, nothing is drawn"
+    assert np.array_equal(overlay(plain, map_occlusion(runtime, plain)), plain.pixels), (
+        "nothing matters, nothing is drawn"
+    )
 
 
 def test_overlay_of_a_huge_image_stays_small(tmp_path: Path) -> None:
     image = from_array(np.zeros((300, 5000, 3), np.uint8))
-    assert overlay(image, occlusion(_opened(tmp_path), image)).size == (2048, 123)
+    assert overlay(image, map_occlusion(_opened(tmp_path), image)).size == (2048, 123)
 
 
 def test_wrong_label_and_wrong_pixels_are_said(tmp_path: Path) -> None:
     runtime = _opened(tmp_path)
-    with pytest.raises(UsageError, match="no label 'blu', expected one of 'red', 'green', 'blue'"):
-        occlusion(runtime, from_array(np.zeros((4, 4, 3), np.uint8)), "blu")
-    with pytest.raises(ImageError, match="pixels are uint16, expected uint8"):
-        occlusion(runtime, from_array(np.zeros((4, 4), np.uint16)))
+    with refused("label-unknown", UsageError, labels=["blu"], known=["red", "green", "blue"]):
+        map_occlusion(runtime, from_array(np.zeros((4, 4, 3), np.uint8)), "blu")
+    with refused("image-kind", ImageError, found="uint16", expected=["uint8"]):
+        map_occlusion(runtime, from_array(np.zeros((4, 4), np.uint16)))
 
 
 def test_pictures_of_equal_names_do_not_overwrite_each_other(tmp_path: Path) -> None:
@@ -198,7 +200,7 @@ def test_pictures_of_equal_names_do_not_overwrite_each_other(tmp_path: Path) -> 
         (tmp_path / folder).mkdir()
         Image.new("RGB", (9, 7), colour).save(tmp_path / folder / "x.png")
     (tmp_path / "a" / "y.png").write_text("no picture")
-    found = list(explained(runtime, [tmp_path / "a", tmp_path / "b"], out=tmp_path / "maps"))
+    found = list(explain_images(runtime, [tmp_path / "a", tmp_path / "b"], out=tmp_path / "maps"))
     assert sorted(path.name for path in (tmp_path / "maps").iterdir()) == ["x-2.heat.png", "x.heat.png"]
     assert [row.row().get("label") for row in found] == ["red", None, "blue"]
     assert "not an image" in str(found[1].row()["error"])
@@ -211,7 +213,7 @@ def test_pictures_of_somebody_else_stay_and_those_of_an_earlier_call_do_not_pile
         Image.new("RGB", (9, 7), "red").save(place)
     (tmp_path / "x-2.heat.png").mkdir()
     before = mine.read_bytes()
-    files = [row.row()["file"] for _ in range(2) for row in explained(runtime, [image], out=tmp_path)]
+    files = [row.row()["file"] for _ in range(2) for row in explain_images(runtime, [image], out=tmp_path)]
     assert files == [str(tmp_path / "x-3.heat.png")] * 2
     assert mine.read_bytes() == before
 
@@ -219,7 +221,7 @@ def test_pictures_of_somebody_else_stay_and_those_of_an_earlier_call_do_not_pile
 def test_a_name_as_long_as_a_file_system_takes_gets_its_picture(tmp_path: Path) -> None:
     image = tmp_path / f"{'ä' * 120}x.png"
     Image.new("RGB", (9, 7), "red").save(image)
-    (row,) = explained(_opened(tmp_path), [image], out=tmp_path / "maps")
+    (row,) = explain_images(_opened(tmp_path), [image], out=tmp_path / "maps")
     (made,) = (tmp_path / "maps").iterdir()
     assert row.row()["file"] == str(made)
     assert made.name == f"{'ä' * 100}.heat.png"

@@ -1,4 +1,4 @@
-"""Words in a stranger's file, names and labels, can not pass for words of ours on a terminal."""
+"""Words in a stranger's file, names and labels, cannot pass for words of ours on a terminal."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 from edge_models import make_bundle, make_manifest, paint
+from refusals import refused
 
 from zoo.edge.__main__ import main as edge_main
 from zoo.edge.bundle import open_model
@@ -67,10 +68,10 @@ def test_a_bundle_of_very_many_files_is_refused_at_once_and_briefly(tmp_path: Pa
     listed = decode((bundle / "manifest.json").read_bytes(), Manifest, "m", ModelError)
     files = {f"file{i}": "0" * 64 for i in range(100_000)} | listed.files
     (bundle / "manifest.json").write_bytes(encode(msgspec.structs.replace(listed, files=files)))
-    with pytest.raises(ModelError, match="100003 files listed, expected at most 64"):
+    with refused("manifest-malformed", ModelError):
         open_model(bundle)
     (bundle / "manifest.json").write_bytes(encode(listed))
     for i in range(100):
         (bundle / f"file{i}").touch()
-    with pytest.raises(ModelError, match="a folder of 104 files, expected at most 64"):
+    with refused("bundle-files", ModelError, files=[]):
         open_model(bundle)

@@ -12,11 +12,11 @@ from browsing import Page, chromium, handed_out, shown
 from edge_models import deep_manifest, make_bundle, make_manifest, seal
 from PIL import Image
 
-from zoo.edge.explain import occlusion
-from zoo.edge.runtime import Runtime
+from zoo.artefact._ort_web import engine_files
+from zoo.artefact._web import write_web
+from zoo.edge._explain import map_occlusion
+from zoo.edge._runtime import Runtime
 from zoo.errors import OutputError
-from zoo.export.ort_web import engine_files
-from zoo.export.web import write_web
 from zoo.readers import read
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (folder / "cut.png").write_bytes((folder / "square.png").read_bytes()[:500])
     (folder / "empty.png").write_bytes(b"")
     (folder / "scan.dcm").write_bytes(bytes(128) + b"DICM" + bytes(64))
-    (folder / "text.png").write_text("this is no picture, whatever it is called")
+    (folder / "text.png").write_text("this is not a picture, whatever it is called")
     return folder
 
 
@@ -100,14 +100,14 @@ def test_page_answers_as_predict_does(page: Page, site: Path, pictures: Path, na
     ("name", "words"),
     [
         ("text.png", "not an image by its first bytes; expected PNG, JPEG, WebP, GIF or BMP"),
-        ("scan.dcm", "a DICOM file: a page in a browser can not read it; give it to 'zoo predict'"),
-        ("scan.tif", "a TIFF file: a page in a browser can not read it"),
+        ("scan.dcm", "a DICOM file: a page in a browser cannot read it; give it to 'zoo predict'"),
+        ("scan.tif", "a TIFF file: a page in a browser cannot read it"),
         ("deep.png", "16 bits a sample, which would be cut to 8"),
         ("glass.png", "partly transparent, expected opaque pixels"),
         ("print.jpg", "CMYK colours, expected grey or RGB"),
         ("film.gif", "holds 3 frames, expected one image"),
         ("turned.webp", "which browsers leave out; save it upright"),
-        ("cut.png", "can not be decoded; restore the file"),
+        ("cut.png", "cannot be decoded; restore the file"),
         ("empty.png", "empty file (0 bytes)"),
     ],
 )
@@ -136,7 +136,7 @@ def test_heat_map_is_the_one_of_python(page: Page, site: Path, pictures: Path) -
     """By what the page says of it, and by where it is strong."""
     page.choose(pictures / "corner.png")
     page.explain()
-    heat = occlusion(Runtime.open(site / "model.zoo"), read(pictures / "corner.png"), "red")
+    heat = map_occlusion(Runtime.open(site / "model.zoo"), read(pictures / "corner.png"), "red")
     drop, y, x = heat.peak
     assert f"by up to {100 * drop:.{1 if drop < 0.1 else 0}f} points" in page.text("#meaning")
     assert "not where a disease is" in page.text("#meaning")

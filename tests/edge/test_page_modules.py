@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from edge_models import LABELS, deep_manifest, make_manifest, make_model
 
-from zoo.edge.explain import VISIBLE, VISIBLE_EVIDENCE, occlusion
+from zoo.edge._explain import VISIBLE, VISIBLE_EVIDENCE, map_occlusion
+from zoo.edge._runtime import Runtime
 from zoo.edge.page import INDEX, assets
-from zoo.edge.runtime import Runtime
 from zoo.readers import from_array
 from zoo.spec import encode
 
@@ -81,7 +81,7 @@ def test_heat_map_in_javascript_is_the_one_in_python(
     most = 4095 if shape[2] == 1 else 255
     pixels = np.random.default_rng(1).integers(0, most + 1, shape).astype(dtype)
     pixels[: shape[0] // 2, : shape[1] // 2, 0] = most
-    heat = occlusion(Runtime.open(tmp_path / "model.onnx"), from_array(pixels), manifest.labels[0])
+    heat = map_occlusion(Runtime.open(tmp_path / "model.onnx"), from_array(pixels), manifest.labels[0])
     found = node(
         modules,
         _MEAN_COLOUR,

@@ -11,8 +11,8 @@ from edge_models import deep_manifest, make_bundle, make_manifest
 from PIL import Image
 from serving import serving
 
-from zoo.edge.explain import occlusion
-from zoo.edge.runtime import Runtime
+from zoo.edge._explain import map_occlusion
+from zoo.edge._runtime import Runtime
 from zoo.readers import read
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def test_page_shows_what_the_server_answers(browser: Any, picture: Path, tmp_pat
         page.choose(picture)
         assert page.bars() == {label: shown(p) for label, p in expected["probabilities"].items()}
         page.explain()
-        heat = occlusion(runtime, read(picture), page.page.input_value("#of"))
+        heat = map_occlusion(runtime, read(picture), page.page.input_value("#of"))
         assert f"by up to {100 * heat.peak[0]:.0f} points" in page.text("#meaning")
         assert page.strength(0.9, 0.9) > 230
         page.page.click("#card-box summary")
@@ -65,14 +65,14 @@ def test_page_shows_what_the_server_answers(browser: Any, picture: Path, tmp_pat
 
 def test_refusal_of_the_server_is_shown_in_its_words(browser: Any, picture: Path, tmp_path: Path) -> None:
     text = tmp_path / "text.png"
-    text.write_text("this is no picture, whatever it is called")
+    text.write_text("this is not a picture, whatever it is called")
     with serving(make_bundle(tmp_path / "mean.zoo")) as server:
         page = Page(browser, _address(server.started))
         page.choose(text)
         assert "not an image by its first bytes" in page.text("#trouble")
         assert not page.page.is_visible("#answer")
         page.choose(picture)
-        assert page.page.is_visible("#answer"), "the page goes on after a refusal"
+        assert page.page.is_visible("#answer"), "the page still answers after a refusal"
         server.leave()
         page.choose(picture)
         assert "the server does not answer; is it still running?" in page.text("#trouble")

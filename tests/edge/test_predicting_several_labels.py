@@ -12,7 +12,7 @@ import pytest
 from edge_models import LABELS, make_manifest, make_model, paint
 
 from zoo.edge import Prediction, Runtime, write_csv
-from zoo.edge.table import answer
+from zoo.edge._tables import describe_answer
 
 RED, YELLOW, BLACK = (255, 0, 0), (255, 200, 0), (0, 0, 0)
 
@@ -74,10 +74,10 @@ def test_the_table_lists_the_labels_of_an_image(several: Path, pictures: list[Pa
 
 def test_the_answer_in_words(several: Path, pictures: list[Path]) -> None:
     red, yellow, black = predicted(several, pictures)
-    assert answer(red) == ["red 0.9820"]
-    assert answer(yellow) == ["red 0.9820", "green 0.9067"]
-    assert answer(black) == ["no label (nearest: red 0.0180)"]
-    assert answer(black, 2) == ["red 0.0180", "green 0.0180"]
+    assert describe_answer(red) == ["red 0.9820"]
+    assert describe_answer(yellow) == ["red 0.9820", "green 0.9067"]
+    assert describe_answer(black) == ["no label (nearest: red 0.0180)"]
+    assert describe_answer(black, 2) == ["red 0.0180", "green 0.0180"]
 
 
 def test_the_command_shows_them(several: Path, pictures: list[Path]) -> None:
@@ -89,5 +89,5 @@ def test_the_command_shows_them(several: Path, pictures: list[Path]) -> None:
         check=True,
         cwd=root,
     )
-    told = [line.split("\t")[1] for line in done.stdout.splitlines()]
-    assert told == ["red 0.9820", "red 0.9820  green 0.9067", "no label (nearest: red 0.0180)"]
+    told = [line.split("\t", 1)[1] for line in done.stdout.splitlines()]
+    assert told == ["red 0.9820", "red 0.9820\tgreen 0.9067", "no label (nearest: red 0.0180)"]

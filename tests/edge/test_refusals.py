@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import pickle
+import random
 import zipfile
 from typing import TYPE_CHECKING
 
@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
-from zoo.edge import Runtime
-from zoo.edge.vet.outline import outline
+from zoo.edge import Failure, Runtime
+from zoo.edge.vet._outline import outline
 from zoo.errors import ModelError
 from zoo.spec import InputSpec, PreprocessSpec, encode
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def refused(path: Path, model: onnx.ModelProto | bytes | None = None) -> str:
+def refusal(path: Path, model: onnx.ModelProto | bytes | None = None) -> ModelError:
     """The one line with which a file is refused."""
     if model is not None:
         path.write_bytes(model if isinstance(model, bytes) else model.SerializeToString())
@@ -34,7 +34,7 @@ def refused(path: Path, model: onnx.ModelProto | bytes | None = None) -> str:
     line = str(caught.value)
     assert "\n" not in line
     assert path.name in line
-    return line
+    return caught.value
 
 
 @pytest.fixture
@@ -52,26 +52,27 @@ def outside(name: str = "w", **keys: str) -> onnx.TensorProto:
 
 
 def test_a_missing_file_is_refused(path: Path) -> None:
-    assert "can not be opened" in refused(path)
+    assert refusal(path).code == "file-unreadable"
 
 
 def test_a_folder_that_is_no_bundle_is_refused(tmp_path: Path) -> None:
-    assert "manifest.json" in refused(tmp_path)
+    assert "manifest.json" in str(refusal(tmp_path))
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes are POSIX")
 def test_a_pipe_does_not_make_the_device_wait(path: Path) -> None:
     os.mkfifo(path)
-    assert "not a regular file" in refused(path)
+    assert refusal(path).code == "model-not-file"
 
 
 def test_an_empty_file_is_refused(path: Path) -> None:
-    assert "empty" in refused(path, b"")
+    assert "empty" in str(refusal(path, b""))
 
 
 def test_a_truncated_file_is_refused_at_every_length(path: Path) -> None:
     whole = make_model().SerializeToString()
     for length in [*range(1, 400, 7), len(whole) // 2, len(whole) - 100, len(whole) - 1]:
-        refused(path, whole[:length])
+        refusal(path, whole[:length])
 
 
 class _Canary:
@@ -85,7 +86,7 @@ class _Canary:
 def test_a_pickle_named_onnx_is_refused_and_not_executed(path: Path, tmp_path: Path) -> None:
     canary = tmp_path / "executed"
     for protocol in range(pickle.HIGHEST_PROTOCOL + 1):
-        refused(path, pickle.dumps(_Canary(canary), protocol))
+        refusal(path, pickle.dumps(_Canary(canary), protocol))
     assert not canary.exists()
 
 
@@ -93,42 +94,50 @@ def test_a_torch_style_zip_named_onnx_is_refused_and_not_executed(path: Path, tm
     canary = tmp_path / "executed"
     with zipfile.ZipFile(path, "w") as archive:
         archive.writestr("archive/data.pkl", pickle.dumps(_Canary(canary)))
-    assert "zip archive" in refused(path)
+    assert refusal(path).code == "model-format"
     assert not canary.exists()
 
 
 @settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.binary(max_size=200))
 def test_random_bytes_give_a_refusal_and_never_another_error(path: Path, data: bytes) -> None:
-    refused(path, data)
+    refusal(path, data)
 
 
-@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(at=st.integers(0, 10_000), value=st.integers(0, 255))
-def test_one_changed_byte_gives_an_answer_or_a_refusal_and_never_a_crash(path: Path, at: int, value: int) -> None:
-    data = bytearray(make_model().SerializeToString())
-    data[at % len(data)] = value
-    path.write_bytes(data)
-    with contextlib.suppress(ModelError):
-        Runtime.open(path)
+def test_one_changed_byte_is_refused_nineteen_times_in_twenty_and_answered_else(path: Path) -> None:
+    """What is left are changes that keep a model a model: another weight, another word in its manifest."""
+    sound, chance = make_model().SerializeToString(), random.Random(0)  # noqa: S311 - accidents, no secrets
+    refusals, changes = 0, 1000
+    for _ in range(changes):
+        data = bytearray(sound)
+        at = chance.randrange(len(data))
+        data[at] ^= chance.randrange(1, 256)
+        path.write_bytes(data)
+        try:
+            (found,) = Runtime.open(path).predict([np.zeros((4, 4, 3), np.uint8)])
+        except ModelError:
+            refusals += 1
+        else:
+            assert isinstance(found, Failure) or 0 <= found.probability <= 1
+    assert changes * 0.92 < refusals < changes
 
 
 def test_a_graph_whose_names_are_no_text_is_refused(path: Path) -> None:
     data = make_model().SerializeToString()
     assert b"\x12\x01H" in data  # a symbolic side of the input
-    assert "not UTF-8" in refused(path, data.replace(b"\x12\x01H", b"\x12\x01\x80"))
+    assert refusal(path, data.replace(b"\x12\x01H", b"\x12\x01\x80")).code == "model-malformed"
 
 
 def test_an_onnx_file_of_another_tool_is_refused(path: Path) -> None:
     model = make_model()
     del model.metadata_props[:]
-    assert "not exported by this tool" in refused(path, model)
+    assert refusal(path, model).code == "model-foreign"
 
 
 def test_two_manifests_in_one_file_are_refused(path: Path) -> None:
     model = make_model()
     model.metadata_props.add(key="zoo", value=encode(make_manifest(name="other")).decode())
-    assert "twice" in refused(path, model)
+    assert "twice" in str(refusal(path, model))
 
 
 @pytest.mark.parametrize(
@@ -139,15 +148,15 @@ def test_two_manifests_in_one_file_are_refused(path: Path) -> None:
 def test_metadata_that_is_no_manifest_is_refused(path: Path, text: str) -> None:
     model = make_model()
     helper.set_model_props(model, {"zoo": text})
-    assert "metadata 'zoo'" in refused(path, model)
+    assert "metadata 'zoo'" in str(refusal(path, model))
 
 
 def test_a_manifest_of_a_later_schema_is_refused(path: Path) -> None:
-    assert "schema 2" in refused(path, make_model(make_manifest(schema=2)))
+    assert refusal(path, make_model(make_manifest(schema=2))).code == "manifest-malformed"
 
 
 def test_a_manifest_with_one_label_twice_is_refused(path: Path) -> None:
-    assert "labels" in refused(path, make_model(make_manifest(labels=("a", "b", "a"))))
+    assert "labels" in str(refusal(path, make_model(make_manifest(labels=("a", "b", "a")))))
 
 
 @pytest.mark.parametrize(
@@ -167,7 +176,7 @@ def test_a_manifest_with_one_label_twice_is_refused(path: Path) -> None:
 def test_weights_in_another_file_are_refused(path: Path, keys: dict[str, str]) -> None:
     model = make_model()
     model.graph.initializer.append(outside(**keys))
-    assert "outside the model" in refused(path, model)
+    assert "outside the model" in str(refusal(path, model))
 
 
 @pytest.mark.parametrize("link", ["symbolic", "hard"])
@@ -183,20 +192,22 @@ def test_weights_in_a_linked_file_are_refused(path: Path, tmp_path: Path, link: 
     model = make_model()
     del model.graph.initializer[0]
     model.graph.initializer.append(outside("matrix"))
-    assert "'matrix' keeps its data outside" in refused(path, model)
+    problem = refusal(path, model)
+    assert problem.code == "model-external-data"
+    assert problem.fields["tensor"] == "'matrix'"
 
 
 def test_external_data_marked_only_by_its_entries_is_refused(path: Path) -> None:
     model = make_model()
     model.graph.initializer.append(outside())
     model.graph.initializer[-1].ClearField("data_location")
-    assert "outside the model" in refused(path, model)
+    assert "outside the model" in str(refusal(path, model))
 
 
 def test_external_data_in_a_constant_is_refused(path: Path) -> None:
     model = make_model()
     model.graph.node.append(helper.make_node("Constant", [], ["c"], value=outside()))
-    assert "outside the model" in refused(path, model)
+    assert "outside the model" in str(refusal(path, model))
 
 
 def test_external_data_in_a_subgraph_is_refused(path: Path) -> None:
@@ -209,7 +220,9 @@ def test_external_data_in_a_subgraph_is_refused(path: Path) -> None:
     )
     model = make_model()
     model.graph.node.append(helper.make_node("If", ["c"], ["z"], then_branch=inner, else_branch=inner))
-    assert "operator 'If'" in refused(path, model)
+    problem = refusal(path, model)
+    assert problem.code == "model-operator"
+    assert problem.fields["operator"] == "'If'"
 
 
 @pytest.mark.parametrize("part", ["values", "indices"])
@@ -218,27 +231,31 @@ def test_external_data_in_a_sparse_initializer_is_refused(path: Path, part: str)
     getattr(sparse, part).CopyFrom(outside())
     model = make_model()
     model.graph.sparse_initializer.append(sparse)
-    assert "a sparse tensor, expected dense ones" in refused(path, model)
+    assert refusal(path, model).code == "model-part"
 
 
 def test_external_data_in_a_local_function_is_refused(path: Path) -> None:
     node = helper.make_node("Constant", [], ["y"], value=outside())
     model = make_model()
     model.functions.append(helper.make_function("own", "F", [], ["y"], [node], [helper.make_opsetid("", 18)]))
-    assert "local functions, expected none" in refused(path, model)
+    problem = refusal(path, model)
+    assert problem.code == "model-part"
+    assert problem.fields["part"] == "functions"
 
 
 def test_local_functions_are_refused(path: Path) -> None:
     node = helper.make_node("F", ["x"], ["y"], domain="own")
     model = make_model()
     model.functions.append(helper.make_function("own", "F", ["x"], ["y"], [node], [helper.make_opsetid("own", 1)]))
-    assert "local functions, expected none" in refused(path, model)
+    problem = refusal(path, model)
+    assert problem.code == "model-part"
+    assert problem.fields["part"] == "functions"
 
 
 def test_operators_of_other_domains_are_refused_by_name(path: Path) -> None:
     model = make_model()
     model.graph.node.append(helper.make_node("EPContext", ["x"], ["y"], domain="com.microsoft"))
-    assert "com.microsoft:EPContext" in refused(path, model)
+    assert "com.microsoft:EPContext" in str(refusal(path, model))
 
 
 def test_a_loop_is_refused_even_inside_a_branch(path: Path) -> None:
@@ -246,14 +263,14 @@ def test_a_loop_is_refused_even_inside_a_branch(path: Path) -> None:
     inner = helper.make_graph([loop], "inner", [], [])
     model = make_model()
     model.graph.node.append(helper.make_node("If", ["c"], ["z"], then_branch=inner, else_branch=inner))
-    assert "Loop" in refused(path, model)
+    assert "Loop" in str(refusal(path, model))
 
 
 @pytest.mark.parametrize("opset", [0, 9, 9999])
 def test_an_unsupported_opset_is_refused_with_the_range(path: Path, opset: int) -> None:
     model = make_model()
     model.opset_import[0].version = opset
-    line = refused(path, model)
+    line = str(refusal(path, model))
     assert f"opset {opset}" in line
     assert "expected 13 to" in line
 
@@ -261,31 +278,31 @@ def test_an_unsupported_opset_is_refused_with_the_range(path: Path, opset: int) 
 def test_an_unsupported_ir_version_is_refused(path: Path) -> None:
     model = make_model()
     model.ir_version = 9999
-    assert "9999" in refused(path, model)
+    assert "9999" in str(refusal(path, model))
 
 
 def test_two_initializers_of_one_name_are_refused(path: Path) -> None:
     model = make_model()
     model.graph.initializer.append(model.graph.initializer[0])
-    assert "two initializers" in refused(path, model)
+    assert refusal(path, model).code == "model-twice"
 
 
 def test_weights_shorter_than_their_shape_are_refused(path: Path) -> None:
     model = make_model()
     model.graph.initializer[0].raw_data = model.graph.initializer[0].raw_data[:-4]
-    assert "expected 36" in refused(path, model)
+    assert refusal(path, model).code == "model-tensor"
 
 
 def test_a_negative_size_is_refused(path: Path) -> None:
     model = make_model()
     model.graph.initializer[0].dims[0] = -3
-    assert "negative size" in refused(path, model)
+    assert refusal(path, model).code == "model-tensor"
 
 
 def test_training_information_is_refused(path: Path) -> None:
     model = make_model()
     model.training_info.add().algorithm.CopyFrom(model.graph)
-    assert "training" in refused(path, model)
+    assert "training" in str(refusal(path, model))
 
 
 def test_graphs_nested_without_end_are_refused(path: Path) -> None:
@@ -295,11 +312,11 @@ def test_graphs_nested_without_end_are_refused(path: Path) -> None:
         graph = helper.make_graph([node], "g", [], [])
     model = make_model()
     model.graph.node.append(graph.node[0])
-    assert "a graph inside a node" in refused(path, model)
+    assert refusal(path, model).code == "model-operator"
 
 
 def test_more_labels_than_outputs_are_refused(path: Path) -> None:
-    assert "3 labels" in refused(path, make_model(width=2))
+    assert "3 labels" in str(refusal(path, make_model(width=2)))
 
 
 def test_an_output_width_that_only_a_run_tells_is_checked_too(path: Path) -> None:
@@ -311,7 +328,7 @@ def test_an_output_width_that_only_a_run_tells_is_checked_too(path: Path) -> Non
     matrix.name = "default"
     model.graph.initializer.append(numpy_helper.from_array(np.array([3, -1], np.int64), "shape"))
     model.graph.node.insert(0, helper.make_node("Reshape", ["default", "shape"], ["hidden"]))
-    assert "labels" in refused(path, model)
+    assert "labels" in str(refusal(path, model))
 
 
 @pytest.mark.parametrize(
@@ -327,31 +344,35 @@ def test_an_output_width_that_only_a_run_tells_is_checked_too(path: Path) -> Non
 def test_an_input_that_is_not_what_the_manifest_says_is_refused(path: Path, declared: InputSpec) -> None:
     model = make_model()
     helper.set_model_props(model, {"zoo": encode(make_manifest(input=declared)).decode()})
-    assert "export it again" in refused(path, model)
+    assert "export it again" in str(refusal(path, model))
 
 
 def test_a_stage_that_the_preprocessing_does_not_make_is_refused(path: Path) -> None:
     gray = PreprocessSpec(size=(8, 8), channels="gray", mean=(0.0,), std=(1.0,))
     manifest = make_manifest(preprocess=gray, input=InputSpec(name="image", dtype="uint8", channels=3, stage="resized"))
-    assert "stage 'resized'" in refused(path, make_model(manifest))
+    problem = refusal(path, make_model(manifest))
+    assert problem.code == "model-input"
+    assert problem.fields["stage"] == "resized"
 
 
 def test_a_fixed_batch_is_refused(path: Path) -> None:
     model = make_model()
     model.graph.input[0].type.tensor_type.shape.dim[0].dim_value = 1
-    assert "its manifest says" in refused(path, model)
+    assert refusal(path, model).code == "model-input"
 
 
 def test_a_missing_output_is_refused(path: Path) -> None:
     model = make_model()
     del model.graph.output[1]
-    assert "expected probabilities and logits" in refused(path, model)
+    problem = refusal(path, model)
+    assert problem.code == "model-outputs"
+    assert problem.fields["outputs"] == ["probabilities"]
 
 
 def test_a_graph_that_onnxruntime_refuses_is_one_line(path: Path) -> None:
     model = make_model()
     model.graph.node[2].input[0] = "nowhere"
-    assert "onnxruntime" in refused(path, model)
+    assert "onnxruntime" in str(refusal(path, model))
 
 
 def test_the_walker_skips_a_forest_of_numbers_fast_and_finds_what_follows() -> None:

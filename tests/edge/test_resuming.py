@@ -1,4 +1,4 @@
-"""A table that is stopped anywhere is gone on with: no row twice, lost or half, and never with other answers."""
+"""A table that is stopped anywhere can be resumed: no row twice, lost or half, and never with other answers."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ import numpy as np
 import pytest
 from edge_models import make_manifest, make_model, paint
 from PIL import Image
+from refusals import refused
 
+from zoo._support.files import sha256_file
 from zoo.edge import Runtime, predict_csv
 from zoo.edge.__main__ import main
 from zoo.errors import DataError, OutputError, ResumeError, UsageError
-from zoo.files import sha256_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -85,12 +86,12 @@ def test_a_table_cut_at_any_byte_becomes_the_same_table(
 def test_an_unfinished_table_is_not_overwritten_by_chance(model_file: Path, folder: Path, tmp_path: Path) -> None:
     part = interrupted(model_file, folder, tmp_path / "out.csv", 5)
     before = part.read_bytes()
-    with pytest.raises(ResumeError, match=r"out\.csv\.part is an unfinished table; go on with it by --resume"):
+    with refused("resume-unfinished", ResumeError):
         list(predict_csv(Runtime.open(model_file), folder, tmp_path / "out.csv"))
     assert part.read_bytes() == before
 
 
-def refused(model: Path, folder: Path, target: Path, **how: int) -> str:
+def refusal(model: Path, folder: Path, target: Path, **how: int) -> ResumeError:
     """Going on is refused, and the rows stay as they were."""
     part = Path(f"{target}.part")
     before = part.read_bytes()
@@ -99,7 +100,7 @@ def refused(model: Path, folder: Path, target: Path, **how: int) -> str:
     assert part.read_bytes() == before
     assert not target.exists()
     assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return caught.value
 
 
 def test_another_model_other_columns_another_frame_are_refused(model_file: Path, folder: Path, tmp_path: Path) -> None:
@@ -107,29 +108,39 @@ def test_another_model_other_columns_another_frame_are_refused(model_file: Path,
     interrupted(model_file, folder, target, 5)
     other = tmp_path / "other.onnx"
     other.write_bytes(make_model(make_manifest(name="other")).SerializeToString())
-    line = refused(other, folder, target)
-    assert "begun with another model: sha256 " + sha256_file(model_file)[:12] in line
-    assert f"now {sha256_file(other)[:12]}" in line
-    assert "another frame: None, now 1" in refused(model_file, folder, target, frame=1)
+    problem = refusal(other, folder, target)
+    assert (problem.code, problem.fields["what"]) == ("resume-differs", "model")
+    assert sha256_file(model_file)[:12] in problem.fields["begun"]
+    assert sha256_file(other)[:12] in problem.fields["now"]
+    problem = refusal(model_file, folder, target, frame=1)
+    assert problem.code == "resume-differs"
+    assert problem.fields["what"] == "frame"
+    assert problem.fields["begun"] == "None"
+    assert problem.fields["now"] == "1"
     note = json.loads(Path(f"{target}.part.json").read_text())
     note["columns"][-2] = "p_violet"
     Path(f"{target}.part.json").write_text(json.dumps(note))
-    assert "other columns" in refused(model_file, folder, target)
+    problem = refusal(model_file, folder, target)
+    assert problem.code == "resume-differs"
+    assert problem.fields["what"] == "columns"
 
 
 def test_other_images_or_another_order_are_refused(model_file: Path, folder: Path, tmp_path: Path) -> None:
     target = tmp_path / "out.csv"
     interrupted(model_file, folder, target, 5)
-    assert "row 1 is" in refused(model_file, paint(tmp_path / "other" / "0.png", (1, 2, 3)).parent, target)
+    assert refusal(model_file, paint(tmp_path / "other" / "0.png", (1, 2, 3)).parent, target).code == "resume-differs"
     paint(folder / "1a.png", (1, 2, 3))
-    line = refused(model_file, folder, target)
+    line = str(refusal(model_file, folder, target))
     assert "row 3 is" in line
     assert "1a.png" in line
     (folder / "1a.png").unlink()
     for path in folder.iterdir():
         if path.name != "0.png":
             path.unlink()
-    assert "now no image stands there" in refused(model_file, folder, target)
+    problem = refusal(model_file, folder, target)
+    assert problem.code == "resume-differs"
+    assert problem.fields["what"] == "image"
+    assert problem.fields["now"] == "no image"
 
 
 def test_a_damaged_row_is_refused_and_not_passed_on(model_file: Path, folder: Path, tmp_path: Path) -> None:
@@ -145,16 +156,16 @@ def test_a_damaged_row_is_refused_and_not_passed_on(model_file: Path, folder: Pa
         lambda: b"\n" + good,
     ):
         part.write_bytes(damage())
-        line = refused(model_file, folder, target)
+        line = str(refusal(model_file, folder, target))
         assert "damaged" in line or "row 2 is" in line or "first line" in line
     part.write_bytes(good)
     Path(f"{part}.json").unlink()
-    assert "is missing, which says what" in refused(model_file, folder, target)
+    assert refusal(model_file, folder, target).code == "resume-damaged"
 
 
 def test_nothing_is_left_of_a_call_that_answered_nothing(model_file: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with pytest.raises(DataError, match="no images"):
+    with refused("data-empty", DataError):
         list(predict_csv(Runtime.open(model_file), tmp_path / "empty", tmp_path / "out.csv"))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "model.onnx"]
 
@@ -166,7 +177,7 @@ def test_resume_begins_where_nothing_was_begun_and_refuses_where_all_is_done(
     target = tmp_path / "out.csv"
     list(predict_csv(Runtime.open(model_file), folder, target, resume=True))
     assert target.read_bytes() == whole
-    with pytest.raises(ResumeError, match="nothing unfinished beside it"):
+    with refused("resume-nothing", ResumeError):
         list(predict_csv(Runtime.open(model_file), folder, target, resume=True))
 
 
@@ -178,7 +189,7 @@ def test_places_that_can_not_take_a_table_are_refused(model_file: Path, folder: 
             list(predict_csv(runtime, folder, target))
     (tmp_path / "precious").write_text("precious")
     (tmp_path / "out.csv.part").symlink_to(tmp_path / "precious")
-    with pytest.raises(OutputError, match="no regular file"):
+    with refused("output-unwritable", OutputError):
         list(predict_csv(runtime, folder, tmp_path / "out.csv", resume=True))
     assert (tmp_path / "precious").read_text() == "precious"
 
@@ -187,7 +198,7 @@ def test_places_that_can_not_take_a_table_are_refused(model_file: Path, folder: 
 def test_two_processes_do_not_write_one_table(model_file: Path, folder: Path, tmp_path: Path) -> None:
     first = predict_csv(Runtime.open(model_file), folder, tmp_path / "out.csv")
     next(first)
-    with pytest.raises(OutputError, match="another process is at it"):
+    with refused("output-busy", OutputError):
         list(predict_csv(Runtime.open(model_file), folder, tmp_path / "out.csv", resume=True))
     assert len(list(first)) == 11
 
@@ -195,13 +206,13 @@ def test_two_processes_do_not_write_one_table(model_file: Path, folder: Path, tm
 def test_a_full_disk_keeps_the_rows(
     model_file: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, whole: bytes
 ) -> None:
-    from zoo.edge import resuming
+    from zoo.edge import _answers as resuming
 
     def full(_: int) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(resuming.os, "fsync", full)
-    with pytest.raises(OutputError, match="no space left on device"):
+    with pytest.raises(OutputError, match="space left"):
         list(predict_csv(Runtime.open(model_file), folder, tmp_path / "out.csv"))
     monkeypatch.undo()
     list(predict_csv(Runtime.open(model_file), folder, tmp_path / "out.csv", resume=True))

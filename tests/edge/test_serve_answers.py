@@ -10,9 +10,9 @@ from edge_models import deep_manifest, make_bundle, make_manifest, make_model
 from serving import Server, png, read_answer, request, serving
 
 from zoo.edge import Runtime
-from zoo.edge.explain import occlusion
+from zoo.edge._explain import map_occlusion
 from zoo.edge.page import INDEX, assets
-from zoo.edge.serve.shapes import Row
+from zoo.edge.serve._shapes import Row
 from zoo.errors import ModelError
 from zoo.readers import read
 from zoo.spec import Manifest, decode, to_builtins
@@ -74,9 +74,9 @@ def test_a_multilabel_row_brings_its_labels(tmp_path: Path) -> None:
     [
         (b"", "empty file"),
         (b"this is no picture", "not an image by its first bytes"),
-        (png()[:50], "can not be decoded"),
+        (png()[:50], "cannot be decoded"),
         (b"\x89PNG\r\n\x1a\n" + b"\0" * 64, ""),
-        (gzip.compress(png()), "not an image by its first bytes"),
+        (gzip.compress(png(), mtime=0), "not an image by its first bytes"),
         (b"%!PS-Adobe-3.0 EPSF-3.0", "not an image by its first bytes"),
     ],
 )
@@ -204,7 +204,7 @@ def test_paths_that_are_not_there_make_one_series(server: Server) -> None:
 
 
 def test_nothing_of_a_patient_is_answered_counted_or_logged(tmp_path: Path) -> None:
-    """The canary stands in every text element; one file is answered and one is refused."""
+    """Every text element holds the canary; one file is answered and one is refused."""
     pytest.importorskip("pydicom", reason="the extra 'dicom' is not installed")
     canary = "CANARY^PATIENT"
     model = tmp_path / "gray.onnx"
@@ -247,7 +247,7 @@ def _dicom(canary: str) -> bytes:
 def test_explain_answers_the_map_of_zoo_explain(server: Server, bundled: Path) -> None:
     image = png(size=(24, 24))
     answer = server.ask("POST", "/explain?label=blue", image)
-    expected = occlusion(Runtime.open(bundled, threads=1), read(image), "blue")
+    expected = map_occlusion(Runtime.open(bundled, threads=1), read(image), "blue")
     assert answer.status == 200
     assert answer.json == to_builtins(expected) | {"values": [list(row) for row in expected.values]}
     assert server.ask("POST", "/explain", image).json["label"] == "red"

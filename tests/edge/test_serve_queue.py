@@ -9,7 +9,7 @@ import weakref
 
 import pytest
 
-from zoo.edge.serve.queue import Full, Late, WorkQueue
+from zoo.edge.serve._queue import Full, Late, WorkQueue
 
 
 class Job:

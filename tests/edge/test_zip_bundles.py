@@ -22,9 +22,9 @@ from edge_models import make_bundle
 
 from zoo.edge import Runtime, bench, sign
 from zoo.edge import verify as verify_apart
-from zoo.edge.bundle.archive import MAX_MEMBERS, Archive, write_archive
-from zoo.edge.bundle.keys import new_key
-from zoo.errors import GateError, ModelError, TamperedError
+from zoo.edge.bundle._archive import MAX_MEMBERS, Archive, write_archive
+from zoo.edge.bundle._keys import new_key
+from zoo.errors import GateError, ModelError, TamperedError, ZooError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -43,7 +43,7 @@ def target(tmp_path: Path) -> Path:
     return tmp_path / "mean.zoo.zip"
 
 
-def refused(path: Path) -> str:
+def refusal(path: Path) -> ZooError:
     """The one line with which both doors refuse it; nothing appeared on the disk."""
     before = sorted(path.parent.rglob("*"))
     with pytest.raises((ModelError, TamperedError)) as opened:
@@ -54,7 +54,7 @@ def refused(path: Path) -> str:
     line = str(opened.value)
     assert "\n" not in line
     assert path.name in line
-    return line
+    return opened.value
 
 
 def plain(files: Files, method: int = zipfile.ZIP_STORED) -> bytes:
@@ -88,9 +88,12 @@ def test_the_zip_answers_as_the_folder(bundle: Path, files: Files, target: Path)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
-def test_a_zip_of_another_tool_opens_if_it_is_plain(files: Files, target: Path, method: int) -> None:
+def test_a_zip_of_another_tool_opens_if_it_is_plain(
+    files: Files, target: Path, caplog: pytest.LogCaptureFixture, method: int
+) -> None:
     target.write_bytes(plain(files, method))
     assert verify(target).images == 4
+    assert ("release 0.2" in caplog.text) == (method == zipfile.ZIP_DEFLATED)
 
 
 def test_the_writer_is_read_by_others_and_writes_the_same_bytes_again(files: Files, target: Path) -> None:
@@ -113,61 +116,64 @@ def test_bench_takes_a_zip(files: Files, target: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "reason"),
+    "name",
     [
-        ("../evil", "no plain file name"),
-        ("../../etc/passwd", "no plain file name"),
-        ("/etc/passwd", "an absolute path"),
-        ("\\\\host\\share", "an absolute path"),
-        ("C:\\evil.txt", "an absolute path"),
-        ("C:evil.txt", "an absolute path"),
-        ("a\\..\\..\\evil", "no plain file name"),
-        ("inner/CARD.md", "no plain file name"),
-        ("folder/", "no plain file name"),
-        ("..", "no plain file name"),
-        ("CARD.md:stream", "no plain file name"),
-        ("line\nbreak", "no plain file name"),
+        "../evil",
+        "../../etc/passwd",
+        "/etc/passwd",
+        "\\\\host\\share",
+        "C:\\evil.txt",
+        "C:evil.txt",
+        "a\\..\\..\\evil",
+        "inner/CARD.md",
+        "folder/",
+        "..",
+        "CARD.md:stream",
+        "line\nbreak",
     ],
 )
-def test_a_member_that_leads_elsewhere_is_refused(files: Files, target: Path, name: str, reason: str) -> None:
+def test_a_member_that_leads_elsewhere_is_refused(files: Files, target: Path, name: str) -> None:
     target.write_bytes(with_member(files, name))
-    assert reason in refused(target)
+    assert refusal(target).code == "zip-path"
 
 
-@pytest.mark.parametrize(
-    ("mode", "what"),
-    [(0o120777, "symbolic link"), (0o040755, "no regular file"), (0o010644, "no regular file"), (0o060644, "no reg")],
-)
-def test_a_member_that_is_no_file_is_refused(files: Files, target: Path, mode: int, what: str) -> None:
+@pytest.mark.parametrize("mode", [0o120777, 0o040755, 0o010644, 0o060644])
+def test_a_member_that_is_no_file_is_refused(files: Files, target: Path, mode: int) -> None:
     target.write_bytes(with_member(files, "extra", mode=mode, data=b"/etc/passwd"))
-    assert what in refused(target)
+    assert refusal(target).code == "zip-member"
 
 
 @pytest.mark.parametrize("twin", ["CARD.md", "card.MD"])
 def test_two_members_of_one_name_are_refused(files: Files, target: Path, twin: str) -> None:
     with pytest.warns(UserWarning, match="Duplicate") if twin in files else contextlib.nullcontext():
         target.write_bytes(with_member(files, twin))
-    assert "one name on other systems" in refused(target)
+    assert refusal(target).code == "zip-names"
 
 
 def test_names_that_are_one_after_normalisation_are_refused(files: Files, target: Path) -> None:
     composed, decomposed = "caf\u00e9", "cafe\u0301"
     target.write_bytes(with_member(files | {composed: b"1"}, decomposed))
-    assert "one name on other systems" in refused(target)
+    assert refusal(target).code == "zip-names"
 
 
 def test_a_member_that_is_not_listed_or_missing_is_refused(files: Files, target: Path) -> None:
     write_archive(target, (files | {"extra.bin": b"x"}).items())
-    assert "'extra.bin' is not listed" in refused(target)
+    problem = refusal(target)
+    assert problem.code == "bundle-files"
+    assert problem.fields["files"] == ["extra.bin"]
     write_archive(target, {name: data for name, data in files.items() if name != "CARD.md"}.items())
-    assert "CARD.md is missing" in refused(target)
+    problem = refusal(target)
+    assert problem.code == "bundle-files"
+    assert problem.fields["files"] == ["CARD.md"]
     write_archive(target, {name: data for name, data in files.items() if name != "manifest.json"}.items())
-    assert "without manifest.json" in refused(target)
+    assert refusal(target).code == "bundle-manifest-missing"
 
 
 def test_a_changed_member_is_named_with_both_hashes(files: Files, target: Path) -> None:
     write_archive(target, (files | {"CARD.md": b"# changed\n"}).items())
-    assert "CARD.md has sha256" in refused(target)
+    problem = refusal(target)
+    assert problem.code == "bundle-files"
+    assert problem.fields["files"] == ["CARD.md"]
     with pytest.raises(TamperedError):
         verify(target)
 
@@ -177,13 +183,13 @@ def test_encrypted_members_are_refused(files: Files, target: Path) -> None:
     for magic, offset in ((b"PK\3\4", 6), (b"PK\1\2", 8)):
         data[data.index(magic) + offset] |= 1
     target.write_bytes(data)
-    assert "encrypted" in refused(target)
+    assert "encrypted" in str(refusal(target))
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
 def test_other_ways_of_packing_are_refused(files: Files, target: Path, method: int) -> None:
     target.write_bytes(plain(files, method))
-    assert "packed in a way" in refused(target)
+    assert refusal(target).code == "zip-packing"
 
 
 def test_sizes_that_follow_the_data_are_refused(files: Files, target: Path) -> None:
@@ -198,7 +204,7 @@ def test_sizes_that_follow_the_data_are_refused(files: Files, target: Path) -> N
         for name, data in files.items():
             archive.writestr(name, data)
     target.write_bytes(stream.getvalue())
-    assert "packed in a way" in refused(target)
+    assert refusal(target).code == "zip-packing"
 
 
 def test_zip64_is_refused(files: Files, target: Path) -> None:
@@ -208,7 +214,7 @@ def test_zip64_is_refused(files: Files, target: Path) -> None:
             with archive.open(name, "w", force_zip64=True) as member:
                 member.write(data)
     target.write_bytes(stream.getvalue())
-    assert "zip64" in refused(target)
+    assert "zip64" in str(refusal(target))
 
 
 def test_a_second_name_in_an_extra_field_is_refused(files: Files, target: Path) -> None:
@@ -220,7 +226,7 @@ def test_a_second_name_in_an_extra_field_is_refused(files: Files, target: Path) 
             info.extra = struct.pack("<HHBI", 0x7075, 9, 1, 0) + b"evil"
             archive.writestr(info, data)
     target.write_bytes(stream.getvalue())
-    assert "Unicode path" in refused(target)
+    assert refusal(target).code == "zip-told-twice"
 
 
 def _before(data: bytes) -> bytes:
@@ -253,7 +259,7 @@ def test_bytes_that_belong_to_no_member_are_refused(
     files: Files, target: Path, change: Callable[[bytes], bytes]
 ) -> None:
     target.write_bytes(change(plain(files)))
-    refused(target)
+    refusal(target)
 
 
 def test_a_header_that_contradicts_the_directory_is_refused(files: Files, target: Path) -> None:
@@ -264,7 +270,7 @@ def test_a_header_that_contradicts_the_directory_is_refused(files: Files, target
         changed = bytearray(data)
         changed[local + offset : local + offset + len(value)] = value
         target.write_bytes(changed)
-        assert "something else of itself" in refused(target)
+        assert refusal(target).code == "zip-directory"
 
 
 def test_overlapping_members_are_refused(files: Files, target: Path) -> None:
@@ -272,7 +278,7 @@ def test_overlapping_members_are_refused(files: Files, target: Path) -> None:
     second = data.index(b"PK\1\2", data.index(b"PK\1\2") + 4)
     struct.pack_into("<I", data, second + 42, 0)
     target.write_bytes(data)
-    assert "overlap" in refused(target)
+    assert "overlap" in str(refusal(target))
 
 
 def test_a_bomb_is_refused_before_it_is_unpacked(files: Files, target: Path) -> None:
@@ -280,12 +286,12 @@ def test_a_bomb_is_refused_before_it_is_unpacked(files: Files, target: Path) -> 
     target.write_bytes(plain(files | {"zeros": bytes(50_000_000)}, zipfile.ZIP_DEFLATED))
     tracemalloc.start()
     try:
-        assert "100 to 1" in refused(target)
+        assert refusal(target).code == "zip-size"
         assert tracemalloc.get_traced_memory()[1] < 5_000_000
     finally:
         tracemalloc.stop()
     target.write_bytes(plain({f"{number}": b"" for number in range(MAX_MEMBERS + 1)}))
-    assert f"{MAX_MEMBERS + 1} members" in refused(target)
+    assert f"{MAX_MEMBERS + 1} members" in str(refusal(target))
 
 
 def test_a_member_that_unpacks_to_more_than_it_says_is_stopped_there(target: Path) -> None:
@@ -295,7 +301,7 @@ def test_a_member_that_unpacks_to_more_than_it_says_is_stopped_there(target: Pat
     target.write_bytes(data)
     tracemalloc.start()
     try:
-        assert "more than the 1000 bytes" in refused(target)
+        assert refusal(target).code == "zip-damaged"
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
     finally:
         tracemalloc.stop()
@@ -322,31 +328,33 @@ def test_truncations_and_flipped_bits_are_refused_or_change_no_file(files: Files
                 assert {name: archive.read(name, len(whole)) for name in archive.names} == files
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes are POSIX")
 def test_what_is_no_zip_is_refused(tmp_path: Path, model_file: Path) -> None:
     for name, content in {"empty.zip": b"", "model.zip": model_file.read_bytes(), "text.zip": b"hello"}.items():
         (tmp_path / name).write_bytes(content)
-        assert "directory" in refused(tmp_path / name)
+        assert "directory" in str(refusal(tmp_path / name))
     os.mkfifo(tmp_path / "pipe.zip")
-    assert "not a regular file" in refused(tmp_path / "pipe.zip")
-    assert "can not be opened" in refused(tmp_path / "absent.zip")
+    assert refusal(tmp_path / "pipe.zip").code == "model-not-file"
+    assert refusal(tmp_path / "absent.zip").code == "file-unreadable"
 
 
 def test_a_zip_that_calls_itself_onnx_is_refused(files: Files, tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(plain(files))
-    assert "a zip archive" in refused(tmp_path / "m.onnx")
+    problem = refusal(tmp_path / "m.onnx")
+    assert problem.code == "model-format"
+    assert problem.fields["found"] == "a zip archive"
 
 
 def test_reading_holds_the_model_once(tmp_path: Path) -> None:
     big = os.urandom(8_000_000)
-    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        (tmp_path / "big.zip").write_bytes(plain({"big": big}, method))
-        with Archive(tmp_path / "big.zip") as archive:
-            tracemalloc.start()
-            try:
-                assert archive.read("big", 2**31) == big
-                assert tracemalloc.get_traced_memory()[1] < 1.4 * len(big)
-            finally:
-                tracemalloc.stop()
+    (tmp_path / "big.zip").write_bytes(plain({"big": big}))
+    with Archive(tmp_path / "big.zip") as archive:
+        tracemalloc.start()
+        try:
+            assert archive.read("big", 2**31) == big
+            assert tracemalloc.get_traced_memory()[1] < 1.4 * len(big)
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize("size", [0, 1, 2**20 - 1, 2**20, 2**20 + 1, 2**21, 2**21 + 258])
@@ -389,7 +397,7 @@ def test_a_kill_while_a_zip_is_signed_leaves_the_old_one(tmp_path: Path) -> None
     script = """
 import sys, time
 from zoo.edge import sign
-from zoo.edge.bundle import archive
+from zoo.edge.bundle import _archive as archive
 read = archive.Archive.read
 def slow(self, name, limit):
     if "SIGN" in globals() and name == "model.onnx":
@@ -397,7 +405,7 @@ def slow(self, name, limit):
         time.sleep(60)
     return read(self, name, limit)
 archive.Archive.read = slow
-from zoo.edge.bundle import signing
+from zoo.edge.bundle import _signing as signing
 members = signing._members
 def counted(*given):
     globals()["SIGN"] = True

@@ -5,13 +5,14 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from refusals import refused
 from timm.optim import param_groups_layer_decay
 from tiny_learning import CONFIG, tiny_net
 
 from zoo.errors import TrainingError
-from zoo.learn.optim import adamw, set_rate
-from zoo.recipe import configured
+from zoo.learn._optim import adamw, set_rate
 from zoo.spec import ModelCard, PreprocessSpec, TrainConfig
+from zoo.workflow._recipe import configure
 
 CARD = ModelCard(
     name="x",
@@ -65,7 +66,7 @@ def test_shares_are_those_of_timm(arch: str) -> None:
 
 
 def test_a_network_that_does_not_name_its_layers_is_refused() -> None:
-    with pytest.raises(TrainingError, match=r"TinyNet does not say which layer .* --set layer_decay=1"):
+    with refused("layers-unknown", TrainingError, network="TinyNet"):
         adamw(tiny_net(), TrainConfig(layer_decay=0.7))
 
 
@@ -82,7 +83,7 @@ def test_a_card_asks_for_it_with_pretrained_weights_only(
     budget: dict[str, bool], settings: dict[str, float], expected: float
 ) -> None:
     """From scratch the early layers have nothing to keep and everything to learn."""
-    assert configured(CARD, budget, settings).layer_decay == expected
+    assert configure(CARD, budget, settings).layer_decay == expected
 
 
 @pytest.mark.parametrize("value", [0, 1.2, -0.5])

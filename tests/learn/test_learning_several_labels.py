@@ -9,18 +9,19 @@ import numpy as np
 import pytest
 import torch
 from sklearn import metrics as oracle
-from tiny_learning import CONFIG, SPEC, TinyNet, new_run, resumed, tiny_net
+from tiny_learning import CONFIG, SPEC, TinyNet, learn, new_run, tiny_net
 
 from zoo.data import open_data
 from zoo.errors import DataError
-from zoo.learn import WEIGHTS_FILE, fit, torch_predict
-from zoo.learn.objective import loss, scored
-from zoo.preprocess import normalized
+from zoo.learn import WEIGHTS_FILE, torch_predict
+from zoo.learn._objective import loss, score
+from zoo.preprocess import normalize_batch
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from zoo.data import Splits
+from zoo.runs import open_run
 
 
 @pytest.fixture(scope="module")
@@ -54,21 +55,21 @@ def test_the_loss_is_the_mean_cross_entropy_over_labels_with_both_ends_smoothed(
 def test_an_epoch_is_judged_by_the_labels_that_can_be_judged() -> None:
     logits = torch.tensor([[2.0, -1.0, 1.0], [-1.0, -2.0, 1.0], [0.5, -1.0, -1.0], [-3.0, -1.0, 1.0]])
     targets = torch.tensor([[1, 0, 1], [0, 0, 0], [0, 0, 1], [0, 0, 1]])  # nobody has the second label
-    found = scored(logits, targets)
+    found = score(logits, targets)
     assert found.accuracy == pytest.approx((3 + 4 + 2) / 12)
     assert found.macro_auroc == pytest.approx((1.0 + oracle.roc_auc_score(targets[:, 2], logits[:, 2])) / 2)
-    assert scored(logits, torch.zeros_like(targets)).macro_auroc is None
-    assert scored(logits * float("nan"), targets).macro_auroc is None
+    assert score(logits, torch.zeros_like(targets)).macro_auroc is None
+    assert score(logits * float("nan"), targets).macro_auroc is None
 
 
 def test_it_learns_both_labels_on_their_own(stripes: Splits, tmp_path: Path) -> None:
     """A softmax could not say of one picture that it has both."""
     model = tiny_net(classes=2)
-    fitted = fit(model, stripes, SPEC, msgspec.structs.replace(CONFIG, epochs=15), new_run(tmp_path / "run", stripes))
+    fitted = learn(model, stripes, SPEC, msgspec.structs.replace(CONFIG, epochs=15), new_run(tmp_path / "run", stripes))
     assert fitted.best.value is not None
     assert fitted.best.value > 0.9
     pixels = np.stack([stripes.val.read(i).pixels[:, :, :1] for i in range(len(stripes.val))])
-    logits = torch_predict(model)(normalized(pixels, SPEC))
+    logits = torch_predict(model)(normalize_batch(pixels, SPEC))
     assert oracle.roc_auc_score(stripes.val.targets, logits) == pytest.approx(fitted.best.value, abs=1e-4)
     both = stripes.val.targets.all(axis=1)
     assert (logits[both] >= 0).all(axis=1).mean() > 0.5
@@ -85,11 +86,11 @@ def test_a_resumed_run_ends_with_the_same_bytes(stripes: Splits, tmp_path: Path)
             return super().forward(x)
 
     whole, broken = new_run(tmp_path / "whole", stripes), new_run(tmp_path / "broken", stripes)
-    fit(tiny_net(classes=2), stripes, SPEC, CONFIG, whole)
+    learn(tiny_net(classes=2), stripes, SPEC, CONFIG, whole)
     torch.manual_seed(0)
     with pytest.raises(KeyboardInterrupt):
-        fit(Stops(classes=2), stripes, SPEC, CONFIG, broken)
-    fit(tiny_net(seed=9, classes=2), stripes, SPEC, CONFIG, resumed(broken.path))
+        learn(Stops(classes=2), stripes, SPEC, CONFIG, broken)
+    learn(tiny_net(seed=9, classes=2), stripes, SPEC, CONFIG, open_run(broken.path), resuming=True)
     assert broken.file(WEIGHTS_FILE).read_bytes() == whole.file(WEIGHTS_FILE).read_bytes()
 
 
@@ -106,11 +107,10 @@ def test_a_label_whose_images_can_not_be_read_is_no_label_to_train_on(stripes: S
             from zoo.errors import ImageError
 
             if row == 3:
-                raise ImageError("train/3: broken")
+                raise ImageError("train/3", "broken")
             return stripes.train.source.read(row, voi=voi)
 
     train = dataclasses.replace(stripes.train, targets=targets, source=Unreadable())
     run = new_run(tmp_path / "run", stripes)
-    run.skip_bad = True
-    with pytest.raises(DataError, match="no readable image is left of the class of train/3"):
-        fit(tiny_net(classes=2), dataclasses.replace(stripes, train=train), SPEC, CONFIG, run)
+    with pytest.raises(DataError, match="train/3"):
+        learn(tiny_net(classes=2), dataclasses.replace(stripes, train=train), SPEC, CONFIG, run, skip_bad=True)

@@ -13,22 +13,21 @@ from tiny_learning import tiny_net
 
 import zoo
 from zoo.learn import WEIGHTS_FILE, load_weights
-from zoo.learn.distributed import Peers
+from zoo.learn._distributed import Peers
 from zoo.runs import open_run
 
 SCRIPT = """
 import os, sys
 from pathlib import Path
 import torch
-from tiny_learning import CONFIG, SPEC, new_run, tiny_net
+from tiny_learning import CONFIG, SPEC, learn, new_run, tiny_net
 from zoo.data import open_data
-from zoo.learn import fit, save_weights
-from zoo.runs import Run
+from zoo.learn import save_weights
 
 data, out, rank = open_data(sys.argv[1]), Path(sys.argv[2]), os.environ["RANK"]
 run = new_run(out / ("run" if rank == "0" else "other"), data)
 model = tiny_net(seed=int(rank))
-fitted = fit(model, data, SPEC, CONFIG, run)
+fitted = learn(model, data, SPEC, CONFIG, run)
 save_weights(model, out / f"rank{rank}.safetensors")
 """
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from refusals import refused
 from tiny_learning import TinyNet, tiny_net
 from torch import Tensor, nn
 
@@ -26,7 +27,9 @@ def test_another_number_of_classes_leaves_only_the_head_new() -> None:
     model, source = tiny_net(seed=1, classes=8), tensors_of(tiny_net(seed=2))
     fresh = model.head.weight.clone()
     notes = load_pretrained(model, source)
-    assert notes == ("head head is new: 8 classes instead of 3",)
+    (note,) = notes
+    assert all(part in note for part in ("head head", "8 classes", " 3"))
+    assert load_pretrained(model, source, say_head=False) == ()
     assert torch.equal(model.head.weight, fresh)
     assert torch.equal(model.stem.weight, source["stem.weight"])
 
@@ -43,20 +46,21 @@ def test_a_small_image_stem_stays_new_and_is_said() -> None:
     model = timm.create_model("resnet18", num_classes=4)
     model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
     notes = load_pretrained(model, tensors_of(timm.create_model("resnet18", num_classes=10)))
-    assert "head fc is new: 4 classes instead of 10" in notes
-    assert "first convolution conv1.weight is new: 3x3 kernel instead of 7x7" in notes
+    head, stem = notes
+    assert "head fc" in head
+    assert all(part in stem for part in ("conv1.weight", "3x3", "7x7"))
 
 
 @pytest.mark.parametrize("arch", ["test_vit", "test_resnet", "test_convnext"])
 def test_families_of_timm_name_their_own_heads(arch: str) -> None:
     notes = load_pretrained(timm.create_model(arch, num_classes=3), tensors_of(timm.create_model(arch)))
     assert len(notes) == 1
-    assert "new: 3 classes instead of 1000" in notes[0]
+    assert "3 classes" in notes[0]
 
 
 def test_weights_of_another_network_are_refused_with_counts_and_a_few_names() -> None:
     """`strict=False` would load nothing, say nothing, and train from scratch by the name of pretraining."""
-    with pytest.raises(WeightsError, match=r"missing .*not expected .*of another shape") as caught:
+    with refused("weights-names", WeightsError, misshapen=0) as caught:
         load_pretrained(timm.create_model("resnet18"), tensors_of(tiny_net()))
     assert len(str(caught.value)) < 700
     assert "\n" not in str(caught.value)
@@ -65,8 +69,9 @@ def test_weights_of_another_network_are_refused_with_counts_and_a_few_names() ->
 def test_one_missing_tensor_is_enough_to_refuse() -> None:
     source = tensors_of(tiny_net())
     del source["norm.running_var"]
-    with pytest.raises(WeightsError, match=r"1 missing \(norm\.running_var\)"):
+    with refused("weights-names", WeightsError, missing=1, unexpected=0) as caught:
         load_pretrained(tiny_net(), source)
+    assert "norm.running_var" in str(caught.value)
 
 
 def test_old_weights_without_batchnorms_counter_are_taken() -> None:
@@ -78,7 +83,7 @@ def test_old_weights_without_batchnorms_counter_are_taken() -> None:
 def test_weights_that_are_no_numbers_are_refused() -> None:
     source = tensors_of(tiny_net())
     source["norm.weight"][3] = float("inf")
-    with pytest.raises(WeightsError, match=r"nan or infinite values in 1 tensors \(norm\.weight\)"):
+    with refused("weights-not-finite", WeightsError, tensors=["norm.weight"]):
         load_pretrained(tiny_net(), source)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -12,13 +13,13 @@ import torch
 from torch import nn
 
 from zoo.data import Splits, open_data
-from zoo.learn import fit
-from zoo.runs import Run, RunRecord, create_run, open_run
+from zoo.learn import Fitted, fit
+from zoo.runs import RunFolder, RunRecord, TrainContext, create_run, open_run
 from zoo.spec import Fingerprint, ModelCard, PluginOrigin, PreprocessSpec, TrainConfig
 
 SPEC = PreprocessSpec(size=(16, 16), channels="gray", mean=(0.4,), std=(0.3,))
 CONFIG = TrainConfig(epochs=4, batch_size=16, lr=0.02, augment="flip", device="cpu", precision="fp32", patience=0)
-LONG = msgspec.structs.replace(CONFIG, epochs=20)
+LONG = msgspec.structs.replace(CONFIG, epochs=40)
 
 
 class TinyNet(nn.Module):
@@ -56,13 +57,14 @@ def write_images(path: Path, n: int = 60, seed: int = 0) -> Path:
     return path
 
 
-def new_run(path: Path, data: Splits, config: TrainConfig = CONFIG) -> Run:
+def new_run(path: Path, data: Splits, config: TrainConfig = CONFIG) -> RunFolder:
     record = RunRecord(
         id="x",
         status="training",
         started="2026-01-01T00:00:00Z",
-        card=ModelCard(name="tiny", plugin="tiny", arch="tiny", family="tiny", summary="", preprocess=SPEC),
-        config=config,
+        card=ModelCard(
+            name="tiny", plugin="tiny", arch="tiny", family="tiny", summary="", preprocess=SPEC, train=config
+        ),
         labels=data.labels,
         kind=data.kind,
         source="made",
@@ -70,13 +72,13 @@ def new_run(path: Path, data: Splits, config: TrainConfig = CONFIG) -> Run:
         plugin=PluginOrigin(name="tiny", distribution="tests", version="0"),
         versions={},
     )
-    return create_run(path, record)
+    return create_run(path, record, first=TrainContext().first)
 
 
-def resumed(path: Path) -> Run:
-    run = open_run(path)
-    run.resuming = True
-    return run
+def learn(
+    model: nn.Module, data: Splits, spec: PreprocessSpec, config: TrainConfig, run: RunFolder, **told: Any
+) -> Fitted:
+    return fit(model, data, spec, config, run, TrainContext(**told))
 
 
 if __name__ == "__main__":  # tiny_learning.py DATA RUN, then "begin" or "resume" on each line of stdin
@@ -87,7 +89,8 @@ if __name__ == "__main__":  # tiny_learning.py DATA RUN, then "begin" or "resume
         if child == 0:
             images, path = open_data(sys.argv[1]), Path(sys.argv[2])
             again = line.strip() == "resume"
-            fit(tiny_net(), images, SPEC, LONG, resumed(path) if again else new_run(path, images, LONG))
+            run = open_run(path) if again else new_run(path, images, LONG)
+            learn(tiny_net(), images, SPEC, LONG, run, resuming=again)
             os._exit(0)
         print(child, flush=True)  # noqa: T201
         print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)  # noqa: T201

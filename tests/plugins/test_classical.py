@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+import pytest
+
 from zoo.testing import PluginContract
 
 
@@ -11,6 +13,7 @@ class TestSVM(PluginContract):
     model = "svm"
 
 
+@pytest.mark.slow
 class TestLinearSVM(PluginContract):
     model = "svm_linear"
     settings: ClassVar = {"features": "hog+colour"}
@@ -21,6 +24,7 @@ class TestLogisticRegression(PluginContract):
     settings: ClassVar = {"features": "colour"}
 
 
+@pytest.mark.slow
 class TestNearestNeighbours(PluginContract):
     model = "knn"
     settings: ClassVar = {"features": "lbp+colour"}
@@ -30,6 +34,7 @@ class TestRandomForest(PluginContract):
     model = "random_forest"
 
 
+@pytest.mark.slow
 class TestGradientBoosting(PluginContract):
     model = "gradient_boosting"
     settings: ClassVar = {"features": "hog+lbp+colour"}

@@ -6,15 +6,16 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
+from refusals import refused
 from sklearn.ensemble import RandomForestClassifier
 
-from zoo.edge.session import open_session
+from zoo.artefact.nodes import Builder
+from zoo.edge._session import open_session
 from zoo.errors import GateError, UsageError
-from zoo.export.nodes import Builder
 from zoo.spec import PreprocessSpec
 from zoo_plugins.classical import colour, hog, lbp
-from zoo_plugins.classical.described import described
-from zoo_plugins.classical.heads import finished
+from zoo_plugins.classical.described import build_described
+from zoo_plugins.classical.heads import finish
 from zoo_plugins.classical.reduced import Reduced
 from zoo_plugins.classical.trees import sums
 from zoo_plugins.random_forest import _tree
@@ -52,7 +53,7 @@ def test_the_graph_computes_the_definition_and_each_picture_by_itself(
     name: str, height: int, width: int, channels: int
 ) -> None:
     """The last bit counts: a tree that was fitted to one batch meets the same numbers one by one."""
-    features, batch = described((name,), spec(height, width, channels)), pictures(height, width, channels)
+    features, batch = build_described((name,), spec(height, width, channels)), pictures(height, width, channels)
     features.prove(batch)
     together = features.rows(batch)
     assert together.shape == (5, features.length)
@@ -61,9 +62,9 @@ def test_the_graph_computes_the_definition_and_each_picture_by_itself(
 
 def test_a_graph_that_differs_from_its_definition_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hog, "_MOST", 0.1)
-    features = described(("hog",), spec(16, 16, 1))
+    features = build_described(("hog",), spec(16, 16, 1))
     monkeypatch.setattr(hog, "_MOST", 0.2)
-    with pytest.raises(GateError, match="features hog refused: their graph differs from their definition"):
+    with refused("features-parity", GateError, features="hog"):
         features.prove(pictures(16, 16, 1))
 
 
@@ -116,8 +117,8 @@ def test_a_colour_between_two_bins_is_shared() -> None:
 
 
 def test_pictures_too_small_for_a_feature_are_refused() -> None:
-    with pytest.raises(UsageError, match="features hog: pictures of 3x3 are too small, expected at least 4 pixels"):
-        described(("hog",), spec(3, 3, 1))
+    with refused("size-too-small", UsageError, features="hog", found=[3, 3], expected=4):
+        build_described(("hog",), spec(3, 3, 1))
 
 
 def test_a_tree_takes_the_same_path_in_float32() -> None:
@@ -128,7 +129,7 @@ def test_a_tree_takes_the_same_path_in_float32() -> None:
     forest = RandomForestClassifier(5, random_state=0).fit(rows, targets)
     trees = [_tree(one.tree_, several=False) for one in forest.estimators_]
     b = Builder()
-    model = finished(b, sums(b, "rows", trees, 2), length=3, classes=2, trees=True)
+    model = finish(b, sums(b, "rows", trees, 2), length=3, classes=2, trees=True)
     near = np.concatenate([tree.threshold[~tree.leaf] for tree in trees]).astype(np.float32)
     near = np.concatenate([near, np.nextafter(near, np.float32(9)), np.nextafter(near, np.float32(-9))])
     edges = np.stack([rng.permutation(near) for _ in range(3)], axis=1)

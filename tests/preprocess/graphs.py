@@ -8,8 +8,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from zoo.edge.session import open_session
-from zoo.export.graph import CORE_INPUT, RESIZED, assemble
+from zoo.artefact._graph import CORE_INPUT, RESIZED, assemble
+from zoo.edge._session import open_session
 from zoo.preprocess import channels_of
 from zoo.spec import InputSpec, PreprocessSpec
 

@@ -11,14 +11,14 @@ import pytest
 from graphs import Graph
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from pictures import PHOTOGRAPHS, photograph, tiles
 from test_two_executions import COMBINATIONS, DENOISE, INTENSITIES, LEVEL, differences, random_images, spec_of
 
-from zoo.preprocess import resized
+from zoo.preprocess import resize_image
 from zoo.spec import Percentile, Scale, Window
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    pass
 
 
 def test_no_operator_is_left_that_runtimes_read_differently() -> None:
@@ -74,10 +74,11 @@ def test_deep_images_are_prepared_alike(kind: Literal["uint16", "float32"], resi
         graph = Graph(spec, kind, portable=True)
         for image in random_images(kind, 8, zlib.crc32(f"{kind}{resize}{channels}".encode())):
             got, _ = graph(image)
-            expected = resized(image, spec)
+            expected = resize_image(image, spec)
             assert np.abs(got - expected).max() <= 3e-5 * max(1.0, float(np.abs(expected).max()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
 @pytest.mark.parametrize(("height", "width"), [(3001, 4003), (9, 20011), (4096, 7)])
 def test_large_coordinates_lose_nothing(height: int, width: int, interpolation: str) -> None:
@@ -88,9 +89,8 @@ def test_large_coordinates_lose_nothing(height: int, width: int, interpolation: 
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_real_photographs(shared: Path, interpolation: str) -> None:
-    images = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((shared / "data/photos").glob("*"))[:4]]
-    images += [np.asarray(Image.open(p).convert("RGB")) for p in sorted((shared / "data/busi256").rglob("*.png"))[:4]]
+def test_real_photographs(interpolation: str) -> None:
+    images = [photograph(name) for name in PHOTOGRAPHS] + [tile for name in PHOTOGRAPHS for tile in tiles(name, 256)]
     spec = spec_of("rgb", size=(224, 224), resize="crop", interpolation=interpolation)
     assert differences(Graph(spec, portable=True), spec, images)[0] <= LEVEL
 
@@ -116,7 +116,7 @@ def test_any_size_is_cut_and_padded_at_the_same_place(
     y, x = np.mgrid[:height, :width]
     image = np.clip(20 + 2 * y + x % 3, 0, 255).astype(np.uint8)[:, :, None].repeat(3, axis=2)
     got, _ = sizing(resize, size)(image)
-    assert np.abs(got - resized(image, spec_of("gray", size=size, resize=resize))).max() <= LEVEL
+    assert np.abs(got - resize_image(image, spec_of("gray", size=size, resize=resize))).max() <= LEVEL
 
 
 def test_a_batch_is_prepared_image_by_image() -> None:
@@ -127,5 +127,5 @@ def test_a_batch_is_prepared_image_by_image() -> None:
     images = rng.normal(size=(3, 9, 14, 1)).astype(np.float32) * np.float32([1, 50, 900]).reshape(3, 1, 1, 1)
     (together,) = graph.session.run(["resized"], {"image": images})
     for index, image in enumerate(images):
-        apart = np.abs(together[index].transpose(1, 2, 0) - resized(image, spec)).max()
+        apart = np.abs(together[index].transpose(1, 2, 0) - resize_image(image, spec)).max()
         assert apart <= 3e-5 * np.abs(image).max()

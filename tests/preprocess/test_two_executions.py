@@ -12,14 +12,12 @@ import pytest
 from graphs import Graph
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from pictures import PHOTOGRAPHS, photograph, tiles
 
-from zoo.preprocess import crop_size, normalized, resized
+from zoo.preprocess import crop_size, normalize_batch, resize_image
 from zoo.spec import Gaussian, Median, Percentile, PreprocessSpec, Scale, Voi, Window
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from numpy.typing import NDArray
 
     from zoo.spec import Intensity
@@ -61,10 +59,10 @@ def differences(graph: Graph, spec: PreprocessSpec, images: list[NDArray[Any]]) 
     largest = arithmetic = 0.0
     for image in images:
         got, made = graph(image)
-        expected = resized(image, spec)
+        expected = resize_image(image, spec)
         assert got.shape == expected.shape
         largest = max(largest, float(np.abs(got - expected).max()))
-        exact = normalized(got[None], spec)[0]
+        exact = normalize_batch(got[None], spec)[0]
         arithmetic = max(arithmetic, float((np.abs(made - exact) / np.maximum(1, np.abs(exact))).max()))
     return largest, arithmetic
 
@@ -138,17 +136,16 @@ def test_deep_images_are_prepared_alike(
         graph = Graph(spec, kind)
         for image in random_images(kind, 8, zlib.crc32(f"{kind}{resize}{channels}{denoise}".encode())):
             got, made = graph(image)
-            expected = resized(image, spec)
+            expected = resize_image(image, spec)
             assert np.abs(got - expected).max() <= 3e-5 * max(1.0, float(np.abs(expected).max()))
-            exact = normalized(got[None], spec)[0]
+            exact = normalize_batch(got[None], spec)[0]
             assert (np.abs(made - exact) / np.maximum(1, np.abs(exact))).max() <= 1e-5
 
 
 @pytest.mark.parametrize("interpolation", ["bicubic", "bilinear"])
-def test_real_photographs(shared: Path, interpolation: str) -> None:
+def test_real_photographs(interpolation: str) -> None:
     """Large pictures of other people's cameras, at the size networks take."""
-    images = [np.asarray(Image.open(path).convert("RGB")) for path in sorted((shared / "data/photos").glob("*"))[:4]]
-    images += [np.asarray(Image.open(p).convert("RGB")) for p in sorted((shared / "data/busi256").rglob("*.png"))[:4]]
+    images = [photograph(name) for name in PHOTOGRAPHS] + [tile for name in PHOTOGRAPHS for tile in tiles(name, 256)]
     assert len(images) >= 4
     spec = spec_of("rgb", size=(224, 224), resize="crop", interpolation=interpolation)
     largest, arithmetic = differences(Graph(spec), spec, images)
@@ -178,7 +175,7 @@ def test_any_size_is_cut_and_padded_at_the_same_place(
     y, x = np.mgrid[:height, :width]
     image = np.clip(20 + 2 * y + x % 3, 0, 255).astype(np.uint8)[:, :, None].repeat(3, axis=2)
     got, _ = sizing(resize, size)(image)
-    expected = resized(image, spec_of("gray", size=size, resize=resize))
+    expected = resize_image(image, spec_of("gray", size=size, resize=resize))
     assert got.shape == (*size, 1)
     assert np.abs(got - expected).max() <= LEVEL, crop_size(height, width, size, cover=resize == "crop")
 

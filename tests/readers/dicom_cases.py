@@ -12,7 +12,9 @@ import numpy as np
 import pydicom
 from pydicom.data import get_testdata_file
 from pydicom.dataset import Dataset
+from pydicom.encaps import encapsulate
 from pydicom.sequence import Sequence
+from pydicom.uid import JPEGBaseline8Bit
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -49,6 +51,21 @@ def edited(name: str = "MR_small.dcm", **elements: Any) -> bytes:
                 del content[keyword]
             else:
                 setattr(content, keyword, value)
+    return written(content)
+
+
+def jpeg_dicom(stream: bytes, size: tuple[int, int], photometric: str) -> bytes:
+    """A gray baseline JPEG of (width, height) as the one frame of a file."""
+    content = dataset()
+    content.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
+    content.Columns, content.Rows = size
+    content.BitsAllocated = content.BitsStored = 8
+    content.HighBit, content.PixelRepresentation, content.PhotometricInterpretation = 7, 0, photometric
+    for keyword in ("SmallestImagePixelValue", "LargestImagePixelValue", "RescaleSlope", "RescaleIntercept"):
+        if keyword in content:
+            del content[keyword]
+    content.PixelData = encapsulate([stream])
+    content["PixelData"].VR = "OB"
     return written(content)
 
 

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from zoo.readers import probe, quick
+from zoo.readers import _quick as quick
+from zoo.readers import probe
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -42,9 +43,8 @@ def test_plain_files_take_the_shortcut(data: bytes) -> None:
     assert quick.probe(data) == probe(data)
 
 
-def test_real_files_get_the_same_answer(shared: Path) -> None:
-    folders = ("pbc8/folder/test", "brain4_224/test", "photos", "busi256/val")
-    files = [path for folder in folders for path in (shared / "data" / folder).rglob("*.*")]
+def test_real_files_get_the_same_answer(photos: Path, scenes: Path, tabled: Path, leaky: Path) -> None:
+    files = [path for folder in (photos, scenes, tabled, leaky) for path in folder.rglob("*.*")]
     data = [path.read_bytes() for path in files if path.suffix in {".png", ".jpg", ".jpeg"}]
     answers = [quick.probe(one) for one in data]
     assert sum(answer is not None for answer in answers) > 0.9 * len(data)

@@ -42,11 +42,11 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
     )
 
 
-def refusal(data: bytes | Path, **options: Any) -> str:
+def refusal(data: bytes | Path, **options: Any) -> ImageError:
     with pytest.raises(ImageError) as caught:
         read(data, name="scan", **options)
     assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return caught.value
 
 
 @pytest.mark.parametrize(("width", "height"), [(12_000, 10_000), (30_000, 30_000), (65_535, 65_535)])
@@ -54,7 +54,7 @@ def test_pixel_bombs_of_every_size_are_refused_by_read_and_probe(width: int, hei
     """Pillow itself only warns between 89 and 179 million pixels."""
     assert width * height > MAX_PIXELS
     bomb = png(width, height, 1, 0, bytes(100))
-    assert "expected at most 64 million" in refusal(bomb) or "can not be decoded" in refusal(bomb)
+    assert refusal(bomb).code in {"image-size", "image-undecodable"}
     with pytest.raises(ImageError):
         probe(bomb)
 
@@ -67,7 +67,7 @@ def test_pixel_bombs_of_every_size_are_refused_by_read_and_probe(width: int, hei
 def test_formats_with_programs_inside_are_refused_whatever_their_name(head: bytes, tmp_path: Path) -> None:
     path = tmp_path / "scan.png"
     path.write_bytes(head.ljust(3000))
-    assert "not an image by its first bytes" in refusal(path)
+    assert refusal(path).code == "image-format"
 
 
 @pytest.mark.parametrize(("width", "height"), [(0, 5), (5, 0)])
@@ -84,34 +84,34 @@ def test_gray_with_opaque_alpha_is_gray_and_with_holes_is_refused() -> None:
     np.testing.assert_array_equal(read(encoded(opaque, "PNG")).pixels, np.repeat(GRAY[..., None], 3, 2))
     assert probe(encoded(opaque, "PNG")).gray
     holes = Image.merge("LA", (Image.fromarray(GRAY), Image.fromarray(np.eye(7, 5, dtype=np.uint8) * 255)))
-    assert "transparent" in refusal(encoded(holes, "PNG"))
+    assert refusal(encoded(holes, "PNG")).code == "image-transparent"
 
 
 def test_palette_with_transparent_entries_in_use_is_refused() -> None:
     image = Image.fromarray(COLOUR).quantize(16)
     used = int(np.asarray(image)[0, 0])
-    assert "transparent" in refusal(encoded(image, "PNG", transparency=used))
+    assert refusal(encoded(image, "PNG", transparency=used)).code == "image-transparent"
 
 
 @pytest.mark.parametrize("form", ["JPEG", "TIFF"])
 def test_cmyk_is_refused_because_its_colours_need_a_profile(form: str) -> None:
-    assert "CMYK" in refusal(encoded(Image.new("CMYK", (4, 4)), form))
+    assert refusal(encoded(Image.new("CMYK", (4, 4)), form)).code == "image-colours"
 
 
 def test_white_is_zero_is_inverted_at_8_bits_and_refused_at_16() -> None:
     eight = encoded(Image.fromarray(GRAY), "TIFF", tiffinfo={262: 0})
     np.testing.assert_array_equal(read(eight).pixels[..., 0], GRAY)
-    assert "white" in refusal(encoded(Image.fromarray(DEEP), "TIFF", tiffinfo={262: 0}))
+    assert refusal(encoded(Image.fromarray(DEEP), "TIFF", tiffinfo={262: 0})).code == "image-bit-depth"
 
 
 def test_page_of_a_tiff_is_read_when_it_is_named() -> None:
     data = pages(DEEP, DEEP[::-1], DEEP.T)
-    assert "holds 3 frames" in (text := refusal(data))
-    assert "--frame N" in text
+    assert (problem := refusal(data)).code == "image-frames"
+    assert "--frame N" in problem.reason
     for number, expected in enumerate((DEEP, DEEP[::-1], DEEP.T), 1):
         np.testing.assert_array_equal(read(data, frame=number).pixels[..., 0], expected)
     for wrong in (0, 4):
-        assert "expected 1 to 3" in refusal(data, frame=wrong)
+        assert refusal(data, frame=wrong).code == "image-frame-unknown"
     header = probe(data)
     assert (header.frames, header.width, header.bits) == (3, 5, 16)
 
@@ -119,24 +119,24 @@ def test_page_of_a_tiff_is_read_when_it_is_named() -> None:
 def test_each_page_is_held_to_the_rules() -> None:
     data = pages(GRAY, RNG.integers(-5, 5, (7, 5)).astype(np.int32))
     assert read(data, frame=1).kind == "uint8"
-    assert "type 'I'" in refusal(data, frame=2)
+    assert refusal(data, frame=2).code == "image-colours"
 
 
 def test_single_picture_has_one_frame() -> None:
     data = encoded(Image.fromarray(GRAY), "PNG")
     np.testing.assert_array_equal(read(data, frame=1).pixels, read(data).pixels)
-    assert "frame 2 was asked for, expected 1 to 1" in refusal(data, frame=2)
+    assert refusal(data, frame=2).code == "image-frame-unknown"
 
 
 @pytest.mark.parametrize("form", ["GIF", "WEBP", "PNG"])
 def test_animation_has_no_frame_to_name(form: str) -> None:
     frames = [Image.fromarray(np.roll(GRAY, shift)) for shift in range(3)]
     data = encoded(frames[0], form, save_all=True, append_images=frames[1:])
-    assert "holds 3 frames" in refusal(data, frame=2)
+    assert refusal(data, frame=2).code == "image-frames"
 
 
 def test_pictures_bring_no_window() -> None:
-    assert "TIFF brings no VOI LUT or window" in refusal(encoded(Image.fromarray(DEEP), "TIFF"), voi=True)
+    assert refusal(encoded(Image.fromarray(DEEP), "TIFF"), voi=True).code == "image-window-missing"
 
 
 @pytest.mark.parametrize(

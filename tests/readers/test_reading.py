@@ -13,9 +13,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageOps
+from refusals import refused
 
 from zoo.errors import ImageError
-from zoo.readers import from_array, probe, raster, read
+from zoo.readers import _raster as raster
+from zoo.readers import from_array, probe, read
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -43,11 +45,11 @@ def chunk(kind: bytes, data: bytes) -> bytes:
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def refusal(data: bytes) -> str:
+def refusal(data: bytes) -> ImageError:
     with pytest.raises(ImageError) as caught:
         read(data)
     assert "\n" not in str(caught.value)
-    return str(caught.value)
+    return caught.value
 
 
 @pytest.mark.parametrize("form", ["PNG", "BMP", "TIFF", "PPM"])
@@ -97,7 +99,7 @@ def test_float_tiff_is_read_as_stored_and_refused_when_not_finite() -> None:
     assert image.kind == "float32"
     np.testing.assert_array_equal(image.pixels[..., 0], values)
     values[0, 0] = np.nan
-    assert "not finite" in refusal(encoded(Image.fromarray(values), "TIFF"))
+    assert refusal(encoded(Image.fromarray(values), "TIFF")).code == "image-not-finite"
 
 
 def test_one_bit_becomes_black_and_white() -> None:
@@ -149,39 +151,39 @@ def test_opaque_alpha_is_dropped_and_hidden_colour_refused() -> None:
     opaque = np.dstack([COLOUR, np.full((7, 5), 255, np.uint8)])
     np.testing.assert_array_equal(read(encoded(Image.fromarray(opaque), "PNG")).pixels, COLOUR)
     opaque[3, 3, 3] = 0
-    assert "transparent" in refusal(encoded(Image.fromarray(opaque), "PNG"))
+    assert refusal(encoded(Image.fromarray(opaque), "PNG")).code == "image-transparent"
 
 
 def test_transparent_colour_key_is_refused_where_it_hides_something() -> None:
     image = Image.fromarray(GRAY)
     absent = next(value for value in range(256) if value not in GRAY)
-    assert "transparent" in refusal(encoded(image, "PNG", transparency=int(GRAY[0, 0])))
+    assert refusal(encoded(image, "PNG", transparency=int(GRAY[0, 0]))).code == "image-transparent"
     assert read(encoded(image, "PNG", transparency=absent)).pixels.shape == (7, 5, 3)
     rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in DEEP)
     hidden = chunk(b"tRNS", DEEP[:1, :1].astype(">u2").tobytes())
-    assert "transparent" in refusal(png(5, 7, 16, 0, rows, hidden))
+    assert refusal(png(5, 7, 16, 0, rows, hidden)).code == "image-transparent"
 
 
 @pytest.mark.parametrize("colour", [2, 4, 6])
 def test_sixteen_bit_colour_is_refused_rather_than_cut(colour: int) -> None:
     """Pillow opens it as 8-bit: two pictures that differ become one."""
     channels = {2: 3, 4: 2, 6: 4}[colour]
-    assert "16 bits" in refusal(png(2, 1, 16, colour, b"\0" + bytes(2 * 2 * channels)))
+    assert refusal(png(2, 1, 16, colour, b"\0" + bytes(2 * 2 * channels))).code == "image-bit-depth"
 
 
 def test_deep_ppm_is_refused_rather_than_cut() -> None:
-    assert "16 bits" in refusal(b"P6 1 1 65535\n" + bytes(6))
-    assert "type 'I'" in refusal(b"P5 1 1 4095\n" + bytes(2))
+    assert refusal(b"P6 1 1 65535\n" + bytes(6)).code == "image-bit-depth"
+    assert refusal(b"P5 1 1 4095\n" + bytes(2)).code == "image-colours"
 
 
 def test_cmyk_is_refused() -> None:
-    assert "CMYK" in refusal(encoded(Image.new("CMYK", (4, 4)), "JPEG"))
+    assert refusal(encoded(Image.new("CMYK", (4, 4)), "JPEG")).code == "image-colours"
 
 
 def test_signed_and_inverted_tiff_are_refused() -> None:
     signed = Image.fromarray(GRAY.astype(np.int32))
-    assert "type 'I'" in refusal(encoded(signed, "TIFF"))
-    assert "white" in refusal(encoded(Image.fromarray(DEEP), "TIFF", tiffinfo={262: 0}))
+    assert refusal(encoded(signed, "TIFF")).code == "image-colours"
+    assert refusal(encoded(Image.fromarray(DEEP), "TIFF", tiffinfo={262: 0})).code == "image-bit-depth"
     # as 8-bit, white-is-zero is understood by Pillow and needs no refusal
     np.testing.assert_array_equal(read(encoded(Image.fromarray(GRAY), "TIFF", tiffinfo={262: 0})).pixels[..., 0], GRAY)
 
@@ -189,7 +191,7 @@ def test_signed_and_inverted_tiff_are_refused() -> None:
 @pytest.mark.parametrize("form", ["GIF", "TIFF", "WEBP", "PNG"])
 def test_several_frames_are_refused(form: str) -> None:
     frames = [Image.fromarray(np.roll(GRAY, shift)) for shift in range(3)]
-    assert "3 frames" in refusal(encoded(frames[0], form, save_all=True, append_images=frames[1:]))
+    assert refusal(encoded(frames[0], form, save_all=True, append_images=frames[1:])).code == "image-frames"
 
 
 def test_pixel_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,8 +200,8 @@ def test_pixel_bomb_is_refused_before_it_is_decoded(monkeypatch: pytest.MonkeyPa
 
     monkeypatch.setattr(Image.Image, "load", decode)
     bomb = png(9000, 9000, 8, 0, b"")
-    assert "9000x9000 pixels" in refusal(bomb)
-    assert "can not be decoded" in refusal(png(60_000, 60_000, 8, 0, b""))
+    assert refusal(bomb).code == "image-size"
+    assert refusal(png(60_000, 60_000, 8, 0, b"")).code == "image-undecodable"
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image, whatever the suffix says", bytes(500)])
@@ -207,8 +209,9 @@ def test_what_is_no_image_is_refused_by_name(tmp_path: Path, content: bytes) -> 
     path = tmp_path / "scan_7.png"
     path.write_bytes(content)
     for action in (read, probe):
-        with pytest.raises(ImageError, match=r"scan_7\.png: (empty file|not an image)"):
+        with refused("image-format" if content else "image-empty", ImageError) as caught:
             action(path)
+        assert str(path) in str(caught.value)
 
 
 def test_suffix_does_not_decide(tmp_path: Path) -> None:
@@ -217,6 +220,7 @@ def test_suffix_does_not_decide(tmp_path: Path) -> None:
     np.testing.assert_array_equal(read(str(path)).pixels, COLOUR)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes are POSIX")
 def test_missing_folder_and_pipe_are_refused(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.png")
     for path in (tmp_path, tmp_path / "missing.png", tmp_path / "pipe.png", "nul\0.png"):
@@ -228,7 +232,7 @@ def test_missing_folder_and_pipe_are_refused(tmp_path: Path) -> None:
 def test_truncated_file_is_refused_when_decoded_not_filled_with_gray(form: str) -> None:
     big = Image.fromarray(RNG.integers(0, 256, (64, 64, 3), np.uint8))
     data = encoded(big, form)
-    assert "can not be decoded" in refusal(data[: len(data) * 2 // 3])
+    assert refusal(data[: len(data) * 2 // 3]).code == "image-undecodable"
 
 
 @given(
@@ -248,7 +252,7 @@ def test_no_damaged_byte_raises_anything_but_image_error(position: int, value: i
     assert image.pixels.ndim == 3
 
 
-def test_probe_says_what_read_will_give(tmp_path: Path, shared: Path) -> None:
+def test_probe_says_what_read_will_give(tmp_path: Path, photos: Path) -> None:
     files = {
         "deep.png": encoded(Image.fromarray(DEEP), "PNG"),
         "gray.tif": encoded(Image.fromarray(GRAY), "TIFF"),
@@ -258,8 +262,7 @@ def test_probe_says_what_read_will_give(tmp_path: Path, shared: Path) -> None:
     }
     for name, data in files.items():
         (tmp_path / name).write_bytes(data)
-    photos = sorted((shared / "data" / "photos").iterdir())
-    for path in [*sorted(tmp_path.iterdir()), *photos]:
+    for path in [*sorted(tmp_path.iterdir()), *sorted(photos.iterdir())]:
         header, image = probe(path), read(path)
         assert (header.height, header.width) == image.pixels.shape[:2], path.name
         assert header.kind == image.kind

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import importlib
+import json
+import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
-from zoo.catalogue import Distribution, read
 from zoo.errors import CatalogueError
+from zoo.registry._catalogue import Distribution, read
+from zoo.registry._strict_yaml import read as read_text
 from zoo.spec import Latency
 
 ROOT = Path(__file__).resolve().parents[2]
-LATENCY = '{fp32_ms: 12.5, int8_ms: null, machine: "a CPU, 2 threads, onnxruntime 1.31.1"}'
+MACHINE = "a CPU, 2 threads, onnxruntime 1.31.1"
+LATENCY = f'{{fp32_ms: 12.5, int8_ms: null, machine: "{MACHINE}"}}'
 
 
 @pytest.fixture
@@ -24,9 +29,10 @@ def script(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 @pytest.fixture
 def registry(tmp_path: Path) -> Path:
+    """Ours, as if no latency had been measured yet."""
     copy = tmp_path / "registry.yaml"
-    lines = (ROOT / "registry.yaml").read_text(encoding="utf-8").splitlines(keepends=True)
-    copy.write_text("".join(line for line in lines if not line.startswith("    latency:")), encoding="utf-8")
+    text = (ROOT / "registry.yaml").read_text(encoding="utf-8")
+    copy.write_text(re.sub(r", latency: \{fp32_ms[^}]*\}", "", text), encoding="utf-8")
     return copy
 
 
@@ -38,9 +44,9 @@ def test_a_latency_is_added_to_its_card_and_nothing_else_changes(script: Any, re
     before = registry.read_text(encoding="utf-8")
     script.write(registry, "mobilenetv2_100", {"latency": LATENCY})
     after = registry.read_text(encoding="utf-8")
-    assert after.replace(f"    latency: {LATENCY}\n", "", 1) == before
+    assert after.replace(f", latency: {LATENCY}", "", 1) == before
     found = cards(registry)["mobilenetv2_100"].latency
-    assert found == Latency(fp32_ms=12.5, machine="a CPU, 2 threads, onnxruntime 1.31.1")
+    assert found == Latency(fp32_ms=12.5, machine=MACHINE)
 
 
 def test_a_number_that_is_measured_again_takes_the_place_of_the_old_one(script: Any, registry: Path) -> None:
@@ -48,8 +54,38 @@ def test_a_number_that_is_measured_again_takes_the_place_of_the_old_one(script: 
         script.write(registry, "resnet18", {"latency": value, "macs": "1814073344"})
     card = cards(registry)["resnet18"]
     assert card.latency.fp32_ms == 12.5
-    assert registry.read_text(encoding="utf-8").count("    latency:") == 1
+    assert registry.read_text(encoding="utf-8").count("latency: {fp32_ms") == 1
     assert card.macs == 1814073344
+
+
+def test_a_machine_that_the_family_names_is_not_written_again(script: Any, registry: Path) -> None:
+    machine = read_text(registry.read_text(encoding="utf-8"))["families"]["resnet"]["latency"]["machine"]
+    script.write(registry, "resnet18", {"latency": f'{{fp32_ms: 24, int8_ms: 13, machine: "{machine}"}}'})
+    assert "latency: {fp32_ms: 24, int8_ms: 13}}" in registry.read_text(encoding="utf-8")
+    assert cards(registry)["resnet18"].latency == Latency(fp32_ms=24, int8_ms=13, machine=machine)
+
+
+def test_a_card_without_numbers_gets_its_first(script: Any, registry: Path) -> None:
+    before = cards(registry)["svm"]
+    script.write(registry, "svm", {"parameters": "5", "macs": "7"})
+    after = cards(registry)
+    assert (after["svm"].parameters, after["svm"].macs) == (5, 7)
+    assert msgspec.structs.replace(after["svm"], parameters=None, macs=None) == before
+
+
+def test_writing_what_is_there_already_changes_nothing(script: Any, tmp_path: Path) -> None:
+    ours = (ROOT / "registry.yaml").read_bytes()
+    copy = tmp_path / "registry.yaml"
+    copy.write_bytes(ours)
+    for name, card in [*cards(copy).items()][::9]:
+        if card.latency is not None:
+            latency = card.latency
+            int8 = "null" if latency.int8_ms is None else f"{latency.int8_ms:.3g}"
+            said = f"{{fp32_ms: {latency.fp32_ms:.3g}, int8_ms: {int8}, machine: {json.dumps(latency.machine)}}}"
+            script.write(
+                copy, name, {"parameters": f"{card.parameters:.0f}", "macs": f"{card.macs:.0f}", "latency": said}
+            )
+    assert copy.read_bytes() == ours
 
 
 def test_a_catalogue_that_would_not_load_is_not_written(script: Any, registry: Path) -> None:

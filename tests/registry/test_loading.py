@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -12,22 +11,22 @@ import pytest
 from zoo import registry
 from zoo.errors import PluginError
 from zoo.plugin import API, OLDEST_API, ModelPlugin
-from zoo.registry._checking import _checked
+from zoo.registry._checking import _check_row
 
 GOOD = """
 from zoo.plugin import ModelPlugin
 class P(ModelPlugin):
-    def train(self, card, data, config, run): ...
+    def train(self, card, data, config, run, context): ...
     def load(self, card, run): ...
 """
 
 
-def refusal(name: str) -> str:
+def refusal(name: str) -> PluginError:
     with pytest.raises(PluginError) as caught:
         registry.load(name)
-    message = str(caught.value)
-    assert "\n" not in message
-    return message
+    assert "\n" not in str(caught.value)
+    assert caught.value.fields["plugin"] == name
+    return caught.value
 
 
 def test_loading_imports_the_plugin_asked_for_and_no_other(install) -> None:
@@ -40,60 +39,67 @@ def test_loading_imports_the_plugin_asked_for_and_no_other(install) -> None:
 
 
 def test_an_unknown_plugin_is_refused() -> None:
-    assert refusal("nobody") == "no plugin 'nobody' is installed; 'zoo plugin list' shows what is"
+    assert refusal("nobody").code == "plugin-unknown"
 
 
 def test_two_distributions_with_one_plugin_name_are_both_named(install) -> None:
     install("acme", "1.0", code=GOOD, plugins={"p": "acme:P"})
     install("other", "2.0", code=GOOD, plugins={"p": "other:P"})
-    message = refusal("p")
-    assert "acme 1.0" in message
-    assert "other 2.0" in message
+    error = refusal("p")
+    assert error.code == "plugin-clash"
+    assert set(error.fields["distributions"]) == {"acme 1.0", "other 2.0"}
     assert not {"acme", "other"} & set(sys.modules)
 
 
 @pytest.mark.parametrize(
-    ("code", "part"),
+    ("code", "expected", "fields", "word"),
     [
+        ("raise ValueError('one\\ntwo')", "plugin-import", {"raised": "ValueError"}, "one two"),
+        ("import sys; sys.exit(3)", "plugin-import", {"raised": "SystemExit"}, "exit 3"),
+        ("import sys; sys.exit('one\\ntwo')", "plugin-import", {"raised": "SystemExit"}, "one two"),
+        ("class Odd(BaseException): ...\nraise Odd('reason')", "plugin-import", {"raised": "Odd"}, "reason"),
         (
-            "raise ValueError('first line\\nsecond line')",
-            "can not be imported: ValueError: first line second line",
+            "class Mute(Exception):\n    def __str__(self): return 1 / 0\nraise Mute",
+            "plugin-import",
+            {"raised": "Mute"},
+            "Mute",
         ),
-        ("import sys; sys.exit(3)", "it ended the program (exit 3)"),
-        ("import sys; sys.exit('first line\\nsecond line')", "it ended the program (exit first line second line)"),
-        ("class Odd(BaseException): ...\nraise Odd('no reason')", "can not be imported: Odd: no reason"),
-        ("class Mute(Exception):\n    def __str__(self): return 1 / 0\nraise Mute", "can not be imported: Mute"),
-        ("raise ValueError('y' * 10**7)", "yyy…"),
-        (GOOD + "    api = 'y' * 10**7", "yyy…, expected the version"),
-        (
-            "import surely_not_installed_1",
-            "needs surely_not_installed_1: not installed; see the documentation of acme",
-        ),
-        ("this is no python", "SyntaxError"),
-        ("", "AttributeError"),
-        ("P = 3", "acme:P is not a subclass of zoo.plugin.ModelPlugin"),
-        ("class P: ...", "is not a subclass of zoo.plugin.ModelPlugin"),
+        ("raise ValueError('y' * 10**7)", "plugin-import", {"raised": "ValueError"}, "yyy…"),
+        (GOOD + "    api = 'y' * 10**7", "plugin-api", {"found": None}, "yyy…"),
+        ("import surely_not_installed_1", "plugin-needs", {"package": "surely_not_installed_1"}, "acme"),
+        ("this is no python", "plugin-import", {"raised": "SyntaxError"}, "SyntaxError"),
+        ("", "plugin-import", {"raised": "AttributeError"}, "AttributeError"),
+        ("P = 3", "plugin-contract", {"found": "acme:P"}, "subclass"),
+        ("class P: ...", "plugin-contract", {"found": "acme:P"}, "subclass"),
         (
             "from zoo.plugin import ModelPlugin as P",
-            "acme:P does not define load() and train(); write them there",
+            "plugin-contract",
+            {"missing": ["load", "train"]},
+            "load() and train()",
         ),
         (
             "from zoo.plugin import SklearnPlugin\nclass P(SklearnPlugin):\n    def biuld(self): ...",
-            "acme:P does not define build(); is biuld() meant to be it?",
+            "plugin-contract",
+            {"missing": ["build"]},
+            "biuld()",
         ),
-        (GOOD + "    def __init__(self): raise SystemExit", "can not be built: it ended the program"),
+        (GOOD + "    def __init__(self): raise SystemExit", "plugin-import", {"raised": "SystemExit"}, "built"),
     ],
 )
-def test_a_failing_plugin_is_one_line_with_its_distribution(install, code: str, part: str) -> None:
+def test_a_failing_plugin_is_one_line_with_its_distribution(
+    install, code: str, expected: str, fields: dict[str, object], word: str
+) -> None:
     install("acme", "1.0", code=code, plugins={"p": "acme:P"})
-    message = refusal("p")
-    assert message.startswith("plugin 'p' of acme 1.0")
-    assert part in message
+    error = refusal("p")
+    assert error.code == expected
+    assert fields.items() <= error.fields.items()
+    assert "acme 1.0" in str(error)
+    assert word in str(error)
 
 
 def test_a_plugin_that_is_nearly_named_right_is_shown(install) -> None:
     install("acme", code=GOOD, plugins={"acme_net": "acme:P"})
-    assert refusal("acmenet").startswith("no plugin 'acmenet' is installed; did you mean 'acme_net'?")
+    assert "'acme_net'" in str(refusal("acmenet"))
 
 
 def test_a_plugin_that_leaves_the_users_folder_is_brought_back(install) -> None:
@@ -106,18 +112,24 @@ def test_a_plugin_that_leaves_the_users_folder_is_brought_back(install) -> None:
 def test_a_plugin_that_closes_the_output_is_named_by_the_check(install) -> None:
     install("acme", "1.0", code=f"import sys\nsys.stdout.close(){GOOD}", plugins={"p": "acme:P"})
     row = next(row for row in registry.plugins() if row.name == "p")
-    assert "acme 1.0 closes the output of the program" in _checked(row, 60).status
+    found = _check_row(row, 60)
+    assert found.state == "broken"
+    assert "acme 1.0" in found.status
 
 
 def test_a_framework_of_ours_that_is_missing_is_one_pip_install_away(install, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "skl2onnx", None)
     install("acme", code="import skl2onnx", plugins={"p": "acme:P"})
-    assert refusal("p").endswith("needs skl2onnx: pip install 'edgezoo[train]'")
+    error = refusal("p")
+    assert (error.code, error.fields["package"]) == ("plugin-needs", "skl2onnx")
+    assert "edgezoo[train]" in str(error)
 
 
 def test_an_entry_point_to_a_module_that_is_not_there_says_so(install) -> None:
     install("acme", plugins={"p": "acme.missing:P"})
-    assert "No module named 'acme.missing'; reinstall acme" in refusal("p")
+    error = refusal("p")
+    assert (error.code, error.fields["raised"]) == ("plugin-import", "ModuleNotFoundError")
+    assert "reinstall acme" in str(error)
 
 
 def test_what_a_plugin_prints_on_import_does_not_reach_stdout(install, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,32 +144,33 @@ def test_what_a_plugin_prints_on_import_does_not_reach_stdout(install, capsys: p
 def test_a_plugin_outside_the_allow_list_is_not_imported(install, monkeypatch: pytest.MonkeyPatch, listed: str) -> None:
     install("acme", code=GOOD, plugins={"p": "acme:P"})
     monkeypatch.setenv("ZOO_PLUGINS", listed)
-    assert refusal("p") == "plugin 'p' is not allowed by ZOO_PLUGINS"
+    assert refusal("p").code == "plugin-forbidden"
+    assert [row.state for row in registry.plugins() if row.name == "p"] == ["forbidden"]
     assert "acme" not in sys.modules
 
 
 def test_a_plugin_for_a_later_contract_says_what_to_upgrade(install) -> None:
     install("acme", code=GOOD + "P.api = 7\n", plugins={"p": "acme:P"})
-    assert refusal("p") == (
-        "plugin 'p' of acme 1.0: written for version 7 of the plugin contract, "
-        f"this edgezoo knows up to {API}; upgrade edgezoo"
-    )
+    error = refusal("p")
+    assert (error.code, error.fields["found"], error.fields["known"]) == ("plugin-api", 7, [OLDEST_API, API])
+    assert "upgrade edgezoo" in str(error)
 
 
 def test_a_plugin_for_a_contract_that_is_gone_says_what_to_upgrade(install, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.plugin.OLDEST_API", 3)
     monkeypatch.setattr("zoo.plugin.API", 4)
     install("acme", code=GOOD + "P.api = 2\n", plugins={"p": "acme:P"})
-    assert refusal("p") == (
-        "plugin 'p' of acme 1.0: written for version 2 of the plugin contract, "
-        "this edgezoo needs 3 or newer; upgrade acme"
-    )
+    error = refusal("p")
+    assert (error.code, error.fields["found"], error.fields["known"]) == ("plugin-api", 2, [3, 4])
+    assert "upgrade acme" in str(error)
 
 
 @pytest.mark.parametrize("api", ["'1'", "True", "0", "None"])
 def test_a_version_of_the_contract_that_is_none_is_refused(install, api: str) -> None:
     install("acme", code=GOOD + f"P.api = {api}\n", plugins={"p": "acme:P"})
-    assert f"its 'api' is {api}, expected the version of the plugin contract" in refusal("p")
+    error = refusal("p")
+    assert error.code == "plugin-api"
+    assert f"'api' is {api}" in str(error)
 
 
 def test_this_release_takes_the_contract_of_the_one_before() -> None:
@@ -169,26 +182,36 @@ def test_this_release_takes_the_contract_of_the_one_before() -> None:
 def test_plugins_are_listed_by_their_metadata(install) -> None:
     install("acme", "1.0", code="raise SystemExit", plugins={"p": "acme:P"})
     (row,) = (row for row in registry.plugins() if row.name == "p")
-    assert (row.distribution, row.version, row.target, row.status) == ("acme", "1.0", "acme:P", "ok")
+    assert (row.distribution, row.version, row.target, row.state) == ("acme", "1.0", "acme:P", "ok")
 
 
-def test_doctor_survives_plugins_that_print_raise_exit_die_and_hang(install, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_doctor_survives_plugins_that_print_raise_exit_die_and_hang(
+    install, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    pid = tmp_path / "pid"
     codes = {
         "good": "print('x' * 100_000)" + GOOD,
-        "raises": "raise RuntimeError('no licence key')",
+        "raises": "raise RuntimeError('needs a licence key, not allowed by ZOO_PLUGINS')",
+        "lacks": "import surely_not_installed_1",
         "exits": "raise SystemExit(0)",
         "dies": "import os; os._exit(0)",
-        "hangs": "import time; time.sleep(60)",
+        "hangs": f"import os, time; open({str(pid)!r}, 'w').write(str(os.getpid())); time.sleep(600)",
     }
     for name, code in codes.items():
         install(f"x{name}", code=code, plugins={name: f"x{name}:P"})
     monkeypatch.setenv("ZOO_PLUGINS", ",".join(codes))  # leaves ours out: they take seconds each
-    begun = time.monotonic()
-    status = {row.name: row.status for row in registry.check_plugins(limit_s=8)}
-    assert time.monotonic() - begun < 40
-    assert status["good"] == f"works, but prints while it is imported: {'x' * 60!r}"
-    assert "RuntimeError: no licence key" in status["raises"]
-    assert "it ended the program (exit 0)" in status["exits"]
-    assert "ended the process while it was imported" in status["dies"]
-    late = "plugin 'hangs' of xhangs 1.0 was still being imported after 8 s"
-    assert status["hangs"] == f"{late}; tell its author, or uninstall it"
+    rows = {row.name: row for row in registry.check_plugins(limit_s=8)}
+    if os.name == "posix" and pid.is_file():  # on a busy machine it may have been ended before it got so far
+        with pytest.raises(ProcessLookupError):  # it was ended, not waited for
+            os.kill(int(pid.read_text()), 0)
+    assert {name: rows[name].state for name in codes} == {
+        "good": "prints",
+        "raises": "broken",  # whatever its own words are
+        "lacks": "missing",
+        "exits": "broken",
+        "dies": "broken",
+        "hangs": "broken",
+    }
+    said = {"good": repr("x" * 60), "raises": "RuntimeError", "exits": "exit 0", "dies": "xdies 1.0", "hangs": "8 s"}
+    assert {name: word in rows[name].status for name, word in said.items()} == dict.fromkeys(said, True)

@@ -13,7 +13,7 @@ from runtime_cases import deep_pictures, pictures, quantised_bundles, two_findin
 
 import zoo
 import zoo.plugin
-from zoo.files import alone
+from zoo._support.files import hold_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,11 +35,11 @@ def node_modules(request: pytest.FixtureRequest) -> Path:
         return HERE / "node_modules"
     if shutil.which("npm") is None or shutil.which("node") is None:
         pytest.skip("node and npm are not here")
-    cache = request.config.cache
+    cache = getattr(request.config, "cache", None)  # absent with -p no:cacheprovider
     if cache is None:
         pytest.skip("pytest keeps no cache to install the packages into; set ZOO_NODE_MODULES")
     folder = cache.mkdir("node")
-    with alone(folder / "guard"):
+    with hold_lock(folder / "guard"):
         lock = (HERE / "package-lock.json").read_bytes()
         installed = folder / "installed-lock.json"  # written last: a half-finished install is done again
         if not installed.is_file() or installed.read_bytes() != lock:
@@ -84,7 +84,7 @@ def _bundles(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], 
         copy.CopyFrom(exported[0])
         return copy
 
-    with alone(root / "guard"), pytest.MonkeyPatch.context() as patch:
+    with hold_lock(root / "guard"), pytest.MonkeyPatch.context() as patch:
         if not (root / "done").exists():
             patch.chdir(root)
             patch.setattr(zoo.plugin._torch._TorchTrained, "to_onnx", once)

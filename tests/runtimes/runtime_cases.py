@@ -14,12 +14,12 @@ from PIL import Image
 
 import zoo
 from zoo import preprocess
-from zoo.edge.session import open_session
-from zoo.export.quantize.convert import to_half, to_integers
-from zoo.export.quantize.core import core_of, with_core
-from zoo.export.quantize.ranges import watched
-from zoo.export.quantize.sensitivity import wobble
-from zoo.export.quantize.targets import Scheme
+from zoo.artefact.quantize._convert import to_half, to_integers
+from zoo.artefact.quantize._core import core_of, with_core
+from zoo.artefact.quantize._ranges import watch
+from zoo.artefact.quantize._sensitivity import wobble
+from zoo.artefact.quantize._targets import Scheme
+from zoo.edge._session import open_session
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -72,7 +72,7 @@ def quantised_bundles(bundle: Path, root: Path) -> Path:
     with np.load(bundle / "golden.npz", allow_pickle=False) as golden:
         images = {name: golden[name] for name in golden.files if name.startswith("image_")}
     prepared = [preprocess.apply(image, spec)[None] for image in images.values()]
-    ranges = watched(core, prepared, histograms=False).ranges("minmax")
+    ranges = watch(core, prepared, histograms=False).ranges("minmax")
     # Seven bits, so that CPUs without VNNI do not saturate: the answers are then whole-number arithmetic everywhere.
     networks = {"int8": to_integers(core, ranges, Scheme("uint8", seven_bits=True)), "fp16": to_half(core)}
     for kind, network in networks.items():

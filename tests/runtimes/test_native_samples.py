@@ -14,6 +14,8 @@ from runtime_cases import leaves_nothing_behind, write_picture
 
 import zoo
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = Path(__file__).resolve().parents[2] / "examples/native"
 RUNTIME_HEADER = "onnxruntime_cxx_api.h"
 

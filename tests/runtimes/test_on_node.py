@@ -15,6 +15,8 @@ from runtime_cases import leaves_nothing_behind, write_picture
 
 import zoo
 
+pytestmark = pytest.mark.slow
+
 
 def on_node(checkout: Path, *arguments: str | Path) -> tuple[int, Any]:
     command = ["node", "examples/node/predict.mjs", *map(str, arguments)]

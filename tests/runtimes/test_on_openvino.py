@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 openvino = pytest.importorskip("openvino", reason="openvino is not here", exc_type=ImportError)
 
+pytestmark = pytest.mark.slow
+
 
 def on_openvino(bundle: Path) -> tuple[float, list[str]]:
     """Largest relative difference of a logit, and the images that are further off than the tolerance."""

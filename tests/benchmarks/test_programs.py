@@ -1,0 +1,122 @@
+"""Every program of benchmarks/ runs: a program that nobody starts for months crashes on the day it is needed."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pictures import class_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.skipif(sys.platform != "linux", reason="the programs read /proc"),
+]
+
+ROOT = Path(__file__).resolve().parents[2]
+PROGRAMS = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text(encoding="utf-8")}
+TABLES = {
+    "audit": (r"^JPEG, quality 75 +4 of 4 ", r"^\S+set: 80 images, "),
+    "cards": (r"^\| simple_cnn \| [\d.]+ M \| .* ms \| ",),
+    "data": (r"^60 PNGs, index, reading it +\S+ files/s", r"^tar shards / files, decode +\S+ x"),
+    "edge": (r"^predict, steady / ", r"^edge imports +\S+ s", r"^zoo list, heavy imports +none", r"^streaming into a "),
+    "gallery": (r"^\S*gallery\.md$", r"^\S*tiles\.svg$"),
+    "listing": (r"^2 plugins more: wall ", r"^CPU, with / without: "),
+    "quantization": (r"^\| U8S8 \| .* MB, ", r"^\| fp16 \| .* MB, "),
+    "serve": (r"^served / bare: ", r"^20 idle connections: a request among them 200 "),
+    "training": (r"^ours +\S+$", r"^ours / synthetic +[\d.]+ "),
+}
+"""What each program prints, by its lines."""
+
+
+@pytest.fixture(scope="session")
+def images(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return class_folder(tmp_path_factory.mktemp("benchmarks") / "set")
+
+
+@pytest.fixture(scope="session")
+def run(images: Path) -> Path:
+    """A trained run of the smallest network."""
+    import zoo
+
+    return Path(zoo.train("simple_cnn", images, size=16, epochs=1, out=images.parent / "cnn").run)
+
+
+@pytest.fixture(scope="session")
+def other(images: Path) -> Path:
+    """A trained run of another family."""
+    import zoo
+
+    return Path(zoo.train("random_forest", images, size=8, out=images.parent / "forest").run)
+
+
+def printed(program: str, *arguments: str | Path, place: Path) -> str:
+    """What the program prints; it ends well."""
+    command = [sys.executable, str(ROOT / "benchmarks" / f"{program}.py"), *map(str, arguments)]
+    done = subprocess.run(command, cwd=place, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, f"{done.stdout[-2000:]}\n{done.stderr[-4000:]}"
+    _assert_lines(done.stdout, TABLES[program])
+    return done.stdout
+
+
+def _assert_lines(text: str, patterns: Sequence[str]) -> None:
+    missing = [pattern for pattern in patterns if not re.search(pattern, text, re.MULTILINE)]
+    assert not missing, text
+
+
+def test_every_program_is_started_here() -> None:
+    assert set(TABLES) == PROGRAMS
+
+
+def test_audit(images: Path, tmp_path: Path) -> None:
+    printed("audit", images, images, "--buckets", images, "--smallest", place=tmp_path)
+
+
+def test_cards(images: Path, tmp_path: Path) -> None:
+    catalogue = Path(shutil.copy(ROOT / "registry.yaml", tmp_path))
+    printed(
+        "cards", "--smallest", "--pictures", images, "--work", tmp_path / "work", "--catalogue", catalogue,
+        place=tmp_path,
+    )  # fmt: skip
+    assert (tmp_path / "work" / "cards.csv").is_file()
+
+
+def test_data(images: Path, tmp_path: Path) -> None:
+    printed("data", images, "--smallest", "--scratch", tmp_path, place=tmp_path)
+
+
+def test_edge(run: Path, images: Path, tmp_path: Path) -> None:
+    model = run / "model.onnx"
+    flat = shutil.copytree(images / "test" / "china", tmp_path / "images")
+    printed("edge", model, flat, "--stream", model, flat, "--smallest", place=tmp_path)
+
+
+def test_gallery(run: Path, other: Path, tmp_path: Path) -> None:
+    printed("gallery", "--docs", tmp_path / "docs", "measure", "tiles", run, other, place=tmp_path)
+    page = (tmp_path / "docs" / "gallery.md").read_text(encoding="utf-8")
+    assert "## Measured on tiles" in page
+    assert "simple_cnn" in page
+
+
+def test_listing(tmp_path: Path) -> None:
+    printed("listing", "--smallest", place=tmp_path)
+
+
+def test_quantization(run: Path, tmp_path: Path) -> None:
+    printed("quantization", run, "--smallest", place=tmp_path)
+
+
+def test_serve(run: Path, images: Path, tmp_path: Path) -> None:
+    pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
+    printed("serve", run / "model.onnx", images / "test", "--smallest", place=tmp_path)
+
+
+def test_training(images: Path, tmp_path: Path) -> None:
+    printed("training", images, "--smallest", place=tmp_path)

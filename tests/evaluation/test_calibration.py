@@ -1,0 +1,74 @@
+"""Calibration: the temperature, the losses and the reliability curve."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from sklearn import metrics as oracle
+
+from zoo.evaluation import Cases, fit_temperature, ones, reliability
+from zoo.evaluation.calibration import losses
+
+
+def calibrated(n: int, classes: int, seed: int = 0):
+    """Logits whose softmax is the very distribution the targets are drawn from."""
+    rng = np.random.default_rng(seed)
+    logits = 2 * rng.normal(size=(n, classes))
+    noise = rng.gumbel(size=(n, classes))
+    return logits, (logits + noise).argmax(axis=1)
+
+
+@pytest.mark.parametrize("scale", [0.25, 1.0, 4.0])
+def test_the_temperature_recovers_a_known_scale(scale):
+    logits, targets = calibrated(6000, 4)
+    assert fit_temperature(scale * logits, targets) == pytest.approx(scale, rel=0.06)
+
+
+def test_the_temperature_stays_at_one_where_images_can_not_tell():
+    """A temperature fitted on a handful of images, or on no error at all, would ship boundless confidence."""
+    logits, targets = calibrated(200, 3)
+    assert fit_temperature(logits[:19], targets[:19]) == 1.0
+    assert fit_temperature(logits, np.zeros(200, int)) == 1.0
+    assert fit_temperature(np.eye(3)[targets], targets) == 1.0
+    assert fit_temperature(np.zeros((0, 3)), np.zeros(0, int)) == 1.0
+
+
+def test_the_temperature_of_noise_is_bounded():
+    rng = np.random.default_rng(0)
+    found = fit_temperature(100 * rng.normal(size=(300, 2)), rng.integers(0, 2, 300))
+    assert 10 < found <= 20.001
+
+
+def test_losses_agree_with_scikit_learn():
+    logits, targets = calibrated(200, 3)
+    cases = Cases.of(logits, targets)
+    weights = np.concatenate([ones(200), np.random.default_rng(0).integers(0, 3, (1, 200))])
+    ours = losses(cases, weights)
+    for b, weight in enumerate(weights):
+        nll = oracle.log_loss(targets, cases.probabilities, sample_weight=weight)
+        brier = np.average(((cases.probabilities - np.eye(3)[targets]) ** 2).sum(axis=1), weights=weight)
+        assert ours["nll"][b] == pytest.approx(nll)
+        assert ours["brier"][b] == pytest.approx(brier)
+
+
+def test_a_calibrated_model_has_a_small_ece_and_a_boastful_one_a_large():
+    logits, targets = calibrated(5000, 3)
+    assert reliability(Cases.of(logits, targets)).ece < 0.02
+    assert reliability(Cases.of(5 * logits, targets)).ece > 0.1
+
+
+def test_the_reliability_curve_counts_every_image_once():
+    logits, targets = calibrated(500, 2)
+    curve = reliability(Cases.of(logits, targets))
+    assert curve.count.sum() == 500
+    there = curve.count > 0
+    assert (curve.confidence[there] > curve.edges[:-1][there] - 1e-12).all()
+    assert (curve.confidence[there] <= curve.edges[1:][there] + 1e-12).all()
+    assert np.isnan(curve.accuracy[~there]).all()
+
+
+def test_the_ece_is_the_mean_gap_over_images():
+    """Four images at 0.9, three right; one at 0.6, right: (4 · |0.75 - 0.9| + 1 · |1 - 0.6|) / 5."""
+    p = np.array([0.9, 0.9, 0.9, 0.9, 0.6])
+    cases = Cases.of(np.log(np.stack([p, 1 - p], axis=1)), np.array([0, 0, 0, 1, 0]))
+    assert reliability(cases).ece == pytest.approx((4 * 0.15 + 0.4) / 5)
