@@ -18,22 +18,22 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImageEnhance
 
-from zoo.data.audit.look import look_at
-from zoo.data.audit.search import near_pairs, threshold_for
-from zoo.data.audit.spectrum import TERMS, whitened
-from zoo.data.index import Arrays, Pool
-from zoo.data.named import index
+from zoo.data._index import Arrays, Pool
+from zoo.data._named import index
+from zoo.data.audit._look import look_at
+from zoo.data.audit._search import near_pairs, threshold_for
+from zoo.data.audit._spectrum import TERMS, whiten
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
 
-COPIED = 200
+COPIED, SMALLEST = 200, 4
 AUDIT = """
 import json, sys, time
 from zoo.data.audit import audit
-from zoo.data.named import index
+from zoo.data._named import index
 began = time.perf_counter()
 pool = index(sys.argv[1], skip_bad=True, as_is=True)
 indexed = time.perf_counter()
@@ -81,18 +81,18 @@ WAYS: dict[str, Callable[[Image.Image], Image.Image]] = {
 }
 
 
-def planted(folder: str, seed: int = 0) -> None:
+def planted(folder: str, copied: int, seed: int = 0) -> None:
     """The table of copies found and of other pairs."""
     pool = index(folder)
     originals = look_at(pool).spectra
-    chosen = np.sort(np.random.default_rng(seed).permutation(len(pool.ids))[:COPIED])
-    patterns = whitened(originals, TERMS)
+    chosen = np.sort(np.random.default_rng(seed).permutation(len(pool.ids))[:copied])
+    patterns = whiten(originals, TERMS)
     own = near_pairs(patterns, threshold_for(patterns))
     print(f"{pool.name}: {len(pool.ids)} images, {len(own.first)} pairs among them before anything was planted")
     print(f"{'way of copying':28}{'found':>12}{'other pairs':>13}{'lowest correlation':>20}")
     for way, copy in WAYS.items():
         copies = [np.asarray(copy(Image.fromarray(pool.source.read(int(row)).pixels))) for row in chosen]
-        patterns = whitened(np.concatenate([originals, spectra_of(copies)]), TERMS)
+        patterns = whiten(np.concatenate([originals, spectra_of(copies)]), TERMS)
         pairs = near_pairs(patterns, threshold_for(patterns))
         right = (pairs.second >= len(originals)) & (
             pairs.first == chosen[(pairs.second - len(originals)) % len(chosen)]
@@ -116,7 +116,7 @@ def buckets(source: str) -> None:
     looks = look_at(index(source))
     rng = np.random.default_rng(0)
     noisy = looks.spectra + rng.normal(0, 0.006, looks.spectra.shape).astype(np.float16)
-    patterns = whitened(np.concatenate([looks.spectra, noisy]), TERMS)
+    patterns = whiten(np.concatenate([looks.spectra, noisy]), TERMS)
     began = time.perf_counter()
     every = near_pairs(patterns, 0.9)
     between = time.perf_counter()
@@ -137,8 +137,9 @@ def main() -> None:
     parser.add_argument("folder")
     parser.add_argument("sets", nargs="*")
     parser.add_argument("--buckets", metavar="SET", help="measure the search of large sets on this one")
+    parser.add_argument("--smallest", action="store_true", help="a run of seconds whose numbers say nothing")
     given = parser.parse_args()
-    planted(given.folder)
+    planted(given.folder, SMALLEST if given.smallest else COPIED)
     if given.buckets:
         buckets(given.buckets)
     for source in given.sets:

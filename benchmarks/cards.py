@@ -9,7 +9,7 @@ With --prove it ends there, and a busy machine does no harm.
 
 Then both networks are timed, for which the machine must be quiet: alone, without the preprocessing, one image, in
 turns after a warm-up, medians. The numbers go into registry.yaml, comments and order untouched, and into cards.csv
-and cards.md under DIR, where the networks and what was found are kept. What stands there, or in a card that was timed
+and cards.md under DIR, where the networks and what was found are kept. What is there, or in a card that was timed
 on this machine, is not done again without --again. Each step of each card is a process of its own; one that fails is
 one line on stderr, and the exit status is then 1.
 
@@ -26,6 +26,7 @@ import argparse
 import csv
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -37,8 +38,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.edge.session import open_session
-from zoo.export.quantize.targets import DEFAULT_TARGET, SCHEMES, cpu_name, this_machine
+from zoo._support.machine import processor
+from zoo.artefact.quantize._targets import DEFAULT_TARGET, SCHEMES, this_machine
+from zoo.edge._session import open_session
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -69,20 +71,24 @@ def main() -> int:
     parser.add_argument("--jobs", type=int, default=2, help="cards that are exported at once; one is timed at a time")
     parser.add_argument("--prove", action="store_true", help="export and gate only, nothing is timed")
     parser.add_argument("--again", action="store_true")
+    parser.add_argument("--catalogue", type=Path, default=REGISTRY, help="the file whose cards are filled")
+    parser.add_argument("--smallest", action="store_true", help="a run of seconds whose numbers say nothing")
     parser.add_argument("--task", help=argparse.SUPPRESS)
     asked = parser.parse_args()
+    if asked.smallest:
+        asked.models, asked.images = asked.models or ["simple_cnn"], 2
     if asked.task:
         do = {"prove": prove, "time": measure}[asked.task]
         sys.stdout.write(json.dumps(do(asked)))
         return 0
 
-    from zoo.catalogue import Distribution, read
+    from zoo.registry._catalogue import Distribution, read
 
     asked.work.mkdir(parents=True, exist_ok=True)
-    cards = read(REGISTRY, Distribution("edgezoo", "of this checkout"))
+    cards = read(asked.catalogue, Distribution("edgezoo", "of this checkout"))
     names = asked.models or [name for name, card in cards.items() if "torch" in card.needs]
     if unknown := [name for name in names if name not in cards]:
-        parser.error(f"no card {', '.join(unknown)} in {REGISTRY}")
+        parser.error(f"no card {', '.join(unknown)} in {asked.catalogue}")
     with ThreadPoolExecutor(asked.jobs) as pool:
         good = list(pool.map(lambda name: _proven(name, asked), names))
     failed = [name for name, proven in zip(names, good, strict=True) if not proven]
@@ -108,7 +114,7 @@ def _proven(name: str, asked: argparse.Namespace) -> bool:
         return False
     record.write_text(json.dumps(found), encoding="utf-8")
     with WRITING:
-        write(REGISTRY, name, {"parameters": str(found["parameters"]), "macs": str(found["macs"])})
+        write(asked.catalogue, name, {"parameters": str(found["parameters"]), "macs": str(found["macs"])})
     return True
 
 
@@ -120,7 +126,7 @@ def _timed(name: str, asked: argparse.Namespace) -> bool:
     record.write_text(json.dumps(json.loads(record.read_text(encoding="utf-8")) | found), encoding="utf-8")
     int8 = "null" if found["int8_ms"] is None else f"{found['int8_ms']:.3g}"
     here = json.dumps(machine(asked.threads))
-    write(REGISTRY, name, {"latency": f"{{fp32_ms: {found['fp32_ms']:.3g}, int8_ms: {int8}, machine: {here}}}"})
+    write(asked.catalogue, name, {"latency": f"{{fp32_ms: {found['fp32_ms']:.3g}, int8_ms: {int8}, machine: {here}}}"})
     return True
 
 
@@ -129,7 +135,7 @@ def child(task: str, name: str, asked: argparse.Namespace) -> dict[str, Any] | N
     began = time.perf_counter()
     done = subprocess.run(
         [sys.executable, __file__, name, "--task", task, "--pictures", asked.pictures, "--images", str(asked.images),
-         "--threads", str(asked.threads), "--work", asked.work],
+         "--threads", str(asked.threads), "--work", asked.work, *(["--smallest"] if asked.smallest else [])],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     took = f"{time.perf_counter() - began:.0f} s"
@@ -153,12 +159,12 @@ def prove(asked: argparse.Namespace) -> dict[str, Any]:
     import torch
 
     from zoo import info
+    from zoo.artefact import assemble, parity_images, set_manifest
+    from zoo.artefact import prove as gate
     from zoo.edge import Runtime
-    from zoo.export import assemble, parity_images, set_manifest
-    from zoo.export import prove as gate
     from zoo.learn import module_to_onnx, torch_predict
-    from zoo.learn.counting import count
-    from zoo.preprocess import normalized, resized
+    from zoo.learn._counting import count
+    from zoo.preprocess import normalize_batch, resize_image
     from zoo.registry import load
     from zoo.spec import InputSpec
 
@@ -170,7 +176,7 @@ def prove(asked: argparse.Namespace) -> dict[str, Any]:
     every = parity_images(pictures(asked.pictures))
     chosen = np.unique(np.linspace(0, len(every) - 1, asked.images).astype(int)).tolist()  # the black one is the last
     images = [every[index] for index in chosen]
-    tensors = [normalized(resized(image, spec)[None], spec) for image in images]
+    tensors = [normalize_batch(resize_image(image, spec)[None], spec) for image in images]
     awaken(module, tensors)
     spread = float(np.std(torch_predict(module)(np.concatenate(tensors))))
     temperature = spread / 3  # as sure as a trained network; where all classes are equally likely nothing can flip
@@ -195,18 +201,18 @@ def prove(asked: argparse.Namespace) -> dict[str, Any]:
 
 
 def keep(model: Any, tensors: list[NDArray[np.float32]], stem: Path) -> str:
-    """Write the network in float32 and in int8; returns why there is no int8 form, or ''."""
+    """Write the network in float32 and in int8; returns why an int8 form cannot be made, or ''."""
+    from zoo.artefact.quantize._convert import to_integers
+    from zoo.artefact.quantize._core import core_of
+    from zoo.artefact.quantize._ranges import watch
     from zoo.errors import ZooError
-    from zoo.export.quantize.convert import to_integers
-    from zoo.export.quantize.core import core_of
-    from zoo.export.quantize.ranges import watched
 
     core = core_of(model)
     Path(f"{stem}.fp32.onnx").write_bytes(core.model.SerializeToString())
     int8 = Path(f"{stem}.int8.onnx")
     int8.unlink(missing_ok=True)
     try:
-        ranges = watched(core, tensors, histograms=False).ranges("minmax")
+        ranges = watch(core, tensors, histograms=False).ranges("minmax")
         made = to_integers(core, ranges, SCHEMES[this_machine() or DEFAULT_TARGET])
     except (ZooError, ValueError, KeyError) as problem:
         return f"no int8: {' '.join(str(problem).split())[:120]}"
@@ -291,7 +297,7 @@ def measure(asked: argparse.Namespace) -> dict[str, Any]:
     once = 0.0
     for _ in range(WARM_UP):
         once = sum(_milliseconds(session, name, image) for session in sessions.values())
-    count = int(np.clip(SECONDS * 1e3 / once, *RUNS))
+    count = 2 if asked.smallest else int(np.clip(SECONDS * 1e3 / once, *RUNS))
     for turn in range(count):
         for kind in sorted(sessions, reverse=turn % 2 == 1):  # neither always finds the other's caches
             times[kind].append(_milliseconds(sessions[kind], name, image))
@@ -309,7 +315,7 @@ def machine(threads: int) -> str:
     """What a latency was measured on, as the card says it."""
     from importlib.metadata import version
 
-    return f"{cpu_name()}, {threads} threads, onnxruntime {version('onnxruntime')}"
+    return f"{processor().name}, {threads} threads, onnxruntime {version('onnxruntime')}"
 
 
 def load() -> str:
@@ -320,25 +326,30 @@ def load() -> str:
 
 
 def write(path: Path, name: str, values: dict[str, str]) -> None:
-    """Set fields of one card in the text of the catalogue, each after the fields that come before it in a card.
+    """Set numbers of one card in the text of the catalogue; each field has a place in the last line of the card.
 
-    The file is read again before it is replaced, so a slip of the pen can not leave a catalogue that does not load.
+    A machine that the family names is left out. The file is read again before it is replaced, so a slip of the pen
+    cannot leave a catalogue that does not load.
     """
-    from zoo.catalogue import parse
-    from zoo.files import atomic_write
+    from zoo._support.files import atomic_write
+    from zoo.registry._catalogue import parse
+    from zoo.registry._strict_yaml import read
 
-    lines = path.read_text(encoding="utf-8").splitlines()
-    first = lines.index(f"  {name}:") + 1
-    for field, value in values.items():
-        last = next((at for at in range(first, len(lines)) if not lines[at].startswith("    ")), len(lines))
-        line = f"    {field}: {value}"
-        old = next((at for at in range(first, last) if lines[at].startswith(f"    {field}:")), None)
-        if old is not None:
-            lines[old] = line
-            continue
-        before = ("plugin", "arch", "family", "summary", "parameters", "macs")
-        after = [at for at in range(first, last) if lines[at].strip().partition(":")[0] in before]
-        lines.insert(max(after) + 1, line)
+    text = path.read_text(encoding="utf-8")
+    document = read(text)
+    family = document["families"].get(document["models"][name].get("family"), {})
+    lines = text.splitlines()
+    first = next(at for at, line in enumerate(lines) if line.startswith(f"  {name}: {{"))
+    last = next(at for at in range(first, len(lines)) if at + 1 == len(lines) or not lines[at + 1].startswith("    "))
+    if not re.match(r"    (parameters|macs|latency):", lines[last]):  # nothing of this card was measured yet
+        lines[last] = lines[last].removesuffix("}") + ","
+        last += 1
+        lines.insert(last, "    }")
+    found = dict(re.findall(r"(parameters|macs|latency): (\{.*?\}|[^,}]+)", lines[last])) | values
+    if shared := family.get("latency", {}).get("machine"):
+        found["latency"] = found.get("latency", "").replace(f", machine: {json.dumps(shared)}", "")
+    numbers = [f"{field}: {found[field]}" for field in ("parameters", "macs", "latency") if found.get(field)]
+    lines[last] = f"    {', '.join(numbers)}}}"
     text = "\n".join(lines) + "\n"
     parse(text.encode(), str(path))
     if text != path.read_text(encoding="utf-8"):
@@ -346,7 +357,7 @@ def write(path: Path, name: str, values: dict[str, str]) -> None:
 
 
 def table(names: list[str], work: Path) -> None:
-    """cards.csv and cards.md of what stands under `work`, and the latter on stdout."""
+    """Write cards.csv and cards.md from the records under `work`, and print the latter."""
     rows = []
     for name in names:
         record = work / f"{name}.json"

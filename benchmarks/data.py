@@ -34,7 +34,7 @@ CHILD = """
 import json, resource, sys, time
 from pathlib import Path
 import zoo.data
-from zoo.data.named import index
+from zoo.data._named import index
 from zoo.data import decode_all, open_data
 from zoo.spec import PreprocessSpec
 def peak():
@@ -64,7 +64,10 @@ def main() -> None:
     parser.add_argument("--files", nargs="*", type=int, default=[10_000, 100_000])
     parser.add_argument("--split", default="train", help="of FOLDER, for the decode cache")
     parser.add_argument("--scratch", type=Path, help="where the made files go; default: the system's")
+    parser.add_argument("--smallest", action="store_true", help="a run of seconds whose numbers say nothing")
     options = parser.parse_args()
+    if options.smallest:
+        options.files = [60]
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else float("nan")
     print(f"{os.cpu_count()} cores, load {load:.1f} before the start\n")
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
@@ -143,9 +146,10 @@ def make(folder: Path, n: int) -> None:
     stream = io.BytesIO()
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (28, 28, 3), np.uint8)).save(stream, "PNG")
     data = stream.getvalue()
+    each = min(PER_FOLDER, max(1, n // 10))
     for i in range(n):
-        if i % PER_FOLDER == 0:
-            here = folder / f"class {i // PER_FOLDER % 10}" / f"{i // PER_FOLDER}"
+        if i % each == 0:
+            here = folder / f"class {i // each % 10}" / f"{i // each}"
             here.mkdir(parents=True)
         (here / f"image_{i}.png").write_bytes(data + i.to_bytes(8, "big"))
 

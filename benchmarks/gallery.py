@@ -23,13 +23,14 @@ from typing import Any
 import msgspec
 from scatter import Point, scatter
 
-from zoo.catalogue import Distribution, read
-from zoo.compare import Comparison, ModelRow, Pair
-from zoo.spec import METRIC_NAMES, Interval, ModelCard
+from zoo.evaluation import title_of
+from zoo.evaluation.comparison import Comparison, ModelRow, Pair
+from zoo.registry._catalogue import Distribution, read
+from zoo.spec import Interval, ModelCard
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
-AXES = {**METRIC_NAMES, "latency_ms": "latency", "size_bytes": "size"}
+COSTS = {"latency_ms": "latency", "size_bytes": "size"}
 
 HEAD = """# Gallery
 
@@ -44,6 +45,7 @@ command.
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--docs", type=Path, default=DOCS, help="the folder of gallery.md and gallery/*.json")
     verbs = parser.add_subparsers(dest="verb")
     asked = verbs.add_parser("measure")
     asked.add_argument("name", help="what the set is called on the page, and its file in docs/gallery")
@@ -53,16 +55,15 @@ def main() -> None:
     given = parser.parse_args()
     if given.verb == "measure":
         record = measured(given.runs, given.data, given.about)
-        _write(DOCS / "gallery" / f"{given.name}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
-    for path, text in documents().items():
+        _write(given.docs / "gallery" / f"{given.name}.json", json.dumps(record, indent=1, ensure_ascii=False) + "\n")
+    for path, text in documents(given.docs).items():
         _write(path, text)
 
 
 def measured(runs: Sequence[Path], data: str | None, about: str) -> dict[str, Any]:
     """The comparison of these runs with what a reader must know of each."""
     import zoo
-    from zoo.export.quantize.targets import cpu_name
-    from zoo.machine import cores
+    from zoo._support.machine import cores, processor
     from zoo.runs import open_run
     from zoo.spec import to_builtins
 
@@ -80,7 +81,7 @@ def measured(runs: Sequence[Path], data: str | None, about: str) -> dict[str, An
             "epochs": None if manifest.members or "scikit-learn" in (record.precision or "") else record.epochs_done,
             "images": record.data.splits.get("train"),
             "pretrained": manifest.provenance.weights is not None,
-            "features": record.config.features,
+            "features": record.card.train.features,
             "members": [member.name for member in manifest.members],
             "parameters": record.card.parameters,
         }
@@ -89,26 +90,26 @@ def measured(runs: Sequence[Path], data: str | None, about: str) -> dict[str, An
     return {
         "about": about,
         "measured": f"{datetime.now(UTC):%Y-%m-%d}",
-        "machine": f"{cpu_name()}, {cores()} of {os.cpu_count()} cores, ONNX Runtime {version('onnxruntime')}",
+        "machine": f"{processor().name}, {cores()} of {os.cpu_count()} cores, ONNX Runtime {version('onnxruntime')}",
         "budgets": budgets,
         "comparison": to_builtins(found),
     }
 
 
-def documents() -> dict[Path, str]:
+def documents(docs: Path = DOCS) -> dict[Path, str]:
     """The page and its pictures: path to text."""
     cards = list(read(ROOT / "registry.yaml", Distribution("edgezoo", "")).values())
     sets = {
-        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((DOCS / "gallery").glob("*.json"))
+        path.stem: json.loads(path.read_text(encoding="utf-8")) for path in sorted((docs / "gallery").glob("*.json"))
     }
     results = {name: (record, msgspec.convert(record["comparison"], Comparison)) for name, record in sets.items()}
     lines = [HEAD, *_families(cards, results)]
     made = {}
     for name, (record, found) in results.items():
         lines += _measured(name, record, found)
-        made[DOCS / "gallery" / f"{name}.svg"] = _picture(name, found)
+        made[docs / "gallery" / f"{name}.svg"] = _picture(name, found)
     lines += _catalogue(cards)
-    return {DOCS / "gallery.md": "\n".join(lines).rstrip() + "\n", **made}
+    return {docs / "gallery.md": "\n".join(lines).rstrip() + "\n", **made}
 
 
 def _families(cards: Sequence[ModelCard], results: dict[str, tuple[dict[str, Any], Comparison]]) -> list[str]:
@@ -164,7 +165,7 @@ def _measured(name: str, record: dict[str, Any], found: Comparison) -> list[str]
                 _budget(budget),
             ]
         )
-    axes = [AXES.get(axis, axis) for axis in found.pareto_axes]
+    axes = [COSTS.get(axis) or title_of(axis) for axis in found.pareto_axes]
     axes_said = f"{', '.join(axes[:-1])} and {axes[-1]}"
     marks = (
         f"Bold, and filled in the picture: no other is at least as good in all of {axes_said}. 'Against' is the paired "
@@ -181,7 +182,7 @@ def _measured(name: str, record: dict[str, Any], found: Comparison) -> list[str]
         "",
         f"{record['about']} {images} Measured on {record['measured']}: {record['machine']}.".strip(),
         "",
-        f"![{_title(name)}; the numbers stand in the table below](gallery/{name}.svg)",
+        f"![{_title(name)}; the numbers are in the table below](gallery/{name}.svg)",
         "",
         marks,
         "",
@@ -310,7 +311,7 @@ def _table(header: Sequence[str], rows: Iterable[Sequence[str]], right: set[int]
 def _write(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text, encoding="utf-8", newline="\n")
-    print(path.relative_to(ROOT))
+    print(path.relative_to(ROOT) if path.is_relative_to(ROOT) else path)
 
 
 if __name__ == "__main__":

@@ -17,22 +17,22 @@ from pathlib import Path
 import numpy as np
 import onnx
 
+from zoo._support.machine import cores, processor
+from zoo.artefact.quantize import this_machine
+from zoo.artefact.quantize._convert import to_half, to_integers
+from zoo.artefact.quantize._core import core_of, with_core
+from zoo.artefact.quantize._guard import compare
+from zoo.artefact.quantize._images import draw
+from zoo.artefact.quantize._ranges import watch
+from zoo.artefact.quantize._running import open_file
+from zoo.artefact.quantize._sensitivity import errors
+from zoo.artefact.quantize._speed import measure
+from zoo.artefact.quantize._targets import Scheme
 from zoo.edge import Runtime
-from zoo.evaluate import predict_set
-from zoo.export.quantize import this_machine
-from zoo.export.quantize.convert import to_half, to_integers
-from zoo.export.quantize.core import core_of, with_core
-from zoo.export.quantize.guard import compared
-from zoo.export.quantize.images import drawn
-from zoo.export.quantize.ranges import watched
-from zoo.export.quantize.running import opened
-from zoo.export.quantize.sensitivity import errors
-from zoo.export.quantize.speed import timed
-from zoo.export.quantize.targets import Scheme, cpu_name
-from zoo.locate import images_of, without_bad
-from zoo.machine import cores
+from zoo.evaluation import predict_set
 from zoo.runs import open_run
 from zoo.spec import Interval
+from zoo.workflow._images import images_of, without_bad
 
 VARIANTS = {
     "U8S8": Scheme("uint8"),
@@ -48,20 +48,23 @@ def main() -> None:
     parser.add_argument("--data", help="the run's images, if they have moved")
     parser.add_argument("--split", default="test", choices=["val", "test"])
     parser.add_argument("--images", type=int, default=256, help="calibration images")
+    parser.add_argument("--smallest", action="store_true", help="a run of seconds whose numbers say nothing")
     asked = parser.parse_args()
+    if asked.smallest:
+        asked.images = 4
     run = open_run(asked.run)
-    splits = without_bad(images_of(run, asked.data), run)
+    splits = without_bad(images_of(run, asked.data), run.record.skipped)
     model = onnx.load(str(asked.run / "model.onnx"))
     float32 = Runtime.open(asked.run / "model.onnx")
     manifest, images = float32.manifest, splits.split(asked.split)
     core = core_of(model)
-    calibrate, others = drawn(splits.train, manifest.preprocess, run.record.config.seed)
+    calibrate, others = draw(splits.train, manifest.preprocess, run.record.card.train.seed)
     calibrate = type(calibrate)(calibrate.images, calibrate.rows[: asked.images], calibrate.spec)
-    ranges = watched(core, calibrate, histograms=False).ranges("minmax")
+    ranges = watch(core, calibrate, histograms=False).ranges("minmax")
     before = predict_set(float32.logits, images)
     some = [images.read(row).pixels for row in range(min(8, len(images)))]
     print(f"{manifest.name} on {manifest.provenance.data.name}, {asked.split}: {len(images)} images")
-    print(f"{cpu_name()}, target {this_machine()}, {cores()} threads, load {os.getloadavg()[0]:.1f}")
+    print(f"{processor().name}, target {this_machine()}, {cores()} threads, load {os.getloadavg()[0]:.1f}")
     print(f"float32: {model.ByteSize() / 1e6:.2f} MB, {len(core.layers)} layers and the head\n")
     print("| variant | size | speed (95 %) | ms | macro AUROC | agreement | kernels | reference |")
     print("|---|---|---|---|---|---|---|---|")
@@ -69,9 +72,9 @@ def main() -> None:
     networks["fp16"] = to_half(core)
     for name, network in networks.items():
         whole = with_core(model, network)
-        runtime = opened(whole, manifest, reference=False)
-        speed = timed(float32, runtime, some)
-        guard = compared(
+        runtime = open_file(whole, manifest, reference=False)
+        speed = measure(float32, runtime, some)
+        guard = compare(
             before,
             predict_set(runtime.logits, images),
             images.targets,

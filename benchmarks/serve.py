@@ -22,7 +22,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from zoo.edge.stream import expand
+from zoo.edge._stream import expand
 
 CONCURRENCY = 8
 IMAGES = 200
@@ -31,7 +31,7 @@ import json, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from zoo.edge.bundle import open_model
-from zoo.edge.session import open_session
+from zoo.edge._session import open_session
 from zoo.readers import read
 model, workers, threads, *files = sys.argv[1:]
 contents = open_model(Path(model))
@@ -83,7 +83,11 @@ def main() -> int:
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--requests", type=int, default=400, help="in one round")
     parser.add_argument("--soak", type=int, default=20_000)
+    parser.add_argument("--clients", type=int, default=1000, help="of the largest attack")
+    parser.add_argument("--smallest", action="store_true", help="a run of seconds whose numbers say nothing")
     asked = parser.parse_args()
+    if asked.smallest:
+        asked.rounds, asked.requests, asked.soak, asked.clients = 1, 16, 20, 20
     limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (min(4096, limit[1]), limit[1]))
     files = [str(source) for _, source in expand(asked.folder)]
@@ -94,7 +98,7 @@ def main() -> int:
     served = Served(asked.model, "--head-timeout", "2", "--body-timeout", "2")
     bodies = [Path(file).read_bytes() for file in files]
     soak(served, bodies, asked.soak)
-    asyncio.run(attacks(served, bodies))
+    asyncio.run(attacks(served, bodies, asked.clients))
     served.leave()
     return 0
 
@@ -206,10 +210,18 @@ def soak(served: Served, bodies: list[bytes], total: int) -> None:
     )
 
 
-async def attacks(served: Served, bodies: list[bytes]) -> None:
-    for attack in (malformed, endless, slow_heads, slow_bodies, crowd):
+async def attacks(served: Served, bodies: list[bytes], most: int) -> None:
+    """Each with its number of clients or images: `most`, or a tenth of it for those who send slowly."""
+    few = max(1, most // 10)
+    for attack, what, count in (
+        (malformed, f"{most} malformed images", most),
+        (endless, "a chunked body of 10 GB", 1),
+        (slow_heads, f"{few} clients that send a head's byte every 0.2 s", few),
+        (slow_bodies, f"{few} clients that send a body's byte every 0.2 s", few),
+        (crowd, f"{most} idle connections", most),
+    ):
         before, begun = served.megabytes(), time.perf_counter()
-        said = await attack(served, bodies)
+        said = await attack(served, bodies, count)
         wall = time.perf_counter() - begun
         reader, writer = await served.connect()
         begun = time.perf_counter()
@@ -217,18 +229,18 @@ async def attacks(served: Served, bodies: list[bytes]) -> None:
         after = time.perf_counter() - begun
         writer.close()
         print(
-            f"{str(attack.__doc__)[:-1]}: {said}; {wall:.1f} s; resident {before:.0f} -> {served.megabytes():.0f} MB; "
+            f"{what}: {said}; {wall:.1f} s; resident {before:.0f} -> {served.megabytes():.0f} MB; "
             f"next request {status} in {1e3 * after:.0f} ms",
             flush=True,
         )
 
 
-async def malformed(served: Served, bodies: list[bytes]) -> str:
-    """1000 malformed images."""
+async def malformed(served: Served, bodies: list[bytes], count: int) -> str:
+    """Images cut short or with twenty changed bytes."""
     reader, writer = await served.connect()
     dice = random.Random(1)  # noqa: S311 - no secret
     seen: dict[int, int] = {}
-    for i in range(1000):
+    for i in range(count):
         body = bytearray(bodies[i % len(bodies)])
         if i % 2:
             del body[dice.randrange(len(body)) :]
@@ -241,7 +253,7 @@ async def malformed(served: Served, bodies: list[bytes]) -> str:
     return ", ".join(f"{count} x {status}" for status, count in sorted(seen.items()))
 
 
-async def endless(served: Served, _bodies: list[bytes]) -> str:
+async def endless(served: Served, _bodies: list[bytes], _count: int) -> str:
     """A chunked body of 10 GB."""
     reader, writer = await served.connect()
     writer.write(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n")
@@ -256,19 +268,19 @@ async def endless(served: Served, _bodies: list[bytes]) -> str:
     return f"{await answer}, hung up after {sent} MiB"
 
 
-async def slow_heads(served: Served, bodies: list[bytes]) -> str:
-    """100 clients that send a head's byte every 0.2 s."""
-    return await trickled(served, bodies, b"POST /predict HTTP/1.1\r\nHost: localhost\r\nX-Slow: " + b"a" * 100)
+async def slow_heads(served: Served, bodies: list[bytes], count: int) -> str:
+    """Clients whose head comes byte by byte."""
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nX-Slow: " + b"a" * 100
+    return await trickled(served, bodies, count, head)
 
 
-async def slow_bodies(served: Served, bodies: list[bytes]) -> str:
-    """100 clients that send a body's byte every 0.2 s."""
-    return await trickled(
-        served, bodies, b"\0" * 100, b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
-    )
+async def slow_bodies(served: Served, bodies: list[bytes], count: int) -> str:
+    """Clients whose body comes byte by byte."""
+    head = b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+    return await trickled(served, bodies, count, b"\0" * 100, head)
 
 
-async def trickled(served: Served, bodies: list[bytes], slow: bytes, first: bytes = b"") -> str:
+async def trickled(served: Served, bodies: list[bytes], count: int, slow: bytes, first: bytes = b"") -> str:
     async def client() -> int:
         reader, writer = await served.connect()
         writer.write(first)
@@ -281,7 +293,7 @@ async def trickled(served: Served, bodies: list[bytes], slow: bytes, first: byte
         writer.close()
         return await answer
 
-    clients = [asyncio.ensure_future(client()) for _ in range(100)]
+    clients = [asyncio.ensure_future(client()) for _ in range(count)]
     await asyncio.sleep(1)
     reader, writer = await served.connect()
     begun = time.perf_counter()
@@ -293,9 +305,9 @@ async def trickled(served: Served, bodies: list[bytes], slow: bytes, first: byte
     return f"{counts}; a request among them {among} in {1e3 * took:.0f} ms"
 
 
-async def crowd(served: Served, bodies: list[bytes]) -> str:
-    """1000 idle connections."""
-    held = [await served.connect() for _ in range(1000)]
+async def crowd(served: Served, bodies: list[bytes], count: int) -> str:
+    """Connections that say nothing."""
+    held = [await served.connect() for _ in range(count)]
     reader, writer = await served.connect()
     begun = time.perf_counter()
     among = await ask(reader, writer, bodies[0])

@@ -26,9 +26,9 @@ from torchvision import transforms
 
 from zoo.data import Splits, decode_all, open_data
 from zoo.learn import fit, pick_device
-from zoo.learn.optim import adamw, moving_average
-from zoo.learn.precision import autocast, choose, layout
-from zoo.runs import RunRecord, create_run
+from zoo.learn._optim import adamw, moving_average
+from zoo.learn._precision import autocast, choose, layout
+from zoo.runs import RunRecord, TrainContext, create_run
 from zoo.spec import ModelCard, PluginOrigin, PreprocessSpec, TrainConfig
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,7 +46,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--device", default="auto")
     parser.add_argument("--workers", type=int, default=2, help="of the plain loop's DataLoader")
+    parser.add_argument("--smallest", action="store_true", help="a run of seconds whose numbers say nothing")
     options = parser.parse_args()
+    if options.smallest:
+        options.size, options.steps, options.batch_size, options.workers = 32, 2, 4, 0
 
     device = pick_device(options.device)
     config = TrainConfig(epochs=2, batch_size=options.batch_size, device=options.device, patience=0)
@@ -100,8 +103,7 @@ def ours(data: Splits, spec: PreprocessSpec, config: TrainConfig) -> tuple[float
             id="benchmark",
             status="training",
             started="",
-            card=ModelCard(name="resnet18", plugin="", arch="", family="", summary="", preprocess=spec),
-            config=config,
+            card=ModelCard(name="resnet18", plugin="", arch="", family="", summary="", preprocess=spec, train=config),
             labels=data.labels,
             kind=data.kind,
             source="",
@@ -111,7 +113,8 @@ def ours(data: Splits, spec: PreprocessSpec, config: TrainConfig) -> tuple[float
         )
         run = create_run(Path(folder) / "run", record)
         torch.manual_seed(0)
-        fitted = fit(timm.create_model("resnet18", num_classes=len(data.labels)), data, spec, config, run)
+        model = timm.create_model("resnet18", num_classes=len(data.labels))
+        fitted = fit(model, data, spec, config, run, TrainContext())
         header, *rows = run.file("history.csv").read_text().splitlines()
         return float(rows[-1].split(",")[header.split(",").index("images_per_second")]), fitted.precision
 
@@ -184,14 +187,11 @@ def wait(device: torch.device) -> None:
 
 def processor() -> str:
     """Name of the CPU and those of its instruction sets that decide about training speed."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return "unknown CPU"
-    facts = {key.strip(): value.strip() for key, _, value in (line.partition(":") for line in lines)}
+    from zoo._support import machine
+
+    cpu = machine.processor()
     telling = ("avx2", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16")
-    flags = [flag for flag in telling if flag in facts.get("flags", "").split()]
-    return f"{facts.get('model name', 'unknown CPU')} ({' '.join(flags) or 'no wide vectors'})"
+    return f"{cpu.name} ({' '.join(flag for flag in telling if flag in cpu.flags) or 'no wide vectors'})"
 
 
 if __name__ == "__main__":
