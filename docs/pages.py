@@ -1,4 +1,4 @@
-"""What `mkdocs build` is told beyond mkdocs.yml: pages that stand outside docs/, and the command line's reference.
+"""What mkdocs.yml cannot say to `mkdocs build`: pages outside docs/, and the command line's reference.
 
 There is one source of each text. README.md is the home page; links that are right in the repository are turned into
 links of the site, and those to files that are not pages become plain text.
@@ -22,6 +22,7 @@ ELSEWHERE = {
     "README.zh-CN.md": "zh-cn.md",
     "BENCHMARKS.md": "benchmarks.md",
     "CHANGELOG.md": "changelog.md",
+    "CONTRIBUTING.md": "contributing.md",
     "examples/README.md": "examples.md",
 }
 """File of the repository to page of the site."""
