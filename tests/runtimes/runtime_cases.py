@@ -39,7 +39,7 @@ def pictures(root: Path) -> Path:
 
 
 def deep_pictures(root: Path) -> Path:
-    """The same in 16 bit and grey, with values that 8 bits can not hold."""
+    """The same in 16 bit and grey, with values that 8 bits cannot hold."""
     rng = np.random.default_rng(1)
     for label, picture in zip(("one", "three", "two"), _photographs(), strict=True):
         (root / label).mkdir(parents=True)
