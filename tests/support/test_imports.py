@@ -1,0 +1,35 @@
+"""Imports that several threads make at once."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zoo._support.imports import import_together
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+def test_one_thread_imports_at_a_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """pydicom's modules import each other: DICOM files of one folder got 'needs the package pydicom' by chance."""
+    for name in "ab":
+        (tmp_path / f"slow_{name}.py").write_text(
+            "import sys, time\n"
+            "there = [sys.modules[one] for one in ('slow_a', 'slow_b') if one in sys.modules and one != __name__]\n"
+            "others = [one for one in there if not hasattr(one, 'whole')]\n"
+            "time.sleep(0.2)\n"
+            "whole = True\n"
+        )
+    monkeypatch.syspath_prepend(tmp_path)
+    threads = [threading.Thread(target=import_together, args=(f"slow_{name}",)) for name in "abab"]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [sys.modules[f"slow_{name}"].others for name in "ab"] == [[], []]
+    with pytest.raises(ImportError):
+        import_together("slow_a", "no_such_module")
