@@ -25,11 +25,13 @@ PROGRAMS = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main_
 TABLES = {
     "audit": (r"^JPEG, quality 75 +4 of 4 ", r"^\S+set: 80 images, "),
     "cards": (r"^\| simple_cnn \| [\d.]+ M \| .* ms \| ",),
+    "companion": (r"^1 threads, with / without: wall ", r"^\d threads, without companions: "),
     "data": (r"^60 PNGs, index, reading it +\S+ files/s", r"^tar shards / files, decode +\S+ x"),
     "edge": (r"^predict, steady / ", r"^edge imports +\S+ s", r"^zoo list, heavy imports +none", r"^streaming into a "),
     "gallery": (r"^\S*gallery\.md$", r"^\S*tiles\.svg$"),
     "listing": (r"^2 plugins more: wall ", r"^CPU, with / without: "),
     "quantization": (r"^\| U8S8 \| .* MB, ", r"^\| fp16 \| .* MB, "),
+    "reader_trials": (r"^damaged copies: 10 in ", r"^the process lived$"),
     "serve": (r"^served / bare: ", r"^20 idle connections: a request among them 200 "),
     "training": (r"^ours +\S+$", r"^ours / synthetic +[\d.]+ "),
 }
@@ -86,6 +88,15 @@ def test_cards(images: Path, tmp_path: Path) -> None:
         place=tmp_path,
     )  # fmt: skip
     assert (tmp_path / "work" / "cards.csv").is_file()
+
+
+def test_companion(tmp_path: Path) -> None:
+    pytest.importorskip("pydicom")
+    printed("companion", "--smallest", place=tmp_path)
+
+
+def test_reader_trials(tmp_path: Path) -> None:
+    printed("reader_trials", "--smallest", place=tmp_path)
 
 
 def test_data(images: Path, tmp_path: Path) -> None:

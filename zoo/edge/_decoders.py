@@ -108,20 +108,14 @@ def serve() -> None:
 
 def _pack(image: Array | str) -> list[bytes | memoryview]:
     if isinstance(image, str):
-        head = _Head(image.encode("utf-8", "surrogatepass"))
-        return _with_size(head)
+        return processes.join(msgspec.msgpack.encode(_Head(image.encode("utf-8", "surrogatepass"))))
     whole = np.ascontiguousarray(image)
-    return [*_with_size(_Head(None, whole.dtype.str, whole.shape)), whole.data]
-
-
-def _with_size(head: _Head) -> list[bytes | memoryview]:
-    data = msgspec.msgpack.encode(head)
-    return [len(data).to_bytes(4, "little"), data]
+    return processes.join(msgspec.msgpack.encode(_Head(None, whole.dtype.str, whole.shape)), whole.data)
 
 
 def _unpack(answer: bytes) -> Array | str:
-    end = 4 + int.from_bytes(answer[:4], "little")
-    head = msgspec.msgpack.decode(memoryview(answer)[4:end], type=_Head)
+    first, rest = processes.divide(answer)
+    head = msgspec.msgpack.decode(first, type=_Head)
     if head.reason is not None:
         return head.reason.decode("utf-8", "surrogatepass")
-    return np.frombuffer(answer, head.dtype, offset=end).reshape(head.shape)
+    return np.frombuffer(rest, head.dtype).reshape(head.shape)

@@ -10,15 +10,20 @@ from typing import IO, TYPE_CHECKING
 from zoo.errors import ImageError
 from zoo.readers import _dicom as dicom
 from zoo.readers import _raster as raster
+from zoo.readers._dicom_start import find_start
 from zoo.readers._reader import HEAD_BYTES
+from zoo.readers._tiff import is_compressed
+from zoo.readers._tiff_pixels import damage_said as damage_said_of_tiff
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zoo.readers._image import Probe, RawImage
     from zoo.readers._reader import Reader
 
-__all__ = ["BUILT_IN", "NAMES"]
+__all__ = ["BUILT_IN", "NAMES", "damage_said", "decodes_natively"]
 
-NAMES = "DICOM, PNG, JPEG, BMP, TIFF, WebP, GIF or PPM"
+NAMES = "DICOM, PNG, JPEG, BMP, TIFF, WebP, GIF, PPM, AVIF, HEIC or JPEG 2000"
 """The formats, for messages."""
 
 
@@ -47,6 +52,12 @@ class Raster:
             )
         return raster.read(stream, form, name, frame=frame)
 
+    def decodes_natively(self, stream: IO[bytes], name: str, frame: int | None) -> bool:
+        """Whether libtiff would decode the page, or another library that may end the process."""
+        form = self._form(stream, name)
+        missing = form == "HEIF" and not raster.HAS_HEIF  # its refusal needs no decoder
+        return (form in raster.APART and not missing) or (form == "TIFF" and is_compressed(stream, frame or 1))
+
     def _form(self, stream: IO[bytes], name: str) -> str:
         stream.seek(0)
         form = raster.recognise(stream.read(HEAD_BYTES))
@@ -61,8 +72,8 @@ class Dicom:
     suffixes = frozenset({".dcm", ".dicom"})
 
     def recognise(self, head: bytes) -> bool:
-        """By the four letters behind the preamble."""
-        return head[128:132] == b"DICM"
+        """By the four letters behind the preamble, or by the elements of a file without one."""
+        return find_start(head) is not None
 
     def probe(self, stream: IO[bytes], name: str) -> Probe:
         """By pydicom."""
@@ -72,6 +83,40 @@ class Dicom:
         """By pydicom and the decoders that are installed."""
         return dicom.read(stream, name, frame=frame, voi=voi)
 
+    def decodes_natively(self, stream: IO[bytes], name: str, _frame: int | None) -> bool:
+        """Whether the pixels are compressed."""
+        return dicom.is_compressed(stream, name)
+
 
 BUILT_IN: tuple[Reader, ...] = (Dicom(), Raster())
 """All of them; a head is recognised by one at most."""
+
+
+def decodes_natively(reader: Reader, stream: IO[bytes], name: str, frame: int | None) -> bool:
+    """Whether a native decoder would see the file, one that a hostile file makes end its process.
+
+    Not those of PNG, JPEG, WebP, GIF and BMP, which browsers give to everybody; not readers of other packages.
+
+    Args:
+        reader: the one that `choose` chose.
+        stream: the file; left at its start.
+        name: how to name the image to the user.
+        frame: which picture will be read.
+
+    Raises:
+        ImageError: the header is damaged.
+    """
+    found = isinstance(reader, Raster | Dicom) and reader.decodes_natively(stream, name, frame)
+    stream.seek(0)
+    return found
+
+
+_CORRUPT = ("Corrupt JPEG data: bad Huffman code", "Corrupt JPEG data: premature end")
+"""What gdcm's decoder says where it makes samples up; bytes that it passes over cost none."""
+
+
+def damage_said(reader: Reader, lines: Sequence[str]) -> str | None:
+    """The line of a native decoder's that means damage, where only such a line says it; None: there is none."""
+    if isinstance(reader, Raster):
+        return damage_said_of_tiff(lines)
+    return next((line for line in lines if line.startswith(_CORRUPT)), None)

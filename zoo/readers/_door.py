@@ -9,6 +9,7 @@ from pathlib import Path
 from zoo.errors import ImageError
 from zoo.readers import _raster as raster
 from zoo.readers._built_in import BUILT_IN, NAMES
+from zoo.readers._dicom_start import find_start
 from zoo.readers._foreign import name_format
 from zoo.readers._others import others
 from zoo.readers._reader import HEAD_BYTES, Reader
@@ -73,11 +74,13 @@ def is_image(path: Path) -> bool:
 
 def is_image_head(path: str, head: bytes) -> bool:
     """As `is_image`, of a file whose first bytes are known."""
-    if head[128:132] == b"DICM":
+    if find_start(head) is not None:
         return os.path.basename(path) != "DICOMDIR"  # noqa: PTH119 - asked of very many files
     form = raster.recognise(head)
     if form is None:
         return bool(head) and any(reader.recognise(head) for reader in others().readers)
+    if form == "HEIF" and not raster.HAS_HEIF:
+        return False
     if form not in _WEAK:
         return True
     try:

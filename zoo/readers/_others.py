@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 __all__ = ["OtherReader", "Others", "image_defect", "load_reader", "others", "probe_defect"]
 
 _LOADING = threading.RLock()
+_MOST_VALUE = float(np.finfo(np.float32).max)
 _SUFFIX = re.compile(r"(\.[a-z0-9_+-]+)+")
 
 log = logging.getLogger("zoo")
@@ -134,7 +135,7 @@ def probe_defect(found: object) -> str | None:
             return f"{what} {value!r}, expected a whole number above 0"
     if found.width * found.height > MAX_PIXELS:
         return f"{found.width}x{found.height} pixels, expected at most {MAX_PIXELS // 10**6} million"
-    return None
+    return _padding_defect(found.padding)
 
 
 def image_defect(found: object) -> str | None:
@@ -152,7 +153,17 @@ def image_defect(found: object) -> str | None:
         return f"{said}, expected at most {MAX_PIXELS // 10**6} million pixels"
     if found.kind == "float32" and not np.isfinite(pixels).all():
         return f"{said} with values that are not finite"
-    return None
+    return _padding_defect(found.padding)
+
+
+def _padding_defect(found: object) -> str | None:
+    if found is None:
+        return None
+    if isinstance(found, tuple) and len(found) == 2:
+        low, high = found
+        if {type(low), type(high)} <= {int, float} and -_MOST_VALUE <= low <= high <= _MOST_VALUE:
+            return None
+    return f"padding {found!r}, expected None, or the smallest and the largest value as numbers"
 
 
 def load_reader(name: str) -> OtherReader:

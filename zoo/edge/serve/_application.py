@@ -16,7 +16,7 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from zoo.edge._explain import explain_image
+from zoo.edge._explain import explain_image, find_label
 from zoo.edge._results import Failure
 from zoo.edge._session import return_memory
 from zoo.edge.serve._guard import Guard, refusal
@@ -25,7 +25,7 @@ from zoo.edge.serve._openapi import MOST, document
 from zoo.edge.serve._page import media_type, pages
 from zoo.edge.serve._queue import Full, Late, WorkQueue
 from zoo.edge.serve._shapes import Health
-from zoo.errors import ImageError
+from zoo.errors import ImageError, UsageError
 from zoo.readers import probe, read
 from zoo.spec import Voi, encode
 
@@ -136,7 +136,10 @@ class Service:
             asked = _query(request, "frame", "label")
         except ValueError as wrong:
             return refusal(400, str(wrong))
-        if asked["label"] not in {None, *self._runtime.labels}:
+        try:
+            if asked["label"] is not None:
+                find_label(self._runtime, asked["label"])
+        except UsageError:
             return refusal(400, "the model has no such label; GET /model lists those it has")
         return await self._work(request, self._explaining, lambda data: self._map(data, **asked))
 

@@ -75,8 +75,8 @@ def _image(kind: type, summary: str, parameters: list[dict[str, Any]], settings:
         "parameters": parameters,
         "requestBody": {
             "required": True,
-            "description": f"One image file as it is: JPEG, PNG, TIFF, WebP, GIF, BMP, PPM or DICOM, told by its first "
-            f"bytes. At most {settings.max_body} bytes and {settings.max_pixels} pixels.",
+            "description": "One image file as it is: JPEG, PNG, TIFF, WebP, GIF, BMP, PPM, AVIF, JPEG 2000, HEIC or "
+            f"DICOM, told by its first bytes. At most {settings.max_body} bytes and {settings.max_pixels} pixels.",
             "content": {name: {} for name in _IMAGE_TYPES},
         },
         "responses": _responses({200: _json(kind)}, tuple(s for s in _IMAGE if protected or s != 401)),

@@ -1,0 +1,66 @@
+"""A file over which a native decoder dies: one row, one answer 422, and everything else goes on."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from dying import FATAL, compressed_tiff, python_path
+from edge_models import make_bundle, paint
+from serving import serving
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+ROOT = Path(__file__).resolve().parents[2]
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    (tmp_path / "dying").mkdir()
+    return {"PYTHONPATH": python_path(tmp_path / "dying")}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    paint(tmp_path / "images" / "a.png", (250, 3, 3))
+    (tmp_path / "images" / "b.tif").write_bytes(compressed_tiff(FATAL))
+    (tmp_path / "images" / "c.tif").write_bytes(compressed_tiff(FATAL + 10))
+    return tmp_path / "images"
+
+
+def run(command: Sequence[str | Path], environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    whole = {**os.environ, "PYTHONWARNINGS": "error", **environment}
+    return subprocess.run(
+        [sys.executable, *command], cwd=ROOT, env=whole, capture_output=True, text=True, check=False, timeout=100
+    )
+
+
+def test_predict_gives_a_row_for_each_file(tmp_path: Path, folder: Path, environment: dict[str, str]) -> None:
+    model = make_bundle(tmp_path / "m.zoo")
+    done = run(["-m", "zoo.edge", "predict", model, folder, "--json"], environment)
+    rows = json.loads(done.stdout)
+    assert ["error" in row for row in rows] == [False, True, False]
+    assert "SIGSEGV" in rows[1]["error"]
+    assert done.returncode == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_serve_answers_422_and_lives(tmp_path: Path, environment: dict[str, str]) -> None:
+    pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
+    with serving(make_bundle(tmp_path / "m.zoo"), environment=environment) as server:
+        for _ in range(2):
+            answer = server.ask("POST", "/predict", compressed_tiff(FATAL))
+            assert answer.status == 422
+            assert b"SIGSEGV" in answer.body
+            assert server.ask("POST", "/predict", compressed_tiff(FATAL + 10)).status == 200
+        code, _, said = server.leave()
+    assert code == 0
+    assert "Traceback" not in said
