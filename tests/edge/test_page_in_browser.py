@@ -71,6 +71,15 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.new("RGBA", (9, 9), (200, 0, 0, 120)).save(folder / "glass.png")
     Image.fromarray(np.full((9, 9), 4000, np.uint16)).save(folder / "deep.png")
     Image.fromarray(pixels).convert("CMYK").save(folder / "print.jpg")
+    for name, options in {
+        "half.jpg": {},
+        "half_progressive.jpg": {"progressive": True},
+        "half_restarts.jpg": {"restart_marker_blocks": 2},
+    }.items():
+        Image.fromarray(pixels).save(folder / name, quality=80, **options)
+        whole = (folder / name).read_bytes()
+        (folder / f"whole_{name[5:]}").write_bytes(whole + b"behind the end")
+        (folder / name).write_bytes(whole[:-80].rstrip(b"\xff") + b"\xff\xd9")
     Image.fromarray(pixels).save(folder / "scan.tif")
     frames = [Image.new("RGB", (8, 8), colour) for colour in ("red", "green", "blue")]
     frames[0].save(folder / "film.gif", save_all=True, append_images=frames[1:])
@@ -87,7 +96,9 @@ def _turned() -> Image.Exif:
     return exif
 
 
-@pytest.mark.parametrize("name", ["square.png", "square.jpg", "opaque.png"])
+@pytest.mark.parametrize(
+    "name", ["square.png", "square.jpg", "opaque.png", "whole_progressive.jpg", "whole_restarts.jpg"]
+)
 def test_page_answers_as_predict_does(page: Page, site: Path, pictures: Path, name: str) -> None:
     """Every digit that the page shows; a JPEG is turned upright by its EXIF data on both sides."""
     expected = Runtime.open(site / "model.zoo").answer(pictures / name).row()
@@ -109,6 +120,9 @@ def test_page_answers_as_predict_does(page: Page, site: Path, pictures: Path, na
         ("turned.webp", "which browsers leave out; save it upright"),
         ("cut.png", "cannot be decoded; restore the file"),
         ("empty.png", "empty file (0 bytes)"),
+        ("half.jpg", "truncated: the data end before the picture does"),
+        ("half_progressive.jpg", "truncated: the data end before the picture does"),
+        ("half_restarts.jpg", "truncated: the data end before the picture does"),
     ],
 )
 def test_file_that_would_be_read_otherwise_is_refused_in_words(

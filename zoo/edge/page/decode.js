@@ -3,6 +3,8 @@
 // A browser decodes what it is given to 8 bits without a word, shows the first frame of an animation and mixes
 // transparent pixels with black. So each file's header is read first, and what would change is refused.
 
+import { isWhole } from "./jpeg.js";
+
 const MOST_PIXELS = 64_000_000;
 const ELSEWHERE = "a page in a browser cannot read it; give it to 'zoo predict', or to the page of 'zoo serve'";
 
@@ -49,6 +51,24 @@ export function defect(bytes) {
 export async function decode(bytes) {
   const wrong = defect(bytes);
   if (wrong) throw new Error(wrong);
+  const { shown, width, height } = await show(bytes);
+  if (recognise(bytes) === "JPEG" && !(await isWhole(bytes, shown, async (more) => (await show(more)).shown))) {
+    throw new Error("truncated: the data end before the picture does; restore the file or leave it out");
+  }
+  const data = new Uint8Array(width * height * 3);
+  for (let from = 0, to = 0; from < shown.length; from += 4, to += 3) {
+    if (shown[from + 3] !== 255) {
+      throw new Error("partly transparent, expected opaque pixels; flatten it on the background you mean");
+    }
+    data[to] = shown[from];
+    data[to + 1] = shown[from + 1];
+    data[to + 2] = shown[from + 2];
+  }
+  return { data, height, width, channels: 3 };
+}
+
+/** The pixels of a file as the browser decodes them, four bytes each. */
+async function show(bytes) {
   const bitmap = await createImageBitmap(new Blob([bytes]), {
     colorSpaceConversion: "none", // profiles are display hints: Pillow's reader does not apply them either
     premultiplyAlpha: "none",
@@ -60,16 +80,7 @@ export async function decode(bytes) {
   if (width * height > MOST_PIXELS) throw new Error(tooLarge(width, height));
   const shown = pixels(bitmap, width, height);
   bitmap.close();
-  const data = new Uint8Array(width * height * 3);
-  for (let from = 0, to = 0; from < shown.length; from += 4, to += 3) {
-    if (shown[from + 3] !== 255) {
-      throw new Error("partly transparent, expected opaque pixels; flatten it on the background you mean");
-    }
-    data[to] = shown[from];
-    data[to + 1] = shown[from + 1];
-    data[to + 2] = shown[from + 2];
-  }
-  return { data, height, width, channels: 3 };
+  return { shown, width, height };
 }
 
 /**
