@@ -173,7 +173,7 @@ def test_sixteen_bit_colour_is_refused_rather_than_cut(colour: int) -> None:
 
 def test_deep_ppm_is_refused_rather_than_cut() -> None:
     assert refusal(b"P6 1 1 65535\n" + bytes(6)).code == "image-bit-depth"
-    assert refusal(b"P5 1 1 4095\n" + bytes(2)).code == "image-colours"
+    assert refusal(b"P3 1 1 4095\n1 2 3\n").code == "image-bit-depth"
 
 
 def test_cmyk_is_refused() -> None:

@@ -5,9 +5,16 @@ Values of such fields are never given out. A damaged block does not cost the pic
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 from PIL import Image
 
-__all__ = ["is_turned", "personal", "upright"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+__all__ = ["find_names", "is_turned", "personal", "turn", "upright"]
 
 _ORIENTATION = 0x0112  # EXIF tag; values 5 to 8 swap width and height
 # Not ImageOps.exif_transpose: it writes the EXIF block anew and fails on a damaged one.
@@ -47,10 +54,32 @@ def upright(image: Image.Image) -> Image.Image:
     return image if turn is None else image.transpose(turn)
 
 
+def turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
+    """Pixels (H, W) as they are to be looked at; see `upright`."""
+    if orientation in (5, 6, 7, 8):
+        pixels = pixels.T
+    if orientation in (2, 3, 6, 7):
+        pixels = pixels[:, ::-1]
+    return pixels[::-1] if orientation in (3, 4, 7, 8) else pixels
+
+
+def find_names(fields: Mapping[int, object], inner: Mapping[int, object], *, located: bool) -> tuple[str, ...]:
+    """Names of the filled fields that may hold personal data.
+
+    Args:
+        fields: values by tag, of the directory of the picture.
+        inner: values by tag, of the EXIF directory inside.
+        located: whether there is a directory of places.
+    """
+    found = [name for tag, name in _FIELDS.items() if _is_filled(fields.get(tag))]
+    found += [name for tag, name in _INNER.items() if _is_filled(inner.get(tag))]
+    return (*found, "GPSInfo") if located else tuple(found)
+
+
 def personal(image: Image.Image) -> tuple[str, ...]:
     """Names of the filled fields of an opened image, such as "Artist" or "GPSInfo"; nothing is decoded.
 
-    Of a PNG, only the part before its pixels is looked at.
+    Of the texts of a PNG, only those before its pixels are looked at.
     """
     # Pillow keeps a PNG's texts among the rest of `info`; its attribute `text` would decode the image
     found = [f"PNG text {word}" for word in _TEXTS if image.format == "PNG" and _is_filled(image.info.get(word))]
@@ -58,11 +87,7 @@ def personal(image: Image.Image) -> tuple[str, ...]:
         return tuple(found)
     try:
         exif = image.getexif()
-        found += [name for tag, name in _FIELDS.items() if _is_filled(exif.get(tag))]
-        inner = exif.get_ifd(_EXIF)
-        found += [name for tag, name in _INNER.items() if _is_filled(inner.get(tag))]
-        if exif.get_ifd(_GPS):
-            found.append("GPSInfo")
+        found += find_names(exif, exif.get_ifd(_EXIF), located=bool(exif.get_ifd(_GPS)))
     except Exception:  # a damaged block: Pillow raises struct.error, SyntaxError, KeyError and more
         found.append("damaged EXIF")
     return tuple(found)
@@ -70,7 +95,7 @@ def personal(image: Image.Image) -> tuple[str, ...]:
 
 def _orientation(image: Image.Image) -> int:
     try:
-        value = image.getexif().get(_ORIENTATION, 1)
+        value = Image.Image.getexif(image).get(_ORIENTATION, 1)  # a PNG's own method decodes it
     except Exception:  # as in `personal`
         return 1
     return value if isinstance(value, int) else 1

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import re
 
-__all__ = ["RAW_SUFFIXES", "find_suffix", "is_picture_suffix", "name_format"]
+__all__ = ["HEIF_BRANDS", "HEIF_SUFFIXES", "RAW_SUFFIXES", "find_suffix", "is_picture_suffix", "name_format"]
 
 _MAGIC = (
-    (0, b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
-    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
     (0, b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
     (0, b"\xff\x0a", "JPEG XL"),
     (344, b"n+1\0", "NIfTI"),
@@ -22,33 +20,28 @@ _MAGIC = (
     (0, b"MMOR", "RAW"),
     (0, b"\x93NUMPY", "NumPy"),
     (0, b"NRRD000", "NRRD"),
+    (0, b"P7\n", "PAM"),
+    (0, b"PF\n", "PFM in colour"),
     (0, b"\x76\x2f\x31\x01", "OpenEXR"),
 )
 """Offset of the first bytes of a format, these bytes, and its name."""
 
-_BRANDS = {
-    b"avif": "AVIF",
-    b"avis": "AVIF",
-    b"crx ": "RAW",  # Canon CR3
-    b"heic": "HEIC",
-    b"heim": "HEIC",
-    b"heis": "HEIC",
-    b"heix": "HEIC",
-    b"hevc": "HEIC",
-    b"hevx": "HEIC",
-    b"mif1": "HEIC",
-    b"msf1": "HEIC",
-}
-"""Major brands of ISO base media files that hold pictures (ISO/IEC 14496-12, 23008-12)."""
+HEIF_BRANDS = frozenset({b"heic", b"heim", b"heis", b"heix", b"hevc", b"hevm", b"hevs", b"hevx", b"mif1", b"msf1"})
+"""Major brands of HEIC (ISO/IEC 23008-12, annex B), which is read by the extra [heif] only."""
+HEIF_SUFFIXES = frozenset({".heic", ".heif", ".hif"})
 
-RAW_SUFFIXES = frozenset({".arw", ".cr2", ".dng", ".nef", ".nrw", ".pef", ".srw"})
-"""Camera files that begin as a TIFF does. Read as one they would give their thumbnail for the picture."""
+RAW_SUFFIXES = frozenset({
+    ".arw", ".cr2", ".dng", ".nef", ".nrw", ".pef", ".srw",
+    ".bif", ".mrxs", ".ndpi", ".scn", ".svs", ".vsi",  # slides
+})  # fmt: skip
+"""Camera files and slides that begin as a TIFF or JPEG does. Read as one they would give their thumbnail."""
 
 # fmt: off
-_SUFFIXES = RAW_SUFFIXES | {
-    ".avif", ".cr3", ".czi", ".dds", ".eps", ".exr", ".fits", ".heic", ".heif", ".ico", ".j2c", ".j2k", ".jls", ".jp2",
-    ".jpf", ".jpx", ".jxl", ".jxr", ".lif", ".mgh", ".mgz", ".mha", ".mhd", ".nd2", ".nii", ".nii.gz", ".npy", ".nrrd",
-    ".oir", ".orf", ".pcx", ".psd", ".qoi", ".raf", ".raw", ".rw2", ".svg", ".tga", ".vsi", ".xcf",
+_SUFFIXES = RAW_SUFFIXES | HEIF_SUFFIXES | {
+    ".cr3", ".czi", ".dds", ".eps", ".exr", ".fits", ".ico", ".jls", ".jxl", ".jxr", ".lif", ".mgh",
+    ".mgz", ".mha", ".mhd", ".nd2", ".nii", ".nii.gz", ".npy", ".nrrd", ".oir", ".orf", ".pcx", ".psd", ".qoi", ".raf",
+    ".raw", ".rw2", ".svg", ".tga", ".xcf", ".zvi",
+    ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv",
 }
 # fmt: on
 _SUFFIX = re.compile(r"\.[a-z][a-z0-9]{0,7}(\.gz)?$")
@@ -61,7 +54,7 @@ def name_format(head: bytes) -> str | None:
         head: the first 352 bytes, or all of a shorter file.
     """
     if head[4:8] == b"ftyp":
-        return "AVIF" if b"avif" in head[16:48] else _BRANDS.get(head[8:12])
+        return "RAW" if head[8:12] == b"crx " else "HEIC" if head[8:12] in HEIF_BRANDS else None  # crx: Canon CR3
     if head[:4] in (b"II*\0", b"MM\0*") and head[8:10] == b"CR":
         return "RAW"  # Canon CR2
     return next((name for at, magic, name in _MAGIC if head.startswith(magic, at)), None)

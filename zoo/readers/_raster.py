@@ -1,4 +1,4 @@
-"""PNG, JPEG, BMP, TIFF, WebP, GIF and PPM through Pillow, without Pillow's silent losses.
+"""PNG, JPEG, TIFF and other pictures through Pillow, without Pillow's silent losses.
 
 Pillow clips 16-bit gray at 255 when asked for 8 bits, opens 16-bit colour as 8-bit, drops surplus TIFF
 channels and keeps hidden colour under transparency. Here each of these is either read as stored or refused.
@@ -10,44 +10,49 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import io
-import re
-from typing import IO, TYPE_CHECKING, Literal
+import importlib.util
+from dataclasses import replace
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, ImagePalette, UnidentifiedImageError
 
 from zoo.errors import ImageError
-from zoo.readers._exif import is_turned, personal, upright
-from zoo.readers._image import Kind, Probe, RawImage, from_array
+from zoo.readers import _bmp as bmp
+from zoo.readers import _boxes as boxes
+from zoo.readers import _jpeg as jpeg
+from zoo.readers import _png as png
+from zoo.readers import _ppm as ppm
+from zoo.readers import _tiff as tiff
+from zoo.readers import _tiff_pixels as pixels
+from zoo.readers._exif import find_names, is_turned, personal, turn, upright
+from zoo.readers._foreign import HEIF_BRANDS, HEIF_SUFFIXES
+from zoo.readers._image import Kind, Probe, RawImage, check_frame, from_array
+from zoo.readers._modes import convert_gray, convert_rgb, find_bits, find_kind, is_gray, name_array, refuse_transparent
 from zoo.readers._pieces import MOST, too_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "probe", "read", "recognise"]
+    from PIL.ImageFile import ImageFile
+
+__all__ = ["APART", "HAS_HEIF", "MAX_PIXELS", "SUFFIXES", "probe", "read", "recognise"]
 
 MAX_PIXELS = 64_000_000
 """Larger images are refused before they are decoded; 8000 × 8000 is beyond any X-ray detector."""
 
-SUFFIXES = frozenset(
-    {
-        ".bmp",
-        ".gif",
-        ".jpe",
-        ".jpeg",
-        ".jpg",
-        ".pbm",
-        ".pfm",
-        ".pgm",
-        ".png",
-        ".pnm",
-        ".ppm",
-        ".tif",
-        ".tiff",
-        ".webp",
-    }
-)
+HAS_HEIF = importlib.util.find_spec("pillow_heif") is not None
+"""Whether HEIC is read: by the extra [heif]. Without it such files are counted as pictures that are not read."""
+
+# fmt: off
+SUFFIXES = frozenset({
+    ".avif", ".bmp", ".gif", ".j2c", ".j2k", ".jp2", ".jpc", ".jpe", ".jpeg", ".jpf", ".jpg", ".jpx", ".pbm", ".pfm",
+    ".pgm", ".png", ".pnm", ".ppm", ".tif", ".tiff", ".webp",
+}) | (HEIF_SUFFIXES if HAS_HEIF else frozenset())
+# fmt: on
+
+APART = frozenset({"AVIF", "HEIF", "JPEG2000"})
+"""Formats beside compressed TIFF whose native decoders may end the process; they are read in a companion."""
 
 _MAGIC = (
     (b"\xff\xd8\xff", "JPEG"),
@@ -59,25 +64,41 @@ _MAGIC = (
     (b"II+\0", "TIFF"),
     (b"MM\0+", "TIFF"),
     *((b"P" + digit, "PPM") for digit in (b"1", b"2", b"3", b"4", b"5", b"6", b"f")),
+    (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG2000"),
+    (b"\xff\x4f\xff\x51", "JPEG2000"),
 )
-# Pillow registers these two only after importing its whole zoo of plugins, unless asked by name.
-_PLUGINS = {"TIFF": "PIL.TiffImagePlugin", "WEBP": "PIL.WebPImagePlugin"}
+_BRANDS = {**dict.fromkeys((b"avif", b"avis"), "AVIF"), **dict.fromkeys(HEIF_BRANDS, "HEIF")}
+"""Major brands of ISO base media files that hold pictures (ISO/IEC 14496-12, 23008-12)."""
+# Pillow registers these only after importing its whole zoo of plugins, unless asked by name.
+_PLUGINS = {
+    "AVIF": "PIL.AvifImagePlugin",
+    "JPEG2000": "PIL.Jpeg2KImagePlugin",
+    "TIFF": "PIL.TiffImagePlugin",
+    "WEBP": "PIL.WebPImagePlugin",
+}
+_FEATURES = {"AVIF": "avif", "JPEG2000": "jpg_2000", "WEBP": "webp"}
+"""What Pillow must have been built with."""
 
-_COMMENT = re.compile(rb"#[^\r\n]*")
-_PPM_HEAD = 65_536
-"""Bytes that hold width and height of a PPM behind all comments, which Pillow reads byte by byte."""
+_EXIF, _GPS = 0x8769, 0x8825  # TIFF and EXIF tags
 
-_COLOUR = frozenset({"RGB", "RGBX", "YCbCr"})
-_ALPHA = frozenset({"LA", "La", "PA", "RGBA", "RGBa"})
-_GRAY16 = frozenset({"I;16", "I;16B", "I;16L"})
-
-_PHOTOMETRIC, _SAMPLES, _EXTRA_SAMPLES, _SAMPLE_FORMAT = 262, 277, 338, 339  # TIFF 6.0 tags
+_JPEG_HEAD = 1 << 20
+"""Bytes of a JPEG that hold its frame header, behind EXIF blocks and profiles."""
+_JPEG_KINDS = {
+    0xC3: "lossless JPEG",
+    **dict.fromkeys((0xC5, 0xC6, 0xC7, 0xCD, 0xCE, 0xCF), "hierarchical JPEG"),
+    0xCB: "lossless JPEG",
+    0xF7: "JPEG-LS",
+}
+"""By the marker of the frame header (ITU-T T.81, table B.1), what libjpeg does not decode."""
 
 
 def recognise(head: bytes) -> str | None:
     """Pillow's name of the format that a file starting with `head` (16 bytes are enough) claims to have."""
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return "WEBP"
+    if head[4:8] == b"ftyp":
+        size = min(int.from_bytes(head[:4], "big"), len(head))
+        return "AVIF" if b"avif" in head[16:size] else _BRANDS.get(head[8:12])
     return next((name for magic, name in _MAGIC if head.startswith(magic)), None)
 
 
@@ -93,34 +114,102 @@ def read(stream: IO[bytes], form: str, name: str, *, frame: int | None = None) -
     Raises:
         ImageError: damaged, too large, animated, partly transparent, CMYK, or pixels that would lose values.
     """
+    if form == "TIFF":
+        page, _ = _find_page(stream, frame, name)
+        if page is not None and tiff.is_deep(page):
+            with _decoding(name):
+                values = pixels.decode(stream, page, name)
+            return name_array(turn(values, page.first(tiff.ORIENTATION, 1)), name)
+        if page is not None and _is_foreign(stream, page):
+            stream, frame = tiff.rewrite(stream, page), None
+    if form == "BMP" and (masks := bmp.parse(stream)) is not None:
+        _check_size(masks.width, masks.height, name)
+        check_frame(frame, 1, name)
+        colours, opaque = bmp.decode(stream, masks, name)
+        if not opaque:
+            refuse_transparent(name)
+        return from_array(colours)
     with _open(stream, form, name) as image:
-        _choose(image, frame, _frames(image, stream, name), name)
-        kind = _kind(image, name)
+        frames = _count_frames(image, stream, form, name)
+        number = check_frame(frame, frames, name)
+        if frames > 1:
+            with _decoding(name):
+                image.seek(number - 1)
+            _check_size(*image.size, name)
+        kind = find_kind(image, stream, form, name)
+        if form == "PPM":
+            ppm.check_values(image, stream, name)
+            if kind == "uint16":
+                with _decoding(name):
+                    return name_array(ppm.decode_deep(image, stream, name), name)
         with _decoding(name):
-            image.load()
-        standing = upright(image)
-        if kind != "uint8":
-            return _single_channel(standing, name)
-        return RawImage(np.asarray(_rgb(standing, name)), kind)
+            with _naming_coding(stream, form, name):
+                image.load()
+            _check_whole(image, stream, form, name)
+            standing = upright(image)
+            if kind != "uint8":
+                return convert_gray(standing, stream, form, name)
+            return RawImage(np.asarray(convert_rgb(standing, name)), kind)
 
 
 def probe(stream: IO[bytes], form: str, name: str) -> Probe:
     """What the header says; raises as `read` does, as far as the header tells."""
+    if form == "TIFF":
+        page, frames = _find_page(stream, 1, name)
+        if page is not None and not tiff.is_deep(page) and _is_foreign(stream, page):
+            names = _find_personal(stream, page)
+            return replace(probe(tiff.rewrite(stream, page), form, name), frames=frames, personal=names)
+        if page is not None and tiff.is_deep(page):
+            width, height = page.size[::-1] if page.first(tiff.ORIENTATION, 1) in (5, 6, 7, 8) else page.size
+            kind: Kind = "uint16" if page.form == 1 and page.bits[0] <= 16 else "float32"
+            return Probe(width, height, kind, True, page.bits[0], frames, personal=_find_personal(stream, page))
+    if form == "BMP" and (masks := bmp.parse(stream)) is not None:
+        _check_size(masks.width, masks.height, name)
+        return Probe(masks.width, masks.height, "uint8", gray=False, bits=masks.bits)
     with _open(stream, form, name) as image:
-        kind, bits = _kind(image, name), _bits(image)
+        if form == "JPEG":
+            _check_coding(stream, name)
+        if form == "PNG":
+            png.add_exif(image, stream)
+        frames = _count_frames(image, stream, form, name)
+        kind, bits = find_kind(image, stream, form, name), find_bits(image, stream, form)
         width, height = image.size
-        # TIFF reports its size already turned; PNG would decode the image to look for a late EXIF chunk.
-        if form in ("JPEG", "WEBP") and is_turned(image):
+        if form != "TIFF" and is_turned(image):  # TIFF reports its size already turned
             width, height = height, width
         return Probe(
             width,
             height,
             kind,
-            gray=kind != "uint8" or _is_gray(image),
+            gray=kind != "uint8" or is_gray(image, stream, form),
             bits=bits,
-            frames=_frames(image, stream, name),
+            frames=frames,
             personal=personal(image),
         )
+
+
+def _find_page(stream: IO[bytes], frame: int | None, name: str) -> tuple[tiff.Page | None, int]:
+    """The directory of the page that is asked for, held to the rules, and the number of pages; None: it has none."""
+    with _decoding(name):
+        places = tiff.find_pages(stream)
+        frames = max(1, len(places))
+        number = check_frame(frame, frames, name)
+        if not places:
+            return None, frames
+        page = tiff.parse(stream, places[number - 1])
+        _check_size(*page.size, name)
+        tiff.check(page, name)
+    return page, frames
+
+
+def _is_foreign(stream: IO[bytes], page: tiff.Page) -> bool:
+    """Whether Pillow has no mode for the file: a big-endian BigTIFF, or planes that alpha is multiplied into."""
+    stream.seek(0)
+    return stream.read(4) == b"MM\0+" or (page.first(tiff.PLANAR, 1) == 2 and page.first(tiff.EXTRA, 0) == 1)
+
+
+def _find_personal(stream: IO[bytes], page: tiff.Page) -> tuple[str, ...]:
+    inner = tiff.parse(stream, page.first(_EXIF, 0)).texts if _EXIF in page.numbers else {}
+    return find_names(page.texts, inner, located=_GPS in page.numbers)
 
 
 @contextlib.contextmanager
@@ -136,41 +225,133 @@ def _decoding(name: str) -> Iterator[None]:
         ) from None
     except Exception as problem:  # Pillow's parsers raise OSError, SyntaxError, struct.error, ValueError and more
         reason = " ".join(str(problem).split())[:100] or type(problem).__name__
+        advice = "convert it to PNG" if "unsupported" in reason.lower() else "restore it or leave it out"
         raise ImageError(
             name,
-            f"cannot be decoded ({reason.lower()}); restore it or leave it out",
+            f"cannot be decoded ({reason.lower()}); {advice}",
             code="image-undecodable",
             cause=reason.lower(),
         ) from None
 
 
 @contextlib.contextmanager
-def _open(stream: IO[bytes], form: str, name: str) -> Iterator[Image.Image]:
+def _open(stream: IO[bytes], form: str, name: str) -> Iterator[ImageFile]:
     with _decoding(name):
-        if form in _PLUGINS:
-            importlib.import_module(_PLUGINS[form])
-        stream.seek(0)
-        if form == "PPM" and len(_COMMENT.sub(b"", stream.read(_PPM_HEAD)).split(None, 4)) < 3:
-            raise ImageError(
-                name,
-                f"a header of more than {_PPM_HEAD} bytes, expected two numbers; restore the file",
-                code="image-bomb",
-            )
+        if form == "PPM" and ppm.is_endless(stream):
+            reason = "a header without two numbers at its start; restore the file"
+            raise ImageError(name, reason, code="image-bomb")
         if too_many(stream, form):
-            raise ImageError(
-                name,
-                f"a {form} of more than {MOST[form]} pieces; save it again with another program",
-                code="image-bomb",
-            )
+            reason = f"a {form} of more than {MOST[form]} pieces; save it again with another program"
+            raise ImageError(name, reason, code="image-bomb")
+        if form == "PNG":
+            stream = png.lighten(stream, name)
         stream.seek(0)
-        image: Image.Image = Image.open(stream, formats=[form])
+        with _naming_coding(stream, form, name):
+            image = _open_heif(stream, name) if form == "HEIF" else _open_known(stream, form, name)
     with image:
-        _check_size(image, name)
+        if form == "PNG":
+            png.mask_key(image)
+        if form == "GIF":
+            _settle_table(image)
+        if form == "TIFF":
+            _settle_map(image)
+        _check_size(*image.size, name)
         yield image
 
 
-def _check_size(image: Image.Image, name: str) -> None:
-    width, height = image.size
+def _open_known(stream: IO[bytes], form: str, name: str) -> ImageFile:
+    if form in _FEATURES:
+        from PIL import features
+
+        if not features.check(_FEATURES[form]):
+            reason = f"{form}, which this Pillow cannot read; run 'pip install --force-reinstall pillow'"
+            raise ImageError(name, reason, code="package-missing", package="pillow")
+    if form in _PLUGINS:
+        importlib.import_module(_PLUGINS[form])
+    return Image.open(stream, formats=[form])
+
+
+def _open_heif(stream: IO[bytes], name: str) -> ImageFile:
+    """By pillow-heif, which is not made known to Pillow: other users of Pillow in the process see no change."""
+    try:
+        pillow_heif = importlib.import_module("pillow_heif")
+    except ImportError:
+        reason = "HEIC needs pillow-heif; run \"pip install 'edgezoo[heif]'\", or convert it to JPEG or PNG"
+        raise ImageError(name, reason, code="package-missing", package="pillow-heif", extra="heif") from None
+    image: ImageFile = pillow_heif.HeifImageFile(stream)
+    return image
+
+
+@contextlib.contextmanager
+def _naming_coding(stream: IO[bytes], form: str, name: str) -> Iterator[None]:
+    """Refuse a JPEG that Pillow cannot decode for what it is, where it is not damaged."""
+    try:
+        yield
+    except Exception:  # whatever Pillow raises, it says too little
+        if form == "JPEG":
+            _check_coding(stream, name)
+        raise
+
+
+def _check_coding(stream: IO[bytes], name: str) -> None:
+    """Refuse the kinds of JPEG that Pillow does not decode, by their names.
+
+    Raises:
+        ImageError: such a kind.
+    """
+    stream.seek(0)
+    frame = jpeg.find_frame(stream.read(_JPEG_HEAD))
+    if frame is None:
+        return
+    coding = _JPEG_KINDS.get(frame.marker)
+    if frame.bits != 8 and coding is None:
+        coding = f"{frame.bits}-bit JPEG"
+    if coding is not None:
+        reason = f"{coding}, expected baseline or progressive JPEG of 8 bits; convert it to 16-bit gray PNG"
+        raise ImageError(name, reason, code="image-coding", coding=coding)
+
+
+def _settle_table(image: Image.Image) -> None:
+    """Let a GIF be read by its own table.
+
+    Pillow takes a gray table for none, and then the table of the whole file for it.
+    """
+    if image.mode == "L":
+        image.palette = None
+
+
+def _settle_map(image: Image.Image) -> None:
+    """Take a colour map without a value above 255 for one of 8 bits, as libtiff does; Pillow makes it black."""
+    colours = getattr(image, "tag_v2", {}).get(tiff.COLOUR_MAP, ())
+    if image.mode in ("P", "PA") and colours and max(colours) < 256:
+        image.palette = ImagePalette.raw("RGB;L", bytes(colours))
+
+
+def _check_whole(image: Image.Image, stream: IO[bytes], form: str, name: str) -> None:
+    """Refuse what its decoder has filled up or made up without a word."""
+    png.check_palette(image, name)
+    if form not in ("JPEG", "JPEG2000", "PNG", "TIFF"):
+        return
+    if form == "PNG":
+        whole = png.is_whole(stream, image)
+    elif form == "TIFF":
+        places = tiff.find_pages(stream)
+        whole = not places or pixels.is_whole(stream, tiff.parse(stream, places[image.tell()]), image)
+    else:
+        stream.seek(0)
+        data = stream.read()
+        if form == "JPEG":
+            width, height = image.size
+            corner = np.asarray(image.crop((max(0, width - 8), max(0, height - 8), width, height)))
+            whole = jpeg.shows_end(data, height, width, corner) or jpeg.is_whole(data, np.asarray(image), jpeg.decode)
+        else:
+            whole = boxes.is_whole_codestream(data)
+    if not whole:
+        reason = "truncated: the data end before the picture does; restore the file or leave it out"
+        raise ImageError(name, reason, code="image-truncated")
+
+
+def _check_size(width: int, height: int, name: str) -> None:
     if width * height > MAX_PIXELS:
         raise ImageError(
             name,
@@ -182,14 +363,18 @@ def _check_size(image: Image.Image, name: str) -> None:
         )
 
 
-def _frames(image: Image.Image, stream: IO[bytes], name: str) -> int:
+def _count_frames(image: ImageFile, stream: IO[bytes], form: str, name: str) -> int:
     """Pages of a TIFF; an animation is refused, its frames show what others left."""
+    if form == "TIFF":
+        return max(1, len(tiff.find_pages(stream)))
+    if form == "JPEG":  # those of an MPO are other views or smaller ones
+        return 1
     with _decoding(name):  # counting frames reads the file
-        if image.format == "TIFF":
-            frames = _pages(stream)
-        else:
-            frames = 1 if image.format in ("MPO", "JPEG") else getattr(image, "n_frames", 1)
-    if frames != 1 and image.format != "TIFF":
+        frames: int = ppm.count_pictures(image, stream) if form == "PPM" else getattr(image, "n_frames", 1)
+    if form == "GIF" and frames == 1 and image.tile[0].extents != (0, 0, *image.size):
+        reason = "its frame leaves a part of the picture open, expected opaque pixels; flatten it on the background you"
+        raise ImageError(name, f"{reason} mean", code="image-transparent")
+    if frames != 1:
         raise ImageError(
             name,
             f"holds {frames} frames, expected one image; save the wanted frame as a file",
@@ -197,160 +382,3 @@ def _frames(image: Image.Image, stream: IO[bytes], name: str) -> int:
             frames=frames,
         )
     return frames
-
-
-def _pages(stream: IO[bytes]) -> int:
-    """Pages of a TIFF (TIFF 6.0 section 2; BigTIFF), by following the chain of directories and reading none.
-
-    Pillow parses each of them, half a millisecond a page: a chain of a million would take minutes.
-    """
-    place = stream.tell()
-    stream.seek(0)
-    head = stream.read(16)
-    order: Literal["little", "big"] = "little" if head[:2] == b"II" else "big"
-    big = 43 in head[2:4]
-    entry, count_size, size = (20, 8, 8) if big else (12, 2, 4)
-    following = int.from_bytes(head[8:16] if big else head[4:8], order)
-    seen: set[int] = set()
-    while following and following not in seen:
-        stream.seek(following)
-        count = stream.read(count_size)
-        stream.seek(int.from_bytes(count, order) * entry, io.SEEK_CUR)
-        link = stream.read(size)
-        if len(count) < count_size or (len(link) < size and seen):
-            break  # the chain is cut off: what is there is what can be read
-        seen.add(following)
-        following = int.from_bytes(link, order)
-    stream.seek(place)
-    return max(1, len(seen))
-
-
-def _choose(image: Image.Image, frame: int | None, frames: int, name: str) -> None:
-    if frame is None and frames > 1:
-        raise ImageError(
-            name,
-            f"holds {frames} frames, expected one; name the one you mean with --frame N, counted from 1",
-            code="image-frames",
-            frames=frames,
-        )
-    if frame is not None and not 1 <= frame <= frames:
-        raise ImageError(
-            name,
-            f"frame {frame} was asked for, expected 1 to {frames}",
-            code="image-frame-unknown",
-            frame=frame,
-            frames=frames,
-        )
-    if frames > 1:
-        with _decoding(name):
-            image.seek((frame or 1) - 1)
-        _check_size(image, name)
-
-
-def _kind(image: Image.Image, name: str) -> Kind:
-    """The pixel type `read` will give, or a refusal of what cannot be read without loss."""
-    mode, defect = image.mode, None
-    if mode in _GRAY16:
-        kind: Kind = "uint16"
-    elif mode == "F":
-        kind = "float32"
-    elif mode == "CMYK":
-        raise ImageError(
-            name,
-            "CMYK colours, expected gray or RGB; convert the file with a known colour profile",
-            code="image-colours",
-            mode="CMYK",
-        )
-    elif mode in _COLOUR or mode in _ALPHA or mode in ("1", "L", "P"):
-        kind = "uint8"
-        if _sixteen_bits(image):
-            defect = "16 bits per colour channel, which would be cut to 8"
-    else:
-        raise ImageError(
-            name,
-            f"pixels of type {mode!r}, expected 8-bit gray or RGB, unsigned 16-bit gray or 32-bit float gray",
-            code="image-colours",
-            mode=mode,
-        )
-    defect = defect or _tiff_defect(image, kind)
-    if defect:
-        raise ImageError(name, f"{defect}; save it as 8-bit gray or RGB, or as 16-bit gray PNG", code="image-bit-depth")
-    return kind
-
-
-def _bits(image: Image.Image) -> int:
-    """Bits that the file stores for a sample."""
-    if image.mode == "1":
-        return 1
-    for tile in getattr(image, "tile", ()):
-        args = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
-        if found := re.search(r";(\d+)", " ".join(arg for arg in args if isinstance(arg, str))):
-            return int(found[1])
-    return 32 if image.mode == "F" else 16 if image.mode in _GRAY16 else 8
-
-
-def _sixteen_bits(image: Image.Image) -> bool:
-    """Whether the file stores more than 8 bits a sample although the mode says 8."""
-    for tile in getattr(image, "tile", ()):
-        args = tile[3] if isinstance(tile[3], tuple) else (tile[3],)
-        if any(isinstance(arg, str) and ";16" in arg for arg in args):
-            return True
-        # PPM hands its decoder the file's largest value, as the last argument
-        if image.format == "PPM" and isinstance(args[-1], int) and args[-1] > 255:
-            return True
-    return False
-
-
-def _tiff_defect(image: Image.Image, kind: Kind) -> str | None:
-    """What Pillow would read from a TIFF without a word and wrongly."""
-    tags = getattr(image, "tag_v2", None)
-    if image.format != "TIFF" or tags is None:
-        return None
-    if tags.get(_PHOTOMETRIC) == 0 and kind != "uint8":  # 8-bit is inverted by Pillow, more bits are not
-        return "white is stored as zero, which would be read inverted"
-    if kind == "uint8" and 2 in tags.get(_SAMPLE_FORMAT, ()):
-        return "signed 8-bit values, which would be read as unsigned"
-    if 0 in tags.get(_EXTRA_SAMPLES, ()) or tags.get(_SAMPLES, 1) > 4:
-        return f"{tags.get(_SAMPLES)} channels, of which some would be dropped"
-    return None
-
-
-def _is_gray(image: Image.Image) -> bool:
-    if image.mode == "P" and image.palette is not None:
-        return _gray_palette(*image.palette.getdata())  # not `getpalette`, which decodes the image
-    return image.mode in ("1", "L", "LA", "La")
-
-
-def _gray_palette(order: str, colours: bytes) -> bool:
-    """Whether every entry has three equal colours; `order` is Pillow's name of how the bytes follow each other."""
-    if order == "RGB;L":  # TIFF: all reds, all greens, all blues
-        planes = np.frombuffer(colours, np.uint8)[: len(colours) // 3 * 3].reshape(3, -1)
-        return bool((planes == planes[0]).all())
-    width = 4 if order in ("BGRX", "RGBA", "RGBX") else 3
-    entries = np.frombuffer(colours, np.uint8)[: len(colours) // width * width].reshape(-1, width)
-    return bool((entries[:, :3] == entries[:, :1]).all())
-
-
-def _single_channel(image: Image.Image, name: str) -> RawImage:
-    pixels = np.asarray(image)
-    hidden = image.info.get("transparency")
-    if hidden is not None and (pixels == hidden).any():
-        raise ImageError(name, f"{_TRANSPARENT}", code="image-transparent")
-    try:
-        return from_array(pixels)
-    except ImageError as problem:
-        raise ImageError(name, f"{problem}", code=problem.code, **problem.fields) from None
-
-
-_TRANSPARENT = "partly transparent, expected opaque pixels; flatten it on the background you mean"
-
-
-def _rgb(image: Image.Image, name: str) -> Image.Image:
-    """8-bit RGB; gray is replicated, alpha dropped where it hides nothing."""
-    if image.mode == "RGB" and "transparency" not in image.info:
-        return image
-    if image.mode in _ALPHA or "transparency" in image.info:
-        image = image.convert("RGBA")
-        if image.getchannel("A").getextrema() != (255, 255):
-            raise ImageError(name, f"{_TRANSPARENT}", code="image-transparent")
-    return image.convert("RGB")
