@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from dicom_cases import bare, bundled, dataset, edited, element, frames, jpeg_dicom, lut, picture, stored, written
+from dicom_cases import bare, bundled, coded_dicom, dataset, edited, element, frames, lut, picture, stored, written
 from hypothesis import given
 from hypothesis import strategies as st
 from pictures import photograph
@@ -103,7 +103,7 @@ def test_a_jpeg_tagged_monochrome1_is_the_mirror_of_itself() -> None:
     gray = Image.fromarray(photograph("china")).convert("L")
     stream = io.BytesIO()
     gray.save(stream, "JPEG", quality=90)
-    plain, tagged = (read(jpeg_dicom(stream.getvalue(), gray.size, f"MONOCHROME{n}")).pixels for n in (2, 1))
+    plain, tagged = (read(coded_dicom(stream.getvalue(), gray.size, f"MONOCHROME{n}")).pixels for n in (2, 1))
     np.testing.assert_array_equal(tagged, 255 - plain)
     assert np.abs(plain[:, :, 0] - np.asarray(gray)).mean() < 5
 
@@ -199,7 +199,7 @@ def test_values_above_the_stored_bits_are_gone() -> None:
     np.testing.assert_array_equal(values(read(image)), pixels)
 
 
-def test_padding_is_a_value_like_any_other() -> None:
+def test_padding_stays_as_stored() -> None:
     content = dataset()
     content.add_new(0x00280120, "SS", int(stored().min()))  # PixelPaddingValue
     np.testing.assert_array_equal(values(read(written(content))), stored())
@@ -263,11 +263,14 @@ def test_a_window_counts_for_the_frame_that_brings_it_and_for_no_other() -> None
             read(data, frame=number, voi=True)
 
 
-def test_one_bit_frames_that_share_a_byte_are_taken_apart() -> None:
+@pytest.mark.parametrize("name", ["MR_small.dcm", "MR_small_bigendian.dcm"])
+def test_one_bit_frames_that_share_a_byte_are_taken_apart(name: str) -> None:
+    """Big-endian files swap the bytes of each word of 16 bits (PS3.5 section 7.3)."""
     bits = np.random.default_rng(0).integers(0, 2, (3, 5, 3), np.uint8)
+    packed = np.packbits(bits.ravel(), bitorder="little")
     data = edited(
-        Rows=5, Columns=3, NumberOfFrames=3, BitsAllocated=1, BitsStored=1, HighBit=0, PixelRepresentation=0,
-        PixelData=np.packbits(bits.ravel(), bitorder="little").tobytes(),
+        name, Rows=5, Columns=3, NumberOfFrames=3, BitsAllocated=1, BitsStored=1, HighBit=0, PixelRepresentation=0,
+        PixelData=(packed.view(">u2").astype("<u2") if "big" in name else packed).tobytes(),
     )  # fmt: skip
     for number in (1, 2, 3):
         np.testing.assert_array_equal(values(read(data, frame=number)), bits[number - 1])

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 pytest.importorskip("pydicom")
 from dicom_cases import bare, element, picture
 
+pytestmark = pytest.mark.usefixtures("here")  # whose calls are counted, and whose decoders are changed
+
 RLE = "1.2.840.10008.1.2.5"
 AT_ONCE = 50_000
 """Calls of functions, in Python and below; each of these files took millions, and longer ones would take more."""
@@ -66,7 +68,7 @@ def test_an_rle_picture_that_fills_more_than_its_pixels_is_refused_before_the_de
 
 def test_a_panic_of_a_decoder_costs_one_image_and_not_the_process(monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("rle")
-    from zoo.readers import _dicom_pixels as dicom_pixels
+    from zoo.readers import _dicom_compressed as dicom_compressed
 
     class Panic(BaseException):
         """What extensions written in Rust raise: no Exception."""
@@ -74,7 +76,7 @@ def test_a_panic_of_a_decoder_costs_one_image_and_not_the_process(monkeypatch: p
     def decode(*_: object, **__: object) -> None:
         raise Panic
 
-    monkeypatch.setattr(dicom_pixels, "_array", decode)
+    monkeypatch.setattr(dicom_compressed, "run_decoder", decode)
     assert refusal(read, encapsulated(item() + item(rle(b"\x9d\x05", b"\x9d\x07")))).code == "image-undecodable"
 
 

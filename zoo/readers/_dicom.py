@@ -7,23 +7,26 @@ module: not into pixels, errors, warnings or logs. A patient is known by a hash 
 
 from __future__ import annotations
 
-import contextlib
+import functools
 import hashlib
-from typing import IO, TYPE_CHECKING
+import logging
+from typing import IO
 
 import numpy as np
 
 from zoo.errors import ImageError
 from zoo.readers._dicom_elements import PERSONAL, Elements, quiet, sop_class
-from zoo.readers._dicom_header import Located, locate
+from zoo.readers._dicom_header import Located, locate, read_syntax
+from zoo.readers._dicom_padding import read_padding
+from zoo.readers._dicom_palette import palette_colours
 from zoo.readers._dicom_pixels import MONOCHROME, PALETTE, Picture, decode, describe_picture
-from zoo.readers._dicom_values import apply_voi, brings_voi, palette_colours, read_modality_values
-from zoo.readers._image import Probe, RawImage
+from zoo.readers._dicom_pixels import is_compressed as is_compressed_syntax
+from zoo.readers._dicom_values import apply_voi, brings_voi, read_modality_values
+from zoo.readers._image import Probe, RawImage, check_frame
 
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+__all__ = ["is_compressed", "probe", "read"]
 
-__all__ = ["probe", "read"]
+log = logging.getLogger("zoo")
 
 _NO_PICTURES = frozenset({"1.2.840.10008.5.1.4.1.1.481.2"})  # RT dose: a grid of dose
 _ROOT = "1.2.840.10008.5.1.4.1.1"
@@ -38,7 +41,7 @@ def read(stream: IO[bytes], name: str, *, frame: int | None = None, voi: bool = 
     """Decode one frame.
 
     Args:
-        stream: seekable, a file with DICM at byte 128.
+        stream: seekable, a file that `zoo.readers._dicom_start.find_start` knows.
         name: how to name the image to the user.
         frame: counted from 1; None: the file holds one.
         voi: apply the file's own VOI LUT or window, see `zoo.readers.read`.
@@ -49,9 +52,11 @@ def read(stream: IO[bytes], name: str, *, frame: int | None = None, voi: bool = 
     Raises:
         ImageError: not an image, several frames and none named, damaged, or a decoder is not installed.
     """
-    with quiet(), _reading(name):
+    with quiet():
         found, picture = _open(stream, name)
-        number = _frame(picture, frame, name)
+        number = check_frame(frame, picture.frames, name)
+        if not found.elements.text("PhotometricInterpretation"):
+            _warn_of_gray(name)
         if voi and picture.photometric not in MONOCHROME:
             raise ImageError(
                 name,
@@ -64,16 +69,17 @@ def read(stream: IO[bytes], name: str, *, frame: int | None = None, voi: bool = 
         if picture.photometric == PALETTE:
             return RawImage(palette_colours(stored, found.elements, picture), "uint8")
         values = (apply_voi if voi else read_modality_values)(stored, found.elements, picture, number)
+        padding = None if voi else read_padding(found, picture, number)
     if not np.isfinite(values).all():
         raise ImageError(
             name, "holds values that are not finite; replace them before using the image", code="image-not-finite"
         )
-    return RawImage(values[:, :, np.newaxis], "float32")
+    return RawImage(values[:, :, np.newaxis], "float32", padding)
 
 
 def probe(stream: IO[bytes], name: str) -> Probe:
     """What the header says; raises as `read` does, as far as the header tells."""
-    with quiet(), _reading(name):
+    with quiet():
         found, picture = _open(stream, name)
         gray = picture.photometric in MONOCHROME
         return Probe(
@@ -86,17 +92,23 @@ def probe(stream: IO[bytes], name: str) -> Probe:
             voi=gray and brings_voi(found.elements),
             group=_patient(found.elements),
             personal=_personal(found.elements),
+            padding=read_padding(found, picture) if gray else None,
         )
 
 
-@contextlib.contextmanager
-def _reading(name: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as problem:
-        raise ImageError(
-            name, f"cannot be read ({(problem.strerror or 'i/o error').lower()})", code="image-io"
-        ) from None
+def is_compressed(stream: IO[bytes], name: str) -> bool:
+    """Whether a decoder for compressed pixels would see the file; known from its first elements alone.
+
+    Raises:
+        ImageError: they are damaged.
+    """
+    return is_compressed_syntax(read_syntax(stream, name))
+
+
+@functools.lru_cache(maxsize=1024)
+def _warn_of_gray(name: str) -> None:
+    """Once for each file, however often it is read."""
+    log.warning("%s: the element PhotometricInterpretation is missing; read as MONOCHROME2", name)
 
 
 def _open(stream: IO[bytes], name: str) -> tuple[Located, Picture]:
@@ -109,26 +121,6 @@ def _open(stream: IO[bytes], name: str) -> tuple[Located, Picture]:
             found=sop_class(found.elements),
         )
     return found, describe_picture(found)
-
-
-def _frame(picture: Picture, frame: int | None, name: str) -> int:
-    if frame is None and picture.frames > 1:
-        raise ImageError(
-            name,
-            f"holds {picture.frames} frames, expected one; name the one you mean with --frame N, counted from 1",
-            code="image-frames",
-            frames=picture.frames,
-        )
-    number = 1 if frame is None else frame
-    if not 1 <= number <= picture.frames:
-        raise ImageError(
-            name,
-            f"frame {number} was asked for, expected 1 to {picture.frames}",
-            code="image-frame-unknown",
-            frame=number,
-            frames=picture.frames,
-        )
-    return number
 
 
 def _patient(elements: Elements) -> str | None:

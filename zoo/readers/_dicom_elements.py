@@ -70,6 +70,8 @@ _IMAGE = (
     "Columns",
     "ExtendedOffsetTable",
     "ExtendedOffsetTableLengths",
+    "FloatPixelPaddingRangeLimit",
+    "FloatPixelPaddingValue",
     "GreenPaletteColorLookupTableData",
     "GreenPaletteColorLookupTableDescriptor",
     "HighBit",
@@ -77,6 +79,8 @@ _IMAGE = (
     "NumberOfFrames",
     "PerFrameFunctionalGroupsSequence",
     "PhotometricInterpretation",
+    "PixelPaddingRangeLimit",
+    "PixelPaddingValue",
     "PixelRepresentation",
     "PlanarConfiguration",
     "PresentationLUTShape",
@@ -87,6 +91,9 @@ _IMAGE = (
     "Rows",
     "SOPClassUID",
     "SamplesPerPixel",
+    "SegmentedBluePaletteColorLookupTableData",
+    "SegmentedGreenPaletteColorLookupTableData",
+    "SegmentedRedPaletteColorLookupTableData",
     "SharedFunctionalGroupsSequence",
     "VOILUTFunction",
     "VOILUTSequence",
@@ -155,7 +162,7 @@ class Elements:
             if default is None:
                 raise ImageError(
                     self.name,
-                    f"the element {keyword} is missing, expected a number; restore the file",
+                    f"the element {keyword} is missing, expected a number; write the file anew with a DICOM tool",
                     code="image-element",
                     element=keyword,
                 )

@@ -12,18 +12,26 @@ import zlib
 from dataclasses import dataclass
 from typing import IO, Any
 
+from zoo._support.imports import import_together
 from zoo.errors import ImageError
 from zoo.readers._dicom_elements import KEYWORDS, Elements, sop_class
+from zoo.readers._dicom_start import BIG_ENDIAN, IMPLICIT, LONG, find_start, guess_syntax
+from zoo.readers._reader import HEAD_BYTES
 
-__all__ = ["INSTALL", "Located", "locate"]
+__all__ = ["INSTALL", "Located", "locate", "read_syntax"]
+
+_MODULES = (
+    "pydicom.datadict", "pydicom.encaps", "pydicom.filereader", "pydicom.uid", "pydicom.pixels.decoders.base",
+    "pydicom.pixels.processing",
+)  # fmt: skip
+"""All that is imported of pydicom anywhere: its modules import each other."""
 
 INSTALL = "pip install 'edgezoo[dicom]'"
 
 _FIRST_PIXELS = 0x7FE00008
 _PIXELS = {0x7FE00008: "FloatPixelData", 0x7FE00009: "DoubleFloatPixelData", 0x7FE00010: "PixelData"}
-_IMPLICIT, _BIG_ENDIAN, _DEFLATED = "1.2.840.10008.1.2", "1.2.840.10008.1.2.2", "1.2.840.10008.1.2.1.99"
+_DEFLATED = "1.2.840.10008.1.2.1.99"
 _DICOMDIR = "1.2.840.10008.1.3.10"
-_LONG = frozenset({b"OB", b"OD", b"OF", b"OL", b"OV", b"OW", b"SQ", b"SV", b"UC", b"UN", b"UR", b"UT", b"UV"})
 _UNDEFINED = 0xFFFFFFFF
 
 _INFLATED_FREELY = 64 * 2**20
@@ -58,14 +66,18 @@ class Located:
 def locate(stream: IO[bytes], name: str) -> Located:
     """Parse up to the pixels; they are not read.
 
+    A file without group 0002 names no transfer syntax; its elements tell by their look which of the uncompressed ones
+    it is (PS3.10 section 7.1 knows no such file; implicit VR, little endian is the default of PS3.5 section 10.1).
+
     Args:
-        stream: seekable, a file with DICM at byte 128.
+        stream: seekable, a file that `find_start` knows.
         name: how to name the image to the user.
 
     Raises:
         ImageError: not an image, damaged, without transfer syntax, or a deflate bomb.
     """
     try:
+        import_together(*_MODULES)
         from pydicom.datadict import tag_for_keyword
         from pydicom.filereader import read_dataset
     except ImportError:
@@ -77,7 +89,7 @@ def locate(stream: IO[bytes], name: str) -> Located:
             extra="dicom",
         ) from None
     clamped: Any = _Clamped(stream)
-    syntax, media = _meta(clamped, name)
+    syntax, media, assumed = _meta(clamped, name)
     if media == _DICOMDIR:
         raise ImageError(
             name,
@@ -97,8 +109,8 @@ def locate(stream: IO[bytes], name: str) -> Located:
     try:
         dataset = read_dataset(
             clamped,
-            is_implicit_VR=syntax == _IMPLICIT,
-            is_little_endian=syntax != _BIG_ENDIAN,
+            is_implicit_VR=syntax == IMPLICIT,
+            is_little_endian=syntax != BIG_ENDIAN,
             stop_when=lambda tag, _vr, _length: int(tag) >= _FIRST_PIXELS,
             specific_tags=[*tags],
         )
@@ -115,6 +127,12 @@ def locate(stream: IO[bytes], name: str) -> Located:
             f"{sop_class(elements, media)} without pixel data, expected an image; leave it out",
             code="image-without-picture",
             found=sop_class(elements, media),
+        )
+    if assumed and length == _UNDEFINED:
+        raise ImageError(
+            name,
+            "compressed pixels and no transfer syntax in its header; write it anew with a DICOM tool",
+            code="image-transfer-syntax",
         )
     return Located(elements, syntax, clamped, keyword, vr, clamped.tell(), None if length == _UNDEFINED else length)
 
@@ -145,19 +163,25 @@ class _Clamped(io.RawIOBase):
         return True
 
 
-def _meta(stream: IO[bytes], name: str) -> tuple[str, str]:
-    """Transfer syntax and media SOP class of the file meta information; the stream is left behind it.
+def _meta(stream: IO[bytes], name: str) -> tuple[str, str, bool]:
+    """Transfer syntax, media SOP class, and whether the syntax is assumed; the stream is left behind group 0002.
 
     PS3.10 section 7.1: explicit VR, little endian, group 0002.
     """
     found: dict[int, str] = {}
-    stream.seek(132)
+    start = find_start(stream.read(HEAD_BYTES)) or 0
+    stream.seek(start)
+    first = stream.read(6)
+    if len(first) == 6 and first[:2] != b"\2\0":
+        stream.seek(start)
+        return guess_syntax(first), "", True
+    stream.seek(start)
     while len(head := stream.read(8)) == 8:
         group, element, vr, length = struct.unpack("<HH2sH", head)
         if group != 2:
             stream.seek(-8, io.SEEK_CUR)
             break
-        if vr in _LONG:
+        if vr in LONG:
             rest = stream.read(4)
             length = int.from_bytes(rest, "little") if len(rest) == 4 else 0
         elif not (vr.isalpha() and vr.isupper()):
@@ -169,7 +193,17 @@ def _meta(stream: IO[bytes], name: str) -> tuple[str, str]:
         value = stream.read(min(length, 64))
         stream.seek(length - len(value), io.SEEK_CUR)
         found[element] = value.strip(b" \0").decode("ascii", "replace")
-    return found.get(0x0010, ""), found.get(0x0002, "")
+    return found.get(0x0010, ""), found.get(0x0002, ""), False
+
+
+def read_syntax(stream: IO[bytes], name: str) -> str:
+    """UID of the transfer syntax, "" where the file names none; nothing behind the meta information is read.
+
+    Raises:
+        ImageError: the meta information is damaged.
+    """
+    stream.seek(0)
+    return _meta(stream, name)[0]
 
 
 def _inflate(stream: IO[bytes], name: str) -> IO[bytes]:
@@ -202,6 +236,6 @@ def _pixel_element(stream: IO[bytes], *, implicit: bool, little_endian: bool) ->
     group, element, vr, length = struct.unpack(f"{order}HH2sH", head)
     if implicit or not (vr.isalpha() and vr.isupper()):
         vr, length = b"", struct.unpack(f"{order}I", head[4:])[0]
-    elif vr in _LONG:
+    elif vr in LONG:
         length = int.from_bytes(stream.read(4), "little" if little_endian else "big")
     return _PIXELS.get(group << 16 | element), vr.decode("ascii"), length

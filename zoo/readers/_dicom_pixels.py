@@ -1,13 +1,10 @@
 """One frame of a DICOM file, decoded: stored values of a gray picture, or 8-bit RGB.
 
-Each transfer syntax has one decoder, named here, so that the same file gives the same pixels on every machine and a
-decoder under the GPL (pylibjpeg-libjpeg) is never taken because it happens to be installed. No decoder sees a picture
-whose size was not checked first, neither that of the header nor that of the compressed stream.
+No decoder sees a picture whose size was not checked first, neither that of the header nor that of a compressed stream.
 """
 
 from __future__ import annotations
 
-import importlib
 import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -15,14 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.errors import ImageError
-from zoo.readers._dicom_header import INSTALL, Located
-from zoo.readers._dicom_streams import check_fragments, read_claimed_size, rle_overflows
+from zoo.readers._dicom_compressed import COMPRESSED, decompress, name_syntax, run_decoder
+from zoo.readers._dicom_header import Located
 from zoo.readers._raster import MAX_PIXELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MONOCHROME", "PALETTE", "Picture", "decode", "describe_picture"]
+__all__ = ["MONOCHROME", "PALETTE", "Picture", "decode", "describe_picture", "is_compressed"]
 
 MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
 COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
@@ -36,22 +33,6 @@ _NATIVE = frozenset(
         "1.2.840.10008.1.2.2",  # explicit VR, big endian
     }
 )
-_JPEG, _JPEG2000, _RLE = "JPEG", "JPEG 2000", "RLE"
-# transfer syntax: (pydicom's name of the decoder, package that brings it, family of the stream)
-_DECODERS = {
-    "1.2.840.10008.1.2.5": ("pylibjpeg", "pylibjpeg-rle", _RLE),
-    "1.2.840.10008.1.2.4.50": ("pillow", "pillow", _JPEG),  # baseline
-    "1.2.840.10008.1.2.4.51": ("pillow", "pillow", _JPEG),  # extended, 8 bits
-    "1.2.840.10008.1.2.4.57": ("gdcm", "python-gdcm", _JPEG),  # lossless
-    "1.2.840.10008.1.2.4.70": ("gdcm", "python-gdcm", _JPEG),  # lossless, first order
-    "1.2.840.10008.1.2.4.80": ("pyjpegls", "pyjpegls", _JPEG),  # JPEG-LS
-    "1.2.840.10008.1.2.4.81": ("pyjpegls", "pyjpegls", _JPEG),  # JPEG-LS, near lossless
-    "1.2.840.10008.1.2.4.90": ("pylibjpeg", "pylibjpeg-openjpeg", _JPEG2000),
-    "1.2.840.10008.1.2.4.91": ("pylibjpeg", "pylibjpeg-openjpeg", _JPEG2000),
-    "1.2.840.10008.1.2.4.201": ("pylibjpeg", "pylibjpeg-openjpeg", _JPEG2000),  # HTJ2K
-    "1.2.840.10008.1.2.4.202": ("pylibjpeg", "pylibjpeg-openjpeg", _JPEG2000),
-    "1.2.840.10008.1.2.4.203": ("pylibjpeg", "pylibjpeg-openjpeg", _JPEG2000),
-}
 _EXTENDED = "1.2.840.10008.1.2.4.51"
 _MOST_BITS = 24
 """Stored bits that float32 holds exactly."""
@@ -118,11 +99,20 @@ def describe_picture(found: Located) -> Picture:
     if frames < 1:
         raise ImageError(
             name,
-            f"says that it holds {frames} frames, expected at least one; restore the file",
+            f"says that it holds {frames} frames, expected at least one; correct the element NumberOfFrames",
             code="image-frames",
             frames=frames,
         )
-    photometric, samples = elements.text("PhotometricInterpretation"), elements.whole("SamplesPerPixel", 1)
+    samples = elements.whole("SamplesPerPixel", 1)
+    photometric = elements.text("PhotometricInterpretation") or ("MONOCHROME2" if samples == 1 else "")
+    if not photometric:
+        raise ImageError(
+            name,
+            f"the element PhotometricInterpretation is missing, expected RGB or YBR_FULL for {samples} samples; "
+            "write the file anew with a DICOM tool",
+            code="image-element",
+            element="PhotometricInterpretation",
+        )
     expected = 3 if photometric in COLOUR else 1
     if photometric not in MONOCHROME | COLOUR | {PALETTE} or samples != expected:
         raise ImageError(
@@ -162,7 +152,16 @@ def _check_bits(found: Located, picture: Picture) -> None:
             )
         return
     fits = picture.allocated in {1, 8, 16, 32} and 1 <= stored <= picture.allocated
-    if not fits or elements.whole("HighBit", stored - 1) != stored - 1:
+    high = elements.whole("HighBit", stored - 1)
+    if fits and high != stored - 1:
+        raise ImageError(
+            name,
+            f"{stored} bits stored up to bit {high}, expected bit {stored - 1}; correct BitsStored or HighBit",
+            code="image-bit-depth",
+            bits=stored,
+            high=high,
+        )
+    if not fits:
         raise ImageError(
             name,
             f"{stored} bits stored in {picture.allocated}, expected the lowest of 1, 8, 16 or 32; "
@@ -189,22 +188,29 @@ def _check_bits(found: Located, picture: Picture) -> None:
     if found.syntax == _EXTENDED and stored > 8:
         raise ImageError(
             name,
-            f"JPEG Extended of {stored} bits, read only by a decoder under the GPL; convert it to lossless JPEG",
+            f"{stored}-bit JPEG (Extended), read only by a decoder under the GPL; convert it to lossless JPEG",
             code="image-transfer-syntax",
             syntax="JPEG Extended",
             bits=stored,
         )
-    if found.syntax not in _NATIVE and found.syntax not in _DECODERS:
+    if found.syntax not in _NATIVE and found.syntax not in COMPRESSED:
         raise ImageError(
             name,
-            f"{_syntax_name(found.syntax)} is not read; convert it to a lossless transfer syntax",
+            f"{name_syntax(found.syntax)} is not read; convert it to a lossless transfer syntax",
             code="image-transfer-syntax",
-            syntax=_syntax_name(found.syntax),
+            syntax=name_syntax(found.syntax),
         )
     if (found.syntax in _NATIVE) != (found.length is not None):
         raise ImageError(
-            name, "the pixels are not packed as the transfer syntax says; restore the file", code="image-damaged"
+            name,
+            "the pixels are not packed as the transfer syntax says; write the file anew with a DICOM tool",
+            code="image-damaged",
         )
+
+
+def is_compressed(syntax: str) -> bool:
+    """Whether a decoder for compressed pixels sees a file of this transfer syntax; "" is a file that names none."""
+    return syntax not in _NATIVE | {""}
 
 
 def decode(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
@@ -224,7 +230,7 @@ def decode(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
     """
     name = found.elements.name
     try:
-        pixels = (_native if found.syntax in _NATIVE else _decompress)(found, picture, frame)
+        pixels = (_native if found.syntax in _NATIVE else decompress)(found, picture, frame)
     except (ImageError, MemoryError, KeyboardInterrupt, SystemExit):
         raise
     except BaseException:  # decoders raise what they like, and quote the file; a panic of Rust is not an Exception
@@ -238,15 +244,13 @@ def decode(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
     if pixels.shape != shape:
         raise ImageError(
             name,
-            "decoded to another size than the header says; restore the file or leave it out",
+            "decoded to another size than the header says; write the file anew with a DICOM tool, or leave it out",
             code="image-size-differs",
         )
     return pixels
 
 
 def _native(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
-    from pydicom.pixels.decoders.base import get_decoder
-
     subsampled = picture.photometric == "YBR_FULL_422"
     bits = picture.rows * picture.columns * picture.samples * picture.allocated
     bits = bits * 2 // 3 if subsampled else bits
@@ -271,7 +275,7 @@ def _native(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
     swapped = picture.allocated == 8 and found.vr == "OW" and not found.elements.little_endian
     size, index, frames = (there, frame - 1, picture.frames) if swapped else (bits // 8, 0, 1)
     found.stream.seek(found.start + (0 if swapped else (frame - 1) * size))
-    return _array(get_decoder(found.syntax), found.stream.read(size), found, picture, frames=frames, index=index)
+    return run_decoder(found.stream.read(size), found, picture, frames=frames, index=index)
 
 
 def _bits(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
@@ -281,88 +285,10 @@ def _bits(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
     """
     count = picture.rows * picture.columns
     first = (frame - 1) * count
-    found.stream.seek(found.start + first // 8)
-    data = np.frombuffer(found.stream.read(math.ceil((first % 8 + count) / 8)), np.uint8)
-    unpacked = np.unpackbits(data, bitorder="little")[first % 8 : first % 8 + count]
+    word = 2 if found.vr == "OW" and not found.elements.little_endian else 1  # bytes that are swapped together
+    skipped = first % (8 * word)
+    found.stream.seek(found.start + (first - skipped) // 8)
+    data = np.frombuffer(found.stream.read(math.ceil((skipped + count) / (8 * word)) * word), f">u{word}")
+    values = data.astype(f"<u{word}").view(np.uint8)
+    unpacked = np.unpackbits(values, bitorder="little")[skipped : skipped + count]
     return unpacked.reshape(picture.rows, picture.columns)
-
-
-def _decompress(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
-    from pydicom.encaps import encapsulate, get_frame
-    from pydicom.pixels.decoders.base import get_decoder
-
-    name = found.elements.name
-    plugin, package, family = _DECODERS[found.syntax]
-    decoder = get_decoder(found.syntax)
-    if plugin not in decoder.available_plugins:
-        raise ImageError(
-            name,
-            f"{_syntax_name(found.syntax)} needs the package {package}; {INSTALL}",
-            code="package-missing",
-            package=package,
-            extra="dicom",
-        )
-    offsets = [found.elements.value(one) for one in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths")]
-    check_fragments(found.stream, found.start, picture.frames, name)
-    found.stream.seek(found.start)
-    data = get_frame(
-        found.stream,
-        frame - 1,
-        number_of_frames=picture.frames,
-        extended_offsets=tuple(offsets) if all(offsets) else None,
-    )
-    size = (picture.rows, picture.columns)
-    if rle_overflows(data, *size) if family == _RLE else read_claimed_size(data, jpeg2000=family == _JPEG2000) != size:
-        raise ImageError(
-            name,
-            "the compressed picture has another size than the header says; restore the file",
-            code="image-size-differs",
-        )
-    # a JPEG stream ends with EOI (ITU T.81 B.1.1.3); without it the JPEG-LS decoder takes ten seconds to give up
-    if family == _JPEG and not data.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise ImageError(
-            name,
-            f"truncated, frame {frame} ends before its end marker; restore the file",
-            code="image-truncated",
-            frame=frame,
-        )
-    if plugin == "gdcm":
-        _hush_gdcm()
-    return _array(decoder, encapsulate([data]), found, picture, frames=1, index=0, decoding_plugin=plugin)
-
-
-def _array(
-    decoder: Any, data: bytes, found: Located, picture: Picture, *, frames: int, index: int, **more: Any
-) -> NDArray[Any]:
-    pixels, _ = decoder.as_array(
-        data,
-        index=index,
-        number_of_frames=frames,
-        rows=picture.rows,
-        columns=picture.columns,
-        samples_per_pixel=picture.samples,
-        bits_allocated=picture.allocated,
-        bits_stored=picture.stored,
-        pixel_representation=int(picture.signed),
-        photometric_interpretation=picture.photometric,
-        planar_configuration=picture.planar,
-        pixel_keyword=found.keyword,
-        pixel_vr=found.vr,
-        **more,
-    )
-    return np.asarray(pixels)
-
-
-def _hush_gdcm() -> None:
-    """The decoder gdcm writes to stderr by itself."""
-    trace = importlib.import_module("gdcm").Trace
-    trace.WarningOff()
-    trace.ErrorOff()
-    trace.DebugOff()
-
-
-def _syntax_name(syntax: str) -> str:
-    from pydicom.uid import UID
-
-    uid = UID(syntax)
-    return f"the transfer syntax {uid.name}" if uid.type == "Transfer Syntax" else "this transfer syntax"

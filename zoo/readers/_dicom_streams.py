@@ -1,4 +1,4 @@
-"""What compressed pixels say of themselves, asked before a decoder sees them.
+"""Fragments and RLE: what encapsulated pixels are packed in, checked before a decoder sees them.
 
 Decoders trust such numbers: one makes room for them, another leaves its process with a panic.
 """
@@ -7,24 +7,33 @@ from __future__ import annotations
 
 import io
 import itertools
+import math
 import struct
-from typing import IO
+from typing import IO, TYPE_CHECKING
+
+import numpy as np
 
 from zoo.errors import ImageError
+from zoo.readers._dicom_frame import FILL
 
-__all__ = ["check_fragments", "read_claimed_size", "rle_overflows"]
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from zoo.readers._dicom_frame import CodedFrame
+
+__all__ = ["check_fragments", "check_rle", "unpack_bits"]
 
 _ITEM = struct.Struct("<HHI")  # encapsulated pixels are little endian (PS3.5 section A.4)
 _ITEM_TAG = (0xFFFE, 0xE000)
 _FRAGMENTS_FREELY = 4096
 _FRAGMENTS_PER_FRAME = 16
-_CODESTREAM = b"\xff\x4f\xff\x51"
-"""SOC and SIZ, with which a JPEG 2000 codestream begins (ISO 15444-1 annex A.5.1)."""
 _RLE_HEADER = struct.Struct("<16I")  # number of segments, then where each begins (PS3.5 section G.5)
 
 
 def check_fragments(stream: IO[bytes], start: int, frames: int, name: str) -> None:
-    """Refuse pixels in more fragments than any writer makes; each of them costs pydicom more time than its bytes.
+    """Refuse pixels in more fragments than any writer makes, and a fragment that claims bytes which are not there.
+
+    Each fragment costs pydicom more time than its bytes.
 
     Args:
         stream: the file.
@@ -33,9 +42,10 @@ def check_fragments(stream: IO[bytes], start: int, frames: int, name: str) -> No
         name: how errors name it.
 
     Raises:
-        ImageError: more than 4096 fragments and 16 for each frame.
+        ImageError: more than 4096 fragments and 16 for each frame, or the file ends inside one.
     """
     most = _FRAGMENTS_FREELY + _FRAGMENTS_PER_FRAME * frames
+    size = stream.seek(0, io.SEEK_END)
     stream.seek(start)
     for _ in range(most + 1):
         head = stream.read(_ITEM.size)
@@ -44,7 +54,10 @@ def check_fragments(stream: IO[bytes], start: int, frames: int, name: str) -> No
         group, element, length = _ITEM.unpack(head)
         if (group, element) != _ITEM_TAG:
             return
-        stream.seek(length, io.SEEK_CUR)
+        if stream.seek(length, io.SEEK_CUR) > size:
+            raise ImageError(
+                name, "truncated, the file ends inside its compressed pixels; restore the file", code="image-truncated"
+            )
     raise ImageError(
         name,
         f"{frames} frames in more than {most} fragments; write it anew with a DICOM tool",
@@ -54,43 +67,62 @@ def check_fragments(stream: IO[bytes], start: int, frames: int, name: str) -> No
     )
 
 
-def read_claimed_size(data: bytes, *, jpeg2000: bool) -> tuple[int, int] | None:
-    """(rows, columns) by the stream itself, of JPEG 2000 or else JPEG or JPEG-LS; None where it does not say."""
-    if jpeg2000:
-        begin = data.find(_CODESTREAM, 0, 4096)
-        # marker, length, capabilities, then x, y, x offset, y offset
-        if begin < 0 or len(data) < begin + 24:
-            return None
-        x, y, left, top = struct.unpack(">4I", data[begin + 8 : begin + 24])
-        return y - top, x - left
-    position = 2
-    while position + 9 <= len(data) and data[position] == 0xFF:
-        marker, length = data[position + 1], int.from_bytes(data[position + 2 : position + 4], "big")
-        if marker == 0xFF:  # a fill byte
-            position += 1
-        elif (0xC0 <= marker <= 0xCF and marker not in {0xC4, 0xC8, 0xCC}) or marker == 0xF7:
-            # a start of frame, JPEG's or JPEG-LS's: length, precision, lines, samples a line (ITU T.81 B.2.2)
-            rows, columns = struct.unpack(">HH", data[position + 5 : position + 9])
-            return rows, columns
-        else:
-            position += 2 + length
-    return None
+def check_rle(frame: CodedFrame) -> bytes:
+    """Hold a frame of RLE (PS3.5 annex G) against the header: its segments, and the bytes that each unpacks to.
 
+    Returns:
+        The frame without what follows it.
 
-def rle_overflows(data: bytes, rows: int, columns: int) -> bool:
-    """Whether a segment of an RLE stream (PS3.5 annex G) unpacks to more than a byte for each pixel."""
+    Raises:
+        ImageError: the frame says something else than the header, or ends too early.
+    """
+    data, picture = frame.data, frame.picture
     if len(data) < _RLE_HEADER.size:
-        return False  # which the decoder says itself
+        raise frame.truncated("ends inside its header")
     count, *starts = _RLE_HEADER.unpack_from(data)
-    bounds = [*starts[: min(count, len(starts))], len(data)]
-    pixels = rows * columns
-    return any(_count_unpacked(data, begin, end, pixels) > pixels for begin, end in itertools.pairwise(bounds))
+    planes = picture.samples * max(1, picture.allocated // 8)
+    if count != planes:
+        raise frame.differs(f"{count} segments", f"{planes} bytes for each pixel")
+    starts = starts[:count]
+    if starts[0] < _RLE_HEADER.size or any(first >= second for first, second in itertools.pairwise(starts)):
+        raise frame.damaged("has segments that do not follow each other")
+    if starts[-1] >= len(data):
+        raise frame.truncated("ends before its last segment")
+    needed = math.ceil(picture.rows * picture.columns * min(picture.allocated, 8) / 8)
+    reached = 0
+    for begin, end in itertools.pairwise([*starts, len(data)]):
+        made, reached = _count_unpacked(data, begin, end, needed)
+        if made < needed:
+            raise frame.truncated("holds too few pixels")
+        if made > needed or not FILL.issuperset(data[reached:end]):
+            raise frame.overflows()
+    return data[:reached]
 
 
-def _count_unpacked(data: bytes, begin: int, end: int, most: int) -> int:
-    """Bytes that a segment unpacks to, counted until they are more than `most`; the last byte may be padding."""
-    made, last = 0, end - 1
-    while begin < last and made <= most:
+def unpack_bits(frame: CodedFrame) -> NDArray[np.uint8]:
+    """A checked frame of single bits, which no decoder of RLE takes: eight pixels a byte, the lowest bit first.
+
+    Returns:
+        (H, W), 0 and 1.
+    """
+    data, rows, columns = frame.data, frame.picture.rows, frame.picture.columns
+    at, unpacked = _RLE_HEADER.unpack_from(data)[1], bytearray()
+    while at < len(data):
+        code = data[at]
+        if code < 128:
+            unpacked += data[at + 1 : at + 2 + code]
+            at += code + 2
+        else:
+            unpacked += data[at + 1 : at + 2] * (257 - code) if code > 128 else b""
+            at += 2 if code > 128 else 1
+    bits = np.unpackbits(np.frombuffer(unpacked, np.uint8), bitorder="little")
+    return bits[: rows * columns].reshape(rows, columns)
+
+
+def _count_unpacked(data: bytes, begin: int, end: int, needed: int) -> tuple[int, int]:
+    """Bytes that a segment unpacks to, up to the run that makes them enough, and where it ends; 0 where it is cut."""
+    made = 0
+    while begin < end and made < needed:
         code = data[begin]
         if code < 128:  # so many bytes and one more follow as they are
             made += code + 1
@@ -100,4 +132,4 @@ def _count_unpacked(data: bytes, begin: int, end: int, most: int) -> int:
             begin += 2
         else:
             begin += 1
-    return made
+    return (made, begin) if begin <= end else (0, end)  # the last run is cut

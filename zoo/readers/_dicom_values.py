@@ -16,11 +16,13 @@ from zoo.errors import ImageError
 from zoo.readers._dicom_pixels import Picture
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     from numpy.typing import NDArray
 
     from zoo.readers._dicom_elements import Elements
 
-__all__ = ["apply_voi", "apply_window", "brings_voi", "palette_colours", "read_modality_values"]
+__all__ = ["apply_voi", "apply_window", "brings_voi", "look_up", "read_modality_values", "read_table"]
 
 
 def read_modality_values(stored: NDArray[Any], elements: Elements, picture: Picture, frame: int) -> NDArray[np.float32]:
@@ -69,8 +71,8 @@ def apply_voi(stored: NDArray[Any], elements: Elements, picture: Picture, frame:
     voi = _functional(elements, frame, "FrameVOILUTSequence")
     if luts := voi.items("VOILUTSequence"):
         lowest = float(modality(np.array(picture.storable)).min()) if stored.dtype.kind != "f" else 0.0
-        entries, first, bits = _table(luts[0], "LUTDescriptor", "LUTData", signed=lowest < 0)
-        shown = np.clip(_look_up(values, entries, first) / (2**bits - 1), 0, 1)
+        entries, first, bits = read_table(luts[0], "LUTDescriptor", "LUTData", signed=lowest < 0)
+        shown = np.clip(look_up(values, entries, first) / (2**bits - 1), 0, 1)
     elif brings_voi(elements, frame):
         function = voi.text("VOILUTFunction") or "LINEAR"
         center, width = voi.number("WindowCenter"), voi.number("WindowWidth")
@@ -127,39 +129,6 @@ def apply_window(values: NDArray[np.float64], center: float, width: float, funct
     return np.clip((values - center) / width + 0.5, 0, 1)
 
 
-def palette_colours(stored: NDArray[Any], elements: Elements, picture: Picture) -> NDArray[np.uint8]:
-    """PALETTE COLOR to RGB (PS3.3 sections C.7.6.3.1.5 and C.7.6.3.1.6).
-
-    Args:
-        stored: (H, W) indices.
-        elements: with the three tables.
-        picture: says whether indices are signed.
-
-    Returns:
-        (H, W, 3).
-
-    Raises:
-        ImageError: no plain tables, or 16-bit colours that 8 bits cannot hold.
-    """
-    planes = []
-    for colour in ("Red", "Green", "Blue"):
-        entry = f"{colour}PaletteColorLookupTable"
-        values, first, bits = _table(elements, f"{entry}Descriptor", f"{entry}Data", signed=picture.signed)
-        if bits > 8:
-            high = values >> 8
-            # tables of 16 bits mostly hold 8-bit colours: in the high byte alone, or in both
-            if not ((values & 255 == 0).all() or (values == high * 257).all()):
-                raise ImageError(
-                    elements.name,
-                    "a palette of 16 bits per colour, which would be cut to 8; save it as 8-bit RGB",
-                    code="image-bit-depth",
-                    bits=16,
-                )
-            values = high
-        planes.append(_look_up(stored, values, first).astype(np.uint8))
-    return np.stack(planes, axis=2)
-
-
 @dataclass(frozen=True, slots=True)
 class _Rescale:
     """Linear, PS3.3 section C.11.1.1.2."""
@@ -179,19 +148,19 @@ class _Lut:
     first: int
 
     def __call__(self, stored: NDArray[Any]) -> NDArray[np.float64]:
-        return _look_up(stored, self.entries, self.first).astype(np.float64)
+        return look_up(stored, self.entries, self.first).astype(np.float64)
 
 
 def _modality(elements: Elements, picture: Picture, frame: int) -> _Rescale | _Lut:
     if luts := elements.items("ModalityLUTSequence"):
-        entries, first, _ = _table(luts[0], "LUTDescriptor", "LUTData", signed=picture.signed)
+        entries, first, _ = read_table(luts[0], "LUTDescriptor", "LUTData", signed=picture.signed)
         return _Lut(entries, first)
     holder = _functional(elements, frame, "PixelValueTransformationSequence")
     slope = holder.number("RescaleSlope", 1)
     if slope == 0:
         raise ImageError(
             elements.name,
-            "its rescale slope is 0, which would erase the picture; restore the file",
+            "its rescale slope is 0, which would erase the picture; correct the element RescaleSlope",
             code="image-element",
             element="RescaleSlope",
         )
@@ -212,22 +181,51 @@ def _functional(elements: Elements, frame: int, keyword: str) -> Elements:
     return elements
 
 
-def _table(elements: Elements, descriptor: str, data: str, *, signed: bool) -> tuple[NDArray[np.int64], int, int]:
-    """Entries, first mapped value and bits of a look-up table."""
+def read_table(
+    elements: Elements,
+    descriptor: str,
+    data: str,
+    *,
+    signed: bool,
+    unpack: Callable[[Sequence[int], int, int], list[int]] | None = None,
+) -> tuple[NDArray[np.int64], int, int]:
+    """Entries, first mapped value and bits of a look-up table.
+
+    Args:
+        elements: with the table.
+        descriptor: keyword of its descriptor.
+        data: keyword of its entries.
+        signed: the values that it maps are signed.
+        unpack: makes entries of words, bits and count; raises ValueError or IndexError.
+
+    Raises:
+        ImageError: the table is missing or damaged.
+    """
+    described, content = elements.value(descriptor), elements.value(data)
+    if described is None or content is None:
+        absent = descriptor if described is None else data
+        raise ImageError(
+            elements.name,
+            f"the element {absent} is missing, expected a table; write the file anew with a DICOM tool",
+            code="image-element",
+            element=absent,
+        )
     try:
-        count, first, bits = (int(number) for number in elements.value(descriptor))
-        content = elements.value(data)
+        count, first, bits = (int(number) for number in described)
         count = count % 65536 or 65536  # 0 means 65536; the field has 16 bits
-        if isinstance(content, bytes):
-            order = "<" if elements.little_endian else ">"
+        order = "<" if elements.little_endian else ">"
+        if unpack is not None:
+            words = np.frombuffer(content, np.uint8 if bits == 8 else np.dtype(f"{order}u2"))
+            entries = np.array(unpack(words.tolist(), bits, count), np.int64)
+        elif isinstance(content, bytes):
             one_byte = bits <= 8 and len(content) <= count + 1
             entries = np.frombuffer(content, np.uint8 if one_byte else np.dtype(f"{order}u2"))[:count].astype(np.int64)
         else:
             entries = np.array([content] if isinstance(content, int) else list(content), np.int64)[:count]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, IndexError):
         raise ImageError(
             elements.name,
-            f"{descriptor} or {data} is missing or damaged; restore the file",
+            f"{descriptor} or {data} is damaged; restore the file",
             code="image-element",
             element=data,
         ) from None
@@ -243,7 +241,7 @@ def _table(elements: Elements, descriptor: str, data: str, *, signed: bool) -> t
     return entries & 0xFFFF, first - 65536 if signed and first > 32767 else first, bits
 
 
-def _look_up(values: NDArray[Any], entries: NDArray[np.int64], first: int) -> NDArray[np.int64]:
+def look_up(values: NDArray[Any], entries: NDArray[np.int64], first: int) -> NDArray[np.int64]:
     """Values below the first mapped one take the first entry, those beyond the last take the last."""
     index = np.rint(values).astype(np.int64) if values.dtype.kind == "f" else values.astype(np.int64)
     return np.asarray(entries[np.clip(index - first, 0, len(entries) - 1)])
