@@ -5,6 +5,9 @@ agree on the user's own images. The order is fixed: channels, denoise, resize (w
 values, then intensity, mean and std. The first half has a fixed output size and so can be cached; the second
 half is cheap arithmetic on a batch.
 
+Padding that `Percentile` leaves out goes its own way. No filter may mix it into its neighbours, so the smallest value
+of the rest takes its place, and after the resize it comes back where the nearest raw pixel is padding.
+
 What this module does not know: files, labels, augmentation.
 """
 
@@ -17,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from zoo._support.ranges import in_ranges
 from zoo.errors import ImageError
 from zoo.spec import Gaussian, Median, Percentile, PreprocessSpec, Scale, Voi, Window
 
@@ -25,6 +29,7 @@ __all__ = [
     "channels_of",
     "check_range",
     "crop_size",
+    "find_padding",
     "gaussian_kernel",
     "normalize_batch",
     "place_image",
@@ -107,14 +112,49 @@ def resize_image(pixels: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
     Returns:
         (h, w, c) float32 raw values; those of 8-bit pictures stay within [0, 255].
     """
-    planes = _denoise(_channels(pixels, spec), spec)
+    planes = _channels(pixels, spec)
+    if not _padding(spec) or not (padded := find_padding(planes, spec)).any():
+        return _fit(planes, spec)
+    filled = planes if padded.all() else np.where(padded, planes[~padded].min(), planes)
+    return np.where(_find_nearest(padded, spec), np.float32(_padding(spec)[0][0]), _fit(filled, spec))
+
+
+def find_padding(values: Array, spec: PreprocessSpec) -> NDArray[np.bool_]:
+    """Which of the raw values are padding that the intensity leaves out: of any shape, as `values`."""
+    return in_ranges(values, _padding(spec))
+
+
+def _padding(spec: PreprocessSpec) -> tuple[tuple[float, float], ...]:
+    return spec.intensity.padding if isinstance(spec.intensity, Percentile) else ()
+
+
+def _find_nearest(padded: NDArray[np.bool_], spec: PreprocessSpec) -> NDArray[np.bool_]:
+    """(H, W, c) to (h, w, c): what the nearest raw pixel is; the border of a letterbox is none.
+
+    Whole-number arithmetic, so that the ONNX graph finds the same pixels.
+    """
+    height, width = padded.shape[:2]
+    inner, places = _inner_size(height, width, spec), place_image(height, width, spec)
+    found = padded
+    for axis, there in enumerate(inner):
+        lines = np.arange(spec.size[axis]) - int(places[axis][1])
+        rows = (2 * np.clip(lines, 0, there - 1) + 1) * padded.shape[axis] // (2 * there)
+        inside = np.expand_dims((lines >= 0) & (lines < there), (1 - axis, 2))
+        found = np.take(found, rows, axis) & inside
+    return found
+
+
+def _inner_size(height: int, width: int, spec: PreprocessSpec) -> tuple[int, int]:
+    """The (height, width) to resize to, before the crop or the letterbox's border."""
+    return spec.size if spec.resize == "stretch" else crop_size(height, width, spec.size, cover=spec.resize == "crop")
+
+
+def _fit(planes: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
+    """Denoise, resize, crop or pad: (H, W, c) to (h, w, c)."""
     height, width = planes.shape[:2]
     target_h, target_w = spec.size
-    if spec.resize == "stretch":
-        inner = _resize(planes, spec.size, spec)
-    else:
-        inner = _resize(planes, crop_size(height, width, spec.size, cover=spec.resize == "crop"), spec)
-    if pixels.dtype == np.uint8:  # a bicubic filter overshoots at edges
+    inner = _resize(_denoise(planes, spec), _inner_size(height, width, spec), spec)
+    if planes.dtype == np.uint8:  # a bicubic filter overshoots at edges
         inner = np.clip(inner, 0, 255)
     if spec.resize == "crop":
         top, left = (inner.shape[0] - target_h) // 2, (inner.shape[1] - target_w) // 2
@@ -148,7 +188,7 @@ def normalize_batch(batch: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
     elif isinstance(intensity, Window):
         x = np.clip((x - np.float32(intensity.center - 0.5)) / np.float32(intensity.width - 1) + np.float32(0.5), 0, 1)
     else:
-        x = _stretch_percentiles(x, intensity)
+        x = _stretch_percentiles(x, find_padding(x, spec), intensity)
     mean = np.asarray(spec.mean, np.float32).reshape(1, -1, 1, 1)
     std = np.asarray(spec.std, np.float32).reshape(1, -1, 1, 1)
     return (x - mean) / std
@@ -180,7 +220,7 @@ def place_image(height: int, width: int, spec: PreprocessSpec) -> tuple[tuple[fl
         (scale, offset) of rows and of columns: the raw place y, in pixels from the upper edge, is at y · scale + offset
         of the input. A crop has a negative offset or none, a letterbox a positive one or none.
     """
-    inner = spec.size if spec.resize == "stretch" else crop_size(height, width, spec.size, cover=spec.resize == "crop")
+    inner = _inner_size(height, width, spec)
     # Floor division of what is cut off, as `resize_image` has it, also where an odd pixel is left.
     offsets = [
         -((there - side) // 2) if there >= side else (side - there) // 2
@@ -244,8 +284,13 @@ def _resize(planes: Array, size: tuple[int, int], spec: PreprocessSpec) -> NDArr
     return np.stack(done, axis=2)
 
 
-def _stretch_percentiles(x: NDArray[np.float32], intensity: Percentile) -> NDArray[np.float32]:
-    flat = x.reshape(len(x), -1)
-    low, high = np.percentile(flat, [intensity.low, intensity.high], axis=1).astype(np.float32).reshape(2, -1, 1, 1, 1)
+def _stretch_percentiles(
+    x: NDArray[np.float32], padded: NDArray[np.bool_], intensity: Percentile
+) -> NDArray[np.float32]:
+    ends = [
+        np.percentile(image[~out], [intensity.low, intensity.high]) if not out.all() else np.zeros(2)
+        for image, out in zip(x, padded, strict=True)
+    ]
+    low, high = np.asarray(ends, np.float32).T.reshape(2, -1, 1, 1, 1)
     span = np.where(high > low, high - low, np.float32(1))
-    return np.asarray(np.clip((x - low) / span, 0, 1), np.float32)
+    return np.where(padded, np.float32(0), np.clip((x - low) / span, 0, 1))

@@ -36,7 +36,12 @@ above = st.floats(1e-6, 1e6)
 intensities = st.one_of(
     st.builds(Scale, maximum=above),
     st.builds(Window, center=real, width=st.floats(1.001, 1e6)),
-    st.builds(Percentile, low=st.floats(0, 49), high=st.floats(50, 100)),
+    st.builds(
+        Percentile,
+        low=st.floats(0, 49),
+        high=st.floats(50, 100),
+        padding=st.lists(st.tuples(st.floats(-9e4, 0), st.floats(0, 9e4)), max_size=3).map(tuple),
+    ),
     st.builds(Voi),
 )
 denoise = st.one_of(

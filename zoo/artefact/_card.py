@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from zoo._support.ranges import describe_ranges
 from zoo.evaluation import title_of
 from zoo.spec import (
     EvalReport,
@@ -66,10 +67,11 @@ def _results(report: EvalReport | None) -> str:
     ]
     several = report.confusion is None
     shown = ("sensitivity", "specificity", *(["auroc"] if several else []))
-    heads = ("label" if several else "class", "n", "sensitivity", "specificity", *(["AUROC"] if several else []))
+    counted = [name for name in ("n", "known") if name in next(iter(report.per_class.values()))]
+    heads = ("label" if several else "class", *counted, "sensitivity", "specificity", *(["AUROC"] if several else []))
     rows += ["", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for label, values in report.per_class.items():
-        cells = (label, str(values["n"]), *(_cell(values.get(name)) for name in shown))
+        cells = (label, *(str(values[name]) for name in counted), *(_cell(values.get(name)) for name in shown))
         rows.append(f"| {' | '.join(cells)} |")
     rows += [f"\nUndefined: {name} ({reason})." for name, reason in report.undefined.items()]
     return "\n".join(rows)
@@ -128,7 +130,9 @@ def _intensity(intensity: Intensity) -> str:
             "values of DICOM files are modality values (Hounsfield units for CT), MONOCHROME1 mirrored."
         )
     if isinstance(intensity, Percentile):
-        return f"Of each picture the percentiles {intensity.low:g} to {intensity.high:g} become [0, 1]."
+        ranges = describe_ranges(intensity.padding)
+        padding = f" Padding ({ranges}) is left out and becomes 0." if ranges else ""
+        return f"Of each picture the percentiles {intensity.low:g} to {intensity.high:g} become [0, 1].{padding}"
     return (
         "It takes DICOM pictures as their files say that they are to be shown: modality LUT or rescale, then "
         "VOI LUT or the first window, then inversion of MONOCHROME1, which the zoo runtime's reader does; "

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.artefact._resizing import by_operator, by_products
+from zoo.artefact._resizing import by_operator, by_products, find_nearest
 from zoo.artefact.nodes import Builder, ancestors
 from zoo.errors import ModelError
 from zoo.preprocess import channels_of, gaussian_kernel
@@ -21,6 +21,7 @@ from zoo.spec import (
     InputSpec,
     Manifest,
     Median,
+    Percentile,
     PreprocessSpec,
     Scale,
     Task,
@@ -45,6 +46,9 @@ SCALED = "post/scaled"
 """Name of the logits over the temperature; the gate reads it too."""
 
 _INT64_MAX = np.iinfo(np.int64).max
+_FLOAT_MAX = np.finfo(np.float32).max
+_FLOAT, _INT64 = 1, 7
+"""onnx.TensorProto.FLOAT and INT64, without importing onnx for them."""
 
 
 def assemble(
@@ -199,8 +203,11 @@ def _preprocessing(spec: PreprocessSpec, given: InputSpec, *, portable: bool) ->
     x = b.op("Cast", given.name, to=TensorProto.FLOAT)
     if given.stage == "raw":
         x = _channels(b, x, spec, whole=whole)  # (N, c, H, W)
-        x = _denoise(b, x, spec)
+        padded = _find_padding(b, x, spec)
+        x = _denoise(b, _fill(b, x, padded) if padded else x, spec)
         x = (by_products if portable else by_operator)(b, x, spec, whole=whole)  # (N, c, h, w)
+        if padded and isinstance(spec.intensity, Percentile):
+            x = b.op("Where", find_nearest(b, padded, spec), b.floats(spec.intensity.padding[0][0]), x)
     else:
         x = b.op("Transpose", x, perm=[0, 3, 1, 2])
     x = b.name_tensor(RESIZED, x)
@@ -264,6 +271,15 @@ def _intensity(b: Builder, x: str, spec: PreprocessSpec) -> str:
         x = b.op("Div", b.op("Sub", x, b.floats(intensity.center - 0.5)), b.floats(intensity.width - 1))
         return b.op("Clip", b.op("Add", x, b.floats(0.5)), zero, one)
     count = channels_of(spec) * spec.size[0] * spec.size[1]
+    padded = _find_padding(b, x, spec)
+    low, high = _percentiles_of_rest(b, x, padded, intensity, count) if padded else _percentiles(b, x, intensity, count)
+    span = b.op("Where", b.op("Greater", high, low), b.op("Sub", high, low), one)
+    x = b.op("Clip", b.op("Div", b.op("Sub", x, low), span), zero, one)
+    return b.op("Where", padded, zero, x) if padded else x
+
+
+def _percentiles(b: Builder, x: str, intensity: Percentile, count: int) -> tuple[str, str]:
+    """Each image's two percentiles, (N, 1, 1, 1)."""
     ascending = b.op("TopK", b.op("Reshape", x, b.ints(0, -1)), b.ints(count), axis=1, largest=0)
 
     def percentile(q: float) -> str:
@@ -275,9 +291,43 @@ def _intensity(b: Builder, x: str, spec: PreprocessSpec) -> str:
         value = b.op("Add", lower, b.op("Mul", b.op("Sub", upper, lower), b.floats(position % 1)))
         return b.op("Reshape", value, b.ints(-1, 1, 1, 1))
 
-    low, high = percentile(intensity.low), percentile(intensity.high)
-    span = b.op("Where", b.op("Greater", high, low), b.op("Sub", high, low), one)
-    return b.op("Clip", b.op("Div", b.op("Sub", x, low), span), zero, one)
+    return percentile(intensity.low), percentile(intensity.high)
+
+
+def _find_padding(b: Builder, x: str, spec: PreprocessSpec) -> str:
+    """`zoo.preprocess.find_padding` in nodes: a tensor as `x` of booleans; "" where the spec names no padding."""
+    found = ""
+    for low, high in spec.intensity.padding if isinstance(spec.intensity, Percentile) else ():
+        inside = b.op("And", b.op("GreaterOrEqual", x, b.floats(low)), b.op("LessOrEqual", x, b.floats(high)))
+        found = b.op("Or", found, inside) if found else inside
+    return found
+
+
+def _fill(b: Builder, x: str, padded: str) -> str:
+    """Each image's smallest value that is not padding in the place of padding; an image of padding alone stays."""
+    none = b.floats(_FLOAT_MAX)
+    lowest = b.op("ReduceMin", b.op("Where", padded, none, x), b.ints(1, 2, 3), keepdims=1)
+    return b.op("Where", b.op("And", padded, b.op("Less", lowest, none)), lowest, x)
+
+
+def _percentiles_of_rest(b: Builder, x: str, padded: str, intensity: Percentile, count: int) -> tuple[str, str]:
+    """As `_percentiles`, of what is not padding: it sorts to the front, another number in each image."""
+    flat = b.op("Reshape", b.op("Where", padded, b.floats(_FLOAT_MAX), x), b.ints(0, -1))
+    ascending = b.op("TopK", flat, b.ints(count), axis=1, largest=0)
+    counted = b.op("Reshape", b.op("Cast", b.op("Not", padded), to=_INT64), b.ints(0, -1))
+    last = b.op("Max", b.op("Sub", b.op("ReduceSum", counted, b.ints(1), keepdims=1), b.ints(1)), b.ints(0))
+
+    def percentile(q: float) -> str:
+        place = b.op("Mul", b.op("Cast", last, to=_FLOAT), b.floats(q / 100))
+        whole = b.op("Floor", place)
+        lower, upper = (
+            b.op("GatherElements", ascending, b.op("Min", b.op("Cast", rank, to=_INT64), last), axis=1)
+            for rank in (whole, b.op("Ceil", place))
+        )
+        value = b.op("Add", lower, b.op("Mul", b.op("Sub", upper, lower), b.op("Sub", place, whole)))
+        return b.op("Reshape", value, b.ints(-1, 1, 1, 1))
+
+    return percentile(intensity.low), percentile(intensity.high)
 
 
 def _rename_input(graph: onnx.GraphProto, old: str, new: str) -> None:

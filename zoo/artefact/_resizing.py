@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from zoo.artefact.nodes import Builder
     from zoo.spec import PreprocessSpec
 
-__all__ = ["by_operator", "by_products"]
+__all__ = ["by_operator", "by_products", "find_nearest"]
 
 _FLOAT = 1
 """onnx.TensorProto.FLOAT, without importing onnx for it."""
@@ -85,16 +85,7 @@ def _weights(b: Builder, x: str, spec: PreprocessSpec, axis: int, inner: str | N
     |j + 1/2 - (i + 1/2) m / n| / max(m / n, 1), which is |(2 j + 1) n - (2 i + 1) m| / (2 max(m, n)): whole numbers
     until the last division, so that no rounding of large coordinates reaches the weights (Pillow, Resample.c).
     """
-    target = spec.size[axis]
-    side = b.op("Shape", x, start=axis + 2, end=axis + 3)  # m
-    resized = b.ints(target) if inner is None else b.op("Gather", inner, b.ints(axis))  # n
-    wanted = lines = b.constant(np.arange(target), np.int64)  # i
-    one, two = b.ints(1), b.ints(2)
-    if spec.resize == "crop":
-        lines = b.op("Add", lines, b.op("Div", b.op("Sub", resized, b.ints(target)), two))
-    elif spec.resize == "letterbox":
-        wanted = b.op("Sub", lines, b.op("Div", b.op("Sub", b.ints(target), resized), two))
-        lines = b.op("Min", b.op("Max", wanted, b.ints(0)), b.op("Sub", resized, one))
+    side, resized, wanted, lines, one, two = _lines(b, x, spec, axis, inner)
     given = b.op("Range", b.constant(0, np.int64), b.op("Squeeze", side), b.constant(1, np.int64))  # j
     centres = b.op("Mul", b.op("Add", b.op("Mul", lines, two), one), side)
     places = b.op("Mul", b.op("Add", b.op("Mul", given, two), one), resized)
@@ -106,6 +97,42 @@ def _weights(b: Builder, x: str, spec: PreprocessSpec, axis: int, inner: str | N
     values = _bicubic(b, distance) if spec.interpolation == "bicubic" else _triangle(b, distance)
     values = b.op("Div", values, b.op("ReduceSum", values, b.ints(1 - axis), keepdims=1))
     return values, b.op("Equal", wanted, lines) if spec.resize == "letterbox" else ""
+
+
+def find_nearest(b: Builder, x: str, spec: PreprocessSpec) -> str:
+    """(N, c, H, W) booleans to (N, c, h, w): that of the nearest raw pixel, false in the border of a letterbox.
+
+    Whole-number arithmetic, as in `zoo.preprocess`.
+    """
+    inner = None if spec.resize == "stretch" else _inner_size(b, x, spec)
+    inside: list[str] = []
+    for axis in (0, 1):
+        side, resized, wanted, lines, one, two = _lines(b, x, spec, axis, inner)
+        centres = b.op("Mul", b.op("Add", b.op("Mul", lines, two), one), side)
+        x = b.op("Gather", x, b.op("Div", centres, b.op("Mul", resized, two)), axis=axis + 2)
+        if spec.resize == "letterbox":
+            inside.append(b.op("Unsqueeze", b.op("Equal", wanted, lines), b.ints(1 - axis)))
+    return b.op("And", x, b.op("And", *inside)) if inside else x
+
+
+def _lines(
+    b: Builder, x: str, spec: PreprocessSpec, axis: int, inner: str | None
+) -> tuple[str, str, str, str, str, str]:
+    """Along one axis: the picture's side, that after the resize, output lines, those inside the picture, and 1 and 2.
+
+    Output lines count from the resized picture's edge; of a letterbox's border the nearest inside is taken.
+    """
+    target = spec.size[axis]
+    side = b.op("Shape", x, start=axis + 2, end=axis + 3)  # m
+    resized = b.ints(target) if inner is None else b.op("Gather", inner, b.ints(axis))  # n
+    wanted = lines = b.constant(np.arange(target), np.int64)  # i
+    one, two = b.ints(1), b.ints(2)
+    if spec.resize == "crop":
+        lines = b.op("Add", lines, b.op("Div", b.op("Sub", resized, b.ints(target)), two))
+    elif spec.resize == "letterbox":
+        wanted = b.op("Sub", lines, b.op("Div", b.op("Sub", b.ints(target), resized), two))
+        lines = b.op("Min", b.op("Max", wanted, b.ints(0)), b.op("Sub", resized, one))
+    return side, resized, wanted, lines, one, two
 
 
 def _triangle(b: Builder, distance: str) -> str:

@@ -48,6 +48,8 @@ _FOREIGN = {
     "BMP": b"BM\x3a\0\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0",
     "TIFF": b"II*\0\x08\0\0\0",
     "WebP": b"RIFF\x1a\0\0\0WEBPVP8 ",
+    "AVIF": b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf",
+    "JPEG 2000": b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 ",
     "DICOM": bytes(128) + b"DICM\2\0\0\0UL",
     "HEIC": b"\0\0\0\x1cftypheic\0\0\0\0mif1heic",
     "a zip": b"PK\3\4\x14\0\0\0",
@@ -122,6 +124,8 @@ def header_agrees_with_pixels(subject: ReaderSubject) -> None:
         found = (*pixels.shape[:2], image.kind)
         if said != found:
             raise Unmet(f"probe() of {path.name} says height, width and kind {said}, read() gives {found}")
+        if header.padding != image.padding:
+            raise Unmet(f"probe() of {path.name} says padding {header.padding}, read() gives {image.padding}")
         if header.gray and pixels.shape[2] == 3 and not (pixels == pixels[:, :, :1]).all():
             raise Unmet(f"probe() of {path.name} says gray, and the channels that read() gives differ")
 

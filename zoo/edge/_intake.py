@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from zoo import preprocess
 from zoo.errors import ImageError
 from zoo.readers import from_array, read
+from zoo.readers._padding import adopt_padding
 from zoo.spec import Manifest, Scale, Voi
 
 if TYPE_CHECKING:
@@ -100,6 +101,7 @@ class Intake:
     def _ready(self, image: RawImage) -> Array:
         self.check(image)
         spec = self.manifest.preprocess
+        image = adopt_padding(image, spec.intensity)
         stage = self.manifest.input.stage
         if stage == "raw":
             return image.pixels

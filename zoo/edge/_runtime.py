@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
     from zoo.errors import ImageError
     from zoo.readers import RawImage
+    from zoo.readers._walk import PassedOver
 
 __all__ = ["Runtime"]
 
@@ -185,6 +186,7 @@ class Runtime:
         batch_size: int | None = None,
         frame: int | None = None,
         workers: int = 0,
+        passed: list[tuple[str, PassedOver]] | None = None,
     ) -> Iterator[Result]:
         """Label images in the order given; a folder is walked in natural order.
 
@@ -198,6 +200,7 @@ class Runtime:
             frame: which picture of files that hold several, counted from 1. None: none is guessed.
             workers: processes that decode; 0: threads do, which is faster unless decoding is Python's own work
                 or a broken decoder must not end this process.
+            passed: gets each folder that was walked, and what was met in it beside images.
 
         Yields:
             One `Prediction` or `Failure` for each image.
@@ -207,7 +210,7 @@ class Runtime:
             ModelError: ONNX Runtime failed.
             UsageError: `batch_size`, `frame` or `workers` is too small.
         """
-        yield from self.answers(expand(sources), batch_size=batch_size, frame=frame, workers=workers)
+        yield from self.answers(expand(sources, passed), batch_size=batch_size, frame=frame, workers=workers)
 
     def answers(
         self,

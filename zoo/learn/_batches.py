@@ -61,8 +61,11 @@ def to_unit(raw: Tensor, spec: PreprocessSpec) -> Tensor:
     if isinstance(intensity, Voi):
         return x
     if isinstance(intensity, Percentile):
-        low, high = _percentiles(x, intensity.low), _percentiles(x, intensity.high)
-        return ((x - low) / torch.where(high > low, high - low, torch.ones_like(low))).clamp(0, 1)
+        padded = _find_padding(x, intensity)
+        ends = (intensity.low, intensity.high)
+        low, high = [_percentile(x, q) for q in ends] if padded is None else _percentiles_of_rest(x, padded, ends)
+        unit = ((x - low) / torch.where(high > low, high - low, torch.ones_like(low))).clamp(0, 1)
+        return unit if padded is None else unit.masked_fill(padded, 0)
     return ((x - (intensity.center - 0.5)) / (intensity.width - 1) + 0.5).clamp(0, 1)
 
 
@@ -73,7 +76,16 @@ def standardize(unit: Tensor, spec: PreprocessSpec) -> Tensor:
     return (unit - mean) / std
 
 
-def _percentiles(x: Tensor, q: float) -> Tensor:
+def _find_padding(x: Tensor, intensity: Percentile) -> Tensor | None:
+    """`zoo.preprocess.find_padding` on the device; None where the images have none."""
+    found = None
+    for low, high in np.asarray(intensity.padding, np.float32).tolist():
+        inside = (x >= low) & (x <= high)
+        found = inside if found is None else found | inside
+    return found
+
+
+def _percentile(x: Tensor, q: float) -> Tensor:
     """(N, 1, 1, 1): the percentile of each image, linear between ranks as in numpy.
 
     Not torch.quantile, which refuses tensors above 16 million values.
@@ -84,3 +96,15 @@ def _percentiles(x: Tensor, q: float) -> Tensor:
     below = flat.kthvalue(rank + 1, dim=1).values
     above = flat.kthvalue(min(rank + 2, flat.shape[1]), dim=1).values
     return torch.lerp(below, above, position - rank).view(-1, 1, 1, 1)
+
+
+def _percentiles_of_rest(x: Tensor, padded: Tensor, ends: tuple[float, float]) -> list[Tensor]:
+    """(N, 1, 1, 1) each: percentiles of the values that are not padding; each image has another number of them."""
+    ascending = x.masked_fill(padded, torch.finfo(x.dtype).max).flatten(1).sort(dim=1).values
+    last = ((~padded).flatten(1).sum(dim=1, keepdim=True) - 1).clamp(min=0)
+    found = []
+    for q in ends:
+        place = last.float() * (q / 100)
+        below, above = (ascending.gather(1, rank.long().minimum(last)) for rank in (place.floor(), place.ceil()))
+        found.append(torch.lerp(below, above, place.frac()).view(-1, 1, 1, 1))
+    return found

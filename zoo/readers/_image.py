@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from zoo._support.ranges import in_ranges
 from zoo.errors import ImageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["KINDS", "Kind", "Probe", "RawImage", "from_array"]
+__all__ = ["KINDS", "Kind", "Probe", "RawImage", "check_frame", "from_array"]
 
 Kind = Literal["uint8", "uint16", "float32"]
 """Pixel type of a raw image; it is also the input type of the exported file."""
@@ -29,10 +30,23 @@ class RawImage:
         pixels: (H, W, C). uint8: C = 3, gray replicated, in [0, 255]. uint16 and float32: C = 1, values as
             stored. May be read-only.
         kind: the dtype of `pixels`.
+        padding: (smallest, largest) of the values that fill the picture up beside what was imaged; None: it names none.
+            They are as stored in `pixels`; what computes a range from pixels leaves them out.
     """
 
     pixels: NDArray[Any]
     kind: Kind
+    padding: tuple[float, float] | None = None
+
+    @property
+    def padded(self) -> NDArray[np.bool_]:
+        """(H, W, C) bool: which values are padding."""
+        return in_ranges(self.pixels, () if self.padding is None else (self.padding,))
+
+    @property
+    def unpadded(self) -> NDArray[Any]:
+        """(n,) the values that are not padding, row by row."""
+        return self.pixels.ravel() if self.padding is None else self.pixels[~self.padded]
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +63,7 @@ class Probe:
         voi: the file says itself how its values are to be shown (DICOM's VOI LUT or window).
         group: a hash of the patient, where the file names one; the name itself never leaves the file.
         personal: names (never values) of the fields that hold personal data, such as PatientName or GPSInfo.
+        padding: as in `RawImage`; of a file of several pictures, that of the first.
     """
 
     width: int
@@ -60,6 +75,7 @@ class Probe:
     voi: bool = False
     group: str | None = None
     personal: tuple[str, ...] = ()
+    padding: tuple[float, float] | None = None
 
 
 def from_array(pixels: NDArray[Any]) -> RawImage:
@@ -95,3 +111,27 @@ def from_array(pixels: NDArray[Any]) -> RawImage:
         code="image-array",
         found=found,
     )
+
+
+def check_frame(frame: int | None, frames: int, name: str) -> int:
+    """The number of the picture that is asked for, counted from 1; None with one picture: that one.
+
+    Raises:
+        ImageError: none is named of several, or the file does not hold so many.
+    """
+    if frame is None and frames > 1:
+        raise ImageError(
+            name,
+            f"holds {frames} frames, expected one; name the one you mean with --frame N, counted from 1",
+            code="image-frames",
+            frames=frames,
+        )
+    if frame is not None and not 1 <= frame <= frames:
+        raise ImageError(
+            name,
+            f"frame {frame} was asked for, expected 1 to {frames}",
+            code="image-frame-unknown",
+            frame=frame,
+            frames=frames,
+        )
+    return frame or 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal
 
 from zoo.spec._value import Value
@@ -38,10 +39,15 @@ class Percentile(Value, frozen=True, tag_field="type", tag="percentile"):
 
     low: float = 0.0
     high: float = 100.0
+    padding: tuple[tuple[float, float], ...] = ()
+    """Ranges (smallest, largest) of raw values that fill up the picture (PixelPaddingValue of DICOM). No percentile
+    counts them, and they become 0. Before anything else they take the smallest value of the rest."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.low < self.high <= 100:
             raise ValueError(f"percentile: {self.low} to {self.high}, expected 0 <= low < high <= 100")
+        if not all(low <= high and math.isfinite(low) and math.isfinite(high) for low, high in self.padding):
+            raise ValueError("percentile: padding holds a range that does not go from a number to one as large")
 
 
 class Voi(Value, frozen=True, tag_field="type", tag="voi"):

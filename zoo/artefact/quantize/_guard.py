@@ -69,7 +69,7 @@ def compare(
     Args:
         float32: (n, K) logits of the float32 file.
         quantised: (n, K) logits of the other.
-        targets: (n,) int in [0, K), or (n, K) of zeros and ones.
+        targets: (n,) int in [0, K), or (n, K) of zeros, ones and UNKNOWN.
         labels: K names.
         split: which images these are.
         temperature: number that divides the logits of both files.
@@ -161,15 +161,16 @@ def _auroc(
     cases: Cases, points: Sequence[Values], resampled: Sequence[Values], labels: Sequence[str]
 ) -> tuple[Interval | None, str | None]:
     """The paired difference of macro AUROC, or why there is none."""
-    smaller = [min(cases.units(of), cases.units(~of)) for of in cases.truth.T]
+    asked = np.flatnonzero(cases.asked).tolist()
+    smaller = [cases.smaller_side(k) for k in asked]
     if min(smaller) == 0:
-        lacking = labels[smaller.index(0)]
+        lacking = labels[asked[smaller.index(0)]]
         return None, f"all of the {cases.n} images, or none, are of {lacking}"
     what = "groups" if cases.groups is not None else "images"
     if max(smaller) < _FEWEST:
         return None, f"no label has {_FEWEST} {what} with it and {_FEWEST} without it among the {cases.n} images"
     delta = float(points[1]["macro_auroc"][0] - points[0]["macro_auroc"][0])
-    units = np.array([cases.units(of) for of in cases.truth.T])
+    units = np.array([cases.units(cases.truth[:, k]) for k in asked])
     effective = len(units) ** 2 / float((1 / units).sum())
     found = bound_difference(delta, resampled[1]["macro_auroc"] - resampled[0]["macro_auroc"], effective)
     return found, None if found else f"some label is missing in half of the resamples of {cases.n} images"

@@ -63,7 +63,7 @@ def draw(train: ImageSet, spec: PreprocessSpec, seed: int) -> tuple[Tensors, Ten
 def _class_by_class(targets: NDArray[np.int64], count: int, rng: Any) -> tuple[int, ...]:
     """`count` different positions, one of each class in turn; of several labels, none is a class, too."""
     if targets.ndim == 2:
-        columns = [targets[:, k] == 1 for k in range(targets.shape[1])] + [~targets.any(axis=1)]
+        columns = [targets[:, k] == 1 for k in range(targets.shape[1])] + [~(targets == 1).any(axis=1)]
     else:
         columns = [targets == k for k in np.unique(targets)]
     queues = [list(rng.permutation(np.flatnonzero(column))) for column in columns]

@@ -4,7 +4,16 @@ from __future__ import annotations
 
 from zoo.edge._explain.evidence import average_in_cells, explain_image, map_evidence
 from zoo.edge._explain.heatmaps import Explained, describe, explain_images
-from zoo.edge._explain.occlusion import CAPTIONS, VISIBLE, VISIBLE_EVIDENCE, HeatMap, Method, map_occlusion, overlay
+from zoo.edge._explain.occlusion import (
+    CAPTIONS,
+    VISIBLE,
+    VISIBLE_EVIDENCE,
+    HeatMap,
+    Method,
+    find_label,
+    map_occlusion,
+    overlay,
+)
 
 __all__ = [
     "CAPTIONS",
@@ -17,6 +26,7 @@ __all__ = [
     "describe",
     "explain_image",
     "explain_images",
+    "find_label",
     "map_evidence",
     "map_occlusion",
     "overlay",

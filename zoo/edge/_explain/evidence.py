@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo.edge._explain.occlusion import HeatMap, check_label, map_occlusion
+from zoo.edge._explain.occlusion import HeatMap, find_label, map_occlusion
 from zoo.errors import ModelError
 from zoo.preprocess import place_image
+from zoo.readers._padding import adopt_padding
 
 if TYPE_CHECKING:
     from zoo.edge._runtime import Runtime
@@ -29,6 +30,7 @@ view of each place is as wide as its receptive field."""
 
 def explain_image(runtime: Runtime, image: RawImage, label: str | None = None) -> HeatMap:
     """By the file's evidence map where it has one, else by `map_occlusion`; raises as that."""
+    image = adopt_padding(image, runtime.manifest.preprocess.intensity)
     return (map_evidence if runtime.has_evidence else map_occlusion)(runtime, image, label)
 
 
@@ -49,7 +51,7 @@ def map_evidence(runtime: Runtime, image: RawImage, label: str | None = None) ->
         ImageError: the image is not what the model takes.
         ModelError: ONNX Runtime failed, or a number of the map is none.
     """
-    check_label(runtime, label)
+    asked = None if label is None else find_label(runtime, label)
     runtime.check(image)
     probabilities, evidence = (rows[0] for rows in runtime.answer_with_evidence(image.pixels[None]))
     if not np.isfinite(evidence).all():  # else it would read as "no place speaks for it"
@@ -57,7 +59,7 @@ def map_evidence(runtime: Runtime, image: RawImage, label: str | None = None) ->
             f"{runtime.path}: evidence holds NaN or an infinity for this image; do not use its maps",
             code="evidence-not-finite",
         )
-    at = int(probabilities.argmax()) if label is None else runtime.labels.index(label)
+    at = int(probabilities.argmax()) if asked is None else asked
     shown = evidence[at].astype(np.float64)
     if runtime.manifest.task == "multiclass" and len(evidence) > 1:
         shown -= (evidence.sum(axis=0, dtype=np.float64) - shown) / (len(evidence) - 1)

@@ -19,6 +19,7 @@ What this module does not know: files, pages, where the image came from.
 from __future__ import annotations
 
 import math
+import unicodedata
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -27,6 +28,7 @@ from numpy.typing import NDArray
 
 from zoo._support.text import brief
 from zoo.errors import UsageError
+from zoo.preprocess import find_padding
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -37,7 +39,7 @@ if TYPE_CHECKING:
     from zoo.readers import RawImage
     from zoo.spec import PreprocessSpec
 
-__all__ = ["CAPTIONS", "VISIBLE", "VISIBLE_EVIDENCE", "HeatMap", "Method", "check_label", "map_occlusion", "overlay"]
+__all__ = ["CAPTIONS", "VISIBLE", "VISIBLE_EVIDENCE", "HeatMap", "Method", "find_label", "map_occlusion", "overlay"]
 
 Array = NDArray[Any]
 
@@ -118,11 +120,12 @@ def map_occlusion(runtime: Runtime, image: RawImage, label: str | None = None) -
         ImageError: the image is not what the model takes.
         ModelError: ONNX Runtime failed.
     """
-    check_label(runtime, label)
+    asked = None if label is None else find_label(runtime, label)
     runtime.check(image)
     pixels = _reduce(image.pixels, runtime.manifest.views)
+    padded = find_padding(pixels, runtime.manifest.preprocess)
     whole = runtime.probabilities(pixels[None])[0]
-    at = int(whole.argmax()) if label is None else runtime.labels.index(label)
+    at = int(whole.argmax()) if asked is None else asked
     rows, columns = _edges(*pixels.shape[:2])
     windows = [
         (slice(rows[i], rows[i + _span(rows)]), slice(columns[j], columns[j + _span(columns)]))
@@ -130,28 +133,36 @@ def map_occlusion(runtime: Runtime, image: RawImage, label: str | None = None) -
         for j in range(len(columns) - _span(columns))
     ]
     base = float(whole[at])
-    drops = [base - float(p) for batch in _hide(pixels, windows) for p in runtime.probabilities(batch)[:, at]]
+    drops = [base - float(p) for batch in _hide(pixels, padded, windows) for p in runtime.probabilities(batch)[:, at]]
     grid = _spread(drops, len(rows) - 1, len(columns) - 1)
     height, width = image.pixels.shape[:2]
     values = tuple(tuple(map(float, row)) for row in grid)
     return HeatMap(label=runtime.labels[at], base=base, height=height, width=width, values=values)
 
 
-def check_label(runtime: Runtime, label: str | None) -> None:
-    """Raise `UsageError` unless the model knows the label; None is any."""
-    if label is not None and label not in runtime.labels:
-        raise UsageError(
-            f"no label {label!r}, expected one of {brief(runtime.labels, 20)}",
-            code="label-unknown",
-            labels=[label],
-            known=list(runtime.labels),
-        )
+def find_label(runtime: Runtime, label: str) -> int:
+    """Position of a label among the model's, in whatever Unicode form.
+
+    Raises:
+        UsageError: the model does not know the label.
+    """
+    wanted = unicodedata.normalize("NFC", label)
+    for position, known in enumerate(runtime.labels):
+        if unicodedata.normalize("NFC", known) == wanted:
+            return position
+    raise UsageError(
+        f"no label {label!r}, expected one of {brief(runtime.labels, 20)}",
+        code="label-unknown",
+        labels=[label],
+        known=list(runtime.labels),
+    )
 
 
 def overlay(image: RawImage, heat: HeatMap) -> Image.Image:
-    """The image with its map laid over it: RGB, at most 2048 pixels a side; deep images from least to largest value.
+    """The image with its map laid over it: RGB, at most 2048 pixels a side.
 
-    Strength follows the value, so that what does not matter stays as it is; values below zero show nothing.
+    Deep images are shown from their least to their largest value, padding left out. Strength follows the value, so that
+    what does not matter stays as it is; values below zero show nothing.
     """
     from PIL import Image
 
@@ -173,6 +184,8 @@ def _reduce(pixels: Array, specs: Sequence[PreprocessSpec]) -> Array:
     height, width = pixels.shape[:2]
     factor = min(min(height // (_ENOUGH * spec.size[0]), width // (_ENOUGH * spec.size[1])) for spec in specs)
     if factor < 2 or any(spec.denoise is not None for spec in specs):  # a filter in pixels would see another image
+        return pixels
+    if any(find_padding(pixels, spec).any() for spec in specs):  # an average with padding is neither
         return pixels
     down, across = _cuts(height, height // factor), _cuts(width, width // factor)
     sums = np.add.reduceat(pixels, down[:-1], axis=0, dtype=np.float64)
@@ -196,9 +209,10 @@ def _span(edges: list[int]) -> int:
     return min(_SPAN, len(edges) - 1)
 
 
-def _hide(pixels: Array, windows: list[tuple[slice, slice]]) -> Iterator[Array]:
-    """Batches of the image with one window covered in each."""
-    fill = _round_as(pixels.mean(axis=(0, 1), dtype=np.float64), pixels.dtype)
+def _hide(pixels: Array, padded: NDArray[np.bool_], windows: list[tuple[slice, slice]]) -> Iterator[Array]:
+    """Batches of the image with one window covered in each, by the mean of what is not padding."""
+    counted = ~padded | padded.all()
+    fill = _round_as(pixels.mean(axis=(0, 1), dtype=np.float64, where=counted), pixels.dtype)
     size = max(1, min(_BATCH, _BATCH_BYTES // pixels.nbytes))
     for start in range(0, len(windows), size):
         group = windows[start : start + size]
@@ -231,5 +245,7 @@ def _visible(image: RawImage) -> NDArray[np.uint8]:
     if image.kind == "uint8":
         return np.asarray(image.pixels)
     values = np.asarray(image.pixels, np.float64)
-    low, high = float(values.min()), float(values.max())
-    return np.repeat(((values - low) / ((high - low) or 1) * 255 + 0.5).astype(np.uint8), 3, axis=2)
+    shown = image.unpadded if image.unpadded.size else values
+    low, high = float(shown.min()), float(shown.max())
+    unit = np.clip((values - low) / ((high - low) or 1), 0, 1)
+    return np.repeat((unit * 255 + 0.5).astype(np.uint8), 3, axis=2)
