@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import unicodedata
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -91,6 +92,16 @@ def test_the_map_is_of_the_label_asked_for(tmp_path: Path) -> None:
     assert (green.peak[1] >= 16, green.peak[2] >= 16) == (True, True)
     assert map_occlusion(runtime, image).label == "red", "the most probable one, when none is named"
     assert red.values[-1][-1] < 0, "hiding the green raises the probability of red"
+
+
+def test_a_label_is_found_in_either_unicode_form(tmp_path: Path) -> None:
+    composed, apart = (unicodedata.normalize(form, "mélanome") for form in ("NFC", "NFD"))
+    image = from_array(np.full((8, 8, 3), 20, np.uint8))
+    for known, asked in ((composed, apart), (apart, composed)):
+        runtime = _opened(tmp_path, labels=("a", known, "b"))
+        assert map_occlusion(runtime, image, asked).label == known
+    with refused("label-unknown", UsageError, known=["a", apart, "b"]):
+        map_occlusion(runtime, image, "melanome")
 
 
 def test_numbers_are_the_drop_of_the_probability_by_hand(tmp_path: Path) -> None:

@@ -226,7 +226,10 @@ def test_whatever_a_reader_does_is_an_image_error_that_names_it(old: str, new: s
     assert "Doe" not in str(caught.value)
 
 
-@pytest.mark.parametrize("header", ["'x', 2", "2, -3", "10**9, 10**9"])
+@pytest.mark.parametrize(
+    "header",
+    ["'x', 2", "2, -3", "10**9, 10**9", "2, 2, padding=(1, 'x')", "2, 2, padding=(0, 1e300)", "2, 2, padding=(1, 0)"],
+)
 def test_a_header_that_cannot_be_is_an_image_error_that_names_the_reader(header: str, bring: Bring, file: Path) -> None:
     """An index once ended with 'this is a defect' over a width that was text."""
     made = f"import zoo.readers as z; return z.Probe({header}, kind='uint8', gray=True)"

@@ -17,6 +17,7 @@ from zoo.data._named import index
 from zoo.data.audit import audit
 from zoo.edge._stream import expand
 from zoo.errors import ImageError
+from zoo.readers import _raster as raster
 from zoo.readers import read
 from zoo.readers._walk import Walk
 
@@ -24,8 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heic"
-AVIF = b"\0\0\0\x1cftypavif\0\0\0\0avifmif1miaf"
-JPEG_2000 = b"\0\0\0\x0cjP  \r\n\x87\n\0\0\0\x14ftypjp2 "
+EXR = b"\x76\x2f\x31\x01\2\0\0\0"
 JPEG_XL = b"\0\0\0\x0cJXL \r\n\x87\n"
 NIFTI = b"\x5c\x01\0\0".ljust(344, b"\0") + b"n+1\0"
 
@@ -84,6 +84,38 @@ def test_thumbnails_of_network_storage_are_not_trained_on(tmp_path: Path) -> Non
     assert len(index(tmp_path).ids) == len(found_by_predicting(tmp_path)) == 6
 
 
+def test_what_systems_leave_and_what_is_hidden_is_counted_once(tmp_path: Path) -> None:
+    """A hidden folder of pictures may be the study; a hidden text is nobody's business."""
+    for split in ("train", "val", "test"):
+        for label in "ab":
+            paint(tmp_path / split / label / "0.png")
+            paint(tmp_path / split / label / "@eaDir" / "0.png" / "SYNOPHOTO_THUMB_SM.jpg")
+        paint(tmp_path / split / ".ipynb_checkpoints" / "1.png")
+    for name in ("__MACOSX/train/a/._0.png", "Thumbnails/0.png", "train/a/._0.png", "val/a/Thumbs.db"):
+        paint(tmp_path / name)
+    (tmp_path / ".hidden.txt").write_text("x")
+    said = "6 @eaDir, 3 .ipynb_checkpoints, 1 Thumbnails, 1 Thumbs.db, 1 __MACOSX and 1 hidden .png"
+    pool = index(tmp_path)
+    assert (pool.labels, len(pool.ids), pool.passed_over) == (("a", "b"), 6, {})
+    (note,) = pool.notes
+    assert said in note
+    walk = Walk(str(tmp_path))
+    assert len(list(walk.images())) == 6
+    assert said in str(walk.passed)
+
+
+@pytest.mark.parametrize("suffix", [".svs", ".ndpi", ".mrxs", ".scn", ".mp4", ".avi", ".mov", ".mkv", ".npy", ".czi"])
+def test_slides_and_films_are_counted_and_not_read_as_their_thumbnail(suffix: str, tmp_path: Path) -> None:
+    Image.fromarray(np.zeros((4, 4, 3), np.uint8)).save(tmp_path / "a.tif")
+    (tmp_path / "a.tif").rename(tmp_path / f"a{suffix.upper()}")
+    walk = Walk(str(tmp_path))
+    assert list(walk.images()) == ([] if suffix in {".svs", ".ndpi", ".mrxs", ".scn"} else [f"a{suffix.upper()}"])
+    (tmp_path / f"a{suffix.upper()}").write_bytes(b"x")
+    walk = Walk(str(tmp_path))
+    assert list(walk.images()) == []
+    assert walk.passed.pictures == {suffix: 1}
+
+
 def test_pictures_of_other_formats_are_counted_by_format_by_every_verb(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -91,11 +123,11 @@ def test_pictures_of_other_formats_are_counted_by_format_by_every_verb(
     for label in "ab":
         paint(tmp_path / label / "0.png")
         for i in range(2):
-            (tmp_path / label / f"IMG_{i}.HEIC").write_bytes(HEIC)
-        (tmp_path / label / "1.jp2").write_bytes(JPEG_2000)
+            (tmp_path / label / f"IMG_{i}.JXL").write_bytes(JPEG_XL)
+        (tmp_path / label / "1.exr").write_bytes(EXR)
         (tmp_path / label / "notes.txt").write_text("x")
     (tmp_path / "a" / "2.npy").write_bytes(b"\x93NUMPY\1\0")
-    said = "4 .heic, 2 .jp2 and 1 .npy files are pictures of formats that are not read; 2 .txt"
+    said = "4 .jxl, 2 .exr and 1 .npy files are pictures of formats that are not read; 2 .txt"
     assert f"passed over: {said}" in index(tmp_path).notes
     assert f"passed over: {said}" in audit(tmp_path).notes
     with caplog.at_level(logging.INFO, "zoo"):
@@ -106,10 +138,7 @@ def test_pictures_of_other_formats_are_counted_by_format_by_every_verb(
 @pytest.mark.parametrize(
     ("head", "form"),
     [
-        (HEIC, "HEIC"),
-        (AVIF, "AVIF"),
-        (JPEG_2000, "JPEG 2000"),
-        (b"\xff\x4f\xff\x51\0\x29", "JPEG 2000"),
+        (EXR, "OpenEXR"),
         (JPEG_XL, "JPEG XL"),
         (b"\xff\x0a\xf8\x57", "JPEG XL"),
         (NIFTI, "NIfTI"),
@@ -127,6 +156,17 @@ def test_a_picture_of_another_format_is_known_by_its_first_bytes(head: bytes, fo
     with pytest.raises(ImageError) as caught:
         read(tmp_path / "scan")
     assert (caught.value.code, caught.value.fields) == ("image-format", {"format": form})
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"hevx"])
+def test_photos_of_a_telephone_are_counted_where_the_extra_is_missing(
+    brand: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(raster, "HAS_HEIF", False)
+    (tmp_path / "scan").write_bytes(HEIC.replace(b"ftypheic", b"ftyp" + brand))
+    walk = Walk(str(tmp_path))
+    assert list(walk.images()) == []
+    assert walk.passed.pictures == {"HEIC": 1}
 
 
 def test_a_camera_file_is_not_read_as_its_thumbnail(tmp_path: Path) -> None:

@@ -22,11 +22,14 @@ __all__ = [
     "natural_bytes",
     "natural_key",
     "printable",
+    "read_inert",
 ]
 
 _SHOWN = 5  # names on one line
 _DIGITS = re.compile("([0-9]+)")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_NUMBER = re.compile(r"[+-]?((\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?%?)?", re.ASCII | re.IGNORECASE)
+"""A sign, a number, or both: a spreadsheet shows it and runs nothing."""
 
 
 def brief(names: Iterable[str], most: int = _SHOWN) -> str:
@@ -89,4 +92,9 @@ def printable(text: str, keep: str = "") -> str:
 
 def inert(text: str) -> str:
     """`text` as a cell of a table; one that a spreadsheet would run as a formula is quoted (OWASP, CSV injection)."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
+
+
+def read_inert(cell: str) -> str:
+    """The text that `inert` made `cell` of."""
+    return cell[1:] if cell.startswith("'") and inert(cell[1:]) == cell else cell

@@ -1,31 +1,38 @@
-"""Groups of images (patients, lesions, studies): found by a pattern in their ids, and numbered."""
+"""Groups of images (patients, lesions, studies): named by a column or a pattern, numbered, and compared by spelling."""
 
 from __future__ import annotations
 
-import re
-import signal
-import threading
+import dataclasses
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo._support.text import brief
+from zoo._support.text import format_count
+from zoo.data._patterns import capture
+from zoo.data._sources.values import pair_alike
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from zoo.data._index import Pool
 
-__all__ = ["PATIENCE", "PATIENT", "codes_of", "names_of", "number_groups"]
+__all__ = [
+    "PATIENT",
+    "codes_of",
+    "describe_alike",
+    "names_alike",
+    "names_of",
+    "number_groups",
+    "regroup",
+]
 
 PATIENT = "patient"
 """A column of that name: the patients that a table or DICOM files name, the latter hashed."""
 
-PATIENCE = 2.0
-"""Seconds that an expression may search in one id, which takes a microsecond unless it tries again and again."""
+_SHOWN = 5  # pairs that are named
 
 
 def names_of(pool: Pool, group: str, *, every: bool) -> Sequence[str]:
@@ -51,7 +58,48 @@ def names_of(pool: Pool, group: str, *, every: bool) -> Sequence[str]:
             code="group-missing",
             data=pool.name,
         )
-    return _capture(pool, group, every=every)
+    return capture(pool, group, every=every)
+
+
+def regroup(pool: Pool, group: str) -> Pool:
+    """`pool` with the groups that a user names; arguments and errors as `names_of`, every image has a group."""
+    names = names_of(pool, group, every=True)
+    groups = number_groups(codes_of(names))
+    found = f"{format_count(len(np.unique(groups)), 'group')} of images, as --group says"
+    roles, ignored = dict(pool.roles), dict(pool.ignored)
+    before = roles.pop("group", None)
+    if isinstance(before, str) and before != group:
+        ignored[before] = "--group says another group"
+    if roles and group in pool.columns:
+        roles["group"] = group
+        ignored.pop(group, None)
+    return dataclasses.replace(
+        pool,
+        groups=groups,
+        columns={**pool.columns, "group": names},
+        notes=(*pool.notes, found),
+        roles=roles,
+        ignored=ignored,
+    )
+
+
+def names_alike(pool: Pool, group: str | None = None) -> list[tuple[str, str]]:
+    """Pairs of groups that may be one patient spelled two ways; `group` as in `names_of`, None: what the data brings.
+
+    The names of patients are for the screen of who has the data. They belong in no report.
+    """
+    names = pool.columns.get("group", ()) if group is None else names_of(pool, group, every=False)
+    return pair_alike(set(names))
+
+
+def describe_alike(pairs: Sequence[tuple[str, str]], *, named: bool) -> str:
+    """What to say of `names_alike`; not `named`: for a report, without the names."""
+    shown = ", ".join(f"{a!r} and {b!r}" for a, b in pairs[:_SHOWN])
+    more = f" and {len(pairs) - _SHOWN} more" if len(pairs) > _SHOWN else ""
+    return (
+        f"{format_count(len(pairs), 'pair')} of groups {'differs' if len(pairs) == 1 else 'differ'} only in spelling"
+        f"{f' ({shown}{more})' if named else ''}; each may be one patient in two splits; spell one patient one way"
+    )
 
 
 def codes_of(names: Sequence[str]) -> NDArray[np.int64]:
@@ -74,75 +122,3 @@ def number_groups(found: NDArray[np.int64]) -> NDArray[np.int64]:
     alone = found < 0
     groups[alone] = len(keys) + np.arange(alone.sum())
     return np.unique(groups, return_inverse=True)[1].astype(np.int64)
-
-
-def _capture(pool: Pool, group: str, *, every: bool) -> list[str]:
-    """What the expression finds in each id; as `names_of`."""
-    try:
-        pattern = re.compile(group)
-    except (re.error, RecursionError, OverflowError) as problem:
-        raise DataError(
-            f"group {group!r} is not a column of {pool.name} and not a regular expression ({problem})",
-            code="group-pattern",
-            group=group,
-        ) from None
-    if pattern.groups != 1:
-        raise DataError(
-            f"group {group!r} is not a column of {pool.name}; as a regular expression it has {pattern.groups} groups "
-            "in parentheses, expected one, such as 'patient([0-9]+)'",
-            code="group-pattern",
-            group=group,
-            groups=pattern.groups,
-        )
-    found = list(_search(pattern, pool.ids))
-    without = [row for row, value in enumerate(found) if not value]
-    if without and (every or len(without) == len(found)):
-        raise DataError(
-            f"group {group!r} finds nothing in {len(without)} of {len(found)} ids "
-            f"({brief((pool.ids[row] for row in without), 2)}); mend it, so that "
-            f"{'every image has' if every else 'images have'} a group",
-            code="group-unmatched",
-            group=group,
-            without=len(without),
-            images=len(found),
-        )
-    return found
-
-
-def _search(pattern: re.Pattern[str], names: Sequence[str]) -> Iterator[str]:
-    """What the one group of `pattern` holds in each name, "" where nothing is found.
-
-    An expression such as '(a+)+$' tries more ways than there are atoms; a timer looks whether the search gets on. Only
-    the main thread of a POSIX process can be interrupted so.
-
-    Raises:
-        DataError: it stays at one name for `PATIENCE` seconds.
-    """
-    done, seen = 0, -1
-
-    def look(*_: object) -> None:
-        nonlocal seen
-        if seen == done:
-            raise DataError(
-                f"group {pattern.pattern!r} takes more than {PATIENCE:g} seconds for {names[done]!r}; put no "
-                "repetition inside a repetition, as in 'patient([0-9]+)'",
-                code="group-pattern-slow",
-                group=pattern.pattern,
-                image=names[done],
-                seconds=PATIENCE,
-            )
-        seen = done
-
-    timed = hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGALRM, look) if timed else None
-    if timed:
-        signal.setitimer(signal.ITIMER_REAL, PATIENCE, PATIENCE)
-    try:
-        for name in names:
-            match = pattern.search(name)
-            yield (match[1] or "") if match else ""
-            done += 1
-    finally:
-        if timed:
-            signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)

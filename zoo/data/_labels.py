@@ -2,29 +2,44 @@
 
 from __future__ import annotations
 
+import dataclasses
+import unicodedata
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo._support.text import brief
+from zoo._support.text import brief, natural_key
+from zoo.data._sources.values import choose_spellings, class_key, strip_marks
 from zoo.errors import DataError
-from zoo.spec import LABEL_SEPARATOR
+from zoo.spec import LABEL_SEPARATOR, UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
-    from zoo.data._index import SplitName, Splits
+    from zoo.data._index import Pool, SplitName, Splits
     from zoo.spec import Task
 
-__all__ = ["MAX_CLASSES", "align", "check_classes", "check_count", "check_names", "count_labels", "label_text"]
+__all__ = [
+    "MAX_CLASSES",
+    "align",
+    "check_classes",
+    "check_count",
+    "check_names",
+    "count_labels",
+    "describe_spelled_alike",
+    "label_text",
+    "merge_spellings",
+]
 
 
 MAX_CLASSES = 65_536
 """A larger label is taken for a mistake; each class costs an output of the network."""
 _MOST_LABELS = 4096
 """Of multilabel data, which keeps a number for every image and label."""
+_SHOWN = 5
+"""Notes of one kind."""
 _LONGEST = 255
 """Characters of a class name, as of a folder's."""
 
@@ -68,16 +83,68 @@ def check_names(labels: Sequence[str], name: str) -> None:
         )
 
 
+def merge_spellings(pool: Pool) -> Pool:
+    """One class for all spellings of its name, see `zoo.data._sources.values.class_key`; what was merged is a note."""
+    chosen = choose_spellings(
+        dict(zip(pool.labels, count_labels(pool.targets, len(pool.labels)).tolist(), strict=True))
+    )
+    if all(spelled == name for spelled, name in chosen.items()):
+        return pool
+    names = list(dict.fromkeys(chosen.values()))
+    if list(pool.labels) == sorted(pool.labels, key=natural_key):
+        names.sort(key=natural_key)
+    merged: list[str] = []
+    renamed: list[str] = []
+    alike: dict[str, list[str]] = {}
+    for label in pool.labels:
+        alike.setdefault(chosen[label], []).append(label)
+    for name in names:
+        spellings = alike[name]
+        if len(spellings) > 1:
+            twice = len({unicodedata.normalize("NFC", one) for one in spellings}) < len(spellings)
+            forms = ", in two Unicode forms," if twice else ""
+            merged.append(f"{brief(spellings)}{forms} were taken for one class {name!r}")
+        elif unicodedata.normalize("NFC", spellings[0]) != name:
+            renamed.append(f"class {spellings[0]!r} is called {name!r}")
+    notes = [*_shorten(merged), *_shorten(renamed)]
+    place = {name: number for number, name in enumerate(names)}
+    order = np.array([place[chosen[label]] for label in pool.labels], np.int64)
+    if pool.targets.ndim == 1:
+        targets = order[pool.targets]
+    else:
+        targets = np.stack([pool.targets[:, order == k].max(axis=1) for k in range(len(names))], axis=1)
+    return dataclasses.replace(pool, labels=tuple(names), targets=targets, notes=(*pool.notes, *notes))
+
+
+def _shorten(notes: Sequence[str]) -> Sequence[str]:
+    """The first notes of many, and how many more there are; of 1000 classes all would be alike."""
+    if len(notes) <= _SHOWN:
+        return notes
+    return [*notes[: _SHOWN - 1], f"{notes[_SHOWN - 1]}, and so on for {len(notes) - _SHOWN} more"]
+
+
+def describe_spelled_alike(labels: Sequence[str]) -> tuple[str, ...]:
+    """A line for classes that differ in marks and blanks only, or in the case of a single letter."""
+    plain: dict[str, list[str]] = {}
+    for label in labels:
+        plain.setdefault(strip_marks(label.casefold()), []).append(label)
+    return tuple(
+        f"classes {brief(same)} differ only in spelling; make them one, or rename them"
+        for key, same in plain.items()
+        if key and len(same) > 1
+    )
+
+
 def label_text(labels: Sequence[str], target: Any) -> str:
-    """The name of a target's class; of a multilabel target, (K,) zeros and ones, the names of its labels, joined."""
+    """The name of a target's class; of a multilabel target, (K,), the names of the labels that are 1, joined."""
     if np.ndim(target) == 0:
         return labels[int(target)]
-    return LABEL_SEPARATOR.join(labels[k] for k in np.flatnonzero(target).tolist())
+    return LABEL_SEPARATOR.join(labels[k] for k in np.flatnonzero(np.equal(target, 1)).tolist())
 
 
 def count_labels(targets: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     """(K,) images of each class, or with each label."""
-    return np.bincount(targets, minlength=classes) if targets.ndim == 1 else targets.sum(axis=0)
+    return np.bincount(targets, minlength=classes) if targets.ndim == 1 else (targets == 1).sum(axis=0)
 
 
 def check_classes(
@@ -89,15 +156,16 @@ def check_classes(
 ) -> tuple[str, ...]:
     """Refuse splits in which nothing can be learned or measured about a class.
 
-    A label of multilabel data must be there and not there in train. Rare findings may well be missing among a few
-    hundred validation or test images; the numbers that need them are then undefined, which a note says beforehand.
+    A label of multilabel data must be known to be there and not to be there in train. Rare findings may well be missing
+    among a few hundred validation or test images; the numbers that need them are then undefined, which a note says
+    beforehand. Some label of some image must be known in every split.
 
     Returns:
         Notes for the data set.
 
     Raises:
         DataError: a class has no image in one of the splits; or a label has no image, or every image, in train; or
-            a label's name cannot be told from two.
+            no label is known in a split; or a label's name cannot be told from two.
     """
     if targets.ndim == 2:
         return _check_labels(labels, targets, rows, name)
@@ -126,10 +194,19 @@ def _check_labels(
         )
     notes = []
     for split, chosen in rows.items():
+        known = (targets[chosen] != UNKNOWN).sum(axis=0)
+        if not known.any():
+            raise DataError(
+                f"{name}: no label of the {len(chosen)} images in {split} is known; fill some in, "
+                "or choose --uncertain positive or negative",
+                code="labels-unknown",
+                split=split,
+                images=len(chosen),
+            )
         counts = count_labels(targets[chosen], len(labels))
         never = [label for label, count in zip(labels, counts, strict=True) if count == 0]
-        always = [label for label, count in zip(labels, counts, strict=True) if count == len(chosen)]
-        for some, has in ((never, "no"), (always, "every")):
+        always = [label for label, count, n in zip(labels, counts, known, strict=True) if count == n > 0]
+        for some, has in ((never, "no"), (always, "every" if known.min() == len(chosen) else "every known")):
             if some and split == "train":
                 raise DataError(
                     f"{name}: {has} image in train has the label {brief(some)}, expected images with it and without; "
@@ -145,7 +222,7 @@ def _check_labels(
 
 
 def align(splits: Splits, labels: tuple[str, ...], task: Task = "multiclass") -> Splits:
-    """Put targets into the class order of a model, matched by name.
+    """Put targets into the class order of a model, matched by name, in whatever spelling (`class_key`).
 
     A class of a multiclass model that the data does not have stays, without images. A label of a multilabel model
     that the data does not have is refused: no image was said to be without it either.
@@ -170,6 +247,7 @@ def align(splits: Splits, labels: tuple[str, ...], task: Task = "multiclass") ->
         )
     if splits.labels == labels:
         return splits
+    splits = _spell_as(splits, labels)
     unknown = [label for label in splits.labels if label not in labels]
     if unknown:
         raise DataError(
@@ -190,3 +268,17 @@ def align(splits: Splits, labels: tuple[str, ...], task: Task = "multiclass") ->
         )
     order = np.array([labels.index(label) for label in splits.labels], np.int64)
     return splits.relabel(labels, order)
+
+
+def _spell_as(splits: Splits, labels: tuple[str, ...]) -> Splits:
+    """Give classes of the data the names that a model has for them, where only the spelling differs."""
+    known = {class_key(label): label for label in labels}
+    if len(known) < len(labels) or len({class_key(label) for label in splits.labels}) < len(splits.labels):
+        return splits  # the model itself tells spellings apart
+    names = {label: label if label in labels else known.get(class_key(label), label) for label in splits.labels}
+    notes = tuple(
+        f"class {label!r} was taken for the model's {name!r}"
+        for label, name in names.items()
+        if unicodedata.normalize("NFC", label) != unicodedata.normalize("NFC", name)
+    )
+    return dataclasses.replace(splits, labels=tuple(names.values()), notes=(*splits.notes, *notes))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+from zoo._support.text import count_with_verb
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
     from zoo.errors import ImageError
 
-__all__ = ["Unusable", "refusal"]
+__all__ = ["Unusable", "note_skipped", "refusal"]
 
 _SHOWN = 5  # images that are named
 
@@ -34,6 +35,11 @@ class Unusable(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.name}: {self.reason}"
+
+
+def note_skipped(n: int) -> tuple[str, ...]:
+    """The note on `n` images that were left out because they cannot be read; none for 0."""
+    return (f"{count_with_verb(n, 'image')} left out: not readable",) if n else ()
 
 
 def refusal(images: Iterable[Unusable], n: int, *, of: str | None = None) -> DataError:

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING
 import msgspec
 
 from zoo._support.files import atomic_path, atomic_write, put_in_place
-from zoo._support.text import format_count, inert
+from zoo._support.text import format_count, inert, read_inert
 from zoo.edge._results import GIVEN, Failure, Prediction, Result
 from zoo.edge._stream import expand
 from zoo.errors import OutputError, ResumeError
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from zoo.edge._intake import Source
     from zoo.edge._runtime import Runtime
     from zoo.errors import ImageError
+    from zoo.readers._walk import PassedOver
     from zoo.spec import Task
 
 __all__ = ["predict_csv", "write_csv"]
@@ -65,6 +66,7 @@ def predict_csv(
     batch_size: int | None = None,
     frame: int | None = None,
     workers: int = 0,
+    passed: list[tuple[str, PassedOver]] | None = None,
 ) -> Iterator[Result]:
     """Predict as `Runtime.predict` does, and write each result to the table `target`; `write_csv` names its columns.
 
@@ -81,6 +83,7 @@ def predict_csv(
         batch_size: most images in one run; None: the default of `Runtime.predict`.
         frame: number of the picture in files that hold several, counted from 1; None: none is guessed.
         workers: number of processes that decode; 0: threads decode.
+        passed: gets each folder that was walked, and what was met in it beside images.
 
     Raises:
         ResumeError: an unfinished table is there and `resume` was not asked for, or it was begun with another model,
@@ -97,7 +100,7 @@ def predict_csv(
         provider=runtime.provider,
         frame=frame,
     )
-    items = iter(expand(sources))
+    items = iter(expand(sources, passed))
     with _open_part(target, part, note, begun, resume=resume) as stream:
         rows = 0
         for result in _read_kept(stream, part, begun, items, runtime):
@@ -267,8 +270,7 @@ def _result(row: bytes, name: str | None, where: str, runtime: Runtime) -> Resul
                 now=there,
             )
         if held[-1]:
-            bare = held[-1][1:]
-            result: Result = Failure(name, bare if inert(bare) == held[-1] else held[-1])
+            result: Result = Failure(name, read_inert(held[-1]))
         else:
             values = map(float, held[-1 - len(labels) : -1])
             by_name = dict(zip(labels, values, strict=True))

@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INTERRUPTED",
-    "columns",
     "document",
     "explain_error",
     "fields",
     "format_count",
+    "format_table",
     "megabytes",
     "put",
     "quote_path",
@@ -81,7 +81,7 @@ def whole_list(rows: Listed) -> None:
     _write("", now=True)
 
 
-def columns(header: Sequence[str], rows: Collection[Sequence[str]], *, right: Collection[int] = ()) -> str:
+def format_table(header: Sequence[str], rows: Collection[Sequence[str]], *, right: Collection[int] = ()) -> str:
     """A table of plain text; `right` are the columns with numbers."""
     table = [[printable(cell) for cell in row] for row in (header, *rows)]
     widths = [max(len(row[i]) for row in table) for i in range(len(header))]

@@ -22,6 +22,8 @@ from zoo.readers._walk import Walk, join
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
+    from zoo.readers._walk import PassedOver
+
 __all__ = ["Source", "batches", "decode_ahead", "expand"]
 
 _AHEAD_IMAGES = 16
@@ -32,11 +34,14 @@ _MOST_THREADS = 4
 log = logging.getLogger("zoo")
 
 
-def expand(sources: Iterable[Source] | Source) -> Iterator[tuple[str, Source | ImageError]]:
+def expand(
+    sources: Iterable[Source] | Source, passed: list[tuple[str, PassedOver]] | None = None
+) -> Iterator[tuple[str, Source | ImageError]]:
     """Name and source of every image; folders are walked as they are reached.
 
     Args:
         sources: one source or many; an array (N, H, W, C) is N images.
+        passed: gets each folder that was walked, and what was met beside images; None: it is not kept.
 
     Yields:
         ("array N" or the path, the source), or an error in its place for a folder without images.
@@ -53,11 +58,15 @@ def expand(sources: Iterable[Source] | Source) -> Iterator[tuple[str, Source | I
             yield str(source), source
         else:
             empty = True
-            for path, entry in _walk(Path(source)):
+            walk = Walk(os.fspath(source))
+            for path, entry in _walk(walk):
                 empty = False
                 yield path, entry
+            if passed is not None:
+                passed.append((str(source), walk.passed))
             if empty:
-                text = f"no images in folder {source}, expected files such as .png, .jpg or .tif"
+                beside = f" ({walk.passed})" if str(walk.passed) else ""
+                text = f"no images in folder {source}{beside}, expected files such as .png, .jpg or .tif"
                 if lone:
                     raise DataError(text, code="data-empty", folder=str(source))
                 yield str(source), ImageError(str(source), text, code="data-empty", folder=str(source))
@@ -129,10 +138,9 @@ def batches(images: Iterable[tuple[str, Array | str]], size: int) -> Iterator[tu
         yield names, np.stack(group)
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, Path | ImageError]]:
-    """Image files below `folder` as `zoo.readers._walk` finds them; what was passed over goes into the log."""
-    root = os.fspath(folder)
-    walk = Walk(root)
+def _walk(walk: Walk) -> Iterator[tuple[str, Path | ImageError]]:
+    """Image files of a folder as `zoo.readers._walk` finds them; what was passed over goes into the log."""
+    root = walk.root
     for found in walk.images():
         if isinstance(found, ImageError):
             path = join(root, found.name or "")
@@ -142,4 +150,4 @@ def _walk(folder: Path) -> Iterator[tuple[str, Path | ImageError]]:
             yield path, Path(path)
     if said := str(walk.passed):
         level = logging.WARNING if walk.passed.pictures or walk.passed.links else logging.INFO
-        log.log(level, "%s: passed over: %s", folder, said)
+        log.log(level, "%s: passed over: %s", root, said)

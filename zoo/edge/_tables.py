@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zoo._support.text import printable
-from zoo.edge._print import columns, format_count, megabytes, show_path, with_interval
+from zoo.edge._print import format_count, format_table, megabytes, show_path, with_interval
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,7 +58,7 @@ def tabulate_times(models: Sequence[Path], found: Sequence[Bench]) -> str:
     how = "one image at a time" if first.batch_size == 1 else f"{format_count(first.batch_size, 'image')} at a time"
     turns = ", in turns" if len(found) > 1 else ""
     return (
-        f"{columns(header, rows, right=range(1, 8))}\n\n"
+        f"{format_table(header, rows, right=range(1, 8))}\n\n"
         f"{how}, {first.runs} timed{turns}, {first.provider}, {format_count(first.threads, 'thread')}"
     )
 
@@ -70,7 +70,7 @@ def tabulate_operators(model: Path, parts: Sequence[Operator]) -> str:
     if len(large) < len(parts):
         rows.append((f"{len(parts) - len(large)} others", "", *_numbers(parts[len(large) :])))
     header = ("operator", "provider", "calls", "ms", "share")
-    return f"\n{show_path(model)}, by operator:\n{columns(header, rows, right=range(2, 5))}"
+    return f"\n{show_path(model)}, by operator:\n{format_table(header, rows, right=range(2, 5))}"
 
 
 def _numbers(parts: Sequence[Operator]) -> tuple[str, str, str]:

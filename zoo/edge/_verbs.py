@@ -44,7 +44,9 @@ from zoo.spec import to_builtins
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from zoo.edge._document import Listed
     from zoo.edge._results import Result
+    from zoo.readers._walk import PassedOver
 
 __all__ = ["bench", "explain", "info", "predict", "sign", "verify"]
 
@@ -86,7 +88,10 @@ def predict(
         )
     runtime = Runtime.open(find(model), provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
     ask: Any = runtime.predict if csv is None else partial(predict_csv, runtime, target=csv, resume=resume)
-    results: Iterator[Result] = ask(_sources(images), batch_size=batch_size, frame=frame, workers=workers)
+    passed: list[tuple[str, PassedOver]] = []
+    results: Iterator[Result] = ask(
+        _sources(images), batch_size=batch_size, frame=frame, workers=workers, passed=passed
+    )
     with Listed() if as_json else contextlib.nullcontext() as rows:
         reasons: Counter[str] = Counter()
         answered = failed = 0
@@ -105,6 +110,7 @@ def predict(
                 rows.add(result.row(top))
         _say_alike(reasons, "" if as_json or csv is not None else "; --csv lists each")
         if rows is not None:
+            _list_passed(rows, passed)
             whole_list(rows)
     if csv is not None:
         say(f"{format_count(answered + failed, 'row')} in {csv}")
@@ -300,6 +306,13 @@ def sign(
 def _sources(images: list[str]) -> Any:
     """One source, whose folder must not be empty, or many."""
     return images[0] if len(images) == 1 else images
+
+
+def _list_passed(rows: Listed, passed: list[tuple[str, PassedOver]]) -> None:
+    """A row for each folder with pictures of formats that are not read; they are nobody's failure."""
+    for folder, beside in passed:
+        if beside.pictures:
+            rows.add({"image": folder, "error": f"passed over: {beside}", "passed_over": beside.formats()})
 
 
 def _say_alike(reasons: Counter[str], each: str) -> None:

@@ -4,7 +4,8 @@ Training, the audit and prediction all walk here, so that what is trained on is 
 `zoo.readers` because readers say what an image is, and because `zoo.edge` may import nothing above it.
 
 - Files and folders of one folder have one natural order of their names: '2' before '10', case ignored.
-- Hidden names, and what systems and network storage leave (`IGNORED`), are never seen.
+- Hidden names, and what systems, programs and network storage leave (`IGNORED`), are not looked into. Folders of them,
+  and hidden pictures, are counted.
 - A link to a file is read as the file. A link to a folder is not followed, and counted.
 - A file is an image by its suffix or by its first bytes. Whatever else is met is counted.
 """
@@ -30,17 +31,31 @@ __all__ = ["IGNORED", "PassedOver", "Walk", "is_hidden", "join"]
 IGNORED = frozenset(
     {
         "#recycle",  # Synology
+        "#snapshot",
         "$recycle.bin",
+        "@__thumb",  # QNAP
         "@eadir",  # Synology: thumbnails of the pictures beside it
+        "@recently-snapshot",
         "@recycle",  # QNAP
+        "@tmp",
         "__macosx",
+        "__pycache__",
+        "_thumbs",
         "desktop.ini",
+        "ehthumbs.db",
+        "ehthumbs_vista.db",
         "lost+found",
+        "network trash folder",
+        "picasa.ini",
+        "recycler",
         "system volume information",
+        "temporary items",
+        "thumbnails",
         "thumbs.db",
+        "zbthumbnail.info",
     }
 )
-"""Names, in lower case, of what operating systems and network storage leave among pictures."""
+"""Names, in lower case, of what operating systems, programs and network storage leave among pictures."""
 
 _MOST = 100
 """Suffixes and links that are told apart; of a million files each may have its own."""
@@ -55,12 +70,14 @@ class PassedOver:
         others: suffix, or '' for none: files that are not pictures.
         links: links to folders, by their path; the first hundred.
         linked: how many links to folders there are.
+        system: name: folders and files that systems and programs leave, hidden folders, and hidden pictures.
     """
 
     pictures: Counter[str] = field(default_factory=Counter)
     others: Counter[str] = field(default_factory=Counter)
     links: list[str] = field(default_factory=list)
     linked: int = 0
+    system: Counter[str] = field(default_factory=Counter)
 
     def count(self, name: str, head: bytes) -> None:
         """Count a file that is not an image, by its name and its first bytes."""
@@ -75,6 +92,18 @@ class PassedOver:
         if len(self.links) < _MOST:
             self.links.append(path)
 
+    def add_hidden(self, name: str, *, folder: bool) -> None:
+        """Take up a name that is not looked into; other hidden files are not counted."""
+        if name.lower() in IGNORED or folder:
+            self.system[name if name in self.system or len(self.system) < _MOST else "other"] += 1
+        elif find_suffix(name) in IMAGE_SUFFIXES:
+            self.system[f"hidden {find_suffix(name)}"] += 1
+
+    def formats(self) -> dict[str, int]:
+        """Files that are not read as images, by their format, the most frequent first."""
+        counts = self.pictures + self.others
+        return {key or "without suffix": n for key, n in sorted(counts.items(), key=lambda one: (-one[1], one[0]))}
+
     def __str__(self) -> str:
         """'4 .heic and 1 .npy files are pictures of formats that are not read; 3 .txt'; '' where there is nothing."""
         parts = []
@@ -83,6 +112,8 @@ class PassedOver:
             parts.append(f"{_list_counts(self.pictures)} {what} not read")
         if self.others:
             parts.append(_list_counts(self.others))
+        if self.system:
+            parts.append(f"{_list_counts(self.system)}, hidden or of the system")
         if self.linked:
             parts.append(f"{self.linked} {'links' if self.linked > 1 else 'link'} to folders, not followed")
         return "; ".join(parts)
@@ -120,7 +151,7 @@ class Walk:
         reached: str | None = folder
         while reached is not None or pending:
             if reached is not None:
-                keys = self._listed(reached)
+                keys = self._listed(reached, count=wanted == self._is_image)
                 if isinstance(keys, ImageError):
                     yield keys
                 else:
@@ -144,7 +175,7 @@ class Walk:
         Raises:
             ImageError: the folder cannot be read.
         """
-        keys = self._listed(folder)
+        keys = self._listed(folder, count=True)
         if isinstance(keys, ImageError):
             raise keys
         named = [_tell_kind(key) for key in reversed(keys)]
@@ -159,15 +190,15 @@ class Walk:
         Raises:
             ImageError: the folder cannot be read.
         """
-        keys = self._listed(folder)
+        keys = self._listed(folder, count=False)
         if isinstance(keys, ImageError):
             raise keys
         return [name for name, kind in map(_tell_kind, reversed(keys)) if kind == "folder"]
 
-    def _listed(self, folder: str) -> list[bytes] | ImageError:
+    def _listed(self, folder: str, *, count: bool) -> list[bytes] | ImageError:
         """`natural_bytes` of the visible names, last name first, '/' behind folders and '/@' behind links.
 
-        No name holds a slash, so the order stays that of the names.
+        No name holds a slash, so the order stays that of the names. `count`: count the other names.
         """
         keys = []
         try:
@@ -177,6 +208,8 @@ class Walk:
                     if not is_hidden(name):
                         end = b"/@" if entry.is_symlink() else b"/" if entry.is_dir(follow_symlinks=False) else b""
                         keys.append(natural_bytes(name) + end)
+                    elif count:
+                        self.passed.add_hidden(name, folder=entry.is_dir(follow_symlinks=False))
         except OSError as problem:
             reason = (problem.strerror or str(problem)).lower()
             return ImageError(
@@ -204,7 +237,7 @@ class Walk:
 
 
 def is_hidden(name: str) -> bool:
-    """Whether a file or folder of this name is never seen."""
+    """Whether a file or folder of this name is not looked into."""
     return name.startswith(".") or name.lower() in IGNORED
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +25,9 @@ _MARKS = {b"\xef\xbb\xbf": "utf-8-sig", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf
 """Byte order marks, and the encodings they announce."""
 
 _DELIMITERS = "\t;,"
+_TOLD = re.compile(r"\"?sep=([^\w\s\"]|\t)\"?\s*", re.IGNORECASE)
+"""A first line by which Excel is told the delimiter; Excel shows the table from the next line on."""
+
 _BATCH = 4096  # rows of a Parquet file held at a time
 _MOST_ROWS = 16
 """Most rows for each byte of a Parquet file; compression turns a kilobyte into a billion equal rows."""
@@ -84,8 +88,11 @@ def _text(path: Path) -> Cells:
         number = 0
         try:
             with path.open(encoding=encoding, newline="") as stream:
-                delimiter = _delimiter(stream.readline(), path.suffix.lower())
-                stream.seek(0)
+                line = stream.readline()
+                told = _TOLD.fullmatch(line)
+                if told is None:
+                    stream.seek(0)
+                delimiter = told[1] if told else _delimiter(line, path.suffix.lower())
                 for number, row in enumerate(csv.reader(stream, delimiter=delimiter, strict=True), 1):
                     if any(row):
                         yield number, row
@@ -226,8 +233,6 @@ def _cell(value: Any) -> str:
     """A value as a CSV file would spell it: whole numbers without a point, nothing for null and NaN."""
     if value is None or value != value:  # noqa: PLR0124 - NaN is not itself
         return ""
-    if isinstance(value, bool):
-        return str(int(value))
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     if isinstance(value, (list, dict, bytes)):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,18 +23,28 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ALIASES", "index_folder"]
+__all__ = ["ALIASES", "index_folder", "split_of"]
 
 ALIASES: dict[str, SplitName] = {
     "train": "train",
     "training": "train",
     "val": "val",
     "valid": "val",
+    "validate": "val",  # MIMIC-CXR
     "validation": "val",
     "test": "test",
     "testing": "test",
 }
 """Names of split folders, in lower case."""
+_MASK = re.compile(r"[ _-](?:mask|seg|segmentation|annotation|label|roi)(?:[ _-]?\d+)?\.\w+$", re.IGNORECASE)
+"""What the name of a mask has behind the name of its image."""
+_PARTS = frozenset({
+    "image", "images", "img", "imgs", "mask", "masks", "label", "labels", "annotation", "annotations", "gt",
+    "segmentation", "segmentations",
+})  # fmt: skip
+"""Names of folders, in lower case, that two or more class folders do not have all."""
+_FEW = 20
+"""Folders within class folders that may be the classes; more are rather patients."""
 _LAYOUT = "expected CLASS/image files, or train, val and test folders of them"
 
 
@@ -69,8 +81,9 @@ def index_folder(source: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
         )
     empty = [folder.path for folder, count in zip(folders, counts, strict=True) if not count]
     if empty and not as_is:
+        beside = f" (of the set were passed over: {walk.passed})" if str(walk.passed) else ""
         raise DataError(
-            f"{name}: class folder {brief(empty)} holds no image; add images or remove it",
+            f"{name}: class folder {brief(empty)} holds no image{beside}; add images or remove it",
             code="class-empty",
             labels=list(empty),
         )
@@ -78,7 +91,39 @@ def index_folder(source: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
     notes = (f"{count_with_verb(stray, 'image')} left out: outside class folders",) if stray else ()
     if said := str(walk.passed):
         notes = (*notes, f"passed over: {said}")
-    return _pool(root, name, folders, ids, owners=owners, notes=notes, skip_bad=skip_bad, as_is=as_is)
+    notes = (*notes, *_note_nested(ids, folders), *_note_masks(ids))
+    pool = _pool(root, name, folders, ids, owners=owners, notes=notes, skip_bad=skip_bad, as_is=as_is)
+    return dataclasses.replace(pool, passed_over=walk.passed.formats())
+
+
+def _note_nested(ids: Names, folders: Sequence[_ClassFolder]) -> tuple[str, ...]:
+    """A note where the folders within class folders may be meant for classes, as in LC25000."""
+    depth = folders[0].path.count("/") + 1
+    inner: set[str] = set()
+    for one in ids:
+        parts = one.split("/")
+        if len(parts) < depth + 2 or len(inner) > _FEW:
+            return ()
+        inner.add("/".join(parts[: depth + 1]))
+    classes = len({folder.label for folder in folders})
+    if not classes < len(inner) <= _FEW:
+        return ()
+    return (f"the {classes} outer folders are the classes; the {len(inner)} folders within them are not told apart",)
+
+
+def _note_masks(ids: Names) -> tuple[str, ...]:
+    """A note where drawings of findings lie beside the images that they belong to, as in BUSI."""
+    masks = [one for one in ids if _MASK.search(one)]
+    if not masks:
+        return ()
+    stems = {one.rpartition(".")[0] for one in ids}
+    found = [one for one in masks if _MASK.sub("", one) in stems]
+    if not found:
+        return ()
+    said = (
+        f"{format_count(len(found), 'image')} may be masks, not pictures: their names are those of images beside them"
+    )
+    return (f"{said} and end in a word such as 'mask'; take masks out of the folder",)
 
 
 def _list_images(walk: Walk, folders: Sequence[_ClassFolder], counts: list[int]) -> Iterator[str]:
@@ -122,6 +167,7 @@ def _layout(walk: Walk, name: str) -> tuple[list[_ClassFolder], int]:
     stray = len(images)
     named = [folder for folder in top if folder.lower() in ALIASES]
     if not named or not (len(named) == len(top) or any(map(walk.folders, named))):
+        _refuse_no_classes(top, name)
         return _flat(walk, top, name), stray  # 'train' beside 'bus' and 'car' is a class
     found: list[_ClassFolder] = []
     by_split: dict[SplitName, str] = {}
@@ -154,6 +200,29 @@ def _layout(walk: Walk, name: str) -> tuple[list[_ClassFolder], int]:
                 folders=[*by_split.values(), folder],
             )
     return found, stray
+
+
+def split_of(name: str) -> SplitName | None:
+    """The split that a word of a name says, such as 'train_images'; None: none does."""
+    return next((ALIASES[word] for word in re.split("[^a-z]+", name.lower()) if word in ALIASES), None)
+
+
+def _refuse_no_classes(top: Sequence[str], name: str) -> None:
+    """Refuse folders that are called after splits, or after what a set for segmentation holds."""
+    splits = {split_of(folder) for folder in top}
+    if None not in splits and len(splits) > 1:
+        raise DataError(
+            f"{name}: folders {brief(top)} are named after splits, not classes; {_LAYOUT}, or a table that lists them",
+            code="folder-splits",
+            folders=list(top),
+        )
+    if len(top) > 1 and all(folder.lower() in _PARTS for folder in top):
+        raise DataError(
+            f"{name}: folders {brief(top)} are the parts of a set for segmentation, not classes; {_LAYOUT}, "
+            "or a table that lists them",
+            code="folder-without-classes",
+            folders=list(top),
+        )
 
 
 def _flat(walk: Walk, top: Sequence[str], name: str) -> list[_ClassFolder]:
@@ -194,7 +263,6 @@ def _pool(
             code="class-unreadable",
         )
     groups, remarks = found.groups(good)
-    left_out = (f"{count_with_verb(len(found.bad), 'image')} left out: not readable",) if found.bad else ()
     names = ids.subset(good) if found.bad else ids
     return Pool(
         name=name,
@@ -208,7 +276,8 @@ def _pool(
         gray=bool(found.gray[good].all()),
         largest_side=int(max(found.width[good].max(), found.height[good].max())),
         voi=bool(found.voi[good].all()),
-        notes=(*left_out, *notes, *remarks),
+        paddings=found.paddings(good),
+        notes=(*notes, *remarks),
         skipped=tuple(found.bad.values()),
         groups=groups,
         columns=found.patients(good),

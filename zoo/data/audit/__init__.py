@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo._support.text import format_count
+from zoo.data._groups import names_alike
 from zoo.data._index import Pool
 from zoo.data._named import index
-from zoo.data._unusable import refusal
+from zoo.data._unusable import note_skipped, refusal
 from zoo.data.audit._classes import counts, imbalance, mismatches
 from zoo.data.audit._copies import alike, copies
 from zoo.data.audit._groups import group_leaks, groups_of
@@ -51,7 +52,7 @@ def audit(source: str | Path | Pool, *, group: str | None = None, progress: Prog
         DataError: the source is not there, is not a data set at all, or holds no image that can be read; or `group`
             fits nothing.
     """
-    pool = source if isinstance(source, Pool) else index(source, skip_bad=True, as_is=True, column=group)
+    pool = source if isinstance(source, Pool) else index(source, skip_bad=True, as_is=True, group=group)
     groups = groups_of(pool, group)
     view = View.of(pool, look_at(pool, progress=progress))
     if not len(view.looks.good):
@@ -64,7 +65,7 @@ def audit(source: str | Path | Pool, *, group: str | None = None, progress: Prog
             *unreadable(view),
             *same,
             *near,
-            *group_leaks(view, groups),
+            *group_leaks(view, groups, names_alike(pool, group)),
             *imbalance(view, table),
             *mismatches(view, table),
             *find_saturated(view),
@@ -73,6 +74,7 @@ def audit(source: str | Path | Pool, *, group: str | None = None, progress: Prog
         ]
     )
     brightness, brightest = _brightness(view)
+    skipped = len(pool.skipped) + len(view.looks.bad)
     good = view.looks.good
     return Audit(
         name=pool.name,
@@ -86,8 +88,9 @@ def audit(source: str | Path | Pool, *, group: str | None = None, progress: Prog
         brightness=brightness,
         brightest=brightest,
         search=search,
-        notes=(*pool.notes, *_remarks(view, groups)),
-        skipped=len(pool.skipped) + len(view.looks.bad),
+        notes=(*note_skipped(skipped), *pool.notes, *_remarks(view, groups)),
+        skipped=skipped,
+        passed_over=dict(pool.passed_over),
     )
 
 
@@ -122,6 +125,10 @@ def _remarks(view: View, groups: NDArray[np.int64] | None) -> list[str]:
             "the set brings no splits, so nothing is said across splits; splits that training makes keep copies "
             "together that are equal byte for byte, near-duplicates may part"
         )
+    padded = int(view.looks.padded.sum())
+    if padded:
+        hold = f"{format_count(padded, 'image')} {'holds' if padded == 1 else 'hold'}"
+        remarks.append(f"{hold} padding pixels (PixelPaddingValue), left out of ranges")
     if groups is not None:
         known = format_count(len(np.unique(groups[groups >= 0])), "group")
         without = int((groups < 0).sum())

@@ -7,13 +7,11 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from zoo._support.text import brief, format_count
-from zoo.data._labels import count_labels
+from zoo.data._labels import count_labels, describe_spelled_alike
 from zoo.data.audit._report import Finding, Kind, Severity
 from zoo.data.audit._view import WHOLE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from zoo.data.audit._view import View
 
 __all__ = ["FEW", "RATIO", "counts", "imbalance", "mismatches"]
@@ -75,7 +73,8 @@ def imbalance(view: View, table: Counts) -> list[Finding]:
 
 def mismatches(view: View, table: Counts) -> list[Finding]:
     """Splits with different classes, classes of nearly one name, and file names that name another class."""
-    return [*_alone(view), *_missing(view, table), *_find_spelled_alike(view.pool.labels), *_names_of_others(view)]
+    alike = [_about_classes("label_mismatch", said) for said in describe_spelled_alike(view.pool.labels)]
+    return [*_alone(view), *_find_unlabelled(view), *_missing(view, table), *alike, *_names_of_others(view)]
 
 
 def _alone(view: View) -> list[Finding]:
@@ -103,17 +102,19 @@ def _missing(view: View, table: Counts) -> list[Finding]:
     return findings
 
 
-def _find_spelled_alike(labels: Sequence[str]) -> list[Finding]:
-    plain: dict[str, list[str]] = {}
-    for label in labels:
-        # keep only letters and digits, but 1.2 is not 12
-        plain.setdefault(re.sub(r"(?<!\d)[\W_]+|[\W_]+(?!\d)", "", label.casefold()), []).append(label)
+def _find_unlabelled(view: View) -> list[Finding]:
+    found = view.pool.unlabelled
+    if not found:
+        return []
+    rows = format_count(len(found), "row")
     return [
-        _about_classes(
-            "label_mismatch", f"classes {brief(same)} differ only in spelling; make them one, or rename them"
+        Finding(
+            kind="label_mismatch",
+            severity="warning",
+            across_splits=False,
+            files=tuple(one.name for one in found),
+            detail=f"{rows} without a label; fill it in, or train with --skip-bad, which leaves them out",
         )
-        for key, same in plain.items()
-        if key and len(same) > 1
     ]
 
 

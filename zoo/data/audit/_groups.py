@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data._groups import codes_of, names_of
+from zoo.data._groups import codes_of, describe_alike, names_of
 from zoo.data.audit._report import Finding
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
     from zoo.data._index import Pool
@@ -34,21 +36,37 @@ def groups_of(pool: Pool, group: str | None) -> NDArray[np.int64] | None:
     return codes_of(names_of(pool, group, every=False))
 
 
-def group_leaks(view: View, groups: NDArray[np.int64] | None) -> list[Finding]:
-    """One finding for each group with images in more than one split; its name is not shown."""
+def group_leaks(view: View, groups: NDArray[np.int64] | None, pairs: Sequence[tuple[str, str]] = ()) -> list[Finding]:
+    """One finding for each group with images in more than one split, without its name; one on groups spelled alike."""
+    alike = (
+        [
+            Finding(
+                kind="group_leak",
+                severity="warning",
+                across_splits=False,
+                files=(),
+                detail=describe_alike(pairs, named=True),
+            )
+        ]
+        if pairs
+        else []
+    )
     if groups is None or not view.divided:
-        return []
+        return alike
     rows = np.flatnonzero((groups >= 0) & (view.split >= 0))
     order = rows[np.argsort(groups[rows], kind="stable")]
     parts = np.split(order, np.flatnonzero(np.diff(groups[order])) + 1) if len(order) else []
     return [
-        Finding(
-            kind="group_leak",
-            severity="error",
-            across_splits=True,
-            files=view.files(view.side_by_side(part)),
-            detail=f"one group (patient, lesion or study){view.where(part).removeprefix(',')}",
-        )
-        for part in parts
-        if view.across(part)
+        *alike,
+        *(
+            Finding(
+                kind="group_leak",
+                severity="error",
+                across_splits=True,
+                files=view.files(view.side_by_side(part)),
+                detail=f"one group (patient, lesion or study){view.where(part).removeprefix(',')}",
+            )
+            for part in parts
+            if view.across(part)
+        ),
     ]

@@ -50,6 +50,7 @@ class Looks:
         mean: (n,) float32, mean brightness.
         dark: (n,) float32, share of pixels at `low`.
         bright: (n,) float32, share of pixels at `high`.
+        padded: (n,) bool, some pixels are padding; the five above leave them out.
         personal: (n,) int32, positions in `fields`.
         fields: the different lists of fields with personal data that were met: names, never values.
         bad: position: why the image cannot be decoded, beginning with its id.
@@ -67,6 +68,7 @@ class Looks:
     mean: NDArray[np.float32]
     dark: NDArray[np.float32]
     bright: NDArray[np.float32]
+    padded: NDArray[np.bool_]
     personal: NDArray[np.int32]
     fields: tuple[tuple[str, ...], ...]
     bad: dict[int, Unusable]
@@ -104,6 +106,7 @@ def look_at(pool: Pool, *, progress: Progress | None = None) -> Looks:
         mean=np.zeros(n, np.float32),
         dark=np.zeros(n, np.float32),
         bright=np.zeros(n, np.float32),
+        padded=np.zeros(n, np.bool_),
         personal=np.zeros(n, np.int32),
         fields=(),
         bad={},
@@ -140,8 +143,12 @@ def _note(seen: Looks, row: int, image: RawImage, header: Probe | None) -> None:
         content: bytes | memoryview = light.tobytes() if gray else np.ascontiguousarray(pixels).data
         shape = spectrum(np.asarray(light.resize((_SIDE, _SIDE), _BOX) if min(light.size) > 2 * _SIDE else light))
     else:
-        values = pixels[:, :, 0]
-        levels, content, shape = _levels(values), np.ascontiguousarray(values).data, spectrum(values)
+        values, padded = pixels[:, :, 0], image.padded[:, :, 0]
+        levels = _levels(values[~padded] if not padded.all() else values[:1, :1])
+        content = np.ascontiguousarray(values).data
+        # as the smallest value, so that pictures of one field of view are not alike by its edge
+        shape = spectrum(np.where(padded, np.asarray(levels[0], values.dtype), values))
+        seen.padded[row] = padded.any()
     digest = hashlib.sha256(f"{image.kind} {pixels.shape[0]}x{pixels.shape[1]} {gray}\n".encode())
     digest.update(content)
     seen.digest[row] = np.frombuffer(digest.digest(), np.uint8)

@@ -107,6 +107,7 @@ class Audit(_Value, frozen=True):
         search: how near-duplicates were looked for.
         notes: what the index says about the set.
         skipped: images that cannot be decoded.
+        passed_over: files of a folder that are not read as images, by their format.
     """
 
     name: str
@@ -122,6 +123,7 @@ class Audit(_Value, frozen=True):
     search: Search
     notes: tuple[str, ...]
     skipped: int
+    passed_over: dict[str, int] = {}
 
     def of_kind(self, kind: Kind) -> tuple[Finding, ...]:
         """The findings of one kind, worst first."""

@@ -89,13 +89,16 @@ class View:
         return ", in " + " and ".join(there) if there else ", in no split"
 
     def labels(self, row: int) -> tuple[str, ...]:
-        """The class of an image, or all its labels."""
+        """The class of an image, or all labels that it is known to have."""
         target = self.pool.targets[row]
         if self.pool.targets.ndim == 1:
             return (self.pool.labels[int(target)],)
-        return tuple(self.pool.labels[k] for k in np.flatnonzero(target).tolist())
+        return tuple(self.pool.labels[k] for k in np.flatnonzero(target == 1).tolist())
 
     def conflict(self, rows: Sequence[int] | NDArray[np.int64]) -> tuple[str, ...]:
         """The different labellings of the images at `rows`, quoted; empty where they agree."""
+        targets = self.pool.targets[np.asarray(rows)]
+        if targets.ndim == 2 and not ((targets == 1).any(axis=0) & (targets == 0).any(axis=0)).any():
+            return ()  # what one image leaves open contradicts nothing
         different = sorted({self.labels(int(row)) for row in rows})
         return tuple(repr(" and ".join(one) or "no label") for one in different) if len(different) > 1 else ()
