@@ -1,18 +1,22 @@
-"""What the columns of a table mean, by their names."""
+"""What the columns of a table mean: by their names, by what a user says, and by their cells where names say nothing."""
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from zoo._support.text import brief
-from zoo.errors import DataError
+from zoo.data._sources.values import YES, read_mark
+from zoo.errors import DataError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["MARK", "NAMES", "Columns", "columns_of", "plain"]
+__all__ = ["MARK", "NAMES", "Columns", "check_roles", "columns_of", "plain", "position_of"]
 
 NAMES: dict[str, tuple[str, ...]] = {
     "image": ("image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "image_index"),
@@ -20,10 +24,11 @@ NAMES: dict[str, tuple[str, ...]] = {
     "labels": ("labels", "finding_labels"),
     "split": ("split", "subset", "partition"),
     "fold": ("fold",),
-    # the widest first: a patient holds lesions and studies, and is what splits must not share
+    # a patient holds lesions and studies, and is what splits must not share
     "group": (
-        "group", "patient", "patient_id", "patientid", "subject", "subject_id", "lesion", "lesion_id",
-        "study", "study_id",
+        "patient", "patient_id", "patientid", "patient_no", "patient_number", "pid", "mrn", "subject", "subject_id",
+        "subjectid", "participant", "participant_id", "case_id", "group", "lesion", "lesion_id", "study", "study_id",
+        "studyinstanceuid", "study_instance_uid",
     ),
     "frame": ("frame",),
     "site": ("site", "hospital", "institution"),
@@ -31,10 +36,17 @@ NAMES: dict[str, tuple[str, ...]] = {
     "sex": ("sex", "gender", "patient_sex", "patient_gender"),
 }  # fmt: skip
 """What a column is for, and the names it may have, compared in lower case with "_" for spaces and hyphens. Where more
-than one of a kind is there, the first name decides for groups, and the plain name (image, label) for the others."""
+than one of a kind is there, the plain name (image, label) decides, and for groups their cells do; see
+`zoo.data._groups.choose_column`."""
+
+_CLASSES = ("level", "grade", "category")
+"""Names that a class column has where no column has a name of `NAMES["label"]`, as in EyePACS."""
 
 MARK = "label:"
 """Begins the name of a column of zeros and ones that says whether an image has the label that follows."""
+
+_NEARLY = 0.99
+"""A column with so large a share of zeros and ones is one, and its other cells are mistakes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +58,14 @@ class Columns:
         label: its one class, or None.
         labels: its labels in one cell, joined by "|", or None.
         marks: (label, position) of columns of zeros and ones.
-        guessed: the marks do not bear the prefix; they are all columns that mean nothing else.
+        guessed: the marks do not bear the prefix, and nobody named them; their cells make them marks.
         split: train, val or test.
         fold: a number.
-        group: patient, lesion or study.
+        groups: (name, position) of columns of patients, lesions or studies, patients first.
         frame: which picture of a file with several, from 1.
         kept: (name, position) of columns that are kept beside the images.
-        ignored: the names of columns that mean nothing.
+        roles: what a column is for: its name, or those of several.
+        ignored: the name of a column that means nothing: why.
     """
 
     image: int
@@ -62,10 +75,11 @@ class Columns:
     guessed: bool
     split: int | None
     fold: int | None
-    group: int | None
+    groups: tuple[tuple[str, int], ...]
     frame: int | None
     kept: tuple[tuple[str, int], ...]
-    ignored: tuple[str, ...]
+    roles: Mapping[str, str | tuple[str, ...]]
+    ignored: Mapping[str, str]
 
 
 def plain(name: str) -> str:
@@ -73,64 +87,126 @@ def plain(name: str) -> str:
     return re.sub(r"[\s_-]+", "_", name.strip().lower())
 
 
-def columns_of(header: Sequence[str], file: str, also: str | None = None) -> Columns:
+def check_roles(chosen: Mapping[str, str]) -> None:
+    """Refuse what `chosen` cannot mean.
+
+    Raises:
+        UsageError: an unknown role, or a role without a column.
+    """
+    for role, name in chosen.items():
+        if role not in NAMES:
+            near = difflib.get_close_matches(role, NAMES, n=2)
+            meant = f"did you mean {_or(near)}?" if near else f"expected {_or(tuple(NAMES))}"
+            raise UsageError(
+                f"--columns {role}={name}: {role!r} is not a role of a column; {meant}",
+                code="option-value",
+                option="--columns",
+                value=role,
+                near=near,
+            )
+        if not name.strip():
+            raise UsageError(
+                f"--columns {role}=: names no column; expected {role}=COLUMN",
+                code="option-value",
+                option="--columns",
+                value=role,
+            )
+
+
+def position_of(name: str, header: Sequence[str], file: str, role: str) -> int:
+    """Where the column lies that a user names for `role`.
+
+    Raises:
+        DataError: there is none of this name; similar ones are named.
+    """
+    exact = [at for at, one in enumerate(header) if one == name.strip()]
+    found = exact or [at for at, one in enumerate(header) if one and plain(one) == plain(name)]
+    if found:
+        return found[0]
+    spelled = {plain(one): one for one in header if one}
+    near = [spelled[one] for one in difflib.get_close_matches(plain(name), spelled, n=3)]
+    meant = f"did you mean {_or(near)}?" if near else f"expected one of {brief((one for one in header if one), 12)}"
+    raise DataError(
+        f"{file}: has no column {name!r} for {role}; {meant}",
+        code="table-column-missing",
+        role=role,
+        column=name,
+        near=near,
+    )
+
+
+def columns_of(
+    header: Sequence[str],
+    file: str,
+    image: int,
+    cells: Callable[[Sequence[int]], Iterable[tuple[int, tuple[str, ...]]]],
+    *,
+    chosen: Mapping[str, str] | None = None,
+    also: str | None = None,
+) -> Columns:
     """Find out what each column means.
 
     Args:
         header: names of the columns.
         file: name of the table, for errors.
+        image: the column of images.
+        cells: rows of the table, as `Cells.rows`; asked only where no name says what an image shows.
+        chosen: what the user says, checked by `check_roles`: role to column. Several columns of zeros and ones are
+            joined by commas or bars.
         also: one more column to keep, such as one to group by; it need not be there.
 
     Raises:
-        DataError: no image or label column, several that could be it, or both split and fold.
+        DataError: no label column, several that could be it, both split and fold, or no column that `chosen` names.
     """
-    where = {plain(name): position for position, name in reversed(list(enumerate(header)))}
-    found = {role: _one(role, names, where, header, file) for role, names in NAMES.items()}
-    image = found["image"]
-    if image is None:
-        raise DataError(
-            f"{file}: no column names the image; expected one called {_or(NAMES['image'][:4])} among {brief(header)}",
-            code="table-column-missing",
-            role="image",
-        )
+    chosen = chosen or {}
+    where = {plain(name): (at, name) for name, at in reversed(_list_named(header))}
+    but_image = {name: place for name, place in where.items() if place[0] != image}
+    found: dict[str, int | None] = {"image": image}
+    marks = _take_marks(header, file, chosen)
+    for role, names in NAMES.items():
+        if role in chosen and not (role == "labels" and marks):
+            found[role] = position_of(chosen[role], header, file, role)
+        elif role not in found:
+            found[role] = (
+                None if _is_settled(role, chosen) else _one(role, names, where if role == "group" else but_image, file)
+            )
     if found["split"] is not None and found["fold"] is not None:
         raise DataError(
-            f"{file}: columns for split and for fold both divide the images; remove or rename one",
+            f"{file}: columns for split and for fold both divide the images; name one with --columns split=COLUMN",
             code="table-columns",
             role="split",
         )
-    marks = tuple((name[len(MARK) :].strip(), at) for name, at in _list_named(header) if name.lower().startswith(MARK))
-    if len({label for label, _ in marks}) < len(marks) or any(not label for label, _ in marks):
-        raise DataError(
-            f"{file}: columns that begin with {MARK!r} name a label twice, or none; rename them",
-            code="table-columns",
-            role="label",
-        )
+    if not _is_settled("label", chosen):
+        marks = tuple((name[len(MARK) :].strip(), at) for name, at in _list_named(header) if _is_mark(name))
+        _check_marks(marks, file)
     given = [role for role in ("label", "labels") if found[role] is not None] + ([MARK] if marks else [])
     if len(given) > 1:
         raise DataError(
-            f"{file}: columns {brief(given)} all say what an image shows; keep one of them",
+            f"{file}: columns {brief(given)} all say what an image shows; keep one of them, "
+            "or name it with --columns label=COLUMN",
             code="table-columns",
             role="label",
             columns=list(given),
         )
-    used = {position for position in found.values() if position is not None} | {position for _, position in marks}
-    synonyms = {name for names in NAMES.values() for name in names}
-    free = [(name, at) for name, at in _list_named(header) if at not in used and plain(name) not in synonyms]
-    guessed = not given
-    if guessed:
-        if len(free) < 2:
-            raise DataError(
-                f"{file}: no column names the class; expected one called {_or(NAMES['label'][:4])}, or columns of "
-                f"zeros and ones called '{MARK}NAME'",
-                code="table-column-missing",
-                role="label",
-            )
-        marks, free = tuple(free), []
-    kept = {role: found[role] for role in ("site", "age", "sex", "group")}
+    why: dict[str, str] = {}
+    guessed = False
+    if not given:
+        found["label"] = _one("label", _CLASSES, but_image, file)
+    taken = {at for at in found.values() if at is not None} | {at for _, at in marks}
+    if not given and found["label"] is None:
+        known = {where[name][0] for names in NAMES.values() for name in names if name in where}
+        free = [(name, at) for name, at in _list_named(header) if at not in taken and at not in known]
+        marks, why = _find_marks(free, file, cells)
+        guessed = True
+        taken |= {at for _, at in marks}
+    groups = [found["group"]] if "group" in chosen else [where[name][0] for name in NAMES["group"] if name in where]
+    kept = {role: found[role] for role in ("site", "age", "sex")}
     if also is not None and plain(also) in where:
-        kept[also] = where[plain(also)]
-        free = [(name, at) for name, at in free if at != kept[also]]
+        kept[also] = where[plain(also)][0]
+        taken.add(where[plain(also)][0])
+    roles: dict[str, str | tuple[str, ...]] = {role: header[at] for role, at in found.items() if at is not None}
+    if marks:
+        roles["labels"] = tuple(header[at] for _, at in marks)
     return Columns(
         image=image,
         label=found["label"],
@@ -139,23 +215,124 @@ def columns_of(header: Sequence[str], file: str, also: str | None = None) -> Col
         guessed=guessed,
         split=found["split"],
         fold=found["fold"],
-        group=found["group"],
+        groups=tuple((header[at], at) for at in groups if at is not None),
         frame=found["frame"],
         kept=tuple((name, at) for name, at in kept.items() if at is not None),
-        ignored=tuple(name for name, _ in free),
+        roles={role: roles[role] for role in NAMES if role in roles},
+        ignored={name: _why(name, roles, why) for name, at in _list_named(header) if at not in taken},
     )
 
 
-def _one(role: str, names: Sequence[str], where: dict[str, int], header: Sequence[str], file: str) -> int | None:
+def _is_settled(role: str, chosen: Mapping[str, str]) -> bool:
+    """Whether what the user says leaves nothing to be found for a role."""
+    alike = next((pair for pair in (("label", "labels"), ("split", "fold")) if role in pair), (role,))
+    return any(one in chosen for one in alike)
+
+
+def _one(role: str, names: Sequence[str], where: Mapping[str, tuple[int, str]], file: str) -> int | None:
+    """`where`: the position and name of each column, by its plain name."""
     there = [name for name in names if name in where]
-    if len(there) > 1 and role in {"image", "label", "split"} and role not in there:
-        given = brief(header[where[name]] for name in there)
+    if len(there) > 1 and role in {"label", "split"} and role not in there:
+        given = [where[name][1] for name in there]
         raise DataError(
-            f"{file}: columns {given} could each be the {role}; rename the one that is meant to {role!r}",
+            f"{file}: columns {brief(given)} could each be the {role}; name the one that is meant with "
+            f"--columns {role}=COLUMN",
             code="table-columns",
             role=role,
+            columns=given,
         )
-    return where[there[0]] if there else None
+    return where[there[0]][0] if there else None
+
+
+def _is_mark(name: str) -> bool:
+    return name.lower().startswith(MARK)
+
+
+def _take_marks(header: Sequence[str], file: str, chosen: Mapping[str, str]) -> tuple[tuple[str, int], ...]:
+    """Several columns that the user names for labels; none where it is one."""
+    text = chosen.get("labels", "")
+    names = [name.strip() for name in re.split("[,|]", text)]
+    if len(names) < 2 or text in header:
+        return ()
+    places = [position_of(name, header, file, "labels") for name in names]
+    return tuple((header[at][len(MARK) :].strip() if _is_mark(header[at]) else header[at], at) for at in places)
+
+
+def _check_marks(marks: Sequence[tuple[str, int]], file: str) -> None:
+    if len({label for label, _ in marks}) < len(marks) or any(not label for label, _ in marks):
+        raise DataError(
+            f"{file}: columns that begin with {MARK!r} name a label twice, or none; rename them",
+            code="table-columns",
+            role="label",
+        )
+
+
+def _find_marks(
+    free: Sequence[tuple[str, int]],
+    file: str,
+    cells: Callable[[Sequence[int]], Iterable[tuple[int, tuple[str, ...]]]],
+) -> tuple[tuple[tuple[str, int], ...], dict[str, str]]:
+    """Columns whose cells are all 1, 0, -1 or blank, with a 1 among them; and why others are none.
+
+    Raises:
+        DataError: fewer than two, or a column that holds hardly anything else.
+    """
+    names = dict(free)
+    ones: Counter[str] = Counter()
+    others: Counter[str] = Counter()
+    first: dict[str, tuple[int, str]] = {}
+    rows = 0
+    for number, row in cells(list(names.values())):
+        rows += 1
+        for name, cell in zip(names, row, strict=True):
+            mark = read_mark(cell)
+            if mark == YES:
+                ones[name] += 1
+            elif mark is None:
+                others[name] += 1
+                first.setdefault(name, (number, cell))
+    for name, n in others.items():
+        if ones[name] and n <= (1 - _NEARLY) * rows:
+            number, cell = first[name]
+            raise DataError(
+                f"{file}: column {name!r} holds zeros and ones, and row {number} holds {cell!r}; mend it, "
+                "or name the columns of labels with --columns labels=A,B",
+                code="table-rows",
+                rows=n,
+                column=name,
+            )
+    why = {name: f"holds {cell[:40]!r}, which is not 0 or 1" for name, (_, cell) in first.items()}
+    why |= {name: "holds no 1" for name in names if name not in first and not ones[name]}
+    marks = tuple((name, at) for name, at in free if name not in why)
+    if len(marks) > 1:
+        return marks, why
+    tried = "; ".join(f"{name!r} {why.get(name, 'alone holds zeros and ones')}" for name in list(names)[:3])
+    raise DataError(
+        f"{file}: no column names the class{f' ({tried})' if tried else ''}; expected one called "
+        f"{_or(NAMES['label'][:4])}, or columns of zeros and ones; name it with --columns label=COLUMN",
+        code="table-column-missing",
+        role="label",
+        tried=list(names),
+    )
+
+
+def _why(name: str, roles: Mapping[str, str | tuple[str, ...]], why: Mapping[str, str]) -> str:
+    """Why a column is ignored."""
+    if name in why:
+        return why[name]
+    spelled = plain(name)
+    for role, known_names in NAMES.items():
+        known = (
+            spelled in known_names
+            or (role == "label" and spelled in _CLASSES)
+            or (role == "labels" and spelled.startswith(MARK))
+        )
+        if known:
+            winner = roles.get(role) or roles.get({"label": "labels", "labels": "label", "split": "fold"}.get(role, ""))
+            if winner is not None:
+                names = [winner] if isinstance(winner, str) else winner
+                return f"{brief(names, 3)} {'was' if len(names) == 1 else 'were'} taken for the {role}"
+    return "its name has no meaning here"
 
 
 def _list_named(header: Sequence[str]) -> list[tuple[str, int]]:
@@ -163,4 +340,4 @@ def _list_named(header: Sequence[str]) -> list[tuple[str, int]]:
 
 
 def _or(names: Sequence[str]) -> str:
-    return ", ".join(repr(name) for name in names[:-1]) + f" or {names[-1]!r}"
+    return ", ".join(repr(name) for name in names[:-1]) + (" or " if len(names) > 1 else "") + repr(names[-1])

@@ -13,6 +13,7 @@ from zoo.data._index import Arrays, Files, Several, Source
 from zoo.data._names import Names
 from zoo.data._scanning.scan import Scanned, scan
 from zoo.data._sources.npz import digests_of, open_images
+from zoo.data._sources.places import ARCHIVE
 from zoo.data._unusable import Unusable
 from zoo.errors import DataError
 from zoo.readers import KINDS
@@ -23,9 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
-__all__ = ["Entries", "find"]
-
-_ARCHIVE = ".npz#"
+__all__ = ["Entries", "find", "list_same_files"]
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -41,6 +40,7 @@ class Entries:
         gray: every image is gray.
         largest_side: of any image, in pixels.
         voi: every image brings its own VOI LUT or window.
+        paddings: as in `zoo.data.Splits`.
         bad: position in the table: the image and why it cannot be used.
         scanned: headers, where all images are files.
     """
@@ -53,6 +53,7 @@ class Entries:
     gray: bool
     largest_side: int
     voi: bool
+    paddings: dict[tuple[float, float], int]
     bad: dict[int, Unusable]
     scanned: Scanned | None
 
@@ -77,7 +78,7 @@ def find(table: Path, ids: Names, frames: NDArray[np.int64] | None) -> Entries:
         DataError: an archive is not an npz archive of images.
     """
     root = table.resolve().parent
-    archived = np.fromiter((_ARCHIVE in identity for identity in ids), bool, len(ids))
+    archived = np.fromiter((ARCHIVE in identity for identity in ids), bool, len(ids))
     files, arrays = np.flatnonzero(~archived), np.flatnonzero(archived)
     names = Names.of(_below(root, ids.subset(files)))
     chosen = None if frames is None else frames[files]
@@ -110,9 +111,35 @@ def find(table: Path, ids: Names, frames: NDArray[np.int64] | None) -> Entries:
         gray=gray,
         largest_side=max(sides, default=0),
         voi=not len(arrays) and bool(found.voi[readable].all()),
+        paddings=found.paddings(readable),
         bad=dict(sorted(bad.items())),
         scanned=None if len(arrays) else found,
     )
+
+
+def list_same_files(entries: Entries) -> list[tuple[int, int]]:
+    """Rows of the table, two by two, whose paths lead to one file: over a link, or spelled in two ways.
+
+    Such files have the same digest, so that no other file is looked at.
+    """
+    files = entries.source.parts[0] if isinstance(entries.source, Several) else entries.source
+    if not isinstance(files, Files):
+        return []
+    words = np.ascontiguousarray(entries.digests).view(np.uint64)[:, 0]
+    _, same, times = np.unique(words, return_inverse=True, return_counts=True)
+    first: dict[tuple[int, int, int], int] = {}
+    pairs = []
+    for at in np.flatnonzero(times[same] > 1).tolist():
+        if isinstance(entries.source, Several) and entries.source.part[at]:
+            continue  # of an archive
+        row = int(entries.source.rows[at]) if isinstance(entries.source, Several) else at
+        status = os.stat(files.root / files.ids[row])  # noqa: PTH116 - a link is followed
+        frame = 0 if files.frames is None else int(files.frames[row])
+        position = int(entries.good[at])
+        before = first.setdefault((status.st_dev, status.st_ino, frame), position)
+        if before != position and status.st_ino:  # 0: a file system that does not number its files
+            pairs.append((before, position))
+    return pairs
 
 
 def _below(root: Path, ids: Names) -> Iterator[str]:

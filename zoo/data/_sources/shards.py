@@ -142,10 +142,7 @@ def index_shards(path: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
     groups, remarks = found.groups(good)
     kept = ids.subset(good)
     ignored = sum(one.ignored for one in read)
-    notes = (
-        (len(found.bad), f"{count_with_verb(len(found.bad), 'image')} left out: not readable"),
-        (ignored, f"{count_with_verb(ignored, 'member')} ignored: links, devices, samples without an image"),
-    )
+    said = f"{count_with_verb(ignored, 'member')} ignored: links, devices, samples without an image"
     return Pool(
         name=name,
         labels=labels,
@@ -165,7 +162,8 @@ def index_shards(path: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
         gray=bool(found.gray[good].all()),
         largest_side=int(max(found.width[good].max(), found.height[good].max())),
         voi=bool(found.voi[good].all()),
-        notes=(*(note for n, note in notes if n), *remarks),
+        paddings=found.paddings(good),
+        notes=(*((said,) if ignored else ()), *remarks),
         skipped=tuple(found.bad.values()),
         groups=groups,
         columns=found.patients(good),

@@ -1,39 +1,47 @@
 """Tables of images: a row for each, with its path, its class or labels, and what else is known of it.
 
-`columns` says what columns mean, `cells` how files are read. Paths are relative to the table's folder, or
-absolute; `archive.npz#train/17` is an image of an archive. Nothing but `Names` and arrays is kept of rows.
+`columns` says what columns mean, `listed` where their images are, `cells` how files are read. Paths are relative to the
+table's folder, or absolute; `archive.npz#train/17` is an image of an archive. Nothing but `Names` and arrays is kept of
+rows.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from array import array
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo._support.text import brief, count_with_verb, format_count, natural_key
+from zoo._support.text import brief, count_with_verb, format_count, natural_key, read_inert
 from zoo.data._groups import number_groups
 from zoo.data._index import SPLITS, Pool, SplitName
 from zoo.data._labels import check_count
 from zoo.data._names import Names, one_line
 from zoo.data._scanning.scan import one_kind
 from zoo.data._sources.cells import form_of, open_cells
-from zoo.data._sources.columns import MARK, Columns, columns_of
-from zoo.data._sources.entries import Entries, find
+from zoo.data._sources.codes import Codes
+from zoo.data._sources.columns import MARK, Columns
+from zoo.data._sources.entries import Entries, find, list_same_files
 from zoo.data._sources.folder import ALIASES
+from zoo.data._sources.group_columns import choose_column, fill_blanks
+from zoo.data._sources.joined import divide_labels
+from zoo.data._sources.listed import list_images
+from zoo.data._sources.places import spell
+from zoo.data._sources.values import EMPTY, UNSURE, YES, find_missing, read_mark
 from zoo.data._unusable import Unusable, refusal
 from zoo.errors import DataError
-from zoo.spec import LABEL_SEPARATOR
+from zoo.spec import LABEL_SEPARATOR, UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from zoo.data._sources.cells import Cells
+    from zoo.spec import Reading
 
 __all__ = ["NO_LABEL", "index_table", "is_table"]
 
@@ -41,7 +49,6 @@ NO_LABEL = "No Finding"
 """In a column of joined labels: the image has none of them (as ChestX-ray14 writes it)."""
 
 _SHOWN = 5  # problems named in one error
-_BITS = {"0": "0", "1": "1", "0.0": "0", "1.0": "1", "false": "0", "true": "1"}
 
 
 def is_table(path: Path) -> bool:
@@ -49,16 +56,18 @@ def is_table(path: Path) -> bool:
     return form_of(path) is not None
 
 
-def index_table(path: Path, *, skip_bad: bool, as_is: bool = False, column: str | None = None) -> Pool:
+def index_table(path: Path, *, skip_bad: bool, as_is: bool = False, reading: Reading) -> Pool:
     """Index the images that a CSV, TSV or Parquet file lists: read every header, hash every file.
 
     Args:
         path: the table.
-        skip_bad: leave out files that are missing or cannot be read.
+        skip_bad: leave out files that are missing or cannot be read, and rows without a label.
         as_is: for an audit: mixed pixel types pass.
-        column: one more column to keep in `Pool.columns`.
+        reading: what columns mean, whether 'NA' and the like are names of classes and groups, and one more column to
+            keep in `Pool.columns`: its group, which need not be there.
 
     Raises:
+        UsageError: `reading` names a role that is none.
         DataError: no table, columns that do not say what is needed, rows that cannot be used (all are counted, five
             are named), or images that cannot be read (unless `skip_bad`).
     """
@@ -66,9 +75,10 @@ def index_table(path: Path, *, skip_bad: bool, as_is: bool = False, column: str 
     if form is None:
         raise DataError(f"{path.name}: not a table; expected CSV, TSV or Parquet", code="data-format", path=str(path))
     cells = open_cells(path, form)
-    columns = columns_of(cells.header, path.name, also=column)
-    rows = _Rows(path.name, columns)
-    ids = Names.of(one_line(path.name, rows.take(cells)))
+    listed = list_images(path, cells, chosen=reading.get("columns"), also=reading.get("group"))
+    columns = listed.columns
+    rows = _Rows(path.name, columns, skip_bad=skip_bad, keep_na=bool(reading.get("keep_na")))
+    ids = rows.without_unlabelled(Names.of(one_line(path.name, rows.take(listed.cells))))
     if not len(ids):
         raise DataError(f"{path.name}: lists no image, expected a row for each", code="data-empty")
     rows.refuse_double(ids)
@@ -77,52 +87,41 @@ def index_table(path: Path, *, skip_bad: bool, as_is: bool = False, column: str 
     if entries.bad and (not skip_bad or len(entries.bad) == len(ids)):
         bad = (Unusable(f"row {rows.numbers[at]}: {one.name}", one.reason) for at, one in entries.bad.items())
         raise refusal(bad, len(ids), of=path.name)
-    return _pool(path.name.rsplit(".", 1)[0], rows, entries, as_is=as_is)
-
-
-@dataclass(slots=True)
-class _Codes:
-    """Values that occur again and again, as numbers in the order they were met."""
-
-    numbers: dict[str, int] = field(default_factory=dict)
-    codes: array[int] = field(default_factory=lambda: array("q"))
-
-    def add(self, value: str) -> None:
-        self.codes.append(self.numbers.setdefault(value, len(self.numbers)))
-
-    def values(self) -> Names:
-        """The value of each row."""
-        return Names.of(self.numbers).subset(self.array())
-
-    def array(self) -> NDArray[np.int64]:
-        return np.asarray(self.codes, np.int64)
+    rows.refuse_pairs(ids, list_same_files(entries))
+    pool = _pool(path.name.rsplit(".", 1)[0], rows, entries, as_is=as_is)
+    return dataclasses.replace(pool, notes=(*listed.notes, *pool.notes))
 
 
 class _Rows:
     """What the rows of a table say, collected in one pass."""
 
-    def __init__(self, file: str, columns: Columns) -> None:
+    def __init__(self, file: str, columns: Columns, *, skip_bad: bool, keep_na: bool) -> None:
         self.file = file
         self.columns = columns
+        self.skip_bad = skip_bad
+        self.keep_na = keep_na
         self.numbers = array("q")
-        self.labels = _Codes()
+        self.labels = Codes()
         self.splits = array("b")
         self.folds = array("q")
         self.frames = array("q")
-        self.groups = _Codes()
-        self.kept = {name: _Codes() for name, _ in columns.kept}
+        self.groups = {name: Codes() for name, _ in columns.groups}
+        self.kept = {name: Codes() for name, _ in columns.kept}
         self.problems: list[str] = []
         self.count = 0  # of problems
+        self.unlabelled: tuple[Unusable, ...] = ()
+        self.notes: tuple[str, ...] = ()
 
     def take(self, cells: Cells) -> Iterator[str]:
         """Go through the table: give the image of each row, and keep the rest."""
         columns = self.columns
-        singles = (columns.label, columns.labels, columns.split, columns.fold, columns.group, columns.frame)
+        singles = (columns.label, columns.labels, columns.split, columns.fold, columns.frame)
         wanted = [columns.image, *(at for at in singles if at is not None), *(at for _, at in columns.marks)]
-        wanted += [at for _, at in columns.kept]
+        wanted += [at for _, at in (*columns.groups, *columns.kept)]
         order = sorted(set(wanted))
         place = {at: position for position, at in enumerate(order)}
-        for number, row in cells.rows(order):
+        for number, written in cells.rows(order):
+            row = tuple(map(read_inert, written))
             self.numbers.append(number)
             self._class(number, row, place)
             if columns.split is not None:
@@ -131,22 +130,73 @@ class _Rows:
                 self.folds.append(self._number(number, "fold", row[place[columns.fold]]))
             if columns.frame is not None:
                 self.frames.append(self._number(number, "frame", row[place[columns.frame]] or "0"))
-            if columns.group is not None:
-                self.groups.add(row[place[columns.group]].strip())
+            for name, at in columns.groups:
+                self.groups[name].add(row[place[at]].strip())
             for name, at in columns.kept:
                 self.kept[name].add(row[place[at]].strip())
-            image = row[place[columns.image]].strip().replace("\\", "/")
+            image = spell(row[place[columns.image]])
             if not image:
                 self._problem(number, "names no image")
             yield image
+        ways = self._settle_missing()
         if self.count:
             more = f" and {self.count - _SHOWN} more" if self.count > _SHOWN else ""
             raise DataError(
                 f"{self.file}: {format_count(self.count, 'row')} cannot be used: "
-                f"{' | '.join(self.problems)}{more}; mend the table",
+                f"{' | '.join(self.problems)}{more}; mend the table{ways}",
                 code="table-rows",
                 rows=self.count,
             )
+
+    def _settle_missing(self) -> str:
+        """Find rows without a label, and empty the cells of other columns that mean nothing; what may be done."""
+        for name, codes in (*self.groups.items(), *self.kept.items()):
+            if words := self._missing(codes, groups=name in self.groups) - {""}:
+                n = int(codes.find(words).sum())
+                self.notes += (
+                    f"{count_with_verb(n, 'cell')} taken for empty in column {name!r} ({brief(sorted(words))})",
+                )
+                codes.empty(words)
+        if self.columns.marks:
+            return ""
+        missing = self._missing(self.labels)
+        rows = np.flatnonzero(self.labels.find(missing)).tolist()
+        if self.skip_bad or not rows:
+            return ""
+        texts = list(self.labels.numbers)
+        none = f" ({NO_LABEL!r} says that there is none)" if self.columns.labels is not None else ""
+        for row in rows[:_SHOWN]:
+            text = texts[self.labels.codes[row]]
+            self._problem(self.numbers[row], f"has {f'{text!r} for a label' if text else 'no label'}{none}")
+        self.count += max(0, len(rows) - _SHOWN)
+        keep = f", or take {brief(sorted(missing - {''}))} for a class with --keep-na" if missing - {""} else ""
+        return f", leave rows without a label out with --skip-bad{keep}"
+
+    def _missing(self, codes: Codes, *, groups: bool = False) -> set[str]:
+        return {""} & codes.numbers.keys() if self.keep_na else find_missing(codes.numbers, groups=groups)
+
+    def without_unlabelled(self, ids: Names) -> Names:
+        """Leave out the rows without a label; `ids` are their images."""
+        missing = set() if self.columns.marks else self._missing(self.labels)
+        keep = ~self.labels.find(missing)
+        if keep.all():
+            return ids
+        if not keep.any():
+            raise DataError(
+                f"{self.file}: no row has a label; fill the label column in", code="data-empty", unlabelled=len(ids)
+            )
+        words = f" ({brief(sorted(missing - {''}))})" if missing - {""} else ""
+        lost = np.flatnonzero(~keep).tolist()
+        self.unlabelled = tuple(Unusable(ids[row], f"row {self.numbers[row]} has no label") for row in lost)
+        self.notes += (f"{count_with_verb(len(lost), 'row')} left out: no label{words}",)
+        self.labels = self.labels.subset(keep)
+        self.groups = {name: codes.subset(keep) for name, codes in self.groups.items()}
+        self.kept = {name: codes.subset(keep) for name, codes in self.kept.items()}
+        for name in ("numbers", "splits", "folds", "frames"):
+            values = getattr(self, name)
+            if values:
+                setattr(self, name, array(values.typecode, np.asarray(values)[keep].tobytes()))
+        return ids.subset(np.flatnonzero(keep))
 
     def refuse_double(self, ids: Names) -> None:
         """Refuse rows that list the same picture twice."""
@@ -155,6 +205,10 @@ class _Rows:
         likely = np.flatnonzero(np.diff(keys[order]) == 0)
         double = [(a, b) for a, b in zip(order[likely].tolist(), order[likely + 1].tolist(), strict=True)
                   if self._picture(ids, a) == self._picture(ids, b)]  # fmt: skip
+        self.refuse_pairs(ids, double)
+
+    def refuse_pairs(self, ids: Names, double: Sequence[tuple[int, int]]) -> None:
+        """Refuse rows, two by two, that list the same picture."""
         if not double:
             return
         shown = []
@@ -175,10 +229,10 @@ class _Rows:
     def _class(self, number: int, row: tuple[str, ...], place: dict[int, int]) -> None:
         columns = self.columns
         if columns.marks:
-            bits = [_BITS.get(row[place[at]].strip().lower(), "") for _, at in columns.marks]
+            bits = [read_mark(row[place[at]]) or "" for _, at in columns.marks]
             if "" in bits:
                 name, at = columns.marks[bits.index("")]
-                found = f"{name!r} holds {row[place[at]]!r}, expected 0 or 1"
+                found = f"{name!r} holds {row[place[at]]!r}, expected 0, 1, -1 (uncertain) or nothing"
                 if columns.guessed:
                     raise DataError(
                         f"{self.file}: no column names the class, and row {number}: {found}; call the class column "
@@ -192,10 +246,7 @@ class _Rows:
             return
         cell = columns.label if columns.label is not None else columns.labels
         text = row[place[cell]].strip() if cell is not None else ""
-        if not text:
-            none = f" ({NO_LABEL!r} says that there is none)" if columns.labels is not None else ""
-            self._problem(number, f"has no label{none}")
-        elif not text.isprintable():
+        if not text.isprintable():
             self._problem(number, f"has the label {text!a}, expected printable text")
         elif columns.label is not None and LABEL_SEPARATOR in text:
             self._problem(number, f"has the label {text!r}; a column of several labels is called 'labels'")
@@ -223,14 +274,13 @@ class _Rows:
 def _pool(name: str, rows: _Rows, entries: Entries, *, as_is: bool) -> Pool:
     good, columns = entries.good, rows.columns
     labels, targets, notes = _targets(rows)
-    groups, remarks = _groups(rows, entries)
+    groups, names, chosen, remarks = _groups(rows, entries)
     splits: dict[SplitName, NDArray[np.int64]] = {}
     if columns.split is not None:
         codes = np.asarray(rows.splits, np.int64)[good]
         splits = {split: np.flatnonzero(codes == code) for code, split in enumerate(SPLITS) if (codes == code).any()}
     unknown = columns.ignored  # by name: one of them may be a misspelt patient
     ignored = (f"{count_with_verb(len(unknown), 'column')} ignored: {brief(unknown)}",) if unknown else ()
-    bad = (f"{count_with_verb(len(entries.bad), 'image')} left out: not readable",) if entries.bad else ()
     return Pool(
         name=name,
         labels=labels,
@@ -243,16 +293,31 @@ def _pool(name: str, rows: _Rows, entries: Entries, *, as_is: bool) -> Pool:
         gray=entries.gray,
         largest_side=entries.largest_side,
         voi=entries.voi,
-        notes=(*bad, *ignored, *notes, *remarks),
+        paddings=entries.paddings,
+        notes=tuple(dict.fromkeys((*ignored, *rows.notes, *notes, *remarks))),
         skipped=tuple(entries.bad.values()),
         groups=groups,
         folds=np.asarray(rows.folds, np.int64)[good] if columns.fold is not None else None,
-        columns={**entries.patients(), **{name: codes.values().subset(good) for name, codes in rows.kept.items()}},
+        columns=entries.patients() | names | {name: codes.values().subset(good) for name, codes in rows.kept.items()},
+        unlabelled=rows.unlabelled,
+        **_say_columns(columns, chosen),
     )
 
 
+def _say_columns(columns: Columns, group: str | None) -> dict[str, Any]:
+    """What columns were taken for, with the one that groups were taken from."""
+    roles = {role: name for role, name in columns.roles.items() if role != "group"}
+    others = [name for name, _ in columns.groups if name != group]
+    if group is not None:
+        said = columns.roles["group"]
+        roles["group"] = said if group == "group" and group != said and not others else group
+    why = "its groups were not taken" if group is None else f"{group!r} was taken for the group"
+    kept = {name: reason for name, reason in columns.ignored.items() if name != group}
+    return {"roles": roles, "ignored": kept | dict.fromkeys(others, why)}
+
+
 def _targets(rows: _Rows) -> tuple[tuple[str, ...], NDArray[np.int64], tuple[str, ...]]:
-    """Labels in natural order, (n,) classes or (n, K) zeros and ones, and notes."""
+    """Labels in natural order, (n,) classes or (n, K) zeros, ones and UNKNOWN, and notes."""
     columns, texts, codes = rows.columns, list(rows.labels.numbers), rows.labels.array()
     if columns.label is not None:
         check_count(len(texts), rows.file, several=False)
@@ -263,28 +328,54 @@ def _targets(rows: _Rows) -> tuple[tuple[str, ...], NDArray[np.int64], tuple[str
     if columns.marks:
         names = [label for label, _ in columns.marks]
         check_count(len(names), rows.file, several=True)
-        sets = [{names[k] for k, bit in enumerate(text) if bit == "1"} for text in texts]
+        sets = [{names[k] for k, bit in enumerate(text) if bit == YES} for text in texts]
+        unsure = [{names[k] for k, bit in enumerate(text) if bit == UNSURE} for text in texts]
+        if empty := int(np.bincount(codes) @ np.array([text.count(EMPTY) for text in texts])):
+            notes = (f"{count_with_verb(empty, 'empty cell')} taken for 0 in columns of zeros and ones: not mentioned",)
         if columns.guessed:
-            one = all(len(has) == 1 for has in sets)
+            one = all(len(has) == 1 for has in sets) and not any(unsure)
             meant = "classes: exactly one is 1 in each row" if one else "labels, any number in each row"
-            notes = (f"columns {brief(names)} hold zeros and ones and were taken for {meant}",)
+            notes += (f"columns {brief(names)} hold zeros and ones and were taken for {meant}",)
             if one:
                 labels = tuple(sorted(set.union(*sets), key=natural_key))
                 return labels, np.array([labels.index(min(has)) for has in sets], np.int64)[codes], notes
     else:
-        sets = [{one.strip() for one in text.split(LABEL_SEPARATOR)} - {NO_LABEL, ""} for text in texts]
+        sets, notes = divide_labels(texts)
+        unsure = [set() for _ in sets]
         names = list(set().union(*sets))
         check_count(len(names), rows.file, several=True)
     labels = tuple(sorted(names, key=natural_key))
-    return labels, np.array([[label in has for label in labels] for has in sets], np.int64)[codes], notes
+    values = [
+        [UNKNOWN if label in doubtful else label in has for label in labels]
+        for has, doubtful in zip(sets, unsure, strict=True)
+    ]
+    return labels, np.array(values, np.int64)[codes], notes
 
 
-def _groups(rows: _Rows, entries: Entries) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-    """Groups as the table gives them, else as the files do; an image without one is a group of its own."""
-    if rows.columns.group is None or not any(rows.groups.numbers):
-        return entries.groups()
-    codes = rows.groups.array()[entries.good]
-    codes[codes == rows.groups.numbers.get("", -1)] = -1
-    alone = int((codes < 0).sum())
-    note = f"{alone} of {len(codes)} images have no group; each of them counts as a group of its own"
-    return number_groups(codes), (note,) if alone else ()
+def _groups(
+    rows: _Rows, entries: Entries
+) -> tuple[NDArray[np.int64] | None, dict[str, Sequence[str]], str | None, tuple[str, ...]]:
+    """Groups as the table gives them, else as the files do; a column of their names; which column they are; and notes.
+
+    An image without one is a group of its own.
+    """
+    found = {name: codes.array()[entries.good] for name, codes in rows.groups.items()}
+    for name, codes in rows.groups.items():
+        found[name][found[name] == codes.numbers.get("", -1)] = -1
+    chosen, notes = choose_column(found, rows.labels.array()[entries.good])
+    if chosen is None:
+        groups, remarks = entries.groups()
+        return groups, {}, None, (*notes, *remarks)
+    others = {name: codes for name, codes in found.items() if name != chosen}
+    numbers, said = fill_blanks(found[chosen], others.values()), found[chosen]
+    names: Sequence[str] = rows.groups[chosen].values().subset(entries.good)
+    if filled := int((said != numbers).sum()):
+        known = {number: name for number, name in zip(said.tolist(), names, strict=True) if number >= 0}
+        names = Names.of(
+            name or (known.get(number, f"no {chosen} {number}") if number >= 0 else "")
+            for number, name in zip(numbers.tolist(), names, strict=True)
+        )
+        notes += (f"{count_with_verb(filled, 'image')} grouped by {brief(others)}: no {chosen!r} is named",)
+    if alone := int((numbers < 0).sum()):
+        notes += (f"{alone} of {len(numbers)} images have no group; each of them counts as a group of its own",)
+    return number_groups(numbers), {"group": names}, chosen, notes
