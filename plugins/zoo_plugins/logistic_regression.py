@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.linear_model import LogisticRegression as Fitted
 from sklearn.pipeline import Pipeline
 
+from zoo.spec import UNKNOWN
 from zoo_plugins.classical import Classical
 from zoo_plugins.classical.heads import finish, linear
 from zoo_plugins.classical.reduced import Reduced
@@ -26,6 +27,7 @@ class LogisticRegression(Classical):
     """Features – standardised principal components – multinomial logistic regression; several labels: one for each."""
 
     several_labels = True
+    unknown_labels = True
 
     def build(self, card: ModelCard, *, classes: int, channels: int) -> Any:
         """The pipeline; how many labels an image has is seen in the targets."""
@@ -47,14 +49,17 @@ class LogisticRegression(Classical):
 
 
 class _Logistic(BaseEstimator):  # type: ignore[misc]
-    """scikit-learn's, once for (n,) classes or for each column of (n, K) labels; weights_ (d, K), offset_ (K,)."""
+    """scikit-learn's, once for (n,) classes or for each column of (n, K) labels; weights_ (d, K), offset_ (K,).
+
+    A label is learnt from the images that it is known of.
+    """
 
     def __init__(self, strength: float = 0.01) -> None:
         self.strength = strength
 
     def fit(self, rows: NDArray[Any], targets: NDArray[Any]) -> Self:
         if targets.ndim == 2:
-            fits = [self._fit(rows, column) for column in targets.T]
+            fits = [self._fit(rows[column != UNKNOWN], column[column != UNKNOWN]) for column in targets.T]
             self.weights_ = np.concatenate([fit.coef_ for fit in fits]).T
             self.offset_ = np.concatenate([fit.intercept_ for fit in fits])
             return self

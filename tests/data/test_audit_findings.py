@@ -169,7 +169,7 @@ def test_a_file_named_after_another_class_is_a_mismatch(make_set: Callable[..., 
 
 
 def test_classes_that_differ_in_spelling_only_are_a_mismatch(make_set: Callable[..., Path]) -> None:
-    found = audit(make_set(filled(("Benign", "benign ", "grade 1.2", "grade 12"))))
+    found = audit(make_set(filled(("type_a", "type a", "grade 1.2", "grade 12"))))
     assert "in spelling" in only(found, "label_mismatch").detail
 
 

@@ -13,6 +13,7 @@ from PIL import Image, ImageFile
 from refusals import refused
 
 from zoo.data import open_data
+from zoo.data._named import index
 from zoo.data._scanning import examine
 from zoo.data._splitting.assemble import NO_GROUPS
 from zoo.errors import DataError
@@ -42,6 +43,47 @@ def test_a_set_with_splits_keeps_them(tabled: Path) -> None:
     assert splits.train.ids[0].startswith("train/china/china_")
     assert splits.train.read(0).pixels.shape == (64, 64, 3)
     assert "passed over: 1 .csv" in splits.notes
+
+
+def test_masks_beside_images_are_said(tmp_path: Path) -> None:
+    """BUSI: a network that learns from the masks learns nothing of the images."""
+    for number, name in enumerate(f"{label} ({i})" for label in ("benign", "normal") for i in range(3)):
+        (tmp_path / name[:6]).mkdir(exist_ok=True)
+        for end in ("", "_mask", "_mask_1"):
+            pixels = np.random.default_rng([number, len(end)]).integers(0, 256, (8, 8), np.uint8)
+            Image.fromarray(pixels).save(tmp_path / name[:6] / f"{name}{end}.png")
+    assert noted(index(tmp_path).notes, "12 images", "masks")
+    for path in tmp_path.rglob("*_mask.png"):
+        path.rename(path.with_name(f"mask of {path.name.replace('_mask', '')}"))
+    for path in tmp_path.rglob("*_mask_1.png"):
+        path.unlink()
+    assert not noted(index(tmp_path).notes, "masks")
+
+
+@pytest.mark.parametrize(
+    ("folders", "code"),
+    [
+        (("train_images", "test_images"), "folder-splits"),
+        (("images", "masks"), "folder-without-classes"),
+        (("images", "Labels"), "folder-without-classes"),
+    ],
+)
+def test_folders_that_cannot_be_classes_are_refused(tmp_path: Path, folders: tuple[str, ...], code: str) -> None:
+    for folder in folders:
+        (tmp_path / folder).mkdir()
+        Image.new("L", (8, 8)).save(tmp_path / folder / "a.png")
+    with refused(code, DataError, folders=sorted(folders, key=str.lower)):
+        index(tmp_path)
+
+
+def test_folders_within_class_folders_are_said_where_they_may_be_the_classes(tmp_path: Path) -> None:
+    """LC25000: colon_image_sets/colon_aca and lung_image_sets/lung_scc."""
+    for folder in ("colon/colon_aca", "colon/colon_n", "lung/lung_aca"):
+        (tmp_path / folder).mkdir(parents=True)
+        Image.new("L", (8, 8)).save(tmp_path / folder / "a.png")
+    assert noted(index(tmp_path).notes, "2 outer", "3 folders")
+    shutil.rmtree(tmp_path / "colon" / "colon_n")
+    assert index(tmp_path).notes == (), "a folder in each class is no other division"
 
 
 def test_copies_in_train_and_test_are_said_aloud(leaky: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -118,7 +160,8 @@ def test_what_is_no_image_is_ignored_and_counted(make_folder: MakeFolder) -> Non
     shutil.copy(root / "cat" / "0.png", root / "stray.png")
     splits = open_data(root)
     assert splits.fingerprint.n == 8
-    assert "passed over: 1 .txt" in splits.notes
+    assert noted(splits.notes, "passed over: 1 .txt", "1 .cache, 1 Thumbs.db and 1 hidden .png")
+    assert splits.passed_over == {".txt": 1}
     assert noted(splits.notes, "1 image", "left out", "outside")
 
 

@@ -22,7 +22,7 @@ from zoo.data import _cachedir as cachedir
 from zoo.data import _decode as decode
 from zoo.data import decode_all, open_data
 from zoo.errors import DataError, OutputError
-from zoo.spec import PreprocessSpec, Window
+from zoo.spec import Percentile, PreprocessSpec, Window
 from zoo.store._places import cache_folder
 
 if TYPE_CHECKING:
@@ -110,11 +110,13 @@ def test_only_what_reaches_the_pixels_makes_another_entry(pets: Path) -> None:
     decode_all(images, SPEC)
     for change in ({"mean": (0.1,) * 3}, {"std": (0.3,) * 3}):
         assert not decode_all(images, _with(SPEC, **change)).fresh
-    for change in ({"size": (12, 16)}, {"resize": "stretch"}, {"interpolation": "bilinear"}, {"channels": "gray"}):
+    padding = {"intensity": Percentile(padding=((0, 90),))}
+    sizes = ({"size": (12, 16)}, {"resize": "stretch"}, {"interpolation": "bilinear"}, {"channels": "gray"})
+    for change in (*sizes, padding):
         spec = _with(SPEC, **change, **({"mean": (0.5,), "std": (0.5,)} if "channels" in change else {}))
         assert same(decode_all(images, spec), plain(images, spec))
     assert decode_all(images, _with(SPEC, intensity=Window(center=100, width=50))).fresh  # no range is checked
-    assert len(kept_files()) == 6
+    assert len(kept_files()) == 7
     assert not decode_all(images, SPEC).fresh, "an entry of another spec pushed this one out"
 
 

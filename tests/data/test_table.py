@@ -134,7 +134,7 @@ def test_the_widest_group_decides(images: Path) -> None:
     body = "".join(f"{c}/{i}.png,{c},study{i},p{i % 2}\n" for c in "ab" for i in range(6))
     pool = index(written(images, "image,label,study_id,subject_id\n" + body))
     assert len(set(pool.groups.tolist())) == 2
-    assert list(index(images / "t.csv", column="Study ID").columns["Study ID"])[:2] == ["study0", "study1"]
+    assert list(index(images / "t.csv", group="Study ID").columns["Study ID"])[:2] == ["study0", "study1"]
 
 
 def test_several_labels_come_in_one_cell_or_in_columns(images: Path) -> None:
@@ -228,7 +228,7 @@ def test_missing_files_are_counted_named_by_row_and_can_be_left_out(images: Path
     assert len(pool.ids) == len(pool.digests) == len(pool.targets) == 11
     assert len(pool.skipped) == 7
     assert pool.targets.tolist() == [1] * 5 + [0] * 6
-    assert noted(pool.notes, "7 images", "left out")
+    assert noted(open_data(table, skip_bad=True, for_training=False).notes, "7 images", "left out")
     np.testing.assert_array_equal(pool.source.read(5).pixels, 0)
 
 
@@ -259,7 +259,7 @@ def test_missing_files_are_counted_named_by_row_and_can_be_left_out(images: Path
         ("image,class,target\na,b,c\n", "table-columns", "'class', 'target'"),
         ("image,label,labels\na,b,c\n", "table-columns", "'label', 'labels'"),
         ("image\na/0.png\n", "table-column-missing", "'label'"),
-        ("picture,label\na/0.png,a\n", "table-column-missing", "'image'"),
+        ("picture,label\nnowhere.png,a\n", "table-column-missing", "image=COLUMN"),
         (
             "image,weight,height\na/0.png,70,1.8\n",
             "table-column-missing",

@@ -214,7 +214,9 @@ def test_every_number_is_finite_and_inside_its_interval(seed, n, labels, scale, 
 @pytest.mark.parametrize(
     ("logits", "targets", "error", "code", "fields"),
     [
-        (np.zeros((2, 2)), [[0, 2], [0, 0]], DataError, "target-range", {"found": [0, 2], "expected": [0, 1]}),
+        (np.zeros((2, 2)), [[0, 2], [0, 0]], DataError, "target-range", {"found": [0, 2], "expected": [-1, 1]}),
+        (np.zeros((2, 2)), [[0, -2], [0, 0]], DataError, "target-range", {"found": [-2, 0], "expected": [-1, 1]}),
+        (np.zeros((2, 2)), [[-1, -1], [-1, -1]], DataError, "labels-unknown", {"images": 2}),
         (np.zeros((2, 3)), [[0, 1], [0, 0]], DataError, "array-shape", {"array": "targets", "expected": [2, 3]}),
         (np.zeros((2, 2)), [[0.5, 1], [0, 0]], DataError, "array-shape", {"array": "targets"}),
         (np.zeros((0, 2)), np.zeros((0, 2), int), DataError, "array-shape", {"array": "logits"}),

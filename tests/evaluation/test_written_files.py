@@ -9,6 +9,7 @@ import pytest
 from PIL import Image
 from refusals import refused
 
+from zoo._support.text import inert, read_inert
 from zoo.errors import DataError, OutputError
 from zoo.evaluation import plot_confusion, plot_reliability, report, write_predictions
 from zoo.spec import Fingerprint
@@ -44,6 +45,19 @@ def test_a_file_name_never_becomes_a_formula(tmp_path, start):
     row = read(tmp_path / "p.csv")[0]
     assert row["image"] == f"'{start}cmd()"
     assert row["label"] == f"'{start}a"
+
+
+@pytest.mark.parametrize("name", ["-1", "+1.5", "-.5", "-1e-3", "-1,5", "-50%", "-", "+"])
+def test_a_number_is_not_a_formula(tmp_path, name):
+    """Labels -1 and 1 of a table would not be found again in the answers."""
+    write_predictions(tmp_path / "p.csv", [name], np.array([0]), np.array([[1.0, 0.0]]), [name, "b"])
+    row = read(tmp_path / "p.csv")[0]
+    assert (row["image"], row["label"], row["predicted"]) == (name, name, name)
+
+
+@pytest.mark.parametrize("text", ["-1", "=1", "-1+1", "'=1", "'a", "", "-a", "+49 1", "@x", "\t=1", "a"])
+def test_a_cell_is_read_back_as_it_was(text):
+    assert read_inert(inert(text)) == text or text == "'=1"
 
 
 def test_a_name_that_is_not_utf8_is_spelt_out(tmp_path):

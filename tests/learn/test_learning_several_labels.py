@@ -14,8 +14,10 @@ from tiny_learning import CONFIG, SPEC, TinyNet, learn, new_run, tiny_net
 from zoo.data import open_data
 from zoo.errors import DataError
 from zoo.learn import WEIGHTS_FILE, torch_predict
-from zoo.learn._objective import loss, score
+from zoo.learn._distributed import Peers
+from zoo.learn._objective import count_known, loss, score
 from zoo.preprocess import normalize_batch
+from zoo.spec import UNKNOWN
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -60,6 +62,46 @@ def test_an_epoch_is_judged_by_the_labels_that_can_be_judged() -> None:
     assert found.macro_auroc == pytest.approx((1.0 + oracle.roc_auc_score(targets[:, 2], logits[:, 2])) / 2)
     assert score(logits, torch.zeros_like(targets)).macro_auroc is None
     assert score(logits * float("nan"), targets).macro_auroc is None
+
+
+def test_unknown_labels_move_neither_loss_nor_gradient_nor_score() -> None:
+    """Taken for 0 they would teach that nobody has what nobody knows."""
+    generator = torch.Generator().manual_seed(0)
+    logits, targets = torch.randn(40, 3, generator=generator), torch.randint(-1, 2, (40, 3), generator=generator)
+    known = targets != UNKNOWN
+    y, p = targets[known].numpy(), torch.sigmoid(logits)[known].numpy()
+    assert float(loss(logits, targets)) == pytest.approx(oracle.log_loss(y, p), rel=1e-5)
+    soft = np.where(y == 1, 0.9, 0.1)
+    expected = -(soft * np.log(p) + (1 - soft) * np.log(1 - p)).mean()
+    assert float(loss(logits, targets, 0.2)) == pytest.approx(expected, rel=1e-5)
+    weights = logits.clone().requires_grad_()
+    loss(weights, targets, 0.2).backward()
+    assert weights.grad is not None
+    assert ((weights.grad != 0) == known).all()
+    of_label = [(logits[known[:, k], k] >= 0).long().eq(targets[known[:, k], k]).double().mean() for k in range(3)]
+    found = score(logits, targets)
+    assert found.accuracy == pytest.approx(float(torch.stack(of_label).mean()))
+    areas = [oracle.roc_auc_score(targets[known[:, k], k], logits[known[:, k], k]) for k in range(3)]
+    assert found.macro_auroc == pytest.approx(np.mean(areas), abs=1e-6)
+    assert float(loss(logits, torch.full_like(targets, UNKNOWN))) == 0
+    assert count_known(targets).tolist() == known.sum(dim=1).tolist()
+
+
+def test_ranks_share_a_batch_by_what_is_known_of_its_images() -> None:
+    """Else a rank with few known labels would pull as hard as one with many."""
+    generator = torch.Generator().manual_seed(1)
+    targets = torch.randint(-1, 2, (9, 4), generator=generator)
+    weights = torch.randn(5, 4, generator=generator, requires_grad=True)
+    inputs, batch = torch.randn(9, 5, generator=generator), torch.arange(9)
+    counts = count_known(targets)
+    (whole,) = torch.autograd.grad(loss(inputs @ weights, targets), weights)
+    parts = []
+    for rank in range(2):
+        peers = Peers(rank, 2, torch.device("cpu"))
+        mine = peers.share(batch)
+        error = loss(inputs[mine] @ weights, targets[mine]) * peers.weight(batch, counts)
+        parts.append(torch.autograd.grad(error, weights)[0])
+    torch.testing.assert_close((parts[0] + parts[1]) / 2, whole)
 
 
 def test_it_learns_both_labels_on_their_own(stripes: Splits, tmp_path: Path) -> None:

@@ -31,7 +31,7 @@ from zoo.data._cachedir import BUILDING, claim, entries, limit, mark_used, open_
 from zoo.data._index import Files
 from zoo.data._scanning.scan import frame_digest
 from zoo.data._sources.shards import Shards
-from zoo.spec import Scale, encode, to_builtins
+from zoo.spec import Percentile, Scale, encode, to_builtins
 from zoo.store._places import cache_folder
 
 if TYPE_CHECKING:
@@ -268,7 +268,12 @@ def _geometric(spec: PreprocessSpec) -> dict[str, Any]:
     fields: dict[str, Any] = to_builtins(spec)
     for arithmetic in ("mean", "std", "intensity"):
         fields.pop(arithmetic)
-    return {**fields, "maximum": spec.intensity.maximum if isinstance(spec.intensity, Scale) else None}
+    intensity = spec.intensity
+    return {
+        **fields,
+        "maximum": intensity.maximum if isinstance(intensity, Scale) else None,
+        "padding": intensity.padding if isinstance(intensity, Percentile) else None,
+    }
 
 
 def _is_unchanged(images: ImageSet, i: int) -> bool:

@@ -98,6 +98,7 @@ def reader_version() -> str:
     sources = [
         *sorted((here / "readers").glob("*.py")),
         here / "preprocess.py",
+        here / "_support" / "ranges.py",
         here / "data" / "_scanning" / "examine.py",
     ]
     digest = hashlib.sha256()

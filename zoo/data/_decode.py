@@ -183,7 +183,7 @@ def _seconds(images: ImageSet, spec: PreprocessSpec, workers: int) -> float:
 
 def _find_present(targets: NDArray[np.int64]) -> list[int]:
     """Classes, or labels, that some image has."""
-    held: list[int] = (targets if targets.ndim == 1 else np.nonzero(targets)[1]).tolist()
+    held: list[int] = (targets if targets.ndim == 1 else np.nonzero(targets == 1)[1]).tolist()
     return held
 
 

@@ -15,6 +15,7 @@ from zoo.data._names import Names
 from zoo.data._unusable import Unusable
 from zoo.errors import DataError, ImageError
 from zoo.readers import Kind, Probe, RawImage, from_array, probe, read
+from zoo.readers._padding import adopt_padding
 from zoo.spec import Voi
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from zoo.spec import Fingerprint, PreprocessSpec, Task
+    from zoo.spec import Fingerprint, Intensity, PreprocessSpec, Task
 
 __all__ = [
     "SPLITS",
@@ -131,12 +132,13 @@ class ImageSet:
     Attributes:
         ids: a name for each image, unique in the data set: 'train/benign/benign_3.png', 'test/17'.
         targets: (n,) int64, positions in the labels of the `Splits`; or, where an image may have several labels or
-            none (multilabel), (n, K) int64 of zeros and ones.
+            none (multilabel), (n, K) int64 of zeros, ones and UNKNOWN.
         source: where the pixels are.
         rows: (n,) int64, positions in `source`.
         digests: (n, 32) uint8, sha256 of each image's file or pixels.
         groups: (n,) int64, which patient, lesion or study an image belongs to; None where none are known.
-        voi: read images through their own VOI LUT or window (see `zoo.readers.read`).
+        intensity: of the model that the images are read for: Voi reads them through their own VOI LUT or window (see
+            `zoo.readers.read`), Percentile changes padding that it does not know (see `zoo.readers._padding`).
     """
 
     ids: Sequence[str]
@@ -145,10 +147,15 @@ class ImageSet:
     rows: NDArray[np.int64]
     digests: NDArray[np.uint8]
     groups: NDArray[np.int64] | None = None
-    voi: bool = False
+    intensity: Intensity | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def voi(self) -> bool:
+        """Whether images are read through their own VOI LUT or window."""
+        return isinstance(self.intensity, Voi)
 
     def read(self, i: int) -> RawImage:
         """Decode image `i`.
@@ -156,7 +163,8 @@ class ImageSet:
         Raises:
             ImageError: it cannot be read; it is never replaced by another.
         """
-        return self.source.read(int(self.rows[i]), voi=self.voi)
+        image = self.source.read(int(self.rows[i]), voi=self.voi)
+        return image if self.intensity is None else adopt_padding(image, self.intensity)
 
     def subset(self, indices: Sequence[int] | NDArray[np.integer[Any]]) -> ImageSet:
         """The images at `indices`, in that order."""
@@ -187,7 +195,10 @@ class Splits:
         gray: every image is gray (uint8 pixels still have three equal channels).
         largest_side: of any image, in pixels.
         voi: every image brings its own VOI LUT or window.
-        skipped: 'id: reason' of every image that was left out because it cannot be read. Holds file names.
+        paddings: ranges of values that are padding (see `zoo.readers.RawImage`): how many images name them.
+        skipped: 'id: reason' of every image that was left out because it cannot be read or has no label. Holds file
+            names.
+        passed_over: as in `Pool`.
     """
 
     labels: tuple[str, ...]
@@ -200,7 +211,9 @@ class Splits:
     gray: bool
     largest_side: int
     voi: bool = False
+    paddings: Mapping[tuple[float, float], int] = dataclasses.field(default_factory=dict)
     skipped: tuple[str, ...] = ()
+    passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
 
     @property
     def task(self) -> Task:
@@ -228,8 +241,7 @@ class Splits:
 
     def read_for(self, spec: PreprocessSpec) -> Splits:
         """The same images, read as a model with this preprocessing takes them."""
-        voi = isinstance(spec.intensity, Voi)
-        sets = {name: dataclasses.replace(images, voi=voi) for name, images in self._sets()}
+        sets = {name: dataclasses.replace(images, intensity=spec.intensity) for name, images in self._sets()}
         return dataclasses.replace(self, train=sets["train"], val=sets["val"], test=sets["test"])
 
     def relabel(self, labels: tuple[str, ...], order: NDArray[np.int64]) -> Splits:
@@ -259,11 +271,16 @@ class Pool:
         gray: every image is gray.
         largest_side: in pixels.
         voi: as in `Splits`.
+        paddings: as in `Splits`.
         notes: as in `Splits`.
         skipped: every image that was left out because it cannot be read.
         groups: as in `ImageSet`.
         folds: (n,) int64, which fold an image belongs to; None where the data brings none.
         columns: what else the data says of each image, such as site, age or sex: (n,) texts each.
+        unlabelled: rows of a table that were left out because they name no label, by their images.
+        passed_over: files that are not read as images, by their format, such as {".heic": 4}.
+        roles: what a column of a table was taken for: its name, or those of several.
+        ignored: the name of a column that was taken for nothing: why.
     """
 
     name: str
@@ -277,11 +294,16 @@ class Pool:
     gray: bool
     largest_side: int
     voi: bool = False
+    paddings: Mapping[tuple[float, float], int] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     skipped: tuple[Unusable, ...] = ()
     groups: NDArray[np.int64] | None = None
     folds: NDArray[np.int64] | None = None
     columns: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    unlabelled: tuple[Unusable, ...] = ()
+    passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    roles: Mapping[str, str | tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    ignored: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
 
 def _relabel(targets: NDArray[np.int64], order: NDArray[np.int64], classes: int) -> NDArray[np.int64]:

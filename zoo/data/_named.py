@@ -2,30 +2,39 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import difflib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo._support.text import brief
-from zoo.data._labels import check_names
+from zoo.data._groups import regroup
+from zoo.data._index import Arrays
+from zoo.data._labels import check_names, merge_spellings
+from zoo.data._patterns import suggest_group
+from zoo.data._sources.beside import refuse_folder_of_table
 from zoo.data._sources.digits import index_digits
 from zoo.data._sources.folder import index_folder
+from zoo.data._sources.hdf5 import index_hdf5, is_hdf5
 from zoo.data._sources.npz import index_npz
 from zoo.data._sources.shards import index_shards, is_sharded
 from zoo.data._sources.table import index_table, is_table
-from zoo.data._splitting.assemble import assemble, assemble_again
+from zoo.data._splitting.assemble import assemble, assemble_again, retell
+from zoo.data._uncertain import decide
 from zoo.errors import DataError
+from zoo.spec import pick_reading
 from zoo.store import sets
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Unpack
 
     from zoo.data._index import Pool, Splits
     from zoo.data._splitting.leaks import Leaks
-    from zoo.spec import Provenance
+    from zoo.spec import Provenance, Reading, TrainConfig, Uncertain
 
-__all__ = ["apply_advice", "find_named", "index", "open_data", "reopen_data"]
+__all__ = ["apply_advice", "find_named", "index", "judge_uncertain", "open_data", "reopen_data"]
 
 _SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xls", ".ods"})
 
@@ -38,6 +47,7 @@ def open_data(
     for_training: bool = True,
     leaks: Leaks = "drop",
     fold: int | None = None,
+    **reading: Unpack[Reading],
 ) -> Splits:
     """Index a data set. No pixel of a file is decoded; every header is read and every file hashed.
 
@@ -53,12 +63,15 @@ def open_data(
             was not trained on. Data that a run was trained on must be opened with True and that run's seed.
         leaks: treatment of copies and groups in two splits, see `TrainConfig.leaks`.
         fold: number of the test fold, see `TrainConfig.fold`.
+        **reading: columns, group, keep_na, uncertain; see `zoo.spec.Reading`.
 
     Raises:
         DataError: the source is not there, or cannot be used as it is; one line that says what to do.
         GateError: images or groups are in two splits, and `leaks` does not allow it.
     """
-    pool = index(source, skip_bad=skip_bad)
+    pool = index(source, skip_bad=skip_bad, **reading)
+    if group := reading.get("group"):
+        pool = regroup(pool, group)
     known = find_named(source)
     if known and for_training:
         sets.warn_of_licence(known)
@@ -66,20 +79,64 @@ def open_data(
     return assemble(pool, split_seed=split_seed, for_training=made, leaks=leaks, fold=fold)
 
 
-def reopen_data(source: str | Path, origin: Provenance, *, skip_bad: bool = False) -> Splits:
+def reopen_data(
+    source: str | Path, origin: Provenance, *, skip_bad: bool = False, **reading: Unpack[Reading]
+) -> Splits:
     """Data for evaluation: divided as in training where it is the model's own set, so that test stays unseen.
 
     Args:
         source: name or place of the data set, as in `open_data`.
         origin: provenance of the model.
         skip_bad: leave out files whose header cannot be read.
+        **reading: way to read it, see `zoo.spec.Reading`. What is missing is as in training, where the data has such
+            columns and groups.
 
     Returns:
-        With the fingerprint of `origin` where it is that set; else the data as it is.
+        With the fingerprint of `origin` where it is that set and `uncertain` is that of training; else the data as it
+        is.
     """
-    pool = index(source, skip_bad=skip_bad)
-    again = assemble_again(pool, origin)
-    return again or assemble(pool, split_seed=0, for_training=_to_be_divided(source, pool))
+    own = origin.config.uncertain
+    pool = _index_again(source, origin.config, skip_bad=skip_bad, reading=reading)
+    trained_on, asked = decide(pool, own), decide(pool, reading.get("uncertain") or own)
+    again = assemble_again(trained_on, origin)
+    if again is None:
+        return assemble(asked, split_seed=0, for_training=_to_be_divided(source, pool))
+    return again if reading.get("uncertain") in {None, own} else retell(again, trained_on, asked)
+
+
+def judge_uncertain(
+    splits: Splits, source: str | Path, config: TrainConfig, after: Uncertain, *, skip_bad: bool
+) -> Splits:
+    """The same splits, with labels of -1 taken for something else than when they were made.
+
+    Args:
+        splits: from `open_data`.
+        source: where they came from.
+        config: how the source was read then.
+        after: treatment of labels of -1 from now on.
+        skip_bad: whether unreadable files were left out of `splits`.
+    """
+    if config.uncertain == after:
+        return splits
+    pool = _index_undecided(source, skip_bad=skip_bad, reading=config.reading)
+    return retell(splits, decide(pool, config.uncertain), decide(pool, after))
+
+
+def _index_again(source: str | Path, config: TrainConfig, *, skip_bad: bool, reading: Reading) -> Pool:
+    """Index data as in training, where nothing else is said; uncertain labels stay."""
+    asked = pick_reading(reading)
+    try:
+        pool = _index_undecided(source, skip_bad=skip_bad, reading={**config.reading, **asked})
+    except DataError as problem:  # other data, whose columns have other names
+        if "columns" in asked or problem.code not in ("table-column-missing", "columns-without-table"):
+            raise
+        pool = _index_undecided(source, skip_bad=skip_bad, reading={**config.reading, "columns": None, **asked})
+    if group := asked.get("group"):
+        return regroup(pool, group)
+    if config.group is not None:
+        with contextlib.suppress(DataError):
+            return regroup(pool, config.group)
+    return pool
 
 
 def _to_be_divided(source: str | Path, pool: Pool) -> bool:
@@ -87,35 +144,55 @@ def _to_be_divided(source: str | Path, pool: Pool) -> bool:
     return not pool.rows and find_named(source) is not None
 
 
-def index(source: str | Path, *, skip_bad: bool = False, as_is: bool = False, column: str | None = None) -> Pool:
+def index(source: str | Path, *, skip_bad: bool = False, as_is: bool = False, **reading: Unpack[Reading]) -> Pool:
     """Every image of a data set, before splits are made; arguments and errors as `open_data`.
 
     Args:
         source: name or place of the data set, as in `open_data`.
         skip_bad: leave out files whose header cannot be read.
         as_is: to look at a set, not to learn from it: class folders without an image and mixed pixel types pass.
-        column: one more column of a table to keep in `Pool.columns`; it need not be there.
+        **reading: way to read it, see `zoo.spec.Reading`. A group is not applied; a column of that name is kept in
+            `Pool.columns`.
     """
+    pool = _index_undecided(source, skip_bad=skip_bad, as_is=as_is, reading=reading)
+    return decide(pool, reading.get("uncertain") or "ignore")
+
+
+def _index_undecided(source: str | Path, *, skip_bad: bool, as_is: bool = False, reading: Reading) -> Pool:
+    """As `index`; uncertain labels stay, and nothing is said of them."""
+    reading = pick_reading(reading)
     path = Path(source)
-    pool = _index_source(source, path, skip_bad=skip_bad, as_is=as_is, column=column)
+    pool = _index_source(source, path, skip_bad=skip_bad, as_is=as_is, reading=reading)
+    if reading.get("columns") and not pool.roles:
+        raise DataError(
+            f"{pool.name}: is not a table, and --columns says what columns of a table mean; leave it out",
+            code="columns-without-table",
+            data=pool.name,
+        )
     check_names(pool.labels, pool.name)
+    pool = merge_spellings(pool)
+    if pool.groups is None and not reading.get("group") and not isinstance(pool.source, Arrays):
+        pool = dataclasses.replace(pool, notes=(*pool.notes, *suggest_group(pool)))
     return pool
 
 
-def _index_source(source: str | Path, path: Path, *, skip_bad: bool, as_is: bool, column: str | None) -> Pool:
+def _index_source(source: str | Path, path: Path, *, skip_bad: bool, as_is: bool, reading: Reading) -> Pool:
     """By the reader of its layout."""
     try:
         if known := find_named(source):
             return _index_named(known, path, skip_bad=skip_bad, as_is=as_is)
         if is_sharded(path):
             return index_shards(path, skip_bad=skip_bad, as_is=as_is)
+        if is_hdf5(path):
+            return index_hdf5(path)
         if path.is_dir():
+            refuse_folder_of_table(path)
             return index_folder(path, skip_bad=skip_bad, as_is=as_is)
         if path.is_file():
             if path.suffix.lower() == ".npz":
                 return index_npz(path)
             if is_table(path):
-                return index_table(path, skip_bad=skip_bad, as_is=as_is, column=column)
+                return index_table(path, skip_bad=skip_bad, as_is=as_is, reading=reading)
             if path.suffix.lower() in _SPREADSHEETS:
                 raise DataError(
                     f"{path.name}: a spreadsheet, expected a table; save its sheet as CSV (UTF-8)",

@@ -2,8 +2,8 @@
 
 A label of a multilabel model and a class of a multiclass model are judged alike: it is there or not, called or
 not, and ranked by a score. So `truth` and `chosen` are (n, K) for both, and metrics read those. Where the tasks
-differ is said here and nowhere else: how probabilities come from logits, what is decided, what a loss is, and
-how much of an image is right.
+differ is said here and nowhere else: how probabilities come from logits, what is decided, what a loss is, how
+much of an image is right, and which labels of an image are known. What is unknown counts nowhere.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from zoo.errors import DataError
 from zoo.evaluation._scores import Array, check_logits, log_odds, log_sigmoid, log_softmax, rank, task_of
+from zoo.spec import UNKNOWN
 
 if TYPE_CHECKING:
     from zoo.spec import Task
@@ -29,12 +30,13 @@ class Cases:
     """Targets and scores of n images, checked and sorted once.
 
     Attributes:
-        targets: (n,) int64 in [0, K); multilabel: (n, K) of zeros and ones.
+        targets: (n,) int64 in [0, K); multilabel: (n, K) of zeros, ones and UNKNOWN.
         predicted: decisions in the shape of targets: the class of the largest logit; multilabel: 1 where the
             probability is at least 0.5. There the logit is at least 0, at any temperature.
         scores: (n, K) float64, what images are ranked by: log-odds in steps of SCORE_STEP.
         log_probabilities: (n, K) float64, <= 0.
-        nll: (n,) float64, negative log-likelihood of an image's truth in nats; multilabel: mean over labels.
+        nll: (n,) float64, negative log-likelihood of an image's truth in nats; multilabel: its sum over known labels,
+            divided by K. So the mean over known labels is its sum over images, divided by that of `share`.
         groups: (n,) int64 in [0, g), which images come from one patient; None: all images are independent.
     """
 
@@ -53,7 +55,7 @@ class Cases:
         temperature: float = 1.0,
         groups: NDArray[np.int64] | None = None,
     ) -> Cases:
-        """Cases from logits, (n, K), and targets, (n,) class numbers or (n, K) zeros and ones.
+        """Cases from logits, (n, K), and targets, (n,) class numbers or (n, K) zeros, ones and UNKNOWN.
 
         Args:
             logits: before the temperature.
@@ -62,7 +64,8 @@ class Cases:
             groups: (n,) int, equal for images of one patient; any numbers.
 
         Raises:
-            DataError: no image, fewer than two classes, or targets or groups that do not fit the logits.
+            DataError: no image, fewer than two classes, no known label, or targets or groups that do not fit the
+                logits.
             ModelError: a logit is not finite.
         """
         logits, targets = check_logits(logits, targets)
@@ -85,12 +88,19 @@ class Cases:
         scaled = logits / temperature
         if task_of(targets) == "multilabel":
             held, absent = log_sigmoid(scaled), log_sigmoid(-scaled)
+            if (targets == UNKNOWN).all():
+                raise DataError(
+                    f"no label of the {len(targets)} images is known, expected some to judge the answers by; "
+                    "name other images with --data or --split, or choose --uncertain positive or negative",
+                    code="labels-unknown",
+                    images=len(targets),
+                )
             return cls(
                 targets=targets,
                 predicted=(logits >= 0).astype(np.int64),
                 scores=rank(scaled),
                 log_probabilities=held,
-                nll=-np.where(targets == 1, held, absent).mean(axis=1),
+                nll=-np.where(targets == UNKNOWN, 0, np.where(targets == 1, held, absent)).mean(axis=1),
                 groups=groups,
             )
         log_probabilities = log_softmax(scaled)
@@ -125,8 +135,20 @@ class Cases:
 
     @cached_property
     def chosen(self) -> NDArray[np.bool_]:
-        """(n, K): the image was called so."""
+        """(n, K): the image was called so, be the truth known or not."""
         return self._columns(self.predicted)
+
+    @cached_property
+    def known(self) -> NDArray[np.bool_]:
+        """(n, K): whether the image has the label is known; multiclass: always."""
+        if self.task == "multiclass":
+            return np.ones(self.scores.shape, np.bool_)
+        return np.asarray(self.targets != UNKNOWN)
+
+    @cached_property
+    def share(self) -> Array:
+        """(n,) share of an image's labels that is known, in [0, 1]; multiclass: 1."""
+        return np.ones(self.n) if self.task == "multiclass" else np.asarray(self.known.mean(axis=1))
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
@@ -135,8 +157,15 @@ class Cases:
 
     @cached_property
     def called(self) -> NDArray[np.int64]:
-        """Images called each class, (K,)."""
-        return np.asarray(self.chosen.sum(axis=0), np.int64)
+        """Images called each class, among those that are known to be of it or not, (K,)."""
+        return np.asarray((self.chosen & self.known).sum(axis=0), np.int64)
+
+    @cached_property
+    def asked(self) -> NDArray[np.int64]:
+        """Images that are known to be of each class or not, (K,); multiclass: n."""
+        if self.task == "multiclass":
+            return np.full(self.classes, self.n, np.int64)
+        return np.asarray(self.known.sum(axis=0), np.int64)
 
     @cached_property
     def probabilities(self) -> Array:
@@ -145,16 +174,18 @@ class Cases:
 
     @cached_property
     def right(self) -> Array:
-        """(n,) how much of an image is right: 1 or 0; multilabel: the share of its K labels, in [0, 1]."""
+        """(n,) how much of an image is right: 1 or 0; multilabel: the rightly decided of its K labels, in [0, 1]."""
         if self.task == "multilabel":
-            return np.asarray((self.truth == self.chosen).mean(axis=1))
+            return np.asarray(((self.truth == self.chosen) & self.known).mean(axis=1))
         return np.asarray(self.targets == self.predicted, np.float64)
 
     @cached_property
     def brier(self) -> Array:
-        """(n,) squared error: sum over classes, in [0, 2] (Brier 1950); multilabel: mean over labels, in [0, 1]."""
+        """(n,) squared error: sum over classes, in [0, 2] (Brier 1950); multilabel: as `nll`, in [0, 1]."""
         squares = (self.probabilities - self.truth) ** 2
-        return np.asarray(squares.mean(axis=1) if self.task == "multilabel" else squares.sum(axis=1))
+        if self.task == "multiclass":
+            return np.asarray(squares.sum(axis=1))
+        return np.asarray((squares * self.known).mean(axis=1))
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:
@@ -171,7 +202,12 @@ class Cases:
     def smaller_side(self, k: int) -> int:
         """Independent units of class k, or of all others: whichever are fewer."""
         of = self.truth[:, k]
-        return min(self.units(of), self.units(~of))
+        return min(self.units(of), self.units(~of & self.known[:, k]))
+
+    @cached_property
+    def informed(self) -> int:
+        """Independent units of which something is known: images, or groups where they are known."""
+        return self.units(self.share > 0)
 
     @property
     def clusters(self) -> int | None:
@@ -179,9 +215,13 @@ class Cases:
         return None if self.groups is None else int(self.groups.max()) + 1
 
     @cached_property
-    def tallies(self) -> tuple[Any, Any, Any]:
-        """Indicators (K, n) of: rightly called the class, of the class, called the class."""
-        return _of_rows(self.truth & self.chosen), _of_rows(self.truth), _of_rows(self.chosen)
+    def tallies(self) -> tuple[Any, Any, Any, Any]:
+        """Indicators (K, n) of: rightly called the class, of the class, called the class, unknown whether of it.
+
+        Where that is unknown, an image is in the last one only.
+        """
+        called = self.chosen & self.known
+        return _of_rows(self.truth & called), _of_rows(self.truth), _of_rows(called), _of_rows(~self.known)
 
     @cached_property
     def steps(self) -> tuple[tuple[Any, Any], ...]:
@@ -197,7 +237,10 @@ class Cases:
         return np.asarray(answers == 1 if answers.ndim == 2 else answers[:, None] == np.arange(self.classes))
 
     def _steps(self, k: int) -> tuple[Any, Any]:
-        order = np.argsort(-self.scores[:, k], kind="stable")
+        order = np.flatnonzero(self.known[:, k])
+        if not len(order):
+            return _indicator(order, order, 1, self.n), _indicator(order, order, 1, self.n)
+        order = order[np.argsort(-self.scores[order, k], kind="stable")]
         score = self.scores[order, k]
         positive = self.truth[order, k]
         tie = np.concatenate([[0], np.cumsum(score[1:] != score[:-1])])

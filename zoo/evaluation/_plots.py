@@ -132,7 +132,7 @@ def plot_reliability(
 
     Args:
         logits: (n, K), before the temperature.
-        targets: (n,) int in [0, K), or (n, K) of zeros and ones.
+        targets: (n,) int in [0, K), or (n, K) of zeros, ones and UNKNOWN.
         path: the file.
         temperature: logits are divided by it.
         title: goes before the number of images, such as "resnet18 on test".

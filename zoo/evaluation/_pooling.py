@@ -16,6 +16,7 @@ import numpy as np
 from zoo.errors import DataError
 from zoo.evaluation._scores import Array, check_logits, log_sigmoid, log_softmax, task_of
 from zoo.evaluation.calibration import FEWEST
+from zoo.spec import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +102,7 @@ def learn_weights(
 
     Args:
         logits: each member's logits (n, K), divided by its temperature, on images that no member was trained on.
-        targets: (n,) int in [0, K), or (n, K) of zeros and ones, where every label of an image counts.
+        targets: (n,) int in [0, K), or (n, K) of zeros, ones and UNKNOWN, where every known label of an image counts.
         groups: (n,) int, equal for images of one patient: then so many patients decide, not images.
 
     Raises:
@@ -110,8 +111,9 @@ def learn_weights(
     """
     if not logits:
         raise DataError("no member to weigh, expected at least one", code="ensemble-empty")
-    likelihoods = np.stack([_likelihood(one, targets) for one in logits])  # (M, n or n · K)
-    members, n = len(likelihoods), len(np.unique(groups)) if groups is not None else len(targets)
+    likelihoods = np.stack([_likelihood(one, targets) for one in logits])  # (M, n or known labels of images)
+    told = np.atleast_2d(np.not_equal(targets, UNKNOWN).T).any(axis=0)  # (n,) images that say something
+    members, n = len(likelihoods), len(np.unique(groups[told])) if groups is not None else int(told.sum())
     equal = np.full(members, 1 / members)
     if n < FEWEST:
         nll = _nll(likelihoods, equal)
@@ -124,10 +126,10 @@ def learn_weights(
 
 
 def _likelihood(logits: NDArray[Any], targets: NDArray[Any]) -> Array:
-    """Logarithm of the probability that was given to each truth: (n,), multilabel (n · K,)."""
+    """Logarithm of the probability that was given to each truth: (n,), multilabel one for each known label."""
     values, truth = check_logits(logits, targets)
     if task_of(truth) == "multilabel":
-        return log_sigmoid(np.where(truth == 1, values, -values)).ravel()
+        return log_sigmoid(np.where(truth == 1, values, -values)[truth != UNKNOWN])
     return np.asarray(log_softmax(values)[np.arange(len(values)), truth])
 
 

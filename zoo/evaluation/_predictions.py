@@ -34,14 +34,15 @@ def write_predictions(  # noqa: PLR0917 - the order of the columns it writes
     """Write image, label, predicted, correct (1 or 0) and p_LABEL for each class, one row for each image.
 
     Of a multilabel model: image, labels, predicted (names joined by "|", empty where there is none), exact (1 where
-    the two are the same) and p_LABEL.
+    the two are the same) and p_LABEL. Where labels are unknown, a column `unknown` after labels names them. They do not
+    count for exact, which is empty where all are unknown.
 
     A text that a spreadsheet would run as a formula gets a leading quote (OWASP, CSV injection).
 
     Args:
         path: the file.
         ids: n names.
-        targets: (n,) int in [0, K), or (n, K) of zeros and ones.
+        targets: (n,) int in [0, K), or (n, K) of zeros, ones and UNKNOWN.
         logits: (n, K), before the temperature.
         labels: K names.
         temperature: logits are divided by it.
@@ -69,12 +70,15 @@ def write_predictions(  # noqa: PLR0917 - the order of the columns it writes
     ):
         writer = csv.writer(stream, lineterminator="\n")
         several = cases.task == "multilabel"
-        told = ("labels", "predicted", "exact") if several else ("label", "predicted", "correct")
+        unsure = ["unknown"] if not cases.known.all() else []
+        told = ("labels", *unsure, "predicted", "exact") if several else ("label", "predicted", "correct")
         writer.writerow(["image", *told, *(f"p_{label}" for label in labels)])
-        rows = zip(ids, cases.truth, cases.chosen, cases.right, probabilities, strict=True)
-        for name, truth, chosen, right, row in rows:
-            texts = (name, _join_labels(labels, truth), _join_labels(labels, chosen))
-            writer.writerow([*map(inert, texts), int(right == 1), *(f"{p:.6g}" for p in row)])
+        rows = zip(ids, cases.truth, cases.known, cases.chosen, cases.right, probabilities, strict=True)
+        for name, truth, known, chosen, right, row in rows:
+            open_ones = [_join_labels(labels, ~known)] if unsure else []
+            texts = (name, _join_labels(labels, truth), *open_ones, _join_labels(labels, chosen))
+            exact = int(right == known.mean()) if known.any() else ""
+            writer.writerow([*map(inert, texts), exact, *(f"{p:.6g}" for p in row)])
 
 
 def _join_labels(labels: Sequence[str], held: NDArray[np.bool_]) -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["check_labels", "overall", "report"]
 
+_NOT_KNOWN = "is known of none of the {n} images evaluated"
+
 FEW_GROUPS = 30
 """From fewer groups than this intervals hold the truth clearly less often than 95 times in 100 (see
 zoo.evaluation.intervals), which the report then says."""
@@ -43,7 +45,7 @@ def report(
 
     Args:
         logits: (n, K), before the temperature.
-        targets: (n,) int in [0, K); of a multilabel model (n, K) of zeros and ones.
+        targets: (n,) int in [0, K); of a multilabel model (n, K) of zeros, ones and UNKNOWN.
         labels: K names.
         model: how to call the model.
         split: which part of the data this is.
@@ -70,6 +72,8 @@ def report(
     per_class: dict[str, dict[str, Interval | int]] = {}
     for k, label in enumerate(labels):
         row: dict[str, Interval | int] = {"n": int(cases.counts[k])}
+        if not cases.known.all():
+            row["known"] = int(cases.asked[k])
         for name in CLASS_METRICS:
             why = _class_reason(cases, label, k, name)
             found = why or _bound(float(point[name][k, 0]), resampled[name][k], _class_trials(cases, k, name))
@@ -90,7 +94,7 @@ def report(
         calibration=calibration(cases, resampled, temperature),
         data=fingerprint,
         undefined=undefined,
-        notes=(*notes, *_few(cases.clusters)),
+        notes=(*notes, *_few(cases.clusters), *_note_unasked(cases, labels)),
         clusters=cases.clusters,
     )
 
@@ -138,6 +142,14 @@ def _few(clusters: int | None) -> tuple[str, ...]:
     return (f"intervals come from {clusters} groups only; from fewer than {FEW_GROUPS} they are somewhat narrow",)
 
 
+def _note_unasked(cases: Cases, labels: Sequence[str]) -> tuple[str, ...]:
+    """A note on labels that macro metrics leave out."""
+    without = [label for label, count in zip(labels, cases.asked, strict=True) if count == 0]
+    if not without:
+        return ()
+    return (f"means over labels leave out {_list_labels(without)}, which {_NOT_KNOWN.format(n=cases.n)}",)
+
+
 def _bound(value: float, resampled: NDArray[np.float64], trials: int) -> Interval | str:
     found = interval(value, resampled, trials)
     if found is not None:
@@ -147,10 +159,11 @@ def _bound(value: float, resampled: NDArray[np.float64], trials: int) -> Interva
 
 def _missing(cases: Cases, labels: Sequence[str]) -> str | None:
     """Why the mean over classes is undefined; None: it is defined."""
-    without = [label for label, count in zip(labels, cases.counts, strict=True) if count == 0]
+    counts = [*zip(labels, cases.counts.tolist(), cases.asked.tolist(), strict=True)]
+    without = [label for label, count, asked in counts if count == 0 < asked]
     if cases.task == "multiclass":
         return f"no image of class {_list_labels(without)} among the {cases.n} evaluated" if without else None
-    always = [label for label, count in zip(labels, cases.counts, strict=True) if count == cases.n]
+    always = [label for label, count, asked in counts if count == asked > 0]
     reasons = [f"no image with label {_list_labels(without)}"] if without else []
     reasons += [f"no image without label {_list_labels(always)}"] if always else []
     return f"{' and '.join(reasons)} among the {cases.n} evaluated" if reasons else None
@@ -158,16 +171,19 @@ def _missing(cases: Cases, labels: Sequence[str]) -> str | None:
 
 def _class_reason(cases: Cases, label: str, k: int, name: str) -> str | None:
     """Why a metric of a class has no value on these images, or None when it has one."""
-    of, called = int(cases.counts[k]), int(cases.called[k])
+    of, called, n = int(cases.counts[k]), int(cases.called[k]), int(cases.asked[k])
     several = cases.task == "multilabel"
+    among = f"{'' if n == cases.n else f'{n} known of the '}{cases.n} evaluated"
+    if n == 0:
+        return f"{label} {_NOT_KNOWN.format(n=cases.n)}"
     if of == 0 and name in {"sensitivity", "f1", "auroc", "auprc"}:
-        return f"no image {'with label' if several else 'of class'} {label} among the {cases.n} evaluated"
-    if of == cases.n and name in {"specificity", "auroc", "auprc"}:
-        return f"no image {'without label' if several else 'of any class but'} {label} among the {cases.n} evaluated"
+        return f"no image {'with label' if several else 'of class'} {label} among the {among}"
+    if of == n and name in {"specificity", "auroc", "auprc"}:
+        return f"no image {'without label' if several else 'of any class but'} {label} among the {among}"
     if called == 0 and name == "ppv":
-        return f"none of the {cases.n} images was called {label}"
-    if called == cases.n and name == "npv":
-        return f"all of the {cases.n} images were called {label}"
+        return f"none of the {n} images was called {label}"
+    if called == n and name == "npv":
+        return f"all of the {n} images were called {label}"
     return None
 
 
@@ -175,8 +191,8 @@ def _class_trials(cases: Cases, k: int, name: str) -> int:
     """Independent trials behind a metric of a class (see zoo.evaluation.intervals)."""
     if name == "auroc":
         return cases.smaller_side(k)
-    of, called = cases.truth[:, k], cases.chosen[:, k]
-    return cases.units({"specificity": ~of, "ppv": called, "npv": ~called}.get(name, of))
+    of, called, known = cases.truth[:, k], cases.chosen[:, k], cases.known[:, k]
+    return cases.units(known & {"specificity": ~of, "ppv": called, "npv": ~called}.get(name, of))
 
 
 def _list_labels(labels: list[str]) -> str:

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import DataError, ModelError
+from zoo.spec import UNKNOWN
 
 if TYPE_CHECKING:
     from zoo.spec import Task
@@ -22,7 +23,7 @@ rounding of a float32 logarithm, which would else break the many true ties of a 
 
 
 def task_of(targets: NDArray[Any]) -> Task:
-    """What targets are of: (n,) class numbers are multiclass, (n, K) zeros and ones multilabel."""
+    """What targets are of: (n,) class numbers are multiclass, (n, K) zeros, ones and UNKNOWN multilabel."""
     return "multilabel" if np.ndim(targets) == 2 else "multiclass"
 
 
@@ -124,10 +125,10 @@ def _check_several(values: Array, labels: NDArray[Any]) -> None:
             found=list(labels.shape),
             expected=list(values.shape),
         )
-    if labels.min() < 0 or labels.max() > 1:
+    if labels.min() < UNKNOWN or labels.max() > 1:
         raise DataError(
-            f"targets run from {labels.min()} to {labels.max()}, expected 0 and 1 for each label",
+            f"targets run from {labels.min()} to {labels.max()}, expected 0, 1 or -1 (unknown) for each label",
             code="target-range",
             found=[int(labels.min()), int(labels.max())],
-            expected=[0, 1],
+            expected=[UNKNOWN, 1],
         )

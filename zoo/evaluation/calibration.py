@@ -17,7 +17,7 @@ from zoo.evaluation._cases import Cases
 from zoo.evaluation._scores import check_logits, log_sigmoid, log_softmax, task_of
 from zoo.evaluation.intervals import interval
 from zoo.evaluation.metrics import Values, Weights, ones
-from zoo.spec import Calibration
+from zoo.spec import UNKNOWN, Calibration
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -41,7 +41,7 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
 
     Args:
         logits: (n, K), of validation images that took no part in training.
-        targets: (n,) int in [0, K), or (n, K) of zeros and ones.
+        targets: (n,) int in [0, K), or (n, K) of zeros, ones and UNKNOWN, which is left out.
 
     Returns:
         T in [0.05, 20].
@@ -53,19 +53,21 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     if len(targets) == 0:
         return 1.0
     values, truth = check_logits(logits, targets)
-    every = np.arange(len(values))
-    if task_of(truth) == "multilabel":
-        toward = np.where(truth == 1, values, -values)  # (n, K), above 0 where the decision is right
-        right = (toward > 0).all()
+    several, every = task_of(truth) == "multilabel", np.arange(len(values))
+    if several:
+        known = truth != UNKNOWN
+        toward = np.where(truth == 1, values, -values)[known]  # above 0 where the decision is right
+        few, right = known.any(axis=1).sum() < FEWEST, (toward > 0).all()
+        truth = truth[known]
     else:
-        right = (values[every, truth] >= values.max(axis=1)).all()
-    if len(values) < FEWEST or len(np.unique(truth)) < 2 or right:
+        few, right = len(values) < FEWEST, (values[every, truth] >= values.max(axis=1)).all()
+    if few or len(np.unique(truth)) < 2 or right:
         return 1.0
     from scipy.optimize import minimize_scalar
 
     def loss(log_temperature: float) -> float:
         temperature = np.exp(log_temperature)
-        if task_of(truth) == "multilabel":
+        if several:
             return -float(log_sigmoid(toward / temperature).mean())
         return -float(log_softmax(values / temperature)[every, truth].mean())
 
@@ -78,10 +80,11 @@ def losses(cases: Cases, weights: Weights) -> Values:
     """Brier score and mean negative log-likelihood in nats, (B,).
 
     The Brier score sums over classes and lies in [0, 2] (Brier 1950); of a multilabel model both are means over
-    labels, and the Brier score lies in [0, 1].
+    known labels of images, and the Brier score lies in [0, 1]. nan where a resample knows none.
     """
-    total = weights.sum(axis=1)
-    return {"brier": weights @ cases.brier / total, "nll": weights @ cases.nll / total}
+    total = weights @ cases.share
+    there = np.where(total > 0, total, np.nan)
+    return {"brier": weights @ cases.brier / there, "nll": weights @ cases.nll / there}
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class Reliability:
 
     Attributes:
         edges: (bins + 1,) of the probability bins.
-        count: (bins,) images in each; multilabel: labels of images, K for each image over all bins.
+        count: (bins,) images in each; multilabel: known labels of images, at most K for each image over all bins.
         units: (bins,) how many of them are independent: different images, or groups where groups are known.
         confidence: (bins,) mean probability, nan where empty.
         accuracy: (bins,) fraction right, nan where empty; multilabel: fraction of labels that hold.
@@ -113,24 +116,25 @@ class Reliability:
 def reliability(cases: Cases, bins: int = BINS) -> Reliability:
     """Accuracy against confidence in equal-width bins, closed on the right as in Guo et al. 2017."""
     if cases.task == "multilabel":
-        confidence, right = cases.probabilities, cases.truth  # (n, K) each
+        confidence, right, known = cases.probabilities, cases.truth, cases.known  # (n, K) each
     else:
         confidence, right = cases.probabilities.max(axis=1)[:, None], cases.right[:, None] > 0  # (n, 1)
-    where = np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)
-    flat = where.ravel()
+        known = np.ones_like(right)
+    where = np.where(known, np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1), -1)
+    flat, confidence, right = where[known], confidence[known], right[known]
     count = np.bincount(flat, minlength=bins)
     empty = np.full(bins, np.nan)
     return Reliability(
         edges=np.linspace(0, 1, bins + 1),
         count=count,
         units=np.array([cases.units((where == b).any(axis=1)) for b in range(bins)]),
-        confidence=np.divide(np.bincount(flat, confidence.ravel(), bins), count, out=empty.copy(), where=count > 0),
-        accuracy=np.divide(np.bincount(flat, right.ravel(), bins), count, out=empty.copy(), where=count > 0),
+        confidence=np.divide(np.bincount(flat, confidence, bins), count, out=empty.copy(), where=count > 0),
+        accuracy=np.divide(np.bincount(flat, right, bins), count, out=empty.copy(), where=count > 0),
     )
 
 
-def calibration(cases: Cases, resampled: Values, temperature: float) -> Calibration:
-    """The calibration of a report; `resampled` holds `losses` of every resample.
+def calibration(cases: Cases, resampled: Values, temperature: float) -> Calibration | None:
+    """The calibration of a report; `resampled` holds `losses` of every resample. None: too few of them know a label.
 
     Where all resamples agree, Wilson's interval is taken on the Brier score over its largest value and on
     exp(-nll), the geometric mean probability of the truth: both lie in [0, 1], with one trial for each image, or
@@ -138,7 +142,7 @@ def calibration(cases: Cases, resampled: Values, temperature: float) -> Calibrat
     """
     point = losses(cases, ones(cases.n))
     largest = 1 if cases.task == "multilabel" else 2
-    trials = cases.clusters or cases.n
+    trials = cases.informed
     brier = interval(
         float(point["brier"][0]),
         resampled["brier"],
@@ -153,6 +157,6 @@ def calibration(cases: Cases, resampled: Values, temperature: float) -> Calibrat
         to_unit=lambda x: float(np.exp(-x)),
         from_unit=lambda u: float(-np.log(max(u, np.finfo(np.float64).tiny))),
     )
-    assert brier is not None  # noqa: S101 - both losses are defined on every resample
-    assert nll is not None  # noqa: S101
+    if brier is None or nll is None:
+        return None
     return Calibration(temperature=temperature, brier=brier, nll=nll, ece=reliability(cases).ece, bins=BINS, n=cases.n)

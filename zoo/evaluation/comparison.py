@@ -147,7 +147,7 @@ def compare(
 
     Args:
         contenders: at least one; pairs are in their order.
-        targets: (n,) int in [0, K), or (n, K) of zeros and ones.
+        targets: (n,) int in [0, K), or (n, K) of zeros, ones and UNKNOWN.
         labels: K names.
         groups: (n,) int, equal for images of one patient, where known.
         resamples: number of resamples; None: 1000, or more where Holm's correction of many pairs needs it.
@@ -268,7 +268,7 @@ def _pair(a: _Scored, b: _Scored, metric: str) -> Pair:
 def _pareto(scored: Sequence[_Scored]) -> tuple[tuple[str, ...], list[bool]]:
     """The axes that every model has a value on, and whether each model is on the front."""
     quality = "macro_auroc" if all("macro_auroc" in model.metrics for model in scored) else "accuracy"
-    costs: dict[str, list[float]] = {quality: [-model.metrics[quality].value for model in scored]}
+    costs: dict[str, list[float]] = {quality: [-float(model.point[quality][0]) for model in scored]}
     for axis in ("latency_ms", "size_bytes"):
         values = [getattr(model.contender, axis) for model in scored]
         if None not in values:

@@ -9,6 +9,9 @@ METRICS is the one table of what is said of a model as a whole, COMPARED names t
 on. Reports, comparisons, cards and the command line read both, so a new metric is one entry here and its test.
 
 A value that a resample does not define (no image of the class in it, say) is nan here and only here.
+
+A label that is unknown of an image (UNKNOWN) leaves the image out of all that is said of this label. A label that is
+known of no image is left out of the means over labels.
 """
 
 from __future__ import annotations
@@ -22,6 +25,7 @@ from numpy.typing import NDArray
 
 from zoo.evaluation._cases import Cases
 from zoo.evaluation._scores import Array, check_logits, log_odds, rank, task_of
+from zoo.spec import UNKNOWN
 
 __all__ = [
     "CLASS_METRICS",
@@ -54,7 +58,7 @@ class Tally:
     Attributes:
         cases: the images.
         columns: (n, B) weight of each image.
-        total: (B,) weight of all images.
+        total: (K, B) weight of the images that are known to be of the class or not; multiclass: of all images.
         right: (K, B) weight of the images that are of the class and are called it.
         present: (K, B) weight of the images of the class.
         called: (K, B) weight of the images that are called the class.
@@ -65,6 +69,7 @@ class Tally:
         f1: (K, B), 2 TP / (2 TP + FP + FN): a class that is present and never called has 0.
         auroc: (K, B), area under the ROC curve, one class against the rest.
         auprc: (K, B), average precision.
+        accuracy: (K, B), the share of the images that are rightly called the class, or rightly not.
     """
 
     cases: Cases
@@ -80,6 +85,12 @@ class Tally:
     f1: Array
     auroc: Array
     auprc: Array
+    accuracy: Array
+
+    def mean(self, values: Array) -> Array:
+        """(K, B) values to (B,): their mean over the classes that any image is known to be of or not."""
+        asked = self.cases.asked > 0
+        return np.asarray((values if asked.all() else values[asked]).mean(axis=0))
 
 
 @dataclass(frozen=True)
@@ -88,7 +99,7 @@ class ImageMetric:
 
     Attributes:
         title: what people call it.
-        share: (n,) in [0, 1], how much of each image is right.
+        share: (n,) in [0, 1], how much of each image is right; multilabel: of all its labels, the unknown ones are not.
     """
 
     title: str
@@ -97,16 +108,27 @@ class ImageMetric:
     needs_every_class = False
 
     def measure(self, tally: Tally) -> Array:
-        """The metric on every resample, (B,)."""
-        return _ratio(self.share(tally.cases) @ tally.columns, tally.total)
+        """The metric on every resample, (B,); nan where nothing is known of the images of one."""
+        return _ratio(self.share(tally.cases) @ tally.columns, tally.cases.share @ tally.columns)
 
     def trials(self, cases: Cases) -> int:
         """Independent trials behind the value, for the Wilson interval: images, or groups."""
-        return cases.clusters or cases.n
+        return cases.informed
 
     def paired_trials(self, a: Cases, b: Cases) -> tuple[int, int]:
         """Trials behind a difference, and the m of the smallest possible p: images on which the models differ."""
         return self.trials(a), a.units(self.share(a) != self.share(b))
+
+
+@dataclass(frozen=True)
+class _Accuracy(ImageMetric):
+    """Multilabel: the mean over labels of each label's own accuracy at 0.5, as MedMNIST reports it."""
+
+    def measure(self, tally: Tally) -> Array:
+        if tally.cases.task == "multiclass":
+            return super().measure(tally)
+        there = tally.total > 0  # (K, B); of few images that know a label a resample may hold none
+        return _ratio(np.where(there, tally.accuracy, 0).sum(axis=0), there.sum(axis=0))
 
 
 @dataclass(frozen=True)
@@ -125,7 +147,7 @@ class ClassMetric:
 
     def trials(self, cases: Cases) -> int:
         """Independent trials behind the value, for the Wilson interval: the smallest side of any class."""
-        return min(cases.smaller_side(k) for k in range(cases.classes))
+        return min(cases.smaller_side(k) for k in np.flatnonzero(cases.asked).tolist())
 
     def paired_trials(self, a: Cases, b: Cases) -> tuple[int, int]:
         """Trials behind a difference, and the m of the smallest possible p: the best-supplied class's smaller side."""
@@ -135,18 +157,16 @@ class ClassMetric:
 
 def _balanced_accuracy(tally: Tally) -> Array:
     """Mean sensitivity; multilabel: mean over labels of (sensitivity + specificity) / 2."""
-    if tally.cases.task == "multiclass":
-        return np.asarray(tally.sensitivity.mean(axis=0))
-    return np.asarray(((tally.sensitivity + tally.specificity) / 2).mean(axis=0))
+    several = tally.cases.task == "multilabel"
+    return tally.mean((tally.sensitivity + tally.specificity) / 2 if several else tally.sensitivity)
 
 
 METRICS: Mapping[str, ImageMetric | ClassMetric] = {
-    # Multilabel: the mean over labels of each label's own accuracy at 0.5, as MedMNIST reports it.
-    "accuracy": ImageMetric("accuracy", lambda cases: cases.right),
+    "accuracy": _Accuracy("accuracy", lambda cases: cases.right),
     "balanced_accuracy": ClassMetric("balanced accuracy", _balanced_accuracy),
-    "macro_auroc": ClassMetric("macro AUROC", lambda tally: tally.auroc.mean(axis=0)),
-    "macro_auprc": ClassMetric("macro AUPRC", lambda tally: tally.auprc.mean(axis=0)),
-    "macro_f1": ClassMetric("macro F1", lambda tally: tally.f1.mean(axis=0)),
+    "macro_auroc": ClassMetric("macro AUROC", lambda tally: tally.mean(tally.auroc)),
+    "macro_auprc": ClassMetric("macro AUPRC", lambda tally: tally.mean(tally.auprc)),
+    "macro_f1": ClassMetric("macro F1", lambda tally: tally.mean(tally.f1)),
 }
 """The metrics of a report over all classes, in its order. Every value lies in [0, 1], where 1 is best."""
 COMPARED = ("macro_auroc", "accuracy")
@@ -172,8 +192,8 @@ def measure(cases: Cases, weights: Weights) -> Values:
 
 def _tally(cases: Cases, weights: Weights) -> Tally:
     columns = np.ascontiguousarray(weights.T)  # (n, B): rows are contiguous for the sparse product
-    total = columns.sum(axis=0)
-    right, present, called = (indicator @ columns for indicator in cases.tallies)  # (K, B) each
+    right, present, called, unknown = (indicator @ columns for indicator in cases.tallies)  # (K, B) each
+    total = columns.sum(axis=0) - unknown
     absent = total - present
     avoided = absent - (called - right)  # rightly not called
     curves = [_areas(*step, columns) for step in cases.steps]
@@ -192,6 +212,7 @@ def _tally(cases: Cases, weights: Weights) -> Tally:
         f1=np.where(present > 0, _ratio(2 * right, present + called), np.nan),
         auroc=auroc,
         auprc=auprc,
+        accuracy=_ratio(right + avoided, total),
     )
 
 
@@ -201,7 +222,7 @@ def macro_auroc(scores: NDArray[Any], targets: NDArray[Any]) -> float | None:
     Args:
         scores: logits or probabilities, (n, K); rows that are non-negative and sum to one are taken as
             probabilities. Both give the number that `report` gives. Multilabel: logits.
-        targets: (n,) int in [0, K), or (n, K) of zeros and ones.
+        targets: (n,) int in [0, K), or (n, K) of zeros, ones and UNKNOWN.
 
     Returns:
         A number in [0, 1], or None when a class has no image (no average over the classes that are there). Of
@@ -214,17 +235,18 @@ def macro_auroc(scores: NDArray[Any], targets: NDArray[Any]) -> float | None:
     """
     values, targets = check_logits(scores, targets)
     if task_of(targets) == "multilabel":
-        positive = targets == 1
-        both = positive.any(axis=0) & ~positive.all(axis=0)
+        positive, known = targets == 1, targets != UNKNOWN
+        both = positive.any(axis=0) & (targets == 0).any(axis=0)
         columns, odds = np.flatnonzero(both), rank(values)
     else:
         if (values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-4):
             values = np.log(np.maximum(values, np.finfo(np.float32).tiny))
         positive = targets[:, None] == np.arange(values.shape[1])
+        known = np.ones_like(positive)
         columns, odds = np.arange(values.shape[1]), rank(log_odds(values))
         if not positive.any(axis=0).all():
             return None
-    areas = [_rank_auroc(odds[:, k], positive[:, k]) for k in columns]
+    areas = [_rank_auroc(odds[known[:, k], k], positive[known[:, k], k]) for k in columns]
     return float(np.mean(areas)) if areas else None
 
 

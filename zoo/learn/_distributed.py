@@ -50,9 +50,16 @@ class Peers:
         """This rank's part of a batch of indices (B,)."""
         return batch[self.rank :: self.size]
 
-    def weight(self, batch: Tensor) -> float:
-        """Factor on this rank's mean loss, making the averaged gradient that of the whole batch."""
-        return len(self.share(batch)) * self.size / len(batch)
+    def weight(self, batch: Tensor, counts: Tensor) -> float:
+        """Factor on this rank's mean loss, making the averaged gradient that of the whole batch.
+
+        Args:
+            batch: indices of images, (B,).
+            counts: (n,) how much each image counts in its mean.
+        """
+        if self.size == 1:
+            return 1.0
+        return float(counts[self.share(batch)].sum()) * self.size / float(counts[batch].sum())
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """`model`, with gradients averaged over the ranks."""

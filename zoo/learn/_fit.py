@@ -51,7 +51,7 @@ from zoo.learn._history import (
     write_history,
 )
 from zoo.learn._images import decode_splits, gather, hold
-from zoo.learn._objective import Scores, loss, score
+from zoo.learn._objective import Scores, count_known, loss, score
 from zoo.learn._optim import adamw, learning_rate, moving_average, set_rate
 from zoo.learn._precision import Numerics, autocast, choose, layout, pick_device
 from zoo.learn._progress import report_progress
@@ -132,6 +132,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     # --- data: decoded once, then in memory
     train, val = decode_splits(data, spec, run, context, peers)
     pixels, targets = hold(train.pixels, device), hold(train.targets, device)  # (n, h, w, c); (n,) or (n, K)
+    counts = count_known(torch.from_numpy(train.targets))  # (n,) on the CPU
     steps = len(epoch_batches(len(pixels), config.batch_size, seed, 1))
     _check_batches(len(pixels), config, peers)
 
@@ -199,13 +200,13 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                     logits = network(x)  # (B, K)
                     _check_classes(logits, data.labels)
                 error = loss(logits.float(), gather(targets, index, device), config.label_smoothing)
-                (error * peers.weight(batch)).backward()  # type: ignore[no-untyped-call]
+                (error * peers.weight(batch, counts)).backward()  # type: ignore[no-untyped-call]
                 if config.clip:
                     nn.utils.clip_grad_norm_(model.parameters(), config.clip)
                 optimizer.step()
                 optimizer.zero_grad()
                 average.update_parameters(model)
-                epoch_loss += error.detach() * (len(batch) / len(pixels))
+                epoch_loss += error.detach() * (float(counts[batch].sum()) / float(counts.sum()))
                 if step % CHECK_EVERY == CHECK_EVERY - 1 or step == steps - 1:
                     _check_loss(float(epoch_loss), epoch, config, history)
                 report.step(len(batch))

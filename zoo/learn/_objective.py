@@ -1,7 +1,7 @@
 """What training minimises and what decides an epoch, for either task; the shape of the targets says which.
 
-(N,) class numbers: one label an image, cross-entropy of a softmax. (N, K) zeros and ones: any number of labels,
-binary cross-entropy of a sigmoid for each. The loop around it knows neither.
+(N,) class numbers: one label an image, cross-entropy of a softmax. (N, K) zeros, ones and UNKNOWN: any number of
+labels, binary cross-entropy of a sigmoid for each that is known. The loop around it knows neither.
 """
 
 from __future__ import annotations
@@ -9,12 +9,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 from torch.nn import functional
 
 from zoo.evaluation import macro_auroc
+from zoo.spec import UNKNOWN
 
-__all__ = ["Scores", "loss", "score"]
+__all__ = ["Scores", "count_known", "loss", "score"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +25,8 @@ class Scores:
 
     Attributes:
         loss: result of `loss` without smoothing.
-        accuracy: fraction of images that are right; multilabel: mean over labels, each decided at p >= 0.5.
+        accuracy: fraction of images that are right; multilabel: mean over labels, each decided at p >= 0.5
+            and over the images that it is known of.
         macro_auroc: result of `zoo.evaluation.macro_auroc`; None where it is not defined.
     """
 
@@ -33,18 +36,25 @@ class Scores:
 
 
 def loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Mean cross-entropy in nats, over images; multilabel: over images and labels.
+    """Mean cross-entropy in nats, over images; multilabel: over all known labels of images.
 
     Args:
         logits: (N, K) float32.
-        targets: (N,) int64 in [0, K), or (N, K) int64 of zeros and ones.
+        targets: (N,) int64 in [0, K), or (N, K) int64 of zeros, ones and UNKNOWN.
         label_smoothing: s in [0, 1): the truth is given the weight 1 - s and s is spread over all classes (Szegedy et
             al. 2016, section 7); multilabel: y becomes y (1 - s) + s / 2.
     """
     if targets.ndim == 1:
         return functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+    known = (targets != UNKNOWN).to(logits.dtype)
     soft = targets.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
-    return functional.binary_cross_entropy_with_logits(logits, soft)
+    total = functional.binary_cross_entropy_with_logits(logits, soft, weight=known, reduction="sum")
+    return total / known.sum().clamp(min=1)
+
+
+def count_known(targets: Tensor) -> Tensor:
+    """(N,) int64, known labels of each image, which is what an image counts in `loss`; of class numbers 1."""
+    return torch.ones_like(targets) if targets.ndim == 1 else (targets != UNKNOWN).sum(dim=1)
 
 
 def score(logits: Tensor, targets: Tensor) -> Scores:
@@ -52,5 +62,12 @@ def score(logits: Tensor, targets: Tensor) -> Scores:
     value = float(loss(logits, targets))
     if not math.isfinite(value):
         return Scores(value, 0.0, None)
-    right = logits.argmax(1) == targets if targets.ndim == 1 else (logits >= 0) == (targets == 1)
-    return Scores(value, float(right.double().mean()), macro_auroc(logits.numpy(), targets.numpy()))
+    return Scores(value, _accuracy(logits, targets), macro_auroc(logits.numpy(), targets.numpy()))
+
+
+def _accuracy(logits: Tensor, targets: Tensor) -> float:
+    if targets.ndim == 1:
+        return float((logits.argmax(1) == targets).double().mean())
+    known = targets != UNKNOWN
+    right = (((logits >= 0) == (targets == 1)) & known).double().sum(dim=0) / known.sum(dim=0)  # (K,)
+    return float(right.nanmean())

@@ -62,6 +62,10 @@ class ModelPlugin(ABC):
     unused_settings: ClassVar[frozenset[str]] = frozenset()
     """Fields of TrainConfig that make no difference to this family; whoever sets one is told."""
 
+    unknown_labels: ClassVar[bool] = False
+    """Whether `train` takes multilabel targets that hold `zoo.spec.UNKNOWN`, and learns a label only from the images
+    that it is known of; else such data are refused."""
+
     def preprocess(self, card: ModelCard) -> PreprocessSpec:
         """The preprocessing this card wants; by default what the card says."""
         return card.preprocess

@@ -67,7 +67,8 @@ class SklearnPlugin(ModelPlugin):
     unused_settings: ClassVar[frozenset[str]] = GRADIENT_SETTINGS
 
     several_labels: ClassVar[bool] = False
-    """Whether estimators learn (N, K) targets of zeros and ones, and `logits` are then those of sigmoids."""
+    """Whether estimators learn (N, K) targets of zeros and ones (with `unknown_labels` also UNKNOWN), and `logits` are
+    then those of sigmoids."""
 
     @abstractmethod
     def build(self, card: ModelCard, *, classes: int, channels: int) -> Any:
@@ -238,7 +239,8 @@ def _rows(features: Features, pixels: NDArray[Any], spec: PreprocessSpec) -> NDA
 
 def _refuse_constant(targets: NDArray[Any], labels: tuple[str, ...]) -> None:
     """Refuse a label that all training images have, or none: an estimator of two classes cannot learn it."""
-    constant = [label for label, column in zip(labels, targets.T, strict=True) if column.min() == column.max()]
+    there, absent = (targets == 1).any(axis=0), (targets == 0).any(axis=0)
+    constant = [label for label, both in zip(labels, there & absent, strict=True) if not both]
     if constant:
         raise DataError(
             f"{len(constant)} label{'s are' if len(constant) > 1 else ' is'} at all training images or at none "

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from zoo.errors import PluginError, UsageError
 from zoo.plugin._contract import ModelPlugin
@@ -26,6 +26,8 @@ __all__ = ["TorchPlugin"]
 
 class TorchPlugin(ModelPlugin):
     """A family of torch modules: `build` is all there is to write."""
+
+    unknown_labels: ClassVar[bool] = True
 
     @abstractmethod
     def build(self, card: ModelCard, *, classes: int, channels: int) -> nn.Module:

@@ -6,6 +6,7 @@ A file is opened once, asked about itself by its handle, and read once. Nothing 
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 import stat
 import struct
@@ -33,6 +34,7 @@ ROW = np.dtype(
         ("bits", np.uint8),
         ("gray", np.bool_),
         ("voi", np.bool_),
+        ("padding", "<f4", 2),
     ]
 )
 """One file. Its identity is `NOBODY` where a later scan must not trust it; the rest is as in `scan.Scanned`."""
@@ -44,7 +46,8 @@ SETTLED = 3 * 10**9
 """Nanoseconds since its last change after which a file counts as settled. A file changed twice within one tick of
 the file system's clock (2 s on FAT) would look unchanged; git calls this the racy index."""
 
-_PACKED = struct.Struct("<16s32sqiiiHBB??")
+_PACKED = struct.Struct("<16s32sqiiiHBB??ff")
+_UNPADDED = (math.nan, math.nan)
 _SMALL = 16 * 1024**2  # bytes; larger files are hashed in pieces
 # A pipe must not be waited for; O_BINARY is for Windows.
 _FLAGS = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | getattr(os, "O_BINARY", 0)
@@ -132,6 +135,7 @@ def pack_row(header: Probe, digest: bytes, mark: bytes, fields: dict[tuple[str, 
         header.bits,
         header.gray,
         header.voi,
+        *(header.padding or _UNPADDED),
     )
 
 

@@ -16,6 +16,7 @@ from zoo.data._names import Names
 from zoo.data._scanning.crew import over_files
 from zoo.data._scanning.examine import ROW, SETTLED, Part
 from zoo.data._scanning.index_cache import recall, remember
+from zoo.data._sources.group_columns import says_nothing
 from zoo.data._unusable import Unusable
 from zoo.errors import DataError
 from zoo.readers import KINDS
@@ -30,8 +31,12 @@ if TYPE_CHECKING:
 
 __all__ = ["Scanned", "frame_digest", "one_kind", "renumber", "scan", "split_columns"]
 
+_ONE_PATIENT = (
+    "PatientID is the same in every file that has one, so it tells no patients apart; where names of files do, give "
+    "--group REGEX"
+)
 _PIECE = 65_536  # rows that are gathered at once
-_KEPT = ("digests", "width", "height", "kind", "gray", "voi", "bits", "frames", "group", "personal")
+_KEPT = ("digests", "width", "height", "kind", "gray", "voi", "bits", "frames", "group", "personal", "padding")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -49,6 +54,7 @@ class Scanned:
         frames: (n,) int32, pictures in the file.
         group: (n,) int64, a number for the patient that the file names; -1: it names none.
         personal: (n,) uint16, positions in `fields`.
+        padding: (n, 2) float32, smallest and largest value of padding; NaN: the file names none.
         fields: the different lists of fields with personal data that were met: names, never values.
         bad: position: the file and why it cannot be used.
     """
@@ -63,6 +69,7 @@ class Scanned:
     frames: NDArray[np.int32]
     group: NDArray[np.int64]
     personal: NDArray[np.uint16]
+    padding: NDArray[np.float32]
     fields: tuple[tuple[str, ...], ...]
     bad: dict[int, Unusable]
 
@@ -74,10 +81,12 @@ class Scanned:
         """Patients as the files at `rows` name them.
 
         Returns:
-            (m,) int64 counting from 0, None where no file names a patient; and notes. A file that names none is
-            a group of its own.
+            (m,) int64 counting from 0, None where no file names a patient, or all name the same; and notes. A file
+            that names none is a group of its own.
         """
         found = self.group[rows]
+        if says_nothing(found):
+            return None, (_ONE_PATIENT,)
         alone = int((found < 0).sum())
         if alone == len(found):
             return None, ()
@@ -86,10 +95,17 @@ class Scanned:
 
     def patients(self, rows: NDArray[np.int64]) -> dict[str, Names]:
         """A column "patient" for `Pool.columns`: a hash for each file, "" where it names none; or no column at all."""
-        keys, which = np.unique(self.group[rows], return_inverse=True)
-        if not (keys >= 0).any():
+        found = self.group[rows]
+        keys, which = np.unique(found, return_inverse=True)
+        if not (keys >= 0).any() or says_nothing(found):
             return {}
         return {"patient": Names.of("" if key < 0 else f"{key:016x}" for key in keys.tolist()).subset(which)}
+
+    def paddings(self, rows: NDArray[np.int64]) -> dict[tuple[float, float], int]:
+        """The different ranges of padding that the files at `rows` name: how many of them do."""
+        found = self.padding[rows]
+        ranges, n = np.unique(found[~np.isnan(found[:, 0])], axis=0, return_counts=True)
+        return {(low, high): count for (low, high), count in zip(ranges.tolist(), n.tolist(), strict=True)}
 
 
 def one_kind(kinds: NDArray[np.uint8], ids: Sequence[str], name: str, *, as_is: bool) -> Kind:

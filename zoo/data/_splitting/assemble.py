@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo._support.text import brief
+from zoo._support.text import brief, count_with_verb
+from zoo.data._groups import describe_alike, names_alike
 from zoo.data._index import SPLITS, ImageSet, Pool, SplitName, Splits
 from zoo.data._labels import check_classes
 from zoo.data._names import Names
 from zoo.data._splitting.fingerprint import contents, fingerprint
 from zoo.data._splitting.leaks import Leaks, conflicts, copies_across, groups_across, without_leaks
 from zoo.data._splitting.split import HELD_OUT, stratify, uneven
+from zoo.data._unusable import note_skipped
 from zoo.errors import DataError, GateError
+from zoo.spec import UNKNOWN
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
     from zoo.spec import Provenance
 
-__all__ = ["NO_GROUPS", "assemble", "assemble_again"]
+__all__ = ["NO_GROUPS", "assemble", "assemble_again", "retell"]
 
 NO_GROUPS = "no patient, lesion or study groups are known: splits may share patients, and intervals may be too narrow"
 """A note in the report of every set without groups."""
@@ -73,10 +77,37 @@ def assemble_again(pool: Pool, origin: Provenance) -> Splits | None:
     return splits
 
 
+def retell(splits: Splits, before: Pool, after: Pool) -> Splits:
+    """The same images in the same splits, told what `after` says of them instead of `before`.
+
+    Args:
+        splits: made of `before`.
+        before: the pool then.
+        after: pool of the same images in the same order, with other targets and notes.
+    """
+    sets = {split: dataclasses.replace(images, targets=after.targets[images.rows])
+            for split, images in (("train", splits.train), ("val", splits.val), ("test", splits.test))}  # fmt: skip
+    rows: Rows = {split: sets[split].rows for split in SPLITS if len(sets[split])}
+    same = contents(after.digests)
+    mark = fingerprint(after.name, after.labels, after.targets, after.digests, rows, same=same)
+    own = (note for note in splits.notes if note not in before.notes)
+    for note in after.notes:
+        if note not in before.notes:
+            log.info("%s: %s", after.name, note)
+    return dataclasses.replace(
+        splits,
+        train=sets["train"],
+        val=sets["val"],
+        test=sets["test"],
+        fingerprint=mark,
+        notes=(*after.notes, *own),
+    )
+
+
 def _finish(
     pool: Pool, *, split_seed: int, for_training: bool, leaks: Leaks, fold: int | None
-) -> tuple[Splits, tuple[str, ...]]:
-    """The splits, and which of their notes are defects."""
+) -> tuple[Splits, dict[str, str]]:
+    """The splits, and those of their notes that are defects, as they are said on the screen."""
     if for_training and len(pool.labels) < 2:
         raise DataError(
             f"{pool.name}: one class only ({brief(pool.labels)}), expected at least two",
@@ -91,7 +122,13 @@ def _finish(
         rare = check_classes(pool.labels, pool.targets, rows, name=pool.name)
         rows, done = without_leaks(pool, rows, same, leaks)
         decisions += done
-    defects = (*rare, *copies_across(rows, same), *groups_across(pool, rows), *conflicts(pool, same))
+        rows, done = _without_unknown(pool, rows)
+        decisions += done
+    defects = {
+        note: note for note in (*rare, *copies_across(rows, same), *groups_across(pool, rows), *conflicts(pool, same))
+    }
+    if alike := names_alike(pool):
+        defects[describe_alike(alike, named=False)] = describe_alike(alike, named=True)
     unknown = (NO_GROUPS,) if pool.groups is None else ()
     sets = {split: _image_set(pool, rows.get(split)) for split in SPLITS}
     splits = Splits(
@@ -100,19 +137,22 @@ def _finish(
         val=sets["val"],
         test=sets["test"],
         fingerprint=mark,
-        notes=(*pool.notes, *decisions, *defects, *unknown),
+        notes=(*note_skipped(len(pool.skipped)), *pool.notes, *decisions, *defects, *unknown),
         kind=pool.kind,
         gray=pool.gray,
         largest_side=pool.largest_side,
         voi=pool.voi,
-        skipped=tuple(map(str, pool.skipped)),
+        paddings=pool.paddings,
+        skipped=tuple(map(str, (*pool.skipped, *pool.unlabelled))),
+        passed_over=pool.passed_over,
     )
     return splits, defects
 
 
-def _say(splits: Splits, defects: Sequence[str]) -> None:
+def _say(splits: Splits, defects: Mapping[str, str]) -> None:
     for note in splits.notes:
-        log.log(logging.WARNING if note in defects else logging.INFO, "%s: %s", splits.fingerprint.name, note)
+        level = logging.WARNING if note in defects else logging.INFO
+        log.log(level, "%s: %s", splits.fingerprint.name, defects.get(note, note))
 
 
 def _rows(
@@ -201,6 +241,17 @@ def _make_missing(
         wanted: dict[SplitName, float] = {"train": 1 - sum(shares.values()), **shares}
         off = uneven(pool.targets, [(split, wanted[split], made[split]) for split in made], pool.labels)
     return {split: merged[split] for split in SPLITS}, (note, *off)
+
+
+def _without_unknown(pool: Pool, rows: Rows) -> tuple[Rows, tuple[str, ...]]:
+    """Leave out training images of which no label is known: there is nothing to learn from them."""
+    if pool.targets.ndim == 1:
+        return rows, ()
+    silent = (pool.targets[rows["train"]] == UNKNOWN).all(axis=1)
+    if not silent.any():
+        return rows, ()
+    note = f"{count_with_verb(int(silent.sum()), 'training image')} left out: none of their labels is known"
+    return {**rows, "train": rows["train"][~silent]}, (note,)
 
 
 def _image_set(pool: Pool, rows: NDArray[np.int64] | None) -> ImageSet:

@@ -58,7 +58,7 @@ def deal(
 
     Args:
         members: (m,) unit of each image, numbered from 0.
-        targets: (m,) class of each image, or (m, K) zeros and ones.
+        targets: (m,) class of each image, or (m, K) zeros, ones and UNKNOWN, which counts as nothing.
         shares: share of all images for each part; they add up to 1.
         rank: (U,) the order of units of one size; no two are equal.
         fixed: (U,) part of the units that are dealt already, -1 for the others.
@@ -93,7 +93,8 @@ def _marks(members: NDArray[np.int64], targets: NDArray[np.int64]) -> tuple[NDAr
         rows, label, labels = np.arange(len(targets)), targets, int(targets.max(initial=0)) + 1
     else:
         labels = targets.shape[1] + 1
-        rows, label = np.nonzero(np.column_stack((targets, ~targets.any(axis=1))))
+        held = targets == 1
+        rows, label = np.nonzero(np.column_stack((held, ~held.any(axis=1))))
     pairs, count = np.unique(members[rows] * labels + label, return_counts=True)
     return pairs // labels, pairs % labels, count
 

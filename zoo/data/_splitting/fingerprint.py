@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.data._index import SPLITS
-from zoo.spec import LABEL_SEPARATOR, Fingerprint
+from zoo.spec import LABEL_SEPARATOR, UNKNOWN, Fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +59,8 @@ def fingerprint(
     """Sha256 over one line "split, tab, label, tab, digest" for each image, sorted.
 
     The same images under other file names, in another order or another place have the same fingerprint. The label of
-    an image with several is their names in alphabetical order, joined.
+    an image with several is their names in alphabetical order, joined. Where labels are unknown, a tab, a question mark
+    and their names follow.
 
     Args:
         name: name of the data set.
@@ -89,14 +90,23 @@ def _by_label(labels: Sequence[str], targets: NDArray[np.int64]) -> Iterator[tup
         kinds, which = np.unique(targets, return_inverse=True)
         texts = [labels[kind] for kind in kinds.tolist()]
     else:
-        bits, which = np.unique(np.packbits(targets != 0, axis=1), axis=0, return_inverse=True)
-        found = np.unpackbits(bits, axis=1, count=len(labels))
-        texts = [LABEL_SEPARATOR.join(sorted(labels[k] for k in np.flatnonzero(row).tolist())) for row in found]
+        planes = np.concatenate((targets == 1, targets == UNKNOWN), axis=1)
+        bits, which = np.unique(np.packbits(planes, axis=1), axis=0, return_inverse=True)
+        found = np.unpackbits(bits, axis=1, count=2 * len(labels))
+        texts = [_join_names(labels, held) for held in found]
     which = which.reshape(-1)
     order = np.argsort(which, kind="stable")
     ends = np.cumsum(np.bincount(which, minlength=len(texts)))
     for text, start, end in zip(texts, [0, *ends[:-1].tolist()], ends.tolist(), strict=True):
         yield text, order[start:end]
+
+
+def _join_names(labels: Sequence[str], planes: NDArray[np.uint8]) -> str:
+    """The labels an image has, and those nobody knows of it; planes: (2 K,) bits."""
+    held, unknown = (
+        LABEL_SEPARATOR.join(sorted(labels[k] for k in np.flatnonzero(plane).tolist())) for plane in np.split(planes, 2)
+    )
+    return f"{held}\t?{unknown}" if unknown else held
 
 
 def _text(head: str, digests: NDArray[np.uint8]) -> bytes:

@@ -10,6 +10,7 @@ from zoo._support.text import count_with_verb, format_count
 from zoo.data._index import SPLITS
 from zoo.data._labels import count_labels, label_text
 from zoo.errors import DataError, GateError
+from zoo.spec import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +91,8 @@ def groups_across(pool: Pool, rows: Mapping[SplitName, NDArray[np.int64]]) -> li
 def conflicts(pool: Pool, same: NDArray[np.int64]) -> list[str]:
     """A note when the same image is under two classes."""
     first = np.unique(same, return_index=True)[1][same]  # of each image: the first with its content
-    differs = pool.targets != pool.targets[first]
+    # one that knows less than the other does not contradict it
+    differs = (pool.targets != pool.targets[first]) & (pool.targets != UNKNOWN) & (pool.targets[first] != UNKNOWN)
     rows = np.flatnonzero(differs if differs.ndim == 1 else differs.any(axis=1))
     if not len(rows):
         return []

@@ -13,20 +13,24 @@ import msgspec
 import numpy as np
 
 from zoo._support.files import atomic_write
-from zoo.data._groups import PATIENT, codes_of, names_of, number_groups
+from zoo._support.text import inert
+from zoo.data._groups import PATIENT, codes_of, describe_alike, names_alike, names_of, number_groups
 from zoo.data._index import Arrays, Files, Several
-from zoo.data._labels import count_labels
+from zoo.data._labels import count_labels, describe_spelled_alike
 from zoo.data._named import find_named, index
 from zoo.data._sources.columns import MARK
 from zoo.data._splitting.split import HELD_OUT, folds, stratify, uneven
+from zoo.data._unusable import note_skipped
 from zoo.errors import DataError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from typing import Unpack
 
     from numpy.typing import NDArray
 
     from zoo.data._index import Pool, SplitName
+    from zoo.spec import Reading
 
 __all__ = ["SplitTable", "split_table"]
 
@@ -53,7 +57,6 @@ def split_table(
     source: str | Path,
     out: str | Path | None = None,
     *,
-    group: str | None = None,
     count: int | None = None,
     val: float = HELD_OUT,
     test: float = HELD_OUT,
@@ -61,20 +64,22 @@ def split_table(
     again: bool = False,
     overwrite: bool = False,
     skip_bad: bool = False,
+    **reading: Unpack[Reading],
 ) -> SplitTable:
     """Divide a data set into splits or folds, and write the table image, label, split or fold, and group.
 
     Args:
         source: a folder, a table or an .npz file.
         out: the table to write; its paths are relative to it. None: NAME-split.csv in the working directory.
-        group: images that must stay together, see `zoo.data._groups.names_of`; None: what the data brings.
         count: so many folds instead of splits.
         val: share of all images for validation.
         test: share of all images for testing.
         seed: another seed, another division.
         again: divide data that brings splits or folds already.
         overwrite: replace a table that is there already.
-        skip_bad: leave out images that cannot be read.
+        skip_bad: leave out images that cannot be read, and rows without a label.
+        **reading: columns, group (images that must stay together), keep_na, uncertain; see `zoo.spec.Reading`. The
+            table holds what labels of -1 are taken for.
 
     Raises:
         UsageError: impossible shares, an impossible number of folds, or another suffix than .csv.
@@ -90,7 +95,7 @@ def split_table(
             code="split-source",
             data=known.name,
         )
-    pool = index(source, skip_bad=skip_bad, column=group)
+    pool, group = index(source, skip_bad=skip_bad, **reading), reading.get("group")
     if (pool.rows or pool.folds is not None) and not again:
         brought = " and ".join(pool.rows) if pool.rows else "folds"
         raise DataError(
@@ -119,6 +124,10 @@ def split_table(
     atomic_write(target, _table(pool, _paths(pool, Path(source), target), column, parts, names))
     wanted = [(name if count is None else f"fold {name}", shares[name], rows) for name, rows in parts.items()]
     notes = () if groups is None else uneven(pool.targets, wanted, pool.labels)
+    if alike := names_alike(pool, group):
+        notes = (*notes, describe_alike(alike, named=True))
+    if same := describe_spelled_alike(pool.labels):
+        notes = (*notes, *same)
     per_class = {
         part: dict(zip(pool.labels, count_labels(pool.targets[rows], len(pool.labels)).tolist(), strict=True))
         for part, rows in parts.items()
@@ -132,7 +141,7 @@ def split_table(
         column=column,
         parts={part: len(rows) for part, rows in parts.items()},
         per_class=per_class,
-        notes=(*pool.notes, *notes),
+        notes=(*note_skipped(len(pool.skipped)), *pool.notes, *notes),
     )
 
 
@@ -207,7 +216,8 @@ def _table(
         shows = pool.targets[i].tolist() if several else [pool.labels[pool.targets[i]]]
         frame = [] if frames is None else [frames[i] or ""]
         of_group = [names[i]] if names else []
-        writer.writerow([image(i), *frame, *shows, words[part[i]], *of_group, *(v[i] for v in kept.values())])
+        texts = (image(i), *frame, *shows, words[part[i]], *of_group, *(v[i] for v in kept.values()))
+        writer.writerow(inert(str(text)) for text in texts)
     return stream.getvalue()
 
 
