@@ -10,8 +10,25 @@ import typer
 
 import zoo
 from zoo.spec import Budget
-from zoo_cli.options import BatchSize, Data, Device, Epochs, Json, Lr, Provider, Seed, Settings, Size, Split
-from zoo_cli.output import columns, document, fields, format_count, megabytes, put, sample, with_interval
+from zoo_cli.options import (
+    BatchSize,
+    Columns,
+    Data,
+    Device,
+    Epochs,
+    Group,
+    Json,
+    KeepNa,
+    Lr,
+    Provider,
+    Seed,
+    Settings,
+    Size,
+    Split,
+    Uncertain,
+    make_reading,
+)
+from zoo_cli.output import document, fields, format_count, format_table, megabytes, put, sample, with_interval
 
 if TYPE_CHECKING:
     from zoo.evaluation.comparison import Comparison, Pair
@@ -28,6 +45,9 @@ def compare(
     ],
     *,
     data: Data = None,
+    columns: Columns = None,
+    group: Group = None,
+    keep_na: KeepNa = False,
     split: Split = "test",
     provider: Provider = "cpu",
     epochs: Epochs = None,
@@ -37,6 +57,7 @@ def compare(
     seed: Seed = None,
     device: Device = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Train from the cards' weights.")] = False,
+    uncertain: Uncertain = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
@@ -49,7 +70,8 @@ def compare(
 
     budget = Budget(
         epochs=epochs, batch_size=batch_size, lr=lr, size=size, seed=seed, device=device, pretrained=pretrained,
-        settings=read_settings(settings or []),
+        precision=None, weights=None, leaks=None, fold=None, settings=read_settings(settings or []),
+        **make_reading(columns, group, uncertain, keep_na=keep_na),
     )  # fmt: skip
     try:
         with contextlib.redirect_stdout(sys.stderr):
@@ -85,7 +107,7 @@ def as_text(found: Comparison) -> str:
     lines = [
         f"{sample(found.n, found.clusters)}, {len(found.labels)} classes, latency of one image on this machine",
         "",
-        columns(header, rows, right=(1 + len(COMPARED), 2 + len(COMPARED))),
+        format_table(header, rows, right=(1 + len(COMPARED), 2 + len(COMPARED))),
         f"* no other is at least as good in all of: {axes}",
         "",
         f"Paired tests on {format_count(found.resamples, 'shared resample')}{corrected}:",

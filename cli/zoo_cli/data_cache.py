@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from zoo_cli.options import Json
-from zoo_cli.output import columns, document, format_count, megabytes, put
+from zoo_cli.output import document, format_count, format_table, megabytes, put
 
 __all__ = ["cache"]
 
@@ -39,7 +39,7 @@ def cache(
         put(f"nothing is kept; the limit is {limit}")
         return
     table = [(_SHOWN[one.kind], megabytes(one.size), _minute(one.used), one.path.name) for one in reversed(kept)]
-    put(columns(("what", "size", "used", "file"), table, right=(1,)))
+    put(format_table(("what", "size", "used", "file"), table, right=(1,)))
     for folder in sorted({one.path.parent for one in kept}):
         put(f"in {folder}")
     put(f"{megabytes(size)} of at most {limit}; 'zoo data cache --clear' removes it")

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.errors import GateError
-from zoo_cli.options import Group, Json
-from zoo_cli.output import columns, document, put, say, show_path
+from zoo_cli.options import Columns, Group, Json, KeepNa, Uncertain, make_reading, spell_reading
+from zoo_cli.output import document, format_table, put, say, show_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zoo.data.audit import Audit, Finding
+    from zoo.spec import Reading
 
 __all__ = ["check"]
 
@@ -33,6 +34,9 @@ def check(
     path: Annotated[str, typer.Argument(metavar="PATH|NAME", help="A folder, a table, an .npz file or a named set.")],
     *,
     group: Group = None,
+    columns: Columns = None,
+    keep_na: KeepNa = False,
+    uncertain: Uncertain = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with thumbnails.")] = None,
     as_json: Json = False,
 ) -> None:
@@ -44,7 +48,8 @@ def check(
     from zoo.data._named import index
     from zoo.data.audit import audit, page
 
-    pool = index(path, skip_bad=True, as_is=True, column=group)
+    reading = make_reading(columns, group, uncertain, keep_na=keep_na)
+    pool = index(path, skip_bad=True, as_is=True, **reading)
     found = audit(pool, group=group, progress=_progress if sys.stderr.isatty() else None)
     if html is not None:
         atomic_write(html, page(found, pool))
@@ -52,7 +57,7 @@ def check(
     if as_json:
         document(found)
     else:
-        put(_text(found, path, group, html=html is not None))
+        put(_text(found, path, reading, html=html is not None))
     if found.verdict == "leak":
         raise typer.Exit(GateError.exit_code)
 
@@ -62,7 +67,7 @@ def _progress(done: int, n: int) -> None:
     sys.stderr.flush()
 
 
-def _text(found: Audit, path: str, group: str | None, *, html: bool) -> str:
+def _text(found: Audit, path: str, reading: Reading, *, html: bool) -> str:
     lines = [f"{found.name}: {_VERDICTS[found.verdict]}", "", _counts(found), ""]
     if found.findings:
         lines += [_kinds(found), "", "the worst first:" if len(found.findings) > 1 else "found:"]
@@ -71,7 +76,7 @@ def _text(found: Audit, path: str, group: str | None, *, html: bool) -> str:
             lines.append(f"  … and {len(found.findings) - MOST} more; --json lists all")
         lines.append("")
     lines += [f"note: {note}" for note in (*found.notes, found.search.note) if note]
-    lines.append(_advice(found, path, group, html=html))
+    lines.append(_advice(found, path, reading, html=html))
     return "\n".join(lines)
 
 
@@ -89,7 +94,7 @@ def _counts(found: Audit) -> str:
     if len(found.classes) > WIDEST:
         rows.append((f"… {len(found.classes) - WIDEST} more", *("" for _ in splits)))
     rows.append(("images", *(str(found.splits[split]) for split in splits)))
-    table = columns(("class", *splits), rows, right=range(1, len(splits) + 1))
+    table = format_table(("class", *splits), rows, right=range(1, len(splits) + 1))
     more = len(found.splits) - len(splits)
     return table + (f"\n… and {more} more folds" if more else "")
 
@@ -104,7 +109,7 @@ def _kinds(found: Audit) -> str:
             across = sum(finding.across_splits for finding in findings)
             files = len({identity for finding in findings for identity in finding.files})
             rows.append((kind, str(len(findings)), str(across) if across else "-", str(files) if files else "-"))
-    return columns(("kind", "findings", "across splits", "images"), rows, right=(1, 2, 3))
+    return format_table(("kind", "findings", "across splits", "images"), rows, right=(1, 2, 3))
 
 
 def _choose(findings: Sequence[Finding]) -> list[Finding]:
@@ -124,9 +129,7 @@ def _line(finding: Finding) -> str:
     return f"  {finding.severity} {finding.kind}{across}: {finding.detail}" + (f" [{named}]" if named else "")
 
 
-def _advice(found: Audit, path: str, group: str | None, *, html: bool) -> str:
-    from zoo.data.audit import WHOLE
-
+def _advice(found: Audit, path: str, reading: Reading, *, html: bool) -> str:
     look = "" if html or not found.findings else "; --html FILE shows the worst pictures side by side"
     if found.verdict == "leak":
         return (
@@ -135,7 +138,5 @@ def _advice(found: Audit, path: str, group: str | None, *, html: bool) -> str:
         )
     if found.verdict == "defects":
         return f"next: mend or leave out what is listed, then check again{look}"
-    if group is not None and list(found.splits) == [WHOLE]:  # training alone knows nothing of a pattern
-        return f"next: zoo data split {shlex.quote(path)} --group {shlex.quote(group)}{look}"
     fold = " --fold 0" if next(iter(found.splits)).startswith("fold ") else ""
-    return f"next: zoo train MODEL --data {shlex.quote(path)}{fold}{look}"
+    return f"next: zoo train MODEL --data {shlex.quote(path)}{fold}{spell_reading(reading)}{look}"

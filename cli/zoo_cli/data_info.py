@@ -7,13 +7,18 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo_cli.options import Json
-from zoo_cli.output import document, fields, format_count, megabytes, put
+from zoo_cli.options import Columns, Group, Json, KeepNa, Uncertain, make_reading
+from zoo_cli.output import document, fields, format_count, format_table, megabytes, put
 
 if TYPE_CHECKING:
+    from zoo.data import DataDescription
+    from zoo.spec import Reading
     from zoo.store.sets import Variant
 
 __all__ = ["info"]
+
+MOST = 20
+"""Columns of labels that are shown as text."""
 
 PATIENTS = {
     "unknown": "not known: one patient may be in two splits",
@@ -26,17 +31,25 @@ def info(
     name: Annotated[
         str, typer.Argument(metavar="PATH|NAME[@SIZE]", help="A folder, a table, an .npz file, or a named set.")
     ],
+    *,
+    columns: Columns = None,
+    group: Group = None,
+    keep_na: KeepNa = False,
+    uncertain: Uncertain = None,
     as_json: Json = False,
 ) -> None:
-    """Show the classes, splits and notes of data, or source, licence, citation and checksum of a named set.
+    """Show what data was taken for: columns, classes, groups, splits, first rows; of a named set its source as well.
 
     No pixel is decoded: every header is read and every file hashed. 'zoo data check' looks at the pixels.
     """
-    from zoo.data import find_named
+    from zoo.data import describe_data, find_named
     from zoo.store import sets
 
-    if Path(name).exists() and find_named(name) is None:
-        found = _describe(name)
+    reading = make_reading(columns, group, uncertain, keep_na=keep_na)
+    if find_named(name) is None:
+        if not Path(name).exists():
+            sets.find(name)  # names what is near
+        found = describe_data(name, **reading)
         if as_json:
             document(found)
         else:
@@ -45,42 +58,50 @@ def info(
     variant = sets.find(name)
     if as_json:
         here = sets.sizes_here(variant.about, variant.set_name)
-        document({"name": variant.name, "size": variant.px, "set": variant.about, "here": variant.px in here})
+        known = _describe_named(variant, reading)
+        document({**known, "name": variant.name, "size": variant.px, "set": variant.about, "here": variant.px in here})
+    elif reading:
+        put(_text(describe_data(name, **reading)))
     else:
         put(fields(_lines(variant)))
 
 
-def _describe(path: str) -> dict[str, Any]:
-    """What data was taken for, before splits are made."""
-    import numpy as np
+def _describe_named(variant: Variant, reading: Reading) -> dict[str, Any]:
+    """What a named set holds: counted where it is here, or has to be here for what is asked; else by its catalogue."""
+    from zoo.data import describe_data
+    from zoo.spec import to_builtins
+    from zoo.store import sets
 
-    from zoo.data._named import index
-
-    pool = index(path, skip_bad=True, as_is=True)
-    several = pool.targets.ndim == 2
-    counts = pool.targets.sum(axis=0) if several else np.bincount(pool.targets, minlength=len(pool.labels))
+    about = variant.about
+    if reading or about.format == "embedded" or variant.px in sets.sizes_here(about, variant.set_name):
+        found: dict[str, Any] = to_builtins(describe_data(variant.name, **reading))
+        return found
     return {
-        "name": pool.name,
-        "n": len(pool.ids),
-        "kind": pool.kind,
-        "classes": dict(zip(pool.labels, map(int, counts), strict=True)),
-        "groups": None if pool.groups is None else len(np.unique(pool.groups)),
-        "splits": {split: len(rows) for split, rows in pool.rows.items()},
-        "skipped": len(pool.skipped),
-        "notes": list(pool.notes),
-    }
+        "n": about.n, "columns": {}, "ignored": {}, "classes": dict.fromkeys(about.labels), "groups": None,
+        "splits": dict(about.splits), "notes": [],
+    }  # fmt: skip
 
 
-def _text(found: dict[str, Any]) -> str:
-    splits = ", ".join(f"{n} {split}" for split, n in found["splits"].items()) or "no splits; training makes them"
-    groups = "not known" if found["groups"] is None else format_count(found["groups"], "group")
-    lines = {
-        "data": found["name"],
-        "images": f"{format_count(found['n'], 'image')} of {found['kind']}: {splits}",
-        "classes": " | ".join(f"{label} {n}" for label, n in found["classes"].items()),
-        "patients": groups,
+def _text(found: DataDescription) -> str:
+    splits = ", ".join(f"{n} {split}" for split, n in found.splits.items()) or "no splits; training makes them"
+    lines = {"data": found.name, "images": f"{format_count(found.n, 'image')} of {found.kind}: {splits}"}
+    lines |= {role: _show(column) for role, column in found.columns.items()}
+    lines |= {
+        "classes": " | ".join(f"{label} {n}" for label, n in found.classes.items()),
+        "patients": "not known" if found.groups is None else format_count(found.groups, "group"),
     }
-    return "\n".join((fields(lines), *(f"note: {note}" for note in found["notes"])))
+    text = [fields(lines)]
+    if found.ignored:
+        rows = list(found.ignored.items())
+        text += ["", format_table(("ignored", "because"), rows)]
+    text += ["", format_table(tuple(found.first[0]), [tuple(row.values()) for row in found.first]), ""]
+    return "\n".join((*text, *(f"note: {note}" for note in found.notes)))
+
+
+def _show(column: str | tuple[str, ...]) -> str:
+    names = (column,) if isinstance(column, str) else column
+    more = f" and {len(names) - MOST} more" if len(names) > MOST else ""
+    return f"column{'s' if len(names) > 1 else ''} {', '.join(names[:MOST])}{more}"
 
 
 def _lines(variant: Variant) -> dict[str, Any]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zoo_cli.options import Json
-from zoo_cli.output import columns, document, put
+from zoo_cli.output import document, format_table, put
 
 if TYPE_CHECKING:
     from zoo.store.sets import NamedSet
@@ -22,7 +22,7 @@ def list_sets(as_json: Json = False) -> None:
         document([_row(name, about) for name, about in found.items()])
         return
     header = ("set", "images of", "classes", "images", "px", "licence", "here")
-    put(columns(header, [_cells(name, about) for name, about in found.items()], right=(2, 3)))
+    put(format_table(header, [_cells(name, about) for name, about in found.items()], right=(2, 3)))
     put(f"\nNAME is the first size, NAME@PX another; sets are kept in {folder()}")
 
 

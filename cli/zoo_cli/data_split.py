@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo.errors import UsageError
-from zoo_cli.options import Group, Json
-from zoo_cli.output import columns, document, fields, format_count, put, show_path
+from zoo_cli.options import Columns, Group, Json, KeepNa, Uncertain, make_reading
+from zoo_cli.output import document, fields, format_count, format_table, put, show_path
 
 if TYPE_CHECKING:
     from zoo.data import SplitTable
@@ -21,6 +21,9 @@ def split(
     path: Annotated[str, typer.Argument(metavar="PATH", help="A folder, a table or an .npz file.")],
     *,
     group: Group = None,
+    columns: Columns = None,
+    keep_na: KeepNa = False,
+    uncertain: Uncertain = None,
     folds: Annotated[int | None, typer.Option("--folds", metavar="K", help="K folds instead of splits.")] = None,
     val: Annotated[float | None, typer.Option("--val", metavar="X", help="Share of val; default 0.15.")] = None,
     test: Annotated[float | None, typer.Option("--test", metavar="X", help="Share of test; default 0.15.")] = None,
@@ -45,7 +48,6 @@ def split(
     made = split_table(
         path,
         out,
-        group=group,
         count=folds,
         val=HELD_OUT if val is None else val,
         test=HELD_OUT if test is None else test,
@@ -53,14 +55,15 @@ def split(
         again=again,
         overwrite=overwrite,
         skip_bad=skip_bad,
+        **make_reading(columns, group, uncertain, keep_na=keep_na),
     )
     if as_json:
         document(made)
     else:
-        _report(made)
+        _report(made, keep_na=keep_na)
 
 
-def _report(made: SplitTable) -> None:
+def _report(made: SplitTable, *, keep_na: bool) -> None:
     labels = made.labels[:8]
     head = (made.column, "images", *labels)
     rows = [(part, str(n), *(str(made.per_class[part][label]) for label in labels)) for part, n in made.parts.items()]
@@ -69,5 +72,5 @@ def _report(made: SplitTable) -> None:
     lines = {"table": shown, "groups": groups, "seed": made.seed}
     lines |= {f"note {number}": note for number, note in enumerate(made.notes, 1)}
     fold = " --fold 0" if made.column == "fold" else ""
-    lines["next"] = f"zoo train simple_cnn --data {shown}{fold}"
-    put(f"{columns(head, rows, right=range(1, len(head)))}\n\n{fields(lines)}")
+    lines["next"] = f"zoo train simple_cnn --data {shown}{fold}{' --keep-na' if keep_na else ''}"
+    put(f"{format_table(head, rows, right=range(1, len(head)))}\n\n{fields(lines)}")

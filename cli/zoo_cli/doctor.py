@@ -15,7 +15,7 @@ import typer
 
 from zoo.errors import ZooError
 from zoo_cli.options import Json
-from zoo_cli.output import columns, document, fields, format_count, put
+from zoo_cli.output import document, fields, format_count, format_table, put
 
 __all__ = ["doctor"]
 
@@ -189,8 +189,8 @@ def _text(found: dict[str, Any]) -> str:
     problems = found["problems"]
     sections = [
         fields(lines),
-        columns(("package", "version", "needs", "for", "status"), packages),
-        columns(("plugin", "from", "status"), plugins),
+        format_table(("package", "version", "needs", "for", "status"), packages),
+        format_table(("plugin", "from", "status"), plugins),
         "\n".join(f"broken: {problem}" for problem in problems) or "nothing that is installed is broken",
     ]
     return "\n\n".join(sections)

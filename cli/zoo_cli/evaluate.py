@@ -10,8 +10,8 @@ import typer
 
 import zoo
 from zoo.spec import EvalReport
-from zoo_cli.options import Data, Json, Key, Provider, Split
-from zoo_cli.output import columns, document, fields, put, verdict_table, with_interval
+from zoo_cli.options import Columns, Data, Group, Json, KeepNa, Key, Provider, Split, Uncertain, make_reading
+from zoo_cli.output import document, fields, format_table, put, verdict_table, with_interval
 
 __all__ = ["evaluate"]
 
@@ -22,9 +22,13 @@ def evaluate(
     ] = None,
     *,
     data: Data = None,
+    columns: Columns = None,
     split: Split = "test",
     provider: Provider = "cpu",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out unreadable images.")] = False,
+    group: Group = None,
+    keep_na: KeepNa = False,
+    uncertain: Uncertain = None,
     key: Key = None,
     as_json: Json = False,
 ) -> None:
@@ -33,7 +37,15 @@ def evaluate(
     Every number comes with its 95 % interval; one that cannot be computed comes with the reason.
     """
     with contextlib.redirect_stdout(sys.stderr):
-        report = zoo.evaluate(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key)
+        report = zoo.evaluate(
+            target,
+            data,
+            split=split,
+            provider=provider,
+            skip_bad=skip_bad,
+            key=key,
+            **make_reading(columns, group, uncertain, keep_na=keep_na),
+        )
     if as_json:
         document(report)
     else:
@@ -44,11 +56,13 @@ def _sections(report: EvalReport) -> list[str]:
     sections = [verdict_table(report)]
     shown = ("sensitivity", "specificity", "auroc")
     rows = []
+    counted = [name for name in ("n", "known") if name in next(iter(report.per_class.values()))]
     for label, values in report.per_class.items():
         cells = (with_interval(values.get(name)) for name in shown)
-        rows.append((label, str(values["n"]), *cells))
+        rows.append((label, *(str(values[name]) for name in counted), *cells))
     head = "class" if report.confusion is not None else "label"
-    sections.append(columns((head, "n", "sensitivity", "specificity", "AUROC"), rows, right=(1,)))
+    titles = (head, *counted, "sensitivity", "specificity", "AUROC")
+    sections.append(format_table(titles, rows, right=(1, len(counted))))
     if report.calibration is not None:
         found = report.calibration
         sections.append(

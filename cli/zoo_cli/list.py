@@ -8,7 +8,7 @@ import typer
 
 import zoo
 from zoo_cli.options import Json
-from zoo_cli.output import columns, document, format_count, put
+from zoo_cli.output import document, format_count, format_table, put
 
 __all__ = ["list_models"]
 
@@ -40,7 +40,7 @@ def list_models(
         for row in rows
     ]
     header = ("model", "family", "weights", "input", "pretrained", "licence", "from", "ready")
-    put(columns(header, table, right=(2, 3)))
+    put(format_table(header, table, right=(2, 3)))
     for status, number in notes.items():
         put(f"({number}) {status}")
     put(f"\n{format_count(len(rows), 'model')}; 'zoo info MODEL' tells more, 'timm/NAME' takes any model of timm")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import typing
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -9,14 +10,18 @@ from typing import Annotated, Any, Literal
 import typer
 
 from zoo.edge import _options as device
+from zoo.errors import UsageError
+from zoo.spec import Reading, pick_reading
 
 __all__ = [
     "BatchSize",
+    "Columns",
     "Data",
     "Device",
     "Epochs",
     "Group",
     "Json",
+    "KeepNa",
     "Key",
     "Lr",
     "Provider",
@@ -24,7 +29,10 @@ __all__ = [
     "Settings",
     "Size",
     "Split",
+    "Uncertain",
+    "make_reading",
     "option",
+    "spell_reading",
 ]
 
 
@@ -32,6 +40,55 @@ def option(said: device.Option, *, negated: bool = False) -> Any:
     """An option of the device's table as Typer takes it; `negated`: with --no-NAME beside it."""
     flag = f"{said.flag}/--no-{said.flag.removeprefix('--')}" if negated else said.flag
     return typer.Option(flag, metavar=said.metavar, min=said.least, max=said.most, help=said.help, show_default=True)
+
+
+def make_reading(
+    columns: str | None,
+    group: str | None,
+    uncertain: Literal["ignore", "positive", "negative"] | None,
+    *,
+    keep_na: bool = False,
+) -> Reading:
+    """What the options say of how data is read; what they do not say is left out."""
+    return pick_reading(
+        Reading(columns=_read_columns(columns), group=group, uncertain=uncertain, keep_na=keep_na or None)
+    )
+
+
+def spell_reading(reading: Reading) -> str:
+    """The options that say the same, each after a blank."""
+    said = {"--columns": ",".join(f"{role}={column}" for role, column in (reading.get("columns") or {}).items())}
+    said |= {"--group": reading.get("group") or "", "--uncertain": reading.get("uncertain") or ""}
+    texts = [f" {option} {shlex.quote(value)}" for option, value in said.items() if value]
+    return "".join((*texts, " --keep-na" if reading.get("keep_na") else ""))
+
+
+def _read_columns(text: str | None) -> dict[str, str] | None:
+    """What `--columns` says, role to column; a part without '=' belongs to the column before it, 'labels=A,B'.
+
+    Raises:
+        UsageError: it begins with no role, or names a role twice.
+    """
+    if text is None:
+        return None
+    chosen: dict[str, str] = {}
+    last = ""
+    for part in text.split(","):
+        role, equals, column = part.partition("=")
+        if equals and role.strip().isalpha() and role.strip() not in chosen:
+            last = role.strip()
+            chosen[last] = column
+        elif not equals and last:
+            chosen[last] += f",{part}"
+        else:
+            raise UsageError(
+                f"--columns {text}: {part!r} is not ROLE=COLUMN, or gives a role twice; expected such as "
+                "image=FILE,label=DX",
+                code="option-value",
+                option="--columns",
+                value=text,
+            )
+    return chosen
 
 
 def _share(table: Any) -> Any:
@@ -47,6 +104,15 @@ Data = Annotated[
         help="A folder of class folders, a table, an .npz file, or a name from 'zoo data list'.",
     ),
 ]
+Columns = Annotated[
+    str | None,
+    typer.Option(
+        "--columns",
+        metavar="ROLE=COLUMN,…",
+        help="What a table's columns mean: image=FILE,label=DX; roles image, label, labels, group, split, fold, frame, "
+        "site, age, sex. Several columns of labels: labels=A,B.",
+    ),
+]
 Group = Annotated[
     str | None,
     typer.Option(
@@ -54,6 +120,13 @@ Group = Annotated[
         metavar="COLUMN|REGEX",
         help="What belongs to one patient: a column, 'patient' for DICOM, or a pattern with one group, 'p(\\d+)'.",
     ),
+]
+KeepNa = Annotated[
+    bool, typer.Option("--keep-na", help="In a table, 'NA', 'nan', 'None' … name a class or group; else: missing.")
+]
+Uncertain = Annotated[
+    Literal["ignore", "positive", "negative"] | None,
+    typer.Option("--uncertain", help="Labels of -1 in a table: left out of loss and metrics (ignore), or 1, or 0."),
 ]
 Split = Annotated[Literal["train", "val", "test"], typer.Option("--split", help="Which images.", show_default=True)]
 Provider = Annotated[str, _share(device.Provider)]

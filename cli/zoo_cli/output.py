@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zoo.edge._print import (
-    columns,
     document,
     fields,
     format_count,
+    format_table,
     megabytes,
     put,
     quote_path,
@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from zoo.spec import EvalReport
 
 __all__ = [
-    "columns",
     "document",
     "fields",
     "format_count",
+    "format_table",
     "megabytes",
     "put",
     "quote_path",
@@ -41,7 +41,7 @@ def verdict_table(report: EvalReport) -> str:
     from zoo.evaluation import title_of
 
     rows = [(title_of(name), with_interval(value)) for name, value in report.metrics.items()]
-    return columns((f"{report.split}, {sample(report.n, report.clusters)}", "value (95 % interval)"), rows)
+    return format_table((f"{report.split}, {sample(report.n, report.clusters)}", "value (95 % interval)"), rows)
 
 
 def sample(n: int, clusters: int | None) -> str:

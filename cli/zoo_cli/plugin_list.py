@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zoo_cli.options import Json
-from zoo_cli.output import columns, document, put
+from zoo_cli.output import document, format_table, put
 
 __all__ = ["list_plugins"]
 
@@ -17,4 +17,4 @@ def list_plugins(as_json: Json = False) -> None:
         document(rows)
         return
     table = [(row.name, row.distribution, row.version, row.target, row.status) for row in rows]
-    put(columns(("plugin", "distribution", "version", "code", "status"), table))
+    put(format_table(("plugin", "distribution", "version", "code", "status"), table))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from zoo.spec import Guard, Interval, Quantization, Rung
-from zoo_cli.output import columns, format_count, megabytes, sample
+from zoo_cli.output import format_count, format_table, megabytes, sample
 
 __all__ = ["rung_table"]
 
@@ -21,7 +21,7 @@ def rung_table(found: Quantization) -> str:
         if guard is not None
     )
     lines = [
-        columns(_HEADER, rows, right=(2, 3)),
+        format_table(_HEADER, rows, right=(2, 3)),
         f"Changes against float32 with 95 % intervals, on {images}"
         + (
             f"; ranges from {format_count(found.calibration_images, 'training image')}"

@@ -14,7 +14,22 @@ import zoo
 from zoo.errors import UsageError, ZooError
 from zoo.spec import Budget
 from zoo_cli.compare import as_text as comparison_text
-from zoo_cli.options import BatchSize, Data, Device, Epochs, Json, Lr, Seed, Settings, Size
+from zoo_cli.options import (
+    BatchSize,
+    Columns,
+    Data,
+    Device,
+    Epochs,
+    Group,
+    Json,
+    KeepNa,
+    Lr,
+    Seed,
+    Settings,
+    Size,
+    Uncertain,
+    make_reading,
+)
 from zoo_cli.output import document, fields, put, show_path, verdict_table
 
 __all__ = ["train"]
@@ -55,6 +70,10 @@ def train(
     fold: Annotated[
         int | None, typer.Option("--fold", metavar="I", min=0, help="Of data with folds: the one that is test.")
     ] = None,
+    columns: Columns = None,
+    group: Group = None,
+    keep_na: KeepNa = False,
+    uncertain: Uncertain = None,
     settings: Settings = None,
     as_json: Json = False,
 ) -> None:
@@ -75,6 +94,7 @@ def train(
     budget = Budget(
         epochs=epochs, batch_size=batch_size, lr=lr, size=size, seed=seed, device=device, precision=precision,
         pretrained=pretrained, weights=weights, leaks=leaks, fold=fold, settings=chosen,
+        **make_reading(columns, group, uncertain, keep_na=keep_na),
     )  # fmt: skip
     began = datetime.datetime.now(datetime.UTC)
     try:

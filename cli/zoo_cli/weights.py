@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from zoo_cli.options import Json
-from zoo_cli.output import columns, document, fields, format_count, megabytes, put
+from zoo_cli.output import document, fields, format_count, format_table, megabytes, put
 
 if TYPE_CHECKING:
     from zoo.spec import ModelCard
@@ -106,7 +106,7 @@ def _report(rows: list[StoredWeights], *, as_json: bool) -> None:
         )
         for row in rows
     ]
-    put(columns(("used by", "source", "size", "sha256", "licence"), table, right=(2,)))
+    put(format_table(("used by", "source", "size", "sha256", "licence"), table, right=(2,)))
     put(f"\n{format_count(len(rows), 'file')} in {folder()}")
 
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from cli_running import run_zoo
+from cli_running import command, run_zoo
+from dying import FATAL, compressed_tiff, python_path
 from PIL import Image
 
 if TYPE_CHECKING:
@@ -91,10 +95,24 @@ def test_what_is_no_set_is_one_line(tmp_path: Path) -> None:
     assert "nowhere" in ran.line
 
 
-def test_groups_by_a_pattern_lead_to_splits_that_keep_them_whole(pets: Path) -> None:
-    """Training on the folder itself would know nothing of the pattern, and part what it holds together."""
+def test_groups_by_a_pattern_lead_to_a_training_that_keeps_them_whole(pets: Path) -> None:
+    """Training without the pattern would part what it holds together."""
     ran = run_zoo("data", "check", pets / "train", "--group", r"/(\d)")
     assert ran.code == 0, ran.err
     assert "10 groups" in ran.out
     assert "24 images" in ran.out
-    assert f"zoo data split {pets / 'train'} --group '/(\\d)'" in ran.out
+    assert f"zoo train MODEL --data {pets / 'train'} --group '/(\\d)'" in ran.out
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+def test_a_file_over_which_a_decoder_dies_is_one_finding(pets: Path, tmp_path: Path) -> None:
+    (tmp_path / "dying").mkdir()
+    target = sorted(pets.rglob("*.png"))[0]
+    target.with_name("fatal.tif").write_bytes(compressed_tiff(FATAL))
+    environment = {**os.environ, "PYTHONPATH": python_path(tmp_path / "dying")}
+    asked = [*command(), "data", "check", str(pets), "--json"]
+    done = subprocess.run(asked, env=environment, capture_output=True, text=True, check=False)
+    found = [one for one in json.loads(done.stdout)["findings"] if one["kind"] == "unreadable"]
+    assert len(found) == 1
+    assert "SIGSEGV" in found[0]["detail"]
+    assert "Traceback" not in done.stderr

@@ -166,9 +166,9 @@ def test_info_of_a_folder_says_what_it_holds_and_what_was_passed_over(tmp_path: 
         for split in ("train", "val", "test"):
             (tmp_path / "set" / split / label).mkdir(parents=True)
             Image.new("L", (8, 8), 9 * len(split) + ord(label)).save(tmp_path / "set" / split / label / "0.png")
-    (tmp_path / "set" / "train" / "a" / "1.heic").write_bytes(b"x")
+    (tmp_path / "set" / "train" / "a" / "1.jxl").write_bytes(b"x")
     found = run_zoo("data", "info", str(tmp_path / "set"), "--json").document
     assert (found["n"], found["classes"]) == (6, {"a": 3, "b": 3})
     assert found["splits"] == {"train": 2, "val": 2, "test": 2}
-    assert any("1 .heic" in note for note in found["notes"])
-    assert "1 .heic" in run_zoo("data", "info", str(tmp_path / "set")).out
+    assert any("1 .jxl" in note for note in found["notes"])
+    assert "1 .jxl" in run_zoo("data", "info", str(tmp_path / "set")).out

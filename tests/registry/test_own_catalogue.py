@@ -55,7 +55,10 @@ def test_cards_say_what_they_said_when_each_was_written_out() -> None:
 
 def stated(value: msgspec.Struct) -> dict[str, object]:
     """The fields that differ from their defaults, so that a new field changes no sum."""
-    defaults = {field.name: field.default for field in msgspec.structs.fields(value)}
+    fields = msgspec.structs.fields(value)
+    defaults = {
+        one.name: one.default if one.default_factory is msgspec.NODEFAULT else one.default_factory() for one in fields
+    }
     return {name: found for name, found in msgspec.structs.asdict(value).items() if found != defaults[name]}
 
 

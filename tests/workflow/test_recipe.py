@@ -22,8 +22,10 @@ from zoo.workflow.train import read_settings
 class Pictures:
     """Stands for a training split: two halves of pixels, one of them unreadable now and then."""
 
-    def __init__(self, *pixels: np.ndarray, bad: tuple[int, ...] = ()) -> None:
-        self.pixels, self.bad, self.asked = pixels, bad, set[int]()
+    def __init__(
+        self, *pixels: np.ndarray, bad: tuple[int, ...] = (), padding: tuple[float, float] | None = None
+    ) -> None:
+        self.pixels, self.bad, self.padding, self.asked = pixels, bad, padding, set[int]()
 
     def __len__(self) -> int:
         return len(self.pixels)
@@ -32,7 +34,7 @@ class Pictures:
         self.asked.add(index)
         if index in self.bad:
             raise ImageError(None, "damaged")
-        return RawImage(self.pixels[index], "float32")
+        return RawImage(self.pixels[index], "float32", self.padding)
 
 
 CT = Pictures(np.linspace(-1000, 3000, 400, dtype=np.float32).reshape(20, 20, 1))
@@ -42,6 +44,7 @@ def recipe(model: str = "resnet18", *, side: int = 300, kind: str = "uint8", gra
     card = zoo.info(model)
     settings = given.pop("settings", {})
     more = {"voi": given.pop("voi", False), "train": given.pop("train", CT), "task": given.pop("task", "multiclass")}
+    more["paddings"] = given.pop("paddings", {})
     data = SimpleNamespace(kind=kind, gray=gray, largest_side=side, **more)
     config = configure(card, given.pop("budget", {}), settings)
     return resolve(registry.load(card.plugin).plugin, card, data, config, settings=settings, **given)  # type: ignore[arg-type]
@@ -135,6 +138,54 @@ def test_fitted_window_lies_between_two_percentiles_of_training_pixels() -> None
     np.testing.assert_allclose(unit, [0, 0.5, 1], atol=1e-6)
     assert len(train.asked) == 256
     assert any(f"{low:g} to {high:g}" in note and "254 training images" in note for note in found.notes)
+
+
+def padded_ct(share: float = 0.5) -> np.ndarray:
+    """Tissue of 0 to 80 HU, a share of it padding of -2000."""
+    image = np.linspace(0, 80, 400, dtype=np.float32).reshape(20, 20, 1)
+    image[:, : int(20 * share)] = -2000
+    return image
+
+
+def test_fitted_window_leaves_padding_out() -> None:
+    """With -2000 in it, 0 to 80 HU would be the last 4 % of the window."""
+    train = Pictures(padded_ct(), padded_ct(0), padded_ct(1), padding=(-2000, -2000))
+    found = recipe(kind="float32", gray=True, train=train, settings={"preprocess.intensity": "fitted"})
+    window = found.card.preprocess.intensity
+    tissue = np.concatenate([image[image >= 0] for image in train.pixels])
+    low, high = np.percentile(tissue, [0.5, 99.5])
+    assert isinstance(window, Window)
+    assert (window.center, window.width) == pytest.approx(((low + high) / 2 + 0.5, high - low + 1))
+    assert any("padding left out in 2 of them" in note for note in found.notes)
+
+
+def test_window_is_not_fitted_to_padding_alone() -> None:
+    train = Pictures(padded_ct(1), padding=(-2000, -2000))
+    with refused("intensity-range", DataError, intensity="fitted"):
+        recipe(kind="float32", gray=True, train=train, settings={"preprocess.intensity": "fitted"})
+    with refused("intensity-range", DataError, found="float32"):
+        recipe(kind="float32", gray=True, train=train)
+
+
+def test_percentile_knows_the_padding_that_the_files_name() -> None:
+    paddings = {(-2000.0, -2000.0): 7, (-1100.0, -1024.0): 2, (-1050.0, -1000.0): 1}
+    found = recipe(kind="float32", gray=True, paddings=paddings, settings={"preprocess.intensity": "percentile"})
+    assert found.card.preprocess.intensity == Percentile(padding=((-2000, -2000), (-1100, -1000)))
+    assert any("-2000, -1100 to -1000" in note and "10 images" in note for note in found.notes)
+
+
+def test_padding_that_the_user_states_is_taken() -> None:
+    stated = {"preprocess.intensity": {"type": "percentile", "padding": [[-5, -4]]}}
+    found = recipe(kind="float32", gray=True, paddings={(-2000.0, -2000.0): 7}, settings=stated)
+    assert found.card.preprocess.intensity == Percentile(padding=((-5, -4),))
+
+
+def test_too_many_values_of_padding_are_refused() -> None:
+    """What is padding in one image may be tissue in another."""
+    paddings = {(float(i), float(i)): 1 for i in range(9)}
+    with refused("intensity-range", DataError, intensity="percentile", found=9, most=8):
+        recipe(kind="float32", gray=True, paddings=paddings, settings={"preprocess.intensity": "percentile"})
+    recipe(kind="float32", gray=True, paddings=paddings, settings={"preprocess.intensity": "fitted"})
 
 
 @pytest.mark.parametrize("train", [Pictures(np.zeros((4, 4, 1), np.float32)), Pictures(np.eye(4)[..., None], bad=(0,))])

@@ -62,7 +62,15 @@ def ensemble_card(name: str) -> ModelCard:
         summary=f"The weighted mean of {', '.join(run.record.card.name for run in runs)}",
         preprocess=largest,
         train=TrainConfig(
-            epochs=1, seed=config.seed, split_seed=config.split_seed, leaks=config.leaks, fold=config.fold
+            epochs=1,
+            seed=config.seed,
+            split_seed=config.split_seed,
+            leaks=config.leaks,
+            fold=config.fold,
+            columns=config.columns,
+            group=config.group,
+            keep_na=config.keep_na,
+            uncertain=config.uncertain,
         ),
         licence=" AND ".join(dict.fromkeys(run.record.card.licence for run in runs)),
     )

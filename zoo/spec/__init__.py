@@ -7,7 +7,17 @@ library beyond names, and no framework; `decode` and `encode` are the only doors
 
 from __future__ import annotations
 
-from zoo.spec._catalogue import GRADIENT_SETTINGS, Budget, Latency, ModelCard, PackagedWeights, TrainConfig, Weights
+from zoo.spec._catalogue import (
+    GRADIENT_SETTINGS,
+    Budget,
+    Latency,
+    ModelCard,
+    PackagedWeights,
+    Reading,
+    TrainConfig,
+    Weights,
+    pick_reading,
+)
 from zoo.spec._documents import decode, encode, from_builtins, to_builtins
 from zoo.spec._preprocessing import Gaussian, Intensity, Median, Percentile, PreprocessSpec, Scale, Voi, Window
 from zoo.spec._quantization import Guard, Quantization, QuantizedKind, Rung, Speed, Target
@@ -23,7 +33,18 @@ from zoo.spec._results import (
     PluginOrigin,
     Provenance,
 )
-from zoo.spec._value import EVIDENCE, IR_VERSION, LABEL_SEPARATOR, OPSET, SCHEMA, Interval, Licence, Task
+from zoo.spec._value import (
+    EVIDENCE,
+    IR_VERSION,
+    LABEL_SEPARATOR,
+    OPSET,
+    SCHEMA,
+    UNKNOWN,
+    Interval,
+    Licence,
+    Task,
+    Uncertain,
+)
 
 __all__ = [
     "EVIDENCE",
@@ -32,6 +53,7 @@ __all__ = [
     "LABEL_SEPARATOR",
     "OPSET",
     "SCHEMA",
+    "UNKNOWN",
     "Budget",
     "Calibration",
     "Confusion",
@@ -56,17 +78,20 @@ __all__ = [
     "Provenance",
     "Quantization",
     "QuantizedKind",
+    "Reading",
     "Rung",
     "Scale",
     "Speed",
     "Target",
     "Task",
     "TrainConfig",
+    "Uncertain",
     "Voi",
     "Weights",
     "Window",
     "decode",
     "encode",
     "from_builtins",
+    "pick_reading",
     "to_builtins",
 ]

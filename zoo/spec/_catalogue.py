@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict
+from typing import Annotated, Any, Literal, TypedDict, cast
 
 import msgspec
 
 from zoo.spec._preprocessing import PreprocessSpec
-from zoo.spec._value import Licence, Value
+from zoo.spec._value import Licence, Uncertain, Value
 
-__all__ = ["GRADIENT_SETTINGS", "Budget", "Latency", "ModelCard", "PackagedWeights", "TrainConfig", "Weights"]
+__all__ = [
+    "GRADIENT_SETTINGS",
+    "Budget",
+    "Latency",
+    "ModelCard",
+    "PackagedWeights",
+    "Reading",
+    "TrainConfig",
+    "Weights",
+    "pick_reading",
+]
 
 
 class PackagedWeights(Value, frozen=True):
@@ -65,6 +75,17 @@ class TrainConfig(Value, frozen=True):
     refuse stops; groups that are in two splits are refused unless keep."""
     fold: int | None = None
     """Of data with folds: this one is test, the next one validation, the rest training."""
+    columns: Mapping[str, str] = {}
+    """What the columns of a table mean: role (image, label, labels, group, split, fold, frame, site, age, sex) to
+    column. Where it is silent, names and cells say it."""
+    group: str | None = None
+    """Which images belong together, such as those of a patient: a column of the data, "patient" for DICOM, or a regular
+    expression with one group in parentheses, searched in the name of each image. Null: what the data says itself."""
+    keep_na: bool = False
+    """In a table, "NA", "nan", "None" and the like are names of classes and groups; else they are missing."""
+    uncertain: Uncertain = "ignore"
+    """Labels that a table calls uncertain (-1): ignore leaves them out of loss and metrics, positive takes them for 1,
+    negative for 0."""
     features: str | None = None
     """What a classical model sees: pixels, hog, lbp, colour, several joined by +, or frozen:CARD. Null: networks, which
     learn their own."""
@@ -89,8 +110,40 @@ class TrainConfig(Value, frozen=True):
             if not good:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected {expected}")
 
+    @property
+    def reading(self) -> Reading:
+        """How the data was read."""
+        return Reading(columns=self.columns, group=self.group, keep_na=self.keep_na, uncertain=self.uncertain)
 
-class Budget(TypedDict, total=False):
+
+class Reading(TypedDict, total=False):
+    """How data is read. A field that is missing or None is left to the data, or to the run that the data belongs to.
+
+    `zoo.evaluate(run, data, **reading)` takes these names.
+    """
+
+    columns: Mapping[str, str] | None
+    """What the columns of a table mean, role to column; see `TrainConfig.columns`."""
+    group: str | None
+    """Which images belong together; see `TrainConfig.group`."""
+    keep_na: bool | None
+    """In a table, "NA" and the like are names of classes and groups."""
+    uncertain: Uncertain | None
+    """Labels that a table calls uncertain (-1): "ignore", "positive" or "negative"; see `TrainConfig.uncertain`."""
+
+
+def pick_reading(given: Reading) -> Reading:
+    """What is said of how data is read: the fields that are not None.
+
+    Raises:
+        TypeError: one of `given` is not a field, as a signature would say.
+    """
+    if unknown := given.keys() - Reading.__annotations__:
+        raise TypeError(f"{min(unknown)} is not an argument; expected {', '.join(Reading.__annotations__)}")
+    return cast("Reading", {name: value for name, value in given.items() if value is not None})
+
+
+class Budget(Reading, total=False):
     """What the user says of one training. A field that is missing or None is left to the card or the data.
 
     The command line, `zoo.train(model, data, **budget)` and `zoo.compare(budget=...)` all take these names.

@@ -48,9 +48,9 @@ class Calibration(Value, frozen=True):
     temperature: float
     """Logits are divided by it before the softmax, or the sigmoids; fitted on validation images only."""
     brier: Interval
-    """Mean of sum over classes of (p - y)^2, in [0, 2] (Brier 1950); multilabel: mean over labels, in [0, 1]."""
+    """Mean of sum over classes of (p - y)^2, in [0, 2] (Brier 1950); multilabel: mean over known labels, in [0, 1]."""
     nll: Interval
-    """Mean negative log-likelihood in nats; multilabel: mean over labels."""
+    """Mean negative log-likelihood in nats; multilabel: mean over known labels."""
     ece: float
     """Expected calibration error of the top label (Guo et al. 2017), multilabel: of all labels' probabilities,
     pooled; biased upwards when n is small."""
@@ -74,9 +74,11 @@ class EvalReport(Value, frozen=True):
 
     Of a multilabel model a label counts as given where its probability is at least 0.5; accuracy is the mean over
     labels of each label's own (as MedMNIST reports ChestMNIST), balanced accuracy that of (sensitivity +
-    specificity) / 2."""
+    specificity) / 2. Each label is judged on the images that it is known of, and a label that is known of none is left
+    out of means, as a note says."""
     per_class: dict[str, dict[str, Interval | int]]
-    """For each label: n (an int, the images that have it), sensitivity, specificity, ppv, npv, f1, auroc, auprc."""
+    """For each label: n (an int, the images that have it), sensitivity, specificity, ppv, npv, f1, auroc, auprc.
+    Where labels are unknown also known (an int, the images of which it is known)."""
     confusion: Confusion | None
     """Null for multilabel models: a label is there or not, it is never called another."""
     calibration: Calibration | None

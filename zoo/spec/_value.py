@@ -6,7 +6,19 @@ from typing import Literal
 
 import msgspec
 
-__all__ = ["EVIDENCE", "IR_VERSION", "LABEL_SEPARATOR", "OPSET", "SCHEMA", "Interval", "Licence", "Task", "Value"]
+__all__ = [
+    "EVIDENCE",
+    "IR_VERSION",
+    "LABEL_SEPARATOR",
+    "OPSET",
+    "SCHEMA",
+    "UNKNOWN",
+    "Interval",
+    "Licence",
+    "Task",
+    "Uncertain",
+    "Value",
+]
 
 SCHEMA = 1
 """Version of every document written by this release."""
@@ -26,6 +38,14 @@ Task = Literal["multiclass", "multilabel"]
 
 LABEL_SEPARATOR = "|"
 """Separates the labels of one image in every text that lists them; no label of multilabel data may hold it."""
+
+UNKNOWN = -1
+"""In multilabel targets, beside 0 and 1: nobody knows whether the image has the label. Losses and metrics leave it out.
+"""
+
+Uncertain = Literal["ignore", "positive", "negative"]
+"""Treatment of labels that a table calls uncertain (-1). ignore: they are unknown. positive: they are 1, negative: 0
+(U-Ignore, U-Ones and U-Zeros of CheXpert; Irvin et al. 2019, arXiv 1901.07031)."""
 
 Licence = str
 """An SPDX identifier in lower case, or "unknown"."""

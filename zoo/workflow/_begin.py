@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from zoo.data import TRAINED_ON, apply_advice, open_data, write_seen
-from zoo.errors import TrainingError
+from zoo.data import TRAINED_ON, apply_advice, write_seen
+from zoo.errors import DataError, TrainingError
 from zoo.runs import RunFolder, RunRecord, TrainContext, create_run, find_run, new_id, open_run, versions
-from zoo.spec import ModelCard, Weights
+from zoo.spec import UNKNOWN, ModelCard, Weights
 from zoo.store.weights import resolve as resolve_weights
-from zoo.workflow._images import images_of, lasting_source, refuse_unreadable
+from zoo.workflow._images import images_of, lasting_source, open_as, refuse_unreadable
 from zoo.workflow._recipe import configure, find_unused, refuse_options, resolve
 
 if TYPE_CHECKING:
@@ -58,7 +58,8 @@ def begin(
     """A new run, with all that was decided for it in its record, and its data; arguments as `zoo.train`."""
     chosen, advice = apply_advice(data, budget.get("settings") or {})
     config = configure(card, budget, chosen)
-    splits = open_data(data, split_seed=config.split_seed, skip_bad=skip_bad, leaks=config.leaks, fold=config.fold)
+    splits = open_as(data, config, skip_bad=skip_bad)
+    _refuse_unknown(loaded, card, splits)
     recipe = resolve(loaded.plugin, card, splits, config, size=budget.get("size"), settings=chosen)
     card = recipe.card
     splits = splits.read_for(card.preprocess)
@@ -77,6 +78,20 @@ def begin(
     context = TrainContext(pretrained=start.path if start else None, skip_bad=skip_bad or bool(splits.skipped))
     run = create_run(out, record, overwrite=overwrite, first=context.first)
     return _with_seen(Job(run, splits, context))
+
+
+def _refuse_unknown(loaded: LoadedPlugin, card: ModelCard, splits: Splits) -> None:
+    """Refuse labels of -1 where the plugin would take them for a number."""
+    targets = splits.train.targets
+    unknown = int((targets == UNKNOWN).sum()) if targets.ndim == 2 else 0
+    if unknown and not loaded.plugin.unknown_labels:
+        raise DataError(
+            f"{splits.fingerprint.name}: {unknown} labels in train are unknown (-1), {card.name} needs all labels of "
+            "every image; choose --uncertain positive or negative, or another model, such as simple_cnn",
+            code="labels-unknown",
+            model=card.name,
+            unknown=unknown,
+        )
 
 
 def resume(card: ModelCard, data: str | Path | None, budget: Budget, *, out: Path | None, skip_bad: bool) -> Job:

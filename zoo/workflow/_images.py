@@ -24,13 +24,14 @@ if TYPE_CHECKING:
     from zoo.data import ImageSet, Splits
     from zoo.readers import Probe, RawImage
     from zoo.runs import RunFolder
-    from zoo.spec import PreprocessSpec
+    from zoo.spec import PreprocessSpec, TrainConfig, Uncertain
 
 __all__ = [
     "check_in_range",
     "images_of",
     "lasting_source",
     "note_left_out",
+    "open_as",
     "read_some",
     "readable",
     "refuse_unreadable",
@@ -40,20 +41,28 @@ __all__ = [
 log = logging.getLogger("zoo")
 
 
-def images_of(run: RunFolder, data: str | Path | None) -> Splits:
-    """The images a run was trained with, proven to be the same ones."""
+def open_as(source: str | Path, config: TrainConfig, *, skip_bad: bool) -> Splits:
+    """The images at `source`, read and divided as a training asks for."""
     from zoo.data import open_data
 
-    record, config = run.record, run.record.card.train
+    return open_data(
+        source,
+        split_seed=config.split_seed,
+        skip_bad=skip_bad,
+        leaks=config.leaks,
+        fold=config.fold,
+        **config.reading,
+    )
+
+
+def images_of(run: RunFolder, data: str | Path | None, *, uncertain: Uncertain | None = None) -> Splits:
+    """The images a run was trained with, proven to be the same ones; `uncertain`: as in `reopen_data`."""
+    from zoo.data import judge_uncertain
+
+    record = run.record
     source = data or record.source
     try:
-        splits = open_data(
-            source,
-            split_seed=config.split_seed,
-            skip_bad=bool(record.skipped),
-            leaks=config.leaks,
-            fold=config.fold,
-        )
+        splits = open_as(source, record.card.train, skip_bad=bool(record.skipped))
     except DataError as problem:
         if data is not None:
             raise
@@ -73,6 +82,8 @@ def images_of(run: RunFolder, data: str | Path | None) -> Splits:
             found=splits.fingerprint.sha256,
             expected=record.data.sha256,
         )
+    if uncertain is not None:
+        splits = judge_uncertain(splits, source, record.card.train, uncertain, skip_bad=bool(record.skipped))
     return splits.read_for(record.card.preprocess)
 
 

@@ -133,7 +133,8 @@ def compare_judged(opened: Sequence[tuple[Runtime, Judged]], paths: Sequence[Pat
         same = answers.report.data.sha256 == opened[0][1].report.data.sha256
         if not same or list(answers.images.ids) != list(images.ids):
             raise DataError(
-                f"{name} was evaluated on other images; name one set for all with --data",
+                f"{name} was evaluated on other images or labels; name one set for all with --data, "
+                "and one --uncertain where labels of -1 were taken for different things",
                 code="compare-images",
                 model=name,
             )

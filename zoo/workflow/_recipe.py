@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zoo._support.ranges import describe_ranges
+from zoo._support.text import format_count
 from zoo.errors import DataError, ImageError, UsageError
-from zoo.spec import Budget, ModelCard, PreprocessSpec, Scale, TrainConfig, Voi, Window, to_builtins
+from zoo.spec import Budget, ModelCard, Percentile, PreprocessSpec, Scale, TrainConfig, Voi, Window, to_builtins
 from zoo.workflow._settings import fit
 
 if TYPE_CHECKING:
@@ -31,6 +33,9 @@ FITTED = (0.5, 99.5)
 
 _FITTED_IMAGES, _FITTED_PIXELS = 256, 2**16
 """At most so many training images, and so many pixels of each, evenly chosen, are looked at to fit a window."""
+
+_PADDINGS = 8
+"""Ranges of padding at most that a model leaves out: values of one image's range may be tissue in another."""
 
 _FINE_TUNING_LR = 0.3
 """Share of the card's learning rate that pretrained weights are tuned with; from scratch it is 1."""
@@ -141,6 +146,14 @@ def resolve(
         shown |= {"intensity": to_builtins(window)}
         notes.append(note)
     spec = _with_settings(spec, shown)
+    if isinstance(spec.intensity, Percentile) and data.paddings and not spec.intensity.padding:
+        padding = _merge_paddings(data)
+        spec = msgspec.structs.replace(spec, intensity=msgspec.structs.replace(spec.intensity, padding=padding))
+        named = format_count(sum(data.paddings.values()), "image")
+        notes.append(
+            f"padding is left out of percentiles and becomes 0: {describe_ranges(padding)} "
+            f"(PixelPaddingValue of {named})"
+        )
     if min(spec.size) < plugin.minimum_size:
         asked = "x".join(map(str, spec.size))
         raise UsageError(
@@ -210,15 +223,18 @@ def _fit_window(train: ImageSet) -> tuple[Window, str]:
     """
     import numpy as np
 
-    parts = []
+    parts, padded = [], 0
     chosen = np.unique(np.linspace(0, len(train) - 1, min(_FITTED_IMAGES, len(train))).astype(int))
     for index in chosen.tolist():
         try:
-            pixels = train.read(index).pixels.ravel()
+            image = train.read(index)
         except ImageError:  # training itself refuses it, or leaves it out and says so
             continue
-        parts.append(pixels[:: -(-len(pixels) // _FITTED_PIXELS)].astype(np.float32))
-    low, high = np.percentile(np.concatenate(parts), FITTED).tolist() if parts else (0.0, 0.0)
+        pixels = image.unpadded
+        padded += len(pixels) < image.pixels.size
+        parts.append(pixels[:: max(1, -(-len(pixels) // _FITTED_PIXELS))].astype(np.float32))
+    seen = np.concatenate(parts) if parts else np.empty(0, np.float32)
+    low, high = np.percentile(seen, FITTED).tolist() if seen.size else (0.0, 0.0)
     if not low < high:
         raise DataError(
             "intensity fitted: the training images hold no two values to fit a window to; look at them",
@@ -229,15 +245,41 @@ def _fit_window(train: ImageSet) -> tuple[Window, str]:
     return window, (
         f"intensity fitted: values from {low:g} to {high:g} become [0, 1], "
         f"percentiles {FITTED[0]:g} and {FITTED[1]:g} of {len(parts)} training images"
+        + (f"; padding left out in {padded} of them (PixelPaddingValue)" if padded else "")
     )
+
+
+def _merge_paddings(data: Splits) -> tuple[tuple[float, float], ...]:
+    """The ranges of padding that images name, those that overlap as one.
+
+    Raises:
+        DataError: too many.
+    """
+    merged: list[tuple[float, float]] = []
+    for low, high in sorted(data.paddings):
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(high, merged[-1][1]))
+        else:
+            merged.append((low, high))
+    if len(merged) > _PADDINGS:
+        raise DataError(
+            f"--set preprocess.intensity=percentile: the images name {len(merged)} values of padding "
+            f"(PixelPaddingValue), expected at most {_PADDINGS}; choose a window for all with "
+            "--set preprocess.intensity=fitted, which leaves out each image's own",
+            code="intensity-range",
+            intensity="percentile",
+            found=len(merged),
+            most=_PADDINGS,
+        )
+    return tuple(merged)
 
 
 def _no_range(data: Splits) -> str:
     """Why training cannot begin, with the range that one image has and all the ways out."""
     try:
-        pixels = data.train.read(0).pixels
+        pixels = data.train.read(0).unpadded
         seen = f" (one holds {float(pixels.min()):g} to {float(pixels.max()):g})"
-    except (ImageError, IndexError):
+    except (ImageError, IndexError, ValueError):  # no image can be read, or it holds nothing but padding
         seen = ""
     return (
         f"the images are {data.kind}{seen} and the card scales by 255, which would clip them; say what is black and "

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from zoo.errors import CatalogueError, UsageError
+from zoo.spec import Reading
 from zoo.workflow._find import is_run
 from zoo.workflow.evaluate import judge_target
 from zoo.workflow.train import train
@@ -38,7 +39,7 @@ def compare(
             trained yet.
         split: train, val or test.
         provider: execution provider.
-        budget: what the models that are trained get, such as {"epochs": 5}.
+        budget: what the models that are trained get, such as {"epochs": 5}; its `uncertain` holds for all models.
 
     Raises:
         UsageError: fewer than two targets.
@@ -55,7 +56,11 @@ def compare(
             expected=2,
         )
     located = _locate(targets, data, budget or {})
-    opened = [judge_target(where, data, split=split, provider=provider) for where in located]
+    said = budget or {}
+    asked = Reading(uncertain=said.get("uncertain"))
+    if data is not None:  # else the runs' own images, read as in training
+        asked |= Reading(columns=said.get("columns"), group=said.get("group"), keep_na=said.get("keep_na"))
+    opened = [judge_target(where, data, split=split, provider=provider, **asked) for where in located]
     return compare_judged(opened, located)
 
 
@@ -71,8 +76,10 @@ def _locate(targets: Sequence[str | Path], data: str | Path | None, budget: Budg
         if runs:
             record = open_run(runs[0]).record
             data = record.source
-            own: Budget = {"leaks": record.card.train.leaks, "fold": record.card.train.fold}
-            budget = {**own, **budget}
+            config = record.card.train
+            own = {"leaks": config.leaks, "fold": config.fold, **config.reading}
+            said = {name: value for name, value in budget.items() if value is not None}
+            budget = cast("Budget", own | said)
     paths = []
     for target, path in zip(targets, found, strict=True):
         if path is None and str(target).startswith(registry.ENSEMBLE):  # nothing to train: its members' images

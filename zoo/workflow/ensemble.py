@@ -62,10 +62,10 @@ def begin(
         GateError: a member was trained on the validation images, or has seen the test images, or may have.
         DataError: the images are of other classes or another pixel type than the members', or cannot be read.
     """
-    from zoo.data import TRAINED_ON, align, open_data, write_seen
+    from zoo.data import TRAINED_ON, align, write_seen
     from zoo.runs import TrainContext, create_run, open_run
     from zoo.workflow._begin import Job, create_record
-    from zoo.workflow._images import images_of, refuse_unreadable, without_bad
+    from zoo.workflow._images import images_of, open_as, refuse_unreadable, without_bad
     from zoo.workflow._recipe import refuse_options
 
     refuse_options(budget, keep=frozenset({"leaks"}), why=_MEMBERS_DECIDE, **refuse)
@@ -75,9 +75,7 @@ def begin(
     if data is None:
         splits = images_of(members[0], None)
     else:
-        splits = open_data(
-            data, split_seed=config.split_seed, skip_bad=bool(skipped), leaks=config.leaks, fold=config.fold
-        )
+        splits = open_as(data, config, skip_bad=bool(skipped))
         splits = align(splits, first.labels, first.task).read_for(card.preprocess)
     if splits.kind != first.kind:
         raise DataError(

@@ -8,13 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import PluginError, UsageError
+from zoo.spec import pick_reading
 from zoo.workflow._find import is_run, model_file
 
 if TYPE_CHECKING:
+    from typing import Unpack
+
     from zoo.data import Splits
     from zoo.edge import Runtime
     from zoo.runs import RunFolder
-    from zoo.spec import EvalReport, Manifest
+    from zoo.spec import EvalReport, Manifest, Reading
     from zoo.workflow._judge import Judged
 
 __all__ = ["evaluate", "judge_target"]
@@ -30,6 +33,7 @@ def evaluate(
     provider: str = "cpu",
     skip_bad: bool = False,
     key: str | Path | None = None,
+    **reading: Unpack[Reading],
 ) -> EvalReport:
     """Run a shipped file on raw images and judge its answers.
 
@@ -38,10 +42,12 @@ def evaluate(
         data: images; None: those the run was trained with (a bundle or file needs it).
         split: train, val or test.
         provider: execution provider.
-        skip_bad: leave out images that cannot be read.
+        skip_bad: leave out images that cannot be read, and rows without a label.
         key: file of a public key: only a bundle signed by it is judged.
+        **reading: columns, group, keep_na, uncertain; see `zoo.spec.Reading`. What is missing is as in training.
     """
-    return judge_target(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key)[1].report
+    found = judge_target(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
+    return found[1].report
 
 
 def judge_target(
@@ -52,6 +58,7 @@ def judge_target(
     provider: str,
     skip_bad: bool = False,
     key: str | Path | None = None,
+    **reading: Unpack[Reading],
 ) -> tuple[Runtime, Judged]:
     """Open a target and run it on a split of `data`, or of its own data."""
     from zoo import registry
@@ -61,6 +68,14 @@ def judge_target(
     from zoo.workflow._images import images_of, without_bad
     from zoo.workflow._judge import judge
 
+    asked = pick_reading(reading)
+    if data is None and (idle := sorted(asked.keys() - {"uncertain"})):
+        options = [f"--{name.replace('_', '-')}" for name in idle]
+        raise UsageError(
+            f"{' and '.join(options)} without --data; the images of a run are read as in its training",
+            code="option-ignored",
+            options=options,
+        )
     path = model_file(Path(target) if target is not None else find_run(None))
     runtime = Runtime.open(path, provider=provider, key=key)
     run = open_run(path.parent) if is_run(path.parent) else None
@@ -75,9 +90,9 @@ def judge_target(
             raise UsageError(
                 f"{path} does not say where its images are; name them with --data", code="data-unnamed", path=str(path)
             )
-        splits = without_bad(images_of(run, None), run.record.skipped)
+        splits = without_bad(images_of(run, None, uncertain=asked.get("uncertain")), run.record.skipped)
     else:
-        splits = reopen_data(data, runtime.manifest.provenance, skip_bad=skip_bad)
+        splits = reopen_data(data, runtime.manifest.provenance, skip_bad=skip_bad, **asked)
     if skip_bad:
         splits = _only_readable(splits, split, runtime)
     seen = _note_seen(run, splits, split, runtime.manifest)

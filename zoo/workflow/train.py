@@ -39,6 +39,8 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """Of the exported file, on the test images, from raw pixels."""
     members: tuple[Member, ...] = ()
     """Of an ensemble its networks, with their weights; empty: one network."""
+    passed_over: dict[str, int] = {}
+    """Files of the data's folder that are not read as images, by their format."""
     comparison: Comparison | None = None
     """Of an ensemble: its file beside each member's on the test images."""
 
@@ -64,8 +66,8 @@ def train(
         resume: continue the run in `out` (or the last one) where it was interrupted.
         overwrite: replace a run that is in `out`.
         skip_bad: leave unreadable images out, and record them, instead of refusing the set.
-        **budget: epochs, batch_size, lr, size, seed, device, precision, pretrained, weights, leaks, fold, settings; see
-            `zoo.spec.Budget`.
+        **budget: epochs, batch_size, lr, size, seed, device, precision, pretrained, weights, leaks, fold, columns,
+            group, keep_na, uncertain, settings; see `zoo.spec.Budget`.
 
     Raises:
         ZooError: any kind; see `zoo.errors`. GateError: the export differs from what was trained, or
@@ -148,4 +150,5 @@ def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
         seconds=record.seconds,
         test=judged.report,
         members=manifest.members,
+        passed_over=dict(job.data.passed_over),
     )
