@@ -226,7 +226,10 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "a file that is not an image": (
         lambda: read(Path("no.png")),
-        "no.png: not an image by its first bytes; expected DICOM, PNG, JPEG, BMP, TIFF, WebP, GIF or PPM",
+        (
+            "no.png: not an image by its first bytes; expected DICOM, PNG, JPEG, BMP, TIFF, WebP, GIF, PPM, AVIF, "
+            "HEIC or JPEG 2000"
+        ),
     ),
     "half an image": (
         lambda: read(Path("cut.png")),
