@@ -84,7 +84,8 @@ def read_mark(cell: str) -> str | None:
     Empty is "not mentioned", which counts as 0: so the published baselines of CheXpert read it (Irvin et al. 2019,
     arXiv 1901.07031), and only -1 is uncertain.
     """
-    return _MARKS.get(cell.strip().lower())
+    known = _MARKS.get(cell)  # nearly always: a table may have a hundred thousand such columns
+    return _MARKS.get(cell.strip().lower()) if known is None else known
 
 
 def is_none(label: str) -> bool:
