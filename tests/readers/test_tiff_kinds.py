@@ -266,3 +266,11 @@ def test_lines_of_libtiff_that_mean_damage_are_known(line: str, damaged: bool) -
 def test_names_of_personal_fields_of_deep_gray_are_given_out() -> None:
     data = tiff(values("f8"), tags={270: b"CANARY\0", 315: b"CANARY^NAME\0"})
     assert probe(data).personal == ("ImageDescription", "Artist")
+
+
+def test_what_a_deflated_strip_holds_behind_the_picture_is_not_unpacked() -> None:
+    """A strip of a few kilobytes may unpack to hours of zeros; only what is unpacked is judged."""
+    strip = zlib.compress(bytes(150_000_000), 9)
+    wrong = strip[:-1] + bytes([strip[-1] ^ 1])
+    assert not tiff_pixels._are_sound([wrong], 10**9)
+    assert tiff_pixels._are_sound([wrong], 10**7)

@@ -20,12 +20,14 @@ from zoo.readers import _tiff as tiff
 from zoo.readers._exif import turn
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
 __all__ = ["damage_said", "decode", "is_whole"]
 
+_WIDEST_PIXEL, _SPARE_BYTES = 32, 2**26
+"""Bytes that pixels of four 64-bit samples take, and what tiles may hold beyond the picture."""
 _MOST_BYTES = 64_000_000
 """Bytes of rows that Pillow decodes in one go; it warns of more than 89 million pixels."""
 _DAMAGE = re.compile(
@@ -120,7 +122,7 @@ def is_whole(stream: IO[bytes], page: tiff.Page, image: Image.Image) -> bool:
         stream.seek(min(offset, tiff.MOST_OFFSET))
         pieces.append(stream.read(count))
     if compression in _DEFLATE:
-        return all(map(_is_sound, pieces))
+        return _are_sound(pieces, _SPARE_BYTES + _WIDEST_PIXEL * page.size[0] * page.size[1])
     order: Literal["big", "little"] = "little" if page.first(tiff.FILL_ORDER, 1) == 2 else "big"
     if compression == 3:
         rows, height = page.first(tiff.ROWS, page.size[1]) or page.size[1], page.size[1]
@@ -143,15 +145,22 @@ def is_whole(stream: IO[bytes], page: tiff.Page, image: Image.Image) -> bool:
     return True
 
 
-def _is_sound(data: bytes) -> bool:
-    """Whether a deflated strip unpacks; one that lacks only its checksum does."""
-    unpack = zlib.decompressobj()
-    try:
-        while data and not unpack.eof:
-            unpack.decompress(data, _MOST_BYTES)
-            data = unpack.unconsumed_tail
-    except zlib.error:
-        return False
+def _are_sound(strips: Iterable[bytes], most: int) -> bool:
+    """Whether deflated strips unpack; one that lacks only its checksum does.
+
+    Args:
+        strips: all of them.
+        most: bytes after which no more is unpacked: what lies behind the picture costs nobody a pixel.
+    """
+    made = 0
+    for data in strips:
+        unpack, rest = zlib.decompressobj(), data
+        try:
+            while rest and not unpack.eof and made <= most:
+                made += len(unpack.decompress(rest, _MOST_BYTES))
+                rest = unpack.unconsumed_tail
+        except zlib.error:
+            return False
     return True
 
 
@@ -216,7 +225,7 @@ def _unpack(stream: IO[bytes], page: tiff.Page, row: int, across: int, name: str
             if len(pieces[-1]) < count:
                 reason = "truncated: a part of the picture is missing; restore the file"
                 raise ImageError(name, reason, code="image-truncated")
-        if compression in _DEFLATE and not all(map(_is_sound, pieces)):
+        if compression in _DEFLATE and not _are_sound(pieces, 2 * _MOST_BYTES):
             reason = "the checksum of its pixels is wrong; restore the file or leave it out"
             raise ImageError(name, reason, code="image-damaged")
         if compression == 1 and not across:
