@@ -95,6 +95,7 @@ def test_ctrl_c_keeps_a_run_that_can_be_exported_and_resumed(elsewhere: Path) ->
 
     exported = run_zoo("export", "stopped", "--onnx")
     assert exported.code == 0, exported.err
+    assert "training stopped after epoch" in exported.out
     done = json.loads((elsewhere / "stopped" / "run.json").read_text())["epochs_done"]
     resumed = run_zoo("train", "simple_cnn", "--resume", "--out", "stopped", "--epochs", str(done + 1))
     assert resumed.code == 0, resumed.err

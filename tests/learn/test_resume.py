@@ -15,12 +15,15 @@ import numpy as np
 import pytest
 import torch
 from refusals import refused
+from stopping import Killed, stopping_at
 from tiny_learning import CONFIG, LONG, SPEC, TinyNet, learn, new_run, tiny_net
 
 import zoo
+import zoo.learn._fit
 from zoo.data import Splits, open_data
-from zoo.errors import OutputError, TrainingError
-from zoo.learn import STATE_FILE, WEIGHTS_FILE, load_weights
+from zoo.errors import OutputError, TrainingError, WeightsError
+from zoo.learn import STATE_FILE, WEIGHTS_FILE, load_weights, read_tensors
+from zoo.learn import _precision as precision_module
 from zoo.learn._checkpoint import read_state
 from zoo.runs import open_run
 
@@ -126,6 +129,90 @@ def test_kill_9_at_any_moment_loses_at_most_an_epoch(images: Path, stripes: Spli
     assert not list(broken.glob(".*.part"))
 
 
+def test_killed_at_any_write_a_run_ends_with_the_same_bytes(
+    stripes: Splits, tmp_path: Path, unbroken: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed after its last epoch it could never be ended."""
+    for number in (2, 3, *range(12, 99)):
+        run = new_run(tmp_path / str(number), stripes)
+        try:
+            with stopping_at(monkeypatch, number, Killed()) as written:
+                learn(tiny_net(), stripes, SPEC, CONFIG, run)
+        except Killed:
+            pass
+        else:
+            break  # it came to its end before this write
+        again = open_run(run.path)
+        if not again.file(STATE_FILE).exists():  # before the first step
+            continue
+        fitted = learn(tiny_net(seed=99), stripes, SPEC, CONFIG, again, resuming=True)
+        assert run.file(WEIGHTS_FILE).read_bytes() == unbroken, written.names
+        record = open_run(run.path).record
+        assert (record.best, record.epochs_done) == (fitted.best, 4), written.names
+        assert len((run.path / "history.csv").read_text().splitlines()) == 5
+    assert number > 15
+
+
+def test_a_flipped_bit_anywhere_in_the_state_is_refused(stripes: Splits, tmp_path: Path) -> None:
+    """17 of 25 flips once became other weights in silence."""
+    run = new_run(tmp_path / "run", stripes)
+    with pytest.raises(KeyboardInterrupt):
+        learn(stopping(10), stripes, SPEC, CONFIG, run)
+    place = run.file(STATE_FILE)
+    whole = place.read_bytes()
+    random = np.random.default_rng(0)
+    header = 8 + int.from_bytes(whole[:8], "little")
+    for position in (*range(0, header, 7), *random.integers(header, len(whole), 200).tolist()):
+        damaged = bytearray(whole)
+        damaged[position] ^= 1 << int(random.integers(8))
+        place.write_bytes(damaged)
+        with refused("checkpoint-damaged", TrainingError, path=str(place)):
+            read_state(place)
+    place.write_bytes(whole)
+    assert learn(tiny_net(), stripes, SPEC, CONFIG, open_run(run.path), resuming=True).epochs_done == 4
+
+
+def test_damaged_weights_are_refused_or_written_again_from_the_state(
+    stripes: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = new_run(tmp_path / "run", stripes)
+    with pytest.raises(KeyboardInterrupt):
+        learn(stopping(10), stripes, SPEC, CONFIG, run)
+    place = run.file(WEIGHTS_FILE)
+    whole, good, refusals = place.read_bytes(), read_tensors(place), 0
+    for position in np.random.default_rng(0).integers(0, len(whole), 100).tolist():
+        damaged = bytearray(whole)
+        damaged[position] ^= 1
+        place.write_bytes(damaged)
+        try:
+            found = read_tensors(place)
+        except WeightsError:
+            refusals += 1
+        else:  # of the header's own keys, which no weight hangs on
+            assert all(torch.equal(found[name], tensor) for name, tensor in good.items())
+    assert refusals > 90
+    with monkeypatch.context() as patch:
+        patch.setattr(zoo.learn._fit, "best_epoch", lambda history: history[0])  # and so not in the state
+        with refused("weights-hash", WeightsError, path=str(place)):
+            learn(tiny_net(), stripes, SPEC, CONFIG, open_run(run.path), resuming=True)
+    monkeypatch.setattr(zoo.learn._fit, "best_epoch", lambda history: history[-1])
+    learn(tiny_net(), stripes, SPEC, msgspec.structs.replace(CONFIG, epochs=2), open_run(run.path), resuming=True)
+    assert place.read_bytes() != damaged
+
+
+def test_another_number_of_threads_is_said_and_recorded(stripes: Splits, tmp_path: Path) -> None:
+    run = new_run(tmp_path / "run", stripes)
+    with pytest.raises(KeyboardInterrupt):
+        learn(stopping(6), stripes, SPEC, CONFIG, run)
+    before = open_run(run.path)
+    assert before.record.threads == torch.get_num_threads()
+    before.update(threads=torch.get_num_threads() + 1)
+    learn(tiny_net(), stripes, SPEC, CONFIG, before, resuming=True)
+    record = open_run(run.path).record
+    assert record.threads == torch.get_num_threads()
+    assert any("threads" in note for note in record.notes)
+
+
 def test_epochs_patience_and_device_may_change_and_nothing_else(stripes: Splits, tmp_path: Path) -> None:
     """Half a run at one learning rate and half at another is not a run that run.json can describe."""
     run = new_run(tmp_path / "run", stripes)
@@ -140,6 +227,29 @@ def test_epochs_patience_and_device_may_change_and_nothing_else(stripes: Splits,
         learn(tiny_net(), stripes, spec, CONFIG, open_run(run.path), resuming=True)
     config = msgspec.structs.replace(CONFIG, epochs=2, patience=5, device="auto")
     assert learn(tiny_net(), stripes, SPEC, config, open_run(run.path), resuming=True).epochs_done == 2
+
+
+def test_number_format_and_layout_stay_what_the_run_began_with(
+    stripes: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may resume on another processor, or after an update of the rule."""
+    config = msgspec.structs.replace(CONFIG, precision="auto", epochs=2)
+    run = new_run(tmp_path / "run", stripes, config)
+    monkeypatch.setattr(precision_module, "cpu_has_bf16", lambda: False)
+    monkeypatch.setattr(precision_module, "gains_by_channels_last", lambda _: False)
+    with pytest.raises(KeyboardInterrupt):
+        learn(stopping(6), stripes, SPEC, config, run)
+    monkeypatch.undo()
+    monkeypatch.setattr(precision_module, "cpu_has_bf16", lambda: True)
+    fitted = learn(tiny_net(), stripes, SPEC, config, open_run(run.path), resuming=True)
+    assert fitted.precision == open_run(run.path).record.precision == "cpu, fp32, contiguous"
+    for change in ({"precision": "bf16"}, {"layout": "channels_last"}):
+        other = new_run(tmp_path / next(iter(change)), stripes, config)
+        with pytest.raises(KeyboardInterrupt):
+            learn(stopping(6), stripes, SPEC, config, other)
+        with refused("resume-changed", TrainingError, name=f"--set {next(iter(change))}"):
+            asked = msgspec.structs.replace(config, **change)
+            learn(tiny_net(), stripes, SPEC, asked, open_run(other.path), resuming=True)
 
 
 def test_other_data_is_refused(stripes: Splits, tmp_path: Path) -> None:

@@ -10,11 +10,22 @@ from typing import Any
 
 import pytest
 from refusals import refused
+from stopping import full_disk, stopping_at
 
 import zoo
 from zoo._support.files import atomic_path, atomic_write, sha256_bytes, sha256_file
-from zoo.errors import OutputError, TrainingError, UsageError
-from zoo.runs import RunRecord, create_run, find_run, new_id, open_run, settle
+from zoo.errors import OutputError, TrainingError, UsageError, WeightsError
+from zoo.runs import (
+    RunRecord,
+    check_learnt,
+    create_run,
+    find_run,
+    hash_learnt,
+    new_id,
+    open_run,
+    replaced_run,
+    settle,
+)
 from zoo.spec import Fingerprint, PluginOrigin
 
 
@@ -133,6 +144,67 @@ class TestRuns:
         settle(create_run(Path("r"), record(), overwrite=True), kept=False)
         assert open_run(Path("r")).record.status == "done"
         assert Path("r/weights.safetensors").read_text() == "x"
+
+    def test_an_old_run_waits_until_the_new_one_is_done(self) -> None:
+        create_run(Path("r"), record(status="done")).file("weights.safetensors").write_text("x")
+        for _ in range(3):  # each is killed
+            create_run(Path("r"), record(), overwrite=True)
+            assert replaced_run(Path("r")) == Path(".r.replaced")
+        assert (Path(".r.replaced") / "weights.safetensors").read_text() == "x"
+        run = open_run(Path("r"))
+        run.file("state.safetensors").write_text("x")
+        run.file(".report.json.x.part").write_text("x")
+        run.update(status="done")
+        assert replaced_run(Path("r")) is None  # killed here: what lies there is a leftover
+        settle(run, kept=True)
+        assert sorted(path.name for path in Path().iterdir()) == ["r", "runs"]
+        assert [path.name for path in run.path.iterdir()] == ["run.json"]
+
+    @pytest.mark.parametrize("left", [None, "", ".run.json.abc.part"])
+    def test_a_run_that_was_moved_aside_and_not_replaced_comes_back(self, left: str | None) -> None:
+        create_run(Path("my r"), record(status="done"))
+        Path("my r").rename(".my r.replaced")
+        if left is not None:
+            Path("my r").mkdir()
+        if left:
+            Path("my r", left).write_text("x")
+        with refused("run-aside", UsageError, replaced=".my r.replaced"):
+            find_run("my r")
+        with refused("run-occupied", TrainingError, holds="run"):
+            create_run(Path("my r"), record())
+        assert find_run("my r") == Path("my r").resolve()
+        assert not Path(".my r.replaced").exists()
+
+    def test_files_of_somebody_else_are_not_removed_for_a_run_that_waits(self) -> None:
+        create_run(Path("r"), record(status="done"))
+        Path("r").rename(".r.replaced")
+        Path("r").mkdir()
+        Path("r/mine").write_text("x")
+        with refused("run-occupied", TrainingError, holds="other"):
+            create_run(Path("r"), record(), overwrite=True)
+        assert Path("r/mine").read_text() == "x"
+        assert Path(".r.replaced/run.json").is_file()
+
+    def test_a_run_json_that_cannot_be_written_leaves_the_old_run_in_its_place(
+        self, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        create_run(Path("r"), record(status="done"))
+        with stopping_at(monkeypatch, 1, full_disk()), refused("output-unwritable", OutputError):
+            create_run(Path("r"), record(), overwrite=True)
+        assert open_run(Path("r")).record.status == "done"
+        assert replaced_run(Path("r")) is None
+
+    def test_a_file_that_holds_what_was_learnt_is_held_against_its_hash(self) -> None:
+        run = create_run(Path("r"), record())
+        run.write("core.onnx", b"abc")
+        run.update(learnt=hash_learnt(run))
+        check_learnt(run)
+        run.write("core.onnx", b"abd")
+        with refused("weights-hash", WeightsError, path="r/core.onnx"):
+            check_learnt(run)
+        run.file("core.onnx").unlink()
+        with refused("weights-hash", WeightsError, path="r/core.onnx", found=None):
+            check_learnt(run)
 
     def test_the_run_behind_a_link_is_replaced_and_not_the_link(self) -> None:
         create_run(Path("runs/a"), record(status="done"))

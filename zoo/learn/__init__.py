@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from zoo.learn._checkpoint import STATE_FILE, WEIGHTS_FILE, load_weights, read_tensors, save_weights
 from zoo.learn._core import module_to_onnx
+from zoo.learn._distributed import hear_first
 from zoo.learn._evidence import EvidenceNetwork
 from zoo.learn._fit import Fitted, fit
 from zoo.learn._precision import pick_device
 from zoo.learn._predict import torch_evidence, torch_predict
+from zoo.learn._refusals import check_request
 from zoo.learn._transfer import load_pretrained
 
 __all__ = [
@@ -19,7 +21,9 @@ __all__ = [
     "WEIGHTS_FILE",
     "EvidenceNetwork",
     "Fitted",
+    "check_request",
     "fit",
+    "hear_first",
     "load_pretrained",
     "load_weights",
     "module_to_onnx",
@@ -29,3 +33,7 @@ __all__ = [
     "torch_evidence",
     "torch_predict",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

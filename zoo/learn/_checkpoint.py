@@ -2,17 +2,19 @@
 
 weights.safetensors holds the weights that were best so far, for everybody. state.safetensors holds all that
 the loop needs to resume after an epoch, as if it had never stopped. Its header holds the record as JSON. The
-file is deleted when the run is finished. Both are written whole or not at all.
+file is deleted when the run is finished. Both are written whole or not at all, and each holds a checksum over all that
+is in it, so that a bit that flips on the disk is found before it becomes another model.
 """
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import msgspec
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
@@ -21,6 +23,7 @@ from zoo.errors import OutputError, TrainingError, WeightsError
 from zoo.learn._history import Epoch
 from zoo.learn._optim import select_parameters
 from zoo.learn._precision import Numerics
+from zoo.runs import STATE
 from zoo.spec import SCHEMA, Fingerprint, PreprocessSpec, TrainConfig, decode
 
 __all__ = [
@@ -31,16 +34,21 @@ __all__ = [
     "first_names",
     "load_state",
     "load_weights",
+    "read_checksum",
     "read_state",
     "read_tensors",
     "save_state",
     "save_weights",
+    "weights_checksum",
 ]
 
 WEIGHTS_FILE = "weights.safetensors"
-STATE_FILE = "state.safetensors"
+STATE_FILE = STATE
 FREE = frozenset({"epochs", "patience", "device"})
 """Fields of the configuration that a resumed run may change."""
+
+_CHECKSUM, _RECORD = "zoo.sha256", "zoo"
+"""Keys of the header: sha256 in hexadecimal over tensors and record; the record."""
 
 
 class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -55,6 +63,13 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Training images, without those left out."""
     numerics: Numerics
     history: tuple[Epoch, ...]
+    weights: str | None = None
+    """Checksum in weights.safetensors, which holds the best epoch of the history; None: no epoch is done."""
+
+
+def weights_checksum(model: nn.Module) -> str:
+    """The checksum that `save_weights` writes for `model` as it is."""
+    return _checksum(_plain(model.state_dict()), "")
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
@@ -63,7 +78,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
     Raises:
         OutputError: the file cannot be written; an earlier file there is unchanged.
     """
-    _save(_plain(model.state_dict()), path, None)
+    _save(_plain(model.state_dict()), path, "")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -73,7 +88,7 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
         WeightsError: the file is missing, damaged, or not a safetensors file.
     """
     try:
-        return load_file(path)
+        return _read(path)[0]
     except FileNotFoundError:
         raise WeightsError(
             f"{path} is not there; expected a safetensors file", code="weights-file-missing", path=str(path)
@@ -84,6 +99,14 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
             code="weights-damaged",
             path=str(path),
         ) from None
+
+
+def read_checksum(path: Path) -> str | None:
+    """The checksum of a file by `save_weights`, which its tensors have; None: the file is missing or damaged."""
+    try:
+        return _read(path)[1].get(_CHECKSUM)
+    except (SafetensorError, OSError):
+        return None
 
 
 def load_weights(model: nn.Module, path: Path) -> None:
@@ -137,23 +160,28 @@ def save_state(
     for name, parameter in select_parameters(model):
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{key}.{name}"] = value
-    _save(_plain(tensors), path, {"zoo": msgspec.json.encode(state).decode()})
+    _save(_plain(tensors), path, msgspec.json.encode(state).decode())
 
 
 def read_state(path: Path) -> State | None:
-    """The record of a state file, without its tensors; None: the file is missing.
+    """The record of a state file, whose tensors are whole; None: the file is missing.
 
     Raises:
         TrainingError: the file is damaged or of another version.
     """
     if not path.exists():
         return None
+    return _read_state(path)[0]
+
+
+def _read_state(path: Path) -> tuple[State, dict[str, Tensor]]:
     try:
-        with safe_open(path, framework="pt") as stream:
-            header: dict[str, str] = stream.metadata() or {}
+        tensors, header = _read(path)
+        if _CHECKSUM not in header:
+            raise SafetensorError("it holds no checksum")
     except (SafetensorError, OSError) as problem:
         raise TrainingError(_describe_damage(path, problem), code="checkpoint-damaged", path=str(path)) from None
-    return decode(header.get("zoo", ""), State, str(path), TrainingError)
+    return decode(header[_RECORD], State, str(path), TrainingError), tensors
 
 
 def load_state(path: Path, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
@@ -162,8 +190,8 @@ def load_state(path: Path, model: nn.Module, average: AveragedModel, optimizer: 
     Raises:
         TrainingError: the file is damaged or of another network.
     """
+    tensors = _read_state(path)[1]
     try:
-        tensors = load_file(path)
         model.load_state_dict(_under("model.", tensors))
         average.load_state_dict(_under("average.", tensors))
         for name, parameter in select_parameters(model):
@@ -174,7 +202,7 @@ def load_state(path: Path, model: nn.Module, average: AveragedModel, optimizer: 
             }
             if moments:
                 optimizer.state[parameter] = moments
-    except (SafetensorError, OSError, RuntimeError, KeyError) as problem:
+    except (RuntimeError, KeyError) as problem:
         raise TrainingError(_describe_damage(path, problem), code="checkpoint-damaged", path=str(path)) from None
 
 
@@ -220,16 +248,41 @@ def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     }
 
 
-def _save(tensors: dict[str, Tensor], path: Path, metadata: dict[str, str] | None) -> None:
+def _save(tensors: dict[str, Tensor], path: Path, record: str) -> None:
+    header = {_CHECKSUM: _checksum(tensors, record)} | ({_RECORD: record} if record else {})
     with atomic_path(path) as temporary:
         try:
-            save_file(tensors, temporary, metadata)
+            save_file(tensors, temporary, header)
         except SafetensorError as problem:
             raise OutputError(
                 f"cannot write {path}: {_one_line(problem)}; free space there or choose another place",
                 code="output-unwritable",
                 path=str(path),
             ) from None
+
+
+def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """All tensors and the header's own entries, held against the checksum where there is one.
+
+    Raises:
+        SafetensorError: the file is damaged.
+        OSError: it cannot be read.
+    """
+    with safe_open(path, framework="pt") as stream:
+        header: dict[str, str] = stream.metadata() or {}
+        tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - not a dict
+    if _CHECKSUM in header and header[_CHECKSUM] != _checksum(tensors, header.get(_RECORD, "")):
+        raise SafetensorError("its content does not have the checksum in its header")
+    return tensors, header
+
+
+def _checksum(tensors: dict[str, Tensor], record: str) -> str:
+    found = hashlib.sha256(record.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        found.update(f"\n{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        found.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return found.hexdigest()
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -244,7 +297,7 @@ def _like(saved: Tensor, parameter: Tensor) -> Tensor:
 
 
 def _describe_damage(path: Path, problem: Exception) -> str:
-    return f"cannot resume from {path}: {_one_line(problem)}; train a new run"
+    return f"cannot resume from {path}: {_one_line(problem)}; bring a good copy back, or train a new run"
 
 
 def _one_line(problem: Exception) -> str:

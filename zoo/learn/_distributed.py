@@ -11,14 +11,18 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
-__all__ = ["Peers", "join"]
+from zoo.errors import NotFirstRankError
+
+__all__ = ["Peers", "hear_first", "join", "world_size"]
 
 T = TypeVar("T")
 PATIENCE = datetime.timedelta(hours=2)
@@ -76,10 +80,15 @@ class Peers:
                 distributed.broadcast(tensor, src=0)
 
 
+def world_size() -> int:
+    """How many processes torchrun started; 1 without it."""
+    return int(os.environ.get("WORLD_SIZE", "1"))
+
+
 @contextlib.contextmanager
 def join(device: torch.device) -> Iterator[Peers]:
     """Join the processes that torchrun started (WORLD_SIZE above 1) and leave them at the end."""
-    size = int(os.environ.get("WORLD_SIZE", "1"))
+    size = world_size()
     if size == 1:
         yield Peers(0, 1, device)
         return
@@ -87,9 +96,46 @@ def join(device: torch.device) -> Iterator[Peers]:
     if ours:
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=PATIENCE)
+        store, rank, size = _meet()
+        backend = "nccl" if device.type == "cuda" else "gloo"
+        distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
     try:
         yield Peers(distributed.get_rank(), distributed.get_world_size(), device)
     finally:
         if ours:
             distributed.destroy_process_group()
+
+
+def _meet() -> tuple[Store, int, int]:
+    """Where the processes find each other, this process' rank, and how many there are.
+
+    The names in the store are those of this start: after `torchrun --max-restarts` it still holds the addresses of
+    processes that have ended.
+    """
+    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
+    return PrefixStore(f"zoo/start{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store), rank, size
+
+
+def hear_first(choose: Callable[[], str]) -> str:
+    """What the first process chooses, in all that torchrun started, before they train; only the first one chooses.
+
+    The word goes through the store in which the processes find each other: a group that is made, left and made again
+    meets the addresses of the first.
+
+    Raises:
+        NotFirstRankError: the first process could not choose, and says why.
+    """
+    store, rank, size = _meet()
+    if rank:
+        heard: str = store.get("first").decode()
+        store.set(f"heard/{rank}", "")
+        if not heard:
+            raise NotFirstRankError("the first process refused to start, and says why")
+        return heard
+    chosen = ""
+    try:
+        chosen = choose()
+    finally:
+        store.set("first", chosen)
+        store.wait([f"heard/{other}" for other in range(1, size)])  # it may be this process that keeps the store
+    return chosen

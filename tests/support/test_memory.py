@@ -1,0 +1,68 @@
+"""Memory: what says that it ran out, and which folders are made of it."""
+
+from __future__ import annotations
+
+import errno
+import math
+from typing import TYPE_CHECKING
+
+import pytest
+
+from zoo._support import memory
+from zoo._support.memory import describe_want, free_memory, lacks_memory, lies_in_memory
+from zoo.errors import OutputError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+OF_TORCH = "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: you tried 4 bytes"
+
+
+@pytest.mark.parametrize(
+    ("problem", "is_one"),
+    [
+        (MemoryError(), True),
+        (RuntimeError(OF_TORCH), True),
+        (RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (RuntimeError("[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : std::bad_alloc"), True),
+        (OSError(errno.ENOMEM, "Cannot allocate memory"), True),
+        (OSError(errno.ENOSPC, "No space left on device"), False),
+        (RuntimeError("mat1 and mat2 shapes cannot be multiplied"), False),
+        (OutputError("out of memory is said of something else"), False),
+    ],
+)
+def test_want_of_memory_is_told_from_other_errors(problem: Exception, is_one: bool) -> None:
+    """It was called a defect, and the user was told to report it."""
+    assert lacks_memory(problem) is is_one
+
+
+def test_the_place_in_the_source_of_torch_is_not_for_the_reader() -> None:
+    assert describe_want(RuntimeError(OF_TORCH)).startswith("DefaultCPUAllocator")
+    assert len(describe_want(RuntimeError("x" * 999))) == 200
+
+
+def test_a_folder_of_memory_is_known_by_what_is_mounted_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    mounts = tmp_path / "mounts"
+    inside, spaced = tmp_path / "ram" / "deep", tmp_path / "a disk"
+    inside.mkdir(parents=True)
+    spaced.mkdir()
+    named = str(spaced).replace(" ", "\\040")
+    mounts.write_text(f"/dev/vda / ext4 rw 0 0\ntmpfs {tmp_path}/ram tmpfs rw 0 0\ntmpfs {named} tmpfs rw 0 0\n")
+    monkeypatch.setattr(memory, "_MOUNTS", mounts)
+    assert lies_in_memory(inside)
+    assert lies_in_memory(spaced)
+    assert not lies_in_memory(tmp_path)
+    with mounts.open("a") as stream:
+        stream.write(f"/dev/vdb {tmp_path}/ram ext4 rw 0 0\n")  # mounted over it
+    assert not lies_in_memory(inside)
+    monkeypatch.setattr(memory, "_MOUNTS", tmp_path / "absent")
+    assert not lies_in_memory(inside)
+
+
+def test_free_memory_is_what_the_system_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = tmp_path / "meminfo"
+    told.write_text("MemTotal: 9 kB\nMemAvailable:    2 kB\n")
+    monkeypatch.setattr(memory, "_MEMINFO", told)
+    assert free_memory() == 2048
+    told.unlink()
+    assert free_memory() == math.inf

@@ -1,0 +1,183 @@
+"""A training in a folder that may hold a run: begin one, continue it, or report it; and how one is continued."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import msgspec
+
+from zoo._support.text import is_utf8, quote_path
+from zoo.data import TRAINED_ON, write_seen
+from zoo.errors import TrainingError, UsageError
+from zoo.runs import RunFolder, TrainContext, bring_back, find_run, left_something, open_run, settle, versions
+from zoo.workflow._begin import Job, this_process
+from zoo.workflow._find import is_run
+from zoo.workflow._images import images_of, lasting_source
+from zoo.workflow._recipe import find_changed, refuse_options
+from zoo.workflow._seen import list_seen, sift_start
+
+if TYPE_CHECKING:
+    from zoo.registry import LoadedPlugin
+    from zoo.runs import RunRecord
+    from zoo.spec import Budget, ModelCard
+
+__all__ = ["Step", "choose_step", "place_of", "resume"]
+
+Step = Literal["begin", "continue", "report"]
+"""What is to be done with a run folder: train a new run, take one to its end, say what one that is done gave."""
+
+log = logging.getLogger("zoo")
+
+
+def place_of(out: Path | None, budget: Budget, *, resume: bool | Literal["auto"], overwrite: bool) -> Path | None:
+    """The folder that a training will work in, as far as it is known before the data is; None: a new one below runs/.
+
+    Raises:
+        UsageError: options that contradict each other, or would be ignored; or `out` is None and nothing was trained
+            here that could be resumed.
+    """
+    if resume and overwrite:
+        raise UsageError(
+            "--overwrite replaces what --resume continues; give one of them",
+            code="option-conflict",
+            options=["--overwrite", "--resume"],
+        )
+    if resume == "auto" and out is None:
+        raise UsageError(
+            "--resume auto begins or continues the run in --out; name it", code="option-missing", options=["--out"]
+        )
+    if out is not None and not is_utf8(out.name):
+        raise UsageError(
+            f"{out.name!a} is not UTF-8, and run.json holds the name of the run; choose another --out",
+            code="run-name",
+            name=ascii(out.name),
+        )
+    if not resume:
+        return out
+    if resume is True:
+        why = "a run is resumed as it began; only --epochs and the place of --data can change"
+        refuse_options(budget, keep=frozenset({"epochs"}), why=why)
+    if out is None:
+        return find_run(None)
+    below = Path("runs") / out  # the id of a run
+    if resume is True and not out.exists() and is_run(below):
+        return below
+    return out.resolve() if out.is_symlink() else out
+
+
+def choose_step(card: ModelCard, budget: Budget, place: Path | None, *, resume: bool | Literal["auto"]) -> Step:
+    """What is to be done; the lock on the run is held. A run that left nothing counts as none, and goes.
+
+    Raises:
+        TrainingError: the run is of another model; where `resume` is "auto", it was begun with other options; else,
+            there is none, or it is done.
+    """
+    if not resume or place is None:
+        return "begin"
+    bring_back(place)
+    if not is_run(place):
+        if resume == "auto":
+            return "begin"
+        raise TrainingError(
+            f"{quote_path(place)} holds no run to resume; leave --resume out, or give --resume auto, which "
+            "begins one where there is none",
+            code="run-unknown",
+            run=str(place),
+        )
+    run = open_run(place)
+    record = run.record
+    if record.card.name != card.name or set(record.card.members) != set(card.members):
+        raise TrainingError(
+            f"{quote_path(place)} is a run of {record.card.name}, not of this {card.name}; name the run with --out",
+            code="run-other-model",
+            run=str(place),
+            found=record.card.name,
+            expected=card.name,
+        )
+    if resume == "auto" and (card.members or not left_something(record, place)) and record.status != "done":
+        settle(run, kept=False)  # an ensemble is made in seconds
+        return choose_step(card, budget, place, resume=resume)  # the run that it was to replace may be back
+    if resume == "auto":
+        _refuse_changed(record, card, budget)
+        return "report" if record.status == "done" else "continue"
+    if record.status == "done":
+        raise TrainingError(
+            f"{quote_path(place)} is finished; train anew into another --out, or replace it with --overwrite",
+            code="run-finished",
+            run=str(place),
+        )
+    return "continue"
+
+
+def resume(
+    loaded: LoadedPlugin,
+    data: str | Path | None,
+    budget: Budget,
+    *,
+    path: Path,
+    skip_bad: bool,
+) -> Job:
+    """The interrupted run, and its data, unchanged.
+
+    Args:
+        loaded: the plugin of the run's model.
+        data: where the images are now; None: where they were.
+        budget: what the user said.
+        path: the run.
+        skip_bad: leave unreadable images out instead of refusing the set.
+
+    Raises:
+        DataError: the images are not those that the run began with.
+    """
+    run = open_run(path)
+    record = run.record
+    context = TrainContext(resuming=True, skip_bad=skip_bad or bool(record.skipped))
+    run = RunFolder(run.path, record, writes=context.first)
+    if epochs := budget.get("epochs"):
+        config = msgspec.structs.replace(record.card.train, epochs=epochs)
+        run.update(card=msgspec.structs.replace(record.card, train=config))
+    splits = images_of(run, data)
+    run.update(trainer=this_process(), source=record.source if data is None else lasting_source(data))
+    splits, seen = sift_start(splits, list_seen(run), record.card.train.leaks, record.notes)
+    if record.status in {"trained", "done"}:  # it stopped before it was evaluated; done: rank 0 was quick
+        return Job(run, splits, context, seen)
+    _record_changes(run, loaded)
+    run.update(status="training")
+    if context.first and not run.file(TRAINED_ON).is_file():
+        write_seen(run.file(TRAINED_ON), splits)
+    return Job(run, splits, context, seen)
+
+
+def _refuse_changed(record: RunRecord, card: ModelCard, budget: Budget) -> None:
+    changed = find_changed(record, card, budget)
+    if changed is None:
+        return
+    name, was, now = changed
+    raise TrainingError(
+        f"cannot resume: {name} was {was} when the run began and is {now} now; give what it was, or another --out",
+        code="resume-changed",
+        name=name,
+        was=msgspec.to_builtins(was),
+        now=msgspec.to_builtins(now),
+    )
+
+
+def _record_changes(run: RunFolder, loaded: LoadedPlugin) -> None:
+    """Say and record that other packages continue the run than began it: the bytes may differ from then on."""
+    record, now = run.record, versions()
+    changed = [
+        f"{name} {record.versions.get(name, 'none')} before, {now.get(name, 'none')} now"
+        for name in sorted(record.versions.keys() | now.keys())
+        if record.versions.get(name) != now.get(name)
+    ]
+    was, origin = record.plugin, loaded.origin
+    if (was.distribution, was.version, was.contents) != (origin.distribution, origin.version, origin.contents):
+        changed.append(f"the code of the plugin {was.name} (of {was.distribution} {was.version} before)")
+    if not changed:
+        return
+    note = f"resumed after epoch {record.epochs_done} with other packages: {'; '.join(changed)}"
+    log.warning("%s; the weights may differ from those of an uninterrupted run", note)
+    earlier = (*record.earlier_versions, record.versions)
+    run.add_notes([note], versions=now, earlier_versions=earlier, plugin=origin)
