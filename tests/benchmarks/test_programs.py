@@ -28,10 +28,13 @@ TABLES = {
     "companion": (r"^1 threads, with / without: wall ", r"^\d threads, without companions: "),
     "data": (r"^60 PNGs, index, reading it +\S+ files/s", r"^tar shards / files, decode +\S+ x"),
     "edge": (r"^predict, steady / ", r"^edge imports +\S+ s", r"^zoo list, heavy imports +none", r"^streaming into a "),
+    "formats": (r"^\| simple_cnn, 8, 2 \| \d+ ms \| .* \| [\d.]+ \|$",),
     "gallery": (r"^\S*gallery\.md$", r"^\S*tiles\.svg$"),
+    "kill_runs": (r"^training, 2 epochs +1 +1 ", r"^--overwrite of a run that is done +1 +1 "),
     "listing": (r"^2 plugins more: wall ", r"^CPU, with / without: "),
     "quantization": (r"^\| U8S8 \| .* MB, ", r"^\| fp16 \| .* MB, "),
     "reader_trials": (r"^damaged copies: 10 in ", r"^the process lived$"),
+    "same_bytes": (r"^1 different of 2 runs of knn$",),
     "serve": (r"^served / bare: ", r"^20 idle connections: a request among them 200 "),
     "training": (r"^ours +\S+$", r"^ours / synthetic +[\d.]+ "),
 }
@@ -77,6 +80,10 @@ def test_every_program_is_started_here() -> None:
     assert set(TABLES) == PROGRAMS
 
 
+def test_kill_runs(tmp_path: Path) -> None:
+    printed("kill_runs", "--smallest", place=tmp_path)
+
+
 def test_audit(images: Path, tmp_path: Path) -> None:
     printed("audit", images, images, "--buckets", images, "--smallest", place=tmp_path)
 
@@ -109,6 +116,10 @@ def test_edge(run: Path, images: Path, tmp_path: Path) -> None:
     printed("edge", model, flat, "--stream", model, flat, "--smallest", place=tmp_path)
 
 
+def test_formats(tmp_path: Path) -> None:
+    printed("formats", "--smallest", place=tmp_path)
+
+
 def test_gallery(run: Path, other: Path, tmp_path: Path) -> None:
     printed("gallery", "--docs", tmp_path / "docs", "measure", "tiles", run, other, place=tmp_path)
     page = (tmp_path / "docs" / "gallery.md").read_text(encoding="utf-8")
@@ -122,6 +133,10 @@ def test_listing(tmp_path: Path) -> None:
 
 def test_quantization(run: Path, tmp_path: Path) -> None:
     printed("quantization", run, "--smallest", place=tmp_path)
+
+
+def test_same_bytes(images: Path, tmp_path: Path) -> None:
+    printed("same_bytes", "knn", "--data", images, "--epochs", "0", "--runs", "2", "--jobs", "2", place=tmp_path)
 
 
 def test_serve(run: Path, images: Path, tmp_path: Path) -> None:

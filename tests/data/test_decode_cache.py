@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -17,10 +18,10 @@ import pytest
 from noted import noted
 from refusals import refused
 
+from zoo.data import TRAINED_ON, decode_all, digest_all, open_data, read_seen, write_seen
 from zoo.data import _cache as cache
 from zoo.data import _cachedir as cachedir
 from zoo.data import _decode as decode
-from zoo.data import decode_all, open_data
 from zoo.errors import DataError, OutputError
 from zoo.spec import Percentile, PreprocessSpec, Window
 from zoo.store._places import cache_folder
@@ -167,9 +168,9 @@ def test_a_file_that_changed_after_it_was_indexed_is_not_kept(pets: Path, caplog
     assert same(decoded, plain(images))
 
 
-def flip(path: Path, at: int) -> None:
+def flip(path: Path, at: int, bit: int = 0) -> None:
     data = bytearray(path.read_bytes())
-    data[at] ^= 1
+    data[at] ^= 1 << bit
     path.write_bytes(data)
 
 
@@ -196,6 +197,30 @@ def test_a_damaged_entry_is_never_used(pets: Path, damage: Callable[[Path], obje
     assert again.fresh
     assert same(again, plain(images))
     assert not decode_all(images, SPEC).fresh
+
+
+def test_one_flipped_bit_is_seen_wherever_it_is(pets: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """With a sample of rows two flips of three were trained on in silence, and nearly all in a large set."""
+    (pets / "cat" / "2.png").write_bytes((pets / "cat" / "2.png").read_bytes()[:70])
+    images = images_of(pets)
+    entry = cache.entry_for(images, SPEC)
+    assert entry is not None
+    assert decode_all(images, SPEC, skip_bad=True).kept == entry.path
+    whole = entry.path.read_bytes()
+    rows = 19 * 16 * 12 * 3 * 4
+    random = np.random.default_rng(0)
+    places = [*random.integers(0, rows, 150).tolist(), *random.integers(rows, len(whole), 150).tolist()]
+    for at in places:
+        entry.path.write_bytes(whole)
+        flip(entry.path, at, int(random.integers(8)))
+        caplog.clear()
+        assert entry.read() is None, f"a flip at byte {at} of {len(whole)}"
+        assert noted(caplog.messages, "damaged"), "in silence"
+        assert not entry.path.exists()
+    entry.path.write_bytes(whole)
+    kept = entry.read()
+    assert kept is not None
+    assert kept.bad == [2]
 
 
 def test_an_entry_under_the_name_of_another_is_not_taken(pets: Path, make_folder: MakeFolder) -> None:
@@ -284,6 +309,56 @@ def test_a_disk_without_room_is_left_alone(pets: Path, monkeypatch: pytest.Monke
     assert same(decoded, plain(images))
     monkeypatch.setattr(decode, "IN_MEMORY", 100)
     with refused("output-full", OutputError):
+        decode_all(images, SPEC)
+
+
+def test_a_large_set_says_where_its_pixels_go_before_it_is_decoded(
+    pets: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """60 GB went into a folder that nobody was told of, and that may be made of memory."""
+    images, size, folder = images_of(pets), 20 * 16 * 12 * 3 * 4, tempfile.gettempdir()
+    caplog.set_level(logging.INFO, "zoo")
+    monkeypatch.setattr(decode, "IN_MEMORY", 100)
+    assert decode_all(images, SPEC).kept is not None
+    assert noted(caplog.messages, "GB", str(cache_folder("decoded")))
+
+    cachedir.clear()
+    monkeypatch.setenv("ZOO_CACHE_GB", "1e-8")
+    caplog.clear()
+    assert isinstance(decode_all(images, SPEC).pixels, np.memmap)
+    assert noted(caplog.messages, "not kept", "ZOO_CACHE_GB")
+    assert noted(caplog.messages, "GB", folder, "TMPDIR")
+    assert not noted(caplog.messages, "memory")
+
+    monkeypatch.setattr(decode, "lies_in_memory", lambda _: True)
+    caplog.clear()
+    decode_all(images, SPEC)
+    assert noted(caplog.messages, folder, "memory", "TMPDIR")
+    monkeypatch.setattr(decode, "free_memory", lambda: size - 1)
+    with refused("output-full", OutputError, needed=size, free=size - 1, folder=folder):
+        decode_all(images, SPEC)
+    monkeypatch.setattr(decode, "lies_in_memory", lambda _: False)
+    monkeypatch.setattr(decode.shutil, "disk_usage", lambda _: SimpleNamespace(free=size - 1))
+    with refused("output-full", OutputError, needed=size, free=size - 1):
+        decode_all(images, SPEC)
+
+
+def test_pixels_that_would_take_half_of_the_free_memory_go_to_a_file(
+    pets: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else the system would end the process without a word."""
+    images, size = images_of(pets), 20 * 16 * 12 * 3 * 4
+    monkeypatch.setenv("ZOO_CACHE_GB", "0")
+    for free, mapped in ((2 * size, False), (2 * size - 1, True)):
+        monkeypatch.setattr(decode, "free_memory", lambda free=free: free)
+        assert isinstance(decode_all(images, SPEC).pixels, np.memmap) is mapped
+
+    def refuse(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(decode, "free_memory", lambda: 2 * size)
+    monkeypatch.setattr(decode.np, "empty", refuse)
+    with refused("decoded-memory", DataError, needed=size):
         decode_all(images, SPEC)
 
 
@@ -390,11 +465,19 @@ def test_training_says_on_one_line_that_it_uses_the_cache_and_where(
     from zoo.learn._images import decode_splits
 
     splits = open_data(pets)
+    run = SimpleNamespace(file=lambda name: pets.parent / name)
+    pixels = []
     for done in ("kept in", "taken from"):
+        write_seen(run.file(TRAINED_ON), splits)
         caplog.clear()
         with caplog.at_level(logging.INFO, "zoo"):
             context, peers = SimpleNamespace(skip_bad=False), SimpleNamespace(first=True)
-            decode_splits(splits, SPEC, SimpleNamespace(), context, peers)  # type: ignore[arg-type]
+            decode_splits(splits, SPEC, run, context, peers)  # type: ignore[arg-type]
         told = [line for line in caplog.messages if "cache" in line]
         assert len(told) == 1
         assert noted(told, done, str(cache_folder("decoded")), "'zoo data cache'")
+        pixels.append(read_seen(run.file(TRAINED_ON)).pixels["train"].tobytes())
+    assert pixels[0] == pixels[1]
+    kept = read_seen(run.file(TRAINED_ON))
+    assert kept.holds_pixels(digest_all(splits.train)).all(), "what comes from the cache is known by its pixels, too"
+    assert not kept.holds_pixels(digest_all(splits.test)).any()

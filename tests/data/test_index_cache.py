@@ -180,6 +180,20 @@ def test_a_damaged_cache_is_passed_over_and_mended(
     assert opened == []
 
 
+def test_one_flipped_bit_is_seen_wherever_it_is(cats: Path) -> None:
+    """The names of personal fields, too: `zoo data check` prints them."""
+    scan.scan(cats, names(cats))
+    (path,) = index_files()
+    found = index_cache._read(path, cats)
+    assert found is not None
+    index_cache.remember(cats, found[1], [("GPS position",)])
+    whole = path.read_bytes()
+    random = np.random.default_rng(0)
+    for at in (*range(0, len(whole) - found[1].nbytes, 2), *random.integers(0, len(whole), 100).tolist()):
+        path.write_bytes(whole[:at] + bytes([whole[at] ^ 1 << int(random.integers(8))]) + whole[at + 1 :])
+        assert index_cache._read(path, cats) is None, f"a flip at byte {at} of {len(whole)}"
+
+
 @pytest.mark.skipif(os.name != "posix", reason="pipes and links as POSIX has them")
 @pytest.mark.parametrize(
     "stranger", [getattr(os, "mkfifo", None), lambda path: path.symlink_to("/dev/zero")], ids=["pipe", "device"]

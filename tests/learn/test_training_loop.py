@@ -64,7 +64,7 @@ def test_it_learns_and_leaves_the_best_weights_in_the_model_and_in_the_run(strip
     assert np.array_equal(torch_predict(twin)(normalize_batch(pixels, SPEC)), logits)
     assert not model.training
     assert fitted.epochs_done == 10
-    assert not run.file(STATE_FILE).exists()
+    assert run.file(STATE_FILE).exists()  # until the run's status says that it is trained
 
 
 def test_the_record_and_the_history_tell_the_same_story(stripes: Splits, tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_the_record_and_the_history_tell_the_same_story(stripes: Splits, tmp_pat
     assert [int(row["epoch"]) for row in rows] == [1, 2, 3, 4]
     assert record.best == fitted.best
     assert record.epochs_done == 4
-    assert record.precision == fitted.precision == "cpu, fp32, contiguous"
+    assert record.precision == fitted.precision == "cpu, fp32, channels_last"
     assert float(rows[fitted.best.epoch - 1]["val_macro_auroc"]) == pytest.approx(fitted.best.value, abs=1e-5)
     assert (tmp_path / "run" / "history.png").read_bytes().startswith(b"\x89PNG")
 
@@ -107,6 +107,25 @@ def test_a_loss_that_is_no_number_ends_the_run_and_keeps_what_was_good(stripes: 
     with refused("training-diverged", TrainingError, epoch=2, lr=CONFIG.lr):
         learn(Breaks(), stripes, SPEC, CONFIG, run)
     load_weights(Breaks(), run.file(WEIGHTS_FILE))
+    assert open_run(run.path).record.status == "interrupted"
+
+
+def test_a_cpu_without_memory_for_a_batch_is_named(stripes: Splits, tmp_path: Path) -> None:
+    """torch says it with a plain RuntimeError, and the user was told of a defect."""
+
+    class Greedy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.net = tiny_net()
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            if self.training:
+                torch.empty(2**46)  # 256 TiB
+            return self.net(x)
+
+    run = new_run(tmp_path / "run", stripes)
+    with refused("training-memory", TrainingError, size=[16, 16], batch_size=CONFIG.batch_size, device="cpu"):
+        learn(Greedy(), stripes, SPEC, CONFIG, run)
     assert open_run(run.path).record.status == "interrupted"
 
 

@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import math
 import os
+import shutil
 import tempfile
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo._support.machine import cores
+from zoo._support.memory import free_memory, lies_in_memory
 from zoo.data._cache import entry_for
 from zoo.data._names import Names
+from zoo.data._pixels import digest_pixels
 from zoo.data._threads import Progress, over_chunks
 from zoo.data._unusable import Unusable, refusal
 from zoo.errors import DataError, ImageError, OutputError
@@ -22,7 +27,6 @@ from zoo.preprocess import channels_of, check_range, resize_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -35,7 +39,10 @@ WORTH_KEEPING = 2.0
 """Seconds that decoding has to take for its result to be kept."""
 
 IN_MEMORY = 2 * 1024**3
-"""Bytes of decoded pixels above which they go to a temporary file instead of memory."""
+"""Bytes of decoded pixels above which they go to a temporary file instead of memory; so do those that would take more
+than half of the memory which is free."""
+
+log = logging.getLogger("zoo")
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -47,6 +54,7 @@ class Decoded:
             memory map of a temporary file that goes away with it.
         targets: (n,) int64, or (n, K) as in `ImageSet`.
         ids: (n,) names.
+        contents: (n, 32) uint8, `zoo.data._pixels.digest_pixels` of each image as it was read.
         bad: each image that was left out, and why.
         kept: the file of the cache that `pixels` map, if they do.
         fresh: they were decoded now and not taken from the cache.
@@ -55,6 +63,7 @@ class Decoded:
     pixels: NDArray[Any]
     targets: NDArray[np.int64]
     ids: Sequence[str]
+    contents: NDArray[np.uint8]
     bad: tuple[Unusable, ...] = ()
     kept: Path | None = None
     fresh: bool = True
@@ -78,8 +87,8 @@ def decode_all(
         progress: called as images get done.
 
     Raises:
-        DataError: images cannot be read (all of them are counted, five are named); or, with `skip_bad`,
-            a class would be left without an image.
+        DataError: images cannot be read (all of them are counted, five are named); with `skip_bad`, a class would be
+            left without an image; or memory is too small for them.
         OutputError: no room for the temporary file of a large set.
     """
     if not len(images):
@@ -89,21 +98,25 @@ def decode_all(
         reasons = _reasons(images, spec, kept.bad)
         if len(reasons) == len(kept.bad):
             _refuse(images, reasons, skip_bad=skip_bad)
-            return _result(images, kept.pixels, reasons, kept=entry.path, fresh=False)
+            return _result(images, kept.pixels, kept.contents, reasons, kept=entry.path, fresh=False)
         entry.forget()  # a file that could not be read then, on a network that was away, can be now
     bad: dict[int, str] = {}
     first = _first_good(images, spec, bad)
+    contents = np.zeros((len(images), 32), np.uint8)
     shape = (len(images), *spec.size, channels_of(spec))
     with contextlib.ExitStack() as stack:
         building = None
         if entry is not None and _seconds(images, spec, workers or cores()) >= WORTH_KEEPING:
             building = stack.enter_context(entry.building(shape))
+            size = 4 * math.prod(shape)
+            if building is not None and size > IN_MEMORY:
+                log.info("decoded images take %.1f GB in %s, kept for the next training", size / 1e9, entry.path.parent)
         pixels = _room(shape, first.dtype) if building is None else building.pixels
 
         def work(chunk: range) -> None:
             for i in chunk:
                 try:
-                    image = _decode_one(images, i, spec)
+                    image = _decode_one(images, i, spec, contents)
                 except ImageError as problem:
                     bad[i] = problem.reason
                     continue
@@ -121,9 +134,9 @@ def decode_all(
         if bad:
             for position, i in enumerate(good.tolist()):
                 pixels[position] = pixels[i]
-        if building is not None and (mapped := building.finish(good, list(bad))) is not None:
-            return _result(images, mapped, bad, kept=building.entry.path)
-        return _result(images, pixels[: len(good)], bad)
+        if building is not None and (mapped := building.finish(good, list(bad), contents[good])) is not None:
+            return _result(images, mapped, contents[good], bad, kept=building.entry.path)
+        return _result(images, pixels[: len(good)], contents[good], bad)
 
 
 def _refuse(images: ImageSet, bad: Mapping[int, str], *, skip_bad: bool) -> None:
@@ -141,13 +154,20 @@ def _refuse(images: ImageSet, bad: Mapping[int, str], *, skip_bad: bool) -> None
 
 
 def _result(
-    images: ImageSet, pixels: NDArray[Any], bad: Mapping[int, str], *, kept: Path | None = None, fresh: bool = True
+    images: ImageSet,
+    pixels: NDArray[Any],
+    contents: NDArray[np.uint8],
+    bad: Mapping[int, str],
+    *,
+    kept: Path | None = None,
+    fresh: bool = True,
 ) -> Decoded:
     good = _good(len(images), bad)
     return Decoded(
         pixels,
         images.targets[good],
         Names.of(images.ids).subset(good),
+        contents,
         _name_unusable(images, bad),
         kept,
         fresh,
@@ -187,8 +207,12 @@ def _find_present(targets: NDArray[np.int64]) -> list[int]:
     return held
 
 
-def _decode_one(images: ImageSet, i: int, spec: PreprocessSpec) -> NDArray[Any]:
+def _decode_one(
+    images: ImageSet, i: int, spec: PreprocessSpec, contents: NDArray[np.uint8] | None = None
+) -> NDArray[Any]:
     raw = images.read(i)
+    if contents is not None:
+        contents[i] = np.frombuffer(digest_pixels(raw), np.uint8)
     try:
         check_range(raw.pixels, spec)
         return resize_image(raw.pixels, spec)
@@ -207,20 +231,42 @@ def _first_good(images: ImageSet, spec: PreprocessSpec, bad: dict[int, str]) -> 
 
 
 def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
+    """Room for what is not kept: memory, or a temporary file where that takes too much of it, which is said."""
     size = math.prod(shape) * dtype.itemsize
-    if size <= IN_MEMORY:
-        return np.empty(shape, dtype)
+    if size <= min(IN_MEMORY, free_memory() / 2):
+        try:
+            return np.empty(shape, dtype)
+        except MemoryError:
+            raise DataError(
+                f"no memory for {size / 1e9:.1f} GB of decoded images; lower --size or free some",
+                code="decoded-memory",
+                needed=size,
+            ) from None
+    folder = Path(tempfile.gettempdir())
+    of_memory = lies_in_memory(folder)
+    free = min(shutil.disk_usage(folder).free, free_memory() if of_memory else math.inf)
+    if size > free:
+        kind = "memory" if of_memory else "disk"
+        raise _full(size, folder, f"{free / 1e9:.1f} GB of {kind} are free", free=int(free))
+    log.info("decoded images take %.1f GB in a temporary file in %s; TMPDIR names another place", size / 1e9, folder)
+    if of_memory:
+        log.warning("%s is made of memory, which these %.1f GB take; set TMPDIR to a disk", folder, size / 1e9)
     # Nameless where the system allows it: gone when the array is, even after a crash.
-    with tempfile.TemporaryFile(prefix="zoo-") as stream:
+    with tempfile.TemporaryFile(prefix="zoo-", dir=folder) as stream:
         try:
             if hasattr(os, "posix_fallocate"):  # without it a full disk would show as a crash while writing
                 os.posix_fallocate(stream.fileno(), 0, size)
             return np.memmap(stream, dtype=dtype, mode="r+" if os.fstat(stream.fileno()).st_size else "w+", shape=shape)
         except OSError as problem:
-            raise OutputError(
-                f"no room for {size / 1024**3:.1f} GiB of decoded images in {tempfile.gettempdir()} "
-                f"({(problem.strerror or str(problem)).lower()}); free space, set TMPDIR or lower --size",
-                code="output-full",
-                needed=size,
-                folder=tempfile.gettempdir(),
-            ) from None
+            raise _full(size, folder, (problem.strerror or str(problem)).lower()) from None
+
+
+def _full(size: int, folder: Path, reason: str, **fields: int) -> OutputError:
+    return OutputError(
+        f"no room for {size / 1e9:.1f} GB of decoded images in {folder} ({reason}); free space, set TMPDIR or lower "
+        "--size",
+        code="output-full",
+        needed=size,
+        folder=str(folder),
+        **fields,
+    )

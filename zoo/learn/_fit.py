@@ -12,21 +12,19 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
-import signal
-import threading
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NoReturn
 
 import msgspec
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim.swa_utils import AveragedModel
 
-from zoo.data import Decoded, Splits
-from zoo.errors import OutputError, TrainingError, ZooError
+from zoo._support.interrupts import sigterm_as_interrupt
+from zoo._support.memory import lacks_memory
+from zoo._support.text import quote_path
+from zoo.data import Decoded, Splits, balance
+from zoo.errors import OutputError, TrainingError, WeightsError, ZooError
 from zoo.learn._augment import augment
 from zoo.learn._batches import epoch_batches, generator, seed_of, standardize, to_unit
 from zoo.learn._checkpoint import (
@@ -36,9 +34,11 @@ from zoo.learn._checkpoint import (
     check_same_run,
     load_state,
     load_weights,
+    read_checksum,
     read_state,
     save_state,
     save_weights,
+    weights_checksum,
 )
 from zoo.learn._distributed import Peers, join
 from zoo.learn._history import (
@@ -55,7 +55,8 @@ from zoo.learn._objective import Scores, count_known, loss, score
 from zoo.learn._optim import adamw, learning_rate, moving_average, set_rate
 from zoo.learn._precision import Numerics, autocast, choose, layout, pick_device
 from zoo.learn._progress import report_progress
-from zoo.runs import Best, RunFolder, TrainContext
+from zoo.learn._refusals import check_batches, check_classes, check_loss, nothing_to_resume, too_large
+from zoo.runs import Best, RunFolder, TrainContext, remove_leftovers
 from zoo.spec import PreprocessSpec, TrainConfig
 
 __all__ = ["Fitted", "fit"]
@@ -85,9 +86,10 @@ def fit(  # noqa: PLR0917 - what a plugin is given, in its order
 ) -> Fitted:
     """Train `model`; at the end it holds the best weights, on the CPU, in fp32 and evaluation mode.
 
-    Into the run go weights.safetensors (at each better epoch), history.csv, history.png, and until the run is
-    finished state.safetensors. With `context.resuming` training resumes from that state. Ctrl-C and SIGTERM
-    end it with a KeyboardInterrupt; the best weights and the last epoch's state are whole then.
+    Into the run go weights.safetensors (at each better epoch), history.csv, history.png and state.safetensors, which
+    the caller removes when the run's status says that it is trained. With `context.resuming` training resumes from that
+    state, also after the last epoch. Ctrl-C and SIGTERM end it with a KeyboardInterrupt; the best weights and the last
+    epoch's state are whole then.
 
     Args:
         model: (N, C, H, W) float32 to (N, K) logits; its first weights, and their seed, are the caller's.
@@ -98,23 +100,21 @@ def fit(  # noqa: PLR0917 - what a plugin is given, in its order
         context: whether to resume, and what else was asked for.
 
     Raises:
-        TrainingError: too few images, a loss that is not finite, too little GPU memory, nothing to resume, or
+        TrainingError: too few images, a loss that is not finite, too little memory, nothing to resume, or
             a state that began under other conditions.
         DataError: an image cannot be read and `context.skip_bad` is off.
         ProviderError: the device or format that was asked for is not there.
         OutputError: the run folder cannot be written.
     """
-    with join(pick_device(config.device)) as peers, _sigterm_as_interrupt():
+    with join(pick_device(config.device)) as peers, sigterm_as_interrupt():
         try:
             return _fit(model, data, spec, config, run, context, peers)
-        except (KeyboardInterrupt, ZooError, torch.OutOfMemoryError) as stop:
+        except (KeyboardInterrupt, ZooError, MemoryError, RuntimeError) as stop:
             if peers.first and run.record.status == "training":
                 with contextlib.suppress(OutputError):  # a full disk may be what stopped it
                     run.update(status="interrupted")
-            if isinstance(stop, torch.OutOfMemoryError):
-                raise TrainingError(
-                    _too_large(spec, config), code="training-memory", size=list(spec.size), batch_size=config.batch_size
-                ) from None
+            if lacks_memory(stop):
+                raise too_large(peers.device, spec, config) from None
             raise
 
 
@@ -133,23 +133,23 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     train, val = decode_splits(data, spec, run, context, peers)
     pixels, targets = hold(train.pixels, device), hold(train.targets, device)  # (n, h, w, c); (n,) or (n, K)
     counts = count_known(torch.from_numpy(train.targets))  # (n,) on the CPU
+    weights = None
+    if config.class_weight == "balanced":
+        weights = torch.from_numpy(balance(train.targets, len(data.labels))).float().to(device)  # (K,) or (K, 2)
     steps = len(epoch_batches(len(pixels), config.batch_size, seed, 1))
-    _check_batches(len(pixels), config, peers)
+    check_batches(len(pixels), config, peers.size)
 
     # --- the state to resume from, if any
-    before = read_state(run.file(STATE_FILE)) if context.resuming else None
+    before = read_state(run.file(STATE_FILE)) if context.resuming and run.record.status != "done" else None
     if context.resuming and before is None:
-        raise TrainingError(_nothing_to_resume(run), code="checkpoint-missing", run=str(run.path))
+        raise TrainingError(nothing_to_resume(run), code="checkpoint-missing", run=str(run.path))
 
     # --- network, average, optimiser
     model.to(device)
     if before is not None and before.numerics.device == device.type:
         numerics = before.numerics
     else:
-        index = epoch_batches(len(pixels), config.batch_size, seed, 1)[0]
-        x = standardize(to_unit(gather(pixels, index, device), spec), spec)
-        probe = x, gather(targets, index, device)
-        numerics = choose(model, device, config.precision, probe, steps=steps * config.epochs)
+        numerics = choose(model, device, config, spec)
     numerics = peers.agree(numerics)
     model.to(memory_format=layout(numerics))
     average = moving_average(model, config.ema)
@@ -167,11 +167,15 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     if before is not None:
         check_same_run(before, state)
         load_state(run.file(STATE_FILE), model, average, optimizer)
+        state = msgspec.structs.replace(state, history=before.history, weights=before.weights)
         history = list(before.history)
+        if peers.first and history:
+            _catch_up(run, state, average)
+            _compare_threads(run)
         log.info("resuming after epoch %d of %d", len(history), config.epochs)
     if peers.first:
-        _remove_leftovers(run)
-        run.update(status="training", precision=numerics.text)
+        remove_leftovers(run.path)
+        run.update(status="training", precision=numerics.text, threads=torch.get_num_threads())
         if before is None:  # holds the random or pretrained start: a kill in epoch 1 loses nothing
             save_state(run.file(STATE_FILE), state, model, average, optimizer)
         log.info("training %d images, validating %d, on %s", len(pixels), len(val.pixels), numerics.text)
@@ -198,8 +202,8 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                 x = standardize(x, spec).contiguous(memory_format=layout(numerics))
                 with autocast(numerics):
                     logits = network(x)  # (B, K)
-                    _check_classes(logits, data.labels)
-                error = loss(logits.float(), gather(targets, index, device), config.label_smoothing)
+                    check_classes(logits, data.labels)
+                error = loss(logits.float(), gather(targets, index, device), config.label_smoothing, weights)
                 (error * peers.weight(batch, counts)).backward()  # type: ignore[no-untyped-call]
                 if config.clip:
                     nn.utils.clip_grad_norm_(model.parameters(), config.clip)
@@ -208,13 +212,13 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                 average.update_parameters(model)
                 epoch_loss += error.detach() * (float(counts[batch].sum()) / float(counts.sum()))
                 if step % CHECK_EVERY == CHECK_EVERY - 1 or step == steps - 1:
-                    _check_loss(float(epoch_loss), epoch, config, history)
+                    check_loss(float(epoch_loss), epoch, config, history)
                 report.step(len(batch))
             spent = time.perf_counter() - start
 
             if peers.first:
                 found = _validate(average.module, val, spec, config, numerics)
-                _check_loss(found.loss, epoch, config, history)
+                check_loss(found.loss, epoch, config, history)
                 row = Epoch(
                     epoch=epoch,
                     lr=rate,
@@ -227,7 +231,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                 )
                 history.append(row)
                 state = msgspec.structs.replace(state, history=tuple(history))
-                _keep(run, state, model, average, optimizer)
+                state = _keep(run, state, model, average, optimizer)
                 report.epoch(row, row.seconds * (config.epochs - epoch))
             history = peers.agree(history)
 
@@ -247,7 +251,6 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     )
     if peers.first:
         run.update(images_per_second=fitted.images_per_second, seconds=fitted.seconds)
-        run.file(STATE_FILE).unlink(missing_ok=True)
     return fitted
 
 
@@ -280,90 +283,50 @@ def _keep(
     model: nn.Module,
     average: AveragedModel,
     optimizer: torch.optim.Optimizer,
-) -> None:
-    """Write what this epoch gave: best weights, then the state that counts them as done, then the rest.
+) -> State:
+    """Write what this epoch gave: the state that counts it as done, then its weights where they are the best, the rest.
 
-    Killed between any two of these, a resumed run repeats the epoch and writes the same again.
+    Killed before the first, a resumed run repeats the epoch; killed after it, `_catch_up` writes the rest.
     """
     history = state.history
-    if best_epoch(history) is history[-1]:
-        save_weights(average.module, run.file(WEIGHTS_FILE))
+    better = best_epoch(history) is history[-1]
+    if better:
+        state = msgspec.structs.replace(state, weights=weights_checksum(average.module))
     save_state(run.file(STATE_FILE), state, model, average, optimizer)
+    if better:
+        save_weights(average.module, run.file(WEIGHTS_FILE))
+    write_history(run.file("history.csv"), history)
+    run.update(best=best_of(history), epochs_done=len(history))
+    return state
+
+
+def _catch_up(run: RunFolder, state: State, average: AveragedModel) -> None:
+    """Bring the other files of a run to where its state is; the weights of the last epoch are in the state, too.
+
+    Raises:
+        WeightsError: weights.safetensors does not hold those of the best epoch, which came before the last.
+    """
+    place, history = run.file(WEIGHTS_FILE), state.history
+    best = best_epoch(history)
+    if read_checksum(place) != state.weights:
+        if best is not history[-1]:
+            raise WeightsError(
+                f"{quote_path(place)} does not hold the weights of epoch {best.epoch}, the best so far: it was "
+                "changed, damaged or removed; bring a good copy back, or train a new run",
+                code="weights-hash",
+                path=str(place),
+                expected=state.weights,
+            )
+        save_weights(average.module, place)
     write_history(run.file("history.csv"), history)
     run.update(best=best_of(history), epochs_done=len(history))
 
 
-def _remove_leftovers(run: RunFolder) -> None:
-    """Half-written files of a process that was killed."""
-    for leftover in run.path.glob(".*.part"):
-        leftover.unlink(missing_ok=True)
-
-
-# --- refusals
-
-
-def _nothing_to_resume(run: RunFolder) -> str:
-    if run.record.best is not None:
-        return f"{run.path} is trained already: nothing to resume; evaluate it, or train a new run"
-    return f"{run.path} stopped before its first step: nothing to resume; train it again with --overwrite"
-
-
-def _check_batches(n: int, config: TrainConfig, peers: Peers) -> None:
-    needed = 2 * peers.size  # BatchNorm has nothing to normalise in a batch of one
-    if min(n, config.batch_size) < needed:
-        raise TrainingError(
-            f"{n} training images in batches of {config.batch_size}, expected at least {needed} a batch for "
-            f"{peers.size} process(es); raise --batch-size or bring more images",
-            code="training-too-few",
-            images=n,
-            batch_size=config.batch_size,
-            expected=needed,
-        )
-
-
-def _check_classes(logits: Tensor, labels: tuple[str, ...]) -> None:
-    if logits.ndim != 2 or logits.shape[1] != len(labels):
-        raise TrainingError(
-            f"the network gives {tuple(logits.shape)} for a batch, expected (N, {len(labels)}): one logit "
-            "for each class; mend the plugin's build",
-            code="plugin-logits",
-            found=list(logits.shape),
-            classes=len(labels),
-        )
-
-
-def _too_large(spec: PreprocessSpec, config: TrainConfig) -> str:
-    return (
-        f"the GPU has too little memory for batches of {config.batch_size} at {spec.size[0]}x{spec.size[1]}; "
-        "lower --batch-size or --size"
-    )
-
-
-def _check_loss(value: float, epoch: int, config: TrainConfig, history: list[Epoch]) -> None:
-    if math.isfinite(value):
+def _compare_threads(run: RunFolder) -> None:
+    """Say and record that another number of threads continues the run: sums come out in another order."""
+    was, now = run.record.threads, torch.get_num_threads()
+    if was in {None, now}:
         return
-    kept = f"the best so far, epoch {best_of(history).epoch}, is kept" if history else "nothing was kept"
-    raise TrainingError(
-        f"loss became {value} in epoch {epoch}, expected a finite number; {kept}; "
-        f"train again with a lower --lr than {config.lr:g}",
-        code="training-diverged",
-        epoch=epoch,
-        lr=config.lr,
-    )
-
-
-@contextlib.contextmanager
-def _sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM ends training as Ctrl-C does, where Python lets us listen: in the main thread."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def interrupt(*_: object) -> NoReturn:
-        raise KeyboardInterrupt
-
-    before = signal.signal(signal.SIGTERM, interrupt)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    note = f"resumed after epoch {run.record.epochs_done} with {now} threads, {was} before"
+    log.warning("%s; the weights may differ from those of an uninterrupted run", note)
+    run.add_notes([note])

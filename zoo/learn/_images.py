@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from zoo.data import Decoded, Splits, decode_all
+from zoo.data import TRAINED_ON, Decoded, Splits, add_pixels, decode_all
 from zoo.learn._distributed import Peers
 from zoo.runs import RunFolder, TrainContext
 from zoo.spec import PreprocessSpec
@@ -30,6 +30,8 @@ def decode_splits(
     sets = data.split("train"), data.split("val")
     log.info("decoding %d images to %dx%d", sum(map(len, sets)), *spec.size)
     train, val = (decode_all(images, spec, skip_bad=context.skip_bad) for images in sets)
+    if peers.first and run.file(TRAINED_ON).is_file():
+        add_pixels(run.file(TRAINED_ON), train.contents, val.contents)
     kept = train if train.kept is not None else val
     if peers.first and kept.kept is not None:
         done = "kept in" if kept.fresh else "taken from"

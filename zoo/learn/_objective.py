@@ -35,20 +35,29 @@ class Scores:
     macro_auroc: float | None
 
 
-def loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0) -> Tensor:
+def loss(logits: Tensor, targets: Tensor, label_smoothing: float = 0.0, weights: Tensor | None = None) -> Tensor:
     """Mean cross-entropy in nats, over images; multilabel: over all known labels of images.
+
+    A weight multiplies what an image (multilabel: a label of an image) adds to the sum, smoothing included. The sum is
+    divided by their number, not by their weights: over a batch without a rare class nothing is scaled up again, and
+    shares of a batch add up to the batch.
 
     Args:
         logits: (N, K) float32.
         targets: (N,) int64 in [0, K), or (N, K) int64 of zeros, ones and UNKNOWN.
         label_smoothing: s in [0, 1): the truth is given the weight 1 - s and s is spread over all classes (Szegedy et
             al. 2016, section 7); multilabel: y becomes y (1 - s) + s / 2.
+        weights: result of `zoo.data.balance`, (K,) or multilabel (K, 2) float32; None: 1.
     """
     if targets.ndim == 1:
-        return functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+        if weights is None:
+            return functional.cross_entropy(logits, targets, label_smoothing=label_smoothing)
+        each = functional.cross_entropy(logits, targets, label_smoothing=label_smoothing, reduction="none")
+        return (weights[targets] * each).mean()
     known = (targets != UNKNOWN).to(logits.dtype)
     soft = targets.to(logits.dtype) * (1 - label_smoothing) + label_smoothing / 2
-    total = functional.binary_cross_entropy_with_logits(logits, soft, weight=known, reduction="sum")
+    counted = known if weights is None else known * torch.where(targets == 1, weights[:, 1], weights[:, 0])
+    total = functional.binary_cross_entropy_with_logits(logits, soft, weight=counted, reduction="sum")
     return total / known.sum().clamp(min=1)
 
 

@@ -1,35 +1,44 @@
 """On which device, in which number format and memory layout a run trains; chosen once, then recorded.
 
-bf16 is taken where the hardware computes it, found by asking the hardware: on a CPU without such instructions
-it is emulated and many times slower. Channels-last is a gain on some CPUs and a loss on others, and only
-a trial tells which; so a few steps are timed. The run's state records the choice, and a resumed run
-keeps it.
+The choice is a rule without a clock, so that one seed gives the same bytes each time: it looks at what the processor
+computes itself and at what the network is made of. `benchmarks/formats.py` measures what the rule gives away, and
+BENCHMARKS.md holds the tables that it was found by. The run's state records the choice, and a resumed run keeps it.
 """
 
 from __future__ import annotations
 
-import copy
 import logging
 import os
-import time
 from typing import Literal
 
 import msgspec
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from zoo._support.machine import processor
 from zoo.errors import ProviderError
-from zoo.learn._objective import loss
+from zoo.learn._counting import Arithmetic, count_kinds
+from zoo.preprocess import channels_of
+from zoo.spec import PreprocessSpec, TrainConfig
 
-__all__ = ["Numerics", "autocast", "choose", "cpu_has_bf16", "layout", "pick_device"]
+__all__ = [
+    "Numerics",
+    "autocast",
+    "choose",
+    "cpu_has_bf16",
+    "gains_by_bf16",
+    "gains_by_channels_last",
+    "layout",
+    "pick_device",
+]
 
-PROBE_STEPS = 60
-"""A run of fewer steps is over before timing the layouts would have paid."""
-PROBE_IMAGES = 16
-TIMED_STEPS = 2
-WORTH_IT = 1.03
-"""A gain below this is within what two steps can be timed to."""
+DENSE_PER_DEPTHWISE = 400
+"""Multiply-adds in convolutions and matrix products for each value of depthwise convolutions, above which bf16 gains
+what its conversions cost. MobileNets and EfficientNets have 110 to 160 and lose by it, ConvNeXts have 870 and gain."""
+
+CONVOLVED = 0.05
+"""Share of convolutions in all multiply-adds above which channels_last gains. A plain transformer, whose convolution
+only cuts the picture into patches, has less and gains nothing; with 28 % TinyViT gains a seventh."""
 
 log = logging.getLogger("zoo")
 
@@ -81,56 +90,53 @@ def cpu_has_bf16() -> bool:
     return not {"avx512_bf16", "amx_bf16"}.isdisjoint(processor().flags)
 
 
-def choose(
-    model: nn.Module,
-    device: torch.device,
-    precision: Literal["auto", "fp32", "bf16"],
-    probe: tuple[Tensor, Tensor],
-    *,
-    steps: int,
-) -> Numerics:
+def choose(model: nn.Module, device: torch.device, config: TrainConfig, spec: PreprocessSpec) -> Numerics:
     """Decide number format and layout; neither `model` nor the state of any random generator changes.
 
     Args:
         model: on `device`.
         device: where it trains.
-        precision: what was asked for.
-        probe: (N, C, H, W) float32 and its targets, int64 as `zoo.learn._objective.loss` takes them: a batch to time
-            on.
-        steps: length of the whole run.
+        config: its precision and layout say what was asked for; auto leaves it to the rule.
+        spec: shape of the input.
 
     Raises:
         ProviderError: bf16 was asked for on a GPU that cannot compute it.
     """
+    precision, wanted = config.precision, config.layout
     if device.type == "cuda":
         able = torch.cuda.is_bf16_supported(including_emulation=False)
+        name = torch.cuda.get_device_name(device)
         if precision == "bf16" and not able:
             raise ProviderError(
-                f"{torch.cuda.get_device_name(device)} cannot compute bf16; give --precision fp32 or auto",
+                f"{name} cannot compute bf16; give --precision fp32 or auto",
                 code="precision-unsupported",
                 precision="bf16",
             )
-        bf16 = able and precision != "fp32"
-        name = f"{device} ({torch.cuda.get_device_name(device)})"
-        return Numerics(
-            device="cuda",
-            bf16=bf16,
-            channels_last=True,
-            text=f"{name}, {'bf16' if bf16 else 'fp32'}, channels_last",
-        )
+        return _name(f"{device} ({name})", "cuda", able and precision != "fp32", wanted != "contiguous")
     able = cpu_has_bf16()
-    bf16 = precision == "bf16" or (precision == "auto" and able)
-    if bf16 and not able:
+    if precision == "bf16" and not able:
         log.warning("bf16 was asked for, but this CPU has no instructions for it; expect it to be slower than fp32")
-    form = "bf16" if bf16 else "fp32"
-    if steps <= PROBE_STEPS:
-        return Numerics(device="cpu", bf16=bf16, channels_last=False, text=f"cpu, {form}, contiguous")
-    gain = _channels_last_gain(model, device, probe, bf16=bf16)
-    if gain > WORTH_IT:
-        text = f"cpu, {form}, channels_last ({gain:.2f} × contiguous, measured)"
-    else:
-        text = f"cpu, {form}, contiguous (channels_last is {gain:.2f} × as fast, measured)"
-    return Numerics(device="cpu", bf16=bf16, channels_last=gain > WORTH_IT, text=text)
+    bf16, channels_last = precision == "bf16", wanted == "channels_last"
+    if "auto" in {precision, wanted}:
+        made = count_kinds(model, channels=channels_of(spec), size=spec.size)
+        bf16 = able and gains_by_bf16(made) if precision == "auto" else bf16
+        channels_last = gains_by_channels_last(made) if wanted == "auto" else channels_last
+    return _name("cpu", "cpu", bf16, channels_last)
+
+
+def gains_by_bf16(made: Arithmetic) -> bool:
+    """Whether a network trains faster in bf16 on a CPU that computes it."""
+    return made.convolved + made.multiplied > DENSE_PER_DEPTHWISE * made.depthwise
+
+
+def gains_by_channels_last(made: Arithmetic) -> bool:
+    """Whether a network trains faster with its channels last on a CPU."""
+    return made.convolved > CONVOLVED * (made.convolved + made.multiplied)
+
+
+def _name(where: str, device: Literal["cpu", "cuda"], bf16: bool, channels_last: bool) -> Numerics:
+    form, order = "bf16" if bf16 else "fp32", "channels_last" if channels_last else "contiguous"
+    return Numerics(device=device, bf16=bf16, channels_last=channels_last, text=f"{where}, {form}, {order}")
 
 
 def autocast(numerics: Numerics) -> torch.autocast:
@@ -141,22 +147,3 @@ def autocast(numerics: Numerics) -> torch.autocast:
 def layout(numerics: Numerics) -> torch.memory_format:
     """The memory format of weights and batches."""
     return torch.channels_last if numerics.channels_last else torch.contiguous_format
-
-
-def _channels_last_gain(model: nn.Module, device: torch.device, probe: tuple[Tensor, Tensor], *, bf16: bool) -> float:
-    """Time of a contiguous step divided by that of a channels-last step."""
-    images, targets = probe[0][:PROBE_IMAGES], probe[1][:PROBE_IMAGES]
-    seconds = {}
-    with torch.random.fork_rng(devices=[]):  # dropout in the probe must not move the run's own random numbers
-        for form in (torch.contiguous_format, torch.channels_last):
-            trial = copy.deepcopy(model).train().to(memory_format=form)
-            x = images.contiguous(memory_format=form)
-            times = []
-            for _ in range(1 + TIMED_STEPS):
-                start = time.perf_counter()
-                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bf16):
-                    error = loss(trial(x).float(), targets)
-                error.backward()  # type: ignore[no-untyped-call]
-                times.append(time.perf_counter() - start)
-            seconds[form] = min(times[1:])  # the first step also builds its kernels
-    return seconds[torch.contiguous_format] / seconds[torch.channels_last]

@@ -34,7 +34,7 @@ __all__ = ["FEWEST", "Recalled", "recall", "remember"]
 FEWEST = 256
 """Files below which reading them again takes no time worth a file."""
 
-_MAGIC = b"zoo index 1\n"
+_MAGIC = b"zoo index 2\n"
 _PIECE = 65_536
 
 log = logging.getLogger("zoo")
@@ -48,7 +48,7 @@ class _Head(msgspec.Struct, forbid_unknown_fields=True):
     n: int
     fields: list[tuple[str, ...]]
     sha256: str
-    """Of the rows."""
+    """Of the fields and the rows."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +95,7 @@ def remember(root: Path, rows: NDArray[np.void], fields: Sequence[tuple[str, ...
         return
     _, first = np.unique(_short(rows["identity"][known]), return_index=True)  # a file may have several rows
     order = known[first]
-    digest = hashlib.sha256()
+    digest = hashlib.sha256(msgspec.json.encode(list(fields)))
     for part in _pieces(len(order)):
         digest.update(rows[order[part]].tobytes())
     text = msgspec.json.encode(_Head(spell(root), reader_version(), len(order), list(fields), digest.hexdigest()))
@@ -131,10 +131,12 @@ def _read(path: Path, root: Path) -> tuple[_Head, NDArray[np.void]] | None:
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
     body = memoryview(data)[end:]
+    digest = hashlib.sha256(msgspec.json.encode(head.fields))
+    digest.update(body)
     sound = (
         data.startswith(_MAGIC)
         and (head.root, head.readers, head.n * ROW.itemsize) == (spell(root), reader_version(), len(body))
-        and hashlib.sha256(body).hexdigest() == head.sha256
+        and digest.hexdigest() == head.sha256
     )
     return (head, np.frombuffer(body, ROW)) if sound else None
 

@@ -1,0 +1,59 @@
+"""Memory: how much is free, which folders are made of it, and which errors say that it ran out."""
+
+from __future__ import annotations
+
+import errno
+import math
+import re
+from pathlib import Path
+
+from zoo.errors import ZooError
+
+__all__ = ["describe_want", "free_memory", "lacks_memory", "lies_in_memory"]
+
+_MEMINFO = Path("/proc/meminfo")
+_MOUNTS = Path("/proc/self/mounts")
+_OF_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
+_SAYS_SO = re.compile(
+    r"bad.?alloc|(cannot|can't|failed to|unable to) allocate|out of memory|not enough memory|failed to map segment",
+    re.IGNORECASE,
+)
+_PLACE_IN_TORCH = re.compile(r"^\[enforce fail at [^\]]*\]\s*\S+ == \S+\s*")
+
+
+def free_memory() -> float:
+    """Bytes that a process may still take without swapping, infinite where the system does not say."""
+    try:
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", _MEMINFO.read_text(encoding="ascii"), re.MULTILINE)
+    except (OSError, UnicodeDecodeError):
+        return math.inf
+    return 1024.0 * int(found[1]) if found else math.inf
+
+
+def lies_in_memory(folder: Path) -> bool:
+    """Whether a file in `folder` takes memory and not disk, as in a tmpfs; no where the system does not say."""
+    try:
+        lines = _MOUNTS.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        real = folder.resolve()
+    except OSError:
+        return False
+    kinds = {}  # of what is mounted twice at one place, the last one counts
+    for line in lines:
+        _, place, kind, *_ = line.split(" ")
+        kinds[Path(re.sub(r"\\([0-7]{3})", lambda code: chr(int(code[1], 8)), place))] = kind
+    return next((kinds[one] for one in (real, *real.parents) if one in kinds), "") in _OF_MEMORY
+
+
+def lacks_memory(problem: BaseException) -> bool:
+    """Whether `problem` says that memory ran out; Python, the system, torch and ONNX Runtime share no type for it."""
+    if isinstance(problem, ZooError):
+        return False
+    if isinstance(problem, OSError):
+        return problem.errno == errno.ENOMEM
+    return isinstance(problem, MemoryError) or bool(_SAYS_SO.search(str(problem)))
+
+
+def describe_want(problem: BaseException) -> str:
+    """What such an error says of what was asked for, on one line of at most 200 characters; "" where it does not."""
+    text = _PLACE_IN_TORCH.sub("", " ".join(str(problem).split()))
+    return text if len(text) <= 200 else f"{text[:197]}..."

@@ -1,0 +1,101 @@
+"""What a training is refused for: before it begins, and while it runs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from zoo._support.text import quote_path
+from zoo.errors import TrainingError
+from zoo.learn._checkpoint import STATE_FILE
+from zoo.learn._distributed import world_size
+from zoo.learn._history import Epoch, best_of
+from zoo.learn._precision import pick_device
+from zoo.runs import RunFolder
+from zoo.spec import PreprocessSpec, TrainConfig
+
+__all__ = ["check_batches", "check_classes", "check_loss", "check_request", "nothing_to_resume", "too_large"]
+
+
+def check_request(images: int, config: TrainConfig) -> None:
+    """Refuse before any image is decoded what `fit` would refuse after.
+
+    Args:
+        images: number of training images.
+        config: the recipe.
+
+    Raises:
+        TrainingError: too few images for a batch.
+        ProviderError: the device is not there.
+    """
+    pick_device(config.device)
+    check_batches(images, config, world_size())
+
+
+def nothing_to_resume(run: RunFolder) -> str:
+    """Why a run without a state cannot be resumed, and what can be done with it."""
+    place = quote_path(run.path)
+    if run.record.status == "done":
+        return f"{place} is done: nothing to resume; evaluate it, or train a new run"
+    if run.record.best is not None:
+        return (
+            f"{place} lacks {STATE_FILE}, which training continues from; bring it back, or take the best epoch as it "
+            f"is with 'zoo export {place} --onnx'"
+        )
+    return f"{place} stopped before its first step: nothing to resume; train it again with --overwrite"
+
+
+def check_batches(n: int, config: TrainConfig, processes: int) -> None:
+    """Refuse batches of fewer than two images a process."""
+    needed = 2 * processes  # BatchNorm has nothing to normalise in a batch of one
+    if min(n, config.batch_size) < needed:
+        raise TrainingError(
+            f"{n} training images in batches of {config.batch_size}, expected at least {needed} a batch for "
+            f"{processes} process(es); raise --batch-size or bring more images",
+            code="training-too-few",
+            images=n,
+            batch_size=config.batch_size,
+            expected=needed,
+        )
+
+
+def check_classes(logits: Tensor, labels: tuple[str, ...]) -> None:
+    """Refuse a network whose (N, K) logits are not one for each of the K labels."""
+    if logits.ndim != 2 or logits.shape[1] != len(labels):
+        raise TrainingError(
+            f"the network gives {tuple(logits.shape)} for a batch, expected (N, {len(labels)}): one logit "
+            "for each class; mend the plugin's build",
+            code="plugin-logits",
+            found=list(logits.shape),
+            classes=len(labels),
+        )
+
+
+def too_large(device: torch.device, spec: PreprocessSpec, config: TrainConfig) -> TrainingError:
+    """The error of a batch that did not fit into memory."""
+    where, way = ("the GPU", "") if device.type == "cuda" else ("this machine", ", or free some")
+    return TrainingError(
+        f"{where} has too little memory for batches of {config.batch_size} at {spec.size[0]}x{spec.size[1]}; "
+        f"lower --batch-size or --size{way}",
+        code="training-memory",
+        size=list(spec.size),
+        batch_size=config.batch_size,
+        device=device.type,
+    )
+
+
+def check_loss(value: float, epoch: int, config: TrainConfig, history: Sequence[Epoch]) -> None:
+    """Refuse a loss that is not finite."""
+    if math.isfinite(value):
+        return
+    kept = f"the best so far, epoch {best_of(history).epoch}, is kept" if history else "nothing was kept"
+    raise TrainingError(
+        f"loss became {value} in epoch {epoch}, expected a finite number; {kept}; "
+        f"train again with a lower --lr than {config.lr:g}",
+        code="training-diverged",
+        epoch=epoch,
+        lr=config.lr,
+    )
