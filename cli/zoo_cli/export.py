@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 import zoo
+from zoo.edge._tables import describe_golden
 from zoo.errors import QuantizationError, UsageError
 from zoo.spec import Target
+from zoo_cli import offers
 from zoo_cli.options import Data, Json
 from zoo_cli.output import document, fields, format_count, megabytes, put, quote_path, show_path
 from zoo_cli.rungs import rung_table
@@ -23,7 +25,9 @@ __all__ = ["export"]
 
 
 def export(
-    run: Annotated[str | None, typer.Argument(metavar="[RUN]", help="A run; default: the last one.")] = None,
+    run: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", autocompletion=offers.runs, help="A run; default: the last one.")
+    ] = None,
     *,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write an ONNX file.")] = False,
     preprocess: Annotated[
@@ -54,6 +58,10 @@ def export(
             "--bundle", help="Write NAME.zoo: the file with all that proves it; one file where --out ends in .zoo.zip."
         ),
     ] = False,
+    no_seen: Annotated[
+        bool,
+        typer.Option("--no-seen", help="Leave out of a bundle the salted hashes of the images that it was trained on."),
+    ] = False,
     web: Annotated[
         Path | None,
         typer.Option("--web", metavar="DIR", help="Write a page that runs the model in the browser; RUN or a bundle."),
@@ -62,10 +70,23 @@ def export(
         Path | None,
         typer.Option("--ort-web", metavar="PATH", help="For --web: npm's tarball or folder of onnxruntime-web."),
     ] = None,
+    golden: Annotated[
+        Literal["generated", "own"] | None,
+        typer.Option(
+            "--golden",
+            help="Images of the bundle's golden set: drawn ones, or some of yours; default: drawn, of public sets own.",
+        ),
+    ] = None,
+    fetch: Annotated[
+        bool, typer.Option("--fetch", help="For --web: let npm get onnxruntime-web; else a terminal is asked.")
+    ] = False,
     data: Data = None,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="PATH", help="File or bundle; default: RUN/export/.")
     ] = None,
+    overwrite: Annotated[
+        bool, typer.Option("--overwrite", help="Replace the file, bundle or page that is there.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Write a run as a proven ONNX file or bundle.
@@ -73,12 +94,13 @@ def export(
     The proof that it answers as the trained model does
     runs on raw images of the data set; when it fails nothing is written and the exit status is 3.
     The same holds for --int8 and --fp16, whose answers are compared with those of float32: validation images
-    choose among the rungs, test images confirm.
+    choose among the rungs, test images confirm. Where the images of a finished run are gone, the file that was
+    proven at training is taken.
     """
     if not (onnx or bundle or web):
         raise UsageError(
-            "no format named; expected --onnx for one file, --bundle for a folder that proves itself, "
-            "or --web for a page",
+            f"no format named{_note_no_run(run)}; expected --onnx for one file, --bundle for a folder that proves "
+            "itself, or --web for a page",
             code="option-missing",
             options=["--onnx", "--bundle", "--web"],
         )
@@ -99,14 +121,18 @@ def export(
                 quantize=kind,
                 target=target,
                 bundle=bundle,
+                seen=not no_seen,
                 out=out,
                 data=data,
                 web=web,
                 ort_web=ort_web,
+                golden=golden,
+                overwrite=overwrite,
+                fetch=fetch or (web is not None and ort_web is None and _ask_for_npm()),
             )
     except QuantizationError as problem:
         if not as_json:
-            put(rung_table(problem.fields["quantization"]))
+            put(rung_table(problem.fields["quantization"], refused=True))
         raise
     if as_json:
         document(result)
@@ -119,10 +145,12 @@ def export(
         quantised["taken"] = f"{found.rungs[-1].name}, for {found.target}: {found.size_ratio:.1f} times smaller{faster}"
     typed = quote_path(result.path)
     following = f"zoo verify {typed}" if bundle else f"zoo predict {typed} IMAGES"
+    then = {}
     if found is not None and found.measured == "reference":
-        following = f"copy it to the {found.target} machine and run there: {following}"
+        then = {"where": f"on the {found.target} machine, with a copy of it there"}
     if web is not None:
-        following = f"python -m http.server --bind 127.0.0.1 --directory {typed}, then open http://localhost:8000"
+        following = f"python -m http.server --bind 127.0.0.1 --directory {typed}"
+        then = {"then": "open http://localhost:8000"}
     put(
         fields(
             {
@@ -131,11 +159,43 @@ def export(
                 "proof": f"{'' if found is None else 'of its float32 file, '}"
                 f"{format_count(parity.images, 'raw image')}: "
                 f"logits within {parity.max_abs_logit:.1e}, probabilities within {parity.max_abs_probability:.1e}, "
-                f"{format_count(parity.flips, 'label')} changed{_of_maps(parity)}",
+                f"{format_count(parity.flips, 'label')} changed{_of_maps(parity)}"
+                f"{', at training' if result.proven == 'training' else ''}",
+                **({"golden": _describe_golden(result)} if bundle or web else {}),
+                **({"note": "; ".join(result.notes)} if result.notes else {}),
                 "next": following,
+                **then,
             }
         )
     )
+
+
+def _describe_golden(result: zoo.ExportResult) -> str:
+    """Whose images travel along: nobody should find out later."""
+    if result.golden in {"generated", "public"}:
+        return f"{result.golden_images} images, {describe_golden(result.golden)}"
+    if result.golden == "own":
+        return f"{result.golden_images} of your images, unaltered, are in this bundle; look before you pass it on"
+    return "its images may be yours, an older release wrote the bundle; look before you pass it on"
+
+
+def _note_no_run(run: str | None) -> str:
+    """A remark where nothing could be exported in any format."""
+    return ", and no run is here: train one first" if run is None and not Path("runs/latest").exists() else ""
+
+
+def _ask_for_npm() -> bool:
+    """Whether the user lets npm get the engine; only a terminal is asked, and only where it is not here."""
+    from zoo.artefact._ort_web import MEGABYTES, NAME, VERSION, is_stored
+    from zoo.store._download import offline
+
+    if is_stored() or offline() or not _is_terminal():
+        return False
+    return typer.confirm(f"{NAME} {VERSION} ({MEGABYTES} MB) is not here; get it with npm?", err=True)
+
+
+def _is_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def _of_maps(parity: Parity) -> str:

@@ -10,8 +10,13 @@ __all__ = ["rung_table"]
 _HEADER = ("on", "rung", "size", "speed", "macro AUROC", "worst sensitivity", "agreement", "")
 
 
-def rung_table(found: Quantization) -> str:
-    """Every rung on the validation images, and the one that was taken on the test images."""
+def rung_table(found: Quantization, *, refused: bool = False) -> str:
+    """Every rung on the validation images, and the one that was taken on the test images.
+
+    Args:
+        found: what was tried.
+        refused: an error follows, which says why the first rung cannot be taken.
+    """
     rows = [_row("val", rung, rung.val, "no" if rung.refused else "yes") for rung in found.rungs]
     if found.test is not None:
         rows.append(_row("test", found.rungs[-1], found.test, ""))
@@ -30,7 +35,8 @@ def rung_table(found: Quantization) -> str:
         )
         + (f", by {found.calibration}." if found.calibration else "."),
     ]
-    lines += [f"{rung.name}: {'; '.join(rung.refused)}." for rung in found.rungs if rung.refused]
+    told = found.rungs[1:] if refused and found.test is None else found.rungs
+    lines += [f"{rung.name}: {'; '.join(rung.refused)}." for rung in told if rung.refused]
     lines += [f"Note: {note}." for note in found.notes]
     return "\n".join(lines)
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,7 +18,7 @@ import zoo.plugin
 from zoo._support.files import sha256_file
 from zoo.errors import GateError, OutputError, UsageError
 
-FILES = {"model.onnx", "manifest.json", "golden.npz", "report.json", "CARD.md", "sbom.cdx.json"}
+FILES = {"model.onnx", "manifest.json", "golden.npz", "report.json", "CARD.md", "sbom.cdx.json", "seen.bin"}
 
 
 @pytest.fixture
@@ -37,7 +39,7 @@ def test_every_file_is_listed_with_hash_and_size(bundle: Path) -> None:
 def test_it_verifies(bundle: Path) -> None:
     found = zoo.verify(bundle)
     assert found.images >= 32
-    assert found.files == 5
+    assert found.files == 6
     assert found.max_abs_logit <= found.tolerance
 
 
@@ -73,8 +75,12 @@ def test_the_card_states_numbers_with_intervals_and_limits(bundle: Path, case: C
     assert case.manifest.provenance.data.sha256[:16] in card
 
 
-def test_a_bundle_is_replaced_and_nothing_else_is_left(bundle: Path, case: Case) -> None:
-    zoo.export(case.run.path, bundle=True, out=bundle)
+def test_a_bundle_is_replaced_when_asked_for_and_nothing_else_is_left(bundle: Path, case: Case) -> None:
+    before = {path.name: path.stat().st_mtime_ns for path in bundle.iterdir()}
+    with refused("out-occupied", OutputError, path=str(bundle), holds="bundle"):
+        zoo.export(case.run.path, bundle=True, out=bundle)
+    assert {path.name: path.stat().st_mtime_ns for path in bundle.iterdir()} == before
+    zoo.export(case.run.path, bundle=True, out=bundle, overwrite=True)
     assert {path.name for path in bundle.iterdir()} == FILES
     assert list(bundle.parent.iterdir()) == [bundle]
     zoo.verify(bundle)
@@ -87,17 +93,42 @@ def test_a_foreign_folder_is_never_replaced(bundle: Path, case: Case, tmp_path: 
     foreign.mkdir()
     for name, text in content.items():
         (foreign / name).write_text(text)
-    with refused("out-occupied", OutputError):
-        zoo.export(case.run.path, bundle=True, out=foreign)
+    for overwrite in (False, True):
+        with refused("out-occupied", OutputError):
+            zoo.export(case.run.path, bundle=True, out=foreign, overwrite=overwrite)
     assert {path.name: path.read_text() for path in foreign.iterdir()} == content
     assert {path.name for path in tmp_path.iterdir()} == {"photos.zoo", bundle.name}
 
 
 def test_a_bundle_with_files_of_the_user_is_never_replaced(bundle: Path, case: Case) -> None:
     (bundle / "my-notes.txt").write_text("do not delete")
-    with refused("out-occupied", OutputError):
-        zoo.export(case.run.path, bundle=True, out=bundle)
+    for overwrite in (False, True):
+        with refused("out-occupied", OutputError):
+            zoo.export(case.run.path, bundle=True, out=bundle, overwrite=overwrite)
     assert (bundle / "my-notes.txt").read_text() == "do not delete"
+
+
+@pytest.mark.parametrize("quantize", [None, "int8"])
+def test_a_file_that_is_there_is_found_before_any_work(
+    case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, quantize: Any
+) -> None:
+    """int8 may end as fp16: both names are looked for."""
+    monkeypatch.setattr("zoo.workflow._images.images_of", lambda *_: pytest.fail("images were opened"))
+    run = tmp_path / "run"
+    (run / "export").mkdir(parents=True)
+    shutil.copy(case.run.file("run.json"), run)
+    there = run / "export" / ("simple_cnn-fp16.onnx" if quantize else "simple_cnn.onnx")
+    there.write_bytes(b"mine")
+    with refused("out-occupied", OutputError, path=str(there.resolve()), holds="file"):
+        zoo.export(run, quantize=quantize)
+    assert there.read_bytes() == b"mine"
+
+
+def test_a_file_is_replaced_when_asked_for(case: Case, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo.plugin._torch._TorchTrained, "to_onnx", lambda _: case.fresh_core())
+    (tmp_path / "m.onnx").write_bytes(b"old")
+    zoo.export(case.run.path, out=tmp_path / "m.onnx", overwrite=True)
+    assert zoo.open(tmp_path / "m.onnx").labels == case.manifest.labels
 
 
 def test_a_failed_replacement_leaves_the_old_bundle(bundle: Path, case: Case, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +142,7 @@ def test_a_failed_replacement_leaves_the_old_bundle(bundle: Path, case: Case, mo
 
     monkeypatch.setattr(Path, "rename", refuse)
     with refused("output-unwritable", OutputError, path=str(bundle)):
-        zoo.export(case.run.path, bundle=True, out=bundle)
+        zoo.export(case.run.path, bundle=True, out=bundle, overwrite=True)
     assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
     assert list(bundle.parent.iterdir()) == [bundle]
 

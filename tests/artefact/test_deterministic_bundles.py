@@ -15,7 +15,7 @@ import zoo
 from zoo.edge.bundle._archive import write_archive
 from zoo.runs import open_run
 
-_EXPORT = "import sys, zoo; zoo.export(sys.argv[1], bundle=True, out=sys.argv[2])"
+_EXPORT = "import sys, zoo; zoo.export(sys.argv[1], bundle=True, out=sys.argv[2], golden='generated')"
 
 
 def exported(run: Path, out: Path, seed: str, zone: str) -> Path:
@@ -35,7 +35,7 @@ def test_two_processes_write_the_same_bytes(model: str, settings: dict[str, int]
     folder = exported(run, tmp_path / "first" / "model.zoo", "1", "UTC")
     archive = exported(run, tmp_path / "second" / "model.zoo.zip", "2", "Asia/Tokyo")
     files = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert len(files) == 6
+    assert len(files) == 7
     with zipfile.ZipFile(archive) as members:
         assert [name for name in sorted(members.namelist()) if members.read(name) != files.get(name)] == []
     in_order = ("manifest.json", *sorted(files.keys() - {"manifest.json"}))

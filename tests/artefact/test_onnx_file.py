@@ -33,8 +33,8 @@ def model(case: Case) -> onnx.ModelProto:
 
 def test_the_file_explains_itself(model: onnx.ModelProto) -> None:
     """A lone .onnx years later: labels, preprocessing, numbers and proof are in it."""
-    (entry,) = model.metadata_props
-    assert entry.key == "zoo"
+    entry, checksum = model.metadata_props
+    assert (entry.key, checksum.key) == ("zoo", "zoo.sha256")
     manifest = decode(entry.value, Manifest, "metadata", zoo.ZooError)
     assert manifest.labels == ("blue", "green", "red")
     assert manifest.report is not None
@@ -100,7 +100,7 @@ def test_a_manifest_is_replaced_not_added(case: Case) -> None:
     model = case.assembled()
     set_manifest(model, case.manifest)
     set_manifest(model, msgspec.structs.replace(case.manifest, name="other"))
-    assert [p.key for p in model.metadata_props] == ["zoo"]
+    assert [p.key for p in model.metadata_props] == ["zoo", "zoo.sha256"]
     assert '"other"' in model.metadata_props[0].value
 
 

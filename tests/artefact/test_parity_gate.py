@@ -310,7 +310,7 @@ def test_a_refused_export_leaves_the_file_before_untouched(
     before = {path: path.read_bytes() for path in files}
     spoil(monkeypatch)
     with pytest.raises(GateError):
-        zoo.export(quick.run.path, bundle=bundle, out=target)
+        zoo.export(quick.run.path, bundle=bundle, out=target, overwrite=True)
     assert {path: path.read_bytes() for path in before} == before
     assert list(tmp_path.iterdir()) == [target]
     if bundle:

@@ -130,7 +130,7 @@ def test_golden_labels_can_not_change_within_the_golden_tolerance(bundle: Path) 
 
 def test_an_int8_bundle_decodes_its_golden_images_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Of four times as many as a bundle holds those are taken whose label is clear; none is decoded twice."""
-    from zoo.workflow.export import _write_bundle
+    from zoo.workflow._golden import write_proven_bundle
 
     asked: list[int] = []
     written: list[Any] = []
@@ -139,16 +139,14 @@ def test_an_int8_bundle_decodes_its_golden_images_once(monkeypatch: pytest.Monke
         asked.append(count)
         return [np.full((1, 1, 3), at, np.uint8) for at in range(count)]
 
-    monkeypatch.setattr("zoo.workflow._prove.golden_images", decode)
-    monkeypatch.setattr("zoo.artefact.set_manifest", lambda *_: None)
+    monkeypatch.setattr("zoo.workflow._golden._take", decode)
     monkeypatch.setattr("zoo.artefact.write_bundle", lambda *_, images, **__: written.append(images))
 
     def predict(batch: Any) -> Any:
         return np.array([[0.0, 9.0 if batch.max() % 2 else 0.001]], np.float32)  # every second image is clear
 
-    model: Any = SimpleNamespace(SerializeToString=lambda: b"")
-    manifest: Any = SimpleNamespace(quantization=SimpleNamespace(tolerance=0.1))
-    _write_bundle(tmp_path / "m.zoo", model, manifest, None, predict)  # type: ignore[arg-type]
+    manifest: Any = SimpleNamespace(quantization=SimpleNamespace(tolerance=0.1), task="multiclass")
+    write_proven_bundle(tmp_path / "m.zoo", b"", manifest, golden="own", splits=None, predict=predict)
     assert asked == [128]
     assert [int(image.max()) for image in written[0]] == list(range(1, 64, 2))
 
@@ -359,8 +357,8 @@ def test_test_images_refuse_what_they_show_to_be_broken_and_nothing_else_is_trie
     judged = []
     real = _judge.judge
 
-    def other_on_test(plugin: Any, runtime: Any, *rest: Any) -> Any:
-        answers = real(plugin, runtime, *rest)
+    def other_on_test(plugin: Any, runtime: Any, *rest: Any, **more: Any) -> Any:
+        answers = real(plugin, runtime, *rest, **more)
         judged.append(answers)
         return answers if len(judged) == 1 else dataclasses.replace(answers, logits=np.roll(answers.logits, 1, axis=1))
 

@@ -7,7 +7,6 @@ import hashlib
 import io
 import json
 import os
-import shutil
 import subprocess
 import sys
 import tarfile
@@ -96,12 +95,16 @@ def test_own_page_is_replaced_and_another_folder_is_not(bundle: Path, pinned: Pa
     target = tmp_path / "page"
     zoo.export(bundle, web=target, ort_web=pinned)
     (target / "assets" / "old").mkdir()
-    zoo.export(bundle, web=target)
+    with refused("out-occupied", OutputError, path=str(target), holds="page"):
+        zoo.export(bundle, web=target)
+    assert (target / "assets" / "old").exists()
+    zoo.export(bundle, web=target, overwrite=True)
     assert not (target / "assets" / "old").exists()
     (target / "letter.txt").write_text("mine")
     before = _hashes(target)
-    with refused("out-occupied", OutputError, file="letter.txt"):
-        zoo.export(bundle, web=target)
+    for overwrite in (False, True):
+        with refused("out-occupied", OutputError, file="letter.txt"):
+            zoo.export(bundle, web=target, overwrite=overwrite)
     assert _hashes(target) == before
     (tmp_path / "home.txt").write_text("mine")
     with refused("out-occupied", OutputError, path=str(tmp_path / "home.txt")):
@@ -192,8 +195,27 @@ def test_npm_that_fails_is_said_in_one_line(
     npm.chmod(0o755)
     monkeypatch.setenv("PATH", f"{npm.parent}:/usr/bin:/bin")
     with refused("ort-web-missing", OutputError) as caught:
-        zoo.export(bundle, web=tmp_path / "page")
+        zoo.export(bundle, web=tmp_path / "page", fetch=True)
     assert "request failed" in str(caught.value)
+
+
+def test_npm_is_not_called_unless_it_is_allowed(
+    pinned: Path, bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.delenv("ZOO_OFFLINE")
+    npm = tmp_path / "bin" / "npm"
+    npm.parent.mkdir()
+    said = "npm http fetch GET 200 https://example.org/onnxruntime-web-1.30.0.tgz 8ms (cache hit)"
+    npm.write_text(f"#!/bin/sh\ntouch {tmp_path}/called\necho '{said}' >&2\ncp {pinned} \"$4\"\n")
+    npm.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{npm.parent}:/usr/bin:/bin")
+    with refused("ort-web-missing", OutputError):
+        zoo.export(bundle, web=tmp_path / "page")
+    assert not (tmp_path / "called").exists()
+    with caplog.at_level("INFO", "zoo"):
+        zoo.export(bundle, web=tmp_path / "page", fetch=True)
+    assert (tmp_path / "called").exists()
+    assert any("its cache" in record.getMessage() for record in caplog.records)
 
 
 def test_what_does_not_go_together_is_said(run: Path, tmp_path: Path) -> None:
@@ -231,7 +253,7 @@ def test_bundle_is_not_exported_anew_in_silence(bundle: Path, tmp_path: Path) ->
 def test_bundle_becomes_a_page_without_the_training_packages(bundle: Path, tmp_path: Path) -> None:
     code = (
         "import sys; sys.modules.update(dict.fromkeys(('torch', 'onnx', 'sklearn', 'timm', 'requests')))\n"
-        "import zoo; from zoo.artefact import _ort_web; _ort_web.engine_files = lambda given: {}\n"
+        "import zoo; from zoo.artefact import _ort_web; _ort_web.engine_files = lambda given, fetch: {}\n"
         f"zoo.export({str(bundle)!r}, web={str(tmp_path / 'page')!r})"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
@@ -245,10 +267,10 @@ def test_lone_file_becomes_no_page(run: Path, pinned: Path, tmp_path: Path) -> N
         zoo.export(run / "model.onnx", web=tmp_path / "page", ort_web=pinned)
 
 
-def test_signature_stays_with_the_bundle(bundle: Path, tmp_path: Path) -> None:
+def test_signature_stays_with_the_bundle(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("cryptography", reason="cryptography is not installed")
     signed = tmp_path / "signed.zoo"
-    shutil.copytree(bundle, signed)
+    zoo.export(run, bundle=True, seen=False, out=signed)
     new_key(tmp_path / "key")
     sign(signed, tmp_path / "key")
     write_web(tmp_path / "page", signed, ENGINE)

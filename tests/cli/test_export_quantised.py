@@ -78,6 +78,7 @@ def test_the_table_is_on_stdout_and_the_reason_on_stderr(refused: list[dict[str,
         assert part in ran.out
     for part in ("160 images", "40 groups", "256 training images", "by entropy"):
         assert part in ran.out
+    assert TRIED.rungs[0].refused[0] not in ran.out, "the line on stderr gives it"
     assert refused[0]["quantize"] == "int8"
     assert refused[0]["target"] == "avx2"
 

@@ -69,7 +69,10 @@ def checkout(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Pa
 
 
 def _bundles(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], Path], **options: Any) -> Path:
-    """Train on what `make` draws; write default.zoo and portable.zoo. Test processes share one training."""
+    """Train on what `make` draws; write default.zoo, portable.zoo, and own.zoo, whose golden images are of the data.
+
+    Test processes share one training.
+    """
     shared = factory.getbasetemp()
     root = (shared.parent if "PYTEST_XDIST_WORKER" in os.environ else shared) / f"bundles-{name}"
     root.mkdir(exist_ok=True)
@@ -91,6 +94,7 @@ def _bundles(factory: pytest.TempPathFactory, name: str, make: Callable[[Path], 
             run = zoo.train("simple_cnn", make(root / "data"), out=root / "run", **options).run
             zoo.export(run, bundle=True, out=root / "default.zoo")
             zoo.export(run, bundle=True, out=root / "portable.zoo", portable=True)
+            zoo.export(run, bundle=True, out=root / "own.zoo", portable=True, golden="own")
             (root / "done").touch()
     return root
 

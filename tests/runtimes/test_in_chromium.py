@@ -70,7 +70,7 @@ def page(site: str) -> Iterator[Any]:
 
 
 @pytest.mark.parametrize("model", ["photographs", "deep", "findings"])
-@pytest.mark.parametrize("form", ["default", "portable"])
+@pytest.mark.parametrize("form", ["default", "portable", "own"])
 def test_golden_answers_come_again(page: Any, model: str, form: str) -> None:
     said = page.evaluate(REPLAY, f"{model}/{form}.zoo")
     assert said["images"] >= 32

@@ -26,7 +26,7 @@ def on_node(checkout: Path, *arguments: str | Path) -> tuple[int, Any]:
 
 
 @pytest.mark.parametrize("model", ["photographs", "deep", "findings"])
-@pytest.mark.parametrize("form", ["default", "portable"])
+@pytest.mark.parametrize("form", ["default", "portable", "own"])
 def test_golden_answers_come_again(checkout: Path, request: pytest.FixtureRequest, model: str, form: str) -> None:
     bundle = request.getfixturevalue(model) / f"{form}.zoo"
     status, said = on_node(checkout, bundle)

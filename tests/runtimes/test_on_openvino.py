@@ -29,13 +29,14 @@ def on_openvino(bundle: Path) -> tuple[float, list[str]]:
 
 
 @pytest.mark.parametrize("model", ["photographs", "deep", "findings"])
-def test_the_portable_file_gives_the_golden_answers(request: pytest.FixtureRequest, model: str) -> None:
-    worst, mismatches = on_openvino(request.getfixturevalue(model) / "portable.zoo")
+@pytest.mark.parametrize("form", ["portable", "own"])
+def test_the_portable_file_gives_the_golden_answers(request: pytest.FixtureRequest, model: str, form: str) -> None:
+    worst, mismatches = on_openvino(request.getfixturevalue(model) / f"{form}.zoo")
     assert mismatches == []
     assert worst <= 1e-3
 
 
-@pytest.mark.parametrize("model", ["photographs", "deep"])
+@pytest.mark.parametrize("model", ["photographs", "deep", "findings"])
 def test_the_default_file_is_refused(request: pytest.FixtureRequest, model: str) -> None:
     """OpenVINO ignores antialias without a word; a proof that let this pass would prove nothing."""
     worst, mismatches = on_openvino(request.getfixturevalue(model) / "default.zoo")

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from zoo.artefact._bundle import GOLDEN_IMAGES, write_bundle
+from zoo.artefact._bundle import GOLDEN_IMAGES, check_bundle_place, golden_tolerance, write_bundle
 from zoo.artefact._core import core_predict, parse_core
 from zoo.artefact._ensemble import Branch, TrainedEnsemble, reorder
+from zoo.artefact._golden import GOLDEN_SIDE, draw_golden, is_clear, look_at, look_of
 from zoo.artefact._graph import assemble, set_manifest
 from zoo.artefact._parity import parity_images, prove
 from zoo.artefact._shippable import Assembled, Shippable, TrainedNetwork
 
 __all__ = [
     "GOLDEN_IMAGES",
+    "GOLDEN_SIDE",
     "Assembled",
     "Branch",
     "Shippable",
     "TrainedEnsemble",
     "TrainedNetwork",
     "assemble",
+    "check_bundle_place",
     "core_predict",
+    "draw_golden",
+    "golden_tolerance",
+    "is_clear",
+    "look_at",
+    "look_of",
     "parity_images",
     "parse_core",
     "prove",
@@ -25,3 +33,7 @@ __all__ = [
     "set_manifest",
     "write_bundle",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -14,6 +14,7 @@ import numpy as np
 from zoo._support.files import atomic_path, replace_folder, sha256_bytes
 from zoo.artefact._card import model_card
 from zoo.artefact._sbom import SBOM, sbom
+from zoo.data import SEEN
 from zoo.edge.bundle import GOLDEN, MANIFEST, MAX_MANIFEST_BYTES, MODEL, is_archive
 from zoo.edge.bundle._archive import Archive, write_archive
 from zoo.edge.bundle._signature import SIGNATURE
@@ -26,11 +27,14 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from zoo.edge.bundle import Contents
     from zoo.evaluation import Predict
+    from zoo.spec import GoldenKind
 
-__all__ = ["GOLDEN_IMAGES", "write_bundle"]
+__all__ = ["GOLDEN_IMAGES", "check_bundle_place", "golden_tolerance", "without_seen", "write_bundle"]
 
 GOLDEN_IMAGES = 32
+CARD = "CARD.md"
 
 _MAPS = 4
 """Golden images whose evidence map is kept, of a file that makes one."""
@@ -47,8 +51,10 @@ def write_bundle(
     manifest: Manifest,
     *,
     images: Sequence[NDArray[Any]],
+    golden: GoldenKind,
     predict: Predict,
     evidence: Predict | None = None,
+    seen: bytes | None = None,
 ) -> Manifest:
     """Write the bundle, whole or not at all. It replaces an earlier bundle at that place, and its signature.
 
@@ -57,8 +63,10 @@ def write_bundle(
         model: bytes of the ONNX file, proven.
         manifest: its manifest, files still empty.
         images: raw (H, W, C) images for the golden set, at least `GOLDEN_IMAGES`.
+        golden: whose they are.
         predict: the file itself, raw images to logits: its own answers are what a device must reproduce.
         evidence: the file itself, raw images to evidence maps; None: it makes none.
+        seen: `zoo.data.format_seen` of the run; None: the bundle tells nobody what the model has seen.
 
     Returns:
         The manifest as written, with every file's hash and size.
@@ -66,20 +74,17 @@ def write_bundle(
     Raises:
         OutputError: the target exists and is not a bundle, or it cannot be written.
     """
-    if target.exists() and not _is_bundle(target):
-        raise OutputError(
-            f"{target} exists and is not a bundle; choose another place with --out",
-            code="out-occupied",
-            path=str(target),
-        )
+    check_bundle_place(target)
+    manifest = msgspec.structs.replace(manifest, golden=golden)
     files = {
         MODEL: model,
-        GOLDEN: _golden(images, predict, _tolerance(manifest), evidence),
+        GOLDEN: _golden(images, predict, golden_tolerance(manifest), evidence),
         "report.json": encode(manifest.report),
     }
+    if seen is not None:
+        files[SEEN] = seen
     files[SBOM] = sbom(manifest, sha256_bytes(model))
-    files["CARD.md"] = model_card(_listing(manifest, files)).encode()
-    manifest = _listing(manifest, files)
+    manifest = _describe(manifest, files)
     # the manifest first, so that a reader of the zip meets it first; see zoo.edge.bundle._signing for the order
     files = {MANIFEST: encode(manifest)} | dict(sorted(files.items()))
     if is_archive(target):
@@ -88,6 +93,34 @@ def write_bundle(
     else:
         replace_folder(target, files)
     return manifest
+
+
+def check_bundle_place(target: Path) -> None:
+    """Refuse a place that holds something else than a bundle, or more.
+
+    Raises:
+        OutputError: so it is.
+    """
+    if target.exists() and not _is_bundle(target):
+        raise OutputError(
+            f"{target} exists and is not a bundle; choose another place with --out",
+            code="out-occupied",
+            path=str(target),
+        )
+
+
+def without_seen(contents: Contents) -> dict[str, bytes]:
+    """Name to bytes of a bundle's files, all of them read, without what tells which images the model has seen."""
+    files = {MODEL: contents.model, **contents.files}
+    del files[SEEN], files[CARD]
+    manifest = _describe(contents.manifest, files)
+    return {MANIFEST: encode(manifest), **files}
+
+
+def _describe(manifest: Manifest, files: dict[str, bytes]) -> Manifest:
+    """Add the card to `files`, and list them all."""
+    files[CARD] = model_card(_listing(manifest, files)).encode()
+    return _listing(manifest, files)
 
 
 def _listing(manifest: Manifest, files: dict[str, bytes]) -> Manifest:
@@ -114,8 +147,11 @@ def _is_bundle(target: Path) -> bool:
     return names <= {MANIFEST, SIGNATURE, *old.files}
 
 
-def _tolerance(manifest: Manifest) -> float:
-    """Of a quantised file its own: a sum rounded to the next integer elsewhere moves logits further."""
+def golden_tolerance(manifest: Manifest) -> float:
+    """Of a golden logit, relative to max(1, |logit|); of a quantised file its own.
+
+    A sum that is rounded to the next integer elsewhere moves logits further.
+    """
     found = manifest.quantization
     return _TOLERANCE if found is None or found.tolerance is None else found.tolerance
 

@@ -34,6 +34,7 @@ def model_card(manifest: Manifest) -> str:
         "## Results\n\n" + _results(manifest.report),
         "## Input\n\n" + _input(manifest),
         "## Proof of export\n\n" + _proof(manifest),
+        *(["## Golden images\n\n" + _golden(manifest)] if manifest.golden else []),
         *(["## Quantisation\n\n" + _describe_quantization(manifest.quantization)] if manifest.quantization else []),
         *(["## Members\n\n" + _members(manifest)] if manifest.members else []),
         "## Origin\n\n" + _origin(manifest),
@@ -41,7 +42,7 @@ def model_card(manifest: Manifest) -> str:
     ]
     notes = tuple(dict.fromkeys((*origin.notes, *(manifest.report.notes if manifest.report else ()))))
     if notes:
-        sections.append("## Known defects and decisions\n\n" + "\n".join(f"- {note}" for note in notes))
+        sections.append("## Notes on data and training\n\n" + "\n".join(f"- {note}" for note in notes))
     sections.append(
         "## Limits\n\nThe numbers hold for images like those it was evaluated on. Other scanners, sites, "
         "stainings or patients need a new evaluation: `zoo evaluate BUNDLE --data FOLDER`. It answers every image, "
@@ -114,7 +115,7 @@ def _members(manifest: Manifest) -> str:
     ]
     rows += [
         f"| {member.name} | `{member.run}` | {member.weight:.3f} | {_describe_input(member.preprocess)} "
-        f"| {member.weights or 'random weights'} | {member.licence} |"
+        f"| {member.weights or _start(member.trained)} | {member.licence} |"
         for member in manifest.members
     ]
     return "\n".join(rows)
@@ -194,10 +195,34 @@ def _origin(manifest: Manifest) -> str:
         f"{origin.plugin.version} (plugin `{origin.plugin.name}`). Data: {origin.data.name}, "
         f"{origin.data.n} images "
         f"({_splits(origin.data.splits)}), sha256 `{origin.data.sha256[:16]}…`. "
-        f"Start: {origin.weights or ('the members above' if manifest.members else 'random weights')}"
+        f"Start: {origin.weights or ('the members above' if manifest.members else _start(origin.trained))}"
         f"{f', licence {origin.weights_licence}' if origin.weights_licence else ''}. "
+        f"{'' if manifest.members else f'Class weight in training: {origin.config.class_weight}. '}"
         f"Licence of the model: {manifest.licence}."
         + (f" Licence of the network's code: {origin.code_licence}." if origin.code_licence else "")
+    )
+
+
+def _start(trained: dict[str, str]) -> str:
+    """What a model without pretrained weights began with, by the files that hold what it learnt."""
+    return "random weights" if "weights.safetensors" in trained else "no pretrained weights"
+
+
+def _golden(manifest: Manifest) -> str:
+    """Whose images travel in golden.npz: who passes the bundle on must know it."""
+    data = manifest.provenance.data.name
+    if manifest.golden == "generated":
+        return (
+            "`golden.npz` holds pictures that were drawn for the purpose, near the decisions of this model. No pixel "
+            f"of an image of {data} is in them. They have sizes and levels of brightness like those images, and show "
+            "nothing."
+        )
+    if manifest.golden == "public":
+        licences = [note for note in manifest.provenance.notes if note.startswith("data licence")]
+        return f"`golden.npz` holds images of the public set {data}{f' ({licences[0]})' if licences else ''}."
+    return (
+        f"`golden.npz` holds images of {data}, unaltered: those of whoever exported this bundle. Look at them before "
+        "you pass it on."
     )
 
 

@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo._support.files import sha256_bytes
 from zoo.artefact._resizing import by_operator, by_products, find_nearest
 from zoo.artefact.nodes import Builder, ancestors
+from zoo.edge.bundle import CHECKSUM_KEY, METADATA_KEY
 from zoo.errors import ModelError
 from zoo.preprocess import channels_of, gaussian_kernel
 from zoo.spec import (
@@ -189,10 +191,14 @@ def with_outputs(core: onnx.ModelProto, names: tuple[str, ...]) -> onnx.ModelPro
 
 
 def set_manifest(model: onnx.ModelProto, manifest: Manifest) -> None:
-    """Write the manifest into the model's metadata under the key "zoo", in place of any before."""
+    """Write the manifest into the model's metadata under the key "zoo", in place of any before.
+
+    Beside it the key "zoo.sha256" holds the hash of the file without that entry, which opening compares. So the model
+    must not be changed afterwards.
+    """
     del model.metadata_props[:]
-    entry = model.metadata_props.add()
-    entry.key, entry.value = "zoo", encode(manifest).decode()
+    model.metadata_props.add(key=METADATA_KEY, value=encode(manifest).decode())
+    model.metadata_props.add(key=CHECKSUM_KEY, value=sha256_bytes(model.SerializeToString()))
 
 
 def _preprocessing(spec: PreprocessSpec, given: InputSpec, *, portable: bool) -> onnx.GraphProto:

@@ -1,7 +1,7 @@
 """onnxruntime-web, which runs a model inside a browser: where its two files come from, offline first.
 
-They are looked for where the user says, then in the local store, then got by the user's own npm, with whatever registry
-it is set up for. Nothing is unpacked or used before its hash is the one pinned here.
+They are looked for where the user says, then in the local store. Only on demand they are got by the user's own npm,
+with whatever registry it is set up for. Nothing is unpacked or used before its hash is the one pinned here.
 
 What this module does not know: pages, models.
 """
@@ -13,6 +13,7 @@ import contextlib
 import hashlib
 import io
 import logging
+import re
 import shutil
 import subprocess
 import tarfile
@@ -24,7 +25,7 @@ from zoo.errors import OutputError
 from zoo.store._download import offline
 from zoo.store._places import data_folder
 
-__all__ = ["NAME", "VERSION", "engine_files"]
+__all__ = ["MEGABYTES", "NAME", "VERSION", "engine_files", "is_stored"]
 
 log = logging.getLogger("zoo")
 
@@ -37,15 +38,21 @@ _FILES = {  # WebAssembly on the CPU only, the loader in one module
     "ort-wasm-simd-threaded.wasm": "3398c10d07d229bd91b364548e130e0e51a8e5704b88c7c083ebbeb78842dee2",
 }
 """Name in the package's folder dist to sha256."""
-_MOST_BYTES = 128 * 2**20  # the package has 33 MB
+MEGABYTES = 33
+"""Size of the package."""
+_MOST_BYTES = 128 * 2**20
 _NPM_SECONDS = 300
+_HTTP = re.compile(r"^npm http .*$", re.MULTILINE)
+_ORIGIN = re.compile(r"^npm http (?:fetch|cache) .*\.tgz.*\(cache (hit|miss|updated|revalidated)\)", re.MULTILINE)
+"""Where npm says that a package came from."""
 
 
-def engine_files(given: Path | None = None) -> dict[str, bytes]:
+def engine_files(given: Path | None = None, *, fetch: bool = False) -> dict[str, bytes]:
     """Name to bytes of what a page needs to run a model.
 
     Args:
-        given: the package: npm's tarball, or its folder as in node_modules. None: the store, else npm.
+        given: the package: npm's tarball, or its folder as in node_modules. None: the store.
+        fetch: where the store has none, call npm, which may ask the network.
 
     Raises:
         OutputError: the files are not available, or differ from the pinned ones; the message says what to do.
@@ -56,9 +63,16 @@ def engine_files(given: Path | None = None) -> dict[str, bytes]:
         return found
     if (stored := _load_stored()) is not None:
         return stored
+    if not fetch:
+        raise _absent(offline() or "npm was not allowed to get it (--fetch allows it)")
     found = _from_npm()
     _keep(found)
     return found
+
+
+def is_stored() -> bool:
+    """Whether an earlier call has kept the package here."""
+    return _store().is_dir()
 
 
 def _store() -> Path:
@@ -117,9 +131,17 @@ def _from_npm() -> dict[str, bytes]:
     reason = offline() or (None if npm else "npm is not on the PATH")
     if reason is not None or npm is None:
         raise _absent(str(reason))
-    log.info("getting %s %s with npm (33 MB)", NAME, VERSION)
+    log.info("getting %s %s with npm (%d MB)", NAME, VERSION, MEGABYTES)
     with tempfile.TemporaryDirectory() as folder:
-        command = [npm, "pack", f"{NAME}@{VERSION}", "--pack-destination", folder, "--ignore-scripts", "--silent"]
+        command = [
+            npm,
+            "pack",
+            f"{NAME}@{VERSION}",
+            "--pack-destination",
+            folder,
+            "--ignore-scripts",
+            "--loglevel=http",
+        ]
         try:
             done = subprocess.run(
                 [*command, "--fetch-retries=0", "--fetch-timeout=30000"],
@@ -134,8 +156,10 @@ def _from_npm() -> dict[str, bytes]:
             raise _absent(f"npm failed ({type(problem).__name__})") from None
         packed = sorted(Path(folder).glob("*.tgz"))
         if done.returncode != 0 or not packed:
-            said = " ".join(done.stderr.split())[:120]
+            said = " ".join(_HTTP.sub("", done.stderr).split())[:120]
             raise _absent(f"npm could not get it{f' ({said})' if said else ''}")
+        if origins := set(_ORIGIN.findall(done.stderr)):
+            log.info("npm had it %s", "in its cache" if origins == {"hit"} else "from the network")
         return _of_tarball(packed[0])
 
 

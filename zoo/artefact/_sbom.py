@@ -213,8 +213,8 @@ def _data(manifest: Manifest) -> Part:
         "type": "data",
         "bom-ref": _DATA_REF,
         "name": data.name,
-        "description": f"{data.n} images it was trained, chosen and judged on; none of them is in the bundle but those "
-        "of the golden set",
+        "description": f"{data.n} images it was trained, chosen and judged on; none of them is in the bundle"
+        + ("" if manifest.golden == "generated" else " but those of the golden set"),
         "scope": "excluded",
         "data": [{"type": "dataset", "name": data.name}],
         "properties": _properties(

@@ -2,7 +2,8 @@
 
     DIR/index.html, DIR/assets/     the page, in the mode that asks no server
     DIR/assets/ort/                 onnxruntime-web
-    DIR/model.zoo/                  the bundle as it is: 'zoo verify DIR/model.zoo' proves it
+    DIR/model.zoo/                  the bundle, without what tells which images the model has seen: 'zoo verify
+                                    DIR/model.zoo' proves it
     DIR/web.json                    every file's sha256: whose folder this is
 
 The same bundle gives the same bytes: no dates, no paths. A signature of the bundle stays with it.
@@ -17,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from zoo._support.files import replace_folder, sha256_bytes, sha256_file
+from zoo.artefact._bundle import without_seen
 from zoo.artefact._ort_web import VERSION
+from zoo.data import SEEN
 from zoo.edge.bundle import GOLDEN, MANIFEST, MODEL, open_model
 from zoo.edge.bundle._signature import SIGNATURE
 from zoo.edge.page import INDEX, assets
@@ -52,12 +55,19 @@ def write_web(target: Path, bundle: Path, engine: Mapping[str, bytes]) -> Manife
 
     Raises:
         OutputError: the folder holds something else, or cannot be written.
-        UsageError: the bundle has no golden set.
+        UsageError: the bundle has no golden set, or would tell the web what the model has seen.
         ModelError: the bundle cannot be trusted.
     """
     check_place(target)
     listed = open_model(bundle).manifest.files
     contents = open_model(bundle, keep=(*listed, SIGNATURE))
+    if SEEN in listed and SIGNATURE in contents.files:
+        raise UsageError(
+            f"{bundle} is signed and holds {SEEN}, by which everybody on the web could test whether an image was "
+            "trained on; export and sign it with --no-seen, or name the run, whose page holds none",
+            code="web-seen",
+            path=str(bundle),
+        )
     if GOLDEN not in contents.files:
         raise UsageError(
             f"{bundle} has no golden set; a page needs one to prove itself: export it again",
@@ -65,6 +75,8 @@ def write_web(target: Path, bundle: Path, engine: Mapping[str, bytes]) -> Manife
             path=str(bundle),
         )
     model: dict[str, bytes] = {MODEL: contents.model, MANIFEST: contents.document, **contents.files}
+    if SEEN in listed:
+        model = without_seen(contents)
     page = assets() | {"mode.js": _MODE}
     files = {
         INDEX: page.pop(INDEX),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
-import numpy as np
 
 from zoo._support.files import atomic_write
 from zoo.preprocess import channels_of
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import onnx
-    from numpy.typing import NDArray
 
     from zoo.artefact import Shippable
     from zoo.data import ImageSet, Splits
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from zoo.runs import RunFolder, RunRecord
     from zoo.spec import Member
 
-__all__ = ["Stage", "build", "fit_calibration", "golden_images", "save_model", "shippable", "write_report"]
+__all__ = ["Stage", "build", "fit_calibration", "save_model", "shippable", "write_report"]
 
 Stage = Literal["full", "normalize", "none"]
 """How much of the preprocessing the file does: all of it, the arithmetic only, or nothing."""
@@ -43,9 +41,6 @@ _INTENDED_USE_SEVERAL = (
     "Saying which of the labels below images like those it was trained on have, as research or as a second opinion "
     "that a qualified person checks. Not a medical device."
 )
-
-GOLDEN_SIDE = 1024
-"""Pixels; larger images go into the golden set as their middle."""
 
 log = logging.getLogger("zoo")
 
@@ -129,21 +124,6 @@ def write_report(model: onnx.ModelProto, manifest: Manifest, report: EvalReport)
     from zoo.artefact import set_manifest
 
     set_manifest(model, msgspec.structs.replace(manifest, report=report))
-
-
-def golden_images(data: Splits, count: int) -> list[NDArray[Any]]:
-    """`count` raw images for the golden set: test images first; cuts of them where there are too few."""
-    from zoo.artefact import parity_images
-
-    some = [_middle(image) for image in read_some((data.test, data.val, data.train), count)]
-    return some if len(some) >= count else parity_images(some)[:count]
-
-
-def _middle(image: NDArray[Any]) -> NDArray[Any]:
-    """The image, or the middle of a large one: a golden set travels with every bundle."""
-    height, width = image.shape[:2]
-    top, left = max(0, height - GOLDEN_SIDE) // 2, max(0, width - GOLDEN_SIDE) // 2
-    return np.ascontiguousarray(image[top : top + GOLDEN_SIDE, left : left + GOLDEN_SIDE])
 
 
 def save_model(target: Path, model: onnx.ModelProto) -> None:

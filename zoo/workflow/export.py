@@ -6,20 +6,19 @@ Used by `zoo export`; training proves and evaluates its own file through `zoo.wo
 from __future__ import annotations
 
 import tempfile
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from zoo._support.text import file_name
-from zoo.errors import ModelError, TrainingError, UsageError
-from zoo.spec import EvalReport, Manifest, Parity, Quantization
-from zoo.workflow._find import MODEL_FILE, is_exported
+from zoo._support.text import format_count, megabytes, quote_path
+from zoo.errors import DataError, ModelError, UsageError
+from zoo.spec import Display, GoldenKind, Manifest, Parity, Quantization, Table
+from zoo.workflow._find import MODEL_FILE, is_exported, read_report
 
 if TYPE_CHECKING:
     import onnx
-    from numpy.typing import NDArray
 
     from zoo.artefact import Shippable
     from zoo.data import Splits
@@ -28,11 +27,12 @@ if TYPE_CHECKING:
     from zoo.runs import RunFolder
     from zoo.spec import QuantizedKind, Target
     from zoo.workflow._prove import Stage
+    from zoo.workflow._request import Golden, Request
 
 __all__ = ["ExportResult", "export"]
 
 
-class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
+class ExportResult(Display, msgspec.Struct, frozen=True, kw_only=True):
     """A file that passed the gate."""
 
     path: str
@@ -40,6 +40,25 @@ class ExportResult(msgspec.Struct, frozen=True, kw_only=True):
     parity: Parity
     quantization: Quantization | None = None
     """What was tried and measured to make the file smaller; null: it is float32."""
+    proven: Literal["export", "training"] = "export"
+    """When the file passed the gate. training: the images were not at hand, and the run's own file was taken."""
+    golden: GoldenKind | None = None
+    """Whose the images of the golden set are; null: no bundle was written, or an older release wrote it."""
+    golden_images: int | None = None
+    """How many there are; null: no bundle was written."""
+    notes: tuple[str, ...] = ()
+    """What else must be known of this file: that its training was not finished, or when it was proven."""
+
+    def headline(self) -> str:
+        """The file, its size, and how far it is from what was trained."""
+        kind = "float32" if self.quantization is None else self.quantization.kind
+        within, images = f"{self.parity.max_abs_probability:.1e}", format_count(self.parity.images, "image")
+        proof = f"probabilities of {images} within {within}, {format_count(self.parity.flips, 'flip')}"
+        return f"{self.path}: {megabytes(self.size_bytes)}, {kind}; {proof}"
+
+    def tables(self) -> dict[str, Table]:
+        """The proof: one row."""
+        return {"parity": Table([msgspec.structs.asdict(self.parity)])}
 
 
 def export(
@@ -51,12 +70,18 @@ def export(
     quantize: QuantizedKind | None = None,
     target: Target | None = None,
     bundle: bool = False,
+    seen: bool = True,
     out: str | Path | None = None,
     data: str | Path | None = None,
     web: str | Path | None = None,
     ort_web: str | Path | None = None,
+    fetch: bool = False,
+    golden: Golden | None = None,
+    overwrite: bool = False,
 ) -> ExportResult:
     """Write a run's ONNX file, or its bundle, and prove it; when the proof fails nothing is left behind.
+
+    Where the images of a finished run are gone, its own file is taken, which passed the gate at training.
 
     Args:
         run: a run folder or id; None: the last run.
@@ -69,166 +94,180 @@ def export(
         target: what a quantised file is for: avx512 (with VNNI), avx2, arm64 or gpu; None: this machine.
         bundle: write NAME.zoo with manifest, golden set, report, card and parts list; where `out` ends in .zoo.zip,
             one file with the same in it.
+        seen: the bundle carries salted hashes of the images that the model has seen, for `zoo.evaluate`; a page
+            never does.
         out: file or folder to write; None: export/NAME.onnx or export/NAME.zoo in the run, NAME-int8 or NAME-fp16
             where it is quantised.
         data: the images the run was trained with, if they have moved.
         web: write this folder instead: a page that runs the model in the browser. `run` may then be a bundle too.
-        ort_web: npm's package of onnxruntime-web for it; None: the store, else npm.
+        ort_web: npm's package of onnxruntime-web for it; None: the store.
+        fetch: where the store has none, let npm get it, which may ask the network.
+        golden: images of the bundle's golden set. generated: drawn for the purpose; own: taken from the data. None:
+            own where the data are a set of the catalogue whose licence lets anybody pass them on, else generated.
+        overwrite: replace the file, bundle or page that is there; what is not ours is never replaced.
 
     Raises:
+        DataError: the images are gone or others, and what is asked for needs them.
+        OutputError: something is there already.
+        ModelError: a bundle whose golden images are a user's own was to become a page, or the run's own file is not
+            the one that it proved.
         GateError: the parity gate refused, or (`QuantizationError`) no quantised file passed the guard.
         UsageError: a name that does not fit what is written; `portable` for a file that does not resize; a
             target without `quantize`, or a model that has nothing to quantise; `evidence` of one that makes none.
     """
-    how = _How(preprocess, portable, evidence, quantize, target, bundle, out, data)
+    from zoo.workflow._request import Request, refuse_combinations
+
+    request = Request(preprocess, portable, evidence, quantize, target, bundle, seen, out, data, golden, overwrite)
     exported = None if run is None or not is_exported(Path(run)) else Path(run)
-    _refuse_combinations(how, exported, web=web is not None)
+    refuse_combinations(request, exported, web=web is not None)
     if web is not None:
-        return _write_page(run, exported, how, Path(web), None if ort_web is None else Path(ort_web))
-    return _write_file(run, how)
+        return _write_page(run, exported, request, Path(web), None if ort_web is None else Path(ort_web), fetch=fetch)
+    return _write_file(run, request)
 
 
-@dataclass(frozen=True, slots=True)
-class _How:
-    """The arguments of `export` that say what is written."""
-
-    preprocess: Stage
-    portable: bool
-    evidence: bool
-    quantize: QuantizedKind | None
-    target: Target | None
-    bundle: bool
-    out: str | Path | None
-    data: str | Path | None
-
-
-def _refuse_combinations(how: _How, exported: Path | None, *, web: bool) -> None:
-    """Refuse arguments that contradict each other, before anything is opened.
-
-    Args:
-        how: what is asked for.
-        exported: the file or bundle that was named in place of a run.
-        web: whether a page is asked for.
-
-    Raises:
-        UsageError: names them.
-    """
-    if how.portable and how.preprocess != "full":
-        raise UsageError(
-            f"--portable is about how a file resizes, with --preprocess {how.preprocess} it does not",
-            code="option-conflict",
-            options=["--portable", "--preprocess"],
-        )
-    if how.target is not None and how.quantize is None:
-        raise UsageError(
-            f"target {how.target} is of a quantised file; name --int8 or --fp16 too, or leave it out",
-            code="option-conflict",
-            options=["--target"],
-        )
-    if web and (how.bundle or how.out is not None or how.preprocess != "full"):
-        raise UsageError(
-            "--web writes a folder of its own; leave out --bundle, --out and --preprocess",
-            code="option-conflict",
-            options=["--web"],
-        )
-    if exported is None:
-        return
-    if not web:
-        raise UsageError(
-            f"{exported} is exported already; name its run, or write its page with --web",
-            code="export-again",
-            path=str(exported),
-        )
-    if how.portable or how.evidence or how.quantize or how.data is not None:
-        raise UsageError(
-            f"{exported} is a bundle, whose page holds it as it is; name its run to export it otherwise",
-            code="export-again",
-            path=str(exported),
-        )
-
-
-def _write_file(run: str | Path | None, how: _How) -> ExportResult:
+def _write_file(run: str | Path | None, request: Request) -> ExportResult:
     """The run's file or bundle; see `export`."""
     from zoo import registry
+    from zoo._support.files import sha256_file
     from zoo.runs import find_run, open_run
     from zoo.workflow import _prove
+    from zoo.workflow._golden import choose_kind, write_proven_bundle
+    from zoo.workflow._images import images_of
+    from zoo.workflow._request import check_places, target_of
 
     opened = open_run(find_run(run))
-    written = _target(opened, how, how.quantize)
+    check_places(opened, request)
+    try:
+        splits = images_of(opened, request.data)
+    except DataError as problem:
+        if problem.code != "data-moved":
+            raise
+        return _write_own(opened, request, problem)
     plugin = registry.load(opened.record.plugin.name).plugin
-    opened, trained, splits = _restore(opened, plugin, how.data)
-    if how.quantize is not None and trained.members:
+    opened, trained, splits, notes = _restore(opened, plugin, splits)
+    if request.quantize is not None and trained.members:
         raise UsageError(
-            f"--{how.quantize}: an ensemble ships in float32, its members are proven one by one; "
-            "export it as it is, or one member with --" + how.quantize,
+            f"--{request.quantize}: an ensemble ships in float32, its members are proven one by one; "
+            "export it as it is, or one member with --" + request.quantize,
             code="ensemble-quantise",
-            quantize=how.quantize,
+            quantize=request.quantize,
         )
     model, manifest = _prove.build(
         opened,
         trained,
         splits,
-        stage=how.preprocess,
-        portable=how.portable,
-        report=_report_of(opened),
-        evidence=how.evidence,
+        stage=request.preprocess,
+        portable=request.portable,
+        report=read_report(opened),
+        evidence=request.evidence,
     )
     predict = None
-    if how.quantize is not None:
+    if request.quantize is not None:
         model, manifest, predict = _quantise(
-            opened, plugin, splits, (model, manifest), kind=how.quantize, target=how.target
+            opened, plugin, splits, (model, manifest), kind=request.quantize, target=request.target
         )
-        assert manifest.quantization is not None  # noqa: S101 - it was just made
-        written = _target(opened, how, manifest.quantization.kind)  # int8 may have ended as fp16
-    if how.bundle:
-        _write_bundle(written, model, manifest, splits, predict)
-    else:
+    written = target_of(opened, request, manifest.quantization.kind if manifest.quantization else None)
+    golden = choose_kind(request.golden, request.data or opened.record.source) if request.bundle else None
+    if golden is None:
         _prove.save_model(written, model)
+    else:
+        content = model.SerializeToString()
+        seen = _format_seen(opened) if request.seen else None
+        write_proven_bundle(written, content, manifest, golden=golden, splits=splits, predict=predict, seen=seen)
+    if written.resolve() == opened.file(MODEL_FILE).resolve():
+        opened.update(proven=sha256_file(written))
+    return _result(written, manifest, golden, notes)
+
+
+def _write_own(run: RunFolder, request: Request, gone: DataError) -> ExportResult:
+    """The file that a finished run wrote and proved, or its bundle, where the images are gone.
+
+    Raises:
+        DataError: the run has no such file, or what is asked for is made or proven on images.
+    """
+    from zoo._support.files import atomic_write
+    from zoo.workflow._golden import write_proven_bundle
+    from zoo.workflow._proven import has_proven_file, read_proven
+    from zoo.workflow._request import target_of
+
+    if not has_proven_file(run):
+        raise gone
+    name, cause, why = run.path.name, gone.fields["cause"], str(gone).rpartition("; ")[0]
+    asked = {
+        f"--{request.quantize}": request.quantize is not None,
+        "--portable": request.portable,
+        "--evidence": request.evidence,
+        f"--preprocess {request.preprocess}": request.preprocess != "full",
+        "--golden own": request.golden == "own",
+    }
+    if options := [option for option, given in asked.items() if given]:
+        kind = "--onnx --bundle" if request.bundle else "--onnx"
+        raise DataError(
+            f"{why}, and {', '.join(options)} needs them: such a file is made and proven on them; name their place "
+            f"with --data, or take the file that was proven at training with 'zoo export {quote_path(run.path)} "
+            f"{kind}'",
+            code="export-needs-images",
+            run=name,
+            options=options,
+            cause=cause,
+        ) from None
+    content, manifest = read_proven(run)
+    assert manifest.parity is not None  # noqa: S101 - read_proven refuses a file without
+    note = (
+        f"{why}: this is the file that the run itself wrote, proven at training on {manifest.parity.images} raw "
+        "images; nothing was proven again"
+    )
+    written = target_of(run, request, None)
+    if request.bundle:
+        seen = _format_seen(run) if request.seen else None
+        write_proven_bundle(written, content, manifest, golden="generated", splits=None, seen=seen)
+    else:
+        atomic_write(written, content)
+    done = _result(written, manifest, "generated" if request.bundle else None, (note,))
+    return msgspec.structs.replace(done, proven="training")
+
+
+def _result(written: Path, manifest: Manifest, golden: GoldenKind | None, notes: tuple[str, ...]) -> ExportResult:
+    from zoo._support.files import size_of
+    from zoo.artefact import GOLDEN_IMAGES
+
     assert manifest.parity is not None  # noqa: S101 - build gives none without
     return ExportResult(
-        path=str(written), size_bytes=_size(written), parity=manifest.parity, quantization=manifest.quantization
+        path=str(written),
+        size_bytes=size_of(written),
+        parity=manifest.parity,
+        quantization=manifest.quantization,
+        golden=golden,
+        golden_images=GOLDEN_IMAGES if golden else None,
+        notes=notes,
     )
 
 
-def _target(run: RunFolder, how: _How, kind: QuantizedKind | None) -> Path:
-    """Where to write.
+def _restore(
+    run: RunFolder, plugin: ModelPlugin, splits: Splits
+) -> tuple[RunFolder, Shippable, Splits, tuple[str, ...]]:
+    """The model as its plugin saved it, the images it can be proven on, and what must be said of it.
 
-    Raises:
-        UsageError: a name that does not fit what is written.
+    An interrupted run gets its temperature.
     """
-    suffix = "zoo" if how.bundle else "onnx"
-    stem = "-".join((file_name(run.record.card.name), *([kind] if kind else [])))
-    target = Path(how.out) if how.out else run.file("export") / f"{stem}.{suffix}"
-    if how.bundle and not target.name.endswith((".zoo", ".zoo.zip")):
-        raise UsageError(
-            f"--out {target}: the name of a bundle ends in .zoo (a folder) or .zoo.zip (one file)",
-            code="out-name",
-            path=str(target),
-        )
-    if not how.bundle and target.is_dir():
-        raise UsageError(
-            f"--out {target} is a folder; expected a file name such as {target / 'model.onnx'}",
-            code="out-name",
-            path=str(target),
-        )
-    return target
-
-
-def _restore(run: RunFolder, plugin: ModelPlugin, data: str | Path | None) -> tuple[RunFolder, Shippable, Splits]:
-    """The model as its plugin saved it, and the images it was trained with; an interrupted run gets its temperature."""
+    from zoo.runs import check_learnt, is_live, refuse_unfinished
     from zoo.workflow import _prove
-    from zoo.workflow._images import images_of, without_bad
+    from zoo.workflow._images import without_bad
 
     record = run.record
+    if record.best is None:
+        raise refuse_unfinished(run, "has nothing to export yet")
+    check_learnt(run)
     trained = _prove.shippable(plugin.load(record.card, run), record)
-    splits = without_bad(images_of(run, data), record.skipped)
-    if record.status not in {"trained", "done"}:  # in memory only: its training may still be running
-        epochs = f"{record.epochs_done} of {record.card.train.epochs}"
-        note = f"training stopped after epoch {epochs}; this is its best epoch so far"
-        temperature = _prove.fit_calibration(trained, splits.val)
-        run = run.in_memory()
-        run.add_notes([note], temperature=temperature)
-    return run, trained, splits
+    splits = without_bad(splits, record.skipped)
+    if record.status in {"trained", "done"}:
+        return run, trained, splits, ()
+    how = "is running and has done" if is_live(run.path) else "stopped after"
+    note = f"training {how} epoch {record.epochs_done} of {record.card.train.epochs}; this is its best epoch so far"
+    temperature = _prove.fit_calibration(trained, splits.val)
+    run = run.in_memory()  # its training may still be running
+    run.add_notes([note], temperature=temperature)
+    return run, trained, splits, (note,)
 
 
 def _quantise(
@@ -248,78 +287,64 @@ def _quantise(
     from zoo.artefact import set_manifest
     from zoo.artefact.quantize import climb, confirm
     from zoo.workflow._judge import judge
+    from zoo.workflow._seen import list_seen, sift_start
 
     model, manifest = proven
     taken = climb(model, manifest, splits, kind=kind, target=target, seed=run.record.card.train.seed)
-    float32, own = (judge(plugin, runtime, splits, "test") for runtime in (taken.float32, taken.runtime))
+    splits, seen = sift_start(splits, list_seen(run), run.record.card.train.leaks, run.record.notes)
+    float32, own = (judge(plugin, runtime, splits, "test", seen=seen) for runtime in (taken.float32, taken.runtime))
     made, record = confirm(taken, own.images, float32.logits, own.logits)
     manifest = msgspec.structs.replace(manifest, quantization=record, report=own.report)
     set_manifest(made, manifest)
     return made, manifest, taken.runtime.logits
 
 
-def _write_bundle(
-    target: Path, model: onnx.ModelProto, manifest: Manifest, splits: Splits, predict: Predict | None
-) -> None:
-    """Write the bundle with golden answers by `predict`; None: by the file itself on this machine."""
-    from zoo.artefact import GOLDEN_IMAGES, set_manifest, write_bundle
-    from zoo.edge import Runtime
-    from zoo.workflow._prove import golden_images
+def _format_seen(run: RunFolder) -> bytes | None:
+    """What the run has seen as a bundle carries it; None: the run does not know."""
+    from zoo.data import format_seen
+    from zoo.workflow._seen import list_seen
 
-    set_manifest(model, manifest)
-    content = model.SerializeToString()
-    evidence: Predict | None = None  # of a quantised file no map: how far kernels elsewhere move one is not known
-    if predict is None:
-        with tempfile.TemporaryDirectory() as folder:
-            proven = Path(folder) / MODEL_FILE
-            proven.write_bytes(content)
-            runtime = Runtime.open(proven)
-            predict, evidence = runtime.logits, runtime.evidence if runtime.has_evidence else None
-    tolerance = None if manifest.quantization is None else manifest.quantization.tolerance
-    images = golden_images(splits, GOLDEN_IMAGES if tolerance is None else 4 * GOLDEN_IMAGES)
-    if tolerance is not None:
-        images = _put_decided_first(images, predict, tolerance)[:GOLDEN_IMAGES]
-    write_bundle(target, content, manifest, images=images, predict=predict, evidence=evidence)
-
-
-def _put_decided_first(images: list[NDArray[Any]], predict: Predict, tolerance: float) -> list[NDArray[Any]]:
-    """The images, sorted so that those whose label cannot change within the golden tolerance come first."""
-    import numpy as np
-
-    def clear(image: NDArray[Any]) -> bool:
-        *_, second, best = np.sort(predict(image[None])[0].astype(np.float64))
-        return bool(best - second > tolerance * (max(1.0, abs(best)) + max(1.0, abs(second))))
-
-    return sorted(images, key=lambda image: not clear(image))
+    seen = list_seen(run)
+    return None if seen is None else format_seen(seen, f"{run.record.id} {run.record.data.sha256}")
 
 
 def _write_page(
-    run: str | Path | None, exported: Path | None, how: _How, target: Path, ort_web: Path | None
+    run: str | Path | None,
+    exported: Path | None,
+    request: Request,
+    target: Path,
+    ort_web: Path | None,
+    *,
+    fetch: bool,
 ) -> ExportResult:
     """A folder for a web server; what it would fail for is found out before the model is built."""
+    from zoo._support.files import refuse_occupied, size_of
     from zoo.artefact._ort_web import engine_files
     from zoo.artefact._web import check_place, write_web
 
     check_place(target)
+    if target.exists() and any(target.iterdir()):
+        refuse_occupied(target, overwrite=request.overwrite, holds="page")
     with tempfile.TemporaryDirectory() as folder:
-        proof = None if exported is None else _fit_for_a_page(exported)
-        engine = engine_files(ort_web)
-        made = replace(how, bundle=True, out=Path(folder) / "model.zoo")
-        bundle = exported or Path(_write_file(run, made).path)
-        parity, quantization = proof or _fit_for_a_page(bundle)
-        write_web(target, bundle, engine)
-    return ExportResult(path=str(target), size_bytes=_size(target), parity=parity, quantization=quantization)
+        done = None if exported is None else _fit_for_a_page(exported, request)
+        engine = engine_files(ort_web, fetch=fetch)
+        made = replace(request, bundle=True, seen=False, out=Path(folder) / "model.zoo")
+        if done is None:
+            done = _write_file(run, made)
+            _fit_for_a_page(Path(done.path), request)
+        write_web(target, Path(done.path), engine)
+    return msgspec.structs.replace(done, path=str(target), size_bytes=size_of(target))
 
 
-def _fit_for_a_page(bundle: Path) -> tuple[Parity, Quantization | None]:
+def _fit_for_a_page(bundle: Path, request: Request) -> ExportResult:
     """What the bundle says of its proof.
 
     Raises:
-        ModelError: the bundle holds none, or cannot be opened.
+        ModelError: the bundle holds none, or cannot be opened, or its golden images may be a user's own.
         UsageError: a browser cannot give the model its images.
     """
     from zoo.artefact._web import check_fits
-    from zoo.edge.bundle import open_model
+    from zoo.edge.bundle import GOLDEN, open_model
 
     manifest = open_model(bundle).manifest
     check_fits(manifest)
@@ -327,15 +352,16 @@ def _fit_for_a_page(bundle: Path) -> tuple[Parity, Quantization | None]:
         raise ModelError(
             f"{bundle}: no proof of its export in it; export it again", code="bundle-no-proof", path=str(bundle)
         )
-    return manifest.parity, manifest.quantization
-
-
-def _report_of(run: RunFolder) -> EvalReport | None:
-    from zoo.spec import decode
-
-    path = run.file("report.json")
-    return decode(path.read_bytes(), EvalReport, str(path), TrainingError) if path.is_file() else None
-
-
-def _size(target: Path) -> int:
-    return sum(p.stat().st_size for p in target.rglob("*") if p.is_file()) if target.is_dir() else target.stat().st_size
+    publishes = GOLDEN in manifest.files and manifest.golden not in {"generated", "public"}
+    if publishes and request.golden != "own":
+        whose = (
+            "are images of whoever exported it" if manifest.golden else "may be anybody's (an older release wrote it)"
+        )
+        raise ModelError(
+            f"{bundle}: its golden images {whose}, and a page publishes them; export the page from the run, which "
+            "draws others, or look at them and publish them with --golden own",
+            code="golden-own",
+            path=str(bundle),
+            golden=manifest.golden,
+        )
+    return _result(bundle, manifest, manifest.golden, ())

@@ -133,8 +133,8 @@ def climb(
         rung, runtime, whole = ladder.judge(candidate)
         rungs.append(rung)
         record = msgspec.structs.replace(candidate.record, rungs=tuple(rungs))
-        said = "; ".join(rung.refused) or "passed on the validation images"
-        log.info("quantisation, %s: %s", rung.name, said)
+        said = "refused" if rung.refused else "passed"  # why is in the record, which is shown at the end
+        log.info("quantisation, %s: %s on the validation images", rung.name, said)
         if rung.refused or runtime is None or whole is None:
             continue
         moved = wobble(ladder.core, candidate.core, others, reference=ladder.reference or rung.kind == "fp16")
@@ -192,9 +192,11 @@ def confirm(
         groups=images.groups,
     )
     kind = taken.record.kind
-    beyond = tuple(f"on the {guard.n} test images {why}; they are too few to tell" for why in find_missed(guard, kind))
+    broken = find_broken_bars(guard, kind)
+    missed = () if broken else find_missed(guard, kind)
+    beyond = tuple(f"on the {guard.n} test images {why}; they are too few to tell" for why in missed)
     record = msgspec.structs.replace(taken.record, test=guard, notes=(*taken.record.notes, *beyond))
-    if broken := find_broken_bars(guard, kind):
+    if broken:
         raise QuantizationError(
             f"{kind} refused: {record.rungs[-1].name} passed on the validation images but not on {guard.n} test images "
             f"({'; '.join(broken)}); no other is tried, since test images choose nothing; nothing was written, ship "

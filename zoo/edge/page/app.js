@@ -5,7 +5,7 @@ import { byId, el, fill, show } from "./dom.js";
 import { VISIBLE } from "./explain.js";
 import { paint, paintLegend, top } from "./heat.js";
 import { MODE } from "./mode.js";
-import { always, evidence, meaning, overall, percent, points, ranked, verdict } from "./words.js";
+import { always, evidence, goldenImages, meaning, overall, percent, points, ranked, verdict } from "./words.js";
 
 const FEW_BARS = 8; // shown at first; the rest on demand
 const MOST_FILES = 200; // kept in memory at a time
@@ -63,6 +63,7 @@ async function introduce() {
     ...(model.runtime ? { "Runs on": model.runtime } : {}),
   };
   fill("facts", ...Object.entries(facts).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
+  fill("golden", goldenImages(manifest));
   show("proof", model.selfTests);
   const card = await model.card().catch((problem) => `The card cannot be shown: ${problem.message}`);
   byId("card-box").hidden = card === null;
@@ -293,7 +294,7 @@ async function selfTest() {
     fill(
       "tested",
       passed
-        ? `Passed: all ${done.images} images answered as where the model was made (largest difference of a logit ${worst}, allowed ${done.tolerance.toPrecision(1)}).`
+        ? `Passed: all ${done.images} ${goldenImages(manifest)} answered as where the model was made (largest difference of a logit ${worst}, allowed ${done.tolerance.toPrecision(1)}).`
         : `Failed: do not use this page on this computer. ${done.mismatches.length} of its numbers differ: ${done.mismatches.slice(0, 3).join("; ")}`,
     );
     byId("tested").className = passed ? "passed" : "warning";

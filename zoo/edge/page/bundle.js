@@ -4,7 +4,7 @@
 import { sha256 } from "./sha256.js";
 
 const KEY = "zoo"; // of the manifest in the model's metadata
-const BUNDLE_ONLY = ["files", "sizes"];
+const BUNDLE_ONLY = ["files", "sizes", "golden"];
 
 /** The bytes of a file of the bundle, once they are the ones that the manifest lists. */
 export async function checked(folder, name, manifest) {
@@ -75,4 +75,14 @@ function* messages(bytes) {
       at += size;
     } else throw new Error("model.onnx is damaged; copy the folder again");
   }
+}
+
+const ROUNDING = 1e-3; // as zoo/edge/_runtime.py
+
+/** Refuse numbers that are no probabilities, as of a file whose outputs were swapped. */
+export function checkProbabilities(values, task) {
+  const inside = values.every((value) => value >= -ROUNDING && value <= 1 + ROUNDING); // NaN is neither
+  const sum = values.reduce((total, value) => total + value, 0);
+  if (inside && (task === "multilabel" || Math.abs(sum - 1) <= ROUNDING)) return;
+  throw new Error("the model's answers are no probabilities; do not use it, export the page again");
 }

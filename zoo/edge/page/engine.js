@@ -2,7 +2,7 @@
 // thread, which needs no special headers of the server.
 
 import * as ort from "./ort/ort.wasm.bundle.min.mjs";
-import { checked, compareManifests } from "./bundle.js";
+import { checkProbabilities, checked, compareManifests } from "./bundle.js";
 import { occlusion } from "./explain.js";
 import { replay } from "./golden.js";
 
@@ -45,6 +45,7 @@ async function run({ data, height, width, channels, dtype = "uint8" }, output) {
   if (values.length !== manifest.labels.length) {
     throw new Error(`${values.length} numbers for ${manifest.labels.length} labels; export the page again`);
   }
+  if (output === "probabilities") checkProbabilities(values, manifest.task);
   return values;
 }
 

@@ -27,6 +27,16 @@ export function withInterval({ value, low, high }) {
 
 const some = (n, noun) => `${n} ${noun}${n === 1 ? "" : "s"}`;
 
+/** Whose the images are that the self-test answers. */
+export function goldenImages({ golden }) {
+  const whose = {
+    generated: "pictures that were drawn for the purpose",
+    public: "images of a public set",
+    own: "images of whoever made this page",
+  };
+  return whose[golden] ?? "images that came with the model";
+}
+
 /** Labels by probability, the largest first; equal ones in the model's order. */
 export function ranked(row) {
   return Object.entries(row.probabilities).sort((a, b) => b[1] - a[1]);

@@ -1,0 +1,129 @@
+"""What is asked of an export: which options contradict each other, and where the output goes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from zoo._support.text import file_name
+from zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from zoo.runs import RunFolder
+    from zoo.spec import QuantizedKind, Target
+    from zoo.workflow._prove import Stage
+
+__all__ = ["Golden", "Request", "check_places", "refuse_combinations", "target_of"]
+
+Golden = Literal["generated", "own"]
+"""Images of a bundle's golden set: drawn for the purpose, or taken from the data."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The arguments of `export` that say what is written."""
+
+    preprocess: Stage
+    portable: bool
+    evidence: bool
+    quantize: QuantizedKind | None
+    target: Target | None
+    bundle: bool
+    seen: bool
+    out: str | Path | None
+    data: str | Path | None
+    golden: Golden | None
+    overwrite: bool
+
+
+def refuse_combinations(request: Request, exported: Path | None, *, web: bool) -> None:
+    """Refuse arguments that contradict each other, before anything is opened.
+
+    Args:
+        request: what is asked for.
+        exported: the file or bundle that was named in place of a run.
+        web: whether a page is asked for.
+
+    Raises:
+        UsageError: names them.
+    """
+    if request.portable and request.preprocess != "full":
+        raise UsageError(
+            f"--portable is about how a file resizes, with --preprocess {request.preprocess} it does not",
+            code="option-conflict",
+            options=["--portable", "--preprocess"],
+        )
+    if request.target is not None and request.quantize is None:
+        raise UsageError(
+            f"target {request.target} is of a quantised file; name --int8 or --fp16 too, or leave it out",
+            code="option-conflict",
+            options=["--target"],
+        )
+    if web and (request.bundle or request.out is not None or request.preprocess != "full"):
+        raise UsageError(
+            "--web writes a folder of its own; leave out --bundle, --out and --preprocess",
+            code="option-conflict",
+            options=["--web"],
+        )
+    if request.golden is not None and not (web or request.bundle):
+        raise UsageError(
+            "--golden is about the golden set of a bundle; name --bundle or --web too, or leave it out",
+            code="option-conflict",
+            options=["--golden"],
+        )
+    if exported is None:
+        return
+    if not web:
+        raise UsageError(
+            f"{exported} is exported already; name its run, or write its page with --web",
+            code="export-again",
+            path=str(exported),
+        )
+    if request.portable or request.evidence or request.quantize or request.data is not None:
+        raise UsageError(
+            f"{exported} is a bundle, whose page holds it as it is; name its run to export it otherwise",
+            code="export-again",
+            path=str(exported),
+        )
+
+
+def check_places(run: RunFolder, request: Request) -> None:
+    """Before any work: what is at the place of the output stays, unless it is ours and to be replaced.
+
+    Raises:
+        OutputError: it is not.
+        UsageError: a name that does not fit what is written.
+    """
+    from zoo._support.files import refuse_occupied
+    from zoo.artefact import check_bundle_place
+
+    kinds: tuple[QuantizedKind | None, ...] = ("int8", "fp16") if request.quantize == "int8" else (request.quantize,)
+    for target in dict.fromkeys(target_of(run, request, kind) for kind in kinds):  # int8 may end as fp16
+        if request.bundle:
+            check_bundle_place(target)
+        refuse_occupied(target, overwrite=request.overwrite, holds="bundle" if request.bundle else "file")
+
+
+def target_of(run: RunFolder, request: Request, kind: QuantizedKind | None) -> Path:
+    """Where to write.
+
+    Raises:
+        UsageError: a name that does not fit what is written.
+    """
+    suffix = "zoo" if request.bundle else "onnx"
+    stem = "-".join((file_name(run.record.card.name), *([kind] if kind else [])))
+    target = Path(request.out) if request.out else run.file("export") / f"{stem}.{suffix}"
+    if request.bundle and not target.name.endswith((".zoo", ".zoo.zip")):
+        raise UsageError(
+            f"--out {target}: the name of a bundle ends in .zoo (a folder) or .zoo.zip (one file)",
+            code="out-name",
+            path=str(target),
+        )
+    if not request.bundle and target.is_dir():
+        raise UsageError(
+            f"--out {target} is a folder; expected a file name such as {target / 'model.onnx'}",
+            code="out-name",
+            path=str(target),
+        )
+    return target
