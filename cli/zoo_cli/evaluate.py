@@ -4,21 +4,53 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import zoo
 from zoo.spec import EvalReport
-from zoo_cli.options import Columns, Data, Group, Json, KeepNa, Key, Provider, Split, Uncertain, make_reading
-from zoo_cli.output import document, fields, format_table, put, verdict_table, with_interval
+from zoo_cli import offers
+from zoo_cli.options import (
+    Columns,
+    Data,
+    Group,
+    IncludeSeen,
+    Json,
+    KeepNa,
+    Key,
+    Provider,
+    Split,
+    TableAs,
+    Uncertain,
+    make_reading,
+    refuse_formats,
+)
+from zoo_cli.output import (
+    describe_seen,
+    document,
+    fields,
+    format_table,
+    format_table_as,
+    number_notes,
+    put,
+    say_seen,
+    verdict_table,
+    with_interval,
+)
+
+if TYPE_CHECKING:
+    from zoo_cli.output import Cell
 
 __all__ = ["evaluate"]
 
 
 def evaluate(
     target: Annotated[
-        str | None, typer.Argument(metavar="[RUN|BUNDLE|ONNX]", help="What to judge; default: the last run.")
+        str | None,
+        typer.Argument(
+            metavar="[RUN|BUNDLE|ONNX]", autocompletion=offers.exported, help="What to judge; default: the last run."
+        ),
     ] = None,
     *,
     data: Data = None,
@@ -29,13 +61,20 @@ def evaluate(
     group: Group = None,
     keep_na: KeepNa = False,
     uncertain: Uncertain = None,
+    include_seen: IncludeSeen = False,
     key: Key = None,
+    table: TableAs = None,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="With --table: a row for each class, not for each metric.")
+    ] = False,
     as_json: Json = False,
 ) -> None:
-    """Judge an exported file on raw images.
+    """Judge an exported file on raw images that it has not seen.
 
-    Every number comes with its 95 % interval; one that cannot be computed comes with the reason.
+    Images that the model was trained or validated on are left out and counted. Every number comes with its 95 %
+    interval; one that cannot be computed comes with the reason.
     """
+    refuse_formats(table, per_class=per_class, as_json=as_json)
     with contextlib.redirect_stdout(sys.stderr):
         report = zoo.evaluate(
             target,
@@ -44,25 +83,56 @@ def evaluate(
             provider=provider,
             skip_bad=skip_bad,
             key=key,
+            include_seen=include_seen,
             **make_reading(columns, group, uncertain, keep_na=keep_na),
         )
+    if as_json or table is not None:
+        say_seen(report.seen)
     if as_json:
         document(report)
+    elif table is not None:
+        put(format_table_as(table, *(_classes(report) if per_class else _metrics(report))))
     else:
         put("\n\n".join(_sections(report)))
 
 
+def _metrics(report: EvalReport) -> tuple[list[str], list[list[Cell]]]:
+    """The metrics over all classes for `--table`."""
+    from zoo.evaluation import title_of
+
+    return ["metric", "value"], [[title_of(name), value] for name, value in report.metrics.items()]
+
+
+def _classes(report: EvalReport) -> tuple[list[str], list[list[Cell]]]:
+    """The metrics of each class for `--table`."""
+    from zoo.evaluation import CLASS_METRICS, title_of
+
+    names = [*_counted(report), *CLASS_METRICS]
+    header = [_head(report), *_counted(report), *map(title_of, CLASS_METRICS)]
+    return header, [[label, *map(values.get, names)] for label, values in report.per_class.items()]
+
+
+def _head(report: EvalReport) -> str:
+    return "class" if report.confusion is not None else "label"
+
+
+def _counted(report: EvalReport) -> list[str]:
+    return [name for name in ("n", "known") if name in next(iter(report.per_class.values()))]
+
+
 def _sections(report: EvalReport) -> list[str]:
-    sections = [verdict_table(report)]
-    shown = ("sensitivity", "specificity", "auroc")
-    rows = []
-    counted = [name for name in ("n", "known") if name in next(iter(report.per_class.values()))]
-    for label, values in report.per_class.items():
-        cells = (with_interval(values.get(name)) for name in shown)
-        rows.append((label, *(str(values[name]) for name in counted), *cells))
-    head = "class" if report.confusion is not None else "label"
-    titles = (head, *counted, "sensitivity", "specificity", "AUROC")
-    sections.append(format_table(titles, rows, right=(1, len(counted))))
+    from zoo.evaluation import title_of
+
+    sections = [*describe_seen(report.seen), verdict_table(report)]
+    counted = _counted(report)
+    # PPV and NPV hold for the share of each class among these images: a table of their own.
+    for counts, shown in ((counted, ("sensitivity", "specificity", "auroc")), ([], ("ppv", "npv"))):
+        rows = [
+            (label, *(str(values[name]) for name in counts), *(with_interval(values.get(name)) for name in shown))
+            for label, values in report.per_class.items()
+        ]
+        titles = (_head(report), *counts, *map(title_of, shown))
+        sections.append(format_table(titles, rows, right=range(1, len(counts) + 1)))
     if report.calibration is not None:
         found = report.calibration
         sections.append(
@@ -70,9 +140,9 @@ def _sections(report: EvalReport) -> list[str]:
             f"NLL {with_interval(found.nll)},\n"
             f"expected calibration error {found.ece:.3f} in {found.bins} bins"
         )
-    if report.undefined:
-        sections.append("undefined:\n" + fields({f"  {name}": why for name, why in report.undefined.items()}))
+    if undefined := {f"  {name}": why for name, why in report.undefined.items() if "." in name}:  # of single classes
+        sections.append("undefined:\n" + fields(undefined))
     about = {"model": report.model, "data": f"{report.data.name}, sha256 {report.data.sha256[:12]}…"}
-    about |= {f"note {number}": note for number, note in enumerate(report.notes, start=1)}
+    about |= number_notes(report.notes, report.seen)
     sections.append(fields(about))
     return sections

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import shutil
+import zipfile
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,7 +14,7 @@ from noted import noted
 from refusals import refused
 from test_splits_grouped import digests_of, pool_of
 
-from zoo.data import count_seen, open_data, read_seen, write_seen
+from zoo.data import Seen, format_seen, open_data, parse_seen, read_seen, write_seen
 from zoo.data._splitting.assemble import assemble
 from zoo.data._splitting.fingerprint import contents, fingerprint
 from zoo.errors import DataError, GateError
@@ -38,7 +40,8 @@ def test_standard_sets_with_a_known_twin_train_without_it(shared: Path) -> None:
     ):
         splits = open_data(shared / "data" / name)
         assert splits.fingerprint.sha256 == sha256
-        assert count_seen(splits.train.digests, np.concatenate((splits.val.digests, splits.test.digests))) == 0
+        held_out = Seen({"val": splits.val.digests, "train": splits.test.digests}, {})
+        assert not held_out.holds(splits.train.digests).any()
         assert splits.fingerprint.n - len(splits.train) - len(splits.val) - len(splits.test) == left_out
         images = "1 training image was" if left_out == 1 else f"{left_out} training images were"
         assert noted(splits.notes, images, "left out", "byte for byte")
@@ -161,11 +164,54 @@ def test_what_a_model_has_seen_is_kept_without_names_or_order(tmp_path: Path) ->
     splits = open_data("digits")
     write_seen(tmp_path / "seen.npz", splits)
     seen = read_seen(tmp_path / "seen.npz")
-    assert len(seen) == len(splits.train) + len(splits.val)
-    assert count_seen(splits.train.digests, seen) == len(splits.train)
-    assert count_seen(splits.test.digests, seen) == 0
+    assert len(seen.files["train"]) + len(seen.files["val"]) == len(splits.train) + len(splits.val)
+    assert seen.holds(splits.train.digests).all()
+    assert not seen.holds(splits.test.digests).any()
+    assert not seen.holds(splits.train.digests, "val").any()
     with np.load(tmp_path / "seen.npz", allow_pickle=False) as archive:
         assert [bytes(row) for row in archive["train"]] == sorted(map(bytes, splits.train.digests))
     (tmp_path / "seen.npz").write_bytes((tmp_path / "seen.npz").read_bytes()[:500])
     with pytest.raises(DataError, match="damaged"):
         read_seen(tmp_path / "seen.npz")
+
+
+def test_a_list_that_no_run_writes_is_refused_before_it_takes_memory(tmp_path: Path) -> None:
+    rows = np.zeros((1000, 32), np.uint8)
+    np.savez_compressed(tmp_path / "packed.npz", train=rows, val=rows)
+    (tmp_path / "huge.npz").write_bytes(_npz_of(rows.shape[0] * 2**40))
+    (tmp_path / "objects.npz").write_bytes(_npz_of(1, kind="|O"))
+    for name in ("packed.npz", "huge.npz", "objects.npz"):
+        with refused("seen-damaged", DataError):
+            read_seen(tmp_path / name)
+
+
+def _npz_of(rows: int, kind: str = "|u1") -> bytes:
+    """Two arrays that say to be of so many rows, without them."""
+    header = repr({"descr": kind, "fortran_order": False, "shape": (rows, 32)}).ljust(117).encode() + b"\n"
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name in ("train.npy", "val.npy"):
+            archive.writestr(name, b"\x93NUMPY\1\0" + len(header).to_bytes(2, "little") + header)
+    return buffer.getvalue()
+
+
+def test_a_bundle_holds_short_salted_hashes_that_answer_as_the_list_does(tmp_path: Path) -> None:
+    splits = open_data("digits")
+    write_seen(tmp_path / "start.npz", open_data("digits", split_seed=1))
+    write_seen(tmp_path / "seen.npz", splits, start=[read_seen(tmp_path / "start.npz")])
+    kept = read_seen(tmp_path / "seen.npz")
+    document = format_seen(kept, "run 1")
+    carried = parse_seen(document, "m.zoo")
+    for parts in ((), ("train", "val"), ("start",)):
+        for images in (splits.train, splits.val, splits.test):
+            assert np.array_equal(carried.holds(images.digests, *parts), kept.holds(images.digests, *parts))
+    assert document == format_seen(kept, "run 1")
+    images = len(splits.train) + len(splits.val)
+    assert len(document) <= 64 + 8 * 2 * images, "eight bytes for each image of a list"
+    whole = splits.train.digests[0].tobytes()
+    assert all(whole[i : i + 8] not in document for i in range(25)), "no part of a plain digest goes out"
+    other = parse_seen(format_seen(kept, "run 2"), "m.zoo")
+    assert not np.isin(carried.files["train"].view("<u8"), other.files["train"].view("<u8")).any()
+    for broken in (document[:-1], document + b"\0", b"zoo seen 2" + document[10:], document[:40], b""):
+        with refused("seen-damaged", DataError):
+            parse_seen(broken, "m.zoo")

@@ -117,6 +117,16 @@ def test_an_ensemble_stands_alone(made: zoo.TrainResult, tmp_path: Path, members
     assert [part["version"] for part in parts if part["bom-ref"].startswith("member-")] == ["a", "b", "c"]
 
 
+def test_an_ensemble_whose_images_are_gone_gives_its_proven_file(made: zoo.TrainResult, tmp_path: Path) -> None:
+    run = tmp_path / "alone"
+    shutil.copytree(made.run, run)
+    open_run(run).update(source=str(tmp_path / "gone.npz"))
+    bundle = Path(zoo.export(run, bundle=True, out=tmp_path / "e.zoo").path)
+    assert (bundle / "model.onnx").read_bytes() == (run / "model.onnx").read_bytes()
+    assert zoo.verify(bundle).golden == "generated"
+    assert "Golden images" in (bundle / "CARD.md").read_text()
+
+
 def test_it_can_be_explained_and_compared_by_name(made: zoo.TrainResult, here: Path) -> None:
     from PIL import Image
 
@@ -206,7 +216,11 @@ def test_a_member_that_was_trained_on_what_decides_is_refused_unless_asked_for(t
     kept = zoo.train("ensemble:c,other", out=tmp_path / "e", leaks="keep")
     assert any("svm (other)" in note for note in open_run(Path(kept.run)).record.notes)
     assert any("svm (other)" in note for note in kept.test.notes)
-    assert any("model's training" in note for note in zoo.evaluate(kept.run).notes)
+    again = zoo.evaluate(kept.run)
+    assert again.metrics == kept.test.metrics
+    assert again.seen is not None
+    assert (again.seen.how, again.seen.of) == ("judged", again.n)
+    assert again.seen.count
 
 
 @pytest.mark.usefixtures("here")

@@ -5,33 +5,57 @@ from __future__ import annotations
 from zoo.data._decode import Decoded, decode_all
 from zoo.data._describe import DataDescription, describe_data
 from zoo.data._index import ImageSet, SplitName, Splits
-from zoo.data._labels import align
+from zoo.data._labels import align, balance
 from zoo.data._named import apply_advice, find_named, judge_uncertain, open_data, reopen_data
-from zoo.data._splitting.seen import TRAINED_ON, count_seen, read_seen, write_seen
+from zoo.data._pixels import digest_all
+from zoo.data._splitting.seen import (
+    SEEN,
+    TRAINED_ON,
+    Seen,
+    add_pixels,
+    format_seen,
+    join_start,
+    leave_out_unread,
+    parse_seen,
+    read_seen,
+    write_seen,
+)
 from zoo.data._splitting.split import HELD_OUT
 from zoo.data._splitting.split_table import SplitTable, split_table
 from zoo.data._threads import Progress
 
 __all__ = [
     "HELD_OUT",
+    "SEEN",
     "TRAINED_ON",
     "DataDescription",
     "Decoded",
     "ImageSet",
     "Progress",
+    "Seen",
     "SplitName",
     "SplitTable",
     "Splits",
+    "add_pixels",
     "align",
     "apply_advice",
-    "count_seen",
+    "balance",
     "decode_all",
     "describe_data",
+    "digest_all",
     "find_named",
+    "format_seen",
+    "join_start",
     "judge_uncertain",
+    "leave_out_unread",
     "open_data",
+    "parse_seen",
     "read_seen",
     "reopen_data",
     "split_table",
     "write_seen",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

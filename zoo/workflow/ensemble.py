@@ -11,20 +11,22 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from zoo.errors import DataError, GateError
 from zoo.workflow._find import MODEL_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from zoo.data import Splits
     from zoo.evaluation.comparison import Comparison
     from zoo.registry import LoadedPlugin
     from zoo.runs import RunFolder
     from zoo.spec import Budget, ModelCard
-    from zoo.workflow._begin import Job
+    from zoo.workflow._begin import Hold, Job
 
-__all__ = ["begin", "beside_members"]
+__all__ = ["begin", "beside_members", "refuse_idle"]
 
 _MEMBERS_DECIDE = (
     "the members of an ensemble are trained already, and it takes the splits of the first; only --data, --out, "
@@ -36,6 +38,17 @@ COMPARISON = "comparison.json"
 log = logging.getLogger("zoo")
 
 
+def refuse_idle(budget: Budget, **others: bool) -> None:
+    """Refuse options that an ensemble has no use for, `others` beside the budget, and whether they were given.
+
+    Raises:
+        UsageError: names them.
+    """
+    from zoo.workflow._recipe import refuse_options
+
+    refuse_options(budget, keep=frozenset({"leaks"}), why=_MEMBERS_DECIDE, **others)
+
+
 def begin(
     card: ModelCard,
     loaded: LoadedPlugin,
@@ -43,8 +56,8 @@ def begin(
     budget: Budget,
     *,
     out: Path | None,
+    hold: Hold,
     overwrite: bool,
-    refuse: Mapping[str, bool],
 ) -> Job:
     """A new run for an ensemble, and its images.
 
@@ -54,21 +67,19 @@ def begin(
         data: images; None: those of the first run.
         budget: only leaks="keep" applies: take weights that were learnt on images a member was trained on, and say so.
         out: the run folder; None: runs/ensemble-TIME.
+        hold: takes the lock on a run folder that is made here.
         overwrite: replace a run that is in `out`.
-        refuse: other options that an ensemble has no use for, and whether they were given.
 
     Raises:
-        UsageError: an option that would be ignored.
         GateError: a member was trained on the validation images, or has seen the test images, or may have.
         DataError: the images are of other classes or another pixel type than the members', or cannot be read.
     """
-    from zoo.data import TRAINED_ON, align, write_seen
-    from zoo.runs import TrainContext, create_run, open_run
-    from zoo.workflow._begin import Job, create_record
+    from zoo.data import align, join_start
+    from zoo.runs import TrainContext, open_run
+    from zoo.workflow._begin import create_record, start_run
     from zoo.workflow._images import images_of, open_as, refuse_unreadable, without_bad
-    from zoo.workflow._recipe import refuse_options
+    from zoo.workflow._seen import list_seen, sift_start
 
-    refuse_options(budget, keep=frozenset({"leaks"}), why=_MEMBERS_DECIDE, **refuse)
     members = [open_run(Path(folder)) for folder in card.members]
     first, config = members[0].record, card.train
     skipped = tuple(dict.fromkeys(name for run in members for name in run.record.skipped))
@@ -84,7 +95,14 @@ def begin(
             found=splits.kind,
             expected=first.kind,
         )
-    notes = _refuse_seen(members, splits, keep=budget.get("leaks") == "keep")
+    keep = budget.get("leaks") == "keep"
+    notes = _refuse_seen(members, splits, keep=keep)
+    if keep:
+        card = msgspec.structs.replace(card, train=msgspec.structs.replace(config, leaks="keep"))
+    lists = [known for run in members if (known := list_seen(run)) is not None]
+    started = join_start(one.only("start") for one in lists)
+    splits, seen = sift_start(splits, started, card.train.leaks)
+    notes = (*([] if seen is None else [seen.note]), *notes)
     splits = dataclasses.replace(splits, notes=(*notes, *splits.notes))
     record = create_record(
         card, splits, loaded, source=first.source if data is None else data, skipped=skipped, notes=splits.notes
@@ -98,10 +116,7 @@ def begin(
             split="val",
         )
     refuse_unreadable(splits.test, [run.record.card.preprocess for run in members])
-    run = create_run(out, record, overwrite=overwrite)
-    seen = [run.file(TRAINED_ON) for run in members if run.file(TRAINED_ON).is_file()]
-    write_seen(run.file(TRAINED_ON), splits, seen)
-    return Job(run, splits, TrainContext())
+    return start_run(record, splits, TrainContext(), out=out, hold=hold, overwrite=overwrite, members=lists, seen=seen)
 
 
 def beside_members(run: RunFolder, splits: Splits) -> Comparison:
@@ -129,18 +144,18 @@ def _refuse_seen(members: Sequence[RunFolder], splits: Splits, *, keep: bool) ->
     Raises:
         GateError: something, and it was not asked to `keep` it.
     """
-    from zoo.data import TRAINED_ON, count_seen, read_seen
+    from zoo.workflow._seen import find_overlap, list_seen
 
     found = []
     for run in members:
-        if run.record.data.sha256 == splits.fingerprint.sha256:
+        own = run.record.data.sha256 == splits.fingerprint.sha256
+        name, seen = f"{run.record.card.name} ({run.record.id})", list_seen(run)
+        if seen is None:
+            if not own:
+                found.append(f"what {name} was trained on is not known: it was other images, and its list is missing")
             continue
-        name, place = f"{run.record.card.name} ({run.record.id})", run.file(TRAINED_ON)
-        if not place.is_file():
-            found.append(f"what {name} was trained on is not known: it was other images, and {TRAINED_ON} is missing")
-            continue
-        chosen = count_seen(splits.val.digests, read_seen(place, "train"))
-        judged = count_seen(splits.test.digests, read_seen(place))
+        chosen = int(seen.holds(splits.val.digests, *(("start",) if own else ("train", "start"))).sum())
+        judged = 0 if own else int(find_overlap(splits, "test", seen).seen.sum())
         if chosen:
             found.append(f"{name} was trained on {chosen} of {len(splits.val)} validation images")
         if judged:

@@ -4,23 +4,24 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo.errors import PluginError, UsageError
-from zoo.spec import pick_reading
+from zoo.spec import SeenImages, pick_reading
 from zoo.workflow._find import is_run, model_file
 
 if TYPE_CHECKING:
     from typing import Unpack
 
-    from zoo.data import Splits
+    from zoo.data import Seen, Splits
     from zoo.edge import Runtime
-    from zoo.runs import RunFolder
-    from zoo.spec import EvalReport, Manifest, Reading
-    from zoo.workflow._judge import Judged
+    from zoo.plugin import ModelPlugin
+    from zoo.spec import EvalReport, Reading
+    from zoo.workflow._seen import Overlap
 
-__all__ = ["evaluate", "judge_target"]
+__all__ = ["Target", "evaluate", "look_up", "open_target"]
 
 log = logging.getLogger("zoo")
 
@@ -33,9 +34,10 @@ def evaluate(
     provider: str = "cpu",
     skip_bad: bool = False,
     key: str | Path | None = None,
+    include_seen: bool = False,
     **reading: Unpack[Reading],
 ) -> EvalReport:
-    """Run a shipped file on raw images and judge its answers.
+    """Run a shipped file on raw images that it has not seen, and judge its answers.
 
     Args:
         target: a run, a bundle, or an .onnx file; None: the last run.
@@ -44,13 +46,47 @@ def evaluate(
         provider: execution provider.
         skip_bad: leave out images that cannot be read, and rows without a label.
         key: file of a public key: only a bundle signed by it is judged.
+        include_seen: judge images too that the model was trained or validated on; `EvalReport.seen` counts them.
         **reading: columns, group, keep_na, uncertain; see `zoo.spec.Reading`. What is missing is as in training.
+
+    Raises:
+        ZooError: any kind. GateError: the model has seen all of the images, and `include_seen` is off.
     """
-    found = judge_target(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
-    return found[1].report
+    from zoo.workflow._judge import judge
+    from zoo.workflow._seen import sift
+
+    found = open_target(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
+    splits, seen = found.splits, look_up(found, split)
+    if seen is not None and not isinstance(seen, SeenImages):
+        splits, seen = sift(splits, split, seen, include=include_seen or found.keeps_seen)
+    return judge(found.plugin, found.runtime, splits, split, seen=seen).report
 
 
-def judge_target(
+@dataclass(frozen=True, slots=True, eq=False)
+class Target:
+    """A model that is about to be judged.
+
+    Attributes:
+        runtime: its file, opened.
+        plugin: whose `evaluate` is asked; None: `zoo.evaluate`.
+        splits: the images.
+        seen: what it says that it has seen; None: nothing came with it.
+        own: the images are those it was trained with, divided as then.
+    """
+
+    runtime: Runtime
+    plugin: ModelPlugin | None
+    splits: Splits
+    seen: Seen | None
+    own: bool
+
+    @property
+    def keeps_seen(self) -> bool:
+        """Whether its own test images were judged in training although it had seen some, as was asked then."""
+        return self.own and self.runtime.manifest.provenance.config.leaks == "keep"
+
+
+def open_target(
     target: str | Path | None,
     data: str | Path | None,
     *,
@@ -58,15 +94,17 @@ def judge_target(
     provider: str,
     skip_bad: bool = False,
     key: str | Path | None = None,
+    undivided: bool = False,
     **reading: Unpack[Reading],
-) -> tuple[Runtime, Judged]:
-    """Open a target and run it on a split of `data`, or of its own data."""
+) -> Target:
+    """Open a model and the images it is to be judged on; `undivided`: its own are not divided as in training."""
     from zoo import registry
-    from zoo.data import reopen_data
+    from zoo.data import SEEN, parse_seen, reopen_data
     from zoo.edge import Runtime
+    from zoo.edge.bundle import open_model
     from zoo.runs import find_run, open_run
     from zoo.workflow._images import images_of, without_bad
-    from zoo.workflow._judge import judge
+    from zoo.workflow._seen import list_seen
 
     asked = pick_reading(reading)
     if data is None and (idle := sorted(asked.keys() - {"uncertain"})):
@@ -77,14 +115,19 @@ def judge_target(
             options=options,
         )
     path = model_file(Path(target) if target is not None else find_run(None))
-    runtime = Runtime.open(path, provider=provider, key=key)
+    contents = open_model(path, keep=(SEEN,), key=None if key is None else Path(key))
+    runtime = Runtime.from_contents(path, contents, provider=provider, threads=None)
     run = open_run(path.parent) if is_run(path.parent) else None
     plugin = None
     if run is not None:
+        seen = list_seen(run)
         try:
             plugin = registry.load(run.record.plugin.name).plugin
         except PluginError as problem:
             log.warning("judged without the model's plugin: %s", problem)
+    else:
+        seen = parse_seen(contents.files[SEEN], str(path)) if SEEN in contents.files else None
+    origin = runtime.manifest.provenance
     if data is None:
         if run is None:
             raise UsageError(
@@ -92,37 +135,33 @@ def judge_target(
             )
         splits = without_bad(images_of(run, None, uncertain=asked.get("uncertain")), run.record.skipped)
     else:
-        splits = reopen_data(data, runtime.manifest.provenance, skip_bad=skip_bad, **asked)
+        splits = reopen_data(data, origin, skip_bad=skip_bad, undivided=undivided, **asked)
     if skip_bad:
         splits = _only_readable(splits, split, runtime)
-    seen = _note_seen(run, splits, split, runtime.manifest)
-    return runtime, judge(plugin, runtime, splits, split, seen=seen)
+    own = data is None or (splits.fingerprint.sha256 == origin.data.sha256 and not undivided)
+    return Target(runtime, plugin, splits, seen, own)
 
 
-def _note_seen(run: RunFolder | None, splits: Splits, split: str, manifest: Manifest) -> tuple[str, ...]:
-    """A note on how many of the images to be judged on the model has seen in training; a warning where it has."""
-    from zoo.data import TRAINED_ON, count_seen, read_seen
+def look_up(target: Target, split: str) -> Overlap | SeenImages | None:
+    """Which images the model has seen; or what is said of all of them; or None: they are its own test images."""
+    from zoo.workflow._seen import NOT_KNOWN, UNKNOWN_START, find_overlap
 
-    own = splits.fingerprint.sha256
-    # Members of an ensemble may have been trained on other images, or on these split otherwise.
-    elsewhere = any(member.data.sha256 != own for member in manifest.members)
-    if own == manifest.provenance.data.sha256 and not (split == "test" and elsewhere):
-        if split == "test":  # the notes of the data say what its splits share
-            return ()
+    n, own = len(target.splits.split(split)), target.splits.fingerprint.sha256
+    if target.own and split != "test":
         how = "the model was trained on" if split == "train" else "the model's best epoch was chosen by"
         note = f"these are the images that {how}: numbers are optimistic"
-        log.warning("%s", note)
-        return (note,)
-    if run is None or not run.file(TRAINED_ON).is_file():
-        return (
-            "whether the model was trained on some of these images is not known: no list of its images came with it",
-        )
-    digests = splits.split(split).digests
-    count = count_seen(digests, read_seen(run.file(TRAINED_ON)))
-    note = f"{count} of {len(digests)} images were in the model's training or validation set, byte for byte"
-    if count:
-        log.warning("%s: %s; numbers are optimistic", run.path.name, note)
-    return (note,)
+        return SeenImages(count=n, of=n, how="judged", note=note)
+    # Members of an ensemble may have been trained on other images, or on these split otherwise.
+    elsewhere = any(member.data.sha256 != own for member in target.runtime.manifest.members)
+    if target.own and not elsewhere:  # the notes of the data say what its splits share
+        if UNKNOWN_START in target.runtime.manifest.provenance.notes:
+            return SeenImages(count=None, of=n, how="not known", note=UNKNOWN_START)
+        if target.seen is None or not len(target.seen.files.get("start", ())):
+            return None
+        return find_overlap(target.splits, split, target.seen, "start")
+    if target.seen is None:
+        return SeenImages(count=None, of=n, how="not known", note=NOT_KNOWN)
+    return find_overlap(target.splits, split, target.seen)
 
 
 def _only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:

@@ -162,12 +162,13 @@ def _rows(
     if not for_training:
         if pool.rows:
             return dict(pool.rows), ()
-        return {"test": everything}, ("the data brings no splits; all images count as test",)
+        brings = "no splits" if pool.folds is None else "folds and no splits"
+        return {"test": everything}, (f"the data brings {brings}; all images count as test",)
     if pool.folds is not None:
         return _assign_folds(pool, pool.folds, fold)
     if fold is not None:
         raise DataError(
-            f"{pool.name}: has no folds, fold {fold} was asked for; make some with 'zoo data split --folds'",
+            f"{pool.name}: has no folds, fold {fold} was asked for; make some with 'zoo data split PATH --folds 5'",
             code="fold-unknown",
             fold=fold,
             folds=0,

@@ -135,7 +135,7 @@ def _refuse_groups(pool: Pool, rows: Rows) -> None:
         groups = "1 group, such as a patient, is" if count == 1 else f"{count} groups, such as patients, are"
         raise GateError(
             f"{pool.name}: {groups} in more than one split ({where}); divide anew with "
-            "'zoo data split PATH --group … --again', or train on them all the same with --keep-leaks",
+            "'zoo data split PATH --again', and --group as here, or train on them all the same with --keep-leaks",
             code="split-groups",
             data=pool.name,
             groups=count,

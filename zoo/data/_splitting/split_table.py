@@ -12,16 +12,18 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from zoo._support.files import atomic_write
-from zoo._support.text import inert
+from zoo._support.files import atomic_write, refuse_occupied
+from zoo._support.text import format_count, inert
 from zoo.data._groups import PATIENT, codes_of, describe_alike, names_alike, names_of, number_groups
 from zoo.data._index import Arrays, Files, Several
 from zoo.data._labels import count_labels, describe_spelled_alike
 from zoo.data._named import find_named, index
 from zoo.data._sources.columns import MARK
-from zoo.data._splitting.split import HELD_OUT, folds, stratify, uneven
+from zoo.data._splitting.split import HELD_OUT, stratify, uneven
+from zoo.data._splitting.split import folds as deal_folds
 from zoo.data._unusable import note_skipped
-from zoo.errors import DataError, OutputError, UsageError
+from zoo.errors import DataError, UsageError
+from zoo.spec import Display, Table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 __all__ = ["SplitTable", "split_table"]
 
 
-class SplitTable(msgspec.Struct, frozen=True, kw_only=True):
+class SplitTable(Display, msgspec.Struct, frozen=True, kw_only=True):
     """A division that was written down."""
 
     path: str
@@ -52,14 +54,25 @@ class SplitTable(msgspec.Struct, frozen=True, kw_only=True):
     """For each part: images of each class, or with each label."""
     notes: tuple[str, ...]
 
+    def headline(self) -> str:
+        """The table, how many images it divides into what, and whether groups were kept whole."""
+        parts = ", ".join(f"{part} {n}" for part, n in self.parts.items())
+        whole = "no groups are known" if self.groups is None else f"{format_count(self.groups, 'group')} kept whole"
+        return f"{self.path}: {format_count(self.n, 'image')} in {parts}; {whole}"
+
+    def tables(self) -> dict[str, Table]:
+        """One row for each split or fold: its images, and those of each class."""
+        rows = ({self.column: part, "images": n} | self.per_class[part] for part, n in self.parts.items())
+        return {"parts": Table(rows)}
+
 
 def split_table(
     source: str | Path,
     out: str | Path | None = None,
     *,
-    count: int | None = None,
-    val: float = HELD_OUT,
-    test: float = HELD_OUT,
+    folds: int | None = None,
+    val: float | None = None,
+    test: float | None = None,
     seed: int = 0,
     again: bool = False,
     overwrite: bool = False,
@@ -71,9 +84,9 @@ def split_table(
     Args:
         source: a folder, a table or an .npz file.
         out: the table to write; its paths are relative to it. None: NAME-split.csv in the working directory.
-        count: so many folds instead of splits.
-        val: share of all images for validation.
-        test: share of all images for testing.
+        folds: so many folds of equal size instead of splits.
+        val: share of all images for validation; None: `HELD_OUT`.
+        test: share of all images for testing; None: `HELD_OUT`.
         seed: another seed, another division.
         again: divide data that brings splits or folds already.
         overwrite: replace a table that is there already.
@@ -82,11 +95,18 @@ def split_table(
             table holds what labels of -1 are taken for.
 
     Raises:
-        UsageError: impossible shares, an impossible number of folds, or another suffix than .csv.
+        UsageError: impossible shares, shares of folds, an impossible number of folds, or another suffix than .csv.
         DataError: no such data, data that is divided already, a group that is none, or too few images or groups.
         OutputError: the table is there already, or cannot be written.
     """
-    _check(val, test, count)
+    if folds is not None and (val is not None or test is not None):
+        raise UsageError(
+            "--folds makes parts of equal size; leave out --val and --test",
+            code="option-conflict",
+            options=["--folds", "--val", "--test"],
+        )
+    val, test = (HELD_OUT if share is None else share for share in (val, test))
+    _check(val, test, folds)
     known = find_named(source)
     if known is not None:
         raise DataError(
@@ -111,18 +131,13 @@ def split_table(
             option="--out",
             value=str(target),
         )
-    if target.exists() and not overwrite:
-        raise OutputError(
-            f"{target} is there already; give --overwrite to replace it, or another --out",
-            code="out-occupied",
-            path=str(target),
-        )
+    refuse_occupied(target, overwrite=overwrite)
     names = _group_names(pool, group)
     groups = pool.groups if group is None else number_groups(codes_of(names or ()))
-    parts, shares = _divide(pool, groups, count=count, val=val, test=test, seed=seed)
-    column = "split" if count is None else "fold"
+    parts, shares = _divide(pool, groups, count=folds, val=val, test=test, seed=seed)
+    column = "split" if folds is None else "fold"
     atomic_write(target, _table(pool, _paths(pool, Path(source), target), column, parts, names))
-    wanted = [(name if count is None else f"fold {name}", shares[name], rows) for name, rows in parts.items()]
+    wanted = [(name if folds is None else f"fold {name}", shares[name], rows) for name, rows in parts.items()]
     notes = () if groups is None else uneven(pool.targets, wanted, pool.labels)
     if alike := names_alike(pool, group):
         notes = (*notes, describe_alike(alike, named=True))
@@ -168,7 +183,8 @@ def _divide(
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, float]]:
     """Images of each split or fold, and the shares that were wanted."""
     if count is not None:
-        fold = folds(pool.targets, pool.digests, count, groups=groups, labels=pool.labels, name=pool.name, seed=seed)
+        made_of = pool.targets, pool.digests, count
+        fold = deal_folds(*made_of, groups=groups, labels=pool.labels, name=pool.name, seed=seed)
         parts = {str(number): np.flatnonzero(fold == number) for number in range(count)}
         return parts, dict.fromkeys(parts, 1 / count)
     held_out: dict[SplitName, float] = {}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo._support.files import sha256_file
+from zoo._support.text import quote_path
 from zoo.errors import WeightsError
 from zoo.spec import Weights
 from zoo.store.weights import _hub, _package
@@ -131,7 +132,7 @@ def import_file(card: ModelCard, file: Path, force: bool = False) -> ResolvedWei
         weights.licence,
         lambda path: shutil.copyfile(file, path),
         what=what,
-        remedy=f"zoo weights import {card.name} {file} --force",
+        remedy=f"zoo weights import {card.name} {quote_path(file)} --force",
         expected=weights.sha256,
         force=force,
     )
@@ -155,7 +156,7 @@ def import_folder(name: str, place: Path, force: bool = False) -> ResolvedWeight
         found.licence,
         lambda path: shutil.copyfile(_tensors(place, name), path),
         what=f"weights for {name}",
-        remedy=f"zoo weights import {name} {shlex.quote(str(place))} --force",
+        remedy=f"zoo weights import {name} {quote_path(place)} --force",
         force=force,
     )
 

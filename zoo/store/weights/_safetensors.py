@@ -10,6 +10,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from zoo._support.text import quote_path
 from zoo.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -72,6 +73,14 @@ def _check_sight(path: Path, what: str, called: str) -> None:
     pickle = f"{what}: {called} is not safetensors; torch pickles can run code; convert it to safetensors"
     if path.suffix.lower() in PICKLE_SUFFIXES:
         raise WeightsError(pickle, code="weights-pickle", file=called)
+    if path.is_dir():
+        inside = sorted(path.glob("*.safetensors"))
+        way = f"give {quote_path(inside[0])}" if len(inside) == 1 else "give the .safetensors file"
+        raise WeightsError(
+            f"{what}: {called} is a folder, such as a run; {way}, or local-dir:PATH for the folder of a hub's model",
+            code="file-unreadable",
+            path=called,
+        )
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
