@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import math
 import sys
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import zoo
-from zoo.spec import Budget
+from zoo.errors import UsageError
+from zoo.spec import Budget, Interval
+from zoo_cli import offers
 from zoo_cli.options import (
     BatchSize,
     Columns,
@@ -17,6 +20,7 @@ from zoo_cli.options import (
     Device,
     Epochs,
     Group,
+    IncludeSeen,
     Json,
     KeepNa,
     Lr,
@@ -25,13 +29,31 @@ from zoo_cli.options import (
     Settings,
     Size,
     Split,
+    TableAs,
     Uncertain,
     make_reading,
+    refuse_formats,
 )
-from zoo_cli.output import document, fields, format_count, format_table, megabytes, put, sample, with_interval
+from zoo_cli.output import (
+    describe_seen,
+    document,
+    fields,
+    format_count,
+    format_table,
+    format_table_as,
+    megabytes,
+    number_notes,
+    put,
+    sample,
+    say_seen,
+    with_interval,
+)
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zoo.evaluation.comparison import Comparison, Pair
+    from zoo_cli.output import Cell, TableFormat
 
 __all__ = ["as_text", "compare"]
 
@@ -41,7 +63,11 @@ COSTS = {"latency_ms": "latency", "size_bytes": "size"}
 def compare(
     targets: Annotated[
         list[str],
-        typer.Argument(metavar="A B …", help="Runs, bundles, .onnx files, or models to train with one budget."),
+        typer.Argument(
+            metavar="A B …",
+            autocompletion=offers.models_and_files,
+            help="Runs, bundles, .onnx files, or models to train with one budget.",
+        ),
     ],
     *,
     data: Data = None,
@@ -59,15 +85,38 @@ def compare(
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Train from the cards' weights.")] = False,
     uncertain: Uncertain = None,
     settings: Settings = None,
+    resamples: Annotated[
+        int | None,
+        typer.Option(
+            "--resamples",
+            metavar="N",
+            min=100,
+            max=100_000,
+            help="Shared resamples of the images; more of them can show a smaller p.",
+        ),
+    ] = None,
+    per_class: Annotated[
+        bool, typer.Option("--per-class", help="Test each pair class by class, too: AUROC and sensitivity.")
+    ] = False,
+    table: TableAs = None,
+    tests: Annotated[bool, typer.Option("--tests", help="With --table: the tests of pairs, not the models.")] = False,
+    include_seen: IncludeSeen = False,
     as_json: Json = False,
 ) -> None:
     """Compare models on the same images.
 
     A table with 95 % intervals, latency and size, and a paired test of each pair. Names of models are trained
-    first, all with the same budget.
+    first, all with the same budget; every one is checked before the first is trained.
     """
     from zoo.workflow.train import read_settings
 
+    refuse_formats(table, tests=tests, as_json=as_json)
+    if per_class and table is not None and not tests:
+        raise UsageError(
+            "--per-class makes tests, and --table prints the models; give --tests too, or leave --per-class out",
+            code="option-missing",
+            options=["--tests"],
+        )
     budget = Budget(
         epochs=epochs, batch_size=batch_size, lr=lr, size=size, seed=seed, device=device, pretrained=pretrained,
         precision=None, weights=None, leaks=None, fold=None, settings=read_settings(settings or []),
@@ -75,13 +124,26 @@ def compare(
     )  # fmt: skip
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            found = zoo.compare(targets, data, split=split, provider=provider, budget=budget)
+            found = zoo.compare(
+                targets,
+                data,
+                split=split,
+                provider=provider,
+                budget=budget,
+                resamples=resamples,
+                per_class=per_class,
+                include_seen=include_seen,
+            )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             "interrupted; finished runs are kept below runs/, name them to compare without training again"
         ) from None
+    if as_json or table is not None:
+        say_seen(found.seen)
     if as_json:
         document(found)
+    elif table is not None:
+        put(format_table_as(table, *(_tests(found, table) if tests else _models(found))))
     else:
         put(as_text(found))
 
@@ -102,37 +164,119 @@ def as_text(found: Comparison) -> str:
     ]
     header = ("model", *(f"{title_of(name)} (95 %)" for name in COMPARED), *COSTS.values(), "")
     axes = ", ".join(COSTS.get(axis) or title_of(axis) for axis in found.pareto_axes)
-    pairs = len(found.models) * (len(found.models) - 1) // 2
-    corrected = f", p corrected for {pairs} pairs (Holm)" if pairs > 1 else ""
+    measured = "; latencies whose ranges overlap (10 to 90 % of runs) count as equal"
     lines = [
+        *(f"{line}\n" for line in describe_seen(found.seen)),
         f"{sample(found.n, found.clusters)}, {len(found.labels)} classes, latency of one image on this machine",
         "",
         format_table(header, rows, right=(1 + len(COMPARED), 2 + len(COMPARED))),
-        f"* no other is at least as good in all of: {axes}",
-        "",
-        f"Paired tests on {format_count(found.resamples, 'shared resample')}{corrected}:",
-        *(f"  {_sentence(pair)}" for pair in found.pairs),
+        f"* no other is at least as good in all of: {axes}{measured if 'latency_ms' in found.pareto_axes else ''}",
     ]
+    if _weighed_differently(found):
+        said = ", ".join(f"{model.name} {model.class_weight}" for model in found.models)
+        lines.append(f"classes were weighed differently in training: {said} (--set class_weight)")
+    pairs = len(found.models) * (len(found.models) - 1) // 2
+    if pairs:
+        lines += ["", f"Paired tests on {format_count(found.resamples, 'shared resample')}:"]
+        lines += [f"  {_sentence(pair, pairs)}" for pair in found.pairs]
+    if found.per_class:
+        lines += [
+            "",
+            f"Class by class, each against the rest; p corrected for all {len(found.per_class)} tests (Holm),",
+        ]
+        lines += ["intervals not corrected:", format_table(*_by_class(found))]
+    if any(pair.at_floor for pair in (*found.pairs, *found.per_class)):
+        lines.append("≤: as small as that many resamples can show; 'zoo compare --resamples N' takes more")
     lines += [
         f"undefined for {row.name}: {name} ({why})" for row in found.models for name, why in row.undefined.items()
     ]
-    if found.notes:
-        lines += ["", fields({f"note {number}": note for number, note in enumerate(found.notes, 1)})]
+    if notes := number_notes(found.notes, found.seen):
+        lines += ["", fields(notes)]
     return "\n".join(lines)
 
 
-def _sentence(pair: Pair) -> str:
+def _weighed_differently(found: Comparison) -> bool:
+    return len({model.class_weight for model in found.models}) > 1
+
+
+def _sentence(pair: Pair, pairs: int) -> str:
     from zoo.evaluation import title_of
 
     metric = title_of(pair.metric)
-    if pair.delta is None or pair.low is None or pair.high is None or pair.p_holm is None:
+    if pair.delta is None or pair.low is None or pair.high is None:
         return f"cannot tell {pair.a} and {pair.b} apart in {metric}: {pair.reason}"
-    p = "p < 0.001" if pair.p_holm < 0.001 else f"p = {pair.p_holm:.3f}"
     a, b, delta, low, high = pair.a, pair.b, pair.delta, pair.low, pair.high
     if pair.verdict == "worse":  # said the other way round, so that every sentence reads "better"
         a, b, delta, low, high = b, a, -delta, -high, -low
     delta, low, high = (round(value, 3) + 0.0 for value in (delta, low, high))  # + 0.0: never "-0.000"
-    numbers = f"{delta:+.3f} ({low:.3f} to {high:.3f}), {p}"
+    alone, family = ("", "") if pairs == 1 else (", not corrected", f" (Holm, {pairs} pairs)")
+    numbers = f"difference {delta:+.3f} (95 % interval {low:.3f} to {high:.3f}{alone}), p {_format_p(pair)}{family}"
     if pair.verdict == "cannot tell":
         return f"cannot tell {a} and {b} apart in {metric}: {numbers}"
     return f"{a} is better than {b} in {metric}: {numbers}"
+
+
+def _format_p(pair: Pair) -> str:
+    """The corrected p with its sign: '= 0.080', '< 0.001', or '≤ 0.006' at the floor of the resamples."""
+    p = pair.p_holm
+    if p is None:
+        return "-"
+    if pair.at_floor:  # an upper bound, so it is rounded up
+        digits = max(3, -math.floor(math.log10(p)))
+        return f"≤ {math.ceil(round(p * 10**digits, 6)) / 10**digits:.{digits}f}"
+    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+
+
+def _by_class(found: Comparison) -> tuple[Sequence[str], list[Sequence[str]]]:
+    """Header and rows of the tests class by class."""
+    from zoo.evaluation import title_of
+
+    rows: list[Sequence[str]] = []
+    for pair in found.per_class:
+        if pair.delta is None or pair.low is None or pair.high is None:
+            numbers = pair.reason or "-"
+        else:
+            numbers = f"{pair.delta:+.3f} ({pair.low:.3f} to {pair.high:.3f})"
+        who = f"{pair.a} - {pair.b}"
+        rows.append(
+            (pair.label or "", title_of(pair.metric), who, numbers, _format_p(pair).removeprefix("= "), _better(pair))
+        )
+    return ("class", "metric", "models", "difference (95 %)", "p", "better"), rows
+
+
+def _better(pair: Pair) -> str:
+    return {"better": pair.a, "worse": pair.b}.get(pair.verdict, "cannot tell")
+
+
+def _models(found: Comparison) -> tuple[list[str], list[list[Cell]]]:
+    """The models for `--table`."""
+    from zoo.evaluation import COMPARED, title_of
+
+    weighed = ["class weight"] if _weighed_differently(found) else []
+    header = ["model", *map(title_of, COMPARED), "latency ms", "size MB", *weighed]
+    rows: list[list[Cell]] = []
+    for model in found.models:
+        size = None if model.size_bytes is None else model.size_bytes / 1e6
+        weight = [model.class_weight] if weighed else []
+        rows.append([model.name, *map(model.metrics.get, COMPARED), model.latency_ms, size, *weight])
+    return header, rows
+
+
+def _tests(found: Comparison, kind: TableFormat) -> tuple[list[str], list[list[Cell]]]:
+    """The tests of pairs for `--table`: first over all classes, then class by class where they were asked for."""
+    from zoo.evaluation import title_of
+
+    rows: list[list[Cell]] = []
+    for pair in (*found.pairs, *found.per_class):
+        difference = None
+        if pair.delta is not None and pair.low is not None and pair.high is not None:
+            difference = Interval(value=pair.delta, low=pair.low, high=pair.high)
+        metric = title_of(pair.metric)
+        p: list[Cell] = (
+            [pair.p, pair.p_holm, "yes" if pair.at_floor else "no"]
+            if kind == "csv"
+            else [_format_p(pair).removeprefix("= ")]
+        )
+        rows.append([pair.a, pair.b, pair.label or "all", metric, difference, *p, _better(pair)])
+    columns = ["p", "p Holm", "p Holm at most"] if kind == "csv" else ["p (Holm)"]
+    return ["a", "b", "class", "metric", "a - b", *columns, "better"], rows

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import sys
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperCommand
 
 import zoo
-from zoo.errors import UsageError, ZooError
+from zoo.errors import UsageError
 from zoo.spec import Budget
+from zoo_cli import offers
 from zoo_cli.compare import as_text as comparison_text
 from zoo_cli.options import (
     BatchSize,
@@ -30,22 +31,53 @@ from zoo_cli.options import (
     Uncertain,
     make_reading,
 )
-from zoo_cli.output import document, fields, put, show_path, verdict_table
+from zoo_cli.output import describe_seen, document, fields, put, quote_path, rare_table, show_path, verdict_table
 
-__all__ = ["train"]
+__all__ = ["COMMAND", "train"]
+
+
+class _Train(TyperCommand):
+    """`--resume` alone and `--resume auto`: Typer knows flags and options with a value, and nothing between them.
+
+    Only the word "auto" is taken for a value: in `zoo train --resume resnet18` the next word is the model.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read the words of the command line, `--resume` with its value joined to it."""
+        spelled: list[str] = []
+        for position, word in enumerate(args):
+            if word == "--":
+                spelled += args[position:]
+                break
+            if word == "--resume":
+                spelled.append("--resume=yes")
+            elif word == "auto" and spelled and spelled[-1] == "--resume=yes":
+                spelled[-1] = "--resume=auto"
+            else:
+                spelled.append(word)
+        return super().parse_args(ctx, spelled)
+
+
+COMMAND = _Train
+"""How `zoo_cli.main` adds the verb."""
 
 
 def train(
     model: Annotated[
         str,
-        typer.Argument(help="A name from 'zoo list', timm/NAME, hf-hub:ORG/NAME, local-dir:PATH or ensemble:RUN,RUN…"),
+        typer.Argument(
+            autocompletion=offers.models,
+            help="A name from 'zoo list', timm/NAME, hf-hub:ORG/NAME, local-dir:PATH or ensemble:RUN,RUN…",
+        ),
     ],
     *,
     data: Data = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from the card's weights.")] = False,
     weights: Annotated[
         str | None,
-        typer.Option("--weights", metavar="FILE", help="Start from this file, hf-hub:ORG/NAME or local-dir:PATH."),
+        typer.Option(
+            "--weights", metavar="FILE|RUN", help="Start from this file or run, hf-hub:ORG/NAME or local-dir:PATH."
+        ),
     ] = None,
     epochs: Epochs = None,
     batch_size: BatchSize = None,
@@ -55,10 +87,18 @@ def train(
     device: Device = None,
     precision: Annotated[
         Literal["auto", "fp32", "bf16"] | None,
-        typer.Option("--precision", help="Number format; auto measures what pays here."),
+        typer.Option("--precision", help="Number format; auto: bf16 where processor and network gain by it."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run; default: runs/MODEL-TIME.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume the run in --out, or the last run.")] = False,
+    resume: Annotated[
+        Literal["yes", "auto"] | None,
+        typer.Option(
+            "--resume",
+            metavar="[auto]",
+            help="Resume the run in --out, or the last run. auto: begin one where there is none, report one that is "
+            "done; so one command can be repeated.",
+        ),
+    ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out, and record, unreadable images.")] = False,
     keep_leaks: Annotated[
@@ -96,12 +136,12 @@ def train(
         pretrained=pretrained, weights=weights, leaks=leaks, fold=fold, settings=chosen,
         **make_reading(columns, group, uncertain, keep_na=keep_na),
     )  # fmt: skip
-    began = datetime.datetime.now(datetime.UTC)
+    again: bool | Literal["auto"] = "auto" if resume == "auto" else resume is not None
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            result = zoo.train(model, data, out=out, resume=resume, overwrite=overwrite, skip_bad=skip_bad, **budget)
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(_describe_kept(model, out, began, resume=resume)) from None
+            result = zoo.train(model, data, out=out, resume=again, overwrite=overwrite, skip_bad=skip_bad, **budget)
+    except KeyboardInterrupt as stop:
+        raise KeyboardInterrupt(str(stop) or "interrupted before the run began; nothing is left") from None
     if as_json:
         document(result)
     else:
@@ -111,45 +151,28 @@ def train(
 def _report(result: zoo.TrainResult, *, named: bool) -> None:
     from zoo.evaluation import title_of
 
-    best, run = result.best, show_path(result.run)
+    best, run = result.best, quote_path(result.run)
     lines = {"model": result.model}
     if result.members:
         lines["weights"] = ", ".join(f"{member.weight:.3f} {member.name}" for member in result.members)
     elif best is not None:
         value = "undefined" if best.value is None else f"{best.value:.4f}"
         name = title_of(best.metric.removeprefix("val_"))
-        lines["best epoch"] = f"{best.epoch}, by validation {name} {value}"
+        if result.epochs > 1:
+            lines["best epoch"] = f"{best.epoch} of {result.epochs}, by validation {name} {value}"
+        else:  # one epoch, or a model that is fitted in one step: nothing was chosen
+            lines["validation"] = f"{name} {value}"
+    if not result.members:
+        lines["class weight"] = result.class_weight
     if not result.members and result.seconds is not None and result.images_per_second is not None:
         rate = f"{result.images_per_second:,.0f}".replace(",", " ")
         lines["speed"] = f"{rate} images/s, {result.seconds:.1f} s"
     target = f" {run}" if named else ""
-    lines |= {"run": run, "next": f"zoo export{target} --onnx, or zoo evaluate{target}"}
+    lines |= {"run": show_path(result.run), "next": f"zoo export{target} --onnx", "or": f"zoo evaluate{target}"}
     if result.comparison is not None:
         put(f"{comparison_text(result.comparison)}\n")
-    put(f"{verdict_table(result.test)}\n\n{fields(lines)}")
-
-
-def _describe_kept(model: str, out: Path | None, began: datetime.datetime, *, resume: bool) -> str:
-    """What Ctrl-C left, and how to resume it."""
-    from zoo.runs import find_run, open_run
-
-    try:
-        run = open_run(find_run(out))
-    except ZooError:
-        return "interrupted before the run began; nothing is left"
-    record, shown = run.record, show_path(run.path)
-    started = datetime.datetime.fromisoformat(record.started)
-    if record.card.name != model.partition(":")[0] or not (resume or started >= began.replace(microsecond=0)):
-        return "interrupted before the run began; nothing is left"
-    # Ensembles train in seconds, so we restart them instead of resuming.
-    again = f"zoo train {model} {'--overwrite' if model.startswith('ensemble:') else '--resume'} --out {shown}"
-    if record.status == "done":
-        return f"interrupted at the very end; {shown} is complete"
-    if record.status == "trained":
-        return f"interrupted after training; {shown} keeps the weights; continue with '{again}'"
-    if record.best is None:
-        return f"interrupted in the first epoch; {shown} keeps the start; continue with '{again}'"
-    return (
-        f"interrupted; {shown} keeps the best of {record.epochs_done} of {record.card.train.epochs} epochs; "
-        f"continue with '{again}', or take it as it is with 'zoo export {shown} --onnx'"
-    )
+    classes = rare_table(result.test)
+    if classes and result.class_weight == "none" and not result.members:
+        classes += "\nto weigh rare classes: --set class_weight=balanced"
+    sections = (*describe_seen(result.test.seen), verdict_table(result.test), classes, fields(lines))
+    put("\n\n".join(part for part in sections if part))

@@ -20,7 +20,7 @@ from zoo.artefact import Branch, Shippable, TrainedEnsemble, core_predict, parse
 from zoo.errors import PluginError, UsageError
 from zoo.evaluation import learn_weights, macro_auroc, pool_logits, predict_set
 from zoo.plugin import ModelPlugin
-from zoo.runs import Best, hash_learnt, open_run, weights_licence
+from zoo.runs import Best, check_learnt, hash_learnt, open_run, weights_licence
 from zoo.spec import Member, decode, encode
 
 if TYPE_CHECKING:
@@ -63,6 +63,7 @@ class Ensemble(ModelPlugin):
         for folder in card.members:
             opened = open_run(Path(folder))
             record = opened.record
+            check_learnt(opened)
             model = registry.load(record.plugin.name).plugin.load(record.card, opened)
             if isinstance(model, Shippable):
                 raise UsageError(

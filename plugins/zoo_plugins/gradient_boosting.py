@@ -59,8 +59,9 @@ class GradientBoosting(Classical):
 class _Boosted(BaseEstimator):  # type: ignore[misc]
     """scikit-learn's, its thresholds moved a little (see `zoo_plugins.classical.trees`)."""
 
-    def __init__(self, random_state: int = 0) -> None:
+    def __init__(self, random_state: int = 0, class_weight: str | None = None) -> None:
         self.random_state = random_state
+        self.class_weight = class_weight
 
     def fit(self, rows: NDArray[np.float32], targets: NDArray[Any]) -> Self:
         self.boosted_ = HistGradientBoostingClassifier(
@@ -72,7 +73,7 @@ class _Boosted(BaseEstimator):  # type: ignore[misc]
             max_bins=63,
             l2_regularization=1.0,
             early_stopping=False,
-            class_weight="balanced",
+            class_weight=self.class_weight,
             random_state=self.random_state,
         ).fit(rows, targets)
         self.classes_ = self.boosted_.classes_

@@ -54,8 +54,9 @@ class _Logistic(BaseEstimator):  # type: ignore[misc]
     A label is learnt from the images that it is known of.
     """
 
-    def __init__(self, strength: float = 0.01) -> None:
+    def __init__(self, strength: float = 0.01, class_weight: str | None = None) -> None:
         self.strength = strength
+        self.class_weight = class_weight
 
     def fit(self, rows: NDArray[Any], targets: NDArray[Any]) -> Self:
         if targets.ndim == 2:
@@ -70,4 +71,4 @@ class _Logistic(BaseEstimator):  # type: ignore[misc]
         return self
 
     def _fit(self, rows: NDArray[Any], targets: NDArray[Any]) -> Fitted:
-        return Fitted(C=self.strength, class_weight="balanced", max_iter=1000).fit(rows, targets)
+        return Fitted(C=self.strength, class_weight=self.class_weight, max_iter=1000).fit(rows, targets)

@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.ensemble import RandomForestClassifier
 
+from zoo.errors import UsageError
 from zoo_plugins.classical import Classical
 from zoo_plugins.classical.heads import finish
 from zoo_plugins.classical.trees import Tree, move_thresholds, sums
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from zoo.data import Splits
     from zoo.spec import ModelCard
 
 __all__ = ["RandomForest"]
@@ -29,9 +31,20 @@ _DOUBT = 1.0
 
 
 class RandomForest(Classical):
-    """300 trees (Breiman 2001) on the features, classes weighted by their frequency."""
+    """300 trees (Breiman 2001) on the features."""
 
     several_labels = True
+
+    def check(self, card: ModelCard, data: Splits) -> None:
+        """Refuse to weigh several labels, too: one tree answers for all of them, and an image has one weight in it."""
+        super().check(card, data)
+        if data.task == "multilabel" and card.train.class_weight != "none":
+            raise UsageError(
+                f"--set class_weight={card.train.class_weight}: {card.name} cannot weigh each of several labels; leave "
+                "the setting out, or choose a network or logistic_regression",
+                code="class-weight-unsupported",
+                model=card.name,
+            )
 
     def build(self, card: ModelCard, *, classes: int, channels: int) -> Any:
         """The forest; leaves of at least two images keep the exported file small."""
@@ -65,8 +78,9 @@ class RandomForest(Classical):
 class _Forest(BaseEstimator):  # type: ignore[misc]
     """scikit-learn's, its thresholds moved a little (see `zoo_plugins.classical.trees`)."""
 
-    def __init__(self, random_state: int = 0) -> None:
+    def __init__(self, random_state: int = 0, class_weight: str | None = None) -> None:
         self.random_state = random_state
+        self.class_weight = class_weight
 
     def fit(self, rows: NDArray[np.float32], targets: NDArray[Any]) -> Self:
         self.several_ = targets.ndim == 2
@@ -74,7 +88,7 @@ class _Forest(BaseEstimator):  # type: ignore[misc]
             n_estimators=_TREES,
             min_samples_leaf=2,
             max_depth=_MOST_DEPTH,
-            class_weight=None if self.several_ else "balanced",
+            class_weight=self.class_weight,
             n_jobs=-1,
             random_state=self.random_state,
         )

@@ -34,9 +34,9 @@ class SVM(Classical):
         """The pipeline, the same for any number of classes."""
         del classes, channels
         machine = (
-            LinearSVC(C=0.01, class_weight="balanced", dual="auto", max_iter=5000)
+            LinearSVC(C=0.01, dual="auto", max_iter=5000)
             if card.arch == "svm_linear"
-            else SVC(C=10.0, gamma="auto", class_weight="balanced", decision_function_shape="ovo")
+            else SVC(C=10.0, gamma="auto", decision_function_shape="ovo")
         )
         return Pipeline([("reduced", Reduced()), ("machine", machine)])
 

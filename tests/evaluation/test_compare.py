@@ -54,7 +54,19 @@ def test_a_model_against_itself_can_not_be_told_apart():
     logits, targets = answers(100)
     for found in compare([Contender("m", logits), Contender("copy", logits)], targets, LABELS).pairs:
         assert (found.delta, found.p, found.verdict) == (0.0, 1.0, "cannot tell")
-        assert found.low < 0 < found.high
+        assert (found.low, found.high) == (None, None), "an interval would be that of models that differ"
+        assert "100 images" in found.reason
+
+
+def test_two_files_of_one_model_answer_alike_within_the_rounding_of_an_export():
+    logits, targets = answers(100)
+    rounded = logits + np.random.default_rng(5).uniform(-1e-4, 1e-4, logits.shape)
+    alike, near = (
+        compare([Contender("m", logits), Contender("k", other)], targets, LABELS, resamples=50).pairs
+        for other in (rounded, logits + 0.1 * (targets == 0)[:, None] * [1, 0, 0])
+    )
+    assert all(pair.low is None for pair in alike)
+    assert all(pair.low is not None for pair in near), "other probabilities are another model"
 
 
 def test_a_clearly_better_model_is_called_better_and_the_other_way_round():
@@ -116,6 +128,69 @@ def test_holm_multiplies_by_the_pairs_that_are_left():
     assert [each.p for each in found] == [0.01, 0.04, 0.03]
 
 
+def test_a_p_at_the_floor_of_the_resamples_says_that_it_may_be_smaller():
+    """2 / (B + 1) where no resample went the other way, times Holm's factor; more resamples lower it."""
+    good, targets = answers(300, strength=4)
+    bad, _ = answers(300, strength=0.3, targets=targets, seed=1)
+    same, _ = answers(300, strength=4, targets=targets, seed=2)
+    contenders = [Contender("good", good), Contender("bad", bad), Contender("same", same)]
+    for resamples in (199, 1999):
+        found = compare(contenders, targets, LABELS, resamples=resamples)
+        first, level, last = (pair for pair in found.pairs if pair.metric == "accuracy")
+        assert [pair.at_floor for pair in (first, level, last)] == [True, False, True]
+        assert (first.p, last.p) == (2 / (resamples + 1),) * 2
+        assert first.p_holm == last.p_holm == 3 * first.p
+
+
+def test_a_p_that_few_images_bound_is_not_one_that_resamples_would_lower():
+    targets = np.array([0, 1, 0, 1])
+    right = np.eye(2)[targets]
+    for found in compare([Contender("right", right), Contender("wrong", 1 - right)], targets, "ab").pairs:
+        assert (found.p, found.at_floor) == (2.0 ** (1 - (4 if found.metric == "accuracy" else 2)), False)
+
+
+def test_a_corrected_p_that_a_floor_decides_is_at_most_it():
+    """p = 0.002 at the floor, times 3, is above p = 0.0025, times 2: the second is bounded by the first."""
+    floor = msgspec.structs.replace(pair("accuracy", 0.002), at_floor=True)
+    found = holm([floor, pair("accuracy", 0.0025), pair("accuracy", 0.5)])
+    assert [each.p_holm for each in found] == [0.006, 0.006, 0.5]
+    assert [each.at_floor for each in found] == [True, True, False]
+
+
+def test_a_number_of_resamples_that_can_not_be_is_refused():
+    logits, targets = answers(20)
+    for resamples in (0, 100_001):
+        with refused("resamples-invalid", UsageError, found=resamples):
+            compare([Contender("m", logits)], targets, LABELS, resamples=resamples)
+
+
+def test_tests_by_class_find_the_class_that_one_model_misses():
+    good, targets = answers(300, strength=4)
+    blind = good.copy()
+    blind[:, 2] -= 3  # seldom calls the third class, and ranks as before
+    found = compare([Contender("good", good), Contender("blind", blind)], targets, LABELS, per_class=True)
+    assert [(pair.label, pair.metric) for pair in found.per_class] == [
+        (label, metric) for label in LABELS for metric in ("auroc", "sensitivity")
+    ]
+    missed = found.per_class[-1]
+    called = [(logits.argmax(axis=1) == 2)[targets == 2].mean() for logits in (good, blind)]
+    assert missed.delta == called[0] - called[1]
+    assert missed.verdict == "better"
+    assert missed.p_holm == 6 * missed.p, "corrected over all classes and metrics"
+    assert found.per_class[1].verdict != "better", "the first class is found no more seldom"
+    assert compare([Contender("m", good)], targets, LABELS, resamples=20).per_class == ()
+
+
+def test_of_two_classes_the_one_auroc_is_tested_once():
+    logits, targets = answers(80, classes=2)
+    found = compare(
+        [Contender("m", logits), Contender("k", logits[:, ::-1])], targets, "ab", per_class=True, resamples=50
+    )
+    assert [(pair.label, pair.metric) for pair in found.per_class] == [
+        ("a", "sensitivity"), ("b", "auroc"), ("b", "sensitivity"),
+    ]  # fmt: skip
+
+
 def test_a_verdict_needs_an_interval_off_zero_too():
     assert holm([pair("accuracy", 0.01, low=0.0)])[0].verdict == "cannot tell"
 
@@ -165,6 +240,21 @@ def test_equal_models_are_both_on_the_front():
     logits, targets = answers(50)
     found = compare([Contender("m", logits), Contender("k", logits)], targets, LABELS, resamples=20)
     assert [row.pareto for row in found.models] == [True, True]
+
+
+def test_latencies_whose_spreads_overlap_do_not_decide_who_is_on_the_front():
+    """Measured again, either of two equal models may be the faster one by a hair."""
+    logits, targets = answers(50)
+
+    def front(*ranges):
+        models = [
+            Contender(f"m{k}", logits, latency_ms=(low + high) / 2, latency_range_ms=(low, high))
+            for k, (low, high) in enumerate(ranges)
+        ]
+        return [row.pareto for row in compare(models, targets, LABELS, resamples=20).models]
+
+    assert front((1.0, 1.3), (1.2, 1.6)) == [True, True]
+    assert front((1.0, 1.1), (1.2, 1.6)) == [True, False]
 
 
 def test_a_table_of_one_model_has_no_pairs():

@@ -40,7 +40,7 @@ def test_frozen_features_of_a_network_become_one_file(network: Path, colours: Pa
     assert manifest.parity is not None
     assert manifest.parity.flips == 0
     assert manifest.provenance.weights is not None
-    assert manifest.provenance.weights.startswith(f"file:{WEIGHTS} sha256:")
+    assert manifest.provenance.weights.startswith(f"file:network/{WEIGHTS} sha256:")
     assert manifest.licence == "unknown", "the card knows nothing of the user's own file"
     assert manifest.provenance.config.features == "frozen:simple_cnn"
     assert manifest.preprocess.mean == (0.5, 0.5, 0.5), "the network's own, not that of pixels"

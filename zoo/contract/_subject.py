@@ -127,7 +127,7 @@ class Subject:
     @cached_property
     def _found(self) -> tuple[ModelCard, LoadedPlugin] | Unmet:
         try:
-            card = zoo.info(self.model)
+            card = registry.find(self.model)
             return card, registry.load(card.plugin)
         except ZooError as problem:
             return Unmet(str(problem))
@@ -153,7 +153,7 @@ class Subject:
 
     def learn(self, data: Path, name: str, *, epochs: int | None = None) -> tuple[RunFolder, Any]:
         """Training alone, without export and evaluation: the run and what `train` gave."""
-        from zoo.workflow._begin import begin
+        from zoo.workflow._begin import begin, prepare
 
         budget: Budget = {
             "epochs": epochs or self.epochs,
@@ -161,7 +161,7 @@ class Subject:
             "size": self.size,
             "settings": self.settings,
         }
-        job = begin(self.card, self.loaded, data, budget, out=self.folder / name)
+        job = begin(prepare(self.card, self.loaded, data, budget), out=self.folder / name)
         record = job.run.record
         return job.run, self.plugin.train(record.card, job.data, record.card.train, job.run, job.context)
 

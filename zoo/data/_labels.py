@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo._support.text import brief, natural_key
+from zoo._support.text import brief, name_each, natural_key
 from zoo.data._sources.values import choose_spellings, class_key, strip_marks
 from zoo.errors import DataError
 from zoo.spec import LABEL_SEPARATOR, UNKNOWN
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "MAX_CLASSES",
     "align",
+    "balance",
     "check_classes",
     "check_count",
     "check_names",
@@ -147,6 +148,23 @@ def count_labels(targets: NDArray[np.int64], classes: int) -> NDArray[np.int64]:
     return np.bincount(targets, minlength=classes) if targets.ndim == 1 else (targets == 1).sum(axis=0)
 
 
+def balance(targets: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """What an image of each class counts where classes are balanced: n / (K n_c), on average 1 (see `TrainConfig`).
+
+    Args:
+        targets: (n,) class numbers, or (n, K) of zeros, ones and UNKNOWN.
+        classes: K.
+
+    Returns:
+        (K,); of several labels (K, 2), what an absent and a present label count, of the images that it is known of.
+    """
+    if targets.ndim == 1:
+        sides = count_labels(targets, classes)
+        return np.asarray(len(targets) / (classes * np.maximum(sides, 1)))
+    sides = np.stack([(targets == 0).sum(axis=0), (targets == 1).sum(axis=0)], axis=1)  # (K, 2)
+    return np.asarray(sides.sum(axis=1, keepdims=True) / (2 * np.maximum(sides, 1)))
+
+
 def check_classes(
     labels: Sequence[str],
     targets: NDArray[np.int64],
@@ -172,9 +190,11 @@ def check_classes(
     for split, chosen in rows.items():
         missing = [label for label, n in zip(labels, count_labels(targets[chosen], len(labels)), strict=True) if not n]
         if missing:
+            alike = [said for said in describe_spelled_alike(labels) if any(repr(one) in said for one in missing)]
+            what = "it" if len(missing) == 1 else "them"
+            way = alike[0] if alike else f"add images of {what}, or take {what} out of every split"
             raise DataError(
-                f"{name}: class {brief(missing)} has no image in {split}; add images of it, "
-                "or take the class out of every split",
+                f"{name}: {name_each('class', missing, 'has', 'have')} no image in {split}; {way}",
                 code="split-missing-class",
                 split=split,
                 labels=list(missing),
@@ -251,9 +271,8 @@ def align(splits: Splits, labels: tuple[str, ...], task: Task = "multiclass") ->
     unknown = [label for label in splits.labels if label not in labels]
     if unknown:
         raise DataError(
-            f"{name}: class {brief(unknown)} is unknown to the model; "
-            f"the data has {brief(splits.labels)}, the model knows {brief(labels)}; "
-            "rename the class folders, or take a model trained on these classes",
+            f"{name}: {name_each('class', unknown, 'is', 'are')} unknown to the model, which knows {brief(labels)}; "
+            "rename them in the data, or take a model trained on these classes",
             code="label-unknown",
             labels=list(unknown),
             known=list(labels),
@@ -261,8 +280,8 @@ def align(splits: Splits, labels: tuple[str, ...], task: Task = "multiclass") ->
     unsaid = [label for label in labels if label not in splits.labels]
     if task == "multilabel" and unsaid:
         raise DataError(
-            f"{name}: says nothing of label {brief(unsaid)}, which the model gives; "
-            "add a column for it, or take a model trained on the labels of the data",
+            f"{name}: {name_each('label', unsaid, 'of the model is', 'of the model are')} not in the data; "
+            "add a column for each, or take a model trained on the labels of the data",
             code="label-unsaid",
             labels=list(unsaid),
         )

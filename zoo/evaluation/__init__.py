@@ -66,3 +66,7 @@ __all__ = [
     "wilson",
     "write_predictions",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

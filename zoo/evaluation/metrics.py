@@ -23,6 +23,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo._support.text import title_of_metric
 from zoo.evaluation._cases import Cases
 from zoo.evaluation._scores import Array, check_logits, log_odds, rank, task_of
 from zoo.spec import UNKNOWN
@@ -174,8 +175,8 @@ COMPARED = ("macro_auroc", "accuracy")
 
 
 def title_of(name: str) -> str:
-    """What people call a metric; a name that this release does not know is its own title."""
-    return METRICS[name].title if name in METRICS else name
+    """What people call a metric, of all classes or of one."""
+    return METRICS[name].title if name in METRICS else title_of_metric(name)
 
 
 def ones(n: int) -> Weights:

@@ -26,3 +26,7 @@ __all__ = [
     "TrainContext",
     "Trained",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
+from zoo.errors import UsageError
 from zoo.evaluation import Predict, predict_set, report
 
 if TYPE_CHECKING:
@@ -73,6 +74,27 @@ class ModelPlugin(ABC):
     def starts_from(self, card: ModelCard) -> ModelCard:
         """The card whose pretrained weights a run of `card` takes; by default its own."""
         return card
+
+    def check(self, card: ModelCard, data: Splits) -> None:
+        """Refuse what `train` would refuse, before a run is made; `zoo compare` asks every model before the first.
+
+        By default only `class_weight=balanced` is refused: a `train` of its own that weighs classes overrides this.
+
+        Args:
+            card: resolved for this run; `card.train` is what the user asked for.
+            data: labels and images; none is read here.
+
+        Raises:
+            ZooError: any kind, with what to do.
+        """
+        del data
+        if card.train.class_weight != "none":
+            raise UsageError(
+                f"--set class_weight={card.train.class_weight}: {card.name} cannot weigh classes; leave the setting "
+                "out, or choose a network, svm, logistic_regression, random_forest or gradient_boosting",
+                code="class-weight-unsupported",
+                model=card.name,
+            )
 
     @abstractmethod
     def train(

@@ -13,7 +13,7 @@ from zoo.errors import DataError, PluginError, ProviderError, TrainingError, Usa
 from zoo.evaluation import macro_auroc
 from zoo.plugin._contract import ModelPlugin
 from zoo.preprocess import channels_of, normalize_batch
-from zoo.runs import Best
+from zoo.runs import Best, hash_learnt
 from zoo.spec import GRADIENT_SETTINGS, IR_VERSION, OPSET
 
 if TYPE_CHECKING:
@@ -61,7 +61,8 @@ class SklearnPlugin(ModelPlugin):
     by row), and must offer predict_proba; scaling and PCA are steps of a Pipeline, so that skl2onnx exports them with
     it. Logits are log-probabilities. A family with its own features, or with logits and nodes of its own, says so in
     `features`, `logits` and `head`; one whose `build` reads a field of `card.train`, such as epochs, takes it out of
-    `unused_settings`.
+    `unused_settings`. Every parameter random_state of the estimator and its steps is set to the seed, and every
+    class_weight to what the training asks for, so that all families weigh classes alike.
     """
 
     unused_settings: ClassVar[frozenset[str]] = GRADIENT_SETTINGS
@@ -83,12 +84,6 @@ class SklearnPlugin(ModelPlugin):
     def features(self, card: ModelCard, run: RunFolder, context: TrainContext) -> Features:
         """What the estimator sees; by default every preprocessed pixel."""
         del run, context
-        if card.train.features is not None:
-            raise UsageError(
-                f"--set features: {card.name} sees the pixels only; leave the setting out",
-                code="features-unwanted",
-                model=card.name,
-            )
         return _Pixels(card.preprocess)
 
     def logits(self, estimator: Any, rows: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -99,36 +94,52 @@ class SklearnPlugin(ModelPlugin):
         """`logits` as a graph, "rows" (N, length) to "logits" (N, K) float32; by default skl2onnx writes it."""
         return _convert(estimator, length)
 
-    def train(
-        self, card: ModelCard, data: Splits, config: TrainConfig, run: RunFolder, context: TrainContext
-    ) -> Trained:
-        """Fit the estimator once on all training images; of `config` the seed and the features matter."""
-        from zoo.data import decode_all
-
-        several = data.task == "multilabel"
-        if several and not self.several_labels:
+    def check(self, card: ModelCard, data: Splits) -> None:
+        """Refuse several labels, a device, features and class weights that this family cannot take."""
+        if data.task == "multilabel" and not self.several_labels:
             raise DataError(
                 f"{data.fingerprint.name} gives several labels an image, {card.name} learns exactly one; "
                 "train a torch model on it, such as simple_cnn or resnet18",
                 code="task-unsupported",
                 model=card.name,
             )
-        if config.device not in {"auto", "cpu"}:
+        if card.train.device not in {"auto", "cpu"}:
             raise ProviderError(
-                f"{card.name} trains on the cpu only, --device {config.device} was asked for",
+                f"{card.name} trains on the cpu only, --device {card.train.device} was asked for",
                 code="device-unsupported",
                 model=card.name,
-                device=config.device,
+                device=card.train.device,
             )
+        if card.train.features is not None and type(self).features is SklearnPlugin.features:
+            raise UsageError(
+                f"--set features: {card.name} sees the pixels only; leave the setting out",
+                code="features-unwanted",
+                model=card.name,
+            )
+        estimator = self.build(card, classes=len(data.labels), channels=channels_of(card.preprocess))
+        if type(self).train is not SklearnPlugin.train or not _named(estimator, "class_weight"):
+            super().check(card, data)
+
+    def train(
+        self, card: ModelCard, data: Splits, config: TrainConfig, run: RunFolder, context: TrainContext
+    ) -> Trained:
+        """Fit the estimator once on all training images; of `config` seed, features and class weights matter."""
+        from zoo.data import TRAINED_ON, add_pixels, decode_all
+
+        several = data.task == "multilabel"
         estimator = self.build(card, classes=len(data.labels), channels=channels_of(card.preprocess))
         features = self.features(card, run, context)
         decoded = decode_all(data.train, card.preprocess, skip_bad=context.skip_bad)
         held_out = decode_all(data.val, card.preprocess, skip_bad=context.skip_bad)
-        run.update(skipped=(*run.record.skipped, *(name for name, _ in (*decoded.bad, *held_out.bad))))
+        if run.file(TRAINED_ON).is_file():
+            add_pixels(run.file(TRAINED_ON), decoded.contents, held_out.contents)
+        bad = (name for name, _ in (*decoded.bad, *held_out.bad))
+        run.update(skipped=tuple(dict.fromkeys((*run.record.skipped, *bad))))
         if several:
             _refuse_constant(decoded.targets, data.labels)
-        seeded = [name for name in estimator.get_params() if name.split("__")[-1] == "random_state"]
-        estimator.set_params(**dict.fromkeys(seeded, config.seed))
+        weight = None if config.class_weight == "none" else config.class_weight
+        estimator.set_params(**dict.fromkeys(_named(estimator, "random_state"), config.seed))
+        estimator.set_params(**dict.fromkeys(_named(estimator, "class_weight"), weight))
         features.prove(normalize_batch(held_out.pixels[:_PROOF], card.preprocess))
         start = time.perf_counter()
         rows = _rows(features, decoded.pixels, card.preprocess)
@@ -149,15 +160,16 @@ class SklearnPlugin(ModelPlugin):
             )
         trained = _SklearnTrained(self, estimator, features)
         logits = self.logits(estimator, _rows(features, held_out.pixels, card.preprocess))
+        if context.first:  # before run.json names a best epoch, whose model must be there
+            trained.save(run)
         run.update(
             best=Best(epoch=1, metric="val_macro_auroc", value=macro_auroc(logits, held_out.targets)),
             epochs_done=1,
             seconds=seconds,
             images_per_second=len(decoded.targets) / seconds,
             precision="cpu, scikit-learn",
+            learnt=hash_learnt(run) if context.first else {},
         )
-        if context.first:
-            trained.save(run)
         return trained
 
     def load(self, card: ModelCard, run: RunFolder) -> Trained:
@@ -226,6 +238,11 @@ class _SklearnLoaded:
 
     def save(self, run: RunFolder) -> None:
         run.write(CORE_FILE, self.content)
+
+
+def _named(estimator: Any, parameter: str) -> list[str]:
+    """The parameter of the estimator and of its steps, by their full names."""
+    return [name for name in estimator.get_params() if name.split("__")[-1] == parameter]
 
 
 def _rows(features: Features, pixels: NDArray[Any], spec: PreprocessSpec) -> NDArray[np.float32]:

@@ -56,6 +56,20 @@ class TorchPlugin(ModelPlugin):
         del module
         return tensors, ()
 
+    def check(self, card: ModelCard, data: Splits) -> None:
+        """Refuse a setting of classical models, a device that is not there, and too few images for a batch."""
+        from zoo.learn import check_request
+
+        if type(self).train is not TorchPlugin.train:  # whether it heeds the setting is its own to say
+            super().check(card, data)
+        if card.train.features is not None:
+            raise UsageError(
+                f"--set features: {card.name} learns its own features; leave the setting out",
+                code="features-unwanted",
+                model=card.name,
+            )
+        check_request(len(data.train), card.train)
+
     def train(
         self, card: ModelCard, data: Splits, config: TrainConfig, run: RunFolder, context: TrainContext
     ) -> Trained:
@@ -63,13 +77,6 @@ class TorchPlugin(ModelPlugin):
         import torch
 
         from zoo.learn import fit, load_pretrained, read_tensors
-
-        if config.features is not None:
-            raise UsageError(
-                f"--set features: {card.name} learns its own features; leave the setting out",
-                code="features-unwanted",
-                model=card.name,
-            )
 
         torch.manual_seed(config.seed)
         module = self._build(card, len(data.labels))

@@ -1,31 +1,42 @@
-"""The beginning of a training: a new run, or an interrupted one, with its images and what its plugin is told."""
+"""The beginning of a training: a new run, with its images and what its plugin is told."""
 
 from __future__ import annotations
 
+import dataclasses
 import datetime
 import logging
+import os
+import platform
+from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from zoo.data import TRAINED_ON, apply_advice, write_seen
-from zoo.errors import DataError, TrainingError
-from zoo.runs import RunFolder, RunRecord, TrainContext, create_run, find_run, new_id, open_run, versions
+from zoo.data import TRAINED_ON, apply_advice, balance, join_start, read_seen, write_seen
+from zoo.errors import DataError
+from zoo.runs import RunRecord, TrainContext, Trainer, create_run, new_id, open_run, settle, versions
 from zoo.spec import UNKNOWN, ModelCard, Weights
 from zoo.store.weights import resolve as resolve_weights
-from zoo.workflow._images import images_of, lasting_source, open_as, refuse_unreadable
-from zoo.workflow._recipe import configure, find_unused, refuse_options, resolve
+from zoo.workflow._find import is_run, weights_file
+from zoo.workflow._images import lasting_source, open_as, refuse_unreadable
+from zoo.workflow._recipe import configure, find_unused, resolve
+from zoo.workflow._seen import UNKNOWN_START, find_overlap, sift_start
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Sequence
 
-    from zoo.data import Splits
+    from zoo.data import Seen, Splits
     from zoo.registry import LoadedPlugin
-    from zoo.spec import Budget
+    from zoo.runs import RunFolder
+    from zoo.spec import Budget, SeenImages
     from zoo.store.weights import ResolvedWeights
 
-__all__ = ["Job", "begin", "create_record", "resume"]
+__all__ = ["Hold", "Job", "Plan", "begin", "create_record", "prepare", "start_run", "this_process"]
+
+Hold = Callable[[Path], None]
+"""Takes the lock on a run until the training ends."""
 
 log = logging.getLogger("zoo")
 
@@ -36,26 +47,52 @@ class Job:
 
     Attributes:
         run: its folder, with all that was decided in its record.
-        data: its images.
+        data: its images; test holds none that what it starts from has seen.
+        seen: what to say of those; None: there is nothing to say.
         context: what the plugin is told beside card, data and recipe.
     """
 
     run: RunFolder
     data: Splits
     context: TrainContext
+    seen: SeenImages | None = None
 
 
-def begin(
-    card: ModelCard,
-    loaded: LoadedPlugin,
-    data: str | Path,
-    budget: Budget,
-    *,
-    out: Path | None,
-    overwrite: bool = False,
-    skip_bad: bool = False,
-) -> Job:
-    """A new run, with all that was decided for it in its record, and its data; arguments as `zoo.train`."""
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """One training that nothing speaks against, before its run is made.
+
+    Attributes:
+        loaded: its plugin.
+        record: what the run will begin with; its id and time are those of `begin`.
+        data: its images.
+        context: what the plugin is told beside card, data and recipe.
+        start: what the weights that it starts from have seen; None: that is not known, or it starts from none.
+        seen: what to say of test images that the start has seen; None: nothing.
+    """
+
+    loaded: LoadedPlugin
+    record: RunRecord
+    data: Splits
+    context: TrainContext
+    start: Seen | None = None
+    seen: SeenImages | None = None
+
+
+def begin(plan: Plan, *, out: Path | None, hold: Hold | None = None, overwrite: bool = False) -> Job:
+    """A new run, with all that was decided for it in its record, and its data; arguments as `zoo.train`.
+
+    `hold` is called with the folder of the run where `out` is None, so that nobody else trains it from then on.
+    """
+    record = msgspec.structs.replace(plan.record, id=new_id(plan.record.card.name), started=_now())
+    start = [] if plan.start is None else [plan.start]
+    return start_run(
+        record, plan.data, plan.context, out=out, hold=hold, overwrite=overwrite, start=start, seen=plan.seen
+    )
+
+
+def prepare(card: ModelCard, loaded: LoadedPlugin, data: str | Path, budget: Budget, *, skip_bad: bool = False) -> Plan:
+    """Decide all of a training and refuse what cannot be, before anything is written; arguments as `zoo.train`."""
     chosen, advice = apply_advice(data, budget.get("settings") or {})
     config = configure(card, budget, chosen)
     splits = open_as(data, config, skip_bad=skip_bad)
@@ -63,21 +100,106 @@ def begin(
     recipe = resolve(loaded.plugin, card, splits, config, size=budget.get("size"), settings=chosen)
     card = recipe.card
     splits = splits.read_for(card.preprocess)
+    loaded.plugin.check(card, splits)
     origin = loaded.plugin.starts_from(card)
-    start = resolve_weights(origin, budget.get("weights") or None) if card.train.pretrained else None
+    start, had_seen, said = _find_start(origin, budget) if card.train.pretrained else (None, None, ())
     if start is not None:
         card = msgspec.structs.replace(card, weights=_record_start(origin, start))  # whose licence the file states
-    notes = (*advice, *find_unused(loaded.plugin, card, budget), *recipe.notes)
+    notes = (*advice, *find_unused(loaded.plugin, card, budget), *recipe.notes, *_describe_weights(card, splits), *said)
     for note in notes:  # those of the data were said when it was opened
         log.info("%s", note)
     if not skip_bad:
         refuse_unreadable(splits.test, [card.preprocess])  # now, not after hours of training
-    record = create_record(card, splits, loaded, source=data, skipped=splits.skipped, notes=(*notes, *splits.notes))
+    whole, (splits, seen) = splits, sift_start(splits, had_seen, card.train.leaks, said)
+    leaks = _say_seen(whole, had_seen, seen)
+    record = create_record(
+        card, splits, loaded, source=data, skipped=splits.skipped, notes=(*leaks, *notes, *splits.notes)
+    )
     if start is not None:
         record = msgspec.structs.replace(record, weights=f"{start.source} sha256:{start.sha256}")
     context = TrainContext(pretrained=start.path if start else None, skip_bad=skip_bad or bool(splits.skipped))
+    return Plan(loaded, record, splits, context, had_seen, seen)
+
+
+def start_run(  # noqa: D417 - overwrite is create_run's
+    record: RunRecord,
+    splits: Splits,
+    context: TrainContext,
+    *,
+    out: Path | None,
+    hold: Hold | None,
+    overwrite: bool,
+    start: Sequence[Seen] = (),
+    members: Sequence[Seen] = (),
+    seen: SeenImages | None = None,
+) -> Job:
+    """Make the run folder and what must be in it before training; what was there is there still where that fails.
+
+    Args:
+        record: all that was decided.
+        splits: its images.
+        context: for the plugin.
+        out: the run folder; None: runs/MODEL-TIME.
+        hold: takes the lock on a run folder that is made here.
+        start: what the weights that training starts from have seen.
+        members: what the models that go into an ensemble have seen.
+        seen: what to say of test images that the start has seen; None: nothing.
+    """
     run = create_run(out, record, overwrite=overwrite, first=context.first)
-    return _with_seen(Job(run, splits, context))
+    try:
+        if out is None and hold is not None:
+            hold(run.path)
+        if context.first:
+            write_seen(run.file(TRAINED_ON), splits, start=start, members=members)
+    except BaseException:
+        settle(run, kept=False)
+        raise
+    return Job(run, splits, context, seen)
+
+
+def _describe_weights(card: ModelCard, splits: Splits) -> tuple[str, ...]:
+    """What an image of each class counts in training, where the user asked for it."""
+    if card.train.class_weight == "none":
+        return ()
+    found = balance(splits.train.targets, len(splits.labels))
+    present = found if found.ndim == 1 else found[:, 1]  # (K,)
+    least, most = int(present.argmin()), int(present.argmax())
+    counts = f"of {splits.labels[least]} counts {present[least]:.2f}, one of {splits.labels[most]} {present[most]:.2f}"
+    return (f"class_weight {card.train.class_weight}: in training an image {counts}",)
+
+
+def _find_start(card: ModelCard, budget: Budget) -> tuple[ResolvedWeights, Seen | None, tuple[str, ...]]:
+    """The weights to start from, what they have seen where that is known, and a note on it where they are a user's.
+
+    Args:
+        card: whose weights.
+        budget: what was said of the training.
+    """
+    named = budget.get("weights") or None
+    if named is None:
+        return resolve_weights(card), None, ()
+    start = resolve_weights(card, weights_file(named))
+    beside = start.path.parent
+    if not start.source.startswith("file:") or not (beside / TRAINED_ON).is_file():
+        return start, None, (UNKNOWN_START,)
+    sha256 = None
+    if is_run(beside):
+        record = open_run(beside).record
+        sha256, start = record.seen, dataclasses.replace(start, source=f"file:{record.id}/{start.path.name}")
+    return start, join_start([read_seen(beside / TRAINED_ON, sha256)]), ()
+
+
+def _say_seen(splits: Splits, had_seen: Seen | None, seen: SeenImages | None) -> tuple[str, ...]:
+    """Notes on held-out images that the start has seen, as warnings too."""
+    notes = [seen.note] if seen is not None and (seen.count or seen.grouped) else []
+    if had_seen is not None and (count := int(find_overlap(splits, "val", had_seen).seen.sum())):
+        notes.append(
+            f"{count} of {len(splits.val)} validation images were in the training or validation set of the weights "
+            "that training began with: the choice of the best epoch is optimistic"
+        )
+    for note in notes:
+        log.warning("%s", note)
+    return tuple(notes)
 
 
 def _refuse_unknown(loaded: LoadedPlugin, card: ModelCard, splits: Splits) -> None:
@@ -92,45 +214,6 @@ def _refuse_unknown(loaded: LoadedPlugin, card: ModelCard, splits: Splits) -> No
             model=card.name,
             unknown=unknown,
         )
-
-
-def resume(card: ModelCard, data: str | Path | None, budget: Budget, *, out: Path | None, skip_bad: bool) -> Job:
-    """The interrupted run, and its data, unchanged.
-
-    Raises:
-        UsageError: an option that would be ignored.
-        TrainingError: a run of another model, or one that is finished.
-    """
-    why = "a run is resumed as it began; only --epochs and the place of --data can change"
-    refuse_options(budget, keep=frozenset({"epochs"}), why=why)
-    run = open_run(find_run(out))
-    record = run.record
-    if record.card.name != card.name:
-        raise TrainingError(
-            f"{run.path} is a run of {record.card.name}, not of {card.name}; name the run with --out",
-            code="run-other-model",
-            run=str(run.path),
-            found=record.card.name,
-            expected=card.name,
-        )
-    if record.status == "done":
-        raise TrainingError(
-            f"{run.path} is finished; train anew into another --out, or replace it with --overwrite",
-            code="run-finished",
-            run=str(run.path),
-        )
-    context = TrainContext(resuming=True, skip_bad=skip_bad or bool(record.skipped))
-    run = RunFolder(run.path, record, writes=context.first)
-    if epochs := budget.get("epochs"):
-        config = msgspec.structs.replace(record.card.train, epochs=epochs)
-        run.update(card=msgspec.structs.replace(record.card, train=config))
-    splits = images_of(run, data)
-    if data is not None:
-        run.update(source=lasting_source(data))
-    if record.status == "trained":  # it stopped between its last epoch and its evaluation
-        return Job(run, splits, context)
-    run.update(status="training")
-    return _with_seen(Job(run, splits, context))
 
 
 def create_record(  # noqa: D417 - notes and skipped are RunRecord's
@@ -153,7 +236,7 @@ def create_record(  # noqa: D417 - notes and skipped are RunRecord's
     return RunRecord(
         id=new_id(card.name),
         status="training",
-        started=datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ"),
+        started=_now(),
         card=card,
         labels=splits.labels,
         task=splits.task,
@@ -162,16 +245,19 @@ def create_record(  # noqa: D417 - notes and skipped are RunRecord's
         data=splits.fingerprint,
         plugin=loaded.origin,
         versions=versions(),
+        trainer=this_process(),
         skipped=skipped,
         notes=notes,
     )
 
 
-def _with_seen(job: Job) -> Job:
-    """Keep what the run will have seen, before it sees it."""
-    if job.context.first:
-        write_seen(job.run.file(TRAINED_ON), job.data)
-    return job
+def this_process() -> Trainer:
+    """Who trains: for run.json."""
+    return Trainer(pid=os.getpid(), host=platform.node())
+
+
+def _now() -> str:
+    return datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _record_start(card: ModelCard, start: ResolvedWeights) -> Weights | None:

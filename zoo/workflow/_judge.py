@@ -2,32 +2,43 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from zoo._support.files import atomic_write
+from zoo._support.text import name_owners
 from zoo.errors import DataError
 from zoo.evaluation.comparison import Comparison, Contender, compare
 from zoo.spec import encode
+from zoo.workflow._find import REPORT_FILE
 from zoo.workflow._images import check_in_range
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from zoo.data import ImageSet, Splits
     from zoo.edge import Runtime
     from zoo.plugin import ModelPlugin
-    from zoo.spec import EvalReport
+    from zoo.spec import EvalReport, Manifest, SeenImages
 
-__all__ = ["Judged", "compare_judged", "judge", "write_answers"]
+__all__ = [
+    "Judged",
+    "Subject",
+    "check_comparable",
+    "check_takes",
+    "compare_judged",
+    "different_names",
+    "judge",
+    "weights_of_classes",
+    "write_answers",
+]
 
 _LATENCY_RUNS = 30
 
@@ -39,12 +50,12 @@ class Judged:
     report: EvalReport
     logits: NDArray[np.float32]
     images: ImageSet
-    seen: tuple[str, ...] = ()
-    """Notes on images that the model was trained on. The report holds them, too."""
+    about: tuple[str, ...] = ()
+    """Notes on how the model was trained, such as classes that it weighed. The report holds them, too."""
 
 
 def judge(
-    plugin: ModelPlugin | None, runtime: Runtime, data: Splits, split: str, *, seen: tuple[str, ...] = ()
+    plugin: ModelPlugin | None, runtime: Runtime, data: Splits, split: str, *, seen: SeenImages | None = None
 ) -> Judged:
     """Run the shipped file on the raw images of one split.
 
@@ -53,15 +64,41 @@ def judge(
         runtime: the opened file.
         data: its labels are matched to the file's by name.
         split: train, val or test.
-        seen: what to say of images that the model was trained on; for the report, beside the notes of the data.
+        seen: what to say of images that the model was trained on; for the report, before the notes of the data.
 
     Raises:
         DataError: a class the file does not know, another pixel type, no image, or an unreadable image.
     """
-    from zoo.data import align
     from zoo.evaluation import predict_set, report
 
     manifest = runtime.manifest
+    data = check_takes(manifest, data)
+    images = check_in_range(data.split(split), manifest.views)
+    about = _note_weights(manifest)
+    details: dict[str, Any] = {
+        "model": manifest.name,
+        "split": split,
+        "temperature": manifest.temperature,
+        "fingerprint": data.fingerprint,
+        "notes": tuple(dict.fromkeys((*([] if seen is None else [seen.note]), *about, *data.notes))),
+        "groups": images.groups,
+    }
+    if plugin is not None:
+        found, logits = plugin.evaluate(runtime.logits, images, manifest.labels, **details)
+    else:
+        logits = predict_set(runtime.logits, images)
+        found = report(logits, images.targets, manifest.labels, **details)
+    return Judged(msgspec.structs.replace(found, seen=seen), logits, images, about)
+
+
+def check_takes(manifest: Manifest, data: Splits) -> Splits:
+    """The images as the file takes them, their labels in its order.
+
+    Raises:
+        DataError: a class the file does not know, or another pixel type.
+    """
+    from zoo.data import align
+
     data = align(data, manifest.labels, manifest.task).read_for(manifest.preprocess)
     if data.kind != manifest.input.dtype and manifest.input.stage == "raw":
         raise DataError(
@@ -70,21 +107,19 @@ def judge(
             found=data.kind,
             expected=manifest.input.dtype,
         )
-    images = check_in_range(data.split(split), manifest.views)
-    details: dict[str, Any] = {
-        "model": manifest.name,
-        "split": split,
-        "temperature": manifest.temperature,
-        "fingerprint": data.fingerprint,
-        "notes": tuple(dict.fromkeys((*seen, *data.notes))),
-        "groups": images.groups,
-    }
-    if plugin is not None:
-        found, logits = plugin.evaluate(runtime.logits, images, manifest.labels, **details)
-    else:
-        logits = predict_set(runtime.logits, images)
-        found = report(logits, images.targets, manifest.labels, **details)
-    return Judged(found, logits, images, seen)
+    return data
+
+
+def weights_of_classes(manifest: Manifest) -> str:
+    """How classes were weighed in training: "none" or "balanced"; of an ensemble's members each word once."""
+    configs = [member.config for member in manifest.members] or [manifest.provenance.config]
+    return " and ".join(dict.fromkeys(config.class_weight for config in configs))
+
+
+def _note_weights(manifest: Manifest) -> tuple[str, ...]:
+    """What a reader of probabilities must know where classes were weighed."""
+    how = weights_of_classes(manifest)
+    return () if how == "none" else (f"class_weight {how} in training: probabilities lean towards rare classes",)
 
 
 def write_answers(folder: Path, judged: Judged, temperature: float) -> None:
@@ -92,7 +127,7 @@ def write_answers(folder: Path, judged: Judged, temperature: float) -> None:
     from zoo.evaluation import plot_confusion, plot_labels, plot_reliability, write_predictions
 
     images, labels = judged.images, judged.report.labels
-    atomic_write(folder / "report.json", encode(judged.report))
+    atomic_write(folder / REPORT_FILE, encode(judged.report))
     write_predictions(folder / "predictions.csv", images.ids, images.targets, judged.logits, labels, temperature)
     if judged.report.confusion is None:
         plot_labels(judged.report, folder / "labels.png")
@@ -109,71 +144,119 @@ def write_answers(folder: Path, judged: Judged, temperature: float) -> None:
     )
 
 
-def compare_judged(opened: Sequence[tuple[Runtime, Judged]], paths: Sequence[Path]) -> Comparison:
+def compare_judged(
+    opened: Sequence[tuple[Runtime, Judged]],
+    paths: Sequence[Path],
+    seen: SeenImages | None = None,
+    *,
+    resamples: int | None = None,
+    per_class: bool = False,
+) -> Comparison:
     """Compare opened models by the answers they gave; latency is measured here.
 
     Args:
         opened: each model and its answers.
         paths: where each was found; tells apart models of one name.
+        seen: what to say of images that any of them was trained on.
+        resamples: number of resamples; None: enough for the tests.
+        per_class: test every pair class by class as well.
 
     Raises:
         DataError: they were judged on different images, or do not know the same labels.
     """
-    labels = opened[0][0].labels
-    images = opened[0][1].images
-    names = _different_names(paths, opened)
-    contenders = []
-    for (runtime, answers), name in zip(opened, names, strict=True):
-        if set(runtime.labels) != set(labels):
-            raise DataError(
-                f"{name} knows other labels than {runtime.manifest.name}; models of one task can be compared",
-                code="compare-labels",
-                model=name,
-            )
-        same = answers.report.data.sha256 == opened[0][1].report.data.sha256
-        if not same or list(answers.images.ids) != list(images.ids):
-            raise DataError(
-                f"{name} was evaluated on other images or labels; name one set for all with --data, "
-                "and one --uncertain where labels of -1 were taken for different things",
-                code="compare-images",
-                model=name,
-            )
-        order = [runtime.labels.index(label) for label in labels]
-        contenders.append(
-            Contender(
-                name=name,
-                logits=answers.logits[:, order],
-                temperature=runtime.manifest.temperature,
-                latency_ms=_latency_ms(runtime, images.read(0).pixels),
-                size_bytes=runtime.size_bytes,
-            )
+    labels, images = opened[0][0].labels, opened[0][1].images
+    names = different_names(paths, [runtime for runtime, _ in opened])
+    check_comparable(
+        [
+            Subject(name, runtime.labels, answers.report.data.sha256, answers.images.ids)
+            for (runtime, answers), name in zip(opened, names, strict=True)
+        ]
+    )
+    latencies = _measure_latencies([runtime for runtime, _ in opened], images.read(0).pixels)
+    contenders = [
+        Contender(
+            name=name,
+            logits=answers.logits[:, [runtime.labels.index(label) for label in labels]],
+            temperature=runtime.manifest.temperature,
+            latency_ms=float(np.median(times)),
+            latency_range_ms=(float(np.quantile(times, 0.1)), float(np.quantile(times, 0.9))),
+            size_bytes=runtime.size_bytes,
+            class_weight=weights_of_classes(runtime.manifest),
         )
-    found = compare(contenders, images.targets, labels, groups=images.groups)
-    return msgspec.structs.replace(found, notes=_describe_seen([answers for _, answers in opened], names))
+        for (runtime, answers), name, times in zip(opened, names, latencies, strict=True)
+    ]
+    found = compare(contenders, images.targets, labels, groups=images.groups, resamples=resamples, per_class=per_class)
+    said = [] if seen is None else [seen.note]
+    notes = (*said, *_join_notes([answers for _, answers in opened], names))
+    return msgspec.structs.replace(found, seen=seen, notes=tuple(dict.fromkeys(notes)))
 
 
-def _different_names(paths: Sequence[Path], opened: Sequence[tuple[Runtime, Judged]]) -> list[str]:
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """What must agree for two models to be compared.
+
+    Attributes:
+        name: how errors name the model.
+        labels: what it tells apart.
+        data: sha256 of the data that it is judged on; None: not known yet.
+        ids: images that it is judged on, in order; None: not known yet.
+    """
+
+    name: str
+    labels: Sequence[str]
+    data: str | None = None
+    ids: Sequence[str] | None = None
+
+
+def check_comparable(subjects: Sequence[Subject]) -> None:
+    """Refuse models that know other labels than the first, or were judged on other images.
+
+    Raises:
+        DataError: names the first such model.
+    """
+    first = subjects[0]
+    for one in subjects[1:]:
+        if set(one.labels) != set(first.labels):
+            raise DataError(
+                f"{one.name} knows other labels than {first.name}; models of one task can be compared",
+                code="compare-labels",
+                model=one.name,
+            )
+        same = None in {one.data, first.data} or one.data == first.data
+        if same and (first.ids is None or one.ids is None or list(first.ids) == list(one.ids)):
+            continue
+        raise DataError(
+            f"{one.name} was evaluated on other images or labels; name one set for all with --data, and one "
+            "--uncertain where labels of -1 were taken for different things",
+            code="compare-images",
+            model=one.name,
+        )
+
+
+def different_names(paths: Sequence[Path], runtimes: Sequence[Runtime]) -> list[str]:
     """The models' names; where two are equal, with the name of the run or file."""
-    names = [runtime.manifest.name for runtime, _ in opened]
+    names = [runtime.manifest.name for runtime in runtimes]
     return [
         name if names.count(name) == 1 else f"{name} ({path.resolve().name.removesuffix('.onnx')})"
         for name, path in zip(names, paths, strict=True)
     ]
 
 
-def _describe_seen(answers: Sequence[Judged], names: Sequence[str]) -> tuple[str, ...]:
-    """What each model has seen of the images, with its name, and then the notes of the images themselves."""
-    own = [f"{name}: {note}" for name, one in zip(names, answers, strict=True) for note in one.seen]
-    of_data = dict.fromkeys(note for one in answers for note in one.report.notes if note not in one.seen)
-    return (*own, *of_data)
+def _join_notes(answers: Sequence[Judged], names: Sequence[str]) -> tuple[str, ...]:
+    """Notes on the models, each once with their names, and then the notes of the images."""
+    own = [(name, note) for name, one in zip(names, answers, strict=True) for note in one.about]
+    about = {note for _, note in own}
+    of_data = dict.fromkeys(note for one in answers for note in one.report.notes if note not in about)
+    return (*name_owners(own, len(names)), *of_data)
 
 
-def _latency_ms(runtime: Runtime, image: Any) -> float:
-    """Median milliseconds from one raw image to its answer."""
+def _measure_latencies(runtimes: Sequence[Runtime], image: Any) -> NDArray[np.float64]:
+    """(models, runs) milliseconds from one raw image to its answer, by turns: what slows the machine slows all."""
     batch = image[None]
-    times = []
-    for _ in range(_LATENCY_RUNS + 3):
-        start = time.perf_counter()
-        runtime.logits(batch)
-        times.append(time.perf_counter() - start)
-    return statistics.median(times[3:]) * 1e3
+    times = np.empty((len(runtimes), _LATENCY_RUNS + 3))
+    for run in range(times.shape[1]):
+        for k, runtime in enumerate(runtimes):
+            start = time.perf_counter()
+            runtime.logits(batch)
+            times[k, run] = time.perf_counter() - start
+    return times[:, 3:] * 1e3

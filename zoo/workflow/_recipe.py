@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zoo._support.files import sha256_file
 from zoo._support.ranges import describe_ranges
 from zoo._support.text import format_count
 from zoo.errors import DataError, ImageError, UsageError
@@ -22,8 +24,9 @@ if TYPE_CHECKING:
 
     from zoo.data import ImageSet, Splits
     from zoo.plugin import ModelPlugin
+    from zoo.runs import RunRecord
 
-__all__ = ["Recipe", "configure", "find_unused", "refuse_options", "resolve"]
+__all__ = ["Recipe", "configure", "find_changed", "find_unused", "refuse_options", "resolve"]
 
 OWN_SIZE = 64
 """Images up to this many pixels a side train at their own size; larger ones at the card's."""
@@ -67,6 +70,34 @@ def configure(card: ModelCard, budget: Budget, settings: Mapping[str, Any]) -> T
     if fields["pretrained"] is not True and "layer_decay" not in chosen:
         fields["layer_decay"] = 1.0  # early layers have nothing to keep
     return fit(fields, TrainConfig)
+
+
+def find_changed(record: RunRecord, card: ModelCard, budget: Budget) -> tuple[str, Any, Any] | None:
+    """What the user says now of a run that it was not begun with: its name, what it was and is; None: nothing.
+
+    What may change is left out: epochs, patience, device, and a window that is fitted to the images.
+    """
+    settings = budget.get("settings") or {}
+    shown, trained = _divide(settings)
+    began, config = record.card.train, configure(card, budget, settings)
+    free = {"epochs", "patience", "device"}
+    for name in TrainConfig.__struct_fields__:
+        if name in (_recipe_fields(budget) | trained).keys() - free and getattr(began, name) != getattr(config, name):
+            flag = name.replace("_", "-") if name in Budget.__annotations__ else f"set {name}"
+            return f"--{flag}", getattr(began, name), getattr(config, name)
+    if shown.get("intensity") == "fitted":
+        del shown["intensity"]
+    spec = _with_settings(record.card.preprocess, shown)
+    if size := budget.get("size"):
+        spec = _set_size(spec, size)
+    for name in PreprocessSpec.__struct_fields__:
+        was, now = getattr(record.card.preprocess, name), getattr(spec, name)
+        if was != now:
+            return "--size" if name == "size" and size else f"--set preprocess.{name}", was, now
+    weights = budget.get("weights")
+    if weights and Path(weights).is_file() and sha256_file(Path(weights)) not in (record.weights or ""):
+        return "--weights", record.weights, str(weights)
+    return None
 
 
 def find_unused(plugin: ModelPlugin, card: ModelCard, budget: Budget) -> list[str]:

@@ -13,7 +13,7 @@ from zoo.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["fit", "read_settings"]
+__all__ = ["choices_of", "fit", "read_settings"]
 
 T = TypeVar("T")
 
@@ -49,7 +49,7 @@ def read_settings(pairs: Iterable[str]) -> dict[str, Any]:
         try:
             settings[name] = read(value)
         except UnclearError as problem:
-            choices = _choices_of_setting(name)
+            choices = choices_of(name)
             reason = f"{value!r} found, expected {_either(choices)}" if choices else str(problem)
         if reason:
             raise UsageError(f"--set {name}: {reason}", code="setting-value", name=name, value=value)
@@ -106,7 +106,7 @@ def _either(choices: list[str]) -> str:
     return f"{', '.join(others)} or {last}"
 
 
-def _choices_of_setting(name: str) -> list[str]:
+def choices_of(name: str) -> list[str]:
     """As `_choices`, of a name as the user gives it; empty: the setting is unknown, or it takes any value."""
     from zoo.spec import PreprocessSpec, TrainConfig
 

@@ -6,17 +6,22 @@ import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from zoo.errors import CatalogueError, UsageError
-from zoo.spec import Reading
+import msgspec
+
+from zoo.errors import CatalogueError, DataError, UsageError
+from zoo.spec import Reading, check_budget
 from zoo.workflow._find import is_run
-from zoo.workflow.evaluate import judge_target
-from zoo.workflow.train import train
+from zoo.workflow.evaluate import look_up, open_target
+from zoo.workflow.train import carry_out, train
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
+    from zoo.data import Splits
     from zoo.evaluation.comparison import Comparison
     from zoo.spec import Budget
+    from zoo.workflow._begin import Plan
+    from zoo.workflow.evaluate import Target
 
 __all__ = ["compare"]
 
@@ -30,8 +35,13 @@ def compare(
     split: str = "test",
     provider: str = "cpu",
     budget: Budget | None = None,
+    resamples: int | None = None,
+    per_class: bool = False,
+    include_seen: bool = False,
 ) -> Comparison:
     """Compare models on the same images: intervals, latency and size of each, and a paired test of each pair.
+
+    Every model is checked before the first is trained: its name, its settings, its weights, and the images.
 
     Args:
         targets: runs, bundles, .onnx files, or names of models, which are trained first with one budget.
@@ -40,59 +50,192 @@ def compare(
         split: train, val or test.
         provider: execution provider.
         budget: what the models that are trained get, such as {"epochs": 5}; its `uncertain` holds for all models.
+        resamples: number of shared resamples; None: 1000, or more where many tests need it.
+        per_class: test every pair class by class as well.
+        include_seen: judge images too that a model was trained or validated on; else what any has seen is left out
+            for all.
 
     Raises:
-        UsageError: fewer than two targets.
+        UsageError: fewer than two targets, or a setting that one of the models refuses.
+        GateError: of each image some model was made with it, and `include_seen` is off.
         DataError: the targets were not trained on the same data and `data` is None, or do not know the same
             labels.
     """
-    from zoo.workflow._judge import compare_judged
+    from zoo.edge._session import find_provider
+    from zoo.evaluation.comparison import check_resamples
 
     if len(targets) < 2:
         raise UsageError(
-            f"{len(targets)} model to compare, expected at least two runs, bundles, files or model names",
+            f"{len(targets)} model to compare, expected at least two runs, bundles, files or model names; "
+            "to judge one: zoo evaluate",
             code="compare-too-few",
             found=len(targets),
             expected=2,
         )
-    located = _locate(targets, data, budget or {})
+    check_resamples(resamples)
+    find_provider(provider)
     said = budget or {}
+    check_budget(said)
     asked = Reading(uncertain=said.get("uncertain"))
     if data is not None:  # else the runs' own images, read as in training
         asked |= Reading(columns=said.get("columns"), group=said.get("group"), keep_na=said.get("keep_na"))
-    opened = [judge_target(where, data, split=split, provider=provider, **asked) for where in located]
-    return compare_judged(opened, located)
+
+    places = [_find(target) for target in targets]
+    source, shared = _share_images(places, data, said)
+
+    def open_all(chosen: Sequence[int], *, undivided: bool = False) -> dict[int, Target]:
+        return {
+            k: open_target(place, data, split=split, provider=provider, undivided=undivided, **asked)
+            for k in chosen
+            if (place := places[k]) is not None
+        }
+
+    if not any(place is None for place in places):
+        from zoo.workflow._recipe import refuse_options
+
+        read = ("uncertain", "columns", "group", "keep_na") if data is not None else ("uncertain",)
+        refuse_options(
+            said, keep=frozenset(read), why="of a training, and every model here is trained already; leave it out"
+        )
+    plans = {
+        k: _plan(str(targets[k]), source, shared)
+        for k, place in enumerate(places)
+        if place is None and not _is_ensemble(targets[k])
+    }
+    opened = open_all(range(len(targets)))
+    _refuse_early([str(target) for target in targets], opened, plans, data, split)
+    # Ensembles first: they take seconds, and may be refused for what their members have seen.
+    for k in sorted(set(range(len(targets))) - opened.keys(), key=lambda k: (k in plans, k)):
+        if k in plans:
+            log.info("training %s", targets[k])
+            result = carry_out(plans[k])
+        else:  # nothing to train: its members' images
+            result = train(str(targets[k]), data)
+        places[k] = Path(result.run)
+        opened |= open_all([k])
+    order = range(len(targets))
+    if data is not None and not _same_images([opened[k] for k in order], split):
+        # some were trained on parts of it: all of it for all, less what any has seen
+        opened = open_all(order, undivided=True)
+    paths = [place for place in places if place is not None]
+    ready = [opened[k] for k in order]
+    return _judge_all(ready, paths, split, include_seen=include_seen, resamples=resamples, per_class=per_class)
 
 
-def _locate(targets: Sequence[str | Path], data: str | Path | None, budget: Budget) -> list[Path]:
-    """Where each model is; names of the catalogue are trained, after every name was found to mean something."""
-    from zoo import registry
+def _refuse_early(
+    names: Sequence[str], opened: Mapping[int, Target], plans: Mapping[int, Plan], data: str | Path | None, split: str
+) -> None:
+    """Refuse what cannot be compared before anything is trained for it.
+
+    Raises:
+        DataError: other labels, another kind of images, other test images, or folds of one table.
+    """
+    from zoo.workflow._judge import Subject, check_comparable, check_takes
+
+    for one in opened.values():
+        check_takes(one.runtime.manifest, one.splits)
+    ready = list(opened.values())
+    if ready and not _same_images(ready, split):
+        _refuse_folds(ready, [names[k] for k in opened])
+    # Of named data, what all are judged on is decided when all are there.
+    subjects = [Subject(names[k], one.runtime.labels, _hash_of(one.splits, data)) for k, one in opened.items()]
+    subjects += [Subject(names[k], plan.data.labels, _hash_of(plan.data, data)) for k, plan in plans.items()]
+    if subjects:
+        check_comparable(subjects)
+
+
+def _hash_of(splits: Splits, data: str | Path | None) -> str | None:
+    return splits.fingerprint.sha256 if data is None else None
+
+
+def _judge_all(
+    opened: Sequence[Target],
+    paths: Sequence[Path],
+    split: str,
+    *,
+    include_seen: bool,
+    resamples: int | None,
+    per_class: bool,
+) -> Comparison:
+    """Judge all on the same images, without those that any has seen, and compare."""
+    from zoo.workflow._judge import compare_judged, different_names, judge
+    from zoo.workflow._seen import sift_for_all
+
+    names = different_names(paths, [one.runtime for one in opened])
+    sets, seen = [one.splits for one in opened], None
+    if _same_images(opened, split):  # else the comparison says what differs
+        known = [look_up(one, split) for one in opened]
+        include = include_seen or all(one.keeps_seen for one in opened)
+        sets, seen = sift_for_all(sets, split, known, names, include=include)
+    judged = [
+        (one.runtime, judge(one.plugin, one.runtime, splits, split)) for one, splits in zip(opened, sets, strict=True)
+    ]
+    return compare_judged(judged, paths, seen, resamples=resamples, per_class=per_class)
+
+
+def _same_images(opened: Sequence[Target], split: str) -> bool:
+    first = opened[0].splits
+    return all(
+        one.splits.fingerprint.sha256 == first.fingerprint.sha256
+        and list(one.splits.split(split).ids) == list(first.split(split).ids)
+        for one in opened[1:]
+    )
+
+
+def _refuse_folds(opened: Sequence[Target], names: Sequence[str]) -> None:
+    """Refuse models of several folds of one table, each of which was trained on the others' test images.
+
+    Raises:
+        DataError: names the folds.
+    """
+    origins = [one.runtime.manifest.provenance for one in opened]
+    folds = [0 if origin.config.fold is None else origin.config.fold for origin in origins]
+    if all(one.own for one in opened) and len(set(folds)) > 1 and len({origin.data.name for origin in origins}) == 1:
+        listed = ", ".join(f"{name} fold {fold}" for name, fold in zip(names, folds, strict=True))
+        raise DataError(
+            f"the models are of different folds of the set {origins[0].data.name!r} ({listed}), which have different "
+            "test images: they cannot be compared image by image; train each model on the same fold, or name images "
+            "that none of them has seen with --data",
+            code="compare-folds",
+            folds=folds,
+        )
+
+
+def _share_images(places: Sequence[Path | None], data: str | Path | None, budget: Budget) -> tuple[str | Path, Budget]:
+    """The images that models are trained on, and their budget: those of a run that is there, divided as they were."""
     from zoo.runs import open_run
 
-    found, named = [_find(target) for target in targets], data
-    if data is None:  # on the images of a run that is already there, divided as they were for it
-        runs = [path for path in found if path is not None and is_run(path)]
-        data = "digits"
-        if runs:
-            record = open_run(runs[0]).record
-            data = record.source
-            config = record.card.train
-            own = {"leaks": config.leaks, "fold": config.fold, **config.reading}
-            said = {name: value for name, value in budget.items() if value is not None}
-            budget = cast("Budget", own | said)
-    paths = []
-    for target, path in zip(targets, found, strict=True):
-        if path is None and str(target).startswith(registry.ENSEMBLE):  # nothing to train: its members' images
-            path = Path(train(str(target), named).run)  # noqa: PLW2901 - what was missing is filled in
-        elif path is None:
-            log.info("training %s", target)
-            given: Budget = {**budget}
-            if given.get("pretrained") and registry.find(str(target)).weights is None:
-                log.info("%s has no pretrained weights and starts from scratch", target)
-                given["pretrained"] = False
-            path = Path(train(str(target), data, **given).run)  # noqa: PLW2901 - what was missing is filled in
-        paths.append(path)
-    return paths
+    if data is not None:
+        return data, budget
+    runs = [path for path in places if path is not None and is_run(path)]
+    if not runs:
+        return "digits", budget
+    record = open_run(runs[0]).record
+    config = record.card.train
+    own = {"leaks": config.leaks, "fold": config.fold, **config.reading}
+    said = {name: value for name, value in budget.items() if value is not None}
+    return record.source, cast("Budget", own | said)
+
+
+def _plan(name: str, source: str | Path, budget: Budget) -> Plan:
+    """The training of a model of the catalogue, ready to begin."""
+    from zoo import registry
+    from zoo.workflow._begin import prepare
+    from zoo.workflow._recipe import configure
+
+    card = registry.find(name)
+    loaded, given = registry.load(card.plugin), budget
+    asked = msgspec.structs.replace(card, train=configure(card, budget, budget.get("settings") or {}))
+    if budget.get("pretrained") and loaded.plugin.starts_from(asked).weights is None:
+        log.info("%s has no pretrained weights and starts from scratch", name)
+        given = cast("Budget", {**budget, "pretrained": False})
+    return prepare(card, loaded, source, given)
+
+
+def _is_ensemble(target: str | Path) -> bool:
+    from zoo import registry
+
+    return str(target).startswith(registry.ENSEMBLE)
 
 
 def _find(target: str | Path) -> Path | None:
@@ -104,8 +247,9 @@ def _find(target: str | Path) -> Path | None:
         return Path(target).resolve()  # runs/latest moves on when a model is trained for the comparison
     try:
         return find_run(target)
-    except UsageError:
-        pass
+    except UsageError as problem:
+        if problem.code in {"run-aside", "run-gone"}:
+            raise
     try:
         registry.find(str(target))
     except CatalogueError as problem:

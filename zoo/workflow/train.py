@@ -5,27 +5,41 @@ Heavy packages are imported inside the functions.
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Unpack
+from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, cast
 
 import msgspec
 
-from zoo.errors import NotFirstRankError
-from zoo.spec import Budget, EvalReport, Member
-from zoo.workflow._find import MODEL_FILE
+from zoo._support.interrupts import sigterm_as_interrupt
+from zoo._support.text import quote_path
+from zoo.errors import NotFirstRankError, OutputError, TrainingError
+from zoo.spec import Budget, Display, EvalReport, Member, Table, check_budget
+from zoo.workflow._find import MODEL_FILE, REPORT_FILE
 from zoo.workflow._settings import read_settings
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from zoo.artefact import Shippable
     from zoo.evaluation.comparison import Comparison
     from zoo.plugin import ModelPlugin
-    from zoo.runs import Best
-    from zoo.workflow._begin import Job
+    from zoo.runs import Best, RunFolder
+    from zoo.spec import Manifest
+    from zoo.workflow._begin import Job, Plan
+    from zoo.workflow._resume import Step
 
-__all__ = ["TrainResult", "read_settings", "train"]
+__all__ = ["TrainResult", "carry_out", "read_settings", "train"]
+
+T = TypeVar("T")
+
+log = logging.getLogger("zoo")
 
 
-class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
+class TrainResult(Display, msgspec.Struct, frozen=True, kw_only=True):
     """What a training run gave."""
 
     run: str
@@ -35,6 +49,10 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     """epoch, metric and value of the weights that were kept."""
     images_per_second: float | None
     seconds: float | None
+    epochs: int
+    """That were trained; 1 of what is fitted in one step."""
+    class_weight: str
+    """How classes were weighed: "none" or "balanced"; of an ensemble's members each word once."""
     test: EvalReport
     """Of the exported file, on the test images, from raw pixels."""
     members: tuple[Member, ...] = ()
@@ -44,13 +62,25 @@ class TrainResult(msgspec.Struct, frozen=True, kw_only=True):
     comparison: Comparison | None = None
     """Of an ensemble: its file beside each member's on the test images."""
 
+    def headline(self) -> str:
+        """The run, and what its file did on the test images."""
+        return f"{self.run}: {self.test.headline()}"
+
+    def tables(self) -> dict[str, Table]:
+        """Those of the report."""
+        return self.test.tables()
+
+    def remarks(self) -> tuple[str, ...]:
+        """The notes of the report."""
+        return self.test.notes
+
 
 def train(
     model: str,
     data: str | Path | None = None,
     *,
     out: str | Path | None = None,
-    resume: bool = False,
+    resume: bool | Literal["auto"] = False,
     overwrite: bool = False,
     skip_bad: bool = False,
     **budget: Unpack[Budget],
@@ -63,7 +93,9 @@ def train(
         data: a folder of class folders, a table, a MedMNIST-style .npz, or "digits"; None: "digits", or with `resume`
             the images the run began with.
         out: the run folder; None: runs/MODEL-TIME.
-        resume: continue the run in `out` (or the last one) where it was interrupted.
+        resume: continue the run in `out` (or the last one) where it was interrupted. "auto": begin a run in `out`
+            where there is none or one that left nothing, continue one that is unfinished, and report one that is done;
+            so the same call can be repeated until it ends well.
         overwrite: replace a run that is in `out`.
         skip_bad: leave unreadable images out, and record them, instead of refusing the set.
         **budget: epochs, batch_size, lr, size, seed, device, precision, pretrained, weights, leaks, fold, columns,
@@ -74,54 +106,119 @@ def train(
             images or groups are in two splits. NotFirstRankError: under torchrun, in every process but the first.
     """
     from zoo import registry
-    from zoo.workflow import _begin, ensemble
+    from zoo.runs import TrainContext, refuse_occupied
+    from zoo.workflow import _begin, _resume, ensemble
 
-    card = registry.find(model)
-    loaded = registry.load(card.plugin)
-    place = Path(out) if out else None
-    if card.members:
-        refuse = {"resume": resume, "skip_bad": skip_bad}
-        job = ensemble.begin(card, loaded, data, budget, out=place, overwrite=overwrite, refuse=refuse)
-    elif resume:
-        job = _begin.resume(card, data, budget, out=place, skip_bad=skip_bad)
-    else:
-        source = "digits" if data is None else data
-        job = _begin.begin(card, loaded, source, budget, out=place, overwrite=overwrite, skip_bad=skip_bad)
-    trained = _fit(loaded.plugin, job)
-    if not job.context.first:
+    check_budget(budget)
+    first = TrainContext().first
+    with _watch(model, first=first) as watched:
+        card = registry.find(model)
+        loaded = registry.load(card.plugin)
+        if card.members:
+            ensemble.refuse_idle(budget, resume=resume is True, skip_bad=skip_bad)
+        place = _resume.place_of(Path(out) if out else None, budget, resume=resume, overwrite=overwrite)
+        if place is not None:
+            watched.hold(place)
+        step = _agree(lambda: _resume.choose_step(card, budget, place, resume=resume)) if resume else "begin"
+        if step == "report" and place is not None and first:
+            return _read_result(place)
+        if step == "continue" and place is not None:
+            watched.job = _resume.resume(loaded, data, budget, path=place, skip_bad=skip_bad)
+        elif step == "begin" and card.members:
+            watched.job = ensemble.begin(card, loaded, data, budget, out=place, hold=watched.hold, overwrite=overwrite)
+        elif step == "begin":
+            if place is not None and first:
+                refuse_occupied(place, overwrite=overwrite)
+            plan = _begin.prepare(card, loaded, "digits" if data is None else data, budget, skip_bad=skip_bad)
+            watched.job = _begin.begin(plan, out=place, hold=watched.hold, overwrite=overwrite)
+        return _carry_out(loaded.plugin, watched.job)
+
+
+def carry_out(plan: Plan) -> TrainResult:
+    """A training that `prepare` has decided, in a new run below runs/."""
+    from zoo.workflow._begin import begin
+
+    with _watch(plan.record.card.name, first=plan.context.first) as watched:
+        watched.job = begin(plan, out=None, hold=watched.hold)
+        return _carry_out(plan.loaded.plugin, watched.job)
+
+
+@dataclass
+class _Watched:
+    """One training under way: the locks that it holds, and its run once there is one."""
+
+    first: bool
+    locks: contextlib.ExitStack
+    job: Job | None = None
+
+    def hold(self, path: Path) -> None:
+        """Let nobody else train the run in `path` until this training ends."""
+        from zoo.runs import hold_run
+
+        self.locks.enter_context(hold_run(path, first=self.first))
+
+
+@contextlib.contextmanager
+def _watch(model: str, *, first: bool) -> Iterator[_Watched]:
+    """What holds for a training from before its run to its end: locks, and what a stop leaves."""
+    from zoo.runs import describe_stop
+
+    with sigterm_as_interrupt(), contextlib.ExitStack() as locks:
+        watched = _Watched(first, locks)
+        try:
+            yield watched
+        except BaseException as problem:
+            job = watched.job
+            left = _leave(job, problem)
+            if isinstance(problem, KeyboardInterrupt):
+                raise KeyboardInterrupt(describe_stop(job.run if job else None, model, left=left)) from None
+            raise
+
+
+def _agree(choose: Callable[[], Step]) -> Step:
+    """What the first process chooses, in every process that torchrun started."""
+    if os.environ.get("WORLD_SIZE", "1") == "1":
+        return choose()
+    from zoo.learn import hear_first
+
+    return cast("Step", hear_first(choose))
+
+
+def _carry_out(plugin: ModelPlugin, job: Job | None) -> TrainResult:
+    """A training that has begun, to its end.
+
+    Raises:
+        NotFirstRankError: under torchrun, in every process but the first.
+    """
+    trained = None if job is None else _fit(plugin, job)
+    if job is None or trained is None or not job.context.first:
         raise NotFirstRankError("this process trained along; the first one exports and evaluates")
-    result = _finish(loaded.plugin, trained, job)
-    comparison = ensemble.beside_members(job.run, job.data) if card.members else None
-    return msgspec.structs.replace(result, comparison=comparison)
+    return _finish(plugin, trained, job)
 
 
 def _fit(plugin: ModelPlugin, job: Job) -> Shippable:
-    """What the plugin trains; nothing half-written stays where it failed before anything was learnt."""
-    from zoo.runs import settle
+    """What the plugin trains, or what it has trained before the run was interrupted."""
+    from zoo.runs import check_learnt
     from zoo.workflow._prove import shippable
 
     run, record = job.run, job.run.record
-    if record.status == "trained":
+    if record.status in {"trained", "done"}:
+        check_learnt(run)
         return shippable(plugin.load(record.card, run), record)
-    try:
-        trained = plugin.train(record.card, job.data, record.card.train, run, job.context)
-    except BaseException as problem:
-        # An ensemble takes seconds: what Ctrl-C leaves of one is made again, not resumed.
-        again = bool(record.card.members) or isinstance(problem, Exception)
-        if run.record.best is None and not job.context.resuming and again:
-            settle(run, kept=False)
-        raise
-    settle(run, kept=True)
+    trained = plugin.train(record.card, job.data, record.card.train, run, job.context)
     return shippable(trained, run.record)
 
 
 def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
     """Calibrate on validation, export through the gate, evaluate the file on test, write it all down."""
-    from zoo.data import TRAINED_ON, write_seen
+    from zoo._support.files import sha256_file
+    from zoo.data import TRAINED_ON, leave_out_unread
     from zoo.edge import Runtime
+    from zoo.runs import STATE, hash_learnt, settle
     from zoo.workflow import _prove
     from zoo.workflow._images import readable, without_bad
     from zoo.workflow._judge import judge, write_answers
+    from zoo.workflow.ensemble import beside_members
 
     run = job.run
     skipped = run.record.skipped
@@ -130,17 +227,36 @@ def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
         skipped = tuple(dict.fromkeys((*skipped, *bad)))
     splits = without_bad(job.data, skipped)
     temperature = _prove.fit_calibration(trained, splits.val)
-    run.add_notes(splits.notes, status="trained", temperature=temperature, skipped=skipped, data=splits.fingerprint)
+    run.add_notes(
+        splits.notes,
+        status="trained",
+        temperature=temperature,
+        skipped=skipped,
+        data=splits.fingerprint,
+        learnt=hash_learnt(run),
+    )
+    run.file(STATE).unlink(missing_ok=True)  # only now: until here, it is what a stopped run is continued from
     if job.context.skip_bad:
-        write_seen(run.file(TRAINED_ON), splits)
+        leave_out_unread(run.file(TRAINED_ON), splits)
     model, manifest = _prove.build(run, trained, splits)
     target = run.file(MODEL_FILE)
     _prove.save_model(target, model)
-    judged = judge(plugin, Runtime.open(target), splits, "test")
+    judged = judge(plugin, Runtime.open(target), splits, "test", seen=job.seen)
     _prove.write_report(model, manifest, judged.report)
     _prove.save_model(target, model)
     write_answers(run.path, judged, temperature)
-    run.update(status="done")
+    comparison = beside_members(run, job.data) if manifest.members else None
+    seen = run.file(TRAINED_ON)
+    sha256 = sha256_file(seen) if seen.is_file() else None
+    run.update(status="done", trainer=None, proven=sha256_file(target), seen=sha256)
+    settle(run, kept=True)
+    result = _result_of(run, judged.report, manifest, comparison)
+    return msgspec.structs.replace(result, passed_over=dict(job.data.passed_over))
+
+
+def _result_of(run: RunFolder, report: EvalReport, manifest: Manifest, comparison: Comparison | None) -> TrainResult:
+    from zoo.workflow._judge import weights_of_classes
+
     record = run.record
     return TrainResult(
         run=str(run.path),
@@ -148,7 +264,64 @@ def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
         best=record.best,
         images_per_second=record.images_per_second,
         seconds=record.seconds,
-        test=judged.report,
+        epochs=record.epochs_done,
+        class_weight=weights_of_classes(manifest),
+        test=report,
         members=manifest.members,
-        passed_over=dict(job.data.passed_over),
+        comparison=comparison,
     )
+
+
+def _read_result(path: Path) -> TrainResult:
+    """What a run that is done gave, from its files.
+
+    Raises:
+        TrainingError: report.json is missing or damaged.
+    """
+    from zoo.edge.bundle import open_model
+    from zoo.evaluation.comparison import Comparison
+    from zoo.runs import open_run, settle
+    from zoo.spec import decode
+    from zoo.workflow.ensemble import COMPARISON
+
+    run = open_run(path)
+    settle(run, kept=True)  # what a kill after the last write has left
+
+    def read(name: str, kind: type[T]) -> T:
+        try:
+            return decode(run.file(name).read_bytes(), kind, str(run.file(name)), TrainingError)
+        except OSError:
+            raise TrainingError(
+                f"{quote_path(run.file(name))} is missing, though the run is done; train it again with --overwrite",
+                code="run-incomplete",
+                path=str(run.file(name)),
+            ) from None
+
+    log.info("%s is done already; this is what it gave", path)
+    manifest = open_model(run.file(MODEL_FILE)).manifest
+    comparison = read(COMPARISON, Comparison) if manifest.members else None
+    return _result_of(run, read(REPORT_FILE, EvalReport), manifest, comparison)
+
+
+def _leave(job: Job | None, problem: BaseException) -> bool:
+    """End a training that came to no end: keep what is of worth, say where the run is that was to be replaced.
+
+    Returns:
+        Whether the run is there still.
+    """
+    from zoo.runs import replaced_run, settle
+
+    if job is None or not job.context.first:
+        return job is not None
+    run = job.run
+    run.reload()
+    if run.record.best is None and not job.context.resuming:
+        settle(run, kept=False)
+        return False
+    if run.record.status == "training":
+        with contextlib.suppress(OutputError):  # a full disk may be what stopped it
+            run.update(status="interrupted")
+    old = replaced_run(run.path)
+    if old is not None and not isinstance(problem, KeyboardInterrupt):  # a hint says it after Ctrl-C
+        log.warning("%s: the run that it replaces waits in %s until it is done", run.path, old)
+    return True

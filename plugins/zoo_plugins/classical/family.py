@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING
 from zoo.errors import UsageError
 from zoo.plugin import Features, SklearnPlugin
 from zoo_plugins.classical.described import NAMES, build_described
-from zoo_plugins.classical.frozen import freeze, network
+from zoo_plugins.classical.frozen import check_frozen, freeze, network
 
 if TYPE_CHECKING:
+    from zoo.data import Splits
     from zoo.plugin import RunFolder, TrainContext
     from zoo.spec import ModelCard, PreprocessSpec
 
@@ -32,6 +33,13 @@ class Classical(SklearnPlugin):
         """The network whose frozen features are asked for: pretrained weights are its."""
         names = _names(card)
         return network(names[0].removeprefix(_FROZEN))[0] if names[0].startswith(_FROZEN) else card
+
+    def check(self, card: ModelCard, data: Splits) -> None:
+        """Refuse features that cannot be, too."""
+        super().check(card, data)
+        names = _names(card)
+        if names[0].startswith(_FROZEN):
+            check_frozen(names[0].removeprefix(_FROZEN), card)
 
     def features(self, card: ModelCard, run: RunFolder, context: TrainContext) -> Features:
         """A graph from pictures to rows."""

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zoo.plugin import RunFolder, TorchPlugin, TrainContext
     from zoo.spec import ModelCard, PreprocessSpec
 
-__all__ = ["freeze", "network"]
+__all__ = ["check_frozen", "freeze", "network"]
 
 _CLASSES = 1000
 """Width of the head that is built to be taken off; what weights from ImageNet have, so that they fit as they are."""
@@ -44,25 +44,16 @@ def network(name: str) -> tuple[ModelCard, TorchPlugin]:
     return card, plugin
 
 
-def freeze(name: str, spec: PreprocessSpec, run: RunFolder, context: TrainContext) -> Graph:
-    """The network `name` without its head, for pictures of `spec`, filled with `context.pretrained`.
+def check_frozen(name: str, asking: ModelCard) -> None:
+    """Refuse features of the network `name` for the card `asking`.
 
     Raises:
         UsageError: no trained weights are given, or the pictures are too small for it.
-        PluginError: it has no last linear layer.
-        WeightsError: the weights do not fit.
     """
-    import msgspec
-
-    from zoo.learn import load_pretrained, module_to_onnx, read_tensors, torch_predict
-
     card, plugin = network(name)
-    if context.pretrained is None:
-        raise UsageError(
-            f"features frozen:{name}: an untrained network has no features; give --pretrained or --weights FILE",
-            code="features-untrained",
-            features=f"frozen:{name}",
-        )
+    spec = asking.preprocess
+    if not asking.train.pretrained:
+        raise _untrained(name)
     if min(spec.size) < plugin.minimum_size:
         raise UsageError(
             f"features frozen:{name}: pictures of {spec.size[1]}x{spec.size[0]}, it needs at least "
@@ -72,6 +63,23 @@ def freeze(name: str, spec: PreprocessSpec, run: RunFolder, context: TrainContex
             found=list(spec.size),
             expected=plugin.minimum_size,
         )
+
+
+def freeze(name: str, spec: PreprocessSpec, run: RunFolder, context: TrainContext) -> Graph:
+    """The network `name` without its head, for pictures of `spec`, filled with `context.pretrained`.
+
+    Raises:
+        UsageError: no trained weights are given.
+        PluginError: it has no last linear layer.
+        WeightsError: the weights do not fit.
+    """
+    import msgspec
+
+    from zoo.learn import load_pretrained, module_to_onnx, read_tensors, torch_predict
+
+    if context.pretrained is None:
+        raise _untrained(name)
+    card, plugin = network(name)
     channels = channels_of(spec)
     card = msgspec.structs.replace(card, preprocess=spec)
     module = plugin.build(card, classes=_CLASSES, channels=channels)
@@ -96,6 +104,14 @@ def freeze(name: str, spec: PreprocessSpec, run: RunFolder, context: TrainContex
         return predict(batch)
 
     return Graph(f"frozen:{name}", model, reference)
+
+
+def _untrained(name: str) -> UsageError:
+    return UsageError(
+        f"features frozen:{name}: an untrained network has no features; give --pretrained or --weights FILE",
+        code="features-untrained",
+        features=f"frozen:{name}",
+    )
 
 
 def _behead(module: nn.Module, name: str) -> None:

@@ -1,0 +1,70 @@
+"""`zoo compare` looks at every model before it trains the first: an error costs no training and leaves no run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from pictures import rare_class
+from refusals import refused
+
+import zoo
+from zoo.errors import ZooError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@pytest.fixture
+def nothing_trained(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fails where a training begins or a run is left."""
+    from zoo.workflow import _begin
+
+    monkeypatch.setattr(_begin, "create_run", lambda *_, **__: pytest.fail("a training began"))
+    before = sorted(place.glob("runs/*"))
+    yield
+    assert sorted(place.glob("runs/*")) == before
+
+
+@pytest.mark.usefixtures("nothing_trained")
+@pytest.mark.parametrize(
+    ("models", "budget", "code"),
+    [
+        (["svm", "knn"], {"settings": {"class_weight": "balanced"}}, "class-weight-unsupported"),
+        (["svm", "simple_cnn"], {"settings": {"features": "hog"}}, "features-unwanted"),
+        (["svm", "simple_cnn"], {"batch_size": 1}, "training-too-few"),
+        (["simple_cnn", "svm"], {"settings": {"nosuch": 1}}, "setting-unknown"),
+        (["svm", "ghostnet_100"], {"size": 16}, "size-too-small"),
+        (["svm", "nosuch"], {}, "target-unknown"),
+    ],
+    ids=lambda value: "-".join(value) if isinstance(value, list) else None,
+)
+def test_a_model_that_would_fail_stops_the_comparison_first(
+    colours: Path, models: list[str], budget: Any, code: str
+) -> None:
+    with refused(code, ZooError):
+        zoo.compare(models, colours, budget=budget)
+
+
+@pytest.mark.usefixtures("nothing_trained")
+def test_images_that_do_not_fit_a_finished_run_stop_it_too(
+    svm_run: zoo.TrainResult, colours: Path, tmp_path: Path
+) -> None:
+    other = rare_class(tmp_path / "rare.npz", side=4)
+    with refused("label-unknown", ZooError):
+        zoo.compare(["random_forest", svm_run.run], other)
+    with refused("option-ignored", ZooError, options=["--epochs", "--set"]):
+        zoo.compare([svm_run.run, svm_run.run], budget={"epochs": 3, "settings": {"class_weight": "balanced"}})
+    with refused("resamples-invalid", ZooError):
+        zoo.compare(["random_forest", svm_run.run], colours, resamples=0)
+    with refused("provider-unknown", ZooError):
+        zoo.compare(["random_forest", svm_run.run], colours, provider="abacus")
+
+
+def test_what_is_true_of_all_models_is_said_once(
+    svm_run: zoo.TrainResult, colour_run: zoo.TrainResult, colours: Path
+) -> None:
+    found = zoo.compare([svm_run.run, colour_run.run, Path(svm_run.run) / "model.onnx"], colours, split="val")
+    assert len(set(found.notes)) == len(found.notes)
+    assert next(note for note in found.notes if "best epoch was chosen by" in note).startswith("all models: ")
