@@ -11,10 +11,11 @@ from zoo_cli.data_import import import_set
 from zoo_cli.data_info import info
 from zoo_cli.data_list import list_sets
 from zoo_cli.data_split import split
+from zoo_cli.options import Verbs
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Sets of images.", rich_markup_mode=None)
+app = typer.Typer(cls=Verbs, help="Sets of images.", rich_markup_mode=None)
 
 
 @app.callback()

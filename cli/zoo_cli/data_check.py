@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+import msgspec
 import typer
 
+import zoo
 from zoo.errors import GateError
+from zoo_cli import offers
 from zoo_cli.options import Columns, Group, Json, KeepNa, Uncertain, make_reading, spell_reading
-from zoo_cli.output import document, format_table, put, say, show_path
+from zoo_cli.output import document, format_table, put, quote_path, say, show_path
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,28 +33,29 @@ WIDEST = 12
 
 
 def check(
-    path: Annotated[str, typer.Argument(metavar="PATH|NAME", help="A folder, a table, an .npz file or a named set.")],
+    path: Annotated[
+        str,
+        typer.Argument(
+            metavar="PATH|NAME", autocompletion=offers.data, help="A folder, a table, an .npz file or a named set."
+        ),
+    ],
     *,
     group: Group = None,
     columns: Columns = None,
     keep_na: KeepNa = False,
     uncertain: Uncertain = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with thumbnails.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page in --html.")] = False,
     as_json: Json = False,
 ) -> None:
     """Look for what ruins studies: copies across splits, wrong labels, damage, personal data.
 
     Exit status 3: two splits share copies, near-duplicates or groups. Every other finding leaves it at 0.
     """
-    from zoo._support.files import atomic_write
-    from zoo.data._named import index
-    from zoo.data.audit import audit, page
-
     reading = make_reading(columns, group, uncertain, keep_na=keep_na)
-    pool = index(path, skip_bad=True, as_is=True, **reading)
-    found = audit(pool, group=group, progress=_progress if sys.stderr.isatty() else None)
+    progress = _progress if sys.stderr.isatty() else None
+    found = zoo.check(path, html=html, overwrite=overwrite, progress=progress, **reading)
     if html is not None:
-        atomic_write(html, page(found, pool))
         say(f"wrote {show_path(html)}")
     if as_json:
         document(found)
@@ -71,9 +74,10 @@ def _text(found: Audit, path: str, reading: Reading, *, html: bool) -> str:
     lines = [f"{found.name}: {_VERDICTS[found.verdict]}", "", _counts(found), ""]
     if found.findings:
         lines += [_kinds(found), "", "the worst first:" if len(found.findings) > 1 else "found:"]
-        lines += [_line(finding) for finding in _choose(found.findings)]
-        if len(found.findings) > MOST:
-            lines.append(f"  … and {len(found.findings) - MOST} more; --json lists all")
+        merged = _merge(found.findings)
+        lines += [_line(finding) for finding in _choose(merged)]
+        if len(merged) > MOST:
+            lines.append(f"  … and {len(merged) - MOST} more; --json lists all")
         lines.append("")
     lines += [f"note: {note}" for note in (*found.notes, found.search.note) if note]
     lines.append(_advice(found, path, reading, html=html))
@@ -112,6 +116,18 @@ def _kinds(found: Audit) -> str:
     return format_table(("kind", "findings", "across splits", "images"), rows, right=(1, 2, 3))
 
 
+def _merge(findings: Sequence[Finding]) -> list[Finding]:
+    """Findings that say the same of one image each as one, at the place of the first."""
+    merged: dict[object, Finding] = {}
+    for place, finding in enumerate(findings):
+        said = (finding.kind, finding.severity, finding.across_splits, finding.detail)
+        key = said if len(finding.files) == 1 else place
+        first = merged.get(key)
+        files = finding.files if first is None else (*first.files, *finding.files)
+        merged[key] = msgspec.structs.replace(first or finding, files=files)
+    return list(merged.values())
+
+
 def _choose(findings: Sequence[Finding]) -> list[Finding]:
     """The worst, but no kind crowds the others out."""
     seen: Counter[str] = Counter()
@@ -139,4 +155,5 @@ def _advice(found: Audit, path: str, reading: Reading, *, html: bool) -> str:
     if found.verdict == "defects":
         return f"next: mend or leave out what is listed, then check again{look}"
     fold = " --fold 0" if next(iter(found.splits)).startswith("fold ") else ""
-    return f"next: zoo train MODEL --data {shlex.quote(path)}{fold}{spell_reading(reading)}{look}"
+    shown = f"note: {look.removeprefix('; ')}\n" if look else ""
+    return f"{shown}next: zoo train MODEL --data {quote_path(path)}{fold}{spell_reading(reading)}"

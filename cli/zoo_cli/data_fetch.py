@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo_cli import offers
 from zoo_cli.options import Json
 from zoo_cli.output import document, fields, put
 
@@ -18,7 +19,10 @@ __all__ = ["fetch", "report"]
 
 
 def fetch(
-    names: Annotated[list[str], typer.Argument(metavar="NAME[@SIZE]…", help="Names from 'zoo data list'.")],
+    names: Annotated[
+        list[str],
+        typer.Argument(metavar="NAME[@SIZE]…", autocompletion=offers.sets, help="Names from 'zoo data list'."),
+    ],
     as_json: Json = False,
 ) -> None:
     """Bring sets here, checked against their publishers' checksums.

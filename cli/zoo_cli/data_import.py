@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from zoo_cli import offers
 from zoo_cli.data_fetch import report
 from zoo_cli.options import Json
 
@@ -14,7 +15,9 @@ __all__ = ["import_set"]
 
 
 def import_set(
-    name: Annotated[str, typer.Argument(metavar="NAME[@SIZE]", help="A name from 'zoo data list'.")],
+    name: Annotated[
+        str, typer.Argument(metavar="NAME[@SIZE]", autocompletion=offers.sets, help="A name from 'zoo data list'.")
+    ],
     file: Annotated[Path, typer.Argument(metavar="FILE", help="What its publisher gives out, carried here.")],
     as_json: Json = False,
 ) -> None:

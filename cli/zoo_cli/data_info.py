@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from zoo_cli import offers
 from zoo_cli.options import Columns, Group, Json, KeepNa, Uncertain, make_reading
 from zoo_cli.output import document, fields, format_count, format_table, megabytes, put
 
@@ -29,7 +29,12 @@ PATIENTS = {
 
 def info(
     name: Annotated[
-        str, typer.Argument(metavar="PATH|NAME[@SIZE]", help="A folder, a table, an .npz file, or a named set.")
+        str,
+        typer.Argument(
+            metavar="PATH|NAME[@SIZE]",
+            autocompletion=offers.data,
+            help="A folder, a table, an .npz file, or a named set.",
+        ),
     ],
     *,
     columns: Columns = None,
@@ -47,8 +52,6 @@ def info(
 
     reading = make_reading(columns, group, uncertain, keep_na=keep_na)
     if find_named(name) is None:
-        if not Path(name).exists():
-            sets.find(name)  # names what is near
         found = describe_data(name, **reading)
         if as_json:
             document(found)
@@ -85,7 +88,8 @@ def _describe_named(variant: Variant, reading: Reading) -> dict[str, Any]:
 def _text(found: DataDescription) -> str:
     splits = ", ".join(f"{n} {split}" for split, n in found.splits.items()) or "no splits; training makes them"
     lines = {"data": found.name, "images": f"{format_count(found.n, 'image')} of {found.kind}: {splits}"}
-    lines |= {role: _show(column) for role, column in found.columns.items()}
+    folders = "image" not in found.columns  # of a table one column names the images
+    lines |= {role: "the folder" if folders else _show(column) for role, column in found.columns.items()}
     lines |= {
         "classes": " | ".join(f"{label} {n}" for label, n in found.classes.items()),
         "patients": "not known" if found.groups is None else format_count(found.groups, "group"),
@@ -133,4 +137,4 @@ def _lines(variant: Variant) -> dict[str, Any]:
     lines |= {"file": f"{variant.file.url}{size}", "checksum": f"{variant.file.checksum} ({about.checked_against})"}
     if here:
         return lines | {"here": str(sets.path_of(variant)), "next": f"zoo train simple_cnn --data {variant.name}"}
-    return lines | {"next": f"zoo data fetch {variant.name}, or zoo data import {variant.name} FILE"}
+    return lines | {"next": f"zoo data fetch {variant.name}", "or": f"zoo data import {variant.name} FILE"}

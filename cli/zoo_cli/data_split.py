@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo.errors import UsageError
+import zoo
+from zoo_cli import offers
 from zoo_cli.options import Columns, Group, Json, KeepNa, Uncertain, make_reading
-from zoo_cli.output import document, fields, format_count, format_table, put, show_path
+from zoo_cli.output import document, fields, format_count, format_table, put, quote_path, show_path
 
 if TYPE_CHECKING:
     from zoo.data import SplitTable
@@ -18,7 +19,9 @@ __all__ = ["split"]
 
 
 def split(
-    path: Annotated[str, typer.Argument(metavar="PATH", help="A folder, a table or an .npz file.")],
+    path: Annotated[
+        str, typer.Argument(metavar="PATH", autocompletion=offers.data, help="A folder, a table or an .npz file.")
+    ],
     *,
     group: Group = None,
     columns: Columns = None,
@@ -37,20 +40,12 @@ def split(
     as_json: Json = False,
 ) -> None:
     """Write a table of stratified splits or folds; groups such as patients stay whole."""
-    from zoo.data import HELD_OUT, split_table
-
-    if folds is not None and (val is not None or test is not None):
-        raise UsageError(
-            "--folds makes parts of equal size; leave out --val and --test",
-            code="option-conflict",
-            options=["--folds", "--val", "--test"],
-        )
-    made = split_table(
+    made = zoo.split(
         path,
         out,
-        count=folds,
-        val=HELD_OUT if val is None else val,
-        test=HELD_OUT if test is None else test,
+        folds=folds,
+        val=val,
+        test=test,
         seed=seed,
         again=again,
         overwrite=overwrite,
@@ -68,9 +63,8 @@ def _report(made: SplitTable, *, keep_na: bool) -> None:
     head = (made.column, "images", *labels)
     rows = [(part, str(n), *(str(made.per_class[part][label]) for label in labels)) for part, n in made.parts.items()]
     groups = "no groups are known" if made.groups is None else f"{format_count(made.groups, 'group')} kept whole"
-    shown = show_path(made.path)
-    lines = {"table": shown, "groups": groups, "seed": made.seed}
+    lines = {"table": show_path(made.path), "groups": groups, "seed": made.seed}
     lines |= {f"note {number}": note for number, note in enumerate(made.notes, 1)}
     fold = " --fold 0" if made.column == "fold" else ""
-    lines["next"] = f"zoo train simple_cnn --data {shown}{fold}{' --keep-na' if keep_na else ''}"
+    lines["next"] = f"zoo train simple_cnn --data {quote_path(made.path)}{fold}{' --keep-na' if keep_na else ''}"
     put(f"{format_table(head, rows, right=range(1, len(head)))}\n\n{fields(lines)}")

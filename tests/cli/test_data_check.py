@@ -71,6 +71,9 @@ def test_the_page_is_written_where_it_was_asked_for(leaking: Path, tmp_path: Pat
     text = (tmp_path / "new" / "audit.html").read_text()
     assert "<title>Audit of pets</title>" in text
     assert "again.png" in text
+    again = run_zoo("data", "check", leaking, "--html", tmp_path / "new" / "audit.html", "--json")
+    assert (again.code, again.document["error"]["code"]) == (1, "out-occupied")
+    assert run_zoo("data", "check", leaking, "--html", tmp_path / "new" / "audit.html", "--overwrite").code == 3
 
 
 def test_a_group_pattern_finds_a_patient_in_two_splits(pets: Path) -> None:
@@ -116,3 +119,12 @@ def test_a_file_over_which_a_decoder_dies_is_one_finding(pets: Path, tmp_path: P
     assert len(found) == 1
     assert "SIGSEGV" in found[0]["detail"]
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_said_of_many_images_is_one_line(pets: Path) -> None:
+    rows = [f"{path.relative_to(pets)},{path.parent.name}" for path in sorted(pets.rglob("*.png"))]
+    gone = [f"gone_{number},cat" for number in range(9)]
+    (pets.parent / "list.csv").write_text("\n".join(["image,label", *(f"{pets.name}/{row}" for row in rows), *gone]))
+    lines = run_zoo("data", "check", pets.parent / "list.csv").out.splitlines()
+    assert [line.partition(":")[0] for line in lines if "error" in line] == ["  error unreadable"]
+    assert any("gone_0" in line and "(9)" in line for line in lines)

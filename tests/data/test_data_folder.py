@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from zoo.data import open_data
 from zoo.data._named import index
 from zoo.data._scanning import examine
 from zoo.data._splitting.assemble import NO_GROUPS
-from zoo.errors import DataError
+from zoo.errors import DataError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -278,6 +279,44 @@ def test_names_that_break_a_line_are_refused(make_folder: MakeFolder) -> None:
     root = make_folder({"cat": 3, "dog": 3})
     (root / "cat" / "0.png").rename(root / "cat" / "a\nb.png")
     assert refusal(root).code == "file-name"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="elsewhere names are text")
+def test_a_path_that_is_not_utf8_is_refused(make_folder: MakeFolder, tmp_path: Path) -> None:
+    """Neither a run nor a report could hold its name."""
+    root = make_folder({"cat": 3, "dog": 3}).rename(tmp_path / "caf\udce9")
+    assert refusal(root).code == "file-name"
+
+
+def test_no_name_and_no_such_word_are_refused(make_folder: MakeFolder) -> None:
+    """An empty name is a variable of the shell that is not set, and not the working directory."""
+    with refused("data-missing", DataError):
+        open_data("")
+    with refused("option-value", UsageError, option="uncertain", value="maybe"):
+        open_data(make_folder({"cat": 3, "dog": 3}), uncertain="maybe")  # type: ignore[arg-type]
+
+
+def test_a_link_that_leads_to_itself_is_no_table(make_folder: MakeFolder) -> None:
+    root = make_folder({"cat": 3, "dog": 3})
+    (root / "loop.csv").symlink_to("loop.csv")
+    assert open_data(root).labels == ("cat", "dog")
+
+
+def test_runs_and_bundles_below_a_set_are_no_classes(make_folder: MakeFolder) -> None:
+    """Who trains in the folder of the images trains there again."""
+    root = make_folder({"cat": 3, "dog": 3})
+    before = open_data(root).fingerprint
+    shutil.copytree(root / "cat", root / "runs" / "svm-1")
+    for name in ("run.json", "trained_on.npz"):
+        (root / "runs" / "svm-1" / name).touch()
+    (root / "runs" / "latest").symlink_to("svm-1", target_is_directory=True)
+    shutil.copytree(root / "cat", root / "lungs.zoo")
+    for name in ("manifest.json", "golden.npz"):
+        (root / "lungs.zoo" / name).touch()
+    again = open_data(root)
+    assert again.labels == ("cat", "dog")
+    assert again.fingerprint == before
+    assert any("3 runs and bundles" in note for note in again.notes)
 
 
 def test_conflicting_labels_are_said(make_folder: MakeFolder) -> None:

@@ -8,31 +8,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from noted import noted
+from painted import paint, write
 from PIL import Image
 from refusals import refused
 
-from zoo.data import open_data
 from zoo.data._named import index
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from zoo.data._index import Pool
-
-
-def paint(*paths: Path) -> None:
-    """A different picture at each path."""
-    for path in paths:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(np.random.default_rng([*path.name.encode()]).integers(0, 256, (8, 8, 3), np.uint8)).save(path)
-
-
-def write(path: Path, head: str, rows: Iterable[str]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text("\n".join((head, *rows)) + "\n")
-    return path
 
 
 def classes(pool: Pool) -> list[str]:
@@ -55,12 +41,12 @@ def test_ham10000(tmp_path: Path) -> None:
     assert pool.groups.tolist() == [i // 2 for i in range(16)]
     assert pool.roles == {"image": "image_id", "label": "dx", "group": "lesion_id", "age": "age", "sex": "sex"}
     assert set(pool.ignored) == {"dx_type", "localization"}
-    with refused("folder-without-classes", DataError, tables=["HAM10000_metadata.csv"]):
-        open_data(table.parent)
+    folder = index(table.parent)
+    assert (classes(folder), folder.roles, folder.name) == (classes(pool), pool.roles, pool.name)
+    assert noted(folder.notes, "table in the folder", "taken")
     table = table.rename(table.with_suffix(""))  # as Dataverse has it
     assert index(table).roles == pool.roles
-    with refused("folder-without-classes", DataError, tables=["HAM10000_metadata"]):
-        open_data(table.parent)
+    assert index(table.parent).roles == pool.roles
 
 
 def test_isic_2019(tmp_path: Path) -> None:
@@ -139,8 +125,11 @@ def test_chexpert(tmp_path: Path) -> None:
 
 
 def test_the_folder_of_chexpert_is_no_set_of_patients_as_classes(tmp_path: Path) -> None:
-    with refused("folder-without-classes", DataError, tables=["train.csv"]):
-        index(chexpert(tmp_path).parent)
+    table = chexpert(tmp_path)
+    assert index(table.parent).roles == index(table).roles
+    (table.parent / "valid.csv").write_text(table.read_text())
+    with refused("folder-tables", DataError, tables=["train.csv", "valid.csv"]):
+        index(table.parent)
 
 
 def mimic(root: Path) -> list[tuple[str, str, str]]:
@@ -178,8 +167,10 @@ def test_aptos(tmp_path: Path) -> None:
     paint(*(tmp_path / "test_images" / f"{i:012x}.png" for i in range(10, 14)))
     pool = index(table)
     assert classes(pool) == [str(i % 5) for i in range(10)]
-    with refused("folder-without-classes", DataError, tables=["train.csv"]):
-        index(tmp_path)
+    write(tmp_path / "sample_submission.csv", "id_code,diagnosis", (f"{i:012x},0" for i in range(10, 14)))
+    folder = index(tmp_path)
+    assert classes(folder) == classes(pool)
+    assert noted(folder.notes, "4 images", "no row")
 
 
 def test_eyepacs(tmp_path: Path) -> None:

@@ -173,7 +173,7 @@ def test_a_reader_that_ends_the_process_is_a_row_of_the_doctor(bring: Bring) -> 
 def test_a_reader_that_hangs_is_a_row_of_the_doctor(bring: Bring) -> None:
     bring("zoo-guest", "import time; time.sleep(600)")
     (row,) = check_readers(limit_s=2)
-    assert row.state == "broken"
+    assert row.state == "slow", "a busy machine looks the same, and nobody uninstalls what is only slow"
 
 
 def test_plugin_list_and_doctor_show_readers(bring: Bring, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,8 +184,8 @@ def test_plugin_list_and_doctor_show_readers(bring: Bring, monkeypatch: pytest.M
         ("acme", "zoo-guest", "ok"),
         ("other", "zoo-broken", "ok"),
     ]
-    monkeypatch.setattr("zoo.registry.check_plugins", list)  # each of ours takes seconds
-    status, out, _ = run("doctor", "--json")
+    monkeypatch.setattr("zoo.registry.check_plugins", lambda _: [])  # each of ours takes seconds
+    status, out, _ = run("doctor", "--wait", "60", "--json")
     found = json.loads(out)
     assert status == 1
     assert [(row["name"], row["state"]) for row in found["readers"]] == [("acme", "ok"), ("other", "broken")]

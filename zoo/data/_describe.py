@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from zoo._support.text import format_count
 from zoo.data._groups import regroup
 from zoo.data._labels import count_labels
 from zoo.data._named import index
 from zoo.data._unusable import note_skipped
-from zoo.spec import LABEL_SEPARATOR
+from zoo.spec import LABEL_SEPARATOR, Display, Table
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -27,7 +28,7 @@ _FIRST = 5
 """Rows that are shown."""
 
 
-class DataDescription(msgspec.Struct, frozen=True, kw_only=True):
+class DataDescription(Display, msgspec.Struct, frozen=True, kw_only=True):
     """What `zoo data info` shows of data."""
 
     name: str
@@ -50,6 +51,22 @@ class DataDescription(msgspec.Struct, frozen=True, kw_only=True):
     passed_over: dict[str, int]
     """Files that are not read as images, by their format."""
     notes: tuple[str, ...]
+
+    def headline(self) -> str:
+        """How many images of what, in how many classes, groups and splits."""
+        splits = ", ".join(f"{split} {n}" for split, n in self.splits.items()) or "no splits"
+        groups = "no groups are known" if self.groups is None else format_count(self.groups, "group")
+        what = f"{format_count(self.n, 'image')}, {self.kind}, {len(self.classes)} classes"
+        return f"{self.name}: {what}; {splits}; {groups}"
+
+    def tables(self) -> dict[str, Table]:
+        """classes: images of each. columns: what each column of a table was taken for."""
+        taken = [{"column": name, "taken_for": role} for role, name in self.columns.items()]
+        ignored = [{"column": name, "ignored": why} for name, why in self.ignored.items()]
+        return {
+            "classes": Table({"class": label, "images": n} for label, n in self.classes.items()),
+            "columns": Table([*taken, *ignored], ("column", "taken_for", "ignored")),
+        }
 
 
 def describe_data(source: str | Path, **reading: Unpack[Reading]) -> DataDescription:

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
+from zoo._support.text import format_count
 from zoo.data._names import Names
 from zoo.data._unusable import Unusable
 from zoo.errors import DataError, ImageError
 from zoo.readers import Kind, Probe, RawImage, from_array, probe, read
 from zoo.readers._padding import adopt_padding
-from zoo.spec import Voi
+from zoo.spec import Display, Table, Voi, to_builtins
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -125,7 +126,7 @@ class Several:
         return self.parts[int(self.part[row])].probe(int(self.rows[row]))
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ImageSet:
     """Images of one split, in a fixed order.
 
@@ -151,6 +152,9 @@ class ImageSet:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def __repr__(self) -> str:
+        return f"ImageSet({format_count(len(self), 'image')})"
 
     @property
     def voi(self) -> bool:
@@ -179,8 +183,8 @@ class ImageSet:
         )
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class Splits:
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Splits(Display):
     """A data set, ready for training or evaluation.
 
     Attributes:
@@ -214,6 +218,26 @@ class Splits:
     paddings: Mapping[tuple[float, float], int] = dataclasses.field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
+
+    def headline(self) -> str:
+        """Which data this is, and how many images of what."""
+        sizes = ", ".join(f"{name} {len(images)}" for name, images in self._sets())
+        return f"{self.fingerprint.name}: {sizes}; {len(self.labels)} classes, {self.kind}"
+
+    def tables(self) -> dict[str, Table]:
+        """One row for each split: its images, and those of each class."""
+        from zoo.data._labels import count_labels  # which knows splits
+
+        rows = []
+        for name, images in self._sets():
+            given = count_labels(images.targets, len(self.labels))
+            rows.append({"split": name, "images": len(images)} | dict(zip(self.labels, given.tolist(), strict=True)))
+        return {"splits": Table(rows)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is known of the data without its images."""
+        said = {name: getattr(self, name) for name in ("labels", "task", "kind", "fingerprint", "notes")}
+        return {**to_builtins(said), "splits": list(self.tables()["splits"])}
 
     @property
     def task(self) -> Task:

@@ -5,15 +5,17 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import difflib
+import itertools
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo._support.text import brief
+from zoo._support.text import brief, is_utf8
 from zoo.data._groups import regroup
 from zoo.data._index import Arrays
 from zoo.data._labels import check_names, merge_spellings
 from zoo.data._patterns import suggest_group
-from zoo.data._sources.beside import refuse_folder_of_table
+from zoo.data._sources.beside import FOLDERS, find_table, note_left_out, suggest_table
 from zoo.data._sources.digits import index_digits
 from zoo.data._sources.folder import index_folder
 from zoo.data._sources.hdf5 import index_hdf5, is_hdf5
@@ -37,6 +39,10 @@ if TYPE_CHECKING:
 __all__ = ["apply_advice", "find_named", "index", "judge_uncertain", "open_data", "reopen_data"]
 
 _SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xls", ".ods"})
+_OTHER_COLUMNS = frozenset({"table-column-missing", "columns-without-table", "folder-tables", "folder-parts"})
+"""Codes of data that do not have the columns which a run was trained with."""
+_NO_CLASSES = frozenset({"folder-without-classes", "folder-parts", "folder-splits", "class-empty"})
+"""Codes of folders whose images a table near them may list."""
 
 
 def open_data(
@@ -80,7 +86,12 @@ def open_data(
 
 
 def reopen_data(
-    source: str | Path, origin: Provenance, *, skip_bad: bool = False, **reading: Unpack[Reading]
+    source: str | Path,
+    origin: Provenance,
+    *,
+    skip_bad: bool = False,
+    undivided: bool = False,
+    **reading: Unpack[Reading],
 ) -> Splits:
     """Data for evaluation: divided as in training where it is the model's own set, so that test stays unseen.
 
@@ -88,6 +99,7 @@ def reopen_data(
         source: name or place of the data set, as in `open_data`.
         origin: provenance of the model.
         skip_bad: leave out files whose header cannot be read.
+        undivided: take the model's own set as any other, so that several models get the same images.
         **reading: way to read it, see `zoo.spec.Reading`. What is missing is as in training, where the data has such
             columns and groups.
 
@@ -98,7 +110,7 @@ def reopen_data(
     own = origin.config.uncertain
     pool = _index_again(source, origin.config, skip_bad=skip_bad, reading=reading)
     trained_on, asked = decide(pool, own), decide(pool, reading.get("uncertain") or own)
-    again = assemble_again(trained_on, origin)
+    again = None if undivided else assemble_again(trained_on, origin)
     if again is None:
         return assemble(asked, split_seed=0, for_training=_to_be_divided(source, pool))
     return again if reading.get("uncertain") in {None, own} else retell(again, trained_on, asked)
@@ -128,7 +140,7 @@ def _index_again(source: str | Path, config: TrainConfig, *, skip_bad: bool, rea
     try:
         pool = _index_undecided(source, skip_bad=skip_bad, reading={**config.reading, **asked})
     except DataError as problem:  # other data, whose columns have other names
-        if "columns" in asked or problem.code not in ("table-column-missing", "columns-without-table"):
+        if "columns" in asked or problem.code not in _OTHER_COLUMNS:
             raise
         pool = _index_undecided(source, skip_bad=skip_bad, reading={**config.reading, "columns": None, **asked})
     if group := asked.get("group"):
@@ -178,16 +190,21 @@ def _index_undecided(source: str | Path, *, skip_bad: bool, as_is: bool = False,
 
 def _index_source(source: str | Path, path: Path, *, skip_bad: bool, as_is: bool, reading: Reading) -> Pool:
     """By the reader of its layout."""
+    if source == "":  # a variable of the shell that is not set; a path of no parts would be the working directory
+        raise DataError("'' names no data; name a set, a folder or a table", code="data-missing", source="")
     try:
         if known := find_named(source):
             return _index_named(known, path, skip_bad=skip_bad, as_is=as_is)
+        if not is_utf8(str(path.absolute())):
+            raise DataError(
+                f"{path.name!a}: a name in the path of the data is not UTF-8; rename it", code="file-name", files=1
+            )
         if is_sharded(path):
             return index_shards(path, skip_bad=skip_bad, as_is=as_is)
         if is_hdf5(path):
             return index_hdf5(path)
         if path.is_dir():
-            refuse_folder_of_table(path)
-            return index_folder(path, skip_bad=skip_bad, as_is=as_is)
+            return _index_directory(path, skip_bad=skip_bad, as_is=as_is, reading=reading)
         if path.is_file():
             if path.suffix.lower() == ".npz":
                 return index_npz(path)
@@ -215,6 +232,31 @@ def _index_source(source: str | Path, path: Path, *, skip_bad: bool, as_is: bool
             path=str(path),
             cause=reason.lower(),
         ) from None
+
+
+def _index_directory(path: Path, *, skip_bad: bool, as_is: bool, reading: Reading) -> Pool:
+    """The table that a folder holds, where its rows name its images; else its class folders."""
+    columns = reading.get("columns")
+    if columns == FOLDERS:
+        return dataclasses.replace(index_folder(path, skip_bad=skip_bad, as_is=as_is, sure=True), roles=FOLDERS)
+    beside = find_table(path, columns)
+    if beside.table is not None:
+        pool = index_table(beside.table, skip_bad=skip_bad, as_is=as_is, reading=reading, places=beside.places)
+        left = note_left_out(beside, itertools.chain(pool.ids, (one.name for one in (*pool.skipped, *pool.unlabelled))))
+        return dataclasses.replace(pool, notes=(*beside.notes, *left, *pool.notes))
+    try:
+        pool = index_folder(path, skip_bad=skip_bad, as_is=as_is)
+    except DataError as problem:
+        if problem.code not in _NO_CLASSES or not (way := suggest_table(path)):
+            raise
+        raise DataError(f"{problem}{way}", code=problem.code, **problem.fields) from None
+    if len(pool.labels) == 1 and (way := suggest_table(path)):
+        raise DataError(
+            f"{pool.name}: one class folder only ({pool.labels[0]!r}){way}",
+            code="folder-without-classes",
+            folder=pool.labels[0],
+        )
+    return dataclasses.replace(pool, notes=(*beside.notes, *pool.notes))
 
 
 def find_named(source: str | Path) -> sets.Variant | None:
@@ -256,7 +298,7 @@ def _index_named(known: sets.Variant, path: Path, *, skip_bad: bool, as_is: bool
         except DataError as problem:
             if path.exists():
                 raise DataError(
-                    f"{problem}; what lies here under that name is given as ./{path}",
+                    f"{problem}; what lies here under that name is given as {shlex.quote(f'./{path}')}",
                     code=problem.code,
                     **problem.fields,
                 ) from None
@@ -270,15 +312,16 @@ def _index_named(known: sets.Variant, path: Path, *, skip_bad: bool, as_is: bool
 
 
 def _not_found(source: str) -> str:
-    """The line for a name that is nothing, with the nearest names that are something."""
+    """The line for a name that is nothing: where was looked, and the nearest names that are something."""
+    if "://" in source:
+        return f"{source!r} is an address, expected a path here or the name of a set; bring the files here first"
     path = Path(source)
-    try:
-        beside = [entry.name for entry in path.parent.iterdir() if not entry.name.startswith(".")]
-    except OSError:
-        beside = []
-    near = difflib.get_close_matches(path.name, beside, n=2)
-    nearest = [str(path.parent / name) for name in near]
+    there = next(folder for folder in (*path.parents, Path()) if folder.is_dir())
+    beside = [entry.name for entry in there.iterdir() if not entry.name.startswith(".")]
+    wanted = path.parts[len(there.parts)] if there != path and path.parts else path.name
+    nearest = [str(there / name) for name in difflib.get_close_matches(wanted, beside, n=2)]
     if path.name == source:
         nearest += difflib.get_close_matches(source, sets.catalogue(), n=1, cutoff=0.5)
-    hint = f"; did you mean {' or '.join(repr(name) for name in nearest)}?" if nearest else ""
-    return f"no data set, folder or file {source!r}{hint or f'; expected a path or {brief(sets.catalogue(), most=3)}'}"
+    hint = f"did you mean {' or '.join(repr(name) for name in nearest)}?" if nearest else ""
+    hint = hint or f"expected a path or {brief(sets.catalogue(), most=3)}"
+    return f"no data set, folder or file {source!r}, looked in {shlex.quote(str(there.resolve()))}; {hint}"

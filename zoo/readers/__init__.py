@@ -35,6 +35,10 @@ __all__ = [
 ]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def read(
     source: Path | str | bytes, *, name: str | None = None, frame: int | None = None, voi: bool = False
 ) -> RawImage:

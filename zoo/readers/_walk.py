@@ -7,6 +7,7 @@ Training, the audit and prediction all walk here, so that what is trained on is 
 - Hidden names, and what systems, programs and network storage leave (`IGNORED`), are not looked into. Folders of them,
   and hidden pictures, are counted.
 - A link to a file is read as the file. A link to a folder is not followed, and counted.
+- A run of this tool, and a bundle, below the folder are passed over, and a link to one: they hold plots.
 - A file is an image by its suffix or by its first bytes. Whatever else is met is counted.
 """
 
@@ -24,7 +25,7 @@ from zoo.readers._door import IMAGE_SUFFIXES, image_suffixes, is_image_head, rea
 from zoo.readers._foreign import RAW_SUFFIXES, find_suffix, is_picture_suffix, name_format
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Set
 
 __all__ = ["IGNORED", "PassedOver", "Walk", "is_hidden", "join"]
 
@@ -57,6 +58,10 @@ IGNORED = frozenset(
 )
 """Names, in lower case, of what operating systems, programs and network storage leave among pictures."""
 
+_OWN = (frozenset({"run.json", "trained_on.npz"}), frozenset({"manifest.json", "golden.npz"}))
+"""Files that a run holds, and a bundle: no folder of pictures has both."""
+_OWN_NAMES = frozenset().union(*_OWN)
+
 _MOST = 100
 """Suffixes and links that are told apart; of a million files each may have its own."""
 
@@ -70,6 +75,7 @@ class PassedOver:
         others: suffix, or '' for none: files that are not pictures.
         links: links to folders, by their path; the first hundred.
         linked: how many links to folders there are.
+        own: runs and bundles of this tool, by their path.
         system: name: folders and files that systems and programs leave, hidden folders, and hidden pictures.
     """
 
@@ -77,6 +83,7 @@ class PassedOver:
     others: Counter[str] = field(default_factory=Counter)
     links: list[str] = field(default_factory=list)
     linked: int = 0
+    own: list[str] = field(default_factory=list)
     system: Counter[str] = field(default_factory=Counter)
 
     def count(self, name: str, head: bytes) -> None:
@@ -112,6 +119,8 @@ class PassedOver:
             parts.append(f"{_list_counts(self.pictures)} {what} not read")
         if self.others:
             parts.append(_list_counts(self.others))
+        if n := len(self.own):
+            parts.append(f"{n} {'runs and bundles' if n > 1 else 'run or bundle'} of this tool")
         if self.system:
             parts.append(f"{_list_counts(self.system)}, hidden or of the system")
         if self.linked:
@@ -201,10 +210,13 @@ class Walk:
         No name holds a slash, so the order stays that of the names. `count`: count the other names.
         """
         keys = []
+        own = set()
         try:
             with os.scandir(join(self.root, folder)) as found:
                 for entry in found:
                     name = entry.name
+                    if name in _OWN_NAMES:
+                        own.add(name)
                     if not is_hidden(name):
                         end = b"/@" if entry.is_symlink() else b"/" if entry.is_dir(follow_symlinks=False) else b""
                         keys.append(natural_bytes(name) + end)
@@ -215,6 +227,10 @@ class Walk:
             return ImageError(
                 folder, f"folder cannot be read ({reason}); check its permissions", code="folder-unreadable"
             )
+        if folder and _holds_own(own):
+            if count:
+                self.passed.own.append(folder)
+            return []
         keys.sort(reverse=True)
         return keys
 
@@ -222,7 +238,10 @@ class Walk:
         """Whether a file is one; counts what is none."""
         full = join(self.root, path)
         if kind == "link" and _leads_to_folder(full):
-            self.passed.add_link(path)
+            if _holds_own({name for name in _OWN_NAMES if os.path.lexists(join(full, name))}):
+                self.passed.own.append(path)
+            else:
+                self.passed.add_link(path)
             return False
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - once for every file
         if suffix in IMAGE_SUFFIXES:
@@ -254,6 +273,11 @@ def _tell_kind(key: bytes) -> tuple[str, str]:
     if name.endswith(b"/@"):
         return os.fsdecode(name[:-2]), "link"
     return os.fsdecode(name), "file"
+
+
+def _holds_own(names: Set[str]) -> bool:
+    """Whether a folder with these of `_OWN_NAMES` is a run or a bundle."""
+    return any(whole <= names for whole in _OWN)
 
 
 def _leads_to_folder(path: str) -> bool:

@@ -20,7 +20,7 @@ __all__ = ["MARK", "NAMES", "Columns", "check_roles", "columns_of", "plain", "po
 
 NAMES: dict[str, tuple[str, ...]] = {
     "image": ("image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "image_index"),
-    "label": ("label", "class", "target", "diagnosis", "dx"),
+    "label": ("label", "class", "target", "diagnosis", "diagnostic", "dx"),
     "labels": ("labels", "finding_labels"),
     "split": ("split", "subset", "partition"),
     "fold": ("fold",),

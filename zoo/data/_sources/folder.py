@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections import Counter
 from dataclasses import dataclass
+from itertools import compress
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo._support.text import brief, count_with_verb, format_count, natural_key
+from zoo._support.text import brief, count_with_verb, format_count, name_each, natural_key, quote_path
 from zoo.data._index import SPLITS, Files, Pool, SplitName
 from zoo.data._names import Names, one_line
 from zoo.data._scanning.scan import one_kind, scan
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ALIASES", "index_folder", "split_of"]
+__all__ = ["ALIASES", "are_parts", "index_folder", "split_of"]
 
 ALIASES: dict[str, SplitName] = {
     "train": "train",
@@ -43,6 +45,15 @@ _PARTS = frozenset({
     "segmentation", "segmentations",
 })  # fmt: skip
 """Names of folders, in lower case, that two or more class folders do not have all."""
+_NUMBERED = re.compile(
+    r"(?:.*[\W_])?(?:part|parts|piece|image|images|imgs?|pictures?|photos?|scans?|slides?|files?|dicoms?|pngs?|jpe?gs?|"
+    r"data|dataset|batch|fold|chunk|shard|set|subset|vol|volume|split|train|training|val|valid|validation|test|testing|"
+    r"dis[ck]|dir|folder|archive|zip|tar|download|export|patient|subject|participant|case|study|series|session|visit)s?"
+    r"(?:[\W_]*\d+\W*|[\W_]+[a-z]\W*)?",
+    re.IGNORECASE,
+)
+"""A folder that a set was cut into, or that holds what one patient has: a word for that, then a number or a letter."""
+_NUMBER = re.compile(r"(?:[\W_]*\d+|[\W_]+[a-z])\W*$", re.IGNORECASE)
 _FEW = 20
 """Folders within class folders that may be the classes; more are rather patients."""
 _LAYOUT = "expected CLASS/image files, or train, val and test folders of them"
@@ -55,12 +66,13 @@ class _ClassFolder:
     path: str
 
 
-def index_folder(source: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
+def index_folder(source: Path, *, skip_bad: bool, as_is: bool = False, sure: bool = False) -> Pool:
     """Index a folder: find its layout, read every header, hash every file.
 
     What is an image, and in which order, `zoo.readers._walk` says; subfolders of a class folder belong to it. Names
     are kept as `Names`, never as a list: a million files take no more than their text.
     `as_is` (for an audit): classes without an image and mixed pixel types pass; `Pool.kind` is the first image's.
+    `sure`: the user says that the folders are the classes, whatever they are called.
 
     Raises:
         DataError: no such layout, a class folder without an image, images that cannot be read (unless
@@ -70,7 +82,7 @@ def index_folder(source: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
     name = root.name or "folder"
     walk = Walk(str(root))
     counts: list[int] = []
-    folders, stray = _class_folders(walk, name)
+    folders, stray = _class_folders(walk, name, sure=sure)
     ids = Names.of(one_line(name, _list_images(walk, folders, counts)))
     if walk.passed.links:
         raise DataError(
@@ -79,11 +91,13 @@ def index_folder(source: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
             code="folder-links",
             links=walk.passed.linked,
         )
+    whole = [bool(count) or not _holds_own(folder, walk) for folder, count in zip(folders, counts, strict=True)]
+    folders, counts = list(compress(folders, whole)), list(compress(counts, whole))
     empty = [folder.path for folder, count in zip(folders, counts, strict=True) if not count]
     if empty and not as_is:
         beside = f" (of the set were passed over: {walk.passed})" if str(walk.passed) else ""
         raise DataError(
-            f"{name}: class folder {brief(empty)} holds no image{beside}; add images or remove it",
+            f"{name}: {name_each('class folder', empty, 'holds', 'hold')} no image{beside}; add images or remove it",
             code="class-empty",
             labels=list(empty),
         )
@@ -94,6 +108,11 @@ def index_folder(source: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
     notes = (*notes, *_note_nested(ids, folders), *_note_masks(ids))
     pool = _pool(root, name, folders, ids, owners=owners, notes=notes, skip_bad=skip_bad, as_is=as_is)
     return dataclasses.replace(pool, passed_over=walk.passed.formats())
+
+
+def _holds_own(folder: _ClassFolder, walk: Walk) -> bool:
+    """Whether runs or bundles of this tool lie in a folder, or it is one."""
+    return any(f"{path}/".startswith(f"{folder.path}/") for path in walk.passed.own)
 
 
 def _note_nested(ids: Names, folders: Sequence[_ClassFolder]) -> tuple[str, ...]:
@@ -138,12 +157,38 @@ def _list_images(walk: Walk, folders: Sequence[_ClassFolder], counts: list[int])
         counts.append(n)
 
 
-def _class_folders(walk: Walk, name: str) -> tuple[list[_ClassFolder], int]:
+def _class_folders(walk: Walk, name: str, *, sure: bool) -> tuple[list[_ClassFolder], int]:
     """Decide the layout: the class folders in the order of the walk, and how many images lie outside of them."""
     try:
-        return _layout(walk, name)
+        folders, stray = _layout(walk, name, sure=sure)
     except ImageError as problem:
         raise _unreadable(problem) from None
+    labels = list(dict.fromkeys(folder.label for folder in folders))
+    if not sure and are_parts(labels):
+        raise DataError(
+            f"{name}: folders {brief(labels)} seem to be parts of one set, not classes: their names differ only by a "
+            "number; give the table that lists the images, or say that they are the classes with "
+            "--columns label=folder",
+            code="folder-parts",
+            folders=labels,
+        )
+    return folders, stray
+
+
+def are_parts(names: Sequence[str]) -> bool:
+    """Whether at least two folders, and most of some, are called alike but for a number after a word such as 'part'.
+
+    'images_1' and 'images_2' are parts of one set, 'grade 1' and 'grade 2' are classes.
+    """
+    stems: Counter[str] = Counter()
+    numbered: set[str] = set()
+    for name in names:
+        if _NUMBERED.fullmatch(name):
+            stem = _NUMBER.sub("", name).casefold()
+            stems[stem] += 1
+            if _NUMBER.search(name):
+                numbered.add(stem)
+    return any(n > 1 and n > len(names) / 2 and stem in numbered for stem, n in stems.items())
 
 
 def _unreadable(problem: ImageError) -> DataError:
@@ -151,7 +196,7 @@ def _unreadable(problem: ImageError) -> DataError:
     return DataError(str(problem), code=problem.code, folder=problem.name)
 
 
-def _layout(walk: Walk, name: str) -> tuple[list[_ClassFolder], int]:
+def _layout(walk: Walk, name: str, *, sure: bool) -> tuple[list[_ClassFolder], int]:
     top, images = walk.entries()
     if not top and not walk.passed.links:
         if images:
@@ -167,7 +212,8 @@ def _layout(walk: Walk, name: str) -> tuple[list[_ClassFolder], int]:
     stray = len(images)
     named = [folder for folder in top if folder.lower() in ALIASES]
     if not named or not (len(named) == len(top) or any(map(walk.folders, named))):
-        _refuse_no_classes(top, name)
+        if not sure:
+            _refuse_no_classes(top, name)
         return _flat(walk, top, name), stray  # 'train' beside 'bus' and 'car' is a class
     found: list[_ClassFolder] = []
     by_split: dict[SplitName, str] = {}
@@ -228,8 +274,11 @@ def _refuse_no_classes(top: Sequence[str], name: str) -> None:
 def _flat(walk: Walk, top: Sequence[str], name: str) -> list[_ClassFolder]:
     if len(top) == 1 and walk.folders(top[0]) and not Walk(walk.root).entries(top[0])[1]:
         folder = top[0]
+        while len(inside := walk.folders(folder)) == 1 and not Walk(walk.root).entries(join(folder, inside[0]))[1]:
+            folder = join(folder, inside[0])
         raise DataError(
-            f"{name}: holds only the folder {folder!r}, which holds folders itself; did you mean {name}/{folder}?",
+            f"{name}: holds only the folder {folder!r}, which holds folders itself; "
+            f"did you mean {quote_path(join(walk.root, folder))}?",
             code="folder-nested",
             folder=folder,
         )
@@ -257,9 +306,9 @@ def _pool(
     owners = owners[good]
     lost = sorted(set(range(len(folders))) - set(np.unique(owners).tolist()))
     if lost and (not as_is or not len(good)):
-        shown = brief(folders[number].path for number in lost)
+        shown = name_each("class folder", (folders[number].path for number in lost), "holds", "hold")
         raise DataError(
-            f"{name}: class folder {shown} holds no readable image; restore its files or remove it",
+            f"{name}: {shown} no readable image; restore its files or remove it",
             code="class-unreadable",
         )
     groups, remarks = found.groups(good)

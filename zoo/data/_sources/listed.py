@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["Listed", "find_image", "list_images", "take_sample"]
+__all__ = ["Listed", "Match", "find_image", "list_images", "take_sample"]
 
 _SAMPLE = 300
 """Rows at the beginning of a table that are looked at to find the column of images."""
@@ -90,7 +90,12 @@ class Match:
 
 
 def list_images(
-    table: Path, cells: Cells, *, chosen: Mapping[str, str] | None = None, also: str | None = None
+    table: Path,
+    cells: Cells,
+    *,
+    chosen: Mapping[str, str] | None = None,
+    also: str | None = None,
+    places: Places | None = None,
 ) -> Listed:
     """Find out what the columns mean, and where the images are.
 
@@ -99,13 +104,14 @@ def list_images(
         cells: its header and rows.
         chosen: what the user says, role to column.
         also: one more column to keep.
+        places: images below the table's folder, where they were walked already.
 
     Raises:
         DataError: as `columns_of` and `find_image`.
         UsageError: a role that is none.
     """
     check_roles(chosen or {})
-    places = Places(table.resolve().parent)
+    places = places or Places(table.resolve().parent)
     if first := next((name for name in cells.header if "." in name and places.has_as_written(spell(name))), None):
         raise DataError(
             f"{table.name}: its first row names an image, {first!r}, not columns; put the row image,label before it",
@@ -323,7 +329,7 @@ class _Search:
             self.notes.append(f"column {name!r} was taken for the image: its cells name {what}")
         if self.image.dropped > 0:
             what = "folder" if self.image.dropped == 1 else f"{self.image.dropped} folders"
-            self.notes.append(f"images were found after the first {what} of each path was left out: not here")
+            self.notes.append(f"the first {what} of each path is not here; the images were found without it")
         if self.home:
             self.notes.append(f"images were taken from folder {self.home!r}: others have the same names")
         return Listed(columns, Cells(self.cells.header, self.rows), self.notes)

@@ -5,6 +5,7 @@ ISIC 2019 is published so: one table says what each image shows, another which l
 
 from __future__ import annotations
 
+import os
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -20,9 +21,10 @@ if TYPE_CHECKING:
 
     from zoo.data._sources.cells import Cells
 
-__all__ = ["find_groups", "list_tables"]
+__all__ = ["find_groups", "list_spreadsheets", "list_tables"]
 
 _SUFFIXES = (".csv", ".tsv", ".parquet", ".tab", "")
+_SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
 _MOST = 20
 """Tables of one folder that are looked at."""
 _WIDEST = 1000
@@ -32,17 +34,41 @@ _NEARLY = 0.99
 
 
 def list_tables(folder: Path) -> Iterator[tuple[Path, Cells]]:
-    """The tables of a folder that can be opened."""
-    paths = sorted(path for path in folder.iterdir() if path.suffix.lower() in _SUFFIXES and path.is_file())
-    for path in paths[:_MOST]:
+    """The tables of a folder that can be opened; files that are called so come before files without a suffix."""
+    names = sorted(_files(folder, _SUFFIXES), key=lambda name: ("." not in name, name))
+    for path in (folder / name for name in names[:_MOST]):
         try:
             form = form_of(path)
-            if form is not None and not path.name.startswith("."):
+            if form is not None:
                 cells = open_cells(path, form)
                 if len(cells.header) <= _WIDEST:
                     yield path, cells
         except (DataError, OSError):
             continue
+
+
+def list_spreadsheets(folder: Path) -> list[str]:
+    """Names of the spreadsheets of a folder, which are not read."""
+    return sorted(_files(folder, _SHEETS))
+
+
+def _files(folder: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Names of the visible files of a folder with one of the suffixes; a folder may hold a million others."""
+    with os.scandir(folder) as entries:
+        return [
+            entry.name
+            for entry in entries
+            if os.path.splitext(entry.name)[1].lower() in suffixes  # noqa: PTH122 - once for every file
+            and not entry.name.startswith(".")
+            and _is_file(entry)
+        ]
+
+
+def _is_file(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_file()
+    except OSError:  # a link that leads to itself
+        return False
 
 
 def find_groups(table: Path, image: str, sample: Sequence[str]) -> tuple[str, Callable[[str], str]] | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from zoo._support.text import brief, natural_key
+from zoo._support.text import name_each, natural_key
 from zoo.data._labels import MAX_CLASSES, check_count
 from zoo.errors import DataError
 
@@ -68,7 +68,8 @@ def _classes(used: set[str], names: tuple[str, ...] | None, name: str) -> tuple[
         unknown = sorted(label for label, place in places.items() if not 0 <= place < len(names))
         if unknown:
             raise DataError(
-                f"{name}: label {brief(unknown)} is not among the {len(names)} classes named beside the shards",
+                f"{name}: {name_each('label', unknown, 'is', 'are')} not among the {len(names)} classes "
+                "named beside the shards",
                 code="label-unknown",
                 labels=unknown,
                 known=list(names),

@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zoo.data._sources.cells import Cells
+    from zoo.data._sources.places import Places
     from zoo.spec import Reading
 
 __all__ = ["NO_LABEL", "index_table", "is_table"]
@@ -56,7 +57,9 @@ def is_table(path: Path) -> bool:
     return form_of(path) is not None
 
 
-def index_table(path: Path, *, skip_bad: bool, as_is: bool = False, reading: Reading) -> Pool:
+def index_table(
+    path: Path, *, skip_bad: bool, as_is: bool = False, reading: Reading, places: Places | None = None
+) -> Pool:
     """Index the images that a CSV, TSV or Parquet file lists: read every header, hash every file.
 
     Args:
@@ -65,6 +68,7 @@ def index_table(path: Path, *, skip_bad: bool, as_is: bool = False, reading: Rea
         as_is: for an audit: mixed pixel types pass.
         reading: what columns mean, whether 'NA' and the like are names of classes and groups, and one more column to
             keep in `Pool.columns`: its group, which need not be there.
+        places: images below the table's folder, where they were walked already.
 
     Raises:
         UsageError: `reading` names a role that is none.
@@ -75,7 +79,7 @@ def index_table(path: Path, *, skip_bad: bool, as_is: bool = False, reading: Rea
     if form is None:
         raise DataError(f"{path.name}: not a table; expected CSV, TSV or Parquet", code="data-format", path=str(path))
     cells = open_cells(path, form)
-    listed = list_images(path, cells, chosen=reading.get("columns"), also=reading.get("group"))
+    listed = list_images(path, cells, chosen=reading.get("columns"), also=reading.get("group"), places=places)
     columns = listed.columns
     rows = _Rows(path.name, columns, skip_bad=skip_bad, keep_na=bool(reading.get("keep_na")))
     ids = rows.without_unlabelled(Names.of(one_line(path.name, rows.take(listed.cells))))

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 __all__ = ["KINDS", "WHOLE", "Audit", "Finding", "Search", "Size", "audit", "page"]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 STEPS = 20
 """Bins of the histogram of mean brightness."""
 

@@ -6,7 +6,7 @@ import re
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from zoo._support.text import brief, format_count
+from zoo._support.text import format_count, name_each
 from zoo.data._labels import count_labels, describe_spelled_alike
 from zoo.data.audit._report import Finding, Kind, Severity
 from zoo.data.audit._view import WHOLE
@@ -47,8 +47,9 @@ def imbalance(view: View, table: Counts) -> list[Finding]:
         findings.append(
             _about_classes(
                 "imbalance",
-                f"class {_list_classes(rare)} beside {largest!r} ({totals[largest]} images), "
-                f"more than {RATIO} to 1; weigh or sample the classes, and read their own lines in the report",
+                f"{_list_classes(rare)} beside {largest!r} ({totals[largest]} images), "
+                f"more than {RATIO} to 1; 'zoo train MODEL --set class_weight=balanced' weighs the classes, "
+                "and the report has a line for each",
             )
         )
     # of folds each is small, and all of them together are what is judged
@@ -60,13 +61,15 @@ def imbalance(view: View, table: Counts) -> list[Finding]:
             findings.append(
                 _about_classes(
                     "imbalance",
-                    f"class {_list_classes(few)} {place}: with fewer than {FEW} images little can be said; add images",
+                    f"{_list_classes(few)} {place}: with fewer than {FEW} images little can be said; add images",
                 )
             )
     empty = [label for label, n in totals.items() if not n]
     if empty:
         findings.append(
-            _about_classes("imbalance", f"class {brief(empty)} has no image; add images or remove it", "error")
+            _about_classes(
+                "imbalance", f"{name_each('class', empty, 'has', 'have')} no image; add images or remove it", "error"
+            )
         )
     return findings
 
@@ -93,7 +96,7 @@ def _missing(view: View, table: Counts) -> list[Finding]:
             findings.append(
                 _about_classes(
                     "label_mismatch",
-                    f"class {brief(absent)} has no image in {split}; {'' if view.folded else shifted}"
+                    f"{name_each('class', absent, 'has', 'have')} no image in {split}; {'' if view.folded else shifted}"
                     "add images of it, or take the class out of every split",
                     "error" if split == "train" else "warning",
                     across=True,
@@ -178,7 +181,8 @@ def _list_classes(classes: dict[str, int]) -> str:
     listed = [
         f"{label!r} ({format_count(n, 'image')})" for label, n in sorted(classes.items(), key=lambda item: item[1])
     ]
-    return ", ".join(listed[:5]) + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
+    noun = "class" if len(listed) == 1 else "classes"
+    return f"{noun} {', '.join(listed[:5])}" + (f" and {len(listed) - 5} more" if len(listed) > 5 else "")
 
 
 def _about_classes(kind: Kind, detail: str, severity: Severity = "warning", *, across: bool = False) -> Finding:

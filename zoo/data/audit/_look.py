@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from PIL import Image
 
+from zoo.data._pixels import digest_pixels, is_gray
 from zoo.data._threads import Progress, over_chunks
 from zoo.data._unusable import Unusable
 from zoo.data.audit._spectrum import TERMS, spectrum
@@ -132,7 +132,7 @@ def look_at(pool: Pool, *, progress: Progress | None = None) -> Looks:
 
 def _note(seen: Looks, row: int, image: RawImage, header: Probe | None) -> None:
     pixels = image.pixels
-    gray = _is_gray(pixels)
+    gray = is_gray(pixels)
     seen.height[row], seen.width[row] = pixels.shape[:2]
     seen.dtype[row] = KINDS.index(image.kind)
     seen.bits[row] = header.bits if header is not None else 8 * pixels.dtype.itemsize
@@ -140,28 +140,16 @@ def _note(seen: Looks, row: int, image: RawImage, header: Probe | None) -> None:
     if image.kind == "uint8":
         light = Image.fromarray(pixels).convert("L")  # the identity on replicated gray
         levels = _levels_of_bytes(light)
-        content: bytes | memoryview = light.tobytes() if gray else np.ascontiguousarray(pixels).data
         shape = spectrum(np.asarray(light.resize((_SIDE, _SIDE), _BOX) if min(light.size) > 2 * _SIDE else light))
     else:
         values, padded = pixels[:, :, 0], image.padded[:, :, 0]
         levels = _levels(values[~padded] if not padded.all() else values[:1, :1])
-        content = np.ascontiguousarray(values).data
         # as the smallest value, so that pictures of one field of view are not alike by its edge
         shape = spectrum(np.where(padded, np.asarray(levels[0], values.dtype), values))
         seen.padded[row] = padded.any()
-    digest = hashlib.sha256(f"{image.kind} {pixels.shape[0]}x{pixels.shape[1]} {gray}\n".encode())
-    digest.update(content)
-    seen.digest[row] = np.frombuffer(digest.digest(), np.uint8)
+    seen.digest[row] = np.frombuffer(digest_pixels(image), np.uint8)
     seen.low[row], seen.high[row], seen.mean[row], seen.dark[row], seen.bright[row] = levels
     seen.spectra[row] = shape
-
-
-def _is_gray(pixels: NDArray[Any]) -> bool:
-    """Whether all channels are equal; a coarse grid finds most colour at once."""
-    if pixels.shape[2] == 1:
-        return True
-    parts = (pixels[::8, ::8], pixels) if pixels.size > 10_000 else (pixels,)
-    return all(bool((part[..., :1] == part[..., 1:]).all()) for part in parts)
 
 
 def _levels_of_bytes(light: Image.Image) -> Levels:

@@ -6,6 +6,9 @@ from typing import Literal
 
 import msgspec
 
+from zoo._support.text import format_count
+from zoo.spec import Display, Table
+
 __all__ = ["KINDS", "Audit", "Finding", "Kind", "Search", "Severity", "Size", "Verdict", "sort_findings", "verdict_of"]
 
 Kind = Literal[
@@ -89,7 +92,7 @@ class Search(_Value, frozen=True):
     note: str
 
 
-class Audit(_Value, frozen=True):
+class Audit(Display, _Value, frozen=True):
     """What was found in a data set.
 
     Attributes:
@@ -124,6 +127,19 @@ class Audit(_Value, frozen=True):
     notes: tuple[str, ...]
     skipped: int
     passed_over: dict[str, int] = {}
+
+    def headline(self) -> str:
+        """The verdict, and how many findings of which kinds."""
+        kinds = [f"{kind} {len(found)}" for kind in KINDS if (found := self.of_kind(kind))]
+        said = f"{format_count(len(self.findings), 'finding')}" + (f" ({', '.join(kinds)})" if kinds else "")
+        return f"{self.name}: {self.verdict}, {said} in {format_count(self.n, 'image')}"
+
+    def tables(self) -> dict[str, Table]:
+        """findings: one row each, worst first. classes: images of each class in each split."""
+        return {
+            "findings": Table(map(msgspec.structs.asdict, self.findings), Finding.__struct_fields__),
+            "classes": Table({"class": label, **counts} for label, counts in self.classes.items()),
+        }
 
     def of_kind(self, kind: Kind) -> tuple[Finding, ...]:
         """The findings of one kind, worst first."""

@@ -14,6 +14,7 @@ from typing import NoReturn
 from urllib.parse import urlsplit
 
 from zoo._support.files import atomic_path, put_in_place
+from zoo._support.text import quote_path
 from zoo.errors import DataError, OutputError
 from zoo.store._download import TransferError, first_answer, offline, transfer
 from zoo.store.sets import _store
@@ -180,14 +181,14 @@ def _check_carried(path: Path, file: Path, variant: Variant) -> None:
         return
     if twin := _with_checksum(actual):
         raise DataError(
-            f"{file.name} is {twin.name}, not {variant.name}; run 'zoo data import {twin.name} {file}'",
+            f"{file.name} is {twin.name}, not {variant.name}; run 'zoo data import {twin.name} {quote_path(file)}'",
             code="set-hash",
             name=variant.name,
             twin=twin.name,
         )
     way = f"get {variant.file.url} again"
     if variant.about.format == "npz":
-        way += f", or use this file for what it is with --data {file}"
+        way += f", or use this file for what it is with --data {quote_path(file)}"
     raise DataError(
         f"{file.name}: {_differs(variant, actual)}; {way}",
         code="set-hash",
