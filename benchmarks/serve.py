@@ -100,6 +100,9 @@ def main() -> int:
     soak(served, bodies, asked.soak)
     asyncio.run(attacks(served, bodies, asked.clients))
     served.leave()
+    patient = Served(asked.model)  # with the deadlines that it has by itself
+    print(asyncio.run(stalled(patient, bodies, 300, 20 * CONCURRENCY)), flush=True)
+    patient.leave()
     return 0
 
 
@@ -303,6 +306,33 @@ async def trickled(served: Served, bodies: list[bytes], count: int, slow: bytes,
     statuses = sorted(await asyncio.gather(*clients))
     counts = ", ".join(f"{len(list(group))} x {status}" for status, group in itertools.groupby(statuses))
     return f"{counts}; a request among them {among} in {1e3 * took:.0f} ms"
+
+
+async def stalled(served: Served, bodies: list[bytes], clients: int, count: int) -> str:
+    """Uploads that announce a megabyte and send nothing, and `count` good requests, each on a connection of its own."""
+    held = [await served.connect() for _ in range(clients)]
+    for _, writer in held:
+        writer.write(b"POST /predict HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\n")
+    numbers = iter(range(count))
+    seen: dict[int, int] = {}
+
+    async def caller() -> None:
+        for i in numbers:
+            reader, writer = await served.connect()
+            try:
+                status = await ask(reader, writer, bodies[i % len(bodies)])
+            except (ConnectionError, asyncio.IncompleteReadError):
+                status = 0
+            seen[status] = seen.get(status, 0) + 1
+            writer.close()
+
+    begun = time.perf_counter()
+    await asyncio.gather(*(caller() for _ in range(CONCURRENCY)))
+    took = time.perf_counter() - begun
+    for _, writer in held:
+        writer.close()
+    counts = ", ".join(f"{n} x {status}" for status, n in sorted(seen.items()))
+    return f"{clients} uploads that send nothing; {count} requests among them: {counts}; {took:.1f} s"
 
 
 async def crowd(served: Served, bodies: list[bytes], count: int) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from typing import TYPE_CHECKING
 
 import pytest
@@ -39,9 +38,9 @@ def test_a_key_is_made_a_bundle_signed_and_verified(copied: Callable[[str], Path
 def test_the_next_command_can_be_pasted_whatever_the_name(copied: Callable[[str], Path]) -> None:
     bundle = copied("tiny.zoo")
     named = bundle.rename(bundle.with_name("mein Modell ü.zoo"))
-    assert "--key 'my key'" in run_zoo("sign", "--new-key", "my key").out
+    assert '--key "my key"' in run_zoo("sign", "--new-key", "my key").out
     said = " ".join(run_zoo("sign", named, "--key", "my key").out.split())
-    assert shlex.join(["zoo", "verify", named.name, "--key", "my key.pub"]) in said
+    assert f'zoo verify "{named.name}" --key "my key.pub"' in said
 
 
 @pytest.mark.usefixtures("at_work")
@@ -111,7 +110,7 @@ def test_predict_explain_and_evaluate_refuse_what_the_key_has_not_signed(signed:
 @pytest.mark.usefixtures("signed")
 def test_info_says_what_a_bundle_says_of_itself_and_that_nobody_checked() -> None:
     said = run_zoo("info", "tiny.zoo").out
-    for part in ("Not a medical", "macro AUROC", "trained from scratch", "apache-2.0", "not checked"):
+    for part in ("Not a medical", "macro AUROC", "no pretrained ones", "apache-2.0", "not checked"):
         assert part in " ".join(said.split())
     assert run_zoo("info", "tiny.zoo", "--json").document["provenance"]["model"] == "simple_cnn"
 
@@ -143,7 +142,9 @@ def test_a_zip_is_exported_predicted_compared_and_replaced(at_work: Path, tmp_pa
     done = run_zoo("export", "--bundle", "--out", target, "--json")
     assert done.document["size_bytes"] == target.stat().st_size
     first = target.read_bytes()
-    assert run_zoo("export", "--bundle", "--out", target).code == 0
+    again = run_zoo("export", "--bundle", "--out", target, "--json")
+    assert (again.code, again.document["error"]["code"]) == (1, "out-occupied")
+    assert run_zoo("export", "--bundle", "--out", target, "--overwrite").code == 0
     assert target.read_bytes() == first
     rows = [run_zoo("predict", model, at_work / "images", "--json").document for model in (target, "tiny.zoo")]
     assert rows[0] == rows[1]
@@ -161,8 +162,9 @@ def test_a_zip_of_the_users_is_never_replaced(tmp_path: Path) -> None:
     with zipfile.ZipFile(target, "w") as archive:
         archive.writestr("holiday.jpg", b"mine")
     before = target.read_bytes()
-    ran = run_zoo("export", "--bundle", "--out", target, "--json")
-    assert (ran.code, ran.document["error"]["type"]) == (1, "OutputError")
+    for option in ((), ("--overwrite",)):
+        ran = run_zoo("export", "--bundle", "--out", target, "--json", *option)
+        assert (ran.code, ran.document["error"]["type"]) == (1, "OutputError")
     assert target.read_bytes() == before
     (tmp_path / "x.zip").write_bytes(b"")
     assert run_zoo("export", "--bundle", "--out", tmp_path / "x.zip").code == 2

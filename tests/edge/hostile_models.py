@@ -238,4 +238,4 @@ BUNDLES: dict[str, tuple[Callable[[Path], None], str, int]] = {
     "33 a long number": (long_number, "manifest.json", 1),
     "33 NaN": (not_a_number, "manifest.json", 1),
 }
-"""Number and name → what is done to a good bundle, what its refusal says, and the exit status of `verify`."""
+"""Number and name → what is done to a good bundle, what its refusal says, and the exit status."""

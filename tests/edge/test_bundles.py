@@ -14,16 +14,16 @@ from refusals import refused
 
 from zoo.edge import Runtime, bench, verify
 from zoo.edge.__main__ import main
-from zoo.errors import GateError, ModelError, ProviderError
+from zoo.errors import GateError, ModelError, ProviderError, TamperedError
 from zoo.spec import encode
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def refusal(bundle: Path) -> ModelError:
-    """Both doors refuse it: opening with exit 1, verifying as a gate with exit 3."""
-    with pytest.raises(ModelError) as opened:
+def refusal(bundle: Path) -> TamperedError:
+    """Both doors refuse it, each with exit 3."""
+    with pytest.raises(TamperedError) as opened:
         Runtime.open(bundle)
     with pytest.raises(GateError) as verified:
         verify(bundle)
@@ -108,7 +108,7 @@ def test_labels_changed_in_the_manifest_alone_are_refused(bundle: Path) -> None:
     manifest = json.loads((bundle / "manifest.json").read_text())
     manifest["labels"] = ["green", "red", "blue"]
     (bundle / "manifest.json").write_text(json.dumps(manifest))
-    with refused("bundle-manifest", ModelError, field="labels"):
+    with refused("bundle-manifest", TamperedError, field="labels"):
         Runtime.open(bundle)
 
 

@@ -17,7 +17,7 @@ import zoo
 from zoo.edge.__main__ import main
 from zoo.edge._explain import VISIBLE, explain_images, map_occlusion, overlay
 from zoo.edge._runtime import Runtime
-from zoo.errors import ImageError, UsageError
+from zoo.errors import ImageError, OutputError, UsageError
 from zoo.readers import from_array, read
 
 if TYPE_CHECKING:
@@ -224,8 +224,12 @@ def test_pictures_of_somebody_else_stay_and_those_of_an_earlier_call_do_not_pile
         Image.new("RGB", (9, 7), "red").save(place)
     (tmp_path / "x-2.heat.png").mkdir()
     before = mine.read_bytes()
-    files = [row.row()["file"] for _ in range(2) for row in explain_images(runtime, [image], out=tmp_path)]
-    assert files == [str(tmp_path / "x-3.heat.png")] * 2
+    own = tmp_path / "x-3.heat.png"
+    for overwrite in (False, True):
+        (row,) = explain_images(runtime, [image], out=tmp_path, overwrite=overwrite)
+        assert row.row()["file"] == str(own)
+    with refused("out-occupied", OutputError, path=str(own)):
+        list(explain_images(runtime, [image], out=tmp_path))
     assert mine.read_bytes() == before
 
 

@@ -11,7 +11,7 @@ from refusals import refused
 
 from zoo.edge.__main__ import main as edge_main
 from zoo.edge.bundle import open_model
-from zoo.errors import ModelError
+from zoo.errors import ModelError, TamperedError
 from zoo.spec import Manifest, decode, encode
 from zoo_cli.main import main
 
@@ -73,5 +73,5 @@ def test_a_bundle_of_very_many_files_is_refused_at_once_and_briefly(tmp_path: Pa
     (bundle / "manifest.json").write_bytes(encode(listed))
     for i in range(100):
         (bundle / f"file{i}").touch()
-    with refused("bundle-files", ModelError, files=[]):
+    with refused("bundle-files", TamperedError, files=[]):
         open_model(bundle)

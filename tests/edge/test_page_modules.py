@@ -128,6 +128,28 @@ def test_hash_is_sha256(modules: Path, size: int) -> None:
     assert node(modules, script, list(data)) == hashlib.sha256(data).hexdigest()
 
 
+@pytest.mark.parametrize(
+    ("values", "task", "fits"),
+    [
+        ([0.2, 0.3, 0.5], "multiclass", True),
+        ([0.2, 0.3, 0.4], "multiclass", False),
+        ([-3.0, 3.0, 1.0], "multiclass", False),
+        ([None, 0.5, 0.5], "multiclass", False),
+        ([0.9, 0.9, 0.1], "multilabel", True),
+        ([0.9, 1.1, 0.1], "multilabel", False),
+    ],
+)
+def test_answers_that_are_no_probabilities_are_refused(
+    modules: Path, values: list[float | None], task: str, fits: bool
+) -> None:
+    script = """
+        import { checkProbabilities } from "./bundle.js";
+        const values = given.values.map((value) => value ?? NaN);
+        try { checkProbabilities(values, given.task); console.log(true); } catch { console.log(false); }
+    """
+    assert node(modules, script, {"values": values, "task": task}) is fits
+
+
 def test_manifest_inside_the_model_is_found(modules: Path) -> None:
     model = make_model().SerializeToString()
     script = 'import { metadata } from "./bundle.js";'

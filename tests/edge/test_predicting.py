@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import os
+import re
 import subprocess
 import sys
 import tracemalloc
@@ -14,15 +15,17 @@ from typing import Any
 import numpy as np
 import pytest
 from edge_models import LABELS, deep_manifest, make_manifest, make_model, paint
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 from refusals import refused
 
 from zoo import preprocess
-from zoo._support.text import natural_key
+from zoo._support.text import natural_key, spell_name
 from zoo.edge import Failure, Prediction, Runtime, write_csv
 from zoo.edge.__main__ import main
 from zoo.edge._stream import batches, decode_ahead, expand
-from zoo.errors import DataError, ImageError
+from zoo.errors import DataError, ImageError, OutputError
 from zoo.spec import InputSpec
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
@@ -231,6 +234,36 @@ def test_a_csv_holds_no_cell_that_a_spreadsheet_would_run(model_file: Path, tmp_
     assert rows[2] == ["'+1.png", "", "", "", "", "", "'@broken"]
 
 
+def original(cell: str) -> str:
+    """As docs/ship.md says it."""
+    if not re.search(r"\\x[0-9a-f]{2}", cell):
+        return cell
+    data = re.sub(
+        rb"\\(\\|x[0-9a-f]{2})",
+        lambda found: b"\\" if found[1] == b"\\" else bytes.fromhex(found[1][1:].decode()),
+        cell.encode(),
+    )
+    return data.decode("utf-8", "surrogateescape")
+
+
+@given(
+    st.binary(max_size=20)
+    | st.sampled_from([b"a\x1b[31m", b"\xff", b"a\\x1b", b"\\\\xff", b"\\", b"\xc2\x9b", b"\x7f"])
+)
+def test_every_name_of_a_file_can_be_told_from_a_table(data: bytes) -> None:
+    name = data.decode("utf-8", "surrogateescape")
+    cell = spell_name(name)
+    assert original(cell) == name
+    assert not re.search(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]", cell), "no terminal or reader is steered by it"
+    cell.encode()  # all of it is text
+
+
+def test_a_name_with_odd_bytes_is_spelt_out_in_the_table(tmp_path: Path) -> None:
+    target = tmp_path / "out.csv"
+    write_csv(target, [Failure("a\x1b[31m\udcff.png", "no")], LABELS)
+    assert b"a\\x1b[31m\\xff.png" in target.read_bytes()
+
+
 def test_an_interrupted_csv_leaves_the_old_one(tmp_path: Path) -> None:
     target = tmp_path / "out.csv"
     target.write_text("old")
@@ -240,7 +273,10 @@ def test_an_interrupted_csv_leaves_the_old_one(tmp_path: Path) -> None:
         raise DataError("stop")
 
     with pytest.raises(DataError):
-        write_csv(target, failing(), LABELS)
+        write_csv(target, failing(), LABELS, overwrite=True)
+    assert target.read_text() == "old"
+    with refused("out-occupied", OutputError, path=str(target)):
+        write_csv(target, iter(()), LABELS)
     assert target.read_text() == "old"
     assert list(tmp_path.glob(".*.part")) == []
 

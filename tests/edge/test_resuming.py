@@ -44,9 +44,9 @@ def whole(model_file: Path, folder: Path, tmp_path: Path) -> bytes:
     return (tmp_path / "whole.csv").read_bytes()
 
 
-def interrupted(model: Path, folder: Path, target: Path, rows: int) -> Path:
+def interrupted(model: Path, folder: Path, target: Path, rows: int, *, overwrite: bool = False) -> Path:
     """The unfinished table of a call that stopped after so many rows."""
-    results = predict_csv(Runtime.open(model), folder, target)
+    results = predict_csv(Runtime.open(model), folder, target, overwrite=overwrite)
     for _ in range(rows):
         next(results)
     results.close()  # type: ignore[attr-defined]
@@ -58,10 +58,10 @@ def test_the_unfinished_table_stands_beside_the_old_one_and_is_gone_on_with(
 ) -> None:
     target = tmp_path / "out.csv"
     target.write_text("old")
-    part = interrupted(model_file, folder, target, 5)
+    part = interrupted(model_file, folder, target, 5, overwrite=True)
     assert target.read_text() == "old"
     assert part.read_bytes() == b"".join(whole.splitlines(keepends=True)[:6])
-    results = list(predict_csv(Runtime.open(model_file), folder, target, resume=True))
+    results = list(predict_csv(Runtime.open(model_file), folder, target, resume=True, overwrite=True))
     assert results == list(Runtime.open(model_file).predict(folder)), "found rows are results too"
     assert target.read_bytes() == whole
     assert sorted(path.name for path in tmp_path.iterdir() if "out" in path.name) == ["out.csv"]
@@ -179,6 +179,29 @@ def test_resume_begins_where_nothing_was_begun_and_refuses_where_all_is_done(
     assert target.read_bytes() == whole
     with refused("resume-nothing", ResumeError):
         list(predict_csv(Runtime.open(model_file), folder, target, resume=True))
+
+
+def test_a_table_that_is_there_is_replaced_on_demand_only(
+    model_file: Path, folder: Path, tmp_path: Path, whole: bytes
+) -> None:
+    target, runtime = tmp_path / "out.csv", Runtime.open(model_file)
+    target.write_text("mine")
+    with refused("out-occupied", OutputError, path=str(target)):
+        list(predict_csv(runtime, folder, target))
+    assert target.read_text() == "mine"
+    assert not Path(f"{target}.part").exists()
+    begun = predict_csv(runtime, folder, target, overwrite=True)
+    next(begun)
+    begun.close()
+    assert target.read_text() == "mine", "it stays until the new one is whole"
+    with refused("out-occupied", OutputError):
+        list(predict_csv(runtime, folder, target, resume=True))
+    list(predict_csv(runtime, folder, target, resume=True, overwrite=True))
+    assert target.read_bytes() == whole
+
+
+def test_overwriting_without_a_table_is_a_mistake_of_the_command_line(model_file: Path, folder: Path) -> None:
+    assert main(["predict", str(model_file), str(folder), "--overwrite"]) == 2
 
 
 def test_places_that_can_not_take_a_table_are_refused(model_file: Path, folder: Path, tmp_path: Path) -> None:

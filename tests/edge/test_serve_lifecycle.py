@@ -16,8 +16,10 @@ from edge_models import seal
 from serving import Answer, png, read_answer, refused, request, serving, slow_model
 
 from zoo.edge import sign
+from zoo.edge.__main__ import main
 from zoo.edge.bundle._archive import write_archive
 from zoo.edge.bundle._keys import new_key
+from zoo.readers import MAX_PIXELS
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +37,19 @@ def test_a_signal_ends_an_idle_server_with_status_0_and_nothing_said(bundle: Pat
         assert server.leave(number) == (0, "", "")
         with pytest.raises(ConnectionRefusedError):
             server.connect()
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
+def test_a_hangup_is_said_and_ends_nothing(bundle: Path) -> None:
+    """A terminal that closes, and a program that rotates logs, send it."""
+    with serving(bundle) as server:
+        for _ in range(3):
+            server.process.send_signal(signal.SIGHUP)
+            assert server.ask("GET", "/healthz").status == 200
+        status, _, err = server.leave()
+    assert status == 0
+    assert 1 <= err.count("SIGHUP") <= 3
+    assert "Traceback" not in err
 
 
 def test_what_was_begun_is_finished_and_nothing_new_is_taken(tmp_path: Path) -> None:
@@ -212,3 +227,9 @@ def test_the_verb_of_the_command_line_serves_too(bundle: Path) -> None:
         process.send_signal(signal.SIGTERM)
         process.communicate(timeout=20)
     assert process.returncode == 0
+
+
+def test_the_help_names_the_largest_image_that_can_be_allowed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["serve", "--help"])
+    assert str(MAX_PIXELS) in capsys.readouterr().out

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import threading
 import time
+import zlib
 from typing import TYPE_CHECKING
 
 import pytest
@@ -94,6 +96,15 @@ def test_an_image_of_too_many_pixels_is_refused_by_its_header(server: Server) ->
     answer = server.ask("POST", "/predict", png(size=(101, 100)))
     assert answer.status == 422
     assert "101x100 pixels" in answer.json["error"]["message"]
+
+
+def test_an_image_beyond_what_any_reader_takes_is_refused_with_the_limit_of_this_server(server: Server) -> None:
+    header = png(size=(8, 8))[8:33].replace((8).to_bytes(4, "big") * 2, (8100).to_bytes(4, "big") * 2)
+    chunk = header[4:21]
+    data = png(size=(8, 8))[:8] + header[:4] + chunk + zlib.crc32(chunk).to_bytes(4, "big") + png(size=(8, 8))[33:]
+    answer = server.ask("POST", "/predict", data)
+    assert answer.status == 422
+    assert {"8100x8100", "10000"} <= set(re.findall(r"[\dx]+", answer.json["error"]["message"]))
 
 
 @pytest.mark.parametrize(
@@ -205,6 +216,20 @@ def test_idle_connections_leave_by_themselves_and_the_next_one_is_answered(serve
         while server.ask("POST", "/predict", png()).status != 200:
             assert time.monotonic() < deadline, "idle connections keep their places"
             time.sleep(0.1)
+
+
+@pytest.mark.parametrize("begun", [b"", b"GET /heal", request("POST", "/predict", Content_Length="90000") + b"\x89PNG"])
+def test_senders_that_stall_keep_nobody_out(bundle: Path, begun: bytes) -> None:
+    """Uploads that announced a body and sent none once held every connection for half a minute."""
+    limits = ("--connections", "8", "--head-timeout", "60", "--body-timeout", "60")
+    with serving(bundle, *limits) as server, contextlib.ExitStack() as crowd:
+        stalled = [crowd.enter_context(server.connect()) for _ in range(30)]
+        for connection in stalled:
+            with contextlib.suppress(ConnectionError):
+                connection.sendall(begun)
+        assert [server.ask("POST", "/predict", png()).status for _ in range(20)] == [200] * 20
+        assert server.metric("zoo_connections") <= 8
+        assert server.metric("zoo_refused_total") >= 22
 
 
 def test_a_connection_beyond_those_at_work_gets_a_503(slow_file: Path) -> None:

@@ -90,9 +90,9 @@ def test_the_same_table_and_how_many_rows_are_in_it(both: Both, bundle: str, pic
 
 
 def test_the_same_maps(both: Both, bundle: str, pictures: str) -> None:
-    code, out, _ = both("explain", bundle, f"{pictures}/red.png", "--out", "maps", "--label", "red")
+    code, out, _ = both("explain", bundle, f"{pictures}/red.png", "--out", "maps", "--label", "red", "--overwrite")
     assert (code, out.count("\t")) == (0, 2)
-    both("explain", bundle, f"{pictures}/red.png", "--out", "maps", "--json")
+    both("explain", bundle, f"{pictures}/red.png", "--out", "maps", "--json", "--overwrite")
 
 
 @pytest.mark.parametrize("more", [(), ("--json",), ("--operators",), ("--budget", "size_mb=0.0001")])

@@ -142,6 +142,32 @@ def test_attributes_that_are_no_numbers_are_refused(count: int) -> None:
     assert refusal(with_node("Constant", value=numpy_helper.from_array(np.float32(np.nan)))).code == "model-not-finite"
 
 
+def many(nodes: int, elements: int) -> onnx.ModelProto:
+    """Several tensors, each of which is within the limit."""
+    model = with_constant("ConstantOfShape", [elements])
+    for i in range(1, nodes):
+        model.graph.node.append(helper.make_node("ConstantOfShape", ["c0"], [f"unread{i}"]))
+    return model
+
+
+def doubling(operator: str, times: int, *, step: int = 1) -> onnx.ModelProto:
+    """Nodes that each repeat what the one before made; with `step` a pool follows that takes it back."""
+    model = make_model()
+    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 1]), "twice"))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1, 1, 2, 2], np.float32), "larger"))
+    inputs = {"Concat": ("{0}", "{0}"), "Tile": ("{0}", "twice"), "Resize": ("{0}", "", "larger")}[operator]
+    name = "mean"
+    for i in range(times):
+        made = helper.make_node(operator, [one.format(name) for one in inputs], [f"more{i}"])
+        model.graph.node.append(made)
+        name = f"more{i}"
+        if step > 1:
+            pool = helper.make_node("MaxPool", [name], [f"less{i}"], kernel_shape=[3, 3], strides=[step, step])
+            model.graph.node.append(pool)
+            name = f"less{i}"
+    return model
+
+
 HUGE: dict[str, Callable[[], onnx.ModelProto]] = {
     "ConstantOfShape": lambda: with_constant("ConstantOfShape", [2**20, 2**20]),
     "Expand": lambda: with_constant("Expand", [2**20, 2**12], inputs=("x",)),
@@ -156,6 +182,12 @@ HUGE: dict[str, Callable[[], onnx.ModelProto]] = {
     "kernel": lambda: with_node("MaxPool", inputs=["x"], kernel_shape=[2**20, 2**20]),
     "padding": lambda: with_node("Conv", inputs=["x", "w"], pads=[0, 2**40, 0, 0]),
     "output shape": lambda: with_node("ConvTranspose", inputs=["x", "w"], output_shape=[2**40, 1]),
+    "a pool of a whole large map": lambda: with_node("MaxPool", inputs=["x"], kernel_shape=[4097, 4097]),
+    "a pool with small steps": lambda: with_node("AveragePool", inputs=["x"], kernel_shape=[512, 512], strides=[4, 4]),
+    "many together": lambda: many(8, 250_000_000),
+    "doubling": lambda: doubling("Concat", 28),
+    "doubling by Tile": lambda: doubling("Tile", 28),
+    "doubling by Resize": lambda: doubling("Resize", 14),
     "many kernels": lambda: with_node("MaxPool", inputs=["x"], kernel_shape=[1] * 1000),
 }
 
@@ -180,6 +212,10 @@ def test_shapes_of_ordinary_size_are_accepted() -> None:
     accepted(with_constant("Pad", [0, 0, 3, 3, 0, 0, 3, 3], inputs=("x",)))
     accepted(with_constant("Resize", [1, 3, 480, 480], inputs=("x", "", "")))
     accepted(with_constant("Range", 0, 197, 1))
+    accepted(doubling("Concat", 6))
+    accepted(doubling("Resize", 40, step=2))
+    accepted(with_node("AveragePool", inputs=["x"], kernel_shape=[56, 56]))
+    accepted(with_node("AveragePool", inputs=["x"], kernel_shape=[224, 224], strides=[224, 224]))
     accepted(with_node("Transpose", inputs=["x"], perm=[0, 3, 1, 2]))
 
 

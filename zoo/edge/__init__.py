@@ -16,12 +16,13 @@ if TYPE_CHECKING:
     from zoo.edge._bench import Bench, bench, side_by_side
     from zoo.edge._explain import Explained, HeatMap, explain_images
     from zoo.edge._replay import Verification
-    from zoo.edge._results import Failure, Prediction, Result
+    from zoo.edge._results import Answers, Failure, Prediction, Result
     from zoo.edge._runtime import Runtime
     from zoo.edge._verify import verify
     from zoo.edge.bundle._signing import Signing, sign
 
 __all__ = [
+    "Answers",
     "Bench",
     "Explained",
     "Failure",
@@ -39,6 +40,10 @@ __all__ = [
     "verify",
     "write_csv",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__
 
 
 _HOMES = ("_results", "_runtime", "_answers", "_explain", "bundle._signing", "_replay", "_verify", "_bench")

@@ -19,8 +19,8 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from zoo._support.files import atomic_path, atomic_write, put_in_place
-from zoo._support.text import format_count, inert, read_inert
+from zoo._support.files import atomic_path, atomic_write, put_in_place, refuse_occupied
+from zoo._support.text import format_count, inert, read_inert, spell_name
 from zoo.edge._results import GIVEN, Failure, Prediction, Result
 from zoo.edge._stream import expand
 from zoo.errors import OutputError, ResumeError
@@ -63,6 +63,7 @@ def predict_csv(
     target: Path,
     *,
     resume: bool = False,
+    overwrite: bool = False,
     batch_size: int | None = None,
     frame: int | None = None,
     workers: int = 0,
@@ -78,8 +79,9 @@ def predict_csv(
     Args:
         runtime: the opened model.
         sources: paths of images or folders, or raw arrays, for `Runtime.predict`.
-        target: the table; replaced when it exists, once all rows are written.
+        target: the table.
         resume: continue the unfinished table beside `target`; without one, begin a new table.
+        overwrite: replace a table that is there, once all rows are written.
         batch_size: most images in one run; None: the default of `Runtime.predict`.
         frame: number of the picture in files that hold several, counted from 1; None: none is guessed.
         workers: number of processes that decode; 0: threads decode.
@@ -89,7 +91,7 @@ def predict_csv(
         ResumeError: an unfinished table is there and `resume` was not asked for, or it was begun with another model,
             provider or frame, its rows are of other images or in another order, or it is damaged; or `resume` was
             asked for and the table is finished.
-        OutputError: the table cannot be written, or another process is at it.
+        OutputError: the table cannot be written, is there already, or another process is at it.
         DataError: the one folder given holds no image.
         ModelError: ONNX Runtime failed.
     """
@@ -101,7 +103,7 @@ def predict_csv(
         frame=frame,
     )
     items = iter(expand(sources, passed))
-    with _open_part(target, part, note, begun, resume=resume) as stream:
+    with _open_part(target, part, note, begun, resume=resume, overwrite=overwrite) as stream:
         rows = 0
         for result in _read_kept(stream, part, begun, items, runtime):
             rows += 1
@@ -131,7 +133,9 @@ def predict_csv(
 
 
 @contextlib.contextmanager
-def _open_part(target: Path, part: Path, note: Path, begun: _Begun, *, resume: bool) -> Iterator[IO[bytes]]:
+def _open_part(
+    target: Path, part: Path, note: Path, begun: _Begun, *, resume: bool, overwrite: bool
+) -> Iterator[IO[bytes]]:
     """The unfinished table, for this process alone: the one that is there, or a new one with its first line."""
     try:
         if target.exists() and not target.is_file():
@@ -155,10 +159,11 @@ def _open_part(target: Path, part: Path, note: Path, begun: _Begun, *, resume: b
             )
         if resume and not there and target.exists():
             raise ResumeError(
-                f"{target} is there and nothing unfinished beside it; leave --resume out to make it again",
+                f"{target} is there and nothing unfinished beside it; to make it again give --overwrite, not --resume",
                 code="resume-nothing",
                 path=str(target),
             )
+        refuse_occupied(target, overwrite=overwrite)
         if not there:
             atomic_write(note, encode(begun))
         with part.open("r+b" if there else "x+b") as stream:
@@ -258,7 +263,7 @@ def _result(row: bytes, name: str | None, where: str, runtime: Runtime) -> Resul
     damaged = ResumeError(f"{where} is damaged; remove the unfinished table to begin anew", code="resume-damaged")
     try:
         (held,) = csv.reader([row.decode()], strict=True)
-        shown = inert(name or "").encode("utf-8", "backslashreplace").decode()
+        shown = inert(spell_name(name or "")).encode("utf-8", "backslashreplace").decode()
         if name is None or held[0] != shown:
             there = "no image" if name is None else repr(shown)
             raise ResumeError(
@@ -308,23 +313,32 @@ def _reason(problem: OSError) -> str:
     return (problem.strerror or str(problem)).lower()
 
 
-def write_csv(target: Path, results: Iterable[Result], labels: tuple[str, ...], task: Task = "multiclass") -> int:
+def write_csv(
+    target: Path,
+    results: Iterable[Result],
+    labels: tuple[str, ...],
+    task: Task = "multiclass",
+    *,
+    overwrite: bool = False,
+) -> int:
     """Write `image, label, probability, p_LABEL…, error`, one row an image; `target` appears when done.
 
     Of a multilabel model `labels` follows `probability`: all labels that were given, joined by "|".
 
     Args:
-        target: the file; replaced when it exists.
+        target: the file.
         results: results of `Runtime.predict`.
         labels: labels of the model, for the columns.
         task: task of the model.
+        overwrite: replace a file that is there.
 
     Returns:
         The number of rows.
 
     Raises:
-        OutputError: it could not be written.
+        OutputError: it could not be written, or is there already.
     """
+    refuse_occupied(target, overwrite=overwrite)
     rows = 0
     with atomic_path(target) as temporary, temporary.open("wb") as stream:
         stream.write(_line(_columns(labels, task)))
@@ -343,10 +357,10 @@ def _cells(result: Result, labels: tuple[str, ...], task: Task) -> list[str]:
     """One row; probabilities with all their digits."""
     several = task == "multilabel"
     if isinstance(result, Failure):
-        return [inert(result.image), *([""] * (2 + several + len(labels))), inert(result.error)]
+        return [inert(spell_name(result.image)), *([""] * (2 + several + len(labels))), inert(result.error)]
     given = [inert(LABEL_SEPARATOR.join(result.labels or ()))] if several else []
     values = [repr(result.probabilities[label]) for label in labels]
-    return [inert(result.image), inert(result.label), repr(result.probability), *given, *values, ""]
+    return [inert(spell_name(result.image)), inert(result.label), repr(result.probability), *given, *values, ""]
 
 
 def _line(row: list[str]) -> bytes:

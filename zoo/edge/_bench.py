@@ -21,10 +21,12 @@ import numpy as np
 
 from zoo._support.machine import cores
 from zoo._support.processes import command
+from zoo._support.text import format_count, megabytes
 from zoo.edge._profiling import Operator
 from zoo.edge._profiling import operators as profile
 from zoo.edge._runtime import Runtime
 from zoo.errors import ModelError, UsageError, ZooError
+from zoo.spec import Display
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,7 +43,7 @@ _CHILD_SECONDS = 300
 _TASK = f"{__name__}:answer_cold"
 
 
-class Bench(msgspec.Struct, frozen=True, kw_only=True):
+class Bench(Display, msgspec.Struct, frozen=True, kw_only=True):
     """One model on one provider; times in milliseconds, sizes in 10^6 bytes unless the name says bytes."""
 
     provider: str
@@ -69,6 +71,13 @@ class Bench(msgspec.Struct, frozen=True, kw_only=True):
     """How many nodes of the graph run on which provider; empty on the CPU alone."""
     operators: tuple[Operator, ...] | None = None
     """Where the time goes, the slowest first; null: it was not asked."""
+
+    def headline(self) -> str:
+        """The median time with its interval, and what the process costs."""
+        median = f"{self.p50_ms:.2f} ms ({self.p50_low_ms:.2f} to {self.p50_high_ms:.2f})"
+        how = f"{format_count(self.batch_size, 'image')} at a time, {format_count(self.threads, 'thread')}"
+        costs = f"cold start {self.cold_start_ms:.0f} ms, {megabytes(self.size_bytes)}"
+        return f"{self.provider}: {median} for {how}; {costs}"
 
 
 def bench(path: Path | str, **how: Any) -> Bench:

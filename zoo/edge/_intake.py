@@ -87,9 +87,12 @@ class Intake:
     def check(self, image: RawImage) -> None:
         """Raise `ImageError` unless the model was made for such an image."""
         if image.kind not in self.kinds:
+            why = ""
+            if image.kind == "float32" and self.kinds == {"uint8"}:
+                why = " (those of a grey DICOM file always are: its values are measured, whatever their bits)"
             raise ImageError(
                 None,
-                f"pixels are {image.kind}, expected {' or '.join(sorted(self.kinds))}; "
+                f"pixels are {image.kind}{why}, expected {' or '.join(sorted(self.kinds))}; "
                 "give this model images of the kind it was trained on",
                 code="image-kind",
                 found=image.kind,

@@ -8,16 +8,14 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import shlex
 import sys
 import textwrap
 import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from zoo._support.text import format_count, megabytes, printable
+from zoo._support.text import count_columns, format_count, megabytes, printable, quote_path, show_path
 from zoo.edge._document import as_json
 from zoo.errors import OutputError, ZooError
 from zoo.spec import Interval
@@ -32,6 +30,7 @@ __all__ = [
     "fields",
     "format_count",
     "format_table",
+    "is_said",
     "megabytes",
     "put",
     "quote_path",
@@ -46,6 +45,10 @@ INTERRUPTED = 130
 """Exit status after Ctrl-C."""
 WIDTH = 100
 """Columns that running text is wrapped to, where the terminal is not narrower."""
+REMEMBERED = 1000
+"""Lines of one command that are not said again."""
+TYPED = ("next", "or")
+"""First words of the names of fields that hold a command: a wrapped one could not be pasted."""
 GAP = "  "
 _LAYOUT = "\n\t"
 
@@ -69,6 +72,14 @@ def say(text: str) -> None:
     sys.stderr.flush()
 
 
+def is_said(words: str) -> bool:
+    """Whether a line of the log ends with these words, on the terminal that shows stdout too."""
+    if not (sys.stdout.isatty() and sys.stderr.isatty()):
+        return False
+    logs = [handler.said for handler in logging.getLogger("zoo").handlers if isinstance(handler, _Lines)]
+    return any(line.endswith(words) for said in logs for line in said)
+
+
 def document(value: Any) -> None:
     """Write `value` as the one JSON document of `--json`."""
     _write(as_json(value), now=True)
@@ -84,24 +95,27 @@ def whole_list(rows: Listed) -> None:
 def format_table(header: Sequence[str], rows: Collection[Sequence[str]], *, right: Collection[int] = ()) -> str:
     """A table of plain text; `right` are the columns with numbers."""
     table = [[printable(cell) for cell in row] for row in (header, *rows)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(header))]
+    widths = [max(count_columns(row[i]) for row in table) for i in range(len(header))]
     lines = []
     for row in table:
-        cells = [
-            cell.rjust(width) if i in right else cell.ljust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
+        cells = []
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            gap = " " * (width - count_columns(cell))
+            cells.append(gap + cell if i in right else cell + gap)
         lines.append(GAP.join(cells).rstrip())
     return "\n".join(lines)
 
 
 def fields(values: Mapping[str, object]) -> str:
-    """Names and values below each other, long values wrapped under themselves."""
+    """Names and values below each other, long values wrapped under themselves; commands stay on their line."""
     indent = max(map(len, values)) + len(GAP)
     width = min(WIDTH, _terminal_width())
     lines = []
     for name, value in values.items():
         text = f"{value:.4g}" if isinstance(value, float) else printable(str(value))
+        if name.split()[0] in TYPED:
+            lines.append(name.ljust(indent) + text)
+            continue
         lines.append(
             textwrap.fill(
                 text,
@@ -117,21 +131,7 @@ def fields(values: Mapping[str, object]) -> str:
 
 def with_interval(value: Interval | int | None) -> str:
     """'0.956 (0.926 to 0.978)', or a dash without a value."""
-    return f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})" if isinstance(value, Interval) else "-"
-
-
-def show_path(path: str | Path) -> str:
-    """`path` as the user would type it from here."""
-    try:
-        inside = Path(path).resolve().relative_to(Path.cwd().resolve())
-    except (ValueError, OSError):
-        return str(path)
-    return str(inside)
-
-
-def quote_path(path: str | Path) -> str:
-    """`path` in a command of a shell: quoted where it must be."""
-    return shlex.quote(show_path(path))
+    return str(value) if isinstance(value, Interval) else "-"
 
 
 def run(
@@ -183,12 +183,18 @@ def explain_error(problem: Exception) -> tuple[dict[str, Any], str, int]:
     if isinstance(problem, ZooError):
         said = problem.document()
         return said, said["message"], problem.exit_code
+    from zoo._support.memory import describe_want, lacks_memory
+
     kind, text = type(problem).__name__, " ".join(str(problem).split())
     if isinstance(problem, ModuleNotFoundError) and not str(problem.name).startswith("zoo"):
         code = "package-missing"
         line = f"needs {problem.name}, which is not installed: pip install 'edgezoo[train]'"
-    elif isinstance(problem, MemoryError):
-        code, line = "memory", f"not enough memory{f' ({text})' if text else ''}; ask for less, or free some"
+    elif lacks_memory(problem):
+        code, want = "memory", describe_want(problem)
+        line = (
+            f"not enough memory{f' ({want})' if want else ''}; lower --size or --batch-size, give fewer images at a "
+            "time, or free some"
+        )
     elif isinstance(problem, OSError) and problem.strerror:
         code = "os"
         where = f"{problem.filename}: " if problem.filename else ""
@@ -221,11 +227,22 @@ def _messages() -> Iterator[None]:
 
 
 class _Lines(logging.Handler):
-    """To the stderr of the moment: a progress bar takes its place while it is shown."""
+    """To the stderr of the moment: a progress bar takes its place while it is shown.
+
+    A line is said once in a command, though a verb may open the same data several times.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: set[str] = set()
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         text = printable(record.getMessage(), keep="\n\t")
+        if f"{prefix}{text}" in self.said:
+            return
+        if len(self.said) < REMEMBERED:
+            self.said.add(f"{prefix}{text}")
         sys.stderr.write(f"{prefix}{text}\n")
 
 
@@ -250,6 +267,6 @@ def _forget_stdout() -> None:
 
 def _terminal_width() -> int:
     try:
-        return os.get_terminal_size(sys.stdout.fileno()).columns
+        return os.get_terminal_size(sys.stdout.fileno()).columns or WIDTH  # 0: a terminal without a size
     except (OSError, ValueError, AttributeError):  # not a terminal
         return WIDTH

@@ -55,11 +55,13 @@ def operators(
         ModelError: `Runtime.open` refuses the model, or the profile cannot be read.
     """
     with tempfile.TemporaryDirectory(prefix="zoo-profile-") as folder:
+        contents = open_model(path)
         session = open_session(
-            open_model(path).model,
+            contents.model,
             str(path),
             provider=provider,
             threads=threads,
+            nodes=contents.nodes,
             allow_fallback=allow_fallback,
             profile=Path(folder) / "profile",
         )

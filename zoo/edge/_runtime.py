@@ -17,18 +17,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo._support.files import sha256_bytes
+from zoo._support.text import printable
 from zoo.edge._decoders import Decoders
 from zoo.edge._graph import answer_shape, check_graph
 from zoo.edge._intake import Array, Intake, Source
-from zoo.edge._results import GIVEN, Failure, Prediction, Result
+from zoo.edge._results import GIVEN, Answers, Failure, Prediction, Result
 from zoo.edge._session import check_memory, one_line, open_session, placement
 from zoo.edge._stream import batches, decode_ahead, expand
 from zoo.edge.bundle import MODEL, Contents, open_model
-from zoo.errors import ModelError, TamperedError, UsageError
+from zoo.errors import ModelError, UsageError
 from zoo.spec import EVIDENCE, Manifest
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable
 
     from zoo.errors import ImageError
     from zoo.readers import RawImage
@@ -37,6 +38,8 @@ if TYPE_CHECKING:
 __all__ = ["Runtime"]
 
 _ACCELERATOR_BATCH = 16
+_ROUNDING = 1e-3
+"""By which probabilities of a sound file may leave [0, 1] or miss the sum 1; a thousand of float16 miss it by 5e-4."""
 
 
 class Runtime:
@@ -84,18 +87,19 @@ class Runtime:
             allow_fallback: let the CPU run what the provider does not take, with a warning that says what.
 
         Raises:
-            ModelError: not a model of this tool, damaged, tampered with, or not what its manifest says.
+            ModelError: not a model of this tool, damaged, or not what its manifest says.
             ProviderError: the provider is not there, or leaves work to the CPU; nothing runs elsewhere unsaid.
             SignatureError: not signed as `key` asks; the subclass says why.
-            TamperedError: signed by the key, and a file is not the one that the manifest lists.
+            TamperedError: a file of the bundle is not the one that its manifest lists.
         """
-        if key is None:
-            contents = open_model(Path(path))
-        else:
-            contents = open_model(Path(path), key=Path(key), mismatch=TamperedError)
-        return cls.from_contents(
-            Path(path), contents, provider=provider, threads=threads, allow_fallback=allow_fallback
-        )
+        try:
+            contents = open_model(Path(path), key=None if key is None else Path(key))
+            return cls.from_contents(
+                Path(path), contents, provider=provider, threads=threads, allow_fallback=allow_fallback
+            )
+        except MemoryError as problem:
+            check_memory(problem, str(path))
+            raise
 
     @classmethod
     def from_contents(
@@ -103,7 +107,12 @@ class Runtime:
     ) -> Runtime:
         """Open what `zoo.edge.bundle.open_model` has read; raises as `open`."""
         session = open_session(
-            contents.model, str(path), provider=provider, threads=threads, allow_fallback=allow_fallback
+            contents.model,
+            str(path),
+            provider=provider,
+            threads=threads,
+            nodes=contents.nodes,
+            allow_fallback=allow_fallback,
         )
         digest = contents.manifest.files.get(MODEL) or sha256_bytes(contents.model)
         runtime = cls(path, contents.manifest, provider, session, sha256=digest, size_bytes=len(contents.model))
@@ -114,6 +123,9 @@ class Runtime:
                 f"{path}: its graph holds names that are not UTF-8; export it again", code="model-text"
             ) from None
         return runtime
+
+    def __repr__(self) -> str:
+        return f"Runtime({printable(f'{self.path}, on {self.provider}: {self.manifest.headline()}')})"
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -142,12 +154,17 @@ class Runtime:
 
         Raises:
             ImageError: the batch has another shape or dtype than the model was made for.
-            ModelError: ONNX Runtime failed, or the graph gave another shape.
+            ModelError: ONNX Runtime failed, or the graph gave another shape, or beside them probabilities that are
+                none.
         """
-        return self._run("logits", self._intake.batch(batch))
+        return self._answers(("logits", "probabilities"), self._intake.batch(batch))[0]
 
     def probabilities(self, batch: Array) -> NDArray[np.float32]:
-        """The graph's probabilities, after temperature and softmax or sigmoids: (N, K) float32 in [0, 1]."""
+        """The graph's probabilities, after temperature and softmax or sigmoids: (N, K) float32 in [0, 1].
+
+        Raises:
+            ImageError, ModelError: as `logits`.
+        """
         return self._run("probabilities", self._intake.batch(batch))
 
     @property
@@ -187,7 +204,7 @@ class Runtime:
         frame: int | None = None,
         workers: int = 0,
         passed: list[tuple[str, PassedOver]] | None = None,
-    ) -> Iterator[Result]:
+    ) -> Answers:
         """Label images in the order given; a folder is walked in natural order.
 
         Images are decoded ahead while ONNX Runtime works; memory stays bounded however many there are. Equal-sized
@@ -202,15 +219,15 @@ class Runtime:
                 or a broken decoder must not end this process.
             passed: gets each folder that was walked, and what was met in it beside images.
 
-        Yields:
-            One `Prediction` or `Failure` for each image.
+        Returns:
+            One `Prediction` or `Failure` for each image, computed when it is asked for.
 
         Raises:
-            DataError: the one folder given holds no image.
+            DataError: the one folder given holds no image; this and the others when an answer is asked for.
             ModelError: ONNX Runtime failed.
             UsageError: `batch_size`, `frame` or `workers` is too small.
         """
-        yield from self.answers(expand(sources, passed), batch_size=batch_size, frame=frame, workers=workers)
+        return Answers(self.answers(expand(sources, passed), batch_size=batch_size, frame=frame, workers=workers))
 
     def answers(
         self,
@@ -219,7 +236,7 @@ class Runtime:
         batch_size: int | None = None,
         frame: int | None = None,
         workers: int = 0,
-    ) -> Iterator[Result]:
+    ) -> Generator[Result]:
         """Label images that have names already, from `zoo.edge._stream.expand`; see `predict`."""
         size = (1 if self.provider == "cpu" else _ACCELERATOR_BATCH) if batch_size is None else batch_size
         asked = (("batch size", size, 1), ("workers", workers, 0), ("frame", 1 if frame is None else frame, 1))
@@ -308,4 +325,23 @@ class Runtime:
                     found=list(rows.shape),
                     expected=list(expected),
                 )
+            if output == "probabilities":
+                # who asks for logits tells which image had one that is not a number
+                self._check_probabilities(rows[np.isfinite(rows).all(axis=1)] if "logits" in outputs else rows)
         return [np.asarray(rows, np.float32) for rows in found]
+
+    def _check_probabilities(self, rows: NDArray[np.float32]) -> None:
+        """Refuse what cannot be a probability, as of a file whose outputs were swapped."""
+        fits = bool(np.all((rows >= -_ROUNDING) & (rows <= 1 + _ROUNDING)))  # not-a-number is neither
+        if fits and self.manifest.task == "multiclass":
+            fits = bool(np.all(np.abs(rows.sum(axis=1) - 1) <= _ROUNDING))
+        if not fits:
+            worst = rows[int(np.argmax(np.nan_to_num(np.abs(rows.sum(axis=1) - 1), nan=np.inf)))]
+            sums = " that add up to 1" if self.manifest.task == "multiclass" else ""
+            raise ModelError(
+                f"{self.path}: probabilities from {worst.min():.3g} to {worst.max():.3g} with the sum "
+                f"{worst.sum():.3g}, expected numbers from 0 to 1{sums}; do not use this model, export it again",
+                code="model-answer-range",
+                low=float(rows.min()),
+                high=float(rows.max()),
+            )

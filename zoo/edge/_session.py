@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from zoo._support.machine import cores
+from zoo._support.memory import lacks_memory
 from zoo.errors import ModelError, ProviderError
 
 __all__ = ["PROVIDERS", "check_memory", "one_line", "open_session", "placement", "return_memory"]
@@ -58,8 +59,43 @@ _SMALL = frozenset({
 })  # fmt: skip
 """Operators that compute shapes: an accelerator leaves them to the CPU on purpose, and nothing is lost by it."""
 
-_NO_MEMORY = re.compile(r"bad.?alloc|(cannot|failed to|unable to) allocate|out of memory", re.IGNORECASE)
+_MANY_NODES = 4_000
+"""Nodes from which equal ones are not sought. ONNX Runtime compares each with all of the same hash, and the hash of
+`Add(x, x)` does not depend on x: a chain of 20 000 took 8 s to open, and 0.6 s without. No network that we exported
+has half as many."""
+_SEEKS_EQUAL = "CommonSubexpressionElimination"
 _FATAL = 4  # ONNX Runtime's log level: what it would log arrives as an exception, once
+
+
+def find_provider(name: str) -> _Provider:
+    """The provider called `name`.
+
+    Raises:
+        ProviderError: unknown, or not in the installed ONNX Runtime.
+    """
+    if name not in PROVIDERS:
+        raise ProviderError(
+            f"provider {name!r} is not known, expected one of {', '.join(PROVIDERS)}",
+            code="provider-unknown",
+            provider=name,
+            known=list(PROVIDERS),
+        )
+    try:
+        import onnxruntime
+    except ImportError as problem:  # its libraries are large
+        check_memory(problem, name)
+        raise
+    onnxruntime.set_default_logger_severity(_FATAL)
+    asked = PROVIDERS[name]
+    if asked.execution_provider not in onnxruntime.get_available_providers():
+        raise ProviderError(
+            f"provider {name} is not in the installed onnxruntime {onnxruntime.__version__} "
+            f"(it has {', '.join(_short_names(onnxruntime.get_available_providers()))}); "
+            f"{_change_of_package(asked)}",
+            code="provider-missing",
+            provider=name,
+        )
+    return asked
 
 
 def open_session(
@@ -68,6 +104,7 @@ def open_session(
     *,
     provider: str,
     threads: int | None,
+    nodes: int = 0,
     allow_fallback: bool = False,
     profile: Path | None = None,
 ) -> Any:
@@ -78,37 +115,22 @@ def open_session(
         name: how errors name the model.
         provider: a key of `PROVIDERS`.
         threads: threads inside one operator; None: `zoo._support.machine.cores()`.
+        nodes: number of its nodes, where that is known; of many it bounds the time.
         allow_fallback: let the CPU run nodes that the provider does not take; which ones is then a warning.
         profile: how the names of files begin that ONNX Runtime writes its profile to; None: it measures nothing.
 
     Raises:
         ProviderError: unknown provider, not in the installed ONNX Runtime, it could not start, or it leaves work to
             the CPU.
-        ModelError: ONNX Runtime refuses the graph.
+        ModelError: ONNX Runtime refuses the graph, or there is too little memory.
     """
-    if provider not in PROVIDERS:
-        raise ProviderError(
-            f"provider {provider!r} is not known, expected one of {', '.join(PROVIDERS)}",
-            code="provider-unknown",
-            provider=provider,
-            known=list(PROVIDERS),
-        )
+    import onnxruntime
+
     if threads is not None and threads < 1:
         raise ProviderError(
             f"threads is {threads}, expected 1 or more", code="option-value", option="threads", value=threads
         )
-    asked = PROVIDERS[provider]
-    import onnxruntime
-
-    onnxruntime.set_default_logger_severity(_FATAL)
-    if asked.execution_provider not in onnxruntime.get_available_providers():
-        raise ProviderError(
-            f"provider {provider} is not in the installed onnxruntime {onnxruntime.__version__} "
-            f"(it has {', '.join(_short_names(onnxruntime.get_available_providers()))}); "
-            f"{_change_of_package(asked)}",
-            code="provider-missing",
-            provider=provider,
-        )
+    asked = find_provider(provider)
     wanted: list[Any] = [(asked.execution_provider, asked.options)]
     if provider != "cpu":
         wanted.append("CPUExecutionProvider")  # for shapes, and with leave for more
@@ -123,7 +145,8 @@ def open_session(
                 options.enable_profiling, options.profile_file_prefix = True, str(profile)
             if provider != "cpu":
                 options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-            session = onnxruntime.InferenceSession(model, options, providers=wanted, enable_fallback=0)
+            fewer = {"disabled_optimizers": [_SEEKS_EQUAL]} if nodes > _MANY_NODES else {}
+            session = onnxruntime.InferenceSession(model, options, providers=wanted, enable_fallback=0, **fewer)
     except Exception as problem:  # onnxruntime's errors have no common base below Exception
         if provider == "cpu":
             check_memory(problem, name)
@@ -198,14 +221,15 @@ def _check_placement(session: Any, name: str, provider: str, *, allow_fallback: 
 
 
 def check_memory(problem: Exception, name: str) -> None:
-    """Tell a failure of ONNX Runtime for want of memory from the others; it has no exception of its own.
+    """Tell a failure for want of memory from the others; ONNX Runtime has no exception of its own for it.
 
     Raises:
         ModelError: `problem` is that.
     """
-    if isinstance(problem, MemoryError) or _NO_MEMORY.search(str(problem)):
+    if lacks_memory(problem):
         raise ModelError(
-            f"{name}: onnxruntime got no memory: {one_line(problem)}; give it more, or fewer images at a time",
+            f"{name}: not enough memory ({one_line(problem)}); give this process more, or smaller images, "
+            "fewer at a time",
             code="model-memory",
             model=name,
         ) from None

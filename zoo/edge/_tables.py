@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from zoo._support.text import printable
+from zoo._support.text import printable, title_of_metric
 from zoo.edge._print import format_count, format_table, megabytes, show_path, with_interval
 
 if TYPE_CHECKING:
@@ -16,10 +16,16 @@ if TYPE_CHECKING:
     from zoo.edge._replay import Verification
     from zoo.edge._results import Prediction
     from zoo.edge.bundle import Contents
+    from zoo.spec import GoldenKind
 
-__all__ = ["describe_answer", "describe_model", "describe_proof", "tabulate_operators", "tabulate_times"]
-
-_ABBREVIATIONS = frozenset({"auprc", "auroc", "f1"})
+__all__ = [
+    "describe_answer",
+    "describe_golden",
+    "describe_model",
+    "describe_proof",
+    "tabulate_operators",
+    "tabulate_times",
+]
 
 SMALL = 0.01
 """Share of the time below which operators are shown together."""
@@ -87,7 +93,18 @@ def describe_proof(proof: Verification, key: Path | None) -> dict[str, str]:
         "hashes": f"{format_count(proof.files, 'file')} as they were exported",
         "golden set": f"{format_count(proof.images, 'raw image')} on {proof.provider}: logits within "
         f"{proof.max_abs_logit:.1e}{maps}, allowed {proof.tolerance:.1e}",
+        "images": describe_golden(proof.golden),
     }
+
+
+def describe_golden(golden: GoldenKind | None) -> str:
+    """Whose the golden images are."""
+    return {
+        "generated": "drawn for the purpose, nobody's",
+        "public": "of a public set",
+        "own": "of whoever exported the bundle, unaltered",
+        None: "the bundle does not say whose",
+    }[golden]
 
 
 def _describe_signature(proof: Verification, key: Path | None) -> str:
@@ -96,11 +113,6 @@ def _describe_signature(proof: Verification, key: Path | None) -> str:
     if proof.signed == "none":
         return "not signed"
     return f"signed by key {proof.signer}, not checked: give --key"
-
-
-def title_of_metric(name: str) -> str:
-    """'macro AUROC' for macro_auroc; the table of metrics, with the same titles, is not on a device."""
-    return " ".join(word.upper() if word in _ABBREVIATIONS else word for word in name.split("_"))
 
 
 def describe_model(contents: Contents) -> dict[str, object]:
@@ -117,7 +129,7 @@ def describe_model(contents: Contents) -> dict[str, object]:
         "input": f"{manifest.input.dtype}, {manifest.input.channels} channels, {manifest.input.stage}",
         "data": f"{origin.data.name}, {origin.data.n} images, sha256 {origin.data.sha256[:12]}…",
         "made": f"{origin.created} by {origin.plugin.distribution} {origin.plugin.version}, run {origin.run}",
-        "weights": f"{origin.weights}{licence}" if origin.weights else "trained from scratch",
+        "weights": f"{origin.weights}{licence}" if origin.weights else "no pretrained ones",
         "licence": manifest.licence,
         "signature": signature,
     }

@@ -24,6 +24,7 @@ from zoo.edge._options import (
     Key,
     Model,
     Option,
+    Overwrite,
     Provider,
     Threads,
 )
@@ -62,6 +63,7 @@ def predict(
     *,
     csv: Annotated[Path | None, Option("--csv", "Write every probability here.", "F")] = None,
     resume: Annotated[bool, Option("--resume", "Continue the unfinished F.part, if it is there.")] = False,
+    overwrite: Overwrite = False,
     top: Annotated[int | None, Option("--top", "Show the K likeliest.", "K", least=1)] = None,
     frame: Frame = None,
     batch_size: Annotated[int | None, Option("--batch-size", "Most images in one run.", "N", least=1)] = None,
@@ -82,12 +84,15 @@ def predict(
     from zoo.edge._results import Failure
     from zoo.edge._runtime import Runtime
 
-    if resume and csv is None:
-        raise UsageError(
-            "--resume continues a table, expected --csv F with it", code="option-missing", options=["--csv"]
-        )
+    if (resume or overwrite) and csv is None:
+        said = "--resume continues a table" if resume else "--overwrite replaces a table"
+        raise UsageError(f"{said}, expected --csv F with it", code="option-missing", options=["--csv"])
     runtime = Runtime.open(find(model), provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
-    ask: Any = runtime.predict if csv is None else partial(predict_csv, runtime, target=csv, resume=resume)
+    ask: Any = (
+        runtime.predict
+        if csv is None
+        else partial(predict_csv, runtime, target=csv, resume=resume, overwrite=overwrite)
+    )
     passed: list[tuple[str, PassedOver]] = []
     results: Iterator[Result] = ask(
         _sources(images), batch_size=batch_size, frame=frame, workers=workers, passed=passed
@@ -125,6 +130,7 @@ def explain(
     *,
     label: Annotated[str | None, Option("--label", "Explain this label; default: the most probable.", "L")] = None,
     out: Annotated[Path, Option("--out", "Where the pictures go.", "DIR")] = Path("heatmaps"),
+    overwrite: Overwrite = False,
     frame: Frame = None,
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
@@ -145,7 +151,7 @@ def explain(
     runtime = Runtime.open(find(model), provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
     rows, failed = [], 0
     method: Method = "occlusion"
-    for result in explain_images(runtime, _sources(images), label=label, out=out, frame=frame):
+    for result in explain_images(runtime, _sources(images), label=label, out=out, frame=frame, overwrite=overwrite):
         rows.append(result.row())
         if isinstance(result, Explained):
             method = result.heat.method

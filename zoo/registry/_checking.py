@@ -1,8 +1,14 @@
-"""Installed plugins as rows: by their metadata alone, or each really loaded, in a process of its own."""
+"""Installed plugins as rows: by their metadata alone, or each really loaded, in a process beside this one.
+
+The plugins of one distribution share a process, because torch and timm take seconds to import and most need them.
+Where that process ends over one of them, those without an answer are loaded again, each in a process of its own.
+"""
 
 from __future__ import annotations
 
 import sys
+import time
+from collections import defaultdict
 from pathlib import Path
 
 import msgspec
@@ -18,9 +24,10 @@ __all__ = ["PluginRow", "check_plugins", "plugins"]
 _MOST_PRINTED = 2000
 """Bytes of what a plugin prints that are looked at."""
 
-HANG_LIMIT = 60.0
-"""Seconds. torch and timm alone take about 10 to import from a cold disk on two cores."""
-
+PATIENCE = 60.0
+"""Seconds. torch and timm alone take about 10 to import from a cold disk on two cores, and more beside other work."""
+_AT_A_TIME = 4  # processes
+_ANSWER, _PRINTED = ".answer", ".printed"
 
 _BROKEN: State = "broken"
 _REMEDY = "tell its author, or uninstall it"
@@ -35,7 +42,7 @@ class PluginRow(msgspec.Struct, frozen=True, kw_only=True):
     target: str
     """module:class, as the entry point says."""
     state: State
-    """What to make of it; "missing": a package that it needs is not installed."""
+    """What to make of it; "missing": a package that it needs is not installed; "slow": not known in time."""
     status: str
     """The state as a sentence: "ok", or why it will not load."""
 
@@ -45,19 +52,31 @@ def plugins() -> list[PluginRow]:
     return [_row(entry, refusal(name, owners)) for name, owners in plugin_entries().items() for entry in owners]
 
 
-def check_plugins(limit_s: float = HANG_LIMIT) -> list[PluginRow]:
-    """Every installed plugin, each one really loaded in a process of its own.
+def check_plugins(limit_s: float = PATIENCE) -> list[PluginRow]:
+    """Every installed plugin, each one really loaded, in a process beside this one.
 
-    A plugin that raises, exits, prints or hangs is one row with its reason; the others are checked too.
+    A plugin that raises, exits or prints is one row with its reason; the others are checked too. One that has not
+    answered in time is "slow": it may hang, or the machine may be busy.
 
     Args:
-        limit_s: seconds after which a plugin counts as hanging.
+        limit_s: seconds for all of them together.
     """
     from concurrent.futures import ThreadPoolExecutor
 
+    deadline = time.monotonic() + limit_s
     rows = plugins()
-    with ThreadPoolExecutor(max_workers=2) as pool:
-        return list(pool.map(lambda row: _check_row(row, limit_s), rows))
+    groups: dict[str, list[PluginRow]] = defaultdict(list)
+    for row in rows:
+        if row.state == "ok":
+            groups[row.distribution].append(row)
+    with ThreadPoolExecutor(_AT_A_TIME) as pool:
+        found = list(pool.map(lambda group: _check_group(group, deadline), groups.values()))
+    checked = {row.name: row for group in found for row in group}
+    late = f"not checked: its import took longer than {limit_s:g} s; 'zoo doctor --wait 300' waits"
+    return [
+        row if row.state != "ok" else checked.get(row.name, msgspec.structs.replace(row, state="slow", status=late))
+        for row in rows
+    ]
 
 
 def _row(entry: PluginEntry, why: PluginError | None) -> PluginRow:
@@ -71,54 +90,80 @@ def _row(entry: PluginEntry, why: PluginError | None) -> PluginRow:
     )
 
 
-def try_loading(name: str, answer: str) -> None:
-    """What the child does: load one plugin and write null, or code and line of its refusal, into a file as JSON.
+def try_loading(folder: str, *names: str) -> None:
+    """What the child does: load plugins and write null, or code and line of the refusal, into a file of each as JSON.
 
     Into a file, because a plugin may print anything, or close the streams. Its own stdout is a file, too, into which
     also goes what is written past Python.
     """
     import json
+    import os
 
-    said = None
-    try:
-        load(name, stdout=sys.stdout)
-    except ZooError as problem:
-        said = [problem.code, str(problem).encode("utf-8", "backslashreplace").decode()]
-    Path(answer).write_text(json.dumps(said), encoding="utf-8")
-
-
-def _check_row(row: PluginRow, limit_s: float) -> PluginRow:
-    import json  # these are felt in `zoo list`, which needs none of them
-    import subprocess
-    import tempfile
-
-    if row.state != "ok":
-        return row
-    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as folder:
-        answer, printed = Path(folder) / "answer", Path(folder) / "printed"
-        what = f"plugin {row.name!r} of {row.distribution} {row.version}"
+    for number, name in enumerate(names):
+        place = Path(folder) / str(number)
+        with Path(f"{place}{_PRINTED}").open("wb") as printed:
+            os.dup2(printed.fileno(), 1)
+        sys.stdout = open(1, "w", closefd=False, encoding="utf-8", errors="backslashreplace")  # noqa: SIM115
+        said = None
         try:
-            # Files, no pipes: a process the plugin leaves behind would hold a pipe open and we would wait for it.
-            with printed.open("wb") as stream:
-                ended = subprocess.run(
-                    command(f"{__name__}:try_loading", row.name, str(answer)),
-                    stdin=subprocess.DEVNULL,
-                    stdout=stream,
-                    stderr=subprocess.DEVNULL,
-                    timeout=limit_s,
-                    check=False,
-                )
-        except subprocess.TimeoutExpired:
-            state, status = _BROKEN, f"{what} was still being imported after {limit_s:g} s; {_REMEDY}"
-        else:
-            written = answer.read_bytes() if answer.is_file() else b""
-            if not written:
-                line = f"{what} ended the process while it was imported (exit {ended.returncode}); {_REMEDY}"
-                state, status = _BROKEN, line
-            elif (refused := json.loads(written)) is not None:
-                state, status = state_of(refused[0]), refused[1]
-            else:
-                state, status = _remarks(row, printed)
+            load(name, stdout=sys.stdout)
+        except ZooError as problem:
+            said = [problem.code, str(problem).encode("utf-8", "backslashreplace").decode()]
+        if not sys.stdout.closed:
+            sys.stdout.flush()
+        half = Path(f"{place}.half")
+        half.write_text(json.dumps(said), encoding="utf-8")
+        half.rename(Path(f"{place}{_ANSWER}"))
+
+
+def _check_group(group: list[PluginRow], deadline: float) -> list[PluginRow]:
+    """The rows of plugins that answered before the deadline, loaded one after the other in one process."""
+    import tempfile  # these are felt in `zoo list`, which needs none of them
+
+    with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as place:
+        folder = Path(place)
+        ended = _try(group, folder, deadline)
+        found = [
+            _read(row, folder / str(number))
+            for number, row in enumerate(group)
+            if (folder / f"{number}{_ANSWER}").is_file()
+        ]
+    rest = [row for row in group if row.name not in {row.name for row in found}]
+    if ended is None or not rest:
+        return found
+    if len(group) == 1:
+        what = f"plugin {rest[0].name!r} of {rest[0].distribution} {rest[0].version}"
+        line = f"{what} ended the process while it was imported (exit {ended}); {_REMEDY}"
+        return [msgspec.structs.replace(rest[0], state=_BROKEN, status=line)]
+    return found + [answer for row in rest for answer in _check_group([row], deadline)]
+
+
+def _try(group: list[PluginRow], folder: Path, deadline: float) -> int | None:
+    """The exit status of a process that loads them; None: it was ended at the deadline."""
+    import subprocess
+
+    try:
+        # Files, no pipes: a process the plugin leaves behind would hold a pipe open and we would wait for it.
+        return subprocess.run(
+            command(f"{__name__}:try_loading", str(folder), *(row.name for row in group)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=max(0.0, deadline - time.monotonic()),
+            check=False,
+        ).returncode
+    except subprocess.TimeoutExpired:
+        return None
+
+
+def _read(row: PluginRow, place: Path) -> PluginRow:
+    """What the process wrote of a plugin."""
+    import json
+
+    refused = json.loads(Path(f"{place}{_ANSWER}").read_bytes())
+    if refused is not None:
+        return msgspec.structs.replace(row, state=state_of(refused[0]), status=refused[1])
+    state, status = _remarks(row, Path(f"{place}{_PRINTED}"))
     return msgspec.structs.replace(row, state=state, status=status)
 
 

@@ -54,8 +54,9 @@ TRAIN_EXTRA = frozenset(
 """Import names of what `pip install 'edgezoo[train]'` brings."""
 
 
-State: TypeAlias = Literal["ok", "prints", "missing", "forbidden", "broken"]
-"""Of a plugin or a model: may be used, works but prints, lacks a package, not allowed by ZOO_PLUGINS, or defective."""
+State: TypeAlias = Literal["ok", "prints", "missing", "forbidden", "slow", "broken"]
+"""Of a plugin or a model: may be used, works but prints, lacks a package, not allowed by ZOO_PLUGINS, not imported in
+the time that was given, or defective."""
 
 Declared: TypeAlias = "dict[str, tuple[tuple[EntryPoint, Distribution], ...]]"
 """Group to its entry points, each with who declares it."""

@@ -22,7 +22,7 @@ from zoo.registry._installed import (
     plugin_entries,
     read_declared,
 )
-from zoo.spec import ModelCard, PreprocessSpec, Weights
+from zoo.spec import Display, ModelCard, PreprocessSpec, Rows, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,7 +37,7 @@ IMAGENET_STD = (0.229, 0.224, 0.225)
 UNKNOWN_LICENCE = "unknown (see the model page)"
 
 
-class Row(msgspec.Struct, frozen=True, kw_only=True):
+class Row(Display, msgspec.Struct, frozen=True, kw_only=True):
     """One line of `zoo list`; its fields are the keys of `--json`."""
 
     name: str
@@ -57,8 +57,12 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     status: str
     """The state as a sentence: "ok", or what is missing and how to get it."""
 
+    def headline(self) -> str:
+        """Name, family and licence, and whether it can be used here."""
+        return f"{self.name}: {self.family}, licence {self.licence}, {self.status}"
 
-def models(family: str | None = None) -> list[Row]:
+
+def models(family: str | None = None) -> Rows[Row]:
     """The catalogue, in the order of the files; a catalogue that could not be read is one row at the end.
 
     Args:
@@ -81,8 +85,8 @@ def models(family: str | None = None) -> list[Row]:
             raise CatalogueError(
                 _unknown_family(family, families, everything), code="family-unknown", family=family, known=families
             )
-        return [row for row in rows if row.family == family]
-    return rows + [
+        return Rows(row for row in rows if row.family == family)
+    broken_rows = [
         Row(
             name=f"({broken.distribution.name})",  # no model can have this name
             family="",
@@ -99,6 +103,7 @@ def models(family: str | None = None) -> list[Row]:
         )
         for broken in everything.broken
     ]
+    return Rows([*rows, *broken_rows])
 
 
 def find(name: str) -> ModelCard:

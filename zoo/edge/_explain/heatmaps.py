@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zoo._support.files import atomic_path
+from zoo._support.files import atomic_path, refuse_occupied
 from zoo._support.text import printable
 from zoo.edge._explain.evidence import explain_image
 from zoo.edge._explain.occlusion import HeatMap, overlay
@@ -19,7 +19,7 @@ from zoo.edge._results import Failure
 from zoo.edge._stream import expand
 from zoo.errors import ImageError
 from zoo.readers import from_array, read
-from zoo.spec import Voi
+from zoo.spec import Display, Voi
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -39,7 +39,7 @@ _LONGEST = 200
 """Bytes of an image's name in that of its overlay; file systems take 255 with all that is added."""
 
 
-class Explained(msgspec.Struct, frozen=True, kw_only=True):
+class Explained(Display, msgspec.Struct, frozen=True, kw_only=True):
     """One image's map."""
 
     image: str
@@ -52,6 +52,10 @@ class Explained(msgspec.Struct, frozen=True, kw_only=True):
         """For `--json`."""
         return {"image": self.image, **msgspec.structs.asdict(self.heat), "file": self.file}
 
+    def headline(self) -> str:
+        """The image, what was explained, and where the map peaks."""
+        return f"{self.image}: {self.heat.headline()}" + (f"; {self.file}" if self.file else "")
+
 
 def explain_images(
     runtime: Runtime,
@@ -60,6 +64,7 @@ def explain_images(
     label: str | None = None,
     out: Path | None = None,
     frame: int | None = None,
+    overwrite: bool = False,
 ) -> Iterator[Explained | Failure]:
     """Map images in the order given; a folder is walked in natural order.
 
@@ -70,6 +75,7 @@ def explain_images(
         out: folder for the overlays, NAME.heat.png each, with a number where that is somebody else's; None: none is
             written.
         frame: which picture of files that hold several, counted from 1.
+        overwrite: replace overlays of an earlier call.
 
     Yields:
         One `Explained` or `Failure` for each image.
@@ -77,7 +83,7 @@ def explain_images(
     Raises:
         DataError: the one folder given holds no image.
         UsageError: the model does not know the label.
-        OutputError: an overlay cannot be written.
+        OutputError: an overlay cannot be written, or one of an earlier call has its name.
     """
     voi = isinstance(runtime.manifest.preprocess.intensity, Voi)
     taken: set[str] = set()
@@ -94,6 +100,7 @@ def explain_images(
         file = None
         if out is not None and picture is not None:
             file = _place(out, Path(name).stem or "image", taken)
+            refuse_occupied(file, overwrite=overwrite)
             with atomic_path(file) as temporary:
                 picture.save(temporary, "PNG", pnginfo=_mark())
         yield Explained(image=name, heat=heat, file=None if file is None else str(file))

@@ -29,6 +29,7 @@ from numpy.typing import NDArray
 from zoo._support.text import brief
 from zoo.errors import UsageError
 from zoo.preprocess import find_padding
+from zoo.spec import Display
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -79,7 +80,7 @@ _VIRIDIS = bytes.fromhex(
 )
 
 
-class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
+class HeatMap(Display, msgspec.Struct, frozen=True, kw_only=True):
     """How much each part of an image matters for one label."""
 
     label: str
@@ -102,6 +103,11 @@ class HeatMap(msgspec.Struct, frozen=True, kw_only=True):
         y = int((row + 0.5) * self.height / grid.shape[0])
         x = int((column + 0.5) * self.width / grid.shape[1])
         return float(grid[row, column]), y, x
+
+    def headline(self) -> str:
+        """The label, its probability, and where the map peaks."""
+        peak, y, x = self.peak
+        return f"{self.label} {self.base:.3f}; {self.method} peaks with {peak:.3f} at row {y}, column {x}"
 
 
 def map_occlusion(runtime: Runtime, image: RawImage, label: str | None = None) -> HeatMap:

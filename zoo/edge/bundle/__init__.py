@@ -7,6 +7,7 @@ keys, `signing` puts a signature on a bundle.
 from __future__ import annotations
 
 from zoo.edge.bundle._opening import (
+    CHECKSUM_KEY,
     GOLDEN,
     MANIFEST,
     MAX_MANIFEST_BYTES,
@@ -19,6 +20,7 @@ from zoo.edge.bundle._opening import (
 )
 
 __all__ = [
+    "CHECKSUM_KEY",
     "GOLDEN",
     "MANIFEST",
     "MAX_MANIFEST_BYTES",

@@ -15,6 +15,7 @@ import stat
 from typing import TYPE_CHECKING, Any, cast
 
 from zoo._support.files import sha256_bytes
+from zoo._support.text import quote_path
 from zoo.errors import OutputError, SigningKeyError, ZooError
 
 if TYPE_CHECKING:
@@ -138,7 +139,8 @@ def private_key(path: Path) -> Ed25519PrivateKey:
             found=type(key).__name__,
         )
     if os.name == "posix" and path.stat().st_mode & (stat.S_IRWXG | stat.S_IRWXO):
-        log.warning("%s can be read by other users of this machine; 'chmod 600 %s' keeps them out", path, path)
+        said = "%s can be read by other users of this machine; 'chmod 600 %s' keeps them out"
+        log.warning(said, path, quote_path(path))
     return cast("Ed25519PrivateKey", key)
 
 

@@ -20,13 +20,16 @@ from zoo.edge.bundle._archive import SUFFIX, Archive
 from zoo.edge.bundle._folder import Folder, read_file
 from zoo.edge.bundle._signature import SIGNATURE, check_signature
 from zoo.edge.vet import check
-from zoo.errors import ModelError, SignatureError, ZooError
+from zoo.errors import ModelError, SignatureError, TamperedError
 from zoo.spec import SCHEMA, Manifest, decode
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from zoo.edge.vet import Outline
+
 __all__ = [
+    "CHECKSUM_KEY",
     "GOLDEN",
     "MANIFEST",
     "MAX_MANIFEST_BYTES",
@@ -45,11 +48,13 @@ MODEL = "model.onnx"
 GOLDEN = "golden.npz"
 METADATA_KEY = "zoo"
 """Key of the manifest in the ONNX metadata_props."""
+CHECKSUM_KEY = "zoo.sha256"
+"""Key of the hash of the ONNX file without this entry, in hexadecimal; files of release 0.0 have none."""
 
 _MAX_BYTES = 2**31 - 1  # what one protobuf message can be
 MAX_MANIFEST_BYTES = 16 * 2**20
-_MOST_FILES = 64  # of a bundle; ours have seven
-_BUNDLE_ONLY = ("files", "sizes")  # an ONNX file cannot hold its own hash
+_MOST_FILES = 64  # of a bundle; ours have eight
+_BUNDLE_ONLY = ("files", "sizes", "golden")  # an ONNX file cannot hold its own hash, and holds no image
 _MAGIC = {
     b"PK": "a zip archive",
     b"\x80\x02": "a pickle",
@@ -69,6 +74,10 @@ _MAGIC = {
 }
 
 
+_HEAD = 512
+"""Bytes of a file that say whether it is a text."""
+
+
 @dataclass(frozen=True, slots=True)
 class Contents:
     """What a model on disk holds, read once.
@@ -78,6 +87,7 @@ class Contents:
         manifest: manifest of the bundle; for a lone file the one in its metadata.
         files: name to bytes of the bundle's other files that were asked for.
         checked: names of all files whose hash was compared; empty for a lone file.
+        nodes: number of nodes of the ONNX file.
         document: bytes of manifest.json; empty for a lone file.
         signed: valid: by the key that was given. not checked: there is a signature, and no key was given.
         signer: fingerprint of the key that the signature names.
@@ -87,6 +97,7 @@ class Contents:
     manifest: Manifest
     files: dict[str, bytes]
     checked: tuple[str, ...]
+    nodes: int
     document: bytes = b""
     signed: Signed = "none"
     signer: str | None = None
@@ -96,7 +107,6 @@ def open_model(
     path: Path,
     *,
     keep: tuple[str, ...] = (),
-    mismatch: type[ZooError] = ModelError,
     key: Path | None = None,
     resigning: bool = False,
 ) -> Contents:
@@ -105,28 +115,31 @@ def open_model(
     Args:
         path: a .onnx file, a bundle's folder, or a bundle in one file, NAME.zoo.zip.
         keep: names of other bundle files whose bytes are wanted.
-        mismatch: class of the error about files that are not the ones the manifest lists.
         key: file of a public key; only what that key has signed is opened, and a lone file never is.
         resigning: leave a signature out of account, because it is about to be replaced.
 
     Raises:
         ModelError: not a file, not ONNX, not ours, damaged, or not fit to be opened. The line names what was
-            found and what to do; for a bundle it lists every wrong file, with expected and actual hash.
+            found and what to do.
+        TamperedError: files of a bundle are not the ones its manifest lists; the line lists every wrong file, with
+            expected and actual hash. Or a lone file is not the one that was exported.
         SignatureError: a signature that is malformed or of another manifest; with `key`, also none, one by another
             key, or one that was not made with it.
         SigningKeyError: `key` is not a public key.
     """
     if path.is_dir():
-        return _bundle(Folder(path), str(path), keep, mismatch, key, resigning=resigning)
+        return _bundle(Folder(path), str(path), keep, key, resigning=resigning)
     if is_archive(path):
         with Archive(path) as archive:
-            return _bundle(archive, str(path), keep, mismatch, key, resigning=resigning)
+            return _bundle(archive, str(path), keep, key, resigning=resigning)
     model = read_file(path, _MAX_BYTES, plain=False)
     if key is not None:
         raise SignatureError(
             f"{path}: a lone file bears no signature, expected a signed bundle NAME.zoo", code="signature-missing"
         )
-    return Contents(model, _read_embedded(model, str(path)), {}, ())
+    manifest, found = _read_embedded(model, str(path))
+    _check_sum(model, found, str(path))
+    return Contents(model, manifest, {}, (), len(found.nodes))
 
 
 def is_archive(path: Path) -> bool:
@@ -138,7 +151,6 @@ def _bundle(
     held: Folder | Archive,
     shown: str,
     keep: tuple[str, ...],
-    mismatch: type[ZooError],
     key: Path | None,
     *,
     resigning: bool,
@@ -168,17 +180,17 @@ def _bundle(
             kept[name] = data
         del data  # so that only one file is in memory at a time
     if problems:
-        raise mismatch(
+        raise TamperedError(
             f"{shown}: {'; '.join(line for _, line in problems)}; copy the bundle again from where it was made",
             code="bundle-files",
             files=sorted({name for name, _ in problems if name}),
         )
     if MODEL not in kept:
         raise ModelError(f"{shown}: {MANIFEST} lists no {MODEL}; export the bundle again", code="bundle-model-missing")
-    embedded = _read_embedded(kept[MODEL], f"{shown}/{MODEL}")
+    embedded, found = _read_embedded(kept[MODEL], f"{shown}/{MODEL}")
     for field in msgspec.structs.fields(Manifest):
         if field.name not in _BUNDLE_ONLY and getattr(embedded, field.name) != getattr(manifest, field.name):
-            raise mismatch(
+            raise TamperedError(
                 f"{shown}: {MANIFEST} and the manifest inside {MODEL} differ in '{field.name}'; copy the bundle again",
                 code="bundle-manifest",
                 field=field.name,
@@ -187,7 +199,7 @@ def _bundle(
         kept[SIGNATURE] = signature
     signed: Signed = "none" if signer is None else "not checked" if key is None else "valid"
     files = tuple(sorted(manifest.files))
-    return Contents(kept.pop(MODEL), manifest, kept, files, document, signed, signer)
+    return Contents(kept.pop(MODEL), manifest, kept, files, len(found.nodes), document, signed, signer)
 
 
 def _names(held: Folder | Archive, manifest: Manifest) -> list[tuple[str, str]]:
@@ -211,25 +223,56 @@ def _differs(name: str, data: bytes, manifest: Manifest) -> str | None:
     return None
 
 
-def _read_embedded(model: bytes, shown: str) -> Manifest:
+def _check_sum(model: bytes, found: Outline, shown: str) -> None:
+    """Refuse a lone file whose bytes are not those that were exported; a bundle's manifest holds hashes of its own.
+
+    Raises:
+        TamperedError: they differ.
+    """
+    expected = found.metadata.get(CHECKSUM_KEY)
+    if expected is None:
+        return
+    begin, end = found.entries[CHECKSUM_KEY]
+    whole = memoryview(model)
+    actual = sha256_bytes(whole[:begin], whole[end:])
+    if actual != expected:
+        raise TamperedError(
+            f"{shown}: its bytes have sha256 {actual}, expected {expected[:64]} as exported; copy or export it again",
+            code="model-checksum",
+            found=actual,
+            expected=expected[:64],
+        )
+
+
+def _read_embedded(model: bytes, shown: str) -> tuple[Manifest, Outline]:
+    """The manifest within, and what the file says of itself."""
     if not model:
         raise ModelError(
             f"{shown}: empty file (0 bytes), expected an ONNX model; copy or export it again", code="model-empty"
         )
-    for magic, what in _MAGIC.items():
-        if model.startswith(magic):
-            raise ModelError(
-                f"{shown}: {what}, expected an ONNX model; export one with 'zoo export --onnx'",
-                code="model-format",
-                found=what,
-            )
-    metadata = check(model, shown).metadata
+    what = next((what for magic, what in _MAGIC.items() if model.startswith(magic)), None)
+    what = what or ("a text file" if _is_text(model[:_HEAD]) else None)
+    if what is not None:
+        raise ModelError(
+            f"{shown}: {what}, expected an ONNX model; export one with 'zoo export --onnx'",
+            code="model-format",
+            found=what,
+        )
+    found = check(model, shown)
+    metadata = found.metadata
     if METADATA_KEY not in metadata:
         raise ModelError(
             f"{shown}: no '{METADATA_KEY}' metadata, so not exported by this tool; write one with 'zoo export --onnx'",
             code="model-foreign",
         )
-    return _manifest(metadata[METADATA_KEY].encode(), f"{shown}: metadata '{METADATA_KEY}'")
+    manifest = _manifest(metadata[METADATA_KEY].encode(), f"{shown}: metadata '{METADATA_KEY}'")
+    return manifest, found
+
+
+def _is_text(head: bytes) -> bool:
+    """Whether a file begins as a text does: the first byte of a model is a control character."""
+    text = head.decode("utf-8", "ignore")
+    return text.isprintable() or all(one.isprintable() or one.isspace() for one in text)
 
 
 def _manifest(document: bytes, shown: str) -> Manifest:

@@ -11,7 +11,8 @@ from zoo._support.files import atomic_path, atomic_write
 from zoo.edge.bundle._archive import Archive, write_archive
 from zoo.edge.bundle._opening import MANIFEST, is_archive, open_model
 from zoo.edge.bundle._signature import SIGNATURE, make_signature
-from zoo.errors import ModelError, TamperedError
+from zoo.errors import ModelError
+from zoo.spec import Display
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -21,7 +22,7 @@ __all__ = ["Signing", "sign"]
 _MAX_BYTES = 2**31 - 1  # a member was held to less when the bundle was opened
 
 
-class Signing(msgspec.Struct, frozen=True, kw_only=True):
+class Signing(Display, msgspec.Struct, frozen=True, kw_only=True):
     """A bundle that is signed."""
 
     path: str
@@ -31,6 +32,10 @@ class Signing(msgspec.Struct, frozen=True, kw_only=True):
     """Fingerprint of the key."""
     manifest: str
     """sha256 of the manifest that was signed."""
+
+    def headline(self) -> str:
+        """What was signed, and by which key."""
+        return f"{self.name} in {self.path}, by key {self.key}"
 
 
 def sign(path: Path | str, key: Path | str) -> Signing:
@@ -52,7 +57,7 @@ def sign(path: Path | str, key: Path | str) -> Signing:
             f"{path}: a lone file has no manifest to sign; make a bundle, 'zoo export --onnx --bundle'",
             code="bundle-expected",
         )
-    contents = open_model(path, mismatch=TamperedError, resigning=True)
+    contents = open_model(path, resigning=True)
     document, name = contents.document, contents.manifest.name
     del contents  # the model need not be held twice
     made, who, digest = make_signature(document, Path(key))

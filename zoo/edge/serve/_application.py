@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -44,7 +44,8 @@ NAME = "image"
 """How answers and errors call an image: who sent it knows which it was, and nobody else may."""
 
 BUFFERED = 256_000_000
-"""Bytes of bodies held at a time, over all requests; what would exceed it is answered 503."""
+"""Bytes of bodies held at a time, over all requests. What would exceed it takes the room of bodies that come more
+slowly, which are answered 408; where there is none it is answered 503 itself."""
 
 _EXPLAINING = 2
 """Heat maps that may wait. One is made at a time, so that they never keep answers from their workers."""
@@ -67,6 +68,21 @@ class _Line:
     seconds: float
 
 
+@dataclass(eq=False, slots=True)
+class _Body:
+    """One that is on its way."""
+
+    began: float
+    limit: asyncio.Timeout
+    data: bytearray = field(default_factory=bytearray)
+    dropped: bool = False
+    """Whether its room was given to another."""
+
+    def rate(self, now: float) -> float:
+        """Bytes a second."""
+        return len(self.data) / max(now - self.began, 1e-3)
+
+
 class Service:
     """One model and the requests for it.
 
@@ -87,6 +103,7 @@ class Service:
         self._answering = _Line(WorkQueue(settings.at_work, settings.waiting), settings.seconds)
         self._explaining = _Line(WorkQueue(1, _EXPLAINING), _EXPLAINING_TIME * settings.seconds)
         self._buffered = 0
+        self._coming: set[_Body] = set()
         self._manifest = encode(runtime.manifest)
         self.metrics.gauge("zoo_queue_depth", "Requests that wait for a worker.", lambda: self._answering.queue.depth)
         self.metrics.gauge("zoo_buffered_bytes", "Bytes of bodies held.", lambda: self._buffered)
@@ -163,46 +180,78 @@ class Service:
         """Refuse too many pixels by the header alone, and hand back what a large image took."""
         size = len(data)
         try:
-            header = probe(data, name=NAME)
+            try:
+                header = probe(data, name=NAME)
+            except ImageError as problem:  # the readers have a limit of their own, which is larger
+                width, height = problem.fields.get("width"), problem.fields.get("height")
+                if problem.code != "image-size" or not (width and height):
+                    raise
+                raise self._refuse_pixels(width, height) from None
             size = max(size, header.width * header.height)
             if header.width * header.height > self._settings.max_pixels:
-                raise ImageError(
-                    NAME,
-                    f"{header.width}x{header.height} pixels, expected at most {self._settings.max_pixels}; "
-                    "send the image smaller",
-                    code="image-size",
-                    width=header.width,
-                    height=header.height,
-                    most=self._settings.max_pixels,
-                )
+                raise self._refuse_pixels(header.width, header.height)
             yield
         finally:
             if size >= _LARGE:
                 return_memory()
 
+    def _refuse_pixels(self, width: int, height: int) -> ImageError:
+        most = self._settings.max_pixels
+        return ImageError(
+            NAME,
+            f"{width}x{height} pixels, expected at most {most}; send the image smaller",
+            code="image-size",
+            width=width,
+            height=height,
+            most=most,
+        )
+
     async def _work(self, request: Request, line: _Line, job: Callable[[bytes], bytes]) -> Response:
         """Read the body within all limits, let a worker do the job, and answer whatever comes of it."""
         if (wrong := self._unacceptable(request, line)) is not None:
             return wrong
-        body = bytearray()
+        limit = asyncio.timeout(self._settings.body_seconds)
+        body = _Body(asyncio.get_running_loop().time(), limit)
         self.working += 1
+        self._coming.add(body)
         try:
-            async with asyncio.timeout(self._settings.body_seconds):
+            async with limit:
                 async for chunk in request.stream():
-                    body += chunk
+                    if body.dropped:
+                        break
+                    body.data += chunk
                     self._buffered += len(chunk)
-                    if len(body) > self._settings.max_body:
+                    if len(body.data) > self._settings.max_body:
                         return self._turn_away("body size", 413)
-                    if self._buffered > max(BUFFERED, self._settings.max_body):
+                    if not self._make_room(body):
                         return self._turn_away("memory", 503)
-            return await self._finish(request, line, partial(job, bytes(body)))
+            self._coming.discard(body)  # whole: a slower one cannot take its room any more
+            if body.dropped:
+                return self._turn_away("too slow", 408)
+            return await self._finish(request, line, partial(job, bytes(body.data)))
         except TimeoutError:
-            return self._turn_away("body time", 408)
+            return self._turn_away("too slow" if body.dropped else "body time", 408)
         except ClientDisconnect:
             return Response(status_code=408)  # to nobody
         finally:
             self.working -= 1
-            self._buffered -= len(body)
+            self._coming.discard(body)
+            self._buffered -= len(body.data)
+
+    def _make_room(self, body: _Body) -> bool:
+        """Drop bodies that come more slowly than this one until all fit; False: this one is the slowest."""
+        now = asyncio.get_running_loop().time()
+        while self._buffered > max(BUFFERED, self._settings.max_body):
+            slowest = min((one for one in self._coming if one.data), key=lambda one: one.rate(now))
+            if slowest is body:
+                return False
+            slowest.dropped = True
+            self._coming.discard(slowest)
+            self._buffered -= len(slowest.data)
+            slowest.data.clear()
+            if not slowest.limit.expired():
+                slowest.limit.reschedule(now)
+        return True
 
     async def _finish(self, request: Request, line: _Line, call: Callable[[], bytes]) -> Response:
         work = asyncio.ensure_future(line.queue.run(call, line.seconds))

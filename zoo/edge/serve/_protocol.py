@@ -2,7 +2,9 @@
 
 uvicorn's own time-out covers the pause between two requests and ends with the next byte, so a client that sends one
 byte a second would hold a connection for ever. Here a head has one deadline that no byte moves, and so has the rest of
-a body that is not wanted any more. Their number has a cap. What is malformed is refused as JSON, like every refusal.
+a body that is not wanted any more. Their number has a cap, and a newcomer beyond it takes the place of the slowest
+sender, so that requests which never come do not keep out those that do. What is malformed is refused as JSON, like
+every refusal.
 
 Slow readers, floods of connections and TLS are a proxy's work; see docs/deploy.md.
 
@@ -46,6 +48,7 @@ SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
 )
 """On every answer. The page shows images it was handed (blob:, data:) and talks to this server alone."""
 
+_IN_ADVANCE = 16_384  # bytes; so that a newcomer is not the slowest before its first bytes are here
 LINGER = 1.0
 """Seconds for a client to read a refusal while it still sends; closing at once would destroy the answer on its way."""
 
@@ -71,15 +74,29 @@ class _Limited(H11Protocol):
         self._deadline: asyncio.TimerHandle | None = None
         self._refused = False
         self._surplus = 0  # bytes of a body that came after its answer
+        self._came = 0  # bytes since the connection began, or since the last answer
+        self._since = 0.0  # when that was
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Take the connection, or refuse it where there are too many."""
         super().connection_made(transport)
-        if len(self.connections) > self.settings.connections:
+        self._since = self.loop.time()
+        if len(self.connections) > self.settings.connections and not self._take_place():
             self.metrics.refused.labels("connections").inc()
             self._refuse(503)
         else:
             self._watch()
+
+    def _take_place(self) -> bool:
+        """Close the connection whose client has sent least for its time; False: all others are being answered."""
+        others = (one for one in self.connections if isinstance(one, _Limited) and one is not self)
+        waiting = [one for one in others if one.conn.their_state in {h11.IDLE, h11.SEND_BODY}]
+        if not waiting:
+            return False
+        now = self.loop.time()
+        self.metrics.refused.labels("too slow").inc()
+        min(waiting, key=lambda one: one.rate(now)).cut_off()
+        return True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget it."""
@@ -90,6 +107,7 @@ class _Limited(H11Protocol):
         """Parse, unless nothing that comes is wanted any more."""
         if self._refused:
             return
+        self._came += len(data)
         self._surplus = self._surplus + len(data) if self._in_rest else 0
         if self._surplus > self.settings.max_body:
             self.transport.abort()
@@ -100,6 +118,7 @@ class _Limited(H11Protocol):
     def on_response_complete(self) -> None:
         """Start the clock of the next request, where its head has begun to come."""
         super().on_response_complete()
+        self._came, self._since = 0, self.loop.time()
         self._watch()
 
     def send_400_response(self, msg: str) -> None:  # noqa: ARG002 - uvicorn's text; ours is JSON
@@ -132,9 +151,20 @@ class _Limited(H11Protocol):
 
     def _late(self) -> None:
         self.metrics.refused.labels("head time").inc()
-        if self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]:
+        self.cut_off()
+
+    def rate(self, now: float) -> float:
+        """Bytes a second that its client has sent; a new connection is given some in advance."""
+        return (_IN_ADVANCE + self._came) / max(now - self._since, 1e-3)
+
+    def cut_off(self) -> None:
+        """End a connection that waits for its client: with a 408 where a request has begun and has no answer."""
+        head = self.conn.their_state is h11.IDLE and self.conn.trailing_data[0]
+        body = self.conn.their_state is h11.SEND_BODY and not self._in_rest
+        if head or body:
             self._refuse(408)
         else:  # nothing was asked (browsers open connections in advance), or it is answered
+            self.connections.discard(self)
             self.transport.abort()
 
     def _refuse(self, status: int) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import signal
 import socket
 import threading
@@ -19,12 +20,14 @@ from zoo.edge.bundle import GOLDEN, Signed, open_model
 from zoo.edge.serve._application import Service
 from zoo.edge.serve._protocol import limit_connections
 from zoo.edge.serve._settings import Settings, is_loopback
-from zoo.errors import OutputError, TamperedError, UsageError
+from zoo.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 __all__ = ["CARD", "Started", "run"]
+
+log = logging.getLogger("zoo")
 
 CARD = "CARD.md"
 _BACKLOG = 256
@@ -54,7 +57,11 @@ class Started(msgspec.Struct, frozen=True, kw_only=True):
 
 def run(path: Path | str, settings: Settings, announce: Callable[[Started], None]) -> None:
     """See `zoo.edge.serve.serve`."""
-    path = Path(path)
+    with _outliving_hangups():
+        _run(Path(path), settings, announce)
+
+
+def _run(path: Path, settings: Settings, announce: Callable[[Started], None]) -> None:
     family, address = _address(settings)
     if not is_loopback(address[0]) and settings.token is None and not settings.insecure:
         raise UsageError(
@@ -64,7 +71,7 @@ def run(path: Path | str, settings: Settings, announce: Callable[[Started], None
             host=settings.host,
         )
     threads = settings.threads or 1
-    contents = open_model(path, keep=(GOLDEN, CARD), mismatch=TamperedError, key=settings.key)
+    contents = open_model(path, keep=(GOLDEN, CARD), key=settings.key)
     runtime = Runtime.from_contents(path, contents, provider=settings.provider, threads=threads)
     verified = None
     if settings.verify and GOLDEN in contents.files:
@@ -108,6 +115,24 @@ def run(path: Path | str, settings: Settings, announce: Callable[[Started], None
         )
         _Server(config, service, lambda: announce(started)).run(sockets=[listener])
     service.close()
+
+
+@contextlib.contextmanager
+def _outliving_hangups() -> Iterator[None]:
+    """A closed terminal or a rotated log sends SIGHUP, which would end the process; here it changes nothing."""
+    number = getattr(signal, "SIGHUP", None)  # Windows has none
+    if number is None or threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def say(_number: int, _frame: Any) -> None:
+        log.info("SIGHUP changes nothing; to serve another model, or a newer one, end this server and start it again")
+
+    before = signal.signal(number, say)
+    try:
+        yield
+    finally:
+        signal.signal(number, before)
 
 
 class _Server(uvicorn.Server):

@@ -35,11 +35,12 @@ class Settings:
         waiting: requests that may wait for a worker; the next one is answered 503.
         workers: images worked on at a time; None: one a CPU.
         threads: threads inside one operator; None: one, because the workers fill the CPUs.
-        seconds: longest time from a complete request to its answer.
+        seconds: longest time from a complete request to its answer; a heat map has four times as long.
         head_seconds: longest time from a connection, or a request's first byte, to the end of its head.
         body_seconds: longest time from the end of the head to the end of the body.
         idle_seconds: longest time between two requests of a connection.
-        connections: most at a time; the next one is answered 503.
+        connections: most at a time. The next one takes the place of the slowest sender; it is answered 503 where all
+            others are being answered.
         provider: cpu, cuda, …; never another instead.
         verify: replay a bundle's golden set before the first request.
         key: file of a public key; only a bundle signed by it is served.

@@ -34,12 +34,16 @@ def serve(
     insecure_no_token: Annotated[bool, Option("--insecure-no-token", "Let other machines in without a token.")] = False,
     allow_host: Annotated[list[str] | None, Option("--allow-host", "A name a proxy serves this under.", "NAME")] = None,
     max_body: Annotated[int, Option("--max-body", "Largest body.", "BYTES", least=1)] = _USUAL.max_body,
-    max_pixels: Annotated[int, Option("--max-pixels", "Largest image.", "N", least=1)] = _USUAL.max_pixels,
+    max_pixels: Annotated[
+        int, Option("--max-pixels", "Largest image; at most 64000000.", "N", least=1)
+    ] = _USUAL.max_pixels,
     waiting: Annotated[
         int, Option("--queue", "Requests that may wait; the next one gets a 503.", "N", least=0)
     ] = _USUAL.waiting,
     connections: Annotated[int, Option("--connections", "Most at a time.", "N", least=1)] = _USUAL.connections,
-    seconds: Annotated[float, Option("--timeout", "From request to answer.", "S")] = _USUAL.seconds,
+    seconds: Annotated[
+        float, Option("--timeout", "From request to answer; a heat map has 4 times as long.", "S")
+    ] = _USUAL.seconds,
     head_seconds: Annotated[float, Option("--head-timeout", "For a request's head.", "S")] = _USUAL.head_seconds,
     body_seconds: Annotated[float, Option("--body-timeout", "For its body.", "S")] = _USUAL.body_seconds,
     workers: Annotated[int | None, Option("--workers", "Images at a time; default: one a CPU.", "N", least=1)] = None,
@@ -52,8 +56,8 @@ def serve(
 ) -> int:
     """Answer images over HTTP, with a page for people.
 
-    Ends on SIGTERM or Ctrl-C, when what was begun is finished. Exit status 3 if the model does not answer its golden
-    set here as it did where it was exported.
+    Ends on SIGTERM or Ctrl-C, when what was begun is finished; SIGHUP changes nothing. Exit status 3 if the model does
+    not answer its golden set here as it did where it was exported.
     """
     settings = Settings(
         host=host,

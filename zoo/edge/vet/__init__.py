@@ -6,6 +6,7 @@ what may run, `rules` decides.
 
 from __future__ import annotations
 
+from zoo.edge.vet._outline import Outline
 from zoo.edge.vet._rules import check
 
-__all__ = ["check"]
+__all__ = ["Outline", "check"]

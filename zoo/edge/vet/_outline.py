@@ -93,6 +93,7 @@ class Outline:
     Attributes:
         ir_version: version of the format; 0: the file says none.
         metadata: metadata_props.
+        entries: key of metadata_props to where its record begins and ends in the file.
         opsets: domain ("" is ai.onnx) to version.
         nodes: nodes of the graph, in file order.
         initializers: weights of the graph, in file order.
@@ -104,6 +105,7 @@ class Outline:
 
     ir_version: int = 0
     metadata: dict[str, str] = field(default_factory=dict)
+    entries: dict[str, tuple[int, int]] = field(default_factory=dict)
     opsets: dict[str, int] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
     initializers: list[Tensor] = field(default_factory=list)
@@ -125,6 +127,7 @@ def outline(data: bytes, most: int) -> Outline:
         RefusedError: a graph in a node, a function, weights in another file, or another part that it cannot describe.
     """
     found, source = Outline(), Source(data, _MOST_RECORDS)
+    begin = 0  # of the record
     for item in fields(source, 0, len(data), "model"):
         if item.number == 1:
             found.ir_version = item.value
@@ -135,9 +138,10 @@ def outline(data: bytes, most: int) -> Outline:
         elif item.number == 8:
             _opset(source, item, found)
         elif item.number == 14:
-            _entry(source, item, found)
+            found.entries[_entry(source, item, found)] = (begin, item.end)
         elif item.wire == BYTES:
             found.texts += item.end - item.value
+        begin = item.end
     return found
 
 
@@ -326,7 +330,7 @@ def _opset(source: Source, opset: Field, found: Outline) -> None:
         )
 
 
-def _entry(source: Source, entry: Field, found: Outline) -> None:
+def _entry(source: Source, entry: Field, found: Outline) -> str:
     pair = {1: "", 2: ""}
     for item in fields(source, entry.value, entry.end, "entry"):
         pair[item.number] = text(source, item)
@@ -339,6 +343,7 @@ def _entry(source: Source, entry: Field, found: Outline) -> None:
     if len(found.metadata) > _MOST_LISTS:
         raise RefusedError(f"more than {_MOST_LISTS} metadata keys; export the model again", code="model-many")
     found.metadata[pair[1]] = pair[2]
+    return pair[1]
 
 
 def _domain(name: str) -> str:

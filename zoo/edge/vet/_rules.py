@@ -11,6 +11,7 @@ What this module does not know: manifests, labels, providers.
 from __future__ import annotations
 
 import math
+from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,8 +38,8 @@ IR_VERSIONS = range(7, 15)
 """From the one that came with opset 13 to the newest of onnx 1.23; the installed runtime may take fewer."""
 
 MOST_NODES = 20_000
-"""And as many weights. Ten times the largest network of timm that we exported; 200 000 nodes took ONNX
-Runtime 12 s to open."""
+"""And as many weights. Ten times the largest network of timm that we exported; that many take 0.2 s here and ONNX
+Runtime about a second, whatever they are (see `zoo.edge._session`)."""
 MOST_NAME = 1_000
 """Bytes of one name. The longest that torch gave the networks of timm has 31."""
 MOST_TEXT = 32 * 2**20
@@ -46,15 +47,20 @@ MOST_TEXT = 32 * 2**20
 MOST_SIDES = 8
 """Sides of a tensor, such as (N, heads, rows, columns, …)."""
 MOST_ELEMENTS = 2**28
-"""Elements of a tensor that a node makes from a constant shape: a gibibyte of float32."""
+"""Elements of all tensors that nodes make from constant shapes: a gibibyte of float32."""
 MOST_COPIES = 2**20
-"""Copies of its input that a node makes: an image of 1 pixel to one of a megapixel."""
+"""Copies of its input that a node makes, alone or with those before it: an image of 1 pixel to one of a megapixel."""
+MOST_TAPS = 2**12
+"""Values that a pool looks at for each one it steps over: a map of 64 x 64 pooled whole, with a step of 1."""
 MOST_STEP = 2**16
 """Size of a kernel, stride, dilation or border, in pixels: the longest side of an image that is read."""
 
 _INPUT_TYPES = {1, 2, 4}  # float32, uint8, uint16: what InputSpec can say
 _OUTPUT_TYPES = {1}
 _STEPS = {"kernel_shape", "pads", "strides", "dilations", "output_padding", "output_shape", "blocksize", "block_shape"}
+_MADE = "values"
+_POOLS = {"AveragePool", "LpPool", "MaxPool"}
+_STRIDED = _POOLS | {"Conv", "ConvInteger", "QLinearConv"}
 _SMALL = 1_024  # values of a constant that may be a shape
 
 
@@ -81,8 +87,11 @@ def check(model: bytes, name: str) -> Outline:
         _values(found)
         _nodes(found)
         constants = _tensors(model, found)
+        made: Counter[str] = Counter()
+        copies: dict[str, float] = {}
         for node in found.nodes:
-            _sizes(node, constants)
+            _sizes(node, constants, made)
+            _growth(node, constants, copies)
             _fatal(node, constants)
     except MalformedError as problem:
         raise ModelError(
@@ -281,22 +290,52 @@ def _no_numbers(what: str) -> str:
     return f"{what} holds NaN or an infinity, so its training or conversion failed; train or export it again"
 
 
-def _sizes(node: Node, constants: dict[str, NDArray[Any]]) -> None:
-    """Refuse a node that makes something huge from constants alone."""
-    given: list[list[float] | None] = []
-    for name in node.inputs[:4]:
-        held = constants.get(name)
-        given.append(None if held is None else held.tolist())
-    for what, asked, most in (*_steps(node), *_find_asked(node.operator, given)):
-        if not asked <= most:
-            raise RefusedError(
-                f"operator {node.operator} asks for {asked:.3g} {what}, expected at most {most}; "
-                "export the model again",
-                code="model-asks-much",
-                operator=node.operator,
-                what=what,
-                most=most,
-            )
+def _sizes(node: Node, constants: dict[str, NDArray[Any]], made: Counter[str]) -> None:
+    """Refuse a node that makes something huge from constants alone; `made` sums up what those before it make."""
+    for what, asked, most in (*_steps(node), *_find_asked(node.operator, _find_constants(node, constants))):
+        if what == _MADE and asked <= most:
+            made[_MADE] += int(asked)
+            _refuse_much(node, "values with those of other nodes", made[_MADE], most)
+        _refuse_much(node, what, asked, most)
+
+
+def _refuse_much(node: Node, what: str, asked: float, most: int) -> None:
+    if not asked <= most:
+        raise RefusedError(
+            f"operator {node.operator} asks for {asked:.3g} {what}, expected at most {most}; export the model again",
+            code="model-asks-much",
+            operator=node.operator,
+            what=what,
+            most=most,
+        )
+
+
+def _find_constants(node: Node, constants: dict[str, NDArray[Any]]) -> list[list[float] | None]:
+    """The first inputs of a node, None for those that are not constants."""
+    held = [constants.get(name) for name in node.inputs[:4]]
+    return [None if one is None else one.tolist() for one in held]
+
+
+def _growth(node: Node, constants: dict[str, NDArray[Any]], copies: dict[str, float]) -> None:
+    """Refuse a chain of nodes that repeat their input, such as thirty that each join a tensor with itself.
+
+    `copies` holds how often each value may repeat what it was made of. Strides take some back. Sizes that are computed
+    while the graph runs are not seen here; `zoo.edge._isolation` bounds those.
+    """
+    known = [copies[name] for name in node.inputs if name in copies]
+    found = max(known, default=1.0)
+    if node.operator == "Concat":
+        found *= max(Counter(node.inputs).values(), default=1)
+    elif node.operator in {"Resize", "Tile"}:
+        times = [
+            asked for what, asked, _ in _find_asked(node.operator, _find_constants(node, constants)) if what != _MADE
+        ]
+        found *= max(1.0, *times)
+    elif node.operator in _STRIDED:
+        found = max(1.0, found / math.prod(max(1, step) for step in _ints(node, "strides")))
+    _refuse_much(node, "copies with those of the nodes before it", found, MOST_COPIES)
+    if found > 1:
+        copies.update(dict.fromkeys(node.outputs, found))
 
 
 def _fatal(node: Node, constants: dict[str, NDArray[Any]]) -> None:
@@ -325,6 +364,13 @@ def _steps(node: Node) -> Iterator[tuple[str, float, int]]:
         if attribute.name in _STEPS and attribute.ints:
             yield f"numbers in {attribute.name}", len(attribute.ints), MOST_INTS
             yield f"pixels by {attribute.name}", max(map(abs, attribute.ints)), MOST_STEP
+    if node.operator in _POOLS:
+        taps, step = math.prod(_ints(node, "kernel_shape")), math.prod(_ints(node, "strides"))
+        yield "values a step", abs(taps) / max(1, abs(step)), MOST_TAPS
+
+
+def _ints(node: Node, name: str) -> tuple[int, ...]:
+    return next((attribute.ints for attribute in node.attributes if attribute.name == name), ())
 
 
 def _find_asked(operator: str, given: list[list[float] | None]) -> Iterator[tuple[str, float, int]]:
@@ -335,17 +381,17 @@ def _find_asked(operator: str, given: list[list[float] | None]) -> Iterator[tupl
         return math.prod(float(abs(side)) for side in known.get(at) or [0])
 
     if operator == "ConstantOfShape":
-        yield "values", product(0), MOST_ELEMENTS
+        yield _MADE, product(0), MOST_ELEMENTS
     elif operator in {"AffineGrid", "Col2Im", "Expand", "OneHot"}:
-        yield "values", product(1), MOST_ELEMENTS
+        yield _MADE, product(1), MOST_ELEMENTS
     elif operator == "Tile":
         yield "copies", product(1), MOST_COPIES
     elif operator == "Resize":
         yield "times as many values", product(2), MOST_COPIES
-        yield "values", product(3), MOST_ELEMENTS
+        yield _MADE, product(3), MOST_ELEMENTS
     elif operator == "Pad":
         yield "pixels of border", max((abs(side) for side in known.get(1) or []), default=0), MOST_STEP
     elif operator == "Range":
         start, limit, step = (known.get(at) for at in range(3))
         if start and limit and step:
-            yield "values", abs((limit[0] - start[0]) / step[0]) if step[0] else math.inf, MOST_ELEMENTS
+            yield _MADE, abs((limit[0] - start[0]) / step[0]) if step[0] else math.inf, MOST_ELEMENTS
