@@ -33,11 +33,13 @@ if "onnxruntime" in sys.modules and "ORT_DISABLE_TELEMETRY" not in os.environ:
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 from zoo.errors import ZooError
-from zoo.registry import find as info
 from zoo.registry import models
 from zoo.workflow.compare import compare
 from zoo.workflow.evaluate import evaluate
 from zoo.workflow.export import ExportResult, export
+from zoo.workflow.info import info
+from zoo.workflow.prepare import check, split
+from zoo.workflow.runs import list_runs
 from zoo.workflow.shipped import (
     bench,
     explain,
@@ -53,17 +55,24 @@ __all__ = [
     "TrainResult",
     "ZooError",
     "bench",
+    "check",
     "compare",
     "evaluate",
     "explain",
     "export",
     "info",
+    "list_runs",
     "models",
     "open",
     "serve",
     "sign",
+    "split",
     "train",
     "verify",
 ]
 
 __version__ = "0.1.0"
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

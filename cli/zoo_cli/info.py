@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 import zoo
 from zoo.spec import GRADIENT_SETTINGS, ModelCard, to_builtins
+from zoo_cli import offers
 from zoo_cli.options import Json
 from zoo_cli.output import document, fields, put
 
@@ -18,14 +19,13 @@ if TYPE_CHECKING:
 
 __all__ = ["info"]
 
-_EXPORTED = (".onnx", ".zoo", ".zip")
-
 
 def info(
     model: Annotated[
         str,
         typer.Argument(
-            help="A name from 'zoo list', timm/NAME, hf-hub:…, local-dir:…, a run, a bundle, an .onnx file."
+            autocompletion=offers.models_and_files,
+            help="A name from 'zoo list', timm/NAME, hf-hub:…, local-dir:…, a run, a bundle, an .onnx file.",
         ),
     ],
     as_json: Json = False,
@@ -34,16 +34,15 @@ def info(
 
     Of a model: input, recipe, weights, licence; of an exported one: use, results with intervals, origin, signature.
     """
-    from zoo.workflow._find import is_run, model_file
+    from zoo.workflow._find import model_file
+    from zoo.workflow.info import is_file_of_a_model
 
-    path = Path(model)
-    # A name without a suffix is a model's, whatever lies in the working folder.
-    if path.suffix in _EXPORTED or (path.suffix and path.is_file()) or is_run(path):
+    if is_file_of_a_model(model):
         from zoo.edge import _verbs
 
-        _verbs.info(path, as_json=as_json, find=model_file)
+        _verbs.info(Path(model), as_json=as_json, find=model_file)
         return
-    card = zoo.info(model)
+    card = cast("ModelCard", zoo.info(model))
     if as_json:
         document(card)
     else:

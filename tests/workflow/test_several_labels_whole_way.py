@@ -170,11 +170,12 @@ def test_an_interrupted_run_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch
     assert module.fit is fitting
     keep, calls = module._keep, []
 
-    def stopping(*given: object) -> None:
-        keep(*given)
+    def stopping(*given: object) -> object:
+        state = keep(*given)
         calls.append(1)
         if len(calls) == 2:
             raise KeyboardInterrupt
+        return state
 
     monkeypatch.setattr(module, "_keep", stopping)
     with pytest.raises(KeyboardInterrupt):

@@ -16,8 +16,10 @@ from zoo.spec._catalogue import (
     Reading,
     TrainConfig,
     Weights,
+    check_budget,
     pick_reading,
 )
+from zoo.spec._display import Display, Rows, Table
 from zoo.spec._documents import decode, encode, from_builtins, to_builtins
 from zoo.spec._preprocessing import Gaussian, Intensity, Median, Percentile, PreprocessSpec, Scale, Voi, Window
 from zoo.spec._quantization import Guard, Quantization, QuantizedKind, Rung, Speed, Target
@@ -32,6 +34,7 @@ from zoo.spec._results import (
     Parity,
     PluginOrigin,
     Provenance,
+    SeenImages,
 )
 from zoo.spec._value import (
     EVIDENCE,
@@ -40,6 +43,7 @@ from zoo.spec._value import (
     OPSET,
     SCHEMA,
     UNKNOWN,
+    GoldenKind,
     Interval,
     Licence,
     Task,
@@ -57,9 +61,11 @@ __all__ = [
     "Budget",
     "Calibration",
     "Confusion",
+    "Display",
     "EvalReport",
     "Fingerprint",
     "Gaussian",
+    "GoldenKind",
     "Guard",
     "InputSpec",
     "Intensity",
@@ -79,9 +85,12 @@ __all__ = [
     "Quantization",
     "QuantizedKind",
     "Reading",
+    "Rows",
     "Rung",
     "Scale",
+    "SeenImages",
     "Speed",
+    "Table",
     "Target",
     "Task",
     "TrainConfig",
@@ -89,9 +98,14 @@ __all__ = [
     "Voi",
     "Weights",
     "Window",
+    "check_budget",
     "decode",
     "encode",
     "from_builtins",
     "pick_reading",
     "to_builtins",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypedDict, cast
+from typing import Annotated, Any, Literal, TypedDict, cast, get_args
 
 import msgspec
 
+from zoo.errors import UsageError
+from zoo.spec._display import Display, Table
 from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._value import Licence, Uncertain, Value
 
@@ -20,6 +22,7 @@ __all__ = [
     "Reading",
     "TrainConfig",
     "Weights",
+    "check_budget",
     "pick_reading",
 ]
 
@@ -56,6 +59,10 @@ class TrainConfig(Value, frozen=True):
     warmup: float = 0.1
     """Fraction of all steps in which the learning rate rises linearly."""
     label_smoothing: float = 0.1
+    class_weight: Literal["none", "balanced"] = "none"
+    """What an image of a class counts in training: none, one like another; balanced, n / (K n_c), so that each class
+    counts alike (King and Zeng 2001, and scikit-learn's "balanced"). Several labels: each label is balanced on its own,
+    present against absent, over the images that it is known of."""
     ema: float = 0.998
     """Decay per step of the exponential moving average of the weights; 0 switches it off."""
     patience: int = 10
@@ -69,6 +76,10 @@ class TrainConfig(Value, frozen=True):
     splits."""
     device: Annotated[str, msgspec.Meta(examples=["auto", "cpu", "cuda", "cuda:N"])] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """Number format of training. auto: bf16 where the processor computes it and the network gains by it, else fp32."""
+    layout: Literal["auto", "contiguous", "channels_last"] = "auto"
+    """Order of the values of pictures in memory while training. auto: channels_last where convolutions do more than a
+    twentieth of the work, and on a GPU."""
     pretrained: bool = False
     leaks: Literal["drop", "keep", "refuse"] = "drop"
     """Training images that are copies of validation or test images: drop leaves them out, keep trains on them,
@@ -137,9 +148,17 @@ def pick_reading(given: Reading) -> Reading:
 
     Raises:
         TypeError: one of `given` is not a field, as a signature would say.
+        UsageError: `uncertain` is none of the three words.
     """
-    if unknown := given.keys() - Reading.__annotations__:
-        raise TypeError(f"{min(unknown)} is not an argument; expected {', '.join(Reading.__annotations__)}")
+    _check_names(given, Reading)
+    uncertain = given.get("uncertain")
+    if uncertain is not None and uncertain not in get_args(Uncertain):
+        raise UsageError(
+            f"uncertain is {uncertain!r}, expected {', '.join(get_args(Uncertain))}",
+            code="option-value",
+            option="uncertain",
+            value=uncertain,
+        )
     return cast("Reading", {name: value for name, value in given.items() if value is not None})
 
 
@@ -161,7 +180,7 @@ class Budget(Reading, total=False):
     pretrained: bool
     """Start from the card's pretrained weights."""
     weights: str | Path | None
-    """Start from this safetensors file, hf-hub:ORG/NAME or local-dir:PATH."""
+    """Start from this safetensors file, this run, hf-hub:ORG/NAME or local-dir:PATH."""
     leaks: Literal["drop", "keep", "refuse"] | None
     """Training images that are copies of held-out ones: "drop" leaves them out, "keep" trains on them, "refuse" stops.
     Groups in two splits are refused unless "keep"."""
@@ -171,9 +190,23 @@ class Budget(Reading, total=False):
     """Other fields of TrainConfig by name, and of PreprocessSpec as "preprocess.NAME"."""
 
 
+def check_budget(given: Budget) -> None:
+    """Refuse names that a budget does not have, which would else be passed over in silence.
+
+    Raises:
+        TypeError: there is one, as a signature would say.
+    """
+    _check_names(given, Budget)
+
+
+def _check_names(given: Mapping[str, object], kind: type) -> None:
+    if unknown := given.keys() - kind.__annotations__:
+        raise TypeError(f"{min(unknown)} is not an argument; expected {', '.join(kind.__annotations__)}")
+
+
 GRADIENT_SETTINGS = frozenset({
-    "augment", "batch_size", "clip", "ema", "epochs", "label_smoothing", "layer_decay", "lr", "patience", "precision",
-    "warmup", "weight_decay",
+    "augment", "batch_size", "clip", "ema", "epochs", "label_smoothing", "layer_decay", "layout", "lr", "patience",
+    "precision", "warmup", "weight_decay",
 })  # fmt: skip
 """Fields of TrainConfig that are of training in many small steps; what is fitted in one step has no use for them."""
 
@@ -188,7 +221,7 @@ class Latency(Value, frozen=True):
     """The same network with int8 weights and activations; null where it was not measured or does not convert."""
 
 
-class ModelCard(Value, frozen=True):
+class ModelCard(Display, Value, frozen=True):
     """One entry of a catalogue, complete: the row of `zoo list` and all that a plugin is told."""
 
     name: str
@@ -210,3 +243,19 @@ class ModelCard(Value, frozen=True):
     needs: tuple[str, ...] = ()
     """Importable packages without which the plugin cannot run."""
     licence: Licence = "unknown"
+
+    def headline(self) -> str:
+        """Its name, what it is, its input and its licence."""
+        height, width = self.preprocess.size
+        return f"{self.name}: {self.summary.rstrip('.')}; {height} x {width} px, licence {self.licence}"
+
+    def tables(self) -> dict[str, Table]:
+        """card: one row. recipe: the settings that a run starts from."""
+        fields = ("name", "family", "plugin", "parameters", "macs", "licence")
+        card = {name: getattr(self, name) for name in fields}
+        card["weights"] = None if self.weights is None else self.weights.source
+        recipe = msgspec.to_builtins(self.train).items()
+        return {
+            "card": Table([card]),
+            "recipe": Table({"setting": name, "value": value} for name, value in recipe),
+        }

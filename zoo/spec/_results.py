@@ -6,10 +6,12 @@ from typing import Literal
 
 import msgspec
 
+from zoo._support.text import format_count, title_of_metric
 from zoo.spec._catalogue import TrainConfig
+from zoo.spec._display import Display, Table
 from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._quantization import Quantization
-from zoo.spec._value import Interval, Licence, Task, Value
+from zoo.spec._value import GoldenKind, Interval, Licence, Task, Value
 
 __all__ = [
     "Calibration",
@@ -22,7 +24,12 @@ __all__ = [
     "Parity",
     "PluginOrigin",
     "Provenance",
+    "SeenImages",
 ]
+
+
+HEADLINE = ("macro_auroc", "accuracy")
+"""Metrics that one line has room for."""
 
 
 class Fingerprint(Value, frozen=True):
@@ -58,7 +65,22 @@ class Calibration(Value, frozen=True):
     n: int
 
 
-class EvalReport(Value, frozen=True):
+class SeenImages(Value, frozen=True):
+    """How many of the images that were to be judged on the model was made with, and what was done about them."""
+
+    count: int | None
+    """Images that the model, or what its weights began with, was trained or validated on; null: not known."""
+    of: int
+    """Images that were to be judged."""
+    how: Literal["none", "left out", "judged", "not known"]
+    """none: there are none. left out: the report is of the others. judged: the report is of all, as was asked."""
+    note: str
+    """The same in words; also the first of the notes."""
+    grouped: int = 0
+    """Further images, of patients, lesions or studies of which the model has seen others."""
+
+
+class EvalReport(Display, Value, frozen=True):
     """What a model file did on one set of images.
 
     A metric that could not be computed is in `undefined` with its reason and nowhere else.
@@ -90,6 +112,29 @@ class EvalReport(Value, frozen=True):
     clusters: int | None = None
     """Groups (patients, lesions, studies) that the n images come from, where the data names them; every interval
     is then from resamples of whole groups. Null: single images were resampled."""
+    seen: SeenImages | None = None
+    """Images that the model was made with. Null: they are the test images of its own data, of which it has seen none,
+    or the report is of an older release."""
+
+    def headline(self) -> str:
+        """Macro AUROC and accuracy with their intervals, and of how many images."""
+        shown = [f"{title_of_metric(name)} {self.metrics.get(name, 'undefined')}" for name in HEADLINE]
+        groups = "" if self.clusters is None else f", {format_count(self.clusters, 'group')}"
+        notes = f"; {format_count(len(self.notes), 'note')}" if self.notes else ""
+        return f"{self.model} on {self.split}: {', '.join(shown)}; {format_count(self.n, 'image')}{groups}{notes}"
+
+    def tables(self) -> dict[str, Table]:
+        """metrics: one row each, an undefined one with its reason. classes: one row for each class or label."""
+        metrics = [{"metric": name, "value": value, "undefined": None} for name, value in self.metrics.items()]
+        metrics += [
+            {"metric": name, "value": None, "undefined": why}
+            for name, why in self.undefined.items()
+            if name.rpartition(".")[0] not in self.labels
+        ]
+        return {
+            "metrics": Table(metrics),
+            "classes": Table({"class": label, **values} for label, values in self.per_class.items()),
+        }
 
 
 class Parity(Value, frozen=True):
@@ -194,7 +239,7 @@ class Member(Value, frozen=True):
             raise ValueError(f"temperature of {self.name!r} is {self.temperature}, expected a number above 0")
 
 
-class Manifest(Value, frozen=True):
+class Manifest(Display, Value, frozen=True):
     """All that a device must know of a model; in the ONNX metadata under the key 'zoo', and in a bundle."""
 
     schema: int
@@ -215,6 +260,8 @@ class Manifest(Value, frozen=True):
     """Name to sha256 of every other file of the bundle; empty inside an ONNX file."""
     sizes: dict[str, int] = msgspec.field(default_factory=dict)
     """Name to size in bytes, for the same files."""
+    golden: GoldenKind | None = None
+    """Whose the images of the bundle's golden set are; null inside an ONNX file, or written by an older release."""
     portable: bool = False
     """The graph resizes pictures by matrix products and not by an antialiased Resize, which runtimes other than ONNX
     Runtime read differently. The plain doubling inside a U-Net, which all read alike, stays."""
@@ -228,3 +275,17 @@ class Manifest(Value, frozen=True):
     def views(self) -> tuple[PreprocessSpec, ...]:
         """How the image is looked at: the preprocessing of the network, or of every member."""
         return tuple(dict.fromkeys(member.preprocess for member in self.members)) or (self.preprocess,)
+
+    def headline(self) -> str:
+        """What the model is, what it takes, and how good it was."""
+        height, width = self.preprocess.size
+        takes = f"{len(self.labels)} labels, {self.input.dtype} images, {height} x {width} px"
+        return f"{self.name}: {takes}" + ("" if self.report is None else f"; {self.report.headline()}")
+
+    def tables(self) -> dict[str, Table]:
+        """Those of its report."""
+        return {} if self.report is None else self.report.tables()
+
+    def remarks(self) -> tuple[str, ...]:
+        """Its use, and the notes of its report."""
+        return (self.intended_use, *(() if self.report is None else self.report.notes))

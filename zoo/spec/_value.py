@@ -13,6 +13,7 @@ __all__ = [
     "OPSET",
     "SCHEMA",
     "UNKNOWN",
+    "GoldenKind",
     "Interval",
     "Licence",
     "Task",
@@ -47,6 +48,10 @@ Uncertain = Literal["ignore", "positive", "negative"]
 """Treatment of labels that a table calls uncertain (-1). ignore: they are unknown. positive: they are 1, negative: 0
 (U-Ignore, U-Ones and U-Zeros of CheXpert; Irvin et al. 2019, arXiv 1901.07031)."""
 
+GoldenKind = Literal["generated", "own", "public"]
+"""Whose the images of a golden set are. generated: drawn for the purpose, nobody's. own: of whoever exported the model.
+public: of a set of the catalogue, under its licence."""
+
 Licence = str
 """An SPDX identifier in lower case, or "unknown"."""
 
@@ -64,3 +69,9 @@ class Interval(Value, frozen=True):
     method: Literal["bootstrap", "wilson"] = "bootstrap"
     """wilson: every resample gave the same value, so the bootstrap had nothing to say (see
     zoo.evaluation.intervals)."""
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
+
+    def __repr__(self) -> str:
+        return f"Interval({self})"

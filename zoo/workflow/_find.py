@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import ModelError, UsageError
+from zoo.errors import ModelError, TrainingError, UsageError, WeightsError
+from zoo.spec import EvalReport, decode
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from zoo.runs import RunFolder
 
-__all__ = ["MODEL_FILE", "is_exported", "is_run", "model_file"]
+__all__ = ["MODEL_FILE", "REPORT_FILE", "is_exported", "is_run", "model_file", "read_report", "weights_file"]
 
 MODEL_FILE = "model.onnx"
+REPORT_FILE = "report.json"
+WEIGHTS_FILE = "weights.safetensors"
 
 
 def is_run(path: Path) -> bool:
@@ -28,24 +32,36 @@ def is_exported(path: Path) -> bool:
     return path.is_file() or (path / MANIFEST).is_file()
 
 
+def read_report(run: RunFolder) -> EvalReport | None:
+    """What the run's file did on the test images; None: it was not evaluated.
+
+    Raises:
+        TrainingError: report.json is damaged.
+    """
+    path = run.file(REPORT_FILE)
+    return decode(path.read_bytes(), EvalReport, str(path), TrainingError) if path.is_file() else None
+
+
 def model_file(path: Path) -> Path:
     """The file or bundle to open for `path`, which may be a run."""
     from zoo.edge.bundle import MANIFEST
-    from zoo.runs import find_run
+    from zoo.runs import find_run, open_run, refuse_unfinished
 
     if is_exported(path):
         return path
     if is_run(path) or not path.exists():
         try:
             run = find_run(path)
-        except UsageError:
+        except UsageError as problem:
+            if problem.code in {"run-aside", "run-gone"}:  # it says more than that it is not there
+                raise
             raise ModelError(
                 f"{path}: no such file; expected an .onnx file, a bundle NAME.zoo or a run",
                 code="file-missing",
                 path=str(path),
             ) from None
         if not (run / MODEL_FILE).is_file():
-            raise _no_file(run)
+            raise refuse_unfinished(open_run(run), f"holds no {MODEL_FILE}")
         return run / MODEL_FILE
     raise ModelError(
         f"{path} is a folder without {MANIFEST}; expected an .onnx file, a bundle NAME.zoo or a run",
@@ -55,14 +71,39 @@ def model_file(path: Path) -> Path:
     )
 
 
-def _no_file(run: Path) -> ModelError:
-    from zoo.registry import ENSEMBLE_PLUGIN
-    from zoo.runs import open_run, remedy
+def weights_file(named: str | Path) -> str | Path:
+    """What `--weights` names, as the store takes it: of a run the weights in it.
 
-    record = open_run(run).record
-    if record.plugin.name == ENSEMBLE_PLUGIN and record.status != "done":
-        why = "the ensemble did not come about; make it again with 'zoo train ensemble:RUN,RUN --overwrite'"
-    else:
-        why = remedy(record, run)
-    line = f"{run} holds no {MODEL_FILE}: {why}"
-    return ModelError(line, code="run-no-model", run=str(run), status=record.status)
+    Raises:
+        WeightsError: a run that keeps no weights to start from, or an exported file or bundle.
+    """
+    from zoo.edge.bundle import MANIFEST, is_archive
+
+    path = Path(named)
+    run = next((folder for folder in (path, Path("runs") / path) if is_run(folder)), None)
+    if run is None:
+        if path.is_dir() and not (path / MANIFEST).is_file():
+            raise WeightsError(
+                f"{path} is a folder, not a run; expected a run, a safetensors file or local-dir:FOLDER",
+                code="weights-folder",
+                path=str(path),
+            )
+        if path.suffix == ".onnx" or is_archive(path) or (path / MANIFEST).is_file():
+            raise WeightsError(
+                f"{path} is exported for good; expected its run, or a safetensors file",
+                code="weights-exported",
+                path=str(path),
+            )
+        return named
+    if not (run / WEIGHTS_FILE).is_file():
+        from zoo.runs import open_run
+
+        model = open_run(run).record.card.name
+        raise WeightsError(
+            f"{run} is a run of {model} without {WEIGHTS_FILE}, so nothing can start from it; name a finished run of "
+            "a network",
+            code="weights-of-run",
+            run=str(run),
+            model=model,
+        )
+    return run / WEIGHTS_FILE

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from zoo._support.text import count_with_verb
+from zoo._support.text import count_with_verb, quote_path
 from zoo.data._unusable import Unusable, refusal
 from zoo.errors import DataError, ImageError
 from zoo.preprocess import check_range
@@ -66,8 +66,10 @@ def images_of(run: RunFolder, data: str | Path | None, *, uncertain: Uncertain |
     except DataError as problem:
         if data is not None:
             raise
+        gone = problem.code == "data-missing"
+        what = f"the images of run {run.path.name} are not at {quote_path(source)}" if gone else str(problem)
         raise DataError(
-            f"{problem}; name the images of run {run.path.name} with --data if they have moved",
+            f"{what}; {'' if gone else 'if they have moved, '}name their place with --data",
             code="data-moved",
             run=run.path.name,
             cause=problem.code,

@@ -55,6 +55,7 @@ def explain(
     *,
     label: str | None = None,
     out: str | Path | None = None,
+    overwrite: bool = False,
     frame: int | None = None,
     provider: str = "cpu",
     threads: int | None = None,
@@ -68,6 +69,7 @@ def explain(
         images: files and folders, answered in their order.
         label: what is explained; None: the most probable label of each image.
         out: folder for pictures of the maps, NAME.heat.png; None: none is written.
+        overwrite: replace pictures of an earlier call.
         frame: which picture of files that hold several, counted from 1.
         provider: execution provider.
         threads: threads inside one operator; None: all CPUs.
@@ -78,12 +80,13 @@ def explain(
         ZooError: any error of `open`.
         DataError: the one folder given holds no image.
         UsageError: the model does not know the label.
-        OutputError: a picture cannot be written.
+        OutputError: a picture cannot be written, or is there from an earlier call.
     """
     from zoo.edge import explain_images
 
     runtime = open(path, provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
-    return explain_images(runtime, images, label=label, out=None if out is None else Path(out), frame=frame)
+    place = None if out is None else Path(out)
+    return explain_images(runtime, images, label=label, out=place, frame=frame, overwrite=overwrite)
 
 
 def verify(

@@ -1,0 +1,88 @@
+"""What is done with images before anything is learnt from them: check them, divide them.
+
+`zoo` offers both. Heavy packages are imported inside the functions.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Unpack
+
+from zoo.spec import Reading
+
+if TYPE_CHECKING:
+    from zoo.data import Progress, SplitTable
+    from zoo.data.audit import Audit
+
+__all__ = ["check", "split"]
+
+
+def check(
+    path: str | Path,
+    *,
+    html: str | Path | None = None,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+    **reading: Unpack[Reading],
+) -> Audit:
+    """Look for what ruins studies: copies across splits, wrong labels, damage, personal data; see `zoo.data.audit`.
+
+    Args:
+        path: a folder, a table, an .npz file or a named set.
+        html: page with thumbnails to write; None: none is written.
+        overwrite: replace a page that is there.
+        progress: called as images get decoded.
+        **reading: columns, group, keep_na, uncertain; see `zoo.spec.Reading`.
+
+    Returns:
+        Findings, worst first. `verdict` is "leak" where two splits share copies, near-duplicates or groups; nothing
+        is raised for it.
+
+    Raises:
+        DataError: no such data, or no image in it that can be read.
+        OutputError: the page cannot be written, or is there already.
+    """
+    from zoo._support.files import atomic_write, refuse_occupied
+    from zoo.data._named import index
+    from zoo.data.audit import audit, page
+
+    if html is not None:
+        refuse_occupied(Path(html), overwrite=overwrite)
+    pool = index(path, skip_bad=True, as_is=True, **reading)
+    found = audit(pool, group=reading.get("group"), progress=progress)
+    if html is not None:
+        atomic_write(Path(html), page(found, pool))
+    return found
+
+
+def split(
+    path: str | Path,
+    out: str | Path | None = None,
+    *,
+    folds: int | None = None,
+    val: float | None = None,
+    test: float | None = None,
+    seed: int = 0,
+    again: bool = False,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    **reading: Unpack[Reading],
+) -> SplitTable:
+    """Divide images once, into a table that every verb takes as `data`; arguments and errors as `zoo.data.split_table`.
+
+    Splits and folds are stratified; groups such as patients stay whole.
+    """
+    from zoo.data import split_table
+
+    return split_table(
+        path,
+        out,
+        folds=folds,
+        val=val,
+        test=test,
+        seed=seed,
+        again=again,
+        overwrite=overwrite,
+        skip_bad=skip_bad,
+        **reading,
+    )
