@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shlex
 import sys
 import time
 from collections.abc import Callable
@@ -83,7 +84,8 @@ class _Steps:
 
 def _walk(steps: _Steps, out: Path) -> dict[str, Any]:
     """Every step in order, inside the demo's folder; returns what `--json` says."""
-    steps.show(f"$ mkdir {out} && cd {out}\n")
+    typed = shlex.quote(str(out))  # seen from outside
+    steps.show(f"$ mkdir {typed} && cd {typed}\n")
     runs = {}
     for model, epochs in EPOCHS.items():
         run = f"runs/{model}"

@@ -9,9 +9,13 @@ from typing import Annotated, Any
 import typer
 
 from zoo.edge._options import Argument, Parameter, parameters
+from zoo_cli import offers
 from zoo_cli.options import option
 
 __all__ = ["command"]
+
+_OFFERS = dict.fromkeys(("model", "models", "bundle"), offers.exported)
+"""What TAB offers for arguments; of images, paths."""
 
 
 def command(verb: Callable[..., int]) -> Callable[..., None]:
@@ -41,7 +45,9 @@ def _show(parameter: Parameter) -> inspect.Parameter:
     if isinstance(said, Argument):
         optional = parameter.default is not inspect.Parameter.empty
         metavar = f"[{said.metavar}]" if optional else said.metavar + ("…" if parameter.count is None else "")
-        how = typer.Argument(metavar=metavar, help=said.zoo_help or said.help)
+        how = typer.Argument(
+            metavar=metavar, autocompletion=_OFFERS.get(parameter.name), help=said.zoo_help or said.help
+        )
     else:
         how = option(said, negated=parameter.kind is bool and bool(parameter.default))
     return inspect.Parameter(

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 import zoo
+from zoo.errors import CatalogueError
+from zoo_cli import offers
 from zoo_cli.options import Json
 from zoo_cli.output import document, format_count, format_table, put
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zoo.registry import Row
 
 __all__ = ["list_models"]
 
 
 def list_models(
-    family: Annotated[str | None, typer.Option("--family", metavar="F", help="Only this family.")] = None,
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[TEXT]", autocompletion=offers.models, help="Only models that have this in their name or family."
+        ),
+    ] = None,
+    *,
+    family: Annotated[
+        str | None, typer.Option("--family", metavar="F", autocompletion=offers.families, help="Only this family.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Show every model that can be trained here."""
-    rows = zoo.models(family)
+    rows: Sequence[Row] = zoo.models(family)
+    if text is not None:
+        rows = _having(text, rows)
     if as_json:
         document(rows)
         return
@@ -44,3 +62,22 @@ def list_models(
     for status, number in notes.items():
         put(f"({number}) {status}")
     put(f"\n{format_count(len(rows), 'model')}; 'zoo info MODEL' tells more, 'timm/NAME' takes any model of timm")
+
+
+def _having(text: str, rows: Sequence[Row]) -> list[Row]:
+    """The models that have `text` in their name or family, in any case.
+
+    Raises:
+        CatalogueError: none has.
+    """
+    key = text.lower()
+    found = [row for row in rows if key in row.name.lower() or key in row.family.lower()]
+    if not found:
+        known = list(dict.fromkeys(row.family for row in rows))
+        raise CatalogueError(
+            f"no model has {text!r} in its name or family; families are {', '.join(known)}; 'timm/NAME' takes any of "
+            "timm's",
+            code="model-unknown",
+            model=text,
+        )
+    return found

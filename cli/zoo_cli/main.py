@@ -6,7 +6,9 @@ traceback, except under ZOO_DEBUG=1.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Annotated, Any
@@ -15,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from zoo.edge._print import explain_error, run
+from zoo.errors import ZooError
 from zoo_cli.output import put
 
 __all__ = ["application", "main"]
@@ -42,6 +45,9 @@ class _Grouped(TyperGroup):
 
 CHOOSE, MAKE, SHIP, HERE = "Choose a model", "Train and judge", "Ship and run", "This machine"
 
+COMPLETE = "_ZOO_COMPLETE"
+"""The variable by which a shell asks for completions."""
+
 VERBS = {
     "list": (CHOOSE, "zoo list --family resnet"),
     "info": (CHOOSE, "zoo info resnet18"),
@@ -50,6 +56,7 @@ VERBS = {
     "data": (MAKE, None),
     "train": (MAKE, "zoo train resnet18 --data images/ --pretrained --epochs 10"),
     "evaluate": (MAKE, "zoo evaluate resnet18.zoo --data other-site/"),
+    "runs": (MAKE, None),
     "compare": (MAKE, "zoo compare resnet18 svm --data images/ --epochs 10"),
     "export": (SHIP, "zoo export --onnx --bundle --out lungs.zoo"),
     "predict": (SHIP, "zoo predict lungs.zoo images/ --csv answers.csv"),
@@ -82,17 +89,24 @@ def application(verbs: Iterable[str] = VERBS) -> typer.Typer:
             app.add_typer(module.app, name=name, rich_help_panel=heading)
         else:
             verb = module.list_models if name == "list" else getattr(module, name)
-            app.command(name, rich_help_panel=heading, epilog=f"Example: {example}")(verb)
+            cls = getattr(module, "COMMAND", None)
+            app.command(name, cls=cls, rich_help_panel=heading, epilog=f"Example: {example}")(verb)
     return app
 
 
 def zoo(
     context: typer.Context,
-    version: Annotated[bool, typer.Option("--version", help="Show the version.", is_eager=True)] = False,
+    version: Annotated[bool, typer.Option("--version", "-V", help="Show the version.", is_eager=True)] = False,
+    install_completion: Annotated[  # noqa: ARG001 - for the help; `main` acts on it
+        bool, typer.Option("--install-completion", help="Let TAB complete verbs, options and names: [bash|zsh|fish].")
+    ] = False,
+    show_completion: Annotated[  # noqa: ARG001 - as above
+        bool, typer.Option("--show-completion", help="Show the script that does so.")
+    ] = False,
 ) -> None:
     """Train, judge and ship image classifiers.
 
-    The first minutes: 'zoo demo', or 'zoo train simple_cnn' and then 'zoo export --onnx'.
+    The first minutes: 'zoo demo', or 'zoo train simple_cnn' and then 'zoo export --onnx'. 'zoo help VERB' tells more.
     """
     if version:
         from zoo import __version__
@@ -105,27 +119,61 @@ def zoo(
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit status; `arguments` default to the process's own."""
-    given = list(sys.argv[1:] if arguments is None else arguments)
+    given = _settle(list(sys.argv[1:] if arguments is None else arguments))
+    if COMPLETE in os.environ or given[:1] in (["--install-completion"], ["--show-completion"]):
+        from zoo_cli import completion
+
+        return run(lambda: completion.answer(given, COMPLETE), as_json=False, explain=explain_error)
     as_json = "--json" in given[: given.index("--") if "--" in given else None]
-    return run(lambda: _run(given), as_json=as_json, explain=_explain)
+    return run(lambda: _run(given), as_json=as_json, explain=lambda problem: _explain(problem, given))
+
+
+def _settle(given: list[str]) -> list[str]:
+    """`help VERB`, `VERB help`, `version` and `-v` as the options that they mean."""
+    first, behind = given[:1], given[1:]
+    if first in (["version"], ["-v"]):
+        return ["--version", *behind]
+    if first in (["help"], ["-h"], ["--help"]):
+        return [*behind, "--help"]
+    words = given[:-1]
+    if (
+        given[-1:] == ["help"]
+        and words
+        and words[0] in VERBS
+        and len(words) <= (2 if VERBS[words[0]][1] is None else 1)
+    ):
+        return [*words, "--help"]
+    return given
 
 
 def _run(given: list[str]) -> int:
     named = given[:1] if given[:1] and given[0] in VERBS else VERBS
     command = typer.main.get_command(application(named))
     try:
-        with command.make_context("zoo", given) as context:
+        with command.make_context("zoo", list(given)) as context:
             command.invoke(context)
     except typer.Exit as done:
         return done.exit_code
     return 0
 
 
-def _explain(problem: Exception) -> tuple[dict[str, Any], str, int]:
+def _explain(problem: Exception, given: Sequence[str]) -> tuple[dict[str, Any], str, int]:
     """The document, the line and the exit status of what was raised; Typer says wrong arguments in its own way."""
-    if not isinstance(problem, UsageError):
-        return explain_error(problem)
-    message = " ".join(problem.format_message().split()).rstrip(".")
-    path = problem.ctx.command_path if problem.ctx else "zoo"
-    line = f"{message[:1].lower()}{message[1:]}; see '{path} --help'"
-    return {"type": "UsageError", "code": "usage", "message": line}, line, 2
+    from zoo_cli._slips import advise
+
+    said: dict[str, Any]
+    meant = None
+    if isinstance(problem, (UsageError, ZooError)):
+        with contextlib.suppress(ZooError):  # a catalogue that is broken, too, must not hide what was refused
+            meant = advise(problem, given, typer.main.get_command(application()))
+    if isinstance(problem, UsageError):
+        message = " ".join(problem.format_message().split()).rstrip(".")
+        path = problem.ctx.command_path if problem.ctx else " ".join(("zoo", *given[: given[0] in VERBS]))
+        line = f"{message[:1].lower()}{message[1:]}; see '{path} --help'"
+        said, status = {"type": "UsageError", "code": "usage", "message": line}, 2
+    else:
+        said, line, status = explain_error(problem)
+    if meant is not None:
+        line = meant.line()
+        said |= {"message": line, "commands": list(meant.commands)}
+    return said, line, status

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
+from typer.core import TyperGroup
 
 from zoo.edge import _options as device
 from zoo.errors import UsageError
 from zoo.spec import Reading, pick_reading
+from zoo_cli import offers
 
 __all__ = [
     "BatchSize",
@@ -20,6 +22,7 @@ __all__ = [
     "Device",
     "Epochs",
     "Group",
+    "IncludeSeen",
     "Json",
     "KeepNa",
     "Key",
@@ -29,11 +32,28 @@ __all__ = [
     "Settings",
     "Size",
     "Split",
+    "TableAs",
     "Uncertain",
+    "Verbs",
     "make_reading",
     "option",
+    "refuse_formats",
     "spell_reading",
 ]
+
+
+WHOLE = 500
+"""Characters of a sentence, of which none is cut off."""
+
+
+class Verbs(TyperGroup):
+    """Verbs of a verb: in the help each has its whole first sentence."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """Write the section of the help."""
+        rows = [(name, self.commands[name].get_short_help_str(WHOLE)) for name in self.list_commands(ctx)]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
 
 
 def option(said: device.Option, *, negated: bool = False) -> Any:
@@ -53,6 +73,22 @@ def make_reading(
     return pick_reading(
         Reading(columns=_read_columns(columns), group=group, uncertain=uncertain, keep_na=keep_na or None)
     )
+
+
+def refuse_formats(table: str | None, *, as_json: bool, **chooses: bool) -> None:
+    """Refuse `--table` beside `--json`, and an option that chooses the table without `--table`.
+
+    Args:
+        table: what `--table` said.
+        as_json: whether `--json` was given.
+        **chooses: options that say which table is printed, by name, and whether they were given.
+    """
+    if table is not None and as_json:
+        raise UsageError("--table and --json: give one of them", code="option-conflict", options=["--table", "--json"])
+    idle = [f"--{name.replace('_', '-')}" for name, given in chooses.items() if given and table is None]
+    if idle:
+        said = " and ".join(idle)
+        raise UsageError(f"{said} without --table, whose table it chooses", code="option-ignored", options=idle)
 
 
 def spell_reading(reading: Reading) -> str:
@@ -101,6 +137,7 @@ Data = Annotated[
     typer.Option(
         "--data",
         metavar="NAME|PATH",
+        autocompletion=offers.data,
         help="A folder of class folders, a table, an .npz file, or a name from 'zoo data list'.",
     ),
 ]
@@ -110,7 +147,7 @@ Columns = Annotated[
         "--columns",
         metavar="ROLE=COLUMN,…",
         help="What a table's columns mean: image=FILE,label=DX; roles image, label, labels, group, split, fold, frame, "
-        "site, age, sex. Several columns of labels: labels=A,B.",
+        "site, age, sex. Several columns of labels: labels=A,B. Where folders are the classes: label=folder.",
     ),
 ]
 Group = Annotated[
@@ -129,6 +166,9 @@ Uncertain = Annotated[
     typer.Option("--uncertain", help="Labels of -1 in a table: left out of loss and metrics (ignore), or 1, or 0."),
 ]
 Split = Annotated[Literal["train", "val", "test"], typer.Option("--split", help="Which images.", show_default=True)]
+IncludeSeen = Annotated[
+    bool, typer.Option("--include-seen", help="Judge images too that a model was trained or validated on.")
+]
 Provider = Annotated[str, _share(device.Provider)]
 Key = Annotated[Path | None, _share(device.Key)]
 Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Passes over the training images.")]
@@ -137,7 +177,11 @@ Lr = Annotated[float | None, typer.Option("--lr", metavar="X", help="Peak learni
 Size = Annotated[int | None, typer.Option("--size", metavar="PX", help="Side of the network's input.")]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Of weights, order and augmentation.")]
 Device = Annotated[str | None, typer.Option("--device", metavar="D", help="auto, cpu, cuda or cuda:N.")]
+TableAs = Annotated[
+    Literal["csv", "latex", "markdown"] | None,
+    typer.Option("--table", help="Print one table for a paper or a program, and nothing else."),
+]
 Settings = Annotated[
     list[str] | None,
-    typer.Option("--set", metavar="K=V", help="Any other setting: weight_decay=0.01, preprocess.resize=letterbox."),
+    typer.Option("--set", metavar="K=V", help="Any other setting: class_weight=balanced, preprocess.resize=letterbox."),
 ]

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import typer
 
+from zoo_cli.options import Verbs
 from zoo_cli.plugin_check import check
 from zoo_cli.plugin_list import list_plugins
 from zoo_cli.plugin_new import new
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Installed model families.", rich_markup_mode=None)
+app = typer.Typer(cls=Verbs, help="Installed model families.", rich_markup_mode=None)
 
 
 @app.callback()

@@ -109,10 +109,12 @@ def _not_tried(outcomes: list[Outcome]) -> list[str]:
 
 def _files_of(reader: str, folder: Path) -> tuple[Path, ...]:
     """Files below `folder` with a suffix of the reader; none where it is not a folder or the reader does not load."""
+    from zoo.contract import READER_LIMIT_S
     from zoo.readers._walk import Walk
     from zoo.registry import check_readers
 
-    suffixes = next((row.suffixes for row in check_readers() if row.name == reader), ())
+    rows = check_readers(READER_LIMIT_S)
+    suffixes = next((row.suffixes for row in rows if row.name == reader), ())
     if not suffixes or not folder.is_dir():
         return ()
     return tuple(folder / path for path in Walk(str(folder)).files(suffixes))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from zoo_cli.options import Json
-from zoo_cli.output import document, fields, put, quote_path, show_path
+from zoo_cli.output import document, fields, put, quote_path
 
 __all__ = ["new"]
 
@@ -50,7 +49,7 @@ def new(
         "files": ", ".join(files),
         "model": f"{names.model}, in the catalogue once it is installed",
         "your code": f"{place}/src/{names.package}/model.py",
-        "next 1": f"python -m pip install -e {shlex.quote(f'{show_path(folder)}[test]')}",
+        "next 1": f"python -m pip install -e {quote_path(f'{folder}[test]')}",
         "next 2": f"cd {place} && python -m pytest",
         "next 3": f"zoo train {names.model}",
     }

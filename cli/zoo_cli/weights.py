@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from zoo_cli.options import Json
+from zoo_cli import offers
+from zoo_cli.options import Json, Verbs
 from zoo_cli.output import document, fields, format_count, format_table, megabytes, put
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="Pretrained weights on this machine, pinned by sha256.", rich_markup_mode=None)
+app = typer.Typer(cls=Verbs, help="Pretrained weights on this machine, pinned by sha256.", rich_markup_mode=None)
 
 Force = Annotated[bool, typer.Option("--force", help="Accept that it differs from the lock.")]
 
@@ -33,7 +34,12 @@ def list_weights(as_json: Json = False) -> None:
 @app.command(epilog="Example: zoo weights fetch resnet18 vgg16_bn")
 def fetch(
     models: Annotated[
-        list[str], typer.Argument(metavar="MODEL…", help="Names from 'zoo list', hf-hub:ORG/NAME or local-dir:PATH.")
+        list[str],
+        typer.Argument(
+            metavar="MODEL…",
+            autocompletion=offers.models,
+            help="Names from 'zoo list', hf-hub:ORG/NAME or local-dir:PATH.",
+        ),
     ],
     force: Force = False,
     as_json: Json = False,
@@ -55,7 +61,12 @@ def fetch(
 
 @app.command("import", epilog="Example: zoo weights import resnet18 model.safetensors")
 def import_weights(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A name from 'zoo list', or hf-hub:ORG/NAME.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            metavar="MODEL", autocompletion=offers.models, help="A name from 'zoo list', or hf-hub:ORG/NAME."
+        ),
+    ],
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="A safetensors file carried here, or the folder of a hub's model.")
     ],

@@ -99,6 +99,27 @@ def test_a_defect_of_ours_is_one_line_and_the_traceback_is_for_those_who_ask(
     assert "Traceback" in run_zoo("list").err
 
 
+@pytest.mark.parametrize(
+    "problem",
+    [
+        MemoryError(),
+        RuntimeError(
+            "[enforce fail at alloc_cpu.cpp:127] err == 0. DefaultCPUAllocator: can't allocate memory: 9 bytes"
+        ),
+    ],
+    ids=["of Python", "of torch"],
+)
+def test_want_of_memory_is_not_called_a_defect(problem: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def greedy(*_: object) -> None:
+        raise problem
+
+    monkeypatch.setattr(zoo, "models", greedy)
+    ran = run_zoo("list", "--json")
+    assert ran.code == 1
+    assert ran.document["error"]["code"] == "memory"
+    assert "enforce" not in ran.err
+
+
 def test_a_missing_training_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def without(*_: object, **__: object) -> None:
         raise ModuleNotFoundError("No module named 'scipy'", name="scipy")
@@ -180,6 +201,17 @@ def test_zoo_alone_shows_the_verbs_in_groups() -> None:
 def test_python_dash_m_is_the_same_command() -> None:
     ran = subprocess.run([sys.executable, "-m", "zoo_cli", "--version"], capture_output=True, text=True, check=False)
     assert (ran.returncode, ran.stdout) == (0, run_zoo("--version").out)
+
+
+def test_a_note_is_said_once_in_a_command_and_again_in_the_next(capsys: pytest.CaptureFixture[str]) -> None:
+    """A verb may open the same data five times; five equal lines look like five notes."""
+    for _ in range(2):
+        with _messages():
+            for _ in range(5):
+                logging.getLogger("zoo").info("set: 3 columns were ignored")
+            logging.getLogger("zoo").warning("set: 3 columns were ignored")
+    said = capsys.readouterr().err.splitlines()
+    assert said == 2 * ["set: 3 columns were ignored", "warning: set: 3 columns were ignored"]
 
 
 def test_a_warning_that_repeats_words_of_a_file_can_not_colour_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:

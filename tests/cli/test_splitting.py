@@ -60,13 +60,27 @@ def test_the_table_keeps_patients_whole_and_every_verb_takes_it(patients: Path) 
     assert again.document["metrics"] == test["metrics"]
     other = run_zoo("evaluate", "run", "--data", "images", "--json").document
     seen = found["parts"]["train"] + found["parts"]["val"]
-    note = f"{seen} of {found['n']} images were in the model's training or validation set, byte for byte"
-    assert note in other["notes"]
+    assert other["n"] == test["n"] == found["n"] - seen, "only images that it has not seen are judged"
+    assert {name: other["seen"][name] for name in ("count", "of", "how")} == {
+        "count": seen, "of": found["n"], "how": "left out",
+    }  # fmt: skip
+    assert other["notes"][0] == other["seen"]["note"]
+    every = run_zoo("evaluate", "run", "--data", "images", "--include-seen")
+    lines = every.out.splitlines()
+    assert lines[0].startswith("warning "), "it stands above the table"
+    assert str(seen) in lines[0]
+    assert lines.index("") < next(i for i, line in enumerate(lines) if line.startswith("test, "))
+    assert " ".join(every.out.split()).count("optimistic") == 1, "and is not said again below"
     pair = run_zoo("compare", "run", "run/model.onnx", "--data", "images")
-    assert f"simple_cnn (run): {note}" in " ".join(pair.out.split()), "nor is a comparison silent about it"
-    assert note in pair.err
-    known = run_zoo("evaluate", "run", "--split", "train", "--json").document["notes"]
-    assert any("trained on" in note and "optimistic" in note for note in known)
+    assert pair.out.startswith("warning "), "nor is a comparison silent about it"
+    assert f"{test['n']} images" in pair.out
+    assert " ".join(pair.out.split()).count(f" {seen}") == 2, "once, with a number for each model"
+    assert "in training or validation sets" not in pair.err, "and once is enough"
+    told = run_zoo("compare", "run", "run/model.onnx", "--data", "images", "--table", "csv")
+    assert str(seen) in told.err, "stdout is for a program"
+    known = run_zoo("evaluate", "run", "--split", "train", "--json").document
+    assert (known["seen"]["count"], known["seen"]["how"]) == (found["parts"]["train"], "judged")
+    assert known["n"] == found["parts"]["train"]
     assert any("no patient" in note for note in other["notes"])
 
 
@@ -249,12 +263,15 @@ def test_evaluation_on_other_images_says_how_many_were_trained_on(tmp_path: Path
             for row in rows.tolist():
                 Image.fromarray(images.read(row).pixels).save(tmp_path / "set" / str(label) / f"{split}{row}.png")
     of_run = run_zoo("evaluate", "runs/tiny", "--data", tmp_path / "set", "--json")
-    # the same pictures, but other bytes: a file is not an array
-    assert any(note.startswith("0 of 12 images") for note in of_run.document["notes"])
-    lone = run_zoo("evaluate", "tiny.zoo", "--data", tmp_path / "set", "--json").document["notes"]
-    assert any("not known" in note for note in lone)
-    own = run_zoo("evaluate", "tiny.zoo", "--data", "digits", "--json").document["notes"]
-    assert not any("validation set" in note or "not known" in note for note in own)
+    # other bytes, because a file is not an array, but the same pictures
+    for found in (of_run, run_zoo("evaluate", "tiny.zoo", "--data", tmp_path / "set", "--json")):
+        assert (found.document["n"], found.document["seen"]["count"], found.document["seen"]["of"]) == (6, 6, 12)
+    lone = run_zoo("evaluate", "tiny.onnx", "--data", tmp_path / "set")
+    assert lone.out.startswith("warning "), "not to know is said above the table, too"
+    unknown = run_zoo("evaluate", "tiny.onnx", "--data", tmp_path / "set", "--json").document
+    assert (unknown["n"], unknown["seen"]["count"], unknown["seen"]["how"]) == (12, None, "not known")
+    own = run_zoo("evaluate", "tiny.zoo", "--data", "digits", "--json").document
+    assert own["seen"] is None
 
 
 @pytest.mark.usefixtures("patients")

@@ -87,7 +87,7 @@ def test_a_training_says_what_it_passed_over_and_keeps_the_groups_it_was_told(tm
     assert (config["group"], config["keep_na"]) == (group, True)
     again = run_zoo("evaluate", run, "--data", tmp_path / "set", "--json").document
     assert again["data"] == ran.document["test"]["data"]
-    other = run_zoo("evaluate", run, "--data", tmp_path / "set", "--group", "-([0-9]+)", "--json")
+    other = run_zoo("evaluate", run, "--data", tmp_path / "set", "--group", "-([0-9]+)", "--include-seen", "--json")
     assert other.code == 0, other.err
     idle = run_zoo("evaluate", run, "--group", group, "--json")
     assert (idle.code, idle.document["error"]["code"]) == (2, "option-ignored")

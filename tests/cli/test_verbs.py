@@ -27,6 +27,7 @@ REPORT = {
     "undefined",
     "notes",
     "clusters",
+    "seen",
 }
 PARITY = {"images", "max_abs_logit", "max_abs_probability", "flips"}
 
@@ -118,7 +119,7 @@ def test_a_name_is_trained_first_and_the_better_model_is_named(workplace: Path, 
     """The sentence names the better one first, with a positive difference, whichever was named first."""
     ran = run_zoo("compare", workplace / "runs" / "tiny", "random_forest")
     assert ran.code == 0, ran.err
-    assert re.search(r"random_forest .* simple_cnn .*: \+0\.", ran.out)
+    assert re.search(r"random_forest .* simple_cnn .*: difference \+0\.", ran.out)
     assert (elsewhere / "runs" / "latest" / "model.onnx").is_file()
 
 
@@ -257,12 +258,12 @@ def test_doctor_ends_with_status_1_and_the_remedy_when_something_installed_is_br
 
     def examine(state: str) -> Ran:
         rows = [msgspec.structs.replace(row, state=state, status=status) for row in registry.plugins()[:1]]
-        monkeypatch.setattr(registry, "check_plugins", lambda: rows)
+        monkeypatch.setattr(registry, "check_plugins", lambda _: rows)
         return run_zoo("doctor", "--json")
 
     broken = examine("broken")
     assert (broken.code, broken.document["problems"]) == (1, [status])
-    for state in ("prints", "missing", "forbidden"):
+    for state in ("prints", "missing", "forbidden", "slow"):
         assert examine(state).document["problems"] == []
 
 

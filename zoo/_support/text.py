@@ -7,26 +7,42 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
+from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import category, east_asian_width
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 __all__ = [
     "brief",
+    "count_columns",
     "count_with_verb",
     "file_name",
     "format_count",
     "inert",
+    "is_utf8",
     "megabytes",
+    "name_each",
+    "name_owners",
     "natural_bytes",
     "natural_key",
     "printable",
+    "quote_path",
     "read_inert",
+    "show_path",
+    "spell_name",
+    "title_of_metric",
 ]
 
 _SHOWN = 5  # names on one line
+_ABBREVIATIONS = frozenset({"auprc", "auroc", "f1", "npv", "ppv"})
 _DIGITS = re.compile("([0-9]+)")
+_ODD_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\udc80-\udcff]")
+_ODD = re.compile(_ODD_CHARACTER.pattern + r"|\\x[0-9a-f]{2}")
+_IN_DOUBLE_QUOTES = re.compile(r'["$`\\!]')
+"""What a shell acts on between double quotes."""
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?((\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?%?)?", re.ASCII | re.IGNORECASE)
 """A sign, a number, or both: a spreadsheet shows it and runs nothing."""
@@ -37,6 +53,35 @@ def brief(names: Iterable[str], most: int = _SHOWN) -> str:
     listed = list(names)
     shown = ", ".join(repr(name) for name in listed[:most])
     return shown + (f" and {len(listed) - most} more" if len(listed) > most else "")
+
+
+def name_each(noun: str, names: Iterable[str], one: str, several: str) -> str:
+    """Names with their noun and verb: "class 'a' is", "classes 'a', 'b' are"; `one` and `several` are the verb."""
+    listed = list(names)
+    if len(listed) == 1:
+        return f"{noun} {brief(listed)} {one}"
+    return f"{noun}{'es' if noun.endswith('s') else 's'} {brief(listed)} {several}"
+
+
+def name_owners(notes: Iterable[tuple[str, str]], everybody: int) -> list[str]:
+    """Each note once, behind the models that it is about: "svm, resnet18: …"; of `everybody`: "all models: …".
+
+    Args:
+        notes: a model's name and a note.
+        everybody: number of models.
+    """
+    owners: dict[str, list[str]] = {}
+    for name, note in notes:
+        owners.setdefault(note, []).append(name)
+    return [f"{'all models' if len(who) == everybody else ', '.join(who)}: {note}" for note, who in owners.items()]
+
+
+def count_columns(text: str) -> int:
+    """Columns of a terminal that a text takes: two for a Chinese character, none for a mark on the letter before."""
+    if text.isascii():
+        return len(text)
+    wide = sum(east_asian_width(sign) in "WF" for sign in text)
+    return len(text) + wide - sum(category(sign) in {"Mn", "Me", "Cf"} for sign in text)
 
 
 def format_count(n: int, noun: str) -> str:
@@ -57,6 +102,25 @@ def count_with_verb(n: int, noun: str) -> str:
 def file_name(name: str) -> str:
     """`name` of a model as a file may be called on any system: hf-hub:timm/resnet18 becomes hf-hub-timm-resnet18."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+
+
+def show_path(path: str | Path) -> str:
+    """`path` as the user would type it from here."""
+    try:
+        inside = Path(path).resolve().relative_to(Path.cwd().resolve())
+    except (ValueError, OSError):
+        return str(path)
+    return str(inside)
+
+
+def quote_path(path: str | Path) -> str:
+    """`path` in a command that is shown: from here, quoted where a shell needs it, and never taken for an option.
+
+    Double quotes go first, because a sentence puts single ones around a command.
+    """
+    shown = show_path(path)
+    quoted = shlex.quote(f"./{shown}" if shown.startswith("-") else shown)
+    return f'"{shown}"' if quoted == f"'{shown}'" and not _IN_DOUBLE_QUOTES.search(shown) else quoted
 
 
 def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
@@ -90,6 +154,26 @@ def printable(text: str, keep: str = "") -> str:
     )
 
 
+def is_utf8(name: str) -> bool:
+    """Whether a name can be kept in a document: the system gives bytes of another encoding as lone surrogates."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
+
+
+def spell_name(name: str) -> str:
+    r"""A file's name as a table holds it: control characters, and bytes that are not text, as `\xNN` for each byte.
+
+    Names with such characters, or with what looks like such a spelling, have their backslashes doubled; all others,
+    with line breaks and tabs too, are as they are. So every name can be told from its spelling.
+    """
+    if not _ODD.search(name):
+        return name
+    return _ODD_CHARACTER.sub(_spell_character, name.replace("\\", "\\\\"))
+
+
+def _spell_character(found: re.Match[str]) -> str:
+    return "".join(f"\\x{byte:02x}" for byte in found[0].encode("utf-8", "surrogateescape"))
+
+
 def inert(text: str) -> str:
     """`text` as a cell of a table; one that a spreadsheet would run as a formula is quoted (OWASP, CSV injection)."""
     return f"'{text}" if text.startswith(_FORMULA) and not _NUMBER.fullmatch(text) else text
@@ -98,3 +182,8 @@ def inert(text: str) -> str:
 def read_inert(cell: str) -> str:
     """The text that `inert` made `cell` of."""
     return cell[1:] if cell.startswith("'") and inert(cell[1:]) == cell else cell
+
+
+def title_of_metric(name: str) -> str:
+    """'macro AUROC' for macro_auroc; the table of metrics, with the same titles, is not on a device."""
+    return " ".join(word.upper() if word in _ABBREVIATIONS else word for word in name.split("_"))
