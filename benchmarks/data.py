@@ -3,7 +3,8 @@
 `python benchmarks/data.py [FOLDER]` makes folders of 10^4 and more small PNGs (28 × 28, each with bytes of its own) and
 indexes each three times, in a process of its own: with no index cache (every file opened, read and hashed), writing
 one, and reading one (a stat a file). All of them lie in the system's file cache. FOLDER holds real JPEGs in class
-folders: decoded for the first time, and taken from the decode cache; as files, and as tar shards.
+folders: decoded for the first time, and taken from the decode cache; as files, and as tar shards. What it takes to
+compare all checksums of decoded images stands beside what it takes to read them.
 Seconds need a quiet machine; ratios and processor time less so. --files 1000000 needs 5 GB, a million inodes and
 minutes.
 """
@@ -19,6 +20,7 @@ import sys
 import tarfile
 import tempfile
 import time
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +32,7 @@ ROOT = Path(__file__).resolve().parents[1]
 BAR = 20_000
 """Files per second from a warm file cache."""
 PER_FOLDER = 1000
+TURNS = 5
 CHILD = """
 import json, resource, sys, time
 from pathlib import Path
@@ -73,6 +76,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=options.scratch) as scratch:
         for n in options.files:
             show(indexing(Path(scratch) / str(n), n))
+            show(checking(Path(scratch) / "pixels", n))
         if options.folder.is_dir():
             show(decoding(options.folder, options.split, Path(scratch)))
             show(shards(options.folder, options.split, Path(scratch)))
@@ -99,6 +103,33 @@ def indexing(folder: Path, n: int) -> Iterator[tuple[str, str, str]]:
         yield f"{n} PNGs, index, {name}, memory", grown, "flat"
     told = child("open", folder, home, "20")
     yield f"{n} PNGs, index read, then splits made", f"{told['seconds']:.1f} s, peak {told['peak']:.0f} MB", "none"
+
+
+def checking(path: Path, n: int) -> Iterator[tuple[str, str, str]]:
+    """Comparing the checksums of decoded images, beside reading the images alone; in turns, from the file cache."""
+    from zoo.data._cache import _check_rows
+
+    shape = (n, 28, 28, 3)
+    pixels = np.memmap(path, np.float32, "w+", shape=shape)
+    for start in range(0, n, PER_FOLDER):
+        pixels[start : start + PER_FOLDER] = np.random.default_rng(start).random(
+            (min(PER_FOLDER, n - start), *shape[1:])
+        )
+    sums = np.array([zlib.crc32(row) for row in pixels], "<u4")
+    settle()
+    times: dict[str, list[float]] = {"read": [], "check": []}
+    for _ in range(TURNS):
+        for name, taken in times.items():
+            start = time.process_time()
+            if name == "read":
+                np.fromfile(path, np.float32)
+            else:
+                _check_rows(np.memmap(path, np.float32, "c", shape=shape), sums)
+            taken.append(time.process_time() - start)
+    path.unlink()
+    read, check = (np.median(times[name]) for name in ("read", "check"))
+    rate = f"{check / read:.2f} x CPU, {check / n * 1e6:.1f} µs an image"
+    yield f"{n} decoded images of 28 px, checksums / reading", rate, "none"
 
 
 def decoding(folder: Path, split: str, scratch: Path) -> Iterator[tuple[str, str, str]]:

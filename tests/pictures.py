@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
@@ -161,5 +161,18 @@ def eight_classes(path: Path) -> Path:
                 cuts.append(pixels[top : top + 28, left : left + 28])
         arrays[f"{split}_images"] = np.stack(cuts)
         arrays[f"{split}_labels"] = np.repeat(np.arange(8, dtype=np.uint8), count)[:, None]
+    np.savez(path, **arrays)
+    return path
+
+
+def rare_class(path: Path, *, side: int = 16, rare: float = 0.08, lift: float = 18) -> Path:
+    """An npz of gray pictures: faint stripes in few of them, class 1, and noise in the others."""
+    rng = np.random.default_rng(0)
+    arrays: dict[str, NDArray[Any]] = {}
+    for split, count in (("train", 250), ("val", 120), ("test", 150)):
+        targets = (np.arange(count) < rare * count).astype(np.int64)
+        images = rng.normal(110, 40, (count, side, side))
+        images[targets == 1, ::2] += lift
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = images.clip(0, 255).astype(np.uint8), targets
     np.savez(path, **arrays)
     return path

@@ -36,6 +36,11 @@ __all__ = [
     "resize_image",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 Array = NDArray[Any]
 
 MOST_PIXELS = 64_000_000

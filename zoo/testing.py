@@ -49,6 +49,10 @@ from zoo.readers._others import load_reader
 __all__ = ["PluginContract", "ReaderContract", "colour_folder"]
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 class PluginContract:
     """What every model must hold to, from the catalogue to the shipped file.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import logging
 import os
@@ -14,11 +15,45 @@ from typing import TYPE_CHECKING
 from zoo.errors import OutputError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
-__all__ = ["atomic_path", "atomic_write", "hold_lock", "put_in_place", "replace_folder", "sha256_bytes", "sha256_file"]
+__all__ = [
+    "atomic_path",
+    "atomic_write",
+    "hold_lock",
+    "is_held",
+    "put_in_place",
+    "refuse_occupied",
+    "replace_folder",
+    "sha256_bytes",
+    "sha256_file",
+    "size_of",
+]
+
+_GLANCE = 0.4
+"""Seconds that a lock may be held by somebody who only looks whether it is held, with `is_held`."""
 
 log = logging.getLogger("zoo")
+
+
+def refuse_occupied(target: Path, *, overwrite: bool, **fields: str) -> None:
+    """Refuse to write where something is already, unless it is to be replaced; to be asked before the work.
+
+    Args:
+        target: the place.
+        overwrite: what is there may be replaced.
+        **fields: what else the error says.
+
+    Raises:
+        OutputError: there is.
+    """
+    if not overwrite and os.path.lexists(target):
+        raise OutputError(
+            f"{target} is there already; give --overwrite to replace it, or choose another place",
+            code="out-occupied",
+            path=str(target),
+            **fields,
+        )
 
 
 @contextlib.contextmanager
@@ -116,7 +151,9 @@ def _swap(fresh: Path, target: Path) -> None:
 
 
 @contextlib.contextmanager
-def hold_lock(guard: Path, *, waiting: str = "") -> Iterator[None]:
+def hold_lock(
+    guard: Path, *, waiting: str = "", refuse: Callable[[], Exception] | None = None, lenient: bool = False
+) -> Iterator[None]:
     """Keep other processes and threads out until the block ends, by a lock on the file `guard`.
 
     The system lets go of the lock of a process that ends, however it ends.
@@ -124,6 +161,8 @@ def hold_lock(guard: Path, *, waiting: str = "") -> Iterator[None]:
     Args:
         guard: made when it is not there, with its folder.
         waiting: said to the log when another process is inside.
+        refuse: makes the error to raise when another process is inside; None: wait for it.
+        lenient: where no lock can be had, say so and run the block without one.
 
     Raises:
         OutputError: the folder is missing or read-only.
@@ -134,12 +173,20 @@ def hold_lock(guard: Path, *, waiting: str = "") -> Iterator[None]:
     try:
         guard.parent.mkdir(parents=True, exist_ok=True)
         try:
-            lock.acquire(blocking=False)
+            lock.acquire(timeout=0 if refuse is None else _GLANCE, poll_interval=_GLANCE / 20)
         except Timeout:
+            if not guard.exists():  # none can be made there; filelock takes that for somebody who removes it
+                raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(guard)) from None
+            if refuse is not None:
+                raise refuse() from None
             if waiting:
                 log.info("%s", waiting)
             lock.acquire()
-    except OSError as problem:
+    except (OSError, NotImplementedError) as problem:
+        if not isinstance(problem, OSError) or lenient:
+            log.warning("no lock at %s (%s); start no second process on it", guard, problem)
+            yield
+            return
         raise OutputError(_cannot_write(guard, problem), code="output-unwritable", path=str(guard)) from None
     try:
         yield
@@ -147,15 +194,42 @@ def hold_lock(guard: Path, *, waiting: str = "") -> Iterator[None]:
         lock.release()
 
 
-def sha256_bytes(data: bytes | memoryview) -> str:
-    """Hexadecimal sha256 of `data`."""
-    return hashlib.sha256(data).hexdigest()
+def is_held(guard: Path) -> bool:
+    """Whether a process or thread holds the lock on the file `guard`; nothing is made where there is none."""
+    from filelock import FileLock, Timeout
+
+    if not guard.is_file():
+        return False
+    try:
+        with FileLock(guard).acquire(blocking=False):
+            return False
+    except Timeout:
+        return True
+    except (OSError, NotImplementedError):  # a read-only place, where nobody writes
+        return False
+
+
+def sha256_bytes(*pieces: bytes | memoryview) -> str:
+    """Hexadecimal sha256 of the pieces, one after the other."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    return digest.hexdigest()
 
 
 def sha256_file(path: Path) -> str:
     """Hexadecimal sha256 of a file's bytes, read in pieces."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def size_of(place: Path) -> int:
+    """Bytes of a file, or of all files below a folder."""
+    return (
+        sum(one.lstat().st_size for one in place.rglob("*") if not one.is_dir())
+        if place.is_dir()
+        else place.stat().st_size
+    )
 
 
 def _sync_folder(folder: Path) -> None:
