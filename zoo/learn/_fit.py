@@ -50,8 +50,8 @@ from zoo.learn._history import (
     throughput,
     write_history,
 )
-from zoo.learn._images import decode_splits, gather, hold
-from zoo.learn._objective import Scores, count_known, loss, score
+from zoo.learn._images import Feed, decode_splits, hold
+from zoo.learn._objective import Objective, Scores, count_known, score
 from zoo.learn._optim import adamw, learning_rate, moving_average, set_rate
 from zoo.learn._precision import Numerics, autocast, choose, layout, pick_device
 from zoo.learn._progress import report_progress
@@ -131,13 +131,14 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
 
     # --- data: decoded once, then in memory
     train, val = decode_splits(data, spec, run, context, peers)
-    pixels, targets = hold(train.pixels, device), hold(train.targets, device)  # (n, h, w, c); (n,) or (n, K)
+    feed = Feed(hold(train.pixels, device), device)
     counts = count_known(torch.from_numpy(train.targets))  # (n,) on the CPU
     weights = None
     if config.class_weight == "balanced":
         weights = torch.from_numpy(balance(train.targets, len(data.labels))).float().to(device)  # (K,) or (K, 2)
-    steps = len(epoch_batches(len(pixels), config.batch_size, seed, 1))
-    check_batches(len(pixels), config, peers.size)
+    objective = Objective(hold(train.targets, device), config.label_smoothing, weights)
+    steps = len(epoch_batches(len(feed), config.batch_size, seed, 1))
+    check_batches(len(feed), config, peers.size)
 
     # --- the state to resume from, if any
     before = read_state(run.file(STATE_FILE)) if context.resuming and run.record.status != "done" else None
@@ -160,7 +161,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
         preprocess=spec,
         labels=data.labels,
         data=data.fingerprint,
-        images=len(pixels),
+        images=len(feed),
         numerics=numerics,
         history=(),
     )
@@ -178,11 +179,11 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
         run.update(status="training", precision=numerics.text, threads=torch.get_num_threads())
         if before is None:  # holds the random or pretrained start: a kill in epoch 1 loses nothing
             save_state(run.file(STATE_FILE), state, model, average, optimizer)
-        log.info("training %d images, validating %d, on %s", len(pixels), len(val.pixels), numerics.text)
+        log.info("training %d images, validating %d, on %s", len(feed), len(val.pixels), numerics.text)
     network = peers.wrap(model)
 
     # --- the loop
-    progress = report_progress(config.epochs, len(pixels), done=len(history), quiet=not peers.first)
+    progress = report_progress(config.epochs, len(feed), done=len(history), quiet=not peers.first)
     with progress as report:
         for epoch in range(len(history) + 1, config.epochs + 1):
             if config.patience and epochs_without_gain(history) >= config.patience:
@@ -190,20 +191,21 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                     log.info("stopped early: no gain for %d epochs (--set patience)", config.patience)
                 break
             network.train()
-            torch.manual_seed(seed_of(seed, epoch, peers.rank))  # dropout and its kin
             epoch_loss, rate = torch.zeros((), device=device), 0.0
             start = time.perf_counter()
-            for step, batch in enumerate(epoch_batches(len(pixels), config.batch_size, seed, epoch)):
+            batches = epoch_batches(len(feed), config.batch_size, seed, epoch)  # of all ranks
+            for step, raw in enumerate(feed.batches(map(peers.share, batches))):
+                torch.manual_seed(seed_of(seed, epoch, step, peers.rank))  # dropout and its kin
                 rate = learning_rate((epoch - 1) * steps + step, config.epochs * steps, config)
                 set_rate(optimizer, rate)
-                index = peers.share(batch)
-                x = to_unit(gather(pixels, index, device), spec)  # (B, C, H, W) in [0, 1]
+                x = to_unit(raw, spec)  # (B, C, H, W) in [0, 1]
                 x = augment(x, config.augment, generator(seed, epoch, step, peers.rank))
                 x = standardize(x, spec).contiguous(memory_format=layout(numerics))
                 with autocast(numerics):
                     logits = network(x)  # (B, K)
                     check_classes(logits, data.labels)
-                error = loss(logits.float(), gather(targets, index, device), config.label_smoothing, weights)
+                batch = batches[step]
+                error = objective(logits.float(), peers.share(batch))
                 (error * peers.weight(batch, counts)).backward()  # type: ignore[no-untyped-call]
                 if config.clip:
                     nn.utils.clip_grad_norm_(model.parameters(), config.clip)
@@ -226,7 +228,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                     val_loss=found.loss,
                     val_accuracy=found.accuracy,
                     val_macro_auroc=found.macro_auroc,
-                    images_per_second=len(pixels) / spent,
+                    images_per_second=len(feed) / spent,
                     seconds=time.perf_counter() - start,
                 )
                 history.append(row)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -14,7 +16,7 @@ from zoo.learn._distributed import Peers
 from zoo.runs import RunFolder, TrainContext
 from zoo.spec import PreprocessSpec
 
-__all__ = ["decode_splits", "gather", "hold"]
+__all__ = ["Feed", "decode_splits", "gather", "hold"]
 
 log = logging.getLogger("zoo")
 
@@ -42,6 +44,27 @@ def decode_splits(
             log.warning("left out %s: %s", name, reason)
         run.update(skipped=tuple(dict.fromkeys((*run.record.skipped, *(name for name, _ in bad)))))
     return train, val
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Feed:
+    """Where the training images of the loop come from.
+
+    Attributes:
+        rows: (n, h, w, c), as `zoo.preprocess.resize_image` gives them.
+        device: where batches are wanted.
+    """
+
+    rows: Tensor
+    device: torch.device
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def batches(self, order: Iterable[Tensor]) -> Iterator[Tensor]:
+        """For each (B,) of indices its images, (B, h, w, c), in that order, on the device."""
+        for index in order:
+            yield gather(self.rows, index, self.device)
 
 
 def hold(array: NDArray[Any], device: torch.device) -> Tensor:

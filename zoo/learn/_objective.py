@@ -14,9 +14,35 @@ from torch import Tensor
 from torch.nn import functional
 
 from zoo.evaluation import macro_auroc
+from zoo.learn._images import gather
 from zoo.spec import UNKNOWN
 
-__all__ = ["Scores", "count_known", "loss", "score"]
+__all__ = ["Objective", "Scores", "count_known", "loss", "score"]
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Objective:
+    """What training minimises, for the images of one training.
+
+    Attributes:
+        targets: (n,) or (n, K) int64 as in `loss`, of all training images.
+        label_smoothing: as in `loss`.
+        weights: as in `loss`.
+    """
+
+    targets: Tensor
+    label_smoothing: float = 0.0
+    weights: Tensor | None = None
+
+    def __call__(self, logits: Tensor, index: Tensor) -> Tensor:
+        """Mean loss of a batch.
+
+        Args:
+            logits: (B, K) float32.
+            index: (B,) int64 on the CPU, which training images they are of.
+        """
+        targets = gather(self.targets, index, logits.device)
+        return loss(logits, targets, self.label_smoothing, self.weights)
 
 
 @dataclass(frozen=True, slots=True)
