@@ -21,10 +21,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zoo._support.ranges import in_ranges
+from zoo._support.text import format_count
 from zoo.errors import ImageError
 from zoo.spec import Gaussian, Median, Percentile, PreprocessSpec, Scale, Voi, Window
 
 __all__ = [
+    "NO_CONTRAST",
     "apply",
     "channels_of",
     "check_range",
@@ -33,6 +35,8 @@ __all__ = [
     "gaussian_kernel",
     "normalize_batch",
     "place_image",
+    "place_window",
+    "raw_channels",
     "resize_image",
 ]
 
@@ -43,20 +47,31 @@ def __dir__() -> list[str]:
 
 Array = NDArray[Any]
 
+NO_CONTRAST = np.float32(5e-6)
+"""Share of the larger percentile that two of them are apart at least. A resize of one value leaves differences of 3e-7
+of it, which would be stretched to the whole range; one level of 16 bits is 1.5e-5."""
+_FLOAT_MAX = np.finfo(np.float32).max
+"""Divides to 0 what has no contrast."""
+
 MOST_PIXELS = 64_000_000
 """That an image may have for a moment, between scaling and cropping."""
 
 
 def channels_of(spec: PreprocessSpec) -> int:
-    """Number of channels of the network's input: 3 for rgb, 1 for gray."""
-    return 3 if spec.channels == "rgb" else 1
+    """Number of channels of the network's input: 3 for rgb, 1 for gray, those of the raw image for a stack."""
+    return spec.channels if isinstance(spec.channels, int) else 3 if spec.channels == "rgb" else 1
+
+
+def raw_channels(spec: PreprocessSpec, kind: str) -> int:
+    """Number of channels of the raw images that a spec takes: a stack's own, else 3 of uint8 and 1 of deeper ones."""
+    return spec.channels if isinstance(spec.channels, int) else 3 if kind == "uint8" else 1
 
 
 def apply(pixels: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
     """One raw image to the network's input.
 
     Args:
-        pixels: (H, W, C) as `zoo.readers.read` gives it: uint8 with C = 3, or uint16/float32 with C = 1.
+        pixels: (H, W, C) as `zoo.readers.read` gives it; C is `raw_channels(spec, dtype)`.
         spec: what to do.
 
     Returns:
@@ -66,16 +81,27 @@ def apply(pixels: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
 
 
 def check_range(pixels: Array, spec: PreprocessSpec) -> None:
-    """Refuse an image whose values lie outside the range that the spec declares; clipping would be silent.
+    """Refuse an image whose channels or values are not those that the spec declares; clipping would be silent.
 
     So is one so long and thin that covering the input would take a flood of memory: 60000x1 pixels become
     13440000x224 before they are cropped.
 
     Raises:
-        ImageError: a value is above the maximum of a `Scale` intensity; or the intensity is `Voi` and the values are
-            not what the reader makes of a DICOM file by its VOI LUT or window; or the shape.
+        ImageError: another number of channels; or a value is above the maximum of a `Scale` intensity; or the
+            intensity is `Voi` and the values are not what the reader makes of a DICOM file by its VOI LUT or window; or
+            the shape.
     """
     height, width = pixels.shape[:2]
+    expected = raw_channels(spec, pixels.dtype.name)
+    if pixels.shape[2] != expected:
+        raise ImageError(
+            None,
+            f"{format_count(pixels.shape[2], 'channel')} of {pixels.dtype}, expected {expected}; "
+            "give this model images of the kind it was trained on",
+            code="image-channels",
+            found=pixels.shape[2],
+            expected=expected,
+        )
     if spec.resize == "crop" and math.prod(crop_size(height, width, spec.size, cover=True)) > MOST_PIXELS:
         raise ImageError(
             None,
@@ -167,8 +193,9 @@ def _fit(planes: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
     if spec.resize == "stretch":
         return inner
     # The border takes the image's own smallest value, so that it is dark in any unit (0 is mid-grey in
-    # Hounsfield units).
-    canvas = np.full((target_h, target_w, inner.shape[2]), inner.min(), np.float32)
+    # Hounsfield units). Channels of a stack may be of different units.
+    darkest = inner.min(axis=(0, 1)) if isinstance(spec.channels, int) else inner.min()
+    canvas = np.full((target_h, target_w, inner.shape[2]), darkest, np.float32)
     top, left = (target_h - inner.shape[0]) // 2, (target_w - inner.shape[1]) // 2
     canvas[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
     return canvas
@@ -191,7 +218,8 @@ def normalize_batch(batch: Array, spec: PreprocessSpec) -> NDArray[np.float32]:
     elif isinstance(intensity, Voi):
         pass  # the reader gave values in [0, 1]
     elif isinstance(intensity, Window):
-        x = np.clip((x - np.float32(intensity.center - 0.5)) / np.float32(intensity.width - 1) + np.float32(0.5), 0, 1)
+        middle, span = place_window(intensity)
+        x = np.clip((x - middle) / span + np.float32(0.5), 0, 1)
     else:
         x = _stretch_percentiles(x, find_padding(x, spec), intensity)
     mean = np.asarray(spec.mean, np.float32).reshape(1, -1, 1, 1)
@@ -234,6 +262,14 @@ def place_image(height: int, width: int, spec: PreprocessSpec) -> tuple[tuple[fl
     return (inner[0] / height, offsets[0]), (inner[1] / width, offsets[1])
 
 
+def place_window(window: Window) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Middle and span of a window in raw values: numbers, or (c, 1, 1) each where channels have their own."""
+    middle = np.asarray([center - 0.5 for center in window.centers], np.float32)
+    span = np.asarray([width - 1 for width in window.widths], np.float32)
+    shape = (-1, 1, 1) if len(middle) > 1 else ()
+    return middle.reshape(shape), span.reshape(shape)
+
+
 def gaussian_kernel(sigma: float) -> NDArray[np.float32]:
     """(2r + 1,) weights of a Gaussian that sum to 1, r = ceil(3 sigma)."""
     radius = math.ceil(3 * sigma)
@@ -243,6 +279,8 @@ def gaussian_kernel(sigma: float) -> NDArray[np.float32]:
 
 
 def _channels(pixels: Array, spec: PreprocessSpec) -> Array:
+    if isinstance(spec.channels, int):
+        return pixels if pixels.dtype == np.uint8 else np.asarray(pixels, np.float32)
     if pixels.dtype != np.uint8:
         planes = np.asarray(pixels, np.float32)
         return np.repeat(planes, 3, axis=2) if spec.channels == "rgb" else planes
@@ -292,10 +330,12 @@ def _resize(planes: Array, size: tuple[int, int], spec: PreprocessSpec) -> NDArr
 def _stretch_percentiles(
     x: NDArray[np.float32], padded: NDArray[np.bool_], intensity: Percentile
 ) -> NDArray[np.float32]:
+    parts = (len(x) * x.shape[1], -1) if intensity.per == "channel" else (len(x), -1)
     ends = [
-        np.percentile(image[~out], [intensity.low, intensity.high]) if not out.all() else np.zeros(2)
-        for image, out in zip(x, padded, strict=True)
+        np.percentile(values[~out], [intensity.low, intensity.high]) if not out.all() else np.zeros(2)
+        for values, out in zip(x.reshape(parts), padded.reshape(parts), strict=True)
     ]
-    low, high = np.asarray(ends, np.float32).T.reshape(2, -1, 1, 1, 1)
-    span = np.where(high > low, high - low, np.float32(1))
+    low, high = np.asarray(ends, np.float32).T.reshape(2, len(x), -1, 1, 1)
+    flat = high - low <= NO_CONTRAST * np.maximum(np.abs(low), np.abs(high))
+    span = np.where(flat, _FLOAT_MAX, high - low)
     return np.where(padded, np.float32(0), np.clip((x - low) / span, 0, 1))

@@ -103,8 +103,8 @@ def test_shapes_and_types_that_are_understood(
     ("change", "code", "fields"),
     [
         ({"train_images": np.zeros((12, 3, 6, 5), np.uint8)}, "npz-images", {}),
-        ({"train_images": np.zeros((12, 6, 5), np.float32)}, "npz-images", {}),
-        ({"train_images": np.zeros((12, 6, 5, 3), np.uint16)}, "npz-images", {}),
+        ({"train_images": np.zeros((12, 6, 5), np.float64)}, "npz-images", {}),
+        ({"train_images": np.zeros((12, 6, 5, 17), np.uint16)}, "npz-images", {}),
         ({"train_images": np.zeros((0, 6, 5), np.uint8)}, "npz-images", {}),
         ({"train_labels": np.arange(11)}, "npz-labels", {"entries": 11, "images": 12}),
         ({"train_labels": np.full((12, 14), 2, np.uint8)}, "npz-labels", {"low": 2, "high": 2, "columns": 14}),

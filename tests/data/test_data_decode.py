@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from refusals import refused
 
-from zoo.data import _decode as decode
+from zoo.data import _room as room
 from zoo.data import decode_all, open_data
 from zoo.errors import DataError, OutputError
 from zoo.preprocess import resize_image
@@ -51,9 +51,9 @@ def test_large_sets_go_to_a_file_that_leaves_no_trace(
 ) -> None:
     images = open_data(make_folder({"cat": 4, "dog": 4})).train
     in_memory = decode_all(images, RGB).pixels
-    monkeypatch.setattr(decode, "IN_MEMORY", 100)
+    monkeypatch.setattr(room, "IN_MEMORY", 100)
     (tmp_path / "scratch").mkdir()
-    monkeypatch.setattr(decode.tempfile, "tempdir", str(tmp_path / "scratch"))
+    monkeypatch.setattr(room.tempfile, "tempdir", str(tmp_path / "scratch"))
     mapped = decode_all(images, RGB).pixels
     assert isinstance(mapped, np.memmap)
     np.testing.assert_array_equal(mapped, in_memory)
@@ -65,8 +65,8 @@ def test_a_full_disk_is_said_at_once(make_folder: MakeFolder, monkeypatch: pytes
         raise OSError(28, "No space left on device")
 
     images = open_data(make_folder({"cat": 4, "dog": 4})).train
-    monkeypatch.setattr(decode, "IN_MEMORY", 100)
-    monkeypatch.setattr(decode.os, "posix_fallocate", full)
+    monkeypatch.setattr(room, "IN_MEMORY", 100)
+    monkeypatch.setattr(room.os, "posix_fallocate", full)
     with refused("output-full", OutputError):
         decode_all(images, RGB)
 

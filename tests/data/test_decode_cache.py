@@ -22,8 +22,9 @@ from zoo.data import TRAINED_ON, decode_all, digest_all, open_data, read_seen, w
 from zoo.data import _cache as cache
 from zoo.data import _cachedir as cachedir
 from zoo.data import _decode as decode
+from zoo.data import _room as room
 from zoo.errors import DataError, OutputError
-from zoo.spec import Percentile, PreprocessSpec, Window
+from zoo.spec import Percentile, PreprocessSpec, TrainConfig, Window
 from zoo.store._places import cache_folder
 
 if TYPE_CHECKING:
@@ -307,7 +308,7 @@ def test_a_disk_without_room_is_left_alone(pets: Path, monkeypatch: pytest.Monke
     assert decoded.kept is None
     assert kept_files() == []
     assert same(decoded, plain(images))
-    monkeypatch.setattr(decode, "IN_MEMORY", 100)
+    monkeypatch.setattr(room, "IN_MEMORY", 100)
     with refused("output-full", OutputError):
         decode_all(images, SPEC)
 
@@ -318,27 +319,27 @@ def test_a_large_set_says_where_its_pixels_go_before_it_is_decoded(
     """60 GB went into a folder that nobody was told of, and that may be made of memory."""
     images, size, folder = images_of(pets), 20 * 16 * 12 * 3 * 4, tempfile.gettempdir()
     caplog.set_level(logging.INFO, "zoo")
-    monkeypatch.setattr(decode, "IN_MEMORY", 100)
+    monkeypatch.setattr(room, "IN_MEMORY", 100)
     assert decode_all(images, SPEC).kept is not None
-    assert noted(caplog.messages, "GB", str(cache_folder("decoded")))
+    assert noted(caplog.messages, "46.1 kB", str(cache_folder("decoded")))
 
     cachedir.clear()
     monkeypatch.setenv("ZOO_CACHE_GB", "1e-8")
     caplog.clear()
     assert isinstance(decode_all(images, SPEC).pixels, np.memmap)
     assert noted(caplog.messages, "not kept", "ZOO_CACHE_GB")
-    assert noted(caplog.messages, "GB", folder, "TMPDIR")
+    assert noted(caplog.messages, "46.1 kB", folder, "TMPDIR")
     assert not noted(caplog.messages, "memory")
 
-    monkeypatch.setattr(decode, "lies_in_memory", lambda _: True)
+    monkeypatch.setattr(room, "lies_in_memory", lambda _: True)
     caplog.clear()
     decode_all(images, SPEC)
     assert noted(caplog.messages, folder, "memory", "TMPDIR")
-    monkeypatch.setattr(decode, "free_memory", lambda: size - 1)
+    monkeypatch.setattr(room, "free_memory", lambda: size - 1)
     with refused("output-full", OutputError, needed=size, free=size - 1, folder=folder):
         decode_all(images, SPEC)
-    monkeypatch.setattr(decode, "lies_in_memory", lambda _: False)
-    monkeypatch.setattr(decode.shutil, "disk_usage", lambda _: SimpleNamespace(free=size - 1))
+    monkeypatch.setattr(room, "lies_in_memory", lambda _: False)
+    monkeypatch.setattr(room.shutil, "disk_usage", lambda _: SimpleNamespace(free=size - 1))
     with refused("output-full", OutputError, needed=size, free=size - 1):
         decode_all(images, SPEC)
 
@@ -350,14 +351,14 @@ def test_pixels_that_would_take_half_of_the_free_memory_go_to_a_file(
     images, size = images_of(pets), 20 * 16 * 12 * 3 * 4
     monkeypatch.setenv("ZOO_CACHE_GB", "0")
     for free, mapped in ((2 * size, False), (2 * size - 1, True)):
-        monkeypatch.setattr(decode, "free_memory", lambda free=free: free)
+        monkeypatch.setattr(room, "free_memory", lambda free=free: free)
         assert isinstance(decode_all(images, SPEC).pixels, np.memmap) is mapped
 
     def refuse(*_: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr(decode, "free_memory", lambda: 2 * size)
-    monkeypatch.setattr(decode.np, "empty", refuse)
+    monkeypatch.setattr(room, "free_memory", lambda: 2 * size)
+    monkeypatch.setattr(room.np, "empty", refuse)
     with refused("decoded-memory", DataError, needed=size):
         decode_all(images, SPEC)
 
@@ -472,7 +473,7 @@ def test_training_says_on_one_line_that_it_uses_the_cache_and_where(
         caplog.clear()
         with caplog.at_level(logging.INFO, "zoo"):
             context, peers = SimpleNamespace(skip_bad=False), SimpleNamespace(first=True)
-            decode_splits(splits, SPEC, run, context, peers)  # type: ignore[arg-type]
+            decode_splits(splits, SPEC, TrainConfig(), run, context, peers)  # type: ignore[arg-type]
         told = [line for line in caplog.messages if "cache" in line]
         assert len(told) == 1
         assert noted(told, done, str(cache_folder("decoded")), "'zoo data cache'")

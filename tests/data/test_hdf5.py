@@ -39,7 +39,7 @@ def test_a_pair_without_a_split_is_divided_by_training(tmp_path: Path) -> None:
     "arrays",
     [
         {"x": np.zeros((4, 4, 4, 3), np.float32)},
-        {"x": np.zeros((4, 4, 4, 5), np.uint8)},
+        {"x": np.zeros((4, 4, 4, 17), np.uint8)},
         {"x": np.zeros(4, np.uint8)},
         {"y": np.arange(3)},
         {"y": np.array([0, 1, -1, 0])},

@@ -89,10 +89,10 @@ def test_a_mistyped_name_is_answered_with_the_right_one() -> None:
 
 def test_settings_that_a_set_asks_for_give_way_to_the_users() -> None:
     settings, notes = apply_advice("organamnist@64", {"lr": 0.1})
-    assert settings == {"augment": "none", "lr": 0.1}
+    assert settings == {"augment": "none", "augment_flip": "none", "lr": 0.1}
     assert len(notes) == 1
     assert noted(notes, "augment none", "organs")
-    assert apply_advice("organamnist", {"augment": "flip"}) == ({"augment": "flip"}, ())
+    assert apply_advice("organamnist", settings) == (settings, ())
     assert apply_advice("breastmnist", {}) == ({}, ())
     assert apply_advice(Path("digits"), {}) == ({}, ())
 

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from zoo.artefact._graph import CORE_INPUT, RESIZED, assemble
 from zoo.edge._session import open_session
-from zoo.preprocess import channels_of
+from zoo.preprocess import channels_of, raw_channels
 from zoo.spec import InputSpec, PreprocessSpec
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ class Graph:
     def __init__(
         self, spec: PreprocessSpec, dtype: Literal["uint8", "uint16", "float32"] = "uint8", *, portable: bool = False
     ) -> None:
-        given = InputSpec(name="image", dtype=dtype, channels=3 if dtype == "uint8" else 1)
+        given = InputSpec(name="image", dtype=dtype, channels=raw_channels(spec, dtype))
         core = mean_core(channels_of(spec), *spec.size)
         model = assemble(core, spec, given, temperature=1.0, portable=portable)
         for name in (RESIZED, CORE_INPUT):

@@ -296,12 +296,14 @@ def test_arrays_follow_the_rules_of_files() -> None:
     assert from_array(DEEP.astype(">u2")).pixels.dtype == np.uint16
     np.testing.assert_array_equal(from_array(DEEP.astype(">u2")).pixels[..., 0], DEEP)
     assert from_array(DEEP.astype(np.float32)).kind == "float32"
+    for stack in (COLOUR.astype(np.uint16), np.dstack([COLOUR, GRAY]), np.dstack([DEEP] * 16).astype(">u2")):
+        np.testing.assert_array_equal(from_array(stack).pixels, stack)
     for wrong in (
-        COLOUR.astype(np.uint16),
         GRAY.astype(np.int64),
         GRAY[0],
         GRAY[:0],
-        np.dstack([COLOUR, GRAY]),
+        np.zeros((4, 4, 17), np.uint8),
+        np.zeros((5, 40, 30), np.uint16),
     ):
         with pytest.raises(ImageError, match="expected"):
             from_array(wrong)

@@ -102,14 +102,46 @@ def test_doubles_are_rounded_and_refused_beyond_the_range() -> None:
 @pytest.mark.parametrize("order", ["<", ">"])
 @pytest.mark.parametrize("tile", [0, 16])
 @pytest.mark.parametrize("planar", [False, True], ids=["interleaved", "planar"])
-def test_colour_of_16_bits_is_refused_in_every_layout(order: Order, tile: int, planar: bool) -> None:
-    """Plane after plane, Pillow made stripes of the low and high bytes."""
-    array = np.broadcast_to(np.array([60000, 300, 0], np.uint16), (16, 16, 3))
-    for action in (read, probe):
-        with refused("image-bit-depth", ImageError):
-            action(tiff(array, order=order, tile=tile, planar=planar))
+def test_colour_of_16_bits_is_a_stack_in_every_layout(order: Order, tile: int, planar: bool) -> None:
+    """Plane after plane, Pillow made stripes of the low and high bytes, and cut what lay side by side to 8 bits."""
+    array = RNG.integers(0, 65536, (20, 30, 3)).astype(np.uint16)
+    data = tiff(array, order=order, tile=tile, planar=planar)
+    np.testing.assert_array_equal(read(data).pixels, array)
+    assert (probe(data).kind, probe(data).channels, probe(data).gray) == ("uint16", 3, False)
     eight = RNG.integers(0, 256, (20, 30, 3), np.uint8)
     np.testing.assert_array_equal(read(tiff(eight, order=order, tile=tile, planar=planar)).pixels, eight)
+
+
+@pytest.mark.parametrize("dtype", ["u1", "u2", "f4"])
+@pytest.mark.parametrize("coding", [1, 8])
+@pytest.mark.parametrize("tile", [0, 16])
+@pytest.mark.parametrize("planar", [False, True], ids=["interleaved", "planar"])
+def test_stack_of_channels_is_read_as_stored_in_every_layout(dtype: str, coding: int, tile: int, planar: bool) -> None:
+    """Channels that change places, or a predictor that runs over them, give another picture of the same brightness."""
+    whole = (RNG.random((37, 29, 5)) * 255).astype(dtype)
+    for order in ("<", ">"):
+        for predictor in (1, 3) if dtype == "f4" else (1, 2):
+            if predictor > 1 and coding == 1:
+                continue
+            data = tiff(whole, order=order, coding=coding, tile=tile, planar=planar, predictor=predictor)
+            image, header = read(data), probe(data)
+            np.testing.assert_array_equal(image.pixels, whole)
+            assert (header.kind, header.channels, header.width, header.height) == (image.kind, 5, 29, 37)
+
+
+@pytest.mark.parametrize(("channels", "extra"), [(2, 0), (4, 0), (5, [0, 0]), (16, [0] * 13)])
+def test_eight_bits_beside_gray_or_colours_that_are_no_alpha_are_channels(channels: int, extra: object) -> None:
+    """Near infrared beside colours is the fourth channel of a field camera; taken for alpha it would be refused."""
+    whole = RNG.integers(0, 256, (6, 5, channels), np.uint8)
+    photometric = 1 if channels == 2 else 2
+    np.testing.assert_array_equal(read(tiff(whole, tags={262: photometric, 338: extra})).pixels, whole)
+
+
+def test_stack_is_turned_as_its_orientation_says() -> None:
+    whole = RNG.integers(0, 65536, (6, 5, 4)).astype(np.uint16)
+    data = tiff(whole, tags={274: 6})
+    np.testing.assert_array_equal(read(data).pixels, np.rot90(whole, -1))
+    assert (probe(data).width, probe(data).height) == (6, 5)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
@@ -150,9 +182,11 @@ def test_planes_with_opaque_alpha_are_read_whatever_kind_of_alpha(coding: int) -
 @pytest.mark.parametrize(
     ("data", "code", "fields"),
     [
-        (tiff(np.zeros((4, 4, 5), np.uint8)), "image-bit-depth", {"channels": 5}),
-        (tiff(np.zeros((4, 4, 2), np.uint8)), "image-bit-depth", {"channels": 2}),
+        (tiff(np.zeros((4, 4, 17), np.uint8)), "image-bit-depth", {"channels": 17}),
         (tiff(np.zeros((4, 4, 2), np.uint16), tags={338: 2}), "image-bit-depth", {}),
+        (tiff(np.zeros((4, 4, 5), np.int16)), "image-colours", {}),
+        (tiff(np.zeros((4, 4, 3), np.uint16), tags={258: [16, 16, 8]}), "image-bit-depth", {}),
+        (tiff(np.zeros((4, 4, 5), np.uint16), tags={259: 7}), "image-coding", {}),
         (tiff(np.zeros((4, 4), np.uint8), tags={259: 33005}), "image-coding", {"coding": "JPEG 2000"}),
         (tiff(np.zeros((4, 4), np.uint8), tags={259: 50001}), "image-coding", {"coding": "WebP"}),
         (tiff(np.zeros((4, 4), np.uint8), tags={259: 64999}), "image-coding", {"coding": "compression 64999"}),

@@ -65,9 +65,11 @@ def tiff(
 def predict(block: np.ndarray, predictor: int, order: Order) -> bytes:
     """The bytes of a strip or tile."""
     if predictor == 3:
-        rows = block[..., 0].astype(block.dtype.newbyteorder(">")).view(np.uint8)
+        channels = block.shape[2]
+        rows = block.reshape(len(block), -1).astype(block.dtype.newbyteorder(">")).view(np.uint8)
         planes = rows.reshape(len(rows), -1, block.dtype.itemsize).transpose(0, 2, 1).reshape(len(rows), -1)
-        return np.diff(planes, axis=1, prepend=np.uint8(0)).astype(np.uint8).tobytes()
+        before = np.pad(planes, ((0, 0), (channels, 0)))[:, : planes.shape[1]]  # libtiff's stride is the channels
+        return (planes - before).astype(np.uint8).tobytes()
     if predictor == 2:
         whole = block.view(f"u{block.dtype.itemsize}")
         block = np.diff(whole, axis=1, prepend=np.zeros_like(whole[:, :1])).astype(whole.dtype)

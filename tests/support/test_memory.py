@@ -59,7 +59,37 @@ def test_a_folder_of_memory_is_known_by_what_is_mounted_there(tmp_path: Path, mo
     assert not lies_in_memory(inside)
 
 
+def test_free_memory_ends_at_the_limits_of_the_process_and_of_its_container(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A container of 2 GB on a machine of 64 was told that 32 GB of images fit."""
+    resource = pytest.importorskip("resource", reason="limits as POSIX has them")
+    page, hard = resource.getpagesize(), resource.getrlimit(resource.RLIMIT_AS)[1]
+    statm = tmp_path / "statm"
+    statm.write_text("100 9 9 9 0 40 0\n")
+    monkeypatch.setattr(memory, "_STATM", statm)
+    monkeypatch.setattr(memory, "_MEMINFO", tmp_path / "absent")
+    monkeypatch.setattr(memory, "cgroups", lambda: [tmp_path])
+    limits = {resource.RLIMIT_AS: (resource.RLIM_INFINITY, hard), resource.RLIMIT_DATA: (resource.RLIM_INFINITY, hard)}
+    monkeypatch.setattr(resource, "getrlimit", limits.__getitem__)
+    assert free_memory() == math.inf
+    limits[resource.RLIMIT_AS] = (1000 * page, hard)
+    assert free_memory() == 900 * page
+    limits[resource.RLIMIT_DATA] = (41 * page, hard)
+    assert free_memory() == page
+    limits[resource.RLIMIT_DATA] = (40 * page - 1, hard)
+    assert free_memory() == 0
+    limits.update(dict.fromkeys(limits, (resource.RLIM_INFINITY, hard)))
+    (tmp_path / "memory.max").write_text("max\n")
+    assert free_memory() == math.inf
+    (tmp_path / "memory.max").write_text("5000\n")
+    (tmp_path / "memory.current").write_text("4000\n")
+    (tmp_path / "memory.stat").write_text("anon 1\ninactive_file 300\n")
+    assert free_memory() == 1300
+
+
 def test_free_memory_is_what_the_system_says(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(memory, "cgroups", list)
     told = tmp_path / "meminfo"
     told.write_text("MemTotal: 9 kB\nMemAvailable:    2 kB\n")
     monkeypatch.setattr(memory, "_MEMINFO", told)

@@ -13,8 +13,10 @@ if TYPE_CHECKING:
     from importlib.metadata import EntryPoint
 
 __all__ = [
+    "CALLBACKS",
     "READERS",
     "ReaderEntry",
+    "callback_entries",
     "describe_cause",
     "describe_clash",
     "describe_forbidden",
@@ -26,6 +28,8 @@ __all__ = [
 
 READERS = "zoo.readers"
 """The group of readers of image formats."""
+CALLBACKS = "zoo.callbacks"
+"""The group of what `--log` names: something that is called without arguments and gives a `zoo.runs.Callback`."""
 _LONGEST = 400
 """Characters of what a stranger's code says of its failure."""
 
@@ -39,15 +43,17 @@ class ReaderEntry:
         distribution: who brings it.
         version: of the distribution.
         point: the entry point.
+        kind: what it is, for messages.
     """
 
     name: str
     distribution: str
     version: str
     point: EntryPoint
+    kind: str = "reader"
 
     def __str__(self) -> str:
-        return f"reader {self.name!r} of {self.distribution} {self.version}"
+        return f"{self.kind} {self.name!r} of {self.distribution} {self.version}"
 
 
 def is_allowed(plugin: str) -> bool:
@@ -58,13 +64,22 @@ def is_allowed(plugin: str) -> bool:
 
 def reader_entries() -> dict[str, tuple[ReaderEntry, ...]]:
     """Every reader's name with everyone who claims it, by name. Metadata only: nothing is imported."""
+    return _entries(READERS, "reader")
+
+
+def callback_entries() -> dict[str, tuple[ReaderEntry, ...]]:
+    """As `reader_entries`, of callbacks."""
+    return _entries(CALLBACKS, "callback")
+
+
+def _entries(group: str, kind: str) -> dict[str, tuple[ReaderEntry, ...]]:
     from importlib.metadata import entry_points  # 30 ms that a folder of ordinary pictures never pays
 
     found: dict[str, tuple[ReaderEntry, ...]] = {}
-    for point in sorted(entry_points(group=READERS), key=lambda point: point.name):
+    for point in sorted(entry_points(group=group), key=lambda point: point.name):
         told = None if point.dist is None else point.dist.metadata  # a half-removed distribution has none
         name, version = (told[key] if told is not None and key in told else None for key in ("Name", "Version"))
-        entry = ReaderEntry(point.name, name or "an unknown distribution", version or "(no version)", point)
+        entry = ReaderEntry(point.name, name or "an unknown distribution", version or "(no version)", point, kind)
         found[point.name] = (*found.get(point.name, ()), entry)
     return found
 

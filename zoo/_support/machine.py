@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Processor", "cores", "processor"]
+__all__ = ["Processor", "cgroups", "cores", "processor"]
 
 _CPUINFO = Path("/proc/cpuinfo")
 
@@ -49,18 +49,23 @@ def cores() -> int:
     return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
 
 
-def _cgroup_quota() -> float | None:
-    """The smallest cpu.max (quota / period) from this process's cgroup up to the root, if any."""
+def cgroups() -> list[Path]:
+    """The folder of this process's cgroup v2 and those above it, whose limits all hold; none: there are none."""
     try:
         lines = Path("/proc/self/cgroup").read_text(encoding="ascii").splitlines()
     except (OSError, UnicodeDecodeError):
-        return None
+        return []
     own = next((line[3:] for line in lines if line.startswith("0::")), None)
     if own is None:
-        return None
+        return []
     root = Path("/sys/fs/cgroup")
     folder = root / own.lstrip("/")
-    quotas = [_quota(level / "cpu.max") for level in (folder, *folder.parents) if level.is_relative_to(root)]
+    return [level for level in (folder, *folder.parents) if level.is_relative_to(root)]
+
+
+def _cgroup_quota() -> float | None:
+    """The smallest cpu.max (quota / period) from this process's cgroup up to the root, if any."""
+    quotas = [_quota(level / "cpu.max") for level in cgroups()]
     return min((quota for quota in quotas if quota is not None), default=None)
 
 

@@ -5,13 +5,16 @@ from __future__ import annotations
 import errno
 import math
 import re
+import sys
 from pathlib import Path
 
+from zoo._support.machine import cgroups
 from zoo.errors import ZooError
 
 __all__ = ["describe_want", "free_memory", "lacks_memory", "lies_in_memory"]
 
 _MEMINFO = Path("/proc/meminfo")
+_STATM = Path("/proc/self/statm")
 _MOUNTS = Path("/proc/self/mounts")
 _OF_MEMORY = frozenset({"tmpfs", "ramfs", "devtmpfs"})
 _SAYS_SO = re.compile(
@@ -22,12 +25,44 @@ _PLACE_IN_TORCH = re.compile(r"^\[enforce fail at [^\]]*\]\s*\S+ == \S+\s*")
 
 
 def free_memory() -> float:
-    """Bytes that a process may still take without swapping, infinite where the system does not say."""
+    """Bytes that this process may still take without a swap and within its limits (ulimit, its container).
+
+    Infinite where the system does not say.
+    """
+    of_machine = _number(_MEMINFO, r"^MemAvailable:\s+(\d+) kB", 1024)
+    return min(of_machine, _room_of_process(), *map(_room_of_group, cgroups()))
+
+
+def _room_of_process() -> float:
+    if sys.platform == "win32":
+        return math.inf
+    import resource
+
     try:
-        found = re.search(r"^MemAvailable:\s+(\d+) kB", _MEMINFO.read_text(encoding="ascii"), re.MULTILINE)
+        pages = [int(count) for count in _STATM.read_text(encoding="ascii").split()]
+        taken = {resource.RLIMIT_AS: pages[0], resource.RLIMIT_DATA: pages[5]}
+    except (OSError, ValueError, IndexError):
+        return math.inf
+    limits = ((resource.getrlimit(kind)[0], used * resource.getpagesize()) for kind, used in taken.items())
+    return min((max(0, most - used) for most, used in limits if most != resource.RLIM_INFINITY), default=math.inf)
+
+
+def _room_of_group(folder: Path) -> float:
+    """Of a cgroup v2; what it keeps of files can be dropped."""
+    most = _number(folder / "memory.max", r"^(\d+)$")
+    if most == math.inf:
+        return most
+    dropped = _number(folder / "memory.stat", r"^inactive_file (\d+)$")
+    return max(0.0, most - _number(folder / "memory.current", r"^(\d+)$") + (0 if dropped == math.inf else dropped))
+
+
+def _number(file: Path, line: str, unit: float = 1) -> float:
+    """What a file of the system says in a line, infinite where it does not."""
+    try:
+        found = re.search(line, file.read_text(encoding="ascii"), re.MULTILINE)
     except (OSError, UnicodeDecodeError):
         return math.inf
-    return 1024.0 * int(found[1]) if found else math.inf
+    return unit * int(found[1]) if found else math.inf
 
 
 def lies_in_memory(folder: Path) -> bool:

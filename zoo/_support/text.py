@@ -21,6 +21,7 @@ __all__ = [
     "count_with_verb",
     "file_name",
     "format_count",
+    "gigabytes",
     "inert",
     "is_utf8",
     "megabytes",
@@ -37,7 +38,7 @@ __all__ = [
 ]
 
 _SHOWN = 5  # names on one line
-_ABBREVIATIONS = frozenset({"auprc", "auroc", "f1", "npv", "ppv"})
+_ABBREVIATIONS = frozenset({"auprc", "auroc", "f1", "nll", "npv", "ppv"})
 _DIGITS = re.compile("([0-9]+)")
 _ODD_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\udc80-\udcff]")
 _ODD = re.compile(_ODD_CHARACTER.pattern + r"|\\x[0-9a-f]{2}")
@@ -92,6 +93,11 @@ def format_count(n: int, noun: str) -> str:
 def megabytes(size: int) -> str:
     """Bytes as '4.3 MB' (10^6), small files as '12.0 kB'."""
     return f"{size / 1e6:.1f} MB" if size >= 1e5 else f"{size / 1e3:.1f} kB"
+
+
+def gigabytes(size: int) -> str:
+    """Bytes as '30.1 GB' (10^9), those below 0.1 as `megabytes`."""
+    return f"{size / 1e9:.1f} GB" if size >= 1e8 else megabytes(size)
 
 
 def count_with_verb(n: int, noun: str) -> str:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from zoo.data._decode import Decoded, decode_all
+from zoo.data._decode import Decoded, Plan, carry_out, decode_all, plan_decoding
 from zoo.data._describe import DataDescription, describe_data
+from zoo.data._grades import order_grades
 from zoo.data._index import ImageSet, SplitName, Splits
-from zoo.data._labels import align, balance
+from zoo.data._labels import align, balance, find_rarest, log_prior
 from zoo.data._named import apply_advice, find_named, judge_uncertain, open_data, reopen_data
 from zoo.data._pixels import digest_all
+from zoo.data._rows import STEPS, HeldRows, Rows
 from zoo.data._splitting.seen import (
     SEEN,
     TRAINED_ON,
@@ -27,11 +29,15 @@ from zoo.data._threads import Progress
 __all__ = [
     "HELD_OUT",
     "SEEN",
+    "STEPS",
     "TRAINED_ON",
     "DataDescription",
     "Decoded",
+    "HeldRows",
     "ImageSet",
+    "Plan",
     "Progress",
+    "Rows",
     "Seen",
     "SplitName",
     "SplitTable",
@@ -40,16 +46,21 @@ __all__ = [
     "align",
     "apply_advice",
     "balance",
+    "carry_out",
     "decode_all",
     "describe_data",
     "digest_all",
     "find_named",
+    "find_rarest",
     "format_seen",
     "join_start",
     "judge_uncertain",
     "leave_out_unread",
+    "log_prior",
     "open_data",
+    "order_grades",
     "parse_seen",
+    "plan_decoding",
     "read_seen",
     "reopen_data",
     "split_table",

@@ -1,46 +1,56 @@
-"""Decode a set once, to the size the network wants, into one array."""
+"""Decode a set once, to the size the network wants; or only look at each image, where it is decoded anew in each epoch.
+
+Where the result goes is decided before the first image is decoded, and can be said: see `Plan`.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import logging
 import math
-import os
-import shutil
-import tempfile
 import time
-from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from zoo._support.machine import cores
-from zoo._support.memory import free_memory, lies_in_memory
-from zoo.data._cache import entry_for
+from zoo._support.text import gigabytes
+from zoo.data._cache import Building, Entry, Kept, entry_for
 from zoo.data._names import Names
 from zoo.data._pixels import digest_pixels
+from zoo.data._room import fits_memory, temporary, within_memory
+from zoo.data._rows import FileRows, HeldRows, Rows, pack, unpack
+from zoo.data._stream import StreamedRows
 from zoo.data._threads import Progress, over_chunks
 from zoo.data._unusable import Unusable, refusal
-from zoo.errors import DataError, ImageError, OutputError
-from zoo.preprocess import channels_of, check_range, resize_image
+from zoo.errors import DataError, ImageError
+from zoo.preprocess import check_range, resize_image
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Mapping, MutableMapping, Sequence
+    from pathlib import Path
 
     from numpy.typing import NDArray
 
     from zoo.data._index import ImageSet
     from zoo.spec import PreprocessSpec
+    from zoo.spec._value import Cache
 
-__all__ = ["IN_MEMORY", "Decoded", "decode_all"]
+__all__ = ["Decoded", "Plan", "carry_out", "decode_all", "plan_decoding"]
 
 WORTH_KEEPING = 2.0
-"""Seconds that decoding has to take for its result to be kept."""
+"""Seconds that decoding has to take for its result to be kept unasked."""
 
-IN_MEMORY = 2 * 1024**3
-"""Bytes of decoded pixels above which they go to a temporary file instead of memory; so do those that would take more
-than half of the memory which is free."""
+_Place = Literal["kept", "memory", "file", "stream"]
+_WHOLE: tuple[_Place, ...] = ("kept", "memory", "file")
+_PLACES: dict[Cache, tuple[_Place, ...]] = {
+    "auto": ("kept", "memory", "stream"),
+    "disk": ("kept", "file"),
+    "memory": ("memory",),
+    "stream": ("stream",),
+}
+"""What is tried, in this order; the last one is taken where the others have no room."""
 
 log = logging.getLogger("zoo")
 
@@ -50,23 +60,76 @@ class Decoded:
     """A set after the geometric half of its preprocessing.
 
     Attributes:
-        pixels: (n, h, w, c), as `zoo.preprocess.resize_image` gives them: float32. An array in memory, or a
-            memory map of a temporary file that goes away with it.
+        rows: (n, h, w, c), see `zoo.data._rows`.
         targets: (n,) int64, or (n, K) as in `ImageSet`.
         ids: (n,) names.
         contents: (n, 32) uint8, `zoo.data._pixels.digest_pixels` of each image as it was read.
         bad: each image that was left out, and why.
-        kept: the file of the cache that `pixels` map, if they do.
+        kept: the file of the cache that `rows` are in, if they are.
         fresh: they were decoded now and not taken from the cache.
+        columns: as in `ImageSet`, of the images that are here.
     """
 
-    pixels: NDArray[Any]
+    rows: Rows
     targets: NDArray[np.int64]
     ids: Sequence[str]
     contents: NDArray[np.uint8]
     bad: tuple[Unusable, ...] = ()
     kept: Path | None = None
     fresh: bool = True
+    columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    @property
+    def pixels(self) -> NDArray[Any]:
+        """(n, h, w, c) float32: an array in memory, or a memory map of a file."""
+        rows = self.rows
+        if isinstance(rows, FileRows) and rows.dtype == np.float32:
+            return rows.map()
+        return unpack(rows.array if isinstance(rows, HeldRows) else rows.take(np.arange(len(self.ids))))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Plan:
+    """Where the rows of a set will be, before they are made.
+
+    Attributes:
+        images: which.
+        spec: its size, channels, denoise and resize are executed.
+        place: kept (in the cache), memory, file (a temporary one), stream (nowhere: decoded each time).
+        shape: (n, h, w, c) of all rows, bad images among them.
+        dtype: of the rows.
+        exact: they are float32, and not packed to learn from.
+        entry: of the cache, where rows or the result of the first look are or will be kept; None: nowhere.
+        found: what is kept already.
+        bad: images that are known to be bad, and why.
+        fallback: the same without the cache.
+    """
+
+    images: ImageSet
+    spec: PreprocessSpec
+    place: _Place
+    shape: tuple[int, int, int, int]
+    dtype: np.dtype[Any]
+    exact: bool
+    entry: Entry | None
+    found: Kept | None
+    bad: Mapping[int, str]
+    fallback: tuple[_Place, ...]
+
+    @property
+    def size(self) -> int:
+        """Bytes of all rows."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    def describe(self) -> str:
+        """What the rows take, and where."""
+        if self.place == "stream":
+            return f"decoded anew for each epoch instead of {gigabytes(self.size)} in memory or on disk"
+        if self.place == "kept" and self.entry is not None:
+            return (
+                f"{gigabytes(self.size)} {'kept in' if self.found is None else 'taken from'} {self.entry.path.parent}"
+            )
+        return f"{gigabytes(self.size)} in {'memory' if self.place == 'memory' else 'a temporary file'}"
 
 
 def decode_all(
@@ -76,6 +139,8 @@ def decode_all(
     skip_bad: bool = False,
     workers: int | None = None,
     progress: Progress | None = None,
+    exact: bool = True,
+    cache: Cache | None = None,
 ) -> Decoded:
     """Read every image, check its range, resize it; or take what an earlier call kept (see `zoo.data._cache`).
 
@@ -85,58 +150,134 @@ def decode_all(
         skip_bad: leave out what cannot be read, and say so in `Decoded.bad`.
         workers: threads; default: one for each core.
         progress: called as images get done.
+        exact: float32; no: packed to learn from.
+        cache: where rows wait, see `plan_decoding`.
 
     Raises:
         DataError: images cannot be read (all of them are counted, five are named); with `skip_bad`, a class would be
             left without an image; or memory is too small for them.
         OutputError: no room for the temporary file of a large set.
     """
+    plan = plan_decoding(images, spec, exact=exact, cache=cache)
+    if plan.found is None and not fits_memory(plan.size):
+        log.info("decoded images: %s", plan.describe())
+    return carry_out(plan, skip_bad=skip_bad, workers=workers, progress=progress)
+
+
+def plan_decoding(
+    images: ImageSet,
+    spec: PreprocessSpec,
+    *,
+    exact: bool = True,
+    cache: Cache | None = None,
+    places: tuple[_Place, ...] | None = None,
+) -> Plan:
+    """Decide where decoded images go; a few of them are decoded for it.
+
+    Args:
+        images: what will be decoded.
+        spec: its size, channels, denoise and resize are executed.
+        exact: float32; no: packed to learn from.
+        cache: where rows wait, see `TrainConfig.cache`; None: never a stream, a temporary file where memory lacks room.
+        places: what to try instead of what `cache` says.
+
+    Raises:
+        DataError: nothing to decode, or nothing that can be read.
+    """
     if not len(images):
         raise DataError("no images to decode, expected at least one", code="data-empty")
-    entry = entry_for(images, spec)
-    if entry is not None and (kept := entry.read()) is not None:
-        reasons = _reasons(images, spec, kept.bad)
-        if len(reasons) == len(kept.bad):
-            _refuse(images, reasons, skip_bad=skip_bad)
-            return _result(images, kept.pixels, kept.contents, reasons, kept=entry.path, fresh=False)
-        entry.forget()  # a file that could not be read then, on a network that was away, can be now
+    places = places or (_WHOLE if cache is None else _PLACES[cache])
+    entry = entry_for(images, spec, "exact" if exact else "packed") if "kept" in places else None
+    if entry is not None and (kept := _find_kept(images, spec, entry)) is not None:
+        rows = kept[0].rows
+        return Plan(images, spec, "kept", (len(images), *rows.shape[1:]), rows.dtype, exact, entry, *kept, ())
     bad: dict[int, str] = {}
-    first = _first_good(images, spec, bad)
+    first = _first_good(images, spec, bad, exact=exact)
+    shape = (len(images), first.shape[0], first.shape[1], first.shape[2])
+    size = math.prod(shape) * first.dtype.itemsize
+    if entry is not None and not (cache == "disk" or _seconds(images, spec) >= WORTH_KEEPING):
+        entry = None
+    if entry is not None and (why := entry.lacks_room(size)) is not None:
+        log.info("decoded images are not kept for the next training: %s", why)
+        entry = None
+    rest = tuple(place for place in places if place != "kept")
+    place: _Place = "kept"
+    if entry is None:
+        place = rest[0] if len(rest) == 1 or fits_memory(size) else rest[1]
+    if place == "stream":
+        entry = entry_for(images, spec, "checked")
+        if entry is not None and (kept := _find_kept(images, spec, entry)) is not None:
+            return Plan(images, spec, place, shape, first.dtype, exact, entry, *kept, rest)
+    return Plan(images, spec, place, shape, first.dtype, exact, entry, None, bad, rest)
+
+
+def carry_out(
+    plan: Plan, *, skip_bad: bool = False, workers: int | None = None, progress: Progress | None = None
+) -> Decoded:
+    """Decode as planned; arguments and errors as of `decode_all`."""
+    images, spec, found = plan.images, plan.spec, plan.found
+    if found is not None:
+        _refuse(images, plan.bad, skip_bad=skip_bad)
+        if plan.place == "stream":
+            stream = _stream(plan, _good(len(images), plan.bad), found.contents)
+            return _result(plan, stream, found.contents, plan.bad)
+        return _result(plan, found.rows, found.contents, plan.bad, kept=True)
+    bad = dict(plan.bad)
     contents = np.zeros((len(images), 32), np.uint8)
-    shape = (len(images), *spec.size, channels_of(spec))
     with contextlib.ExitStack() as stack:
         building = None
-        if entry is not None and _seconds(images, spec, workers or cores()) >= WORTH_KEEPING:
-            building = stack.enter_context(entry.building(shape))
-            size = 4 * math.prod(shape)
-            if building is not None and size > IN_MEMORY:
-                log.info("decoded images take %.1f GB in %s, kept for the next training", size / 1e9, entry.path.parent)
-        pixels = _room(shape, first.dtype) if building is None else building.pixels
+        if plan.entry is not None:
+            kept = plan.shape if plan.place == "kept" else (len(images), 0, 0, 0)
+            building = stack.enter_context(plan.entry.building(kept, plan.dtype))
+            if building is None and plan.place == "kept":
+                other = plan_decoding(images, spec, exact=plan.exact, places=plan.fallback)
+                return carry_out(other, skip_bad=skip_bad, workers=workers, progress=progress)
+        room = _make_room(plan, building)
 
         def work(chunk: range) -> None:
             for i in chunk:
                 try:
-                    image = _decode_one(images, i, spec, contents)
+                    image = _decode_one(images, i, spec, contents, plan.exact)
                 except ImageError as problem:
                     bad[i] = problem.reason
                     continue
-                if image.dtype != pixels.dtype:
+                if (image.shape, image.dtype) != (plan.shape[1:], plan.dtype):
                     bad[i] = "8-bit among deeper images, or the reverse; expected one pixel type"
                     continue
-                pixels[i] = image
                 if building is not None:
-                    building.check(images, i)
+                    building.put(images, i, image)
+                elif plan.place != "stream":
+                    room.put(i, image)
 
         over_chunks(work, len(images), workers=workers, progress=progress)
         bad = dict(sorted(bad.items()))
         _refuse(images, bad, skip_bad=skip_bad)
         good = _good(len(images), bad)
-        if bad:
+        if bad and plan.place != "stream":
             for position, i in enumerate(good.tolist()):
-                pixels[position] = pixels[i]
-        if building is not None and (mapped := building.finish(good, list(bad), contents[good])) is not None:
-            return _result(images, mapped, contents[good], bad, kept=building.entry.path)
-        return _result(images, pixels[: len(good)], contents[good], bad)
+                room.put(position, room.take(np.array([i]))[0])
+        rows = None if building is None else building.finish(good, list(bad), contents[good])
+        if plan.place == "stream":
+            return _result(plan, _stream(plan, good, contents[good]), contents[good], bad)
+        if rows is not None:
+            return _result(plan, rows, contents[good], bad, kept=True)
+        return _result(plan, room.first(len(good)), contents[good], bad)
+
+
+def _make_room(plan: Plan, building: Building | None) -> FileRows | HeldRows:
+    """For the rows; those of a stream take none."""
+    if building is not None:
+        return building.rows
+    if plan.place == "stream":
+        return HeldRows(np.empty((0, 0, 0, 0), plan.dtype))
+    return within_memory(plan.shape, plan.dtype) if plan.place == "memory" else temporary(plan.shape, plan.dtype)
+
+
+def _stream(plan: Plan, good: NDArray[np.int64], contents: NDArray[np.uint8]) -> StreamedRows:
+    def decode(i: int, contents: MutableMapping[int, NDArray[np.uint8]]) -> NDArray[Any]:
+        return _decode_one(plan.images, i, plan.spec, contents, plan.exact)
+
+    return StreamedRows(plan.images, good, contents, decode, plan.shape[1:], plan.dtype)
 
 
 def _refuse(images: ImageSet, bad: Mapping[int, str], *, skip_bad: bool) -> None:
@@ -154,24 +295,30 @@ def _refuse(images: ImageSet, bad: Mapping[int, str], *, skip_bad: bool) -> None
 
 
 def _result(
-    images: ImageSet,
-    pixels: NDArray[Any],
-    contents: NDArray[np.uint8],
-    bad: Mapping[int, str],
-    *,
-    kept: Path | None = None,
-    fresh: bool = True,
+    plan: Plan, rows: Rows, contents: NDArray[np.uint8], bad: Mapping[int, str], *, kept: bool = False
 ) -> Decoded:
-    good = _good(len(images), bad)
+    images, good = plan.images, _good(len(plan.images), bad)
     return Decoded(
-        pixels,
+        rows,
         images.targets[good],
         Names.of(images.ids).subset(good),
         contents,
         _name_unusable(images, bad),
-        kept,
-        fresh,
+        plan.entry.path if kept and plan.entry is not None else None,
+        plan.found is None,
+        images.columns if not bad else images.subset(good).columns,
     )
+
+
+def _find_kept(images: ImageSet, spec: PreprocessSpec, entry: Entry) -> tuple[Kept, dict[int, str]] | None:
+    """What an entry holds, and why each of its bad images still is bad; None where nothing of it can be used."""
+    if (found := entry.read()) is None:
+        return None
+    bad = _reasons(images, spec, found.bad)
+    if len(bad) == len(found.bad):
+        return found, bad
+    entry.forget()  # a file that could not be read then, on a network that was away, can be now
+    return None
 
 
 def _name_unusable(images: ImageSet, bad: Mapping[int, str]) -> tuple[Unusable, ...]:
@@ -193,12 +340,12 @@ def _reasons(images: ImageSet, spec: PreprocessSpec, suspects: Sequence[int]) ->
     return reasons
 
 
-def _seconds(images: ImageSet, spec: PreprocessSpec, workers: int) -> float:
+def _seconds(images: ImageSet, spec: PreprocessSpec) -> float:
     """About how long decoding all of them takes, by a few of them."""
     some = np.linspace(0, len(images) - 1, 4).astype(int).tolist()
     start = time.perf_counter()
     _reasons(images, spec, some)
-    return (time.perf_counter() - start) / len(some) * len(images) / workers
+    return (time.perf_counter() - start) / len(some) * len(images) / cores()
 
 
 def _find_present(targets: NDArray[np.int64]) -> list[int]:
@@ -208,65 +355,34 @@ def _find_present(targets: NDArray[np.int64]) -> list[int]:
 
 
 def _decode_one(
-    images: ImageSet, i: int, spec: PreprocessSpec, contents: NDArray[np.uint8] | None = None
+    images: ImageSet,
+    i: int,
+    spec: PreprocessSpec,
+    contents: MutableMapping[int, NDArray[np.uint8]] | NDArray[np.uint8] | None = None,
+    exact: bool = True,
 ) -> NDArray[Any]:
+    """(h, w, c) of image `i`: float32, or packed; the digest of its pixels goes into `contents`."""
     raw = images.read(i)
     if contents is not None:
         contents[i] = np.frombuffer(digest_pixels(raw), np.uint8)
     try:
         check_range(raw.pixels, spec)
-        return resize_image(raw.pixels, spec)
+        row = resize_image(raw.pixels, spec)
     except ImageError as problem:
         raise problem.rename(images.ids[i]) from None
+    if exact:
+        return row
+    if raw.pixels.dtype == np.uint8:
+        return pack(row)
+    # one plane that is there three times, for a network that takes colours
+    return np.ascontiguousarray(row[:, :, :1]) if raw.pixels.shape[2] == 1 else row
 
 
-def _first_good(images: ImageSet, spec: PreprocessSpec, bad: dict[int, str]) -> NDArray[Any]:
-    """The first image that can be read: it tells the dtype before room is made."""
+def _first_good(images: ImageSet, spec: PreprocessSpec, bad: dict[int, str], *, exact: bool) -> NDArray[Any]:
+    """The first image that can be read: it tells shape and dtype before room is made."""
     for i in range(len(images)):
         try:
-            return _decode_one(images, i, spec)
+            return _decode_one(images, i, spec, None, exact)
         except ImageError as problem:
             bad[i] = problem.reason
     raise refusal(_name_unusable(images, bad), len(images))
-
-
-def _room(shape: tuple[int, ...], dtype: np.dtype[Any]) -> NDArray[Any]:
-    """Room for what is not kept: memory, or a temporary file where that takes too much of it, which is said."""
-    size = math.prod(shape) * dtype.itemsize
-    if size <= min(IN_MEMORY, free_memory() / 2):
-        try:
-            return np.empty(shape, dtype)
-        except MemoryError:
-            raise DataError(
-                f"no memory for {size / 1e9:.1f} GB of decoded images; lower --size or free some",
-                code="decoded-memory",
-                needed=size,
-            ) from None
-    folder = Path(tempfile.gettempdir())
-    of_memory = lies_in_memory(folder)
-    free = min(shutil.disk_usage(folder).free, free_memory() if of_memory else math.inf)
-    if size > free:
-        kind = "memory" if of_memory else "disk"
-        raise _full(size, folder, f"{free / 1e9:.1f} GB of {kind} are free", free=int(free))
-    log.info("decoded images take %.1f GB in a temporary file in %s; TMPDIR names another place", size / 1e9, folder)
-    if of_memory:
-        log.warning("%s is made of memory, which these %.1f GB take; set TMPDIR to a disk", folder, size / 1e9)
-    # Nameless where the system allows it: gone when the array is, even after a crash.
-    with tempfile.TemporaryFile(prefix="zoo-", dir=folder) as stream:
-        try:
-            if hasattr(os, "posix_fallocate"):  # without it a full disk would show as a crash while writing
-                os.posix_fallocate(stream.fileno(), 0, size)
-            return np.memmap(stream, dtype=dtype, mode="r+" if os.fstat(stream.fileno()).st_size else "w+", shape=shape)
-        except OSError as problem:
-            raise _full(size, folder, (problem.strerror or str(problem)).lower()) from None
-
-
-def _full(size: int, folder: Path, reason: str, **fields: int) -> OutputError:
-    return OutputError(
-        f"no room for {size / 1e9:.1f} GB of decoded images in {folder} ({reason}); free space, set TMPDIR or lower "
-        "--size",
-        code="output-full",
-        needed=size,
-        folder=str(folder),
-        **fields,
-    )

@@ -34,6 +34,8 @@ class DataDescription(Display, msgspec.Struct, frozen=True, kw_only=True):
     name: str
     n: int
     kind: str
+    channels: int | None
+    """Of every image, where they are stacks of channels; None: colours or gray."""
     columns: dict[str, str | tuple[str, ...]]
     """What a column of a table was taken for: role to its name, or to those of several. Of other data: empty."""
     ignored: dict[str, str]
@@ -56,7 +58,8 @@ class DataDescription(Display, msgspec.Struct, frozen=True, kw_only=True):
         """How many images of what, in how many classes, groups and splits."""
         splits = ", ".join(f"{split} {n}" for split, n in self.splits.items()) or "no splits"
         groups = "no groups are known" if self.groups is None else format_count(self.groups, "group")
-        what = f"{format_count(self.n, 'image')}, {self.kind}, {len(self.classes)} classes"
+        stack = "" if self.channels is None else f", {self.channels} channels"
+        what = f"{format_count(self.n, 'image')}, {self.kind}{stack}, {len(self.classes)} classes"
         return f"{self.name}: {what}; {splits}; {groups}"
 
     def tables(self) -> dict[str, Table]:
@@ -91,6 +94,7 @@ def describe_data(source: str | Path, **reading: Unpack[Reading]) -> DataDescrip
         name=pool.name,
         n=len(pool.ids),
         kind=pool.kind,
+        channels=pool.channels,
         columns=dict(pool.roles),
         ignored=dict(pool.ignored),
         classes=dict(zip(pool.labels, counts, strict=True)),

@@ -15,7 +15,7 @@ from zoo._support.text import format_count
 from zoo.data._names import Names
 from zoo.data._unusable import Unusable
 from zoo.errors import DataError, ImageError
-from zoo.readers import Kind, Probe, RawImage, from_array, probe, read
+from zoo.readers import Kind, Probe, RawImage, from_array, join_channels, probe, read
 from zoo.readers._padding import adopt_padding
 from zoo.spec import Display, Table, Voi, to_builtins
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from zoo.spec import Fingerprint, Intensity, PreprocessSpec, Task
 
 __all__ = [
+    "EVERY",
     "SPLITS",
     "Arrays",
     "Files",
@@ -37,7 +38,11 @@ __all__ = [
     "Source",
     "SplitName",
     "Splits",
+    "Stacked",
 ]
+
+EVERY = -1
+"""In the place of a picture's number: all pictures of the file, as channels."""
 
 SplitName = Literal["train", "val", "test"]
 SPLITS: tuple[SplitName, ...] = ("train", "val", "test")
@@ -62,7 +67,8 @@ class Files:
     Attributes:
         root: the folder.
         ids: their paths relative to it, with forward slashes.
-        frames: (n,) int64, which picture of the file is meant, counted from 1; 0: it holds one. None: all hold one.
+        frames: (n,) int64, which picture of the file is meant, counted from 1; 0: it holds one; `EVERY`: all of them,
+            as the channels of one image. None: all hold one.
     """
 
     root: Path
@@ -71,8 +77,11 @@ class Files:
 
     def read(self, row: int, *, voi: bool = False) -> RawImage:
         """Decode one file; errors name it by its id."""
-        frame = None if self.frames is None else int(self.frames[row]) or None
-        return read(self.root / self.ids[row], name=self.ids[row], frame=frame, voi=voi)
+        frame = 0 if self.frames is None else int(self.frames[row])
+        path, name = self.root / self.ids[row], self.ids[row]
+        if frame == EVERY:
+            return read(path, name=name, voi=voi, stack=True)
+        return read(path, name=name, frame=frame or None, voi=voi)
 
     def probe(self, row: int) -> Probe:
         """The header of one file; raises ImageError."""
@@ -126,6 +135,29 @@ class Several:
         return self.parts[int(self.part[row])].probe(int(self.rows[row]))
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Stacked:
+    """Images whose channels lie in files of their own.
+
+    Attributes:
+        ids: what the images are called.
+        parts: for each channel its source, all of as many rows.
+    """
+
+    ids: Sequence[str]
+    parts: tuple[Files, ...]
+
+    def read(self, row: int, *, voi: bool = False) -> RawImage:
+        """The files of one image, as its channels."""
+        return join_channels([part.read(row, voi=voi) for part in self.parts], self.ids[row])
+
+    def probe(self, row: int) -> Probe:
+        """The header of the first file, with the number of channels."""
+        found = [part.probe(row) for part in self.parts]
+        personal = tuple(dict.fromkeys(name for one in found for name in one.personal))
+        return dataclasses.replace(found[0], gray=False, channels=len(found), personal=personal)
+
+
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
 class ImageSet:
     """Images of one split, in a fixed order.
@@ -140,6 +172,7 @@ class ImageSet:
         groups: (n,) int64, which patient, lesion or study an image belongs to; None where none are known.
         intensity: of the model that the images are read for: Voi reads them through their own VOI LUT or window (see
             `zoo.readers.read`), Percentile changes padding that it does not know (see `zoo.readers._padding`).
+        columns: what a model is given beside each image: name of a column to (n,) cells; empty: nothing.
     """
 
     ids: Sequence[str]
@@ -149,6 +182,7 @@ class ImageSet:
     digests: NDArray[np.uint8]
     groups: NDArray[np.int64] | None = None
     intensity: Intensity | None = None
+    columns: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -180,6 +214,7 @@ class ImageSet:
             rows=self.rows[chosen],
             digests=self.digests[chosen],
             groups=None if self.groups is None else self.groups[chosen],
+            columns={name: Names.of(cells).subset(chosen) for name, cells in self.columns.items()},
         )
 
 
@@ -197,12 +232,14 @@ class Splits(Display):
             be published with a report.
         kind: pixel type of every image.
         gray: every image is gray (uint8 pixels still have three equal channels).
+        channels: of every image, where they are stacks (see `zoo.readers.RawImage`); None: colours or gray.
         largest_side: of any image, in pixels.
         voi: every image brings its own VOI LUT or window.
         paddings: ranges of values that are padding (see `zoo.readers.RawImage`): how many images name them.
         skipped: 'id: reason' of every image that was left out because it cannot be read or has no label. Holds file
             names.
         passed_over: as in `Pool`.
+        ordered: labels are grades in order, the lowest first.
     """
 
     labels: tuple[str, ...]
@@ -215,14 +252,17 @@ class Splits(Display):
     gray: bool
     largest_side: int
     voi: bool = False
+    channels: int | None = None
     paddings: Mapping[tuple[float, float], int] = dataclasses.field(default_factory=dict)
     skipped: tuple[str, ...] = ()
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
+    ordered: bool = False
 
     def headline(self) -> str:
         """Which data this is, and how many images of what."""
         sizes = ", ".join(f"{name} {len(images)}" for name, images in self._sets())
-        return f"{self.fingerprint.name}: {sizes}; {len(self.labels)} classes, {self.kind}"
+        stack = "" if self.channels is None else f", {self.channels} channels"
+        return f"{self.fingerprint.name}: {sizes}; {len(self.labels)} classes, {self.kind}{stack}"
 
     def tables(self) -> dict[str, Table]:
         """One row for each split: its images, and those of each class."""
@@ -236,13 +276,15 @@ class Splits(Display):
 
     def to_dict(self) -> dict[str, Any]:
         """What is known of the data without its images."""
-        said = {name: getattr(self, name) for name in ("labels", "task", "kind", "fingerprint", "notes")}
+        said = {name: getattr(self, name) for name in ("labels", "task", "kind", "channels", "fingerprint", "notes")}
         return {**to_builtins(said), "splits": list(self.tables()["splits"])}
 
     @property
     def task(self) -> Task:
-        """multiclass: one label an image; multilabel: any number of them."""
-        return "multilabel" if self.train.targets.ndim == 2 else "multiclass"
+        """multiclass: one label an image; multilabel: any number of them; ordinal: one, and labels are in order."""
+        if self.train.targets.ndim == 2:
+            return "multilabel"
+        return "ordinal" if self.ordered else "multiclass"
 
     def split(self, name: str) -> ImageSet:
         """The split called `name`.
@@ -293,6 +335,7 @@ class Pool:
         rows: the splits that the data brings, each (m,) int64; empty when it brings none.
         kind: pixel type.
         gray: every image is gray.
+        channels: as in `Splits`.
         largest_side: in pixels.
         voi: as in `Splits`.
         paddings: as in `Splits`.
@@ -301,6 +344,7 @@ class Pool:
         groups: as in `ImageSet`.
         folds: (n,) int64, which fold an image belongs to; None where the data brings none.
         columns: what else the data says of each image, such as site, age or sex: (n,) texts each.
+        inputs: what a model is to be given of each image: name of a column to (n,) cells, "" where it says nothing.
         unlabelled: rows of a table that were left out because they name no label, by their images.
         passed_over: files that are not read as images, by their format, such as {".heic": 4}.
         roles: what a column of a table was taken for: its name, or those of several.
@@ -318,12 +362,14 @@ class Pool:
     gray: bool
     largest_side: int
     voi: bool = False
+    channels: int | None = None
     paddings: Mapping[tuple[float, float], int] = dataclasses.field(default_factory=dict)
     notes: tuple[str, ...] = ()
     skipped: tuple[Unusable, ...] = ()
     groups: NDArray[np.int64] | None = None
     folds: NDArray[np.int64] | None = None
     columns: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    inputs: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     unlabelled: tuple[Unusable, ...] = ()
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
     roles: Mapping[str, str | tuple[str, ...]] = dataclasses.field(default_factory=dict)

@@ -30,7 +30,9 @@ __all__ = [
     "check_names",
     "count_labels",
     "describe_spelled_alike",
+    "find_rarest",
     "label_text",
+    "log_prior",
     "merge_spellings",
 ]
 
@@ -165,6 +167,32 @@ def balance(targets: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
     return np.asarray(sides.sum(axis=1, keepdims=True) / (2 * np.maximum(sides, 1)))
 
 
+def log_prior(targets: NDArray[np.int64], classes: int) -> NDArray[np.float64]:
+    """What logit adjustment is by (Menon et al. 2021, arXiv 2007.07314, equations 9 and 10, tau 1).
+
+    Args:
+        targets: (n,) class numbers, or (n, K) of zeros, ones and UNKNOWN, of the training images.
+        classes: K.
+
+    Returns:
+        (K,): log of the share of each class; of several labels the log-odds of each, among the images that it is known
+        of. A side without an image counts as if it had one.
+    """
+    if targets.ndim == 1:
+        counts = np.maximum(count_labels(targets, classes), 1)
+        return np.asarray(np.log(counts / counts.sum()))
+    present, absent = (np.maximum((targets == value).sum(axis=0), 1) for value in (1, 0))
+    return np.asarray(np.log(present / absent))
+
+
+def find_rarest(targets: NDArray[np.int64], classes: int) -> tuple[int, float]:
+    """The class with the fewest images and its share, or the label with the smallest among those it is known of."""
+    counts = count_labels(targets, classes)
+    known = len(targets) if targets.ndim == 1 else (targets != UNKNOWN).sum(axis=0)
+    shares = counts / np.maximum(known, 1)
+    return int(shares.argmin()), float(shares.min())
+
+
 def check_classes(
     labels: Sequence[str],
     targets: NDArray[np.int64],
@@ -256,15 +284,17 @@ def align(splits: Splits, labels: tuple[str, ...], task: Task = "multiclass") ->
         DataError: the data is of another task, has a class that the model does not know, or says nothing of a label.
     """
     name = splits.fingerprint.name
-    if splits.task != task:
-        gives = {"multiclass": "exactly one label an image", "multilabel": "any number of labels an image"}
+    if (splits.task == "multilabel") != (task == "multilabel"):  # whether classes are grades, the model says
+        one, many = "exactly one label an image", "any number of labels an image"
+        gives, wanted = (one, many) if task == "multilabel" else (many, one)
         raise DataError(
-            f"{name}: gives {gives[splits.task]}, the model gives {gives[task]}; "
-            f"take a {splits.task} model, or {task} data",
+            f"{name}: gives {gives}, the model gives {wanted}; take a {splits.task} model, or {task} data",
             code="task-differs",
             data=splits.task,
             model=task,
         )
+    if splits.ordered != (task == "ordinal"):
+        splits = dataclasses.replace(splits, ordered=task == "ordinal")
     if splits.labels == labels:
         return splits
     splits = _spell_as(splits, labels)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo._support.text import brief, is_utf8
 from zoo.data._groups import regroup
-from zoo.data._index import Arrays
+from zoo.data._index import Arrays, Files
 from zoo.data._labels import check_names, merge_spellings
 from zoo.data._patterns import suggest_group
 from zoo.data._sources.beside import FOLDERS, find_table, note_left_out, suggest_table
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from zoo.data._index import Pool, Splits
     from zoo.data._splitting.leaks import Leaks
-    from zoo.spec import Provenance, Reading, TrainConfig, Uncertain
+    from zoo.spec import FoldChoice, Provenance, Reading, TrainConfig, Uncertain
 
 __all__ = ["apply_advice", "find_named", "index", "judge_uncertain", "open_data", "reopen_data"]
 
@@ -52,7 +52,8 @@ def open_data(
     skip_bad: bool = False,
     for_training: bool = True,
     leaks: Leaks = "drop",
-    fold: int | None = None,
+    fold: FoldChoice = None,
+    folds: int | None = None,
     **reading: Unpack[Reading],
 ) -> Splits:
     """Index a data set. No pixel of a file is decoded; every header is read and every file hashed.
@@ -69,7 +70,8 @@ def open_data(
             was not trained on. Data that a run was trained on must be opened with True and that run's seed.
         leaks: treatment of copies and groups in two splits, see `TrainConfig.leaks`.
         fold: number of the test fold, see `TrainConfig.fold`.
-        **reading: columns, group, keep_na, uncertain; see `zoo.spec.Reading`.
+        folds: how many folds the images are dealt out into, see `TrainConfig.folds`.
+        **reading: columns, group, keep_na, uncertain, frames, inputs; see `zoo.spec.Reading`.
 
     Raises:
         DataError: the source is not there, or cannot be used as it is; one line that says what to do.
@@ -82,7 +84,7 @@ def open_data(
     if known and for_training:
         sets.warn_of_licence(known)
     made = for_training or _to_be_divided(source, pool)
-    return assemble(pool, split_seed=split_seed, for_training=made, leaks=leaks, fold=fold)
+    return assemble(pool, split_seed=split_seed, for_training=made, leaks=leaks, fold=fold, folds=folds)
 
 
 def reopen_data(
@@ -139,7 +141,9 @@ def _index_again(source: str | Path, config: TrainConfig, *, skip_bad: bool, rea
     asked = pick_reading(reading)
     try:
         pool = _index_undecided(source, skip_bad=skip_bad, reading={**config.reading, **asked})
-    except DataError as problem:  # other data, whose columns have other names
+    except DataError as problem:  # other data, whose columns have other names, or whose channels lie in arrays
+        if problem.code == "frames-without-files" and "frames" not in asked:
+            return _index_again(source, config, skip_bad=skip_bad, reading={**asked, "frames": "one"})
         if "columns" in asked or problem.code not in _OTHER_COLUMNS:
             raise
         pool = _index_undecided(source, skip_bad=skip_bad, reading={**config.reading, "columns": None, **asked})
@@ -181,6 +185,24 @@ def _index_undecided(source: str | Path, *, skip_bad: bool, as_is: bool = False,
             code="columns-without-table",
             data=pool.name,
         )
+    if (asked := reading.get("inputs")) and not pool.inputs:
+        raise DataError(
+            f"{pool.name}: is not a table, and the model is to be given {brief(asked, 8)} beside each image; name a "
+            "table with these columns",
+            code="inputs-missing",
+            columns=list(asked),
+            data=pool.name,
+        )
+    if reading.get("frames") == "channels" and not isinstance(pool.source, Files):
+        raise DataError(
+            f"{pool.name}: is not a folder or table of files, and --frames says what pictures of a file are; leave it "
+            "out",
+            code="frames-without-files",
+            data=pool.name,
+        )
+    if pool.channels is not None:
+        note = f"images are stacks of {pool.channels} channels, which are not colours"
+        pool = dataclasses.replace(pool, notes=(note, *pool.notes))
     check_names(pool.labels, pool.name)
     pool = merge_spellings(pool)
     if pool.groups is None and not reading.get("group") and not isinstance(pool.source, Arrays):
@@ -236,16 +258,17 @@ def _index_source(source: str | Path, path: Path, *, skip_bad: bool, as_is: bool
 
 def _index_directory(path: Path, *, skip_bad: bool, as_is: bool, reading: Reading) -> Pool:
     """The table that a folder holds, where its rows name its images; else its class folders."""
-    columns = reading.get("columns")
+    columns, frames = reading.get("columns"), reading.get("frames") or "one"
     if columns == FOLDERS:
-        return dataclasses.replace(index_folder(path, skip_bad=skip_bad, as_is=as_is, sure=True), roles=FOLDERS)
+        pool = index_folder(path, skip_bad=skip_bad, as_is=as_is, sure=True, frames=frames)
+        return dataclasses.replace(pool, roles=FOLDERS)
     beside = find_table(path, columns)
     if beside.table is not None:
         pool = index_table(beside.table, skip_bad=skip_bad, as_is=as_is, reading=reading, places=beside.places)
         left = note_left_out(beside, itertools.chain(pool.ids, (one.name for one in (*pool.skipped, *pool.unlabelled))))
         return dataclasses.replace(pool, notes=(*beside.notes, *left, *pool.notes))
     try:
-        pool = index_folder(path, skip_bad=skip_bad, as_is=as_is)
+        pool = index_folder(path, skip_bad=skip_bad, as_is=as_is, frames=frames)
     except DataError as problem:
         if problem.code not in _NO_CLASSES or not (way := suggest_table(path)):
             raise
@@ -283,8 +306,9 @@ def apply_advice(source: str | Path, settings: Mapping[str, Any]) -> tuple[dict[
     """
     known = find_named(source)
     asked = {} if known is None else {k: v for k, v in known.about.train.items() if k not in settings}
-    notes = [f"{name} {value}: {known.about.because}" for name, value in asked.items()] if known else []
-    return asked | dict(settings), tuple(notes)
+    said = ", ".join(f"{name} {value}" for name, value in asked.items())
+    notes = (f"{said}: {known.about.because}",) if known is not None and asked else ()
+    return asked | dict(settings), notes
 
 
 def _index_named(known: sets.Variant, path: Path, *, skip_bad: bool, as_is: bool) -> Pool:

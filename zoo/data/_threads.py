@@ -16,19 +16,24 @@ CHUNK = 32  # images a task: small enough for a smooth progress bar, large enoug
 
 
 def over_chunks(
-    work: Callable[[range], None], n: int, *, workers: int | None = None, progress: Progress | None = None
+    work: Callable[[range], None],
+    n: int,
+    *,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    chunk: int = CHUNK,
 ) -> None:
-    """Call `work` on ranges that together cover 0..n, in no fixed order, at most `workers` at a time.
+    """Call `work` on ranges of `chunk` that together cover 0..n, in no fixed order, at most `workers` at a time.
 
     The first exception stops the rest and is raised.
     """
-    workers = min(workers or cores(), max(1, n // CHUNK))
-    chunks = (range(start, min(start + CHUNK, n)) for start in range(0, n, CHUNK))
+    workers = min(workers or cores(), max(1, n // chunk))
+    chunks = (range(start, min(start + chunk, n)) for start in range(0, n, chunk))
     done = 0
     if workers == 1:
-        for part in chunks:
-            work(part)
-            done += len(part)
+        for only in chunks:
+            work(only)
+            done += len(only)
             if progress is not None:
                 progress(done, n)
         return
@@ -37,8 +42,8 @@ def over_chunks(
         try:
             while True:
                 # few tasks wait at any time, so a million images do not become a million futures
-                while len(running) < 2 * workers and (chunk := next(chunks, None)) is not None:
-                    running[pool.submit(work, chunk)] = len(chunk)
+                while len(running) < 2 * workers and (part := next(chunks, None)) is not None:
+                    running[pool.submit(work, part)] = len(part)
                 if not running:
                     return
                 finished, _ = wait(running, return_when=FIRST_COMPLETED)

@@ -9,6 +9,7 @@ from typing import IO, TYPE_CHECKING
 
 from zoo.errors import ImageError
 from zoo.readers import _dicom as dicom
+from zoo.readers import _numpy as arrays
 from zoo.readers import _raster as raster
 from zoo.readers._dicom_start import find_start
 from zoo.readers._reader import HEAD_BYTES
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["BUILT_IN", "NAMES", "damage_said", "decodes_natively"]
 
-NAMES = "DICOM, PNG, JPEG, BMP, TIFF, WebP, GIF, PPM, AVIF, HEIC or JPEG 2000"
+NAMES = "DICOM, PNG, JPEG, BMP, TIFF, WebP, GIF, PPM, AVIF, HEIC, JPEG 2000 or NumPy"
 """The formats, for messages."""
 
 
@@ -88,7 +89,25 @@ class Dicom:
         return dicom.is_compressed(stream, name)
 
 
-BUILT_IN: tuple[Reader, ...] = (Dicom(), Raster())
+class Numpy:
+    """Arrays; see `zoo.readers._numpy`."""
+
+    suffixes = arrays.SUFFIXES
+
+    def recognise(self, head: bytes) -> bool:
+        """By the first bytes; a DICOM file may begin with those of an array."""
+        return head[128:132] != b"DICM" and arrays.recognise(head)
+
+    def probe(self, stream: IO[bytes], name: str) -> Probe:
+        """By numpy's parser of the header."""
+        return arrays.probe(stream, name)
+
+    def read(self, stream: IO[bytes], name: str, *, frame: int | None, voi: bool) -> RawImage:
+        """The values as they are."""
+        return arrays.read(stream, name, frame=frame, voi=voi)
+
+
+BUILT_IN: tuple[Reader, ...] = (Dicom(), Raster(), Numpy())
 """All of them; a head is recognised by one at most."""
 
 

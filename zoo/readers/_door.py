@@ -7,6 +7,7 @@ import stat
 from pathlib import Path
 
 from zoo.errors import ImageError
+from zoo.readers import _numpy as arrays
 from zoo.readers import _raster as raster
 from zoo.readers._built_in import BUILT_IN, NAMES
 from zoo.readers._dicom_start import find_start
@@ -77,6 +78,8 @@ def is_image_head(path: str, head: bytes) -> bool:
     if find_start(head) is not None:
         return os.path.basename(path) != "DICOMDIR"  # noqa: PTH119 - asked of very many files
     form = raster.recognise(head)
+    if form is None and arrays.recognise(head):
+        return True
     if form is None:
         return bool(head) and any(reader.recognise(head) for reader in others().readers)
     if form == "HEIF" and not raster.HAS_HEIF:

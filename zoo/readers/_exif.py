@@ -55,9 +55,9 @@ def upright(image: Image.Image) -> Image.Image:
 
 
 def turn(pixels: NDArray[Any], orientation: int) -> NDArray[Any]:
-    """Pixels (H, W) as they are to be looked at; see `upright`."""
+    """Pixels (H, W) or (H, W, C) as they are to be looked at; see `upright`."""
     if orientation in (5, 6, 7, 8):
-        pixels = pixels.T
+        pixels = pixels.swapaxes(0, 1)
     if orientation in (2, 3, 6, 7):
         pixels = pixels[:, ::-1]
     return pixels[::-1] if orientation in (3, 4, 7, 8) else pixels

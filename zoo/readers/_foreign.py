@@ -18,7 +18,6 @@ _MAGIC = (
     (0, b"IIRO", "RAW"),  # Olympus
     (0, b"IIRS", "RAW"),
     (0, b"MMOR", "RAW"),
-    (0, b"\x93NUMPY", "NumPy"),
     (0, b"NRRD000", "NRRD"),
     (0, b"P7\n", "PAM"),
     (0, b"PF\n", "PFM in colour"),
@@ -39,7 +38,7 @@ RAW_SUFFIXES = frozenset({
 # fmt: off
 _SUFFIXES = RAW_SUFFIXES | HEIF_SUFFIXES | {
     ".cr3", ".czi", ".dds", ".eps", ".exr", ".fits", ".ico", ".jls", ".jxl", ".jxr", ".lif", ".mgh",
-    ".mgz", ".mha", ".mhd", ".nd2", ".nii", ".nii.gz", ".npy", ".nrrd", ".oir", ".orf", ".pcx", ".psd", ".qoi", ".raf",
+    ".mgz", ".mha", ".mhd", ".nd2", ".nii", ".nii.gz", ".nrrd", ".oir", ".orf", ".pcx", ".psd", ".qoi", ".raf",
     ".raw", ".rw2", ".svg", ".tga", ".xcf", ".zvi",
     ".avi", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".webm", ".wmv",
 }

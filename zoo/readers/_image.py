@@ -9,11 +9,12 @@ import numpy as np
 
 from zoo._support.ranges import in_ranges
 from zoo.errors import ImageError
+from zoo.spec import MOST_CHANNELS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["KINDS", "Kind", "Probe", "RawImage", "check_frame", "from_array"]
+__all__ = ["KINDS", "Kind", "Probe", "RawImage", "check_frame", "from_array", "stack_of"]
 
 Kind = Literal["uint8", "uint16", "float32"]
 """Pixel type of a raw image; it is also the input type of the exported file."""
@@ -28,7 +29,8 @@ class RawImage:
 
     Attributes:
         pixels: (H, W, C). uint8: C = 3, gray replicated, in [0, 255]. uint16 and float32: C = 1, values as
-            stored. May be read-only.
+            stored. Of any kind C may be another number up to 16: a stack of channels that are not colours. May be
+            read-only.
         kind: the dtype of `pixels`.
         padding: (smallest, largest) of the values that fill the picture up beside what was imaged; None: it names none.
             They are as stored in `pixels`; what computes a range from pixels leaves them out.
@@ -58,6 +60,7 @@ class Probe:
         height: pixels, after EXIF orientation.
         kind: what `read` will give.
         gray: the file stores one channel (or a palette of grays only).
+        channels: of a stack, 2 to 16; None: the file stores colours or gray.
         bits: stored for each sample: 1, 8, 12, 16, 32.
         frames: pictures in the file; with more than one, `read` needs to be told which.
         voi: the file says itself how its values are to be shown (DICOM's VOI LUT or window).
@@ -76,13 +79,20 @@ class Probe:
     group: str | None = None
     personal: tuple[str, ...] = ()
     padding: tuple[float, float] | None = None
+    channels: int | None = None
+
+
+def stack_of(kind: str, channels: int) -> int | None:
+    """The number of channels where they are those of a stack; None: three of uint8 are colours, one alone is gray."""
+    return None if channels in ((1, 3) if kind == "uint8" else (1,)) else channels
 
 
 def from_array(pixels: NDArray[Any]) -> RawImage:
     """An array as an image, by the rules files are read by.
 
     Args:
-        pixels: (H, W), (H, W, 1) or (H, W, 3) uint8; (H, W) or (H, W, 1) uint16 or float32, any byte order.
+        pixels: (H, W) or (H, W, C) of uint8, uint16 or float32 in any byte order, C from 1 to 16. Three channels of
+            uint8 are colours, other numbers than one are stacks.
 
     Raises:
         ImageError: another shape or dtype, no pixels, or float32 values that are not finite.
@@ -93,23 +103,28 @@ def from_array(pixels: NDArray[Any]) -> RawImage:
         array = array[:, :, np.newaxis]
     if array.ndim != 3 or 0 in array.shape:
         raise ImageError(found, "expected (H, W) or (H, W, C) with at least one pixel", code="image-array", found=found)
-    channels = array.shape[2]
-    if array.dtype == np.uint8 and channels in (1, 3):
-        return RawImage(np.ascontiguousarray(np.broadcast_to(array, (*array.shape[:2], 3))), "uint8")
+    if array.shape[2] > MOST_CHANNELS:
+        turned = "; channels come last" if array.shape[0] <= MOST_CHANNELS else ""
+        raise ImageError(
+            found,
+            f"{array.shape[2]} channels, expected at most {MOST_CHANNELS}{turned}",
+            code="image-array",
+            found=found,
+        )
     native = array.dtype.newbyteorder("=")
-    if native == np.uint16 and channels == 1:
+    if native == np.uint8:
+        whole = np.broadcast_to(array, (*array.shape[:2], 3)) if array.shape[2] == 1 else array
+        return RawImage(np.ascontiguousarray(whole), "uint8")
+    if native == np.uint16:
         return RawImage(np.ascontiguousarray(array, dtype=np.uint16), "uint16")
-    if native == np.float32 and channels == 1:
+    if native == np.float32:
         if not np.isfinite(array).all():
             raise ImageError(
                 found, "holds values that are not finite; replace them before using the image", code="image-not-finite"
             )
         return RawImage(np.ascontiguousarray(array, dtype=np.float32), "float32")
     raise ImageError(
-        found,
-        "expected uint8 with 1 or 3 channels, or uint16 or float32 with 1 channel",
-        code="image-array",
-        found=found,
+        found, "expected uint8, uint16 or float32; convert it without loss", code="image-array", found=found
     )
 
 

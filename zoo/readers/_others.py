@@ -32,6 +32,7 @@ from zoo.errors import ImageError, PluginError
 from zoo.readers._built_in import BUILT_IN
 from zoo.readers._image import KINDS, Probe, RawImage
 from zoo.readers._raster import MAX_PIXELS
+from zoo.spec import MOST_CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -135,6 +136,8 @@ def probe_defect(found: object) -> str | None:
             return f"{what} {value!r}, expected a whole number above 0"
     if found.width * found.height > MAX_PIXELS:
         return f"{found.width}x{found.height} pixels, expected at most {MAX_PIXELS // 10**6} million"
+    if found.channels is not None and not (type(found.channels) is int and 2 <= found.channels <= MOST_CHANNELS):
+        return f"channels {found.channels!r}, expected None, or 2 to {MOST_CHANNELS} of a stack"
     return _padding_defect(found.padding)
 
 
@@ -144,12 +147,13 @@ def image_defect(found: object) -> str | None:
         return f"{type(found).__name__}, expected a RawImage of an array"
     pixels = found.pixels
     said = f"kind {found.kind!r}, shape {'x'.join(map(str, pixels.shape))} and dtype {pixels.dtype}"
-    channels = 3 if found.kind == "uint8" else 1
     if found.kind not in KINDS or pixels.dtype != np.dtype(found.kind):
         return f"{said}, expected uint8, uint16 or float32 for both"
-    if pixels.ndim != 3 or 0 in pixels.shape or pixels.shape[2] != channels:
-        return f"{said}, expected (height, width, {channels})"
-    if pixels.shape[0] * pixels.shape[1] > MAX_PIXELS:
+    if pixels.ndim != 3 or 0 in pixels.shape or (found.kind == "uint8" and pixels.shape[2] == 1):
+        return f"{said}, expected (height, width, {3 if found.kind == 'uint8' else 1}), or other channels of a stack"
+    if pixels.shape[2] > MOST_CHANNELS:
+        return f"{said}, expected at most {MOST_CHANNELS} channels"
+    if pixels.size > MAX_PIXELS * (3 if found.kind == "uint8" else 1):
         return f"{said}, expected at most {MAX_PIXELS // 10**6} million pixels"
     if found.kind == "float32" and not np.isfinite(pixels).all():
         return f"{said} with values that are not finite"

@@ -116,7 +116,7 @@ def read(stream: IO[bytes], form: str, name: str, *, frame: int | None = None) -
     """
     if form == "TIFF":
         page, _ = _find_page(stream, frame, name)
-        if page is not None and tiff.is_deep(page):
+        if page is not None and (tiff.is_deep(page) or tiff.is_stack(page)):
             with _decoding(name):
                 values = pixels.decode(stream, page, name)
             return name_array(turn(values, page.first(tiff.ORIENTATION, 1)), name)
@@ -156,13 +156,16 @@ def probe(stream: IO[bytes], form: str, name: str) -> Probe:
     """What the header says; raises as `read` does, as far as the header tells."""
     if form == "TIFF":
         page, frames = _find_page(stream, 1, name)
-        if page is not None and not tiff.is_deep(page) and _is_foreign(stream, page):
+        stack = page.samples if page is not None and tiff.is_stack(page) else None
+        own = page is not None and (stack is not None or tiff.is_deep(page))
+        if page is not None and not own and _is_foreign(stream, page):
             names = _find_personal(stream, page)
             return replace(probe(tiff.rewrite(stream, page), form, name), frames=frames, personal=names)
-        if page is not None and tiff.is_deep(page):
+        if page is not None and own:
             width, height = page.size[::-1] if page.first(tiff.ORIENTATION, 1) in (5, 6, 7, 8) else page.size
-            kind: Kind = "uint16" if page.form == 1 and page.bits[0] <= 16 else "float32"
-            return Probe(width, height, kind, True, page.bits[0], frames, personal=_find_personal(stream, page))
+            kind: Kind = "float32" if page.form != 1 or page.bits[0] > 16 else "uint16" if page.bits[0] > 8 else "uint8"
+            names = _find_personal(stream, page)
+            return Probe(width, height, kind, not stack, page.bits[0], frames, personal=names, channels=stack)
     if form == "BMP" and (masks := bmp.parse(stream)) is not None:
         _check_size(masks.width, masks.height, name)
         return Probe(masks.width, masks.height, "uint8", gray=False, bits=masks.bits)
@@ -198,6 +201,8 @@ def _find_page(stream: IO[bytes], frame: int | None, name: str) -> tuple[tiff.Pa
         page = tiff.parse(stream, places[number - 1])
         _check_size(*page.size, name)
         tiff.check(page, name)
+        if tiff.is_stack(page):
+            _check_size(*page.size, name, page.samples)
     return page, frames
 
 
@@ -351,11 +356,12 @@ def _check_whole(image: Image.Image, stream: IO[bytes], form: str, name: str) ->
         raise ImageError(name, reason, code="image-truncated")
 
 
-def _check_size(width: int, height: int, name: str) -> None:
-    if width * height > MAX_PIXELS:
+def _check_size(width: int, height: int, name: str, channels: int = 1) -> None:
+    if width * height * channels > MAX_PIXELS:
+        of = f" of {channels} channels" if channels > 1 else ""
         raise ImageError(
             name,
-            f"{width}x{height} pixels, expected at most {MAX_PIXELS // 10**6} million; shrink it",
+            f"{width}x{height} pixels{of}, expected at most {MAX_PIXELS // 10**6} million; shrink it",
             code="image-size",
             width=width,
             height=height,

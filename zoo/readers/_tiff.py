@@ -7,15 +7,28 @@ from __future__ import annotations
 
 import io
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import IO, TYPE_CHECKING, Any, Literal, NoReturn
 
 from zoo.errors import ImageError
+from zoo.spec import MOST_CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Page", "build", "check", "find_pages", "is_compressed", "is_deep", "parse", "refuse", "rewrite"]
+__all__ = [
+    "Page",
+    "build",
+    "check",
+    "divide_planes",
+    "find_pages",
+    "is_compressed",
+    "is_deep",
+    "is_stack",
+    "parse",
+    "refuse",
+    "rewrite",
+]
 
 # Tags of TIFF 6.0, and of its first supplement
 WIDTH, LENGTH, BITS, COMPRESSION, PHOTOMETRIC, FILL_ORDER = 256, 257, 258, 259, 262, 266
@@ -42,7 +55,8 @@ MOST_VALUES = 1 << 28  # bytes of one field
 MOST_OFFSET = 1 << 62
 
 _UNSIGNED, _SIGNED, FLOAT = 1, 2, 3  # values of FORMAT; 5 and 6 are complex, 4 is undefined
-_RGB, _PALETTE, _CMYK, _YCBCR = 2, 3, 5, 6
+_BLACK, _RGB, _PALETTE, _CMYK, _YCBCR = 1, 2, 3, 5, 6
+_PREMULTIPLIED, _ALPHA = 1, 2  # values of EXTRA; 0 is a channel that is none
 _COLOURS = {
     _CMYK: "CMYK",
     8: "CIE Lab",
@@ -206,14 +220,10 @@ def check(page: Page, name: str) -> None:
         ImageError: colours, channels, bits or a compression that are not read.
     """
     photometric, compression = page.first(PHOTOMETRIC, 0), page.first(COMPRESSION, 1)
-    if compression not in _READ:
-        found = _COMPRESSIONS.get(compression, f"compression {compression}")
-        refuse(name, f"{found} inside a TIFF, a coding that is not read", "image-coding", coding=found)
-    if photometric in _COLOURS:
-        found = _COLOURS[photometric]
-        refuse(name, f"{found} colours, expected gray or RGB", "image-colours", mode=found)
-    if page.form not in (_UNSIGNED, _SIGNED, FLOAT):
-        refuse(name, "complex values, expected gray or RGB", "image-colours", mode="complex")
+    _check_kind(page, name)
+    if is_stack(page):
+        _check_deep(page, name)
+        return
     colours = 3 if photometric in (_RGB, _YCBCR) else 1
     if compression not in (6, 7) or SAMPLES in page.numbers:
         _check_channels(page, colours, name)
@@ -238,26 +248,44 @@ def check(page: Page, name: str) -> None:
         refuse(name, "YCbCr of coarser colours without compression", "image-coding", coding="YCbCr")
 
 
+def _check_kind(page: Page, name: str) -> None:
+    photometric, compression = page.first(PHOTOMETRIC, 0), page.first(COMPRESSION, 1)
+    if compression not in _READ:
+        found = _COMPRESSIONS.get(compression, f"compression {compression}")
+        refuse(name, f"{found} inside a TIFF, a coding that is not read", "image-coding", coding=found)
+    if photometric in _COLOURS:
+        found = _COLOURS[photometric]
+        refuse(name, f"{found} colours, expected gray or RGB", "image-colours", mode=found)
+    if page.form not in (_UNSIGNED, _SIGNED, FLOAT):
+        refuse(name, "complex values, expected gray or RGB", "image-colours", mode="complex")
+
+
 def _check_channels(page: Page, colours: int, name: str) -> None:
     extra = page.numbers.get(EXTRA, ())
     unsaid = colours == 3 and page.samples == 4 and not extra  # taken for alpha, as libtiff does
     opaque = page.samples == colours + 1 and len(extra) == 1 and extra[0] != 0
     if page.samples != colours and not unsaid and not opaque:
-        reason = f"{page.samples} channels, expected 1 of gray or 3 of RGB"
+        reason = f"{page.samples} channels, expected 1 of gray, 3 of RGB or up to {MOST_CHANNELS} of a stack"
         refuse(name, reason, "image-bit-depth", channels=page.samples)
 
 
 def _check_deep(page: Page, name: str) -> None:
     bits, compression = page.bits[0], page.first(COMPRESSION, 1)
+    what = "gray" if page.samples == 1 else "channels"
     if page.first(PHOTOMETRIC, 1) == 0:  # 8 bits are inverted by Pillow
         refuse(name, "white is stored as zero, which would be read inverted", "image-bit-depth")
-    if bits not in ((16, 32, 64) if page.form == FLOAT else (12, 16, 32, 64)):
-        what = "floats" if page.form == FLOAT else "gray"
-        refuse(name, f"{what} of {bits} bits, expected 12, 16, 32 or 64", "image-bit-depth")
+    if page.form == _SIGNED:
+        refuse(name, f"signed {bits}-bit values, expected unsigned ones or floats", "image-colours")
+    read = (16, 32, 64) if page.form == FLOAT else (12, 16, 32, 64)
+    if bits not in (read if what == "gray" else (8, *read)) or len(set(page.bits)) > 1:
+        found = "floats" if page.form == FLOAT else what
+        refuse(name, f"{found} of {max(page.bits)} bits, expected 12, 16, 32 or 64", "image-bit-depth")
     predictor = page.first(PREDICTOR, 1)
     if compression not in _BYTEWISE or predictor not in (1, 2, 3) or (bits == 12 and predictor != 1):
         found = f"{_COMPRESSIONS.get(compression, f'compression {compression}')}, predictor {predictor}"
-        refuse(name, f"{bits}-bit gray coded as {found}", "image-coding", coding=found)
+        refuse(name, f"{bits}-bit {what} coded as {found}", "image-coding", coding=found)
+    if page.first(PLANAR, 1) not in (1, 2):
+        refuse(name, f"planar configuration {page.first(PLANAR, 1)}", "image-coding", coding="planar configuration")
 
 
 def refuse(name: str, reason: str, code: str, **fields: Any) -> NoReturn:
@@ -267,6 +295,34 @@ def refuse(name: str, reason: str, code: str, **fields: Any) -> NoReturn:
         ImageError: always.
     """
     raise ImageError(name, f"{reason}; save it as 8-bit gray or RGB, or as 16-bit gray PNG", code=code, **fields)
+
+
+def is_stack(page: Page) -> bool:
+    """Whether the picture has channels beside colours and alpha, or colours of more than 8 bits.
+
+    Scanners and microscopes write such files as gray, or as RGB, with further samples that they call nothing.
+    """
+    photometric, extra = page.first(PHOTOMETRIC, 0), page.numbers.get(EXTRA, ())
+    if not 2 <= page.samples <= MOST_CHANNELS or photometric not in (_BLACK, _RGB):
+        return False
+    if _PREMULTIPLIED in extra or _ALPHA in extra:
+        return False
+    colours = photometric == _RGB and page.samples in (3, 4) and not extra  # a fourth is taken for alpha, as by libtiff
+    return max(page.bits) > 8 or (min(page.bits) == 8 and not colours)
+
+
+def divide_planes(page: Page) -> list[Page]:
+    """The directory of each channel of a stack that is stored channel by channel."""
+    numbers = dict(page.numbers)
+    places = [tag for tag in (STRIPS, STRIP_BYTES, TILES, TILE_BYTES) if tag in numbers]
+    alone = {SAMPLES: (1,), BITS: page.bits[:1], FORMAT: (page.form,), PLANAR: (1,), EXTRA: ()}
+    found = []
+    for plane in range(page.samples):
+        parts = {
+            tag: numbers[tag][plane * (n := len(numbers[tag]) // page.samples) : (plane + 1) * n] for tag in places
+        }
+        found.append(replace(page, numbers=numbers | alone | parts))
+    return found
 
 
 def is_deep(page: Page) -> bool:

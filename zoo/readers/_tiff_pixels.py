@@ -1,4 +1,4 @@
-"""The pixels of deep gray TIFFs, and whether the strips of a TIFF hold all that libtiff made of them.
+"""The pixels of deep gray TIFFs and of stacks, and whether the strips of a TIFF hold all that libtiff made of them.
 
 libtiff, through Pillow, unpacks the rows as plain bytes; byte order and predictor are undone by numpy. So every kind
 of sample is read, where Pillow has no mode for some and swaps the bytes of compressed big-endian floats.
@@ -51,45 +51,56 @@ _EXACT = 1 << 24
 
 
 def decode(stream: IO[bytes], page: tiff.Page, name: str) -> NDArray[Any]:
-    """The values of a deep gray picture that `check` passed: (H, W) uint16 or float32, not turned.
+    """The values of a deep gray picture, (H, W), or of a stack, (H, W, C), that `check` passed; not turned.
 
-    Floats of 64 bits are rounded to 32 (a relative error of 6e-8). Whole numbers of 32 and 64 bits become float32,
-    and are refused where that would change one of them.
+    uint8, uint16 or float32. Floats of 64 bits are rounded to 32 (a relative error of 6e-8). Whole numbers of 32 and 64
+    bits become float32, and are refused where that would change one of them.
 
     Raises:
         ImageError: truncated, damaged, or values that float32 cannot hold.
     """
+    if page.samples > 1 and page.first(tiff.PLANAR, 1) == 2:
+        return np.stack([_decode_plane(stream, plane, name) for plane in tiff.divide_planes(page)], axis=2)
+    values = _decode_plane(stream, page, name)
+    return values if page.samples == 1 else values.reshape(values.shape[0], -1, page.samples)
+
+
+def _decode_plane(stream: IO[bytes], page: tiff.Page, name: str) -> NDArray[Any]:
+    """(H, W · C): the channels of a pixel side by side."""
     width, height = page.size
-    bits = page.bits[0]
+    bits, channels = page.bits[0], page.samples
     across = page.first(tiff.TILE_WIDTH, 0) if tiff.TILES in page.numbers else 0
     columns = -(-width // across) * across if across else width
-    rows = _unpack(stream, page, -(-columns * bits // 8), across * bits // 8, name)
+    rows = _unpack(stream, page, -(-columns * channels * bits // 8), across * channels * bits // 8, name)
+    width *= channels
     if bits == 12:
         pairs = np.pad(rows, ((0, 0), (0, -rows.shape[1] % 3))).astype(np.uint16).reshape(height, -1, 3)
         high, low = pairs[..., 0] << 4 | pairs[..., 1] >> 4, (pairs[..., 1] & 15) << 8 | pairs[..., 2]
         return np.stack((high, low), axis=-1).reshape(height, -1)[:, :width]
     letter, size = "f" if page.form == tiff.FLOAT else "u", bits // 8
     predictor, order = page.first(tiff.PREDICTOR, 1), page.order
-    step = across * size if across else rows.shape[1]
+    step = across * channels * size if across else rows.shape[1]
+
+    def sums(part: NDArray[Any], kind: str) -> NDArray[Any]:
+        """Running sums along each row, of each channel alone."""
+        return np.cumsum(part.reshape(height, -1, channels), axis=1, dtype=kind).reshape(height, -1)
+
     if predictor == 3:  # bytes of one significance side by side, the highest first (Adobe TIFF Technical Note 3)
         parts = [
-            np.cumsum(rows[:, at : at + step], axis=1, dtype=np.uint8).reshape(height, size, -1).transpose(0, 2, 1)
+            sums(rows[:, at : at + step], "u1").reshape(height, size, -1).transpose(0, 2, 1)
             for at in range(0, rows.shape[1], step)
         ]
         rows, order = np.concatenate([part.reshape(height, -1) for part in parts], axis=1), ">"
     values = np.ascontiguousarray(rows).view(f"{order}u{size}")
     if predictor == 2:
-        parts = [
-            np.cumsum(values[:, at : at + step // size], axis=1, dtype=f"u{size}")
-            for at in range(0, values.shape[1], step // size)
-        ]
+        parts = [sums(values[:, at : at + step // size], f"u{size}") for at in range(0, values.shape[1], step // size)]
         values = np.concatenate(parts, axis=1)
     return _narrow(values[:, :width].astype(f"u{size}").view(f"{letter}{size}"), name)
 
 
 def _narrow(values: NDArray[Any], name: str) -> NDArray[Any]:
-    """As uint16 or float32."""
-    if values.dtype == np.uint16:
+    """As uint8, uint16 or float32."""
+    if values.dtype in (np.uint8, np.uint16):
         return values
     with np.errstate(over="ignore", invalid="ignore"):
         floats = values.astype(np.float32)

@@ -82,7 +82,7 @@ def test_one_licence_forbids_commercial_use() -> None:
 def test_sets_with_left_and_right_are_not_mirrored() -> None:
     for name, about in catalogue().items():
         if {"kidney-left", "kidney-right"} <= set(about.labels):
-            assert about.train == {"augment": "none"}, name
+            assert about.train["augment_flip"] == "none", name
 
 
 @pytest.mark.parametrize(

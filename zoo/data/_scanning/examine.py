@@ -34,6 +34,7 @@ ROW = np.dtype(
         ("bits", np.uint8),
         ("gray", np.bool_),
         ("voi", np.bool_),
+        ("channels", np.uint8),
         ("padding", "<f4", 2),
     ]
 )
@@ -46,7 +47,7 @@ SETTLED = 3 * 10**9
 """Nanoseconds since its last change after which a file counts as settled. A file changed twice within one tick of
 the file system's clock (2 s on FAT) would look unchanged; git calls this the racy index."""
 
-_PACKED = struct.Struct("<16s32sqiiiHBB??ff")
+_PACKED = struct.Struct("<16s32sqiiiHBB??Bff")
 _UNPADDED = (math.nan, math.nan)
 _SMALL = 16 * 1024**2  # bytes; larger files are hashed in pieces
 # A pipe must not be waited for; O_BINARY is for Windows.
@@ -135,6 +136,7 @@ def pack_row(header: Probe, digest: bytes, mark: bytes, fields: dict[tuple[str, 
         header.bits,
         header.gray,
         header.voi,
+        header.channels or 0,
         *(header.padding or _UNPADDED),
     )
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from zoo._support.text import format_count
 from zoo.data._groups import number_groups
+from zoo.data._index import EVERY
 from zoo.data._names import Names
 from zoo.data._scanning.crew import over_files
 from zoo.data._scanning.examine import ROW, SETTLED, Part
@@ -20,6 +21,7 @@ from zoo.data._sources.group_columns import says_nothing
 from zoo.data._unusable import Unusable
 from zoo.errors import DataError
 from zoo.readers import KINDS
+from zoo.spec import MOST_CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -29,14 +31,27 @@ if TYPE_CHECKING:
 
     from zoo.readers import Kind
 
-__all__ = ["Scanned", "frame_digest", "one_kind", "renumber", "scan", "split_columns"]
+__all__ = ["Scanned", "frame_digest", "one_form", "renumber", "scan", "split_columns"]
 
 _ONE_PATIENT = (
     "PatientID is the same in every file that has one, so it tells no patients apart; where names of files do, give "
     "--group REGEX"
 )
 _PIECE = 65_536  # rows that are gathered at once
-_KEPT = ("digests", "width", "height", "kind", "gray", "voi", "bits", "frames", "group", "personal", "padding")
+_KEPT = (
+    "digests",
+    "width",
+    "height",
+    "kind",
+    "gray",
+    "voi",
+    "bits",
+    "frames",
+    "group",
+    "personal",
+    "padding",
+    "channels",
+)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -54,6 +69,7 @@ class Scanned:
         frames: (n,) int32, pictures in the file.
         group: (n,) int64, a number for the patient that the file names; -1: it names none.
         personal: (n,) uint16, positions in `fields`.
+        channels: (n,) uint8, of a stack; 0: colours or gray.
         padding: (n, 2) float32, smallest and largest value of padding; NaN: the file names none.
         fields: the different lists of fields with personal data that were met: names, never values.
         bad: position: the file and why it cannot be used.
@@ -70,6 +86,7 @@ class Scanned:
     group: NDArray[np.int64]
     personal: NDArray[np.uint16]
     padding: NDArray[np.float32]
+    channels: NDArray[np.uint8]
     fields: tuple[tuple[str, ...], ...]
     bad: dict[int, Unusable]
 
@@ -108,17 +125,20 @@ class Scanned:
         return {(low, high): count for (low, high), count in zip(ranges.tolist(), n.tolist(), strict=True)}
 
 
-def one_kind(kinds: NDArray[np.uint8], ids: Sequence[str], name: str, *, as_is: bool) -> Kind:
-    """The pixel type of images.
+def one_form(
+    kinds: NDArray[np.uint8], channels: NDArray[np.uint8], ids: Sequence[str], name: str, *, as_is: bool
+) -> tuple[Kind, int | None]:
+    """The pixel type of images, and the number of their channels; None: they are colours or gray.
 
     Args:
         kinds: (m,) positions in `KINDS`, at least one.
+        channels: (m,) as in `Scanned`.
         ids: (m,) what the images are called.
         name: name of the data set.
-        as_is: for an audit: where there are several types, that of the first image.
+        as_is: for an audit: where there are several types, that of the first image; so with channels.
 
     Raises:
-        DataError: there are several types; an example of each is named.
+        DataError: there are several types, or several numbers of channels; an example of each is named.
     """
     codes, first = np.unique(kinds, return_index=True)
     if len(codes) > 1 and not as_is:
@@ -129,7 +149,19 @@ def one_kind(kinds: NDArray[np.uint8], ids: Sequence[str], name: str, *, as_is: 
             code="pixel-types",
             kinds=[kind for kind, _ in found],
         )
-    return KINDS[int(kinds[0])]
+    numbers, first = np.unique(channels, return_index=True)
+    if len(numbers) > 1 and not as_is:
+        said = {0: "colours or gray"}
+        examples = " and ".join(
+            f"{said.get(number, f'{number} channels')} ({ids[at]})"
+            for number, at in zip(numbers.tolist(), first.tolist(), strict=True)
+        )
+        raise DataError(
+            f"{name}: images of different channels, {examples}; give every image the same channels",
+            code="pixel-types",
+            channels=numbers.tolist(),
+        )
+    return KINDS[int(kinds[0])], int(channels[0]) or None
 
 
 def scan(root: Path, ids: Sequence[str], *, frames: NDArray[np.int64] | None = None) -> Scanned:
@@ -138,7 +170,7 @@ def scan(root: Path, ids: Sequence[str], *, frames: NDArray[np.int64] | None = N
     Args:
         root: the folder that `ids` are relative to.
         ids: paths with forward slashes.
-        frames: (n,) int64, which picture of the file is meant, counted from 1; 0: it holds one.
+        frames: (n,) int64, which picture of the file is meant, counted from 1; 0: it holds one; `EVERY`: all.
     """
     names = Names.of(ids)
     table = np.zeros(len(names), ROW)
@@ -191,7 +223,7 @@ def split_columns(
     frames: NDArray[np.int64] | None = None,
 ) -> Scanned:
     """A table of `ROW` by its columns; what is wrong with the choice of frames is added to `bad`."""
-    _choose_frames(table["digests"], table["frames"], names, frames, bad)
+    _choose_frames(table, names, frames, bad)
     columns = {name: table[name] for name in _KEPT}  # views: copies would double the memory
     return Scanned(**columns, fields=fields, bad=dict(sorted(bad.items())))
 
@@ -202,25 +234,41 @@ def frame_digest(digest: bytes, frame: int) -> bytes:
 
 
 def _choose_frames(
-    digests: NDArray[np.uint8],
-    held: NDArray[np.int32],
+    table: NDArray[np.void],
     ids: Sequence[str],
     frames: NDArray[np.int64] | None,
     bad: dict[int, Unusable],
 ) -> None:
     """Give each picture its own digest where files hold several; a choice is neither guessed nor passed over."""
+    digests, held = table["digests"], table["frames"]
     wanted = np.zeros(len(held), np.int64) if frames is None else frames
-    for i in np.flatnonzero((held > 1) | (wanted > 1)).tolist():
+    for i in np.flatnonzero((held > 1) | (wanted > 1) | (wanted == EVERY)).tolist():
         if i in bad:
             continue
         there, frame = int(held[i]), int(wanted[i])
-        if frame == 0:
+        if frame == EVERY:
+            _stack_frames(table, i, ids[i], bad)
+        elif frame == 0:
             bad[i] = Unusable(
                 ids[i],
-                f"holds {there} frames, expected one image; "
-                "choose one in the frame column of a table, or save it as a file",
+                f"holds {there} frames, expected one image; choose one in the frame column of a table, save it as a "
+                "file, or take them for channels with --frames channels",
             )
         elif frame > there:
             bad[i] = Unusable(ids[i], f"holds {format_count(there, 'frame')}, frame {frame} was asked for")
         else:
             digests[i] = np.frombuffer(frame_digest(digests[i].tobytes(), frame), np.uint8)
+
+
+def _stack_frames(table: NDArray[np.void], i: int, name: str, bad: dict[int, Unusable]) -> None:
+    """Make the pictures of one file the channels of one image; a file that is a stack already stays."""
+    row = table[i]
+    there = int(row["frames"])
+    if there == 1 and row["channels"]:
+        return
+    if not 2 <= there <= MOST_CHANNELS:
+        bad[i] = Unusable(name, f"holds {format_count(there, 'frame')}, expected 2 to {MOST_CHANNELS} for channels")
+    elif not row["gray"]:
+        bad[i] = Unusable(name, "holds frames of colours or channels, expected gray ones to stack")
+    else:
+        row["channels"], row["gray"] = there, False

@@ -13,15 +13,17 @@ from zoo.data._sources.folder import ALIASES, are_parts
 from zoo.data._sources.listed import Match, find_image, take_sample
 from zoo.data._sources.neighbours import list_spreadsheets, list_tables
 from zoo.data._sources.places import Places, spell
+from zoo.data._sources.stacked import join_columns
 from zoo.data._sources.values import YES, read_mark
 from zoo.errors import DataError
+from zoo.readers import JOINT
 from zoo.readers._walk import Walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
-    from zoo.data._sources.cells import Cells
+    from zoo._support.cells import Cells
     from zoo.data._sources.columns import Columns
 
 __all__ = ["FOLDERS", "Beside", "find_table", "note_left_out", "suggest_table"]
@@ -90,7 +92,11 @@ def find_table(folder: Path, chosen: Mapping[str, str] | None = None) -> Beside:
     places = Places(folder.resolve())
     claims: list[_Claim] = []
     notes: list[str] = []
-    for path, cells in list_tables(folder):
+    for path, found in list_tables(folder):
+        try:
+            cells = join_columns(found, path.name, chosen)
+        except DataError:  # another table has the columns
+            continue
         claim = _assess(path, cells, places, chosen or {})
         if isinstance(claim, str):
             notes.append(claim)
@@ -130,7 +136,8 @@ def note_left_out(beside: Beside, ids: Iterable[str]) -> tuple[str, ...]:
         beside: from `find_table`.
         ids: images that rows name, relative to the folder.
     """
-    named = np.unique(np.fromiter((hash(one.removeprefix("./")) for one in ids), np.int64))
+    parts = (part for one in ids for part in one.split(JOINT))
+    named = np.unique(np.fromiter((hash(one.removeprefix("./")) for one in parts), np.int64))
     there = np.fromiter(map(hash, beside.places.names), np.int64)
     left = int((~np.isin(there, named)).sum())
     return (f"{count_with_verb(left, 'image')} left out: no row of the table names them",) if left else ()
@@ -220,9 +227,10 @@ _OTHER = "another set"
 def _find_misfit(cells: Cells, image: Match, places: Places, sampled: int) -> str:
     """Why a table does not fit the folder; "": it does; `_OTHER`: it is about other images."""
     rows = sum(1 for _ in cells.rows([image.column]))
-    tops = {path.partition("/")[0] for path in image.images}
+    images = {part for path in image.images for part in path.split(JOINT)}
+    tops = {path.partition("/")[0] for path in images}
     there = sum(path.partition("/")[0] in tops for path in places.names)
-    likely = min(round(rows * len(image.images) / max(sampled, 1)), there)
+    likely = min(round(rows * len(images) / max(sampled, 1)), there)
     covered = not there or likely >= _MOSTLY * there
     if image.share < _MOSTLY:
         return f"{1 - image.share:.0%} of its rows name none that is here" if covered else _OTHER

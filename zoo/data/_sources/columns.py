@@ -9,9 +9,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from zoo._support.cells import IMAGE_COLUMNS, plain
 from zoo._support.text import brief
 from zoo.data._sources.values import YES, read_mark
 from zoo.errors import DataError, UsageError
+from zoo.tabular import divide_request
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -19,7 +21,7 @@ if TYPE_CHECKING:
 __all__ = ["MARK", "NAMES", "Columns", "check_roles", "columns_of", "plain", "position_of"]
 
 NAMES: dict[str, tuple[str, ...]] = {
-    "image": ("image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "image_index"),
+    "image": IMAGE_COLUMNS,
     "label": ("label", "class", "target", "diagnosis", "diagnostic", "dx"),
     "labels": ("labels", "finding_labels"),
     "split": ("split", "subset", "partition"),
@@ -45,6 +47,9 @@ _CLASSES = ("level", "grade", "category")
 MARK = "label:"
 """Begins the name of a column of zeros and ones that says whether an image has the label that follows."""
 
+_PERSONS = ("site", "age", "sex")
+"""Roles whose column may be given to a model."""
+
 _NEARLY = 0.99
 """A column with so large a share of zeros and ones is one, and its other cells are mistakes."""
 
@@ -64,6 +69,7 @@ class Columns:
         groups: (name, position) of columns of patients, lesions or studies, patients first.
         frame: which picture of a file with several, from 1.
         kept: (name, position) of columns that are kept beside the images.
+        inputs: (name, position) of columns that a model is to be given beside the image.
         roles: what a column is for: its name, or those of several.
         ignored: the name of a column that means nothing: why.
     """
@@ -78,13 +84,9 @@ class Columns:
     groups: tuple[tuple[str, int], ...]
     frame: int | None
     kept: tuple[tuple[str, int], ...]
+    inputs: tuple[tuple[str, int], ...]
     roles: Mapping[str, str | tuple[str, ...]]
     ignored: Mapping[str, str]
-
-
-def plain(name: str) -> str:
-    """A column's name as it is compared."""
-    return re.sub(r"[\s_-]+", "_", name.strip().lower())
 
 
 def check_roles(chosen: Mapping[str, str]) -> None:
@@ -143,6 +145,7 @@ def columns_of(
     *,
     chosen: Mapping[str, str] | None = None,
     also: str | None = None,
+    inputs: Sequence[str] = (),
 ) -> Columns:
     """Find out what each column means.
 
@@ -154,9 +157,11 @@ def columns_of(
         chosen: what the user says, checked by `check_roles`: role to column. Several columns of zeros and ones are
             joined by commas or bars.
         also: one more column to keep, such as one to group by; it need not be there.
+        inputs: columns that a model is to be given, see `TrainConfig.inputs`.
 
     Raises:
-        DataError: no label column, several that could be it, both split and fold, or no column that `chosen` names.
+        DataError: no label column, several that could be it, both split and fold, no column that `chosen` or `inputs`
+            names, or one of `inputs` that means something else.
     """
     chosen = chosen or {}
     where = {plain(name): (at, name) for name, at in reversed(_list_named(header))}
@@ -200,10 +205,15 @@ def columns_of(
         guessed = True
         taken |= {at for _, at in marks}
     groups = [found["group"]] if "group" in chosen else [where[name][0] for name in NAMES["group"] if name in where]
-    kept = {role: found[role] for role in ("site", "age", "sex")}
+    meant: dict[int | None, str] = {at: role for role, at in found.items() if role not in _PERSONS}
+    meant.update((at, "labels") for _, at in marks)
+    meant.update((at, "group") for at in groups)
+    kept = {role: found[role] for role in _PERSONS}
     if also is not None and plain(also) in where:
         kept[also] = where[plain(also)][0]
         taken.add(where[plain(also)][0])
+    asked = _find_inputs(inputs, header, file, found)
+    taken |= set(asked.values())
     roles: dict[str, str | tuple[str, ...]] = {role: header[at] for role, at in found.items() if at is not None}
     if marks:
         roles["labels"] = tuple(header[at] for _, at in marks)
@@ -218,9 +228,53 @@ def columns_of(
         groups=tuple((header[at], at) for at in groups if at is not None),
         frame=found["frame"],
         kept=tuple((name, at) for name, at in kept.items() if at is not None),
+        inputs=_refuse_roles(asked, file, meant),
         roles={role: roles[role] for role in NAMES if role in roles},
         ignored={name: _why(name, roles, why) for name, at in _list_named(header) if at not in taken},
     )
+
+
+def _find_inputs(
+    inputs: Sequence[str], header: Sequence[str], file: str, found: Mapping[str, int | None]
+) -> dict[str, int]:
+    """Positions of the columns to be given to a model, by their names in the header; a role such as age is a name, too.
+
+    Raises:
+        DataError: no such column.
+        UsageError: one is named twice.
+    """
+    asked: dict[str, int] = {}
+    for text in inputs:
+        name = divide_request(text)[0]
+        role = found.get(plain(name))
+        try:
+            at = role if role is not None and name not in header else position_of(name, header, file, "inputs")
+        except DataError as problem:
+            raise DataError(str(problem), code="inputs-missing", columns=[name], near=problem.fields["near"]) from None
+        if name in asked or at in asked.values():
+            raise UsageError(
+                f"--inputs names {header[at]!r} twice; name each column once", code="inputs-twice", column=header[at]
+            )
+        asked[name] = at
+    return asked
+
+
+def _refuse_roles(asked: Mapping[str, int], file: str, others: Mapping[int | None, str]) -> tuple[tuple[str, int], ...]:
+    """Columns for a model, none of which says what the answer is, or who it is.
+
+    Raises:
+        DataError: one does.
+    """
+    for name, at in asked.items():
+        if at in others:
+            raise DataError(
+                f"{file}: column {name!r} is the {others[at]}, which a model cannot be given beside the image; "
+                "leave it out of --inputs",
+                code="inputs-role",
+                column=name,
+                role=others[at],
+            )
+    return tuple(asked.items())
 
 
 def _is_settled(role: str, chosen: Mapping[str, str]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data._index import Arrays, Files, Several, Source
+from zoo.data._index import Arrays, Files, Several, Source, Stacked
 from zoo.data._names import Names
 from zoo.data._scanning.scan import Scanned, scan
-from zoo.data._sources.npz import digests_of, open_images
+from zoo.data._sources.npz import channels_of_array, digests_of, open_images
 from zoo.data._sources.places import ARCHIVE
 from zoo.data._unusable import Unusable
 from zoo.errors import DataError
-from zoo.readers import KINDS
+from zoo.readers import JOINT, KINDS, stack_of
+from zoo.spec import MOST_CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -40,6 +42,7 @@ class Entries:
         gray: every image is gray.
         largest_side: of any image, in pixels.
         voi: every image brings its own VOI LUT or window.
+        channels: (m,) uint8, as in `Scanned`.
         paddings: as in `zoo.data.Splits`.
         bad: position in the table: the image and why it cannot be used.
         scanned: headers, where all images are files.
@@ -53,6 +56,7 @@ class Entries:
     gray: bool
     largest_side: int
     voi: bool
+    channels: NDArray[np.uint8]
     paddings: dict[tuple[float, float], int]
     bad: dict[int, Unusable]
     scanned: Scanned | None
@@ -78,6 +82,8 @@ def find(table: Path, ids: Names, frames: NDArray[np.int64] | None) -> Entries:
         DataError: an archive is not an npz archive of images.
     """
     root = table.resolve().parent
+    if stacked := find_stacked(root, ids, frames):
+        return stacked
     archived = np.fromiter((ARCHIVE in identity for identity in ids), bool, len(ids))
     files, arrays = np.flatnonzero(~archived), np.flatnonzero(archived)
     names = Names.of(_below(root, ids.subset(files)))
@@ -87,7 +93,8 @@ def find(table: Path, ids: Names, frames: NDArray[np.int64] | None) -> Entries:
     bad = {int(files[at]): Unusable(ids[int(files[at])], one.reason) for at, one in found.bad.items()}
     digests = np.zeros((len(ids), 32), np.uint8)
     kinds = np.zeros(len(ids), np.uint8)
-    digests[files], kinds[files] = found.digests, found.kind
+    channels = np.zeros(len(ids), np.uint8)
+    digests[files], kinds[files], channels[files] = found.digests, found.kind, found.channels
     readable = found.good()
     sides = [int(max(found.width[readable].max(), found.height[readable].max()))] if len(readable) else []
     gray = bool(found.gray[readable].all())
@@ -95,7 +102,7 @@ def find(table: Path, ids: Names, frames: NDArray[np.int64] | None) -> Entries:
     if len(arrays):
         held = _Archives(root, ids, arrays)
         bad |= held.bad
-        digests[held.good], kinds[held.good] = held.digests(), held.kinds()
+        digests[held.good], kinds[held.good], channels[held.good] = held.digests(), held.kinds(), held.channels()
         gray = gray and held.gray()
         sides += held.sides()
         part, rows = held.parts.copy(), held.rows.copy()
@@ -111,6 +118,7 @@ def find(table: Path, ids: Names, frames: NDArray[np.int64] | None) -> Entries:
         gray=gray,
         largest_side=max(sides, default=0),
         voi=not len(arrays) and bool(found.voi[readable].all()),
+        channels=channels[good],
         paddings=found.paddings(readable),
         bad=dict(sorted(bad.items())),
         scanned=None if len(arrays) else found,
@@ -149,9 +157,9 @@ def _below(root: Path, ids: Names) -> Iterator[str]:
 
 
 def _tell_apart(ids: Names, frames: NDArray[np.int64] | None) -> Names:
-    if frames is None or not frames.any():
+    if frames is None or not (frames > 0).any():
         return ids
-    return Names.of(f"{name}#{frame}" if frame else name for name, frame in zip(ids, frames.tolist(), strict=True))
+    return Names.of(f"{name}#{frame}" if frame > 0 else name for name, frame in zip(ids, frames.tolist(), strict=True))
 
 
 def _subset(source: Files | Several, good: NDArray[np.int64]) -> Source:
@@ -159,6 +167,60 @@ def _subset(source: Files | Several, good: NDArray[np.int64]) -> Source:
         frames = None if source.frames is None else source.frames[good]
         return Files(source.root, Names.of(source.ids).subset(good), frames)
     return Several(source.parts, source.part[good], source.rows[good])
+
+
+def find_stacked(root: Path, ids: Names, frames: NDArray[np.int64] | None) -> Entries | None:
+    """Look at images whose channels lie in files of their own; None where the rows name one file each.
+
+    Every file is examined; files of one image that are of different size, kind or colour are refused here, where the
+    header says so.
+    """
+    counts = np.fromiter((name.count(JOINT) for name in ids), np.int64, len(ids))
+    if not counts.any() or (root / ids[int(counts.argmax())]).is_file():
+        return None
+    parts = [name.split(JOINT) for name in ids]
+    bad = {
+        i: Unusable(ids[i], f"names {len(part)} files, the first row names {len(parts[0])}")
+        for i, part in enumerate(parts)
+        if len(part) != len(parts[0])
+    }
+    if len(parts[0]) > MOST_CHANNELS:
+        bad = {
+            i: Unusable(name, f"names {len(parts[0])} files, expected 2 to {MOST_CHANNELS}")
+            for i, name in enumerate(ids)
+        }
+    names = [
+        Names.of(_below(root, Names.of(part[k] if k < len(part) else part[0] for part in parts)))
+        for k in range(len(parts[0]))
+    ]
+    scanned = [scan(root, names_of_channel, frames=frames) for names_of_channel in names]
+    first = scanned[0]
+    for at, one in enumerate(scanned, 1):
+        for i, problem in one.bad.items():
+            bad.setdefault(i, Unusable(ids[i], f"file {at}: {problem.reason}"))
+        alike = (one.width == first.width) & (one.height == first.height) & (one.kind == first.kind)
+        for i in np.flatnonzero(~alike | ~one.gray).tolist():
+            what = "is not gray" if alike[i] else "has another size or pixel type than the first"
+            bad.setdefault(i, Unusable(ids[i], f"file {at} of {len(names)} to stack {what}"))
+    good = np.delete(np.arange(len(ids), dtype=np.int64), sorted(bad))
+    joined = [
+        hashlib.sha256(b"stack of " + b"".join(one.digests[i].tobytes() for one in scanned)).digest() for i in good
+    ]
+    chosen = None if frames is None else frames[good]
+    return Entries(
+        good=good,
+        ids=_tell_apart(ids, frames).subset(good),
+        source=Stacked(ids.subset(good), tuple(Files(root, part.subset(good), chosen) for part in names)),
+        digests=np.frombuffer(b"".join(joined), np.uint8).reshape(-1, 32),
+        kinds=first.kind[good],
+        gray=False,
+        largest_side=int(max(first.width[good].max(), first.height[good].max())) if len(good) else 0,
+        voi=bool(len(good)) and all(bool(one.voi[good].all()) for one in scanned),
+        channels=np.full(len(good), len(names), np.uint8),
+        paddings=first.paddings(good),
+        bad=dict(sorted(bad.items())),
+        scanned=first,
+    )
 
 
 class _Archives:
@@ -206,10 +268,13 @@ class _Archives:
 
     def kinds(self) -> NDArray[np.uint8]:
         """(m,) positions in `KINDS`, of the images of `good`."""
-        codes = np.array(
-            [KINDS.index("uint16" if part.dtype == np.uint16 else "uint8") for part in self.arrays], np.uint8
-        )
+        codes = np.array([[kind == part.dtype.name for kind in KINDS].index(True) for part in self.arrays], np.uint8)
         return codes[self.parts[self.good] - 1]
+
+    def channels(self) -> NDArray[np.uint8]:
+        """(m,) as in `Scanned`, of the images of `good`."""
+        found = [stack_of(part.dtype.name, channels_of_array(part)) or 0 for part in self.arrays]
+        return np.array(found, np.uint8)[self.parts[self.good] - 1]
 
     def gray(self) -> bool:
         return all(part.ndim == 3 or part.shape[3] == 1 for part in self.arrays)

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo._support.text import brief, count_with_verb, format_count, name_each, natural_key, quote_path
-from zoo.data._index import SPLITS, Files, Pool, SplitName
+from zoo.data._index import EVERY, SPLITS, Files, Pool, SplitName
 from zoo.data._names import Names, one_line
-from zoo.data._scanning.scan import one_kind, scan
+from zoo.data._scanning.scan import one_form, scan
 from zoo.data._unusable import refusal
 from zoo.errors import DataError, ImageError
 from zoo.readers._walk import Walk, join
@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
+
+    from zoo.spec import Frames
 
 __all__ = ["ALIASES", "are_parts", "index_folder", "split_of"]
 
@@ -66,13 +68,16 @@ class _ClassFolder:
     path: str
 
 
-def index_folder(source: Path, *, skip_bad: bool, as_is: bool = False, sure: bool = False) -> Pool:
+def index_folder(
+    source: Path, *, skip_bad: bool, as_is: bool = False, sure: bool = False, frames: Frames = "one"
+) -> Pool:
     """Index a folder: find its layout, read every header, hash every file.
 
     What is an image, and in which order, `zoo.readers._walk` says; subfolders of a class folder belong to it. Names
     are kept as `Names`, never as a list: a million files take no more than their text.
     `as_is` (for an audit): classes without an image and mixed pixel types pass; `Pool.kind` is the first image's.
     `sure`: the user says that the folders are the classes, whatever they are called.
+    `frames`: what files that hold several pictures are, see `zoo.spec.TrainConfig.frames`.
 
     Raises:
         DataError: no such layout, a class folder without an image, images that cannot be read (unless
@@ -106,7 +111,8 @@ def index_folder(source: Path, *, skip_bad: bool, as_is: bool = False, sure: boo
     if said := str(walk.passed):
         notes = (*notes, f"passed over: {said}")
     notes = (*notes, *_note_nested(ids, folders), *_note_masks(ids))
-    pool = _pool(root, name, folders, ids, owners=owners, notes=notes, skip_bad=skip_bad, as_is=as_is)
+    every = np.full(len(ids), EVERY, np.int64) if frames == "channels" else None
+    pool = _pool(root, name, folders, ids, owners=owners, notes=notes, skip_bad=skip_bad, as_is=as_is, frames=every)
     return dataclasses.replace(pool, passed_over=walk.passed.formats())
 
 
@@ -295,11 +301,12 @@ def _pool(
     notes: tuple[str, ...],
     skip_bad: bool,
     as_is: bool,
+    frames: NDArray[np.int64] | None,
 ) -> Pool:
-    """`owners`: (n,) positions in `folders`."""
+    """`owners`: (n,) positions in `folders`; `frames` as in `Files`."""
     labels = tuple(sorted({folder.label for folder in folders}, key=natural_key))
     numbers = {label: number for number, label in enumerate(labels)}
-    found = scan(root, ids)
+    found = scan(root, ids, frames=frames)
     if found.bad and not skip_bad:
         raise refusal(found.bad.values(), len(ids), of=name)
     good = found.good()
@@ -313,15 +320,17 @@ def _pool(
         )
     groups, remarks = found.groups(good)
     names = ids.subset(good) if found.bad else ids
+    kind, channels = one_form(found.kind[good], found.channels[good], names, name, as_is=as_is)
     return Pool(
         name=name,
         labels=labels,
         ids=names,
         targets=np.array([numbers[folder.label] for folder in folders], np.int64)[owners],
-        source=Files(root, names),
+        source=Files(root, names, None if frames is None else frames[good]),
         digests=found.digests[good],
         rows=_rows([folder.split for folder in folders], owners),
-        kind=one_kind(found.kind[good], names, name, as_is=as_is),
+        kind=kind,
+        channels=channels,
         gray=bool(found.gray[good].all()),
         largest_side=int(max(found.width[good].max(), found.height[good].max())),
         voi=bool(found.voi[good].all()),

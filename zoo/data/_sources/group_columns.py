@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,7 +11,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["choose_column", "fill_blanks", "says_nothing"]
+    from zoo.data._sources.columns import Columns
+
+__all__ = ["choose_column", "fill_blanks", "say_columns", "says_nothing"]
 
 _FEWEST = 6
 """Images from which one group of all of them says nothing; fewer could not be divided anyway."""
@@ -120,3 +122,15 @@ def _count_others(groups: NDArray[np.int64], others: NDArray[np.int64]) -> NDArr
     span = int(others.max(initial=0)) + 1
     pairs = np.unique(groups[both] * span + others[both]) // span
     return np.unique(pairs, return_counts=True)[1]
+
+
+def say_columns(columns: Columns, group: str | None) -> dict[str, Any]:
+    """What columns were taken for, with the one that groups were taken from."""
+    roles = {role: name for role, name in columns.roles.items() if role != "group"}
+    others = [name for name, _ in columns.groups if name != group]
+    if group is not None:
+        said = columns.roles["group"]
+        roles["group"] = said if group == "group" and group != said and not others else group
+    why = "its groups were not taken" if group is None else f"{group!r} was taken for the group"
+    kept = {name: reason for name, reason in columns.ignored.items() if name != group}
+    return {"roles": roles, "ignored": kept | dict.fromkeys(others, why)}

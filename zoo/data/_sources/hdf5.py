@@ -13,17 +13,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo._support.cells import open_cells
 from zoo._support.text import brief
 from zoo.data._groups import codes_of, number_groups
 from zoo.data._index import SPLITS, Pool, Several, SplitName
 from zoo.data._labels import MAX_CLASSES
 from zoo.data._names import Names
-from zoo.data._sources.cells import open_cells
 from zoo.data._sources.columns import plain
 from zoo.data._sources.folder import ALIASES
 from zoo.data._sources.npz import digests_of
 from zoo.errors import DataError, ImageError
-from zoo.readers import RawImage, from_array
+from zoo.readers import RawImage, from_array, stack_of
+from zoo.spec import MOST_CHANNELS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -45,7 +46,7 @@ class Hdf5:
     """Images of one file, read when they are asked for.
 
     Attributes:
-        path: the file; its dataset "x" is uint8 (N, H, W, 3), (N, H, W, 1) or (N, H, W).
+        path: the file; its dataset "x" is uint8 (N, H, W) or (N, H, W, C), C from 1 to 16.
     """
 
     path: Path
@@ -120,6 +121,11 @@ def _pool(name: str, files: list[Path], splits: list[SplitName | None]) -> Pool:
         ids += [f"{split or path.stem}/{row}" for row in range(shape[0])]
         sizes.append(shape[0])
         shapes.append(shape)
+    planes = [shape[3] if len(shape) == 4 else 1 for shape in shapes]
+    stacked = {stack_of("uint8", channels) for channels in planes}
+    if len(stacked) > 1:
+        said = ", ".join(f"{path.name} {n}" for path, n in zip(files, planes, strict=True))
+        raise DataError(f"{name}: images of different channels ({said}); expected as many", code="pixel-types")
     part = np.repeat(np.arange(len(files), dtype=np.int64), sizes)
     labels = np.concatenate(targets)
     rows = {split: np.flatnonzero(part == splits.index(split)) for split in SPLITS if split in splits}
@@ -132,7 +138,8 @@ def _pool(name: str, files: list[Path], splits: list[SplitName | None]) -> Pool:
         digests=np.concatenate(digests),
         rows=rows,
         kind="uint8",
-        gray=all(len(shape) == 3 or shape[3] == 1 for shape in shapes),
+        gray=all(channels == 1 for channels in planes),
+        channels=stacked.pop(),
         largest_side=max(max(shape[1:3]) for shape in shapes),
         groups=number_groups(codes_of(groups)) if any(groups) else None,
         columns={"group": Names.of(groups)} if any(groups) else {},
@@ -201,9 +208,10 @@ def _dataset(path: Path, key: str) -> Iterator[Any]:
 def _shape(path: Path) -> tuple[int, ...]:
     with _dataset(path, "x") as found:
         shape, dtype = tuple(found.shape), found.dtype
-    if dtype != np.uint8 or not (len(shape) == 3 or (len(shape) == 4 and shape[3] in (1, 3))) or 0 in shape:
+    if dtype != np.uint8 or len(shape) not in (3, 4) or 0 in shape or shape[3:] > (MOST_CHANNELS,):
         raise DataError(
-            f"{path.name}: 'x' is {dtype} of shape {shape}, expected uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3)",
+            f"{path.name}: 'x' is {dtype} of shape {shape}, expected uint8 (N, H, W) or (N, H, W, C), C at most "
+            f"{MOST_CHANNELS}",
             code="hdf5-array",
             key="x",
             shape=list(shape),

@@ -13,16 +13,19 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from zoo._support.cells import Cells
 from zoo._support.text import brief, count_with_verb, format_count
-from zoo.data._sources.cells import Cells
 from zoo.data._sources.columns import NAMES, Columns, check_roles, columns_of, plain, position_of
 from zoo.data._sources.neighbours import find_groups
 from zoo.data._sources.places import Places, spell
+from zoo.data._sources.stacked import join_columns, joined_names, name_parts
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from zoo.spec import Reading
 
 __all__ = ["Listed", "Match", "find_image", "list_images", "take_sample"]
 
@@ -92,9 +95,8 @@ class Match:
 def list_images(
     table: Path,
     cells: Cells,
+    reading: Reading,
     *,
-    chosen: Mapping[str, str] | None = None,
-    also: str | None = None,
     places: Places | None = None,
 ) -> Listed:
     """Find out what the columns mean, and where the images are.
@@ -102,15 +104,16 @@ def list_images(
     Args:
         table: its folder is where images are looked for.
         cells: its header and rows.
-        chosen: what the user says, role to column.
-        also: one more column to keep.
+        reading: what the user says of columns.
         places: images below the table's folder, where they were walked already.
 
     Raises:
         DataError: as `columns_of` and `find_image`.
         UsageError: a role that is none.
     """
+    chosen, also, inputs = reading.get("columns"), reading.get("group"), reading.get("inputs") or ()
     check_roles(chosen or {})
+    cells = join_columns(cells, table.name, chosen)
     places = places or Places(table.resolve().parent)
     if first := next((name for name in cells.header if "." in name and places.has_as_written(spell(name))), None):
         raise DataError(
@@ -121,7 +124,8 @@ def list_images(
         )
     sample = take_sample(cells, _SAMPLE)
     image = find_image(table.name, cells, sample, places, (chosen or {}).get("image"))
-    columns = columns_of(cells.header, table.name, image.column, cells.rows, chosen=chosen, also=also)
+    columns = columns_of(cells.header, table.name, image.column, cells.rows, chosen=chosen, also=also, inputs=inputs)
+    columns = name_parts(columns, joined_names(chosen, cells.header[:-1]))
     named = plain(cells.header[image.column]) in NAMES["image"]
     several = image.prefix is not None or not named or not _BOXES.isdisjoint(map(str.lower, columns.ignored))
     patient = None if columns.groups else _find_patient(table, cells.header, sample, image)
@@ -324,7 +328,9 @@ class _Search:
             roles = {**columns.roles, "group": self.patient[0]}
             columns = dataclasses.replace(columns, groups=(("group", width + 1),), roles=roles)
             self.notes.append(f"groups were taken from column {self.patient[0]}")
-        if plain(name) not in NAMES["image"]:
+        if isinstance(parts := columns.roles["image"], tuple):
+            self.notes.append(f"columns {', '.join(parts)} are the channels of each image, in this order")
+        elif plain(name) not in NAMES["image"]:
             what = "files" if self.image.prefix is None else "folders of files"
             self.notes.append(f"column {name!r} was taken for the image: its cells name {what}")
         if self.image.dropped > 0:

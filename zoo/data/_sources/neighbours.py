@@ -9,7 +9,7 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from zoo.data._sources.cells import form_of, open_cells
+from zoo._support.cells import form_of, open_cells
 from zoo.data._sources.columns import NAMES, plain
 from zoo.data._sources.places import spell
 from zoo.data._sources.values import find_missing
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from zoo.data._sources.cells import Cells
+    from zoo._support.cells import Cells
 
 __all__ = ["find_groups", "list_spreadsheets", "list_tables"]
 

@@ -16,15 +16,15 @@ from zoo.data._index import SPLITS, Arrays, Pool, SplitName
 from zoo.data._labels import MAX_CLASSES, check_count
 from zoo.data._names import Names
 from zoo.errors import DataError
+from zoo.readers import KINDS, stack_of
+from zoo.spec import MOST_CHANNELS
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from numpy.typing import NDArray
 
-    from zoo.readers import Kind
-
-__all__ = ["array_pool", "digests_of", "index_npz", "open_images"]
+__all__ = ["array_pool", "channels_of_array", "digests_of", "index_npz", "open_images"]
 
 NAMES = "label_names"
 """Optional key: (K,) strings, the class names."""
@@ -34,13 +34,16 @@ _RATIO_MOST = 200
 """An array may become 256 MiB; from there on at most 200 times what it takes in the archive, where a picture takes
 hardly a third of itself and labels a hundredth."""
 
+_FEW = 4
+"""Rows of which a picture has more: such an array has its channels first."""
+
 _KEYS = tuple(f"{split}_{part}" for split in SPLITS for part in ("images", "labels"))
 
 
 def index_npz(path: Path) -> Pool:
     """Read an archive whole; nothing in it is ever unpickled.
 
-    Images are uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3), or uint16 (N, H, W) or (N, H, W, 1); labels are
+    Images are uint8, uint16 or float32, (N, H, W) or (N, H, W, C) with C from 1 to 16, see `from_array`; labels are
     integers (N,) or (N, 1), counting from 0, or for several labels an image zeros and ones (N, L), L > 1, as
     ChestMNIST has them. Classes are called "0", "1", … unless `label_names` names them.
 
@@ -63,6 +66,10 @@ def index_npz(path: Path) -> Pool:
         raise DataError(
             f"{path.name}: images of different pixel types ({found}); expected one type", code="pixel-types"
         )
+    forms = {split: stack_of(array.dtype.name, channels_of_array(array)) for split, array in images.items()}
+    if len(set(forms.values())) > 1:
+        found = ", ".join(f"{split} {channels or 'colours or gray'}" for split, channels in forms.items())
+        raise DataError(f"{path.name}: images of different channels ({found}); expected as many", code="pixel-types")
     columns = {split: array.shape[1:] for split, array in labels.items()}
     if len(set(columns.values())) > 1:
         found = ", ".join(f"{split} {width[0] if width else 1}" for split, width in columns.items())
@@ -106,7 +113,7 @@ def array_pool(
             rows[split] = np.arange(start, start + len(parts[split]), dtype=np.int64)
             start += len(parts[split])
     arrays = tuple(parts.values())
-    kind: Kind = "uint16" if arrays[0].dtype == np.uint16 else "uint8"
+    kind = KINDS[KINDS.index(arrays[0].dtype.name)]
     return Pool(
         name=name,
         labels=names,
@@ -117,9 +124,15 @@ def array_pool(
         rows=rows,
         kind=kind,
         gray=all(array.ndim == 3 or array.shape[3] == 1 for array in arrays),
+        channels=stack_of(kind, channels_of_array(arrays[0])),
         largest_side=max(max(array.shape[1:3]) for array in arrays),
         notes=notes,
     )
+
+
+def channels_of_array(images: NDArray[Any]) -> int:
+    """Channels of each image of (N, H, W) or (N, H, W, C)."""
+    return images.shape[3] if images.ndim == 4 else 1
 
 
 def digests_of(images: Iterable[NDArray[Any]]) -> NDArray[np.uint8]:
@@ -219,14 +232,12 @@ def _check_keys(content: Mapping[str, NDArray[Any]], file: str) -> tuple[str, ..
 
 def _images(array: NDArray[Any], where: str) -> NDArray[Any]:
     found = f"{where}_images is {array.dtype} of shape {array.shape}"
-    channels = array.shape[3] if array.ndim == 4 else 1
     native = array.dtype.newbyteorder("=")
-    if not (
-        array.ndim in (3, 4)
-        and ((native == np.uint8 and channels in (1, 3)) or (native == np.uint16 and channels == 1))
-    ):
+    turned = array.ndim == 4 and array.shape[3] not in (1, 3) and array.shape[1] <= _FEW < array.shape[2]
+    if array.ndim not in (3, 4) or native.name not in KINDS or channels_of_array(array) > MOST_CHANNELS or turned:
         raise DataError(
-            f"{found}, expected uint8 (N, H, W), (N, H, W, 1) or (N, H, W, 3), or uint16 (N, H, W); channels come last",
+            f"{found}, expected (N, H, W) or (N, H, W, C) of uint8, uint16 or float32, C at most {MOST_CHANNELS}; "
+            "channels come last",
             code="npz-images",
             shape=list(array.shape),
             dtype=str(array.dtype),

@@ -7,6 +7,7 @@ two numbers each are kept.
 from __future__ import annotations
 
 import filecmp
+import itertools
 import posixpath
 import re
 import unicodedata
@@ -18,6 +19,7 @@ import numpy as np
 
 from zoo.data._names import Names
 from zoo.data._sources.folder import split_of
+from zoo.readers import JOINT
 from zoo.readers._walk import Walk
 
 if TYPE_CHECKING:
@@ -61,7 +63,9 @@ class Places:
         return self._names
 
     def has_as_written(self, path: str) -> bool:
-        """Whether a path leads to a file, or into an archive, without any search."""
+        """Whether a path leads to a file, or into an archive, without any search; joined ones all must."""
+        if JOINT in path:
+            return all(part and self.has_as_written(part) for part in path.split(JOINT))
         try:
             return (self.root / (path.partition("#")[0] if ARCHIVE in path else path)).is_file()
         except ValueError:  # a null byte
@@ -76,8 +80,11 @@ class Places:
 
         Returns:
             Paths relative to `root`, or `path` itself where it leads out of `root`. More than one: several images
-            end in this path, or have it as their stem.
+            end in this path, or have it as their stem. Of joined paths each is found alone, and they are joined again.
         """
+        if JOINT in path:
+            each = (self.find(part, dropped) for part in path.split(JOINT))
+            return [JOINT.join(parts) for parts in itertools.islice(itertools.product(*each), 2)]
         if path.startswith(("/", "../")) or ARCHIVE in path:
             if self.has_as_written(path):
                 return [path]

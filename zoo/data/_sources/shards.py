@@ -18,7 +18,7 @@ from zoo._support.text import brief, count_with_verb, natural_key
 from zoo.data._index import SPLITS, Pool, SplitName
 from zoo.data._names import Names
 from zoo.data._scanning.examine import ROW
-from zoo.data._scanning.scan import one_kind, renumber, split_columns
+from zoo.data._scanning.scan import one_form, renumber, split_columns
 from zoo.data._sources.folder import ALIASES
 from zoo.data._sources.shard_labels import names_beside, targets_of
 from zoo.data._sources.tars import Shard, read_shard
@@ -141,6 +141,7 @@ def index_shards(path: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
     splits = np.array([SPLITS.index(split) if split else -1 for split, _ in shards])[of_shard]
     groups, remarks = found.groups(good)
     kept = ids.subset(good)
+    kind, channels = one_form(found.kind[good], found.channels[good], kept, name, as_is=as_is)
     ignored = sum(one.ignored for one in read)
     said = f"{count_with_verb(ignored, 'member')} ignored: links, devices, samples without an image"
     return Pool(
@@ -158,7 +159,8 @@ def index_shards(path: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
         ),
         digests=found.digests[good],
         rows={split: np.flatnonzero(splits == i) for i, split in enumerate(SPLITS) if (splits == i).any()},
-        kind=one_kind(found.kind[good], kept, name, as_is=as_is),
+        kind=kind,
+        channels=channels,
         gray=bool(found.gray[good].all()),
         largest_side=int(max(found.width[good].max(), found.height[good].max())),
         voi=bool(found.voi[good].all()),

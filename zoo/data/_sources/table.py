@@ -8,30 +8,32 @@ rows.
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 from array import array
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo._support.cells import form_of, open_cells
 from zoo._support.text import brief, count_with_verb, format_count, natural_key, read_inert
 from zoo.data._groups import number_groups
-from zoo.data._index import SPLITS, Pool, SplitName
+from zoo.data._index import EVERY, SPLITS, Pool, SplitName
 from zoo.data._labels import check_count
 from zoo.data._names import Names, one_line
-from zoo.data._scanning.scan import one_kind
-from zoo.data._sources.cells import form_of, open_cells
+from zoo.data._scanning.scan import one_form
 from zoo.data._sources.codes import Codes
 from zoo.data._sources.columns import MARK, Columns
 from zoo.data._sources.entries import Entries, find, list_same_files
 from zoo.data._sources.folder import ALIASES
-from zoo.data._sources.group_columns import choose_column, fill_blanks
+from zoo.data._sources.group_columns import choose_column, fill_blanks, say_columns
 from zoo.data._sources.joined import divide_labels
 from zoo.data._sources.listed import list_images
 from zoo.data._sources.places import spell
 from zoo.data._sources.values import EMPTY, UNSURE, YES, find_missing, read_mark
 from zoo.data._unusable import Unusable, refusal
-from zoo.errors import DataError
+from zoo.errors import DataError, UsageError
+from zoo.readers import JOINT
 from zoo.spec import LABEL_SEPARATOR, UNKNOWN
 
 if TYPE_CHECKING:
@@ -40,7 +42,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from zoo.data._sources.cells import Cells
+    from zoo._support.cells import Cells
     from zoo.data._sources.places import Places
     from zoo.spec import Reading
 
@@ -79,7 +81,7 @@ def index_table(
     if form is None:
         raise DataError(f"{path.name}: not a table; expected CSV, TSV or Parquet", code="data-format", path=str(path))
     cells = open_cells(path, form)
-    listed = list_images(path, cells, chosen=reading.get("columns"), also=reading.get("group"), places=places)
+    listed = list_images(path, cells, reading, places=places)
     columns = listed.columns
     rows = _Rows(path.name, columns, skip_bad=skip_bad, keep_na=bool(reading.get("keep_na")))
     ids = rows.without_unlabelled(Names.of(one_line(path.name, rows.take(listed.cells))))
@@ -87,6 +89,15 @@ def index_table(
         raise DataError(f"{path.name}: lists no image, expected a row for each", code="data-empty")
     rows.refuse_double(ids)
     frames = np.asarray(rows.frames, np.int64) if columns.frame is not None else None
+    if reading.get("frames") == "channels":
+        if frames is not None or any(JOINT in name for name in itertools.islice(ids, 1)):
+            given = "a frame column" if frames is not None else "columns of channels"
+            raise UsageError(
+                f"--frames channels and {given}: each says what the channels are; leave one out",
+                code="option-conflict",
+                options=["--frames", "--columns"],
+            )
+        frames = np.full(len(ids), EVERY, np.int64)
     entries = find(path, ids, frames)
     if entries.bad and (not skip_bad or len(entries.bad) == len(ids)):
         bad = (Unusable(f"row {rows.numbers[at]}: {one.name}", one.reason) for at, one in entries.bad.items())
@@ -111,6 +122,7 @@ class _Rows:
         self.frames = array("q")
         self.groups = {name: Codes() for name, _ in columns.groups}
         self.kept = {name: Codes() for name, _ in columns.kept}
+        self.inputs = {name: Codes() for name, _ in columns.inputs}
         self.problems: list[str] = []
         self.count = 0  # of problems
         self.unlabelled: tuple[Unusable, ...] = ()
@@ -121,7 +133,7 @@ class _Rows:
         columns = self.columns
         singles = (columns.label, columns.labels, columns.split, columns.fold, columns.frame)
         wanted = [columns.image, *(at for at in singles if at is not None), *(at for _, at in columns.marks)]
-        wanted += [at for _, at in (*columns.groups, *columns.kept)]
+        wanted += [at for _, at in (*columns.groups, *columns.kept, *columns.inputs)]
         order = sorted(set(wanted))
         place = {at: position for position, at in enumerate(order)}
         for number, written in cells.rows(order):
@@ -138,6 +150,8 @@ class _Rows:
                 self.groups[name].add(row[place[at]].strip())
             for name, at in columns.kept:
                 self.kept[name].add(row[place[at]].strip())
+            for name, at in columns.inputs:
+                self.inputs[name].add(row[place[at]].strip())
             image = spell(row[place[columns.image]])
             if not image:
                 self._problem(number, "names no image")
@@ -154,7 +168,7 @@ class _Rows:
 
     def _settle_missing(self) -> str:
         """Find rows without a label, and empty the cells of other columns that mean nothing; what may be done."""
-        for name, codes in (*self.groups.items(), *self.kept.items()):
+        for name, codes in (*self.groups.items(), *self.kept.items(), *self.inputs.items()):
             if words := self._missing(codes, groups=name in self.groups) - {""}:
                 n = int(codes.find(words).sum())
                 self.notes += (
@@ -196,6 +210,7 @@ class _Rows:
         self.labels = self.labels.subset(keep)
         self.groups = {name: codes.subset(keep) for name, codes in self.groups.items()}
         self.kept = {name: codes.subset(keep) for name, codes in self.kept.items()}
+        self.inputs = {name: codes.subset(keep) for name, codes in self.inputs.items()}
         for name in ("numbers", "splits", "folds", "frames"):
             values = getattr(self, name)
             if values:
@@ -278,6 +293,7 @@ class _Rows:
 def _pool(name: str, rows: _Rows, entries: Entries, *, as_is: bool) -> Pool:
     good, columns = entries.good, rows.columns
     labels, targets, notes = _targets(rows)
+    kind, channels = one_form(entries.kinds, entries.channels, entries.ids, name, as_is=as_is)
     groups, names, chosen, remarks = _groups(rows, entries)
     splits: dict[SplitName, NDArray[np.int64]] = {}
     if columns.split is not None:
@@ -293,7 +309,8 @@ def _pool(name: str, rows: _Rows, entries: Entries, *, as_is: bool) -> Pool:
         source=entries.source,
         digests=entries.digests,
         rows=splits,
-        kind=one_kind(entries.kinds, entries.ids, name, as_is=as_is),
+        kind=kind,
+        channels=channels,
         gray=entries.gray,
         largest_side=entries.largest_side,
         voi=entries.voi,
@@ -303,21 +320,10 @@ def _pool(name: str, rows: _Rows, entries: Entries, *, as_is: bool) -> Pool:
         groups=groups,
         folds=np.asarray(rows.folds, np.int64)[good] if columns.fold is not None else None,
         columns=entries.patients() | names | {name: codes.values().subset(good) for name, codes in rows.kept.items()},
+        inputs={name: codes.values().subset(good) for name, codes in rows.inputs.items()},
         unlabelled=rows.unlabelled,
-        **_say_columns(columns, chosen),
+        **say_columns(columns, chosen),
     )
-
-
-def _say_columns(columns: Columns, group: str | None) -> dict[str, Any]:
-    """What columns were taken for, with the one that groups were taken from."""
-    roles = {role: name for role, name in columns.roles.items() if role != "group"}
-    others = [name for name, _ in columns.groups if name != group]
-    if group is not None:
-        said = columns.roles["group"]
-        roles["group"] = said if group == "group" and group != said and not others else group
-    why = "its groups were not taken" if group is None else f"{group!r} was taken for the group"
-    kept = {name: reason for name, reason in columns.ignored.items() if name != group}
-    return {"roles": roles, "ignored": kept | dict.fromkeys(others, why)}
 
 
 def _targets(rows: _Rows) -> tuple[tuple[str, ...], NDArray[np.int64], tuple[str, ...]]:

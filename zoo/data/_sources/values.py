@@ -6,6 +6,7 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
+from zoo._support.cells import MISSING, WHOLE, class_key
 from zoo._support.text import natural_key
 
 if TYPE_CHECKING:
@@ -27,15 +28,6 @@ __all__ = [
     "strip_marks",
 ]
 
-MISSING = frozenset({
-    "", "#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "-nan", "1.#ind", "1.#qnan", "<na>", "n/a", "na", "nan",
-    "none", "null",
-    "-", "--", "\N{EN DASH}", "\N{EM DASH}", ".", "?", "n.a.", "#null!", "nil", "nat", "[null]", "(null)", "\\n",
-    "#ref!", "#value!", "#div/0!", "#name?", "#num!",
-})  # fmt: skip
-"""Spellings of "nothing", in lower case. The first two lines are what pandas reads as missing (`STR_NA_VALUES` of
-pandas 2). The others are what people, Excel, SAS, Stata, the UCI sets and databases write."""
-
 _NOBODY = frozenset({
     "unknown", "anonymous", "anonymized", "anonymised", "deidentified", "de-identified", "removed", "none given",
     "not known", "missing",
@@ -52,9 +44,6 @@ _MARKS = {
 }  # fmt: skip
 
 _DASHES = frozenset({"-", "--", "\N{EN DASH}", "\N{EM DASH}"})
-
-_WHOLE = re.compile(r"(-?)(\d+)(?:\.0+)?", re.ASCII)
-"""A whole number, with or without the point that programs add when a column has gaps."""
 
 _POINT = re.compile(r"(?<=\d)\.0+$")
 _BETWEEN = re.compile(r"(?<!\d)[\W_]+|[\W_]+(?!\d)")  # 1.2 is not 12
@@ -93,19 +82,6 @@ def is_none(label: str) -> bool:
     return " ".join(re.split(r"[\s_-]+", label.strip().casefold())) in _NONE
 
 
-def class_key(name: str) -> str:
-    """What two spellings of one class have in common: Unicode form, blanks, case, and the point of a whole number.
-
-    The case of single letters is kept: 'a' and 'A' are classes of handwriting.
-    """
-    text = " ".join(unicodedata.normalize("NFC", name).split())
-    if number := _WHOLE.fullmatch(text):
-        return f"{number[1]}{number[2].lstrip('0') or '0'}"
-    if sum(character.isalpha() for character in text) < 2:
-        return text
-    return unicodedata.normalize("NFC", text.casefold())
-
-
 def choose_spellings(counts: Mapping[str, int]) -> dict[str, str]:
     """One spelling for each class: the most frequent one, of a whole number the shortest; in NFC, without spare blanks.
 
@@ -124,7 +100,7 @@ def choose_spellings(counts: Mapping[str, int]) -> dict[str, str]:
         for name in names:
             tidy = " ".join(unicodedata.normalize("NFC", name).split())
             votes[tidy] = votes.get(tidy, 0) + counts[name]
-        if _WHOLE.fullmatch(key):
+        if WHOLE.fullmatch(key):
             best = min((one.partition(".")[0] for one in votes), key=lambda one: (len(one), natural_key(one)))
         else:
             best = min(votes, key=lambda one: (-votes[one], natural_key(one.swapcase())))  # small letters first

@@ -16,6 +16,7 @@ from zoo.data._names import Names
 from zoo.data._splitting.fingerprint import contents, fingerprint
 from zoo.data._splitting.leaks import Leaks, conflicts, copies_across, groups_across, without_leaks
 from zoo.data._splitting.split import HELD_OUT, stratify, uneven
+from zoo.data._splitting.split import folds as deal_folds
 from zoo.data._unusable import note_skipped
 from zoo.errors import DataError, GateError
 from zoo.spec import UNKNOWN
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from zoo.spec import Provenance
+    from zoo.spec import FoldChoice, Provenance
 
 __all__ = ["NO_GROUPS", "assemble", "assemble_again", "retell"]
 
@@ -38,7 +39,13 @@ Rows = dict[SplitName, "NDArray[np.int64]"]
 
 
 def assemble(
-    pool: Pool, *, split_seed: int, for_training: bool, leaks: Leaks = "drop", fold: int | None = None
+    pool: Pool,
+    *,
+    split_seed: int,
+    for_training: bool,
+    leaks: Leaks = "drop",
+    fold: FoldChoice = None,
+    folds: int | None = None,
 ) -> Splits:
     """Finish a data set, and log its notes.
 
@@ -49,6 +56,7 @@ def assemble(
             images without a split all count as test.
         leaks: what training does about copies and groups in two splits; see `TrainConfig.leaks`.
         fold: which fold of data with folds is test; None: the first. The next one is val, the rest train.
+        folds: how many folds all images are dealt out into; None: the data's own.
 
     Returns:
         The splits; their fingerprint is of the data as brought, before copies were left out of train.
@@ -57,7 +65,9 @@ def assemble(
         DataError: a split, a fold or a class that is needed is not there and cannot be made.
         GateError: images or groups are in two splits, and `leaks` does not allow it.
     """
-    splits, defects = _finish(pool, split_seed=split_seed, for_training=for_training, leaks=leaks, fold=fold)
+    splits, defects = _finish(
+        pool, split_seed=split_seed, for_training=for_training, leaks=leaks, fold=fold, folds=folds
+    )
     _say(splits, defects)
     return splits
 
@@ -67,8 +77,9 @@ def assemble_again(pool: Pool, origin: Provenance) -> Splits | None:
     config = origin.config
     try:
         splits, defects = _finish(
-            pool, split_seed=config.split_seed, for_training=True, leaks=config.leaks, fold=config.fold
-        )
+            pool, split_seed=config.split_seed, for_training=True, leaks=config.leaks, fold=config.fold,
+            folds=config.folds,
+        )  # fmt: skip
     except (DataError, GateError):  # not fit for training, so it is not that set
         return None
     if splits.fingerprint.sha256 != origin.data.sha256:
@@ -105,7 +116,7 @@ def retell(splits: Splits, before: Pool, after: Pool) -> Splits:
 
 
 def _finish(
-    pool: Pool, *, split_seed: int, for_training: bool, leaks: Leaks, fold: int | None
+    pool: Pool, *, split_seed: int, for_training: bool, leaks: Leaks, fold: FoldChoice, folds: int | None
 ) -> tuple[Splits, dict[str, str]]:
     """The splits, and those of their notes that are defects, as they are said on the screen."""
     if for_training and len(pool.labels) < 2:
@@ -115,17 +126,21 @@ def _finish(
             labels=list(pool.labels),
         )
     same = contents(pool.digests)
-    rows, decisions = _rows(pool, same, split_seed=split_seed, for_training=for_training, fold=fold)
-    mark = fingerprint(pool.name, pool.labels, pool.targets, pool.digests, rows, same=same)
+    rows, decisions = _rows(pool, same, split_seed=split_seed, for_training=for_training, fold=fold, folds=folds)
+    # where no image is held out, val repeats images of train
+    counted: Rows = {"train": rows["train"]} if fold == "none" and for_training else rows
+    mark = fingerprint(pool.name, pool.labels, pool.targets, pool.digests, counted, same=same)
     rare: tuple[str, ...] = ()
     if for_training:
         rare = check_classes(pool.labels, pool.targets, rows, name=pool.name)
-        rows, done = without_leaks(pool, rows, same, leaks)
-        decisions += done
+        if fold != "none":  # there validation images are training images, as said
+            rows, done = without_leaks(pool, rows, same, leaks)
+            decisions += done
         rows, done = _without_unknown(pool, rows)
         decisions += done
+    apart = counted if fold == "none" else rows  # leaks were acted on in `rows`
     defects = {
-        note: note for note in (*rare, *copies_across(rows, same), *groups_across(pool, rows), *conflicts(pool, same))
+        note: note for note in (*rare, *copies_across(apart, same), *groups_across(pool, apart), *conflicts(pool, same))
     }
     if alike := names_alike(pool):
         defects[describe_alike(alike, named=False)] = describe_alike(alike, named=True)
@@ -140,6 +155,7 @@ def _finish(
         notes=(*note_skipped(len(pool.skipped)), *pool.notes, *decisions, *defects, *unknown),
         kind=pool.kind,
         gray=pool.gray,
+        channels=pool.channels,
         largest_side=pool.largest_side,
         voi=pool.voi,
         paddings=pool.paddings,
@@ -156,7 +172,13 @@ def _say(splits: Splits, defects: Mapping[str, str]) -> None:
 
 
 def _rows(
-    pool: Pool, same: NDArray[np.int64], *, split_seed: int, for_training: bool, fold: int | None
+    pool: Pool,
+    same: NDArray[np.int64],
+    *,
+    split_seed: int,
+    for_training: bool,
+    fold: FoldChoice,
+    folds: int | None,
 ) -> tuple[Rows, tuple[str, ...]]:
     everything = np.arange(len(pool.ids), dtype=np.int64)
     if not for_training:
@@ -165,7 +187,9 @@ def _rows(
         brings = "no splits" if pool.folds is None else "folds and no splits"
         return {"test": everything}, (f"the data brings {brings}; all images count as test",)
     if pool.folds is not None:
-        return _assign_folds(pool, pool.folds, fold)
+        return _assign_folds(pool, pool.folds, fold, expected=folds)
+    if folds is not None:
+        return _deal_folds(pool, folds, fold, split_seed)
     if fold is not None:
         raise DataError(
             f"{pool.name}: has no folds, fold {fold} was asked for; make some with 'zoo data split PATH --folds 5'",
@@ -186,14 +210,39 @@ def _rows(
     return _make_missing(pool, same, missing, pool.rows.get("train", everything), split_seed)
 
 
-def _assign_folds(pool: Pool, folds: NDArray[np.int64], fold: int | None) -> tuple[Rows, tuple[str, ...]]:
+def _deal_folds(pool: Pool, count: int, fold: FoldChoice, seed: int) -> tuple[Rows, tuple[str, ...]]:
+    """All images in `count` folds, as `zoo data split --folds` deals them; splits of the data's own do not count."""
+    dealt = deal_folds(
+        pool.targets, pool.digests, count, groups=pool.groups, labels=pool.labels, name=pool.name, seed=seed
+    )
+    rows, notes = _assign_folds(pool, dealt, fold, expected=count)
+    whole = "" if pool.groups is None else ", groups kept whole"
+    made = f"{count} folds were dealt of all images: stratified{whole}, seed {seed}"
+    own = f"; {' and '.join(pool.rows)} of the data's own do not count" if pool.rows else ""
+    return rows, (made + own, *notes)
+
+
+def _assign_folds(
+    pool: Pool, folds: NDArray[np.int64], fold: FoldChoice, *, expected: int | None = None
+) -> tuple[Rows, tuple[str, ...]]:
     numbers = np.unique(folds).tolist()
+    if expected not in {None, len(numbers)}:
+        raise DataError(
+            f"{pool.name}: brings {len(numbers)} folds of its own, {expected} were asked for; give --folds "
+            f"{len(numbers)}, or deal others with 'zoo data split PATH --folds {expected} --again'",
+            code="fold-count",
+            folds=len(numbers),
+            expected=expected,
+        )
     if len(numbers) < 3:
         raise DataError(
             f"{pool.name}: has {len(numbers)} folds, expected at least 3: one each for test, val and train",
             code="fold-count",
             folds=len(numbers),
         )
+    if fold == "none":
+        note = f"all {len(numbers)} folds are trained on: no image is held out"
+        return {"train": np.arange(len(folds)), "val": np.flatnonzero(folds == numbers[0])}, (note,)
     test = numbers[0] if fold is None else fold
     if test not in numbers:
         raise DataError(
@@ -259,4 +308,5 @@ def _image_set(pool: Pool, rows: NDArray[np.int64] | None) -> ImageSet:
     chosen = np.empty(0, np.int64) if rows is None else rows
     groups = None if pool.groups is None else pool.groups[chosen]
     ids = Names.of(pool.ids).subset(chosen)
-    return ImageSet(ids, pool.targets[chosen], pool.source, chosen, pool.digests[chosen], groups)
+    columns = {name: Names.of(cells).subset(chosen) for name, cells in pool.inputs.items()}
+    return ImageSet(ids, pool.targets[chosen], pool.source, chosen, pool.digests[chosen], groups, columns=columns)

@@ -15,7 +15,7 @@ import numpy as np
 from zoo._support.files import atomic_write, refuse_occupied
 from zoo._support.text import format_count, inert
 from zoo.data._groups import PATIENT, codes_of, describe_alike, names_alike, names_of, number_groups
-from zoo.data._index import Arrays, Files, Several
+from zoo.data._index import EVERY, Arrays, Files, Several, Stacked
 from zoo.data._labels import count_labels, describe_spelled_alike
 from zoo.data._named import find_named, index
 from zoo.data._sources.columns import MARK
@@ -23,6 +23,7 @@ from zoo.data._splitting.split import HELD_OUT, stratify, uneven
 from zoo.data._splitting.split import folds as deal_folds
 from zoo.data._unusable import note_skipped
 from zoo.errors import DataError, UsageError
+from zoo.readers import JOINT
 from zoo.spec import Display, Table
 
 if TYPE_CHECKING:
@@ -91,8 +92,8 @@ def split_table(
         again: divide data that brings splits or folds already.
         overwrite: replace a table that is there already.
         skip_bad: leave out images that cannot be read, and rows without a label.
-        **reading: columns, group (images that must stay together), keep_na, uncertain; see `zoo.spec.Reading`. The
-            table holds what labels of -1 are taken for.
+        **reading: columns, group (images that must stay together), keep_na, uncertain, frames; see
+            `zoo.spec.Reading`. The table holds what labels of -1 are taken for.
 
     Raises:
         UsageError: impossible shares, shares of folds, an impossible number of folds, or another suffix than .csv.
@@ -222,6 +223,8 @@ def _table(
     words = list(parts)
     several = pool.targets.ndim == 2
     frames = pool.source.frames if isinstance(pool.source, Files) else None
+    if frames is not None and (frames == EVERY).all():  # the table is read with --frames channels, too
+        frames = None
     kept = {name: pool.columns[name] for name in ("site", "age", "sex") if name in pool.columns}
     labels = [MARK + label for label in pool.labels] if several else ["label"]
     head = ["image", *(["frame"] if frames is not None else []), *labels, column, *(["group"] if names else []), *kept]
@@ -241,7 +244,7 @@ def _paths(pool: Pool, source: Path, target: Path) -> Callable[[int], str]:
     """How the table names image i: by a path from its own folder."""
     here = target.resolve().parent
     images = pool.source
-    files = images.parts[0] if isinstance(images, Several) else images
+    files = images.parts[0] if isinstance(images, Several | Stacked) else images
     root = files.root if isinstance(files, Files) else source.resolve().parent
     base = os.path.relpath(root, here).replace(os.sep, "/")
 
@@ -251,6 +254,8 @@ def _paths(pool: Pool, source: Path, target: Path) -> Callable[[int], str]:
 
     if isinstance(images, Files):
         return lambda i: below(images.ids[i])
+    if isinstance(images, Stacked):
+        return lambda i: JOINT.join(below(part.ids[i]) for part in images.parts)
     if isinstance(images, Arrays):
         return lambda i: f"{below(source.name)}#{pool.ids[i]}"
     if not isinstance(images, Several) or not isinstance(files, Files):

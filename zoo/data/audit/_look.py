@@ -15,7 +15,7 @@ from zoo.data._threads import Progress, over_chunks
 from zoo.data._unusable import Unusable
 from zoo.data.audit._spectrum import TERMS, spectrum
 from zoo.errors import ImageError
-from zoo.readers import KINDS
+from zoo.readers import KINDS, blend_channels, stack_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -45,7 +45,8 @@ class Looks:
         dtype: (n,) uint8, positions in `zoo.readers.KINDS`.
         bits: (n,) uint8, stored for each sample, as the header says.
         gray: (n,) bool, one channel is stored; of arrays: all channels are equal.
-        low: (n,) float32, smallest brightness.
+        channels: (n,) uint8, of a stack; 0: colours or gray.
+        low: (n,) float32, smallest brightness; of a stack, as the next four, over all channels.
         high: (n,) float32, largest brightness.
         mean: (n,) float32, mean brightness.
         dark: (n,) float32, share of pixels at `low`.
@@ -63,6 +64,7 @@ class Looks:
     dtype: NDArray[np.uint8]
     bits: NDArray[np.uint8]
     gray: NDArray[np.bool_]
+    channels: NDArray[np.uint8]
     low: NDArray[np.float32]
     high: NDArray[np.float32]
     mean: NDArray[np.float32]
@@ -101,6 +103,7 @@ def look_at(pool: Pool, *, progress: Progress | None = None) -> Looks:
         dtype=np.zeros(n, np.uint8),
         bits=np.zeros(n, np.uint8),
         gray=np.zeros(n, np.bool_),
+        channels=np.zeros(n, np.uint8),
         low=np.zeros(n, np.float32),
         high=np.zeros(n, np.float32),
         mean=np.zeros(n, np.float32),
@@ -137,7 +140,13 @@ def _note(seen: Looks, row: int, image: RawImage, header: Probe | None) -> None:
     seen.dtype[row] = KINDS.index(image.kind)
     seen.bits[row] = header.bits if header is not None else 8 * pixels.dtype.itemsize
     seen.gray[row] = header.gray if header is not None else gray
-    if image.kind == "uint8":
+    channels = header.channels if header is not None else stack_of(image.kind, pixels.shape[2])
+    seen.channels[row] = channels or 0
+    if stack_of(image.kind, pixels.shape[2]):
+        levels = _levels_of_channels(image)
+        shape = spectrum(blend_channels(image))
+        seen.padded[row] = image.padded.any()
+    elif image.kind == "uint8":
         light = Image.fromarray(pixels).convert("L")  # the identity on replicated gray
         levels = _levels_of_bytes(light)
         shape = spectrum(np.asarray(light.resize((_SIDE, _SIDE), _BOX) if min(light.size) > 2 * _SIDE else light))
@@ -157,6 +166,17 @@ def _levels_of_bytes(light: Image.Image) -> Levels:
     there = counts.nonzero()[0]
     low, high, n = int(there[0]), int(there[-1]), light.width * light.height
     return low, high, float(counts @ _BYTES) / n, float(counts[low]) / n, float(counts[high]) / n
+
+
+def _levels_of_channels(image: RawImage) -> Levels:
+    """Over all channels; shares are those of the channel that has most pixels at an end of its own."""
+    padded = image.padded
+    each = [
+        _levels(values[~hidden] if not hidden.all() else values[:1, :1])
+        for values, hidden in zip(image.pixels.transpose(2, 0, 1), padded.transpose(2, 0, 1), strict=True)
+    ]
+    low, high, mean, dark, bright = zip(*each, strict=True)
+    return min(low), max(high), sum(mean) / len(mean), max(dark), max(bright)
 
 
 def _levels(values: NDArray[Any]) -> Levels:

@@ -6,7 +6,7 @@ import base64
 import io
 from html import escape
 from string import Template
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -14,13 +14,13 @@ from PIL import Image
 from zoo.data.audit._plots import bars, curves
 from zoo.data.audit._report import KINDS, Audit, Finding, Kind
 from zoo.errors import ImageError
+from zoo.readers import blend_channels, stack_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from numpy.typing import NDArray
-
     from zoo.data._index import Pool
+    from zoo.readers import RawImage
 
 __all__ = ["page"]
 
@@ -173,14 +173,17 @@ def _thumbnails(pool: Pool, findings: Sequence[Finding]) -> dict[str, str]:
     for row, identity in enumerate(pool.ids) if wanted else ():
         if identity in wanted:
             try:
-                found[identity] = _uri(pool.source.read(row).pixels)
+                found[identity] = _uri(pool.source.read(row))
             except ImageError:  # a finding of its own
                 continue
     return found
 
 
-def _uri(pixels: NDArray[Any]) -> str:
-    if pixels.dtype != np.uint8:
+def _uri(raw: RawImage) -> str:
+    pixels = raw.pixels
+    if stack_of(raw.kind, pixels.shape[2]):
+        pixels = (blend_channels(raw) * 255).astype(np.uint8)
+    elif pixels.dtype != np.uint8:
         values = pixels[:, :, 0].astype(np.float64)
         low, high = values.min(), values.max()
         pixels = ((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)

@@ -70,12 +70,17 @@ def storage(view: View) -> Counter[str]:
     """How the images are stored: images."""
     looks, good = view.looks, view.looks.good
     return Counter(
-        _describe_depth(int(looks.dtype[row]), int(looks.bits[row]), gray=bool(looks.gray[row]))
+        _describe_depth(
+            int(looks.dtype[row]), int(looks.bits[row]), gray=bool(looks.gray[row]), channels=int(looks.channels[row])
+        )
         for row in good.tolist()
     )
 
 
-def _describe_depth(dtype: int, bits: int, *, gray: bool) -> str:
+def _describe_depth(dtype: int, bits: int, *, gray: bool, channels: int) -> str:
+    if channels:
+        of = "-bit values as float" if KINDS[dtype] == "float32" else "-bit"
+        return f"{channels} channels of {bits}{of}"
     if KINDS[dtype] == "uint8":
         return f"{bits}-bit {'gray' if gray else 'colour'}"
     return f"{bits}-bit" if KINDS[dtype] == "uint16" else f"{bits}-bit values as float"
@@ -91,6 +96,13 @@ def depths(view: View, stored: Counter[str]) -> list[Finding]:
         rarest = good[looks.dtype[good] == min(types.tolist(), key=lambda one: counts[one])]
         listed = ", ".join(f"{counts[one]} {KINDS[one]}" for one in types.tolist())
         detail = f"mixed pixel types ({listed}), which cannot train one model; convert them to one type"
+        findings.append(_plain("error", view.files(rarest), detail))
+    elif len(numbers := np.unique(looks.channels[good])) > 1:
+        counts = np.bincount(looks.channels[good])
+        rarest = good[looks.channels[good] == min(numbers.tolist(), key=lambda one: counts[one])]
+        listed = ", ".join(f"{counts[one]} of {one} channels" if one else f"{counts[0]} of colours or gray"
+                           for one in numbers.tolist())  # fmt: skip
+        detail = f"mixed channels ({listed}), which cannot train one model; give every image the same"
         findings.append(_plain("error", view.files(rarest), detail))
     elif len(stored) > 1:
         listed = ", ".join(f"{n} {what}" for what, n in stored.most_common())

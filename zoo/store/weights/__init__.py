@@ -39,6 +39,7 @@ __all__ = [
     "folder",
     "import_file",
     "import_folder",
+    "is_here",
     "is_source",
     "list_stored",
     "lock",
@@ -111,6 +112,16 @@ def fetch(card: ModelCard, force: bool = False) -> ResolvedWeights:
         expected=weights.sha256,
         force=force,
     )
+
+
+def is_here(card: ModelCard) -> bool:
+    """Whether weights for `card` are on this machine, in the store or in an installed package; nothing is hashed."""
+    if card.weights is None:
+        return False
+    package = card.weights.package
+    if package is not None and _package.find_installed(package) is not None:
+        return True
+    return any(source in pins() and path_of(source).is_file() for source in _sources(card))
 
 
 def import_file(card: ModelCard, file: Path, force: bool = False) -> ResolvedWeights:
