@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from zoo.artefact import Branch, Shippable, TrainedEnsemble, core_predict, parse_core, reorder
+from zoo.artefact import Branch, ShiftedNetwork, Shippable, TrainedEnsemble, core_predict, parse_core, reorder
 from zoo.errors import PluginError, UsageError
-from zoo.evaluation import learn_weights, macro_auroc, pool_logits, predict_set
+from zoo.evaluation import judge_by, learn_weights, pool_logits, predict_set
 from zoo.plugin import ModelPlugin
 from zoo.runs import Best, check_learnt, hash_learnt, open_run, weights_licence
 from zoo.spec import Member, decode, encode
@@ -57,7 +57,7 @@ class Ensemble(ModelPlugin):
         """Open every member, learn the weights on data.val, keep the cores; nothing of a member is changed."""
         from zoo import registry  # the members' plugins go by their names
 
-        del config, context
+        del context
         start = time.perf_counter()
         branches: list[Branch] = []
         for folder in card.members:
@@ -90,8 +90,14 @@ class Ensemble(ModelPlugin):
             notes,
             best=Best(
                 epoch=1,
-                metric="val_macro_auroc",
-                value=macro_auroc(pool_logits(scaled, found.weights, data.task), data.val.targets),
+                metric=f"val_{config.metric}",
+                value=judge_by(
+                    config.metric,
+                    pool_logits(scaled, found.weights, data.task),
+                    data.val.targets,
+                    data.labels,
+                    ordered=data.task == "ordinal",
+                ),
             ),
             epochs_done=1,
             seconds=seconds,
@@ -144,9 +150,10 @@ def _branch(run: RunFolder, model: Trained, labels: tuple[str, ...]) -> Branch:
     record = run.record
     order = [record.labels.index(label) for label in labels]
     licence = weights_licence(record)
+    network = ShiftedNetwork(model, record.shift) if record.shift else model
 
     def predict(batch: NDArray[Any]) -> NDArray[Any]:
-        return np.asarray(model.predict(batch))[:, order]
+        return np.asarray(network.predict(batch))[:, order]
 
     member = Member(
         name=record.card.name,
@@ -156,14 +163,14 @@ def _branch(run: RunFolder, model: Trained, labels: tuple[str, ...]) -> Branch:
         preprocess=record.card.preprocess,
         plugin=record.plugin,
         data=record.data,
-        config=record.card.train,
+        config=record.recipe,
         weights=record.weights,
         weights_licence=licence,
         licence=licence or record.card.licence,
         code_licence=record.card.licence,
         trained=hash_learnt(run),
     )
-    return Branch(member, reorder(model.to_onnx(), order), predict)
+    return Branch(member, reorder(network.to_onnx(), order), predict)
 
 
 def _weigh(branch: Branch, weight: float) -> Branch:

@@ -31,8 +31,11 @@ class AnyTimm(TorchPlugin):
     def build(self, card: ModelCard, *, classes: int, channels: int) -> nn.Module:
         """An untrained timm model."""
         _check_known(card.arch)
+        options = self.options(card)
+        if card.train.drop_path:
+            options["drop_path_rate"] = card.train.drop_path
         module: nn.Module = timm.create_model(
-            card.arch, pretrained=False, num_classes=classes, in_chans=channels, **self.options(card)
+            card.arch, pretrained=False, num_classes=classes, in_chans=channels, **options
         )
         if isinstance(module, EfficientNet | MobileNetV3):
             # timm draws these heads from ±1/√K, which suits a thousand classes: with few of them logits start so large

@@ -60,7 +60,11 @@ class UNetClassifier(EvidenceNetwork):
         self.arch = arch
         self.network = smp.Unet(f"tu-{arch}", encoder_weights=None, in_channels=channels, classes=classes)
         # For weights of a U-Net that this tool trained; those of an encoder alone go another way.
-        self.pretrained_cfg = {"classifier": _HEAD, "first_conv": f"{_ENCODER}{_first_conv(arch)}"}
+        self.pretrained_cfg = {
+            "classifier": _HEAD,
+            "first_conv": f"{_ENCODER}{_first_conv(arch)}",
+            "probed": ("network.decoder", _HEAD),  # weights of an encoder leave both new
+        }
 
     def evidence(self, images: Tensor) -> Tensor:
         """(N, C, h, w) to (N, K, h, w); borders are repeated up to the next multiple of 32 and cut off again."""

@@ -9,7 +9,7 @@ import torch
 from zoo.learn._augment import augment
 from zoo.learn._batches import generator, seed_of, standardize, to_unit
 from zoo.preprocess import normalize_batch
-from zoo.spec import Intensity, Percentile, PreprocessSpec, Scale, Voi, Window
+from zoo.spec import Intensity, Percentile, PreprocessSpec, Scale, TrainConfig, Voi, Window
 
 RANDOM = np.random.default_rng(0)
 
@@ -31,24 +31,24 @@ def test_training_sees_what_evaluation_sees(intensity: Intensity, channels: str,
 
 
 @pytest.mark.parametrize("side", [28, 96])
-@pytest.mark.parametrize("kind", ["flip", "standard"])
+@pytest.mark.parametrize("kind", ["flip", "standard", "strong"])
 def test_augmentation_is_a_function_of_its_seed(kind: str, side: int) -> None:
     x = torch.rand(6, 3, side, side, generator=generator(1))
-    first = augment(x, kind, generator(0, 1, 2))
+    first = augment(x, TrainConfig(augment=kind), generator(0, 1, 2))
     assert first.shape == x.shape
-    assert torch.equal(first, augment(x, kind, generator(0, 1, 2)))
-    assert not torch.equal(first, augment(x, kind, generator(0, 1, 3)))
+    assert torch.equal(first, augment(x, TrainConfig(augment=kind), generator(0, 1, 2)))
+    assert not torch.equal(first, augment(x, TrainConfig(augment=kind), generator(0, 1, 3)))
 
 
 def test_none_changes_nothing() -> None:
     """Digits are trained with it: a mirrored 2 is no 2."""
     x = torch.rand(3, 1, 28, 28)
-    assert augment(x, "none", generator(0)) is x
+    assert augment(x, TrainConfig(augment="none"), generator(0)) is x
 
 
 def test_flip_mirrors_about_half_of_the_images_and_nothing_else() -> None:
     x = torch.rand(200, 1, 4, 6)
-    y = augment(x, "flip", generator(0))
+    y = augment(x, TrainConfig(augment="flip"), generator(0))
     mirrored = [torch.equal(a, b.flip(2)) for a, b in zip(y, x, strict=True)]
     kept = [torch.equal(a, b) for a, b in zip(y, x, strict=True)]
     assert all(a or b for a, b in zip(mirrored, kept, strict=True))
@@ -59,7 +59,7 @@ def test_flip_mirrors_about_half_of_the_images_and_nothing_else() -> None:
 def test_standard_stays_near_the_image_and_adds_no_black_border(shape: tuple[int, int]) -> None:
     """A black corner tells the network that an image was augmented, and is nothing a device will see."""
     x = torch.full((50, 1, *shape), 0.5)
-    y = augment(x, "standard", generator(0))
+    y = augment(x, TrainConfig(augment="standard"), generator(0))
     assert y.min() >= 0.39
     assert y.max() <= 0.61
     assert all(image.std() < 1e-4 for image in y)
@@ -69,7 +69,7 @@ def test_a_turned_disc_stays_a_disc_in_a_wide_image() -> None:
     """An affine map in normalised coordinates shears unless the aspect ratio is taken out."""
     rows, columns = torch.meshgrid(torch.arange(64.0), torch.arange(128.0), indexing="ij")
     disc = (((rows - 32) ** 2 + (columns - 64) ** 2) < 15**2).float()
-    y = augment(disc.expand(40, 1, 64, 128).contiguous(), "standard", generator(0))[:, 0] > 0.5
+    y = augment(disc.expand(40, 1, 64, 128).contiguous(), TrainConfig(augment="standard"), generator(0))[:, 0] > 0.5
     for image in y:
         height, width = int(image.any(1).sum()), int(image.any(0).sum())
         assert abs(height - width) <= 2

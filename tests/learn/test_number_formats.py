@@ -20,6 +20,7 @@ from zoo.errors import ProviderError
 from zoo.learn import _precision as precision_module
 from zoo.learn import pick_device
 from zoo.learn._counting import Arithmetic, count_kinds
+from zoo.learn._images import Feed
 from zoo.learn._precision import choose, cpu_has_bf16
 from zoo.spec import TrainConfig
 
@@ -137,10 +138,68 @@ def test_training_in_bf16_and_either_layout_gives_back_a_plain_fp32_network(
     assert model.stem.weight.dtype == torch.float32
 
 
-@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:"])
+@pytest.mark.parametrize("name", ["gpu", "cuda:x", "cuda:", "xpu:", "mps:0", "metal", "CUDA", "cpu:0", "", "0"])
 def test_an_unknown_device_is_refused(name: str) -> None:
     with refused("device-unknown", ProviderError, device=name):
         pick_device(name)
+
+
+@pytest.mark.parametrize("name", ["mps", "xpu", "xpu:1"])
+def test_another_kind_of_gpu_that_is_not_there_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: False)
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: False)
+    with refused("device-missing", ProviderError, device=name):
+        pick_device(name)
+
+
+@pytest.fixture
+def everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine with a GPU of Apple and two of Intel, as far as torch is asked."""
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda major, _: major <= 14)
+    monkeypatch.setattr(torch.xpu, "is_available", lambda: True)
+    monkeypatch.setattr(torch.xpu, "device_count", lambda: 2)
+    monkeypatch.setattr(torch.xpu, "is_bf16_supported", lambda: True)
+    monkeypatch.setattr(torch.xpu, "get_device_name", lambda _: "Arc")
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_other_kinds_of_gpu_are_taken_by_name_and_never_by_themselves() -> None:
+    """Nobody has run them for us."""
+    assert [str(pick_device(name)) for name in ("mps", "xpu", "xpu:1")] == ["mps", "xpu:0", "xpu:1"]
+    assert pick_device("auto").type in {"cpu", "cuda"}
+    with refused("device-missing", ProviderError, device="xpu:2", gpus=2):
+        pick_device("xpu:2")
+
+
+@pytest.mark.usefixtures("everywhere")
+@pytest.mark.parametrize("name", ["mps", "xpu"])
+def test_several_processes_do_not_share_a_gpu_of_another_kind(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with refused("device-alone", ProviderError, device=name):
+        pick_device(name)
+
+
+@pytest.mark.usefixtures("everywhere")
+def test_formats_on_other_kinds_of_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    def on(name: str, **config: Any) -> str:
+        return choose(tiny_net(), torch.device(name), msgspec.structs.replace(TrainConfig(), **config), SPEC).text
+
+    assert on("mps") == "mps (Apple GPU), fp32, contiguous"
+    assert on("mps", precision="bf16", layout="channels_last") == "mps (Apple GPU), bf16, channels_last"
+    assert on("xpu:1") == "xpu:1 (Arc), bf16, channels_last"
+    assert on("xpu:1", precision="fp32", layout="contiguous") == "xpu:1 (Arc), fp32, contiguous"
+    monkeypatch.setattr(torch.backends.mps, "is_macos_or_newer", lambda *_: False)
+    with refused("precision-unsupported", ProviderError, precision="bf16"):
+        on("mps", precision="bf16")
+
+
+def test_batches_come_in_order_where_images_wait_elsewhere() -> None:
+    """Rows in the machine's memory, and a device that is not it: they are fetched ahead in a thread."""
+    rows = torch.arange(12.0).view(6, 1, 2, 1)
+    order = [torch.tensor([4, 1, 0]), torch.tensor([2]), torch.tensor([5, 3]), torch.tensor([0, 0])]
+    found = list(Feed(rows, 3, torch.device("meta")).batches(order))
+    assert [(batch.device.type, *batch.shape) for batch in found] == [("meta", len(one), 1, 2, 3) for one in order]
 
 
 @pytest.mark.gpu

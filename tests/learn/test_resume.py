@@ -19,7 +19,7 @@ from stopping import Killed, stopping_at
 from tiny_learning import CONFIG, LONG, SPEC, TinyNet, learn, new_run, tiny_net
 
 import zoo
-import zoo.learn._fit
+import zoo.learn._kept
 from zoo.data import Splits, open_data
 from zoo.errors import OutputError, TrainingError, WeightsError
 from zoo.learn import STATE_FILE, WEIGHTS_FILE, load_weights, read_tensors
@@ -89,7 +89,10 @@ def test_a_signal_leaves_loadable_weights_and_an_honest_record(
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="kills forked processes")
-def test_kill_9_at_any_moment_loses_at_most_an_epoch(images: Path, stripes: Splits, tmp_path: Path) -> None:
+@pytest.mark.parametrize("every", [45.0, 0.002], ids=["at the end of an epoch", "within an epoch"])
+def test_kill_9_at_any_moment_loses_at_most_what_was_not_written(
+    images: Path, stripes: Splits, tmp_path: Path, every: float
+) -> None:
     """No handler runs then; only what was written whole counts, and the bytes stay the same."""
     whole, broken = new_run(tmp_path / "whole", stripes, LONG), tmp_path / "broken"
     learn(tiny_net(), stripes, SPEC, LONG, whole)
@@ -97,7 +100,7 @@ def test_kill_9_at_any_moment_loses_at_most_an_epoch(images: Path, stripes: Spli
     epoch = (whole.record.seconds or 0.0) / LONG.epochs  # on this machine
     paths = [str(Path(zoo.__path__[0]).parent), os.environ.get("PYTHONPATH", "")]
     with subprocess.Popen(
-        [sys.executable, str(CHILD), str(images), str(broken)],
+        [sys.executable, str(CHILD), str(images), str(broken), str(every)],
         cwd=tmp_path,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
         stdin=subprocess.PIPE,
@@ -106,7 +109,7 @@ def test_kill_9_at_any_moment_loses_at_most_an_epoch(images: Path, stripes: Spli
     ) as starter:
         assert starter.stdin is not None
         assert starter.stdout is not None
-        verb, state, status, kills = "begin", broken / STATE_FILE, -signal.SIGKILL, 0
+        verb, state, status, kills, within = "begin", broken / STATE_FILE, -signal.SIGKILL, 0, 0
         while status == -signal.SIGKILL:
             old = state.stat().st_mtime_ns if state.exists() else 0
             starter.stdin.write(f"{verb}\n")
@@ -121,10 +124,13 @@ def test_kill_9_at_any_moment_loses_at_most_an_epoch(images: Path, stripes: Spli
                 if select.select([starter.stdout], [], [], 0.001)[0]:  # it ended by itself
                     break
             status = int(starter.stdout.readline())
+            left = read_state(state)
+            within += left is not None and left.step > 0
             verb = "resume"
         starter.stdin.close()
     assert status == 0
     assert kills == 5
+    assert (within > 0) == (every < 1)
     assert (broken / WEIGHTS_FILE).read_bytes() == whole.file(WEIGHTS_FILE).read_bytes()
     assert not list(broken.glob(".*.part"))
 
@@ -192,10 +198,10 @@ def test_damaged_weights_are_refused_or_written_again_from_the_state(
             assert all(torch.equal(found[name], tensor) for name, tensor in good.items())
     assert refusals > 90
     with monkeypatch.context() as patch:
-        patch.setattr(zoo.learn._fit, "best_epoch", lambda history: history[0])  # and so not in the state
+        patch.setattr(zoo.learn._kept, "best_epoch", lambda history: history[0])  # and so not in the state
         with refused("weights-hash", WeightsError, path=str(place)):
             learn(tiny_net(), stripes, SPEC, CONFIG, open_run(run.path), resuming=True)
-    monkeypatch.setattr(zoo.learn._fit, "best_epoch", lambda history: history[-1])
+    monkeypatch.setattr(zoo.learn._kept, "best_epoch", lambda history: history[-1])
     learn(tiny_net(), stripes, SPEC, msgspec.structs.replace(CONFIG, epochs=2), open_run(run.path), resuming=True)
     assert place.read_bytes() != damaged
 

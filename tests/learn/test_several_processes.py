@@ -18,46 +18,106 @@ from zoo.learn._objective import count_known
 from zoo.runs import open_run
 
 SCRIPT = """
-import os, sys
+import os, signal, sys
 from pathlib import Path
 import torch
 from tiny_learning import CONFIG, SPEC, learn, new_run, tiny_net
+import zoo.learn._saving
 from zoo.data import open_data
-from zoo.learn import save_weights
+from zoo.learn import STATE_FILE, save_weights
+from zoo.runs import Callback, open_run
 
-data, out, rank = open_data(sys.argv[1]), Path(sys.argv[2]), os.environ["RANK"]
-run = new_run(out / ("run" if rank == "0" else "other"), data)
+data, out, rank, ending = open_data(sys.argv[1]), Path(sys.argv[2]), os.environ["RANK"], sys.argv[3]
+again = (out / "run" / STATE_FILE).exists()
+zoo.learn._saving.EVERY, zoo.learn._saving.SHARE = 0.0, 1e9
+
+class Ends(Callback):
+    steps = 0
+
+    def step(self, step):
+        self.steps += 1
+        if self.steps == 6 and not again:
+            if ending == "kill":  # as when the machine kills it for its memory
+                os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getppid(), signal.SIGTERM)  # as when the cluster takes the node back
+
+ends = Ends()
+if rank == "0" and not again:
+    run = new_run(out / "run", data)
+elif again:
+    run = open_run(out / "run")
+    run.writes = rank == "0"
+else:
+    run = new_run(out / "run", data)
 model = tiny_net(seed=int(rank))
-fitted = learn(model, data, SPEC, CONFIG, run)
+watch = (ends,) if rank == "0" and ending != "whole" else ()
+fitted = learn(model, data, SPEC, CONFIG, run, resuming=again, callbacks=watch)
 save_weights(model, out / f"rank{rank}.safetensors")
+(out / f"steps{rank}").write_text(str(ends.steps))
 """
 
 
-@pytest.mark.slow
-def test_two_processes_train_one_model(images: Path, tmp_path: Path) -> None:
-    """If rank 1 wrote, or went its own way, the files of the run would be a mix of two trainings."""
-    script = tmp_path / "script.py"
+def torchrun(images: Path, out: Path, ending: str, *options: str) -> subprocess.CompletedProcess[str]:
+    """Two processes that train into `out`/run."""
+    out.mkdir(exist_ok=True)
+    script = out / "script.py"
     script.write_text(SCRIPT)
     paths = [str(Path(zoo.__path__[0]).parent), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    done = subprocess.run(
-        [*command, str(script), str(images), str(tmp_path)],
-        cwd=tmp_path,
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *options]
+    return subprocess.run(
+        [*command, str(script), str(images), str(out), ending],
+        cwd=out,
         env=environment,
         capture_output=True,
         text=True,
         timeout=180,
         check=False,
     )
+
+
+@pytest.fixture(scope="module")
+def trained(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("whole")
+    done = torchrun(images, out, "whole")
     assert done.returncode == 0, done.stderr[-2000:]
-    weights = [(tmp_path / f"rank{rank}.safetensors").read_bytes() for rank in (0, 1)]
-    assert weights[0] == weights[1] == (tmp_path / "run" / WEIGHTS_FILE).read_bytes()
-    load_weights(tiny_net(), tmp_path / "run" / WEIGHTS_FILE)
-    record = open_run(tmp_path / "run").record
+    return out
+
+
+@pytest.mark.slow
+def test_two_processes_train_one_model(trained: Path) -> None:
+    """If rank 1 wrote, or went its own way, the files of the run would be a mix of two trainings."""
+    weights = [(trained / f"rank{rank}.safetensors").read_bytes() for rank in (0, 1)]
+    assert weights[0] == weights[1] == (trained / "run" / WEIGHTS_FILE).read_bytes()
+    load_weights(tiny_net(), trained / "run" / WEIGHTS_FILE)
+    record = open_run(trained / "run").record
     assert record.epochs_done == 4
     assert record.best is not None
-    assert not (tmp_path / "other").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+def test_restarted_by_torchrun_both_processes_go_on_at_the_same_step(
+    images: Path, tmp_path: Path, trained: Path
+) -> None:
+    """One process of a night's training dies: nobody is there to start it again."""
+    done = torchrun(images, tmp_path, "kill", "--max-restarts", "1")
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "steps0").read_text() == "10"  # of 16: six were done, and none is done twice
+    assert (tmp_path / "run" / WEIGHTS_FILE).read_bytes() == (trained / "run" / WEIGHTS_FILE).read_bytes()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+def test_told_to_end_the_first_process_writes_and_both_leave(images: Path, tmp_path: Path, trained: Path) -> None:
+    """A node that is taken back gives half a minute; waiting for each other they would be killed without a state."""
+    stopped = torchrun(images, tmp_path, "term")
+    assert stopped.returncode != 0
+    record = open_run(tmp_path / "run").record
+    assert (record.status, record.epochs_done) == ("interrupted", 1)
+    assert record.steps_done in {2, 3}
+    assert torchrun(images, tmp_path, "whole").returncode == 0
+    assert (tmp_path / "run" / WEIGHTS_FILE).read_bytes() == (trained / "run" / WEIGHTS_FILE).read_bytes()
 
 
 def test_shares_of_a_batch_are_all_of_it_and_weigh_alike() -> None:

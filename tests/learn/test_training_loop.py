@@ -17,9 +17,11 @@ from torch import nn
 from zoo.errors import ProviderError, TrainingError
 from zoo.evaluation import macro_auroc
 from zoo.learn import STATE_FILE, WEIGHTS_FILE, load_weights, torch_predict
+from zoo.learn._averaging import moving_average
 from zoo.learn._batches import epoch_batches
 from zoo.learn._history import Epoch, best_epoch, best_of, epochs_without_gain
-from zoo.learn._optim import adamw, learning_rate, moving_average
+from zoo.learn._optim import adamw
+from zoo.learn._schedule import learning_rate
 from zoo.preprocess import normalize_batch
 from zoo.runs import open_run
 from zoo.spec import TrainConfig

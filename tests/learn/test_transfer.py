@@ -5,12 +5,13 @@ from __future__ import annotations
 import pytest
 import timm
 import torch
+from beside_images import TABLE
 from refusals import refused
 from tiny_learning import TinyNet, tiny_net
 from torch import Tensor, nn
 
 from zoo.errors import WeightsError
-from zoo.learn import load_pretrained
+from zoo.learn import EMBEDDING, NetworkWithColumns, image_tensors, load_pretrained
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
@@ -40,6 +41,16 @@ def test_a_grey_network_answers_as_the_colour_network_on_replicated_grey() -> No
     x = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     assert "1 channel" in notes[0]
     assert torch.allclose(grey(x), colour(x.expand(-1, 3, -1, -1)), atol=1e-5)
+
+
+@pytest.mark.parametrize("channels", [2, 5, 16])
+def test_stem_for_a_stack_is_made_of_the_colour_kernels_as_timm_does_it(channels: int) -> None:
+    """Random kernels would throw away what the later layers are built on."""
+    colour, stack = tiny_net(seed=2, channels=3), tiny_net(seed=1, channels=channels)
+    (note,) = load_pretrained(stack, tensors_of(colour))
+    assert f"{channels} channels" in note
+    expected = timm.models.adapt_input_conv(channels, colour.stem.weight.detach().clone())
+    torch.testing.assert_close(stack.stem.weight.detach(), expected)
 
 
 def test_a_small_image_stem_stays_new_and_is_said() -> None:
@@ -95,3 +106,11 @@ def test_a_refused_file_leaves_the_network_as_it_was() -> None:
     with pytest.raises(WeightsError):
         load_pretrained(model, source)
     assert all(torch.equal(tensor, before[name]) for name, tensor in model.state_dict().items())
+
+
+def test_weights_of_a_network_with_columns_start_one_that_sees_the_image_alone() -> None:
+    torch.manual_seed(0)
+    both = NetworkWithColumns(torch.nn.Sequential(torch.nn.Linear(4, 3 + EMBEDDING)), 3, TABLE)
+    assert list(image_tensors(both.state_dict())) == ["0.weight", "0.bias"]
+    other = {"network.weight": torch.zeros(1)}  # somebody's own name
+    assert image_tensors(other) is other

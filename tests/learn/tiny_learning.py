@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import nn
 
+import zoo.learn._saving
 from zoo.data import Splits, open_data
 from zoo.learn import Fitted, fit
 from zoo.runs import RunFolder, RunRecord, TrainContext, create_run, open_run
@@ -81,8 +82,9 @@ def learn(
     return fit(model, data, spec, config, run, TrainContext(**told))
 
 
-if __name__ == "__main__":  # tiny_learning.py DATA RUN, then "begin" or "resume" on each line of stdin
+if __name__ == "__main__":  # tiny_learning.py DATA RUN SECONDS, then "begin" or "resume" on each line of stdin
     torch.set_num_threads(1)
+    zoo.learn._saving.EVERY, zoo.learn._saving.SHARE = float(sys.argv[3]), 1.0  # seconds between two states
     for line in sys.stdin:
         # Forked after the slow imports, before torch starts a thread; says its process id, then its status.
         child = os.fork()

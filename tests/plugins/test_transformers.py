@@ -129,7 +129,9 @@ def test_training_starts_from_a_file_of_another_size_and_says_what_was_changed(
     card = info("vit_tiny_patch16_224")
     card = sized(card, 28)
     said: dict[str, Any] = {}
-    run: Any = SimpleNamespace(add_notes=lambda notes: said.update(notes=tuple(notes)))
+    run: Any = SimpleNamespace(
+        add_notes=lambda notes: said.update(notes=tuple(notes)), record=SimpleNamespace(precision=None)
+    )
     context = TrainContext(pretrained=tmp_path / "file.safetensors")
     data: Any = SimpleNamespace(labels=("a", "b"))
     trained: Any = Transformer().train(card, data, card.train, run, context)

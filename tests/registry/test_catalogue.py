@@ -71,7 +71,7 @@ def test_an_unknown_field_names_file_model_field_and_its_likeliest_meaning() -> 
     ("line", "code", "field", "word"),
     [
         ("train: {epoch: 3}", "catalogue-field-unknown", "epoch", "'epochs'"),
-        ("train: {epochs: many}", "catalogue-field", "train.epochs", "int"),
+        ("train: {epochs: many}", "catalogue-field", "train.epochs", "many"),
         ("train: {lr: 0}", "catalogue-field", "train", "lr"),
         ("weights: {source: 'hf-hub:a/b', license: mit}", "catalogue-field-unknown", "license", "'licence'"),
         ("weights: {source: 'http://a/b', licence: mit}", "catalogue-field", "weights.source", "hf-hub"),

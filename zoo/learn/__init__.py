@@ -6,31 +6,44 @@ other packages' affair.
 
 from __future__ import annotations
 
+from zoo.learn._beside import EMBEDDING, NetworkWithColumns, image_network, image_tensors
 from zoo.learn._checkpoint import STATE_FILE, WEIGHTS_FILE, load_weights, read_tensors, save_weights
 from zoo.learn._core import module_to_onnx
 from zoo.learn._distributed import hear_first
 from zoo.learn._evidence import EvidenceNetwork
+from zoo.learn._features import find_last_layer, torch_features
 from zoo.learn._fit import Fitted, fit
+from zoo.learn._head import fit_head
+from zoo.learn._mirror import mirrored, price_mirror
 from zoo.learn._precision import pick_device
 from zoo.learn._predict import torch_evidence, torch_predict
 from zoo.learn._refusals import check_request
 from zoo.learn._transfer import load_pretrained
 
 __all__ = [
+    "EMBEDDING",
     "STATE_FILE",
     "WEIGHTS_FILE",
     "EvidenceNetwork",
     "Fitted",
+    "NetworkWithColumns",
     "check_request",
+    "find_last_layer",
     "fit",
+    "fit_head",
     "hear_first",
+    "image_network",
+    "image_tensors",
     "load_pretrained",
     "load_weights",
+    "mirrored",
     "module_to_onnx",
     "pick_device",
+    "price_mirror",
     "read_tensors",
     "save_weights",
     "torch_evidence",
+    "torch_features",
     "torch_predict",
 ]
 

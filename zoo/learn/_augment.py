@@ -1,16 +1,17 @@
 """Random changes to a whole batch at once, on the device, between intensity and mean/std.
 
-What this module does not know: whether a mirrored image still means the same. A digit does not survive a
-flip and a chest film has a left and a right, so the card (or --set augment=…) decides.
+What this module does not know: whether a mirrored image still means the same. A digit does not survive a flip and a
+chest film has a left and a right, so the data set, the card or --set augment_flip=… decides.
 """
 
 from __future__ import annotations
 
-from typing import Literal
-
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from zoo.learn._trivial import apply_one
+from zoo.spec import TrainConfig
 
 __all__ = ["augment"]
 
@@ -22,27 +23,39 @@ SHIFT = 0.08  # of the side, either way
 LIGHT = 0.1  # brightness as an offset and contrast as a factor, either way
 
 
-def augment(x: Tensor, kind: Literal["none", "flip", "standard"], generator: torch.Generator) -> Tensor:
+def augment(x: Tensor, config: TrainConfig, generator: torch.Generator) -> Tensor:
     """A randomly changed copy of the batch; every image draws its own numbers.
 
     Args:
         x: (N, C, H, W) float32, in [0, 1] where the intensity bounds it.
-        kind: "none"; "flip": mirrored left to right with probability 1/2; "standard": flip, then a rotation,
-            zoom and shift in one bilinear resampling (a shift by whole pixels for small images), then
-            brightness and contrast. Borders are reflected, so that no artificial edge appears.
+        config: its augment, augment_flip and colour say what may happen. "none": nothing; "flip": mirrored with
+            probability 1/2; "standard": that, then a rotation, zoom and shift in one bilinear resampling (a shift by
+            whole pixels for small images), then brightness and contrast of all channels alike; "strong": mirrored,
+            then one operation of TrivialAugment. Borders are reflected, so that no artificial edge appears.
         generator: on the CPU, so that a seed means the same on every device.
     """
-    if kind == "none":
+    if config.augment == "none":
         return x
-    mirrored = _uniform(len(x), generator, x.device) < 0
-    x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(3), x)
-    if kind == "flip":
+    for axis in config.mirrored:
+        mirrored = _uniform(len(x), generator, x.device) < 0
+        x = torch.where(mirrored.view(-1, 1, 1, 1), x.flip(axis), x)
+    if config.augment == "flip":
         return x
+    lights = config.colour == "free"
+    if config.augment == "strong":
+        return apply_one(x, generator, colour=lights)
     x = _shift(x, generator) if min(x.shape[2:]) <= SMALL else _move(x, generator)
+    if not lights:
+        return x
     contrast = 1 + LIGHT * _uniform(len(x), generator, x.device).view(-1, 1, 1, 1)
     brightness = LIGHT * _uniform(len(x), generator, x.device).view(-1, 1, 1, 1)
     middle = x.mean(dim=(1, 2, 3), keepdim=True)
     return (x - middle) * contrast + middle + brightness
+
+
+def mirrors(kind: str) -> bool:
+    """Whether `augment` of this kind mirrors images left to right."""
+    return kind != "none"
 
 
 def _uniform(n: int, generator: torch.Generator, device: torch.device) -> Tensor:

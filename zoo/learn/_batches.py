@@ -12,8 +12,10 @@ import math
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
+from zoo.preprocess import NO_CONTRAST, place_window
 from zoo.spec import Percentile, PreprocessSpec, Scale, Voi
 
 __all__ = ["epoch_batches", "generator", "seed_of", "standardize", "to_unit"]
@@ -29,8 +31,12 @@ def generator(seed: int, *position: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed_of(seed, *position))
 
 
-def epoch_batches(n: int, batch_size: int, seed: int, epoch: int) -> tuple[Tensor, ...]:
+def epoch_batches(
+    n: int, batch_size: int, seed: int, epoch: int, classes: NDArray[np.int64] | None = None
+) -> tuple[Tensor, ...]:
     """The indices of every batch of one epoch: each image once, in batches of nearly equal size.
+
+    With `classes`, (n,) class numbers, as many images, each class equally often: see `_draw_balanced`.
 
     A short last batch would give its images more say and could hold one image only, which BatchNorm cannot
     normalise; so the rest is spread over all batches instead of dropped.
@@ -40,8 +46,39 @@ def epoch_batches(n: int, batch_size: int, seed: int, epoch: int) -> tuple[Tenso
         a batch of one would be left.
     """
     order = torch.randperm(n, generator=generator(seed, epoch))
+    if classes is not None:
+        order = torch.from_numpy(_draw_balanced(classes, seed, epoch))[order]
     parts = math.ceil(n / batch_size)
     return torch.tensor_split(order, parts if n // parts > 1 else max(1, n // 2))
+
+
+def _draw_balanced(classes: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
+    """(n,) images of one epoch, n / K of each class, one more or less.
+
+    The images of a class are dealt in rounds, each a shuffled deck of all of them, which may last over several epochs.
+    So within a class every image is seen equally often, one time more or less, and all of a frequent class take turns.
+    """
+    there = np.unique(classes)
+    shares = np.full(len(there), len(classes) // len(there))
+    # Which classes get the rest changes with the epoch.
+    shares[(np.arange(len(classes) % len(there)) + epoch * (len(classes) % len(there))) % len(there)] += 1
+    chosen = []
+    for label, share in zip(there.tolist(), shares.tolist(), strict=True):
+        images = np.flatnonzero(classes == label)
+        first = (epoch - 1) * (len(classes) // len(there))  # the deals before; a rest may repeat or skip one
+        rounds = range(first // len(images), (first + share - 1) // len(images) + 1)
+        deck = [images[_shuffle(len(images), seed, label, number)] for number in rounds]
+        start = first - rounds[0] * len(images)
+        chosen.append(np.concatenate(deck)[start : start + share])
+    return np.concatenate(chosen)
+
+
+_DECK = 0x6465636B
+"""Sets the seeds of decks apart from those of epochs and steps."""
+
+
+def _shuffle(n: int, seed: int, label: int, number: int) -> NDArray[np.int64]:
+    return torch.randperm(n, generator=generator(seed, _DECK, label, number)).numpy()
 
 
 def to_unit(raw: Tensor, spec: PreprocessSpec) -> Tensor:
@@ -63,10 +100,16 @@ def to_unit(raw: Tensor, spec: PreprocessSpec) -> Tensor:
     if isinstance(intensity, Percentile):
         padded = _find_padding(x, intensity)
         ends = (intensity.low, intensity.high)
-        low, high = [_percentile(x, q) for q in ends] if padded is None else _percentiles_of_rest(x, padded, ends)
-        unit = ((x - low) / torch.where(high > low, high - low, torch.ones_like(low))).clamp(0, 1)
+        depth = 2 if intensity.per == "channel" else 1  # sides that tell apart what has percentiles of its own
+        if padded is None:
+            low, high = (_percentile(x, q, depth) for q in ends)
+        else:
+            low, high = _percentiles_of_rest(x, padded, ends, depth)
+        flat = high - low <= float(NO_CONTRAST) * torch.maximum(low.abs(), high.abs())
+        unit = ((x - low) / (high - low).masked_fill(flat, torch.finfo(x.dtype).max)).clamp(0, 1)
         return unit if padded is None else unit.masked_fill(padded, 0)
-    return ((x - (intensity.center - 0.5)) / (intensity.width - 1) + 0.5).clamp(0, 1)
+    middle, span = (torch.from_numpy(ends).to(x.device) for ends in place_window(intensity))
+    return ((x - middle) / span + 0.5).clamp(0, 1)
 
 
 def standardize(unit: Tensor, spec: PreprocessSpec) -> Tensor:
@@ -85,26 +128,31 @@ def _find_padding(x: Tensor, intensity: Percentile) -> Tensor | None:
     return found
 
 
-def _percentile(x: Tensor, q: float) -> Tensor:
-    """(N, 1, 1, 1): the percentile of each image, linear between ranks as in numpy.
+def _percentile(x: Tensor, q: float, depth: int) -> Tensor:
+    """The percentile of each image, (N, 1, 1, 1), or of depth 2 of each channel, (N, c, 1, 1); linear between ranks.
 
     Not torch.quantile, which refuses tensors above 16 million values.
     """
-    flat = x.flatten(1)
-    position = q / 100 * (flat.shape[1] - 1)
+    flat = x.flatten(depth)
+    position = q / 100 * (flat.shape[-1] - 1)
     rank = math.floor(position)
-    below = flat.kthvalue(rank + 1, dim=1).values
-    above = flat.kthvalue(min(rank + 2, flat.shape[1]), dim=1).values
-    return torch.lerp(below, above, position - rank).view(-1, 1, 1, 1)
+    below = flat.kthvalue(rank + 1, dim=-1, keepdim=True).values
+    above = flat.kthvalue(min(rank + 2, flat.shape[-1]), dim=-1, keepdim=True).values
+    return _beside_pictures(torch.lerp(below, above, position - rank))
 
 
-def _percentiles_of_rest(x: Tensor, padded: Tensor, ends: tuple[float, float]) -> list[Tensor]:
-    """(N, 1, 1, 1) each: percentiles of the values that are not padding; each image has another number of them."""
-    ascending = x.masked_fill(padded, torch.finfo(x.dtype).max).flatten(1).sort(dim=1).values
-    last = ((~padded).flatten(1).sum(dim=1, keepdim=True) - 1).clamp(min=0)
+def _beside_pictures(ends: Tensor) -> Tensor:
+    """(N, 1) to (N, 1, 1, 1), and (N, c, 1) to (N, c, 1, 1)."""
+    return ends.view(len(ends), -1, 1, 1)
+
+
+def _percentiles_of_rest(x: Tensor, padded: Tensor, ends: tuple[float, float], depth: int) -> list[Tensor]:
+    """As `_percentile`, of the values that are not padding; each image has another number of them."""
+    ascending = x.masked_fill(padded, torch.finfo(x.dtype).max).flatten(depth).sort(dim=-1).values
+    last = ((~padded).flatten(depth).sum(dim=-1, keepdim=True) - 1).clamp(min=0)
     found = []
     for q in ends:
         place = last.float() * (q / 100)
-        below, above = (ascending.gather(1, rank.long().minimum(last)) for rank in (place.floor(), place.ceil()))
-        found.append(torch.lerp(below, above, place.frac()).view(-1, 1, 1, 1))
+        below, above = (ascending.gather(-1, rank.long().minimum(last)) for rank in (place.floor(), place.ceil()))
+        found.append(_beside_pictures(torch.lerp(below, above, place.frac())))
     return found

@@ -11,8 +11,9 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from zoo.errors import ModelError
+from zoo.learn._beside import NetworkWithColumns
 from zoo.learn._evidence import EvidenceNetwork
-from zoo.spec import EVIDENCE, OPSET
+from zoo.spec import COLUMNS, EVIDENCE, OPSET
 
 if TYPE_CHECKING:
     import onnx
@@ -23,16 +24,22 @@ __all__ = ["module_to_onnx"]
 def module_to_onnx(module: nn.Module, *, channels: int, size: tuple[int, int]) -> onnx.ModelProto:
     """Export "input" (N, C, h, w) float32 → "logits" (N, K) float32, N dynamic, in evaluation mode.
 
+    A `NetworkWithColumns` has the further input "columns" (N, D) float32.
+
     An `EvidenceNetwork` has the further output "evidence" (N, K, h, w), the very tensor that its logits are pooled of.
 
     Raises:
         ModelError: torch cannot trace the module with a dynamic batch.
     """
     module = module.eval().cpu().to(memory_format=torch.contiguous_format)
-    sample = torch.zeros(2, channels, *size)  # a batch of 1 would be baked in as a constant
-    outputs = ["logits"]
+    sample = [torch.zeros(2, channels, *size)]  # a batch of 1 would be baked in as a constant
+    inputs, outputs = ["input"], ["logits"]
+    if isinstance(module, NetworkWithColumns):
+        sample.append(torch.zeros(2, module.table.width))
+        inputs.append(COLUMNS)
     if isinstance(module, EvidenceNetwork):
         module, outputs = _WithEvidence(module), ["logits", EVIDENCE]
+    rows = torch.export.Dim("N")
     chatter = logging.getLogger("torch.onnx")
     level = chatter.level
     chatter.setLevel(logging.ERROR)
@@ -43,13 +50,13 @@ def module_to_onnx(module: nn.Module, *, channels: int, size: tuple[int, int]) -
             warnings.simplefilter("ignore")  # a user can do nothing about deprecations inside the exporter
             program = torch.onnx.export(
                 module,
-                (sample,),
+                tuple(sample),
                 dynamo=True,
                 verbose=False,
                 opset_version=OPSET,
-                input_names=["input"],
+                input_names=inputs,
                 output_names=outputs,
-                dynamic_shapes=({0: torch.export.Dim("N")},),
+                dynamic_shapes=tuple({0: rows} for _ in sample),
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as problem:
         reason = " ".join(str(problem).split())[:300]

@@ -2,8 +2,9 @@
 
 Every image is decoded and resized once into memory; a batch is a gather, some arithmetic on the device and a
 step of AdamW. What is validated and kept are the averaged weights (EMA). The run can be killed at any moment.
-It resumes after the last epoch and ends with the same bytes: order, augmentation and dropout depend on the seed, the
-epoch and the step alone. The bytes are promised for the same machine, versions and thread count, not across.
+It resumes after the last step whose state was written, a minute ago at most, and ends with the same bytes: order,
+augmentation and dropout depend on the seed, the epoch and the step alone. The bytes are promised for the same machine,
+versions and thread count, not across.
 
 What this module does not know: how the network was made or named, files of images, ONNX, test images.
 """
@@ -13,20 +14,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import msgspec
 import torch
 from torch import nn
-from torch.optim.swa_utils import AveragedModel
 
-from zoo._support.interrupts import sigterm_as_interrupt
+from zoo._support.interrupts import hold_interrupts, sigterm_as_interrupt
 from zoo._support.memory import lacks_memory
-from zoo._support.text import quote_path
-from zoo.data import Decoded, Splits, balance
-from zoo.errors import OutputError, TrainingError, WeightsError, ZooError
-from zoo.learn._augment import augment
-from zoo.learn._batches import epoch_batches, generator, seed_of, standardize, to_unit
+from zoo.data import Splits
+from zoo.errors import OutputError, TrainingError, ZooError
+from zoo.learn._averaging import Soup, follow
+from zoo.learn._batches import epoch_batches
+from zoo.learn._beside import encode_beside
+from zoo.learn._budget import spend
 from zoo.learn._checkpoint import (
     STATE_FILE,
     WEIGHTS_FILE,
@@ -34,32 +36,29 @@ from zoo.learn._checkpoint import (
     check_same_run,
     load_state,
     load_weights,
-    read_checksum,
     read_state,
-    save_state,
-    save_weights,
-    weights_checksum,
 )
+from zoo.learn._descent import Descent
 from zoo.learn._distributed import Peers, join
-from zoo.learn._history import (
-    Epoch,
-    best_epoch,
-    best_of,
-    draw_history,
-    epochs_without_gain,
-    throughput,
-    write_history,
-)
-from zoo.learn._images import Feed, decode_splits, hold
-from zoo.learn._objective import Objective, Scores, count_known, score
-from zoo.learn._optim import adamw, learning_rate, moving_average, set_rate
-from zoo.learn._precision import Numerics, autocast, choose, layout, pick_device
+from zoo.learn._divergence import Losses
+from zoo.learn._history import Epoch, HistoryFile, best_of, draw_history, epochs_without_gain, throughput
+from zoo.learn._images import Feed, decode_splits
+from zoo.learn._kept import at_step, catch_up, compare_threads, keep, keep_soup
+from zoo.learn._lesson import read_lesson
+from zoo.learn._objective import count_known, objective_of
+from zoo.learn._optim import adamw, set_rate
+from zoo.learn._precision import choose, layout, pick_device
+from zoo.learn._probing import set_learning
 from zoo.learn._progress import report_progress
-from zoo.learn._refusals import check_batches, check_classes, check_loss, nothing_to_resume, too_large
-from zoo.runs import Best, RunFolder, TrainContext, remove_leftovers
-from zoo.spec import PreprocessSpec, TrainConfig
+from zoo.learn._refusals import check_batches, nothing_to_resume, too_large
+from zoo.learn._saving import Checkpoints
+from zoo.learn._schedule import count_probe, rate_of
+from zoo.learn._sheet import Sheet
+from zoo.learn._validation import Validation, renew_statistics
+from zoo.runs import Best, RunFolder, Step, TrainContext, remove_leftovers
+from zoo.spec import PreprocessSpec, TrainConfig, count_epochs, parse_duration
 
-__all__ = ["Fitted", "fit"]
+__all__ = ["Fitted", "fit", "watch"]
 
 CHECK_EVERY = 20
 """Steps between looks at the loss; each look makes a GPU wait."""
@@ -88,11 +87,12 @@ def fit(  # noqa: PLR0917 - what a plugin is given, in its order
 
     Into the run go weights.safetensors (at each better epoch), history.csv, history.png and state.safetensors, which
     the caller removes when the run's status says that it is trained. With `context.resuming` training resumes from that
-    state, also after the last epoch. Ctrl-C and SIGTERM end it with a KeyboardInterrupt; the best weights and the last
-    epoch's state are whole then.
+    state, also after the last epoch. Ctrl-C and SIGTERM end it with a KeyboardInterrupt after the step, whose state is
+    written first. `context.callbacks` hear of steps and epochs.
 
     Args:
-        model: (N, C, H, W) float32 to (N, K) logits; its first weights, and their seed, are the caller's.
+        model: (N, C, H, W) float32 (and what `NetworkWithColumns` takes) to (N, K) logits; its first weights, and
+            their seed, are the caller's.
         data: train and val are read, test is not.
         spec: from raw image to input.
         config: the recipe.
@@ -106,9 +106,16 @@ def fit(  # noqa: PLR0917 - what a plugin is given, in its order
         ProviderError: the device or format that was asked for is not there.
         OutputError: the run folder cannot be written.
     """
+    with watch(spec, config, run) as peers:
+        return _fit(model, data, spec, config, run, context, peers)
+
+
+@contextlib.contextmanager
+def watch(spec: PreprocessSpec, config: TrainConfig, run: RunFolder) -> Iterator[Peers]:
+    """The processes of a training; whatever stops it is in the record of the run, and a lack of memory is named."""
     with join(pick_device(config.device)) as peers, sigterm_as_interrupt():
         try:
-            return _fit(model, data, spec, config, run, context, peers)
+            yield peers
         except (KeyboardInterrupt, ZooError, MemoryError, RuntimeError) as stop:
             if peers.first and run.record.status == "training":
                 with contextlib.suppress(OutputError):  # a full disk may be what stopped it
@@ -127,16 +134,16 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     context: TrainContext,
     peers: Peers,
 ) -> Fitted:
-    device, seed = peers.device, config.seed
+    device, seed, begun = peers.device, config.seed, time.monotonic()
 
-    # --- data: decoded once, then in memory
-    train, val = decode_splits(data, spec, run, context, peers)
-    feed = Feed(hold(train.pixels, device), device)
+    # --- data: decoded once, or anew in each epoch
+    train, val = decode_splits(data, spec, config, run, context, peers)
+    feed, held_out = Feed.of(train, spec, device), Feed.of(val, spec, device)
     counts = count_known(torch.from_numpy(train.targets))  # (n,) on the CPU
-    weights = None
-    if config.class_weight == "balanced":
-        weights = torch.from_numpy(balance(train.targets, len(data.labels))).float().to(device)  # (K,) or (K, 2)
-    objective = Objective(hold(train.targets, device), config.label_smoothing, weights)
+    ordered = data.task == "ordinal"
+    lesson = read_lesson(run, data, train, config, device, peers)
+    objective = objective_of(train.targets, len(data.labels), config, device, ordered=ordered, lesson=lesson)
+    drawn = train.targets if config.sampling == "balanced" else None  # classes that an epoch holds equally often
     steps = len(epoch_batches(len(feed), config.batch_size, seed, 1))
     check_batches(len(feed), config, peers.size)
 
@@ -153,9 +160,22 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
         numerics = choose(model, device, config, spec)
     numerics = peers.agree(numerics)
     model.to(memory_format=layout(numerics))
-    average = moving_average(model, config.ema)
+    average = follow(model, config)
     optimizer = adamw(model, config)
-    history: list[Epoch] = []
+    descent = Descent(
+        model, optimizer, objective, spec, config, numerics, data.labels, encode_beside(model, train, device)
+    )
+    validation = Validation(
+        held_out,
+        val.targets,
+        spec,
+        config,
+        numerics,
+        data.labels,
+        ordered,
+        encode_beside(model, val, device),
+    )
+    epochs, history = count_epochs(config, len(feed)), list[Epoch]()
     state = State(
         config=config,
         preprocess=spec,
@@ -166,61 +186,85 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
         history=(),
     )
     if before is not None:
-        check_same_run(before, state)
+        check_same_run(before, state, run.record.diverged)
         load_state(run.file(STATE_FILE), model, average, optimizer)
-        state = msgspec.structs.replace(state, history=before.history, weights=before.weights)
+        state = msgspec.structs.replace(before, config=config, numerics=numerics)
         history = list(before.history)
+        if config.epochs == "auto":
+            epochs = count_epochs(before.config, len(feed))
         if peers.first and history:
-            _catch_up(run, state, average)
-            _compare_threads(run)
-        log.info("resuming after epoch %d of %d", len(history), config.epochs)
+            catch_up(run, state, average)
+            compare_threads(run)
+        within = f", step {before.step} of {steps} of the next" if before.step else ""
+        log.info("resuming after epoch %d of %d%s", len(history), epochs, within)
+    elif config.budget is not None:
+        deadline = begun + (parse_duration(config.budget) or 0.0) if context.deadline is None else context.deadline
+        epochs = spend(deadline, epochs, descent, feed, validation, run, state, peers)
+        state = msgspec.structs.replace(state, config=msgspec.structs.replace(config, epochs=epochs))
+    losses = Losses(feed, train.ids, spec, run, config.lr)
+    sheet = Sheet(run, train.targets, data.labels, spec, wanted=peers.first)
+    checkpoints = Checkpoints(run, model, average, optimizer, losses.refuse)
     if peers.first:
         remove_leftovers(run.path)
         run.update(status="training", precision=numerics.text, threads=torch.get_num_threads())
         if before is None:  # holds the random or pretrained start: a kill in epoch 1 loses nothing
-            save_state(run.file(STATE_FILE), state, model, average, optimizer)
-        log.info("training %d images, validating %d, on %s", len(feed), len(val.pixels), numerics.text)
-    network = peers.wrap(model)
+            checkpoints.write(state)
+        log.info("training %d images, validating %d, on %s", len(feed), len(held_out), numerics.text)
 
     # --- the loop
-    progress = report_progress(config.epochs, len(feed), done=len(history), quiet=not peers.first)
-    with progress as report:
-        for epoch in range(len(history) + 1, config.epochs + 1):
+    alone, network = count_probe(epochs, config), None
+    behind = len(history) * len(feed) + len(feed) * state.step // steps
+    progress = report_progress(epochs, len(feed), done=behind, quiet=not peers.first)
+    with progress as report, hold_interrupts(follows=not peers.first) as interrupt:
+        own = (report, HistoryFile(run.file("history.csv"), history), sheet)
+        callbacks = (*own, *context.callbacks) if peers.first else ()
+        for epoch in range(len(history) + 1, epochs + 1):
             if config.patience and epochs_without_gain(history) >= config.patience:
                 if peers.first:
                     log.info("stopped early: no gain for %d epochs (--set patience)", config.patience)
                 break
-            network.train()
-            epoch_loss, rate = torch.zeros((), device=device), 0.0
-            start = time.perf_counter()
-            batches = epoch_batches(len(feed), config.batch_size, seed, epoch)  # of all ranks
-            for step, raw in enumerate(feed.batches(map(peers.share, batches))):
-                torch.manual_seed(seed_of(seed, epoch, step, peers.rank))  # dropout and its kin
-                rate = learning_rate((epoch - 1) * steps + step, config.epochs * steps, config)
-                set_rate(optimizer, rate)
-                x = to_unit(raw, spec)  # (B, C, H, W) in [0, 1]
-                x = augment(x, config.augment, generator(seed, epoch, step, peers.rank))
-                x = standardize(x, spec).contiguous(memory_format=layout(numerics))
-                with autocast(numerics):
-                    logits = network(x)  # (B, K)
-                    check_classes(logits, data.labels)
+            set_learning(model, optimizer, head_only=epoch <= alone)
+            if network is None or epoch == alone + 1:  # what averages gradients asks once which there are
+                network = peers.wrap(model)
+            epoch_loss, rate = torch.tensor(state.loss, device=device), state.lr
+            start, checkpoints.spent = time.perf_counter() - state.seconds, 0.0
+            batches = epoch_batches(len(feed), config.batch_size, seed, epoch, drawn)  # of all ranks
+            for step, raw in enumerate(feed.batches(map(peers.share, batches[state.step :])), state.step):
                 batch = batches[step]
-                error = objective(logits.float(), peers.share(batch))
-                (error * peers.weight(batch, counts)).backward()  # type: ignore[no-untyped-call]
-                if config.clip:
-                    nn.utils.clip_grad_norm_(model.parameters(), config.clip)
-                optimizer.step()
-                optimizer.zero_grad()
+                rate = rate_of(epoch, step, steps=steps, epochs=epochs, config=config)
+                set_rate(optimizer, rate)
+                error, norm = descent.step(
+                    network,
+                    raw,
+                    peers.share(batch),
+                    place=(epoch, step, peers.rank),
+                    factor=peers.weight(batch, counts),
+                    show=sheet.take,
+                )
                 average.update_parameters(model)
-                epoch_loss += error.detach() * (float(counts[batch].sum()) / float(counts.sum()))
-                if step % CHECK_EVERY == CHECK_EVERY - 1 or step == steps - 1:
-                    check_loss(float(epoch_loss), epoch, config, history)
-                report.step(len(batch))
-            spent = time.perf_counter() - start
+                epoch_loss += error * (float(counts[batch].sum()) / float(counts.sum()))
+                losses.add(epoch, step + 1, batch, error, norm)
+                due = peers.first and (interrupt.asked or checkpoints.due())
+                look = due or step % CHECK_EVERY == CHECK_EVERY - 1 or step == steps - 1
+                mean = losses.look() if look else None
+                if due:
+                    state = at_step(state, step + 1, epoch_loss, rate, time.perf_counter() - start - checkpoints.spent)
+                    checkpoints.write(state)
+                    if interrupt.asked:
+                        raise KeyboardInterrupt
+                done = Step(epoch=epoch, step=step + 1, steps=steps, images=len(batch), lr=rate, loss=mean)
+                for one in callbacks:
+                    one.step(done)
+            spent = time.perf_counter() - start - checkpoints.spent
 
             if peers.first:
-                found = _validate(average.module, val, spec, config, numerics)
-                check_loss(found.loss, epoch, config, history)
+                try:
+                    with interrupt.at_once():  # it changes nothing
+                        found = validation.judge(average.module)
+                except KeyboardInterrupt:
+                    checkpoints.write(at_step(state, steps, epoch_loss, rate, spent))
+                    raise
+                losses.check(found.loss)
                 row = Epoch(
                     epoch=epoch,
                     lr=rate,
@@ -230,14 +274,26 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                     val_macro_auroc=found.macro_auroc,
                     images_per_second=len(feed) / spent,
                     seconds=time.perf_counter() - start,
+                    metric=config.metric,
+                    val_chosen=found.chosen,
                 )
                 history.append(row)
-                state = msgspec.structs.replace(state, history=tuple(history))
-                state = _keep(run, state, model, average, optimizer)
-                report.epoch(row, row.seconds * (config.epochs - epoch))
-            history = peers.agree(history)
+                state = keep(run, msgspec.structs.replace(state, history=tuple(history)), average, checkpoints)
+                for one in callbacks:
+                    one.epoch(msgspec.structs.asdict(row))
+            history[:] = peers.agree(history)
+            state = at_step(state, 0, torch.zeros(()), 0.0, 0.0)
 
     # --- the best weights back into the model
+    best = best_of(history)
+    if peers.first and isinstance(average, Soup):
+        best = keep_soup(
+            run,
+            history,
+            average,
+            judge=validation.judge,
+            settle=lambda network: renew_statistics(network, descent, feed),
+        )
     if peers.first:
         load_weights(model, run.file(WEIGHTS_FILE))
         draw_history(run.file("history.png"), history)
@@ -245,7 +301,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     model.to("cpu", memory_format=torch.contiguous_format).float().eval()  # type: ignore[call-overload]
     model.zero_grad(set_to_none=True)
     fitted = Fitted(
-        best=best_of(history),
+        best=peers.agree(best),
         epochs_done=len(history),
         images_per_second=throughput(history),
         seconds=sum(row.seconds for row in history),
@@ -254,81 +310,3 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     if peers.first:
         run.update(images_per_second=fitted.images_per_second, seconds=fitted.seconds)
     return fitted
-
-
-# --- validation and what is kept
-
-
-def _validate(
-    model: nn.Module,
-    val: Decoded,
-    spec: PreprocessSpec,
-    config: TrainConfig,
-    numerics: Numerics,
-) -> Scores:
-    """What the validation images say of `model`."""
-    model.eval()
-    device = next(model.parameters()).device
-    parts = []
-    with torch.inference_mode():
-        for pixels in torch.split(torch.from_numpy(val.pixels), config.batch_size):
-            x = standardize(to_unit(pixels.to(device), spec), spec).contiguous(memory_format=layout(numerics))
-            with autocast(numerics):
-                logits = model(x)
-            parts.append(logits.float().cpu())
-    return score(torch.cat(parts), torch.from_numpy(val.targets))
-
-
-def _keep(
-    run: RunFolder,
-    state: State,
-    model: nn.Module,
-    average: AveragedModel,
-    optimizer: torch.optim.Optimizer,
-) -> State:
-    """Write what this epoch gave: the state that counts it as done, then its weights where they are the best, the rest.
-
-    Killed before the first, a resumed run repeats the epoch; killed after it, `_catch_up` writes the rest.
-    """
-    history = state.history
-    better = best_epoch(history) is history[-1]
-    if better:
-        state = msgspec.structs.replace(state, weights=weights_checksum(average.module))
-    save_state(run.file(STATE_FILE), state, model, average, optimizer)
-    if better:
-        save_weights(average.module, run.file(WEIGHTS_FILE))
-    write_history(run.file("history.csv"), history)
-    run.update(best=best_of(history), epochs_done=len(history))
-    return state
-
-
-def _catch_up(run: RunFolder, state: State, average: AveragedModel) -> None:
-    """Bring the other files of a run to where its state is; the weights of the last epoch are in the state, too.
-
-    Raises:
-        WeightsError: weights.safetensors does not hold those of the best epoch, which came before the last.
-    """
-    place, history = run.file(WEIGHTS_FILE), state.history
-    best = best_epoch(history)
-    if read_checksum(place) != state.weights:
-        if best is not history[-1]:
-            raise WeightsError(
-                f"{quote_path(place)} does not hold the weights of epoch {best.epoch}, the best so far: it was "
-                "changed, damaged or removed; bring a good copy back, or train a new run",
-                code="weights-hash",
-                path=str(place),
-                expected=state.weights,
-            )
-        save_weights(average.module, place)
-    write_history(run.file("history.csv"), history)
-    run.update(best=best_of(history), epochs_done=len(history))
-
-
-def _compare_threads(run: RunFolder) -> None:
-    """Say and record that another number of threads continues the run: sums come out in another order."""
-    was, now = run.record.threads, torch.get_num_threads()
-    if was in {None, now}:
-        return
-    note = f"resumed after epoch {run.record.epochs_done} with {now} threads, {was} before"
-    log.warning("%s; the weights may differ from those of an uninterrupted run", note)
-    run.add_notes([note])

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import msgspec
 
 from zoo._support.files import atomic_path, atomic_write
-from zoo.runs import Best
+from zoo.evaluation import lower_is_better, title_of
+from zoo.runs import Best, Callback
 
 __all__ = [
     "Epoch",
+    "HistoryFile",
     "best_epoch",
     "best_of",
     "draw_history",
@@ -43,30 +46,49 @@ class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Training images over the time of the training steps: no decoding, no validation."""
     seconds: float
     """Whole epoch, validation included."""
+    metric: str = "macro_auroc"
+    """What epochs are chosen by, as `TrainConfig.metric`."""
+    val_chosen: float | None = None
+    """That metric, where it is another than macro AUROC; None: not defined on the validation images."""
+
+    @property
+    def value(self) -> float | None:
+        """The validation metric that epochs are chosen by."""
+        return self.val_macro_auroc if self.metric == "macro_auroc" else self.val_chosen
+
+    @property
+    def rank(self) -> float:
+        """`value`, the larger the better; that of an epoch where it is not defined lies below all others."""
+        if self.value is None:
+            return -math.inf
+        return -self.value if lower_is_better(self.metric) else self.value
 
 
 def best_epoch(history: Sequence[Epoch]) -> Epoch:
-    """The epoch with the highest validation macro AUROC; among equals the lowest validation loss.
+    """The epoch with the best validation metric; among equals the lowest validation loss.
 
-    Where the AUROC is not defined, the lowest validation loss.
+    Where the metric is defined in no epoch, the lowest validation loss.
     """
-    return min(history, key=lambda row: (-(row.val_macro_auroc or 0.0), row.val_loss))
+    return min(history, key=lambda row: (-row.rank, row.val_loss))
 
 
 def best_of(history: Sequence[Epoch]) -> Best:
     """`best_epoch` as run.json records it; the metric is named as its column of history.csv."""
     row = best_epoch(history)
-    if row.val_macro_auroc is None:
+    if row.value is None:
         return Best(epoch=row.epoch, metric="val_loss", value=row.val_loss)
-    return Best(epoch=row.epoch, metric="val_macro_auroc", value=row.val_macro_auroc)
+    return Best(epoch=row.epoch, metric=f"val_{row.metric}", value=row.value)
 
 
 def epochs_without_gain(history: Sequence[Epoch]) -> int:
-    """Epochs since the metric last rose; a better loss at an equal AUROC does not count."""
+    """Epochs since the metric last gained; a better loss at an equal metric does not count.
+
+    Where the metric is defined in no epoch, since the loss last fell.
+    """
     if not history:
         return 0
-    by_loss = history[-1].val_macro_auroc is None
-    scores = [-row.val_loss if by_loss else row.val_macro_auroc or 0.0 for row in history]
+    by_loss = all(row.value is None for row in history)
+    scores = [-row.val_loss if by_loss else row.rank for row in history]
     return len(scores) - 1 - scores.index(max(scores))
 
 
@@ -76,25 +98,41 @@ def throughput(history: Sequence[Epoch]) -> float:
 
 
 def write_history(path: Path, history: Sequence[Epoch]) -> None:
-    """Write every row so far, atomically; an undefined value is an empty cell."""
+    """Write every row so far, atomically; an undefined value is an empty cell.
+
+    A metric that has no column anyway gets one of its own, the last, such as val_kappa.
+    """
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    table.writerow(Epoch.__struct_fields__)
+    names = [name for name in Epoch.__struct_fields__ if name not in {"metric", "val_chosen"}]
+    own = sorted({f"val_{row.metric}" for row in history}.difference(names))
+    table.writerow([*names, *own])
     for row in history:
-        cells = msgspec.structs.astuple(row)
+        cells = [*(getattr(row, name) for name in names), *(row.value for _ in own)]
         table.writerow(["" if cell is None else f"{cell:.6g}" for cell in cells])
     atomic_write(path, text.getvalue())
 
 
+class HistoryFile(Callback):
+    """Writes history.csv anew after each epoch, from the loop's own list of rows."""
+
+    def __init__(self, path: Path, history: list[Epoch]) -> None:
+        self.path, self.history = path, history
+
+    def epoch(self, row: Mapping[str, float | None]) -> None:  # noqa: ARG002 - the list ends with it
+        """Write every row so far."""
+        write_history(self.path, self.history)
+
+
 def draw_history(path: Path, history: Sequence[Epoch]) -> None:
-    """Draw losses and validation figures against the epoch, as a PNG; the kept epoch is marked."""
+    """Draw losses, validation figures and learning rate against the epoch, as a PNG; the kept epoch is marked."""
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
     epochs = [row.epoch for row in history]
     best = best_epoch(history)
-    figure = Figure(figsize=(9, 3.6), dpi=120, layout="constrained")
-    left, right = figure.subplots(1, 2)
+    figure = Figure(figsize=(12, 3.6), dpi=120, layout="constrained")
+    left, right, rate = figure.subplots(1, 3, width_ratios=(4, 4, 3))
     dots = "o" if len(history) < 30 else None
     left.plot(
         epochs,
@@ -106,18 +144,22 @@ def draw_history(path: Path, history: Sequence[Epoch]) -> None:
     left.plot(epochs, [row.val_loss for row in history], marker=dots, markersize=3, label="validation")
     left.set(title="Loss", xlabel="epoch", ylabel="cross-entropy, nats")
     left.set_ylim(0, 1.08 * max(max(row.train_loss, row.val_loss) for row in history))
-    if best.val_macro_auroc is not None:
-        right.plot(
-            epochs,
-            [row.val_macro_auroc or 0.0 for row in history],
-            marker=dots,
-            markersize=3,
-            label="macro AUROC",
-        )
+    drawn = {"macro_auroc": [row.val_macro_auroc for row in history]}
+    if best.metric not in {"accuracy", "nll"}:  # which are the line below, and the loss on the left
+        drawn |= {best.metric: [row.value for row in history]}
+    for name, values in drawn.items():
+        if any(value is not None for value in values):
+            heights = [math.nan if value is None else value for value in values]
+            # Without the name of a class, which the font may lack or take for mathematics.
+            right.plot(epochs, heights, marker=dots, markersize=3, label=title_of(name.partition(":")[0]))
     right.plot(epochs, [row.val_accuracy for row in history], marker=dots, markersize=3, label="accuracy")
     right.set(title="Validation", xlabel="epoch")
     right.set_ylim(top=1.005)
-    for axes in (left, right):
+    rate.plot(epochs, [row.lr for row in history], marker=dots, markersize=3, color="0.3", label="at the epoch's end")
+    rate.set(title="Learning rate", xlabel="epoch")
+    rate.set_ylim(bottom=0)
+    rate.ticklabel_format(axis="y", style="sci", scilimits=(-2, 2), useMathText=True)
+    for axes in (left, right, rate):
         axes.axvline(best.epoch, color="0.6", linestyle="--", linewidth=1, label=f"kept: epoch {best.epoch}", zorder=0)
         axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
         axes.grid(alpha=0.25)

@@ -1,19 +1,15 @@
-"""The optimiser, its learning rate over time, and the moving average of the weights."""
+"""The optimiser, and which share of the learning rate each of its groups has."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable
-from typing import Any
-
 import torch
-from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch import nn
 
 from zoo.errors import TrainingError
+from zoo.learn._beside import NetworkWithColumns
 from zoo.spec import TrainConfig
 
-__all__ = ["adamw", "learning_rate", "moving_average", "select_parameters", "set_rate"]
+__all__ = ["adamw", "select_parameters", "set_rate"]
 
 
 def adamw(model: nn.Module, config: TrainConfig) -> torch.optim.AdamW:
@@ -46,43 +42,13 @@ def select_parameters(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return decayed + rest
 
 
-def learning_rate(step: int, steps: int, config: TrainConfig) -> float:
-    """Rate of step 0 … steps - 1: a linear rise over the warm-up, then half a cosine down towards 0.
-
-    Goyal et al. 2017 (warm-up), Loshchilov and Hutter 2017 (cosine).
-    """
-    warmup = round(config.warmup * steps)
-    if step < warmup:
-        return config.lr * (step + 1) / warmup
-    return config.lr * 0.5 * (1 + math.cos(math.pi * (step - warmup) / (steps - warmup)))
-
-
-def moving_average(model: nn.Module, decay: float) -> AveragedModel:
-    """A copy of `model` that follows it as an exponential moving average, BatchNorm statistics included.
-
-    The decay after t updates is min(decay, (1 + t) / (10 + t)), so that the random start is soon forgotten;
-    counters (integer buffers) are copied. Decay 0 is the model itself.
-    """
-
-    def blend(averages: Any, values: Any, _: Tensor | int) -> None:
-        if not averages[0].is_floating_point():
-            for average, value in zip(averages, values, strict=True):
-                average.copy_(value)
-            return
-        t = int(average_model.n_averaged)  # a CPU tensor: reading it makes no GPU wait
-        update: Callable[[Any, Any, Any], None] = get_ema_multi_avg_fn(  # type: ignore[no-untyped-call]
-            min(decay, (1 + t) / (10 + t))
-        )
-        update(averages, values, t)
-
-    average_model = AveragedModel(model, multi_avg_fn=blend, use_buffers=True)
-    return average_model
-
-
 def _shares(model: nn.Module, layer_decay: float) -> dict[str, float]:
     """Name to the share of the learning rate, in (0, 1]; the layers are what timm's `group_matcher` says."""
     if layer_decay == 1:
         return {name: 1.0 for name, _ in model.named_parameters()}
+    if isinstance(model, NetworkWithColumns):
+        own = {f"network.{name}": share for name, share in _shares(model.network, layer_decay).items()}
+        return {name: own.get(name, 1.0) for name, _ in model.named_parameters()}
     matcher = getattr(model, "group_matcher", None)
     if matcher is None:
         raise TrainingError(

@@ -15,23 +15,30 @@ from zoo.learn._evidence import EvidenceNetwork
 __all__ = ["torch_evidence", "torch_predict"]
 
 
-def torch_predict(model: nn.Module, device: str | torch.device = "cpu", batch_size: int = 64) -> Predict:
+def torch_predict(
+    model: nn.Module, device: str | torch.device = "cpu", batch_size: int = 64, *, channels_last: bool = False
+) -> Predict:
     """A function from preprocessed images to logits, in fp32 and evaluation mode.
 
     Args:
         model: moved to `device`, made fp32 and set to evaluation; not to be trained meanwhile.
         device: where to compute.
         batch_size: images at a time; the answer does not depend on it beyond rounding.
+        channels_last: give it images in this order in memory, which a convolutional network answers faster. The weights
+            stay as they are.
 
     Returns:
-        (N, C, H, W) float32 to (N, K) float32.
+        (N, C, H, W) float32, and for `NetworkWithColumns` (N, D) float32, to (N, K) float32.
     """
     network = model.to(device).float().eval()
+    form = torch.channels_last if channels_last else torch.contiguous_format
 
-    def predict(images: NDArray[Any]) -> NDArray[np.float32]:
-        batch = torch.from_numpy(np.ascontiguousarray(images, np.float32))
+    def predict(*given: NDArray[Any]) -> NDArray[np.float32]:
+        tensors = [torch.from_numpy(np.ascontiguousarray(one, np.float32)) for one in given]
+        tensors[0] = tensors[0].contiguous(memory_format=form)
+        batches = zip(*(torch.split(one, batch_size) for one in tensors), strict=True)
         with torch.inference_mode():
-            parts = [network(part.to(device)).float().cpu() for part in torch.split(batch, batch_size)]
+            parts = [network(*(part.to(device) for part in batch)).float().cpu() for batch in batches]
         return np.asarray(torch.cat(parts).numpy(), np.float32)
 
     return predict

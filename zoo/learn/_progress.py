@@ -1,41 +1,41 @@
-"""How training tells what it does: a bar where somebody watches, one log line an epoch where nobody does."""
+"""How training tells what it does: a bar where somebody watches, lines of a log where nobody does."""
 
 from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import sys
-from collections.abc import Iterator
-from typing import Protocol
+import time
+from collections.abc import Iterator, Mapping
 
+import msgspec
+
+from zoo.evaluation import title_of
 from zoo.learn._history import Epoch
+from zoo.runs import Callback, Step
 
-__all__ = ["Report", "epoch_line", "report_progress"]
+__all__ = ["epoch_line", "report_progress"]
 
 log = logging.getLogger("zoo")
 
 
-class Report(Protocol):
-    """What the loop says."""
-
-    def step(self, images: int) -> None:
-        """One step on so many images is done."""
-
-    def epoch(self, row: Epoch, seconds_left: float) -> None:
-        """One epoch is done and validated."""
+EVERY = 60.0
+"""Seconds between two lines of one epoch in a log."""
 
 
 def epoch_line(row: Epoch, epochs: int, seconds_left: float) -> str:
     """Such as "epoch 3/20  loss 0.41  val AUROC 0.923  1 234 images/s  12 s left"."""
-    score = f"val loss {row.val_loss:.3f}" if row.val_macro_auroc is None else f"val AUROC {row.val_macro_auroc:.3f}"
+    title = "AUROC" if row.metric == "macro_auroc" else title_of(row.metric)
+    score = f"val loss {row.val_loss:.3f}" if row.value is None else f"val {title} {row.value:.3f}"
     rate = _rate(row.images_per_second)
     done = f"epoch {row.epoch}/{epochs}  loss {row.train_loss:.3f}  {score}  {rate} images/s"
     return f"{done}  {_time(seconds_left)} left"
 
 
 @contextlib.contextmanager
-def report_progress(epochs: int, images: int, *, done: int, quiet: bool) -> Iterator[Report]:
-    """A report for `epochs` over `images`, `done` of them behind; all ranks but the first are quiet."""
+def report_progress(epochs: int, images: int, *, done: int, quiet: bool) -> Iterator[Callback]:
+    """A report for `epochs` over `images`, `done` images of them behind; all ranks but the first are quiet."""
     if quiet:
         yield _Silent()
     elif sys.stderr.isatty():
@@ -45,22 +45,46 @@ def report_progress(epochs: int, images: int, *, done: int, quiet: bool) -> Iter
         yield _Lines(epochs)
 
 
-class _Silent:
-    def step(self, images: int) -> None: ...
-
-    def epoch(self, row: Epoch, seconds_left: float) -> None: ...
+class _Silent(Callback):
+    pass
 
 
-class _Lines(_Silent):
+class _Lines(Callback):
+    """One line an epoch, and in a long one another every minute: no control characters, and no need of a terminal."""
+
     def __init__(self, epochs: int) -> None:
         self.epochs = epochs
+        self.said = self.began = time.perf_counter()
+        self.images, self.steps, self.loss = 0, 0, math.nan
 
-    def epoch(self, row: Epoch, seconds_left: float) -> None:
-        log.info(epoch_line(row, self.epochs, seconds_left))
+    def step(self, step: Step) -> None:
+        self.images += step.images
+        self.steps += 1
+        self.loss = self.loss if step.loss is None else step.loss
+        now = time.perf_counter()
+        if now - self.said < EVERY or step.step == step.steps:  # the line of the epoch comes
+            return
+        self.said = now
+        left = (self.epochs - step.epoch + 1) * step.steps - step.step
+        loss = "" if math.isnan(self.loss) else f"  loss {self.loss:.3f}"
+        rate, rest = self.images / (now - self.began), left * (now - self.began) / self.steps
+        log.info(
+            "epoch %d/%d  %d %%%s  %s images/s  %s left",
+            step.epoch, self.epochs, 100 * step.step // step.steps, loss, _rate(rate), _time(rest),
+        )  # fmt: skip
+
+    def epoch(self, row: Mapping[str, float | None]) -> None:
+        log.info(_line_of(row, self.epochs))
+        self.said = time.perf_counter()
+
+
+def _line_of(row: Mapping[str, float | None], epochs: int) -> str:
+    done = msgspec.convert(row, Epoch)
+    return epoch_line(done, epochs, done.seconds * (epochs - done.epoch))
 
 
 @contextlib.contextmanager
-def _bar(epochs: int, images: int, done: int) -> Iterator[Report]:
+def _bar(epochs: int, images: int, done: int) -> Iterator[Callback]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
@@ -77,15 +101,14 @@ def _bar(epochs: int, images: int, done: int) -> Iterator[Report]:
         TextColumn("left"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(f"epoch {done + 1}/{epochs}", total=epochs * images, completed=done * images)
+        task = progress.add_task(f"epoch {done // images + 1}/{epochs}", total=epochs * images, completed=done)
 
-        class Bar:
-            def step(self, images: int) -> None:
-                progress.update(task, advance=images)
+        class Bar(Callback):
+            def step(self, step: Step) -> None:
+                progress.update(task, advance=step.images, description=f"epoch {step.epoch}/{epochs}")
 
-            def epoch(self, row: Epoch, seconds_left: float) -> None:
-                progress.console.print(epoch_line(row, epochs, seconds_left), highlight=False)
-                progress.update(task, description=f"epoch {min(row.epoch + 1, epochs)}/{epochs}")
+            def epoch(self, row: Mapping[str, float | None]) -> None:
+                progress.console.print(_line_of(row, epochs), highlight=False)
 
         yield Bar()
 

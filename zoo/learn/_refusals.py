@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import torch
 from torch import Tensor
 
@@ -12,12 +9,11 @@ from zoo._support.text import quote_path
 from zoo.errors import TrainingError
 from zoo.learn._checkpoint import STATE_FILE
 from zoo.learn._distributed import world_size
-from zoo.learn._history import Epoch, best_of
 from zoo.learn._precision import pick_device
 from zoo.runs import RunFolder
 from zoo.spec import PreprocessSpec, TrainConfig
 
-__all__ = ["check_batches", "check_classes", "check_loss", "check_request", "nothing_to_resume", "too_large"]
+__all__ = ["check_batches", "check_classes", "check_request", "nothing_to_resume", "too_large"]
 
 
 def check_request(images: int, config: TrainConfig) -> None:
@@ -76,7 +72,7 @@ def check_classes(logits: Tensor, labels: tuple[str, ...]) -> None:
 
 def too_large(device: torch.device, spec: PreprocessSpec, config: TrainConfig) -> TrainingError:
     """The error of a batch that did not fit into memory."""
-    where, way = ("the GPU", "") if device.type == "cuda" else ("this machine", ", or free some")
+    where, way = ("the GPU", "") if device.type != "cpu" else ("this machine", ", or free some")
     return TrainingError(
         f"{where} has too little memory for batches of {config.batch_size} at {spec.size[0]}x{spec.size[1]}; "
         f"lower --batch-size or --size{way}",
@@ -84,18 +80,4 @@ def too_large(device: torch.device, spec: PreprocessSpec, config: TrainConfig) -
         size=list(spec.size),
         batch_size=config.batch_size,
         device=device.type,
-    )
-
-
-def check_loss(value: float, epoch: int, config: TrainConfig, history: Sequence[Epoch]) -> None:
-    """Refuse a loss that is not finite."""
-    if math.isfinite(value):
-        return
-    kept = f"the best so far, epoch {best_of(history).epoch}, is kept" if history else "nothing was kept"
-    raise TrainingError(
-        f"loss became {value} in epoch {epoch}, expected a finite number; {kept}; "
-        f"train again with a lower --lr than {config.lr:g}",
-        code="training-diverged",
-        epoch=epoch,
-        lr=config.lr,
     )

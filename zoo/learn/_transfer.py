@@ -1,6 +1,6 @@
 """Pretrained weights into a network that is not quite the one they were trained as.
 
-Three differences are expected and said: another number of classes, one input channel instead of three, and a
+Three differences are expected and said: another number of classes, other input channels than three, and a
 small first kernel for small images. Anything else is refused: weights that half fit are worse than none,
 since nothing shows it.
 """
@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from zoo.errors import WeightsError
+from zoo.learn._beside import FUSION, NetworkWithColumns
 from zoo.learn._checkpoint import first_names
 
-__all__ = ["load_pretrained"]
+__all__ = ["find_probed", "load_pretrained"]
 
 
 def load_pretrained(
@@ -40,7 +41,7 @@ def load_pretrained(
     loaded = {name: tensor for name, tensor in tensors.items() if name in own}
     notes: list[str] = []
     fresh: set[str] = set()
-    for module in _head(model) if head is None else head:
+    for module in _find_head(model) if head is None else head:
         fresh |= _fresh_head(module, own, tensors, notes if say_head else [])
     for stem in _stems(model):
         if stem not in loaded or not loaded[stem].ndim == own[stem].ndim == 4:
@@ -57,7 +58,18 @@ def load_pretrained(
     return tuple(notes)
 
 
-def _head(model: nn.Module) -> tuple[str, ...]:
+def find_probed(model: nn.Module) -> tuple[str, ...]:
+    """Names of the modules that learn while the rest is held: the head, or what `pretrained_cfg` calls "probed".
+
+    The latter is for networks of which pretrained weights fill a part only, such as the encoder of a U-Net. What joins
+    columns to a network is new, too.
+    """
+    if isinstance(model, NetworkWithColumns):
+        return (*(f"network.{name}" for name in find_probed(model.network)), *FUSION)
+    return _read_module_names(model, "probed") or _find_head(model)
+
+
+def _find_head(model: nn.Module) -> tuple[str, ...]:
     named = _read_module_names(model, "classifier")
     if named:
         return named
@@ -104,10 +116,21 @@ def _fresh_head(module: str, own: Mapping[str, Tensor], tensors: Mapping[str, Te
 
 
 def _adapt_channels(name: str, own: Tensor, given: Tensor, notes: list[str]) -> Tensor:
-    """(O, 3, kh, kw) to (O, 1, kh, kw) by the sum: grey images answer as their RGB copies would."""
+    """(O, 3, kh, kw) to (O, 1, kh, kw) by the sum: grey images answer as their RGB copies would.
+
+    To (O, C, kh, kw) by the three in turn, times 3 / C, as timm's `adapt_input_conv` does: C channels together speak as
+    loud as three did. No channel of a stack is red, so which kernel it begins with means nothing.
+    """
     if own.shape[1] == 1 and given.shape[1] == 3 and own.shape[0] == given.shape[0]:
         notes.append(f"first convolution {name} takes 1 channel: its 3 colour kernels were added up")
         return given.sum(dim=1, keepdim=True)
+    channels = own.shape[1]
+    if channels != 3 and given.shape[1] == 3 and own.shape[0] == given.shape[0]:
+        notes.append(
+            f"first convolution {name} takes {channels} channels: its 3 colour kernels were repeated in turn, times "
+            f"3/{channels}"
+        )
+        return given.repeat(1, -(-channels // 3), 1, 1)[:, :channels] * (3 / channels)
     return given
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from zoo.evaluation import Predict
 from zoo.plugin._contract import API, OLDEST_API, ModelPlugin, Trained
+from zoo.plugin._graph import FeatureGraph
 from zoo.plugin._sklearn import Features, SklearnPlugin
 from zoo.plugin._torch import TorchPlugin
 from zoo.runs import RunFolder, TrainContext
@@ -17,6 +18,7 @@ from zoo.runs import RunFolder, TrainContext
 __all__ = [
     "API",
     "OLDEST_API",
+    "FeatureGraph",
     "Features",
     "ModelPlugin",
     "Predict",

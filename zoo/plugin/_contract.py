@@ -41,6 +41,10 @@ class Trained(Protocol):
         It may have the further output "evidence" (N, K, h, w) float32, which `zoo export --evidence` ships. Then the
         model also has a property `evidence`, the framework's own: (N, C, h, w) float32, preprocessed, to the same map;
         the parity gate compares the two.
+
+        `zoo export --features` ships what the last layer makes the logits of, which it finds in the graph. A model that
+        has something better in mind has the further output "features" (N, D) float32. Either way it offers a property
+        `features`, the framework's own: (N, C, h, w) float32, preprocessed, to the same (N, D).
         """
 
     def save(self, run: RunFolder) -> None:
@@ -67,6 +71,18 @@ class ModelPlugin(ABC):
     """Whether `train` takes multilabel targets that hold `zoo.spec.UNKNOWN`, and learns a label only from the images
     that it is known of; else such data are refused."""
 
+    ordered_grades: ClassVar[bool] = False
+    """Whether `train` learns that classes are in order where data.task is "ordinal"; else the report alone knows."""
+
+    @property
+    def takes_columns(self) -> bool:
+        """Whether `train` gives the model the columns of `card.table` beside the image; else such data are refused.
+
+        Then `Trained.predict` takes (N, D) float32 after the images, as `zoo.tabular.encode_columns` makes them, and
+        the core has the further input "columns" (N, D).
+        """
+        return False
+
     def preprocess(self, card: ModelCard) -> PreprocessSpec:
         """The preprocessing this card wants; by default what the card says."""
         return card.preprocess
@@ -78,7 +94,8 @@ class ModelPlugin(ABC):
     def check(self, card: ModelCard, data: Splits) -> None:
         """Refuse what `train` would refuse, before a run is made; `zoo compare` asks every model before the first.
 
-        By default only `class_weight=balanced` is refused: a `train` of its own that weighs classes overrides this.
+        By default `class_weight=balanced`, another loss than cross-entropy and `sampling=balanced` are refused: a
+        `train` of its own that heeds them overrides this.
 
         Args:
             card: resolved for this run; `card.train` is what the user asked for.
@@ -95,6 +112,11 @@ class ModelPlugin(ABC):
                 code="class-weight-unsupported",
                 model=card.name,
             )
+        refuse_losses(card)
+
+    def takes_teacher(self) -> bool:
+        """Whether `train` learns from a teacher's answers, as `zoo.learn.fit` does; else `--teacher` is refused."""
+        return False
 
     @abstractmethod
     def train(
@@ -134,3 +156,22 @@ class ModelPlugin(ABC):
         """
         logits = predict_set(predict, data)
         return report(logits, data.targets, labels, **details), logits
+
+
+def refuse_losses(card: ModelCard) -> None:
+    """Refuse a loss or a sampling that only the training loop of networks has.
+
+    Raises:
+        UsageError: one is asked for.
+    """
+    asked = {"loss": card.train.loss, "sampling": card.train.sampling}
+    for name, plain in (("loss", {"auto", "cross_entropy"}), ("sampling", {"natural"})):
+        if asked[name] not in plain:
+            raise UsageError(
+                f"{name} {asked[name]}: {card.name} is not trained by the loop of networks, which alone knows it; "
+                "leave it out, or choose a network such as simple_cnn",
+                code="loss-unsupported",
+                model=card.name,
+                setting=name,
+                value=asked[name],
+            )

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 import numpy as np
 
 from zoo.errors import DataError, PluginError, ProviderError, TrainingError, UsageError
-from zoo.evaluation import macro_auroc
-from zoo.plugin._contract import ModelPlugin
+from zoo.evaluation import judge_by
+from zoo.plugin._contract import ModelPlugin, refuse_losses
 from zoo.preprocess import channels_of, normalize_batch
-from zoo.runs import Best, hash_learnt
+from zoo.runs import Best, check_learnt, hash_learnt
 from zoo.spec import GRADIENT_SETTINGS, IR_VERSION, OPSET
 
 if TYPE_CHECKING:
@@ -36,6 +36,9 @@ _SMALLEST_PROBABILITY = 1e-6
 
 _AT_ONCE = 256
 """Pictures that are normalised at a time: all of a large set would not fit into memory twice."""
+
+_ROWS = "features/rows"
+"""The tensor of a core between features and estimator: what `zoo export --features` ships."""
 
 _PROOF = 32
 """Validation images on which features are compared with their definition."""
@@ -78,7 +81,7 @@ class SklearnPlugin(ModelPlugin):
         Args:
             card: its arch says which estimator, its preprocess.size the (height, width) of the pictures.
             classes: K.
-            channels: C of the pictures, 1 or 3.
+            channels: C of the pictures, 1, 3, or 2 to 16 of a stack.
         """
 
     def features(self, card: ModelCard, run: RunFolder, context: TrainContext) -> Features:
@@ -116,6 +119,7 @@ class SklearnPlugin(ModelPlugin):
                 code="features-unwanted",
                 model=card.name,
             )
+        refuse_losses(card)
         estimator = self.build(card, classes=len(data.labels), channels=channels_of(card.preprocess))
         if type(self).train is not SklearnPlugin.train or not _named(estimator, "class_weight"):
             super().check(card, data)
@@ -123,9 +127,15 @@ class SklearnPlugin(ModelPlugin):
     def train(
         self, card: ModelCard, data: Splits, config: TrainConfig, run: RunFolder, context: TrainContext
     ) -> Trained:
-        """Fit the estimator once on all training images; of `config` seed, features and class weights matter."""
+        """Fit the estimator once on all training images; of `config` seed, features and class weights matter.
+
+        A run that was stopped after that is not fitted again.
+        """
         from zoo.data import TRAINED_ON, add_pixels, decode_all
 
+        if context.resuming and run.record.best is not None and run.record.learnt:
+            check_learnt(run)
+            return self.load(card, run)
         several = data.task == "multilabel"
         estimator = self.build(card, classes=len(data.labels), channels=channels_of(card.preprocess))
         features = self.features(card, run, context)
@@ -163,7 +173,11 @@ class SklearnPlugin(ModelPlugin):
         if context.first:  # before run.json names a best epoch, whose model must be there
             trained.save(run)
         run.update(
-            best=Best(epoch=1, metric="val_macro_auroc", value=macro_auroc(logits, held_out.targets)),
+            best=Best(
+                epoch=1,
+                metric=f"val_{config.metric}",
+                value=judge_by(config.metric, logits, held_out.targets, data.labels, ordered=data.task == "ordinal"),
+            ),
             epochs_done=1,
             seconds=seconds,
             images_per_second=len(decoded.targets) / seconds,
@@ -202,19 +216,28 @@ class _Pixels:
 
 class _SklearnTrained:
     def __init__(self, plugin: SklearnPlugin, estimator: Any, features: Features) -> None:
-        self.plugin, self.estimator, self.features = plugin, estimator, features
+        self.plugin, self.estimator, self.described = plugin, estimator, features
 
     @property
     def predict(self) -> Predict:
-        return lambda batch: self.plugin.logits(self.estimator, self.features.rows(batch))
+        return lambda batch: self.plugin.logits(self.estimator, self.described.rows(batch))
+
+    @property
+    def features(self) -> Predict:
+        return self.described.rows
 
     def to_onnx(self) -> onnx.ModelProto:
-        front = self.features.to_onnx()
-        length = front.graph.output[0].type.tensor_type.shape.dim[1].dim_value
-        return _join(front, self.plugin.head(self.estimator, length))
+        from zoo.artefact import name_features
+
+        return name_features(self._core(), _ROWS)
 
     def save(self, run: RunFolder) -> None:
-        run.write(CORE_FILE, self.to_onnx().SerializeToString())
+        run.write(CORE_FILE, self._core().SerializeToString())
+
+    def _core(self) -> onnx.ModelProto:
+        front = self.described.to_onnx()
+        length = front.graph.output[0].type.tensor_type.shape.dim[1].dim_value
+        return _join(front, self.plugin.head(self.estimator, length))
 
 
 class _SklearnLoaded:
@@ -233,8 +256,20 @@ class _SklearnLoaded:
 
         return core_predict(self.content, CORE_FILE)
 
+    @property
+    def features(self) -> Predict | None:
+        from zoo.artefact import core_predict
+        from zoo.spec import FEATURES
+
+        core = self.to_onnx()
+        if all(one.name != FEATURES for one in core.graph.output):  # an older release wrote it
+            return None
+        return core_predict(core.SerializeToString(), CORE_FILE, output=FEATURES)
+
     def to_onnx(self) -> onnx.ModelProto:
-        return self.core
+        from zoo.artefact import name_features
+
+        return name_features(self.core, _ROWS)
 
     def save(self, run: RunFolder) -> None:
         run.write(CORE_FILE, self.content)

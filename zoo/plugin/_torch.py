@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from zoo.errors import PluginError, UsageError
@@ -11,23 +12,40 @@ from zoo.preprocess import channels_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import Any
 
+    import numpy as np
     import onnx
+    from numpy.typing import NDArray
     from torch import Tensor, nn
 
     from zoo.data import Splits
     from zoo.evaluation import Predict
     from zoo.plugin._contract import Trained
     from zoo.runs import RunFolder, TrainContext
-    from zoo.spec import ModelCard, TrainConfig
+    from zoo.spec import ModelCard, PreprocessSpec, TrainConfig
 
 __all__ = ["TorchPlugin"]
+
+_PROOF = 8
+"""Images on which a graph of features is compared with the network."""
+
+
+_DROP_PATHS = frozenset({"DropPath", "StochasticDepth"})
+"""How timm and torchvision call the layer of stochastic depth; they build one only where its rate is above 0."""
 
 
 class TorchPlugin(ModelPlugin):
     """A family of torch modules: `build` is all there is to write."""
 
     unknown_labels: ClassVar[bool] = True
+    ordered_grades: ClassVar[bool] = True
+
+    @property
+    def takes_columns(self) -> bool:
+        """Yes, by a late fusion around `build`'s network; see `zoo.learn.NetworkWithColumns`."""
+        own = type(self)
+        return own.train is TorchPlugin.train and own.load is TorchPlugin.load
 
     @abstractmethod
     def build(self, card: ModelCard, *, classes: int, channels: int) -> nn.Module:
@@ -36,7 +54,7 @@ class TorchPlugin(ModelPlugin):
         Args:
             card: its arch says which module, its preprocess.size the (height, width) of the input.
             classes: K, width of the output.
-            channels: C of the input, 1 or 3.
+            channels: C of the input, 1, 3, or 2 to 16 of a stack.
 
         Returns:
             A module from (N, C, h, w) float32 to (N, K) logits; a `zoo.learn.EvidenceNetwork` where it can show of
@@ -56,6 +74,10 @@ class TorchPlugin(ModelPlugin):
         del module
         return tensors, ()
 
+    def takes_teacher(self) -> bool:
+        """Where `train` is ours; one of its own says it itself."""
+        return type(self).train is TorchPlugin.train
+
     def check(self, card: ModelCard, data: Splits) -> None:
         """Refuse a setting of classical models, a device that is not there, and too few images for a batch."""
         from zoo.learn import check_request
@@ -68,23 +90,51 @@ class TorchPlugin(ModelPlugin):
                 code="features-unwanted",
                 model=card.name,
             )
+        if data.task == "multilabel" and card.train.sampling == "balanced":
+            raise UsageError(
+                "sampling balanced: an image with several labels is of no one class that could be drawn as often as "
+                "the others; leave it out, or weigh the labels with --set class_weight=balanced",
+                code="sampling-several",
+                model=card.name,
+            )
         check_request(len(data.train), card.train)
+        if card.train.drop_path:
+            self._build(card, len(data.labels))
 
     def train(
         self, card: ModelCard, data: Splits, config: TrainConfig, run: RunFolder, context: TrainContext
     ) -> Trained:
-        """Fit the module with `zoo.learn.fit`, from pretrained weights where `context.pretrained` names some."""
+        """Fit the module with `zoo.learn.fit`, from pretrained weights where `context.pretrained` names some.
+
+        Where `config.freeze` is on, `zoo.learn.fit_head` fits the head alone.
+        """
         import torch
 
-        from zoo.learn import fit, load_pretrained, read_tensors
+        from zoo.learn import (
+            fit,
+            fit_head,
+            image_network,
+            image_tensors,
+            load_pretrained,
+            price_mirror,
+            read_tensors,
+        )
 
         torch.manual_seed(config.seed)
         module = self._build(card, len(data.labels))
         if context.pretrained is not None and not context.resuming:
-            tensors, changed = self.adapt(module, read_tensors(context.pretrained))
-            run.add_notes((*changed, *load_pretrained(module, tensors)))
-        fit(module, data, card.preprocess, config, run, context)
-        return _TorchTrained(module, card)
+            seen = image_network(module)
+            tensors, changed = self.adapt(seen, image_tensors(read_tensors(context.pretrained)))
+            run.add_notes((*changed, *load_pretrained(seen, tensors)))
+        if config.freeze:
+            open_features = partial(_open_features, spec=card.preprocess)
+            fit_head(module, data, card.preprocess, config, run, context, open_features=open_features)
+        else:
+            fit(module, data, card.preprocess, config, run, context)
+        trained = _TorchTrained(module, card, run)
+        if config.flips and context.first:
+            run.add_notes([price_mirror(module, channels=channels_of(card.preprocess), size=card.preprocess.size)])
+        return trained
 
     def load(self, card: ModelCard, run: RunFolder) -> Trained:
         """Build the module and fill it with the run's weights.safetensors."""
@@ -92,13 +142,23 @@ class TorchPlugin(ModelPlugin):
 
         module = self._build(card, len(run.record.labels))
         load_weights(module, run.file(WEIGHTS_FILE))
-        return _TorchTrained(module.eval(), card)
+        return _TorchTrained(module.eval(), card, run)
 
     def _build(self, card: ModelCard, classes: int) -> nn.Module:
+        from zoo.learn import EMBEDDING, NetworkWithColumns
+
+        if card.table is not None:
+            network = self._build_network(card, classes + EMBEDDING)
+            return NetworkWithColumns(network, classes, card.table)
+        return self._build_network(card, classes)
+
+    def _build_network(self, card: ModelCard, classes: int) -> nn.Module:
         channels = channels_of(card.preprocess)
         try:
-            return self.build(card, classes=classes, channels=channels)
+            module = self.build(card, classes=classes, channels=channels)
         except (RuntimeError, ValueError, TypeError, KeyError) as problem:
+            if isinstance(problem, TypeError) and card.train.drop_path and "drop_path" in str(problem):
+                raise _no_drop_path(card) from None
             reason = " ".join(str(problem).split())
             raise PluginError(
                 f"plugin '{card.plugin}' could not build {card.arch} for {classes} classes and {channels} "
@@ -110,29 +170,76 @@ class TorchPlugin(ModelPlugin):
                 classes=classes,
                 channels=channels,
             ) from problem
+        if card.train.drop_path and not any(type(part).__name__ in _DROP_PATHS for part in module.modules()):
+            raise _no_drop_path(card)
+        return module
+
+
+def _no_drop_path(card: ModelCard) -> UsageError:
+    return UsageError(
+        f"--set drop_path={card.train.drop_path:g}: {card.name} has no blocks that training could pass over; leave the "
+        "setting out, or choose a residual network, such as resnet18, or a transformer",
+        code="drop-path-unsupported",
+        model=card.name,
+        drop_path=card.train.drop_path,
+    )
+
+
+def _open_features(network: nn.Module, spec: PreprocessSpec) -> Predict | None:
+    """The graph of a network's features in ONNX Runtime, compared with the network on the first batch it is given."""
+    from zoo.plugin._graph import FeatureGraph
+
+    features = FeatureGraph.of_network("--freeze", network, spec)
+    if features is None:
+        return None
+    proven = False
+
+    def rows(batch: NDArray[Any]) -> NDArray[np.float32]:
+        nonlocal proven
+        if not proven:
+            features.prove(batch[:_PROOF])
+            proven = True
+        return features.rows(batch)
+
+    return rows
 
 
 class _TorchTrained:
-    def __init__(self, module: nn.Module, card: ModelCard) -> None:
+    def __init__(self, module: nn.Module, card: ModelCard, run: RunFolder) -> None:
+        from zoo.learn import mirrored
+
         self.module = module
+        self.answering = mirrored(module) if card.train.flips else module
         self.spec = card.preprocess
+        # Only a network that was trained so is known to work so: "view" refuses what is not contiguous.
+        self.channels_last = (run.record.precision or "").endswith("channels_last")
 
     @property
     def predict(self) -> Predict:
         from zoo.learn import torch_predict
 
-        return torch_predict(self.module)
+        return torch_predict(self.answering, channels_last=self.channels_last)
 
     @property
     def evidence(self) -> Predict | None:
         from zoo.learn import EvidenceNetwork, torch_evidence
 
-        return torch_evidence(self.module) if isinstance(self.module, EvidenceNetwork) else None
+        return torch_evidence(self.answering) if isinstance(self.answering, EvidenceNetwork) else None
+
+    @property
+    def features(self) -> Predict | None:
+        from zoo.learn import NetworkWithColumns, find_last_layer, torch_features
+
+        if isinstance(self.module, NetworkWithColumns):  # its logits are a sum of two layers
+            return None
+        network = self.answering.cpu().float().eval()
+        layer = find_last_layer(network, channels=channels_of(self.spec), size=self.spec.size)
+        return None if layer is None else torch_features(network, layer)
 
     def to_onnx(self) -> onnx.ModelProto:
         from zoo.learn import module_to_onnx
 
-        return module_to_onnx(self.module, channels=channels_of(self.spec), size=self.spec.size)
+        return module_to_onnx(self.answering, channels=channels_of(self.spec), size=self.spec.size)
 
     def save(self, run: RunFolder) -> None:
         from zoo.learn import WEIGHTS_FILE, save_weights

@@ -46,6 +46,13 @@ def ensemble_card(name: str) -> ModelCard:
     runs: list[RunFolder] = []
     for part in named:
         run = open_run(find_run(part))
+        if run.record.folds:
+            raise UsageError(
+                f"{part} is a run over folds and can be no member; name single runs, such as its model of all images",
+                code="ensemble-member",
+                member=part,
+                status=run.record.status,
+            )
         if any(run.path == other.path for other in runs):
             raise UsageError(f"{part} is named twice; name each run once", code="ensemble-twice", member=part)
         _refuse(part, run, runs[0].record if runs else run.record)
@@ -67,10 +74,13 @@ def ensemble_card(name: str) -> ModelCard:
             split_seed=config.split_seed,
             leaks=config.leaks,
             fold=config.fold,
+            folds=config.folds,
             columns=config.columns,
             group=config.group,
             keep_na=config.keep_na,
             uncertain=config.uncertain,
+            frames=config.frames,
+            metric=config.metric,
         ),
         licence=" AND ".join(dict.fromkeys(run.record.card.licence for run in runs)),
     )

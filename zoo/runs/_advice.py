@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from zoo._support.text import quote_path
+from zoo._support.text import format_count, quote_path
 from zoo.errors import ModelError
 from zoo.runs._folder import STATE
 from zoo.runs._lock import describe_trainer, is_live
@@ -16,20 +16,29 @@ if TYPE_CHECKING:
 
     from zoo.runs._folder import RunFolder, RunRecord
 
-__all__ = ["describe_stop", "left_something", "refuse_unfinished", "remedy"]
+__all__ = ["continue_command", "describe_stop", "left_something", "refuse_unfinished", "remedy"]
+
+LESS = 3
+"""What a learning rate at which training diverged is divided by, in the command that is offered: half a decade."""
 
 
 def remedy(record: RunRecord, path: Path) -> str:
     """What became of a run that has no finished file, and the command that mends it."""
     place = quote_path(path)
+    if record.folds and record.status == "done":
+        more = f"'{continue_command(record, path, None)} --then all' makes a model of all images"
+        first = quote_path(path / record.folds[0])
+        return f"it holds a file for each of {len(record.folds)} folds; name one, such as {first}; {more}"
     if record.status == "done":
         return f"the file has gone since; 'zoo export {place} --onnx --out {place}/model.onnx' makes it again"
     if is_live(path):
         return f"it is being trained now {describe_trainer(record.trainer)}; wait for it"
     if record.card.members:
-        again = _continue(record, path, f"ensemble:{','.join(record.card.members)}")
+        again = continue_command(record, path, f"ensemble:{','.join(record.card.members)}")
         return f"the ensemble was not finished; '{again}' makes it again"
-    resume = _continue(record, path, None)
+    resume = continue_command(record, path, None)
+    if record.folds:
+        return f"not all of its {len(record.folds)} folds are finished; '{resume}' continues"
     if record.status == "trained":
         return f"it was trained, but its export was refused or stopped; '{resume}' tries again"
     if not left_something(record, path):
@@ -65,13 +74,15 @@ def describe_stop(run: RunFolder | None, model: str, *, left: bool) -> str:
     if record.status == "done":
         return f"interrupted at the very end; {place} is complete"
     kept = "" if old is None else f"; the run that it replaces waits in {quote_path(old)}"
-    again = f"continue with '{_continue(record, run.path, model)}'"
+    again = f"continue with '{continue_command(record, run.path, model)}'"
     if record.best is None:
-        return f"interrupted in the first epoch; {place} keeps the start; {again}{kept}"
-    if record.status == "trained" or record.epochs_done >= record.card.train.epochs:
+        what = f"its first {format_count(record.steps_done, 'step')}" if record.steps_done else "the start"
+        return f"interrupted in the first epoch; {place} keeps {what}; {again}{kept}"
+    epochs = record.card.train.epochs
+    if record.status == "trained" or (epochs != "auto" and record.epochs_done >= epochs):
         return f"interrupted after training; {place} keeps the weights; {again}{kept}"
     return (
-        f"interrupted; {place} keeps the best of {record.epochs_done} of {record.card.train.epochs} epochs; "
+        f"interrupted; {place} keeps the best of {record.epochs_done} of {epochs} epochs; "
         f"{again}, or take it as it is with 'zoo export {place} --onnx'{kept}"
     )
 
@@ -81,9 +92,12 @@ def left_something(record: RunRecord, path: Path) -> bool:
     return record.best is not None or (path / STATE).is_file()
 
 
-def _continue(record: RunRecord, path: Path, model: str | None) -> str:
+def continue_command(record: RunRecord, path: Path, model: str | None) -> str:
     """The command that takes a run to its end; `model`: as the user typed it, None: as its card is called."""
     name = model or ("local-dir:FOLDER" if record.card.name.startswith("local-dir:") else record.card.name)
     # Ensembles train in seconds, so we restart them instead of resuming.
     how = "--overwrite" if record.card.members else "--resume"
+    lr = record.card.train.lr
+    if record.diverged is not None and record.diverged.lr == lr:
+        how = f"{how} --lr {lr / LESS:.2g}"
     return f"zoo train {shlex.quote(name)} {how} --out {quote_path(path)}"

@@ -10,20 +10,25 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
 from zoo._support.files import atomic_write, sha256_bytes, sha256_file
 from zoo._support.text import file_name, quote_path
 from zoo.errors import TrainingError, WeightsError
-from zoo.spec import SCHEMA, Fingerprint, ModelCard, PluginOrigin, Task, decode, encode
+from zoo.spec import SCHEMA, Fingerprint, ModelCard, PluginOrigin, Task, Teacher, TrainConfig, decode, encode
+
+if TYPE_CHECKING:
+    from zoo.runs._callbacks import Callback
 
 __all__ = [
     "LATEST",
     "RECORD",
     "STATE",
+    "TAUGHT",
     "Best",
+    "Diverged",
     "RunFolder",
     "RunRecord",
     "TrainContext",
@@ -41,6 +46,10 @@ RECORD = "run.json"
 STATE = "state.safetensors"
 """What the training loop needs to continue an unfinished run; it goes when the run is done."""
 
+TAUGHT = "teacher.npz"
+"""What a teacher answers on the training images: `logits` (n, K) float32, calibrated, in the order of the images; a row
+of NaN for an image that it could not read."""
+
 _LEARNT = ("core.onnx", "weights.safetensors", "member*.onnx")
 """Where the ready-made halves of a plugin and ensembles keep what was learnt; a plugin with a format of its own is not
 followed."""
@@ -53,6 +62,16 @@ class Best(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     metric: str
     value: float | None
     """None: the metric could not be computed on the validation images (one class only, say)."""
+
+
+class Diverged(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """Where a number of training became nan or infinite."""
+
+    epoch: int
+    step: int
+    """Of the epoch, counted from 1."""
+    lr: float
+    """`TrainConfig.lr` of then; a run continues with a lower one only."""
 
 
 class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -94,8 +113,20 @@ class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """sha256 of trained_on.npz, once the run is done; None: an older release wrote the run, or it is not done."""
     weights: str | None = None
     """Source and sha256 of pretrained weights."""
+    loss: Literal["cross_entropy", "logit_adjusted"] | None = None
+    """What was taken where the recipe says "auto"; None: the recipe says it, or nothing was chosen yet."""
+    shift: tuple[float, ...] = ()
+    """What is added to the logits of the network, one number for each label; empty: nothing."""
+    teacher: Teacher | None = None
+    """Whose answers it learns from beside the labels."""
+    taught: str | None = None
+    """sha256 of teacher.npz, which holds those answers; null: it has none, or none was asked yet."""
     best: Best | None = None
     epochs_done: int = 0
+    steps_done: int = 0
+    """Of the epoch after those, as far as the state holds them."""
+    diverged: Diverged | None = None
+    """Where it stopped so last; it may have continued since, at a lower rate."""
     temperature: float = 1.0
     images_per_second: float | None = None
     seconds: float | None = None
@@ -106,6 +137,14 @@ class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     skipped: tuple[str, ...] = ()
     """Images left out because they could not be read (--skip-bad)."""
     notes: tuple[str, ...] = ()
+    folds: tuple[str, ...] = ()
+    """Of a run over folds: the folders in it, one run each; empty: one training."""
+
+    @property
+    def recipe(self) -> TrainConfig:
+        """`card.train` with the loss that was taken in the place of "auto"."""
+        config = self.card.train
+        return config if config.loss != "auto" else msgspec.structs.replace(config, loss=self.loss or "cross_entropy")
 
     def __post_init__(self) -> None:
         if self.schema != SCHEMA:
@@ -187,12 +226,17 @@ class TrainContext:
         resuming: training continues from the state in the run folder.
         skip_bad: leave out and record images that cannot be read, instead of refusing the set.
         first: this process writes files and speaks; under torchrun only rank 0 does.
+        deadline: when the report is to be there, on the clock of `time.monotonic`; None: a budget begins with
+            `ModelPlugin.train`.
+        callbacks: who hears of steps and epochs, in the first process; `zoo.train` itself tells them start and end.
     """
 
     pretrained: Path | None = None
     resuming: bool = False
     skip_bad: bool = False
     first: bool = field(default_factory=_is_first)
+    deadline: float | None = None
+    callbacks: tuple[Callback, ...] = ()
 
 
 def open_run(path: Path) -> RunFolder:

@@ -73,7 +73,8 @@ def create_run(path: Path | None, record: RunRecord, *, overwrite: bool = False,
     except BaseException:
         settle(run, kept=False)
         raise
-    point_latest(root, path)
+    if not (path.absolute().parent / RECORD).is_file():  # a fold is part of a run
+        point_latest(root, path)
     return run
 
 

@@ -7,21 +7,23 @@ library beyond names, and no framework; `decode` and `encode` are the only doors
 
 from __future__ import annotations
 
-from zoo.spec._catalogue import (
-    GRADIENT_SETTINGS,
-    Budget,
-    Latency,
-    ModelCard,
-    PackagedWeights,
-    Reading,
-    TrainConfig,
-    Weights,
-    check_budget,
-    pick_reading,
-)
+from zoo.spec._catalogue import Latency, ModelCard, PackagedWeights, Weights
+from zoo.spec._columns import COLUMN_INPUT, MOST_COLUMNS, MOST_VALUES, Categorical, ColumnSpec, Numeric, TableSpec
 from zoo.spec._display import Display, Rows, Table
 from zoo.spec._documents import decode, encode, from_builtins, to_builtins
-from zoo.spec._preprocessing import Gaussian, Intensity, Median, Percentile, PreprocessSpec, Scale, Voi, Window
+from zoo.spec._metric import METRIC_CHOICES, MetricChoice, read_metric
+from zoo.spec._preprocessing import (
+    MOST_CHANNELS,
+    Channels,
+    Gaussian,
+    Intensity,
+    Median,
+    Percentile,
+    PreprocessSpec,
+    Scale,
+    Voi,
+    Window,
+)
 from zoo.spec._quantization import Guard, Quantization, QuantizedKind, Rung, Speed, Target
 from zoo.spec._results import (
     Calibration,
@@ -35,14 +37,21 @@ from zoo.spec._results import (
     PluginOrigin,
     Provenance,
     SeenImages,
+    Teacher,
 )
+from zoo.spec._schedule import count_epochs, parse_duration
+from zoo.spec._training import GRADIENT_SETTINGS, Budget, Reading, TrainConfig, check_budget, pick_reading
 from zoo.spec._value import (
+    COLUMNS,
     EVIDENCE,
+    FEATURES,
     IR_VERSION,
     LABEL_SEPARATOR,
     OPSET,
     SCHEMA,
     UNKNOWN,
+    FoldChoice,
+    Frames,
     GoldenKind,
     Interval,
     Licence,
@@ -51,19 +60,31 @@ from zoo.spec._value import (
 )
 
 __all__ = [
+    "COLUMNS",
+    "COLUMN_INPUT",
     "EVIDENCE",
+    "FEATURES",
     "GRADIENT_SETTINGS",
     "IR_VERSION",
     "LABEL_SEPARATOR",
+    "METRIC_CHOICES",
+    "MOST_CHANNELS",
+    "MOST_COLUMNS",
+    "MOST_VALUES",
     "OPSET",
     "SCHEMA",
     "UNKNOWN",
     "Budget",
     "Calibration",
+    "Categorical",
+    "Channels",
+    "ColumnSpec",
     "Confusion",
     "Display",
     "EvalReport",
     "Fingerprint",
+    "FoldChoice",
+    "Frames",
     "Gaussian",
     "GoldenKind",
     "Guard",
@@ -75,7 +96,9 @@ __all__ = [
     "Manifest",
     "Median",
     "Member",
+    "MetricChoice",
     "ModelCard",
+    "Numeric",
     "PackagedWeights",
     "Parity",
     "Percentile",
@@ -91,18 +114,23 @@ __all__ = [
     "SeenImages",
     "Speed",
     "Table",
+    "TableSpec",
     "Target",
     "Task",
+    "Teacher",
     "TrainConfig",
     "Uncertain",
     "Voi",
     "Weights",
     "Window",
     "check_budget",
+    "count_epochs",
     "decode",
     "encode",
     "from_builtins",
+    "parse_duration",
     "pick_reading",
+    "read_metric",
     "to_builtins",
 ]
 

@@ -7,10 +7,11 @@ from typing import Literal
 import msgspec
 
 from zoo._support.text import format_count, title_of_metric
-from zoo.spec._catalogue import TrainConfig
+from zoo.spec._columns import TableSpec
 from zoo.spec._display import Display, Table
 from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._quantization import Quantization
+from zoo.spec._training import TrainConfig
 from zoo.spec._value import GoldenKind, Interval, Licence, Task, Value
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "PluginOrigin",
     "Provenance",
     "SeenImages",
+    "Teacher",
 ]
 
 
@@ -92,7 +94,8 @@ class EvalReport(Display, Value, frozen=True):
     n: int
     labels: tuple[str, ...]
     metrics: dict[str, Interval]
-    """accuracy, balanced_accuracy, macro_auroc, macro_auprc, macro_f1: the table `zoo.evaluation.METRICS`.
+    """accuracy, balanced_accuracy, macro_auroc, macro_auprc, macro_f1: the table `zoo.evaluation.METRICS`. Of grades in
+    order also quadratic_kappa and mean_absolute_error, in grades: `zoo.evaluation.GRADE_METRICS`.
 
     Of a multilabel model a label counts as given where its probability is at least 0.5; accuracy is the mean over
     labels of each label's own (as MedMNIST reports ChestMNIST), balanced accuracy that of (sensitivity +
@@ -118,7 +121,8 @@ class EvalReport(Display, Value, frozen=True):
 
     def headline(self) -> str:
         """Macro AUROC and accuracy with their intervals, and of how many images."""
-        shown = [f"{title_of_metric(name)} {self.metrics.get(name, 'undefined')}" for name in HEADLINE]
+        names = [*HEADLINE, *(["quadratic_kappa"] if "quadratic_kappa" in self.metrics else [])]
+        shown = [f"{title_of_metric(name)} {self.metrics.get(name, 'undefined')}" for name in names]
         groups = "" if self.clusters is None else f", {format_count(self.clusters, 'group')}"
         notes = f"; {format_count(len(self.notes), 'note')}" if self.notes else ""
         return f"{self.model} on {self.split}: {', '.join(shown)}; {format_count(self.n, 'image')}{groups}{notes}"
@@ -155,10 +159,16 @@ class Parity(Value, frozen=True):
     max_abs_evidence: float | None = None
     """Largest |difference| / max(1, |value|) of the evidence map, from the same preprocessed input; null: the file has
     none."""
+    max_abs_features: float | None = None
+    """Largest |difference| / max(1, largest |feature| of the image), from the same preprocessed input; null: the file
+    does not give them."""
+    max_abs_column: float | None = None
+    """Largest |difference| / max(1, |value|) of what the network is given of columns beside the image; null: it takes
+    none."""
 
 
 class InputSpec(Value, frozen=True):
-    """What the file's one input takes: (N, H, W, C) unless stage is 'tensor', then (N, C, H, W)."""
+    """What the file's input of images takes: (N, H, W, C) unless stage is 'tensor', then (N, C, H, W)."""
 
     name: str
     dtype: Literal["uint8", "uint16", "float32"]
@@ -183,6 +193,22 @@ class PluginOrigin(Value, frozen=True):
     """Version of the plugin contract that it says it was written for; null: an older release of this tool."""
 
 
+class Teacher(Value, frozen=True):
+    """A model whose answers another one learnt from."""
+
+    name: str
+    run: str
+    """Id of its run."""
+    sha256: str
+    """Of its ONNX file."""
+    licence: Licence
+    """Of the file, so of the weights in it."""
+    data: str
+    """sha256 of the fingerprint of the data that it was trained on."""
+    seen: Literal["known", "not known"]
+    """Whether a list of the images that it has seen came with it."""
+
+
 class Provenance(Value, frozen=True):
     """How the file came to be; no path, user or host name."""
 
@@ -198,6 +224,8 @@ class Provenance(Value, frozen=True):
     config: TrainConfig
     weights: str | None
     """Source and sha256 of the pretrained weights; null: trained from scratch."""
+    teacher: Teacher | None = None
+    """Whose answers it learnt from; `config` says how much they counted. Null: labels alone."""
     notes: tuple[str, ...] = ()
     weights_licence: Licence | None = None
     """Of the pretrained weights; null: none were used, or written by an older release."""
@@ -248,7 +276,7 @@ class Manifest(Display, Value, frozen=True):
     preprocess: PreprocessSpec
     input: InputSpec
     outputs: tuple[str, ...]
-    """probabilities and logits; evidence too where the file shows where it sees what."""
+    """probabilities and logits; evidence too where the file shows where it sees what, features where it gives them."""
     temperature: float
     parity: Parity | None
     report: EvalReport | None
@@ -267,6 +295,8 @@ class Manifest(Display, Value, frozen=True):
     Runtime read differently. The plain doubling inside a U-Net, which all read alike, stays."""
     quantization: Quantization | None = None
     """How the file was made smaller, proven against the float32 file, whose parity is above; null: float32."""
+    table: TableSpec | None = None
+    """Columns that must be given beside each image, as further inputs of the graph; null: the image alone."""
     members: tuple[Member, ...] = ()
     """Of an ensemble its networks, each with a preprocessing of its own inside the graph; `preprocess` is then that of
     the largest input. Empty: one network."""

@@ -7,12 +7,17 @@ from typing import Literal
 import msgspec
 
 __all__ = [
+    "COLUMNS",
     "EVIDENCE",
+    "FEATURES",
     "IR_VERSION",
     "LABEL_SEPARATOR",
     "OPSET",
     "SCHEMA",
     "UNKNOWN",
+    "Cache",
+    "FoldChoice",
+    "Frames",
     "GoldenKind",
     "Interval",
     "Licence",
@@ -34,8 +39,15 @@ EVIDENCE = "evidence"
 """Name of the further output that a file may have: (N, K, h, w) float32, for each label a map as large as the network's
 input, of which the logits are pooled."""
 
-Task = Literal["multiclass", "multilabel"]
-"""multiclass: one label an image, a softmax over logits. multilabel: any number of labels, a sigmoid on each."""
+COLUMNS = "columns"
+"""Name of the further input of a core that is given columns beside the image: (N, D) float32, encoded."""
+
+FEATURES = "features"
+"""Name of the further output that a file may have: (N, D) float32, what the last layer makes the logits of."""
+
+Task = Literal["multiclass", "multilabel", "ordinal"]
+"""multiclass: one label an image, a softmax over logits. multilabel: any number of labels, a sigmoid on each. ordinal:
+as multiclass, and the labels are grades in order, the lowest first."""
 
 LABEL_SEPARATOR = "|"
 """Separates the labels of one image in every text that lists them; no label of multilabel data may hold it."""
@@ -47,6 +59,15 @@ UNKNOWN = -1
 Uncertain = Literal["ignore", "positive", "negative"]
 """Treatment of labels that a table calls uncertain (-1). ignore: they are unknown. positive: they are 1, negative: 0
 (U-Ignore, U-Ones and U-Zeros of CheXpert; Irvin et al. 2019, arXiv 1901.07031)."""
+
+Cache = Literal["auto", "disk", "memory", "stream"]
+
+FoldChoice = int | Literal["none"] | None
+"""Which fold is test; "none": no image is held out; None: the first."""
+
+Frames = Literal["one", "channels"]
+"""What a file of several pictures is. one: each picture is an image, and one is to be chosen. channels: one image,
+whose channels the pictures are: focal planes, slices, stains."""
 
 GoldenKind = Literal["generated", "own", "public"]
 """Whose the images of a golden set are. generated: drawn for the purpose, nobody's. own: of whoever exported the model.

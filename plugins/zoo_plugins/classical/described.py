@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.errors import UsageError
+from zoo.plugin import FeatureGraph
 from zoo.preprocess import channels_of
 from zoo_plugins.classical import colour, hog, lbp
-from zoo_plugins.classical.rows import Graph
 
 if TYPE_CHECKING:
     import onnx
@@ -31,7 +31,7 @@ NAMES = ("pixels", *_KINDS)
 """Features by name; `+` joins them."""
 
 
-def build_described(names: tuple[str, ...], spec: PreprocessSpec) -> Graph:
+def build_described(names: tuple[str, ...], spec: PreprocessSpec) -> FeatureGraph:
     """The features `names`, one after the other.
 
     Args:
@@ -61,7 +61,7 @@ def build_described(names: tuple[str, ...], spec: PreprocessSpec) -> Graph:
         ]
         return np.concatenate(parts, axis=1).astype(np.float32)
 
-    return Graph("+".join(names), _graph(names, spec, shape), reference)
+    return FeatureGraph("+".join(names), _graph(names, spec, shape), reference)
 
 
 def _graph(names: tuple[str, ...], spec: PreprocessSpec, shape: tuple[int, int, int]) -> onnx.ModelProto:

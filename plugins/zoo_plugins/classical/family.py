@@ -40,6 +40,14 @@ class Classical(SklearnPlugin):
         names = _names(card)
         if names[0].startswith(_FROZEN):
             check_frozen(names[0].removeprefix(_FROZEN), card)
+        elif isinstance(card.preprocess.channels, int) and names != ("pixels",):
+            raise UsageError(
+                f"--set features={'+'.join(names)}: these are of gray or colours, and the images are stacks of "
+                f"{card.preprocess.channels} channels; expected pixels, or frozen:MODEL",
+                code="features-channels",
+                features="+".join(names),
+                channels=card.preprocess.channels,
+            )
 
     def features(self, card: ModelCard, run: RunFolder, context: TrainContext) -> Features:
         """A graph from pictures to rows."""

@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from zoo.errors import PluginError, UsageError
+from zoo.plugin import FeatureGraph
 from zoo.preprocess import channels_of
-from zoo_plugins.classical.rows import Graph
 
 if TYPE_CHECKING:
-    from numpy.typing import NDArray
-    from torch import nn
-
     from zoo.plugin import RunFolder, TorchPlugin, TrainContext
     from zoo.spec import ModelCard, PreprocessSpec
 
@@ -65,7 +60,7 @@ def check_frozen(name: str, asking: ModelCard) -> None:
         )
 
 
-def freeze(name: str, spec: PreprocessSpec, run: RunFolder, context: TrainContext) -> Graph:
+def freeze(name: str, spec: PreprocessSpec, run: RunFolder, context: TrainContext) -> FeatureGraph:
     """The network `name` without its head, for pictures of `spec`, filled with `context.pretrained`.
 
     Raises:
@@ -75,35 +70,22 @@ def freeze(name: str, spec: PreprocessSpec, run: RunFolder, context: TrainContex
     """
     import msgspec
 
-    from zoo.learn import load_pretrained, module_to_onnx, read_tensors, torch_predict
+    from zoo.learn import load_pretrained, read_tensors
 
     if context.pretrained is None:
         raise _untrained(name)
     card, plugin = network(name)
-    channels = channels_of(spec)
     card = msgspec.structs.replace(card, preprocess=spec)
-    module = plugin.build(card, classes=_CLASSES, channels=channels)
+    module = plugin.build(card, classes=_CLASSES, channels=channels_of(spec))
     run.add_notes(load_pretrained(module, read_tensors(context.pretrained), say_head=False))
-    _behead(module, name)
-    model = module_to_onnx(module, channels=channels, size=spec.size)
-    for node in model.graph.node:
-        for index, output in enumerate(node.output):
-            if output == "logits":
-                node.output[index] = "rows"
-    model.graph.output[0].name = "rows"
-    sides = model.graph.output[0].type.tensor_type.shape.dim
-    if len(sides) != 2 or not sides[1].dim_value:
+    graph = FeatureGraph.of_network(f"frozen:{name}", module, spec)
+    if graph is None:
         raise PluginError(
-            f"features frozen:{name}: the input of its last linear layer is not a row of numbers",
+            f"features frozen:{name}: no one layer gives its logits from a row of numbers; choose another network",
             code="features-network",
             features=f"frozen:{name}",
         )
-    predict = torch_predict(module, batch_size=8)
-
-    def reference(batch: NDArray[np.float32]) -> NDArray[np.float32]:
-        return predict(batch)
-
-    return Graph(f"frozen:{name}", model, reference)
+    return graph
 
 
 def _untrained(name: str) -> UsageError:
@@ -112,23 +94,3 @@ def _untrained(name: str) -> UsageError:
         code="features-untrained",
         features=f"frozen:{name}",
     )
-
-
-def _behead(module: nn.Module, name: str) -> None:
-    """Let the last linear layer, of `_CLASSES` outputs, pass on what it is given."""
-    from torch import nn
-
-    heads = [
-        path
-        for path, part in module.named_modules()
-        if isinstance(part, nn.Linear) and part.out_features == _CLASSES and path
-    ]
-    if len(heads) != 1:
-        raise PluginError(
-            f"features frozen:{name}: {len(heads)} linear layers give its logits, expected one; choose another network",
-            code="features-network",
-            features=f"frozen:{name}",
-            found=len(heads),
-        )
-    parent, _, own = heads[0].rpartition(".")
-    setattr(module.get_submodule(parent), own, nn.Identity())

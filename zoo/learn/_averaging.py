@@ -1,0 +1,142 @@
+"""The weights that are validated and kept, made of those that the optimiser moves."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import msgspec
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from zoo.learn._history import Epoch, best_epoch
+from zoo.learn._objective import Scores
+from zoo.spec import TrainConfig
+
+__all__ = ["INGREDIENTS", "Soup", "follow", "moving_average"]
+
+INGREDIENTS = 3
+"""Epochs that a soup is made of at most, as AutoGluon's multimodal default takes."""
+
+
+def follow(model: nn.Module, config: TrainConfig) -> AveragedModel:
+    """The copy of `model` that is validated and kept, as `config.average` asks."""
+    if config.average == "soup":
+        return Soup(model)
+    return moving_average(model, config.ema if config.average == "ema" else 0.0)
+
+
+def moving_average(model: nn.Module, decay: float) -> AveragedModel:
+    """A copy of `model` that follows it as an exponential moving average, BatchNorm statistics included.
+
+    The decay after t updates is min(decay, (1 + t) / (10 + t)), so that the random start is soon forgotten;
+    counters (integer buffers) are copied. Decay 0 is the model itself.
+    """
+    average_model = AveragedModel(model, multi_avg_fn=_blend(decay, lambda: average_model), use_buffers=True)
+    return average_model
+
+
+class Soup(AveragedModel):
+    """The model itself after every step, and the three best epochs so far; in the end the mean of those that help.
+
+    Greedy soup: Wortsman et al. 2022, "Model soups", recipe 1, with epochs of one training for models. The epochs are
+    held as submodules, so that a state of the run holds them too.
+
+    Attributes:
+        kept: copies of the model, of which `epochs` says what they hold.
+        epochs: (3,) int64, epoch that each copy holds; 0: none yet.
+    """
+
+    epochs: Tensor
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__(model, multi_avg_fn=_blend(0.0, lambda: self), use_buffers=True)
+        self.kept = nn.ModuleList(copy.deepcopy(model) for _ in range(INGREDIENTS))
+        self.register_buffer("epochs", torch.zeros(INGREDIENTS, dtype=torch.int64))
+
+    def offer(self, history: Sequence[Epoch]) -> None:
+        """Hold the weights of the last epoch in place of the worst that is held, where they are better."""
+        held: list[int] = self.epochs.tolist()
+        last = history[-1].epoch
+        if 0 in held:
+            place = held.index(0)
+        else:
+            ranked = _rank([history[epoch - 1] for epoch in (*held, last)])
+            if ranked[-1] == last:
+                return
+            place = held.index(ranked[-1])
+        self.kept[place].load_state_dict(self.module.state_dict())
+        self.epochs[place] = last
+
+    def holding(self, epoch: int) -> nn.Module:
+        """The copy that holds an epoch."""
+        return self.kept[self.epochs.tolist().index(epoch)]
+
+    def blend(
+        self, history: Sequence[Epoch], judge: Callable[[nn.Module], Scores], settle: Callable[[nn.Module], None]
+    ) -> tuple[nn.Module, tuple[int, ...], Epoch]:
+        """The mean of the best epoch and of each next one with which validation says no worse.
+
+        Args:
+            history: every epoch.
+            judge: what validation says of weights.
+            settle: makes the BatchNorm statistics of a mean anew, which are not the mean of statistics.
+
+        Returns:
+            The network, the epochs in it, and the best epoch's row with what validation says of the mean.
+        """
+        ranked = _rank([history[epoch - 1] for epoch in self.epochs.tolist() if epoch])
+        chosen: tuple[int, ...] = (ranked[0],)
+        row, network = history[ranked[0] - 1], self.holding(ranked[0])
+        for epoch in ranked[1:]:
+            mean = self._mean((*chosen, epoch))
+            settle(mean)
+            found = judge(mean)
+            tried = msgspec.structs.replace(
+                row,
+                val_loss=found.loss,
+                val_accuracy=found.accuracy,
+                val_macro_auroc=found.macro_auroc,
+                val_chosen=found.chosen,
+            )
+            if best_epoch((tried, row)) is tried:
+                chosen, row, network = (*chosen, epoch), tried, mean
+        return network, chosen, row
+
+    def _mean(self, epochs: Sequence[int]) -> nn.Module:
+        mean = copy.deepcopy(self.holding(epochs[0]))
+        states = [self.holding(epoch).state_dict() for epoch in epochs]
+        with torch.no_grad():
+            for name, tensor in mean.state_dict().items():
+                if tensor.is_floating_point():
+                    tensor.copy_(torch.stack([state[name] for state in states]).mean(dim=0))
+        return mean
+
+
+def _rank(rows: list[Epoch]) -> list[int]:
+    """Numbers of epochs, the best first."""
+    ranked: list[int] = []
+    while rows:
+        best = best_epoch(rows)
+        ranked.append(best.epoch)
+        rows = [row for row in rows if row is not best]
+    return ranked
+
+
+def _blend(decay: float, owner: Callable[[], AveragedModel]) -> Callable[[Any, Any, Tensor | int], None]:
+    """What an update does to averages, given new values."""
+
+    def blend(averages: Any, values: Any, _: Tensor | int) -> None:
+        if not averages[0].is_floating_point():
+            for average, value in zip(averages, values, strict=True):
+                average.copy_(value)
+            return
+        t = int(owner().n_averaged)  # a CPU tensor: reading it makes no GPU wait
+        update: Callable[[Any, Any, Any], None] = get_ema_multi_avg_fn(  # type: ignore[no-untyped-call]
+            min(decay, (1 + t) / (10 + t))
+        )
+        update(averages, values, t)
+
+    return blend

@@ -1,0 +1,199 @@
+"""How many epochs fit into a time: a few real steps, one look at validation and one state, timed before training.
+
+Only the number that comes of it is used, and it is recorded: a run that is resumed, or repeated with that number, gives
+the same bytes. What was timed is thrown away, so that the first step is the first.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import logging
+import math
+import time
+from dataclasses import dataclass
+
+import msgspec
+
+from zoo.errors import TrainingError
+from zoo.learn._averaging import follow
+from zoo.learn._batches import epoch_batches
+from zoo.learn._checkpoint import State, save_state
+from zoo.learn._descent import Descent
+from zoo.learn._distributed import Peers
+from zoo.learn._images import Feed
+from zoo.learn._optim import adamw, set_rate
+from zoo.learn._validation import Validation
+from zoo.runs import RunFolder
+
+__all__ = ["Costs", "fit_epochs", "measure", "spend"]
+
+log = logging.getLogger("zoo")
+
+_WARM = 2
+"""Steps that are not counted: threads start and kernels are chosen in them."""
+
+_PROBE_S, _PROBE_SHARE = 2.0, 0.02
+"""Seconds of counted steps, or share of the time that is left where that is more."""
+
+_PROBE_MOST = 0.05
+"""Share of the time that is left after which steps end, counted or not: on a busy machine the first may be slow."""
+
+_JUDGED = 128
+"""Validation images that are timed at most."""
+
+_PLANNED = 0.95
+"""Share of the time that is planned for; steps are not all as fast as those that were timed."""
+
+_KEEPING = 1.5
+"""Writes of an epoch in states: the state, and in a better epoch the weights, which are a quarter of it or less."""
+
+_EXPORT_S, _EXPORT_S_A_LAYER = 10.0, 0.06
+"""Seconds for what follows training: export, gate and report; and for each layer. torch's exporter alone took 5 to 11 s
+for ResNet, VGG and CSPNet on two cores. The rest is an estimate on the side of too much, not a fit."""
+
+_PASSES = 4
+"""Times that validation and test images are answered after training, in validations of an epoch: calibration, the gate
+and the report, whose answers come from raw pixels."""
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """What a training takes, in seconds.
+
+    Attributes:
+        step: one step.
+        epoch: validation and keeping of an epoch.
+        finish: all that follows the last epoch.
+    """
+
+    step: float
+    epoch: float
+    finish: float
+
+
+def spend(  # noqa: PLR0917 - what the loop has, in its order
+    deadline: float,
+    most: int,
+    descent: Descent,
+    feed: Feed,
+    validation: Validation,
+    run: RunFolder,
+    state: State,
+    peers: Peers,
+) -> int:
+    """The number of epochs that the budget allows, `most` at most; it is recorded in the run, and said.
+
+    Args:
+        deadline: on the clock of `time.monotonic`.
+        most: epochs that are wanted.
+        descent: work of a step.
+        feed: training images.
+        validation: images that choose the epoch.
+        run: its record gets the number.
+        state: record of the run's state.
+        peers: all take the number of the first.
+
+    Raises:
+        TrainingError: not one epoch fits.
+    """
+    budget = descent.config.budget or ""
+    costs = measure(descent, feed, validation, run, state, peers, deadline - time.monotonic())
+    steps = len(epoch_batches(len(feed), descent.config.batch_size, descent.config.seed, 1))
+    left = peers.agree(_PLANNED * (deadline - time.monotonic()))
+    epochs = fit_epochs(peers.agree(costs), steps, left, most, budget=budget)
+    if peers.first:
+        note = (
+            f"budget {budget}: {epochs} of {most} epochs, with {1000 * costs.step:.0f} ms a step, {costs.epoch:.1f} s "
+            f"to validate and keep an epoch, {costs.finish:.0f} s for export and report"
+        )
+        log.info("%s", note)
+        card = run.record.card
+        config = msgspec.structs.replace(card.train, epochs=epochs)
+        run.add_notes([note], card=msgspec.structs.replace(card, train=config))
+    return epochs
+
+
+def fit_epochs(costs: Costs, steps: int, left: float, most: int, *, budget: str) -> int:
+    """Epochs that fit.
+
+    Args:
+        costs: result of `measure`.
+        steps: number of steps of one epoch.
+        left: seconds that there are.
+        most: epochs that are wanted.
+        budget: the time as the user gave it.
+
+    Raises:
+        TrainingError: not one fits.
+    """
+    one = steps * costs.step + costs.epoch
+    fitting = int((left - costs.finish) / one)
+    if fitting < 1:
+        missing = one + costs.finish - left
+        raise TrainingError(
+            f"--budget {budget} does not hold one epoch: that takes {one:.0f} s, export and report "
+            f"{costs.finish:.0f} s, and {max(0.0, left):.0f} s are left; give at least {math.ceil(missing)} s more, or "
+            "lower --size",
+            code="budget-too-small",
+            budget=budget,
+            epoch=one,
+            finish=costs.finish,
+            left=left,
+        )
+    return min(most, fitting)
+
+
+def measure(  # noqa: PLR0917 - as above
+    descent: Descent, feed: Feed, validation: Validation, run: RunFolder, state: State, peers: Peers, left: float
+) -> Costs:
+    """Time a few steps, a validation and a state, on copies; nothing that training will use changes.
+
+    Args:
+        descent: work of a step.
+        feed: training images.
+        validation: images that choose the epoch.
+        run: its folder is written to, for the time that it takes.
+        state: record of the run's state.
+        peers: processes that share the batches.
+        left: seconds that there are.
+    """
+    model = copy.deepcopy(descent.model)
+    optimizer, average = adamw(model, descent.config), follow(model, descent.config)
+    trial = dataclasses.replace(descent, model=model, optimizer=optimizer)
+    set_rate(optimizer, descent.config.lr)
+    model.train()
+    batches = epoch_batches(len(feed), descent.config.batch_size, descent.config.seed, 1)
+    timed: list[float] = []
+    rows = feed.batches(map(peers.share, batches))
+    last = time.perf_counter()
+    for step, raw in enumerate(rows):
+        error, _ = trial.step(model, raw, peers.share(batches[step]), place=(0, step, peers.rank), factor=1.0)
+        average.update_parameters(model)
+        float(error)  # waits for the device
+        now = time.perf_counter()
+        timed.append(now - last)
+        last = now
+        if sum(timed[_WARM:]) > max(_PROBE_S, _PROBE_SHARE * left) or sum(timed) > _PROBE_MOST * left:
+            break
+    counted = sorted(timed[_WARM:] or timed)
+    judging, judged = 0.0, min(_JUDGED, len(validation))
+    for _ in range(2):  # the first pass chooses kernels
+        start = time.perf_counter()
+        validation.judge(average.module, judged)
+        judging = (time.perf_counter() - start) * len(validation) / judged
+        if judging > _PROBE_MOST * left:
+            break
+    keeping = 0.0
+    if peers.first:
+        start = time.perf_counter()
+        trial_state = run.file(".probe.part")  # as if half-written: what a kill leaves of it is removed
+        save_state(trial_state, state, model, average, optimizer)
+        keeping = _KEEPING * (time.perf_counter() - start)
+        trial_state.unlink()
+    layers = sum(1 for module in model.modules() if not list(module.children()))
+    return Costs(
+        step=counted[len(counted) // 2],
+        epoch=judging + keeping,
+        finish=_EXPORT_S + _EXPORT_S_A_LAYER * layers + _PASSES * judging,
+    )

@@ -1,0 +1,92 @@
+"""What the validation images say of weights: the number that decides an epoch; and what weights need before that."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+from torch.optim.swa_utils import update_bn
+
+from zoo.learn._batches import epoch_batches, standardize, to_unit
+from zoo.learn._beside import Beside, image_network
+from zoo.learn._descent import Descent
+from zoo.learn._images import Feed
+from zoo.learn._mirror import mirrored
+from zoo.learn._objective import Scores, score
+from zoo.learn._precision import Numerics, autocast, layout
+from zoo.spec import PreprocessSpec, TrainConfig
+
+__all__ = ["Validation", "renew_statistics"]
+
+_STATISTICS = 100
+"""Batches that statistics are taken of at most."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Validation:
+    """The images that choose the epoch, and how they are answered.
+
+    Attributes:
+        feed: the images, exact.
+        targets: (n,) or (n, K) int64, as in `ImageSet`.
+        spec: from raw image to input.
+        config: the recipe; its metric chooses.
+        numerics: number format and layout.
+        labels: K class names.
+        ordered: whether they are grades.
+        beside: columns of these images.
+    """
+
+    feed: Feed
+    targets: NDArray[np.int64]
+    spec: PreprocessSpec
+    config: TrainConfig
+    numerics: Numerics
+    labels: tuple[str, ...]
+    ordered: bool
+    beside: Beside
+
+    def __len__(self) -> int:
+        return len(self.targets)
+
+    def judge(self, model: nn.Module, most: int | None = None) -> Scores:
+        """What the images say of `model`, which is in evaluation mode afterwards.
+
+        Args:
+            model: on the device of the feed.
+            most: number of images, the first ones; None: all.
+        """
+        model.eval()
+        network = mirrored(model) if self.config.flips else model
+        batches = torch.split(torch.arange(len(self))[:most], self.config.batch_size)
+        parts = []
+        # Around all batches, so that weights become bf16 once; in inference mode they would for each batch.
+        with torch.no_grad(), autocast(self.numerics):
+            for index, raw in zip(batches, self.feed.batches(batches), strict=True):
+                x = standardize(to_unit(raw, self.spec), self.spec).contiguous(memory_format=layout(self.numerics))
+                parts.append(network(x, *self.beside(index)).float().cpu())
+        targets = torch.from_numpy(self.targets[:most])
+        return score(torch.cat(parts), targets, self.config.metric, self.labels, ordered=self.ordered)
+
+
+def renew_statistics(model: nn.Module, descent: Descent, feed: Feed) -> None:
+    """Take BatchNorm statistics anew on training images as training sees them; a network without any stays as it is.
+
+    Statistics belong to the weights before them: of a mean of weights they are not the mean (Izmailov et al. 2018,
+    "Averaging Weights Leads to Wider Optima", section 3.2).
+    """
+    config = descent.config
+    torch.manual_seed(config.seed)  # dropout
+    batches = epoch_batches(len(feed), config.batch_size, config.seed, 0)[:_STATISTICS]
+    form = layout(descent.numerics)
+    with autocast(descent.numerics):
+        update_bn(
+            (
+                descent.prepare(raw, (0, step, 0)).contiguous(memory_format=form)
+                for step, raw in enumerate(feed.batches(batches))
+            ),
+            image_network(model),  # columns go through no BatchNorm
+        )

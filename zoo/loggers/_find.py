@@ -1,0 +1,107 @@
+"""A name after `--log`, or an object from Python, to the callback that a training calls."""
+
+from __future__ import annotations
+
+import importlib.util
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from zoo._support.entries import (
+    callback_entries,
+    describe_cause,
+    describe_clash,
+    describe_forbidden,
+    foreign_code,
+    is_allowed,
+)
+from zoo.errors import PluginError, UsageError
+from zoo.runs import Callback, guard
+
+__all__ = ["BUILT_IN", "find_callbacks"]
+
+
+@dataclass(frozen=True, slots=True)
+class _Built:
+    """A logger of this package, not imported.
+
+    Attributes:
+        module: where its class is.
+        name: of the class.
+        package: whose module it imports, and the name of the extra that brings it.
+    """
+
+    module: str
+    name: str
+    package: str
+
+
+BUILT_IN = {
+    "mlflow": _Built("zoo.loggers._mlflow", "MLflow", "mlflow"),
+    "tensorboard": _Built("zoo.loggers._tensorboard", "TensorBoard", "tensorboard"),
+    "wandb": _Built("zoo.loggers._wandb", "WeightsAndBiases", "wandb"),
+}
+"""What `--log` takes without another package's help."""
+
+
+def find_callbacks(given: Iterable[str | Callback]) -> tuple[Callback, ...]:
+    """Each as an object that costs no training (see `zoo.runs.Callback`), before anything begins.
+
+    Args:
+        given: callbacks, and names of loggers, also several with commas between them; a name counts once.
+
+    Raises:
+        UsageError: no logger has this name, or its package is not installed.
+        PluginError: one of another package cannot be had, or is not a callback.
+    """
+    if isinstance(given, str):
+        given = (given,)
+    found: dict[str | int, Callback] = {}
+    for one in given:
+        if not isinstance(one, str):
+            found[id(one)] = guard(one)
+            continue
+        for name in map(str.strip, one.split(",")):
+            if name not in found:
+                found[name] = guard(_make(name))
+    return tuple(found.values())
+
+
+def _make(name: str) -> Callback:
+    built = BUILT_IN.get(name)
+    if built is None:
+        return _make_other(name)
+    if importlib.util.find_spec(built.package) is None:
+        raise UsageError(
+            f"--log {name} needs {built.package}, which is not installed: pip install 'edgezoo[{name}]'",
+            code="logger-missing",
+            logger=name,
+            package=built.package,
+        )
+    logger: Callback = getattr(importlib.import_module(built.module), built.name)()
+    return logger
+
+
+def _make_other(name: str) -> Callback:
+    owners = callback_entries().get(name, ())
+    if not owners:
+        known = sorted({*BUILT_IN, *callback_entries()})
+        raise UsageError(
+            f"--log {name} is unknown, expected {', '.join(known)}",
+            code="logger-unknown",
+            logger=name,
+            known=known,
+        )
+    if not is_allowed(name):
+        raise PluginError(describe_forbidden("callback", name), code="callback-forbidden", callback=name)
+    if len(owners) > 1:
+        claims = [f"{one.distribution} {one.version}" for one in owners]
+        raise PluginError(describe_clash("callback", name, claims), code="callback-clash", callback=name, owners=claims)
+    entry = owners[0]
+
+    def broken(problem: BaseException) -> PluginError:
+        said = f"{entry}: cannot be made: {describe_cause(problem)}"
+        return PluginError(said, code="callback-broken", callback=name)
+
+    with foreign_code(broken):
+        made: Callback = entry.point.load()()
+    return made
