@@ -11,7 +11,7 @@ import pytest
 
 from zoo.artefact._sbom import sbom
 from zoo.errors import ModelError
-from zoo.spec import Manifest, PluginOrigin, Quantization, decode
+from zoo.spec import Manifest, PluginOrigin, Quantization, Teacher, decode
 
 KEPT = Path(__file__).resolve().parents[1] / "fixtures" / "signatures" / "small.zoo"
 DIGEST = "ab" * 32
@@ -55,6 +55,13 @@ def test_the_schema_is_really_asked(manifest: Manifest) -> None:
 
 def test_the_one_of_a_kept_bundle_is_valid() -> None:
     assert invalid((KEPT / "sbom.cdx.json").read_bytes()) is None
+
+
+def test_it_names_the_teacher_with_its_licence(manifest: Manifest) -> None:
+    teacher = Teacher(name="t", run="r", sha256="a" * 64, licence="cc-by-nc-4.0", data="b" * 64, seen="known")
+    (_, part) = parts(of(manifest, teacher=teacher), "machine-learning-model")
+    assert (part["name"], part["version"], part["hashes"][0]["content"]) == ("t", "r", "a" * 64)
+    assert "CC-BY-NC-4.0" in json.dumps(part["licenses"])
 
 
 def test_it_names_model_data_runtime_and_training(manifest: Manifest) -> None:

@@ -145,7 +145,7 @@ def test_an_int8_bundle_decodes_its_golden_images_once(monkeypatch: pytest.Monke
     def predict(batch: Any) -> Any:
         return np.array([[0.0, 9.0 if batch.max() % 2 else 0.001]], np.float32)  # every second image is clear
 
-    manifest: Any = SimpleNamespace(quantization=SimpleNamespace(tolerance=0.1), task="multiclass")
+    manifest: Any = SimpleNamespace(quantization=SimpleNamespace(tolerance=0.1), task="multiclass", table=None)
     write_proven_bundle(tmp_path / "m.zoo", b"", manifest, golden="own", splits=None, predict=predict)
     assert asked == [128]
     assert [int(image.max()) for image in written[0]] == list(range(1, 64, 2))

@@ -13,7 +13,7 @@ from refusals import refused
 import zoo
 from zoo.artefact import assemble, prove
 from zoo.artefact._card import model_card
-from zoo.artefact._parity import Worst
+from zoo.artefact._differences import Worst
 from zoo.edge._session import open_session
 from zoo.errors import GateError
 from zoo.evaluation import report

@@ -61,9 +61,9 @@ def test_several_models_are_timed_in_turns(model_file: Path, tmp_path: Path, mon
     asked: list[str] = []
     real = Runtime.probabilities
 
-    def spy(self: Runtime, batch: Any) -> Any:
+    def spy(self: Runtime, batch: Any, columns: Any = None) -> Any:
         asked.append(self.path.stem)
-        return real(self, batch)
+        return real(self, batch, columns)
 
     monkeypatch.setattr(Runtime, "probabilities", spy)
     first, second = side_by_side([model_file, other], runs=4, threads=1, batch_size=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import unicodedata
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -153,9 +153,9 @@ def test_cost_is_bounded_and_cells_cover_any_shape(tmp_path: Path, height: int, 
     asked: list[int] = []
     answer = runtime.probabilities
 
-    def counted(batch: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def counted(batch: NDArray[np.uint8], columns: Any = None) -> NDArray[np.float32]:
         asked.append(len(batch))
-        return answer(batch)
+        return answer(batch, columns)
 
     runtime.probabilities = counted  # type: ignore[method-assign]
     pixels = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)

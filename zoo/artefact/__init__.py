@@ -5,9 +5,11 @@ from __future__ import annotations
 from zoo.artefact._bundle import GOLDEN_IMAGES, check_bundle_place, golden_tolerance, write_bundle
 from zoo.artefact._core import core_predict, parse_core
 from zoo.artefact._ensemble import Branch, TrainedEnsemble, reorder
+from zoo.artefact._features import name_features, only_features, with_features
 from zoo.artefact._golden import GOLDEN_SIDE, draw_golden, is_clear, look_at, look_of
 from zoo.artefact._graph import assemble, set_manifest
 from zoo.artefact._parity import parity_images, prove
+from zoo.artefact._shift import ShiftedNetwork
 from zoo.artefact._shippable import Assembled, Shippable, TrainedNetwork
 
 __all__ = [
@@ -15,6 +17,7 @@ __all__ = [
     "GOLDEN_SIDE",
     "Assembled",
     "Branch",
+    "ShiftedNetwork",
     "Shippable",
     "TrainedEnsemble",
     "TrainedNetwork",
@@ -26,11 +29,14 @@ __all__ = [
     "is_clear",
     "look_at",
     "look_of",
+    "name_features",
+    "only_features",
     "parity_images",
     "parse_core",
     "prove",
     "reorder",
     "set_manifest",
+    "with_features",
     "write_bundle",
 ]
 

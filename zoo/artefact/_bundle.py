@@ -19,10 +19,10 @@ from zoo.edge.bundle import GOLDEN, MANIFEST, MAX_MANIFEST_BYTES, MODEL, is_arch
 from zoo.edge.bundle._archive import Archive, write_archive
 from zoo.edge.bundle._signature import SIGNATURE
 from zoo.errors import OutputError, ZooError
-from zoo.spec import Manifest, decode, encode
+from zoo.spec import COLUMNS, Manifest, decode, encode
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -37,9 +37,9 @@ GOLDEN_IMAGES = 32
 CARD = "CARD.md"
 
 _MAPS = 4
-"""Golden images whose evidence map is kept, of a file that makes one."""
+"""Golden images whose evidence map and features are kept, of a file that gives them."""
 _MAPS_BYTES = 4 * 2**20
-"""That those maps may take, unpacked; of very many labels fewer are kept, or none."""
+"""That those may take each, unpacked; of very many labels fewer are kept, or none."""
 
 _TOLERANCE = 1e-3
 """Of a golden logit, relative to max(1, |logit|): other CPUs and builds sum float32 in other orders."""
@@ -53,8 +53,9 @@ def write_bundle(
     images: Sequence[NDArray[Any]],
     golden: GoldenKind,
     predict: Predict,
-    evidence: Predict | None = None,
+    more: Mapping[str, Predict] | None = None,
     seen: bytes | None = None,
+    columns: NDArray[np.float32] | None = None,
 ) -> Manifest:
     """Write the bundle, whole or not at all. It replaces an earlier bundle at that place, and its signature.
 
@@ -65,8 +66,9 @@ def write_bundle(
         images: raw (H, W, C) images for the golden set, at least `GOLDEN_IMAGES`.
         golden: whose they are.
         predict: the file itself, raw images to logits: its own answers are what a device must reproduce.
-        evidence: the file itself, raw images to evidence maps; None: it makes none.
+        more: the file itself, raw images to what it gives beside logits, by the name of the output.
         seen: `zoo.data.format_seen` of the run; None: the bundle tells nobody what the model has seen.
+        columns: (images, C) beside the images, as `zoo.tabular.parse_cells` gives them; None: the model takes none.
 
     Returns:
         The manifest as written, with every file's hash and size.
@@ -78,7 +80,7 @@ def write_bundle(
     manifest = msgspec.structs.replace(manifest, golden=golden)
     files = {
         MODEL: model,
-        GOLDEN: _golden(images, predict, golden_tolerance(manifest), evidence),
+        GOLDEN: _golden(images, predict, golden_tolerance(manifest), more or {}, columns),
         "report.json": encode(manifest.report),
     }
     if seen is not None:
@@ -156,14 +158,27 @@ def golden_tolerance(manifest: Manifest) -> float:
     return _TOLERANCE if found is None or found.tolerance is None else found.tolerance
 
 
-def _golden(images: Sequence[NDArray[Any]], predict: Predict, tolerance: float, evidence: Predict | None) -> bytes:
-    logits = np.concatenate([predict(image[None]) for image in images])
+def _golden(
+    images: Sequence[NDArray[Any]],
+    predict: Predict,
+    tolerance: float,
+    more: Mapping[str, Predict],
+    columns: NDArray[np.float32] | None,
+) -> bytes:
+    beside = [() if columns is None else (columns[at : at + 1],) for at in range(len(images))]
+
+    def ask(one: Predict, at: int) -> NDArray[Any]:
+        return one(images[at][None], *beside[at])
+
+    logits = np.concatenate([ask(predict, at) for at in range(len(images))])
     stream = io.BytesIO()
     arrays: dict[str, Any] = {f"image_{index:04d}": image for index, image in enumerate(images)}
-    if evidence is not None:
-        first = evidence(images[0][None])
-        count = min(_MAPS, _MAPS_BYTES // first.nbytes)
+    if columns is not None:
+        arrays[COLUMNS] = columns
+    for name, one in more.items():
+        first = ask(one, 0)
+        count = min(_MAPS, _MAPS_BYTES // first.nbytes, len(images))
         if count:
-            arrays["evidence"] = np.concatenate([first, *(evidence(image[None]) for image in images[1:count])])
+            arrays[name] = np.concatenate([first, *(ask(one, at) for at in range(1, count))])
     np.savez_compressed(stream, logits=logits, tolerance=np.float32(tolerance), **arrays)
     return stream.getvalue()

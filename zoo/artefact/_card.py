@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from zoo._support.ranges import describe_ranges
 from zoo.evaluation import title_of
 from zoo.spec import (
@@ -9,10 +11,12 @@ from zoo.spec import (
     Intensity,
     Interval,
     Manifest,
+    Numeric,
     Percentile,
     PreprocessSpec,
     Quantization,
     Scale,
+    TableSpec,
     Window,
 )
 
@@ -90,16 +94,50 @@ def _input(manifest: Manifest) -> str:
         "resized": "the file takes pictures already denoised and resized; the zoo runtime does that",
         "tensor": "the file takes fully preprocessed numbers; the zoo runtime makes them",
     }[given.stage]
-    takes = f"`{given.name}`, {shape} {given.dtype}, C = {given.channels}; {place}."
+    takes = f"`{given.name}`, {shape} {given.dtype}, C = {given.channels}; {place}.{_channels(manifest)}"
     if manifest.members:
         return f"{takes} Each member sees it in its own way, see below."
-    return f"{takes} The network sees {_describe_input(spec)}"
+    seen = f"{takes} The network sees {_describe_input(spec)}"
+    return seen if manifest.table is None else f"{seen}\n\n{_columns(manifest.table)}"
+
+
+def _columns(table: TableSpec) -> str:
+    """What must be given beside each image."""
+    rows = [
+        "It gives no answer without these columns beside the image, each an input of its own, (N,) float32:",
+        "",
+        "| input | what | where there is none |",
+        "|---|---|---|",
+    ]
+    for given, column in zip(table.inputs, table.columns, strict=True):
+        what = "the number" if isinstance(column, Numeric) else f"place from 0 in {', '.join(column.values)}; else -1"
+        rows.append(f"| `{given}` | {what} | {'no answer' if column.missing == 'refuse' else 'NaN'} |")
+    return "\n".join(rows)
+
+
+def _channels(manifest: Manifest) -> str:
+    """What a client has to send of a stack: how many channels, and in which order."""
+    channels, config = manifest.preprocess.channels, manifest.provenance.config
+    if not isinstance(channels, int):
+        return ""
+    named = re.split(r"[+|]", config.columns.get("image", ""))
+    if len(named) == channels:
+        order = f"in this order: {', '.join(name.strip() for name in named)}"
+    elif config.frames == "channels":
+        order = "the pictures of one file in their order"
+    else:
+        order = "in the order of the images that it was trained on"
+    return (
+        f" Send exactly {channels} channels, {order}: they are not colours, none is left out, and other numbers of "
+        "channels are refused. Arrays have the shape (H, W, C), channels last; files may be TIFF, or .npy of that "
+        "shape."
+    )
 
 
 def _describe_input(spec: PreprocessSpec) -> str:
     """Size and intensity of what a network is given."""
     return (
-        f"{spec.size[0]} × {spec.size[1]} {spec.channels}, resized by {spec.resize} ({spec.interpolation}). "
+        f"{spec.size[0]} × {spec.size[1]} {spec.named_channels}, resized by {spec.resize} ({spec.interpolation}). "
         f"{_intensity(spec.intensity)}"
     )
 
@@ -126,14 +164,18 @@ def _intensity(intensity: Intensity) -> str:
     if isinstance(intensity, Scale):
         return f"Values from 0 to {intensity.maximum:g} become [0, 1]."
     if isinstance(intensity, Window):
+        ends = zip(intensity.centers, intensity.widths, strict=True)
+        windows = "; ".join(f"center {center:g} and width {width:g}" for center, width in ends)
+        what = "The window with" if len(intensity.centers) == 1 else "Of each channel the window with"
         return (
-            f"The window with center {intensity.center:g} and width {intensity.width:g} becomes [0, 1]; "
+            f"{what} {windows} becomes [0, 1]; "
             "values of DICOM files are modality values (Hounsfield units for CT), MONOCHROME1 mirrored."
         )
     if isinstance(intensity, Percentile):
         ranges = describe_ranges(intensity.padding)
         padding = f" Padding ({ranges}) is left out and becomes 0." if ranges else ""
-        return f"Of each picture the percentiles {intensity.low:g} to {intensity.high:g} become [0, 1].{padding}"
+        whole = "picture" if intensity.per == "image" else "channel of each picture"
+        return f"Of each {whole} the percentiles {intensity.low:g} to {intensity.high:g} become [0, 1].{padding}"
     return (
         "It takes DICOM pictures as their files say that they are to be shown: modality LUT or rescale, then "
         "VOI LUT or the first window, then inversion of MONOCHROME1, which the zoo runtime's reader does; "
@@ -197,9 +239,21 @@ def _origin(manifest: Manifest) -> str:
         f"({_splits(origin.data.splits)}), sha256 `{origin.data.sha256[:16]}…`. "
         f"Start: {origin.weights or ('the members above' if manifest.members else _start(origin.trained))}"
         f"{f', licence {origin.weights_licence}' if origin.weights_licence else ''}. "
+        f"{_describe_teacher(manifest)}"
         f"{'' if manifest.members else f'Class weight in training: {origin.config.class_weight}. '}"
         f"Licence of the model: {manifest.licence}."
         + (f" Licence of the network's code: {origin.code_licence}." if origin.code_licence else "")
+    )
+
+
+def _describe_teacher(manifest: Manifest) -> str:
+    """Whose answers it learnt from: their licence may reach further than this file's."""
+    teacher, config = manifest.provenance.teacher, manifest.provenance.config
+    if teacher is None:
+        return ""
+    return (
+        f"Teacher: {teacher.name}, run `{teacher.run}`, sha256 `{teacher.sha256[:16]}…`, licence {teacher.licence}; "
+        f"its answers were {config.teacher_weight:.0%} of the loss, and what it has seen is {teacher.seen}. "
     )
 
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
+from zoo.artefact._differences import RELATIVE, Worst, probabilities_of, relative
 from zoo.artefact._graph import SCALED, assemble, finish, with_outputs
-from zoo.artefact._parity import RELATIVE, Worst, probabilities_of, prove, relative
+from zoo.artefact._parity import prove
+from zoo.artefact._shift import rename_logits
 from zoo.artefact._shippable import Assembled
 from zoo.artefact.nodes import Builder
 from zoo.edge._session import open_session
@@ -24,7 +26,7 @@ from zoo.preprocess import normalize_batch, resize_image
 from zoo.spec import OPSET, InputSpec, Manifest, Parity, Task
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import onnx
     from numpy.typing import NDArray
@@ -75,13 +77,22 @@ class TrainedEnsemble:
         """One for each member; they sum to one."""
         return tuple(member.weight for member in self.members)
 
-    def raw_logits(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+    def raw_logits(
+        self, batch: NDArray[Any], columns: Mapping[str, Sequence[Any]] | None = None
+    ) -> NDArray[np.float32]:
         """Raw images (N, H, W, C) to the ensemble's logits (N, K), by the training side of every member."""
+        del columns  # no member takes any
         each = [branch.predict_scaled(batch) for branch in self.branches]
         return np.asarray(pool_logits(each, self.weights, self.task), np.float32)
 
     def assemble(
-        self, given: InputSpec, *, temperature: float, portable: bool = False, evidence: bool = False
+        self,
+        given: InputSpec,
+        *,
+        temperature: float,
+        portable: bool = False,
+        evidence: bool = False,
+        features: bool = False,
     ) -> Assembled:
         """The ensemble's file, and the file of each member alone that it is made of.
 
@@ -90,9 +101,10 @@ class TrainedEnsemble:
             temperature: number that divides the logarithm of the mean before the last step.
             portable: resize by matrix products that every runtime computes alike; see `zoo.artefact.assemble`.
             evidence: refused: a mean of maps is not promised.
+            features: refused: every member has its own.
 
         Raises:
-            UsageError: evidence was asked for, or an input that is not raw.
+            UsageError: evidence or features were asked for, or an input that is not raw.
             ModelError: a core is not valid ONNX, or all together are too large for one file.
         """
         if evidence:
@@ -100,6 +112,12 @@ class TrainedEnsemble:
                 "an ensemble makes no evidence map; leave out --evidence: 'zoo explain' then hides parts of the image "
                 "instead",
                 code="evidence-missing",
+            )
+        if features:
+            raise UsageError(
+                "every member of an ensemble has features of its own; leave out --features, or export one member with "
+                "it",
+                code="features-missing",
             )
         if given.stage != "raw":
             raise UsageError(
@@ -150,7 +168,13 @@ class TrainedEnsemble:
         return Assembled(finish(merged, temperature=temperature, task=self.task), files)
 
     def prove(
-        self, made: Assembled, manifest: Manifest, *, labels: tuple[str, ...], images: Sequence[NDArray[Any]]
+        self,
+        made: Assembled,
+        manifest: Manifest,
+        *,
+        labels: tuple[str, ...],
+        images: Sequence[NDArray[Any]],
+        columns: NDArray[np.float32] | None = None,
     ) -> Parity:
         """Prove every member alone as any model is, then that it answers the same in the ensemble, then the mean.
 
@@ -159,6 +183,7 @@ class TrainedEnsemble:
         Raises:
             GateError: further apart than allowed; the line says which member and stage.
         """
+        del columns  # no member takes any
         if (manifest.labels, manifest.task, manifest.members) != (labels, self.task, self.members):
             raise GateError(
                 "parity refused: the file states other labels, members or another task than the ensemble was made of; "
@@ -218,11 +243,7 @@ def reorder(core: onnx.ModelProto, order: Sequence[int]) -> onnx.ModelProto:
     result = with_outputs(core, ("logits",))  # a mean of evidence maps is not promised
     if list(order) == list(range(len(order))):
         return result
-    for node in result.graph.node:
-        for names in (node.input, node.output):
-            for index, name in enumerate(names):
-                if name == "logits":
-                    names[index] = "logits/own"
+    rename_logits(result, "logits/own")
     columns = onnx.numpy_helper.from_array(np.asarray(order, np.int64), "logits/order")
     result.graph.initializer.append(columns)
     result.graph.node.append(
@@ -291,7 +312,7 @@ def _add_mean(b: Builder, ensemble: TrainedEnsemble) -> None:
         total = b.op("ReduceSum", b.op("Exp", b.op("Sub", x, largest)), b.ints(1), keepdims=1)
         return b.op("Squeeze", b.op("Add", b.op("Log", total), largest), b.ints(1))
 
-    if ensemble.task == "multiclass":
+    if ensemble.task != "multilabel":
         b.name_tensor("logits", log_mean([b.op("LogSoftmax", name, axis=1) for name in names]))
         return
     held = [b.op("Neg", b.op("Softplus", b.op("Neg", name))) for name in names]

@@ -92,22 +92,23 @@ def look_of(manifest: Manifest) -> Look:
     """By the preprocessing alone, where no image is at hand."""
     given, intensity = manifest.input, manifest.preprocess.intensity
     if given.dtype == "uint8":
-        low, high = 0.0, 255.0
+        ends = [(0.0, 255.0)]
     elif isinstance(intensity, Scale):
-        low, high = 0.0, intensity.maximum
+        ends = [(0.0, intensity.maximum)]
     elif isinstance(intensity, Voi):
-        low, high = 0.0, 1.0
+        ends = [(0.0, 1.0)]
     elif isinstance(intensity, Window):
-        low, high = (intensity.center + side * 0.75 * intensity.width for side in (-1, 1))
+        windows = zip(intensity.centers, intensity.widths, strict=True)
+        ends = [(center - 0.75 * width, center + 0.75 * width) for center, width in windows]
     else:
-        low, high = 0.0, 4095.0
+        ends = [(0.0, 4095.0)]
     if given.dtype == "uint16":
-        low, high = max(0.0, low), min(65535.0, high)
-    levels = tuple(low + tone * (high - low) for tone in _TONES)
+        ends = [(max(0.0, low), min(65535.0, high)) for low, high in ends]
+    levels = tuple(tuple(low + tone * (high - low) for tone in _TONES) for low, high in ends)
+    if len(levels) == 1:
+        levels *= given.channels
     gray = given.dtype == "uint8" and all(spec.channels == "gray" for spec in manifest.views)
-    return Look(
-        given.dtype, _stage_sizes(manifest), (levels,) * (1 if given.channels == 1 else 3), gray, _padding(manifest)
-    )
+    return Look(given.dtype, _stage_sizes(manifest), levels, gray, _padding(manifest))
 
 
 def look_at(images: Sequence[Array], manifest: Manifest) -> Look:
@@ -268,7 +269,7 @@ class _Search:
 
     def _side(self, logits: NDArray[np.float64]) -> object:
         """The label; or, of several, the one that is nearest to .5, and on which side it is."""
-        if self.task == "multiclass":
+        if self.task != "multilabel":
             return int(logits.argmax())
         nearest = int(np.abs(logits).argmin())
         return nearest, bool(logits[nearest] > 0)

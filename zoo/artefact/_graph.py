@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo._support.files import sha256_bytes
+from zoo.artefact._columns import add_columns
 from zoo.artefact._resizing import by_operator, by_products, find_nearest
 from zoo.artefact.nodes import Builder, ancestors
 from zoo.edge.bundle import CHECKSUM_KEY, METADATA_KEY
 from zoo.errors import ModelError
-from zoo.preprocess import channels_of, gaussian_kernel
+from zoo.preprocess import NO_CONTRAST, channels_of, gaussian_kernel, place_window
 from zoo.spec import (
+    COLUMNS,
     EVIDENCE,
+    FEATURES,
     IR_VERSION,
     OPSET,
     InputSpec,
@@ -26,6 +29,7 @@ from zoo.spec import (
     Percentile,
     PreprocessSpec,
     Scale,
+    TableSpec,
     Task,
     Voi,
     Window,
@@ -62,20 +66,26 @@ def assemble(
     task: Task = "multiclass",
     portable: bool = False,
     evidence: bool = False,
+    features: bool = False,
+    table: TableSpec | None = None,
 ) -> onnx.ModelProto:
     """One graph from pictures to probabilities.
 
     Args:
-        core: "input" (N, C, h, w) float32 to "logits" (N, K) float32, opset 18; it may have the output "evidence".
+        core: "input" (N, C, h, w) float32 to "logits" (N, K) float32, opset 18; it may have the outputs "evidence" and
+            "features".
         spec: the preprocessing to write as nodes.
         given: what the file's input is; its stage says how much of the preprocessing the caller has done.
         temperature: divides the logits before the last step.
         task: that step: multiclass a softmax over the labels, multilabel a sigmoid for each.
         portable: resize by matrix products, for runtimes that read the Resize operator otherwise.
         evidence: keep the core's output "evidence" (N, K, h, w); else what only it needs is left out.
+        features: keep the core's output "features" (N, D).
+        table: columns that the core takes encoded as "columns" (N, D).
 
     Returns:
-        A model with the input `given.name` and the outputs "probabilities", "logits" and, if asked for, "evidence".
+        A model with the input `given.name`, those of `table`, and the outputs "probabilities", "logits" and, if asked
+        for, "evidence" and "features".
 
     Raises:
         ModelError: the core is not valid ONNX, lacks an output, or its shapes contradict each other.
@@ -83,8 +93,8 @@ def assemble(
     import onnx
     from onnx import compose, helper
 
-    wanted = ("logits", EVIDENCE) if evidence else ("logits",)
-    core = with_outputs(core, wanted)
+    core = with_outputs(core, ("logits", *([EVIDENCE] if evidence else []), *([FEATURES] if features else [])))
+    width = core.graph.output[-1].type.tensor_type.shape.dim[1].dim_value if features else None
     if given.stage == "tensor":
         merged = compose.add_prefix(core, "core/", rename_inputs=False, rename_outputs=False)
         _rename_input(merged.graph, "input", given.name)
@@ -105,11 +115,18 @@ def assemble(
                 code="model-graph",
                 opset=OPSET,
             ) from None
-    return finish(merged, temperature=temperature, task=task, maps=spec.size if evidence else None)
+    if table is not None:
+        add_columns(merged.graph, table, COLUMNS if given.stage == "tensor" else f"core/{COLUMNS}")
+    return finish(merged, temperature=temperature, task=task, maps=spec.size if evidence else None, width=width)
 
 
 def finish(
-    model: onnx.ModelProto, *, temperature: float, task: Task, maps: tuple[int, int] | None = None
+    model: onnx.ModelProto,
+    *,
+    temperature: float,
+    task: Task,
+    maps: tuple[int, int] | None = None,
+    width: int | None = None,
 ) -> onnx.ModelProto:
     """Add the last step to a graph that ends in "logits", leave out what does not belong in a shipped file, check it.
 
@@ -118,6 +135,7 @@ def finish(
         temperature: number that divides the logits.
         task: kind of the labels; it decides between softmax and sigmoid.
         maps: (h, w) of the output "evidence"; None: it has none.
+        width: D of the output "features"; None: it has none.
 
     Raises:
         ModelError: the graph is not valid ONNX.
@@ -138,6 +156,8 @@ def finish(
     shapes = {"probabilities": ["N", classes], "logits": ["N", classes]}
     if maps is not None:
         shapes[EVIDENCE] = ["N", classes, *maps]
+    if width is not None:
+        shapes[FEATURES] = ["N", width]
     del graph.output[:]
     graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items())
     del graph.value_info[:]  # shapes that the exporter noted for its own input names
@@ -240,7 +260,7 @@ def _channels(b: Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str:
         x = b.op("ReduceSum", x, b.ints(-1), keepdims=1)
         x = b.op("Floor", b.op("Mul", b.op("Add", x, b.floats(32768)), b.floats(1 / 65536)))
     x = b.op("Transpose", x, perm=[0, 3, 1, 2])
-    return b.op("Concat", x, x, x, axis=1) if spec.channels == "rgb" and not whole else x
+    return b.op("Concat", x, x, x, axis=1) if spec.channels == "rgb" and not whole else x  # a stack is as it is
 
 
 def _denoise(b: Builder, x: str, spec: PreprocessSpec) -> str:
@@ -274,28 +294,39 @@ def _intensity(b: Builder, x: str, spec: PreprocessSpec) -> str:
         return b.op("Div", x, b.floats(intensity.maximum))
     zero, one = b.floats(0), b.floats(1)
     if isinstance(intensity, Window):
-        x = b.op("Div", b.op("Sub", x, b.floats(intensity.center - 0.5)), b.floats(intensity.width - 1))
+        middle, reach = place_window(intensity)
+        x = b.op("Div", b.op("Sub", x, b.floats(middle)), b.floats(reach))
         return b.op("Clip", b.op("Add", x, b.floats(0.5)), zero, one)
-    count = channels_of(spec) * spec.size[0] * spec.size[1]
     padded = _find_padding(b, x, spec)
-    low, high = _percentiles_of_rest(b, x, padded, intensity, count) if padded else _percentiles(b, x, intensity, count)
-    span = b.op("Where", b.op("Greater", high, low), b.op("Sub", high, low), one)
+    low, high = _percentiles_of_rest(b, x, padded, spec, intensity) if padded else _percentiles(b, x, spec, intensity)
+    apart, largest = b.op("Sub", high, low), b.op("Max", b.op("Abs", low), b.op("Abs", high))
+    contrast = b.op("Greater", apart, b.op("Mul", largest, b.floats(NO_CONTRAST)))
+    span = b.op("Where", contrast, apart, b.floats(_FLOAT_MAX))
     x = b.op("Clip", b.op("Div", b.op("Sub", x, low), span), zero, one)
     return b.op("Where", padded, zero, x) if padded else x
 
 
-def _percentiles(b: Builder, x: str, intensity: Percentile, count: int) -> tuple[str, str]:
-    """Each image's two percentiles, (N, 1, 1, 1)."""
-    ascending = b.op("TopK", b.op("Reshape", x, b.ints(0, -1)), b.ints(count), axis=1, largest=0)
+def _ranked(spec: PreprocessSpec, intensity: Percentile) -> tuple[int, tuple[int, int], tuple[int, ...]]:
+    """How many values each percentile is of, the shape of rows to rank, and that of percentiles beside the picture."""
+    channels, pixels = channels_of(spec), spec.size[0] * spec.size[1]
+    if intensity.per == "channel":
+        return pixels, (-1, pixels), (-1, channels, 1, 1)
+    return channels * pixels, (0, -1), (-1, 1, 1, 1)
+
+
+def _percentiles(b: Builder, x: str, spec: PreprocessSpec, intensity: Percentile) -> tuple[str, str]:
+    """Two percentiles of each image, (N, 1, 1, 1), or of each of its channels, (N, c, 1, 1)."""
+    count, rows, beside = _ranked(spec, intensity)
+    ascending = b.op("TopK", b.op("Reshape", x, b.ints(*rows)), b.ints(count), axis=1, largest=0)
 
     def percentile(q: float) -> str:
-        """Linear interpolation between order statistics, as numpy does; (N, 1, 1, 1)."""
+        """Linear interpolation between order statistics, as numpy does."""
         position = q / 100 * (count - 1)
         lower, upper = (
             b.op("Gather", ascending, b.ints(int(index)), axis=1) for index in (np.floor(position), np.ceil(position))
         )
         value = b.op("Add", lower, b.op("Mul", b.op("Sub", upper, lower), b.floats(position % 1)))
-        return b.op("Reshape", value, b.ints(-1, 1, 1, 1))
+        return b.op("Reshape", value, b.ints(*beside))
 
     return percentile(intensity.low), percentile(intensity.high)
 
@@ -316,11 +347,14 @@ def _fill(b: Builder, x: str, padded: str) -> str:
     return b.op("Where", b.op("And", padded, b.op("Less", lowest, none)), lowest, x)
 
 
-def _percentiles_of_rest(b: Builder, x: str, padded: str, intensity: Percentile, count: int) -> tuple[str, str]:
+def _percentiles_of_rest(
+    b: Builder, x: str, padded: str, spec: PreprocessSpec, intensity: Percentile
+) -> tuple[str, str]:
     """As `_percentiles`, of what is not padding: it sorts to the front, another number in each image."""
-    flat = b.op("Reshape", b.op("Where", padded, b.floats(_FLOAT_MAX), x), b.ints(0, -1))
+    count, rows, beside = _ranked(spec, intensity)
+    flat = b.op("Reshape", b.op("Where", padded, b.floats(_FLOAT_MAX), x), b.ints(*rows))
     ascending = b.op("TopK", flat, b.ints(count), axis=1, largest=0)
-    counted = b.op("Reshape", b.op("Cast", b.op("Not", padded), to=_INT64), b.ints(0, -1))
+    counted = b.op("Reshape", b.op("Cast", b.op("Not", padded), to=_INT64), b.ints(*rows))
     last = b.op("Max", b.op("Sub", b.op("ReduceSum", counted, b.ints(1), keepdims=1), b.ints(1)), b.ints(0))
 
     def percentile(q: float) -> str:
@@ -331,7 +365,7 @@ def _percentiles_of_rest(b: Builder, x: str, padded: str, intensity: Percentile,
             for rank in (whole, b.op("Ceil", place))
         )
         value = b.op("Add", lower, b.op("Mul", b.op("Sub", upper, lower), b.op("Sub", place, whole)))
-        return b.op("Reshape", value, b.ints(-1, 1, 1, 1))
+        return b.op("Reshape", value, b.ints(*beside))
 
     return percentile(intensity.low), percentile(intensity.high)
 

@@ -3,7 +3,7 @@
 The training side is `zoo.preprocess` and the framework's own forward pass; the other side is ONNX Runtime on
 the bytes that will be shipped. Each stage is compared on its own, so that a saturated probability cannot hide a
 fault. The stages are the resized picture, the arithmetic on it, the logits, the probabilities and the names of
-the labels. A file with an evidence map has one stage more: the map.
+the labels. A file with an evidence map or with features has one stage more for each.
 """
 
 from __future__ import annotations
@@ -14,37 +14,33 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from zoo.artefact._columns import ENCODED
+from zoo.artefact._differences import RELATIVE, Worst, beside_largest, probabilities_of, relative
 from zoo.artefact._graph import CORE_INPUT, RESIZED, SCALED
 from zoo.edge._session import one_line, open_session
 from zoo.errors import GateError, ModelError
 from zoo.preprocess import normalize_batch, resize_image
-from zoo.spec import EVIDENCE, Manifest, Parity, PreprocessSpec, Scale, Task, Voi, Window
+from zoo.spec import EVIDENCE, FEATURES, Manifest, Parity, PreprocessSpec, TableSpec, Task
+from zoo.tabular import encode_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import onnx
 
     from zoo.evaluation import Predict
 
-__all__ = ["MINIMUM_IMAGES", "RELATIVE", "Worst", "parity_images", "probabilities_of", "prove", "relative"]
+__all__ = ["MINIMUM_IMAGES", "parity_images", "prove"]
 
 Array = NDArray[Any]
 
 MINIMUM_IMAGES = 64
 
+MORE = (EVIDENCE, FEATURES)
+"""Outputs that a file may have beside logits and probabilities."""
+
 _LARGEST = 4_000_000
 """Pixels; larger pictures are not enlarged for the proof, memory would be the limit."""
-
-RELATIVE = 1e-4
-"""float32 sums in another order: |difference| <= 1e-4 · max(1, |value|)."""
-_LOGIT = 1e-3
-"""As `RELATIVE`, for any single image; half of them must keep the tighter bar. A fault moves them all; sums of float32
-in another order move few (EfficientNet-Lite0 trained from scratch: 2.0e-4 at most). Golden logits have the same bar."""
-_PROBABILITY = 5e-3
-_MARGIN = 0.01
-"""A label may change where the two best probabilities (multilabel: p and 1 - p) are closer than this: rounding
-decides there."""
 
 
 def parity_images(images: Sequence[Array], seed: int = 0) -> list[Array]:
@@ -82,6 +78,9 @@ def prove(
     images: Sequence[Array],
     task: Task = "multiclass",
     evidence: Predict | None = None,
+    features: Predict | None = None,
+    table: TableSpec | None = None,
+    columns: Array | None = None,
 ) -> Parity:
     """Compare the file with the training side on every image.
 
@@ -94,17 +93,84 @@ def prove(
         manifest: what the file will say of itself.
         spec: preprocessing as the training used it.
         labels: class names in the order the training used.
-        reference: preprocessed (N, C, h, w) float32 → (N, K) logits, by the framework.
+        reference: preprocessed (N, C, h, w) float32 (and, with `table`, encoded columns (N, D)) → (N, K) logits, by
+            the framework.
         images: raw images, (H, W, C) each; see `parity_images`.
         task: what the training was for.
         evidence: preprocessed (N, C, h, w) float32 → (N, K, h, w) evidence maps, by the framework; of a file that
             has that output.
+        features: preprocessed (N, C, h, w) float32 → (N, D), by the framework; of a file that has that output.
+        table: columns as the training used them; None: it used none.
+        columns: (n, C) what the file takes of them for each image, as `zoo.tabular.parse_cells` gives it.
 
     Returns:
         How far apart they are.
 
     Raises:
         GateError: further than allowed; the line says in which stage.
+    """
+    more = {EVIDENCE: evidence, FEATURES: features}
+    _check_statement(manifest, spec=spec, labels=labels, task=task, table=table, more=more)
+    shipped = _Shipped(model, manifest)
+    worst = Worst(spec, task)
+    answers: list[dict[str, Array]] = []
+    ours: list[Array] = []  # (1, c, h, w) each: the training side's preprocessing
+    fed: list[Array] = []  # the file's own, or ours where the file leaves it to the caller
+    encoded = None if table is None or columns is None else encode_columns(columns, table)  # (n, D)
+    for at, image in enumerate(images):
+        got = shipped.run(image[None], None if columns is None else columns[at : at + 1])
+        if encoded is not None:
+            worst.see_columns(got[ENCODED], encoded[at : at + 1])
+        own = resize_image(image, spec)[None]
+        ours.append(normalize_batch(own, spec))
+        fed.append(got.get(CORE_INPUT, ours[-1]))
+        if RESIZED in got:
+            picture = np.ascontiguousarray(got[RESIZED].transpose(0, 2, 3, 1))
+            worst.see_resized(picture, own)
+            worst.see_input(got[CORE_INPUT], normalize_batch(picture, spec))
+        answers.append({name: got[name] for name in ("logits", "probabilities", SCALED)})
+        if evidence is not None:  # compared at once: maps of every image would take gigabytes
+            worst.see_evidence(got[EVIDENCE], evidence(fed[-1]))
+        if features is not None:
+            worst.see_features(got[FEATURES], features(fed[-1]))
+    beside = () if encoded is None else (encoded,)
+    same_input, whole_way = (reference(np.concatenate(batch), *beside) for batch in (fed, ours))
+    for index, got in enumerate(answers):
+        worst.see_logits(got["logits"], same_input[index : index + 1])
+        worst.see_last_step(got, manifest.temperature)
+        worst.see_end(got["probabilities"], probabilities_of(whole_way[index : index + 1], manifest.temperature, task))
+    worst.refuse(len(images))
+    for index in {0, max(0, len(images) - 3)}:  # an image as it is, and one that was cut and scaled
+        _check_batch(shipped, images[index], None if columns is None else columns[[index, 0, -1]])
+    return Parity(
+        images=len(images),
+        sizes=len({image.shape[:2] for image in images}),
+        max_abs_pixel=worst.pixel,
+        max_abs_logit=max(worst.logits),
+        max_abs_probability=worst.probability,
+        flips=worst.flips,
+        max_abs_evidence=max(worst.evidence) if evidence is not None else None,
+        max_abs_features=max(worst.features) if features is not None else None,
+        max_abs_column=None if encoded is None else worst.columns,
+    )
+
+
+def _check_statement(  # noqa: D417 - as those of `prove`
+    manifest: Manifest,
+    *,
+    spec: PreprocessSpec,
+    labels: tuple[str, ...],
+    task: Task,
+    table: TableSpec | None,
+    more: Mapping[str, Predict | None],
+) -> None:
+    """What the file says of itself must be what the training did.
+
+    Args:
+        more: name of each output that a file may have beside logits to how the framework makes it; None: it does not.
+
+    Raises:
+        GateError: it is not.
     """
     if manifest.labels != labels:
         pairs = zip(manifest.labels, labels, strict=False)
@@ -120,6 +186,12 @@ def prove(
             code="parity-statement",
             differs="preprocess",
         )
+    if manifest.table != table:
+        raise GateError(
+            "parity refused: the file states other columns beside the image than the training's; nothing was written",
+            code="parity-statement",
+            differs="columns",
+        )
     if manifest.task != task:
         raise GateError(
             f"parity refused: the file states {manifest.task}, the training was {task}; nothing was written",
@@ -128,48 +200,15 @@ def prove(
             found=manifest.task,
             expected=task,
         )
-    if (EVIDENCE in manifest.outputs) != (evidence is not None):
-        raise GateError(
-            f"parity refused: the file's outputs are {', '.join(manifest.outputs)}, and of the evidence the training "
-            f"side has {'no map' if evidence is None else 'one'}; nothing was written",
-            code="parity-statement",
-            differs="outputs",
-            found=list(manifest.outputs),
-        )
-    shipped = _Shipped(model, manifest)
-    worst = Worst(spec, task)
-    answers: list[dict[str, Array]] = []
-    ours: list[Array] = []  # (1, c, h, w) each: the training side's preprocessing
-    fed: list[Array] = []  # the file's own, or ours where the file leaves it to the caller
-    for image in images:
-        got = shipped.run(image[None])
-        own = resize_image(image, spec)[None]
-        ours.append(normalize_batch(own, spec))
-        fed.append(got.get(CORE_INPUT, ours[-1]))
-        if RESIZED in got:
-            picture = np.ascontiguousarray(got[RESIZED].transpose(0, 2, 3, 1))
-            worst.see_resized(picture, own)
-            worst.see_input(got[CORE_INPUT], normalize_batch(picture, spec))
-        answers.append({name: got[name] for name in ("logits", "probabilities", SCALED)})
-        if evidence is not None:  # compared at once: maps of every image would take gigabytes
-            worst.see_evidence(got[EVIDENCE], evidence(fed[-1]))
-    same_input, whole_way = (reference(np.concatenate(batch)) for batch in (fed, ours))
-    for index, got in enumerate(answers):
-        worst.see_logits(got["logits"], same_input[index : index + 1])
-        worst.see_last_step(got, manifest.temperature)
-        worst.see_end(got["probabilities"], probabilities_of(whole_way[index : index + 1], manifest.temperature, task))
-    worst.refuse(len(images))
-    for index in {0, max(0, len(images) - 3)}:  # an image as it is, and one that was cut and scaled
-        _check_batch(shipped, images[index])
-    return Parity(
-        images=len(images),
-        sizes=len({image.shape[:2] for image in images}),
-        max_abs_pixel=worst.pixel,
-        max_abs_logit=max(worst.logits),
-        max_abs_probability=worst.probability,
-        flips=worst.flips,
-        max_abs_evidence=max(worst.evidence) if evidence is not None else None,
-    )
+    for output, known in more.items():
+        if (output in manifest.outputs) != (known is not None):
+            raise GateError(
+                f"parity refused: the file's outputs are {', '.join(manifest.outputs)}, and the training side gives "
+                f"{'no' if known is None else 'its'} {output}; nothing was written",
+                code="parity-statement",
+                differs="outputs",
+                found=list(manifest.outputs),
+            )
 
 
 class _Shipped:
@@ -181,7 +220,7 @@ class _Shipped:
         self.manifest = manifest
         # A picture that was prepared outside has no stage of ours inside.
         stages = [] if manifest.input.stage == "tensor" else [RESIZED, CORE_INPUT]
-        self.inner = [*stages, SCALED]
+        self.inner = [*stages, SCALED, *([] if manifest.table is None else [ENCODED])]
         made = {name for node in model.graph.node for name in node.output}
         if lost := [name for name in self.inner if name not in made]:
             raise GateError(
@@ -202,17 +241,20 @@ class _Shipped:
                 f"parity refused: {problem}; nothing was written", code="parity-vetting", cause=problem.code
             ) from None
 
-    def run(self, batch: Array) -> dict[str, Array]:
-        """Raw (n, H, W, C) images to every tensor by its name."""
+    def run(self, batch: Array, columns: Array | None = None) -> dict[str, Array]:
+        """Raw (n, H, W, C) images, and (n, C) columns, to every tensor by its name."""
         given, spec = self.manifest.input, self.manifest.preprocess
         if given.stage != "raw":
             batch = np.stack([resize_image(image, spec) for image in batch])
         if given.stage == "tensor":
             batch = normalize_batch(batch, spec)
-        outputs = ["logits", "probabilities", *([EVIDENCE] if EVIDENCE in self.manifest.outputs else [])]
+        outputs = ["logits", "probabilities", *(one for one in MORE if one in self.manifest.outputs)]
+        feed = {given.name: batch}
+        if self.manifest.table is not None and columns is not None:
+            feed |= dict(zip(self.manifest.table.inputs, columns.T, strict=True))
         try:
-            ends = self.session.run(outputs, {given.name: batch})
-            inner = self.probe.run(self.inner, {given.name: batch})
+            ends = self.session.run(outputs, feed)
+            inner = self.probe.run(self.inner, feed)
         except Exception as problem:  # onnxruntime's errors have no common base below Exception
             raise GateError(
                 f"parity refused: the file cannot take images of shape {'x'.join(map(str, batch.shape))} "
@@ -232,133 +274,31 @@ class _Shipped:
         return dict(zip([*outputs, *self.inner], [*ends, *inner], strict=True))
 
 
-class Worst:
-    """The largest differences seen so far."""
-
-    def __init__(self, spec: PreprocessSpec, task: Task) -> None:
-        self.spec, self.task = spec, task
-        self.pixel = self.resized = 0.0
-        self.input = self.scaled = self.last_step = self.probability = 0.0
-        self.logits: list[float] = []
-        self.evidence: list[float] = []
-        self.flips = 0
-
-    def see_resized(self, got: Array, expected: Array) -> None:
-        """Both (1, h, w, c), raw values."""
-        if got.shape != expected.shape:
-            self.resized = float("inf")
-            return
-        largest = float(np.nan_to_num(np.abs(got - expected), nan=np.inf).max())
-        # Sums of float32: small beside the largest value of the picture, not beside each value.
-        self.resized = max(self.resized, largest / max(float(np.abs(expected).max()), 1.0))
-        self.pixel = max(self.pixel, largest * 255 / self._span(expected))
-
-    def see_input(self, got: Array, expected: Array) -> None:
-        """Both (1, c, h, w), preprocessed."""
-        self.input = max(self.input, relative(got, expected))
-
-    def see_logits(self, got: Array, expected: Array) -> None:
-        """Both (1, K), of the same input."""
-        self.logits.append(relative(got, expected))
-
-    def see_evidence(self, got: Array, expected: Array) -> None:
-        """Both (1, K, h, w)."""
-        self.evidence.append(relative(got, expected) if got.shape == expected.shape else float("inf"))
-
-    def see_last_step(self, got: dict[str, Array], temperature: float) -> None:
-        """The file's own logits to its probabilities."""
-        # Before the softmax or sigmoid: a saturated one is 0 and 1 at any temperature.
-        self.scaled = max(self.scaled, relative(got[SCALED], got["logits"] / np.float32(temperature)))
-        expected = probabilities_of(got["logits"], temperature, self.task)
-        self.last_step = max(self.last_step, relative(got["probabilities"], expected))
-
-    def see_end(self, got: Array, expected: Array) -> None:
-        """Both (1, K), probabilities from raw pixels."""
-        difference = float(np.nan_to_num(np.abs(got - expected), nan=1.0).max())
-        self.probability = max(self.probability, difference)
-        if self.task == "multilabel":
-            clear = np.abs(2 * expected - 1) > _MARGIN  # (n, K): p and 1 - p are apart
-            self.flips += int(np.sum(clear & ((got >= 0.5) != (expected >= 0.5))))
-            return
-        best = np.sort(expected, axis=1)
-        clear = best[:, -1] - best[:, -2] > _MARGIN if best.shape[1] > 1 else np.zeros(len(best), bool)
-        self.flips += int(np.sum(clear & (got.argmax(axis=1) != expected.argmax(axis=1))))
-
-    def refuse(self, images: int) -> None:
-        """Raise if a bar is passed; every one that is passed is named."""
-        found = [
-            f"{what} differ by {value:.3g} (allowed {bar:g})"
-            for what, value, bar in (
-                ("resized pixels, beside the brightest,", self.resized, RELATIVE),
-                ("preprocessed values", self.input, RELATIVE),
-                ("logits of half the images", float(np.median(self.logits)), RELATIVE),
-                ("logits", max(self.logits), _LOGIT),
-                ("evidence maps of half the images", float(np.median(self.evidence or [0.0])), RELATIVE),
-                ("evidence maps", max(self.evidence, default=0.0), _LOGIT),
-                ("logits over the temperature", self.scaled, RELATIVE),
-                ("probabilities of the same logits", self.last_step, RELATIVE),
-                ("probabilities", self.probability, _PROBABILITY),
-            )
-            if not value <= bar
-        ]
-        if self.flips:
-            found.append(f"{self.flips} labels change")
-        if found:
-            raise GateError(
-                f"parity refused on {images} images: {'; '.join(found)}; nothing was written, "
-                "the file would not give the answers that were trained",
-                code="parity-answers",
-                images=images,
-                found=list(found),
-            )
-
-    def _span(self, expected: Array) -> float:
-        """Raw values from dark to bright on the intensity scale."""
-        intensity = self.spec.intensity
-        if isinstance(intensity, Scale):
-            return intensity.maximum
-        if isinstance(intensity, Voi):
-            return 1.0
-        if isinstance(intensity, Window):
-            return intensity.width - 1
-        return max(float(expected.max()) - float(expected.min()), 1.0)
-
-
-def _check_batch(shipped: _Shipped, image: Array) -> None:
-    """Three different images at once must be answered as each of them alone."""
+def _check_batch(shipped: _Shipped, image: Array, columns: Array | None) -> None:
+    """Three different images at once, with (3, C) columns, must be answered as each of them alone."""
     three = np.stack([image, image[::-1, ::-1], np.zeros_like(image)])
-    together = shipped.run(three)
-    alone = [shipped.run(one[None]) for one in three]
-    outputs = {"logits", EVIDENCE} & together.keys()
-    if any(not relative(together[name], np.concatenate([one[name] for one in alone])) <= RELATIVE for name in outputs):
+    together = shipped.run(three, columns)
+    rows = [None] * 3 if columns is None else [columns[at : at + 1] for at in range(3)]
+    alone = [shipped.run(one[None], row) for one, row in zip(three, rows, strict=True)]
+    apart = {"logits": relative, EVIDENCE: relative, FEATURES: beside_largest}
+    if any(
+        not measure(together[name], np.concatenate([one[name] for one in alone])) <= RELATIVE
+        for name, measure in apart.items()
+        if name in together
+    ):
         raise GateError(
             "parity refused: a batch of three images is answered differently from each alone; nothing was written",
             code="parity-batch",
         )
 
 
-def relative(got: Array, expected: Array) -> float:
-    """The largest |difference| / max(1, |expected|); infinite where a number is not finite."""
-    if not (np.isfinite(got).all() and np.isfinite(expected).all()):
-        return float("inf")
-    return float((np.abs(got - expected) / np.maximum(1, np.abs(expected))).max())
-
-
-def probabilities_of(logits: Array, temperature: float, task: Task) -> Array:
-    """The last step, by numpy: softmax(logits / temperature), or multilabel the sigmoid of each."""
-    scaled = logits / np.float32(temperature)
-    if task == "multilabel":
-        return np.asarray(np.exp(-np.logaddexp(np.float32(0), -scaled)))
-    exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))
-
-
 def _scale(image: Array, factor: float) -> Array:
     """`image` at another size; any filter will do, since both sides then start from the result."""
     height, width = (max(1, round(side * factor)) for side in image.shape[:2])
-    if image.dtype == np.uint8:
+    if image.dtype == np.uint8 and image.shape[2] == 3:
         return np.asarray(Image.fromarray(image).resize((width, height)))
-    picture = Image.fromarray(np.ascontiguousarray(image[:, :, 0], np.float32)).resize(
-        (width, height), Image.Resampling.BILINEAR
-    )
-    return np.asarray(picture)[:, :, None].astype(image.dtype)
+    planes = [
+        np.asarray(Image.fromarray(plane).resize((width, height), Image.Resampling.BILINEAR))
+        for plane in np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)
+    ]
+    return np.stack(planes, axis=2).astype(image.dtype)

@@ -53,7 +53,7 @@ def by_operator(b: Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str
     before = b.op("Div", margin, two)
     zeros = b.ints(0, 0)
     pads = b.op("Concat", zeros, before, zeros, b.op("Sub", margin, before), axis=0)
-    lowest = b.op("ReduceMin", x, b.ints(1, 2, 3), keepdims=1)
+    lowest = _darkest(b, x, spec)
     # Pad takes one value for the whole batch; shifting by each image's own minimum makes that value 0.
     return b.op("Add", b.op("Pad", b.op("Sub", x, lowest), pads), lowest)
 
@@ -75,7 +75,12 @@ def by_products(b: Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str
         return x
     # The border holds copies of the picture's outermost lines, so the smallest value is that of the picture.
     inside = b.op("And", b.op("Reshape", down, b.ints(height, 1)), b.op("Reshape", across, b.ints(1, width)))
-    return b.op("Where", inside, x, b.op("ReduceMin", x, b.ints(1, 2, 3), keepdims=1))
+    return b.op("Where", inside, x, _darkest(b, x, spec))
+
+
+def _darkest(b: Builder, x: str, spec: PreprocessSpec) -> str:
+    """The smallest value of each image, (N, 1, 1, 1), or of each channel of a stack, (N, c, 1, 1)."""
+    return b.op("ReduceMin", x, b.ints(2, 3) if isinstance(spec.channels, int) else b.ints(1, 2, 3), keepdims=1)
 
 
 def _weights(b: Builder, x: str, spec: PreprocessSpec, axis: int, inner: str | None) -> tuple[str, str]:

@@ -77,6 +77,7 @@ def sbom(manifest: Manifest, model_sha256: str) -> bytes:
         _model(manifest, model_sha256),
         *_members(manifest),
         *_weights(manifest),
+        *_teacher(manifest),
         _data(manifest),
         *_plugin(manifest),
     ]
@@ -182,6 +183,21 @@ def _weights(manifest: Manifest) -> Iterable[Part]:
         if licence is not None:
             part["licenses"] = _licences(licence)
         yield part
+
+
+def _teacher(manifest: Manifest) -> Iterable[Part]:
+    """The model whose answers it learnt from, if there was one; it is not in the bundle."""
+    teacher = manifest.provenance.teacher
+    if teacher is not None:
+        yield {
+            "type": "machine-learning-model",
+            "bom-ref": "teacher",
+            "name": teacher.name,
+            "version": teacher.run,
+            "description": "the teacher whose answers it learnt from; not in the bundle",
+            "hashes": [_hash(teacher.sha256)],
+            "licenses": _licences(teacher.licence),
+        }
 
 
 def _members(manifest: Manifest) -> Iterable[Part]:

@@ -7,14 +7,18 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from zoo.artefact._core import core_predict
+from zoo.artefact._features import with_features
 from zoo.artefact._graph import assemble
 from zoo.artefact._parity import prove
+from zoo.artefact._shift import ShiftedNetwork
 from zoo.errors import UsageError
 from zoo.preprocess import normalize_batch, resize_image
-from zoo.spec import EVIDENCE
+from zoo.spec import EVIDENCE, FEATURES
+from zoo.tabular import encode_columns, parse_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import onnx
     from numpy.typing import NDArray
@@ -30,7 +34,7 @@ class Network(Protocol):
 
     @property
     def predict(self) -> Predict:
-        """(N, C, h, w) float32, preprocessed, to (N, K) float32 logits."""
+        """(N, C, h, w) float32, preprocessed (and (N, D) columns, encoded), to (N, K) float32 logits."""
 
     def to_onnx(self) -> onnx.ModelProto:
         """The core: "input" (N, C, h, w) to "logits" (N, K)."""
@@ -57,11 +61,19 @@ class Shippable(Protocol):
     def members(self) -> tuple[Member, ...]:
         """Of an ensemble, its networks with their weights; empty for one network."""
 
-    def raw_logits(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Raw images (N, H, W, C) to logits (N, K), by the training side."""
+    def raw_logits(
+        self, batch: NDArray[Any], columns: Mapping[str, Sequence[Any]] | None = None
+    ) -> NDArray[np.float32]:
+        """Raw images (N, H, W, C) to logits (N, K), by the training side; `columns`: the cells beside each image."""
 
     def assemble(
-        self, given: InputSpec, *, temperature: float, portable: bool = False, evidence: bool = False
+        self,
+        given: InputSpec,
+        *,
+        temperature: float,
+        portable: bool = False,
+        evidence: bool = False,
+        features: bool = False,
     ) -> Assembled:
         """The file, not yet proven.
 
@@ -70,14 +82,21 @@ class Shippable(Protocol):
             temperature: divides the logits before the last step.
             portable: resize by matrix products; see `zoo.artefact.assemble`.
             evidence: add the output "evidence".
+            features: add the output "features".
 
         Raises:
-            UsageError: this model has no evidence map, or cannot leave preprocessing to its callers.
+            UsageError: this model has no evidence map or no features, or cannot leave preprocessing to its callers.
             ModelError: the core is not valid ONNX, or the file would be too large.
         """
 
     def prove(
-        self, made: Assembled, manifest: Manifest, *, labels: tuple[str, ...], images: Sequence[NDArray[Any]]
+        self,
+        made: Assembled,
+        manifest: Manifest,
+        *,
+        labels: tuple[str, ...],
+        images: Sequence[NDArray[Any]],
+        columns: NDArray[np.float32] | None = None,
     ) -> Parity:
         """Compare the file with the training side, stage by stage.
 
@@ -86,6 +105,7 @@ class Shippable(Protocol):
             manifest: what the file will say of itself.
             labels: class names in the order that training used.
             images: raw images, (H, W, C) each; see `parity_images`.
+            columns: (images, C) what the file takes beside them, as `zoo.tabular.parse_cells` gives it; None: nothing.
 
         Raises:
             GateError: they differ by more than allowed.
@@ -102,33 +122,84 @@ class TrainedNetwork:
     """
 
     def __init__(self, network: Network, card: ModelCard, task: Task) -> None:
-        self._network, self._name, self._task = network, card.name, task
+        self._network: Network = network
+        self._card, self._name, self._task = card, card.name, task
         self._spec: PreprocessSpec = card.preprocess
+        self._table = card.table
+        self._core: onnx.ModelProto | None = None  # made once, for the answers before the file and for the file
+        self._answers: Predict | None = None
 
     @property
     def members(self) -> tuple[Member, ...]:
         """None."""
         return ()
 
-    def raw_logits(self, batch: NDArray[Any]) -> NDArray[np.float32]:
-        """Raw images (N, H, W, C) to logits (N, K), by the framework."""
+    def shifted(self, shift: Sequence[float]) -> TrainedNetwork:
+        """The same with (K,) numbers added to its logits."""
+        network = ShiftedNetwork(self._network, shift)
+        result = TrainedNetwork(network, self._card, self._task)
+        result._core = None if self._core is None else network.shift_core(self._core)
+        return result
+
+    def raw_logits(
+        self, batch: NDArray[Any], columns: Mapping[str, Sequence[Any]] | None = None
+    ) -> NDArray[np.float32]:
+        """Raw images (N, H, W, C) to logits (N, K); `columns`: the cells beside each image.
+
+        By the exported network in ONNX Runtime, which is faster than the framework and proven equal by the gate. What
+        ONNX Runtime cannot run, the framework answers: the gate says what is wrong with it. So it does where columns
+        are given.
+        """
         prepared = normalize_batch(np.stack([resize_image(image, self._spec) for image in batch]), self._spec)
-        return np.asarray(self._network.predict(prepared), np.float32)
+        if self._table is not None:
+            encoded = encode_columns(parse_cells(self._table, columns or {}, len(batch)), self._table)
+            return np.asarray(self._network.predict(prepared, encoded), np.float32)
+        try:
+            if self._answers is None:
+                self._core = self._network.to_onnx()
+                self._answers = core_predict(self._core.SerializeToString(), self._name)
+            return self._answers(prepared)
+        except Exception:  # onnxruntime's errors have no common base below Exception
+            self._answers = self._network.predict
+            return np.asarray(self._answers(prepared), np.float32)
 
     def assemble(
-        self, given: InputSpec, *, temperature: float, portable: bool = False, evidence: bool = False
+        self,
+        given: InputSpec,
+        *,
+        temperature: float,
+        portable: bool = False,
+        evidence: bool = False,
+        features: bool = False,
     ) -> Assembled:
         """Preprocessing, the network's core and the calibrated last step as one graph."""
         if evidence:
             self._evidence_map()
-        core = self._network.to_onnx()
+        if features:
+            self._features()
+        core = self._network.to_onnx() if self._core is None else self._core
+        self._core = self._answers = None  # they may be large
         model = assemble(
-            core, self._spec, given, temperature=temperature, task=self._task, portable=portable, evidence=evidence
+            with_features(core) if features else core,
+            self._spec,
+            given,
+            temperature=temperature,
+            task=self._task,
+            portable=portable,
+            evidence=evidence,
+            features=features,
+            table=self._table,
         )
         return Assembled(model)
 
     def prove(
-        self, made: Assembled, manifest: Manifest, *, labels: tuple[str, ...], images: Sequence[NDArray[Any]]
+        self,
+        made: Assembled,
+        manifest: Manifest,
+        *,
+        labels: tuple[str, ...],
+        images: Sequence[NDArray[Any]],
+        columns: NDArray[np.float32] | None = None,
     ) -> Parity:
         """Compare the file with the framework; see `zoo.artefact.prove`."""
         return prove(
@@ -140,6 +211,9 @@ class TrainedNetwork:
             images=images,
             task=self._task,
             evidence=self._evidence_map() if EVIDENCE in manifest.outputs else None,
+            features=self._features() if FEATURES in manifest.outputs else None,
+            table=self._table,
+            columns=columns,
         )
 
     def _evidence_map(self) -> Predict:
@@ -154,6 +228,30 @@ class TrainedNetwork:
                 f"{self._name} makes no evidence map; train a model that does ('zoo list --family unet'), or leave out "
                 "--evidence: 'zoo explain' then hides parts of the image instead",
                 code="evidence-missing",
+                model=self._name,
+            )
+        return found
+
+    def _features(self) -> Predict:
+        """How the framework makes the features.
+
+        Raises:
+            UsageError: it has no one row of them that the logits are made of, as where columns join late.
+        """
+        if self._table is not None:
+            raise UsageError(
+                f"{self._name} makes its logits of the image and of {', '.join(self._table.names)}, so no one row of "
+                "features says all of them; leave out --features, or train without --inputs",
+                code="inputs-unsupported",
+                model=self._name,
+                columns=list(self._table.names),
+            )
+        found: Predict | None = getattr(self._network, FEATURES, None)
+        if found is None:
+            raise UsageError(
+                f"{self._name} makes its logits of no one row of features, but of several or of a map; leave out "
+                "--features, or train another model",
+                code="features-missing",
                 model=self._name,
             )
         return found

@@ -105,6 +105,22 @@ def check_fits(manifest: Manifest) -> None:
             model=manifest.name,
             dtype=given.dtype,
         )
+    if isinstance(manifest.preprocess.channels, int):
+        raise UsageError(
+            f"{manifest.name} takes stacks of {given.channels} channels, which browsers do not open; "
+            "use 'zoo serve', which takes TIFF and .npy files",
+            code="web-unsupported",
+            model=manifest.name,
+            channels=given.channels,
+        )
+    if manifest.table is not None:
+        raise UsageError(
+            f"{manifest.name} takes {', '.join(manifest.table.names)} beside the image, which the page does not ask "
+            "for; use 'zoo predict --table', or 'zoo serve' and its query",
+            code="inputs-unsupported",
+            model=manifest.name,
+            columns=list(manifest.table.names),
+        )
     if given.stage != "raw":
         raise UsageError(
             f"{manifest.name} does not preprocess by itself; --web needs --preprocess full",

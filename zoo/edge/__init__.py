@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from zoo.edge._answers import predict_csv, write_csv
     from zoo.edge._bench import Bench, bench, side_by_side
+    from zoo.edge._beside import TableRows
     from zoo.edge._explain import Explained, HeatMap, explain_images
     from zoo.edge._replay import Verification
     from zoo.edge._results import Answers, Failure, Prediction, Result
@@ -31,6 +32,7 @@ __all__ = [
     "Result",
     "Runtime",
     "Signing",
+    "TableRows",
     "Verification",
     "bench",
     "explain_images",
@@ -46,7 +48,7 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_HOMES = ("_results", "_runtime", "_answers", "_explain", "bundle._signing", "_replay", "_verify", "_bench")
+_HOMES = ("_results", "_runtime", "_answers", "_explain", "_beside", "bundle._signing", "_replay", "_verify", "_bench")
 """Where the names above are looked for, what costs least first."""
 
 

@@ -29,6 +29,7 @@ from zoo.spec import LABEL_SEPARATOR, decode, encode
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from zoo.edge._beside import TableRows
     from zoo.edge._intake import Source
     from zoo.edge._runtime import Runtime
     from zoo.errors import ImageError
@@ -55,6 +56,8 @@ class _Begun(msgspec.Struct, frozen=True, kw_only=True):
     columns: tuple[str, ...]
     provider: str
     frame: int | None
+    table: str | None = None
+    """sha256 of the table of columns beside the images."""
 
 
 def predict_csv(
@@ -64,10 +67,12 @@ def predict_csv(
     *,
     resume: bool = False,
     overwrite: bool = False,
+    features: bool = False,
     batch_size: int | None = None,
     frame: int | None = None,
     workers: int = 0,
     passed: list[tuple[str, PassedOver]] | None = None,
+    columns: TableRows | None = None,
 ) -> Iterator[Result]:
     """Predict as `Runtime.predict` does, and write each result to the table `target`; `write_csv` names its columns.
 
@@ -82,10 +87,12 @@ def predict_csv(
         target: the table.
         resume: continue the unfinished table beside `target`; without one, begin a new table.
         overwrite: replace a table that is there, once all rows are written.
+        features: results have their features too; those of kept rows have not.
         batch_size: most images in one run; None: the default of `Runtime.predict`.
         frame: number of the picture in files that hold several, counted from 1; None: none is guessed.
         workers: number of processes that decode; 0: threads decode.
         passed: gets each folder that was walked, and what was met in it beside images.
+        columns: table of what the model takes beside the image; None: it takes nothing.
 
     Raises:
         ResumeError: an unfinished table is there and `resume` was not asked for, or it was begun with another model,
@@ -101,6 +108,7 @@ def predict_csv(
         columns=tuple(_columns(runtime.labels, runtime.manifest.task)),
         provider=runtime.provider,
         frame=frame,
+        table=None if columns is None else columns.sha256,
     )
     items = iter(expand(sources, passed))
     with _open_part(target, part, note, begun, resume=resume, overwrite=overwrite) as stream:
@@ -112,7 +120,10 @@ def predict_csv(
             log.info("resumed after %s of %s", format_count(rows, "row"), part)
         try:
             settled = time.monotonic()
-            for result in runtime.answers(items, batch_size=batch_size, frame=frame, workers=workers):
+            new = runtime.answers(
+                items, features=features, batch_size=batch_size, frame=frame, workers=workers, columns=columns
+            )
+            for result in new:
                 stream.write(_line(_cells(result, runtime.labels, runtime.manifest.task)))
                 rows += 1
                 if time.monotonic() - settled > _SETTLE:
@@ -200,7 +211,8 @@ def _compare(part: Path, note: Path, begun: _Begun) -> None:
             path=str(note),
         )
     before = decode(note.read_bytes(), _Begun, str(note), ResumeError)
-    for field, what in (("model", "model"), ("columns", "columns"), ("provider", "provider"), ("frame", "frame")):
+    for field, what in (("model", "model"), ("columns", "columns"), ("provider", "provider"), ("frame", "frame"),
+                        ("table", "table")):  # fmt: skip
         was, now = getattr(before, field), getattr(begun, field)
         if was != now:
             shown = (f"sha256 {was[:12]}…", f"{now[:12]}…") if field == "model" else (repr(was), repr(now))

@@ -26,6 +26,7 @@ from zoo.edge._profiling import Operator
 from zoo.edge._profiling import operators as profile
 from zoo.edge._runtime import Runtime
 from zoo.errors import ModelError, UsageError, ZooError
+from zoo.preprocess import raw_channels
 from zoo.spec import Display
 
 if TYPE_CHECKING:
@@ -132,7 +133,7 @@ def side_by_side(
     seconds = _time(opened, images, runs)
     about = [(runtime.size_bytes, runtime.nodes) for runtime in opened]
     feeds = [
-        (runtime.as_fed(image), runtime.manifest.input.name) for runtime, image in zip(opened, images, strict=True)
+        runtime.feed(image, runtime.draw_columns(batch_size)) for runtime, image in zip(opened, images, strict=True)
     ]
     del opened  # a second copy of each model would not fit every device
     found = []
@@ -157,7 +158,7 @@ def side_by_side(
                 images_per_second=float(batch_size / times.mean()),
                 image_size=size,
                 nodes=nodes,
-                operators=profile(Path(path), *feed, **how) if operators else None,
+                operators=profile(Path(path), feed, **how) if operators else None,
             )
         )
     return found
@@ -185,16 +186,17 @@ def median_interval(values: NDArray[np.float64]) -> tuple[float, float]:
 
 def _time(opened: list[Runtime], images: list[NDArray[Any]], runs: int) -> NDArray[np.float64]:
     """(models, runs) seconds. Each round runs every model once, and begins with another one."""
-    pairs = list(zip(range(len(opened)), opened, images, strict=True))
-    for _, runtime, image in pairs:
+    beside = [runtime.draw_columns(len(image)) for runtime, image in zip(opened, images, strict=True)]
+    pairs = list(zip(range(len(opened)), opened, images, beside, strict=True))
+    for _, runtime, image, columns in pairs:
         for _ in range(_WARM_UP):
-            runtime.probabilities(image)
+            runtime.probabilities(image, columns)
     seconds = np.empty((len(opened), runs))
     for run in range(runs):
         first = run % len(pairs)
-        for at, runtime, image in (*pairs[first:], *pairs[:first]):
+        for at, runtime, image, columns in (*pairs[first:], *pairs[:first]):
             start = time.perf_counter()
-            runtime.probabilities(image)
+            runtime.probabilities(image, columns)
             seconds[at, run] = time.perf_counter() - start
     return seconds
 
@@ -211,11 +213,11 @@ def answer_cold(text: str) -> None:
         runtime = Runtime.open(**order)
     except ZooError as problem:
         sys.exit(str(problem))
-    image = _noise(runtime, size, batch_size)
-    runtime.probabilities(image)
+    image, columns = _noise(runtime, size, batch_size), runtime.draw_columns(batch_size)
+    runtime.probabilities(image, columns)
     answered = time.time()
     for _ in range(_COLD_ANSWERS - 1):
-        runtime.probabilities(image)
+        runtime.probabilities(image, columns)
     sys.stdout.write(json.dumps({"answered": answered, "peak_rss_mb": _peak_megabytes()}))
 
 
@@ -248,9 +250,10 @@ def _noise(runtime: Runtime, size: tuple[int, int], batch_size: int) -> NDArray[
     """(N, H, W, C) raw noise from a fixed seed, within the range the model takes."""
     random = np.random.default_rng(0)
     kind = runtime.raw_kind
+    shape = (batch_size, *size, raw_channels(runtime.manifest.preprocess, kind))
     if kind == "uint8":
-        return random.integers(0, 256, (batch_size, *size, 3), dtype=np.uint8)
-    return random.integers(0, 4096, (batch_size, *size, 1)).astype(kind)  # 12 bits, as most 16-bit images hold
+        return random.integers(0, 256, shape, dtype=np.uint8)
+    return random.integers(0, 4096, shape).astype(kind)  # 12 bits, as most 16-bit images hold
 
 
 def _peak_megabytes() -> float | None:

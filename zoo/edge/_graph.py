@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo import preprocess
+from zoo._support.text import brief
 from zoo.errors import ModelError
-from zoo.spec import EVIDENCE
+from zoo.spec import EVIDENCE, FEATURES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,10 +21,12 @@ if TYPE_CHECKING:
     from zoo.edge._intake import Array
     from zoo.spec import Manifest
 
-__all__ = ["MOST_EVIDENCE", "answer_shape", "check_graph"]
+__all__ = ["MOST_EVIDENCE", "MOST_FEATURES", "answer_shape", "check_graph", "count_features"]
 
 MOST_EVIDENCE = 2**28
 """Numbers: a gigabyte, 1000 labels at 512 pixels. A small file can say more, and a device has no room for it."""
+MOST_FEATURES = 2**24
+"""Numbers for one image: every pixel of a picture of 2300 pixels a side, three times over."""
 _TENSOR_TYPES = {"uint8": "tensor(uint8)", "uint16": "tensor(uint16)", "float32": "tensor(float)"}
 
 
@@ -44,16 +47,25 @@ def check_graph(path: str, manifest: Manifest, session: Any, *, ask: Callable[[s
 
 
 def answer_shape(manifest: Manifest, output: str) -> tuple[int, ...]:
-    """Get the shape of an output for one image."""
+    """Get the shape of an output for one image, of features apart, whose number the graph alone says."""
     return (len(manifest.labels), *(manifest.preprocess.size if output == EVIDENCE else ()))
+
+
+def count_features(session: Any) -> int:
+    """D of the output "features" (N, D), as the graph writes it; 0: it does not."""
+    shape: list[Any] = next((one.shape for one in session.get_outputs() if one.name == FEATURES), [])
+    return shape[1] if len(shape) == 2 and isinstance(shape[1], int) else 0
 
 
 def _check_inputs(path: str, manifest: Manifest, session: Any) -> None:
     declared, inputs = manifest.input, session.get_inputs()
-    if [one.name for one in inputs] != [declared.name]:
+    wanted = [declared.name, *(() if manifest.table is None else manifest.table.inputs)]
+    beside = [(one.type, len(one.shape)) for one in inputs[1:]]
+    if [one.name for one in inputs] != wanted or any(one != ("tensor(float)", 1) for one in beside):
         found = ", ".join(repr(one.name) for one in inputs) or "none"
+        told = f"{declared.name!r} alone" if len(wanted) == 1 else f"{brief(wanted, 8)}, numbers behind the image"
         raise ModelError(
-            f"{path}: inputs {found}, its manifest says {declared.name!r} alone; export it again",
+            f"{path}: inputs {found}, its manifest says {told}; export it again",
             code="model-input",
             expected=declared.name,
         )
@@ -65,7 +77,7 @@ def _check_inputs(path: str, manifest: Manifest, session: Any) -> None:
     shape_fits = len(found_shape) == 4 and all(
         not isinstance(found, int) or found == wanted for found, wanted in zip(found_shape, expected, strict=True)
     )
-    if found_type != _TENSOR_TYPES[declared.dtype] or not shape_fits or declared.channels not in {1, 3}:
+    if found_type != _TENSOR_TYPES[declared.dtype] or not shape_fits:
         wanted_shape = ", ".join("any" if side is None else str(side) for side in expected)
         raise ModelError(
             f"{path}: input {declared.name!r} is {found_type} of shape {found_shape}, "
@@ -81,7 +93,7 @@ def _check_stage(path: str, manifest: Manifest) -> None:
     declared, spec = manifest.input, manifest.preprocess
     of_spec = preprocess.channels_of(spec)
     fits = {
-        "raw": declared.channels == (3 if declared.dtype == "uint8" else 1),
+        "raw": all(declared.channels == preprocess.raw_channels(view, declared.dtype) for view in manifest.views),
         "resized": declared.channels == of_spec and declared.dtype == "float32",
         "tensor": declared.channels == of_spec and declared.dtype == "float32",
     }
@@ -133,6 +145,14 @@ def _check_outputs(path: str, manifest: Manifest, session: Any, ask: Callable[[s
                 numbers=math.prod(wanted),
                 most=MOST_EVIDENCE,
             )
+    if FEATURES in manifest.outputs and not 0 < count_features(session) <= MOST_FEATURES:
+        found = f"has shape {shapes[FEATURES]}" if FEATURES in shapes else "is not there"
+        raise ModelError(
+            f"{path}: {FEATURES} {found}, its manifest says (any, D) with D up to {MOST_FEATURES:,}; export it again",
+            code="model-outputs",
+            output=FEATURES,
+            most=MOST_FEATURES,
+        )
 
 
 def _blank(manifest: Manifest) -> Array:

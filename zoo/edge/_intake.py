@@ -50,14 +50,28 @@ class Intake:
         try:
             if isinstance(source, ImageError):
                 raise source
-            if isinstance(source, bytes | str | Path):
-                voi = isinstance(self.manifest.preprocess.intensity, Voi)
-                return self._ready(read(source, name=name, frame=frame, voi=voi))
-            return self._ready(from_array(source))
+            return self._ready(self.read(source, name=name, frame=frame))
         except ImageError as problem:
             return problem.reason
         except MemoryError:
             return "not enough memory to decode it; give the image smaller or alone"
+
+    def read(self, source: bytes | Source, *, name: str | None = None, frame: int | None = None) -> RawImage:
+        """One raw image, read as the model was trained: through the file's own window, or its pictures as channels.
+
+        Args:
+            source: a path, a file's bytes, or a raw array (H, W[, C]).
+            name: name of the image, for errors.
+            frame: which picture of a file that holds several.
+
+        Raises:
+            ImageError: as `zoo.readers.read`.
+        """
+        if not isinstance(source, bytes | str | Path):
+            return from_array(source)
+        voi = isinstance(self.manifest.preprocess.intensity, Voi)
+        stack = self.manifest.provenance.config.frames == "channels"
+        return read(source, name=name, frame=frame, voi=voi, stack=stack)
 
     def batch(self, batch: Array) -> Array:
         """Raw images (N, H, W, C) as the graph takes them.
@@ -65,19 +79,19 @@ class Intake:
         Raises:
             ImageError: another shape or dtype than the model was made for.
         """
-        channels = 3 if batch.dtype == np.uint8 else 1
+        spec = self.manifest.preprocess
+        channels = preprocess.raw_channels(spec, batch.dtype.name)
         if batch.ndim != 4 or 0 in batch.shape or batch.dtype.name not in self.kinds or batch.shape[3] != channels:
+            kinds = (f"{kind} with C = {preprocess.raw_channels(spec, kind)}" for kind in sorted(self.kinds))
             raise ImageError(
                 None,
                 f"batch of shape {'x'.join(map(str, batch.shape))} and dtype {batch.dtype}, "
-                f"expected (N, H, W, C) of {' or '.join(sorted(self.kinds))}, "
-                "with 3 channels for uint8 and 1 for others",
+                f"expected (N, H, W, C) of {' or '.join(kinds)}",
                 code="image-kind",
                 found=str(batch.dtype),
                 shape=list(batch.shape),
                 expected=sorted(self.kinds),
             )
-        spec = self.manifest.preprocess
         stage = self.manifest.input.stage
         if stage == "raw":
             return batch

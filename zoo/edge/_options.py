@@ -88,5 +88,9 @@ AllowFallback = Annotated[
 ]
 Threads = Annotated[int | None, Option("--threads", "Threads of one answer; default: all CPUs.", "N", least=1)]
 Frame = Annotated[int | None, Option("--frame", "Picture of files that hold several, from 1.", "N", least=1)]
+Table = Annotated[
+    Path | None,
+    Option("--table", "Table with a column of images and those that the model takes beside the image.", "FILE"),
+]
 Overwrite = Annotated[bool, Option("--overwrite", "Replace what is there already.")]
 Key = Annotated[Path | None, Option("--key", "Public key (.pub); only a bundle signed by it is opened.", "FILE")]

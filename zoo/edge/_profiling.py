@@ -14,6 +14,8 @@ from zoo.edge.bundle import open_model
 from zoo.errors import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from numpy.typing import NDArray
 
 __all__ = ["Operator", "operators"]
@@ -37,7 +39,7 @@ class Operator(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def operators(
-    path: Path, image: NDArray[Any], input_name: str, *, provider: str, threads: int | None, allow_fallback: bool
+    path: Path, feed: Mapping[str, NDArray[Any]], *, provider: str, threads: int | None, allow_fallback: bool
 ) -> tuple[Operator, ...]:
     """Profile some answers; the slowest operator comes first.
 
@@ -45,8 +47,7 @@ def operators(
 
     Args:
         path: a .onnx file or a bundle.
-        image: the batch, as the graph takes it.
-        input_name: name of the graph's input.
+        feed: the batch, as the graph takes it; see `Runtime.feed`.
         provider: what to run on.
         threads: threads inside one operator.
         allow_fallback: let the CPU run nodes that the provider does not take; see `Runtime.open`.
@@ -66,7 +67,7 @@ def operators(
             profile=Path(folder) / "profile",
         )
         for _ in range(_WARM_UP + _RUNS):
-            session.run(["probabilities"], {input_name: image})
+            session.run(["probabilities"], dict(feed))
         written = Path(session.end_profiling())
         try:
             events = json.loads(written.read_bytes())

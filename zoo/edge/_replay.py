@@ -18,9 +18,11 @@ from zoo._support.text import format_count
 from zoo.edge._runtime import Runtime
 from zoo.edge.bundle import GOLDEN, Contents, Signed, is_archive, open_model
 from zoo.errors import GateError, ImageError, ModelError, SignatureError
-from zoo.spec import EVIDENCE, Display, GoldenKind
+from zoo.spec import COLUMNS, EVIDENCE, FEATURES, Display, GoldenKind
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
 __all__ = ["Verification", "prove", "replay"]
@@ -48,6 +50,8 @@ class Verification(Display, msgspec.Struct, frozen=True, kw_only=True):
     """What it may be."""
     max_abs_evidence: float | None = None
     """The same of the evidence maps that the golden set holds; null: none."""
+    max_abs_features: float | None = None
+    """Largest |difference| / max(1, largest |feature| of the image) of the features that it holds; null: none."""
     signed: Signed
     """valid: by the key that was given. not checked: there is a signature, and no key was given."""
     signer: str | None
@@ -69,7 +73,15 @@ class _Golden:
     """(n, K)."""
     evidence: NDArray[np.float32]
     """(m, K, h, w) of the first m images; m is 0 where the set has no maps."""
+    features: NDArray[np.float32]
+    """(m, D) of the first m images; m is 0 where the set has no features."""
     tolerance: float
+    columns: NDArray[np.float32] | None
+    """(n, C) beside the images, as the graph takes them; None: the model takes none."""
+
+    def beside(self, image: int) -> NDArray[np.float32] | None:
+        """(1, C) of one image."""
+        return None if self.columns is None else self.columns[image : image + 1]
 
 
 def prove(
@@ -111,10 +123,19 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
     """
     path = runtime.path
     size = runtime.manifest.preprocess.size if runtime.has_evidence else None
-    golden = _golden(contents.files[GOLDEN], f"{path}/{GOLDEN}", len(runtime.labels), size)
+    beside = 0 if runtime.manifest.table is None else len(runtime.manifest.table.columns)
+    golden = _golden(
+        contents.files[GOLDEN],
+        f"{path}/{GOLDEN}",
+        len(runtime.labels),
+        size,
+        features=runtime.feature_count,
+        beside=beside,
+    )
     worst, mismatches = _replay(runtime, golden)
-    worst_map, of_maps = _replay_maps(runtime, golden)
-    mismatches += of_maps
+    worst_map, of_maps = _replay_more(golden, golden.evidence, runtime.evidence, "evidence map", _beside_each)
+    worst_row, of_rows = _replay_more(golden, golden.features, runtime.features, "features", _beside_largest)
+    mismatches += of_maps + of_rows
     if mismatches:
         raise GateError(
             f"{path}: {len(mismatches)} golden mismatches on {runtime.provider}: {'; '.join(mismatches)}; "
@@ -133,6 +154,7 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
         max_abs_logit=worst,
         tolerance=golden.tolerance,
         max_abs_evidence=worst_map,
+        max_abs_features=worst_row,
         signed=contents.signed,
         signer=contents.signer,
     )
@@ -140,9 +162,9 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
 
 def _replay(runtime: Runtime, golden: _Golden) -> tuple[float, list[str]]:
     worst, mismatches = 0.0, []
-    for name, image, expected in zip(golden.names, golden.images, golden.logits, strict=True):
+    for at_image, (name, image, expected) in enumerate(zip(golden.names, golden.images, golden.logits, strict=True)):
         try:
-            actual = runtime.logits(image[None])[0]
+            actual = runtime.logits(image[None], golden.beside(at_image))[0]
         except ImageError as problem:
             mismatches.append(f"{name}: expected an answer, actual {problem}")
             continue
@@ -167,27 +189,52 @@ def _replay(runtime: Runtime, golden: _Golden) -> tuple[float, list[str]]:
     return worst, mismatches
 
 
-def _replay_maps(runtime: Runtime, golden: _Golden) -> tuple[float | None, list[str]]:
+def _replay_more(
+    golden: _Golden,
+    rows: NDArray[np.float32],
+    ask: Callable[[NDArray[Any], NDArray[np.float32] | None], NDArray[np.float32]],
+    what: str,
+    measure: Callable[[NDArray[np.float64], NDArray[np.float32]], NDArray[np.float64]],
+) -> tuple[float | None, list[str]]:
+    """Compare what the first golden images are answered with beside logits."""
     worst, mismatches = None, []
-    for name, image, expected in zip(golden.names, golden.images, golden.evidence, strict=False):
+    for at, (name, image, expected) in enumerate(zip(golden.names, golden.images, rows, strict=False)):
         try:
-            actual = runtime.evidence(image[None])[0]
+            actual = ask(image[None], golden.beside(at))[0]
         except ImageError:  # its logits have been missed already
             continue
         except ModelError as problem:
             if problem.code != "model-answer-range":
                 raise
             continue
-        relative = np.abs(actual.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))
-        found = float(np.nan_to_num(relative, nan=np.inf).max())
+        found = float(np.nan_to_num(measure(actual.astype(np.float64), expected), nan=np.inf).max())
         if not found <= golden.tolerance:
-            mismatches.append(f"{name}: evidence map expected within {golden.tolerance:g}, actual {found:.3g}")
+            mismatches.append(f"{name}: {what} expected within {golden.tolerance:g}, actual {found:.3g}")
         worst = max(worst or 0.0, found)
     return worst, mismatches
 
 
-def _golden(data: bytes, shown: str, classes: int, size: tuple[int, int] | None = None) -> _Golden:
-    """The golden set, read without pickle and within bounds; `size` is that of evidence maps, None: there are none."""
+def _beside_each(actual: NDArray[np.float64], expected: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(np.abs(actual - expected) / np.maximum(1.0, np.abs(expected)))
+
+
+def _beside_largest(actual: NDArray[np.float64], expected: NDArray[np.float32]) -> NDArray[np.float64]:
+    return np.asarray(np.abs(actual - expected) / max(1.0, float(np.abs(expected).max())))
+
+
+def _golden(
+    data: bytes, shown: str, classes: int, size: tuple[int, int] | None = None, *, features: int = 0, beside: int = 0
+) -> _Golden:
+    """The golden set, read without pickle and within bounds.
+
+    Args:
+        data: bytes of the file.
+        shown: how errors name it.
+        classes: K.
+        size: (h, w) of evidence maps; None: there are none.
+        features: D; 0: there are none.
+        beside: columns that the model takes beside an image.
+    """
     unpacked = 0
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
@@ -206,7 +253,11 @@ def _golden(data: bytes, shown: str, classes: int, size: tuple[int, int] | None 
             evidence = np.zeros((0, *expected), np.float32)
             if size is not None and EVIDENCE in arrays:
                 evidence = np.asarray(_numbers(arrays, EVIDENCE, 4), np.float32)
+            rows = np.zeros((0, features), np.float32)
+            if features and FEATURES in arrays:
+                rows = np.asarray(_numbers(arrays, FEATURES, 2), np.float32)
             tolerance = float(_numbers(arrays, "tolerance", 0))
+            columns = np.asarray(_numbers(arrays, COLUMNS, 2), np.float32) if beside else None
     except ModelError:
         raise
     except MemoryError:
@@ -229,6 +280,13 @@ def _golden(data: bytes, shown: str, classes: int, size: tuple[int, int] | None 
             images=len(images),
             shape=list(logits.shape),
         )
+    if columns is not None and columns.shape != (len(images), beside):
+        raise ModelError(
+            f"{shown}: columns of shape {'x'.join(map(str, columns.shape))}, expected {len(images)}x{beside}; export "
+            "the bundle again",
+            code="golden-damaged",
+            shape=list(columns.shape),
+        )
     if evidence.shape[1:] != expected or len(evidence) > len(images):
         raise ModelError(
             f"{shown}: evidence of shape {'x'.join(map(str, evidence.shape))}, expected at most {len(images)} maps of "
@@ -236,12 +294,19 @@ def _golden(data: bytes, shown: str, classes: int, size: tuple[int, int] | None 
             code="golden-damaged",
             shape=list(evidence.shape),
         )
+    if rows.shape[1:] != (features,) or len(rows) > len(images):
+        raise ModelError(
+            f"{shown}: features of shape {'x'.join(map(str, rows.shape))}, expected at most {len(images)} rows of "
+            f"{features}; export the bundle again",
+            code="golden-damaged",
+            shape=list(rows.shape),
+        )
     if not 0 <= tolerance < 1:
         raise ModelError(
             f"{shown}: tolerance {tolerance}, expected a number in [0, 1); export the bundle again",
             code="golden-damaged",
         )
-    return _Golden(names, images, logits, evidence, tolerance)
+    return _Golden(names, images, logits, evidence, rows, tolerance, columns)
 
 
 def _numbers(arrays: Any, name: str, sides: int) -> NDArray[Any]:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from zoo.spec import Display, Rows, Table
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = ["GIVEN", "Answers", "Failure", "Prediction", "Result"]
 
@@ -47,6 +51,7 @@ class Prediction(_Answered):
         probabilities: every class to its probability, in the order of the manifest's labels.
         labels: all labels of a multilabel model with a probability of at least 0.5, in the same order. It may be
             empty; `label` then still names the most probable one. None for a multiclass model.
+        features: (D,) float32, what the last layer made the answer of; None: they were not asked for.
     """
 
     image: str
@@ -54,6 +59,7 @@ class Prediction(_Answered):
     probability: float
     probabilities: dict[str, float]
     labels: tuple[str, ...] | None = None
+    features: NDArray[np.float32] | None = field(default=None, compare=False)
 
     def row(self, top: int | None = None) -> dict[str, Any]:
         """For `--json`; with `top`, only that many classes, the most probable first; `labels` if there are any."""

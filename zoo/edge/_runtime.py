@@ -18,15 +18,18 @@ from numpy.typing import NDArray
 
 from zoo._support.files import sha256_bytes
 from zoo._support.text import printable
+from zoo.edge._asking import ask, make_feed
+from zoo.edge._beside import Beside, Cells, FindRow, numbers_of, refuse_unasked
 from zoo.edge._decoders import Decoders
-from zoo.edge._graph import answer_shape, check_graph
+from zoo.edge._graph import check_graph, count_features
 from zoo.edge._intake import Array, Intake, Source
 from zoo.edge._results import GIVEN, Answers, Failure, Prediction, Result
-from zoo.edge._session import check_memory, one_line, open_session, placement
+from zoo.edge._session import check_memory, open_session, placement
 from zoo.edge._stream import batches, decode_ahead, expand
 from zoo.edge.bundle import MODEL, Contents, open_model
 from zoo.errors import ModelError, UsageError
-from zoo.spec import EVIDENCE, Manifest
+from zoo.spec import EVIDENCE, FEATURES, Manifest
+from zoo.tabular import draw_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
@@ -38,8 +41,6 @@ if TYPE_CHECKING:
 __all__ = ["Runtime"]
 
 _ACCELERATOR_BATCH = 16
-_ROUNDING = 1e-3
-"""By which probabilities of a sound file may leave [0, 1] or miss the sum 1; a thousand of float16 miss it by 5e-4."""
 
 
 class Runtime:
@@ -117,7 +118,7 @@ class Runtime:
         digest = contents.manifest.files.get(MODEL) or sha256_bytes(contents.model)
         runtime = cls(path, contents.manifest, provider, session, sha256=digest, size_bytes=len(contents.model))
         try:
-            check_graph(str(path), contents.manifest, session, ask=runtime._run)
+            check_graph(str(path), contents.manifest, session, ask=runtime._try)
         except UnicodeDecodeError:  # onnxruntime hands over names of axes as the file holds them
             raise ModelError(
                 f"{path}: its graph holds names that are not UTF-8; export it again", code="model-text"
@@ -142,37 +143,44 @@ class Runtime:
         """A kind of raw image it takes: uint8, uint16 or float32."""
         return sorted(self._intake.kinds)[-1]
 
-    def logits(self, batch: Array) -> NDArray[np.float32]:
+    def logits(self, batch: Array, columns: Cells | None = None) -> NDArray[np.float32]:
         """Answer raw images.
 
         Args:
-            batch: (N, H, W, C) as `zoo.readers.read` gives images: uint8 with C = 3, else uint16 or float32
-                with C = 1.
+            batch: (N, H, W, C) as `zoo.readers.read` gives images: uint8 with C = 3, uint16 or float32 with C = 1, or
+                as many channels as the model was trained on.
+            columns: what a model with `manifest.table` is given beside them: name of a column to N cells, texts or
+                numbers, None where there is nothing; or (N, C) numbers, see `zoo.tabular.parse_cells`.
 
         Returns:
             (N, K) float32.
 
         Raises:
             ImageError: the batch has another shape or dtype than the model was made for.
+            DataError: columns are wanted and not given, or a cell cannot be taken.
+            UsageError: columns are given and the model takes none.
             ModelError: ONNX Runtime failed, or the graph gave another shape, or beside them probabilities that are
                 none.
         """
-        return self._answers(("logits", "probabilities"), self._intake.batch(batch))[0]
+        return self._answers(("logits", "probabilities"), batch, columns)[0]
 
-    def probabilities(self, batch: Array) -> NDArray[np.float32]:
+    def probabilities(self, batch: Array, columns: Cells | None = None) -> NDArray[np.float32]:
         """The graph's probabilities, after temperature and softmax or sigmoids: (N, K) float32 in [0, 1].
 
-        Raises:
-            ImageError, ModelError: as `logits`.
+        Takes and raises as `logits`.
         """
-        return self._run("probabilities", self._intake.batch(batch))
+        return self._answers(("probabilities",), batch, columns)[0]
+
+    def draw_columns(self, rows: int) -> NDArray[np.float32] | None:
+        """(rows, C) made columns, nobody's, for a trial of the model; None: it takes none."""
+        return None if self.manifest.table is None else draw_cells(self.manifest.table, rows)
 
     @property
     def has_evidence(self) -> bool:
         """Whether the file says where it sees what: `evidence` and `answer_with_evidence` are answered."""
         return EVIDENCE in self.manifest.outputs
 
-    def evidence(self, batch: Array) -> NDArray[np.float32]:
+    def evidence(self, batch: Array, columns: Cells | None = None) -> NDArray[np.float32]:
         """Where the model sees what; takes and raises as `logits`.
 
         Returns:
@@ -182,9 +190,11 @@ class Runtime:
         Raises:
             UsageError: the file has no such output.
         """
-        return self.answer_with_evidence(batch)[1]
+        return self.answer_with_evidence(batch, columns)[1]
 
-    def answer_with_evidence(self, batch: Array) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def answer_with_evidence(
+        self, batch: Array, columns: Cells | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Probabilities and evidence of one pass; see there."""
         if not self.has_evidence:
             raise UsageError(
@@ -193,17 +203,55 @@ class Runtime:
                 code="evidence-missing",
                 outputs=list(self.manifest.outputs),
             )
-        probabilities, evidence = self._answers(("probabilities", EVIDENCE), self._intake.batch(batch))
+        probabilities, evidence = self._answers(("probabilities", EVIDENCE), batch, columns)
         return probabilities, evidence
+
+    @property
+    def has_features(self) -> bool:
+        """Whether the file gives what its last layer makes the logits of: `features` is answered."""
+        return FEATURES in self.manifest.outputs
+
+    @property
+    def feature_count(self) -> int:
+        """D of the features; 0: the file gives none."""
+        return count_features(self._session) if self.has_features else 0
+
+    def features(self, batch: Array, columns: Cells | None = None) -> NDArray[np.float32]:
+        """What the last layer makes the logits of; takes and raises as `logits`.
+
+        Returns:
+            (N, D) float32, not normalised: to compare images by their angle, divide each row by its length.
+
+        Raises:
+            UsageError: the file has no such output.
+        """
+        self.check_features()
+        return self._answers((FEATURES,), batch, columns)[0]
+
+    def check_features(self) -> None:
+        """Whether the file gives features.
+
+        Raises:
+            UsageError: it does not.
+        """
+        if not self.has_features:
+            raise UsageError(
+                f"{self.path}: its outputs are {', '.join(self.manifest.outputs)}, no features among them; export it "
+                "with --features",
+                code="features-missing",
+                outputs=list(self.manifest.outputs),
+            )
 
     def predict(
         self,
         sources: Iterable[Source] | Source,
         *,
+        features: bool = False,
         batch_size: int | None = None,
         frame: int | None = None,
         workers: int = 0,
         passed: list[tuple[str, PassedOver]] | None = None,
+        columns: FindRow | None = None,
     ) -> Answers:
         """Label images in the order given; a folder is walked in natural order.
 
@@ -212,30 +260,39 @@ class Runtime:
 
         Args:
             sources: paths of images or folders, or raw arrays (H, W[, C]); one or many, read as needed.
+            features: each `Prediction` has its features too.
             batch_size: most images in one run. None: 1 on the CPU, where batches bring nothing (ResNet-18 at
                 224 px, 2 cores: 36 ms an image at 1, 33 to 39 at 2 to 16), else 16.
             frame: which picture of files that hold several, counted from 1. None: none is guessed.
             workers: processes that decode; 0: threads do, which is faster unless decoding is Python's own work
                 or a broken decoder must not end this process.
             passed: gets each folder that was walked, and what was met in it beside images.
+            columns: from the name of an image ("array 0" of an array) to its columns by name, for a model that takes
+                some beside the image; a dictionary's `__getitem__`, or `zoo.edge.TableRows` of a file.
 
         Returns:
             One `Prediction` or `Failure` for each image, computed when it is asked for.
 
         Raises:
-            DataError: the one folder given holds no image; this and the others when an answer is asked for.
+            DataError: the one folder given holds no image, or columns are wanted and not given; this and the others
+                when an answer is asked for.
             ModelError: ONNX Runtime failed.
-            UsageError: `batch_size`, `frame` or `workers` is too small.
+            UsageError: `batch_size`, `frame` or `workers` is too small, or the file gives no features.
         """
-        return Answers(self.answers(expand(sources, passed), batch_size=batch_size, frame=frame, workers=workers))
+        items = expand(sources, passed)
+        return Answers(
+            self.answers(items, features=features, batch_size=batch_size, frame=frame, workers=workers, columns=columns)
+        )
 
     def answers(
         self,
         items: Iterable[tuple[str, Source | ImageError]],
         *,
+        features: bool = False,
         batch_size: int | None = None,
         frame: int | None = None,
         workers: int = 0,
+        columns: FindRow | None = None,
     ) -> Generator[Result]:
         """Label images that have names already, from `zoo.edge._stream.expand`; see `predict`."""
         size = (1 if self.provider == "cpu" else _ACCELERATOR_BATCH) if batch_size is None else batch_size
@@ -245,6 +302,11 @@ class Runtime:
                 raise UsageError(
                     f"{what} is {value}, expected {least} or more", code="option-value", option=what, value=value
                 )
+        if features:
+            self.check_features()
+        outputs = ("probabilities", FEATURES) if features else ("probabilities",)
+        refuse_unasked(self.manifest, columns)
+        beside = Beside(self.manifest.table, columns)
         with contextlib.ExitStack() as stack:
             load: Callable[[str, Source | ImageError], Array | str] = partial(self._intake.pixels, frame=frame)
             if workers:
@@ -257,38 +319,62 @@ class Runtime:
                 if isinstance(group, str):
                     yield Failure(names[0], group)
                     continue
-                rows = self._run("probabilities", group)
-                for name, row in zip(names, rows, strict=True):
-                    yield self._prediction(name, row)
+                given, wrong = beside.take(names)
+                good = [at for at in range(len(names)) if at not in wrong]
+                feed = make_feed(self.manifest, group[good], None if given is None else given[good])
+                answered = zip(*self._ask(outputs, feed), strict=True) if good else iter(())
+                for at, name in enumerate(names):
+                    yield Failure(name, wrong[at]) if at in wrong else self._prediction(name, *next(answered))
+            beside.say()
 
-    def answer(self, source: bytes | Source, *, name: str | None = None, frame: int | None = None) -> Result:
+    def answer(
+        self,
+        source: bytes | Source,
+        *,
+        name: str | None = None,
+        frame: int | None = None,
+        columns: Cells | None = None,
+    ) -> Result:
         """Label one image, in the calling thread.
 
         Args:
             source: a file's bytes, a path, or a raw array (H, W[, C]).
             name: how the result names the image. None: the path, else "image".
             frame: which picture of a file that holds several, counted from 1. None: none is guessed.
+            columns: what a model that takes some is given beside the image, as for `logits`.
 
         Returns:
             A `Failure` for an image that cannot be used; what is in `Failure.error` names no file.
 
         Raises:
             ModelError: ONNX Runtime failed.
+            DataError, UsageError: columns are not what the model takes.
         """
+        given = numbers_of(self.manifest, columns, 1)
         shown = name or (str(source) if isinstance(source, str | Path) else "image")
         image = self._intake.pixels(shown, source, frame)
         if isinstance(image, str):
             return Failure(shown, image)
-        return self._prediction(shown, self._run("probabilities", image[None])[0])
+        return self._prediction(shown, *self._ask(("probabilities",), make_feed(self.manifest, image[None], given))[0])
 
-    def _prediction(self, name: str, row: NDArray[np.float32]) -> Prediction:
+    def _prediction(
+        self, name: str, row: NDArray[np.float32], features: NDArray[np.float32] | None = None
+    ) -> Prediction:
         values = [float(value) for value in row]
         best = int(row.argmax())
         by_name = dict(zip(self.labels, values, strict=True))
         held = None
         if self.manifest.task == "multilabel":
             held = tuple(label for label, value in by_name.items() if value >= GIVEN)
-        return Prediction(name, self.labels[best], values[best], by_name, held)
+        return Prediction(name, self.labels[best], values[best], by_name, held, features)
+
+    def read(self, source: bytes | Source, *, name: str | None = None, frame: int | None = None) -> RawImage:
+        """Read one raw image as the model was trained to get it; arguments as `answer`.
+
+        Raises:
+            ImageError: it cannot be read. Whether the model takes it, `check` says.
+        """
+        return self._intake.read(source, name=name, frame=frame)
 
     def check(self, image: RawImage) -> None:
         """Whether the model was made for such an image.
@@ -298,50 +384,15 @@ class Runtime:
         """
         self._intake.check(image)
 
-    def as_fed(self, batch: Array) -> Array:
-        """Raw images as `probabilities` hands them to the graph."""
-        return np.ascontiguousarray(self._intake.batch(batch), dtype=self.manifest.input.dtype)
+    def feed(self, batch: Array, columns: Cells | None = None) -> dict[str, Array]:
+        """Raw images, and columns, as `logits` hands them to the graph: the name of each input to its values."""
+        return make_feed(self.manifest, self._intake.batch(batch), numbers_of(self.manifest, columns, len(batch)))
 
-    def _run(self, output: str, images: Array) -> NDArray[np.float32]:
-        return self._answers((output,), images)[0]
+    def _answers(self, outputs: tuple[str, ...], batch: Array, columns: Cells | None) -> list[NDArray[np.float32]]:
+        return self._ask(outputs, self.feed(batch, columns))
 
-    def _answers(self, outputs: tuple[str, ...], images: Array) -> list[NDArray[np.float32]]:
-        """These outputs and no other: what is not asked for is not handed out."""
-        feed = {self.manifest.input.name: np.ascontiguousarray(images, dtype=self.manifest.input.dtype)}
-        try:
-            found = self._session.run(list(outputs), feed)
-        except Exception as problem:  # onnxruntime's errors have no common base below Exception
-            check_memory(problem, str(self.path))
-            raise ModelError(
-                f"{self.path}: onnxruntime failed while running: {one_line(problem)}", code="model-run"
-            ) from None
-        for output, rows in zip(outputs, found, strict=True):
-            expected = (len(images), *answer_shape(self.manifest, output))
-            if rows.shape != expected or rows.dtype != np.float32:
-                raise ModelError(
-                    f"{self.path}: {output} came as {'x'.join(map(str, rows.shape))} {rows.dtype}, "
-                    f"expected {'x'.join(map(str, expected))} float32 for its labels; export the model again",
-                    code="model-answer-shape",
-                    found=list(rows.shape),
-                    expected=list(expected),
-                )
-            if output == "probabilities":
-                # who asks for logits tells which image had one that is not a number
-                self._check_probabilities(rows[np.isfinite(rows).all(axis=1)] if "logits" in outputs else rows)
-        return [np.asarray(rows, np.float32) for rows in found]
+    def _try(self, output: str, images: Array) -> NDArray[np.float32]:
+        return self._ask((output,), make_feed(self.manifest, images, self.draw_columns(len(images))))[0]
 
-    def _check_probabilities(self, rows: NDArray[np.float32]) -> None:
-        """Refuse what cannot be a probability, as of a file whose outputs were swapped."""
-        fits = bool(np.all((rows >= -_ROUNDING) & (rows <= 1 + _ROUNDING)))  # not-a-number is neither
-        if fits and self.manifest.task == "multiclass":
-            fits = bool(np.all(np.abs(rows.sum(axis=1) - 1) <= _ROUNDING))
-        if not fits:
-            worst = rows[int(np.argmax(np.nan_to_num(np.abs(rows.sum(axis=1) - 1), nan=np.inf)))]
-            sums = " that add up to 1" if self.manifest.task == "multiclass" else ""
-            raise ModelError(
-                f"{self.path}: probabilities from {worst.min():.3g} to {worst.max():.3g} with the sum "
-                f"{worst.sum():.3g}, expected numbers from 0 to 1{sums}; do not use this model, export it again",
-                code="model-answer-range",
-                low=float(rows.min()),
-                high=float(rows.max()),
-            )
+    def _ask(self, outputs: tuple[str, ...], feed: dict[str, Array]) -> list[NDArray[np.float32]]:
+        return ask(self._session, str(self.path), self.manifest, outputs, feed)

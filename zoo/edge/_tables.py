@@ -87,12 +87,13 @@ def _numbers(parts: Sequence[Operator]) -> tuple[str, str, str]:
 def describe_proof(proof: Verification, key: Path | None) -> dict[str, str]:
     """The lines of a bundle that passed."""
     maps = "" if proof.max_abs_evidence is None else f", evidence maps within {proof.max_abs_evidence:.1e}"
+    rows = "" if proof.max_abs_features is None else f", features within {proof.max_abs_features:.1e}"
     return {
         "verified": f"{proof.name}, {show_path(proof.path)}",
         "signature": _describe_signature(proof, key),
         "hashes": f"{format_count(proof.files, 'file')} as they were exported",
         "golden set": f"{format_count(proof.images, 'raw image')} on {proof.provider}: logits within "
-        f"{proof.max_abs_logit:.1e}{maps}, allowed {proof.tolerance:.1e}",
+        f"{proof.max_abs_logit:.1e}{maps}{rows}, allowed {proof.tolerance:.1e}",
         "images": describe_golden(proof.golden),
     }
 
@@ -117,6 +118,8 @@ def _describe_signature(proof: Verification, key: Path | None) -> str:
 
 def describe_model(contents: Contents) -> dict[str, object]:
     """What an exported model says of itself."""
+    from zoo.tabular import describe_columns  # numpy, which 'zoo list' is to do without
+
     manifest = contents.manifest
     origin, report = manifest.provenance, manifest.report
     licence = f", licence {origin.weights_licence}" if origin.weights_licence else ""
@@ -125,8 +128,10 @@ def describe_model(contents: Contents) -> dict[str, object]:
     lines["labels"] = ", ".join(manifest.labels)
     for name, value in report.metrics.items() if report else ():
         lines[title_of_metric(name)] = with_interval(value)
+    beside = {} if manifest.table is None else {"columns beside": describe_columns(manifest.table)}
     return lines | {
         "input": f"{manifest.input.dtype}, {manifest.input.channels} channels, {manifest.input.stage}",
+        **beside,
         "data": f"{origin.data.name}, {origin.data.n} images, sha256 {origin.data.sha256[:12]}…",
         "made": f"{origin.created} by {origin.plugin.distribution} {origin.plugin.version}, run {origin.run}",
         "weights": f"{origin.weights}{licence}" if origin.weights else "no pretrained ones",

@@ -26,6 +26,7 @@ from zoo.edge._options import (
     Option,
     Overwrite,
     Provider,
+    Table,
     Threads,
 )
 from zoo.edge._print import (
@@ -62,10 +63,14 @@ def predict(
     images: Images,
     *,
     csv: Annotated[Path | None, Option("--csv", "Write every probability here.", "F")] = None,
+    features: Annotated[
+        Path | None, Option("--features", "Write what the last layer saw of each image here (.npz).", "F")
+    ] = None,
     resume: Annotated[bool, Option("--resume", "Continue the unfinished F.part, if it is there.")] = False,
     overwrite: Overwrite = False,
     top: Annotated[int | None, Option("--top", "Show the K likeliest.", "K", least=1)] = None,
     frame: Frame = None,
+    table: Table = None,
     batch_size: Annotated[int | None, Option("--batch-size", "Most images in one run.", "N", least=1)] = None,
     workers: Annotated[int, Option("--workers", "Processes that decode; 0: threads do.", "N", least=0)] = 0,
     provider: Provider = "cpu",
@@ -77,26 +82,37 @@ def predict(
 ) -> int:
     """Label images with an exported model.
 
-    One that cannot be read is reported, never replaced; the exit status is then 1.
+    One that cannot be read is reported, never replaced; the exit status is then 1. A model that takes columns beside
+    the image needs --table, or a table in the place of the images.
     """
     from zoo.edge._answers import predict_csv
+    from zoo.edge._beside import find_columns
     from zoo.edge._document import Listed
+    from zoo.edge._features import check_features, write_features
     from zoo.edge._results import Failure
     from zoo.edge._runtime import Runtime
 
-    if (resume or overwrite) and csv is None:
-        said = "--resume continues a table" if resume else "--overwrite replaces a table"
-        raise UsageError(f"{said}, expected --csv F with it", code="option-missing", options=["--csv"])
+    _check_written(csv, features, resume=resume, overwrite=overwrite)
     runtime = Runtime.open(find(model), provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
     ask: Any = (
         runtime.predict
         if csv is None
         else partial(predict_csv, runtime, target=csv, resume=resume, overwrite=overwrite)
     )
+    if features is not None:
+        check_features(runtime, features, overwrite=overwrite)
     passed: list[tuple[str, PassedOver]] = []
+    images, columns = find_columns(runtime.manifest, images, table)
     results: Iterator[Result] = ask(
-        _sources(images), batch_size=batch_size, frame=frame, workers=workers, passed=passed
+        _sources(images),
+        features=features is not None,
+        batch_size=batch_size,
+        frame=frame,
+        workers=workers,
+        passed=passed,
+        columns=columns,
     )
+    results = write_features(results, runtime, features)
     with Listed() if as_json else contextlib.nullcontext() as rows:
         reasons: Counter[str] = Counter()
         answered = failed = 0
@@ -117,8 +133,12 @@ def predict(
         if rows is not None:
             _list_passed(rows, passed)
             whole_list(rows)
-    if csv is not None:
-        say(f"{format_count(answered + failed, 'row')} in {csv}")
+    for file, said in (
+        (csv, format_count(answered + failed, "row")),
+        (features, f"{format_count(answered, 'row')} of {runtime.feature_count} features"),
+    ):
+        if file is not None:
+            say(f"{said} in {file}")
     if failed:
         say(f"{failed} of {format_count(answered + failed, 'image')} got no answer")
     return 1 if failed else 0
@@ -132,6 +152,7 @@ def explain(
     out: Annotated[Path, Option("--out", "Where the pictures go.", "DIR")] = Path("heatmaps"),
     overwrite: Overwrite = False,
     frame: Frame = None,
+    table: Table = None,
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
     threads: Threads = None,
@@ -145,13 +166,17 @@ def explain(
     the map that it makes its answer of. Of others parts are hidden one after the other; where the probability drops
     most, the picture NAME.heat.png is bright. Neither proves that a disease was found there.
     """
+    from zoo.edge._beside import find_columns
     from zoo.edge._explain import CAPTIONS, Explained, Method, describe, explain_images
     from zoo.edge._runtime import Runtime
 
     runtime = Runtime.open(find(model), provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
     rows, failed = [], 0
     method: Method = "occlusion"
-    for result in explain_images(runtime, _sources(images), label=label, out=out, frame=frame, overwrite=overwrite):
+    images, columns = find_columns(runtime.manifest, images, table)
+    for result in explain_images(
+        runtime, _sources(images), label=label, out=out, frame=frame, overwrite=overwrite, columns=columns
+    ):
         rows.append(result.row())
         if isinstance(result, Explained):
             method = result.heat.method
@@ -307,6 +332,19 @@ def sign(
             options=["--new-key", "--key"],
         )
     return 0
+
+
+def _check_written(csv: Path | None, features: Path | None, *, resume: bool, overwrite: bool) -> None:
+    """Refuse options of `predict` that name no file, or contradict each other."""
+    if resume and features is not None:
+        raise UsageError(
+            "--resume passes over images that have a row, and --features wants them all; give one of them",
+            code="option-conflict",
+            options=["--resume", "--features"],
+        )
+    if csv is None and (resume or (overwrite and features is None)):
+        said = "--resume continues a table" if resume else "--overwrite replaces a table"
+        raise UsageError(f"{said}, expected --csv F with it", code="option-missing", options=["--csv"])
 
 
 def _sources(images: list[str]) -> Any:

@@ -6,6 +6,7 @@ It knows no framework and no file format: a model is a `Predict`. scipy and matp
 from __future__ import annotations
 
 from zoo.evaluation._cases import Cases
+from zoo.evaluation._choosing import check_metric, judge_by, lower_is_better, measure_by
 from zoo.evaluation._plots import plot_confusion, plot_labels, plot_reliability
 from zoo.evaluation._pooling import Weighing, learn_weights, pool_logits
 from zoo.evaluation._predict import Images, Predict, Progress, predict_set
@@ -16,8 +17,10 @@ from zoo.evaluation.intervals import RESAMPLES, bootstrap, draws, interval, wils
 from zoo.evaluation.metrics import (
     CLASS_METRICS,
     COMPARED,
+    GRADE_METRICS,
     METRICS,
     ClassMetric,
+    GradeMetric,
     ImageMetric,
     Tally,
     Values,
@@ -32,10 +35,12 @@ __all__ = [
     "BINS",
     "CLASS_METRICS",
     "COMPARED",
+    "GRADE_METRICS",
     "METRICS",
     "RESAMPLES",
     "Cases",
     "ClassMetric",
+    "GradeMetric",
     "ImageMetric",
     "Images",
     "Predict",
@@ -47,12 +52,16 @@ __all__ = [
     "Weights",
     "bootstrap",
     "check_labels",
+    "check_metric",
     "draws",
     "fit_temperature",
     "interval",
+    "judge_by",
     "learn_weights",
+    "lower_is_better",
     "macro_auroc",
     "measure",
+    "measure_by",
     "ones",
     "overall",
     "plot_confusion",

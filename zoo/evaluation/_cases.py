@@ -38,6 +38,7 @@ class Cases:
         nll: (n,) float64, negative log-likelihood of an image's truth in nats; multilabel: its sum over known labels,
             divided by K. So the mean over known labels is its sum over images, divided by that of `share`.
         groups: (n,) int64 in [0, g), which images come from one patient; None: all images are independent.
+        ordered: classes are grades in order, the lowest first.
     """
 
     targets: NDArray[np.int64]
@@ -46,6 +47,7 @@ class Cases:
     log_probabilities: Array
     nll: Array
     groups: NDArray[np.int64] | None = None
+    ordered: bool = False
 
     @classmethod
     def of(
@@ -54,6 +56,8 @@ class Cases:
         targets: NDArray[Any],
         temperature: float = 1.0,
         groups: NDArray[np.int64] | None = None,
+        *,
+        ordered: bool = False,
     ) -> Cases:
         """Cases from logits, (n, K), and targets, (n,) class numbers or (n, K) zeros, ones and UNKNOWN.
 
@@ -62,6 +66,7 @@ class Cases:
             targets: their shape says the task.
             temperature: logits are divided by it.
             groups: (n,) int, equal for images of one patient; any numbers.
+            ordered: classes are grades in order; nothing is, of several labels.
 
         Raises:
             DataError: no image, fewer than two classes, no known label, or targets or groups that do not fit the
@@ -111,11 +116,12 @@ class Cases:
             log_probabilities=log_probabilities,
             nll=-log_probabilities[np.arange(len(targets)), targets],
             groups=groups,
+            ordered=ordered,
         )
 
     @property
     def task(self) -> Task:
-        """What the images were asked: multiclass or multilabel."""
+        """What the images were asked: multiclass, graded ones too, or multilabel."""
         return task_of(self.targets)
 
     @property
@@ -186,6 +192,11 @@ class Cases:
         if self.task == "multiclass":
             return np.asarray(squares.sum(axis=1))
         return np.asarray((squares * self.known).mean(axis=1))
+
+    @cached_property
+    def errors(self) -> NDArray[np.int64]:
+        """(n,) how many classes an image was called too high; of grades in order only."""
+        return self.predicted - self.targets
 
     @cached_property
     def confusion(self) -> NDArray[np.int64]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo._support.files import atomic_path
+from zoo._support.fonts import font_families
 from zoo._support.text import format_count
 from zoo.errors import DataError
 from zoo.evaluation._cases import Cases
@@ -238,7 +239,11 @@ def _short(label: str) -> str:
 
 
 def _save(figure: Figure, path: Path) -> None:
+    from matplotlib.text import Text
+
+    for text in figure.findobj(Text):
+        text.set_fontfamily(font_families())
     with warnings.catch_warnings(), atomic_path(path) as temporary:
-        # The bundled font lacks some scripts. Their labels show boxes; we neither warn nor stop.
+        # Where no font of the system has a script its labels show boxes; we neither warn nor stop.
         warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(temporary, format="png", dpi=DPI, bbox_inches="tight", pad_inches=0.1)

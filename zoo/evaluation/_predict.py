@@ -6,7 +6,8 @@ scikit-learn. It never resizes and never replaces an image; what cannot be read 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+import contextlib
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,8 +17,9 @@ from zoo.errors import DataError, ModelError
 
 __all__ = ["Images", "Predict", "Progress", "predict_set"]
 
-Predict = Callable[[NDArray[Any]], NDArray[Any]]
-"""A raw or preprocessed batch, (N, …), to logits, (N, K) float32."""
+Predict = Callable[..., NDArray[Any]]
+"""A raw or preprocessed batch, (N, …), to logits, (N, K) float32. A model that takes columns beside the image has them
+as a second argument: raw, their cells by name; preprocessed, (N, D) float32."""
 
 Progress = Callable[[int, int], None]
 """Told (images done, images in all) after every batch."""
@@ -29,7 +31,10 @@ class _Raw(Protocol):
 
 
 class Images(Protocol):
-    """What evaluation needs of an image set; `zoo.data.ImageSet` is one."""
+    """What evaluation needs of an image set; `zoo.data.ImageSet` is one.
+
+    It may have `columns`, a mapping from the name of a column to a cell for each image: what the model is given beside.
+    """
 
     @property
     def ids(self) -> Sequence[str]:
@@ -71,9 +76,12 @@ def predict_set(
             "no image to evaluate; expected at least one, choose another --split or --data", code="split-empty"
         )
     parts: list[NDArray[np.float32]] = []
+    columns: Mapping[str, Sequence[Any]] = getattr(images, "columns", {})
     done = 0
     for batch in _batches(images, batch_size):
-        logits = np.asarray(predict(batch), dtype=np.float32)
+        rows = slice(done, done + len(batch))
+        beside = [{name: cells[rows] for name, cells in columns.items()}] if columns else []
+        logits = np.asarray(predict(batch, *beside), dtype=np.float32)
         classes = parts[0].shape[1] if parts else None
         if logits.ndim != 2 or len(logits) != len(batch) or classes not in {None, logits.shape[1]}:
             raise ModelError(
@@ -100,13 +108,20 @@ def predict_set(
 
 
 def _batches(images: Images, batch_size: int) -> Iterator[NDArray[Any]]:
-    """Stacks of equal-shaped neighbours, (b, H, W, C) with 1 <= b <= batch_size."""
+    """Stacks of equal-shaped neighbours, (b, H, W, C) with 1 <= b <= batch_size; decoded ahead of who answers them."""
+    from zoo.edge._stream import decode_ahead
+
+    def read(_: str, at: Any) -> NDArray[Any]:
+        return images.read(at).pixels
+
     run: list[NDArray[Any]] = []
-    for i in range(len(images)):
-        pixels = images.read(i).pixels
-        full = len(run) >= min(batch_size, max(1, MOST_BYTES // max(pixels.nbytes, 1)))
-        if run and (full or pixels.shape != run[0].shape or pixels.dtype != run[0].dtype):
-            yield np.stack(run)
-            run = []
-        run.append(pixels)
+    places: Any = (("", at) for at in range(len(images)))
+    with contextlib.closing(decode_ahead(places, read)) as decoded:
+        for _, pixels in decoded:
+            assert not isinstance(pixels, str)  # noqa: S101 - `read` raises where it cannot read
+            full = len(run) >= min(batch_size, max(1, MOST_BYTES // max(pixels.nbytes, 1)))
+            if run and (full or pixels.shape != run[0].shape or pixels.dtype != run[0].dtype):
+                yield np.stack(run)
+                run = []
+            run.append(pixels)
     yield np.stack(run)

@@ -30,6 +30,8 @@ def write_predictions(  # noqa: PLR0917 - the order of the columns it writes
     logits: NDArray[Any],
     labels: Sequence[str],
     temperature: float = 1.0,
+    *,
+    folds: Sequence[int] | None = None,
 ) -> None:
     """Write image, label, predicted, correct (1 or 0) and p_LABEL for each class, one row for each image.
 
@@ -46,6 +48,7 @@ def write_predictions(  # noqa: PLR0917 - the order of the columns it writes
         logits: (n, K), before the temperature.
         labels: K names.
         temperature: logits are divided by it.
+        folds: n numbers, for a column `fold` after image; None: there is none.
 
     Raises:
         DataError: ids, targets, logits and labels do not belong together.
@@ -72,13 +75,14 @@ def write_predictions(  # noqa: PLR0917 - the order of the columns it writes
         several = cases.task == "multilabel"
         unsure = ["unknown"] if not cases.known.all() else []
         told = ("labels", *unsure, "predicted", "exact") if several else ("label", "predicted", "correct")
-        writer.writerow(["image", *told, *(f"p_{label}" for label in labels)])
-        rows = zip(ids, cases.truth, cases.known, cases.chosen, cases.right, probabilities, strict=True)
-        for name, truth, known, chosen, right, row in rows:
+        parts = [[]] * cases.n if folds is None else [[fold] for fold in folds]
+        writer.writerow(["image", *([] if folds is None else ["fold"]), *told, *(f"p_{label}" for label in labels)])
+        rows = zip(ids, parts, cases.truth, cases.known, cases.chosen, cases.right, probabilities, strict=True)
+        for name, part, truth, known, chosen, right, row in rows:
             open_ones = [_join_labels(labels, ~known)] if unsure else []
-            texts = (name, _join_labels(labels, truth), *open_ones, _join_labels(labels, chosen))
+            texts = (_join_labels(labels, truth), *open_ones, _join_labels(labels, chosen))
             exact = int(right == known.mean()) if known.any() else ""
-            writer.writerow([*map(inert, texts), exact, *(f"{p:.6g}" for p in row)])
+            writer.writerow([inert(name), *part, *map(inert, texts), exact, *(f"{p:.6g}" for p in row)])
 
 
 def _join_labels(labels: Sequence[str], held: NDArray[np.bool_]) -> str:

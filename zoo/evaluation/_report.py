@@ -10,7 +10,7 @@ from zoo.errors import DataError
 from zoo.evaluation._cases import Cases
 from zoo.evaluation.calibration import calibration, losses
 from zoo.evaluation.intervals import RESAMPLES, bootstrap, draws, interval
-from zoo.evaluation.metrics import CLASS_METRICS, METRICS, Values, Weights, measure, ones
+from zoo.evaluation.metrics import CLASS_METRICS, Values, Weights, measure, metrics_of, ones
 from zoo.spec import SCHEMA, Confusion, EvalReport, Fingerprint, Interval
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ def report(
     fingerprint: Fingerprint,
     notes: Sequence[str] = (),
     groups: NDArray[np.int64] | None = None,
+    ordered: bool = False,
     resamples: int = RESAMPLES,
     seed: int = 0,
 ) -> EvalReport:
@@ -53,6 +54,7 @@ def report(
         fingerprint: which data this is.
         notes: defects of the data the reader must know.
         groups: (n,) int, equal for images of one patient; resamples are then of patients. None: of images.
+        ordered: labels are grades in order, the lowest first; adds GRADE_METRICS.
         resamples: number of resamples of the bootstrap.
         seed: seed of the bootstrap.
 
@@ -60,7 +62,7 @@ def report(
         DataError: logits, targets, labels and groups do not belong together.
         ModelError: a logit is not finite.
     """
-    cases = Cases.of(logits, targets, temperature, groups)
+    cases = Cases.of(logits, targets, temperature, groups, ordered=ordered)
     check_labels(cases, labels)
 
     def everything(weights: Weights) -> Values:
@@ -102,15 +104,15 @@ def report(
 def overall(
     cases: Cases, labels: Sequence[str], point: Values, resampled: Values
 ) -> tuple[dict[str, Interval], dict[str, str]]:
-    """The metrics of METRICS that are defined, and the reasons of those that are not."""
+    """The metrics of `metrics_of` that are defined, and the reasons of those that are not."""
     metrics: dict[str, Interval] = {}
     undefined: dict[str, str] = {}
     why = _missing(cases, labels)
-    for name, metric in METRICS.items():
+    for name, metric in metrics_of(cases).items():
         if metric.needs_every_class and why is not None:
             undefined[name] = why
             continue
-        found = _bound(float(point[name][0]), resampled[name], metric.trials(cases))
+        found = _bound(float(point[name][0]), resampled[name], metric.trials(cases), metric.span(cases))
         if isinstance(found, str):
             undefined[name] = found
         else:
@@ -150,8 +152,19 @@ def _note_unasked(cases: Cases, labels: Sequence[str]) -> tuple[str, ...]:
     return (f"means over labels leave out {_list_labels(without)}, which {_NOT_KNOWN.format(n=cases.n)}",)
 
 
-def _bound(value: float, resampled: NDArray[np.float64], trials: int) -> Interval | str:
-    found = interval(value, resampled, trials)
+def _bound(
+    value: float, resampled: NDArray[np.float64], trials: int, span: tuple[float, float] = (0.0, 1.0)
+) -> Interval | str:
+    worst, best = span
+    found = None
+    if not np.isnan(value):
+        found = interval(
+            value,
+            resampled,
+            trials,
+            to_unit=lambda x: (x - worst) / (best - worst),
+            from_unit=lambda u: worst + u * (best - worst),
+        )
     if found is not None:
         return found
     return f"too few images: not defined in {int(np.isnan(resampled).sum())} of {resampled.size} resamples"

@@ -90,10 +90,9 @@ class Contender:
         logits: (n, K), before the temperature, for the images all contenders saw, in one order.
         temperature: logits are divided by it.
         latency_ms: milliseconds for one image, or None where not measured.
-        latency_range_ms: lowest and highest usual value of it; two latencies whose ranges overlap count as equal. None:
-            it has no spread.
+        latency_range_ms: lowest and highest usual value of it; two whose ranges overlap are equal. None: no spread.
         size_bytes: size of the model's file, or None where there is none.
-        class_weight: how classes were weighed in its training, or None where that is not known.
+        class_weight: how classes were weighed in its training, or None where not known. ordered: labels are grades.
     """
 
     name: str
@@ -103,6 +102,7 @@ class Contender:
     latency_range_ms: tuple[float, float] | None = None
     size_bytes: int | None = None
     class_weight: str | None = None
+    ordered: bool = False
 
 
 class ModelRow(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -313,7 +313,7 @@ def _score(  # noqa: PLR0917 - what `compare` was given, in its order
     resamples: int,
     seed: int,
 ) -> _Scored:
-    cases = Cases.of(contender.logits, targets, contender.temperature, groups)
+    cases = Cases.of(contender.logits, targets, contender.temperature, groups, ordered=contender.ordered)
     check_labels(cases, labels)
     point = measure(cases, ones(cases.n))
     # The same seed for every contender: its resamples are the others' too.

@@ -5,8 +5,9 @@ values. The point estimate is a weight of one for every image; a bootstrap over 
 a bootstrap over patients, or the same draw for two models, changes the weights and nothing here. Scores are
 sorted once: after that every sum is one sparse indicator matrix times the weights.
 
-METRICS is the one table of what is said of a model as a whole, COMPARED names those that pairs of models are tested
-on. Reports, comparisons, cards and the command line read both, so a new metric is one entry here and its test.
+METRICS is the one table of what is said of a model as a whole, GRADE_METRICS of what is said of grades in order beside
+it. COMPARED names those that pairs of models are tested on. Reports, comparisons, cards and the command line read them,
+so a new metric is one entry here and its test; what training may choose an epoch by is made of them, too.
 
 A value that a resample does not define (no image of the class in it, say) is nan here and only here.
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -31,15 +33,20 @@ from zoo.spec import UNKNOWN
 __all__ = [
     "CLASS_METRICS",
     "COMPARED",
+    "GRADE_METRICS",
     "METRICS",
     "ClassMetric",
+    "GradeMetric",
     "ImageMetric",
+    "Metric",
     "Tally",
     "Values",
     "Weights",
     "macro_auroc",
     "measure",
+    "metrics_of",
     "ones",
+    "tally_of",
     "title_of",
 ]
 
@@ -68,8 +75,6 @@ class Tally:
         ppv: (K, B), right / called.
         npv: (K, B), the share of the images not called the class that are not of it.
         f1: (K, B), 2 TP / (2 TP + FP + FN): a class that is present and never called has 0.
-        auroc: (K, B), area under the ROC curve, one class against the rest.
-        auprc: (K, B), average precision.
         accuracy: (K, B), the share of the images that are rightly called the class, or rightly not.
     """
 
@@ -84,14 +89,32 @@ class Tally:
     ppv: Array
     npv: Array
     f1: Array
-    auroc: Array
-    auprc: Array
     accuracy: Array
+
+    @cached_property
+    def auroc(self) -> Array:
+        """(K, B), area under the ROC curve, one class against the rest."""
+        return self._curves[0]
+
+    @cached_property
+    def auprc(self) -> Array:
+        """(K, B), average precision."""
+        return self._curves[1]
+
+    @cached_property
+    def _curves(self) -> tuple[Array, Array]:
+        auroc, auprc = zip(*(_areas(*step, self.columns) for step in self.cases.steps), strict=True)
+        return np.stack(auroc), np.stack(auprc)
 
     def mean(self, values: Array) -> Array:
         """(K, B) values to (B,): their mean over the classes that any image is known to be of or not."""
         asked = self.cases.asked > 0
         return np.asarray((values if asked.all() else values[asked]).mean(axis=0))
+
+
+def _unit_span(cases: Cases) -> tuple[float, float]:
+    del cases
+    return 0.0, 1.0
 
 
 @dataclass(frozen=True)
@@ -107,6 +130,7 @@ class ImageMetric:
     share: Callable[[Cases], Array]
 
     needs_every_class = False
+    span = staticmethod(_unit_span)
 
     def measure(self, tally: Tally) -> Array:
         """The metric on every resample, (B,); nan where nothing is known of the images of one."""
@@ -145,6 +169,7 @@ class ClassMetric:
     measure: Callable[[Tally], Array]
 
     needs_every_class = True
+    span = staticmethod(_unit_span)
 
     def trials(self, cases: Cases) -> int:
         """Independent trials behind the value, for the Wilson interval: the smallest side of any class."""
@@ -156,10 +181,46 @@ class ClassMetric:
         return most, most
 
 
+@dataclass(frozen=True)
+class GradeMetric:
+    """A number of grades in order, defined whichever of them there are.
+
+    Attributes:
+        title: what people call it.
+        measure: the metric on every resample, (B,), or nan.
+        span: its worst and its best value.
+    """
+
+    title: str
+    measure: Callable[[Tally], Array]
+    span: Callable[[Cases], tuple[float, float]]
+
+    needs_every_class = False
+
+    def trials(self, cases: Cases) -> int:
+        """Independent trials behind the value, for the Wilson interval: images, or groups."""
+        return cases.informed
+
+
 def _balanced_accuracy(tally: Tally) -> Array:
     """Mean sensitivity; multilabel: mean over labels of (sensitivity + specificity) / 2."""
     several = tally.cases.task == "multilabel"
     return tally.mean((tally.sensitivity + tally.specificity) / 2 if several else tally.sensitivity)
+
+
+def _quadratic_kappa(tally: Tally) -> Array:
+    """1 - sum w O / sum w E, w = (i - j)^2 (Cohen 1968, Psychol. Bull. 70:213); nan where all are of one grade."""
+    grades = np.arange(tally.cases.classes, dtype=np.float64)
+    observed = tally.cases.errors.astype(np.float64) ** 2 @ tally.columns
+    squares = (grades**2) @ (tally.present + tally.called)  # (B,), as the two below
+    product = (grades @ tally.present) * (grades @ tally.called)
+    total = tally.columns.sum(axis=0)
+    return 1 - _ratio(observed, squares - 2 * _ratio(product, total))
+
+
+def _mean_absolute_error(tally: Tally) -> Array:
+    """Mean of |grade called - grade|, in grades."""
+    return _ratio(np.abs(tally.cases.errors).astype(np.float64) @ tally.columns, tally.columns.sum(axis=0))
 
 
 METRICS: Mapping[str, ImageMetric | ClassMetric] = {
@@ -170,13 +231,29 @@ METRICS: Mapping[str, ImageMetric | ClassMetric] = {
     "macro_f1": ClassMetric("macro F1", lambda tally: tally.mean(tally.f1)),
 }
 """The metrics of a report over all classes, in its order. Every value lies in [0, 1], where 1 is best."""
+GRADE_METRICS: Mapping[str, GradeMetric] = {
+    "quadratic_kappa": GradeMetric("quadratic kappa", _quadratic_kappa, lambda _: (-1.0, 1.0)),
+    "mean_absolute_error": GradeMetric(
+        "mean absolute error", _mean_absolute_error, lambda cases: (float(cases.classes - 1), 0.0)
+    ),
+}
+"""What is said of grades in order beside METRICS."""
+Metric = ImageMetric | ClassMetric | GradeMetric
 COMPARED = ("macro_auroc", "accuracy")
 """The metrics that pairs of models are tested on; each has a column in the table of `zoo compare`."""
 
 
 def title_of(name: str) -> str:
-    """What people call a metric, of all classes or of one."""
-    return METRICS[name].title if name in METRICS else title_of_metric(name)
+    """What people call a metric, of all classes or of one; a name of a class in it is left as it is."""
+    if "@" in name:
+        return name
+    known: Mapping[str, Metric] = {**METRICS, **GRADE_METRICS}
+    return known[name].title if name in known else title_of_metric(name)
+
+
+def metrics_of(cases: Cases) -> Mapping[str, Metric]:
+    """What is said of a model as a whole, on these images."""
+    return {**METRICS, **GRADE_METRICS} if cases.ordered else METRICS
 
 
 def ones(n: int) -> Weights:
@@ -185,20 +262,19 @@ def ones(n: int) -> Weights:
 
 
 def measure(cases: Cases, weights: Weights) -> Values:
-    """Every metric of METRICS, (B,), and of CLASS_METRICS, (K, B), in [0, 1] or nan."""
-    tally = _tally(cases, weights)
-    values: Values = {name: metric.measure(tally) for name, metric in METRICS.items()}
+    """Every metric of `metrics_of`, (B,), and of CLASS_METRICS, (K, B), or nan."""
+    tally = tally_of(cases, weights)
+    values: Values = {name: metric.measure(tally) for name, metric in metrics_of(cases).items()}
     return values | {name: getattr(tally, name) for name in CLASS_METRICS}
 
 
-def _tally(cases: Cases, weights: Weights) -> Tally:
+def tally_of(cases: Cases, weights: Weights) -> Tally:
+    """What the metrics of a model are made of, on every resample."""
     columns = np.ascontiguousarray(weights.T)  # (n, B): rows are contiguous for the sparse product
     right, present, called, unknown = (indicator @ columns for indicator in cases.tallies)  # (K, B) each
     total = columns.sum(axis=0) - unknown
     absent = total - present
     avoided = absent - (called - right)  # rightly not called
-    curves = [_areas(*step, columns) for step in cases.steps]
-    auroc, auprc = (np.stack(areas) for areas in zip(*curves, strict=True))
     return Tally(
         cases=cases,
         columns=columns,
@@ -211,8 +287,6 @@ def _tally(cases: Cases, weights: Weights) -> Tally:
         ppv=_ratio(right, called),
         npv=_ratio(avoided, total - called),
         f1=np.where(present > 0, _ratio(2 * right, present + called), np.nan),
-        auroc=auroc,
-        auprc=auprc,
         accuracy=_ratio(right + avoided, total),
     )
 

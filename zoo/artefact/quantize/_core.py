@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from zoo.artefact._graph import CORE_INPUT
 from zoo.artefact.nodes import ancestors
 from zoo.errors import UsageError
-from zoo.spec import EVIDENCE
+from zoo.spec import EVIDENCE, FEATURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,8 +35,8 @@ class Core:
     """A network ready to be quantised.
 
     Attributes:
-        model: from `input` (N, C, h, w) to "logits", and "evidence" where the file has it; constants folded,
-            normalisation folded into convolutions.
+        model: from `input` (N, C, h, w) to "logits", and "evidence" and "features" where the file has them; constants
+            folded, normalisation folded into convolutions.
         input: name of its one input.
         layers: names of nodes with weights, from the input to the logits; the head is not among them.
         head: names of the node that makes the logits from features and of all after it; they stay in float32.
@@ -120,7 +120,7 @@ def _cut_out(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         nodes,
         "core",
         [known[name]],
-        [one for one in model.graph.output if one.name in {LOGITS, EVIDENCE}],
+        [one for one in model.graph.output if one.name in {LOGITS, EVIDENCE, FEATURES}],
         initializer=[one for one in model.graph.initializer if one.name in needed],
     )
     return onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
@@ -173,5 +173,5 @@ def _head(model: onnx.ModelProto, weights: Iterable[str]) -> tuple[str, ...]:
 
 
 def _between(model: onnx.ModelProto, name: str) -> set[int]:
-    """Positions of the nodes that lead from the tensor `name` to the logits, and to the evidence if there is any."""
-    return ancestors(model.graph, LOGITS, EVIDENCE) - ancestors(model.graph, name)
+    """Positions of the nodes that lead from the tensor `name` to the logits, and to what else it may give."""
+    return ancestors(model.graph, LOGITS, EVIDENCE, FEATURES) - ancestors(model.graph, name)

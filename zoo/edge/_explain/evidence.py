@@ -17,6 +17,7 @@ from zoo.preprocess import place_image
 from zoo.readers._padding import adopt_padding
 
 if TYPE_CHECKING:
+    from zoo.edge._beside import Cells
     from zoo.edge._runtime import Runtime
     from zoo.readers import RawImage
     from zoo.spec import PreprocessSpec
@@ -28,13 +29,13 @@ _CELLS = 2304
 view of each place is as wide as its receptive field."""
 
 
-def explain_image(runtime: Runtime, image: RawImage, label: str | None = None) -> HeatMap:
-    """By the file's evidence map where it has one, else by `map_occlusion`; raises as that."""
+def explain_image(runtime: Runtime, image: RawImage, label: str | None = None, columns: Cells | None = None) -> HeatMap:
+    """By the file's evidence map where it has one, else by `map_occlusion`; takes and raises as that."""
     image = adopt_padding(image, runtime.manifest.preprocess.intensity)
-    return (map_evidence if runtime.has_evidence else map_occlusion)(runtime, image, label)
+    return (map_evidence if runtime.has_evidence else map_occlusion)(runtime, image, label, columns)
 
 
-def map_evidence(runtime: Runtime, image: RawImage, label: str | None = None) -> HeatMap:
+def map_evidence(runtime: Runtime, image: RawImage, label: str | None = None, columns: Cells | None = None) -> HeatMap:
     """What the network itself makes a label's logit of, by one answer of the model.
 
     Of several labels a cell's value is the evidence for the label, in units of its logit. Of one label an image it is
@@ -45,6 +46,7 @@ def map_evidence(runtime: Runtime, image: RawImage, label: str | None = None) ->
         runtime: an opened model that has evidence.
         image: the raw image, from `zoo.readers.read`.
         label: one of the model's; None: the most probable one.
+        columns: what the model is given beside the image, a cell for each name; see `Runtime.logits`.
 
     Raises:
         UsageError: the model does not know the label, or has no evidence.
@@ -53,7 +55,7 @@ def map_evidence(runtime: Runtime, image: RawImage, label: str | None = None) ->
     """
     asked = None if label is None else find_label(runtime, label)
     runtime.check(image)
-    probabilities, evidence = (rows[0] for rows in runtime.answer_with_evidence(image.pixels[None]))
+    probabilities, evidence = (rows[0] for rows in runtime.answer_with_evidence(image.pixels[None], columns))
     if not np.isfinite(evidence).all():  # else it would read as "no place speaks for it"
         raise ModelError(
             f"{runtime.path}: evidence holds NaN or an infinity for this image; do not use its maps",
@@ -61,7 +63,7 @@ def map_evidence(runtime: Runtime, image: RawImage, label: str | None = None) ->
         )
     at = int(probabilities.argmax()) if asked is None else asked
     shown = evidence[at].astype(np.float64)
-    if runtime.manifest.task == "multiclass" and len(evidence) > 1:
+    if runtime.manifest.task != "multilabel" and len(evidence) > 1:
         shown -= (evidence.sum(axis=0, dtype=np.float64) - shown) / (len(evidence) - 1)
     height, width = image.pixels.shape[:2]
     grid = average_in_cells(shown, height, width, runtime.manifest.preprocess)

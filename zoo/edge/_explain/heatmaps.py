@@ -13,19 +13,20 @@ import msgspec
 
 from zoo._support.files import atomic_path, refuse_occupied
 from zoo._support.text import printable
+from zoo.edge._beside import Beside, refuse_unasked
 from zoo.edge._explain.evidence import explain_image
 from zoo.edge._explain.occlusion import HeatMap, overlay
 from zoo.edge._results import Failure
 from zoo.edge._stream import expand
 from zoo.errors import ImageError
-from zoo.readers import from_array, read
-from zoo.spec import Display, Voi
+from zoo.spec import Display
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from PIL.PngImagePlugin import PngInfo
 
+    from zoo.edge._beside import FindRow
     from zoo.edge._runtime import Runtime
     from zoo.edge._stream import Source
 
@@ -65,6 +66,7 @@ def explain_images(
     out: Path | None = None,
     frame: int | None = None,
     overwrite: bool = False,
+    columns: FindRow | None = None,
 ) -> Iterator[Explained | Failure]:
     """Map images in the order given; a folder is walked in natural order.
 
@@ -76,23 +78,29 @@ def explain_images(
             written.
         frame: which picture of files that hold several, counted from 1.
         overwrite: replace overlays of an earlier call.
+        columns: from the name of an image to its columns; see `Runtime.predict`.
 
     Yields:
         One `Explained` or `Failure` for each image.
 
     Raises:
-        DataError: the one folder given holds no image.
-        UsageError: the model does not know the label.
+        DataError: the one folder given holds no image, or columns are wanted and not given.
+        UsageError: the model does not know the label, or takes no columns.
         OutputError: an overlay cannot be written, or one of an earlier call has its name.
     """
-    voi = isinstance(runtime.manifest.preprocess.intensity, Voi)
+    refuse_unasked(runtime.manifest, columns)
+    beside = Beside(runtime.manifest.table, columns)
     taken: set[str] = set()
     for name, source in expand(sources):
         try:
             if isinstance(source, ImageError):
                 raise source
-            image = read(source, frame=frame, voi=voi) if isinstance(source, str | Path) else from_array(source)
-            heat = explain_image(runtime, image, label)
+            image = runtime.read(source, frame=frame)
+            given, wrong = beside.take([name])
+            if wrong:
+                yield Failure(name, wrong[0])
+                continue
+            heat = explain_image(runtime, image, label, given)
             picture = None if out is None else overlay(image, heat)
         except ImageError as problem:
             yield Failure(name, problem.reason)
@@ -104,6 +112,7 @@ def explain_images(
             with atomic_path(file) as temporary:
                 picture.save(temporary, "PNG", pnginfo=_mark())
         yield Explained(image=name, heat=heat, file=None if file is None else str(file))
+    beside.say()
 
 
 def describe(heat: HeatMap) -> str:

@@ -27,8 +27,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo._support.text import brief
+from zoo.edge._beside import numbers_of
 from zoo.errors import UsageError
 from zoo.preprocess import find_padding
+from zoo.readers import blend_channels, stack_of
 from zoo.spec import Display
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
 
     from PIL import Image
 
+    from zoo.edge._beside import Cells
     from zoo.edge._runtime import Runtime
     from zoo.readers import RawImage
     from zoo.spec import PreprocessSpec
@@ -110,7 +113,7 @@ class HeatMap(Display, msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.label} {self.base:.3f}; {self.method} peaks with {peak:.3f} at row {y}, column {x}"
 
 
-def map_occlusion(runtime: Runtime, image: RawImage, label: str | None = None) -> HeatMap:
+def map_occlusion(runtime: Runtime, image: RawImage, label: str | None = None, columns: Cells | None = None) -> HeatMap:
     """Map what an image's probability of a label depends on.
 
     Deterministic; takes about 120 answers of the model. An image far larger than the network's input is first
@@ -120,6 +123,7 @@ def map_occlusion(runtime: Runtime, image: RawImage, label: str | None = None) -
         runtime: an opened model of either task.
         image: the raw image, from `zoo.readers.read`.
         label: one of the model's; None: the most probable one.
+        columns: what the model is given beside the image, a cell for each name; they stay as they are.
 
     Raises:
         UsageError: the model does not know the label.
@@ -130,17 +134,21 @@ def map_occlusion(runtime: Runtime, image: RawImage, label: str | None = None) -
     runtime.check(image)
     pixels = _reduce(image.pixels, runtime.manifest.views)
     padded = find_padding(pixels, runtime.manifest.preprocess)
-    whole = runtime.probabilities(pixels[None])[0]
+    given = numbers_of(runtime.manifest, columns, 1)  # (1, C)
+    whole = runtime.probabilities(pixels[None], given)[0]
     at = int(whole.argmax()) if asked is None else asked
-    rows, columns = _edges(*pixels.shape[:2])
+    down, across = _edges(*pixels.shape[:2])
     windows = [
-        (slice(rows[i], rows[i + _span(rows)]), slice(columns[j], columns[j + _span(columns)]))
-        for i in range(len(rows) - _span(rows))
-        for j in range(len(columns) - _span(columns))
+        (slice(down[i], down[i + _span(down)]), slice(across[j], across[j + _span(across)]))
+        for i in range(len(down) - _span(down))
+        for j in range(len(across) - _span(across))
     ]
     base = float(whole[at])
-    drops = [base - float(p) for batch in _hide(pixels, padded, windows) for p in runtime.probabilities(batch)[:, at]]
-    grid = _spread(drops, len(rows) - 1, len(columns) - 1)
+    drops: list[float] = []
+    for batch in _hide(pixels, padded, windows):
+        beside = None if given is None else np.repeat(given, len(batch), axis=0)
+        drops += [base - float(p) for p in runtime.probabilities(batch, beside)[:, at]]
+    grid = _spread(drops, len(down) - 1, len(across) - 1)
     height, width = image.pixels.shape[:2]
     values = tuple(tuple(map(float, row)) for row in grid)
     return HeatMap(label=runtime.labels[at], base=base, height=height, width=width, values=values)
@@ -167,7 +175,8 @@ def find_label(runtime: Runtime, label: str) -> int:
 def overlay(image: RawImage, heat: HeatMap) -> Image.Image:
     """The image with its map laid over it: RGB, at most 2048 pixels a side.
 
-    Deep images are shown from their least to their largest value, padding left out. Strength follows the value, so that
+    Deep images are shown from their least to their largest value, padding left out, and stacks as `blend_channels` of
+    them. Strength follows the value, so that
     what does not matter stays as it is; values below zero show nothing.
     """
     from PIL import Image
@@ -248,10 +257,13 @@ def _round_as(means: Array, dtype: np.dtype[Any]) -> Array:
 
 def _visible(image: RawImage) -> NDArray[np.uint8]:
     """(H, W, 3)."""
-    if image.kind == "uint8":
+    if stack_of(image.kind, image.pixels.shape[2]):
+        unit = blend_channels(image)[:, :, None]
+    elif image.kind == "uint8":
         return np.asarray(image.pixels)
-    values = np.asarray(image.pixels, np.float64)
-    shown = image.unpadded if image.unpadded.size else values
-    low, high = float(shown.min()), float(shown.max())
-    unit = np.clip((values - low) / ((high - low) or 1), 0, 1)
+    else:
+        values = np.asarray(image.pixels, np.float64)
+        shown = image.unpadded if image.unpadded.size else values
+        low, high = float(shown.min()), float(shown.max())
+        unit = np.clip((values - low) / ((high - low) or 1), 0, 1)
     return np.repeat((unit * 255 + 0.5).astype(np.uint8), 3, axis=2)

@@ -41,6 +41,8 @@ export class Browser {
   /** Why the page cannot answer with this model; null when it can. */
   unable() {
     const { dtype, stage } = this.#manifest.input;
+    const { channels } = this.#manifest.preprocess;
+    if (typeof channels === "number") return `This model takes stacks of ${channels} channels, which are no colours. A browser opens no such files: use 'zoo predict', or the page of 'zoo serve', with TIFF or .npy files.`;
     if (dtype === "uint8" && stage === "raw") return null;
     return `This model takes ${dtype === "uint8" ? "prepared" : `${dtype === "uint16" ? "16-bit" : "floating-point"} or DICOM`} images. A browser decodes pictures to 8 bits and would change their values, so this page does not try: use 'zoo predict', or the page of 'zoo serve', which reads them as they are stored.`;
   }

@@ -129,7 +129,7 @@ export async function readGolden(bytes) {
  * @param {Uint8Array | Awaited<ReturnType<typeof readGolden>>} golden the file's bytes, or the set read before.
  * @param {(image: {name: string, dtype: string, shape: number[], data: ArrayBufferView}) =>
  *   Promise<ArrayLike<number>> | ArrayLike<number>} run the model: one raw image to its K logits.
- * @param {{labels?: string[], task?: "multiclass" | "multilabel"}} [manifest] for names in messages, and because a
+ * @param {{labels?: string[], task?: "multiclass" | "multilabel" | "ordinal"}} [manifest] for names in messages, and because a
  *   label of a multilabel model is given by its own logit, so it has no top label to compare.
  * @returns {Promise<{images: number, max_abs_logit: number, tolerance: number, mismatches: string[]}>}
  *   max_abs_logit: largest |difference| / max(1, |expected|) of the images that are within the tolerance. The proof

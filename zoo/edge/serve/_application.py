@@ -25,18 +25,23 @@ from zoo.edge.serve._openapi import MOST, document
 from zoo.edge.serve._page import media_type, pages
 from zoo.edge.serve._queue import Full, Late, WorkQueue
 from zoo.edge.serve._shapes import Health
-from zoo.errors import ImageError, UsageError
-from zoo.readers import probe, read
-from zoo.spec import Voi, encode
+from zoo.errors import DataError, ImageError, UsageError
+from zoo.readers import probe
+from zoo.spec import encode
+from zoo.tabular import parse_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import numpy as np
+    from numpy.typing import NDArray
     from starlette.types import ASGIApp
 
     from zoo.edge._results import Result
     from zoo.edge._runtime import Runtime
     from zoo.edge.serve._settings import Settings
+
+    Columns = NDArray[np.float32] | None
 
 __all__ = ["NAME", "Service"]
 
@@ -119,7 +124,7 @@ class Service:
             Route("/model", self._model),
             Route("/card", self._tell_card),
         ]
-        described = encode(document(self._settings))
+        described = encode(document(self._settings, self._runtime.manifest.table))
         routes.append(Route("/openapi.json", partial(_serve_fixed, described, _JSON)))
         routes += [Route(path, partial(_serve_fixed, content, media_type(path))) for path, content in pages().items()]
         names = {route.path: "assets" if route.path.startswith("/assets/") else route.path for route in routes}
@@ -143,14 +148,14 @@ class Service:
 
     async def _predict(self, request: Request) -> Response:
         try:
-            asked = _query(request, "frame", "top")
+            asked, columns = self._query(request, "frame", "top")
         except ValueError as wrong:
             return refusal(400, str(wrong))
-        return await self._work(request, self._answering, lambda data: self._row(data, **asked))
+        return await self._work(request, self._answering, lambda data: self._row(data, columns, **asked))
 
     async def _explain(self, request: Request) -> Response:
         try:
-            asked = _query(request, "frame", "label")
+            asked, columns = self._query(request, "frame", "label")
         except ValueError as wrong:
             return refusal(400, str(wrong))
         try:
@@ -158,21 +163,37 @@ class Service:
                 find_label(self._runtime, asked["label"])
         except UsageError:
             return refusal(400, "the model has no such label; GET /model lists those it has")
-        return await self._work(request, self._explaining, lambda data: self._map(data, **asked))
+        return await self._work(request, self._explaining, lambda data: self._map(data, columns, **asked))
 
-    def _row(self, data: bytes, frame: int | None, top: int | None) -> bytes:
+    def _query(self, request: Request, *known: str) -> tuple[dict[str, Any], Columns]:
+        """What the query says of the answer, and the columns beside the image; raises ValueError."""
+        table = self._runtime.manifest.table
+        names = () if table is None else tuple(name for name in table.names if name not in known)
+        found = _query(request, *known, texts=names)
+        if table is None:
+            return found, None
+        given = {name: found.pop(name) for name in names}
+        try:
+            return found, parse_cells(table, {name: [cell] for name, cell in given.items() if cell is not None}, 1)
+        except DataError as problem:  # its sentence may repeat what was sent
+            if problem.code == "inputs-missing":
+                lost = " and ".join(problem.fields["columns"])
+                raise ValueError(f"the query lacks {lost}, which the model takes beside the image") from None
+            said = "is empty and the model needs it" if problem.code == "inputs-cell-missing" else "is not a number"
+            raise ValueError(f"{problem.fields['column']} {said}") from None
+
+    def _row(self, data: bytes, columns: Columns, frame: int | None, top: int | None) -> bytes:
         """In a worker's thread: the row as JSON; raises ImageError."""
         with self._measure(data):
-            result: Result = self._runtime.answer(data, name=NAME, frame=frame)
+            result: Result = self._runtime.answer(data, name=NAME, frame=frame, columns=columns)
         if isinstance(result, Failure):
             raise ImageError(NAME, result.error)
         return msgspec.json.encode(result.row(top))
 
-    def _map(self, data: bytes, frame: int | None, label: str | None) -> bytes:
+    def _map(self, data: bytes, columns: Columns, frame: int | None, label: str | None) -> bytes:
         """In a worker's thread: the heat map as JSON; raises ImageError."""
-        voi = isinstance(self._runtime.manifest.preprocess.intensity, Voi)
         with self._measure(data):
-            heat = explain_image(self._runtime, read(data, name=NAME, frame=frame, voi=voi), label)
+            heat = explain_image(self._runtime, self._runtime.read(data, name=NAME, frame=frame), label, columns)
         return msgspec.json.encode(heat)
 
     @contextlib.contextmanager
@@ -187,8 +208,11 @@ class Service:
                 if problem.code != "image-size" or not (width and height):
                     raise
                 raise self._refuse_pixels(width, height) from None
-            size = max(size, header.width * header.height)
-            if header.width * header.height > self._settings.max_pixels:
+            values = header.width * header.height * (header.channels or 1)
+            if self._runtime.manifest.provenance.config.frames == "channels":
+                values *= header.frames
+            size = max(size, values)
+            if values > self._settings.max_pixels:
                 raise self._refuse_pixels(header.width, header.height)
             yield
         finally:
@@ -324,20 +348,21 @@ async def _wait_for_hang_up(request: Request) -> None:
         pass
 
 
-def _query(request: Request, *known: str) -> dict[str, Any]:
-    """The query by name, None for what is not given: a label as it is, all others whole numbers.
+def _query(request: Request, *known: str, texts: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The query by name, None for what is not given: a label and `texts` as they are, all others whole numbers.
 
     Raises:
         ValueError: a name that is not known or given twice, or no number from 1; what was given is not repeated.
     """
-    found: dict[str, Any] = dict.fromkeys(known)
+    found: dict[str, Any] = dict.fromkeys((*known, *texts))
     for name, value in request.query_params.multi_items():
         if name not in found:
-            raise ValueError(f"the query holds a name that is not known, expected {' or '.join(known)}")
+            raise ValueError(f"the query holds a name that is not known, expected {' or '.join((*known, *texts))}")
         if found[name] is not None:
             raise ValueError(f"{name} is given twice, expected once")
         whole = value.isascii() and value.isdigit() and len(value) < 20
-        if name != "label" and not (whole and 1 <= int(value) <= MOST):
+        text = name == "label" or name in texts
+        if not text and not (whole and 1 <= int(value) <= MOST):
             raise ValueError(f"{name} is not a number from 1 to {MOST}")
-        found[name] = value if name == "label" else int(value)
+        found[name] = value if text else int(value)
     return found

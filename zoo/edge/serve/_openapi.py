@@ -9,10 +9,11 @@ import msgspec
 
 from zoo.edge._explain import HeatMap
 from zoo.edge.serve._shapes import FAULTS, Health, Problem, Row
-from zoo.spec import Manifest
+from zoo.spec import Manifest, Numeric
 
 if TYPE_CHECKING:
     from zoo.edge.serve._settings import Settings
+    from zoo.spec import ColumnSpec, TableSpec
 
 __all__ = ["MOST", "document"]
 
@@ -25,11 +26,12 @@ _IMAGE = (401, 415, 422, 500, 504)
 _IMAGE_TYPES = ("application/octet-stream", "application/dicom", "image/*")
 
 
-def document(settings: Settings) -> dict[str, Any]:
+def document(settings: Settings, table: TableSpec | None = None) -> dict[str, Any]:
     """OpenAPI 3.1 as dicts and lists.
 
     Args:
         settings: for the limits that are told.
+        table: columns that the query must hold.
     """
     types = (Row, HeatMap, Problem, Health, Manifest)
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
@@ -37,9 +39,12 @@ def document(settings: Settings) -> dict[str, Any]:
     protected = settings.token is not None
     frame, top = _number("frame", _FRAME), _number("top", _TOP)
     label = _parameter("label", _LABEL, {"type": "string"})
+    columns = [] if table is None else [_column(column) for column in table.columns]
     paths: dict[str, Any] = {
-        "/predict": {"post": _image(Row, "Label one image.", [frame, top], settings)},
-        "/explain": {"post": _image(HeatMap, "Map what a label's probability depends on.", [frame, label], settings)},
+        "/predict": {"post": _image(Row, "Label one image.", [frame, top, *columns], settings)},
+        "/explain": {
+            "post": _image(HeatMap, "Map what a label's probability depends on.", [frame, label, *columns], settings)
+        },
         "/healthz": {
             "get": _get("Whether the server lives and takes images.", {200: _json(Health), 503: _json(Health)}),
         },
@@ -114,8 +119,16 @@ def _number(name: str, description: str) -> dict[str, Any]:
     return _parameter(name, description, schema)
 
 
-def _parameter(name: str, description: str, schema: dict[str, Any]) -> dict[str, Any]:
-    return {"name": name, "in": "query", "required": False, "description": description, "schema": schema}
+def _column(column: ColumnSpec) -> dict[str, Any]:
+    """A column that the model takes beside the image; it is always to be named, empty where there is nothing."""
+    known = "" if isinstance(column, Numeric) else f" One of {', '.join(column.values)}; others are taken for unknown."
+    empty = "" if column.missing == "refuse" else " Empty: not known."
+    text = f"Given beside the image.{known}{empty}"
+    return _parameter(column.name, text, {"type": "string"}, required=True)
+
+
+def _parameter(name: str, description: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
+    return {"name": name, "in": "query", "required": required, "description": description, "schema": schema}
 
 
 def _version() -> str:

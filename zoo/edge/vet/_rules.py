@@ -21,6 +21,7 @@ from zoo.edge.vet._operators import ALLOWED, ML, STANDARD
 from zoo.edge.vet._outline import MOST_INTS, Outline, outline, short
 from zoo.edge.vet._wire import MalformedError, RefusedError
 from zoo.errors import ModelError
+from zoo.spec import COLUMN_INPUT, MOST_COLUMNS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -55,8 +56,8 @@ MOST_TAPS = 2**12
 MOST_STEP = 2**16
 """Size of a kernel, stride, dilation or border, in pixels: the longest side of an image that is read."""
 
-_INPUT_TYPES = {1, 2, 4}  # float32, uint8, uint16: what InputSpec can say
-_OUTPUT_TYPES = {1}
+_FLOAT = 1
+_INPUT_TYPES = {_FLOAT, 2, 4}  # float32, uint8, uint16: what InputSpec can say
 _STEPS = {"kernel_shape", "pads", "strides", "dilations", "output_padding", "output_shape", "blocksize", "block_shape"}
 _MADE = "values"
 _POOLS = {"AveragePool", "LpPool", "MaxPool"}
@@ -138,23 +139,24 @@ def _texts(found: Outline) -> None:
 
 
 def _values(found: Outline) -> None:
-    if len(found.inputs) != 1:
+    beside = found.inputs[1:]
+    columns = [one for one in beside if one.name.startswith(COLUMN_INPUT) and (one.kind, one.rank) == (_FLOAT, 1)]
+    if not found.inputs or len(columns) < len(beside) or len(beside) > MOST_COLUMNS:
         names = ", ".join(short(value.name) for value in found.inputs[:4]) or "none"
         raise RefusedError(
-            f"{len(found.inputs)} inputs ({names}), expected one, the image; export the model again",
+            f"{len(found.inputs)} inputs ({names}), expected the image, and behind it at most {MOST_COLUMNS} columns, "
+            f"{COLUMN_INPUT}NAME (N,) float32; export the model again",
             code="model-input",
             inputs=len(found.inputs),
         )
     if not found.outputs:
         raise RefusedError(
-            f"{len(found.outputs)} outputs, expected probabilities and logits; export the model again",
-            code="model-outputs",
-            outputs=len(found.outputs),
+            "no outputs, expected probabilities and logits; export the model again", code="model-outputs", outputs=0
         )
     for value in found.inputs:
         _check_type(value, "input", _INPUT_TYPES, "uint8, uint16 or float32")
     for value in found.outputs:
-        _check_type(value, "output", _OUTPUT_TYPES, "float32")
+        _check_type(value, "output", {_FLOAT}, "float32")
 
 
 def _check_type(value: Value, what: str, allowed: set[int], expected: str) -> None:
