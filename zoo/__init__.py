@@ -12,7 +12,8 @@ for answer in zoo.open(exported.path).predict(["a.jpg", "b.png"]):
 
 Importing this is light: torch, ONNX Runtime and numpy are loaded by the calls that need them.
 
-Importing this also keeps ONNX Runtime from reporting home, see below.
+Importing this also keeps ONNX Runtime from reporting home, and lets the threads of a computation sleep while they wait,
+see below.
 """
 
 from __future__ import annotations
@@ -32,12 +33,19 @@ if "onnxruntime" in sys.modules and "ORT_DISABLE_TELEMETRY" not in os.environ:
     )
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+from zoo._support.threads import choose_threads
+
+# Every module of ours that computes is imported after this one, in every process, and torch after them.
+os.environ.update(choose_threads(os.environ))
+
 from zoo.errors import ZooError
 from zoo.registry import models
 from zoo.workflow.compare import compare
 from zoo.workflow.evaluate import evaluate
 from zoo.workflow.export import ExportResult, export
+from zoo.workflow.folds import FoldsResult, train_folds
 from zoo.workflow.info import info
+from zoo.workflow.pick import PickResult, pick
 from zoo.workflow.prepare import check, split
 from zoo.workflow.runs import list_runs
 from zoo.workflow.shipped import (
@@ -49,10 +57,14 @@ from zoo.workflow.shipped import (
     verify,
 )
 from zoo.workflow.train import TrainResult, train
+from zoo.workflow.tune import TuneResult, tune
 
 __all__ = [
     "ExportResult",
+    "FoldsResult",
+    "PickResult",
     "TrainResult",
+    "TuneResult",
     "ZooError",
     "bench",
     "check",
@@ -64,10 +76,13 @@ __all__ = [
     "list_runs",
     "models",
     "open",
+    "pick",
     "serve",
     "sign",
     "split",
     "train",
+    "train_folds",
+    "tune",
     "verify",
 ]
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from zoo_cli._typed import MODELS, Line, is_model_name, kind_of, read
 
-__all__ = ["FLAGS", "NEEDLESS", "OPTIONS", "REMARKS", "WORDS", "Meant", "fill", "is_there", "meant_by"]
+__all__ = ["FLAGS", "NEEDLESS", "OPTIONS", "WORDS", "Meant", "fill", "is_there", "meant_by"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,17 +43,12 @@ WORDS = (
     Meant(("audit", "lint", "clean", "dedup", "deduplicate", "duplicates"), ("zoo data check PATH",)),
     Meant(
         ("cv", "crossval", "crossvalidate", "crossvalidation", "kfold", "folds"),
-        ("zoo data split PATH --folds 5", "zoo train MODEL --data TABLE --fold 0"),
-        "first the one, then the other for each fold",
+        ("zoo train MODEL --folds 5",),
     ),
     Meant(("gradcam", "cam", "heatmap", "heatmaps", "saliency", "shap", "lime"), ("zoo explain MODEL IMAGE…",)),
     Meant(("ensemble", "stack", "blend"), ("zoo train ensemble:RUN,RUN",)),
-    Meant(("pick", "best", "auto", "automl", "leaderboard"), ("zoo compare A B",), "no verb picks a model yet"),
-    Meant(
-        ("tune", "sweep", "optimize", "optimise", "hpo", "gridsearch"),
-        ("zoo train MODEL --set NAME=VALUE", "zoo compare A B"),
-        "no verb searches settings yet",
-    ),
+    Meant(("best", "auto", "automl", "leaderboard", "select", "choose"), ("zoo pick --data FOLDER",)),
+    Meant(("sweep", "optimize", "optimise", "hpo", "gridsearch", "autotune"), ("zoo tune MODEL --data FOLDER",)),
     Meant(
         ("report", "html", "plot", "page"),
         (EVALUATE, "zoo export --onnx --bundle"),
@@ -92,6 +87,8 @@ OPTIONS = {
     "csv": ("save_txt", "results_file"),
     "threads": ("num_threads", "n_jobs"),
     "workers": ("num_workers", "j"),
+    "loss": ("criterion", "loss_function", "loss_fn"),
+    "metric": ("eval_metric", "monitor", "scorer", "scoring"),
     "class_weight": ("class_weights", "classweights", "weighted", "balanced", "pos_weight"),
     "weight_decay": ("wd", "decay"),
 }
@@ -103,21 +100,18 @@ FLAGS = {
     ("cpu", "no_cuda"): ("--device", "cpu"),
     ("amp", "half", "bf16", "bfloat16", "mixed_precision"): ("--precision", "bf16"),
     ("fp32", "float32"): ("--precision", "fp32"),
+    ("ordinal", "ordered", "grades"): ("--task", "ordinal"),
 }
 """Options without a value: the option with its value that says the same."""
 
 NEEDLESS = {
     ("num_classes", "n_classes", "nc", "classes"): "the classes are those of the data",
-    ("loss", "criterion"): "the loss is cross-entropy; --set class_weight=balanced weighs its classes",
     ("shuffle",): "training images are shuffled, by --seed",
     ("scratch", "no_pretrained"): "networks start from scratch without --pretrained",
     ("verbose", "quiet", "q", "progress"): "progress goes to stderr, results to stdout",
-    ("task", "mode"): "the verb and the data say it",
+    ("mode",): "the verb and the data say it",
 }
 """Options that are not needed: why."""
-
-REMARKS = {"--folds": "then train on that table once for each fold, with --fold 0 and so on"}
-"""An option of another verb: what must be said beside it."""
 
 
 def meant_by(word: str) -> Meant | None:

@@ -143,8 +143,7 @@ def _unknown_option(line: Line, option: str, near: tuple[str, ...]) -> Advice | 
             typed = line.typed([*words, *without(line.rest, old)])
         return Advice(said, (typed,))
     if not line.is_group and (elsewhere := _verbs_with(line, option, value)):
-        flag = next(word for word in elsewhere[0].split() if word.startswith("--"))
-        return Advice(f"{said} of '{line.name}'", elsewhere, _elsewhere.REMARKS.get(flag, ""))
+        return Advice(f"{said} of '{line.name}'", elsewhere)
     if not option.startswith("--"):
         near = tuple(name for name in options_of(line.command) if name.startswith(f"--{option.lstrip('-')[:1]}"))
     likely = difflib.get_close_matches(option, near, n=1, cutoff=0.7) or ([] if option.startswith("--") else near[:3])
@@ -238,6 +237,8 @@ def _extra(line: Line) -> Advice:
     ):
         return Advice(f"unexpected {word!r}", (line.retype([word], ["--out", word]),))
     models = kind in MODELS or is_model_name(word)
+    if models and "--models" in options:
+        return Advice(f"unexpected {word!r}, a model", (line.retype([word], ["--models", word], last=True),))
     if models and line.words():
         verb = "compare" if line.verbs[0] in {"train", "evaluate", "compare"} else line.verbs[0]
         every = " ".join(map(quote, [*line.words(), *line.extra]))
@@ -307,7 +308,7 @@ def _path_for_name(problem: ZooError, line: Line) -> Advice | None:
         return None
     said = f"no model {name!r}: that is {kind}"
     data = str(line.values.get("data") or "")
-    if line.verbs == ("train",) and kind not in MODELS:
+    if line.verbs in {("train",), ("tune",)} and kind not in MODELS:
         if is_model_name(data):
             rest = without(without(line.rest, [name]), ["--data", data])
             return Advice(said, (line.typed([data, *rest, "--data", name]),))

@@ -19,6 +19,7 @@ from zoo_cli.options import (
     Data,
     Device,
     Epochs,
+    Frames,
     Group,
     IncludeSeen,
     Json,
@@ -74,6 +75,7 @@ def compare(
     columns: Columns = None,
     group: Group = None,
     keep_na: KeepNa = False,
+    frames: Frames = None,
     split: Split = "test",
     provider: Provider = "cpu",
     epochs: Epochs = None,
@@ -118,10 +120,28 @@ def compare(
             options=["--tests"],
         )
     budget = Budget(
-        epochs=epochs, batch_size=batch_size, lr=lr, size=size, seed=seed, device=device, pretrained=pretrained,
-        precision=None, weights=None, leaks=None, fold=None, settings=read_settings(settings or []),
-        **make_reading(columns, group, uncertain, keep_na=keep_na),
-    )  # fmt: skip
+        epochs=epochs,
+        batch_size=batch_size,
+        lr=lr,
+        size=size,
+        seed=seed,
+        device=device,
+        pretrained=pretrained,
+        budget=None,
+        precision=None,
+        weights=None,
+        teacher=None,
+        freeze=None,
+        leaks=None,
+        fold=None,
+        folds=None,
+        loss=None,
+        metric=None,
+        task=None,
+        order=None,
+        settings=read_settings(settings or []),
+        **make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
+    )
     try:
         with contextlib.redirect_stdout(sys.stderr):
             found = zoo.compare(

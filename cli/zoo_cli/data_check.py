@@ -13,7 +13,7 @@ import typer
 import zoo
 from zoo.errors import GateError
 from zoo_cli import offers
-from zoo_cli.options import Columns, Group, Json, KeepNa, Uncertain, make_reading, spell_reading
+from zoo_cli.options import Columns, Frames, Group, Json, KeepNa, Uncertain, make_reading, spell_reading
 from zoo_cli.output import document, format_table, put, quote_path, say, show_path
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ def check(
     group: Group = None,
     columns: Columns = None,
     keep_na: KeepNa = False,
+    frames: Frames = None,
     uncertain: Uncertain = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with thumbnails.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page in --html.")] = False,
@@ -52,7 +53,7 @@ def check(
 
     Exit status 3: two splits share copies, near-duplicates or groups. Every other finding leaves it at 0.
     """
-    reading = make_reading(columns, group, uncertain, keep_na=keep_na)
+    reading = make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames)
     progress = _progress if sys.stderr.isatty() else None
     found = zoo.check(path, html=html, overwrite=overwrite, progress=progress, **reading)
     if html is not None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo_cli import offers
-from zoo_cli.options import Columns, Group, Json, KeepNa, Uncertain, make_reading
+from zoo_cli.options import Columns, Frames, Group, Json, KeepNa, Uncertain, make_reading
 from zoo_cli.output import document, fields, format_count, format_table, megabytes, put
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def info(
     columns: Columns = None,
     group: Group = None,
     keep_na: KeepNa = False,
+    frames: Frames = None,
     uncertain: Uncertain = None,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +51,7 @@ def info(
     from zoo.data import describe_data, find_named
     from zoo.store import sets
 
-    reading = make_reading(columns, group, uncertain, keep_na=keep_na)
+    reading = make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames)
     if find_named(name) is None:
         found = describe_data(name, **reading)
         if as_json:
@@ -81,13 +82,14 @@ def _describe_named(variant: Variant, reading: Reading) -> dict[str, Any]:
         return found
     return {
         "n": about.n, "columns": {}, "ignored": {}, "classes": dict.fromkeys(about.labels), "groups": None,
-        "splits": dict(about.splits), "notes": [],
+        "splits": dict(about.splits), "channels": None, "notes": [],
     }  # fmt: skip
 
 
 def _text(found: DataDescription) -> str:
     splits = ", ".join(f"{n} {split}" for split, n in found.splits.items()) or "no splits; training makes them"
-    lines = {"data": found.name, "images": f"{format_count(found.n, 'image')} of {found.kind}: {splits}"}
+    stack = "" if found.channels is None else f", {found.channels} channels"
+    lines = {"data": found.name, "images": f"{format_count(found.n, 'image')} of {found.kind}{stack}: {splits}"}
     folders = "image" not in found.columns  # of a table one column names the images
     lines |= {role: "the folder" if folders else _show(column) for role, column in found.columns.items()}
     lines |= {

@@ -9,7 +9,7 @@ import typer
 
 import zoo
 from zoo_cli import offers
-from zoo_cli.options import Columns, Group, Json, KeepNa, Uncertain, make_reading
+from zoo_cli.options import Columns, Frames, Group, Json, KeepNa, Uncertain, make_reading
 from zoo_cli.output import document, fields, format_count, format_table, put, quote_path, show_path
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ def split(
     group: Group = None,
     columns: Columns = None,
     keep_na: KeepNa = False,
+    frames: Frames = None,
     uncertain: Uncertain = None,
     folds: Annotated[int | None, typer.Option("--folds", metavar="K", help="K folds instead of splits.")] = None,
     val: Annotated[float | None, typer.Option("--val", metavar="X", help="Share of val; default 0.15.")] = None,
@@ -50,15 +51,15 @@ def split(
         again=again,
         overwrite=overwrite,
         skip_bad=skip_bad,
-        **make_reading(columns, group, uncertain, keep_na=keep_na),
+        **make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
     )
     if as_json:
         document(made)
     else:
-        _report(made, keep_na=keep_na)
+        _report(made, keep_na=keep_na, frames=frames)
 
 
-def _report(made: SplitTable, *, keep_na: bool) -> None:
+def _report(made: SplitTable, *, keep_na: bool, frames: str | None) -> None:
     labels = made.labels[:8]
     head = (made.column, "images", *labels)
     rows = [(part, str(n), *(str(made.per_class[part][label]) for label in labels)) for part, n in made.parts.items()]
@@ -66,5 +67,6 @@ def _report(made: SplitTable, *, keep_na: bool) -> None:
     lines = {"table": show_path(made.path), "groups": groups, "seed": made.seed}
     lines |= {f"note {number}": note for number, note in enumerate(made.notes, 1)}
     fold = " --fold 0" if made.column == "fold" else ""
-    lines["next"] = f"zoo train simple_cnn --data {quote_path(made.path)}{fold}{' --keep-na' if keep_na else ''}"
+    said = f"{' --keep-na' if keep_na else ''}{f' --frames {frames}' if frames else ''}"
+    lines["next"] = f"zoo train simple_cnn --data {quote_path(made.path)}{fold}{said}"
     put(f"{format_table(head, rows, right=range(1, len(head)))}\n\n{fields(lines)}")

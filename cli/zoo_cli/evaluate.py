@@ -14,6 +14,7 @@ from zoo_cli import offers
 from zoo_cli.options import (
     Columns,
     Data,
+    Frames,
     Group,
     IncludeSeen,
     Json,
@@ -60,6 +61,7 @@ def evaluate(
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out unreadable images.")] = False,
     group: Group = None,
     keep_na: KeepNa = False,
+    frames: Frames = None,
     uncertain: Uncertain = None,
     include_seen: IncludeSeen = False,
     key: Key = None,
@@ -84,7 +86,7 @@ def evaluate(
             skip_bad=skip_bad,
             key=key,
             include_seen=include_seen,
-            **make_reading(columns, group, uncertain, keep_na=keep_na),
+            **make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
         )
     if as_json or table is not None:
         say_seen(report.seen)

@@ -44,6 +44,9 @@ def export(
             "--evidence", help="With a third output: where the model sees what (U-Nets, and others that can)."
         ),
     ] = False,
+    features: Annotated[
+        bool, typer.Option("--features", help="With the output features: what the last layer makes its answer of.")
+    ] = False,
     int8: Annotated[
         bool, typer.Option("--int8", help="Make it smaller and faster, if the answers stay those of float32.")
     ] = False,
@@ -118,6 +121,7 @@ def export(
                 preprocess=preprocess,
                 portable=portable,
                 evidence=evidence,
+                features=features,
                 quantize=kind,
                 target=target,
                 bundle=bundle,
@@ -159,7 +163,7 @@ def export(
                 "proof": f"{'' if found is None else 'of its float32 file, '}"
                 f"{format_count(parity.images, 'raw image')}: "
                 f"logits within {parity.max_abs_logit:.1e}, probabilities within {parity.max_abs_probability:.1e}, "
-                f"{format_count(parity.flips, 'label')} changed{_of_maps(parity)}"
+                f"{format_count(parity.flips, 'label')} changed{_of_more(parity)}"
                 f"{', at training' if result.proven == 'training' else ''}",
                 **({"golden": _describe_golden(result)} if bundle or web else {}),
                 **({"note": "; ".join(result.notes)} if result.notes else {}),
@@ -198,5 +202,7 @@ def _is_terminal() -> bool:
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
-def _of_maps(parity: Parity) -> str:
-    return "" if parity.max_abs_evidence is None else f", evidence maps within {parity.max_abs_evidence:.1e}"
+def _of_more(parity: Parity) -> str:
+    maps = "" if parity.max_abs_evidence is None else f", evidence maps within {parity.max_abs_evidence:.1e}"
+    rows = "" if parity.max_abs_features is None else f", features within {parity.max_abs_features:.1e}"
+    return maps + rows

@@ -62,7 +62,7 @@ def _lines(card: ModelCard, asked: str) -> dict[str, object]:
         "parameters": f"{card.parameters / 1e6:.2f} million" if card.parameters else "not stated",
         **({"MACs": f"{card.macs / 1e6:,.0f} million".replace(",", " ")} if card.macs else {}),
         **({"latency": _latency(card.latency)} if card.latency else {}),
-        "input": f"{spec.size[0]} x {spec.size[1]} px, {spec.channels}, {how}",
+        "input": f"{spec.size[0]} x {spec.size[1]} px, {spec.named_channels}, {how}",
         "intensity": f"{intensity}; mean {_numbers(spec.mean)}; std {_numbers(spec.std)}",
         "training": _training(card),
         "weights": f"{weights.source} ({weights.licence})" if weights else "none; it learns from scratch",

@@ -58,6 +58,8 @@ VERBS = {
     "evaluate": (MAKE, "zoo evaluate resnet18.zoo --data other-site/"),
     "runs": (MAKE, None),
     "compare": (MAKE, "zoo compare resnet18 svm --data images/ --epochs 10"),
+    "pick": (MAKE, "zoo pick --data images/ --budget latency_ms=10,size_mb=20,minutes=30"),
+    "tune": (MAKE, "zoo tune resnet18 --data images/ --minutes 60"),
     "export": (SHIP, "zoo export --onnx --bundle --out lungs.zoo"),
     "predict": (SHIP, "zoo predict lungs.zoo images/ --csv answers.csv"),
     "explain": (SHIP, "zoo explain lungs.zoo scan.png --out heatmaps"),

@@ -9,7 +9,7 @@ import os
 import shlex
 from collections.abc import Iterable, Iterator
 
-__all__ = ["data", "exported", "families", "models", "models_and_files", "runs", "sets"]
+__all__ = ["data", "exported", "families", "metrics", "models", "models_and_files", "runs", "sets"]
 
 _TABLES = (".csv", ".tsv", ".parquet", ".npz")
 
@@ -34,6 +34,13 @@ def sets(incomplete: str) -> list[str]:
     from zoo.store.sets import catalogue
 
     return _beginning(catalogue(), incomplete)
+
+
+def metrics(incomplete: str) -> list[str]:
+    """Validation metrics; the class of a sensitivity is the user's to name."""
+    from zoo.spec import METRIC_CHOICES
+
+    return _beginning((name.removesuffix("CLASS") for name in METRIC_CHOICES), incomplete)
 
 
 def runs(incomplete: str) -> list[str]:

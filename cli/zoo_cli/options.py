@@ -21,12 +21,16 @@ __all__ = [
     "Data",
     "Device",
     "Epochs",
+    "Fold",
+    "Frames",
     "Group",
     "IncludeSeen",
+    "Inputs",
     "Json",
     "KeepNa",
     "Key",
     "Lr",
+    "Metric",
     "Provider",
     "Seed",
     "Settings",
@@ -37,6 +41,7 @@ __all__ = [
     "Verbs",
     "make_reading",
     "option",
+    "read_inputs",
     "refuse_formats",
     "spell_reading",
 ]
@@ -68,11 +73,23 @@ def make_reading(
     uncertain: Literal["ignore", "positive", "negative"] | None,
     *,
     keep_na: bool = False,
+    frames: Literal["one", "channels"] | None = None,
 ) -> Reading:
     """What the options say of how data is read; what they do not say is left out."""
     return pick_reading(
-        Reading(columns=_read_columns(columns), group=group, uncertain=uncertain, keep_na=keep_na or None)
+        Reading(
+            columns=_read_columns(columns), group=group, uncertain=uncertain, keep_na=keep_na or None, frames=frames
+        )
     )
+
+
+def _read_epochs(text: str) -> int | Literal["auto"]:
+    """What `--epochs` says.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    return "auto" if text == "auto" else int(text)
 
 
 def refuse_formats(table: str | None, *, as_json: bool, **chooses: bool) -> None:
@@ -95,8 +112,28 @@ def spell_reading(reading: Reading) -> str:
     """The options that say the same, each after a blank."""
     said = {"--columns": ",".join(f"{role}={column}" for role, column in (reading.get("columns") or {}).items())}
     said |= {"--group": reading.get("group") or "", "--uncertain": reading.get("uncertain") or ""}
+    said |= {"--frames": reading.get("frames") or ""}
     texts = [f" {option} {shlex.quote(value)}" for option, value in said.items() if value]
     return "".join((*texts, " --keep-na" if reading.get("keep_na") else ""))
+
+
+def read_inputs(text: str | None) -> tuple[str, ...] | None:
+    """What `--inputs` says: names of columns between commas.
+
+    Raises:
+        UsageError: a name is empty.
+    """
+    if text is None:
+        return None
+    names = tuple(part.strip() for part in text.split(","))
+    if not all(names):
+        raise UsageError(
+            f"--inputs {text}: a name is empty; expected such as age,sex",
+            code="option-value",
+            option="--inputs",
+            value=text,
+        )
+    return names
 
 
 def _read_columns(text: str | None) -> dict[str, str] | None:
@@ -165,18 +202,55 @@ Uncertain = Annotated[
     Literal["ignore", "positive", "negative"] | None,
     typer.Option("--uncertain", help="Labels of -1 in a table: left out of loss and metrics (ignore), or 1, or 0."),
 ]
+Frames = Annotated[
+    Literal["one", "channels"] | None,
+    typer.Option("--frames", help="A file of several pictures: one of them is chosen, or they are its channels."),
+]
+Inputs = Annotated[
+    str | None,
+    typer.Option(
+        "--inputs",
+        metavar="COLUMN,…",
+        help="Columns of the table that the model is given beside the image, such as age,sex. NAME:category takes "
+        "numbers for names, NAME:optional answers without it too.",
+    ),
+]
 Split = Annotated[Literal["train", "val", "test"], typer.Option("--split", help="Which images.", show_default=True)]
 IncludeSeen = Annotated[
     bool, typer.Option("--include-seen", help="Judge images too that a model was trained or validated on.")
 ]
 Provider = Annotated[str, _share(device.Provider)]
 Key = Annotated[Path | None, _share(device.Key)]
-Epochs = Annotated[int | None, typer.Option("--epochs", metavar="N", help="Passes over the training images.")]
+Epochs = Annotated[
+    Any,
+    typer.Option(
+        "--epochs",
+        metavar="auto|N",
+        parser=_read_epochs,
+        help="Passes over the training images; auto: as many as make a number of steps.",
+    ),
+]
 BatchSize = Annotated[int | None, typer.Option("--batch-size", metavar="N", help="Images in one step.")]
 Lr = Annotated[float | None, typer.Option("--lr", metavar="X", help="Peak learning rate.")]
 Size = Annotated[int | None, typer.Option("--size", metavar="PX", help="Side of the network's input.")]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Of weights, order and augmentation.")]
-Device = Annotated[str | None, typer.Option("--device", metavar="D", help="auto, cpu, cuda or cuda:N.")]
+Device = Annotated[
+    str | None,
+    typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:N; xpu (Intel) or mps (Apple), not run by us."),
+]
+Metric = Annotated[
+    str | None,
+    typer.Option(
+        "--metric",
+        metavar="NAME",
+        autocompletion=offers.metrics,
+        help="What chooses on validation: macro_auroc (default), balanced_accuracy, accuracy, f1, kappa, nll or "
+        "sensitivity@0.9:CLASS.",
+    ),
+]
+Fold = Annotated[
+    int | None, typer.Option("--fold", metavar="I", min=0, help="Of data with folds: the one that is test.")
+]
 TableAs = Annotated[
     Literal["csv", "latex", "markdown"] | None,
     typer.Option("--table", help="Print one table for a paper or a program, and nothing else."),

@@ -210,7 +210,7 @@ def _details(found: RunDetails) -> str:
     lines |= {
         "model": f"{record.card.name}, plugin {record.plugin.name} of {record.plugin.distribution} "
         f"{record.plugin.version}",
-        "input": f"{spec.size[0]} x {spec.size[1]} px, {spec.channels}, {record.kind}",
+        "input": f"{spec.size[0]} x {spec.size[1]} px, {spec.named_channels}, {record.kind}",
         "data": f"{record.data.name}, {', '.join(f'{split} {n}' for split, n in record.data.splits.items())}, "
         f"sha256 {record.data.sha256[:12]}…",
         "from": record.source + (" (no longer there)" if "data" in run.moved else ""),
@@ -219,10 +219,17 @@ def _details(found: RunDetails) -> str:
         "recipe": recipe,
         "start": start,
     }
+    if record.teacher is not None:
+        lines["teacher"] = f"{record.teacher.name}, run {record.teacher.run}, sha256 {record.teacher.sha256[:12]}…"
     if record.best is not None:
         value = "undefined" if record.best.value is None else f"{record.best.value:.4f}"
         name = title_of(record.best.metric.removeprefix("val_"))
         lines["best epoch"] = f"{record.best.epoch} of {record.epochs_done}, by validation {name} {value}"
+    if run.state == "interrupted" and record.steps_done:
+        lines["stopped"] = f"in epoch {record.epochs_done + 1}, after {format_count(record.steps_done, 'step')}"
+    if record.diverged is not None:
+        bad = record.diverged
+        lines["diverged"] = f"in step {bad.step} of epoch {bad.epoch}, at lr {bad.lr:g}"
     if record.seconds is not None:
         lines["took"] = f"{record.seconds:.1f} s" + (f", {record.precision}" if record.precision else "")
     lines["versions"] = ", ".join(f"{name} {version}" for name, version in record.versions.items())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,17 +22,32 @@ from zoo_cli.options import (
     Data,
     Device,
     Epochs,
+    Fold,
+    Frames,
     Group,
+    Inputs,
     Json,
     KeepNa,
     Lr,
+    Metric,
     Seed,
     Settings,
     Size,
     Uncertain,
     make_reading,
+    read_inputs,
 )
-from zoo_cli.output import describe_seen, document, fields, put, quote_path, rare_table, show_path, verdict_table
+from zoo_cli.output import (
+    describe_seen,
+    document,
+    fields,
+    format_table,
+    put,
+    quote_path,
+    rare_table,
+    show_path,
+    verdict_table,
+)
 
 __all__ = ["COMMAND", "train"]
 
@@ -79,7 +95,26 @@ def train(
             "--weights", metavar="FILE|RUN", help="Start from this file or run, hf-hub:ORG/NAME or local-dir:PATH."
         ),
     ] = None,
+    teacher: Annotated[
+        str | None,
+        typer.Option(
+            "--teacher",
+            metavar="RUN|FILE",
+            autocompletion=offers.exported,
+            help="Learn from the answers of this run, .onnx file or bundle too.",
+        ),
+    ] = None,
+    freeze: Annotated[
+        bool,
+        typer.Option(
+            "--freeze", help="Train the head only, on features computed once; with --pretrained or --weights."
+        ),
+    ] = False,
     epochs: Epochs = None,
+    budget: Annotated[
+        str | None,
+        typer.Option("--budget", metavar="TIME", help="Time for all of it, such as 90s, 10m or 2h; sets the epochs."),
+    ] = None,
     batch_size: BatchSize = None,
     lr: Lr = None,
     size: Size = None,
@@ -88,6 +123,19 @@ def train(
     precision: Annotated[
         Literal["auto", "fp32", "bf16"] | None,
         typer.Option("--precision", help="Number format; auto: bf16 where processor and network gain by it."),
+    ] = None,
+    loss: Annotated[
+        Literal["auto", "cross_entropy", "focal", "logit_adjusted"] | None,
+        typer.Option("--loss", help="What is minimised; auto: where a class is rare, what validation favours."),
+    ] = None,
+    metric: Metric = None,
+    task: Annotated[
+        Literal["auto", "ordinal"] | None,
+        typer.Option("--task", help="ordinal: the classes are grades in order; auto: what the labels say."),
+    ] = None,
+    order: Annotated[
+        str | None,
+        typer.Option("--order", metavar="A,B,…", help="Grades that are not numbers, the lowest first."),
     ] = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run; default: runs/MODEL-TIME.")] = None,
     resume: Annotated[
@@ -107,20 +155,41 @@ def train(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse data with copies in two splits instead of leaving them out.")
     ] = False,
-    fold: Annotated[
-        int | None, typer.Option("--fold", metavar="I", min=0, help="Of data with folds: the one that is test.")
+    fold: Fold = None,
+    folds: Annotated[
+        int | None,
+        typer.Option(
+            "--folds",
+            metavar="K",
+            min=3,
+            help="Train on each of K folds of all images, and judge every image by a file that has not seen it.",
+        ),
+    ] = None,
+    then: Annotated[
+        Literal["all", "none"] | None,
+        typer.Option(
+            "--then", help="After --folds: all, one model of all images, whose figures are those of the folds."
+        ),
     ] = None,
     columns: Columns = None,
     group: Group = None,
     keep_na: KeepNa = False,
+    frames: Frames = None,
     uncertain: Uncertain = None,
+    inputs: Inputs = None,
     settings: Settings = None,
+    log: Annotated[
+        list[str] | None,
+        typer.Option("--log", metavar="NAME", help="Also write to tensorboard, mlflow or wandb; may be repeated."),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Train a model on your images, or on digits.
 
-    The best epoch by validation AUROC is kept and exported as ONNX; that file is judged on the test images.
+    The best epoch by validation AUROC, or by --metric, is kept and exported as ONNX; that file is judged on the test
+    images.
     """
+    from zoo.workflow.folds import is_over_folds
     from zoo.workflow.train import read_settings
 
     chosen = read_settings(settings or [])
@@ -131,19 +200,57 @@ def train(
             options=["--keep-leaks", "--strict"],
         )
     leaks: Literal["keep", "refuse"] | None = "keep" if keep_leaks else "refuse" if strict else None
-    budget = Budget(
-        epochs=epochs, batch_size=batch_size, lr=lr, size=size, seed=seed, device=device, precision=precision,
-        pretrained=pretrained, weights=weights, leaks=leaks, fold=fold, settings=chosen,
-        **make_reading(columns, group, uncertain, keep_na=keep_na),
-    )  # fmt: skip
+    said = Budget(
+        epochs=epochs,
+        budget=budget,
+        batch_size=batch_size,
+        lr=lr,
+        size=size,
+        seed=seed,
+        device=device,
+        precision=precision,
+        pretrained=pretrained,
+        weights=weights,
+        teacher=teacher,
+        freeze=freeze or None,
+        leaks=leaks,
+        fold=fold,
+        folds=folds,
+        settings=chosen,
+        loss=loss,
+        metric=metric,
+        task=task,
+        order=None if order is None else [one.strip() for one in order.split(",")],
+        inputs=read_inputs(inputs),
+        **make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
+    )
     again: bool | Literal["auto"] = "auto" if resume == "auto" else resume is not None
     try:
         with contextlib.redirect_stdout(sys.stderr):
-            result = zoo.train(model, data, out=out, resume=again, overwrite=overwrite, skip_bad=skip_bad, **budget)
+            whole = (folds is not None and fold is None) or (again is True and is_over_folds(out))
+            if then is not None and not whole:
+                raise UsageError(
+                    "--then says what follows all folds; give --folds K without --fold",
+                    code="option-ignored",
+                    options=["--then"],
+                )
+            work = partial(zoo.train_folds, then=then) if whole else zoo.train
+            result = work(
+                model,
+                data,
+                out=out,
+                resume=again,
+                overwrite=overwrite,
+                skip_bad=skip_bad,
+                callbacks=log or (),
+                **said,
+            )
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt(str(stop) or "interrupted before the run began; nothing is left") from None
     if as_json:
         document(result)
+    elif isinstance(result, zoo.FoldsResult):
+        _report_folds(result)
     else:
         _report(result, named=out is not None)
 
@@ -164,6 +271,7 @@ def _report(result: zoo.TrainResult, *, named: bool) -> None:
             lines["validation"] = f"{name} {value}"
     if not result.members:
         lines["class weight"] = result.class_weight
+        lines["loss"] = result.loss
     if not result.members and result.seconds is not None and result.images_per_second is not None:
         rate = f"{result.images_per_second:,.0f}".replace(",", " ")
         lines["speed"] = f"{rate} images/s, {result.seconds:.1f} s"
@@ -172,7 +280,30 @@ def _report(result: zoo.TrainResult, *, named: bool) -> None:
     if result.comparison is not None:
         put(f"{comparison_text(result.comparison)}\n")
     classes = rare_table(result.test)
-    if classes and result.class_weight == "none" and not result.members:
-        classes += "\nto weigh rare classes: --set class_weight=balanced"
+    if classes and result.class_weight == "none" and result.loss == "cross_entropy" and not result.members:
+        classes += "\nfor rare classes: --loss auto, or --set class_weight=balanced"
     sections = (*describe_seen(result.test.seen), verdict_table(result.test), classes, fields(lines))
     put("\n\n".join(part for part in sections if part))
+
+
+def _report_folds(result: zoo.FoldsResult) -> None:
+    from zoo.evaluation import title_of
+
+    names = list(dict.fromkeys(name for one in result.each for name in one.metrics))[:3]
+    rows = [
+        (quote_path(one.run), str(one.n), *(str(one.metrics.get(name, "-")) for name in names)) for one in result.each
+    ]
+    run = quote_path(result.run)
+    ships = result.folds[0] if result.final is None else result.final
+    lines = {
+        "model": result.model,
+        "best epoch": f"{result.median_best_epoch}, the median of {len(result.folds)} folds",
+        "took": f"{result.seconds:.1f} s",
+        "run": show_path(result.run),
+        "next": f"zoo runs list {run}",
+        "or": f"zoo export {quote_path(ships)} --onnx",
+    }
+    if result.final is not None:
+        lines["of all images"] = f"{show_path(result.final)}; the figures above are what is expected of it"
+    table = format_table(("fold", "images", *map(title_of, names)), rows, right=(1,))
+    put("\n\n".join((verdict_table(result.test), table, fields(lines))))

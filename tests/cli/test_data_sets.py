@@ -80,7 +80,7 @@ def test_info_shows_licence_source_and_why_a_setting_is_asked_for() -> None:
     assert "augment none:" in " ".join(run_zoo("data", "info", "organamnist").out.split())
     document = run_zoo("data", "info", "organamnist@64", "--json").document
     assert (document["name"], document["size"], document["here"]) == ("organamnist@64", 64, False)
-    assert document["set"]["train"] == {"augment": "none"}
+    assert document["set"]["train"] == {"augment": "none", "augment_flip": "none"}
 
 
 def test_fetching_brings_a_set_with_its_licence_and_citation(mirror: Path, published: Path) -> None:

@@ -48,7 +48,7 @@ def test_an_unknown_model_is_one_line_with_the_nearest_names() -> None:
         (["list", "--nothing"], "--nothing"),
         (["evaluate", "--split", "all"], "--split"),
         (["export", "--onnx", "--preprocess", "half"], "--preprocess"),
-        (["train", "simple_cnn", "--resume", "--lr", "1"], "--lr"),
+        (["train", "simple_cnn", "--resume", "--size", "32"], "--size"),
         (["evaluate"], "runs/latest"),
     ],
 )

@@ -10,6 +10,8 @@ import pytest
 from cli_running import run_zoo
 from made_runs import make_run
 
+from zoo.runs import Diverged
+
 
 class _Terminal(io.StringIO):
     def isatty(self) -> bool:
@@ -62,6 +64,13 @@ def test_one_run_is_shown_in_full() -> None:
     assert 'zoo export "runs/b b" --onnx --bundle' in " ".join(shown.out.split())
     assert run_zoo("runs", "show", "--json").document["record"]["id"] == "b b"
     assert run_zoo("runs", "show", "broken").code == 1
+
+
+def test_of_a_run_that_stopped_it_is_said_where() -> None:
+    make_run("runs/c", status="interrupted", epochs_done=2, steps_done=7, diverged=Diverged(epoch=3, step=9, lr=0.5))
+    shown = " ".join(run_zoo("runs", "show", "c").out.split())
+    assert "in epoch 3, after 7 steps" in shown
+    assert "in step 9 of epoch 3, at lr 0.5" in shown
 
 
 def test_two_runs_are_shown_side_by_side_and_the_paired_test_is_named() -> None:

@@ -54,9 +54,7 @@ SLIPS = {
     "predict pictures": ["zoo predict MODEL pictures"],
     # options
     "train model=svm data=pictures epochs=3": ["zoo train svm --json --data pictures --epochs 3"],
-    "train --folds 5": ["zoo data split PATH --folds 5"],
-    "train svm --data pictures --folds 5": ["zoo data split pictures --folds 5"],
-    "train svm --n-splits 5": ["zoo data split PATH --folds 5"],
+    "train svm --n-splits 5": ["zoo train svm --folds 5"],
     "evaluate --csv t.csv": ["zoo predict MODEL IMAGE… --csv t.csv"],
     "--data pictures train simple_cnn": ["zoo train simple_cnn --json --data pictures"],
     "train simple_cnn --imgsz 64": ["zoo train simple_cnn --size 64"],
@@ -74,7 +72,8 @@ SLIPS = {
     "train svm --gpus 1": ["zoo train svm --device cuda"],
     "train svm --val-split 0.2": ["zoo data split PATH --val 0.2"],
     "train svm --num-classes 3": [],
-    "train svm --loss focal": [],
+    "train svm --criterion focal": ["zoo train svm --loss focal"],
+    "train svm --ordinal": ["zoo train svm --task ordinal"],
     "train svm --set class_weight": ["zoo train svm --set class_weight=balanced"],
     "predict runs/a scan.png -o t.csv": ["zoo predict runs/a scan.png --csv t.csv"],
     "explain runs/a scan.png --output maps": ["zoo explain runs/a scan.png --out maps"],
@@ -97,10 +96,10 @@ SLIPS = {
     "quantize runs/a": ["zoo export runs/a --json --onnx --int8"],
     "convert net.zoo": ["zoo export --onnx"],
     "classify runs/a scan.png": ["zoo predict runs/a scan.png"],
-    "tune svm --data pictures": [
-        "zoo train svm --data pictures --json --set NAME=VALUE",
-        "zoo compare svm B --data pictures",
-    ],
+    "sweep svm --data pictures": ["zoo tune svm --data pictures"],
+    "automl --data pictures": ["zoo pick --data pictures"],
+    "pick resnet18 --data pictures": ["zoo pick --data pictures --json --models resnet18"],
+    "pick pictures": ["zoo pick --json --data pictures"],
     "download resnet18": ["zoo data fetch NAME", "zoo weights fetch resnet18"],
     "rm runs/a": ["zoo runs remove runs/a"],
     "runs rm runs/a": ["zoo runs remove runs/a"],
@@ -126,6 +125,7 @@ def test_a_slip_is_answered_with_the_command_that_was_meant(typed: str) -> None:
 
 MODELS_THAT_ARE_NONE = {
     "train pictures": ["zoo train MODEL --data pictures"],
+    "tune pictures": ["zoo tune MODEL --data pictures"],
     "train table.csv": ["zoo train MODEL --data table.csv"],
     "train pictures --data resnet18": ["zoo train resnet18 --json --data pictures"],
     "train runs/a": ["zoo train MODEL --weights runs/a"],

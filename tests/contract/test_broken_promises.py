@@ -220,9 +220,10 @@ def test_a_planted_fault_fails_its_check(plant: Plant, name: str, fault: tuple[s
 @pytest.mark.parametrize(
     ("framework", "name", "fault", "said"),
     [
-        ("torch", "builds for 2 and 10 classes, 1 and 3 channels", (CODE, "pairwise((channels, 16", "pairwise((3, 16"),
+        ("torch", "builds for 2 and 10 classes, 1, 3 and 5 channels",
+         (CODE, "pairwise((channels, 16", "pairwise((3, 16"),
          r"build\(classes=2, channels=1\) fails on pictures of 32 x 32 px: RuntimeError.*; take classes and channels"),
-        ("torch", "builds for 2 and 10 classes, 1 and 3 channels", (CODE, "nn.Linear(64, classes)",
+        ("torch", "builds for 2 and 10 classes, 1, 3 and 5 channels", (CODE, "nn.Linear(64, classes)",
          "nn.Linear(64, 1000)"),
          r"answers two pictures with \(2, 1000\), expected \(2, 2\) logits; give the last layer `classes` outputs"),
         ("torch", "card is honest", (CARD, "parameters: 8.87e4", "parameters: 5.0e4"),
@@ -232,7 +233,7 @@ def test_a_planted_fault_fails_its_check(plant: Plant, name: str, fault: tuple[s
         ("torch", "card names what it needs", (CARD, "needs: [torch]", "needs: [torch, tensorfow]"),
          "needs tensorfow, which is not installed here; install it, or mend the name"),
         ("torch", "card names what it needs", (CARD, "needs: [torch]", "needs: []"), r"write needs: \[torch\]"),
-        ("sklearn", "builds for 2 and 10 classes, 1 and 3 channels",
+        ("sklearn", "builds for 2 and 10 classes, 1, 3 and 5 channels",
          (CODE, "ExtraTreesClassifier(n_estimators=100, min_samples_leaf=2)", "__import__('sklearn').svm.LinearSVC()"),
          "gave a LinearSVC without predict_proba; return a classifier that has it, or one wrapped so"),
         pytest.param(
@@ -255,7 +256,7 @@ def test_a_network_for_one_number_of_classes_is_not_told_to_change_its_card(plan
         hold(subject, "card is honest")
 
 
-BUILDS = "builds for 2 and 10 classes, 1 and 3 channels"
+BUILDS = "builds for 2 and 10 classes, 1, 3 and 5 channels"
 
 
 def test_every_check_has_a_fault_that_fails_it() -> None:

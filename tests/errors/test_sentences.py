@@ -246,7 +246,7 @@ SENTENCES: dict[str, tuple[Callable[[], object], str]] = {
         lambda: read(Path("no.png")),
         (
             "no.png: not an image by its first bytes; expected DICOM, PNG, JPEG, BMP, TIFF, WebP, GIF, PPM, AVIF, "
-            "HEIC or JPEG 2000"
+            "HEIC, JPEG 2000 or NumPy"
         ),
     ),
     "half an image": (

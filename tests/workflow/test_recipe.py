@@ -45,7 +45,7 @@ def recipe(model: str = "resnet18", *, side: int = 300, kind: str = "uint8", gra
     settings = given.pop("settings", {})
     more = {"voi": given.pop("voi", False), "train": given.pop("train", CT), "task": given.pop("task", "multiclass")}
     more["paddings"] = given.pop("paddings", {})
-    data = SimpleNamespace(kind=kind, gray=gray, largest_side=side, **more)
+    data = SimpleNamespace(kind=kind, gray=gray, channels=None, largest_side=side, **more)
     config = configure(card, given.pop("budget", {}), settings)
     return resolve(registry.load(card.plugin).plugin, card, data, config, settings=settings, **given)  # type: ignore[arg-type]
 
@@ -108,7 +108,7 @@ def test_images_that_bring_a_window_are_read_through_it_and_it_is_said() -> None
     assert any("voi" in note and "window" in note for note in found.notes)
     stated = recipe(kind="float32", gray=True, voi=True, settings={"preprocess.intensity": "percentile"})
     assert stated.card.preprocess.intensity == Percentile()
-    assert not stated.notes[1:]
+    assert [note for note in stated.notes if "voi" in note] == []
     assert recipe(voi=True).card.preprocess.intensity == Scale(maximum=255)  # 8-bit pictures need none
 
 
@@ -210,13 +210,14 @@ def test_labels_that_may_come_together_are_learned_without_smoothing_unless_it_w
     """Smoothing draws probabilities towards one half: a finding of one film in a hundred would seem likelier."""
     found = recipe(task="multilabel")
     assert found.card.train.label_smoothing == 0
-    (note,) = found.notes
+    note, line = found.notes
     assert note.startswith("label_smoothing 0 ")
+    assert line.startswith("recipe: ")
     for settings in ({"label_smoothing": 0.1}, {"train.label_smoothing": 0.1}):
         asked = recipe(task="multilabel", settings=settings)
-        assert (asked.card.train.label_smoothing, asked.notes) == (0.1, ())
+        assert (asked.card.train.label_smoothing, asked.notes) == (0.1, (line,))
     one = recipe()
-    assert (one.card.train.label_smoothing, one.notes) == (0.1, ())
+    assert (one.card.train.label_smoothing, one.notes) == (0.1, (line,))
 
 
 def test_a_setting_is_a_number_a_word_a_list_or_a_table() -> None:
@@ -280,10 +281,13 @@ def test_a_pair_that_is_none_is_refused(pair: str) -> None:
     [
         ("lr", "fast", "lr is 'fast', expected a number"),
         ("lr", 0, "lr is 0.0, expected a number above 0 and below 100"),
-        ("epochs", 1.5, "epochs is 1.5, expected a whole number"),
+        ("epochs", 1.5, "epochs is 1.5, expected auto or N"),
+        ("epochs", 0, "epochs is 0, expected at least 1, or auto"),
+        ("budget", "10", "budget is 10, expected a time such as 90s, 10m or 2h"),
+        ("mixup", -1, "mixup is -1.0, expected 0 or more, such as 0.2"),
         ("pretrained", 1, "pretrained is 1, expected true or false"),
-        ("fold", "first", "fold is 'first', expected a whole number or null"),
-        ("augment", "all", "augment is 'all', expected none, flip or standard"),
+        ("fold", "first", "fold is 'first', expected none, a whole number or null"),
+        ("augment", "all", "augment is 'all', expected none, flip, standard or strong"),
         ("preprocess.size", [1, 2, 3], "preprocess.size is [1, 2, 3], expected a list of 2"),
         ("preprocess.size", "big", "preprocess.size is 'big', expected a list"),
         ("preprocess.mean", ["x", 0, 0], "preprocess.mean.0 is 'x', expected a number"),

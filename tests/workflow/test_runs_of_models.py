@@ -24,6 +24,7 @@ FILES = {
     "weights.safetensors",
     "history.csv",
     "history.png",
+    "augmented.png",
     "model.onnx",
     "report.json",
     "predictions.csv",
@@ -193,7 +194,7 @@ def test_an_interrupted_run_can_be_exported_and_resumed(tmp_path: Path, monkeypa
 
     fitting = sys.modules["zoo.learn._fit"]
 
-    keep = fitting._keep
+    keep = fitting.keep
 
     def stop(*args: object) -> object:
         state = keep(*args)
@@ -202,7 +203,7 @@ def test_an_interrupted_run_can_be_exported_and_resumed(tmp_path: Path, monkeypa
         return state
 
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "_keep", stop)
+        patch.setattr(fitting, "keep", stop)
         with pytest.raises(KeyboardInterrupt):
             zoo.train("simple_cnn", data, epochs=3, size=16, out=out)
     assert open_run(out).record.status == "interrupted"

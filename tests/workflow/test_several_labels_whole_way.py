@@ -168,7 +168,7 @@ def test_an_interrupted_run_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch
 
     module = __import__("sys").modules["zoo.learn._fit"]
     assert module.fit is fitting
-    keep, calls = module._keep, []
+    keep, calls = module.keep, []
 
     def stopping(*given: object) -> object:
         state = keep(*given)
@@ -177,10 +177,10 @@ def test_an_interrupted_run_goes_on(place: Path, monkeypatch: pytest.MonkeyPatch
             raise KeyboardInterrupt
         return state
 
-    monkeypatch.setattr(module, "_keep", stopping)
+    monkeypatch.setattr(module, "keep", stopping)
     with pytest.raises(KeyboardInterrupt):
         zoo.train("simple_cnn", place / "chest.npz", epochs=3, out="runs/broken")
-    monkeypatch.setattr(module, "_keep", keep)
+    monkeypatch.setattr(module, "keep", keep)
     assert open_run(Path("runs/broken")).record.status == "interrupted"
     done = zoo.train("simple_cnn", resume=True, out="runs/broken")
     assert open_run(Path(done.run)).record.epochs_done == 3

@@ -46,7 +46,7 @@ CHECKS = (
     Check("listing imports nothing heavy", untrained.listing_imports_nothing_heavy),
     Check("card is honest", untrained.card_is_honest),
     Check("card names what it needs", untrained.declares_what_it_needs),
-    Check("builds for 2 and 10 classes, 1 and 3 channels", untrained.builds_for_any_classes_and_channels),
+    Check("builds for 2 and 10 classes, 1, 3 and 5 channels", untrained.builds_for_any_classes_and_channels),
     Check("trains", trained.trains),
     Check("learns", trained.learns),
     Check("answers any batch", trained.answers_any_batch),

@@ -24,7 +24,7 @@ from zoo._support.processes import command
 from zoo.contract._checks import Outcome
 from zoo.contract._subject import NotTried, Unmet
 from zoo.errors import ImageError, ZooError
-from zoo.readers import HEAD_BYTES, Probe
+from zoo.readers import HEAD_BYTES, Probe, stack_of
 from zoo.readers._others import image_defect, load_reader
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def recognises_its_own_files_only(subject: ReaderSubject) -> None:
 
 
 def gives_the_right_kind_and_shape(subject: ReaderSubject) -> None:
-    """What models take: uint8 with 3 channels, uint16 or float32 with one."""
+    """What models take: uint8 with 3 channels, uint16 or float32 with one, or a stack of up to 16."""
     for path, data in subject.data():
         if defect := image_defect(subject.read_first(data)):
             raise Unmet(f"read() of {path.name} gave {defect}")
@@ -124,6 +124,9 @@ def header_agrees_with_pixels(subject: ReaderSubject) -> None:
         found = (*pixels.shape[:2], image.kind)
         if said != found:
             raise Unmet(f"probe() of {path.name} says height, width and kind {said}, read() gives {found}")
+        channels = stack_of(image.kind, pixels.shape[2])
+        if header.channels != channels:
+            raise Unmet(f"probe() of {path.name} says a stack of {header.channels} channels, read() gives {channels}")
         if header.padding != image.padding:
             raise Unmet(f"probe() of {path.name} says padding {header.padding}, read() gives {image.padding}")
         if header.gray and pixels.shape[2] == 3 and not (pixels == pixels[:, :, :1]).all():

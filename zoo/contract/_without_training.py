@@ -131,7 +131,7 @@ def builds_for_any_classes_and_channels(subject: Subject) -> None:
     """(N, C, h, w) in, (N, K) out, for what the user's data needs and not only for ImageNet or for one data set."""
     plugin = subject.plugin
     for classes in (2, 10):
-        for channels in (1, 3):
+        for channels in (1, 3, 5):
             if isinstance(plugin, TorchPlugin):
                 _build_module(subject, plugin, classes, channels)
             elif isinstance(plugin, SklearnPlugin):

@@ -15,14 +15,17 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo.data import TRAINED_ON, apply_advice, balance, join_start, read_seen, write_seen
-from zoo.errors import DataError
+from zoo.errors import DataError, UsageError
+from zoo.evaluation import check_metric
 from zoo.runs import RunRecord, TrainContext, Trainer, create_run, new_id, open_run, settle, versions
-from zoo.spec import UNKNOWN, ModelCard, Weights
+from zoo.spec import UNKNOWN, ModelCard, Weights, parse_duration
 from zoo.store.weights import resolve as resolve_weights
 from zoo.workflow._find import is_run, weights_file
+from zoo.workflow._freeze import describe_freeze, refuse_freeze
 from zoo.workflow._images import lasting_source, open_as, refuse_unreadable
 from zoo.workflow._recipe import configure, find_unused, resolve
-from zoo.workflow._seen import UNKNOWN_START, find_overlap, sift_start
+from zoo.workflow._seen import UNKNOWN_START, find_overlap, name_start, sift_start
+from zoo.workflow._teacher import Teaching, begin_with, find_teacher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -69,6 +72,7 @@ class Plan:
         context: what the plugin is told beside card, data and recipe.
         start: what the weights that it starts from have seen; None: that is not known, or it starts from none.
         seen: what to say of test images that the start has seen; None: nothing.
+        teaching: whose answers it learns from, too; None: nobody's.
     """
 
     loaded: LoadedPlugin
@@ -77,6 +81,7 @@ class Plan:
     context: TrainContext
     start: Seen | None = None
     seen: SeenImages | None = None
+    teaching: Teaching | None = None
 
 
 def begin(plan: Plan, *, out: Path | None, hold: Hold | None = None, overwrite: bool = False) -> Job:
@@ -87,38 +92,73 @@ def begin(plan: Plan, *, out: Path | None, hold: Hold | None = None, overwrite: 
     record = msgspec.structs.replace(plan.record, id=new_id(plan.record.card.name), started=_now())
     start = [] if plan.start is None else [plan.start]
     return start_run(
-        record, plan.data, plan.context, out=out, hold=hold, overwrite=overwrite, start=start, seen=plan.seen
+        record,
+        plan.data,
+        plan.context,
+        out=out,
+        hold=hold,
+        overwrite=overwrite,
+        start=start,
+        seen=plan.seen,
+        teaching=plan.teaching,
     )
 
 
-def prepare(card: ModelCard, loaded: LoadedPlugin, data: str | Path, budget: Budget, *, skip_bad: bool = False) -> Plan:
-    """Decide all of a training and refuse what cannot be, before anything is written; arguments as `zoo.train`."""
+def prepare(
+    card: ModelCard,
+    loaded: LoadedPlugin,
+    data: str | Path,
+    budget: Budget,
+    *,
+    skip_bad: bool = False,
+    began: float | None = None,
+) -> Plan:
+    """Decide all of a training and refuse what cannot be, before anything is written; arguments as `zoo.train`.
+
+    `began` is when the time of `--budget` began, on the clock of `time.monotonic`; None: when the plugin trains.
+    """
     chosen, advice = apply_advice(data, budget.get("settings") or {})
     config = configure(card, budget, chosen)
+    refuse_freeze(loaded.plugin, card, config)
     splits = open_as(data, config, skip_bad=skip_bad)
     _refuse_unknown(loaded, card, splits)
     recipe = resolve(loaded.plugin, card, splits, config, size=budget.get("size"), settings=chosen)
     card = recipe.card
     splits = splits.read_for(card.preprocess)
+    check_metric(card.train.metric, splits.labels)
+    _refuse_inputs(loaded, card)
     loaded.plugin.check(card, splits)
     origin = loaded.plugin.starts_from(card)
     start, had_seen, said = _find_start(origin, budget) if card.train.pretrained else (None, None, ())
     if start is not None:
         card = msgspec.structs.replace(card, weights=_record_start(origin, start))  # whose licence the file states
-    notes = (*advice, *find_unused(loaded.plugin, card, budget), *recipe.notes, *_describe_weights(card, splits), *said)
+    about = (*describe_freeze(card.train), *_describe_weights(card, splits), *_describe_grades(loaded, card, splits))
+    teaching = find_teacher(budget, card, loaded, splits)
+    if teaching is not None:
+        said = (*said, *teaching.notes)
+        had_seen = join_start([one for one in (had_seen, teaching.seen) if one is not None])
+    whose = name_start(weights=start is not None, teacher=teaching is not None)
+    notes = (*advice, *find_unused(loaded.plugin, card, budget), *recipe.notes, *about, *said)
     for note in notes:  # those of the data were said when it was opened
         log.info("%s", note)
     if not skip_bad:
         refuse_unreadable(splits.test, [card.preprocess])  # now, not after hours of training
-    whole, (splits, seen) = splits, sift_start(splits, had_seen, card.train.leaks, said)
-    leaks = _say_seen(whole, had_seen, seen)
+    whole, (splits, seen) = splits, sift_start(splits, had_seen, card.train.leaks, said, start=whose)
+    leaks = _say_seen(whole, had_seen, seen, whose)
     record = create_record(
         card, splits, loaded, source=data, skipped=splits.skipped, notes=(*leaks, *notes, *splits.notes)
     )
     if start is not None:
         record = msgspec.structs.replace(record, weights=f"{start.source} sha256:{start.sha256}")
-    context = TrainContext(pretrained=start.path if start else None, skip_bad=skip_bad or bool(splits.skipped))
-    return Plan(loaded, record, splits, context, had_seen, seen)
+    if teaching is not None:
+        record = msgspec.structs.replace(record, teacher=teaching.about)
+    time_s = None if began is None or card.train.budget is None else parse_duration(card.train.budget)
+    context = TrainContext(
+        pretrained=start.path if start else None,
+        skip_bad=skip_bad or bool(splits.skipped),
+        deadline=None if began is None or time_s is None else began + time_s,
+    )
+    return Plan(loaded, record, splits, context, had_seen, seen, teaching)
 
 
 def start_run(  # noqa: D417 - overwrite is create_run's
@@ -132,6 +172,7 @@ def start_run(  # noqa: D417 - overwrite is create_run's
     start: Sequence[Seen] = (),
     members: Sequence[Seen] = (),
     seen: SeenImages | None = None,
+    teaching: Teaching | None = None,
 ) -> Job:
     """Make the run folder and what must be in it before training; what was there is there still where that fails.
 
@@ -144,6 +185,7 @@ def start_run(  # noqa: D417 - overwrite is create_run's
         start: what the weights that training starts from have seen.
         members: what the models that go into an ensemble have seen.
         seen: what to say of test images that the start has seen; None: nothing.
+        teaching: who is asked before training; None: nobody.
     """
     run = create_run(out, record, overwrite=overwrite, first=context.first)
     try:
@@ -151,6 +193,8 @@ def start_run(  # noqa: D417 - overwrite is create_run's
             hold(run.path)
         if context.first:
             write_seen(run.file(TRAINED_ON), splits, start=start, members=members)
+            if teaching is not None:
+                begin_with(teaching, run)
     except BaseException:
         settle(run, kept=False)
         raise
@@ -166,6 +210,16 @@ def _describe_weights(card: ModelCard, splits: Splits) -> tuple[str, ...]:
     least, most = int(present.argmin()), int(present.argmax())
     counts = f"of {splits.labels[least]} counts {present[least]:.2f}, one of {splits.labels[most]} {present[most]:.2f}"
     return (f"class_weight {card.train.class_weight}: in training an image {counts}",)
+
+
+def _describe_grades(loaded: LoadedPlugin, card: ModelCard, splits: Splits) -> tuple[str, ...]:
+    """The order that grades were put in, and whether the model learns it."""
+    if splits.task != "ordinal":
+        return ()
+    order = f"grades from the lowest to the highest: {', '.join(splits.labels)}"
+    if not loaded.plugin.ordered_grades:
+        order += f"; {card.name} learns them as classes, and the report alone knows their order"
+    return (order,)
 
 
 def _find_start(card: ModelCard, budget: Budget) -> tuple[ResolvedWeights, Seen | None, tuple[str, ...]]:
@@ -189,13 +243,13 @@ def _find_start(card: ModelCard, budget: Budget) -> tuple[ResolvedWeights, Seen 
     return start, join_start([read_seen(beside / TRAINED_ON, sha256)]), ()
 
 
-def _say_seen(splits: Splits, had_seen: Seen | None, seen: SeenImages | None) -> tuple[str, ...]:
+def _say_seen(splits: Splits, had_seen: Seen | None, seen: SeenImages | None, whose: str) -> tuple[str, ...]:
     """Notes on held-out images that the start has seen, as warnings too."""
     notes = [seen.note] if seen is not None and (seen.count or seen.grouped) else []
     if had_seen is not None and (count := int(find_overlap(splits, "val", had_seen).seen.sum())):
         notes.append(
-            f"{count} of {len(splits.val)} validation images were in the training or validation set of the weights "
-            "that training began with: the choice of the best epoch is optimistic"
+            f"{count} of {len(splits.val)} validation images were in the training or validation set of {whose}: "
+            "the choice of the best epoch is optimistic"
         )
     for note in notes:
         log.warning("%s", note)
@@ -213,6 +267,18 @@ def _refuse_unknown(loaded: LoadedPlugin, card: ModelCard, splits: Splits) -> No
             code="labels-unknown",
             model=card.name,
             unknown=unknown,
+        )
+
+
+def _refuse_inputs(loaded: LoadedPlugin, card: ModelCard) -> None:
+    """Refuse columns beside the image where the model would be trained without them."""
+    if card.table is not None and not loaded.plugin.takes_columns:
+        raise UsageError(
+            f"--inputs {','.join(card.table.names)}: {card.name} sees the image alone; leave it out, or choose a "
+            "network, such as simple_cnn or resnet18",
+            code="inputs-unsupported",
+            model=card.name,
+            columns=list(card.table.names),
         )
 
 

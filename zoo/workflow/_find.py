@@ -11,11 +11,23 @@ from zoo.spec import EvalReport, decode
 if TYPE_CHECKING:
     from zoo.runs import RunFolder
 
-__all__ = ["MODEL_FILE", "REPORT_FILE", "is_exported", "is_run", "model_file", "read_report", "weights_file"]
+__all__ = [
+    "MODEL_FILE",
+    "OF_ALL",
+    "REPORT_FILE",
+    "is_exported",
+    "is_run",
+    "model_file",
+    "read_report",
+    "run_that_ships",
+    "weights_file",
+]
 
 MODEL_FILE = "model.onnx"
 REPORT_FILE = "report.json"
 WEIGHTS_FILE = "weights.safetensors"
+OF_ALL = "all"
+"""In a run over folds: the run of the model that was trained on all images."""
 
 
 def is_run(path: Path) -> bool:
@@ -60,6 +72,7 @@ def model_file(path: Path) -> Path:
                 code="file-missing",
                 path=str(path),
             ) from None
+        run = run_that_ships(run)
         if not (run / MODEL_FILE).is_file():
             raise refuse_unfinished(open_run(run), f"holds no {MODEL_FILE}")
         return run / MODEL_FILE
@@ -69,6 +82,22 @@ def model_file(path: Path) -> Path:
         path=str(path),
         expected=MANIFEST,
     )
+
+
+def run_that_ships(path: Path) -> Path:
+    """The run whose model is meant by a run: of one over folds that of the model of all images, where there is one.
+
+    Raises:
+        ModelError: a run over folds without such a model.
+    """
+    from zoo.runs import open_run, refuse_unfinished
+
+    run = open_run(path)
+    if not run.record.folds:
+        return path
+    if not is_run(path / OF_ALL):
+        raise refuse_unfinished(run, "holds no model of all images")
+    return path / OF_ALL
 
 
 def weights_file(named: str | Path) -> str | Path:
@@ -95,6 +124,7 @@ def weights_file(named: str | Path) -> str | Path:
                 path=str(path),
             )
         return named
+    run = run_that_ships(run)
     if not (run / WEIGHTS_FILE).is_file():
         from zoo.runs import open_run
 

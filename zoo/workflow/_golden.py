@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.spec import EVIDENCE, FEATURES
+from zoo.tabular import draw_cells
 from zoo.workflow._find import MODEL_FILE
 from zoo.workflow._images import read_some
 
@@ -18,10 +21,13 @@ if TYPE_CHECKING:
 
     from zoo.data import Splits
     from zoo.evaluation import Predict
-    from zoo.spec import GoldenKind, Manifest
+    from zoo.spec import GoldenKind, Manifest, TableSpec
     from zoo.workflow._request import Golden
 
 __all__ = ["choose_kind", "write_proven_bundle"]
+
+_TRIES = 4
+"""Rows of columns that are tried for a golden image."""
 
 _SEEN = 32
 """Images whose sizes and levels drawn pictures take over."""
@@ -68,21 +74,58 @@ def write_proven_bundle(
     from zoo.artefact import GOLDEN_IMAGES, golden_tolerance, write_bundle
     from zoo.edge import Runtime
 
-    evidence: Predict | None = None  # of a quantised file no map: how far kernels elsewhere move one is not known
+    # Of a quantised file neither maps nor features: how far kernels elsewhere move them is not known.
+    more: dict[str, Predict] = {}
     if predict is None:
         with tempfile.TemporaryDirectory() as folder:
             proven = Path(folder) / MODEL_FILE
             proven.write_bytes(content)
             runtime = Runtime.open(proven)
-            predict, evidence = runtime.logits, runtime.evidence if runtime.has_evidence else None
+            predict = runtime.logits
+            more |= {EVIDENCE: runtime.evidence} if runtime.has_evidence else {}
+            more |= {FEATURES: runtime.features} if runtime.has_features else {}
     tolerance = golden_tolerance(manifest)
+    table = manifest.table
+    alone = predict if table is None else partial(_predict_one, predict, draw_cells(table, 1))  # for the search
     if golden == "generated":
-        images = _draw(splits, manifest, predict, GOLDEN_IMAGES, tolerance)
+        images = _draw(splits, manifest, alone, GOLDEN_IMAGES, tolerance)
     elif manifest.quantization is None:
         images = _take(splits, GOLDEN_IMAGES)
     else:
-        images = _put_clear_first(_take(splits, 4 * GOLDEN_IMAGES), predict, tolerance, manifest)[:GOLDEN_IMAGES]
-    write_bundle(target, content, manifest, images=images, golden=golden, predict=predict, evidence=evidence, seen=seen)
+        images = _put_clear_first(_take(splits, 4 * GOLDEN_IMAGES), alone, tolerance, manifest)[:GOLDEN_IMAGES]
+    columns = None if table is None else _draw_columns(table, images, predict, tolerance, manifest)
+    write_bundle(
+        target,
+        content,
+        manifest,
+        images=images,
+        golden=golden,
+        predict=predict,
+        more=more,
+        seen=seen,
+        columns=columns,
+    )
+
+
+def _predict_one(predict: Predict, row: NDArray[np.float32], batch: NDArray[Any]) -> NDArray[np.float32]:
+    """Answers with the same columns beside every image."""
+    return np.asarray(predict(batch, np.repeat(row, len(batch), axis=0)), np.float32)
+
+
+def _draw_columns(
+    table: TableSpec, images: Sequence[NDArray[Any]], predict: Predict, tolerance: float, manifest: Manifest
+) -> NDArray[np.float32]:
+    """(images, C) made columns, nobody's; of a few for each image one whose answer cannot change by rounding."""
+    from zoo.artefact import is_clear
+
+    drawn = draw_cells(table, _TRIES * len(images)).reshape(_TRIES, len(images), -1)
+    chosen = drawn[0].copy()
+    for at, image in enumerate(images):
+        for row in drawn[:, at : at + 1]:
+            if is_clear(predict(image[None], row)[0], tolerance, manifest.task):
+                chosen[at] = row[0]
+                break
+    return np.asarray(chosen, np.float32)
 
 
 def _draw(

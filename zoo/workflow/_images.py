@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from zoo.data import ImageSet, Splits
     from zoo.readers import Probe, RawImage
-    from zoo.runs import RunFolder
+    from zoo.runs import RunFolder, RunRecord
     from zoo.spec import PreprocessSpec, TrainConfig, Uncertain
 
 __all__ = [
@@ -43,16 +43,26 @@ log = logging.getLogger("zoo")
 
 def open_as(source: str | Path, config: TrainConfig, *, skip_bad: bool) -> Splits:
     """The images at `source`, read and divided as a training asks for."""
-    from zoo.data import open_data
+    from zoo.data import open_data, order_grades
 
-    return open_data(
+    splits = open_data(
         source,
         split_seed=config.split_seed,
         skip_bad=skip_bad,
         leaks=config.leaks,
         fold=config.fold,
+        folds=config.folds,
         **config.reading,
     )
+    return order_grades(splits, config.order) if config.task == "ordinal" else splits
+
+
+def _order_as(splits: Splits, record: RunRecord) -> Splits:
+    """The classes in the order of the run's grades; an ensemble has it from its members, not from its recipe."""
+    from zoo.data import order_grades
+
+    again = record.task == "ordinal" and splits.task != "ordinal"
+    return order_grades(splits, record.labels) if again else splits
 
 
 def images_of(run: RunFolder, data: str | Path | None, *, uncertain: Uncertain | None = None) -> Splits:
@@ -62,7 +72,7 @@ def images_of(run: RunFolder, data: str | Path | None, *, uncertain: Uncertain |
     record = run.record
     source = data or record.source
     try:
-        splits = open_as(source, record.card.train, skip_bad=bool(record.skipped))
+        splits = _order_as(open_as(source, record.card.train, skip_bad=bool(record.skipped)), record)
     except DataError as problem:
         if data is not None:
             raise

@@ -16,6 +16,7 @@ from zoo.evaluation.comparison import Comparison, Contender, compare
 from zoo.spec import encode
 from zoo.workflow._find import REPORT_FILE
 from zoo.workflow._images import check_in_range
+from zoo.workflow._inputs import select_columns
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,8 @@ __all__ = [
     "compare_judged",
     "different_names",
     "judge",
+    "losses_of",
+    "measure_latencies",
     "weights_of_classes",
     "write_answers",
 ]
@@ -73,8 +76,9 @@ def judge(
 
     manifest = runtime.manifest
     data = check_takes(manifest, data)
-    images = check_in_range(data.split(split), manifest.views)
-    about = _note_weights(manifest)
+    chosen, unusual = select_columns(data.split(split), manifest.table)
+    images = check_in_range(chosen, manifest.views)
+    about = (*_note_weights(manifest), *unusual)
     details: dict[str, Any] = {
         "model": manifest.name,
         "split": split,
@@ -83,6 +87,8 @@ def judge(
         "notes": tuple(dict.fromkeys((*([] if seen is None else [seen.note]), *about, *data.notes))),
         "groups": images.groups,
     }
+    if manifest.task == "ordinal":
+        details["ordered"] = True
     if plugin is not None:
         found, logits = plugin.evaluate(runtime.logits, images, manifest.labels, **details)
     else:
@@ -116,10 +122,22 @@ def weights_of_classes(manifest: Manifest) -> str:
     return " and ".join(dict.fromkeys(config.class_weight for config in configs))
 
 
+def losses_of(manifest: Manifest) -> str:
+    """What training minimised; of an ensemble's members each word once."""
+    configs = [member.config for member in manifest.members] or [manifest.provenance.config]
+    return " and ".join(dict.fromkeys(config.loss for config in configs))
+
+
 def _note_weights(manifest: Manifest) -> tuple[str, ...]:
     """What a reader of probabilities must know where classes were weighed."""
     how = weights_of_classes(manifest)
-    return () if how == "none" else (f"class_weight {how} in training: probabilities lean towards rare classes",)
+    configs = [member.config for member in manifest.members] or [manifest.provenance.config]
+    remedies = [] if how == "none" else [f"class_weight {how}"]
+    remedies += ["sampling balanced"] if any(config.sampling == "balanced" for config in configs) else []
+    notes = [f"{remedy} in training: probabilities lean towards rare classes" for remedy in remedies]
+    if any(config.loss == "logit_adjusted" for config in configs):
+        notes.append("logits are adjusted for the shares of classes: probabilities lean towards rare classes")
+    return tuple(notes)
 
 
 def write_answers(folder: Path, judged: Judged, temperature: float) -> None:
@@ -172,7 +190,7 @@ def compare_judged(
             for (runtime, answers), name in zip(opened, names, strict=True)
         ]
     )
-    latencies = _measure_latencies([runtime for runtime, _ in opened], images.read(0).pixels)
+    latencies = measure_latencies([runtime for runtime, _ in opened], images.read(0).pixels)
     contenders = [
         Contender(
             name=name,
@@ -182,6 +200,7 @@ def compare_judged(
             latency_range_ms=(float(np.quantile(times, 0.1)), float(np.quantile(times, 0.9))),
             size_bytes=runtime.size_bytes,
             class_weight=weights_of_classes(runtime.manifest),
+            ordered=runtime.manifest.task == "ordinal",
         )
         for (runtime, answers), name, times in zip(opened, names, latencies, strict=True)
     ]
@@ -250,13 +269,14 @@ def _join_notes(answers: Sequence[Judged], names: Sequence[str]) -> tuple[str, .
     return (*name_owners(own, len(names)), *of_data)
 
 
-def _measure_latencies(runtimes: Sequence[Runtime], image: Any) -> NDArray[np.float64]:
+def measure_latencies(runtimes: Sequence[Runtime], image: Any) -> NDArray[np.float64]:
     """(models, runs) milliseconds from one raw image to its answer, by turns: what slows the machine slows all."""
     batch = image[None]
+    beside = [runtime.draw_columns(1) for runtime in runtimes]
     times = np.empty((len(runtimes), _LATENCY_RUNS + 3))
     for run in range(times.shape[1]):
         for k, runtime in enumerate(runtimes):
             start = time.perf_counter()
-            runtime.logits(batch)
+            runtime.logits(batch, beside[k])
             times[k, run] = time.perf_counter() - start
     return times[:, 3:] * 1e3

@@ -6,11 +6,13 @@ import logging
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
+import numpy as np
 
 from zoo._support.files import atomic_write
-from zoo.preprocess import channels_of
+from zoo.preprocess import channels_of, raw_channels
 from zoo.runs import hash_learnt, versions, weights_licence
-from zoo.spec import EVIDENCE, SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
+from zoo.spec import EVIDENCE, FEATURES, SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
+from zoo.tabular import draw_cells, parse_cells
 from zoo.workflow._images import read_some
 
 if TYPE_CHECKING:
@@ -18,14 +20,16 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     import onnx
+    from numpy.typing import NDArray
 
     from zoo.artefact import Shippable
     from zoo.data import ImageSet, Splits
+    from zoo.edge import Runtime
     from zoo.plugin import Trained
     from zoo.runs import RunFolder, RunRecord
-    from zoo.spec import Member
+    from zoo.spec import Member, TableSpec
 
-__all__ = ["Stage", "build", "fit_calibration", "save_model", "shippable", "write_report"]
+__all__ = ["Stage", "build", "compare_features", "save_model", "shippable", "write_report"]
 
 Stage = Literal["full", "normalize", "none"]
 """How much of the preprocessing the file does: all of it, the arithmetic only, or nothing."""
@@ -49,14 +53,10 @@ def shippable(trained: Trained | Shippable, record: RunRecord) -> Shippable:
     """What a plugin trained or loaded, behind the one protocol that export and evaluation use."""
     from zoo.artefact import Shippable, TrainedNetwork
 
-    return trained if isinstance(trained, Shippable) else TrainedNetwork(trained, record.card, record.task)
-
-
-def fit_calibration(trained: Shippable, val: ImageSet) -> float:
-    """The temperature that calibrates the framework's logits on validation images (never on test images)."""
-    from zoo.evaluation import fit_temperature, predict_set
-
-    return fit_temperature(predict_set(trained.raw_logits, val), val.targets)
+    if isinstance(trained, Shippable):
+        return trained
+    network = TrainedNetwork(trained, record.card, record.task)
+    return network.shifted(record.shift) if record.shift else network
 
 
 def build(
@@ -68,6 +68,7 @@ def build(
     portable: bool = False,
     report: EvalReport | None = None,
     evidence: bool = False,
+    features: bool = False,
 ) -> tuple[onnx.ModelProto, Manifest]:
     """The run's ONNX file, proven against the training side.
 
@@ -79,9 +80,11 @@ def build(
         portable: resize by matrix products, see `zoo.artefact._resizing`.
         report: report on the test split, when it is known.
         evidence: with the output "evidence", compared by the gate, too.
+        features: with the output "features", compared by the gate, too.
 
     Raises:
-        UsageError: evidence is asked of a model that makes none, or an ensemble is to leave preprocessing to callers.
+        UsageError: evidence or features are asked of a model that makes none, or an ensemble is to leave preprocessing
+            to callers.
         GateError: the file does not give the training side's answers.
     """
     from zoo.artefact import parity_images, set_manifest
@@ -89,7 +92,7 @@ def build(
     record = run.record
     spec, temperature = record.card.preprocess, record.temperature
     given = _input_spec(record.kind, spec, stage)
-    made = trained.assemble(given, temperature=temperature, portable=portable, evidence=evidence)
+    made = trained.assemble(given, temperature=temperature, portable=portable, evidence=evidence, features=features)
     model = made.model
     manifest = Manifest(
         schema=SCHEMA,
@@ -97,7 +100,7 @@ def build(
         labels=record.labels,
         preprocess=spec,
         input=given,
-        outputs=("probabilities", "logits", *([EVIDENCE] if evidence else [])),
+        outputs=("probabilities", "logits", *([EVIDENCE] if evidence else []), *([FEATURES] if features else [])),
         temperature=temperature,
         parity=None,
         report=report,
@@ -106,10 +109,12 @@ def build(
         intended_use=_INTENDED_USE_SEVERAL if record.task == "multilabel" else _INTENDED_USE,
         task=record.task,
         portable=portable,
+        table=record.card.table,
         members=trained.members,
     )
     images = parity_images(read_some((data.val, data.train), 64), seed=record.card.train.seed)
-    parity = trained.prove(made, manifest, labels=data.labels, images=images)
+    columns = None if manifest.table is None else _parity_columns(manifest.table, data.val, len(images))
+    parity = trained.prove(made, manifest, labels=data.labels, images=images, columns=columns)
     manifest = msgspec.structs.replace(manifest, parity=parity)
     set_manifest(model, manifest)
     log.info(
@@ -117,6 +122,19 @@ def build(
         parity.images, parity.sizes, parity.max_abs_logit, parity.max_abs_probability, parity.flips,
     )  # fmt: skip
     return model, manifest
+
+
+def compare_features(float32: Runtime, own: Runtime, val: ImageSet) -> str:
+    """How far the features of a quantised file are from those of float32, in words: the guard judges answers alone."""
+    from zoo.artefact import parity_images
+
+    images = parity_images(read_some((val,), 64))[:64]
+    a, b = (np.concatenate([runtime.features(image[None]) for image in images]) for runtime in (float32, own))
+    cosine = (a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12)  # (n,)
+    return (
+        f"features of {len(images)} validation images beside those of float32: cosine {np.median(cosine):.4f} "
+        f"(median), {cosine.min():.4f} (least); compare features of one file only"
+    )
 
 
 def write_report(model: onnx.ModelProto, manifest: Manifest, report: EvalReport) -> None:
@@ -131,10 +149,17 @@ def save_model(target: Path, model: onnx.ModelProto) -> None:
     atomic_write(target, model.SerializeToString())
 
 
+def _parity_columns(table: TableSpec, images: ImageSet, count: int) -> NDArray[np.float32]:
+    """(count, C) for the gate: half are of the data, half are made, so that all that the encoding knows is there."""
+    own = images.subset(np.linspace(0, len(images) - 1, min(count // 2, len(images))).astype(int))
+    rows = parse_cells(table, own.columns, len(own))
+    return np.concatenate([rows, draw_cells(table, count - len(rows))])
+
+
 def _input_spec(kind: Literal["uint8", "uint16", "float32"], spec: PreprocessSpec, stage: Stage) -> InputSpec:
     placed = _STAGES[stage]
     if placed == "raw":
-        return InputSpec(name="image", dtype=kind, channels=3 if kind == "uint8" else 1, stage=placed)
+        return InputSpec(name="image", dtype=kind, channels=raw_channels(spec, kind), stage=placed)
     return InputSpec(name="image", dtype="float32", channels=channels_of(spec), stage=placed)
 
 
@@ -147,8 +172,9 @@ def _provenance(run: RunFolder, members: Sequence[Member]) -> Provenance:
         plugin=record.plugin,
         versions=record.versions,
         data=record.data,
-        config=record.card.train,
+        config=record.recipe,
         weights=record.weights or _join(member.weights for member in members),
+        teacher=record.teacher,
         notes=record.notes,
         weights_licence=_join(member.weights_licence for member in members) or weights_licence(record),
         code_licence=_join(member.code_licence for member in members) or record.card.licence,

@@ -16,26 +16,25 @@ from zoo._support.files import sha256_file
 from zoo._support.ranges import describe_ranges
 from zoo._support.text import format_count
 from zoo.errors import DataError, ImageError, UsageError
-from zoo.spec import Budget, ModelCard, Percentile, PreprocessSpec, Scale, TrainConfig, Voi, Window, to_builtins
+from zoo.spec import Budget, ModelCard, Percentile, PreprocessSpec, Scale, TrainConfig, Voi, to_builtins
+from zoo.workflow._channels import fit_mean_and_std, fit_to_channels, fit_window
+from zoo.workflow._course import adjust_course, refuse_course, settle_course
+from zoo.workflow._freeze import UNUSED, adjust_freeze
+from zoo.workflow._inputs import fit_table
 from zoo.workflow._settings import fit
+from zoo.workflow._teacher import is_same
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from zoo.data import ImageSet, Splits
+    from zoo.data import Splits
     from zoo.plugin import ModelPlugin
     from zoo.runs import RunRecord
 
-__all__ = ["Recipe", "configure", "find_changed", "find_unused", "refuse_options", "resolve"]
+__all__ = ["Recipe", "configure", "find_changed", "find_unused", "is_diverged", "refuse_options", "resolve"]
 
 OWN_SIZE = 64
 """Images up to this many pixels a side train at their own size; larger ones at the card's."""
-
-FITTED = (0.5, 99.5)
-"""Percentiles of the training pixels that become black and white when the intensity is "fitted"."""
-
-_FITTED_IMAGES, _FITTED_PIXELS = 256, 2**16
-"""At most so many training images, and so many pixels of each, evenly chosen, are looked at to fit a window."""
 
 _PADDINGS = 8
 """Ranges of padding at most that a model leaves out: values of one image's range may be tissue in another."""
@@ -69,18 +68,24 @@ def configure(card: ModelCard, budget: Budget, settings: Mapping[str, Any]) -> T
         fields["lr"] = card.train.lr * _FINE_TUNING_LR
     if fields["pretrained"] is not True and "layer_decay" not in chosen:
         fields["layer_decay"] = 1.0  # early layers have nothing to keep
-    return fit(fields, TrainConfig)
+    fields, chosen = adjust_freeze(fields, chosen)
+    config = fit(adjust_course(fields, chosen), TrainConfig)
+    refuse_course(config, chosen)
+    return config
 
 
 def find_changed(record: RunRecord, card: ModelCard, budget: Budget) -> tuple[str, Any, Any] | None:
     """What the user says now of a run that it was not begun with: its name, what it was and is; None: nothing.
 
-    What may change is left out: epochs, patience, device, and a window that is fitted to the images.
+    What may change is left out: epochs, patience, device, a window that is fitted to the images, and a rate that is
+    lower than the one at which it diverged.
     """
     settings = budget.get("settings") or {}
     shown, trained = _divide(settings)
     began, config = record.card.train, configure(card, budget, settings)
     free = {"epochs", "patience", "device"}
+    if is_diverged(record) and config.lr < began.lr:
+        free.add("lr")
     for name in TrainConfig.__struct_fields__:
         if name in (_recipe_fields(budget) | trained).keys() - free and getattr(began, name) != getattr(config, name):
             flag = name.replace("_", "-") if name in Budget.__annotations__ else f"set {name}"
@@ -94,17 +99,27 @@ def find_changed(record: RunRecord, card: ModelCard, budget: Budget) -> tuple[st
         was, now = getattr(record.card.preprocess, name), getattr(spec, name)
         if was != now:
             return "--size" if name == "size" and size else f"--set preprocess.{name}", was, now
+    teacher = budget.get("teacher")
+    if teacher and not is_same(teacher, record.teacher):
+        return "--teacher", None if record.teacher is None else record.teacher.name, str(teacher)
     weights = budget.get("weights")
     if weights and Path(weights).is_file() and sha256_file(Path(weights)) not in (record.weights or ""):
         return "--weights", record.weights, str(weights)
     return None
 
 
+def is_diverged(record: RunRecord) -> bool:
+    """Whether training diverged at the rate that the run has now."""
+    return record.diverged is not None and record.diverged.lr == record.card.train.lr
+
+
 def find_unused(plugin: ModelPlugin, card: ModelCard, budget: Budget) -> list[str]:
     """A note where the user set what makes no difference to this family."""
     asked = _recipe_fields(budget).keys() | _divide(budget.get("settings") or {})[1].keys()
-    idle = [name for name in TrainConfig.__struct_fields__ if name in asked & plugin.unused_settings]
-    return [f"{card.name} makes no use of {', '.join(idle)}"] if idle else []
+    unused = plugin.unused_settings | (UNUSED if card.train.freeze else frozenset())
+    idle = [name for name in TrainConfig.__struct_fields__ if name in asked & unused]
+    whole = f"{card.name} with --freeze" if card.train.freeze else card.name
+    return [f"{whole} makes no use of {', '.join(idle)}"] if idle else []
 
 
 def _recipe_fields(budget: Budget) -> dict[str, Any]:
@@ -160,7 +175,7 @@ def resolve(
 
     Raises:
         UsageError: an unknown setting, or a value that does not fit.
-        DataError: the images need a decision that only the user can take.
+        DataError: the images need a decision that only the user can take, or have other channels than the user says.
     """
     card = msgspec.structs.replace(card, train=config)  # what a plugin does with pictures may hang on it
     shown, trained = _divide(settings)
@@ -172,8 +187,10 @@ def resolve(
             options=["--size", "--set preprocess.size"],
         )
     spec, notes = _preprocess(plugin, card, data, size, given=given)
+    spec, unfitted = fit_to_channels(spec, data, shown.get("channels"))
+    stack = spec.channels if isinstance(spec.channels, int) else None
     if shown.get("intensity") == "fitted":
-        window, note = _fit_window(data.train)
+        window, note = fit_window(data.train, stack)
         shown |= {"intensity": to_builtins(window)}
         notes.append(note)
     spec = _with_settings(spec, shown)
@@ -206,12 +223,18 @@ def resolve(
             code="intensity-range",
             intensity="voi",
         )
+    if unfitted:
+        spec, remarks = fit_mean_and_std(spec, data.read_for(spec).train, shown)
+        notes += [f"every image is a stack: the network has {stack} input channels", *remarks]
     smoothed = config.label_smoothing and "label_smoothing" not in {*trained, *plugin.unused_settings}
     if data.task == "multilabel" and smoothed:
         said = f"{config.label_smoothing:g}"
         notes.append(f"label_smoothing 0 (the card says {said}): smoothing lifts the probability of rare labels")
         config = msgspec.structs.replace(config, label_smoothing=0.0)
-    return Recipe(msgspec.structs.replace(card, preprocess=spec, train=config), tuple(notes))
+    table, of_inputs = fit_table(config.inputs, data)
+    config, said = settle_course(config, plugin, len(data.train), spec, frozenset(trained))
+    notes += [*of_inputs, *([said] if said else [])]
+    return Recipe(msgspec.structs.replace(card, preprocess=spec, train=config, table=table), tuple(notes))
 
 
 def _divide(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -244,40 +267,6 @@ def _preprocess(
         spec = _gray(spec)
         notes.append("every image is gray: the network has one input channel")
     return spec, notes
-
-
-def _fit_window(train: ImageSet) -> tuple[Window, str]:
-    """A window between two percentiles of the training pixels, and what to say of it.
-
-    Raises:
-        DataError: no training image can be read, or all are of one value.
-    """
-    import numpy as np
-
-    parts, padded = [], 0
-    chosen = np.unique(np.linspace(0, len(train) - 1, min(_FITTED_IMAGES, len(train))).astype(int))
-    for index in chosen.tolist():
-        try:
-            image = train.read(index)
-        except ImageError:  # training itself refuses it, or leaves it out and says so
-            continue
-        pixels = image.unpadded
-        padded += len(pixels) < image.pixels.size
-        parts.append(pixels[:: max(1, -(-len(pixels) // _FITTED_PIXELS))].astype(np.float32))
-    seen = np.concatenate(parts) if parts else np.empty(0, np.float32)
-    low, high = np.percentile(seen, FITTED).tolist() if seen.size else (0.0, 0.0)
-    if not low < high:
-        raise DataError(
-            "intensity fitted: the training images hold no two values to fit a window to; look at them",
-            code="intensity-range",
-            intensity="fitted",
-        )
-    window = Window(center=(low + high) / 2 + 0.5, width=high - low + 1)
-    return window, (
-        f"intensity fitted: values from {low:g} to {high:g} become [0, 1], "
-        f"percentiles {FITTED[0]:g} and {FITTED[1]:g} of {len(parts)} training images"
-        + (f"; padding left out in {padded} of them (PixelPaddingValue)" if padded else "")
-    )
 
 
 def _merge_paddings(data: Splits) -> tuple[tuple[float, float], ...]:

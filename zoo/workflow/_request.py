@@ -27,6 +27,7 @@ class Request:
     preprocess: Stage
     portable: bool
     evidence: bool
+    features: bool
     quantize: QuantizedKind | None
     target: Target | None
     bundle: bool
@@ -80,7 +81,7 @@ def refuse_combinations(request: Request, exported: Path | None, *, web: bool) -
             code="export-again",
             path=str(exported),
         )
-    if request.portable or request.evidence or request.quantize or request.data is not None:
+    if request.portable or request.evidence or request.features or request.quantize or request.data is not None:
         raise UsageError(
             f"{exported} is a bundle, whose page holds it as it is; name its run to export it otherwise",
             code="export-again",

@@ -11,12 +11,22 @@ import msgspec
 from zoo._support.text import is_utf8, quote_path
 from zoo.data import TRAINED_ON, write_seen
 from zoo.errors import TrainingError, UsageError
-from zoo.runs import RunFolder, TrainContext, bring_back, find_run, left_something, open_run, settle, versions
+from zoo.runs import (
+    RunFolder,
+    TrainContext,
+    bring_back,
+    continue_command,
+    find_run,
+    left_something,
+    open_run,
+    settle,
+    versions,
+)
 from zoo.workflow._begin import Job, this_process
 from zoo.workflow._find import is_run
 from zoo.workflow._images import images_of, lasting_source
-from zoo.workflow._recipe import find_changed, refuse_options
-from zoo.workflow._seen import list_seen, sift_start
+from zoo.workflow._recipe import find_changed, is_diverged, refuse_options
+from zoo.workflow._seen import list_seen, sift_start, start_of
 
 if TYPE_CHECKING:
     from zoo.registry import LoadedPlugin
@@ -57,8 +67,8 @@ def place_of(out: Path | None, budget: Budget, *, resume: bool | Literal["auto"]
     if not resume:
         return out
     if resume is True:
-        why = "a run is resumed as it began; only --epochs and the place of --data can change"
-        refuse_options(budget, keep=frozenset({"epochs"}), why=why)
+        why = "a run is resumed as it began; only --epochs, the place of --data and a lower --lr can change"
+        refuse_options(budget, keep=frozenset({"epochs", "lr"}), why=why)
     if out is None:
         return find_run(None)
     below = Path("runs") / out  # the id of a run
@@ -88,6 +98,14 @@ def choose_step(card: ModelCard, budget: Budget, place: Path | None, *, resume: 
         )
     run = open_run(place)
     record = run.record
+    if record.folds:
+        raise TrainingError(
+            f"{quote_path(place)} is a run over {len(record.folds)} folds; resume it with zoo.train_folds, or 'zoo "
+            f"train {record.card.name} --folds {len(record.folds)} --resume auto'",
+            code="run-over-folds",
+            run=str(place),
+            folds=len(record.folds),
+        )
     if record.card.name != card.name or set(record.card.members) != set(card.members):
         raise TrainingError(
             f"{quote_path(place)} is a run of {record.card.name}, not of this {card.name}; name the run with --out",
@@ -99,8 +117,11 @@ def choose_step(card: ModelCard, budget: Budget, place: Path | None, *, resume: 
     if resume == "auto" and (card.members or not left_something(record, place)) and record.status != "done":
         settle(run, kept=False)  # an ensemble is made in seconds
         return choose_step(card, budget, place, resume=resume)  # the run that it was to replace may be back
-    if resume == "auto":
+    if resume == "auto" or budget.get("lr") is not None:
         _refuse_changed(record, card, budget)
+    if is_diverged(record) and _rate(budget, record) >= record.card.train.lr:
+        raise _refuse_again(run)
+    if resume == "auto":
         return "report" if record.status == "done" else "continue"
     if record.status == "done":
         raise TrainingError(
@@ -135,12 +156,18 @@ def resume(
     record = run.record
     context = TrainContext(resuming=True, skip_bad=skip_bad or bool(record.skipped))
     run = RunFolder(run.path, record, writes=context.first)
-    if epochs := budget.get("epochs"):
-        config = msgspec.structs.replace(record.card.train, epochs=epochs)
+    asked = budget.get("epochs")
+    epochs = record.card.train.epochs if asked in {None, "auto"} else asked
+    config = msgspec.structs.replace(record.card.train, epochs=epochs, lr=_rate(budget, record))
+    if config.lr < record.card.train.lr:
+        place = f"epoch {record.epochs_done + 1}, step {record.steps_done + 1}"
+        note = f"the learning rate was {record.card.train.lr:g}, at which training diverged, and is {config.lr:g} from "
+        run.add_notes([note + place])
+    if config != record.card.train:
         run.update(card=msgspec.structs.replace(record.card, train=config))
     splits = images_of(run, data)
     run.update(trainer=this_process(), source=record.source if data is None else lasting_source(data))
-    splits, seen = sift_start(splits, list_seen(run), record.card.train.leaks, record.notes)
+    splits, seen = sift_start(splits, list_seen(run), record.card.train.leaks, record.notes, start=start_of(record))
     if record.status in {"trained", "done"}:  # it stopped before it was evaluated; done: rank 0 was quick
         return Job(run, splits, context, seen)
     _record_changes(run, loaded)
@@ -148,6 +175,26 @@ def resume(
     if context.first and not run.file(TRAINED_ON).is_file():
         write_seen(run.file(TRAINED_ON), splits)
     return Job(run, splits, context, seen)
+
+
+def _rate(budget: Budget, record: RunRecord) -> float:
+    """The learning rate that is asked for; by default that of the run."""
+    asked = budget.get("lr") or (budget.get("settings") or {}).get("lr") or record.card.train.lr
+    return float(asked)
+
+
+def _refuse_again(run: RunFolder) -> TrainingError:
+    """The error of a run that would diverge again: the same bytes come from the same state."""
+    record, found = run.record, run.record.diverged
+    where = "" if found is None else f" in step {found.step} of epoch {found.epoch}"
+    take = "" if record.best is None else f", or take its best epoch with 'zoo export {quote_path(run.path)} --onnx'"
+    return TrainingError(
+        f"{quote_path(run.path)} diverged{where} with --lr {record.card.train.lr:g}, and would again; expected a lower "
+        f"--lr: '{continue_command(record, run.path, None)}'{take}",
+        code="resume-diverged",
+        run=str(run.path),
+        lr=record.card.train.lr,
+    )
 
 
 def _refuse_changed(record: RunRecord, card: ModelCard, budget: Budget) -> None:

@@ -11,6 +11,7 @@ import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from zoo._support.text import name_owners
@@ -18,24 +19,42 @@ from zoo.errors import GateError
 from zoo.spec import SeenImages
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
     from zoo.data import Seen, Splits
     from zoo.data._splitting.leaks import Leaks
     from zoo.data._splitting.seen import Part
-    from zoo.runs import RunFolder
+    from zoo.runs import RunFolder, RunRecord
 
-__all__ = ["NOT_KNOWN", "UNKNOWN_START", "Overlap", "find_overlap", "list_seen", "sift", "sift_for_all", "sift_start"]
+__all__ = [
+    "NOT_KNOWN",
+    "START",
+    "UNKNOWN_START",
+    "UNKNOWN_TEACHER",
+    "Overlap",
+    "find_overlap",
+    "find_unknown",
+    "list_seen",
+    "name_start",
+    "sift",
+    "sift_for_all",
+    "sift_start",
+    "start_of",
+]
 
 NOT_KNOWN = "whether the model was trained on some of these images is not known: no list of its images came with it"
 UNKNOWN_START = (
     "whether the weights that training began with were trained on some of these images is not known: no list of their "
     "images came with them"
 )
+UNKNOWN_TEACHER = (
+    "whether the teacher was trained on some of these images is not known: no list of its images came with it"
+)
 _MODEL = "the model"
-_START = "the weights that training began with"
+START = "the weights that training began with"
+"""Whose the images of the part "start" are, unless a teacher was there."""
 _ASK = "--include-seen"
 
 
@@ -47,13 +66,13 @@ class Overlap:
         seen: (n,) bool, it was trained or validated on the image, or what its weights began with was.
         mates: (n,) bool, it was not, but on others of the same group.
         means: what was compared.
-        of_start: only what its weights began with was looked up, because the images are the model's own.
+        start: who has seen them, where only what came before the model was looked up, because the images are its own.
     """
 
     seen: NDArray[np.bool_]
     mates: NDArray[np.bool_]
     means: str
-    of_start: bool = False
+    start: str | None = None
 
 
 def list_seen(run: RunFolder) -> Seen | None:
@@ -63,7 +82,24 @@ def list_seen(run: RunFolder) -> Seen | None:
     return read_seen(run.file(TRAINED_ON), run.record.seen) if run.file(TRAINED_ON).is_file() else None
 
 
-def find_overlap(splits: Splits, split: str, seen: Seen, *parts: Part) -> Overlap:
+def name_start(*, weights: bool, teacher: bool) -> str:
+    """Who has seen the images of the part "start"."""
+    if not teacher:
+        return START
+    return f"{START}, or of its teacher" if weights else "the teacher"
+
+
+def start_of(record: RunRecord) -> str:
+    """`name_start` of a run."""
+    return name_start(weights=record.weights is not None, teacher=record.teacher is not None)
+
+
+def find_unknown(notes: Iterable[str]) -> str:
+    """What the notes of a run say of whom nothing is known; empty: of nobody."""
+    return "; ".join(note for note in notes if note in {UNKNOWN_START, UNKNOWN_TEACHER})
+
+
+def find_overlap(splits: Splits, split: str, seen: Seen, *parts: Part, start: str = START) -> Overlap:
     """Look the images of a split up in what a model has seen.
 
     Files are compared first. What is not found so is decoded and compared by its pixels, where the list has those. A
@@ -74,6 +110,7 @@ def find_overlap(splits: Splits, split: str, seen: Seen, *parts: Part) -> Overla
         split: train, val or test.
         seen: the list.
         *parts: parts of it; none: all.
+        start: who has seen the images of the part "start".
     """
     from zoo.data import digest_all
 
@@ -88,7 +125,9 @@ def find_overlap(splits: Splits, split: str, seen: Seen, *parts: Part) -> Overla
         sets = (splits.train, splits.val, splits.test)
         groups = [one.groups[seen.holds(one.digests, *parts)] for one in sets if one.groups is not None]
         mates = np.isin(images.groups, np.concatenate((images.groups[found], *groups))) & ~found
-    return Overlap(found, mates, "files or decoded pixels" if pixels else "files", parts == ("start",))
+    return Overlap(
+        found, mates, "files or decoded pixels" if pixels else "files", start if parts == ("start",) else None
+    )
 
 
 def sift(splits: Splits, split: str, overlap: Overlap, *, include: bool, ask: str = _ASK) -> tuple[Splits, SeenImages]:
@@ -109,7 +148,7 @@ def sift(splits: Splits, split: str, overlap: Overlap, *, include: bool, ask: st
     """
     n, count, grouped = len(overlap.seen), int(overlap.seen.sum()), int(overlap.mates.sum())
     by = f"compared by {overlap.means}"
-    who, what = (_START, "test image") if overlap.of_start else (_MODEL, "image")
+    who, what = (overlap.start, "test image") if overlap.start else (_MODEL, "image")
     if count + grouped == 0:
         note = f"0 of {n} {what}s were in the training or validation set of {who}, {by}"
         return splits, SeenImages(count=0, of=n, how="none", note=note)
@@ -128,35 +167,37 @@ def sift(splits: Splits, split: str, overlap: Overlap, *, include: bool, ask: st
 
 
 def sift_start(
-    splits: Splits, seen: Seen | None, leaks: Leaks, notes: Sequence[str] = ()
+    splits: Splits, seen: Seen | None, leaks: Leaks, notes: Sequence[str] = (), *, start: str = START
 ) -> tuple[Splits, SeenImages | None]:
-    """The test images of a run's own data without those that its weights had seen before it began.
+    """The test images of a run's own data without those that its weights or its teacher had seen before it began.
 
     Args:
         splits: its data.
         seen: what the run has seen; None: not known.
         leaks: treatment of leaks, as in its recipe.
         notes: what was noted of the run.
+        start: who has seen the images of the part "start" of `seen`.
 
     Raises:
         GateError: nothing is left; or something goes, and `leaks` refuses that.
     """
-    if UNKNOWN_START in notes:
-        return splits, SeenImages(count=None, of=len(splits.test), how="not known", note=UNKNOWN_START)
+    unknown = find_unknown(notes)
     if seen is None or not len(seen.files.get("start", ())) or not len(splits.test):
+        if unknown:
+            return splits, SeenImages(count=None, of=len(splits.test), how="not known", note=unknown)
         return splits, None
-    overlap = find_overlap(splits, "test", seen, "start")
+    overlap = find_overlap(splits, "test", seen, "start", start=start)
     left, said = sift(splits, "test", overlap, include=leaks == "keep", ask="--keep-leaks")
     if leaks == "refuse" and said.how == "left out":
         raise GateError(
-            f"{said.note.partition('; they are')[0]}; start from other weights, or train without --strict, which "
-            "leaves them out of test",
+            f"{said.note.partition('; they are')[0]}; take other weights or another teacher, or train without "
+            "--strict, which leaves them out of test",
             code="start-seen",
             count=said.count,
             grouped=said.grouped,
             of=said.of,
         )
-    return left, said
+    return left, msgspec.structs.replace(said, note=f"{said.note}; {unknown}") if unknown else said
 
 
 def sift_for_all(

@@ -87,7 +87,7 @@ def fit(fields: Mapping[str, Any], kind: type[T], prefix: str = "") -> T:
 def _explain_value(reason: str, name: str, value: Any, kind: Any, steps: list[str]) -> str:
     """What msgspec says of a value, in the words of a user."""
     shown = repr(value) if isinstance(value, str) else json.dumps(value, default=str)
-    if reason.startswith(("Expected", "Invalid")) and (choices := _choices(kind, steps)):
+    if reason.startswith(("Expected", "Invalid")) and (choices := _choices(kind, steps, numbers=True)):
         return f"{name} is {shown}, expected {_either(choices)}"
     if found := re.fullmatch(r"Expected `([^`]+)`, got `.*", reason):
         expected = " or ".join(_WORDS.get(word, word) for word in found[1].split(" | "))
@@ -115,7 +115,7 @@ def choices_of(name: str) -> list[str]:
     return _choices(kind, rest if first in {"preprocess", "train"} else [first, *rest])
 
 
-def _choices(kind: Any, steps: list[str]) -> list[str]:
+def _choices(kind: Any, steps: list[str], *, numbers: bool = False) -> list[str]:
     """All that a field which takes some words or numbers only may be; of a table, its kinds; empty: it takes others."""
     for step in steps:
         if step == "type":
@@ -129,6 +129,8 @@ def _choices(kind: Any, steps: list[str]) -> list[str]:
     found += [example for part in parts if isinstance(part, msgspec.Meta) for example in part.examples or ()]
     configs = [part.__struct_config__ for part in parts if hasattr(part, "__struct_config__")]
     found += [config.tag for config in configs if config.tag]
+    if numbers and found and int in parts:  # one of some words, or any number
+        found.append("a whole number")
     if found and "intensity" in steps:
         found.append("fitted")
     if found and type(None) in parts and steps[-1] != "type":

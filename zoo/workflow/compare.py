@@ -79,8 +79,11 @@ def compare(
     asked = Reading(uncertain=said.get("uncertain"))
     if data is not None:  # else the runs' own images, read as in training
         asked |= Reading(columns=said.get("columns"), group=said.get("group"), keep_na=said.get("keep_na"))
+        asked |= Reading(frames=said.get("frames"))
 
     places = [_find(target) for target in targets]
+    if over := _over_folds(targets, places):
+        return _compare_folds(over, data, budget, resamples=resamples, per_class=per_class)
     source, shared = _share_images(places, data, said)
 
     def open_all(chosen: Sequence[int], *, undivided: bool = False) -> dict[int, Target]:
@@ -93,7 +96,7 @@ def compare(
     if not any(place is None for place in places):
         from zoo.workflow._recipe import refuse_options
 
-        read = ("uncertain", "columns", "group", "keep_na") if data is not None else ("uncertain",)
+        read = ("uncertain", "columns", "group", "keep_na", "frames") if data is not None else ("uncertain",)
         refuse_options(
             said, keep=frozenset(read), why="of a training, and every model here is trained already; leave it out"
         )
@@ -120,6 +123,56 @@ def compare(
     paths = [place for place in places if place is not None]
     ready = [opened[k] for k in order]
     return _judge_all(ready, paths, split, include_seen=include_seen, resamples=resamples, per_class=per_class)
+
+
+def _over_folds(targets: Sequence[str | Path], places: Sequence[Path | None]) -> list[Path]:
+    """The runs over folds, where all targets are such runs; empty: none is.
+
+    Raises:
+        DataError: only some are.
+    """
+    from zoo.runs import open_run
+
+    found = [one for one in places if one is not None and is_run(one) and open_run(one).record.folds]
+    if found and len(found) < len(places):
+        other = next(str(target) for target, place in zip(targets, places, strict=True) if place not in found)
+        raise DataError(
+            f"{found[0].name} is a run over folds, {other} is not: no file of it answers for all images; compare runs "
+            "over the same folds, or single files such as those in its folds",
+            code="compare-folds",
+            model=other,
+        )
+    return found
+
+
+def _compare_folds(
+    runs: Sequence[Path], data: str | Path | None, budget: Budget | None, *, resamples: int | None, per_class: bool
+) -> Comparison:
+    """Pair the pooled answers of runs over the same folds; nothing is run.
+
+    Raises:
+        UsageError: options that would be ignored.
+        ModelError: a run is not finished.
+        DataError: they are of other images or folds.
+    """
+    from zoo.runs import open_run, refuse_unfinished
+    from zoo.workflow._folds import compare_answers, read_answers
+    from zoo.workflow._recipe import refuse_options
+
+    why = "runs over folds are compared by the answers that they keep; leave it out"
+    refuse_options(budget or {}, why=why, data=data is not None)
+    opened = [open_run(path) for path in runs]
+    for run in opened:
+        if run.record.status != "done":
+            raise refuse_unfinished(run, "is not finished")
+    models = [run.record.card.name for run in opened]
+    names = [
+        model if models.count(model) == 1 else f"{model} ({run.path.name})"
+        for model, run in zip(models, opened, strict=True)
+    ]
+    answers = [read_answers(run.path) for run in opened]
+    ordered = all(run.record.task == "ordinal" for run in opened)
+    return compare_answers(names, answers, ordered=ordered, resamples=resamples, per_class=per_class)
 
 
 def _refuse_early(
@@ -212,7 +265,9 @@ def _share_images(places: Sequence[Path | None], data: str | Path | None, budget
         return "digits", budget
     record = open_run(runs[0]).record
     config = record.card.train
-    own = {"leaks": config.leaks, "fold": config.fold, **config.reading}
+    own = {"leaks": config.leaks, "fold": config.fold, "folds": config.folds, **config.reading}
+    if record.task == "ordinal":
+        own |= {"task": "ordinal", "order": record.labels}
     said = {name: value for name, value in budget.items() if value is not None}
     return record.source, cast("Budget", own | said)
 

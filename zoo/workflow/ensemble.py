@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from zoo.errors import DataError, GateError
+from zoo.errors import DataError, GateError, UsageError
 from zoo.workflow._find import MODEL_FILE
 
 if TYPE_CHECKING:
@@ -82,6 +82,13 @@ def begin(
 
     members = [open_run(Path(folder)) for folder in card.members]
     first, config = members[0].record, card.train
+    if beside := [run.record for run in members if run.record.card.table is not None]:
+        raise UsageError(
+            f"{beside[0].id} takes columns beside the image, and an ensemble sees the image alone; leave it out",
+            code="inputs-unsupported",
+            model=beside[0].card.name,
+            run=beside[0].id,
+        )
     skipped = tuple(dict.fromkeys(name for run in members for name in run.record.skipped))
     if data is None:
         splits = images_of(members[0], None)

@@ -47,7 +47,8 @@ def evaluate(
         skip_bad: leave out images that cannot be read, and rows without a label.
         key: file of a public key: only a bundle signed by it is judged.
         include_seen: judge images too that the model was trained or validated on; `EvalReport.seen` counts them.
-        **reading: columns, group, keep_na, uncertain; see `zoo.spec.Reading`. What is missing is as in training.
+        **reading: columns, group, keep_na, uncertain, frames; see `zoo.spec.Reading`. What is missing is as in
+            training.
 
     Raises:
         ZooError: any kind. GateError: the model has seen all of the images, and `include_seen` is off.
@@ -144,7 +145,7 @@ def open_target(
 
 def look_up(target: Target, split: str) -> Overlap | SeenImages | None:
     """Which images the model has seen; or what is said of all of them; or None: they are its own test images."""
-    from zoo.workflow._seen import NOT_KNOWN, UNKNOWN_START, find_overlap
+    from zoo.workflow._seen import NOT_KNOWN, find_overlap, find_unknown, name_start
 
     n, own = len(target.splits.split(split)), target.splits.fingerprint.sha256
     if target.own and split != "test":
@@ -154,11 +155,12 @@ def look_up(target: Target, split: str) -> Overlap | SeenImages | None:
     # Members of an ensemble may have been trained on other images, or on these split otherwise.
     elsewhere = any(member.data.sha256 != own for member in target.runtime.manifest.members)
     if target.own and not elsewhere:  # the notes of the data say what its splits share
-        if UNKNOWN_START in target.runtime.manifest.provenance.notes:
-            return SeenImages(count=None, of=n, how="not known", note=UNKNOWN_START)
+        origin = target.runtime.manifest.provenance
         if target.seen is None or not len(target.seen.files.get("start", ())):
-            return None
-        return find_overlap(target.splits, split, target.seen, "start")
+            unknown = find_unknown(origin.notes)
+            return SeenImages(count=None, of=n, how="not known", note=unknown) if unknown else None
+        start = name_start(weights=origin.weights is not None, teacher=origin.teacher is not None)
+        return find_overlap(target.splits, split, target.seen, "start", start=start)
     if target.seen is None:
         return SeenImages(count=None, of=n, how="not known", note=NOT_KNOWN)
     return find_overlap(target.splits, split, target.seen)

@@ -14,8 +14,8 @@ import msgspec
 
 from zoo._support.text import format_count, megabytes, quote_path
 from zoo.errors import DataError, ModelError, UsageError
-from zoo.spec import Display, GoldenKind, Manifest, Parity, Quantization, Table
-from zoo.workflow._find import MODEL_FILE, is_exported, read_report
+from zoo.spec import FEATURES, Display, GoldenKind, Manifest, Parity, Quantization, Table
+from zoo.workflow._find import MODEL_FILE, is_exported, read_report, run_that_ships
 
 if TYPE_CHECKING:
     import onnx
@@ -67,6 +67,7 @@ def export(
     preprocess: Stage = "full",
     portable: bool = False,
     evidence: bool = False,
+    features: bool = False,
     quantize: QuantizedKind | None = None,
     target: Target | None = None,
     bundle: bool = False,
@@ -89,6 +90,8 @@ def export(
         portable: resize by matrix products in place of the Resize operator, which OpenVINO, TensorRT and others read
             differently or refuse; slower on large pictures.
         evidence: with the further output "evidence" (N, K, h, w): where the model sees what, for those that can say.
+        features: with the further output "features" (N, D): what the last layer makes the logits of; of a classical
+            model what its estimator sees.
         quantize: int8 or fp16: the smallest change of the proven file that passes the guard of
             `zoo.artefact.quantize`; its report is then its own, from raw test images.
         target: what a quantised file is for: avx512 (with VNNI), avx2, arm64 or gpu; None: this machine.
@@ -113,11 +116,14 @@ def export(
             the one that it proved.
         GateError: the parity gate refused, or (`QuantizationError`) no quantised file passed the guard.
         UsageError: a name that does not fit what is written; `portable` for a file that does not resize; a
-            target without `quantize`, or a model that has nothing to quantise; `evidence` of one that makes none.
+            target without `quantize`, or a model that has nothing to quantise; `evidence` or `features` of one
+            that makes none.
     """
     from zoo.workflow._request import Request, refuse_combinations
 
-    request = Request(preprocess, portable, evidence, quantize, target, bundle, seen, out, data, golden, overwrite)
+    request = Request(
+        preprocess, portable, evidence, features, quantize, target, bundle, seen, out, data, golden, overwrite
+    )
     exported = None if run is None or not is_exported(Path(run)) else Path(run)
     refuse_combinations(request, exported, web=web is not None)
     if web is not None:
@@ -135,7 +141,7 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
     from zoo.workflow._images import images_of
     from zoo.workflow._request import check_places, target_of
 
-    opened = open_run(find_run(run))
+    opened = open_run(run_that_ships(find_run(run)))
     check_places(opened, request)
     try:
         splits = images_of(opened, request.data)
@@ -152,6 +158,14 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
             code="ensemble-quantise",
             quantize=request.quantize,
         )
+    if request.quantize is not None and opened.record.card.table is not None:
+        raise UsageError(
+            f"--{request.quantize}: {opened.record.card.name} takes columns beside the image, and such models ship in "
+            "float32; export it as it is",
+            code="inputs-unsupported",
+            model=opened.record.card.name,
+            quantize=request.quantize,
+        )
     model, manifest = _prove.build(
         opened,
         trained,
@@ -160,6 +174,7 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
         portable=request.portable,
         report=read_report(opened),
         evidence=request.evidence,
+        features=request.features,
     )
     predict = None
     if request.quantize is not None:
@@ -197,6 +212,7 @@ def _write_own(run: RunFolder, request: Request, gone: DataError) -> ExportResul
         f"--{request.quantize}": request.quantize is not None,
         "--portable": request.portable,
         "--evidence": request.evidence,
+        "--features": request.features,
         f"--preprocess {request.preprocess}": request.preprocess != "full",
         "--golden own": request.golden == "own",
     }
@@ -252,6 +268,7 @@ def _restore(
     """
     from zoo.runs import check_learnt, is_live, refuse_unfinished
     from zoo.workflow import _prove
+    from zoo.workflow._calibrate import calibrate
     from zoo.workflow._images import without_bad
 
     record = run.record
@@ -264,10 +281,10 @@ def _restore(
         return run, trained, splits, ()
     how = "is running and has done" if is_live(run.path) else "stopped after"
     note = f"training {how} epoch {record.epochs_done} of {record.card.train.epochs}; this is its best epoch so far"
-    temperature = _prove.fit_calibration(trained, splits.val)
+    settled = calibrate(trained, record, splits)
     run = run.in_memory()  # its training may still be running
-    run.add_notes([note], temperature=temperature)
-    return run, trained, splits, (note,)
+    run.add_notes([note, *settled.notes], **settled.changes)
+    return run, settled.trained, splits, (note, *settled.notes)
 
 
 def _quantise(
@@ -287,13 +304,19 @@ def _quantise(
     from zoo.artefact import set_manifest
     from zoo.artefact.quantize import climb, confirm
     from zoo.workflow._judge import judge
-    from zoo.workflow._seen import list_seen, sift_start
+    from zoo.workflow._prove import compare_features
+    from zoo.workflow._seen import list_seen, sift_start, start_of
 
     model, manifest = proven
     taken = climb(model, manifest, splits, kind=kind, target=target, seed=run.record.card.train.seed)
-    splits, seen = sift_start(splits, list_seen(run), run.record.card.train.leaks, run.record.notes)
+    splits, seen = sift_start(
+        splits, list_seen(run), run.record.card.train.leaks, run.record.notes, start=start_of(run.record)
+    )
     float32, own = (judge(plugin, runtime, splits, "test", seen=seen) for runtime in (taken.float32, taken.runtime))
     made, record = confirm(taken, own.images, float32.logits, own.logits)
+    if FEATURES in manifest.outputs:
+        note = compare_features(taken.float32, taken.runtime, splits.val)
+        record = msgspec.structs.replace(record, notes=(*record.notes, note))
     manifest = msgspec.structs.replace(manifest, quantization=record, report=own.report)
     set_manifest(made, manifest)
     return made, manifest, taken.runtime.logits

@@ -32,7 +32,7 @@ def check(
         html: page with thumbnails to write; None: none is written.
         overwrite: replace a page that is there.
         progress: called as images get decoded.
-        **reading: columns, group, keep_na, uncertain; see `zoo.spec.Reading`.
+        **reading: columns, group, keep_na, uncertain, frames; see `zoo.spec.Reading`.
 
     Returns:
         Findings, worst first. `verdict` is "leak" where two splits share copies, near-duplicates or groups; nothing

@@ -15,7 +15,7 @@ import msgspec
 from zoo._support.text import format_count, quote_path, show_path
 from zoo.errors import UsageError, ZooError
 from zoo.spec import Display, EvalReport, Interval, Rows, Table, to_builtins
-from zoo.workflow._find import MODEL_FILE, is_run, read_report
+from zoo.workflow._find import MODEL_FILE, REPORT_FILE, is_run, read_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -268,7 +268,8 @@ def _state(run: RunFolder) -> State:
     if is_live(run.path):
         return "training"
     if status == "done":
-        return "finished" if run.file(MODEL_FILE).is_file() else "trained"
+        proof = REPORT_FILE if run.record.folds else MODEL_FILE  # of a run over folds each fold has a file
+        return "finished" if run.file(proof).is_file() else "trained"
     return "trained" if status == "trained" else "interrupted"
 
 
@@ -285,6 +286,8 @@ def _next(summary: RunSummary, run: RunFolder) -> tuple[str, ...]:
         old = replaced_run(run.path)
         kept = () if old is None else (f"the run that it replaces waits in {quote_path(old)}",)
         return (remedy(run.record, run.path), *kept)
+    if run.record.folds:
+        return (f"zoo runs list {shown}", f"zoo export {quote_path(run.path / run.record.folds[0])} --onnx --bundle")
     place = " --data NEW/PLACE" if "data" in summary.moved else ""
     return (f"zoo evaluate {shown}{place}", f"zoo export {shown} --onnx --bundle{place}")
 
@@ -301,6 +304,7 @@ def _settings(record: RunRecord) -> dict[str, Any]:
         "preprocess": to_builtins(card.preprocess),
         "train": to_builtins(card.train),
         "weights": record.weights,
+        "teacher": None if record.teacher is None else f"{record.teacher.name} sha256:{record.teacher.sha256}",
         "precision": record.precision,
         "plugin": f"{record.plugin.distribution} {record.plugin.version}",
         "versions": record.versions,

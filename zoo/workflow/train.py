@@ -6,8 +6,10 @@ Heavy packages are imported inside the functions.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import logging
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, cast
@@ -16,23 +18,27 @@ import msgspec
 
 from zoo._support.interrupts import sigterm_as_interrupt
 from zoo._support.text import quote_path
-from zoo.errors import NotFirstRankError, OutputError, TrainingError
-from zoo.spec import Budget, Display, EvalReport, Member, Table, check_budget
+from zoo.errors import NotFirstRankError, OutputError, TrainingError, ZooError
+from zoo.spec import Budget, Display, EvalReport, Member, Table, check_budget, encode
 from zoo.workflow._find import MODEL_FILE, REPORT_FILE
 from zoo.workflow._settings import read_settings
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
+
+    import onnx
 
     from zoo.artefact import Shippable
+    from zoo.data import Splits
     from zoo.evaluation.comparison import Comparison
     from zoo.plugin import ModelPlugin
-    from zoo.runs import Best, RunFolder
+    from zoo.runs import Best, Callback, RunFolder
     from zoo.spec import Manifest
     from zoo.workflow._begin import Job, Plan
+    from zoo.workflow._folds import Expected
     from zoo.workflow._resume import Step
 
-__all__ = ["TrainResult", "carry_out", "read_settings", "train"]
+__all__ = ["Shipped", "TrainResult", "carry_out", "fit", "read_settings", "ship", "train", "watch"]
 
 T = TypeVar("T")
 
@@ -53,6 +59,8 @@ class TrainResult(Display, msgspec.Struct, frozen=True, kw_only=True):
     """That were trained; 1 of what is fitted in one step."""
     class_weight: str
     """How classes were weighed: "none" or "balanced"; of an ensemble's members each word once."""
+    loss: str
+    """What was minimised, or what "auto" took; of an ensemble's members each word once."""
     test: EvalReport
     """Of the exported file, on the test images, from raw pixels."""
     members: tuple[Member, ...] = ()
@@ -83,9 +91,10 @@ def train(
     resume: bool | Literal["auto"] = False,
     overwrite: bool = False,
     skip_bad: bool = False,
+    callbacks: Iterable[str | Callback] = (),
     **budget: Unpack[Budget],
 ) -> TrainResult:
-    """Train a model, export its best epoch by validation AUROC through the parity gate, evaluate the file.
+    """Train a model, export its best epoch by the validation metric through the parity gate, evaluate the file.
 
     Args:
         model: a name from `models()`, timm/NAME, hf-hub:ORG/NAME, local-dir:PATH, or ensemble:RUN,RUN…, the weighted
@@ -98,20 +107,26 @@ def train(
             so the same call can be repeated until it ends well.
         overwrite: replace a run that is in `out`.
         skip_bad: leave unreadable images out, and record them, instead of refusing the set.
-        **budget: epochs, batch_size, lr, size, seed, device, precision, pretrained, weights, leaks, fold, columns,
-            group, keep_na, uncertain, settings; see `zoo.spec.Budget`.
+        callbacks: who hears of the training: names as `--log` takes them, such as "tensorboard", and objects that are a
+            `zoo.runs.Callback`.
+        **budget: epochs, budget, batch_size, lr, size, seed, device, precision, pretrained, weights, teacher, freeze,
+            leaks, fold, folds, loss, metric, task, order, columns, group, keep_na, uncertain, frames, settings; see
+            `zoo.spec.Budget`.
 
     Raises:
         ZooError: any kind; see `zoo.errors`. GateError: the export differs from what was trained, or
             images or groups are in two splits. NotFirstRankError: under torchrun, in every process but the first.
     """
     from zoo import registry
+    from zoo.loggers import find_callbacks
     from zoo.runs import TrainContext, refuse_occupied
-    from zoo.workflow import _begin, _resume, ensemble
+    from zoo.workflow import _begin, _folds, _resume, ensemble
 
+    began = time.monotonic()
     check_budget(budget)
     first = TrainContext().first
-    with _watch(model, first=first) as watched:
+    listening = find_callbacks(callbacks) if first else ()
+    with watch(model, first=first) as watched:
         card = registry.find(model)
         loaded = registry.load(card.plugin)
         if card.members:
@@ -129,18 +144,20 @@ def train(
         elif step == "begin":
             if place is not None and first:
                 refuse_occupied(place, overwrite=overwrite)
-            plan = _begin.prepare(card, loaded, "digits" if data is None else data, budget, skip_bad=skip_bad)
+            _folds.refuse_none(budget, place)
+            source = "digits" if data is None else data
+            plan = _begin.prepare(card, loaded, source, budget, skip_bad=skip_bad, began=began)
             watched.job = _begin.begin(plan, out=place, hold=watched.hold, overwrite=overwrite)
-        return _carry_out(loaded.plugin, watched.job)
+        return _carry_out(loaded.plugin, watched, listening)
 
 
 def carry_out(plan: Plan) -> TrainResult:
     """A training that `prepare` has decided, in a new run below runs/."""
     from zoo.workflow._begin import begin
 
-    with _watch(plan.record.card.name, first=plan.context.first) as watched:
+    with watch(plan.record.card.name, first=plan.context.first) as watched:
         watched.job = begin(plan, out=None, hold=watched.hold)
-        return _carry_out(plan.loaded.plugin, watched.job)
+        return _carry_out(plan.loaded.plugin, watched)
 
 
 @dataclass
@@ -159,7 +176,7 @@ class _Watched:
 
 
 @contextlib.contextmanager
-def _watch(model: str, *, first: bool) -> Iterator[_Watched]:
+def watch(model: str, *, first: bool) -> Iterator[_Watched]:
     """What holds for a training from before its run to its end: locks, and what a stop leaves."""
     from zoo.runs import describe_stop
 
@@ -169,6 +186,8 @@ def _watch(model: str, *, first: bool) -> Iterator[_Watched]:
             yield watched
         except BaseException as problem:
             job = watched.job
+            with contextlib.suppress(ZooError):  # the first error is the one to tell
+                _tell_end(job, None)
             left = _leave(job, problem)
             if isinstance(problem, KeyboardInterrupt):
                 raise KeyboardInterrupt(describe_stop(job.run if job else None, model, left=left)) from None
@@ -184,19 +203,33 @@ def _agree(choose: Callable[[], Step]) -> Step:
     return cast("Step", hear_first(choose))
 
 
-def _carry_out(plugin: ModelPlugin, job: Job | None) -> TrainResult:
+def _carry_out(plugin: ModelPlugin, watched: _Watched, listening: tuple[Callback, ...] = ()) -> TrainResult:
     """A training that has begun, to its end.
 
     Raises:
         NotFirstRankError: under torchrun, in every process but the first.
     """
-    trained = None if job is None else _fit(plugin, job)
-    if job is None or trained is None or not job.context.first:
+    job = watched.job
+    if job is None:
+        raise NotFirstRankError("the first process has the result")
+    job = watched.job = dataclasses.replace(job, context=dataclasses.replace(job.context, callbacks=listening))
+    for one in listening:
+        one.start(job.run)
+    trained = fit(plugin, job)
+    if not job.context.first:
         raise NotFirstRankError("this process trained along; the first one exports and evaluates")
-    return _finish(plugin, trained, job)
+    result = _finish(plugin, trained, job)
+    _tell_end(job, result.test)
+    return result
 
 
-def _fit(plugin: ModelPlugin, job: Job) -> Shippable:
+def _tell_end(job: Job | None, report: EvalReport | None) -> None:
+    """Tell everybody who listens that training is over."""
+    for one in () if job is None else job.context.callbacks:
+        one.end(report)
+
+
+def fit(plugin: ModelPlugin, job: Job) -> Shippable:
     """What the plugin trains, or what it has trained before the run was interrupted."""
     from zoo.runs import check_learnt
     from zoo.workflow._prove import shippable
@@ -209,16 +242,31 @@ def _fit(plugin: ModelPlugin, job: Job) -> Shippable:
     return shippable(trained, run.record)
 
 
-def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
-    """Calibrate on validation, export through the gate, evaluate the file on test, write it all down."""
-    from zoo._support.files import sha256_file
+@dataclass(frozen=True, slots=True, eq=False)
+class Shipped:
+    """A model file that is proven, before the test images are looked at.
+
+    Attributes:
+        model: its graph.
+        manifest: what it says of itself.
+        splits: images that can be read.
+        expected: what is known of it without test images; None: those are to be asked.
+    """
+
+    model: onnx.ModelProto
+    manifest: Manifest
+    splits: Splits
+    expected: Expected | None
+
+
+def ship(trained: Shippable, job: Job) -> Shipped:
+    """Calibrate on validation, export through the gate, write both down; the run is "trained" then."""
     from zoo.data import TRAINED_ON, leave_out_unread
-    from zoo.edge import Runtime
-    from zoo.runs import STATE, hash_learnt, settle
+    from zoo.runs import STATE, hash_learnt
     from zoo.workflow import _prove
+    from zoo.workflow._calibrate import calibrate
+    from zoo.workflow._folds import expect
     from zoo.workflow._images import readable, without_bad
-    from zoo.workflow._judge import judge, write_answers
-    from zoo.workflow.ensemble import beside_members
 
     run = job.run
     skipped = run.record.skipped
@@ -226,11 +274,12 @@ def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
         bad = readable(job.data.test, [run.record.card.preprocess])[1]
         skipped = tuple(dict.fromkeys((*skipped, *bad)))
     splits = without_bad(job.data, skipped)
-    temperature = _prove.fit_calibration(trained, splits.val)
+    expected = expect(run)
+    settled = calibrate(trained, run.record, splits, expected)
     run.add_notes(
-        splits.notes,
+        (*settled.notes, *splits.notes),
+        **settled.changes,
         status="trained",
-        temperature=temperature,
         skipped=skipped,
         data=splits.fingerprint,
         learnt=hash_learnt(run),
@@ -238,24 +287,50 @@ def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
     run.file(STATE).unlink(missing_ok=True)  # only now: until here, it is what a stopped run is continued from
     if job.context.skip_bad:
         leave_out_unread(run.file(TRAINED_ON), splits)
-    model, manifest = _prove.build(run, trained, splits)
-    target = run.file(MODEL_FILE)
+    model, manifest = _prove.build(run, settled.trained, splits)
+    _prove.save_model(run.file(MODEL_FILE), model)
+    return Shipped(model, manifest, splits, expected)
+
+
+def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
+    """Export through the gate, evaluate the file on test, write it all down."""
+    from zoo._support.files import sha256_file
+    from zoo.data import TRAINED_ON
+    from zoo.edge import Runtime
+    from zoo.runs import settle
+    from zoo.workflow import _prove
+    from zoo.workflow._folds import keep_answers
+    from zoo.workflow._judge import judge, write_answers
+    from zoo.workflow.ensemble import beside_members
+
+    run, target = job.run, job.run.file(MODEL_FILE)
+    shipped = ship(trained, job)
+    model, manifest, temperature = shipped.model, shipped.manifest, run.record.temperature
+    if shipped.expected is None:
+        judged = judge(plugin, Runtime.open(target), shipped.splits, "test", seen=job.seen)
+        report = judged.report
+    else:
+        report = shipped.expected.report
+    _prove.write_report(model, manifest, report)
     _prove.save_model(target, model)
-    judged = judge(plugin, Runtime.open(target), splits, "test", seen=job.seen)
-    _prove.write_report(model, manifest, judged.report)
-    _prove.save_model(target, model)
-    write_answers(run.path, judged, temperature)
+    if shipped.expected is None:
+        write_answers(run.path, judged, temperature)
+        config = run.record.card.train
+        if isinstance(config.fold, int) and config.folds is not None:
+            keep_answers(run.path, judged, temperature, config.fold)
+    else:
+        run.write(REPORT_FILE, encode(report))
     comparison = beside_members(run, job.data) if manifest.members else None
     seen = run.file(TRAINED_ON)
     sha256 = sha256_file(seen) if seen.is_file() else None
     run.update(status="done", trainer=None, proven=sha256_file(target), seen=sha256)
     settle(run, kept=True)
-    result = _result_of(run, judged.report, manifest, comparison)
+    result = _result_of(run, report, manifest, comparison)
     return msgspec.structs.replace(result, passed_over=dict(job.data.passed_over))
 
 
 def _result_of(run: RunFolder, report: EvalReport, manifest: Manifest, comparison: Comparison | None) -> TrainResult:
-    from zoo.workflow._judge import weights_of_classes
+    from zoo.workflow._judge import losses_of, weights_of_classes
 
     record = run.record
     return TrainResult(
@@ -266,6 +341,7 @@ def _result_of(run: RunFolder, report: EvalReport, manifest: Manifest, compariso
         seconds=record.seconds,
         epochs=record.epochs_done,
         class_weight=weights_of_classes(manifest),
+        loss=losses_of(manifest),
         test=report,
         members=manifest.members,
         comparison=comparison,
@@ -315,7 +391,7 @@ def _leave(job: Job | None, problem: BaseException) -> bool:
         return job is not None
     run = job.run
     run.reload()
-    if run.record.best is None and not job.context.resuming:
+    if run.record.best is None and not run.record.steps_done and not job.context.resuming:
         settle(run, kept=False)
         return False
     if run.record.status == "training":

@@ -1,0 +1,153 @@
+"""`zoo pick`: the best model for these images within a device's limits."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+import zoo
+from zoo_cli import offers
+from zoo_cli.options import (
+    Columns,
+    Data,
+    Device,
+    Fold,
+    Frames,
+    Group,
+    Json,
+    KeepNa,
+    Metric,
+    Seed,
+    Uncertain,
+    make_reading,
+)
+from zoo_cli.output import (
+    describe_seen,
+    document,
+    fields,
+    format_table,
+    number_notes,
+    put,
+    quote_path,
+    rare_table,
+    show_path,
+    verdict_table,
+    with_interval,
+)
+
+if TYPE_CHECKING:
+    from zoo.workflow.pick import PickRow
+
+__all__ = ["pick"]
+
+SHOWN = 72
+"""Characters of a reason in the table; --json has all of it."""
+
+
+def pick(
+    *,
+    data: Data = None,
+    budget: Annotated[
+        str | None,
+        typer.Option(
+            "--budget",
+            metavar="NAME=X,…",
+            help="latency_ms of one image on this machine, size_mb of the file, minutes of the search; default: no "
+            "limit, 30 minutes.",
+        ),
+    ] = None,
+    models: Annotated[
+        str | None,
+        typer.Option("--models", metavar="A,B,…", autocompletion=offers.models, help="Try these models only."),
+    ] = None,
+    metric: Metric = None,
+    seed: Seed = None,
+    device: Device = None,
+    fold: Fold = None,
+    columns: Columns = None,
+    group: Group = None,
+    keep_na: KeepNa = False,
+    frames: Frames = None,
+    uncertain: Uncertain = None,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Folder of the search; default: runs/pick-NAME-HASH."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Pick the best model for your images that a device can run.
+
+    Linear and classical models come first, then networks in rounds. Validation images choose; the pick is judged once
+    on the test images. The same command continues where it was stopped.
+    """
+    with contextlib.redirect_stdout(sys.stderr):
+        found = zoo.pick(
+            data,
+            budget=budget,
+            out=out,
+            models=[name.strip() for name in (models or "").split(",") if name.strip()],
+            metric=metric,
+            seed=seed,
+            device=device,
+            fold=fold,
+            **make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
+        )
+    if as_json:
+        document(found)
+        return
+    rows = sorted(found.table, key=lambda row: (row.dropped != "",))
+    untried = ", ".join(f"{count} ({reason})" for reason, count in found.untried.items())
+    run = quote_path(found.run)
+    lines = {
+        "pick": rows[0].model,
+        "validation": f"{_title(found.metric)} {with_interval(found.value)}",
+        "costs": f"{found.latency_ms:.2f} ms an image here, {found.size_mb:.1f} MB",
+        "time": f"{found.minutes:.1f} minutes",
+        **({"not tried": untried} if untried else {}),
+        **number_notes(found.notes, None),
+        "run": show_path(found.run),
+        "next": f"zoo export {run} --onnx",
+    }
+    header = (
+        "",
+        "model",
+        "stage",
+        f"validation {_title(found.metric)} (95 %)",
+        "latency",
+        "size",
+        "minutes",
+        "why not",
+    )
+    table = format_table(header, [_cells(row) for row in rows], right=(4, 5, 6))
+    sections = (
+        table,
+        *describe_seen(found.test.seen),
+        verdict_table(found.test),
+        rare_table(found.test),
+        fields(lines),
+    )
+    put("\n\n".join(part for part in sections if part))
+
+
+def _title(metric: str) -> str:
+    from zoo.evaluation import title_of
+
+    return title_of(metric)
+
+
+def _cells(row: PickRow) -> tuple[str, ...]:
+    why = row.dropped if len(row.dropped) <= SHOWN else row.dropped[: SHOWN - 1] + "…"
+    return (
+        "" if row.dropped else "*",
+        row.model + (" (pretrained)" if row.pretrained and " on " not in row.model else ""),
+        row.stage,
+        with_interval(row.value),
+        "-" if row.latency_ms is None else f"{row.latency_ms:.2f} ms",
+        "-" if row.size_mb is None else f"{row.size_mb:.1f} MB",
+        f"{row.minutes:.1f}",
+        why,
+    )

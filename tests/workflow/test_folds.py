@@ -1,0 +1,242 @@
+"""A training over folds: each image is judged once, by a file that has not seen it; stops cost nothing finished."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+from refusals import refused
+
+import zoo
+from zoo.data import open_data
+from zoo.errors import DataError, ModelError, TrainingError, UsageError
+from zoo.evaluation import GRADE_METRICS
+from zoo.runs import Callback, RunFolder, open_run
+from zoo.testing import colour_folder
+from zoo.workflow._asked import share_time
+from zoo.workflow._calibrate import _follow
+from zoo.workflow._folds import Expected
+from zoo.workflow.folds import Training, _of_all, train_here
+
+MODEL = "logistic_regression"
+
+
+@pytest.fixture(scope="module")
+def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return colour_folder(tmp_path_factory.mktemp("pictures") / "colours", per_class=12, side=12)
+
+
+@pytest.fixture(scope="module")
+def done(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> zoo.FoldsResult:
+    return zoo.train_folds(MODEL, colours, folds=3, out=tmp_path_factory.mktemp("runs") / "over")
+
+
+def test_every_image_is_judged_once_by_the_fold_that_holds_it(colours: Path, done: zoo.FoldsResult) -> None:
+    with (Path(done.run) / "predictions.csv").open(encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    everything = open_data(colours, for_training=False).test
+    assert sorted(row["image"] for row in rows) == sorted(everything.ids)
+    assert done.test.n == len(everything)
+    for number, run in enumerate(done.folds):
+        with (Path(run) / "predictions.csv").open(encoding="utf-8") as stream:
+            own = {row["image"]: row["predicted"] for row in csv.DictReader(stream)}
+        assert own == {row["image"]: row["predicted"] for row in rows if row["fold"] == str(number)}
+    assert {"report.json", "confusion.png", "reliability.png"} <= {path.name for path in Path(done.run).iterdir()}
+    right = np.mean([row["correct"] == "1" for row in rows])
+    assert done.test.metrics["accuracy"].value == pytest.approx(right)
+
+
+def test_it_is_one_run_in_the_list_and_latest(done: zoo.FoldsResult) -> None:
+    from zoo.workflow.runs import show_run
+
+    place = Path(done.run)
+    rows = zoo.list_runs(place.parent)
+    assert [(row.path.split("/")[-1], row.state) for row in rows if "fold-" not in row.path] == [("over", "finished")]
+    shown = show_run(place)
+    assert shown.report == done.test
+    assert len(shown.next) == 2
+    with refused("run-no-model", ModelError):
+        zoo.evaluate(place)
+
+
+def test_a_run_over_folds_is_removed_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from made_runs import make_run
+
+    from zoo.workflow.remove import remove_run
+
+    monkeypatch.chdir(tmp_path)
+    parent = make_run("runs/over", folds=("fold-0", "fold-1"))
+    for name in ("fold-0", "fold-1"):
+        make_run(parent / name)
+    make_run(parent / "mine")
+    with refused("run-holds-more"):
+        remove_run("over")
+    (parent / "mine").rename(tmp_path / "mine")
+    remove_run("over")
+    assert not parent.exists()
+
+
+class Stops:
+    """An engine that is killed, as by Ctrl-C, after some folds."""
+
+    def __init__(self, after: int) -> None:
+        self.after, self.asked = after, 0
+
+    def __call__(self, trainings: Sequence[Training]) -> Iterator[Any]:
+        for result in train_here(trainings[: self.after]):
+            self.asked += 1
+            yield result
+        raise KeyboardInterrupt
+
+
+@pytest.mark.parametrize("how", [True, "auto"])
+def test_a_stopped_run_continues_with_the_first_unfinished_fold(
+    colours: Path, tmp_path: Path, how: Any, done: zoo.FoldsResult
+) -> None:
+    out = tmp_path / "over"
+    with pytest.raises(KeyboardInterrupt, match="2 folds of 3"):
+        zoo.train_folds(MODEL, colours, folds=3, out=out, engine=Stops(2))
+    before = [(out / f"fold-{k}" / "model.onnx").stat().st_mtime_ns for k in (0, 1)]
+    budget: Any = {"folds": 3} if how == "auto" else {}
+    again = zoo.train_folds(MODEL, colours, out=out, resume=how, **budget)
+    assert [(out / f"fold-{k}" / "model.onnx").stat().st_mtime_ns for k in (0, 1)] == before
+    assert again.test.metrics == done.test.metrics
+    if how == "auto":
+        reported = zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3)
+        assert reported.test == again.test
+        with refused("resume-changed", TrainingError, name="--seed"):
+            zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3, seed=4)
+        with refused("resume-changed", TrainingError, name="--settings"):
+            zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3, settings={"split_seed": 4})
+        with refused("run-other-model", TrainingError):
+            zoo.train_folds("knn", colours, out=out, resume="auto", folds=3)
+        (out / "folds.json").write_text("{}")
+        with refused("run-incomplete", TrainingError):
+            zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3)
+        with refused("run-over-folds", TrainingError):
+            zoo.train(MODEL, colours, out=out, resume="auto")
+
+
+def test_two_runs_over_the_same_folds_are_compared_in_pairs(
+    colours: Path, done: zoo.FoldsResult, tmp_path: Path
+) -> None:
+    other = zoo.train_folds("knn", colours, folds=3, out=tmp_path / "knn")
+    found = zoo.compare([done.run, other.run])
+    assert found.n == done.test.n
+    assert found.models[0].metrics == done.test.metrics
+    assert {pair.metric for pair in found.pairs} == {"accuracy", "macro_auroc"}
+    elsewhere = zoo.train_folds("knn", colours, folds=3, out=tmp_path / "other", settings={"split_seed": 5})
+    with refused("compare-folds", DataError):
+        zoo.compare([done.run, elsewhere.run])
+    with refused("compare-folds", DataError):
+        zoo.compare([done.run, elsewhere.folds[0]])
+
+
+def test_groups_stay_in_one_fold_and_intervals_are_over_them(colours: Path, tmp_path: Path) -> None:
+    found = zoo.train_folds(MODEL, colours, folds=3, group=r"(\d+)\.png", out=tmp_path / "over")
+    from zoo.workflow._folds import read_answers
+
+    kept = read_answers(Path(found.run))
+    assert found.test.clusters == len(np.unique(kept.groups)) < found.test.n
+    for group in np.unique(kept.groups):
+        assert len(np.unique(kept.fold[kept.groups == group])) == 1
+
+
+def test_one_fold_can_be_trained_by_itself(colours: Path, done: zoo.FoldsResult, tmp_path: Path) -> None:
+    """So another engine, or another machine, trains the folds."""
+    alone = zoo.train(MODEL, colours, folds=3, fold=1, out=tmp_path / "alone")
+    assert alone.test.data == open_run(Path(done.folds[1])).record.data
+
+
+def test_slips_are_refused_before_anything_is_written(colours: Path, tmp_path: Path) -> None:
+    out = tmp_path / "over"
+    with refused("option-conflict", UsageError):
+        zoo.train_folds(MODEL, colours, folds=3, fold=1, out=out)
+    with refused("option-missing", UsageError):
+        zoo.train_folds(MODEL, colours, out=out)
+    with refused("setting-value", UsageError, name="folds"):
+        zoo.train_folds(MODEL, colours, folds=2, out=out)
+    with refused("split-too-few", DataError):
+        zoo.train_folds(MODEL, colours, folds=40, out=out)
+    table = tmp_path / "table.csv"
+    zoo.split(colours, table, folds=4)
+    with refused("fold-count", DataError, folds=4, expected=3):
+        zoo.train_folds(MODEL, table, folds=3, out=out)
+    assert not out.exists()
+
+
+def test_a_model_of_all_images_says_that_its_figures_are_those_of_the_folds(
+    colours: Path, done: zoo.FoldsResult, tmp_path: Path
+) -> None:
+    found = zoo.train_folds(MODEL, colours, folds=3, then="all", out=tmp_path / "over")
+    assert found.final is not None
+    final = open_run(Path(found.final)).record
+    assert final.data.splits == {"train": 36, "val": 0, "test": 0}
+    manifest = zoo.open(found.run).manifest  # the run over folds ships its model of all images
+    assert manifest.provenance.run == "all"
+    assert manifest.report is not None
+    assert manifest.report.metrics == done.test.metrics
+    assert manifest.report.notes[0].startswith("no test set of its own")
+    temperatures = [open_run(Path(run)).record.temperature for run in found.folds]
+    assert manifest.temperature == pytest.approx(np.median(temperatures))
+    with refused("split-empty", DataError):
+        zoo.evaluate(found.run, colours)
+    bundle = zoo.export(found.run, bundle=True, out=tmp_path / "m.zoo")
+    assert "no test set of its own" in (Path(bundle.path) / "CARD.md").read_text(encoding="utf-8")
+
+
+def test_holding_nothing_out_needs_folds(colours: Path, tmp_path: Path) -> None:
+    """Else a model would come without any figure."""
+    with refused("folds-none", UsageError):
+        zoo.train(MODEL, colours, folds=3, fold="none", out=tmp_path / "run")
+    with refused("folds-none", UsageError):
+        zoo.train(MODEL, colours, folds=3, settings={"fold": "none"}, out=tmp_path / "run")
+
+
+class Hears(Callback):
+    def __init__(self) -> None:
+        self.runs: list[str] = []
+
+    def start(self, run: RunFolder) -> None:
+        self.runs.append(run.path.name)
+
+
+def test_grades_stay_grades_over_folds_and_callbacks_hear_of_each(colours: Path, tmp_path: Path) -> None:
+    order, heard = sorted(path.name for path in colours.iterdir()), Hears()
+    out = tmp_path / "over"
+    with refused("logger-unknown", UsageError):
+        zoo.train_folds(MODEL, colours, folds=3, out=out, callbacks=["nothing"])
+    assert not out.exists()
+    found = zoo.train_folds(MODEL, colours, folds=3, task="ordinal", order=order, out=out, callbacks=[heard])
+    assert heard.runs == ["fold-0", "fold-1", "fold-2"]
+    assert found.test.metrics.keys() >= zoo.evaluate(found.folds[0]).metrics.keys() >= set(GRADE_METRICS)
+    twin = shutil.copytree(out, tmp_path / "twin")
+    assert zoo.compare([out, twin]).models[0].metrics.keys() >= set(GRADE_METRICS)
+
+
+def test_a_time_is_shared_out_and_the_last_model_takes_its_length_from_the_folds(done: zoo.FoldsResult) -> None:
+    assert share_time({"budget": "10m", "seed": 1}, 5) == {"budget": "120s", "seed": 1, "settings": {}}
+    assert share_time({"settings": {"budget": "1h", "lr": 1}}, 6) == {"budget": "600s", "settings": {"lr": 1}}
+    assert share_time({"budget": "1s"}, 5)["budget"] == "1s"
+    assert share_time({"seed": 1}, 5) == {"seed": 1}
+    fold = msgspec.structs.replace(done.each[0], epochs=9)
+    found = msgspec.structs.replace(done, each=(fold,), median_best_epoch=4)
+    first = Training(MODEL, "data", Path("fold-0"), False, {"budget": "120s", "settings": {"steps": 50, "sam": 0.1}})
+    last = _of_all(first, found, open_run(Path(done.run)))
+    assert last.budget == {"budget": None, "fold": "none", "epochs": 4, "settings": {"sam": 0.1, "patience": 0}}
+
+
+@pytest.mark.parametrize(("adjusted", "taken"), [(1, False), (2, True)])
+def test_the_last_model_is_adjusted_for_rare_classes_where_most_folds_are(
+    colours: Path, done: zoo.FoldsResult, adjusted: int, taken: bool
+) -> None:
+    """It has learnt from all images, so that none of them can say whether it should."""
+    shift, why = _follow(Expected(done.test, 2.0, adjusted, 3), open_data(colours))
+    assert (shift is not None) is taken
+    assert why.startswith(f"{adjusted} of 3 folds")

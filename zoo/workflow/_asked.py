@@ -1,0 +1,94 @@
+"""What a run over folds was begun with, as the run keeps it: a resumed one repeats it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from zoo._support.text import quote_path
+from zoo.errors import TrainingError
+from zoo.spec import parse_duration
+
+if TYPE_CHECKING:
+    from zoo.runs import RunFolder
+    from zoo.spec import Budget
+
+__all__ = ["ASKED", "Asked", "Then", "plain", "read_asked", "refuse_changed", "share_time"]
+
+ASKED = "folds.json"
+"""In a run over folds: what was asked for, which a resumed run repeats."""
+
+Then = Literal["none", "all"]
+
+
+class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`ASKED`: what a run over folds was begun with."""
+
+    model: str
+    skip_bad: bool
+    then: Then
+    budget: dict[str, Any]
+    """What the user said of the recipe; fields of `Budget`, paths as text."""
+    folds: tuple[int, ...]
+    """Numbers of the folds, in the order of `RunRecord.folds`."""
+
+
+def plain(budget: Budget) -> dict[str, Any]:
+    """What was said, as JSON gives it back."""
+    said = {name: value for name, value in budget.items() if value is not None}
+    decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(said, enc_hook=str))
+    return decoded
+
+
+def read_asked(run: RunFolder) -> Asked:
+    """What a run over folds was begun with.
+
+    Raises:
+        TrainingError: it is not one over folds, or its `ASKED` is gone.
+    """
+    if not run.record.folds:
+        raise TrainingError(
+            f"{quote_path(run.path)} is one training, not one over folds; leave --folds out, or name another --out",
+            code="run-other-kind",
+            run=str(run.path),
+        )
+    try:
+        return msgspec.json.decode(run.file(ASKED).read_bytes(), type=Asked)
+    except (OSError, msgspec.DecodeError):  # a value that does not fit is one, too
+        raise TrainingError(
+            f"{quote_path(run.file(ASKED))} is missing or damaged; train it again with --overwrite",
+            code="run-incomplete",
+            path=str(run.file(ASKED)),
+        ) from None
+
+
+def refuse_changed(run: RunFolder, asked: Asked, model: str, budget: Budget) -> None:
+    """Refuse to continue with other words than those that the run began with.
+
+    Raises:
+        TrainingError: names the first that differs.
+    """
+    now, before = {"model": model, **plain(budget)}, {"model": asked.model, **asked.budget}
+    for name in dict.fromkeys((*now, *before)):
+        was, given = before.get(name), now.get(name)
+        if (was or None) != (given or None):  # 0, false and nothing are the defaults
+            raise TrainingError(
+                f"cannot resume {quote_path(run.path)}: --{name.replace('_', '-')} was {was} when the run began and is "
+                f"{given} now; give what it was, or another --out",
+                code="resume-changed",
+                name=f"--{name.replace('_', '-')}",
+                was=was,
+                now=given,
+            )
+
+
+def share_time(budget: dict[str, Any], count: int) -> dict[str, Any]:
+    """`budget` for one of so many trainings: a time that all may take is shared out."""
+    settings = budget.get("settings") or {}
+    whole = settings.get("budget", budget.get("budget"))
+    seconds = parse_duration(str(whole))
+    if seconds is None:
+        return budget
+    left = {name: value for name, value in settings.items() if name != "budget"}
+    return {**budget, "budget": f"{max(1, round(seconds / count))}s", "settings": left}

@@ -1,0 +1,302 @@
+"""Answers of a run to the images of its fold: kept in the run, pooled over folds, judged and compared as one."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import zipfile
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from zoo._support.files import atomic_write, sha256_bytes
+from zoo._support.text import quote_path
+from zoo.errors import DataError, TrainingError, UsageError
+from zoo.spec import Fingerprint, encode
+from zoo.workflow._find import REPORT_FILE
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from numpy.typing import NDArray
+
+    from zoo.evaluation.comparison import Comparison
+    from zoo.runs import RunFolder
+    from zoo.spec import Budget, EvalReport
+    from zoo.workflow._judge import Judged
+
+__all__ = [
+    "ANSWERS",
+    "Answers",
+    "compare_answers",
+    "expect",
+    "keep_answers",
+    "pool",
+    "read_answers",
+    "refuse_none",
+    "report_answers",
+]
+
+ANSWERS = "answers.npz"
+"""In a run over folds, and in each of its folds: the fields of `Answers`."""
+
+NOTES = (
+    "each image is judged by the one of {count} models that has not seen it; ranks across folds mix {count} models",
+    "intervals hold for these {count} models: how much other trainings would differ is not in them",
+)
+"""Pooled ranks: Airola et al. 2011, Comput. Stat. Data Anal. 55:1828. Variance over trainings, which folds that share
+images do not show: Bengio and Grandvalet 2004, JMLR 5:1089."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Answers:
+    """What files answered to n images that they have not seen.
+
+    Attributes:
+        ids: (n,) names.
+        digests: (n, 32) uint8, sha256 of each image.
+        targets: (n,) or (n, K) int64 as in `ImageSet`.
+        groups: (n,) int64; empty: no groups are known.
+        logits: (n, K) float32, already divided by the temperature of their file.
+        labels: K names.
+        fold: (n,) int64, which fold each image is of.
+    """
+
+    ids: NDArray[np.str_]
+    digests: NDArray[np.uint8]
+    targets: NDArray[np.int64]
+    groups: NDArray[np.int64]
+    logits: NDArray[np.float32]
+    labels: NDArray[np.str_]
+    fold: NDArray[np.int64]
+
+
+def keep_answers(folder: Path, judged: Judged, temperature: float, fold: int) -> None:
+    """Write what one run answered to its test images."""
+    images = judged.images
+    _write(
+        folder / ANSWERS,
+        Answers(
+            ids=np.array(list(images.ids), np.str_),
+            digests=images.digests,
+            targets=images.targets,
+            groups=np.empty(0, np.int64) if images.groups is None else images.groups,
+            logits=np.asarray(judged.logits / temperature, np.float32),
+            labels=np.array(judged.report.labels, np.str_),
+            fold=np.full(len(images), fold, np.int64),
+        ),
+    )
+
+
+def read_answers(folder: Path) -> Answers:
+    """What `keep_answers` or `report_answers` left in a run.
+
+    Raises:
+        TrainingError: the file is missing or damaged.
+    """
+    path = folder / ANSWERS
+    try:
+        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
+            return Answers(**{field.name: archive[field.name] for field in dataclasses.fields(Answers)})
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        raise TrainingError(
+            f"{quote_path(path)} is missing or damaged, though the run is done; train it again with --overwrite",
+            code="run-incomplete",
+            path=str(path),
+        ) from None
+
+
+def pool(parts: Sequence[Answers]) -> Answers:
+    """The answers of all folds, one after the other; they know the same labels in one order."""
+    rest = {
+        field.name: np.concatenate([getattr(part, field.name) for part in parts])
+        for field in dataclasses.fields(Answers)
+        if field.name != "labels"
+    }
+    return Answers(labels=parts[0].labels, **rest)
+
+
+def report_answers(
+    folder: Path, answers: Answers, *, model: str, data: str, notes: Sequence[str], ordered: bool
+) -> EvalReport:
+    """Judge pooled answers; write report.json, predictions.csv, pictures and the answers into the run.
+
+    Args:
+        folder: the run over folds.
+        answers: pooled answers of all folds.
+        model: how the report calls the model.
+        data: name of the data.
+        notes: what the reader of the numbers must know of the data.
+        ordered: labels are grades in order.
+    """
+    from zoo.evaluation import plot_confusion, plot_labels, plot_reliability, report, write_predictions
+
+    labels, count = tuple(answers.labels.tolist()), len(np.unique(answers.fold))
+    groups = answers.groups if len(answers.groups) else None
+    found = report(
+        answers.logits,
+        answers.targets,
+        labels,
+        model=model,
+        split="test",
+        temperature=1.0,
+        fingerprint=_fingerprint(answers, data),
+        notes=(*(note.format(count=count) for note in NOTES), *notes),
+        groups=groups,
+        ordered=ordered,
+    )
+    _write(folder / ANSWERS, answers)
+    ids, folds = answers.ids.tolist(), answers.fold.tolist()
+    write_predictions(folder / "predictions.csv", ids, answers.targets, answers.logits, labels, folds=folds)
+    if found.confusion is None:
+        plot_labels(found, folder / "labels.png")
+    else:
+        plot_confusion(found, folder / "confusion.png")
+    title = f"{model}, {count} folds"
+    plot_reliability(
+        answers.logits, answers.targets, folder / "reliability.png", temperature=1.0, title=title, groups=groups
+    )
+    atomic_write(folder / REPORT_FILE, encode(found))
+    return found
+
+
+def compare_answers(
+    names: Sequence[str], answers: Sequence[Answers], *, ordered: bool, resamples: int | None, per_class: bool
+) -> Comparison:
+    """Paired tests of runs over the same folds of the same images.
+
+    Args:
+        names: how the runs are called, all different.
+        answers: pooled, of each run.
+        ordered: labels are grades in order, to all of them.
+        resamples: number of shared resamples, as in `zoo.compare`.
+        per_class: test every pair class by class as well.
+
+    Raises:
+        DataError: they know other labels, or are of other images, labels or folds.
+    """
+    from zoo.evaluation.comparison import Contender, compare
+
+    first = _sort(answers[0])
+    contenders = []
+    for name, one in zip(names, map(_sort, answers), strict=True):
+        if set(one.labels.tolist()) != set(first.labels.tolist()):
+            raise DataError(
+                f"{name} knows other labels than {names[0]}; models of one task can be compared",
+                code="compare-labels",
+                model=name,
+            )
+        order = [one.labels.tolist().index(label) for label in first.labels.tolist()]
+        truth = one.targets[:, order] if one.targets.ndim == 2 else np.argsort(order)[one.targets]
+        same = np.array_equal(one.digests, first.digests) and np.array_equal(one.fold, first.fold)
+        if not same or not np.array_equal(truth, first.targets):
+            raise DataError(
+                f"{name} is of other images or other folds than {names[0]}; train both on one table of folds "
+                "('zoo data split PATH --folds K'), or with one --folds and one --set split_seed",
+                code="compare-folds",
+                model=name,
+            )
+        contenders.append(Contender(name=name, logits=one.logits[:, order], ordered=ordered))
+    groups = first.groups if len(first.groups) else None
+    labels = tuple(first.labels.tolist())
+    return compare(contenders, first.targets, labels, groups=groups, resamples=resamples, per_class=per_class)
+
+
+def refuse_none(budget: Budget, place: Path | None) -> None:
+    """Refuse to hold no image out, unless the run lies in one over folds, which says how good its model is.
+
+    Raises:
+        UsageError: it does not.
+    """
+    from zoo.runs import open_run
+    from zoo.workflow._find import is_run
+
+    said = budget.get("fold") or (budget.get("settings") or {}).get("fold")
+    if said == "none" and (place is None or not is_run(place.parent) or not open_run(place.parent).record.folds):
+        raise UsageError(
+            "fold none trains on all images, and nothing would say how good that model is; give --folds K --then all, "
+            "which judges K models first",
+            code="folds-none",
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What is expected of a model that was trained on all images.
+
+    Attributes:
+        report: that of the folds, with a note that says so.
+        temperature: the median of the folds'; its own images would make it too sure of itself.
+        adjusted: number of folds that adjusted their logits for rare classes, where loss is auto.
+        folds: number of folds.
+    """
+
+    report: EvalReport
+    temperature: float
+    adjusted: int
+    folds: int
+
+
+def expect(run: RunFolder) -> Expected | None:
+    """What the run over folds that `run` lies in says of it; None: `run` holds images out and is judged on them.
+
+    Raises:
+        TrainingError: it lies in no finished run over folds.
+    """
+    from zoo.runs import open_run
+    from zoo.workflow._find import is_run, read_report
+
+    if run.record.card.train.fold != "none":
+        return None
+    above = open_run(run.path.parent) if is_run(run.path.parent) else None
+    found = None if above is None or not above.record.folds else read_report(above)
+    if above is None or found is None:
+        raise TrainingError(
+            f"{quote_path(run.path)} was trained on all images, and the run over folds around it, which says how good "
+            "its model is, has gone; bring it back",
+            code="run-incomplete",
+            path=str(run.path),
+        )
+    folds = [open_run(above.path / name).record for name in above.record.folds]
+    note = (
+        f"no test set of its own: it was trained on all images; the figures are what the models of {len(folds)} folds "
+        "reached on images that they had not seen"
+    )
+    report = msgspec.structs.replace(found, notes=(note, *found.notes))
+    temperature = float(np.median([one.temperature for one in folds]))
+    return Expected(report, temperature, sum(one.shift is not None for one in folds), len(folds))
+
+
+def _sort(answers: Answers) -> Answers:
+    """In the order of the images' hashes and folds, which no name or place changes."""
+    keys = (*np.ascontiguousarray(answers.digests).view(">u8").T, answers.fold)
+    order = np.lexsort(keys)
+    changed = {
+        field.name: value[order] if len(value := getattr(answers, field.name)) == len(order) else value
+        for field in dataclasses.fields(Answers)
+        if field.name != "labels"
+    }
+    return Answers(labels=answers.labels, **changed)
+
+
+def _fingerprint(answers: Answers, name: str) -> Fingerprint:
+    """Of images, labels and folds; sorted, so that the order of the data does not count."""
+    lines = sorted(
+        f"{fold}\t{truth}\t{digest.tobytes().hex()}"
+        for fold, truth, digest in zip(answers.fold.tolist(), answers.targets.tolist(), answers.digests, strict=True)
+    )
+    text = "\n".join((*answers.labels.tolist(), *lines))
+    n = len(answers.fold)
+    return Fingerprint(
+        name=name, sha256=sha256_bytes(text.encode("utf-8", "surrogateescape")), n=n,
+        splits={"train": 0, "val": 0, "test": n},
+    )  # fmt: skip
+
+
+def _write(path: Path, answers: Answers) -> None:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **{f.name: getattr(answers, f.name) for f in dataclasses.fields(Answers)})
+    atomic_write(path, buffer.getvalue())

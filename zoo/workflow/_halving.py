@@ -1,0 +1,287 @@
+"""The search of `zoo pick`: quick models, then networks by successive halving, and the best within the limits.
+
+Each round gives the same time to fewer networks (Jamieson and Talwalkar 2016, arXiv 1502.07943). A network is trained
+anew for each round, because its learning rate falls to zero at the end of the time that it has.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from zoo._support.files import atomic_write
+from zoo.errors import ResumeError, TrainingError
+from zoo.evaluation import lower_is_better
+from zoo.spec import decode, encode
+from zoo.workflow._trials import Trial, conduct_all
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zoo.workflow._candidates import Candidate, Candidates, Limits
+    from zoo.workflow._trials import Clock, Outcome
+
+__all__ = ["Search", "Tried", "count_rounds"]
+
+ETA = 3
+"""One of so many comes into the next round (Li et al. 2018, Hyperband, section 3: 3 or 4)."""
+FIRST = (1, 2, 3, 9, 27)
+"""Networks in the first of the rounds, of which a third is a whole number."""
+SLOT_S = 25.0
+"""Shortest training of a network that is of use: export and gate alone take 10 s and more."""
+_QUICK = 0.3
+"""Share of the time after which no further classical model begins."""
+_MARGIN = 1.5
+"""Times what one epoch and its export take: a network that has so much more time is tried again."""
+PLAN = "plan.json"
+
+
+@dataclass(slots=True)
+class Tried:
+    """A candidate in one round, and what became of it.
+
+    Attributes:
+        candidate: which.
+        stage: "quick", or "round N".
+        budget: what it was told.
+        outcome: what it found.
+        dropped: why it is not the pick; empty: nothing speaks against it.
+    """
+
+    candidate: Candidate
+    stage: str
+    budget: dict[str, Any]
+    outcome: Outcome
+    dropped: str = ""
+
+    @property
+    def model(self) -> str:
+        """Its name."""
+        return self.candidate.model
+
+
+class _Plan(msgspec.Struct):
+    """What was decided by the clock, so that a call that continues decides the same."""
+
+    rounds: list[_Round] = []
+    done: bool = False
+
+
+class _Round(msgspec.Struct):
+    labels: list[str]
+    seconds: int
+    """Of each training."""
+
+
+class Search:
+    """One search: what it may take, what was tried, and what came of it."""
+
+    def __init__(  # noqa: PLR0917 - what a search has
+        self,
+        folder: Path,
+        source: str | Path,
+        clock: Clock,
+        limits: Limits,
+        shared: dict[str, Any],
+        metric: str,
+    ) -> None:
+        self.folder, self.source, self.clock, self.limits = folder, source, clock, limits
+        self.shared, self.metric, self.reserve = shared, metric, clock.reserve
+        self.tried: list[Tried] = []
+        path = folder / PLAN
+        self.plan = decode(path.read_bytes(), _Plan, str(path), ResumeError) if path.is_file() else _Plan()
+        self.round = 0
+        self.again: set[str] = set()
+
+    def conduct(self, found: Candidates) -> None:
+        """All of the search: quick models, then networks by rounds, as long as there is time."""
+        seconds = self.clock.seconds or 0.0
+        self._try(found.quick, "quick", {}, reserve=max(self.reserve, (1 - _QUICK) * seconds if found.networks else 0))
+        queue = list(found.networks)
+        while queue and (self._time_for_more() or not self.tried):  # the first one, whatever the clock says
+            group = self._next_group(queue, found)
+            queue = [one for one in queue if one not in group]
+            queue = [*self._give_back(self._halve(group)), *queue]
+        self.plan.done = not queue
+        self._keep()
+
+    def _time_for_more(self) -> bool:
+        if self.round < len(self.plan.rounds):
+            return True
+        return not self.plan.done and self.clock.left - self.reserve > SLOT_S
+
+    def _next_group(self, queue: Sequence[Candidate], found: Candidates) -> list[Candidate]:
+        """Networks with which rounds begin, as many as have `SLOT_S` each; one that had too little has all the time."""
+        if self.round < len(self.plan.rounds):
+            named = {one.label: one for one in found.networks}
+            return [named[label] for label in self.plan.rounds[self.round].labels]
+        if queue[0].label in self.again:
+            return [queue[0]]
+        fresh = [one for one in queue if one.label not in self.again]
+        left = self.clock.left - self.reserve
+        fitting = [n for n in FIRST if n <= len(fresh) and left / count_rounds(n) / n >= SLOT_S]
+        return fresh[: max(fitting, default=1)]
+
+    def _give_back(self, tried: Sequence[Tried]) -> list[Candidate]:
+        """Networks that had too little time for one epoch and could have more now, where no other of them came through.
+
+        This machine is then slower, or busier, than the plan has taken it for.
+        """
+        if any(not one.outcome.why for one in tried):
+            return []
+        left = self.clock.left - self.reserve
+        short = [one for one in tried if one.outcome.needs and one.outcome.needs * _MARGIN < left]
+        short = [one for one in short if one.candidate.label not in self.again]
+        self.again |= {one.candidate.label for one in short}
+        return [one.candidate for one in sorted(short, key=lambda one: one.outcome.needs or 0.0)]
+
+    def _halve(self, group: Sequence[Candidate]) -> list[Tried]:
+        """Rounds of fewer and fewer networks with more and more time, until one is left."""
+        rounds, everything = count_rounds(len(group)), list[Tried]()
+        for number in range(rounds):
+            known = self.round < len(self.plan.rounds)
+            if not known:
+                if number and not self._time_for_more():
+                    break
+                share = int((self.clock.left - self.reserve) / (rounds - number) / len(group))
+                self.plan.rounds.append(_Round([one.label for one in group], max(1, share)))
+                self._keep()
+            plan = self.plan.rounds[self.round]
+            self.round += 1
+            budget = {"budget": f"{plan.seconds}s"}
+            tried = self._try(group, f"round {self.round}", budget, reserve=self.reserve)
+            ranked = sorted((one for one in tried if not one.dropped), key=self._rank)
+            kept = ranked[: math.ceil(len(group) / ETA)]
+            for one in ranked[len(kept) :]:
+                one.dropped = f"not among the best {len(kept)} of {len(group)} in this round"
+            again = [one for one in kept if not one.outcome.whole]  # more time would give the others nothing
+            everything += tried
+            if number == rounds - 1 or not again:
+                break
+            group = [one.candidate for one in again]
+        return everything
+
+    def _try(self, group: Sequence[Candidate], stage: str, budget: dict[str, Any], *, reserve: float) -> list[Tried]:
+        """Train candidates, each once; the first is tried whatever the clock says, so that there is an answer."""
+        trials = []
+        for one in group:
+            name = "-".join(
+                (stage.replace(" ", ""), one.label.replace(" on ", "-").replace("+", "-").replace("/", "-"))
+            )
+            trials.append(Trial(name=name, model=one.model, budget={**self.shared, **one.budget, **budget}))
+        least = 0 if self.tried else 1
+        outcomes = conduct_all(trials, self.source, self.folder, self.clock, reserve=reserve, least=least)
+        tried = []
+        for one, trial in zip(group, trials, strict=True):
+            if (outcome := outcomes.get(trial.name)) is not None:
+                over = self.limits.overrun(outcome.latency_ms, outcome.size_bytes)
+                why = outcome.why or over or ("" if outcome.value else f"{self.metric} is not defined on validation")
+                tried.append(Tried(one, stage, trial.budget, outcome, why))
+        self.tried += tried
+        return tried
+
+    def _rank(self, one: Tried) -> tuple[float, float]:
+        """The better validation metric first; of two equal ones the faster."""
+        value = one.outcome.value
+        number = math.inf if value is None else value.value if lower_is_better(self.metric) else -value.value
+        return number, one.outcome.latency_ms or math.inf
+
+    def _usable(self) -> list[Tried]:
+        """What meets the limits, the best first."""
+        usable = (
+            one
+            for one in self.tried
+            if one.outcome.value is not None and not self.limits.overrun(one.outcome.latency_ms, one.outcome.size_bytes)
+        )
+        return sorted(usable, key=self._rank)
+
+    def best(self) -> Tried:
+        """The pick.
+
+        Raises:
+            TrainingError: nothing meets the limits.
+        """
+        usable = self._usable()
+        if not usable:
+            raise self.none_fits()
+        best = usable[0]
+        best.dropped = ""
+        last = {one.candidate.label: one for one in self.tried}
+        for one in usable[1:]:
+            later = last[one.candidate.label] is not one
+            if not one.dropped:
+                one.dropped = "trained longer in a later round" if later else "less on validation than the pick"
+        return best
+
+    def none_fits(self) -> TrainingError:
+        """The error where nothing meets the limits, with what comes nearest."""
+        measured = [one for one in self.tried if one.outcome.value is not None]
+        if not measured:
+            why = self.tried[0].dropped if self.tried else "no model of the catalogue may meet the limits"
+            return TrainingError(
+                f"no candidate could be trained: {why}", code="pick-none", tried=len(self.tried), nearest=None
+            )
+        near = min(measured, key=self._excess)
+        over = self.limits.overrun(near.outcome.latency_ms, near.outcome.size_bytes)
+        return TrainingError(
+            f"none of {len(measured)} trained models meets the limits; {near.candidate.label} is nearest: {over}; give "
+            "--budget with more",
+            code="pick-none",
+            tried=len(self.tried),
+            nearest=near.candidate.label,
+            latency_ms=near.outcome.latency_ms,
+            size_bytes=near.outcome.size_bytes,
+        )
+
+    def _excess(self, one: Tried) -> float:
+        """How many times a limit it takes, the larger of both."""
+        ratios = [0.0]
+        if self.limits.latency_ms and one.outcome.latency_ms:
+            ratios.append(one.outcome.latency_ms / self.limits.latency_ms)
+        if self.limits.size_mb and one.outcome.size_bytes:
+            ratios.append(one.outcome.size_bytes / 1e6 / self.limits.size_mb)
+        return max(ratios)
+
+    def untried(self, found: Candidates) -> dict[str, int]:
+        """Reason to number of models without a training."""
+        begun = {one.candidate.label for one in self.tried}
+        waiting = sum(one.label not in begun for one in (*found.quick, *found.networks))
+        return {**found.left_out, **({"no time was left": waiting} if waiting else {})}
+
+    def notes(self, best: Tried) -> tuple[str, ...]:
+        """What a reader of the table must know."""
+        said = [f"{self.metric} of the pick on validation is the best of {len(self.tried)}, and so optimistic"]
+        value = best.outcome.value
+        alike = [
+            one
+            for one in self._usable()
+            if one.candidate is not best.candidate
+            and value is not None
+            and one.outcome.value is not None
+            and one.outcome.value.low <= value.value <= one.outcome.value.high
+        ]
+        if alike:
+            quickest = min(alike, key=lambda one: one.outcome.latency_ms or math.inf)
+            n = len({one.candidate.label for one in alike})
+            said.append(
+                f"the validation intervals of {n} other {'model holds' if n == 1 else 'models hold'} that value, too; "
+                f"the fastest of them is {quickest.candidate.label}, {quickest.outcome.latency_ms:.2f} ms"
+            )
+        if not self.plan.done:
+            said.append("the time was over before every candidate was tried")
+        return tuple(said)
+
+    def _keep(self) -> None:
+        atomic_write(self.folder / PLAN, encode(self.plan))
+
+
+def count_rounds(n: int) -> int:
+    """Rounds until one of `n` is left."""
+    rounds = 1
+    while n > 1:
+        n, rounds = math.ceil(n / ETA), rounds + 1
+    return rounds

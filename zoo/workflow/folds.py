@@ -1,0 +1,357 @@
+"""`zoo train --folds K`: one run over K folds, each a run of its own inside it, and one report on all their answers.
+
+A fold is an ordinary training (`zoo train MODEL --folds K --fold I`), and the folds know nothing of each other. So this
+verb makes a list of trainings, hands it to an engine, and pools what the exported files answered.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
+
+import msgspec
+
+from zoo._support.text import format_count, quote_path
+from zoo.errors import TrainingError, UsageError
+from zoo.spec import Budget, Display, EvalReport, Interval, Table, check_budget
+from zoo.workflow._asked import ASKED, Asked, Then, plain, read_asked, refuse_changed, share_time
+from zoo.workflow._find import OF_ALL, is_run
+from zoo.workflow.train import TrainResult, train
+
+if TYPE_CHECKING:
+    from zoo.runs import Best, Callback, RunFolder
+
+__all__ = ["Fold", "FoldsResult", "Training", "is_over_folds", "train_folds", "train_here"]
+
+_LENGTH = frozenset({"budget", "epochs", "patience", "steps"})
+"""Settings that say how long training lasts, which the folds have found out."""
+
+log = logging.getLogger("zoo")
+
+
+@dataclass(frozen=True, slots=True)
+class Training:
+    """One training of several, which depends on none of the others.
+
+    Attributes:
+        model: as for `zoo.train`.
+        data: the images.
+        out: its run folder; a training that is repeated continues there, or reports what is done.
+        skip_bad: leave unreadable images out.
+        budget: recipe, with `folds` and `fold`.
+        callbacks: who hears of it, as for `zoo.train`.
+    """
+
+    model: str
+    data: str
+    out: Path
+    skip_bad: bool
+    budget: Budget
+    callbacks: tuple[str | Callback, ...] = ()
+
+
+Engine = Callable[[Sequence[Training]], Iterator[TrainResult]]
+"""Takes trainings to their ends, wherever that is, and gives their results in order."""
+
+
+class Fold(msgspec.Struct, frozen=True, kw_only=True):
+    """What one fold gave."""
+
+    run: str
+    best: Best | None
+    epochs: int
+    n: int
+    """Test images."""
+    metrics: dict[str, Interval]
+    """Of its file, on them."""
+
+
+class FoldsResult(Display, msgspec.Struct, frozen=True, kw_only=True):
+    """What a training over folds gave."""
+
+    run: str
+    """The run that holds the folds."""
+    model: str
+    folds: tuple[str, ...]
+    """The run of each fold."""
+    test: EvalReport
+    """Of all images, each answered by the exported file of the fold that has not seen it."""
+    each: tuple[Fold, ...]
+    median_best_epoch: int
+    """Over the folds: how long to train on all images."""
+    seconds: float
+    final: str | None = None
+    """The run of the model of all images; its report is `test`, with a note. None: there is none."""
+
+    def headline(self) -> str:
+        """The run, and what its folds did on all images."""
+        return f"{self.run}, {format_count(len(self.folds), 'fold')}: {self.test.headline()}"
+
+    def tables(self) -> dict[str, Table]:
+        """Those of the pooled report, and folds: one row for each."""
+        rows = ({"run": one.run, "images": one.n} | dict(one.metrics) for one in self.each)
+        return self.test.tables() | {"folds": Table(rows)}
+
+    def remarks(self) -> tuple[str, ...]:
+        """The notes of the report."""
+        return self.test.notes
+
+
+def train_here(trainings: Sequence[Training]) -> Iterator[TrainResult]:
+    """The engine of this process: one after the other."""
+    for number, one in enumerate(trainings, 1):
+        log.info("training %d of %d: %s", number, len(trainings), one.out)
+        yield train(
+            one.model,
+            one.data,
+            out=one.out,
+            resume="auto",
+            skip_bad=one.skip_bad,
+            callbacks=one.callbacks,
+            **one.budget,
+        )
+
+
+def train_folds(
+    model: str,
+    data: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    resume: bool | Literal["auto"] = False,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    then: Then | None = None,
+    callbacks: Iterable[str | Callback] = (),
+    engine: Engine = train_here,
+    **budget: Unpack[Budget],
+) -> FoldsResult:
+    """Train a model on every fold of the data, and judge all images by files that have not seen them.
+
+    Of each fold, the next one is validation and the rest training. Folds are those that the data brings, or are dealt
+    out as `zoo data split --folds` does: stratified, groups whole.
+
+    Args:
+        model: name of a model, as for `zoo.train`; no ensemble.
+        data: images, as for `zoo.train`.
+        out: the run folder; None: runs/MODEL-TIME.
+        resume: whether to continue, as for `zoo.train`: finished folds stay, the first unfinished one is continued.
+        overwrite: replace a run that is in `out`.
+        skip_bad: leave unreadable images out, and record them, instead of refusing the set.
+        then: what follows the folds: "all": one model of all images, for as many epochs as the median best epoch of
+            the folds. It has no test set of its own: the figures that are expected of it are the pooled ones, and its
+            report says so. "none", and None for a new run: nothing.
+        callbacks: who hears of every fold, as for `zoo.train`.
+        engine: who trains.
+        **budget: fields of `zoo.spec.Budget`; `folds` is needed for a new run, and `budget` is the time of all folds.
+
+    Raises:
+        ZooError: any kind, as `zoo.train`. UsageError: `fold` is given, or several processes were started.
+    """
+    from zoo.loggers import find_callbacks
+    from zoo.runs import hold_run, open_run, settle
+    from zoo.workflow._resume import place_of
+
+    check_budget(budget)
+    heard = tuple(callbacks)
+    find_callbacks(heard)  # a name that nobody knows is refused now
+    _refuse(budget)
+    place = place_of(Path(out) if out else None, budget, resume=resume, overwrite=overwrite)
+    known = place is not None and resume and is_run(place)
+    if known and place is not None:
+        run = open_run(place)
+        asked = read_asked(run)
+        if model != asked.model:
+            raise TrainingError(
+                f"{quote_path(place)} is a run of {asked.model}, not of {model}; name the run with --out",
+                code="run-other-model",
+                run=str(place),
+                found=asked.model,
+                expected=model,
+            )
+        if resume == "auto":
+            refuse_changed(run, asked, model, budget)
+    else:
+        if resume is True:
+            raise UsageError(f"{place} holds no run to resume", code="run-unknown", run=str(place))
+        run, asked = _begin(model, data, budget, out=place, overwrite=overwrite, skip_bad=skip_bad, then=then)
+    record = run.record
+    if record.status == "done":
+        if resume is True and (then or asked.then) == "none":
+            raise TrainingError(
+                f"{quote_path(run.path)} is finished; train anew into another --out, or replace it with --overwrite",
+                code="run-finished",
+                run=str(run.path),
+            )
+        log.info("%s is done already; this is what it gave", run.path)
+    source = record.source if data is None else str(data)
+    each = share_time(asked.budget, len(record.folds) + (asked.then == "all"))
+    trainings = [
+        Training(asked.model, source, run.path / name, asked.skip_bad, cast("Budget", {**each, "fold": fold}), heard)
+        for name, fold in zip(record.folds, asked.folds, strict=True)
+    ]
+    with hold_run(run.path):
+        try:
+            return _carry_out(run, trainings, engine, then or asked.then)
+        except KeyboardInterrupt:
+            done = [name for name in record.folds if is_run(run.path / name)]
+            if not done:
+                settle(run, kept=False)
+                raise KeyboardInterrupt("interrupted before anything was learnt; nothing is left") from None
+            run.update(status="interrupted")
+            again = f"zoo train {model} --resume --out {quote_path(run.path)}"
+            raise KeyboardInterrupt(
+                f"interrupted; {quote_path(run.path)} keeps {format_count(len(done), 'fold')} of {len(record.folds)}; "
+                f"continue with '{again}'"
+            ) from None
+        except BaseException:
+            if not any(is_run(run.path / name) for name in record.folds):
+                settle(run, kept=False)
+            raise
+
+
+def is_over_folds(out: Path | None) -> bool:
+    """Whether the run in `out`, or the last one, is one over folds."""
+    from zoo.runs import find_run, open_run
+
+    try:
+        return bool(open_run(find_run(out)).record.folds)
+    except (UsageError, TrainingError):  # whoever needs the run says what is wrong with it
+        return False
+
+
+def _refuse(budget: Budget) -> None:
+    if budget.get("fold") is not None:
+        raise UsageError(
+            "--folds trains every fold, --fold one; with zoo.train the two together train one fold of so many",
+            code="option-conflict",
+            options=["--folds", "--fold"],
+        )
+    if os.environ.get("WORLD_SIZE", "1") != "1":
+        raise UsageError(
+            "--folds trains one run after the other in one process; start each fold by itself under torchrun, with "
+            "--folds K --fold I",
+            code="folds-processes",
+        )
+
+
+def _begin(
+    model: str,
+    data: str | Path | None,
+    budget: Budget,
+    *,
+    out: Path | None,
+    overwrite: bool,
+    skip_bad: bool,
+    then: Then | None,
+) -> tuple[RunFolder, Asked]:
+    """A new run over folds, after all of its first fold was decided and nothing spoke against it."""
+    import numpy as np
+
+    from zoo import registry
+    from zoo._support.files import atomic_write
+    from zoo.data._named import index
+    from zoo.runs import create_run, new_id, refuse_occupied, settle
+    from zoo.workflow._begin import prepare
+    from zoo.workflow._recipe import configure
+
+    card = registry.find(model)
+    if card.members:
+        raise UsageError(
+            "--folds: the members of an ensemble are trained already; name a model", code="option-ignored",
+            options=["--folds"],
+        )  # fmt: skip
+    count = budget.get("folds")
+    if count is None:
+        raise UsageError("name the number of folds with --folds K", code="option-missing", options=["--folds"])
+    if out is not None:
+        refuse_occupied(out, overwrite=overwrite)
+    source = "digits" if data is None else data
+    loaded = registry.load(card.plugin)
+    config = configure(card, budget, budget.get("settings") or {})
+    own = index(source, skip_bad=skip_bad, **config.reading).folds
+    numbers = list(range(count)) if own is None else np.unique(own).tolist()
+    plan = prepare(card, loaded, source, cast("Budget", {**budget, "fold": numbers[0]}), skip_bad=skip_bad)
+    names = tuple(f"fold-{number}" for number in numbers)
+    record = msgspec.structs.replace(plan.record, id=new_id(card.name), folds=names, notes=())
+    asked = Asked(
+        model=model,
+        skip_bad=skip_bad,
+        then=then or "none",
+        budget=plain(budget),
+        folds=tuple(numbers),
+    )
+    run = create_run(out, record, overwrite=overwrite)
+    try:
+        atomic_write(run.file(ASKED), msgspec.json.encode(asked))
+    except BaseException:
+        settle(run, kept=False)
+        raise
+    return run, asked
+
+
+def _carry_out(run: RunFolder, trainings: Sequence[Training], engine: Engine, then: Then) -> FoldsResult:
+    """All folds, their report, and what follows."""
+    found = _finish(run, list(engine(trainings)))
+    if then == "none":
+        return found
+    (last,) = engine([_of_all(trainings[0], found, run)])
+    return msgspec.structs.replace(found, final=last.run)
+
+
+def _of_all(first: Training, found: FoldsResult, run: RunFolder) -> Training:
+    """The training of the last model: all images, the median best epoch, never stopped early."""
+    budget: dict[str, Any] = {**first.budget, "fold": "none"}
+    if any(one.epochs > 1 for one in found.each):
+        settings = {name: value for name, value in (budget.get("settings") or {}).items() if name not in _LENGTH}
+        budget |= {"epochs": found.median_best_epoch, "budget": None, "settings": {**settings, "patience": 0}}
+    return dataclasses.replace(first, out=run.path / OF_ALL, budget=cast("Budget", budget))
+
+
+def _finish(run: RunFolder, results: Sequence[TrainResult]) -> FoldsResult:
+    """Pool the answers of finished folds, judge them, write it all down."""
+    from zoo.runs import open_run, settle
+    from zoo.workflow._folds import pool, read_answers, report_answers
+
+    parts = [open_run(Path(result.run)) for result in results]
+    epochs = [1 if one.record.best is None else one.record.best.epoch for one in parts]
+    answers = pool([read_answers(one.path) for one in parts])
+    common = [note for note in parts[0].record.notes if all(note in one.record.notes for one in parts)]
+    if run.record.status == "done":
+        from zoo.workflow._find import read_report
+
+        report = read_report(run)
+    else:
+        report = None
+    if report is None:
+        name = run.record.data.name
+        ordered = parts[0].record.task == "ordinal"
+        report = report_answers(run.path, answers, model=run.record.card.name, data=name, notes=common, ordered=ordered)
+    seconds = sum(result.seconds or 0.0 for result in results)
+    run.update(
+        status="done",
+        trainer=None,
+        data=report.data,
+        epochs_done=int(median(epochs)),
+        seconds=seconds,
+        notes=report.notes,
+        skipped=tuple(dict.fromkeys(name for one in parts for name in one.record.skipped)),
+    )
+    settle(run, kept=True)
+    return FoldsResult(
+        run=str(run.path),
+        model=run.record.card.name,
+        folds=tuple(result.run for result in results),
+        test=report,
+        each=tuple(
+            Fold(run=result.run, best=result.best, epochs=result.epochs, n=result.test.n, metrics=result.test.metrics)
+            for result in results
+        ),
+        median_best_epoch=int(median(epochs)),
+        seconds=seconds,
+    )

@@ -1,0 +1,248 @@
+"""`zoo pick`: the best model for these images within a device's limits, and the table that shows why.
+
+What is cheap comes first: linear models on frozen features and classical models. Networks follow by successive halving.
+Validation images alone choose. The winner's file meets the test images once, at the end.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Unpack, cast
+
+import msgspec
+
+from zoo.errors import UsageError
+from zoo.spec import Budget, Display, EvalReport, Interval, Reading, Table, encode, pick_reading
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from zoo.data import Splits
+    from zoo.workflow._halving import Tried
+
+__all__ = ["PickResult", "PickRow", "pick", "read_limits"]
+
+MINUTES = 30.0
+"""Where nothing is said: a coffee, and three rounds of nine networks on small images."""
+
+_LONGEST = 0.25
+"""Share of the time that the longest training has: of three rounds, the last."""
+
+
+class PickRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One candidate in one round."""
+
+    model: str
+    """With the features that it sees, where it is not a network."""
+    stage: str
+    """"quick", or "round N" of the networks."""
+    value: Interval | None
+    """The metric on the validation images, by the exported file."""
+    latency_ms: float | None
+    size_mb: float | None
+    """10^6 bytes."""
+    minutes: float
+    epochs: int
+    pretrained: bool
+    dropped: str
+    """Why it is not the pick; empty: it is."""
+    run: str | None
+
+
+class PickResult(Display, msgspec.Struct, frozen=True, kw_only=True):
+    """The best model within the limits."""
+
+    model: str
+    run: str
+    """Its run folder."""
+    budget: dict[str, float | None]
+    """latency_ms, size_mb and minutes."""
+    metric: str
+    """What chose, on the validation images."""
+    value: Interval
+    """Of the pick; the largest of several, and so optimistic."""
+    latency_ms: float
+    size_mb: float
+    minutes: float
+    """Of all calls together."""
+    table: tuple[PickRow, ...]
+    untried: dict[str, int]
+    """Reason to number of models of the catalogue that were not trained."""
+    test: EvalReport
+    """Of the pick's file, on the test images, which chose nothing."""
+    notes: tuple[str, ...] = ()
+
+    def headline(self) -> str:
+        """The model, what it costs, and what its file did on the test images."""
+        return f"{self.model}: {self.latency_ms:.2f} ms, {self.size_mb:.1f} MB; {self.test.headline()}"
+
+    def tables(self) -> dict[str, Table]:
+        """candidates: one row each. Then those of the report."""
+        return {"candidates": Table([msgspec.structs.asdict(row) for row in self.table]), **self.test.tables()}
+
+
+def read_limits(text: str) -> dict[str, float]:
+    """What `--budget` says, such as "latency_ms=10,size_mb=20,minutes=30".
+
+    Raises:
+        UsageError: a part is not NAME=NUMBER, a name is none of these or comes twice, or a number is not above 0.
+    """
+    found: dict[str, float] = {}
+    for part in filter(None, (one.strip() for one in text.split(","))):
+        name, equals, number = (one.strip() for one in part.partition("="))
+        if not equals or name in found:
+            raise _bad_budget(text, f"{part!r} is not NAME=NUMBER, or comes twice")
+        try:
+            found[name] = float(number)
+        except ValueError:
+            raise _bad_budget(text, f"{name} is {number!r}, not a number") from None
+    return _check_limits(found, text)
+
+
+def pick(
+    data: str | Path | None = None,
+    *,
+    budget: str | Mapping[str, float] | None = None,
+    out: str | Path | None = None,
+    models: Sequence[str] = (),
+    metric: str | None = None,
+    seed: int | None = None,
+    device: str | None = None,
+    fold: int | None = None,
+    **reading: Unpack[Reading],
+) -> PickResult:
+    """The best model for these images that meets a device's limits, chosen on validation, judged once on test.
+
+    The same call continues where an earlier one was stopped: what is trained is not trained again.
+
+    Args:
+        data: a folder of class folders, a table, a MedMNIST-style .npz, or a name; None: "digits".
+        budget: latency_ms, of one image on this machine; size_mb, of the file in 10^6 bytes; minutes, of the search.
+            Each may be missing: no limit, and 30 minutes. Or one text, "latency_ms=10,size_mb=20,minutes=30".
+        out: folder of the search; None: runs/pick-NAME-HASH, the hash being of what is asked for.
+        models: candidates; empty: the catalogue.
+        metric: what chooses, see `TrainConfig.metric`; None: macro AUROC.
+        seed: seed of every training.
+        device: what networks are trained on.
+        fold: number of the fold that is test, of data with folds.
+        **reading: columns, group, keep_na, uncertain, frames; see `zoo.spec.Reading`.
+
+    Raises:
+        UsageError: a limit that there is not, or is not above 0 (code pick-budget).
+        CatalogueError: one of `models` is unknown.
+        ResumeError: `out` holds a search for something else, or other files.
+        TrainingError: no candidate meets the limits (code pick-none).
+        DataError: as `zoo.train`.
+    """
+    from zoo.registry import find
+    from zoo.runs import point_latest
+    from zoo.workflow._candidates import Limits, find_candidates
+    from zoo.workflow._halving import Search
+    from zoo.workflow._images import lasting_source
+    from zoo.workflow._trials import open_search
+    from zoo.workflow.train import train
+
+    began = time.monotonic()
+    said = read_limits(budget) if isinstance(budget, str) else _check_limits(dict(budget or {}), str(budget))
+    minutes, limits = said.get("minutes", MINUTES), Limits(said.get("latency_ms"), said.get("size_mb"))
+    for name in models:
+        find(name)
+    source = "digits" if data is None else data
+    shared: dict[str, Any] = {"seed": 0 if seed is None else seed, "metric": metric, "device": device, "fold": fold}
+    shared = {name: value for name, value in {**shared, **pick_reading(reading)}.items() if value is not None}
+    splits = _open(source, cast("Budget", shared))
+    request = {
+        "data": lasting_source(source),
+        "fingerprint": splits.fingerprint.sha256,
+        "latency_ms": limits.latency_ms,
+        "size_mb": limits.size_mb,
+        "minutes": minutes,
+        "models": list(models),
+        **shared,
+    }
+    folder = Path(out) if out is not None else _default_folder(splits, request)
+    clock = open_search(folder, request, minutes, began)
+    found = find_candidates(splits, limits, slot=_LONGEST * 60 * minutes, models=models, device=device)
+    search = Search(folder, source, clock, limits, shared, metric or "macro_auroc")
+    with clock.stoppable():
+        search.conduct(found)
+        best = search.best()
+        result = train(best.model, source, out=best.outcome.run, resume="auto", **cast("Budget", best.budget))
+    clock.note()
+    point_latest(Path("runs"), Path(result.run))
+    outcome = best.outcome
+    if outcome.value is None or outcome.latency_ms is None or outcome.size_bytes is None:
+        raise search.none_fits()  # `best` has all three
+    return PickResult(
+        model=best.model,
+        run=result.run,
+        budget={"latency_ms": limits.latency_ms, "size_mb": limits.size_mb, "minutes": minutes},
+        metric=search.metric,
+        value=outcome.value,
+        latency_ms=outcome.latency_ms,
+        size_mb=outcome.size_bytes / 1e6,
+        minutes=clock.spent / 60,
+        table=tuple(_row(one, best) for one in search.tried),
+        untried=search.untried(found),
+        test=result.test,
+        notes=search.notes(best),
+    )
+
+
+def _row(one: Tried, best: Tried) -> PickRow:
+    outcome = one.outcome
+    return PickRow(
+        model=one.candidate.label,
+        stage=one.stage,
+        value=outcome.value,
+        latency_ms=outcome.latency_ms,
+        size_mb=None if outcome.size_bytes is None else outcome.size_bytes / 1e6,
+        minutes=outcome.seconds / 60,
+        epochs=outcome.epochs,
+        pretrained=bool(one.budget.get("pretrained")),
+        dropped="" if one is best else one.dropped,
+        run=outcome.run,
+    )
+
+
+def _open(source: str | Path, budget: Budget) -> Splits:
+    """The images as every trial will open them."""
+    from zoo.data import apply_advice
+    from zoo.evaluation import check_metric
+    from zoo.registry import find
+    from zoo.workflow._images import open_as
+    from zoo.workflow._recipe import configure
+
+    chosen, _ = apply_advice(source, {})
+    config = configure(find("logistic_regression"), budget, chosen)
+    splits = open_as(source, config, skip_bad=False)
+    check_metric(config.metric, splits.labels)
+    return splits
+
+
+def _default_folder(splits: Splits, request: Mapping[str, Any]) -> Path:
+    digest = hashlib.sha256(encode(dict(request))).hexdigest()[:8]
+    return Path("runs") / f"pick-{Path(splits.fingerprint.name).stem or 'data'}-{digest}"
+
+
+def _check_limits(given: dict[str, float], text: str) -> dict[str, float]:
+    known = ("latency_ms", "size_mb", "minutes")
+    for name, value in given.items():
+        if name not in known:
+            near = [one for one in known if name.lower()[:4] == one[:4]]
+            raise _bad_budget(text, f"no limit {name!r}" + (f"; did you mean {near[0]}?" if near else ""))
+        if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value < math.inf:
+            raise _bad_budget(text, f"{name} is {value}, not above 0")
+    return {name: float(value) for name, value in given.items()}
+
+
+def _bad_budget(text: str, why: str) -> UsageError:
+    return UsageError(
+        f"--budget {text}: {why}; expected such as latency_ms=10,size_mb=20,minutes=30, in milliseconds, 10^6 bytes "
+        "and minutes",
+        code="pick-budget",
+        budget=text,
+    )
