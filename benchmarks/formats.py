@@ -26,7 +26,8 @@ from torch.nn import functional
 from zoo import info
 from zoo._support import machine
 from zoo.learn import _precision
-from zoo.learn._optim import adamw, moving_average
+from zoo.learn._averaging import moving_average
+from zoo.learn._optim import adamw
 from zoo.learn._precision import Numerics, autocast, choose, layout
 from zoo.registry import load
 from zoo.spec import PreprocessSpec, TrainConfig

@@ -1,7 +1,8 @@
 """`zoo train` stopped at random moments and started again: what is left, and whether it ends with the same bytes.
 
 `python benchmarks/kill_runs.py` stops trainings of the smallest network by SIGKILL, SIGTERM and SIGINT, at moments
-drawn over the whole time of a training, and repeats `zoo train … --resume auto` until it ends. Then it does the same to
+drawn over the whole time of a training, and repeats `zoo train … --resume auto` until it ends. It does so again with
+long epochs, whose state is written every half second here and every 45 seconds elsewhere. Then it does the same to
 `--overwrite` over a run that is done. Counted is how often the weights and predictions are those of an uninterrupted
 training with nothing left beside the run, and how often the old run was there after a stop. A moment may come after the
 end; a start that ended by itself does not count as a stop.
@@ -24,10 +25,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from zoo.runs import replaced_run
+from zoo.learn._checkpoint import read_state
+from zoo.runs import STATE, replaced_run
 from zoo.testing import colour_folder
 
+OVERWRITE = "--overwrite of a run that is done"
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+OFTEN = "import zoo.learn._saving as s; s.EVERY = 0.5; s.SHARE = 1.0; from zoo_cli.main import main; main()"
+"""A `zoo` that writes the state of an epoch as often in a second as another does in a minute."""
 SAME = ("weights.safetensors", "predictions.csv", "report.json")
 """What must not depend on stops; model.onnx and run.json name the run, and history.csv holds seconds."""
 
@@ -44,6 +49,8 @@ class Count:
     """Starts that were ended by the signal."""
     kept: int = 0
     """Stops after which the old run was there, at its place or where it waits."""
+    within: int = 0
+    """Stops that left the state of an unfinished epoch."""
 
 
 def main() -> None:
@@ -53,35 +60,58 @@ def main() -> None:
     parser.add_argument("--stops", type=int, default=3, help="at most, of each training")
     parser.add_argument("--epochs", type=int, default=12)
     parser.add_argument("--seed", type=int, default=0, help="of the moments and signals")
+    parser.add_argument("--images", type=int, default=600, help="a class, of the training with long epochs")
+    parser.add_argument("--only", choices=("short", "long", "overwrite"), help="one of the three rows")
     parser.add_argument("--smallest", action="store_true", help="one run of each, to see that it works")
     given = parser.parse_args()
     runs, stops, epochs = (1, 1, 2) if given.smallest else (given.runs, given.stops, given.epochs)
     drawn = random.Random(given.seed)  # noqa: S311 - moments, not secrets
+    images = 40 if given.smallest else given.images
     with tempfile.TemporaryDirectory() as folder:
         os.chdir(folder)
         colour_folder(Path("colours"), per_class=20, side=16)
+        colour_folder(Path("many"), per_class=images, side=16)
         options = ["--data", "colours", "--size", "16", "--epochs", str(epochs), "--set", "patience=0"]
-        start = time.perf_counter()
-        finish(["train", "simple_cnn", *options, "--out", "new"])
-        whole = time.perf_counter() - start
-        finish(["train", "simple_cnn", *options, "--seed", "7", "--out", "old"])
-        counts = {
-            f"training, {epochs} epochs": count_stops(runs, stops, options, whole, drawn, old=None),
-            "--overwrite of a run that is done": count_stops(runs, stops, options, whole, drawn, old=Path("old")),
-        }
-    print(f"{'what':34} runs  right  starts  stops  old run there")
+        long = ["--data", "many", "--size", "16", "--epochs", "3", "--batch-size", "8", "--set", "patience=0"]
+        wanted = {given.only} if given.only else {"short", "long", "overwrite"}
+        counts: dict[str, Count] = {}
+        if wanted & {"short", "overwrite"}:
+            whole = time_whole(options, "new")
+            if "short" in wanted:
+                counts[f"training, {epochs} epochs"] = count_stops(
+                    runs, stops, options, whole, drawn, new="new", old=None
+                )
+            if "overwrite" in wanted:
+                finish(["train", "simple_cnn", *options, "--seed", "7", "--out", "old"])
+                counts[OVERWRITE] = count_stops(runs, stops, options, whole, drawn, new="new", old=Path("old"))
+        if "long" in wanted:
+            whole = time_whole(long, "long")
+            counts["training, 3 long epochs"] = count_stops(runs, stops, long, whole, drawn, new="long", old=None)
+    print(f"{'what':34} runs  right  starts  stops  within an epoch  old run there")
     for name, count in counts.items():
-        kept = "-" if name.startswith("training") else f"{count.kept} of {count.stops}"
-        print(f"{name:34} {count.runs:4}  {count.right:5}  {count.starts:6}  {count.stops:5}  {kept}")
+        kept = f"{count.kept} of {count.stops}" if name == OVERWRITE else "-"
+        print(
+            f"{name:34} {count.runs:4}  {count.right:5}  {count.starts:6}  {count.stops:5}  {count.within:15}  {kept}"
+        )
     wrong = [name for name, one in counts.items() if one.right < one.runs]
-    lost = counts["--overwrite of a run that is done"]
+    lost = counts.get(OVERWRITE, Count())
     sys.exit(1 if wrong or lost.kept < lost.stops else 0)
 
 
+def time_whole(options: list[str], name: str) -> float:
+    """Seconds of a training into `name` that nobody stops."""
+    start = time.perf_counter()
+    finish(["train", "simple_cnn", *options, "--out", name])
+    return time.perf_counter() - start
+
+
 def count_stops(
-    runs: int, most: int, options: list[str], whole: float, drawn: random.Random, *, old: Path | None
+    runs: int, most: int, options: list[str], whole: float, drawn: random.Random, *, new: str, old: Path | None
 ) -> Count:
-    """Stop trainings into a fresh place, or over a copy of `old`, and take each to its end; `whole` in seconds."""
+    """Stop trainings into a fresh place, or over a copy of `old`, and take each to its end.
+
+    Each ends as the run in `new`, which took `whole` seconds.
+    """
     count = Count()
     for number in range(runs):
         place = Path("runs here") / str(number)
@@ -94,9 +124,10 @@ def count_stops(
             which, moment = drawn.choice(SIGNALS), drawn.uniform(0, 1.1 * whole)
             stopped = stop(["train", "simple_cnn", *options, *again, "--out", str(place)], which, moment)
             count.stops += stopped
+            count.within += stopped and steps_of(place) > 0
             if old is not None and stopped:
                 waits = replaced_run(place)
-                count.kept += same(waits or place, old) or same(place, Path("new"))
+                count.kept += same(waits or place, old) or same(place, Path(new))
             if old is not None and drawn.random() < 0.5:
                 again = ["--resume", "auto"]  # the seed of the run that is done is another
                 if same(place, old):
@@ -109,12 +140,18 @@ def count_stops(
         done = json.loads((place / "run.json").read_text())["status"] == "done"
         beside = [one.name for one in place.parent.iterdir() if one.name.startswith(".")]
         inside = [one.name for one in place.iterdir() if one.name.startswith((".", "state"))]
-        right = done and same(place, Path("new")) and not beside and not inside
+        right = done and same(place, Path(new)) and not beside and not inside
         count.right += right
         if not right:
             print(f"{place}: done {done}, same {same(place, Path('new'))}, left {beside + inside}", flush=True)
         shutil.rmtree(place)
     return count
+
+
+def steps_of(place: Path) -> int:
+    """Steps of an unfinished epoch that the state in a run holds."""
+    state = read_state(place / STATE)
+    return 0 if state is None else state.step
 
 
 def same(place: Path, other: Path) -> bool:
@@ -145,7 +182,7 @@ def stop(words: Sequence[str], which: signal.Signals, moment: float) -> bool:
 @contextmanager
 def started(words: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
     """A `zoo` command as a child process, which hears Ctrl-C even where this program is deaf to it."""
-    command = [sys.executable, "-m", "zoo_cli", *words]
+    command = [sys.executable, "-c", OFTEN, *words]
     child = subprocess.Popen(
         command,
         stdout=subprocess.PIPE,

@@ -21,22 +21,34 @@ pytestmark = [
 ]
 
 ROOT = Path(__file__).resolve().parents[2]
-PROGRAMS = {path.stem for path in (ROOT / "benchmarks").glob("*.py") if "__main__" in path.read_text(encoding="utf-8")}
+PROGRAMS = {
+    path.relative_to(ROOT / "benchmarks").with_suffix("").as_posix()
+    for path in (ROOT / "benchmarks").rglob("*.py")
+    if "__main__" in path.read_text(encoding="utf-8")
+}
 TABLES = {
+    "recipes/ablation": (r"^\| base \| 2 \| [\d.]+ ± ", r"^\| SAM \.05 \| 2 \| .* \| [+-][\d.]+ ± "),
     "audit": (r"^JPEG, quality 75 +4 of 4 ", r"^\S+set: 80 images, "),
     "cards": (r"^\| simple_cnn \| [\d.]+ M \| .* ms \| ",),
     "companion": (r"^1 threads, with / without: wall ", r"^\d threads, without companions: "),
     "data": (r"^60 PNGs, index, reading it +\S+ files/s", r"^tar shards / files, decode +\S+ x"),
+    "distillation": (r"^\| 1 \| 16 \| .* to .*\) \|$", r"^macro_auroc: alone .* over 2 seeds, p "),
     "edge": (r"^predict, steady / ", r"^edge imports +\S+ s", r"^zoo list, heavy imports +none", r"^streaming into a "),
+    "finishing": (r"^simple_cnn, 16 px, ", r"^prove +[\d.]+ / [\d.]+$", r"^in all +[\d.]+ / [\d.]+$"),
     "formats": (r"^\| simple_cnn, 8, 2 \| \d+ ms \| .* \| [\d.]+ \|$",),
     "gallery": (r"^\S*gallery\.md$", r"^\S*tiles\.svg$"),
     "kill_runs": (r"^training, 2 epochs +1 +1 ", r"^--overwrite of a run that is done +1 +1 "),
     "listing": (r"^2 plugins more: wall ", r"^CPU, with / without: "),
+    "memory": (r"^ +120  stream .* MB ", r"^stream: [\d.]+ GB at most, bar 2.00 met$"),
     "quantization": (r"^\| U8S8 \| .* MB, ", r"^\| fp16 \| .* MB, "),
     "reader_trials": (r"^damaged copies: 10 in ", r"^the process lived$"),
     "same_bytes": (r"^1 different of 2 runs of knn$",),
     "serve": (r"^served / bare: ", r"^20 idle connections: a request among them 200 "),
-    "training": (r"^ours +\S+$", r"^ours / synthetic +[\d.]+ "),
+    "training": (r"^ours +\S+$", r"^ours / synthetic +[\d.]+ ", r"^streamed / ours +[\d.]+ "),
+    "waiting": (
+        r"^\| simple_cnn, 8, 2 \| nothing, load .* \|$",
+        r"^\| simple_cnn, 8, 2 \| simple_cnn, 8, 2, load .* \|$",
+    ),
 }
 """What each program prints, by its lines."""
 
@@ -97,6 +109,35 @@ def test_cards(images: Path, tmp_path: Path) -> None:
     assert (tmp_path / "work" / "cards.csv").is_file()
 
 
+def test_ablation(images: Path, tmp_path: Path) -> None:
+    """A second start trains nothing again, and another label of a test image changes no number."""
+    out = tmp_path / "lines.jsonl"
+    first = printed("recipes/ablation", out, f"tiles={images}", "--model", "simple_cnn", "--smallest", place=tmp_path)
+    lines = out.read_text(encoding="utf-8")
+    out.write_text(lines + lines[:40], encoding="utf-8")  # as a stop in the middle of a line leaves it
+    again = printed("recipes/ablation", out, f"tiles={images}", "--model", "simple_cnn", "--smallest", place=tmp_path)
+    assert out.read_text(encoding="utf-8") == lines
+    assert again.splitlines()[-3:] == first.splitlines()[-3:]
+    other = shutil.copytree(images, tmp_path / "other")
+    names = sorted(path.name for path in (other / "test").iterdir())
+    for name, new in zip(names, [*names[1:], names[0]], strict=True):
+        (other / "test" / name).rename(other / f"moved-{new}")
+    for name in names:
+        (other / f"moved-{name}").rename(other / "test" / name)
+    anew = printed(
+        "recipes/ablation",
+        tmp_path / "b.jsonl",
+        f"tiles={other}",
+        "--model",
+        "simple_cnn",
+        "--smallest",
+        place=tmp_path,
+    )
+    assert [row.rpartition("|")[0].rpartition("|")[0] for row in anew.splitlines()[-2:]] == [
+        row.rpartition("|")[0].rpartition("|")[0] for row in first.splitlines()[-2:]
+    ]
+
+
 def test_companion(tmp_path: Path) -> None:
     pytest.importorskip("pydicom")
     printed("companion", "--smallest", place=tmp_path)
@@ -110,10 +151,26 @@ def test_data(images: Path, tmp_path: Path) -> None:
     printed("data", images, "--smallest", "--scratch", tmp_path, place=tmp_path)
 
 
+def test_distillation(images: Path, other: Path, tmp_path: Path) -> None:
+    printed("distillation", images, "--teacher", other, "--smallest", place=tmp_path)
+
+
 def test_edge(run: Path, images: Path, tmp_path: Path) -> None:
     model = run / "model.onnx"
     flat = shutil.copytree(images / "test" / "china", tmp_path / "images")
     printed("edge", model, flat, "--stream", model, flat, "--smallest", place=tmp_path)
+
+
+def test_memory(tmp_path: Path) -> None:
+    printed("memory", "--smallest", place=tmp_path)
+
+
+def test_finishing(images: Path, tmp_path: Path) -> None:
+    printed("finishing", images, "--smallest", place=tmp_path)
+
+
+def test_waiting(tmp_path: Path) -> None:
+    printed("waiting", "--smallest", place=tmp_path)
 
 
 def test_formats(tmp_path: Path) -> None:
