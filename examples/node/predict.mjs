@@ -23,6 +23,11 @@ const golden = new Uint8Array(await readFile(join(bundle, "golden.npz")));
 
 const logits = async (image) => (await answer(image)).logits.data;
 const proof = await replay(golden, logits, manifest);
+const stack = manifest.preprocess.channels; // a number: channels that are no colours
+if (typeof stack === "number" && pictures.length) {
+  console.error(`${manifest.name} takes stacks of ${stack} channels, which no PPM or PGM holds; make a tensor (1, H, W, ${stack}) of them`);
+  process.exit(1);
+}
 const predictions = [];
 for (const picture of pictures) {
   const values = (await answer(readPicture(await readFile(picture)))).probabilities.data;
