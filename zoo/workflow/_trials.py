@@ -305,7 +305,8 @@ def learn(
     """
     from zoo import registry
     from zoo.workflow import _begin, _resume
-    from zoo.workflow.train import fit, ship, watch
+    from zoo.workflow._ship import ship
+    from zoo.workflow.train import fit, watch
 
     began, budget = time.monotonic(), cast("Budget", trial.budget)
     with watch(trial.model, first=True) as watched:
