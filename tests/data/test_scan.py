@@ -114,7 +114,7 @@ def test_helper_processes_find_what_one_process_finds(make_folder: MakeFolder, m
     started: list[Any] = []
     popen, examine_here, received = processes.subprocess.Popen, crew.examine, processes.receive
     answers: list[object] = []
-    enough = threading.Event()
+    enough, parts = threading.Event(), threading.Semaphore(1)
 
     def spy(*args: Any, **options: Any) -> Any:
         started.append(popen(*args, **options))
@@ -127,9 +127,10 @@ def test_helper_processes_find_what_one_process_finds(make_folder: MakeFolder, m
         return answers[-1]
 
     def patiently(*args: Any) -> Any:
-        """The calling process waits with its second part until the helpers have done some."""
-        if started:
-            assert enough.wait(60)
+        """The calling process waits with its second part until the helpers have done some, however late they start."""
+        if parts.acquire(blocking=False):
+            return examine_here(*args)
+        assert enough.wait(60)
         return examine_here(*args)
 
     monkeypatch.setattr(processes.subprocess, "Popen", spy)
