@@ -28,6 +28,7 @@ PROGRAMS = {
 }
 TABLES = {
     "recipes/ablation": (r"^\| base \| 2 \| [\d.]+ ± ", r"^\| SAM \.05 \| 2 \| .* \| [+-][\d.]+ ± "),
+    "recipes/time_to_auroc": (r"^\| ours \| 0 \| \d+ \| [\d.]+ \| 2 \| ", r"^\| timm \| 0 \| \d+ "),
     "audit": (r"^JPEG, quality 75 +4 of 4 ", r"^\S+set: 80 images, "),
     "cards": (r"^\| simple_cnn \| [\d.]+ M \| .* ms \| ",),
     "companion": (r"^1 threads, with / without: wall ", r"^\d threads, without companions: "),
@@ -136,6 +137,10 @@ def test_ablation(images: Path, tmp_path: Path) -> None:
     assert [row.rpartition("|")[0].rpartition("|")[0] for row in anew.splitlines()[-2:]] == [
         row.rpartition("|")[0].rpartition("|")[0] for row in first.splitlines()[-2:]
     ]
+
+
+def test_time_to_auroc(images: Path, tmp_path: Path) -> None:
+    printed("recipes/time_to_auroc", images, "--smallest", place=tmp_path)
 
 
 def test_companion(tmp_path: Path) -> None:
