@@ -37,8 +37,8 @@ class TrainConfig(Value, frozen=True):
     present against absent, over the images that it is known of."""
     ema: float = 0.998
     """Decay per step of the exponential moving average of the weights; 0 switches it off."""
-    patience: int = 10
-    """Epochs without a better validation AUROC before training stops; 0 never stops early."""
+    patience: int = 0
+    """Epochs without a gain on validation before training stops; 0: it runs its course, and the best epoch is kept."""
     clip: float = 1.0
     """Largest gradient norm; 0 switches clipping off."""
     augment: Literal["none", "flip", "standard", "strong"] = "standard"
