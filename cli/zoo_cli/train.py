@@ -166,9 +166,11 @@ def train(
         ),
     ] = None,
     then: Annotated[
-        Literal["all", "none"] | None,
+        Literal["all", "ensemble", "none"] | None,
         typer.Option(
-            "--then", help="After --folds: all, one model of all images, whose figures are those of the folds."
+            "--then",
+            help="After --folds: all, one model of all images; ensemble, the folds' files as one. Figures are "
+            "those of the folds.",
         ),
     ] = None,
     columns: Columns = None,
@@ -288,6 +290,7 @@ def _report(result: zoo.TrainResult, *, named: bool) -> None:
 
 def _report_folds(result: zoo.FoldsResult) -> None:
     from zoo.evaluation import title_of
+    from zoo.workflow._find import OF_FOLDS
 
     names = list(dict.fromkeys(name for one in result.each for name in one.metrics))[:3]
     rows = [
@@ -304,6 +307,8 @@ def _report_folds(result: zoo.FoldsResult) -> None:
         "or": f"zoo export {quote_path(ships)} --onnx",
     }
     if result.final is not None:
-        lines["of all images"] = f"{show_path(result.final)}; the figures above are what is expected of it"
+        together = Path(result.final).name == OF_FOLDS
+        what = "those of its members, each alone" if together else "what is expected of it"
+        lines["ensemble" if together else "of all images"] = f"{show_path(result.final)}; the figures above are {what}"
     table = format_table(("fold", "images", *map(title_of, names)), rows, right=(1,))
     put("\n\n".join((verdict_table(result.test), table, fields(lines))))

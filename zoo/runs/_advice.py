@@ -26,7 +26,8 @@ def remedy(record: RunRecord, path: Path) -> str:
     """What became of a run that has no finished file, and the command that mends it."""
     place = quote_path(path)
     if record.folds and record.status == "done":
-        more = f"'{continue_command(record, path, None)} --then all' makes a model of all images"
+        again = continue_command(record, path, None)
+        more = f"'{again} --then all' makes a model of all images, '{again} --then ensemble' one file of the folds"
         first = quote_path(path / record.folds[0])
         return f"it holds a file for each of {len(record.folds)} folds; name one, such as {first}; {more}"
     if record.status == "done":
