@@ -244,6 +244,10 @@ def test_an_ensemble_of_folds_that_was_stopped_is_made_again_and_may_be_moved(
     out = shutil.copytree(together.run, tmp_path / "moved")
     made = (out / "ensemble" / "model.onnx").read_bytes()
     open_run(out / "ensemble").update(status="trained")
+    (out / "ensemble" / "model.onnx").unlink()
+    with refused("run-no-model", ModelError) as caught:
+        zoo.open(out)
+    assert f"zoo train {MODEL} --resume --out {out} --then ensemble" in str(caught.value)
     again = zoo.train_folds(MODEL, colours, folds=3, then="ensemble", resume="auto", out=out)
     assert again.final == str(out / "ensemble")
     assert zoo.open(out).manifest.report == zoo.open(together.run).manifest.report
