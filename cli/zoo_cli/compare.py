@@ -11,30 +11,8 @@ import typer
 
 import zoo
 from zoo.errors import UsageError
-from zoo.spec import Budget, Interval
-from zoo_cli import offers
-from zoo_cli.options import (
-    BatchSize,
-    Columns,
-    Data,
-    Device,
-    Epochs,
-    Frames,
-    Group,
-    IncludeSeen,
-    Json,
-    KeepNa,
-    Lr,
-    Provider,
-    Seed,
-    Settings,
-    Size,
-    Split,
-    TableAs,
-    Uncertain,
-    make_reading,
-    refuse_formats,
-)
+from zoo.spec import Interval
+from zoo_cli import offers, options
 from zoo_cli.output import (
     describe_seen,
     document,
@@ -71,22 +49,22 @@ def compare(
         ),
     ],
     *,
-    data: Data = None,
-    columns: Columns = None,
-    group: Group = None,
-    keep_na: KeepNa = False,
-    frames: Frames = None,
-    split: Split = "test",
-    provider: Provider = "cpu",
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    lr: Lr = None,
-    size: Size = None,
-    seed: Seed = None,
-    device: Device = None,
+    data: options.Data = None,
+    columns: options.Columns = None,
+    group: options.Group = None,
+    keep_na: options.KeepNa = False,
+    frames: options.Frames = None,
+    split: options.Split = "test",
+    provider: options.Provider = "cpu",
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.Lr = None,
+    size: options.Size = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Train from the cards' weights.")] = False,
-    uncertain: Uncertain = None,
-    settings: Settings = None,
+    uncertain: options.Uncertain = None,
+    settings: options.Settings = None,
     resamples: Annotated[
         int | None,
         typer.Option(
@@ -100,10 +78,10 @@ def compare(
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Test each pair class by class, too: AUROC and sensitivity.")
     ] = False,
-    table: TableAs = None,
+    table: options.TableAs = None,
     tests: Annotated[bool, typer.Option("--tests", help="With --table: the tests of pairs, not the models.")] = False,
-    include_seen: IncludeSeen = False,
-    as_json: Json = False,
+    include_seen: options.IncludeSeen = False,
+    as_json: options.Json = False,
 ) -> None:
     """Compare models on the same images.
 
@@ -112,14 +90,15 @@ def compare(
     """
     from zoo.workflow.train import read_settings
 
-    refuse_formats(table, tests=tests, as_json=as_json)
+    options.refuse_formats(table, tests=tests, as_json=as_json)
     if per_class and table is not None and not tests:
         raise UsageError(
             "--per-class makes tests, and --table prints the models; give --tests too, or leave --per-class out",
             code="option-missing",
             options=["--tests"],
         )
-    budget = Budget(
+    budget = options.make_budget(
+        options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
@@ -127,20 +106,7 @@ def compare(
         seed=seed,
         device=device,
         pretrained=pretrained,
-        budget=None,
-        precision=None,
-        weights=None,
-        teacher=None,
-        freeze=None,
-        leaks=None,
-        fold=None,
-        folds=None,
-        loss=None,
-        metric=None,
-        task=None,
-        order=None,
         settings=read_settings(settings or []),
-        **make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
     )
     try:
         with contextlib.redirect_stdout(sys.stderr):

@@ -5,14 +5,14 @@ from __future__ import annotations
 import shlex
 import typing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Unpack, cast
 
 import typer
 from typer.core import TyperGroup
 
 from zoo.edge import _options as device
 from zoo.errors import UsageError
-from zoo.spec import Reading, pick_reading
+from zoo.spec import Budget, Reading, pick_reading
 from zoo_cli import offers
 
 __all__ = [
@@ -39,6 +39,7 @@ __all__ = [
     "TableAs",
     "Uncertain",
     "Verbs",
+    "make_budget",
     "make_reading",
     "option",
     "read_inputs",
@@ -81,6 +82,11 @@ def make_reading(
             columns=_read_columns(columns), group=group, uncertain=uncertain, keep_na=keep_na or None, frames=frames
         )
     )
+
+
+def make_budget(reading: Reading, **said: Unpack[Budget]) -> Budget:
+    """What the options say of a training and of how its data is read; what a verb does not offer is left out."""
+    return cast("Budget", {**said, **reading})
 
 
 def _read_epochs(text: str) -> int | Literal["auto"]:

@@ -10,21 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import zoo
-from zoo_cli import offers
-from zoo_cli.options import (
-    Columns,
-    Data,
-    Device,
-    Fold,
-    Frames,
-    Group,
-    Json,
-    KeepNa,
-    Metric,
-    Seed,
-    Uncertain,
-    make_reading,
-)
+from zoo_cli import offers, options
 from zoo_cli.output import (
     describe_seen,
     document,
@@ -50,7 +36,7 @@ SHOWN = 72
 
 def pick(
     *,
-    data: Data = None,
+    data: options.Data = None,
     budget: Annotated[
         str | None,
         typer.Option(
@@ -64,20 +50,20 @@ def pick(
         str | None,
         typer.Option("--models", metavar="A,B,…", autocompletion=offers.models, help="Try these models only."),
     ] = None,
-    metric: Metric = None,
-    seed: Seed = None,
-    device: Device = None,
-    fold: Fold = None,
-    columns: Columns = None,
-    group: Group = None,
-    keep_na: KeepNa = False,
-    frames: Frames = None,
-    uncertain: Uncertain = None,
+    metric: options.Metric = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    fold: options.Fold = None,
+    columns: options.Columns = None,
+    group: options.Group = None,
+    keep_na: options.KeepNa = False,
+    frames: options.Frames = None,
+    uncertain: options.Uncertain = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Folder of the search; default: runs/pick-NAME-HASH."),
     ] = None,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Pick the best model for your images that a device can run.
 
@@ -94,7 +80,7 @@ def pick(
             seed=seed,
             device=device,
             fold=fold,
-            **make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
+            **options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
         )
     if as_json:
         document(found)

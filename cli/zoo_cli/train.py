@@ -13,30 +13,8 @@ from typer.core import TyperCommand
 
 import zoo
 from zoo.errors import UsageError
-from zoo.spec import Budget
-from zoo_cli import offers
+from zoo_cli import offers, options
 from zoo_cli.compare import as_text as comparison_text
-from zoo_cli.options import (
-    BatchSize,
-    Columns,
-    Data,
-    Device,
-    Epochs,
-    Fold,
-    Frames,
-    Group,
-    Inputs,
-    Json,
-    KeepNa,
-    Lr,
-    Metric,
-    Seed,
-    Settings,
-    Size,
-    Uncertain,
-    make_reading,
-    read_inputs,
-)
 from zoo_cli.output import (
     describe_seen,
     document,
@@ -87,7 +65,7 @@ def train(
         ),
     ],
     *,
-    data: Data = None,
+    data: options.Data = None,
     pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from the card's weights.")] = False,
     weights: Annotated[
         str | None,
@@ -110,16 +88,16 @@ def train(
             "--freeze", help="Train the head only, on features computed once; with --pretrained or --weights."
         ),
     ] = False,
-    epochs: Epochs = None,
+    epochs: options.Epochs = None,
     budget: Annotated[
         str | None,
         typer.Option("--budget", metavar="TIME", help="Time for all of it, such as 90s, 10m or 2h; sets the epochs."),
     ] = None,
-    batch_size: BatchSize = None,
-    lr: Lr = None,
-    size: Size = None,
-    seed: Seed = None,
-    device: Device = None,
+    batch_size: options.BatchSize = None,
+    lr: options.Lr = None,
+    size: options.Size = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
     precision: Annotated[
         Literal["auto", "fp32", "bf16"] | None,
         typer.Option("--precision", help="Number format; auto: bf16 where processor and network gain by it."),
@@ -128,7 +106,7 @@ def train(
         Literal["auto", "cross_entropy", "focal", "logit_adjusted"] | None,
         typer.Option("--loss", help="What is minimised; auto: where a class is rare, what validation favours."),
     ] = None,
-    metric: Metric = None,
+    metric: options.Metric = None,
     task: Annotated[
         Literal["auto", "ordinal"] | None,
         typer.Option("--task", help="ordinal: the classes are grades in order; auto: what the labels say."),
@@ -155,7 +133,7 @@ def train(
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse data with copies in two splits instead of leaving them out.")
     ] = False,
-    fold: Fold = None,
+    fold: options.Fold = None,
     folds: Annotated[
         int | None,
         typer.Option(
@@ -166,23 +144,25 @@ def train(
         ),
     ] = None,
     then: Annotated[
-        Literal["all", "none"] | None,
+        Literal["all", "ensemble", "none"] | None,
         typer.Option(
-            "--then", help="After --folds: all, one model of all images, whose figures are those of the folds."
+            "--then",
+            help="After --folds: all, one model of all images; ensemble, the folds' files as one. Figures are "
+            "those of the folds.",
         ),
     ] = None,
-    columns: Columns = None,
-    group: Group = None,
-    keep_na: KeepNa = False,
-    frames: Frames = None,
-    uncertain: Uncertain = None,
-    inputs: Inputs = None,
-    settings: Settings = None,
+    columns: options.Columns = None,
+    group: options.Group = None,
+    keep_na: options.KeepNa = False,
+    frames: options.Frames = None,
+    uncertain: options.Uncertain = None,
+    inputs: options.Inputs = None,
+    settings: options.Settings = None,
     log: Annotated[
         list[str] | None,
         typer.Option("--log", metavar="NAME", help="Also write to tensorboard, mlflow or wandb; may be repeated."),
     ] = None,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Train a model on your images, or on digits.
 
@@ -200,7 +180,8 @@ def train(
             options=["--keep-leaks", "--strict"],
         )
     leaks: Literal["keep", "refuse"] | None = "keep" if keep_leaks else "refuse" if strict else None
-    said = Budget(
+    said = options.make_budget(
+        options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
         epochs=epochs,
         budget=budget,
         batch_size=batch_size,
@@ -221,8 +202,7 @@ def train(
         metric=metric,
         task=task,
         order=None if order is None else [one.strip() for one in order.split(",")],
-        inputs=read_inputs(inputs),
-        **make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
+        inputs=options.read_inputs(inputs),
     )
     again: bool | Literal["auto"] = "auto" if resume == "auto" else resume is not None
     try:
@@ -288,6 +268,7 @@ def _report(result: zoo.TrainResult, *, named: bool) -> None:
 
 def _report_folds(result: zoo.FoldsResult) -> None:
     from zoo.evaluation import title_of
+    from zoo.workflow._find import OF_FOLDS
 
     names = list(dict.fromkeys(name for one in result.each for name in one.metrics))[:3]
     rows = [
@@ -304,6 +285,8 @@ def _report_folds(result: zoo.FoldsResult) -> None:
         "or": f"zoo export {quote_path(ships)} --onnx",
     }
     if result.final is not None:
-        lines["of all images"] = f"{show_path(result.final)}; the figures above are what is expected of it"
+        together = Path(result.final).name == OF_FOLDS
+        what = "those of its members, each alone" if together else "what is expected of it"
+        lines["ensemble" if together else "of all images"] = f"{show_path(result.final)}; the figures above are {what}"
     table = format_table(("fold", "images", *map(title_of, names)), rows, right=(1,))
     put("\n\n".join((verdict_table(result.test), table, fields(lines))))

@@ -11,28 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import zoo
-from zoo.spec import Budget
-from zoo_cli import offers
-from zoo_cli.options import (
-    BatchSize,
-    Columns,
-    Data,
-    Device,
-    Epochs,
-    Fold,
-    Frames,
-    Group,
-    Json,
-    KeepNa,
-    Lr,
-    Metric,
-    Seed,
-    Settings,
-    Size,
-    Uncertain,
-    make_reading,
-    spell_reading,
-)
+from zoo_cli import offers, options
 from zoo_cli.output import (
     describe_seen,
     document,
@@ -60,7 +39,7 @@ def tune(
         str, typer.Argument(autocompletion=offers.models, help="A name from 'zoo list', timm/NAME, hf-hub:ORG/NAME.")
     ],
     *,
-    data: Data = None,
+    data: options.Data = None,
     trials: Annotated[
         int | None,
         typer.Option("--trials", metavar="N", min=1, help="Recipes; default: 20, or what --minutes hold."),
@@ -72,25 +51,25 @@ def tune(
     weights: Annotated[
         str | None, typer.Option("--weights", metavar="FILE|RUN", help="Start from this file or run.")
     ] = None,
-    epochs: Epochs = None,
-    batch_size: BatchSize = None,
-    lr: Lr = None,
-    size: Size = None,
-    metric: Metric = None,
-    seed: Seed = None,
-    device: Device = None,
-    fold: Fold = None,
-    columns: Columns = None,
-    group: Group = None,
-    keep_na: KeepNa = False,
-    frames: Frames = None,
-    uncertain: Uncertain = None,
-    settings: Settings = None,
+    epochs: options.Epochs = None,
+    batch_size: options.BatchSize = None,
+    lr: options.Lr = None,
+    size: options.Size = None,
+    metric: options.Metric = None,
+    seed: options.Seed = None,
+    device: options.Device = None,
+    fold: options.Fold = None,
+    columns: options.Columns = None,
+    group: options.Group = None,
+    keep_na: options.KeepNa = False,
+    frames: options.Frames = None,
+    uncertain: options.Uncertain = None,
+    settings: options.Settings = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Folder of the search; default: runs/tune-MODEL-HASH."),
     ] = None,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Search the recipe of a model on your images.
 
@@ -99,8 +78,9 @@ def tune(
     """
     from zoo.workflow.train import read_settings
 
-    reading = make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames)
-    said = Budget(
+    reading = options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames)
+    said = options.make_budget(
+        reading,
         epochs=epochs,
         batch_size=batch_size,
         lr=lr,
@@ -109,19 +89,9 @@ def tune(
         device=device,
         pretrained=pretrained,
         weights=weights,
-        freeze=None,
-        folds=None,
         metric=metric,
         fold=fold,
-        budget=None,
-        precision=None,
-        teacher=None,
-        leaks=None,
-        loss=None,
-        task=None,
-        order=None,
         settings=read_settings(settings or []),
-        **reading,
     )
     with contextlib.redirect_stdout(sys.stderr):
         found = zoo.tune(model, data, trials=trials, minutes=minutes, out=out, **said)
@@ -151,7 +121,7 @@ def tune(
         "time": f"{found.minutes:.1f} minutes",
         **number_notes(found.notes, None),
         "run": show_path(found.run),
-        "again": f"zoo train {shlex.quote(model)}{where}{_spell(found.recipe)}{spell_reading(reading)}",
+        "again": f"zoo train {shlex.quote(model)}{where}{_spell(found.recipe)}{options.spell_reading(reading)}",
         "next": f"zoo export {run} --onnx",
     }
     table = format_table(("trial", f"validation {title_of(found.metric)}", "epochs", *names), rows, right=(0, 2))

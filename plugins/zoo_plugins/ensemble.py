@@ -1,7 +1,8 @@
 """Ensembles: several finished runs as one model, each looking at the image in its own way.
 
-What is learnt here are the weights of their mean, on the validation images that no member was trained on. Members are
-kept as their ONNX cores, so the run needs neither their runs nor their plugins again.
+What is learnt here are the weights of their mean, on the validation images that no member was trained on. The folds of
+one training have no such images, so their weights are equal. Members are kept as their ONNX cores, so the run needs
+neither their runs nor their plugins again.
 """
 
 from __future__ import annotations
@@ -54,7 +55,10 @@ class Ensemble(ModelPlugin):
     def train(
         self, card: ModelCard, data: Splits, config: TrainConfig, run: RunFolder, context: TrainContext
     ) -> TrainedEnsemble:
-        """Open every member, learn the weights on data.val, keep the cores; nothing of a member is changed."""
+        """Open every member, learn the weights on data.val, keep the cores; nothing of a member is changed.
+
+        Where `config.fold` is "none", no image is held out from all members, and all weights are equal.
+        """
         from zoo import registry  # the members' plugins go by their names
 
         del context
@@ -76,11 +80,9 @@ class Ensemble(ModelPlugin):
                     code="ensemble-twice",
                     member=str(folder),
                 )
-        scaled = [predict_set(branch.predict_scaled, data.val) for branch in branches]
-        found = learn_weights(scaled, data.val.targets, data.val.groups)
-        ensemble = TrainedEnsemble(
-            tuple(_weigh(branch, weight) for branch, weight in zip(branches, found.weights, strict=True)), data.task
-        )
+        found, value = (None, None) if config.fold == "none" else _learn(branches, data, config)
+        weights = [1 / len(branches)] * len(branches) if found is None else found.weights
+        ensemble = TrainedEnsemble(tuple(map(_weigh, branches, weights)), data.task)
         _save(ensemble, run)
         notes = _describe_weights(ensemble, found, grouped=data.val.groups is not None)
         for note in notes:
@@ -88,20 +90,10 @@ class Ensemble(ModelPlugin):
         seconds = time.perf_counter() - start
         run.add_notes(
             notes,
-            best=Best(
-                epoch=1,
-                metric=f"val_{config.metric}",
-                value=judge_by(
-                    config.metric,
-                    pool_logits(scaled, found.weights, data.task),
-                    data.val.targets,
-                    data.labels,
-                    ordered=data.task == "ordinal",
-                ),
-            ),
+            best=Best(epoch=1, metric=f"val_{config.metric}", value=value),
             epochs_done=1,
             seconds=seconds,
-            images_per_second=len(data.val) / seconds,
+            images_per_second=None if found is None else len(data.val) / seconds,
             precision="cpu, each member's own framework",
         )
         return ensemble
@@ -173,6 +165,15 @@ def _branch(run: RunFolder, model: Trained, labels: tuple[str, ...]) -> Branch:
     return Branch(member, reorder(network.to_onnx(), order), predict)
 
 
+def _learn(branches: list[Branch], data: Splits, config: TrainConfig) -> tuple[Weighing, float | None]:
+    """What each member counts, by the validation images, and what the mean reaches on them."""
+    val = data.val
+    scaled = [predict_set(branch.predict_scaled, val) for branch in branches]
+    found = learn_weights(scaled, val.targets, val.groups)
+    pooled = pool_logits(scaled, found.weights, data.task)
+    return found, judge_by(config.metric, pooled, val.targets, data.labels, ordered=data.task == "ordinal")
+
+
 def _weigh(branch: Branch, weight: float) -> Branch:
     return Branch(msgspec.structs.replace(branch.member, weight=weight), branch.core, branch.predict)
 
@@ -211,10 +212,12 @@ def _plain(core: onnx.ModelProto) -> onnx.ModelProto:
     return core
 
 
-def _describe_weights(ensemble: TrainedEnsemble, found: Weighing, *, grouped: bool) -> tuple[str, ...]:
-    """What became of the weights, for people."""
-    units = f"{found.units} validation {'groups' if grouped else 'images'}"
+def _describe_weights(ensemble: TrainedEnsemble, found: Weighing | None, *, grouped: bool) -> tuple[str, ...]:
+    """What became of the weights, for people; `found`: None where no image is held out from all members."""
     shares = ", ".join(f"{member.name} ({member.run}) {member.weight:.3f}" for member in ensemble.members)
+    if found is None:
+        return (f"ensemble with equal weights, no image is held out from all members to learn others: {shares}",)
+    units = f"{found.units} validation {'groups' if grouped else 'images'}"
     if found.alone is None:
         return (f"ensemble with equal weights, {units} are too few to learn others: {shares}",)
     losses = f"negative log-likelihood {found.nll:.4f} ({found.nll_equal:.4f} with equal weights)"

@@ -190,6 +190,10 @@ def test_what_cannot_give_columns_refuses_them(
         export(bundle, web=place / "page", ort_web=place)
     with refused("inputs-unsupported", UsageError):
         zoo.train(f"ensemble:{result.run},{alone.run}", out=place / "both")
+    with refused("inputs-unsupported", UsageError):
+        table, over = place / "data" / "table.csv", place / "over"
+        zoo.train_folds("simple_cnn", table, folds=3, inputs=("age",), then="ensemble", out=over)
+    assert not over.exists()
 
 
 @pytest.mark.usefixtures("result")

@@ -12,17 +12,19 @@ import msgspec
 import numpy as np
 import pytest
 from refusals import refused
+from scipy.special import softmax
 
 import zoo
 from zoo.data import open_data
-from zoo.errors import DataError, ModelError, TrainingError, UsageError
+from zoo.errors import DataError, GateError, ModelError, TrainingError, UsageError
 from zoo.evaluation import GRADE_METRICS
 from zoo.runs import Callback, RunFolder, open_run
 from zoo.testing import colour_folder
 from zoo.workflow._asked import share_time
 from zoo.workflow._calibrate import _follow
 from zoo.workflow._folds import Expected
-from zoo.workflow.folds import Training, _of_all, train_here
+from zoo.workflow._last import of_all
+from zoo.workflow.folds import Training, train_here
 
 MODEL = "logistic_regression"
 
@@ -95,32 +97,31 @@ class Stops:
         raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize("how", [True, "auto"])
 def test_a_stopped_run_continues_with_the_first_unfinished_fold(
-    colours: Path, tmp_path: Path, how: Any, done: zoo.FoldsResult
+    colours: Path, tmp_path: Path, done: zoo.FoldsResult
 ) -> None:
     out = tmp_path / "over"
     with pytest.raises(KeyboardInterrupt, match="2 folds of 3"):
         zoo.train_folds(MODEL, colours, folds=3, out=out, engine=Stops(2))
+    twin = shutil.copytree(out, tmp_path / "twin")
     before = [(out / f"fold-{k}" / "model.onnx").stat().st_mtime_ns for k in (0, 1)]
-    budget: Any = {"folds": 3} if how == "auto" else {}
-    again = zoo.train_folds(MODEL, colours, out=out, resume=how, **budget)
-    assert [(out / f"fold-{k}" / "model.onnx").stat().st_mtime_ns for k in (0, 1)] == before
+    assert zoo.train_folds(MODEL, out=twin, resume=True).test.metrics == done.test.metrics
+    again = zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3)
     assert again.test.metrics == done.test.metrics
-    if how == "auto":
-        reported = zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3)
-        assert reported.test == again.test
-        with refused("resume-changed", TrainingError, name="--seed"):
-            zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3, seed=4)
-        with refused("resume-changed", TrainingError, name="--settings"):
-            zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3, settings={"split_seed": 4})
-        with refused("run-other-model", TrainingError):
-            zoo.train_folds("knn", colours, out=out, resume="auto", folds=3)
-        (out / "folds.json").write_text("{}")
-        with refused("run-incomplete", TrainingError):
-            zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3)
-        with refused("run-over-folds", TrainingError):
-            zoo.train(MODEL, colours, out=out, resume="auto")
+    reported = zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3)
+    assert reported.test == again.test
+    assert [(out / f"fold-{k}" / "model.onnx").stat().st_mtime_ns for k in (0, 1)] == before
+    with refused("resume-changed", TrainingError, name="--seed"):
+        zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3, seed=4)
+    with refused("resume-changed", TrainingError, name="--settings"):
+        zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3, settings={"split_seed": 4})
+    with refused("run-other-model", TrainingError):
+        zoo.train_folds("knn", colours, out=out, resume="auto", folds=3)
+    (out / "folds.json").write_text("{}")
+    with refused("run-incomplete", TrainingError):
+        zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3)
+    with refused("run-over-folds", TrainingError):
+        zoo.train(MODEL, colours, out=out, resume="auto")
 
 
 def test_two_runs_over_the_same_folds_are_compared_in_pairs(
@@ -131,11 +132,13 @@ def test_two_runs_over_the_same_folds_are_compared_in_pairs(
     assert found.n == done.test.n
     assert found.models[0].metrics == done.test.metrics
     assert {pair.metric for pair in found.pairs} == {"accuracy", "macro_auroc"}
-    elsewhere = zoo.train_folds("knn", colours, folds=3, out=tmp_path / "other", settings={"split_seed": 5})
     with refused("compare-folds", DataError):
-        zoo.compare([done.run, elsewhere.run])
+        zoo.compare([done.run, other.folds[0]])
+    with np.load(Path(other.run) / "answers.npz") as kept:
+        turned = {**kept, "fold": np.roll(kept["fold"], 1)}
+    np.savez(Path(other.run) / "answers.npz", **turned)
     with refused("compare-folds", DataError):
-        zoo.compare([done.run, elsewhere.folds[0]])
+        zoo.compare([done.run, other.run])
 
 
 def test_groups_stay_in_one_fold_and_intervals_are_over_them(colours: Path, tmp_path: Path) -> None:
@@ -164,6 +167,8 @@ def test_slips_are_refused_before_anything_is_written(colours: Path, tmp_path: P
         zoo.train_folds(MODEL, colours, folds=2, out=out)
     with refused("split-too-few", DataError):
         zoo.train_folds(MODEL, colours, folds=40, out=out)
+    with refused("ensemble-name", UsageError):
+        zoo.train_folds(MODEL, colours, folds=3, then="ensemble", out=tmp_path / "a,b")
     table = tmp_path / "table.csv"
     zoo.split(colours, table, folds=4)
     with refused("fold-count", DataError, folds=4, expected=3):
@@ -174,7 +179,8 @@ def test_slips_are_refused_before_anything_is_written(colours: Path, tmp_path: P
 def test_a_model_of_all_images_says_that_its_figures_are_those_of_the_folds(
     colours: Path, done: zoo.FoldsResult, tmp_path: Path
 ) -> None:
-    found = zoo.train_folds(MODEL, colours, folds=3, then="all", out=tmp_path / "over")
+    out = shutil.copytree(done.run, tmp_path / "over")
+    found = zoo.train_folds(MODEL, colours, folds=3, then="all", resume="auto", out=out)
     assert found.final is not None
     final = open_run(Path(found.final)).record
     assert final.data.splits == {"train": 36, "val": 0, "test": 0}
@@ -189,6 +195,76 @@ def test_a_model_of_all_images_says_that_its_figures_are_those_of_the_folds(
         zoo.evaluate(found.run, colours)
     bundle = zoo.export(found.run, bundle=True, out=tmp_path / "m.zoo")
     assert "no test set of its own" in (Path(bundle.path) / "CARD.md").read_text(encoding="utf-8")
+    with refused("option-conflict", UsageError, holds="all"):
+        zoo.train_folds(MODEL, colours, folds=3, then="ensemble", resume="auto", out=out)
+
+
+@pytest.fixture(scope="module")
+def together(colours: Path, done: zoo.FoldsResult, tmp_path_factory: pytest.TempPathFactory) -> zoo.FoldsResult:
+    """The folds of `done` as one file, after a stop between the two."""
+    out = shutil.copytree(done.run, tmp_path_factory.mktemp("together") / "over")
+    for member, temperature in zip(done.folds, (0.5, 1.0, 2.0), strict=True):
+        open_run(out / Path(member).name).update(temperature=temperature)
+
+    def stops(trainings: Sequence[Training]) -> Iterator[Any]:
+        if trainings[0].out.name == "ensemble":
+            raise KeyboardInterrupt
+        yield from train_here(trainings)
+
+    with pytest.raises(KeyboardInterrupt, match="--then ensemble"):  # in the command that continues
+        zoo.train_folds(MODEL, colours, folds=3, then="ensemble", resume="auto", out=out, engine=stops)
+    assert not (out / "ensemble").exists()
+    return zoo.train_folds(MODEL, out=out, resume=True, then="ensemble")
+
+
+def test_an_ensemble_of_the_folds_answers_with_the_mean_of_their_probabilities(
+    done: zoo.FoldsResult, together: zoo.FoldsResult, colours: Path, tmp_path: Path
+) -> None:
+    """Each member divides by its own temperature, and nothing divides the mean."""
+    runtime = zoo.open(together.run)
+    batch = np.random.default_rng(0).integers(0, 256, (5, 12, 12, 3)).astype(np.uint8)
+    members = [softmax(zoo.open(run).logits(batch) / t, axis=1) for run, t in zip(done.folds, (0.5, 1, 2), strict=True)]
+    assert np.allclose(np.exp(runtime.logits(batch)), np.mean(members, axis=0), atol=1e-5)
+    manifest = runtime.manifest
+    assert manifest.temperature == 1
+    assert manifest.parity is not None
+    assert manifest.report is not None
+    assert manifest.report.metrics == together.test.metrics == done.test.metrics
+    assert manifest.report.notes[0].startswith("no test set of its own: no image is held out from all")
+    with refused("split-empty", DataError):
+        zoo.evaluate(together.run, colours)
+    card = (Path(zoo.export(together.run, bundle=True, out=tmp_path / "m.zoo").path) / "CARD.md").read_text("utf-8")
+    assert "no test set of its own" in card
+    assert "learnt on validation" not in card
+
+
+def test_an_ensemble_of_folds_that_was_stopped_is_made_again_and_may_be_moved(
+    together: zoo.FoldsResult, colours: Path, tmp_path: Path
+) -> None:
+    out = shutil.copytree(together.run, tmp_path / "moved")
+    made = (out / "ensemble" / "model.onnx").read_bytes()
+    open_run(out / "ensemble").update(status="trained")
+    (out / "ensemble" / "model.onnx").unlink()
+    with refused("run-no-model", ModelError) as caught:
+        zoo.open(out)
+    assert f"zoo train {MODEL} --resume --out {out} --then ensemble" in str(caught.value)
+    again = zoo.train_folds(MODEL, colours, folds=3, then="ensemble", resume="auto", out=out)
+    assert again.final == str(out / "ensemble")
+    assert zoo.open(out).manifest.report == zoo.open(together.run).manifest.report
+    assert len((out / "ensemble" / "model.onnx").read_bytes()) == len(made)
+
+
+@pytest.mark.parametrize("chosen", [("fold-0", "fold-1"), ("fold-0", "fold-1", "fold-2")])
+def test_folds_as_members_are_refused_where_their_figures_would_not_hold(
+    chosen: tuple[str, ...], done: zoo.FoldsResult, tmp_path: Path
+) -> None:
+    """Weights cannot be learnt on what a member was trained on, and the pooled figures are of all folds."""
+    name = f"ensemble:{','.join(f'{done.run}/{fold}' for fold in chosen)}"
+    place = tmp_path if len(chosen) == 3 else Path(done.run)
+    with refused("folds-none", UsageError):
+        zoo.train(name, fold="none", out=place / "e")
+    with refused("ensemble-leak", GateError):
+        zoo.train(name, out=tmp_path / "e")
 
 
 def test_holding_nothing_out_needs_folds(colours: Path, tmp_path: Path) -> None:
@@ -213,8 +289,10 @@ def test_grades_stay_grades_over_folds_and_callbacks_hear_of_each(colours: Path,
     with refused("logger-unknown", UsageError):
         zoo.train_folds(MODEL, colours, folds=3, out=out, callbacks=["nothing"])
     assert not out.exists()
-    found = zoo.train_folds(MODEL, colours, folds=3, task="ordinal", order=order, out=out, callbacks=[heard])
-    assert heard.runs == ["fold-0", "fold-1", "fold-2"]
+    grades: Any = {"task": "ordinal", "order": order, "then": "ensemble"}
+    found = zoo.train_folds(MODEL, colours, folds=3, out=out, callbacks=[heard], **grades)
+    assert heard.runs == ["fold-0", "fold-1", "fold-2", "ensemble"]
+    assert zoo.open(out).manifest.task == "ordinal"
     assert found.test.metrics.keys() >= zoo.evaluate(found.folds[0]).metrics.keys() >= set(GRADE_METRICS)
     twin = shutil.copytree(out, tmp_path / "twin")
     assert zoo.compare([out, twin]).models[0].metrics.keys() >= set(GRADE_METRICS)
@@ -228,7 +306,7 @@ def test_a_time_is_shared_out_and_the_last_model_takes_its_length_from_the_folds
     fold = msgspec.structs.replace(done.each[0], epochs=9)
     found = msgspec.structs.replace(done, each=(fold,), median_best_epoch=4)
     first = Training(MODEL, "data", Path("fold-0"), False, {"budget": "120s", "settings": {"steps": 50, "sam": 0.1}})
-    last = _of_all(first, found, open_run(Path(done.run)))
+    last = of_all(first, found, open_run(Path(done.run)))
     assert last.budget == {"budget": None, "fold": "none", "epochs": 4, "settings": {"sam": 0.1, "patience": 0}}
 
 

@@ -145,8 +145,9 @@ def _describe_input(spec: PreprocessSpec) -> str:
 def _members(manifest: Manifest) -> str:
     """What goes into an ensemble, and under which licence."""
     what = "The probabilities of several networks, each calibrated on validation images, are averaged"
+    equal = len({member.weight for member in manifest.members}) == 1
     rows = [
-        f"{what} with the weights below, which were learnt on validation images too.",
+        f"{what} with {'equal weights' if equal else 'the weights below, which were learnt on validation images too'}.",
         "",
         "| member | run | weight | sees | start | licence |",
         "|---|---|---|---|---|---|",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from zoo._support.text import format_count, quote_path
 from zoo.errors import ModelError
-from zoo.runs._folder import STATE
+from zoo.runs._folder import RECORD, STATE, open_run
 from zoo.runs._lock import describe_trainer, is_live
 from zoo.runs._replacing import replaced_run
 
@@ -26,7 +26,8 @@ def remedy(record: RunRecord, path: Path) -> str:
     """What became of a run that has no finished file, and the command that mends it."""
     place = quote_path(path)
     if record.folds and record.status == "done":
-        more = f"'{continue_command(record, path, None)} --then all' makes a model of all images"
+        again = continue_command(record, path, None)
+        more = f"'{again} --then all' makes a model of all images, '{again} --then ensemble' one file of the folds"
         first = quote_path(path / record.folds[0])
         return f"it holds a file for each of {len(record.folds)} folds; name one, such as {first}; {more}"
     if record.status == "done":
@@ -35,6 +36,8 @@ def remedy(record: RunRecord, path: Path) -> str:
         return f"it is being trained now {describe_trainer(record.trainer)}; wait for it"
     if record.card.members:
         again = continue_command(record, path, f"ensemble:{','.join(record.card.members)}")
+        if record.card.train.fold == "none" and (path.parent / RECORD).is_file():  # of the folds of that run
+            again = f"{continue_command(open_run(path.parent).record, path.parent, None)} --then ensemble"
         return f"the ensemble was not finished; '{again}' makes it again"
     resume = continue_command(record, path, None)
     if record.folds:

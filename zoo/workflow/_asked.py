@@ -19,7 +19,7 @@ __all__ = ["ASKED", "Asked", "Then", "plain", "read_asked", "refuse_changed", "s
 ASKED = "folds.json"
 """In a run over folds: what was asked for, which a resumed run repeats."""
 
-Then = Literal["none", "all"]
+Then = Literal["none", "all", "ensemble"]
 
 
 class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

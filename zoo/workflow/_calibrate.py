@@ -71,6 +71,8 @@ def calibrate(trained: Shippable, record: RunRecord, data: Splits, expected: Exp
     from zoo.artefact import TrainedNetwork
     from zoo.evaluation import fit_temperature, predict_set
 
+    if expected is not None and not isinstance(trained, TrainedNetwork):  # nothing is left open of an ensemble of folds
+        return Calibrated(trained, {"temperature": expected.temperature})
     logits = predict_set(trained.raw_logits, data.val)
     changes: dict[str, Any] = {}
     notes: tuple[str, ...] = ()

@@ -12,11 +12,14 @@ if TYPE_CHECKING:
     from zoo.runs import RunFolder
 
 __all__ = [
+    "LAST",
     "MODEL_FILE",
     "OF_ALL",
+    "OF_FOLDS",
     "REPORT_FILE",
     "is_exported",
     "is_run",
+    "last_of",
     "model_file",
     "read_report",
     "run_that_ships",
@@ -28,6 +31,10 @@ REPORT_FILE = "report.json"
 WEIGHTS_FILE = "weights.safetensors"
 OF_ALL = "all"
 """In a run over folds: the run of the model that was trained on all images."""
+OF_FOLDS = "ensemble"
+"""In a run over folds: the run of the ensemble of the folds."""
+LAST = (OF_ALL, OF_FOLDS)
+"""What may follow the folds: one of them, and the run over folds ships it."""
 
 
 def is_run(path: Path) -> bool:
@@ -84,20 +91,26 @@ def model_file(path: Path) -> Path:
     )
 
 
+def last_of(path: Path) -> Path | None:
+    """In a run over folds, the run of what followed them; None: nothing did."""
+    return next((path / name for name in LAST if is_run(path / name)), None)
+
+
 def run_that_ships(path: Path) -> Path:
-    """The run whose model is meant by a run: of one over folds that of the model of all images, where there is one.
+    """The run whose model is meant by a run: of one over folds that of what followed them, where something did.
 
     Raises:
-        ModelError: a run over folds without such a model.
+        ModelError: a run over folds that nothing followed.
     """
     from zoo.runs import open_run, refuse_unfinished
 
     run = open_run(path)
     if not run.record.folds:
         return path
-    if not is_run(path / OF_ALL):
-        raise refuse_unfinished(run, "holds no model of all images")
-    return path / OF_ALL
+    last = last_of(path)
+    if last is None:
+        raise refuse_unfinished(run, "holds no model of all images and no ensemble of the folds")
+    return last
 
 
 def weights_file(named: str | Path) -> str | Path:

@@ -6,6 +6,7 @@ import dataclasses
 import io
 import zipfile
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,7 +20,6 @@ from zoo.workflow._find import REPORT_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -49,6 +49,16 @@ NOTES = (
 )
 """Pooled ranks: Airola et al. 2011, Comput. Stat. Data Anal. 55:1828. Variance over trainings, which folds that share
 images do not show: Bengio and Grandvalet 2004, JMLR 5:1089."""
+_NOTE_ALL = (
+    "no test set of its own: it was trained on all images; the figures are what the models of {count} folds reached on "
+    "images that they had not seen"
+)
+_NOTE_TOGETHER = (
+    "no test set of its own: no image is held out from all of its {count} members; the figures are what each of them "
+    "alone reached on images that it had not seen; their mean is usually no worse, and less sure, which is not measured"
+)
+"""Deep ensembles: Lakshminarayanan et al. 2017, arXiv 1612.01474; a mean of calibrated probabilities is less sure than
+they are: Ranjan and Gneiting 2010, J. R. Stat. Soc. B 72:71."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -205,8 +215,13 @@ def compare_answers(
     return compare(contenders, first.targets, labels, groups=groups, resamples=resamples, per_class=per_class)
 
 
-def refuse_none(budget: Budget, place: Path | None) -> None:
+def refuse_none(budget: Budget, place: Path | None, members: Sequence[str] = ()) -> None:
     """Refuse to hold no image out, unless the run lies in one over folds, which says how good its model is.
+
+    Args:
+        budget: what was said of the training.
+        place: its run folder.
+        members: folders of an ensemble's members, which must be those of the folds.
 
     Raises:
         UsageError: it does not.
@@ -215,21 +230,26 @@ def refuse_none(budget: Budget, place: Path | None) -> None:
     from zoo.workflow._find import is_run
 
     said = budget.get("fold") or (budget.get("settings") or {}).get("fold")
-    if said == "none" and (place is None or not is_run(place.parent) or not open_run(place.parent).record.folds):
+    if said != "none":
+        return
+    folds = open_run(place.parent).record.folds if place is not None and is_run(place.parent) else ()
+    inside = {(place.parent / name).resolve() for name in folds} if place is not None else set()
+    if not inside or (members and inside != {Path(member).resolve() for member in members}):
         raise UsageError(
-            "fold none trains on all images, and nothing would say how good that model is; give --folds K --then all, "
-            "which judges K models first",
+            "fold none holds no image out, and nothing would say how good that model is; give --folds K --then all, or "
+            "--folds K --then ensemble, which judge K models first",
             code="folds-none",
         )
 
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """What is expected of a model that was trained on all images.
+    """What is expected of a model that was trained on all images, or of an ensemble whose members were between them.
 
     Attributes:
         report: that of the folds, with a note that says so.
-        temperature: the median of the folds'; its own images would make it too sure of itself.
+        temperature: the median of the folds'; its own images would make it too sure of itself. Of an ensemble 1: each
+            member divides by its own already.
         adjusted: number of folds that adjusted their logits for rare classes, where loss is auto.
         folds: number of folds.
     """
@@ -261,12 +281,10 @@ def expect(run: RunFolder) -> Expected | None:
             path=str(run.path),
         )
     folds = [open_run(above.path / name).record for name in above.record.folds]
-    note = (
-        f"no test set of its own: it was trained on all images; the figures are what the models of {len(folds)} folds "
-        "reached on images that they had not seen"
-    )
+    together = bool(run.record.card.members)
+    note = (_NOTE_TOGETHER if together else _NOTE_ALL).format(count=len(folds))
     report = msgspec.structs.replace(found, notes=(note, *found.notes))
-    temperature = float(np.median([one.temperature for one in folds]))
+    temperature = 1.0 if together else float(np.median([one.temperature for one in folds]))
     return Expected(report, temperature, sum(one.shift is not None for one in folds), len(folds))
 
 

@@ -106,7 +106,7 @@ def choose_step(card: ModelCard, budget: Budget, place: Path | None, *, resume: 
             run=str(place),
             folds=len(record.folds),
         )
-    if record.card.name != card.name or set(record.card.members) != set(card.members):
+    if record.card.name != card.name or _members(record.card, place) != _members(card, place):
         raise TrainingError(
             f"{quote_path(place)} is a run of {record.card.name}, not of this {card.name}; name the run with --out",
             code="run-other-model",
@@ -130,6 +130,12 @@ def choose_step(card: ModelCard, budget: Budget, place: Path | None, *, resume: 
             run=str(place),
         )
     return "continue"
+
+
+def _members(card: ModelCard, place: Path) -> set[Path]:
+    """Folders of an ensemble's members; folds lie beside their ensemble, wherever all of them were moved to."""
+    beside = card.train.fold == "none"
+    return {(place.parent / Path(one).name if beside else Path(one)).resolve() for one in card.members}
 
 
 def resume(

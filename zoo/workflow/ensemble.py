@@ -17,16 +17,16 @@ from zoo.errors import DataError, GateError, UsageError
 from zoo.workflow._find import MODEL_FILE
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from zoo.data import Splits
     from zoo.evaluation.comparison import Comparison
     from zoo.registry import LoadedPlugin
-    from zoo.runs import RunFolder
+    from zoo.runs import RunFolder, RunRecord
     from zoo.spec import Budget, ModelCard
     from zoo.workflow._begin import Hold, Job
 
-__all__ = ["begin", "beside_members", "refuse_idle"]
+__all__ = ["begin", "beside_members", "refuse_columns", "refuse_idle"]
 
 _MEMBERS_DECIDE = (
     "the members of an ensemble are trained already, and it takes the splits of the first; only --data, --out, "
@@ -46,7 +46,23 @@ def refuse_idle(budget: Budget, **others: bool) -> None:
     """
     from zoo.workflow._recipe import refuse_options
 
-    refuse_options(budget, keep=frozenset({"leaks"}), why=_MEMBERS_DECIDE, **others)
+    keep = {"leaks", "fold"} if budget.get("fold") == "none" else {"leaks"}
+    refuse_options(budget, keep=frozenset(keep), why=_MEMBERS_DECIDE, **others)
+
+
+def refuse_columns(records: Iterable[RunRecord]) -> None:
+    """Refuse members that take columns.
+
+    Raises:
+        UsageError: names the first.
+    """
+    if beside := [record for record in records if record.card.table is not None]:
+        raise UsageError(
+            f"{beside[0].id} takes columns beside the image, and an ensemble sees the image alone; leave it out",
+            code="inputs-unsupported",
+            model=beside[0].card.name,
+            run=beside[0].id,
+        )
 
 
 def begin(
@@ -65,30 +81,33 @@ def begin(
         card: from `registry.find("ensemble:…")`.
         loaded: its plugin.
         data: images; None: those of the first run.
-        budget: only leaks="keep" applies: take weights that were learnt on images a member was trained on, and say so.
+        budget: leaks="keep" takes weights that were learnt on images a member was trained on, and says so. fold="none"
+            takes the folds of the run that `out` lies in: no image is held out from all, so weights are equal.
         out: the run folder; None: runs/ensemble-TIME.
         hold: takes the lock on a run folder that is made here.
         overwrite: replace a run that is in `out`.
 
     Raises:
+        UsageError: a member takes columns, or holds no image out and is not one of the folds around `out`.
         GateError: a member was trained on the validation images, or has seen the test images, or may have.
         DataError: the images are of other classes or another pixel type than the members', or cannot be read.
     """
     from zoo.data import align, join_start
     from zoo.runs import TrainContext, open_run
     from zoo.workflow._begin import create_record, start_run
+    from zoo.workflow._folds import refuse_none
     from zoo.workflow._images import images_of, open_as, refuse_unreadable, without_bad
     from zoo.workflow._seen import list_seen, sift_start
 
+    config = card.train
+    of_folds = "none" in (budget.get("fold"), config.fold)
+    if of_folds:
+        refuse_none({"fold": "none"}, out, card.members)
+        config = msgspec.structs.replace(config, fold="none")
+        card = msgspec.structs.replace(card, train=config)
     members = [open_run(Path(folder)) for folder in card.members]
-    first, config = members[0].record, card.train
-    if beside := [run.record for run in members if run.record.card.table is not None]:
-        raise UsageError(
-            f"{beside[0].id} takes columns beside the image, and an ensemble sees the image alone; leave it out",
-            code="inputs-unsupported",
-            model=beside[0].card.name,
-            run=beside[0].id,
-        )
+    first = members[0].record
+    refuse_columns(run.record for run in members)
     skipped = tuple(dict.fromkeys(name for run in members for name in run.record.skipped))
     if data is None:
         splits = images_of(members[0], None)
@@ -103,7 +122,7 @@ def begin(
             expected=first.kind,
         )
     keep = budget.get("leaks") == "keep"
-    notes = _refuse_seen(members, splits, keep=keep)
+    notes = () if of_folds else _refuse_seen(members, splits, keep=keep)  # of folds no image decides, and none judges
     if keep:
         card = msgspec.structs.replace(card, train=msgspec.structs.replace(config, leaks="keep"))
     lists = [known for run in members if (known := list_seen(run)) is not None]

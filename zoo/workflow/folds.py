@@ -6,14 +6,13 @@ verb makes a list of trainings, hands it to an engine, and pools what the export
 
 from __future__ import annotations
 
-import dataclasses
 import logging
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
+from typing import TYPE_CHECKING, Literal, Unpack, cast
 
 import msgspec
 
@@ -22,15 +21,13 @@ from zoo.errors import TrainingError, UsageError
 from zoo.spec import Budget, Display, EvalReport, Interval, Table, check_budget
 from zoo.workflow._asked import ASKED, Asked, Then, plain, read_asked, refuse_changed, share_time
 from zoo.workflow._find import OF_ALL, is_run
+from zoo.workflow._last import of_all, of_folds, refuse_last
 from zoo.workflow.train import TrainResult, train
 
 if TYPE_CHECKING:
     from zoo.runs import Best, Callback, RunFolder
 
 __all__ = ["Fold", "FoldsResult", "Training", "is_over_folds", "train_folds", "train_here"]
-
-_LENGTH = frozenset({"budget", "epochs", "patience", "steps"})
-"""Settings that say how long training lasts, which the folds have found out."""
 
 log = logging.getLogger("zoo")
 
@@ -87,7 +84,8 @@ class FoldsResult(Display, msgspec.Struct, frozen=True, kw_only=True):
     """Over the folds: how long to train on all images."""
     seconds: float
     final: str | None = None
-    """The run of the model of all images; its report is `test`, with a note. None: there is none."""
+    """The run of what followed the folds, a model of all images or the ensemble of the folds; its report is `test`,
+    with a note. None: nothing followed."""
 
     def headline(self) -> str:
         """The run, and what its folds did on all images."""
@@ -145,7 +143,9 @@ def train_folds(
         skip_bad: leave unreadable images out, and record them, instead of refusing the set.
         then: what follows the folds: "all": one model of all images, for as many epochs as the median best epoch of
             the folds. It has no test set of its own: the figures that are expected of it are the pooled ones, and its
-            report says so. "none", and None for a new run: nothing.
+            report says so. "ensemble": the files of the folds as one, with equal weights, because no image is held out
+            from all of them; its figures are the pooled ones of its members, and its report says so. "none", and None
+            for a new run: nothing.
         callbacks: who hears of every fold, as for `zoo.train`.
         engine: who trains.
         **budget: fields of `zoo.spec.Budget`; `folds` is needed for a new run, and `budget` is the time of all folds.
@@ -166,6 +166,7 @@ def train_folds(
     if known and place is not None:
         run = open_run(place)
         asked = read_asked(run)
+        what = then or asked.then
         if model != asked.model:
             raise TrainingError(
                 f"{quote_path(place)} is a run of {asked.model}, not of {model}; name the run with --out",
@@ -176,13 +177,15 @@ def train_folds(
             )
         if resume == "auto":
             refuse_changed(run, asked, model, budget)
+        refuse_last(run.record, place, what, held=True)
     else:
         if resume is True:
             raise UsageError(f"{place} holds no run to resume", code="run-unknown", run=str(place))
         run, asked = _begin(model, data, budget, out=place, overwrite=overwrite, skip_bad=skip_bad, then=then)
+        what = asked.then
     record = run.record
     if record.status == "done":
-        if resume is True and (then or asked.then) == "none":
+        if resume is True and what == "none":
             raise TrainingError(
                 f"{quote_path(run.path)} is finished; train anew into another --out, or replace it with --overwrite",
                 code="run-finished",
@@ -197,14 +200,15 @@ def train_folds(
     ]
     with hold_run(run.path):
         try:
-            return _carry_out(run, trainings, engine, then or asked.then)
+            return _carry_out(run, trainings, engine, what)
         except KeyboardInterrupt:
             done = [name for name in record.folds if is_run(run.path / name)]
             if not done:
                 settle(run, kept=False)
                 raise KeyboardInterrupt("interrupted before anything was learnt; nothing is left") from None
             run.update(status="interrupted")
-            again = f"zoo train {model} --resume --out {quote_path(run.path)}"
+            more = "" if what == asked.then else f" --then {what}"
+            again = f"zoo train {model} --resume --out {quote_path(run.path)}{more}"
             raise KeyboardInterrupt(
                 f"interrupted; {quote_path(run.path)} keeps {format_count(len(done), 'fold')} of {len(record.folds)}; "
                 f"continue with '{again}'"
@@ -277,6 +281,7 @@ def _begin(
     own = index(source, skip_bad=skip_bad, **config.reading).folds
     numbers = list(range(count)) if own is None else np.unique(own).tolist()
     plan = prepare(card, loaded, source, cast("Budget", {**budget, "fold": numbers[0]}), skip_bad=skip_bad)
+    refuse_last(plan.record, out, then or "none")
     names = tuple(f"fold-{number}" for number in numbers)
     record = msgspec.structs.replace(plan.record, id=new_id(card.name), folds=names, notes=())
     asked = Asked(
@@ -300,17 +305,9 @@ def _carry_out(run: RunFolder, trainings: Sequence[Training], engine: Engine, th
     found = _finish(run, list(engine(trainings)))
     if then == "none":
         return found
-    (last,) = engine([_of_all(trainings[0], found, run)])
+    first = trainings[0]
+    (last,) = engine([of_all(first, found, run) if then == OF_ALL else of_folds(first, found, run)])
     return msgspec.structs.replace(found, final=last.run)
-
-
-def _of_all(first: Training, found: FoldsResult, run: RunFolder) -> Training:
-    """The training of the last model: all images, the median best epoch, never stopped early."""
-    budget: dict[str, Any] = {**first.budget, "fold": "none"}
-    if any(one.epochs > 1 for one in found.each):
-        settings = {name: value for name, value in (budget.get("settings") or {}).items() if name not in _LENGTH}
-        budget |= {"epochs": found.median_best_epoch, "budget": None, "settings": {**settings, "patience": 0}}
-    return dataclasses.replace(first, out=run.path / OF_ALL, budget=cast("Budget", budget))
 
 
 def _finish(run: RunFolder, results: Sequence[TrainResult]) -> FoldsResult:

@@ -9,7 +9,7 @@ from zoo._support.text import show_path
 from zoo.errors import OutputError, TrainingError, UsageError
 from zoo.runs import RECORD, bring_back, find_run, hold_run, open_run, repair_latest
 from zoo.spec import Rows
-from zoo.workflow._find import OF_ALL
+from zoo.workflow._find import LAST
 from zoo.workflow.runs import RunSummary, summarise
 
 __all__ = ["check_removal", "remove_run"]
@@ -34,7 +34,7 @@ def check_removal(*names: str | Path) -> Rows[RunSummary]:
                 code="run-damaged",
                 run=str(path),
             ) from None
-        own = {path, *(path / fold for fold in (*folds, OF_ALL) if folds)}
+        own = {path, *(path / fold for fold in (*folds, *LAST) if folds)}
         inside = [record.parent for record in path.rglob(RECORD) if record.parent not in own]
         if inside or path in (Path.cwd(), *Path.cwd().parents):
             what = f"holds the run {show_path(inside[0])}" if inside else "is the working directory, or holds it"

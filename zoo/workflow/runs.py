@@ -15,7 +15,7 @@ import msgspec
 from zoo._support.text import format_count, quote_path, show_path
 from zoo.errors import UsageError, ZooError
 from zoo.spec import Display, EvalReport, Interval, Rows, Table, to_builtins
-from zoo.workflow._find import MODEL_FILE, REPORT_FILE, is_run, read_report
+from zoo.workflow._find import MODEL_FILE, REPORT_FILE, is_run, last_of, read_report
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -287,7 +287,8 @@ def _next(summary: RunSummary, run: RunFolder) -> tuple[str, ...]:
         kept = () if old is None else (f"the run that it replaces waits in {quote_path(old)}",)
         return (remedy(run.record, run.path), *kept)
     if run.record.folds:
-        return (f"zoo runs list {shown}", f"zoo export {quote_path(run.path / run.record.folds[0])} --onnx --bundle")
+        ships = run.path if last_of(run.path) else run.path / run.record.folds[0]
+        return (f"zoo runs list {shown}", f"zoo export {quote_path(ships)} --onnx --bundle")
     place = " --data NEW/PLACE" if "data" in summary.moved else ""
     return (f"zoo evaluate {shown}{place}", f"zoo export {shown} --onnx --bundle{place}")
 

@@ -267,7 +267,7 @@ def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
             keep_answers(run.path, judged, temperature, config.fold)
     else:
         run.write(REPORT_FILE, encode(report))
-    comparison = beside_members(run, job.data) if manifest.members else None
+    comparison = beside_members(run, job.data) if manifest.members and shipped.expected is None else None
     seen = run.file(TRAINED_ON)
     sha256 = sha256_file(seen) if seen.is_file() else None
     run.update(status="done", trainer=None, proven=sha256_file(target), seen=sha256)
@@ -322,7 +322,8 @@ def _read_result(path: Path) -> TrainResult:
 
     log.info("%s is done already; this is what it gave", path)
     manifest = open_model(run.file(MODEL_FILE)).manifest
-    comparison = read(COMPARISON, Comparison) if manifest.members else None
+    compared = manifest.members and run.record.card.train.fold != "none"  # else it has no test images
+    comparison = read(COMPARISON, Comparison) if compared else None
     return _result_of(run, read(REPORT_FILE, EvalReport), manifest, comparison)
 
 

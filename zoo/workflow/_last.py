@@ -1,0 +1,79 @@
+"""What follows the folds of a run: one more training, of all images or of the folds' files, or a refusal in time."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, cast
+
+from zoo._support.text import quote_path
+from zoo.errors import UsageError
+from zoo.workflow._find import OF_ALL, OF_FOLDS, last_of
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from zoo.runs import RunFolder, RunRecord
+    from zoo.spec import Budget
+    from zoo.workflow._asked import Then
+    from zoo.workflow.folds import FoldsResult, Training
+
+__all__ = ["of_all", "of_folds", "refuse_last"]
+
+_LENGTH = frozenset({"budget", "epochs", "patience", "steps"})
+"""Settings that say how long training lasts, which the folds have found out."""
+
+
+def refuse_last(record: RunRecord, place: Path | None, what: Then, *, held: bool = False) -> None:
+    """Refuse what could not follow the folds, before any is trained.
+
+    Args:
+        record: record of the run, or of its first fold.
+        place: the run.
+        what: follows the folds.
+        held: the run exists and is resumed.
+
+    Raises:
+        UsageError: something else followed the folds already; or they take columns, or lie where no ensemble can be.
+        PluginError: the plugin of ensembles cannot be loaded.
+    """
+    from zoo import registry
+    from zoo.workflow.ensemble import refuse_columns
+
+    if what == "none":
+        return
+    other = last_of(place) if held and place is not None else None
+    if other is not None and other.name != what:
+        raise UsageError(
+            f"--then {what}: {quote_path(other)} is there already, and a run over folds ships one model; take another "
+            f"--out, or remove that one with 'zoo runs remove {quote_path(other)}'",
+            code="option-conflict",
+            options=["--then"],
+            holds=other.name,
+        )
+    if what != OF_FOLDS:
+        return
+    refuse_columns([record])
+    registry.load(registry.ENSEMBLE_PLUGIN)
+    if place is not None and "," in str(place):
+        raise UsageError(
+            f"--then ensemble: {quote_path(place)} holds a comma, which divides names of members; take another --out",
+            code="ensemble-name",
+            name=str(place),
+        )
+
+
+def of_all(first: Training, found: FoldsResult, run: RunFolder) -> Training:
+    """The training of the last model: all images, the median best epoch, never stopped early."""
+    budget: dict[str, Any] = {**first.budget, "fold": "none"}
+    if any(one.epochs > 1 for one in found.each):
+        settings = {name: value for name, value in (budget.get("settings") or {}).items() if name not in _LENGTH}
+        budget |= {"epochs": found.median_best_epoch, "budget": None, "settings": {**settings, "patience": 0}}
+    return dataclasses.replace(first, out=run.path / OF_ALL, budget=cast("Budget", budget))
+
+
+def of_folds(first: Training, found: FoldsResult, run: RunFolder) -> Training:
+    """The ensemble of the folds: all that is open is decided by them."""
+    from zoo.registry import ENSEMBLE
+
+    model = f"{ENSEMBLE}{','.join(found.folds)}"
+    return dataclasses.replace(first, model=model, out=run.path / OF_FOLDS, skip_bad=False, budget={"fold": "none"})
