@@ -130,6 +130,7 @@ def compare(
         budget=None,
         precision=None,
         weights=None,
+        start_from=None,
         teacher=None,
         freeze=None,
         leaks=None,

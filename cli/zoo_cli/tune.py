@@ -115,6 +115,7 @@ def tune(
         fold=fold,
         budget=None,
         precision=None,
+        start_from=None,
         teacher=None,
         leaks=None,
         loss=None,
