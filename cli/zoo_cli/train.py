@@ -312,7 +312,8 @@ def _put_before_after(found: BeforeAfter | None) -> dict[str, str]:
         return {name: f"not judged: {found.reason}"}
     put(f"{comparison_text(found.comparison)}\n")
     said = (f"{title_of(metric)} {verdict}" for metric, verdict in found.verdicts.items())
-    return {name: f"{', '.join(said)} (after, against before)"}
+    lost = f"; {found.called_new} of {found.comparison.n} are called a new class" if found.called_new else ""
+    return {name: f"{', '.join(said)} (after against before, among the old classes){lost}"}
 
 
 def _report_folds(result: zoo.FoldsResult) -> None:

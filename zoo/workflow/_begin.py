@@ -20,7 +20,7 @@ from zoo.evaluation import check_metric
 from zoo.runs import RunRecord, TrainContext, Trainer, create_run, new_id, open_run, settle, versions
 from zoo.spec import UNKNOWN, ModelCard, Weights, parse_duration
 from zoo.store.weights import resolve as resolve_weights
-from zoo.workflow._continue import find_origin, inherit, match_head, refuse_other
+from zoo.workflow._continue import find_origin, inherit, match_head
 from zoo.workflow._find import is_run, weights_file
 from zoo.workflow._freeze import describe_freeze, refuse_freeze
 from zoo.workflow._images import lasting_source, open_as, refuse_unreadable
@@ -126,11 +126,8 @@ def prepare(
     refuse_freeze(loaded.plugin, card, config)
     splits = open_as(data, config, skip_bad=skip_bad)
     _refuse_unknown(loaded, card, splits)
-    spec, rows, continued = None, (), ()
-    if origin is not None:
-        refuse_other(origin, splits)
-        spec = origin.record.card.preprocess
-        rows, continued = match_head(origin, splits)
+    rows, continued = ((), ()) if origin is None else match_head(origin, splits)
+    spec = None if origin is None else origin.record.card.preprocess
     recipe = resolve(loaded.plugin, card, splits, config, size=budget.get("size"), settings=chosen, spec=spec)
     card = recipe.card
     splits = splits.read_for(card.preprocess)

@@ -34,7 +34,6 @@ __all__ = [
     "inherit",
     "judge_before_after",
     "match_head",
-    "refuse_other",
     "refuse_unnamed",
 ]
 
@@ -53,10 +52,13 @@ class BeforeAfter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Id of the old run."""
     verdicts: dict[str, str] = {}
     """Metric to what the new file is on the old test images: better, worse or cannot tell."""
+    called_new: int = 0
+    """Old test images that the new file calls a class which the old one does not know; the comparison is among the old
+    classes."""
     comparison: Comparison | None = None
     """"after", the new file, against "before", the old one, on the same images; None: they could not be judged."""
     reason: str | None = None
-    """Why there is no comparison."""
+    """Why they could not."""
 
 
 def refuse_unnamed(budget: Budget, data: str | Path | None) -> None:
@@ -75,7 +77,7 @@ def find_origin(budget: Budget, card: ModelCard, loaded: LoadedPlugin) -> RunFol
     """The run that is to be continued; None: none was asked for.
 
     Raises:
-        UsageError: there is no such run, it is of another model or of one that takes columns, this model cannot
+        UsageError: such a run is not there, it is of another model or of one that takes columns, this model cannot
             continue, or options contradict each other.
         ModelError, TrainingError: the run is not finished.
     """
@@ -140,12 +142,24 @@ def inherit(budget: Budget, origin: RunFolder) -> Budget:
     return cast("Budget", {**budget, "task": config.task, "order": config.order or None})
 
 
-def refuse_other(origin: RunFolder, splits: Splits) -> None:
-    """Refuse images that the old file could not be asked about, and data that lacks a class of it.
+def match_head(origin: RunFolder, splits: Splits) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
+    """For each class of the data the row of the old head, None for a new one; and what is to be said.
 
     Raises:
         DataError: the images are of another task, pixel type or number of channels, or a class is missing.
     """
+    _refuse_other(origin, splits)
+    rows = match_labels(splits.labels, origin.record.labels)
+    new = [label for label, row in zip(splits.labels, rows, strict=True) if row is None]
+    said = f"; new: {brief(new)}" if new else ""
+    notes = [f"continues {origin.record.id}, with its preprocessing and its {len(rows) - len(new)} classes{said}"]
+    if (reason := _find_hindrance(origin)) is not None:
+        notes.append(_not_judged(origin.record.id, reason))
+    return rows, tuple(notes)
+
+
+def _refuse_other(origin: RunFolder, splits: Splits) -> None:
+    """Refuse images that the old file could not be asked about, and data that lacks a class of it."""
     from zoo.workflow._channels import fit_to_channels
 
     old = origin.record
@@ -178,19 +192,6 @@ def refuse_other(origin: RunFolder, splits: Splits) -> None:
         )
 
 
-def match_head(origin: RunFolder, splits: Splits) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
-    """For each class of the data the row of the old head, None for a new one; and what is to be said."""
-    rows = match_labels(splits.labels, origin.record.labels)
-    new = [label for label, row in zip(splits.labels, rows, strict=True) if row is None]
-    said = f"; new: {brief(new)}" if new else ""
-    notes = [
-        f"continues {origin.record.id}, with its preprocessing and its {len(rows) - len(new)} classes{said}",
-    ]
-    if (reason := _find_hindrance(origin)) is not None:
-        notes.append(_not_judged(origin.record.id, reason))
-    return rows, tuple(notes)
-
-
 def _find_hindrance(origin: RunFolder) -> str | None:
     """Why the old test images cannot be judged, as far as it shows before training."""
     from zoo.workflow._images import images_of
@@ -210,7 +211,7 @@ def judge_before_after(run: RunFolder) -> BeforeAfter:
     """
     old = Path(cast("str", run.record.continues))
     try:
-        comparison = _compare(run, old)
+        comparison, others = _compare(run, old)
     except ZooError as problem:
         found = BeforeAfter(run=old.name, reason=_cut(problem))
         note = _not_judged(old.name, cast("str", found.reason))
@@ -218,12 +219,12 @@ def judge_before_after(run: RunFolder) -> BeforeAfter:
         run.add_notes([note])
     else:
         verdicts: dict[str, str] = {pair.metric: pair.verdict for pair in comparison.pairs}
-        found = BeforeAfter(run=old.name, verdicts=verdicts, comparison=comparison)
+        found = BeforeAfter(run=old.name, verdicts=verdicts, called_new=others, comparison=comparison)
     run.write(BEFORE_AFTER, encode(found))
     return found
 
 
-def _compare(run: RunFolder, old: Path) -> Comparison:
+def _compare(run: RunFolder, old: Path) -> tuple[Comparison, int]:
     from zoo.edge import Runtime
     from zoo.workflow._judge import compare_judged, judge
     from zoo.workflow._seen import find_overlap, list_seen, sift_for_all
@@ -239,7 +240,7 @@ def _compare(run: RunFolder, old: Path) -> Comparison:
         (after, judge(None, after, splits, "test", labels=before.runtime.labels)),
         (before.runtime, judge(before.plugin, before.runtime, splits, "test")),
     ]
-    return compare_judged(judged, names, said)
+    return compare_judged(judged, names, said), judged[0][1].others
 
 
 def _not_judged(run: str, reason: str) -> str:

@@ -56,6 +56,8 @@ class Judged:
     images: ImageSet
     about: tuple[str, ...] = ()
     """Notes on how the model was trained, such as classes that it weighed. The report holds them, too."""
+    others: int = 0
+    """Of a model judged among some of its labels: images that it calls one of the others, asked for all."""
 
 
 def judge(
@@ -87,10 +89,14 @@ def judge(
     chosen, unusual = select_columns(data.split(split), manifest.table)
     images = check_in_range(chosen, manifest.views)
     about = (*_note_weights(manifest), *unusual)
-    logits = None
+    logits, others = None, 0
     if labels is not None:
-        logits, remarks = _answer_among(runtime, images, labels)
-        about = (*about, *remarks)
+        logits, others = _answer_among(runtime, images, labels)
+        if len(labels) < len(manifest.labels):
+            about = (
+                *about,
+                f"judged among {len(labels)} of its {len(manifest.labels)} labels, as if it knew no others",
+            )
     details: dict[str, Any] = {
         "model": manifest.name,
         "split": split,
@@ -106,25 +112,17 @@ def judge(
     else:
         logits = predict_set(runtime.logits, images) if logits is None else logits
         found = report(logits, images.targets, labels or manifest.labels, **details)
-    return Judged(msgspec.structs.replace(found, seen=seen), logits, images, about)
+    return Judged(msgspec.structs.replace(found, seen=seen), logits, images, about, others)
 
 
-def _answer_among(
-    runtime: Runtime, images: ImageSet, labels: tuple[str, ...]
-) -> tuple[NDArray[np.float32], tuple[str, ...]]:
-    """(n, len(labels)) logits of these labels alone, and a note where the file knows others."""
+def _answer_among(runtime: Runtime, images: ImageSet, labels: tuple[str, ...]) -> tuple[NDArray[np.float32], int]:
+    """(n, len(labels)) logits of these labels alone, and how many images get another label as the first of all."""
     from zoo.evaluation import predict_set
 
-    known = runtime.labels
-    columns = [place for place in match_labels(labels, known) if place is not None]
+    columns = [place for place in match_labels(labels, runtime.labels) if place is not None]
     logits = predict_set(runtime.logits, images)
-    if len(columns) == len(known):
-        return logits[:, columns], ()
-    note = f"judged among the {len(columns)} labels that both know, of {len(known)}"
-    if runtime.manifest.task != "multilabel":
-        others = int((~np.isin(logits.argmax(axis=1), columns)).sum())
-        note += f"; asked for all labels, it calls {others} of these {len(logits)} images one of the others"
-    return logits[:, columns], (note,)
+    several = runtime.manifest.task == "multilabel"
+    return logits[:, columns], 0 if several else int((~np.isin(logits.argmax(axis=1), columns)).sum())
 
 
 def check_takes(manifest: Manifest, data: Splits, labels: tuple[str, ...] | None = None) -> Splits:

@@ -192,6 +192,8 @@ def resolve(
     notes: list[str] = []
     if spec is None:
         spec, notes = _fit_spec(plugin, card, data, size, shown)
+    else:
+        _refuse_voi(spec, data)
     smoothed = config.label_smoothing and "label_smoothing" not in {*trained, *plugin.unused_settings}
     if data.task == "multilabel" and smoothed:
         said = f"{config.label_smoothing:g}"
@@ -208,12 +210,7 @@ def _fit_spec(
 ) -> tuple[PreprocessSpec, list[str]]:
     """The card's preprocessing, fitted to the images and to what the user says of it, and what was chosen.
 
-    Args:
-        plugin: as in `resolve`.
-        card: as in `resolve`.
-        data: as in `resolve`.
-        size: as in `resolve`.
-        shown: settings of the preprocessing, by the names of its fields.
+    `shown` holds settings of the preprocessing by the names of its fields; the others are those of `resolve`.
     """
     given = frozenset(name.split(".")[0] for name in shown)
     if size is not None and "size" in given:
@@ -252,6 +249,14 @@ def _fit_spec(
             raise DataError(_no_range(data), code="intensity-range", found=data.kind)
         spec = msgspec.structs.replace(spec, intensity=Voi())
         notes.append("intensity voi: every image brings its own VOI LUT or window, through which it is read")
+    _refuse_voi(spec, data)
+    if unfitted:
+        spec, remarks = fit_mean_and_std(spec, data.read_for(spec).train, shown)
+        notes += [f"every image is a stack: the network has {stack} input channels", *remarks]
+    return spec, notes
+
+
+def _refuse_voi(spec: PreprocessSpec, data: Splits) -> None:
     if isinstance(spec.intensity, Voi) and not data.voi:
         raise DataError(
             "--set preprocess.intensity=voi: not every image is a DICOM file with a VOI LUT or window; "
@@ -259,10 +264,6 @@ def _fit_spec(
             code="intensity-range",
             intensity="voi",
         )
-    if unfitted:
-        spec, remarks = fit_mean_and_std(spec, data.read_for(spec).train, shown)
-        notes += [f"every image is a stack: the network has {stack} input channels", *remarks]
-    return spec, notes
 
 
 def _divide(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
