@@ -6,8 +6,10 @@ learnt by heart.
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import json
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,8 +66,9 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
         zoo.train("simple_cnn", _table(folder / "a", OLD), epochs=4, out="old")
         new = {"train": [*TAKEN, *range(200, 260)], "val": range(260, 290), "test": [*range(10), *range(300, 330)]}
         data = str(_table(folder / "b", new, cysts=True))
-        words = ["train", "simple_cnn", "--from", "old", "--data", data, "--epochs", "1", "--out", "new"]
-        assert main([*words, "--set", "lr=1e-12", "--set", "ema=0"]) == 0
+        words = ["train", "simple_cnn", "--from", "old", "--data", data, "--epochs", "1", "--out", "new", "--json"]
+        with (folder / "said.json").open("w") as stream, contextlib.redirect_stdout(stream):
+            assert main([*words, "--set", "lr=1e-12", "--set", "ema=0"]) == 0
     return folder
 
 
@@ -104,6 +107,7 @@ def test_the_old_test_set_is_judged_by_both_files_without_what_the_new_one_has_l
     left = [number for number in OLD["test"] if number not in TAKEN]
     assert (comparison["seen"]["count"], comparison["seen"]["of"], comparison["n"]) == (4, 40, len(left))
     assert found["run"] == "old"
+    assert json.loads((root / "said.json").read_text())["before_after"] == found
     assert found["verdicts"] == {pair["metric"]: pair["verdict"] for pair in comparison["pairs"]}
     assert {(pair["a"], pair["b"]) for pair in comparison["pairs"]} == {("after", "before")}
     rows = {row["name"]: row["metrics"] for row in comparison["models"]}
@@ -125,7 +129,9 @@ def test_new_test_images_that_the_old_run_has_learnt_from_are_left_out(root: Pat
     assert known.holds(before.files["train"], "start").all()
 
 
-def test_a_run_that_stopped_before_its_end_is_judged_when_it_resumes(root: Path) -> None:
+def test_a_run_that_stopped_before_its_end_is_judged_when_it_resumes(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     run = open_run(root / "new")
     before = json.loads(run.file(BEFORE_AFTER).read_bytes())
     run.update(status="trained")
@@ -133,24 +139,28 @@ def test_a_run_that_stopped_before_its_end_is_judged_when_it_resumes(root: Path)
     done = zoo.train("simple_cnn", resume=True, out=run.path)
     assert done.before_after is not None
     assert done.before_after.verdicts == before["verdicts"]
-    again = zoo.train("simple_cnn", root / "b" / "images.csv", start_from=root / "old", resume="auto", out=run.path)
-    assert again.before_after == done.before_after
+    words = ["--from", root / "old", "--data", root / "b" / "images.csv", "--out", run.path, "--resume", "auto"]
+    assert main(["train", "simple_cnn", *map(str, words)]) == 0
+    assert "on the test set of old" in capsys.readouterr().out
     with refused("resume-changed", name="--from"):
         zoo.train("simple_cnn", root / "b" / "images.csv", start_from=run.path, resume="auto", out=run.path)
 
 
-def test_old_images_that_are_gone_are_said_before_and_after_and_stop_nothing(root: Path) -> None:
+def test_old_images_that_are_gone_are_said_before_and_after_and_stop_nothing(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "new", tmp_path / "new")
     (root / "a").rename(root / "away")
     try:
         plan = _plan(root / "b" / "images.csv", start_from=root / "old")
-        run = open_run(root / "new").in_memory()
+        run = open_run(tmp_path / "new")
         found = judge_before_after(run)
     finally:
         (root / "away").rename(root / "a")
     assert found.comparison is None
     assert found.reason is not None
+    assert str(root) in found.reason
     for notes in (plan.record.notes, run.record.notes):
-        assert any(found.reason in note for note in notes)
+        assert any("not judged before and after (data-moved)" in note for note in notes)
+        assert not any(str(root) in note for note in notes), "notes travel with the file"
 
 
 def test_classes_are_matched_in_any_spelling_and_none_may_be_missing(root: Path, tmp_path: Path) -> None:
@@ -183,5 +193,7 @@ def test_what_cannot_be_continued_is_refused_before_a_run_is_made(
 def test_a_continued_run_needs_images_of_its_own_and_no_folds(root: Path) -> None:
     with refused("option-missing", UsageError, options=["--data"]):
         zoo.train("simple_cnn", start_from=root / "old")
+    with refused("option-conflict", options=["--from", "--out"]):
+        zoo.train("simple_cnn", root / "b" / "images.csv", start_from=root / "old", out=root / "old", overwrite=True)
     with refused("option-conflict", options=["--folds", "--from"]):
         zoo.train_folds("simple_cnn", root / "b" / "images.csv", start_from=root / "old", folds=3)

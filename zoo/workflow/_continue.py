@@ -34,13 +34,13 @@ __all__ = [
     "inherit",
     "judge_before_after",
     "match_head",
-    "refuse_unnamed",
+    "refuse_request",
 ]
 
 BEFORE_AFTER = "before_after.json"
 
-BEFORE, AFTER = "before", "after"
-"""How the comparison calls the old file and the new one."""
+NAMES = ("after", "before")
+"""How the comparison calls the new file and the old one."""
 
 log = logging.getLogger("zoo")
 
@@ -61,15 +61,24 @@ class BeforeAfter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     """Why they could not."""
 
 
-def refuse_unnamed(budget: Budget, data: str | Path | None) -> None:
-    """Refuse to continue a run on nobody knows which images.
+def refuse_request(budget: Budget, data: str | Path | None, place: Path | None) -> None:
+    """Refuse to continue a run on nobody knows which images, or in its own folder.
 
     Raises:
-        UsageError: no data was named.
+        UsageError: no data was named, or `place` is the run that is continued.
     """
-    if budget.get("start_from") is not None and data is None:
+    named = budget.get("start_from")
+    if named is None:
+        return
+    if data is None:
         raise UsageError(
             "--from continues a run with more images; name them with --data", code="option-missing", options=["--data"]
+        )
+    if place is not None and place.resolve() == find_run(named):
+        raise UsageError(
+            f"--from and --out: {quote_path(place)} is continued and is needed until the end; give another --out",
+            code="option-conflict",
+            options=["--from", "--out"],
         )
 
 
@@ -148,13 +157,17 @@ def match_head(origin: RunFolder, splits: Splits) -> tuple[tuple[int | None, ...
     Raises:
         DataError: the images are of another task, pixel type or number of channels, or a class is missing.
     """
+    from zoo.workflow._images import images_of
+
     _refuse_other(origin, splits)
     rows = match_labels(splits.labels, origin.record.labels)
     new = [label for label, row in zip(splits.labels, rows, strict=True) if row is None]
     said = f"; new: {brief(new)}" if new else ""
     notes = [f"continues {origin.record.id}, with its preprocessing and its {len(rows) - len(new)} classes{said}"]
-    if (reason := _find_hindrance(origin)) is not None:
-        notes.append(_not_judged(origin.record.id, reason))
+    try:
+        images_of(origin, None)
+    except ZooError as problem:
+        notes.append(_say_not_judged(origin.record.id, problem))
     return rows, tuple(notes)
 
 
@@ -192,17 +205,6 @@ def _refuse_other(origin: RunFolder, splits: Splits) -> None:
         )
 
 
-def _find_hindrance(origin: RunFolder) -> str | None:
-    """Why the old test images cannot be judged, as far as it shows before training."""
-    from zoo.workflow._images import images_of
-
-    try:
-        images_of(origin, None)
-    except ZooError as problem:
-        return _cut(problem)
-    return None
-
-
 def judge_before_after(run: RunFolder) -> BeforeAfter:
     """The old test set, judged by both files; kept in the run. Where that cannot be, a note says why.
 
@@ -214,9 +216,7 @@ def judge_before_after(run: RunFolder) -> BeforeAfter:
         comparison, others = _compare(run, old)
     except ZooError as problem:
         found = BeforeAfter(run=old.name, reason=_cut(problem))
-        note = _not_judged(old.name, cast("str", found.reason))
-        log.warning("%s", note)
-        run.add_notes([note])
+        run.add_notes([_say_not_judged(old.name, problem)])
     else:
         verdicts: dict[str, str] = {pair.metric: pair.verdict for pair in comparison.pairs}
         found = BeforeAfter(run=old.name, verdicts=verdicts, called_new=others, comparison=comparison)
@@ -234,17 +234,19 @@ def _compare(run: RunFolder, old: Path) -> tuple[Comparison, int]:
     after = Runtime.open(run.file(MODEL_FILE))
     seen: Any = list_seen(run)
     overlaps = [find_overlap(before.splits, "test", seen), look_up(before, "test")]
-    names = [AFTER, BEFORE]
-    (splits, _), said = sift_for_all([before.splits] * 2, "test", overlaps, names, include=False)
+    (splits, _), said = sift_for_all([before.splits] * 2, "test", overlaps, NAMES, include=False)
     judged = [
         (after, judge(None, after, splits, "test", labels=before.runtime.labels)),
         (before.runtime, judge(before.plugin, before.runtime, splits, "test")),
     ]
-    return compare_judged(judged, names, said), judged[0][1].others
+    return compare_judged(judged, NAMES, said), judged[0][1].others
 
 
-def _not_judged(run: str, reason: str) -> str:
-    return f"the old test set of {run} is not judged before and after: {reason}"
+def _say_not_judged(run: str, problem: ZooError) -> str:
+    """A note for a record that goes into files: the reason may hold a path, so it is only logged."""
+    note = f"the old test set of {run} is not judged before and after ({problem.code})"
+    log.warning("%s: %s", note, _cut(problem))
+    return note
 
 
 def _cut(problem: ZooError) -> str:

@@ -20,6 +20,7 @@ from zoo.runs import find_run
 from zoo.spec import Budget, ModelCard, Percentile, PreprocessSpec, Scale, TrainConfig, Voi, to_builtins
 from zoo.workflow._channels import fit_mean_and_std, fit_to_channels, fit_window
 from zoo.workflow._course import adjust_course, refuse_course, settle_course
+from zoo.workflow._find import run_that_ships
 from zoo.workflow._freeze import UNUSED, adjust_freeze
 from zoo.workflow._inputs import fit_table
 from zoo.workflow._settings import fit
@@ -104,7 +105,7 @@ def find_changed(record: RunRecord, card: ModelCard, budget: Budget) -> tuple[st
     if teacher and not is_same(teacher, record.teacher):
         return "--teacher", None if record.teacher is None else record.teacher.name, str(teacher)
     start = budget.get("start_from")
-    if start and (record.continues is None or Path(record.continues) != find_run(start)):
+    if start and (record.continues is None or Path(record.continues) != run_that_ships(find_run(start))):
         return "--from", record.continues, str(start)
     weights = budget.get("weights")
     if weights and Path(weights).is_file() and sha256_file(Path(weights)) not in (record.weights or ""):

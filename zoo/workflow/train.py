@@ -145,7 +145,7 @@ def train(
             if place is not None and first:
                 refuse_occupied(place, overwrite=overwrite)
             _folds.refuse_none(budget, place)
-            _continue.refuse_unnamed(budget, data)
+            _continue.refuse_request(budget, data, place)
             source = "digits" if data is None else data
             plan = _begin.prepare(card, loaded, source, budget, skip_bad=skip_bad, began=began)
             watched.job = _begin.begin(plan, out=place, hold=watched.hold, overwrite=overwrite)
