@@ -6,7 +6,7 @@ import contextlib
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from typer.core import TyperCommand
@@ -26,6 +26,9 @@ from zoo_cli.output import (
     show_path,
     verdict_table,
 )
+
+if TYPE_CHECKING:
+    from zoo.workflow._continue import BeforeAfter
 
 __all__ = ["COMMAND", "train"]
 
@@ -71,6 +74,16 @@ def train(
         str | None,
         typer.Option(
             "--weights", metavar="FILE|RUN", help="Start from this file or run, hf-hub:ORG/NAME or local-dir:PATH."
+        ),
+    ] = None,
+    start_from: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="RUN",
+            autocompletion=offers.runs,
+            help="Continue this run with the images of --data: its weights, head and preprocessing. Its test set is "
+            "judged before and after.",
         ),
     ] = None,
     teacher: Annotated[
@@ -192,6 +205,7 @@ def train(
         precision=precision,
         pretrained=pretrained,
         weights=weights,
+        start_from=start_from,
         teacher=teacher,
         freeze=freeze or None,
         leaks=leaks,
@@ -259,11 +273,27 @@ def _report(result: zoo.TrainResult, *, named: bool) -> None:
     lines |= {"run": show_path(result.run), "next": f"zoo export{target} --onnx", "or": f"zoo evaluate{target}"}
     if result.comparison is not None:
         put(f"{comparison_text(result.comparison)}\n")
+    lines |= _put_before_after(result.before_after)
     classes = rare_table(result.test)
     if classes and result.class_weight == "none" and result.loss == "cross_entropy" and not result.members:
         classes += "\nfor rare classes: --loss auto, or --set class_weight=balanced"
     sections = (*describe_seen(result.test.seen), verdict_table(result.test), classes, fields(lines))
     put("\n\n".join(part for part in sections if part))
+
+
+def _put_before_after(found: BeforeAfter | None) -> dict[str, str]:
+    """Print how both files do on the old test images, and return the line that says it in short."""
+    from zoo.evaluation import title_of
+
+    if found is None:
+        return {}
+    name = f"on the test set of {found.run}"
+    if found.comparison is None:
+        return {name: f"not judged: {found.reason}"}
+    put(f"{comparison_text(found.comparison)}\n")
+    said = (f"{title_of(metric)} {verdict}" for metric, verdict in found.verdicts.items())
+    lost = f"; {found.called_new} of {found.comparison.n} are called a new class" if found.called_new else ""
+    return {name: f"{', '.join(said)} (after against before, among the old classes){lost}"}
 
 
 def _report_folds(result: zoo.FoldsResult) -> None:

@@ -35,6 +35,18 @@ def test_another_number_of_classes_leaves_only_the_head_new() -> None:
     assert torch.equal(model.stem.weight, source["stem.weight"])
 
 
+def test_classes_keep_the_rows_that_are_named_and_others_are_new() -> None:
+    """A class that moved must not answer for another."""
+    model, source = tiny_net(seed=1, classes=4), tensors_of(tiny_net(seed=2))
+    fresh = model.head.weight.clone()
+    (note,) = load_pretrained(model, source, rows=(2, None, 0, 1))
+    assert "3 of 4" in note
+    assert torch.equal(model.head.weight[[0, 2, 3]], source["head.weight"][[2, 0, 1]])
+    assert torch.equal(model.head.bias[[0, 2, 3]], source["head.bias"][[2, 0, 1]])
+    assert torch.equal(model.head.weight[1], fresh[1])
+    assert torch.equal(model.stem.weight, source["stem.weight"])
+
+
 def test_a_grey_network_answers_as_the_colour_network_on_replicated_grey() -> None:
     colour, grey = tiny_net(seed=2, channels=3).eval(), tiny_net(seed=1, channels=1).eval()
     notes = load_pretrained(grey, tensors_of(colour))

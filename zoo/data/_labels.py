@@ -33,6 +33,7 @@ __all__ = [
     "find_rarest",
     "label_text",
     "log_prior",
+    "match_labels",
     "merge_spellings",
 ]
 
@@ -319,12 +320,23 @@ def align(splits: Splits, labels: tuple[str, ...], task: Task = "multiclass") ->
     return splits.relabel(labels, order)
 
 
+def match_labels(labels: Sequence[str], known: Sequence[str]) -> tuple[int | None, ...]:
+    """For each label its place among those `known`, by name in whatever spelling (`class_key`); None: it has none.
+
+    Where one side tells spellings apart, so does this.
+    """
+    exact = {label: place for place, label in enumerate(known)}
+    keys = {class_key(label): place for place, label in enumerate(known)}
+    apart = len(keys) < len(known) or len({class_key(label) for label in labels}) < len(labels)
+    return tuple(exact.get(label, None if apart else keys.get(class_key(label))) for label in labels)
+
+
 def _spell_as(splits: Splits, labels: tuple[str, ...]) -> Splits:
     """Give classes of the data the names that a model has for them, where only the spelling differs."""
-    known = {class_key(label): label for label in labels}
-    if len(known) < len(labels) or len({class_key(label) for label in splits.labels}) < len(splits.labels):
-        return splits  # the model itself tells spellings apart
-    names = {label: label if label in labels else known.get(class_key(label), label) for label in splits.labels}
+    found = match_labels(splits.labels, labels)
+    names = {
+        label: label if place is None else labels[place] for label, place in zip(splits.labels, found, strict=True)
+    }
     notes = tuple(
         f"class {label!r} was taken for the model's {name!r}"
         for label, name in names.items()

@@ -7,7 +7,7 @@ since nothing shows it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +20,12 @@ __all__ = ["find_probed", "load_pretrained"]
 
 
 def load_pretrained(
-    model: nn.Module, tensors: Mapping[str, Tensor], *, head: tuple[str, ...] | None = None, say_head: bool = True
+    model: nn.Module,
+    tensors: Mapping[str, Tensor],
+    *,
+    head: tuple[str, ...] | None = None,
+    rows: Sequence[int | None] = (),
+    say_head: bool = True,
 ) -> tuple[str, ...]:
     """Fill `model` from pretrained tensors and say what was left fresh or adapted.
 
@@ -29,6 +34,8 @@ def load_pretrained(
         tensors: name to tensor, in any float format.
         head: names of the modules that turn features into logits. None: what the model says itself (timm's
             `pretrained_cfg`), else its last linear layer.
+        rows: for each of the model's K classes the row of the pretrained head that it begins with, None for a new one.
+            Empty: a head of as many classes is taken as it is, another one stays new.
         say_head: whether a fresh head gets a line; a caller that takes the head off has nothing to say of it.
 
     Returns:
@@ -38,10 +45,13 @@ def load_pretrained(
         WeightsError: a tensor is missing, not expected, of another shape for no known reason, or not finite.
     """
     own = model.state_dict()
-    loaded = {name: tensor for name, tensor in tensors.items() if name in own}
+    heads = _find_head(model) if head is None else head
     notes: list[str] = []
+    if rows:
+        tensors = {**tensors, **_carry_rows(heads, own, tensors, rows, notes)}
+    loaded = {name: tensor for name, tensor in tensors.items() if name in own}
     fresh: set[str] = set()
-    for module in _find_head(model) if head is None else head:
+    for module in heads:
         fresh |= _fresh_head(module, own, tensors, notes if say_head else [])
     for stem in _stems(model):
         if stem not in loaded or not loaded[stem].ndim == own[stem].ndim == 4:
@@ -90,6 +100,33 @@ def _read_module_names(model: nn.Module, key: str) -> tuple[str, ...]:
     configuration = getattr(model, "pretrained_cfg", None)
     value = configuration.get(key) if isinstance(configuration, Mapping) else None
     return (value,) if isinstance(value, str) else tuple(value or ())
+
+
+def _carry_rows(
+    heads: tuple[str, ...],
+    own: Mapping[str, Tensor],
+    tensors: Mapping[str, Tensor],
+    rows: Sequence[int | None],
+    notes: list[str],
+) -> dict[str, Tensor]:
+    """The tensors of a head that give one number or row for each class, (K, …): of classes with a row, that row."""
+    carried = {}
+    places = [place for place, row in enumerate(rows) if row is not None]
+    taken = [row for row in rows if row is not None]
+    for module in heads:
+        names = [name for name in own if name.startswith(f"{module}.") and name in tensors]
+        of_classes = [
+            name
+            for name in names
+            if own[name].shape[:1] == (len(rows),) and own[name].shape[1:] == tensors[name].shape[1:]
+        ]
+        for name in of_classes:
+            carried[name] = own[name].clone()
+            carried[name][places] = tensors[name][taken].to(own[name])
+        if of_classes:
+            new = f"; {len(rows) - len(taken)} new" if len(taken) < len(rows) else ""
+            notes.append(f"head {module}: {len(taken)} of {len(rows)} classes keep their rows{new}")
+    return carried
 
 
 def _fresh_head(module: str, own: Mapping[str, Tensor], tensors: Mapping[str, Tensor], notes: list[str]) -> set[str]:

@@ -118,6 +118,10 @@ class ModelPlugin(ABC):
         """Whether `train` learns from a teacher's answers, as `zoo.learn.fit` does; else `--teacher` is refused."""
         return False
 
+    def keeps_head(self) -> bool:
+        """Whether `train` begins with the rows of a head that `context.head_rows` names; else `--from` is refused."""
+        return False
+
     @abstractmethod
     def train(
         self, card: ModelCard, data: Splits, config: TrainConfig, run: RunFolder, context: TrainContext

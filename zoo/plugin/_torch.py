@@ -78,6 +78,10 @@ class TorchPlugin(ModelPlugin):
         """Where `train` is ours; one of its own says it itself."""
         return type(self).train is TorchPlugin.train
 
+    def keeps_head(self) -> bool:
+        """Where `train` is ours; one of its own says it itself."""
+        return type(self).train is TorchPlugin.train
+
     def check(self, card: ModelCard, data: Splits) -> None:
         """Refuse a setting of classical models, a device that is not there, and too few images for a batch."""
         from zoo.learn import check_request
@@ -125,7 +129,7 @@ class TorchPlugin(ModelPlugin):
         if context.pretrained is not None and not context.resuming:
             seen = image_network(module)
             tensors, changed = self.adapt(seen, image_tensors(read_tensors(context.pretrained)))
-            run.add_notes((*changed, *load_pretrained(seen, tensors)))
+            run.add_notes((*changed, *load_pretrained(seen, tensors, rows=context.head_rows)))
         if config.freeze:
             open_features = partial(_open_features, spec=card.preprocess)
             fit_head(module, data, card.preprocess, config, run, context, open_features=open_features)

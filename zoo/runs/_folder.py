@@ -113,6 +113,9 @@ class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """sha256 of trained_on.npz, once the run is done; None: an older release wrote the run, or it is not done."""
     weights: str | None = None
     """Source and sha256 of pretrained weights."""
+    continues: str | None = None
+    """Folder of the run whose weights and head it began with (--from). It stays on this machine and is never
+    exported."""
     loss: Literal["cross_entropy", "logit_adjusted"] | None = None
     """What was taken where the recipe says "auto"; None: the recipe says it, or nothing was chosen yet."""
     shift: tuple[float, ...] = ()
@@ -223,6 +226,8 @@ class TrainContext:
 
     Attributes:
         pretrained: local safetensors file to start from, its hash checked; None: start from random weights.
+        head_rows: for each class the row of the head in `pretrained` that it begins with, None for a new class; empty:
+            the classes of that file are not known to be these.
         resuming: training continues from the state in the run folder.
         skip_bad: leave out and record images that cannot be read, instead of refusing the set.
         first: this process writes files and speaks; under torchrun only rank 0 does.
@@ -232,6 +237,7 @@ class TrainContext:
     """
 
     pretrained: Path | None = None
+    head_rows: tuple[int | None, ...] = ()
     resuming: bool = False
     skip_bad: bool = False
     first: bool = field(default_factory=_is_first)

@@ -279,6 +279,8 @@ class Budget(Reading, total=False):
     """Start from the card's pretrained weights."""
     weights: str | Path | None
     """Start from this safetensors file, this run, hf-hub:ORG/NAME or local-dir:PATH."""
+    start_from: str | Path | None
+    """Continue from this run: its weights, preprocessing and the head of the classes that it knows (`--from`)."""
     teacher: str | Path | None
     """Learn from the answers of this run, .onnx file or bundle, beside the labels."""
     leaks: Literal["drop", "keep", "refuse"] | None

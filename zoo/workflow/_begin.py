@@ -20,6 +20,7 @@ from zoo.evaluation import check_metric
 from zoo.runs import RunRecord, TrainContext, Trainer, create_run, new_id, open_run, settle, versions
 from zoo.spec import UNKNOWN, ModelCard, Weights, parse_duration
 from zoo.store.weights import resolve as resolve_weights
+from zoo.workflow._continue import find_origin, inherit, match_head
 from zoo.workflow._find import is_run, weights_file
 from zoo.workflow._freeze import describe_freeze, refuse_freeze
 from zoo.workflow._images import lasting_source, open_as, refuse_unreadable
@@ -117,22 +118,32 @@ def prepare(
 
     `began` is when the time of `--budget` began, on the clock of `time.monotonic`; None: when the plugin trains.
     """
+    origin = find_origin(budget, card, loaded)
+    if origin is not None:
+        budget = inherit(budget, origin)
     chosen, advice = apply_advice(data, budget.get("settings") or {})
     config = configure(card, budget, chosen)
     refuse_freeze(loaded.plugin, card, config)
     splits = open_as(data, config, skip_bad=skip_bad)
     _refuse_unknown(loaded, card, splits)
-    recipe = resolve(loaded.plugin, card, splits, config, size=budget.get("size"), settings=chosen)
+    rows, continued = ((), ()) if origin is None else match_head(origin, splits)
+    spec = None if origin is None else origin.record.card.preprocess
+    recipe = resolve(loaded.plugin, card, splits, config, size=budget.get("size"), settings=chosen, spec=spec)
     card = recipe.card
     splits = splits.read_for(card.preprocess)
     check_metric(card.train.metric, splits.labels)
     _refuse_inputs(loaded, card)
     loaded.plugin.check(card, splits)
-    origin = loaded.plugin.starts_from(card)
-    start, had_seen, said = _find_start(origin, budget) if card.train.pretrained else (None, None, ())
+    source = loaded.plugin.starts_from(card)
+    start, had_seen, said = _find_start(source, budget, origin) if card.train.pretrained else (None, None, ())
     if start is not None:
-        card = msgspec.structs.replace(card, weights=_record_start(origin, start))  # whose licence the file states
-    about = (*describe_freeze(card.train), *_describe_weights(card, splits), *_describe_grades(loaded, card, splits))
+        card = msgspec.structs.replace(card, weights=_record_start(source, start))  # whose licence the file states
+    about = (
+        *continued,
+        *describe_freeze(card.train),
+        *_describe_weights(card, splits),
+        *_describe_grades(loaded, card, splits),
+    )
     teaching = find_teacher(budget, card, loaded, splits)
     if teaching is not None:
         said = (*said, *teaching.notes)
@@ -150,11 +161,14 @@ def prepare(
     )
     if start is not None:
         record = msgspec.structs.replace(record, weights=f"{start.source} sha256:{start.sha256}")
+    if origin is not None:
+        record = msgspec.structs.replace(record, continues=str(origin.path))
     if teaching is not None:
         record = msgspec.structs.replace(record, teacher=teaching.about)
     time_s = None if began is None or card.train.budget is None else parse_duration(card.train.budget)
     context = TrainContext(
         pretrained=start.path if start else None,
+        head_rows=rows,
         skip_bad=skip_bad or bool(splits.skipped),
         deadline=None if began is None or time_s is None else began + time_s,
     )
@@ -222,14 +236,17 @@ def _describe_grades(loaded: LoadedPlugin, card: ModelCard, splits: Splits) -> t
     return (order,)
 
 
-def _find_start(card: ModelCard, budget: Budget) -> tuple[ResolvedWeights, Seen | None, tuple[str, ...]]:
+def _find_start(
+    card: ModelCard, budget: Budget, origin: RunFolder | None
+) -> tuple[ResolvedWeights, Seen | None, tuple[str, ...]]:
     """The weights to start from, what they have seen where that is known, and a note on it where they are a user's.
 
     Args:
         card: whose weights.
         budget: what was said of the training.
+        origin: run that is continued; None: none.
     """
-    named = budget.get("weights") or None
+    named = budget.get("weights") or None if origin is None else origin.path
     if named is None:
         return resolve_weights(card), None, ()
     start = resolve_weights(card, weights_file(named))

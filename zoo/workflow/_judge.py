@@ -11,6 +11,7 @@ import numpy as np
 
 from zoo._support.files import atomic_write
 from zoo._support.text import name_owners
+from zoo.data import match_labels
 from zoo.errors import DataError
 from zoo.evaluation.comparison import Comparison, Contender, compare
 from zoo.spec import encode
@@ -55,10 +56,18 @@ class Judged:
     images: ImageSet
     about: tuple[str, ...] = ()
     """Notes on how the model was trained, such as classes that it weighed. The report holds them, too."""
+    others: int = 0
+    """Of a model judged among some of its labels: images that it calls one of the others, asked for all."""
 
 
 def judge(
-    plugin: ModelPlugin | None, runtime: Runtime, data: Splits, split: str, *, seen: SeenImages | None = None
+    plugin: ModelPlugin | None,
+    runtime: Runtime,
+    data: Splits,
+    split: str,
+    *,
+    seen: SeenImages | None = None,
+    labels: tuple[str, ...] | None = None,
 ) -> Judged:
     """Run the shipped file on the raw images of one split.
 
@@ -68,6 +77,7 @@ def judge(
         data: its labels are matched to the file's by name.
         split: train, val or test.
         seen: what to say of images that the model was trained on; for the report, before the notes of the data.
+        labels: judge among these alone of the labels that the file knows, without the plugin; None: among all.
 
     Raises:
         DataError: a class the file does not know, another pixel type, no image, or an unreadable image.
@@ -75,10 +85,18 @@ def judge(
     from zoo.evaluation import predict_set, report
 
     manifest = runtime.manifest
-    data = check_takes(manifest, data)
+    data = check_takes(manifest, data, labels)
     chosen, unusual = select_columns(data.split(split), manifest.table)
     images = check_in_range(chosen, manifest.views)
     about = (*_note_weights(manifest), *unusual)
+    logits, others = None, 0
+    if labels is not None:
+        logits, others = _answer_among(runtime, images, labels)
+        if len(labels) < len(manifest.labels):
+            about = (
+                *about,
+                f"judged among {len(labels)} of its {len(manifest.labels)} labels, as if it knew no others",
+            )
     details: dict[str, Any] = {
         "model": manifest.name,
         "split": split,
@@ -89,23 +107,33 @@ def judge(
     }
     if manifest.task == "ordinal":
         details["ordered"] = True
-    if plugin is not None:
+    if plugin is not None and logits is None:
         found, logits = plugin.evaluate(runtime.logits, images, manifest.labels, **details)
     else:
-        logits = predict_set(runtime.logits, images)
-        found = report(logits, images.targets, manifest.labels, **details)
-    return Judged(msgspec.structs.replace(found, seen=seen), logits, images, about)
+        logits = predict_set(runtime.logits, images) if logits is None else logits
+        found = report(logits, images.targets, labels or manifest.labels, **details)
+    return Judged(msgspec.structs.replace(found, seen=seen), logits, images, about, others)
 
 
-def check_takes(manifest: Manifest, data: Splits) -> Splits:
-    """The images as the file takes them, their labels in its order.
+def _answer_among(runtime: Runtime, images: ImageSet, labels: tuple[str, ...]) -> tuple[NDArray[np.float32], int]:
+    """(n, len(labels)) logits of these labels alone, and how many images get another label as the first of all."""
+    from zoo.evaluation import predict_set
+
+    columns = [place for place in match_labels(labels, runtime.labels) if place is not None]
+    logits = predict_set(runtime.logits, images)
+    several = runtime.manifest.task == "multilabel"
+    return logits[:, columns], 0 if several else int((~np.isin(logits.argmax(axis=1), columns)).sum())
+
+
+def check_takes(manifest: Manifest, data: Splits, labels: tuple[str, ...] | None = None) -> Splits:
+    """The images as the file takes them, their labels in its order, or in that of `labels`.
 
     Raises:
         DataError: a class the file does not know, or another pixel type.
     """
     from zoo.data import align
 
-    data = align(data, manifest.labels, manifest.task).read_for(manifest.preprocess)
+    data = align(data, labels or manifest.labels, manifest.task).read_for(manifest.preprocess)
     if data.kind != manifest.input.dtype and manifest.input.stage == "raw":
         raise DataError(
             f"the images are {data.kind}, {manifest.name} was made for {manifest.input.dtype} images",
@@ -164,7 +192,7 @@ def write_answers(folder: Path, judged: Judged, temperature: float) -> None:
 
 def compare_judged(
     opened: Sequence[tuple[Runtime, Judged]],
-    paths: Sequence[Path],
+    names: Sequence[str],
     seen: SeenImages | None = None,
     *,
     resamples: int | None = None,
@@ -174,7 +202,7 @@ def compare_judged(
 
     Args:
         opened: each model and its answers.
-        paths: where each was found; tells apart models of one name.
+        names: how each is called; see `different_names`.
         seen: what to say of images that any of them was trained on.
         resamples: number of resamples; None: enough for the tests.
         per_class: test every pair class by class as well.
@@ -182,19 +210,18 @@ def compare_judged(
     Raises:
         DataError: they were judged on different images, or do not know the same labels.
     """
-    labels, images = opened[0][0].labels, opened[0][1].images
-    names = different_names(paths, [runtime for runtime, _ in opened])
+    labels, images = opened[0][1].report.labels, opened[0][1].images
     check_comparable(
         [
-            Subject(name, runtime.labels, answers.report.data.sha256, answers.images.ids)
-            for (runtime, answers), name in zip(opened, names, strict=True)
+            Subject(name, answers.report.labels, answers.report.data.sha256, answers.images.ids)
+            for (_, answers), name in zip(opened, names, strict=True)
         ]
     )
     latencies = measure_latencies([runtime for runtime, _ in opened], images.read(0).pixels)
     contenders = [
         Contender(
             name=name,
-            logits=answers.logits[:, [runtime.labels.index(label) for label in labels]],
+            logits=answers.logits[:, [answers.report.labels.index(label) for label in labels]],
             temperature=runtime.manifest.temperature,
             latency_ms=float(np.median(times)),
             latency_range_ms=(float(np.quantile(times, 0.1)), float(np.quantile(times, 0.9))),

@@ -16,9 +16,11 @@ from zoo._support.files import sha256_file
 from zoo._support.ranges import describe_ranges
 from zoo._support.text import format_count
 from zoo.errors import DataError, ImageError, UsageError
+from zoo.runs import find_run
 from zoo.spec import Budget, ModelCard, Percentile, PreprocessSpec, Scale, TrainConfig, Voi, to_builtins
 from zoo.workflow._channels import fit_mean_and_std, fit_to_channels, fit_window
 from zoo.workflow._course import adjust_course, refuse_course, settle_course
+from zoo.workflow._find import run_that_ships
 from zoo.workflow._freeze import UNUSED, adjust_freeze
 from zoo.workflow._inputs import fit_table
 from zoo.workflow._settings import fit
@@ -102,6 +104,9 @@ def find_changed(record: RunRecord, card: ModelCard, budget: Budget) -> tuple[st
     teacher = budget.get("teacher")
     if teacher and not is_same(teacher, record.teacher):
         return "--teacher", None if record.teacher is None else record.teacher.name, str(teacher)
+    start = budget.get("start_from")
+    if start and (record.continues is None or Path(record.continues) != run_that_ships(find_run(start))):
+        return "--from", record.continues, str(start)
     weights = budget.get("weights")
     if weights and Path(weights).is_file() and sha256_file(Path(weights)) not in (record.weights or ""):
         return "--weights", record.weights, str(weights)
@@ -126,7 +131,7 @@ def _recipe_fields(budget: Budget) -> dict[str, Any]:
     """The fields of TrainConfig that the user gave by name."""
     known = TrainConfig.__struct_fields__
     given = {name: value for name, value in budget.items() if name in known and value is not None}
-    if not given.pop("pretrained", False) and budget.get("weights") is None:
+    if not given.pop("pretrained", False) and budget.get("weights") is None and budget.get("start_from") is None:
         return given
     return given | {"pretrained": True}
 
@@ -144,7 +149,11 @@ def refuse_options(budget: Budget, *, keep: frozenset[str] = frozenset(), why: s
         UsageError: names the options.
     """
     given = {name: value for name, value in budget.items() if value not in (None, False, {}) and name not in keep}
-    spelled = {"settings": "--set", "leaks": "--keep-leaks" if budget.get("leaks") == "keep" else "--strict"}
+    spelled = {
+        "settings": "--set",
+        "start_from": "--from",
+        "leaks": "--keep-leaks" if budget.get("leaks") == "keep" else "--strict",
+    }
     names = [spelled.get(name, f"--{name.replace('_', '-')}") for name in (*given, *(n for n in others if others[n]))]
     if names:
         raise UsageError(f"{' and '.join(names)}: {why}", code="option-ignored", options=names)
@@ -158,6 +167,7 @@ def resolve(
     *,
     size: int | None = None,
     settings: Mapping[str, Any],
+    spec: PreprocessSpec | None = None,
 ) -> Recipe:
     """Fit a card to the data.
 
@@ -172,6 +182,7 @@ def resolve(
         config: training configuration from `configure`; the returned card holds the result.
         size: side in pixels that the user asked for, or None.
         settings: from `--set`: TrainConfig fields, or preprocess.FIELD.
+        spec: preprocessing that is settled already; None: it is fitted to the images.
 
     Raises:
         UsageError: an unknown setting, or a value that does not fit.
@@ -179,6 +190,29 @@ def resolve(
     """
     card = msgspec.structs.replace(card, train=config)  # what a plugin does with pictures may hang on it
     shown, trained = _divide(settings)
+    notes: list[str] = []
+    if spec is None:
+        spec, notes = _fit_spec(plugin, card, data, size, shown)
+    else:
+        _refuse_voi(spec, data)
+    smoothed = config.label_smoothing and "label_smoothing" not in {*trained, *plugin.unused_settings}
+    if data.task == "multilabel" and smoothed:
+        said = f"{config.label_smoothing:g}"
+        notes.append(f"label_smoothing 0 (the card says {said}): smoothing lifts the probability of rare labels")
+        config = msgspec.structs.replace(config, label_smoothing=0.0)
+    table, of_inputs = fit_table(config.inputs, data)
+    config, said = settle_course(config, plugin, len(data.train), spec, frozenset(trained))
+    notes += [*of_inputs, *([said] if said else [])]
+    return Recipe(msgspec.structs.replace(card, preprocess=spec, train=config, table=table), tuple(notes))
+
+
+def _fit_spec(
+    plugin: ModelPlugin, card: ModelCard, data: Splits, size: int | None, shown: dict[str, Any]
+) -> tuple[PreprocessSpec, list[str]]:
+    """The card's preprocessing, fitted to the images and to what the user says of it, and what was chosen.
+
+    `shown` holds settings of the preprocessing by the names of its fields; the others are those of `resolve`.
+    """
     given = frozenset(name.split(".")[0] for name in shown)
     if size is not None and "size" in given:
         raise UsageError(
@@ -216,6 +250,14 @@ def resolve(
             raise DataError(_no_range(data), code="intensity-range", found=data.kind)
         spec = msgspec.structs.replace(spec, intensity=Voi())
         notes.append("intensity voi: every image brings its own VOI LUT or window, through which it is read")
+    _refuse_voi(spec, data)
+    if unfitted:
+        spec, remarks = fit_mean_and_std(spec, data.read_for(spec).train, shown)
+        notes += [f"every image is a stack: the network has {stack} input channels", *remarks]
+    return spec, notes
+
+
+def _refuse_voi(spec: PreprocessSpec, data: Splits) -> None:
     if isinstance(spec.intensity, Voi) and not data.voi:
         raise DataError(
             "--set preprocess.intensity=voi: not every image is a DICOM file with a VOI LUT or window; "
@@ -223,18 +265,6 @@ def resolve(
             code="intensity-range",
             intensity="voi",
         )
-    if unfitted:
-        spec, remarks = fit_mean_and_std(spec, data.read_for(spec).train, shown)
-        notes += [f"every image is a stack: the network has {stack} input channels", *remarks]
-    smoothed = config.label_smoothing and "label_smoothing" not in {*trained, *plugin.unused_settings}
-    if data.task == "multilabel" and smoothed:
-        said = f"{config.label_smoothing:g}"
-        notes.append(f"label_smoothing 0 (the card says {said}): smoothing lifts the probability of rare labels")
-        config = msgspec.structs.replace(config, label_smoothing=0.0)
-    table, of_inputs = fit_table(config.inputs, data)
-    config, said = settle_course(config, plugin, len(data.train), spec, frozenset(trained))
-    notes += [*of_inputs, *([said] if said else [])]
-    return Recipe(msgspec.structs.replace(card, preprocess=spec, train=config, table=table), tuple(notes))
 
 
 def _divide(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data import TRAINED_ON, Seen, parse_seen, read_seen
-from zoo.data._sources.values import class_key
+from zoo.data import TRAINED_ON, Seen, match_labels, parse_seen, read_seen
 from zoo.errors import ImageError, UsageError
 from zoo.runs import TAUGHT, open_run
 from zoo.spec import Teacher
@@ -176,23 +175,21 @@ def _match(theirs: tuple[str, ...], ours: tuple[str, ...], name: str) -> tuple[i
     Raises:
         UsageError: they are not the same labels.
     """
-    exact = set(theirs) == set(ours)
-    column = {label if exact else class_key(label): index for index, label in enumerate(theirs)}
-    wanted = [label if exact else class_key(label) for label in ours]
-    if set(wanted) != set(column) or len(column) < len(theirs) or len(set(wanted)) < len(wanted):
-        missing = [label for label, key in zip(ours, wanted, strict=True) if key not in column]
-        more = [label for label in theirs if (label if exact else class_key(label)) not in wanted]
+    found = match_labels(ours, theirs)
+    missing = [label for label, place in zip(ours, found, strict=True) if place is None]
+    more = [label for place, label in enumerate(theirs) if place not in found]
+    if missing or more:
         said = "; ".join(
             f"{what} {', '.join(labels[:5])}" for what, labels in (("it lacks", missing), ("it has", more)) if labels
         )
         raise UsageError(
-            f"--teacher: {name} gives other labels than the data ({said or 'spelled alike'}); name a model of the same "
-            "labels, in any order",
+            f"--teacher: {name} gives other labels than the data ({said}); name a model of the same labels, in any "
+            "order",
             code="teacher-labels",
             missing=missing,
             more=more,
         )
-    return tuple(column[key] for key in wanted)
+    return tuple(place for place in found if place is not None)
 
 
 def _of_start(seen: Seen, splits: Splits) -> Seen:

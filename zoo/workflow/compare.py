@@ -223,7 +223,7 @@ def _judge_all(
     judged = [
         (one.runtime, judge(one.plugin, one.runtime, splits, split)) for one, splits in zip(opened, sets, strict=True)
     ]
-    return compare_judged(judged, paths, seen, resamples=resamples, per_class=per_class)
+    return compare_judged(judged, names, seen, resamples=resamples, per_class=per_class)
 
 
 def _same_images(opened: Sequence[Target], split: str) -> bool:

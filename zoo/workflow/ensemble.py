@@ -155,11 +155,12 @@ def beside_members(run: RunFolder, splits: Splits) -> Comparison:
     from zoo._support.files import atomic_write
     from zoo.edge import Runtime
     from zoo.spec import encode
-    from zoo.workflow._judge import compare_judged, judge
+    from zoo.workflow._judge import compare_judged, different_names, judge
 
     folders = [run.path, *map(Path, run.record.card.members)]
     opened = [Runtime.open(folder / MODEL_FILE) for folder in folders]
-    found = compare_judged([(runtime, judge(None, runtime, splits, "test")) for runtime in opened], folders)
+    judged = [(runtime, judge(None, runtime, splits, "test")) for runtime in opened]
+    found = compare_judged(judged, different_names(folders, opened))
     atomic_write(run.file(COMPARISON), encode(found))
     return found
 

@@ -236,6 +236,12 @@ def _refuse(budget: Budget) -> None:
             code="option-conflict",
             options=["--folds", "--fold"],
         )
+    if budget.get("start_from") is not None:
+        raise UsageError(
+            "--folds and --from: the run that is continued has seen images of every fold; give one of them",
+            code="option-conflict",
+            options=["--folds", "--from"],
+        )
     if os.environ.get("WORLD_SIZE", "1") != "1":
         raise UsageError(
             "--folds trains one run after the other in one process; start each fold by itself under torchrun, with "

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from zoo.runs import Best, Callback, RunFolder
     from zoo.spec import Manifest
     from zoo.workflow._begin import Job, Plan
+    from zoo.workflow._continue import BeforeAfter
     from zoo.workflow._resume import Step
 
 __all__ = ["TrainResult", "carry_out", "fit", "read_settings", "train", "watch"]
@@ -66,6 +67,8 @@ class TrainResult(Display, msgspec.Struct, frozen=True, kw_only=True):
     """Files of the data's folder that are not read as images, by their format."""
     comparison: Comparison | None = None
     """Of an ensemble: its file beside each member's on the test images."""
+    before_after: BeforeAfter | None = None
+    """Of a run that continues another: the old test set, judged by the old file and by the new one."""
 
     def headline(self) -> str:
         """The run, and what its file did on the test images."""
@@ -106,9 +109,9 @@ def train(
         skip_bad: leave unreadable images out, and record them, instead of refusing the set.
         callbacks: who hears of the training: names as `--log` takes them, such as "tensorboard", and objects that are a
             `zoo.runs.Callback`.
-        **budget: epochs, budget, batch_size, lr, size, seed, device, precision, pretrained, weights, teacher, freeze,
-            leaks, fold, folds, loss, metric, task, order, columns, group, keep_na, uncertain, frames, settings; see
-            `zoo.spec.Budget`.
+        **budget: epochs, budget, batch_size, lr, size, seed, device, precision, pretrained, weights, start_from,
+            teacher, freeze, leaks, fold, folds, loss, metric, task, order, columns, group, keep_na, uncertain, frames,
+            settings; see `zoo.spec.Budget`.
 
     Raises:
         ZooError: any kind; see `zoo.errors`. GateError: the export differs from what was trained, or
@@ -117,7 +120,7 @@ def train(
     from zoo import registry
     from zoo.loggers import find_callbacks
     from zoo.runs import TrainContext, refuse_occupied
-    from zoo.workflow import _begin, _folds, _resume, ensemble
+    from zoo.workflow import _begin, _continue, _folds, _resume, ensemble
 
     began = time.monotonic()
     check_budget(budget)
@@ -142,6 +145,7 @@ def train(
             if place is not None and first:
                 refuse_occupied(place, overwrite=overwrite)
             _folds.refuse_none(budget, place)
+            _continue.refuse_request(budget, data, place)
             source = "digits" if data is None else data
             plan = _begin.prepare(card, loaded, source, budget, skip_bad=skip_bad, began=began)
             watched.job = _begin.begin(plan, out=place, hold=watched.hold, overwrite=overwrite)
@@ -246,6 +250,7 @@ def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
     from zoo.edge import Runtime
     from zoo.runs import settle
     from zoo.workflow import _prove
+    from zoo.workflow._continue import judge_before_after
     from zoo.workflow._folds import keep_answers
     from zoo.workflow._judge import judge, write_answers
     from zoo.workflow.ensemble import beside_members
@@ -268,15 +273,18 @@ def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
     else:
         run.write(REPORT_FILE, encode(report))
     comparison = beside_members(run, job.data) if manifest.members and shipped.expected is None else None
+    before_after = judge_before_after(run) if run.record.continues else None
     seen = run.file(TRAINED_ON)
     sha256 = sha256_file(seen) if seen.is_file() else None
     run.update(status="done", trainer=None, proven=sha256_file(target), seen=sha256)
     settle(run, kept=True)
-    result = _result_of(run, report, manifest, comparison)
-    return msgspec.structs.replace(result, passed_over=dict(job.data.passed_over))
+    result = _result_of(run, report, manifest)
+    return msgspec.structs.replace(
+        result, passed_over=dict(job.data.passed_over), comparison=comparison, before_after=before_after
+    )
 
 
-def _result_of(run: RunFolder, report: EvalReport, manifest: Manifest, comparison: Comparison | None) -> TrainResult:
+def _result_of(run: RunFolder, report: EvalReport, manifest: Manifest) -> TrainResult:
     from zoo.workflow._judge import losses_of, weights_of_classes
 
     record = run.record
@@ -291,7 +299,6 @@ def _result_of(run: RunFolder, report: EvalReport, manifest: Manifest, compariso
         loss=losses_of(manifest),
         test=report,
         members=manifest.members,
-        comparison=comparison,
     )
 
 
@@ -305,6 +312,7 @@ def _read_result(path: Path) -> TrainResult:
     from zoo.evaluation.comparison import Comparison
     from zoo.runs import open_run, settle
     from zoo.spec import decode
+    from zoo.workflow._continue import BEFORE_AFTER, BeforeAfter
     from zoo.workflow.ensemble import COMPARISON
 
     run = open_run(path)
@@ -323,8 +331,11 @@ def _read_result(path: Path) -> TrainResult:
     log.info("%s is done already; this is what it gave", path)
     manifest = open_model(run.file(MODEL_FILE)).manifest
     compared = manifest.members and run.record.card.train.fold != "none"  # else it has no test images
-    comparison = read(COMPARISON, Comparison) if compared else None
-    return _result_of(run, read(REPORT_FILE, EvalReport), manifest, comparison)
+    return msgspec.structs.replace(
+        _result_of(run, read(REPORT_FILE, EvalReport), manifest),
+        comparison=read(COMPARISON, Comparison) if compared else None,
+        before_after=read(BEFORE_AFTER, BeforeAfter) if run.record.continues else None,
+    )
 
 
 def _leave(job: Job | None, problem: BaseException) -> bool:

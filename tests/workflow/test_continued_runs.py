@@ -1,0 +1,199 @@
+"""`zoo train --from`: a run continued with one more class, and the old test set judged by both files.
+
+If these failed, a class could answer with the weights of another, or a model be praised for old test images that it has
+learnt by heart.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from refusals import refused
+from safetensors.numpy import load_file
+
+import zoo
+from zoo import registry
+from zoo.data import TRAINED_ON, read_seen
+from zoo.errors import DataError, UsageError
+from zoo.runs import open_run
+from zoo.workflow import _begin
+from zoo.workflow._continue import BEFORE_AFTER, judge_before_after
+from zoo_cli.main import main
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+LEVELS = {"ill": 90, "well": 160, "cyst": 20}
+OLD = {"train": range(40), "val": range(40, 60), "test": range(60, 100)}
+TAKEN = range(60, 64)
+"""Old test images that the new data has for training."""
+
+
+def _picture(number: int, label: str) -> NDArray[np.uint8]:
+    return np.clip(np.random.default_rng(number).normal(LEVELS[label], 60, (12, 12)), 0, 255).astype(np.uint8)
+
+
+def _table(folder: Path, splits: dict[str, Sequence[int]], *, cysts: bool = False, shout: bool = False) -> Path:
+    """Pictures by number; the same number is the same picture. Every third above 200 may be a cyst."""
+    folder.mkdir()
+    with (folder / "images.csv").open("w", encoding="utf-8", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["image", "label", "split"])
+        for split, numbers in splits.items():
+            for number in numbers:
+                label = "cyst" if cysts and number >= 200 and number % 3 == 0 else ("ill", "well")[number % 2]
+                Image.fromarray(_picture(number, label)).save(folder / f"{number:03}.png")
+                writer.writerow([f"{number:03}.png", label.title() if shout else label, split])
+    return folder / "images.csv"
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A run (old) of two classes, and one (new) that continues it with a third; it learns next to nothing."""
+    folder = tmp_path_factory.mktemp("continued")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        zoo.train("simple_cnn", _table(folder / "a", OLD), epochs=4, out="old")
+        new = {"train": [*TAKEN, *range(200, 260)], "val": range(260, 290), "test": [*range(10), *range(300, 330)]}
+        data = str(_table(folder / "b", new, cysts=True))
+        words = ["train", "simple_cnn", "--from", "old", "--data", data, "--epochs", "1", "--out", "new", "--json"]
+        with (folder / "said.json").open("w") as stream, contextlib.redirect_stdout(stream):
+            assert main([*words, "--set", "lr=1e-12", "--set", "ema=0"]) == 0
+    return folder
+
+
+def _plan(data: Path, model: str = "simple_cnn", **budget: Any) -> Any:
+    card = registry.find(model)
+    return _begin.prepare(card, registry.load(card.plugin), data, budget)  # type: ignore[arg-type]
+
+
+def _head(run: Path) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    tensors = load_file(run / "weights.safetensors")
+    return tensors["classifier.weight"], tensors["classifier.bias"]
+
+
+def test_a_class_begins_with_its_own_row_wherever_it_stands(root: Path) -> None:
+    """ "cyst" comes first in the alphabet, so the others move."""
+    old, new = open_run(root / "old").record, open_run(root / "new").record
+    assert (old.labels, new.labels) == (("ill", "well"), ("cyst", "ill", "well"))
+    for before, after in zip(_head(root / "old"), _head(root / "new"), strict=True):
+        assert np.allclose(after[1:], before, atol=1e-6)
+        assert not np.allclose(after[0], before[0], atol=1e-3)
+    assert new.card.preprocess == old.card.preprocess
+    assert new.card.train.pretrained
+    assert new.weights is not None
+    assert new.weights.startswith("file:old/weights.safetensors sha256:")
+    manifest = zoo.open(root / "new").manifest
+    assert manifest.provenance.weights == new.weights
+    assert any("continues old" in note for note in manifest.provenance.notes)
+    assert str(root) not in json.dumps(zoo.spec.to_builtins(manifest))
+
+
+def test_the_old_test_set_is_judged_by_both_files_without_what_the_new_one_has_learnt(
+    root: Path, tmp_path: Path
+) -> None:
+    found = json.loads((root / "new" / BEFORE_AFTER).read_bytes())
+    comparison = found["comparison"]
+    left = [number for number in OLD["test"] if number not in TAKEN]
+    assert (comparison["seen"]["count"], comparison["seen"]["of"], comparison["n"]) == (4, 40, len(left))
+    assert found["run"] == "old"
+    assert json.loads((root / "said.json").read_text())["before_after"] == found
+    assert found["verdicts"] == {pair["metric"]: pair["verdict"] for pair in comparison["pairs"]}
+    assert {(pair["a"], pair["b"]) for pair in comparison["pairs"]} == {("after", "before")}
+    rows = {row["name"]: row["metrics"] for row in comparison["models"]}
+    plain = zoo.evaluate(root / "old", _table(tmp_path / "left", {"test": left}))
+    assert plain.n == len(left)
+    for metric, value in rows["before"].items():
+        assert value["value"] == pytest.approx(plain.metrics[metric].value)
+    images = np.stack([np.repeat(_picture(number, ("ill", "well")[number % 2])[..., None], 3, 2) for number in left])
+    logits = zoo.open(root / "new").logits(images)
+    right = logits[:, 1:].argmax(axis=1) == np.array(left) % 2
+    assert rows["after"]["accuracy"]["value"] == pytest.approx(right.mean())
+    assert found["called_new"] == (logits.argmax(axis=1) == 0).sum()
+
+
+def test_new_test_images_that_the_old_run_has_learnt_from_are_left_out(root: Path) -> None:
+    report = json.loads((root / "new" / "report.json").read_bytes())
+    assert (report["seen"]["count"], report["n"]) == (10, 30)
+    known, before = (read_seen(root / name / TRAINED_ON) for name in ("new", "old"))
+    assert known.holds(before.files["train"], "start").all()
+
+
+def test_a_run_that_stopped_before_its_end_is_judged_when_it_resumes(
+    root: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = open_run(root / "new")
+    before = json.loads(run.file(BEFORE_AFTER).read_bytes())
+    run.update(status="trained")
+    run.file(BEFORE_AFTER).unlink()
+    done = zoo.train("simple_cnn", resume=True, out=run.path)
+    assert done.before_after is not None
+    assert done.before_after.verdicts == before["verdicts"]
+    words = ["--from", root / "old", "--data", root / "b" / "images.csv", "--out", run.path, "--resume", "auto"]
+    assert main(["train", "simple_cnn", *map(str, words)]) == 0
+    assert "on the test set of old" in capsys.readouterr().out
+    with refused("resume-changed", name="--from"):
+        zoo.train("simple_cnn", root / "b" / "images.csv", start_from=run.path, resume="auto", out=run.path)
+
+
+def test_old_images_that_are_gone_are_said_before_and_after_and_stop_nothing(root: Path, tmp_path: Path) -> None:
+    shutil.copytree(root / "new", tmp_path / "new")
+    (root / "a").rename(root / "away")
+    try:
+        plan = _plan(root / "b" / "images.csv", start_from=root / "old")
+        run = open_run(tmp_path / "new")
+        found = judge_before_after(run)
+    finally:
+        (root / "away").rename(root / "a")
+    assert found.comparison is None
+    assert found.reason is not None
+    assert str(root) in found.reason
+    for notes in (plan.record.notes, run.record.notes):
+        assert any("not judged before and after (data-moved)" in note for note in notes)
+        assert not any(str(root) in note for note in notes), "notes travel with the file"
+
+
+def test_classes_are_matched_in_any_spelling_and_none_may_be_missing(root: Path, tmp_path: Path) -> None:
+    splits = {"train": range(400, 440), "val": range(440, 460), "test": range(460, 470)}
+    shouted = _plan(_table(tmp_path / "c", splits, shout=True), start_from=root / "old")
+    assert shouted.data.labels == ("Ill", "Well")
+    assert shouted.context.head_rows == (0, 1)
+    with refused("from-classes", DataError, missing=["cyst"], known=["cyst", "ill", "well"]):
+        _plan(root / "a" / "images.csv", start_from=root / "new")
+
+
+@pytest.mark.parametrize(
+    ("model", "budget", "code"),
+    [
+        ("resnet18", {}, "from-model"),
+        ("simple_cnn", {"start_from": "nowhere"}, "run-unknown"),
+        ("simple_cnn", {"weights": "old"}, "option-conflict"),
+        ("simple_cnn", {"freeze": True}, "option-conflict"),
+        ("simple_cnn", {"settings": {"preprocess.resize": "crop"}}, "option-conflict"),
+    ],
+)
+def test_what_cannot_be_continued_is_refused_before_a_run_is_made(
+    root: Path, monkeypatch: pytest.MonkeyPatch, model: str, budget: dict[str, Any], code: str
+) -> None:
+    monkeypatch.chdir(root)
+    with refused(code):
+        _plan(Path("b/images.csv"), model, **{"start_from": "old", **budget})
+
+
+def test_a_continued_run_needs_images_of_its_own_and_no_folds(root: Path) -> None:
+    with refused("option-missing", UsageError, options=["--data"]):
+        zoo.train("simple_cnn", start_from=root / "old")
+    with refused("option-conflict", options=["--from", "--out"]):
+        zoo.train("simple_cnn", root / "b" / "images.csv", start_from=root / "old", out=root / "old", overwrite=True)
+    with refused("option-conflict", options=["--folds", "--from"]):
+        zoo.train_folds("simple_cnn", root / "b" / "images.csv", start_from=root / "old", folds=3)

@@ -1,0 +1,254 @@
+"""`zoo train --from`: a run continued with more images or classes, and the old test set judged before and after.
+
+The new run begins with the old one's weights, the head's rows of the classes that both know included, and keeps its
+preprocessing. Afterwards the old file and the new one answer the old test images. Images that the new run has learnt
+from are left out for both, and both are judged among the old classes.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import msgspec
+
+from zoo._support.text import brief, name_each, quote_path
+from zoo.data import match_labels
+from zoo.errors import DataError, UsageError, ZooError
+from zoo.evaluation.comparison import Comparison
+from zoo.runs import find_run, open_run
+from zoo.spec import encode
+from zoo.workflow._find import MODEL_FILE, model_file, run_that_ships
+
+if TYPE_CHECKING:
+    from zoo.data import Splits
+    from zoo.registry import LoadedPlugin
+    from zoo.runs import RunFolder
+    from zoo.spec import Budget, ModelCard
+
+__all__ = [
+    "BEFORE_AFTER",
+    "BeforeAfter",
+    "find_origin",
+    "inherit",
+    "judge_before_after",
+    "match_head",
+    "refuse_request",
+]
+
+BEFORE_AFTER = "before_after.json"
+
+NAMES = ("after", "before")
+"""How the comparison calls the new file and the old one."""
+
+log = logging.getLogger("zoo")
+
+
+class BeforeAfter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """The old test set, judged by the file of the old run and by that of the run that continues it."""
+
+    run: str
+    """Id of the old run."""
+    verdicts: dict[str, str] = {}
+    """Metric to what the new file is on the old test images: better, worse or cannot tell."""
+    called_new: int = 0
+    """Old test images that the new file calls a class which the old one does not know; the comparison is among the old
+    classes."""
+    comparison: Comparison | None = None
+    """"after", the new file, against "before", the old one, on the same images; None: they could not be judged."""
+    reason: str | None = None
+    """Why they could not."""
+
+
+def refuse_request(budget: Budget, data: str | Path | None, place: Path | None) -> None:
+    """Refuse to continue a run on nobody knows which images, or in its own folder.
+
+    Raises:
+        UsageError: no data was named, or `place` is the run that is continued.
+    """
+    named = budget.get("start_from")
+    if named is None:
+        return
+    if data is None:
+        raise UsageError(
+            "--from continues a run with more images; name them with --data", code="option-missing", options=["--data"]
+        )
+    if place is not None and place.resolve() == find_run(named):
+        raise UsageError(
+            f"--from and --out: {quote_path(place)} is continued and is needed until the end; give another --out",
+            code="option-conflict",
+            options=["--from", "--out"],
+        )
+
+
+def find_origin(budget: Budget, card: ModelCard, loaded: LoadedPlugin) -> RunFolder | None:
+    """The run that is to be continued; None: none was asked for.
+
+    Raises:
+        UsageError: such a run is not there, it is of another model or of one that takes columns, this model cannot
+            continue, or options contradict each other.
+        ModelError, TrainingError: the run is not finished.
+    """
+    named = budget.get("start_from")
+    if named is None:
+        return None
+    _refuse_conflict(budget)
+    run = open_run(run_that_ships(find_run(named)))
+    old = run.record.card
+    place = quote_path(run.path)
+    if (old.name, old.arch, old.plugin) != (card.name, card.arch, card.plugin):
+        raise UsageError(
+            f"--from: {place} is a run of {old.name}, not of {card.name}; give that model",
+            code="from-model",
+            run=str(run.path),
+            found=old.name,
+            expected=card.name,
+        )
+    if not loaded.plugin.keeps_head():
+        raise UsageError(
+            f"--from: {card.name} is fitted from the beginning each time; leave the option out, or continue a network",
+            code="from-unsupported",
+            model=card.name,
+        )
+    if old.table is not None:
+        raise UsageError(
+            f"--from: {place} takes columns beside the image, and its part that reads them cannot be continued; start "
+            "from what it has learnt of images with --weights",
+            code="from-columns",
+            run=str(run.path),
+            columns=list(old.table.names),
+        )
+    model_file(run.path)
+    return run
+
+
+def _refuse_conflict(budget: Budget) -> None:
+    shown = any(name.startswith("preprocess.") for name in budget.get("settings") or {})
+    asked = {
+        "--pretrained": budget.get("pretrained"),
+        "--weights": budget.get("weights"),
+        "--freeze": budget.get("freeze"),
+        "--size": budget.get("size"),
+        "--inputs": budget.get("inputs"),
+        "--set preprocess": shown,
+    }
+    for option, given in asked.items():
+        if given:
+            raise UsageError(
+                f"--from and {option}: the run that is continued decides weights, head, inputs and preprocessing; give "
+                "one of the two, or start from its weights alone with --weights",
+                code="option-conflict",
+                options=["--from", option],
+            )
+
+
+def inherit(budget: Budget, origin: RunFolder) -> Budget:
+    """What the user said, with the old run's order of grades where that is silent."""
+    config = origin.record.card.train
+    if budget.get("task") is not None or budget.get("order") is not None:
+        return budget
+    return cast("Budget", {**budget, "task": config.task, "order": config.order or None})
+
+
+def match_head(origin: RunFolder, splits: Splits) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
+    """For each class of the data the row of the old head, None for a new one; and what is to be said.
+
+    Raises:
+        DataError: the images are of another task, pixel type or number of channels, or a class is missing.
+    """
+    from zoo.workflow._images import images_of
+
+    _refuse_other(origin, splits)
+    rows = match_labels(splits.labels, origin.record.labels)
+    new = [label for label, row in zip(splits.labels, rows, strict=True) if row is None]
+    said = f"; new: {brief(new)}" if new else ""
+    notes = [f"continues {origin.record.id}, with its preprocessing and its {len(rows) - len(new)} classes{said}"]
+    try:
+        images_of(origin, None)
+    except ZooError as problem:
+        notes.append(_say_not_judged(origin.record.id, problem))
+    return rows, tuple(notes)
+
+
+def _refuse_other(origin: RunFolder, splits: Splits) -> None:
+    """Refuse images that the old file could not be asked about, and data that lacks a class of it."""
+    from zoo.workflow._channels import fit_to_channels
+
+    old = origin.record
+    if splits.task != old.task:
+        raise DataError(
+            f"the data is {splits.task}, and {quote_path(origin.path)} is {old.task}; name data of the same task",
+            code="task-differs",
+            data=splits.task,
+            model=old.task,
+        )
+    if splits.kind != old.kind:
+        raise DataError(
+            f"the images are {splits.kind}, {quote_path(origin.path)} was made for {old.kind} images; name such with "
+            "--data",
+            code="data-kind",
+            found=splits.kind,
+            expected=old.kind,
+        )
+    fit_to_channels(old.card.preprocess, splits, old.card.preprocess.channels)
+    found = match_labels(old.labels, splits.labels)
+    missing = [label for label, place in zip(old.labels, found, strict=True) if place is None]
+    if missing:
+        raise DataError(
+            f"{splits.fingerprint.name} has no image of {name_each('class', missing, 'which', 'which')} "
+            f"{quote_path(origin.path)} knows; without images it would be forgotten: add some, or start from the "
+            "weights alone with --weights",
+            code="from-classes",
+            missing=missing,
+            known=list(old.labels),
+        )
+
+
+def judge_before_after(run: RunFolder) -> BeforeAfter:
+    """The old test set, judged by both files; kept in the run. Where that cannot be, a note says why.
+
+    Args:
+        run: trained and exported; it continues another.
+    """
+    old = Path(cast("str", run.record.continues))
+    try:
+        comparison, others = _compare(run, old)
+    except ZooError as problem:
+        found = BeforeAfter(run=old.name, reason=_cut(problem))
+        run.add_notes([_say_not_judged(old.name, problem)])
+    else:
+        verdicts: dict[str, str] = {pair.metric: pair.verdict for pair in comparison.pairs}
+        found = BeforeAfter(run=old.name, verdicts=verdicts, called_new=others, comparison=comparison)
+    run.write(BEFORE_AFTER, encode(found))
+    return found
+
+
+def _compare(run: RunFolder, old: Path) -> tuple[Comparison, int]:
+    from zoo.edge import Runtime
+    from zoo.workflow._judge import compare_judged, judge
+    from zoo.workflow._seen import find_overlap, list_seen, sift_for_all
+    from zoo.workflow.evaluate import look_up, open_target
+
+    before = open_target(old, None, split="test", provider="cpu")
+    after = Runtime.open(run.file(MODEL_FILE))
+    seen: Any = list_seen(run)
+    overlaps = [find_overlap(before.splits, "test", seen), look_up(before, "test")]
+    (splits, _), said = sift_for_all([before.splits] * 2, "test", overlaps, NAMES, include=False)
+    judged = [
+        (after, judge(None, after, splits, "test", labels=before.runtime.labels)),
+        (before.runtime, judge(before.plugin, before.runtime, splits, "test")),
+    ]
+    return compare_judged(judged, NAMES, said), judged[0][1].others
+
+
+def _say_not_judged(run: str, problem: ZooError) -> str:
+    """A note for a record that goes into files: the reason may hold a path, so it is only logged."""
+    note = f"the old test set of {run} is not judged before and after ({problem.code})"
+    log.warning("%s: %s", note, _cut(problem))
+    return note
+
+
+def _cut(problem: ZooError) -> str:
+    """What was found, without what to do: that is said of another command."""
+    return str(problem).partition("; ")[0]
