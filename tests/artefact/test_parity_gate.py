@@ -18,7 +18,7 @@ from refusals import refused
 import zoo
 import zoo.plugin
 from zoo.artefact import assemble, parity_images
-from zoo.artefact._graph import RESIZED
+from zoo.artefact._graph import CORE_INPUT, RESIZED, SCALED
 from zoo.edge._session import open_session
 from zoo.errors import GateError, ModelError
 from zoo.runs import open_run
@@ -34,14 +34,15 @@ def shifted(case: Case, field: str, by: float) -> onnx.ModelProto:
     return case.assembled(**{field: (first + by, *rest)})
 
 
-def blue_first(case: Case) -> onnx.ModelProto:
+def inserted(case: Case, after: str, kind: str, value: Any, **attributes: Any) -> onnx.ModelProto:
+    """The file with one node more behind the tensor `after`."""
     model = case.assembled()
-    for node in model.graph.node:
-        for index, name in enumerate(node.input):
-            if name == "image":
-                node.input[index] = "bgr"
-    model.graph.initializer.append(numpy_helper.from_array(np.array([2, 1, 0]), "order"))
-    model.graph.node.insert(0, helper.make_node("Gather", ["image", "order"], ["bgr"], axis=3))
+    nodes = model.graph.node
+    for node in nodes:
+        node.input[:] = ["spoilt" if name == after else name for name in node.input]
+    at = next((index + 1 for index, node in enumerate(nodes) if after in node.output), 0)
+    nodes.insert(at, helper.make_node(kind, [after, "spoilt/by"], ["spoilt"], **attributes))
+    model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), "spoilt/by"))
     return model
 
 
@@ -118,6 +119,15 @@ def hidden_stage(case: Case) -> onnx.ModelProto:
     return model
 
 
+def logits_passed_by(case: Case) -> onnx.ModelProto:
+    """Its probabilities are made of another tensor than the logits that it gives."""
+    less = helper.make_node("Mul", ["before", "most"], ["logits"])
+    model = with_end(case, less, most=np.float32(0.99))
+    scale = next(node for node in model.graph.node if SCALED in node.output)
+    scale.input[0] = next(node.input[0] for node in model.graph.node if "logits" in node.output)
+    return model
+
+
 def one_class_more(case: Case) -> onnx.ModelProto:
     return with_end(
         case,
@@ -131,7 +141,12 @@ def one_class_more(case: Case) -> onnx.ModelProto:
 FAULTS: dict[str, tuple[Fault, str]] = {
     "mean": (lambda c: shifted(c, "mean", 0.01), "preprocessed values"),
     "std": (lambda c: shifted(c, "std", 0.01), "preprocessed values"),
-    "blue first": (blue_first, "resized pixels"),
+    "blue first": (lambda c: inserted(c, "image", "Gather", [2, 1, 0], axis=3), "resized pixels"),
+    "behind the resize": (lambda c: inserted(c, RESIZED, "Mul", np.float32(0.98)), "preprocessed values"),
+    "before the network": (lambda c: inserted(c, CORE_INPUT, "Mul", np.float32(1.02)), "logits .*differ"),
+    "behind the logits": (lambda c: inserted(c, "logits", "Mul", np.float32(1.01)), "logits over the temperature"),
+    "before the softmax": (lambda c: inserted(c, SCALED, "Mul", np.float32(1.1)), "probabilities of the same logits"),
+    "logits passed by": (logits_passed_by, "no tensor 'post/scaled'"),
     "permuted outputs": (permuted, "logits .*differ"),
     "convolution weight": (lambda c: one_weight(c, "conv1.weight", lambda x: x + 0.05), "logits .*differ"),
     "last bias": (lambda c: one_weight(c, "classifier.bias", lambda x: x + 0.01), "logits .*differ"),

@@ -132,12 +132,13 @@ def test_a_mirrored_network_gives_the_mean_of_both_logits_in_its_file_too() -> N
         expected = (own(x, columns) + own(x.flip(3), columns)) / 2
         torch.testing.assert_close(mirrored(own)(x, columns), expected)
         assert not torch.allclose(own(x, columns), expected)
-    core = module_to_onnx(mirrored(own), channels=1, size=(16, 16)).SerializeToString()
+    core = module_to_onnx(mirrored(own), channels=1, size=(16, 16))
     given = {"input": x.numpy(), "columns": columns.numpy()}
-    (got,) = onnxruntime.InferenceSession(core, providers=["CPUExecutionProvider"]).run(["logits"], given)
+    session = onnxruntime.InferenceSession(core.SerializeToString(), providers=["CPUExecutionProvider"])
+    (got,) = session.run(["logits"], given)
     np.testing.assert_allclose(got, expected.numpy(), atol=1e-5)
     assert own.network is not mirrored(own).get_submodule("network")
-    assert "mirror image" in price_mirror(own, channels=1, size=(16, 16))
+    assert "mirror image" in price_mirror(own, core, channels=1, size=(16, 16))
 
 
 def test_the_probe_moves_the_head_and_what_joins_columns_alone() -> None:

@@ -12,7 +12,7 @@ import pytest
 from beside_images import SPEC, TABLE, make_core
 from hypothesis import given
 from hypothesis import strategies as st
-from onnx import TensorProto, helper
+from onnx import TensorProto, helper, numpy_helper
 from refusals import refused
 
 from zoo.artefact import assemble, prove
@@ -119,8 +119,15 @@ def test_the_gate_sees_columns_that_are_encoded_otherwise() -> None:
         weights = np.linspace(-1, 1, TABLE.width, dtype=np.float32)[:, None] * signs
         return np.asarray(x.mean(axis=(2, 3)) @ signs + beside @ weights, np.float32)
 
-    def judge(table: TableSpec) -> Any:
+    def judge(table: TableSpec, factor: float = 1.0) -> Any:
+        """`factor`: what the file makes of the encoded columns before the network has them."""
         model = assemble(make_core(table), SPEC, GIVEN, temperature=1.0, table=table)
+        nodes = model.graph.node
+        for node in nodes:
+            node.input[:] = ["moved" if name == ENCODED else name for name in node.input]
+        at = next(index + 1 for index, node in enumerate(nodes) if ENCODED in node.output)
+        nodes.insert(at, helper.make_node("Mul", [ENCODED, "factor"], ["moved"]))
+        model.graph.initializer.append(numpy_helper.from_array(np.float32(factor), "factor"))
         manifest = make_manifest(TABLE)
         return prove(model, manifest, spec=SPEC, labels=manifest.labels, reference=reference, images=images,
                      table=TABLE, columns=columns)  # fmt: skip
@@ -128,6 +135,8 @@ def test_the_gate_sees_columns_that_are_encoded_otherwise() -> None:
     assert judge(TABLE).max_abs_column < 1e-6
     with refused("parity-answers", GateError):
         judge(other)
+    with refused("parity-answers", GateError):
+        judge(TABLE, factor=1.05)
     with refused("parity-statement", GateError, differs="columns"):
         prove(onnx.ModelProto(), make_manifest(None), spec=SPEC, labels=("benign", "malign"), reference=reference,
               images=images, table=TABLE, columns=columns)  # fmt: skip

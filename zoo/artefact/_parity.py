@@ -1,9 +1,10 @@
 """The parity gate: the exported file against the training side, on real raw images, stage by stage.
 
 The training side is `zoo.preprocess` and the framework's own forward pass; the other side is ONNX Runtime on
-the bytes that will be shipped. Each stage is compared on its own, so that a saturated probability cannot hide a
-fault. The stages are the resized picture, the arithmetic on it, the logits, the probabilities and the names of
-the labels. A file with an evidence map or with features has one stage more for each.
+the bytes that will be shipped, which answer every image. Each stage is compared on its own, so that a saturated
+probability cannot hide a fault. The stages are the resized picture, the arithmetic on it, the logits, the probabilities
+and the names of the labels. A file with an evidence map or with features has one stage more for each. What lies between
+its stages a file does not show: the nodes before the network, and those behind its logits, run once more on their own.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from PIL import Image
 from zoo.artefact._columns import ENCODED
 from zoo.artefact._differences import RELATIVE, Worst, beside_largest, probabilities_of, relative
 from zoo.artefact._graph import CORE_INPUT, RESIZED, SCALED
+from zoo.artefact.nodes import extract
 from zoo.edge._session import one_line, open_session
 from zoo.errors import GateError, ModelError
 from zoo.preprocess import normalize_batch, resize_image
@@ -212,30 +214,32 @@ def _check_statement(  # noqa: D417 - as those of `prove`
 
 
 class _Shipped:
-    """The file in ONNX Runtime: as it is, and with the tensors between its stages made visible."""
+    """The file in ONNX Runtime as it is, and the nodes before its network and behind its logits on their own."""
 
     def __init__(self, model: onnx.ModelProto, manifest: Manifest) -> None:
-        import onnx
-
         self.manifest = manifest
         # A picture that was prepared outside has no stage of ours inside.
         stages = [] if manifest.input.stage == "tensor" else [RESIZED, CORE_INPUT]
-        self.inner = [*stages, SCALED, *([] if manifest.table is None else [ENCODED])]
+        self.before = [*stages, *([] if manifest.table is None else [ENCODED])]
         made = {name for node in model.graph.node for name in node.output}
-        if lost := [name for name in self.inner if name not in made]:
+        lost = [name for name in (*self.before, SCALED) if name not in made]
+        front, end = extract(model, *self.before), extract(model, SCALED, given=["logits"])
+        if len(end.graph.input) > 1:  # something passes the logits by
+            lost.append(SCALED)
+        if lost:
             raise GateError(
-                f"parity refused: the file has no tensor '{lost[0]}', so that stage cannot be proven; "
-                "nothing was written",
+                f"parity refused: the file has no tensor '{lost[0]}', or does not make it of the stage before, so that "
+                "stage cannot be proven; nothing was written",
                 code="parity-stage",
                 tensor=lost[0],
             )
-        probed = onnx.ModelProto()
-        probed.CopyFrom(model)
-        for name in self.inner:
-            probed.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+
+        def open_part(part: onnx.ModelProto) -> Any:
+            return open_session(part.SerializeToString(), manifest.name, provider="cpu", threads=None)
+
         try:
-            self.session = open_session(model.SerializeToString(), manifest.name, provider="cpu", threads=None)
-            self.probe = open_session(probed.SerializeToString(), manifest.name, provider="cpu", threads=None)
+            self.session, self.end = open_part(model), open_part(end)
+            self.front = open_part(front) if self.before else None
         except ModelError as problem:
             raise GateError(
                 f"parity refused: {problem}; nothing was written", code="parity-vetting", cause=problem.code
@@ -254,7 +258,9 @@ class _Shipped:
             feed |= dict(zip(self.manifest.table.inputs, columns.T, strict=True))
         try:
             ends = self.session.run(outputs, feed)
-            inner = self.probe.run(self.inner, feed)
+            read = {} if self.front is None else {one.name: feed[one.name] for one in self.front.get_inputs()}
+            inner = [] if self.front is None else self.front.run(self.before, read)
+            scaled = self.end.run([SCALED], {"logits": ends[0]})
         except Exception as problem:  # onnxruntime's errors have no common base below Exception
             raise GateError(
                 f"parity refused: the file cannot take images of shape {'x'.join(map(str, batch.shape))} "
@@ -271,7 +277,7 @@ class _Shipped:
                 found=str(found),
                 expected=list(expected),
             )
-        return dict(zip([*outputs, *self.inner], [*ends, *inner], strict=True))
+        return dict(zip([*outputs, *self.before, SCALED], [*ends, *inner, *scaled], strict=True))
 
 
 def _check_batch(shipped: _Shipped, image: Array, columns: Array | None) -> None:

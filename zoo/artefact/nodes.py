@@ -1,4 +1,4 @@
-"""Nodes and constants of a graph under construction, and which nodes lead to a tensor."""
+"""Nodes and constants of a graph under construction, which nodes lead to a tensor, and those nodes alone."""
 
 from __future__ import annotations
 
@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     import onnx
 
-__all__ = ["Builder", "ancestors"]
+__all__ = ["Builder", "ancestors", "extract"]
 
 
 class Builder:
@@ -61,13 +63,37 @@ class Builder:
         return self.op("Slice", x, starts, ends, self.ints(*axes))
 
 
-def ancestors(graph: onnx.GraphProto, *names: str) -> set[int]:
-    """Positions of the nodes that the tensors `names` are made by."""
+def ancestors(graph: onnx.GraphProto, *names: str, given: Collection[str] = ()) -> set[int]:
+    """Positions of the nodes that make the tensors `names`, of the inputs or of the tensors `given`."""
     producer = {output: index for index, node in enumerate(graph.node) for output in node.output}
     waiting, found = list(names), set[int]()
     while waiting:
-        index = producer.get(waiting.pop())
+        name = waiting.pop()
+        index = None if name in given else producer.get(name)
         if index is not None and index not in found:
             found.add(index)
             waiting.extend(graph.node[index].input)
     return found
+
+
+def extract(model: onnx.ModelProto, *names: str, given: Collection[str] = ()) -> onnx.ModelProto:
+    """The nodes alone that make the tensors `names` of the model's inputs, and of the tensors `given`; all are float32.
+
+    Of the model's inputs it has those that these nodes read.
+    """
+    from onnx import TensorProto, helper
+
+    graph = model.graph
+    kept = ancestors(graph, *names, given=given)
+    read = {name for index in kept for name in graph.node[index].input}
+    own = [one for one in graph.input if one.name in read]
+    made = [[helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in part] for part in (given, names)]
+    part = helper.make_graph(
+        [node for index, node in enumerate(graph.node) if index in kept],
+        "part",
+        [*own, *made[0]],
+        made[1],
+        [one for one in graph.initializer if one.name in read],
+    )
+    versions = [helper.make_opsetid(entry.domain, entry.version) for entry in model.opset_import]
+    return helper.make_model(part, opset_imports=versions, ir_version=model.ir_version, functions=list(model.functions))

@@ -51,7 +51,7 @@ MOST_BYTES = 32 * 2**20
 
 
 def predict_set(
-    predict: Predict, images: Images, *, batch_size: int = 32, progress: Progress | None = None
+    predict: Predict, images: Images, *, batch_size: int = 8, progress: Progress | None = None
 ) -> NDArray[np.float32]:
     """The logits of every image, in order.
 
@@ -61,7 +61,8 @@ def predict_set(
     Args:
         predict: a raw batch, (N, H, W, C), to logits, (N, K).
         images: the set.
-        batch_size: most images in one batch.
+        batch_size: most images in one batch; more take longer on a CPU, where memory is fetched anew for every tensor
+            (ResNet-18 at 224 px, 2 cores: 39 ms of the processor an image at 8, 43 at 32).
         progress: told (images done, images in all) after every batch.
 
     Returns:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import statistics
 import time
+from typing import TYPE_CHECKING
 
 import numpy as np
 from torch import Tensor, nn
@@ -18,6 +19,9 @@ from zoo.learn._beside import NetworkWithColumns
 from zoo.learn._core import module_to_onnx
 from zoo.learn._evidence import EvidenceNetwork
 from zoo.spec import COLUMNS
+
+if TYPE_CHECKING:
+    import onnx
 
 __all__ = ["mirrored", "price_mirror"]
 
@@ -38,15 +42,16 @@ def mirrored(network: nn.Module) -> nn.Module:
     return _MirroredEvidence(network) if isinstance(network, EvidenceNetwork) else _Mirrored(network)
 
 
-def price_mirror(network: nn.Module, *, channels: int, size: tuple[int, int]) -> str:
+def price_mirror(network: nn.Module, both: onnx.ModelProto, *, channels: int, size: tuple[int, int]) -> str:
     """A note on what the second answer costs: one image through either core, in ONNX Runtime on this machine's CPU.
 
     Args:
         network: without its mirror image, on the CPU.
+        both: the core of `mirrored(network)`.
         channels: C of the input.
         size: height and width of the input.
     """
-    graphs = [module_to_onnx(one, channels=channels, size=size) for one in (network, mirrored(network))]
+    graphs = (module_to_onnx(network, channels=channels, size=size), both)
     sessions = [open_session(graph.SerializeToString(), "mirrored", provider="cpu", threads=None) for graph in graphs]
     given = {"input": np.zeros((1, channels, *size), np.float32)}
     if isinstance(network, NetworkWithColumns):

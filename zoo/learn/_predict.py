@@ -16,7 +16,7 @@ __all__ = ["torch_evidence", "torch_predict"]
 
 
 def torch_predict(
-    model: nn.Module, device: str | torch.device = "cpu", batch_size: int = 64, *, channels_last: bool = False
+    model: nn.Module, device: str | torch.device = "cpu", batch_size: int = 16, *, channels_last: bool = False
 ) -> Predict:
     """A function from preprocessed images to logits, in fp32 and evaluation mode.
 

@@ -137,7 +137,9 @@ class TorchPlugin(ModelPlugin):
             fit(module, data, card.preprocess, config, run, context)
         trained = _TorchTrained(module, card, run)
         if config.flips and context.first:
-            run.add_notes([price_mirror(module, channels=channels_of(card.preprocess), size=card.preprocess.size)])
+            trained.core = core = trained.to_onnx()
+            channels, size = channels_of(card.preprocess), card.preprocess.size
+            run.add_notes([price_mirror(module, core, channels=channels, size=size)])
         return trained
 
     def load(self, card: ModelCard, run: RunFolder) -> Trained:
@@ -217,6 +219,7 @@ class _TorchTrained:
         self.spec = card.preprocess
         # Only a network that was trained so is known to work so: "view" refuses what is not contiguous.
         self.channels_last = (run.record.precision or "").endswith("channels_last")
+        self.core: onnx.ModelProto | None = None  # exported by now, for the first who asks: it may be large
 
     @property
     def predict(self) -> Predict:
@@ -243,7 +246,8 @@ class _TorchTrained:
     def to_onnx(self) -> onnx.ModelProto:
         from zoo.learn import module_to_onnx
 
-        return module_to_onnx(self.answering, channels=channels_of(self.spec), size=self.spec.size)
+        core, self.core = self.core, None
+        return core or module_to_onnx(self.answering, channels=channels_of(self.spec), size=self.spec.size)
 
     def save(self, run: RunFolder) -> None:
         from zoo.learn import WEIGHTS_FILE, save_weights
