@@ -42,16 +42,16 @@ def mirrored(network: nn.Module) -> nn.Module:
     return _MirroredEvidence(network) if isinstance(network, EvidenceNetwork) else _Mirrored(network)
 
 
-def price_mirror(network: nn.Module, both: onnx.ModelProto, *, channels: int, size: tuple[int, int]) -> str:
+def price_mirror(network: nn.Module, core: onnx.ModelProto, *, channels: int, size: tuple[int, int]) -> str:
     """A note on what the second answer costs: one image through either core, in ONNX Runtime on this machine's CPU.
 
     Args:
         network: without its mirror image, on the CPU.
-        both: the core of `mirrored(network)`.
+        core: that of `mirrored(network)`.
         channels: C of the input.
         size: height and width of the input.
     """
-    graphs = (module_to_onnx(network, channels=channels, size=size), both)
+    graphs = (module_to_onnx(network, channels=channels, size=size), core)
     sessions = [open_session(graph.SerializeToString(), "mirrored", provider="cpu", threads=None) for graph in graphs]
     given = {"input": np.zeros((1, channels, *size), np.float32)}
     if isinstance(network, NetworkWithColumns):
