@@ -41,8 +41,8 @@ OWN_SIZE = 64
 _PADDINGS = 8
 """Ranges of padding at most that a model leaves out: values of one image's range may be tissue in another."""
 
-_FINE_TUNING_LR = 0.3
-"""Share of the card's learning rate that pretrained weights are tuned with; from scratch it is 1."""
+_DECAYED_LR = 0.3
+"""Share of the card's learning rate for pretrained weights whose card has a layer-wise decay: transformers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +66,8 @@ def configure(card: ModelCard, budget: Budget, settings: Mapping[str, Any]) -> T
     """
     chosen = _recipe_fields(budget) | _divide(settings)[1]
     fields = to_builtins(card.train) | chosen
-    if fields["pretrained"] is True and "lr" not in chosen:
-        fields["lr"] = card.train.lr * _FINE_TUNING_LR
+    if fields["pretrained"] is True and card.train.layer_decay < 1 and "lr" not in chosen:
+        fields["lr"] = card.train.lr * _DECAYED_LR
     if fields["pretrained"] is not True and "layer_decay" not in chosen:
         fields["layer_decay"] = 1.0  # early layers have nothing to keep
     fields, chosen = adjust_freeze(fields, chosen)
