@@ -198,9 +198,11 @@ def unit_spec(window: Window) -> PreprocessSpec:
     return PreprocessSpec(size=(1, 3), channels="gray", intensity=window, mean=(0,), std=(1,))
 
 
-def test_pretrained_weights_are_tuned_more_gently() -> None:
+def test_pretrained_weights_are_tuned_at_the_cards_rate_and_those_of_transformers_more_gently() -> None:
+    transformer = zoo.info("vit_tiny_patch16_224")
+    assert configure(transformer, {"pretrained": True}, {}).lr == pytest.approx(0.3 * transformer.train.lr)
     card = zoo.info("resnet18")
-    assert configure(card, {"pretrained": True}, {}).lr == pytest.approx(0.3 * card.train.lr)
+    assert configure(card, {"pretrained": True}, {}).lr == card.train.lr == 0.001
     assert configure(card, {"pretrained": True, "lr": 0.01}, {}).lr == 0.01
     assert configure(card, {"pretrained": True}, {"lr": 0.02}).lr == 0.02
     assert configure(card, {"pretrained": None}, {}).lr == card.train.lr
