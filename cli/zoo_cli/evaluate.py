@@ -36,6 +36,7 @@ from zoo_cli.output import (
     number_notes,
     put,
     say_seen,
+    title_of,
     verdict_table,
     with_interval,
 )
@@ -100,14 +101,12 @@ def evaluate(
 
 def _metrics(report: EvalReport) -> tuple[list[str], list[list[Cell]]]:
     """The metrics over all classes for `--table`."""
-    from zoo.evaluation import title_of
-
     return ["metric", "value"], [[title_of(name), value] for name, value in report.metrics.items()]
 
 
 def _classes(report: EvalReport) -> tuple[list[str], list[list[Cell]]]:
     """The metrics of each class for `--table`."""
-    from zoo.evaluation import CLASS_METRICS, title_of
+    from zoo.evaluation import CLASS_METRICS
 
     names = [*_counted(report), *CLASS_METRICS]
     header = [_head(report), *_counted(report), *map(title_of, CLASS_METRICS)]
@@ -123,8 +122,6 @@ def _counted(report: EvalReport) -> list[str]:
 
 
 def _sections(report: EvalReport) -> list[str]:
-    from zoo.evaluation import title_of
-
     sections = [*describe_seen(report.seen), verdict_table(report)]
     counted = _counted(report)
     # PPV and NPV hold for the share of each class among these images: a table of their own.
