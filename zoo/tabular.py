@@ -190,9 +190,12 @@ def encode_columns(raw: NDArray[np.float32], table: TableSpec) -> NDArray[np.flo
     return np.concatenate([np.asarray(part, np.float32) for part in parts], axis=1)
 
 
-def draw_cells(table: TableSpec, count: int, seed: int = 0) -> NDArray[np.float32]:
-    """(count, C) made rows, nobody's, with all that the encoding tells apart: known, other and missing values."""
-    rng = np.random.default_rng(seed)
+def draw_cells(table: TableSpec, count: int) -> NDArray[np.float32]:
+    """(count, C) made rows, nobody's and the same each time.
+
+    They hold all that the encoding tells apart: known, other and missing values.
+    """
+    rng = np.random.default_rng(0)
     drawn = np.empty((count, len(table.columns)), np.float32)
     for at, column in enumerate(table.columns):
         if isinstance(column, Numeric):

@@ -25,6 +25,7 @@ from zoo_cli.output import (
     put,
     sample,
     say_seen,
+    title_of,
     with_interval,
 )
 
@@ -136,7 +137,7 @@ def compare(
 
 def as_text(found: Comparison) -> str:
     """The table and one sentence for each pair and metric."""
-    from zoo.evaluation import COMPARED, title_of
+    from zoo.evaluation import COMPARED
 
     rows = [
         (
@@ -186,8 +187,6 @@ def _weighed_differently(found: Comparison) -> bool:
 
 
 def _sentence(pair: Pair, pairs: int) -> str:
-    from zoo.evaluation import title_of
-
     metric = title_of(pair.metric)
     if pair.delta is None or pair.low is None or pair.high is None:
         return f"cannot tell {pair.a} and {pair.b} apart in {metric}: {pair.reason}"
@@ -215,8 +214,6 @@ def _format_p(pair: Pair) -> str:
 
 def _by_class(found: Comparison) -> tuple[Sequence[str], list[Sequence[str]]]:
     """Header and rows of the tests class by class."""
-    from zoo.evaluation import title_of
-
     rows: list[Sequence[str]] = []
     for pair in found.per_class:
         if pair.delta is None or pair.low is None or pair.high is None:
@@ -236,7 +233,7 @@ def _better(pair: Pair) -> str:
 
 def _models(found: Comparison) -> tuple[list[str], list[list[Cell]]]:
     """The models for `--table`."""
-    from zoo.evaluation import COMPARED, title_of
+    from zoo.evaluation import COMPARED
 
     weighed = ["class weight"] if _weighed_differently(found) else []
     header = ["model", *map(title_of, COMPARED), "latency ms", "size MB", *weighed]
@@ -250,8 +247,6 @@ def _models(found: Comparison) -> tuple[list[str], list[list[Cell]]]:
 
 def _tests(found: Comparison, kind: TableFormat) -> tuple[list[str], list[list[Cell]]]:
     """The tests of pairs for `--table`: first over all classes, then class by class where they were asked for."""
-    from zoo.evaluation import title_of
-
     rows: list[list[Cell]] = []
     for pair in (*found.pairs, *found.per_class):
         difference = None

@@ -12,8 +12,7 @@ import typer
 
 import zoo
 from zoo.errors import GateError
-from zoo_cli import offers
-from zoo_cli.options import Columns, Frames, Group, Json, KeepNa, Uncertain, make_reading, spell_reading
+from zoo_cli import offers, options
 from zoo_cli.output import document, format_table, put, quote_path, say, show_path
 
 if TYPE_CHECKING:
@@ -40,20 +39,20 @@ def check(
         ),
     ],
     *,
-    group: Group = None,
-    columns: Columns = None,
-    keep_na: KeepNa = False,
-    frames: Frames = None,
-    uncertain: Uncertain = None,
+    group: options.Group = None,
+    columns: options.Columns = None,
+    keep_na: options.KeepNa = False,
+    frames: options.Frames = None,
+    uncertain: options.Uncertain = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with thumbnails.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page in --html.")] = False,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Look for what ruins studies: copies across splits, wrong labels, damage, personal data.
 
     Exit status 3: two splits share copies, near-duplicates or groups. Every other finding leaves it at 0.
     """
-    reading = make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames)
+    reading = options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames)
     progress = _progress if sys.stderr.isatty() else None
     found = zoo.check(path, html=html, overwrite=overwrite, progress=progress, **reading)
     if html is not None:
@@ -157,4 +156,4 @@ def _advice(found: Audit, path: str, reading: Reading, *, html: bool) -> str:
         return f"next: mend or leave out what is listed, then check again{look}"
     fold = " --fold 0" if next(iter(found.splits)).startswith("fold ") else ""
     shown = f"note: {look.removeprefix('; ')}\n" if look else ""
-    return f"{shown}next: zoo train MODEL --data {quote_path(path)}{fold}{spell_reading(reading)}"
+    return f"{shown}next: zoo train MODEL --data {quote_path(path)}{fold}{options.spell_reading(reading)}"

@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from zoo_cli import offers
-from zoo_cli.options import Columns, Frames, Group, Json, KeepNa, Uncertain, make_reading
+from zoo_cli import offers, options
 from zoo_cli.output import document, fields, format_count, format_table, megabytes, put
 
 if TYPE_CHECKING:
@@ -37,12 +36,12 @@ def info(
         ),
     ],
     *,
-    columns: Columns = None,
-    group: Group = None,
-    keep_na: KeepNa = False,
-    frames: Frames = None,
-    uncertain: Uncertain = None,
-    as_json: Json = False,
+    columns: options.Columns = None,
+    group: options.Group = None,
+    keep_na: options.KeepNa = False,
+    frames: options.Frames = None,
+    uncertain: options.Uncertain = None,
+    as_json: options.Json = False,
 ) -> None:
     """Show what data was taken for: columns, classes, groups, splits, first rows; of a named set its source as well.
 
@@ -51,7 +50,7 @@ def info(
     from zoo.data import describe_data, find_named
     from zoo.store import sets
 
-    reading = make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames)
+    reading = options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames)
     if find_named(name) is None:
         found = describe_data(name, **reading)
         if as_json:

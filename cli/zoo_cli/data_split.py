@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 import zoo
-from zoo_cli import offers
-from zoo_cli.options import Columns, Frames, Group, Json, KeepNa, Uncertain, make_reading
+from zoo_cli import offers, options
 from zoo_cli.output import document, fields, format_count, format_table, put, quote_path, show_path
 
 if TYPE_CHECKING:
@@ -23,11 +22,11 @@ def split(
         str, typer.Argument(metavar="PATH", autocompletion=offers.data, help="A folder, a table or an .npz file.")
     ],
     *,
-    group: Group = None,
-    columns: Columns = None,
-    keep_na: KeepNa = False,
-    frames: Frames = None,
-    uncertain: Uncertain = None,
+    group: options.Group = None,
+    columns: options.Columns = None,
+    keep_na: options.KeepNa = False,
+    frames: options.Frames = None,
+    uncertain: options.Uncertain = None,
     folds: Annotated[int | None, typer.Option("--folds", metavar="K", help="K folds instead of splits.")] = None,
     val: Annotated[float | None, typer.Option("--val", metavar="X", help="Share of val; default 0.15.")] = None,
     test: Annotated[float | None, typer.Option("--test", metavar="X", help="Share of test; default 0.15.")] = None,
@@ -38,7 +37,7 @@ def split(
     again: Annotated[bool, typer.Option("--again", help="Divide data that brings splits already.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table in --out.")] = False,
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")] = False,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Write a table of stratified splits or folds; groups such as patients stay whole."""
     made = zoo.split(
@@ -51,7 +50,7 @@ def split(
         again=again,
         overwrite=overwrite,
         skip_bad=skip_bad,
-        **make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
+        **options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
     )
     if as_json:
         document(made)

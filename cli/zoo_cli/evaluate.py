@@ -10,23 +10,7 @@ import typer
 
 import zoo
 from zoo.spec import EvalReport
-from zoo_cli import offers
-from zoo_cli.options import (
-    Columns,
-    Data,
-    Frames,
-    Group,
-    IncludeSeen,
-    Json,
-    KeepNa,
-    Key,
-    Provider,
-    Split,
-    TableAs,
-    Uncertain,
-    make_reading,
-    refuse_formats,
-)
+from zoo_cli import offers, options
 from zoo_cli.output import (
     describe_seen,
     document,
@@ -36,6 +20,7 @@ from zoo_cli.output import (
     number_notes,
     put,
     say_seen,
+    title_of,
     verdict_table,
     with_interval,
 )
@@ -54,29 +39,29 @@ def evaluate(
         ),
     ] = None,
     *,
-    data: Data = None,
-    columns: Columns = None,
-    split: Split = "test",
-    provider: Provider = "cpu",
+    data: options.Data = None,
+    columns: options.Columns = None,
+    split: options.Split = "test",
+    provider: options.Provider = "cpu",
     skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out unreadable images.")] = False,
-    group: Group = None,
-    keep_na: KeepNa = False,
-    frames: Frames = None,
-    uncertain: Uncertain = None,
-    include_seen: IncludeSeen = False,
-    key: Key = None,
-    table: TableAs = None,
+    group: options.Group = None,
+    keep_na: options.KeepNa = False,
+    frames: options.Frames = None,
+    uncertain: options.Uncertain = None,
+    include_seen: options.IncludeSeen = False,
+    key: options.Key = None,
+    table: options.TableAs = None,
     per_class: Annotated[
         bool, typer.Option("--per-class", help="With --table: a row for each class, not for each metric.")
     ] = False,
-    as_json: Json = False,
+    as_json: options.Json = False,
 ) -> None:
     """Judge an exported file on raw images that it has not seen.
 
     Images that the model was trained or validated on are left out and counted. Every number comes with its 95 %
     interval; one that cannot be computed comes with the reason.
     """
-    refuse_formats(table, per_class=per_class, as_json=as_json)
+    options.refuse_formats(table, per_class=per_class, as_json=as_json)
     with contextlib.redirect_stdout(sys.stderr):
         report = zoo.evaluate(
             target,
@@ -86,7 +71,7 @@ def evaluate(
             skip_bad=skip_bad,
             key=key,
             include_seen=include_seen,
-            **make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
+            **options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
         )
     if as_json or table is not None:
         say_seen(report.seen)
@@ -100,14 +85,12 @@ def evaluate(
 
 def _metrics(report: EvalReport) -> tuple[list[str], list[list[Cell]]]:
     """The metrics over all classes for `--table`."""
-    from zoo.evaluation import title_of
-
     return ["metric", "value"], [[title_of(name), value] for name, value in report.metrics.items()]
 
 
 def _classes(report: EvalReport) -> tuple[list[str], list[list[Cell]]]:
     """The metrics of each class for `--table`."""
-    from zoo.evaluation import CLASS_METRICS, title_of
+    from zoo.evaluation import CLASS_METRICS
 
     names = [*_counted(report), *CLASS_METRICS]
     header = [_head(report), *_counted(report), *map(title_of, CLASS_METRICS)]
@@ -123,8 +106,6 @@ def _counted(report: EvalReport) -> list[str]:
 
 
 def _sections(report: EvalReport) -> list[str]:
-    from zoo.evaluation import title_of
-
     sections = [*describe_seen(report.seen), verdict_table(report)]
     counted = _counted(report)
     # PPV and NPV hold for the share of each class among these images: a table of their own.

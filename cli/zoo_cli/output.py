@@ -32,6 +32,7 @@ __all__ = [
     "Cell",
     "TableFormat",
     "describe_seen",
+    "describe_test",
     "document",
     "fields",
     "format_count",
@@ -46,6 +47,7 @@ __all__ = [
     "say",
     "say_seen",
     "show_path",
+    "title_of",
     "verdict_table",
     "with_interval",
 ]
@@ -65,10 +67,21 @@ _LATEX = {
 _MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&])")
 
 
+def title_of(metric: str) -> str:
+    """What people call a metric. Verbs ask here: `zoo.evaluation` imports numpy, so it is imported when it is used."""
+    from zoo import evaluation
+
+    return evaluation.title_of(metric)
+
+
+def describe_test(report: EvalReport, hint: str = "") -> list[str]:
+    """What the file of a run did on the test images; `hint`: a line below the table of rare classes."""
+    rare = rare_table(report)
+    return [*describe_seen(report.seen), verdict_table(report), *([f"{rare}{hint}"] if rare else [])]
+
+
 def verdict_table(report: EvalReport) -> str:
     """The overall metrics of a report with their 95 % intervals, or why there is none."""
-    from zoo.evaluation import title_of
-
     rows = [(title_of(name), with_interval(value)) for name, value in report.metrics.items()]
     rows += [(title_of(name), f"- ({why})") for name, why in report.undefined.items() if "." not in name]
     return format_table((f"{report.split}, {sample(report.n, report.clusters)}", "value (95 % interval)"), rows)

@@ -12,16 +12,15 @@ import typer
 import zoo
 from zoo_cli import offers, options
 from zoo_cli.output import (
-    describe_seen,
+    describe_test,
     document,
     fields,
     format_table,
     number_notes,
     put,
     quote_path,
-    rare_table,
     show_path,
-    verdict_table,
+    title_of,
     with_interval,
 )
 
@@ -90,7 +89,7 @@ def pick(
     run = quote_path(found.run)
     lines = {
         "pick": rows[0].model,
-        "validation": f"{_title(found.metric)} {with_interval(found.value)}",
+        "validation": f"{title_of(found.metric)} {with_interval(found.value)}",
         "costs": f"{found.latency_ms:.2f} ms an image here, {found.size_mb:.1f} MB",
         "time": f"{found.minutes:.1f} minutes",
         **({"not tried": untried} if untried else {}),
@@ -98,31 +97,10 @@ def pick(
         "run": show_path(found.run),
         "next": f"zoo export {run} --onnx",
     }
-    header = (
-        "",
-        "model",
-        "stage",
-        f"validation {_title(found.metric)} (95 %)",
-        "latency",
-        "size",
-        "minutes",
-        "why not",
-    )
+    value = f"validation {title_of(found.metric)} (95 %)"
+    header = ("", "model", "stage", value, "latency", "size", "minutes", "why not")
     table = format_table(header, [_cells(row) for row in rows], right=(4, 5, 6))
-    sections = (
-        table,
-        *describe_seen(found.test.seen),
-        verdict_table(found.test),
-        rare_table(found.test),
-        fields(lines),
-    )
-    put("\n\n".join(part for part in sections if part))
-
-
-def _title(metric: str) -> str:
-    from zoo.evaluation import title_of
-
-    return title_of(metric)
+    put("\n\n".join((table, *describe_test(found.test), fields(lines))))
 
 
 def _cells(row: PickRow) -> tuple[str, ...]:

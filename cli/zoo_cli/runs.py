@@ -22,6 +22,7 @@ from zoo_cli.output import (
     quote_path,
     say,
     show_path,
+    title_of,
     verdict_table,
 )
 
@@ -192,7 +193,6 @@ def _table(rows: Sequence[RunSummary]) -> str:
 
 
 def _details(found: RunDetails) -> str:
-    from zoo.evaluation import title_of
     from zoo.workflow.runs import describe_state
 
     run, record = found.summary, found.record
@@ -247,8 +247,6 @@ def _details(found: RunDetails) -> str:
 
 
 def _side_by_side(found: RunComparison) -> str:
-    from zoo.evaluation import title_of
-
     names = tuple(quote_path(run.path) for run in found.runs)
     metrics = dict.fromkeys(name for run in found.runs for name in run.test)
     results: list[tuple[str, ...]] = [
@@ -272,8 +270,6 @@ def _side_by_side(found: RunComparison) -> str:
 def _best(run: RunSummary) -> str:
     if run.best is None or run.best.value is None:
         return "-"
-    from zoo.evaluation import title_of
-
     return f"{run.best.value:.3f} ({title_of(run.best.metric.removeprefix('val_'))}, epoch {run.best.epoch})"
 
 

@@ -16,14 +16,14 @@ from zoo.errors import UsageError
 from zoo_cli import offers, options
 from zoo_cli.compare import as_text as comparison_text
 from zoo_cli.output import (
-    describe_seen,
+    describe_test,
     document,
     fields,
     format_table,
     put,
     quote_path,
-    rare_table,
     show_path,
+    title_of,
     verdict_table,
 )
 
@@ -250,8 +250,6 @@ def train(
 
 
 def _report(result: zoo.TrainResult, *, named: bool) -> None:
-    from zoo.evaluation import title_of
-
     best, run = result.best, quote_path(result.run)
     lines = {"model": result.model}
     if result.members:
@@ -274,17 +272,13 @@ def _report(result: zoo.TrainResult, *, named: bool) -> None:
     if result.comparison is not None:
         put(f"{comparison_text(result.comparison)}\n")
     lines |= _put_before_after(result.before_after)
-    classes = rare_table(result.test)
-    if classes and result.class_weight == "none" and result.loss == "cross_entropy" and not result.members:
-        classes += "\nfor rare classes: --loss auto, or --set class_weight=balanced"
-    sections = (*describe_seen(result.test.seen), verdict_table(result.test), classes, fields(lines))
-    put("\n\n".join(part for part in sections if part))
+    plain = result.class_weight == "none" and result.loss == "cross_entropy" and not result.members
+    hint = "\nfor rare classes: --loss auto, or --set class_weight=balanced" if plain else ""
+    put("\n\n".join((*describe_test(result.test, hint), fields(lines))))
 
 
 def _put_before_after(found: BeforeAfter | None) -> dict[str, str]:
     """Print how both files do on the old test images, and return the line that says it in short."""
-    from zoo.evaluation import title_of
-
     if found is None:
         return {}
     name = f"on the test set of {found.run}"
@@ -297,7 +291,6 @@ def _put_before_after(found: BeforeAfter | None) -> dict[str, str]:
 
 
 def _report_folds(result: zoo.FoldsResult) -> None:
-    from zoo.evaluation import title_of
     from zoo.workflow._find import OF_FOLDS
 
     names = list(dict.fromkeys(name for one in result.each for name in one.metrics))[:3]

@@ -13,16 +13,15 @@ import typer
 import zoo
 from zoo_cli import offers, options
 from zoo_cli.output import (
-    describe_seen,
+    describe_test,
     document,
     fields,
     format_table,
     number_notes,
     put,
     quote_path,
-    rare_table,
     show_path,
-    verdict_table,
+    title_of,
 )
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def tune(
     if as_json:
         document(found)
         return
-    from zoo.evaluation import lower_is_better, title_of
+    from zoo.evaluation import lower_is_better
 
     sign = 1 if lower_is_better(found.metric) else -1
     whole = sorted((one for one in found.trials if one.state == "complete"), key=lambda one: sign * (one.value or 0.0))
@@ -125,14 +124,7 @@ def tune(
         "next": f"zoo export {run} --onnx",
     }
     table = format_table(("trial", f"validation {title_of(found.metric)}", "epochs", *names), rows, right=(0, 2))
-    sections = (
-        table,
-        *describe_seen(found.test.seen),
-        verdict_table(found.test),
-        rare_table(found.test),
-        fields(lines),
-    )
-    put("\n\n".join(part for part in sections if part))
+    put("\n\n".join((table, *describe_test(found.test), fields(lines))))
 
 
 def _spell(recipe: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from refusals import refused
 
 import zoo
 from zoo.errors import ResumeError, TrainingError, UsageError
-from zoo.runs import Callback, open_run
+from zoo.runs import Callback, hold_run, open_run
 from zoo.spec import Interval
 from zoo.workflow import _trials
 from zoo.workflow._candidates import Limits, find_candidates
@@ -292,6 +292,27 @@ def test_a_trial_that_was_killed_continues_with_the_same_settings(
     found = zoo.tune("simple_cnn", stripes, trials=2, epochs=3, out="stopped")
     whole = zoo.tune("simple_cnn", stripes, trials=2, epochs=3, out="whole")
     assert found.trials == whole.trials
+
+
+@optuna_missing
+@pytest.mark.usefixtures("here")
+def test_a_search_whose_first_trial_another_process_trains_is_left_alone(
+    stripes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second call met the lock of the first one, and removed the folder in which that one was training."""
+    study = importlib.import_module("zoo.workflow._study")
+    learn = study.learn
+
+    def held(trial: _trials.Trial, data: Any, place: Path, **options: Any) -> Any:
+        monkeypatch.setattr(study, "learn", learn)
+        with refused("run-busy", TrainingError), hold_run(place):
+            zoo.tune("simple_cnn", stripes, trials=1, epochs=1, out="search")
+        return learn(trial, data, place, **options)
+
+    monkeypatch.setattr(study, "learn", held)
+    found = zoo.tune("simple_cnn", stripes, trials=1, epochs=1, out="search")
+    assert Path(found.run).parts[:2] == ("search", "trials")
+    assert [one.state for one in found.trials] == ["complete"]
 
 
 @optuna_missing

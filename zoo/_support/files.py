@@ -24,6 +24,7 @@ __all__ = [
     "is_held",
     "put_in_place",
     "refuse_occupied",
+    "refuse_unwritable",
     "replace_folder",
     "sha256_bytes",
     "sha256_file",
@@ -68,16 +69,12 @@ def atomic_path(target: Path) -> Iterator[Path]:
     """
     try:
         if target.exists() and not target.is_file():
-            raise OutputError(
-                f"cannot write {target}: it exists and is not a file; choose another place",
-                code="output-unwritable",
-                path=str(target),
-            )
+            raise refuse_unwritable(target, "it exists and is not a file", "choose another place")
         target.parent.mkdir(parents=True, exist_ok=True)
         handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
         os.close(handle)
     except OSError as problem:
-        raise OutputError(_cannot_write(target, problem), code="output-unwritable", path=str(target)) from None
+        raise refuse_unwritable(target, problem) from None
     temporary = Path(name)
     try:
         yield temporary
@@ -86,7 +83,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)  # mkstemp made it private
         put_in_place(temporary, target)
     except OSError as problem:
-        raise OutputError(_cannot_write(target, problem), code="output-unwritable", path=str(target)) from None
+        raise refuse_unwritable(target, problem) from None
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -119,7 +116,7 @@ def replace_folder(target: Path, files: Mapping[str, bytes]) -> None:
         target.parent.mkdir(parents=True, exist_ok=True)
         fresh = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
     except OSError as problem:
-        raise OutputError(_cannot_write(target, problem), code="output-unwritable", path=str(target)) from None
+        raise refuse_unwritable(target, problem) from None
     try:
         fresh.chmod(0o755)  # mkdtemp makes it private
         for name, data in files.items():
@@ -131,7 +128,7 @@ def replace_folder(target: Path, files: Mapping[str, bytes]) -> None:
                 os.fsync(stream.fileno())
         _swap(fresh, target)
     except OSError as problem:
-        raise OutputError(_cannot_write(target, problem), code="output-unwritable", path=str(target)) from None
+        raise refuse_unwritable(target, problem) from None
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
 
@@ -187,7 +184,7 @@ def hold_lock(
             log.warning("no lock at %s (%s); start no second process on it", guard, problem)
             yield
             return
-        raise OutputError(_cannot_write(guard, problem), code="output-unwritable", path=str(guard)) from None
+        raise refuse_unwritable(guard, problem) from None
     try:
         yield
     finally:
@@ -242,6 +239,17 @@ def _sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def _cannot_write(target: Path, problem: OSError) -> str:
-    reason = (problem.strerror or str(problem)).lower()
-    return f"cannot write {target}: {reason}; free space there or choose another place"
+def refuse_unwritable(
+    target: Path, why: OSError | str, remedy: str = "free space there or choose another place"
+) -> OutputError:
+    """The error of a place that cannot be written.
+
+    Args:
+        target: the place.
+        why: what the system says, or the reason in words.
+        remedy: what to do.
+    """
+    reason = why if isinstance(why, str) else (why.strerror or str(why)).lower()
+    return OutputError(
+        f"cannot write {target}: {reason}; {remedy}", code="output-unwritable", path=str(target), cause=reason
+    )

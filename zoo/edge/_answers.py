@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING
 
 import msgspec
 
-from zoo._support.files import atomic_path, atomic_write, put_in_place, refuse_occupied
+from zoo._support.files import atomic_path, atomic_write, put_in_place, refuse_occupied, refuse_unwritable
 from zoo._support.text import format_count, inert, read_inert, spell_name
 from zoo.edge._results import GIVEN, Failure, Prediction, Result
 from zoo.edge._stream import expand
@@ -138,9 +138,7 @@ def predict_csv(
         put_in_place(part, target)
         note.unlink(missing_ok=True)
     except OSError as problem:
-        raise OutputError(
-            _cannot(target, problem), code="output-unwritable", path=str(target), cause=_reason(problem)
-        ) from None
+        raise refuse_unwritable(target, problem) from None
 
 
 @contextlib.contextmanager
@@ -150,17 +148,9 @@ def _open_part(
     """The unfinished table, for this process alone: the one that is there, or a new one with its first line."""
     try:
         if target.exists() and not target.is_file():
-            raise OutputError(
-                f"cannot write {target}: it exists and is not a file; choose another place",
-                code="output-unwritable",
-                path=str(target),
-            )
+            raise refuse_unwritable(target, "it exists and is not a file", "choose another place")
         if part.is_symlink() or (part.exists() and not part.is_file()):
-            raise OutputError(
-                f"cannot write {part}: it exists and is not a regular file; remove it",
-                code="output-unwritable",
-                path=str(part),
-            )
+            raise refuse_unwritable(part, "it exists and is not a regular file", "remove it")
         there = part.exists()
         if there and not resume:
             raise ResumeError(
@@ -183,9 +173,7 @@ def _open_part(
                 _compare(part, note, begun)
             yield stream
     except OSError as problem:
-        raise OutputError(
-            _cannot(part, problem), code="output-unwritable", path=str(part), cause=_reason(problem)
-        ) from None
+        raise refuse_unwritable(part, problem) from None
 
 
 def _claim(stream: IO[bytes], part: Path) -> None:
@@ -315,14 +303,6 @@ def _leave(stream: IO[bytes], part: Path, note: Path, rows: int) -> None:
     else:
         part.unlink(missing_ok=True)
         note.unlink(missing_ok=True)
-
-
-def _cannot(path: Path, problem: OSError) -> str:
-    return f"cannot write {path}: {_reason(problem)}; free space there or choose another place"
-
-
-def _reason(problem: OSError) -> str:
-    return (problem.strerror or str(problem)).lower()
 
 
 def write_csv(

@@ -7,17 +7,16 @@ row. Rows wait on the disk until all are there, so that memory does not grow wit
 
 from __future__ import annotations
 
-import contextlib
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo._support.files import atomic_path, refuse_occupied
+from zoo._support.files import atomic_path, refuse_occupied, refuse_unwritable
 from zoo._support.text import spell_name
 from zoo.edge._results import Prediction
-from zoo.errors import OutputError, UsageError
+from zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -40,11 +39,7 @@ def check_features(runtime: Runtime, target: Path, *, overwrite: bool) -> None:
         raise UsageError(f"--features {target}: expected a name that ends in .npz", code="out-name", path=str(target))
     if target.is_dir() or not target.absolute().parent.is_dir():
         reason = "it is a folder" if target.is_dir() else f"{target.absolute().parent} is not a folder"
-        raise OutputError(
-            f"cannot write {target}: {reason}; choose another place",
-            code="output-unwritable",
-            path=str(target),
-        )
+        raise refuse_unwritable(target, reason, "choose another place")
     refuse_occupied(target, overwrite=overwrite)
 
 
@@ -81,13 +76,6 @@ def write_features(results: Iterable[Result], runtime: Runtime, target: Path | N
                     features=found,
                     model=np.array(runtime.sha256),
                 )
-            with contextlib.suppress(AttributeError):
-                del found  # Windows keeps a mapped file
+            del found  # Windows keeps a mapped file
     except OSError as problem:
-        reason = (problem.strerror or str(problem)).lower()
-        raise OutputError(
-            f"cannot write {target}: {reason}; free space there or choose another place",
-            code="output-unwritable",
-            path=str(target),
-            cause=reason,
-        ) from None
+        raise refuse_unwritable(target, problem) from None

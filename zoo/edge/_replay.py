@@ -280,27 +280,16 @@ def _golden(
             images=len(images),
             shape=list(logits.shape),
         )
-    if columns is not None and columns.shape != (len(images), beside):
-        raise ModelError(
-            f"{shown}: columns of shape {'x'.join(map(str, columns.shape))}, expected {len(images)}x{beside}; export "
-            "the bundle again",
-            code="golden-damaged",
-            shape=list(columns.shape),
-        )
-    if evidence.shape[1:] != expected or len(evidence) > len(images):
-        raise ModelError(
-            f"{shown}: evidence of shape {'x'.join(map(str, evidence.shape))}, expected at most {len(images)} maps of "
-            f"{'x'.join(map(str, expected))}; export the bundle again",
-            code="golden-damaged",
-            shape=list(evidence.shape),
-        )
-    if rows.shape[1:] != (features,) or len(rows) > len(images):
-        raise ModelError(
-            f"{shown}: features of shape {'x'.join(map(str, rows.shape))}, expected at most {len(images)} rows of "
-            f"{features}; export the bundle again",
-            code="golden-damaged",
-            shape=list(rows.shape),
-        )
+    n = len(images)
+    more = ((COLUMNS, columns, (beside,), n), (EVIDENCE, evidence, expected, 0), (FEATURES, rows, (features,), 0))
+    for what, found, row, fewest in more:
+        if found is not None and (found.shape[1:] != row or not fewest <= len(found) <= n):
+            raise ModelError(
+                f"{shown}: {what} of shape {'x'.join(map(str, found.shape))}, expected {'' if fewest else 'at most '}"
+                f"{n} rows of {'x'.join(map(str, row))}; export the bundle again",
+                code="golden-damaged",
+                shape=list(found.shape),
+            )
     if not 0 <= tolerance < 1:
         raise ModelError(
             f"{shown}: tolerance {tolerance}, expected a number in [0, 1); export the bundle again",

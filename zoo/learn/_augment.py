@@ -53,11 +53,6 @@ def augment(x: Tensor, config: TrainConfig, generator: torch.Generator) -> Tenso
     return (x - middle) * contrast + middle + brightness
 
 
-def mirrors(kind: str) -> bool:
-    """Whether `augment` of this kind mirrors images left to right."""
-    return kind != "none"
-
-
 def _uniform(n: int, generator: torch.Generator, device: torch.device) -> Tensor:
     """(n,) float32 in [-1, 1)."""
     return (torch.rand(n, generator=generator) * 2 - 1).to(device)

@@ -93,14 +93,7 @@ class Soup(AveragedModel):
         for epoch in ranked[1:]:
             mean = self._mean((*chosen, epoch))
             settle(mean)
-            found = judge(mean)
-            tried = msgspec.structs.replace(
-                row,
-                val_loss=found.loss,
-                val_accuracy=found.accuracy,
-                val_macro_auroc=found.macro_auroc,
-                val_chosen=found.chosen,
-            )
+            tried = msgspec.structs.replace(row, **judge(mean).columns())
             if best_epoch((tried, row)) is tried:
                 chosen, row, network = (*chosen, epoch), tried, mean
         return network, chosen, row

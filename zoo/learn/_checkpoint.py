@@ -18,12 +18,12 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
-from zoo._support.files import atomic_path
-from zoo.errors import OutputError, TrainingError, WeightsError
+from zoo._support.files import atomic_path, refuse_unwritable
+from zoo.errors import TrainingError, WeightsError
 from zoo.learn._history import Epoch
 from zoo.learn._optim import select_parameters
 from zoo.learn._precision import Numerics
-from zoo.runs import STATE, Diverged
+from zoo.runs import STATE, Diverged, refuse_changed
 from zoo.spec import SCHEMA, Fingerprint, PreprocessSpec, TrainConfig, decode
 
 __all__ = [
@@ -46,6 +46,9 @@ WEIGHTS_FILE = "weights.safetensors"
 STATE_FILE = STATE
 FREE = frozenset({"cache", "epochs", "patience", "device"})
 """Fields of the configuration that a resumed run may change."""
+
+_NAMED = 5
+"""Tensors that an error names."""
 
 _CHECKSUM, _RECORD = "zoo.sha256", "zoo"
 """Keys of the header: sha256 in hexadecimal over tensors and record; the record."""
@@ -245,19 +248,12 @@ def check_same_run(found: State, asked: State, diverged: Diverged | None = None)
     ]
     for name, was, now in differences:
         if was != now:
-            raise TrainingError(
-                f"cannot resume: {name} was {was} when the run began and is {now} now; "
-                "resume with what it was, or train a new run",
-                code="resume-changed",
-                name=name,
-                was=msgspec.to_builtins(was),
-                now=msgspec.to_builtins(now),
-            )
+            raise refuse_changed(name, was, now)
 
 
-def first_names(names: list[str], most: int = 5) -> str:
+def first_names(names: list[str]) -> str:
     """The first few of many names, for one line of an error."""
-    return ", ".join(names[:most]) + (", …" if len(names) > most else "") if names else "none"
+    return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "") if names else "none"
 
 
 def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -274,11 +270,7 @@ def _save(tensors: dict[str, Tensor], path: Path, record: str) -> None:
         try:
             save_file(tensors, temporary, header)
         except SafetensorError as problem:
-            raise OutputError(
-                f"cannot write {path}: {_one_line(problem)}; free space there or choose another place",
-                code="output-unwritable",
-                path=str(path),
-            ) from None
+            raise refuse_unwritable(path, _one_line(problem)) from None
 
 
 def _read(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo.errors import OutputError
+from zoo._support.files import refuse_unwritable
 from zoo.learn._batches import standardize, to_unit
 from zoo.runs import Step
 
@@ -150,11 +150,7 @@ def compute_features(  # noqa: PLR0917 - what features depend on, and where they
                     add(rows)
                 behind = max(0, behind - len(batches))
     except OSError as problem:
-        raise OutputError(
-            f"cannot write {kept}: {(problem.strerror or str(problem)).lower()}; free space there, then resume",
-            code="output-unwritable",
-            path=str(kept),
-        ) from None
+        raise refuse_unwritable(kept, problem, "free space there, then resume") from None
     return torch.from_numpy(np.concatenate(found))
 
 
@@ -174,7 +170,7 @@ def _read_kept(path: Path, counts: list[int], length: int) -> list[NDArray[np.fl
         end = 0
         for count in counts:
             content, check = stream.read(count * length * 4), stream.read(4)
-            if len(check) < 4 or check != struct.pack("<I", zlib.crc32(content)):
+            if check != struct.pack("<I", zlib.crc32(content)):
                 break
             found.append(np.frombuffer(content, np.float32).reshape(count, length).copy())
             end = stream.tell()

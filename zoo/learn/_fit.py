@@ -24,20 +24,12 @@ from torch import nn
 from zoo._support.interrupts import hold_interrupts, sigterm_as_interrupt
 from zoo._support.memory import lacks_memory
 from zoo.data import Splits
-from zoo.errors import OutputError, TrainingError, ZooError
+from zoo.errors import OutputError, ZooError
 from zoo.learn._averaging import Soup, follow
 from zoo.learn._batches import epoch_batches
 from zoo.learn._beside import encode_beside
 from zoo.learn._budget import spend
-from zoo.learn._checkpoint import (
-    STATE_FILE,
-    WEIGHTS_FILE,
-    State,
-    check_same_run,
-    load_state,
-    load_weights,
-    read_state,
-)
+from zoo.learn._checkpoint import STATE_FILE, WEIGHTS_FILE, State, check_same_run, load_state, load_weights
 from zoo.learn._descent import Descent
 from zoo.learn._distributed import Peers, join
 from zoo.learn._divergence import Losses
@@ -50,7 +42,7 @@ from zoo.learn._optim import adamw, set_rate
 from zoo.learn._precision import choose, layout, pick_device
 from zoo.learn._probing import set_learning
 from zoo.learn._progress import report_progress
-from zoo.learn._refusals import check_batches, nothing_to_resume, too_large
+from zoo.learn._refusals import check_batches, find_state, too_large
 from zoo.learn._saving import Checkpoints
 from zoo.learn._schedule import count_probe, rate_of
 from zoo.learn._sheet import Sheet
@@ -148,9 +140,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     check_batches(len(feed), config, peers.size)
 
     # --- the state to resume from, if any
-    before = read_state(run.file(STATE_FILE)) if context.resuming and run.record.status != "done" else None
-    if context.resuming and before is None:
-        raise TrainingError(nothing_to_resume(run), code="checkpoint-missing", run=str(run.path))
+    before = find_state(run, context)
 
     # --- network, average, optimiser
     model.to(device)
@@ -162,19 +152,9 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     model.to(memory_format=layout(numerics))
     average = follow(model, config)
     optimizer = adamw(model, config)
-    descent = Descent(
-        model, optimizer, objective, spec, config, numerics, data.labels, encode_beside(model, train, device)
-    )
-    validation = Validation(
-        held_out,
-        val.targets,
-        spec,
-        config,
-        numerics,
-        data.labels,
-        ordered,
-        encode_beside(model, val, device),
-    )
+    train_columns, val_columns = (encode_beside(model, one, device) for one in (train, val))
+    descent = Descent(model, optimizer, objective, spec, config, numerics, data.labels, train_columns)
+    validation = Validation(held_out, val.targets, spec, config, numerics, data.labels, ordered, val_columns)
     epochs, history = count_epochs(config, len(feed)), list[Epoch]()
     state = State(
         config=config,
@@ -269,13 +249,10 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                     epoch=epoch,
                     lr=rate,
                     train_loss=float(epoch_loss),
-                    val_loss=found.loss,
-                    val_accuracy=found.accuracy,
-                    val_macro_auroc=found.macro_auroc,
                     images_per_second=len(feed) / spent,
                     seconds=time.perf_counter() - start,
                     metric=config.metric,
-                    val_chosen=found.chosen,
+                    **found.columns(),
                 )
                 history.append(row)
                 state = keep(run, msgspec.structs.replace(state, history=tuple(history)), average, checkpoints)
@@ -287,13 +264,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     # --- the best weights back into the model
     best = best_of(history)
     if peers.first and isinstance(average, Soup):
-        best = keep_soup(
-            run,
-            history,
-            average,
-            judge=validation.judge,
-            settle=lambda network: renew_statistics(network, descent, feed),
-        )
+        best = keep_soup(run, history, average, validation.judge, lambda one: renew_statistics(one, descent, feed))
     if peers.first:
         load_weights(model, run.file(WEIGHTS_FILE))
         draw_history(run.file("history.png"), history)

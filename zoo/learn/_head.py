@@ -26,15 +26,7 @@ from zoo.errors import PluginError, TrainingError
 from zoo.learn._averaging import moving_average
 from zoo.learn._batches import standardize, to_unit
 from zoo.learn._beside import encode_beside
-from zoo.learn._checkpoint import (
-    STATE_FILE,
-    WEIGHTS_FILE,
-    State,
-    check_same_run,
-    load_state,
-    read_state,
-    save_weights,
-)
+from zoo.learn._checkpoint import STATE_FILE, WEIGHTS_FILE, State, check_same_run, load_state, save_weights
 from zoo.learn._divergence import Losses
 from zoo.learn._features import FEATURES_FILE, compute_features, find_last_layer, torch_features
 from zoo.learn._fit import Fitted, watch
@@ -45,7 +37,7 @@ from zoo.learn._objective import Objective, Scores, objective_of, score
 from zoo.learn._precision import Numerics
 from zoo.learn._predict import torch_predict
 from zoo.learn._progress import report_progress
-from zoo.learn._refusals import check_batches, nothing_to_resume
+from zoo.learn._refusals import check_batches, find_state
 from zoo.learn._saving import Checkpoints
 from zoo.learn._validation import Validation
 from zoo.preprocess import channels_of
@@ -157,9 +149,7 @@ def _fit_first(  # noqa: PLR0917 - as `fit`
     lesson = read_lesson(run, data, train, config, device, peers)
     objective = objective_of(train.targets, len(data.labels), config, device, ordered=ordered, lesson=lesson)
 
-    before = read_state(run.file(STATE_FILE)) if context.resuming and run.record.status != "done" else None
-    if context.resuming and before is None:
-        raise TrainingError(nothing_to_resume(run), code="checkpoint-missing", run=str(run.path))
+    before = find_state(run, context)
     numerics = _numerics_of(device)
     average, optimizer = moving_average(model, 0), torch.optim.SGD(model.parameters())  # both only for the state
     losses = Losses(feed, train.ids, spec, run, config.lr)
@@ -202,13 +192,10 @@ def _fit_first(  # noqa: PLR0917 - as `fit`
             epoch=1,
             lr=0.0,
             train_loss=found.loss,
-            val_loss=scores.loss,
-            val_accuracy=scores.accuracy,
-            val_macro_auroc=scores.macro_auroc,
             images_per_second=len(feed) / spent,
             seconds=spent,
             metric=config.metric,
-            val_chosen=scores.chosen,
+            **scores.columns(),
         )
         save_weights(model, run.file(WEIGHTS_FILE))
         best = best_of([row])

@@ -17,9 +17,11 @@ none of this.
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -108,6 +110,10 @@ class Scores:
     accuracy: float
     macro_auroc: float | None
     chosen: float | None = None
+
+    def columns(self) -> dict[str, Any]:
+        """The same as fields of an `Epoch`."""
+        return {f"val_{field.name}": getattr(self, field.name) for field in dataclasses.fields(self)}
 
 
 def loss(

@@ -44,9 +44,9 @@ def torch_predict(
     return predict
 
 
-def torch_evidence(model: EvidenceNetwork, batch_size: int = 8) -> Predict:
+def torch_evidence(model: EvidenceNetwork) -> Predict:
     """As `torch_predict`, on the CPU, to the class evidence map: (N, C, h, w) float32 to (N, K, h, w) float32."""
-    return torch_predict(_Map(model), batch_size=batch_size)
+    return torch_predict(_Map(model), batch_size=8)
 
 
 class _Map(nn.Module):

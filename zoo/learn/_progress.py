@@ -37,16 +37,12 @@ def epoch_line(row: Epoch, epochs: int, seconds_left: float) -> str:
 def report_progress(epochs: int, images: int, *, done: int, quiet: bool) -> Iterator[Callback]:
     """A report for `epochs` over `images`, `done` images of them behind; all ranks but the first are quiet."""
     if quiet:
-        yield _Silent()
+        yield Callback()
     elif sys.stderr.isatty():
         with _bar(epochs, images, done) as report:
             yield report
     else:
         yield _Lines(epochs)
-
-
-class _Silent(Callback):
-    pass
 
 
 class _Lines(Callback):

@@ -7,13 +7,13 @@ from torch import Tensor
 
 from zoo._support.text import quote_path
 from zoo.errors import TrainingError
-from zoo.learn._checkpoint import STATE_FILE
+from zoo.learn._checkpoint import STATE_FILE, State, read_state
 from zoo.learn._distributed import world_size
 from zoo.learn._precision import pick_device
-from zoo.runs import RunFolder
+from zoo.runs import RunFolder, TrainContext
 from zoo.spec import PreprocessSpec, TrainConfig
 
-__all__ = ["check_batches", "check_classes", "check_request", "nothing_to_resume", "too_large"]
+__all__ = ["check_batches", "check_classes", "check_request", "find_state", "too_large"]
 
 
 def check_request(images: int, config: TrainConfig) -> None:
@@ -31,7 +31,21 @@ def check_request(images: int, config: TrainConfig) -> None:
     check_batches(images, config, world_size())
 
 
-def nothing_to_resume(run: RunFolder) -> str:
+def find_state(run: RunFolder, context: TrainContext) -> State | None:
+    """The record of the state that training resumes from; None: it begins.
+
+    Raises:
+        TrainingError: that state is missing, damaged or of another version.
+    """
+    if not context.resuming:
+        return None
+    found = None if run.record.status == "done" else read_state(run.file(STATE_FILE))
+    if found is None:
+        raise TrainingError(_nothing_to_resume(run), code="checkpoint-missing", run=str(run.path))
+    return found
+
+
+def _nothing_to_resume(run: RunFolder) -> str:
     """Why a run without a state cannot be resumed, and what can be done with it."""
     place = quote_path(run.path)
     if run.record.status == "done":

@@ -37,14 +37,13 @@ class MLflow(Callback):
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or _EXPERIMENT
         there = self.client.get_experiment_by_name(name)
         experiment = self.client.create_experiment(name) if there is None else there.experiment_id
-        started = f"tags.`{_RUN}` = '{run.record.id} {run.record.started}'"
-        before = self.client.search_runs([experiment], started)
+        ours = f"{run.record.id} {run.record.started}"
+        before = self.client.search_runs([experiment], f"tags.`{_RUN}` = '{ours}'")
         if before:
             self.id = before[0].info.run_id
             self.client.update_run(self.id, status="RUNNING")
         else:
-            tags = {_RUN: f"{run.record.id} {run.record.started}"}
-            self.id = self.client.create_run(experiment, tags=tags, run_name=run.record.id).info.run_id
+            self.id = self.client.create_run(experiment, tags={_RUN: ours}, run_name=run.record.id).info.run_id
             for setting, value in list_settings(run).items():
                 self.client.log_param(self.id, setting, str(value)[:_LONGEST])
 
@@ -52,8 +51,7 @@ class MLflow(Callback):
         """Loss and learning rate, whenever somebody looked at the loss."""
         self.steps = step.steps
         if step.loss is not None:
-            place = (step.epoch - 1) * step.steps + step.step
-            self._write({"train/loss": step.loss, "train/lr": step.lr}, place)
+            self._write({"train/loss": step.loss, "train/lr": step.lr}, step.place)
 
     def epoch(self, row: Mapping[str, float | None]) -> None:
         """Every column of history.csv, at the step that ended the epoch."""

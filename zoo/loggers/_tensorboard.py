@@ -31,9 +31,8 @@ class TensorBoard(Callback):
         """Loss and learning rate, whenever somebody looked at the loss."""
         self.steps = step.steps
         if step.loss is not None:
-            place = (step.epoch - 1) * step.steps + step.step
-            self.writer.add_scalar("train/loss", step.loss, place)
-            self.writer.add_scalar("train/lr", step.lr, place)
+            self.writer.add_scalar("train/loss", step.loss, step.place)
+            self.writer.add_scalar("train/lr", step.lr, step.place)
 
     def epoch(self, row: Mapping[str, float | None]) -> None:
         """Every column of history.csv, against the epoch."""

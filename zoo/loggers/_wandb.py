@@ -37,25 +37,22 @@ class WeightsAndBiases(Callback):
             x_disable_meta=True,
             x_disable_stats=True,
         )
-        self.wandb, self.theirs = (
-            wandb,
-            wandb.init(
-                project=os.environ.get("WANDB_PROJECT") or _PROJECT,
-                id=hashlib.sha256(f"{record.id} {record.started}".encode()).hexdigest()[:16],
-                name=record.id,
-                config=list_settings(run),
-                mode=mode,
-                resume="allow",
-                settings=quiet,
-            ),
+        self.wandb = wandb
+        self.theirs = wandb.init(
+            project=os.environ.get("WANDB_PROJECT") or _PROJECT,
+            id=hashlib.sha256(f"{record.id} {record.started}".encode()).hexdigest()[:16],
+            name=record.id,
+            config=list_settings(run),
+            mode=mode,
+            resume="allow",
+            settings=quiet,
         )
 
     def step(self, step: Step) -> None:
         """Loss and learning rate, whenever somebody looked at the loss."""
         self.steps = step.steps
         if step.loss is not None:
-            place = (step.epoch - 1) * step.steps + step.step
-            self.theirs.log({"train/loss": step.loss, "train/lr": step.lr}, step=place)
+            self.theirs.log({"train/loss": step.loss, "train/lr": step.lr}, step=step.place)
 
     def epoch(self, row: Mapping[str, float | None]) -> None:
         """Every column of history.csv, at the step that ended the epoch."""

@@ -5,7 +5,16 @@ report.json, predictions.csv and plots. This package knows the names and run.jso
 watches a training is a `Callback`.
 """
 
-from zoo.runs._advice import continue_command, describe_stop, left_something, refuse_unfinished, remedy
+from zoo.runs._advice import (
+    continue_command,
+    describe_stop,
+    left_something,
+    refuse_changed,
+    refuse_finished,
+    refuse_other_model,
+    refuse_unfinished,
+    remedy,
+)
 from zoo.runs._callbacks import Callback, Step, guard
 from zoo.runs._find import find_run, latest_run, list_here
 from zoo.runs._folder import (
@@ -69,7 +78,10 @@ __all__ = [
     "new_id",
     "open_run",
     "point_latest",
+    "refuse_changed",
+    "refuse_finished",
     "refuse_occupied",
+    "refuse_other_model",
     "refuse_unfinished",
     "remedy",
     "remove_leftovers",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from zoo._support.text import format_count, quote_path
-from zoo.errors import ModelError
+from zoo.errors import ModelError, TrainingError
 from zoo.runs._folder import RECORD, STATE, open_run
 from zoo.runs._lock import describe_trainer, is_live
 from zoo.runs._replacing import replaced_run
@@ -16,7 +18,16 @@ if TYPE_CHECKING:
 
     from zoo.runs._folder import RunFolder, RunRecord
 
-__all__ = ["continue_command", "describe_stop", "left_something", "refuse_unfinished", "remedy"]
+__all__ = [
+    "continue_command",
+    "describe_stop",
+    "left_something",
+    "refuse_changed",
+    "refuse_finished",
+    "refuse_other_model",
+    "refuse_unfinished",
+    "remedy",
+]
 
 LESS = 3
 """What a learning rate at which training diverged is divided by, in the command that is offered: half a decade."""
@@ -58,6 +69,39 @@ def refuse_unfinished(run: RunFolder, lacks: str) -> ModelError:
     if is_live(run.path):
         return ModelError(line, code="run-busy", **fields)
     return ModelError(line, code="run-no-model", **fields)
+
+
+def refuse_changed(name: str, was: object, now: object) -> TrainingError:
+    """The error of a run that is to be resumed under other conditions than those it began with."""
+    return TrainingError(
+        f"cannot resume: {name} was {was} when the run began and is {now} now; give what it was, or train a new run in "
+        "another --out",
+        code="resume-changed",
+        name=name,
+        was=msgspec.to_builtins(was),
+        now=msgspec.to_builtins(now),
+    )
+
+
+def refuse_finished(path: Path) -> TrainingError:
+    """The error of a run that is to be resumed, and is done."""
+    place = quote_path(path)
+    return TrainingError(
+        f"{place} is finished; train anew into another --out, or replace it with --overwrite",
+        code="run-finished",
+        run=str(path),
+    )
+
+
+def refuse_other_model(path: Path, found: str, expected: str) -> TrainingError:
+    """The error of a run that is to be resumed, and is of another model."""
+    return TrainingError(
+        f"{quote_path(path)} is a run of {found}, not of this {expected}; name the run with --out",
+        code="run-other-model",
+        run=str(path),
+        found=found,
+        expected=expected,
+    )
 
 
 def describe_stop(run: RunFolder | None, model: str, *, left: bool) -> str:

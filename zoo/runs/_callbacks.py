@@ -40,6 +40,11 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     loss: float | None = None
     """Mean over the steps since the last one that told it; None: nobody looked, because a look makes a GPU wait."""
 
+    @property
+    def place(self) -> int:
+        """Number of the step in the whole training, counted from 1."""
+        return (self.epoch - 1) * self.steps + self.step
+
 
 class Callback:
     """What hears of a training. Subclass it and define what you want to hear; the rest does nothing.

@@ -13,8 +13,8 @@ import threading
 import time
 from typing import TYPE_CHECKING, BinaryIO
 
+from zoo._support.files import refuse_unwritable
 from zoo._support.text import megabytes
-from zoo.errors import OutputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -91,12 +91,7 @@ def transfer(url: str, target: Path, what: str, *, most: int) -> None:
         with target.open("ab") as stream:
             _until_complete(url, stream, what, most)
     except OSError as problem:
-        reason = (problem.strerror or str(problem)).lower()
-        raise OutputError(
-            f"cannot write {target}: {reason}; free space there or choose another place",
-            code="output-unwritable",
-            path=str(target),
-        ) from None
+        raise refuse_unwritable(target, problem) from None
 
 
 def _until_complete(url: str, stream: BinaryIO, what: str, most: int) -> None:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from zoo.runs import RunFolder
     from zoo.spec import Budget
 
-__all__ = ["ASKED", "Asked", "Then", "plain", "read_asked", "refuse_changed", "share_time"]
+__all__ = ["ASKED", "Asked", "Then", "check_unchanged", "plain", "read_asked", "share_time"]
 
 ASKED = "folds.json"
 """In a run over folds: what was asked for, which a resumed run repeats."""
@@ -63,24 +63,19 @@ def read_asked(run: RunFolder) -> Asked:
         ) from None
 
 
-def refuse_changed(run: RunFolder, asked: Asked, model: str, budget: Budget) -> None:
+def check_unchanged(asked: Asked, model: str, budget: Budget) -> None:
     """Refuse to continue with other words than those that the run began with.
 
     Raises:
         TrainingError: names the first that differs.
     """
+    from zoo.runs import refuse_changed
+
     now, before = {"model": model, **plain(budget)}, {"model": asked.model, **asked.budget}
     for name in dict.fromkeys((*now, *before)):
         was, given = before.get(name), now.get(name)
         if (was or None) != (given or None):  # 0, false and nothing are the defaults
-            raise TrainingError(
-                f"cannot resume {quote_path(run.path)}: --{name.replace('_', '-')} was {was} when the run began and is "
-                f"{given} now; give what it was, or another --out",
-                code="resume-changed",
-                name=f"--{name.replace('_', '-')}",
-                was=was,
-                now=given,
-            )
+            raise refuse_changed(f"--{name.replace('_', '-')}", was, given)
 
 
 def share_time(budget: dict[str, Any], count: int) -> dict[str, Any]:

@@ -174,6 +174,7 @@ def match_head(origin: RunFolder, splits: Splits) -> tuple[tuple[int | None, ...
 def _refuse_other(origin: RunFolder, splits: Splits) -> None:
     """Refuse images that the old file could not be asked about, and data that lacks a class of it."""
     from zoo.workflow._channels import fit_to_channels
+    from zoo.workflow._images import refuse_kind
 
     old = origin.record
     if splits.task != old.task:
@@ -183,14 +184,7 @@ def _refuse_other(origin: RunFolder, splits: Splits) -> None:
             data=splits.task,
             model=old.task,
         )
-    if splits.kind != old.kind:
-        raise DataError(
-            f"the images are {splits.kind}, {quote_path(origin.path)} was made for {old.kind} images; name such with "
-            "--data",
-            code="data-kind",
-            found=splits.kind,
-            expected=old.kind,
-        )
+    refuse_kind(splits, old.kind, quote_path(origin.path))
     fit_to_channels(old.card.preprocess, splits, old.card.preprocess.channels)
     found = match_labels(old.labels, splits.labels)
     missing = [label for label, place in zip(old.labels, found, strict=True) if place is None]

@@ -15,8 +15,7 @@ import numpy as np
 from zoo._support.files import atomic_write, sha256_bytes
 from zoo._support.text import quote_path
 from zoo.errors import DataError, TrainingError, UsageError
-from zoo.spec import Fingerprint, encode
-from zoo.workflow._find import REPORT_FILE
+from zoo.spec import Fingerprint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -142,7 +141,8 @@ def report_answers(
         notes: what the reader of the numbers must know of the data.
         ordered: labels are grades in order.
     """
-    from zoo.evaluation import plot_confusion, plot_labels, plot_reliability, report, write_predictions
+    from zoo.evaluation import report, write_predictions
+    from zoo.workflow._judge import write_report
 
     labels, count = tuple(answers.labels.tolist()), len(np.unique(answers.fold))
     groups = answers.groups if len(answers.groups) else None
@@ -161,15 +161,8 @@ def report_answers(
     _write(folder / ANSWERS, answers)
     ids, folds = answers.ids.tolist(), answers.fold.tolist()
     write_predictions(folder / "predictions.csv", ids, answers.targets, answers.logits, labels, folds=folds)
-    if found.confusion is None:
-        plot_labels(found, folder / "labels.png")
-    else:
-        plot_confusion(found, folder / "confusion.png")
     title = f"{model}, {count} folds"
-    plot_reliability(
-        answers.logits, answers.targets, folder / "reliability.png", temperature=1.0, title=title, groups=groups
-    )
-    atomic_write(folder / REPORT_FILE, encode(found))
+    write_report(folder, found, answers.logits, answers.targets, title, temperature=1.0, groups=groups)
     return found
 
 
@@ -189,16 +182,12 @@ def compare_answers(
         DataError: they know other labels, or are of other images, labels or folds.
     """
     from zoo.evaluation.comparison import Contender, compare
+    from zoo.workflow._judge import Subject, check_comparable
 
+    check_comparable([Subject(name, one.labels.tolist()) for name, one in zip(names, answers, strict=True)])
     first = _sort(answers[0])
     contenders = []
     for name, one in zip(names, map(_sort, answers), strict=True):
-        if set(one.labels.tolist()) != set(first.labels.tolist()):
-            raise DataError(
-                f"{name} knows other labels than {names[0]}; models of one task can be compared",
-                code="compare-labels",
-                model=name,
-            )
         order = [one.labels.tolist().index(label) for label in first.labels.tolist()]
         truth = one.targets[:, order] if one.targets.ndim == 2 else np.argsort(order)[one.targets]
         same = np.array_equal(one.digests, first.digests) and np.array_equal(one.fold, first.fold)

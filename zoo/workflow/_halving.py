@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from zoo._support.files import atomic_write
+from zoo._support.text import file_name
 from zoo.errors import ResumeError, TrainingError
 from zoo.evaluation import lower_is_better
 from zoo.spec import decode, encode
@@ -169,9 +170,7 @@ class Search:
         """Train candidates, each once; the first is tried whatever the clock says, so that there is an answer."""
         trials = []
         for one in group:
-            name = "-".join(
-                (stage.replace(" ", ""), one.label.replace(" on ", "-").replace("+", "-").replace("/", "-"))
-            )
+            name = f"{stage.replace(' ', '')}-{file_name(one.label.replace(' on ', '-'))}"
             trials.append(Trial(name=name, model=one.model, budget={**self.shared, **one.budget, **budget}))
         least = 0 if self.tried else 1
         outcomes = conduct_all(trials, self.source, self.folder, self.clock, reserve=reserve, least=least)

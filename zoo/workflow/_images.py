@@ -34,6 +34,7 @@ __all__ = [
     "open_as",
     "read_some",
     "readable",
+    "refuse_kind",
     "refuse_unreadable",
     "without_bad",
 ]
@@ -149,6 +150,21 @@ def refuse_unreadable(images: ImageSet, specs: Sequence[PreprocessSpec]) -> None
     bad = _unusable(images, specs)
     if bad:
         raise refusal((Unusable(images.ids[index], why) for index, why in bad.items()), len(images), of="test")
+
+
+def refuse_kind(splits: Splits, expected: str, whose: str) -> None:
+    """Refuse images of another pixel type than those that `whose` says were trained on.
+
+    Raises:
+        DataError: names both types.
+    """
+    if splits.kind != expected:
+        raise DataError(
+            f"the images are {splits.kind}, {whose} was made for {expected} images; name such with --data",
+            code="data-kind",
+            found=splits.kind,
+            expected=expected,
+        )
 
 
 def read_some(sets: Sequence[ImageSet], count: int) -> list[NDArray[Any]]:

@@ -16,7 +16,7 @@ from zoo.errors import DataError
 from zoo.evaluation.comparison import Comparison, Contender, compare
 from zoo.spec import encode
 from zoo.workflow._find import REPORT_FILE
-from zoo.workflow._images import check_in_range
+from zoo.workflow._images import check_in_range, refuse_kind
 from zoo.workflow._inputs import select_columns
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from zoo.data import ImageSet, Splits
     from zoo.edge import Runtime
     from zoo.plugin import ModelPlugin
-    from zoo.spec import EvalReport, Manifest, SeenImages
+    from zoo.spec import EvalReport, Manifest, SeenImages, TrainConfig
 
 __all__ = [
     "Judged",
@@ -42,6 +42,7 @@ __all__ = [
     "measure_latencies",
     "weights_of_classes",
     "write_answers",
+    "write_report",
 ]
 
 _LATENCY_RUNS = 30
@@ -134,32 +135,29 @@ def check_takes(manifest: Manifest, data: Splits, labels: tuple[str, ...] | None
     from zoo.data import align
 
     data = align(data, labels or manifest.labels, manifest.task).read_for(manifest.preprocess)
-    if data.kind != manifest.input.dtype and manifest.input.stage == "raw":
-        raise DataError(
-            f"the images are {data.kind}, {manifest.name} was made for {manifest.input.dtype} images",
-            code="data-kind",
-            found=data.kind,
-            expected=manifest.input.dtype,
-        )
+    if manifest.input.stage == "raw":
+        refuse_kind(data, manifest.input.dtype, manifest.name)
     return data
+
+
+def _configs_of(manifest: Manifest) -> list[TrainConfig]:
+    """The recipe, or of an ensemble that of each member."""
+    return [member.config for member in manifest.members] or [manifest.provenance.config]
 
 
 def weights_of_classes(manifest: Manifest) -> str:
     """How classes were weighed in training: "none" or "balanced"; of an ensemble's members each word once."""
-    configs = [member.config for member in manifest.members] or [manifest.provenance.config]
-    return " and ".join(dict.fromkeys(config.class_weight for config in configs))
+    return " and ".join(dict.fromkeys(config.class_weight for config in _configs_of(manifest)))
 
 
 def losses_of(manifest: Manifest) -> str:
     """What training minimised; of an ensemble's members each word once."""
-    configs = [member.config for member in manifest.members] or [manifest.provenance.config]
-    return " and ".join(dict.fromkeys(config.loss for config in configs))
+    return " and ".join(dict.fromkeys(config.loss for config in _configs_of(manifest)))
 
 
 def _note_weights(manifest: Manifest) -> tuple[str, ...]:
     """What a reader of probabilities must know where classes were weighed."""
-    how = weights_of_classes(manifest)
-    configs = [member.config for member in manifest.members] or [manifest.provenance.config]
+    how, configs = weights_of_classes(manifest), _configs_of(manifest)
     remedies = [] if how == "none" else [f"class_weight {how}"]
     remedies += ["sampling balanced"] if any(config.sampling == "balanced" for config in configs) else []
     notes = [f"{remedy} in training: probabilities lean towards rare classes" for remedy in remedies]
@@ -170,24 +168,34 @@ def _note_weights(manifest: Manifest) -> tuple[str, ...]:
 
 def write_answers(folder: Path, judged: Judged, temperature: float) -> None:
     """report.json, predictions.csv, reliability.png, and confusion.png or (multilabel) labels.png of one evaluation."""
-    from zoo.evaluation import plot_confusion, plot_labels, plot_reliability, write_predictions
+    from zoo.evaluation import write_predictions
 
-    images, labels = judged.images, judged.report.labels
-    atomic_write(folder / REPORT_FILE, encode(judged.report))
-    write_predictions(folder / "predictions.csv", images.ids, images.targets, judged.logits, labels, temperature)
-    if judged.report.confusion is None:
-        plot_labels(judged.report, folder / "labels.png")
+    images, report = judged.images, judged.report
+    write_predictions(folder / "predictions.csv", images.ids, images.targets, judged.logits, report.labels, temperature)
+    title = f"{report.model} on {report.split}"
+    write_report(folder, report, judged.logits, images.targets, title, temperature=temperature, groups=images.groups)
+
+
+def write_report(
+    folder: Path,
+    report: EvalReport,
+    logits: NDArray[np.float32],
+    targets: NDArray[np.int64],
+    title: str,
+    *,
+    temperature: float,
+    groups: NDArray[np.int64] | None,
+) -> None:
+    """report.json, reliability.png with a title, and confusion.png or labels.png; arguments as of `zoo.evaluation`."""
+    from zoo.evaluation import plot_confusion, plot_labels, plot_reliability
+
+    if report.confusion is None:
+        plot_labels(report, folder / "labels.png")
     else:
-        plot_confusion(judged.report, folder / "confusion.png")
-    title = f"{judged.report.model} on {judged.report.split}"
-    plot_reliability(
-        judged.logits,
-        images.targets,
-        folder / "reliability.png",
-        temperature=temperature,
-        title=title,
-        groups=images.groups,
-    )
+        plot_confusion(report, folder / "confusion.png")
+    place = folder / "reliability.png"
+    plot_reliability(logits, targets, place, temperature=temperature, title=title, groups=groups)
+    atomic_write(folder / REPORT_FILE, encode(report))
 
 
 def compare_judged(

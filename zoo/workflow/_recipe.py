@@ -242,7 +242,7 @@ def _fit_spec(
             f"size {asked}: {card.name} needs at least {plugin.minimum_size} pixels a side",
             code="size-too-small",
             model=card.name,
-            found=list(asked) if isinstance(asked, tuple) else asked,
+            found=asked,
             expected=plugin.minimum_size,
         )
     if data.kind != "uint8" and "intensity" not in given and spec.intensity == Scale(maximum=255):

@@ -19,6 +19,9 @@ from zoo.runs import (
     find_run,
     left_something,
     open_run,
+    refuse_changed,
+    refuse_finished,
+    refuse_other_model,
     settle,
     versions,
 )
@@ -107,28 +110,20 @@ def choose_step(card: ModelCard, budget: Budget, place: Path | None, *, resume: 
             folds=len(record.folds),
         )
     if record.card.name != card.name or _members(record.card, place) != _members(card, place):
-        raise TrainingError(
-            f"{quote_path(place)} is a run of {record.card.name}, not of this {card.name}; name the run with --out",
-            code="run-other-model",
-            run=str(place),
-            found=record.card.name,
-            expected=card.name,
-        )
+        raise refuse_other_model(place, record.card.name, card.name)
     if resume == "auto" and (card.members or not left_something(record, place)) and record.status != "done":
         settle(run, kept=False)  # an ensemble is made in seconds
         return choose_step(card, budget, place, resume=resume)  # the run that it was to replace may be back
     if resume == "auto" or budget.get("lr") is not None:
-        _refuse_changed(record, card, budget)
+        changed = find_changed(record, card, budget)
+        if changed is not None:
+            raise refuse_changed(*changed)
     if is_diverged(record) and _rate(budget, record) >= record.card.train.lr:
         raise _refuse_again(run)
     if resume == "auto":
         return "report" if record.status == "done" else "continue"
     if record.status == "done":
-        raise TrainingError(
-            f"{quote_path(place)} is finished; train anew into another --out, or replace it with --overwrite",
-            code="run-finished",
-            run=str(place),
-        )
+        raise refuse_finished(place)
     return "continue"
 
 
@@ -200,20 +195,6 @@ def _refuse_again(run: RunFolder) -> TrainingError:
         code="resume-diverged",
         run=str(run.path),
         lr=record.card.train.lr,
-    )
-
-
-def _refuse_changed(record: RunRecord, card: ModelCard, budget: Budget) -> None:
-    changed = find_changed(record, card, budget)
-    if changed is None:
-        return
-    name, was, now = changed
-    raise TrainingError(
-        f"cannot resume: {name} was {was} when the run began and is {now} now; give what it was, or another --out",
-        code="resume-changed",
-        name=name,
-        was=msgspec.to_builtins(was),
-        now=msgspec.to_builtins(now),
     )
 
 

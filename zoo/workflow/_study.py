@@ -15,11 +15,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from zoo._support.text import file_name
 from zoo.errors import OutputError, TrainingError, UsageError, ZooError
 from zoo.runs import Callback, repair_latest
 from zoo.spec import Budget, encode, to_builtins
+from zoo.workflow._find import is_run
 from zoo.workflow._space import Range, Space, combinations, defaults, make_space
 from zoo.workflow._trials import TRIALS, Clock, TimeOver, Trial, learn, open_search
+from zoo.workflow.tune import describe_point
 
 if TYPE_CHECKING:
     import optuna
@@ -31,7 +34,7 @@ __all__ = ["STUDY", "Study", "round_numbers"]
 _STARTUP = 8
 """Trials at random before the model of the sampler begins."""
 _UNPRUNED = 4
-"""Whole trials before one may be given up, and epochs before which none is."""
+"""Complete trials that there must be before one is given up, and the first epoch in which one is."""
 _FIRST = 0.4
 """Share of the minutes that the recipe without a search may take; its epochs are those of all trials."""
 STUDY = "study.db"
@@ -106,11 +109,12 @@ class Study:
                 **{name: str(value) if isinstance(value, Path) else value for name, value in budget.items()},
             }
         )
-        name = f"tune-{card.name.replace('/', '-').replace(':', '-')}-{hashlib.sha256(encode(request)).hexdigest()[:8]}"
+        name = f"tune-{file_name(card.name)}-{hashlib.sha256(encode(request)).hexdigest()[:8]}"
         self.folder = Path(out) if out is not None else Path("runs") / name
         self.clock: Clock = open_search(self.folder, request, minutes, began)
         seconds = self.clock.seconds or 0.0
         self.study = _open_study(self.folder / STUDY, self.metric)
+        self.fresh = not self.study.trials  # no earlier call has begun a trial, and no other process
         self.attrs = self.study.user_attrs
         if "first" not in self.attrs:
             timed = minutes is not None and "epochs" not in fixed and "steps" not in fixed
@@ -170,20 +174,14 @@ class Study:
 
         params = {name: _suggest(live, name, one) for name, one in self.space.items()}
         recipe, place = self.recipe(params, again=False, number=live.number), self.place(live.number)
-        said = ", ".join(f"{name} {_short(value)}" for name, value in params.items())
-        log.info("trial %d: %s", live.number, said)
+        log.info("trial %d: %s", live.number, describe_point(params))
         known = self.study.trials[live.number].intermediate_values
         watching: tuple[Callback, ...] = (_Watch(live, self.metric, known),)
         if self._count_finished():  # the first one has its own budget, so that there is an answer
             watching += (TimeOver(self.clock),)
         try:
-            job = learn(
-                Trial(name=place.name, model=self.model, budget=recipe),
-                self.source,
-                place,
-                callbacks=watching,
-                export=False,
-            )
+            trial = Trial(name=place.name, model=self.model, budget=recipe)
+            job = learn(trial, self.source, place, callbacks=watching, export=False)
         except OutputError:
             raise
         except ZooError as problem:
@@ -191,8 +189,9 @@ class Study:
                 return False
             pruned = problem.code == "trial-pruned"
             if live.number == 0 and not pruned:  # the recipe that nobody varied: what it lacks, all lack
-                self.study.tell(live, state=TrialState.FAIL)
-                shutil.rmtree(self.folder, ignore_errors=True)
+                if self.fresh and not is_run(place):  # else a search continues what is there, or another process does
+                    self.study.tell(live, state=TrialState.FAIL)
+                    shutil.rmtree(self.folder, ignore_errors=True)
                 raise
             live.set_user_attr("why", "" if pruned else " ".join(str(problem).split()))
             self.study.tell(live, state=TrialState.PRUNED if pruned else TrialState.FAIL)
@@ -290,7 +289,3 @@ def _suggest(live: optuna.trial.Trial, name: str, one: Any) -> Any:
 def round_numbers(params: Mapping[str, Any]) -> dict[str, Any]:
     """Numbers with four digits: the recipe is typed again, and must then be the same."""
     return {name: float(f"{value:.4g}") if isinstance(value, float) else value for name, value in params.items()}
-
-
-def _short(value: Any) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)

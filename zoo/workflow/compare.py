@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 import msgspec
 
 from zoo.errors import CatalogueError, DataError, UsageError
-from zoo.spec import Reading, check_budget
+from zoo.spec import check_budget
 from zoo.workflow._find import is_run
 from zoo.workflow.evaluate import look_up, open_target
 from zoo.workflow.train import carry_out, train
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from zoo.data import Splits
     from zoo.evaluation.comparison import Comparison
-    from zoo.spec import Budget
+    from zoo.spec import Budget, Reading
     from zoo.workflow._begin import Plan
     from zoo.workflow.evaluate import Target
 
@@ -76,10 +76,9 @@ def compare(
     find_provider(provider)
     said = budget or {}
     check_budget(said)
-    asked = Reading(uncertain=said.get("uncertain"))
-    if data is not None:  # else the runs' own images, read as in training
-        asked |= Reading(columns=said.get("columns"), group=said.get("group"), keep_na=said.get("keep_na"))
-        asked |= Reading(frames=said.get("frames"))
+    # Without data: the runs' own images, read as in training.
+    read = frozenset({"uncertain", "columns", "group", "keep_na", "frames"} if data is not None else {"uncertain"})
+    asked = cast("Reading", {name: value for name, value in said.items() if name in read})
 
     places = [_find(target) for target in targets]
     if over := _over_folds(targets, places):
@@ -96,10 +95,7 @@ def compare(
     if not any(place is None for place in places):
         from zoo.workflow._recipe import refuse_options
 
-        read = ("uncertain", "columns", "group", "keep_na", "frames") if data is not None else ("uncertain",)
-        refuse_options(
-            said, keep=frozenset(read), why="of a training, and every model here is trained already; leave it out"
-        )
+        refuse_options(said, keep=read, why="of a training, and every model here is trained already; leave it out")
     plans = {
         k: _plan(str(targets[k]), source, shared)
         for k, place in enumerate(places)

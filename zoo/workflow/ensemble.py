@@ -96,7 +96,7 @@ def begin(
     from zoo.runs import TrainContext, open_run
     from zoo.workflow._begin import create_record, start_run
     from zoo.workflow._folds import refuse_none
-    from zoo.workflow._images import images_of, open_as, refuse_unreadable, without_bad
+    from zoo.workflow._images import images_of, open_as, refuse_kind, refuse_unreadable, without_bad
     from zoo.workflow._seen import list_seen, sift_start
 
     config = card.train
@@ -114,13 +114,7 @@ def begin(
     else:
         splits = open_as(data, config, skip_bad=bool(skipped))
         splits = align(splits, first.labels, first.task).read_for(card.preprocess)
-    if splits.kind != first.kind:
-        raise DataError(
-            f"the images are {splits.kind}, the members were made for {first.kind} images; name such with --data",
-            code="data-kind",
-            found=splits.kind,
-            expected=first.kind,
-        )
+    refuse_kind(splits, first.kind, "every member")
     keep = budget.get("leaks") == "keep"
     notes = () if of_folds else _refuse_seen(members, splits, keep=keep)  # of folds no image decides, and none judges
     if keep:

@@ -19,8 +19,8 @@ import msgspec
 from zoo._support.text import format_count, quote_path
 from zoo.errors import TrainingError, UsageError
 from zoo.spec import Budget, Display, EvalReport, Interval, Table, check_budget
-from zoo.workflow._asked import ASKED, Asked, Then, plain, read_asked, refuse_changed, share_time
-from zoo.workflow._find import OF_ALL, is_run
+from zoo.workflow._asked import ASKED, Asked, Then, check_unchanged, plain, read_asked, share_time
+from zoo.workflow._find import OF_ALL, is_run, read_report
 from zoo.workflow._last import of_all, of_folds, refuse_last
 from zoo.workflow.train import TrainResult, train
 
@@ -154,7 +154,7 @@ def train_folds(
         ZooError: any kind, as `zoo.train`. UsageError: `fold` is given, or several processes were started.
     """
     from zoo.loggers import find_callbacks
-    from zoo.runs import hold_run, open_run, settle
+    from zoo.runs import hold_run, open_run, refuse_finished, refuse_other_model, settle
     from zoo.workflow._resume import place_of
 
     check_budget(budget)
@@ -162,21 +162,14 @@ def train_folds(
     find_callbacks(heard)  # a name that nobody knows is refused now
     _refuse(budget)
     place = place_of(Path(out) if out else None, budget, resume=resume, overwrite=overwrite)
-    known = place is not None and resume and is_run(place)
-    if known and place is not None:
+    if place is not None and resume and is_run(place):
         run = open_run(place)
         asked = read_asked(run)
         what = then or asked.then
         if model != asked.model:
-            raise TrainingError(
-                f"{quote_path(place)} is a run of {asked.model}, not of {model}; name the run with --out",
-                code="run-other-model",
-                run=str(place),
-                found=asked.model,
-                expected=model,
-            )
+            raise refuse_other_model(place, asked.model, model)
         if resume == "auto":
-            refuse_changed(run, asked, model, budget)
+            check_unchanged(asked, model, budget)
         refuse_last(run.record, place, what, held=True)
     else:
         if resume is True:
@@ -186,11 +179,7 @@ def train_folds(
     record = run.record
     if record.status == "done":
         if resume is True and what == "none":
-            raise TrainingError(
-                f"{quote_path(run.path)} is finished; train anew into another --out, or replace it with --overwrite",
-                code="run-finished",
-                run=str(run.path),
-            )
+            raise refuse_finished(run.path)
         log.info("%s is done already; this is what it gave", run.path)
     source = record.source if data is None else str(data)
     each = share_time(asked.budget, len(record.folds) + (asked.then == "all"))
@@ -290,13 +279,7 @@ def _begin(
     refuse_last(plan.record, out, then or "none")
     names = tuple(f"fold-{number}" for number in numbers)
     record = msgspec.structs.replace(plan.record, id=new_id(card.name), folds=names, notes=())
-    asked = Asked(
-        model=model,
-        skip_bad=skip_bad,
-        then=then or "none",
-        budget=plain(budget),
-        folds=tuple(numbers),
-    )
+    asked = Asked(model=model, skip_bad=skip_bad, then=then or "none", budget=plain(budget), folds=tuple(numbers))
     run = create_run(out, record, overwrite=overwrite)
     try:
         atomic_write(run.file(ASKED), msgspec.json.encode(asked))
@@ -325,12 +308,7 @@ def _finish(run: RunFolder, results: Sequence[TrainResult]) -> FoldsResult:
     epochs = [1 if one.record.best is None else one.record.best.epoch for one in parts]
     answers = pool([read_answers(one.path) for one in parts])
     common = [note for note in parts[0].record.notes if all(note in one.record.notes for one in parts)]
-    if run.record.status == "done":
-        from zoo.workflow._find import read_report
-
-        report = read_report(run)
-    else:
-        report = None
+    report = read_report(run) if run.record.status == "done" else None
     if report is None:
         name = run.record.data.name
         ordered = parts[0].record.task == "ordinal"

@@ -17,11 +17,13 @@ from zoo.errors import UsageError
 from zoo.spec import Budget, Display, EvalReport, Table, check_budget
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import optuna
 
     from zoo.workflow._study import Study
 
-__all__ = ["TuneResult", "TuneTrial", "tune"]
+__all__ = ["TuneResult", "TuneTrial", "describe_point", "tune"]
 
 TRIALS_DEFAULT = 20
 """Where neither trials nor minutes are said: the first eight look around, the others where it was good."""
@@ -64,8 +66,7 @@ class TuneResult(Display, msgspec.Struct, frozen=True, kw_only=True):
 
     def headline(self) -> str:
         """The best settings, and what their file did on the test images."""
-        said = ", ".join(f"{name} {_short(value)}" for name, value in self.best.settings.items())
-        return f"{self.model} with {said}: {self.test.headline()}"
+        return f"{self.model} with {describe_point(self.best.settings)}: {self.test.headline()}"
 
     def tables(self) -> dict[str, Table]:
         """trials: one row each. Then those of the report."""
@@ -196,5 +197,7 @@ def _notes(metric: str, rows: tuple[TuneTrial, ...]) -> tuple[str, ...]:
     return tuple(said)
 
 
-def _short(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def describe_point(settings: Mapping[str, Any]) -> str:
+    """Settings on one line, numbers with four digits, such as "lr 0.001, mixup 0.2"."""
+    said = {name: f"{value:.4g}" if isinstance(value, float) else value for name, value in settings.items()}
+    return ", ".join(f"{name} {value}" for name, value in said.items())

@@ -14,9 +14,9 @@ import os
 import stat
 from typing import TYPE_CHECKING, Any, cast
 
-from zoo._support.files import sha256_bytes
+from zoo._support.files import refuse_unwritable, sha256_bytes
 from zoo._support.text import quote_path
-from zoo.errors import OutputError, SigningKeyError, ZooError
+from zoo.errors import SigningKeyError, ZooError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -194,13 +194,7 @@ def _create(path: Path, data: bytes, mode: int) -> None:
         ) from None
     except OSError as problem:
         path.unlink(missing_ok=True)
-        reason = (problem.strerror or str(problem)).lower()
-        raise OutputError(
-            f"cannot write {path}: {reason}; choose another place",
-            code="output-unwritable",
-            path=str(path),
-            cause=reason,
-        ) from None
+        raise refuse_unwritable(path, problem, "choose another place") from None
 
 
 def _cryptography() -> tuple[Any, Any]:

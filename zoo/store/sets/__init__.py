@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NoReturn
 from urllib.parse import urlsplit
 
-from zoo._support.files import atomic_path, put_in_place
+from zoo._support.files import atomic_path, put_in_place, refuse_unwritable
 from zoo._support.text import quote_path
 from zoo.errors import DataError, OutputError
 from zoo.store._download import TransferError, first_answer, offline, transfer
@@ -166,11 +166,7 @@ def _keep(part: Path, variant: Variant) -> Path:
     try:
         put_in_place(part, target)
     except OSError as problem:
-        raise OutputError(
-            f"cannot write {target}: {(problem.strerror or str(problem)).lower()}; check its rights",
-            code="output-unwritable",
-            path=str(target),
-        ) from None
+        raise refuse_unwritable(target, problem, "check its rights") from None
     return target
 
 
