@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
@@ -13,7 +14,7 @@ from zoo.data import Splits
 from zoo.learn import WEIGHTS_FILE
 from zoo.learn._history import Epoch, best_epoch, best_of, draw_history, epochs_without_gain, write_history
 from zoo.learn._progress import epoch_line
-from zoo.runs import open_run
+from zoo.runs import Callback, open_run
 
 
 def row(epoch: int, chosen: float | None, loss: float = 0.5, metric: str = "kappa", auroc: float | None = 0.9) -> Epoch:
@@ -63,17 +64,28 @@ def test_the_history_has_a_column_of_the_metric(tmp_path: Path) -> None:
         assert (tmp_path / "history.png").stat().st_size > 1000
 
 
-@pytest.mark.parametrize("metric", ["kappa", "nll", "sensitivity@0.8:1"])
+class Hears(Callback):
+    def __init__(self) -> None:
+        self.rows: list[Any] = []
+
+    def epoch(self, row: Any) -> None:
+        self.rows.append(row)
+
+
+@pytest.mark.parametrize("metric", ["kappa", "nll", "sensitivity@0.8:1", "accuracy"])
 def test_training_keeps_the_epoch_that_the_metric_chooses(stripes: Splits, tmp_path: Path, metric: str) -> None:
     config = msgspec.structs.replace(CONFIG, metric=metric, sampling="balanced", loss="focal")
     run = new_run(tmp_path / "run", stripes, config)
-    fitted = learn(tiny_net(), stripes, SPEC, config, run)
+    heard = Hears()
+    fitted = learn(tiny_net(), stripes, SPEC, config, run, callbacks=(heard,))
     assert fitted.best.metric == f"val_{metric}"
     rows = list(csv.DictReader(run.file("history.csv").read_text().splitlines()))
     values = [float(one[f"val_{metric}"]) for one in rows]
     best = min(values) if metric == "nll" else max(values)
     assert values[fitted.best.epoch - 1] == best == pytest.approx(fitted.best.value, abs=1e-5)
     assert open_run(run.path).record.best == fitted.best
+    told = [{name: f"{value:.6g}" for name, value in row.items()} for row in heard.rows]
+    assert told == rows, "a logger draws every column, so each is a number"
 
 
 def test_a_run_of_grades_resumes_to_the_same_bytes(

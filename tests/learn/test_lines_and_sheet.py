@@ -36,7 +36,7 @@ def test_a_long_epoch_adds_a_line_a_minute_without_control_characters(
     caplog.set_level("INFO", "zoo")
     now = [0.0]
     monkeypatch.setattr(_progress.time, "perf_counter", lambda: now[0])
-    with report_progress(3, 800, done=0, quiet=False) as report:
+    with report_progress(3, 800, "macro_auroc", done=0, quiet=False) as report:
         for step in range(1, 101):
             now[0] += 2.0
             loss = 0.5 if step % 20 == 0 else None

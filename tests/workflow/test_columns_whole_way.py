@@ -190,10 +190,20 @@ def test_what_cannot_give_columns_refuses_them(
         export(bundle, web=place / "page", ort_web=place)
     with refused("inputs-unsupported", UsageError):
         zoo.train(f"ensemble:{result.run},{alone.run}", out=place / "both")
-    with refused("inputs-unsupported", UsageError):
-        table, over = place / "data" / "table.csv", place / "over"
+    table, over = place / "data" / "table.csv", place / "over"
+    with refused("inputs-unsupported", UsageError, model="simple_cnn"):
         zoo.train_folds("simple_cnn", table, folds=3, inputs=("age",), then="ensemble", out=over)
     assert not over.exists()
+
+
+def test_a_cell_that_one_fold_cannot_take_is_refused_before_any_fold_is_trained(tmp_path: Path) -> None:
+    """The third fold is learnt from in the first training, and judged in the other two, which saw no empty cell."""
+    ages = ["" if at == 2 else f"{20 + at % 40}" for at in range(90)]
+    cells = {"fold": [str(at % 3) for at in range(90)], "age": ages}
+    table = write_table(tmp_path / "data", cells, ["old" if at % 2 else "young" for at in range(90)], strength=0)
+    with refused("inputs-cell-missing", DataError, column="age"):
+        zoo.train_folds("simple_cnn", table, folds=3, inputs=("age",), epochs=1, out=tmp_path / "over")
+    assert not (tmp_path / "over").exists()
 
 
 @pytest.mark.usefixtures("result")

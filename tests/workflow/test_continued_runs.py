@@ -179,6 +179,8 @@ def test_classes_are_matched_in_any_spelling_and_none_may_be_missing(root: Path,
         ("simple_cnn", {"start_from": "nowhere"}, "run-unknown"),
         ("simple_cnn", {"weights": "old"}, "option-conflict"),
         ("simple_cnn", {"freeze": True}, "option-conflict"),
+        ("simple_cnn", {"settings": {"train.freeze": True}}, "option-conflict"),
+        ("simple_cnn", {"settings": {"pretrained": False}}, "option-conflict"),
         ("simple_cnn", {"settings": {"preprocess.resize": "crop"}}, "option-conflict"),
     ],
 )

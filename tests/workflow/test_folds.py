@@ -161,6 +161,8 @@ def test_slips_are_refused_before_anything_is_written(colours: Path, tmp_path: P
     out = tmp_path / "over"
     with refused("option-conflict", UsageError):
         zoo.train_folds(MODEL, colours, folds=3, fold=1, out=out)
+    with refused("option-conflict", UsageError, options=["--folds", "--set fold"]):
+        zoo.train_folds(MODEL, colours, folds=3, settings={"fold": 1}, out=out)
     with refused("option-missing", UsageError):
         zoo.train_folds(MODEL, colours, out=out)
     with refused("setting-value", UsageError, name="folds"):
@@ -233,6 +235,8 @@ def test_an_ensemble_of_the_folds_answers_with_the_mean_of_their_probabilities(
     assert manifest.report.notes[0].startswith("no test set of its own: no image is held out from all")
     with refused("split-empty", DataError):
         zoo.evaluate(together.run, colours)
+    with refused("from-unsupported", UsageError, model="ensemble"):
+        zoo.train(MODEL, colours, start_from=together.run)
     card = (Path(zoo.export(together.run, bundle=True, out=tmp_path / "m.zoo").path) / "CARD.md").read_text("utf-8")
     assert "no test set of its own" in card
     assert "learnt on validation" not in card
@@ -272,7 +276,7 @@ def test_holding_nothing_out_needs_folds(colours: Path, tmp_path: Path) -> None:
     with refused("folds-none", UsageError):
         zoo.train(MODEL, colours, folds=3, fold="none", out=tmp_path / "run")
     with refused("folds-none", UsageError):
-        zoo.train(MODEL, colours, folds=3, settings={"fold": "none"}, out=tmp_path / "run")
+        zoo.train(MODEL, colours, folds=3, settings={"train.fold": "none"}, out=tmp_path / "run")
 
 
 class Hears(Callback):

@@ -194,7 +194,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     # --- the loop
     alone, network = count_probe(epochs, config), None
     behind = len(history) * len(feed) + len(feed) * state.step // steps
-    progress = report_progress(epochs, len(feed), done=behind, quiet=not peers.first)
+    progress = report_progress(epochs, len(feed), config.metric, done=behind, quiet=not peers.first)
     with progress as report, hold_interrupts(follows=not peers.first) as interrupt:
         own = (report, HistoryFile(run.file("history.csv"), history), sheet)
         callbacks = (*own, *context.callbacks) if peers.first else ()
@@ -257,7 +257,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                 history.append(row)
                 state = keep(run, msgspec.structs.replace(state, history=tuple(history)), average, checkpoints)
                 for one in callbacks:
-                    one.epoch(msgspec.structs.asdict(row))
+                    one.epoch(row.columns)
             history[:] = peers.agree(history)
             state = at_step(state, 0, torch.zeros(()), 0.0, 0.0)
 

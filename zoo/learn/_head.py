@@ -17,7 +17,6 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
-import msgspec
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -173,7 +172,7 @@ def _fit_first(  # noqa: PLR0917 - as `fit`
     features = open_features(model) if device.type == "cpu" else torch_features(model, layer, device, 32)
     if features is None:
         raise _no_head(model)
-    with report_progress(1, images, done=0, quiet=False) as report:
+    with report_progress(1, images, config.metric, done=0, quiet=False) as report:
         rows = compute_features(features, length, parts, spec, run.file(FEATURES_FILE), report).to(device)
         learning, judged = rows[: -len(held_out)], rows[-len(held_out) :]
         index = torch.arange(len(feed)).repeat(len(parts) - 1)
@@ -207,7 +206,7 @@ def _fit_first(  # noqa: PLR0917 - as `fit`
             seconds=spent,
         )
         for one in (report, HistoryFile(run.file("history.csv"), [row]), *context.callbacks):
-            one.epoch(msgspec.structs.asdict(row))
+            one.epoch(row.columns)
     draw_history(run.file("history.png"), [row])
     run.file(FEATURES_FILE).unlink(missing_ok=True)
     return Fitted(

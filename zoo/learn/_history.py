@@ -57,6 +57,14 @@ class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
         return self.val_macro_auroc if self.metric == "macro_auroc" else self.val_chosen
 
     @property
+    def columns(self) -> dict[str, float | None]:
+        """Its row of history.csv; a metric without a column of its own gets one, the last, such as val_kappa."""
+        shown = msgspec.structs.asdict(self)
+        del shown["metric"], shown["val_chosen"]
+        shown.setdefault(f"val_{self.metric}", self.value)
+        return shown
+
+    @property
     def rank(self) -> float:
         """`value`, the larger the better; that of an epoch where it is not defined lies below all others."""
         if self.value is None:
@@ -98,18 +106,14 @@ def throughput(history: Sequence[Epoch]) -> float:
 
 
 def write_history(path: Path, history: Sequence[Epoch]) -> None:
-    """Write every row so far, atomically; an undefined value is an empty cell.
-
-    A metric that has no column anyway gets one of its own, the last, such as val_kappa.
-    """
+    """Write every row so far, atomically; an undefined value is an empty cell."""
     text = io.StringIO()
     table = csv.writer(text, lineterminator="\n")
-    names = [name for name in Epoch.__struct_fields__ if name not in {"metric", "val_chosen"}]
-    own = sorted({f"val_{row.metric}" for row in history}.difference(names))
-    table.writerow([*names, *own])
-    for row in history:
-        cells = [*(getattr(row, name) for name in names), *(row.value for _ in own)]
-        table.writerow(["" if cell is None else f"{cell:.6g}" for cell in cells])
+    rows = [row.columns for row in history]
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    table.writerow(names)
+    for row in rows:
+        table.writerow(["" if (cell := row.get(name)) is None else f"{cell:.6g}" for name in names])
     atomic_write(path, text.getvalue())
 
 

@@ -34,22 +34,25 @@ def epoch_line(row: Epoch, epochs: int, seconds_left: float) -> str:
 
 
 @contextlib.contextmanager
-def report_progress(epochs: int, images: int, *, done: int, quiet: bool) -> Iterator[Callback]:
-    """A report for `epochs` over `images`, `done` images of them behind; all ranks but the first are quiet."""
+def report_progress(epochs: int, images: int, metric: str, *, done: int, quiet: bool) -> Iterator[Callback]:
+    """A report for `epochs` over `images`, `done` images of them behind; all ranks but the first are quiet.
+
+    `metric` is what chooses the epoch, and what a line shows.
+    """
     if quiet:
         yield Callback()
     elif sys.stderr.isatty():
-        with _bar(epochs, images, done) as report:
+        with _bar(epochs, images, metric, done) as report:
             yield report
     else:
-        yield _Lines(epochs)
+        yield _Lines(epochs, metric)
 
 
 class _Lines(Callback):
     """One line an epoch, and in a long one another every minute: no control characters, and no need of a terminal."""
 
-    def __init__(self, epochs: int) -> None:
-        self.epochs = epochs
+    def __init__(self, epochs: int, metric: str) -> None:
+        self.epochs, self.metric = epochs, metric
         self.said = self.began = time.perf_counter()
         self.images, self.steps, self.loss = 0, 0, math.nan
 
@@ -70,17 +73,18 @@ class _Lines(Callback):
         )  # fmt: skip
 
     def epoch(self, row: Mapping[str, float | None]) -> None:
-        log.info(_line_of(row, self.epochs))
+        log.info(_line_of(row, self.epochs, self.metric))
         self.said = time.perf_counter()
 
 
-def _line_of(row: Mapping[str, float | None], epochs: int) -> str:
-    done = msgspec.convert(row, Epoch)
+def _line_of(row: Mapping[str, float | None], epochs: int, metric: str) -> str:
+    known = {name: value for name, value in row.items() if name in Epoch.__struct_fields__}
+    done = msgspec.convert(known | {"metric": metric, "val_chosen": row[f"val_{metric}"]}, Epoch)
     return epoch_line(done, epochs, done.seconds * (epochs - done.epoch))
 
 
 @contextlib.contextmanager
-def _bar(epochs: int, images: int, done: int) -> Iterator[Callback]:
+def _bar(epochs: int, images: int, metric: str, done: int) -> Iterator[Callback]:
     from rich.console import Console
     from rich.progress import BarColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
     from rich.text import Text
@@ -104,7 +108,7 @@ def _bar(epochs: int, images: int, done: int) -> Iterator[Callback]:
                 progress.update(task, advance=step.images, description=f"epoch {step.epoch}/{epochs}")
 
             def epoch(self, row: Mapping[str, float | None]) -> None:
-                progress.console.print(_line_of(row, epochs), highlight=False)
+                progress.console.print(_line_of(row, epochs, metric), highlight=False)
 
         yield Bar()
 

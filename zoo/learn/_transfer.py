@@ -184,7 +184,8 @@ def _refuse_others(
         raise WeightsError(
             f"weights do not fit this network of {len(own)} tensors: {len(missing)} missing "
             f"({first_names(missing)}), {len(unexpected)} not expected ({first_names(unexpected)}), "
-            f"{len(misshapen)} of another shape ({first_names(shapes)}); bring weights of the same network",
+            f"{len(misshapen)} of another shape ({first_names(shapes)}); bring weights of the same network and "
+            "--size",
             code="weights-names",
             missing=len(missing),
             unexpected=len(unexpected),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +17,8 @@ __all__ = ["MLflow"]
 
 _LONGEST = 500
 """Characters of a parameter's value that every store of MLflow takes."""
+_OTHER = re.compile(r"[^/\w.\- ]")
+"""What MLflow refuses in the name of a metric, such as @ in val_sensitivity@0.9:CLASS."""
 _EXPERIMENT = "zoo"
 _RUN = "zoo.run"
 """Tag that holds our name of a run, by which one that continues is found again."""
@@ -70,4 +73,5 @@ class MLflow(Callback):
         from mlflow.entities import Metric
 
         now = int(time.time() * 1000)
-        self.client.log_batch(self.id, metrics=[Metric(name, value, now, step) for name, value in values.items()])
+        found = [Metric(_OTHER.sub("_", name), value, now, step) for name, value in values.items()]
+        self.client.log_batch(self.id, metrics=found)

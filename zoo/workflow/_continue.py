@@ -97,6 +97,13 @@ def find_origin(budget: Budget, card: ModelCard, loaded: LoadedPlugin) -> RunFol
     run = open_run(run_that_ships(find_run(named)))
     old = run.record.card
     place = quote_path(run.path)
+    if old.members:
+        raise UsageError(
+            f"--from: {place} is an ensemble, made of models that are trained already; continue one of them, such as "
+            f"{quote_path(old.members[0])}",
+            code="from-unsupported",
+            model=old.name,
+        )
     if (old.name, old.arch, old.plugin) != (card.name, card.arch, card.plugin):
         raise UsageError(
             f"--from: {place} is a run of {old.name}, not of {card.name}; give that model",
@@ -124,14 +131,15 @@ def find_origin(budget: Budget, card: ModelCard, loaded: LoadedPlugin) -> RunFol
 
 
 def _refuse_conflict(budget: Budget) -> None:
-    shown = any(name.startswith("preprocess.") for name in budget.get("settings") or {})
+    settings = {name.removeprefix("train."): value for name, value in (budget.get("settings") or {}).items()}
     asked = {
         "--pretrained": budget.get("pretrained"),
+        "--set pretrained": "pretrained" in settings,
         "--weights": budget.get("weights"),
-        "--freeze": budget.get("freeze"),
+        "--freeze": budget.get("freeze") or settings.get("freeze"),
         "--size": budget.get("size"),
-        "--inputs": budget.get("inputs"),
-        "--set preprocess": shown,
+        "--inputs": budget.get("inputs") or settings.get("inputs"),
+        "--set preprocess": any(name.startswith("preprocess.") for name in settings),
     }
     for option, given in asked.items():
         if given:

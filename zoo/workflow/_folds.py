@@ -218,7 +218,8 @@ def refuse_none(budget: Budget, place: Path | None, members: Sequence[str] = ())
     from zoo.runs import open_run
     from zoo.workflow._find import is_run
 
-    said = budget.get("fold") or (budget.get("settings") or {}).get("fold")
+    settings = budget.get("settings") or {}
+    said = settings.get("fold", settings.get("train.fold", budget.get("fold")))
     if said != "none":
         return
     folds = open_run(place.parent).record.folds if place is not None and is_run(place.parent) else ()

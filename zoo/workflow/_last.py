@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING, Any, cast
 
-from zoo._support.text import quote_path
+from zoo._support.text import brief, quote_path
 from zoo.errors import UsageError
 from zoo.workflow._find import OF_ALL, OF_FOLDS, last_of
 
@@ -37,7 +37,6 @@ def refuse_last(record: RunRecord, place: Path | None, what: Then, *, held: bool
         PluginError: the plugin of ensembles cannot be loaded.
     """
     from zoo import registry
-    from zoo.workflow.ensemble import refuse_columns
 
     if what == "none":
         return
@@ -52,7 +51,13 @@ def refuse_last(record: RunRecord, place: Path | None, what: Then, *, held: bool
         )
     if what != OF_FOLDS:
         return
-    refuse_columns([record])
+    if record.card.table is not None:
+        raise UsageError(
+            f"--then ensemble: the folds take {brief(record.card.table.names)} beside the image (--inputs), and an "
+            "ensemble sees the image alone; leave --inputs out, or give --then all",
+            code="inputs-unsupported",
+            model=record.card.name,
+        )
     registry.load(registry.ENSEMBLE_PLUGIN)
     if place is not None and "," in str(place):
         raise UsageError(

@@ -47,7 +47,7 @@ class _Watch(Callback):
 
     def __init__(self, trial: optuna.trial.Trial, metric: str, known: Mapping[int, float]) -> None:
         self.trial, self.known = trial, known
-        self.column = "val_macro_auroc" if metric == "macro_auroc" else "val_chosen"
+        self.column = f"val_{metric}"
 
     def epoch(self, row: Mapping[str, float | None]) -> None:
         value, epoch = row[self.column], int(row["epoch"] or 0)

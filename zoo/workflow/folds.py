@@ -225,6 +225,13 @@ def _refuse(budget: Budget) -> None:
             code="option-conflict",
             options=["--folds", "--fold"],
         )
+    settings = {name.removeprefix("train.") for name in budget.get("settings") or {}}
+    if both := sorted(settings & {"fold", "folds"}):
+        raise UsageError(
+            f"--folds K says what is trained; leave --set {both[0]} out",
+            code="option-conflict",
+            options=["--folds", f"--set {both[0]}"],
+        )
     if budget.get("start_from") is not None:
         raise UsageError(
             "--folds and --from: the run that is continued has seen images of every fold; give one of them",
@@ -249,7 +256,7 @@ def _begin(
     skip_bad: bool,
     then: Then | None,
 ) -> tuple[RunFolder, Asked]:
-    """A new run over folds, after all of its first fold was decided and nothing spoke against it."""
+    """A new run over folds, after its first fold, with columns every fold, was decided and nothing spoke against it."""
     import numpy as np
 
     from zoo import registry
@@ -275,7 +282,9 @@ def _begin(
     config = configure(card, budget, budget.get("settings") or {})
     own = index(source, skip_bad=skip_bad, **config.reading).folds
     numbers = list(range(count)) if own is None else np.unique(own).tolist()
-    plan = prepare(card, loaded, source, cast("Budget", {**budget, "fold": numbers[0]}), skip_bad=skip_bad)
+    first = numbers if config.inputs else numbers[:1]  # which cells may be empty hangs on the images of a fold
+    plans = [prepare(card, loaded, source, cast("Budget", {**budget, "fold": n}), skip_bad=skip_bad) for n in first]
+    plan = plans[0]
     refuse_last(plan.record, out, then or "none")
     names = tuple(f"fold-{number}" for number in numbers)
     record = msgspec.structs.replace(plan.record, id=new_id(card.name), folds=names, notes=())
