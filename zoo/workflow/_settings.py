@@ -76,8 +76,9 @@ def fit(fields: Mapping[str, Any], kind: type[T], prefix: str = "") -> T:
     for step in steps:
         value = value[int(step) if isinstance(value, list | tuple) else step]
     name = prefix + ".".join(steps)
-    if not steps and (found := re.match(r"(\w+) (is|has) ", reason)):  # a check of the struct itself begins with a name
-        name, value = f"{prefix}{found[1]}", fields.get(found[1])
+    own = re.match(r"(\w+) (is|has|holds) ", reason)  # a check of the struct itself begins with a name
+    if not steps and own:
+        name, value = f"{prefix}{own[1]}", fields.get(own[1])
         said = f"{prefix}{reason}"
     else:
         said = _explain_value(reason, name, value, kind, steps)

@@ -282,10 +282,10 @@ def _begin(
     config = configure(card, budget, budget.get("settings") or {})
     own = index(source, skip_bad=skip_bad, **config.reading).folds
     numbers = list(range(count)) if own is None else np.unique(own).tolist()
-    first = numbers if config.inputs else numbers[:1]  # which cells may be empty hangs on the images of a fold
-    plans = [prepare(card, loaded, source, cast("Budget", {**budget, "fold": n}), skip_bad=skip_bad) for n in first]
-    plan = plans[0]
+    plan = prepare(card, loaded, source, cast("Budget", {**budget, "fold": numbers[0]}), skip_bad=skip_bad)
     refuse_last(plan.record, out, then or "none")
+    for number in numbers[1:] if config.inputs else ():  # which cells may be empty hangs on the images of a fold
+        prepare(card, loaded, source, cast("Budget", {**budget, "fold": number}), skip_bad=skip_bad)
     names = tuple(f"fold-{number}" for number in numbers)
     record = msgspec.structs.replace(plan.record, id=new_id(card.name), folds=names, notes=())
     asked = Asked(model=model, skip_bad=skip_bad, then=then or "none", budget=plain(budget), folds=tuple(numbers))
