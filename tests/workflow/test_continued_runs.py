@@ -13,6 +13,7 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -25,7 +26,7 @@ from zoo.data import TRAINED_ON, read_seen
 from zoo.errors import DataError, UsageError
 from zoo.runs import open_run
 from zoo.workflow import _begin
-from zoo.workflow._continue import BEFORE_AFTER, judge_before_after
+from zoo.workflow._continue import BEFORE_AFTER, inherit, judge_before_after
 from zoo_cli.main import main
 
 if TYPE_CHECKING:
@@ -170,6 +171,15 @@ def test_classes_are_matched_in_any_spelling_and_none_may_be_missing(root: Path,
     assert shouted.context.head_rows == (0, 1)
     with refused("from-classes", DataError, missing=["cyst"], known=["cyst", "ill", "well"]):
         _plan(root / "a" / "images.csv", start_from=root / "new")
+
+
+def test_answers_by_mirror_images_are_kept_unless_the_user_says_otherwise(root: Path, tmp_path: Path) -> None:
+    run = open_run(Path(shutil.copytree(root / "old", tmp_path / "mirrored")))
+    assert not inherit({}, run).get("settings")
+    train = msgspec.structs.replace(run.record.card.train, flips=True)
+    run.update(card=msgspec.structs.replace(run.record.card, train=train))
+    assert inherit({"settings": {"sam": 0.1}}, run)["settings"] == {"flips": True, "sam": 0.1}
+    assert inherit({"settings": {"flips": False}, "task": "ordinal"}, run)["settings"] == {"flips": False}
 
 
 @pytest.mark.parametrize(

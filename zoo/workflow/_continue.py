@@ -152,11 +152,12 @@ def _refuse_conflict(budget: Budget) -> None:
 
 
 def inherit(budget: Budget, origin: RunFolder) -> Budget:
-    """What the user said, with the old run's order of grades where that is silent."""
+    """What the user said; where that is silent, with the old run's order of grades and answers by mirror images."""
     config = origin.record.card.train
+    settings = {"flips": config.flips, **(budget.get("settings") or {})} if config.flips else budget.get("settings")
     if budget.get("task") is not None or budget.get("order") is not None:
-        return budget
-    return cast("Budget", {**budget, "task": config.task, "order": config.order or None})
+        return cast("Budget", {**budget, "settings": settings})
+    return cast("Budget", {**budget, "settings": settings, "task": config.task, "order": config.order or None})
 
 
 def match_head(origin: RunFolder, splits: Splits) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
