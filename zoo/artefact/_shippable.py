@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from zoo.spec import InputSpec, Manifest, Member, ModelCard, Parity, PreprocessSpec, Task
 
 __all__ = ["Assembled", "Network", "Shippable", "TrainedNetwork"]
+
+log = logging.getLogger("zoo")
 
 
 class Network(Protocol):
@@ -159,7 +162,11 @@ class TrainedNetwork:
                 self._core = self._network.to_onnx()
                 self._answers = core_predict(self._core.SerializeToString(), self._name)
             return self._answers(prepared)
-        except Exception:  # onnxruntime's errors have no common base below Exception
+        except MemoryError:
+            raise
+        except Exception as problem:  # onnxruntime's errors have no common base below Exception
+            why = " ".join(str(problem).split())
+            log.warning("%s: ONNX Runtime does not run it, so the framework answers: %s", self._name, why)
             self._answers = self._network.predict
             return np.asarray(self._answers(prepared), np.float32)
 
