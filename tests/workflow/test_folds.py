@@ -304,7 +304,7 @@ def test_grades_stay_grades_over_folds_and_callbacks_hear_of_each(colours: Path,
 
 def test_a_time_is_shared_out_and_the_last_model_takes_its_length_from_the_folds(done: zoo.FoldsResult) -> None:
     assert share_time({"budget": "10m", "seed": 1}, 5) == {"budget": "120s", "seed": 1, "settings": {}}
-    assert share_time({"settings": {"budget": "1h", "lr": 1}}, 6) == {"budget": "600s", "settings": {"lr": 1}}
+    assert share_time({"settings": {"train.budget": "1h", "lr": 1}}, 6) == {"budget": "600s", "settings": {"lr": 1}}
     assert share_time({"budget": "1s"}, 5)["budget"] == "1s"
     assert share_time({"seed": 1}, 5) == {"seed": 1}
     fold = msgspec.structs.replace(done.each[0], epochs=9)

@@ -16,6 +16,7 @@ from zoo.preprocess import normalize_batch
 from zoo.readers import RawImage
 from zoo.spec import Percentile, PreprocessSpec, Scale, Voi, Window
 from zoo.workflow._recipe import configure, resolve
+from zoo.workflow._settings import settings_of
 from zoo.workflow.train import read_settings
 
 
@@ -216,7 +217,7 @@ def test_labels_that_may_come_together_are_learned_without_smoothing_unless_it_w
     assert note.startswith("label_smoothing 0 ")
     assert line.startswith("recipe: ")
     for settings in ({"label_smoothing": 0.1}, {"train.label_smoothing": 0.1}):
-        asked = recipe(task="multilabel", settings=settings)
+        asked = recipe(task="multilabel", settings=settings_of({"settings": settings}))
         assert (asked.card.train.label_smoothing, asked.notes) == (0.1, (line,))
     one = recipe()
     assert (one.card.train.label_smoothing, one.notes) == (0.1, (line,))

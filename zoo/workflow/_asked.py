@@ -9,6 +9,7 @@ import msgspec
 from zoo._support.text import quote_path
 from zoo.errors import TrainingError
 from zoo.spec import parse_duration
+from zoo.workflow._settings import settings_of
 
 if TYPE_CHECKING:
     from zoo.runs import RunFolder
@@ -80,7 +81,7 @@ def check_unchanged(asked: Asked, model: str, budget: Budget) -> None:
 
 def share_time(budget: dict[str, Any], count: int) -> dict[str, Any]:
     """`budget` for one of so many trainings: a time that all may take is shared out."""
-    settings = budget.get("settings") or {}
+    settings = settings_of(budget)
     whole = settings.get("budget", budget.get("budget"))
     seconds = parse_duration(str(whole))
     if seconds is None:

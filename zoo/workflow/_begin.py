@@ -26,6 +26,7 @@ from zoo.workflow._freeze import describe_freeze, refuse_freeze
 from zoo.workflow._images import lasting_source, open_as, refuse_unreadable
 from zoo.workflow._recipe import configure, find_unused, resolve
 from zoo.workflow._seen import UNKNOWN_START, find_overlap, name_start, sift_start
+from zoo.workflow._settings import settings_of
 from zoo.workflow._teacher import Teaching, begin_with, find_teacher
 
 if TYPE_CHECKING:
@@ -121,7 +122,7 @@ def prepare(
     origin = find_origin(budget, card, loaded)
     if origin is not None:
         budget = inherit(budget, origin)
-    chosen, advice = apply_advice(data, budget.get("settings") or {})
+    chosen, advice = apply_advice(data, settings_of(budget))
     config = configure(card, budget, chosen)
     refuse_freeze(loaded.plugin, card, config)
     splits = open_as(data, config, skip_bad=skip_bad)

@@ -20,6 +20,7 @@ from zoo.evaluation.comparison import Comparison
 from zoo.runs import find_run, open_run
 from zoo.spec import encode
 from zoo.workflow._find import MODEL_FILE, model_file, run_that_ships
+from zoo.workflow._settings import settings_of
 
 if TYPE_CHECKING:
     from zoo.data import Splits
@@ -131,7 +132,7 @@ def find_origin(budget: Budget, card: ModelCard, loaded: LoadedPlugin) -> RunFol
 
 
 def _refuse_conflict(budget: Budget) -> None:
-    settings = {name.removeprefix("train."): value for name, value in (budget.get("settings") or {}).items()}
+    settings = settings_of(budget)
     asked = {
         "--pretrained": budget.get("pretrained"),
         "--set pretrained": "pretrained" in settings,
@@ -154,7 +155,7 @@ def _refuse_conflict(budget: Budget) -> None:
 def inherit(budget: Budget, origin: RunFolder) -> Budget:
     """What the user said; where that is silent, with the old run's order of grades and answers by mirror images."""
     config = origin.record.card.train
-    settings = {"flips": config.flips, **(budget.get("settings") or {})} if config.flips else budget.get("settings")
+    settings = {"flips": True, **settings_of(budget)} if config.flips else budget.get("settings")
     if budget.get("task") is not None or budget.get("order") is not None:
         return cast("Budget", {**budget, "settings": settings})
     return cast("Budget", {**budget, "settings": settings, "task": config.task, "order": config.order or None})

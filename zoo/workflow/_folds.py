@@ -16,6 +16,7 @@ from zoo._support.files import atomic_write, sha256_bytes
 from zoo._support.text import quote_path
 from zoo.errors import DataError, TrainingError, UsageError
 from zoo.spec import Fingerprint
+from zoo.workflow._settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -218,8 +219,7 @@ def refuse_none(budget: Budget, place: Path | None, members: Sequence[str] = ())
     from zoo.runs import open_run
     from zoo.workflow._find import is_run
 
-    settings = budget.get("settings") or {}
-    said = settings.get("fold", settings.get("train.fold", budget.get("fold")))
+    said = settings_of(budget).get("fold", budget.get("fold"))
     if said != "none":
         return
     folds = open_run(place.parent).record.folds if place is not None and is_run(place.parent) else ()

@@ -23,7 +23,7 @@ from zoo.workflow._course import adjust_course, refuse_course, settle_course
 from zoo.workflow._find import run_that_ships
 from zoo.workflow._freeze import UNUSED, adjust_freeze
 from zoo.workflow._inputs import fit_table
-from zoo.workflow._settings import fit
+from zoo.workflow._settings import fit, settings_of
 from zoo.workflow._teacher import is_same
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ def find_changed(record: RunRecord, card: ModelCard, budget: Budget) -> tuple[st
     What may change is left out: epochs, patience, device, a window that is fitted to the images, and a rate that is
     lower than the one at which it diverged.
     """
-    settings = budget.get("settings") or {}
+    settings = settings_of(budget)
     shown, trained = _divide(settings)
     began, config = record.card.train, configure(card, budget, settings)
     free = {"epochs", "patience", "device"}
@@ -120,7 +120,7 @@ def is_diverged(record: RunRecord) -> bool:
 
 def find_unused(plugin: ModelPlugin, card: ModelCard, budget: Budget) -> list[str]:
     """A note where the user set what makes no difference to this family."""
-    asked = _recipe_fields(budget).keys() | _divide(budget.get("settings") or {})[1].keys()
+    asked = _recipe_fields(budget).keys() | _divide(settings_of(budget))[1].keys()
     unused = plugin.unused_settings | (UNUSED if card.train.freeze else frozenset())
     idle = [name for name in TrainConfig.__struct_fields__ if name in asked & unused]
     whole = f"{card.name} with --freeze" if card.train.freeze else card.name
@@ -270,7 +270,7 @@ def _refuse_voi(spec: PreprocessSpec, data: Splits) -> None:
 def _divide(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings of the preprocessing, and those of the training."""
     shown = {name.removeprefix("preprocess."): v for name, v in settings.items() if name.startswith("preprocess.")}
-    trained = {name.removeprefix("train."): v for name, v in settings.items() if not name.startswith("preprocess.")}
+    trained = {name: v for name, v in settings.items() if not name.startswith("preprocess.")}
     known = TrainConfig.__struct_fields__
     for name in trained:
         if name not in known:

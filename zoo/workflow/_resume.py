@@ -30,6 +30,7 @@ from zoo.workflow._find import is_run
 from zoo.workflow._images import images_of, lasting_source
 from zoo.workflow._recipe import find_changed, is_diverged, refuse_options
 from zoo.workflow._seen import list_seen, sift_start, start_of
+from zoo.workflow._settings import settings_of
 
 if TYPE_CHECKING:
     from zoo.registry import LoadedPlugin
@@ -180,7 +181,7 @@ def resume(
 
 def _rate(budget: Budget, record: RunRecord) -> float:
     """The learning rate that is asked for; by default that of the run."""
-    asked = budget.get("lr") or (budget.get("settings") or {}).get("lr") or record.card.train.lr
+    asked = budget.get("lr") or settings_of(budget).get("lr") or record.card.train.lr
     return float(asked)
 
 

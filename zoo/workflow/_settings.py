@@ -13,7 +13,8 @@ from zoo.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-__all__ = ["choices_of", "fit", "read_settings"]
+
+__all__ = ["choices_of", "fit", "read_settings", "settings_of"]
 
 T = TypeVar("T")
 
@@ -54,6 +55,11 @@ def read_settings(pairs: Iterable[str]) -> dict[str, Any]:
         if reason:
             raise UsageError(f"--set {name}: {reason}", code="setting-value", name=name, value=value)
     return settings
+
+
+def settings_of(budget: Mapping[str, Any]) -> dict[str, Any]:
+    """What `--set` said, by names of fields: `train.` before the name of one of TrainConfig's says nothing more."""
+    return {name.removeprefix("train."): value for name, value in (budget.get("settings") or {}).items()}
 
 
 def fit(fields: Mapping[str, Any], kind: type[T], prefix: str = "") -> T:

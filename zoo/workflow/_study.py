@@ -20,6 +20,7 @@ from zoo.errors import OutputError, TrainingError, UsageError, ZooError
 from zoo.runs import Callback, repair_latest
 from zoo.spec import Budget, encode, to_builtins
 from zoo.workflow._find import is_run
+from zoo.workflow._settings import settings_of
 from zoo.workflow._space import Range, Space, combinations, defaults, make_space
 from zoo.workflow._trials import TRIALS, Clock, TimeOver, Trial, learn, open_search
 from zoo.workflow.tune import describe_point
@@ -84,13 +85,14 @@ class Study:
                 f"{model} has nothing to learn by a recipe; tune its members", code="tune-nothing", model=model
             )
         plugin = registry.load(card.plugin).plugin
-        self.settings = dict(budget.pop("settings", None) or {})
+        self.settings = settings_of(budget)
+        budget.pop("settings", None)
         said = cast("Budget", {**budget, "settings": self.settings})
         chosen, _ = apply_advice(source, self.settings)
         self.config: TrainConfig = configure(card, said, chosen)
         splits = open_as(source, self.config, skip_bad=False)
         check_metric(self.config.metric, splits.labels)
-        fixed = {*budget, *(name.removeprefix("train.") for name in chosen)}
+        fixed = {*budget, *chosen}
         fixed |= {"size"} if "preprocess.size" in fixed else set()
         self.space: Space = make_space(plugin, self.config, splits, fixed)
         if not self.space:

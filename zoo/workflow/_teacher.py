@@ -22,6 +22,7 @@ from zoo.spec import Teacher
 from zoo.workflow._find import is_run, model_file
 from zoo.workflow._inputs import select_columns
 from zoo.workflow._seen import UNKNOWN_TEACHER, find_overlap
+from zoo.workflow._settings import settings_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -215,7 +216,7 @@ def _of_start(seen: Seen, splits: Splits) -> Seen:
 
 def _refuse_idle(budget: Budget) -> None:
     """Refuse settings of a teacher where there is none."""
-    asked = sorted(name for name in budget.get("settings") or {} if name.startswith(("teacher_", "train.teacher_")))
+    asked = sorted(name for name in settings_of(budget) if name.startswith("teacher_"))
     if asked:
         raise UsageError(
             f"--set {asked[0]} is about a teacher; name one with --teacher, or leave it out",

@@ -23,6 +23,7 @@ from zoo.errors import OutputError, ResumeError, TrainingError, ZooError
 from zoo.runs import Callback, Step
 from zoo.spec import Interval, decode, encode
 from zoo.workflow._find import MODEL_FILE, is_run
+from zoo.workflow._settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -240,7 +241,7 @@ def conduct_all(
 
 
 def _describe(trial: Trial) -> str:
-    said = {**trial.budget, **(trial.budget.get("settings") or {})}
+    said = {**trial.budget, **settings_of(trial.budget)}
     parts = [f"{name} {value}" for name, value in said.items() if name != "settings" and value not in (None, False)]
     return ", ".join([trial.model, *parts])
 

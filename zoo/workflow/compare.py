@@ -11,6 +11,7 @@ import msgspec
 from zoo.errors import CatalogueError, DataError, UsageError
 from zoo.spec import check_budget
 from zoo.workflow._find import is_run
+from zoo.workflow._settings import settings_of
 from zoo.workflow.evaluate import look_up, open_target
 from zoo.workflow.train import carry_out, train
 
@@ -276,7 +277,7 @@ def _plan(name: str, source: str | Path, budget: Budget) -> Plan:
 
     card = registry.find(name)
     loaded, given = registry.load(card.plugin), budget
-    asked = msgspec.structs.replace(card, train=configure(card, budget, budget.get("settings") or {}))
+    asked = msgspec.structs.replace(card, train=configure(card, budget, settings_of(budget)))
     if budget.get("pretrained") and loaded.plugin.starts_from(asked).weights is None:
         log.info("%s has no pretrained weights and starts from scratch", name)
         given = cast("Budget", {**budget, "pretrained": False})

@@ -22,6 +22,7 @@ from zoo.spec import Budget, Display, EvalReport, Interval, Table, check_budget
 from zoo.workflow._asked import ASKED, Asked, Then, check_unchanged, plain, read_asked, share_time
 from zoo.workflow._find import OF_ALL, is_run, read_report
 from zoo.workflow._last import of_all, of_folds, refuse_last
+from zoo.workflow._settings import settings_of
 from zoo.workflow.train import TrainResult, train
 
 if TYPE_CHECKING:
@@ -225,8 +226,7 @@ def _refuse(budget: Budget) -> None:
             code="option-conflict",
             options=["--folds", "--fold"],
         )
-    settings = {name.removeprefix("train.") for name in budget.get("settings") or {}}
-    if both := sorted(settings & {"fold", "folds"}):
+    if both := sorted(settings_of(budget).keys() & {"fold", "folds"}):
         raise UsageError(
             f"--folds K says what is trained; leave --set {both[0]} out",
             code="option-conflict",
@@ -279,7 +279,7 @@ def _begin(
         refuse_occupied(out, overwrite=overwrite)
     source = "digits" if data is None else data
     loaded = registry.load(card.plugin)
-    config = configure(card, budget, budget.get("settings") or {})
+    config = configure(card, budget, settings_of(budget))
     own = index(source, skip_bad=skip_bad, **config.reading).folds
     numbers = list(range(count)) if own is None else np.unique(own).tolist()
     plan = prepare(card, loaded, source, cast("Budget", {**budget, "fold": numbers[0]}), skip_bad=skip_bad)

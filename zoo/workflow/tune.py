@@ -15,6 +15,7 @@ import msgspec
 
 from zoo.errors import UsageError
 from zoo.spec import Budget, Display, EvalReport, Table, check_budget
+from zoo.workflow._settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -152,7 +153,7 @@ def _refuse(trials: int | None, minutes: float | None, budget: Budget) -> None:
             raise UsageError(
                 f"--{name} {value}: expected a number above 0", code="option-value", option=f"--{name}", value=value
             )
-    if budget.get("budget") is not None or "budget" in (budget.get("settings") or {}):
+    if budget.get("budget") is not None or "budget" in settings_of(budget):
         raise UsageError(
             "--budget is the time of one training; give --minutes for that of the search",
             code="option-conflict",
