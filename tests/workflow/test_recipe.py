@@ -321,6 +321,6 @@ def test_a_setting_that_does_not_fit_is_named_with_what_was_found_and_expected(
 @pytest.mark.parametrize("name", ["epoch", "train.rate", "preprocess.sizes", "preprocess.size.width"])
 def test_a_setting_that_does_not_exist_is_named(name: str) -> None:
     with pytest.raises(UsageError) as refused:
-        recipe(settings={name: 3})
+        recipe(settings=settings_of({"settings": {name: 3}}))
     assert refused.value.code == "setting-unknown"
     assert refused.value.fields["name"] == name.removeprefix("train.")
