@@ -73,7 +73,8 @@ def main() -> None:
         colour_folder(Path("many"), per_class=images, side=16)
         options = ["--data", "colours", "--size", "16", "--epochs", str(epochs), "--set", "patience=0"]
         long = ["--data", "many", "--size", "16", "--epochs", "3", "--batch-size", "8", "--set", "patience=0"]
-        wanted = {given.only} if given.only else {"short", "long", "overwrite"}
+        every = {"short", "overwrite"} if given.smallest else {"short", "long", "overwrite"}
+        wanted = {given.only} if given.only else every
         counts: dict[str, Count] = {}
         if wanted & {"short", "overwrite"}:
             whole = time_whole(options, "new")

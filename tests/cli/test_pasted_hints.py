@@ -54,7 +54,7 @@ def test_what_follows_a_training(place: str, capsys: pytest.CaptureFixture[str])
     test = msgspec.json.decode((Path(place) / "report.json").read_bytes(), type=EvalReport)
     result: Any = SimpleNamespace(
         model="simple_cnn", run=place, test=test, members=(), best=None, seconds=None, images_per_second=None,
-        comparison=None, class_weight="none", loss="cross_entropy", epochs=1,
+        comparison=None, before_after=None, class_weight="none", loss="cross_entropy", epochs=1,
     )  # fmt: skip
     _report(result, named=True)
     export, evaluate = shown(capsys.readouterr().out)

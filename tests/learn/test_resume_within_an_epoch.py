@@ -15,6 +15,7 @@ from stopping import Killed
 from tiny_learning import CONFIG, SPEC, TinyNet, learn, new_run, tiny_net
 
 import zoo.learn._fit
+import zoo.learn._refusals
 import zoo.learn._saving
 from zoo.errors import TrainingError
 from zoo.learn import STATE_FILE, WEIGHTS_FILE
@@ -149,7 +150,7 @@ def test_the_time_before_a_stop_counts(stripes: Splits, tmp_path: Path) -> None:
     assert 0 < was.seconds < 100
     with pytest.MonkeyPatch.context() as patch:  # as if these three steps had taken an hour
         patch.setattr(
-            zoo.learn._fit, "read_state", lambda path: msgspec.structs.replace(read_state(path), seconds=3600.0)
+            zoo.learn._refusals, "read_state", lambda path: msgspec.structs.replace(read_state(path), seconds=3600.0)
         )
         fitted = learn(tiny_net(), stripes, SPEC, CONFIG, open_run(run.path), resuming=True)
     assert 3600 < fitted.seconds < 3700

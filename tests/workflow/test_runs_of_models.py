@@ -409,7 +409,7 @@ def test_pretrained_weights_of_a_file(tmp_path: Path, model: str, left_out: str)
     assert record.weights is not None
     assert record.weights.startswith(f"file:{file} sha256:")
     assert record.card.train.pretrained
-    assert record.card.train.lr < zoo.info(model).train.lr
+    assert record.card.train.lr == zoo.info(model).train.lr
     manifest = zoo.open(done.run).manifest
     assert manifest.licence == "unknown"  # the user's own file: the card's licence says nothing of it
     assert "secret place" not in (tmp_path / "run/report.json").read_text()
