@@ -25,14 +25,18 @@ from zoo import registry
 from zoo.data import TRAINED_ON, read_seen
 from zoo.errors import DataError, UsageError
 from zoo.runs import open_run
+from zoo.spec import TrainConfig
 from zoo.workflow import _begin
-from zoo.workflow._continue import BEFORE_AFTER, inherit, judge_before_after
+from zoo.workflow._continue import BEFORE_AFTER, inherit, judge_before_after, match_head
+from zoo.workflow._images import open_as
 from zoo_cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from zoo.data import Splits
 
 LEVELS = {"ill": 90, "well": 160, "cyst": 20}
 OLD = {"train": range(40), "val": range(40, 60), "test": range(60, 100)}
@@ -171,6 +175,19 @@ def test_classes_are_matched_in_any_spelling_and_none_may_be_missing(root: Path,
     assert shouted.context.head_rows == (0, 1)
     with refused("from-classes", DataError, missing=["cyst"], known=["cyst", "ill", "well"]):
         _plan(root / "a" / "images.csv", start_from=root / "new")
+
+
+def test_grades_keep_their_order(root: Path, tmp_path: Path) -> None:
+    run = open_run(Path(shutil.copytree(root / "old", tmp_path / "graded")))
+    run.update(task="ordinal", labels=("ill", "well"))
+
+    def graded(*order: str) -> Splits:
+        return open_as(root / "b" / "images.csv", TrainConfig(task="ordinal", order=order), skip_bad=False)
+
+    rows, _ = match_head(run, graded("cyst", "ill", "well"))
+    assert rows == (None, 0, 1)
+    with refused("option-conflict", UsageError, options=["--from", "--order"], known=["ill", "well"]):
+        match_head(run, graded("well", "cyst", "ill"))
 
 
 def test_answers_by_mirror_images_are_kept_unless_the_user_says_otherwise(root: Path, tmp_path: Path) -> None:

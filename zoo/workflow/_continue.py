@@ -166,6 +166,7 @@ def match_head(origin: RunFolder, splits: Splits) -> tuple[tuple[int | None, ...
 
     Raises:
         DataError: the images are of another task, pixel type or number of channels, or a class is missing.
+        UsageError: grades are in another order.
     """
     from zoo.workflow._images import images_of
 
@@ -205,6 +206,13 @@ def _refuse_other(origin: RunFolder, splits: Splits) -> None:
             "weights alone with --weights",
             code="from-classes",
             missing=missing,
+            known=list(old.labels),
+        )
+    if old.task == "ordinal" and list(found) != sorted(cast("list[int]", found)):
+        raise UsageError(
+            f"--order: {quote_path(origin.path)} knows the grades as {', '.join(old.labels)}; name them in that order",
+            code="option-conflict",
+            options=["--from", "--order"],
             known=list(old.labels),
         )
 
