@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import TYPE_CHECKING
 
 import pytest
 
-from zoo._support import threads
-from zoo._support.threads import WAITING, choose_threads
+from zoo._support import machine, threads
+from zoo._support.threads import WAITING, choose_threads, describe_crowd
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 def _told(module: str, **asked: str) -> subprocess.CompletedProcess[str]:
@@ -54,3 +58,30 @@ def test_a_container_gets_no_more_threads_than_its_share(monkeypatch: pytest.Mon
     assert "OMP_NUM_THREADS" not in choose_threads({"OMP_NUM_THREADS": "5"})
     monkeypatch.setattr(threads, "cores", lambda: 64)
     assert "OMP_NUM_THREADS" not in choose_threads({})
+
+
+@pytest.mark.parametrize(
+    ("idle", "threads", "said"),
+    [(0, 2, "OMP_NUM_THREADS=1 "), (55, 2, "OMP_NUM_THREADS=1 "), (90, 2, None), (0, 1, None)],
+)
+def test_a_training_beside_other_work_is_told_of_it(
+    idle: int, threads: int, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two threads beside one busy process trained a ResNet-18 at a quarter of the speed of one."""
+    stat = tmp_path / "stat"
+    times = iter([f"cpu  0 0 0 0 0 0 0 0\ncpu0 {idle}\n", f"cpu  {100 - idle} 0 0 {idle} 0 0 0 0 0 0\n"])
+
+    def pass_time(_: float) -> None:
+        stat.write_text(next(times))
+
+    pass_time(0)
+    monkeypatch.setattr(machine, "_STAT", stat)
+    monkeypatch.setattr(machine.time, "sleep", pass_time)
+    monkeypatch.setattr(machine.os, "cpu_count", lambda: 2)
+    found = describe_crowd(threads)
+    assert (found is None) if said is None else (found is not None and said in found)
+
+
+def test_a_system_that_does_not_say_is_not_crowded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(machine, "_STAT", tmp_path / "none")
+    assert describe_crowd(8) is None

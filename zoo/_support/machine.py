@@ -7,12 +7,14 @@ import math
 import os
 import platform
 import sys
+import time
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["Processor", "cgroups", "cores", "processor"]
+__all__ = ["Processor", "cgroups", "cores", "free_cores", "processor"]
 
 _CPUINFO = Path("/proc/cpuinfo")
+_STAT = Path("/proc/stat")
 
 _OF_APPLE = {
     "avx512vnni": "avx512_vnni", "avx512bf16": "avx512_bf16", "feat_dotprod": "asimddp", "feat_bf16": "bf16",
@@ -47,6 +49,25 @@ def cores() -> int:
     cpus = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     quota = _cgroup_quota()
     return max(1, cpus if quota is None else min(cpus, math.ceil(quota)))
+
+
+def free_cores() -> float | None:
+    """CPUs of the whole machine that did nothing while this thread slept for 0.05 s; None: the system does not say."""
+    before = _read_times()
+    time.sleep(0.05)
+    after = _read_times()
+    if before is None or after is None or after[1] <= before[1]:
+        return None
+    return (after[0] - before[0]) / (after[1] - before[1]) * (os.cpu_count() or 1)
+
+
+def _read_times() -> tuple[int, int] | None:
+    """Of all CPUs since the start: ticks without work, waits for a disk among them, and all ticks (proc_stat(5))."""
+    try:
+        ticks = [int(word) for word in _STAT.read_text(encoding="ascii").split("\n", 1)[0].split()[1:9]]
+        return ticks[3] + ticks[4], sum(ticks)
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def cgroups() -> list[Path]:

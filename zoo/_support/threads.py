@@ -13,9 +13,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 
-from zoo._support.machine import cores
+from zoo._support.machine import cores, free_cores
 
-__all__ = ["WAITING", "choose_threads"]
+__all__ = ["WAITING", "choose_threads", "describe_crowd"]
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables that say how threads wait: OpenMP's own, and those of GNU's and of LLVM's library."""
@@ -36,6 +36,22 @@ def choose_threads(environment: Mapping[str, str]) -> dict[str, str]:
     if "OMP_NUM_THREADS" not in environment and cores() < _visible_cores():
         chosen["OMP_NUM_THREADS"] = str(cores())
     return chosen
+
+
+def describe_crowd(threads: int) -> str | None:
+    """What to say where other work uses the cores that `threads` of a computation are for; None: it does not.
+
+    Threads that share a picture wait for the last of them, so two beside one busy process may be slower than one. The
+    number is not lowered by itself: sums come out in another order, and the bytes of a run would hang on the load.
+    """
+    free = free_cores() if threads > 1 else None
+    if free is None or free > threads - 0.5:
+        return None
+    fewer = max(1, round(free))
+    return (
+        f"other work leaves {free:.1f} cores for {threads} threads; OMP_NUM_THREADS={fewer} may be several times as fast "
+        "beside it"
+    )
 
 
 def _visible_cores() -> int:

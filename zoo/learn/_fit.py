@@ -23,6 +23,7 @@ from torch import nn
 
 from zoo._support.interrupts import hold_interrupts, sigterm_as_interrupt
 from zoo._support.memory import lacks_memory
+from zoo._support.threads import describe_crowd
 from zoo.data import Splits
 from zoo.errors import OutputError, ZooError
 from zoo.learn._averaging import Soup, follow
@@ -190,6 +191,8 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
         if before is None:  # holds the random or pretrained start: a kill in epoch 1 loses nothing
             checkpoints.write(state)
         log.info("training %d images, validating %d, on %s", len(feed), len(held_out), numerics.text)
+        if device.type == "cpu" and (crowd := describe_crowd(torch.get_num_threads())):
+            log.warning("%s", crowd)
 
     # --- the loop
     alone, network = count_probe(epochs, config), None
