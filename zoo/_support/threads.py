@@ -49,8 +49,8 @@ def describe_crowd(threads: int) -> str | None:
         return None
     fewer = max(1, round(free))
     return (
-        f"other work leaves {free:.1f} cores for {threads} threads; OMP_NUM_THREADS={fewer} may be several times as fast "
-        "beside it"
+        f"other work leaves {free:.1f} cores for {threads} threads; OMP_NUM_THREADS={fewer} may be several times as "
+        "fast beside it"
     )
 
 
