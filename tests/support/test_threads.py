@@ -62,7 +62,13 @@ def test_a_container_gets_no_more_threads_than_its_share(monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize(
     ("idle", "threads", "said"),
-    [(0, 2, "OMP_NUM_THREADS=1 "), (55, 2, "OMP_NUM_THREADS=1 "), (90, 2, None), (0, 1, None)],
+    [
+        (0, 2, "OMP_NUM_THREADS=1 "),
+        (55, 2, "OMP_NUM_THREADS=1 "),
+        (75, 2, "OMP_NUM_THREADS=1 "),
+        (90, 2, None),
+        (0, 1, None),
+    ],
 )
 def test_a_training_beside_other_work_is_told_of_it(
     idle: int, threads: int, said: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -47,7 +47,7 @@ def describe_crowd(threads: int) -> str | None:
     free = free_cores() if threads > 1 else None
     if free is None or free > threads - 0.5:
         return None
-    fewer = max(1, round(free))
+    fewer = max(1, int(free))  # always less than threads
     return (
         f"other work leaves {free:.1f} cores for {threads} threads; OMP_NUM_THREADS={fewer} may be several times as "
         "fast beside it"
