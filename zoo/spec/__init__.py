@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from zoo.spec._catalogue import Latency, ModelCard, PackagedWeights, Weights
 from zoo.spec._columns import COLUMN_INPUT, MOST_COLUMNS, MOST_VALUES, Categorical, ColumnSpec, Numeric, TableSpec
+from zoo.spec._decisions import Abstention, ConformalSets, ErrorControl, Novelty, OperatingPoint
 from zoo.spec._display import Display, Rows, Table
 from zoo.spec._documents import decode, encode, from_builtins, to_builtins
 from zoo.spec._metric import METRIC_CHOICES, MetricChoice, read_metric
@@ -47,6 +48,7 @@ from zoo.spec._value import (
     FEATURES,
     IR_VERSION,
     LABEL_SEPARATOR,
+    NOVELTY,
     OPSET,
     SCHEMA,
     UNKNOWN,
@@ -71,16 +73,20 @@ __all__ = [
     "MOST_CHANNELS",
     "MOST_COLUMNS",
     "MOST_VALUES",
+    "NOVELTY",
     "OPSET",
     "SCHEMA",
     "UNKNOWN",
+    "Abstention",
     "Budget",
     "Calibration",
     "Categorical",
     "Channels",
     "ColumnSpec",
+    "ConformalSets",
     "Confusion",
     "Display",
+    "ErrorControl",
     "EvalReport",
     "Fingerprint",
     "FoldChoice",
@@ -98,7 +104,9 @@ __all__ = [
     "Member",
     "MetricChoice",
     "ModelCard",
+    "Novelty",
     "Numeric",
+    "OperatingPoint",
     "PackagedWeights",
     "Parity",
     "Percentile",

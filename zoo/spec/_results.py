@@ -8,6 +8,7 @@ import msgspec
 
 from zoo._support.text import format_count, title_of_metric
 from zoo.spec._columns import TableSpec
+from zoo.spec._decisions import Abstention, OperatingPoint
 from zoo.spec._display import Display, Table
 from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._quantization import Quantization
@@ -276,7 +277,8 @@ class Manifest(Display, Value, frozen=True):
     preprocess: PreprocessSpec
     input: InputSpec
     outputs: tuple[str, ...]
-    """probabilities and logits; evidence too where the file shows where it sees what, features where it gives them."""
+    """probabilities and logits; evidence too where the file shows where it sees what, features where it gives them,
+    novelty where it says how unlike training an image is."""
     temperature: float
     parity: Parity | None
     report: EvalReport | None
@@ -297,6 +299,10 @@ class Manifest(Display, Value, frozen=True):
     """How the file was made smaller, proven against the float32 file, whose parity is above; null: float32."""
     table: TableSpec | None = None
     """Columns that must be given beside each image, as further inputs of the graph; null: the image alone."""
+    operating: tuple[OperatingPoint, ...] = ()
+    """Labels that are called from a probability of their own on; empty: the most probable label is the answer."""
+    abstention: Abstention | None = None
+    """When the answer is that it is not known; null: never."""
     members: tuple[Member, ...] = ()
     """Of an ensemble its networks, each with a preprocessing of its own inside the graph; `preprocess` is then that of
     the largest input. Empty: one network."""

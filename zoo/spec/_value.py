@@ -12,6 +12,7 @@ __all__ = [
     "FEATURES",
     "IR_VERSION",
     "LABEL_SEPARATOR",
+    "NOVELTY",
     "OPSET",
     "SCHEMA",
     "UNKNOWN",
@@ -44,6 +45,10 @@ COLUMNS = "columns"
 
 FEATURES = "features"
 """Name of the further output that a file may have: (N, D) float32, what the last layer makes the logits of."""
+
+NOVELTY = "novelty"
+"""Name of the further output that a file may have: (N,) float32, the larger the less an image is like those of
+training."""
 
 Task = Literal["multiclass", "multilabel", "ordinal"]
 """multiclass: one label an image, a softmax over logits. multilabel: any number of labels, a sigmoid on each. ordinal:
