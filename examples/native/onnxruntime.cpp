@@ -1,4 +1,4 @@
-// A bundle on ONNX Runtime from C++: the logits and probabilities of one raw picture.
+// A bundle on ONNX Runtime from C++: logits, probabilities and the answer for one raw picture.
 //
 //   g++ -std=c++17 onnxruntime.cpp -I"$ONNXRUNTIME/include" -L"$ONNXRUNTIME/lib" -lonnxruntime -o predict
 //   ./predict NAME.zoo PICTURE
@@ -9,11 +9,11 @@
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <onnxruntime_cxx_api.h>
-#include <regex>
 #include <string>
 #include <vector>
+
+#include "decide.hpp"
 
 struct Picture {
   std::int64_t height, width, channels;
@@ -37,25 +37,12 @@ Picture read_picture(const std::string& path) {
   return picture;
 }
 
-// The manifest's labels; enough for an example, a product takes a JSON library.
-std::vector<std::string> read_labels(const std::string& path) {
-  std::ifstream file(path);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  const std::regex quoted(R"re("((?:[^"\\]|\\.)*)"\s*([,\]]))re");
-  std::vector<std::string> labels;
-  auto at = text.begin() + text.find('[', text.find("\"labels\""));
-  for (std::smatch found; std::regex_search(at, text.end(), found, quoted); at = found[0].second) {
-    labels.push_back(found[1]);
-    if (found[2] == "]") break;
-  }
-  return labels;
-}
-
 int main(int count, char** arguments) try {
   if (count != 3) throw std::runtime_error("usage: predict NAME.zoo PICTURE");
   setenv("ORT_DISABLE_TELEMETRY", "1", 0);  // its packages report to their maker otherwise
   const std::string bundle = arguments[1];
-  const auto labels = read_labels(bundle + "/manifest.json");
+  const Json manifest = read_manifest(bundle + "/manifest.json");
+  const auto labels = read_labels(manifest);
   Picture picture = read_picture(arguments[2]);
   Ort::Env environment;
   Ort::Session session(environment, (bundle + "/model.onnx").c_str(), Ort::SessionOptions{});
@@ -65,13 +52,16 @@ int main(int count, char** arguments) try {
       memory, picture.bytes.data(), picture.bytes.size(), shape, 4,
       picture.channels == 1 ? ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16 : ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT8);
   const char* inputs[] = {"image"};
-  const char* outputs[] = {"logits", "probabilities"};
-  const auto answers = session.Run(Ort::RunOptions{}, inputs, &image, 1, outputs, 2);
+  const char* outputs[] = {"logits", "probabilities", "novelty"};
+  const std::size_t asked = decides_by_novelty(manifest) ? 3 : 2;
+  const auto answers = session.Run(Ort::RunOptions{}, inputs, &image, 1, outputs, asked);
   const float* logits = answers[0].GetTensorData<float>();
   const float* probabilities = answers[1].GetTensorData<float>();
+  const float novelty = asked == 3 ? answers[2].GetTensorData<float>()[0] : 0;
   std::cout.precision(9);
   for (std::size_t index = 0; index < labels.size(); ++index)
     std::cout << logits[index] << '\t' << probabilities[index] << '\t' << labels[index] << '\n';
+  std::cout << "answer\t" << describe(decide(probabilities, novelty, manifest), labels) << '\n';
 } catch (const std::exception& problem) {
   std::cerr << problem.what() << '\n';
   return 1;

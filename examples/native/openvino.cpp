@@ -1,4 +1,4 @@
-// A portable bundle on OpenVINO from C++: the logits and probabilities of one raw picture.
+// A portable bundle on OpenVINO from C++: logits, probabilities and the answer for one raw picture.
 //
 //   g++ -std=c++17 openvino.cpp -I"$OPENVINO/include" "$OPENVINO"/libs/libopenvino.so.* -o predict
 //   ./predict NAME.zoo PICTURE
@@ -8,11 +8,11 @@
 #include <cstdint>
 #include <fstream>
 #include <iostream>
-#include <iterator>
 #include <openvino/openvino.hpp>
-#include <regex>
 #include <string>
 #include <vector>
+
+#include "decide.hpp"
 
 struct Picture {
   std::size_t height, width, channels;
@@ -36,24 +36,11 @@ Picture read_picture(const std::string& path) {
   return picture;
 }
 
-// The manifest's labels; enough for an example, a product takes a JSON library.
-std::vector<std::string> read_labels(const std::string& path) {
-  std::ifstream file(path);
-  const std::string text{std::istreambuf_iterator<char>(file), {}};
-  const std::regex quoted(R"re("((?:[^"\\]|\\.)*)"\s*([,\]]))re");
-  std::vector<std::string> labels;
-  auto at = text.begin() + text.find('[', text.find("\"labels\""));
-  for (std::smatch found; std::regex_search(at, text.end(), found, quoted); at = found[0].second) {
-    labels.push_back(found[1]);
-    if (found[2] == "]") break;
-  }
-  return labels;
-}
-
 int main(int count, char** arguments) try {
   if (count != 3) throw std::runtime_error("usage: predict NAME.zoo PICTURE");
   const std::string bundle = arguments[1];
-  const auto labels = read_labels(bundle + "/manifest.json");
+  const Json manifest = read_manifest(bundle + "/manifest.json");
+  const auto labels = read_labels(manifest);
   Picture picture = read_picture(arguments[2]);
   ov::Core core;
   // Without the hint a CPU that has bfloat16 would compute in it.
@@ -64,9 +51,11 @@ int main(int count, char** arguments) try {
   request.infer();
   const float* logits = request.get_tensor("logits").data<float>();
   const float* probabilities = request.get_tensor("probabilities").data<float>();
+  const float novelty = decides_by_novelty(manifest) ? request.get_tensor("novelty").data<float>()[0] : 0;
   std::cout.precision(9);
   for (std::size_t index = 0; index < labels.size(); ++index)
     std::cout << logits[index] << '\t' << probabilities[index] << '\t' << labels[index] << '\n';
+  std::cout << "answer\t" << describe(decide(probabilities, novelty, manifest), labels) << '\n';
 } catch (const std::exception& problem) {
   std::cerr << problem.what() << '\n';
   return 1;

@@ -7,6 +7,7 @@
 // (P5, 8 or 16 bit): raw pixels, because the whole preprocessing is in the model's graph.
 import { readFile } from "node:fs/promises";
 import { join } from "node:path";
+import { decide } from "../../zoo/edge/page/decide.js";
 import { replay } from "../../zoo/edge/page/golden.js";
 
 process.env.ORT_DISABLE_TELEMETRY ??= "1"; // its packages report to their maker otherwise
@@ -21,8 +22,7 @@ const manifest = JSON.parse(await readFile(join(bundle, "manifest.json"), "utf8"
 const session = await ort.InferenceSession.create(join(bundle, "model.onnx"));
 const golden = new Uint8Array(await readFile(join(bundle, "golden.npz")));
 
-const logits = async (image) => (await answer(image)).logits.data;
-const proof = await replay(golden, logits, manifest);
+const proof = await replay(golden, answer, manifest);
 const stack = manifest.preprocess.channels; // a number: channels that are no colours
 if (typeof stack === "number" && pictures.length) {
   console.error(`${manifest.name} takes stacks of ${stack} channels, which no PPM or PGM holds; make a tensor (1, H, W, ${stack}) of them`);
@@ -30,17 +30,17 @@ if (typeof stack === "number" && pictures.length) {
 }
 const predictions = [];
 for (const picture of pictures) {
-  const values = (await answer(readPicture(await readFile(picture)))).probabilities.data;
-  const probabilities = Object.fromEntries(manifest.labels.map((label, index) => [label, values[index]]));
-  const label = manifest.labels[values.indexOf(Math.max(...values))];
-  predictions.push({ image: picture, label, probability: probabilities[label], probabilities });
+  const { probabilities, novelty } = await answer(readPicture(await readFile(picture)));
+  predictions.push({ image: picture, ...decide(probabilities, novelty?.[0], manifest) });
 }
 console.log(JSON.stringify({ runtime: `onnxruntime-node ${ort.env.versions.node}`, proof, predictions }));
 process.exitCode = proof.mismatches.length ? 3 : 0;
 
-/** The model's outputs for one raw image. */
-function answer({ dtype, shape, data }) {
-  return session.run({ [manifest.input.name]: new ort.Tensor(dtype, data, [1, ...shape]) });
+/** Logits, probabilities and, where the model has it, novelty of one raw image. */
+async function answer({ dtype, shape, data }) {
+  const outputs = ["logits", "probabilities", "novelty"].filter((name) => manifest.outputs.includes(name));
+  const found = await session.run({ [manifest.input.name]: new ort.Tensor(dtype, data, [1, ...shape]) }, outputs);
+  return Object.fromEntries(outputs.map((name) => [name, found[name].data]));
 }
 
 /** A PPM or PGM file as the model takes it: uint8 RGB, or uint16 with one channel. */

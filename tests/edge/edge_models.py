@@ -12,9 +12,16 @@ from PIL import Image
 
 from zoo._support.files import sha256_file
 from zoo.spec import (
+    NOVELTY,
+    Abstention,
+    ConformalSets,
+    ErrorControl,
     Fingerprint,
     InputSpec,
+    Interval,
     Manifest,
+    Novelty,
+    OperatingPoint,
     PluginOrigin,
     PreprocessSpec,
     Provenance,
@@ -56,15 +63,61 @@ def make_manifest(**changes: Any) -> Manifest:
     return Manifest(**(known | changes))
 
 
+def make_point(label: str, threshold: float) -> OperatingPoint:
+    some = Interval(value=0.9, low=0.8, high=0.95)
+    return OperatingPoint(
+        label=label,
+        rule="sensitivity=0.9",
+        threshold=threshold,
+        low=threshold,
+        high=threshold,
+        sensitivity=some,
+        specificity=some,
+        n=300,
+        positives=40,
+    )
+
+
+def make_sets(*quantiles: float, method: str = "lac", coverage: float = 0.9) -> ConformalSets:
+    return ConformalSets(
+        method=method,  # type: ignore[arg-type]
+        coverage=coverage,
+        per_class=len(quantiles) > 1,
+        quantiles=quantiles,
+        n=(300,) * len(quantiles),
+    )
+
+
+def deciding_manifest(**changes: Any) -> Manifest:
+    """Of the mean colour: blue is called from 0.2 on, sets hold what has 0.3, images brighter than 200 are unlike."""
+    abstention = Abstention(
+        sets=make_sets(0.7),
+        novelty=Novelty(kind="features", threshold=200.0, share=0.01, n=300),
+        error=ErrorControl(error=0.05, delta=0.1, threshold=0.8, n=300),
+    )
+    known: dict[str, Any] = {
+        "outputs": ("probabilities", "logits", NOVELTY),
+        "operating": (make_point("blue", 0.2),),
+        "abstention": abstention,
+    }
+    return make_manifest(**(known | changes))
+
+
+COLOURS = {"red.png": (255, 0, 0), "purple.png": (160, 0, 130), "grey.png": (60, 60, 50), "white.png": (255, 255, 255),
+           "dim.png": (95, 20, 20)}  # fmt: skip
+"""Images of `deciding_manifest`: red; called blue, a set of two; a set of three; unlike; red, but below 0.8."""
+
+
 def make_model(manifest: Manifest | None = None, *, width: int | None = None, opset: int = 18) -> onnx.ModelProto:
     """Cast, mean over the pixels, times 8 × the identity, softmax; `width`: number of classes.
 
     Of a multilabel manifest the logits are lowered by 4 and go through a sigmoid: a colour is given from half on.
+    Novelty, where the manifest lists it, is the brightness.
     """
     manifest = manifest or make_manifest()
     width = width or len(manifest.labels)
     kind = {"uint8": TensorProto.UINT8, "uint16": TensorProto.UINT16, "float32": TensorProto.FLOAT}
-    tensor = manifest.input.stage == "tensor"
+    tensor, new = manifest.input.stage == "tensor", NOVELTY in manifest.outputs
     channels = manifest.input.channels
     maximum = np.float32(1 if tensor else getattr(manifest.preprocess.intensity, "maximum", 1))
     matrix = (8 * np.eye(channels, width) / maximum).astype(np.float32)
@@ -74,16 +127,19 @@ def make_model(manifest: Manifest | None = None, *, width: int | None = None, op
             helper.make_node("Cast", ["image"], ["x"], to=TensorProto.FLOAT),
             helper.make_node("ReduceMean", ["x", "axes"], ["mean"], keepdims=0),
             *_head(manifest),
+            *([helper.make_node("ReduceMean", ["mean", "channels"], [NOVELTY], keepdims=0)] if new else []),
         ],
         "mean_colour",
         [helper.make_tensor_value_info("image", kind[manifest.input.dtype], shape)],
         [
             helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["N", width]),
             helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["N", width]),
+            *([helper.make_tensor_value_info(NOVELTY, TensorProto.FLOAT, ["N"])] if new else []),
         ],
         initializer=[
             numpy_helper.from_array(matrix, "matrix"),
             numpy_helper.from_array(np.float32(4), "half"),
+            numpy_helper.from_array(np.array([1], np.int64), "channels"),
             numpy_helper.from_array(np.array([2, 3] if tensor else [1, 2], np.int64), "axes"),
         ],
     )
@@ -120,6 +176,8 @@ def make_bundle(
     means = np.stack([image.mean(axis=(0, 1)) for image in raw])
     logits = (means @ matrix - lowered + shift).astype(np.float32)
     arrays = {f"image_{i:04d}": image for i, image in enumerate(raw)}
+    if NOVELTY in manifest.outputs:
+        arrays[NOVELTY] = (means.mean(axis=1) + shift).astype(np.float32)
     np.savez(folder / "golden.npz", logits=logits, tolerance=np.float32(tolerance), **arrays)
     (folder / "CARD.md").write_text("# mean colour\n")
     seal(folder, manifest)

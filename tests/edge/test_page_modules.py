@@ -238,6 +238,8 @@ def test_headline_names_no_winner_where_there_is_none(
         "probability": max(probabilities),
         "probabilities": dict(zip(LABELS, probabilities, strict=True)),
     }
+    if task == "multilabel":
+        row["labels"] = [label for label, p in zip(LABELS, probabilities, strict=True) if p >= 0.5]
     script = 'import { verdict } from "./words.js"; console.log(JSON.stringify(verdict(...given)));'
     found = node(modules, script, [row, _manifest(task=task)])
     assert found["title"] == title

@@ -225,7 +225,7 @@ def test_a_csv_holds_no_cell_that_a_spreadsheet_would_run(model_file: Path, tmp_
         *Runtime.open(model_file).predict([np.zeros((2, 2, 3), np.uint8)]),
     ]
     target = tmp_path / "out.csv"
-    assert write_csv(target, results, LABELS) == 3
+    assert write_csv(target, results, make_manifest()) == 3
     with target.open(newline="") as stream:
         rows = list(csv.reader(stream))
     assert rows[0] == ["image", "label", "probability", "p_red", "p_green", "p_blue", "error"]
@@ -260,7 +260,7 @@ def test_every_name_of_a_file_can_be_told_from_a_table(data: bytes) -> None:
 
 def test_a_name_with_odd_bytes_is_spelt_out_in_the_table(tmp_path: Path) -> None:
     target = tmp_path / "out.csv"
-    write_csv(target, [Failure("a\x1b[31m\udcff.png", "no")], LABELS)
+    write_csv(target, [Failure("a\x1b[31m\udcff.png", "no")], make_manifest())
     assert b"a\\x1b[31m\\xff.png" in target.read_bytes()
 
 
@@ -273,10 +273,10 @@ def test_an_interrupted_csv_leaves_the_old_one(tmp_path: Path) -> None:
         raise DataError("stop")
 
     with pytest.raises(DataError):
-        write_csv(target, failing(), LABELS, overwrite=True)
+        write_csv(target, failing(), make_manifest(), overwrite=True)
     assert target.read_text() == "old"
     with refused("out-occupied", OutputError, path=str(target)):
-        write_csv(target, iter(()), LABELS)
+        write_csv(target, iter(()), make_manifest())
     assert target.read_text() == "old"
     assert list(tmp_path.glob(".*.part")) == []
 

@@ -64,7 +64,7 @@ def test_the_table_lists_the_labels_of_an_image(several: Path, pictures: list[Pa
     runtime = Runtime.open(several)
     missing = tmp_path / "missing.png"
     results = runtime.predict([*pictures, missing])
-    write_csv(tmp_path / "out.csv", results, runtime.labels, runtime.manifest.task)
+    write_csv(tmp_path / "out.csv", results, runtime.manifest)
     with (tmp_path / "out.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
     assert list(rows[0]) == ["image", "label", "probability", "labels", "p_red", "p_green", "p_blue", "error"]

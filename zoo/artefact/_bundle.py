@@ -19,7 +19,7 @@ from zoo.edge.bundle import GOLDEN, MANIFEST, MAX_MANIFEST_BYTES, MODEL, is_arch
 from zoo.edge.bundle._archive import Archive, write_archive
 from zoo.edge.bundle._signature import SIGNATURE
 from zoo.errors import OutputError, ZooError
-from zoo.spec import COLUMNS, Manifest, decode, encode
+from zoo.spec import COLUMNS, NOVELTY, Manifest, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -177,7 +177,7 @@ def _golden(
         arrays[COLUMNS] = columns
     for name, one in more.items():
         first = ask(one, 0)
-        count = min(_MAPS, _MAPS_BYTES // first.nbytes, len(images))
+        count = len(images) if name == NOVELTY else min(_MAPS, _MAPS_BYTES // first.nbytes, len(images))
         if count:
             arrays[name] = np.concatenate([first, *(ask(one, at) for at in range(1, count))])
     np.savez_compressed(stream, logits=logits, tolerance=np.float32(tolerance), **arrays)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from zoo._support.ranges import describe_ranges
+from zoo.edge import describe_decisions
 from zoo.evaluation import title_of
 from zoo.spec import (
     EvalReport,
@@ -24,18 +25,19 @@ __all__ = ["format_signed", "model_card"]
 
 _SEVERAL = (
     " An image may have any number of them, or none: each probability is of its label alone, and a label counts as "
-    "given from 0.5 on. The `label` of an answer is the most probable one, even where none is given."
+    "given from 0.5 on{points}. The `label` of an answer is the most probable one, even where none is given."
 )
 
 
 def model_card(manifest: Manifest) -> str:
     """Markdown of the manifest: use, data, results with intervals, parity, origin, limits."""
     origin = manifest.provenance
-    several = manifest.task == "multilabel"
+    several = _describe_several(manifest) if manifest.task == "multilabel" else ""
     sections = [
         f"# {manifest.name}",
-        f"{manifest.intended_use}\n\nLabels: {', '.join(manifest.labels)}.{_SEVERAL if several else ''}",
+        f"{manifest.intended_use}\n\nLabels: {', '.join(manifest.labels)}.{several}",
         "## Results\n\n" + _results(manifest.report),
+        *(["## Decisions\n\n" + _decisions(manifest)] if manifest.operating or manifest.abstention else []),
         "## Input\n\n" + _input(manifest),
         "## Proof of export\n\n" + _proof(manifest),
         *(["## Golden images\n\n" + _golden(manifest)] if manifest.golden else []),
@@ -49,11 +51,29 @@ def model_card(manifest: Manifest) -> str:
         sections.append("## Notes on data and training\n\n" + "\n".join(f"- {note}" for note in notes))
     sections.append(
         "## Limits\n\nThe numbers hold for images like those it was evaluated on. Other scanners, sites, "
-        "stainings or patients need a new evaluation: `zoo evaluate BUNDLE --data FOLDER`. It answers every image, "
-        "also one that is nothing like those. The proof of the golden set holds for the machine "
+        "stainings or patients need a new evaluation: `zoo evaluate BUNDLE --data FOLDER`. "
+        f"{_describe_reach(manifest)} The proof of the golden set holds for the machine "
         "and the provider that it ran on. Not a medical device."
     )
     return "\n\n".join(sections) + "\n"
+
+
+def _describe_several(manifest: Manifest) -> str:
+    return _SEVERAL.format(points=", or from its operating point where it has one" if manifest.operating else "")
+
+
+def _describe_reach(manifest: Manifest) -> str:
+    """Which images it answers."""
+    if manifest.abstention is None or manifest.abstention.novelty is None:
+        return "It answers every image, also one that is nothing like those."
+    return "It does not answer images that it takes for unlike those of training. Some such images still pass."
+
+
+def _decisions(manifest: Manifest) -> str:
+    """How an answer becomes a decision."""
+    how = "Fixed on validation images, the same in `zoo predict`, `zoo serve`, the page and the samples."
+    lines = [f"- **{name.capitalize()}**: {text}." for name, text in describe_decisions(manifest).items()]
+    return "\n".join([how, "", *lines])
 
 
 def _results(report: EvalReport | None) -> str:

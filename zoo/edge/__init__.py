@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from zoo.edge._answers import predict_csv, write_csv
     from zoo.edge._bench import Bench, bench, side_by_side
     from zoo.edge._beside import TableRows
+    from zoo.edge._decide import Decision, Decisions, answer_labels, decide, find_sets, score_labels
+    from zoo.edge._decision_words import describe_decisions
     from zoo.edge._explain import Explained, HeatMap, explain_images
     from zoo.edge._replay import Verification
     from zoo.edge._results import Answers, Failure, Prediction, Result
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Answers",
     "Bench",
+    "Decision",
+    "Decisions",
     "Explained",
     "Failure",
     "HeatMap",
@@ -34,9 +38,14 @@ __all__ = [
     "Signing",
     "TableRows",
     "Verification",
+    "answer_labels",
     "bench",
+    "decide",
+    "describe_decisions",
     "explain_images",
+    "find_sets",
     "predict_csv",
+    "score_labels",
     "side_by_side",
     "sign",
     "verify",
@@ -48,7 +57,19 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_HOMES = ("_results", "_runtime", "_answers", "_explain", "_beside", "bundle._signing", "_replay", "_verify", "_bench")
+_HOMES = (
+    "_decision_words",
+    "_results",
+    "_decide",
+    "_runtime",
+    "_answers",
+    "_explain",
+    "_beside",
+    "bundle._signing",
+    "_replay",
+    "_verify",
+    "_bench",
+)
 """Where the names above are looked for, what costs least first."""
 
 

@@ -18,13 +18,14 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from zoo._support.files import atomic_path, atomic_write, put_in_place, refuse_occupied, refuse_unwritable
 from zoo._support.text import format_count, inert, read_inert, spell_name
-from zoo.edge._results import GIVEN, Failure, Prediction, Result
+from zoo.edge._results import Failure, Result, decision_columns, read_predictions
 from zoo.edge._stream import expand
 from zoo.errors import OutputError, ResumeError
-from zoo.spec import LABEL_SEPARATOR, decode, encode
+from zoo.spec import LABEL_SEPARATOR, NOVELTY, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from zoo.edge._runtime import Runtime
     from zoo.errors import ImageError
     from zoo.readers._walk import PassedOver
-    from zoo.spec import Task
+    from zoo.spec import Manifest
 
 __all__ = ["predict_csv", "write_csv"]
 
@@ -105,7 +106,7 @@ def predict_csv(
     part, note = Path(f"{target}.part"), Path(f"{target}.part.json")
     begun = _Begun(
         model=runtime.sha256,
-        columns=tuple(_columns(runtime.labels, runtime.manifest.task)),
+        columns=tuple(_columns(runtime.manifest)),
         provider=runtime.provider,
         frame=frame,
         table=None if columns is None else columns.sha256,
@@ -124,7 +125,7 @@ def predict_csv(
                 items, features=features, batch_size=batch_size, frame=frame, workers=workers, columns=columns
             )
             for result in new:
-                stream.write(_line(_cells(result, runtime.labels, runtime.manifest.task)))
+                stream.write(_line(_cells(result, runtime.manifest)))
                 rows += 1
                 if time.monotonic() - settled > _SETTLE:
                     _settle(stream)
@@ -259,7 +260,7 @@ def _rows(stream: IO[bytes], part: Path) -> Iterator[tuple[bytes, int]]:
 
 def _result(row: bytes, name: str | None, where: str, runtime: Runtime) -> Result:
     """A row as the result it was written from."""
-    labels, task = runtime.labels, runtime.manifest.task
+    manifest = runtime.manifest
     damaged = ResumeError(f"{where} is damaged; remove the unfinished table to begin anew", code="resume-damaged")
     try:
         (held,) = csv.reader([row.decode()], strict=True)
@@ -277,14 +278,14 @@ def _result(row: bytes, name: str | None, where: str, runtime: Runtime) -> Resul
         if held[-1]:
             result: Result = Failure(name, read_inert(held[-1]))
         else:
-            values = map(float, held[-1 - len(labels) : -1])
-            by_name = dict(zip(labels, values, strict=True))
-            label = {inert(one): one for one in labels}[held[1]]
-            given = tuple(one for one, value in by_name.items() if value >= GIVEN) if task == "multilabel" else None
-            result = Prediction(name, label, by_name[label], by_name, given)
+            row_of = dict(zip(_columns(manifest), held, strict=True))
+            found = {"probabilities": np.array([list(map(float, held[-1 - len(manifest.labels) : -1]))])}
+            if NOVELTY in row_of:
+                found[NOVELTY] = np.array([float(row_of[NOVELTY])])
+            (result,) = read_predictions(manifest, [name], found)
     except (ValueError, KeyError, IndexError, csv.Error):  # UnicodeDecodeError is a ValueError
         raise damaged from None
-    if _line(_cells(result, labels, task)) != row:
+    if _line(_cells(result, manifest)) != row:
         raise damaged
     return result
 
@@ -308,20 +309,20 @@ def _leave(stream: IO[bytes], part: Path, note: Path, rows: int) -> None:
 def write_csv(
     target: Path,
     results: Iterable[Result],
-    labels: tuple[str, ...],
-    task: Task = "multiclass",
+    manifest: Manifest,
     *,
     overwrite: bool = False,
 ) -> int:
     """Write `image, label, probability, p_LABEL…, error`, one row an image; `target` appears when done.
 
-    Of a multilabel model `labels` follows `probability`: all labels that were given, joined by "|".
+    Of a multilabel model `labels` follows `probability`: all labels that were given, joined by "|". Then follow, each
+    only where the model has it: `decision`; `set`, the labels of the conformal set, joined; `operating`, the labels
+    that reach their operating point, joined; `novelty`.
 
     Args:
         target: the file.
         results: results of `Runtime.predict`.
-        labels: labels of the model, for the columns.
-        task: task of the model.
+        manifest: what the model says of itself, for the columns.
         overwrite: replace a file that is there.
 
     Returns:
@@ -333,26 +334,40 @@ def write_csv(
     refuse_occupied(target, overwrite=overwrite)
     rows = 0
     with atomic_path(target) as temporary, temporary.open("wb") as stream:
-        stream.write(_line(_columns(labels, task)))
+        stream.write(_line(_columns(manifest)))
         for rows, result in enumerate(results, 1):  # noqa: B007 - how many there were
-            stream.write(_line(_cells(result, labels, task)))
+            stream.write(_line(_cells(result, manifest)))
     return rows
 
 
-def _columns(labels: tuple[str, ...], task: Task) -> list[str]:
+def _columns(manifest: Manifest) -> list[str]:
     """The names of the columns."""
-    several = ["labels"] if task == "multilabel" else []
-    return ["image", "label", "probability", *several, *(f"p_{label}" for label in labels), "error"]
+    return ["image", "label", "probability", *_between(manifest), *(f"p_{label}" for label in manifest.labels), "error"]
 
 
-def _cells(result: Result, labels: tuple[str, ...], task: Task) -> list[str]:
+def _between(manifest: Manifest) -> list[str]:
+    """Columns that only some models have."""
+    abstention = manifest.abstention
+    there = {
+        "labels": manifest.task == "multilabel",
+        "decision": abstention is not None,
+        "set": abstention is not None and abstention.sets is not None,
+        "operating": bool(manifest.operating),
+        NOVELTY: abstention is not None and abstention.novelty is not None,
+    }
+    return [name for name, held in there.items() if held]
+
+
+def _cells(result: Result, manifest: Manifest) -> list[str]:
     """One row; probabilities with all their digits."""
-    several = task == "multilabel"
+    between = _between(manifest)
     if isinstance(result, Failure):
-        return [inert(spell_name(result.image)), *([""] * (2 + several + len(labels))), inert(result.error)]
-    given = [inert(LABEL_SEPARATOR.join(result.labels or ()))] if several else []
-    values = [repr(result.probabilities[label]) for label in labels]
-    return [inert(spell_name(result.image)), inert(result.label), repr(result.probability), *given, *values, ""]
+        empty = [""] * (2 + len(between) + len(manifest.labels))
+        return [inert(spell_name(result.image)), *empty, inert(result.error)]
+    given = {"labels": LABEL_SEPARATOR.join(result.labels or ()), **decision_columns(result.row())}
+    held = [repr(given[name]) if name == NOVELTY else inert(given[name]) for name in between]
+    values = [repr(result.probabilities[label]) for label in manifest.labels]
+    return [inert(spell_name(result.image)), inert(result.label), repr(result.probability), *held, *values, ""]
 
 
 def _line(row: list[str]) -> bytes:

@@ -13,7 +13,7 @@ import numpy as np
 from zoo import preprocess
 from zoo._support.text import brief
 from zoo.errors import ModelError
-from zoo.spec import EVIDENCE, FEATURES
+from zoo.spec import EVIDENCE, FEATURES, NOVELTY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -44,10 +44,13 @@ def check_graph(path: str, manifest: Manifest, session: Any, *, ask: Callable[[s
     """
     _check_inputs(path, manifest, session)
     _check_outputs(path, manifest, session, ask)
+    _check_decisions(path, manifest)
 
 
 def answer_shape(manifest: Manifest, output: str) -> tuple[int, ...]:
     """Get the shape of an output for one image, of features apart, whose number the graph alone says."""
+    if output == NOVELTY:
+        return ()
     return (len(manifest.labels), *(manifest.preprocess.size if output == EVIDENCE else ()))
 
 
@@ -153,6 +156,31 @@ def _check_outputs(path: str, manifest: Manifest, session: Any, ask: Callable[[s
             output=FEATURES,
             most=MOST_FEATURES,
         )
+    decides = manifest.abstention is not None and manifest.abstention.novelty is not None
+    listed = NOVELTY in manifest.outputs
+    if (listed or decides) and not (listed and len(shapes.get(NOVELTY, ())) == 1):
+        found = f"has shape {shapes[NOVELTY]}" if NOVELTY in shapes else "is not there"
+        told = "says (any,)" if listed else "decides by it and does not list it"
+        raise ModelError(
+            f"{path}: {NOVELTY} {found}, its manifest {told}; export it again",
+            code="model-outputs",
+            output=NOVELTY,
+        )
+
+
+def _check_decisions(path: str, manifest: Manifest) -> None:
+    """The manifest against itself: points and sets are of its labels."""
+    labels, sets = manifest.labels, None if manifest.abstention is None else manifest.abstention.sets
+    pointed = [point.label for point in manifest.operating]
+    wrong = None
+    if len(set(pointed)) < len(pointed) or not set(pointed) <= set(labels):
+        wrong = f"operating points of {brief(pointed, 8)}, expected at most one for each of {brief(labels, 8)}"
+    elif sets is not None and manifest.task == "multilabel":
+        wrong = "conformal sets of a multilabel model, expected none"
+    elif sets is not None and len(sets.quantiles) != (len(labels) if sets.per_class else 1):
+        wrong = f"{len(sets.quantiles)} quantiles, expected {len(labels) if sets.per_class else 1}"
+    if wrong:
+        raise ModelError(f"{path}: its manifest has {wrong}; export it again", code="model-decisions", reason=wrong)
 
 
 def _blank(manifest: Manifest) -> Array:

@@ -15,10 +15,11 @@ import msgspec
 import numpy as np
 
 from zoo._support.text import format_count
+from zoo.edge._decision_words import describe_decisions
 from zoo.edge._runtime import Runtime
 from zoo.edge.bundle import GOLDEN, Contents, Signed, is_archive, open_model
 from zoo.errors import GateError, ImageError, ModelError, SignatureError
-from zoo.spec import COLUMNS, EVIDENCE, FEATURES, Display, GoldenKind
+from zoo.spec import COLUMNS, EVIDENCE, FEATURES, NOVELTY, Display, GoldenKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,10 @@ class Verification(Display, msgspec.Struct, frozen=True, kw_only=True):
     """The same of the evidence maps that the golden set holds; null: none."""
     max_abs_features: float | None = None
     """Largest |difference| / max(1, largest |feature| of the image) of the features that it holds; null: none."""
+    max_abs_novelty: float | None = None
+    """Largest |difference| / max(1, |expected score|) of the novelty scores that it holds; null: none."""
+    decisions: dict[str, str] = {}
+    """In words, how the model decides by those numbers; empty: the most probable label is the answer."""
     signed: Signed
     """valid: by the key that was given. not checked: there is a signature, and no key was given."""
     signer: str | None
@@ -75,6 +80,8 @@ class _Golden:
     """(m, K, h, w) of the first m images; m is 0 where the set has no maps."""
     features: NDArray[np.float32]
     """(m, D) of the first m images; m is 0 where the set has no features."""
+    novelty: NDArray[np.float32]
+    """(m,) of the first m images; m is 0 where the set has no scores."""
     tolerance: float
     columns: NDArray[np.float32] | None
     """(n, C) beside the images, as the graph takes them; None: the model takes none."""
@@ -130,12 +137,14 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
         len(runtime.labels),
         size,
         features=runtime.feature_count,
+        novelty=NOVELTY in runtime.manifest.outputs,
         beside=beside,
     )
     worst, mismatches = _replay(runtime, golden)
     worst_map, of_maps = _replay_more(golden, golden.evidence, runtime.evidence, "evidence map", _beside_each)
     worst_row, of_rows = _replay_more(golden, golden.features, runtime.features, "features", _beside_largest)
-    mismatches += of_maps + of_rows
+    worst_score, of_scores = _replay_more(golden, golden.novelty, runtime.novelty, "novelty", _beside_each)
+    mismatches += of_maps + of_rows + of_scores
     if mismatches:
         raise GateError(
             f"{path}: {len(mismatches)} golden mismatches on {runtime.provider}: {'; '.join(mismatches)}; "
@@ -155,6 +164,8 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
         tolerance=golden.tolerance,
         max_abs_evidence=worst_map,
         max_abs_features=worst_row,
+        max_abs_novelty=worst_score,
+        decisions=describe_decisions(contents.manifest),
         signed=contents.signed,
         signer=contents.signer,
     )
@@ -204,8 +215,10 @@ def _replay_more(
         except ImageError:  # its logits have been missed already
             continue
         except ModelError as problem:
-            if problem.code != "model-answer-range":
+            if problem.code not in {"model-answer-range", "model-answer-not-finite"}:
                 raise
+            if problem.code == "model-answer-not-finite":
+                mismatches.append(f"{name}: {what} expected a number, actual none")
             continue
         found = float(np.nan_to_num(measure(actual.astype(np.float64), expected), nan=np.inf).max())
         if not found <= golden.tolerance:
@@ -223,7 +236,14 @@ def _beside_largest(actual: NDArray[np.float64], expected: NDArray[np.float32]) 
 
 
 def _golden(
-    data: bytes, shown: str, classes: int, size: tuple[int, int] | None = None, *, features: int = 0, beside: int = 0
+    data: bytes,
+    shown: str,
+    classes: int,
+    size: tuple[int, int] | None = None,
+    *,
+    features: int = 0,
+    novelty: bool = False,
+    beside: int = 0,
 ) -> _Golden:
     """The golden set, read without pickle and within bounds.
 
@@ -233,6 +253,7 @@ def _golden(
         classes: K.
         size: (h, w) of evidence maps; None: there are none.
         features: D; 0: there are none.
+        novelty: whether there are scores.
         beside: columns that the model takes beside an image.
     """
     unpacked = 0
@@ -256,6 +277,9 @@ def _golden(
             rows = np.zeros((0, features), np.float32)
             if features and FEATURES in arrays:
                 rows = np.asarray(_numbers(arrays, FEATURES, 2), np.float32)
+            scores = np.zeros(0, np.float32)
+            if novelty and NOVELTY in arrays:
+                scores = np.asarray(_numbers(arrays, NOVELTY, 1), np.float32)
             tolerance = float(_numbers(arrays, "tolerance", 0))
             columns = np.asarray(_numbers(arrays, COLUMNS, 2), np.float32) if beside else None
     except ModelError:
@@ -281,12 +305,17 @@ def _golden(
             shape=list(logits.shape),
         )
     n = len(images)
-    more = ((COLUMNS, columns, (beside,), n), (EVIDENCE, evidence, expected, 0), (FEATURES, rows, (features,), 0))
+    more = (
+        (COLUMNS, columns, (beside,), n),
+        (EVIDENCE, evidence, expected, 0),
+        (FEATURES, rows, (features,), 0),
+        (NOVELTY, scores, (), 0),
+    )
     for what, found, row, fewest in more:
         if found is not None and (found.shape[1:] != row or not fewest <= len(found) <= n):
             raise ModelError(
                 f"{shown}: {what} of shape {'x'.join(map(str, found.shape))}, expected {'' if fewest else 'at most '}"
-                f"{n} rows of {'x'.join(map(str, row))}; export the bundle again",
+                f"{n} rows of {'x'.join(map(str, row)) or 'one number'}; export the bundle again",
                 code="golden-damaged",
                 shape=list(found.shape),
             )
@@ -295,7 +324,7 @@ def _golden(
             f"{shown}: tolerance {tolerance}, expected a number in [0, 1); export the bundle again",
             code="golden-damaged",
         )
-    return _Golden(names, images, logits, evidence, rows, tolerance, columns)
+    return _Golden(names, images, logits, evidence, rows, scores, tolerance, columns)
 
 
 def _numbers(arrays: Any, name: str, sides: int) -> NDArray[Any]:

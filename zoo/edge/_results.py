@@ -6,16 +6,19 @@ from collections.abc import Generator, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from zoo.spec import Display, Rows, Table
+from zoo.edge._decision_words import describe_decision
+from zoo.spec import FEATURES, LABEL_SEPARATOR, NOVELTY, Display, Rows, Table
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
-__all__ = ["GIVEN", "Answers", "Failure", "Prediction", "Result"]
+    from zoo.edge._decide import Decision
+    from zoo.spec import Manifest
 
-GIVEN = 0.5
-"""A label of a multilabel model counts as given from this probability on; evaluation decides alike."""
+__all__ = ["Answers", "Failure", "Prediction", "Result", "decision_columns", "read_predictions"]
 
 
 class _Answered(Display):
@@ -30,7 +33,8 @@ class _Answered(Display):
     def tables(self) -> dict[str, Table]:
         """One row with the columns of `zoo predict --csv`."""
         row = self.row()
-        several = {"labels": "|".join(row["labels"])} if "labels" in row else {}
+        several = {"labels": LABEL_SEPARATOR.join(row["labels"])} if "labels" in row else {}
+        several |= decision_columns(row)
         shares = {f"p_{label}": value for label, value in row.get("probabilities", {}).items()}
         first = {name: row.get(name) for name in ("image", "label", "probability")}
         return {"answers": Table([first | several | shares | {"error": row.get("error")}])}
@@ -46,12 +50,18 @@ class Prediction(_Answered):
 
     Attributes:
         image: the path as given or found, or "array N".
-        label: the class with the highest probability.
+        label: the class with the highest probability, or the one that the operating points call; see
+            `zoo.edge.decide`.
         probability: its probability, in [0, 1], not rounded.
         probabilities: every class to its probability, in the order of the manifest's labels.
-        labels: all labels of a multilabel model with a probability of at least 0.5, in the same order. It may be
-            empty; `label` then still names the most probable one. None for a multiclass model.
+        labels: all labels of a multilabel model with a probability of at least their operating point, else 0.5, in the
+            same order. It may be empty; `label` then still names the most probable one. None for a multiclass model.
         features: (D,) float32, what the last layer made the answer of; None: they were not asked for.
+        decision: whether `label` is the answer, or the model says that it does not know: uncertain, unlike training.
+            None: the file never abstains.
+        set: the conformal set of labels, in the same order; None: the file has no sets.
+        operating: each label with an operating point to whether it reaches it; None: the file has no points.
+        novelty: how unlike the images of training it is; None: the file does not decide by it.
     """
 
     image: str
@@ -60,9 +70,13 @@ class Prediction(_Answered):
     probabilities: dict[str, float]
     labels: tuple[str, ...] | None = None
     features: NDArray[np.float32] | None = field(default=None, compare=False)
+    decision: Decision | None = None
+    set: tuple[str, ...] | None = None
+    operating: dict[str, bool] | None = None
+    novelty: float | None = None
 
     def row(self, top: int | None = None) -> dict[str, Any]:
-        """For `--json`; with `top`, only that many classes, the most probable first; `labels` if there are any."""
+        """For `--json`; with `top`, only that many classes, the most probable first; what is None is left out."""
         ranked = self.probabilities
         if top is not None:
             ranked = dict(sorted(ranked.items(), key=lambda item: -item[1])[:top])
@@ -72,10 +86,19 @@ class Prediction(_Answered):
             "probability": self.probability,
             "probabilities": dict(ranked),
         }
-        return row if self.labels is None else row | {"labels": list(self.labels)}
+        more = {
+            "labels": None if self.labels is None else list(self.labels),
+            "decision": self.decision,
+            "set": None if self.set is None else list(self.set),
+            "operating": self.operating,
+            "novelty": self.novelty,
+        }
+        return row | {name: value for name, value in more.items() if value is not None}
 
     def headline(self) -> str:
-        """The image, its label and the probability; all labels that a multilabel model gives."""
+        """The image, its label and the probability, or why there is none; all labels that a multilabel model gives."""
+        if (unsaid := describe_decision(self)) is not None:
+            return f"{self.image}: {unsaid}"
         given = [self.label] if self.labels is None else self.labels
         said = ", ".join(f"{label} {self.probabilities[label]:.3f}" for label in given)
         return f"{self.image}: {said or f'no label (nearest: {self.label} {self.probability:.3f})'}"
@@ -103,6 +126,57 @@ class Failure(_Answered):
 
 
 Result = Prediction | Failure
+
+
+def read_predictions(
+    manifest: Manifest, names: Sequence[str], found: Mapping[str, NDArray[np.floating[Any]]]
+) -> list[Prediction]:
+    """Make the predictions of N images from what the file answered.
+
+    Args:
+        manifest: by which it is decided.
+        names: a name for each image.
+        found: name of an output to its rows: probabilities (N, K), where asked for novelty (N,) and features (N, D).
+    """
+    from zoo.edge._decide import decide
+
+    labels, rows = manifest.labels, found["probabilities"]
+    scores, features = found.get(NOVELTY), found.get(FEATURES)
+    decided = decide(rows, scores, manifest)
+
+    def named(held: NDArray[np.bool_] | None, at: int) -> tuple[str, ...] | None:
+        return None if held is None else tuple(label for label, there in zip(labels, held[at], strict=True) if there)
+
+    pointed = [(point.label, labels.index(point.label)) for point in manifest.operating]
+    results = []
+    for at, name in enumerate(names):
+        values = [float(value) for value in rows[at]]
+        best = int(decided.labels[at])
+        results.append(
+            Prediction(
+                name,
+                labels[best],
+                values[best],
+                dict(zip(labels, values, strict=True)),
+                named(decided.given, at),
+                None if features is None else features[at],
+                None if decided.decisions is None else decided.decisions[at],
+                named(decided.sets, at),
+                {label: bool(decided.called[at, place]) for label, place in pointed} or None,
+                None if scores is None else float(scores[at]),
+            )
+        )
+    return results
+
+
+def decision_columns(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Cells of a table that a `Prediction.row` has of decisions: labels of the set, labels that reach their point."""
+    cells = {name: row[name] for name in ("decision", "set", "operating", "novelty") if name in row}
+    if "set" in cells:
+        cells["set"] = LABEL_SEPARATOR.join(cells["set"])
+    if "operating" in cells:
+        cells["operating"] = LABEL_SEPARATOR.join(label for label, called in cells["operating"].items() if called)
+    return cells
 
 
 class Answers(Iterator[Result]):

@@ -18,22 +18,23 @@ from numpy.typing import NDArray
 
 from zoo._support.files import sha256_bytes
 from zoo._support.text import printable
-from zoo.edge._asking import ask, make_feed
+from zoo.edge._asking import ask, check_output, make_feed
 from zoo.edge._beside import Beside, Cells, FindRow, numbers_of, refuse_unasked
 from zoo.edge._decoders import Decoders
 from zoo.edge._graph import check_graph, count_features
 from zoo.edge._intake import Array, Intake, Source
-from zoo.edge._results import GIVEN, Answers, Failure, Prediction, Result
+from zoo.edge._results import Answers, Failure, Result, read_predictions
 from zoo.edge._session import check_memory, open_session, placement
 from zoo.edge._stream import batches, decode_ahead, expand
 from zoo.edge.bundle import MODEL, Contents, open_model
 from zoo.errors import ModelError, UsageError
-from zoo.spec import EVIDENCE, FEATURES, Manifest
+from zoo.spec import EVIDENCE, FEATURES, NOVELTY, Manifest
 from zoo.tabular import draw_cells
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
+    from zoo.edge._results import Prediction
     from zoo.errors import ImageError
     from zoo.readers import RawImage
     from zoo.readers._walk import PassedOver
@@ -196,13 +197,7 @@ class Runtime:
         self, batch: Array, columns: Cells | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Probabilities and evidence of one pass; see there."""
-        if not self.has_evidence:
-            raise UsageError(
-                f"{self.path}: its outputs are {', '.join(self.manifest.outputs)}, no evidence among them; export it "
-                "with --evidence from a run of a model that makes such maps",
-                code="evidence-missing",
-                outputs=list(self.manifest.outputs),
-            )
+        check_output(str(self.path), self.manifest, EVIDENCE)
         probabilities, evidence = self._answers(("probabilities", EVIDENCE), batch, columns)
         return probabilities, evidence
 
@@ -234,13 +229,26 @@ class Runtime:
         Raises:
             UsageError: it does not.
         """
-        if not self.has_features:
-            raise UsageError(
-                f"{self.path}: its outputs are {', '.join(self.manifest.outputs)}, no features among them; export it "
-                "with --features",
-                code="features-missing",
-                outputs=list(self.manifest.outputs),
-            )
+        check_output(str(self.path), self.manifest, FEATURES)
+
+    def novelty(self, batch: Array, columns: Cells | None = None) -> NDArray[np.float32]:
+        """How unlike the images of training these are; takes and raises as `logits`.
+
+        Returns:
+            (N,) float32, the larger the less alike; `manifest.abstention.novelty` says from where on it counts.
+
+        Raises:
+            UsageError: the file has no such output.
+        """
+        check_output(str(self.path), self.manifest, NOVELTY)
+        return self._answers((NOVELTY,), batch, columns)[0]
+
+    @property
+    def _decisive(self) -> tuple[str, ...]:
+        """Outputs that an answer is made of."""
+        abstention = self.manifest.abstention
+        new = abstention is not None and abstention.novelty is not None
+        return ("probabilities", NOVELTY) if new else ("probabilities",)
 
     def predict(
         self,
@@ -304,7 +312,7 @@ class Runtime:
                 )
         if features:
             self.check_features()
-        outputs = ("probabilities", FEATURES) if features else ("probabilities",)
+        outputs = (*self._decisive, FEATURES) if features else self._decisive
         refuse_unasked(self.manifest, columns)
         beside = Beside(self.manifest.table, columns)
         with contextlib.ExitStack() as stack:
@@ -322,9 +330,9 @@ class Runtime:
                 given, wrong = beside.take(names)
                 good = [at for at in range(len(names)) if at not in wrong]
                 feed = make_feed(self.manifest, group[good], None if given is None else given[good])
-                answered = zip(*self._ask(outputs, feed), strict=True) if good else iter(())
+                answered = iter(self._predict(outputs, feed, [names[at] for at in good]) if good else ())
                 for at, name in enumerate(names):
-                    yield Failure(name, wrong[at]) if at in wrong else self._prediction(name, *next(answered))
+                    yield Failure(name, wrong[at]) if at in wrong else next(answered)
             beside.say()
 
     def answer(
@@ -355,18 +363,11 @@ class Runtime:
         image = self._intake.pixels(shown, source, frame)
         if isinstance(image, str):
             return Failure(shown, image)
-        return self._prediction(shown, *self._ask(("probabilities",), make_feed(self.manifest, image[None], given))[0])
+        return self._predict(self._decisive, make_feed(self.manifest, image[None], given), [shown])[0]
 
-    def _prediction(
-        self, name: str, row: NDArray[np.float32], features: NDArray[np.float32] | None = None
-    ) -> Prediction:
-        values = [float(value) for value in row]
-        best = int(row.argmax())
-        by_name = dict(zip(self.labels, values, strict=True))
-        held = None
-        if self.manifest.task == "multilabel":
-            held = tuple(label for label, value in by_name.items() if value >= GIVEN)
-        return Prediction(name, self.labels[best], values[best], by_name, held, features)
+    def _predict(self, outputs: tuple[str, ...], feed: dict[str, Array], names: list[str]) -> list[Prediction]:
+        found = dict(zip(outputs, self._ask(outputs, feed), strict=True))
+        return read_predictions(self.manifest, names, found)
 
     def read(self, source: bytes | Source, *, name: str | None = None, frame: int | None = None) -> RawImage:
         """Read one raw image as the model was trained to get it; arguments as `answer`.

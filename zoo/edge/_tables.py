@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zoo._support.text import printable, title_of_metric
+from zoo.edge._decision_words import describe_decision, describe_decisions
 from zoo.edge._print import format_count, format_table, megabytes, show_path, with_interval
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from zoo.edge._replay import Verification
     from zoo.edge._results import Prediction
     from zoo.edge.bundle import Contents
-    from zoo.spec import GoldenKind
+    from zoo.spec import Abstention, GoldenKind
 
 __all__ = [
     "describe_answer",
@@ -31,17 +32,22 @@ SMALL = 0.01
 """Share of the time below which operators are shown together."""
 
 
-def describe_answer(result: Prediction, top: int | None = None) -> list[str]:
-    """An answer in words, each 'LABEL 0.9312': the most probable label, or the `top` most probable.
+def describe_answer(result: Prediction, top: int | None = None, abstention: Abstention | None = None) -> list[str]:
+    """An answer in words, each 'LABEL 0.9312': the label answered, or the `top` most probable.
 
     Of a multilabel model without `top` all labels that were given, the most probable first; where none was, that
-    is said, with the one that came nearest.
+    is said, with the one that came nearest. Where the model does not answer, the first words say why.
     """
-    given = result.labels is not None and top is None
-    ranked = sorted(result.probabilities.items(), key=lambda item: -item[1])
-    shown = [item for item in ranked if item[0] in (result.labels or ())] if given else ranked[: top or 1]
+    unsaid = describe_decision(result, abstention)
+    if top is None and unsaid is not None:
+        return [unsaid]
+    shown = [(result.label, result.probability)]
+    if top is not None or result.labels is not None:
+        ranked = sorted(result.probabilities.items(), key=lambda item: -item[1])
+        shown = ranked[:top] if top is not None else [item for item in ranked if item[0] in (result.labels or ())]
     words = [f"{printable(label)} {value:.4f}" for label, value in shown]
-    return words or [f"no label (nearest: {printable(result.label)} {result.probability:.4f})"]
+    first = [] if unsaid is None else [unsaid]
+    return [*first, *words] or [f"no label (nearest: {printable(result.label)} {result.probability:.4f})"]
 
 
 def tabulate_times(models: Sequence[Path], found: Sequence[Bench]) -> str:
@@ -88,6 +94,7 @@ def describe_proof(proof: Verification, key: Path | None) -> dict[str, str]:
     """The lines of a bundle that passed."""
     maps = "" if proof.max_abs_evidence is None else f", evidence maps within {proof.max_abs_evidence:.1e}"
     rows = "" if proof.max_abs_features is None else f", features within {proof.max_abs_features:.1e}"
+    rows += "" if proof.max_abs_novelty is None else f", novelty within {proof.max_abs_novelty:.1e}"
     return {
         "verified": f"{proof.name}, {show_path(proof.path)}",
         "signature": _describe_signature(proof, key),
@@ -95,6 +102,7 @@ def describe_proof(proof: Verification, key: Path | None) -> dict[str, str]:
         "golden set": f"{format_count(proof.images, 'raw image')} on {proof.provider}: logits within "
         f"{proof.max_abs_logit:.1e}{maps}{rows}, allowed {proof.tolerance:.1e}",
         "images": describe_golden(proof.golden),
+        **proof.decisions,
     }
 
 
@@ -132,6 +140,7 @@ def describe_model(contents: Contents) -> dict[str, object]:
     return lines | {
         "input": f"{manifest.input.dtype}, {manifest.input.channels} channels, {manifest.input.stage}",
         **beside,
+        **describe_decisions(manifest),
         "data": f"{origin.data.name}, {origin.data.n} images, sha256 {origin.data.sha256[:12]}…",
         "made": f"{origin.created} by {origin.plugin.distribution} {origin.plugin.version}, run {origin.run}",
         "weights": f"{origin.weights}{licence}" if origin.weights else "no pretrained ones",

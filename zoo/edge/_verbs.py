@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from zoo._support.text import printable
+from zoo.edge._decision_words import count_decisions
 from zoo.edge._options import (
     AllowFallback,
     Argument,
@@ -115,6 +116,7 @@ def predict(
     results = write_features(results, runtime, features)
     with Listed() if as_json else contextlib.nullcontext() as rows:
         reasons: Counter[str] = Counter()
+        decided: Counter[str | None] = Counter()
         answered = failed = 0
         for result in results:
             if isinstance(result, Failure):
@@ -125,22 +127,25 @@ def predict(
                     say(f"{printable(result.image)}: {result.error}")
             else:
                 answered += 1
+                decided[result.decision] += 1
                 if not as_json and csv is None:
-                    put("\t".join((printable(result.image), *describe_answer(result, top))))
+                    words = describe_answer(result, top, runtime.manifest.abstention)
+                    put("\t".join((printable(result.image), *words)))
             if rows is not None:
                 rows.add(result.row(top))
         _say_alike(reasons, "" if as_json or csv is not None else "; --csv lists each")
         if rows is not None:
             _list_passed(rows, passed)
             whole_list(rows)
-    for file, said in (
-        (csv, format_count(answered + failed, "row")),
-        (features, f"{format_count(answered, 'row')} of {runtime.feature_count} features"),
-    ):
-        if file is not None:
-            say(f"{said} in {file}")
-    if failed:
-        say(f"{failed} of {format_count(answered + failed, 'image')} got no answer")
+    lines = {
+        f"{format_count(answered + failed, 'row')} in {csv}": csv is not None,
+        f"{format_count(answered, 'row')} of {runtime.feature_count} features in {features}": features is not None,
+        count_decisions(decided): answered > 1,
+        f"{failed} of {format_count(answered + failed, 'image')} got no answer": failed,
+    }
+    for line, holds in lines.items():
+        if holds and line:
+            say(line)
     return 1 if failed else 0
 
 
@@ -148,7 +153,7 @@ def explain(
     model: Model,
     images: Images,
     *,
-    label: Annotated[str | None, Option("--label", "Explain this label; default: the most probable.", "L")] = None,
+    label: Annotated[str | None, Option("--label", "Explain this label; default: the one answered.", "L")] = None,
     out: Annotated[Path, Option("--out", "Where the pictures go.", "DIR")] = Path("heatmaps"),
     overwrite: Overwrite = False,
     frame: Frame = None,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.spec import EVIDENCE, FEATURES
+from zoo.spec import EVIDENCE, FEATURES, NOVELTY
 from zoo.tabular import draw_cells
 from zoo.workflow._find import MODEL_FILE
 from zoo.workflow._images import read_some
@@ -74,7 +74,7 @@ def write_proven_bundle(
     from zoo.artefact import GOLDEN_IMAGES, golden_tolerance, write_bundle
     from zoo.edge import Runtime
 
-    # Of a quantised file neither maps nor features: how far kernels elsewhere move them is not known.
+    # Of a quantised file no maps, features or scores: how far kernels elsewhere move them is not known.
     more: dict[str, Predict] = {}
     if predict is None:
         with tempfile.TemporaryDirectory() as folder:
@@ -84,6 +84,7 @@ def write_proven_bundle(
             predict = runtime.logits
             more |= {EVIDENCE: runtime.evidence} if runtime.has_evidence else {}
             more |= {FEATURES: runtime.features} if runtime.has_features else {}
+            more |= {NOVELTY: runtime.novelty} if NOVELTY in manifest.outputs else {}
     tolerance = golden_tolerance(manifest)
     table = manifest.table
     alone = predict if table is None else partial(_predict_one, predict, draw_cells(table, 1))  # for the search

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo.edge._decide import answer_labels
 from zoo.edge._explain.occlusion import HeatMap, find_label, map_occlusion
 from zoo.errors import ModelError
 from zoo.preprocess import place_image
@@ -45,7 +46,7 @@ def map_evidence(runtime: Runtime, image: RawImage, label: str | None = None, co
     Args:
         runtime: an opened model that has evidence.
         image: the raw image, from `zoo.readers.read`.
-        label: one of the model's; None: the most probable one.
+        label: one of the model's; None: the one answered.
         columns: what the model is given beside the image, a cell for each name; see `Runtime.logits`.
 
     Raises:
@@ -61,7 +62,7 @@ def map_evidence(runtime: Runtime, image: RawImage, label: str | None = None, co
             f"{runtime.path}: evidence holds NaN or an infinity for this image; do not use its maps",
             code="evidence-not-finite",
         )
-    at = int(probabilities.argmax()) if asked is None else asked
+    at = int(answer_labels(probabilities[None], runtime.manifest)[0]) if asked is None else asked
     shown = evidence[at].astype(np.float64)
     if runtime.manifest.task != "multilabel" and len(evidence) > 1:
         shown -= (evidence.sum(axis=0, dtype=np.float64) - shown) / (len(evidence) - 1)

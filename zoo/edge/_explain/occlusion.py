@@ -28,6 +28,7 @@ from numpy.typing import NDArray
 
 from zoo._support.text import brief
 from zoo.edge._beside import numbers_of
+from zoo.edge._decide import answer_labels
 from zoo.errors import UsageError
 from zoo.preprocess import find_padding
 from zoo.readers import blend_channels, stack_of
@@ -122,7 +123,7 @@ def map_occlusion(runtime: Runtime, image: RawImage, label: str | None = None, c
     Args:
         runtime: an opened model of either task.
         image: the raw image, from `zoo.readers.read`.
-        label: one of the model's; None: the most probable one.
+        label: one of the model's; None: the one answered.
         columns: what the model is given beside the image, a cell for each name; they stay as they are.
 
     Raises:
@@ -136,7 +137,7 @@ def map_occlusion(runtime: Runtime, image: RawImage, label: str | None = None, c
     padded = find_padding(pixels, runtime.manifest.preprocess)
     given = numbers_of(runtime.manifest, columns, 1)  # (1, C)
     whole = runtime.probabilities(pixels[None], given)[0]
-    at = int(whole.argmax()) if asked is None else asked
+    at = int(answer_labels(whole[None], runtime.manifest)[0]) if asked is None else asked
     down, across = _edges(*pixels.shape[:2])
     windows = [
         (slice(down[i], down[i + _span(down)]), slice(across[j], across[j + _span(across)]))

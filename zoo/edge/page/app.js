@@ -5,7 +5,7 @@ import { byId, el, fill, show } from "./dom.js";
 import { VISIBLE } from "./explain.js";
 import { paint, paintLegend, top } from "./heat.js";
 import { MODE } from "./mode.js";
-import { always, evidence, goldenImages, meaning, overall, percent, points, ranked, verdict } from "./words.js";
+import { always, decisions, evidence, goldenImages, meaning, overall, percent, pointOf, points, ranked, verdict } from "./words.js";
 
 const FEW_BARS = 8; // shown at first; the rest on demand
 const MOST_FILES = 200; // kept in memory at a time
@@ -58,6 +58,7 @@ async function introduce() {
     Labels: `${labels.join(", ")}${task === "multilabel" ? " (any number of them at once)" : ""}`,
     Evaluated: report ? `on ${report.n} images of the split “${report.split}”` : "not evaluated: how often it is right is not known",
     ...overall(manifest),
+    ...decisions(manifest),
     Made: `${provenance.created.slice(0, 10)}, from ${provenance.model}, trained on ${provenance.data.name}`,
     "Licence of the weights": manifest.licence,
     ...(model.runtime ? { "Runs on": model.runtime } : {}),
@@ -134,7 +135,9 @@ const next = () => items.find((item) => !item.row && !item.error);
 function summary() {
   const failed = items.filter((item) => item.error).length;
   if (items.length === 1) return current.error ? "No answer." : spoken(current.row);
-  return `${items.length - failed} of ${items.length} images answered.`;
+  const unsaid = ["uncertain", "unlike training"].map((kind) => [kind, items.filter(({ row }) => row?.decision === kind).length]).filter(([, n]) => n);
+  const left = unsaid.reduce((sum, [, n]) => sum + n, failed);
+  return `${items.length - left} of ${items.length} images answered${unsaid.map(([kind, n]) => `, ${n} ${kind}`).join("")}.`;
 }
 
 function spoken(row) {
@@ -163,13 +166,13 @@ function rowOf(item) {
   const name = el("th", { scope: "row" }, pick);
   if (item.error) return el("tr", { class: "failed" }, name, el("td", { colspan: "2" }, item.error));
   if (!item.row) return el("tr", {}, name, el("td", { colspan: "2", class: "quiet" }, "waiting"));
-  const { short, close } = verdict(item.row, manifest);
+  const { short, note, answered } = verdict(item.row, manifest);
   return el(
     "tr",
     { class: item === current ? "chosen" : "" },
     name,
-    el("td", {}, ...soft(short), ...(close ? [el("div", { class: "quiet" }, "too close to call")] : [])),
-    el("td", { class: "number" }, percent(item.row.probability)),
+    el("td", answered ? {} : { class: "unsaid" }, ...soft(short), ...(note ? [el("div", { class: "quiet" }, note)] : [])),
+    el("td", { class: "number" }, answered ? percent(item.row.probability) : "–"),
   );
 }
 
@@ -181,11 +184,13 @@ function render() {
   byId("trouble").dataset.of = item.error ? "image" : "";
   if (!item.row) return;
   const { title, close, about } = verdict(item.row, manifest);
+  const unlike = item.row.decision === "unlike training";
+  byId("verdict").classList.toggle("unsaid", unlike || item.row.decision === "uncertain");
   fill("verdict", ...soft(title), ...(close || about.length > 1 ? [] : [" ", el("span", { class: "share" }, percent(item.row.probability))]));
   show("close", Boolean(close));
   fill("close", close ?? "");
   showBars(item);
-  const said = [...about.flatMap((label) => evidence(label, manifest)), ...always(manifest)];
+  const said = [...(unlike ? [] : about).flatMap((label) => evidence(label, manifest)), ...always(manifest)];
   const lines = [...new Map(said.map((line) => [line.text, line])).values()];
   fill("evidence", ...lines.map(({ text, warning }) => el("li", warning ? { class: "warning" } : {}, text)));
   fill("of", ...ranked(item.row).map(([label]) => el("option", {}, label)));
@@ -198,13 +203,16 @@ function render() {
 function showBars(item) {
   const all = ranked(item.row);
   const shown = item.all ? all : all.slice(0, FEW_BARS);
-  const chosen = verdict(item.row, manifest).about;
+  const chosen = item.row.decision === "unlike training" ? [] : verdict(item.row, manifest).about;
   fill(
     "bars",
     ...shown.map(([label, p]) => {
       const bar = el("div", { class: "bar" });
       bar.style.width = `${100 * p}%`;
-      const track = el("div", { class: manifest.task === "multilabel" ? "track half" : "track", "aria-hidden": "true" }, bar);
+      const from = pointOf(label, manifest)?.threshold ?? (manifest.task === "multilabel" ? 0.5 : null);
+      const mark = el("div", { class: "mark" });
+      if (from !== null) mark.style.left = `${100 * from}%`;
+      const track = el("div", { class: "track", "aria-hidden": "true" }, bar, ...(from === null ? [] : [mark]));
       const attributes = chosen.includes(label) && item.row.probability > 0 ? { class: "chosen" } : {};
       return el("tr", attributes, el("th", { scope: "row" }, ...soft(label)), el("td", {}, track), el("td", { class: "number" }, percent(p)));
     }),

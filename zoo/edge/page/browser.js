@@ -1,11 +1,11 @@
 // Answers from the model in this browser; nothing leaves the machine.
 
 import { checked } from "./bundle.js";
+import { decide } from "./decide.js";
 import { checkPixels, decode } from "./decode.js";
 import { views } from "./explain.js";
 
 const BUNDLE = new URL("../model.zoo/", import.meta.url).href;
-const GIVEN = 0.5; // as zoo/edge/_results.py
 const MOST_PIXELS = 64_000_000; // between scaling and cropping, as zoo/preprocess.py
 
 export class Browser {
@@ -56,12 +56,8 @@ export class Browser {
 
   async predict(file) {
     const image = await this.#image(file);
-    const values = await this.#ask("predict", { image });
-    const { labels, task } = this.#manifest;
-    const best = values.indexOf(Math.max(...values));
-    const probabilities = Object.fromEntries(labels.map((label, at) => [label, values[at]]));
-    const row = { image: file.name, label: labels[best], probability: values[best], probabilities };
-    return task === "multilabel" ? { ...row, labels: labels.filter((_, at) => values[at] >= GIVEN) } : row;
+    const { probabilities, novelty } = await this.#ask("predict", { image });
+    return { image: file.name, ...decide(probabilities, novelty?.[0] ?? null, this.#manifest) };
   }
 
   async explain(file, label, progress) {

@@ -23,30 +23,38 @@ const verbs = {
     session = await ort.InferenceSession.create(model, { executionProviders: ["wasm"], logSeverityLevel: 3 });
     return { manifest, runtime: `onnxruntime-web ${ort.env.versions.web ?? ort.env.versions.common}` };
   },
-  predict: ({ image }) => run(image, "probabilities"),
+  predict: ({ image }) => run(image, byNovelty() ? ["probabilities", "novelty"] : ["probabilities"]),
   explain: ({ image, label }, progress) =>
-    occlusion(image, manifest, (hidden) => run(hidden, "probabilities"), { label, progress }),
+    occlusion(image, manifest, async (hidden) => (await run(hidden, ["probabilities"])).probabilities, { label, progress }),
   async test(_, progress) {
     const golden = await checked(folder, "golden.npz", manifest);
     let done = 0;
     const answer = ({ data, dtype, shape }) => {
       progress((done += 1));
-      return run({ data, dtype, height: shape[0], width: shape[1], channels: shape[2] }, "logits");
+      const image = { data, dtype, height: shape[0], width: shape[1], channels: shape[2] };
+      return run(image, manifest.outputs.includes("novelty") ? ["logits", "novelty"] : ["logits"]);
     };
     return replay(golden, answer, manifest);
   },
 };
 
-async function run({ data, height, width, channels, dtype = "uint8" }, output) {
+const byNovelty = () => Boolean(manifest.abstention?.novelty);
+
+/** These outputs of one image, by name. */
+async function run({ data, height, width, channels, dtype = "uint8" }, outputs) {
   const feed = { [manifest.input.name]: new ort.Tensor(dtype, data, [1, height, width, channels]) };
-  const result = await session.run(feed, [output]);
-  const values = Array.from(result[output].data);
+  const result = await session.run(feed, outputs);
+  const found = Object.fromEntries(outputs.map((name) => [name, Array.from(result[name].data)]));
   Object.values(result).forEach((tensor) => tensor.dispose());
-  if (values.length !== manifest.labels.length) {
-    throw new Error(`${values.length} numbers for ${manifest.labels.length} labels; export the page again`);
+  for (const [name, values] of Object.entries(found)) {
+    const wanted = name === "novelty" ? 1 : manifest.labels.length;
+    if (values.length !== wanted) throw new Error(`${values.length} numbers of ${name}, expected ${wanted}; export the page again`);
   }
-  if (output === "probabilities") checkProbabilities(values, manifest.task);
-  return values;
+  if (found.novelty && !Number.isFinite(found.novelty[0])) {
+    throw new Error("the model's score of novelty is not a number; do not use it, export the page again");
+  }
+  if (found.probabilities) checkProbabilities(found.probabilities, manifest.task);
+  return found;
 }
 
 self.onmessage = async ({ data: { id, verb, ...given } }) => {

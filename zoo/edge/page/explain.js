@@ -1,5 +1,7 @@
 // Occlusion sensitivity in the browser: what zoo/edge/_explain/occlusion.py does, number for number; it gives the reasons.
 
+import { decide } from "./decide.js";
+
 const CELLS = 144;
 const SPAN = 2;
 const ENOUGH = 2;
@@ -19,7 +21,7 @@ export const VISIBLE = 0.05;
 export async function occlusion(image, manifest, answer, { label, progress = () => {} } = {}) {
   const seen = reduced(image, views(manifest));
   const whole = await answer(seen);
-  const at = label === undefined ? best(whole) : manifest.labels.indexOf(label);
+  const at = manifest.labels.indexOf(label ?? decide(whole, null, { ...manifest, abstention: null }).label);
   if (at < 0) throw new Error(`no label '${label}', expected one of ${manifest.labels.join(", ")}`);
   const base = whole[at];
   const [rows, columns] = edges(seen.height, seen.width);
@@ -50,12 +52,6 @@ function cuts(length, pieces) {
 }
 
 const span = (cut) => Math.min(SPAN, cut.length - 1);
-
-function best(values) {
-  let found = 0;
-  for (let index = 1; index < values.length; index += 1) if (values[index] > values[found]) found = index;
-  return found;
-}
 
 const asStored = (mean, data) => (data instanceof Float32Array ? mean : Math.floor(mean + 0.5));
 

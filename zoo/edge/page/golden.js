@@ -102,7 +102,8 @@ export async function readNpz(bytes) {
  *
  * @param {Uint8Array} bytes its golden.npz.
  * @returns {Promise<{images: {name: string, dtype: string, shape: number[], data: ArrayBufferView}[],
- *   logits: Float32Array[], tolerance: number}>} shape is [H, W, C]; one row of logits for each image.
+ *   logits: Float32Array[], novelty: ArrayLike<number>, tolerance: number}>} shape is [H, W, C]; one row of logits for
+ *   each image; novelty: scores of the first images, none where the set has none.
  * @throws {Error} not a golden set.
  */
 export async function readGolden(bytes) {
@@ -120,38 +121,39 @@ export async function readGolden(bytes) {
   if (!(tolerance >= 0 && tolerance < 1)) throw new Error(`tolerance ${tolerance}, expected a number in [0, 1)`);
   const width = logits.shape[1];
   const row = (index) => Float32Array.from(logits.data.subarray(index * width, (index + 1) * width));
-  return { images, logits: names.map((_, index) => row(index)), tolerance };
+  const novelty = arrays.get("novelty")?.data ?? [];
+  return { images, logits: names.map((_, index) => row(index)), novelty, tolerance };
 }
 
+/** @typedef {ArrayLike<number> | {logits: ArrayLike<number>, novelty?: ArrayLike<number>}} Answer */
+
 /**
- * Run every golden image from raw pixels and compare each logit and each top label.
+ * Run every golden image from raw pixels and compare each logit, each score of novelty and each top label.
  *
  * @param {Uint8Array | Awaited<ReturnType<typeof readGolden>>} golden the file's bytes, or the set read before.
  * @param {(image: {name: string, dtype: string, shape: number[], data: ArrayBufferView}) =>
- *   Promise<ArrayLike<number>> | ArrayLike<number>} run the model: one raw image to its K logits.
+ *   Promise<Answer> | Answer} run the model: one raw image to its K logits, or to {logits, novelty}, 1 score of novelty.
  * @param {{labels?: string[], task?: "multiclass" | "multilabel" | "ordinal"}} [manifest] for names in messages, and because a
  *   label of a multilabel model is given by its own logit, so it has no top label to compare.
- * @returns {Promise<{images: number, max_abs_logit: number, tolerance: number, mismatches: string[]}>}
- *   max_abs_logit: largest |difference| / max(1, |expected|) of the images that are within the tolerance. The proof
- *   holds when mismatches is empty.
+ * @returns {Promise<{images: number, max_abs_logit: number, max_abs_novelty: number | null, tolerance: number,
+ *   mismatches: string[]}>} max_abs_logit: largest |difference| / max(1, |expected|) of the images that are within the
+ *   tolerance; max_abs_novelty: the same, null where no score was compared. The proof holds when mismatches is empty.
  * @throws {Error} not a golden set, or what `run` throws.
  */
 export async function replay(golden, run, { labels, task = "multiclass" } = {}) {
-  const { images, logits, tolerance } = golden instanceof Uint8Array ? await readGolden(golden) : golden;
+  const { images, logits, novelty, tolerance } = golden instanceof Uint8Array ? await readGolden(golden) : golden;
   const called = (index) => `'${labels?.[index] ?? index}'`;
   const mismatches = [];
-  let worst = 0;
+  let [worst, worstScore] = [0, null];
   for (const [index, image] of images.entries()) {
     const expected = logits[index];
-    const actual = Array.from(await run(image), Number);
+    const answer = await run(image);
+    const actual = Array.from(answer.logits ?? answer, Number);
     if (actual.length !== expected.length) {
       mismatches.push(`${image.name}: expected ${expected.length} logits, actual ${actual.length}`);
       continue;
     }
-    const apart = actual.map((value, at) => {
-      const relative = Math.abs(value - expected[at]) / Math.max(1, Math.abs(expected[at]));
-      return Number.isNaN(relative) ? Infinity : relative;
-    });
+    const apart = actual.map((value, at) => apartBy(value, expected[at]));
     const at = best(apart);
     if (apart[at] > tolerance) {
       const [wanted, got] = [expected[at], actual[at]].map((value) => value.toPrecision(6));
@@ -159,11 +161,21 @@ export async function replay(golden, run, { labels, task = "multiclass" } = {}) 
     } else {
       worst = Math.max(worst, apart[at]);
     }
+    if (answer.novelty && index < novelty.length) {
+      const off = apartBy(Number(answer.novelty[0]), novelty[index]);
+      if (off > tolerance) mismatches.push(`${image.name}: novelty expected ${novelty[index].toPrecision(6)}, actual ${Number(answer.novelty[0]).toPrecision(6)}`);
+      else worstScore = Math.max(worstScore ?? 0, off);
+    }
     if (task !== "multilabel" && best(expected) !== best(actual)) {
       mismatches.push(`${image.name}: label expected ${called(best(expected))}, actual ${called(best(actual))}`);
     }
   }
-  return { images: images.length, max_abs_logit: worst, tolerance, mismatches };
+  return { images: images.length, max_abs_logit: worst, max_abs_novelty: worstScore, tolerance, mismatches };
+}
+
+function apartBy(actual, expected) {
+  const relative = Math.abs(actual - expected) / Math.max(1, Math.abs(expected));
+  return Number.isNaN(relative) ? Infinity : relative;
 }
 
 function best(values) {

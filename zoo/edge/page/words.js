@@ -8,8 +8,6 @@ export const MARGIN = 0.1;
 /** Images below which a share is called rough: from 30 the 95 % interval of a share is within 18 points of it. */
 export const FEW = 30;
 
-const GIVEN = 0.5; // as zoo/edge/_results.py
-
 const PERCENT = "\u00a0%"; // the sign stays with its number
 
 /** A probability as people read it; never "0 %" or "100 %". */
@@ -45,16 +43,45 @@ export function ranked(row) {
 /**
  * The headline, and why there may be none.
  *
- * @returns {{title: string, short: string, close: string | null, about: string[]}} about: labels to explain.
+ * @returns {{title: string, short: string, close: string | null, about: string[], answered: boolean, note: string}}
+ *   about: labels to explain; answered: whether the model stands by its answer; note: beside `short`, in a table.
  */
 export function verdict(row, manifest) {
-  return manifest.task === "multilabel" ? ofSeveral(row) : ofOne(row);
+  if (row.decision === "unlike training") return ofUnlike(row, manifest);
+  if (row.decision === "uncertain") return ofUncertain(row, manifest);
+  return manifest.task === "multilabel" ? ofSeveral(row, manifest) : ofOne(row, manifest);
 }
 
-function ofOne(row) {
-  const [[first, p], second] = ranked(row);
-  if (!second || p - second[1] >= MARGIN) return { title: first, short: first, close: null, about: [first] };
-  const near = ranked(row).filter(([, value]) => p - value < MARGIN);
+function ofUnlike(row, { abstention: { novelty } }) {
+  return {
+    title: "Not answered: unlike the images it was trained on",
+    short: "not answered: unlike training",
+    close: `Its score is ${significant(row.novelty)}. Above ${significant(novelty.threshold)} an image counts as unlike, as ${share(novelty.share)} of the validation images do. Take no label as the answer.`,
+    about: [row.label],
+    answered: false,
+    note: "",
+  };
+}
+
+function ofUncertain(row, { abstention: { sets, error } }) {
+  const unsaid = (what, close, about) => ({ title: `Uncertain: ${what}`, short: `uncertain: ${what}`, close, about, answered: false, note: "" });
+  const [[top, p]] = ranked(row);
+  if (row.set && row.set.length !== 1) {
+    const built = `The right label is in the set for ${share(sets.coverage)} of images like those of validation.`;
+    if (!row.set.length) return unsaid("no label is likely enough", `${built} Here the set is empty.`, [top]);
+    return unsaid(either(few(row.set)), `${built} Here the set has ${row.set.length} labels.`, row.set);
+  }
+  const fewWrong = `at most ${share(error.error)} of its answers are wrong`;
+  if (error.threshold > 1) return unsaid(`perhaps ${top}`, `No probability could be shown from which ${fewWrong}. So it answers none.`, [top]);
+  return unsaid(`perhaps ${top}`, `${top} has ${percent(p)}. Below ${percent(error.threshold)} it gives no answer, so that ${fewWrong}.`, [top]);
+}
+
+function ofOne(row, { operating, abstention }) {
+  const all = ranked(row);
+  const [[, p], second] = all;
+  const plain = !operating?.length && !abstention?.sets && !abstention?.error; // else the file itself says what is too close
+  const near = plain && second ? all.filter(([, value]) => p - value < MARGIN) : [];
+  if (near.length < 2) return { title: row.label, short: row.label, close: null, about: [row.label], answered: true, note: "" };
   const names = near.map(([label]) => label);
   const shares = near.map(([label, value]) => `${label} ${percent(value)}`).join(", ");
   return {
@@ -62,17 +89,56 @@ function ofOne(row) {
     short: either(names),
     close: `${shares}: less than ${100 * MARGIN} points apart. Take none of them as the answer.`,
     about: names,
+    answered: true,
+    note: "too close to call",
   };
 }
 
-function ofSeveral(row) {
-  const given = ranked(row).filter(([, p]) => p >= GIVEN).map(([label]) => label);
-  const near = ranked(row).filter(([, p]) => Math.abs(2 * p - 1) < MARGIN).map(([label]) => label);
+function ofSeveral(row, manifest) {
+  const given = ranked(row).filter(([label]) => row.labels.includes(label)).map(([label]) => label);
+  const near = ranked(row)
+    .filter(([label, p]) => !pointOf(label, manifest) && Math.abs(2 * p - 1) < MARGIN)
+    .map(([label]) => label);
   const close = near.length
     ? `Too close to call: ${near.join(", ")}. For each of them yes and no are less than ${100 * MARGIN} points apart.`
     : null;
   const title = given.length ? given.join(", ") : "No label";
-  return { title, short: title, close, about: [...new Set([...given, ...near])].concat(given.length + near.length ? [] : [row.label]) };
+  const about = [...new Set([...given, ...near])].concat(given.length + near.length ? [] : [row.label]);
+  return { title, short: title, close, about, answered: true, note: close ? "too close to call" : "" };
+}
+
+/** From which probability a label is called; undefined: it has no point. */
+export const pointOf = (label, { operating }) => operating?.find((point) => point.label === label);
+
+const MOST_NAMED = 6;
+
+const few = (names) => (names.length > MOST_NAMED ? [...names.slice(0, MOST_NAMED), `${names.length - MOST_NAMED} more`] : names);
+
+/** A share that was chosen, such as a coverage: "90 %". */
+const share = (value) => `${Number((100 * value).toPrecision(3))}${PERCENT}`;
+
+const significant = (value) => String(Number(value.toPrecision(4)));
+
+/** How the model decides, name to value; nothing where the most probable label is always the answer. */
+export function decisions({ operating, abstention }) {
+  const said = {};
+  if (operating?.length) {
+    said["Called from"] = operating.map(({ label, threshold, rule, n, positives }) => `${label}: ${percent(threshold)} (${rule}; chosen on ${some(n, "validation image")}, ${positives} of them ${label})`).join("; ");
+  }
+  const { sets, error, novelty } = abstention ?? {};
+  if (sets) {
+    const images = sets.n.reduce((sum, one) => sum + one, 0);
+    said.Uncertain = `where the set of labels has not exactly one; sets are built to hold the right label for ${share(sets.coverage)} of images${sets.per_class ? " in each class" : ""} (fixed on ${some(images, "validation image")})`;
+  }
+  if (error) {
+    const from = error.threshold > 1 ? "whatever the probability" : `below ${percent(error.threshold)}`;
+    const limit = `${from}, so that at most ${share(error.error)} of answers are wrong (fixed on ${some(error.n, "validation image")})`;
+    said.Uncertain = said.Uncertain ? `${said.Uncertain}; and ${limit}` : limit;
+  }
+  if (novelty) {
+    said["Not answered"] = `images whose score of being unlike training is above ${significant(novelty.threshold)}, as it is for ${share(novelty.share)} of ${some(novelty.n, "validation image")}`;
+  }
+  return said;
 }
 
 function either(names) {
@@ -91,7 +157,8 @@ export function evidence(label, manifest) {
   }
   const of = report.per_class[label];
   if (!of) return [warning(`Its evaluation says nothing of ${label}.`)];
-  const said = [];
+  const point = pointOf(label, manifest);
+  const said = point ? [fact(`${label} is called from ${percent(point.threshold)} on, by the rule ${point.rule}.`)] : [];
   const called = calledSo(label, report, of);
   if (of.ppv && called) {
     said.push(fact(`Of the ${some(called, "test image")} that it called ${label}, ${withInterval(of.ppv)} were ${label}.`));
@@ -112,7 +179,7 @@ export function evidence(label, manifest) {
 
 /** What holds for every answer of the model, whatever the label. */
 export function always(manifest) {
-  const { report, labels, task } = manifest;
+  const { report, labels, task, abstention } = manifest;
   const said = [];
   if (report) {
     const off = (100 * report.calibration.ece).toFixed(1);
@@ -122,15 +189,14 @@ export function always(manifest) {
       "In brackets: 95 % intervals, as if each image were of another patient; where some are of the same, they are too narrow.";
     said.push(fact(report.clusters ? groups : alone));
   }
-  said.push(
-    fact(
-      task === "multilabel"
-        ? "It knows only its own labels, and does not notice an image of another kind."
-        : `It answers with one of its ${labels.length} labels for any image, also for one of something else.`,
-    ),
-  );
+  said.push(fact(abstention?.novelty ? "It does not answer images that it takes for unlike those of training. Some such images still pass." : ofAny(labels, task)));
   return said;
 }
+
+const ofAny = (labels, task) =>
+  task === "multilabel"
+    ? "It knows only its own labels, and does not notice an image of another kind."
+    : `It answers with one of its ${labels.length} labels for any image, also for one of something else.`;
 
 const fact = (text) => ({ text, warning: false });
 const warning = (text) => ({ text, warning: true });

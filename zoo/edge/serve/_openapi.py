@@ -69,7 +69,7 @@ def document(settings: Settings, table: TableSpec | None = None) -> dict[str, An
 
 
 _FRAME = "Which picture of a file that holds several, from 1; none is guessed."
-_LABEL = "One of the model's; not given: the most probable one."
+_LABEL = "One of the model's; not given: the one answered."
 _TOP = "Only this many classes, the most probable first."
 
 

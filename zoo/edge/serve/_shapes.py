@@ -16,12 +16,20 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
 
     image: str
     label: str
-    """The class with the highest probability."""
+    """The class with the highest probability, or the one that the model's operating points call."""
     probability: Probability
     probabilities: dict[str, Probability]
     """Every class, in the order of the model's labels; with ?top=K the K most probable."""
     labels: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
-    """All labels of a multilabel model with a probability of at least 0.5."""
+    """All labels of a multilabel model with a probability of at least their operating point, else 0.5."""
+    decision: Literal["label", "uncertain", "unlike training"] | msgspec.UnsetType = msgspec.UNSET
+    """Whether `label` is the answer. Not there: the model never abstains."""
+    set: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Labels that hold the right one as often as the model's sets were built for; there where it has sets."""
+    operating: dict[str, bool] | msgspec.UnsetType = msgspec.UNSET
+    """Each label with an operating point to whether its probability reaches it; there where the model has points."""
+    novelty: float | msgspec.UnsetType = msgspec.UNSET
+    """How unlike the images of training it is; there where the model decides by it."""
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,0 +1,109 @@
+"""Decisions in words: of one answer, of many, and what a manifest says of how it decides."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zoo._support.text import format_count, printable
+
+if TYPE_CHECKING:
+    from collections import Counter
+    from collections.abc import Sequence
+
+    from zoo.edge._results import Prediction
+    from zoo.spec import Abstention, ErrorControl, Manifest, OperatingPoint
+
+__all__ = ["count_decisions", "describe_decision", "describe_decisions"]
+
+NAMED = 6
+"""Labels of a set that are named; of a hundred the first say enough."""
+
+
+def describe_decision(result: Prediction, abstention: Abstention | None = None) -> str | None:
+    """Why an image has no answer: 'uncertain: a or b (set built for 90 %)', 'unlike training …'; None: it has one.
+
+    Args:
+        result: the answer.
+        abstention: for the numbers that the model was built for; None: they are left out.
+    """
+    nearest = f"{printable(result.label)} {result.probability:.4f}"
+    if result.decision == "unlike training":
+        limit = "" if abstention is None or abstention.novelty is None else f" above {abstention.novelty.threshold:.4g}"
+        return f"unlike training: not answered (score {result.novelty:.4g}{limit}; nearest: {nearest})"
+    if result.decision != "uncertain":
+        return None
+    if result.set is not None and len(result.set) != 1:
+        sets = None if abstention is None else abstention.sets
+        built = "" if sets is None else f" (set built for {_share(sets.coverage)})"
+        return f"uncertain: {_either([printable(label) for label in result.set]) or 'no label is likely enough'}{built}"
+    top, most = max(result.probabilities.items(), key=lambda item: item[1])
+    error = None if abstention is None else abstention.error
+    limit = "too low" if error is None else f"{_below(error)} (for at most {_share(error.error)} wrong)"
+    return f"uncertain: {printable(top)} {most:.4f} is {limit}"
+
+
+def count_decisions(decisions: Counter[str | None]) -> str:
+    """'of 40 images 3 are uncertain, 2 are unlike training'; empty where all have an answer."""
+    said = [
+        f"{decisions[kind]} {'is' if decisions[kind] == 1 else 'are'} {kind}"
+        for kind in ("uncertain", "unlike training")
+        if decisions[kind]
+    ]
+    return f"of {format_count(decisions.total(), 'image')} {', '.join(said)}" if said else ""
+
+
+def describe_decisions(manifest: Manifest) -> dict[str, str]:
+    """How a model decides, a line for each means: 'operating points', 'sets of labels', 'error', 'unlike training'."""
+    lines = {}
+    if manifest.operating:
+        lines["operating points"] = "; ".join(map(_describe_point, manifest.operating))
+    abstention = manifest.abstention
+    if abstention is None:
+        return lines
+    if abstention.sets is not None:
+        sets = abstention.sets
+        whose = " in each class" if sets.per_class else ""
+        lines["sets of labels"] = (
+            f"built to hold the right label for {_share(sets.coverage)} of images{whose} ({sets.method}, fixed on "
+            f"{format_count(sum(sets.n), 'validation image')}); 'uncertain' where the set has not exactly one label"
+        )
+    if abstention.error is not None:
+        error = abstention.error
+        what = f"at most {_share(error.error)} of answers wrong, held with probability {1 - error.delta:.4g}"
+        lines["error"] = (
+            f"{what} (fixed on {format_count(error.n, 'validation image')}); 'uncertain' where the largest probability "
+            f"is {_below(error)}"
+        )
+    if abstention.novelty is not None:
+        new = abstention.novelty
+        made = "the features of the last layer" if new.kind == "features" else "the logits"
+        lines["unlike training"] = (
+            f"not answered where a score of {made} is above {new.threshold:.4g}, as it is for {_share(new.share)} of "
+            f"{format_count(new.n, 'validation image')}"
+        )
+    return lines
+
+
+def _describe_point(point: OperatingPoint) -> str:
+    return (
+        f"{printable(point.label)} from {point.threshold:.4g} on ({point.rule}; chosen on "
+        f"{format_count(point.n, 'validation image')}, {point.positives} of them {printable(point.label)}; resamples "
+        f"choose {point.low:.4g} to {point.high:.4g})"
+    )
+
+
+def _either(names: Sequence[str]) -> str:
+    """'a', 'a or b', 'a, b or c'; of many the first and how many more."""
+    if len(names) > NAMED:
+        names = [*names[:NAMED], f"{len(names) - NAMED} more"]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} or {names[-1]}" if names else ""
+
+
+def _below(error: ErrorControl) -> str:
+    """Which probabilities are too low."""
+    return "below any threshold that could be shown" if error.threshold > 1 else f"below {error.threshold:.4g}"
+
+
+def _share(value: float) -> str:
+    """'90 %', '0.5 %'."""
+    return f"{100 * value:.3g} %"
