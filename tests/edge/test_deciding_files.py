@@ -145,6 +145,7 @@ def test_words_say_why_there_is_no_answer(file: Path, folder: Path, capsys: pyte
     assert words["red.png"] == "red 0.9993"
     assert words["grey.png"].startswith("uncertain: red or green (set built for 90 %)")
     assert words["purple.png"].startswith("uncertain: red 0.7159 is below 0.8")
+    assert words["grey.png"].endswith("blue reaches its operating point"), "who looks for it must hear of it"
     assert words["white.png"].startswith("unlike training: not answered")
     assert "of 5 images 2 are uncertain, 1 is unlike training" in err
     assert main(["predict", str(file), str(folder / "white.png"), "--top", "2"]) == 0
@@ -273,5 +274,6 @@ def test_the_page_says_first_that_there_is_no_answer(file: Path, folder: Path, t
     }
     assert [one["answered"] for one in verdicts] == [True, False, False, False, True]
     assert "90 % of images" in verdicts[2]["close"]
+    assert "blue reaches its operating point" in verdicts[2]["close"]
     assert set(decides) == {"Called from", "Uncertain", "Not answered"}
     assert not any("for any image" in one["text"] for one in limits)

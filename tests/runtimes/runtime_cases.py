@@ -8,18 +8,23 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 import onnx
+from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 
 import zoo
 from zoo import preprocess
+from zoo._support.files import sha256_file
+from zoo.artefact import set_manifest
 from zoo.artefact.quantize._convert import to_half, to_integers
 from zoo.artefact.quantize._core import core_of, with_core
 from zoo.artefact.quantize._ranges import watch
 from zoo.artefact.quantize._sensitivity import wobble
 from zoo.artefact.quantize._targets import Scheme
 from zoo.edge._session import open_session
+from zoo.spec import NOVELTY, Abstention, ConformalSets, Interval, Novelty, OperatingPoint, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -84,6 +89,57 @@ def quantised_bundles(bundle: Path, root: Path) -> Path:
         (root / f"{kind}.zoo/model.onnx").write_bytes(content)
         np.savez_compressed(root / f"{kind}.zoo/golden.npz", logits=logits, tolerance=np.float32(tolerance), **images)
     return root
+
+
+def decide_by_all(bundle: Path, target: Path) -> Path:
+    """A copy whose file also gives a score, the energy of its logits, and decides by it, by a point and by sets."""
+    shutil.copytree(bundle, target)
+    model = onnx.load(target / "model.onnx")
+    model.graph.node.append(helper.make_node("ReduceLogSumExp", ["logits", "novelty/axes"], ["energy"], keepdims=0))
+    model.graph.node.append(helper.make_node("Neg", ["energy"], [NOVELTY]))
+    model.graph.initializer.append(numpy_helper.from_array(np.array([1]), "novelty/axes"))
+    model.graph.output.append(helper.make_tensor_value_info(NOVELTY, TensorProto.FLOAT, ["N"]))
+    with np.load(target / "golden.npz", allow_pickle=False) as golden:
+        arrays = dict(golden)
+    scores = -np.logaddexp.reduce(arrays["logits"], axis=1)
+    some = Interval(value=0.9, low=0.8, high=0.95)
+    manifest = zoo.open(bundle).manifest
+    p = zoo.open(bundle).probabilities(arrays["image_0000"][None])[0]
+    manifest = msgspec.structs.replace(
+        manifest,
+        outputs=(*manifest.outputs, NOVELTY),
+        operating=(
+            OperatingPoint(
+                label=manifest.labels[int(p.argmin())],
+                rule="youden",
+                threshold=float(p.min()) / 2,
+                low=0.0,
+                high=1.0,
+                sensitivity=some,
+                specificity=some,
+                n=9,
+                positives=3,
+            ),
+        ),
+        abstention=Abstention(
+            sets=ConformalSets(method="aps", coverage=0.9, per_class=False, quantiles=(0.8,), n=(9,)),
+            novelty=Novelty(kind="energy", threshold=float(np.median(scores[:6])) + 1e-3, share=0.5, n=9),
+        ),
+        files={},
+        sizes={},
+        golden=None,
+    )
+    set_manifest(model, manifest)
+    onnx.save(model, target / "model.onnx")
+    np.savez_compressed(target / "golden.npz", **arrays | {NOVELTY: scores.astype(np.float32)})
+    files = [target / name for name in ("model.onnx", "golden.npz")]
+    for path in target.iterdir():
+        if path not in files:
+            path.unlink()
+    listed = {path.name: sha256_file(path) for path in files}
+    sizes = {path.name: path.stat().st_size for path in files}
+    (target / "manifest.json").write_bytes(encode(msgspec.structs.replace(manifest, files=listed, sizes=sizes)))
+    return target
 
 
 def write_picture(path: Path, image: np.ndarray) -> Path:

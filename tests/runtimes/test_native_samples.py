@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from runtime_cases import leaves_nothing_behind, write_picture
+from runtime_cases import decide_by_all, leaves_nothing_behind, write_picture
 
 import zoo
 
@@ -87,21 +87,27 @@ def a_picture(folder: Path) -> Path:
     return write_picture(folder / "grey", np.full((70, 80, 3), 90, np.uint8))
 
 
-def held_to_golden(program: list[Path], bundle: Path, folder: Path) -> None:
+def held_to_golden(program: list[Path], bundle: Path, folder: Path, *, decides: bool) -> None:
     """The first six golden images, as files, through the program; its last two arguments are bundle and picture."""
-    labels = zoo.open(bundle).manifest.labels
+    runtime = zoo.open(bundle)
+    labels = runtime.labels
     with np.load(bundle / "golden.npz", allow_pickle=False) as golden:
         for index in range(6):
             picture = write_picture(folder / "picture", golden[f"image_{index:04d}"])
             done = subprocess.run([*program, bundle, picture], capture_output=True, text=True, check=False)
             assert done.returncode == 0, done.stderr
             rows = [line.split("\t") for line in done.stdout.splitlines()]
+            if decides:
+                answer = runtime.answer(golden[f"image_{index:04d}"]).row()
+                held = ["|".join(answer.get("set", []))]
+                called = ["|".join(label for label, reached in answer.get("operating", {}).items() if reached)]
+                assert rows.pop() == ["answer", answer["label"], answer.get("decision", ""), "", *called, *held]
             assert [row[2] for row in rows] == list(labels)
             logits, probabilities = np.array([row[:2] for row in rows], float).T
             expected = golden["logits"][index]
             assert (np.abs(logits - expected) / np.maximum(1, np.abs(expected))).max() <= golden["tolerance"]
             assert probabilities == pytest.approx(
-                zoo.open(bundle).probabilities(golden[f"image_{index:04d}"][None])[0], abs=1e-3
+                runtime.probabilities(golden[f"image_{index:04d}"][None])[0], abs=1e-3
             )
 
 
@@ -111,7 +117,16 @@ def test_golden_answers_come_again(
     request: pytest.FixtureRequest, folder: Path, sample: str, form: str, model: str
 ) -> None:
     program = request.getfixturevalue(sample)
-    held_to_golden(program, request.getfixturevalue(model) / f"{form}.zoo", folder)
+    held_to_golden(program, request.getfixturevalue(model) / f"{form}.zoo", folder, decides=sample != "rust")
+
+
+@pytest.mark.parametrize(("sample", "form"), [("cpp", "default"), ("openvino", "portable")])
+def test_decisions_are_those_of_predict(
+    request: pytest.FixtureRequest, folder: Path, sample: str, form: str, photographs: Path, tmp_path: Path
+) -> None:
+    """By a manifest whose file has points, sets and a score; half of the golden images are above its threshold."""
+    program = request.getfixturevalue(sample)
+    held_to_golden(program, decide_by_all(photographs / f"{form}.zoo", tmp_path / "all.zoo"), folder, decides=True)
 
 
 def test_a_bad_picture_is_an_error(openvino: list[Path], rust: list[Path], photographs: Path, tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from PIL import Image
-from runtime_cases import leaves_nothing_behind, write_picture
+from runtime_cases import decide_by_all, leaves_nothing_behind, write_picture
 
 import zoo
 
@@ -69,6 +69,21 @@ def test_pictures_are_labelled_as_by_predict(checkout: Path, photographs: Path, 
     expected = next(iter(zoo.open(deep / "default.zoo").predict(scan)))
     _, said = on_node(checkout, deep / "default.zoo", tmp_path / "scan.pgm")
     assert said["predictions"][0]["probability"] == pytest.approx(expected.probability, abs=1e-5)
+
+
+def test_decisions_are_those_of_predict(checkout: Path, photographs: Path, tmp_path: Path) -> None:
+    bundle = decide_by_all(photographs / "default.zoo", tmp_path / "all.zoo")
+    with np.load(bundle / "golden.npz") as golden:
+        pictures = [write_picture(tmp_path / f"{at}.ppm", golden[f"image_{at:04d}"]) for at in range(8)]
+    status, said = on_node(checkout, bundle, *pictures)
+    assert status == 0, said
+    assert said["proof"]["max_abs_novelty"] <= 1e-4
+    expected = [one.row() for one in zoo.open(bundle).predict(pictures)]
+    assert {row["decision"] for row in expected} > {"unlike training"}
+    for row, wanted in zip(said["predictions"], expected, strict=True):
+        for key in ("label", "decision", "set", "operating"):
+            assert row[key] == wanted[key]
+        assert row["novelty"] == pytest.approx(wanted["novelty"], rel=1e-4)
 
 
 def test_nothing_is_reported_home(checkout: Path, photographs: Path, tmp_path: Path) -> None:

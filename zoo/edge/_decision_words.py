@@ -35,11 +35,12 @@ def describe_decision(result: Prediction, abstention: Abstention | None = None) 
     if result.set is not None and len(result.set) != 1:
         sets = None if abstention is None else abstention.sets
         built = "" if sets is None else f" (set built for {_share(sets.coverage)})"
-        return f"uncertain: {_either([printable(label) for label in result.set]) or 'no label is likely enough'}{built}"
+        names = _either([printable(label) for label in result.set]) or "no label is likely enough"
+        return f"uncertain: {names}{built}{_describe_called(result)}"
     top, most = max(result.probabilities.items(), key=lambda item: item[1])
     error = None if abstention is None else abstention.error
     limit = "too low" if error is None else f"{_below(error)} (for at most {_share(error.error)} wrong)"
-    return f"uncertain: {printable(top)} {most:.4f} is {limit}"
+    return f"uncertain: {printable(top)} {most:.4f} is {limit}{_describe_called(result)}"
 
 
 def count_decisions(decisions: Counter[str | None]) -> str:
@@ -65,7 +66,8 @@ def describe_decisions(manifest: Manifest) -> dict[str, str]:
         whose = " in each class" if sets.per_class else ""
         lines["sets of labels"] = (
             f"built to hold the right label for {_share(sets.coverage)} of images{whose} ({sets.method}, fixed on "
-            f"{format_count(sum(sets.n), 'validation image')}); 'uncertain' where the set has not exactly one label"
+            f"{format_count(sum(sets.n), 'independent validation image')}); 'uncertain' where the set has not exactly "
+            "one label"
         )
     if abstention.error is not None:
         error = abstention.error
@@ -82,6 +84,16 @@ def describe_decisions(manifest: Manifest) -> dict[str, str]:
             f"{format_count(new.n, 'validation image')}"
         )
     return lines
+
+
+def _describe_called(result: Prediction) -> str:
+    """Labels that reach their operating point all the same: whoever looks for them must hear of it."""
+    called = [printable(label) for label, reached in (result.operating or {}).items() if reached]
+    return (
+        f"; {', '.join(called)} {'reaches its operating point' if len(called) == 1 else 'reach their operating points'}"
+        if called
+        else ""
+    )
 
 
 def _describe_point(point: OperatingPoint) -> str:

@@ -65,6 +65,8 @@ async function introduce() {
   };
   fill("facts", ...Object.entries(facts).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
   fill("golden", goldenImages(manifest));
+  const marked = task === "multilabel" || manifest.operating?.length;
+  fill("scaled", marked ? "Calibrated probabilities; a line marks from where on a label is called" : "Calibrated probabilities");
   show("proof", model.selfTests);
   const card = await model.card().catch((problem) => `The card cannot be shown: ${problem.message}`);
   byId("card-box").hidden = card === null;

@@ -64,7 +64,9 @@ function ofUnlike(row, { abstention: { novelty } }) {
 }
 
 function ofUncertain(row, { abstention: { sets, error } }) {
-  const unsaid = (what, close, about) => ({ title: `Uncertain: ${what}`, short: `uncertain: ${what}`, close, about, answered: false, note: "" });
+  const called = Object.keys(row.operating ?? {}).filter((label) => row.operating[label]);
+  const reached = called.length ? ` ${called.join(", ")} ${called.length === 1 ? "reaches its operating point" : "reach their operating points"}.` : "";
+  const unsaid = (what, why, about) => ({ title: `Uncertain: ${what}`, short: `uncertain: ${what}`, close: why + reached, about, answered: false, note: "" });
   const [[top, p]] = ranked(row);
   if (row.set && row.set.length !== 1) {
     const built = `The right label is in the set for ${share(sets.coverage)} of images like those of validation.`;
@@ -128,7 +130,7 @@ export function decisions({ operating, abstention }) {
   const { sets, error, novelty } = abstention ?? {};
   if (sets) {
     const images = sets.n.reduce((sum, one) => sum + one, 0);
-    said.Uncertain = `where the set of labels has not exactly one; sets are built to hold the right label for ${share(sets.coverage)} of images${sets.per_class ? " in each class" : ""} (fixed on ${some(images, "validation image")})`;
+    said.Uncertain = `where the set of labels has not exactly one; sets are built to hold the right label for ${share(sets.coverage)} of images${sets.per_class ? " in each class" : ""} (fixed on ${some(images, "independent validation image")})`;
   }
   if (error) {
     const from = error.threshold > 1 ? "whatever the probability" : `below ${percent(error.threshold)}`;
