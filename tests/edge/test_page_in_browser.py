@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from browsing import Page, chromium, handed_out, shown
-from edge_models import deep_manifest, make_bundle, make_manifest, seal
+from edge_models import COLOURS, deciding_manifest, deep_manifest, make_bundle, make_manifest, paint, seal
 from PIL import Image
 
 from zoo.artefact._ort_web import engine_files
@@ -144,6 +144,37 @@ def test_several_images_make_a_table(page: Page, pictures: Path) -> None:
     assert rows[1].startswith("text.png not an image")
     page.page.locator("#rows button").nth(2).click()
     assert page.text("#file") == "square.jpg"
+
+
+def test_images_are_decided_in_the_browser_as_by_predict(
+    browser: Any, engine: dict[str, bytes], tmp_path: Path
+) -> None:
+    """By points, sets and a score that the graph gives there, and the self-test compares that score."""
+    bundle = make_bundle(tmp_path / "mean.zoo", manifest=deciding_manifest())
+    write_web(tmp_path / "web", bundle, engine)
+    rows = [one.row() for one in Runtime.open(bundle).predict([paint(tmp_path / n, c) for n, c in COLOURS.items()])]
+    with handed_out(tmp_path / "web") as address:
+        page = Page(browser, address)
+        page.choose(*(tmp_path / name for name in COLOURS))
+        words = {"label": ("red", "blue"), "uncertain": ("uncertain: ",), "unlike training": ("not answered: unlike",)}
+        said = [" ".join(text.split()) for text in page.page.locator("#rows td:nth-child(2)").all_inner_texts()]
+        for row, text in zip(rows, said, strict=True):
+            assert text.startswith(words[row["decision"]])
+        assert {row["decision"] for row in rows} == set(words)
+        page.page.set_viewport_size({"width": 390, "height": 800})
+        assert page.page.evaluate("document.documentElement.scrollWidth") == 390
+        assert page.test().startswith("Passed")
+        assert (page.complaints, page.foreign()) == ([], [])
+        page.page.close()
+    with np.load(bundle / "golden.npz") as golden:
+        arrays = dict(golden)
+    np.savez(bundle / "golden.npz", **arrays | {"novelty": arrays["novelty"] + np.float32(1)})
+    seal(bundle, deciding_manifest())
+    write_web(tmp_path / "spoilt", bundle, engine)
+    with handed_out(tmp_path / "spoilt") as address:
+        page = Page(browser, address)
+        assert "novelty expected" in page.test()
+        page.page.close()
 
 
 def test_heat_map_is_the_one_of_python(page: Page, site: Path, pictures: Path) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from browsing import Page, chromium, shown
-from edge_models import deep_manifest, make_bundle, make_manifest
+from edge_models import COLOURS, deciding_manifest, deep_manifest, make_bundle, make_manifest, paint
 from PIL import Image
 from serving import serving
 
@@ -59,6 +59,22 @@ def test_page_shows_what_the_server_answers(browser: Any, picture: Path, tmp_pat
         page.page.click("#card-box summary")
         assert page.text("#card") == "mean colour"
         assert not page.page.is_visible("#test"), "a server proves itself when it starts"
+        assert (page.complaints, page.foreign()) == ([], [])
+        page.page.close()
+
+
+def test_page_says_first_that_there_is_no_answer(browser: Any, tmp_path: Path) -> None:
+    bundle = make_bundle(tmp_path / "mean.zoo", manifest=deciding_manifest())
+    files = [paint(tmp_path / name, colour) for name, colour in COLOURS.items()]
+    with serving(bundle) as server:
+        page = Page(browser, _address(server.started))
+        page.choose(*files)
+        assert page.text("#status") == "2 of 5 images answered, 2 uncertain, 1 unlike training."
+        page.page.locator("#rows button").nth(list(COLOURS).index("white.png")).click()
+        assert page.text("#verdict") == "Not answered: unlike the images it was trained on"
+        assert page.page.locator("#bars .chosen").count() == 0
+        page.page.locator("#rows button").nth(list(COLOURS).index("grey.png")).click()
+        assert page.text("#verdict") == "Uncertain: red or green"
         assert (page.complaints, page.foreign()) == ([], [])
         page.page.close()
 

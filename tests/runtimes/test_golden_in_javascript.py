@@ -127,6 +127,25 @@ def test_wrong_answers_are_named(ask: Callable[[bytes, str], Any], answer: str, 
     assert says in replayed(ask, answer)["mismatches"]
 
 
+def test_scores_of_novelty_are_compared_where_both_have_them(ask: Callable[[bytes, str], Any]) -> None:
+    stream = io.BytesIO()
+    images = {f"image_{i:04d}": np.full((2, 3, 1), i, np.uint16) for i in range(3)}
+    np.savez(
+        stream,
+        logits=np.float32([[i, 9] for i in range(3)]),
+        novelty=np.float32([0, 100, 200]),
+        tolerance=np.float32(0.001),
+        **images,
+    )
+    replay = "golden.replay(bytes, ({ data }) => (%s))"
+    right = ask(stream.getvalue(), replay % "{ logits: [data[0], 9], novelty: [100.05 * data[0]] }")
+    assert right["mismatches"] == []
+    assert right["max_abs_novelty"] == pytest.approx(5e-4, rel=1e-2)
+    wrong = ask(stream.getvalue(), replay % "{ logits: [data[0], 9], novelty: [data[0] ? NaN : 0] }")
+    assert [line.partition(":")[0] for line in wrong["mismatches"]] == ["image_0001", "image_0002"]
+    assert ask(stream.getvalue(), replay % "[data[0], 9]")["max_abs_novelty"] is None
+
+
 def test_a_label_of_several_has_no_rank(ask: Callable[[bytes, str], Any]) -> None:
     """Where each label is given by its own logit, two near each other may change places."""
     mismatches = replayed(ask, "[3, 2.5 - 2 * data[0]]", "multilabel")["mismatches"]
