@@ -34,6 +34,7 @@ from zoo.edge.page import assets
 from zoo.edge.serve._shapes import Row
 from zoo.errors import GateError, ModelError, ResumeError, UsageError
 from zoo.spec import NOVELTY, Abstention, encode
+from zoo.workflow._golden import write_proven_bundle
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -217,6 +218,16 @@ def test_verify_compares_scores_and_says_how_it_decides(tmp_path: Path) -> None:
     seal(bundle, deciding_manifest())
     with refused("golden-mismatch", GateError, mismatches=1):
         verify(bundle, isolated=False)
+
+
+def test_a_bundle_holds_the_score_of_every_golden_image(file: Path, tmp_path: Path) -> None:
+    """Decisions follow from numbers, so all of these are compared."""
+    target = tmp_path / "made.zoo"
+    write_proven_bundle(target, file.read_bytes(), deciding_manifest(), golden="generated", splits=None)
+    with np.load(target / "golden.npz") as golden:
+        assert len(golden[NOVELTY]) == len(golden["logits"]) >= 32
+    assert "## Decisions" in (target / "CARD.md").read_text()
+    assert verify(target, isolated=False).max_abs_novelty == 0
 
 
 def test_verify_refuses_scores_of_another_shape(tmp_path: Path) -> None:

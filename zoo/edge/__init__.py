@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from zoo.edge._answers import predict_csv, write_csv
     from zoo.edge._bench import Bench, bench, side_by_side
     from zoo.edge._beside import TableRows
-    from zoo.edge._decide import Decision, Decisions, answer_labels, decide, find_sets, score_labels
+    from zoo.edge._decide import Decisions, answer_labels, decide, find_sets, score_labels
     from zoo.edge._decision_words import describe_decisions
     from zoo.edge._explain import Explained, HeatMap, explain_images
     from zoo.edge._replay import Verification
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 __all__ = [
     "Answers",
     "Bench",
-    "Decision",
     "Decisions",
     "Explained",
     "Failure",
