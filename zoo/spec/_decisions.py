@@ -1,7 +1,7 @@
 """How an answer becomes a decision: operating points, sets of labels, images unlike training.
 
-All of it is fixed on validation images and stands in the manifest, so every runtime decides alike. What test images say
-of it is in `EvalReport`.
+All of it is fixed on validation images and is part of the manifest, so every runtime decides alike. What test images
+say of it is in `EvalReport`.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class ConformalSets(Value, frozen=True):
     quantiles: tuple[float, ...]
     """One, or one for each label; in [0, 1]. 1: every label is in, because too few images were there to say less."""
     n: tuple[int, ...]
-    """Validation images behind each quantile."""
+    """Independent validation images behind each quantile; where groups are known, groups."""
 
     def __post_init__(self) -> None:
         if not 0 < self.coverage < 1:
