@@ -1,4 +1,4 @@
-"""From the proven float32 file to its int8 or fp16 form: operating points and sets of labels are settled on its answers."""
+"""From the proven float32 file to int8 or fp16; operating points and sets of labels are settled on its own answers."""
 
 from __future__ import annotations
 
