@@ -184,6 +184,7 @@ def test_predictive_values_at_a_prevalence_are_asked_of_the_report(run: Path) ->
     report = zoo.evaluate(run, prevalence=["0.3", "odd=0.01"])
     assert report.operating is not None
     assert [point.at and point.at.prevalence for point in report.operating.points] == [0.3, 0.01]
+    assert [row["prevalence"] for row in report.tables()["operating"]] == [0.3, 0.01]
     with refused("operating-class", UsageError):
         zoo.evaluate(run, prevalence=["left=0.3"])
 

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
+from zoo.spec._display import Table
 from zoo.spec._value import Interval, Value
 
 __all__ = [
@@ -73,6 +76,16 @@ class OperatingReport(Value, frozen=True):
     points: tuple[PointReport, ...]
     curves: tuple[DecisionCurve, ...]
     """Of the labels with a point; without any, of both labels of two classes."""
+
+    def table(self) -> Table:
+        """One row for each point."""
+        rows = []
+        for point in self.points:
+            row = msgspec.structs.asdict(point)
+            at = row.pop("at")
+            stated = (None, None, None) if at is None else (at.prevalence, at.ppv, at.npv)
+            rows.append(row | dict(zip(("prevalence", "ppv_stated", "npv_stated"), stated, strict=True)))
+        return Table(rows)
 
 
 class ConformalReport(Value, frozen=True):

@@ -136,17 +136,23 @@ class EvalReport(Display, Value, frozen=True):
         return f"{self.model} on {self.split}: {', '.join(shown)}; {format_count(self.n, 'image')}{groups}{notes}"
 
     def tables(self) -> dict[str, Table]:
-        """metrics: one row each, an undefined one with its reason. classes: one row for each class or label."""
+        """metrics: one row each, an undefined one with its reason. classes: one row for each class or label.
+
+        Where there are operating points: operating, one row for each.
+        """
         metrics = [{"metric": name, "value": value, "undefined": None} for name, value in self.metrics.items()]
         metrics += [
             {"metric": name, "value": None, "undefined": why}
             for name, why in self.undefined.items()
             if name.rpartition(".")[0] not in self.labels
         ]
-        return {
+        found = {
             "metrics": Table(metrics),
             "classes": Table({"class": label, **values} for label, values in self.per_class.items()),
         }
+        if self.operating is not None and self.operating.points:
+            found["operating"] = self.operating.table()
+        return found
 
 
 class Parity(Value, frozen=True):

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
-from zoo._support.text import format_count
+from zoo._support.text import brief, format_count
 from zoo.errors import DataError, UsageError
 from zoo.spec import Abstention
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zoo.data import ImageSet, Splits
-    from zoo.spec import EvalReport, Manifest, OperatingPoint, TrainConfig
+    from zoo.spec import ConformalSets, EvalReport, Manifest, OperatingPoint, TrainConfig
 
 __all__ = ["Asked", "Decisions", "check_decisions", "choose_anew", "judge_decisions", "settle"]
 
@@ -38,7 +38,7 @@ class Asked:
 
     operating: tuple[str, ...]
     coverage: float
-    sets: Any
+    sets: Literal["lac", "aps"]
     sets_per_class: bool
     error: float | None
     seed: int
@@ -100,7 +100,10 @@ def settle(
     """
     from zoo.evaluation import choose_points, control_error, fit_sets
 
+    if not len(images):
+        return Decisions((), None)
     targets, groups = images.targets, images.groups
+    unit = "validation image" if groups is None else "group"
     points: list[OperatingPoint] = []
     notes: list[str] = []
     for rule in asked.operating:
@@ -124,7 +127,7 @@ def settle(
             temperature=temperature,
             groups=groups,
         )
-        notes += _describe_sets(sets.quantiles, sets.n, labels, grouped=groups is not None)
+        notes += _describe_sets(sets, labels, unit)
     if targets.ndim == 1 and asked.error is not None:
         control = control_error(
             logits,
@@ -138,26 +141,25 @@ def settle(
         )
         if control.threshold > 1:
             notes.append(
-                f"no image is answered: {format_count(control.n, 'validation image')} could not show that at most "
+                f"no image is answered: {format_count(control.n, unit)} could not show that at most "
                 f"{control.error:.1%} of the answers are wrong at any threshold"
             )
     abstention = Abstention(sets=sets, error=control) if sets is not None or control is not None else None
     return Decisions(tuple(points), abstention, tuple(notes))
 
 
-def _describe_sets(
-    quantiles: Sequence[float], counts: Sequence[int], labels: Sequence[str], *, grouped: bool
-) -> list[str]:
-    """What a reader of sets must know: groups, and too few images for what was promised."""
-    unit = "group" if grouped else "validation image"
-    notes = (
-        [f"sets of labels count each of {format_count(counts[0], unit)} once"] if grouped and len(counts) == 1 else []
-    )
-    if len(quantiles) == 1 and quantiles[0] >= 1:
-        notes.append(f"every set holds every label: {format_count(counts[0], unit)} are too few for its coverage")
-    elif wide := [label for label, one in zip(labels, quantiles, strict=False) if one >= 1 and len(quantiles) > 1]:
-        notes.append(f"every set holds {', '.join(wide[:5])}: too few {unit}s of the class for its coverage")
-    return notes
+def _describe_sets(sets: ConformalSets, labels: Sequence[str], unit: str) -> list[str]:
+    """What a reader of sets must know: what counted once, and where too little was there for what is promised."""
+    once = []
+    if unit == "group":
+        each = "each group once in each class" if sets.per_class else f"each of {format_count(sets.n[0], unit)} once"
+        once = [f"sets of labels count {each}"]
+    wide = [label for label, one in zip(labels, sets.quantiles, strict=sets.per_class) if one >= 1]
+    if not wide:
+        return once
+    said = f"every set holds {brief(wide)}: too few {unit}s of the class" if sets.per_class else ""
+    said = said or f"every set holds every label: {format_count(sets.n[0], unit)} are too few"
+    return [*once, f"{said} for a coverage of {sets.coverage:g}"]
 
 
 def choose_anew(manifest: Manifest, logits: NDArray[Any], images: ImageSet) -> Manifest:
@@ -200,7 +202,7 @@ def judge_decisions(
     """The report with what the images under evaluation say of the file's decisions; nothing is chosen here.
 
     Args:
-        report: of the same answers.
+        report: metrics of the same answers.
         logits: (n, K), answers to `images`, labels in the order of the manifest.
         images: images under evaluation.
         manifest: what the file decides by.

@@ -36,7 +36,7 @@ def choose_at_export(
     """The run with other operating points, in memory, and its report with them; None: the run was not judged yet.
 
     Args:
-        run: as it was trained.
+        run: its record as training left it.
         trained: its model.
         plugin: plugin of the model.
         splits: images of the run; val chooses, test judges what was chosen.
@@ -73,7 +73,7 @@ def choose_for_report(found: Target, rules: Sequence[str], split: str) -> tuple[
         split: which of those images.
 
     Raises:
-        UsageError: there is no run beside the file, its model has learnt from all images, or the validation images are
+        UsageError: no run is beside the file, its model has learnt from all images, or the validation images are
             those to be judged.
         DataError: the run's images are gone, or cannot follow a rule.
     """
