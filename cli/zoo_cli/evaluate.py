@@ -11,6 +11,7 @@ import typer
 import zoo
 from zoo.spec import EvalReport
 from zoo_cli import offers, options
+from zoo_cli.decisions import describe_decisions
 from zoo_cli.output import (
     describe_seen,
     document,
@@ -49,6 +50,16 @@ def evaluate(
     frames: options.Frames = None,
     uncertain: options.Uncertain = None,
     include_seen: options.IncludeSeen = False,
+    operating: options.Operating = None,
+    prevalence: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--prevalence",
+            metavar="[CLASS=]X",
+            help="Share of images that have the class where the model is to be used: PPV and NPV of its operating "
+            "point there; may be repeated.",
+        ),
+    ] = None,
     key: options.Key = None,
     table: options.TableAs = None,
     per_class: Annotated[
@@ -59,7 +70,8 @@ def evaluate(
     """Judge an exported file on raw images that it has not seen.
 
     Images that the model was trained or validated on are left out and counted. Every number comes with its 95 %
-    interval; one that cannot be computed comes with the reason.
+    interval; one that cannot be computed comes with the reason. --operating chooses on the run's own validation
+    images, never on those that are judged.
     """
     options.refuse_formats(table, per_class=per_class, as_json=as_json)
     with contextlib.redirect_stdout(sys.stderr):
@@ -71,6 +83,8 @@ def evaluate(
             skip_bad=skip_bad,
             key=key,
             include_seen=include_seen,
+            operating=operating or (),
+            prevalence=prevalence or (),
             **options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
         )
     if as_json or table is not None:
@@ -116,6 +130,7 @@ def _sections(report: EvalReport) -> list[str]:
         ]
         titles = (_head(report), *counts, *map(title_of, shown))
         sections.append(format_table(titles, rows, right=range(1, len(counts) + 1)))
+    sections += describe_decisions(report)
     if report.calibration is not None:
         found = report.calibration
         sections.append(

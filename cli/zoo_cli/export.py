@@ -14,7 +14,7 @@ from zoo.edge._tables import describe_golden
 from zoo.errors import QuantizationError, UsageError
 from zoo.spec import Target
 from zoo_cli import offers
-from zoo_cli.options import Data, Json
+from zoo_cli.options import Data, Json, Operating
 from zoo_cli.output import document, fields, format_count, megabytes, put, quote_path, show_path
 from zoo_cli.rungs import rung_table
 
@@ -47,6 +47,7 @@ def export(
     features: Annotated[
         bool, typer.Option("--features", help="With the output features: what the last layer makes its answer of.")
     ] = False,
+    operating: Operating = None,
     int8: Annotated[
         bool, typer.Option("--int8", help="Make it smaller and faster, if the answers stay those of float32.")
     ] = False,
@@ -122,6 +123,7 @@ def export(
                 portable=portable,
                 evidence=evidence,
                 features=features,
+                operating=operating or (),
                 quantize=kind,
                 target=target,
                 bundle=bundle,

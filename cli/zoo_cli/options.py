@@ -31,6 +31,7 @@ __all__ = [
     "Key",
     "Lr",
     "Metric",
+    "Operating",
     "Provider",
     "Seed",
     "Settings",
@@ -252,6 +253,15 @@ Metric = Annotated[
         autocompletion=offers.metrics,
         help="What chooses on validation: macro_auroc (default), balanced_accuracy, accuracy, f1, kappa, nll or "
         "sensitivity@0.9:CLASS.",
+    ),
+]
+Operating = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--operating",
+        metavar="RULE",
+        help="Call a class from a threshold on that validation images choose: sensitivity=0.9:CLASS, "
+        "specificity=0.95:CLASS, youden:CLASS or cost=5:CLASS; may be repeated.",
     ),
 ]
 Fold = Annotated[

@@ -15,6 +15,7 @@ import zoo
 from zoo.errors import UsageError
 from zoo_cli import offers, options
 from zoo_cli.compare import as_text as comparison_text
+from zoo_cli.decisions import describe_decisions
 from zoo_cli.output import (
     describe_test,
     document,
@@ -120,6 +121,7 @@ def train(
         typer.Option("--loss", help="What is minimised; auto: where a class is rare, what validation favours."),
     ] = None,
     metric: options.Metric = None,
+    operating: options.Operating = None,
     task: Annotated[
         Literal["auto", "ordinal"] | None,
         typer.Option("--task", help="ordinal: the classes are grades in order; auto: what the labels say."),
@@ -214,6 +216,7 @@ def train(
         settings=chosen,
         loss=loss,
         metric=metric,
+        operating=operating,
         task=task,
         order=None if order is None else [one.strip() for one in order.split(",")],
         inputs=options.read_inputs(inputs),
@@ -274,7 +277,7 @@ def _report(result: zoo.TrainResult, *, named: bool) -> None:
     lines |= _put_before_after(result.before_after)
     plain = result.class_weight == "none" and result.loss == "cross_entropy" and not result.members
     hint = "\nfor rare classes: --loss auto, or --set class_weight=balanced" if plain else ""
-    put("\n\n".join((*describe_test(result.test, hint), fields(lines))))
+    put("\n\n".join((*describe_test(result.test, hint), *describe_decisions(result.test), fields(lines))))
 
 
 def _put_before_after(found: BeforeAfter | None) -> dict[str, str]:

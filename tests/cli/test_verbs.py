@@ -28,6 +28,9 @@ REPORT = {
     "notes",
     "clusters",
     "seen",
+    "operating",
+    "conformal",
+    "abstention",
 }
 PARITY = {"images", "max_abs_logit", "max_abs_probability", "flips"}
 

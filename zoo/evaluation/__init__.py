@@ -12,7 +12,10 @@ from zoo.evaluation._pooling import Weighing, learn_weights, pool_logits
 from zoo.evaluation._predict import Images, Predict, Progress, predict_set
 from zoo.evaluation._predictions import write_predictions
 from zoo.evaluation._report import check_labels, overall, report
+from zoo.evaluation.abstention import control_error, curve_of
 from zoo.evaluation.calibration import BINS, Reliability, fit_temperature, reliability
+from zoo.evaluation.conformal import fit_sets, make_sets
+from zoo.evaluation.decisions import judge_abstention, judge_points, judge_sets, measure_coverage, read_prevalence
 from zoo.evaluation.intervals import RESAMPLES, bootstrap, draws, interval, wilson
 from zoo.evaluation.metrics import (
     CLASS_METRICS,
@@ -30,6 +33,7 @@ from zoo.evaluation.metrics import (
     ones,
     title_of,
 )
+from zoo.evaluation.operating import check_rules, choose_points, give_labels
 
 __all__ = [
     "BINS",
@@ -53,15 +57,26 @@ __all__ = [
     "bootstrap",
     "check_labels",
     "check_metric",
+    "check_rules",
+    "choose_points",
+    "control_error",
+    "curve_of",
     "draws",
+    "fit_sets",
     "fit_temperature",
+    "give_labels",
     "interval",
+    "judge_abstention",
     "judge_by",
+    "judge_points",
+    "judge_sets",
     "learn_weights",
     "lower_is_better",
     "macro_auroc",
+    "make_sets",
     "measure",
     "measure_by",
+    "measure_coverage",
     "ones",
     "overall",
     "plot_confusion",
@@ -69,6 +84,7 @@ __all__ = [
     "plot_reliability",
     "pool_logits",
     "predict_set",
+    "read_prevalence",
     "reliability",
     "report",
     "title_of",

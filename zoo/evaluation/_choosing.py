@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo._support.text import brief
 from zoo.errors import UsageError
 from zoo.evaluation._cases import Cases
 from zoo.evaluation._scores import Array, check_logits, task_of
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["check_metric", "judge_by", "lower_is_better", "measure_by"]
+__all__ = ["check_metric", "judge_by", "lower_is_better", "measure_by", "place_of"]
 
 _EXACT = 1e-9
 """How far a share of images may lie below a specificity that was asked for; 1 - 0.9 is not 0.1 to a computer."""
@@ -163,16 +164,20 @@ _CHOICES: dict[str, Metric] = {
 """What `--metric` spells; the sensitivity for one class has the name of the class in it."""
 
 
-def _place(label: str, labels: Sequence[str], metric: str) -> int:
+def place_of(label: str, labels: Sequence[str]) -> int | None:
     """Which of `labels` is meant: the same text, else the only one that differs by case and Unicode form alone."""
     if label in labels:
         return list(labels).index(label)
     alike = [k for k, one in enumerate(labels) if _plain(one) == _plain(label)]
-    if len(alike) == 1:
-        return alike[0]
-    known = ", ".join(list(labels)[:5]) + (", …" if len(labels) > 5 else "")
+    return alike[0] if len(alike) == 1 else None
+
+
+def _place(label: str, labels: Sequence[str], metric: str) -> int:
+    place = place_of(label, labels)
+    if place is not None:
+        return place
     raise UsageError(
-        f"--metric {metric}: no class {label!r}; expected one of {known}",
+        f"--metric {metric}: no class {label!r}; expected one of {brief(labels)}",
         code="metric-class",
         metric=metric,
         found=label,

@@ -17,7 +17,19 @@ import msgspec
 from zoo._support.files import atomic_write, sha256_bytes, sha256_file
 from zoo._support.text import file_name, quote_path
 from zoo.errors import TrainingError, WeightsError
-from zoo.spec import SCHEMA, Fingerprint, ModelCard, PluginOrigin, Task, Teacher, TrainConfig, decode, encode
+from zoo.spec import (
+    SCHEMA,
+    Abstention,
+    Fingerprint,
+    ModelCard,
+    OperatingPoint,
+    PluginOrigin,
+    Task,
+    Teacher,
+    TrainConfig,
+    decode,
+    encode,
+)
 
 if TYPE_CHECKING:
     from zoo.runs._callbacks import Callback
@@ -131,6 +143,10 @@ class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     diverged: Diverged | None = None
     """Where it stopped so last; it may have continued since, at a lower rate."""
     temperature: float = 1.0
+    operating: tuple[OperatingPoint, ...] = ()
+    """Labels that are called from a probability of their own on; chosen on validation images."""
+    abstention: Abstention | None = None
+    """When the answer is that it is not known; chosen on validation images. Null: never."""
     images_per_second: float | None = None
     seconds: float | None = None
     precision: str | None = None

@@ -12,6 +12,15 @@ from zoo.spec._columns import COLUMN_INPUT, MOST_COLUMNS, MOST_VALUES, Categoric
 from zoo.spec._decisions import Abstention, ConformalSets, ErrorControl, Novelty, OperatingPoint
 from zoo.spec._display import Display, Rows, Table
 from zoo.spec._documents import decode, encode, from_builtins, to_builtins
+from zoo.spec._judged import (
+    AbstentionReport,
+    AtPrevalence,
+    ConformalReport,
+    DecisionCurve,
+    OperatingReport,
+    PointReport,
+    RiskCoverage,
+)
 from zoo.spec._metric import METRIC_CHOICES, MetricChoice, read_metric
 from zoo.spec._preprocessing import (
     MOST_CHANNELS,
@@ -40,6 +49,7 @@ from zoo.spec._results import (
     SeenImages,
     Teacher,
 )
+from zoo.spec._rules import RULE_EXAMPLES, Rule, read_rule
 from zoo.spec._schedule import count_epochs, parse_duration
 from zoo.spec._training import GRADIENT_SETTINGS, Budget, Reading, TrainConfig, check_budget, pick_reading
 from zoo.spec._value import (
@@ -75,16 +85,21 @@ __all__ = [
     "MOST_VALUES",
     "NOVELTY",
     "OPSET",
+    "RULE_EXAMPLES",
     "SCHEMA",
     "UNKNOWN",
     "Abstention",
+    "AbstentionReport",
+    "AtPrevalence",
     "Budget",
     "Calibration",
     "Categorical",
     "Channels",
     "ColumnSpec",
+    "ConformalReport",
     "ConformalSets",
     "Confusion",
+    "DecisionCurve",
     "Display",
     "ErrorControl",
     "EvalReport",
@@ -107,16 +122,20 @@ __all__ = [
     "Novelty",
     "Numeric",
     "OperatingPoint",
+    "OperatingReport",
     "PackagedWeights",
     "Parity",
     "Percentile",
     "PluginOrigin",
+    "PointReport",
     "PreprocessSpec",
     "Provenance",
     "Quantization",
     "QuantizedKind",
     "Reading",
+    "RiskCoverage",
     "Rows",
+    "Rule",
     "Rung",
     "Scale",
     "SeenImages",
@@ -139,6 +158,7 @@ __all__ = [
     "parse_duration",
     "pick_reading",
     "read_metric",
+    "read_rule",
     "to_builtins",
 ]
 

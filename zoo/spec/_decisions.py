@@ -53,7 +53,7 @@ class ConformalSets(Value, frozen=True):
     quantiles: tuple[float, ...]
     """One, or one for each label; in [0, 1]. 1: every label is in, because too few images were there to say less."""
     n: tuple[int, ...]
-    """Validation images behind each quantile."""
+    """Independent validation images behind each quantile; where groups are known, groups."""
 
     def __post_init__(self) -> None:
         if not 0 < self.coverage < 1:

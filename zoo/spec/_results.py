@@ -10,6 +10,7 @@ from zoo._support.text import format_count, title_of_metric
 from zoo.spec._columns import TableSpec
 from zoo.spec._decisions import Abstention, OperatingPoint
 from zoo.spec._display import Display, Table
+from zoo.spec._judged import AbstentionReport, ConformalReport, OperatingReport
 from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._quantization import Quantization
 from zoo.spec._training import TrainConfig
@@ -119,6 +120,12 @@ class EvalReport(Display, Value, frozen=True):
     seen: SeenImages | None = None
     """Images that the model was made with. Null: they are the test images of its own data, of which it has seen none,
     or the report is of an older release."""
+    operating: OperatingReport | None = None
+    """Operating points of the file, and decision curves; null: it has no point and no two classes."""
+    conformal: ConformalReport | None = None
+    """Coverage of the sets of labels; null: the file makes none."""
+    abstention: AbstentionReport | None = None
+    """How many images are answered, and how well; null: several labels, or a report of an older release."""
 
     def headline(self) -> str:
         """Macro AUROC and accuracy with their intervals, and of how many images."""
@@ -129,17 +136,23 @@ class EvalReport(Display, Value, frozen=True):
         return f"{self.model} on {self.split}: {', '.join(shown)}; {format_count(self.n, 'image')}{groups}{notes}"
 
     def tables(self) -> dict[str, Table]:
-        """metrics: one row each, an undefined one with its reason. classes: one row for each class or label."""
+        """metrics: one row each, an undefined one with its reason. classes: one row for each class or label.
+
+        Where there are operating points: operating, one row for each.
+        """
         metrics = [{"metric": name, "value": value, "undefined": None} for name, value in self.metrics.items()]
         metrics += [
             {"metric": name, "value": None, "undefined": why}
             for name, why in self.undefined.items()
             if name.rpartition(".")[0] not in self.labels
         ]
-        return {
+        found = {
             "metrics": Table(metrics),
             "classes": Table({"class": label, **values} for label, values in self.per_class.items()),
         }
+        if self.operating is not None and self.operating.points:
+            found["operating"] = self.operating.table()
+        return found
 
 
 class Parity(Value, frozen=True):

@@ -10,6 +10,7 @@ import msgspec
 
 from zoo.errors import UsageError
 from zoo.spec._metric import METRIC_CHOICES, read_metric
+from zoo.spec._rules import read_rule
 from zoo.spec._schedule import parse_duration
 from zoo.spec._value import Cache, FoldChoice, Frames, Uncertain, Value
 
@@ -146,6 +147,19 @@ class TrainConfig(Value, frozen=True):
     folds: int | None = None
     """All images are dealt out into so many folds, stratified and with groups whole, by `split_seed`; data that brings
     folds must bring so many. Null: what the data brings."""
+    # --- how answers become decisions, settled on validation images after training
+    operating: tuple[str, ...] = ()
+    """Labels that are called from a probability of their own on, each with the rule that chooses it:
+    sensitivity=0.9:LABEL, specificity=0.95:LABEL, youden:LABEL or cost=5:LABEL (a miss costs five false alarms)."""
+    coverage: float = 0.9
+    """Share of images whose set of labels is to hold the truth; 0: no sets are made. Several labels have none."""
+    sets: Literal["lac", "aps"] = "lac"
+    """Which labels are in a set. lac: those that are likely enough, the smallest sets; aps: the likeliest until enough
+    is together, sets that grow where an image is hard."""
+    sets_per_class: bool = False
+    """The coverage holds for each class and not only on average: sets grow, and each class needs validation images."""
+    error: float | None = None
+    """Largest share of wrong answers among the images that are answered; the others are uncertain. Null: all are."""
     freeze: bool = False
     """Of a pretrained network only the head is trained, on features that are computed once: of each image, and of its
     mirror images as far as augmentation flips. Nothing else of the recipe is used but what the loss is made of."""
@@ -159,7 +173,10 @@ class TrainConfig(Value, frozen=True):
             raise ValueError(
                 f"order is {said!r}, expected each grade once, with commas between, such as none,mild,severe"
             )
+        _check_rules(self.operating)
         checks = (
+            ("coverage", 0 <= self.coverage < 1, "a share from 0 to below 1; 0: no sets of labels"),
+            ("error", self.error is None or 0 < self.error < 1, "a share above 0 and below 1, such as 0.05"),
             ("epochs", self.epochs == "auto" or self.epochs >= 1, "at least 1, or auto"),
             ("batch_size", self.batch_size >= 1, "at least 1"),
             ("lr", 0 < self.lr < 100, "a number above 0 and below 100"),
@@ -218,6 +235,13 @@ class TrainConfig(Value, frozen=True):
             frames=self.frames,
             inputs=self.inputs or None,
         )
+
+
+def _check_rules(operating: tuple[str, ...]) -> None:
+    """Refuse what is not a rule, and two for one label."""
+    labels = [read_rule(text).label for text in operating]
+    if len(set(labels)) < len(labels):
+        raise ValueError(f"operating is {', '.join(operating)}, expected one rule for each class")
 
 
 class Reading(TypedDict, total=False):
@@ -292,6 +316,8 @@ class Budget(Reading, total=False):
     """What training minimises; see `TrainConfig.loss`."""
     metric: str | None
     """Validation metric that chooses the epoch; see `TrainConfig.metric`."""
+    operating: Sequence[str] | None
+    """Rules that choose operating points on validation; see `TrainConfig.operating`."""
     task: Literal["auto", "ordinal"] | None
     """"ordinal": classes are grades in order, which numbers say themselves."""
     order: Sequence[str] | None

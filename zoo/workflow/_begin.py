@@ -21,6 +21,7 @@ from zoo.runs import RunRecord, TrainContext, Trainer, create_run, new_id, open_
 from zoo.spec import UNKNOWN, ModelCard, Weights, parse_duration
 from zoo.store.weights import resolve as resolve_weights
 from zoo.workflow._continue import find_origin, inherit, match_head
+from zoo.workflow._decide import check_decisions
 from zoo.workflow._find import is_run, weights_file
 from zoo.workflow._freeze import describe_freeze, refuse_freeze
 from zoo.workflow._images import lasting_source, open_as, refuse_unreadable
@@ -133,6 +134,7 @@ def prepare(
     card = recipe.card
     splits = splits.read_for(card.preprocess)
     check_metric(card.train.metric, splits.labels)
+    check_decisions(card.train, splits)
     _refuse_inputs(loaded, card)
     loaded.plugin.check(card, splits)
     source = loaded.plugin.starts_from(card)

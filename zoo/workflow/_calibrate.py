@@ -1,4 +1,4 @@
-"""After training, on validation images: whether logits are adjusted for rare classes, and the temperature.
+"""After training, on validation images: whether logits are adjusted for rare classes, the temperature, decisions.
 
 An image of a class that is rare in training is called a frequent one unless it is very typical. Balanced class weights,
 balanced sampling and the logit-adjusted loss all have their minimum at log p(y | x) - log pi(y), pi the shares of the
@@ -19,6 +19,7 @@ import numpy as np
 
 from zoo._support.text import format_count
 from zoo.data import find_rarest, log_prior
+from zoo.workflow._decide import Asked, settle
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,7 +51,7 @@ class Calibrated:
 
     Attributes:
         trained: the model, its logits adjusted where that was taken.
-        changes: fields of the run's record: temperature, and what auto took.
+        changes: fields of the run's record: temperature, decisions, and what auto took.
         notes: for the record.
     """
 
@@ -88,8 +89,13 @@ def calibrate(trained: Shippable, record: RunRecord, data: Splits, expected: Exp
             if best is not None:
                 best = msgspec.structs.replace(best, value=_judge(logits, record, data))
             changes |= {"shift": shift, "best": best}
-    changes["temperature"] = fit_temperature(logits, data.val.targets) if expected is None else expected.temperature
-    return Calibrated(trained, changes, notes)
+    if expected is not None:  # its validation images are among those that it has learnt from
+        return Calibrated(trained, changes | {"temperature": expected.temperature}, notes)
+    temperature = fit_temperature(logits, data.val.targets)
+    asked = Asked.of(record.card.train)
+    found = settle(logits, data.val, data.labels, asked, temperature=temperature, strict=False)
+    changes |= {"temperature": temperature, "operating": found.operating, "abstention": found.abstention}
+    return Calibrated(trained, changes, (*notes, *found.notes))
 
 
 def _follow(expected: Expected, data: Splits) -> tuple[tuple[float, ...] | None, str]:

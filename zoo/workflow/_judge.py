@@ -15,6 +15,7 @@ from zoo.data import match_labels
 from zoo.errors import DataError
 from zoo.evaluation.comparison import Comparison, Contender, compare
 from zoo.spec import encode
+from zoo.workflow._decide import judge_decisions
 from zoo.workflow._find import REPORT_FILE
 from zoo.workflow._images import check_in_range, refuse_kind
 from zoo.workflow._inputs import select_columns
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from zoo.data import ImageSet, Splits
     from zoo.edge import Runtime
     from zoo.plugin import ModelPlugin
-    from zoo.spec import EvalReport, Manifest, SeenImages, TrainConfig
+    from zoo.spec import EvalReport, Manifest, OperatingPoint, SeenImages, TrainConfig
 
 __all__ = [
     "Judged",
@@ -69,6 +70,8 @@ def judge(
     *,
     seen: SeenImages | None = None,
     labels: tuple[str, ...] | None = None,
+    operating: Sequence[OperatingPoint] | None = None,
+    prevalence: Sequence[str] = (),
 ) -> Judged:
     """Run the shipped file on the raw images of one split.
 
@@ -79,9 +82,13 @@ def judge(
         split: train, val or test.
         seen: what to say of images that the model was trained on; for the report, before the notes of the data.
         labels: judge among these alone of the labels that the file knows, without the plugin; None: among all.
+            Decisions of the file are judged among all only.
+        operating: operating points to judge in the place of the file's own; None: those.
+        prevalence: what `--prevalence` said.
 
     Raises:
         DataError: a class the file does not know, another pixel type, no image, or an unreadable image.
+        UsageError: a prevalence is not a share, or it is of a label without an operating point.
     """
     from zoo.evaluation import predict_set, report
 
@@ -113,7 +120,11 @@ def judge(
     else:
         logits = predict_set(runtime.logits, images) if logits is None else logits
         found = report(logits, images.targets, labels or manifest.labels, **details)
-    return Judged(msgspec.structs.replace(found, seen=seen), logits, images, about, others)
+    found = msgspec.structs.replace(found, seen=seen)
+    if labels is None or labels == manifest.labels:
+        points = manifest.operating if operating is None else operating
+        found = judge_decisions(found, logits, images, manifest, operating=points, prevalence=prevalence)
+    return Judged(found, logits, images, about, others)
 
 
 def _answer_among(runtime: Runtime, images: ImageSet, labels: tuple[str, ...]) -> tuple[NDArray[np.float32], int]:

@@ -73,7 +73,7 @@ def build(
     """The run's ONNX file, proven against the training side.
 
     Args:
-        run: its record says labels, preprocessing and temperature.
+        run: its record says labels, preprocessing, temperature and decisions.
         trained: the model of that run.
         data: raw images for the gate come from its validation and training splits.
         stage: how much preprocessing goes into the file.
@@ -110,6 +110,8 @@ def build(
         task=record.task,
         portable=portable,
         table=record.card.table,
+        operating=record.operating,
+        abstention=record.abstention,
         members=trained.members,
     )
     images = parity_images(read_some((data.val, data.train), 64), seed=record.card.train.seed)

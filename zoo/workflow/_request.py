@@ -28,6 +28,7 @@ class Request:
     portable: bool
     evidence: bool
     features: bool
+    operating: tuple[str, ...]
     quantize: QuantizedKind | None
     target: Target | None
     bundle: bool
@@ -81,7 +82,8 @@ def refuse_combinations(request: Request, exported: Path | None, *, web: bool) -
             code="export-again",
             path=str(exported),
         )
-    if request.portable or request.evidence or request.features or request.quantize or request.data is not None:
+    otherwise = request.portable or request.evidence or request.features or request.operating or request.quantize
+    if otherwise or request.data is not None:
         raise UsageError(
             f"{exported} is a bundle, whose page holds it as it is; name its run to export it otherwise",
             code="export-again",

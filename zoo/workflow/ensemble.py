@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo.errors import DataError, GateError, UsageError
+from zoo.spec import TrainConfig, to_builtins
+from zoo.workflow._decide import check_decisions
 from zoo.workflow._find import MODEL_FILE
+from zoo.workflow._settings import fit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -30,7 +33,7 @@ __all__ = ["begin", "beside_members", "refuse_columns", "refuse_idle"]
 
 _MEMBERS_DECIDE = (
     "the members of an ensemble are trained already, and it takes the splits of the first; only --data, --out, "
-    "--overwrite and --keep-leaks apply"
+    "--operating, --overwrite and --keep-leaks apply"
 )
 
 COMPARISON = "comparison.json"
@@ -46,8 +49,8 @@ def refuse_idle(budget: Budget, **others: bool) -> None:
     """
     from zoo.workflow._recipe import refuse_options
 
-    keep = {"leaks", "fold"} if budget.get("fold") == "none" else {"leaks"}
-    refuse_options(budget, keep=frozenset(keep), why=_MEMBERS_DECIDE, **others)
+    keep = {"fold"} if budget.get("fold") == "none" else {"operating"}
+    refuse_options(budget, keep=frozenset({"leaks", *keep}), why=_MEMBERS_DECIDE, **others)
 
 
 def refuse_columns(records: Iterable[RunRecord]) -> None:
@@ -99,7 +102,8 @@ def begin(
     from zoo.workflow._images import images_of, open_as, refuse_kind, refuse_unreadable, without_bad
     from zoo.workflow._seen import list_seen, sift_start
 
-    config = card.train
+    config = fit(to_builtins(card.train) | {"operating": list(budget.get("operating") or ())}, TrainConfig)
+    card = msgspec.structs.replace(card, train=config)
     of_folds = "none" in (budget.get("fold"), config.fold)
     if of_folds:
         refuse_none({"fold": "none"}, out, card.members)
@@ -135,6 +139,7 @@ def begin(
             code="split-empty",
             split="val",
         )
+    check_decisions(config, splits)
     refuse_unreadable(splits.test, [run.record.card.preprocess for run in members])
     return start_run(record, splits, TrainContext(), out=out, hold=hold, overwrite=overwrite, members=lists, seen=seen)
 

@@ -8,16 +8,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from zoo.errors import PluginError, UsageError
 from zoo.spec import SeenImages, pick_reading
 from zoo.workflow._find import is_run, model_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Unpack
 
     from zoo.data import Seen, Splits
     from zoo.edge import Runtime
     from zoo.plugin import ModelPlugin
+    from zoo.runs import RunFolder
     from zoo.spec import EvalReport, Reading
     from zoo.workflow._seen import Overlap
 
@@ -35,6 +39,8 @@ def evaluate(
     skip_bad: bool = False,
     key: str | Path | None = None,
     include_seen: bool = False,
+    operating: Sequence[str] = (),
+    prevalence: Sequence[str] = (),
     **reading: Unpack[Reading],
 ) -> EvalReport:
     """Run a shipped file on raw images that it has not seen, and judge its answers.
@@ -47,6 +53,10 @@ def evaluate(
         skip_bad: leave out images that cannot be read, and rows without a label.
         key: file of a public key: only a bundle signed by it is judged.
         include_seen: judge images too that the model was trained or validated on; `EvalReport.seen` counts them.
+        operating: rules, such as "sensitivity=0.9:melanoma", that choose operating points on the run's own validation
+            images in the place of the file's own; the file stays as it is.
+        prevalence: share of images that have a label where the model is to be used, such as "0.05" or "melanoma=0.05",
+            for PPV and NPV there.
         **reading: columns, group, keep_na, uncertain, frames; see `zoo.spec.Reading`. What is missing is as in
             training.
 
@@ -54,13 +64,19 @@ def evaluate(
         ZooError: any kind. GateError: the model has seen all of the images, and `include_seen` is off.
     """
     from zoo.workflow._judge import judge
+    from zoo.workflow._other_points import choose_for_report
     from zoo.workflow._seen import sift
 
     found = open_target(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
     splits, seen = found.splits, look_up(found, split)
     if seen is not None and not isinstance(seen, SeenImages):
         splits, seen = sift(splits, split, seen, include=include_seen or found.keeps_seen)
-    return judge(found.plugin, found.runtime, splits, split, seen=seen).report
+    points = choose_for_report(found, operating, split) if operating else None
+    judged = judge(found.plugin, found.runtime, splits, split, seen=seen, operating=points, prevalence=prevalence)
+    if points is None:
+        return judged.report
+    note = f"operating points were chosen for this report, on {points[0].n} validation images; the file keeps its own"
+    return msgspec.structs.replace(judged.report, notes=(*judged.report.notes, note))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +89,7 @@ class Target:
         splits: the images.
         seen: what it says that it has seen; None: nothing came with it.
         own: the images are those it was trained with, divided as then.
+        run: the run that it lies in; None: it is a file alone.
     """
 
     runtime: Runtime
@@ -80,6 +97,7 @@ class Target:
     splits: Splits
     seen: Seen | None
     own: bool
+    run: RunFolder | None = None
 
     @property
     def keeps_seen(self) -> bool:
@@ -140,7 +158,7 @@ def open_target(
     if skip_bad:
         splits = _only_readable(splits, split, runtime)
     own = data is None or (splits.fingerprint.sha256 == origin.data.sha256 and not undivided)
-    return Target(runtime, plugin, splits, seen, own)
+    return Target(runtime, plugin, splits, seen, own, run)
 
 
 def look_up(target: Target, split: str) -> Overlap | SeenImages | None:

@@ -14,15 +14,14 @@ import msgspec
 
 from zoo._support.text import format_count, megabytes, quote_path
 from zoo.errors import DataError, ModelError, UsageError
-from zoo.spec import FEATURES, Display, GoldenKind, Manifest, Parity, Quantization, Table
+from zoo.spec import Display, GoldenKind, Manifest, Parity, Quantization, Table
 from zoo.workflow._find import MODEL_FILE, is_exported, read_report, run_that_ships
 
 if TYPE_CHECKING:
-    import onnx
+    from collections.abc import Sequence
 
     from zoo.artefact import Shippable
     from zoo.data import Splits
-    from zoo.evaluation import Predict
     from zoo.plugin import ModelPlugin
     from zoo.runs import RunFolder
     from zoo.spec import QuantizedKind, Target
@@ -68,6 +67,7 @@ def export(
     portable: bool = False,
     evidence: bool = False,
     features: bool = False,
+    operating: Sequence[str] = (),
     quantize: QuantizedKind | None = None,
     target: Target | None = None,
     bundle: bool = False,
@@ -92,6 +92,8 @@ def export(
         evidence: with the further output "evidence" (N, K, h, w): where the model sees what, for those that can say.
         features: with the further output "features" (N, D): what the last layer makes the logits of; of a classical
             model what its estimator sees.
+        operating: rules, such as "sensitivity=0.9:melanoma", that choose operating points on the validation images in
+            the place of the run's own; the run stays as it is, and test images judge the new points for the report.
         quantize: int8 or fp16: the smallest change of the proven file that passes the guard of
             `zoo.artefact.quantize`; its report is then its own, from raw test images.
         target: what a quantised file is for: avx512 (with VNNI), avx2, arm64 or gpu; None: this machine.
@@ -110,7 +112,8 @@ def export(
         overwrite: replace the file, bundle or page that is there; what is not ours is never replaced.
 
     Raises:
-        DataError: the images are gone or others, and what is asked for needs them.
+        DataError: the images are gone or others, and what is asked for needs them; or the validation images cannot
+            follow a rule of `operating`.
         OutputError: something is there already.
         ModelError: a bundle whose golden images are a user's own was to become a page, or the run's own file is not
             the one that it proved.
@@ -122,7 +125,19 @@ def export(
     from zoo.workflow._request import Request, refuse_combinations
 
     request = Request(
-        preprocess, portable, evidence, features, quantize, target, bundle, seen, out, data, golden, overwrite
+        preprocess=preprocess,
+        portable=portable,
+        evidence=evidence,
+        features=features,
+        operating=tuple(operating),
+        quantize=quantize,
+        target=target,
+        bundle=bundle,
+        seen=seen,
+        out=out,
+        data=data,
+        golden=golden,
+        overwrite=overwrite,
     )
     exported = None if run is None or not is_exported(Path(run)) else Path(run)
     refuse_combinations(request, exported, web=web is not None)
@@ -139,6 +154,8 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
     from zoo.workflow import _prove
     from zoo.workflow._golden import choose_kind, write_proven_bundle
     from zoo.workflow._images import images_of
+    from zoo.workflow._other_points import choose_at_export
+    from zoo.workflow._quantise import quantise
     from zoo.workflow._request import check_places, target_of
 
     opened = open_run(run_that_ships(find_run(run)))
@@ -166,19 +183,22 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
             model=opened.record.card.name,
             quantize=request.quantize,
         )
+    settled, report = opened, read_report(opened)
+    if request.operating:
+        settled, report = choose_at_export(opened, trained, plugin, splits, request.operating)
     model, manifest = _prove.build(
-        opened,
+        settled,
         trained,
         splits,
         stage=request.preprocess,
         portable=request.portable,
-        report=read_report(opened),
+        report=report,
         evidence=request.evidence,
         features=request.features,
     )
     predict = None
     if request.quantize is not None:
-        model, manifest, predict = _quantise(
+        model, manifest, predict = quantise(
             opened, plugin, splits, (model, manifest), kind=request.quantize, target=request.target
         )
     written = target_of(opened, request, manifest.quantization.kind if manifest.quantization else None)
@@ -213,6 +233,7 @@ def _write_own(run: RunFolder, request: Request, gone: DataError) -> ExportResul
         "--portable": request.portable,
         "--evidence": request.evidence,
         "--features": request.features,
+        "--operating": bool(request.operating),
         f"--preprocess {request.preprocess}": request.preprocess != "full",
         "--golden own": request.golden == "own",
     }
@@ -285,41 +306,6 @@ def _restore(
     run = run.in_memory()  # its training may still be running
     run.add_notes([note, *settled.notes], **settled.changes)
     return run, settled.trained, splits, (note, *settled.notes)
-
-
-def _quantise(
-    run: RunFolder,
-    plugin: ModelPlugin,
-    splits: Splits,
-    proven: tuple[onnx.ModelProto, Manifest],
-    *,
-    kind: QuantizedKind,
-    target: Target | None,
-) -> tuple[onnx.ModelProto, Manifest, Predict]:
-    """The quantised file with its own report, and how it answers raw images.
-
-    Raises:
-        QuantizationError: no rung passed the guard.
-    """
-    from zoo.artefact import set_manifest
-    from zoo.artefact.quantize import climb, confirm
-    from zoo.workflow._judge import judge
-    from zoo.workflow._prove import compare_features
-    from zoo.workflow._seen import list_seen, sift_start, start_of
-
-    model, manifest = proven
-    taken = climb(model, manifest, splits, kind=kind, target=target, seed=run.record.card.train.seed)
-    splits, seen = sift_start(
-        splits, list_seen(run), run.record.card.train.leaks, run.record.notes, start=start_of(run.record)
-    )
-    float32, own = (judge(plugin, runtime, splits, "test", seen=seen) for runtime in (taken.float32, taken.runtime))
-    made, record = confirm(taken, own.images, float32.logits, own.logits)
-    if FEATURES in manifest.outputs:
-        note = compare_features(taken.float32, taken.runtime, splits.val)
-        record = msgspec.structs.replace(record, notes=(*record.notes, note))
-    manifest = msgspec.structs.replace(manifest, quantization=record, report=own.report)
-    set_manifest(made, manifest)
-    return made, manifest, taken.runtime.logits
 
 
 def _format_seen(run: RunFolder) -> bytes | None:

@@ -1,0 +1,227 @@
+"""From validation answers to decisions: operating points, sets of labels, a threshold that bounds the error.
+
+`settle` alone chooses, and takes validation images: at the end of training, for another rule at export, and anew for a
+quantised file, whose answers are its own. `judge_decisions` says what the images under evaluation make of it.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+
+from zoo._support.text import brief, format_count
+from zoo.errors import DataError, UsageError
+from zoo.spec import Abstention
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import NDArray
+
+    from zoo.data import ImageSet, Splits
+    from zoo.spec import ConformalSets, EvalReport, Manifest, OperatingPoint, TrainConfig
+
+__all__ = ["Asked", "Decisions", "check_decisions", "choose_anew", "judge_decisions", "settle"]
+
+_NOT_ONE_OF_SOME = frozenset({"operating-images", "operating-unreachable"})
+"""Codes of a rule that these validation images cannot follow, which only they can tell."""
+
+log = logging.getLogger("zoo")
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Which decisions a file is to make; fields as of `zoo.spec.TrainConfig`."""
+
+    operating: tuple[str, ...]
+    coverage: float
+    sets: Literal["lac", "aps"]
+    sets_per_class: bool
+    error: float | None
+    seed: int
+
+    @classmethod
+    def of(cls, config: TrainConfig, operating: Sequence[str] | None = None) -> Asked:
+        """What a recipe asks for; `operating` takes the place of its rules."""
+        rules = config.operating if operating is None else tuple(operating)
+        return cls(rules, config.coverage, config.sets, config.sets_per_class, config.error, config.seed)
+
+
+@dataclass(frozen=True, slots=True)
+class Decisions:
+    """What validation images settled, as the manifest holds it, and what is to be said of it."""
+
+    operating: tuple[OperatingPoint, ...]
+    abstention: Abstention | None
+    notes: tuple[str, ...] = ()
+
+
+def check_decisions(config: TrainConfig, data: Splits) -> None:
+    """Refuse, before training, decisions that this data cannot have.
+
+    Of folds a rare label may miss in the validation images of one: that is noted there, and ends nothing.
+
+    Raises:
+        UsageError: a rule names a class that there is not, or one twice; or a largest error is asked of several labels.
+        DataError: no validation image has the label of a rule, or all have.
+    """
+    from zoo.evaluation import check_rules
+
+    check_rules(config.operating, data.labels, data.val.targets if config.folds is None else None)
+    if config.error is not None and data.task == "multilabel":
+        raise UsageError(
+            f"--set error={config.error:g}: an image may have several labels, and no single answer is wrong; leave it "
+            "out, or choose thresholds with --operating",
+            code="option-value",
+            option="error",
+            value=config.error,
+        )
+
+
+def settle(
+    logits: NDArray[Any], images: ImageSet, labels: Sequence[str], asked: Asked, *, temperature: float, strict: bool
+) -> Decisions:
+    """Settle decisions on validation images.
+
+    Args:
+        logits: (n, K), answers to `images`, before the temperature.
+        images: validation images.
+        labels: K names.
+        asked: what is asked for.
+        temperature: number that divides the logits.
+        strict: a rule that the images cannot follow is an error; else a note, because a training is not lost for it.
+
+    Raises:
+        DataError: a rule cannot be followed, and `strict` says so.
+        UsageError: a rule names a class that there is not.
+    """
+    from zoo.evaluation import choose_points, control_error, fit_sets
+
+    if not len(images):
+        return Decisions((), None)
+    targets, groups = images.targets, images.groups
+    unit = "validation image" if groups is None else "group"
+    points: list[OperatingPoint] = []
+    notes: list[str] = []
+    for rule in asked.operating:
+        try:
+            points += choose_points(
+                [rule], logits, targets, labels, temperature=temperature, groups=groups, seed=asked.seed
+            )
+        except DataError as problem:
+            if strict or problem.code not in _NOT_ONE_OF_SOME:
+                raise
+            notes.append(f"no operating point: {str(problem).rpartition('; ')[0]}")
+            log.warning("%s", notes[-1])
+    sets = control = None
+    if targets.ndim == 1 and asked.coverage:
+        sets = fit_sets(
+            logits,
+            targets,
+            coverage=asked.coverage,
+            method=asked.sets,
+            per_class=asked.sets_per_class,
+            temperature=temperature,
+            groups=groups,
+        )
+        notes += _describe_sets(sets, labels, unit)
+    if targets.ndim == 1 and asked.error is not None:
+        control = control_error(
+            logits,
+            targets,
+            labels,
+            error=asked.error,
+            points=points,
+            temperature=temperature,
+            groups=groups,
+            seed=asked.seed,
+        )
+        if control.threshold > 1:
+            notes.append(
+                f"no image is answered: {format_count(control.n, unit)} could not show that at most "
+                f"{control.error:.1%} of the answers are wrong at any threshold"
+            )
+    abstention = Abstention(sets=sets, error=control) if sets is not None or control is not None else None
+    return Decisions(tuple(points), abstention, tuple(notes))
+
+
+def _describe_sets(sets: ConformalSets, labels: Sequence[str], unit: str) -> list[str]:
+    """What a reader of sets must know: what counted once, and where too little was there for what is promised."""
+    once = []
+    if unit == "group":
+        each = "each group once in each class" if sets.per_class else f"each of {format_count(sets.n[0], unit)} once"
+        once = [f"sets of labels count {each}"]
+    wide = [label for label, one in zip(labels, sets.quantiles, strict=sets.per_class) if one >= 1]
+    if not wide:
+        return once
+    said = f"every set holds {brief(wide)}: too few {unit}s of the class" if sets.per_class else ""
+    said = said or f"every set holds every label: {format_count(sets.n[0], unit)} are too few"
+    return [*once, f"{said} for a coverage of {sets.coverage:g}"]
+
+
+def choose_anew(manifest: Manifest, logits: NDArray[Any], images: ImageSet) -> Manifest:
+    """The manifest of a file that answers otherwise than the one it was made of, its decisions settled on its answers.
+
+    Args:
+        manifest: what is asked for is what it holds.
+        logits: (n, K), what the new file answers to `images`.
+        images: validation images.
+
+    Raises:
+        DataError: a rule cannot be followed any more.
+    """
+    old = manifest.abstention
+    sets, control = (None, None) if old is None else (old.sets, old.error)
+    asked = Asked(
+        operating=tuple(f"{point.rule}:{point.label}" for point in manifest.operating),
+        coverage=0.0 if sets is None else sets.coverage,
+        sets="lac" if sets is None else sets.method,
+        sets_per_class=sets is not None and sets.per_class,
+        error=None if control is None else control.error,
+        seed=manifest.provenance.config.seed,
+    )
+    found = settle(logits, images, manifest.labels, asked, temperature=manifest.temperature, strict=True)
+    new = found.abstention
+    if old is not None and new is not None:
+        new = msgspec.structs.replace(old, sets=new.sets, error=new.error)
+    return msgspec.structs.replace(manifest, operating=found.operating, abstention=new or old)
+
+
+def judge_decisions(
+    report: EvalReport,
+    logits: NDArray[Any],
+    images: ImageSet,
+    manifest: Manifest,
+    *,
+    operating: Sequence[OperatingPoint],
+    prevalence: Sequence[str] = (),
+) -> EvalReport:
+    """The report with what the images under evaluation say of the file's decisions; nothing is chosen here.
+
+    Args:
+        report: metrics of the same answers.
+        logits: (n, K), answers to `images`, labels in the order of the manifest.
+        images: images under evaluation.
+        manifest: what the file decides by.
+        operating: operating points to judge.
+        prevalence: what `--prevalence` said.
+
+    Raises:
+        UsageError: a prevalence is not a share, or it is of a label without an operating point.
+    """
+    from zoo.evaluation import Cases, judge_abstention, judge_points, judge_sets, read_prevalence
+
+    labels, abstention = manifest.labels, manifest.abstention
+    cases = Cases.of(logits, images.targets, manifest.temperature, images.groups)
+    stated = read_prevalence(prevalence, operating)
+    sets = None if abstention is None else abstention.sets
+    one = cases.task == "multiclass"
+    return msgspec.structs.replace(
+        report,
+        operating=judge_points(cases, labels, operating, stated),
+        conformal=judge_sets(cases, labels, sets) if one and sets is not None else None,
+        abstention=judge_abstention(cases, labels, operating, abstention) if one else None,
+    )

@@ -1,0 +1,118 @@
+"""Operating points in the place of a run's own: in a file that is exported, or for one report.
+
+Both choose on the validation images that the run was divided into, as its training did, and leave the run as it is.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from zoo.errors import UsageError
+from zoo.workflow._decide import Asked, judge_decisions, settle
+from zoo.workflow._find import MODEL_FILE, read_report
+from zoo.workflow._images import images_of, without_bad
+from zoo.workflow._inputs import select_columns
+from zoo.workflow._judge import check_takes, judge
+from zoo.workflow._seen import list_seen, sift_start, start_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from zoo.artefact import Shippable
+    from zoo.data import Splits
+    from zoo.plugin import ModelPlugin
+    from zoo.runs import RunFolder
+    from zoo.spec import EvalReport, OperatingPoint
+    from zoo.workflow.evaluate import Target
+
+__all__ = ["choose_at_export", "choose_for_report"]
+
+
+def choose_at_export(
+    run: RunFolder, trained: Shippable, plugin: ModelPlugin, splits: Splits, rules: Sequence[str]
+) -> tuple[RunFolder, EvalReport | None]:
+    """The run with other operating points, in memory, and its report with them; None: the run was not judged yet.
+
+    Args:
+        run: its record as training left it.
+        trained: its model.
+        plugin: plugin of the model.
+        splits: images of the run; val chooses, test judges what was chosen.
+        rules: spellings that `zoo.spec.read_rule` takes.
+
+    Raises:
+        UsageError: a rule names a class that there is not, or the model has learnt from all images.
+        DataError: the images cannot follow a rule.
+    """
+    from zoo.edge import Runtime
+    from zoo.evaluation import predict_set
+
+    _refuse_all(run)
+    config, labels, temperature = run.record.card.train, run.record.labels, run.record.temperature
+    logits = predict_set(trained.raw_logits, splits.val)
+    found = settle(logits, splits.val, labels, Asked.of(config, rules), temperature=temperature, strict=True)
+    run = run.in_memory()
+    run.update(operating=found.operating, abstention=found.abstention)
+    if read_report(run) is None:
+        return run, None
+    splits, seen = sift_start(splits, list_seen(run), config.leaks, run.record.notes, start=start_of(run.record))
+    runtime = Runtime.open(run.file(MODEL_FILE))
+    judged = judge(plugin, runtime, splits, "test", seen=seen)
+    decided = msgspec.structs.replace(runtime.manifest, operating=found.operating, abstention=found.abstention)
+    return run, judge_decisions(judged.report, judged.logits, judged.images, decided, operating=found.operating)
+
+
+def choose_for_report(found: Target, rules: Sequence[str], split: str) -> tuple[OperatingPoint, ...]:
+    """Operating points of a file, chosen on the validation images of its own run.
+
+    Args:
+        found: the file, and the images that it is to be judged on.
+        rules: spellings that `zoo.spec.read_rule` takes.
+        split: which of those images.
+
+    Raises:
+        UsageError: no run is beside the file, its model has learnt from all images, or the validation images are
+            those to be judged.
+        DataError: the run's images are gone, or cannot follow a rule.
+    """
+    from zoo.evaluation import choose_points, predict_set
+
+    manifest = found.runtime.manifest
+    if found.run is None:
+        raise UsageError(
+            f"--operating: {manifest.name} is a file without its run, whose validation images alone choose an "
+            "operating point; choose it at export with 'zoo export RUN --onnx --operating RULE'",
+            code="operating-without-run",
+            model=manifest.name,
+        )
+    if split == "val":
+        raise UsageError(
+            "--operating chooses on the validation images, and --split val judges them; judge other images",
+            code="option-conflict",
+            options=["--operating", "--split val"],
+        )
+    _refuse_all(found.run)
+    own = found.splits if found.own else without_bad(images_of(found.run, None), found.run.record.skipped)
+    images, _ = select_columns(check_takes(manifest, own).val, manifest.table)
+    return choose_points(
+        rules,
+        predict_set(found.runtime.logits, images),
+        images.targets,
+        manifest.labels,
+        temperature=manifest.temperature,
+        groups=images.groups,
+        seed=found.run.record.card.train.seed,
+    )
+
+
+def _refuse_all(run: RunFolder) -> None:
+    """Refuse a model that was trained on its validation images too."""
+    if run.record.card.train.fold == "none":
+        raise UsageError(
+            f"--operating: {run.record.id} has learnt from all images, and none is left to choose an operating point "
+            "on; leave it out, or name the model of one fold",
+            code="operating-without-run",
+            model=run.record.card.name,
+        )

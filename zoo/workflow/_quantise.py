@@ -1,0 +1,68 @@
+"""From the proven float32 file to int8 or fp16; operating points and sets of labels are settled on its own answers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from zoo.artefact import set_manifest
+from zoo.artefact.quantize import climb, confirm
+from zoo.evaluation import predict_set
+from zoo.spec import FEATURES
+from zoo.workflow._decide import choose_anew, judge_decisions
+from zoo.workflow._judge import judge
+from zoo.workflow._prove import compare_features
+from zoo.workflow._seen import list_seen, sift_start, start_of
+
+if TYPE_CHECKING:
+    import onnx
+
+    from zoo.data import Splits
+    from zoo.evaluation import Predict
+    from zoo.plugin import ModelPlugin
+    from zoo.runs import RunFolder
+    from zoo.spec import Manifest, QuantizedKind, Target
+
+__all__ = ["quantise"]
+
+
+def quantise(
+    run: RunFolder,
+    plugin: ModelPlugin,
+    splits: Splits,
+    proven: tuple[onnx.ModelProto, Manifest],
+    *,
+    kind: QuantizedKind,
+    target: Target | None,
+) -> tuple[onnx.ModelProto, Manifest, Predict]:
+    """The quantised file with decisions and a report of its own, and how it answers raw images.
+
+    Args:
+        run: its record says how it was trained.
+        plugin: plugin of its model.
+        splits: training images calibrate, validation images choose, test images confirm and judge.
+        proven: the float32 file and its manifest.
+        kind: int8 or fp16.
+        target: machine that it is for; None: this one.
+
+    Raises:
+        QuantizationError: no rung passed the guard.
+        DataError: the file's answers cannot follow the rule of an operating point.
+    """
+    model, manifest = proven
+    taken = climb(model, manifest, splits, kind=kind, target=target, seed=run.record.card.train.seed)
+    if manifest.operating or manifest.abstention is not None:
+        manifest = choose_anew(manifest, predict_set(taken.runtime.logits, splits.val), splits.val)
+    splits, seen = sift_start(
+        splits, list_seen(run), run.record.card.train.leaks, run.record.notes, start=start_of(run.record)
+    )
+    float32, own = (judge(plugin, runtime, splits, "test", seen=seen) for runtime in (taken.float32, taken.runtime))
+    made, record = confirm(taken, own.images, float32.logits, own.logits)
+    if FEATURES in manifest.outputs:
+        note = compare_features(taken.float32, taken.runtime, splits.val)
+        record = msgspec.structs.replace(record, notes=(*record.notes, note))
+    report = judge_decisions(own.report, own.logits, own.images, manifest, operating=manifest.operating)
+    manifest = msgspec.structs.replace(manifest, quantization=record, report=report)
+    set_manifest(made, manifest)
+    return made, manifest, taken.runtime.logits
