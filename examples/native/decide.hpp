@@ -170,7 +170,8 @@ inline Decision decide(const float* probabilities, float novelty, const Json& ma
   made.decision = "label";
   const Json &sets = abstention["sets"], &error = abstention["error"], &unlike = abstention["novelty"];
   if (sets.kind != Json::null) made.set = find_set(p, sets);
-  if (sets.kind != Json::null && std::count(made.set.begin(), made.set.end(), true) != 1) made.decision = "uncertain";
+  if (sets.kind != Json::null && !(made.set[label] && std::count(made.set.begin(), made.set.end(), true) == 1))
+    made.decision = "uncertain";
   if (error.kind != Json::null && *std::max_element(p.begin(), p.end()) < error["threshold"].value)
     made.decision = "uncertain";
   if (unlike.kind != Json::null && !(novelty <= unlike["threshold"].value)) made.decision = "unlike training";

@@ -130,7 +130,7 @@ def test_a_batch_is_decided_as_its_images_alone() -> None:
         alone = [decide(p[at : at + 1], novelty[at : at + 1], manifest) for at in range(len(p))]
         assert whole.labels.tolist() == [int(one.labels[0]) for one in alone]
         assert whole.decisions == (None if whole.decisions is None else tuple(one.decisions[0] for one in alone))  # type: ignore[index]
-        assert answer_labels(p, manifest).tolist() == whole.labels.tolist()
+        assert answer_labels(p, manifest.labels, manifest.operating, manifest.task).tolist() == whole.labels.tolist()
 
 
 def cases() -> tuple[list[Manifest], NDArray[np.float32], NDArray[np.float32]]:

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from refusals import refused
 
+from zoo.edge import find_sets
 from zoo.errors import DataError, UsageError
-from zoo.evaluation import Cases, fit_sets, judge_sets, make_sets, measure_coverage
+from zoo.evaluation import Cases, fit_sets, judge_sets, measure_coverage
 
 LABELS = ("a", "b", "c", "d")
 K = len(LABELS)
@@ -59,7 +60,7 @@ def test_sets_are_those_of_mapie(method, n, coverage):
     ours = fit_sets(logits, targets, coverage=coverage, method=method)
     how = {"conformity_score_params": {"include_last_label": False}} if method == "aps" else {}
     expected = theirs.predict_set(fresh, **how)[1][:, :, 0]
-    assert np.array_equal(make_sets(softmax(fresh), ours), expected)
+    assert np.array_equal(find_sets(softmax(fresh), ours), expected)
     quantile = theirs._mapie_classifier.conformity_score_function_.quantiles_[0]
     assert ours.quantiles[0] == pytest.approx(quantile, abs=1.1e-5)
 
@@ -68,8 +69,8 @@ def test_of_few_images_every_label_is_in():
     logits, targets = draw(8, 0)  # ceil(9 · 0.9) = 9 > 8
     sets = fit_sets(logits, targets, coverage=0.9)
     assert (sets.quantiles, sets.n) == ((1.0,), (8,))
-    assert make_sets(softmax(logits), sets).all()
-    assert make_sets(softmax(logits), fit_sets(logits, targets, coverage=0.9, method="aps")).all()
+    assert find_sets(softmax(logits), sets).all()
+    assert find_sets(softmax(logits), fit_sets(logits, targets, coverage=0.9, method="aps")).all()
     nine = fit_sets(*draw(9, 0), coverage=0.9)
     assert nine.quantiles[0] < 1
 
@@ -81,7 +82,7 @@ def test_coverage_is_what_was_promised(method):
     for seed in range(200):
         sets = fit_sets(*draw(50, seed), coverage=0.9, method=method)
         logits, targets = draw(500, 10_000 + seed)
-        reached.append(measure_coverage(Cases.of(logits, targets), make_sets(softmax(logits), sets)).value)
+        reached.append(measure_coverage(Cases.of(logits, targets), find_sets(softmax(logits), sets)).value)
     low = np.mean(reached)
     assert 0.895 <= low <= (0.93 if method == "lac" else 0.97)
 
@@ -123,7 +124,7 @@ def test_scores_that_tie_stay_in_after_float32():
     """A forest of ten trees answers in tenths: the truth of most images has exactly the quantile's score."""
     p = np.array([[0.9, 0.1]] * 60 + [[0.7, 0.3]] * 40)
     sets = fit_sets(np.log(p), np.zeros(100, np.int64), coverage=0.6)
-    inside = make_sets(np.float64(np.float32(p)), sets)
+    inside = find_sets(np.float64(np.float32(p)), sets)
     assert inside[:, 0].sum() == 100  # ceil(101 · 0.6) = 61: the score 0.3, which 40 images have
 
 
@@ -131,7 +132,7 @@ def test_the_report_counts_sets():
     logits, targets = draw(500, 7)
     sets = fit_sets(*draw(300, 8), coverage=0.9)
     cases = Cases.of(logits, targets)
-    found, inside = judge_sets(cases, LABELS, sets, resamples=200), make_sets(cases.probabilities, sets)
+    found, inside = judge_sets(cases, LABELS, sets, resamples=200), find_sets(cases.probabilities, sets)
     held = inside[np.arange(500), targets]
     assert found.reached.value == held.mean()
     assert found.reached.method == "wilson"

@@ -7,8 +7,9 @@ import pytest
 from refusals import refused
 from sklearn.metrics import roc_curve
 
+from zoo.edge import answer_labels
 from zoo.errors import DataError, UsageError
-from zoo.evaluation import check_rules, choose_points, give_labels
+from zoo.evaluation import check_rules, choose_points
 from zoo.spec import UNKNOWN, OperatingPoint, read_rule
 
 LABELS = ("benign", "melanoma", "痣: 良性")
@@ -155,9 +156,9 @@ def test_the_answer_is_the_label_furthest_above_its_threshold_else_the_likeliest
         )  # fmt: skip
 
     p = np.array([[0.6, 0.2, 0.2], [0.7, 0.1, 0.2], [0.1, 0.15, 0.75]])
-    assert give_labels(p, LABELS, ()).tolist() == [0, 0, 2]
-    assert give_labels(p, LABELS, [point("melanoma", 0.15)]).tolist() == [1, 0, 1]
+    assert answer_labels(p, LABELS, ()).tolist() == [0, 0, 2]
+    assert answer_labels(p, LABELS, [point("melanoma", 0.15)]).tolist() == [1, 0, 1]
     both = [point("melanoma", 0.15), point("痣: 良性", 0.19)]
-    assert give_labels(p, LABELS, both).tolist() == [1, 2, 2]
-    assert give_labels(p, LABELS, [point(name, 0.9) for name in LABELS]).tolist() == [0, 0, 2]
-    assert give_labels(p, LABELS, [point("melanoma", 0.0), point("benign", 0.5)]).tolist() == [1, 1, 1]
+    assert answer_labels(p, LABELS, both).tolist() == [1, 2, 2]
+    assert answer_labels(p, LABELS, [point(name, 0.9) for name in LABELS]).tolist() == [0, 0, 2]
+    assert answer_labels(p, LABELS, [point("melanoma", 0.0), point("benign", 0.5)]).tolist() == [1, 1, 1]

@@ -16,9 +16,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
-    from zoo.spec import Abstention, ConformalSets, Manifest
+    from zoo.spec import Abstention, ConformalSets, Manifest, OperatingPoint, Task
 
     Numbers = NDArray[np.floating[Any]]
 
@@ -54,8 +56,9 @@ class Decisions:
 def decide(probabilities: Numbers, novelty: Numbers | None, manifest: Manifest) -> Decisions:
     """Decide by the operating points and the abstention of a manifest.
 
-    An image is unlike training where its score is not at most the threshold. Else it is uncertain where its set has not
-    exactly one label, or its largest probability is below the threshold of the error control. Else it has its label.
+    An image is unlike training where its score is not at most the threshold. Else it is uncertain where its set is not
+    the label answered alone, or its largest probability is below the threshold of the error control. Else it has its
+    label.
 
     Args:
         probabilities: (N, K) in [0, 1], as the file gives them.
@@ -66,14 +69,16 @@ def decide(probabilities: Numbers, novelty: Numbers | None, manifest: Manifest) 
         ValueError: scores are needed and not given.
     """
     p = np.asarray(probabilities, np.float64)
-    labels, called, given = _label(p, manifest)
+    labels, called, given = _label(p, manifest.labels, manifest.operating, manifest.task)
     abstention = manifest.abstention
     sets = None if abstention is None or abstention.sets is None else find_sets(p, abstention.sets)
-    decisions = None if abstention is None else _abstain(p, novelty, sets, abstention)
+    decisions = None if abstention is None else _abstain(p, labels, novelty, sets, abstention)
     return Decisions(labels, called, given, sets, decisions)
 
 
-def answer_labels(probabilities: Numbers, manifest: Manifest) -> NDArray[np.intp]:
+def answer_labels(
+    probabilities: Numbers, labels: Sequence[str], points: Sequence[OperatingPoint], task: Task = "multiclass"
+) -> NDArray[np.intp]:
     """(N,) place of the label that each image is answered with.
 
     Of a multilabel model the most probable of the labels given, or of all where none is given. Of others, in this
@@ -82,9 +87,11 @@ def answer_labels(probabilities: Numbers, manifest: Manifest) -> NDArray[np.intp
 
     Args:
         probabilities: (N, K) in [0, 1].
-        manifest: labels, task and points.
+        labels: K names.
+        points: operating points of some of them.
+        task: kind of the labels.
     """
-    return _label(np.asarray(probabilities, np.float64), manifest)[0]
+    return _label(np.asarray(probabilities, np.float64), labels, points, task)[0]
 
 
 def score_labels(probabilities: Numbers, method: Literal["lac", "aps"]) -> NDArray[np.float64]:
@@ -120,14 +127,14 @@ def find_sets(probabilities: Numbers, sets: ConformalSets) -> NDArray[np.bool_]:
 
 
 def _label(
-    p: NDArray[np.float64], manifest: Manifest
+    p: NDArray[np.float64], names: Sequence[str], points: Sequence[OperatingPoint], task: Task
 ) -> tuple[NDArray[np.intp], NDArray[np.bool_], NDArray[np.bool_] | None]:
     """Labels answered, labels that reach their point, labels given; see `Decisions`."""
-    points = {point.label: point.threshold for point in manifest.operating}
-    thresholds = np.array([points.get(label, np.nan) for label in manifest.labels])  # (K,), NaN: no point
+    known = {point.label: point.threshold for point in points}
+    thresholds = np.array([known.get(name, np.nan) for name in names])  # (K,), NaN: no point
     free = np.isnan(thresholds)
     called = p >= thresholds  # nothing is at least NaN
-    if manifest.task == "multilabel":
+    if task == "multilabel":
         given = p >= np.where(free, GIVEN, thresholds)
         return _best(p, given), called, given
     if free.all():
@@ -145,11 +152,15 @@ def _best(values: NDArray[np.float64], among: NDArray[np.bool_]) -> NDArray[np.i
 
 
 def _abstain(
-    p: NDArray[np.float64], novelty: Numbers | None, sets: NDArray[np.bool_] | None, abstention: Abstention
+    p: NDArray[np.float64],
+    labels: NDArray[np.intp],
+    novelty: Numbers | None,
+    sets: NDArray[np.bool_] | None,
+    abstention: Abstention,
 ) -> tuple[Decision, ...]:
     uncertain = np.zeros(len(p), np.bool_)
     if sets is not None:
-        uncertain |= sets.sum(axis=1) != 1
+        uncertain |= (sets.sum(axis=1) != 1) | ~sets[np.arange(len(p)), labels]
     if abstention.error is not None:
         uncertain |= p.max(axis=1) < abstention.error.threshold
     unlike = np.zeros(len(p), np.bool_)

@@ -14,7 +14,7 @@ from zoo.evaluation._predictions import write_predictions
 from zoo.evaluation._report import check_labels, overall, report
 from zoo.evaluation.abstention import control_error, curve_of
 from zoo.evaluation.calibration import BINS, Reliability, fit_temperature, reliability
-from zoo.evaluation.conformal import fit_sets, make_sets
+from zoo.evaluation.conformal import fit_sets
 from zoo.evaluation.decisions import judge_abstention, judge_points, judge_sets, measure_coverage, read_prevalence
 from zoo.evaluation.intervals import RESAMPLES, bootstrap, draws, interval, wilson
 from zoo.evaluation.metrics import (
@@ -33,7 +33,7 @@ from zoo.evaluation.metrics import (
     ones,
     title_of,
 )
-from zoo.evaluation.operating import check_rules, choose_points, give_labels
+from zoo.evaluation.operating import check_rules, choose_points
 
 __all__ = [
     "BINS",
@@ -64,7 +64,6 @@ __all__ = [
     "draws",
     "fit_sets",
     "fit_temperature",
-    "give_labels",
     "interval",
     "judge_abstention",
     "judge_by",
@@ -73,7 +72,6 @@ __all__ = [
     "learn_weights",
     "lower_is_better",
     "macro_auroc",
-    "make_sets",
     "measure",
     "measure_by",
     "measure_coverage",

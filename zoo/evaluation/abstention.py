@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.edge import answer_labels
 from zoo.errors import DataError, UsageError
 from zoo.evaluation._cases import Cases
 from zoo.evaluation._ranked import Ranked
 from zoo.evaluation.intervals import RESAMPLES, draws, interval
 from zoo.evaluation.metrics import ones
-from zoo.evaluation.operating import give_labels
 from zoo.spec import ErrorControl, RiskCoverage
 
 if TYPE_CHECKING:
@@ -91,7 +91,7 @@ def control_error(
             "targets are of several labels, of which an image has no single answer that is wrong; leave error out",
             code="sets-several-labels",
         )
-    wrong = give_labels(cases.probabilities, labels, points) != cases.targets
+    wrong = answer_labels(cases.probabilities, labels, points) != cases.targets
     images = np.arange(cases.n) if cases.groups is None else _draw_each(cases.groups, seed)
     ranked = Ranked.of(cases.probabilities.max(axis=1), images)
     single = ones(cases.n)

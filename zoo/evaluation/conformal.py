@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from zoo.edge import score_labels
 from zoo.errors import DataError, UsageError
 from zoo.evaluation._cases import Cases
 from zoo.evaluation._ranked import EXACT
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
     from zoo.evaluation._scores import Array
 
-__all__ = ["fit_sets", "make_sets"]
+__all__ = ["fit_sets"]
 
 SLACK = 1e-5
 """Added to a quantile, so that scores which equal it stay inside after float32 and another runtime: sets grow by it,
@@ -78,36 +79,12 @@ def fit_sets(
             code="sets-several-labels",
         )
     truth = cases.targets
-    each = _cumulate(cases.probabilities) if method == "aps" else 1 - cases.probabilities
+    each = score_labels(cases.probabilities, method)
     scores = each[np.arange(cases.n), truth]
     members = [truth == k for k in range(cases.classes)] if per_class else [np.ones(cases.n, np.bool_)]
     found = [_quantile(scores[one], None if cases.groups is None else cases.groups[one], coverage) for one in members]
     quantiles, counts = zip(*found, strict=True)
     return ConformalSets(method=method, coverage=coverage, per_class=per_class, quantiles=quantiles, n=counts)
-
-
-def make_sets(probabilities: Array, sets: ConformalSets) -> NDArray[np.bool_]:
-    """(n, K): which labels are in the set of each image.
-
-    Args:
-        probabilities: (n, K), rows sum to one.
-        sets: from `fit_sets`, on validation images.
-    """
-    quantiles = np.asarray(sets.quantiles)  # (1,) or (K,)
-    whole = quantiles >= 1
-    if sets.method == "lac":
-        return np.asarray((1 - probabilities <= quantiles) | whole)
-    first = np.arange(probabilities.shape[1]) == probabilities.argmax(axis=1)[:, None]
-    return np.asarray((_cumulate(probabilities) <= quantiles) | whole | first)
-
-
-def _cumulate(probabilities: Array) -> Array:
-    """(n, K): the sum of the probabilities ranked before each label, its own included; of equals the first first."""
-    order = np.argsort(-probabilities, axis=1, kind="stable")
-    sums = np.cumsum(np.take_along_axis(probabilities, order, axis=1), axis=1)
-    back = np.empty_like(sums)
-    np.put_along_axis(back, order, sums, axis=1)
-    return back
 
 
 def _quantile(scores: Array, groups: NDArray[np.int64] | None, coverage: float) -> tuple[float, int]:

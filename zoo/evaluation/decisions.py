@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.edge import answer_labels, find_sets
 from zoo.errors import UsageError
 from zoo.evaluation._shares import bound_share, count_units
 from zoo.evaluation.abstention import curve_of
-from zoo.evaluation.conformal import make_sets
 from zoo.evaluation.intervals import RESAMPLES, draws, interval
-from zoo.evaluation.operating import find_class, give_labels
+from zoo.evaluation.operating import find_class
 from zoo.spec import (
     AbstentionReport,
     AtPrevalence,
@@ -74,7 +74,7 @@ def judge_sets(
     cases: Cases, labels: Sequence[str], sets: ConformalSets, *, resamples: int = RESAMPLES, seed: int = 0
 ) -> ConformalReport:
     """Coverage and size of the sets of labels; arguments as of `judge_points`, of one label an image."""
-    inside = make_sets(cases.probabilities, sets)
+    inside = find_sets(cases.probabilities, sets)
     sizes = inside.sum(axis=1)
     everything = np.ones(cases.n, np.bool_)
     drawn = [weights @ sizes / weights.sum(axis=1) for weights in draws(cases.n, resamples, seed, cases.groups)]
@@ -112,7 +112,7 @@ def measure_coverage(
 
     Args:
         cases: images that have one label each.
-        inside: (n, K) from `zoo.evaluation.make_sets`.
+        inside: (n, K) from `zoo.edge.find_sets`.
         images: (n,) which of them, such as those of a subgroup; None: all.
 
     Returns:
@@ -143,11 +143,12 @@ def judge_abstention(
         resamples: number of resamples behind the interval of the area, images or groups.
         seed: seed of the resamples.
     """
-    said = give_labels(cases.probabilities, labels, points)
+    said = answer_labels(cases.probabilities, labels, points)
     unlike = np.zeros(cases.n, np.bool_) if novel is None else novel
     unsure = np.zeros(cases.n, np.bool_)
     if abstention is not None and abstention.sets is not None:
-        unsure |= make_sets(cases.probabilities, abstention.sets).sum(axis=1) != 1
+        inside = find_sets(cases.probabilities, abstention.sets)
+        unsure |= (inside.sum(axis=1) != 1) | ~inside[np.arange(cases.n), said]
     control = None if abstention is None else abstention.error
     if control is not None:
         unsure |= cases.probabilities.max(axis=1) < control.threshold

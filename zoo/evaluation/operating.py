@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from zoo.evaluation._scores import Array
     from zoo.spec import Rule
 
-__all__ = ["check_rules", "choose_points", "find_class", "give_labels"]
+__all__ = ["check_rules", "choose_points", "find_class"]
 
 
 def check_rules(
@@ -169,26 +169,6 @@ def _pick(rule: Rule, cases: Cases, k: int, ranked: Ranked, weights: Array) -> A
     else:
         place = (rule.value * (positives - found) + false).argmin(axis=1)
     return np.where(defined, ranked.thresholds[place], np.nan)
-
-
-def give_labels(probabilities: Array, labels: Sequence[str], points: Sequence[OperatingPoint]) -> NDArray[np.int64]:
-    """(n,) places of the labels that a model of one label an image answers with.
-
-    Of the labels that reach their threshold, the one with the largest p / threshold. Where none does, the most probable
-    of the labels without a point; where all have points, the most probable.
-
-    Args:
-        probabilities: (n, K), rows sum to one.
-        labels: K names.
-        points: operating points of some of them.
-    """
-    thresholds = np.full(len(labels), np.nan)
-    for point in points:
-        thresholds[list(labels).index(point.label)] = point.threshold
-    bare = np.isnan(thresholds)
-    ratio = np.where(probabilities >= thresholds, probabilities / np.maximum(thresholds, np.finfo(np.float64).tiny), -1)
-    rest = np.where(bare, probabilities, -1.0) if bare.any() else probabilities
-    return np.asarray(np.where((ratio >= 0).any(axis=1), ratio.argmax(axis=1), rest.argmax(axis=1)))
 
 
 def find_class(label: str, labels: Sequence[str], asked: str) -> int:

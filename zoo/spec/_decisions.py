@@ -95,6 +95,6 @@ class Abstention(Value, frozen=True):
     """When the model says that it does not know."""
 
     sets: ConformalSets | None = None
-    """An image is uncertain where its set has not exactly one label."""
+    """An image is uncertain where its set is not the label answered alone."""
     novelty: Novelty | None = None
     error: ErrorControl | None = None

@@ -62,7 +62,9 @@ def map_evidence(runtime: Runtime, image: RawImage, label: str | None = None, co
             f"{runtime.path}: evidence holds NaN or an infinity for this image; do not use its maps",
             code="evidence-not-finite",
         )
-    at = int(answer_labels(probabilities[None], runtime.manifest)[0]) if asked is None else asked
+    known = runtime.manifest
+    answered = answer_labels(probabilities[None], known.labels, known.operating, known.task)
+    at = int(answered[0]) if asked is None else asked
     shown = evidence[at].astype(np.float64)
     if runtime.manifest.task != "multilabel" and len(evidence) > 1:
         shown -= (evidence.sum(axis=0, dtype=np.float64) - shown) / (len(evidence) - 1)

@@ -137,7 +137,9 @@ def map_occlusion(runtime: Runtime, image: RawImage, label: str | None = None, c
     padded = find_padding(pixels, runtime.manifest.preprocess)
     given = numbers_of(runtime.manifest, columns, 1)  # (1, C)
     whole = runtime.probabilities(pixels[None], given)[0]
-    at = int(answer_labels(whole[None], runtime.manifest)[0]) if asked is None else asked
+    known = runtime.manifest
+    answered = answer_labels(whole[None], known.labels, known.operating, known.task)
+    at = int(answered[0]) if asked is None else asked
     down, across = _edges(*pixels.shape[:2])
     windows = [
         (slice(down[i], down[i + _span(down)]), slice(across[j], across[j + _span(across)]))

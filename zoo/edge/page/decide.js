@@ -31,7 +31,7 @@ export function decide(probabilities, novelty, { labels, task, operating, absten
   };
   if (task === "multilabel") row.labels = named(given);
   const sets = abstention?.sets ? setOf(p, abstention.sets) : null;
-  if (abstention) row.decision = decision(p, novelty, sets, abstention);
+  if (abstention) row.decision = decision(p, best, novelty, sets, abstention);
   if (sets) row.set = named(sets);
   if (points.size) row.operating = Object.fromEntries([...points.keys()].map((label) => [label, called[labels.indexOf(label)]]));
   if (abstention?.novelty) row.novelty = novelty;
@@ -62,12 +62,12 @@ function calledBest(p, thresholds, called) {
   return largest(p, thresholds.map((threshold) => threshold === undefined));
 }
 
-function decision(p, novelty, sets, abstention) {
+function decision(p, best, novelty, sets, abstention) {
   const { novelty: unlike, error } = abstention;
   if (unlike && typeof novelty !== "number") throw new Error("the manifest decides by novelty, expected a score");
   if (unlike && !(novelty <= unlike.threshold)) return "unlike training";
-  const several = sets && sets.filter(Boolean).length !== 1;
-  return several || (error && p[largest(p)] < error.threshold) ? "uncertain" : "label";
+  const other = sets && !(sets[best] && sets.filter(Boolean).length === 1);
+  return other || (error && p[largest(p)] < error.threshold) ? "uncertain" : "label";
 }
 
 /** Place of the first largest value among some, or among all where there are none of these. */
