@@ -15,6 +15,7 @@ from zoo._support.text import count_with_verb, quote_path
 from zoo.data._unusable import Unusable, refusal
 from zoo.errors import DataError, ImageError
 from zoo.preprocess import check_range
+from zoo.workflow._seen import list_seen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zoo.data import ImageSet, Splits
+    from zoo.data._splitting.seen import Part
     from zoo.readers import Probe, RawImage
     from zoo.runs import RunFolder, RunRecord
     from zoo.spec import PreprocessSpec, TrainConfig, Uncertain
@@ -95,9 +97,25 @@ def images_of(run: RunFolder, data: str | Path | None, *, uncertain: Uncertain |
             found=splits.fingerprint.sha256,
             expected=record.data.sha256,
         )
+    if record.continues is not None:
+        splits = _without_spared(splits, run)
     if uncertain is not None:
         splits = judge_uncertain(splits, source, record.card.train, uncertain, skip_bad=bool(record.skipped))
     return splits.read_for(record.card.preprocess)
+
+
+def _without_spared(splits: Splits, run: RunFolder) -> Splits:
+    """Leave out of train and val the test images of the run that this one continues, which it was not given."""
+    seen = list_seen(run)
+    if seen is None:
+        return splits
+    bad = set(run.record.skipped)  # `without_bad` leaves those out, and counts them
+
+    def given(images: ImageSet, part: Part) -> ImageSet:
+        known = seen.holds(images.digests, part) | np.array([name in bad for name in images.ids], np.bool_)
+        return images.subset(np.flatnonzero(known))
+
+    return dataclasses.replace(splits, train=given(splits.train, "train"), val=given(splits.val, "val"))
 
 
 def without_bad(splits: Splits, skipped: Sequence[str]) -> Splits:
