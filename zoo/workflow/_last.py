@@ -79,9 +79,10 @@ def _refuse_large(record: RunRecord, folds: int) -> None:
     """By what the card counts, without a head; the file itself is measured in the end."""
     from zoo.artefact._ensemble import refuse_large
 
-    backbone = (record.card.parameters or 0) - _HEAD
+    backbone = int(record.card.parameters or 0) - _HEAD
     if backbone > 0:
-        refuse_large(4 * backbone * folds, "--then ensemble: the folds", "give fewer folds, a smaller model or --then all")
+        remedy = "give fewer folds, a smaller model or --then all"
+        refuse_large(4 * backbone * folds, "--then ensemble: the folds", remedy)
 
 
 def of_all(first: Training, found: FoldsResult, run: RunFolder) -> Training:
