@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import zoo
 from zoo import registry
+from zoo._support.text import join_lines
 from zoo.contract._pictures import colour_folder
 from zoo.errors import GateError, ModelError, ZooError
 from zoo.runs import open_run
@@ -168,7 +169,7 @@ class Subject:
 
 def explain(plugin: ModelPlugin, problem: BaseException) -> str:
     """One line for what came out of a plugin: what, where in its own code, and what to change."""
-    text = " ".join(str(problem).split())[:400]
+    text = join_lines(problem, 400)
     if isinstance(problem, GateError) and problem.code == "parity-input":
         return f"{text}; to_onnx() must take any number of pictures: reshape by -1, never by a number seen in a batch"
     if isinstance(problem, GateError):

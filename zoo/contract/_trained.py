@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import zoo
+from zoo._support.text import join_lines
 from zoo.artefact import Shippable
 from zoo.contract._pictures import shade_folder, two_labels
 from zoo.contract._state import find_changes, state
@@ -88,7 +89,7 @@ def answers_any_batch(subject: Subject) -> None:
         try:
             answer = core.run(["logits"], {"input": batch[:n]})[0]
         except Exception as problem:  # onnxruntime's errors have no common base
-            reason = " ".join(str(problem).split())[:200]
+            reason = join_lines(problem, 200)
             raise Unmet(f"to_onnx() gave a graph that fails for {n} pictures: {reason}; leave N dynamic") from None
         if answer.shape != (n, classes) or answer.dtype != np.float32:
             raise Unmet(

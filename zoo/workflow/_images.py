@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -18,9 +18,7 @@ from zoo.preprocess import check_range
 from zoo.workflow._seen import list_seen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterator, Sequence
 
     from zoo.data import ImageSet, Splits
     from zoo.data._splitting.seen import Part
@@ -185,14 +183,26 @@ def refuse_kind(splits: Splits, expected: str, whose: str) -> None:
         )
 
 
-def read_some(sets: Sequence[ImageSet], count: int) -> list[NDArray[Any]]:
-    """Up to `count` raw images, spread evenly over the first set, then the next."""
-    result: list[NDArray[Any]] = []
+def read_some(sets: Sequence[ImageSet], count: int, *, skip_bad: bool = False) -> Iterator[RawImage]:
+    """Up to `count` images, spread evenly over the first set, then the next, one at a time.
+
+    Args:
+        sets: where they are taken from.
+        count: how many at most.
+        skip_bad: pass over those that cannot be read; they count all the same.
+
+    Raises:
+        ImageError: one cannot be read.
+    """
     for images in sets:
-        wanted = min(count - len(result), len(images))
-        chosen = np.linspace(0, len(images) - 1, max(wanted, 0)).astype(int)
-        result.extend(images.read(int(index)).pixels for index in chosen)
-    return result
+        wanted = min(count, len(images))
+        count -= wanted
+        for index in np.linspace(0, len(images) - 1, wanted).astype(int).tolist():
+            try:
+                yield images.read(index)
+            except ImageError:
+                if not skip_bad:
+                    raise
 
 
 def check_in_range(images: ImageSet, specs: Sequence[PreprocessSpec]) -> ImageSet:
