@@ -53,6 +53,7 @@ class Subject:
         settings: passed to `zoo.train`.
         printed: what training wrote to stdout.
         repeated: a second run with the same seed, and the state of the process before and after it; None: not yet made.
+        session: of the network that the run exports, without preprocessing; None: not yet made.
     """
 
     model: str
@@ -62,6 +63,7 @@ class Subject:
     settings: Mapping[str, Any] = field(default_factory=dict)
     printed: str = ""
     repeated: tuple[RunFolder, tuple[dict[str, Any], dict[str, Any]]] | None = None
+    session: Any = None
 
     def load(self) -> None:
         """Find the card and import its plugin.

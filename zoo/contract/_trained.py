@@ -278,17 +278,16 @@ def _load(subject: Subject, run: RunFolder) -> Trained:
     return model
 
 
-def _core(subject: Subject) -> Any:
-    run = subject.run
-    try:
-        return _load(subject, run).to_onnx()
-    except Exception as problem:  # a stranger's code
-        raise Unmet(f"load() and to_onnx(): {explain(subject.plugin, problem)}") from None
-
-
 def _session(subject: Subject) -> Any:
-    """Of what load() and to_onnx() give, before the preprocessing is put in front of it."""
-    return open_session(_core(subject).SerializeToString(), subject.model, provider="cpu", threads=None)
+    """Of what load() and to_onnx() give, before the preprocessing is put in front of it; made once."""
+    if subject.session is None:
+        run = subject.run  # of a training that failed this says so
+        try:
+            core = _load(subject, run).to_onnx()
+        except Exception as problem:  # a stranger's code
+            raise Unmet(f"load() and to_onnx(): {explain(subject.plugin, problem)}") from None
+        subject.session = open_session(core.SerializeToString(), subject.model, provider="cpu", threads=None)
+    return subject.session
 
 
 def _raw(subject: Subject, count: int) -> NDArray[np.uint8]:
