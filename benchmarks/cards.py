@@ -39,6 +39,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo._support.machine import processor
+from zoo._support.text import join_lines
 from zoo.artefact.quantize._targets import DEFAULT_TARGET, SCHEMES, this_machine
 from zoo.edge._session import open_session
 
@@ -215,7 +216,7 @@ def keep(model: Any, tensors: list[NDArray[np.float32]], stem: Path) -> str:
         ranges = watch(core, tensors, histograms=False).ranges("minmax")
         made = to_integers(core, ranges, SCHEMES[this_machine() or DEFAULT_TARGET])
     except (ZooError, ValueError, KeyError) as problem:
-        return f"no int8: {' '.join(str(problem).split())[:120]}"
+        return f"no int8: {join_lines(problem, 120)}"
     int8.write_bytes(made.SerializeToString())
     return ""
 

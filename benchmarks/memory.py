@@ -64,7 +64,7 @@ def main() -> None:
     parser.add_argument("--smallest", action="store_true", help="a run of seconds whose numbers say nothing")
     asked = parser.parse_args()
     if asked.smallest:
-        asked.images, asked.batch_size = [60, 120], 16
+        asked.images, asked.batch_size = [120], 16
 
     print(
         f"simple_cnn, {SIDE} px, {asked.epochs} epoch(s), batch {asked.batch_size}, "

@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 import typer
 
+from zoo._support.text import join_lines
 from zoo.errors import ZooError
 from zoo_cli.options import Json
 from zoo_cli.output import document, fields, format_count, format_table, put
@@ -154,7 +155,7 @@ def _onnxruntime(problems: list[str]) -> dict[str, Any]:
     try:
         import onnxruntime
     except Exception as problem:  # a broken binary can raise anything
-        said = " ".join(str(problem).split())
+        said = join_lines(problem)
         problems.append(f"onnxruntime cannot be imported: {said}; pip install --force-reinstall onnxruntime")
         return {"version": None, "providers": []}
     return {"version": onnxruntime.__version__, "providers": onnxruntime.get_available_providers()}

@@ -16,6 +16,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from zoo._support.text import join_lines
 from zoo.edge._print import explain_error, run
 from zoo.errors import ZooError
 from zoo_cli.output import put
@@ -169,7 +170,7 @@ def _explain(problem: Exception, given: Sequence[str]) -> tuple[dict[str, Any], 
         with contextlib.suppress(ZooError):  # a catalogue that is broken, too, must not hide what was refused
             meant = advise(problem, given, typer.main.get_command(application()))
     if isinstance(problem, UsageError):
-        message = " ".join(problem.format_message().split()).rstrip(".")
+        message = join_lines(problem.format_message()).rstrip(".")
         path = problem.ctx.command_path if problem.ctx else " ".join(("zoo", *given[: given[0] in VERBS]))
         line = f"{message[:1].lower()}{message[1:]}; see '{path} --help'"
         said, status = {"type": "UsageError", "code": "usage", "message": line}, 2

@@ -53,6 +53,9 @@ def pick(
     seed: options.Seed = None,
     device: options.Device = None,
     fold: options.Fold = None,
+    freeze: Annotated[
+        bool, typer.Option("--freeze", help="Try pretrained networks only, and train the head of each alone.")
+    ] = False,
     columns: options.Columns = None,
     group: options.Group = None,
     keep_na: options.KeepNa = False,
@@ -79,6 +82,7 @@ def pick(
             seed=seed,
             device=device,
             fold=fold,
+            freeze=freeze,
             **options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
         )
     if as_json:

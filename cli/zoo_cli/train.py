@@ -290,6 +290,7 @@ def _put_before_after(found: BeforeAfter | None) -> dict[str, str]:
     put(f"{comparison_text(found.comparison)}\n")
     said = (f"{title_of(metric)} {verdict}" for metric, verdict in found.verdicts.items())
     lost = f"; {found.called_new} of {found.comparison.n} are called a new class" if found.called_new else ""
+    lost += f"; {found.gone} old test images are gone" if found.gone else ""
     return {name: f"{', '.join(said)} (after against before, among the old classes){lost}"}
 
 

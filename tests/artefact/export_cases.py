@@ -65,5 +65,5 @@ def trained_case(data: Path, out: Path, *, size: int, epochs: int) -> Case:
     record = run.record
     splits = open_data(data, split_seed=record.card.train.split_seed)
     trained = registry.load(record.plugin.name).plugin.load(record.card, run)
-    images = parity_images(read_some((splits.val, splits.train), 64))
+    images = parity_images([image.pixels for image in read_some((splits.val, splits.train), 64)])
     return Case(run, trained, trained.to_onnx(), zoo.open(out).manifest, images)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import errno
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from tiny_learning import CONFIG, SPEC, TinyNet, new_run, tiny_net
 from torch import nn
 
 from zoo.data import Splits, decode_all
+from zoo.errors import OutputError
 from zoo.evaluation import Predict
 from zoo.learn import _features, find_last_layer, fit_head, torch_features, torch_predict
 from zoo.preprocess import normalize_batch
@@ -111,6 +113,28 @@ def test_a_resumed_run_computes_what_is_missing_and_ends_with_the_same_bytes(
     assert again.batches == (1 if damage == "none" else 2)
     same = [(one / "weights.safetensors").read_bytes() for one in (unbroken, stopped)]
     assert same[0] == same[1]
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
+def test_a_full_disk_is_said_of_the_file_of_features(stripes: Splits, tmp_path: Path) -> None:
+    kept = tmp_path / "run" / _features.FEATURES_FILE
+
+    def opened(network: nn.Module) -> Predict | None:
+        kept.symlink_to("/dev/full")
+        return Counting()(network)
+
+    with refused("output-unwritable", OutputError, path=str(kept)):
+        learn(tiny_net(), stripes, tmp_path / "run", opened=opened)
+
+
+def test_what_the_system_refuses_elsewhere_is_not_said_of_the_file_of_features(stripes: Splits, tmp_path: Path) -> None:
+    """A cache of images on a disk that fails sent people to look for space."""
+
+    def fail(*_: Any) -> Any:
+        raise OSError(errno.EIO, "Input/output error")
+
+    with pytest.raises(OSError, match="Input/output error"):
+        learn(tiny_net(), stripes, tmp_path / "run", opened=lambda *_: fail)
 
 
 def test_weights_of_classes_hold_for_the_head(stripes: Splits, tmp_path: Path) -> None:

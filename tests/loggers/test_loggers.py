@@ -72,7 +72,10 @@ def test_tensorboard_reads_curves_results_and_plots_of_a_run(run: RunFolder) -> 
 
 @needs("mlflow")
 @pytest.mark.filterwarnings("ignore")  # of what MLflow imports
-def test_mlflow_holds_one_run_however_often_it_was_resumed(run: RunFolder) -> None:
+@pytest.mark.parametrize("name", ["a", 'it\'s a "run"'])
+def test_mlflow_holds_one_run_however_often_it_was_resumed(run: RunFolder, name: str) -> None:
+    """Whatever it is called: a name with an apostrophe ended the words of the search for it."""
+    run.update(id=name)
     train("mlflow", run, to_the_end=False)
     train("mlflow", run)
     from mlflow.tracking import MlflowClient

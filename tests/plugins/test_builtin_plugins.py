@@ -50,7 +50,6 @@ class TestVision(PluginContract):
     """A transformer with learnt positions is built for the size at hand, in patches of 4 px."""
 
     model = "deit_tiny_patch16_224"
-    epochs = 8
 
 
 @pytest.mark.parametrize("card", of_networks())

@@ -24,7 +24,7 @@ from zoo import info, registry
 from zoo.artefact import assemble, parity_images, prove
 from zoo.edge._replay import replay
 from zoo.edge.bundle import GOLDEN, open_model
-from zoo.errors import GateError, WeightsError
+from zoo.errors import GateError, QuantizationError, WeightsError
 from zoo.learn import EvidenceNetwork, load_pretrained
 from zoo.runs import open_run
 from zoo.spec import EVIDENCE, Manifest
@@ -237,7 +237,7 @@ def test_a_file_that_shows_is_explained_by_its_map(cuts: Trained28, evident: zoo
 def test_the_quantised_file_keeps_its_map(cuts: Trained28, evident: zoo.Runtime, tmp_path: Path) -> None:
     try:
         result = zoo.export(cuts.run.path, evidence=True, quantize="int8", out=tmp_path / "small.onnx")
-    except zoo.QuantizationError as refused:
+    except QuantizationError as refused:
         pytest.skip(f"int8 of a network that hardly learnt: {refused}")
     small, batch = zoo.open(result.path), np.stack(cuts.images)
     evidence = small.evidence(batch)

@@ -6,7 +6,7 @@ import shlex
 
 import pytest
 
-from zoo._support.text import count_columns, quote_path
+from zoo._support.text import count_columns, join_lines, quote_path
 from zoo.edge._print import format_table
 
 SHOWN = {
@@ -33,3 +33,9 @@ def test_a_text_is_as_wide_as_a_terminal_shows_it(text: str, columns: int) -> No
 def test_columns_stay_below_each_other_behind_chinese_labels() -> None:
     lines = format_table(("class", "n"), [("恶性肿瘤", "5"), ("benign", "12")], right=(1,)).splitlines()
     assert [count_columns(line) for line in lines] == [12, 12, 12]
+
+
+def test_words_of_others_fill_one_line() -> None:
+    assert join_lines(ValueError("  first\n\tsecond  ")) == "first second"
+    assert join_lines("three words here", 9) == "three wor"
+    assert join_lines(MemoryError()) == ""

@@ -22,13 +22,13 @@ from safetensors.numpy import load_file
 
 import zoo
 from zoo import registry
-from zoo.data import TRAINED_ON, read_seen
-from zoo.errors import DataError, UsageError
+from zoo.data import TRAINED_ON, read_seen, write_seen
+from zoo.errors import DataError, GateError, UsageError
 from zoo.runs import open_run
 from zoo.spec import TrainConfig
 from zoo.workflow import _begin
 from zoo.workflow._continue import BEFORE_AFTER, inherit, judge_before_after, match_head
-from zoo.workflow._images import open_as
+from zoo.workflow._images import images_of, open_as
 from zoo_cli.main import main
 
 if TYPE_CHECKING:
@@ -104,13 +104,17 @@ def test_a_class_begins_with_its_own_row_wherever_it_stands(root: Path) -> None:
     assert str(root) not in json.dumps(zoo.spec.to_builtins(manifest))
 
 
-def test_the_old_test_set_is_judged_by_both_files_without_what_the_new_one_has_learnt(
+def test_the_old_test_set_is_judged_by_both_files_and_the_new_one_has_not_learnt_from_it(
     root: Path, tmp_path: Path
 ) -> None:
     found = json.loads((root / "new" / BEFORE_AFTER).read_bytes())
     comparison = found["comparison"]
-    left = [number for number in OLD["test"] if number not in TAKEN]
-    assert (comparison["seen"]["count"], comparison["seen"]["of"], comparison["n"]) == (4, 40, len(left))
+    left = list(OLD["test"])
+    assert (comparison["seen"]["count"], comparison["seen"]["of"], comparison["n"]) == (0, 40, 40)
+    run = open_run(root / "new")
+    assert any("4 training images and 0 validation images left out" in note for note in run.record.notes)
+    assert len(images_of(run, None).train) == 60
+    assert not read_seen(run.file(TRAINED_ON)).holds(read_seen(root / "old" / TRAINED_ON).test).any()
     assert found["run"] == "old"
     assert json.loads((root / "said.json").read_text())["before_after"] == found
     assert found["verdicts"] == {pair["metric"]: pair["verdict"] for pair in comparison["pairs"]}
@@ -125,6 +129,26 @@ def test_the_old_test_set_is_judged_by_both_files_without_what_the_new_one_has_l
     right = logits[:, 1:].argmax(axis=1) == np.array(left) % 2
     assert rows["after"]["accuracy"]["value"] == pytest.approx(right.mean())
     assert found["called_new"] == (logits.argmax(axis=1) == 0).sum()
+
+
+def test_old_test_images_that_are_learnt_from_as_asked_judge_nothing(root: Path, tmp_path: Path) -> None:
+    """With --keep-leaks; --strict refuses them, and a class that has no others cannot be trained."""
+    data = root / "b" / "images.csv"
+    plan = _plan(data, start_from=root / "old", leaks="keep")
+    assert len(plan.data.train) == 64
+    assert any("4 training images and 0 validation images are test images of old" in note for note in plan.record.notes)
+    run = open_run(Path(shutil.copytree(root / "new", tmp_path / "new")))
+    write_seen(run.file(TRAINED_ON), plan.data)
+    run.update(seen=None)
+    comparison = judge_before_after(run).comparison
+    assert comparison is not None
+    assert comparison.seen is not None
+    assert (comparison.seen.count, comparison.seen.of, comparison.n) == (4, 40, 36)
+    with refused("from-tested", GateError, run="old", train=4, val=0):
+        _plan(data, start_from=root / "old", leaks="refuse")
+    none_left = {"train": [60, 62, *range(201, 261, 2)], "val": range(260, 290), "test": range(300, 330)}
+    with refused("class-copies", DataError, label="ill", split="train"):
+        _plan(_table(tmp_path / "c", none_left), start_from=root / "old")
 
 
 def test_new_test_images_that_the_old_run_has_learnt_from_are_left_out(root: Path) -> None:
@@ -152,20 +176,54 @@ def test_a_run_that_stopped_before_its_end_is_judged_when_it_resumes(
 
 
 def test_old_images_that_are_gone_are_said_before_and_after_and_stop_nothing(root: Path, tmp_path: Path) -> None:
-    shutil.copytree(root / "new", tmp_path / "new")
+    other = _table(tmp_path / "c", {"train": range(400, 440), "val": range(440, 460), "test": range(460, 470)})
+    run = open_run(Path(shutil.copytree(root / "new", tmp_path / "new")))
     (root / "a").rename(root / "away")
     try:
-        plan = _plan(root / "b" / "images.csv", start_from=root / "old")
-        run = open_run(tmp_path / "new")
+        some = judge_before_after(run)
+        plan = _plan(other, start_from=root / "old")
+        run.update(source=str(other))
         found = judge_before_after(run)
     finally:
         (root / "away").rename(root / "a")
+    assert some.comparison is not None
+    assert (some.comparison.n, some.gone) == (4, 36), "those that the new data holds"
     assert found.comparison is None
     assert found.reason is not None
     assert str(root) in found.reason
     for notes in (plan.record.notes, run.record.notes):
         assert any("not judged before and after (data-moved)" in note for note in notes)
         assert not any(str(root) in note for note in notes), "notes travel with the file"
+
+
+def test_images_added_to_the_same_folder_leave_the_old_test_set_as_it_was(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The tool deals a folder out anew when it has grown: most old test images would come to train."""
+    monkeypatch.chdir(tmp_path)
+
+    def add(numbers: range) -> None:
+        for number in numbers:
+            label = ("ill", "well")[number % 2]
+            Path("all", label).mkdir(parents=True, exist_ok=True)
+            Image.fromarray(_picture(number, label)).save(f"all/{label}/{number}.png")
+
+    add(range(80))
+    zoo.train("simple_cnn", "all", epochs=1, out="old")
+    tested = images_of(open_run(Path("old")), None).test
+    add(range(200, 240))
+    result = zoo.train("simple_cnn", "all", start_from="old", epochs=1, out="new")
+    assert result.before_after is not None
+    assert result.before_after.comparison is not None
+    assert (result.before_after.comparison.n, result.before_after.gone) == (len(tested), 0)
+    for name in tested.ids[:2]:
+        Path("all", name).unlink()
+    run = open_run(Path("new"))
+    fewer = judge_before_after(run)
+    assert fewer.comparison is not None
+    assert (fewer.comparison.n, fewer.gone) == (len(tested) - 2, 2)
+    notes = _plan(Path("all"), start_from="old").record.notes
+    assert any(f"2 of {len(tested)} test images of old are gone" in note for note in notes)
 
 
 def test_classes_are_matched_in_any_spelling_and_none_may_be_missing(root: Path, tmp_path: Path) -> None:
@@ -184,10 +242,10 @@ def test_grades_keep_their_order(root: Path, tmp_path: Path) -> None:
     def graded(*order: str) -> Splits:
         return open_as(root / "b" / "images.csv", TrainConfig(task="ordinal", order=order), skip_bad=False)
 
-    rows, _ = match_head(run, graded("cyst", "ill", "well"))
+    rows, _ = match_head(run, graded("cyst", "ill", "well"), root / "b" / "images.csv")
     assert rows == (None, 0, 1)
     with refused("option-conflict", UsageError, options=["--from", "--order"], known=["ill", "well"]):
-        match_head(run, graded("well", "cyst", "ill"))
+        match_head(run, graded("well", "cyst", "ill"), root / "b" / "images.csv")
 
 
 def test_answers_by_mirror_images_are_kept_unless_the_user_says_otherwise(root: Path, tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from zoo.testing import colour_folder
 from zoo.workflow._asked import share_time
 from zoo.workflow._calibrate import _follow
 from zoo.workflow._folds import Expected
-from zoo.workflow._last import of_all
+from zoo.workflow._last import of_all, refuse_last
 from zoo.workflow.folds import Training, train_here
 
 MODEL = "logistic_regression"
@@ -155,6 +155,15 @@ def test_one_fold_can_be_trained_by_itself(colours: Path, done: zoo.FoldsResult,
     """So another engine, or another machine, trains the folds."""
     alone = zoo.train(MODEL, colours, folds=3, fold=1, out=tmp_path / "alone")
     assert alone.test.data == open_run(Path(done.folds[1])).record.data
+
+
+def test_folds_that_no_file_can_hold_together_are_refused_before_the_first(done: zoo.FoldsResult) -> None:
+    """A VGG-16 without a head of 1000 classes has 134 million parameters; hours later it would be refused as well."""
+    record = msgspec.structs.replace(open_run(Path(done.run)).record, card=zoo.info("vgg16"))
+    refuse_last(record, None, "ensemble", 3)
+    with refused("ensemble-too-large", ModelError, limit=2**31 - 2**20) as caught:
+        refuse_last(record, None, "ensemble", 5)
+    assert caught.value.fields["found"] == pytest.approx(5 * 4 * 134.3e6, rel=0.01)
 
 
 def test_slips_are_refused_before_anything_is_written(colours: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ import zoo
 from zoo.errors import OutputError, TrainingError, UsageError
 from zoo.registry import find
 from zoo.runs import RunFolder, create_run, find_run, hold_run, open_run, settle
+from zoo.workflow._asked import ASKED, Asked, read_asked
 from zoo.workflow._find import model_file
 from zoo.workflow.remove import check_removal, remove_run
 from zoo.workflow.rename import rename_run
@@ -190,6 +191,41 @@ class TestRename:
         kept = open_run(Path("runs/both")).record.card.members
         assert kept == (str(Path("runs/c").resolve()), members[1])
         assert Path("runs/damaged/run.json").read_text() == "{"
+
+    def test_what_a_run_over_folds_holds_knows_the_new_place(self) -> None:
+        """Its ensemble names the folds by their folders; another run may continue the model that it ships."""
+        over = make_run("runs/over", folds=("fold-0", "fold-1")).resolve()
+        members = tuple(str(make_run(f"runs/over/{name}").resolve()) for name in ("fold-0", "fold-1"))
+        make_run("runs/over/ensemble", card=msgspec.structs.replace(find("svm"), members=members))
+        make_run("runs/next", continues=str(over / "ensemble"))
+        rename_run("over", "cv")
+        moved = over.with_name("cv")
+        assert open_run(moved / "ensemble").record.card.members == (str(moved / "fold-0"), str(moved / "fold-1"))
+        assert open_run(Path("runs/next")).record.continues == str(moved / "ensemble")
+
+    @pytest.mark.parametrize(
+        ("said", "after"),
+        [("a", "b"), ("runs/a", "runs/b"), ("runs/a/weights", "runs/b/weights"), ("x/a", "x/a")],
+    )
+    def test_an_unfinished_run_over_folds_finds_its_teacher_again(self, said: str, after: str) -> None:
+        make_run("runs/a")
+        over = make_run("runs/over", folds=("fold-0",), status="interrupted")
+        budget = {"teacher": said, "settings": {"mixup": 0.2}}
+        asked = Asked(model="svm", skip_bad=False, then="none", budget=budget, folds=(0,))
+        (over / ASKED).write_bytes(msgspec.json.encode(asked))
+        rename_run("a", "b")
+        assert read_asked(open_run(over)).budget == {**budget, "teacher": after}
+
+    def test_a_run_that_another_folder_knows_by_its_name_keeps_it(self) -> None:
+        make_run("runs/over", folds=("fold-0",))
+        make_run("runs/over/fold-0")
+        make_run("runs/over/all")
+        make_run("runs/pick-x/trials/first")
+        Path("runs/pick-x/request.json").write_text("{}")
+        for name in ("over/fold-0", "over/all", "pick-x/trials/first"):
+            with refused("run-inside", UsageError, run=str(Path("runs", name).resolve())):
+                rename_run(f"runs/{name}", "mine")
+        assert rename_run(make_run("runs/over/copy"), "mine").id == "mine"
 
     @pytest.mark.parametrize(
         "name",

@@ -10,17 +10,22 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from refusals import refused
 
 import zoo
+from zoo import registry
 from zoo.errors import ResumeError, TrainingError, UsageError
 from zoo.runs import Callback, hold_run, open_run
 from zoo.spec import Interval
+from zoo.store.weights import is_here
 from zoo.workflow import _trials
 from zoo.workflow._candidates import Limits, find_candidates
 from zoo.workflow._halving import Search, count_rounds
+from zoo.workflow._recipe import OWN_SIZE
+from zoo.workflow._space import make_space
 from zoo.workflow.pick import read_limits
 
 QUICK = {"latency_ms": 1000.0, "size_mb": 50.0, "minutes": 5.0}
@@ -224,6 +229,29 @@ def test_cards_far_beyond_the_limits_are_not_trained(stripes: Path) -> None:
     assert {"vgg16", "resnet50"} <= {one.model for one in everything.networks}
     assert small.left_out["too large for the device"] > 50
     assert all(one.model != "knn" for one in everything.quick), "its file holds the training images"
+
+
+def test_with_freeze_the_heads_of_pretrained_networks_are_the_candidates(stripes: Path) -> None:
+    """All are fitted in one step; a search of the rest of the catalogue was not asked for."""
+    images, name = sys.modules["zoo.workflow.pick"]._open(stripes, {}), "tf_efficientnet_lite0"
+    with refused("freeze-untrained", UsageError):
+        zoo.pick(stripes, budget={"size_mb": 0.001}, freeze=True)
+    if not is_here(zoo.info(name)):
+        pytest.skip(f"the weights of {name} are not installed")
+    found = find_candidates(images, Limits(), slot=600, freeze=True)
+    (one,) = (one for one in found.quick if one.model == name)
+    assert one.budget == {"pretrained": True, "freeze": True, "size": OWN_SIZE}
+    assert all(one.budget["freeze"] for one in found.quick)
+    assert not found.networks
+    assert found.left_out["has no features of trained weights"] >= len(CLASSICAL)
+
+
+def test_tuning_a_head_varies_nothing_that_a_fit_in_one_step_leaves_out(stripes: Path) -> None:
+    images, card = sys.modules["zoo.workflow.pick"]._open(stripes, {}), zoo.info("resnet18")
+    plugin = registry.load(card.plugin).plugin
+    space = make_space(plugin, msgspec.structs.replace(card.train, freeze=True, pretrained=True), images, ())
+    assert "label_smoothing" in space
+    assert not space.keys() & {"lr", "weight_decay", "mixup", "layer_decay", "erase"}
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
-from zoo._support.text import brief
+from zoo._support.text import brief, join_lines
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
@@ -278,4 +278,4 @@ def _cell(value: Any) -> str:
 
 
 def _brief(problem: Exception) -> str:
-    return " ".join(str(problem).split())[:100].lower() or type(problem).__name__
+    return join_lines(problem, 100).lower() or type(problem).__name__

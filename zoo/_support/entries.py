@@ -8,6 +8,8 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
 
+from zoo._support.text import join_lines
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from importlib.metadata import EntryPoint
@@ -122,7 +124,7 @@ def describe_cause(problem: BaseException) -> str:
 def one_line(said: object) -> str:
     """A stranger's words on one line, and not too many of them."""
     try:
-        text = " ".join(str(said).split())
+        text = join_lines(said)
     except Exception:  # its own __str__ fails
         return type(said).__name__
     return text if len(text) <= _LONGEST else f"{text[:_LONGEST]}…"

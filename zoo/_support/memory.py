@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 from zoo._support.machine import cgroups
+from zoo._support.text import join_lines
 from zoo.errors import ZooError
 
 __all__ = ["describe_want", "free_memory", "lacks_memory", "lies_in_memory"]
@@ -90,5 +91,5 @@ def lacks_memory(problem: BaseException) -> bool:
 
 def describe_want(problem: BaseException) -> str:
     """What such an error says of what was asked for, on one line of at most 200 characters; "" where it does not."""
-    text = _PLACE_IN_TORCH.sub("", " ".join(str(problem).split()))
+    text = _PLACE_IN_TORCH.sub("", join_lines(problem))
     return text if len(text) <= 200 else f"{text[:197]}..."

@@ -24,6 +24,7 @@ __all__ = [
     "gigabytes",
     "inert",
     "is_utf8",
+    "join_lines",
     "megabytes",
     "name_each",
     "name_owners",
@@ -149,6 +150,11 @@ def natural_bytes(name: str) -> bytes:
         elif part:
             key += b"\2" + os.fsencode(part.casefold()) + b"\0"
     return bytes(key + b"\0" + os.fsencode(name))
+
+
+def join_lines(said: object, most: int | None = None) -> str:
+    """The words of somebody else, often of an error, on one line; of more than `most` characters the first."""
+    return " ".join(str(said).split())[:most]
 
 
 def printable(text: str, keep: str = "") -> str:

@@ -33,10 +33,30 @@ if TYPE_CHECKING:
 
     from zoo.spec import Member
 
-__all__ = ["Branch", "TrainedEnsemble", "reorder"]
+__all__ = ["Branch", "TrainedEnsemble", "refuse_large", "reorder"]
 
 MOST_BYTES = 2**31 - 2**20
 """What a protobuf message can hold, less room for preprocessing and the manifest."""
+
+
+def refuse_large(total: int, whose: str, remedy: str) -> None:
+    """Refuse what no file can hold.
+
+    Args:
+        total: bytes of all members.
+        whose: who they are.
+        remedy: what to do.
+
+    Raises:
+        ModelError: they are over `MOST_BYTES`.
+    """
+    if total > MOST_BYTES:
+        raise ModelError(
+            f"{whose} together have {total / 1e6:.0f} MB, one file holds at most {MOST_BYTES / 1e6:.0f}; {remedy}",
+            code="ensemble-too-large",
+            found=total,
+            limit=MOST_BYTES,
+        )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -129,14 +149,7 @@ class TrainedEnsemble:
         from onnx import compose, helper
 
         total = sum(branch.core.ByteSize() for branch in self.branches)
-        if total > MOST_BYTES:
-            raise ModelError(
-                f"the members together have {total / 1e6:.0f} MB, one file holds at most {MOST_BYTES / 1e6:.0f}; "
-                "make an ensemble of fewer or smaller ones",
-                code="ensemble-too-large",
-                found=total,
-                limit=MOST_BYTES,
-            )
+        refuse_large(total, "the members", "make an ensemble of fewer or smaller ones")
         files = tuple(
             assemble(
                 branch.core,

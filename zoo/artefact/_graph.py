@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo._support.files import sha256_bytes
+from zoo._support.text import join_lines
 from zoo.artefact._columns import add_columns
 from zoo.artefact._resizing import by_operator, by_products, find_nearest
 from zoo.artefact.nodes import Builder, ancestors
@@ -108,7 +109,7 @@ def assemble(
         try:
             merged = compose.merge_models(front, body, io_map=[(CORE_INPUT, "core/input")])
         except (ValueError, onnx.checker.ValidationError) as problem:
-            reason = " ".join(str(problem).split())[:300]
+            reason = join_lines(problem, 300)
             raise ModelError(
                 f"the network's graph does not fit: {reason}; expected 'input' to 'logits' at opset {OPSET}, "
                 "mend the plugin's to_onnx",
@@ -173,7 +174,7 @@ def finish(
     try:
         onnx.checker.check_model(model, full_check=True)
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as problem:
-        reason = " ".join(str(problem).split())[:300]
+        reason = join_lines(problem, 300)
         raise ModelError(
             f"the network's graph is not valid onnx: {reason}; mend the plugin's to_onnx", code="model-graph"
         ) from None

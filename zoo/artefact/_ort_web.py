@@ -21,6 +21,7 @@ import tempfile
 from pathlib import Path
 
 from zoo._support.files import replace_folder, sha256_bytes
+from zoo._support.text import join_lines
 from zoo.errors import OutputError
 from zoo.store._download import offline
 from zoo.store._places import data_folder
@@ -156,7 +157,7 @@ def _from_npm() -> dict[str, bytes]:
             raise _absent(f"npm failed ({type(problem).__name__})") from None
         packed = sorted(Path(folder).glob("*.tgz"))
         if done.returncode != 0 or not packed:
-            said = " ".join(_HTTP.sub("", done.stderr).split())[:120]
+            said = join_lines(_HTTP.sub("", done.stderr), 120)
             raise _absent(f"npm could not get it{f' ({said})' if said else ''}")
         if origins := set(_ORIGIN.findall(done.stderr)):
             log.info("npm had it %s", "in its cache" if origins == {"hit"} else "from the network")

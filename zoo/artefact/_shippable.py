@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import numpy as np
 
+from zoo._support.text import join_lines
 from zoo.artefact._core import core_predict
 from zoo.artefact._features import with_features
 from zoo.artefact._graph import assemble
@@ -165,7 +166,7 @@ class TrainedNetwork:
         except MemoryError:
             raise
         except Exception as problem:  # onnxruntime's errors have no common base below Exception
-            why = " ".join(str(problem).split())
+            why = join_lines(problem)
             log.warning("%s: ONNX Runtime does not run it, so the framework answers: %s", self._name, why)
             self._answers = self._network.predict
             return np.asarray(self._answers(prepared), np.float32)

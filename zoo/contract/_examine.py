@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo._support.processes import command
+from zoo._support.text import join_lines
 from zoo.contract._checks import CHECKS, Outcome
 from zoo.contract._subject import EPOCHS, SIZE, NotTried, Subject, Unmet, explain
 from zoo.errors import ZooError
@@ -110,7 +111,7 @@ def work(model: str, folder: str, answers: str, size: str, epochs: str) -> None:
             except NotTried as reason:
                 status, message = "not tried", str(reason)
             except (Unmet, ZooError) as reason:
-                status, message = "failed", " ".join(str(reason).split())
+                status, message = "failed", join_lines(reason)
             except (Exception, SystemExit) as problem:  # a stranger's code
                 status, message = "failed", explain(subject.plugin, problem)
             answer = {"check": check.name, "status": status, "message": message}

@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from zoo._support.processes import command
+from zoo._support.text import join_lines
 from zoo.contract._checks import Outcome
 from zoo.contract._subject import NotTried, Unmet
 from zoo.errors import ImageError, ZooError
@@ -215,7 +216,7 @@ def _check_refusal(
 
 
 def _describe(problem: Exception) -> str:
-    return f"{type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
+    return f"{type(problem).__name__}: {join_lines(problem, 200)}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -308,9 +309,9 @@ def answer(reader: str, files: str, answers: str) -> None:
             except NotTried as reason:
                 status, message = "not tried", str(reason)
             except (Unmet, ZooError) as reason:
-                status, message = "failed", " ".join(str(reason).split())
+                status, message = "failed", join_lines(reason)
             except (Exception, SystemExit) as problem:  # a stranger's code
-                status, message = "failed", f"raises {type(problem).__name__}: {' '.join(str(problem).split())[:200]}"
+                status, message = "failed", f"raises {type(problem).__name__}: {join_lines(problem, 200)}"
             seconds = time.perf_counter() - start
             told = {"check": str(check or LOADS), "status": status, "message": message, "seconds": seconds}
             stream.write(msgspec.json.encode(told) + b"\n")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import zoo
 from zoo import registry
+from zoo._support.text import join_lines
 from zoo.contract._pictures import colour_folder
 from zoo.errors import GateError, ModelError, ZooError
 from zoo.runs import open_run
@@ -52,6 +53,7 @@ class Subject:
         settings: passed to `zoo.train`.
         printed: what training wrote to stdout.
         repeated: a second run with the same seed, and the state of the process before and after it; None: not yet made.
+        session: of the network that the run exports, without preprocessing; None: not yet made.
     """
 
     model: str
@@ -61,6 +63,7 @@ class Subject:
     settings: Mapping[str, Any] = field(default_factory=dict)
     printed: str = ""
     repeated: tuple[RunFolder, tuple[dict[str, Any], dict[str, Any]]] | None = None
+    session: Any = None
 
     def load(self) -> None:
         """Find the card and import its plugin.
@@ -168,7 +171,7 @@ class Subject:
 
 def explain(plugin: ModelPlugin, problem: BaseException) -> str:
     """One line for what came out of a plugin: what, where in its own code, and what to change."""
-    text = " ".join(str(problem).split())[:400]
+    text = join_lines(problem, 400)
     if isinstance(problem, GateError) and problem.code == "parity-input":
         return f"{text}; to_onnx() must take any number of pictures: reshape by -1, never by a number seen in a batch"
     if isinstance(problem, GateError):

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 import zoo
+from zoo._support.text import join_lines
 from zoo.artefact import Shippable
 from zoo.contract._pictures import shade_folder, two_labels
 from zoo.contract._state import find_changes, state
@@ -88,7 +89,7 @@ def answers_any_batch(subject: Subject) -> None:
         try:
             answer = core.run(["logits"], {"input": batch[:n]})[0]
         except Exception as problem:  # onnxruntime's errors have no common base
-            reason = " ".join(str(problem).split())[:200]
+            reason = join_lines(problem, 200)
             raise Unmet(f"to_onnx() gave a graph that fails for {n} pictures: {reason}; leave N dynamic") from None
         if answer.shape != (n, classes) or answer.dtype != np.float32:
             raise Unmet(
@@ -277,17 +278,16 @@ def _load(subject: Subject, run: RunFolder) -> Trained:
     return model
 
 
-def _core(subject: Subject) -> Any:
-    run = subject.run
-    try:
-        return _load(subject, run).to_onnx()
-    except Exception as problem:  # a stranger's code
-        raise Unmet(f"load() and to_onnx(): {explain(subject.plugin, problem)}") from None
-
-
 def _session(subject: Subject) -> Any:
-    """Of what load() and to_onnx() give, before the preprocessing is put in front of it."""
-    return open_session(_core(subject).SerializeToString(), subject.model, provider="cpu", threads=None)
+    """Of what load() and to_onnx() give, before the preprocessing is put in front of it; made once."""
+    if subject.session is None:
+        run = subject.run  # of a training that failed this says so
+        try:
+            core = _load(subject, run).to_onnx()
+        except Exception as problem:  # a stranger's code
+            raise Unmet(f"load() and to_onnx(): {explain(subject.plugin, problem)}") from None
+        subject.session = open_session(core.SerializeToString(), subject.model, provider="cpu", threads=None)
+    return subject.session
 
 
 def _raw(subject: Subject, count: int) -> NDArray[np.uint8]:

@@ -10,10 +10,12 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from zoo._support.text import brief, is_utf8
 from zoo.data._groups import regroup
 from zoo.data._index import Arrays, Files
-from zoo.data._labels import check_names, merge_spellings
+from zoo.data._labels import check_names, match_labels, merge_spellings
 from zoo.data._patterns import suggest_group
 from zoo.data._sources.beside import FOLDERS, find_table, note_left_out, suggest_table
 from zoo.data._sources.digits import index_digits
@@ -23,20 +25,23 @@ from zoo.data._sources.npz import index_npz
 from zoo.data._sources.shards import index_shards, is_sharded
 from zoo.data._sources.table import index_table, is_table
 from zoo.data._splitting.assemble import assemble, assemble_again, retell
+from zoo.data._splitting.fingerprint import contents
 from zoo.data._uncertain import decide
 from zoo.errors import DataError
 from zoo.spec import pick_reading
 from zoo.store import sets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from typing import Unpack
+
+    from numpy.typing import NDArray
 
     from zoo.data._index import Pool, Splits
     from zoo.data._splitting.leaks import Leaks
     from zoo.spec import FoldChoice, Provenance, Reading, TrainConfig, Uncertain
 
-__all__ = ["apply_advice", "find_named", "index", "judge_uncertain", "open_data", "reopen_data"]
+__all__ = ["apply_advice", "find_images", "find_named", "index", "judge_uncertain", "open_data", "reopen_data"]
 
 _SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xls", ".ods"})
 _OTHER_COLUMNS = frozenset({"table-column-missing", "columns-without-table", "folder-tables", "folder-parts"})
@@ -116,6 +121,37 @@ def reopen_data(
     if again is None:
         return assemble(asked, split_seed=0, for_training=_to_be_divided(source, pool))
     return again if reading.get("uncertain") in {None, own} else retell(again, trained_on, asked)
+
+
+def find_images(
+    source: str | Path, digests: NDArray[np.uint8], config: TrainConfig, labels: Sequence[str]
+) -> Splits | None:
+    """Images by their hashes, as the test set of a data set, wherever that has them.
+
+    Args:
+        source: name or place of the data set, as in `open_data`.
+        digests: (n, 32) uint8 sha256 of each image, each once.
+        config: how the images were read when they were hashed.
+        labels: classes that count; another one stays only where an image among them is of it.
+
+    Returns:
+        Each image once, or None: none of them is there.
+    """
+    pool = decide(_index_again(source, config, skip_bad=True, reading={}), config.uncertain)
+    same = contents(np.concatenate((digests, pool.digests)))
+    found, first = np.unique(same[len(digests) :], return_index=True)
+    rows = np.sort(first[np.isin(found, same[: len(digests)])])
+    if not len(rows):
+        return None
+    if pool.targets.ndim == 1:
+        kept = np.unique(pool.targets[rows])
+        targets = np.searchsorted(kept, pool.targets)  # only that of `rows` counts
+    else:
+        kept = np.array([place for place in match_labels(labels, pool.labels) if place is not None], np.int64)
+        targets = pool.targets[:, kept]
+    known = tuple(pool.labels[place] for place in kept.tolist())
+    pool = dataclasses.replace(pool, labels=known, targets=targets, rows={"test": rows}, folds=None)
+    return assemble(pool, split_seed=0, for_training=False)
 
 
 def judge_uncertain(

@@ -15,7 +15,7 @@ import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from zoo._support.text import count_columns, format_count, megabytes, printable, quote_path, show_path
+from zoo._support.text import count_columns, format_count, join_lines, megabytes, printable, quote_path, show_path
 from zoo.edge._document import as_json
 from zoo.errors import OutputError, ZooError
 from zoo.spec import Interval
@@ -185,7 +185,7 @@ def explain_error(problem: Exception) -> tuple[dict[str, Any], str, int]:
         return said, said["message"], problem.exit_code
     from zoo._support.memory import describe_want, lacks_memory
 
-    kind, text = type(problem).__name__, " ".join(str(problem).split())
+    kind, text = type(problem).__name__, join_lines(problem)
     if isinstance(problem, ModuleNotFoundError) and not str(problem.name).startswith("zoo"):
         code = "package-missing"
         line = f"needs {problem.name}, which is not installed: pip install 'edgezoo[train]'"

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from zoo._support.text import format_count
+from zoo._support.text import format_count, join_lines
 from zoo.edge._decision_words import describe_decisions
 from zoo.edge._runtime import Runtime
 from zoo.edge.bundle import GOLDEN, Contents, Signed, is_archive, open_model
@@ -292,7 +292,7 @@ def _golden(
             code="golden-damaged",
         ) from None
     except Exception as problem:  # on damaged bytes numpy, tokenize, zipfile and zlib raise what they like
-        reason = " ".join(str(problem).split()) or type(problem).__name__
+        reason = join_lines(problem) or type(problem).__name__
         raise ModelError(
             f"{shown}: not a golden set ({reason[:200]}); export the bundle again", code="golden-damaged"
         ) from None

@@ -21,6 +21,7 @@ from typing import Any
 
 from zoo._support.machine import cores
 from zoo._support.memory import lacks_memory
+from zoo._support.text import join_lines
 from zoo.errors import ModelError, ProviderError
 
 __all__ = ["PROVIDERS", "check_memory", "one_line", "open_session", "placement", "return_memory"]
@@ -237,7 +238,7 @@ def check_memory(problem: Exception, name: str) -> None:
 
 def one_line(problem: BaseException) -> str:
     """The text of an error of ONNX Runtime without its prefix, on one line of at most 300 characters."""
-    text = " ".join(str(problem).split()) or type(problem).__name__
+    text = join_lines(problem) or type(problem).__name__
     # the C++ file, line and signature it was thrown from are not for the reader
     text = re.sub(r"^(?:\[ONNXRuntimeError\] : )?(?:\d+ : [A-Z_]+ : )?(?:.*/onnxruntime_src/.*\) )?", "", text)
     return text if len(text) <= 300 else text[:297] + "..."

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import AveragedModel
 
 from zoo._support.files import atomic_path, refuse_unwritable
+from zoo._support.text import join_lines
 from zoo.errors import TrainingError, WeightsError
 from zoo.learn._history import Epoch
 from zoo.learn._optim import select_parameters
@@ -313,4 +314,4 @@ def _describe_damage(path: Path, problem: Exception) -> str:
 
 
 def _one_line(problem: Exception) -> str:
-    return " ".join(str(problem).split())[:200].rstrip(".")
+    return join_lines(problem, 200).rstrip(".")

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from zoo._support.text import join_lines
 from zoo.errors import ModelError
 from zoo.learn._beside import NetworkWithColumns
 from zoo.learn._evidence import EvidenceNetwork
@@ -59,7 +60,7 @@ def module_to_onnx(module: nn.Module, *, channels: int, size: tuple[int, int]) -
                 dynamic_shapes=tuple({0: rows} for _ in sample),
             )
     except (torch.onnx.errors.OnnxExporterError, RuntimeError) as problem:
-        reason = " ".join(str(problem).split())[:300]
+        reason = join_lines(problem, 300)
         raise ModelError(
             f"torch could not export this network with a dynamic batch: {reason}", code="export-failed"
         ) from problem

@@ -6,6 +6,7 @@ training of the head alone (`--freeze`) computes once and keeps.
 
 from __future__ import annotations
 
+import contextlib
 import struct
 import zlib
 from typing import TYPE_CHECKING, Any
@@ -19,8 +20,9 @@ from zoo.learn._batches import standardize, to_unit
 from zoo.runs import Step
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from io import FileIO
     from pathlib import Path
-    from typing import BinaryIO
 
     from numpy.typing import NDArray
 
@@ -136,29 +138,39 @@ def compute_features(  # noqa: PLR0917 - what features depend on, and where they
         found.append(rows)
         report.step(Step(epoch=1, step=len(found), steps=len(counts), images=len(rows), lr=0.0))
 
-    try:
+    with _writable(kept):
         known = _read_kept(kept, counts, length)
+        stream = kept.open("ab", buffering=0)  # nothing is left to be written when it is closed
+    with stream:
         for rows in known:
             add(rows)
-        with kept.open("ab") as stream:
-            behind = len(known)
-            for feed, axis, batches in plan:
-                for raw in feed.batches(batches[behind:]):
-                    x = standardize(to_unit(raw, spec), spec)
-                    rows = features((x if axis is None else x.flip(axis)).cpu().numpy())
+        behind = len(known)
+        for feed, axis, batches in plan:
+            for raw in feed.batches(batches[behind:]):
+                x = standardize(to_unit(raw, spec), spec)
+                rows = features((x if axis is None else x.flip(axis)).cpu().numpy())
+                with _writable(kept):
                     _append(stream, rows)
-                    add(rows)
-                behind = max(0, behind - len(batches))
-    except OSError as problem:
-        raise refuse_unwritable(kept, problem, "free space there, then resume") from None
+                add(rows)
+            behind = max(0, behind - len(batches))
     return torch.from_numpy(np.concatenate(found))
 
 
-def _append(stream: BinaryIO, rows: NDArray[np.float32]) -> None:
+@contextlib.contextmanager
+def _writable(kept: Path) -> Iterator[None]:
+    """What the system says in the block is about the file of features; images and network have errors of their own."""
+    try:
+        yield
+    except OSError as problem:
+        raise refuse_unwritable(kept, problem, "free space there, then resume") from None
+
+
+def _append(stream: FileIO, rows: NDArray[np.float32]) -> None:
     """Features of one batch and their CRC-32, which tells a batch that a crash has cut or emptied."""
     content = rows.tobytes()
-    stream.write(content + struct.pack("<I", zlib.crc32(content)))
-    stream.flush()
+    rest = memoryview(content + struct.pack("<I", zlib.crc32(content)))
+    while rest:
+        rest = rest[stream.write(rest) :]
 
 
 def _read_kept(path: Path, counts: list[int], length: int) -> list[NDArray[np.float32]]:

@@ -40,7 +40,7 @@ class MLflow(Callback):
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or _EXPERIMENT
         there = self.client.get_experiment_by_name(name)
         experiment = self.client.create_experiment(name) if there is None else there.experiment_id
-        ours = f"{run.record.id} {run.record.started}"
+        ours = f"{run.record.id} {run.record.started}".replace("'", "%27")  # a filter of MLflow has no other spelling
         before = self.client.search_runs([experiment], f"tags.`{_RUN}` = '{ours}'")
         if before:
             self.id = before[0].info.run_id

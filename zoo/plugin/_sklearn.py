@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Protocol
 
 import numpy as np
 
+from zoo._support.text import join_lines
 from zoo.errors import DataError, PluginError, ProviderError, TrainingError, UsageError
 from zoo.evaluation import judge_by
 from zoo.plugin._contract import ModelPlugin, refuse_losses
@@ -156,7 +157,7 @@ class SklearnPlugin(ModelPlugin):
         try:
             estimator.fit(rows, decoded.targets)
         except ValueError as problem:
-            reason = " ".join(str(problem).split())
+            reason = join_lines(problem)
             raise TrainingError(
                 f"{card.name} cannot be fitted to {len(decoded.targets)} images: {reason}",
                 code="training-fit",

@@ -6,6 +6,7 @@ from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
+from zoo._support.text import join_lines
 from zoo.errors import PluginError, UsageError
 from zoo.plugin._contract import ModelPlugin
 from zoo.preprocess import channels_of
@@ -165,7 +166,7 @@ class TorchPlugin(ModelPlugin):
         except (RuntimeError, ValueError, TypeError, KeyError) as problem:
             if isinstance(problem, TypeError) and card.train.drop_path and "drop_path" in str(problem):
                 raise _no_drop_path(card) from None
-            reason = " ".join(str(problem).split())
+            reason = join_lines(problem)
             raise PluginError(
                 f"plugin '{card.plugin}' could not build {card.arch} for {classes} classes and {channels} "
                 "channels: "

@@ -17,6 +17,7 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 from PIL import Image, ImagePalette, UnidentifiedImageError
 
+from zoo._support.text import join_lines
 from zoo.errors import ImageError
 from zoo.readers import _bmp as bmp
 from zoo.readers import _boxes as boxes
@@ -229,7 +230,7 @@ def _decoding(name: str) -> Iterator[None]:
             name, "the header is damaged; restore the file or leave it out", code="image-damaged"
         ) from None
     except Exception as problem:  # Pillow's parsers raise OSError, SyntaxError, struct.error, ValueError and more
-        reason = " ".join(str(problem).split())[:100] or type(problem).__name__
+        reason = join_lines(problem, 100) or type(problem).__name__
         advice = "convert it to PNG" if "unsupported" in reason.lower() else "restore it or leave it out"
         raise ImageError(
             name,

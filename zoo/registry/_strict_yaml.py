@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import yaml
 
+from zoo._support.text import join_lines
 from zoo.errors import CatalogueError
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def read(text: str) -> Any:
     except yaml.YAMLError as problem:
         mark = getattr(problem, "problem_mark", None)
         reason = getattr(problem, "problem", None) or str(problem)
-        raise UnclearError(" ".join(reason.split()), 1 if mark is None else mark.line + 1) from None
+        raise UnclearError(join_lines(reason), 1 if mark is None else mark.line + 1) from None
     return value
 
 

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, BinaryIO
 
 from zoo._support.files import refuse_unwritable
-from zoo._support.text import megabytes
+from zoo._support.text import join_lines, megabytes
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -103,7 +103,7 @@ def _until_complete(url: str, stream: BinaryIO, what: str, most: int) -> None:
             complete = _get(url, stream, what, most)
         except (requests.RequestException, ValueError) as problem:
             if stream.tell() <= furthest:
-                raise TransferError(" ".join(str(problem).split())) from None
+                raise TransferError(join_lines(problem)) from None
             furthest = stream.tell()
             log.info("%s: the connection broke at %s; resuming there", what, megabytes(furthest))
             continue

@@ -25,6 +25,7 @@ from zoo.workflow._decide import check_decisions
 from zoo.workflow._find import is_run, weights_file
 from zoo.workflow._freeze import describe_freeze, refuse_freeze
 from zoo.workflow._images import lasting_source, open_as, refuse_unreadable
+from zoo.workflow._old_test import spare_old_test
 from zoo.workflow._recipe import configure, find_unused, resolve
 from zoo.workflow._seen import UNKNOWN_START, find_overlap, name_start, sift_start
 from zoo.workflow._settings import settings_of
@@ -128,7 +129,10 @@ def prepare(
     refuse_freeze(loaded.plugin, card, config)
     splits = open_as(data, config, skip_bad=skip_bad)
     _refuse_unknown(loaded, card, splits)
-    rows, continued = ((), ()) if origin is None else match_head(origin, splits)
+    rows, continued = ((), ()) if origin is None else match_head(origin, splits, data)
+    if origin is not None:
+        splits, spared = spare_old_test(splits, origin, config.leaks)
+        continued = (*continued, *spared)
     spec = None if origin is None else origin.record.card.preprocess
     recipe = resolve(loaded.plugin, card, splits, config, size=budget.get("size"), settings=chosen, spec=spec)
     card = recipe.card

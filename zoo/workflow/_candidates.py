@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from zoo.errors import UsageError
 from zoo.workflow._recipe import OWN_SIZE
 
 if TYPE_CHECKING:
@@ -104,7 +105,13 @@ class Candidates:
 
 
 def find_candidates(
-    data: Splits, limits: Limits, *, slot: float, models: Sequence[str] = (), device: str | None = None
+    data: Splits,
+    limits: Limits,
+    *,
+    slot: float,
+    models: Sequence[str] = (),
+    device: str | None = None,
+    freeze: bool = False,
 ) -> Candidates:
     """Cards that may meet the limits, and can be trained here in the time.
 
@@ -118,9 +125,11 @@ def find_candidates(
         slot: seconds that the longest training can have.
         models: only these; empty: all.
         device: name, as in `TrainConfig.device`; on another than the CPU no time is estimated.
+        freeze: pretrained networks alone, and of each the head alone is trained, in one step.
 
     Raises:
         CatalogueError: one of `models` is unknown.
+        UsageError: `freeze`, and none of them has weights here and may meet the limits.
     """
     from zoo import registry
     from zoo.store.weights import is_here
@@ -135,12 +144,13 @@ def find_candidates(
     for name in dict.fromkeys(names):
         card = registry.find(name)
         why = "" if state.get(name, "ok") == "ok" else "cannot be loaded here"
-        if card.family == "classical":
+        if card.family == "classical" and not freeze:
             why = why or _why_not_classical(card, data, named=bool(models))
             if not why:
                 quick += _classical(card, data)
         else:
-            why = why or _why_not(card, data, limits, slot, timed=device in {None, "auto", "cpu"})
+            timed = device in {None, "auto", "cpu"} and not freeze
+            why = why or (_why_no_head(card) if freeze else "") or _why_not(card, data, limits, slot, timed=timed)
             if not why:
                 (pretrained if is_here(card) else scratch).append(card)
         left_out[why] += bool(why)
@@ -148,18 +158,42 @@ def find_candidates(
     # The larger of two pretrained networks is usually the better one; from scratch the smaller learns more in the time.
     pretrained.sort(key=lambda card: -(card.macs or 0))
     whole = [card for card in pretrained if card.family not in _PARTLY]
+    if freeze:
+        if not whole:
+            raise UsageError(
+                "--freeze: no network whose weights are on this machine may meet the limits; fetch some with "
+                "'zoo weights fetch', or leave --freeze out",
+                code="freeze-untrained",
+            )
+        return Candidates(tuple(_head_alone(card, data) for card in whole), (), dict(+left_out))
     frozen = [] if data.channels is not None else [_on_features(card, data) for card in whole]
     networks = [Candidate(card.name, {"pretrained": True}, card.name) for card in pretrained]
     fresh = [Candidate(card.name, {}, card.name) for card in _take_turns(scratch)]
     networks = [*fresh, *networks] if data.largest_side <= OWN_SIZE else [*networks, *fresh]
-    return Candidates((*quick[:1], *frozen, *quick[1:]), tuple(networks), {k: n for k, n in left_out.items() if n})
+    return Candidates((*quick[:1], *frozen, *quick[1:]), tuple(networks), dict(+left_out))
 
 
 def _on_features(card: ModelCard, data: Splits) -> Candidate:
-    budget: dict[str, Any] = {"pretrained": True, "settings": {"features": f"frozen:{card.name}"}}
-    if data.largest_side < OWN_SIZE:
-        budget["size"] = OWN_SIZE  # most networks take nothing smaller than 32 px, and see little in it
+    budget = {**_with_weights(data), "settings": {"features": f"frozen:{card.name}"}}
     return Candidate("logistic_regression", budget, f"logistic_regression on {card.name}")
+
+
+def _head_alone(card: ModelCard, data: Splits) -> Candidate:
+    return Candidate(card.name, {**_with_weights(data), "freeze": True}, f"head on {card.name}")
+
+
+def _with_weights(data: Splits) -> dict[str, Any]:
+    """Of features that are kept; most networks take nothing smaller than 32 px, and see little in it."""
+    return {"pretrained": True, **({"size": OWN_SIZE} if data.largest_side < OWN_SIZE else {})}
+
+
+def _why_no_head(card: ModelCard) -> str:
+    """Why no head can be trained on a card's features; empty: it can."""
+    from zoo.store.weights import is_here
+
+    if card.family == "classical" or card.family in _PARTLY:
+        return "has no features of trained weights"
+    return "" if is_here(card) else "has no weights on this machine"
 
 
 def _classical(card: ModelCard, data: Splits) -> list[Candidate]:

@@ -9,15 +9,15 @@ import msgspec
 from zoo._support.text import format_count
 from zoo.errors import DataError, ImageError, UsageError
 from zoo.spec import MOST_CHANNELS, Window
+from zoo.workflow._images import read_some
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     import numpy as np
     from numpy.typing import NDArray
 
     from zoo.data import ImageSet, Splits
-    from zoo.readers import RawImage
     from zoo.spec import PreprocessSpec
 
 __all__ = ["FITTED", "fit_mean_and_std", "fit_to_channels", "fit_window"]
@@ -92,7 +92,7 @@ def fit_mean_and_std(
 
     plain = msgspec.structs.replace(spec, mean=(0.0,) * len(spec.mean), std=(1.0,) * len(spec.std))
     sums, squares, count, images = np.zeros(len(spec.mean)), np.zeros(len(spec.mean)), 0, 0
-    for image in _read_some(train):
+    for image in read_some((train,), _FITTED_IMAGES, skip_bad=True):
         try:
             check_range(image.pixels, plain)
         except ImageError:  # training itself refuses it
@@ -134,7 +134,7 @@ def fit_window(train: ImageSet, channels: int | None) -> tuple[Window, str]:
     import numpy as np
 
     parts, padded = [], 0
-    for image in _read_some(train):
+    for image in read_some((train,), _FITTED_IMAGES, skip_bad=True):
         rows = image.pixels[~image.padded.any(axis=2)] if channels else image.unpadded[:, None]
         padded += len(rows) * (channels or 1) < image.pixels.size
         parts.append(rows[:: max(1, -(-len(rows) // _FITTED_PIXELS))].astype(np.float32))
@@ -156,14 +156,3 @@ def fit_window(train: ImageSet, channels: int | None) -> tuple[Window, str]:
         f"percentiles {FITTED[0]:g} and {FITTED[1]:g} of {len(parts)} training images"
         + (f"; padding left out in {padded} of them (PixelPaddingValue)" if padded else "")
     )
-
-
-def _read_some(train: ImageSet) -> Iterator[RawImage]:
-    """At most `_FITTED_IMAGES` images, evenly chosen; those that cannot be read are refused by training itself."""
-    import numpy as np
-
-    for index in np.unique(np.linspace(0, len(train) - 1, min(_FITTED_IMAGES, len(train))).astype(int)).tolist():
-        try:
-            yield train.read(index)
-        except ImageError:
-            continue

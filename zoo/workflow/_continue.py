@@ -1,8 +1,9 @@
 """`zoo train --from`: a run continued with more images or classes, and the old test set judged before and after.
 
 The new run begins with the old one's weights, the head's rows of the classes that both know included, and keeps its
-preprocessing. Afterwards the old file and the new one answer the old test images. Images that the new run has learnt
-from are left out for both, and both are judged among the old classes.
+preprocessing. It does not learn from the old test images, unless that is asked for. Afterwards the old file and the new
+one answer them. Images that the new run has learnt from are left out for both, and both are judged among the old
+classes.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from zoo.evaluation.comparison import Comparison
 from zoo.runs import find_run, open_run
 from zoo.spec import encode
 from zoo.workflow._find import MODEL_FILE, model_file, run_that_ships
+from zoo.workflow._old_test import find_old_test
 from zoo.workflow._settings import settings_of
 
 if TYPE_CHECKING:
@@ -56,6 +58,8 @@ class BeforeAfter(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_on
     called_new: int = 0
     """Old test images that the new file calls a class which the old one does not know; the comparison is among the old
     classes."""
+    gone: int = 0
+    """Old test images that are nowhere any more; the others are judged."""
     comparison: Comparison | None = None
     """"after", the new file, against "before", the old one, on the same images; None: they could not be judged."""
     reason: str | None = None
@@ -161,24 +165,29 @@ def inherit(budget: Budget, origin: RunFolder) -> Budget:
     return cast("Budget", {**budget, "settings": settings, "task": config.task, "order": config.order or None})
 
 
-def match_head(origin: RunFolder, splits: Splits) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
+def match_head(origin: RunFolder, splits: Splits, source: str | Path) -> tuple[tuple[int | None, ...], tuple[str, ...]]:
     """For each class of the data the row of the old head, None for a new one; and what is to be said.
+
+    Args:
+        origin: the run that is continued.
+        splits: the data.
+        source: where it came from.
 
     Raises:
         DataError: the images are of another task, pixel type or number of channels, or a class is missing.
         UsageError: grades are in another order.
     """
-    from zoo.workflow._images import images_of
-
     _refuse_other(origin, splits)
     rows = match_labels(splits.labels, origin.record.labels)
     new = [label for label, row in zip(splits.labels, rows, strict=True) if row is None]
     said = f"; new: {brief(new)}" if new else ""
     notes = [f"continues {origin.record.id}, with its preprocessing and its {len(rows) - len(new)} classes{said}"]
     try:
-        images_of(origin, None)
+        old, gone = find_old_test(origin, str(source))
     except ZooError as problem:
         notes.append(_say_not_judged(origin.record.id, problem))
+    else:
+        notes += [_say_gone(origin.record.id, gone, len(old.test))] if gone else []
     return rows, tuple(notes)
 
 
@@ -225,33 +234,42 @@ def judge_before_after(run: RunFolder) -> BeforeAfter:
     """
     old = Path(cast("str", run.record.continues))
     try:
-        comparison, others = _compare(run, old)
+        comparison, others, gone = _compare(run, open_run(old))
     except ZooError as problem:
         found = BeforeAfter(run=old.name, reason=_cut(problem))
         run.add_notes([_say_not_judged(old.name, problem)])
     else:
         verdicts: dict[str, str] = {pair.metric: pair.verdict for pair in comparison.pairs}
-        found = BeforeAfter(run=old.name, verdicts=verdicts, called_new=others, comparison=comparison)
+        found = BeforeAfter(run=old.name, verdicts=verdicts, called_new=others, gone=gone, comparison=comparison)
     run.write(BEFORE_AFTER, encode(found))
     return found
 
 
-def _compare(run: RunFolder, old: Path) -> tuple[Comparison, int]:
+def _compare(run: RunFolder, old: RunFolder) -> tuple[Comparison, int, int]:
+    """Both files on the old test images; how many the new one calls a new class, and how many are gone."""
     from zoo.edge import Runtime
     from zoo.workflow._judge import compare_judged, judge
     from zoo.workflow._seen import find_overlap, list_seen, sift_for_all
-    from zoo.workflow.evaluate import look_up, open_target
+    from zoo.workflow.evaluate import Target, load_plugin, look_up
 
-    before = open_target(old, None, split="test", provider="cpu")
-    after = Runtime.open(run.file(MODEL_FILE))
+    tested, gone = find_old_test(old, run.record.source)
+    before, after = Runtime.open(model_file(old.path)), Runtime.open(run.file(MODEL_FILE))
+    plugin = load_plugin(old)
+    target = Target(before, plugin, tested, list_seen(old), own=True)
     seen: Any = list_seen(run)
-    overlaps = [find_overlap(before.splits, "test", seen), look_up(before, "test")]
-    (splits, _), said = sift_for_all([before.splits] * 2, "test", overlaps, NAMES, include=False)
+    overlaps = [find_overlap(tested, "test", seen), look_up(target, "test")]
+    (splits, _), said = sift_for_all([tested] * 2, "test", overlaps, NAMES, include=False)
     judged = [
-        (after, judge(None, after, splits, "test", labels=before.runtime.labels)),
-        (before.runtime, judge(before.plugin, before.runtime, splits, "test")),
+        (after, judge(None, after, splits, "test", labels=before.labels)),
+        (before, judge(plugin, before, splits, "test")),
     ]
-    return compare_judged(judged, NAMES, said), judged[0][1].others
+    return compare_judged(judged, NAMES, said), judged[0][1].others, gone
+
+
+def _say_gone(run: str, gone: int, left: int) -> str:
+    note = f"{gone} of {gone + left} test images of {run} are gone; before and after are judged on the others"
+    log.warning("%s", note)
+    return note
 
 
 def _say_not_judged(run: str, problem: ZooError) -> str:

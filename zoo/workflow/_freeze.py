@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from zoo.plugin import ModelPlugin
     from zoo.spec import ModelCard, TrainConfig
 
-__all__ = ["UNUSED", "adjust_freeze", "describe_freeze", "refuse_freeze"]
+__all__ = ["UNUSED", "adjust_freeze", "describe_freeze", "list_unused", "refuse_freeze"]
 
 UNUSED = GRADIENT_SETTINGS - {
     "augment", "augment_flip", "flips", "focal_gamma", "label_smoothing", "teacher_temperature", "teacher_weight",
@@ -20,6 +20,11 @@ UNUSED = GRADIENT_SETTINGS - {
 
 _LENGTH: dict[str, Any] = {"epochs": 1, "steps": None, "budget": None, "probe": 0.0}
 """How long a fit in one step lasts, whatever was said."""
+
+
+def list_unused(plugin: ModelPlugin, config: TrainConfig) -> frozenset[str]:
+    """Settings that make no difference to what a plugin trains by a recipe."""
+    return plugin.unused_settings | (UNUSED if config.freeze else frozenset())
 
 
 def adjust_freeze(fields: dict[str, Any], chosen: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:

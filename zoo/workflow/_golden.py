@@ -148,7 +148,7 @@ def _take(splits: Splits | None, count: int) -> list[NDArray[Any]]:
 
 
 def _read(splits: Splits, count: int) -> list[NDArray[Any]]:
-    return read_some((splits.test, splits.val, splits.train), count)
+    return [image.pixels for image in read_some((splits.test, splits.val, splits.train), count)]
 
 
 def _put_clear_first(

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
@@ -15,13 +15,13 @@ from zoo._support.text import count_with_verb, quote_path
 from zoo.data._unusable import Unusable, refusal
 from zoo.errors import DataError, ImageError
 from zoo.preprocess import check_range
+from zoo.workflow._seen import list_seen
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Iterator, Sequence
 
     from zoo.data import ImageSet, Splits
+    from zoo.data._splitting.seen import Part
     from zoo.readers import Probe, RawImage
     from zoo.runs import RunFolder, RunRecord
     from zoo.spec import PreprocessSpec, TrainConfig, Uncertain
@@ -95,9 +95,25 @@ def images_of(run: RunFolder, data: str | Path | None, *, uncertain: Uncertain |
             found=splits.fingerprint.sha256,
             expected=record.data.sha256,
         )
+    if record.continues is not None:
+        splits = _without_spared(splits, run)
     if uncertain is not None:
         splits = judge_uncertain(splits, source, record.card.train, uncertain, skip_bad=bool(record.skipped))
     return splits.read_for(record.card.preprocess)
+
+
+def _without_spared(splits: Splits, run: RunFolder) -> Splits:
+    """Leave out of train and val the test images of the run that this one continues, which it was not given."""
+    seen = list_seen(run)
+    if seen is None:
+        return splits
+    bad = set(run.record.skipped)  # `without_bad` leaves those out, and counts them
+
+    def given(images: ImageSet, part: Part) -> ImageSet:
+        known = seen.holds(images.digests, part) | np.array([name in bad for name in images.ids], np.bool_)
+        return images.subset(np.flatnonzero(known))
+
+    return dataclasses.replace(splits, train=given(splits.train, "train"), val=given(splits.val, "val"))
 
 
 def without_bad(splits: Splits, skipped: Sequence[str]) -> Splits:
@@ -167,14 +183,26 @@ def refuse_kind(splits: Splits, expected: str, whose: str) -> None:
         )
 
 
-def read_some(sets: Sequence[ImageSet], count: int) -> list[NDArray[Any]]:
-    """Up to `count` raw images, spread evenly over the first set, then the next."""
-    result: list[NDArray[Any]] = []
+def read_some(sets: Sequence[ImageSet], count: int, *, skip_bad: bool = False) -> Iterator[RawImage]:
+    """Up to `count` images, spread evenly over the first set, then the next, one at a time.
+
+    Args:
+        sets: where they are taken from.
+        count: how many at most.
+        skip_bad: pass over those that cannot be read; they count all the same.
+
+    Raises:
+        ImageError: one cannot be read.
+    """
     for images in sets:
-        wanted = min(count - len(result), len(images))
-        chosen = np.linspace(0, len(images) - 1, max(wanted, 0)).astype(int)
-        result.extend(images.read(int(index)).pixels for index in chosen)
-    return result
+        wanted = min(count, len(images))
+        count -= wanted
+        for index in np.linspace(0, len(images) - 1, wanted).astype(int).tolist():
+            try:
+                yield images.read(index)
+            except ImageError:
+                if not skip_bad:
+                    raise
 
 
 def check_in_range(images: ImageSet, specs: Sequence[PreprocessSpec]) -> ImageSet:

@@ -24,17 +24,23 @@ _LENGTH = frozenset({"budget", "epochs", "patience", "steps"})
 """Settings that say how long training lasts, which the folds have found out."""
 
 
-def refuse_last(record: RunRecord, place: Path | None, what: Then, *, held: bool = False) -> None:
+_HEAD = 4096 * 1000
+"""Parameters at most of a head of 1000 classes, which a card counts: VGG's. A run has one of its own classes."""
+
+
+def refuse_last(record: RunRecord, place: Path | None, what: Then, folds: int, *, held: bool = False) -> None:
     """Refuse what could not follow the folds, before any is trained.
 
     Args:
         record: record of the run, or of its first fold.
         place: the run.
         what: follows the folds.
+        folds: how many there are.
         held: the run exists and is resumed.
 
     Raises:
         UsageError: something else followed the folds already; or they take columns, or lie where no ensemble can be.
+        ModelError: the networks of all folds are too large for one file.
         PluginError: the plugin of ensembles cannot be loaded.
     """
     from zoo import registry
@@ -59,6 +65,7 @@ def refuse_last(record: RunRecord, place: Path | None, what: Then, *, held: bool
             code="inputs-unsupported",
             model=record.card.name,
         )
+    _refuse_large(record, folds)
     registry.load(registry.ENSEMBLE_PLUGIN)
     if place is not None and "," in str(place):
         raise UsageError(
@@ -66,6 +73,16 @@ def refuse_last(record: RunRecord, place: Path | None, what: Then, *, held: bool
             code="ensemble-name",
             name=str(place),
         )
+
+
+def _refuse_large(record: RunRecord, folds: int) -> None:
+    """By what the card counts, without a head; the file itself is measured in the end."""
+    from zoo.artefact._ensemble import refuse_large
+
+    backbone = int(record.card.parameters or 0) - _HEAD
+    if backbone > 0:
+        remedy = "give fewer folds, a smaller model or --then all"
+        refuse_large(4 * backbone * folds, "--then ensemble: the folds", remedy)
 
 
 def of_all(first: Training, found: FoldsResult, run: RunFolder) -> Training:

@@ -114,7 +114,8 @@ def build(
         abstention=record.abstention,
         members=trained.members,
     )
-    images = parity_images(read_some((data.val, data.train), 64), seed=record.card.train.seed)
+    some = [image.pixels for image in read_some((data.val, data.train), 64)]
+    images = parity_images(some, seed=record.card.train.seed)
     columns = None if manifest.table is None else _parity_columns(manifest.table, data.val, len(images))
     parity = trained.prove(made, manifest, labels=data.labels, images=images, columns=columns)
     manifest = msgspec.structs.replace(manifest, parity=parity)
@@ -130,7 +131,7 @@ def compare_features(float32: Runtime, own: Runtime, val: ImageSet) -> str:
     """How far the features of a quantised file are from those of float32, in words: the guard judges answers alone."""
     from zoo.artefact import parity_images
 
-    images = parity_images(read_some((val,), 64))[:64]
+    images = parity_images([image.pixels for image in read_some((val,), 64)])[:64]
     a, b = (np.concatenate([runtime.features(image[None]) for image in images]) for runtime in (float32, own))
     cosine = (a * b).sum(1) / np.maximum(np.linalg.norm(a, axis=1) * np.linalg.norm(b, axis=1), 1e-12)  # (n,)
     return (

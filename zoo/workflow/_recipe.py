@@ -21,7 +21,7 @@ from zoo.spec import Budget, ModelCard, Percentile, PreprocessSpec, Scale, Train
 from zoo.workflow._channels import fit_mean_and_std, fit_to_channels, fit_window
 from zoo.workflow._course import adjust_course, refuse_course, settle_course
 from zoo.workflow._find import run_that_ships
-from zoo.workflow._freeze import UNUSED, adjust_freeze
+from zoo.workflow._freeze import adjust_freeze, list_unused
 from zoo.workflow._inputs import fit_table
 from zoo.workflow._settings import fit, settings_of
 from zoo.workflow._teacher import is_same
@@ -121,7 +121,7 @@ def is_diverged(record: RunRecord) -> bool:
 def find_unused(plugin: ModelPlugin, card: ModelCard, budget: Budget) -> list[str]:
     """A note where the user set what makes no difference to this family."""
     asked = _recipe_fields(budget).keys() | _divide(settings_of(budget))[1].keys()
-    unused = plugin.unused_settings | (UNUSED if card.train.freeze else frozenset())
+    unused = list_unused(plugin, card.train)
     idle = [name for name in TrainConfig.__struct_fields__ if name in asked & unused]
     whole = f"{card.name} with --freeze" if card.train.freeze else card.name
     return [f"{whole} makes no use of {', '.join(idle)}"] if idle else []

@@ -6,6 +6,7 @@ import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from zoo.workflow._freeze import list_unused
 from zoo.workflow._recipe import OWN_SIZE
 
 if TYPE_CHECKING:
@@ -46,11 +47,12 @@ def make_space(plugin: ModelPlugin, config: TrainConfig, data: Splits, fixed: Co
         data: images.
         fixed: settings that the user said.
     """
+    idle = list_unused(plugin, config)
     space = _classical(plugin, data) if "lr" in plugin.unused_settings else _networks(config, data)
     return {
         name: _with(found, getattr(config, name, None))
         for name, found in space.items()
-        if name not in fixed and name not in plugin.unused_settings
+        if name not in fixed and name not in idle
     }
 
 

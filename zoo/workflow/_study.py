@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from zoo._support.text import file_name
+from zoo._support.text import file_name, join_lines
 from zoo.errors import OutputError, TrainingError, UsageError, ZooError
 from zoo.runs import Callback, repair_latest
 from zoo.spec import Budget, encode, to_builtins
@@ -195,7 +195,7 @@ class Study:
                     self.study.tell(live, state=TrialState.FAIL)
                     shutil.rmtree(self.folder, ignore_errors=True)
                 raise
-            live.set_user_attr("why", "" if pruned else " ".join(str(problem).split()))
+            live.set_user_attr("why", "" if pruned else join_lines(problem))
             self.study.tell(live, state=TrialState.PRUNED if pruned else TrialState.FAIL)
         else:
             record = job.run.record

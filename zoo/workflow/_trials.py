@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 
 from zoo._support.files import atomic_write
-from zoo._support.text import quote_path
+from zoo._support.text import join_lines, quote_path
 from zoo.errors import OutputError, ResumeError, TrainingError, ZooError
 from zoo.runs import Callback, Step
 from zoo.spec import Interval, decode, encode
@@ -267,7 +267,7 @@ def conduct(trial: Trial, data: str | Path, folder: Path, callbacks: tuple[Callb
             run=str(run) if is_run(run) else None,
             seconds=time.monotonic() - began,
             needs=_read_needs(problem, time.monotonic() - began),
-            why=" ".join(str(problem).split()),
+            why=join_lines(problem),
             code=problem.code,
         )
     if outcome.code != "search-time":

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zoo.spec import EvalReport, Reading
     from zoo.workflow._seen import Overlap
 
-__all__ = ["Target", "evaluate", "look_up", "open_target"]
+__all__ = ["Target", "evaluate", "load_plugin", "look_up", "open_target"]
 
 log = logging.getLogger("zoo")
 
@@ -117,7 +117,6 @@ def open_target(
     **reading: Unpack[Reading],
 ) -> Target:
     """Open a model and the images it is to be judged on; `undivided`: its own are not divided as in training."""
-    from zoo import registry
     from zoo.data import SEEN, parse_seen, reopen_data
     from zoo.edge import Runtime
     from zoo.edge.bundle import open_model
@@ -139,11 +138,7 @@ def open_target(
     run = open_run(path.parent) if is_run(path.parent) else None
     plugin = None
     if run is not None:
-        seen = list_seen(run)
-        try:
-            plugin = registry.load(run.record.plugin.name).plugin
-        except PluginError as problem:
-            log.warning("judged without the model's plugin: %s", problem)
+        seen, plugin = list_seen(run), load_plugin(run)
     else:
         seen = parse_seen(contents.files[SEEN], str(path)) if SEEN in contents.files else None
     origin = runtime.manifest.provenance
@@ -159,6 +154,17 @@ def open_target(
         splits = _only_readable(splits, split, runtime)
     own = data is None or (splits.fingerprint.sha256 == origin.data.sha256 and not undivided)
     return Target(runtime, plugin, splits, seen, own, run)
+
+
+def load_plugin(run: RunFolder) -> ModelPlugin | None:
+    """The plugin of a run's model; None, and a warning: it cannot be loaded here."""
+    from zoo import registry
+
+    try:
+        return registry.load(run.record.plugin.name).plugin
+    except PluginError as problem:
+        log.warning("judged without the model's plugin: %s", problem)
+        return None
 
 
 def look_up(target: Target, split: str) -> Overlap | SeenImages | None:

@@ -171,7 +171,7 @@ def train_folds(
             raise refuse_other_model(place, asked.model, model)
         if resume == "auto":
             check_unchanged(asked, model, budget)
-        refuse_last(run.record, place, what, held=True)
+        refuse_last(run.record, place, what, len(asked.folds), held=True)
     else:
         if resume is True:
             raise UsageError(f"{place} holds no run to resume", code="run-unknown", run=str(place))
@@ -283,7 +283,7 @@ def _begin(
     own = index(source, skip_bad=skip_bad, **config.reading).folds
     numbers = list(range(count)) if own is None else np.unique(own).tolist()
     plan = prepare(card, loaded, source, cast("Budget", {**budget, "fold": numbers[0]}), skip_bad=skip_bad)
-    refuse_last(plan.record, out, then or "none")
+    refuse_last(plan.record, out, then or "none", len(numbers))
     for number in numbers[1:] if config.inputs else ():  # which cells may be empty hangs on the images of a fold
         prepare(card, loaded, source, cast("Budget", {**budget, "fold": number}), skip_bad=skip_bad)
     names = tuple(f"fold-{number}" for number in numbers)

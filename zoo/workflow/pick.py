@@ -112,6 +112,7 @@ def pick(
     seed: int | None = None,
     device: str | None = None,
     fold: int | None = None,
+    freeze: bool = False,
     **reading: Unpack[Reading],
 ) -> PickResult:
     """The best model for these images that meets a device's limits, chosen on validation, judged once on test.
@@ -128,10 +129,11 @@ def pick(
         seed: seed of every training.
         device: what networks are trained on.
         fold: number of the fold that is test, of data with folds.
+        freeze: candidates are pretrained networks of which the head alone is trained, see `TrainConfig.freeze`.
         **reading: columns, group, keep_na, uncertain, frames; see `zoo.spec.Reading`.
 
     Raises:
-        UsageError: a limit that there is not, or is not above 0 (code pick-budget).
+        UsageError: a limit that there is not, or is not above 0 (code pick-budget); `freeze`, and no weights are here.
         CatalogueError: one of `models` is unknown.
         ResumeError: `out` holds a search for something else, or other files.
         TrainingError: no candidate meets the limits (code pick-none).
@@ -162,10 +164,11 @@ def pick(
         "minutes": minutes,
         "models": list(models),
         **shared,
+        **({"freeze": True} if freeze else {}),
     }
     folder = Path(out) if out is not None else _default_folder(splits, request)
     clock = open_search(folder, request, minutes, began)
-    found = find_candidates(splits, limits, slot=_LONGEST * 60 * minutes, models=models, device=device)
+    found = find_candidates(splits, limits, slot=_LONGEST * 60 * minutes, models=models, device=device, freeze=freeze)
     search = Search(folder, source, clock, limits, shared, metric or "macro_auroc")
     with clock.stoppable():
         search.conduct(found)

@@ -11,14 +11,22 @@ import msgspec
 from zoo._support.text import show_path
 from zoo.errors import OutputError, TrainingError, UsageError
 from zoo.runs import LATEST, aside_of, find_run, hold_run, latest_run, list_here, open_run, point_latest
+from zoo.spec import encode
+from zoo.workflow._asked import ASKED, read_asked
+from zoo.workflow._find import LAST
+from zoo.workflow._trials import REQUEST, TRIALS
 from zoo.workflow.runs import RunSummary, summarise
 
 __all__ = ["rename_run"]
 
+_NAMES_RUNS = ("teacher", "weights")
+"""What of a run over folds' own words may name a run."""
+
 
 def rename_run(old: str | Path, new: str) -> RunSummary:
-    """Give a run another name: its folder, the id in run.json, runs/latest, and ensembles beside it that name it.
+    """Give a run another name: its folder, the id in run.json, runs/latest, and what names its folder, or one in it.
 
+    Those are ensembles, runs that continue it, and runs over folds whose teacher or weights it is; beside it, or in it.
     Files that were exported before keep the name under which they were made.
 
     Args:
@@ -26,7 +34,7 @@ def rename_run(old: str | Path, new: str) -> RunSummary:
         new: the name, without a folder.
 
     Raises:
-        UsageError: no such run, or not a name.
+        UsageError: no such run, not a name, or a run over folds or a search that knows the run by its name holds it.
         OutputError: there is something of that name, or the folder cannot be moved.
         TrainingError: its run.json cannot be read, or a process is training the run.
     """
@@ -44,6 +52,7 @@ def rename_run(old: str | Path, new: str) -> RunSummary:
         raise OutputError(
             f"{show_path(taken)} is there already; choose another name", code="out-occupied", path=str(taken)
         )
+    _refuse_inside(path)
     run = open_run(path)
     before = run.record.id
     was_latest = path == latest_run()
@@ -66,15 +75,60 @@ def rename_run(old: str | Path, new: str) -> RunSummary:
     if was_latest:
         point_latest(Path("runs"), target)
     for beside in list_here(target.parent):
-        with contextlib.suppress(TrainingError):  # one that cannot be read is not changed
-            _rename_member(beside, path, target)
+        for place in (beside, *(beside / name for name in (*_folds_of(beside), *LAST))):
+            with contextlib.suppress(TrainingError):  # one that is not there, or cannot be read, is not changed
+                _follow(place, path, new)
     return summarise(target)
 
 
-def _rename_member(ensemble: Path, old: Path, new: Path) -> None:
-    """Let an ensemble beside the run know its new place."""
-    run = open_run(ensemble)
-    card = run.record.card
-    if str(old) in card.members:
-        members = tuple(str(new) if member == str(old) else member for member in card.members)
-        run.update(card=msgspec.structs.replace(card, members=members))
+def _folds_of(path: Path) -> tuple[str, ...]:
+    try:
+        return open_run(path).record.folds
+    except TrainingError:
+        return ()
+
+
+def _refuse_inside(path: Path) -> None:
+    """Refuse another name for a run that its search, or the run over folds around it, knows by this one."""
+    above = path.parent
+    if (folds := _folds_of(above)) and path.name in (*folds, *LAST):
+        holder, what = above, "the run over folds"
+    elif above.name == TRIALS and (above.parent / REQUEST).is_file():
+        holder, what = above.parent, "the search"
+    else:
+        return
+    raise UsageError(
+        f"{show_path(path)} is a part of {what} {show_path(holder)}, which knows it by this name; copy "
+        "the run and rename the copy",
+        code="run-inside",
+        run=str(path),
+        holder=str(holder),
+    )
+
+
+def _follow(place: Path, old: Path, new: str) -> None:
+    """Let a run know the new place of another one that it names."""
+    run = open_run(place)
+    card, continues = run.record.card, run.record.continues
+    members = tuple(_move(member, old, new) for member in card.members)
+    moved = None if continues is None else _move(continues, old, new)
+    if (members, moved) != (card.members, continues):
+        run.update(card=msgspec.structs.replace(card, members=members), continues=moved)
+    if run.record.folds:
+        asked = read_asked(run)
+        named = {name: _move(asked.budget[name], old, new) for name in _NAMES_RUNS if asked.budget.get(name)}
+        budget = {**asked.budget, **named}
+        if budget != asked.budget:
+            run.write(ASKED, encode(msgspec.structs.replace(asked, budget=budget)))
+
+
+def _move(named: str, old: Path, new: str) -> str:
+    """The words that name a run, or something in it, as they are right after its folder `old` is called `new`."""
+    for place in (Path(named), Path("runs") / named):
+        whole = place.absolute()  # `old` is not there any more
+        depth = len(whole.parts) - len(old.parts)
+        if (whole == old or old in whole.parents) and len(Path(named).parts) > depth:
+            parts = list(Path(named).parts)
+            parts[-1 - depth] = new
+            return str(Path(*parts))
+    return named

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo._support.text import brief, count_with_verb
+from zoo._support.text import brief, count_with_verb, join_lines
 from zoo.data._index import SPLITS, Arrays, Pool, SplitName
 from zoo.data._labels import MAX_CLASSES, check_count
 from zoo.data._names import Names
@@ -172,7 +172,7 @@ def _load(path: Path) -> dict[str, NDArray[Any]]:
                 "save plain arrays with numpy.savez",
                 code="npz-pickle",
             ) from None
-        reason = " ".join(text.split())[:100].lower() or type(problem).__name__
+        reason = join_lines(text, 100).lower() or type(problem).__name__
         raise DataError(
             f"{path.name}: cannot be read as an npz archive ({reason}); restore the file",
             code="npz-unreadable",

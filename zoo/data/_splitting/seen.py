@@ -47,7 +47,8 @@ __all__ = [
 ]
 
 TRAINED_ON = "trained_on.npz"
-"""In a run: for each part that is not empty (n, 32) uint8, sorted; digests of decoded pixels under PART_pixels."""
+"""In a run: for each part that is not empty (n, 32) uint8, sorted; digests of decoded pixels under PART_pixels. Under
+test what judges the run, which it has not seen; not there: nothing does, or an older release wrote it."""
 
 SEEN = "seen.bin"
 """In a bundle: the magic, 16 bytes of salt, four counts (uint64, little endian), and for each count that many rows of 8
@@ -58,7 +59,7 @@ PARTS: tuple[Part, ...] = ("train", "val", "start")
 
 _MAGIC = b"zoo seen 1\n\0\0\0\0\0"
 _SALT, _SHORT = 16, 8
-_PIXELS = "_pixels"
+_PIXELS, _TEST = "_pixels", "test"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -72,11 +73,13 @@ class Seen:
         files: part to (n, 32) uint8 sha256 of each file or array; (n, 8) where there is a salt.
         pixels: part to digests of decoded pixels; empty where they are not known.
         salt: what digests are hashed with before they are looked up; empty: they are looked up as they are.
+        test: (n, 32) uint8 sha256 of each test image, which was not seen; None: not known.
     """
 
     files: Mapping[Part, NDArray[np.uint8]]
     pixels: Mapping[Part, NDArray[np.uint8]]
     salt: bytes = b""
+    test: NDArray[np.uint8] | None = None
 
     def holds(self, digests: NDArray[np.uint8], *parts: Part) -> NDArray[np.bool_]:
         """(m,) which files, by their (m, 32) digests, are in one of `parts`; none: in any."""
@@ -101,11 +104,11 @@ class Seen:
 
 
 def write_seen(path: Path, splits: Splits, *, members: Iterable[Seen] = (), start: Iterable[Seen] = ()) -> None:
-    """Write what a run will have seen, sorted, so that it tells nothing about names or order.
+    """Write what a run will have seen and what will judge it, sorted, so that it tells nothing about names or order.
 
     Args:
         path: where.
-        splits: whose train and val.
+        splits: whose train and val, and whose test.
         members: what models have seen that go into this one; it has seen the same.
         start: what models have seen whose weights this one begins with.
     """
@@ -120,7 +123,8 @@ def write_seen(path: Path, splits: Splits, *, members: Iterable[Seen] = (), star
         for part, rows in found.items():
             kept.setdefault(part, []).append(rows)
     _write(path, Seen({part: _unite(rows) for part, rows in files.items()},
-                      {part: _unite(rows) for part, rows in pixels.items()}))  # fmt: skip
+                      {part: _unite(rows) for part, rows in pixels.items()},
+                      test=_unite([splits.test.digests])))  # fmt: skip
 
 
 def join_start(start: Iterable[Seen]) -> Seen:
@@ -171,6 +175,7 @@ def read_seen(path: Path, sha256: str | None = None) -> Seen:
     return Seen(
         {part: found[part] for part in PARTS if part in found},
         {part: found[part + _PIXELS] for part in PARTS if part + _PIXELS in found},
+        test=found.get(_TEST),
     )
 
 
@@ -219,6 +224,8 @@ def _refuse_packed(archive: zipfile.ZipFile) -> None:
 def _write(path: Path, seen: Seen) -> None:
     arrays = {str(part): rows for part, rows in seen.files.items() if part != "start" or len(rows)}
     arrays |= {f"{part}{_PIXELS}": rows for part, rows in seen.pixels.items()}
+    if seen.test is not None and len(seen.test):
+        arrays[_TEST] = seen.test
     buffer = io.BytesIO()
     np.savez(buffer, allow_pickle=False, **arrays)
     atomic_write(path, buffer.getvalue())

@@ -15,7 +15,7 @@ import stat
 from typing import TYPE_CHECKING, Any, cast
 
 from zoo._support.files import refuse_unwritable, sha256_bytes
-from zoo._support.text import quote_path
+from zoo._support.text import join_lines, quote_path
 from zoo.errors import SigningKeyError, ZooError
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _key_bytes(path: Path) -> bytes:
 
 
 def _no_key(path: Path, which: str, problem: Exception) -> SigningKeyError:
-    reason = " ".join(str(problem).split()).partition(". ")[0] or type(problem).__name__
+    reason = join_lines(problem).partition(". ")[0] or type(problem).__name__
     return SigningKeyError(
         f"{path}: no {which} key in PEM ({reason}); give one made by 'zoo sign --new-key'",
         code="key-malformed",

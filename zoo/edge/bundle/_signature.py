@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final, Literal, NamedTuple
 import msgspec
 
 from zoo._support.files import sha256_bytes
+from zoo._support.text import join_lines
 from zoo.edge.bundle._keys import fingerprint, private_key, public_key
 from zoo.errors import SignatureError
 from zoo.spec import encode
@@ -176,7 +177,7 @@ def _parse(shown: str, document: bytes) -> _Claim:
         json.loads(document, object_pairs_hook=_refuse_twice)
         return _parse_first(document) if b'"schema"' in document else _parse_envelope(document)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, ValueError) as caught:
-        problem = " ".join(str(caught).split())
+        problem = join_lines(caught)
     raise SignatureError(
         f"{shown}: {SIGNATURE} is not a signature ({problem}); get the bundle again from where it was made",
         code="signature-malformed",

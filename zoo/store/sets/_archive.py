@@ -13,6 +13,7 @@ import zlib
 from pathlib import PurePosixPath
 from typing import TYPE_CHECKING
 
+from zoo._support.text import join_lines
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ def extract(archive: Path, root: str, target: Path, what: str) -> int:
                     # zipfile ends at the size that the directory states, which was checked, and compares the CRC.
                     shutil.copyfileobj(source, written, 1 << 20)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError) as problem:
-        reason = " ".join(str(problem).split())[:100].lower()
+        reason = join_lines(problem, 100).lower()
         raise DataError(
             f"{what}: the archive cannot be read ({reason}); get it again", code="archive-damaged"
         ) from None

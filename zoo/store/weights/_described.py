@@ -20,6 +20,7 @@ from typing import Any, NoReturn
 
 import msgspec
 
+from zoo._support.text import join_lines
 from zoo.errors import WeightsError
 from zoo.spec import Licence, PreprocessSpec
 from zoo.store.weights import _hub
@@ -253,7 +254,7 @@ def _parse(name: str, data: bytes) -> dict[str, Any]:
     try:
         document = json.loads(data, object_pairs_hook=once, parse_constant=no_number)
     except (ValueError, RecursionError) as problem:  # UnicodeDecodeError is a ValueError
-        raise _wrong(name, f"not valid JSON ({' '.join(str(problem).split())[:120]})") from None
+        raise _wrong(name, f"not valid JSON ({join_lines(problem, 120)})") from None
     if not isinstance(document, dict):
         raise _wrong(name, "not a JSON object; expected architecture and pretrained_cfg")
     return document

@@ -10,7 +10,7 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from zoo._support.text import quote_path
+from zoo._support.text import join_lines, quote_path
 from zoo.errors import WeightsError
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def check_file(path: Path, what: str, called: str | None = None) -> None:
         with safe_open(path, framework="numpy") as opened:
             names = list(opened.keys())
     except (SafetensorError, OSError) as problem:
-        reason = " ".join(str(problem).split())
+        reason = join_lines(problem)
         raise WeightsError(
             f"{what}: {called} is damaged or not safetensors ({reason}); get the file again",
             code="weights-damaged",
