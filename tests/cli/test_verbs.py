@@ -28,6 +28,10 @@ REPORT = {
     "notes",
     "clusters",
     "seen",
+    "subgroups",
+    "segments",
+    "shortcuts",
+    "baselines",
 }
 PARITY = {"images", "max_abs_logit", "max_abs_probability", "flips"}
 

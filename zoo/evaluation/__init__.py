@@ -13,6 +13,7 @@ from zoo.evaluation._predict import Images, Predict, Progress, predict_set
 from zoo.evaluation._predictions import write_predictions
 from zoo.evaluation._report import check_labels, overall, report
 from zoo.evaluation.calibration import BINS, Reliability, fit_temperature, reliability
+from zoo.evaluation.corruption import CORRUPTIONS, SEVERITIES, check_corruptions, corrupt, corruptions_for
 from zoo.evaluation.intervals import RESAMPLES, bootstrap, draws, interval, wilson
 from zoo.evaluation.metrics import (
     CLASS_METRICS,
@@ -30,14 +31,20 @@ from zoo.evaluation.metrics import (
     ones,
     title_of,
 )
+from zoo.evaluation.properties import PROPERTIES, Watch, file_types, varying
+from zoo.evaluation.shortcuts import find_shortcuts, judge_baselines, say_shortcuts
+from zoo.evaluation.subgroups import find_segments, measure_groups, say_groups
 
 __all__ = [
     "BINS",
     "CLASS_METRICS",
     "COMPARED",
+    "CORRUPTIONS",
     "GRADE_METRICS",
     "METRICS",
+    "PROPERTIES",
     "RESAMPLES",
+    "SEVERITIES",
     "Cases",
     "ClassMetric",
     "GradeMetric",
@@ -48,20 +55,29 @@ __all__ = [
     "Reliability",
     "Tally",
     "Values",
+    "Watch",
     "Weighing",
     "Weights",
     "bootstrap",
+    "check_corruptions",
     "check_labels",
     "check_metric",
+    "corrupt",
+    "corruptions_for",
     "draws",
+    "file_types",
+    "find_segments",
+    "find_shortcuts",
     "fit_temperature",
     "interval",
+    "judge_baselines",
     "judge_by",
     "learn_weights",
     "lower_is_better",
     "macro_auroc",
     "measure",
     "measure_by",
+    "measure_groups",
     "ones",
     "overall",
     "plot_confusion",
@@ -71,7 +87,10 @@ __all__ = [
     "predict_set",
     "reliability",
     "report",
+    "say_groups",
+    "say_shortcuts",
     "title_of",
+    "varying",
     "wilson",
     "write_predictions",
 ]

@@ -40,7 +40,9 @@ from zoo.spec._results import (
     SeenImages,
     Teacher,
 )
+from zoo.spec._robustness import Corrupted, Robustness
 from zoo.spec._schedule import count_epochs, parse_duration
+from zoo.spec._subgroups import Difference, Shortcut, Subgroup
 from zoo.spec._training import GRADIENT_SETTINGS, Budget, Reading, TrainConfig, check_budget, pick_reading
 from zoo.spec._value import (
     COLUMNS,
@@ -85,6 +87,8 @@ __all__ = [
     "ColumnSpec",
     "ConformalSets",
     "Confusion",
+    "Corrupted",
+    "Difference",
     "Display",
     "ErrorControl",
     "EvalReport",
@@ -116,11 +120,14 @@ __all__ = [
     "Quantization",
     "QuantizedKind",
     "Reading",
+    "Robustness",
     "Rows",
     "Rung",
     "Scale",
     "SeenImages",
+    "Shortcut",
     "Speed",
+    "Subgroup",
     "Table",
     "TableSpec",
     "Target",

@@ -12,6 +12,7 @@ from zoo.spec._decisions import Abstention, OperatingPoint
 from zoo.spec._display import Display, Table
 from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._quantization import Quantization
+from zoo.spec._subgroups import Shortcut, Subgroup
 from zoo.spec._training import TrainConfig
 from zoo.spec._value import GoldenKind, Interval, Licence, Task, Value
 
@@ -119,6 +120,16 @@ class EvalReport(Display, Value, frozen=True):
     seen: SeenImages | None = None
     """Images that the model was made with. Null: they are the test images of its own data, of which it has seen none,
     or the report is of an older release."""
+    subgroups: tuple[Subgroup, ...] = ()
+    """One for each value of the columns that the data's table brings; empty: it brings none, or none was asked for."""
+    segments: tuple[Subgroup, ...] = ()
+    """At most five groups, by a column or a property of the images, in which accuracy is shown to be lower than in the
+    others; the lowest first. Intervals and tests are corrected for all groups that were looked at."""
+    shortcuts: tuple[Shortcut, ...] = ()
+    """What the properties of the images and the columns say of the label without the model. Empty: not measured."""
+    baselines: dict[str, dict[str, Interval]] = msgspec.field(default_factory=dict)
+    """accuracy, balanced_accuracy and macro_auroc of models that a useful one must beat: 'majority class' always
+    answers the most frequent class of these images; 'brightness' knows the mean of the pixels alone."""
 
     def headline(self) -> str:
         """Macro AUROC and accuracy with their intervals, and of how many images."""
@@ -129,17 +140,39 @@ class EvalReport(Display, Value, frozen=True):
         return f"{self.model} on {self.split}: {', '.join(shown)}; {format_count(self.n, 'image')}{groups}{notes}"
 
     def tables(self) -> dict[str, Table]:
-        """metrics: one row each, an undefined one with its reason. classes: one row for each class or label."""
+        """metrics: one row each, an undefined one with its reason. classes: one row for each class or label.
+
+        subgroups, segments, shortcuts and baselines, where the report has them.
+        """
         metrics = [{"metric": name, "value": value, "undefined": None} for name, value in self.metrics.items()]
         metrics += [
             {"metric": name, "value": None, "undefined": why}
             for name, why in self.undefined.items()
             if name.rpartition(".")[0] not in self.labels
         ]
-        return {
+        said = {
             "metrics": Table(metrics),
             "classes": Table({"class": label, **values} for label, values in self.per_class.items()),
         }
+        failing = {
+            "subgroups": _table_of_groups(self.subgroups),
+            "segments": _table_of_groups(self.segments),
+            "shortcuts": Table(
+                {"feature": one.feature, "AUROC": one.auroc, "behind": one.behind, "error AUROC": one.error}
+                for one in self.shortcuts
+            ),
+            "baselines": Table({"baseline": name, **values} for name, values in self.baselines.items()),
+        }
+        return said | {name: table for name, table in failing.items() if table}
+
+
+def _table_of_groups(groups: tuple[Subgroup, ...]) -> Table:
+    """One row for each: counts, metrics, and p of its difference from the others."""
+    return Table(
+        {"column": one.column, "group": one.group, "n": one.n, "patients": one.patients, **one.metrics}
+        | {f"{name} p": gap.p_holm for name, gap in one.differences.items()}
+        for one in groups
+    )
 
 
 class Parity(Value, frozen=True):

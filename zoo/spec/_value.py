@@ -92,9 +92,9 @@ class Interval(Value, frozen=True):
     value: float
     low: float
     high: float
-    method: Literal["bootstrap", "wilson"] = "bootstrap"
+    method: Literal["bootstrap", "wilson", "delta"] = "bootstrap"
     """wilson: every resample gave the same value, so the bootstrap had nothing to say (see
-    zoo.evaluation.intervals)."""
+    zoo.evaluation.intervals), or it is a share. delta: from the influence of each image (zoo.evaluation._influence)."""
 
     def __str__(self) -> str:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
