@@ -260,8 +260,8 @@ def _compare(run: RunFolder, old: RunFolder) -> tuple[Comparison, int, int]:
     overlaps = [find_overlap(tested, "test", seen), look_up(target, "test")]
     (splits, _), said = sift_for_all([tested] * 2, "test", overlaps, NAMES, include=False)
     judged = [
-        (after, judge(None, after, splits, "test", labels=before.labels)),
-        (before, judge(plugin, before, splits, "test")),
+        (after, judge(None, after, splits, "test", labels=before.labels, look=False)),
+        (before, judge(plugin, before, splits, "test", look=False)),
     ]
     return compare_judged(judged, NAMES, said), judged[0][1].others, gone
 
