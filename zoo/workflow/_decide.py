@@ -128,6 +128,8 @@ def settle(
             groups=groups,
         )
         notes += _describe_sets(sets, labels, unit)
+        if min(sets.quantiles) >= 1:  # every label is in every set, which tells nobody anything
+            sets = None
     if targets.ndim == 1 and asked.error is not None:
         control = control_error(
             logits,
@@ -157,9 +159,9 @@ def _describe_sets(sets: ConformalSets, labels: Sequence[str], unit: str) -> lis
     wide = [label for label, one in zip(labels, sets.quantiles, strict=sets.per_class) if one >= 1]
     if not wide:
         return once
-    said = f"every set holds {brief(wide)}: too few {unit}s of the class" if sets.per_class else ""
-    said = said or f"every set holds every label: {format_count(sets.n[0], unit)} are too few"
-    return [*once, f"{said} for a coverage of {sets.coverage:g}"]
+    if min(sets.quantiles) >= 1:
+        return [f"no sets of labels: {format_count(max(sets.n), unit)} are too few for a coverage of {sets.coverage:g}"]
+    return [*once, f"every set holds {brief(wide)}: too few {unit}s of the class for a coverage of {sets.coverage:g}"]
 
 
 def choose_anew(manifest: Manifest, logits: NDArray[Any], images: ImageSet) -> Manifest:
