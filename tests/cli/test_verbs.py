@@ -144,7 +144,7 @@ def test_good_images_are_answered_when_one_is_bad_and_the_status_is_1(at_work: P
     text = run_zoo("predict", "tiny.onnx", images, "--top", "3")
     assert text.code == 1
     assert len(text.out.splitlines()) == 4
-    assert all(line.count("\t") == 3 for line in text.out.splitlines())
+    assert all(line.count("\t") == 4 for line in text.out.splitlines())
     assert "1 of 5" in text.line
 
 
