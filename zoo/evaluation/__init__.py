@@ -13,7 +13,7 @@ from zoo.evaluation._predict import Images, Predict, Progress, predict_set
 from zoo.evaluation._predictions import write_predictions
 from zoo.evaluation._report import check_labels, overall, report
 from zoo.evaluation.calibration import BINS, Reliability, fit_temperature, reliability
-from zoo.evaluation.intervals import RESAMPLES, bootstrap, draws, interval, wilson
+from zoo.evaluation.intervals import RESAMPLES, bootstrap, bound_share, draws, interval, wilson
 from zoo.evaluation.metrics import (
     CLASS_METRICS,
     COMPARED,
@@ -51,6 +51,7 @@ __all__ = [
     "Weighing",
     "Weights",
     "bootstrap",
+    "bound_share",
     "check_labels",
     "check_metric",
     "draws",

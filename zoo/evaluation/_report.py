@@ -9,7 +9,7 @@ import numpy as np
 from zoo.errors import DataError
 from zoo.evaluation._cases import Cases
 from zoo.evaluation.calibration import calibration, losses
-from zoo.evaluation.intervals import RESAMPLES, bootstrap, draws, interval
+from zoo.evaluation.intervals import RESAMPLES, bootstrap, bound_share, draws, interval
 from zoo.evaluation.metrics import CLASS_METRICS, Values, Weights, measure, metrics_of, ones
 from zoo.spec import SCHEMA, Confusion, EvalReport, Fingerprint, Interval
 
@@ -78,7 +78,7 @@ def report(
             row["known"] = int(cases.asked[k])
         for name in CLASS_METRICS:
             why = _class_reason(cases, label, k, name)
-            found = why or _bound(float(point[name][k, 0]), resampled[name][k], _class_trials(cases, k, name))
+            found = why or _bound_of_class(cases, k, name, point, resampled)
             if isinstance(found, str):
                 undefined[f"{label}.{name}"] = found
             else:
@@ -112,7 +112,10 @@ def overall(
         if metric.needs_every_class and why is not None:
             undefined[name] = why
             continue
-        found = _bound(float(point[name][0]), resampled[name], metric.trials(cases), metric.span(cases))
+        found: Interval | str | None = None
+        if name == "accuracy" and cases.task == "multiclass":
+            found = bound_share(cases.right > 0, groups=cases.groups)
+        found = found or _bound(float(point[name][0]), resampled[name], metric.trials(cases), metric.span(cases))
         if isinstance(found, str):
             undefined[name] = found
         else:
@@ -200,12 +203,18 @@ def _class_reason(cases: Cases, label: str, k: int, name: str) -> str | None:
     return None
 
 
-def _class_trials(cases: Cases, k: int, name: str) -> int:
-    """Independent trials behind a metric of a class (see zoo.evaluation.intervals)."""
-    if name == "auroc":
-        return cases.smaller_side(k)
+def _bound_of_class(cases: Cases, k: int, name: str, point: Values, resampled: Values) -> Interval | str:
+    """A metric of a class with its interval, or why there is none."""
     of, called, known = cases.truth[:, k], cases.chosen[:, k], cases.known[:, k]
-    return cases.units(known & {"specificity": ~of, "ppv": called, "npv": ~called}.get(name, of))
+    shares = {
+        "sensitivity": (called, of),
+        "specificity": (~called, known & ~of),
+        "ppv": (of, known & called),
+        "npv": (~of, known & ~called),
+    }
+    found = bound_share(*shares[name], cases.groups) if name in shares else None
+    trials = cases.smaller_side(k) if name == "auroc" else cases.units(of)
+    return found or _bound(float(point[name][k, 0]), resampled[name][k], trials)
 
 
 def _list_labels(labels: list[str]) -> str:

@@ -1,7 +1,16 @@
-"""95 % intervals: a percentile bootstrap over images or patients, and another method where the bootstrap fails.
+"""95 % intervals: Wilson's for shares, and a percentile bootstrap over images or patients for all else.
 
-The interval is the 2.5 to 97.5 percentile of the metric over resamples of the images, widened where needed to
-hold the value itself (percentiles of a biased metric such as F1 can miss it). Resamples that do not define
+Accuracy, sensitivity, specificity, PPV, NPV and coverage are shares of images: `bound_share` gives Wilson's interval. A
+percentile bootstrap says 0.333 to 1 of 6 right of 9, Wilson 0.354 to 0.879. Where groups are known the number of
+images is divided by the design effect, 1 + (m - 1) r: m is the number of images in the group of an image, on average
+over images, and r is the correlation within groups. r is estimated from the spread of the groups (Cochran 1977,
+chapter 9) and drawn toward 1 as if one more group had shown that: where only two or three groups gave the rarer answer,
+they say little of r. Dean and Pagano (2015, J. Surv. Stat. Methodol. 3:484) recommend Wilson's interval with such a
+number. Simulated with 10 to 200 groups it holds the truth 93 to 99 times in 100; a bootstrap over groups, 83 to 96
+times (benchmarks/coverage.py).
+
+For all else the interval is the 2.5 to 97.5 percentile of the metric over resamples of the images, widened where needed
+to hold the value itself (percentiles of a biased metric such as F1 can miss it). Resamples that do not define
 the metric are left out. If more than half are left out, the interval is undefined and no number is given.
 
 When the percentiles coincide (10 of 10 right, AUROC 1.0), every resample repeats the value and the bootstrap
@@ -33,7 +42,17 @@ if TYPE_CHECKING:
 
     from zoo.evaluation.metrics import Values, Weights
 
-__all__ = ["RESAMPLES", "bootstrap", "bound_difference", "draws", "has_no_width", "interval", "percentiles", "wilson"]
+__all__ = [
+    "RESAMPLES",
+    "bootstrap",
+    "bound_difference",
+    "bound_share",
+    "draws",
+    "has_no_width",
+    "interval",
+    "percentiles",
+    "wilson",
+]
 
 RESAMPLES = 1000
 Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
@@ -139,6 +158,44 @@ def percentiles(resampled: NDArray[np.float64]) -> tuple[float, float] | None:
 def has_no_width(low: float, high: float) -> bool:
     """Whether an interval has no width beyond rounding."""
     return high - low <= 1e-12 * max(1.0, abs(low))
+
+
+def bound_share(
+    hits: NDArray[np.bool_], trials: NDArray[np.bool_] | None = None, groups: NDArray[np.int64] | None = None
+) -> Interval | None:
+    """The share of `hits` among `trials` with its Wilson interval, or None without a trial.
+
+    Args:
+        hits: (n,) what is counted; outside `trials` it says nothing.
+        trials: (n,) what the share is of; None: all.
+        groups: (n,) int of any values, equal for images of one patient; None: all images are independent.
+    """
+    hits = hits if trials is None else hits[trials]
+    if not len(hits):
+        return None
+    value = float(np.mean(hits))
+    informative = (
+        float(len(hits)) if groups is None else _independent(hits, groups if trials is None else groups[trials])
+    )
+    low, high = wilson(value, informative)
+    return Interval(value=value, low=min(low, value), high=max(high, value), method="wilson")
+
+
+def _independent(hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> float:
+    """As many independent images as hits of groups are worth: their number over the design effect (see above)."""
+    unit = np.unique(groups, return_inverse=True)[1]
+    size, found, n = np.bincount(unit), np.bincount(unit, weights=hits), len(hits)
+    share, units, together = found.sum() / n, len(size), (size**2).sum() / n
+    rarer = min(int((found > 0).sum()), int((found < size).sum()))  # groups that the rarer answer is of
+    if together == 1:
+        return float(n)
+    correlation = 0.0
+    if rarer and units > 1:
+        spread = units / (units - 1) * ((found - share * size) ** 2).sum()
+        effect = spread / (n * share * (1 - share))
+        correlation = min(1.0, max(0.0, (effect - 1) / (together - 1)))
+    drawn = (rarer * correlation + 1) / (rarer + 1)
+    return float(n / (1 + (together - 1) * drawn))
 
 
 def wilson(value: float, trials: float) -> tuple[float, float]:

@@ -93,7 +93,7 @@ class Interval(Value, frozen=True):
     low: float
     high: float
     method: Literal["bootstrap", "wilson"] = "bootstrap"
-    """wilson: every resample gave the same value, so the bootstrap had nothing to say (see
+    """wilson: a share of images; or every resample gave the same value, so the bootstrap had nothing to say (see
     zoo.evaluation.intervals)."""
 
     def __str__(self) -> str:
