@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import DataError
+from zoo.evaluation._placements import Placements, place
 from zoo.evaluation._scores import Array, check_logits, log_odds, log_sigmoid, log_softmax, rank, task_of
 from zoo.spec import UNKNOWN
 
@@ -233,6 +234,11 @@ class Cases:
         """
         called = self.chosen & self.known
         return _of_rows(self.truth & called), _of_rows(self.truth), _of_rows(called), _of_rows(~self.known)
+
+    @cached_property
+    def placements(self) -> Placements:
+        """AUROC of each class and what each image adds to it."""
+        return place(self)
 
     @cached_property
     def steps(self) -> tuple[tuple[Any, Any], ...]:

@@ -9,7 +9,7 @@ import numpy as np
 from zoo.errors import DataError
 from zoo.evaluation._cases import Cases
 from zoo.evaluation.calibration import calibration, losses
-from zoo.evaluation.intervals import RESAMPLES, bootstrap, bound_share, draws, interval
+from zoo.evaluation.intervals import RESAMPLES, bootstrap, bound_area, bound_share, draws, interval
 from zoo.evaluation.metrics import CLASS_METRICS, Values, Weights, measure, metrics_of, ones
 from zoo.spec import SCHEMA, Confusion, EvalReport, Fingerprint, Interval
 
@@ -112,10 +112,10 @@ def overall(
         if metric.needs_every_class and why is not None:
             undefined[name] = why
             continue
-        found: Interval | str | None = None
-        if name == "accuracy" and cases.task == "multiclass":
-            found = bound_share(cases.right > 0, groups=cases.groups)
-        found = found or _bound(float(point[name][0]), resampled[name], metric.trials(cases), metric.span(cases))
+        value, units = float(point[name][0]), cases.clusters or cases.n
+        found = _bound_exactly(cases, name) or _bound(
+            value, resampled[name], metric.trials(cases), units, metric.span(cases)
+        )
         if isinstance(found, str):
             undefined[name] = found
         else:
@@ -156,7 +156,7 @@ def _note_unasked(cases: Cases, labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _bound(
-    value: float, resampled: NDArray[np.float64], trials: int, span: tuple[float, float] = (0.0, 1.0)
+    value: float, resampled: NDArray[np.float64], trials: int, units: int, span: tuple[float, float] = (0.0, 1.0)
 ) -> Interval | str:
     worst, best = span
     found = None
@@ -165,6 +165,7 @@ def _bound(
             value,
             resampled,
             trials,
+            units=units,
             to_unit=lambda x: (x - worst) / (best - worst),
             from_unit=lambda u: worst + u * (best - worst),
         )
@@ -203,6 +204,17 @@ def _class_reason(cases: Cases, label: str, k: int, name: str) -> str | None:
     return None
 
 
+def _bound_exactly(cases: Cases, name: str) -> Interval | None:
+    """The interval of a metric of all classes that needs no resamples, where there is one."""
+    if name == "accuracy" and cases.task == "multiclass":
+        return bound_share(cases.right > 0, groups=cases.groups)
+    if name == "macro_auroc":
+        asked = cases.asked > 0
+        areas, influence = cases.placements
+        return bound_area(float(areas[asked].mean()), influence[:, asked].mean(axis=1), cases.groups)
+    return None
+
+
 def _bound_of_class(cases: Cases, k: int, name: str, point: Values, resampled: Values) -> Interval | str:
     """A metric of a class with its interval, or why there is none."""
     of, called, known = cases.truth[:, k], cases.chosen[:, k], cases.known[:, k]
@@ -213,8 +225,11 @@ def _bound_of_class(cases: Cases, k: int, name: str, point: Values, resampled: V
         "npv": (~of, known & ~called),
     }
     found = bound_share(*shares[name], cases.groups) if name in shares else None
+    if name == "auroc":
+        areas, influence = cases.placements
+        found = bound_area(float(areas[k]), influence[:, k], cases.groups)
     trials = cases.smaller_side(k) if name == "auroc" else cases.units(of)
-    return found or _bound(float(point[name][k, 0]), resampled[name][k], trials)
+    return found or _bound(float(point[name][k, 0]), resampled[name][k], trials, cases.clusters or cases.n)
 
 
 def _list_labels(labels: list[str]) -> str:

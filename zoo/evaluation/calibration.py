@@ -147,6 +147,7 @@ def calibration(cases: Cases, resampled: Values, temperature: float) -> Calibrat
         float(point["brier"][0]),
         resampled["brier"],
         trials,
+        units=cases.clusters or cases.n,
         to_unit=lambda x: x / largest,
         from_unit=lambda u: largest * u,
     )
@@ -154,6 +155,7 @@ def calibration(cases: Cases, resampled: Values, temperature: float) -> Calibrat
         float(point["nll"][0]),
         resampled["nll"],
         trials,
+        units=cases.clusters or cases.n,
         to_unit=lambda x: float(np.exp(-x)),
         from_unit=lambda u: float(-np.log(max(u, np.finfo(np.float64).tiny))),
     )

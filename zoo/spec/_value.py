@@ -92,9 +92,9 @@ class Interval(Value, frozen=True):
     value: float
     low: float
     high: float
-    method: Literal["bootstrap", "wilson"] = "bootstrap"
-    """wilson: a share of images; or every resample gave the same value, so the bootstrap had nothing to say (see
-    zoo.evaluation.intervals)."""
+    method: Literal["bootstrap", "wilson", "delong"] = "bootstrap"
+    """delong: an AUROC, or a mean of them. wilson: a share of images; or every resample gave the same value, so the
+    bootstrap had nothing to say (see zoo.evaluation.intervals)."""
 
     def __str__(self) -> str:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
