@@ -22,6 +22,7 @@ __all__ = ["check_labels", "overall", "report"]
 
 _NOT_KNOWN = "is known of none of the {n} images evaluated"
 
+_OF_CURVES = ("auroc", "auprc", "sensitivity_at_specificity_90", "partial_auroc_90")
 FEW_GROUPS = 30
 """From fewer groups than this intervals hold the truth clearly less often than 95 times in 100 (see
 zoo.evaluation.intervals), which the report then says."""
@@ -93,7 +94,7 @@ def report(
         metrics=metrics,
         per_class=per_class,
         confusion=_confusion(cases, labels),
-        calibration=calibration(cases, resampled, temperature),
+        calibration=calibration(cases, labels, resampled, temperature),
         data=fingerprint,
         undefined=undefined,
         notes=(*notes, *_few(cases.clusters), *_note_unasked(cases, labels)),
@@ -109,8 +110,8 @@ def overall(
     undefined: dict[str, str] = {}
     why = _missing(cases, labels)
     for name, metric in metrics_of(cases).items():
-        if metric.needs_every_class and why is not None:
-            undefined[name] = why
+        if reason := (why if metric.needs_every_class else _constant(cases, labels) if name == "mcc" else None):
+            undefined[name] = reason
             continue
         value, units = float(point[name][0]), cases.clusters or cases.n
         found = _bound_exactly(cases, name) or _bound(
@@ -186,6 +187,20 @@ def _missing(cases: Cases, labels: Sequence[str]) -> str | None:
     return f"{' and '.join(reasons)} among the {cases.n} evaluated" if reasons else None
 
 
+def _constant(cases: Cases, labels: Sequence[str]) -> str | None:
+    """Why a correlation of truth and answers is undefined: one of them is the same for all images."""
+    if cases.task == "multiclass":
+        for counts, verb in ((cases.counts, "are of class"), (cases.called, "were called")):
+            if (counts == cases.n).any():
+                return f"all of the {cases.n} images {verb} {labels[int(counts.argmax())]}"
+        return None
+    for counts, verb in ((cases.counts, "have"), (cases.called, "were given")):
+        some = (counts > 0) & (counts < cases.asked)
+        if alike := [label for label, one in zip(labels, some | (cases.asked == 0), strict=True) if not one]:
+            return f"all of the {cases.n} images, or none, {verb} label {_list_labels(alike)}"
+    return None
+
+
 def _class_reason(cases: Cases, label: str, k: int, name: str) -> str | None:
     """Why a metric of a class has no value on these images, or None when it has one."""
     of, called, n = int(cases.counts[k]), int(cases.called[k]), int(cases.asked[k])
@@ -193,9 +208,9 @@ def _class_reason(cases: Cases, label: str, k: int, name: str) -> str | None:
     among = f"{'' if n == cases.n else f'{n} known of the '}{cases.n} evaluated"
     if n == 0:
         return f"{label} {_NOT_KNOWN.format(n=cases.n)}"
-    if of == 0 and name in {"sensitivity", "f1", "auroc", "auprc"}:
+    if of == 0 and name in {"sensitivity", "f1", *_OF_CURVES}:
         return f"no image {'with label' if several else 'of class'} {label} among the {among}"
-    if of == n and name in {"specificity", "auroc", "auprc"}:
+    if of == n and name in {"specificity", *_OF_CURVES}:
         return f"no image {'without label' if several else 'of any class but'} {label} among the {among}"
     if called == 0 and name == "ppv":
         return f"none of the {n} images was called {label}"
@@ -228,7 +243,7 @@ def _bound_of_class(cases: Cases, k: int, name: str, point: Values, resampled: V
     if name == "auroc":
         areas, influence = cases.placements
         found = bound_area(float(areas[k]), influence[:, k], cases.groups)
-    trials = cases.smaller_side(k) if name == "auroc" else cases.units(of)
+    trials = cases.smaller_side(k) if "auroc" in name else cases.units(of)
     return found or _bound(float(point[name][k, 0]), resampled[name][k], trials, cases.clusters or cases.n)
 
 

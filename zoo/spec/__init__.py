@@ -28,6 +28,7 @@ from zoo.spec._preprocessing import (
 from zoo.spec._quantization import Guard, Quantization, QuantizedKind, Rung, Speed, Target
 from zoo.spec._results import (
     Calibration,
+    ClassCalibration,
     Confusion,
     EvalReport,
     Fingerprint,
@@ -37,6 +38,7 @@ from zoo.spec._results import (
     Parity,
     PluginOrigin,
     Provenance,
+    ReliabilityBin,
     SeenImages,
     Teacher,
 )
@@ -82,6 +84,7 @@ __all__ = [
     "Calibration",
     "Categorical",
     "Channels",
+    "ClassCalibration",
     "ColumnSpec",
     "ConformalSets",
     "Confusion",
@@ -116,6 +119,7 @@ __all__ = [
     "Quantization",
     "QuantizedKind",
     "Reading",
+    "ReliabilityBin",
     "Rows",
     "Rung",
     "Scale",
