@@ -142,7 +142,7 @@ class EvalReport(Display, Value, frozen=True):
     """Defects of the data that the reader of the numbers must know."""
     clusters: int | None = None
     """Groups (patients, lesions, studies) that the n images come from, where the data names them; every interval
-    is then from resamples of whole groups. Null: single images were resampled."""
+    is then over groups. Null: images were taken to be independent."""
     seen: SeenImages | None = None
     """Images that the model was made with. Null: they are the test images of its own data, of which it has seen none,
     or the report is of an older release."""
