@@ -86,7 +86,7 @@ def judge_difference(delta: float, influence: Array, groups: NDArray[np.int64] |
     Args:
         delta: the difference, in [-1, 1].
         influence: (n,) each image's influence on it, see `Placements`.
-        groups: as in `variance_of`.
+        groups: (n,) int in [0, g), equal for images of one patient, where known.
     """
     from scipy.stats import norm
 

@@ -261,7 +261,7 @@ METRICS: Mapping[str, ImageMetric | ClassMetric | RangeMetric] = {
     "macro_auroc": ClassMetric("macro AUROC", lambda tally: tally.mean(tally.auroc)),
     "macro_auprc": ClassMetric("macro AUPRC", lambda tally: tally.mean(tally.auprc)),
     "macro_f1": ClassMetric("macro F1", lambda tally: tally.mean(tally.f1)),
-    "mcc": RangeMetric("Matthews correlation", _mcc, lambda _: (-1.0, 1.0)),
+    "mcc": RangeMetric("MCC", _mcc, lambda _: (-1.0, 1.0)),
 }
 """The metrics of a report over all classes, in its order. 1 is best. Every value lies in [0, 1], mcc's in [-1, 1]."""
 GRADE_METRICS: Mapping[str, RangeMetric] = {
