@@ -1,9 +1,9 @@
 """One test of a pair of models on the same images, and what else can be said of their difference.
 
 The paired bootstrap decides: `p` is its p, and only that one is corrected and makes a verdict. It serves every metric,
-any number of classes, and patients. On 60 images and AUROC of 0.95 it called equal models different 4 to 6 times of 100,
-DeLong's and McNemar's tests 1 to 3 times: they miss differences there (benchmarks/coverage.py). Readers know both, so
-they are given beside it: `p_delong`, of areas, and `p_mcnemar`, of what is right or wrong.
+any number of classes, and patients. On 60 images and AUROC of 0.95 it called equal models different 4 to 6 times in
+100, DeLong's and McNemar's tests 1 to 3 times: they miss differences there (benchmarks/coverage.py). Readers know both,
+so they are given beside it: `p_delong`, of areas, and `p_mcnemar`, of what is right or wrong.
 
 Where nothing is told, `images_needed` says how many images would: n ((z_{1-α/2} + z_{0.8}) s / δ)², where δ is the
 difference as it was found and s its standard error on n images (Julious 2004, Stat. Med. 23:1921). It holds for images
