@@ -8,8 +8,8 @@ with 10 to 200 groups it holds the truth 93 to 99 times in 100; a bootstrap over
 AUROC and its mean over classes get DeLong's variance, taken on the logit scale (Pepe 2003, The Statistical Evaluation
 of Medical Tests, chapter 5): `bound_area`. Of 60 images and an AUROC of 0.95 and more it holds the truth 93 to 98 times
 in 100, a bootstrap 82 to 92, DeLong's interval without the logit 69 to 89. Where groups are known the variance is
-multiplied by their design effect: with 10 to 60 groups it holds the truth 93 times or more, a bootstrap over groups 74 to
-94 (benchmarks/coverage.py).
+multiplied by their design effect: with 10 to 60 groups it holds the truth 93 times or more, a bootstrap over groups 74
+to 94 (benchmarks/coverage.py).
 
 For all else the interval is the 2.5 to 97.5 percentile of the metric over resamples of the images, widened where needed
 to hold the value itself (percentiles of a biased metric such as F1 can miss it). Resamples that do not define
