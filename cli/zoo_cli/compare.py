@@ -79,6 +79,14 @@ def compare(
     per_class: Annotated[
         bool, typer.Option("--per-class", help="Test each pair class by class, too: AUROC and sensitivity.")
     ] = False,
+    margin: Annotated[
+        float | None,
+        typer.Option(
+            "--margin",
+            metavar="X",
+            help="Difference that would not matter, such as 0.02: says which models are equivalent, or not worse.",
+        ),
+    ] = None,
     table: options.TableAs = None,
     tests: Annotated[bool, typer.Option("--tests", help="With --table: the tests of pairs, not the models.")] = False,
     include_seen: options.IncludeSeen = False,
@@ -119,6 +127,7 @@ def compare(
                 budget=budget,
                 resamples=resamples,
                 per_class=per_class,
+                margin=margin,
                 include_seen=include_seen,
             )
     except KeyboardInterrupt:
@@ -165,7 +174,8 @@ def as_text(found: Comparison) -> str:
     pairs = len(found.models) * (len(found.models) - 1) // 2
     if pairs:
         lines += ["", f"Paired tests on {format_count(found.resamples, 'shared resample')}:"]
-        lines += [f"  {_sentence(pair, pairs)}" for pair in found.pairs]
+        for pair in found.pairs:
+            lines += [f"  {_sentence(pair, pairs)}", *(f"    {line}" for line in _further(pair, found))]
     if found.per_class:
         lines += [
             "",
@@ -199,6 +209,36 @@ def _sentence(pair: Pair, pairs: int) -> str:
     if pair.verdict == "cannot tell":
         return f"cannot tell {a} and {b} apart in {metric}: {numbers}"
     return f"{a} is better than {b} in {metric}: {numbers}"
+
+
+def _further(pair: Pair, found: Comparison) -> list[str]:
+    """What the margin says, and how many images would tell."""
+    lines: list[str] = []
+    if pair.margin is not None and pair.noninferior is not None:
+        margin = f"{pair.margin:g}"
+        if pair.equivalent:
+            lines.append(f"equivalent within {margin}: the interval lies between -{margin} and {margin}")
+        elif pair.verdict == "cannot tell":
+            not_worse = [(pair.a, pair.b)] * pair.noninferior + [(pair.b, pair.a)] * bool(pair.noninferior_b)
+            lines += [f"{one} is not worse than {other} by more than {margin}" for one, other in not_worse]
+            lines += [] if not_worse else [f"cannot tell whether either is worse by more than {margin}"]
+    wanted = [
+        (f"a difference of {size:.3g}", images)
+        for size, images in ((abs(pair.delta or 0.0), pair.images_needed), (pair.margin, pair.images_for_margin))
+        if size is not None and images is not None
+    ]
+    if wanted:
+        numbers = ", ".join(f"{what} {_count_images(images, found)}" for what, images in wanted)
+        lines.append(f"to tell, with a power of 80 %: {numbers}")
+    return lines
+
+
+def _count_images(images: int, found: Comparison) -> str:
+    """About how many test images, and of how many groups where groups are known; there are `found.n`."""
+    groups = ""
+    if found.clusters is not None:
+        groups = f" of {format_count(math.ceil(images * found.clusters / found.n), 'group')}"
+    return f"needs about {format_count(images, 'image')}{groups}"
 
 
 def _format_p(pair: Pair) -> str:
@@ -254,10 +294,10 @@ def _tests(found: Comparison, kind: TableFormat) -> tuple[list[str], list[list[C
             difference = Interval(value=pair.delta, low=pair.low, high=pair.high)
         metric = title_of(pair.metric)
         p: list[Cell] = (
-            [pair.p, pair.p_holm, "yes" if pair.at_floor else "no"]
+            [pair.p, pair.p_holm, "yes" if pair.at_floor else "no", pair.p_delong, pair.p_mcnemar]
             if kind == "csv"
             else [_format_p(pair).removeprefix("= ")]
         )
         rows.append([pair.a, pair.b, pair.label or "all", metric, difference, *p, _better(pair)])
-    columns = ["p", "p Holm", "p Holm at most"] if kind == "csv" else ["p (Holm)"]
+    columns = ["p", "p Holm", "p Holm at most", "p DeLong", "p McNemar"] if kind == "csv" else ["p (Holm)"]
     return ["a", "b", "class", "metric", "a - b", *columns, "better"], rows

@@ -32,6 +32,7 @@ TABLES = {
     "audit": (r"^JPEG, quality 75 +4 of 4 ", r"^\S+set: 80 images, "),
     "cards": (r"^\| simple_cnn \| [\d.]+ M \| .* ms \| ",),
     "companion": (r"^1 threads, with / without: wall ", r"^\d threads, without companions: "),
+    "coverage": (r"^\| AUROC 0.95 \| 60 patients \| [\d.]+% \| ", r"^\| 0.98 \| 30 \+ 30 \| [\d.]+% \| "),
     "data": (r"^60 PNGs, index, reading it +\S+ files/s", r"^tar shards / files, decode +\S+ x"),
     "distillation": (r"^\| 1 \| 16 \| .* to .*\) \|$", r"^macro_auroc: alone .* over 2 seeds, p "),
     "edge": (r"^predict, steady / ", r"^edge imports +\S+ s", r"^zoo list, heavy imports +none", r"^streaming into a "),
@@ -134,6 +135,10 @@ def test_ablation(images: Path, tmp_path: Path) -> None:
 
 def test_time_to_auroc(images: Path, tmp_path: Path) -> None:
     printed("recipes/time_to_auroc", images, "--smallest", place=tmp_path)
+
+
+def test_coverage(tmp_path: Path) -> None:
+    printed("coverage", "--smallest", place=tmp_path)
 
 
 def test_companion(tmp_path: Path) -> None:

@@ -65,6 +65,18 @@ def test_an_upper_bound_of_p_is_rounded_up() -> None:
     assert "p ≤ 0.002" in as_text(compare(models, TARGETS, LABELS, resamples=1499))
 
 
+def test_what_was_not_told_says_how_many_images_would_tell_it() -> None:
+    """And what a stated margin makes of it; with groups, how many of those."""
+    models = [contender("x", 2, 0), contender("y", 1.9, 1)]
+    alone = as_text(compare(models, TARGETS, LABELS, resamples=199))
+    assert re.search(r"power of 80 %: a difference of 0\.\d+ needs about [\d ]+ images$", alone, re.MULTILINE)
+    assert "margin" not in alone
+    stated = as_text(compare(models, TARGETS, LABELS, resamples=199, margin=0.001, groups=np.arange(240) // 2))
+    assert "cannot tell whether either is worse by more than 0.001" in stated
+    assert re.search(r", a difference of 0\.001 needs about [\d ]+ images of [\d ]+ groups$", stated, re.MULTILINE)
+    assert "equivalent within 0.4: " in as_text(compare(models, TARGETS, LABELS, resamples=199, margin=0.4))
+
+
 def test_models_that_answer_alike_are_said_to(three: Comparison) -> None:
     lines = [line for line in as_text(three).splitlines() if "good_net and copy" in line]
     assert len(lines) == 2

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from zoo.evaluation import Cases, fit_temperature, ones, reliability
+from zoo.evaluation import Cases, fit_temperature, ones, reliability, report
 from zoo.evaluation.calibration import losses
+from zoo.spec import Fingerprint
 
 
 def calibrated(n: int, classes: int, seed: int = 0):
@@ -16,6 +17,34 @@ def calibrated(n: int, classes: int, seed: int = 0):
     logits = 2 * rng.normal(size=(n, classes))
     noise = rng.gumbel(size=(n, classes))
     return logits, (logits + noise).argmax(axis=1)
+
+
+def by_class(logits, targets):
+    about = Fingerprint(name="made", sha256="0" * 64, n=400, splits={"test": 400})
+    options = {"model": "m", "split": "test", "temperature": 1, "fingerprint": about, "resamples": 200}
+    return report(logits, targets, "abc", **options).calibration.per_class
+
+
+def test_each_class_has_a_calibration_of_its_own():
+    logits, targets = calibrated(400, 3)
+    honest = by_class(logits, targets)
+    logits[:, 2] += 1.5  # the third class is called too often
+    found = by_class(logits, targets)
+    assert list(found) == ["a", "b", "c"]
+    for k, one in enumerate(found.values()):
+        p, truth = Cases.of(logits, targets).probabilities[:, k], targets == k
+        assert one.brier.value == pytest.approx(oracle.brier_score_loss(truth, p))
+        assert one.brier.low < one.brier.value < one.brier.high
+        assert sum(each.n for each in one.bins) == 400
+        gaps = [each.n * abs(each.observed.value - each.probability) for each in one.bins]
+        assert one.ece == pytest.approx(sum(gaps) / 400)
+        assert {each.observed.method for each in one.bins} == {"wilson"}
+    missed, few = (
+        sum(not each.observed.low <= each.probability <= each.observed.high for each in one.bins)
+        for one in (found["c"], honest["c"])
+    )
+    assert missed > 5
+    assert few <= 2
 
 
 @pytest.mark.parametrize("scale", [0.25, 1.0, 4.0])

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import binomtest
 
 from zoo.errors import UsageError
-from zoo.evaluation import Cases, bootstrap, draws, interval, intervals, measure, wilson
+from zoo.evaluation import Cases, bootstrap, bound_share, draws, interval, intervals, measure, wilson
 from zoo.spec import Interval
 
 
@@ -80,3 +81,50 @@ def test_an_interval_holds_its_value_and_stays_in_range(resampled, value, trials
 def test_a_bootstrap_of_nothing_is_refused():
     with pytest.raises(UsageError, match="0 resamples"):
         next(draws(10, 0))
+
+
+def test_a_share_of_few_images_has_wilsons_interval():
+    """6 of 9: a percentile bootstrap says 0.333 to 1. The numbers are of statsmodels 0.15.0, proportion_confint."""
+    hits = np.array([True] * 6 + [False] * 3)
+    found = bound_share(hits)
+    assert (found.value, found.method) == (6 / 9, "wilson")
+    assert (found.low, found.high) == pytest.approx((0.3542021355803961, 0.879416181613089), abs=1e-12)
+    for right, n in ((0, 7), (7, 7), (48, 60), (997, 1000)):
+        found = bound_share(np.arange(n) < right)
+        want = binomtest(right, n).proportion_ci(method="wilson")
+        assert (found.low, found.high) == pytest.approx((want.low, want.high), abs=1e-12)
+
+
+def test_a_share_counts_its_trials_alone():
+    hits, trials = np.array([True, False, True, True]), np.array([True, True, False, True])
+    assert bound_share(hits, trials) == bound_share(hits[trials])
+    assert bound_share(hits, np.zeros(4, bool)) is None
+
+
+def test_images_of_one_patient_are_worth_less_than_images_of_many():
+    rng = np.random.default_rng(0)
+    right = rng.random(40) < 0.7
+    alone = bound_share(right)
+    assert bound_share(right, groups=np.arange(40) + 5) == alone
+    alike = bound_share(np.repeat(right, 8), groups=np.repeat(np.arange(40), 8))
+    assert (alike.low, alike.high) == pytest.approx((alone.low, alone.high), abs=1e-3)
+    mixed = bound_share(rng.random(320) < 0.7, groups=np.repeat(np.arange(40), 8))
+    assert mixed.high - mixed.low < 0.6 * (alone.high - alone.low)
+    assert bound_share(np.ones(40, bool), groups=np.repeat(np.arange(5), 8)).low == pytest.approx(
+        5 / (5 + 3.8415), abs=1e-4
+    )
+
+
+@pytest.mark.parametrize(
+    ("patients", "share", "alike"), [(10, 0.8, 0.5), (20, 0.95, 0.5), (60, 0.95, 0.8), (60, 0.8, 0.1)]
+)
+def test_the_interval_of_a_share_of_patients_holds_the_truth(patients, share, alike):
+    """1 to 12 images a patient; a bootstrap over patients held the truth 83 to 94 times in 100 here."""
+    rng = np.random.default_rng(1)
+    odds, held, runs = (1 - alike) / alike, 0, 2000
+    for _ in range(runs):
+        groups = np.repeat(np.arange(patients), rng.integers(1, 13, patients))
+        hits = rng.random(len(groups)) < rng.beta(share * odds, (1 - share) * odds, patients)[groups]
+        found = bound_share(hits, groups=groups)
+        held += found.low <= share <= found.high
+    assert 0.93 <= held / runs <= 0.99

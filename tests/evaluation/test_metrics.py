@@ -43,6 +43,7 @@ def by_sklearn(targets, logits):
         "macro_auroc": np.mean(auroc),
         "macro_auprc": np.mean(auprc),
         "macro_f1": oracle.f1_score(targets, called, average="macro"),
+        "mcc": oracle.matthews_corrcoef(targets, called),
         "sensitivity": tp / (tp + fn),
         "specificity": tn / (tn + fp),
         "ppv": tp / (tp + fp),
@@ -50,7 +51,18 @@ def by_sklearn(targets, logits):
         "f1": oracle.f1_score(targets, called, average=None),
         "auroc": np.array(auroc),
         "auprc": np.array(auprc),
+        "sensitivity_at_specificity_90": [
+            sensitivity_at(targets == k, cases.scores[:, k], 0.9) for k in range(classes)
+        ],
+        "partial_auroc_90": [
+            oracle.roc_auc_score(targets == k, cases.scores[:, k], max_fpr=0.1) for k in range(classes)
+        ],
     }
+
+
+def sensitivity_at(truth, scores, specificity):
+    false, true, _ = oracle.roc_curve(truth, scores, drop_intermediate=False)
+    return true[false <= 1 - specificity + 1e-12].max()
 
 
 @pytest.mark.parametrize("decimals", TIES)
@@ -151,4 +163,4 @@ def test_every_value_is_in_range_or_undefined(seed, n, classes, decimals):
     logits, targets = answers(n, classes, seed=seed, decimals=decimals)
     for name, values in measure(Cases.of(logits, targets), next(draws(n, 20, seed))).items():
         defined = values[~np.isnan(values)]
-        assert ((defined >= 0) & (defined <= 1)).all(), name
+        assert ((defined >= (-1 - 1e-12 if name == "mcc" else 0)) & (defined <= 1 + 1e-12)).all(), name

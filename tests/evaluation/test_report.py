@@ -133,13 +133,22 @@ def test_every_number_is_finite_and_inside_its_interval(seed, n, classes, scale)
     for name, value in numbers(found):
         assert isinstance(value, Interval)
         assert np.isfinite([value.value, value.low, value.high]).all(), name
-        assert 0 <= value.low <= value.value <= value.high, name
+        assert (-1 if name == "mcc" else 0) <= value.low <= value.value <= value.high, name
         assert value.high <= {"brier": 2, "nll": np.inf}.get(name, 1), name
         assert value.low < value.high, name
     named = {*found.metrics, *(f"{label}.{m}" for label, row in found.per_class.items() for m in row)}
     assert not named & set(found.undefined)
     assert len(found.metrics) + sum(m in found.undefined for m in METRICS) == len(METRICS)
     assert all(found.undefined.values())
+
+
+def test_a_correlation_with_what_is_always_the_same_is_undefined():
+    """scikit-learn says 0."""
+    called = judge(np.tile([1.0, 0.0], (40, 1)), np.array([0, 1] * 20), ["no", "yes"])
+    assert called.undefined["mcc"] == "all of the 40 images were called no"
+    assert judge(np.eye(2)[[0, 1] * 6], np.zeros(12, int), ["no", "yes"]).undefined["mcc"].startswith("all of the 12")
+    several = judge(np.tile([1.0, -1.0], (20, 1)), np.array([[0, 1], [1, 0]] * 10), ["cold", "warm"])
+    assert "cold, warm" in several.undefined["mcc"]
 
 
 def test_labels_must_be_one_different_name_a_class():

@@ -66,6 +66,7 @@ def by_sklearn(targets, logits):
         "macro_auroc": oracle.roc_auc_score(targets, logits, average="macro"),
         "macro_auprc": oracle.average_precision_score(targets, logits, average="macro"),
         "macro_f1": oracle.f1_score(targets, called, average="macro"),
+        "mcc": np.mean([oracle.matthews_corrcoef(*column) for column in columns]),
         "sensitivity": tp / (tp + fn),
         "specificity": tn / (tn + fp),
         "ppv": tp / (tp + fp),
@@ -73,6 +74,7 @@ def by_sklearn(targets, logits):
         "f1": oracle.f1_score(targets, called, average=None),
         "auroc": oracle.roc_auc_score(targets, logits, average=None),
         "auprc": oracle.average_precision_score(targets, logits, average=None),
+        "partial_auroc_90": [oracle.roc_auc_score(y, x, max_fpr=0.1) for y, x in zip(targets.T, logits.T, strict=True)],
     }
 
 
@@ -205,7 +207,7 @@ def test_every_number_is_finite_and_inside_its_interval(seed, n, labels, scale, 
     numbers += [(m, value) for row in found.per_class.values() for m, value in row.items() if m != "n"]
     for name, value in numbers:
         assert isinstance(value, Interval)
-        assert 0 <= value.low <= value.value <= value.high, name
+        assert (-1 if name == "mcc" else 0) <= value.low <= value.value <= value.high, name
         assert value.high <= (np.inf if name == "nll" else 1), name
         assert value.low < value.high, name
     assert len(found.metrics) + sum(m in found.undefined for m in METRICS) == len(METRICS)

@@ -73,6 +73,9 @@ def by_sklearn(targets, logits):
         found["f1"].append(oracle.f1_score(y, called))
         found["auroc"].append(oracle.roc_auc_score(y, x))
         found["auprc"].append(oracle.average_precision_score(y, x))
+        found["partial_auroc_90"].append(oracle.roc_auc_score(y, x, max_fpr=0.1))
+        false, true, _ = oracle.roc_curve(y, x, drop_intermediate=False)
+        found["sensitivity_at_specificity_90"].append(true[false <= 0.1 + 1e-12].max())
     return found
 
 

@@ -17,15 +17,15 @@ from zoo.evaluation.calibration import BINS, Reliability, fit_temperature, relia
 from zoo.evaluation.conformal import fit_sets
 from zoo.evaluation.corruption import CORRUPTIONS, SEVERITIES, check_corruptions, corrupt, corruptions_for
 from zoo.evaluation.decisions import judge_abstention, judge_points, judge_sets, measure_coverage, read_prevalence
-from zoo.evaluation.intervals import RESAMPLES, bootstrap, draws, interval, wilson
+from zoo.evaluation.intervals import RESAMPLES, bootstrap, bound_share, draws, interval, wilson
 from zoo.evaluation.metrics import (
     CLASS_METRICS,
     COMPARED,
     GRADE_METRICS,
     METRICS,
     ClassMetric,
-    GradeMetric,
     ImageMetric,
+    RangeMetric,
     Tally,
     Values,
     Weights,
@@ -51,11 +51,11 @@ __all__ = [
     "SEVERITIES",
     "Cases",
     "ClassMetric",
-    "GradeMetric",
     "ImageMetric",
     "Images",
     "Predict",
     "Progress",
+    "RangeMetric",
     "Reliability",
     "Tally",
     "Values",
@@ -63,6 +63,7 @@ __all__ = [
     "Weighing",
     "Weights",
     "bootstrap",
+    "bound_share",
     "check_corruptions",
     "check_labels",
     "check_metric",

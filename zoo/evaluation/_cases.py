@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import DataError
+from zoo.evaluation._placements import Placements, place
 from zoo.evaluation._scores import Array, check_logits, log_odds, log_sigmoid, log_softmax, rank, task_of
 from zoo.spec import UNKNOWN
 
@@ -238,6 +239,11 @@ class Cases:
     def places(self) -> NDArray[np.int64]:
         """(n, K) the place of each score among the different ones of its class, from 0, the lowest."""
         return place_scores(self.scores)
+
+    @cached_property
+    def placements(self) -> Placements:
+        """AUROC of each class and what each image adds to it."""
+        return place(self)
 
     @cached_property
     def steps(self) -> tuple[tuple[Any, Any], ...]:

@@ -16,6 +16,7 @@ import numpy as np
 from zoo._support.text import brief
 from zoo.errors import UsageError
 from zoo.evaluation._cases import Cases
+from zoo.evaluation._curves import find_sensitivity
 from zoo.evaluation._scores import Array, check_logits, task_of
 from zoo.evaluation.metrics import (
     GRADE_METRICS,
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 __all__ = ["check_metric", "judge_by", "lower_is_better", "measure_by", "place_of"]
 
 _EXACT = 1e-9
-"""How far a share of images may lie below a specificity that was asked for; 1 - 0.9 is not 0.1 to a computer."""
+"""How near to 1 an agreement by chance may come, to a computer that rounds."""
 
 
 def lower_is_better(metric: str) -> bool:
@@ -140,17 +141,9 @@ def _kappa(agreed: Array, chance: Array) -> Array:
 
 
 def _sensitivity_at(k: int, specificity: float, tally: Tally) -> Array:
-    """The largest sensitivity for class k among thresholds of its score at which the specificity is reached, (B,).
-
-    The curve is that of scikit-learn's roc_curve: a threshold lies between scores, never inside a tie.
-    """
-    positives, negatives = (steps @ tally.columns for steps in tally.cases.steps[k])  # (G, B) each
-    found, false = np.cumsum(positives, axis=0), np.cumsum(negatives, axis=0)
-    defined = (found[-1] > 0) & (false[-1] > 0)
-    whole = np.where(defined, false[-1], 1)
-    allowed = 1 - false / whole >= specificity - _EXACT
-    best = np.where(allowed, found, 0).max(axis=0)
-    return np.where(defined, best / np.where(defined, found[-1], 1), np.nan)
+    """The largest sensitivity for class k among thresholds of its score at which the specificity is reached, (B,)."""
+    found, false = (np.cumsum(steps @ tally.columns, axis=0) for steps in tally.cases.steps[k])  # (G, B) each
+    return find_sensitivity(found, false, specificity)
 
 
 _CHOICES: dict[str, Metric] = {

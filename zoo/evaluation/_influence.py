@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.evaluation._cases import place_scores
+from zoo.evaluation._placements import outrank
 from zoo.evaluation.intervals import wilson
 from zoo.spec import Interval
 
@@ -92,7 +93,7 @@ def auroc_of(
     for k in asked:
         inside = mask & cases.known[:, k]
         positive, negative = np.flatnonzero(inside & cases.truth[:, k]), np.flatnonzero(inside & ~cases.truth[:, k])
-        above, below = _placements(places[positive, k], places[negative, k])
+        above, below = outrank(places[positive, k], places[negative, k])
         area = float(above.mean())
         values.append(area)
         influence[positive] += (above - area) / (len(positive) * len(asked))
@@ -147,16 +148,6 @@ def _ratios(cases: Cases, part: Array, whole: Array, mask: NDArray[np.bool_]) ->
     units = cases.units(mask)
     trials = units if whole.shape[1] == 1 else min(cases.units(whole[:, k] > 0) for k in np.flatnonzero(there))
     return Estimate(float(ratio.mean()), influence, units, trials, whole.shape[1] == 1)
-
-
-def _placements(positive: NDArray[np.int64], negative: NDArray[np.int64]) -> tuple[Array, Array]:
-    """For each positive the share of negatives below it, for each negative that of positives above it; ties half."""
-    return _share_below(positive, negative), 1 - _share_below(negative, positive)
-
-
-def _share_below(places: NDArray[np.int64], others: NDArray[np.int64]) -> Array:
-    there = np.bincount(others, minlength=int(places.max()) + 1)
-    return np.asarray(((np.cumsum(there) - there / 2) / len(others))[places])
 
 
 def _smaller_side(cases: Cases, mask: NDArray[np.bool_], k: int) -> int:

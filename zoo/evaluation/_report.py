@@ -9,7 +9,7 @@ import numpy as np
 from zoo.errors import DataError
 from zoo.evaluation._cases import Cases
 from zoo.evaluation.calibration import calibration, losses
-from zoo.evaluation.intervals import RESAMPLES, bootstrap, draws, interval
+from zoo.evaluation.intervals import RESAMPLES, bootstrap, bound_area, bound_share, draws, interval
 from zoo.evaluation.metrics import CLASS_METRICS, Values, Weights, measure, metrics_of, ones
 from zoo.spec import SCHEMA, Confusion, EvalReport, Fingerprint, Interval
 
@@ -22,6 +22,7 @@ __all__ = ["check_labels", "overall", "report"]
 
 _NOT_KNOWN = "is known of none of the {n} images evaluated"
 
+_OF_CURVES = ("auroc", "auprc", "sensitivity_at_specificity_90", "partial_auroc_90")
 FEW_GROUPS = 30
 """From fewer groups than this intervals hold the truth clearly less often than 95 times in 100 (see
 zoo.evaluation.intervals), which the report then says."""
@@ -78,7 +79,7 @@ def report(
             row["known"] = int(cases.asked[k])
         for name in CLASS_METRICS:
             why = _class_reason(cases, label, k, name)
-            found = why or _bound(float(point[name][k, 0]), resampled[name][k], _class_trials(cases, k, name))
+            found = why or _bound_of_class(cases, k, name, point, resampled)
             if isinstance(found, str):
                 undefined[f"{label}.{name}"] = found
             else:
@@ -93,7 +94,7 @@ def report(
         metrics=metrics,
         per_class=per_class,
         confusion=_confusion(cases, labels),
-        calibration=calibration(cases, resampled, temperature),
+        calibration=calibration(cases, labels, resampled, temperature),
         data=fingerprint,
         undefined=undefined,
         notes=(*notes, *_few(cases.clusters), *_note_unasked(cases, labels)),
@@ -109,10 +110,13 @@ def overall(
     undefined: dict[str, str] = {}
     why = _missing(cases, labels)
     for name, metric in metrics_of(cases).items():
-        if metric.needs_every_class and why is not None:
-            undefined[name] = why
+        if reason := (why if metric.needs_every_class else _constant(cases, labels) if name == "mcc" else None):
+            undefined[name] = reason
             continue
-        found = _bound(float(point[name][0]), resampled[name], metric.trials(cases), metric.span(cases))
+        value, units = float(point[name][0]), cases.clusters or cases.n
+        found = _bound_exactly(cases, name) or _bound(
+            value, resampled[name], metric.trials(cases), units, metric.span(cases)
+        )
         if isinstance(found, str):
             undefined[name] = found
         else:
@@ -153,7 +157,7 @@ def _note_unasked(cases: Cases, labels: Sequence[str]) -> tuple[str, ...]:
 
 
 def _bound(
-    value: float, resampled: NDArray[np.float64], trials: int, span: tuple[float, float] = (0.0, 1.0)
+    value: float, resampled: NDArray[np.float64], trials: int, units: int, span: tuple[float, float] = (0.0, 1.0)
 ) -> Interval | str:
     worst, best = span
     found = None
@@ -162,6 +166,7 @@ def _bound(
             value,
             resampled,
             trials,
+            units=units,
             to_unit=lambda x: (x - worst) / (best - worst),
             from_unit=lambda u: worst + u * (best - worst),
         )
@@ -182,6 +187,20 @@ def _missing(cases: Cases, labels: Sequence[str]) -> str | None:
     return f"{' and '.join(reasons)} among the {cases.n} evaluated" if reasons else None
 
 
+def _constant(cases: Cases, labels: Sequence[str]) -> str | None:
+    """Why a correlation of truth and answers is undefined: one of them is the same for all images."""
+    if cases.task == "multiclass":
+        for counts, verb in ((cases.counts, "are of class"), (cases.called, "were called")):
+            if (counts == cases.n).any():
+                return f"all of the {cases.n} images {verb} {labels[int(counts.argmax())]}"
+        return None
+    for counts, verb in ((cases.counts, "have"), (cases.called, "were given")):
+        some = (counts > 0) & (counts < cases.asked)
+        if alike := [label for label, one in zip(labels, some | (cases.asked == 0), strict=True) if not one]:
+            return f"all of the {cases.n} images, or none, {verb} label {_list_labels(alike)}"
+    return None
+
+
 def _class_reason(cases: Cases, label: str, k: int, name: str) -> str | None:
     """Why a metric of a class has no value on these images, or None when it has one."""
     of, called, n = int(cases.counts[k]), int(cases.called[k]), int(cases.asked[k])
@@ -189,9 +208,9 @@ def _class_reason(cases: Cases, label: str, k: int, name: str) -> str | None:
     among = f"{'' if n == cases.n else f'{n} known of the '}{cases.n} evaluated"
     if n == 0:
         return f"{label} {_NOT_KNOWN.format(n=cases.n)}"
-    if of == 0 and name in {"sensitivity", "f1", "auroc", "auprc"}:
+    if of == 0 and name in {"sensitivity", "f1", *_OF_CURVES}:
         return f"no image {'with label' if several else 'of class'} {label} among the {among}"
-    if of == n and name in {"specificity", "auroc", "auprc"}:
+    if of == n and name in {"specificity", *_OF_CURVES}:
         return f"no image {'without label' if several else 'of any class but'} {label} among the {among}"
     if called == 0 and name == "ppv":
         return f"none of the {n} images was called {label}"
@@ -200,12 +219,32 @@ def _class_reason(cases: Cases, label: str, k: int, name: str) -> str | None:
     return None
 
 
-def _class_trials(cases: Cases, k: int, name: str) -> int:
-    """Independent trials behind a metric of a class (see zoo.evaluation.intervals)."""
-    if name == "auroc":
-        return cases.smaller_side(k)
+def _bound_exactly(cases: Cases, name: str) -> Interval | None:
+    """The interval of a metric of all classes that needs no resamples, where there is one."""
+    if name == "accuracy" and cases.task == "multiclass":
+        return bound_share(cases.right > 0, groups=cases.groups)
+    if name == "macro_auroc":
+        asked = cases.asked > 0
+        areas, influence = cases.placements
+        return bound_area(float(areas[asked].mean()), influence[:, asked].mean(axis=1), cases.groups)
+    return None
+
+
+def _bound_of_class(cases: Cases, k: int, name: str, point: Values, resampled: Values) -> Interval | str:
+    """A metric of a class with its interval, or why there is none."""
     of, called, known = cases.truth[:, k], cases.chosen[:, k], cases.known[:, k]
-    return cases.units(known & {"specificity": ~of, "ppv": called, "npv": ~called}.get(name, of))
+    shares = {
+        "sensitivity": (called, of),
+        "specificity": (~called, known & ~of),
+        "ppv": (of, known & called),
+        "npv": (~of, known & ~called),
+    }
+    found = bound_share(*shares[name], cases.groups) if name in shares else None
+    if name == "auroc":
+        areas, influence = cases.placements
+        found = bound_area(float(areas[k]), influence[:, k], cases.groups)
+    trials = cases.smaller_side(k) if "auroc" in name else cases.units(of)
+    return found or _bound(float(point[name][k, 0]), resampled[name][k], trials, cases.clusters or cases.n)
 
 
 def _list_labels(labels: list[str]) -> str:

@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.evaluation._cases import Cases
-from zoo.evaluation._scores import check_logits, log_sigmoid, log_softmax, task_of
-from zoo.evaluation.intervals import interval
+from zoo.evaluation._scores import Array, check_logits, log_sigmoid, log_softmax, task_of
+from zoo.evaluation.intervals import bound_share, interval
 from zoo.evaluation.metrics import Values, Weights, ones
-from zoo.spec import UNKNOWN, Calibration
+from zoo.spec import UNKNOWN, Calibration, ClassCalibration, ReliabilityBin
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import NDArray
 
 __all__ = ["BINS", "Reliability", "calibration", "fit_temperature", "losses", "reliability"]
@@ -77,19 +79,25 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
 
 
 def losses(cases: Cases, weights: Weights) -> Values:
-    """Brier score and mean negative log-likelihood in nats, (B,).
+    """Brier score and mean negative log-likelihood in nats, (B,), and the Brier score of each class, (K, B).
 
     The Brier score sums over classes and lies in [0, 2] (Brier 1950); of a multilabel model both are means over
     known labels of images, and the Brier score lies in [0, 1]. nan where a resample knows none.
     """
     total = weights @ cases.share
     there = np.where(total > 0, total, np.nan)
-    return {"brier": weights @ cases.brier / there, "nll": weights @ cases.nll / there}
+    known = weights @ cases.known
+    squares = weights @ ((cases.probabilities - cases.truth) ** 2 * cases.known)
+    return {
+        "brier": weights @ cases.brier / there,
+        "nll": weights @ cases.nll / there,
+        "class_brier": np.divide(squares, known, out=np.full(known.shape, np.nan), where=known > 0).T,
+    }
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """The reliability curve of the top label; of a multilabel model that of all its labels, pooled.
+    """The reliability curve of the top label, of a multilabel model that of all its labels, pooled; or of one class.
 
     Attributes:
         edges: (bins + 1,) of the probability bins.
@@ -116,11 +124,16 @@ class Reliability:
 def reliability(cases: Cases, bins: int = BINS) -> Reliability:
     """Accuracy against confidence in equal-width bins, closed on the right as in Guo et al. 2017."""
     if cases.task == "multilabel":
-        confidence, right, known = cases.probabilities, cases.truth, cases.known  # (n, K) each
-    else:
-        confidence, right = cases.probabilities.max(axis=1)[:, None], cases.right[:, None] > 0  # (n, 1)
-        known = np.ones_like(right)
-    where = np.where(known, np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1), -1)
+        return _gather(cases, cases.probabilities, cases.truth, cases.known, bins)
+    confidence, right = cases.probabilities.max(axis=1)[:, None], cases.right[:, None] > 0  # (n, 1)
+    return _gather(cases, confidence, right, np.ones_like(right), bins)
+
+
+def _gather(
+    cases: Cases, confidence: Array, right: NDArray[np.bool_], known: NDArray[np.bool_], bins: int
+) -> Reliability:
+    """The curve of what is known of (n, L) probabilities and whether they were right."""
+    where = np.where(known, _place(confidence, bins), -1)
     flat, confidence, right = where[known], confidence[known], right[known]
     count = np.bincount(flat, minlength=bins)
     empty = np.full(bins, np.nan)
@@ -133,7 +146,7 @@ def reliability(cases: Cases, bins: int = BINS) -> Reliability:
     )
 
 
-def calibration(cases: Cases, resampled: Values, temperature: float) -> Calibration | None:
+def calibration(cases: Cases, labels: Sequence[str], resampled: Values, temperature: float) -> Calibration | None:
     """The calibration of a report; `resampled` holds `losses` of every resample. None: too few of them know a label.
 
     Where all resamples agree, Wilson's interval is taken on the Brier score over its largest value and on
@@ -147,6 +160,7 @@ def calibration(cases: Cases, resampled: Values, temperature: float) -> Calibrat
         float(point["brier"][0]),
         resampled["brier"],
         trials,
+        units=cases.clusters or cases.n,
         to_unit=lambda x: x / largest,
         from_unit=lambda u: largest * u,
     )
@@ -154,9 +168,46 @@ def calibration(cases: Cases, resampled: Values, temperature: float) -> Calibrat
         float(point["nll"][0]),
         resampled["nll"],
         trials,
+        units=cases.clusters or cases.n,
         to_unit=lambda x: float(np.exp(-x)),
         from_unit=lambda u: float(-np.log(max(u, np.finfo(np.float64).tiny))),
     )
     if brier is None or nll is None:
         return None
-    return Calibration(temperature=temperature, brier=brier, nll=nll, ece=reliability(cases).ece, bins=BINS, n=cases.n)
+    return Calibration(
+        temperature=temperature,
+        brier=brier,
+        nll=nll,
+        ece=reliability(cases).ece,
+        bins=BINS,
+        n=cases.n,
+        per_class={
+            label: found
+            for k, label in enumerate(labels)
+            if (found := _of_class(cases, k, float(point["class_brier"][k, 0]), resampled["class_brier"][k]))
+        },
+    )
+
+
+def _of_class(cases: Cases, k: int, brier: float, resampled: Array) -> ClassCalibration | None:
+    """The calibration of class k against the rest; None: too few resamples know of any image whether it is of it."""
+    known, truth = cases.known[:, k], cases.truth[:, k]
+    bound = None if np.isnan(brier) else interval(brier, resampled, cases.units(known), units=cases.units(known))
+    if bound is None:
+        return None
+    probability = cases.probabilities[:, k]
+    place = np.where(known, _place(probability, BINS), -1)
+    curve = _gather(cases, probability[:, None], truth[:, None], known[:, None], BINS)
+    bins = []
+    for b in np.flatnonzero(curve.count).tolist():
+        observed = bound_share(truth, place == b, cases.groups)
+        if observed is not None:
+            bins.append(
+                ReliabilityBin(n=int(curve.count[b]), probability=float(curve.confidence[b]), observed=observed)
+            )
+    return ClassCalibration(brier=bound, ece=curve.ece, bins=tuple(bins))
+
+
+def _place(confidence: Array, bins: int) -> NDArray[np.int64]:
+    """The bin of each probability, from 0."""
+    return np.clip(np.ceil(confidence * bins).astype(np.int64) - 1, 0, bins - 1)

@@ -13,9 +13,8 @@ import numpy as np
 
 from zoo.edge import answer_labels, find_sets
 from zoo.errors import UsageError
-from zoo.evaluation._shares import bound_share, count_units
 from zoo.evaluation.abstention import curve_of
-from zoo.evaluation.intervals import RESAMPLES, draws, interval
+from zoo.evaluation.intervals import RESAMPLES, bound_share, draws, interval
 from zoo.evaluation.operating import find_class
 from zoo.spec import (
     AbstentionReport,
@@ -78,7 +77,7 @@ def judge_sets(
     sizes = inside.sum(axis=1)
     everything = np.ones(cases.n, np.bool_)
     drawn = [weights @ sizes / weights.sum(axis=1) for weights in draws(cases.n, resamples, seed, cases.groups)]
-    units = count_units(everything, cases.groups)
+    units = cases.units(everything)
     size = interval(
         float(sizes.mean()),
         np.concatenate(drawn),
@@ -211,7 +210,7 @@ def _judge_point(cases: Cases, k: int, point: OperatingPoint, prevalence: float 
     sensitivity, specificity = bound(called, of), bound(~called, rest)
     at = None
     if prevalence is not None and sensitivity is not None and specificity is not None:
-        trials = (count_units(of, cases.groups), count_units(rest, cases.groups))
+        trials = (cases.units(of), cases.units(rest))
         at = _state(prevalence, (sensitivity.value, specificity.value), trials, seed)
     return PointReport(
         label=point.label,

@@ -1,7 +1,18 @@
-"""95 % intervals: a percentile bootstrap over images or patients, and another method where the bootstrap fails.
+"""95 % intervals: Wilson's for shares, DeLong's for AUROC, and a percentile bootstrap for all else.
 
-The interval is the 2.5 to 97.5 percentile of the metric over resamples of the images, widened where needed to
-hold the value itself (percentiles of a biased metric such as F1 can miss it). Resamples that do not define
+Accuracy, sensitivity, specificity, PPV, NPV and coverage are shares of images: `bound_share` gives Wilson's interval. A
+percentile bootstrap says 0.333 to 1 of 6 right of 9, Wilson 0.354 to 0.879. Where groups are known the number of
+images is divided by their design effect, as Dean and Pagano recommend (2015, J. Surv. Stat. Methodol. 3:484). Simulated
+with 10 to 200 groups it holds the truth 93 to 99 times in 100; a bootstrap over groups, 83 to 96 times.
+
+AUROC and its mean over classes get DeLong's variance, taken on the logit scale (Pepe 2003, The Statistical Evaluation
+of Medical Tests, chapter 5): `bound_area`. Of 60 images and an AUROC of 0.95 and more it holds the truth 93 to 98 times
+in 100, a bootstrap 82 to 92, DeLong's interval without the logit 69 to 89. Where groups are known the variance is
+multiplied by their design effect: with 10 to 60 groups it holds the truth 93 times or more, a bootstrap over groups 74
+to 94 (benchmarks/coverage.py).
+
+For all else the interval is the 2.5 to 97.5 percentile of the metric over resamples of the images, widened where needed
+to hold the value itself (percentiles of a biased metric such as F1 can miss it). Resamples that do not define
 the metric are left out. If more than half are left out, the interval is undefined and no number is given.
 
 When the percentiles coincide (10 of 10 right, AUROC 1.0), every resample repeats the value and the bootstrap
@@ -24,6 +35,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.errors import UsageError
+from zoo.evaluation._design import find_effect
+from zoo.evaluation._placements import variance_of
 from zoo.spec import Interval
 
 if TYPE_CHECKING:
@@ -33,7 +46,18 @@ if TYPE_CHECKING:
 
     from zoo.evaluation.metrics import Values, Weights
 
-__all__ = ["RESAMPLES", "bootstrap", "bound_difference", "draws", "has_no_width", "interval", "percentiles", "wilson"]
+__all__ = [
+    "RESAMPLES",
+    "bootstrap",
+    "bound_area",
+    "bound_difference",
+    "bound_share",
+    "draws",
+    "has_no_width",
+    "interval",
+    "percentiles",
+    "wilson",
+]
 
 RESAMPLES = 1000
 Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
@@ -87,6 +111,7 @@ def interval(
     resampled: NDArray[np.float64],
     trials: float,
     *,
+    units: int | None = None,
     to_unit: Callable[[float], float] = float,
     from_unit: Callable[[float], float] = float,
 ) -> Interval | None:
@@ -96,10 +121,11 @@ def interval(
         value: the metric on all images.
         resampled: the metric on every resample, (B,), nan where undefined.
         trials: independent trials behind the value, for the Wilson interval.
+        units: images or groups that were resampled, see `percentiles`.
         to_unit: maps the metric's range to [0, 1], for the Wilson interval.
         from_unit: its inverse; may fall (then the ends are swapped).
     """
-    ends = percentiles(resampled)
+    ends = percentiles(resampled, units)
     if ends is None:
         return None
     if not has_no_width(*ends):
@@ -109,15 +135,18 @@ def interval(
     return Interval(value=value, low=min(low, value), high=max(high, value), method="wilson")
 
 
-def bound_difference(delta: float, resampled: NDArray[np.float64], trials: float) -> Interval | None:
+def bound_difference(
+    delta: float, resampled: NDArray[np.float64], trials: float, units: int | None = None
+) -> Interval | None:
     """A difference of two models on the same images with its interval, or None when too few resamples define it.
 
     Args:
         delta: the difference on all images, in [-1, 1].
         resampled: the difference on every shared resample, (B,), nan where undefined.
         trials: independent trials behind it, for the Wilson interval around |delta| (around 0: on both sides).
+        units: images or groups that were resampled, see `percentiles`.
     """
-    ends = percentiles(resampled)
+    ends = percentiles(resampled, units)
     if ends is None:
         return None
     if not has_no_width(*ends):
@@ -127,18 +156,78 @@ def bound_difference(delta: float, resampled: NDArray[np.float64], trials: float
     return Interval(value=delta, low=min(ends[0], delta), high=max(ends[1], delta), method="wilson")
 
 
-def percentiles(resampled: NDArray[np.float64]) -> tuple[float, float] | None:
-    """The 2.5 and 97.5 percentile of what is defined, or None when that is less than half."""
+def percentiles(resampled: NDArray[np.float64], units: int | None = None) -> tuple[float, float] | None:
+    """The 2.5 and 97.5 percentile of what is defined, or None when that is less than half.
+
+    Of u `units`, images or groups, the percentiles lie further out: at Φ(-t √(u / (u - 1))), where t is the 97.5 %
+    quantile of Student's distribution with u - 1 degrees (Hesterberg 2015, Am. Stat. 69:371, the expanded percentile
+    interval). For 10, 20, 60 that is 0.9, 1.6 and 2.2 %. None: as for very many.
+    """
+    from scipy.stats import norm, t
+
     defined = resampled[~np.isnan(resampled)]
     if 2 * defined.size < resampled.size:
         return None
-    low, high = np.quantile(defined, (0.025, 0.975))
+    tail = 0.025
+    if units is not None:
+        free = max(1, units - 1)
+        tail = float(norm.cdf(-t.ppf(0.975, free) * np.sqrt(units / free)))
+    low, high = np.quantile(defined, (tail, 1 - tail))
     return float(low), float(high)
 
 
 def has_no_width(low: float, high: float) -> bool:
     """Whether an interval has no width beyond rounding."""
     return high - low <= 1e-12 * max(1.0, abs(low))
+
+
+def bound_share(
+    hits: NDArray[np.bool_], trials: NDArray[np.bool_] | None = None, groups: NDArray[np.int64] | None = None
+) -> Interval | None:
+    """The share of `hits` among `trials` with its Wilson interval, or None without a trial.
+
+    Args:
+        hits: (n,) what is counted; outside `trials` it says nothing.
+        trials: (n,) what the share is of; None: all.
+        groups: (n,) int of any values, equal for images of one patient; None: all images are independent.
+    """
+    hits = hits if trials is None else hits[trials]
+    if not len(hits):
+        return None
+    value = float(np.mean(hits))
+    informative = (
+        float(len(hits)) if groups is None else _independent(hits, groups if trials is None else groups[trials])
+    )
+    low, high = wilson(value, informative)
+    return Interval(value=value, low=min(low, value), high=max(high, value), method="wilson")
+
+
+def _independent(hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> float:
+    """As many independent images as hits of groups are worth: their number over the design effect."""
+    unit = np.unique(groups, return_inverse=True)[1]
+    size, found, n = np.bincount(unit), np.bincount(unit, weights=hits), len(hits)
+    share, units = float(found.sum()) / n, len(size)
+    rarer = min(int((found > 0).sum()), int((found < size).sum()))  # groups that the rarer answer is of
+    ratio = 1.0
+    if rarer and units > 1:  # the ratio estimator (Cochran 1977, Sampling Techniques, chapter 6)
+        ratio = float(units / (units - 1) * ((found - share * size) ** 2).sum() / (n * share * (1 - share)))
+    return n / find_effect(unit, ratio, rarer)
+
+
+def bound_area(area: float, influence: NDArray[np.float64], groups: NDArray[np.int64] | None) -> Interval | None:
+    """An AUROC, or a mean of them, with its interval by DeLong's variance on the logit scale; None: there is none.
+
+    Args:
+        area: in [0, 1].
+        influence: (n,) each image's influence on it, see `zoo.evaluation._placements`.
+        groups: (n,) int in [0, g), equal for images of one patient, where known.
+    """
+    variance = variance_of(influence, groups)
+    if not (0 < area < 1 and variance > 0):  # nan where a side has fewer than two units
+        return None
+    middle, half = np.log(area / (1 - area)), Z95 * np.sqrt(variance) / (area * (1 - area))
+    low, high = (float(1 / (1 + np.exp(-end))) for end in (middle - half, middle + half))
+    return Interval(value=area, low=min(low, area), high=max(high, area), method="delong")
 
 
 def wilson(value: float, trials: float) -> tuple[float, float]:

@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 
 from zoo._support.text import title_of_metric
 from zoo.evaluation._cases import Cases
+from zoo.evaluation._curves import SPECIFICITY, Curve, join, trace
 from zoo.evaluation._scores import Array, check_logits, log_odds, rank, task_of
 from zoo.spec import UNKNOWN
 
@@ -36,9 +37,9 @@ __all__ = [
     "GRADE_METRICS",
     "METRICS",
     "ClassMetric",
-    "GradeMetric",
     "ImageMetric",
     "Metric",
+    "RangeMetric",
     "Tally",
     "Values",
     "Weights",
@@ -55,7 +56,10 @@ Weights = NDArray[np.float64]
 Values = dict[str, Array]
 """Metric to (B,) values, or (K, B) for a metric of each class."""
 
-CLASS_METRICS = ("sensitivity", "specificity", "ppv", "npv", "f1", "auroc", "auprc")
+CLASS_METRICS = (
+    "sensitivity", "specificity", "ppv", "npv", "f1", "auroc", "auprc",
+    "sensitivity_at_specificity_90", "partial_auroc_90",
+)  # fmt: skip
 """The metrics of each class: attributes of a Tally."""
 
 
@@ -94,17 +98,26 @@ class Tally:
     @cached_property
     def auroc(self) -> Array:
         """(K, B), area under the ROC curve, one class against the rest."""
-        return self._curves[0]
+        return self._curve.auroc
 
     @cached_property
     def auprc(self) -> Array:
         """(K, B), average precision."""
-        return self._curves[1]
+        return self._curve.auprc
 
     @cached_property
-    def _curves(self) -> tuple[Array, Array]:
-        auroc, auprc = zip(*(_areas(*step, self.columns) for step in self.cases.steps), strict=True)
-        return np.stack(auroc), np.stack(auprc)
+    def sensitivity_at_specificity_90(self) -> Array:
+        """(K, B), the largest sensitivity at a specificity of at least 90 %."""
+        return self._curve.sensitivity_at
+
+    @cached_property
+    def partial_auroc_90(self) -> Array:
+        """(K, B), AUROC where the specificity is at least 90 %, 0.5 by chance (see `zoo.evaluation._curves`)."""
+        return self._curve.partial
+
+    @cached_property
+    def _curve(self) -> Curve:
+        return join([trace(steps, self.columns) for steps in self.cases.steps])
 
     def mean(self, values: Array) -> Array:
         """(K, B) values to (B,): their mean over the classes that any image is known to be of or not."""
@@ -182,8 +195,8 @@ class ClassMetric:
 
 
 @dataclass(frozen=True)
-class GradeMetric:
-    """A number of grades in order, defined whichever of them there are.
+class RangeMetric:
+    """A number with a worst and a best value of its own, defined whichever classes there are.
 
     Attributes:
         title: what people call it.
@@ -200,6 +213,10 @@ class GradeMetric:
     def trials(self, cases: Cases) -> int:
         """Independent trials behind the value, for the Wilson interval: images, or groups."""
         return cases.informed
+
+    def paired_trials(self, a: Cases, b: Cases) -> tuple[int, int]:
+        """Trials behind a difference, and the m of the smallest possible p: images on which the models differ."""
+        return self.trials(a), a.units(a.right != b.right)
 
 
 def _balanced_accuracy(tally: Tally) -> Array:
@@ -223,22 +240,42 @@ def _mean_absolute_error(tally: Tally) -> Array:
     return _ratio(np.abs(tally.cases.errors).astype(np.float64) @ tally.columns, tally.columns.sum(axis=0))
 
 
-METRICS: Mapping[str, ImageMetric | ClassMetric] = {
+def _mcc(tally: Tally) -> Array:
+    """R_K (Gorodkin 2004, Comput. Biol. Chem. 28:367), of two classes Matthews' correlation coefficient, in [-1, 1].
+
+    Several labels: the mean of each label's own. nan where all images are of one class, or are called one.
+    """
+    if tally.cases.task == "multilabel":
+        total, present, called = tally.total, tally.present, tally.called
+        spread = present * (total - present) * called * (total - called)
+        return tally.mean(_ratio(total * tally.right - present * called, np.sqrt(spread)))
+    total = tally.total[0]
+    covariance = total * tally.right.sum(axis=0) - (tally.present * tally.called).sum(axis=0)
+    spread = (total**2 - (tally.present**2).sum(axis=0)) * (total**2 - (tally.called**2).sum(axis=0))
+    return _ratio(covariance, np.sqrt(np.maximum(spread, 0)))
+
+
+METRICS: Mapping[str, ImageMetric | ClassMetric | RangeMetric] = {
     "accuracy": _Accuracy("accuracy", lambda cases: cases.right),
     "balanced_accuracy": ClassMetric("balanced accuracy", _balanced_accuracy),
     "macro_auroc": ClassMetric("macro AUROC", lambda tally: tally.mean(tally.auroc)),
     "macro_auprc": ClassMetric("macro AUPRC", lambda tally: tally.mean(tally.auprc)),
     "macro_f1": ClassMetric("macro F1", lambda tally: tally.mean(tally.f1)),
+    "mcc": RangeMetric("MCC", _mcc, lambda _: (-1.0, 1.0)),
 }
-"""The metrics of a report over all classes, in its order. Every value lies in [0, 1], where 1 is best."""
-GRADE_METRICS: Mapping[str, GradeMetric] = {
-    "quadratic_kappa": GradeMetric("quadratic kappa", _quadratic_kappa, lambda _: (-1.0, 1.0)),
-    "mean_absolute_error": GradeMetric(
+"""The metrics of a report over all classes, in its order. 1 is best. Every value lies in [0, 1], mcc's in [-1, 1]."""
+GRADE_METRICS: Mapping[str, RangeMetric] = {
+    "quadratic_kappa": RangeMetric("quadratic kappa", _quadratic_kappa, lambda _: (-1.0, 1.0)),
+    "mean_absolute_error": RangeMetric(
         "mean absolute error", _mean_absolute_error, lambda cases: (float(cases.classes - 1), 0.0)
     ),
 }
 """What is said of grades in order beside METRICS."""
-Metric = ImageMetric | ClassMetric | GradeMetric
+_TITLES = {
+    "sensitivity_at_specificity_90": f"sensitivity at specificity {SPECIFICITY:g}",
+    "partial_auroc_90": f"partial AUROC, specificity ≥ {SPECIFICITY:g}",
+}
+Metric = ImageMetric | ClassMetric | RangeMetric
 COMPARED = ("macro_auroc", "accuracy")
 """The metrics that pairs of models are tested on; each has a column in the table of `zoo compare`."""
 
@@ -248,7 +285,7 @@ def title_of(name: str) -> str:
     if "@" in name:
         return name
     known: Mapping[str, Metric] = {**METRICS, **GRADE_METRICS}
-    return known[name].title if name in known else title_of_metric(name)
+    return known[name].title if name in known else _TITLES.get(name) or title_of_metric(name)
 
 
 def metrics_of(cases: Cases) -> Mapping[str, Metric]:
@@ -332,27 +369,6 @@ def _rank_auroc(scores: Array, positive: NDArray[np.bool_]) -> float:
     positives = int(positive.sum())
     surplus = ranks[positive].sum() - positives * (positives + 1) / 2
     return float(surplus / (positives * (len(scores) - positives)))
-
-
-def _areas(positives: Any, negatives: Any, columns: Array) -> tuple[Array, Array]:
-    """AUROC and average precision of one class, (B,) each.
-
-    AUROC is the probability that a positive outranks a negative, ties counting half (Mann and Whitney 1947).
-    Average precision is the sum over thresholds of precision times the step in recall, without interpolation,
-    as scikit-learn defines it.
-    """
-    gain = positives @ columns  # (G, B) weight of the positives in each step
-    loss = negatives @ columns
-    found = np.cumsum(gain, axis=0)
-    false = np.cumsum(loss, axis=0)
-    # A class without a negative has an average precision of 1 by definition, which says nothing: undefined.
-    defined = (found[-1] > 0) & (false[-1] > 0)
-    area = (loss * (found - gain / 2)).sum(axis=0)
-    precision = np.divide(found, found + false, out=np.zeros_like(found), where=gain > 0)
-    return (
-        np.where(defined, _ratio(area, found[-1] * false[-1]), np.nan),
-        np.where(defined, _ratio((gain * precision).sum(axis=0), found[-1]), np.nan),
-    )
 
 
 def _ratio(part: Array, whole: Array) -> Array:

@@ -16,8 +16,7 @@ from zoo.errors import DataError, UsageError
 from zoo.evaluation._cases import Cases
 from zoo.evaluation._choosing import place_of
 from zoo.evaluation._ranked import EXACT, Ranked
-from zoo.evaluation._shares import bound_share
-from zoo.evaluation.intervals import RESAMPLES, draws, percentiles
+from zoo.evaluation.intervals import RESAMPLES, bound_share, draws, percentiles
 from zoo.evaluation.metrics import ones
 from zoo.spec import OperatingPoint, read_rule
 

@@ -37,6 +37,7 @@ from zoo.spec._preprocessing import (
 from zoo.spec._quantization import Guard, Quantization, QuantizedKind, Rung, Speed, Target
 from zoo.spec._results import (
     Calibration,
+    ClassCalibration,
     Confusion,
     EvalReport,
     Fingerprint,
@@ -46,6 +47,7 @@ from zoo.spec._results import (
     Parity,
     PluginOrigin,
     Provenance,
+    ReliabilityBin,
     SeenImages,
     Teacher,
 )
@@ -97,6 +99,7 @@ __all__ = [
     "Calibration",
     "Categorical",
     "Channels",
+    "ClassCalibration",
     "ColumnSpec",
     "ConformalReport",
     "ConformalSets",
@@ -137,6 +140,7 @@ __all__ = [
     "Quantization",
     "QuantizedKind",
     "Reading",
+    "ReliabilityBin",
     "RiskCoverage",
     "Robustness",
     "Rows",

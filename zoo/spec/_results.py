@@ -19,6 +19,7 @@ from zoo.spec._value import GoldenKind, Interval, Licence, Task, Value
 
 __all__ = [
     "Calibration",
+    "ClassCalibration",
     "Confusion",
     "EvalReport",
     "Fingerprint",
@@ -28,6 +29,7 @@ __all__ = [
     "Parity",
     "PluginOrigin",
     "Provenance",
+    "ReliabilityBin",
     "SeenImages",
     "Teacher",
 ]
@@ -54,6 +56,28 @@ class Confusion(Value, frozen=True):
     counts: tuple[tuple[int, ...], ...]
 
 
+class ReliabilityBin(Value, frozen=True):
+    """Images whose probabilities of one class lie near each other, and how many of them are of it."""
+
+    n: int
+    """Images of which it is known."""
+    probability: float
+    """Their mean probability."""
+    observed: Interval
+    """The share of them that is of the class."""
+
+
+class ClassCalibration(Value, frozen=True):
+    """How far the probabilities of one class or label can be taken at their word."""
+
+    brier: Interval
+    """Mean of (p - y)^2, in [0, 1]."""
+    ece: float
+    """Expected calibration error in [0, 1], over the bins: biased upwards when they hold few images."""
+    bins: tuple[ReliabilityBin, ...]
+    """Of equal width, from 0 to 1, `Calibration.bins` in number; empty ones are left out."""
+
+
 class Calibration(Value, frozen=True):
     """How far probabilities can be taken at their word, on the evaluated images."""
 
@@ -68,6 +92,8 @@ class Calibration(Value, frozen=True):
     pooled; biased upwards when n is small."""
     bins: int
     n: int
+    per_class: dict[str, ClassCalibration] = msgspec.field(default_factory=dict)
+    """Of each class or label that any image is known to be of or not, one against the rest."""
 
 
 class SeenImages(Value, frozen=True):
@@ -97,15 +123,16 @@ class EvalReport(Display, Value, frozen=True):
     n: int
     labels: tuple[str, ...]
     metrics: dict[str, Interval]
-    """accuracy, balanced_accuracy, macro_auroc, macro_auprc, macro_f1: the table `zoo.evaluation.METRICS`. Of grades in
-    order also quadratic_kappa and mean_absolute_error, in grades: `zoo.evaluation.GRADE_METRICS`.
+    """accuracy, balanced_accuracy, macro_auroc, macro_auprc, macro_f1, mcc: the table `zoo.evaluation.METRICS`. Of
+    grades in order also quadratic_kappa and mean_absolute_error, in grades: `zoo.evaluation.GRADE_METRICS`.
 
     Of a multilabel model a label counts as given where its probability is at least 0.5; accuracy is the mean over
     labels of each label's own (as MedMNIST reports ChestMNIST), balanced accuracy that of (sensitivity +
     specificity) / 2. Each label is judged on the images that it is known of, and a label that is known of none is left
     out of means, as a note says."""
     per_class: dict[str, dict[str, Interval | int]]
-    """For each label: n (an int, the images that have it), sensitivity, specificity, ppv, npv, f1, auroc, auprc.
+    """For each label: n (an int, the images that have it), sensitivity, specificity, ppv, npv, f1, auroc, auprc,
+    sensitivity_at_specificity_90, partial_auroc_90 (where the specificity is at least 0.9; 0.5 by chance).
     Where labels are unknown also known (an int, the images of which it is known)."""
     confusion: Confusion | None
     """Null for multilabel models: a label is there or not, it is never called another."""
@@ -117,7 +144,7 @@ class EvalReport(Display, Value, frozen=True):
     """Defects of the data that the reader of the numbers must know."""
     clusters: int | None = None
     """Groups (patients, lesions, studies) that the n images come from, where the data names them; every interval
-    is then from resamples of whole groups. Null: single images were resampled."""
+    is then over groups. Null: images were taken to be independent."""
     seen: SeenImages | None = None
     """Images that the model was made with. Null: they are the test images of its own data, of which it has seen none,
     or the report is of an older release."""

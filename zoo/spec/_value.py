@@ -92,10 +92,10 @@ class Interval(Value, frozen=True):
     value: float
     low: float
     high: float
-    method: Literal["bootstrap", "wilson", "jeffreys", "delta"] = "bootstrap"
-    """wilson: every resample gave the same value, so the bootstrap had nothing to say (see
-    zoo.evaluation.intervals), or it is a share. jeffreys: draws of two proportions (see zoo.evaluation.decisions).
-    delta: from the influence of each image (zoo.evaluation._influence)."""
+    method: Literal["bootstrap", "wilson", "delong", "jeffreys", "delta"] = "bootstrap"
+    """delong: an AUROC, or a mean of them. wilson: a share of images; or every resample gave the same value, so the
+    bootstrap had nothing to say (see zoo.evaluation.intervals). jeffreys: draws of two proportions (see
+    zoo.evaluation.decisions). delta: from the influence of each image (zoo.evaluation._influence)."""
 
     def __str__(self) -> str:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"

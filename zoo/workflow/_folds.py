@@ -189,7 +189,13 @@ def report_answers(
 
 
 def compare_answers(
-    names: Sequence[str], answers: Sequence[Answers], *, ordered: bool, resamples: int | None, per_class: bool
+    names: Sequence[str],
+    answers: Sequence[Answers],
+    *,
+    ordered: bool,
+    resamples: int | None,
+    per_class: bool,
+    margin: float | None,
 ) -> Comparison:
     """Paired tests of runs over the same folds of the same images.
 
@@ -199,6 +205,7 @@ def compare_answers(
         ordered: labels are grades in order, to all of them.
         resamples: number of shared resamples, as in `zoo.compare`.
         per_class: test every pair class by class as well.
+        margin: difference that would not matter; None: none was stated.
 
     Raises:
         DataError: they know other labels, or are of other images, labels or folds.
@@ -223,7 +230,9 @@ def compare_answers(
         contenders.append(Contender(name=name, logits=one.logits[:, order], ordered=ordered))
     groups = first.groups if len(first.groups) else None
     labels = tuple(first.labels.tolist())
-    return compare(contenders, first.targets, labels, groups=groups, resamples=resamples, per_class=per_class)
+    return compare(
+        contenders, first.targets, labels, groups=groups, resamples=resamples, per_class=per_class, margin=margin
+    )
 
 
 def refuse_none(budget: Budget, place: Path | None, members: Sequence[str] = ()) -> None:

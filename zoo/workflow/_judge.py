@@ -234,6 +234,7 @@ def compare_judged(
     *,
     resamples: int | None = None,
     per_class: bool = False,
+    margin: float | None = None,
 ) -> Comparison:
     """Compare opened models by the answers they gave; latency is measured here.
 
@@ -243,6 +244,7 @@ def compare_judged(
         seen: what to say of images that any of them was trained on.
         resamples: number of resamples; None: enough for the tests.
         per_class: test every pair class by class as well.
+        margin: difference that would not matter; None: none was stated.
 
     Raises:
         DataError: they were judged on different images, or do not know the same labels.
@@ -268,7 +270,10 @@ def compare_judged(
         )
         for (runtime, answers), name, times in zip(opened, names, latencies, strict=True)
     ]
-    found = compare(contenders, images.targets, labels, groups=images.groups, resamples=resamples, per_class=per_class)
+    found = compare(
+        contenders, images.targets, labels,
+        groups=images.groups, resamples=resamples, per_class=per_class, margin=margin,
+    )  # fmt: skip
     said = [] if seen is None else [seen.note]
     notes = (*said, *_join_notes([answers for _, answers in opened], names))
     return msgspec.structs.replace(found, seen=seen, notes=tuple(dict.fromkeys(notes)))

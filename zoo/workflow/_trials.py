@@ -381,5 +381,5 @@ def measure_validation(logits: Any, data: Splits, config: TrainConfig, *, ordere
         return None
     resampled = np.concatenate([measure(chunk) for chunk in draws(len(targets), seed=config.seed, groups=groups)])
     trials = len(targets) if groups is None else len(np.unique(groups))
-    unit = {} if 0 <= value <= 1 else {"to_unit": lambda one: min(1.0, max(0.0, one))}
-    return interval(value, resampled, trials, **unit) or Interval(value=value, low=value, high=value)
+    found = interval(value, resampled, trials, units=trials, to_unit=lambda one: min(1.0, max(0.0, one)))
+    return found or Interval(value=value, low=value, high=value)

@@ -38,6 +38,7 @@ def compare(
     budget: Budget | None = None,
     resamples: int | None = None,
     per_class: bool = False,
+    margin: float | None = None,
     include_seen: bool = False,
 ) -> Comparison:
     """Compare models on the same images: intervals, latency and size of each, and a paired test of each pair.
@@ -53,6 +54,8 @@ def compare(
         budget: what the models that are trained get, such as {"epochs": 5}; its `uncertain` holds for all models.
         resamples: number of shared resamples; None: 1000, or more where many tests need it.
         per_class: test every pair class by class as well.
+        margin: difference that would not matter, in (0, 1): says of each pair whether it is equivalent, or not worse,
+            within it.
         include_seen: judge images too that a model was trained or validated on; else what any has seen is left out
             for all.
 
@@ -63,7 +66,7 @@ def compare(
             labels.
     """
     from zoo.edge._session import find_provider
-    from zoo.evaluation.comparison import check_resamples
+    from zoo.evaluation.comparison import check_margin, check_resamples
 
     if len(targets) < 2:
         raise UsageError(
@@ -74,6 +77,7 @@ def compare(
             expected=2,
         )
     check_resamples(resamples)
+    check_margin(margin)
     find_provider(provider)
     said = budget or {}
     check_budget(said)
@@ -83,7 +87,7 @@ def compare(
 
     places = [_find(target) for target in targets]
     if over := _over_folds(targets, places):
-        return _compare_folds(over, data, budget, resamples=resamples, per_class=per_class)
+        return _compare_folds(over, data, budget, resamples=resamples, per_class=per_class, margin=margin)
     source, shared = _share_images(places, data, said)
 
     def open_all(chosen: Sequence[int], *, undivided: bool = False) -> dict[int, Target]:
@@ -119,7 +123,9 @@ def compare(
         opened = open_all(order, undivided=True)
     paths = [place for place in places if place is not None]
     ready = [opened[k] for k in order]
-    return _judge_all(ready, paths, split, include_seen=include_seen, resamples=resamples, per_class=per_class)
+    return _judge_all(
+        ready, paths, split, include_seen=include_seen, resamples=resamples, per_class=per_class, margin=margin
+    )
 
 
 def _over_folds(targets: Sequence[str | Path], places: Sequence[Path | None]) -> list[Path]:
@@ -143,7 +149,13 @@ def _over_folds(targets: Sequence[str | Path], places: Sequence[Path | None]) ->
 
 
 def _compare_folds(
-    runs: Sequence[Path], data: str | Path | None, budget: Budget | None, *, resamples: int | None, per_class: bool
+    runs: Sequence[Path],
+    data: str | Path | None,
+    budget: Budget | None,
+    *,
+    resamples: int | None,
+    per_class: bool,
+    margin: float | None,
 ) -> Comparison:
     """Pair the pooled answers of runs over the same folds; nothing is run.
 
@@ -169,7 +181,7 @@ def _compare_folds(
     ]
     answers = [read_answers(run.path) for run in opened]
     ordered = all(run.record.task == "ordinal" for run in opened)
-    return compare_answers(names, answers, ordered=ordered, resamples=resamples, per_class=per_class)
+    return compare_answers(names, answers, ordered=ordered, resamples=resamples, per_class=per_class, margin=margin)
 
 
 def _refuse_early(
@@ -206,6 +218,7 @@ def _judge_all(
     include_seen: bool,
     resamples: int | None,
     per_class: bool,
+    margin: float | None,
 ) -> Comparison:
     """Judge all on the same images, without those that any has seen, and compare."""
     from zoo.workflow._judge import compare_judged, different_names, judge
@@ -221,7 +234,7 @@ def _judge_all(
         (one.runtime, judge(one.plugin, one.runtime, splits, split, look=False))
         for one, splits in zip(opened, sets, strict=True)
     ]
-    return compare_judged(judged, names, seen, resamples=resamples, per_class=per_class)
+    return compare_judged(judged, names, seen, resamples=resamples, per_class=per_class, margin=margin)
 
 
 def _same_images(opened: Sequence[Target], split: str) -> bool:
