@@ -2,8 +2,8 @@
 
 The placement of a positive is the share of the negatives that it outranks, ties counting half; that of a negative is
 the share of the positives that outrank it. AUROC is their mean, and its variance follows from their spread (DeLong,
-DeLong and Clarke-Pearson 1988, Biometrics 44:837). Once scores are sorted, counts give them in O(n) (as mid-ranks do, Sun
-and Xu 2014, IEEE Signal Process. Lett. 21:1389).
+DeLong and Clarke-Pearson 1988, Biometrics 44:837). Counts of sorted scores give them, as mid-ranks do (Sun and Xu 2014,
+IEEE Signal Process. Lett. 21:1389).
 
 Here an image's influence is its placement less AUROC, over the number of its side, so that a variance is a sum of
 squares. Influences add up: those of a mean over classes are the mean, those of a difference are the difference, and
