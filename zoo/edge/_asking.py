@@ -8,8 +8,8 @@ import numpy as np
 
 from zoo.edge._graph import answer_shape, count_features
 from zoo.edge._session import check_memory, one_line
-from zoo.errors import ModelError
-from zoo.spec import FEATURES
+from zoo.errors import ModelError, UsageError
+from zoo.spec import EVIDENCE, FEATURES, NOVELTY
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from zoo.spec import Manifest
 
-__all__ = ["ask", "make_feed"]
+__all__ = ["ask", "check_output", "make_feed"]
 
 _ROUNDING = 1e-3
 """By which probabilities of a sound file may leave [0, 1] or miss the sum 1; a thousand of float16 miss it by 5e-4."""
@@ -30,6 +30,24 @@ def make_feed(manifest: Manifest, images: NDArray[Any], given: NDArray[np.float3
     if manifest.table is not None and given is not None:
         feed |= {name: np.ascontiguousarray(x) for name, x in zip(manifest.table.inputs, given.T, strict=True)}
     return feed
+
+
+def check_output(path: str, manifest: Manifest, output: str) -> None:
+    """Whether a file gives something beside probabilities and logits.
+
+    Raises:
+        UsageError: it does not.
+    """
+    if output in manifest.outputs:
+        return
+    outputs = list(manifest.outputs)
+    said = f"{path}: its outputs are {', '.join(outputs)}, no {output} among them; export it"
+    if output == EVIDENCE:
+        how = "with --evidence from a run of a model that makes such maps"
+        raise UsageError(f"{said} {how}", code="evidence-missing", outputs=outputs)
+    if output == FEATURES:
+        raise UsageError(f"{said} with --features", code="features-missing", outputs=outputs)
+    raise UsageError(f"{said} from a run that made such a score", code="novelty-missing", outputs=outputs)
 
 
 def ask(
@@ -45,7 +63,7 @@ def ask(
         feed: name of each input to its values.
 
     Raises:
-        ModelError: ONNX Runtime failed, or the graph gave another shape, or probabilities that are none.
+        ModelError: ONNX Runtime failed, or the graph gave another shape, or probabilities or scores that are none.
     """
     try:
         found = session.run(list(outputs), feed)
@@ -62,6 +80,12 @@ def ask(
                 code="model-answer-shape",
                 found=list(rows.shape),
                 expected=list(expected),
+            )
+        if output == NOVELTY and not np.isfinite(rows).all():
+            raise ModelError(
+                f"{path}: {NOVELTY} is NaN or an infinity, expected a score; do not use this model, export it again",
+                code="model-answer-not-finite",
+                output=NOVELTY,
             )
         if output == "probabilities":
             # who asks for logits tells which image had one that is not a number

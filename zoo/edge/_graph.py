@@ -13,7 +13,7 @@ import numpy as np
 from zoo import preprocess
 from zoo._support.text import brief
 from zoo.errors import ModelError
-from zoo.spec import EVIDENCE, FEATURES
+from zoo.spec import EVIDENCE, FEATURES, NOVELTY
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +48,8 @@ def check_graph(path: str, manifest: Manifest, session: Any, *, ask: Callable[[s
 
 def answer_shape(manifest: Manifest, output: str) -> tuple[int, ...]:
     """Get the shape of an output for one image, of features apart, whose number the graph alone says."""
+    if output == NOVELTY:
+        return ()
     return (len(manifest.labels), *(manifest.preprocess.size if output == EVIDENCE else ()))
 
 
@@ -152,6 +154,16 @@ def _check_outputs(path: str, manifest: Manifest, session: Any, ask: Callable[[s
             code="model-outputs",
             output=FEATURES,
             most=MOST_FEATURES,
+        )
+    decides = manifest.abstention is not None and manifest.abstention.novelty is not None
+    listed = NOVELTY in manifest.outputs
+    if (listed or decides) and not (listed and len(shapes.get(NOVELTY, ())) == 1):
+        found = f"has shape {shapes[NOVELTY]}" if NOVELTY in shapes else "is not there"
+        told = "says (any,)" if listed else "decides by it and does not list it"
+        raise ModelError(
+            f"{path}: {NOVELTY} {found}, its manifest {told}; export it again",
+            code="model-outputs",
+            output=NOVELTY,
         )
 
 

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from zoo._support.files import sha256_bytes
 from zoo._support.text import printable
-from zoo.edge._asking import ask, make_feed
+from zoo.edge._asking import ask, check_output, make_feed
 from zoo.edge._beside import Beside, Cells, FindRow, numbers_of, refuse_unasked
 from zoo.edge._decoders import Decoders
 from zoo.edge._graph import check_graph, count_features
@@ -28,7 +28,7 @@ from zoo.edge._session import check_memory, open_session, placement
 from zoo.edge._stream import batches, decode_ahead, expand
 from zoo.edge.bundle import MODEL, Contents, open_model
 from zoo.errors import ModelError, UsageError
-from zoo.spec import EVIDENCE, FEATURES, Manifest
+from zoo.spec import EVIDENCE, FEATURES, NOVELTY, Manifest
 from zoo.tabular import draw_cells
 
 if TYPE_CHECKING:
@@ -196,13 +196,7 @@ class Runtime:
         self, batch: Array, columns: Cells | None = None
     ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
         """Probabilities and evidence of one pass; see there."""
-        if not self.has_evidence:
-            raise UsageError(
-                f"{self.path}: its outputs are {', '.join(self.manifest.outputs)}, no evidence among them; export it "
-                "with --evidence from a run of a model that makes such maps",
-                code="evidence-missing",
-                outputs=list(self.manifest.outputs),
-            )
+        check_output(str(self.path), self.manifest, EVIDENCE)
         probabilities, evidence = self._answers(("probabilities", EVIDENCE), batch, columns)
         return probabilities, evidence
 
@@ -234,13 +228,26 @@ class Runtime:
         Raises:
             UsageError: it does not.
         """
-        if not self.has_features:
-            raise UsageError(
-                f"{self.path}: its outputs are {', '.join(self.manifest.outputs)}, no features among them; export it "
-                "with --features",
-                code="features-missing",
-                outputs=list(self.manifest.outputs),
-            )
+        check_output(str(self.path), self.manifest, FEATURES)
+
+    def novelty(self, batch: Array, columns: Cells | None = None) -> NDArray[np.float32]:
+        """How unlike the images of training these are; takes and raises as `logits`.
+
+        Returns:
+            (N,) float32, the larger the less alike; `manifest.abstention.novelty` says from where on it counts.
+
+        Raises:
+            UsageError: the file has no such output.
+        """
+        return self.logits_and_novelty(batch, columns)[1]
+
+    def logits_and_novelty(
+        self, batch: Array, columns: Cells | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits and novelty scores of one pass; see there."""
+        check_output(str(self.path), self.manifest, NOVELTY)
+        logits, scores = self._answers(("logits", NOVELTY), batch, columns)
+        return logits, scores
 
     def predict(
         self,

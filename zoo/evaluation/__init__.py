@@ -30,6 +30,7 @@ from zoo.evaluation.metrics import (
     ones,
     title_of,
 )
+from zoo.evaluation.novelty import FeatureSpace, count_axes, fit_space, judge_novelty, score_novelty, settle_novelty
 
 __all__ = [
     "BINS",
@@ -40,6 +41,7 @@ __all__ = [
     "RESAMPLES",
     "Cases",
     "ClassMetric",
+    "FeatureSpace",
     "GradeMetric",
     "ImageMetric",
     "Images",
@@ -53,10 +55,13 @@ __all__ = [
     "bootstrap",
     "check_labels",
     "check_metric",
+    "count_axes",
     "draws",
+    "fit_space",
     "fit_temperature",
     "interval",
     "judge_by",
+    "judge_novelty",
     "learn_weights",
     "lower_is_better",
     "macro_auroc",
@@ -71,6 +76,8 @@ __all__ = [
     "predict_set",
     "reliability",
     "report",
+    "score_novelty",
+    "settle_novelty",
     "title_of",
     "wilson",
     "write_predictions",

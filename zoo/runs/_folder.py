@@ -17,7 +17,18 @@ import msgspec
 from zoo._support.files import atomic_write, sha256_bytes, sha256_file
 from zoo._support.text import file_name, quote_path
 from zoo.errors import TrainingError, WeightsError
-from zoo.spec import SCHEMA, Fingerprint, ModelCard, PluginOrigin, Task, Teacher, TrainConfig, decode, encode
+from zoo.spec import (
+    SCHEMA,
+    Abstention,
+    Fingerprint,
+    ModelCard,
+    PluginOrigin,
+    Task,
+    Teacher,
+    TrainConfig,
+    decode,
+    encode,
+)
 
 if TYPE_CHECKING:
     from zoo.runs._callbacks import Callback
@@ -50,7 +61,7 @@ TAUGHT = "teacher.npz"
 """What a teacher answers on the training images: `logits` (n, K) float32, calibrated, in the order of the images; a row
 of NaN for an image that it could not read."""
 
-_LEARNT = ("core.onnx", "weights.safetensors", "member*.onnx")
+_LEARNT = ("core.onnx", "weights.safetensors", "member*.onnx", "novelty.npz")
 """Where the ready-made halves of a plugin and ensembles keep what was learnt; a plugin with a format of its own is not
 followed."""
 
@@ -131,6 +142,8 @@ class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     diverged: Diverged | None = None
     """Where it stopped so last; it may have continued since, at a lower rate."""
     temperature: float = 1.0
+    abstention: Abstention | None = None
+    """When the answer is that it is not known; chosen on validation images. Null: never."""
     images_per_second: float | None = None
     seconds: float | None = None
     precision: str | None = None

@@ -42,6 +42,7 @@ from zoo.spec._results import (
 )
 from zoo.spec._schedule import count_epochs, parse_duration
 from zoo.spec._training import GRADIENT_SETTINGS, Budget, Reading, TrainConfig, check_budget, pick_reading
+from zoo.spec._unlike import NoveltyReport, UnlikeSet
 from zoo.spec._value import (
     COLUMNS,
     EVIDENCE,
@@ -105,6 +106,7 @@ __all__ = [
     "MetricChoice",
     "ModelCard",
     "Novelty",
+    "NoveltyReport",
     "Numeric",
     "OperatingPoint",
     "PackagedWeights",
@@ -128,6 +130,7 @@ __all__ = [
     "Teacher",
     "TrainConfig",
     "Uncertain",
+    "UnlikeSet",
     "Voi",
     "Weights",
     "Window",

@@ -13,6 +13,7 @@ from zoo.spec._display import Display, Table
 from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._quantization import Quantization
 from zoo.spec._training import TrainConfig
+from zoo.spec._unlike import NoveltyReport
 from zoo.spec._value import GoldenKind, Interval, Licence, Task, Value
 
 __all__ = [
@@ -119,6 +120,8 @@ class EvalReport(Display, Value, frozen=True):
     seen: SeenImages | None = None
     """Images that the model was made with. Null: they are the test images of its own data, of which it has seen none,
     or the report is of an older release."""
+    novelty: NoveltyReport | None = None
+    """How often images are called unlike training; null: the file makes no such score."""
 
     def headline(self) -> str:
         """Macro AUROC and accuracy with their intervals, and of how many images."""
@@ -166,6 +169,9 @@ class Parity(Value, frozen=True):
     max_abs_column: float | None = None
     """Largest |difference| / max(1, |value|) of what the network is given of columns beside the image; null: it takes
     none."""
+    max_abs_novelty: float | None = None
+    """Largest |difference| / max(1, |score|) of how unlike training an image is, from the same preprocessed input;
+    null: the file has no such score."""
 
 
 class InputSpec(Value, frozen=True):

@@ -146,6 +146,8 @@ class TrainConfig(Value, frozen=True):
     folds: int | None = None
     """All images are dealt out into so many folds, stratified and with groups whole, by `split_seed`; data that brings
     folds must bring so many. Null: what the data brings."""
+    novelty: bool = True
+    """The file says how unlike the images of training an image is, where its network has one layer of features."""
     freeze: bool = False
     """Of a pretrained network only the head is trained, on features that are computed once: of each image, and of its
     mirror images as far as augmentation flips. Nothing else of the recipe is used but what the loss is made of."""

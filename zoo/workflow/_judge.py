@@ -18,6 +18,7 @@ from zoo.spec import encode
 from zoo.workflow._find import REPORT_FILE
 from zoo.workflow._images import check_in_range, refuse_kind
 from zoo.workflow._inputs import select_columns
+from zoo.workflow._unlike import ScoredAnswers, judge_unlike
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -57,6 +58,8 @@ class Judged:
     images: ImageSet
     about: tuple[str, ...] = ()
     """Notes on how the model was trained, such as classes that it weighed. The report holds them, too."""
+    scores: NDArray[np.float32] | None = None
+    """(n,) novelty scores; None: the file makes none."""
     others: int = 0
     """Of a model judged among some of its labels: images that it calls one of the others, asked for all."""
 
@@ -69,6 +72,7 @@ def judge(
     *,
     seen: SeenImages | None = None,
     labels: tuple[str, ...] | None = None,
+    unlike: Sequence[str | Path] = (),
 ) -> Judged:
     """Run the shipped file on the raw images of one split.
 
@@ -79,9 +83,11 @@ def judge(
         split: train, val or test.
         seen: what to say of images that the model was trained on; for the report, before the notes of the data.
         labels: judge among these alone of the labels that the file knows, without the plugin; None: among all.
+        unlike: files or folders of images that are not of the model's kind.
 
     Raises:
         DataError: a class the file does not know, another pixel type, no image, or an unreadable image.
+        UsageError: images of another kind are named, and the file makes no score of that.
     """
     from zoo.evaluation import predict_set, report
 
@@ -108,12 +114,15 @@ def judge(
     }
     if manifest.task == "ordinal":
         details["ordered"] = True
+    scored = ScoredAnswers(runtime)
     if plugin is not None and logits is None:
-        found, logits = plugin.evaluate(runtime.logits, images, manifest.labels, **details)
+        found, logits = plugin.evaluate(scored.logits, images, manifest.labels, **details)
     else:
-        logits = predict_set(runtime.logits, images) if logits is None else logits
+        logits = predict_set(scored.logits, images) if logits is None else logits
         found = report(logits, images.targets, labels or manifest.labels, **details)
-    return Judged(msgspec.structs.replace(found, seen=seen), logits, images, about, others)
+    found = msgspec.structs.replace(found, seen=seen, novelty=judge_unlike(scored, images, unlike))
+    scores = np.concatenate(scored.scores) if scored.scores else None
+    return Judged(found, logits, images, about, scores, others)
 
 
 def _answer_among(runtime: Runtime, images: ImageSet, labels: tuple[str, ...]) -> tuple[NDArray[np.float32], int]:

@@ -13,6 +13,7 @@ from zoo.spec import SeenImages, pick_reading
 from zoo.workflow._find import is_run, model_file
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from typing import Unpack
 
     from zoo.data import Seen, Splits
@@ -35,6 +36,7 @@ def evaluate(
     skip_bad: bool = False,
     key: str | Path | None = None,
     include_seen: bool = False,
+    unlike: Sequence[str | Path] = (),
     **reading: Unpack[Reading],
 ) -> EvalReport:
     """Run a shipped file on raw images that it has not seen, and judge its answers.
@@ -47,6 +49,8 @@ def evaluate(
         skip_bad: leave out images that cannot be read, and rows without a label.
         key: file of a public key: only a bundle signed by it is judged.
         include_seen: judge images too that the model was trained or validated on; `EvalReport.seen` counts them.
+        unlike: files or folders of images that are not of the model's kind; the report says how many of them the file
+            calls unlike training, and how well its score tells them from the judged ones.
         **reading: columns, group, keep_na, uncertain, frames; see `zoo.spec.Reading`. What is missing is as in
             training.
 
@@ -60,7 +64,7 @@ def evaluate(
     splits, seen = found.splits, look_up(found, split)
     if seen is not None and not isinstance(seen, SeenImages):
         splits, seen = sift(splits, split, seen, include=include_seen or found.keeps_seen)
-    return judge(found.plugin, found.runtime, splits, split, seen=seen).report
+    return judge(found.plugin, found.runtime, splits, split, seen=seen, unlike=unlike).report
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -270,12 +270,14 @@ def _restore(
     from zoo.workflow import _prove
     from zoo.workflow._calibrate import calibrate
     from zoo.workflow._images import without_bad
+    from zoo.workflow._unlike import restore_space
 
     record = run.record
     if record.best is None:
         raise refuse_unfinished(run, "has nothing to export yet")
     check_learnt(run)
     trained = _prove.shippable(plugin.load(record.card, run), record)
+    restore_space(run, trained)
     splits = without_bad(splits, record.skipped)
     if record.status in {"trained", "done"}:
         return run, trained, splits, ()
@@ -306,9 +308,11 @@ def _quantise(
     from zoo.workflow._judge import judge
     from zoo.workflow._prove import compare_features
     from zoo.workflow._seen import list_seen, sift_start, start_of
+    from zoo.workflow._unlike import judge_again, settle_anew
 
     model, manifest = proven
     taken = climb(model, manifest, splits, kind=kind, target=target, seed=run.record.card.train.seed)
+    manifest = settle_anew(manifest, taken.runtime, splits.val)
     splits, seen = sift_start(
         splits, list_seen(run), run.record.card.train.leaks, run.record.notes, start=start_of(run.record)
     )
@@ -317,7 +321,8 @@ def _quantise(
     if FEATURES in manifest.outputs:
         note = compare_features(taken.float32, taken.runtime, splits.val)
         record = msgspec.structs.replace(record, notes=(*record.notes, note))
-    manifest = msgspec.structs.replace(manifest, quantization=record, report=own.report)
+    report = judge_again(own.report, own.scores, manifest, own.images)
+    manifest = msgspec.structs.replace(manifest, quantization=record, report=report)
     set_manifest(made, manifest)
     return made, manifest, taken.runtime.logits
 
