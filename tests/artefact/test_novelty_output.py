@@ -9,11 +9,13 @@ import numpy as np
 import pytest
 from refusals import refused
 
-from zoo.artefact import assemble, core_predict, has_features, prove, with_features, with_novelty
+from zoo.artefact import TrainedNetwork, assemble, core_predict, has_features, prove, with_features, with_novelty
 from zoo.artefact.quantize._core import core_of
+from zoo.data import open_data
 from zoo.errors import GateError
 from zoo.evaluation import FeatureSpace, fit_space, score_novelty
 from zoo.spec import NOVELTY
+from zoo.workflow._unlike import learn_space
 
 if TYPE_CHECKING:
     from export_cases import Case
@@ -87,3 +89,16 @@ def test_what_is_quantised_keeps_the_score_in_float32(case: Case, space: Feature
     assert {"MatMul", "Gemm"} <= {node.op_type for node in core.model.graph.node if node.name in scoring}
     assert scoring <= set(core.head)
     assert not scoring & set(core.layers)
+
+
+def test_a_network_that_names_no_features_has_no_score(case: Case) -> None:
+    class Unnamed:
+        predict = case.trained.predict
+
+        def to_onnx(self) -> Any:
+            return case.fresh_core()
+
+    trained = TrainedNetwork(Unnamed(), case.run.record.card, "multiclass")
+    notes = learn_space(trained, open_data(case.run.record.source).train, seed=0)
+    assert trained.space is None
+    assert any("unlike training" in note for note in notes)

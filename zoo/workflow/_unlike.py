@@ -30,6 +30,7 @@ __all__ = [
     "ScoredAnswers",
     "add_novelty",
     "answer_validation",
+    "choose_rows",
     "judge_again",
     "judge_unlike",
     "keep_space",
@@ -62,7 +63,7 @@ def learn_space(trained: TrainedNetwork, images: ImageSet, seed: int) -> tuple[s
         return (f"{_NO_SCORE}: the network makes its logits of no one row of features",)
     space = None
     if count_axes(len(images), probe.shape[1]):
-        chosen = images.subset(_choose(images.targets, seed))
+        chosen = images.subset(choose_rows(images.targets, seed))
         space = fit_space(predict_set(cast("Predict", trained.raw_features), chosen))  # the probe had some
     if space is None:
         said = f"{format_count(len(images), 'training image')} with {format_count(probe.shape[1], 'feature')} each"
@@ -239,7 +240,7 @@ def _score_folder(runtime: Runtime, place: Path) -> NDArray[np.float32]:
     return np.concatenate(found)
 
 
-def _choose(targets: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
+def choose_rows(targets: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
     """Positions of at most 1000 images, in order; of single labels as equally many of each class as there can be."""
     n = len(targets)
     order = np.random.default_rng(seed).permutation(n)
