@@ -1,6 +1,6 @@
 """Which score tells images unlike those of training apart: python benchmarks/novelty.py RUN... --unlike NAME=PLACE.
 
-Each run's network gives features and logits of up to 1000 of its training images, of its validation images, of images
+Each run's network gives features and logits of up to 256 of its training images, of its validation images, of images
 that are not of its kind, and of damaged copies of the validation images. Every score is fitted on the first and has its
 AUROC between the second and the others. No test image is looked at for that. Behind it is printed how many test images
 our threshold flags, and what our score costs in the file: bytes, and time by turns with the same file without it.

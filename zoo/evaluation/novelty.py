@@ -117,7 +117,7 @@ def score_novelty(features: NDArray[Any], space: FeatureSpace) -> NDArray[np.flo
 
     Args:
         features: (n, D).
-        space: of the training images.
+        space: where features of the training images lie.
     """
     rows = _unit(np.clip(np.asarray(features, np.float32), -LARGEST, LARGEST)) - space.mean
     along = rows @ space.axes  # (n, k)

@@ -1,7 +1,7 @@
 """How an answer becomes a decision: operating points, sets of labels, images unlike training.
 
-All of it is fixed on validation images and stands in the manifest, so every runtime decides alike. What test images say
-of it is in `EvalReport`.
+All of it is fixed on validation images and is part of the manifest, so every runtime decides alike. What test images
+say of it is in `EvalReport`.
 """
 
 from __future__ import annotations

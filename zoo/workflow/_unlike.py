@@ -42,8 +42,8 @@ __all__ = [
 SPACE = "novelty.npz"
 """In the run: mean, axes, spread and rest of `zoo.evaluation.FeatureSpace`."""
 
-_MOST = 1000
-"""Training images whose features are computed."""
+_MOST = 256
+"""Training images whose features are computed: 1000 gained 0.004 of AUROC, in four times the time."""
 
 _NO_SCORE = "no score says how unlike training an image is"
 
@@ -53,7 +53,7 @@ def learn_space(trained: TrainedNetwork, images: ImageSet, seed: int) -> tuple[s
 
     Args:
         trained: changed in place.
-        images: training images; of more than 1000 as many of each class as there can be.
+        images: training images; of more than 256 as many of each class as there can be.
         seed: seed of their choice.
     """
     from zoo.evaluation import count_axes, fit_space, predict_set
@@ -136,7 +136,7 @@ def settle_anew(manifest: Manifest, runtime: Runtime, images: ImageSet) -> Manif
     """The manifest of a quantised file with the threshold that its own scores give.
 
     Args:
-        manifest: of the float32 file.
+        manifest: manifest of the float32 file.
         runtime: the quantised file, opened.
         images: validation images.
     """
@@ -241,7 +241,7 @@ def _score_folder(runtime: Runtime, place: Path) -> NDArray[np.float32]:
 
 
 def choose_rows(targets: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Positions of at most 1000 images, in order; of single labels as equally many of each class as there can be."""
+    """Positions of at most 256 images, in order; of single labels as equally many of each class as there can be."""
     n = len(targets)
     order = np.random.default_rng(seed).permutation(n)
     if n > _MOST and targets.ndim == 1:
