@@ -219,10 +219,10 @@ def judge_unlike(scored: ScoredAnswers, images: ImageSet, unlike: Sequence[str |
     if sum(map(len, scored.scores)) != len(images):  # a plugin may have asked for some only, or twice
         scored.scores.clear()
         predict_set(scored.logits, images)
-    others: dict[str, NDArray[np.float32]] = {}
-    for place in map(Path, unlike):
-        name = place.name or str(place)
-        others[str(place) if name in others else name] = _score_folder(runtime, place)
+    places = [Path(place).resolve() for place in unlike]
+    ends = [place.name for place in places]
+    names = ["/".join(place.parts[-2:]) if ends.count(place.name) > 1 else place.name for place in places]
+    others = {name: _score_folder(runtime, place) for name, place in zip(names, places, strict=True)}
     return judge_novelty(np.concatenate(scored.scores), novelty, others, images.groups)
 
 
