@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 import zoo
+from zoo._support.text import format_count
 from zoo.spec import EvalReport
 from zoo_cli import offers, options
 from zoo_cli._failing import describe_failing, show_robustness
@@ -82,6 +83,10 @@ def evaluate(
     images: Annotated[
         int | None, typer.Option("--images", metavar="N", help="With --corruptions: how many images; default: 100.")
     ] = None,
+    unlike: Annotated[
+        list[str] | None,
+        typer.Option("--unlike", metavar="PATH", help="Images that are not of the model's kind; repeatable."),
+    ] = None,
     key: options.Key = None,
     table: options.TableAs = None,
     per_class: Annotated[
@@ -119,6 +124,7 @@ def evaluate(
             by=None if by is None else options.read_names(by, "--by", "sex,age"),
             operating=operating or (),
             prevalence=prevalence or (),
+            unlike=unlike or (),
             **asked,
         )
     if as_json or table is not None:
@@ -173,9 +179,19 @@ def _sections(report: EvalReport) -> list[str]:
             f"expected calibration error {found.ece:.3f} in {found.bins} bins"
         )
     sections += describe_failing(report)
+    sections += _unlike(report)
     if undefined := {f"  {name}": why for name, why in report.undefined.items() if "." in name}:  # of single classes
         sections.append("undefined:\n" + fields(undefined))
     about = {"model": report.model, "data": f"{report.data.name}, sha256 {report.data.sha256[:12]}…"}
     about |= number_notes(report.notes, report.seen)
     sections.append(fields(about))
     return sections
+
+
+def _unlike(report: EvalReport) -> list[str]:
+    found = report.novelty
+    if found is None:
+        return []
+    said = f"called unlike training: {with_interval(found.flagged)} of {format_count(found.n, 'image')}"
+    rows = [(one.name, str(one.n), with_interval(one.auroc), with_interval(one.flagged)) for one in found.unlike]
+    return [said, *([format_table(("unlike", "n", "AUROC", "called so"), rows, right=(1,))] if rows else [])]

@@ -42,6 +42,12 @@ TABLES = {
     "kill_runs": (r"^training, 2 epochs +1 +1 ", r"^--overwrite of a run that is done +1 +1 "),
     "listing": (r"^2 plugins more: wall ", r"^CPU, with / without: "),
     "memory": (r"^ +120  stream .* MB ", r"^stream: [\d.]+ GB at most, bar 2.00 met$"),
+    "novelty": (
+        r"^\| ours \| [\d.]+ \| .* \|$",
+        r"^\| energy \| [\d.]+ ",
+        r"^\| cnn \| \d+ \| [\d.]+ \| [\d.]+ \|$",
+        r"^\| cnn \| [\d.]+ MB \| [\d.]+ MB \| [\d.]+ ms, [\d.]+ \|$",
+    ),
     "quantization": (r"^\| U8S8 \| .* MB, ", r"^\| fp16 \| .* MB, "),
     "reader_trials": (r"^damaged copies: 10 in ", r"^the process lived$"),
     "same_bytes": (r"^1 different of 2 runs of knn$",),
@@ -100,6 +106,10 @@ def test_kill_runs(tmp_path: Path) -> None:
 
 def test_audit(images: Path, tmp_path: Path) -> None:
     printed("audit", images, images, "--buckets", images, "--smallest", place=tmp_path)
+
+
+def test_novelty(run: Path, images: Path, tmp_path: Path) -> None:
+    printed("novelty", run, "--unlike", f"flowers={images / 'test' / 'flower'}", "--smallest", place=tmp_path)
 
 
 def test_cards(images: Path, tmp_path: Path) -> None:

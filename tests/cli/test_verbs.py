@@ -25,6 +25,7 @@ REPORT = {
     "calibration",
     "data",
     "undefined",
+    "novelty",
     "notes",
     "clusters",
     "seen",

@@ -8,6 +8,7 @@ from zoo.artefact._ensemble import Branch, TrainedEnsemble, reorder
 from zoo.artefact._features import name_features, only_features, with_features
 from zoo.artefact._golden import GOLDEN_SIDE, draw_golden, is_clear, look_at, look_of
 from zoo.artefact._graph import assemble, set_manifest
+from zoo.artefact._novelty import has_features, with_novelty
 from zoo.artefact._parity import parity_images, prove
 from zoo.artefact._shift import ShiftedNetwork
 from zoo.artefact._shippable import Assembled, Shippable, TrainedNetwork
@@ -26,6 +27,7 @@ __all__ = [
     "core_predict",
     "draw_golden",
     "golden_tolerance",
+    "has_features",
     "is_clear",
     "look_at",
     "look_of",
@@ -37,6 +39,7 @@ __all__ = [
     "reorder",
     "set_manifest",
     "with_features",
+    "with_novelty",
     "write_bundle",
 ]
 

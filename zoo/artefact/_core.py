@@ -11,10 +11,12 @@ from zoo.edge.vet import check
 from zoo.evaluation import Predict
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
     import onnx
     from numpy.typing import NDArray
 
-__all__ = ["core_predict", "parse_core"]
+__all__ = ["core_answers", "core_predict", "parse_core"]
 
 
 def parse_core(content: bytes, shown: str) -> onnx.ModelProto:
@@ -40,9 +42,22 @@ def core_predict(content: bytes, shown: str, *, output: str = "logits") -> Predi
     Raises:
         ModelError: ONNX Runtime cannot open it.
     """
-    session = open_session(content, shown, provider="cpu", threads=None)
+    answers = core_answers(content, shown, (output,))
 
     def predict(batch: NDArray[Any]) -> NDArray[np.float32]:
-        return np.asarray(session.run([output], {"input": np.asarray(batch, np.float32)})[0], np.float32)
+        return answers(batch)[0]
 
     return predict
+
+
+def core_answers(
+    content: bytes, shown: str, outputs: Sequence[str]
+) -> Callable[[NDArray[Any]], list[NDArray[np.float32]]]:
+    """As `core_predict`, several outputs of one pass, in the order of `outputs`."""
+    session = open_session(content, shown, provider="cpu", threads=None)
+
+    def answer(batch: NDArray[Any]) -> list[NDArray[np.float32]]:
+        found = session.run(list(outputs), {"input": np.asarray(batch, np.float32)})
+        return [np.asarray(one, np.float32) for one in found]
+
+    return answer

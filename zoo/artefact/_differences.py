@@ -11,7 +11,7 @@ from zoo.artefact._graph import SCALED
 from zoo.errors import GateError
 from zoo.spec import PreprocessSpec, Scale, Task, Voi, Window
 
-__all__ = ["RELATIVE", "Worst", "beside_largest", "probabilities_of", "relative"]
+__all__ = ["RELATIVE", "Worst", "beside_largest", "probabilities_of", "relative", "relative_distance"]
 
 Array = NDArray[Any]
 
@@ -20,6 +20,8 @@ RELATIVE = 1e-4
 _LOGIT = 1e-3
 """As `RELATIVE`, for any single image; half of them must keep the tighter bar. A fault moves them all; sums of float32
 in another order move few (EfficientNet-Lite0 trained from scratch: 2.0e-4 at most). Golden logits have the same bar."""
+_DISTANCE = 10
+"""Novelty scores divide features by spreads that may be a fiftieth of them, and their differences with them."""
 _PROBABILITY = 5e-3
 _MARGIN = 0.01
 """A label may change where the two best probabilities (multilabel: p and 1 - p) are closer than this: rounding
@@ -36,6 +38,7 @@ class Worst:
         self.logits: list[float] = []
         self.evidence: list[float] = []
         self.features: list[float] = []
+        self.novelty: list[float] = []
         self.flips = 0
 
     def see_resized(self, got: Array, expected: Array) -> None:
@@ -67,6 +70,10 @@ class Worst:
     def see_features(self, got: Array, expected: Array) -> None:
         """Both (1, D), of the same input."""
         self.features.append(beside_largest(got, expected) if got.shape == expected.shape else float("inf"))
+
+    def see_novelty(self, got: Array, expected: Array) -> None:
+        """Both (1,), of the same input."""
+        self.novelty.append(relative(got, expected) if got.shape == expected.shape else float("inf"))
 
     def see_last_step(self, got: dict[str, Array], temperature: float) -> None:
         """The file's own logits to its probabilities."""
@@ -101,6 +108,8 @@ class Worst:
                 ("evidence maps", max(self.evidence, default=0.0), _LOGIT),
                 ("features of half the images", float(np.median(self.features or [0.0])), RELATIVE),
                 ("features", max(self.features, default=0.0), _LOGIT),
+                ("novelty scores of half the images", float(np.median(self.novelty or [0.0])), _DISTANCE * RELATIVE),
+                ("novelty scores", max(self.novelty, default=0.0), _DISTANCE * _LOGIT),
                 ("logits over the temperature", self.scaled, RELATIVE),
                 ("probabilities of the same logits", self.last_step, RELATIVE),
                 ("probabilities", self.probability, _PROBABILITY),
@@ -135,6 +144,11 @@ def relative(got: Array, expected: Array) -> float:
     if not (np.isfinite(got).all() and np.isfinite(expected).all()):
         return float("inf")
     return float((np.abs(got - expected) / np.maximum(1, np.abs(expected))).max())
+
+
+def relative_distance(got: Array, expected: Array) -> float:
+    """`relative` of novelty scores, in the measure of logits."""
+    return relative(got, expected) / _DISTANCE
 
 
 def beside_largest(got: Array, expected: Array) -> float:

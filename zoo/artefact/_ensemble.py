@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import onnx
     from numpy.typing import NDArray
 
+    from zoo.evaluation import FeatureSpace
     from zoo.spec import Member
 
 __all__ = ["Branch", "TrainedEnsemble", "refuse_large", "reorder"]
@@ -91,6 +92,11 @@ class TrainedEnsemble:
     def members(self) -> tuple[Member, ...]:
         """What the manifest says of each."""
         return tuple(branch.member for branch in self.branches)
+
+    @property
+    def space(self) -> FeatureSpace | None:
+        """None: features of two networks lie in two spaces."""
+        return None
 
     @property
     def weights(self) -> tuple[float, ...]:

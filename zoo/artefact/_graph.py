@@ -23,6 +23,7 @@ from zoo.spec import (
     EVIDENCE,
     FEATURES,
     IR_VERSION,
+    NOVELTY,
     OPSET,
     InputSpec,
     Manifest,
@@ -68,13 +69,14 @@ def assemble(
     portable: bool = False,
     evidence: bool = False,
     features: bool = False,
+    novelty: bool = False,
     table: TableSpec | None = None,
 ) -> onnx.ModelProto:
     """One graph from pictures to probabilities.
 
     Args:
-        core: "input" (N, C, h, w) float32 to "logits" (N, K) float32, opset 18; it may have the outputs "evidence" and
-            "features".
+        core: "input" (N, C, h, w) float32 to "logits" (N, K) float32, opset 18; it may have the outputs "evidence",
+            "features" and "novelty".
         spec: the preprocessing to write as nodes.
         given: what the file's input is; its stage says how much of the preprocessing the caller has done.
         temperature: divides the logits before the last step.
@@ -82,11 +84,12 @@ def assemble(
         portable: resize by matrix products, for runtimes that read the Resize operator otherwise.
         evidence: keep the core's output "evidence" (N, K, h, w); else what only it needs is left out.
         features: keep the core's output "features" (N, D).
+        novelty: keep the core's output "novelty" (N,).
         table: columns that the core takes encoded as "columns" (N, D).
 
     Returns:
         A model with the input `given.name`, those of `table`, and the outputs "probabilities", "logits" and, if asked
-        for, "evidence" and "features".
+        for, "evidence", "features" and "novelty".
 
     Raises:
         ModelError: the core is not valid ONNX, lacks an output, or its shapes contradict each other.
@@ -94,8 +97,9 @@ def assemble(
     import onnx
     from onnx import compose, helper
 
-    core = with_outputs(core, ("logits", *([EVIDENCE] if evidence else []), *([FEATURES] if features else [])))
-    width = core.graph.output[-1].type.tensor_type.shape.dim[1].dim_value if features else None
+    asked = {EVIDENCE: evidence, FEATURES: features, NOVELTY: novelty}
+    core = with_outputs(core, ("logits", *(name for name, kept in asked.items() if kept)))
+    widths = [one.type.tensor_type.shape.dim[1].dim_value for one in core.graph.output if one.name == FEATURES]
     if given.stage == "tensor":
         merged = compose.add_prefix(core, "core/", rename_inputs=False, rename_outputs=False)
         _rename_input(merged.graph, "input", given.name)
@@ -118,7 +122,14 @@ def assemble(
             ) from None
     if table is not None:
         add_columns(merged.graph, table, COLUMNS if given.stage == "tensor" else f"core/{COLUMNS}")
-    return finish(merged, temperature=temperature, task=task, maps=spec.size if evidence else None, width=width)
+    return finish(
+        merged,
+        temperature=temperature,
+        task=task,
+        maps=spec.size if evidence else None,
+        width=sum(widths),
+        novelty=novelty,
+    )
 
 
 def finish(
@@ -127,7 +138,8 @@ def finish(
     temperature: float,
     task: Task,
     maps: tuple[int, int] | None = None,
-    width: int | None = None,
+    width: int = 0,
+    novelty: bool = False,
 ) -> onnx.ModelProto:
     """Add the last step to a graph that ends in "logits", leave out what does not belong in a shipped file, check it.
 
@@ -136,7 +148,8 @@ def finish(
         temperature: number that divides the logits.
         task: kind of the labels; it decides between softmax and sigmoid.
         maps: (h, w) of the output "evidence"; None: it has none.
-        width: D of the output "features"; None: it has none.
+        width: D of the output "features"; 0: it has none.
+        novelty: it has the output "novelty".
 
     Raises:
         ModelError: the graph is not valid ONNX.
@@ -154,11 +167,13 @@ def finish(
     else:
         graph.node.append(helper.make_node("Softmax", [SCALED], ["probabilities"], name="post/softmax", axis=1))
     classes = graph.output[0].type.tensor_type.shape.dim[1].dim_value
-    shapes = {"probabilities": ["N", classes], "logits": ["N", classes]}
+    shapes: dict[str, list[str | int]] = {"probabilities": ["N", classes], "logits": ["N", classes]}
     if maps is not None:
         shapes[EVIDENCE] = ["N", classes, *maps]
-    if width is not None:
+    if width:
         shapes[FEATURES] = ["N", width]
+    if novelty:
+        shapes[NOVELTY] = ["N"]
     del graph.output[:]
     graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in shapes.items())
     del graph.value_info[:]  # shapes that the exporter noted for its own input names

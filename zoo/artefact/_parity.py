@@ -3,8 +3,9 @@
 The training side is `zoo.preprocess` and the framework's own forward pass; the other side is ONNX Runtime on
 the bytes that will be shipped, which answer every image. Each stage is compared on its own, so that a saturated
 probability cannot hide a fault. The stages are the resized picture, the arithmetic on it, the logits, the probabilities
-and the names of the labels. A file with an evidence map or with features has one stage more for each. What lies between
-its stages a file does not show: the nodes before the network, and those behind its logits, run once more on their own.
+and the names of the labels. A file with an evidence map, with features or with a novelty score has one stage more for
+each. What lies between its stages a file does not show: the nodes before the network, and those behind its logits, run
+once more on their own.
 """
 
 from __future__ import annotations
@@ -16,13 +17,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zoo.artefact._columns import ENCODED
-from zoo.artefact._differences import RELATIVE, Worst, beside_largest, probabilities_of, relative
+from zoo.artefact._differences import RELATIVE, Worst, beside_largest, probabilities_of, relative, relative_distance
 from zoo.artefact._graph import CORE_INPUT, RESIZED, SCALED
 from zoo.artefact.nodes import extract
 from zoo.edge._session import one_line, open_session
 from zoo.errors import GateError, ModelError
 from zoo.preprocess import normalize_batch, resize_image
-from zoo.spec import EVIDENCE, FEATURES, Manifest, Parity, PreprocessSpec, TableSpec, Task
+from zoo.spec import EVIDENCE, FEATURES, NOVELTY, Manifest, Parity, PreprocessSpec, TableSpec, Task
 from zoo.tabular import encode_columns
 
 if TYPE_CHECKING:
@@ -38,8 +39,11 @@ Array = NDArray[Any]
 
 MINIMUM_IMAGES = 64
 
-MORE = (EVIDENCE, FEATURES)
+MORE = (EVIDENCE, FEATURES, NOVELTY)
 """Outputs that a file may have beside logits and probabilities."""
+
+_SCORED = 4
+"""Of so many images one has its novelty score compared."""
 
 _LARGEST = 4_000_000
 """Pixels; larger pictures are not enlarged for the proof, memory would be the limit."""
@@ -81,6 +85,7 @@ def prove(
     task: Task = "multiclass",
     evidence: Predict | None = None,
     features: Predict | None = None,
+    novelty: Predict | None = None,
     table: TableSpec | None = None,
     columns: Array | None = None,
 ) -> Parity:
@@ -102,6 +107,9 @@ def prove(
         evidence: preprocessed (N, C, h, w) float32 → (N, K, h, w) evidence maps, by the framework; of a file that
             has that output.
         features: preprocessed (N, C, h, w) float32 → (N, D), by the framework; of a file that has that output.
+        novelty: preprocessed (N, C, h, w) float32 → (N,) scores of the framework's features, by numpy; of a file that
+            has that output. Every fourth image is compared: what is new in it are a few sums, and the framework would
+            run once more for each.
         table: columns as the training used them; None: it used none.
         columns: (n, C) what the file takes of them for each image, as `zoo.tabular.parse_cells` gives it.
 
@@ -111,7 +119,7 @@ def prove(
     Raises:
         GateError: further than allowed; the line says in which stage.
     """
-    more = {EVIDENCE: evidence, FEATURES: features}
+    more = {EVIDENCE: evidence, FEATURES: features, NOVELTY: novelty}
     _check_statement(manifest, spec=spec, labels=labels, task=task, table=table, more=more)
     shipped = _Shipped(model, manifest)
     worst = Worst(spec, task)
@@ -135,6 +143,8 @@ def prove(
             worst.see_evidence(got[EVIDENCE], evidence(fed[-1]))
         if features is not None:
             worst.see_features(got[FEATURES], features(fed[-1]))
+        if novelty is not None and at % _SCORED == 0:
+            worst.see_novelty(got[NOVELTY], novelty(fed[-1]))
     beside = () if encoded is None else (encoded,)
     same_input, whole_way = (reference(np.concatenate(batch), *beside) for batch in (fed, ours))
     for index, got in enumerate(answers):
@@ -153,6 +163,7 @@ def prove(
         flips=worst.flips,
         max_abs_evidence=max(worst.evidence) if evidence is not None else None,
         max_abs_features=max(worst.features) if features is not None else None,
+        max_abs_novelty=max(worst.novelty) if novelty is not None else None,
         max_abs_column=None if encoded is None else worst.columns,
     )
 
@@ -286,7 +297,7 @@ def _check_batch(shipped: _Shipped, image: Array, columns: Array | None) -> None
     together = shipped.run(three, columns)
     rows = [None] * 3 if columns is None else [columns[at : at + 1] for at in range(3)]
     alone = [shipped.run(one[None], row) for one, row in zip(three, rows, strict=True)]
-    apart = {"logits": relative, EVIDENCE: relative, FEATURES: beside_largest}
+    apart = {"logits": relative, EVIDENCE: relative, FEATURES: beside_largest, NOVELTY: relative_distance}
     if any(
         not measure(together[name], np.concatenate([one[name] for one in alone])) <= RELATIVE
         for name, measure in apart.items()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.spec import EVIDENCE
+from zoo.spec import EVIDENCE, FEATURES
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ __all__ = ["ShiftedNetwork", "rename_logits"]
 
 
 class ShiftedNetwork:
-    """A network whose logits are moved by a constant; its evidence map, if it has one, stays as it is.
+    """A network whose logits are moved by a constant; its evidence map and its features, if it has any, stay.
 
     Args:
         network: what the plugin trained or loaded.
@@ -33,6 +33,11 @@ class ShiftedNetwork:
         self._shift = np.asarray(shift, np.float32)
         if hasattr(network, EVIDENCE):
             self.evidence = getattr(network, EVIDENCE)
+
+    @property
+    def features(self) -> Predict | None:
+        """The network's own, if it has any."""
+        return getattr(self._network, FEATURES, None)
 
     @property
     def predict(self) -> Predict:

@@ -9,23 +9,25 @@ from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 import numpy as np
 
 from zoo._support.text import join_lines
-from zoo.artefact._core import core_predict
+from zoo.artefact._core import core_answers
 from zoo.artefact._features import with_features
 from zoo.artefact._graph import assemble
+from zoo.artefact._novelty import has_features, with_novelty
 from zoo.artefact._parity import prove
 from zoo.artefact._shift import ShiftedNetwork
 from zoo.errors import UsageError
+from zoo.evaluation import score_novelty
 from zoo.preprocess import normalize_batch, resize_image
-from zoo.spec import EVIDENCE, FEATURES
+from zoo.spec import EVIDENCE, FEATURES, NOVELTY
 from zoo.tabular import encode_columns, parse_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     import onnx
     from numpy.typing import NDArray
 
-    from zoo.evaluation import Predict
+    from zoo.evaluation import FeatureSpace, Predict
     from zoo.spec import InputSpec, Manifest, Member, ModelCard, Parity, PreprocessSpec, Task
 
 __all__ = ["Assembled", "Network", "Shippable", "TrainedNetwork"]
@@ -64,6 +66,10 @@ class Shippable(Protocol):
     @property
     def members(self) -> tuple[Member, ...]:
         """Of an ensemble, its networks with their weights; empty for one network."""
+
+    @property
+    def space(self) -> FeatureSpace | None:
+        """Where features of its training images lie: the file then has the output "novelty". None: it has not."""
 
     def raw_logits(
         self, batch: NDArray[Any], columns: Mapping[str, Sequence[Any]] | None = None
@@ -131,7 +137,8 @@ class TrainedNetwork:
         self._spec: PreprocessSpec = card.preprocess
         self._table = card.table
         self._core: onnx.ModelProto | None = None  # made once, for the answers before the file and for the file
-        self._answers: Predict | None = None
+        self._answers: Callable[[NDArray[Any]], list[NDArray[np.float32]]] | None = None
+        self._space: FeatureSpace | None = None
 
     @property
     def members(self) -> tuple[Member, ...]:
@@ -143,7 +150,32 @@ class TrainedNetwork:
         network = ShiftedNetwork(self._network, shift)
         result = TrainedNetwork(network, self._card, self._task)
         result._core = None if self._core is None else network.shift_core(self._core)
+        result._space = self._space
         return result
+
+    @property
+    def space(self) -> FeatureSpace | None:
+        """Where features of its training images lie; None: nobody has said."""
+        return self._space
+
+    def remember(self, space: FeatureSpace) -> None:
+        """From now on say how unlike these training images an image is; `space` is of `raw_features`."""
+        self._space = space
+
+    def raw_features(self, batch: NDArray[Any]) -> NDArray[np.float32] | None:
+        """Raw images (N, H, W, C) to features (N, D), by the exported network.
+
+        None: its logits are made of no one row of features, or ONNX Runtime does not run it.
+        """
+        if self._table is not None or getattr(self._network, FEATURES, None) is None:
+            return None
+        found = self._answer(batch)
+        return found[1] if len(found) > 1 else None
+
+    def raw_answers(self, batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Of raw images the logits (N, K), and the novelty scores (N,) where a space is known, in one pass."""
+        found = self._answer(batch)
+        return found[0], None if self._space is None or len(found) < 2 else score_novelty(found[1], self._space)
 
     def raw_logits(
         self, batch: NDArray[Any], columns: Mapping[str, Sequence[Any]] | None = None
@@ -154,22 +186,30 @@ class TrainedNetwork:
         ONNX Runtime cannot run, the framework answers: the gate says what is wrong with it. So it does where columns
         are given.
         """
-        prepared = normalize_batch(np.stack([resize_image(image, self._spec) for image in batch]), self._spec)
-        if self._table is not None:
-            encoded = encode_columns(parse_cells(self._table, columns or {}, len(batch)), self._table)
-            return np.asarray(self._network.predict(prepared, encoded), np.float32)
+        if self._table is None:
+            return self._answer(batch)[0]
+        encoded = encode_columns(parse_cells(self._table, columns or {}, len(batch)), self._table)
+        return np.asarray(self._network.predict(self._prepare(batch), encoded), np.float32)
+
+    def _prepare(self, batch: NDArray[Any]) -> NDArray[np.float32]:
+        return normalize_batch(np.stack([resize_image(image, self._spec) for image in batch]), self._spec)
+
+    def _answer(self, batch: NDArray[Any]) -> list[NDArray[np.float32]]:
+        """Of raw images the logits, and the features where the exported network has them."""
+        prepared = self._prepare(batch)
         try:
             if self._answers is None:
-                self._core = self._network.to_onnx()
-                self._answers = core_predict(self._core.SerializeToString(), self._name)
+                self._core = self._network.to_onnx() if self._core is None else self._core
+                outputs = ["logits", FEATURES] if has_features(self._core) else ["logits"]
+                self._answers = core_answers(self._core.SerializeToString(), self._name, outputs)
             return self._answers(prepared)
         except MemoryError:
             raise
         except Exception as problem:  # onnxruntime's errors have no common base below Exception
             why = join_lines(problem)
             log.warning("%s: ONNX Runtime does not run it, so the framework answers: %s", self._name, why)
-            self._answers = self._network.predict
-            return np.asarray(self._answers(prepared), np.float32)
+            self._answers = lambda batch: [np.asarray(self._network.predict(batch), np.float32)]
+            return self._answers(prepared)
 
     def assemble(
         self,
@@ -187,8 +227,9 @@ class TrainedNetwork:
             self._features()
         core = self._network.to_onnx() if self._core is None else self._core
         self._core = self._answers = None  # they may be large
+        core = with_features(core) if features or self._space is not None else core
         model = assemble(
-            with_features(core) if features else core,
+            core if self._space is None else with_novelty(core, self._space),
             self._spec,
             given,
             temperature=temperature,
@@ -196,6 +237,7 @@ class TrainedNetwork:
             portable=portable,
             evidence=evidence,
             features=features,
+            novelty=self._space is not None,
             table=self._table,
         )
         return Assembled(model)
@@ -220,9 +262,18 @@ class TrainedNetwork:
             task=self._task,
             evidence=self._evidence_map() if EVIDENCE in manifest.outputs else None,
             features=self._features() if FEATURES in manifest.outputs else None,
+            novelty=self._novelty() if NOVELTY in manifest.outputs else None,
             table=self._table,
             columns=columns,
         )
+
+    def _novelty(self) -> Predict | None:
+        """The score of the framework's own features, by numpy; None: no space is known."""
+        space = self._space
+        if space is None:
+            return None
+        features = self._features()
+        return lambda batch: score_novelty(features(batch), space)
 
     def _evidence_map(self) -> Predict:
         """How the framework makes the map.

@@ -240,8 +240,15 @@ class Runtime:
         Raises:
             UsageError: the file has no such output.
         """
+        return self.logits_and_novelty(batch, columns)[1]
+
+    def logits_and_novelty(
+        self, batch: Array, columns: Cells | None = None
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+        """Logits and novelty scores of one pass; see there."""
         check_output(str(self.path), self.manifest, NOVELTY)
-        return self._answers((NOVELTY,), batch, columns)[0]
+        logits, scores = self._answers(("logits", NOVELTY), batch, columns)
+        return logits, scores
 
     @property
     def _decisive(self) -> tuple[str, ...]:

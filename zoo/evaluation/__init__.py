@@ -34,6 +34,7 @@ from zoo.evaluation.metrics import (
     ones,
     title_of,
 )
+from zoo.evaluation.novelty import FeatureSpace, count_axes, fit_space, judge_novelty, score_novelty, settle_novelty
 from zoo.evaluation.operating import check_rules, choose_points
 from zoo.evaluation.properties import PROPERTIES, Watch, file_types, varying
 from zoo.evaluation.shortcuts import find_shortcuts, judge_baselines, say_shortcuts
@@ -51,6 +52,7 @@ __all__ = [
     "SEVERITIES",
     "Cases",
     "ClassMetric",
+    "FeatureSpace",
     "ImageMetric",
     "Images",
     "Predict",
@@ -72,17 +74,20 @@ __all__ = [
     "control_error",
     "corrupt",
     "corruptions_for",
+    "count_axes",
     "curve_of",
     "draws",
     "file_types",
     "find_segments",
     "find_shortcuts",
     "fit_sets",
+    "fit_space",
     "fit_temperature",
     "interval",
     "judge_abstention",
     "judge_baselines",
     "judge_by",
+    "judge_novelty",
     "judge_points",
     "judge_sets",
     "learn_weights",
@@ -104,6 +109,8 @@ __all__ = [
     "report",
     "say_groups",
     "say_shortcuts",
+    "score_novelty",
+    "settle_novelty",
     "title_of",
     "varying",
     "wilson",

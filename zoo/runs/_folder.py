@@ -62,7 +62,7 @@ TAUGHT = "teacher.npz"
 """What a teacher answers on the training images: `logits` (n, K) float32, calibrated, in the order of the images; a row
 of NaN for an image that it could not read."""
 
-_LEARNT = ("core.onnx", "weights.safetensors", "member*.onnx")
+_LEARNT = ("core.onnx", "weights.safetensors", "member*.onnx", "novelty.npz")
 """Where the ready-made halves of a plugin and ensembles keep what was learnt; a plugin with a format of its own is not
 followed."""
 

@@ -67,12 +67,13 @@ class ConformalSets(Value, frozen=True):
 class Novelty(Value, frozen=True):
     """From which value of the output "novelty" an image counts as unlike those of training."""
 
-    kind: Literal["features", "energy"]
-    """What the score is made of: the features of the last layer, or the logits alone."""
+    kind: Literal["features"]
+    """What the score is made of: the features of the last layer. A score of the logits alone, their energy, was worse
+    than chance on most networks."""
     threshold: float
     """An image whose score is larger is unlike training."""
     share: float
-    """Share of validation images that lie above it by choice, such as 0.01."""
+    """Largest share of images like those of validation that is to lie above it, such as 0.02."""
     n: int
     """Validation images that chose the threshold."""
 

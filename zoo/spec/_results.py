@@ -15,6 +15,7 @@ from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._quantization import Quantization
 from zoo.spec._subgroups import Shortcut, Subgroup
 from zoo.spec._training import TrainConfig
+from zoo.spec._unlike import NoveltyReport
 from zoo.spec._value import GoldenKind, Interval, Licence, Task, Value
 
 __all__ = [
@@ -164,6 +165,8 @@ class EvalReport(Display, Value, frozen=True):
     baselines: dict[str, dict[str, Interval]] = msgspec.field(default_factory=dict)
     """accuracy, balanced_accuracy and macro_auroc of models that a useful one must beat: 'majority class' always
     answers the most frequent class of these images; 'brightness' knows the mean of the pixels alone."""
+    novelty: NoveltyReport | None = None
+    """How often images are called unlike training; null: the file makes no such score."""
 
     def headline(self) -> str:
         """Macro AUROC and accuracy with their intervals, and of how many images."""
@@ -235,6 +238,9 @@ class Parity(Value, frozen=True):
     max_abs_column: float | None = None
     """Largest |difference| / max(1, |value|) of what the network is given of columns beside the image; null: it takes
     none."""
+    max_abs_novelty: float | None = None
+    """Largest |difference| / max(1, |score|) of how unlike training an image is, from the same preprocessed input;
+    null: the file has no such score."""
 
 
 class InputSpec(Value, frozen=True):

@@ -160,6 +160,8 @@ class TrainConfig(Value, frozen=True):
     """The coverage holds for each class and not only on average: sets grow, and each class needs validation images."""
     error: float | None = None
     """Largest share of wrong answers among the images that are answered; the others are uncertain. Null: all are."""
+    novelty: bool = True
+    """The file says how unlike the images of training an image is, where its network has one layer of features."""
     freeze: bool = False
     """Of a pretrained network only the head is trained, on features that are computed once: of each image, and of its
     mirror images as far as augmentation flips. Nothing else of the recipe is used but what the loss is made of."""

@@ -1,4 +1,4 @@
-"""After training, on validation images: whether logits are adjusted for rare classes, the temperature, decisions.
+"""After training, on validation images: logits adjusted for rare classes, the temperature, decisions, what is unlike.
 
 An image of a class that is rare in training is called a frequent one unless it is very typical. Balanced class weights,
 balanced sampling and the logit-adjusted loss all have their minimum at log p(y | x) - log pi(y), pi the shares of the
@@ -20,6 +20,7 @@ import numpy as np
 from zoo._support.text import format_count
 from zoo.data import find_rarest, log_prior
 from zoo.workflow._decide import Asked, settle
+from zoo.workflow._unlike import add_novelty, answer_validation, learn_space
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -51,7 +52,7 @@ class Calibrated:
 
     Attributes:
         trained: the model, its logits adjusted where that was taken.
-        changes: fields of the run's record: temperature, decisions, and what auto took.
+        changes: fields of the run's record: temperature, decisions, what is unlike training, and what auto took.
         notes: for the record.
     """
 
@@ -74,14 +75,20 @@ def calibrate(trained: Shippable, record: RunRecord, data: Splits, expected: Exp
 
     if expected is not None and not isinstance(trained, TrainedNetwork):  # nothing is left open of an ensemble of folds
         return Calibrated(trained, {"temperature": expected.temperature})
-    logits = predict_set(trained.raw_logits, data.val)
     changes: dict[str, Any] = {}
     notes: tuple[str, ...] = ()
+    novelty = None
+    if expected is None and record.card.train.novelty and isinstance(trained, TrainedNetwork):
+        notes = learn_space(trained, data.train, record.card.train.seed)
+        logits, novelty, said = answer_validation(trained, data.val)
+        notes = (*notes, *said)
+    else:
+        logits = predict_set(trained.raw_logits, data.val)
     if record.card.train.loss == "auto" and record.loss is None and isinstance(trained, TrainedNetwork):
         shift, why = _choose(logits, record, data) if expected is None else _follow(expected, data)
         taken = "cross_entropy" if shift is None else "logit_adjusted"
-        notes = (f"loss auto took {taken}: {why}",)
-        log.info("%s", notes[0])
+        notes = (*notes, f"loss auto took {taken}: {why}")
+        log.info("%s", notes[-1])
         changes["loss"] = taken
         if shift is not None:
             trained, logits = trained.shifted(shift), logits + np.asarray(shift, np.float32)
@@ -94,7 +101,8 @@ def calibrate(trained: Shippable, record: RunRecord, data: Splits, expected: Exp
     temperature = fit_temperature(logits, data.val.targets)
     asked = Asked.of(record.card.train)
     found = settle(logits, data.val, data.labels, asked, temperature=temperature, strict=False)
-    changes |= {"temperature": temperature, "operating": found.operating, "abstention": found.abstention}
+    changes |= {"temperature": temperature, "operating": found.operating}
+    changes["abstention"] = add_novelty(found.abstention, novelty)
     return Calibrated(trained, changes, (*notes, *found.notes))
 
 

@@ -19,6 +19,7 @@ from zoo.spec import Abstention
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    import numpy as np
     from numpy.typing import NDArray
 
     from zoo.data import ImageSet, Splits
@@ -200,6 +201,7 @@ def judge_decisions(
     *,
     operating: Sequence[OperatingPoint],
     prevalence: Sequence[str] = (),
+    scores: NDArray[np.float32] | None = None,
 ) -> EvalReport:
     """The report with what the images under evaluation say of the file's decisions; nothing is chosen here.
 
@@ -210,6 +212,7 @@ def judge_decisions(
         manifest: what the file decides by.
         operating: operating points to judge.
         prevalence: what `--prevalence` said.
+        scores: (n,) novelty scores; None: the file makes none.
 
     Raises:
         UsageError: a prevalence is not a share, or it is of a label without an operating point.
@@ -221,9 +224,11 @@ def judge_decisions(
     stated = read_prevalence(prevalence, operating)
     sets = None if abstention is None else abstention.sets
     one = cases.task == "multiclass"
+    novelty = None if abstention is None else abstention.novelty
+    novel = None if scores is None or novelty is None else ~(scores <= novelty.threshold)
     return msgspec.structs.replace(
         report,
         operating=judge_points(cases, labels, operating, stated),
         conformal=judge_sets(cases, labels, sets) if one and sets is not None else None,
-        abstention=judge_abstention(cases, labels, operating, abstention) if one else None,
+        abstention=judge_abstention(cases, labels, operating, abstention, novel) if one else None,
     )

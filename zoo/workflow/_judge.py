@@ -19,6 +19,7 @@ from zoo.workflow._decide import judge_decisions
 from zoo.workflow._find import REPORT_FILE
 from zoo.workflow._images import check_in_range, refuse_kind
 from zoo.workflow._inputs import select_columns
+from zoo.workflow._unlike import ScoredAnswers, judge_unlike
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -59,6 +60,8 @@ class Judged:
     images: ImageSet
     about: tuple[str, ...] = ()
     """Notes on how the model was trained, such as classes that it weighed. The report holds them, too."""
+    scores: NDArray[np.float32] | None = None
+    """(n,) novelty scores; None: the file makes none."""
     others: int = 0
     """Of a model judged among some of its labels: images that it calls one of the others, asked for all."""
     properties: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
@@ -77,6 +80,7 @@ def judge(
     prevalence: Sequence[str] = (),
     by: Sequence[str] | None = None,
     look: bool = True,
+    unlike: Sequence[str | Path] = (),
 ) -> Judged:
     """Run the shipped file on the raw images of one split.
 
@@ -92,10 +96,12 @@ def judge(
         prevalence: what `--prevalence` said.
         by: columns that the report is divided by, see `zoo.workflow._groups.pick_columns`.
         look: say who the file fails for: groups, shortcuts and baselines.
+        unlike: files or folders of images that are not of the model's kind.
 
     Raises:
         DataError: a class the file does not know, another pixel type, no image, or an unreadable image.
-        UsageError: a prevalence is not a share, or it is of a label without an operating point.
+        UsageError: a prevalence is not a share, or it is of a label without an operating point; or images of another
+            kind are named, and the file makes no score of that.
     """
     from zoo.evaluation import Cases, Watch, predict_set, report
     from zoo.workflow._groups import add_groups, pick_columns
@@ -107,7 +113,8 @@ def judge(
     about = (*_note_weights(manifest), *unusual)
     if look:
         pick_columns(images.kept, by)  # refused now, not after all images
-    watch = Watch(runtime.logits)
+    scored = ScoredAnswers(runtime)
+    watch = Watch(scored.logits)
     logits, others = None, 0
     if labels is not None:
         logits, others = _answer_among(runtime, watch, images, labels)
@@ -131,16 +138,17 @@ def judge(
     else:
         logits = predict_set(watch, images) if logits is None else logits
         found = report(logits, images.targets, labels or manifest.labels, **details)
-    found = msgspec.structs.replace(found, seen=seen)
+    found = msgspec.structs.replace(found, seen=seen, novelty=judge_unlike(scored, images, unlike))
+    scores = np.concatenate(scored.scores) if scored.scores else None
     if labels is None or labels == manifest.labels:
         points = manifest.operating if operating is None else operating
-        found = judge_decisions(found, logits, images, manifest, operating=points, prevalence=prevalence)
+        found = judge_decisions(found, logits, images, manifest, operating=points, prevalence=prevalence, scores=scores)
     properties = watch.properties(len(images))
     if look:
         ordered = manifest.task == "ordinal"
         cases = Cases.of(logits, images.targets, manifest.temperature, images.groups, ordered=ordered)
         found = add_groups(found, cases, images.ids, images.kept, properties, by)
-    return Judged(found, logits, images, about, others, properties)
+    return Judged(found, logits, images, about, scores, others, properties)
 
 
 def _answer_among(

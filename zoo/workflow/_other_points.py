@@ -16,6 +16,7 @@ from zoo.workflow._images import images_of, without_bad
 from zoo.workflow._inputs import select_columns
 from zoo.workflow._judge import check_takes, judge
 from zoo.workflow._seen import list_seen, sift_start, start_of
+from zoo.workflow._unlike import add_novelty
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,15 +54,19 @@ def choose_at_export(
     config, labels, temperature = run.record.card.train, run.record.labels, run.record.temperature
     logits = predict_set(trained.raw_logits, splits.val)
     found = settle(logits, splits.val, labels, Asked.of(config, rules), temperature=temperature, strict=True)
+    before = run.record.abstention
+    abstention = add_novelty(found.abstention, None if before is None else before.novelty)
     run = run.in_memory()
-    run.update(operating=found.operating, abstention=found.abstention)
+    run.update(operating=found.operating, abstention=abstention)
     if read_report(run) is None:
         return run, None
     splits, seen = sift_start(splits, list_seen(run), config.leaks, run.record.notes, start=start_of(run.record))
     runtime = Runtime.open(run.file(MODEL_FILE))
     judged = judge(plugin, runtime, splits, "test", seen=seen)
-    decided = msgspec.structs.replace(runtime.manifest, operating=found.operating, abstention=found.abstention)
-    return run, judge_decisions(judged.report, judged.logits, judged.images, decided, operating=found.operating)
+    decided = msgspec.structs.replace(runtime.manifest, operating=found.operating, abstention=abstention)
+    return run, judge_decisions(
+        judged.report, judged.logits, judged.images, decided, operating=found.operating, scores=judged.scores
+    )
 
 
 def choose_for_report(found: Target, rules: Sequence[str], split: str) -> tuple[OperatingPoint, ...]:

@@ -11,7 +11,7 @@ import numpy as np
 from zoo._support.files import atomic_write
 from zoo.preprocess import channels_of, raw_channels
 from zoo.runs import hash_learnt, versions, weights_licence
-from zoo.spec import EVIDENCE, FEATURES, SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
+from zoo.spec import EVIDENCE, FEATURES, NOVELTY, SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
 from zoo.tabular import draw_cells, parse_cells
 from zoo.workflow._images import read_some
 
@@ -94,13 +94,14 @@ def build(
     given = _input_spec(record.kind, spec, stage)
     made = trained.assemble(given, temperature=temperature, portable=portable, evidence=evidence, features=features)
     model = made.model
+    further = {EVIDENCE: evidence, FEATURES: features, NOVELTY: trained.space is not None}
     manifest = Manifest(
         schema=SCHEMA,
         name=record.card.name,
         labels=record.labels,
         preprocess=spec,
         input=given,
-        outputs=("probabilities", "logits", *([EVIDENCE] if evidence else []), *([FEATURES] if features else [])),
+        outputs=("probabilities", "logits", *(name for name, given in further.items() if given)),
         temperature=temperature,
         parity=None,
         report=report,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
+import numpy as np
 
 from zoo.artefact import set_manifest
 from zoo.artefact.quantize import climb, confirm
@@ -14,6 +15,7 @@ from zoo.workflow._decide import choose_anew, judge_decisions
 from zoo.workflow._judge import judge
 from zoo.workflow._prove import compare_features
 from zoo.workflow._seen import list_seen, sift_start, start_of
+from zoo.workflow._unlike import ScoredAnswers, judge_again, settle_anew
 
 if TYPE_CHECKING:
     import onnx
@@ -53,7 +55,10 @@ def quantise(
     model, manifest = proven
     taken = climb(model, manifest, splits, kind=kind, target=target, seed=run.record.card.train.seed)
     if manifest.operating or manifest.abstention is not None:
-        manifest = choose_anew(manifest, predict_set(taken.runtime.logits, splits.val), splits.val)
+        scored = ScoredAnswers(taken.runtime)
+        manifest = choose_anew(manifest, predict_set(scored.logits, splits.val), splits.val)
+        if scored.scores:
+            manifest = settle_anew(manifest, np.concatenate(scored.scores))
     splits, seen = sift_start(
         splits, list_seen(run), run.record.card.train.leaks, run.record.notes, start=start_of(run.record)
     )
@@ -62,7 +67,8 @@ def quantise(
     if FEATURES in manifest.outputs:
         note = compare_features(taken.float32, taken.runtime, splits.val)
         record = msgspec.structs.replace(record, notes=(*record.notes, note))
-    report = judge_decisions(own.report, own.logits, own.images, manifest, operating=manifest.operating)
+    report = judge_again(own.report, own.scores, manifest, own.images)
+    report = judge_decisions(report, own.logits, own.images, manifest, operating=manifest.operating, scores=own.scores)
     manifest = msgspec.structs.replace(manifest, quantization=record, report=report)
     set_manifest(made, manifest)
     return made, manifest, taken.runtime.logits

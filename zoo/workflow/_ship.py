@@ -47,6 +47,7 @@ def ship(trained: Shippable, job: Job) -> Shipped:
     from zoo.workflow._calibrate import calibrate
     from zoo.workflow._folds import expect
     from zoo.workflow._images import readable, without_bad
+    from zoo.workflow._unlike import keep_space
 
     run = job.run
     skipped = run.record.skipped
@@ -56,6 +57,7 @@ def ship(trained: Shippable, job: Job) -> Shipped:
     splits = without_bad(job.data, skipped)
     expected = expect(run)
     settled = calibrate(trained, run.record, splits, expected)
+    keep_space(run, settled.trained)
     run.add_notes(
         (*settled.notes, *splits.notes),
         **settled.changes,

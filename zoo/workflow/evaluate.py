@@ -42,6 +42,7 @@ def evaluate(
     operating: Sequence[str] = (),
     prevalence: Sequence[str] = (),
     by: Sequence[str] | None = None,
+    unlike: Sequence[str | Path] = (),
     **reading: Unpack[Reading],
 ) -> EvalReport:
     """Run a shipped file on raw images that it has not seen, and judge its answers.
@@ -60,6 +61,8 @@ def evaluate(
             for PPV and NPV there.
         by: columns of the data that the report is divided by: names or roles, ["all"] or ["none"]; None: site, age, sex
             and device, where the data bring them.
+        unlike: files or folders of images that are not of the model's kind; the report says how many of them the file
+            calls unlike training, and how well its score tells them from the judged ones.
         **reading: columns, group, keep_na, uncertain, frames; see `zoo.spec.Reading`. What is missing is as in
             training.
 
@@ -76,7 +79,15 @@ def evaluate(
         splits, seen = sift(splits, split, seen, include=include_seen or found.keeps_seen)
     points = choose_for_report(found, operating, split) if operating else None
     judged = judge(
-        found.plugin, found.runtime, splits, split, seen=seen, operating=points, prevalence=prevalence, by=by
+        found.plugin,
+        found.runtime,
+        splits,
+        split,
+        seen=seen,
+        operating=points,
+        prevalence=prevalence,
+        by=by,
+        unlike=unlike,
     )
     if points is None:
         return judged.report

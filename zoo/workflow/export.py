@@ -291,12 +291,14 @@ def _restore(
     from zoo.workflow import _prove
     from zoo.workflow._calibrate import calibrate
     from zoo.workflow._images import without_bad
+    from zoo.workflow._unlike import restore_space
 
     record = run.record
     if record.best is None:
         raise refuse_unfinished(run, "has nothing to export yet")
     check_learnt(run)
     trained = _prove.shippable(plugin.load(record.card, run), record)
+    restore_space(run, trained)
     splits = without_bad(splits, record.skipped)
     if record.status in {"trained", "done"}:
         return run, trained, splits, ()

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from zoo.artefact._graph import CORE_INPUT
 from zoo.artefact.nodes import ancestors
 from zoo.errors import UsageError
-from zoo.spec import EVIDENCE, FEATURES
+from zoo.spec import EVIDENCE, FEATURES, NOVELTY
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -35,11 +35,13 @@ class Core:
     """A network ready to be quantised.
 
     Attributes:
-        model: from `input` (N, C, h, w) to "logits", and "evidence" and "features" where the file has them; constants
+        model: from `input` (N, C, h, w) to "logits", and "evidence", "features" and "novelty" where the file has
+            them; constants
             folded, normalisation folded into convolutions.
         input: name of its one input.
         layers: names of nodes with weights, from the input to the logits; the head is not among them.
-        head: names of the node that makes the logits from features and of all after it; they stay in float32.
+        head: names of the node that makes the logits from features and of all after it, and of what only the novelty
+            score needs; they stay in float32.
     """
 
     model: onnx.ModelProto
@@ -65,7 +67,7 @@ def core_of(model: onnx.ModelProto) -> Core:
     name = CORE_INPUT if CORE_INPUT in made else model.graph.input[0].name
     prepared = _prepare(_cut_out(model, name))
     weights = find_weighted(prepared)
-    head = _head(prepared, weights)
+    head = (*_head(prepared, weights), *_only_novelty(prepared))
     layers = tuple(layer for layer in weights if layer not in head)
     if not layers:
         raise UsageError(
@@ -120,7 +122,7 @@ def _cut_out(model: onnx.ModelProto, name: str) -> onnx.ModelProto:
         nodes,
         "core",
         [known[name]],
-        [one for one in model.graph.output if one.name in {LOGITS, EVIDENCE, FEATURES}],
+        [one for one in model.graph.output if one.name in {LOGITS, EVIDENCE, FEATURES, NOVELTY}],
         initializer=[one for one in model.graph.initializer if one.name in needed],
     )
     return onnx.helper.make_model(graph, opset_imports=model.opset_import, ir_version=model.ir_version)
@@ -172,6 +174,12 @@ def _head(model: onnx.ModelProto, weights: Iterable[str]) -> tuple[str, ...]:
     return tuple(head)
 
 
+def _only_novelty(model: onnx.ModelProto) -> tuple[str, ...]:
+    """Nodes that make the novelty score and nothing else: distances have no int8 or fp16 form worth having."""
+    only = ancestors(model.graph, NOVELTY) - ancestors(model.graph, LOGITS, EVIDENCE, FEATURES)
+    return tuple(model.graph.node[index].name for index in sorted(only))
+
+
 def _between(model: onnx.ModelProto, name: str) -> set[int]:
     """Positions of the nodes that lead from the tensor `name` to the logits, and to what else it may give."""
-    return ancestors(model.graph, LOGITS, EVIDENCE, FEATURES) - ancestors(model.graph, name)
+    return ancestors(model.graph, LOGITS, EVIDENCE, FEATURES, NOVELTY) - ancestors(model.graph, name)
