@@ -56,6 +56,7 @@ from zoo.workflow.shipped import (
     sign,
     verify,
 )
+from zoo.workflow.stress import stress
 from zoo.workflow.train import TrainResult, train
 from zoo.workflow.tune import TuneResult, tune
 
@@ -80,6 +81,7 @@ __all__ = [
     "serve",
     "sign",
     "split",
+    "stress",
     "train",
     "train_folds",
     "tune",

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 import zoo
 from zoo.spec import EvalReport
 from zoo_cli import offers, options
+from zoo_cli._failing import describe_failing, show_robustness
 from zoo_cli.decisions import describe_decisions
 from zoo_cli.output import (
     describe_seen,
@@ -60,6 +61,27 @@ def evaluate(
             "point there; may be repeated.",
         ),
     ] = None,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            "--by",
+            metavar="COLUMNS",
+            help="Columns to divide the report by: sex,age; all; none. Default: site, age, sex, device.",
+        ),
+    ] = None,
+    corruptions: Annotated[
+        str | None,
+        typer.Option(
+            "--corruptions", metavar="KINDS", help="Judge corrupted copies instead: all, or kinds such as noise,blur."
+        ),
+    ] = None,
+    severities: Annotated[
+        str | None,
+        typer.Option("--severities", metavar="1,3,5", help="With --corruptions: how strong; default: 1 to 5."),
+    ] = None,
+    images: Annotated[
+        int | None, typer.Option("--images", metavar="N", help="With --corruptions: how many images; default: 100.")
+    ] = None,
     key: options.Key = None,
     table: options.TableAs = None,
     per_class: Annotated[
@@ -74,18 +96,30 @@ def evaluate(
     images, never on those that are judged.
     """
     options.refuse_formats(table, per_class=per_class, as_json=as_json)
+    asked: dict[str, Any] = {
+        "split": split,
+        "provider": provider,
+        "skip_bad": skip_bad,
+        "key": key,
+        "include_seen": include_seen,
+        **options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
+    }
+    if corruptions is None:
+        options.refuse_idle("without --corruptions", severities=severities, images=images)
+    else:
+        options.refuse_idle(
+            "with --corruptions", by=by, per_class=per_class, operating=operating, prevalence=prevalence
+        )
+        show_robustness(target, data, corruptions, severities, images, asked, table=table, as_json=as_json)
+        return
     with contextlib.redirect_stdout(sys.stderr):
         report = zoo.evaluate(
             target,
             data,
-            split=split,
-            provider=provider,
-            skip_bad=skip_bad,
-            key=key,
-            include_seen=include_seen,
             operating=operating or (),
             prevalence=prevalence or (),
-            **options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
+            by=None if by is None else options.read_names(by, "--by", "sex,age"),
+            **asked,
         )
     if as_json or table is not None:
         say_seen(report.seen)
@@ -138,6 +172,7 @@ def _sections(report: EvalReport) -> list[str]:
             f"NLL {with_interval(found.nll)},\n"
             f"expected calibration error {found.ece:.3f} in {found.bins} bins"
         )
+    sections += describe_failing(report)
     if undefined := {f"  {name}": why for name, why in report.undefined.items() if "." in name}:  # of single classes
         sections.append("undefined:\n" + fields(undefined))
     about = {"model": report.model, "data": f"{report.data.name}, sha256 {report.data.sha256[:12]}…"}

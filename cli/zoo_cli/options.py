@@ -44,7 +44,9 @@ __all__ = [
     "make_reading",
     "option",
     "read_inputs",
+    "read_names",
     "refuse_formats",
+    "refuse_idle",
     "spell_reading",
 ]
 
@@ -115,6 +117,21 @@ def refuse_formats(table: str | None, *, as_json: bool, **chooses: bool) -> None
         raise UsageError(f"{said} without --table, whose table it chooses", code="option-ignored", options=idle)
 
 
+def refuse_idle(when: str, **options: object) -> None:
+    """Refuse options that would change nothing, `when` says in which case.
+
+    Raises:
+        UsageError: names those that are given, so not None and not False.
+    """
+    idle = [
+        f"--{name.replace('_', '-')}" for name, value in options.items() if value is not None and value is not False
+    ]
+    if idle:
+        raise UsageError(
+            f"{' and '.join(idle)} {when} changes nothing; leave it out", code="option-ignored", options=idle
+        )
+
+
 def spell_reading(reading: Reading) -> str:
     """The options that say the same, each after a blank."""
     said = {"--columns": ",".join(f"{role}={column}" for role, column in (reading.get("columns") or {}).items())}
@@ -125,19 +142,22 @@ def spell_reading(reading: Reading) -> str:
 
 
 def read_inputs(text: str | None) -> tuple[str, ...] | None:
-    """What `--inputs` says: names of columns between commas.
+    """What `--inputs` says: names of columns."""
+    return None if text is None else read_names(text, "--inputs", "age,sex")
+
+
+def read_names(text: str, option: str, such: str) -> tuple[str, ...]:
+    """What an option says that takes names between commas; `such` are some.
 
     Raises:
         UsageError: a name is empty.
     """
-    if text is None:
-        return None
     names = tuple(part.strip() for part in text.split(","))
     if not all(names):
         raise UsageError(
-            f"--inputs {text}: a name is empty; expected such as age,sex",
+            f"{option} {text}: a name is empty; expected such as {such}",
             code="option-value",
-            option="--inputs",
+            option=option,
             value=text,
         )
     return names

@@ -31,6 +31,10 @@ REPORT = {
     "operating",
     "conformal",
     "abstention",
+    "subgroups",
+    "segments",
+    "shortcuts",
+    "baselines",
 }
 PARITY = {"images", "max_abs_logit", "max_abs_probability", "flips"}
 

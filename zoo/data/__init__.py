@@ -10,6 +10,7 @@ from zoo.data._labels import align, balance, find_rarest, log_prior, match_label
 from zoo.data._named import apply_advice, find_named, judge_uncertain, open_data, reopen_data
 from zoo.data._pixels import digest_all
 from zoo.data._rows import STEPS, HeldRows, Rows
+from zoo.data._sources.columns import ABOUT, plain
 from zoo.data._splitting.seen import (
     SEEN,
     TRAINED_ON,
@@ -27,6 +28,7 @@ from zoo.data._splitting.split_table import SplitTable, split_table
 from zoo.data._threads import Progress
 
 __all__ = [
+    "ABOUT",
     "HELD_OUT",
     "SEEN",
     "STEPS",
@@ -61,6 +63,7 @@ __all__ = [
     "open_data",
     "order_grades",
     "parse_seen",
+    "plain",
     "plan_decoding",
     "read_seen",
     "reopen_data",

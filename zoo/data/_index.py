@@ -13,6 +13,7 @@ import numpy as np
 
 from zoo._support.text import format_count
 from zoo.data._names import Names
+from zoo.data._sources.columns import ABOUT
 from zoo.data._unusable import Unusable
 from zoo.errors import DataError, ImageError
 from zoo.readers import Kind, Probe, RawImage, from_array, join_channels, probe, read
@@ -173,6 +174,8 @@ class ImageSet:
         intensity: of the model that the images are read for: Voi reads them through their own VOI LUT or window (see
             `zoo.readers.read`), Percentile changes padding that it does not know (see `zoo.readers._padding`).
         columns: what a model is given beside each image: name of a column to (n,) cells; empty: nothing.
+        kept: what else a table says of each image, such as age and sex: name of a role or column to (n,) texts, ""
+            where it says nothing. Reports are divided by them.
     """
 
     ids: Sequence[str]
@@ -183,6 +186,7 @@ class ImageSet:
     groups: NDArray[np.int64] | None = None
     intensity: Intensity | None = None
     columns: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    kept: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -215,6 +219,7 @@ class ImageSet:
             digests=self.digests[chosen],
             groups=None if self.groups is None else self.groups[chosen],
             columns={name: Names.of(cells).subset(chosen) for name, cells in self.columns.items()},
+            kept={name: Names.of(cells).subset(chosen) for name, cells in self.kept.items()},
         )
 
 
@@ -345,6 +350,7 @@ class Pool:
         folds: (n,) int64, which fold an image belongs to; None where the data brings none.
         columns: what else the data says of each image, such as site, age or sex: (n,) texts each.
         inputs: what a model is to be given of each image: name of a column to (n,) cells, "" where it says nothing.
+        others: columns of a table without a meaning here: name to (n,) texts.
         unlabelled: rows of a table that were left out because they name no label, by their images.
         passed_over: files that are not read as images, by their format, such as {".heic": 4}.
         roles: what a column of a table was taken for: its name, or those of several.
@@ -370,10 +376,17 @@ class Pool:
     folds: NDArray[np.int64] | None = None
     columns: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     inputs: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
+    others: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     unlabelled: tuple[Unusable, ...] = ()
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
     roles: Mapping[str, str | tuple[str, ...]] = dataclasses.field(default_factory=dict)
     ignored: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def kept(self) -> dict[str, Sequence[str]]:
+        """`ImageSet.kept` of all images."""
+        roles = {name: self.columns[name] for name in ABOUT if name in self.columns}
+        return roles | {name: cells for name, cells in self.others.items() if name not in roles}
 
 
 def _relabel(targets: NDArray[np.int64], order: NDArray[np.int64], classes: int) -> NDArray[np.int64]:

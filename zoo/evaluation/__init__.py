@@ -15,6 +15,7 @@ from zoo.evaluation._report import check_labels, overall, report
 from zoo.evaluation.abstention import control_error, curve_of
 from zoo.evaluation.calibration import BINS, Reliability, fit_temperature, reliability
 from zoo.evaluation.conformal import fit_sets, make_sets
+from zoo.evaluation.corruption import CORRUPTIONS, SEVERITIES, check_corruptions, corrupt, corruptions_for
 from zoo.evaluation.decisions import judge_abstention, judge_points, judge_sets, measure_coverage, read_prevalence
 from zoo.evaluation.intervals import RESAMPLES, bootstrap, draws, interval, wilson
 from zoo.evaluation.metrics import (
@@ -34,14 +35,20 @@ from zoo.evaluation.metrics import (
     title_of,
 )
 from zoo.evaluation.operating import check_rules, choose_points, give_labels
+from zoo.evaluation.properties import PROPERTIES, Watch, file_types, varying
+from zoo.evaluation.shortcuts import find_shortcuts, judge_baselines, say_shortcuts
+from zoo.evaluation.subgroups import find_segments, measure_groups, say_groups
 
 __all__ = [
     "BINS",
     "CLASS_METRICS",
     "COMPARED",
+    "CORRUPTIONS",
     "GRADE_METRICS",
     "METRICS",
+    "PROPERTIES",
     "RESAMPLES",
+    "SEVERITIES",
     "Cases",
     "ClassMetric",
     "GradeMetric",
@@ -52,21 +59,29 @@ __all__ = [
     "Reliability",
     "Tally",
     "Values",
+    "Watch",
     "Weighing",
     "Weights",
     "bootstrap",
+    "check_corruptions",
     "check_labels",
     "check_metric",
     "check_rules",
     "choose_points",
     "control_error",
+    "corrupt",
+    "corruptions_for",
     "curve_of",
     "draws",
+    "file_types",
+    "find_segments",
+    "find_shortcuts",
     "fit_sets",
     "fit_temperature",
     "give_labels",
     "interval",
     "judge_abstention",
+    "judge_baselines",
     "judge_by",
     "judge_points",
     "judge_sets",
@@ -77,6 +92,7 @@ __all__ = [
     "measure",
     "measure_by",
     "measure_coverage",
+    "measure_groups",
     "ones",
     "overall",
     "plot_confusion",
@@ -87,7 +103,10 @@ __all__ = [
     "read_prevalence",
     "reliability",
     "report",
+    "say_groups",
+    "say_shortcuts",
     "title_of",
+    "varying",
     "wilson",
     "write_predictions",
 ]

@@ -22,7 +22,7 @@ from zoo.spec import UNKNOWN
 if TYPE_CHECKING:
     from zoo.spec import Task
 
-__all__ = ["Cases"]
+__all__ = ["Cases", "place_scores"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -235,6 +235,11 @@ class Cases:
         return _of_rows(self.truth & called), _of_rows(self.truth), _of_rows(called), _of_rows(~self.known)
 
     @cached_property
+    def places(self) -> NDArray[np.int64]:
+        """(n, K) the place of each score among the different ones of its class, from 0, the lowest."""
+        return place_scores(self.scores)
+
+    @cached_property
     def steps(self) -> tuple[tuple[Any, Any], ...]:
         """For each class the indicators (G, n) of its positives and negatives in each step of its curve.
 
@@ -263,6 +268,11 @@ class Cases:
             _indicator(step[positive], order[positive], size, self.n),
             _indicator(step[~positive], order[~positive], size, self.n),
         )
+
+
+def place_scores(scores: Array) -> NDArray[np.int64]:
+    """(n, K) the place of each score among the different ones of its column, from 0, the lowest."""
+    return np.stack([np.unique(column, return_inverse=True)[1] for column in scores.T], axis=1)
 
 
 def _of_rows(table: NDArray[np.bool_]) -> Any:

@@ -49,8 +49,10 @@ from zoo.spec._results import (
     SeenImages,
     Teacher,
 )
+from zoo.spec._robustness import Corrupted, Robustness
 from zoo.spec._rules import RULE_EXAMPLES, Rule, read_rule
 from zoo.spec._schedule import count_epochs, parse_duration
+from zoo.spec._subgroups import Difference, Shortcut, Subgroup
 from zoo.spec._training import GRADIENT_SETTINGS, Budget, Reading, TrainConfig, check_budget, pick_reading
 from zoo.spec._value import (
     COLUMNS,
@@ -99,7 +101,9 @@ __all__ = [
     "ConformalReport",
     "ConformalSets",
     "Confusion",
+    "Corrupted",
     "DecisionCurve",
+    "Difference",
     "Display",
     "ErrorControl",
     "EvalReport",
@@ -134,12 +138,15 @@ __all__ = [
     "QuantizedKind",
     "Reading",
     "RiskCoverage",
+    "Robustness",
     "Rows",
     "Rule",
     "Rung",
     "Scale",
     "SeenImages",
+    "Shortcut",
     "Speed",
+    "Subgroup",
     "Table",
     "TableSpec",
     "Target",

@@ -13,6 +13,7 @@ from zoo.spec._display import Display, Table
 from zoo.spec._judged import AbstentionReport, ConformalReport, OperatingReport
 from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._quantization import Quantization
+from zoo.spec._subgroups import Shortcut, Subgroup
 from zoo.spec._training import TrainConfig
 from zoo.spec._value import GoldenKind, Interval, Licence, Task, Value
 
@@ -126,6 +127,16 @@ class EvalReport(Display, Value, frozen=True):
     """Coverage of the sets of labels; null: the file makes none."""
     abstention: AbstentionReport | None = None
     """How many images are answered, and how well; null: several labels, or a report of an older release."""
+    subgroups: tuple[Subgroup, ...] = ()
+    """One for each value of the columns that the data's table brings; empty: it brings none, or none was asked for."""
+    segments: tuple[Subgroup, ...] = ()
+    """At most five groups, by a column or a property of the images, in which accuracy is shown to be lower than in the
+    others; the lowest first. Intervals and tests are corrected for all groups that were looked at."""
+    shortcuts: tuple[Shortcut, ...] = ()
+    """What the properties of the images and the columns say of the label without the model. Empty: not measured."""
+    baselines: dict[str, dict[str, Interval]] = msgspec.field(default_factory=dict)
+    """accuracy, balanced_accuracy and macro_auroc of models that a useful one must beat: 'majority class' always
+    answers the most frequent class of these images; 'brightness' knows the mean of the pixels alone."""
 
     def headline(self) -> str:
         """Macro AUROC and accuracy with their intervals, and of how many images."""
@@ -138,7 +149,7 @@ class EvalReport(Display, Value, frozen=True):
     def tables(self) -> dict[str, Table]:
         """metrics: one row each, an undefined one with its reason. classes: one row for each class or label.
 
-        Where there are operating points: operating, one row for each.
+        Where the report has them: operating, subgroups, segments, shortcuts and baselines.
         """
         metrics = [{"metric": name, "value": value, "undefined": None} for name, value in self.metrics.items()]
         metrics += [
@@ -146,13 +157,30 @@ class EvalReport(Display, Value, frozen=True):
             for name, why in self.undefined.items()
             if name.rpartition(".")[0] not in self.labels
         ]
-        found = {
+        said = {
             "metrics": Table(metrics),
             "classes": Table({"class": label, **values} for label, values in self.per_class.items()),
         }
-        if self.operating is not None and self.operating.points:
-            found["operating"] = self.operating.table()
-        return found
+        further = {
+            "operating": Table() if self.operating is None else self.operating.table(),
+            "subgroups": _table_of_groups(self.subgroups),
+            "segments": _table_of_groups(self.segments),
+            "shortcuts": Table(
+                {"feature": one.feature, "AUROC": one.auroc, "behind": one.behind, "error AUROC": one.error}
+                for one in self.shortcuts
+            ),
+            "baselines": Table({"baseline": name, **values} for name, values in self.baselines.items()),
+        }
+        return said | {name: table for name, table in further.items() if table}
+
+
+def _table_of_groups(groups: tuple[Subgroup, ...]) -> Table:
+    """One row for each: counts, metrics, and p of its difference from the others."""
+    return Table(
+        {"column": one.column, "group": one.group, "n": one.n, "patients": one.patients, **one.metrics}
+        | {f"{name} p": gap.p_holm for name, gap in one.differences.items()}
+        for one in groups
+    )
 
 
 class Parity(Value, frozen=True):

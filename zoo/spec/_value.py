@@ -92,9 +92,10 @@ class Interval(Value, frozen=True):
     value: float
     low: float
     high: float
-    method: Literal["bootstrap", "wilson", "jeffreys"] = "bootstrap"
+    method: Literal["bootstrap", "wilson", "jeffreys", "delta"] = "bootstrap"
     """wilson: every resample gave the same value, so the bootstrap had nothing to say (see
-    zoo.evaluation.intervals). jeffreys: draws of two proportions (see zoo.evaluation.decisions)."""
+    zoo.evaluation.intervals), or it is a share. jeffreys: draws of two proportions (see zoo.evaluation.decisions).
+    delta: from the influence of each image (zoo.evaluation._influence)."""
 
     def __str__(self) -> str:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"

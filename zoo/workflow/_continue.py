@@ -248,8 +248,8 @@ def _compare(run: RunFolder, old: Path) -> tuple[Comparison, int]:
     overlaps = [find_overlap(before.splits, "test", seen), look_up(before, "test")]
     (splits, _), said = sift_for_all([before.splits] * 2, "test", overlaps, NAMES, include=False)
     judged = [
-        (after, judge(None, after, splits, "test", labels=before.runtime.labels)),
-        (before.runtime, judge(before.plugin, before.runtime, splits, "test")),
+        (after, judge(None, after, splits, "test", labels=before.runtime.labels, look=False)),
+        (before.runtime, judge(before.plugin, before.runtime, splits, "test", look=False)),
     ]
     return compare_judged(judged, NAMES, said), judged[0][1].others
 

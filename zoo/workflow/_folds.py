@@ -7,7 +7,7 @@ import io
 import zipfile
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -73,6 +73,10 @@ class Answers:
         logits: (n, K) float32, already divided by the temperature of their file.
         labels: K names.
         fold: (n,) int64, which fold each image is of.
+        columns: names of the C columns kept beside the images.
+        cells: (n, C) their texts.
+        measured: names of the P properties of raw images.
+        properties: (n, P) float64; see `zoo.evaluation.Watch`.
     """
 
     ids: NDArray[np.str_]
@@ -82,6 +86,14 @@ class Answers:
     logits: NDArray[np.float32]
     labels: NDArray[np.str_]
     fold: NDArray[np.int64]
+    columns: NDArray[np.str_]
+    cells: NDArray[np.str_]
+    measured: NDArray[np.str_]
+    properties: NDArray[np.float64]
+
+
+_NAMES = ("labels", "columns", "measured")
+"""Fields that are the same for all images."""
 
 
 def keep_answers(folder: Path, judged: Judged, temperature: float, fold: int) -> None:
@@ -97,6 +109,10 @@ def keep_answers(folder: Path, judged: Judged, temperature: float, fold: int) ->
             logits=np.asarray(judged.logits / temperature, np.float32),
             labels=np.array(judged.report.labels, np.str_),
             fold=np.full(len(images), fold, np.int64),
+            columns=np.array(list(images.kept), np.str_),
+            cells=_beside([list(cells) for cells in images.kept.values()], len(images), np.str_),
+            measured=np.array(list(judged.properties), np.str_),
+            properties=_beside(list(judged.properties.values()), len(images), np.float64),
         ),
     )
 
@@ -124,9 +140,9 @@ def pool(parts: Sequence[Answers]) -> Answers:
     rest = {
         field.name: np.concatenate([getattr(part, field.name) for part in parts])
         for field in dataclasses.fields(Answers)
-        if field.name != "labels"
+        if field.name not in _NAMES
     }
-    return Answers(labels=parts[0].labels, **rest)
+    return Answers(**rest, **{name: getattr(parts[0], name) for name in _NAMES})
 
 
 def report_answers(
@@ -142,7 +158,8 @@ def report_answers(
         notes: what the reader of the numbers must know of the data.
         ordered: labels are grades in order.
     """
-    from zoo.evaluation import report, write_predictions
+    from zoo.evaluation import Cases, report, write_predictions
+    from zoo.workflow._groups import add_groups
     from zoo.workflow._judge import write_report
 
     labels, count = tuple(answers.labels.tolist()), len(np.unique(answers.fold))
@@ -161,6 +178,10 @@ def report_answers(
     )
     _write(folder / ANSWERS, answers)
     ids, folds = answers.ids.tolist(), answers.fold.tolist()
+    kept = dict(zip(answers.columns.tolist(), answers.cells.T.tolist(), strict=True))
+    properties = dict(zip(answers.measured.tolist(), answers.properties.T, strict=True))
+    cases = Cases.of(answers.logits, answers.targets, groups=groups, ordered=ordered)
+    found = add_groups(found, cases, ids, kept, properties)
     write_predictions(folder / "predictions.csv", ids, answers.targets, answers.logits, labels, folds=folds)
     title = f"{model}, {count} folds"
     write_report(folder, found, answers.logits, answers.targets, title, temperature=1.0, groups=groups)
@@ -285,9 +306,14 @@ def _sort(answers: Answers) -> Answers:
     changed = {
         field.name: value[order] if len(value := getattr(answers, field.name)) == len(order) else value
         for field in dataclasses.fields(Answers)
-        if field.name != "labels"
+        if field.name not in _NAMES
     }
-    return Answers(labels=answers.labels, **changed)
+    return Answers(**changed, **{name: getattr(answers, name) for name in _NAMES})
+
+
+def _beside(columns: Sequence[Sequence[str] | NDArray[np.float64]], n: int, kind: type[np.generic]) -> NDArray[Any]:
+    """(n, C) of C columns."""
+    return np.array(columns, kind).T if columns else np.empty((n, 0), kind)
 
 
 def _fingerprint(answers: Answers, name: str) -> Fingerprint:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -21,13 +21,14 @@ from zoo.workflow._images import check_in_range, refuse_kind
 from zoo.workflow._inputs import select_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from zoo.data import ImageSet, Splits
     from zoo.edge import Runtime
+    from zoo.evaluation import Predict
     from zoo.plugin import ModelPlugin
     from zoo.spec import EvalReport, Manifest, OperatingPoint, SeenImages, TrainConfig
 
@@ -60,6 +61,8 @@ class Judged:
     """Notes on how the model was trained, such as classes that it weighed. The report holds them, too."""
     others: int = 0
     """Of a model judged among some of its labels: images that it calls one of the others, asked for all."""
+    properties: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+    """Numbers of each raw image, see `zoo.evaluation.Watch`; empty: not measured."""
 
 
 def judge(
@@ -72,6 +75,8 @@ def judge(
     labels: tuple[str, ...] | None = None,
     operating: Sequence[OperatingPoint] | None = None,
     prevalence: Sequence[str] = (),
+    by: Sequence[str] | None = None,
+    look: bool = True,
 ) -> Judged:
     """Run the shipped file on the raw images of one split.
 
@@ -85,21 +90,27 @@ def judge(
             Decisions of the file are judged among all only.
         operating: operating points to judge in the place of the file's own; None: those.
         prevalence: what `--prevalence` said.
+        by: columns that the report is divided by, see `zoo.workflow._groups.pick_columns`.
+        look: say who the file fails for: groups, shortcuts and baselines.
 
     Raises:
         DataError: a class the file does not know, another pixel type, no image, or an unreadable image.
         UsageError: a prevalence is not a share, or it is of a label without an operating point.
     """
-    from zoo.evaluation import predict_set, report
+    from zoo.evaluation import Cases, Watch, predict_set, report
+    from zoo.workflow._groups import add_groups, pick_columns
 
     manifest = runtime.manifest
     data = check_takes(manifest, data, labels)
     chosen, unusual = select_columns(data.split(split), manifest.table)
     images = check_in_range(chosen, manifest.views)
     about = (*_note_weights(manifest), *unusual)
+    if look:
+        pick_columns(images.kept, by)  # refused now, not after all images
+    watch = Watch(runtime.logits)
     logits, others = None, 0
     if labels is not None:
-        logits, others = _answer_among(runtime, images, labels)
+        logits, others = _answer_among(runtime, watch, images, labels)
         if len(labels) < len(manifest.labels):
             about = (
                 *about,
@@ -116,23 +127,30 @@ def judge(
     if manifest.task == "ordinal":
         details["ordered"] = True
     if plugin is not None and logits is None:
-        found, logits = plugin.evaluate(runtime.logits, images, manifest.labels, **details)
+        found, logits = plugin.evaluate(watch, images, manifest.labels, **details)
     else:
-        logits = predict_set(runtime.logits, images) if logits is None else logits
+        logits = predict_set(watch, images) if logits is None else logits
         found = report(logits, images.targets, labels or manifest.labels, **details)
     found = msgspec.structs.replace(found, seen=seen)
     if labels is None or labels == manifest.labels:
         points = manifest.operating if operating is None else operating
         found = judge_decisions(found, logits, images, manifest, operating=points, prevalence=prevalence)
-    return Judged(found, logits, images, about, others)
+    properties = watch.properties(len(images))
+    if look:
+        ordered = manifest.task == "ordinal"
+        cases = Cases.of(logits, images.targets, manifest.temperature, images.groups, ordered=ordered)
+        found = add_groups(found, cases, images.ids, images.kept, properties, by)
+    return Judged(found, logits, images, about, others, properties)
 
 
-def _answer_among(runtime: Runtime, images: ImageSet, labels: tuple[str, ...]) -> tuple[NDArray[np.float32], int]:
+def _answer_among(
+    runtime: Runtime, predict: Predict, images: ImageSet, labels: tuple[str, ...]
+) -> tuple[NDArray[np.float32], int]:
     """(n, len(labels)) logits of these labels alone, and how many images get another label as the first of all."""
     from zoo.evaluation import predict_set
 
     columns = [place for place in match_labels(labels, runtime.labels) if place is not None]
-    logits = predict_set(runtime.logits, images)
+    logits = predict_set(predict, images)
     several = runtime.manifest.task == "multilabel"
     return logits[:, columns], 0 if several else int((~np.isin(logits.argmax(axis=1), columns)).sum())
 

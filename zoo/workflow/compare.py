@@ -218,7 +218,8 @@ def _judge_all(
         include = include_seen or all(one.keeps_seen for one in opened)
         sets, seen = sift_for_all(sets, split, known, names, include=include)
     judged = [
-        (one.runtime, judge(one.plugin, one.runtime, splits, split)) for one, splits in zip(opened, sets, strict=True)
+        (one.runtime, judge(one.plugin, one.runtime, splits, split, look=False))
+        for one, splits in zip(opened, sets, strict=True)
     ]
     return compare_judged(judged, names, seen, resamples=resamples, per_class=per_class)
 

@@ -158,7 +158,7 @@ def beside_members(run: RunFolder, splits: Splits) -> Comparison:
 
     folders = [run.path, *map(Path, run.record.card.members)]
     opened = [Runtime.open(folder / MODEL_FILE) for folder in folders]
-    judged = [(runtime, judge(None, runtime, splits, "test")) for runtime in opened]
+    judged = [(runtime, judge(None, runtime, splits, "test", look=False)) for runtime in opened]
     found = compare_judged(judged, different_names(folders, opened))
     atomic_write(run.file(COMPARISON), encode(found))
     return found

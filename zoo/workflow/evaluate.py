@@ -41,6 +41,7 @@ def evaluate(
     include_seen: bool = False,
     operating: Sequence[str] = (),
     prevalence: Sequence[str] = (),
+    by: Sequence[str] | None = None,
     **reading: Unpack[Reading],
 ) -> EvalReport:
     """Run a shipped file on raw images that it has not seen, and judge its answers.
@@ -57,6 +58,8 @@ def evaluate(
             images in the place of the file's own; the file stays as it is.
         prevalence: share of images that have a label where the model is to be used, such as "0.05" or "melanoma=0.05",
             for PPV and NPV there.
+        by: columns of the data that the report is divided by: names or roles, ["all"] or ["none"]; None: site, age, sex
+            and device, where the data bring them.
         **reading: columns, group, keep_na, uncertain, frames; see `zoo.spec.Reading`. What is missing is as in
             training.
 
@@ -72,7 +75,9 @@ def evaluate(
     if seen is not None and not isinstance(seen, SeenImages):
         splits, seen = sift(splits, split, seen, include=include_seen or found.keeps_seen)
     points = choose_for_report(found, operating, split) if operating else None
-    judged = judge(found.plugin, found.runtime, splits, split, seen=seen, operating=points, prevalence=prevalence)
+    judged = judge(
+        found.plugin, found.runtime, splits, split, seen=seen, operating=points, prevalence=prevalence, by=by
+    )
     if points is None:
         return judged.report
     note = f"operating points were chosen for this report, on {points[0].n} validation images; the file keeps its own"

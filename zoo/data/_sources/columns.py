@@ -18,7 +18,7 @@ from zoo.tabular import divide_request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["MARK", "NAMES", "Columns", "check_roles", "columns_of", "plain", "position_of"]
+__all__ = ["ABOUT", "MARK", "NAMES", "Columns", "check_roles", "columns_of", "plain", "position_of"]
 
 NAMES: dict[str, tuple[str, ...]] = {
     "image": IMAGE_COLUMNS,
@@ -33,9 +33,9 @@ NAMES: dict[str, tuple[str, ...]] = {
         "studyinstanceuid", "study_instance_uid",
     ),
     "frame": ("frame",),
-    "site": ("site", "hospital", "institution"),
-    "age": ("age", "patient_age"),
+    "site": ("site", "hospital", "institution"), "age": ("age", "patient_age"),
     "sex": ("sex", "gender", "patient_sex", "patient_gender"),
+    "device": ("device", "scanner", "camera", "manufacturer"),
 }  # fmt: skip
 """What a column is for, and the names it may have, compared in lower case with "_" for spaces and hyphens. Where more
 than one of a kind is there, the plain name (image, label) decides, and for groups their cells do; see
@@ -47,11 +47,10 @@ _CLASSES = ("level", "grade", "category")
 MARK = "label:"
 """Begins the name of a column of zeros and ones that says whether an image has the label that follows."""
 
-_PERSONS = ("site", "age", "sex")
-"""Roles whose column may be given to a model."""
+ABOUT = ("site", "age", "sex", "device")
+"""Roles whose column may be given to a model; reports are divided by them."""
 
-_NEARLY = 0.99
-"""A column with so large a share of zeros and ones is one, and its other cells are mistakes."""
+_NEARLY = 0.99  # a column with so large a share of zeros and ones is one, and its other cells are mistakes
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +67,9 @@ class Columns:
         fold: a number.
         groups: (name, position) of columns of patients, lesions or studies, patients first.
         frame: which picture of a file with several, from 1.
-        kept: (name, position) of columns that are kept beside the images.
-        inputs: (name, position) of columns that a model is to be given beside the image.
+        kept: (name, position) of columns with a role, such as age, that are kept beside the images.
+        others: (name, position) of columns without a meaning here, kept for `zoo evaluate --by`.
+        inputs: (name, position) of columns that a model is given beside the image.
         roles: what a column is for: its name, or those of several.
         ignored: the name of a column that means nothing: why.
     """
@@ -84,6 +84,7 @@ class Columns:
     groups: tuple[tuple[str, int], ...]
     frame: int | None
     kept: tuple[tuple[str, int], ...]
+    others: tuple[tuple[str, int], ...]
     inputs: tuple[tuple[str, int], ...]
     roles: Mapping[str, str | tuple[str, ...]]
     ignored: Mapping[str, str]
@@ -205,14 +206,15 @@ def columns_of(
         guessed = True
         taken |= {at for _, at in marks}
     groups = [found["group"]] if "group" in chosen else [where[name][0] for name in NAMES["group"] if name in where]
-    meant: dict[int | None, str] = {at: role for role, at in found.items() if role not in _PERSONS}
+    meant: dict[int | None, str] = {at: role for role, at in found.items() if role not in ABOUT}
     meant.update((at, "labels") for _, at in marks)
     meant.update((at, "group") for at in groups)
-    kept = {role: found[role] for role in _PERSONS}
+    kept = {role: found[role] for role in ABOUT}
     if also is not None and plain(also) in where:
         kept[also] = where[plain(also)][0]
         taken.add(where[plain(also)][0])
     asked = _find_inputs(inputs, header, file, found)
+    others = {name: at for name, at in _list_named(header) if at not in {*meant, *kept.values()} and name not in kept}
     taken |= set(asked.values())
     roles: dict[str, str | tuple[str, ...]] = {role: header[at] for role, at in found.items() if at is not None}
     if marks:
@@ -228,6 +230,7 @@ def columns_of(
         groups=tuple((header[at], at) for at in groups if at is not None),
         frame=found["frame"],
         kept=tuple((name, at) for name, at in kept.items() if at is not None),
+        others=tuple(others.items()),
         inputs=_refuse_roles(asked, file, meant),
         roles={role: roles[role] for role in NAMES if role in roles},
         ignored={name: _why(name, roles, why) for name, at in _list_named(header) if at not in taken},

@@ -345,6 +345,7 @@ class _Search:
         width = len(self.cells.header)
         order = sorted({*(at for at in wanted if at < width), self.image.column})
         place = {at: position for position, at in enumerate(order)}
+        silent = {at for _, at in self.columns.others} - {at for _, at in self.columns.inputs}
         seen: dict[int, int] = {}  # hashes: of a million images paths would take ten times the room
         again = more = unclear = copies = 0
         shown: list[str] = []
@@ -364,10 +365,11 @@ class _Search:
             for path in found:
                 said = tuple(row[place[at]] if at < width else patient if at > width else path for at in wanted)
                 if self.once:
-                    if seen.get(hash(path)) == hash(said):
+                    meant = hash(tuple(text for at, text in zip(wanted, said, strict=True) if at not in silent))
+                    if seen.get(hash(path)) == meant:
                         again += 1
                         continue
-                    seen[hash(path)] = hash(said)
+                    seen[hash(path)] = meant
                 yield number, said
         if copies:
             self.notes.append(

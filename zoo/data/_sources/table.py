@@ -52,6 +52,7 @@ NO_LABEL = "No Finding"
 """In a column of joined labels: the image has none of them (as ChestX-ray14 writes it)."""
 
 _SHOWN = 5  # problems named in one error
+_MOST_DIFFERENT = 100_000  # values of a column without a meaning, which beyond it names images; 20 MB
 
 
 def is_table(path: Path) -> bool:
@@ -123,6 +124,7 @@ class _Rows:
         self.groups = {name: Codes() for name, _ in columns.groups}
         self.kept = {name: Codes() for name, _ in columns.kept}
         self.inputs = {name: Codes() for name, _ in columns.inputs}
+        self.others = {name: Codes() for name, _ in columns.others}
         self.problems: list[str] = []
         self.count = 0  # of problems
         self.unlabelled: tuple[Unusable, ...] = ()
@@ -133,8 +135,8 @@ class _Rows:
         columns = self.columns
         singles = (columns.label, columns.labels, columns.split, columns.fold, columns.frame)
         wanted = [columns.image, *(at for at in singles if at is not None), *(at for _, at in columns.marks)]
-        wanted += [at for _, at in (*columns.groups, *columns.kept, *columns.inputs)]
-        order = sorted(set(wanted))
+        wanted += [at for _, at in (*columns.groups, *columns.kept, *columns.inputs, *columns.others)]
+        order, where = sorted(set(wanted)), dict(columns.others)
         place = {at: position for position, at in enumerate(order)}
         for number, written in cells.rows(order):
             row = tuple(map(read_inert, written))
@@ -152,6 +154,11 @@ class _Rows:
                 self.kept[name].add(row[place[at]].strip())
             for name, at in columns.inputs:
                 self.inputs[name].add(row[place[at]].strip())
+            for name, codes in list(self.others.items()):
+                codes.add(row[place[where[name]]].strip())
+                if len(codes.numbers) > _MOST_DIFFERENT:
+                    del self.others[name]
+                    self.notes += (f"column {name!r} is not kept: more than {_MOST_DIFFERENT} different values",)
             image = spell(row[place[columns.image]])
             if not image:
                 self._problem(number, "names no image")
@@ -211,6 +218,7 @@ class _Rows:
         self.groups = {name: codes.subset(keep) for name, codes in self.groups.items()}
         self.kept = {name: codes.subset(keep) for name, codes in self.kept.items()}
         self.inputs = {name: codes.subset(keep) for name, codes in self.inputs.items()}
+        self.others = {name: codes.subset(keep) for name, codes in self.others.items()}
         for name in ("numbers", "splits", "folds", "frames"):
             values = getattr(self, name)
             if values:
@@ -321,6 +329,7 @@ def _pool(name: str, rows: _Rows, entries: Entries, *, as_is: bool) -> Pool:
         folds=np.asarray(rows.folds, np.int64)[good] if columns.fold is not None else None,
         columns=entries.patients() | names | {name: codes.values().subset(good) for name, codes in rows.kept.items()},
         inputs={name: codes.values().subset(good) for name, codes in rows.inputs.items()},
+        others={name: codes.values().subset(good) for name, codes in rows.others.items()},
         unlabelled=rows.unlabelled,
         **say_columns(columns, chosen),
     )

@@ -309,4 +309,7 @@ def _image_set(pool: Pool, rows: NDArray[np.int64] | None) -> ImageSet:
     groups = None if pool.groups is None else pool.groups[chosen]
     ids = Names.of(pool.ids).subset(chosen)
     columns = {name: Names.of(cells).subset(chosen) for name, cells in pool.inputs.items()}
-    return ImageSet(ids, pool.targets[chosen], pool.source, chosen, pool.digests[chosen], groups, columns=columns)
+    kept = {name: Names.of(cells).subset(chosen) for name, cells in pool.kept.items()}
+    return ImageSet(
+        ids, pool.targets[chosen], pool.source, chosen, pool.digests[chosen], groups, columns=columns, kept=kept
+    )

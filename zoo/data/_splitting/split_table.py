@@ -18,7 +18,7 @@ from zoo.data._groups import PATIENT, codes_of, describe_alike, names_alike, nam
 from zoo.data._index import EVERY, Arrays, Files, Several, Stacked
 from zoo.data._labels import count_labels, describe_spelled_alike
 from zoo.data._named import find_named, index
-from zoo.data._sources.columns import MARK
+from zoo.data._sources.columns import ABOUT, MARK, NAMES, plain
 from zoo.data._splitting.split import HELD_OUT, stratify, uneven
 from zoo.data._splitting.split import folds as deal_folds
 from zoo.data._unusable import note_skipped
@@ -225,7 +225,8 @@ def _table(
     frames = pool.source.frames if isinstance(pool.source, Files) else None
     if frames is not None and (frames == EVERY).all():  # the table is read with --frames channels, too
         frames = None
-    kept = {name: pool.columns[name] for name in ("site", "age", "sex") if name in pool.columns}
+    known = {name for names in NAMES.values() for name in names}  # read again, they would be the label or the group
+    kept = {name: cells for name, cells in pool.kept.items() if name in ABOUT or not _has_meaning(name, known)}
     labels = [MARK + label for label in pool.labels] if several else ["label"]
     head = ["image", *(["frame"] if frames is not None else []), *labels, column, *(["group"] if names else []), *kept]
     stream = io.StringIO()
@@ -238,6 +239,10 @@ def _table(
         texts = (image(i), *frame, *shows, words[part[i]], *of_group, *(v[i] for v in kept.values()))
         writer.writerow(inert(str(text)) for text in texts)
     return stream.getvalue()
+
+
+def _has_meaning(name: str, known: set[str]) -> bool:
+    return plain(name) in known or name.lower().startswith(MARK)
 
 
 def _paths(pool: Pool, source: Path, target: Path) -> Callable[[int], str]:

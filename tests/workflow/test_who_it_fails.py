@@ -1,0 +1,156 @@
+"""Columns of a table from the first index to the report: groups, shortcuts and corrupted copies of a shipped file."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from beside_images import write_table
+from refusals import refused
+
+import zoo
+from zoo.data import open_data
+from zoo.errors import DataError, UsageError
+from zoo.spec import EvalReport, Robustness, decode
+from zoo_cli.main import main
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+N = 600
+SITES = ("north", "south", "east")
+
+
+def write_data(root: Path) -> Path:
+    """Pictures that show their class; at one site the label is drawn at random. A third column has no role."""
+    rng = np.random.default_rng(3)
+    shows = rng.choice(["ill", "well"], N)
+    sites = [SITES[at % 3] for at in range(N)]
+    cells = {
+        "split": [("train", "val", "test", "test")[at // 3 % 4] for at in range(N)],
+        "site": sites,
+        "age": ["" if at % 40 == 0 else str(rng.integers(20, 70)) for at in range(N)],
+        "coil": [("head", "knee")[int(rng.random() < 0.5)] for _ in range(N)],
+        "note": [f"seen on day {at}" for at in range(N)],
+    }
+    table = write_table(root, cells, list(shows), strength=90)
+    with table.open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.reader(stream))
+    for row, site in zip(rows[1:], sites, strict=True):
+        row[1] = str(rng.choice(["ill", "well"])) if site == "north" else row[1]
+    with table.open("w", encoding="utf-8", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    return table
+
+
+def read_document(path: Path, kind: type[Any]) -> Any:
+    return decode(path.read_bytes(), kind, what=path.name, error=DataError)
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    root = tmp_path_factory.mktemp("groups")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(root)
+        write_data(root / "data")
+        yield root
+
+
+@pytest.fixture(scope="module")
+def result(place: Path) -> zoo.TrainResult:
+    return zoo.train("logistic_regression", place / "data" / "table.csv", out=place / "run")
+
+
+def test_training_ends_with_groups_of_the_columns_that_have_a_role(result: zoo.TrainResult, place: Path) -> None:
+    report = result.test
+    assert report is not None
+    assert list(dict.fromkeys(row.column for row in report.subgroups)) == ["site", "age"]
+    assert [row.group for row in report.subgroups if row.column == "site"] == sorted(SITES)
+    assert any(row.group == "missing" for row in report.subgroups)
+    assert read_document(place / "run" / "report.json", EvalReport) == report
+    assert zoo.open(place / "run").manifest.report == report
+
+
+def test_the_site_where_the_model_guesses_is_named_in_table_segments_and_notes(result: zoo.TrainResult) -> None:
+    report = result.test
+    assert report is not None
+    north = next(row for row in report.subgroups if row.group == "north")
+    assert north.n == 100
+    assert north.differences["accuracy"].p_holm < 0.001
+    assert ("site", "north") in {(row.column, row.group) for row in report.segments}
+    assert any("site north" in note for note in report.notes)
+    assert next(row for row in report.shortcuts if row.feature == "site").follows
+    assert set(report.baselines) == {"majority class", "brightness"}
+    assert {"subgroups", "shortcuts", "baselines"} <= set(report.tables())
+
+
+def test_any_column_divides_the_report_and_none_needs_to(result: zoo.TrainResult) -> None:
+    by_coil = zoo.evaluate(result.run, by=["Coil"])
+    assert {row.column for row in by_coil.subgroups} == {"coil"}
+    assert sum(row.n or 0 for row in by_coil.subgroups) == by_coil.n
+    assert zoo.evaluate(result.run, by=["none"]).subgroups == ()
+    everything = {row.column for row in zoo.evaluate(result.run, by=["all"]).subgroups}
+    assert everything == {"site", "age", "coil"}, "a column that names the images is left out"
+    with refused("by-missing", DataError, columns=["ward"]):
+        zoo.evaluate(result.run, by=["site", "ward"])
+
+
+def test_a_division_keeps_every_column(place: Path) -> None:
+    made = zoo.split(place / "data" / "table.csv", place / "again.csv", again=True)
+    with Path(made.path).open(encoding="utf-8", newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert {"image", "label", "split", "site", "age", "coil", "note"} <= set(rows[0])
+    before = {Path(row["image"]).name: row for row in rows}
+    with (place / "data" / "table.csv").open(encoding="utf-8", newline="") as stream:
+        for row in csv.DictReader(stream):
+            assert all(before[row["image"]][name] == row[name] for name in ("site", "age", "coil", "note", "label"))
+    kept = open_data(made.path).test.kept
+    assert {"site", "age", "coil", "note"} <= set(kept)
+
+
+def test_folds_are_pooled_with_their_columns(place: Path) -> None:
+    found = zoo.train_folds("logistic_regression", place / "data" / "table.csv", folds=3, out=place / "folds")
+    report = found.test
+    assert {row.group: row.n for row in report.subgroups if row.column == "site"} == dict.fromkeys(SITES, N // 3)
+    assert report.shortcuts
+    assert set(report.baselines) == {"majority class", "brightness"}
+
+
+def test_corrupted_copies_are_judged_through_the_file(result: zoo.TrainResult, place: Path) -> None:
+    found = zoo.stress(result.run, kinds=["noise", "mark"], severities=[1, 5], images=60)
+    assert (found.n, found.of, found.seed) == (60, 300, 0)
+    assert [(row.kind, row.severity) for row in found.rows] == [("noise", 1), ("noise", 5), ("mark", 1), ("mark", 5)]
+    assert found.rows[1].accuracy.value <= found.rows[0].accuracy.value
+    for row in found.rows:
+        assert row.drop.value == pytest.approx(found.accuracy.value - row.accuracy.value)
+        assert row.drop.low < row.drop.value < row.drop.high
+    mean = np.mean([row.accuracy.value for row in found.rows])
+    assert found.mean["accuracy"].value == pytest.approx(mean)
+    again = zoo.stress(result.run, kinds=["noise", "mark"], severities=[1, 5], images=60)
+    assert again.rows == found.rows
+    assert read_document(place / "run" / "robustness.json", Robustness) == again
+
+
+def test_what_cannot_be_corrupted_is_refused_before_any_image(result: zoo.TrainResult) -> None:
+    with refused("option-value", UsageError, value=["fog"]):
+        zoo.stress(result.run, kinds=["fog"])
+    with refused("option-value", UsageError, value=0):
+        zoo.stress(result.run, images=0)
+
+
+def test_the_verb_prints_groups_and_corruptions(result: zoo.TrainResult, capsys: pytest.CaptureFixture[str]) -> None:
+    def run(*words: str) -> str:
+        assert main(["evaluate", result.run, *words]) == 0
+        return capsys.readouterr().out
+
+    text = run("--by", "site")
+    assert "north" in text
+    assert "majority class" in text
+    for idle in (["--severities", "3"], ["--images", "9"], ["--corruptions", "all", "--by", "site"]):
+        assert main(["evaluate", result.run, *idle]) == 2, "it would change nothing"
+    document = json.loads(run("--corruptions", "contrast", "--severities", "3", "--images", "30", "--json"))
+    assert [row["kind"] for row in document["rows"]] == ["contrast"]

@@ -1,0 +1,174 @@
+"""Metrics of a part of the images with the influence of each image, from which intervals follow without resampling.
+
+The influence of an image is how much its presence moves the metric: for a ratio of sums (a - r b) / B, for AUROC the
+placement values of DeLong et al. 1988 (Biometrics 44:837). The variance is the sum of squares of influences, summed
+within patients first where patients are known (Obuchowski 1997, Biometrics 53:567). So a group costs a sort, where a
+bootstrap costs seconds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from zoo.evaluation._cases import place_scores
+from zoo.evaluation.intervals import wilson
+from zoo.spec import Interval
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from zoo.evaluation._cases import Cases
+    from zoo.evaluation._scores import Array
+
+__all__ = ["LEAST_SIDE", "Estimate", "accuracy_of", "auroc_of", "balanced_accuracy_of", "bound", "spread", "t_quantile"]
+
+LEAST_SIDE = 5
+"""Images (or patients) of a class, and of all others, below which a metric of classes is not given."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Estimate:
+    """A metric of some images.
+
+    Attributes:
+        value: the metric.
+        influence: (n,) of every image, 0 of those that are not among them.
+        units: independent images or patients among them.
+        trials: those behind the value, for Wilson's interval.
+        share: the value is one share of right answers.
+    """
+
+    value: float
+    influence: Array
+    units: int
+    trials: int
+    share: bool = False
+
+
+def accuracy_of(cases: Cases, mask: NDArray[np.bool_]) -> Estimate | str:
+    """Accuracy as `METRICS` defines it, among the images of `mask`, (n,)."""
+    if cases.task == "multiclass":
+        right = np.asarray(cases.right)[:, None]
+        return _ratios(cases, right, np.ones_like(right), mask)
+    known = cases.known
+    return _ratios(cases, ((cases.truth == cases.chosen) & known).astype(float), known.astype(float), mask)
+
+
+def balanced_accuracy_of(cases: Cases, mask: NDArray[np.bool_]) -> Estimate | str:
+    """Balanced accuracy as `METRICS` defines it, among the images of `mask`, (n,)."""
+    if why := _too_few(cases, mask):
+        return why
+    truth, chosen, known = cases.truth, cases.chosen, cases.known
+    asked = (known & mask[:, None]).any(axis=0)
+    found = (truth & chosen)[:, asked], truth[:, asked]
+    if cases.task == "multilabel":
+        absent = (~truth & known)[:, asked]
+        found = np.hstack([found[0], absent & ~chosen[:, asked]]), np.hstack([found[1], absent])
+    return _ratios(cases, found[0].astype(float), found[1].astype(float), mask)
+
+
+def auroc_of(
+    cases: Cases, mask: NDArray[np.bool_], scores: Array | None = None, least: int = LEAST_SIDE
+) -> Estimate | str:
+    """Macro AUROC, one class against the rest, among the images of `mask`.
+
+    Args:
+        cases: truth, groups, and scores where none are given.
+        mask: (n,) which images.
+        scores: (n, K), what images are ranked by instead.
+        least: images or patients that each class, and all others, must have.
+
+    Returns:
+        The estimate, or why there is none.
+    """
+    if why := _too_few(cases, mask, least):
+        return why
+    places = cases.places if scores is None else place_scores(scores)
+    values, influence = [], np.zeros(cases.n)
+    asked = np.flatnonzero((cases.known & mask[:, None]).any(axis=0)).tolist()
+    for k in asked:
+        inside = mask & cases.known[:, k]
+        positive, negative = np.flatnonzero(inside & cases.truth[:, k]), np.flatnonzero(inside & ~cases.truth[:, k])
+        above, below = _placements(places[positive, k], places[negative, k])
+        area = float(above.mean())
+        values.append(area)
+        influence[positive] += (above - area) / (len(positive) * len(asked))
+        influence[negative] += (below - area) / (len(negative) * len(asked))
+    trials = min(_smaller_side(cases, mask, k) for k in asked)
+    return Estimate(float(np.mean(values)), influence, cases.units(mask), trials)
+
+
+def spread(cases: Cases, influence: Array, units: int) -> float:
+    """Variance of an estimate, from the influences of images summed within patients."""
+    total = influence if cases.groups is None else np.bincount(cases.groups, weights=influence)
+    return float((total**2).sum()) * units / max(units - 1, 1)
+
+
+def bound(cases: Cases, found: Estimate) -> Interval:
+    """The 95 % interval: of a share Wilson's or, of AUROC and means over classes, one on the scale of log-odds.
+
+    A value of 0 or 1 has Wilson's interval among its independent trials. A value that no image moves is exact.
+    """
+    value, variance = found.value, spread(cases, found.influence, found.units)
+    if not 1e-9 < value < 1 - 1e-9:
+        low, high = wilson(value, found.trials)
+        return Interval(value=value, low=min(low, value), high=max(high, value), method="wilson")
+    width = value * (1 - value)
+    if found.share:
+        low, high = wilson(value, width / variance if variance else found.trials)
+        return Interval(value=value, low=low, high=high, method="wilson")
+    if not variance:
+        return Interval(value=value, low=value, high=value, method="delta")
+    half = t_quantile(found.units - 1) * variance**0.5 / width
+    middle = np.log(value / (1 - value))
+    low, high = (float(1 / (1 + np.exp(-(middle + side * half)))) for side in (-1, 1))
+    return Interval(value=value, low=min(low, value), high=max(high, value), method="delta")
+
+
+def t_quantile(freedom: int) -> float:
+    """The 97.5 % quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(max(freedom, 1), 0.975))
+
+
+def _ratios(cases: Cases, part: Array, whole: Array, mask: NDArray[np.bool_]) -> Estimate | str:
+    """Mean over columns of the sum of `part`, (n, C), over that of `whole`; columns without any are left out."""
+    part, whole = part * mask[:, None], whole * mask[:, None]
+    total = whole.sum(axis=0)
+    there = total > 0
+    if not there.any():
+        return "nothing is known of these images"
+    ratio = part.sum(axis=0)[there] / total[there]
+    influence = ((part[:, there] - ratio * whole[:, there]) / total[there]).mean(axis=1)
+    units = cases.units(mask)
+    trials = units if whole.shape[1] == 1 else min(cases.units(whole[:, k] > 0) for k in np.flatnonzero(there))
+    return Estimate(float(ratio.mean()), influence, units, trials, whole.shape[1] == 1)
+
+
+def _placements(positive: NDArray[np.int64], negative: NDArray[np.int64]) -> tuple[Array, Array]:
+    """For each positive the share of negatives below it, for each negative that of positives above it; ties half."""
+    return _share_below(positive, negative), 1 - _share_below(negative, positive)
+
+
+def _share_below(places: NDArray[np.int64], others: NDArray[np.int64]) -> Array:
+    there = np.bincount(others, minlength=int(places.max()) + 1)
+    return np.asarray(((np.cumsum(there) - there / 2) / len(others))[places])
+
+
+def _smaller_side(cases: Cases, mask: NDArray[np.bool_], k: int) -> int:
+    inside, truth = mask & cases.known[:, k], cases.truth[:, k]
+    return min(cases.units(inside & truth), cases.units(inside & ~truth))
+
+
+def _too_few(cases: Cases, mask: NDArray[np.bool_], least: int = LEAST_SIDE) -> str | None:
+    """Why means over classes say nothing of these images."""
+    asked: Any = np.flatnonzero((cases.known & mask[:, None]).any(axis=0)).tolist()
+    few = sum(_smaller_side(cases, mask, k) < least for k in asked)
+    if not few and asked:
+        return None
+    what = "patients or images" if cases.groups is not None else "images"
+    return f"{few or 'all'} of {cases.classes} classes or labels: fewer than {least} {what} with it, or without it"

@@ -1,0 +1,153 @@
+"""`zoo evaluate --corruptions`: a shipped file on corrupted copies of raw images that it has not seen."""
+
+from __future__ import annotations
+
+import logging
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from zoo._support.files import atomic_write
+from zoo._support.text import format_count
+from zoo.errors import UsageError
+from zoo.spec import SCHEMA, Robustness, SeenImages, encode
+from zoo.workflow._find import is_run
+from zoo.workflow.evaluate import look_up, open_target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Unpack
+
+    from zoo.data import ImageSet
+    from zoo.readers import RawImage
+    from zoo.spec import Reading
+
+__all__ = ["IMAGES", "ROBUSTNESS_FILE", "stress"]
+
+log = logging.getLogger("zoo")
+
+IMAGES = 100
+"""Images that are corrupted where nobody says how many: an accuracy within .1, and minutes."""
+ROBUSTNESS_FILE = "robustness.json"
+_TRIED = 8
+"""Images by which the time is foretold."""
+_HELD = 512 * 2**20
+"""Bytes of decoded images that are kept; of more each is decoded again for every copy."""
+
+
+def stress(
+    target: str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    kinds: Sequence[str] | None = None,
+    severities: Sequence[int] = (1, 2, 3, 4, 5),
+    images: int = IMAGES,
+    seed: int = 0,
+    split: str = "test",
+    provider: str = "cpu",
+    skip_bad: bool = False,
+    key: str | Path | None = None,
+    include_seen: bool = False,
+    **reading: Unpack[Reading],
+) -> Robustness:
+    """Judge a shipped file on corrupted copies of images that it has not seen.
+
+    The result is written to robustness.json beside the file of a run.
+
+    Args:
+        target: a run, a bundle, or an .onnx file; None: the last run.
+        data: images; None: those the run was trained with.
+        kinds: names of corruptions, see `zoo.evaluation.CORRUPTIONS`; None: those that suit the images.
+        severities: strengths, 1 to 5.
+        images: how many are drawn; all where there are fewer.
+        seed: seed of the draw and of the corruptions.
+        split: train, val or test.
+        provider: execution provider.
+        skip_bad: leave out images that cannot be read, and rows without a label.
+        key: file of a public key: only a bundle signed by it is judged.
+        include_seen: judge images too that the model was trained or validated on.
+        **reading: way to read the data, see `zoo.evaluate`.
+
+    Raises:
+        ZooError: as `zoo.evaluate`. UsageError: no such kind or severity, or fewer than one image.
+    """
+    import numpy as np
+
+    from zoo.evaluation import check_corruptions, corruptions_for, predict_set
+    from zoo.evaluation.robustness import CorruptedImages, answer_set, lose, mean_of, row_of, summarise
+    from zoo.workflow._images import check_in_range
+    from zoo.workflow._inputs import select_columns
+    from zoo.workflow._judge import check_takes
+    from zoo.workflow._seen import sift
+
+    check_corruptions(("noise",) if kinds is None else kinds, severities)
+    if images < 1:
+        raise UsageError(
+            f"--images {images}, expected at least 1", code="option-value", option="--images", value=images
+        )
+    found = open_target(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
+    splits, seen = found.splits, look_up(found, split)
+    if seen is not None and not isinstance(seen, SeenImages):
+        splits, seen = sift(splits, split, seen, include=include_seen or found.keeps_seen)
+    runtime, manifest = found.runtime, found.runtime.manifest
+    splits = check_takes(manifest, splits)
+    chosen, notes = select_columns(splits.split(split), manifest.table)
+    whole = check_in_range(chosen, manifest.views)
+    drawn = np.sort(np.random.default_rng(seed).permutation(len(whole))[:images])
+    sample = _Held(whole.subset(drawn))
+    kinds = corruptions_for(sample.read(0).pixels) if kinds is None else tuple(kinds)
+    how: dict[str, Any] = {"temperature": manifest.temperature, "groups": sample.groups}
+    start = time.monotonic()
+    few = _Held(whole.subset(drawn[:_TRIED]))
+    predict_set(runtime.logits, CorruptedImages(few, kinds[0], severities[0], seed))
+    copies = len(kinds) * len(severities)
+    seconds = (time.monotonic() - start) / len(few) * len(sample) * copies
+    log.info("%s, %d corrupted copies of each: about %.0f s", format_count(len(sample), "image"), copies, seconds)
+    before = answer_set(runtime.logits, sample, sample.targets, **how)
+    rows, after = [], []
+    for kind in kinds:
+        for severity in severities:
+            changed = CorruptedImages(sample, kind, severity, seed)
+            after.append(answer_set(runtime.logits, changed, sample.targets, **how))
+            rows.append(row_of(kind, severity, before, after[-1]))
+        log.info("%s: accuracy %s", kind, ", ".join(f"{row.accuracy.value:.3f}" for row in rows[-len(severities) :]))
+    result = Robustness(
+        schema=SCHEMA,
+        model=manifest.name,
+        split=split,
+        n=len(sample),
+        of=len(whole),
+        seed=seed,
+        **summarise(before),
+        rows=tuple(rows),
+        mean={"accuracy": mean_of(after), "drop": lose(before, after)},
+        data=splits.fingerprint,
+        seconds=time.monotonic() - start,
+        notes=(*([] if seen is None else [seen.note]), *notes),
+    )
+    if is_run(runtime.path.parent):
+        atomic_write(runtime.path.parent / ROBUSTNESS_FILE, encode(result))
+    return result
+
+
+class _Held:
+    """Images that stay decoded as long as there is room."""
+
+    def __init__(self, images: ImageSet) -> None:
+        self._images = images
+        self._pixels: dict[int, RawImage] = {}
+        self._room = _HELD
+        self.ids, self.columns = images.ids, images.columns
+        self.targets, self.groups = images.targets, images.groups
+
+    def __len__(self) -> int:
+        return len(self._images)
+
+    def read(self, i: int) -> RawImage:
+        found = self._pixels.get(i)
+        if found is None:
+            found = self._images.read(i)
+            if self._room >= found.pixels.nbytes:
+                self._room -= found.pixels.nbytes
+                self._pixels[i] = found
+        return found
