@@ -54,6 +54,7 @@ from zoo.spec._rules import RULE_EXAMPLES, Rule, read_rule
 from zoo.spec._schedule import count_epochs, parse_duration
 from zoo.spec._subgroups import Difference, Shortcut, Subgroup
 from zoo.spec._training import GRADIENT_SETTINGS, Budget, Reading, TrainConfig, check_budget, pick_reading
+from zoo.spec._unlike import NoveltyReport, UnlikeSet
 from zoo.spec._value import (
     COLUMNS,
     EVIDENCE,
@@ -124,6 +125,7 @@ __all__ = [
     "MetricChoice",
     "ModelCard",
     "Novelty",
+    "NoveltyReport",
     "Numeric",
     "OperatingPoint",
     "OperatingReport",
@@ -154,6 +156,7 @@ __all__ = [
     "Teacher",
     "TrainConfig",
     "Uncertain",
+    "UnlikeSet",
     "Voi",
     "Weights",
     "Window",

@@ -15,6 +15,7 @@ from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._quantization import Quantization
 from zoo.spec._subgroups import Shortcut, Subgroup
 from zoo.spec._training import TrainConfig
+from zoo.spec._unlike import NoveltyReport
 from zoo.spec._value import GoldenKind, Interval, Licence, Task, Value
 
 __all__ = [
@@ -127,6 +128,8 @@ class EvalReport(Display, Value, frozen=True):
     """Coverage of the sets of labels; null: the file makes none."""
     abstention: AbstentionReport | None = None
     """How many images are answered, and how well; null: several labels, or a report of an older release."""
+    novelty: NoveltyReport | None = None
+    """How often images are called unlike training; null: the file makes no such score."""
     subgroups: tuple[Subgroup, ...] = ()
     """One for each value of the columns that the data's table brings; empty: it brings none, or none was asked for."""
     segments: tuple[Subgroup, ...] = ()
