@@ -31,6 +31,7 @@ REPORT = {
     "operating",
     "conformal",
     "abstention",
+    "novelty",
     "subgroups",
     "segments",
     "shortcuts",
