@@ -47,6 +47,7 @@ from zoo.workflow.folds import FoldsResult, train_folds
 from zoo.workflow.info import info
 from zoo.workflow.pick import PickResult, pick
 from zoo.workflow.prepare import check, split
+from zoo.workflow.report import ReportFiles, report
 from zoo.workflow.runs import list_runs
 from zoo.workflow.shipped import (
     bench,
@@ -64,6 +65,7 @@ __all__ = [
     "ExportResult",
     "FoldsResult",
     "PickResult",
+    "ReportFiles",
     "TrainResult",
     "TuneResult",
     "ZooError",
@@ -78,6 +80,7 @@ __all__ = [
     "models",
     "open",
     "pick",
+    "report",
     "serve",
     "sign",
     "split",

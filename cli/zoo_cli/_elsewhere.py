@@ -49,11 +49,7 @@ WORDS = (
     Meant(("ensemble", "stack", "blend"), ("zoo train ensemble:RUN,RUN",)),
     Meant(("best", "auto", "automl", "leaderboard", "select", "choose"), ("zoo pick --data FOLDER",)),
     Meant(("sweep", "optimize", "optimise", "hpo", "gridsearch", "autotune"), ("zoo tune MODEL --data FOLDER",)),
-    Meant(
-        ("report", "html", "plot", "page"),
-        (EVALUATE, "zoo export --onnx --bundle"),
-        "no verb writes a page yet; the run's folder and the bundle hold numbers and pictures",
-    ),
+    Meant(("html", "plot", "page", "pdf"), ("zoo report",)),
     Meant(("monitor", "drift"), (), "no verb watches for drift yet"),
     Meant(("distill", "distil"), (), "no verb trains one model from another yet"),
     Meant(("ui", "web", "app", "dashboard", "gui", "deploy", "host"), ("zoo serve MODEL", "zoo export --web DIR")),

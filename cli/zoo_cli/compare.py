@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -24,7 +25,9 @@ from zoo_cli.output import (
     number_notes,
     put,
     sample,
+    say,
     say_seen,
+    show_path,
     title_of,
     with_interval,
 )
@@ -90,6 +93,8 @@ def compare(
     table: options.TableAs = None,
     tests: Annotated[bool, typer.Option("--tests", help="With --table: the tests of pairs, not the models.")] = False,
     include_seen: options.IncludeSeen = False,
+    html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page about all models.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page in --html.")] = False,
     as_json: options.Json = False,
 ) -> None:
     """Compare models on the same images.
@@ -129,11 +134,15 @@ def compare(
                 per_class=per_class,
                 margin=margin,
                 include_seen=include_seen,
+                html=html,
+                overwrite=overwrite,
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(
             "interrupted; finished runs are kept below runs/, name them to compare without training again"
         ) from None
+    if html is not None:
+        say(f"wrote {show_path(html)}")
     if as_json or table is not None:
         say_seen(found.seen)
     if as_json:
@@ -242,14 +251,9 @@ def _count_images(images: int, found: Comparison) -> str:
 
 
 def _format_p(pair: Pair) -> str:
-    """The corrected p with its sign: '= 0.080', '< 0.001', or '≤ 0.006' at the floor of the resamples."""
-    p = pair.p_holm
-    if p is None:
-        return "-"
-    if pair.at_floor:  # an upper bound, so it is rounded up
-        digits = max(3, -math.floor(math.log10(p)))
-        return f"≤ {math.ceil(round(p * 10**digits, 6)) / 10**digits:.{digits}f}"
-    return "< 0.001" if p < 0.001 else f"= {p:.3f}"
+    from zoo.evaluation.page import spell_p  # which needs numpy
+
+    return spell_p(pair)
 
 
 def _by_class(found: Comparison) -> tuple[Sequence[str], list[Sequence[str]]]:

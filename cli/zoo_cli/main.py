@@ -57,6 +57,7 @@ VERBS = {
     "data": (MAKE, None),
     "train": (MAKE, "zoo train resnet18 --data images/ --pretrained --epochs 10"),
     "evaluate": (MAKE, "zoo evaluate resnet18.zoo --data other-site/"),
+    "report": (MAKE, "zoo report runs/resnet18-20260102-030405"),
     "runs": (MAKE, None),
     "compare": (MAKE, "zoo compare resnet18 svm --data images/ --epochs 10"),
     "pick": (MAKE, "zoo pick --data images/ --budget latency_ms=10,size_mb=20,minutes=30"),

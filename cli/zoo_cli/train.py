@@ -271,7 +271,12 @@ def _report(result: zoo.TrainResult, *, named: bool) -> None:
         rate = f"{result.images_per_second:,.0f}".replace(",", " ")
         lines["speed"] = f"{rate} images/s, {result.seconds:.1f} s"
     target = f" {run}" if named else ""
-    lines |= {"run": show_path(result.run), "next": f"zoo export{target} --onnx", "or": f"zoo evaluate{target}"}
+    lines |= {
+        "run": show_path(result.run),
+        "page": show_path(Path(result.run) / "report.html"),
+        "next": f"zoo export{target} --onnx",
+        "or": f"zoo evaluate{target}",
+    }
     if result.comparison is not None:
         put(f"{comparison_text(result.comparison)}\n")
     lines |= _put_before_after(result.before_after)
@@ -308,6 +313,7 @@ def _report_folds(result: zoo.FoldsResult) -> None:
         "best epoch": f"{result.median_best_epoch}, the median of {len(result.folds)} folds",
         "took": f"{result.seconds:.1f} s",
         "run": show_path(result.run),
+        "page": show_path(Path(result.run) / "report.html"),
         "next": f"zoo runs list {run}",
         "or": f"zoo export {quote_path(ships)} --onnx",
     }

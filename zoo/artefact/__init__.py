@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from zoo.artefact._bundle import GOLDEN_IMAGES, check_bundle_place, golden_tolerance, write_bundle
+from zoo.artefact._card import model_card
 from zoo.artefact._core import core_predict, parse_core
 from zoo.artefact._ensemble import Branch, TrainedEnsemble, reorder
 from zoo.artefact._features import name_features, only_features, with_features
@@ -31,6 +32,7 @@ __all__ = [
     "is_clear",
     "look_at",
     "look_of",
+    "model_card",
     "name_features",
     "only_features",
     "parity_images",

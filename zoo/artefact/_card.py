@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import re
 
-from zoo._support.ranges import describe_ranges
 from zoo.edge import describe_decisions
 from zoo.evaluation import title_of
+from zoo.evaluation.page import describe_input, describe_splits, describe_start
 from zoo.spec import (
     EvalReport,
-    Intensity,
     Interval,
     Manifest,
     Numeric,
-    Percentile,
-    PreprocessSpec,
     Quantization,
-    Scale,
     TableSpec,
-    Window,
 )
 
 __all__ = ["format_signed", "model_card"]
@@ -117,7 +112,7 @@ def _input(manifest: Manifest) -> str:
     takes = f"`{given.name}`, {shape} {given.dtype}, C = {given.channels}; {place}.{_channels(manifest)}"
     if manifest.members:
         return f"{takes} Each member sees it in its own way, see below."
-    seen = f"{takes} The network sees {_describe_input(spec)}"
+    seen = f"{takes} The network sees {describe_input(spec)}"
     return seen if manifest.table is None else f"{seen}\n\n{_columns(manifest.table)}"
 
 
@@ -154,14 +149,6 @@ def _channels(manifest: Manifest) -> str:
     )
 
 
-def _describe_input(spec: PreprocessSpec) -> str:
-    """Size and intensity of what a network is given."""
-    return (
-        f"{spec.size[0]} × {spec.size[1]} {spec.named_channels}, resized by {spec.resize} ({spec.interpolation}). "
-        f"{_intensity(spec.intensity)}"
-    )
-
-
 def _members(manifest: Manifest) -> str:
     """What goes into an ensemble, and under which licence."""
     what = "The probabilities of several networks, each calibrated on validation images, are averaged"
@@ -173,35 +160,11 @@ def _members(manifest: Manifest) -> str:
         "|---|---|---|---|---|---|",
     ]
     rows += [
-        f"| {member.name} | `{member.run}` | {member.weight:.3f} | {_describe_input(member.preprocess)} "
-        f"| {member.weights or _start(member.trained)} | {member.licence} |"
+        f"| {member.name} | `{member.run}` | {member.weight:.3f} | {describe_input(member.preprocess)} "
+        f"| {member.weights or describe_start(member.trained)} | {member.licence} |"
         for member in manifest.members
     ]
     return "\n".join(rows)
-
-
-def _intensity(intensity: Intensity) -> str:
-    """What becomes black and white; of DICOM values, where they come from."""
-    if isinstance(intensity, Scale):
-        return f"Values from 0 to {intensity.maximum:g} become [0, 1]."
-    if isinstance(intensity, Window):
-        ends = zip(intensity.centers, intensity.widths, strict=True)
-        windows = "; ".join(f"center {center:g} and width {width:g}" for center, width in ends)
-        what = "The window with" if len(intensity.centers) == 1 else "Of each channel the window with"
-        return (
-            f"{what} {windows} becomes [0, 1]; "
-            "values of DICOM files are modality values (Hounsfield units for CT), MONOCHROME1 mirrored."
-        )
-    if isinstance(intensity, Percentile):
-        ranges = describe_ranges(intensity.padding)
-        padding = f" Padding ({ranges}) is left out and becomes 0." if ranges else ""
-        whole = "picture" if intensity.per == "image" else "channel of each picture"
-        return f"Of each {whole} the percentiles {intensity.low:g} to {intensity.high:g} become [0, 1].{padding}"
-    return (
-        "It takes DICOM pictures as their files say that they are to be shown: modality LUT or rescale, then "
-        "VOI LUT or the first window, then inversion of MONOCHROME1, which the zoo runtime's reader does; "
-        "values come in [0, 1]."
-    )
 
 
 def _proof(manifest: Manifest) -> str:
@@ -257,8 +220,8 @@ def _origin(manifest: Manifest) -> str:
         f"Model `{origin.model}`, run `{origin.run}`, made {origin.created} by {origin.plugin.distribution} "
         f"{origin.plugin.version} (plugin `{origin.plugin.name}`). Data: {origin.data.name}, "
         f"{origin.data.n} images "
-        f"({_splits(origin.data.splits)}), sha256 `{origin.data.sha256[:16]}…`. "
-        f"Start: {origin.weights or ('the members above' if manifest.members else _start(origin.trained))}"
+        f"({describe_splits(origin.data.splits)}), sha256 `{origin.data.sha256[:16]}…`. "
+        f"Start: {origin.weights or ('the members above' if manifest.members else describe_start(origin.trained))}"
         f"{f', licence {origin.weights_licence}' if origin.weights_licence else ''}. "
         f"{_describe_teacher(manifest)}"
         f"{'' if manifest.members else f'Class weight in training: {origin.config.class_weight}. '}"
@@ -276,11 +239,6 @@ def _describe_teacher(manifest: Manifest) -> str:
         f"Teacher: {teacher.name}, run `{teacher.run}`, sha256 `{teacher.sha256[:16]}…`, licence {teacher.licence}; "
         f"its answers were {config.teacher_weight:.0%} of the loss, and what it has seen is {teacher.seen}. "
     )
-
-
-def _start(trained: dict[str, str]) -> str:
-    """What a model without pretrained weights began with, by the files that hold what it learnt."""
-    return "random weights" if "weights.safetensors" in trained else "no pretrained weights"
 
 
 def _golden(manifest: Manifest) -> str:
@@ -310,7 +268,3 @@ def _files(manifest: Manifest) -> str:
         "`sbom.cdx.json` lists what it was made of, as CycloneDX 1.6."
     )
     return "\n".join(["| file | bytes | sha256 |", "|---|---|---|", *rows, "", how])
-
-
-def _splits(splits: dict[str, int]) -> str:
-    return ", ".join(f"{name} {count}" for name, count in splits.items())

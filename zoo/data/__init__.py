@@ -6,7 +6,7 @@ from zoo.data._decode import Decoded, Plan, carry_out, decode_all, plan_decoding
 from zoo.data._describe import DataDescription, describe_data
 from zoo.data._grades import order_grades
 from zoo.data._index import ImageSet, SplitName, Splits
-from zoo.data._labels import align, balance, find_rarest, log_prior, match_labels
+from zoo.data._labels import align, balance, count_labels, find_rarest, log_prior, match_labels
 from zoo.data._named import apply_advice, find_images, find_named, judge_uncertain, open_data, reopen_data
 from zoo.data._pixels import digest_all
 from zoo.data._rows import STEPS, HeldRows, Rows
@@ -49,6 +49,7 @@ __all__ = [
     "apply_advice",
     "balance",
     "carry_out",
+    "count_labels",
     "decode_all",
     "describe_data",
     "digest_all",

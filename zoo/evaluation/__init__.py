@@ -5,6 +5,7 @@ It knows no framework and no file format: a model is a `Predict`. scipy and matp
 
 from __future__ import annotations
 
+from zoo.evaluation._axes import ReportPlot, plot_report
 from zoo.evaluation._cases import Cases
 from zoo.evaluation._choosing import check_metric, judge_by, lower_is_better, measure_by
 from zoo.evaluation._plots import plot_confusion, plot_labels, plot_reliability
@@ -59,6 +60,7 @@ __all__ = [
     "Progress",
     "RangeMetric",
     "Reliability",
+    "ReportPlot",
     "Tally",
     "Values",
     "Watch",
@@ -102,6 +104,7 @@ __all__ = [
     "plot_confusion",
     "plot_labels",
     "plot_reliability",
+    "plot_report",
     "pool_logits",
     "predict_set",
     "read_prevalence",

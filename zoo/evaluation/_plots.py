@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from zoo.spec import EvalReport
 
-__all__ = ["plot_confusion", "plot_labels", "plot_reliability"]
+__all__ = ["BLUE", "GREY", "draw_confusion", "draw_labels", "plot_confusion", "plot_labels", "plot_reliability"]
 
 DPI = 150
 LONGEST = 24
@@ -46,6 +46,16 @@ def plot_confusion(report: EvalReport, path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
+    side = max(2.4, _cell_of(report) * len(report.labels))
+    figure = Figure(figsize=(side + 2.0, side + 1.4))
+    axes = figure.add_subplot()
+    draw_confusion(report, axes)
+    _title(axes, f"{report.model} on {report.split}", _describe_size(report.n, report.clusters), side + 1.0)
+    _save(figure, path)
+
+
+def draw_confusion(report: EvalReport, axes: Axes) -> None:
+    """The confusion matrix on axes of matplotlib, with its colour bar; see `plot_confusion`."""
     if report.confusion is None:
         raise DataError(
             f"{report.model} gives several labels an image, which have no confusion matrix",
@@ -53,16 +63,14 @@ def plot_confusion(report: EvalReport, path: Path) -> None:
             model=report.model,
         )
     counts = np.array(report.confusion.counts, dtype=np.int64)
-    classes = len(counts)
+    classes, cell = len(counts), _cell_of(report)
     rows = counts.sum(axis=1, keepdims=True)
     share = np.divide(counts, rows, out=np.zeros(counts.shape), where=rows > 0)
-    cell = 0.85 if classes <= 6 else 0.62 if classes <= 12 else 0.5 if classes <= MOST_CELLS else 15 / classes
-    side = max(2.4, cell * classes)
-    figure = Figure(figsize=(side + 2.0, side + 1.4))
-    axes = figure.add_subplot()
     image = axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
-    bar = figure.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label="fraction of the true class")
-    bar.outline.set_visible(False)
+    whole = axes.get_figure()
+    if whole is not None:
+        bar = whole.colorbar(image, ax=axes, fraction=0.046, pad=0.03, label="fraction of the true class")
+        bar.outline.set_visible(False)
     names = [_short(label) for label in report.confusion.labels]
     if classes <= MOST_CELLS:
         _ticks(axes, names, rows[:, 0])
@@ -74,8 +82,12 @@ def plot_confusion(report: EvalReport, path: Path) -> None:
     axes.set_ylabel("true class (images)" if classes <= MOST_CELLS else "true class")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
-    _title(axes, f"{report.model} on {report.split}", _describe_size(report.n, report.clusters), side + 1.0)
-    _save(figure, path)
+
+
+def _cell_of(report: EvalReport) -> float:
+    """Side of a cell of the confusion matrix, in inches."""
+    classes = len(report.labels)
+    return 0.85 if classes <= 6 else 0.62 if classes <= 12 else 0.5 if classes <= MOST_CELLS else 15 / classes
 
 
 def plot_labels(report: EvalReport, path: Path) -> None:
@@ -86,12 +98,19 @@ def plot_labels(report: EvalReport, path: Path) -> None:
     """
     from matplotlib.figure import Figure
 
+    height = min(40.0, max(1.4, 0.3 * len(report.per_class)))
+    figure = Figure(figsize=(6.5, height + 1.1), layout="constrained")
+    axes = figure.add_subplot()
+    draw_labels(report, axes)
+    _title(axes, f"{report.model} on {report.split}", _describe_size(report.n, report.clusters), 6.5)
+    _save(figure, path)
+
+
+def draw_labels(report: EvalReport, axes: Axes) -> None:
+    """The AUROC of each label on axes of matplotlib; see `plot_labels`."""
     rows = list(report.per_class.items())
     found = [(place, values["auroc"]) for place, (_, values) in enumerate(rows) if "auroc" in values]
     scores = [(place, value) for place, value in found if isinstance(value, Interval)]
-    height = min(40.0, max(1.4, 0.3 * len(rows)))
-    figure = Figure(figsize=(6.5, height + 1.1), layout="constrained")
-    axes = figure.add_subplot()
     axes.axvline(0.5, color=GREY, linestyle="--", linewidth=1, zorder=0)
     values = [value.value for _, value in scores]
     error = [[v.value - v.low for _, v in scores], [v.high - v.value for _, v in scores]]
@@ -113,8 +132,6 @@ def plot_labels(report: EvalReport, path: Path) -> None:
     axes.tick_params(length=0)
     axes.grid(axis="x", alpha=0.25)
     axes.spines[["top", "right", "left"]].set_visible(False)
-    _title(axes, f"{report.model} on {report.split}", _describe_size(report.n, report.clusters), 6.5)
-    _save(figure, path)
 
 
 def plot_reliability(

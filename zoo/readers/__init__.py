@@ -16,6 +16,7 @@ from zoo.readers._image import KINDS, Kind, Probe, RawImage, from_array, stack_o
 from zoo.readers._raster import MAX_PIXELS
 from zoo.readers._reader import HEAD_BYTES, Reader
 from zoo.readers._stack import JOINT, blend_channels, join_channels
+from zoo.readers._visible import make_visible, thumbnail
 from zoo.spec import MOST_CHANNELS
 
 __all__ = [
@@ -33,9 +34,11 @@ __all__ = [
     "image_suffixes",
     "is_image",
     "join_channels",
+    "make_visible",
     "probe",
     "read",
     "stack_of",
+    "thumbnail",
 ]
 
 

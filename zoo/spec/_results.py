@@ -155,6 +155,8 @@ class EvalReport(Display, Value, frozen=True):
     """Coverage of the sets of labels; null: the file makes none."""
     abstention: AbstentionReport | None = None
     """How many images are answered, and how well; null: several labels, or a report of an older release."""
+    novelty: NoveltyReport | None = None
+    """How often images are called unlike training; null: the file makes no such score."""
     subgroups: tuple[Subgroup, ...] = ()
     """One for each value of the columns that the data's table brings; empty: it brings none, or none was asked for."""
     segments: tuple[Subgroup, ...] = ()
@@ -165,8 +167,6 @@ class EvalReport(Display, Value, frozen=True):
     baselines: dict[str, dict[str, Interval]] = msgspec.field(default_factory=dict)
     """accuracy, balanced_accuracy and macro_auroc of models that a useful one must beat: 'majority class' always
     answers the most frequent class of these images; 'brightness' knows the mean of the pixels alone."""
-    novelty: NoveltyReport | None = None
-    """How often images are called unlike training; null: the file makes no such score."""
 
     def headline(self) -> str:
         """Macro AUROC and accuracy with their intervals, and of how many images."""
@@ -179,7 +179,7 @@ class EvalReport(Display, Value, frozen=True):
     def tables(self) -> dict[str, Table]:
         """metrics: one row each, an undefined one with its reason. classes: one row for each class or label.
 
-        Where the report has them: operating, one row for each point, subgroups, segments, shortcuts and baselines.
+        Where the report has them: operating, subgroups, segments, shortcuts and baselines.
         """
         metrics = [{"metric": name, "value": value, "undefined": None} for name, value in self.metrics.items()]
         metrics += [
@@ -191,9 +191,8 @@ class EvalReport(Display, Value, frozen=True):
             "metrics": Table(metrics),
             "classes": Table({"class": label, **values} for label, values in self.per_class.items()),
         }
-        if self.operating is not None and self.operating.points:
-            said["operating"] = self.operating.table()
-        failing = {
+        further = {
+            "operating": Table() if self.operating is None else self.operating.table(),
             "subgroups": _table_of_groups(self.subgroups),
             "segments": _table_of_groups(self.segments),
             "shortcuts": Table(
@@ -202,7 +201,7 @@ class EvalReport(Display, Value, frozen=True):
             ),
             "baselines": Table({"baseline": name, **values} for name, values in self.baselines.items()),
         }
-        return said | {name: table for name, table in failing.items() if table}
+        return said | {name: table for name, table in further.items() if table}
 
 
 def _table_of_groups(groups: tuple[Subgroup, ...]) -> Table:

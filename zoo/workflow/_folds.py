@@ -1,4 +1,4 @@
-"""Answers of a run to the images of its fold: kept in the run, pooled over folds, judged and compared as one."""
+"""Answers of a run to its test images: kept in the run for its page, pooled over folds, judged and compared as one."""
 
 from __future__ import annotations
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ANSWERS",
     "Answers",
+    "answers_of",
     "compare_answers",
     "expect",
     "keep_answers",
@@ -41,7 +42,7 @@ __all__ = [
 ]
 
 ANSWERS = "answers.npz"
-"""In a run over folds, and in each of its folds: the fields of `Answers`."""
+"""In a run: the fields of `Answers`."""
 
 NOTES = (
     "each image is judged by the one of {count} models that has not seen it; ranks across folds mix {count} models",
@@ -96,25 +97,27 @@ _NAMES = ("labels", "columns", "measured")
 """Fields that are the same for all images."""
 
 
-def keep_answers(folder: Path, judged: Judged, temperature: float, fold: int) -> None:
-    """Write what one run answered to its test images."""
+def answers_of(judged: Judged, temperature: float, fold: int = 0) -> Answers:
+    """What one file answered; `fold`: which fold its images are."""
     images = judged.images
-    _write(
-        folder / ANSWERS,
-        Answers(
-            ids=np.array(list(images.ids), np.str_),
-            digests=images.digests,
-            targets=images.targets,
-            groups=np.empty(0, np.int64) if images.groups is None else images.groups,
-            logits=np.asarray(judged.logits / temperature, np.float32),
-            labels=np.array(judged.report.labels, np.str_),
-            fold=np.full(len(images), fold, np.int64),
-            columns=np.array(list(images.kept), np.str_),
-            cells=_beside([list(cells) for cells in images.kept.values()], len(images), np.str_),
-            measured=np.array(list(judged.properties), np.str_),
-            properties=_beside(list(judged.properties.values()), len(images), np.float64),
-        ),
+    return Answers(
+        ids=np.array(list(images.ids), np.str_),
+        digests=images.digests,
+        targets=images.targets,
+        groups=np.empty(0, np.int64) if images.groups is None else images.groups,
+        logits=np.asarray(judged.logits / temperature, np.float32),
+        labels=np.array(judged.report.labels, np.str_),
+        fold=np.full(len(images), fold, np.int64),
+        columns=np.array(list(images.kept), np.str_),
+        cells=_beside([list(cells) for cells in images.kept.values()], len(images), np.str_),
+        measured=np.array(list(judged.properties), np.str_),
+        properties=_beside(list(judged.properties.values()), len(images), np.float64),
     )
+
+
+def keep_answers(folder: Path, answers: Answers) -> None:
+    """Write what one run answered to its test images."""
+    _write(folder / ANSWERS, answers)
 
 
 def read_answers(folder: Path) -> Answers:

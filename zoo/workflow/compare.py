@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, cast
 
 import msgspec
 
+from zoo._support.files import atomic_write, refuse_occupied
 from zoo.errors import CatalogueError, DataError, UsageError
 from zoo.spec import check_budget
 from zoo.workflow._find import is_run
@@ -40,6 +41,8 @@ def compare(
     per_class: bool = False,
     margin: float | None = None,
     include_seen: bool = False,
+    html: str | Path | None = None,
+    overwrite: bool = False,
 ) -> Comparison:
     """Compare models on the same images: intervals, latency and size of each, and a paired test of each pair.
 
@@ -58,8 +61,11 @@ def compare(
             within it.
         include_seen: judge images too that a model was trained or validated on; else what any has seen is left out
             for all.
+        html: page about all models to write; None: none is written.
+        overwrite: replace a page that is there.
 
     Raises:
+        OutputError: `html` is there already, or cannot be written.
         UsageError: fewer than two targets, or a setting that one of the models refuses.
         GateError: of each image some model was made with it, and `include_seen` is off.
         DataError: the targets were not trained on the same data and `data` is None, or do not know the same
@@ -81,13 +87,39 @@ def compare(
     find_provider(provider)
     said = budget or {}
     check_budget(said)
+    if html is not None:
+        refuse_occupied(Path(html), overwrite=overwrite)
+    found = _compare(
+        targets, data, split=split, provider=provider, said=said, resamples=resamples, per_class=per_class,
+        margin=margin, include_seen=include_seen,
+    )  # fmt: skip
+    if html is not None:
+        from zoo.evaluation.page import make_comparison_page
+
+        atomic_write(Path(html), make_comparison_page(found))
+    return found
+
+
+def _compare(
+    targets: Sequence[str | Path],
+    data: str | Path | None,
+    *,
+    split: str,
+    provider: str,
+    said: Budget,
+    resamples: int | None,
+    per_class: bool,
+    margin: float | None,
+    include_seen: bool,
+) -> Comparison:
+    """As `compare`, which has looked at its arguments."""
     # Without data: the runs' own images, read as in training.
     read = frozenset({"uncertain", "columns", "group", "keep_na", "frames"} if data is not None else {"uncertain"})
     asked = cast("Reading", {name: value for name, value in said.items() if name in read})
 
     places = [_find(target) for target in targets]
     if over := _over_folds(targets, places):
-        return _compare_folds(over, data, budget, resamples=resamples, per_class=per_class, margin=margin)
+        return _compare_folds(over, data, said, resamples=resamples, per_class=per_class, margin=margin)
     source, shared = _share_images(places, data, said)
 
     def open_all(chosen: Sequence[int], *, undivided: bool = False) -> dict[int, Target]:
@@ -151,7 +183,7 @@ def _over_folds(targets: Sequence[str | Path], places: Sequence[Path | None]) ->
 def _compare_folds(
     runs: Sequence[Path],
     data: str | Path | None,
-    budget: Budget | None,
+    said: Budget,
     *,
     resamples: int | None,
     per_class: bool,
@@ -169,7 +201,7 @@ def _compare_folds(
     from zoo.workflow._recipe import refuse_options
 
     why = "runs over folds are compared by the answers that they keep; leave it out"
-    refuse_options(budget or {}, why=why, data=data is not None)
+    refuse_options(said, why=why, data=data is not None)
     opened = [open_run(path) for path in runs]
     for run in opened:
         if run.record.status != "done":

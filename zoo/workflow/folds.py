@@ -23,6 +23,7 @@ from zoo.workflow._asked import ASKED, Asked, Then, check_unchanged, plain, read
 from zoo.workflow._find import OF_ALL, is_run, read_report
 from zoo.workflow._last import of_all, of_folds, refuse_last
 from zoo.workflow._settings import settings_of
+from zoo.workflow.report import report, try_to_write
 from zoo.workflow.train import TrainResult, train
 
 if TYPE_CHECKING:
@@ -301,11 +302,12 @@ def _begin(
 def _carry_out(run: RunFolder, trainings: Sequence[Training], engine: Engine, then: Then) -> FoldsResult:
     """All folds, their report, and what follows."""
     found = _finish(run, list(engine(trainings)))
-    if then == "none":
-        return found
-    first = trainings[0]
-    (last,) = engine([of_all(first, found, run) if then == OF_ALL else of_folds(first, found, run)])
-    return msgspec.structs.replace(found, final=last.run)
+    if then != "none":
+        first = trainings[0]
+        (last,) = engine([of_all(first, found, run) if then == OF_ALL else of_folds(first, found, run)])
+        found = msgspec.structs.replace(found, final=last.run)
+    try_to_write(run.path, lambda: report(run.path))
+    return found
 
 
 def _finish(run: RunFolder, results: Sequence[TrainResult]) -> FoldsResult:

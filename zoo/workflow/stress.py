@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from zoo._support.files import atomic_write
 from zoo._support.text import format_count
 from zoo.errors import UsageError
-from zoo.spec import SCHEMA, Robustness, SeenImages, encode
+from zoo.spec import SCHEMA, Robustness, encode
 from zoo.workflow._find import is_run
-from zoo.workflow.evaluate import look_up, open_target
+from zoo.workflow.evaluate import leave_out_seen, open_target
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,6 @@ def stress(
     from zoo.workflow._images import check_in_range
     from zoo.workflow._inputs import select_columns
     from zoo.workflow._judge import check_takes
-    from zoo.workflow._seen import sift
 
     check_corruptions(("noise",) if kinds is None else kinds, severities)
     if images < 1:
@@ -86,9 +85,7 @@ def stress(
             f"--images {images}, expected at least 1", code="option-value", option="--images", value=images
         )
     found = open_target(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
-    splits, seen = found.splits, look_up(found, split)
-    if seen is not None and not isinstance(seen, SeenImages):
-        splits, seen = sift(splits, split, seen, include=include_seen or found.keeps_seen)
+    splits, seen = leave_out_seen(found, split, include=include_seen)
     runtime, manifest = found.runtime, found.runtime.manifest
     splits = check_takes(manifest, splits)
     chosen, notes = select_columns(splits.split(split), manifest.table)

@@ -251,9 +251,10 @@ def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
     from zoo.runs import settle
     from zoo.workflow import _prove
     from zoo.workflow._continue import judge_before_after
-    from zoo.workflow._folds import keep_answers
+    from zoo.workflow._folds import answers_of, keep_answers
     from zoo.workflow._judge import judge, write_answers
     from zoo.workflow.ensemble import beside_members
+    from zoo.workflow.report import try_to_write, write_trained
 
     run, target = job.run, job.run.file(MODEL_FILE)
     shipped = ship(trained, job)
@@ -267,9 +268,8 @@ def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
     _prove.save_model(target, model)
     if shipped.expected is None:
         write_answers(run.path, judged, temperature)
-        config = run.record.card.train
-        if isinstance(config.fold, int) and config.folds is not None:
-            keep_answers(run.path, judged, temperature, config.fold)
+        fold = run.record.card.train.fold
+        keep_answers(run.path, answers_of(judged, temperature, fold if isinstance(fold, int) else 0))
     else:
         run.write(REPORT_FILE, encode(report))
     comparison = beside_members(run, job.data) if manifest.members and shipped.expected is None else None
@@ -278,6 +278,8 @@ def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
     sha256 = sha256_file(seen) if seen.is_file() else None
     run.update(status="done", trainer=None, proven=sha256_file(target), seen=sha256)
     settle(run, kept=True)
+    if shipped.expected is None:
+        try_to_write(run.path, lambda: write_trained(run, judged, manifest, shipped.splits))
     result = _result_of(run, report, manifest)
     return msgspec.structs.replace(
         result, passed_over=dict(job.data.passed_over), comparison=comparison, before_after=before_after

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from html import escape
 from string import Template
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image
-
 from zoo.data.audit._plots import bars, curves
 from zoo.data.audit._report import KINDS, Audit, Finding, Kind
 from zoo.errors import ImageError
-from zoo.readers import blend_channels, stack_of
+from zoo.readers import thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from zoo.data._index import Pool
-    from zoo.readers import RawImage
 
 __all__ = ["page"]
 
@@ -167,34 +161,16 @@ def _text(value: str) -> str:
 
 
 def _thumbnails(pool: Pool, findings: Sequence[Finding]) -> dict[str, str]:
-    """Id: data URI of a PNG, for the images that are shown."""
+    """Id: data URI, for the images that are shown."""
     wanted = {identity for finding in findings for identity in finding.files[:MOST_IMAGES]}
     found = {}
     for row, identity in enumerate(pool.ids) if wanted else ():
         if identity in wanted:
             try:
-                found[identity] = _uri(pool.source.read(row))
+                found[identity] = thumbnail(pool.source.read(row), SIDE)
             except ImageError:  # a finding of its own
                 continue
     return found
-
-
-def _uri(raw: RawImage) -> str:
-    pixels = raw.pixels
-    if stack_of(raw.kind, pixels.shape[2]):
-        pixels = (blend_channels(raw) * 255).astype(np.uint8)
-    elif pixels.dtype != np.uint8:
-        values = pixels[:, :, 0].astype(np.float64)
-        low, high = values.min(), values.max()
-        pixels = ((values - low) * (255 / (high - low) if high > low else 0)).astype(np.uint8)
-    image = Image.fromarray(pixels)
-    scale = SIDE / max(image.size)
-    size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))
-    # small images are enlarged in blocks, so that their own pixels are seen
-    image = image.resize(size, Image.Resampling.BOX if scale < 1 else Image.Resampling.NEAREST)
-    stream = io.BytesIO()
-    image.save(stream, "PNG")
-    return f"data:image/png;base64,{base64.b64encode(stream.getvalue()).decode()}"
 
 
 _PAGE = Template(
@@ -226,7 +202,7 @@ article.warning { border-left-color: #d98200 }
 .severity { font-size: .8em; padding: 0 .5em; border-radius: 3px; background: #e6e6e6 }
 .error .severity { background: #b2182b; color: #fff } .warning .severity { background: #d98200; color: #fff }
 .pictures { display: flex; flex-wrap: wrap; gap: .6em } figure { margin: 0; width: ${side}px }
-img { display: block; max-width: 100%; background: #eee }
+img { display: block; width: 100%; background: #eee; image-rendering: pixelated }
 figcaption { font-size: .72em; line-height: 1.25; color: #444; margin-top: .2em }
 .missing { display: block; height: ${side}px; background: #eee; color: #777; font-size: .8em; text-align: center }
 .names { margin: 0; padding-left: 1.2em; font-size: .85em }

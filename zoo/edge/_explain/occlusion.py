@@ -31,7 +31,7 @@ from zoo.edge._beside import numbers_of
 from zoo.edge._decide import answer_labels
 from zoo.errors import UsageError
 from zoo.preprocess import find_padding
-from zoo.readers import blend_channels, stack_of
+from zoo.readers import make_visible
 from zoo.spec import Display
 
 if TYPE_CHECKING:
@@ -178,13 +178,12 @@ def find_label(runtime: Runtime, label: str) -> int:
 def overlay(image: RawImage, heat: HeatMap) -> Image.Image:
     """The image with its map laid over it: RGB, at most 2048 pixels a side.
 
-    Deep images are shown from their least to their largest value, padding left out, and stacks as `blend_channels` of
-    them. Strength follows the value, so that
-    what does not matter stays as it is; values below zero show nothing.
+    The image is shown as `zoo.readers.make_visible` makes it. Strength follows the value, so that what does not matter
+    stays as it is; values below zero show nothing.
     """
     from PIL import Image
 
-    shown = Image.fromarray(_visible(image))
+    shown = Image.fromarray(make_visible(image))
     shown.thumbnail((_MOST_SIDE, _MOST_SIDE))
     grid = np.clip(np.asarray(heat.values, np.float32), 0, None)
     least = VISIBLE if heat.method == "occlusion" else VISIBLE_EVIDENCE
@@ -256,17 +255,3 @@ def _spread(drops: list[float], rows: int, columns: int) -> NDArray[np.float64]:
 def _round_as(means: Array, dtype: np.dtype[Any]) -> Array:
     """Means as pixels; whole numbers are rounded half up."""
     return means.astype(dtype) if dtype == np.float32 else np.floor(means + 0.5).astype(dtype)
-
-
-def _visible(image: RawImage) -> NDArray[np.uint8]:
-    """(H, W, 3)."""
-    if stack_of(image.kind, image.pixels.shape[2]):
-        unit = blend_channels(image)[:, :, None]
-    elif image.kind == "uint8":
-        return np.asarray(image.pixels)
-    else:
-        values = np.asarray(image.pixels, np.float64)
-        shown = image.unpadded if image.unpadded.size else values
-        low, high = float(shown.min()), float(shown.max())
-        unit = np.clip((values - low) / ((high - low) or 1), 0, 1)
-    return np.repeat((unit * 255 + 0.5).astype(np.uint8), 3, axis=2)

@@ -1,0 +1,262 @@
+"""The page of a model: whole for every task, closed to the network, and honest about what it does not know."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from html.parser import HTMLParser
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+import pytest
+from page_subjects import LONG, TASKS, decided, robustness, subject_of
+from PIL import Image
+
+from zoo.data import open_data
+from zoo.evaluation import Cases
+from zoo.evaluation.comparison import Contender, compare
+from zoo.evaluation.page import Subject, make_comparison_page, make_page
+from zoo.evaluation.page._checklists import CLAIM, TRIPOD, fill
+from zoo.evaluation.page._gallery import choose_images
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+VOID = {"meta", "link", "br", "img", "hr", "wbr", "input"}
+SHAPES = {"line", "circle", "rect", "polyline", "polygon"}
+
+
+class Outline(HTMLParser):
+    """A page's elements; every one that opens must close, in order."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.ids: list[str] = []
+        self.targets: list[str] = []
+        self.loads: list[str] = []
+        self.tags: list[str] = []
+        self.text: list[str] = []
+        self.feed(page)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        found = {name: value or "" for name, value in attrs}
+        self.loads += [found[name] for name in ("src", "srcset", "data", "poster") if name in found]
+        if "href" in found:
+            self.targets.append(found["href"])
+        if "id" in found:
+            self.ids.append(found["id"])
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        assert tag in SHAPES | VOID
+        self.tags.append(tag)
+        del attrs
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text.append(data)
+
+    @property
+    def words(self) -> str:
+        return " ".join("".join(self.text).split())
+
+
+@pytest.fixture(scope="module", params=TASKS)
+def subject(request: pytest.FixtureRequest) -> Subject:
+    return subject_of(request.param)
+
+
+def full(subject: Subject) -> Subject:
+    report = msgspec.structs.replace(subject.report, **decided())
+    return dataclasses.replace(subject, report=report, robustness=robustness())
+
+
+def test_it_is_sound_html_that_loads_nothing(subject: Subject) -> None:
+    page = make_page(full(subject))
+    outline = Outline(page)
+    assert "script" not in outline.tags
+    assert all(load.startswith("data:image/") for load in outline.loads)
+    assert all(target.startswith("#") for target in outline.targets)
+    assert {target[1:] for target in outline.targets} <= set(outline.ids)
+    assert len(outline.ids) == len(set(outline.ids))
+    assert "url(" not in page
+    assert "@import" not in page
+
+
+def test_names_of_the_data_stay_text(subject: Subject) -> None:
+    page = make_page(full(subject))
+    for made in ("<b>intra", "<i>set", "<u>two", "<s>p", "<q>north"):
+        assert made not in page
+    words = Outline(page).words
+    assert LONG in words
+    assert "<u>two</u> images were copies" in words
+
+
+def test_tables_have_captions_and_scopes(subject: Subject) -> None:
+    page = make_page(full(subject))
+    assert page.count("<table") == page.count("<caption>")
+    assert not re.search(r"<th(?! scope=)[ >]", page)
+    assert page.count('role="img" aria-label="') == len(re.findall(r"<svg viewBox", page))
+
+
+def test_every_metric_has_its_interval(subject: Subject) -> None:
+    words = Outline(make_page(subject)).words
+    for value in subject.report.metrics.values():
+        assert f"{value.value:.3f} ({value.low:.3f} to {value.high:.3f})" in words
+
+
+def test_the_same_documents_give_the_same_bytes(subject: Subject) -> None:
+    assert make_page(subject) == make_page(subject)
+
+
+@pytest.mark.parametrize(
+    ("task", "there", "absent"),
+    [
+        ("two", {"curves", "calibration", "confusion", "gallery", "methods", "checklists"}, {"operating", "groups"}),
+        ("several", {"curves", "calibration", "gallery"}, {"confusion"}),
+        ("grades", {"confusion"}, {"robustness", "shortcuts", "baselines"}),
+    ],
+)
+def test_a_section_is_there_where_there_is_something_to_say(task: str, there: set[str], absent: set[str]) -> None:
+    ids = set(Outline(make_page(subject_of(task))).ids)
+    assert there <= ids
+    assert not absent & ids
+
+
+def test_every_part_of_a_report_has_its_section() -> None:
+    outline = Outline(make_page(full(subject_of("three"))))
+    assert {"operating", "sets", "abstention", "unlike", "groups", "shortcuts", "robustness", "baselines"} <= set(
+        outline.ids
+    )
+    for said in (
+        "0.438",
+        "sensitivity=0.9",
+        "below 0.9",
+        "photographs",
+        "p < 0.001",
+        "too few to say anything",
+        "majority",
+    ):
+        assert said in outline.words
+
+
+def test_grades_show_kappa_first() -> None:
+    subject = subject_of("grades")
+    head = Outline(make_page(subject)).words.split("Metrics")[0]
+    assert f"quadratic kappa{subject.report.metrics['quadratic_kappa'].value:.3f}" in head.replace("kappa ", "kappa")
+
+
+def test_many_classes_show_the_worst_curves_and_the_most_frequent_confusions() -> None:
+    subject = subject_of("hundred", n=600)
+    page = make_page(subject)
+    assert page.count("ROC curve of") == 12
+    assert "Of 100 classes the 12 of the lowest AUROC are drawn" in page
+    assert "What is taken for what most often" in page
+
+
+def test_without_images_it_names_none() -> None:
+    page = make_page(subject_of("two", images=False))
+    assert "data:image" not in page
+    assert "&lt;s&gt;p" not in page
+    assert "small cop" not in page
+
+
+def test_with_images_it_says_so_at_the_top() -> None:
+    subject = subject_of("two")
+    assert subject.gallery is not None
+    head = Outline(make_page(subject)).words.split("Skip to the content")[1].split("Metrics")[0]
+    assert f"{len(subject.gallery.pictures)} small copies of your images" in head
+    assert "--no-images" in head
+
+
+def test_ten_thousand_answers_stay_below_five_megabytes() -> None:
+    page = make_page(subject_of("hundred", n=10_000, resamples=20))
+    assert len(page.encode()) < 5_000_000
+
+
+def test_without_answers_there_are_figures_and_no_curves() -> None:
+    subject = dataclasses.replace(subject_of("two"), cases=None, gallery=None)
+    ids = Outline(make_page(subject)).ids
+    assert "metrics" in ids
+    assert "curves" not in ids
+
+
+def test_checklists_have_every_item_and_leave_open_what_only_authors_know() -> None:
+    subject = subject_of("two")
+    claim, tripod = fill(CLAIM, subject), fill(TRIPOD, subject)
+    assert list(claim) == [str(item) for item in range(1, 45)]
+    assert len({re.sub("[a-g]$", "", item) for item in tripod}) == 27
+    for item in ("1", "5", "8", "14", "16", "34", "40", "44"):
+        assert claim[item] == ""
+    assert claim["28"]
+    assert claim["20"].startswith("Images")
+    assert "NOT PROVIDED" in make_page(subject)
+
+
+def test_mistakes_are_the_surest_of_each_class_and_doubtful_labels_are_found() -> None:
+    rng = np.random.default_rng(0)
+    targets = np.repeat(np.arange(3), 40)
+    logits = rng.normal(0, 0.3, (120, 3))
+    logits[np.arange(120), targets] += 3
+    logits[[0, 50]] = [[0, 0, 9.0], [7.0, 0, 0]]  # two labels that are wrong
+    mistakes, unsure, doubtful = choose_images(Cases.of(logits, targets))
+    assert [(pick.image, pick.truth, pick.called) for pick in mistakes[:1]] == [(0, 0, 2)]
+    assert {pick.image for pick in doubtful} == {0, 50}
+    assert len(unsure) == 12
+    assert 0 not in {pick.image for pick in unsure}
+
+
+def test_a_doubtful_label_of_several_is_found() -> None:
+    rng = np.random.default_rng(0)
+    targets = (rng.random((80, 2)) < 0.5).astype(np.int64)
+    logits = rng.normal(0, 0.3, (80, 2)) + np.where(targets == 1, 3.0, -3.0)
+    logits[7, 1] = -8.0 if targets[7, 1] else 8.0
+    _, _, doubtful = choose_images(Cases.of(logits, targets))
+    assert [(pick.image, pick.truth) for pick in doubtful] == [(7, 1)]
+    assert doubtful[0].held == bool(targets[7, 1])
+
+
+def test_a_comparison_shows_models_costs_and_pairs() -> None:
+    rng = np.random.default_rng(0)
+    targets = np.arange(90) % 3
+    good = rng.normal(size=(90, 3)) + 3 * (targets[:, None] == np.arange(3))
+    contenders = [
+        Contender(name="<b>good</b>", logits=good, latency_ms=9.0, latency_range_ms=(8.0, 10.0), size_bytes=40_000_000),
+        Contender(
+            name=LONG, logits=rng.normal(size=(90, 3)), latency_ms=1.0, latency_range_ms=(0.9, 1.1), size_bytes=100_000
+        ),
+    ]
+    found = compare(contenders, targets, ("a", "b", "c"), per_class=True, resamples=200)
+    page = make_comparison_page(found)
+    outline = Outline(page)
+    assert {"models", "costs", "pairs", "classes"} <= set(outline.ids)
+    assert "<b>good</b> is better" in outline.words
+    assert page.count("★</li>") == sum(model.pareto for model in found.models)
+    assert page.count('role="img"') == 2
+
+
+def test_persons_and_places_of_a_table_are_counted_in_each_split(tmp_path: Path) -> None:
+    rows = ["image,label,split,age,sex,site"]
+    for at in range(60):
+        Image.new("L", (8, 8), at).save(tmp_path / f"{at}.png")
+        age = "" if at == 0 else 30 + at
+        rows.append(f"{at}.png,{'ab'[at % 2]},{('train', 'val', 'test')[at % 3]},{age},{'FM'[at % 2]},<i>north</i>")
+    (tmp_path / "labels.csv").write_text("\n".join(rows), "utf-8")
+    subject = dataclasses.replace(subject_of("two"), splits=open_data(tmp_path / "labels.csv"))
+    words = Outline(make_page(subject)).words
+    assert "Persons and places in each split" in words
+    assert "age, median (quartiles)60 (46.5 to 73.5)59.5 (45.25 to 73.75)60.5 (46.25 to 74.75)" in words
+    assert "age: missing1 (5 %)0 (0 %)0 (0 %)" in words
+    assert "sex: F10 (50 %)10 (50 %)10 (50 %)" in words
+    assert "site: <i>north</i>20 (100 %)" in words
+    said = fill(CLAIM, subject)
+    assert said["36"].startswith("site, age, sex in each split")

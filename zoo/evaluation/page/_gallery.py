@@ -1,0 +1,239 @@
+"""Images to look at: the surest mistakes of each class, the least sure answers, labels that are likely wrong.
+
+Likely wrong labels are found by confident learning (Northcutt et al. 2021, JAIR 70:1373): the model gives another class
+than the label at least the probability that it gives this class on average where it is the label. No image is judged
+by a model that has learnt from it, as the method asks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from zoo._support.text import format_count
+from zoo.errors import ImageError
+from zoo.evaluation.page._html import Html, name, paragraph, text
+from zoo.evaluation.page._svg import shorten
+from zoo.readers import thumbnail
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from numpy.typing import NDArray
+
+    from zoo.evaluation._cases import Cases
+    from zoo.readers import RawImage
+
+__all__ = ["Gallery", "Pick", "choose_images", "make_gallery", "show_gallery"]
+
+SIDE = 112
+"""Pixels of a thumbnail's longer side."""
+MOST_MISTAKES, MOST_UNSURE, MOST_LABELS = 30, 12, 12
+EACH = 4
+"""Mistakes that are shown of one class at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class Pick:
+    """One image with what is remarkable about it.
+
+    Attributes:
+        image: its position.
+        truth: position of the class, or of the label, that it is about.
+        called: position of the class that it was called; of several labels that of the label again.
+        probability: of `called`.
+        held: of several labels, whether the image has the label; None: one label an image.
+    """
+
+    image: int
+    truth: int
+    called: int
+    probability: float
+    held: bool | None = None
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Gallery:
+    """Images of three kinds, ready to be shown.
+
+    Attributes:
+        mistakes: the surest mistakes, by class.
+        unsure: the answers that were the least sure.
+        labels: images whose label is likely wrong.
+        pictures: position of an image to its data URI; without those that cannot be read.
+        names: position of an image to its name.
+    """
+
+    mistakes: tuple[Pick, ...]
+    unsure: tuple[Pick, ...]
+    labels: tuple[Pick, ...]
+    pictures: dict[int, str]
+    names: dict[int, str]
+
+
+def choose_images(cases: Cases) -> tuple[tuple[Pick, ...], tuple[Pick, ...], tuple[Pick, ...]]:
+    """The surest mistakes of each class, the least sure answers, the labels that are likely wrong; best first."""
+    asked = _ask_each(cases)
+    image, truth, called, p, right = asked.image, asked.truth, asked.called, asked.probability, asked.right
+    sure = np.where(asked.yes, p, 1 - p)  # of what was decided
+    wrong = np.flatnonzero(~right)
+    ranked = wrong[np.argsort(-sure[wrong], kind="stable")]
+    turn = _turns(truth[ranked])
+    kept = np.flatnonzero(turn < EACH)
+    mistakes = ranked[kept[np.argsort(turn[kept], kind="stable")][:MOST_MISTAKES]]
+    mistakes = mistakes[np.lexsort((-sure[mistakes], truth[mistakes]))]
+    unsure = np.argsort(asked.margin, kind="stable")[:MOST_UNSURE]
+    doubt = np.flatnonzero(asked.doubt > 0)
+    doubt = doubt[np.argsort(-asked.doubt[doubt], kind="stable")][:MOST_LABELS]
+
+    def picks(rows: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[Pick, ...]:
+        return tuple(
+            Pick(
+                image=int(image[row]),
+                truth=int(truth[row]),
+                called=int(other[row]),
+                probability=float(cases.probabilities[image[row], other[row]]),
+                held=bool(asked.held[row]) if cases.task == "multilabel" else None,
+            )
+            for row in rows
+        )
+
+    return picks(mistakes, called), picks(unsure, called), picks(doubt, asked.likely)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Asked:
+    """R questions: what an image is, or whether it has a label; fields as those of `Pick`, (R,) each.
+
+    Attributes:
+        yes: the label was given; always, where an image has one.
+        right: the answer is.
+        margin: how far the answer is from the next one.
+        likely: what the label would be by confident learning.
+        doubt: how much likelier that is than the label; 0: the label is not in doubt.
+    """
+
+    image: NDArray[np.int64]
+    truth: NDArray[np.int64]
+    called: NDArray[np.int64]
+    probability: NDArray[np.float64]
+    held: NDArray[np.bool_]
+    yes: NDArray[np.bool_]
+    right: NDArray[np.bool_]
+    margin: NDArray[np.float64]
+    likely: NDArray[np.int64]
+    doubt: NDArray[np.float64]
+
+
+def _ask_each(cases: Cases) -> _Asked:
+    p = cases.probabilities
+    if cases.task == "multilabel":
+        image, label = np.nonzero(cases.known)
+        of, held, yes = p[image, label], cases.truth[image, label], cases.chosen[image, label]
+        usual = _usual(p, cases.truth), 1 - _usual(1 - p, ~cases.truth & cases.known)  # (K,) of held, of absent
+        doubtful = np.where(held, of <= usual[1][label], of >= usual[0][label])
+        return _Asked(
+            image, label, label, of, held, yes, held == yes, np.abs(2 * of - 1), label,
+            np.where(doubtful & (held != yes), np.abs(of - 0.5), 0.0),
+        )  # fmt: skip
+    image = np.arange(cases.n)
+    first, every = cases.predicted, np.ones(cases.n, np.bool_)
+    two = np.sort(np.partition(p, -2, axis=1)[:, -2:], axis=1)
+    over = np.where(p >= _usual(p, cases.truth), p, -1.0)  # (n, K)
+    likely = over.argmax(axis=1)
+    doubt = np.where(
+        (over.max(axis=1) > 0) & (likely != cases.targets), p[image, likely] - p[image, cases.targets], 0.0
+    )
+    return _Asked(
+        image, cases.targets, first, p[image, first], every, every, first == cases.targets, two[:, 1] - two[:, 0],
+        likely, doubt,
+    )  # fmt: skip
+
+
+def _usual(p: NDArray[np.float64], held: NDArray[np.bool_]) -> NDArray[np.float64]:
+    """(K,) mean probability of each class where it is the label; 2, which no probability reaches, where it never is."""
+    n = held.sum(axis=0)
+    mean: NDArray[np.float64] = np.divide((p * held).sum(axis=0), n, out=np.full(p.shape[1], 2.0), where=n > 0)
+    return mean
+
+
+def _turns(classes: NDArray[np.int64]) -> NDArray[np.int64]:
+    """How many of the same class come before each."""
+    turns = np.zeros(len(classes), np.int64)
+    for one in np.unique(classes):
+        at = np.flatnonzero(classes == one)
+        turns[at] = np.arange(len(at))
+    return turns
+
+
+def make_gallery(cases: Cases, ids: Sequence[str], read: Callable[[int], RawImage]) -> Gallery:
+    """Choose images and read them; one that cannot be read is listed without its picture.
+
+    Args:
+        cases: n images with what was answered.
+        ids: their names.
+        read: position to the decoded image; may raise ImageError.
+    """
+    mistakes, unsure, labels = choose_images(cases)
+    pictures: dict[int, str] = {}
+    names: dict[int, str] = {}
+    for at in dict.fromkeys(pick.image for pick in (*mistakes, *unsure, *labels)):
+        names[at] = ids[at]
+        try:
+            pictures[at] = thumbnail(read(at), SIDE)
+        except ImageError:
+            continue
+    return Gallery(mistakes, unsure, labels, pictures, names)
+
+
+def show_gallery(gallery: Gallery, labels: Sequence[str]) -> Html:
+    """The three kinds of images, each with the class, the answer and its probability."""
+    parts = [
+        _part(
+            "Most confident mistakes",
+            f"Of each class up to {EACH}, {MOST_MISTAKES} in all. A wrong answer that is sure of itself does harm.",
+            gallery.mistakes, gallery, labels,
+        ),
+        _part(
+            "Labels that are likely wrong",
+            "The model, which has not learnt from these images, is as sure of another class as it is of images of that "
+            "class (confident learning). Look at them before you blame the model.",
+            gallery.labels, gallery, labels,
+        ),
+        _part(
+            "Least sure answers",
+            "The next best answer has nearly the same probability; of several labels: yes and no have.",
+            gallery.unsure, gallery, labels,
+        ),
+    ]  # fmt: skip
+    return Html("".join(parts)) or paragraph("Every image was answered rightly.")
+
+
+def _part(title: str, meaning: str, picks: Sequence[Pick], gallery: Gallery, labels: Sequence[str]) -> str:
+    if not picks:
+        return ""
+    shown = "".join(
+        f"<figure>{_picture(gallery.pictures.get(pick.image))}<figcaption>{_caption(pick, labels)}"
+        f'<span class="id">{name(gallery.names[pick.image])}</span></figcaption></figure>'
+        for pick in picks
+    )
+    how_many = format_count(len(picks), "image")
+    return f'<h3>{title} <small>{how_many}</small></h3>{paragraph(meaning)}<div class="gallery">{shown}</div>'
+
+
+def _picture(uri: str | None) -> str:
+    return '<span class="missing">no picture</span>' if uri is None else f'<img src="{text(uri)}" alt="">'
+
+
+def _caption(pick: Pick, labels: Sequence[str]) -> Html:
+    truth, called = (
+        Html(f'<span title="{text(label)}">{name(shorten(label))}</span>')
+        for label in (labels[pick.truth], labels[pick.called])
+    )
+    if pick.held is not None:
+        return Html(f"<b>{truth}</b>: {'has it' if pick.held else 'does not'}; {pick.probability:.3f} ")
+    if pick.truth == pick.called:
+        return Html(f"<b>{truth}</b>, {pick.probability:.3f} ")
+    return Html(f"label <b>{truth}</b>, answer <b>{called}</b> {pick.probability:.3f} ")

@@ -1,0 +1,172 @@
+"""The methods paragraph of a paper, from what was recorded. Nothing is said that no document says."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zoo._support.text import format_count
+from zoo.evaluation.intervals import RESAMPLES
+from zoo.evaluation.metrics import title_of
+from zoo.evaluation.page._html import Html, paragraph
+from zoo.evaluation.page._words import describe_input, describe_splits, describe_start
+from zoo.spec import Interval
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zoo.evaluation.page._subject import Subject
+
+__all__ = [
+    "say_evaluation",
+    "say_intervals",
+    "say_model",
+    "say_software",
+    "say_split",
+    "say_start",
+    "say_training",
+    "show_methods",
+]
+
+
+def show_methods(subject: Subject) -> Html:
+    """Paragraphs to copy."""
+    kinds = (say_data, say_split, say_model, say_start, say_training, say_evaluation, say_decisions, say_software)
+    text = " ".join(line for say in kinds for line in say(subject))
+    return Html(
+        paragraph(text)
+        + paragraph(
+            "Where images came from, who labelled them and how, who was included, and ethics: NOT PROVIDED.",
+            kind="missing",
+        )
+    )
+
+
+def say_data(subject: Subject) -> Iterator[str]:
+    """Which data."""
+    data = subject.report.data
+    yield f"We used the data set {data.name} ({format_count(data.n, 'image')}; sha256 {data.sha256[:16]}…)."
+
+
+def say_split(subject: Subject) -> Iterator[str]:
+    """How images were divided, and what parts share."""
+    report, manifest = subject.report, subject.manifest
+    record = subject.record
+    if record is not None and record.folds:
+        yield (
+            f"In {len(record.folds)}-fold cross-validation every image was judged by a model that had not been trained "
+            "or validated on it."
+        )
+    elif not subject.external:
+        yield f"Images were divided into {describe_splits(report.data.splits)}."
+    elif manifest is not None:
+        origin = manifest.provenance.data
+        yield (
+            f"The model had been trained on other data ({origin.name}, {format_count(origin.n, 'image')}); the images "
+            "here took no part in it."
+        )
+    if report.clusters is None:
+        yield "No groups such as patients were known, so images count as independent and parts may share patients."
+    else:
+        yield f"The {report.n} images judged come from {format_count(report.clusters, 'group')}, each in one part only."
+
+
+def say_model(subject: Subject) -> Iterator[str]:
+    """What the model is, and what it sees."""
+    record, manifest = subject.record, subject.manifest
+    if record is not None:
+        yield f"The model is {record.card.name}: {record.card.summary.rstrip('.')}."
+    if manifest is None:
+        return
+    if manifest.members:
+        yield f"It is the weighted mean of the calibrated probabilities of {len(manifest.members)} models."
+    else:
+        yield f"Its input is {describe_input(manifest.preprocess)}"
+    if manifest.table is not None:
+        yield f"Beside the image it is given {', '.join(manifest.table.inputs)}."
+
+
+def say_start(subject: Subject) -> Iterator[str]:
+    """What training began with."""
+    manifest = subject.manifest
+    if manifest is None or manifest.members:
+        return
+    origin = manifest.provenance
+    licence = f", licence {origin.weights_licence}" if origin.weights_licence else ""
+    yield f"Training began with {origin.weights or describe_start(origin.trained)}{licence}."
+
+
+def say_training(subject: Subject) -> Iterator[str]:
+    """The recipe, and how the model was chosen."""
+    manifest, record = subject.manifest, subject.record
+    if manifest is None or manifest.members:
+        return
+    config = manifest.provenance.config
+    if record is not None and record.epochs_done > 1:
+        yield (
+            f"It was trained for {record.epochs_done} epochs in batches of {config.batch_size} with AdamW, at a peak "
+            f"learning rate of {config.lr:g} (loss {config.loss}, augmentation {config.augment}, class weight "
+            f"{config.class_weight}, seed {config.seed})."
+        )
+    if record is not None and record.best is not None and record.epochs_done > 1:
+        metric = title_of(record.best.metric.removeprefix("val_"))
+        yield f"The epoch with the best {metric} on validation images was kept."
+    yield (
+        f"Probabilities were calibrated with one temperature ({manifest.temperature:.2f}), fitted on validation images "
+        "(Guo et al. 2017)."
+    )
+
+
+def say_evaluation(subject: Subject) -> Iterator[str]:
+    """How figures and intervals were made."""
+    report = subject.report
+    yield (
+        f"The exported ONNX file, which holds preprocessing and calibration, was run on {report.n} raw images "
+        f"({report.split})."
+    )
+    yield from say_intervals(subject)
+    named = ", ".join(title_of(name) for name in report.metrics)
+    yield f"Reported are {named}, and each class against the rest."
+
+
+def say_intervals(subject: Subject) -> Iterator[str]:
+    """By which methods the intervals of this report were made."""
+    report = subject.report
+    values = [*report.metrics.values(), *(one for row in report.per_class.values() for one in row.values())]
+    kinds = sorted({value.method for value in values if isinstance(value, Interval)})
+    unit = "images" if report.clusters is None else "whole groups"
+    said = {
+        "delong": "DeLong's variance on the logit scale",
+        "delta": "the influence of each image",
+        "jeffreys": "draws of two proportions",
+        "bootstrap": f"percentiles of {RESAMPLES} bootstrap resamples of {unit}",
+        "wilson": "Wilson's score interval",
+    }
+    if kinds:
+        yield f"Intervals are 95 % intervals ({'; '.join(said.get(kind, kind) for kind in kinds)})."
+
+
+def say_decisions(subject: Subject) -> Iterator[str]:
+    """What was fixed on validation images."""
+    manifest = subject.manifest
+    if manifest is None:
+        return
+    if manifest.operating:
+        rules = ", ".join(f"{one.rule} for {one.label}" for one in manifest.operating)
+        yield f"Operating points ({rules}) were chosen on validation images."
+    sets = None if manifest.abstention is None else manifest.abstention.sets
+    if sets is not None:
+        yield (
+            f"Sets of labels are split-conformal ({sets.method.upper()}), made on validation images for a coverage of "
+            f"{sets.coverage:g}."
+        )
+
+
+def say_software(subject: Subject) -> Iterator[str]:
+    """Versions of what computed."""
+    versions = (
+        subject.record.versions
+        if subject.record is not None
+        else ({} if subject.manifest is None else subject.manifest.provenance.versions)
+    )
+    if versions:
+        yield f"Software: {', '.join(f'{name} {version}' for name, version in versions.items())}."

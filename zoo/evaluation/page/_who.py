@@ -1,0 +1,134 @@
+"""Sections of who a model fails for: groups, corrupted copies, shortcuts, and what a useful model must beat."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from zoo._support.text import format_count
+from zoo.evaluation.metrics import title_of
+from zoo.evaluation.page._html import Html, bullets, name, paragraph, table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from zoo.evaluation.page._subject import Subject
+    from zoo.spec import Corrupted, Difference, Interval, Subgroup
+
+__all__ = ["show_baselines", "show_groups", "show_robustness", "show_shortcuts"]
+
+
+def show_baselines(subject: Subject) -> Html:
+    """The model beside models that know next to nothing."""
+    report = subject.report
+    if not report.baselines:
+        return Html()
+    keys = list(dict.fromkeys(key for values in report.baselines.values() for key in values))
+    rows: list[tuple[object, ...]] = [(name(report.model), *map(report.metrics.get, keys))]
+    rows += [(kind, *map(values.get, keys)) for kind, values in report.baselines.items()]
+    said = "Beside models that a useful one must beat; 95 % intervals"
+    return table(said, ("model", *map(title_of, keys)), rows)
+
+
+def show_groups(subject: Subject) -> Html:
+    """Figures of each group of images, and groups in which the model is shown to be worse."""
+    report = subject.report
+    if not report.subgroups and not report.segments:
+        return Html()
+    words = paragraph(
+        "Differences are those from all other images, with p corrected for all groups and metrics of the table (Holm). "
+        "Groups of too few images are not counted and not shown. A difference does not prove its cause."
+    )
+    weak = table("Groups in which accuracy is shown to be lower", *_rows(report.segments))
+    none = "" if report.segments else paragraph("No group was found in which accuracy is shown to be lower.")
+    return Html(words + weak + none + table("Every group; 95 % intervals", *_rows(report.subgroups), kind="stacked"))
+
+
+def _rows(found: Sequence[Subgroup]) -> tuple[tuple[object, ...], list[tuple[object, ...]]]:
+    """Columns and rows of a table of groups."""
+    keys = list(dict.fromkeys(key for one in found for key in one.metrics))
+    tested = list(dict.fromkeys(key for one in found for key in one.differences))
+    patients = any(one.patients is not None for one in found)
+    columns = (
+        "group", "images", *(["patients"] if patients else []), *map(title_of, keys),
+        *(f"{title_of(key)}, difference" for key in tested),
+    )  # fmt: skip
+    rows: list[tuple[object, ...]] = []
+    for one in found:
+        who = Html(f"{name(one.column)}: {name(one.group)}")
+        if one.n is None:
+            rest = [None] * (len(columns) - 2)
+            rows.append((who, "too few to say anything", *rest))
+            continue
+        counts = (one.n, *([one.patients] if patients else []))
+        rows.append((who, *counts, *map(one.metrics.get, keys), *(_gap(one.differences.get(key)) for key in tested)))
+    return columns, rows
+
+
+def _gap(found: Difference | None) -> object:
+    if found is None:
+        return None
+    p = "p < 0.001" if found.p_holm < 0.001 else f"p = {found.p_holm:.3f}"
+    span = f"({found.low:+.3f} to {found.high:+.3f}), {p}"
+    strong = found.p_holm < 0.05
+    value = f"<b>{found.value:+.3f}</b>" if strong else f"{found.value:+.3f}"
+    return Html(f'<span class="n">{value} <small>{span}</small></span>')
+
+
+def show_shortcuts(subject: Subject) -> Html:
+    """What properties of the images say of the label without the model."""
+    found = subject.report.shortcuts
+    if not found:
+        return Html()
+    rows = [
+        (
+            name(one.feature),
+            one.auroc,
+            f"{one.behind:+.3f}",
+            one.error,
+            _verdict(reaches=one.reaches, follows=one.follows),
+        )
+        for one in found
+    ]
+    words = (
+        "Each property alone, cross-validated over these images. Where one tells the classes apart nearly as well as "
+        "the model, the model may have learnt it and nothing else. Where errors follow one, the model works less well "
+        "on some of its values."
+    )
+    columns = ("property", "AUROC for the label", "the model is ahead by", "AUROC for the model's errors", "")
+    return Html(paragraph(words) + table("Shortcuts; 95 % intervals", columns, rows))
+
+
+def _verdict(*, reaches: bool, follows: bool) -> str:
+    said = [*(["tells the classes nearly as well"] if reaches else []), *(["errors follow it"] if follows else [])]
+    return "; ".join(said)
+
+
+def show_robustness(subject: Subject) -> Html:
+    """What corrupted copies of the images do to accuracy."""
+    found = subject.robustness
+    if found is None:
+        return Html()
+    drawn = format_count(found.n, "image") if found.n == found.of else f"{found.n} of {format_count(found.of, 'image')}"
+    severities = sorted({row.severity for row in found.rows})
+    rows = [
+        (kind, *(_of_severity(found.rows, kind, severity) for severity in severities))
+        for kind in dict.fromkeys(row.kind for row in found.rows)
+    ]
+    overall: list[tuple[object, Interval]] = [("as the images are", found.accuracy)]
+    overall += [(_MEANS.get(key, key), value) for key, value in found.mean.items()]
+    words = (
+        f"{drawn}, copied and corrupted on purpose, the same way each time (seed {found.seed}); accuracy of the file."
+    )
+    return Html(
+        paragraph(words)
+        + table("Accuracy over all corruptions; 95 % intervals", ("copies", "accuracy"), overall)
+        + table("By kind and severity", ("kind", *(f"severity {one}" for one in severities)), rows, kind="stacked")
+        + bullets(found.notes)
+    )
+
+
+_MEANS = {"accuracy": "mean over all kinds and severities", "drop": "mean drop"}
+
+
+def _of_severity(rows: Iterable[Corrupted], kind: str, severity: int) -> Interval | None:
+    return next((row.accuracy for row in rows if row.kind == kind and row.severity == severity), None)

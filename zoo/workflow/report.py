@@ -1,0 +1,264 @@
+"""`zoo report`: what is known of a run as one page, with its JSON and CARD.md; training ends with the same call."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from zoo._support.files import atomic_write, refuse_occupied
+from zoo._support.text import quote_path
+from zoo.errors import DataError, TrainingError, UsageError, ZooError
+from zoo.spec import Display, Robustness, decode, encode, pick_reading
+from zoo.workflow._find import MODEL_FILE, REPORT_FILE, is_exported, last_of, read_report
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Unpack
+
+    from zoo.data import Splits
+    from zoo.evaluation import Cases
+    from zoo.evaluation.page import Gallery
+    from zoo.readers import RawImage
+    from zoo.runs import RunFolder, RunRecord
+    from zoo.spec import EvalReport, Manifest, Reading
+    from zoo.workflow._folds import Answers
+    from zoo.workflow._judge import Judged
+
+__all__ = ["CARD_FILE", "PAGE_FILE", "ReportFiles", "report", "try_to_write", "write_trained"]
+
+PAGE_FILE = "report.html"
+CARD_FILE = "CARD.md"
+
+log = logging.getLogger("zoo")
+
+
+class ReportFiles(Display, msgspec.Struct, frozen=True, kw_only=True):
+    """What `zoo report` wrote."""
+
+    html: str
+    """The page."""
+    json: str
+    """The `EvalReport` behind it."""
+    card: str | None
+    """CARD.md; null: the run over folds ships no model."""
+
+    def headline(self) -> str:
+        """Where the page is."""
+        return self.html
+
+
+def report(
+    target: str | Path | None = None,
+    data: str | Path | None = None,
+    *,
+    out: str | Path | None = None,
+    overwrite: bool = False,
+    images: bool = True,
+    split: str = "test",
+    provider: str = "cpu",
+    skip_bad: bool = False,
+    key: str | Path | None = None,
+    include_seen: bool = False,
+    **reading: Unpack[Reading],
+) -> ReportFiles:
+    """Write one HTML page that holds all that is known of a model, its JSON, and CARD.md.
+
+    Of a finished run the answers to its test images are read, and nothing is run. Other images, bundles and files are
+    judged as `zoo.evaluate` does.
+
+    Args:
+        target: a run, a bundle, or an .onnx file; None: the last run.
+        data: other images; None: the test images of the run.
+        out: folder for the three files; None: the run's own, where they are replaced.
+        overwrite: replace what is in `out`.
+        images: show small copies of images, and their names; False: neither.
+        split: which images, as for `zoo.evaluate`; so are provider, skip_bad, key and include_seen.
+        provider: execution provider.
+        skip_bad: leave out images that cannot be read.
+        key: file of a public key.
+        include_seen: judge images too that the model was trained on.
+        **reading: way to read the data, see `zoo.spec.Reading`.
+
+    Raises:
+        ZooError: any kind. UsageError: `out` is needed. OutputError: one of the files is in `out` already.
+    """
+    from zoo.runs import find_run, open_run
+    from zoo.workflow._judge import judge
+    from zoo.workflow.evaluate import leave_out_seen, open_target
+
+    place = Path(target) if target is not None else find_run(None)
+    for file in () if out is None else (Path(out) / name for name in (PAGE_FILE, REPORT_FILE, CARD_FILE)):
+        refuse_occupied(file, overwrite=overwrite)
+    run = open_run(find_run(place)) if data is None and split == "test" and not is_exported(place) else None
+    if run is not None:
+        out = run.path if out is None else out
+        if run.record.status != "done" or _keeps_answers(run):
+            _refuse_idle(reading, skip_bad=skip_bad, include_seen=include_seen, key=key is not None)
+            return _of_run(run, Path(out), images=images)
+    if out is None:
+        raise UsageError(
+            f"where the page of {quote_path(place)} is to be written is not known; name a folder with --out",
+            code="option-missing",
+            options=["--out"],
+        )
+    opened = open_target(place, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
+    splits, seen = leave_out_seen(opened, split, include=include_seen)
+    judged, manifest = judge(opened.plugin, opened.runtime, splits, split, seen=seen), opened.runtime.manifest
+    record = None if opened.run is None else opened.run.record
+    cases = _cases(judged, manifest)
+    found = _Found(judged.report, manifest, record, splits, cases, external=not opened.own)
+    return _write(Path(out), found, _look(found, judged) if images else None)
+
+
+def _keeps_answers(run: RunFolder) -> bool:
+    """Whether nothing is to be run; an older release kept no answers of a run that is not one of folds."""
+    from zoo.workflow._folds import ANSWERS
+
+    held_out = run.record.card.train.fold != "none"
+    return bool(run.record.folds) or not held_out or run.file(ANSWERS).is_file()
+
+
+def _refuse_idle(reading: Reading, **given: bool) -> None:
+    """Refuse options of a run whose answers are there: its images were read in training.
+
+    Raises:
+        UsageError: names them.
+    """
+    idle = [
+        f"--{name.replace('_', '-')}" for name in (*pick_reading(reading), *(key for key, on in given.items() if on))
+    ]
+    if idle:
+        raise UsageError(
+            f"{' and '.join(idle)} without --data; the answers of a run are read, and nothing is judged anew",
+            code="option-ignored",
+            options=idle,
+        )
+
+
+def try_to_write(run: Path, write: Callable[[], ReportFiles]) -> None:
+    """Write the page of a run that is done; a full disk does not undo what is done."""
+    try:
+        write()
+    except ZooError as problem:
+        log.warning("no page was written: %s; try again with 'zoo report %s'", problem, quote_path(run))
+
+
+def write_trained(run: RunFolder, judged: Judged, manifest: Manifest, splits: Splits) -> ReportFiles:
+    """The page of a training that has just ended; its images are read once more, a few dozen of them."""
+    found = _Found(judged.report, manifest, run.record, splits, _cases(judged, manifest))
+    return _write(run.path, found, _look(found, judged))
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Found:
+    """What a page is made of, but its pictures."""
+
+    report: EvalReport
+    manifest: Manifest | None
+    record: RunRecord | None
+    splits: Splits | None
+    cases: Cases | None
+    robustness: Robustness | None = None
+    external: bool = False
+
+
+def _cases(judged: Judged, manifest: Manifest) -> Cases:
+    """As the run keeps them, so that its page is the same whenever it is written."""
+    from zoo.evaluation import Cases
+    from zoo.workflow._folds import answers_of
+
+    answers = answers_of(judged, manifest.temperature)
+    return Cases.of(answers.logits, answers.targets, groups=judged.images.groups, ordered=manifest.task == "ordinal")
+
+
+def _look(found: _Found, judged: Judged) -> Gallery | None:
+    from zoo.evaluation.page import make_gallery
+
+    return None if found.cases is None else make_gallery(found.cases, judged.images.ids, judged.images.read)
+
+
+def _of_run(run: RunFolder, out: Path, *, images: bool) -> ReportFiles:
+    """The page of a finished run, from what it keeps.
+
+    Raises:
+        ModelError: it is not finished.
+    """
+    from zoo.edge.bundle import open_model
+    from zoo.evaluation import Cases
+    from zoo.evaluation.page import make_gallery
+    from zoo.runs import refuse_unfinished
+    from zoo.workflow._folds import read_answers
+    from zoo.workflow.stress import ROBUSTNESS_FILE
+
+    record, judged = run.record, read_report(run)
+    if record.status != "done" or judged is None:
+        raise refuse_unfinished(run, "is not finished, so nothing is known of it")
+    ships = last_of(run.path) if record.folds else run.path
+    manifest = None if ships is None else open_model(ships / MODEL_FILE).manifest
+    splits = _images(run)
+    cases = gallery = None
+    if record.card.train.fold != "none":
+        answers = read_answers(run.path)
+        groups = answers.groups if len(answers.groups) else None
+        cases = Cases.of(answers.logits, answers.targets, groups=groups, ordered=record.task == "ordinal")
+        if images and splits is not None:
+            gallery = make_gallery(cases, answers.ids.tolist(), _reader(answers, splits))
+    stressed = run.file(ROBUSTNESS_FILE)
+    tried = decode(stressed.read_bytes(), Robustness, str(stressed), TrainingError) if stressed.is_file() else None
+    found = _Found(judged, manifest, record, None if record.folds else splits, cases, tried)
+    return _write(out, found, gallery)
+
+
+def _images(run: RunFolder) -> Splits | None:
+    """The images of a run; None: they are not at hand, as the log says."""
+    from zoo.runs import open_run
+    from zoo.workflow._images import images_of
+
+    first = open_run(run.path / run.record.folds[0]) if run.record.folds else run
+    try:
+        return images_of(first, None)
+    except DataError as problem:
+        log.warning("the page shows no image: %s", problem)
+        return None
+
+
+def _reader(answers: Answers, splits: Splits) -> Callable[[int], RawImage]:
+    """From the position of an answer to its image, found by its hash."""
+    places = {
+        digest.tobytes(): (images, at)
+        for images in (splits.train, splits.val, splits.test)
+        for at, digest in enumerate(images.digests)
+    }
+
+    def read(at: int) -> RawImage:
+        images, place = places[answers.digests[at].tobytes()]
+        return images.read(place)
+
+    return read
+
+
+def _write(out: Path, found: _Found, gallery: Gallery | None) -> ReportFiles:
+    from zoo.artefact import model_card
+    from zoo.evaluation.page import Subject, make_page
+
+    subject = Subject(
+        report=found.report,
+        manifest=found.manifest,
+        record=found.record,
+        cases=found.cases,
+        splits=found.splits,
+        gallery=gallery,
+        robustness=found.robustness,
+        external=found.external,
+    )
+    out.mkdir(parents=True, exist_ok=True)
+    page, card = out / PAGE_FILE, out / CARD_FILE
+    atomic_write(out / REPORT_FILE, encode(found.report))
+    if found.manifest is not None:
+        atomic_write(card, model_card(msgspec.structs.replace(found.manifest, report=found.report)))
+    atomic_write(page, make_page(subject))
+    return ReportFiles(html=str(page), json=str(out / REPORT_FILE), card=None if found.manifest is None else str(card))
