@@ -14,6 +14,8 @@ from zoo.evaluation.robustness import CorruptedImages, answer_set, lose, mean_of
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+    from zoo.evaluation import Cases
+
 
 class Tiles:
     """Tiles of two photographs, which brightness tells apart."""
@@ -64,8 +66,8 @@ def test_a_model_that_is_not_moved_has_an_interval_all_the_same() -> None:
 def test_images_that_the_file_does_not_answer_are_counted() -> None:
     images = Tiles()
 
-    def dark(batch: NDArray[Any]) -> NDArray[np.bool_]:
-        return np.asarray(batch.mean(axis=(1, 2, 3)) < 60)
+    def dark(cases: Cases) -> NDArray[np.bool_]:
+        return np.array([tile.mean() < 60 for tile in images.tiles[: cases.n]])
 
     found = answer_set(by_brightness, images, images.targets, withhold=dark, **HOW)
     assert found.withheld == pytest.approx(np.mean([tile.mean() < 60 for tile in images.tiles]))

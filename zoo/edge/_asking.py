@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from zoo.spec import Manifest
 
-__all__ = ["ask", "check_output", "make_feed"]
+__all__ = ["ask", "check_output", "decisive_outputs", "make_feed"]
 
 _ROUNDING = 1e-3
 """By which probabilities of a sound file may leave [0, 1] or miss the sum 1; a thousand of float16 miss it by 5e-4."""
@@ -92,6 +92,12 @@ def ask(
             known = rows[np.isfinite(rows).all(axis=1)] if "logits" in outputs else rows
             _check_probabilities(known, path, add_up=manifest.task != "multilabel")
     return [np.asarray(rows, np.float32) for rows in found]
+
+
+def decisive_outputs(manifest: Manifest) -> tuple[str, ...]:
+    """Outputs that an answer is made of."""
+    new = manifest.abstention is not None and manifest.abstention.novelty is not None
+    return ("probabilities", NOVELTY) if new else ("probabilities",)
 
 
 def _check_probabilities(rows: NDArray[np.float32], path: str, *, add_up: bool) -> None:

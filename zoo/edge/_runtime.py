@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from zoo._support.files import sha256_bytes
 from zoo._support.text import printable
-from zoo.edge._asking import ask, check_output, make_feed
+from zoo.edge._asking import ask, check_output, decisive_outputs, make_feed
 from zoo.edge._beside import Beside, Cells, FindRow, numbers_of, refuse_unasked
 from zoo.edge._decoders import Decoders
 from zoo.edge._graph import check_graph, count_features
@@ -250,13 +250,6 @@ class Runtime:
         logits, scores = self._answers(("logits", NOVELTY), batch, columns)
         return logits, scores
 
-    @property
-    def _decisive(self) -> tuple[str, ...]:
-        """Outputs that an answer is made of."""
-        abstention = self.manifest.abstention
-        new = abstention is not None and abstention.novelty is not None
-        return ("probabilities", NOVELTY) if new else ("probabilities",)
-
     def predict(
         self,
         sources: Iterable[Source] | Source,
@@ -319,7 +312,7 @@ class Runtime:
                 )
         if features:
             self.check_features()
-        outputs = (*self._decisive, FEATURES) if features else self._decisive
+        outputs = (*decisive_outputs(self.manifest), *([FEATURES] if features else []))
         refuse_unasked(self.manifest, columns)
         beside = Beside(self.manifest.table, columns)
         with contextlib.ExitStack() as stack:
@@ -370,7 +363,7 @@ class Runtime:
         image = self._intake.pixels(shown, source, frame)
         if isinstance(image, str):
             return Failure(shown, image)
-        return self._predict(self._decisive, make_feed(self.manifest, image[None], given), [shown])[0]
+        return self._predict(decisive_outputs(self.manifest), make_feed(self.manifest, image[None], given), [shown])[0]
 
     def _predict(self, outputs: tuple[str, ...], feed: dict[str, Array], names: list[str]) -> list[Prediction]:
         found = dict(zip(outputs, self._ask(outputs, feed), strict=True))

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Answered", "CorruptedImages", "Withhold", "answer_set", "lose", "mean_of", "row_of", "summarise"]
 
-Withhold = Callable[..., "NDArray[np.bool_]"]
-"""A raw batch, (N, H, W, C), and columns beside it, to (N,) bool: images that the file does not answer."""
+Withhold = Callable[[Cases], "NDArray[np.bool_]"]
+"""Answers to n images to (n,) bool: those that the file withholds."""
 
 
 class CorruptedImages:
@@ -90,20 +90,13 @@ def answer_set(
         targets: their truth.
         temperature: logits are divided by it.
         groups: which images come from one patient.
-        withhold: which images the file does not answer; None: it answers all.
+        withhold: which answers the file withholds, asked once all are there; None: none.
 
     Raises:
         DataError: the set is empty, or an image cannot be read.
     """
-    held: list[NDArray[np.bool_]] = []
-
-    def ask(batch: NDArray[Any], *beside: Any) -> NDArray[Any]:
-        if withhold is not None:
-            held.append(withhold(batch, *beside))
-        return predict(batch, *beside)
-
-    cases = Cases.of(predict_set(ask, images), targets, temperature, groups)
-    return Answered(cases, float(np.concatenate(held).mean()) if held else None)
+    cases = Cases.of(predict_set(predict, images), targets, temperature, groups)
+    return Answered(cases, None if withhold is None else float(withhold(cases).mean()))
 
 
 def row_of(kind: str, severity: int, before: Answered, after: Answered) -> Corrupted:

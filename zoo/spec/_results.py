@@ -13,7 +13,7 @@ from zoo.spec._display import Display, Table
 from zoo.spec._judged import AbstentionReport, ConformalReport, OperatingReport
 from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._quantization import Quantization
-from zoo.spec._subgroups import Shortcut, Subgroup
+from zoo.spec._subgroups import Shortcut, Subgroup, table_of_groups
 from zoo.spec._training import TrainConfig
 from zoo.spec._unlike import NoveltyReport
 from zoo.spec._value import GoldenKind, Interval, Licence, Task, Value
@@ -193,8 +193,8 @@ class EvalReport(Display, Value, frozen=True):
         }
         further = {
             "operating": Table() if self.operating is None else self.operating.table(),
-            "subgroups": _table_of_groups(self.subgroups),
-            "segments": _table_of_groups(self.segments),
+            "subgroups": table_of_groups(self.subgroups),
+            "segments": table_of_groups(self.segments),
             "shortcuts": Table(
                 {"feature": one.feature, "AUROC": one.auroc, "behind": one.behind, "error AUROC": one.error}
                 for one in self.shortcuts
@@ -202,15 +202,6 @@ class EvalReport(Display, Value, frozen=True):
             "baselines": Table({"baseline": name, **values} for name, values in self.baselines.items()),
         }
         return said | {name: table for name, table in further.items() if table}
-
-
-def _table_of_groups(groups: tuple[Subgroup, ...]) -> Table:
-    """One row for each: counts, metrics, and p of its difference from the others."""
-    return Table(
-        {"column": one.column, "group": one.group, "n": one.n, "patients": one.patients, **one.metrics}
-        | {f"{name} p": gap.p_holm for name, gap in one.differences.items()}
-        for one in groups
-    )
 
 
 class Parity(Value, frozen=True):

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from zoo.spec._display import Table
 from zoo.spec._value import Interval, Value
 
-__all__ = ["Difference", "Shortcut", "Subgroup"]
+__all__ = ["Difference", "Shortcut", "Subgroup", "table_of_groups"]
 
 
 class Difference(Value, frozen=True):
@@ -57,3 +58,12 @@ class Shortcut(Value, frozen=True):
     error_p_holm: float | None
     follows: bool
     """The model's errors depend on it."""
+
+
+def table_of_groups(groups: tuple[Subgroup, ...]) -> Table:
+    """One row for each: counts, metrics, and p of its difference from the others."""
+    return Table(
+        {"column": one.column, "group": one.group, "n": one.n, "patients": one.patients, **one.metrics}
+        | {f"{name} p": gap.p_holm for name, gap in one.differences.items()}
+        for one in groups
+    )

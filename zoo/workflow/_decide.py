@@ -17,15 +17,16 @@ from zoo.errors import DataError, UsageError
 from zoo.spec import Abstention
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
     from numpy.typing import NDArray
 
     from zoo.data import ImageSet, Splits
-    from zoo.spec import ConformalSets, EvalReport, Manifest, OperatingPoint, TrainConfig
+    from zoo.evaluation import Cases
+    from zoo.spec import ConformalSets, EvalReport, Interval, Manifest, OperatingPoint, TrainConfig
 
-__all__ = ["Asked", "Decisions", "check_decisions", "choose_anew", "judge_decisions", "settle"]
+__all__ = ["Asked", "Decisions", "check_decisions", "choose_anew", "judge_decisions", "measure_within", "settle"]
 
 _NOT_ONE_OF_SOME = frozenset({"operating-images", "operating-unreachable"})
 """Codes of a rule that these validation images cannot follow, which only they can tell."""
@@ -232,3 +233,38 @@ def judge_decisions(
         conformal=judge_sets(cases, labels, sets) if one and sets is not None else None,
         abstention=judge_abstention(cases, labels, operating, abstention, novel) if one else None,
     )
+
+
+def measure_within(
+    cases: Cases, manifest: Manifest, operating: Sequence[OperatingPoint]
+) -> Callable[[NDArray[np.bool_]], dict[str, Interval]]:
+    """What decisions are worth among some images: sensitivity and specificity at each point, coverage of the sets.
+
+    Args:
+        cases: targets and answers of n images.
+        manifest: labels, and how the file makes sets.
+        operating: operating points to judge.
+
+    Returns:
+        A function from (n,) bool, images of one group, to each number by its name; one that they do not define is left
+        out.
+    """
+    from zoo.edge import find_sets
+    from zoo.evaluation import bound_share, measure_coverage
+
+    sets = None if manifest.abstention is None else manifest.abstention.sets
+    inside = None if sets is None or cases.task != "multiclass" else find_sets(cases.probabilities, sets)
+
+    def measure(mask: NDArray[np.bool_]) -> dict[str, Interval]:
+        found: dict[str, Interval | None] = {}
+        for point in operating:
+            k = manifest.labels.index(point.label)
+            called, of = cases.probabilities[:, k] >= point.threshold, cases.truth[:, k]
+            rest = cases.known[:, k] & ~of
+            found[f"sensitivity for {point.label}"] = bound_share(called, of & mask, cases.groups)
+            found[f"specificity for {point.label}"] = bound_share(~called, rest & mask, cases.groups)
+        if inside is not None:
+            found["coverage"] = measure_coverage(cases, inside, mask)
+        return {name: value for name, value in found.items() if value is not None}
+
+    return measure

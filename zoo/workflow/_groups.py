@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zoo.evaluation import Cases
+    from zoo.evaluation.subgroups import Further
     from zoo.spec import EvalReport
 
 __all__ = ["add_groups", "pick_columns"]
@@ -59,6 +60,7 @@ def add_groups(  # noqa: PLR0917 - what is said, of which images
     kept: Mapping[str, Sequence[str]],
     properties: Mapping[str, NDArray[np.float64]],
     by: Sequence[str] | None = None,
+    further: Further | None = None,
 ) -> EvalReport:
     """The report with subgroups, segments, shortcuts and baselines, and a note for what was found.
 
@@ -69,6 +71,7 @@ def add_groups(  # noqa: PLR0917 - what is said, of which images
         kept: columns beside them, see `ImageSet.kept`.
         properties: numbers of each raw image, see `zoo.evaluation.Watch`.
         by: columns to divide by, see `pick_columns`.
+        further: more numbers of each group, such as those of `zoo.workflow._decide.measure_within`.
 
     Raises:
         DataError: no column has such a name.
@@ -90,7 +93,7 @@ def add_groups(  # noqa: PLR0917 - what is said, of which images
     segments, shortcuts = find_segments(cases, beside, differ), find_shortcuts(cases, differ, beside)
     return msgspec.structs.replace(
         report,
-        subgroups=measure_groups(cases, columns),
+        subgroups=measure_groups(cases, columns, further),
         segments=segments,
         shortcuts=shortcuts,
         baselines=judge_baselines(cases, differ.get("brightness")),

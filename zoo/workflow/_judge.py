@@ -15,7 +15,7 @@ from zoo.data import match_labels
 from zoo.errors import DataError
 from zoo.evaluation.comparison import Comparison, Contender, compare
 from zoo.spec import encode
-from zoo.workflow._decide import judge_decisions
+from zoo.workflow._decide import judge_decisions, measure_within
 from zoo.workflow._find import REPORT_FILE
 from zoo.workflow._images import check_in_range, refuse_kind
 from zoo.workflow._inputs import select_columns
@@ -140,14 +140,16 @@ def judge(
         found = report(logits, images.targets, labels or manifest.labels, **details)
     found = msgspec.structs.replace(found, seen=seen, novelty=judge_unlike(scored, images, unlike))
     scores = np.concatenate(scored.scores) if scored.scores else None
-    if labels is None or labels == manifest.labels:
-        points = manifest.operating if operating is None else operating
+    among_all = labels is None or labels == manifest.labels
+    points = manifest.operating if operating is None else operating
+    if among_all:
         found = judge_decisions(found, logits, images, manifest, operating=points, prevalence=prevalence, scores=scores)
     properties = watch.properties(len(images))
     if look:
         ordered = manifest.task == "ordinal"
         cases = Cases.of(logits, images.targets, manifest.temperature, images.groups, ordered=ordered)
-        found = add_groups(found, cases, images.ids, images.kept, properties, by)
+        further = measure_within(cases, manifest, points) if among_all else None
+        found = add_groups(found, cases, images.ids, images.kept, properties, by, further)
     return Judged(found, logits, images, about, scores, others, properties)
 
 

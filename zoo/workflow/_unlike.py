@@ -142,7 +142,7 @@ def settle_anew(manifest: Manifest, scores: NDArray[np.float32]) -> Manifest:
     from zoo.evaluation import settle_novelty
 
     abstention = manifest.abstention
-    assert abstention is not None and abstention.novelty is not None  # noqa: S101, PT018 - else there is no score
+    assert abstention is not None and abstention.novelty is not None  # noqa: S101, PT018 - scores were given
     novelty = settle_novelty(scores, abstention.novelty.share)
     return msgspec.structs.replace(manifest, abstention=msgspec.structs.replace(abstention, novelty=novelty))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from zoo._support.files import atomic_write
 from zoo._support.text import format_count
@@ -18,7 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from typing import Unpack
 
+    from numpy.typing import NDArray
+
     from zoo.data import ImageSet
+    from zoo.evaluation import Cases, Images
+    from zoo.evaluation.robustness import Answered
     from zoo.readers import RawImage
     from zoo.spec import Reading
 
@@ -73,11 +77,13 @@ def stress(
     """
     import numpy as np
 
+    from zoo.edge import decide
     from zoo.evaluation import check_corruptions, corruptions_for, predict_set
     from zoo.evaluation.robustness import CorruptedImages, answer_set, lose, mean_of, row_of, summarise
     from zoo.workflow._images import check_in_range
     from zoo.workflow._inputs import select_columns
     from zoo.workflow._judge import check_takes
+    from zoo.workflow._unlike import ScoredAnswers
 
     check_corruptions(("noise",) if kinds is None else kinds, severities)
     if images < 1:
@@ -93,19 +99,34 @@ def stress(
     drawn = np.sort(np.random.default_rng(seed).permutation(len(whole))[:images])
     sample = _Held(whole.subset(drawn))
     kinds = corruptions_for(sample.read(0).pixels) if kinds is None else tuple(kinds)
-    how: dict[str, Any] = {"temperature": manifest.temperature, "groups": sample.groups}
+
+    def answer(asked: Images) -> Answered:
+        scored = ScoredAnswers(runtime)
+
+        def withhold(cases: Cases) -> NDArray[np.bool_]:
+            made = decide(cases.probabilities, np.concatenate(scored.scores) if scored.scores else None, manifest)
+            return np.array([one != "label" for one in made.decisions or ()])
+
+        return answer_set(
+            scored.logits,
+            asked,
+            sample.targets,
+            temperature=manifest.temperature,
+            groups=sample.groups,
+            withhold=None if manifest.abstention is None else withhold,
+        )
+
     start = time.monotonic()
     few = _Held(whole.subset(drawn[:_TRIED]))
     predict_set(runtime.logits, CorruptedImages(few, kinds[0], severities[0], seed))
     copies = len(kinds) * len(severities)
     seconds = (time.monotonic() - start) / len(few) * len(sample) * copies
     log.info("%s, %d corrupted copies of each: about %.0f s", format_count(len(sample), "image"), copies, seconds)
-    before = answer_set(runtime.logits, sample, sample.targets, **how)
+    before = answer(sample)
     rows, after = [], []
     for kind in kinds:
         for severity in severities:
-            changed = CorruptedImages(sample, kind, severity, seed)
-            after.append(answer_set(runtime.logits, changed, sample.targets, **how))
+            after.append(answer(CorruptedImages(sample, kind, severity, seed)))
             rows.append(row_of(kind, severity, before, after[-1]))
         log.info("%s: accuracy %s", kind, ", ".join(f"{row.accuracy.value:.3f}" for row in rows[-len(severities) :]))
     result = Robustness(
