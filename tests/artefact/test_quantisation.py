@@ -23,7 +23,7 @@ from zoo.artefact.quantize._guard import find_missed
 from zoo.data import ImageSet
 from zoo.errors import GateError, QuantizationError, UsageError
 from zoo.spec import Quantization
-from zoo.workflow import _judge
+from zoo.workflow import _quantise
 
 pytestmark = pytest.mark.slow
 
@@ -355,14 +355,14 @@ def test_test_images_refuse_what_they_show_to_be_broken_and_nothing_else_is_trie
     digits: Digits, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     judged = []
-    real = _judge.judge
+    real = _quantise.judge
 
     def other_on_test(plugin: Any, runtime: Any, *rest: Any, **more: Any) -> Any:
         answers = real(plugin, runtime, *rest, **more)
         judged.append(answers)
         return answers if len(judged) == 1 else dataclasses.replace(answers, logits=np.roll(answers.logits, 1, axis=1))
 
-    monkeypatch.setattr(_judge, "judge", other_on_test)
+    monkeypatch.setattr(_quantise, "judge", other_on_test)
     out = tmp_path / "refused.onnx"
     with refused("quantise-answers", QuantizationError, split="test") as found:
         zoo.export(digits.run, quantize="int8", out=out)
