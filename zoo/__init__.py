@@ -51,6 +51,7 @@ from zoo.workflow.runs import list_runs
 from zoo.workflow.shipped import (
     bench,
     explain,
+    monitor,
     open,  # noqa: A004 - zoo.open(path) reads as it should
     serve,
     sign,
@@ -75,6 +76,7 @@ __all__ = [
     "info",
     "list_runs",
     "models",
+    "monitor",
     "open",
     "pick",
     "serve",

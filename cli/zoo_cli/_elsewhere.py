@@ -54,7 +54,7 @@ WORDS = (
         (EVALUATE, "zoo export --onnx --bundle"),
         "no verb writes a page yet; the run's folder and the bundle hold numbers and pictures",
     ),
-    Meant(("monitor", "drift"), (), "no verb watches for drift yet"),
+    Meant(("drift", "surveil", "surveillance"), ("zoo monitor ANSWERS --against MODEL",)),
     Meant(("distill", "distil"), (), "no verb trains one model from another yet"),
     Meant(("ui", "web", "app", "dashboard", "gui", "deploy", "host"), ("zoo serve MODEL", "zoo export --web DIR")),
     Meant(("push", "publish", "upload", "login"), ("zoo export --onnx --bundle",), "nothing is sent anywhere"),

@@ -23,6 +23,7 @@ from zoo.edge._beside import Beside, Cells, FindRow, numbers_of, refuse_unasked
 from zoo.edge._decoders import Decoders
 from zoo.edge._graph import check_graph, count_features
 from zoo.edge._intake import Array, Intake, Source
+from zoo.edge._measure import check_measured, measure_pixels
 from zoo.edge._results import Answers, Failure, Result, read_predictions
 from zoo.edge._session import check_memory, open_session, placement
 from zoo.edge._stream import batches, decode_ahead, expand
@@ -243,6 +244,10 @@ class Runtime:
         check_output(str(self.path), self.manifest, NOVELTY)
         return self._answers((NOVELTY,), batch, columns)[0]
 
+    def decisive(self, batch: Array, columns: Cells | None = None) -> dict[str, NDArray[np.float32]]:
+        """Probabilities (N, K), and novelty (N,) where the file decides by it; takes and raises as `logits`."""
+        return dict(zip(self._decisive, self._answers(self._decisive, batch, columns), strict=True))
+
     @property
     def _decisive(self) -> tuple[str, ...]:
         """Outputs that an answer is made of."""
@@ -255,6 +260,7 @@ class Runtime:
         sources: Iterable[Source] | Source,
         *,
         features: bool = False,
+        statistics: bool = False,
         batch_size: int | None = None,
         frame: int | None = None,
         workers: int = 0,
@@ -269,6 +275,7 @@ class Runtime:
         Args:
             sources: paths of images or folders, or raw arrays (H, W[, C]); one or many, read as needed.
             features: each `Prediction` has its features too.
+            statistics: each `Prediction` has brightness and contrast of the raw image too.
             batch_size: most images in one run. None: 1 on the CPU, where batches bring nothing (ResNet-18 at
                 224 px, 2 cores: 36 ms an image at 1, 33 to 39 at 2 to 16), else 16.
             frame: which picture of files that hold several, counted from 1. None: none is guessed.
@@ -285,11 +292,20 @@ class Runtime:
             DataError: the one folder given holds no image, or columns are wanted and not given; this and the others
                 when an answer is asked for.
             ModelError: ONNX Runtime failed.
-            UsageError: `batch_size`, `frame` or `workers` is too small, or the file gives no features.
+            UsageError: `batch_size`, `frame` or `workers` is too small, or the file gives no features, or it leaves
+                preprocessing to us, and raw pixels are not kept for statistics.
         """
         items = expand(sources, passed)
         return Answers(
-            self.answers(items, features=features, batch_size=batch_size, frame=frame, workers=workers, columns=columns)
+            self.answers(
+                items,
+                features=features,
+                statistics=statistics,
+                batch_size=batch_size,
+                frame=frame,
+                workers=workers,
+                columns=columns,
+            )
         )
 
     def answers(
@@ -297,6 +313,7 @@ class Runtime:
         items: Iterable[tuple[str, Source | ImageError]],
         *,
         features: bool = False,
+        statistics: bool = False,
         batch_size: int | None = None,
         frame: int | None = None,
         workers: int = 0,
@@ -312,6 +329,8 @@ class Runtime:
                 )
         if features:
             self.check_features()
+        if statistics:
+            check_measured(str(self.path), self.manifest)
         outputs = (*self._decisive, FEATURES) if features else self._decisive
         refuse_unasked(self.manifest, columns)
         beside = Beside(self.manifest.table, columns)
@@ -330,7 +349,8 @@ class Runtime:
                 given, wrong = beside.take(names)
                 good = [at for at in range(len(names)) if at not in wrong]
                 feed = make_feed(self.manifest, group[good], None if given is None else given[good])
-                answered = iter(self._predict(outputs, feed, [names[at] for at in good]) if good else ())
+                measured = measure_pixels(group[good]) if statistics else None
+                answered = iter(self._predict(outputs, feed, [names[at] for at in good], measured) if good else ())
                 for at, name in enumerate(names):
                     yield Failure(name, wrong[at]) if at in wrong else next(answered)
             beside.say()
@@ -365,8 +385,11 @@ class Runtime:
             return Failure(shown, image)
         return self._predict(self._decisive, make_feed(self.manifest, image[None], given), [shown])[0]
 
-    def _predict(self, outputs: tuple[str, ...], feed: dict[str, Array], names: list[str]) -> list[Prediction]:
+    def _predict(
+        self, outputs: tuple[str, ...], feed: dict[str, Array], names: list[str], measured: Array | None = None
+    ) -> list[Prediction]:
         found = dict(zip(outputs, self._ask(outputs, feed), strict=True))
+        found |= {} if measured is None else {"measured": measured}
         return read_predictions(self.manifest, names, found)
 
     def read(self, source: bytes | Source, *, name: str | None = None, frame: int | None = None) -> RawImage:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo._support.shares import wilson
 from zoo.errors import UsageError
 from zoo.spec import Interval
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
 __all__ = ["RESAMPLES", "bootstrap", "bound_difference", "draws", "has_no_width", "interval", "percentiles", "wilson"]
 
 RESAMPLES = 1000
-Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
 CELLS = 1_000_000
 """Weights held at once, 8 MB: memory does not grow with images times resamples."""
 
@@ -139,11 +139,3 @@ def percentiles(resampled: NDArray[np.float64]) -> tuple[float, float] | None:
 def has_no_width(low: float, high: float) -> bool:
     """Whether an interval has no width beyond rounding."""
     return high - low <= 1e-12 * max(1.0, abs(low))
-
-
-def wilson(value: float, trials: float) -> tuple[float, float]:
-    """95 % score interval of a proportion in [0, 1] (Wilson 1927, J. Am. Stat. Assoc. 22:209)."""
-    spread = Z95**2 / trials
-    middle = (value + spread / 2) / (1 + spread)
-    half = Z95 / (1 + spread) * float(np.sqrt(max(0.0, value * (1 - value)) / trials + spread / (4 * trials)))
-    return max(0.0, middle - half), min(1.0, middle + half)

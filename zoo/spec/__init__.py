@@ -35,6 +35,7 @@ from zoo.spec._preprocessing import (
     Window,
 )
 from zoo.spec._quantization import Guard, Quantization, QuantizedKind, Rung, Speed, Target
+from zoo.spec._reference import MEASURED, Reference
 from zoo.spec._results import (
     Calibration,
     Confusion,
@@ -79,6 +80,7 @@ __all__ = [
     "GRADIENT_SETTINGS",
     "IR_VERSION",
     "LABEL_SEPARATOR",
+    "MEASURED",
     "METRIC_CHOICES",
     "MOST_CHANNELS",
     "MOST_COLUMNS",
@@ -133,6 +135,7 @@ __all__ = [
     "Quantization",
     "QuantizedKind",
     "Reading",
+    "Reference",
     "RiskCoverage",
     "Rows",
     "Rule",
