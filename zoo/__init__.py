@@ -47,6 +47,7 @@ from zoo.workflow.folds import FoldsResult, train_folds
 from zoo.workflow.info import info
 from zoo.workflow.pick import PickResult, pick
 from zoo.workflow.prepare import check, split
+from zoo.workflow.recalibrate import Recalibration, recalibrate
 from zoo.workflow.runs import list_runs
 from zoo.workflow.shipped import (
     bench,
@@ -64,6 +65,7 @@ __all__ = [
     "ExportResult",
     "FoldsResult",
     "PickResult",
+    "Recalibration",
     "TrainResult",
     "TuneResult",
     "ZooError",
@@ -79,6 +81,7 @@ __all__ = [
     "monitor",
     "open",
     "pick",
+    "recalibrate",
     "serve",
     "sign",
     "split",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -16,17 +17,20 @@ from zoo_cli.output import (
     describe_seen,
     document,
     fields,
+    format_count,
     format_table,
     format_table_as,
     number_notes,
     put,
     say_seen,
+    show_path,
     title_of,
     verdict_table,
     with_interval,
 )
 
 if TYPE_CHECKING:
+    from zoo import Recalibration
     from zoo_cli.output import Cell
 
 __all__ = ["evaluate"]
@@ -60,6 +64,15 @@ def evaluate(
             "point there; may be repeated.",
         ),
     ] = None,
+    recalibrate: Annotated[
+        Path | None,
+        typer.Option(
+            "--recalibrate",
+            metavar="OUT",
+            help="Fit temperature and decisions to a part of --data, write them as the new file OUT (.onnx, .zoo), and "
+            "judge both files on the rest.",
+        ),
+    ] = None,
     key: options.Key = None,
     table: options.TableAs = None,
     per_class: Annotated[
@@ -74,6 +87,26 @@ def evaluate(
     images, never on those that are judged.
     """
     options.refuse_formats(table, per_class=per_class, as_json=as_json)
+    reading = options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames)
+    if recalibrate is not None:
+        given = {"--split": split != "test", "--operating": operating, "--prevalence": prevalence, "--table": table}
+        options.refuse_beside("--recalibrate", given)
+        with contextlib.redirect_stdout(sys.stderr):
+            made = zoo.recalibrate(
+                target,
+                data,
+                recalibrate,
+                provider=provider,
+                skip_bad=skip_bad,
+                key=key,
+                include_seen=include_seen,
+                **reading,
+            )
+        if as_json:
+            document(made)
+        else:
+            put("\n\n".join(_describe(made)))
+        return
     with contextlib.redirect_stdout(sys.stderr):
         report = zoo.evaluate(
             target,
@@ -85,7 +118,7 @@ def evaluate(
             include_seen=include_seen,
             operating=operating or (),
             prevalence=prevalence or (),
-            **options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
+            **reading,
         )
     if as_json or table is not None:
         say_seen(report.seen)
@@ -95,6 +128,28 @@ def evaluate(
         put(format_table_as(table, *(_classes(report) if per_class else _metrics(report))))
     else:
         put("\n\n".join(_sections(report)))
+
+
+def _describe(made: Recalibration) -> list[str]:
+    """What a new file answers beside the old one."""
+    rows = [
+        (str(row["what"]), *(_number(row[side]) for side in ("before", "after"))) for row in made.tables()["changes"]
+    ]
+    part = "the validation split" if made.how == "validation" else "a half"
+    about = {
+        "new file": show_path(made.path),
+        "fitted on": f"{format_count(made.fitted, 'image')}, {part} of {made.after.data.name}",
+        "temperature": f"{made.temperature_before:.3f}, now {made.temperature:.3f}",
+        "judged on": f"{format_count(made.after.n, 'other image')}",
+        "change of NLL": with_interval(made.nll),
+        "change of Brier": with_interval(made.brier),
+    }
+    about |= {f"note {at}": note for at, note in enumerate(made.notes, 1)}
+    return [*describe_seen(made.after.seen), format_table(("", "before", "after"), rows), fields(about)]
+
+
+def _number(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value)
 
 
 def _metrics(report: EvalReport) -> tuple[list[str], list[list[Cell]]]:

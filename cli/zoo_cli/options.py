@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal, Unpack, cast
 
@@ -44,6 +45,7 @@ __all__ = [
     "make_reading",
     "option",
     "read_inputs",
+    "refuse_beside",
     "refuse_formats",
     "spell_reading",
 ]
@@ -113,6 +115,19 @@ def refuse_formats(table: str | None, *, as_json: bool, **chooses: bool) -> None
     if idle:
         said = " and ".join(idle)
         raise UsageError(f"{said} without --table, whose table it chooses", code="option-ignored", options=idle)
+
+
+def refuse_beside(option: str, given: Mapping[str, object]) -> None:
+    """Refuse options that an option leaves nothing to do for.
+
+    Args:
+        option: the option.
+        given: the others, and whether each was given.
+    """
+    if idle := [name for name, there in given.items() if there]:
+        raise UsageError(
+            f"{' and '.join(idle)} beside {option}: leave out either", code="option-conflict", options=[option, *idle]
+        )
 
 
 def spell_reading(reading: Reading) -> str:

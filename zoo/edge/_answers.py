@@ -90,7 +90,7 @@ def predict_csv(
         resume: continue the unfinished table beside `target`; without one, begin a new table.
         overwrite: replace a table that is there, once all rows are written.
         features: results have their features too; those of kept rows have not.
-        statistics: two more columns, brightness and contrast of the raw image.
+        statistics: further columns, brightness, contrast and colour of the raw image.
         batch_size: most images in one run; None: the default of `Runtime.predict`.
         frame: number of the picture in files that hold several, counted from 1; None: none is guessed.
         workers: number of processes that decode; 0: threads decode.
@@ -328,13 +328,13 @@ def write_csv(
 
     Of a multilabel model `labels` follows `probability`: all labels that were given, joined by "|". Then follow, each
     only where the model has it: `decision`; `set`, the labels of the conformal set, joined; `operating`, the labels
-    that reach their operating point, joined; `novelty`; and if asked for `brightness` and `contrast`.
+    that reach their operating point, joined; `novelty`; and if asked for `brightness`, `contrast`, `colour`.
 
     Args:
         target: the file.
         results: results of `Runtime.predict`.
         manifest: what the model says of itself, for the columns.
-        statistics: the results have brightness and contrast, which are written.
+        statistics: the results have brightness, contrast and colour, which are written.
         overwrite: replace a file that is there.
 
     Returns:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["bet", "find_change", "most", "rank_values", "weigh_shares"]
+__all__ = ["bet", "find_change", "find_start", "most", "rank_values", "weigh_shares"]
 
 _JUMPS = np.array([1e-4, 1e-3, 1e-2, 1e-1, 1.0])[:, None]
 """How readily a bet changes its side."""
@@ -135,6 +135,16 @@ def bet(p: NDArray[np.float64]) -> NDArray[np.float64]:
         largest = flat.max(axis=-1)
         found[at] = largest + np.log(np.exp(flat - largest[..., None]).mean(axis=-1))
     return found
+
+
+def find_start(p: NDArray[np.float64]) -> int:
+    """After how many of the p-values, (T,), they most likely ceased to be uniform.
+
+    That is where the mean of p or of |2p - 1| from there on is furthest from a half, in standard errors.
+    """
+    looks = np.stack([p, np.abs(2 * p - 1)]) - 0.5
+    later = np.cumsum(looks[:, ::-1], axis=1)[:, ::-1]  # sums from each place on
+    return int(np.argmax((later**2 / np.arange(len(p), 0, -1)).max(axis=0)))
 
 
 def most(images: int) -> float:

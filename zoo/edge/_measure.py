@@ -1,4 +1,4 @@
-"""How bright raw images are, and how much contrast they have: numbers by which a site notices another scanner.
+"""How bright raw images are, how much contrast and how much colour they have: a site notices another scanner by it.
 
 What this module does not know: models, tables, what is usual.
 """
@@ -24,23 +24,26 @@ _ROOM = 2**22
 
 
 def measure_pixels(batch: NDArray[Any]) -> NDArray[np.float32]:
-    """Brightness and contrast of raw images.
+    """Brightness, contrast and colour of raw images.
 
     Args:
         batch: (N, H, W, C) as read, of any kind of pixel.
 
     Returns:
-        (N, 2) float32, columns as `zoo.spec.MEASURED`: mean and standard deviation of all values, over the largest
-        value of the type, so in [0, 1]; of float32, which has none, as they are, those that are not finite left out.
+        (N, 3) float32, columns as `zoo.spec.MEASURED`: mean and standard deviation of all values, and the mean over
+        pixels of the largest less the smallest of three channels, else 0. All are over the largest value of the type,
+        so in [0, 1]; of float32, which has none, they are as they are, values that are not finite left out.
     """
     step = max(1, int(np.ceil(np.sqrt(batch.shape[1] * batch.shape[2] / _ROOM))))
-    rows = batch[:, ::step, ::step].reshape(len(batch), -1)
-    found = np.zeros((len(rows), len(MEASURED)), np.float32)
-    top = np.iinfo(batch.dtype).max if batch.dtype.kind in "ui" else 1
-    for at, row in enumerate(rows):
-        finite = row if top > 1 else row[np.isfinite(row)]
-        if finite.size:
-            found[at] = finite.mean(dtype=np.float64) / top, finite.std(dtype=np.float64) / top
+    found = np.zeros((len(batch), len(MEASURED)), np.float32)
+    whole = batch.dtype.kind in "ui"
+    top = np.iinfo(batch.dtype).max if whole else 1
+    for at, image in enumerate(batch[:, ::step, ::step]):
+        values = image if whole else image[np.isfinite(image)]
+        if not values.size:
+            continue
+        colour = (image.max(axis=-1) - image.min(axis=-1)).mean() if whole and image.shape[-1] == 3 else 0
+        found[at] = np.array([values.mean(dtype=np.float64), values.std(dtype=np.float64), colour]) / top
     return found
 
 

@@ -21,7 +21,7 @@ import numpy as np
 
 from zoo._support.shares import wilson
 from zoo._support.text import brief, format_count
-from zoo.edge._martingale import bet, find_change, most, rank_values, weigh_shares
+from zoo.edge._martingale import bet, find_change, find_start, most, rank_values, weigh_shares
 from zoo.edge._monitor_table import NUMBERS, Stream, read_stream
 from zoo.edge.bundle import open_model
 from zoo.errors import ModelError, UsageError
@@ -43,7 +43,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     """One statistic of a site's answers beside the reference."""
 
     name: str
-    """probability, novelty, brightness, contrast, no answer, uncertain, unlike training, or "label: NAME"."""
+    """probability, novelty, brightness, contrast, colour, no answer, uncertain, unlike training, or "label: NAME"."""
     n: int
     reference: float
     """Mean of a number, or share of images."""
@@ -56,7 +56,7 @@ class Watched(msgspec.Struct, frozen=True, kw_only=True):
     alarm: int | None
     """The image, counted from 1 in the table, at which the alarm was raised; null: none was."""
     since: int | None
-    """About the image with which the drift began: the evidence grew from there to the alarm."""
+    """About the image with which the drift began: what came before the alarm differs most from there on."""
 
 
 class Monitoring(Display, msgspec.Struct, frozen=True, kw_only=True):
@@ -194,19 +194,28 @@ class _Grown:
     """Of a share the images of the reference that have it; None: the mean of a number."""
     n: int
     """Images of the reference."""
+    p: NDArray[np.float64] | None = None
+    """(T,) p-values of a number; None: a share has none."""
 
     def find_begin(self, alarm: int) -> int:
         """How many images came before the drift began, as it seems at an alarm."""
         if self.hits is not None:
             return find_change(self.hits, self.n, self.values[: alarm + 1] > 0)
-        path = np.concatenate([[0.0], self.evidence[:alarm]])
-        return len(path) - 1 - int(np.argmin(path[::-1]))  # it grows from the last of its lowest values on
+        assert self.p is not None  # noqa: S101 - numbers have p-values
+        return find_start(self.p[: alarm + 1])
 
 
 def _weigh_numbers(stream: Stream, reference: Reference, *, shuffle: bool) -> list[_Grown]:
     order, places = _arrange(len(stream.rows), shuffle=shuffle), np.array(stream.rows, np.int64)
-    names = [name for name in NUMBERS if name in reference.values and name in stream.numbers]
-    if not names:
+    # What is the same in all images, such as the colour of gray ones, would be told apart by drawn numbers alone.
+    names = [
+        name
+        for name in NUMBERS
+        if name in reference.values
+        and len({round_number(value) for value in (*reference.values[name], *stream.numbers.get(name, ()))}) > 1
+        and name in stream.numbers
+    ]
+    if not names or not len(order):
         return []
     values = np.stack([[round_number(value) for value in stream.numbers[name]] for name in names], axis=1)[order]
     p = [
@@ -215,7 +224,7 @@ def _weigh_numbers(stream: Stream, reference: Reference, *, shuffle: bool) -> li
     ]
     evidence = bet(np.stack(p, axis=1))
     return [
-        _Grown(name, values[:, at], places, evidence[:, at], _mean(reference, name), None, reference.n)
+        _Grown(name, values[:, at], places, evidence[:, at], _mean(reference, name), None, reference.n, p[at])
         for at, name in enumerate(names)
     ]
 

@@ -62,7 +62,7 @@ class Prediction(_Answered):
         set: the conformal set of labels, in the same order; None: the file has no sets.
         operating: each label with an operating point to whether it reaches it; None: the file has no points.
         novelty: how unlike the images of training it is; None: the file does not decide by it.
-        measured: brightness and contrast of the raw image, see `zoo.edge.measure_pixels`; None: not asked for.
+        measured: brightness, contrast and colour of the raw image, see `zoo.edge.measure_pixels`; None: not asked for.
     """
 
     image: str
@@ -139,7 +139,7 @@ def read_predictions(
         manifest: by which it is decided.
         names: a name for each image.
         found: name of an output to its rows: probabilities (N, K), where asked for novelty (N,), features (N, D) and
-            "measured" (N, 2), which is of the raw images.
+            "measured" (N, 3), which is of the raw images.
     """
     from zoo.edge._decide import decide
 

@@ -275,7 +275,7 @@ class Runtime:
         Args:
             sources: paths of images or folders, or raw arrays (H, W[, C]); one or many, read as needed.
             features: each `Prediction` has its features too.
-            statistics: each `Prediction` has brightness and contrast of the raw image too.
+            statistics: each `Prediction` has brightness, contrast and colour of the raw image too.
             batch_size: most images in one run. None: 1 on the CPU, where batches bring nothing (ResNet-18 at
                 224 px, 2 cores: 36 ms an image at 1, 33 to 39 at 2 to 16), else 16.
             frame: which picture of files that hold several, counted from 1. None: none is guessed.

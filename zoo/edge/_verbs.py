@@ -68,7 +68,7 @@ def predict(
         Path | None, Option("--features", "Write what the last layer saw of each image here (.npz).", "F")
     ] = None,
     statistics: Annotated[
-        bool, Option("--statistics", "Also brightness and contrast of each image, for 'zoo monitor'.")
+        bool, Option("--statistics", "Also brightness, contrast and colour of each image, for 'zoo monitor'.")
     ] = False,
     resume: Annotated[bool, Option("--resume", "Continue the unfinished F.part, if it is there.")] = False,
     overwrite: Overwrite = False,

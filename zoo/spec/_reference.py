@@ -8,7 +8,7 @@ from zoo.spec._value import Value
 
 __all__ = ["MEASURED", "Reference"]
 
-MEASURED = ("brightness", "contrast")
+MEASURED = ("brightness", "contrast", "colour")
 """What is measured of the pixels of a raw image, see `zoo.edge.measure_pixels`."""
 
 
@@ -30,7 +30,7 @@ class Reference(Value, frozen=True):
     """Each decision, such as "uncertain", to the number of images it was made for; empty: the file never abstains."""
     values: dict[str, tuple[float, ...]]
     """Name to n numbers in rising order, to four significant digits: probability, of the label answered; novelty, where
-    the file decides by it; brightness and contrast of the raw image."""
+    the file decides by it; brightness, contrast and colour of the raw image."""
 
     def __post_init__(self) -> None:
         if self.n < 1 or any(len(values) != self.n for values in self.values.values()):
