@@ -118,7 +118,7 @@ def monitor(
     Raises:
         ModelError: the file cannot be opened, or holds no reference.
         DataError: the table cannot be read, is empty, or not of this model.
-        UsageError: `alpha` is no probability, or `group` is no such expression.
+        UsageError: `alpha` is not a probability, or `group` not such an expression.
     """
     if not 0 < alpha < 1:
         raise UsageError(

@@ -38,7 +38,7 @@ def draw_reference(
         source: whose images they are.
 
     Returns:
-        What to keep; None: there is no image.
+        What to keep; None: the set is empty.
     """
     from zoo.edge import decide, measure_pixels
     from zoo.edge._monitor import round_number

@@ -97,7 +97,7 @@ def recalibrate(
         key: file of a public key: only a bundle signed by it is opened.
         include_seen: keep images that the model was trained or validated on.
         seed: seed of the halves.
-        **reading: see `zoo.spec.Reading`.
+        **reading: columns, group, keep_na, uncertain, frames; see `zoo.spec.Reading`.
 
     Raises:
         OutputError: something is at the place of the new file.

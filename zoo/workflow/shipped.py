@@ -168,7 +168,7 @@ def monitor(
     Raises:
         ModelError: the file holds no reference, or cannot be opened.
         DataError: the table cannot be read, or is not of this model.
-        UsageError: `alpha` is no probability, or `group` not such an expression.
+        UsageError: `alpha` is not a probability, or `group` not such an expression.
     """
     from zoo.edge._monitor import ALPHA
     from zoo.edge._monitor import monitor as watch

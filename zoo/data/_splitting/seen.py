@@ -193,7 +193,7 @@ def add_seen(seen: Seen, images: ImageSet, name: str) -> bytes:
     Args:
         seen: what a run keeps, or another bundle carries.
         images: images that it was fitted on besides.
-        name: as of `format_seen`; of a bundle's list its own salt stays.
+        name: text that the salt is made of: the run, and its data; where the list has a salt, that stays.
     """
     more = images.digests, digest_all(images) if seen.knows_pixels() else images.digests[:0]
     salt = seen.salt or hashlib.sha256(b"zoo seen\0" + name.encode()).digest()[:_SALT]
