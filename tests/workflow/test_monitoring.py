@@ -207,3 +207,9 @@ def test_a_resumed_table_keeps_its_statistics(model: Path, same: Path, tmp_path:
 def test_a_file_that_is_exported_again_remembers_the_same(model: Path, tmp_path: Path) -> None:
     exported = zoo.export(model.parent, out=tmp_path / "again.onnx")
     assert open_model(Path(exported.path)).manifest.reference == open_model(model).manifest.reference
+
+
+def test_a_file_that_is_given_preprocessed_images_has_no_statistics(model: Path, same: Path, tmp_path: Path) -> None:
+    staged = zoo.export(model.parent, preprocess="none", out=tmp_path / "staged.onnx")
+    with refused("statistics-not-raw", UsageError, stage="tensor"):
+        list(zoo.open(staged.path).predict(same.with_suffix(""), statistics=True))

@@ -13,8 +13,8 @@ import zoo
 from zoo.edge.bundle import open_model
 from zoo.errors import DataError, OutputError, UsageError
 from zoo.evaluation import fit_temperature, predict_set
+from zoo.workflow._site import divide
 from zoo.workflow.evaluate import open_target
-from zoo.workflow.recalibrate import _divide
 
 RULE = "sensitivity=0.8:right"
 
@@ -59,7 +59,7 @@ def test_sets_of_labels_hold_the_truth_as_often_as_wanted_again(made: zoo.Recali
 def test_all_that_was_fitted_is_of_the_images_that_do_not_judge(
     bundle: Path, site: Path, made: zoo.Recalibration
 ) -> None:
-    part = _divide(open_target(bundle, site, split="test", provider="cpu", skip_bad=False), seed=0, include_seen=False)
+    part = divide(open_target(bundle, site, split="test", provider="cpu", skip_bad=False), seed=0, include_seen=False)
     fit, judged = part.splits.val, part.splits.test
     assert not set(fit.ids) & set(judged.ids)
     runtime = zoo.open(bundle)
@@ -132,7 +132,7 @@ def test_groups_stay_whole(bundle: Path, tmp_path: Path) -> None:
         place.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(place)
     found = open_target(bundle, folder, split="test", provider="cpu", skip_bad=False, group="patient([0-9]+)_")
-    part = _divide(found, seed=0, include_seen=False)
+    part = divide(found, seed=0, include_seen=False)
     fit, judged = part.splits.val.groups, part.splits.test.groups
     assert fit is not None
     assert judged is not None

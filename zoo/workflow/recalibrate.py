@@ -7,37 +7,30 @@ The threshold of novelty stays: it says what is unlike training, and training ha
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
-import numpy as np
 
 from zoo._support.text import format_count
-from zoo.errors import DataError, ModelError, OutputError, UsageError
-from zoo.spec import Display, EvalReport, Interval, SeenImages, Table
+from zoo.errors import ModelError, OutputError, UsageError
+from zoo.spec import Display, EvalReport, Interval, Table
 
 if TYPE_CHECKING:
     from typing import Unpack
 
     import onnx
-    from numpy.typing import NDArray
 
-    from zoo.data import ImageSet, Splits
+    from zoo.data import ImageSet
     from zoo.edge import Runtime
     from zoo.edge.bundle import Contents
     from zoo.spec import Manifest, Reading
-    from zoo.workflow._judge import Judged
     from zoo.workflow.evaluate import Target
 
 __all__ = ["Recalibration", "recalibrate"]
 
-LEAST = 20
-"""Images, or groups of them, that each part must have."""
-_RESAMPLES = 1000
 _TEMPERATURE = "post/temperature"
 """Name of the constant in the graph, see `zoo.artefact.assemble`."""
 
@@ -114,6 +107,7 @@ def recalibrate(
     from zoo.workflow._judge import check_takes, judge
     from zoo.workflow._prove import write_report
     from zoo.workflow._refer import draw_reference
+    from zoo.workflow._site import compare_losses, divide
     from zoo.workflow.evaluate import open_target
 
     place = _check_place(Path(out))
@@ -133,7 +127,7 @@ def recalibrate(
         )
     contents = open_model(found.runtime.path)
     graph = _Graph.of(contents, found.runtime.path)
-    part = _divide(found, seed=seed, include_seen=include_seen)
+    part = divide(found, seed=seed, include_seen=include_seen)
     old = found.runtime.manifest
     fit = check_takes(old, part.splits).val
     logits = predict_set(found.runtime.logits, fit)
@@ -155,7 +149,7 @@ def recalibrate(
     new = msgspec.structs.replace(new, report=report)
     write_report(graph.model, new, report)
     _write(place, graph.model.SerializeToString(), new, runtime, _join_seen(found, contents, fit))
-    nll, brier = _compare(before, after, old.temperature, temperature)
+    nll, brier = compare_losses(before, after, old.temperature, temperature)
     notes = [*part.notes]
     if contents.signed != "none":
         notes.append("the signature of the bundle does not carry over; sign the new one with 'zoo sign'")
@@ -199,20 +193,11 @@ class _Graph:
 
     def set_temperature(self, value: float) -> None:
         """Replace it."""
+        import numpy as np
         import onnx
 
         fresh = onnx.numpy_helper.from_array(np.asarray(value, np.float32), _TEMPERATURE)
         self.model.graph.initializer[self.at].CopyFrom(fresh)
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class _Part:
-    """The images, divided: val fits, test judges."""
-
-    splits: Splits
-    seen: SeenImages | None
-    how: Literal["validation", "half"]
-    notes: tuple[str, ...]
 
 
 def _check_place(out: Path) -> Path:
@@ -231,60 +216,6 @@ def _check_place(out: Path) -> Path:
     return out
 
 
-def _divide(found: Target, *, seed: int, include_seen: bool) -> _Part:
-    """Images to fit on and images to judge by, without those that the model has seen; no image is in both."""
-    from zoo.workflow._seen import sift
-    from zoo.workflow.evaluate import look_up
-
-    splits, seen = found.splits, look_up(found, "test")
-    if seen is not None and not isinstance(seen, SeenImages):
-        splits, seen = sift(splits, "test", seen, include=include_seen)
-    how: Literal["validation", "half"] = "validation" if len(splits.val) else "half"
-    if how == "half":
-        first = _halve(splits.test, seed)
-        fit, judged = splits.test.subset(np.flatnonzero(first)), splits.test.subset(np.flatnonzero(~first))
-    else:
-        own = look_up(found, "val")
-        if own is not None and not isinstance(own, SeenImages):
-            splits = sift(splits, "val", own, include=include_seen)[0]
-        fit, judged = splits.val, splits.test
-    judged, dropped = _without(judged, fit)
-    for images, what in ((fit, "fit on"), (judged, "judge by")):
-        units = len(images) if images.groups is None else len(np.unique(images.groups))
-        if units < LEAST:
-            unit = "image" if images.groups is None else "group"
-            raise DataError(
-                f"{format_count(units, unit)} to {what}, expected {LEAST} or more; name more images with --data",
-                code="recalibrate-few",
-                found=units,
-                expected=LEAST,
-            )
-    notes = []
-    if dropped:
-        notes.append(f"{format_count(dropped, 'image')} of images or groups that were fitted on left out of the rest")
-    return _Part(dataclasses.replace(splits, val=fit, test=judged), seen, how, tuple(notes))
-
-
-def _halve(images: ImageSet, seed: int) -> NDArray[np.bool_]:
-    """(n,) the half to fit on: groups whole, else equal images; each class in both halves where it has two of them."""
-    of = np.ascontiguousarray(images.digests).view("V32").reshape(-1) if images.groups is None else images.groups
-    _, first, unit = np.unique(of, return_index=True, return_inverse=True)
-    targets = images.targets if images.targets.ndim == 1 else images.targets.argmax(axis=1)
-    order = np.lexsort((np.random.default_rng(seed).random(len(first)), targets[first]))
-    chosen = np.zeros(len(first), np.bool_)
-    chosen[order[::2]] = True
-    return np.asarray(chosen[unit], np.bool_)
-
-
-def _without(judged: ImageSet, fit: ImageSet) -> tuple[ImageSet, int]:
-    """The images that are not fitted on, nor any of their group; and how many are left out."""
-    digests = {row.tobytes() for row in fit.digests}
-    kept = np.array([row.tobytes() not in digests for row in judged.digests], np.bool_)
-    if judged.groups is not None and fit.groups is not None:
-        kept &= ~np.isin(judged.groups, fit.groups)
-    return judged.subset(np.flatnonzero(kept)), int((~kept).sum())
-
-
 def _join_seen(found: Target, contents: Contents, fit: ImageSet) -> bytes | None:
     """What the new bundle tells of seen images: those of the old file, and those it was fitted on."""
     from zoo.data import add_seen
@@ -301,26 +232,6 @@ def _write(place: Path, content: bytes, manifest: Manifest, runtime: Runtime, se
         return
     predict = None if manifest.quantization is None else runtime.logits  # as `zoo.workflow.export` does
     write_proven_bundle(place, content, manifest, golden="generated", splits=None, predict=predict, seen=seen)
-
-
-def _compare(before: Judged, after: Judged, old: float, new: float) -> tuple[Interval, Interval]:
-    """Change of NLL and Brier score, with the interval of paired resamples of images, or of groups."""
-    from zoo.evaluation import Cases, draws, ones
-    from zoo.evaluation.calibration import losses
-    from zoo.evaluation.intervals import percentiles
-
-    images = before.images
-    cases = [
-        Cases.of(judged.logits, images.targets, temperature, images.groups)
-        for judged, temperature in ((before, old), (after, new))
-    ]
-    weights = np.concatenate(list(draws(len(images), _RESAMPLES, 0, images.groups)))
-    found = []
-    for name in ("nll", "brier"):
-        value = float(losses(cases[1], ones(len(images)))[name][0] - losses(cases[0], ones(len(images)))[name][0])
-        low, high = percentiles(losses(cases[1], weights)[name] - losses(cases[0], weights)[name]) or (-np.inf, np.inf)
-        found.append(Interval(value=value, low=min(low, value), high=max(high, value)))
-    return found[0], found[1]
 
 
 def _rows(before: EvalReport, after: EvalReport) -> list[dict[str, object]]:
