@@ -47,11 +47,13 @@ from zoo.workflow.folds import FoldsResult, train_folds
 from zoo.workflow.info import info
 from zoo.workflow.pick import PickResult, pick
 from zoo.workflow.prepare import check, split
+from zoo.workflow.recalibrate import Recalibration, recalibrate
 from zoo.workflow.report import ReportFiles, report
 from zoo.workflow.runs import list_runs
 from zoo.workflow.shipped import (
     bench,
     explain,
+    monitor,
     open,  # noqa: A004 - zoo.open(path) reads as it should
     serve,
     sign,
@@ -65,6 +67,7 @@ __all__ = [
     "ExportResult",
     "FoldsResult",
     "PickResult",
+    "Recalibration",
     "ReportFiles",
     "TrainResult",
     "TuneResult",
@@ -78,8 +81,10 @@ __all__ = [
     "info",
     "list_runs",
     "models",
+    "monitor",
     "open",
     "pick",
+    "recalibrate",
     "report",
     "serve",
     "sign",

@@ -50,7 +50,7 @@ WORDS = (
     Meant(("best", "auto", "automl", "leaderboard", "select", "choose"), ("zoo pick --data FOLDER",)),
     Meant(("sweep", "optimize", "optimise", "hpo", "gridsearch", "autotune"), ("zoo tune MODEL --data FOLDER",)),
     Meant(("html", "plot", "page", "pdf"), ("zoo report",)),
-    Meant(("monitor", "drift"), (), "no verb watches for drift yet"),
+    Meant(("drift", "surveil", "surveillance"), ("zoo monitor ANSWERS --against MODEL",)),
     Meant(("distill", "distil"), (), "no verb trains one model from another yet"),
     Meant(("ui", "web", "app", "dashboard", "gui", "deploy", "host"), ("zoo serve MODEL", "zoo export --web DIR")),
     Meant(("push", "publish", "upload", "login"), ("zoo export --onnx --bundle",), "nothing is sent anywhere"),

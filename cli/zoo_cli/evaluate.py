@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -23,12 +24,14 @@ from zoo_cli.output import (
     number_notes,
     put,
     say_seen,
+    show_path,
     title_of,
     verdict_table,
     with_interval,
 )
 
 if TYPE_CHECKING:
+    from zoo import Recalibration
     from zoo_cli.output import Cell
 
 __all__ = ["evaluate"]
@@ -87,6 +90,15 @@ def evaluate(
         list[str] | None,
         typer.Option("--unlike", metavar="PATH", help="Images that are not of the model's kind; repeatable."),
     ] = None,
+    recalibrate: Annotated[
+        Path | None,
+        typer.Option(
+            "--recalibrate",
+            metavar="OUT",
+            help="Fit temperature and decisions to a part of --data, write them as the new file OUT (.onnx, .zoo), and "
+            "judge both files on the rest.",
+        ),
+    ] = None,
     key: options.Key = None,
     table: options.TableAs = None,
     per_class: Annotated[
@@ -109,6 +121,19 @@ def evaluate(
         "include_seen": include_seen,
         **options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
     }
+    if recalibrate is not None:
+        options.refuse_idle(
+            "with --recalibrate",
+            split=split != "test",
+            operating=operating,
+            prevalence=prevalence,
+            table=table,
+            by=by,
+            corruptions=corruptions,
+            unlike=unlike,
+        )
+        _recalibrate(target, data, recalibrate, asked, as_json=as_json)
+        return
     if corruptions is None:
         options.refuse_idle("without --corruptions", severities=severities, images=images)
     else:
@@ -135,6 +160,37 @@ def evaluate(
         put(format_table_as(table, *(_classes(report) if per_class else _metrics(report))))
     else:
         put("\n\n".join(_sections(report)))
+
+
+def _recalibrate(target: str | None, data: str | None, out: Path, asked: dict[str, Any], *, as_json: bool) -> None:
+    with contextlib.redirect_stdout(sys.stderr):
+        made = zoo.recalibrate(target, data, out, **{name: asked[name] for name in asked if name != "split"})
+    if as_json:
+        document(made)
+    else:
+        put("\n\n".join(_describe(made)))
+
+
+def _describe(made: Recalibration) -> list[str]:
+    """What a new file answers beside the old one."""
+    rows = [
+        (str(row["what"]), *(_number(row[side]) for side in ("before", "after"))) for row in made.tables()["changes"]
+    ]
+    part = "the validation split" if made.how == "validation" else "a half"
+    about = {
+        "new file": show_path(made.path),
+        "fitted on": f"{format_count(made.fitted, 'image')}, {part} of {made.after.data.name}",
+        "temperature": f"{made.temperature_before:.3f}, now {made.temperature:.3f}",
+        "judged on": f"{format_count(made.after.n, 'other image')}",
+        "change of NLL": with_interval(made.nll),
+        "change of Brier": with_interval(made.brier),
+    }
+    about |= {f"note {at}": note for at, note in enumerate(made.notes, 1)}
+    return [*describe_seen(made.after.seen), format_table(("", "before", "after"), rows), fields(about)]
+
+
+def _number(value: object) -> str:
+    return f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value)
 
 
 def _metrics(report: EvalReport) -> tuple[list[str], list[list[Cell]]]:

@@ -68,6 +68,7 @@ VERBS = {
     "verify": (SHIP, "zoo verify lungs.zoo"),
     "sign": (SHIP, "zoo sign lungs.zoo --key site.key"),
     "bench": (SHIP, "zoo bench resnet18.onnx simple_cnn.onnx --threads 1"),
+    "monitor": (SHIP, "zoo monitor answers.csv --against lungs.zoo"),
     "serve": (SHIP, "zoo serve lungs.zoo --port 8000"),
     "doctor": (HERE, "zoo doctor"),
     "demo": (HERE, "zoo demo --out zoo-demo"),

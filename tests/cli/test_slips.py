@@ -113,7 +113,7 @@ SLIPS = {
     "pictures": ["zoo data check pictures", "zoo train MODEL --data pictures"],
     "scan.png": ["zoo predict MODEL scan.png"],
     "net.zoo": ["zoo evaluate net.zoo", "zoo predict net.zoo IMAGE…"],
-    "monitor": [],
+    "drift": ["zoo monitor ANSWERS --against MODEL"],
 }
 
 

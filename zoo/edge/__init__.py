@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from zoo.edge._decide import Decisions, answer_labels, decide, find_sets, score_labels
     from zoo.edge._decision_words import describe_decisions
     from zoo.edge._explain import Explained, HeatMap, explain_images
+    from zoo.edge._measure import measure_pixels
+    from zoo.edge._monitor import Monitoring, Watched, monitor
     from zoo.edge._replay import Verification
     from zoo.edge._results import Answers, Failure, Prediction, Result
     from zoo.edge._runtime import Runtime
@@ -31,18 +33,22 @@ __all__ = [
     "Explained",
     "Failure",
     "HeatMap",
+    "Monitoring",
     "Prediction",
     "Result",
     "Runtime",
     "Signing",
     "TableRows",
     "Verification",
+    "Watched",
     "answer_labels",
     "bench",
     "decide",
     "describe_decisions",
     "explain_images",
     "find_sets",
+    "measure_pixels",
+    "monitor",
     "predict_csv",
     "score_labels",
     "side_by_side",
@@ -60,6 +66,7 @@ _HOMES = (
     "_decision_words",
     "_results",
     "_decide",
+    "_measure",
     "_runtime",
     "_answers",
     "_explain",
@@ -68,6 +75,7 @@ _HOMES = (
     "_replay",
     "_verify",
     "_bench",
+    "_monitor",
 )
 """Where the names above are looked for, what costs least first."""
 

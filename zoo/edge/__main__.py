@@ -30,6 +30,7 @@ VERBS = {
     "sign": "zoo.edge._verbs",
     "bench": "zoo.edge._verbs",
     "info": "zoo.edge._verbs",
+    "monitor": "zoo.edge._monitor_verb",
     "serve": "zoo.edge.serve._verb",
 }
 """Each verb and the module of its function."""

@@ -25,7 +25,7 @@ from zoo._support.text import format_count, inert, read_inert, spell_name
 from zoo.edge._results import Failure, Result, decision_columns, read_predictions
 from zoo.edge._stream import expand
 from zoo.errors import OutputError, ResumeError
-from zoo.spec import LABEL_SEPARATOR, NOVELTY, decode, encode
+from zoo.spec import LABEL_SEPARATOR, MEASURED, NOVELTY, decode, encode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -69,6 +69,7 @@ def predict_csv(
     resume: bool = False,
     overwrite: bool = False,
     features: bool = False,
+    statistics: bool = False,
     batch_size: int | None = None,
     frame: int | None = None,
     workers: int = 0,
@@ -89,6 +90,7 @@ def predict_csv(
         resume: continue the unfinished table beside `target`; without one, begin a new table.
         overwrite: replace a table that is there, once all rows are written.
         features: results have their features too; those of kept rows have not.
+        statistics: further columns, brightness, contrast and colour of the raw image.
         batch_size: most images in one run; None: the default of `Runtime.predict`.
         frame: number of the picture in files that hold several, counted from 1; None: none is guessed.
         workers: number of processes that decode; 0: threads decode.
@@ -106,7 +108,7 @@ def predict_csv(
     part, note = Path(f"{target}.part"), Path(f"{target}.part.json")
     begun = _Begun(
         model=runtime.sha256,
-        columns=tuple(_columns(runtime.manifest)),
+        columns=tuple(_columns(runtime.manifest, statistics=statistics)),
         provider=runtime.provider,
         frame=frame,
         table=None if columns is None else columns.sha256,
@@ -122,10 +124,16 @@ def predict_csv(
         try:
             settled = time.monotonic()
             new = runtime.answers(
-                items, features=features, batch_size=batch_size, frame=frame, workers=workers, columns=columns
+                items,
+                features=features,
+                statistics=statistics,
+                batch_size=batch_size,
+                frame=frame,
+                workers=workers,
+                columns=columns,
             )
             for result in new:
-                stream.write(_line(_cells(result, runtime.manifest)))
+                stream.write(_line(_cells(result, runtime.manifest, statistics=statistics)))
                 rows += 1
                 if time.monotonic() - settled > _SETTLE:
                     _settle(stream)
@@ -225,7 +233,7 @@ def _read_kept(
     first, end = _line(list(begun.columns)), 0
     for number, (row, behind) in enumerate(_rows(stream, part)):
         if number:
-            yield _result(row, next(items, (None, None))[0], f"{part}: row {number}", runtime)
+            yield _result(row, next(items, (None, None))[0], f"{part}: row {number}", runtime, begun.columns)
         elif row != first:
             raise ResumeError(
                 f"{part}: its first line is not that of this model; remove it to begin anew",
@@ -258,9 +266,9 @@ def _rows(stream: IO[bytes], part: Path) -> Iterator[tuple[bytes, int]]:
             row, quotes = bytearray(), 0
 
 
-def _result(row: bytes, name: str | None, where: str, runtime: Runtime) -> Result:
+def _result(row: bytes, name: str | None, where: str, runtime: Runtime, columns: tuple[str, ...]) -> Result:
     """A row as the result it was written from."""
-    manifest = runtime.manifest
+    manifest, statistics = runtime.manifest, MEASURED[0] in columns[: -1 - len(runtime.manifest.labels)]
     damaged = ResumeError(f"{where} is damaged; remove the unfinished table to begin anew", code="resume-damaged")
     try:
         (held,) = csv.reader([row.decode()], strict=True)
@@ -278,14 +286,16 @@ def _result(row: bytes, name: str | None, where: str, runtime: Runtime) -> Resul
         if held[-1]:
             result: Result = Failure(name, read_inert(held[-1]))
         else:
-            row_of = dict(zip(_columns(manifest), held, strict=True))
+            row_of = dict(zip(columns, held, strict=True))
             found = {"probabilities": np.array([list(map(float, held[-1 - len(manifest.labels) : -1]))])}
             if NOVELTY in row_of:
                 found[NOVELTY] = np.array([float(row_of[NOVELTY])])
+            if statistics:
+                found["measured"] = np.array([[float(row_of[name]) for name in MEASURED]])
             (result,) = read_predictions(manifest, [name], found)
     except (ValueError, KeyError, IndexError, csv.Error):  # UnicodeDecodeError is a ValueError
         raise damaged from None
-    if _line(_cells(result, manifest)) != row:
+    if _line(_cells(result, manifest, statistics=statistics)) != row:
         raise damaged
     return result
 
@@ -311,18 +321,20 @@ def write_csv(
     results: Iterable[Result],
     manifest: Manifest,
     *,
+    statistics: bool = False,
     overwrite: bool = False,
 ) -> int:
     """Write `image, label, probability, p_LABEL…, error`, one row an image; `target` appears when done.
 
     Of a multilabel model `labels` follows `probability`: all labels that were given, joined by "|". Then follow, each
     only where the model has it: `decision`; `set`, the labels of the conformal set, joined; `operating`, the labels
-    that reach their operating point, joined; `novelty`.
+    that reach their operating point, joined; `novelty`; and if asked for `brightness`, `contrast`, `colour`.
 
     Args:
         target: the file.
         results: results of `Runtime.predict`.
         manifest: what the model says of itself, for the columns.
+        statistics: the results have brightness, contrast and colour, which are written.
         overwrite: replace a file that is there.
 
     Returns:
@@ -334,19 +346,20 @@ def write_csv(
     refuse_occupied(target, overwrite=overwrite)
     rows = 0
     with atomic_path(target) as temporary, temporary.open("wb") as stream:
-        stream.write(_line(_columns(manifest)))
+        stream.write(_line(_columns(manifest, statistics=statistics)))
         for rows, result in enumerate(results, 1):  # noqa: B007 - how many there were
-            stream.write(_line(_cells(result, manifest)))
+            stream.write(_line(_cells(result, manifest, statistics=statistics)))
     return rows
 
 
-def _columns(manifest: Manifest) -> list[str]:
+def _columns(manifest: Manifest, *, statistics: bool) -> list[str]:
     """The names of the columns."""
-    return ["image", "label", "probability", *_between(manifest), *(f"p_{label}" for label in manifest.labels), "error"]
+    between = _between(manifest, statistics=statistics)
+    return ["image", "label", "probability", *between, *(f"p_{label}" for label in manifest.labels), "error"]
 
 
-def _between(manifest: Manifest) -> list[str]:
-    """Columns that only some models have."""
+def _between(manifest: Manifest, *, statistics: bool) -> list[str]:
+    """Columns that only some tables have."""
     abstention = manifest.abstention
     there = {
         "labels": manifest.task == "multilabel",
@@ -354,18 +367,19 @@ def _between(manifest: Manifest) -> list[str]:
         "set": abstention is not None and abstention.sets is not None,
         "operating": bool(manifest.operating),
         NOVELTY: abstention is not None and abstention.novelty is not None,
+        **dict.fromkeys(MEASURED, statistics),
     }
     return [name for name, held in there.items() if held]
 
 
-def _cells(result: Result, manifest: Manifest) -> list[str]:
-    """One row; probabilities with all their digits."""
-    between = _between(manifest)
+def _cells(result: Result, manifest: Manifest, *, statistics: bool) -> list[str]:
+    """One row; numbers with all their digits."""
+    between = _between(manifest, statistics=statistics)
     if isinstance(result, Failure):
         empty = [""] * (2 + len(between) + len(manifest.labels))
         return [inert(spell_name(result.image)), *empty, inert(result.error)]
     given = {"labels": LABEL_SEPARATOR.join(result.labels or ()), **decision_columns(result.row())}
-    held = [repr(given[name]) if name == NOVELTY else inert(given[name]) for name in between]
+    held = [repr(given[name]) if name in {NOVELTY, *MEASURED} else inert(given[name]) for name in between]
     values = [repr(result.probabilities[label]) for label in manifest.labels]
     return [inert(spell_name(result.image)), inert(result.label), repr(result.probability), *held, *values, ""]
 

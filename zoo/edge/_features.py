@@ -15,8 +15,10 @@ import numpy as np
 
 from zoo._support.files import atomic_path, refuse_occupied, refuse_unwritable
 from zoo._support.text import spell_name
+from zoo.edge._asking import check_output
 from zoo.edge._results import Prediction
 from zoo.errors import UsageError
+from zoo.spec import FEATURES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -34,7 +36,7 @@ def check_features(runtime: Runtime, target: Path, *, overwrite: bool) -> None:
         UsageError: it gives none, or the name of the file does not end in .npz.
         OutputError: it is there already, or its folder is not.
     """
-    runtime.check_features()
+    check_output(str(runtime.path), runtime.manifest, FEATURES)
     if target.suffix != ".npz":
         raise UsageError(f"--features {target}: expected a name that ends in .npz", code="out-name", path=str(target))
     if target.is_dir() or not target.absolute().parent.is_dir():

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zoo.edge._decision_words import describe_decision
-from zoo.spec import FEATURES, LABEL_SEPARATOR, NOVELTY, Display, Rows, Table
+from zoo.spec import FEATURES, LABEL_SEPARATOR, MEASURED, NOVELTY, Display, Rows, Table
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -62,6 +62,7 @@ class Prediction(_Answered):
         set: the conformal set of labels, in the same order; None: the file has no sets.
         operating: each label with an operating point to whether it reaches it; None: the file has no points.
         novelty: how unlike the images of training it is; None: the file does not decide by it.
+        measured: brightness, contrast and colour of the raw image, see `zoo.edge.measure_pixels`; None: not asked for.
     """
 
     image: str
@@ -74,6 +75,7 @@ class Prediction(_Answered):
     set: tuple[str, ...] | None = None
     operating: dict[str, bool] | None = None
     novelty: float | None = None
+    measured: dict[str, float] | None = None
 
     def row(self, top: int | None = None) -> dict[str, Any]:
         """For `--json`; with `top`, only that many classes, the most probable first; what is None is left out."""
@@ -93,7 +95,7 @@ class Prediction(_Answered):
             "operating": self.operating,
             "novelty": self.novelty,
         }
-        return row | {name: value for name, value in more.items() if value is not None}
+        return row | {name: value for name, value in more.items() if value is not None} | (self.measured or {})
 
     def headline(self) -> str:
         """The image, its label and the probability, or why there is none; all labels that a multilabel model gives."""
@@ -136,12 +138,13 @@ def read_predictions(
     Args:
         manifest: by which it is decided.
         names: a name for each image.
-        found: name of an output to its rows: probabilities (N, K), where asked for novelty (N,) and features (N, D).
+        found: name of an output to its rows: probabilities (N, K), where asked for novelty (N,), features (N, D) and
+            "measured" (N, 3), which is of the raw images.
     """
     from zoo.edge._decide import decide
 
     labels, rows = manifest.labels, found["probabilities"]
-    scores, features = found.get(NOVELTY), found.get(FEATURES)
+    scores, features, measured = found.get(NOVELTY), found.get(FEATURES), found.get("measured")
     decided = decide(rows, scores, manifest)
 
     def named(held: NDArray[np.bool_] | None, at: int) -> tuple[str, ...] | None:
@@ -164,6 +167,7 @@ def read_predictions(
                 named(decided.sets, at),
                 {label: bool(decided.called[at, place]) for label, place in pointed} or None,
                 None if scores is None else float(scores[at]),
+                None if measured is None else dict(zip(MEASURED, map(float, measured[at]), strict=True)),
             )
         )
     return results
@@ -171,7 +175,7 @@ def read_predictions(
 
 def decision_columns(row: Mapping[str, Any]) -> dict[str, Any]:
     """Cells of a table that a `Prediction.row` has of decisions: labels of the set, labels that reach their point."""
-    cells = {name: row[name] for name in ("decision", "set", "operating", "novelty") if name in row}
+    cells = {name: row[name] for name in ("decision", "set", "operating", NOVELTY, *MEASURED) if name in row}
     if "set" in cells:
         cells["set"] = LABEL_SEPARATOR.join(cells["set"])
     if "operating" in cells:

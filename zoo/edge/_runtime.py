@@ -23,11 +23,12 @@ from zoo.edge._beside import Beside, Cells, FindRow, numbers_of, refuse_unasked
 from zoo.edge._decoders import Decoders
 from zoo.edge._graph import check_graph, count_features
 from zoo.edge._intake import Array, Intake, Source
+from zoo.edge._measure import check_measured, measure_pixels
 from zoo.edge._results import Answers, Failure, Result, read_predictions
 from zoo.edge._session import check_memory, open_session, placement
-from zoo.edge._stream import batches, decode_ahead, expand
+from zoo.edge._stream import batches, check_counts, decode_ahead, expand
 from zoo.edge.bundle import MODEL, Contents, open_model
-from zoo.errors import ModelError, UsageError
+from zoo.errors import ModelError
 from zoo.spec import EVIDENCE, FEATURES, NOVELTY, Manifest
 from zoo.tabular import draw_cells
 
@@ -166,10 +167,7 @@ class Runtime:
         return self._answers(("logits", "probabilities"), batch, columns)[0]
 
     def probabilities(self, batch: Array, columns: Cells | None = None) -> NDArray[np.float32]:
-        """The graph's probabilities, after temperature and softmax or sigmoids: (N, K) float32 in [0, 1].
-
-        Takes and raises as `logits`.
-        """
+        """After temperature and softmax or sigmoids: (N, K) float32 in [0, 1]; takes and raises as `logits`."""
         return self._answers(("probabilities",), batch, columns)[0]
 
     def draw_columns(self, rows: int) -> NDArray[np.float32] | None:
@@ -220,16 +218,8 @@ class Runtime:
         Raises:
             UsageError: the file has no such output.
         """
-        self.check_features()
-        return self._answers((FEATURES,), batch, columns)[0]
-
-    def check_features(self) -> None:
-        """Whether the file gives features.
-
-        Raises:
-            UsageError: it does not.
-        """
         check_output(str(self.path), self.manifest, FEATURES)
+        return self._answers((FEATURES,), batch, columns)[0]
 
     def novelty(self, batch: Array, columns: Cells | None = None) -> NDArray[np.float32]:
         """How unlike the images of training these are; takes and raises as `logits`.
@@ -240,21 +230,20 @@ class Runtime:
         Raises:
             UsageError: the file has no such output.
         """
-        return self.logits_and_novelty(batch, columns)[1]
-
-    def logits_and_novelty(
-        self, batch: Array, columns: Cells | None = None
-    ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-        """Logits and novelty scores of one pass; see there."""
         check_output(str(self.path), self.manifest, NOVELTY)
-        logits, scores = self._answers(("logits", NOVELTY), batch, columns)
-        return logits, scores
+        return self._answers((NOVELTY,), batch, columns)[0]
+
+    def decisive(self, batch: Array, columns: Cells | None = None) -> dict[str, NDArray[np.float32]]:
+        """Logits and probabilities (N, K), and novelty (N,) where the file decides by it; as `logits`, in one pass."""
+        outputs = ("logits", *decisive_outputs(self.manifest))
+        return dict(zip(outputs, self._answers(outputs, batch, columns), strict=True))
 
     def predict(
         self,
         sources: Iterable[Source] | Source,
         *,
         features: bool = False,
+        statistics: bool = False,
         batch_size: int | None = None,
         frame: int | None = None,
         workers: int = 0,
@@ -269,6 +258,7 @@ class Runtime:
         Args:
             sources: paths of images or folders, or raw arrays (H, W[, C]); one or many, read as needed.
             features: each `Prediction` has its features too.
+            statistics: each `Prediction` has brightness, contrast and colour of the raw image too.
             batch_size: most images in one run. None: 1 on the CPU, where batches bring nothing (ResNet-18 at
                 224 px, 2 cores: 36 ms an image at 1, 33 to 39 at 2 to 16), else 16.
             frame: which picture of files that hold several, counted from 1. None: none is guessed.
@@ -285,11 +275,20 @@ class Runtime:
             DataError: the one folder given holds no image, or columns are wanted and not given; this and the others
                 when an answer is asked for.
             ModelError: ONNX Runtime failed.
-            UsageError: `batch_size`, `frame` or `workers` is too small, or the file gives no features.
+            UsageError: `batch_size`, `frame` or `workers` is too small, or the file gives no features, or it leaves
+                preprocessing to us, and raw pixels are not kept for statistics.
         """
         items = expand(sources, passed)
         return Answers(
-            self.answers(items, features=features, batch_size=batch_size, frame=frame, workers=workers, columns=columns)
+            self.answers(
+                items,
+                features=features,
+                statistics=statistics,
+                batch_size=batch_size,
+                frame=frame,
+                workers=workers,
+                columns=columns,
+            )
         )
 
     def answers(
@@ -297,6 +296,7 @@ class Runtime:
         items: Iterable[tuple[str, Source | ImageError]],
         *,
         features: bool = False,
+        statistics: bool = False,
         batch_size: int | None = None,
         frame: int | None = None,
         workers: int = 0,
@@ -304,14 +304,11 @@ class Runtime:
     ) -> Generator[Result]:
         """Label images that have names already, from `zoo.edge._stream.expand`; see `predict`."""
         size = (1 if self.provider == "cpu" else _ACCELERATOR_BATCH) if batch_size is None else batch_size
-        asked = (("batch size", size, 1), ("workers", workers, 0), ("frame", 1 if frame is None else frame, 1))
-        for what, value, least in asked:
-            if value < least:
-                raise UsageError(
-                    f"{what} is {value}, expected {least} or more", code="option-value", option=what, value=value
-                )
+        check_counts(size, workers, frame)
         if features:
-            self.check_features()
+            check_output(str(self.path), self.manifest, FEATURES)
+        if statistics:
+            check_measured(str(self.path), self.manifest)
         outputs = (*decisive_outputs(self.manifest), *([FEATURES] if features else []))
         refuse_unasked(self.manifest, columns)
         beside = Beside(self.manifest.table, columns)
@@ -330,7 +327,8 @@ class Runtime:
                 given, wrong = beside.take(names)
                 good = [at for at in range(len(names)) if at not in wrong]
                 feed = make_feed(self.manifest, group[good], None if given is None else given[good])
-                answered = iter(self._predict(outputs, feed, [names[at] for at in good]) if good else ())
+                measured = measure_pixels(group[good]) if statistics else None
+                answered = iter(self._predict(outputs, feed, [names[at] for at in good], measured) if good else ())
                 for at, name in enumerate(names):
                     yield Failure(name, wrong[at]) if at in wrong else next(answered)
             beside.say()
@@ -365,8 +363,11 @@ class Runtime:
             return Failure(shown, image)
         return self._predict(decisive_outputs(self.manifest), make_feed(self.manifest, image[None], given), [shown])[0]
 
-    def _predict(self, outputs: tuple[str, ...], feed: dict[str, Array], names: list[str]) -> list[Prediction]:
+    def _predict(
+        self, outputs: tuple[str, ...], feed: dict[str, Array], names: list[str], measured: Array | None = None
+    ) -> list[Prediction]:
         found = dict(zip(outputs, self._ask(outputs, feed), strict=True))
+        found |= {} if measured is None else {"measured": measured}
         return read_predictions(self.manifest, names, found)
 
     def read(self, source: bytes | Source, *, name: str | None = None, frame: int | None = None) -> RawImage:

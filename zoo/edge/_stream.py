@@ -16,7 +16,7 @@ import numpy as np
 
 from zoo._support.machine import cores
 from zoo.edge._intake import Array, Source
-from zoo.errors import DataError, ImageError
+from zoo.errors import DataError, ImageError, UsageError
 from zoo.readers._walk import Walk, join
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from zoo.readers._walk import PassedOver
 
-__all__ = ["Source", "batches", "decode_ahead", "expand"]
+__all__ = ["Source", "batches", "check_counts", "decode_ahead", "expand"]
 
 _AHEAD_IMAGES = 16
 _AHEAD_BYTES = 64 * 2**20
@@ -32,6 +32,20 @@ _AHEAD_BYTES = 64 * 2**20
 _MOST_THREADS = 4
 
 log = logging.getLogger("zoo")
+
+
+def check_counts(batch_size: int, workers: int, frame: int | None) -> None:
+    """Refuse numbers that no pass over images can have.
+
+    Raises:
+        UsageError: one is too small.
+    """
+    asked = (("batch size", batch_size, 1), ("workers", workers, 0), ("frame", 1 if frame is None else frame, 1))
+    for what, value, least in asked:
+        if value < least:
+            raise UsageError(
+                f"{what} is {value}, expected {least} or more", code="option-value", option=what, value=value
+            )
 
 
 def expand(

@@ -67,6 +67,9 @@ def predict(
     features: Annotated[
         Path | None, Option("--features", "Write what the last layer saw of each image here (.npz).", "F")
     ] = None,
+    statistics: Annotated[
+        bool, Option("--statistics", "Also brightness, contrast and colour of each image, for 'zoo monitor'.")
+    ] = False,
     resume: Annotated[bool, Option("--resume", "Continue the unfinished F.part, if it is there.")] = False,
     overwrite: Overwrite = False,
     top: Annotated[int | None, Option("--top", "Show the K likeliest.", "K", least=1)] = None,
@@ -107,6 +110,7 @@ def predict(
     results: Iterator[Result] = ask(
         _sources(images),
         features=features is not None,
+        statistics=statistics,
         batch_size=batch_size,
         frame=frame,
         workers=workers,

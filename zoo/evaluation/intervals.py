@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo._support.shares import Z95, wilson
 from zoo.errors import UsageError
 from zoo.evaluation._design import find_effect
 from zoo.evaluation._placements import variance_of
@@ -60,7 +61,6 @@ __all__ = [
 ]
 
 RESAMPLES = 1000
-Z95 = 1.959963984540054  # the 97.5 % quantile of the standard normal distribution
 CELLS = 1_000_000
 """Weights held at once, 8 MB: memory does not grow with images times resamples."""
 
@@ -228,11 +228,3 @@ def bound_area(area: float, influence: NDArray[np.float64], groups: NDArray[np.i
     middle, half = np.log(area / (1 - area)), Z95 * np.sqrt(variance) / (area * (1 - area))
     low, high = (float(1 / (1 + np.exp(-end))) for end in (middle - half, middle + half))
     return Interval(value=area, low=min(low, area), high=max(high, area), method="delong")
-
-
-def wilson(value: float, trials: float) -> tuple[float, float]:
-    """95 % score interval of a proportion in [0, 1] (Wilson 1927, J. Am. Stat. Assoc. 22:209)."""
-    spread = Z95**2 / trials
-    middle = (value + spread / 2) / (1 + spread)
-    half = Z95 / (1 + spread) * float(np.sqrt(max(0.0, value * (1 - value)) / trials + spread / (4 * trials)))
-    return max(0.0, middle - half), min(1.0, middle + half)

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 import numpy as np
 
+from zoo._support.shares import Z95, wilson
 from zoo.evaluation._grouping import cut_cells, cut_numbers, names_images
 from zoo.evaluation._influence import Estimate, accuracy_of, auroc_of, balanced_accuracy_of, bound, spread
-from zoo.evaluation.intervals import Z95, wilson
 from zoo.spec import Difference, Interval, Subgroup
 
 if TYPE_CHECKING:

@@ -35,6 +35,7 @@ from zoo.spec._preprocessing import (
     Window,
 )
 from zoo.spec._quantization import Guard, Quantization, QuantizedKind, Rung, Speed, Target
+from zoo.spec._reference import MEASURED, Reference
 from zoo.spec._results import (
     Calibration,
     ClassCalibration,
@@ -84,6 +85,7 @@ __all__ = [
     "GRADIENT_SETTINGS",
     "IR_VERSION",
     "LABEL_SEPARATOR",
+    "MEASURED",
     "METRIC_CHOICES",
     "MOST_CHANNELS",
     "MOST_COLUMNS",
@@ -142,6 +144,7 @@ __all__ = [
     "Quantization",
     "QuantizedKind",
     "Reading",
+    "Reference",
     "ReliabilityBin",
     "RiskCoverage",
     "Robustness",

@@ -13,6 +13,7 @@ from zoo.spec._display import Display, Table
 from zoo.spec._judged import AbstentionReport, ConformalReport, OperatingReport
 from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._quantization import Quantization
+from zoo.spec._reference import Reference
 from zoo.spec._subgroups import Shortcut, Subgroup, table_of_groups
 from zoo.spec._training import TrainConfig
 from zoo.spec._unlike import NoveltyReport
@@ -368,6 +369,9 @@ class Manifest(Display, Value, frozen=True):
     """Labels that are called from a probability of their own on; empty: the most probable label is the answer."""
     abstention: Abstention | None = None
     """When the answer is that it is not known; null: never."""
+    reference: Reference | None = None
+    """What `zoo monitor` compares a site's answers with; null: the model has learnt from all images, or the file is of
+    an older release."""
     members: tuple[Member, ...] = ()
     """Of an ensemble its networks, each with a preprocessing of its own inside the graph; `preprocess` is then that of
     the largest input. Empty: one network."""

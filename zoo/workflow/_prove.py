@@ -14,6 +14,7 @@ from zoo.runs import hash_learnt, versions, weights_licence
 from zoo.spec import EVIDENCE, FEATURES, NOVELTY, SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
 from zoo.tabular import draw_cells, parse_cells
 from zoo.workflow._images import read_some
+from zoo.workflow._refer import draw_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -88,6 +89,7 @@ def build(
         GateError: the file does not give the training side's answers.
     """
     from zoo.artefact import parity_images, set_manifest
+    from zoo.artefact.quantize._running import open_file
 
     record = run.record
     spec, temperature = record.card.preprocess, record.temperature
@@ -120,6 +122,9 @@ def build(
     columns = None if manifest.table is None else _parity_columns(manifest.table, data.val, len(images))
     parity = trained.prove(made, manifest, labels=data.labels, images=images, columns=columns)
     manifest = msgspec.structs.replace(manifest, parity=parity)
+    if record.card.train.fold != "none":  # else it has learnt from its validation images, too
+        runtime = open_file(model, manifest, reference=False)
+        manifest = msgspec.structs.replace(manifest, reference=draw_reference(runtime, manifest, data.val))
     set_manifest(model, manifest)
     log.info(
         "parity: %d raw images of %d sizes, logits within %.1e, probabilities within %.1e, %d labels changed",

@@ -1,4 +1,7 @@
-"""From the proven float32 file to int8 or fp16; operating points and sets of labels are settled on its own answers."""
+"""From the proven float32 file to int8 or fp16; operating points and sets of labels are settled on its own answers.
+
+So is the reference of `zoo monitor`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from zoo.spec import FEATURES
 from zoo.workflow._decide import choose_anew, judge_decisions
 from zoo.workflow._judge import judge
 from zoo.workflow._prove import compare_features
+from zoo.workflow._refer import draw_reference
 from zoo.workflow._seen import list_seen, sift_start, start_of
 from zoo.workflow._unlike import ScoredAnswers, judge_again, settle_anew
 
@@ -59,6 +63,8 @@ def quantise(
         manifest = choose_anew(manifest, predict_set(scored.logits, splits.val), splits.val)
         if scored.scores:
             manifest = settle_anew(manifest, np.concatenate(scored.scores))
+    if manifest.reference is not None:
+        manifest = msgspec.structs.replace(manifest, reference=draw_reference(taken.runtime, manifest, splits.val))
     splits, seen = sift_start(
         splits, list_seen(run), run.record.card.train.leaks, run.record.notes, start=start_of(run.record)
     )

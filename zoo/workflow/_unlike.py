@@ -184,9 +184,9 @@ class ScoredAnswers:
         """As `Runtime.logits`."""
         if self.novelty is None:
             return self.runtime.logits(batch, columns)
-        logits, scores = self.runtime.logits_and_novelty(batch, columns)
-        self.scores.append(scores)
-        return logits
+        found = self.runtime.decisive(batch, columns)
+        self.scores.append(found[NOVELTY])
+        return found["logits"]
 
 
 def judge_unlike(scored: ScoredAnswers, images: ImageSet, unlike: Sequence[str | Path]) -> NoveltyReport | None:

@@ -1,4 +1,4 @@
-"""What is done with a finished model file: open, explain, verify, sign, bench, serve.
+"""What is done with a finished model file: open, explain, verify, sign, bench, monitor, serve.
 
 `zoo` offers these beside the verbs that make a file. Heavy packages are imported inside the functions.
 """
@@ -13,11 +13,11 @@ from zoo.workflow._find import model_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from zoo.edge import Bench, Explained, Failure, Runtime, Signing, Verification
+    from zoo.edge import Bench, Explained, Failure, Monitoring, Runtime, Signing, Verification
     from zoo.edge.serve import Settings
     from zoo.edge.serve._server import Started
 
-__all__ = ["bench", "explain", "open", "serve", "sign", "verify"]
+__all__ = ["bench", "explain", "monitor", "open", "serve", "sign", "verify"]
 
 
 def open(  # noqa: A001 - zoo.open
@@ -146,6 +146,35 @@ def bench(path: str | Path, *, provider: str = "cpu", threads: int | None = None
     from zoo.edge import bench as measure
 
     return measure(model_file(Path(path)), provider=provider, threads=threads, runs=runs)
+
+
+def monitor(
+    table: str | Path,
+    against: str | Path,
+    *,
+    alpha: float | None = None,
+    group: str | None = None,
+    shuffle: bool = False,
+) -> Monitoring:
+    """Whether the answers of a site, a table of `zoo predict --csv`, have drifted from those to validation images.
+
+    Args:
+        table: the table, its rows in the order in which the images came.
+        against: the .onnx file, bundle or run whose answers these are.
+        alpha: the probability that an alarm is ever raised without drift is at most this; None: 0.01.
+        group: a regular expression that finds the patient in an image's name; the first image of each counts.
+        shuffle: mix the rows, for a table whose order is not that of time.
+
+    Raises:
+        ModelError: the file holds no reference, or cannot be opened.
+        DataError: the table cannot be read, or is not of this model.
+        UsageError: `alpha` is not a probability, or `group` not such an expression.
+    """
+    from zoo.edge._monitor import ALPHA
+    from zoo.edge._monitor import monitor as watch
+
+    found = model_file(Path(against))
+    return watch(table, found, alpha=ALPHA if alpha is None else alpha, group=group, shuffle=shuffle)
 
 
 def serve(

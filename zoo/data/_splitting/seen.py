@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 
 from zoo._support.files import atomic_write, sha256_bytes
+from zoo.data._pixels import digest_all
 from zoo.data._splitting.fingerprint import contents
 from zoo.errors import DataError
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from zoo.data._index import Splits
+    from zoo.data._index import ImageSet, Splits
 
 __all__ = [
     "SEEN",
@@ -38,6 +39,7 @@ __all__ = [
     "Part",
     "Seen",
     "add_pixels",
+    "add_seen",
     "format_seen",
     "join_start",
     "leave_out_unread",
@@ -187,13 +189,37 @@ def format_seen(seen: Seen, name: str) -> bytes:
         name: what the salt is made of: the run, and its data.
     """
     salt = hashlib.sha256(b"zoo seen\0" + name.encode()).digest()[:_SALT]
+    return _format(salt, [_hash(rows, salt) for rows in _four(seen)])
+
+
+def add_seen(seen: Seen, images: ImageSet, name: str) -> bytes:
+    """What a bundle carries of a model that was fitted further, see `SEEN`.
+
+    Args:
+        seen: what a run keeps, or another bundle carries.
+        images: images that it was fitted on besides.
+        name: text that the salt is made of: the run, and its data; where the list has a salt, that stays.
+    """
+    more = images.digests, digest_all(images) if seen.knows_pixels() else images.digests[:0]
+    salt = seen.salt or hashlib.sha256(b"zoo seen\0" + name.encode()).digest()[:_SALT]
+    own, own_pixels, start, start_pixels = (rows if seen.salt else _hash(rows, salt) for rows in _four(seen))
+    files, pixels = (np.unique(np.concatenate((held, _hash(rows, salt))), axis=0)
+                     for held, rows in zip((own, own_pixels), more, strict=True))  # fmt: skip
+    return _format(salt, [files, pixels, start, start_pixels])
+
+
+def _four(seen: Seen) -> list[NDArray[np.uint8]]:
+    """Files and pixels of train and val together, files and pixels of start."""
     own: tuple[Part, ...] = ("train", "val")
-    parts = [
-        _hash(seen._rows(of, which), salt)  # noqa: SLF001 - of this module
+    return [
+        seen._rows(of, which)  # noqa: SLF001 - of this module
         for which in (own, ("start",))
         for of in (seen.files, seen.pixels)
     ]
-    rows = [np.sort(part.view("<u8").reshape(-1)) for part in parts]
+
+
+def _format(salt: bytes, parts: list[NDArray[np.uint8]]) -> bytes:
+    rows = [np.sort(np.ascontiguousarray(part).view("<u8").reshape(-1)) for part in parts]
     counts = np.array([len(part) for part in rows], "<u8")
     return b"".join((_MAGIC, salt, counts.tobytes(), *(part.tobytes() for part in rows)))
 

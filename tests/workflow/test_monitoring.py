@@ -1,0 +1,215 @@
+"""From a file to a site's table to the verdict: what the file remembers, and what it says of images that differ."""
+
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+from refusals import refused
+from sites import LABELS, draw, write_site
+
+import zoo
+from zoo.edge import measure_pixels, predict_csv
+from zoo.edge.bundle import open_model
+from zoo.errors import DataError, ModelError, UsageError
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("site")
+    data = write_site(place / "halves.npz")
+    zoo.train("logistic_regression", data, out=place / "run")
+    return place / "run" / "model.onnx"
+
+
+def write_answers(model: Path, folder: Path, *, light: float = 0.0, n: int = 200, bad: int = 0, **how: Any) -> Path:
+    """The table of a site, whose images lie in `folder`."""
+    folder.mkdir()
+    for at, pixels in enumerate(draw(np.random.default_rng(11), n, light=light)[0]):
+        Image.fromarray(pixels).save(folder / f"image{at:04d}.png")
+    for at in range(bad):
+        (folder / f"image{n + at:04d}.png").write_bytes(b"no picture")
+    table = folder.with_suffix(".csv")
+    list(predict_csv(zoo.open(model), folder, table, **{"statistics": True, **how}))
+    return table
+
+
+def rewrite(table: Path, target: Path, change: Any) -> Path:
+    """The table with another content: `change` gets all rows as lists, the header first."""
+    with table.open(newline="") as stream:
+        rows = change(list(csv.reader(stream)))
+    with target.open("w", newline="") as stream:
+        csv.writer(stream).writerows(rows)
+    return target
+
+
+@pytest.fixture(scope="module")
+def same(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_answers(model, tmp_path_factory.mktemp("site") / "same")
+
+
+def test_the_reference_is_of_the_answers_to_validation_images(model: Path) -> None:
+    reference = open_model(model).manifest.reference
+    assert reference is not None
+    with np.load(model.parents[1] / "halves.npz") as arrays:
+        raw = np.repeat(arrays["val_images"][..., None], 3, axis=3)
+    runtime = zoo.open(model)
+    top = runtime.probabilities(raw)
+    assert (reference.n, reference.grouped, reference.source) == (160, False, "validation")
+    np.testing.assert_allclose(reference.values["probability"], np.sort(top.max(axis=1)), rtol=1e-3)
+    np.testing.assert_allclose(reference.values["brightness"], np.sort(measure_pixels(raw)[:, 0]), rtol=1e-3)
+    assert [reference.labels[label] for label in LABELS] == np.bincount(top.argmax(axis=1), minlength=3).tolist()
+    assert sum(reference.decisions.values()) == 160
+
+
+def test_brightness_and_contrast_are_in_units_of_the_type() -> None:
+    rng = np.random.default_rng(0)
+    byte = rng.integers(0, 256, (2, 5, 7, 3), np.uint8)
+    colour = (byte.max(axis=3).astype(float) - byte.min(axis=3)).mean(axis=(1, 2))
+    expected = np.stack([byte.reshape(2, -1).mean(axis=1), byte.reshape(2, -1).std(axis=1), colour], axis=1)
+    np.testing.assert_allclose(measure_pixels(byte), expected / 255, rtol=1e-6)
+    np.testing.assert_allclose(measure_pixels(byte.astype(np.uint16)), expected / 65535, rtol=1e-6)
+    measured = byte.astype(np.float32)
+    measured[0, 0, 0, 0] = np.nan
+    assert np.isfinite(measure_pixels(measured)).all()
+    assert (measure_pixels(np.repeat(byte[..., :1], 3, axis=3))[:, 2] == 0).all(), "gray has no colour"
+
+
+def test_images_like_those_of_training_raise_no_alarm(model: Path, same: Path) -> None:
+    found = zoo.monitor(same, model)
+    assert (found.verdict, found.images, found.failed, found.alarms) == ("no drift shown", 200, 0, ())
+    assert [one.name for one in found.statistics] == [
+        "probability", "brightness", "contrast", "no answer", "uncertain", *(f"label: {label}" for label in LABELS)
+    ]  # fmt: skip
+
+
+def test_lighter_images_are_found_and_said_in_numbers(model: Path, tmp_path: Path) -> None:
+    found = zoo.monitor(write_answers(model, tmp_path / "light", light=12), model)
+    first = found.alarms[0]
+    assert (found.verdict, first.name) == ("drift", "brightness")
+    assert first.alarm is not None
+    assert first.since is not None
+    assert first.since < first.alarm < 100
+    assert isinstance(first.site, float)
+    assert first.site - first.reference == pytest.approx(12 / 255, abs=0.01)
+
+
+def test_the_image_from_which_on_it_differs_is_named(model: Path, same: Path, tmp_path: Path) -> None:
+    light = write_answers(model, tmp_path / "light", light=20, n=100)
+    later: list[list[str]] = []
+    rewrite(light, tmp_path / "again.csv", lambda rows: later.extend(rows[1:]) or rows)
+    both = rewrite(same, tmp_path / "both.csv", lambda rows: rows + later)
+    first = zoo.monitor(both, model).alarms[0]
+    assert first.name == "brightness"
+    assert first.since == pytest.approx(201, abs=15)
+
+
+def test_images_without_an_answer_are_a_statistic(model: Path, tmp_path: Path) -> None:
+    table = write_answers(model, tmp_path / "bad", n=40, bad=20)
+    found = zoo.monitor(table, model)
+    assert (found.images, found.failed) == (60, 20)
+    assert [one.name for one in found.alarms] == ["no answer"]
+    assert found.alarms[0].since == pytest.approx(41, abs=3)
+
+
+def test_a_table_without_statistics_says_what_was_not_compared(model: Path, tmp_path: Path) -> None:
+    found = zoo.monitor(write_answers(model, tmp_path / "plain", statistics=False), model)
+    assert found.verdict == "no drift shown"
+    assert any("brightness" in note for note in found.notes)
+    assert "brightness" not in {one.name for one in found.statistics}
+
+
+def test_a_few_images_are_too_few_to_tell(model: Path, same: Path, tmp_path: Path) -> None:
+    few = rewrite(same, tmp_path / "few.csv", lambda rows: rows[:9])
+    assert zoo.monitor(few, model).verdict == "too few to tell"
+
+
+def test_the_same_table_has_the_same_answer_and_a_longer_one_repeats_it(model: Path, tmp_path: Path) -> None:
+    light = write_answers(model, tmp_path / "light", light=15)
+    part = rewrite(light, tmp_path / "part.csv", lambda rows: rows[:121])
+    whole, begun = zoo.monitor(light, model), zoo.monitor(part, model)
+    assert zoo.monitor(light, model) == whole
+    assert (whole.alarms[0].alarm, whole.alarms[0].since) == (begun.alarms[0].alarm, begun.alarms[0].since)
+
+
+def test_an_order_that_is_not_of_time_is_mixed_when_asked(model: Path, same: Path, tmp_path: Path) -> None:
+    ordered = rewrite(same, tmp_path / "ordered.csv", lambda rows: [rows[0], *sorted(rows[1:], key=lambda row: row[1])])
+    assert zoo.monitor(ordered, model).verdict == "drift"
+    assert zoo.monitor(ordered, model, shuffle=True).verdict == "no drift shown"
+
+
+def test_of_a_patient_one_image_counts(model: Path, tmp_path: Path) -> None:
+    table = write_answers(model, tmp_path / "patients", n=60)
+
+    def name(rows: list[list[str]]) -> list[list[str]]:
+        return [rows[0], *([f"p{at // 4}/{row[0]}", *row[1:]] for at, row in enumerate(rows[1:]))]
+
+    found = zoo.monitor(rewrite(table, tmp_path / "named.csv", name), model, group="p([0-9]+)/")
+    assert found.images == 15
+    with refused("option-value", UsageError):
+        zoo.monitor(table, model, group="p[0-9]+")
+    with refused("monitor-group", DataError):
+        zoo.monitor(table, model, group="patient([0-9]+)")
+
+
+def test_other_tables_are_refused(model: Path, same: Path, tmp_path: Path) -> None:
+    def other(rows: list[list[str]]) -> list[list[str]]:
+        return [["p_up" if name == "p_odd" else name for name in rows[0]], *rows[1:]]
+
+    def broken(rows: list[list[str]]) -> list[list[str]]:
+        return [rows[0], *([*row[:2], "1.5", *row[3:]] for row in rows[1:])]
+
+    def strange(rows: list[list[str]]) -> list[list[str]]:
+        return [rows[0], *([row[0], "up", *row[2:]] for row in rows[1:])]
+
+    for change, code in (
+        (other, "monitor-other-model"),
+        (strange, "monitor-other-model"),
+        (broken, "monitor-value"),
+        (lambda rows: rows[:1], "monitor-empty"),
+        (lambda rows: [row[1:] for row in rows], "monitor-columns"),
+    ):
+        with refused(code, DataError):
+            zoo.monitor(rewrite(same, tmp_path / "other.csv", change), model)
+    with refused("file-unreadable", DataError):
+        zoo.monitor(tmp_path / "none.csv", model)
+    with refused("option-value", UsageError):
+        zoo.monitor(same, model, alpha=1.5)
+
+
+def test_a_file_without_a_reference_says_so(model: Path, same: Path, tmp_path: Path) -> None:
+    import msgspec
+    import onnx
+
+    from zoo.artefact import set_manifest
+
+    graph = onnx.load_from_string(model.read_bytes())
+    set_manifest(graph, msgspec.structs.replace(open_model(model).manifest, reference=None))
+    (tmp_path / "old.onnx").write_bytes(graph.SerializeToString())
+    with refused("monitor-no-reference", ModelError):
+        zoo.monitor(same, tmp_path / "old.onnx")
+
+
+def test_a_resumed_table_keeps_its_statistics(model: Path, same: Path, tmp_path: Path) -> None:
+    runtime, folder, target = zoo.open(model), same.with_suffix(""), tmp_path / "resumed.csv"
+    begun = predict_csv(runtime, folder, target, statistics=True)
+    for _ in range(30):
+        next(begun)
+    begun.close()  # type: ignore[attr-defined]
+    list(predict_csv(runtime, folder, target, statistics=True, resume=True))
+    assert target.read_bytes() == same.read_bytes()
+
+
+def test_a_file_that_is_exported_again_remembers_the_same(model: Path, tmp_path: Path) -> None:
+    exported = zoo.export(model.parent, out=tmp_path / "again.onnx")
+    assert open_model(Path(exported.path)).manifest.reference == open_model(model).manifest.reference
+
+
+def test_a_file_that_is_given_preprocessed_images_has_no_statistics(model: Path, same: Path, tmp_path: Path) -> None:
+    staged = zoo.export(model.parent, preprocess="none", out=tmp_path / "staged.onnx")
+    with refused("statistics-not-raw", UsageError, stage="tensor"):
+        list(zoo.open(staged.path).predict(same.with_suffix(""), statistics=True))

@@ -1,0 +1,140 @@
+"""A shipped file fitted to another site: a new file, fitted on some of its images and judged on the others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from refusals import refused
+from sites import write_site
+
+import zoo
+from zoo.edge.bundle import open_model
+from zoo.errors import DataError, OutputError, UsageError
+from zoo.evaluation import fit_temperature, predict_set
+from zoo.workflow._site import divide
+from zoo.workflow.evaluate import open_target
+
+RULE = "sensitivity=0.8:right"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    place = tmp_path_factory.mktemp("home")
+    data = write_site(place / "home.npz")
+    run = zoo.train("logistic_regression", data, out=place / "run", operating=[RULE]).run
+    return Path(zoo.export(run, bundle=True, out=place / "model.zoo").path)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Images whose labels are wrong more often than at home, so that the model is too sure there."""
+    return write_site(tmp_path_factory.mktemp("site") / "site.npz", seed=5, wrong=0.3, parts={"test": 400})
+
+
+@pytest.fixture(scope="module")
+def made(bundle: Path, site: Path) -> zoo.Recalibration:
+    return zoo.recalibrate(bundle, site, bundle.with_name("site.zoo"))
+
+
+def test_the_new_file_is_right_about_its_probabilities_where_the_old_one_was_not(made: zoo.Recalibration) -> None:
+    assert (made.how, made.fitted, made.after.n) == ("half", 200, 200)
+    assert made.temperature > made.temperature_before
+    assert made.nll.high < 0
+    assert made.brier.high < 0
+    assert made.before.calibration is not None
+    assert made.after.calibration is not None
+    change = made.after.calibration.nll.value - made.before.calibration.nll.value
+    assert made.nll.value == pytest.approx(change, abs=1e-9)
+    assert made.before.metrics["macro_auroc"].value == pytest.approx(made.after.metrics["macro_auroc"].value, abs=0.02)
+
+
+def test_sets_of_labels_hold_the_truth_as_often_as_wanted_again(made: zoo.Recalibration) -> None:
+    assert made.before.conformal is not None
+    assert made.after.conformal is not None
+    assert made.before.conformal.reached.high < 0.9 < made.after.conformal.reached.high
+
+
+def test_all_that_was_fitted_is_of_the_images_that_do_not_judge(
+    bundle: Path, site: Path, made: zoo.Recalibration
+) -> None:
+    part = divide(open_target(bundle, site, split="test", provider="cpu", skip_bad=False), seed=0, include_seen=False)
+    fit, judged = part.splits.val, part.splits.test
+    assert not set(fit.ids) & set(judged.ids)
+    runtime = zoo.open(bundle)
+    assert made.temperature == pytest.approx(fit_temperature(predict_set(runtime.logits, fit), fit.targets))
+    new = open_model(Path(made.path)).manifest
+    assert new.reference is not None
+    assert (new.reference.n, new.reference.source) == (200, "recalibration")
+    assert [point.n for point in new.operating] == [200]
+    assert np.bincount(fit.targets).tolist() == pytest.approx(np.bincount(judged.targets).tolist(), abs=1)
+
+
+def test_the_new_bundle_proves_itself_and_says_where_it_comes_from(bundle: Path, made: zoo.Recalibration) -> None:
+    proof = zoo.verify(made.path)
+    assert proof.images >= 32
+    old, new = open_model(bundle).manifest, open_model(Path(made.path)).manifest
+    assert new.temperature == made.temperature
+    assert made.after.data.sha256 in new.provenance.notes[-1]
+    assert (new.provenance.data, new.preprocess, new.labels) == (old.provenance.data, old.preprocess, old.labels)
+    assert new.report == made.after
+    raw = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    was, now = zoo.open(bundle), zoo.open(made.path)
+    np.testing.assert_array_equal(was.logits(raw), now.logits(raw))
+    powers = np.exp(was.logits(raw) / made.temperature)
+    np.testing.assert_allclose(now.probabilities(raw), powers / powers.sum(axis=1, keepdims=True), rtol=1e-5)
+
+
+def test_the_images_that_it_was_fitted_on_count_as_seen_afterwards(made: zoo.Recalibration, site: Path) -> None:
+    again = zoo.evaluate(made.path, site)
+    assert again.seen is not None
+    assert (again.seen.count, again.n) == (200, 200)
+    assert again.metrics == made.after.metrics
+
+
+def test_nothing_is_replaced_and_the_source_stays(bundle: Path, site: Path, made: zoo.Recalibration) -> None:
+    before = {path.name: path.read_bytes() for path in bundle.iterdir()}
+    for place in (bundle, Path(made.path)):
+        with refused("out-occupied", OutputError):
+            zoo.recalibrate(bundle, site, place)
+    assert {path.name: path.read_bytes() for path in bundle.iterdir()} == before
+
+
+def test_what_cannot_be_fitted_is_refused(bundle: Path, site: Path, tmp_path: Path) -> None:
+    with refused("recalibrate-own", UsageError):
+        zoo.recalibrate(bundle, bundle.with_name("home.npz"), tmp_path / "new.onnx")
+    with refused("option-missing", UsageError):
+        zoo.recalibrate(bundle, None, tmp_path / "new.onnx")
+    with refused("out-name", UsageError):
+        zoo.recalibrate(bundle, site, tmp_path / "new")
+    few = write_site(tmp_path / "few.npz", seed=9, parts={"test": 30})
+    with refused("recalibrate-few", DataError, found=15):
+        zoo.recalibrate(bundle, few, tmp_path / "new.onnx")
+    assert not (tmp_path / "new.onnx").exists()
+
+
+def test_a_validation_split_of_the_site_fits_and_its_test_split_judges(bundle: Path, tmp_path: Path) -> None:
+    data = write_site(tmp_path / "divided.npz", seed=6, wrong=0.3, parts={"val": 120, "test": 90})
+    made = zoo.recalibrate(bundle, data, tmp_path / "new.onnx")
+    assert (made.how, made.fitted, made.after.n) == ("validation", 120, 90)
+    assert zoo.open(made.path).manifest.temperature == made.temperature
+
+
+def test_groups_stay_whole(bundle: Path, tmp_path: Path) -> None:
+    from PIL import Image
+    from sites import LABELS, draw
+
+    pixels, told = draw(np.random.default_rng(2), 240)
+    folder = tmp_path / "patients"
+    for at, (image, label) in enumerate(zip(pixels, told, strict=True)):
+        place = folder / LABELS[label] / f"patient{at // 4}_{at}.png"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(place)
+    found = open_target(bundle, folder, split="test", provider="cpu", skip_bad=False, group="patient([0-9]+)_")
+    part = divide(found, seed=0, include_seen=False)
+    fit, judged = part.splits.val.groups, part.splits.test.groups
+    assert fit is not None
+    assert judged is not None
+    assert not set(fit.tolist()) & set(judged.tolist())
+    assert len(set(fit.tolist())) == len(set(judged.tolist())) == 30
