@@ -56,6 +56,7 @@ from zoo.workflow.shipped import (
     sign,
     verify,
 )
+from zoo.workflow.suspects import find_suspects
 from zoo.workflow.train import TrainResult, train
 from zoo.workflow.tune import TuneResult, tune
 
@@ -72,6 +73,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "find_suspects",
     "info",
     "list_runs",
     "models",

@@ -27,7 +27,8 @@ from zoo_cli.output import (
 )
 
 if TYPE_CHECKING:
-    from zoo_cli.output import Cell
+    from zoo.workflow.suspects import Suspects
+    from zoo_cli.output import Cell, TableFormat
 
 __all__ = ["evaluate"]
 
@@ -60,6 +61,15 @@ def evaluate(
             "point there; may be repeated.",
         ),
     ] = None,
+    suspects: Annotated[
+        int | None,
+        typer.Option(
+            "--suspects",
+            metavar="N",
+            min=1,
+            help="In the place of the report: the N images whose labels are most likely wrong.",
+        ),
+    ] = None,
     key: options.Key = None,
     table: options.TableAs = None,
     per_class: Annotated[
@@ -74,6 +84,17 @@ def evaluate(
     images, never on those that are judged.
     """
     options.refuse_formats(table, per_class=per_class, as_json=as_json)
+    made = options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames)
+    if suspects is not None:
+        options.refuse_beside(
+            "--suspects", include_seen=include_seen, operating=operating, prevalence=prevalence, per_class=per_class
+        )
+        with contextlib.redirect_stdout(sys.stderr):
+            found = zoo.find_suspects(
+                target, data, most=suspects, split=split, provider=provider, skip_bad=skip_bad, key=key, **made
+            )
+        _show_suspects(found, table, as_json=as_json)
+        return
     with contextlib.redirect_stdout(sys.stderr):
         report = zoo.evaluate(
             target,
@@ -85,7 +106,7 @@ def evaluate(
             include_seen=include_seen,
             operating=operating or (),
             prevalence=prevalence or (),
-            **options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
+            **made,
         )
     if as_json or table is not None:
         say_seen(report.seen)
@@ -95,6 +116,20 @@ def evaluate(
         put(format_table_as(table, *(_classes(report) if per_class else _metrics(report))))
     else:
         put("\n\n".join(_sections(report)))
+
+
+def _show_suspects(found: Suspects, table: TableFormat | None, *, as_json: bool) -> None:
+    rows = found.tables()["suspects"]
+    if as_json:
+        document(found)
+    elif table is not None:
+        put(format_table_as(table, rows.columns, [list(row.values()) for row in rows]))
+    else:
+        cells = [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row.values()] for row in rows]
+        shown = (
+            [format_table([name.replace("_", " ") for name in rows.columns], cells, right=range(3, 7))] if rows else []
+        )
+        put("\n\n".join([*shown, found.headline(), *found.notes]))
 
 
 def _metrics(report: EvalReport) -> tuple[list[str], list[list[Cell]]]:

@@ -34,6 +34,7 @@ from zoo.evaluation.metrics import (
     title_of,
 )
 from zoo.evaluation.operating import check_rules, choose_points
+from zoo.evaluation.suspects import Suspect, rank_suspects
 
 __all__ = [
     "BINS",
@@ -50,6 +51,7 @@ __all__ = [
     "Predict",
     "Progress",
     "Reliability",
+    "Suspect",
     "Tally",
     "Values",
     "Weighing",
@@ -82,6 +84,7 @@ __all__ = [
     "plot_reliability",
     "pool_logits",
     "predict_set",
+    "rank_suspects",
     "read_prevalence",
     "reliability",
     "report",

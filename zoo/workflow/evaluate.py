@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zoo.spec import EvalReport, Reading
     from zoo.workflow._seen import Overlap
 
-__all__ = ["Target", "evaluate", "load_plugin", "look_up", "open_target"]
+__all__ = ["Target", "evaluate", "leave_out_seen", "load_plugin", "look_up", "open_target"]
 
 log = logging.getLogger("zoo")
 
@@ -65,12 +65,9 @@ def evaluate(
     """
     from zoo.workflow._judge import judge
     from zoo.workflow._other_points import choose_for_report
-    from zoo.workflow._seen import sift
 
     found = open_target(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
-    splits, seen = found.splits, look_up(found, split)
-    if seen is not None and not isinstance(seen, SeenImages):
-        splits, seen = sift(splits, split, seen, include=include_seen or found.keeps_seen)
+    splits, seen = leave_out_seen(found, split, include=include_seen)
     points = choose_for_report(found, operating, split) if operating else None
     judged = judge(found.plugin, found.runtime, splits, split, seen=seen, operating=points, prevalence=prevalence)
     if points is None:
@@ -188,6 +185,20 @@ def look_up(target: Target, split: str) -> Overlap | SeenImages | None:
     if target.seen is None:
         return SeenImages(count=None, of=n, how="not known", note=NOT_KNOWN)
     return find_overlap(target.splits, split, target.seen)
+
+
+def leave_out_seen(target: Target, split: str, *, include: bool) -> tuple[Splits, SeenImages | None]:
+    """The images without those that the model has seen, and what is said of these; `include`: with them.
+
+    Raises:
+        GateError: it has seen all of them.
+    """
+    from zoo.workflow._seen import sift
+
+    seen = look_up(target, split)
+    if seen is None or isinstance(seen, SeenImages):
+        return target.splits, seen
+    return sift(target.splits, split, seen, include=include or target.keeps_seen)
 
 
 def _only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:
