@@ -99,5 +99,11 @@ Table = Annotated[
     Path | None,
     Option("--table", "Table with a column of images and those that the model takes beside the image.", "FILE"),
 ]
+GradCam = Annotated[
+    bool, Option("--gradcam", "Grad-CAM, from the gradients of a run's network (needs torch).", of_zoo=True)
+]
+Draws = Annotated[
+    int, Option("--draws", "Networks with random weights to compare the first map with; 0: none.", "N", least=0)
+]
 Overwrite = Annotated[bool, Option("--overwrite", "Replace what is there already.")]
 Key = Annotated[Path | None, Option("--key", "Public key (.pub); only a bundle signed by it is opened.", "FILE")]

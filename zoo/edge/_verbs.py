@@ -19,8 +19,10 @@ from zoo.edge._options import (
     DRAWS,
     AllowFallback,
     Argument,
+    Draws,
     Find,
     Frame,
+    GradCam,
     Images,
     Json,
     Key,
@@ -160,13 +162,8 @@ def explain(
     overwrite: Overwrite = False,
     frame: Frame = None,
     table: Table = None,
-    gradcam: Annotated[
-        bool, Option("--gradcam", "Grad-CAM, from the gradients of a run's network (needs torch).", of_zoo=True)
-    ] = False,
-    draws: Annotated[
-        int,
-        Option("--draws", "Networks with random weights to compare the first map with; 0: none.", "N", least=0),
-    ] = DRAWS,
+    gradcam: GradCam = False,
+    draws: Draws = DRAWS,
     provider: Provider = "cpu",
     allow_fallback: AllowFallback = False,
     threads: Threads = None,
@@ -177,10 +174,10 @@ def explain(
 ) -> int:
     """Show which parts of an image its answer depends on.
 
-    A file that was exported with --evidence shows
-    the map that it makes its answer of. Of others parts are hidden one after the other; where the probability drops
-    most, the picture NAME.heat.png is bright. Neither proves that a disease was found there. The first map is made
-    again by networks with random weights: a map that they give too says nothing of what was learnt.
+    A file that was exported with --evidence shows the map that it makes its answer of. Of others parts are hidden one
+    after the other; where the probability drops most, the picture NAME.heat.png is bright. Neither proves that a
+    disease was found there. The first map is made again by networks with random weights: a map that they give too
+    says nothing of what was learnt.
     """
     from zoo.edge._beside import find_columns
     from zoo.edge._explain import CAPTIONS, Explained, describe, describe_score, explain_images
