@@ -60,6 +60,7 @@ from zoo.workflow.shipped import (
     verify,
 )
 from zoo.workflow.stress import stress
+from zoo.workflow.suspects import find_suspects
 from zoo.workflow.train import TrainResult, train
 from zoo.workflow.tune import TuneResult, tune
 
@@ -78,6 +79,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "find_suspects",
     "info",
     "list_runs",
     "models",

@@ -21,13 +21,17 @@ _OFFERS = dict.fromkeys(("model", "models", "bundle"), offers.exported)
 def command(verb: Callable[..., int]) -> Callable[..., None]:
     """Turn a verb of the device into a command of Typer: its table as a signature, a run in place of a model."""
     table = parameters(verb)
-    finds = "find" in inspect.signature(verb).parameters
+    takes = inspect.signature(verb).parameters
 
     def run(**given: Any) -> None:
-        if finds:
+        if "find" in takes:
             from zoo.workflow._find import model_file
 
             given["find"] = model_file
+        if "open_gradcam" in takes:
+            from zoo.workflow._gradcam import open_gradcam
+
+            given["open_gradcam"] = open_gradcam
         status = verb(**given)
         if status:
             raise typer.Exit(status)

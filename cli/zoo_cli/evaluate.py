@@ -32,7 +32,7 @@ from zoo_cli.output import (
 
 if TYPE_CHECKING:
     from zoo import Recalibration
-    from zoo_cli.output import Cell
+    from zoo_cli.output import Cell, TableFormat
 
 __all__ = ["evaluate"]
 
@@ -99,6 +99,15 @@ def evaluate(
             "judge both files on the rest.",
         ),
     ] = None,
+    suspects: Annotated[
+        int | None,
+        typer.Option(
+            "--suspects",
+            metavar="N",
+            min=1,
+            help="In the place of the report: the N images whose labels are most likely wrong.",
+        ),
+    ] = None,
     key: options.Key = None,
     table: options.TableAs = None,
     per_class: Annotated[
@@ -133,6 +142,19 @@ def evaluate(
             unlike=unlike,
         )
         _recalibrate(target, data, recalibrate, asked, as_json=as_json)
+        return
+    if suspects is not None:
+        options.refuse_idle(
+            "with --suspects",
+            include_seen=include_seen,
+            operating=operating,
+            prevalence=prevalence,
+            per_class=per_class,
+            by=by,
+            corruptions=corruptions,
+            unlike=unlike,
+        )
+        _show_suspects(target, data, suspects, asked, table=table, as_json=as_json)
         return
     if corruptions is None:
         options.refuse_idle("without --corruptions", severities=severities, images=images)
@@ -191,6 +213,26 @@ def _describe(made: Recalibration) -> list[str]:
 
 def _number(value: object) -> str:
     return f"{value:.3f}" if isinstance(value, float) else "-" if value is None else str(value)
+
+
+def _show_suspects(
+    target: str | None, data: str | None, most: int, asked: dict[str, Any], *, table: TableFormat | None, as_json: bool
+) -> None:
+    with contextlib.redirect_stdout(sys.stderr):
+        found = zoo.find_suspects(
+            target, data, most=most, **{name: asked[name] for name in asked if name != "include_seen"}
+        )
+    rows = found.tables()["suspects"]
+    if as_json:
+        document(found)
+    elif table is not None:
+        put(format_table_as(table, rows.columns, [list(row.values()) for row in rows]))
+    else:
+        cells = [[f"{cell:.3f}" if isinstance(cell, float) else str(cell) for cell in row.values()] for row in rows]
+        shown = (
+            [format_table([name.replace("_", " ") for name in rows.columns], cells, right=range(3, 7))] if rows else []
+        )
+        put("\n\n".join([*shown, found.headline(), *found.notes]))
 
 
 def _metrics(report: EvalReport) -> tuple[list[str], list[list[Cell]]]:

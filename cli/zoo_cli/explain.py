@@ -1,4 +1,4 @@
-"""`zoo explain`: heat maps, as pictures and as numbers. Needs no training framework."""
+"""`zoo explain`: heat maps, as pictures and as numbers. Needs no training framework, except for --gradcam."""
 
 from __future__ import annotations
 

@@ -101,6 +101,20 @@ def _read_epochs(text: str) -> int | Literal["auto"]:
     return "auto" if text == "auto" else int(text)
 
 
+def refuse_beside(option: str, **others: object) -> None:
+    """Refuse options that say nothing beside another.
+
+    Args:
+        option: flag of that one.
+        **others: options by name, and what was given.
+    """
+    idle = [f"--{name.replace('_', '-')}" for name, given in others.items() if given]
+    if idle:
+        raise UsageError(
+            f"{option} and {' and '.join(idle)}: give one of them", code="option-conflict", options=[option, *idle]
+        )
+
+
 def refuse_formats(table: str | None, *, as_json: bool, **chooses: bool) -> None:
     """Refuse `--table` beside `--json`, and an option that chooses the table without `--table`.
 

@@ -65,6 +65,22 @@ def test_evaluating_the_run_gives_the_numbers_of_training_again(at_work: Path) -
     assert max(map(len, text.out.splitlines())) <= 100
 
 
+def test_labels_in_doubt_are_listed_in_the_place_of_the_report(at_work: Path) -> None:
+    asked = ("evaluate", "runs/tiny", "--suspects", "3")
+    found = run_zoo(*asked, "--json").document
+    splits = json.loads((at_work / "runs" / "tiny" / "run.json").read_text())["data"]["splits"]
+    assert found["n"] == splits["test"] + splits["val"]
+    assert [row["rank"] for row in found["suspects"]] == [1, 2, 3][: found["found"]]
+    assert {"image", "given", "suggested", "probability", "given_probability", "rank", "rank_in_class"} == set(
+        found["suspects"][0]
+    )
+    table = run_zoo(*asked, "--table", "csv").out.splitlines()
+    assert table[0] == "image,given,suggested,probability,given_probability,rank,rank_in_class"
+    assert found["suspects"][0]["image"] in run_zoo(*asked).out
+    assert run_zoo(*asked, "--split", "train", "--json").document["error"]["code"] == "suspects-learnt"
+    assert run_zoo(*asked, "--prevalence", "0.1", "--json").document["error"]["code"] == "option-conflict"
+
+
 def test_a_metric_without_a_value_is_shown_with_its_reason(at_work: Path, tmp_path: Path) -> None:
     """A set with one class has no AUROC; a silent gap would be read as a fault of the program."""
     for name in ("0.png", "1.png"):

@@ -251,5 +251,5 @@ def test_verb_of_the_device_prints_one_document(
     assert code == 0
     assert (row["label"], row["height"], row["width"]) == ("green", 10, 12)
     assert read(tmp_path / "maps" / "g.heat.png").pixels.shape == (10, 12, 3)
-    assert set(row) == {"image", "label", "base", "height", "width", "values", "method", "file"}
+    assert set(row) == {"image", "label", "base", "height", "width", "values", "method", "file", "randomised"}
     assert row["label"] in LABELS

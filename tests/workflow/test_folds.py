@@ -39,6 +39,20 @@ def done(colours: Path, tmp_path_factory: pytest.TempPathFactory) -> zoo.FoldsRe
     return zoo.train_folds(MODEL, colours, folds=3, out=tmp_path_factory.mktemp("runs") / "over")
 
 
+def test_labels_are_doubted_by_the_fold_that_has_not_seen_them(done: zoo.FoldsResult, tmp_path: Path) -> None:
+    """A label that is wrong in the run's answers is found, whatever fold it is in."""
+    spoilt = shutil.copytree(done.run, tmp_path / "spoilt")
+    kept = dict(np.load(spoilt / "answers.npz"))
+    wrong = [0, len(kept["targets"]) // 2, len(kept["targets"]) - 1]
+    kept["targets"][wrong] = (kept["targets"][wrong] + 1) % len(kept["labels"])
+    np.savez(spoilt / "answers.npz", **kept)
+    found = zoo.find_suspects(spoilt, most=3)
+    assert found.n == done.test.n
+    assert sorted(one.image for one in found.suspects) == sorted(kept["ids"][wrong].tolist())
+    (own, *_) = zoo.find_suspects(done.folds[0], most=3).notes
+    assert own == "answers to the test and val images"
+
+
 def test_every_image_is_judged_once_by_the_fold_that_holds_it(colours: Path, done: zoo.FoldsResult) -> None:
     with (Path(done.run) / "predictions.csv").open(encoding="utf-8") as stream:
         rows = list(csv.DictReader(stream))

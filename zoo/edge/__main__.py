@@ -12,7 +12,7 @@ import inspect
 import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from zoo.edge._options import Argument, parameters
+from zoo.edge._options import Argument, Option, parameters
 from zoo.edge._print import explain_error, run
 from zoo.errors import UsageError
 
@@ -65,7 +65,8 @@ def _parser(names: Iterable[str]) -> argparse.ArgumentParser:
         entry = verbs.add_parser(name, help=text.partition("\n")[0], description=text, allow_abbrev=False)
         entry.set_defaults(verb=verb)
         for parameter in parameters(verb):
-            _add(entry, parameter)
+            if not (isinstance(parameter.said, Option) and parameter.said.of_zoo):
+                _add(entry, parameter)
     return parser
 
 

@@ -38,6 +38,8 @@ class Option:
     metavar: str | None = None
     least: float | None = None
     most: float | None = None
+    of_zoo: bool = False
+    """Whether only `zoo` has it, because it needs more than a device has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,8 +78,13 @@ def parameters(verb: Callable[..., Any]) -> list[Parameter]:
     return found
 
 
+DRAWS = 3
+"""Networks with random weights that a map is compared with; each costs as much as the map of one more image."""
+
 Find = Callable[[Path], Path]
 """From what the user named to the file or bundle."""
+OpenGradCam = Callable[[Path, Any], Any]
+"""From what the user named and its `Runtime` to a `Mapper` by gradients, which a device cannot make."""
 
 Model = Annotated[Path, Argument("MODEL", "An .onnx file or a bundle.", "An .onnx file, a bundle or a run.")]
 Images = Annotated[list[str], Argument("IMAGE", "Images, and folders of them.")]
@@ -91,6 +98,12 @@ Frame = Annotated[int | None, Option("--frame", "Picture of files that hold seve
 Table = Annotated[
     Path | None,
     Option("--table", "Table with a column of images and those that the model takes beside the image.", "FILE"),
+]
+GradCam = Annotated[
+    bool, Option("--gradcam", "Grad-CAM, from the gradients of a run's network (needs torch).", of_zoo=True)
+]
+Draws = Annotated[
+    int, Option("--draws", "Networks with random weights to compare the first map with; 0: none.", "N", least=0)
 ]
 Overwrite = Annotated[bool, Option("--overwrite", "Replace what is there already.")]
 Key = Annotated[Path | None, Option("--key", "Public key (.pub); only a bundle signed by it is opened.", "FILE")]

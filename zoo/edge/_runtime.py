@@ -57,16 +57,26 @@ class Runtime:
         provider: the execution provider that runs it: the one asked for, never another.
         sha256: hash of the ONNX file, hexadecimal.
         size_bytes: size of the ONNX file.
+        threads: threads inside one operator; None: as many as this process has CPUs.
     """
 
     def __init__(
-        self, path: Path, manifest: Manifest, provider: str, session: Any, *, sha256: str, size_bytes: int
+        self,
+        path: Path,
+        manifest: Manifest,
+        provider: str,
+        session: Any,
+        *,
+        sha256: str,
+        size_bytes: int,
+        threads: int | None = None,
     ) -> None:
         self.path = path
         self.manifest = manifest
         self.sha256 = sha256
         self.provider = provider
         self.size_bytes = size_bytes
+        self.threads = threads
         self._session = session
         self._intake = Intake(manifest)
 
@@ -118,7 +128,8 @@ class Runtime:
             allow_fallback=allow_fallback,
         )
         digest = contents.manifest.files.get(MODEL) or sha256_bytes(contents.model)
-        runtime = cls(path, contents.manifest, provider, session, sha256=digest, size_bytes=len(contents.model))
+        size = len(contents.model)
+        runtime = cls(path, contents.manifest, provider, session, sha256=digest, size_bytes=size, threads=threads)
         try:
             check_graph(str(path), contents.manifest, session, ask=runtime._try)
         except UnicodeDecodeError:  # onnxruntime hands over names of axes as the file holds them

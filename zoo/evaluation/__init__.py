@@ -40,6 +40,7 @@ from zoo.evaluation.operating import check_rules, choose_points
 from zoo.evaluation.properties import PROPERTIES, Watch, file_types, varying
 from zoo.evaluation.shortcuts import find_shortcuts, judge_baselines, say_shortcuts
 from zoo.evaluation.subgroups import find_segments, measure_groups, say_groups
+from zoo.evaluation.suspects import Suspect, rank_suspects
 
 __all__ = [
     "BINS",
@@ -61,6 +62,7 @@ __all__ = [
     "RangeMetric",
     "Reliability",
     "ReportPlot",
+    "Suspect",
     "Tally",
     "Values",
     "Watch",
@@ -107,6 +109,7 @@ __all__ = [
     "plot_report",
     "pool_logits",
     "predict_set",
+    "rank_suspects",
     "read_prevalence",
     "reliability",
     "report",

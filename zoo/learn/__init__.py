@@ -13,6 +13,7 @@ from zoo.learn._distributed import hear_first
 from zoo.learn._evidence import EvidenceNetwork
 from zoo.learn._features import find_last_layer, torch_features
 from zoo.learn._fit import Fitted, fit
+from zoo.learn._gradcam import GradCam
 from zoo.learn._head import fit_head
 from zoo.learn._mirror import mirrored, price_mirror
 from zoo.learn._precision import pick_device
@@ -26,6 +27,7 @@ __all__ = [
     "WEIGHTS_FILE",
     "EvidenceNetwork",
     "Fitted",
+    "GradCam",
     "NetworkWithColumns",
     "check_request",
     "find_last_layer",

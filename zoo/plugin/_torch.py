@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from zoo.data import Splits
     from zoo.evaluation import Predict
+    from zoo.learn import GradCam
     from zoo.plugin._contract import Trained
     from zoo.runs import RunFolder, TrainContext
     from zoo.spec import ModelCard, PreprocessSpec, TrainConfig
@@ -243,6 +244,16 @@ class _TorchTrained:
         network = self.answering.cpu().float().eval()
         layer = find_last_layer(network, channels=channels_of(self.spec), size=self.spec.size)
         return None if layer is None else torch_features(network, layer)
+
+    @property
+    def gradcam(self) -> GradCam | None:
+        """Of the image as it is, of networks that answer by its mirror image, too; None: it has none."""
+        from zoo.learn import GradCam, NetworkWithColumns
+
+        if isinstance(self.module, NetworkWithColumns):  # a map of it would be one of the picture beside columns
+            return None
+        network = self.module.cpu().float().eval()
+        return GradCam.of(network, channels=channels_of(self.spec), size=self.spec.size)
 
     def to_onnx(self) -> onnx.ModelProto:
         from zoo.learn import module_to_onnx

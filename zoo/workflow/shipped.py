@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo.edge._options import DRAWS
 from zoo.workflow._find import model_file
 
 if TYPE_CHECKING:
@@ -57,6 +58,8 @@ def explain(
     out: str | Path | None = None,
     overwrite: bool = False,
     frame: int | None = None,
+    gradcam: bool = False,
+    draws: int = DRAWS,
     provider: str = "cpu",
     threads: int | None = None,
     key: str | Path | None = None,
@@ -71,6 +74,8 @@ def explain(
         out: folder for pictures of the maps, NAME.heat.png; None: none is written.
         overwrite: replace pictures of an earlier call.
         frame: which picture of files that hold several, counted from 1.
+        gradcam: by the gradients of a run's network (Grad-CAM), which needs torch; False: as the file can.
+        draws: networks with random weights that the first map is compared with (`Explained.randomised`); 0: none.
         provider: execution provider.
         threads: threads inside one operator; None: all CPUs.
         key: file of a public key: only a bundle signed by it is opened.
@@ -79,14 +84,21 @@ def explain(
     Raises:
         ZooError: any error of `open`.
         DataError: the one folder given holds no image.
-        UsageError: the model does not know the label.
+        UsageError: the model does not know the label, or `gradcam` is asked of what has no gradients.
         OutputError: a picture cannot be written, or is there from an earlier call.
     """
     from zoo.edge import explain_images
 
     runtime = open(path, provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
     place = None if out is None else Path(out)
-    return explain_images(runtime, images, label=label, out=place, frame=frame, overwrite=overwrite)
+    mapper = None
+    if gradcam:
+        from zoo.workflow._gradcam import open_gradcam
+
+        mapper = open_gradcam(Path(path), runtime)
+    return explain_images(
+        runtime, images, label=label, out=place, frame=frame, overwrite=overwrite, mapper=mapper, draws=draws
+    )
 
 
 def verify(

@@ -30,10 +30,14 @@ _CELLS = 2304
 view of each place is as wide as its receptive field."""
 
 
-def explain_image(runtime: Runtime, image: RawImage, label: str | None = None, columns: Cells | None = None) -> HeatMap:
+def explain_image(
+    runtime: Runtime, image: RawImage, label: str | None = None, columns: Cells | None = None, *, odds: bool = False
+) -> HeatMap:
     """By the file's evidence map where it has one, else by `map_occlusion`; takes and raises as that."""
     image = adopt_padding(image, runtime.manifest.preprocess.intensity)
-    return (map_evidence if runtime.has_evidence else map_occlusion)(runtime, image, label, columns)
+    if runtime.has_evidence:
+        return map_evidence(runtime, image, label, columns)
+    return map_occlusion(runtime, image, label, columns, odds=odds)
 
 
 def map_evidence(runtime: Runtime, image: RawImage, label: str | None = None, columns: Cells | None = None) -> HeatMap:

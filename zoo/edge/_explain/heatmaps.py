@@ -14,8 +14,8 @@ import msgspec
 from zoo._support.files import atomic_path, refuse_occupied
 from zoo._support.text import printable
 from zoo.edge._beside import Beside, refuse_unasked
-from zoo.edge._explain.evidence import explain_image
 from zoo.edge._explain.occlusion import HeatMap, overlay
+from zoo.edge._explain.randomised import FileMapper, score_map
 from zoo.edge._results import Failure
 from zoo.edge._stream import expand
 from zoo.errors import ImageError
@@ -27,10 +27,11 @@ if TYPE_CHECKING:
     from PIL.PngImagePlugin import PngInfo
 
     from zoo.edge._beside import FindRow
+    from zoo.edge._explain.randomised import Mapper
     from zoo.edge._runtime import Runtime
     from zoo.edge._stream import Source
 
-__all__ = ["Explained", "describe", "explain_images"]
+__all__ = ["Explained", "describe", "describe_score", "explain_images"]
 
 _MARK = "zoo explain"
 """In each overlay, so that it is known again and nobody else's picture is written over."""
@@ -48,10 +49,18 @@ class Explained(Display, msgspec.Struct, frozen=True, kw_only=True):
     heat: HeatMap
     file: str | None
     """The overlay that was written."""
+    randomised: float | None = None
+    """Rank correlation of this map and the same one of networks with random weights, in [-1, 1]; see `score_map`. None:
+    not asked for of this image, or there is nothing to compare."""
 
     def row(self) -> dict[str, Any]:
         """For `--json`."""
-        return {"image": self.image, **msgspec.structs.asdict(self.heat), "file": self.file}
+        return {
+            "image": self.image,
+            **msgspec.structs.asdict(self.heat),
+            "file": self.file,
+            "randomised": self.randomised,
+        }
 
     def headline(self) -> str:
         """The image, what was explained, and where the map peaks."""
@@ -67,6 +76,8 @@ def explain_images(
     frame: int | None = None,
     overwrite: bool = False,
     columns: FindRow | None = None,
+    mapper: Mapper | None = None,
+    draws: int = 0,
 ) -> Iterator[Explained | Failure]:
     """Map images in the order given; a folder is walked in natural order.
 
@@ -79,6 +90,8 @@ def explain_images(
         frame: which picture of files that hold several, counted from 1.
         overwrite: replace overlays of an earlier call.
         columns: from the name of an image to its columns; see `Runtime.predict`.
+        mapper: how maps are made; None: as the file can, see `explain_image`.
+        draws: networks with random weights that the first map is compared with, see `score_map`; 0: none.
 
     Yields:
         One `Explained` or `Failure` for each image.
@@ -91,6 +104,7 @@ def explain_images(
     refuse_unasked(runtime.manifest, columns)
     beside = Beside(runtime.manifest.table, columns)
     taken: set[str] = set()
+    mapper = mapper or FileMapper(runtime)
     for name, source in expand(sources):
         try:
             if isinstance(source, ImageError):
@@ -100,8 +114,10 @@ def explain_images(
             if wrong:
                 yield Failure(name, wrong[0])
                 continue
-            heat = explain_image(runtime, image, label, given)
+            heat = mapper(image, label, given)
             picture = None if out is None else overlay(image, heat)
+            randomised = score_map(mapper, heat, image, given, draws) if draws else None
+            draws = 0
         except ImageError as problem:
             yield Failure(name, problem.reason)
             continue
@@ -111,7 +127,7 @@ def explain_images(
             refuse_occupied(file, overwrite=overwrite)
             with atomic_path(file) as temporary:
                 picture.save(temporary, "PNG", pnginfo=_mark())
-        yield Explained(image=name, heat=heat, file=None if file is None else str(file))
+        yield Explained(image=name, heat=heat, file=None if file is None else str(file), randomised=randomised)
     beside.say()
 
 
@@ -119,12 +135,26 @@ def describe(heat: HeatMap) -> str:
     """'lymphocyte 0.9940, 0.6602 less without the place around x 195, y 196', or '…, most evidence around x 9, y 8'."""
     label = printable(heat.label)
     drop, y, x = heat.peak
-    if heat.method == "evidence":
-        place = f"most evidence around x {x}, y {y} ({drop:+.1f})" if drop > 0 else "no place speaks for it"
+    if heat.method != "occlusion":
+        what = "most evidence" if heat.method == "evidence" else "raised most"
+        place = f"{what} around x {x}, y {y} ({drop:+.1f})" if drop > 0 else "no place speaks for it"
         return f"{label} {heat.base:.4f}, {place}"
     if drop <= 0:
         return f"{label} {heat.base:.4f}, not lower without any one place"
     return f"{label} {heat.base:.4f}, {drop:.4f} less without the place around x {x}, y {y}"
+
+
+def describe_score(randomised: float | None) -> str:
+    """'same map with random weights: rank correlation 0.07 (0 where the map hangs on what was learnt)'."""
+    if randomised is None:
+        return (
+            "same map with random weights: nothing to compare; this map is flat, or theirs are, or the model has no "
+            "layers of weights"
+        )
+    return (
+        f"same map with random weights: rank correlation {randomised:.2f} (0 where the map hangs on what was learnt, 1 "
+        "where any weights give it)"
+    )
 
 
 def _place(out: Path, stem: str, taken: set[str]) -> Path:

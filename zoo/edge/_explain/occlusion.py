@@ -48,14 +48,17 @@ __all__ = ["CAPTIONS", "VISIBLE", "VISIBLE_EVIDENCE", "HeatMap", "Method", "find
 
 Array = NDArray[Any]
 
-Method = Literal["occlusion", "evidence"]
-"""How a map was made: by hiding parts of the image, or by the network's own map of evidence."""
+Method = Literal["occlusion", "evidence", "gradcam"]
+"""How a map was made: by hiding parts of the image, by the network's own map of evidence, or by the gradients of its
+last map."""
 
 CAPTIONS: dict[Method, str] = {
     "occlusion": "bright: hiding this part lowers the label's probability; that does not prove that what the label "
     "means is there, and says nothing of several parts together",
     "evidence": "bright: the map that the network makes its answer of speaks for the label here; it sees a place with "
     "all that is around it, and that does not prove that what the label means is there",
+    "gradcam": "bright: the network's last map raises the label's logit here; it is coarse, it sees a place with all "
+    "that is around it, and that does not prove that what the label means is there",
 }
 """What a map means, by its method."""
 
@@ -96,7 +99,7 @@ class HeatMap(Display, msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[tuple[float, ...], ...]
     """Rows of cells, from the top left; together they cover the image evenly. occlusion: by how much the probability
     drops when the cell is hidden, in [-1, 1]; negative where hiding it raises the probability. evidence: see
-    `zoo.edge._explain.evidence.map_evidence`."""
+    `zoo.edge._explain.evidence.map_evidence`. gradcam: see `zoo.learn.GradCam`."""
     method: Method = "occlusion"
 
     @property
@@ -114,7 +117,9 @@ class HeatMap(Display, msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.label} {self.base:.3f}; {self.method} peaks with {peak:.3f} at row {y}, column {x}"
 
 
-def map_occlusion(runtime: Runtime, image: RawImage, label: str | None = None, columns: Cells | None = None) -> HeatMap:
+def map_occlusion(
+    runtime: Runtime, image: RawImage, label: str | None = None, columns: Cells | None = None, *, odds: bool = False
+) -> HeatMap:
     """Map what an image's probability of a label depends on.
 
     Deterministic; takes about 120 answers of the model. An image far larger than the network's input is first
@@ -125,6 +130,7 @@ def map_occlusion(runtime: Runtime, image: RawImage, label: str | None = None, c
         image: the raw image, from `zoo.readers.read`.
         label: one of the model's; None: the one answered.
         columns: what the model is given beside the image, a cell for each name; they stay as they are.
+        odds: the drop is that of the log-odds, for a model whose probabilities are 0 or 1 whatever is hidden.
 
     Raises:
         UsageError: the model does not know the label.
@@ -147,10 +153,15 @@ def map_occlusion(runtime: Runtime, image: RawImage, label: str | None = None, c
         for j in range(len(across) - _span(across))
     ]
     base = float(whole[at])
-    drops: list[float] = []
-    for batch in _hide(pixels, padded, windows):
+
+    def ask(batch: Array) -> NDArray[Any]:
         beside = None if given is None else np.repeat(given, len(batch), axis=0)
-        drops += [base - float(p) for p in runtime.probabilities(batch, beside)[:, at]]
+        if odds:
+            return _log_odds(runtime.logits(batch, beside), at, several=known.task == "multilabel")
+        return runtime.probabilities(batch, beside)[:, at]
+
+    start = float(ask(pixels[None])[0]) if odds else base
+    drops = [start - float(p) for batch in _hide(pixels, padded, windows) for p in ask(batch)]
     grid = _spread(drops, len(down) - 1, len(across) - 1)
     height, width = image.pixels.shape[:2]
     values = tuple(tuple(map(float, row)) for row in grid)
@@ -237,6 +248,12 @@ def _hide(pixels: Array, padded: NDArray[np.bool_], windows: list[tuple[slice, s
         for one, (down, across) in zip(batch, group, strict=True):
             one[down, across] = fill
         yield batch
+
+
+def _log_odds(logits: NDArray[np.float32], at: int, *, several: bool) -> NDArray[np.float64]:
+    """(N,) of one label, of (N, K)."""
+    values = logits.astype(np.float64)
+    return values[:, at] if several else values[:, at] - np.logaddexp.reduce(np.delete(values, at, axis=1), axis=1)
 
 
 def _spread(drops: list[float], rows: int, columns: int) -> NDArray[np.float64]:
