@@ -77,7 +77,8 @@ def decided() -> dict[str, Any]:
     )  # fmt: skip
     gap = Difference(value=-0.25, low=-0.4, high=-0.1, p=0.0001, p_holm=0.0004)
     group = Subgroup(
-        column="site", group="<q>north</q>", n=40, patients=None, metrics={"accuracy": value(0.6)},
+        column="site", group="<q>north</q>", n=40, patients=None,
+        metrics={"accuracy": value(0.6), "sensitivity for <u>ill</u>": value(0.3), "coverage": value(0.7)},
         differences={"accuracy": gap}, undefined={},
     )  # fmt: skip
     small = Subgroup(
@@ -112,11 +113,11 @@ def decided() -> dict[str, Any]:
 def robustness() -> Robustness:
     """Two kinds of corruption, one severity each."""
     rows = tuple(
-        Corrupted(kind=kind, severity=1, accuracy=value(0.7), macro_auroc=None, drop=value(0.1), withheld=None)
+        Corrupted(kind=kind, severity=1, accuracy=value(0.7), macro_auroc=None, drop=value(0.1), withheld=0.25)
         for kind in ("noise", "blur")
     )
     data = Fingerprint(name="set", sha256="0" * 64, n=9, splits={"test": 9})
     return Robustness(
-        schema=1, model="resnet18", split="test", n=9, of=20, seed=0, accuracy=value(), macro_auroc=None, withheld=None,
+        schema=1, model="resnet18", split="test", n=9, of=20, seed=0, accuracy=value(), macro_auroc=None, withheld=0.05,
         rows=rows, mean={"accuracy": value(0.7), "drop": value(0.1)}, data=data, seconds=1.0,
     )  # fmt: skip

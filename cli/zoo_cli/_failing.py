@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["describe_failing", "show_robustness"]
 
 _SHOWN = ("accuracy", "macro_auroc")
+_BESIDE = 4
+"""Numbers of decisions that a table has room for beside the name of a group."""
 _YES = {True: "yes", False: "no"}
 
 
@@ -39,6 +41,7 @@ def describe_failing(report: EvalReport) -> list[str]:
     sections = []
     if report.subgroups:
         sections.append(_table_of_groups(report.subgroups))
+        sections += _tables_of_decisions(report.subgroups)
     if report.segments:
         sections.append(f"worst, corrected for all groups looked at:\n{_table_of_groups(report.segments)}")
     if report.shortcuts:
@@ -69,6 +72,21 @@ def _table_of_groups(groups: Sequence[Subgroup]) -> str:
     counts = ("n", "groups") if people else ("n",)
     header = ("column", "group", *counts, *map(title_of, _SHOWN), "accuracy minus that of all others, p (Holm)")
     return format_table(header, rows, right=range(2, 2 + len(counts)))
+
+
+def _tables_of_decisions(groups: Sequence[Subgroup]) -> list[str]:
+    """What the file's decisions are worth in each group that is large enough; as many tables as a terminal needs."""
+    names = list(dict.fromkeys(name for one in groups for name in one.decisions))
+    tables = []
+    for first in range(0, len(names), _BESIDE):
+        shown = names[first : first + _BESIDE]
+        rows = [
+            (one.column, one.group, *(with_interval(one.metrics.get(name)) for name in shown))
+            for one in groups
+            if one.n is not None
+        ]
+        tables.append(format_table(("column", "group", *shown), rows))
+    return tables
 
 
 def show_robustness(  # noqa: PLR0917 - the options of the verb

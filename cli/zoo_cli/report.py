@@ -33,6 +33,16 @@ def report(
     no_images: Annotated[
         bool, typer.Option("--no-images", help="No copies of images on the page, and no names of files.")
     ] = False,
+    heatmaps: Annotated[
+        bool,
+        typer.Option("--heatmaps", help="Show what the six surest mistakes depend on; takes seconds to minutes."),
+    ] = False,
+    unlike: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--unlike", metavar="PATH", help="Images that are not of the model's kind; repeatable; with --out."
+        ),
+    ] = None,
     data: options.Data = None,
     columns: options.Columns = None,
     split: options.Split = "test",
@@ -58,6 +68,8 @@ def report(
             out=out,
             overwrite=overwrite,
             images=not no_images,
+            heatmaps=heatmaps,
+            unlike=unlike or (),
             split=split,
             provider=provider,
             skip_bad=skip_bad,

@@ -49,6 +49,29 @@ def test_without_images_there_is_no_name_of_a_file(copied: Callable[[str], Path]
     assert "digits/<wbr>" not in page
 
 
+def test_heat_maps_are_there_where_they_are_asked_for(copied: Callable[[str], Path]) -> None:
+    run = copied("runs/tiny")
+    assert "What mistakes depend on" not in (run / "report.html").read_text("utf-8")
+    ran = run_zoo("report", "runs/tiny", "--heatmaps")
+    assert ran.code == 0, ran.err
+    assert "What mistakes depend on" in (run / "report.html").read_text("utf-8")
+    ran = run_zoo("report", "runs/tiny", "--heatmaps", "--no-images", "--json")
+    assert ran.document["error"]["code"] == "option-ignored"
+
+
+def test_images_of_another_kind_are_scored_beside_those_of_the_run(copied: Callable[[str], Path]) -> None:
+    copied("runs/tiny")
+    Path("odd").mkdir()
+    for number in range(5):
+        Image.effect_noise((8, 8), 90).save(Path("odd") / f"{number}.png")
+    assert run_zoo("report", "runs/tiny", "--unlike", "odd", "--json").document["error"]["code"] == "option-missing"
+    ran = run_zoo("report", "runs/tiny", "--unlike", "odd", "--out", "beside")
+    assert ran.code == 0, ran.err
+    (found,) = json.loads(Path("beside/report.json").read_text("utf-8"))["novelty"]["unlike"]
+    assert found["n"] == 5
+    assert "AUROC of the score" in Path("beside/report.html").read_text("utf-8")
+
+
 def test_another_folder_is_not_written_over(copied: Callable[[str], Path]) -> None:
     copied("runs/tiny")
     assert run_zoo("report", "runs/tiny", "--out", "paper").code == 0
@@ -119,6 +142,7 @@ def test_folds_have_one_page_of_all_their_answers(elsewhere: Path) -> None:
     assert "3-fold cross-validation" in page
     assert "other data" not in page
     assert not (elsewhere / "run/CARD.md").exists()
+    assert run_zoo("report", "run", "--heatmaps", "--json").document["error"]["code"] == "option-ignored"
     assert all(
         (elsewhere / "run" / name / "report.html").is_file() for name in open_run(elsewhere / "run").record.folds
     )

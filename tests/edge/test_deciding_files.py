@@ -24,6 +24,7 @@ from edge_models import (
     seal,
 )
 from onnx import helper
+from page_subjects import decided, subject_of
 from refusals import refused
 
 from zoo.artefact import set_manifest
@@ -240,7 +241,7 @@ def test_verify_refuses_scores_of_another_shape(tmp_path: Path) -> None:
         verify(bundle, isolated=False)
 
 
-def test_card_and_info_say_how_it_decides(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_card_says_how_it_decides() -> None:
     card = model_card(deciding_manifest())
     for text in (
         "## Decisions",
@@ -251,6 +252,23 @@ def test_card_and_info_say_how_it_decides(file: Path, capsys: pytest.CaptureFixt
     ):
         assert text in card
     assert "It answers every image" in model_card(make_manifest())
+    assert "images of the results" not in card
+
+
+def test_card_says_what_decisions_made_of_the_images_judged() -> None:
+    report = msgspec.structs.replace(subject_of("two", images=False).report, **decided())
+    card = model_card(msgspec.structs.replace(deciding_manifest(), report=report))
+    for text in (
+        "class 0, sensitivity=0.9: sensitivity 0.800 (0.750 – 0.850), specificity 0.700",
+        "Sets that hold the right label: 0.850",
+        "Images answered: 0.800 (0.750 – 0.850); of those wrong: 0.100",
+        "Images called unlike training: 0.050",
+    ):
+        assert text in card
+    assert "Images answered" not in model_card(msgspec.structs.replace(make_manifest(), report=report))
+
+
+def test_info_says_how_it_decides(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
     main(["info", str(file)])
     shown = " ".join(capsys.readouterr().out.split())
     for text in ("blue from 0.2 on", "built to hold the right label for 90 % of images", "above 200"):

@@ -14,14 +14,18 @@ from page_subjects import LONG, TASKS, decided, robustness, subject_of
 from PIL import Image
 
 from zoo.data import open_data
+from zoo.edge._explain import HeatMap
 from zoo.evaluation import Cases
 from zoo.evaluation.comparison import Contender, compare
-from zoo.evaluation.page import Subject, make_comparison_page, make_page
+from zoo.evaluation.page import Subject, make_comparison_page, make_gallery, make_page
 from zoo.evaluation.page._checklists import CLAIM, TRIPOD, fill
 from zoo.evaluation.page._gallery import choose_images
+from zoo.readers import from_array
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from zoo.readers import RawImage
 
 VOID = {"meta", "link", "br", "img", "hr", "wbr", "input"}
 SHAPES = {"line", "circle", "rect", "polyline", "polygon"}
@@ -149,6 +153,75 @@ def test_every_part_of_a_report_has_its_section() -> None:
         assert said in outline.words
 
 
+@pytest.mark.parametrize(("task", "drawn"), [("two", 1), ("three", 3), ("several", 4), ("hundred", 12)])
+def test_each_class_has_its_calibration(task: str, drawn: int) -> None:
+    subject = subject_of(task)
+    found = subject.report.calibration
+    assert found is not None
+    page = make_page(subject)
+    words = Outline(page).words
+    assert page.count('aria-label="reliability of ') == drawn
+    for one in list(found.per_class.values())[1:]:
+        assert f"{one.brier.value:.3f} ({one.brier.low:.3f} to {one.brier.high:.3f}){one.ece:.3f}" in words
+
+
+def test_every_metric_of_a_class_is_in_one_of_two_tables() -> None:
+    subject = subject_of("two")
+    words = Outline(make_page(subject)).words.split("Each class against the rest")[1].split("Calibration")[0]
+    assert "sensitivityspecificityPPVNPVF1" in words
+    for row in subject.report.per_class.values():
+        for one in row.values():
+            if not isinstance(one, int):
+                assert f"{one.value:.3f} ({one.low:.3f} to {one.high:.3f})" in words
+
+
+def test_a_long_table_scrolls_and_a_short_one_does_not() -> None:
+    assert 'class="box long"' not in make_page(subject_of("three")).split("<main")[1].split('id="checklists"')[0]
+    assert make_page(subject_of("hundred")).count('class="box long"') >= 3
+
+
+def test_decisions_are_said_of_groups_and_of_corrupted_copies() -> None:
+    words = Outline(make_page(full(subject_of("three")))).words
+    groups = words.split("Decisions in each group")[1].split("Shortcuts")[0]
+    assert "sensitivity for <u>ill</u>sets that hold the truthsite: <q>north</q>40" in groups
+    assert "south" not in groups  # too small
+    withheld = words.split("Share of images that the file does not answer")[1]
+    assert "as the images are5 %noise25 %blur25 %" in withheld
+
+
+def test_without_other_images_no_column_says_how_they_score() -> None:
+    subject = full(subject_of("two"))
+    novelty = subject.report.novelty
+    assert novelty is not None
+    alone = msgspec.structs.replace(subject.report, novelty=msgspec.structs.replace(novelty, unlike=()))
+    assert "AUROC of the score" in make_page(subject)
+    page = make_page(dataclasses.replace(subject, report=alone))
+    assert "AUROC of the score" not in page
+    assert "--unlike" in page
+
+
+def test_the_surest_given_mistakes_are_mapped() -> None:
+    subject = subject_of("several")
+    assert subject.cases is not None
+    asked: list[tuple[int, int]] = []
+
+    def explain(at: int, image: RawImage, label: int) -> HeatMap:
+        asked.append((at, label))
+        height, width = image.pixels.shape[:2]
+        return HeatMap(label=str(label), base=0.9, height=height, width=width, values=((0.0, 0.5), (0.1, 0.0)))
+
+    ids = [f"{at}.png" for at in range(subject.cases.n)]
+    image = from_array(np.full((8, 8), 100, np.uint8))
+    gallery = make_gallery(subject.cases, ids, dict.fromkeys(range(len(ids)), image).__getitem__, explain)
+    assert len(gallery.maps) == len(asked) == 6
+    assert all(not subject.cases.truth[at, label] and subject.cases.chosen[at, label] for at, label in asked)
+    mapped = dataclasses.replace(subject, gallery=gallery)
+    words = Outline(make_page(mapped)).words
+    assert "What mistakes depend on" in words
+    assert f"{len(gallery.pictures) + 6} small copies of your images" in words
+    assert fill(CLAIM, mapped)["31"] == "Maps of mistakes by occlusion, above. They prove no localisation."
+
+
 def test_grades_show_kappa_first() -> None:
     subject = subject_of("grades")
     head = Outline(make_page(subject)).words.split("Metrics")[0]
@@ -242,6 +315,26 @@ def test_a_comparison_shows_models_costs_and_pairs() -> None:
     assert "<b>good</b> is better" in outline.words
     assert page.count("★</li>") == sum(model.pareto for model in found.models)
     assert page.count('role="img"') == 2
+
+
+def test_a_comparison_says_what_a_margin_shows_and_how_many_images_would_tell() -> None:
+    rng = np.random.default_rng(0)
+    targets = np.arange(200) % 2
+    logits = rng.normal(size=(200, 2)) + 1.5 * (targets[:, None] == np.arange(2))
+    near = logits + rng.normal(0, 0.05, logits.shape)
+    found = compare(
+        [Contender(name="one", logits=logits), Contender(name="other", logits=near)],
+        targets, ("a", "b"), margin=0.05, resamples=200,
+    )  # fmt: skip
+    words = Outline(make_comparison_page(found)).words
+    (pair,) = [one for one in found.pairs if one.metric == "macro_auroc"]
+    assert pair.equivalent
+    assert pair.images_for_margin
+    assert "cannot tellequivalent" in words
+    assert f"{pair.images_for_margin}for 0.05" in words
+    assert f"{pair.p_delong:.3f}" in words
+    bare = make_comparison_page(compare([Contender(name="one", logits=logits)], targets, ("a", "b"), resamples=50))
+    assert "Margin" not in bare
 
 
 def test_persons_and_places_of_a_table_are_counted_in_each_split(tmp_path: Path) -> None:

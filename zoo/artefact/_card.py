@@ -68,7 +68,26 @@ def _decisions(manifest: Manifest) -> str:
     """How an answer becomes a decision."""
     how = "Fixed on validation images, the same in `zoo predict`, `zoo serve`, the page and the samples."
     lines = [f"- **{name.capitalize()}**: {text}." for name, text in describe_decisions(manifest).items()]
-    return "\n".join([how, "", *lines])
+    measured = [] if manifest.report is None else _measured(manifest.report, withholds=manifest.abstention is not None)
+    said = ["", "What that made of the images of the results:", "", *(f"- {line}." for line in measured)]
+    return "\n".join([how, "", *lines, *(said if measured else [])])
+
+
+def _measured(report: EvalReport, *, withholds: bool) -> list[str]:
+    """What the decisions of the file were worth on the images under evaluation."""
+    points = () if report.operating is None else report.operating.points
+    lines = [
+        f"{one.label}, {one.rule}: sensitivity {_cell(one.sensitivity)}, specificity {_cell(one.specificity)}"
+        for one in points
+    ]
+    if report.conformal is not None:
+        lines.append(f"Sets that hold the right label: {_cell(report.conformal.reached)}")
+    if report.abstention is not None and withholds:
+        found = report.abstention
+        lines.append(f"Images answered: {_cell(found.answered)}; of those wrong: {_cell(found.error)}")
+    if report.novelty is not None:
+        lines.append(f"Images called unlike training: {_cell(report.novelty.flagged)}")
+    return lines
 
 
 def _results(report: EvalReport | None) -> str:

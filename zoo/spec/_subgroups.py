@@ -34,10 +34,17 @@ class Subgroup(Value, frozen=True):
     patients: int | None
     """Groups of images (patients, lesions, studies) among them; null: none are known, or too few images."""
     metrics: dict[str, Interval]
+    """accuracy and others of `zoo.evaluation.METRICS`; of the file's decisions "sensitivity for LABEL" and
+    "specificity for LABEL" of each operating point, and "coverage", of its sets of labels."""
     differences: dict[str, Difference]
     """Metric to its difference from all other images of the report."""
     undefined: dict[str, str]
     """Metric to the reason why it has no value here; 'all' where there are too few images or patients."""
+
+    @property
+    def decisions(self) -> dict[str, Interval]:
+        """Those of `metrics` that say what the file's decisions are worth here."""
+        return {name: value for name, value in self.metrics.items() if name == "coverage" or " for " in name}
 
 
 class Shortcut(Value, frozen=True):

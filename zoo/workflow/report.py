@@ -16,10 +16,12 @@ from zoo.spec import Display, Robustness, decode, encode, pick_reading
 from zoo.workflow._find import MODEL_FILE, REPORT_FILE, is_exported, last_of, read_report
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from typing import Unpack
 
-    from zoo.data import Splits
+    from zoo.data import ImageSet, Splits
+    from zoo.edge import Runtime
+    from zoo.edge._explain import HeatMap
     from zoo.evaluation import Cases
     from zoo.evaluation.page import Gallery
     from zoo.readers import RawImage
@@ -27,6 +29,8 @@ if TYPE_CHECKING:
     from zoo.spec import EvalReport, Manifest, Reading
     from zoo.workflow._folds import Answers
     from zoo.workflow._judge import Judged
+
+    Explain = Callable[[int, RawImage, int], HeatMap]
 
 __all__ = ["CARD_FILE", "PAGE_FILE", "ReportFiles", "report", "try_to_write", "write_trained"]
 
@@ -58,6 +62,8 @@ def report(
     out: str | Path | None = None,
     overwrite: bool = False,
     images: bool = True,
+    heatmaps: bool = False,
+    unlike: Sequence[str | Path] = (),
     split: str = "test",
     provider: str = "cpu",
     skip_bad: bool = False,
@@ -76,6 +82,10 @@ def report(
         out: folder for the three files; None: the run's own, where they are replaced.
         overwrite: replace what is in `out`.
         images: show small copies of images, and their names; False: neither.
+        heatmaps: show on a few mistakes what they depend on: the file's evidence map, or occlusion, about 120 answers
+            an image.
+        unlike: files or folders of images that are not of the model's kind, as for `zoo.evaluate`. The images of a run
+            are then judged anew, so `out` is needed.
         split: which images, as for `zoo.evaluate`; so are provider, skip_bad, key and include_seen.
         provider: execution provider.
         skip_bad: leave out images that cannot be read.
@@ -84,21 +94,29 @@ def report(
         **reading: way to read the data, see `zoo.spec.Reading`.
 
     Raises:
-        ZooError: any kind. UsageError: `out` is needed. OutputError: one of the files is in `out` already.
+        ZooError: any kind. UsageError: `out` is needed, or heat maps are asked for without images, or of several
+            files. OutputError: one of the files is in `out` already.
     """
     from zoo.runs import find_run, open_run
     from zoo.workflow._judge import judge
     from zoo.workflow.evaluate import leave_out_seen, open_target
 
+    if heatmaps and not images:
+        raise UsageError(
+            "--heatmaps with --no-images; a map is laid over its image, leave one of them out",
+            code="option-ignored",
+            options=["--heatmaps"],
+        )
     place = Path(target) if target is not None else find_run(None)
     for file in () if out is None else (Path(out) / name for name in (PAGE_FILE, REPORT_FILE, CARD_FILE)):
         refuse_occupied(file, overwrite=overwrite)
-    run = open_run(find_run(place)) if data is None and split == "test" and not is_exported(place) else None
+    kept = data is None and not unlike and split == "test" and not is_exported(place)
+    run = open_run(find_run(place)) if kept else None
     if run is not None:
         out = run.path if out is None else out
         if run.record.status != "done" or _keeps_answers(run):
             _refuse_idle(reading, skip_bad=skip_bad, include_seen=include_seen, key=key is not None)
-            return _of_run(run, Path(out), images=images)
+            return _of_run(run, Path(out), images=images, heatmaps=heatmaps)
     if out is None:
         raise UsageError(
             f"where the page of {quote_path(place)} is to be written is not known; name a folder with --out",
@@ -107,11 +125,13 @@ def report(
         )
     opened = open_target(place, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
     splits, seen = leave_out_seen(opened, split, include=include_seen)
-    judged, manifest = judge(opened.plugin, opened.runtime, splits, split, seen=seen), opened.runtime.manifest
+    judged = judge(opened.plugin, opened.runtime, splits, split, seen=seen, unlike=unlike)
+    manifest = opened.runtime.manifest
     record = None if opened.run is None else opened.run.record
     cases = _cases(judged, manifest)
     found = _Found(judged.report, manifest, record, splits, cases, external=not opened.own)
-    return _write(Path(out), found, _look(found, judged) if images else None)
+    explain = _explainer(opened.runtime, judged.images, range(len(judged.images))) if heatmaps else None
+    return _write(Path(out), found, _look(found, judged, explain) if images else None)
 
 
 def _keeps_answers(run: RunFolder) -> bool:
@@ -175,18 +195,34 @@ def _cases(judged: Judged, manifest: Manifest) -> Cases:
     return Cases.of(answers.logits, answers.targets, groups=judged.images.groups, ordered=manifest.task == "ordinal")
 
 
-def _look(found: _Found, judged: Judged) -> Gallery | None:
+def _look(found: _Found, judged: Judged, explain: Explain | None = None) -> Gallery | None:
     from zoo.evaluation.page import make_gallery
 
-    return None if found.cases is None else make_gallery(found.cases, judged.images.ids, judged.images.read)
+    return None if found.cases is None else make_gallery(found.cases, judged.images.ids, judged.images.read, explain)
 
 
-def _of_run(run: RunFolder, out: Path, *, images: bool) -> ReportFiles:
+def _explainer(runtime: Runtime, images: ImageSet, places: Sequence[int]) -> Explain:
+    """What maps an answer; `places`: position of each in `images`, whose columns the model is given."""
+    from zoo.edge._explain import explain_image
+    from zoo.workflow._inputs import select_columns
+
+    beside = select_columns(images, runtime.manifest.table)[0].columns
+
+    def explain(at: int, image: RawImage, label: int) -> HeatMap:
+        given = {name: [cells[places[at]]] for name, cells in beside.items()} if beside else None
+        return explain_image(runtime, image, runtime.manifest.labels[label], given)
+
+    return explain
+
+
+def _of_run(run: RunFolder, out: Path, *, images: bool, heatmaps: bool) -> ReportFiles:
     """The page of a finished run, from what it keeps.
 
     Raises:
         ModelError: it is not finished.
+        UsageError: heat maps of answers that several files gave.
     """
+    from zoo.edge import Runtime
     from zoo.edge.bundle import open_model
     from zoo.evaluation import Cases
     from zoo.evaluation.page import make_gallery
@@ -197,6 +233,13 @@ def _of_run(run: RunFolder, out: Path, *, images: bool) -> ReportFiles:
     record, judged = run.record, read_report(run)
     if record.status != "done" or judged is None:
         raise refuse_unfinished(run, "is not finished, so nothing is known of it")
+    if heatmaps and (record.folds or record.card.train.fold == "none"):
+        raise UsageError(
+            f"--heatmaps of {quote_path(run.path)}: no single file gave the answers of a run over folds; name a model "
+            "file and images with --data",
+            code="option-ignored",
+            options=["--heatmaps"],
+        )
     ships = last_of(run.path) if record.folds else run.path
     manifest = None if ships is None else open_model(ships / MODEL_FILE).manifest
     splits = _images(run)
@@ -206,7 +249,11 @@ def _of_run(run: RunFolder, out: Path, *, images: bool) -> ReportFiles:
         groups = answers.groups if len(answers.groups) else None
         cases = Cases.of(answers.logits, answers.targets, groups=groups, ordered=record.task == "ordinal")
         if images and splits is not None:
-            gallery = make_gallery(cases, answers.ids.tolist(), _reader(answers, splits))
+            read, explain = _reader(answers, splits), None
+            if heatmaps:
+                runtime = Runtime.open(run.path / MODEL_FILE)
+                explain = _explainer(runtime, splits.test, _places(answers, splits.test))
+            gallery = make_gallery(cases, answers.ids.tolist(), read, explain)
     stressed = run.file(ROBUSTNESS_FILE)
     tried = decode(stressed.read_bytes(), Robustness, str(stressed), TrainingError) if stressed.is_file() else None
     found = _Found(judged, manifest, record, None if record.folds else splits, cases, tried)
@@ -239,6 +286,12 @@ def _reader(answers: Answers, splits: Splits) -> Callable[[int], RawImage]:
         return images.read(place)
 
     return read
+
+
+def _places(answers: Answers, images: ImageSet) -> list[int]:
+    """Position of each answer's image."""
+    at = {digest.tobytes(): place for place, digest in enumerate(images.digests)}
+    return [at[digest.tobytes()] for digest in answers.digests]
 
 
 def _write(out: Path, found: _Found, gallery: Gallery | None) -> ReportFiles:

@@ -59,7 +59,8 @@ def _privacy(subject: Subject) -> Html:
     gallery = subject.gallery
     if gallery is None:
         return Html()
-    copies = f"{len(gallery.pictures)} small cop{'y' if len(gallery.pictures) == 1 else 'ies'}"
+    n = len(gallery.pictures) + len(gallery.maps)
+    copies = f"{n} small cop{'y' if n == 1 else 'ies'}"
     words = Html(
         f"<b>This page holds {copies} of your images, and their names</b>, which may tell who a patient is. Look at "
         "them before you pass the page on, or write it without them: <code>zoo report --no-images</code>."
@@ -75,7 +76,11 @@ def _notes(subject: Subject) -> Html:
 
 
 def _gallery(subject: Subject) -> Html:
-    return Html() if subject.gallery is None else show_gallery(subject.gallery, subject.report.labels)
+    if subject.gallery is None:
+        return Html()
+    operating = subject.report.operating
+    points = operating is not None and bool(operating.points)
+    return show_gallery(subject.gallery, subject.report.labels, points=points)
 
 
 _SECTIONS: tuple[tuple[str, str, Callable[[Subject], Html]], ...] = (

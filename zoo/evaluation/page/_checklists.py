@@ -126,7 +126,16 @@ def _measures(subject: Subject) -> Iterator[str]:
     names = [*subject.report.metrics, *dict.fromkeys(key for row in subject.report.per_class.values() for key in row)]
     yield f"{', '.join(title_of(name) for name in names if name not in {'n', 'known'})}."
     if subject.report.calibration is not None:
-        yield "Calibration: Brier score, negative log-likelihood, expected calibration error, reliability curve."
+        yield (
+            "Calibration: Brier score, negative log-likelihood, expected calibration error, reliability curve; of each "
+            "class too."
+        )
+    if subject.report.conformal is not None:
+        yield "Coverage and size of the sets of labels."
+    if subject.report.abstention is not None:
+        yield "Share of images answered, and the error among them."
+    if subject.report.novelty is not None:
+        yield "Share of images called unlike training."
 
 
 def _uncertainty(subject: Subject) -> Iterator[str]:
@@ -137,6 +146,8 @@ def _uncertainty(subject: Subject) -> Iterator[str]:
 def _explanation(subject: Subject) -> Iterator[str]:
     if subject.manifest is not None and EVIDENCE in subject.manifest.outputs:
         yield "The file gives the map of evidence that it answers from. It proves no localisation."
+    if subject.gallery is not None and subject.gallery.method is not None:
+        yield f"Maps of mistakes by {subject.gallery.method}, above. They prove no localisation."
 
 
 def _internal(subject: Subject) -> Iterator[str]:
@@ -228,6 +239,10 @@ def _output(subject: Subject) -> Iterator[str]:
     how = "a label is given from 0.5 on" if several else "the answer is the most probable class"
     each = "label" if several else "class"
     yield f"A calibrated probability for each {each}; {how}, unless it has an operating point."
+    if subject.manifest.abstention is not None:
+        kinds = subject.manifest.abstention
+        said = [*(["a set of labels"] if kinds.sets is not None else []), "a decision to answer or not"]
+        yield f"Also {' and '.join(said)}."
 
 
 def _difference(subject: Subject) -> Iterator[str]:
@@ -250,6 +265,9 @@ def _refusals(subject: Subject) -> Iterator[str]:
             f"The runtime refuses files that it cannot read, and images that are not {subject.manifest.input.dtype}; "
             "it never puts another image in the place of one."
         )
+        abstention = subject.manifest.abstention
+        if abstention is not None and abstention.novelty is not None:
+            yield "Images that it takes for unlike those of training are not answered; some such images still pass."
 
 
 CLAIM: tuple[tuple[str, str, Fill | None], ...] = (

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from zoo._support.text import format_count, megabytes
 from zoo.evaluation.metrics import COMPARED, title_of
-from zoo.evaluation.page._html import Html, Section, assemble, bullets, cell, figure, name, paragraph, table, text
+from zoo.evaluation.page._html import Html, Section, assemble, bullets, figure, name, paragraph, table, text
 from zoo.evaluation.page._svg import Point, draw_points
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zoo.evaluation.comparison import Comparison, Pair
 
 __all__ = ["make_comparison_page", "spell_p"]
@@ -114,31 +116,97 @@ def _pairs(found: Comparison) -> Html:
     words = (
         f"Both models of a pair answered the same images, and {format_count(found.resamples, 'shared resample')} "
         "of them say how much their difference would vary. p is corrected for all pairs of one metric (Holm), but "
-        "intervals are not."
+        "intervals are not. This p alone decides."
     )
-    columns = ("a", "b", "metric", "a - b (95 %)", "p (Holm)", "verdict")
-    rows = [(name(pair.a), name(pair.b), *_describe_test(pair)) for pair in found.pairs]
-    return Html(paragraph(words) + table("Paired tests", columns, rows)) if rows else Html()
+    tested = _tabulate("Paired tests", found.pairs, found)
+    return Html(paragraph(words) + tested + _explain(found)) if tested else Html()
 
 
 def _by_class(found: Comparison) -> Html:
-    columns = ("class", "a", "b", "metric", "a - b (95 %)", "p (Holm)", "verdict")
-    rows = [(name(pair.label or ""), name(pair.a), name(pair.b), *_describe_test(pair)) for pair in found.per_class]
-    return table("Each class against the rest; p is corrected for all of these tests", columns, rows)
+    return _tabulate("Each class against the rest; p is corrected for all of these tests", found.per_class, found)
 
 
-def _describe_test(pair: Pair) -> tuple[object, ...]:
+def _tabulate(said: str, pairs: Sequence[Pair], found: Comparison) -> Html:
+    """A row for each test; a column that no test fills is left out."""
+    columns: list[tuple[str, list[object]]] = [
+        ("a and b", [Html(f"{name(pair.a)} and {name(pair.b)}") for pair in pairs]),
+        ("class", [None if pair.label is None else name(pair.label) for pair in pairs]),
+        ("metric", [title_of(pair.metric) for pair in pairs]),
+        ("a - b (95 %)", [_describe_delta(pair) for pair in pairs]),
+        ("p (Holm)", [None if pair.low is None else _nowrap(spell_p(pair).removeprefix("= ")) for pair in pairs]),
+        ("verdict", [_VERDICTS[pair.verdict].format(a=pair.a, b=pair.b) for pair in pairs]),
+        ("within the margin", [_describe_margin(pair) for pair in pairs]),
+        ("images that would tell", [_describe_need(pair, found) for pair in pairs]),
+        ("p, DeLong", [_spell(pair.p_delong) for pair in pairs]),
+        ("p, McNemar", [_spell(pair.p_mcnemar) for pair in pairs]),
+    ]
+    filled = [(head, cells) for head, cells in columns if any(one is not None for one in cells)]
+    rows = zip(*(cells for _, cells in filled), strict=True)
+    return table(said, [head for head, _ in filled], rows, kind="stacked")
+
+
+def _explain(found: Comparison) -> Html:
+    """What the further columns mean, where they are there."""
+    pairs = (*found.pairs, *found.per_class)
+    margin = next((pair.margin for pair in pairs if pair.margin is not None), None)
+    lines = []
+    if margin is not None:
+        lines.append(
+            f"Margin: a difference of {margin:g} was stated not to matter. Equivalent: the whole interval lies between "
+            f"-{margin:g} and {margin:g}. Not worse: the side of the interval that counts lies within it. Neither "
+            "follows from 'cannot tell'."
+        )
+    if any(pair.images_needed or pair.images_for_margin for pair in pairs):
+        lines.append(
+            "Images that would tell: about how many of the same kind show the difference in 8 of 10 studies, if it is "
+            "as large as it was found here, or as large as the margin."
+        )
+    if any(pair.p_delong is not None or pair.p_mcnemar is not None for pair in pairs):
+        lines.append(
+            "The p of DeLong (areas) and of McNemar (right or wrong) are there for readers who know these tests. They "
+            "are not corrected and decide nothing here."
+        )
+    return Html("".join(paragraph(line, kind="quiet") for line in lines))
+
+
+def _describe_delta(pair: Pair) -> object:
     if pair.delta is None or pair.low is None or pair.high is None:
-        return title_of(pair.metric), pair.reason, None, "cannot tell"
-    span = f"<small>({pair.low:+.3f} to {pair.high:+.3f})</small>"
-    delta = Html(f'<span class="n">{pair.delta:+.3f} {span}</span>')
-    verdict = _VERDICTS[pair.verdict].format(a=pair.a, b=pair.b)
-    return (
-        title_of(pair.metric),
-        delta,
-        Html(f'<span class="n">{text(spell_p(pair).removeprefix("= "))}</span>'),
-        cell(verdict),
-    )
+        return pair.reason
+    return _nowrap(f"{pair.delta:+.3f} ", f"({pair.low:+.3f} to {pair.high:+.3f})")
+
+
+def _describe_margin(pair: Pair) -> str | None:
+    """What the interval shows of the margin."""
+    if pair.noninferior is None:
+        return None
+    if pair.equivalent:
+        return "equivalent"
+    if pair.verdict != "cannot tell":
+        return None
+    shown = [(pair.a, pair.b)] * pair.noninferior + [(pair.b, pair.a)] * bool(pair.noninferior_b)
+    return "; ".join(f"{one} is not worse than {other}" for one, other in shown) or "cannot tell"
+
+
+def _describe_need(pair: Pair, found: Comparison) -> Html | None:
+    """About how many images, and of how many groups."""
+    wanted = [
+        (size, images)
+        for size, images in ((abs(pair.delta or 0.0), pair.images_needed), (pair.margin, pair.images_for_margin))
+        if size is not None and images is not None
+    ]
+    lines = []
+    for size, images in wanted:
+        groups = "" if found.clusters is None else f" ({math.ceil(images * found.clusters / found.n)} groups)"
+        lines.append(_nowrap(f"{images}{groups}", f"for {size:.3g}"))
+    return Html("".join(lines)) if lines else None
+
+
+def _spell(p: float | None) -> Html | None:
+    return None if p is None else _nowrap("< 0.001" if p < 0.001 else f"{p:.3f}")
+
+
+def _nowrap(shown: str, small: str = "") -> Html:
+    return Html(f'<span class="n">{text(shown)}{f"<small>{text(small)}</small>" if small else ""}</span>')
 
 
 def spell_p(pair: Pair) -> str:

@@ -44,20 +44,31 @@ def show_operating(subject: Subject) -> Html:
         for point in found.points
         if point.at is not None
     ]
-    note = "Thresholds were chosen on validation images and are frozen in the file. The figures are of these images."
+    what = (
+        "An operating point is the probability from which a label counts as called. A lower one misses fewer images of "
+        "the label and raises more false alarms. Each was chosen on validation images by the rule named. The figures "
+        "are of these images, so they may differ from what the rule asked for."
+    )
+    if subject.report.confusion is not None and len(found.points) > 1:
+        what += " Where several labels are called, the answer is the one furthest above its own point."
+    counts_are = "TP and FN: images of the label that are called and missed. FP and TN: others called and not called."
     drawn = "".join(_decision_curve(curve) for curve in found.curves)
     words = (
         "<h3>Decision curves</h3>"
         + paragraph(
-            "Net benefit of acting on the answer, for whom the threshold is the probability from which acting is worth "
-            "it; per image, in true positives. Acting on nobody has 0."
+            "Is it worth acting on the answer, for example by a biopsy? Whoever acts from a probability of 0.1 on "
+            "takes nine false alarms for one image found. Net benefit counts images found less false alarms at "
+            "that price, for each image. The model is of use where its line lies above both others: act on nobody "
+            "(0), act on everybody."
         )
         if drawn
         else ""
     )
     return Html(
         (
-            table("Operating points; 95 % intervals", columns, rows, kind="stacked") + paragraph(note, kind="quiet")
+            paragraph(what)
+            + table("Operating points; 95 % intervals", columns, rows, kind="stacked")
+            + paragraph(counts_are, kind="quiet")
             if rows
             else ""
         )
@@ -93,19 +104,25 @@ def show_conformal(subject: Subject) -> Html:
     rows: list[tuple[object, Interval | None]] = [
         (f"sets that hold the truth (made for {found.wanted:g})", found.reached),
         ("labels in a set, mean", found.size),
-        ("sets of one label", found.single),
+        ("share of sets with one label", found.single),
         ("of those, the label is right", found.single_right),
-        ("empty sets", found.empty),
+        ("share of sets without a label", found.empty),
     ]
     sizes = [(f"{count}", images) for count, images in enumerate(found.sizes) if images]
     classes = [(name(label), value, _verdict(found, value)) for label, value in found.classes.items()]
+    single = "" if found.per_class else " Nor is it promised of each class alone, because all share one quantile."
     words = (
-        f"Split-conformal sets ({found.method.upper()}, {each}), from validation images. They hold the truth as often "
-        "as promised where images are like those of validation (exchangeable); nothing is promised of other images, "
-        "nor, with one quantile, of a single class."
+        f"Beside its answer the file names a set: the labels that the image may well have. Sets were made to hold the "
+        f"right label for {percent(found.wanted)} of images. A set of one label is a clear answer. One of several "
+        "says between which it wavers, an empty one that none fits."
+    )
+    how = (
+        f"Split-conformal sets ({found.method.upper()}, {each}), from validation images. The promise is for images "
+        f"like those of validation (exchangeable), and for no others.{single}"
     )
     return Html(
         paragraph(words)
+        + paragraph(how, kind="quiet")
         + table("Sets of labels on these images; 95 % intervals", ("measure", "value"), rows)
         + table("Share of sets that hold the truth, by true class", ("class", "coverage", ""), classes)
         + table("Images by the size of their set", ("labels in the set", "images"), sizes)
@@ -122,25 +139,44 @@ def show_abstention(subject: Subject) -> Html:
     if found is None:
         return Html()
     rows: list[tuple[object, object]] = [
-        ("images answered", found.answered),
+        ("share of images answered", found.answered),
         ("of those, the answer is wrong", found.error),
-        ("answered 'uncertain'", found.uncertain),
-        ("answered 'unlike training'", found.unlike),
-        ("largest error that was to be let through", found.wanted),
-        ("area under the risk-coverage curve", found.curve.area),
+        ("largest share of wrong answers that was asked for", found.wanted),
+        ("images called uncertain", found.uncertain),
+        ("images called unlike training", found.unlike),
+        ("error, mean over all shares answered (AURC)", found.curve.area),
     ]
+    words = _say_when(subject)
     drawn = figure(
         _risk(found.curve),
         Html("Error among the images that the model is surest of, by how many of all those are"),
     )
     return Html(
-        table(
+        (paragraph(words) if words else "")
+        + table(
             "Answers given and withheld; 95 % intervals",
             ("measure", "value"),
             [row for row in rows if row[1] is not None],
         )
         + f'<div class="figures">{drawn}</div>'
     )
+
+
+def _say_when(subject: Subject) -> str:
+    """When the file gives no answer."""
+    abstention = None if subject.manifest is None else subject.manifest.abstention
+    if subject.manifest is None:
+        return ""
+    if abstention is None:
+        return "This file answers every image. The curve says what it would gain by leaving out the least sure ones."
+    reasons = []
+    if abstention.sets is not None:
+        reasons.append("uncertain, where its set of labels has not exactly one")
+    if abstention.error is not None:
+        reasons.append(f"uncertain, where the largest probability is below {abstention.error.threshold:.4g}")
+    if abstention.novelty is not None:
+        reasons.append("unlike training, where the image does not look like those that the model has learnt from")
+    return f"The file may decline to answer, and a person has to look. It says: {'; '.join(reasons)}."
 
 
 def show_novelty(subject: Subject) -> Html:
@@ -152,11 +188,21 @@ def show_novelty(subject: Subject) -> Html:
     rows += [(name(one.name), one.n, one.auroc, one.flagged) for one in found.unlike]
     words = (
         f"The file scores how unlike those of training an image is. Above {found.threshold:.4g} it is called unlike "
-        f"training; at most {percent(found.share)} of images like those of validation were to lie there. AUROC: how "
-        "well the score tells other images from these."
+        f"training. At most {percent(found.share)} of images like those of validation were to be called so. Many more "
+        "among these images would mean that they differ from those: another scanner, site or kind of patient."
     )
-    columns = ("images", "n", "AUROC of the score", "called unlike training")
-    return Html(paragraph(words) + table("Images unlike training; 95 % intervals", columns, rows))
+    other = (
+        "AUROC: how often the score of one of the other images is above that of one of these."
+        if found.unlike
+        else "Which other images it finds is not known here: 'zoo report --unlike FOLDER --out DIR' tries some."
+    )
+    columns = ("images", "n", *(["AUROC of the score"] if found.unlike else []), "called unlike training")
+    shown = rows if found.unlike else [(what, n, flagged) for what, n, _, flagged in rows]
+    return Html(
+        paragraph(words)
+        + table("Images unlike training; 95 % intervals", columns, shown)
+        + paragraph(other, kind="quiet")
+    )
 
 
 def _risk(curve: RiskCoverage) -> Html:

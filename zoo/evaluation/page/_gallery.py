@@ -7,22 +7,25 @@ by a model that has learnt from it, as the method asks.
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zoo._support.text import format_count
+from zoo.edge._explain import CAPTIONS, overlay
 from zoo.errors import ImageError
 from zoo.evaluation.page._html import Html, name, paragraph, text
 from zoo.evaluation.page._svg import shorten
-from zoo.readers import thumbnail
+from zoo.readers import from_array, thumbnail
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from numpy.typing import NDArray
 
+    from zoo.edge._explain import HeatMap, Method
     from zoo.evaluation._cases import Cases
     from zoo.readers import RawImage
 
@@ -33,6 +36,8 @@ SIDE = 112
 MOST_MISTAKES, MOST_UNSURE, MOST_LABELS = 30, 12, 12
 EACH = 4
 """Mistakes that are shown of one class at most."""
+MOST_MAPS = 6
+"""Mistakes that are mapped where maps are asked for: without an evidence map each takes about 120 answers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +69,9 @@ class Gallery:
         labels: images whose label is likely wrong.
         pictures: position of an image to its data URI; without those that cannot be read.
         names: position of an image to its name.
+        mapped: mistakes with a heat map of what they were called, the surest first.
+        maps: the pictures of those, a data URI each.
+        method: how the maps were made; None: there are none.
     """
 
     mistakes: tuple[Pick, ...]
@@ -71,6 +79,9 @@ class Gallery:
     labels: tuple[Pick, ...]
     pictures: dict[int, str]
     names: dict[int, str]
+    mapped: tuple[Pick, ...] = ()
+    maps: tuple[str, ...] = ()
+    method: Method | None = None
 
 
 def choose_images(cases: Cases) -> tuple[tuple[Pick, ...], tuple[Pick, ...], tuple[Pick, ...]]:
@@ -168,13 +179,19 @@ def _turns(classes: NDArray[np.int64]) -> NDArray[np.int64]:
     return turns
 
 
-def make_gallery(cases: Cases, ids: Sequence[str], read: Callable[[int], RawImage]) -> Gallery:
+def make_gallery(
+    cases: Cases,
+    ids: Sequence[str],
+    read: Callable[[int], RawImage],
+    explain: Callable[[int, RawImage, int], HeatMap] | None = None,
+) -> Gallery:
     """Choose images and read them; one that cannot be read is listed without its picture.
 
     Args:
         cases: n images with what was answered.
         ids: their names.
         read: position to the decoded image; may raise ImageError.
+        explain: from position, image and class to its heat map; None: no image is mapped.
     """
     mistakes, unsure, labels = choose_images(cases)
     pictures: dict[int, str] = {}
@@ -185,17 +202,36 @@ def make_gallery(cases: Cases, ids: Sequence[str], read: Callable[[int], RawImag
             pictures[at] = thumbnail(read(at), SIDE)
         except ImageError:
             continue
-    return Gallery(mistakes, unsure, labels, pictures, names)
+    found = Gallery(mistakes, unsure, labels, pictures, names)
+    return found if explain is None else _map_mistakes(found, read, explain)
 
 
-def show_gallery(gallery: Gallery, labels: Sequence[str]) -> Html:
-    """The three kinds of images, each with the class, the answer and its probability."""
+def _map_mistakes(
+    found: Gallery, read: Callable[[int], RawImage], explain: Callable[[int, RawImage, int], HeatMap]
+) -> Gallery:
+    """The gallery with heat maps of the surest mistakes in which a label was given: one that is absent has no place."""
+    given = [pick for pick in found.mistakes if not pick.held and pick.image in found.pictures]
+    mapped = tuple(sorted(given, key=lambda pick: -pick.probability)[:MOST_MAPS])
+    maps, method = [], None
+    for pick in mapped:
+        image = read(pick.image)
+        heat = explain(pick.image, image, pick.called)
+        method = heat.method
+        maps.append(thumbnail(from_array(np.asarray(overlay(image, heat))), SIDE))
+    return dataclasses.replace(found, mapped=mapped, maps=tuple(maps), method=method)
+
+
+def show_gallery(gallery: Gallery, labels: Sequence[str], *, points: bool) -> Html:
+    """The three kinds of images, each with the class, the answer and its probability; `points`: the file has some."""
+    apart = " Operating points play no part in this section." if points else ""
     parts = [
         _part(
             "Most confident mistakes",
-            f"Of each class up to {EACH}, {MOST_MISTAKES} in all. A wrong answer that is sure of itself does harm.",
+            f"Of each class up to {EACH}, {MOST_MISTAKES} in all. A wrong answer that is sure of itself does "
+            f"harm.{apart}",
             gallery.mistakes, gallery, labels,
         ),
+        _show_maps(gallery, labels),
         _part(
             "Labels that are likely wrong",
             "The model, which has not learnt from these images, is as sure of another class as it is of images of that "
@@ -214,13 +250,30 @@ def show_gallery(gallery: Gallery, labels: Sequence[str]) -> Html:
 def _part(title: str, meaning: str, picks: Sequence[Pick], gallery: Gallery, labels: Sequence[str]) -> str:
     if not picks:
         return ""
-    shown = "".join(
-        f"<figure>{_picture(gallery.pictures.get(pick.image))}<figcaption>{_caption(pick, labels)}"
-        f'<span class="id">{name(gallery.names[pick.image])}</span></figcaption></figure>'
-        for pick in picks
-    )
+    shown = "".join(_figure(_picture(gallery.pictures.get(pick.image)), pick, gallery, labels) for pick in picks)
     how_many = format_count(len(picks), "image")
     return f'<h3>{title} <small>{how_many}</small></h3>{paragraph(meaning)}<div class="gallery">{shown}</div>'
+
+
+def _show_maps(gallery: Gallery, labels: Sequence[str]) -> str:
+    if gallery.method is None:
+        return ""
+    shown = "".join(
+        _figure(f"{_picture(gallery.pictures[pick.image])}{_picture(uri)}", pick, gallery, labels)
+        for pick, uri in zip(gallery.mapped, gallery.maps, strict=True)
+    )
+    meaning = (
+        f"For the {len(gallery.mapped)} surest mistakes in which a label was given: what the answer depends on. "
+        f"{CAPTIONS[gallery.method].capitalize()}. A map finds no disease and gives no measure of its place."
+    )
+    return f'<h3>What mistakes depend on</h3>{paragraph(meaning)}<div class="gallery pairs">{shown}</div>'
+
+
+def _figure(pictures: str, pick: Pick, gallery: Gallery, labels: Sequence[str]) -> str:
+    return (
+        f'<figure>{pictures}<figcaption>{_caption(pick, labels)}<span class="id">{name(gallery.names[pick.image])}'
+        "</span></figcaption></figure>"
+    )
 
 
 def _picture(uri: str | None) -> str:
@@ -233,7 +286,7 @@ def _caption(pick: Pick, labels: Sequence[str]) -> Html:
         for label in (labels[pick.truth], labels[pick.called])
     )
     if pick.held is not None:
-        return Html(f"<b>{truth}</b>: {'has it' if pick.held else 'does not'}; {pick.probability:.3f} ")
+        return Html(f"<b>{truth}</b>: {'has it' if pick.held else 'does not have it'}; {pick.probability:.3f} ")
     if pick.truth == pick.called:
         return Html(f"<b>{truth}</b>, {pick.probability:.3f} ")
     return Html(f"label <b>{truth}</b>, answer <b>{called}</b> {pick.probability:.3f} ")

@@ -32,6 +32,9 @@ __all__ = [
 
 NONE = "–"
 """In the place of a number that there is not."""
+_MOST_ROWS = 25
+"""Rows of a table up to which a screen shows them all; a longer one scrolls in its box, unless it is of words. Paper
+has all of it."""
 
 
 class Html(str):
@@ -112,8 +115,9 @@ def table(caption: str, columns: Sequence[object], rows: Iterable[Sequence[objec
 
 def box(caption: str, head: Html, body: Html, *, kind: str = "") -> Html:
     """A table of ready rows, in a box that scrolls by itself and can be reached by the keyboard."""
+    box = "box long" if kind != "words" and body.count("<tr>") > _MOST_ROWS else "box"
     return Html(
-        f'<div class="box" role="region" aria-label="{text(caption)}" tabindex="0"><table class="{kind}">'
+        f'<div class="{box}" role="region" aria-label="{text(caption)}" tabindex="0"><table class="{kind}">'
         f"<caption><span>{text(caption)}</span></caption>{head}<tbody>{body}</tbody></table></div>"
     )
 

@@ -157,7 +157,20 @@ def say_decisions(subject: Subject) -> Iterator[str]:
     if sets is not None:
         yield (
             f"Sets of labels are split-conformal ({sets.method.upper()}), made on validation images for a coverage of "
-            f"{sets.coverage:g}."
+            f"{sets.coverage:g}{' in each class' if sets.per_class else ''}."
+        )
+    error = None if manifest.abstention is None else manifest.abstention.error
+    if error is not None:
+        yield (
+            f"The largest probability from which an image is answered was chosen on validation images, so that at most "
+            f"{100 * error.error:g} % of the answers are wrong with probability {1 - error.delta:g} (Learn then Test, "
+            "Angelopoulos et al. 2021)."
+        )
+    novelty = None if manifest.abstention is None else manifest.abstention.novelty
+    if novelty is not None:
+        yield (
+            f"Images are called unlike training by a score of the features of the last layer, from a threshold that at "
+            f"most {100 * novelty.share:g} % of images like those of validation exceed."
         )
 
 

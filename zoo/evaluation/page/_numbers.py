@@ -10,7 +10,7 @@ from zoo._support.text import count_columns, format_count
 from zoo.evaluation.calibration import reliability
 from zoo.evaluation.curves import RESAMPLES, draw_curves
 from zoo.evaluation.intervals import wilson
-from zoo.evaluation.metrics import title_of
+from zoo.evaluation.metrics import CLASS_METRICS, title_of
 from zoo.evaluation.page._html import Html, box, bullets, cell, figure, name, paragraph, percent, table, text
 from zoo.evaluation.page._svg import Line, draw_bars, draw_heat, draw_interval, draw_lines
 from zoo.spec import Interval
@@ -18,7 +18,7 @@ from zoo.spec import Interval
 if TYPE_CHECKING:
     from zoo.evaluation.curves import Curve
     from zoo.evaluation.page._subject import Subject
-    from zoo.spec import Confusion
+    from zoo.spec import Calibration, ClassCalibration, Confusion
 
 __all__ = ["show_calibration", "show_classes", "show_confusion", "show_curves", "show_headline", "show_metrics"]
 
@@ -31,6 +31,8 @@ SHORT = 9
 MOST_CONFUSED = 15
 """Pairs of classes that are listed."""
 _HEADLINE = ("macro_auroc", "accuracy", "balanced_accuracy", "quadratic_kappa")
+_RANKING = ("auroc", "auprc", "sensitivity_at_specificity_90", "partial_auroc_90")
+"""Metrics of a class that no threshold of the file enters."""
 _STRONG = 0.55
 """Cells of a larger share are written in white."""
 
@@ -82,21 +84,49 @@ def _list_undefined(lines: list[Html]) -> Html:
 def show_classes(subject: Subject) -> Html:
     """One row for each class or label."""
     report = subject.report
-    names = list(dict.fromkeys(key for row in report.per_class.values() for key in row))
+    there = {key for row in report.per_class.values() for key in row}
+    names = [key for key in ("n", "known", *CLASS_METRICS) if key in there]
     several = report.confusion is None
-    rows = [(name(label), *map(row.get, names)) for label, row in report.per_class.items()]
+    ranking = [key for key in _RANKING if key in names]
+    called = [key for key in names if key not in ranking]
+
+    def tabulate(said: str, keys: list[str]) -> Html:
+        rows = [(name(label), *map(row.get, keys)) for label, row in report.per_class.items()]
+        columns = ("label" if several else "class", *map(title_of, keys))
+        return table(f"{said}; 95 % intervals", columns, rows, kind="stacked")
+
     lost = [
         Html(f"{title_of(key.rpartition('.')[2])} of {name(key.rpartition('.')[0])}: {text(why)}")
         for key, why in report.undefined.items()
         if key.rpartition(".")[0] in report.labels
     ]
     said = "Each label, given or not" if several else "Each class against the rest"
-    note = "PPV and NPV hold for the shares of classes among these images. They change where a class is rarer."
+    note = (
+        "Of the images that are of a class, sensitivity is the share that is called it; of all others, specificity is "
+        "the share that is not. Of the images that are called a class, PPV is the share that is of it; of all others, "
+        "NPV is the share that is not. PPV and NPV hold for the shares of classes among these images: where a class "
+        "is rarer, PPV is lower."
+    )
+    order = (
+        "Here the probability alone counts, whatever threshold is chosen. AUROC: how often an image of the class has "
+        "a higher probability than another image (0.5 by chance). AUPRC: mean PPV over all sensitivities (by chance "
+        "the share of the class). The last two look where false alarms are few, at a specificity of 0.9 or more: the "
+        "largest sensitivity there, and the AUROC of that part alone (0.5 by chance)."
+    )
+    ranked = tabulate("How well the probability ranks images", ranking) + paragraph(order, kind="quiet")
     return Html(
-        table(f"{said}; 95 % intervals", ("label" if several else "class", *map(title_of, names)), rows, kind="stacked")
+        (paragraph(_say_called(several=several)) if report.operating is not None and report.operating.points else "")
+        + tabulate(said, called)
         + paragraph(note, kind="quiet")
+        + (ranked if ranking else "")
         + _list_undefined(lost)
     )
+
+
+def _say_called(*, several: bool) -> str:
+    """What counts as called where the file has operating points, too."""
+    how = "a label is called from a probability of 0.5 on" if several else "the most probable class is called"
+    return f"In this table {how}. What the file's operating points change is in the section on them."
 
 
 def show_curves(subject: Subject) -> Html:
@@ -158,9 +188,14 @@ def show_calibration(subject: Subject) -> Html:
         ("temperature, fitted on validation", found.temperature),
     ]
     numbers = table("How far probabilities can be taken at their word", ("measure", "value (95 %)"), rows)
-    note = paragraph("The calibration error is biased upwards where images are few.", kind="quiet")
+    note = paragraph(
+        "Calibrated means: of the images that are given a probability of 0.8, 8 in 10 are right. The expected "
+        "calibration error is the mean distance from that; it is biased upwards where images are few.",
+        kind="quiet",
+    )
+    each = _calibrate_classes(found, several=several)
     if cases is None:
-        return Html(numbers + note)
+        return Html(numbers + note + each)
     curve = reliability(cases)
     there = curve.count > 0
     pairs = zip(curve.accuracy[there].tolist(), curve.units[there].tolist(), strict=True)
@@ -183,7 +218,39 @@ def show_calibration(subject: Subject) -> Html:
     return Html(
         f'{numbers}{note}<div class="figures">'
         f"{figure(drawn, f'{what}Reliability; bars are Wilson intervals, dashed: perfectly calibrated')}"
-        f"{figure(bars, f'{what}How many answers lie where')}</div>"
+        f"{figure(bars, f'{what}How many answers lie where')}</div>{each}"
+    )
+
+
+def _calibrate_classes(found: Calibration, *, several: bool) -> Html:
+    """Of each class, with the reliability of those of the largest error."""
+    what = "label" if several else "class"
+    drawn = list(found.per_class)
+    if len(drawn) == 2 and not several:  # the first is the mirror of the second
+        drawn = drawn[1:]
+    rows = [(name(label), found.per_class[label].brier, found.per_class[label].ece) for label in drawn]
+    worst = sorted(drawn, key=lambda label: -found.per_class[label].ece)[:MOST_CURVES]
+    some = f" Of {len(drawn)} the {MOST_CURVES} of the largest error are drawn." if len(drawn) > MOST_CURVES else ""
+    figures = "".join(
+        figure(_reliability_of(label, found.per_class[label], what), name(label)) for label in drawn if label in worst
+    )
+    alone = " Of two classes one says it of both." if drawn and len(drawn) < len(found.per_class) else ""
+    words = paragraph(f"The probability of each {what}, against the share of images that are of it.{some}{alone}")
+    columns = (what, "Brier score (0 is best)", f"expected calibration error, {found.bins} bins")
+    return Html(
+        table(f"Calibration of each {what}; 95 % intervals", columns, rows, kind="stacked")
+        + (f'{words}<div class="figures">{figures}</div>' if figures else "")
+    )
+
+
+def _reliability_of(label: str, found: ClassCalibration, what: str) -> Html:
+    x, y = [one.probability for one in found.bins], [one.observed.value for one in found.bins]
+    low, high = [one.observed.low for one in found.bins], [one.observed.high for one in found.bins]
+    return draw_lines(
+        f"reliability of {label}",
+        [Line((0, 1), (0, 1), kind="base"), Line(x, y, places=x, low=low, high=high, bars=True)],
+        x_name=f"probability of the {what}",
+        y_name="share that is of it",
     )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Line", "Point", "draw_bars", "draw_heat", "draw_interval", "draw_lines", "draw_points", "shorten"]
 
 _WIDTH, _HEIGHT = 320, 250
-_LEFT, _RIGHT, _TOP, _BELOW = 42, 10, 8, 38
+_LEFT, _RIGHT, _TOP, _BELOW = 48, 10, 8, 38
 _LONGEST = 34
 """Characters of a name inside a chart."""
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from zoo._support.text import format_count
 from zoo.evaluation.metrics import title_of
-from zoo.evaluation.page._html import Html, bullets, name, paragraph, table
+from zoo.evaluation.page._html import Html, bullets, name, paragraph, percent, table, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -40,12 +40,13 @@ def show_groups(subject: Subject) -> Html:
     )
     weak = table("Groups in which accuracy is shown to be lower", *_rows(report.segments))
     none = "" if report.segments else paragraph("No group was found in which accuracy is shown to be lower.")
-    return Html(words + weak + none + table("Every group; 95 % intervals", *_rows(report.subgroups), kind="stacked"))
+    every = table("Every group; 95 % intervals", *_rows(report.subgroups), kind="stacked")
+    return Html(words + weak + none + every + _decisions(report.subgroups))
 
 
 def _rows(found: Sequence[Subgroup]) -> tuple[tuple[object, ...], list[tuple[object, ...]]]:
     """Columns and rows of a table of groups."""
-    keys = list(dict.fromkeys(key for one in found for key in one.metrics))
+    keys = list(dict.fromkeys(key for one in found for key in one.metrics if key not in one.decisions))
     tested = list(dict.fromkeys(key for one in found for key in one.differences))
     patients = any(one.patients is not None for one in found)
     columns = (
@@ -64,14 +65,32 @@ def _rows(found: Sequence[Subgroup]) -> tuple[tuple[object, ...], list[tuple[obj
     return columns, rows
 
 
+def _decisions(found: Sequence[Subgroup]) -> Html:
+    """What the file's decisions are worth in each group that is large enough."""
+    keys = list(dict.fromkeys(key for one in found for key in one.decisions))
+    if not keys:
+        return Html()
+    rows = [
+        (Html(f"{name(one.column)}: {name(one.group)}"), one.n, *map(one.metrics.get, keys))
+        for one in found
+        if one.n is not None
+    ]
+    heads = [_COVERAGE if key == "coverage" else name(key) for key in keys]
+    said = "Decisions in each group: at the operating points, and of the sets of labels; 95 % intervals"
+    return table(said, ("group", "images", *heads), rows, kind="stacked")
+
+
+_COVERAGE = "sets that hold the truth"
+
+
 def _gap(found: Difference | None) -> object:
     if found is None:
         return None
     p = "p < 0.001" if found.p_holm < 0.001 else f"p = {found.p_holm:.3f}"
-    span = f"({found.low:+.3f} to {found.high:+.3f}), {p}"
+    span = f"({found.low:+.3f} to {found.high:+.3f})"
     strong = found.p_holm < 0.05
     value = f"<b>{found.value:+.3f}</b>" if strong else f"{found.value:+.3f}"
-    return Html(f'<span class="n">{value} <small>{span}</small></span>')
+    return Html(f'<span class="n">{value} <small>{span}</small> <small>{text(p)}</small></span>')
 
 
 def show_shortcuts(subject: Subject) -> Html:
@@ -110,19 +129,32 @@ def show_robustness(subject: Subject) -> Html:
         return Html()
     drawn = format_count(found.n, "image") if found.n == found.of else f"{found.n} of {format_count(found.of, 'image')}"
     severities = sorted({row.severity for row in found.rows})
-    rows = [
-        (kind, *(_of_severity(found.rows, kind, severity) for severity in severities))
+    by_kind = {
+        kind: [_of_severity(found.rows, kind, severity) for severity in severities]
         for kind in dict.fromkeys(row.kind for row in found.rows)
-    ]
+    }
+    columns = ("kind", *(f"severity {one}" for one in severities))
+    rows = [(kind, *(None if one is None else one.accuracy for one in ranked)) for kind, ranked in by_kind.items()]
     overall: list[tuple[object, Interval]] = [("as the images are", found.accuracy)]
     overall += [(_MEANS.get(key, key), value) for key, value in found.mean.items()]
+    withheld = [
+        (kind, *(None if one is None or one.withheld is None else percent(one.withheld) for one in ranked))
+        for kind, ranked in by_kind.items()
+    ]
+    if found.withheld is None:
+        withheld = []
+    else:
+        withheld.insert(0, ("as the images are", *([percent(found.withheld)] * len(severities))))
     words = (
-        f"{drawn}, copied and corrupted on purpose, the same way each time (seed {found.seed}); accuracy of the file."
+        f"{drawn}, copied and corrupted on purpose, the same way each time (seed {found.seed}). Severity 1 is just "
+        "visible, 5 leaves hardly more than can be recognised. Accuracy counts every image, also those that the file "
+        "does not answer."
     )
     return Html(
         paragraph(words)
         + table("Accuracy over all corruptions; 95 % intervals", ("copies", "accuracy"), overall)
-        + table("By kind and severity", ("kind", *(f"severity {one}" for one in severities)), rows, kind="stacked")
+        + table("Accuracy by kind and severity", columns, rows, kind="stacked")
+        + table("Share of images that the file does not answer: uncertain or unlike training", columns, withheld)
         + bullets(found.notes)
     )
 
@@ -130,5 +162,5 @@ def show_robustness(subject: Subject) -> Html:
 _MEANS = {"accuracy": "mean over all kinds and severities", "drop": "mean drop"}
 
 
-def _of_severity(rows: Iterable[Corrupted], kind: str, severity: int) -> Interval | None:
-    return next((row.accuracy for row in rows if row.kind == kind and row.severity == severity), None)
+def _of_severity(rows: Iterable[Corrupted], kind: str, severity: int) -> Corrupted | None:
+    return next((row for row in rows if row.kind == kind and row.severity == severity), None)
