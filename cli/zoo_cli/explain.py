@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from zoo.edge import _verbs
+from zoo.edge import _explain_verb
 from zoo_cli.device import command
 
 __all__ = ["explain"]
 
-explain = command(_verbs.explain)
+explain = command(_explain_verb.explain)

@@ -83,7 +83,8 @@ def test_images_like_those_of_training_raise_no_alarm(model: Path, same: Path) -
     found = zoo.monitor(same, model)
     assert (found.verdict, found.images, found.failed, found.alarms) == ("no drift shown", 200, 0, ())
     assert [one.name for one in found.statistics] == [
-        "probability", "brightness", "contrast", "no answer", "uncertain", *(f"label: {label}" for label in LABELS)
+        "probability", "novelty", "brightness", "contrast", "no answer", "uncertain", "unlike training",
+        *(f"label: {label}" for label in LABELS),
     ]  # fmt: skip
 
 

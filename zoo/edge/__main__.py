@@ -25,7 +25,7 @@ __all__ = ["main"]
 
 VERBS = {
     "predict": "zoo.edge._verbs",
-    "explain": "zoo.edge._verbs",
+    "explain": "zoo.edge._explain_verb",
     "verify": "zoo.edge._verbs",
     "sign": "zoo.edge._verbs",
     "bench": "zoo.edge._verbs",

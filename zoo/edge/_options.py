@@ -107,3 +107,8 @@ Draws = Annotated[
 ]
 Overwrite = Annotated[bool, Option("--overwrite", "Replace what is there already.")]
 Key = Annotated[Path | None, Option("--key", "Public key (.pub); only a bundle signed by it is opened.", "FILE")]
+
+
+def take_sources(images: list[str]) -> Any:
+    """One source, whose folder must not be empty, or many."""
+    return images[0] if len(images) == 1 else images

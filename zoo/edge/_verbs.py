@@ -16,23 +16,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 from zoo._support.text import printable
 from zoo.edge._decision_words import count_decisions
 from zoo.edge._options import (
-    DRAWS,
     AllowFallback,
     Argument,
-    Draws,
     Find,
     Frame,
-    GradCam,
     Images,
     Json,
     Key,
     Model,
-    OpenGradCam,
     Option,
     Overwrite,
     Provider,
     Table,
     Threads,
+    take_sources,
 )
 from zoo.edge._print import (
     document,
@@ -55,7 +52,7 @@ if TYPE_CHECKING:
     from zoo.edge._results import Result
     from zoo.readers._walk import PassedOver
 
-__all__ = ["bench", "explain", "info", "predict", "sign", "verify"]
+__all__ = ["bench", "info", "predict", "sign", "verify"]
 
 ALIKE = 10
 """Images without an answer for one reason that are named on stderr; a whole folder of the wrong kind is one mistake."""
@@ -112,7 +109,7 @@ def predict(
     passed: list[tuple[str, PassedOver]] = []
     images, columns = find_columns(runtime.manifest, images, table)
     results: Iterator[Result] = ask(
-        _sources(images),
+        take_sources(images),
         features=features is not None,
         statistics=statistics,
         batch_size=batch_size,
@@ -154,71 +151,6 @@ def predict(
     for line, holds in lines.items():
         if holds and line:
             say(line)
-    return 1 if failed else 0
-
-
-def explain(
-    model: Model,
-    images: Images,
-    *,
-    label: Annotated[str | None, Option("--label", "Explain this label; default: the one answered.", "L")] = None,
-    out: Annotated[Path, Option("--out", "Where the pictures go.", "DIR")] = Path("heatmaps"),
-    overwrite: Overwrite = False,
-    frame: Frame = None,
-    table: Table = None,
-    gradcam: GradCam = False,
-    draws: Draws = DRAWS,
-    provider: Provider = "cpu",
-    allow_fallback: AllowFallback = False,
-    threads: Threads = None,
-    key: Key = None,
-    as_json: Json = False,
-    find: Find = Path,
-    open_gradcam: OpenGradCam | None = None,
-) -> int:
-    """Show which parts of an image its answer depends on.
-
-    A file that was exported with --evidence shows the map that it makes its answer of. Of others parts are hidden one
-    after the other; where the probability drops most, the picture NAME.heat.png is bright. Neither proves that a
-    disease was found there. The first map is made again by networks with random weights: a map that they give too
-    says nothing of what was learnt.
-    """
-    from zoo.edge._beside import find_columns
-    from zoo.edge._explain import CAPTIONS, Explained, describe, describe_score, explain_images
-    from zoo.edge._runtime import Runtime
-
-    runtime = Runtime.open(find(model), provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
-    mapper = open_gradcam(model, runtime) if gradcam and open_gradcam is not None else None
-    rows, failed = [], 0
-    first: Explained | None = None
-    images, columns = find_columns(runtime.manifest, images, table)
-    for result in explain_images(
-        runtime,
-        _sources(images),
-        label=label,
-        out=out,
-        frame=frame,
-        overwrite=overwrite,
-        columns=columns,
-        mapper=mapper,
-        draws=draws,
-    ):
-        rows.append(result.row())
-        if isinstance(result, Explained):
-            first = first or result
-            if not as_json:
-                put(f"{printable(result.image)}\t{describe(result.heat)}\t{show_path(result.file or '')}")
-        else:
-            failed += 1
-            say(f"{printable(result.image)}: {result.error}")
-    if as_json:
-        document(rows)
-    elif first is not None:
-        if draws:
-            say(describe_score(first.randomised))
-        say(CAPTIONS[first.heat.method])
-    if failed:
-        say(f"{failed} of {format_count(len(rows), 'image')} got no map")
     return 1 if failed else 0
 
 
@@ -373,11 +305,6 @@ def _check_written(csv: Path | None, features: Path | None, *, resume: bool, ove
     if csv is None and (resume or (overwrite and features is None)):
         said = "--resume continues a table" if resume else "--overwrite replaces a table"
         raise UsageError(f"{said}, expected --csv F with it", code="option-missing", options=["--csv"])
-
-
-def _sources(images: list[str]) -> Any:
-    """One source, whose folder must not be empty, or many."""
-    return images[0] if len(images) == 1 else images
 
 
 def _list_passed(rows: Listed, passed: list[tuple[str, PassedOver]]) -> None:

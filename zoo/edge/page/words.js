@@ -130,7 +130,7 @@ export function decisions({ operating, abstention }) {
   const { sets, error, novelty } = abstention ?? {};
   if (sets) {
     const images = sets.n.reduce((sum, one) => sum + one, 0);
-    said.Uncertain = `where the set of labels has not exactly one; sets are built to hold the right label for ${share(sets.coverage)} of images${sets.per_class ? " in each class" : ""} (fixed on ${some(images, "independent validation image")})`;
+    said.Uncertain = `where the set of labels is not the answer alone; sets are built to hold the right label for ${share(sets.coverage)} of images${sets.per_class ? " in each class" : ""} (fixed on ${some(images, "independent validation image")})`;
   }
   if (error) {
     const from = error.threshold > 1 ? "whatever the probability" : `below ${percent(error.threshold)}`;

@@ -1,8 +1,7 @@
 """Images to look at: the surest mistakes of each class, the least sure answers, labels that are likely wrong.
 
-Likely wrong labels are found by confident learning (Northcutt et al. 2021, JAIR 70:1373): the model gives another class
-than the label at least the probability that it gives this class on average where it is the label. No image is judged
-by a model that has learnt from it, as the method asks.
+Likely wrong labels are those of `zoo.evaluation.rank_suspects`. No image is judged by a model that has learnt from it,
+as the method asks.
 """
 
 from __future__ import annotations
@@ -18,6 +17,7 @@ from zoo.edge._explain import CAPTIONS, overlay
 from zoo.errors import ImageError
 from zoo.evaluation.page._html import Html, name, paragraph, text
 from zoo.evaluation.page._svg import shorten
+from zoo.evaluation.suspects import rank_suspects
 from zoo.readers import from_array, thumbnail
 
 if TYPE_CHECKING:
@@ -96,22 +96,30 @@ def choose_images(cases: Cases) -> tuple[tuple[Pick, ...], tuple[Pick, ...], tup
     mistakes = ranked[kept[np.argsort(turn[kept], kind="stable")][:MOST_MISTAKES]]
     mistakes = mistakes[np.lexsort((-sure[mistakes], truth[mistakes]))]
     unsure = np.argsort(asked.margin, kind="stable")[:MOST_UNSURE]
-    doubt = np.flatnonzero(asked.doubt > 0)
-    doubt = doubt[np.argsort(-asked.doubt[doubt], kind="stable")][:MOST_LABELS]
 
-    def picks(rows: NDArray[np.int64], other: NDArray[np.int64]) -> tuple[Pick, ...]:
+    def picks(rows: NDArray[np.int64]) -> tuple[Pick, ...]:
         return tuple(
             Pick(
                 image=int(image[row]),
                 truth=int(truth[row]),
-                called=int(other[row]),
-                probability=float(cases.probabilities[image[row], other[row]]),
+                called=int(called[row]),
+                probability=float(p[row]),
                 held=bool(asked.held[row]) if cases.task == "multilabel" else None,
             )
             for row in rows
         )
 
-    return picks(mistakes, called), picks(unsure, called), picks(doubt, asked.likely)
+    doubtful = tuple(
+        Pick(
+            image=one.image,
+            truth=one.given,
+            called=one.suggested,
+            probability=float(cases.probabilities[one.image, one.suggested]),
+            held=one.held,
+        )
+        for one in rank_suspects(cases)[:MOST_LABELS]
+    )
+    return picks(mistakes), picks(unsure), doubtful
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -122,8 +130,6 @@ class _Asked:
         yes: the label was given; always, where an image has one.
         right: the answer is.
         margin: how far the answer is from the next one.
-        likely: what the label would be by confident learning.
-        doubt: how much likelier that is than the label; 0: the label is not in doubt.
     """
 
     image: NDArray[np.int64]
@@ -134,8 +140,6 @@ class _Asked:
     yes: NDArray[np.bool_]
     right: NDArray[np.bool_]
     margin: NDArray[np.float64]
-    likely: NDArray[np.int64]
-    doubt: NDArray[np.float64]
 
 
 def _ask_each(cases: Cases) -> _Asked:
@@ -143,31 +147,12 @@ def _ask_each(cases: Cases) -> _Asked:
     if cases.task == "multilabel":
         image, label = np.nonzero(cases.known)
         of, held, yes = p[image, label], cases.truth[image, label], cases.chosen[image, label]
-        usual = _usual(p, cases.truth), 1 - _usual(1 - p, ~cases.truth & cases.known)  # (K,) of held, of absent
-        doubtful = np.where(held, of <= usual[1][label], of >= usual[0][label])
-        return _Asked(
-            image, label, label, of, held, yes, held == yes, np.abs(2 * of - 1), label,
-            np.where(doubtful & (held != yes), np.abs(of - 0.5), 0.0),
-        )  # fmt: skip
+        return _Asked(image, label, label, of, held, yes, held == yes, np.abs(2 * of - 1))
     image = np.arange(cases.n)
     first, every = cases.predicted, np.ones(cases.n, np.bool_)
     two = np.sort(np.partition(p, -2, axis=1)[:, -2:], axis=1)
-    over = np.where(p >= _usual(p, cases.truth), p, -1.0)  # (n, K)
-    likely = over.argmax(axis=1)
-    doubt = np.where(
-        (over.max(axis=1) > 0) & (likely != cases.targets), p[image, likely] - p[image, cases.targets], 0.0
-    )
-    return _Asked(
-        image, cases.targets, first, p[image, first], every, every, first == cases.targets, two[:, 1] - two[:, 0],
-        likely, doubt,
-    )  # fmt: skip
-
-
-def _usual(p: NDArray[np.float64], held: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """(K,) mean probability of each class where it is the label; 2, which no probability reaches, where it never is."""
-    n = held.sum(axis=0)
-    mean: NDArray[np.float64] = np.divide((p * held).sum(axis=0), n, out=np.full(p.shape[1], 2.0), where=n > 0)
-    return mean
+    margin = two[:, 1] - two[:, 0]
+    return _Asked(image, cases.targets, first, p[image, first], every, every, first == cases.targets, margin)
 
 
 def _turns(classes: NDArray[np.int64]) -> NDArray[np.int64]:
