@@ -107,7 +107,7 @@ def show_robustness(  # noqa: PLR0917 - the options of the verb
     """
     names = options.read_names(kinds, "--corruptions", "noise,blur")
     levels = options.read_names(severities or "1,2,3,4,5", "--severities", "1,3,5")
-    if not all(level.isdigit() for level in levels):
+    if not all(level.isdecimal() for level in levels):
         raise UsageError(
             f"--severities {severities}: expected numbers of 1 to 5, such as 1,3,5",
             code="option-value",

@@ -160,7 +160,7 @@ def evaluate(
         options.refuse_idle("without --corruptions", severities=severities, images=images)
     else:
         options.refuse_idle(
-            "with --corruptions", by=by, per_class=per_class, operating=operating, prevalence=prevalence
+            "with --corruptions", by=by, per_class=per_class, operating=operating, prevalence=prevalence, unlike=unlike
         )
         show_robustness(target, data, corruptions, severities, images, asked, table=table, as_json=as_json)
         return

@@ -43,6 +43,8 @@ def test_an_export_has_the_point_in_its_manifest(at_work: Path, tmp_path: Path) 
         (("train", "svm", "--operating", "youden:melanoma"), "operating-class"),
         (("evaluate", "runs/tiny", "--operating", "sensitivity=2:3"), "option-value"),
         (("evaluate", "runs/tiny", "--prevalence", "0.1"), "option-ignored"),
+        (("evaluate", "runs/tiny", "--corruptions", "noise", "--unlike", "."), "option-ignored"),
+        (("evaluate", "runs/tiny", "--corruptions", "noise", "--severities", "²"), "option-value"),
         (("evaluate", "tiny.zoo", "--data", "digits", "--operating", RULE), "operating-without-run"),
         (("export", "tiny.zoo", "--web", "page", "--operating", RULE), "export-again"),
     ],

@@ -107,10 +107,13 @@ def test_a_run_whose_images_are_gone_has_a_page_without_them(copied: Callable[[s
     assert "ROC curve of" in page
 
 
-def test_a_run_of_an_older_release_is_judged_again(copied: Callable[[str], Path]) -> None:
+@pytest.mark.parametrize("gone", ["answers.npz", "report.json"])
+def test_a_run_without_answers_as_of_an_older_release_or_without_figures_is_judged_again(
+    copied: Callable[[str], Path], gone: str
+) -> None:
     run = copied("runs/tiny")
     before = json.loads((run / "report.json").read_text("utf-8"))
-    (run / "answers.npz").unlink()
+    (run / gone).unlink()
     ran = run_zoo("report", "runs/tiny")
     assert ran.code == 0, ran.err
     assert json.loads((run / "report.json").read_text("utf-8"))["metrics"] == before["metrics"]

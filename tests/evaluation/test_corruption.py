@@ -62,6 +62,14 @@ def test_small_pictures_are_corrupted_too(side: int) -> None:
         assert not np.array_equal(corrupt(image, kind, 5, seed=1), image), kind
 
 
+@pytest.mark.parametrize("shape", [(1, 1), (3, 2), (2, 40)])
+@pytest.mark.parametrize("kind", CORRUPTIONS)
+def test_a_picture_smaller_than_a_mark_is_an_image_too(kind: str, shape: tuple[int, int]) -> None:
+    image = COLOUR[100 : 100 + shape[0], 200 : 200 + shape[1]]
+    for severity in SEVERITIES:
+        assert corrupt(image, kind, severity, seed=1).shape == image.shape
+
+
 def test_a_value_far_outside_the_others_stays() -> None:
     image = FLOATS.copy()
     image[0, 0] = -32768

@@ -107,6 +107,10 @@ def test_a_prevalence_is_of_a_point():
             read_prevalence([text], POINTS)
     with refused("operating-class", UsageError):
         read_prevalence(["benign=0.1"], POINTS)
+    assert read_prevalence(["Melanoma=0.1", "0.05"], POINTS) == {"melanoma": 0.1}
+    for twice in (["0.1", "0.2"], ["melanoma=0.1", "Melanoma=0.2"]):
+        with refused("option-conflict", UsageError):
+            read_prevalence(twice, POINTS)
     with refused("option-ignored", UsageError):
         read_prevalence(["0.1"], ())
 

@@ -10,7 +10,7 @@ from hypothesis.extra.numpy import arrays
 from sklearn.decomposition import PCA
 from sklearn.metrics import roc_auc_score
 
-from zoo.evaluation import count_axes, fit_space, judge_novelty, score_novelty, settle_novelty
+from zoo.evaluation import bound_share, count_axes, fit_space, judge_novelty, score_novelty, settle_novelty
 from zoo.spec import Novelty
 
 
@@ -101,6 +101,7 @@ def test_the_report_counts_and_ranks_as_scikit_learn() -> None:
     assert cats.auroc.low < cats.auroc.value < cats.auroc.high
     assert cats.flagged is not None
     assert (cats.n, cats.flagged.value) == (50, np.mean(others > 1.0))
+    assert found.flagged == bound_share(own > 1.0)
 
 
 def test_images_of_few_patients_have_a_wider_interval() -> None:

@@ -135,6 +135,17 @@ def test_rules_are_read_with_the_names_that_people_give():
             check_rules([text], LABELS)
 
 
+def test_a_miss_that_costs_more_than_all_false_alarms_costs_as_much_as_them():
+    dear, dearest = (choose(f"cost={cost}:melanoma") for cost in ("1e6", "1e308"))
+    assert dear.threshold == dearest.threshold
+    assert dear.sensitivity.value == 1
+
+
+def test_the_text_of_a_rule_is_the_same_rule():
+    for said in ("sensitivity=0.99999999", "cost=1234567.5"):
+        assert read_rule(f"{said}:a").text == said
+
+
 def test_what_cannot_be_is_refused():
     with refused("operating-class", UsageError, found="melanom", labels=list(LABELS)):
         check_rules(["youden:melanom"], LABELS)

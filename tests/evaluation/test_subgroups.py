@@ -187,6 +187,13 @@ def test_numbers_are_cut_by_their_own_values_and_missing_ones_are_a_group() -> N
     ) == ["f", "M", "missing"]
 
 
+def test_no_image_is_lost_between_groups() -> None:
+    dates = [str(20240101 + at % 31) for at in range(93)]
+    assert len(cut_cells("date", dates)) == 4
+    for cells in (dates, ["missing", "", "Missing", "x"] * 10, ["other values", *map(chr, range(65, 90))] * 2):
+        assert np.sum(list(cut_cells("date", cells).values())) == len(cells)
+
+
 def test_a_column_that_names_the_images_divides_nothing() -> None:
     logits, targets = answers(100)
     assert measure_groups(Cases.of(logits, targets), {"accession": [f"x{at}" for at in range(100)]}) == ()

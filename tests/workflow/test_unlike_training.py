@@ -12,7 +12,7 @@ from refusals import refused
 
 import zoo
 from zoo.edge import Runtime
-from zoo.errors import UsageError, WeightsError
+from zoo.errors import ImageError, UsageError, WeightsError
 from zoo.runs import open_run
 from zoo.spec import NOVELTY, EvalReport
 from zoo.testing import colour_folder
@@ -65,6 +65,30 @@ def test_the_report_says_how_many_are_flagged(run: Path, photos: Path) -> None:
     assert zoo.evaluate(run).novelty.flagged == report.novelty.flagged  # type: ignore[union-attr]
 
 
+def test_each_place_has_a_name_of_its_own_and_counts_once(run: Path, photos: Path, tmp_path: Path) -> None:
+    places = [tmp_path / "a" / "x" / "same", tmp_path / "b" / "x" / "same", tmp_path / "other"]
+    for place in places:
+        place.mkdir(parents=True)
+        (place / "one.png").write_bytes((photos / "china0.png").read_bytes())
+    report: EvalReport = zoo.evaluate(run, unlike=[*places, places[0] / ".." / "same"])
+    assert report.novelty is not None
+    assert [one.name for one in report.novelty.unlike] == ["a/x/same", "b/x/same", "other"]
+
+
+def test_an_image_of_another_kind_that_cannot_be_read_is_left_out_where_that_is_asked_for(
+    run: Path, photos: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "good.png").write_bytes((photos / "china0.png").read_bytes())
+    (tmp_path / "bad.png").write_bytes(b"no image")
+    with pytest.raises(ImageError):
+        zoo.evaluate(run, unlike=[tmp_path])
+    report: EvalReport = zoo.evaluate(run, unlike=[tmp_path], skip_bad=True)
+    assert report.novelty is not None
+    assert report.novelty.unlike[0].n == 1
+    with pytest.raises(ImageError):  # nothing is left
+        zoo.evaluate(run, unlike=[tmp_path / "bad.png"], skip_bad=True)
+
+
 @pytest.mark.parametrize("options", [{"portable": True}, {"preprocess": "none"}], ids=["portable", "tensor"])
 def test_other_exports_keep_score_and_threshold(run: Path, tmp_path: Path, options: dict[str, object]) -> None:
     zoo.export(run, out=tmp_path / "other.onnx", **options)  # type: ignore[arg-type]
@@ -76,7 +100,8 @@ def test_other_exports_keep_score_and_threshold(run: Path, tmp_path: Path, optio
 def test_a_run_without_the_score_says_so_where_it_is_asked_for(colours: Path, photos: Path) -> None:
     out = colours.parent / "without"
     zoo.train("simple_cnn", colours, size=16, epochs=1, out=out, settings={"novelty": False})
-    assert Runtime.open(out / "model.onnx").manifest.abstention is None
+    abstention = Runtime.open(out / "model.onnx").manifest.abstention
+    assert abstention is None or abstention.novelty is None
     with refused("novelty-missing", UsageError):
         zoo.evaluate(out, unlike=[photos])
 

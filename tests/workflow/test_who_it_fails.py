@@ -95,6 +95,8 @@ def test_any_column_divides_the_report_and_none_needs_to(result: zoo.TrainResult
     assert zoo.evaluate(result.run, by=["none"]).subgroups == ()
     everything = {row.column for row in zoo.evaluate(result.run, by=["all"]).subgroups}
     assert everything == {"site", "age", "coil"}, "a column that names the images is left out"
+    named = zoo.evaluate(result.run, by=["note"])
+    assert any("--by note" in note for note in named.notes), "who asked for it by name is told"
     with refused("by-missing", DataError, columns=["ward"]):
         zoo.evaluate(result.run, by=["site", "ward"])
 

@@ -78,10 +78,11 @@ def describe_decisions(manifest: Manifest) -> dict[str, str]:
         )
     if abstention.novelty is not None:
         new = abstention.novelty
+        above = max(new.share, 1 / (new.n + 1))  # of few images the threshold is the largest score
         made = "the features of the last layer" if new.kind == "features" else "the logits"
         lines["unlike training"] = (
-            f"not answered where a score of {made} is above {new.threshold:.4g}, as it is for {_share(new.share)} of "
-            f"{format_count(new.n, 'validation image')}"
+            f"not answered where a score of {made} is above {new.threshold:.4g}, as at most {_share(above)} are on "
+            f"average of images like its {format_count(new.n, 'validation image')}"
         )
     return lines
 

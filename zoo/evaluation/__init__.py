@@ -8,6 +8,7 @@ from __future__ import annotations
 from zoo.evaluation._axes import ReportPlot, plot_report
 from zoo.evaluation._cases import Cases
 from zoo.evaluation._choosing import check_metric, judge_by, lower_is_better, measure_by
+from zoo.evaluation._grouping import names_images
 from zoo.evaluation._plots import plot_confusion, plot_labels, plot_reliability
 from zoo.evaluation._pooling import Weighing, learn_weights, pool_logits
 from zoo.evaluation._predict import Images, Predict, Progress, predict_set
@@ -101,6 +102,7 @@ __all__ = [
     "measure_by",
     "measure_coverage",
     "measure_groups",
+    "names_images",
     "ones",
     "overall",
     "plot_confusion",

@@ -34,7 +34,7 @@ def cut_cells(name: str, cells: Sequence[str]) -> dict[str, NDArray[np.bool_]]:
     Numbers of more than ten different values are cut: a column called age by decades, others at their quartiles.
     Letter case and blanks of texts make no difference, and the twenty most frequent are groups.
     """
-    gone = {cell for cell in set(cells) if is_missing(cell)}
+    gone = {cell for cell in set(cells) if _is_gone(cell)}
     missing = np.array([cell in gone for cell in cells], np.bool_)
     numbers = numbers_of(cells)
     if numbers is not None and len(np.unique(numbers[~missing])) > _FEW_NUMBERS:
@@ -58,7 +58,7 @@ def names_images(cells: Sequence[str]) -> bool:
 
 def numbers_of(cells: Sequence[str]) -> Array | None:
     """(n,) float64, nan where a cell is missing; None: a cell holds something else than a number."""
-    known = {cell: np.nan if is_missing(cell) else read_number(cell) for cell in set(cells)}
+    known = {cell: np.nan if _is_gone(cell) else read_number(cell) for cell in set(cells)}
     if None in known.values():
         return None
     numbers = np.array([known[cell] for cell in cells], np.float64)
@@ -84,16 +84,23 @@ def cut_numbers(numbers: Array) -> dict[str, NDArray[np.bool_]]:
     known = numbers[~np.isnan(numbers)]
     edges = np.unique(np.quantile(known, (0.25, 0.5, 0.75)))
     part = np.where(np.isnan(numbers), -1, np.searchsorted(edges, numbers, "right"))
-    found = {}
-    for one in np.unique(part[part >= 0]).tolist():
-        inside = part == one
-        found[f"{numbers[inside].min():.4g} to {numbers[inside].max():.4g}"] = inside
-    return found
+    masks = [part == one for one in np.unique(part[part >= 0]).tolist()]
+    ends = [(numbers[one].min(), numbers[one].max()) for one in masks]
+    for digits in (4, 8, 17):  # dates such as 20240131 differ late
+        names = [f"{low:.{digits}g} to {high:.{digits}g}" for low, high in ends]
+        if len(set(names)) == len(names):
+            break
+    return dict(zip(names, masks, strict=True))
 
 
 def _keys_of(cells: Sequence[str]) -> dict[str, str | None]:
     """What each different cell has in common with other spellings of it; None: it is missing."""
-    return {cell: None if is_missing(cell) else category_key(cell) for cell in set(cells)}
+    return {cell: None if _is_gone(cell) else category_key(cell) for cell in set(cells)}
+
+
+def _is_gone(cell: str) -> bool:
+    """Whether a cell holds nothing, or says so in the word that this group has."""
+    return is_missing(cell) or category_key(cell) == MISSING
 
 
 def _is_age(name: str, numbers: Array) -> bool:

@@ -190,7 +190,8 @@ def _mark(image: Plane, at: int, rng: np.random.Generator) -> Plane:
     made = image.copy()
     top, left = rng.random() < 0.5, rng.random() < 0.5
     corner = made[slice(0, size) if top else slice(-size, None), slice(0, size) if left else slice(-size, None)]
-    corner[...] = field[:, :, None] if at >= 2 else np.maximum(corner, field[:, :, None])
+    burned = field[: corner.shape[0], : corner.shape[1], None]  # a picture may be smaller than the smallest mark
+    corner[...] = burned if at >= 2 else np.maximum(corner, burned)
     return made
 
 

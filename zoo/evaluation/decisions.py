@@ -165,12 +165,12 @@ def judge_abstention(
 
 
 def read_prevalence(texts: Sequence[str], points: Sequence[OperatingPoint]) -> dict[str, float]:
-    """What `--prevalence` states: label to share; a share alone holds for every operating point.
+    """What `--prevalence` states: label to share; a share alone holds for the operating points that no other names.
 
     Raises:
-        UsageError: it is not a share, or it is of a label without an operating point.
+        UsageError: it is not a share, is of a label without an operating point, or is stated twice.
     """
-    found: dict[str, float] = {}
+    stated: dict[str | None, float] = {}
     known = [point.label for point in points]
     for text in texts:
         label, equals, number = text.rpartition("=")
@@ -192,11 +192,16 @@ def read_prevalence(texts: Sequence[str], points: Sequence[OperatingPoint]) -> d
                 code="option-ignored",
                 options=["--prevalence"],
             )
-        if equals:
-            found[known[find_class(label.strip(), known, f"--prevalence {text}")]] = share
-        else:
-            found |= dict.fromkeys(known, share)
-    return found
+        of = known[find_class(label.strip(), known, f"--prevalence {text}")] if equals else None
+        if of in stated:
+            first = f"--prevalence {stated[of]:g}" if of is None else f"--prevalence {of}={stated[of]:g}"
+            raise UsageError(
+                f"--prevalence {text}: there is {first} already; give one",
+                code="option-conflict",
+                options=[first, f"--prevalence {text}"],
+            )
+        stated[of] = share
+    return {label: stated[of] for label in known for of in (None, label) if of in stated}
 
 
 def _judge_point(cases: Cases, k: int, point: OperatingPoint, prevalence: float | None, seed: int) -> PointReport:

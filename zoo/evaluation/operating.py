@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check_rules", "choose_points", "find_class"]
 
+_DEAREST = 1e9
+"""False alarms: a miss that costs more than all false alarms together chooses alike, and sums stay exact."""
+
 
 def check_rules(
     rules: Sequence[str], labels: Sequence[str], targets: NDArray[Any] | None = None
@@ -166,7 +169,7 @@ def _pick(rule: Rule, cases: Cases, k: int, ranked: Ranked, weights: Array) -> A
     elif rule.kind == "youden":  # Youden 1950, Cancer 3:32; of equals the highest threshold, and so below
         place = (found * negatives - false * positives).argmax(axis=1)
     else:
-        place = (rule.value * (positives - found) + false).argmin(axis=1)
+        place = (min(rule.value, _DEAREST) * (positives - found) + false).argmin(axis=1)
     return np.where(defined, ranked.thresholds[place], np.nan)
 
 

@@ -30,7 +30,7 @@ class Rule(NamedTuple):
     @property
     def text(self) -> str:
         """The rule without its label, such as "sensitivity=0.9"."""
-        return self.kind if self.kind == "youden" else f"{self.kind}={self.value:g}"
+        return self.kind if self.kind == "youden" else f"{self.kind}={self.value:.15g}"
 
 
 def read_rule(text: str) -> Rule:

@@ -97,5 +97,18 @@ def add_groups(  # noqa: PLR0917 - what is said, of which images
         segments=segments,
         shortcuts=shortcuts,
         baselines=judge_baselines(cases, differ.get("brightness")),
-        notes=(*report.notes, *say_groups(segments), *say_shortcuts(shortcuts)),
+        notes=(*report.notes, *_note_names(columns, by), *say_groups(segments), *say_shortcuts(shortcuts)),
+    )
+
+
+def _note_names(columns: Mapping[str, Sequence[str]], by: Sequence[str] | None) -> tuple[str, ...]:
+    """What is to be said of columns that were asked for by name and divide nothing."""
+    from zoo.evaluation import names_images
+
+    if by is None or list(by) == [ALL]:
+        return ()
+    return tuple(
+        f"--by {name}: most images have a text of their own there, so it divides nothing"
+        for name, cells in columns.items()
+        if names_images(cells)
     )

@@ -81,6 +81,7 @@ def judge(
     by: Sequence[str] | None = None,
     look: bool = True,
     unlike: Sequence[str | Path] = (),
+    skip_bad: bool = False,
 ) -> Judged:
     """Run the shipped file on the raw images of one split.
 
@@ -97,6 +98,7 @@ def judge(
         by: columns that the report is divided by, see `zoo.workflow._groups.pick_columns`.
         look: say who the file fails for: groups, shortcuts and baselines.
         unlike: files or folders of images that are not of the model's kind.
+        skip_bad: leave out those of `unlike` that cannot be read.
 
     Raises:
         DataError: a class the file does not know, another pixel type, no image, or an unreadable image.
@@ -138,7 +140,7 @@ def judge(
     else:
         logits = predict_set(watch, images) if logits is None else logits
         found = report(logits, images.targets, labels or manifest.labels, **details)
-    found = msgspec.structs.replace(found, seen=seen, novelty=judge_unlike(scored, images, unlike))
+    found = msgspec.structs.replace(found, seen=seen, novelty=judge_unlike(scored, images, unlike, skip_bad=skip_bad))
     scores = np.concatenate(scored.scores) if scored.scores else None
     among_all = labels is None or labels == manifest.labels
     points = manifest.operating if operating is None else operating

@@ -52,7 +52,7 @@ def evaluate(
         data: images; None: those the run was trained with (a bundle or file needs it).
         split: train, val or test.
         provider: execution provider.
-        skip_bad: leave out images that cannot be read, and rows without a label.
+        skip_bad: leave out images that cannot be read, those of `unlike` too, and rows without a label.
         key: file of a public key: only a bundle signed by it is judged.
         include_seen: judge images too that the model was trained or validated on; `EvalReport.seen` counts them.
         operating: rules, such as "sensitivity=0.9:melanoma", that choose operating points on the run's own validation
@@ -85,6 +85,7 @@ def evaluate(
         prevalence=prevalence,
         by=by,
         unlike=unlike,
+        skip_bad=skip_bad,
     )
     if points is None:
         return judged.report

@@ -135,11 +135,14 @@ def report(
 
 
 def _keeps_answers(run: RunFolder) -> bool:
-    """Whether nothing is to be run; an older release kept no answers of a run that is not one of folds."""
+    """Whether nothing is to be run; an older release kept no answers of a run that is not one of folds.
+
+    Figures that have gone since are made again, too.
+    """
     from zoo.workflow._folds import ANSWERS
 
     held_out = run.record.card.train.fold != "none"
-    return bool(run.record.folds) or not held_out or run.file(ANSWERS).is_file()
+    return bool(run.record.folds) or not held_out or all(run.file(one).is_file() for one in (ANSWERS, REPORT_FILE))
 
 
 def _refuse_idle(reading: Reading, **given: bool) -> None:
@@ -308,10 +311,14 @@ def _write(out: Path, found: _Found, gallery: Gallery | None) -> ReportFiles:
         robustness=found.robustness,
         external=found.external,
     )
-    out.mkdir(parents=True, exist_ok=True)
     page, card = out / PAGE_FILE, out / CARD_FILE
-    atomic_write(out / REPORT_FILE, encode(found.report))
-    if found.manifest is not None:
-        atomic_write(card, model_card(msgspec.structs.replace(found.manifest, report=found.report)))
-    atomic_write(page, make_page(subject))
+    about = None if found.manifest is None else msgspec.structs.replace(found.manifest, report=found.report)
+    texts: dict[Path, bytes | str] = {
+        out / REPORT_FILE: encode(found.report),
+        **({} if about is None else {card: model_card(about)}),
+        page: make_page(subject),
+    }
+    out.mkdir(parents=True, exist_ok=True)
+    for file, text in texts.items():  # all are made before the first is written
+        atomic_write(file, text)
     return ReportFiles(html=str(page), json=str(out / REPORT_FILE), card=None if found.manifest is None else str(card))

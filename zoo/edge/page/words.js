@@ -138,7 +138,8 @@ export function decisions({ operating, abstention }) {
     said.Uncertain = said.Uncertain ? `${said.Uncertain}; and ${limit}` : limit;
   }
   if (novelty) {
-    said["Not answered"] = `images whose score of being unlike training is above ${significant(novelty.threshold)}, as it is for ${share(novelty.share)} of ${some(novelty.n, "validation image")}`;
+    const above = Math.max(novelty.share, 1 / (novelty.n + 1)); // of few images the threshold is the largest score
+    said["Not answered"] = `images whose score of being unlike training is above ${significant(novelty.threshold)}, as at most ${share(above)} are on average of images like its ${some(novelty.n, "validation image")}`;
   }
   return said;
 }
