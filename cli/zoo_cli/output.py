@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import csv
 import io
-import re
 from typing import TYPE_CHECKING, Literal
 
-from zoo._support.text import inert
+from zoo._support.text import escape_markdown, inert
 from zoo.edge._print import (
     document,
     fields,
@@ -64,7 +63,6 @@ _LATEX = {
     "\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}",
     "≤": r"$\leq$", "−": "$-$", **{sign: f"\\{sign}" for sign in "&%$#_{}"},
 }  # fmt: skip
-_MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&])")
 
 
 def title_of(metric: str) -> str:
@@ -178,7 +176,7 @@ def format_table_as(kind: TableFormat, header: Sequence[str], rows: Sequence[Seq
         columns = "".join("r" if number else "l" for number in numeric)
         rules = [r"\toprule", lines[0], r"\midrule", *lines[1:], r"\bottomrule"]
         return "\n".join(["% \\usepackage{booktabs}", rf"\begin{{tabular}}{{{columns}}}", *rules, r"\end{tabular}"])
-    escaped = [[_MARKDOWN.sub(r"\\\1", _show(cell)) for cell in row] for row in (heads, *rows)]
+    escaped = [[escape_markdown(_show(cell)) for cell in row] for row in (heads, *rows)]
     marks = ["---:" if number else "---" for number in numeric]
     return "\n".join(f"| {' | '.join(row)} |" for row in (escaped[0], marks, *escaped[1:]))
 

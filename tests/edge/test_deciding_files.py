@@ -206,6 +206,15 @@ def test_a_map_is_of_the_label_answered(file: Path, folder: Path) -> None:
     assert result.row()["label"] == "blue"
 
 
+def test_a_map_says_that_its_image_has_no_answer(file: Path, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    found = {row.image: row for row in explain_images(Runtime.open(file), folder)}
+    assert {name: row.decision for name, row in found.items()} == {  # type: ignore[union-attr]
+        str(folder / name): decision for name, (_, decision, _, _) in DECISIONS.items()
+    }
+    assert main(["explain", str(file), str(folder / "white.png"), "--out", str(folder / "maps")]) == 0
+    assert "unlike training" in capsys.readouterr().out
+
+
 def test_verify_compares_scores_and_says_how_it_decides(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "mean.zoo", manifest=deciding_manifest())
     proof = verify(bundle)
@@ -239,6 +248,12 @@ def test_verify_refuses_scores_of_another_shape(tmp_path: Path) -> None:
     seal(bundle, deciding_manifest())
     with refused("golden-damaged", ModelError):
         verify(bundle, isolated=False)
+
+
+def test_a_card_shows_names_of_labels_as_they_are() -> None:
+    names = dict(zip(make_manifest().labels, ("a|b", "<script>", "c"), strict=False))
+    card = model_card(msgspec.structs.replace(make_manifest(), labels=tuple(names.values())))
+    assert r"a\|b, \<script\>, c" in card
 
 
 def test_card_says_how_it_decides() -> None:

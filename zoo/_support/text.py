@@ -45,9 +45,15 @@ _ODD_CHARACTER = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\udc80-\udcff]
 _ODD = re.compile(_ODD_CHARACTER.pattern + r"|\\x[0-9a-f]{2}")
 _IN_DOUBLE_QUOTES = re.compile(r'["$`\\!]')
 """What a shell acts on between double quotes."""
+_MARKDOWN = re.compile(r"([\\`*_\[\]<>|~&])")
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _NUMBER = re.compile(r"[+-]?((\d+([.,]\d*)?|[.,]\d+)(e[+-]?\d+)?%?)?", re.ASCII | re.IGNORECASE)
 """A sign, a number, or both: a spreadsheet shows it and runs nothing."""
+
+
+def escape_markdown(text: str) -> str:
+    """`text` as Markdown shows it: it divides no table and begins no tag."""
+    return _MARKDOWN.sub(r"\\\1", text)
 
 
 def brief(names: Iterable[str], most: int = _SHOWN) -> str:

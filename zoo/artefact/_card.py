@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from zoo._support.text import escape_markdown
 from zoo.edge import describe_decisions
 from zoo.evaluation import title_of
 from zoo.evaluation.page import describe_input, describe_splits, describe_start
@@ -30,7 +31,7 @@ def model_card(manifest: Manifest) -> str:
     several = _describe_several(manifest) if manifest.task == "multilabel" else ""
     sections = [
         f"# {manifest.name}",
-        f"{manifest.intended_use}\n\nLabels: {', '.join(manifest.labels)}.{several}",
+        f"{manifest.intended_use}\n\nLabels: {', '.join(map(escape_markdown, manifest.labels))}.{several}",
         "## Results\n\n" + _results(manifest.report),
         *(["## Decisions\n\n" + _decisions(manifest)] if manifest.operating or manifest.abstention else []),
         "## Input\n\n" + _input(manifest),
@@ -67,7 +68,9 @@ def _describe_reach(manifest: Manifest) -> str:
 def _decisions(manifest: Manifest) -> str:
     """How an answer becomes a decision."""
     how = "Fixed on validation images, the same in `zoo predict`, `zoo serve`, the page and the samples."
-    lines = [f"- **{name.capitalize()}**: {text}." for name, text in describe_decisions(manifest).items()]
+    lines = [
+        f"- **{name.capitalize()}**: {escape_markdown(text)}." for name, text in describe_decisions(manifest).items()
+    ]
     measured = [] if manifest.report is None else _measured(manifest.report, withholds=manifest.abstention is not None)
     said = ["", "What that made of the images of the results:", "", *(f"- {line}." for line in measured)]
     return "\n".join([how, "", *lines, *(said if measured else [])])
@@ -77,7 +80,8 @@ def _measured(report: EvalReport, *, withholds: bool) -> list[str]:
     """What the decisions of the file were worth on the images under evaluation."""
     points = () if report.operating is None else report.operating.points
     lines = [
-        f"{one.label}, {one.rule}: sensitivity {_cell(one.sensitivity)}, specificity {_cell(one.specificity)}"
+        f"{escape_markdown(one.label)}, {one.rule}: sensitivity {_cell(one.sensitivity)}, "
+        f"specificity {_cell(one.specificity)}"
         for one in points
     ]
     if report.conformal is not None:
@@ -110,7 +114,11 @@ def _results(report: EvalReport | None) -> str:
     heads = ("label" if several else "class", *counted, "sensitivity", "specificity", *(["AUROC"] if several else []))
     rows += ["", f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
     for label, values in report.per_class.items():
-        cells = (label, *(str(values[name]) for name in counted), *(_cell(values.get(name)) for name in shown))
+        cells = (
+            escape_markdown(label),
+            *(str(values[name]) for name in counted),
+            *(_cell(values.get(name)) for name in shown),
+        )
         rows.append(f"| {' | '.join(cells)} |")
     rows += [f"\nUndefined: {name} ({reason})." for name, reason in report.undefined.items()]
     return "\n".join(rows)

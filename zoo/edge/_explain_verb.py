@@ -80,7 +80,8 @@ def explain(
         if isinstance(result, Explained):
             first = first or result
             if not as_json:
-                put(f"{printable(result.image)}\t{describe(result.heat)}\t{show_path(result.file or '')}")
+                said = "; ".join(filter(None, (result.withheld, describe(result.heat))))
+                put(f"{printable(result.image)}\t{said}\t{show_path(result.file or '')}")
         else:
             failed += 1
             say(f"{printable(result.image)}: {result.error}")

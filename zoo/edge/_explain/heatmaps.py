@@ -14,9 +14,11 @@ import msgspec
 from zoo._support.files import atomic_path, refuse_occupied
 from zoo._support.text import printable
 from zoo.edge._beside import Beside, refuse_unasked
+from zoo.edge._decide import Decision
+from zoo.edge._decision_words import describe_decision
 from zoo.edge._explain.occlusion import HeatMap, overlay
 from zoo.edge._explain.randomised import FileMapper, score_map
-from zoo.edge._results import Failure
+from zoo.edge._results import Failure, Prediction
 from zoo.edge._stream import expand
 from zoo.errors import ImageError
 from zoo.spec import Display
@@ -53,18 +55,25 @@ class Explained(Display, msgspec.Struct, frozen=True, kw_only=True):
     """Rank correlation of this map and the same one of networks with random weights, in [-1, 1]; see `score_map`. None:
     not asked for of this image, or there is nothing to compare."""
 
+    decision: Decision | None = None
+    """Whether the file answers the image at all, see `Prediction`; a map is drawn either way."""
+    withheld: str | None = None
+    """Why it has no answer, in words; None: it has one."""
+
     def row(self) -> dict[str, Any]:
         """For `--json`."""
+        decided = {} if self.decision is None else {"decision": self.decision}
         return {
             "image": self.image,
             **msgspec.structs.asdict(self.heat),
+            **decided,
             "file": self.file,
             "randomised": self.randomised,
         }
 
     def headline(self) -> str:
-        """The image, what was explained, and where the map peaks."""
-        return f"{self.image}: {self.heat.headline()}" + (f"; {self.file}" if self.file else "")
+        """The image, why it has no answer, what was explained, and where the map peaks."""
+        return f"{self.image}: " + "; ".join(filter(None, (self.withheld, self.heat.headline(), self.file)))
 
 
 def explain_images(
@@ -105,6 +114,7 @@ def explain_images(
     beside = Beside(runtime.manifest.table, columns)
     taken: set[str] = set()
     mapper = mapper or FileMapper(runtime)
+    decides = runtime.manifest.abstention
     for name, source in expand(sources):
         try:
             if isinstance(source, ImageError):
@@ -121,13 +131,22 @@ def explain_images(
         except ImageError as problem:
             yield Failure(name, problem.reason)
             continue
+        answer = None if decides is None else runtime.answer(source, name=name, frame=frame, columns=given)
         file = None
         if out is not None and picture is not None:
             file = _place(out, Path(name).stem or "image", taken)
             refuse_occupied(file, overwrite=overwrite)
             with atomic_path(file) as temporary:
                 picture.save(temporary, "PNG", pnginfo=_mark())
-        yield Explained(image=name, heat=heat, file=None if file is None else str(file), randomised=randomised)
+        known = answer if isinstance(answer, Prediction) else None
+        yield Explained(
+            image=name,
+            heat=heat,
+            file=None if file is None else str(file),
+            randomised=randomised,
+            decision=None if known is None else known.decision,
+            withheld=None if known is None else describe_decision(known, decides),
+        )
     beside.say()
 
 
