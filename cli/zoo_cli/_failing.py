@@ -33,6 +33,8 @@ __all__ = ["describe_failing", "show_robustness"]
 _SHOWN = ("accuracy", "macro_auroc")
 _BESIDE = 4
 """Numbers of decisions that a table has room for beside the name of a group."""
+_WIDEST = 40
+"""Characters of a value of a column that a table shows; JSON has all."""
 _YES = {True: "yes", False: "no"}
 
 
@@ -68,10 +70,14 @@ def _table_of_groups(groups: Sequence[Subgroup]) -> str:
         told = "-" if gap is None else f"{gap} p {gap.p_holm:.3g}"
         n = ["too few" if one.n is None else str(one.n)]
         n += ["-" if one.patients is None else str(one.patients)] if people else []
-        rows.append((one.column, one.group, *n, *(with_interval(one.metrics.get(name)) for name in _SHOWN), told))
+        rows.append((one.column, _cut(one.group), *n, *(with_interval(one.metrics.get(name)) for name in _SHOWN), told))
     counts = ("n", "groups") if people else ("n",)
     header = ("column", "group", *counts, *map(title_of, _SHOWN), "accuracy minus that of all others, p (Holm)")
     return format_table(header, rows, right=range(2, 2 + len(counts)))
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= _WIDEST else f"{value[: _WIDEST - 1]}…"
 
 
 def _tables_of_decisions(groups: Sequence[Subgroup]) -> list[str]:
@@ -81,7 +87,7 @@ def _tables_of_decisions(groups: Sequence[Subgroup]) -> list[str]:
     for first in range(0, len(names), _BESIDE):
         shown = names[first : first + _BESIDE]
         rows = [
-            (one.column, one.group, *(with_interval(one.metrics.get(name)) for name in shown))
+            (one.column, _cut(one.group), *(with_interval(one.metrics.get(name)) for name in shown))
             for one in groups
             if one.n is not None
         ]

@@ -44,7 +44,7 @@ def test_a_function_and_the_package_behind_it_are_both_reached_by_their_names(mo
 
     assert iv.RESAMPLES > 0
     assert zoo.evaluation.comparison.Comparison is Comparison
-    monkeypatch.setattr("zoo.evaluation.comparison.ALPHA", 0.01)
+    monkeypatch.setattr("zoo.evaluation.comparison.MOST_RESAMPLES", 10)
     for name in ("bench", "compare", "evaluate", "explain", "export", "train", "verify"):
         assert callable(getattr(zoo, name)), name
     for name in ("bench", "verify"):

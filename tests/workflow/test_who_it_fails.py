@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from beside_images import write_table
+from made_runs import make_report
 from refusals import refused
 
 import zoo
 from zoo.data import open_data
 from zoo.errors import DataError, UsageError
-from zoo.spec import EvalReport, Robustness, decode
+from zoo.spec import EvalReport, Robustness, Subgroup, decode
+from zoo_cli._failing import describe_failing
 from zoo_cli.main import main
 
 if TYPE_CHECKING:
@@ -142,6 +144,12 @@ def test_what_cannot_be_corrupted_is_refused_before_any_image(result: zoo.TrainR
         zoo.stress(result.run, kinds=["fog"])
     with refused("option-value", UsageError, value=0):
         zoo.stress(result.run, images=0)
+
+
+def test_a_long_value_leaves_the_table_its_width() -> None:
+    group = Subgroup(column="site", group="s" * 3000, n=50, patients=None, metrics={}, differences={}, undefined={})
+    (table,) = describe_failing(make_report(subgroups=(group,)))
+    assert max(map(len, table.splitlines())) < 150
 
 
 def test_the_verb_prints_groups_and_corruptions(result: zoo.TrainResult, capsys: pytest.CaptureFixture[str]) -> None:
