@@ -16,15 +16,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from zoo.evaluation.intervals import draws, interval
+from zoo.evaluation.intervals import bound_share, draws, interval
 from zoo.spec import Novelty, NoveltyReport, UnlikeSet
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
-
-    from zoo.spec import Interval
 
 __all__ = [
     "LARGEST",
@@ -156,11 +154,6 @@ def judge_novelty(
         groups: (n,) int, equal for images of one patient; None: not known.
     """
     units = len(scores) if groups is None else len(np.unique(groups))
-
-    def share_above(values: NDArray[Any], weights: Iterator[NDArray[np.float64]], trials: int) -> Interval | None:
-        above = values > novelty.threshold
-        return interval(float(above.mean()), np.concatenate([one @ above / one.sum(axis=1) for one in weights]), trials)
-
     sets = []
     for name, others in (unlike or {}).items():
         m = len(others)
@@ -172,14 +165,14 @@ def judge_novelty(
                 name=name,
                 n=m,
                 auroc=interval(area, areas, min(units, m)),
-                flagged=share_above(others, draws(m), m),
+                flagged=bound_share(~(others <= novelty.threshold)),
             )
         )
     return NoveltyReport(
         threshold=novelty.threshold,
         share=novelty.share,
         n=len(scores),
-        flagged=share_above(scores, draws(len(scores), groups=groups), units),
+        flagged=bound_share(~(scores <= novelty.threshold), groups=groups),
         unlike=tuple(sets),
     )
 
