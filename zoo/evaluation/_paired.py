@@ -86,6 +86,17 @@ class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     images_for_margin: int | None = None
     """Images that would tell a difference of `margin` with a power of 80 %; null: no margin, or they are told apart."""
 
+    @property
+    def not_worse(self) -> tuple[tuple[str, str], ...]:
+        """Each model that is shown to be not worse by more than the margin, with the one that it is compared to."""
+        return ((self.a, self.b),) * bool(self.noninferior) + ((self.b, self.a),) * bool(self.noninferior_b)
+
+    @property
+    def wanted(self) -> tuple[tuple[float, int], ...]:
+        """Each difference that more images would tell, as it was found and the margin, with their number."""
+        found = ((abs(self.delta or 0.0), self.images_needed), (self.margin, self.images_for_margin))
+        return tuple((size, images) for size, images in found if size is not None and images is not None)
+
 
 @dataclass(frozen=True, eq=False)
 class Scored:
