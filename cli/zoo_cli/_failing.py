@@ -71,7 +71,7 @@ def _table_of_groups(groups: Sequence[Subgroup]) -> str:
         n = ["too few" if one.n is None else str(one.n)]
         n += ["-" if one.patients is None else str(one.patients)] if people else []
         rows.append((one.column, _cut(one.group), *n, *(with_interval(one.metrics.get(name)) for name in _SHOWN), told))
-    counts = ("n", "groups") if people else ("n",)
+    counts = ("n", "patients") if people else ("n",)
     header = ("column", "group", *counts, *map(title_of, _SHOWN), "accuracy minus that of all others, p (Holm)")
     return format_table(header, rows, right=range(2, 2 + len(counts)))
 

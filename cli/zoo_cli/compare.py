@@ -228,16 +228,12 @@ def _further(pair: Pair, found: Comparison) -> list[str]:
         if pair.equivalent:
             lines.append(f"equivalent within {margin}: the interval lies between -{margin} and {margin}")
         elif pair.verdict == "cannot tell":
-            not_worse = [(pair.a, pair.b)] * pair.noninferior + [(pair.b, pair.a)] * bool(pair.noninferior_b)
-            lines += [f"{one} is not worse than {other} by more than {margin}" for one, other in not_worse]
-            lines += [] if not_worse else [f"cannot tell whether either is worse by more than {margin}"]
-    wanted = [
-        (f"a difference of {size:.3g}", images)
-        for size, images in ((abs(pair.delta or 0.0), pair.images_needed), (pair.margin, pair.images_for_margin))
-        if size is not None and images is not None
-    ]
-    if wanted:
-        numbers = ", ".join(f"{what} {_count_images(images, found)}" for what, images in wanted)
+            lines += [f"{one} is not worse than {other} by more than {margin}" for one, other in pair.not_worse]
+            lines += [] if pair.not_worse else [f"cannot tell whether either is worse by more than {margin}"]
+    if pair.wanted:
+        numbers = ", ".join(
+            f"a difference of {size:.3g} {_count_images(images, found)}" for size, images in pair.wanted
+        )
         lines.append(f"to tell, with a power of 80 %: {numbers}")
     return lines
 

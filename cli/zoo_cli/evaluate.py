@@ -139,7 +139,10 @@ def evaluate(
             table=table,
             by=by,
             corruptions=corruptions,
+            severities=severities,
+            images=images,
             unlike=unlike,
+            suspects=suspects,
         )
         _recalibrate(target, data, recalibrate, asked, as_json=as_json)
         return
@@ -152,6 +155,8 @@ def evaluate(
             per_class=per_class,
             by=by,
             corruptions=corruptions,
+            severities=severities,
+            images=images,
             unlike=unlike,
         )
         _show_suspects(target, data, suspects, asked, table=table, as_json=as_json)
@@ -160,7 +165,12 @@ def evaluate(
         options.refuse_idle("without --corruptions", severities=severities, images=images)
     else:
         options.refuse_idle(
-            "with --corruptions", by=by, per_class=per_class, operating=operating, prevalence=prevalence, unlike=unlike
+            "with --corruptions",
+            by=by,
+            per_class=per_class,
+            operating=operating,
+            prevalence=prevalence,
+            unlike=unlike,
         )
         show_robustness(target, data, corruptions, severities, images, asked, table=table, as_json=as_json)
         return

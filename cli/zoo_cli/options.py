@@ -101,20 +101,6 @@ def _read_epochs(text: str) -> int | Literal["auto"]:
     return "auto" if text == "auto" else int(text)
 
 
-def refuse_beside(option: str, **others: object) -> None:
-    """Refuse options that say nothing beside another.
-
-    Args:
-        option: flag of that one.
-        **others: options by name, and what was given.
-    """
-    idle = [f"--{name.replace('_', '-')}" for name, given in others.items() if given]
-    if idle:
-        raise UsageError(
-            f"{option} and {' and '.join(idle)}: give one of them", code="option-conflict", options=[option, *idle]
-        )
-
-
 def refuse_formats(table: str | None, *, as_json: bool, **chooses: bool) -> None:
     """Refuse `--table` beside `--json`, and an option that chooses the table without `--table`.
 
@@ -225,7 +211,7 @@ Columns = Annotated[
         "--columns",
         metavar="ROLE=COLUMN,…",
         help="What a table's columns mean: image=FILE,label=DX; roles image, label, labels, group, split, fold, frame, "
-        "site, age, sex. Several columns of labels: labels=A,B. Where folders are the classes: label=folder.",
+        "site, age, sex, device. Several columns of labels: labels=A,B. Where folders are the classes: label=folder.",
     ),
 ]
 Group = Annotated[

@@ -45,6 +45,8 @@ def test_an_export_has_the_point_in_its_manifest(at_work: Path, tmp_path: Path) 
         (("evaluate", "runs/tiny", "--prevalence", "0.1"), "option-ignored"),
         (("evaluate", "runs/tiny", "--corruptions", "noise", "--unlike", "."), "option-ignored"),
         (("evaluate", "runs/tiny", "--corruptions", "noise", "--severities", "²"), "option-value"),
+        (("evaluate", "runs/tiny", "--suspects", "3", "--images", "9"), "option-ignored"),
+        (("evaluate", "runs/tiny", "--recalibrate", "here.onnx", "--suspects", "3"), "option-ignored"),
         (("evaluate", "tiny.zoo", "--data", "digits", "--operating", RULE), "operating-without-run"),
         (("export", "tiny.zoo", "--web", "page", "--operating", RULE), "export-again"),
     ],

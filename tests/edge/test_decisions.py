@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from edge_models import make_manifest, make_point, make_sets
 
-from zoo.edge import answer_labels, decide, find_sets, score_labels
+from zoo.edge import Prediction, answer_labels, decide, find_sets, score_labels
 from zoo.edge._results import read_predictions
 from zoo.edge.page import assets
 from zoo.spec import NOVELTY, Abstention, ErrorControl, Manifest, Novelty, encode
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 SAMPLES = Path(__file__).resolve().parents[2] / "examples/native"
-NEW = Novelty(kind="energy", threshold=3.5, share=0.01, n=300)
+NEW = Novelty(kind="features", threshold=3.5, share=0.01, n=300)
 
 
 def decided(manifest: Manifest, *row: float, novelty: float = 0.0) -> dict[str, Any]:
@@ -116,6 +116,20 @@ def test_an_image_gets_no_label_where_the_model_does_not_know(
     abstention: Abstention, row: tuple[float, ...], novelty: float, decision: str
 ) -> None:
     assert decided(make_manifest(abstention=abstention), *row, novelty=novelty)["decision"] == decision
+
+
+def test_a_set_of_another_label_than_the_answer_is_told_as_such() -> None:
+    """An operating point may call what the set rules out; no probability is too low then."""
+    answer = Prediction(
+        image="a.png",
+        label="blue",
+        probability=0.2,
+        probabilities={"red": 0.7, "green": 0.1, "blue": 0.2},
+        decision="uncertain",
+        set=("red",),
+        operating={"blue": True},
+    )
+    assert answer.headline() == "a.png: uncertain: red; blue reaches its operating point"
 
 
 def test_scores_that_decide_cannot_be_left_out() -> None:

@@ -247,6 +247,23 @@ def test_headline_names_no_winner_where_there_is_none(
     assert (found["close"] is not None) == ("close" in title or bool(unclear))
 
 
+def test_a_set_of_another_label_than_the_answer_is_told_as_such(modules: Path) -> None:
+    """An operating point may call what the set rules out; the file has no largest error to speak of."""
+    row = {
+        "label": "blue",
+        "probability": 0.2,
+        "probabilities": dict(zip(LABELS, (0.7, 0.1, 0.2), strict=True)),
+        "decision": "uncertain",
+        "set": ["red"],
+        "operating": {"blue": True},
+    }
+    script = 'import { verdict } from "./words.js"; console.log(JSON.stringify(verdict(...given)));'
+    found = node(modules, script, [row, _manifest() | {"abstention": {"sets": {"coverage": 0.9}}}])
+    assert found["title"] == "Uncertain: red"
+    assert "the set has 1 label." in found["close"]
+    assert "blue reaches its operating point" in found["close"]
+
+
 @pytest.mark.parametrize(
     ("p", "text"),
     [(0.0, "<0.1 %"), (0.034, "3.4 %"), (0.0996, "10 %"), (0.714, "71 %"), (0.9896, "99.0 %"), (1.0, ">99.9 %")],

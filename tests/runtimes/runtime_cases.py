@@ -123,7 +123,7 @@ def decide_by_all(bundle: Path, target: Path) -> Path:
         ),
         abstention=Abstention(
             sets=ConformalSets(method="aps", coverage=0.9, per_class=False, quantiles=(0.8,), n=(9,)),
-            novelty=Novelty(kind="energy", threshold=float(np.median(scores[:6])) + 1e-3, share=0.5, n=9),
+            novelty=Novelty(kind="features", threshold=float(np.median(scores[:6])) + 1e-3, share=0.5, n=9),
         ),
         files={},
         sizes={},

@@ -32,13 +32,15 @@ def describe_decision(result: Prediction, abstention: Abstention | None = None) 
         return f"unlike training: not answered (score {result.novelty:.4g}{limit}; nearest: {nearest})"
     if result.decision != "uncertain":
         return None
-    if result.set is not None and len(result.set) != 1:
+    top, most = max(result.probabilities.items(), key=lambda item: item[1])
+    error = None if abstention is None else abstention.error
+    low = error is not None and most < error.threshold
+    # An operating point may call another label than the one that is alone in the set.
+    if result.set is not None and (len(result.set) != 1 or (result.set != (result.label,) and not low)):
         sets = None if abstention is None else abstention.sets
         built = "" if sets is None else f" (set built for {_share(sets.coverage)})"
         names = _either([printable(label) for label in result.set]) or "no label is likely enough"
         return f"uncertain: {names}{built}{_describe_called(result)}"
-    top, most = max(result.probabilities.items(), key=lambda item: item[1])
-    error = None if abstention is None else abstention.error
     limit = "too low" if error is None else f"{_below(error)} (for at most {_share(error.error)} wrong)"
     return f"uncertain: {printable(top)} {most:.4f} is {limit}{_describe_called(result)}"
 
@@ -66,8 +68,8 @@ def describe_decisions(manifest: Manifest) -> dict[str, str]:
         whose = " in each class" if sets.per_class else ""
         lines["sets of labels"] = (
             f"built to hold the right label for {_share(sets.coverage)} of images{whose} ({sets.method}, fixed on "
-            f"{format_count(sum(sets.n), 'independent validation image')}); 'uncertain' where the set has not exactly "
-            "one label"
+            f"{format_count(sum(sets.n), 'independent validation image')}); 'uncertain' where the set is not the "
+            "label answered alone"
         )
     if abstention.error is not None:
         error = abstention.error
@@ -79,9 +81,8 @@ def describe_decisions(manifest: Manifest) -> dict[str, str]:
     if abstention.novelty is not None:
         new = abstention.novelty
         above = max(new.share, 1 / (new.n + 1))  # of few images the threshold is the largest score
-        made = "the features of the last layer" if new.kind == "features" else "the logits"
         lines["unlike training"] = (
-            f"not answered where a score of {made} is above {new.threshold:.4g}, as at most {_share(above)} are on "
+            f"not answered where a score of the features of the last layer is above {new.threshold:.4g}, as at most {_share(above)} are on "
             f"average of images like its {format_count(new.n, 'validation image')}"
         )
     return lines

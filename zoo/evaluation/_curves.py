@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from zoo.evaluation._ranked import EXACT
 from zoo.evaluation._scores import Array
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ __all__ = ["SPECIFICITY", "Curve", "find_sensitivity", "join", "trace"]
 
 SPECIFICITY = 0.9
 """That `sensitivity_at_specificity_90` and `partial_auroc_90` are taken at, and above."""
-_EXACT = 1e-9
-"""How far a share of images may lie below a specificity that was asked for; 1 - 0.9 is not 0.1 to a computer."""
 
 
 class Curve(NamedTuple):
@@ -74,7 +73,7 @@ def find_sensitivity(found: Array, false: Array, specificity: float) -> Array:
         specificity: in (0, 1].
     """
     defined = (found[-1] > 0) & (false[-1] > 0)
-    allowed = false <= (1 - specificity + _EXACT) * false[-1]
+    allowed = false <= (1 - specificity + EXACT) * false[-1]
     best = np.where(allowed, found, 0).max(axis=0)
     return np.where(defined, best / np.where(defined, found[-1], 1), np.nan)
 

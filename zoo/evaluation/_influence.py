@@ -15,7 +15,7 @@ import numpy as np
 
 from zoo.evaluation._cases import place_scores
 from zoo.evaluation._placements import outrank
-from zoo.evaluation.intervals import wilson
+from zoo.evaluation.intervals import bound_odds, wilson
 from zoo.spec import Interval
 
 if TYPE_CHECKING:
@@ -117,16 +117,13 @@ def bound(cases: Cases, found: Estimate) -> Interval:
     if not 1e-9 < value < 1 - 1e-9:
         low, high = wilson(value, found.trials)
         return Interval(value=value, low=min(low, value), high=max(high, value), method="wilson")
-    width = value * (1 - value)
     if found.share:
-        low, high = wilson(value, width / variance if variance else found.trials)
+        low, high = wilson(value, value * (1 - value) / variance if variance else found.trials)
         return Interval(value=value, low=low, high=high, method="wilson")
     if not variance:
         return Interval(value=value, low=value, high=value, method="delta")
-    half = t_quantile(found.units - 1) * variance**0.5 / width
-    middle = np.log(value / (1 - value))
-    low, high = (float(1 / (1 + np.exp(-(middle + side * half)))) for side in (-1, 1))
-    return Interval(value=value, low=min(low, value), high=max(high, value), method="delta")
+    low, high = bound_odds(value, t_quantile(found.units - 1) * variance**0.5)
+    return Interval(value=value, low=low, high=high, method="delta")
 
 
 def t_quantile(freedom: int) -> float:

@@ -21,6 +21,7 @@ import msgspec
 import numpy as np
 
 from zoo.evaluation import METRICS, Cases, Values
+from zoo.evaluation._holm import ALPHA, correct
 from zoo.evaluation._placements import judge_difference
 from zoo.evaluation._scores import SCORE_STEP
 from zoo.evaluation.intervals import bound_difference
@@ -31,9 +32,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["ALPHA", "POWER", "Pair", "Scored", "compare_class", "compare_pair", "holm"]
+__all__ = ["POWER", "Pair", "Scored", "compare_class", "compare_pair", "holm"]
 
-ALPHA = 0.05
 POWER = 0.8
 """Of a test on as many images as `images_needed`: how often it would tell the models apart."""
 _ALIKE = 1e-3
@@ -85,6 +85,17 @@ class Pair(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True
     apart already, or no difference was found."""
     images_for_margin: int | None = None
     """Images that would tell a difference of `margin` with a power of 80 %; null: no margin, or they are told apart."""
+
+    @property
+    def not_worse(self) -> tuple[tuple[str, str], ...]:
+        """Each model that is shown to be not worse by more than the margin, with the one that it is compared to."""
+        return ((self.a, self.b),) * bool(self.noninferior) + ((self.b, self.a),) * bool(self.noninferior_b)
+
+    @property
+    def wanted(self) -> tuple[tuple[float, int], ...]:
+        """Each difference that more images would tell, as it was found and the margin, with their number."""
+        found = ((abs(self.delta or 0.0), self.images_needed), (self.margin, self.images_for_margin))
+        return tuple((size, images) for size, images in found if size is not None and images is not None)
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,19 +167,17 @@ def compare_class(a: Scored, b: Scored, metric: str, k: int, label: str, *, marg
 
 
 def holm(pairs: Sequence[Pair]) -> list[Pair]:
-    """The pairs of one family of tests with p_holm (Holm 1979, Scand. J. Stat. 6:65) and the verdict that follows."""
-    order = sorted((i for i, pair in enumerate(pairs) if pair.p is not None), key=lambda i: pairs[i].p or 0.0)
+    """The pairs of one family of tests with p_holm, see `zoo.evaluation._holm`, and the verdict that follows."""
+    found = correct({i: pair.p for i, pair in enumerate(pairs) if pair.p is not None})
     corrected = list(pairs)
-    largest, floor = 0.0, False  # and whether it comes of a p at the floor of the resamples
-    for rank, i in enumerate(order):
+    floors: dict[float, bool] = {}  # of each corrected p, whether it comes of a p at the floor of the resamples
+    for i, p_holm in found.items():  # the smallest p first
         pair = pairs[i]
-        own = min(1.0, (pair.p or 0.0) * (len(order) - rank))
-        if own > largest:
-            largest, floor = own, pair.at_floor and own < 1
-        verdict = _verdict(pair, largest)
+        floor = floors.setdefault(p_holm, pair.at_floor and p_holm < 1)
+        verdict = _verdict(pair, p_holm)
         open_ = verdict == "cannot tell"
         corrected[i] = msgspec.structs.replace(
-            pair, p_holm=largest, verdict=verdict, at_floor=floor,
+            pair, p_holm=p_holm, verdict=verdict, at_floor=floor,
             images_needed=pair.images_needed if open_ else None,
             images_for_margin=pair.images_for_margin if open_ else None,
         )  # fmt: skip

@@ -52,6 +52,7 @@ __all__ = [
     "bootstrap",
     "bound_area",
     "bound_difference",
+    "bound_odds",
     "bound_share",
     "draws",
     "has_no_width",
@@ -225,6 +226,17 @@ def bound_area(area: float, influence: NDArray[np.float64], groups: NDArray[np.i
     variance = variance_of(influence, groups)
     if not (0 < area < 1 and variance > 0):  # nan where a side has fewer than two units
         return None
-    middle, half = np.log(area / (1 - area)), Z95 * np.sqrt(variance) / (area * (1 - area))
-    low, high = (float(1 / (1 + np.exp(-end))) for end in (middle - half, middle + half))
-    return Interval(value=area, low=min(low, area), high=max(high, area), method="delong")
+    low, high = bound_odds(area, Z95 * variance**0.5)
+    return Interval(value=area, low=low, high=high, method="delong")
+
+
+def bound_odds(value: float, half: float) -> tuple[float, float]:
+    """Ends of an interval that has equal arms in log-odds, so that it stays inside 0 and 1 and holds the value.
+
+    Args:
+        value: in (0, 1).
+        half: length of an arm on the scale of the value: a quantile times a standard error.
+    """
+    middle, arm = np.log(value / (1 - value)), half / (value * (1 - value))
+    low, high = (float(1 / (1 + np.exp(-end))) for end in (middle - arm, middle + arm))
+    return min(low, value), max(high, value)

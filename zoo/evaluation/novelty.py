@@ -165,14 +165,14 @@ def judge_novelty(
                 name=name,
                 n=m,
                 auroc=interval(area, areas, min(units, m)),
-                flagged=bound_share(others > novelty.threshold),
+                flagged=bound_share(~(others <= novelty.threshold)),
             )
         )
     return NoveltyReport(
         threshold=novelty.threshold,
         share=novelty.share,
         n=len(scores),
-        flagged=bound_share(scores > novelty.threshold, groups=groups),
+        flagged=bound_share(~(scores <= novelty.threshold), groups=groups),
         unlike=tuple(sets),
     )
 

@@ -15,8 +15,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo._support.shares import Z95
 from zoo.evaluation._cases import Cases
 from zoo.evaluation._grouping import codes_of_cells, names_images, numbers_of
+from zoo.evaluation._holm import ALPHA, correct
 from zoo.evaluation._influence import (
     Estimate,
     accuracy_of,
@@ -25,7 +27,6 @@ from zoo.evaluation._influence import (
     bound,
     spread,
 )
-from zoo.evaluation.subgroups import ALPHA, correct
 from zoo.spec import Interval, Shortcut
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def find_shortcuts(
                 auroc=bound(cases, found),
                 p_holm=told[name],
                 behind=behind,
-                reaches=told[name] < ALPHA and behind - 1.96 * width <= MARGIN,
+                reaches=told[name] < ALPHA and behind - Z95 * width <= MARGIN,
                 error=bound(*errors[name]) if name in errors else None,
                 error_p_holm=followed.get(name),
                 follows=followed.get(name, 1.0) < ALPHA,

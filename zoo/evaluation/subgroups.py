@@ -12,13 +12,14 @@ side. Holm's correction is taken over all groups and metrics of a table. A colum
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from zoo._support.shares import Z95, wilson
 from zoo.evaluation._grouping import cut_cells, cut_numbers, names_images
+from zoo.evaluation._holm import ALPHA, correct
 from zoo.evaluation._influence import Estimate, accuracy_of, auroc_of, balanced_accuracy_of, bound, spread
 from zoo.spec import Difference, Interval, Subgroup
 
@@ -30,19 +31,16 @@ if TYPE_CHECKING:
     from zoo.evaluation._cases import Cases
     from zoo.evaluation._scores import Array
 
-__all__ = ["LEAST_IMAGES", "LEAST_PATIENTS", "Further", "correct", "find_segments", "measure_groups", "say_groups"]
+__all__ = ["LEAST_IMAGES", "LEAST_PATIENTS", "Further", "find_segments", "measure_groups", "say_groups"]
 
 LEAST_IMAGES = 20
 LEAST_PATIENTS = 10
 """Below either a group is named and not measured."""
 
 MOST_SEGMENTS = 5
-ALPHA = 0.05
 
 Further = Callable[["NDArray[np.bool_]"], Mapping[str, Interval]]
 """More metrics of the images of a mask, (n,) bool."""
-
-_Key = TypeVar("_Key")
 
 _METRICS = {"accuracy": accuracy_of, "balanced_accuracy": balanced_accuracy_of, "macro_auroc": auroc_of}
 _TESTED = ("macro_auroc", "accuracy")
@@ -133,16 +131,6 @@ def say_groups(segments: Sequence[Subgroup]) -> tuple[str, ...]:
         f"{row.metrics['accuracy'].value - row.differences['accuracy'].value:.3f}"
         for row in segments
     )
-
-
-def correct(ps: Mapping[_Key, float]) -> dict[_Key, float]:
-    """Each p corrected for all of them (Holm 1979, Scand. J. Stat. 6:65)."""
-    largest = 0.0
-    corrected: dict[_Key, float] = {}
-    for rank, (key, p) in enumerate(sorted(ps.items(), key=lambda item: item[1])):
-        largest = max(largest, min(1.0, p * (len(ps) - rank)))
-        corrected[key] = largest
-    return corrected
 
 
 def _is_enough(cases: Cases, mask: NDArray[np.bool_]) -> bool:

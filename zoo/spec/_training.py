@@ -64,8 +64,8 @@ class TrainConfig(Value, frozen=True):
     """Of data with folds: this one is test, the next one validation, the rest training. none: all are training, and
     the first one is validation too; only for the last model of a run over folds."""
     columns: Mapping[str, str] = {}
-    """What the columns of a table mean: role (image, label, labels, group, split, fold, frame, site, age, sex) to
-    column. Where it is silent, names and cells say it."""
+    """What the columns of a table mean: role (image, label, labels, group, split, fold, frame, site, age, sex, device)
+    to column. Where it is silent, names and cells say it."""
     group: str | None = None
     """Which images belong together, such as those of a patient: a column of the data, "patient" for DICOM, or a regular
     expression with one group in parentheses, searched in the name of each image. Null: what the data says itself."""

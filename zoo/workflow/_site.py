@@ -23,7 +23,6 @@ __all__ = ["Part", "compare_losses", "divide"]
 
 LEAST = 20
 """Images, or groups of them, that each part must have."""
-_RESAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -101,7 +100,7 @@ def compare_losses(before: Judged, after: Judged, old: float, new: float) -> tup
         Cases.of(judged.logits, images.targets, temperature, images.groups)
         for judged, temperature in ((before, old), (after, new))
     ]
-    weights = np.concatenate(list(draws(len(images), _RESAMPLES, 0, images.groups)))
+    weights = np.concatenate(list(draws(len(images), groups=images.groups)))
     found = []
     for name in ("nll", "brier"):
         value = float(losses(cases[1], ones(len(images)))[name][0] - losses(cases[0], ones(len(images)))[name][0])

@@ -118,13 +118,7 @@ def recalibrate(
             options=["--data"],
         )
     found = open_target(target, data, split="test", provider=provider, skip_bad=skip_bad, key=key, **reading)
-    if found.own:
-        raise UsageError(
-            f"{data} is what {found.runtime.manifest.name} was trained with, whose validation images have calibrated "
-            "it already; name images of another site with --data",
-            code="recalibrate-own",
-            model=found.runtime.manifest.name,
-        )
+    _refuse_own(found, data)
     contents = open_model(found.runtime.path)
     graph = _Graph.of(contents, found.runtime.path)
     part = divide(found, seed=seed, include_seen=include_seen)
@@ -150,11 +144,6 @@ def recalibrate(
     write_report(graph.model, new, report)
     _write(place, graph.model.SerializeToString(), new, runtime, _join_seen(found, contents, fit))
     nll, brier = compare_losses(before, after, old.temperature, temperature)
-    notes = [*part.notes]
-    if contents.signed != "none":
-        notes.append("the signature of the bundle does not carry over; sign the new one with 'zoo sign'")
-    if old.abstention is not None and old.abstention.novelty is not None:
-        notes.append("the threshold of novelty is that of training")
     return Recalibration(
         path=str(place),
         fitted=len(fit),
@@ -165,8 +154,29 @@ def recalibrate(
         after=report,
         nll=nll,
         brier=brier,
-        notes=tuple(notes),
+        notes=(*part.notes, *_say_kept(contents)),
     )
+
+
+def _refuse_own(found: Target, data: str | Path) -> None:
+    """Refuse the images that the model was trained with."""
+    if found.own:
+        raise UsageError(
+            f"{data} is what {found.runtime.manifest.name} was trained with, whose validation images have calibrated "
+            "it already; name images of another site with --data",
+            code="recalibrate-own",
+            model=found.runtime.manifest.name,
+        )
+
+
+def _say_kept(old: Contents) -> list[str]:
+    """What the new file has not from the old one, and what it keeps."""
+    notes = []
+    if old.signed != "none":
+        notes.append("the signature of the bundle does not carry over; sign the new one with 'zoo sign'")
+    if old.manifest.abstention is not None and old.manifest.abstention.novelty is not None:
+        notes.append("the threshold of novelty is that of training")
+    return notes
 
 
 @dataclass(frozen=True, slots=True, eq=False)

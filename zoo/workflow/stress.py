@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zoo.data import ImageSet
+    from zoo.edge import Runtime
     from zoo.evaluation import Cases, Images
     from zoo.evaluation.robustness import Answered
     from zoo.readers import RawImage
@@ -77,13 +78,11 @@ def stress(
     """
     import numpy as np
 
-    from zoo.edge import decide
     from zoo.evaluation import check_corruptions, corruptions_for, predict_set
-    from zoo.evaluation.robustness import CorruptedImages, answer_set, lose, mean_of, row_of, summarise
+    from zoo.evaluation.robustness import CorruptedImages, lose, mean_of, row_of, summarise
     from zoo.workflow._images import check_in_range
     from zoo.workflow._inputs import select_columns
     from zoo.workflow._judge import check_takes
-    from zoo.workflow._unlike import ScoredAnswers
 
     check_corruptions(("noise",) if kinds is None else kinds, severities)
     if images < 1:
@@ -100,33 +99,17 @@ def stress(
     sample = _Held(whole.subset(drawn))
     kinds = corruptions_for(sample.read(0).pixels) if kinds is None else tuple(kinds)
 
-    def answer(asked: Images) -> Answered:
-        scored = ScoredAnswers(runtime)
-
-        def withhold(cases: Cases) -> NDArray[np.bool_]:
-            made = decide(cases.probabilities, np.concatenate(scored.scores) if scored.scores else None, manifest)
-            return np.array([one != "label" for one in made.decisions or ()])
-
-        return answer_set(
-            scored.logits,
-            asked,
-            sample.targets,
-            temperature=manifest.temperature,
-            groups=sample.groups,
-            withhold=None if manifest.abstention is None else withhold,
-        )
-
     start = time.monotonic()
-    few = _Held(whole.subset(drawn[:_TRIED]))
-    predict_set(runtime.logits, CorruptedImages(few, kinds[0], severities[0], seed))
+    few = CorruptedImages(_Held(whole.subset(drawn[:_TRIED])), kinds[0], severities[0], seed)
+    predict_set(runtime.logits, few)
     copies = len(kinds) * len(severities)
     seconds = (time.monotonic() - start) / len(few) * len(sample) * copies
     log.info("%s, %d corrupted copies of each: about %.0f s", format_count(len(sample), "image"), copies, seconds)
-    before = answer(sample)
+    before = _answer(runtime, sample, sample)
     rows, after = [], []
     for kind in kinds:
         for severity in severities:
-            after.append(answer(CorruptedImages(sample, kind, severity, seed)))
+            after.append(_answer(runtime, CorruptedImages(sample, kind, severity, seed), sample))
             rows.append(row_of(kind, severity, before, after[-1]))
         log.info("%s: accuracy %s", kind, ", ".join(f"{row.accuracy.value:.3f}" for row in rows[-len(severities) :]))
     result = Robustness(
@@ -146,6 +129,30 @@ def stress(
     if is_run(runtime.path.parent):
         atomic_write(runtime.path.parent / ROBUSTNESS_FILE, encode(result))
     return result
+
+
+def _answer(runtime: Runtime, asked: Images, sample: _Held) -> Answered:
+    """What the file answers to images, which are `sample` or copies of it, and what it withholds of them."""
+    import numpy as np
+
+    from zoo.edge import decide
+    from zoo.evaluation.robustness import answer_set
+    from zoo.workflow._unlike import ScoredAnswers
+
+    scored, manifest = ScoredAnswers(runtime), runtime.manifest
+
+    def withhold(cases: Cases) -> NDArray[np.bool_]:
+        made = decide(cases.probabilities, np.concatenate(scored.scores) if scored.scores else None, manifest)
+        return np.array([one != "label" for one in made.decisions or ()])
+
+    return answer_set(
+        scored.logits,
+        asked,
+        sample.targets,
+        temperature=manifest.temperature,
+        groups=sample.groups,
+        withhold=None if manifest.abstention is None else withhold,
+    )
 
 
 class _Held:

@@ -68,10 +68,12 @@ function ofUncertain(row, { abstention: { sets, error } }) {
   const reached = called.length ? ` ${called.join(", ")} ${called.length === 1 ? "reaches its operating point" : "reach their operating points"}.` : "";
   const unsaid = (what, why, about) => ({ title: `Uncertain: ${what}`, short: `uncertain: ${what}`, close: why + reached, about, answered: false, note: "" });
   const [[top, p]] = ranked(row);
-  if (row.set && row.set.length !== 1) {
+  const low = Boolean(error) && p < error.threshold;
+  // An operating point may call another label than the one that is alone in the set.
+  if (row.set && (row.set.length !== 1 || (row.set[0] !== row.label && !low))) {
     const built = `The right label is in the set for ${share(sets.coverage)} of images like those of validation.`;
     if (!row.set.length) return unsaid("no label is likely enough", `${built} Here the set is empty.`, [top]);
-    return unsaid(either(few(row.set)), `${built} Here the set has ${row.set.length} labels.`, row.set);
+    return unsaid(either(few(row.set)), `${built} Here the set has ${some(row.set.length, "label")}.`, row.set);
   }
   const fewWrong = `at most ${share(error.error)} of its answers are wrong`;
   if (error.threshold > 1) return unsaid(`perhaps ${top}`, `No probability could be shown from which ${fewWrong}. So it answers none.`, [top]);

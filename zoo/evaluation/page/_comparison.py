@@ -183,19 +183,13 @@ def _describe_margin(pair: Pair) -> str | None:
         return "equivalent"
     if pair.verdict != "cannot tell":
         return None
-    shown = [(pair.a, pair.b)] * pair.noninferior + [(pair.b, pair.a)] * bool(pair.noninferior_b)
-    return "; ".join(f"{one} is not worse than {other}" for one, other in shown) or "cannot tell"
+    return "; ".join(f"{one} is not worse than {other}" for one, other in pair.not_worse) or "cannot tell"
 
 
 def _describe_need(pair: Pair, found: Comparison) -> Html | None:
     """About how many images, and of how many groups."""
-    wanted = [
-        (size, images)
-        for size, images in ((abs(pair.delta or 0.0), pair.images_needed), (pair.margin, pair.images_for_margin))
-        if size is not None and images is not None
-    ]
     lines = []
-    for size, images in wanted:
+    for size, images in pair.wanted:
         groups = "" if found.clusters is None else f" ({math.ceil(images * found.clusters / found.n)} groups)"
         lines.append(_nowrap(f"{images}{groups}", f"for {size:.3g}"))
     return Html("".join(lines)) if lines else None

@@ -171,7 +171,7 @@ def _say_when(subject: Subject) -> str:
         return "This file answers every image. The curve says what it would gain by leaving out the least sure ones."
     reasons = []
     if abstention.sets is not None:
-        reasons.append("uncertain, where its set of labels has not exactly one")
+        reasons.append("uncertain, where its set of labels is not the answer alone")
     if abstention.error is not None:
         reasons.append(f"uncertain, where the largest probability is below {abstention.error.threshold:.4g}")
     if abstention.novelty is not None:

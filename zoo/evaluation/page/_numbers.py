@@ -65,8 +65,8 @@ def show_metrics(subject: Subject) -> Html:
         for key, why in report.undefined.items()
         if key.rpartition(".")[0] not in report.labels
     ]
-    unit = "images" if report.clusters is None else "whole groups"
-    said = f"On {format_count(report.n, 'image')} of the split {report.split}; 95 % intervals, from resamples of {unit}"
+    unit = "images" if report.clusters is None else "groups"
+    said = f"On {format_count(report.n, 'image')} of the split {report.split}; 95 % intervals, over {unit}"
     return Html(table(said, ("metric", "value (95 %)", "0 to 1"), rows) + _list_undefined(lost))
 
 
