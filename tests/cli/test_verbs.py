@@ -78,7 +78,7 @@ def test_labels_in_doubt_are_listed_in_the_place_of_the_report(at_work: Path) ->
     assert table[0] == "image,given,suggested,probability,given_probability,rank,rank_in_class"
     assert found["suspects"][0]["image"] in run_zoo(*asked).out
     assert run_zoo(*asked, "--split", "train", "--json").document["error"]["code"] == "suspects-learnt"
-    assert run_zoo(*asked, "--prevalence", "0.1", "--json").document["error"]["code"] == "option-conflict"
+    assert run_zoo(*asked, "--prevalence", "0.1", "--json").document["error"]["code"] == "option-ignored"
 
 
 def test_a_metric_without_a_value_is_shown_with_its_reason(at_work: Path, tmp_path: Path) -> None:

@@ -30,6 +30,10 @@ FILES = {
     "predictions.csv",
     "confusion.png",
     "reliability.png",
+    "answers.npz",
+    "novelty.npz",
+    "report.html",
+    "CARD.md",
 }
 
 

@@ -82,8 +82,8 @@ def describe_decisions(manifest: Manifest) -> dict[str, str]:
         new = abstention.novelty
         above = max(new.share, 1 / (new.n + 1))  # of few images the threshold is the largest score
         lines["unlike training"] = (
-            f"not answered where a score of the features of the last layer is above {new.threshold:.4g}, as at most {_share(above)} are on "
-            f"average of images like its {format_count(new.n, 'validation image')}"
+            f"not answered where a score of the features of the last layer is above {new.threshold:.4g}, as at most "
+            f"{_share(above)} are on average of images like its {format_count(new.n, 'validation image')}"
         )
     return lines
 

@@ -81,6 +81,8 @@ def answer_validation(
     """Logits of the validation images, and the threshold by their scores, of one pass; and notes on it."""
     from zoo.evaluation import predict_set, settle_novelty
 
+    if trained.space is None:
+        return predict_set(trained.raw_logits, images), None, ()
     scores: list[NDArray[np.float32]] = []
 
     def logits(batch: NDArray[Any]) -> NDArray[np.float32]:
@@ -89,8 +91,6 @@ def answer_validation(
         return answers
 
     answers = predict_set(logits, images)
-    if not scores:
-        return answers, None, ()
     novelty = settle_novelty(np.concatenate(scores))
     if novelty.n + 1 >= 1 / novelty.share:
         return answers, novelty, ()

@@ -276,10 +276,10 @@ def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
     before_after = judge_before_after(run) if run.record.continues else None
     seen = run.file(TRAINED_ON)
     sha256 = sha256_file(seen) if seen.is_file() else None
-    run.update(status="done", trainer=None, proven=sha256_file(target), seen=sha256)
-    settle(run, kept=True)
     if shipped.expected is None:
         try_to_write(run.path, lambda: write_trained(run, judged, manifest, shipped.splits))
+    run.update(status="done", trainer=None, proven=sha256_file(target), seen=sha256)
+    settle(run, kept=True)
     result = _result_of(run, report, manifest)
     return msgspec.structs.replace(
         result, passed_over=dict(job.data.passed_over), comparison=comparison, before_after=before_after
