@@ -62,7 +62,7 @@ def go_all_ways(root: Path, *, false: bool) -> tuple[dict[str, Any], list[Any]]:
     """Everything that was chosen, by each verb, and what the reports say."""
     root.mkdir()
     data = write_digits(root / "digits3.npz", false=false)
-    network = {"ema": 0.9, "error": 0.2, "sets": "aps", "loss": "auto"}
+    network = {"ema": 0.9, "error": 0.2, "sets": "aps", "coverage": 0.6, "loss": "auto"}
     own = root / "a"
     zoo.train("simple_cnn", data, epochs=4, batch_size=16, out=own, settings=network, operating=RULES)
     zoo.train("svm", data, out=root / "b", settings={"sets_per_class": True, "coverage": 0.8})

@@ -162,7 +162,10 @@ def _describe_sets(sets: ConformalSets, labels: Sequence[str], unit: str) -> lis
     if not wide:
         return once
     if min(sets.quantiles) >= 1:
-        return [f"no sets of labels: {format_count(max(sets.n), unit)} are too few for a coverage of {sets.coverage:g}"]
+        n = max(sets.n)
+        few = sets.coverage * (n + 1) > n
+        why = f"{format_count(n, unit)} are too few for" if few else f"{sets.method} would put every label in, at"
+        return [f"no sets of labels: {why} a coverage of {sets.coverage:g}"]
     return [*once, f"every set holds {brief(wide)}: too few {unit}s of the class for a coverage of {sets.coverage:g}"]
 
 
