@@ -275,10 +275,12 @@ def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
     comparison = beside_members(run, job.data) if manifest.members and shipped.expected is None else None
     before_after = judge_before_after(run) if run.record.continues else None
     seen = run.file(TRAINED_ON)
-    sha256 = sha256_file(seen) if seen.is_file() else None
-    if shipped.expected is None:
-        try_to_write(run.path, lambda: write_trained(run, judged, manifest, shipped.splits))
-    run.update(status="done", trainer=None, proven=sha256_file(target), seen=sha256)
+    settled = {"proven": sha256_file(target), "seen": sha256_file(seen) if seen.is_file() else None}
+    if shipped.expected is None:  # before the run is done: a kill or a full disk here is met as anywhere
+        shown = run.in_memory()
+        shown.update(**settled)
+        try_to_write(run.path, lambda: write_trained(shown, judged, manifest, shipped.splits))
+    run.update(status="done", trainer=None, **settled)
     settle(run, kept=True)
     result = _result_of(run, report, manifest)
     return msgspec.structs.replace(
