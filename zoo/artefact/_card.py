@@ -60,7 +60,7 @@ def _describe_several(manifest: Manifest) -> str:
 
 def _describe_reach(manifest: Manifest) -> str:
     """Which images it answers."""
-    if manifest.abstention is None or manifest.abstention.novelty is None:
+    if manifest.novelty is None:
         return "It answers every image, also one that is nothing like those."
     return "It does not answer images that it takes for unlike those of training. Some such images still pass."
 

@@ -366,7 +366,7 @@ def _between(manifest: Manifest, *, statistics: bool) -> list[str]:
         "decision": abstention is not None,
         "set": abstention is not None and abstention.sets is not None,
         "operating": bool(manifest.operating),
-        NOVELTY: abstention is not None and abstention.novelty is not None,
+        NOVELTY: manifest.novelty is not None,
         **dict.fromkeys(MEASURED, statistics),
     }
     return [name for name, held in there.items() if held]

@@ -96,8 +96,7 @@ def ask(
 
 def decisive_outputs(manifest: Manifest) -> tuple[str, ...]:
     """Outputs that an answer is made of."""
-    new = manifest.abstention is not None and manifest.abstention.novelty is not None
-    return ("probabilities", NOVELTY) if new else ("probabilities",)
+    return ("probabilities",) if manifest.novelty is None else ("probabilities", NOVELTY)
 
 
 def _check_probabilities(rows: NDArray[np.float32], path: str, *, add_up: bool) -> None:

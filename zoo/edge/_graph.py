@@ -156,7 +156,7 @@ def _check_outputs(path: str, manifest: Manifest, session: Any, ask: Callable[[s
             output=FEATURES,
             most=MOST_FEATURES,
         )
-    decides = manifest.abstention is not None and manifest.abstention.novelty is not None
+    decides = manifest.novelty is not None
     listed = NOVELTY in manifest.outputs
     if (listed or decides) and not (listed and len(shapes.get(NOVELTY, ())) == 1):
         found = f"has shape {shapes[NOVELTY]}" if NOVELTY in shapes else "is not there"

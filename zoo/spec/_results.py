@@ -8,7 +8,7 @@ import msgspec
 
 from zoo._support.text import format_count, title_of_metric
 from zoo.spec._columns import TableSpec
-from zoo.spec._decisions import Abstention, OperatingPoint
+from zoo.spec._decisions import Abstention, Novelty, OperatingPoint
 from zoo.spec._display import Display, Table
 from zoo.spec._judged import AbstentionReport, ConformalReport, OperatingReport
 from zoo.spec._preprocessing import PreprocessSpec
@@ -375,6 +375,11 @@ class Manifest(Display, Value, frozen=True):
     members: tuple[Member, ...] = ()
     """Of an ensemble its networks, each with a preprocessing of its own inside the graph; `preprocess` is then that of
     the largest input. Empty: one network."""
+
+    @property
+    def novelty(self) -> Novelty | None:
+        """From which score on an image is unlike training; None: the file does not decide by it."""
+        return None if self.abstention is None else self.abstention.novelty
 
     @property
     def views(self) -> tuple[PreprocessSpec, ...]:

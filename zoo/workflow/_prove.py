@@ -70,6 +70,7 @@ def build(
     report: EvalReport | None = None,
     evidence: bool = False,
     features: bool = False,
+    refer: bool = True,
 ) -> tuple[onnx.ModelProto, Manifest]:
     """The run's ONNX file, proven against the training side.
 
@@ -82,6 +83,7 @@ def build(
         report: report on the test split, when it is known.
         evidence: with the output "evidence", compared by the gate, too.
         features: with the output "features", compared by the gate, too.
+        refer: with the reference of `zoo monitor`; not where another file is made of this one and has its own.
 
     Raises:
         UsageError: evidence or features are asked of a model that makes none, or an ensemble is to leave preprocessing
@@ -122,7 +124,7 @@ def build(
     columns = None if manifest.table is None else _parity_columns(manifest.table, data.val, len(images))
     parity = trained.prove(made, manifest, labels=data.labels, images=images, columns=columns)
     manifest = msgspec.structs.replace(manifest, parity=parity)
-    if record.card.train.fold != "none":  # else it has learnt from its validation images, too
+    if refer and record.card.train.fold != "none":  # else it has learnt from its validation images, too
         runtime = open_file(model, manifest, reference=False)
         manifest = msgspec.structs.replace(manifest, reference=draw_reference(runtime, manifest, data.val))
     set_manifest(model, manifest)

@@ -63,12 +63,13 @@ def quantise(
         manifest = choose_anew(manifest, predict_set(scored.logits, splits.val), splits.val)
         if scored.scores:
             manifest = settle_anew(manifest, np.concatenate(scored.scores))
-    if manifest.reference is not None:
+    if run.record.card.train.fold != "none":  # else it has learnt from its validation images, too
         manifest = msgspec.structs.replace(manifest, reference=draw_reference(taken.runtime, manifest, splits.val))
     splits, seen = sift_start(
         splits, list_seen(run), run.record.card.train.leaks, run.record.notes, start=start_of(run.record)
     )
-    float32, own = (judge(plugin, runtime, splits, "test", seen=seen) for runtime in (taken.float32, taken.runtime))
+    float32 = judge(plugin, taken.float32, splits, "test", seen=seen, look=False)  # its logits are all that is asked
+    own = judge(plugin, taken.runtime, splits, "test", seen=seen)
     made, record = confirm(taken, own.images, float32.logits, own.logits)
     if FEATURES in manifest.outputs:
         note = compare_features(taken.float32, taken.runtime, splits.val)

@@ -59,7 +59,7 @@ def draw_reference(
 
     found = predict_set(answer, chosen)
     probabilities, score = found[:, :labels], found[:, labels]
-    novel = manifest.abstention is not None and manifest.abstention.novelty is not None
+    novel = manifest.novelty is not None
     decided = decide(probabilities, score if novel else None, manifest)
     numbers = {"probability": probabilities[np.arange(len(found)), decided.labels]}
     numbers |= {NOVELTY: score} if novel else {}

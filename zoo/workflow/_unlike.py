@@ -156,7 +156,7 @@ def judge_again(
     """The report with what the threshold of this manifest makes of the (n,) scores of its images."""
     from zoo.evaluation import judge_novelty
 
-    novelty = None if manifest.abstention is None else manifest.abstention.novelty
+    novelty = manifest.novelty
     if scores is None or novelty is None:
         return report
     return msgspec.structs.replace(report, novelty=judge_novelty(scores, novelty, groups=images.groups))
@@ -180,8 +180,7 @@ class ScoredAnswers:
     def __init__(self, runtime: Runtime) -> None:
         self.runtime = runtime
         self.scores: list[NDArray[np.float32]] = []
-        abstention = runtime.manifest.abstention
-        self.novelty = None if abstention is None else abstention.novelty
+        self.novelty = runtime.manifest.novelty
 
     def logits(self, batch: NDArray[Any], columns: Any = None) -> NDArray[np.float32]:
         """As `Runtime.logits`."""

@@ -195,6 +195,7 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
         report=report,
         evidence=request.evidence,
         features=request.features,
+        refer=request.quantize is None,
     )
     predict = None
     if request.quantize is not None:

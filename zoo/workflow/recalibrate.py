@@ -174,7 +174,7 @@ def _say_kept(old: Contents) -> list[str]:
     notes = []
     if old.signed != "none":
         notes.append("the signature of the bundle does not carry over; sign the new one with 'zoo sign'")
-    if old.manifest.abstention is not None and old.manifest.abstention.novelty is not None:
+    if old.manifest.novelty is not None:
         notes.append("the threshold of novelty is that of training")
     return notes
 

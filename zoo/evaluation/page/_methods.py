@@ -166,7 +166,7 @@ def say_decisions(subject: Subject) -> Iterator[str]:
             f"{100 * error.error:g} % of the answers are wrong with probability {1 - error.delta:g} (Learn then Test, "
             "Angelopoulos et al. 2021)."
         )
-    novelty = None if manifest.abstention is None else manifest.abstention.novelty
+    novelty = manifest.novelty
     if novelty is not None:
         yield (
             f"Images are called unlike training by a score of the features of the last layer, from a threshold that at "
