@@ -36,7 +36,6 @@ __all__ = [
     "Teacher",
 ]
 
-
 HEADLINE = ("macro_auroc", "accuracy")
 """Metrics that one line has room for."""
 
