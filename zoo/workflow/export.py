@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from zoo.data import Splits
     from zoo.plugin import ModelPlugin
     from zoo.runs import RunFolder
-    from zoo.spec import QuantizedKind, Target
+    from zoo.spec import QuantizedKind, Reference, Target
+    from zoo.workflow._answered import Answered
     from zoo.workflow._prove import Stage
     from zoo.workflow._request import Golden, Request
 
@@ -152,9 +153,11 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
     from zoo._support.files import sha256_file
     from zoo.runs import find_run, open_run
     from zoo.workflow import _prove
+    from zoo.workflow._answered import answer_images
     from zoo.workflow._golden import choose_kind, write_proven_bundle
     from zoo.workflow._images import images_of
     from zoo.workflow._other_points import choose_at_export
+    from zoo.workflow._proven import known_reference
     from zoo.workflow._quantise import quantise
     from zoo.workflow._request import check_places, target_of
 
@@ -167,7 +170,8 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
             raise
         return _write_own(opened, request, problem)
     plugin = registry.load(opened.record.plugin.name).plugin
-    opened, trained, splits, notes = _restore(opened, plugin, splits)
+    refer: Answered | Reference | None
+    opened, trained, splits, refer, notes = _restore(opened, plugin, splits)
     if request.quantize is not None and trained.members:
         raise UsageError(
             f"--{request.quantize}: an ensemble ships in float32, its members are proven one by one; "
@@ -185,7 +189,9 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
         )
     settled, report = opened, read_report(opened)
     if request.operating:
-        settled, report = choose_at_export(opened, trained, plugin, splits, request.operating)
+        settled, report, refer = choose_at_export(opened, trained, plugin, splits, request.operating)
+    elif request.quantize is None and refer is None and opened.record.card.train.fold != "none":
+        refer = known_reference(opened) or answer_images(trained, splits.val, opened.record.card.train.seed)
     model, manifest = _prove.build(
         settled,
         trained,
@@ -195,7 +201,7 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
         report=report,
         evidence=request.evidence,
         features=request.features,
-        refer=request.quantize is None,
+        refer=None if request.quantize else refer,  # a quantised file has its own
     )
     predict = None
     if request.quantize is not None:
@@ -283,10 +289,10 @@ def _result(written: Path, manifest: Manifest, golden: GoldenKind | None, notes:
 
 def _restore(
     run: RunFolder, plugin: ModelPlugin, splits: Splits
-) -> tuple[RunFolder, Shippable, Splits, tuple[str, ...]]:
+) -> tuple[RunFolder, Shippable, Splits, Answered | None, tuple[str, ...]]:
     """The model as its plugin saved it, the images it can be proven on, and what must be said of it.
 
-    An interrupted run gets its temperature.
+    An interrupted run gets its temperature, from answers that come back, too.
     """
     from zoo.runs import check_learnt, is_live, refuse_unfinished
     from zoo.workflow import _prove
@@ -302,13 +308,13 @@ def _restore(
     restore_space(run, trained)
     splits = without_bad(splits, record.skipped)
     if record.status in {"trained", "done"}:
-        return run, trained, splits, ()
+        return run, trained, splits, None, ()
     how = "is running and has done" if is_live(run.path) else "stopped after"
     note = f"training {how} epoch {record.epochs_done} of {record.card.train.epochs}; this is its best epoch so far"
     settled = calibrate(trained, record, splits)
     run = run.in_memory()  # its training may still be running
     run.add_notes([note, *settled.notes], **settled.changes)
-    return run, settled.trained, splits, (note, *settled.notes)
+    return run, settled.trained, splits, settled.answered, (note, *settled.notes)
 
 
 def _format_seen(run: RunFolder) -> bytes | None:
