@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from zoo.evaluation import Predict
     from zoo.plugin import ModelPlugin
     from zoo.runs import RunFolder
-    from zoo.spec import Manifest, QuantizedKind, Target
+    from zoo.spec import Bars, Manifest, QuantizedKind, Target
 
 __all__ = ["quantise"]
 
@@ -40,6 +40,8 @@ def quantise(
     *,
     kind: QuantizedKind,
     target: Target | None,
+    bars: Bars | None = None,
+    accept_unproven: bool = False,
 ) -> tuple[onnx.ModelProto, Manifest, Predict]:
     """The quantised file with decisions and a report of its own, and how it answers raw images.
 
@@ -50,6 +52,8 @@ def quantise(
         proven: the float32 file and its manifest.
         kind: int8 or fp16.
         target: machine that it is for; None: this one.
+        bars: how much may be lost; None: the usual.
+        accept_unproven: take a rung of which nobody can tell, where none is shown to be as good.
 
     Raises:
         QuantizationError: no rung passed the guard.
@@ -57,7 +61,16 @@ def quantise(
     """
     model, manifest = proven
     config = run.record.card.train
-    taken = climb(model, manifest, splits, kind=kind, target=target, seed=config.seed)
+    taken = climb(
+        model,
+        manifest,
+        splits,
+        kind=kind,
+        target=target,
+        seed=config.seed,
+        bars=bars,
+        accept_unproven=accept_unproven,
+    )
     if config.fold != "none":  # else it has learnt from its validation images, too, and decides by none of them
         answered = answer_images(taken.runtime, splits.val, config.seed)
         manifest = choose_anew(manifest, answered.logits, splits.val)

@@ -71,6 +71,8 @@ def export(
     operating: Sequence[str] = (),
     quantize: QuantizedKind | None = None,
     target: Target | None = None,
+    bars: Sequence[str] = (),
+    accept_unproven: bool = False,
     bundle: bool = False,
     seen: bool = True,
     out: str | Path | None = None,
@@ -98,6 +100,9 @@ def export(
         quantize: int8 or fp16: the smallest change of the proven file that passes the guard of
             `zoo.artefact.quantize`; its report is then its own, from raw test images.
         target: what a quantised file is for: avx512 (with VNNI), avx2, arm64 or gpu; None: this machine.
+        bars: how much a quantised file may lose, such as "auroc=0.005", where that is to differ from `zoo.spec.Bars`.
+        accept_unproven: take a quantised file of which the images are too few to tell whether it is as good. Its
+            manifest, its card and its report say so.
         bundle: write NAME.zoo with manifest, golden set, report, card and parts list; where `out` ends in .zoo.zip,
             one file with the same in it.
         seen: the bundle carries salted hashes of the images that the model has seen, for `zoo.evaluate`; a page
@@ -123,7 +128,7 @@ def export(
             target without `quantize`, or a model that has nothing to quantise; `evidence` or `features` of one
             that makes none.
     """
-    from zoo.workflow._request import Request, refuse_combinations
+    from zoo.workflow._request import Request, read_bars, refuse_combinations
 
     request = Request(
         preprocess=preprocess,
@@ -133,6 +138,8 @@ def export(
         operating=tuple(operating),
         quantize=quantize,
         target=target,
+        bars=read_bars(bars),
+        accept_unproven=accept_unproven,
         bundle=bundle,
         seen=seen,
         out=out,
@@ -206,7 +213,14 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
     predict = None
     if request.quantize is not None:
         model, manifest, predict = quantise(
-            opened, plugin, splits, (model, manifest), kind=request.quantize, target=request.target
+            opened,
+            plugin,
+            splits,
+            (model, manifest),
+            kind=request.quantize,
+            target=request.target,
+            bars=request.bars,
+            accept_unproven=request.accept_unproven,
         )
     written = target_of(opened, request, manifest.quantization.kind if manifest.quantization else None)
     golden = choose_kind(request.golden, request.data or opened.record.source) if request.bundle else None
