@@ -16,11 +16,12 @@ from refusals import refused
 
 import zoo
 from zoo.artefact import model_card
+from zoo.artefact.quantize import _images as images
 from zoo.artefact.quantize import _ladder as ladder
 from zoo.artefact.quantize import climb, this_machine
 from zoo.artefact.quantize._convert import to_half
 from zoo.artefact.quantize._core import with_core
-from zoo.artefact.quantize._images import draw_several
+from zoo.artefact.quantize._images import Tensors, draw_several
 from zoo.data import ImageSet
 from zoo.errors import GateError, QuantizationError, UsageError
 from zoo.spec import Bars, Quantization
@@ -191,15 +192,24 @@ def test_ranges_come_from_training_images_only(digits: Digits, monkeypatch: pyte
         seen_by_then.append(len(read["val"]))
         return real(self, candidate)
 
+    drawn: list[Tensors] = []
+
+    def draw(*given: Any) -> tuple[Tensors, Tensors]:
+        drawn.extend(found := images.draw(*given))
+        return found
+
     monkeypatch.setattr(ladder._Ladder, "judge", judge)
+    monkeypatch.setattr(ladder, "draw", draw)
     taken = climb(digits.model, digits.manifest, splits, kind="int8")
     assert read["test"] == []
     # Before the first candidate is judged the validation images were answered once, by the float32 file.
     assert seen_by_then[0] == len(splits.val)
     assert taken.record.calibration_images + taken.record.compared_images == 320
     assert taken.record.calibration_images >= 200
-    # Rows of one array: training images are its first 800.
-    targets = splits.train.targets[np.isin(splits.train.rows, sorted(used))]
+    assert all(one.images is splits.train for one in drawn)
+    rows = [row for one in drawn for row in one.rows]
+    assert len(set(rows)) == 320
+    targets = splits.train.targets[rows]
     counts = np.bincount(targets, minlength=10)
     assert counts.max() - counts.min() <= 1
 

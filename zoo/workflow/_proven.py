@@ -24,7 +24,7 @@ def has_proven_file(run: RunFolder) -> bool:
 def known_reference(run: RunFolder) -> Reference | None:
     """What the run's own file remembers of the validation images, which it decides on as any float32 file of the run.
 
-    None: there is no such file, or it remembers nothing.
+    None: such a file is missing, or remembers nothing.
     """
     if not has_proven_file(run):
         return None

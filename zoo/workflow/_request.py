@@ -48,14 +48,14 @@ def read_bars(texts: Sequence[str]) -> Bars:
     """The usual bars with those that are named, such as "auroc=0.005".
 
     Raises:
-        UsageError: a name that is none, or a value that is no share.
+        UsageError: an unknown name, or a value that is not a share.
     """
     found = {}
     for text in texts:
         name, _, value = text.partition("=")
         try:
             if name not in Bars.__struct_fields__:
-                raise ValueError(f"there is no bar '{name}'")
+                raise ValueError(f"'{name}' is not the name of a bar")
             found[name] = float(value)
             Bars(**found)
         except ValueError as problem:

@@ -137,8 +137,8 @@ def judge(guard: Guard, alike: Alike, kind: QuantizedKind, bars: Bars) -> tuple[
     """What the images that may choose show of a rung, and each bar that is broken or not shown to hold, in words.
 
     Args:
-        guard: of the labelled images.
-        alike: of all images and their copies.
+        guard: what the labelled images say.
+        alike: what all images and their copies say.
         kind: int8 or fp16.
         bars: how much may be lost.
     """
