@@ -14,7 +14,6 @@ from zoo.edge._explain.occlusion import (
     VISIBLE_EVIDENCE,
     HeatMap,
     Method,
-    find_label,
     map_occlusion,
     overlay,
 )
@@ -35,7 +34,6 @@ __all__ = [
     "describe_score",
     "explain_image",
     "explain_images",
-    "find_label",
     "map_evidence",
     "map_occlusion",
     "overlay",
