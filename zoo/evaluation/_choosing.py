@@ -14,7 +14,7 @@ import numpy as np
 
 from zoo._support.labels import find_label
 from zoo.evaluation._cases import Cases
-from zoo.evaluation._curves import find_sensitivity
+from zoo.evaluation._curve_numbers import find_sensitivity
 from zoo.evaluation._scores import Array, check_logits, task_of
 from zoo.evaluation.metrics import (
     GRADE_METRICS,

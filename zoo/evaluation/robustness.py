@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo.evaluation._cases import Cases
-from zoo.evaluation._influence import Estimate, accuracy_of, auroc_of, bound, spread, t_quantile
+from zoo.evaluation._influence import Estimate, accuracy_of, auroc_of, bound, estimate_variance, t_quantile
 from zoo.evaluation._predict import predict_set
 from zoo.evaluation.corruption import corrupt
 from zoo.evaluation.intervals import wilson
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
 
     from zoo.evaluation._predict import Images, Predict
 
-__all__ = ["Answered", "CorruptedImages", "Withhold", "answer_set", "lose", "mean_of", "row_of", "summarise"]
+__all__ = [
+    "Answered",
+    "CorruptedImages",
+    "Withhold",
+    "answer_set",
+    "average_accuracy",
+    "measure_drop",
+    "row_of",
+    "summarise",
+]
 
 Withhold = Callable[[Cases], "NDArray[np.bool_]"]
 """Answers to n images to (n,) bool: those that the file withholds."""
@@ -104,7 +114,7 @@ def row_of(kind: str, severity: int, before: Answered, after: Answered) -> Corru
     return Corrupted(
         kind=kind,
         severity=severity,
-        drop=lose(before, [after]),
+        drop=measure_drop(before, [after]),
         **summarise(after),
     )
 
@@ -116,22 +126,24 @@ def summarise(answered: Answered) -> dict[str, Any]:
     return {"accuracy": accuracy, "macro_auroc": auroc, "withheld": answered.withheld}
 
 
-def lose(before: Answered, after: Sequence[Answered]) -> Interval:
+def measure_drop(before: Answered, after: Sequence[Answered]) -> Interval:
     """Accuracy before minus the mean of those after, paired by images, or by patients where they are known."""
     mean = np.mean([one.accuracy.influence for one in after], axis=0)
     value = before.accuracy.value - float(np.mean([one.accuracy.value for one in after]))
-    return _around(before.cases, value, before.accuracy.influence - mean, before.accuracy.units)
+    return _around(before.cases, value, before.accuracy.influence - mean)
 
 
-def mean_of(after: Sequence[Answered]) -> Interval:
+def average_accuracy(after: Sequence[Answered]) -> Interval:
     """The mean accuracy of several passes over the same images."""
     mean = np.mean([one.accuracy.influence for one in after], axis=0)
     value = float(np.mean([one.accuracy.value for one in after]))
-    return bound(after[0].cases, Estimate(value, mean, after[0].accuracy.units, after[0].accuracy.units))
+    return bound(after[0].cases, replace(after[0].accuracy, value=value, influence=mean, share=False))
 
 
-def _around(cases: Cases, value: float, influence: NDArray[np.float64], units: int) -> Interval:
-    half = t_quantile(units - 1) * spread(cases, influence, units) ** 0.5
+def _around(cases: Cases, value: float, influence: NDArray[np.float64]) -> Interval:
+    everything = np.ones(cases.n, np.bool_)
+    units = cases.units(everything)
+    half = t_quantile(units - 1) * estimate_variance(cases, influence, everything) ** 0.5
     if not half:  # all images answer alike: as of a proportion
         half = wilson(0.0, units)[1]
         return Interval(value=value, low=max(value - half, -1.0), high=min(value + half, 1.0), method="wilson")

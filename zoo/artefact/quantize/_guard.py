@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.artefact._card import format_signed
-from zoo.evaluation import Cases, bootstrap, draws, measure, ones, wilson
+from zoo.evaluation import Cases, bootstrap, draws, measure, ones
 from zoo.evaluation.intervals import bound_difference
 from zoo.spec import Guard, Interval, QuantizedKind, Speed
 
@@ -84,8 +84,6 @@ def compare(
     auroc, undefined = _auroc(before, points, resampled, labels)
     label, sensitivity = _sensitivity(before, points, resampled, labels)
     same = before.predicted == after.predicted
-    agreement = float(same.mean())
-    low, high = wilson(agreement, before.clusters or before.n)
     moved = np.abs(before.probabilities - after.probabilities)
     return Guard(
         split=split,
@@ -93,7 +91,7 @@ def compare(
         clusters=before.clusters,
         macro_auroc=auroc,
         undefined=undefined,
-        agreement=Interval(value=agreement, low=min(low, agreement), high=max(high, agreement), method="wilson"),
+        agreement=Interval.of_share(float(same.mean()), before.clusters or before.n),
         sensitivity=sensitivity,
         sensitivity_label=label,
         sensitivity_n=int(before.counts[labels.index(label)]) if label is not None else 0,
