@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from typing import TYPE_CHECKING
 
 from zoo._support.text import brief
@@ -34,12 +35,12 @@ def class_key(name: str) -> str:
 def match_labels(labels: Sequence[str], known: Sequence[str]) -> tuple[int | None, ...]:
     """For each label its place among those `known`, by name in whatever spelling (`class_key`); None: it has none.
 
-    Where one side tells spellings apart, so does this.
+    Where one side tells spellings of a name apart, so does this.
     """
     exact = {label: place for place, label in enumerate(known)}
-    keys = {class_key(label): place for place, label in enumerate(known)}
-    apart = len(keys) < len(known) or len({class_key(label) for label in labels}) < len(labels)
-    return tuple(exact.get(label, None if apart else keys.get(class_key(label))) for label in labels)
+    times = Counter(map(class_key, known)) | Counter(map(class_key, labels))
+    alike = {class_key(label): place for place, label in enumerate(known) if times[class_key(label)] == 1}
+    return tuple(exact.get(label, alike.get(class_key(label))) for label in labels)
 
 
 def find_label(label: str, known: Sequence[str], asked: str | None = None) -> int:
