@@ -22,16 +22,7 @@ if TYPE_CHECKING:
     from zoo.evaluation._cases import Cases
     from zoo.evaluation._scores import Array
 
-__all__ = [
-    "LEAST_SIDE",
-    "Estimate",
-    "accuracy_of",
-    "auroc_of",
-    "balanced_accuracy_of",
-    "bound",
-    "estimate_variance",
-    "t_quantile",
-]
+__all__ = ["Estimate", "accuracy_of", "auroc_of", "balanced_accuracy_of", "bound", "estimate_variance", "t_quantile"]
 
 LEAST_SIDE = 5
 """Images (or patients) of a class, and of all others, below which a metric of classes is not given."""

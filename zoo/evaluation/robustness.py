@@ -22,16 +22,7 @@ if TYPE_CHECKING:
 
     from zoo.evaluation._predict import Images, Predict
 
-__all__ = [
-    "Answered",
-    "CorruptedImages",
-    "Withhold",
-    "answer_set",
-    "average_accuracy",
-    "measure_drop",
-    "row_of",
-    "summarise",
-]
+__all__ = ["Answered", "CorruptedImages", "Withhold", "answer_set", "find_drop", "mean_accuracy", "row_of", "summarise"]
 
 Withhold = Callable[[Cases], "NDArray[np.bool_]"]
 """Answers to n images to (n,) bool: those that the file withholds."""
@@ -114,7 +105,7 @@ def row_of(kind: str, severity: int, before: Answered, after: Answered) -> Corru
     return Corrupted(
         kind=kind,
         severity=severity,
-        drop=measure_drop(before, [after]),
+        drop=find_drop(before, [after]),
         **summarise(after),
     )
 
@@ -126,14 +117,14 @@ def summarise(answered: Answered) -> dict[str, Any]:
     return {"accuracy": accuracy, "macro_auroc": auroc, "withheld": answered.withheld}
 
 
-def measure_drop(before: Answered, after: Sequence[Answered]) -> Interval:
+def find_drop(before: Answered, after: Sequence[Answered]) -> Interval:
     """Accuracy before minus the mean of those after, paired by images, or by patients where they are known."""
     mean = np.mean([one.accuracy.influence for one in after], axis=0)
     value = before.accuracy.value - float(np.mean([one.accuracy.value for one in after]))
     return _around(before.cases, value, before.accuracy.influence - mean)
 
 
-def average_accuracy(after: Sequence[Answered]) -> Interval:
+def mean_accuracy(after: Sequence[Answered]) -> Interval:
     """The mean accuracy of several passes over the same images."""
     mean = np.mean([one.accuracy.influence for one in after], axis=0)
     value = float(np.mean([one.accuracy.value for one in after]))

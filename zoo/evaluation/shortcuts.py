@@ -19,14 +19,7 @@ from zoo._support.shares import Z95
 from zoo.evaluation._cases import Cases
 from zoo.evaluation._grouping import codes_of_cells, names_images, numbers_of
 from zoo.evaluation._holm import ALPHA, correct
-from zoo.evaluation._influence import (
-    Estimate,
-    accuracy_of,
-    auroc_of,
-    balanced_accuracy_of,
-    bound,
-    estimate_variance,
-)
+from zoo.evaluation._influence import Estimate, accuracy_of, auroc_of, balanced_accuracy_of, bound, estimate_variance
 from zoo.spec import Interval, Shortcut
 
 if TYPE_CHECKING:

@@ -79,7 +79,7 @@ def stress(
     import numpy as np
 
     from zoo.evaluation import check_corruptions, corruptions_for, predict_set
-    from zoo.evaluation.robustness import CorruptedImages, average_accuracy, measure_drop, row_of, summarise
+    from zoo.evaluation.robustness import CorruptedImages, find_drop, mean_accuracy, row_of, summarise
     from zoo.workflow._images import check_in_range
     from zoo.workflow._inputs import select_columns
     from zoo.workflow._judge import check_takes
@@ -121,7 +121,7 @@ def stress(
         seed=seed,
         **summarise(before),
         rows=tuple(rows),
-        mean={"accuracy": average_accuracy(after), "drop": measure_drop(before, after)},
+        mean={"accuracy": mean_accuracy(after), "drop": find_drop(before, after)},
         data=splits.fingerprint,
         seconds=time.monotonic() - start,
         notes=(*([] if seen is None else [seen.note]), *notes),
