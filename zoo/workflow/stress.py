@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zoo.data import ImageSet
     from zoo.edge import Runtime
     from zoo.evaluation import Cases, Images
-    from zoo.evaluation.robustness import Answered
+    from zoo.evaluation.robustness import AnsweredSet
     from zoo.readers import RawImage
     from zoo.spec import Reading
 
@@ -131,7 +131,7 @@ def stress(
     return result
 
 
-def _answer(runtime: Runtime, asked: Images, sample: _Held) -> Answered:
+def _answer(runtime: Runtime, asked: Images, sample: _Held) -> AnsweredSet:
     """What the file answers to images, which are `sample` or copies of it, and what it withholds of them."""
     import numpy as np
 
