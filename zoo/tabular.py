@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo._support.cells import MISSING, class_key
+from zoo._support.cells import MISSING
+from zoo._support.labels import class_key
 from zoo._support.text import brief, format_count
 from zoo.errors import DataError
 from zoo.spec import Categorical, Numeric, TableSpec

@@ -66,7 +66,7 @@ def compare(
     size: options.Size = None,
     seed: options.Seed = None,
     device: options.Device = None,
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Train from the cards' weights.")] = False,
+    pretrained: options.Pretrained = False,
     uncertain: options.Uncertain = None,
     settings: options.Settings = None,
     resamples: Annotated[

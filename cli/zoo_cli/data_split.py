@@ -36,7 +36,7 @@ def split(
     ] = None,
     again: Annotated[bool, typer.Option("--again", help="Divide data that brings splits already.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the table in --out.")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read.")] = False,
+    skip_bad: options.SkipBad = False,
     as_json: options.Json = False,
 ) -> None:
     """Write a table of stratified splits or folds; groups such as patients stay whole."""

@@ -12,7 +12,7 @@ import typer
 import zoo
 from zoo._support.text import format_count
 from zoo.spec import EvalReport
-from zoo_cli import offers, options
+from zoo_cli import options
 from zoo_cli._failing import describe_failing, show_robustness
 from zoo_cli.decisions import describe_decisions
 from zoo_cli.output import (
@@ -38,18 +38,13 @@ __all__ = ["evaluate"]
 
 
 def evaluate(
-    target: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[RUN|BUNDLE|ONNX]", autocompletion=offers.exported, help="What to judge; default: the last run."
-        ),
-    ] = None,
+    target: options.Exported = None,
     *,
     data: options.Data = None,
     columns: options.Columns = None,
     split: options.Split = "test",
     provider: options.Provider = "cpu",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out unreadable images.")] = False,
+    skip_bad: options.SkipBad = False,
     group: options.Group = None,
     keep_na: options.KeepNa = False,
     frames: options.Frames = None,
@@ -86,10 +81,7 @@ def evaluate(
     images: Annotated[
         int | None, typer.Option("--images", metavar="N", help="With --corruptions: how many images; default: 100.")
     ] = None,
-    unlike: Annotated[
-        list[str] | None,
-        typer.Option("--unlike", metavar="PATH", help="Images that are not of the model's kind; repeatable."),
-    ] = None,
+    unlike: options.Unlike = None,
     recalibrate: Annotated[
         Path | None,
         typer.Option(

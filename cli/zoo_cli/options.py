@@ -21,6 +21,7 @@ __all__ = [
     "Data",
     "Device",
     "Epochs",
+    "Exported",
     "Fold",
     "Frames",
     "Group",
@@ -32,13 +33,16 @@ __all__ = [
     "Lr",
     "Metric",
     "Operating",
+    "Pretrained",
     "Provider",
     "Seed",
     "Settings",
     "Size",
+    "SkipBad",
     "Split",
     "TableAs",
     "Uncertain",
+    "Unlike",
     "Verbs",
     "make_budget",
     "make_reading",
@@ -196,6 +200,12 @@ def _share(table: Any) -> Any:
 
 
 Json = Annotated[bool, _share(device.Json)]
+Exported = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="[RUN|BUNDLE|ONNX]", autocompletion=offers.exported, help="What is judged; default: the last run."
+    ),
+]
 Data = Annotated[
     str | None,
     typer.Option(
@@ -243,11 +253,21 @@ Inputs = Annotated[
     ),
 ]
 Split = Annotated[Literal["train", "val", "test"], typer.Option("--split", help="Which images.", show_default=True)]
+SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and say how many.")]
+Unlike = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--unlike",
+        metavar="PATH",
+        help="Images that are not of the model's kind; repeatable; of 'zoo report' with --out.",
+    ),
+]
 IncludeSeen = Annotated[
     bool, typer.Option("--include-seen", help="Judge images too that a model was trained or validated on.")
 ]
 Provider = Annotated[str, _share(device.Provider)]
 Key = Annotated[Path | None, _share(device.Key)]
+Pretrained = Annotated[bool, typer.Option("--pretrained", help="Start from the card's weights.")]
 Epochs = Annotated[
     Any,
     typer.Option(

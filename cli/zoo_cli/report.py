@@ -10,21 +10,14 @@ from typing import Annotated
 import typer
 
 import zoo
-from zoo_cli import offers, options
+from zoo_cli import options
 from zoo_cli.output import document, fields, put, show_path
 
 __all__ = ["report"]
 
 
 def report(
-    target: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="[RUN|BUNDLE|ONNX]",
-            autocompletion=offers.exported,
-            help="What to report on; default: the last run.",
-        ),
-    ] = None,
+    target: options.Exported = None,
     *,
     out: Annotated[
         Path | None, typer.Option("--out", metavar="DIR", help="Folder for the files; default: the run's own.")
@@ -37,17 +30,12 @@ def report(
         bool,
         typer.Option("--heatmaps", help="Show what the six surest mistakes depend on; takes seconds to minutes."),
     ] = False,
-    unlike: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--unlike", metavar="PATH", help="Images that are not of the model's kind; repeatable; with --out."
-        ),
-    ] = None,
+    unlike: options.Unlike = None,
     data: options.Data = None,
     columns: options.Columns = None,
     split: options.Split = "test",
     provider: options.Provider = "cpu",
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out unreadable images.")] = False,
+    skip_bad: options.SkipBad = False,
     group: options.Group = None,
     keep_na: options.KeepNa = False,
     frames: options.Frames = None,

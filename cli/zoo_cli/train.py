@@ -70,7 +70,7 @@ def train(
     ],
     *,
     data: options.Data = None,
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from the card's weights.")] = False,
+    pretrained: options.Pretrained = False,
     weights: Annotated[
         str | None,
         typer.Option(
@@ -141,7 +141,7 @@ def train(
         ),
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
-    skip_bad: Annotated[bool, typer.Option("--skip-bad", help="Leave out, and record, unreadable images.")] = False,
+    skip_bad: options.SkipBad = False,
     keep_leaks: Annotated[
         bool, typer.Option("--keep-leaks", help="Train on copies of held-out images, and on groups in two splits.")
     ] = False,

@@ -46,7 +46,7 @@ def tune(
     minutes: Annotated[
         float | None, typer.Option("--minutes", metavar="M", help="Time of the search, over all calls.")
     ] = None,
-    pretrained: Annotated[bool, typer.Option("--pretrained", help="Start from the card's weights.")] = False,
+    pretrained: options.Pretrained = False,
     weights: Annotated[
         str | None, typer.Option("--weights", metavar="FILE|RUN", help="Start from this file or run.")
     ] = None,

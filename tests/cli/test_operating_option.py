@@ -40,7 +40,7 @@ def test_an_export_has_the_point_in_its_manifest(at_work: Path, tmp_path: Path) 
     ("words", "code"),
     [
         (("train", "svm", "--operating", "sensitivity=0.9"), "setting-value"),
-        (("train", "svm", "--operating", "youden:melanoma"), "operating-class"),
+        (("train", "svm", "--operating", "youden:melanoma"), "label-unknown"),
         (("evaluate", "runs/tiny", "--operating", "sensitivity=2:3"), "option-value"),
         (("evaluate", "runs/tiny", "--prevalence", "0.1"), "option-ignored"),
         (("evaluate", "runs/tiny", "--corruptions", "noise", "--unlike", "."), "option-ignored"),

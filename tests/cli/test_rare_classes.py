@@ -153,7 +153,7 @@ def test_several_labels_are_adjusted_each_by_its_own_share(place: Path) -> None:
     [
         (MODEL, {"loss": "focal"}, "loss-unsupported"),
         ("svm", {"settings": {"sampling": "balanced"}}, "loss-unsupported"),
-        ("simple_cnn", {"metric": "sensitivity@0.9:2"}, "metric-class"),
+        ("simple_cnn", {"metric": "sensitivity@0.9:2"}, "label-unknown"),
         ("simple_cnn", {"metric": "auc"}, "setting-value"),
         ("simple_cnn", {"metric": "sensitivity@90:1"}, "setting-value"),
         ("simple_cnn", {"loss": "logit_adjusted", "settings": {"class_weight": "balanced"}}, "setting-value"),

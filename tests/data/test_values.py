@@ -12,10 +12,11 @@ from noted import noted
 from PIL import Image
 from refusals import refused
 
+from zoo._support.labels import class_key
 from zoo.data import align, describe_data, open_data, reopen_data, split_table
 from zoo.data._named import index
 from zoo.data._sources.joined import divide_labels
-from zoo.data._sources.values import choose_spellings, class_key, find_missing, pair_alike
+from zoo.data._sources.values import choose_spellings, find_missing, pair_alike
 from zoo.data.audit import audit
 from zoo.errors import DataError
 from zoo.spec import PluginOrigin, Provenance, TrainConfig

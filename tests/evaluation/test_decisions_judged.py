@@ -105,7 +105,7 @@ def test_a_prevalence_is_of_a_point():
     for text in ("0", "1", "melanoma", "melanoma=x", "nan"):
         with refused("option-value", UsageError, option="--prevalence"):
             read_prevalence([text], POINTS)
-    with refused("operating-class", UsageError):
+    with refused("label-unknown", UsageError):
         read_prevalence(["benign=0.1"], POINTS)
     assert read_prevalence(["Melanoma=0.1", "0.05"], POINTS) == {"melanoma": 0.1}
     for twice in (["0.1", "0.2"], ["melanoma=0.1", "Melanoma=0.2"]):

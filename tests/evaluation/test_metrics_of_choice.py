@@ -105,7 +105,7 @@ def test_a_class_is_named_as_people_write_it():
         check_metric(text, LABELS)
     assert read_metric("sensitivity@0.9:a:b@0.5").label == "a:b@0.5"
     assert read_metric("sensitivity@0.9：痣: 良性").label == LABELS[2], "a colon of a Chinese keyboard"
-    with refused("metric-class", UsageError, found="melanom", labels=list(LABELS)):
+    with refused("label-unknown", UsageError, labels=["melanom"], known=list(LABELS)):
         check_metric("sensitivity@0.9:melanom", LABELS)
 
 

@@ -112,3 +112,14 @@ def test_images_of_few_patients_have_a_wider_interval() -> None:
     alone, together = (judge_novelty(own, novelty, {"x": others}, one) for one in (None, groups))
     for get in (lambda report: report.flagged, lambda report: report.unlike[0].auroc):
         assert get(together).high - get(together).low > get(alone).high - get(alone).low
+
+
+@pytest.mark.parametrize(("others", "method"), [([0.1, 0.9, 2.0], "delong"), ([3.0, 4.0], "wilson"), ([0.5], "wilson")])
+def test_auroc_of_few_other_images_has_an_interval_that_holds_it(others: list[float], method: str) -> None:
+    """By DeLong's variance; of AUROC 1 and of a single image, which have none, as of so many trials."""
+    novelty = Novelty(kind="features", threshold=0.5, share=0.02, n=50)
+    found = judge_novelty(np.linspace(0, 1, 20), novelty, {"x": np.array(others)}).unlike[0].auroc
+    assert found is not None
+    assert found.method == method
+    assert found.low <= found.value <= found.high
+    assert found.low < found.high

@@ -147,7 +147,7 @@ def test_the_text_of_a_rule_is_the_same_rule():
 
 
 def test_what_cannot_be_is_refused():
-    with refused("operating-class", UsageError, found="melanom", labels=list(LABELS)):
+    with refused("label-unknown", UsageError, labels=["melanom"], known=list(LABELS)):
         check_rules(["youden:melanom"], LABELS)
     with refused("option-conflict", UsageError):
         check_rules(["youden:melanoma", "cost=5:Melanoma"], LABELS)

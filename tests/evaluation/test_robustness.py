@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from pictures import tiles
 
-from zoo.evaluation.robustness import CorruptedImages, answer_set, lose, mean_of, row_of
+from zoo.evaluation.robustness import CorruptedImages, answer_set, find_drop, mean_accuracy, row_of
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -50,14 +50,14 @@ def test_what_is_lost_is_paired_by_images() -> None:
     assert row.drop.value == pytest.approx(before.accuracy.value - row.accuracy.value)
     paired = before.cases.right - darker.cases.right
     assert row.drop.high - row.drop.value == pytest.approx(2.0010 * paired.std(ddof=1) / 60**0.5, rel=1e-3)
-    assert mean_of([before, darker]).value == pytest.approx((before.accuracy.value + darker.accuracy.value) / 2)
-    assert lose(before, [before, darker]).value == pytest.approx(row.drop.value / 2)
+    assert mean_accuracy([before, darker]).value == pytest.approx((before.accuracy.value + darker.accuracy.value) / 2)
+    assert find_drop(before, [before, darker]).value == pytest.approx(row.drop.value / 2)
 
 
 def test_a_model_that_is_not_moved_has_an_interval_all_the_same() -> None:
     images = Tiles()
     before = answer_set(by_brightness, images, images.targets, **HOW)
-    drop = lose(before, [before])
+    drop = find_drop(before, [before])
     assert drop.value == 0
     assert drop.low < -0.01
     assert drop.high > 0.01

@@ -113,9 +113,9 @@ def test_properties_of_a_real_photograph_are_its_own() -> None:
     picture = tiles("china")[0]
     batch = np.stack([picture, np.minimum(picture.astype(int) + 40, 255).astype(np.uint8)])
     dark, bright = (dict(zip(PROPERTIES, row, strict=True)) for row in measure_batch(batch))
-    assert dark["brightness"] == pytest.approx(picture.mean())
-    assert dark["contrast"] == pytest.approx(picture.std())
-    assert bright["brightness"] > dark["brightness"] + 20
+    assert dark["brightness"] == pytest.approx(picture.mean() / 255)
+    assert dark["contrast"] == pytest.approx(picture.std() / 255)
+    assert bright["brightness"] > dark["brightness"] + 20 / 255
     assert (dark["size"], dark["aspect"]) == (picture.shape[0] * picture.shape[1], picture.shape[1] / picture.shape[0])
 
 

@@ -92,7 +92,7 @@ def test_by_default_there_are_sets_and_no_point(data: Path, tmp_path: Path) -> N
 def test_what_cannot_be_is_refused_before_a_run_is_made(data: Path, tmp_path: Path) -> None:
     several = write_set(tmp_path / "several.npz", several=True)
     wrong = {
-        "operating-class": ({"operating": ["youden:melanoma"]}, data, UsageError),
+        "label-unknown": ({"operating": ["youden:melanoma"]}, data, UsageError),
         "setting-value": ({"operating": ["sensitivity:right"]}, data, UsageError),
         "option-value": ({"settings": {"error": 0.1}}, several, UsageError),
     }
@@ -158,7 +158,7 @@ def test_an_export_takes_other_points_and_leaves_the_run_alone(run: Path, tmp_pa
     assert manifest.report.operating is not None
     assert [point.label for point in manifest.report.operating.points] == ["left"]
     assert before == [file.read_bytes() for file in files]
-    with refused("operating-class", UsageError):
+    with refused("label-unknown", UsageError):
         zoo.export(run, operating=["youden:melanoma"], out=tmp_path / "no.onnx")
     assert not (tmp_path / "no.onnx").exists()
     with refused("operating-without-run", UsageError):
@@ -187,7 +187,7 @@ def test_predictive_values_at_a_prevalence_are_asked_of_the_report(run: Path) ->
     assert report.operating is not None
     assert [point.at and point.at.prevalence for point in report.operating.points] == [0.3, 0.01]
     assert [row["prevalence"] for row in report.tables()["operating"]] == [0.3, 0.01]
-    with refused("operating-class", UsageError):
+    with refused("label-unknown", UsageError):
         zoo.evaluate(run, prevalence=["left=0.3"])
 
 

@@ -20,9 +20,9 @@ from zoo.errors import DataError, GateError, ModelError, TrainingError, UsageErr
 from zoo.evaluation import GRADE_METRICS
 from zoo.runs import Callback, RunFolder, open_run
 from zoo.testing import colour_folder
-from zoo.workflow._asked import share_time
 from zoo.workflow._calibrate import _follow
 from zoo.workflow._folds import Expected
+from zoo.workflow._folds_request import share_time
 from zoo.workflow._last import of_all, refuse_last
 from zoo.workflow.folds import Training, train_here
 

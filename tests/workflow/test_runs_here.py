@@ -18,8 +18,8 @@ import zoo
 from zoo.errors import OutputError, TrainingError, UsageError
 from zoo.registry import find
 from zoo.runs import RunFolder, create_run, find_run, hold_run, open_run, settle
-from zoo.workflow._asked import ASKED, Asked, read_asked
 from zoo.workflow._find import model_file
+from zoo.workflow._folds_request import FOLDS_REQUEST, FoldsRequest, read_request
 from zoo.workflow.remove import check_removal, remove_run
 from zoo.workflow.rename import rename_run
 from zoo.workflow.runs import compare_runs, show_run
@@ -211,10 +211,10 @@ class TestRename:
         make_run("runs/a")
         over = make_run("runs/over", folds=("fold-0",), status="interrupted")
         budget = {"teacher": said, "settings": {"mixup": 0.2}}
-        asked = Asked(model="svm", skip_bad=False, then="none", budget=budget, folds=(0,))
-        (over / ASKED).write_bytes(msgspec.json.encode(asked))
+        asked = FoldsRequest(model="svm", skip_bad=False, then="none", budget=budget, folds=(0,))
+        (over / FOLDS_REQUEST).write_bytes(msgspec.json.encode(asked))
         rename_run("a", "b")
-        assert read_asked(open_run(over)).budget == {**budget, "teacher": after}
+        assert read_request(open_run(over)).budget == {**budget, "teacher": after}
 
     def test_a_run_that_another_folder_knows_by_its_name_keeps_it(self) -> None:
         make_run("runs/over", folds=("fold-0",))

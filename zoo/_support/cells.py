@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import itertools
 import re
-import unicodedata
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
@@ -17,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-__all__ = ["IMAGE_COLUMNS", "MISSING", "WHOLE", "Cells", "Form", "class_key", "form_of", "open_cells", "plain"]
+__all__ = ["IMAGE_COLUMNS", "MISSING", "Cells", "Form", "column_key", "form_of", "open_cells"]
 
 Form = Literal["text", "parquet"]
 
@@ -37,7 +36,7 @@ _MOST_ROWS = 16
 IMAGE_COLUMNS = (
     "image", "path", "file", "filename", "file_name", "filepath", "file_path", "image_path", "image_index",
 )  # fmt: skip
-"""Names that the column of images may have, as `plain` spells them."""
+"""Names that the column of images may have, as `column_key` spells them."""
 
 MISSING = frozenset({
     "", "#n/a", "#n/a n/a", "#na", "-1.#ind", "-1.#qnan", "-nan", "1.#ind", "1.#qnan", "<na>", "n/a", "na", "nan",
@@ -47,9 +46,6 @@ MISSING = frozenset({
 })  # fmt: skip
 """Spellings of "nothing", in lower case. The first two lines are what pandas reads as missing (`STR_NA_VALUES` of
 pandas 2). The others are what people, Excel, SAS, Stata, the UCI sets and databases write."""
-
-WHOLE = re.compile(r"(-?)(\d+)(?:\.0+)?", re.ASCII)
-"""A whole number, with or without the point that programs add when a column has gaps."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,20 +62,7 @@ class Cells:
     rows: Callable[[Sequence[int]], Iterator[tuple[int, tuple[str, ...]]]]
 
 
-def class_key(name: str) -> str:
-    """What two spellings of one class have in common: Unicode form, blanks, case, and the point of a whole number.
-
-    The case of single letters is kept: 'a' and 'A' are classes of handwriting.
-    """
-    text = " ".join(unicodedata.normalize("NFC", name).split())
-    if number := WHOLE.fullmatch(text):
-        return f"{number[1]}{number[2].lstrip('0') or '0'}"
-    if sum(character.isalpha() for character in text) < 2:
-        return text
-    return unicodedata.normalize("NFC", text.casefold())
-
-
-def plain(name: str) -> str:
+def column_key(name: str) -> str:
     """A column's name as it is compared."""
     return re.sub(r"[\s_-]+", "_", name.strip().lower())
 

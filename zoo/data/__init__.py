@@ -6,11 +6,11 @@ from zoo.data._decode import Decoded, Plan, carry_out, decode_all, plan_decoding
 from zoo.data._describe import DataDescription, describe_data
 from zoo.data._grades import order_grades
 from zoo.data._index import ImageSet, SplitName, Splits
-from zoo.data._labels import align, balance, count_labels, find_rarest, log_prior, match_labels
+from zoo.data._labels import align, balance, count_labels, find_rarest, log_prior
 from zoo.data._named import apply_advice, find_images, find_named, judge_uncertain, open_data, reopen_data
 from zoo.data._pixels import digest_all
 from zoo.data._rows import STEPS, HeldRows, Rows
-from zoo.data._sources.columns import ABOUT, plain
+from zoo.data._sources.columns import ABOUT
 from zoo.data._splitting.seen import (
     SEEN,
     TRAINED_ON,
@@ -63,11 +63,9 @@ __all__ = [
     "judge_uncertain",
     "leave_out_unread",
     "log_prior",
-    "match_labels",
     "open_data",
     "order_grades",
     "parse_seen",
-    "plain",
     "plan_decoding",
     "read_seen",
     "reopen_data",

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo._support.labels import match_labels
 from zoo._support.text import brief, natural_key
-from zoo.data._sources.values import class_key
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def _number(label: str) -> float | None:
 
 def _match(name: str, labels: tuple[str, ...], order: Sequence[str]) -> tuple[str, ...]:
     """The labels of the data in the order given; each is named once."""
-    spelled = {class_key(label): label for label in labels}
-    found = [one if one in labels else spelled.get(class_key(one), one) for one in order]
+    places = match_labels(order, labels)
+    found = [one if place is None else labels[place] for one, place in zip(order, places, strict=True)]
     missing = [label for label in labels if label not in found]
     unknown = [one for one in found if one not in labels]
     if missing or unknown or len(found) > len(labels):

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo._support.labels import match_labels
 from zoo._support.text import brief, name_each, natural_key
-from zoo.data._sources.values import choose_spellings, class_key, strip_marks
+from zoo.data._sources.values import choose_spellings, strip_marks
 from zoo.errors import DataError
 from zoo.spec import LABEL_SEPARATOR, UNKNOWN
 
@@ -33,7 +34,6 @@ __all__ = [
     "find_rarest",
     "label_text",
     "log_prior",
-    "match_labels",
     "merge_spellings",
 ]
 
@@ -88,7 +88,7 @@ def check_names(labels: Sequence[str], name: str) -> None:
 
 
 def merge_spellings(pool: Pool) -> Pool:
-    """One class for all spellings of its name, see `zoo.data._sources.values.class_key`; what was merged is a note."""
+    """One class for all spellings of its name, see `class_key`; what was merged is a note."""
     chosen = choose_spellings(
         dict(zip(pool.labels, count_labels(pool.targets, len(pool.labels)).tolist(), strict=True))
     )
@@ -318,17 +318,6 @@ def align(splits: Splits, labels: tuple[str, ...], task: Task = "multiclass") ->
         )
     order = np.array([labels.index(label) for label in splits.labels], np.int64)
     return splits.relabel(labels, order)
-
-
-def match_labels(labels: Sequence[str], known: Sequence[str]) -> tuple[int | None, ...]:
-    """For each label its place among those `known`, by name in whatever spelling (`class_key`); None: it has none.
-
-    Where one side tells spellings apart, so does this.
-    """
-    exact = {label: place for place, label in enumerate(known)}
-    keys = {class_key(label): place for place, label in enumerate(known)}
-    apart = len(keys) < len(known) or len({class_key(label) for label in labels}) < len(labels)
-    return tuple(exact.get(label, None if apart else keys.get(class_key(label))) for label in labels)
 
 
 def _spell_as(splits: Splits, labels: tuple[str, ...]) -> Splits:

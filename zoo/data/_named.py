@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo._support.labels import match_labels
 from zoo._support.text import brief, is_utf8
 from zoo.data._groups import regroup
 from zoo.data._index import Arrays, Files
-from zoo.data._labels import check_names, match_labels, merge_spellings
+from zoo.data._labels import check_names, merge_spellings
 from zoo.data._patterns import suggest_group
 from zoo.data._sources.beside import FOLDERS, find_table, note_left_out, suggest_table
 from zoo.data._sources.digits import index_digits

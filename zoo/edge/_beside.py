@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo._support.cells import IMAGE_COLUMNS, form_of, open_cells, plain
+from zoo._support.cells import IMAGE_COLUMNS, column_key, form_of, open_cells
 from zoo._support.files import sha256_file
 from zoo._support.text import brief, read_inert
 from zoo.errors import DataError, UsageError
@@ -130,7 +130,7 @@ class TableRows:
                     f"{path}: not a table; expected CSV, TSV or Parquet", code="data-format", path=str(path)
                 )
             cells = open_cells(path, form)
-            places = {plain(name): at for at, name in reversed(list(enumerate(cells.header)))}
+            places = {column_key(name): at for at, name in reversed(list(enumerate(cells.header)))}
             exact = {name: at for at, name in enumerate(cells.header)}
             image = next((places[name] for name in IMAGE_COLUMNS if name in places), None)
             if image is None:
@@ -139,7 +139,7 @@ class TableRows:
                     code="table-column-missing",
                     role="image",
                 )
-            where = {name: exact.get(name, places.get(plain(name))) for name in table.names}
+            where = {name: exact.get(name, places.get(column_key(name))) for name in table.names}
             if lost := [name for name, at in where.items() if at is None]:
                 raise missing_columns(table, lost)
             wanted = [image, *(at for at in where.values() if at is not None)]

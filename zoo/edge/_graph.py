@@ -42,8 +42,13 @@ def check_graph(path: str, manifest: Manifest, session: Any, *, ask: Callable[[s
     Raises:
         ModelError: they differ, or the manifest contradicts itself.
     """
-    _check_inputs(path, manifest, session)
-    _check_outputs(path, manifest, session, ask)
+    try:
+        _check_inputs(path, manifest, session)
+        _check_outputs(path, manifest, session, ask)
+    except UnicodeDecodeError:  # onnxruntime hands over names of axes as the file holds them
+        raise ModelError(
+            f"{path}: its graph holds names that are not UTF-8; export it again", code="model-text"
+        ) from None
     _check_decisions(path, manifest)
 
 

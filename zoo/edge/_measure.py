@@ -19,22 +19,21 @@ if TYPE_CHECKING:
 
 __all__ = ["check_measured", "measure_pixels"]
 
-_ROOM = 2**22
-"""Pixels that are looked at in one image; of a larger one every second row and column, or every third, and so on."""
 
-
-def measure_pixels(batch: NDArray[Any]) -> NDArray[np.float32]:
+def measure_pixels(batch: NDArray[Any], most: int = 2**22) -> NDArray[np.float32]:
     """Brightness, contrast and colour of raw images.
 
     Args:
         batch: (N, H, W, C) as read, of any kind of pixel.
+        most: pixels that are looked at in one image; of a larger one every second row and column, or every third, and
+            so on.
 
     Returns:
         (N, 3) float32, columns as `zoo.spec.MEASURED`: mean and standard deviation of all values, and the mean over
         pixels of the largest less the smallest of three channels, else 0. All are over the largest value of the type,
         so in [0, 1]; of float32, which has none, they are as they are, values that are not finite left out.
     """
-    step = max(1, int(np.ceil(np.sqrt(batch.shape[1] * batch.shape[2] / _ROOM))))
+    step = max(1, int(np.ceil(np.sqrt(batch.shape[1] * batch.shape[2] / most))))
     found = np.zeros((len(batch), len(MEASURED)), np.float32)
     whole = batch.dtype.kind in "ui"
     top = np.iinfo(batch.dtype).max if whole else 1

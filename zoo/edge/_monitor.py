@@ -19,7 +19,6 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 import numpy as np
 
-from zoo._support.shares import wilson
 from zoo._support.text import brief, format_count
 from zoo.edge._martingale import bet, find_change, find_start, most, rank_values, weigh_shares
 from zoo.edge._monitor_table import NUMBERS, Stream, read_stream
@@ -277,15 +276,11 @@ def _judge(one: _Grown, bound: float) -> Watched:
     begin = 0 if alarm is None else one.find_begin(alarm)
     seen = one.values[begin:]
     mean = float(seen.mean())
-    site: Interval | float = mean
-    if one.hits is not None:
-        low, high = wilson(mean, len(seen))
-        site = Interval(value=mean, low=min(low, mean), high=max(high, mean), method="wilson")
     return Watched(
         name=one.name,
         n=len(one.values),
         reference=one.reference,
-        site=site,
+        site=mean if one.hits is None else Interval.of_share(mean, len(seen)),
         evidence=max(0.0, float(one.evidence.max())) / math.log(10),
         threshold=bound / math.log(10),
         alarm=None if alarm is None else int(one.places[alarm]),

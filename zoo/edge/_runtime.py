@@ -9,7 +9,6 @@ What this module does not know: command lines, bundles' hashes, how a network wa
 from __future__ import annotations
 
 import contextlib
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,20 +19,18 @@ from zoo._support.files import sha256_bytes
 from zoo._support.text import printable
 from zoo.edge._asking import ask, check_output, decisive_outputs, make_feed
 from zoo.edge._beside import Beside, Cells, FindRow, numbers_of, refuse_unasked
-from zoo.edge._decoders import Decoders
 from zoo.edge._graph import check_graph, count_features
 from zoo.edge._intake import Array, Intake, Source
 from zoo.edge._measure import check_measured, measure_pixels
 from zoo.edge._results import Answers, Failure, Result, read_predictions
 from zoo.edge._session import check_memory, open_session, placement
-from zoo.edge._stream import batches, check_counts, decode_ahead, expand
+from zoo.edge._stream import decode_batches, expand
 from zoo.edge.bundle import MODEL, Contents, open_model
-from zoo.errors import ModelError
 from zoo.spec import EVIDENCE, FEATURES, NOVELTY, Manifest
 from zoo.tabular import draw_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
+    from collections.abc import Generator, Iterable
 
     from zoo.edge._results import Prediction
     from zoo.errors import ImageError
@@ -130,12 +127,7 @@ class Runtime:
         digest = contents.manifest.files.get(MODEL) or sha256_bytes(contents.model)
         size = len(contents.model)
         runtime = cls(path, contents.manifest, provider, session, sha256=digest, size_bytes=size, threads=threads)
-        try:
-            check_graph(str(path), contents.manifest, session, ask=runtime._try)
-        except UnicodeDecodeError:  # onnxruntime hands over names of axes as the file holds them
-            raise ModelError(
-                f"{path}: its graph holds names that are not UTF-8; export it again", code="model-text"
-            ) from None
+        check_graph(str(path), contents.manifest, session, ask=runtime._try)
         return runtime
 
     def __repr__(self) -> str:
@@ -315,7 +307,6 @@ class Runtime:
     ) -> Generator[Result]:
         """Label images that have names already, from `zoo.edge._stream.expand`; see `predict`."""
         size = (1 if self.provider == "cpu" else _ACCELERATOR_BATCH) if batch_size is None else batch_size
-        check_counts(size, workers, frame)
         if features:
             check_output(str(self.path), self.manifest, FEATURES)
         if statistics:
@@ -323,15 +314,9 @@ class Runtime:
         outputs = (*decisive_outputs(self.manifest), *([FEATURES] if features else []))
         refuse_unasked(self.manifest, columns)
         beside = Beside(self.manifest.table, columns)
-        with contextlib.ExitStack() as stack:
-            load: Callable[[str, Source | ImageError], Array | str] = partial(self._intake.pixels, frame=frame)
-            if workers:
-                decoders = stack.enter_context(contextlib.closing(Decoders(self._intake, workers, frame)))
-                load = decoders.pixels
-            images = stack.enter_context(contextlib.closing(decode_ahead(items, load, threads=workers or None)))
-            if workers:
-                stack.callback(decoders.stop)  # first of all, so that no thread waits for an answer
-            for names, group in batches(images, size):
+        decoded = decode_batches(items, self._intake, size=size, workers=workers, frame=frame)
+        with contextlib.closing(decoded) as batches:
+            for names, group in batches:
                 if isinstance(group, str):
                     yield Failure(names[0], group)
                     continue

@@ -1,21 +1,24 @@
 """From whatever the user named to groups of decoded images, in order and in bounded memory.
 
-What this module does not know: models, labels, ONNX Runtime.
+What this module does not know: labels, ONNX Runtime, what is answered.
 """
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zoo._support.machine import cores
-from zoo.edge._intake import Array, Source
+from zoo.edge._decoders import Decoders
+from zoo.edge._intake import Array, Intake, Source
 from zoo.errors import DataError, ImageError, UsageError
 from zoo.readers._walk import Walk, join
 
@@ -24,7 +27,7 @@ if TYPE_CHECKING:
 
     from zoo.readers._walk import PassedOver
 
-__all__ = ["Source", "batches", "check_counts", "decode_ahead", "expand"]
+__all__ = ["batches", "decode_ahead", "decode_batches", "expand"]
 
 _AHEAD_IMAGES = 16
 _AHEAD_BYTES = 64 * 2**20
@@ -34,18 +37,39 @@ _MOST_THREADS = 4
 log = logging.getLogger("zoo")
 
 
-def check_counts(batch_size: int, workers: int, frame: int | None) -> None:
-    """Refuse numbers that no pass over images can have.
+def decode_batches(
+    items: Iterable[tuple[str, Source | ImageError]], intake: Intake, *, size: int, workers: int, frame: int | None
+) -> Generator[tuple[list[str], Array | str]]:
+    """Decode ahead and stack equal-shaped neighbours.
+
+    Args:
+        items: name and source of each image, from `expand`.
+        intake: intake of the model.
+        size: most images in a group.
+        workers: processes that decode; 0: threads do.
+        frame: which picture of files that hold several, counted from 1. None: none is guessed.
+
+    Yields:
+        As `batches`.
 
     Raises:
-        UsageError: one is too small.
+        UsageError: a number is too small.
     """
-    asked = (("batch size", batch_size, 1), ("workers", workers, 0), ("frame", 1 if frame is None else frame, 1))
+    asked = (("batch size", size, 1), ("workers", workers, 0), ("frame", 1 if frame is None else frame, 1))
     for what, value, least in asked:
         if value < least:
             raise UsageError(
                 f"{what} is {value}, expected {least} or more", code="option-value", option=what, value=value
             )
+    with contextlib.ExitStack() as stack:
+        load: Callable[[str, Source | ImageError], Array | str] = partial(intake.pixels, frame=frame)
+        if workers:
+            decoders = stack.enter_context(contextlib.closing(Decoders(intake, workers, frame)))
+            load = decoders.pixels
+        images = stack.enter_context(contextlib.closing(decode_ahead(items, load, threads=workers or None)))
+        if workers:
+            stack.callback(decoders.stop)  # first of all, so that no thread waits for an answer
+        yield from batches(images, size)
 
 
 def expand(

@@ -8,6 +8,7 @@ from __future__ import annotations
 from zoo.evaluation._axes import ReportPlot, plot_report
 from zoo.evaluation._cases import Cases
 from zoo.evaluation._choosing import check_metric, judge_by, lower_is_better, measure_by
+from zoo.evaluation._design import count_units, draw_independent
 from zoo.evaluation._grouping import names_images
 from zoo.evaluation._plots import plot_confusion, plot_labels, plot_reliability
 from zoo.evaluation._pooling import Weighing, learn_weights, pool_logits
@@ -80,7 +81,9 @@ __all__ = [
     "corrupt",
     "corruptions_for",
     "count_axes",
+    "count_units",
     "curve_of",
+    "draw_independent",
     "draws",
     "file_types",
     "find_segments",

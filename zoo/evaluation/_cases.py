@@ -16,14 +16,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.errors import DataError
-from zoo.evaluation._placements import Placements, place
+from zoo.evaluation._design import count_units
+from zoo.evaluation._placements import Placements, place, place_scores
 from zoo.evaluation._scores import Array, check_logits, log_odds, log_sigmoid, log_softmax, rank, task_of
 from zoo.spec import UNKNOWN
 
 if TYPE_CHECKING:
     from zoo.spec import Task
 
-__all__ = ["Cases", "place_scores"]
+__all__ = ["Cases"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -207,9 +208,7 @@ class Cases:
 
     def units(self, images: NDArray[np.bool_]) -> int:
         """How many independent units are among `images`, (n,): the images, or the groups they come from."""
-        if self.groups is None:
-            return int(images.sum())
-        return len(np.unique(self.groups[images]))
+        return count_units(int(images.sum()), None if self.groups is None else self.groups[images])
 
     def smaller_side(self, k: int) -> int:
         """Independent units of class k, or of all others: whichever are fewer."""
@@ -274,11 +273,6 @@ class Cases:
             _indicator(step[positive], order[positive], size, self.n),
             _indicator(step[~positive], order[~positive], size, self.n),
         )
-
-
-def place_scores(scores: Array) -> NDArray[np.int64]:
-    """(n, K) the place of each score among the different ones of its column, from 0, the lowest."""
-    return np.stack([np.unique(column, return_inverse=True)[1] for column in scores.T], axis=1)
 
 
 def _of_rows(table: NDArray[np.bool_]) -> Any:

@@ -7,16 +7,14 @@ apart all the same.
 
 from __future__ import annotations
 
-import unicodedata
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo._support.text import brief
-from zoo.errors import UsageError
+from zoo._support.labels import find_label
 from zoo.evaluation._cases import Cases
-from zoo.evaluation._curves import find_sensitivity
+from zoo.evaluation._curve_numbers import find_sensitivity
 from zoo.evaluation._scores import Array, check_logits, task_of
 from zoo.evaluation.metrics import (
     GRADE_METRICS,
@@ -37,7 +35,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["check_metric", "judge_by", "lower_is_better", "measure_by", "place_of"]
+__all__ = ["check_metric", "judge_by", "lower_is_better", "measure_by"]
 
 _EXACT = 1e-9
 """How near to 1 an agreement by chance may come, to a computer that rounds."""
@@ -56,7 +54,7 @@ def check_metric(metric: str, labels: Sequence[str]) -> None:
     """
     choice = read_metric(metric)
     if choice.name == "sensitivity":
-        _place(choice.label, labels, metric)
+        find_label(choice.label, labels, f"--metric {metric}")
 
 
 def judge_by(
@@ -111,7 +109,7 @@ def measure_by(
 def _find(metric: str, labels: Sequence[str], *, ordered: bool) -> Metric:
     choice = read_metric(metric)
     if choice.name == "sensitivity":
-        place = _place(choice.label, labels, metric)
+        place = find_label(choice.label, labels, f"--metric {metric}")
         return _OfOneClass(metric, partial(_sensitivity_at, place, choice.specificity))
     if choice.name == "kappa" and ordered:
         return GRADE_METRICS["quadratic_kappa"]
@@ -155,28 +153,3 @@ _CHOICES: dict[str, Metric] = {
     "nll": ImageMetric("negative log-likelihood", lambda cases: cases.nll),
 }
 """What `--metric` spells; the sensitivity for one class has the name of the class in it."""
-
-
-def place_of(label: str, labels: Sequence[str]) -> int | None:
-    """Which of `labels` is meant: the same text, else the only one that differs by case and Unicode form alone."""
-    if label in labels:
-        return list(labels).index(label)
-    alike = [k for k, one in enumerate(labels) if _plain(one) == _plain(label)]
-    return alike[0] if len(alike) == 1 else None
-
-
-def _place(label: str, labels: Sequence[str], metric: str) -> int:
-    place = place_of(label, labels)
-    if place is not None:
-        return place
-    raise UsageError(
-        f"--metric {metric}: no class {label!r}; expected one of {brief(labels)}",
-        code="metric-class",
-        metric=metric,
-        found=label,
-        labels=list(labels),
-    )
-
-
-def _plain(text: str) -> str:
-    return unicodedata.normalize("NFC", text).casefold().strip()

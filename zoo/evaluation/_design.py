@@ -1,4 +1,4 @@
-"""The design effect: what a variance grows by where images of one patient, or of another group, are alike."""
+"""Images of one patient, or of another group, are alike: the design effect, and one image of each group."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["find_effect"]
+__all__ = ["count_units", "draw_independent", "find_effect"]
 
 
 def find_effect(groups: NDArray[np.int64], ratio: float, speaking: float) -> float:
@@ -30,3 +30,14 @@ def find_effect(groups: NDArray[np.int64], ratio: float, speaking: float) -> flo
         return 1.0
     correlation = min(1.0, max(0.0, (ratio - 1) / more))
     return 1 + more * (speaking * correlation + 1) / (speaking + 1)
+
+
+def count_units(n: int, groups: NDArray[np.int64] | None) -> int:
+    """How many independent units n images are: as many as images or, where they are known, (n,), as groups."""
+    return n if groups is None else len(np.unique(groups))
+
+
+def draw_independent(n: int, groups: NDArray[np.int64] | None, seed: int) -> NDArray[np.int64]:
+    """Places of n images in a drawn order, (m,); where groups are known, (n,), one image of each."""
+    order = np.random.default_rng(seed).permutation(n)
+    return order if groups is None else order[np.sort(np.unique(groups[order], return_index=True)[1])]

@@ -1,9 +1,8 @@
 """Metrics of a part of the images with the influence of each image, from which intervals follow without resampling.
 
 The influence of an image is how much its presence moves the metric: for a ratio of sums (a - r b) / B, for AUROC the
-placement values of DeLong et al. 1988 (Biometrics 44:837). The variance is the sum of squares of influences, summed
-within patients first where patients are known (Obuchowski 1997, Biometrics 53:567). So a group costs a sort, where a
-bootstrap costs seconds.
+placement values of DeLong et al. 1988 (Biometrics 44:837). The variance follows from them as that of all images does
+(`zoo.evaluation._placements`). So a group costs a sort, where a bootstrap costs seconds.
 """
 
 from __future__ import annotations
@@ -13,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.evaluation._cases import place_scores
-from zoo.evaluation._placements import outrank
-from zoo.evaluation.intervals import bound_odds, wilson
+from zoo.evaluation._placements import measure_area, place_scores, variance_of
+from zoo.evaluation.intervals import bound_odds
 from zoo.spec import Interval
 
 if TYPE_CHECKING:
@@ -24,7 +22,7 @@ if TYPE_CHECKING:
     from zoo.evaluation._cases import Cases
     from zoo.evaluation._scores import Array
 
-__all__ = ["LEAST_SIDE", "Estimate", "accuracy_of", "auroc_of", "balanced_accuracy_of", "bound", "spread", "t_quantile"]
+__all__ = ["Estimate", "accuracy_of", "auroc_of", "balanced_accuracy_of", "bound", "estimate_variance", "t_quantile"]
 
 LEAST_SIDE = 5
 """Images (or patients) of a class, and of all others, below which a metric of classes is not given."""
@@ -37,14 +35,14 @@ class Estimate:
     Attributes:
         value: the metric.
         influence: (n,) of every image, 0 of those that are not among them.
-        units: independent images or patients among them.
+        images: (n,) which images.
         trials: those behind the value, for Wilson's interval.
         share: the value is one share of right answers.
     """
 
     value: float
     influence: Array
-    units: int
+    images: NDArray[np.bool_]
     trials: int
     share: bool = False
 
@@ -91,21 +89,18 @@ def auroc_of(
     values, influence = [], np.zeros(cases.n)
     asked = np.flatnonzero((cases.known & mask[:, None]).any(axis=0)).tolist()
     for k in asked:
-        inside = mask & cases.known[:, k]
-        positive, negative = np.flatnonzero(inside & cases.truth[:, k]), np.flatnonzero(inside & ~cases.truth[:, k])
-        above, below = outrank(places[positive, k], places[negative, k])
-        area = float(above.mean())
+        inside, truth = mask & cases.known[:, k], cases.truth[:, k]
+        area, own = measure_area(places[:, k], inside & truth, inside & ~truth)
         values.append(area)
-        influence[positive] += (above - area) / (len(positive) * len(asked))
-        influence[negative] += (below - area) / (len(negative) * len(asked))
+        influence += own / len(asked)
     trials = min(_smaller_side(cases, mask, k) for k in asked)
-    return Estimate(float(np.mean(values)), influence, cases.units(mask), trials)
+    return Estimate(float(np.mean(values)), influence, mask, trials)
 
 
-def spread(cases: Cases, influence: Array, units: int) -> float:
-    """Variance of an estimate, from the influences of images summed within patients."""
-    total = influence if cases.groups is None else np.bincount(cases.groups, weights=influence)
-    return float((total**2).sum()) * units / max(units - 1, 1)
+def estimate_variance(cases: Cases, influence: Array, images: NDArray[np.bool_]) -> float:
+    """Variance of an estimate, or of a difference of two, from the influences of these images."""
+    groups = None if cases.groups is None else np.unique(cases.groups[images], return_inverse=True)[1]
+    return variance_of(influence[images], groups)
 
 
 def bound(cases: Cases, found: Estimate) -> Interval:
@@ -113,16 +108,14 @@ def bound(cases: Cases, found: Estimate) -> Interval:
 
     A value of 0 or 1 has Wilson's interval among its independent trials. A value that no image moves is exact.
     """
-    value, variance = found.value, spread(cases, found.influence, found.units)
+    value, variance = found.value, estimate_variance(cases, found.influence, found.images)
     if not 1e-9 < value < 1 - 1e-9:
-        low, high = wilson(value, found.trials)
-        return Interval(value=value, low=min(low, value), high=max(high, value), method="wilson")
+        return Interval.of_share(value, found.trials)
     if found.share:
-        low, high = wilson(value, value * (1 - value) / variance if variance else found.trials)
-        return Interval(value=value, low=low, high=high, method="wilson")
+        return Interval.of_share(value, value * (1 - value) / variance if variance else found.trials)
     if not variance:
         return Interval(value=value, low=value, high=value, method="delta")
-    low, high = bound_odds(value, t_quantile(found.units - 1) * variance**0.5)
+    low, high = bound_odds(value, t_quantile(cases.units(found.images) - 1) * variance**0.5)
     return Interval(value=value, low=low, high=high, method="delta")
 
 
@@ -141,10 +134,11 @@ def _ratios(cases: Cases, part: Array, whole: Array, mask: NDArray[np.bool_]) ->
     if not there.any():
         return "nothing is known of these images"
     ratio = part.sum(axis=0)[there] / total[there]
-    influence = ((part[:, there] - ratio * whole[:, there]) / total[there]).mean(axis=1)
-    units = cases.units(mask)
-    trials = units if whole.shape[1] == 1 else min(cases.units(whole[:, k] > 0) for k in np.flatnonzero(there))
-    return Estimate(float(ratio.mean()), influence, units, trials, whole.shape[1] == 1)
+    total = total[there]
+    # a variance divides by n - 1; a column of one image has none
+    influence = ((part[:, there] - ratio * whole[:, there]) / np.sqrt(total * np.maximum(total - 1, 1))).mean(axis=1)
+    trials = min(cases.units(whole[:, k] > 0) for k in np.flatnonzero(there))
+    return Estimate(float(ratio.mean()), influence, mask, trials, whole.shape[1] == 1)
 
 
 def _smaller_side(cases: Cases, mask: NDArray[np.bool_], k: int) -> int:

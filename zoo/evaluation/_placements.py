@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from zoo.evaluation._cases import Cases
 
-__all__ = ["Placements", "judge_difference", "outrank", "place", "variance_of"]
+__all__ = ["Placements", "judge_difference", "measure_area", "place", "place_scores", "variance_of"]
 
 
 class Placements(NamedTuple):
@@ -46,24 +46,34 @@ def place(cases: Cases) -> Placements:
         if cases.smaller_side(k) < 2:
             influence[:, k] = np.nan
             continue
-        positive, negative = cases.truth[:, k], cases.known[:, k] & ~cases.truth[:, k]
-        outranks, outranked = outrank(cases.places[positive, k], cases.places[negative, k])
-        m, n = len(outranks), len(outranked)
-        areas[k] = outranks.mean()
-        # n / (n - 1) under the root: then the squares sum to DeLong's variance, whose covariances divide by n - 1.
-        influence[positive, k] = (outranks - areas[k]) / np.sqrt(m * (m - 1))
-        influence[negative, k] = (outranked - areas[k]) / np.sqrt(n * (n - 1))
+        truth, known = cases.truth[:, k], cases.known[:, k]
+        areas[k], influence[:, k] = measure_area(cases.places[:, k], truth, known & ~truth)
     return Placements(areas, influence)
 
 
-def outrank(positive: NDArray[np.int64], negative: NDArray[np.int64]) -> tuple[Array, Array]:
-    """For each positive the share of negatives below it, for each negative that of positives above it; ties half.
+def measure_area(
+    places: NDArray[np.int64], positive: NDArray[np.bool_], negative: NDArray[np.bool_]
+) -> tuple[float, Array]:
+    """AUROC of one class against the rest, in [0, 1], and what each image adds to it, (n,), see `Placements`.
 
     Args:
-        positive: (m,) places of scores among all scores, from 0; see `Cases.places`.
-        negative: (n,) the same.
+        places: (n,) of each score among all scores, from 0; see `place_scores`.
+        positive: (n,) images of the class, at least one.
+        negative: (n,) images that are not of it, at least one; those that are neither add 0.
     """
-    return _share_below(positive, negative), 1 - _share_below(negative, positive)
+    outranks = _share_below(places[positive], places[negative])
+    outranked = 1 - _share_below(places[negative], places[positive])
+    area, influence = float(outranks.mean()), np.zeros(len(places))
+    for side, placements in ((positive, outranks), (negative, outranked)):
+        n = len(placements)
+        # n / (n - 1) under the root: then the squares sum to DeLong's variance, whose covariances divide by n - 1.
+        influence[side] = (placements - area) / np.sqrt(n * max(n - 1, 1))
+    return area, influence
+
+
+def place_scores(scores: Array) -> NDArray[np.int64]:
+    """(n, K) the place of each score among the different ones of its column, from 0, the lowest."""
+    return np.stack([np.unique(column, return_inverse=True)[1] for column in scores.T], axis=1)
 
 
 def _share_below(places: NDArray[np.int64], others: NDArray[np.int64]) -> Array:

@@ -163,15 +163,11 @@ def plot_reliability(
     """
     from matplotlib.figure import Figure
 
-    from zoo.evaluation.intervals import wilson
-
     cases = Cases.of(logits, targets, temperature, groups)
     several = cases.task == "multilabel"
     curve = reliability(cases)
-    there = curve.count > 0
-    units, accuracy, confidence = curve.units[there], curve.accuracy[there], curve.confidence[there]
-    bounds = np.array([wilson(float(a), int(c)) for a, c in zip(accuracy, units, strict=True)])
-    error = np.abs(np.stack([accuracy - bounds[:, 0], bounds[:, 1] - accuracy]))
+    confidence, accuracy, low, high = curve.points
+    error = np.abs(np.stack([accuracy - low, high - accuracy]))
     figure = Figure(figsize=(5.0, 5.6), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
     axes.plot([0, 1], [0, 1], linestyle="--", color=GREY, linewidth=1, label="perfectly calibrated")

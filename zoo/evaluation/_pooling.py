@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.errors import DataError
+from zoo.evaluation._design import count_units
 from zoo.evaluation._scores import Array, check_logits, log_sigmoid, log_softmax, task_of
 from zoo.evaluation.calibration import FEWEST
 from zoo.spec import UNKNOWN
@@ -113,7 +114,7 @@ def learn_weights(
         raise DataError("no member to weigh, expected at least one", code="ensemble-empty")
     likelihoods = np.stack([_likelihood(one, targets) for one in logits])  # (M, n or known labels of images)
     told = np.atleast_2d(np.not_equal(targets, UNKNOWN).T).any(axis=0)  # (n,) images that say something
-    members, n = len(likelihoods), len(np.unique(groups[told])) if groups is not None else int(told.sum())
+    members, n = len(likelihoods), count_units(int(told.sum()), None if groups is None else groups[told])
     equal = np.full(members, 1 / members)
     if n < FEWEST:
         nll = _nll(likelihoods, equal)

@@ -17,6 +17,7 @@ import numpy as np
 from zoo.edge import answer_labels
 from zoo.errors import DataError, UsageError
 from zoo.evaluation._cases import Cases
+from zoo.evaluation._design import draw_independent
 from zoo.evaluation._ranked import Ranked
 from zoo.evaluation.intervals import RESAMPLES, draws, interval
 from zoo.evaluation.metrics import ones
@@ -92,7 +93,7 @@ def control_error(
             code="sets-several-labels",
         )
     wrong = answer_labels(cases.probabilities, labels, points) != cases.targets
-    images = np.arange(cases.n) if cases.groups is None else _draw_each(cases.groups, seed)
+    images = draw_independent(cases.n, cases.groups, seed)
     ranked = Ranked.of(cases.probabilities.max(axis=1), images)
     single = ones(cases.n)
     answered = ranked.sum_above(single, np.ones(cases.n, np.bool_))[0]  # (G + 1,)
@@ -142,9 +143,3 @@ def curve_of(cases: Cases, answers: NDArray[np.int64], *, resamples: int = RESAM
         threshold=tuple(top[ranked.order[ends[taken]]].tolist()),
         area=bound,
     )
-
-
-def _draw_each(groups: NDArray[np.int64], seed: int) -> NDArray[np.int64]:
-    """Places of one image of each group, drawn."""
-    shuffled = np.random.default_rng(seed).permutation(len(groups))
-    return shuffled[np.unique(groups[shuffled], return_index=True)[1]]

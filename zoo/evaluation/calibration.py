@@ -15,7 +15,7 @@ import numpy as np
 
 from zoo.evaluation._cases import Cases
 from zoo.evaluation._scores import Array, check_logits, log_sigmoid, log_softmax, task_of
-from zoo.evaluation.intervals import bound_share, interval
+from zoo.evaluation.intervals import bound_share, interval, wilson
 from zoo.evaluation.metrics import Values, Weights, ones
 from zoo.spec import UNKNOWN, Calibration, ClassCalibration, ReliabilityBin
 
@@ -119,6 +119,16 @@ class Reliability:
         there = self.count > 0
         gap = np.abs(self.accuracy[there] - self.confidence[there])
         return float((gap * self.count[there]).sum() / self.count.sum())
+
+    @property
+    def points(self) -> NDArray[np.float64]:
+        """(4, P) of the bins that are not empty: confidence, accuracy, and the ends of Wilson's interval of it."""
+        there = self.count > 0
+        accuracy = self.accuracy[there]
+        ends = [
+            wilson(share, units) for share, units in zip(accuracy.tolist(), self.units[there].tolist(), strict=True)
+        ]
+        return np.array([self.confidence[there], accuracy, *zip(*ends, strict=True)])
 
 
 def reliability(cases: Cases, bins: int = BINS) -> Reliability:

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo._support.labels import find_label
 from zoo.edge import answer_labels, find_sets
 from zoo.errors import UsageError
 from zoo.evaluation.abstention import curve_of
 from zoo.evaluation.intervals import RESAMPLES, bound_share, draws, interval
-from zoo.evaluation.operating import find_class
 from zoo.spec import (
     AbstentionReport,
     AtPrevalence,
@@ -192,7 +192,7 @@ def read_prevalence(texts: Sequence[str], points: Sequence[OperatingPoint]) -> d
                 code="option-ignored",
                 options=["--prevalence"],
             )
-        of = known[find_class(label.strip(), known, f"--prevalence {text}")] if equals else None
+        of = known[find_label(label.strip(), known, f"--prevalence {text}")] if equals else None
         if of in stated:
             first = f"--prevalence {stated[of]:g}" if of is None else f"--prevalence {of}={stated[of]:g}"
             raise UsageError(

@@ -199,8 +199,7 @@ def bound_share(
     informative = (
         float(len(hits)) if groups is None else _independent(hits, groups if trials is None else groups[trials])
     )
-    low, high = wilson(value, informative)
-    return Interval(value=value, low=min(low, value), high=max(high, value), method="wilson")
+    return Interval.of_share(value, informative)
 
 
 def _independent(hits: NDArray[np.bool_], groups: NDArray[np.int64]) -> float:

@@ -27,7 +27,8 @@ from numpy.typing import NDArray
 
 from zoo._support.text import title_of_metric
 from zoo.evaluation._cases import Cases
-from zoo.evaluation._curves import SPECIFICITY, Curve, join, trace
+from zoo.evaluation._curve_numbers import SPECIFICITY, CurveNumbers, join, trace
+from zoo.evaluation._placements import measure_area, place_scores
 from zoo.evaluation._scores import Array, check_logits, log_odds, rank, task_of
 from zoo.spec import UNKNOWN
 
@@ -112,11 +113,11 @@ class Tally:
 
     @cached_property
     def partial_auroc_90(self) -> Array:
-        """(K, B), AUROC where the specificity is at least 90 %, 0.5 by chance (see `zoo.evaluation._curves`)."""
+        """(K, B), AUROC where the specificity is at least 90 %, 0.5 by chance (see `zoo.evaluation._curve_numbers`)."""
         return self._curve.partial
 
     @cached_property
-    def _curve(self) -> Curve:
+    def _curve(self) -> CurveNumbers:
         return join([trace(steps, self.columns) for steps in self.cases.steps])
 
     def mean(self, values: Array) -> Array:
@@ -349,26 +350,17 @@ def macro_auroc(scores: NDArray[Any], targets: NDArray[Any]) -> float | None:
     if task_of(targets) == "multilabel":
         positive, known = targets == 1, targets != UNKNOWN
         both = positive.any(axis=0) & (targets == 0).any(axis=0)
-        columns, odds = np.flatnonzero(both), rank(values)
+        columns, places = np.flatnonzero(both), place_scores(rank(values))
     else:
         if (values >= 0).all() and np.allclose(values.sum(axis=1), 1, atol=1e-4):
             values = np.log(np.maximum(values, np.finfo(np.float32).tiny))
         positive = targets[:, None] == np.arange(values.shape[1])
         known = np.ones_like(positive)
-        columns, odds = np.arange(values.shape[1]), rank(log_odds(values))
+        columns, places = np.arange(values.shape[1]), place_scores(rank(log_odds(values)))
         if not positive.any(axis=0).all():
             return None
-    areas = [_rank_auroc(odds[known[:, k], k], positive[known[:, k], k]) for k in columns]
+    areas = [measure_area(places[:, k], positive[:, k], known[:, k] & ~positive[:, k])[0] for k in columns]
     return float(np.mean(areas)) if areas else None
-
-
-def _rank_auroc(scores: Array, positive: NDArray[np.bool_]) -> float:
-    """AUROC of one class by the rank sum of its positives, tied scores sharing their mean rank (Mann, Whitney 1947)."""
-    _, tie, size = np.unique(scores, return_inverse=True, return_counts=True)
-    ranks = (np.cumsum(size) - (size - 1) / 2)[tie]
-    positives = int(positive.sum())
-    surplus = ranks[positive].sum() - positives * (positives + 1) / 2
-    return float(surplus / (positives * (len(scores) - positives)))
 
 
 def _ratio(part: Array, whole: Array) -> Array:

@@ -12,15 +12,16 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo.evaluation.intervals import bound_share, draws, interval
-from zoo.spec import Novelty, NoveltyReport, UnlikeSet
+from zoo.evaluation._placements import measure_area, place_scores
+from zoo.evaluation.intervals import bound_area, bound_share
+from zoo.spec import Interval, Novelty, NoveltyReport, UnlikeSet
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -41,7 +42,6 @@ SHARE = 0.02
 """Share of validation images that may lie above the threshold. At 0.01 the largest of 99 images decides alone."""
 FEWEST = 20
 """Fewer training images than this say nothing of a space."""
-_SIDES: tuple[Literal["left"], Literal["right"]] = ("left", "right")
 WIDEST = 2**14
 """More features than this are pixels rather than features."""
 LARGEST = 1e15
@@ -153,21 +153,15 @@ def judge_novelty(
         unlike: name of each set of other images to its (m,) scores.
         groups: (n,) int, equal for images of one patient; None: not known.
     """
-    units = len(scores) if groups is None else len(np.unique(groups))
-    sets = []
-    for name, others in (unlike or {}).items():
-        m = len(others)
-        pairs = zip(_many(len(scores), groups), _many(m), strict=True)
-        areas = np.concatenate([_auroc(scores, others, *pair) for pair in pairs])
-        area = float(_auroc(scores, others, np.ones((1, len(scores))), np.ones((1, m)))[0])
-        sets.append(
-            UnlikeSet(
-                name=name,
-                n=m,
-                auroc=interval(area, areas, min(units, m)),
-                flagged=bound_share(~(others <= novelty.threshold)),
-            )
+    sets = (
+        UnlikeSet(
+            name=name,
+            n=len(others),
+            auroc=_bound_auroc(scores, others, groups),
+            flagged=bound_share(~(others <= novelty.threshold)),
         )
+        for name, others in (unlike or {}).items()
+    )
     return NoveltyReport(
         threshold=novelty.threshold,
         share=novelty.share,
@@ -177,25 +171,19 @@ def judge_novelty(
     )
 
 
-def _many(n: int, groups: NDArray[np.int64] | None = None) -> Iterator[NDArray[np.float64]]:
-    """Resamples one by one, (1, n) each: those of two sets then pair off."""
-    for chunk in draws(n, groups=groups):
-        yield from np.split(chunk, len(chunk))
-
-
-def _auroc(
-    judged: NDArray[Any], others: NDArray[Any], weights: NDArray[np.float64], beside: NDArray[np.float64]
-) -> NDArray[np.float64]:
-    """Probability that one of `others` scores higher than one of `judged`, ties by half, (b,); weights (b, n), (b, m).
-
-    NaN where a resample has no image.
-    """
-    order = np.argsort(judged, kind="stable")
-    below = np.cumsum(np.pad(weights[:, order], ((0, 0), (1, 0))), axis=1)  # (b, n + 1)
-    left, right = (np.searchsorted(judged[order], others, side) for side in _SIDES)
-    won = (beside * (below[:, left] + below[:, right]) / 2).sum(axis=1)
-    total = below[:, -1] * beside.sum(axis=1)
-    return np.asarray(won / np.where(total > 0, total, np.nan))
+def _bound_auroc(judged: NDArray[Any], others: NDArray[Any], groups: NDArray[np.int64] | None) -> Interval:
+    """Probability that one of `others` scores higher than one of `judged`, ties by half; `groups` are of the latter."""
+    unlike = np.arange(len(judged) + len(others)) >= len(judged)
+    places = place_scores(np.concatenate([judged, others])[:, None])[:, 0]
+    area, influence = measure_area(places, unlike, ~unlike)
+    units = len(judged)
+    if groups is not None:
+        groups = np.unique(groups, return_inverse=True)[1]
+        units = int(groups.max()) + 1
+        groups = np.concatenate([groups, units + np.arange(len(others))])
+    least = min(units, len(others))
+    found = bound_area(area, influence, groups) if least > 1 else None
+    return found or Interval.of_share(area, least)
 
 
 def _unit(rows: NDArray[Any]) -> NDArray[Any]:

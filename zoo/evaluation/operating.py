@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo._support.text import brief
+from zoo._support.labels import find_label
 from zoo.errors import DataError, UsageError
 from zoo.evaluation._cases import Cases
-from zoo.evaluation._choosing import place_of
 from zoo.evaluation._ranked import EXACT, Ranked
 from zoo.evaluation.intervals import RESAMPLES, bound_share, draws, percentiles
 from zoo.evaluation.metrics import ones
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from zoo.evaluation._scores import Array
     from zoo.spec import Rule
 
-__all__ = ["check_rules", "choose_points", "find_class"]
+__all__ = ["check_rules", "choose_points"]
 
 _DEAREST = 1e9
 """False alarms: a miss that costs more than all false alarms together chooses alike, and sums stay exact."""
@@ -56,7 +55,7 @@ def check_rules(
             raise UsageError(
                 f"--{str(problem).replace(' is ', ' ', 1)}", code="option-value", option="--operating", value=text
             ) from None
-        k = find_class(rule.label, labels, f"--operating {text}")
+        k = find_label(rule.label, labels, f"--operating {text}")
         if k in found:
             raise UsageError(
                 f"--operating {text}: {labels[k]} has the rule {found[k].text} already; give one for each class",
@@ -171,26 +170,3 @@ def _pick(rule: Rule, cases: Cases, k: int, ranked: Ranked, weights: Array) -> A
     else:
         place = (min(rule.value, _DEAREST) * (positives - found) + false).argmin(axis=1)
     return np.where(defined, ranked.thresholds[place], np.nan)
-
-
-def find_class(label: str, labels: Sequence[str], asked: str) -> int:
-    """The place of the class that an option names.
-
-    Args:
-        label: what was given.
-        labels: what there is.
-        asked: the option and its value, for the message.
-
-    Raises:
-        UsageError: there is none of this name.
-    """
-    place = place_of(label, labels)
-    if place is not None:
-        return place
-    raise UsageError(
-        f"{asked}: no class {label!r}; expected one of {brief(labels)}",
-        code="operating-class",
-        asked=asked,
-        found=label,
-        labels=list(labels),
-    )

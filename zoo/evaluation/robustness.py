@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo.evaluation._cases import Cases
-from zoo.evaluation._influence import Estimate, accuracy_of, auroc_of, bound, spread, t_quantile
+from zoo.evaluation._influence import Estimate, accuracy_of, auroc_of, bound, estimate_variance, t_quantile
 from zoo.evaluation._predict import predict_set
 from zoo.evaluation.corruption import corrupt
 from zoo.evaluation.intervals import wilson
@@ -21,7 +22,16 @@ if TYPE_CHECKING:
 
     from zoo.evaluation._predict import Images, Predict
 
-__all__ = ["Answered", "CorruptedImages", "Withhold", "answer_set", "lose", "mean_of", "row_of", "summarise"]
+__all__ = [
+    "AnsweredSet",
+    "CorruptedImages",
+    "Withhold",
+    "answer_set",
+    "find_drop",
+    "mean_accuracy",
+    "row_of",
+    "summarise",
+]
 
 Withhold = Callable[[Cases], "NDArray[np.bool_]"]
 """Answers to n images to (n,) bool: those that the file withholds."""
@@ -55,7 +65,7 @@ class _Pixels:
         self.pixels = pixels
 
 
-class Answered:
+class AnsweredSet:
     """What a model answered to a set of images.
 
     Attributes:
@@ -81,7 +91,7 @@ def answer_set(
     temperature: float,
     groups: NDArray[np.int64] | None,
     withhold: Withhold | None = None,
-) -> Answered:
+) -> AnsweredSet:
     """Ask a model about a set of images.
 
     Args:
@@ -96,42 +106,44 @@ def answer_set(
         DataError: the set is empty, or an image cannot be read.
     """
     cases = Cases.of(predict_set(predict, images), targets, temperature, groups)
-    return Answered(cases, None if withhold is None else float(withhold(cases).mean()))
+    return AnsweredSet(cases, None if withhold is None else float(withhold(cases).mean()))
 
 
-def row_of(kind: str, severity: int, before: Answered, after: Answered) -> Corrupted:
+def row_of(kind: str, severity: int, before: AnsweredSet, after: AnsweredSet) -> Corrupted:
     """One row of the table; both are of the same images in one order."""
     return Corrupted(
         kind=kind,
         severity=severity,
-        drop=lose(before, [after]),
+        drop=find_drop(before, [after]),
         **summarise(after),
     )
 
 
-def summarise(answered: Answered) -> dict[str, Any]:
+def summarise(answered: AnsweredSet) -> dict[str, Any]:
     """Accuracy and macro_auroc with their intervals, and the share that is withheld."""
     auroc = None if answered.auroc is None else bound(answered.cases, answered.auroc)
     accuracy = bound(answered.cases, answered.accuracy)
     return {"accuracy": accuracy, "macro_auroc": auroc, "withheld": answered.withheld}
 
 
-def lose(before: Answered, after: Sequence[Answered]) -> Interval:
+def find_drop(before: AnsweredSet, after: Sequence[AnsweredSet]) -> Interval:
     """Accuracy before minus the mean of those after, paired by images, or by patients where they are known."""
     mean = np.mean([one.accuracy.influence for one in after], axis=0)
     value = before.accuracy.value - float(np.mean([one.accuracy.value for one in after]))
-    return _around(before.cases, value, before.accuracy.influence - mean, before.accuracy.units)
+    return _around(before.cases, value, before.accuracy.influence - mean)
 
 
-def mean_of(after: Sequence[Answered]) -> Interval:
+def mean_accuracy(after: Sequence[AnsweredSet]) -> Interval:
     """The mean accuracy of several passes over the same images."""
     mean = np.mean([one.accuracy.influence for one in after], axis=0)
     value = float(np.mean([one.accuracy.value for one in after]))
-    return bound(after[0].cases, Estimate(value, mean, after[0].accuracy.units, after[0].accuracy.units))
+    return bound(after[0].cases, replace(after[0].accuracy, value=value, influence=mean, share=False))
 
 
-def _around(cases: Cases, value: float, influence: NDArray[np.float64], units: int) -> Interval:
-    half = t_quantile(units - 1) * spread(cases, influence, units) ** 0.5
+def _around(cases: Cases, value: float, influence: NDArray[np.float64]) -> Interval:
+    everything = np.ones(cases.n, np.bool_)
+    units = cases.units(everything)
+    half = t_quantile(units - 1) * estimate_variance(cases, influence, everything) ** 0.5
     if not half:  # all images answer alike: as of a proportion
         half = wilson(0.0, units)[1]
         return Interval(value=value, low=max(value - half, -1.0), high=min(value + half, 1.0), method="wilson")

@@ -19,14 +19,7 @@ from zoo._support.shares import Z95
 from zoo.evaluation._cases import Cases
 from zoo.evaluation._grouping import codes_of_cells, names_images, numbers_of
 from zoo.evaluation._holm import ALPHA, correct
-from zoo.evaluation._influence import (
-    Estimate,
-    accuracy_of,
-    auroc_of,
-    balanced_accuracy_of,
-    bound,
-    spread,
-)
+from zoo.evaluation._influence import Estimate, accuracy_of, auroc_of, balanced_accuracy_of, bound, estimate_variance
 from zoo.spec import Interval, Shortcut
 
 if TYPE_CHECKING:
@@ -82,7 +75,7 @@ def find_shortcuts(
     rows = []
     for name, found in tells.items():
         behind = model.value - found.value
-        width = spread(cases, model.influence - found.influence, found.units) ** 0.5
+        width = estimate_variance(cases, model.influence - found.influence, found.images) ** 0.5
         rows.append(
             Shortcut(
                 feature=name,
@@ -205,7 +198,7 @@ def _p_above_half(cases: Cases, found: Estimate) -> float:
     """One-sided, that a cross-validated AUROC is not above .5."""
     from scipy.special import stdtr
 
-    width = spread(cases, found.influence, found.units) ** 0.5
+    width = estimate_variance(cases, found.influence, found.images) ** 0.5
     if not width:
         return 0.0 if found.value > 0.5 else 1.0
-    return float(stdtr(found.units - 1, -(found.value - 0.5) / width))
+    return float(stdtr(cases.units(found.images) - 1, -(found.value - 0.5) / width))

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from zoo._support.shares import Z95, wilson
+from zoo._support.shares import Z95
 from zoo.evaluation._grouping import cut_cells, cut_numbers, names_images
 from zoo.evaluation._holm import ALPHA, correct
-from zoo.evaluation._influence import Estimate, accuracy_of, auroc_of, balanced_accuracy_of, bound, spread
+from zoo.evaluation._influence import Estimate, accuracy_of, auroc_of, balanced_accuracy_of, bound, estimate_variance
 from zoo.spec import Difference, Interval, Subgroup
 
 if TYPE_CHECKING:
@@ -198,14 +198,16 @@ def _fisher(right: NDArray[np.bool_], mask: NDArray[np.bool_]) -> float:
 def _t_test(cases: Cases, inside: Estimate, outside: Estimate) -> float:
     from scipy.special import stdtr
 
-    smaller, larger = sorted((inside, outside), key=lambda one: one.units)
-    variance = spread(cases, inside.influence - outside.influence, min(cases.n, inside.units + outside.units))
-    own, other = spread(cases, smaller.influence, smaller.units), spread(cases, larger.influence, larger.units)
-    variance += max(0.0, other * larger.units / smaller.units - own)
+    (few, smaller), (many, larger) = sorted(
+        ((cases.units(one.images), one) for one in (inside, outside)), key=lambda pair: pair[0]
+    )
+    variance = estimate_variance(cases, inside.influence - outside.influence, inside.images | outside.images)
+    own, other = (estimate_variance(cases, one.influence, one.images) for one in (smaller, larger))
+    variance += max(0.0, other * many / few - own)
     gap = abs(inside.value - outside.value)
     if not variance:
         return 1.0 if not gap else 0.0
-    return float(2 * stdtr(smaller.units - 1, -gap / variance**0.5))
+    return float(2 * stdtr(few - 1, -gap / variance**0.5))
 
 
 def _widen(cases: Cases, found: Estimate, looked_at: int) -> Interval:
@@ -213,7 +215,6 @@ def _widen(cases: Cases, found: Estimate, looked_at: int) -> Interval:
     from scipy.special import ndtri
 
     z = float(ndtri(1 - ALPHA / (2 * looked_at)))
-    variance, value = spread(cases, found.influence, found.units), found.value
+    variance, value = estimate_variance(cases, found.influence, found.images), found.value
     trials = value * (1 - value) / variance if variance else found.trials
-    low, high = wilson(value, trials * (Z95 / z) ** 2)  # the interval depends on z² / trials alone
-    return Interval(value=value, low=low, high=high, method="wilson")
+    return Interval.of_share(value, trials * (Z95 / z) ** 2)  # the interval depends on z² / trials alone

@@ -6,6 +6,8 @@ from typing import Literal
 
 import msgspec
 
+from zoo._support.shares import wilson
+
 __all__ = [
     "COLUMNS",
     "EVIDENCE",
@@ -96,6 +98,12 @@ class Interval(Value, frozen=True):
     """delong: an AUROC, or a mean of them. wilson: a share of images; or every resample gave the same value, so the
     bootstrap had nothing to say (see zoo.evaluation.intervals). jeffreys: draws of two proportions (see
     zoo.evaluation.decisions). delta: from the influence of each image (zoo.evaluation._influence)."""
+
+    @classmethod
+    def of_share(cls, value: float, trials: float) -> Interval:
+        """A share in [0, 1] of so many independent trials, with Wilson's interval."""
+        low, high = wilson(value, trials)
+        return cls(value=value, low=min(low, value), high=max(high, value), method="wilson")
 
     def __str__(self) -> str:
         return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"

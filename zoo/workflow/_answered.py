@@ -54,9 +54,9 @@ def answer_images(model: Shippable | Runtime, images: ImageSet, seed: int) -> An
         ModelError: the model answers with another shape, or with a number that is not finite.
     """
     from zoo.edge import Runtime, measure_pixels
-    from zoo.evaluation import predict_set
+    from zoo.evaluation import draw_independent, predict_set
 
-    drawn = _draw(images, seed)
+    drawn = np.sort(draw_independent(len(images), images.groups, seed)[:MOST])
     wanted = np.zeros(len(images), np.bool_)
     wanted[drawn] = True
     scores: list[NDArray[np.float32]] = []
@@ -83,10 +83,3 @@ def answer_images(model: Shippable | Runtime, images: ImageSet, seed: int) -> An
         drawn,
         np.concatenate(measured).reshape(-1, len(MEASURED)),
     )
-
-
-def _draw(images: ImageSet, seed: int) -> NDArray[np.intp]:
-    order = np.random.default_rng(seed).permutation(len(images))
-    if images.groups is not None:
-        order = order[np.sort(np.unique(images.groups[order], return_index=True)[1])]
-    return np.sort(order[:MOST])

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
+from zoo._support.labels import match_labels
 from zoo._support.text import brief, name_each, quote_path
-from zoo.data import match_labels
 from zoo.errors import DataError, UsageError, ZooError
 from zoo.evaluation.comparison import Comparison
 from zoo.runs import find_run, open_run

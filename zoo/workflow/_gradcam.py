@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from zoo._support.labels import find_label
 from zoo._support.text import quote_path
 from zoo.errors import UsageError
 from zoo.workflow._find import is_exported, run_that_ships
@@ -58,7 +59,7 @@ class _Mapper:
 
     def __call__(self, image: RawImage, label: str | None, columns: Cells | None) -> HeatMap:
         from zoo.edge import HeatMap, answer_labels
-        from zoo.edge._explain import average_in_cells, find_label
+        from zoo.edge._explain import average_in_cells
         from zoo.preprocess import apply
         from zoo.readers._padding import adopt_padding
 
@@ -68,7 +69,7 @@ class _Mapper:
         probabilities = self.runtime.probabilities(image.pixels[None], columns)
         at = int(answer_labels(probabilities, known.labels, known.operating, known.task)[0])
         if label is not None:
-            at = find_label(self.runtime, label)
+            at = find_label(label, known.labels)
         height, width = image.pixels.shape[:2]
         grid = average_in_cells(self.gradcam.map(apply(image.pixels, spec), at), height, width, spec)
         return HeatMap(

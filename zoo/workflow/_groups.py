@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from zoo._support.cells import column_key
 from zoo._support.text import brief
-from zoo.data import ABOUT, plain
+from zoo.data import ABOUT
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ def pick_columns(kept: Mapping[str, Sequence[str]], by: Sequence[str] | None) ->
         return {name: kept[name] for name in ABOUT if name in kept}
     if list(by) in ([ALL], [NONE]):
         return dict(kept) if by[0] == ALL else {}
-    spelled = {plain(name): name for name in reversed(list(kept))}
-    lost = [name for name in by if name not in kept and plain(name) not in spelled]
+    spelled = {column_key(name): name for name in reversed(list(kept))}
+    lost = [name for name in by if name not in kept and column_key(name) not in spelled]
     if lost:
         there = f"expected some of {brief(kept, 12)}" if kept else "the data bring none"
         raise DataError(
@@ -49,7 +50,7 @@ def pick_columns(kept: Mapping[str, Sequence[str]], by: Sequence[str] | None) ->
             columns=lost,
             expected=list(kept),
         )
-    chosen = [name if name in kept else spelled[plain(name)] for name in by]
+    chosen = [name if name in kept else spelled[column_key(name)] for name in by]
     return {name: kept[name] for name in chosen}
 
 

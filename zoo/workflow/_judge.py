@@ -10,8 +10,8 @@ import msgspec
 import numpy as np
 
 from zoo._support.files import atomic_write
+from zoo._support.labels import match_labels
 from zoo._support.text import name_owners
-from zoo.data import match_labels
 from zoo.errors import DataError
 from zoo.evaluation.comparison import Comparison, Contender, compare
 from zoo.spec import encode

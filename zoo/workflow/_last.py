@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from zoo.runs import RunFolder, RunRecord
     from zoo.spec import Budget
-    from zoo.workflow._asked import Then
+    from zoo.workflow._folds_request import Then
     from zoo.workflow.folds import FoldsResult, Training
 
 __all__ = ["of_all", "of_folds", "refuse_last"]

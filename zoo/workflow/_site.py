@@ -37,6 +37,7 @@ class Part:
 
 def divide(found: Target, *, seed: int, include_seen: bool) -> Part:
     """Images to fit on and images to judge by, without those that the model has seen; no image is in both."""
+    from zoo.evaluation import count_units
     from zoo.workflow._seen import sift
     from zoo.workflow.evaluate import look_up
 
@@ -54,7 +55,7 @@ def divide(found: Target, *, seed: int, include_seen: bool) -> Part:
         fit, judged = splits.val, splits.test
     judged, dropped = _without(judged, fit)
     for images, what in ((fit, "fit on"), (judged, "judge by")):
-        units = len(images) if images.groups is None else len(np.unique(images.groups))
+        units = count_units(len(images), images.groups)
         if units < LEAST:
             unit = "image" if images.groups is None else "group"
             raise DataError(

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data import TRAINED_ON, Seen, match_labels, parse_seen, read_seen
+from zoo._support.labels import match_labels
+from zoo.data import TRAINED_ON, Seen, parse_seen, read_seen
 from zoo.errors import ImageError, UsageError
 from zoo.runs import TAUGHT, open_run
 from zoo.spec import Teacher

@@ -369,7 +369,7 @@ def measure_validation(logits: Any, data: Splits, config: TrainConfig, *, ordere
     """
     import numpy as np
 
-    from zoo.evaluation import draws, interval, measure_by, ones
+    from zoo.evaluation import count_units, draws, interval, measure_by, ones
 
     targets, groups = data.val.targets, data.val.groups
 
@@ -380,6 +380,6 @@ def measure_validation(logits: Any, data: Splits, config: TrainConfig, *, ordere
     if np.isnan(value):
         return None
     resampled = np.concatenate([measure(chunk) for chunk in draws(len(targets), seed=config.seed, groups=groups)])
-    trials = len(targets) if groups is None else len(np.unique(groups))
+    trials = count_units(len(targets), groups)
     found = interval(value, resampled, trials, units=trials, to_unit=lambda one: min(1.0, max(0.0, one)))
     return found or Interval(value=value, low=value, high=value)

@@ -19,8 +19,16 @@ import msgspec
 from zoo._support.text import format_count, quote_path
 from zoo.errors import TrainingError, UsageError
 from zoo.spec import Budget, Display, EvalReport, Interval, Table, check_budget
-from zoo.workflow._asked import ASKED, Asked, Then, check_unchanged, plain, read_asked, share_time
 from zoo.workflow._find import OF_ALL, is_run, read_report
+from zoo.workflow._folds_request import (
+    FOLDS_REQUEST,
+    FoldsRequest,
+    Then,
+    check_unchanged,
+    read_request,
+    share_time,
+    spell_budget,
+)
 from zoo.workflow._last import of_all, of_folds, refuse_last
 from zoo.workflow._settings import settings_of
 from zoo.workflow.report import report, try_to_write
@@ -166,7 +174,7 @@ def train_folds(
     place = place_of(Path(out) if out else None, budget, resume=resume, overwrite=overwrite)
     if place is not None and resume and is_run(place):
         run = open_run(place)
-        asked = read_asked(run)
+        asked = read_request(run)
         what = then or asked.then
         if model != asked.model:
             raise refuse_other_model(place, asked.model, model)
@@ -256,7 +264,7 @@ def _begin(
     overwrite: bool,
     skip_bad: bool,
     then: Then | None,
-) -> tuple[RunFolder, Asked]:
+) -> tuple[RunFolder, FoldsRequest]:
     """A new run over folds, after its first fold, with columns every fold, was decided and nothing spoke against it."""
     import numpy as np
 
@@ -289,10 +297,12 @@ def _begin(
         prepare(card, loaded, source, cast("Budget", {**budget, "fold": number}), skip_bad=skip_bad)
     names = tuple(f"fold-{number}" for number in numbers)
     record = msgspec.structs.replace(plan.record, id=new_id(card.name), folds=names, notes=())
-    asked = Asked(model=model, skip_bad=skip_bad, then=then or "none", budget=plain(budget), folds=tuple(numbers))
+    asked = FoldsRequest(
+        model=model, skip_bad=skip_bad, then=then or "none", budget=spell_budget(budget), folds=tuple(numbers)
+    )
     run = create_run(out, record, overwrite=overwrite)
     try:
-        atomic_write(run.file(ASKED), msgspec.json.encode(asked))
+        atomic_write(run.file(FOLDS_REQUEST), msgspec.json.encode(asked))
     except BaseException:
         settle(run, kept=False)
         raise

@@ -12,8 +12,8 @@ from zoo._support.text import show_path
 from zoo.errors import OutputError, TrainingError, UsageError
 from zoo.runs import LATEST, aside_of, find_run, hold_run, latest_run, list_here, open_run, point_latest
 from zoo.spec import encode
-from zoo.workflow._asked import ASKED, read_asked
 from zoo.workflow._find import LAST
+from zoo.workflow._folds_request import FOLDS_REQUEST, read_request
 from zoo.workflow._trials import REQUEST, TRIALS
 from zoo.workflow.runs import RunSummary, summarise
 
@@ -115,11 +115,11 @@ def _follow(place: Path, old: Path, new: str) -> None:
     if (members, moved) != (card.members, continues):
         run.update(card=msgspec.structs.replace(card, members=members), continues=moved)
     if run.record.folds:
-        asked = read_asked(run)
+        asked = read_request(run)
         named = {name: _move(asked.budget[name], old, new) for name in _NAMES_RUNS if asked.budget.get(name)}
         budget = {**asked.budget, **named}
         if budget != asked.budget:
-            run.write(ASKED, encode(msgspec.structs.replace(asked, budget=budget)))
+            run.write(FOLDS_REQUEST, encode(msgspec.structs.replace(asked, budget=budget)))
 
 
 def _move(named: str, old: Path, new: str) -> str:

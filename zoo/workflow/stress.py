@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zoo.data import ImageSet
     from zoo.edge import Runtime
     from zoo.evaluation import Cases, Images
-    from zoo.evaluation.robustness import Answered
+    from zoo.evaluation.robustness import AnsweredSet
     from zoo.readers import RawImage
     from zoo.spec import Reading
 
@@ -79,7 +79,7 @@ def stress(
     import numpy as np
 
     from zoo.evaluation import check_corruptions, corruptions_for, predict_set
-    from zoo.evaluation.robustness import CorruptedImages, lose, mean_of, row_of, summarise
+    from zoo.evaluation.robustness import CorruptedImages, find_drop, mean_accuracy, row_of, summarise
     from zoo.workflow._images import check_in_range
     from zoo.workflow._inputs import select_columns
     from zoo.workflow._judge import check_takes
@@ -121,7 +121,7 @@ def stress(
         seed=seed,
         **summarise(before),
         rows=tuple(rows),
-        mean={"accuracy": mean_of(after), "drop": lose(before, after)},
+        mean={"accuracy": mean_accuracy(after), "drop": find_drop(before, after)},
         data=splits.fingerprint,
         seconds=time.monotonic() - start,
         notes=(*([] if seen is None else [seen.note]), *notes),
@@ -131,7 +131,7 @@ def stress(
     return result
 
 
-def _answer(runtime: Runtime, asked: Images, sample: _Held) -> Answered:
+def _answer(runtime: Runtime, asked: Images, sample: _Held) -> AnsweredSet:
     """What the file answers to images, which are `sample` or copies of it, and what it withholds of them."""
     import numpy as np
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from zoo._support.cells import IMAGE_COLUMNS, plain
+from zoo._support.cells import IMAGE_COLUMNS, column_key
 from zoo._support.text import brief
 from zoo.data._sources.values import YES, read_mark
 from zoo.errors import DataError, UsageError
@@ -18,7 +18,7 @@ from zoo.tabular import divide_request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["ABOUT", "MARK", "NAMES", "Columns", "check_roles", "columns_of", "plain", "position_of"]
+__all__ = ["ABOUT", "MARK", "NAMES", "Columns", "check_roles", "columns_of", "position_of"]
 
 NAMES: dict[str, tuple[str, ...]] = {
     "image": IMAGE_COLUMNS,
@@ -123,11 +123,11 @@ def position_of(name: str, header: Sequence[str], file: str, role: str) -> int:
         DataError: there is none of this name; similar ones are named.
     """
     exact = [at for at, one in enumerate(header) if one == name.strip()]
-    found = exact or [at for at, one in enumerate(header) if one and plain(one) == plain(name)]
+    found = exact or [at for at, one in enumerate(header) if one and column_key(one) == column_key(name)]
     if found:
         return found[0]
-    spelled = {plain(one): one for one in header if one}
-    near = [spelled[one] for one in difflib.get_close_matches(plain(name), spelled, n=3)]
+    spelled = {column_key(one): one for one in header if one}
+    near = [spelled[one] for one in difflib.get_close_matches(column_key(name), spelled, n=3)]
     meant = f"did you mean {_or(near)}?" if near else f"expected one of {brief((one for one in header if one), 12)}"
     raise DataError(
         f"{file}: has no column {name!r} for {role}; {meant}",
@@ -165,7 +165,7 @@ def columns_of(
             names, or one of `inputs` that means something else.
     """
     chosen = chosen or {}
-    where = {plain(name): (at, name) for name, at in reversed(_list_named(header))}
+    where = {column_key(name): (at, name) for name, at in reversed(_list_named(header))}
     but_image = {name: place for name, place in where.items() if place[0] != image}
     found: dict[str, int | None] = {"image": image}
     marks = _take_marks(header, file, chosen)
@@ -210,9 +210,9 @@ def columns_of(
     meant.update((at, "labels") for _, at in marks)
     meant.update((at, "group") for at in groups)
     kept = {role: found[role] for role in ABOUT}
-    if also is not None and plain(also) in where:
-        kept[also] = where[plain(also)][0]
-        taken.add(where[plain(also)][0])
+    if also is not None and column_key(also) in where:
+        kept[also] = where[column_key(also)][0]
+        taken.add(where[column_key(also)][0])
     asked = _find_inputs(inputs, header, file, found)
     others = {name: at for name, at in _list_named(header) if at not in {*meant, *kept.values()} and name not in kept}
     taken |= set(asked.values())
@@ -249,7 +249,7 @@ def _find_inputs(
     asked: dict[str, int] = {}
     for text in inputs:
         name = divide_request(text)[0]
-        role = found.get(plain(name))
+        role = found.get(column_key(name))
         try:
             at = role if role is not None and name not in header else position_of(name, header, file, "inputs")
         except DataError as problem:
@@ -377,7 +377,7 @@ def _why(name: str, roles: Mapping[str, str | tuple[str, ...]], why: Mapping[str
     """Why a column is ignored."""
     if name in why:
         return why[name]
-    spelled = plain(name)
+    spelled = column_key(name)
     for role, known_names in NAMES.items():
         known = (
             spelled in known_names

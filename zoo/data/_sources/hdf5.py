@@ -13,13 +13,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from zoo._support.cells import open_cells
+from zoo._support.cells import column_key, open_cells
 from zoo._support.text import brief
 from zoo.data._groups import codes_of, number_groups
 from zoo.data._index import SPLITS, Pool, Several, SplitName
 from zoo.data._labels import MAX_CLASSES
 from zoo.data._names import Names
-from zoo.data._sources.columns import plain
 from zoo.data._sources.folder import ALIASES
 from zoo.data._sources.npz import digests_of
 from zoo.errors import DataError, ImageError
@@ -254,7 +253,7 @@ def _groups(path: Path, n: int) -> list[str]:
     table = _beside(path, _META)
     if table.is_file():
         cells = open_cells(table, "text")
-        at = next((at for name in _GROUPS for at, one in enumerate(cells.header) if plain(one) == name), None)
+        at = next((at for name in _GROUPS for at, one in enumerate(cells.header) if column_key(one) == name), None)
         found = [row[0].strip() for _, row in cells.rows([at])] if at is not None else []
         if len(found) == n:
             return found

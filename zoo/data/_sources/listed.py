@@ -13,9 +13,9 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from zoo._support.cells import Cells
+from zoo._support.cells import Cells, column_key
 from zoo._support.text import brief, count_with_verb, format_count
-from zoo.data._sources.columns import NAMES, Columns, check_roles, columns_of, plain, position_of
+from zoo.data._sources.columns import NAMES, Columns, check_roles, columns_of, position_of
 from zoo.data._sources.neighbours import find_groups
 from zoo.data._sources.places import Places, spell
 from zoo.data._sources.stacked import join_columns, joined_names, name_parts
@@ -126,7 +126,7 @@ def list_images(
     image = find_image(table.name, cells, sample, places, (chosen or {}).get("image"))
     columns = columns_of(cells.header, table.name, image.column, cells.rows, chosen=chosen, also=also, inputs=inputs)
     columns = name_parts(columns, joined_names(chosen, cells.header[:-1]))
-    named = plain(cells.header[image.column]) in NAMES["image"]
+    named = column_key(cells.header[image.column]) in NAMES["image"]
     several = image.prefix is not None or not named or not _BOXES.isdisjoint(map(str.lower, columns.ignored))
     patient = None if columns.groups else _find_patient(table, cells.header, sample, image)
     if image.dropped < 0 and not several and patient is None:
@@ -172,12 +172,12 @@ def find_image(file: str, cells: Cells, sample: Sequence[tuple[str, ...]], place
         at = position_of(chosen, header, file, "image")
         found = _match_as_written(at, sample, places) or _match(at, sample, places)
         return found if found.found else next(_match_folders(at, sample, places), found)
-    where = {plain(name): at for at, name in reversed(list(enumerate(header))) if name}
+    where = {column_key(name): at for at, name in reversed(list(enumerate(header))) if name}
     known = [where[name] for name in NAMES["image"] if name in where]
     for at in known:
         if match := _match_as_written(at, sample, places):
             return match
-    others = [at for at, name in enumerate(header) if name and plain(name) not in _OTHER_ROLES]
+    others = [at for at, name in enumerate(header) if name and column_key(name) not in _OTHER_ROLES]
     best = _best(file, header, known, sample, places) or _best(file, header, others, sample, places)
     if len(sample) == _SAMPLE and (best is None or best.dropped):
         sample = [*sample, *take_sample(cells, 10 * _SAMPLE, _SAMPLE, _STRIDE)]
@@ -218,7 +218,7 @@ def _best(
     if not found:
         return None
     best = max(found, key=lambda match: (len(match.images), match.found, -columns.index(match.column)))
-    plainly = plain(header[best.column]) == "image"
+    plainly = column_key(header[best.column]) == "image"
     rivals = [
         match for match in found
         if match is not best and match.found >= _LEAST * best.found
@@ -330,7 +330,7 @@ class _Search:
             self.notes.append(f"groups were taken from column {self.patient[0]}")
         if isinstance(parts := columns.roles["image"], tuple):
             self.notes.append(f"columns {', '.join(parts)} are the channels of each image, in this order")
-        elif plain(name) not in NAMES["image"]:
+        elif column_key(name) not in NAMES["image"]:
             what = "files" if self.image.prefix is None else "folders of files"
             self.notes.append(f"column {name!r} was taken for the image: its cells name {what}")
         if self.image.dropped > 0:

@@ -9,8 +9,8 @@ import os
 from functools import partial
 from typing import TYPE_CHECKING
 
-from zoo._support.cells import form_of, open_cells
-from zoo.data._sources.columns import NAMES, plain
+from zoo._support.cells import column_key, form_of, open_cells
+from zoo.data._sources.columns import NAMES
 from zoo.data._sources.places import spell
 from zoo.data._sources.values import find_missing
 from zoo.errors import DataError
@@ -86,7 +86,7 @@ def find_groups(table: Path, image: str, sample: Sequence[str]) -> tuple[str, Ca
     for path, cells in list_tables(table.parent):
         if path.name == table.name or image not in cells.header:
             continue
-        there = {plain(name): name for name in cells.header}
+        there = {column_key(name): name for name in cells.header}
         group = next((there[name] for name in NAMES["group"] if name in there and there[name] != image), None)
         if group is None:
             continue

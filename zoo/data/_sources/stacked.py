@@ -7,8 +7,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from zoo._support.cells import Cells
-from zoo.data._sources.columns import Columns, plain, position_of
+from zoo._support.cells import Cells, column_key
+from zoo.data._sources.columns import Columns, position_of
 from zoo.data._sources.places import spell
 from zoo.readers import JOINT
 
@@ -30,7 +30,7 @@ def name_parts(columns: Columns, parts: tuple[str, ...]) -> Columns:
     """What columns mean, where `parts` make one image: none of them is ignored."""
     if not parts:
         return columns
-    ignored = {name: why for name, why in columns.ignored.items() if plain(name) not in map(plain, parts)}
+    ignored = {name: why for name, why in columns.ignored.items() if column_key(name) not in map(column_key, parts)}
     return dataclasses.replace(columns, roles={**columns.roles, "image": parts}, ignored=ignored)
 
 

@@ -6,7 +6,8 @@ import re
 import unicodedata
 from typing import TYPE_CHECKING
 
-from zoo._support.cells import MISSING, WHOLE, class_key
+from zoo._support.cells import MISSING
+from zoo._support.labels import WHOLE, class_key
 from zoo._support.text import natural_key
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ __all__ = [
     "UNSURE",
     "YES",
     "choose_spellings",
-    "class_key",
     "find_missing",
     "group_key",
     "is_none",

@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
+from zoo._support.cells import column_key
 from zoo._support.files import atomic_write, refuse_occupied
 from zoo._support.text import format_count, inert
 from zoo.data._groups import PATIENT, codes_of, describe_alike, names_alike, names_of, number_groups
 from zoo.data._index import EVERY, Arrays, Files, Several, Stacked
 from zoo.data._labels import count_labels, describe_spelled_alike
 from zoo.data._named import find_named, index
-from zoo.data._sources.columns import ABOUT, MARK, NAMES, plain
+from zoo.data._sources.columns import ABOUT, MARK, NAMES
 from zoo.data._splitting.split import HELD_OUT, stratify, uneven
 from zoo.data._splitting.split import folds as deal_folds
 from zoo.data._unusable import note_skipped
@@ -242,7 +243,7 @@ def _table(
 
 
 def _has_meaning(name: str, known: set[str]) -> bool:
-    return plain(name) in known or name.lower().startswith(MARK)
+    return column_key(name) in known or name.lower().startswith(MARK)
 
 
 def _paths(pool: Pool, source: Path, target: Path) -> Callable[[int], str]:

@@ -8,16 +8,7 @@ from __future__ import annotations
 
 from zoo.edge._explain.evidence import average_in_cells, explain_image, map_evidence
 from zoo.edge._explain.heatmaps import Explained, describe, describe_score, explain_images
-from zoo.edge._explain.occlusion import (
-    CAPTIONS,
-    VISIBLE,
-    VISIBLE_EVIDENCE,
-    HeatMap,
-    Method,
-    find_label,
-    map_occlusion,
-    overlay,
-)
+from zoo.edge._explain.occlusion import CAPTIONS, VISIBLE, VISIBLE_EVIDENCE, HeatMap, Method, map_occlusion, overlay
 from zoo.edge._explain.randomised import FileMapper, Mapper, correlate_ranks, score_map, shuffle_weights
 
 __all__ = [
@@ -35,7 +26,6 @@ __all__ = [
     "describe_score",
     "explain_image",
     "explain_images",
-    "find_label",
     "map_evidence",
     "map_occlusion",
     "overlay",

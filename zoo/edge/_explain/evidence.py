@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from zoo._support.labels import find_label
 from zoo.edge._decide import answer_labels
-from zoo.edge._explain.occlusion import HeatMap, find_label, map_occlusion
+from zoo.edge._explain.occlusion import HeatMap, map_occlusion
 from zoo.errors import ModelError
 from zoo.preprocess import place_image
 from zoo.readers._padding import adopt_padding
@@ -58,7 +59,7 @@ def map_evidence(runtime: Runtime, image: RawImage, label: str | None = None, co
         ImageError: the image is not what the model takes.
         ModelError: ONNX Runtime failed, or a number of the map is none.
     """
-    asked = None if label is None else find_label(runtime, label)
+    asked = None if label is None else find_label(label, runtime.labels)
     runtime.check(image)
     probabilities, evidence = (rows[0] for rows in runtime.answer_with_evidence(image.pixels[None], columns))
     if not np.isfinite(evidence).all():  # else it would read as "no place speaks for it"

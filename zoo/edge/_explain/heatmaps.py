@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
     from zoo.edge._beside import FindRow
     from zoo.edge._explain.randomised import Mapper
+    from zoo.edge._intake import Source
     from zoo.edge._runtime import Runtime
-    from zoo.edge._stream import Source
 
 __all__ = ["Explained", "describe", "describe_score", "explain_images"]
 

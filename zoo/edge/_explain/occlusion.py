@@ -19,17 +19,15 @@ What this module does not know: files, pages, where the image came from.
 from __future__ import annotations
 
 import math
-import unicodedata
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo._support.text import brief
+from zoo._support.labels import find_label
 from zoo.edge._beside import numbers_of
 from zoo.edge._decide import answer_labels
-from zoo.errors import UsageError
 from zoo.preprocess import find_padding
 from zoo.readers import make_visible
 from zoo.spec import Display
@@ -44,7 +42,7 @@ if TYPE_CHECKING:
     from zoo.readers import RawImage
     from zoo.spec import PreprocessSpec
 
-__all__ = ["CAPTIONS", "VISIBLE", "VISIBLE_EVIDENCE", "HeatMap", "Method", "find_label", "map_occlusion", "overlay"]
+__all__ = ["CAPTIONS", "VISIBLE", "VISIBLE_EVIDENCE", "HeatMap", "Method", "map_occlusion", "overlay"]
 
 Array = NDArray[Any]
 
@@ -137,7 +135,7 @@ def map_occlusion(
         ImageError: the image is not what the model takes.
         ModelError: ONNX Runtime failed.
     """
-    asked = None if label is None else find_label(runtime, label)
+    asked = None if label is None else find_label(label, runtime.labels)
     runtime.check(image)
     pixels = _reduce(image.pixels, runtime.manifest.views)
     padded = find_padding(pixels, runtime.manifest.preprocess)
@@ -166,24 +164,6 @@ def map_occlusion(
     height, width = image.pixels.shape[:2]
     values = tuple(tuple(map(float, row)) for row in grid)
     return HeatMap(label=runtime.labels[at], base=base, height=height, width=width, values=values)
-
-
-def find_label(runtime: Runtime, label: str) -> int:
-    """Position of a label among the model's, in whatever Unicode form.
-
-    Raises:
-        UsageError: the model does not know the label.
-    """
-    wanted = unicodedata.normalize("NFC", label)
-    for position, known in enumerate(runtime.labels):
-        if unicodedata.normalize("NFC", known) == wanted:
-            return position
-    raise UsageError(
-        f"no label {label!r}, expected one of {brief(runtime.labels, 20)}",
-        code="label-unknown",
-        labels=[label],
-        known=list(runtime.labels),
-    )
 
 
 def overlay(image: RawImage, heat: HeatMap) -> Image.Image:

@@ -16,7 +16,8 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from zoo.edge._explain import explain_image, find_label
+from zoo._support.labels import find_label
+from zoo.edge._explain import explain_image
 from zoo.edge._results import Failure
 from zoo.edge._session import return_memory
 from zoo.edge.serve._guard import Guard, refusal
@@ -160,7 +161,7 @@ class Service:
             return refusal(400, str(wrong))
         try:
             if asked["label"] is not None:
-                find_label(self._runtime, asked["label"])
+                find_label(asked["label"], self._runtime.labels)
         except UsageError:
             return refusal(400, "the model has no such label; GET /model lists those it has")
         return await self._work(request, self._explaining, lambda data: self._map(data, columns, **asked))

@@ -9,7 +9,6 @@ import numpy as np
 from zoo._support.text import count_columns, format_count
 from zoo.evaluation.calibration import reliability
 from zoo.evaluation.curves import RESAMPLES, draw_curves
-from zoo.evaluation.intervals import wilson
 from zoo.evaluation.metrics import CLASS_METRICS, title_of
 from zoo.evaluation.page._html import Html, box, bullets, cell, figure, name, paragraph, percent, table, text
 from zoo.evaluation.page._svg import Line, draw_bars, draw_heat, draw_interval, draw_lines
@@ -197,13 +196,8 @@ def show_calibration(subject: Subject) -> Html:
     if cases is None:
         return Html(numbers + note + each)
     curve = reliability(cases)
-    there = curve.count > 0
-    pairs = zip(curve.accuracy[there].tolist(), curve.units[there].tolist(), strict=True)
-    bounds = np.array([wilson(accuracy, units) for accuracy, units in pairs])
-    line = Line(
-        curve.confidence[there], curve.accuracy[there], places=curve.confidence[there],
-        low=bounds[:, 0], high=bounds[:, 1], bars=True,
-    )  # fmt: skip
+    confidence, accuracy, low, high = curve.points
+    line = Line(confidence, accuracy, places=confidence, low=low, high=high, bars=True)
     x_name = "probability of a label" if several else "probability of the top label"
     drawn = draw_lines(
         "reliability curve",

@@ -12,13 +12,13 @@ from zoo.evaluation._scores import Array
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-__all__ = ["SPECIFICITY", "Curve", "find_sensitivity", "join", "trace"]
+__all__ = ["SPECIFICITY", "CurveNumbers", "find_sensitivity", "join", "trace"]
 
 SPECIFICITY = 0.9
 """That `sensitivity_at_specificity_90` and `partial_auroc_90` are taken at, and above."""
 
 
-class Curve(NamedTuple):
+class CurveNumbers(NamedTuple):
     """Numbers of one class against the rest, (B,) each, nan where a resample has no positive or no negative.
 
     Attributes:
@@ -36,7 +36,7 @@ class Curve(NamedTuple):
     partial: Array
 
 
-def trace(steps: tuple[Any, Any], columns: Array) -> Curve:
+def trace(steps: tuple[Any, Any], columns: Array) -> CurveNumbers:
     """The numbers of one class.
 
     Args:
@@ -49,7 +49,7 @@ def trace(steps: tuple[Any, Any], columns: Array) -> Curve:
     defined = (found[-1] > 0) & (false[-1] > 0)
     positives, negatives = (np.where(defined, total[-1], np.nan) for total in (found, false))
     precision = np.divide(found, found + false, out=np.zeros_like(found), where=gain > 0)
-    return Curve(
+    return CurveNumbers(
         auroc=(loss * (found - gain / 2)).sum(axis=0) / (positives * negatives),
         auprc=(gain * precision).sum(axis=0) / positives,
         sensitivity_at=find_sensitivity(found, false, SPECIFICITY),
@@ -57,9 +57,9 @@ def trace(steps: tuple[Any, Any], columns: Array) -> Curve:
     )
 
 
-def join(curves: Sequence[Curve]) -> Curve:
+def join(curves: Sequence[CurveNumbers]) -> CurveNumbers:
     """The numbers of all classes, (K, B) each."""
-    return Curve(*map(np.stack, zip(*curves, strict=True)))
+    return CurveNumbers(*map(np.stack, zip(*curves, strict=True)))
 
 
 def find_sensitivity(found: Array, false: Array, specificity: float) -> Array:

@@ -15,16 +15,16 @@ if TYPE_CHECKING:
     from zoo.runs import RunFolder
     from zoo.spec import Budget
 
-__all__ = ["ASKED", "Asked", "Then", "check_unchanged", "plain", "read_asked", "share_time"]
+__all__ = ["FOLDS_REQUEST", "FoldsRequest", "Then", "check_unchanged", "read_request", "share_time", "spell_budget"]
 
-ASKED = "folds.json"
+FOLDS_REQUEST = "folds.json"
 """In a run over folds: what was asked for, which a resumed run repeats."""
 
 Then = Literal["none", "all", "ensemble"]
 
 
-class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
-    """`ASKED`: what a run over folds was begun with."""
+class FoldsRequest(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
+    """`FOLDS_REQUEST`: what a run over folds was begun with."""
 
     model: str
     skip_bad: bool
@@ -35,18 +35,18 @@ class Asked(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Numbers of the folds, in the order of `RunRecord.folds`."""
 
 
-def plain(budget: Budget) -> dict[str, Any]:
+def spell_budget(budget: Budget) -> dict[str, Any]:
     """What was said, as JSON gives it back."""
     said = {name: value for name, value in budget.items() if value is not None}
     decoded: dict[str, Any] = msgspec.json.decode(msgspec.json.encode(said, enc_hook=str))
     return decoded
 
 
-def read_asked(run: RunFolder) -> Asked:
+def read_request(run: RunFolder) -> FoldsRequest:
     """What a run over folds was begun with.
 
     Raises:
-        TrainingError: it is not one over folds, or its `ASKED` is gone.
+        TrainingError: it is not one over folds, or its `FOLDS_REQUEST` is gone.
     """
     if not run.record.folds:
         raise TrainingError(
@@ -55,16 +55,16 @@ def read_asked(run: RunFolder) -> Asked:
             run=str(run.path),
         )
     try:
-        return msgspec.json.decode(run.file(ASKED).read_bytes(), type=Asked)
+        return msgspec.json.decode(run.file(FOLDS_REQUEST).read_bytes(), type=FoldsRequest)
     except (OSError, msgspec.DecodeError):  # a value that does not fit is one, too
         raise TrainingError(
-            f"{quote_path(run.file(ASKED))} is missing or damaged; train it again with --overwrite",
+            f"{quote_path(run.file(FOLDS_REQUEST))} is missing or damaged; train it again with --overwrite",
             code="run-incomplete",
-            path=str(run.file(ASKED)),
+            path=str(run.file(FOLDS_REQUEST)),
         ) from None
 
 
-def check_unchanged(asked: Asked, model: str, budget: Budget) -> None:
+def check_unchanged(asked: FoldsRequest, model: str, budget: Budget) -> None:
     """Refuse to continue with other words than those that the run began with.
 
     Raises:
@@ -72,7 +72,7 @@ def check_unchanged(asked: Asked, model: str, budget: Budget) -> None:
     """
     from zoo.runs import refuse_changed
 
-    now, before = {"model": model, **plain(budget)}, {"model": asked.model, **asked.budget}
+    now, before = {"model": model, **spell_budget(budget)}, {"model": asked.model, **asked.budget}
     for name in dict.fromkeys((*now, *before)):
         was, given = before.get(name), now.get(name)
         if (was or None) != (given or None):  # 0, false and nothing are the defaults
