@@ -142,6 +142,8 @@ def _wrong() -> dict[str, dict[str, Any]]:
         "no base64": {"inputs": [files(png(), data=["http://10.0.0.1/x.png"])]},
         "miscounted": {"inputs": [files(png(), shape=[2])]},
         "an output": {"inputs": [tensor()], "outputs": [{"name": "logits"}]},
+        "an output twice": {"inputs": [tensor()], "outputs": [{"name": "label"}, {"name": "label"}]},
+        "more files than said": {"inputs": [files(*[png()] * 4, shape=[1])]},
         "classes": {"inputs": [tensor()], "outputs": [{"name": "label", "parameters": {"classification": 1}}]},
         "a size": {"inputs": [tensor(parameters={"binary_data_size": 4})], "behind": b"123"},
         "an element": {"inputs": [files(png(), parameters={"binary_data_size": 6})], "behind": b"\xff\xff\0\0ab"},

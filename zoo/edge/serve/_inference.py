@@ -158,6 +158,8 @@ def read(
     if [given.name for given in asked.inputs] != [name]:
         raise Unreadable(f"the request has not the one input of this model, which is {name}")
     known = _outputs(runtime)
+    if len({wanted.name for wanted in asked.outputs}) < len(asked.outputs):
+        raise Unreadable("an output is asked for twice")
     for wanted in asked.outputs:
         if wanted.name not in known or not wanted.parameters.keys() <= {"binary_data"}:
             said = ", ".join(known)
@@ -175,6 +177,8 @@ def _read_tensor(tensor: Tensor, behind: bytes, most: int, pixels: int) -> list[
         raise Unreadable("the input has no data")
     if tensor.datatype == "BYTES":
         check_count(math.prod(shape), most)
+        if isinstance(tensor.data, msgspec.Raw):
+            check_count(bytes(tensor.data).count(b'"') // 2, most)
         files = _split(behind) if size is not None else [decode_base64(text) for text in _flat(tensor, list[str])]
         if len(files) != math.prod(shape):
             raise Unreadable("the input's shape is not the number of its elements")
