@@ -47,7 +47,7 @@ class Server:
     started: dict[str, Any]
 
     def connect(self) -> socket.socket:
-        return socket.create_connection((self.started["host"], self.started["port"]), timeout=20)
+        return socket.create_connection((self.started["host"], self.started["port"]), timeout=60)
 
     def send(self, data: bytes) -> Answer:
         """One request as raw bytes on a connection of its own."""
@@ -61,7 +61,7 @@ class Server:
     def leave(self, number: int = signal.SIGTERM) -> tuple[int, str, str]:
         """Signal it; exit status, the rest of stdout, stderr."""
         self.process.send_signal(number)
-        out, err = self.process.communicate(timeout=30)
+        out, err = self.process.communicate(timeout=60)
         return self.process.returncode, out, err
 
     def metric(self, name: str) -> float:

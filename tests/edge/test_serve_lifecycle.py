@@ -55,7 +55,7 @@ def test_a_hangup_is_said_and_ends_nothing(bundle: Path) -> None:
 def test_what_was_begun_is_finished_and_nothing_new_is_taken(tmp_path: Path) -> None:
     model = tmp_path / "slow.onnx"
     model.write_bytes(slow_model().SerializeToString())
-    body = png(size=(1000, 1000))
+    body = png(size=(500, 500))
     with serving(model, "--workers", "1", "--threads", "1") as server:
         answers: list[Answer] = []
         begun = threading.Thread(target=lambda: answers.append(server.ask("POST", "/predict", body)))
@@ -67,12 +67,14 @@ def test_what_was_begun_is_finished_and_nothing_new_is_taken(tmp_path: Path) -> 
         while (health := server.ask("GET", "/healthz")).status == 200 and time.monotonic() < deadline:
             time.sleep(0.01)
         late = server.ask("POST", "/predict", png())
+        probes = {path: server.ask("GET", f"/v2/health/{path}").status for path in ("live", "ready")}
         begun.join()
-        _, err = server.process.communicate(timeout=20)
+        _, err = server.process.communicate(timeout=60)
         assert server.process.returncode == 0
     assert err == ""
     assert (health.status, health.json) == (503, {"status": "draining", "live": True, "ready": False})
     assert (late.status, late.headers["retry-after"]) == (503, "1")
+    assert probes == {"live": 200, "ready": 503}, "a supervisor must not kill what still answers"
     assert answers[0].status == 200
 
 

@@ -243,9 +243,10 @@ def test_a_connection_beyond_those_at_work_gets_a_503(slow_file: Path) -> None:
 
 @pytest.mark.slow
 def test_a_full_queue_answers_503_and_says_when_to_come_back(slow_file: Path) -> None:
+    work = png(size=(500, 500))  # two of them are done within the time of an answer on a busy machine too
     with serving(slow_file, "--workers", "1", "--queue", "1") as slow:
         answers: list[Answer] = []
-        asking = [threading.Thread(target=lambda: answers.append(slow.ask("POST", "/predict", SLOW))) for _ in range(6)]
+        asking = [threading.Thread(target=lambda: answers.append(slow.ask("POST", "/predict", work))) for _ in range(6)]
         for one in asking:
             one.start()
         for one in asking:

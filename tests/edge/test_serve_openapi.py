@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
 
+_INFERENCE = b'{"inputs": [{"name": "image", "datatype": "UINT8", "shape": [1, 1, 2, 3], "data": [1, 2, 3, 4, 5, 6]}]}'
 TOKEN = "0123456789abcdef-XYZ"  # noqa: S105 - of these tests
 
 
@@ -31,7 +32,8 @@ def test_every_path_answers_as_it_is_described(server: Server) -> None:
     assert described["openapi"] == "3.1.0"
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
-            answer = server.ask(method.upper(), path, png() if method == "post" else None)
+            body = _INFERENCE if path.endswith("/infer") else png()
+            answer = server.ask(method.upper(), path, body if method == "post" else None)
             kinds = operation["responses"][str(answer.status)]["content"]
             assert answer.status == 200, path
             assert answer.headers["content-type"].split(";")[0] in kinds, path
@@ -39,7 +41,17 @@ def test_every_path_answers_as_it_is_described(server: Server) -> None:
 
 def test_its_schemas_are_the_types_that_answer(server: Server) -> None:
     schemas = server.ask("GET", "/openapi.json").json["components"]["schemas"]
-    assert {"Row", "HeatMap", "Problem", "Health", "Manifest"} <= schemas.keys()
+    assert {
+        "Row",
+        "Unanswered",
+        "HeatMap",
+        "Problem",
+        "InferenceProblem",
+        "Health",
+        "Manifest",
+        "Asked",
+        "Told",
+    } <= schemas.keys()
     assert set(schemas["Row"]["required"]) == {"image", "label", "probability", "probabilities"}
     assert schemas["Row"]["additionalProperties"] is False
 
@@ -48,9 +60,13 @@ def test_a_token_is_described_where_one_is_asked_for(tmp_path: Path) -> None:
     bundle = make_bundle(tmp_path / "mean.zoo")
     with serving(bundle, environment={"ZOO_SERVE_TOKEN": TOKEN}) as server:
         described = server.ask("GET", "/openapi.json").json
+    assert "mean-colour" not in str(described), "whoever has no token reads this too"
     assert described["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
     asking = {path for path, methods in described["paths"].items() for one in methods.values() if "security" in one}
-    assert asking == {"/predict", "/explain", "/model", "/card", "/metrics"}
+    assert asking == {
+        *("/predict", "/explain", "/model", "/card", "/metrics"),
+        *(f"/v2/models/{{name}}{part}" for part in ("", "/ready", "/infer")),
+    }
     for path in asking:
         assert all("401" in one["responses"] for one in described["paths"][path].values())
 
@@ -77,5 +93,5 @@ def test_generated_requests_meet_no_answer_that_is_not_described(server: Server,
     tested, generated = re.search(r"Tested: (\d+)", done.stdout), re.search(r"(\d+) generated", done.stdout)
     assert tested is not None
     assert generated is not None
-    assert int(tested[1]) == 7
+    assert int(tested[1]) == 13
     assert int(generated[1]) > 50

@@ -14,7 +14,8 @@ from PIL import Image
 pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
 
 from zoo.edge import Runtime
-from zoo.edge.serve import Settings, _application
+from zoo.edge.serve import Settings, _bodies, _work
+from zoo.edge.serve._access import AccessLog
 from zoo.edge.serve._application import Service
 
 if TYPE_CHECKING:
@@ -51,13 +52,13 @@ async def post(
 
     scope = {"type": "http", "method": "POST", "path": path, "headers": [], "query_string": b""}
     scope |= {"http_version": "1.1", "root_path": "", "raw_path": path.encode(), "scheme": "http"}
-    await service.application()(scope, receive, send)
+    await service.application(AccessLog(None))(scope, receive, send)
     return int(found[0])
 
 
 @pytest.fixture
 def service(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
-    monkeypatch.setattr(_application, "BUFFERED", ROOM)
+    monkeypatch.setattr(_bodies, "BUFFERED", ROOM)
     return Service(Runtime.open(model_file), Settings(max_body=ROOM), None, None)
 
 
@@ -75,7 +76,7 @@ def test_a_body_that_stalls_gives_its_room_to_one_that_comes(service: Service) -
         return await waiting, answered
 
     assert asyncio.run(both()) == (408, [200, 200, 200])
-    assert service._buffered == 0
+    assert service.bodies.buffered == 0
 
 
 def test_a_body_that_came_more_slowly_than_all_others_finds_no_room(service: Service) -> None:
@@ -106,7 +107,7 @@ def test_a_map_that_takes_longer_than_four_answers_may_is_a_504(
     model_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     done = threading.Event()
-    monkeypatch.setattr(_application, "explain_image", lambda *_: done.wait(30))
+    monkeypatch.setattr(_work, "explain_image", lambda *_: done.wait(30))
     service = Service(Runtime.open(model_file), Settings(seconds=0.05), None, None)
 
     async def whole() -> AsyncIterator[tuple[bytes, bool]]:

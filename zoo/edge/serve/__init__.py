@@ -1,11 +1,11 @@
 """One model behind HTTP (the extra `serve`).
 
     zoo serve lungs.zoo --port 8000
-    curl --data-binary @image.png http://127.0.0.1:8000/predict
+    curl -F file=@image.png http://127.0.0.1:8000/predict
 
-An image goes in as the raw body of a request and the row of `zoo predict --json` comes out. Nothing is fetched,
-nothing is written, nothing of an image is logged. The modules beside this one import starlette, uvicorn and
-prometheus_client; this one does not, so that it can say what is missing.
+An image goes in, raw, in a form or in JSON, and the row of `zoo predict --json` comes out. Nothing is fetched, nothing
+but the access log is written, nothing of an image is logged. The modules beside this one import starlette, uvicorn,
+python_multipart and prometheus_client; this one does not, so that it can say what is missing.
 """
 
 from __future__ import annotations

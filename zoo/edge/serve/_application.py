@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass, field
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -17,53 +18,44 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from zoo._support.labels import find_label
-from zoo.edge._explain import explain_image
-from zoo.edge._results import Failure
-from zoo.edge._session import return_memory
+from zoo.edge.serve._bodies import Bodies, Refused
 from zoo.edge.serve._guard import Guard, refusal
+from zoo.edge.serve._images import Unreadable, media_kind
+from zoo.edge.serve._inference import ModelReady, ServerFacts, describe
 from zoo.edge.serve._metrics import CONTENT_TYPE_LATEST, Metrics
-from zoo.edge.serve._openapi import MOST, document
+from zoo.edge.serve._openapi import MOST, document, version
 from zoo.edge.serve._page import media_type, pages
 from zoo.edge.serve._queue import Full, Late, WorkQueue
-from zoo.edge.serve._shapes import Health
+from zoo.edge.serve._shapes import INFERENCE, Health
+from zoo.edge.serve._work import JSON, Columns, Sent, Work
 from zoo.errors import DataError, ImageError, UsageError
-from zoo.readers import probe
 from zoo.spec import encode
 from zoo.tabular import parse_cells
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Collection
 
-    import numpy as np
-    from numpy.typing import NDArray
     from starlette.types import ASGIApp
 
-    from zoo.edge._results import Result
     from zoo.edge._runtime import Runtime
+    from zoo.edge.serve._access import AccessLog
     from zoo.edge.serve._settings import Settings
 
-    Columns = NDArray[np.float32] | None
-
-__all__ = ["NAME", "Service"]
-
-NAME = "image"
-"""How answers and errors call an image: who sent it knows which it was, and nobody else may."""
-
-BUFFERED = 256_000_000
-"""Bytes of bodies held at a time, over all requests. What would exceed it takes the room of bodies that come more
-slowly, which are answered 408; where there is none it is answered 503 itself."""
+__all__ = ["Service"]
 
 _EXPLAINING = 2
 """Heat maps that may wait. One is made at a time, so that they never keep answers from their workers."""
 _EXPLAINING_TIME = 4
 """Its time limit in those of an answer; it takes about 120 answers."""
 
-_LARGE = 2_000_000
-"""Pixels, or bytes, from which the few milliseconds that it takes to return memory are lost in the answer's time."""
+_MODEL = f"{INFERENCE}/models/NAME"
+"""Of the Open Inference Protocol, as metrics and log name it; NAME stands for any."""
+_PRIVATE = frozenset(
+    {"/predict", "/explain", "/model", "/card", "/metrics", _MODEL, f"{_MODEL}/ready", f"{_MODEL}/infer"}
+)
 
-_JSON = "application/json"
-_NO_IMAGE = ("multipart/", "application/json", "text/")
-_PRIVATE = frozenset({"/predict", "/explain", "/model", "/card", "/metrics"})
+_Job = Callable[[Sent], Response]
+_Answer = Callable[[Request], Awaitable[Response]]
 
 log = logging.getLogger("zoo")
 
@@ -74,32 +66,20 @@ class _Line:
     seconds: float
 
 
-@dataclass(eq=False, slots=True)
-class _Body:
-    """One that is on its way."""
-
-    began: float
-    limit: asyncio.Timeout
-    data: bytearray = field(default_factory=bytearray)
-    dropped: bool = False
-    """Whether its room was given to another."""
-
-    def rate(self, now: float) -> float:
-        """Bytes a second."""
-        return len(self.data) / max(now - self.began, 1e-3)
-
-
 class Service:
     """One model and the requests for it.
 
     Attributes:
+        bodies: of all requests.
         metrics: what is counted.
         draining: set it, and no image is taken any more.
         working: requests whose image was taken, from their head to their answer.
     """
 
     def __init__(self, runtime: Runtime, settings: Settings, card: bytes | None, hosts: frozenset[str] | None) -> None:
+        self.bodies = Bodies(settings)
         self.metrics = Metrics()
+        self._jobs = Work(runtime, settings, self.metrics)
         self.draining = False
         self.working = 0
         self._runtime = runtime
@@ -108,33 +88,40 @@ class Service:
         self._hosts = hosts
         self._answering = _Line(WorkQueue(settings.at_work, settings.waiting), settings.seconds)
         self._explaining = _Line(WorkQueue(1, _EXPLAINING), _EXPLAINING_TIME * settings.seconds)
-        self._buffered = 0
-        self._coming: set[_Body] = set()
         self._manifest = encode(runtime.manifest)
         self.metrics.gauge("zoo_queue_depth", "Requests that wait for a worker.", lambda: self._answering.queue.depth)
-        self.metrics.gauge("zoo_buffered_bytes", "Bytes of bodies held.", lambda: self._buffered)
+        self.metrics.gauge("zoo_buffered_bytes", "Bytes of bodies held.", lambda: self.bodies.buffered)
         self.metrics.model(name=runtime.manifest.name, provider=runtime.provider, task=runtime.manifest.task)
 
-    def application(self) -> ASGIApp:
-        """What uvicorn runs."""
+    def application(self, access: AccessLog) -> ASGIApp:
+        """What uvicorn runs; `access` gets a line for each answer."""
+        facts, server = describe(self._runtime), ServerFacts(name="zoo", version=version())
+        model = f"{INFERENCE}/models/{{name}}"
+        described = document(self._settings, self._runtime.manifest)
         routes = [
             Route("/predict", self._predict, methods=["POST"]),
             Route("/explain", self._explain, methods=["POST"]),
-            Route("/healthz", self._healthz),
+            Route("/healthz", self._ready),
             Route("/metrics", self._metrics),
-            Route("/model", self._model),
+            Route("/model", partial(_serve_fixed, self._manifest, JSON)),
             Route("/card", self._tell_card),
+            Route("/openapi.json", partial(_serve_fixed, encode(described), JSON)),
+            Route(INFERENCE, partial(_serve_fixed, msgspec.json.encode(server), JSON)),
+            Route(f"{INFERENCE}/health/live", self._live),
+            Route(f"{INFERENCE}/health/ready", self._ready),
+            Route(model, self._of_model(partial(_serve_fixed, msgspec.json.encode(facts), JSON))),
+            Route(f"{model}/ready", self._of_model(self._model_ready)),
+            Route(f"{model}/infer", self._of_model(self._infer), methods=["POST"]),
         ]
-        described = encode(document(self._settings, self._runtime.manifest.table))
-        routes.append(Route("/openapi.json", partial(_serve_fixed, described, _JSON)))
         routes += [Route(path, partial(_serve_fixed, content, media_type(path))) for path, content in pages().items()]
-        names = {route.path: "assets" if route.path.startswith("/assets/") else route.path for route in routes}
+        paths = frozenset(route.path.replace("{name}", "NAME") for route in routes)
         inner = Starlette(routes=routes, exception_handlers={HTTPException: _http, Exception: _http})
         inner.router.redirect_slashes = False
         return Guard(
             inner,
             self.metrics,
-            routes=names,
+            access,
+            name_route=partial(_name_route, paths),
             hosts=self._hosts,
             names=self._settings.hosts,
             token=self._settings.token,
@@ -152,7 +139,7 @@ class Service:
             asked, columns = self._query(request, "frame", "top")
         except ValueError as wrong:
             return refusal(400, str(wrong))
-        return await self._work(request, self._answering, lambda data: self._row(data, columns, **asked))
+        return await self._work(request, self._answering, lambda sent: self._jobs.rows(sent, columns, **asked))
 
     async def _explain(self, request: Request) -> Response:
         try:
@@ -164,7 +151,10 @@ class Service:
                 find_label(asked["label"], self._runtime.labels)
         except UsageError:
             return refusal(400, "the model has no such label; GET /model lists those it has")
-        return await self._work(request, self._explaining, lambda data: self._map(data, columns, **asked))
+        return await self._work(request, self._explaining, lambda sent: self._jobs.map(sent, columns, **asked))
+
+    async def _infer(self, request: Request) -> Response:
+        return await self._work(request, self._answering, self._jobs.infer, files=False)
 
     def _query(self, request: Request, *known: str) -> tuple[dict[str, Any], Columns]:
         """What the query says of the answer, and the columns beside the image; raises ValueError."""
@@ -183,154 +173,103 @@ class Service:
             said = "is empty and the model needs it" if problem.code == "inputs-cell-missing" else "is not a number"
             raise ValueError(f"{problem.fields['column']} {said}") from None
 
-    def _row(self, data: bytes, columns: Columns, frame: int | None, top: int | None) -> bytes:
-        """In a worker's thread: the row as JSON; raises ImageError."""
-        with self._measure(data):
-            result: Result = self._runtime.answer(data, name=NAME, frame=frame, columns=columns)
-        if isinstance(result, Failure):
-            raise ImageError(NAME, result.error)
-        return msgspec.json.encode(result.row(top))
-
-    def _map(self, data: bytes, columns: Columns, frame: int | None, label: str | None) -> bytes:
-        """In a worker's thread: the heat map as JSON; raises ImageError."""
-        with self._measure(data):
-            heat = explain_image(self._runtime, self._runtime.read(data, name=NAME, frame=frame), label, columns)
-        return msgspec.json.encode(heat)
-
-    @contextlib.contextmanager
-    def _measure(self, data: bytes) -> Iterator[None]:
-        """Refuse too many pixels by the header alone, and hand back what a large image took."""
-        size = len(data)
-        try:
-            try:
-                header = probe(data, name=NAME)
-            except ImageError as problem:  # the readers have a limit of their own, which is larger
-                width, height = problem.fields.get("width"), problem.fields.get("height")
-                if problem.code != "image-size" or not (width and height):
-                    raise
-                raise self._refuse_pixels(width, height) from None
-            values = header.width * header.height * (header.channels or 1)
-            if self._runtime.manifest.provenance.config.frames == "channels":
-                values *= header.frames
-            size = max(size, values)
-            if values > self._settings.max_pixels:
-                raise self._refuse_pixels(header.width, header.height)
-            yield
-        finally:
-            if size >= _LARGE:
-                return_memory()
-
-    def _refuse_pixels(self, width: int, height: int) -> ImageError:
-        most = self._settings.max_pixels
-        return ImageError(
-            NAME,
-            f"{width}x{height} pixels, expected at most {most}; send the image smaller",
-            code="image-size",
-            width=width,
-            height=height,
-            most=most,
-        )
-
-    async def _work(self, request: Request, line: _Line, job: Callable[[bytes], bytes]) -> Response:
+    async def _work(self, request: Request, line: _Line, job: _Job, *, files: bool = True) -> Response:
         """Read the body within all limits, let a worker do the job, and answer whatever comes of it."""
-        if (wrong := self._unacceptable(request, line)) is not None:
-            return wrong
-        limit = asyncio.timeout(self._settings.body_seconds)
-        body = _Body(asyncio.get_running_loop().time(), limit)
+        if self.draining:
+            return self._turn_away(Refused("draining", 503))
         self.working += 1
-        self._coming.add(body)
         try:
-            async with limit:
-                async for chunk in request.stream():
-                    if body.dropped:
-                        break
-                    body.data += chunk
-                    self._buffered += len(chunk)
-                    if len(body.data) > self._settings.max_body:
-                        return self._turn_away("body size", 413)
-                    if not self._make_room(body):
-                        return self._turn_away("memory", 503)
-            self._coming.discard(body)  # whole: a slower one cannot take its room any more
-            if body.dropped:
-                return self._turn_away("too slow", 408)
-            return await self._finish(request, line, partial(job, bytes(body.data)))
-        except TimeoutError:
-            return self._turn_away("too slow" if body.dropped else "body time", 408)
+            self._check_head(request, line, files)
+            async with self.bodies.hold(request.stream()) as body:
+                return await self._finish(request, line, job, body)
+        except Refused as no:
+            return self._turn_away(no)
         except ClientDisconnect:
             return Response(status_code=408)  # to nobody
         finally:
             self.working -= 1
-            self._coming.discard(body)
-            self._buffered -= len(body.data)
 
-    def _make_room(self, body: _Body) -> bool:
-        """Drop bodies that come more slowly than this one until all fit; False: this one is the slowest."""
-        now = asyncio.get_running_loop().time()
-        while self._buffered > max(BUFFERED, self._settings.max_body):
-            slowest = min((one for one in self._coming if one.data), key=lambda one: one.rate(now))
-            if slowest is body:
-                return False
-            slowest.dropped = True
-            self._coming.discard(slowest)
-            self._buffered -= len(slowest.data)
-            slowest.data.clear()
-            if not slowest.limit.expired():
-                slowest.limit.reschedule(now)
-        return True
-
-    async def _finish(self, request: Request, line: _Line, call: Callable[[], bytes]) -> Response:
-        work = asyncio.ensure_future(line.queue.run(call, line.seconds))
+    async def _finish(self, request: Request, line: _Line, job: _Job, body: bytes) -> Response:
+        sent = Sent(request, body)
+        work = asyncio.ensure_future(line.queue.run(partial(job, sent), line.seconds))
         gone = asyncio.ensure_future(_wait_for_hang_up(request))
         try:
             await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
             if not work.done():
                 self.metrics.refused.labels("client gone").inc()
                 raise ClientDisconnect
-            return Response(await work, media_type=_JSON)
+            return await work
+        except Unreadable as wrong:
+            self.metrics.refused.labels("malformed").inc()
+            return refusal(400, str(wrong))
         except ImageError as problem:
             self.metrics.refused.labels("image").inc()
             return refusal(422, problem.reason)
         except Full:
-            return self._turn_away("queue", 503)
+            raise Refused("queue", 503) from None
         except Late as late:
-            return self._turn_away("time", 504 if late.begun else 503)
+            raise Refused("time", 504 if late.begun else 503) from None
         finally:
+            sent.gone.set()
             for task in (work, gone):
                 task.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await gone
 
-    def _unacceptable(self, request: Request, line: _Line) -> Response | None:
-        """What the head alone tells; nothing of the body is read then."""
-        if self.draining:
-            return self._turn_away("draining", 503)
+    def _check_head(self, request: Request, line: _Line, files: bool) -> None:
+        """What the head alone tells of a body, of `files` or not; raises Refused, and nothing of it is read then."""
         if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-            return self._turn_away("content encoding", 415)
-        if request.headers.get("content-type", "").strip().lower().startswith(_NO_IMAGE):
-            return self._turn_away("content type", 415)
+            raise Refused("content encoding", 415)
+        if files and media_kind(request.headers.get("content-type", "")) is None:
+            raise Refused("content type", 415)
         declared = request.headers.get("content-length", "0")
         if len(declared) > 18 or int(declared) > self._settings.max_body:  # h11 let only digits pass
-            return self._turn_away("body size", 413)
-        return self._turn_away("queue", 503) if line.queue.full else None
+            raise Refused("body size", 413)
+        if line.queue.full:
+            raise Refused("queue", 503)
 
-    def _turn_away(self, reason: str, status: int) -> Response:
-        self.metrics.refused.labels(reason).inc()
-        return refusal(status)
+    def _turn_away(self, no: Refused) -> Response:
+        self.metrics.refused.labels(no.reason).inc()
+        return refusal(no.status)
 
-    async def _healthz(self, _request: Request) -> Response:
+    async def _live(self, _request: Request) -> Response:
+        return self._tell_health(200)
+
+    async def _ready(self, _request: Request) -> Response:
+        return self._tell_health(503 if self.draining else 200)
+
+    def _tell_health(self, status: int) -> Response:
         health = Health(status="draining" if self.draining else "ok", live=True, ready=not self.draining)
-        return Response(msgspec.json.encode(health), 503 if self.draining else 200, media_type=_JSON)
+        return Response(msgspec.json.encode(health), status, media_type=JSON)
+
+    async def _model_ready(self, _request: Request) -> Response:
+        facts = ModelReady(name=self._runtime.manifest.name, ready=not self.draining)
+        return Response(msgspec.json.encode(facts), 503 if self.draining else 200, media_type=JSON)
+
+    def _of_model(self, answer: _Answer) -> _Answer:
+        """`answer` for this model's name, and a 404 for any other."""
+
+        async def check(request: Request) -> Response:
+            if request.path_params["name"] != self._runtime.manifest.name:
+                return refusal(404, "there is no model of this name; GET /model tells which one is served")
+            return await answer(request)
+
+        return check
 
     async def _metrics(self, _request: Request) -> Response:
         return Response(self.metrics.text(), media_type=None, headers={"content-type": CONTENT_TYPE_LATEST})
-
-    async def _model(self, _request: Request) -> Response:
-        return Response(self._manifest, media_type=_JSON)
 
     async def _tell_card(self, _request: Request) -> Response:
         if self._card is None:
             return refusal(404, "this model has no card; a bundle of 'zoo export --bundle' brings one")
         return Response(self._card, media_type="text/markdown")
+
+
+def _name_route(paths: Collection[str], path: str) -> str | None:
+    """A path as metrics and log call it; None: there is nothing."""
+    if path.startswith(f"{INFERENCE}/models/"):
+        path = "/".join([*path.split("/")[:3], "NAME", *path.split("/")[4:]])
+    return None if path not in paths else "assets" if path.startswith("/assets/") else path
 
 
 async def _serve_fixed(content: bytes, kind: str, _request: Request) -> Response:

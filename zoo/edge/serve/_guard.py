@@ -11,7 +11,8 @@ from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
-from zoo.edge.serve._protocol import SECURITY_HEADERS
+from zoo.edge.serve._access import OTHER
+from zoo.edge.serve._protocol import REFUSED, SECURITY_HEADERS
 from zoo.edge.serve._shapes import problem
 
 if TYPE_CHECKING:
@@ -19,9 +20,13 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from zoo.edge.serve._access import AccessLog
     from zoo.edge.serve._metrics import Metrics
 
-__all__ = ["Guard", "refusal"]
+__all__ = ["IMAGES", "Guard", "refusal"]
+
+IMAGES = "zoo.images"
+"""Key of a request's scope: how many images it holds."""
 
 _EXTRA: dict[int, dict[str, str]] = {
     401: {"www-authenticate": "Bearer"},
@@ -31,13 +36,18 @@ _EXTRA: dict[int, dict[str, str]] = {
 
 
 def refusal(status: int, message: str | None = None, headers: dict[str, str] | None = None) -> Response:
-    """A `Problem` as an answer."""
-    return Response(
-        problem(status, message),
-        status,
-        {**_EXTRA.get(status, {}), **(headers or {})},
-        media_type="application/json",
-    )
+    """A `Problem` as an answer, in the form of the protocol that is spoken at the path asked for."""
+    return _Refusal(status, message, {**_EXTRA.get(status, {}), **(headers or {})})
+
+
+class _Refusal(Response):
+    def __init__(self, status: int, message: str | None, more: dict[str, str]) -> None:
+        super().__init__(status_code=status)
+        self._message, self._more = message, more
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        body = problem(self.status_code, self._message, scope["path"])
+        await Response(body, self.status_code, self._more, "application/json")(scope, receive, send)
 
 
 class Guard:
@@ -46,12 +56,14 @@ class Guard:
     Args:
         application: what answers when nothing is wrong.
         metrics: where it is counted.
-        routes: path → its name in the metrics; all others are "other", and answered here: the application matches
-            paths by patterns, which take "/model" followed by a line break for "/model", and `private` does not.
+        access: gets a line for each answer.
+        name_route: a path's name in metrics and log; None: there is nothing, which is answered here: the application
+            matches paths by patterns, which take "/model" followed by a line break for "/model", and `private` does
+            not.
         hosts: names by which this server may be asked; None: any.
         names: those of them that were given by the user: a proxy may put its own in `Host`.
         token: what callers of `private` paths must send; None: nothing.
-        private: the paths that tell of the model or work for the caller.
+        private: names of the routes that tell of the model or work for the caller.
         say: takes one line for the operator.
     """
 
@@ -59,8 +71,9 @@ class Guard:
         self,
         application: ASGIApp,
         metrics: Metrics,
+        access: AccessLog,
         *,
-        routes: dict[str, str],
+        name_route: Callable[[str], str | None],
         hosts: Collection[str] | None,
         names: Collection[str],
         token: str | None,
@@ -69,7 +82,8 @@ class Guard:
     ) -> None:
         self._application = application
         self._metrics = metrics
-        self._routes = routes
+        self._access = access
+        self._name_route = name_route
         self._hosts = hosts
         self._names = names
         self._token = None if token is None else token.encode()
@@ -80,35 +94,46 @@ class Guard:
         """Answer one request."""
         if scope["type"] != "http":  # lifespan is off, and WebSockets are not spoken
             return
-        route = self._routes.get(scope["path"], "other")
-        status = 0
+        route = self._name_route(scope["path"])
+        shown = route or OTHER
+        status = received = sent = 0
         began = time.perf_counter()
 
-        async def sealed(message: Message) -> None:
-            nonlocal status
+        async def count() -> Message:
+            nonlocal received
+            message = await receive()
+            received += len(message.get("body", b""))
+            return message
+
+        async def seal(message: Message) -> None:
+            nonlocal status, sent
             if message["type"] == "http.response.start":
                 status = message["status"]
                 given = {name for name, _ in message["headers"]}
                 usual = [(b"cache-control", b"no-store"), *SECURITY_HEADERS]
                 message["headers"] = [*message["headers"], *(pair for pair in usual if pair[0] not in given)]
+            sent += len(message.get("body", b""))
             await send(message)
 
         self._metrics.in_flight.inc()
         try:
-            refused = self._refuse(scope)
-            await (refused or self._application)(scope, receive, sealed)
+            refused = self._refuse(scope, route)
+            await (refused or self._application)(scope, count, seal)
         except Exception as defect:  # the one place where a defect becomes a line
-            self._say(f"a request of {route} failed: {_where(defect)}")
+            self._say(f"a request of {shown} failed: {_where(defect)}")
             if not status:
-                await refusal(500)(scope, receive, sealed)
+                await refusal(500)(scope, receive, seal)
         finally:
             self._metrics.in_flight.dec()
+            status, seconds = scope.get(REFUSED, status), time.perf_counter() - began
             if status:  # else the client was gone
-                self._metrics.requests.labels(route, str(status)).inc()
+                self._metrics.requests.labels(shown, str(status)).inc()
                 if status == 200 and scope["method"] == "POST":
-                    self._metrics.seconds.labels(route).observe(time.perf_counter() - began)
+                    self._metrics.seconds.labels(shown).observe(seconds)
+                images = scope.get(IMAGES, 0)
+                self._access.write(scope["method"], shown, status, seconds, received=received, sent=sent, images=images)
 
-    def _refuse(self, scope: Scope) -> Response | None:
+    def _refuse(self, scope: Scope, route: str | None) -> Response | None:
         headers = _single(scope["headers"])
         reason, status = "", 0
         if self._hosts is not None and _name(headers.get(b"host", b"")) not in self._hosts:
@@ -117,9 +142,9 @@ class Guard:
             reason, status = "origin", 403
         elif b"transfer-encoding" in headers and (b"content-length" in headers or scope["http_version"] < "1.1"):
             reason, status = "malformed", 400  # a proxy may see other requests in these bytes (RFC 9112, section 6.1)
-        elif scope["path"] not in self._routes:
+        elif route is None:
             reason, status = "path", 404
-        elif self._token is not None and scope["path"] in self._private and not self._is_known(headers):
+        elif self._token is not None and route in self._private and not self._is_known(headers):
             reason, status = "token", 401
         if not status:
             return None

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import msgspec
 
 from zoo.edge._explain import HeatMap
-from zoo.edge.serve._shapes import FAULTS, Health, Problem, Row
+from zoo.edge.serve._inference import HEADER, Asked, ModelFacts, ModelReady, ServerFacts, Told
+from zoo.edge.serve._shapes import FAULTS, INFERENCE, Health, InferenceProblem, Problem, Row, Unanswered
 from zoo.spec import Manifest, Numeric
 
 if TYPE_CHECKING:
     from zoo.edge.serve._settings import Settings
-    from zoo.spec import ColumnSpec, TableSpec
+    from zoo.spec import ColumnSpec
 
-__all__ = ["MOST", "document"]
+__all__ = ["MOST", "document", "version"]
 
 MOST = 9_999_999
 """The largest number a query may hold."""
@@ -26,24 +29,29 @@ _IMAGE = (401, 415, 422, 500, 504)
 _IMAGE_TYPES = ("application/octet-stream", "application/dicom", "image/*")
 
 
-def document(settings: Settings, table: TableSpec | None = None) -> dict[str, Any]:
+def document(settings: Settings, manifest: Manifest) -> dict[str, Any]:
     """OpenAPI 3.1 as dicts and lists.
 
     Args:
         settings: for the limits that are told.
-        table: columns that the query must hold.
+        manifest: for the model's name, and the columns that the query must hold.
     """
-    types = (Row, HeatMap, Problem, Health, Manifest)
+    types = [Row, Unanswered, HeatMap, Problem, InferenceProblem, Health, Manifest]
+    types += [Asked, Told, ModelFacts, ModelReady, ServerFacts]
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
     schemes = {"token": {"type": "http", "scheme": "bearer"}}
     protected = settings.token is not None
     frame, top = _number("frame", _FRAME), _number("top", _TOP)
     label = _parameter("label", _LABEL, {"type": "string"})
-    columns = [] if table is None else [_column(column) for column in table.columns]
+    columns = [] if manifest.table is None else [_column(column) for column in manifest.table.columns]
     paths: dict[str, Any] = {
-        "/predict": {"post": _image(Row, "Label one image.", [frame, top, *columns], settings)},
+        "/predict": {
+            "post": _image(_ROWS, "Label an image, or several.", [frame, top, *columns], settings, _IMAGES),
+        },
         "/explain": {
-            "post": _image(HeatMap, "Map what a label's probability depends on.", [frame, label, *columns], settings)
+            "post": _image(
+                _json(HeatMap), "Map what a label's probability depends on.", [frame, label, *columns], settings
+            )
         },
         "/healthz": {
             "get": _get("Whether the server lives and takes images.", {200: _json(Health), 503: _json(Health)}),
@@ -60,46 +68,122 @@ def document(settings: Settings, table: TableSpec | None = None) -> dict[str, An
         "openapi": "3.1.0",
         "info": {
             "title": "zoo serve",
-            "version": _version(),
-            "description": "One image classifier. Images are neither kept nor logged; every error is a Problem.",
+            "version": version(),
+            "description": "One image classifier. Images are neither kept nor logged; every error is a Problem, "
+            "below /v2 an InferenceProblem.",
         },
-        "paths": paths,
+        "paths": paths | _inference(manifest.name, protected),
         "components": {"schemas": components, **({"securitySchemes": schemes} if protected else {})},
     }
 
 
+def _inference(name: str, protected: bool) -> dict[str, Any]:
+    """The paths of the Open Inference Protocol."""
+    model = f"{INFERENCE}/models/{quote(name, safe='') if not protected else '{name}'}"
+    which = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
+    answer = {200: {**_json(Told), "application/octet-stream": {}}}
+    asked = {"required": True, "content": {**_json(Asked), "application/octet-stream": {}}}
+    faults = (404, *(status for status in _IMAGE if status != 401 or protected))
+    length = {"name": HEADER, "in": "header", "schema": {"type": "integer"}, "description": _LENGTH}
+    infer = {
+        "summary": "Open Inference Protocol: label raw images, or files as BYTES.",
+        "parameters": [length],
+        "requestBody": asked,
+        "responses": _responses(answer, faults, _EITHER),
+        **_security(protected),
+    }
+    gets = {
+        INFERENCE: ("this server", ServerFacts, False),
+        f"{INFERENCE}/health/live": ("whether the server lives", Health, False),
+        f"{INFERENCE}/health/ready": ("whether it takes images", Health, False),
+        model: ("the model", ModelFacts, protected),
+        f"{model}/ready": ("whether the model takes images", ModelReady, protected),
+    }
+    found: dict[str, Any] = {f"{model}/infer": {"post": infer}}
+    for path, (said, kind, guarded) in gets.items():
+        contents = {200: _json(kind), **({503: _json(kind)} if path.endswith("/ready") else {})}
+        found[path] = {"get": _get(f"Open Inference Protocol: {said}.", contents, guarded, extra=(404,), fault=_EITHER)}
+    if protected:  # whoever has none reads this document too, and learns no name
+        for path, methods in found.items():
+            for operation in methods.values() if path.startswith(model) else ():
+                operation["parameters"] = [which, *operation.get("parameters", [])]
+    return found
+
+
+_ROW: dict[str, Any] = {"$ref": "#/components/schemas/Row"}
+_PLACE = {"anyOf": [_ROW, {"$ref": "#/components/schemas/Unanswered"}]}
+_ROWS = {"application/json": {"schema": {"anyOf": [_ROW, {"type": "array", "items": _PLACE}]}}}
+"""A row; of several images a list, in the order sent."""
+_EITHER = {
+    "application/json": {
+        "schema": {"anyOf": [{"$ref": f"#/components/schemas/{kind.__name__}"} for kind in (InferenceProblem, Problem)]}
+    }
+}
+"""A fault below /v2: before its head is read, no request has a path."""
+_BASE64 = {"type": "string", "contentEncoding": "base64"}
+_IMAGES = {
+    "type": "object",
+    "properties": {"images": {"type": "array", "items": _BASE64, "minItems": 1}},
+    "required": ["images"],
+    "additionalProperties": False,
+}
+
+_LENGTH = "Bytes of JSON at the body's begin; the tensor follows them."
 _FRAME = "Which picture of a file that holds several, from 1; none is guessed."
 _LABEL = "One of the model's; not given: the one answered."
 _TOP = "Only this many classes, the most probable first."
 
 
-def _image(kind: type, summary: str, parameters: list[dict[str, Any]], settings: Settings) -> dict[str, Any]:
+def _image(
+    answer: dict[str, Any],
+    summary: str,
+    parameters: list[dict[str, Any]],
+    settings: Settings,
+    several: dict[str, Any] | None = None,
+) -> dict[str, Any]:
     protected = settings.token is not None
+    limits = f"At most {settings.max_body} bytes, and {settings.max_pixels} pixels an image."
+    one = {"image": _BASE64}
+    form = {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}
+    sent = {"type": "object", "properties": one, "required": ["image"], "additionalProperties": False}
     return {
         "summary": summary,
         "parameters": parameters,
         "requestBody": {
             "required": True,
             "description": "One image file as it is: JPEG, PNG, TIFF, WebP, GIF, BMP, PPM, AVIF, JPEG 2000, HEIC or "
-            f"DICOM, told by its first bytes. At most {settings.max_body} bytes and {settings.max_pixels} pixels.",
-            "content": {name: {} for name in _IMAGE_TYPES},
+            f"DICOM, told by its first bytes. Or a form with files, or base64 in JSON. {limits}"
+            + (f" At most {settings.images} images." if several else ""),
+            "content": {name: {} for name in _IMAGE_TYPES}
+            | {"multipart/form-data": {"schema": form}}
+            | {"application/json": {"schema": {"oneOf": [sent, several]} if several else sent}},
         },
-        "responses": _responses({200: _json(kind)}, tuple(s for s in _IMAGE if protected or s != 401)),
-        **({"security": [{"token": []}]} if protected else {}),
+        "responses": _responses({200: answer}, tuple(s for s in _IMAGE if protected or s != 401)),
+        **_security(protected),
     }
 
 
 def _get(
-    summary: str, contents: dict[int, dict[str, Any]], protected: bool = False, *, extra: tuple[int, ...] = ()
+    summary: str,
+    contents: dict[int, dict[str, Any]],
+    protected: bool = False,
+    *,
+    extra: tuple[int, ...] = (),
+    fault: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     faults = (*extra, *((401,) if protected else ()), 500)
-    security: dict[str, Any] = {"security": [{"token": []}]} if protected else {}
-    return {"summary": summary, "responses": _responses(contents, faults), **security}
+    return {"summary": summary, "responses": _responses(contents, faults, fault), **_security(protected)}
 
 
-def _responses(contents: dict[int, dict[str, Any]], faults: tuple[int, ...]) -> dict[str, Any]:
-    """Status → description and content, in order; a `Problem` where nothing else is said."""
-    found = {status: _json(Problem) for status in (*_EVERYWHERE, *faults)} | contents
+def _security(protected: bool) -> dict[str, Any]:
+    return {"security": [{"token": []}]} if protected else {}
+
+
+def _responses(
+    contents: dict[int, dict[str, Any]], faults: tuple[int, ...], fault: dict[str, Any] | None = None
+) -> dict[str, Any]:
+    """Status → description and content, in order; `fault`, else a `Problem`, where nothing else is said."""
+    found = dict.fromkeys((*_EVERYWHERE, *faults), fault or _json(Problem)) | contents
     return {
         str(status): {"description": FAULTS[status][1] if status in FAULTS else "The answer.", "content": content}
         for status, content in sorted(found.items())
@@ -107,7 +191,11 @@ def _responses(contents: dict[int, dict[str, Any]], faults: tuple[int, ...]) -> 
 
 
 def _json(kind: type) -> dict[str, Any]:
-    return {"application/json": {"schema": {"$ref": f"#/components/schemas/{kind.__name__}"}}}
+    return {"application/json": {"schema": _schema(kind)}}
+
+
+def _schema(kind: type) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{kind.__name__}"}
 
 
 def _text(kind: str) -> dict[str, Any]:
@@ -131,8 +219,9 @@ def _parameter(name: str, description: str, schema: dict[str, Any], *, required:
     return {"name": name, "in": "query", "required": required, "description": description, "schema": schema}
 
 
-def _version() -> str:
+def version() -> str:
+    """This tool's."""
     try:
-        return version("edgezoo")
+        return version_of("edgezoo")
     except PackageNotFoundError:  # a source tree that is not installed
         return "0"

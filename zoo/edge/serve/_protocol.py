@@ -22,15 +22,20 @@ from typing import TYPE_CHECKING, Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from zoo.edge.serve._access import OTHER
 from zoo.edge.serve._shapes import problem
 
 if TYPE_CHECKING:
     import asyncio
 
+    from zoo.edge.serve._access import AccessLog
     from zoo.edge.serve._metrics import Metrics
     from zoo.edge.serve._settings import Settings
 
-__all__ = ["SECURITY_HEADERS", "limit_connections"]
+__all__ = ["REFUSED", "SECURITY_HEADERS", "limit_connections"]
+
+REFUSED = "zoo.refused"
+"""Key of a request's scope: the status that the connection answered in the application's place."""
 
 SECURITY_HEADERS: tuple[tuple[bytes, bytes], ...] = (
     (
@@ -53,13 +58,13 @@ LINGER = 1.0
 """Seconds for a client to read a refusal while it still sends; closing at once would destroy the answer on its way."""
 
 
-def limit_connections(settings: Settings, metrics: Metrics) -> type[H11Protocol]:
+def limit_connections(settings: Settings, metrics: Metrics, access: AccessLog) -> type[H11Protocol]:
     """The protocol class of one server."""
 
     class Connection(_Limited):
         pass
 
-    Connection.settings, Connection.metrics = settings, metrics
+    Connection.settings, Connection.metrics, Connection.access = settings, metrics, access
     return Connection
 
 
@@ -68,6 +73,7 @@ class _Limited(H11Protocol):
 
     settings: Settings
     metrics: Metrics
+    access: AccessLog
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
@@ -192,6 +198,11 @@ class _Limited(H11Protocol):
         except h11.LocalProtocolError:  # an answer is under way or out; nothing can follow it
             self.transport.close()
             return
+        if self.cycle is not None and not self.cycle.response_complete:
+            self.cycle.scope[REFUSED] = status  # type: ignore[literal-required]  # its line is written there
+        else:
+            seconds = self.loop.time() - self._since
+            self.access.write(OTHER, OTHER, status, seconds, received=self._came, sent=len(body))
         if self.transport.can_write_eof():
             self.transport.write_eof()
         with contextlib.suppress(RuntimeError):

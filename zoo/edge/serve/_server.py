@@ -17,6 +17,7 @@ import uvicorn
 from zoo.edge._replay import replay
 from zoo.edge._runtime import Runtime
 from zoo.edge.bundle import GOLDEN, Signed, open_model
+from zoo.edge.serve._access import AccessLog
 from zoo.edge.serve._application import Service
 from zoo.edge.serve._protocol import limit_connections
 from zoo.edge.serve._settings import Settings, is_loopback
@@ -80,9 +81,11 @@ def _run(path: Path, settings: Settings, announce: Callable[[Started], None]) ->
     if is_loopback(address[0]):
         hosts = frozenset({*_LOOPBACK, settings.host.strip("[]").lower(), address[0], *map(str.lower, settings.hosts)})
     signed = contents.signed
+    access = AccessLog(settings.access_log)
     service = Service(runtime, settings, contents.files.get(CARD), hosts)
     del contents
-    with _listening(family, address) as listener:
+    logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # its warnings quote what was sent
+    with contextlib.closing(access), _listening(family, address) as listener:
         port = listener.getsockname()[1]
         shown = f"[{address[0]}]" if family == socket.AF_INET6 else address[0]
         started = Started(
@@ -99,8 +102,8 @@ def _run(path: Path, settings: Settings, announce: Callable[[Started], None]) ->
             token=settings.token is not None,
         )
         config = uvicorn.Config(
-            service.application(),
-            http=limit_connections(settings, service.metrics),
+            service.application(access),
+            http=limit_connections(settings, service.metrics, access),
             ws="none",
             loop="asyncio",
             lifespan="off",

@@ -32,6 +32,7 @@ class Settings:
         max_body: largest body of a request.
         max_pixels: largest image, width × height, as its header says. A worker needs about 27 bytes for each, for as
             long as it works: the default is beyond any X-ray detector, and 0.7 GB.
+        images: most in one request.
         waiting: requests that may wait for a worker; the next one is answered 503.
         workers: images worked on at a time; None: one a CPU.
         threads: threads inside one operator; None: one, because the workers fill the CPUs.
@@ -44,6 +45,7 @@ class Settings:
         provider: cpu, cuda, …; never another instead.
         verify: replay a bundle's golden set before the first request.
         key: file of a public key; only a bundle signed by it is served.
+        access_log: file that gets a line of JSON for each answer, or "-", which is standard error; None: nothing.
     """
 
     host: str = "127.0.0.1"
@@ -53,6 +55,7 @@ class Settings:
     hosts: tuple[str, ...] = ()
     max_body: int = 20_000_000
     max_pixels: int = 25_000_000
+    images: int = 32
     waiting: int = 32
     workers: int | None = None
     threads: int | None = None
@@ -64,6 +67,7 @@ class Settings:
     provider: str = "cpu"
     verify: bool = True
     key: Path | None = None
+    access_log: Path | None = None
 
     def __post_init__(self) -> None:
         from zoo.readers import MAX_PIXELS  # not above: 'zoo --help' shows the defaults and needs no reader
@@ -72,7 +76,7 @@ class Settings:
             raise UsageError(
                 f"port {self.port}, expected 0 to 65535", code="option-value", option="port", value=self.port
             )
-        for name in ("max_body", "max_pixels", "connections", "workers", "threads"):
+        for name in ("max_body", "max_pixels", "images", "connections", "workers", "threads"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UsageError(

@@ -6,7 +6,10 @@ from typing import Annotated, Literal
 
 import msgspec
 
-__all__ = ["FAULTS", "Fault", "Health", "Problem", "Row", "problem"]
+__all__ = ["FAULTS", "INFERENCE", "Fault", "Health", "InferenceProblem", "Problem", "Row", "Unanswered", "problem"]
+
+INFERENCE = "/v2"
+"""Begins the paths of the Open Inference Protocol."""
 
 Probability = Annotated[float, msgspec.Meta(ge=0, le=1)]
 
@@ -15,6 +18,7 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """The answer for one image: the row that `zoo predict --json` gives, `image` being no file's name."""
 
     image: str
+    """"image"; of several "image 1" and so on, in the order sent."""
     label: str
     """The class with the highest probability, or the one that the model's operating points call."""
     probability: Probability
@@ -30,6 +34,13 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Each label with an operating point to whether its probability reaches it; there where the model has points."""
     novelty: float | msgspec.UnsetType = msgspec.UNSET
     """How unlike the images of training it is; there where the model decides by it."""
+
+
+class Unanswered(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of several images that got no answer, in its place, as `zoo predict --json` gives it."""
+
+    image: str
+    error: str
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -53,15 +64,24 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     error: Fault
 
 
+class InferenceProblem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The same where the Open Inference Protocol is spoken, in its form."""
+
+    error: str
+
+
 FAULTS: dict[int, tuple[str, str]] = {
-    400: ("BadRequest", "not a request of HTTP/1.1, or a query that this path does not take"),
+    400: ("BadRequest", "not a request of HTTP/1.1, or a query or body that this path does not take"),
     401: ("Unauthorized", "this server asks for 'Authorization: Bearer TOKEN'"),
     403: ("Forbidden", "a page of another site asked; open this server's own page"),
     404: ("NotFound", "there is nothing at this path; GET /openapi.json lists what there is"),
     405: ("MethodNotAllowed", "this path does not take this method; 'Allow' names those it takes"),
     408: ("RequestTimeout", "the request did not arrive in time; send it faster, or a smaller image"),
     413: ("ContentTooLarge", "the body is larger than this server takes; send a smaller file"),
-    415: ("UnsupportedMediaType", "send one image file as the body, as it is: no form, no JSON, no Content-Encoding"),
+    415: (
+        "UnsupportedMediaType",
+        "send an image file as it is, a form of files, or JSON with base64; no Content-Encoding",
+    ),
     421: ("MisdirectedRequest", "this server does not go by the name in 'Host'; start it with --allow-host NAME"),
     422: ("ImageError", "the body is not an image that this model can answer"),
     431: ("HeadersTooLarge", "the request's head is too large; send fewer headers"),
@@ -73,7 +93,10 @@ FAULTS: dict[int, tuple[str, str]] = {
 """Status → type and message of a `Problem`; the message of a 422 is the reader's."""
 
 
-def problem(status: int, message: str | None = None) -> bytes:
-    """A `Problem` as JSON."""
+def problem(status: int, message: str | None = None, path: str = "") -> bytes:
+    """A `Problem` as JSON; an `InferenceProblem` where `path` is one of that protocol."""
     kind, usual = FAULTS[status]
-    return msgspec.json.encode(Problem(error=Fault(type=kind, message=message or usual)))
+    said = message or usual
+    if path == INFERENCE or path.startswith(f"{INFERENCE}/"):
+        return msgspec.json.encode(InferenceProblem(error=said))
+    return msgspec.json.encode(Problem(error=Fault(type=kind, message=said)))

@@ -37,6 +37,7 @@ def serve(
     max_pixels: Annotated[
         int, Option("--max-pixels", "Largest image; at most 64000000.", "N", least=1)
     ] = _USUAL.max_pixels,
+    images: Annotated[int, Option("--images", "Most in one request.", "N", least=1)] = _USUAL.images,
     waiting: Annotated[
         int, Option("--queue", "Requests that may wait; the next one gets a 503.", "N", least=0)
     ] = _USUAL.waiting,
@@ -50,6 +51,9 @@ def serve(
     threads: Annotated[int | None, Option("--threads", "Threads of one answer; default: 1.", "N", least=1)] = None,
     verify: Annotated[bool, Option("--verify", "Replay a bundle's golden set first.")] = True,
     key: Annotated[Path | None, Option("--key", "Public key (.pub) that must have signed the bundle.", "FILE")] = None,
+    access_log: Annotated[
+        Path | None, Option("--access-log", "A line of JSON for each answer; -: on stderr.", "FILE")
+    ] = None,
     provider: Provider = _USUAL.provider,
     as_json: Json = False,
     find: Find = Path,
@@ -67,6 +71,7 @@ def serve(
         hosts=tuple(allow_host or ()),
         max_body=max_body,
         max_pixels=max_pixels,
+        images=images,
         waiting=waiting,
         workers=workers,
         threads=threads,
@@ -77,6 +82,7 @@ def serve(
         provider=provider,
         verify=verify,
         key=key,
+        access_log=access_log,
     )
     answer_requests(find(model), settings, announce=_put_line if as_json else _put_words)
     return 0

@@ -1,0 +1,178 @@
+"""What a worker's thread does with a body: images out of it, answers of the model, and the bytes of the answer."""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass, field
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+from numpy.typing import NDArray
+from starlette.responses import Response
+
+from zoo.edge._explain import explain_image
+from zoo.edge._results import Failure
+from zoo.edge._session import return_memory
+from zoo.edge.serve._guard import IMAGES
+from zoo.edge.serve._images import NAME, Unreadable, unpack
+from zoo.edge.serve._inference import HEADER, read, write
+from zoo.errors import ImageError
+from zoo.readers import probe
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from starlette.requests import Request
+
+    from zoo.edge._results import Prediction
+    from zoo.edge._runtime import Runtime
+    from zoo.edge.serve._images import Images
+    from zoo.edge.serve._metrics import Metrics
+    from zoo.edge.serve._settings import Settings
+
+__all__ = ["JSON", "Columns", "Sent", "Work"]
+
+Columns = NDArray[np.float32] | None
+
+JSON = "application/json"
+
+_LARGE = 2_000_000
+"""Pixels, or bytes, from which the few milliseconds that it takes to return memory are lost in the answer's time."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A request whose body was read whole.
+
+    Attributes:
+        request: its head.
+        body: the bytes.
+        gone: set when nobody waits for the answer any more.
+    """
+
+    request: Request
+    body: bytes
+    gone: Event = field(default_factory=Event)
+
+    def header(self, name: str) -> str:
+        """Its value; empty where it was not sent."""
+        return str(self.request.headers.get(name, ""))
+
+    def count(self, images: int) -> None:
+        """Say how many images it holds."""
+        self.request.scope[IMAGES] = images
+
+
+class Work:
+    """The jobs of one server. Each raises `Unreadable` for a body, and `ImageError` for the one image it is about."""
+
+    def __init__(self, runtime: Runtime, settings: Settings, metrics: Metrics) -> None:
+        self._runtime = runtime
+        self._settings = settings
+        self._metrics = metrics
+
+    def rows(self, sent: Sent, columns: Columns, frame: int | None, top: int | None) -> Response:
+        """The row as JSON, or of several images a list, in which what cannot be answered has its error in its place."""
+        found = self._unpack(sent)
+        if not found.several:
+            row = self._row(found.files[0], found.name(0), columns, frame).row(top)
+            return Response(msgspec.json.encode(row), media_type=JSON)
+        if columns is not None:
+            raise Unreadable("this model takes columns beside the image, which the query has once; send one image")
+        rows = []
+        for at, data in enumerate(found.files):
+            if sent.gone.is_set():
+                break
+            try:
+                rows.append(self._row(data, found.name(at), None, frame).row(top))
+            except ImageError as problem:
+                self._metrics.refused.labels("image").inc()
+                rows.append(Failure(found.name(at), problem.reason).row())
+        return Response(msgspec.json.encode(rows), media_type=JSON)
+
+    def map(self, sent: Sent, columns: Columns, frame: int | None, label: str | None) -> Response:
+        """The heat map as JSON."""
+        found = self._unpack(sent)
+        if found.several:
+            raise Unreadable("a heat map is made of one image at a time; send the others in further requests")
+        data = found.files[0]
+        if isinstance(data, ImageError):
+            raise data
+        with self._measure(data):
+            heat = explain_image(self._runtime, self._runtime.read(data, name=NAME, frame=frame), label, columns)
+        return Response(msgspec.json.encode(heat), media_type=JSON)
+
+    def infer(self, sent: Sent) -> Response:
+        """The answer of the Open Inference Protocol. It has no place for one image's error, so the first ends it."""
+        header = sent.request.headers.get(HEADER)
+        most, pixels = self._settings.images, self._settings.max_pixels
+        asked, images = read(self._runtime, sent.body, header, most=most, pixels=pixels)
+        sent.count(len(images))
+        rows = []
+        for at, image in enumerate(images):
+            if sent.gone.is_set():
+                return Response()
+            try:
+                rows.append(self._row(image, NAME))
+            except ImageError as problem:
+                raise ImageError(NAME, f"image {at + 1}: {problem.reason}") from None
+        body, length = write(self._runtime, asked, rows)
+        if length is None:
+            return Response(body, media_type=JSON)
+        return Response(body, headers={HEADER: str(length)}, media_type="application/octet-stream")
+
+    def _unpack(self, sent: Sent) -> Images:
+        found = unpack(sent.body, sent.header("content-type"), self._settings.images)
+        sent.count(len(found.files))
+        return found
+
+    def _row(
+        self, image: bytes | ImageError | NDArray[Any], name: str, columns: Columns = None, frame: int | None = None
+    ) -> Prediction:
+        """One answer; raises ImageError."""
+        if isinstance(image, ImageError):
+            raise image
+        with self._measure(image):
+            result = self._runtime.answer(image, name=name, frame=frame, columns=columns)
+        if isinstance(result, Failure):
+            raise ImageError(name, result.error)
+        return result
+
+    @contextlib.contextmanager
+    def _measure(self, data: bytes | NDArray[Any]) -> Iterator[None]:
+        """Refuse too many pixels by the header alone, and hand back what a large image took."""
+        size = data.nbytes if isinstance(data, np.ndarray) else len(data)
+        try:
+            if isinstance(data, np.ndarray):  # its size was looked at when it was read
+                yield
+                return
+            try:
+                header = probe(data, name=NAME)
+            except ImageError as problem:  # the readers have a limit of their own, which is larger
+                width, height = problem.fields.get("width"), problem.fields.get("height")
+                if problem.code != "image-size" or not (width and height):
+                    raise
+                raise self._refuse_pixels(width, height) from None
+            values = header.width * header.height * (header.channels or 1)
+            if self._runtime.manifest.provenance.config.frames == "channels":
+                values *= header.frames
+            size = max(size, values)
+            if values > self._settings.max_pixels:
+                raise self._refuse_pixels(header.width, header.height)
+            yield
+        finally:
+            if size >= _LARGE:
+                return_memory()
+
+    def _refuse_pixels(self, width: int, height: int) -> ImageError:
+        most = self._settings.max_pixels
+        return ImageError(
+            NAME,
+            f"{width}x{height} pixels, expected at most {most}; send the image smaller",
+            code="image-size",
+            width=width,
+            height=height,
+            most=most,
+        )
