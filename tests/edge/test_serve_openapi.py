@@ -40,7 +40,7 @@ def test_every_path_answers_as_it_is_described(server: Server) -> None:
 def test_its_schemas_are_the_types_that_answer(server: Server) -> None:
     schemas = server.ask("GET", "/openapi.json").json["components"]["schemas"]
     assert {"Row", "HeatMap", "Problem", "Health", "Manifest"} <= schemas.keys()
-    assert set(schemas["Row"]["required"]) == {"image", "label", "probability", "probabilities"}
+    assert set(schemas["Row"]["required"]) == {"image", "label", "probability", "probabilities", "model"}
     assert schemas["Row"]["additionalProperties"] is False
 
 
