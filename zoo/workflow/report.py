@@ -308,9 +308,12 @@ def _reader(answers: Answers, splits: Splits) -> Callable[[int], RawImage]:
 
 
 def _places(answers: Answers, images: ImageSet) -> list[int]:
-    """Position of each answer's image."""
-    at = {digest.tobytes(): place for place, digest in enumerate(images.digests)}
-    return [at[digest.tobytes()] for digest in answers.digests]
+    """Position of each answer's image; of copies, which may have other columns, the one of that name."""
+    digests = [digest.tobytes() for digest in images.digests]
+    named = {key: place for place, key in enumerate(zip(digests, images.ids, strict=True))}
+    at = {digest: place for place, digest in enumerate(digests)}
+    wanted = zip(map(bytes, answers.digests), answers.ids.tolist(), strict=True)
+    return [named.get(key, at[key[0]]) for key in wanted]
 
 
 def _write(out: Path, found: _Found, gallery: Gallery | None) -> ReportFiles:
