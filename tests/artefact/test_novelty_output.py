@@ -6,10 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
+import onnxruntime
 import pytest
 from refusals import refused
 
 from zoo.artefact import TrainedNetwork, assemble, core_predict, has_features, prove, with_features, with_novelty
+from zoo.artefact.quantize._convert import to_half
 from zoo.artefact.quantize._core import core_of
 from zoo.data import open_data
 from zoo.errors import GateError
@@ -89,6 +91,20 @@ def test_what_is_quantised_keeps_the_score_in_float32(case: Case, space: Feature
     assert {"MatMul", "Gemm"} <= {node.op_type for node in core.model.graph.node if node.name in scoring}
     assert scoring <= set(core.head)
     assert not scoring & set(core.layers)
+
+
+def test_an_fp16_network_computes_score_and_logits_in_float32(case: Case, space: FeatureSpace) -> None:
+    """The squares of this score add up to more than fp16 holds."""
+    narrow = FeatureSpace(mean=space.mean, axes=space.axes, spread=space.spread / 1e3, rest=space.rest / 1e3)
+    core = core_of(_made(case, narrow))
+    pictures = np.random.default_rng(1).normal(size=(9, 3, 32, 32)).astype(np.float32)
+    for name in ("logits", NOVELTY):
+        full, half = (
+            onnxruntime.InferenceSession(one.SerializeToString()).run([name], {core.input: pictures})[0]
+            for one in (core.model, to_half(core))
+        )
+        assert half == pytest.approx(full, rel=0.02, abs=0.02)
+        assert not np.array_equal(half, half.astype(np.float16))
 
 
 def test_a_network_that_names_no_features_has_no_score(case: Case) -> None:

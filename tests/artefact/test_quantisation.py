@@ -365,8 +365,6 @@ def _rolled_head(model: onnx.ModelProto, core: onnx.ModelProto) -> onnx.ModelPro
     whole = with_core(model, core)
     producer = {name: node for node in whole.graph.node for name in node.output}
     node = producer["logits"]
-    while node.op_type != "Gemm":  # fp16 casts its logits
-        node = producer[node.input[0]]
     for one in whole.graph.initializer:
         if one.name == node.input[1]:
             one.CopyFrom(onnx.numpy_helper.from_array(np.roll(onnx.numpy_helper.to_array(one), 1, axis=0), one.name))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -15,13 +16,16 @@ from beside_images import write_table
 from refusals import refused
 
 import zoo
-from zoo.edge import Runtime, TableRows
+from zoo.edge import HeatMap, Prediction, Runtime, TableRows
 from zoo.edge.__main__ import main
+from zoo.edge._explain import explain_image
 from zoo.errors import DataError, GateError, UsageError
+from zoo.readers import RawImage
 from zoo.runs import open_run
 from zoo.spec import Categorical, Numeric
 from zoo.workflow._judge import judge
 from zoo.workflow.export import export
+from zoo.workflow.report import _places
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,6 +181,46 @@ def test_order_of_columns_and_images_is_kept(bundle: Path, place: Path, result: 
         name = place / "data" / splits.test.ids[at]
         own = runtime.logits(splits.test.read(at).pixels[None], {key: [cell] for key, cell in rows(str(name)).items()})
         assert np.allclose(own[0], judged.logits[at], atol=1e-5)
+
+
+@pytest.mark.parametrize("where", ["run", "elsewhere"])
+def test_the_heat_maps_of_a_report_are_made_with_the_columns_of_each_image(
+    where: str, bundle: Path, place: Path, result: zoo.TrainResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The image says nothing here, so a map with the columns of another image would begin at another probability."""
+    maps: list[tuple[bytes, HeatMap]] = []
+
+    def explain(runtime: Runtime, image: RawImage, *rest: Any) -> HeatMap:
+        maps.append((image.pixels.tobytes(), explain_image(runtime, image, *rest)))
+        return maps[-1][1]
+
+    monkeypatch.setattr("zoo.edge._explain.explain_image", explain)
+    table = place / "data" / "table.csv"
+    if where == "run":
+        zoo.report(result.run, heatmaps=True, out=tmp_path / "page")
+    else:
+        cells = {"age": [str(30 + 2 * at) for at in range(24)], "sex": ["F", "M"] * 12}
+        table = write_table(tmp_path / "site", cells, ["old", "young", "young"] * 8, strength=0, seed=9)
+        zoo.report(bundle, table, heatmaps=True, out=tmp_path / "page")
+    runtime = Runtime.open(bundle)
+    rows = TableRows(table, runtime.manifest.table)  # type: ignore[arg-type]
+    told = {}
+    for image in table.parent.glob("*.png"):
+        own = {name: [cell] for name, cell in rows(str(image)).items()}
+        told[runtime.read(image).pixels.tobytes()] = runtime.answer(image, columns=own)
+    assert 1 <= len(maps) <= 6
+    for pixels, heat in maps:
+        answer = told[pixels]
+        assert isinstance(answer, Prediction)
+        assert heat.base == pytest.approx(answer.probabilities[heat.label], abs=1e-5)
+    assert len({heat.base for _, heat in maps}) == len(maps)
+
+
+def test_copies_of_an_image_are_mapped_with_their_own_columns() -> None:
+    digests = np.array([[1] * 32, [2] * 32, [1] * 32, [3] * 32], np.uint8)
+    images: Any = SimpleNamespace(digests=digests, ids=("a", "b", "copy of a", "c"))
+    answers: Any = SimpleNamespace(digests=digests[[2, 1, 0, 3]], ids=np.array(["copy of a", "b", "a", "renamed"]))
+    assert _places(answers, images) == [2, 1, 0, 3]
 
 
 def test_what_cannot_give_columns_refuses_them(

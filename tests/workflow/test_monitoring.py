@@ -182,6 +182,42 @@ def test_other_tables_are_refused(model: Path, same: Path, tmp_path: Path) -> No
         zoo.monitor(same, model, alpha=1.5)
 
 
+def test_the_answers_of_another_file_are_refused_though_its_labels_are_the_same(
+    model: Path, same: Path, tmp_path: Path
+) -> None:
+    other = Path(zoo.export(model.parent, portable=True, out=tmp_path / "other.onnx").path)
+    assert zoo.open(other).labels == zoo.open(model).labels
+    table = write_answers(other, tmp_path / "other", n=30)
+    marks = {"found": zoo.open(other).sha256[:12], "expected": zoo.open(model).sha256[:12]}
+    with refused("monitor-other-file", DataError, row=2, **marks):
+        zoo.monitor(table, model)
+    foreign: list[list[str]] = []
+    rewrite(table, tmp_path / "copy.csv", lambda rows: foreign.extend(rows[1:]) or rows)
+    with refused("monitor-other-file", DataError, row=202):
+        zoo.monitor(rewrite(same, tmp_path / "both.csv", lambda rows: rows + foreign), model)
+
+
+def test_a_table_that_does_not_say_whose_it_is_is_taken_with_a_warning(
+    model: Path, same: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    def without(rows: list[list[str]]) -> list[list[str]]:
+        at = rows[0].index("model")
+        return [row[:at] + row[at + 1 :] for row in rows]
+
+    told = zoo.monitor(same, model)
+    assert not caplog.records
+    untold = zoo.monitor(rewrite(same, tmp_path / "old.csv", without), model)
+    assert [one.name for one in untold.statistics] == [one.name for one in told.statistics]
+    note = next(note for note in untold.notes if note not in told.notes)
+    assert [record.getMessage() for record in caplog.records] == [f"{tmp_path / 'old.csv'}: {note}"]
+
+
+def test_answers_of_a_bundle_are_those_of_the_file_in_it(model: Path, tmp_path: Path) -> None:
+    bundle = Path(zoo.export(model.parent, bundle=True, out=tmp_path / "model.zoo").path)
+    table = write_answers(bundle, tmp_path / "images", n=30)
+    assert zoo.monitor(table, bundle) == zoo.monitor(table, bundle / "model.onnx")
+
+
 def test_a_file_without_a_reference_says_so(model: Path, same: Path, tmp_path: Path) -> None:
     import msgspec
     import onnx

@@ -11,7 +11,8 @@ from sites import write_site
 
 import zoo
 from zoo.edge.bundle import open_model
-from zoo.errors import DataError, OutputError, UsageError
+from zoo.edge.bundle._keys import new_key
+from zoo.errors import DataError, OutputError, SignatureError, UsageError
 from zoo.evaluation import fit_temperature, predict_set
 from zoo.workflow._site import divide
 from zoo.workflow.evaluate import open_target
@@ -138,3 +139,49 @@ def test_groups_stay_whole(bundle: Path, tmp_path: Path) -> None:
     assert judged is not None
     assert not set(fit.tolist()) & set(judged.tolist())
     assert len(set(fit.tolist())) == len(set(judged.tolist())) == 30
+
+
+def test_an_ensemble_is_fitted_as_a_whole_and_its_members_stay(bundle: Path, site: Path, tmp_path: Path) -> None:
+    home = bundle.with_name("home.npz")
+    small = zoo.train("logistic_regression", home, size=4, out=tmp_path / "small").run
+    run = zoo.train(f"ensemble:{bundle.with_name('run')},{small}", out=tmp_path / "both", operating=[RULE]).run
+    source = Path(zoo.export(run, bundle=True, out=tmp_path / "both.zoo").path)
+    made = zoo.recalibrate(source, site, tmp_path / "here.zoo")
+    assert made.temperature > made.temperature_before
+    assert made.nll.high < 0
+    old, new = open_model(source).manifest, open_model(Path(made.path)).manifest
+    assert len(new.members) == 2
+    assert new.members == old.members
+    assert [(point.label, point.n) for point in new.operating] == [("right", 200)]
+    assert new.reference is not None
+    assert new.reference.source == "recalibration"
+    raw = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
+    np.testing.assert_array_equal(zoo.open(source).logits(raw), zoo.open(made.path).logits(raw))
+    assert zoo.verify(made.path).images >= 32
+    again = zoo.evaluate(made.path, site)
+    assert again.seen is not None
+    assert again.seen.count == 200
+
+
+@pytest.mark.parametrize("suffix", [".zoo", ".zoo.zip"])
+def test_a_signature_stays_with_the_bundle_that_was_signed(
+    bundle: Path, site: Path, tmp_path: Path, suffix: str
+) -> None:
+    """Who signed has not seen the new file, so nothing of the new one may look signed."""
+    pytest.importorskip("cryptography", reason="signatures need cryptography")
+    source = Path(zoo.export(bundle.with_name("run"), bundle=True, out=tmp_path / f"signed{suffix}").path)
+    ours, others = (tmp_path / name for name in ("ours", "others"))
+    for key in (ours, others):
+        new_key(key)
+    zoo.sign(source, ours)
+    with refused("signature-key", SignatureError):
+        zoo.recalibrate(source, site, tmp_path / "wrong.zoo", key=f"{others}.pub")
+    assert not (tmp_path / "wrong.zoo").exists()
+    made = zoo.recalibrate(source, site, tmp_path / f"here{suffix}", key=f"{ours}.pub")
+    assert len(made.notes) == len(zoo.recalibrate(bundle, site, tmp_path / "unsigned.onnx").notes) + 1
+    assert open_model(Path(made.path)).signed == "none"
+    with refused("signature-missing", SignatureError):
+        zoo.verify(made.path, key=f"{ours}.pub")
+    assert zoo.verify(source, key=f"{ours}.pub").images >= 32
+    zoo.sign(made.path, others)
+    assert zoo.verify(made.path, key=f"{others}.pub").images >= 32

@@ -66,11 +66,11 @@ def check_count(classes: int, name: str, *, several: bool) -> None:
 
 
 def check_names(labels: Sequence[str], name: str) -> None:
-    """Refuse class names that a table, a page or a terminal would not show as they are.
+    """Refuse class names that a table, a page or a terminal would not show as they are, or that a list would divide.
 
     Raises:
         DataError: one that is not printable (control characters, marks that turn the direction of writing), too long
-            or empty; or too many.
+            or empty, or that cannot be told from two.
     """
     bad = [label for label in labels if not label.isprintable() or not label.strip()]
     if bad:
@@ -84,6 +84,12 @@ def check_names(labels: Sequence[str], name: str) -> None:
             f"{name}: class '{long[:40]}…' has {len(long)} characters, expected at most {_LONGEST}; rename it",
             code="label-name",
             label=long[:_LONGEST],
+        )
+    if double := [label for label in labels if LABEL_SEPARATOR in label]:
+        raise DataError(
+            f"{name}: class {brief(double)} holds {LABEL_SEPARATOR!r}, which separates labels of one image; rename it",
+            code="label-name",
+            label=double[0],
         )
 
 
@@ -212,7 +218,7 @@ def check_classes(
 
     Raises:
         DataError: a class has no image in one of the splits; or a label has no image, or every image, in train; or
-            no label is known in a split; or a label's name cannot be told from two.
+            no label is known in a split.
     """
     if targets.ndim == 2:
         return _check_labels(labels, targets, rows, name)
@@ -234,13 +240,6 @@ def check_classes(
 def _check_labels(
     labels: Sequence[str], targets: NDArray[np.int64], rows: Mapping[SplitName, NDArray[np.int64]], name: str
 ) -> tuple[str, ...]:
-    double = [label for label in labels if LABEL_SEPARATOR in label]
-    if double:
-        raise DataError(
-            f"{name}: label {brief(double)} holds {LABEL_SEPARATOR!r}, which separates labels; rename it",
-            code="label-name",
-            label=double[0],
-        )
     notes = []
     for split, chosen in rows.items():
         known = (targets[chosen] != UNKNOWN).sum(axis=0)

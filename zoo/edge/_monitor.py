@@ -11,6 +11,7 @@ What this module does not know: command lines, how a reference is made.
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +23,7 @@ import numpy as np
 from zoo._support.text import brief, format_count
 from zoo.edge._martingale import bet, find_change, find_start, most, rank_values, weigh_shares
 from zoo.edge._monitor_table import NUMBERS, Stream, read_stream
+from zoo.edge._results import mark_of
 from zoo.edge.bundle import open_model
 from zoo.errors import ModelError, UsageError
 from zoo.spec import MEASURED, Display, Interval, Table
@@ -36,6 +38,8 @@ __all__ = ["ALPHA", "Monitoring", "Watched", "monitor", "round_number"]
 ALPHA = 0.01
 """Of a hundred sites without drift at most one ever hears an alarm."""
 FAILED, LABEL = "no answer", "label: "
+
+log = logging.getLogger("zoo")
 
 
 class Watched(msgspec.Struct, frozen=True, kw_only=True):
@@ -116,7 +120,7 @@ def monitor(
 
     Raises:
         ModelError: the file cannot be opened, or holds no reference.
-        DataError: the table cannot be read, is empty, or not of this model.
+        DataError: the table cannot be read, is empty, or holds answers of another file.
         UsageError: `alpha` is not a probability, or `group` not such an expression.
     """
     if not 0 < alpha < 1:
@@ -124,8 +128,8 @@ def monitor(
             f"--alpha {alpha:g}: expected a probability above 0 and below 1", code="option-value", option="alpha",
             value=alpha,
         )  # fmt: skip
-    manifest = open_model(Path(against)).manifest
-    reference = manifest.reference
+    contents = open_model(Path(against))
+    manifest, reference = contents.manifest, contents.manifest.reference
     if reference is None:
         all_images = manifest.provenance.config.fold == "none"
         why = "its model has learnt from all images" if all_images else "an older release wrote it"
@@ -135,7 +139,9 @@ def monitor(
             code="monitor-no-reference",
             path=str(against),
         )
-    stream = read_stream(Path(table), manifest, group)
+    stream = read_stream(Path(table), manifest, mark_of(contents.sha256), group)
+    if stream.unmarked:
+        log.warning("%s: %s", table, _say_unmarked(stream, manifest))
     return watch(stream, manifest, reference, alpha=alpha, shuffle=shuffle, grouped=group is not None)
 
 
@@ -288,9 +294,17 @@ def _judge(one: _Grown, bound: float) -> Watched:
     )
 
 
+def _say_unmarked(stream: Stream, manifest: Manifest) -> str:
+    total = len(stream.failed) + stream.passed
+    return (
+        f"{stream.unmarked} of {format_count(total, 'row')} do not say which file answered, as in tables of older "
+        f"releases; whether it was this file of {manifest.name} cannot be known"
+    )
+
+
 def _notes(stream: Stream, manifest: Manifest, reference: Reference, *, shuffle: bool, grouped: bool) -> list[str]:
     lost = [name for name in reference.values if name not in stream.numbers]
-    notes = []
+    notes = [_say_unmarked(stream, manifest)] if stream.unmarked else []
     if stream.rows and lost:
         how = "; write the table with 'zoo predict --statistics'" if set(lost) & set(MEASURED) else ""
         notes.append(f"not compared, because the table has no such column: {brief(lost)}{how}")

@@ -39,6 +39,7 @@ class Stream:
         failed: of all images looked at, whether it has no answer.
         seed: text of its first row, from which what must be drawn is drawn.
         passed: further images of a group, which are not looked at.
+        unmarked: rows, those passed among them, that do not say which file answered.
     """
 
     rows: list[int] = field(default_factory=list)
@@ -48,27 +49,40 @@ class Stream:
     failed: list[bool] = field(default_factory=list)
     seed: str = ""
     passed: int = 0
+    unmarked: int = 0
 
 
-def read_stream(path: Path, manifest: Manifest, group: str | None = None) -> Stream:
+def read_stream(path: Path, manifest: Manifest, mark: str, group: str | None = None) -> Stream:
     """Read the answers of a model.
 
     Args:
         path: a table that `zoo predict --csv` wrote.
         manifest: manifest of that model.
+        mark: what its answers hold of its file, see `zoo.edge._results.mark_of`.
         group: a regular expression with one group in parentheses that finds the patient in the name of an image: the
             first image of each is looked at, and no other.
 
     Raises:
-        DataError: the table cannot be read, has no rows, misses columns, is of a model with other labels, or holds a
-            cell that no answer has.
+        DataError: the table cannot be read, has no rows, misses columns, is of another file or of a model with other
+            labels, or holds a cell that no answer has.
         UsageError: `group` is not such an expression.
     """
     first = None if group is None else _First(group)
     several = manifest.task == "multilabel"
     with_labels = "labels" if several else "label"
     stream = Stream()
-    for number, row in _rows(path, manifest, (*_NEEDED, with_labels, "decision", *NUMBERS)):
+    for number, row in _rows(path, manifest, (*_NEEDED, with_labels, "decision", "model", *NUMBERS)):
+        answered = row.get("model", "")
+        if answered not in {"", mark}:
+            raise DataError(
+                f"{path}: row {number} was answered by another file, sha256 {answered}…, expected {mark}… of "
+                f"{manifest.name}; give that file with --against, or answer the images again",
+                code="monitor-other-file",
+                row=number,
+                found=answered,
+                expected=mark,
+            )
+        stream.unmarked += not answered
         if first is not None and not first.sees(row["image"], path, number):
             stream.passed += 1
             continue

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zoo.edge._decide import Decision
     from zoo.spec import Manifest
 
-__all__ = ["Answers", "Failure", "Prediction", "Result", "decision_columns", "read_predictions"]
+__all__ = ["Answers", "Failure", "Prediction", "Result", "decision_columns", "mark_of", "read_predictions"]
 
 
 class _Answered(Display):
@@ -34,7 +34,7 @@ class _Answered(Display):
         """One row with the columns of `zoo predict --csv`."""
         row = self.row()
         several = {"labels": LABEL_SEPARATOR.join(row["labels"])} if "labels" in row else {}
-        several |= decision_columns(row)
+        several |= decision_columns(row) | {"model": row.get("model")}
         shares = {f"p_{label}": value for label, value in row.get("probabilities", {}).items()}
         first = {name: row.get(name) for name in ("image", "label", "probability")}
         return {"answers": Table([first | several | shares | {"error": row.get("error")}])}
@@ -63,6 +63,7 @@ class Prediction(_Answered):
         operating: each label with an operating point to whether it reaches it; None: the file has no points.
         novelty: how unlike the images of training it is; None: the file does not decide by it.
         measured: brightness, contrast and colour of the raw image, see `zoo.edge.measure_pixels`; None: not asked for.
+        model: which file answered, as `mark_of` writes it; None: not known.
     """
 
     image: str
@@ -76,6 +77,7 @@ class Prediction(_Answered):
     operating: dict[str, bool] | None = None
     novelty: float | None = None
     measured: dict[str, float] | None = None
+    model: str | None = None
 
     def row(self, top: int | None = None) -> dict[str, Any]:
         """For `--json`; with `top`, only that many classes, the most probable first; what is None is left out."""
@@ -95,7 +97,8 @@ class Prediction(_Answered):
             "operating": self.operating,
             "novelty": self.novelty,
         }
-        return row | {name: value for name, value in more.items() if value is not None} | (self.measured or {})
+        said = {name: value for name, value in more.items() if value is not None}
+        return row | said | (self.measured or {}) | _of_file(self.model)
 
     def headline(self) -> str:
         """The image, its label and the probability, or why there is none; all labels that a multilabel model gives."""
@@ -113,14 +116,16 @@ class Failure(_Answered):
     Attributes:
         image: the path as given or found, or "array N".
         error: one line.
+        model: as of a `Prediction`.
     """
 
     image: str
     error: str
+    model: str | None = None
 
     def row(self, top: int | None = None) -> dict[str, Any]:  # noqa: ARG002 - the same call as Prediction.row
         """For `--json`."""
-        return {"image": self.image, "error": self.error}
+        return {"image": self.image, "error": self.error} | _of_file(self.model)
 
     def headline(self) -> str:
         """The image, and why it has no answer."""
@@ -130,8 +135,17 @@ class Failure(_Answered):
 Result = Prediction | Failure
 
 
+def mark_of(sha256: str) -> str:
+    """The first 12 digits of the sha256 of an ONNX file: what its answers hold of it."""
+    return sha256[:12]
+
+
+def _of_file(model: str | None) -> dict[str, str]:
+    return {} if model is None else {"model": model}
+
+
 def read_predictions(
-    manifest: Manifest, names: Sequence[str], found: Mapping[str, NDArray[np.floating[Any]]]
+    manifest: Manifest, names: Sequence[str], found: Mapping[str, NDArray[np.floating[Any]]], model: str | None = None
 ) -> list[Prediction]:
     """Make the predictions of N images from what the file answered.
 
@@ -140,6 +154,7 @@ def read_predictions(
         names: a name for each image.
         found: name of an output to its rows: probabilities (N, K), where asked for novelty (N,), features (N, D) and
             "measured" (N, 3), which is of the raw images.
+        model: as of a `Prediction`.
     """
     from zoo.edge._decide import decide
 
@@ -168,6 +183,7 @@ def read_predictions(
                 {label: bool(decided.called[at, place]) for label, place in pointed} or None,
                 None if scores is None else float(scores[at]),
                 None if measured is None else dict(zip(MEASURED, map(float, measured[at]), strict=True)),
+                model,
             )
         )
     return results

@@ -15,17 +15,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo._support.files import sha256_bytes
 from zoo._support.text import printable
 from zoo.edge._asking import ask, check_output, decisive_outputs, make_feed
 from zoo.edge._beside import Beside, Cells, FindRow, numbers_of, refuse_unasked
 from zoo.edge._graph import check_graph, count_features
 from zoo.edge._intake import Array, Intake, Source
 from zoo.edge._measure import check_measured, measure_pixels
-from zoo.edge._results import Answers, Failure, Result, read_predictions
+from zoo.edge._results import Answers, Failure, Result, mark_of, read_predictions
 from zoo.edge._session import check_memory, open_session, placement
 from zoo.edge._stream import decode_batches, expand
-from zoo.edge.bundle import MODEL, Contents, open_model
+from zoo.edge.bundle import Contents, open_model
 from zoo.spec import EVIDENCE, FEATURES, NOVELTY, Manifest
 from zoo.tabular import draw_cells
 
@@ -53,6 +52,7 @@ class Runtime:
         manifest: what the model says of itself.
         provider: the execution provider that runs it: the one asked for, never another.
         sha256: hash of the ONNX file, hexadecimal.
+        mark: its first digits, which each answer holds.
         size_bytes: size of the ONNX file.
         threads: threads inside one operator; None: as many as this process has CPUs.
     """
@@ -71,6 +71,7 @@ class Runtime:
         self.path = path
         self.manifest = manifest
         self.sha256 = sha256
+        self.mark = mark_of(sha256)
         self.provider = provider
         self.size_bytes = size_bytes
         self.threads = threads
@@ -124,8 +125,7 @@ class Runtime:
             nodes=contents.nodes,
             allow_fallback=allow_fallback,
         )
-        digest = contents.manifest.files.get(MODEL) or sha256_bytes(contents.model)
-        size = len(contents.model)
+        digest, size = contents.sha256, len(contents.model)
         runtime = cls(path, contents.manifest, provider, session, sha256=digest, size_bytes=size, threads=threads)
         check_graph(str(path), contents.manifest, session, ask=runtime._try)
         return runtime
@@ -318,7 +318,7 @@ class Runtime:
         with contextlib.closing(decoded) as batches:
             for names, group in batches:
                 if isinstance(group, str):
-                    yield Failure(names[0], group)
+                    yield Failure(names[0], group, self.mark)
                     continue
                 given, wrong = beside.take(names)
                 good = [at for at in range(len(names)) if at not in wrong]
@@ -326,7 +326,7 @@ class Runtime:
                 measured = measure_pixels(group[good]) if statistics else None
                 answered = iter(self._predict(outputs, feed, [names[at] for at in good], measured) if good else ())
                 for at, name in enumerate(names):
-                    yield Failure(name, wrong[at]) if at in wrong else next(answered)
+                    yield Failure(name, wrong[at], self.mark) if at in wrong else next(answered)
             beside.say()
 
     def answer(
@@ -356,7 +356,7 @@ class Runtime:
         shown = name or (str(source) if isinstance(source, str | Path) else "image")
         image = self._intake.pixels(shown, source, frame)
         if isinstance(image, str):
-            return Failure(shown, image)
+            return Failure(shown, image, self.mark)
         return self._predict(decisive_outputs(self.manifest), make_feed(self.manifest, image[None], given), [shown])[0]
 
     def _predict(
@@ -364,7 +364,7 @@ class Runtime:
     ) -> list[Prediction]:
         found = dict(zip(outputs, self._ask(outputs, feed), strict=True))
         found |= {} if measured is None else {"measured": measured}
-        return read_predictions(self.manifest, names, found)
+        return read_predictions(self.manifest, names, found, self.mark)
 
     def read(self, source: bytes | Source, *, name: str | None = None, frame: int | None = None) -> RawImage:
         """Read one raw image as the model was trained to get it; arguments as `answer`.

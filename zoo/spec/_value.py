@@ -57,7 +57,7 @@ Task = Literal["multiclass", "multilabel", "ordinal"]
 as multiclass, and the labels are grades in order, the lowest first."""
 
 LABEL_SEPARATOR = "|"
-"""Separates the labels of one image in every text that lists them; no label of multilabel data may hold it."""
+"""Separates the labels of one image in every text that lists them, a conformal set too; no label may hold it."""
 
 UNKNOWN = -1
 """In multilabel targets, beside 0 and 1: nobody knows whether the image has the label. Losses and metrics leave it out.

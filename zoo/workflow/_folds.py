@@ -36,6 +36,7 @@ __all__ = [
     "expect",
     "keep_answers",
     "pool",
+    "pool_again",
     "read_answers",
     "refuse_none",
     "report_answers",
@@ -95,6 +96,8 @@ class Answers:
 
 _NAMES = ("labels", "columns", "measured")
 """Fields that are the same for all images."""
+_NONE = ("groups", 0)
+"""The field that has no entry where nothing is known, and its length then."""
 
 
 def answers_of(judged: Judged, temperature: float, fold: int = 0) -> Answers:
@@ -115,9 +118,10 @@ def answers_of(judged: Judged, temperature: float, fold: int = 0) -> Answers:
     )
 
 
-def keep_answers(folder: Path, answers: Answers) -> None:
+def keep_answers(run: RunFolder, judged: Judged) -> None:
     """Write what one run answered to its test images."""
-    _write(folder / ANSWERS, answers)
+    fold = run.record.card.train.fold
+    _write(run.file(ANSWERS), answers_of(judged, run.record.temperature, fold if isinstance(fold, int) else 0))
 
 
 def read_answers(folder: Path) -> Answers:
@@ -128,14 +132,31 @@ def read_answers(folder: Path) -> Answers:
     """
     path = folder / ANSWERS
     try:
-        with np.load(io.BytesIO(path.read_bytes()), allow_pickle=False) as archive:
-            return Answers(**{field.name: archive[field.name] for field in dataclasses.fields(Answers)})
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        with zipfile.ZipFile(path) as archive:
+            held = {
+                field.name: np.load(io.BytesIO(archive.read(f"{field.name}.npy")), allow_pickle=False)
+                for field in dataclasses.fields(Answers)
+            }
+        n = len(held["ids"])
+        if any(len(value) != n for name, value in held.items() if name not in _NAMES and (name, len(value)) != _NONE):
+            raise ValueError("arrays of different lengths")
+        return Answers(**held)
+    except Exception:  # on damaged bytes numpy, tokenize, zipfile and zlib raise what they like
         raise TrainingError(
-            f"{quote_path(path)} is missing or damaged, though the run is done; train it again with --overwrite",
+            f"{quote_path(path)} is missing or damaged, though the run is done; make it anew with "
+            f"'zoo report {quote_path(folder)}'",
             code="run-incomplete",
             path=str(path),
         ) from None
+
+
+def pool_again(run: RunFolder) -> None:
+    """Write the pooled answers of a finished run over folds, which its folds hold.
+
+    Raises:
+        TrainingError: those of a fold are missing or damaged.
+    """
+    _write(run.file(ANSWERS), pool([read_answers(run.path / name) for name in run.record.folds]))
 
 
 def pool(parts: Sequence[Answers]) -> Answers:

@@ -120,7 +120,7 @@ def recalibrate(
         )
     found = open_target(target, data, split="test", provider=provider, skip_bad=skip_bad, key=key, **reading)
     _refuse_own(found, data)
-    contents = open_model(found.runtime.path)
+    contents = open_model(found.runtime.path, key=None if key is None else Path(key))
     graph = _Graph.of(contents, found.runtime.path)
     part = divide(found, seed=seed, include_seen=include_seen)
     old = found.runtime.manifest

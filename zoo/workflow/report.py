@@ -98,6 +98,7 @@ def report(
             files. OutputError: one of the files is in `out` already.
     """
     from zoo.runs import find_run, open_run
+    from zoo.workflow._folds import keep_answers
     from zoo.workflow._judge import judge
     from zoo.workflow.evaluate import leave_out_seen, open_target
 
@@ -126,6 +127,8 @@ def report(
     opened = open_target(place, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
     splits, seen = leave_out_seen(opened, split, include=include_seen)
     judged = judge(opened.plugin, opened.runtime, splits, split, seen=seen, unlike=unlike)
+    if run is not None and Path(out) == run.path:
+        keep_answers(run, judged)
     manifest = opened.runtime.manifest
     record = None if opened.run is None else opened.run.record
     cases = _cases(judged, manifest)
@@ -137,12 +140,25 @@ def report(
 def _keeps_answers(run: RunFolder) -> bool:
     """Whether nothing is to be run; an older release kept no answers of a run that is not one of folds.
 
-    Figures that have gone since are made again, too.
-    """
-    from zoo.workflow._folds import ANSWERS
+    Figures that have gone since are made again, too. Answers of folds that cannot be read are pooled again.
 
-    held_out = run.record.card.train.fold != "none"
-    return bool(run.record.folds) or not held_out or all(run.file(one).is_file() for one in (ANSWERS, REPORT_FILE))
+    Raises:
+        TrainingError: they cannot be.
+    """
+    from zoo.workflow._folds import ANSWERS, pool_again, read_answers
+
+    over_folds = bool(run.record.folds)
+    if run.record.card.train.fold == "none":  # it has none
+        return True
+    try:
+        read_answers(run.path)
+    except TrainingError:
+        if run.file(ANSWERS).exists():
+            log.warning("%s is damaged, and is made anew", quote_path(run.file(ANSWERS)))
+        if not over_folds:
+            return False
+        pool_again(run)
+    return over_folds or run.file(REPORT_FILE).is_file()
 
 
 def _refuse_idle(reading: Reading, **given: bool) -> None:
@@ -292,9 +308,12 @@ def _reader(answers: Answers, splits: Splits) -> Callable[[int], RawImage]:
 
 
 def _places(answers: Answers, images: ImageSet) -> list[int]:
-    """Position of each answer's image."""
-    at = {digest.tobytes(): place for place, digest in enumerate(images.digests)}
-    return [at[digest.tobytes()] for digest in answers.digests]
+    """Position of each answer's image; of copies, which may have other columns, the one of that name."""
+    digests = [digest.tobytes() for digest in images.digests]
+    named = {key: place for place, key in enumerate(zip(digests, images.ids, strict=True))}
+    at = {digest: place for place, digest in enumerate(digests)}
+    wanted = zip(map(bytes, answers.digests), answers.ids.tolist(), strict=True)
+    return [named.get(key, at[key[0]]) for key in wanted]
 
 
 def _write(out: Path, found: _Found, gallery: Gallery | None) -> ReportFiles:

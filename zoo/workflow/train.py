@@ -251,7 +251,7 @@ def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
     from zoo.runs import settle
     from zoo.workflow import _prove
     from zoo.workflow._continue import judge_before_after
-    from zoo.workflow._folds import answers_of, keep_answers
+    from zoo.workflow._folds import keep_answers
     from zoo.workflow._judge import judge, write_answers
     from zoo.workflow.ensemble import beside_members
     from zoo.workflow.report import try_to_write, write_trained
@@ -268,8 +268,7 @@ def _finish(plugin: ModelPlugin, trained: Shippable, job: Job) -> TrainResult:
     _prove.save_model(target, model)
     if shipped.expected is None:
         write_answers(run.path, judged, temperature)
-        fold = run.record.card.train.fold
-        keep_answers(run.path, answers_of(judged, temperature, fold if isinstance(fold, int) else 0))
+        keep_answers(run, judged)
     else:
         run.write(REPORT_FILE, encode(report))
     comparison = beside_members(run, job.data) if manifest.members and shipped.expected is None else None

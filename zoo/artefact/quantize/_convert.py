@@ -144,7 +144,36 @@ def to_half(core: Core) -> onnx.ModelProto:
     copy = onnx.ModelProto()
     copy.CopyFrom(core.model)
     made = _converter().convert_float_to_float16(copy, keep_io_types=True, node_block_list=list(core.head))
+    _join_casts(made.graph, {node.name for node in core.model.graph.node})
     return _tidy(made, core)
+
+
+def _join_casts(graph: onnx.GraphProto, own: Collection[str]) -> None:
+    """Hand on in float32 what is made and taken in float32: the converter puts fp16 between any two nodes of the head.
+
+    A score of novelty would lose its digits there, and be infinite from a sum of squares of 65 504 on.
+
+    Args:
+        graph: as the converter left it; changed in place.
+        own: names of the network's own nodes; a cast that is none of them casts float32 to fp16, or back.
+    """
+    added = {node.output[0]: node for node in graph.node if node.op_type == "Cast" and node.name not in own}
+    outputs = {one.name for one in graph.output}
+    joined = [node for node in added.values() if node.input[0] in added]
+    for back in joined:
+        made, given = added[back.input[0]].input[0], back.output[0]
+        old, new = (made, given) if given in outputs else (given, made)
+        for node in graph.node:
+            for names in (node.input, node.output):
+                for at, name in enumerate(names):
+                    if name == old:
+                        names[at] = new
+    gone = {node.name for node in joined}
+    read = {name for node in graph.node for name in node.input if node.name not in gone}
+    gone |= {node.name for node in added.values() if node.output[0] not in read | outputs}
+    kept = [node for node in graph.node if node.name not in gone]
+    del graph.node[:]
+    graph.node.extend(kept)
 
 
 def _tidy(model: onnx.ModelProto, core: Core) -> onnx.ModelProto:

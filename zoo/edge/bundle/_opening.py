@@ -102,6 +102,11 @@ class Contents:
     signed: Signed = "none"
     signer: str | None = None
 
+    @property
+    def sha256(self) -> str:
+        """Hash of the ONNX file, hexadecimal."""
+        return self.manifest.files.get(MODEL) or sha256_bytes(self.model)
+
 
 def open_model(
     path: Path,
