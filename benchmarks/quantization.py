@@ -21,7 +21,7 @@ from zoo._support.machine import cores, processor
 from zoo.artefact.quantize import this_machine
 from zoo.artefact.quantize._convert import to_half, to_integers
 from zoo.artefact.quantize._core import core_of, with_core
-from zoo.artefact.quantize._guard import compare
+from zoo.artefact.quantize._guard import compare_labelled
 from zoo.artefact.quantize._images import draw
 from zoo.artefact.quantize._ranges import watch
 from zoo.artefact.quantize._running import open_file
@@ -74,7 +74,7 @@ def main() -> None:
         whole = with_core(model, network)
         runtime = open_file(whole, manifest, reference=False)
         speed = measure(float32, runtime, some)
-        guard = compare(
+        guard = compare_labelled(
             before,
             predict_set(runtime.logits, images),
             images.targets,

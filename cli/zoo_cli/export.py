@@ -56,6 +56,16 @@ def export(
         Target | None,
         typer.Option("--target", help="What --int8 or --fp16 is made for; default: this machine. avx512: with VNNI."),
     ] = None,
+    bars: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bar", metavar="NAME=VALUE", help="How much --int8 or --fp16 may lose: auroc=0.005, sensitivity=0.01."
+        ),
+    ] = None,
+    accept_unproven: Annotated[
+        bool,
+        typer.Option("--accept-unproven", help="Also where the images are too few to tell; the file says so."),
+    ] = False,
     bundle: Annotated[
         bool,
         typer.Option(
@@ -97,9 +107,10 @@ def export(
 
     The proof that it answers as the trained model does
     runs on raw images of the data set; when it fails nothing is written and the exit status is 3.
-    The same holds for --int8 and --fp16, whose answers are compared with those of float32: validation images
-    choose among the rungs, test images confirm. Where the images of a finished run are gone, the file that was
-    proven at training is taken.
+    The same holds for --int8 and --fp16, whose answers are compared with those of float32. A rung that is shown
+    to be worse is refused, and one that is shown to be as good is taken. Where the images are too few to tell,
+    --accept-unproven decides. Test images choose nothing, and confirm. Where the images of a finished run are
+    gone, the file that was proven at training is taken.
     """
     if not (onnx or bundle or web):
         raise UsageError(
@@ -126,6 +137,8 @@ def export(
                 operating=operating or (),
                 quantize=kind,
                 target=target,
+                bars=bars or (),
+                accept_unproven=accept_unproven,
                 bundle=bundle,
                 seen=not no_seen,
                 out=out,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from zoo.spec import Guard, Interval, Quantization, Rung
+from zoo.spec import Alike, Guard, Interval, Quantization, Rung
 from zoo_cli.output import format_count, format_table, megabytes, sample
 
 __all__ = ["rung_table"]
 
-_HEADER = ("on", "rung", "size", "speed", "macro AUROC", "worst sensitivity", "agreement", "")
+_HEADER = ("on", "rung", "size", "speed", "macro AUROC", "worst sensitivity", "sure labels kept", "")
 
 
 def rung_table(found: Quantization, *, refused: bool = False) -> str:
@@ -17,7 +17,7 @@ def rung_table(found: Quantization, *, refused: bool = False) -> str:
         found: what was tried.
         refused: an error follows, which says why the first rung cannot be taken.
     """
-    rows = [_row("val", rung, rung.val, "no" if rung.refused else "yes") for rung in found.rungs]
+    rows = [_row("val", rung, rung.val, rung.verdict or "not run") for rung in found.rungs]
     if found.test is not None:
         rows.append(_row("test", found.rungs[-1], found.test, ""))
     images = ", ".join(
@@ -52,9 +52,13 @@ def _row(where: str, rung: Rung, guard: Guard | None, verdict: str) -> tuple[str
         speed,
         _change(guard.macro_auroc),
         "-" if guard.sensitivity is None else f"{guard.sensitivity.value:+.3f} {guard.sensitivity_label}",
-        f"{guard.agreement.value:.1%}",
+        _kept(guard if where == "test" or rung.alike is None else rung.alike),
         verdict,
     )
+
+
+def _kept(alike: Alike) -> str:
+    return "none is sure" if alike.kept is None else f"{alike.kept.value:.1%} of {alike.sure}"
 
 
 def _change(value: Interval | None) -> str:

@@ -55,7 +55,7 @@ class Counting:
 def test_answers_before_the_file_come_from_its_core(shift: tuple[float, ...] | None) -> None:
     network = Counting()
     trained = TrainedNetwork(network, CARD, "multiclass")
-    plain = trained.raw_logits(RAW)
+    plain = trained.raw_answers(RAW)[0]
     assert network.asked == 0
     if shift is not None:
         trained = trained.shifted(shift)
@@ -69,6 +69,6 @@ def test_answers_before_the_file_come_from_its_core(shift: tuple[float, ...] | N
 def test_what_onnx_runtime_cannot_run_the_framework_answers() -> None:
     """The gate says what is wrong with such a file; it has to be reached."""
     network = Counting("NoSuchOperator")
-    logits = TrainedNetwork(network, CARD, "multiclass").raw_logits(RAW)
+    logits = TrainedNetwork(network, CARD, "multiclass").raw_answers(RAW)[0]
     assert logits.shape == (5, 3)
     assert network.asked == 1

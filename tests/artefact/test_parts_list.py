@@ -11,7 +11,7 @@ import pytest
 
 from zoo.artefact._sbom import sbom
 from zoo.errors import ModelError
-from zoo.spec import Manifest, PluginOrigin, Quantization, Teacher, decode
+from zoo.spec import Bars, Manifest, PluginOrigin, Quantization, Teacher, decode
 
 KEPT = Path(__file__).resolve().parents[1] / "fixtures" / "signatures" / "small.zoo"
 DIGEST = "ab" * 32
@@ -97,7 +97,8 @@ def test_a_quantised_file_is_said_to_be_one(manifest: Manifest) -> None:
     made = Quantization(
         kind="int8", target="avx2", scheme="U8S8, weights of 7 bits", measured="kernels", calibration="minmax",
         calibration_images=256, compared_images=64, calibration_errors={}, layers=20, excluded=("stem", "last"),
-        rungs=(), val=None, test=None, speed=None, size_ratio=None, tolerance=None,
+        rungs=(), bars=Bars(), verdict=None, alike=None, val=None, test=None, speed=None, size_ratio=None,
+        tolerance=None,
     )  # fmt: skip
     told = model_properties(msgspec.structs.replace(manifest, quantization=made))
     assert {"name": "zoo:quantization", "value": "int8"} in told

@@ -15,14 +15,16 @@ from quantising import Digits, timed_as, trained_digits
 from refusals import refused
 
 import zoo
+from zoo.artefact import model_card
+from zoo.artefact.quantize import _images as images
 from zoo.artefact.quantize import _ladder as ladder
 from zoo.artefact.quantize import climb, this_machine
 from zoo.artefact.quantize._convert import to_half
 from zoo.artefact.quantize._core import with_core
-from zoo.artefact.quantize._guard import find_missed
+from zoo.artefact.quantize._images import Tensors, draw_several
 from zoo.data import ImageSet
 from zoo.errors import GateError, QuantizationError, UsageError
-from zoo.spec import Quantization
+from zoo.spec import Bars, Quantization
 from zoo.workflow import _quantise
 
 pytestmark = pytest.mark.slow
@@ -67,7 +69,12 @@ def test_an_int8_file_is_smaller_and_gives_the_labels_of_float32(digits: Digits,
         assert guard.macro_auroc is not None
         assert guard.macro_auroc.high > -0.01
         assert 0 < guard.max_abs_probability < 0.5
-    assert find_missed(found.val, "int8") == ()
+    assert found.verdict == "as good"
+    assert found.bars == Bars()
+    assert found.alike is not None
+    assert (found.alike.n, found.alike.copies) == (1000, 0)
+    assert found.alike.kept is not None
+    assert found.alike.kept.low >= 0.99
 
 
 def test_preprocessing_last_step_labels_and_temperature_are_those_of_the_float32_file(
@@ -185,16 +192,24 @@ def test_ranges_come_from_training_images_only(digits: Digits, monkeypatch: pyte
         seen_by_then.append(len(read["val"]))
         return real(self, candidate)
 
+    drawn: list[Tensors] = []
+
+    def draw(*given: Any) -> tuple[Tensors, Tensors]:
+        drawn.extend(found := images.draw(*given))
+        return found
+
     monkeypatch.setattr(ladder._Ladder, "judge", judge)
+    monkeypatch.setattr(ladder, "draw", draw)
     taken = climb(digits.model, digits.manifest, splits, kind="int8")
     assert read["test"] == []
     # Before the first candidate is judged the validation images were answered once, by the float32 file.
     assert seen_by_then[0] == len(splits.val)
-    used = set(read["train"])
-    assert len(used) == taken.record.calibration_images + taken.record.compared_images == 320
+    assert taken.record.calibration_images + taken.record.compared_images == 320
     assert taken.record.calibration_images >= 200
-    # Rows of one array: training images are its first 800.
-    targets = splits.train.targets[np.isin(splits.train.rows, sorted(used))]
+    assert all(one.images is splits.train for one in drawn)
+    rows = [row for one in drawn for row in one.rows]
+    assert len(set(rows)) == 320
+    targets = splits.train.targets[rows]
     counts = np.bincount(targets, minlength=10)
     assert counts.max() - counts.min() <= 1
 
@@ -230,6 +245,42 @@ def test_a_file_that_is_not_faster_is_refused_with_the_table(
     assert [rung.kind for rung in record.rungs][-1] == "fp16"
     assert all(any("not faster" in why for why in rung.refused) for rung in record.rungs)
     assert not out.exists()
+
+
+def test_what_nobody_can_tell_is_taken_only_where_that_is_accepted(digits: Digits, tmp_path: Path) -> None:
+    out = tmp_path / "unproven.onnx"
+    bars = ("agreement=0.9999", "sensitivity=0.5")  # of 1000 images nobody can show the first
+    with refused("quantise-unproven", QuantizationError, split="val") as caught:
+        zoo.export(digits.run, quantize="int8", bars=bars, out=out)
+    assert caught.value.fields["quantization"].rungs[0].verdict == "cannot tell"
+    assert not out.exists()
+    zoo.export(digits.run, quantize="int8", bars=bars, accept_unproven=True, out=out)
+    manifest = zoo.open(out).manifest
+    found = manifest.quantization
+    assert found is not None
+    assert found.verdict == "cannot tell"
+    assert found.bars == Bars(agreement=0.9999, sensitivity=0.5)
+    assert found.rungs[-1].name == "int8, all layers"
+    assert any("loosened" in note and "sensitivity" in note for note in found.notes)
+    assert not any("loosened" in note and "agreement" in note for note in found.notes)
+    assert any("not shown" in note for note in found.notes)
+    assert "not shown to be as good" in model_card(manifest)
+
+
+@pytest.mark.parametrize("bar", ["auc=0.1", "auroc", "auroc=1", "auroc=-1", "auroc=nan", "auroc=x"])
+def test_a_bar_that_is_none_is_refused(digits: Digits, bar: str) -> None:
+    with refused("bar-unknown", UsageError, bar=bar):
+        zoo.export(digits.run, quantize="int8", bars=[bar])
+
+
+def test_mirrored_copies_stand_in_for_images_that_there_are_not(digits: Digits) -> None:
+    val, train = (digits.splits.split(name).subset(np.arange(n)) for name, n in (("val", 5), ("train", 7)))
+    parts = draw_several(val, train, 30, seed=0)
+    assert [(len(one), int(one.turns[0])) for one in parts] == [(5, 0), (7, 0), (5, 1), (7, 1), (5, 2), (1, 2)]
+    first = val.read(0).pixels
+    np.testing.assert_array_equal(parts[2].read(0).pixels, first[:, ::-1])
+    np.testing.assert_array_equal(parts[4].read(0).pixels, first[::-1])
+    assert sum(map(len, draw_several(val, train, 3, seed=0))) == 3
 
 
 def test_a_network_whose_rounding_hides_faults_is_refused(digits: Digits, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -283,8 +334,8 @@ def test_a_model_without_layers_to_quantise_is_refused_in_words(tmp_path: Path, 
     with refused("quantise-nothing", UsageError) as caught:
         zoo.export(run, quantize="int8")
     assert caught.value.fields["operator"]
-    with refused("option-conflict", UsageError, options=["--target"]):
-        zoo.export(run, target="avx2")
+    with refused("option-conflict", UsageError, options=["--target", "--bar", "--accept-unproven"]):
+        zoo.export(run, target="avx2", bars=["auroc=0.1"], accept_unproven=True)
 
 
 def test_a_manifest_without_the_field_still_decodes(digits: Digits) -> None:
@@ -325,7 +376,7 @@ def test_a_tampered_network_is_refused_on_every_rung(digits: Digits, monkeypatch
     with refused("quantise-answers", QuantizationError, split="val") as caught:
         climb(digits.model, digits.manifest, digits.splits, kind="int8")
     for rung in caught.value.fields["quantization"].rungs:
-        assert any("labels agree" in why for why in rung.refused)
+        assert any("labels of which float32 is sure" in why for why in rung.refused)
 
 
 def test_a_network_that_int8_destroys_climbs_the_ladder(digits: Digits) -> None:
@@ -342,7 +393,7 @@ def test_a_network_that_int8_destroys_climbs_the_ladder(digits: Digits) -> None:
         constants[name].CopyFrom(onnx.numpy_helper.from_array(values, name))
     taken = climb(model, digits.manifest, digits.splits, kind="int8")
     lowest, highest = taken.record.rungs[0], taken.record.rungs[-1]
-    assert any("labels agree" in why for why in lowest.refused)
+    assert lowest.verdict == "worse"
     assert len(taken.record.rungs) > 1
     assert highest.refused == ()
     assert highest.val is not None

@@ -39,6 +39,12 @@ TABLES = {
     "finishing": (r"^simple_cnn, 16 px, ", r"^prove +[\d.]+ / [\d.]+$", r"^in all +[\d.]+ / [\d.]+$"),
     "formats": (r"^\| simple_cnn, 8, 2 \| \d+ ms \| .* \| [\d.]+ \|$",),
     "gallery": (r"^\S*gallery\.md$", r"^\S*tiles\.svg$"),
+    "judging": (
+        r"^\| cnn \| 0\.9 \| [\d.]+ \(",
+        r"^\| cnn \| \d+ flowers \| [\d.]+ \(",
+        r"^\| cnn \| noise \| [\d.]+ \(",
+        r"^\| cnn \| (none|brightness|\w+) \|",
+    ),
     "kill_runs": (r"^training, 2 epochs +1 +1 ", r"^--overwrite of a run that is done +1 +1 "),
     "listing": (r"^2 plugins more: wall ", r"^CPU, with / without: "),
     "memory": (r"^ +120  stream .* MB ", r"^stream: [\d.]+ GB at most, bar 2.00 met$"),
@@ -110,6 +116,10 @@ def test_audit(images: Path, tmp_path: Path) -> None:
 
 def test_novelty(run: Path, images: Path, tmp_path: Path) -> None:
     printed("novelty", run, "--unlike", f"flowers={images / 'test' / 'flower'}", "--smallest", place=tmp_path)
+
+
+def test_judging(run: Path, images: Path, tmp_path: Path) -> None:
+    printed("judging", run, "--unlike", f"flowers={images / 'test' / 'flower'}", "--smallest", place=tmp_path)
 
 
 def test_cards(images: Path, tmp_path: Path) -> None:

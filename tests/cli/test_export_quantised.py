@@ -8,7 +8,7 @@ import pytest
 from cli_running import run_zoo
 
 from zoo.errors import QuantizationError
-from zoo.spec import Guard, Interval, Quantization, Rung, Speed
+from zoo.spec import Bars, Guard, Interval, Quantization, Rung, Speed
 from zoo_cli import export as verb
 
 GUARD = Guard(
@@ -21,6 +21,9 @@ GUARD = Guard(
     sensitivity=Interval(value=-0.1, low=-0.2, high=0.0),
     sensitivity_label="malignant",
     sensitivity_n=20,
+    copies=0,
+    sure=150,
+    kept=Interval(value=0.9, low=0.84, high=0.94, method="wilson"),
     mean_shift=0.01,
     max_abs_probability=0.4,
 )
@@ -30,10 +33,12 @@ RUNG = Rung(
     excluded=(),
     size_bytes=3_800_000,
     val=GUARD,
+    alike=None,
+    verdict="worse",
     speed=Speed(
         ratio=Interval(value=1.4, low=1.3, high=1.5), float32_ms=14.0, ms=10.0, pairs=30, threads=2, machine="CPU"
     ),
-    refused=("labels agree on 90.0%, expected 99%",),
+    refused=("90.0% of 150 labels of which float32 is sure stay",),
 )
 TRIED = Quantization(
     kind="int8",
@@ -47,6 +52,9 @@ TRIED = Quantization(
     layers=49,
     excluded=(),
     rungs=(RUNG,),
+    bars=Bars(),
+    verdict=None,
+    alike=None,
     val=None,
     test=None,
     speed=None,
@@ -71,16 +79,28 @@ def refused(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 
 
 def test_the_table_is_on_stdout_and_the_reason_on_stderr(refused: list[dict[str, Any]]) -> None:
-    ran = run_zoo("export", "--onnx", "--int8", "--target", "avx2")
+    ran = run_zoo(
+        "export", "--onnx", "--int8", "--target", "avx2", "--bar", "auroc=0.005", "--accept-unproven",
+    )  # fmt: skip
     assert ran.code == 3
     assert ran.line == f"zoo: {REASON}"
-    for part in ("int8, all layers", "3.8 MB", "1.40x", "-0.0300 (-0.0500 to -0.0100)", "-0.100 malignant", "90.0%"):
+    for part in (
+        "int8, all layers",
+        "3.8 MB",
+        "1.40x",
+        "-0.0300 (-0.0500 to -0.0100)",
+        "-0.100 malignant",
+        "90.0% of 150",
+        "worse",
+    ):
         assert part in ran.out
     for part in ("160 images", "40 groups", "256 training images", "by entropy"):
         assert part in ran.out
     assert TRIED.rungs[0].refused[0] not in ran.out, "the line on stderr gives it"
     assert refused[0]["quantize"] == "int8"
     assert refused[0]["target"] == "avx2"
+    assert refused[0]["bars"] == ["auroc=0.005"]
+    assert refused[0]["accept_unproven"] is True
 
 
 def test_the_document_of_a_refusal_holds_every_candidate(refused: list[dict[str, Any]]) -> None:

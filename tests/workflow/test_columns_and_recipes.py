@@ -19,6 +19,7 @@ from zoo.edge import Runtime
 from zoo.errors import DataError, UsageError
 from zoo.evaluation import predict_set
 from zoo.runs import TAUGHT, open_run
+from zoo.workflow._answered import answer_images
 from zoo.workflow._images import images_of
 from zoo.workflow._prove import build, shippable
 from zoo.workflow.export import export
@@ -84,7 +85,7 @@ def test_adjusted_logits_keep_their_columns(result: zoo.TrainResult) -> None:
     record, data = run.record, images_of(run, None)
     trained = registry.load(record.plugin.name).plugin.load(record.card, run)
     shifted = shippable(trained, msgspec.structs.replace(record, shift=(0.5, -1.0)))
-    before, after = (predict_set(one.raw_logits, data.val) for one in (shippable(trained, record), shifted))
+    before, after = (answer_images(one, data.val, 0).logits for one in (shippable(trained, record), shifted))
     np.testing.assert_allclose(after - before, np.tile(np.float32([[0.5, -1.0]]), (len(data.val), 1)), atol=1e-5)
     _, manifest = build(run, shifted, data)
     assert manifest.parity is not None

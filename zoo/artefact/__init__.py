@@ -5,6 +5,7 @@ from __future__ import annotations
 from zoo.artefact._bundle import GOLDEN_IMAGES, check_bundle_place, golden_tolerance, write_bundle
 from zoo.artefact._card import model_card
 from zoo.artefact._core import core_predict, parse_core
+from zoo.artefact._differences import probabilities_of
 from zoo.artefact._ensemble import Branch, TrainedEnsemble, reorder
 from zoo.artefact._features import name_features, only_features, with_features
 from zoo.artefact._golden import GOLDEN_SIDE, draw_golden, is_clear, look_at, look_of
@@ -37,6 +38,7 @@ __all__ = [
     "only_features",
     "parity_images",
     "parse_core",
+    "probabilities_of",
     "prove",
     "reorder",
     "set_manifest",

@@ -221,6 +221,16 @@ def _describe_quantization(found: Quantization) -> str:
             "It was made for another machine than the one it was made on: its answers were computed as the file says, "
             "not by that machine's own kernels. Run `zoo verify` there."
         )
+    if found.verdict == "cannot tell":
+        parts.append(
+            "**It was not shown to be as good as float32**: the images were too few to tell, and whoever exported it "
+            "accepted that."
+        )
+    if found.alike is not None and found.alike.kept is not None:
+        parts.append(
+            f"On {found.alike.n} images, of which {found.alike.copies} are mirrored copies, float32 is sure "
+            f"{found.alike.sure} times and {found.alike.kept.value:.1%} of these labels stay."
+        )
     for guard in (found.val, found.test):
         if guard is not None:
             auroc = "undefined" if guard.macro_auroc is None else format_signed(guard.macro_auroc)

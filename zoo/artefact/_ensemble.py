@@ -103,13 +103,13 @@ class TrainedEnsemble:
         """One for each member; they sum to one."""
         return tuple(member.weight for member in self.members)
 
-    def raw_logits(
+    def raw_answers(
         self, batch: NDArray[Any], columns: Mapping[str, Sequence[Any]] | None = None
-    ) -> NDArray[np.float32]:
+    ) -> tuple[NDArray[np.float32], None]:
         """Raw images (N, H, W, C) to the ensemble's logits (N, K), by the training side of every member."""
         del columns  # no member takes any
         each = [branch.predict_scaled(batch) for branch in self.branches]
-        return np.asarray(pool_logits(each, self.weights, self.task), np.float32)
+        return np.asarray(pool_logits(each, self.weights, self.task), np.float32), None
 
     def assemble(
         self,
@@ -290,7 +290,9 @@ def _whole_way(
             inside = max(inside, relative(got, single.run([SCALED], {manifest.input.name: batch})[0]))
         worst.see_logits(logits, pool_logits(each, ensemble.weights, ensemble.task))
         worst.see_last_step({"logits": logits, "probabilities": probabilities, SCALED: scaled}, manifest.temperature)
-        worst.see_end(probabilities, probabilities_of(ensemble.raw_logits(batch), manifest.temperature, ensemble.task))
+        worst.see_end(
+            probabilities, probabilities_of(ensemble.raw_answers(batch)[0], manifest.temperature, ensemble.task)
+        )
     three = np.stack([images[0], images[0][::-1, ::-1], np.zeros_like(images[0])])
     batch_of_three = plain.run(["logits"], {manifest.input.name: three})[0]
     alone = np.concatenate([plain.run(["logits"], {manifest.input.name: one[None]})[0] for one in three])

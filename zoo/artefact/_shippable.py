@@ -71,10 +71,15 @@ class Shippable(Protocol):
     def space(self) -> FeatureSpace | None:
         """Where features of its training images lie: the file then has the output "novelty". None: it has not."""
 
-    def raw_logits(
+    def raw_answers(
         self, batch: NDArray[Any], columns: Mapping[str, Sequence[Any]] | None = None
-    ) -> NDArray[np.float32]:
-        """Raw images (N, H, W, C) to logits (N, K), by the training side; `columns`: the cells beside each image."""
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """Logits (N, K) of raw images (N, H, W, C) by the training side, and with a space novelty scores (N,).
+
+        Args:
+            batch: the images.
+            columns: the cells beside each image.
+        """
 
     def assemble(
         self,
@@ -172,24 +177,20 @@ class TrainedNetwork:
         found = self._answer(batch)
         return found[1] if len(found) > 1 else None
 
-    def raw_answers(self, batch: NDArray[Any]) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
-        """Of raw images the logits (N, K), and the novelty scores (N,) where a space is known, in one pass."""
-        found = self._answer(batch)
-        return found[0], None if self._space is None or len(found) < 2 else score_novelty(found[1], self._space)
-
-    def raw_logits(
+    def raw_answers(
         self, batch: NDArray[Any], columns: Mapping[str, Sequence[Any]] | None = None
-    ) -> NDArray[np.float32]:
-        """Raw images (N, H, W, C) to logits (N, K); `columns`: the cells beside each image.
+    ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+        """As `Shippable.raw_answers`, in one pass.
 
         By the exported network in ONNX Runtime, which is faster than the framework and proven equal by the gate. What
         ONNX Runtime cannot run, the framework answers: the gate says what is wrong with it. So it does where columns
         are given.
         """
         if self._table is None:
-            return self._answer(batch)[0]
+            found = self._answer(batch)
+            return found[0], None if self._space is None or len(found) < 2 else score_novelty(found[1], self._space)
         encoded = encode_columns(parse_cells(self._table, columns or {}, len(batch)), self._table)
-        return np.asarray(self._network.predict(self._prepare(batch), encoded), np.float32)
+        return np.asarray(self._network.predict(self._prepare(batch), encoded), np.float32), None
 
     def _prepare(self, batch: NDArray[Any]) -> NDArray[np.float32]:
         return normalize_batch(np.stack([resize_image(image, self._spec) for image in batch]), self._spec)

@@ -34,7 +34,7 @@ from zoo.spec._preprocessing import (
     Voi,
     Window,
 )
-from zoo.spec._quantization import Guard, Quantization, QuantizedKind, Rung, Speed, Target
+from zoo.spec._quantization import Alike, Bars, Guard, Quantization, QuantizedKind, Rung, Speed, Target, Verdict
 from zoo.spec._reference import MEASURED, Reference
 from zoo.spec._results import (
     Calibration,
@@ -97,7 +97,9 @@ __all__ = [
     "UNKNOWN",
     "Abstention",
     "AbstentionReport",
+    "Alike",
     "AtPrevalence",
+    "Bars",
     "Budget",
     "Calibration",
     "Categorical",
@@ -164,6 +166,7 @@ __all__ = [
     "TrainConfig",
     "Uncertain",
     "UnlikeSet",
+    "Verdict",
     "Voi",
     "Weights",
     "Window",

@@ -11,7 +11,7 @@ temperature is fitted, so what is judged here is what ships.
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -19,8 +19,9 @@ import numpy as np
 
 from zoo._support.text import format_count
 from zoo.data import find_rarest, log_prior
+from zoo.workflow._answered import Answered, answer_images
 from zoo.workflow._decide import Asked, settle
-from zoo.workflow._unlike import add_novelty, answer_validation, learn_space
+from zoo.workflow._unlike import add_novelty, learn_space, settle_threshold
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,11 +55,13 @@ class Calibrated:
         trained: the model, its logits adjusted where that was taken.
         changes: fields of the run's record: temperature, decisions, what is unlike training, and what auto took.
         notes: for the record.
+        answered: what the model says of the validation images; None: it has learnt from them.
     """
 
     trained: Shippable
     changes: dict[str, Any]
     notes: tuple[str, ...] = field(default=())
+    answered: Answered | None = None
 
 
 def calibrate(trained: Shippable, record: RunRecord, data: Splits, expected: Expected | None = None) -> Calibrated:
@@ -71,19 +74,16 @@ def calibrate(trained: Shippable, record: RunRecord, data: Splits, expected: Exp
         expected: what the folds of a model of all images settled, which holds for it too; None: it held some out.
     """
     from zoo.artefact import TrainedNetwork
-    from zoo.evaluation import fit_temperature, predict_set
+    from zoo.evaluation import fit_temperature
 
     if expected is not None and not isinstance(trained, TrainedNetwork):  # nothing is left open of an ensemble of folds
         return Calibrated(trained, {"temperature": expected.temperature})
     changes: dict[str, Any] = {}
     notes: tuple[str, ...] = ()
-    novelty = None
     if expected is None and record.card.train.novelty and isinstance(trained, TrainedNetwork):
         notes = learn_space(trained, data.train, record.card.train.seed)
-        logits, novelty, said = answer_validation(trained, data.val)
-        notes = (*notes, *said)
-    else:
-        logits = predict_set(trained.raw_logits, data.val)
+    answered = answer_images(trained, data.val, record.card.train.seed)
+    logits = answered.logits
     if record.card.train.loss == "auto" and record.loss is None and isinstance(trained, TrainedNetwork):
         shift, why = _choose(logits, record, data) if expected is None else _follow(expected, data)
         taken = "cross_entropy" if shift is None else "logit_adjusted"
@@ -101,9 +101,10 @@ def calibrate(trained: Shippable, record: RunRecord, data: Splits, expected: Exp
     temperature = fit_temperature(logits, data.val.targets)
     asked = Asked.of(record.card.train)
     found = settle(logits, data.val, data.labels, asked, temperature=temperature, strict=False)
+    novelty, said = settle_threshold(answered.scores)
     changes |= {"temperature": temperature, "operating": found.operating}
     changes["abstention"] = add_novelty(found.abstention, novelty)
-    return Calibrated(trained, changes, (*notes, *found.notes))
+    return Calibrated(trained, changes, (*notes, *said, *found.notes), replace(answered, logits=logits))
 
 
 def _follow(expected: Expected, data: Splits) -> tuple[tuple[float, ...] | None, str]:

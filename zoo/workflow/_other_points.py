@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo.errors import UsageError
+from zoo.workflow._answered import Answered, answer_images
 from zoo.workflow._decide import Asked, judge_decisions, settle
 from zoo.workflow._find import MODEL_FILE, read_report
 from zoo.workflow._images import images_of, without_bad
@@ -33,8 +34,10 @@ __all__ = ["choose_at_export", "choose_for_report"]
 
 def choose_at_export(
     run: RunFolder, trained: Shippable, plugin: ModelPlugin, splits: Splits, rules: Sequence[str]
-) -> tuple[RunFolder, EvalReport | None]:
-    """The run with other operating points, in memory, and its report with them; None: the run was not judged yet.
+) -> tuple[RunFolder, EvalReport | None, Answered]:
+    """The run with other operating points, in memory, its report with them, and the answers that they were chosen on.
+
+    The report is None where the run was not judged yet.
 
     Args:
         run: its record as training left it.
@@ -48,25 +51,25 @@ def choose_at_export(
         DataError: the images cannot follow a rule.
     """
     from zoo.edge import Runtime
-    from zoo.evaluation import predict_set
 
     _refuse_all(run)
     config, labels, temperature = run.record.card.train, run.record.labels, run.record.temperature
-    logits = predict_set(trained.raw_logits, splits.val)
-    found = settle(logits, splits.val, labels, Asked.of(config, rules), temperature=temperature, strict=True)
+    answered = answer_images(trained, splits.val, config.seed)
+    found = settle(answered.logits, splits.val, labels, Asked.of(config, rules), temperature=temperature, strict=True)
     before = run.record.abstention
     abstention = add_novelty(found.abstention, None if before is None else before.novelty)
     run = run.in_memory()
     run.update(operating=found.operating, abstention=abstention)
     if read_report(run) is None:
-        return run, None
+        return run, None, answered
     splits, seen = sift_start(splits, list_seen(run), config.leaks, run.record.notes, start=start_of(run.record))
     runtime = Runtime.open(run.file(MODEL_FILE))
     judged = judge(plugin, runtime, splits, "test", seen=seen)
     decided = msgspec.structs.replace(runtime.manifest, operating=found.operating, abstention=abstention)
-    return run, judge_decisions(
+    report = judge_decisions(
         judged.report, judged.logits, judged.images, decided, operating=found.operating, scores=judged.scores
     )
+    return run, report, answered
 
 
 def choose_for_report(found: Target, rules: Sequence[str], split: str) -> tuple[OperatingPoint, ...]:

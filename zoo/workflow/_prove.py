@@ -13,6 +13,7 @@ from zoo.preprocess import channels_of, raw_channels
 from zoo.runs import hash_learnt, versions, weights_licence
 from zoo.spec import EVIDENCE, FEATURES, NOVELTY, SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
 from zoo.tabular import draw_cells, parse_cells
+from zoo.workflow._answered import Answered
 from zoo.workflow._images import read_some
 from zoo.workflow._refer import draw_reference
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from zoo.edge import Runtime
     from zoo.plugin import Trained
     from zoo.runs import RunFolder, RunRecord
-    from zoo.spec import Member, TableSpec
+    from zoo.spec import Member, Reference, TableSpec
 
 __all__ = ["Stage", "build", "compare_features", "save_model", "shippable", "write_report"]
 
@@ -70,7 +71,7 @@ def build(
     report: EvalReport | None = None,
     evidence: bool = False,
     features: bool = False,
-    refer: bool = True,
+    refer: Answered | Reference | None = None,
 ) -> tuple[onnx.ModelProto, Manifest]:
     """The run's ONNX file, proven against the training side.
 
@@ -83,7 +84,7 @@ def build(
         report: report on the test split, when it is known.
         evidence: with the output "evidence", compared by the gate, too.
         features: with the output "features", compared by the gate, too.
-        refer: with the reference of `zoo monitor`; not where another file is made of this one and has its own.
+        refer: what the reference of `zoo monitor` is drawn from, or the one that there is; None: without it.
 
     Raises:
         UsageError: evidence or features are asked of a model that makes none, or an ensemble is to leave preprocessing
@@ -91,7 +92,6 @@ def build(
         GateError: the file does not give the training side's answers.
     """
     from zoo.artefact import parity_images, set_manifest
-    from zoo.artefact.quantize._running import open_file
 
     record = run.record
     spec, temperature = record.card.preprocess, record.temperature
@@ -124,9 +124,8 @@ def build(
     columns = None if manifest.table is None else _parity_columns(manifest.table, data.val, len(images))
     parity = trained.prove(made, manifest, labels=data.labels, images=images, columns=columns)
     manifest = msgspec.structs.replace(manifest, parity=parity)
-    if refer and record.card.train.fold != "none":  # else it has learnt from its validation images, too
-        runtime = open_file(model, manifest, reference=False)
-        manifest = msgspec.structs.replace(manifest, reference=draw_reference(runtime, manifest, data.val))
+    reference = draw_reference(refer, manifest) if isinstance(refer, Answered) else refer
+    manifest = msgspec.structs.replace(manifest, reference=reference)
     set_manifest(model, manifest)
     log.info(
         "parity: %d raw images of %d sizes, logits within %.1e, probabilities within %.1e, %d labels changed",

@@ -11,14 +11,27 @@ from zoo.workflow._find import MODEL_FILE
 
 if TYPE_CHECKING:
     from zoo.runs import RunFolder
-    from zoo.spec import Manifest
+    from zoo.spec import Manifest, Reference
 
-__all__ = ["has_proven_file", "read_proven"]
+__all__ = ["has_proven_file", "known_reference", "read_proven"]
 
 
 def has_proven_file(run: RunFolder) -> bool:
     """Whether the run is finished and its file is still there."""
     return run.record.status == "done" and run.file(MODEL_FILE).is_file()
+
+
+def known_reference(run: RunFolder) -> Reference | None:
+    """What the run's own file remembers of the validation images, which it decides on as any float32 file of the run.
+
+    None: such a file is missing, or remembers nothing.
+    """
+    if not has_proven_file(run):
+        return None
+    try:
+        return read_proven(run)[1].reference
+    except ModelError:
+        return None
 
 
 def read_proven(run: RunFolder) -> tuple[bytes, Manifest]:

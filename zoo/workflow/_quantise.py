@@ -8,18 +8,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import msgspec
-import numpy as np
 
 from zoo.artefact import set_manifest
 from zoo.artefact.quantize import climb, confirm
-from zoo.evaluation import predict_set
 from zoo.spec import FEATURES
+from zoo.workflow._answered import answer_images
 from zoo.workflow._decide import choose_anew, judge_decisions
 from zoo.workflow._judge import judge
 from zoo.workflow._prove import compare_features
 from zoo.workflow._refer import draw_reference
 from zoo.workflow._seen import list_seen, sift_start, start_of
-from zoo.workflow._unlike import ScoredAnswers, judge_again, settle_anew
+from zoo.workflow._unlike import judge_again, settle_anew
 
 if TYPE_CHECKING:
     import onnx
@@ -28,7 +27,7 @@ if TYPE_CHECKING:
     from zoo.evaluation import Predict
     from zoo.plugin import ModelPlugin
     from zoo.runs import RunFolder
-    from zoo.spec import Manifest, QuantizedKind, Target
+    from zoo.spec import Bars, Manifest, QuantizedKind, Target
 
 __all__ = ["quantise"]
 
@@ -41,6 +40,8 @@ def quantise(
     *,
     kind: QuantizedKind,
     target: Target | None,
+    bars: Bars | None = None,
+    accept_unproven: bool = False,
 ) -> tuple[onnx.ModelProto, Manifest, Predict]:
     """The quantised file with decisions and a report of its own, and how it answers raw images.
 
@@ -51,23 +52,32 @@ def quantise(
         proven: the float32 file and its manifest.
         kind: int8 or fp16.
         target: machine that it is for; None: this one.
+        bars: how much may be lost; None: the usual.
+        accept_unproven: take a rung of which nobody can tell, where none is shown to be as good.
 
     Raises:
         QuantizationError: no rung passed the guard.
         DataError: the file's answers cannot follow the rule of an operating point.
     """
     model, manifest = proven
-    taken = climb(model, manifest, splits, kind=kind, target=target, seed=run.record.card.train.seed)
-    if manifest.operating or manifest.abstention is not None:
-        scored = ScoredAnswers(taken.runtime)
-        manifest = choose_anew(manifest, predict_set(scored.logits, splits.val), splits.val)
-        if scored.scores:
-            manifest = settle_anew(manifest, np.concatenate(scored.scores))
-    if run.record.card.train.fold != "none":  # else it has learnt from its validation images, too
-        manifest = msgspec.structs.replace(manifest, reference=draw_reference(taken.runtime, manifest, splits.val))
-    splits, seen = sift_start(
-        splits, list_seen(run), run.record.card.train.leaks, run.record.notes, start=start_of(run.record)
+    config = run.record.card.train
+    taken = climb(
+        model,
+        manifest,
+        splits,
+        kind=kind,
+        target=target,
+        seed=config.seed,
+        bars=bars,
+        accept_unproven=accept_unproven,
     )
+    if config.fold != "none":  # else it has learnt from its validation images, too, and decides by none of them
+        answered = answer_images(taken.runtime, splits.val, config.seed)
+        manifest = choose_anew(manifest, answered.logits, splits.val)
+        if answered.scores is not None:
+            manifest = settle_anew(manifest, answered.scores)
+        manifest = msgspec.structs.replace(manifest, reference=draw_reference(answered, manifest))
+    splits, seen = sift_start(splits, list_seen(run), config.leaks, run.record.notes, start=start_of(run.record))
     float32 = judge(plugin, taken.float32, splits, "test", seen=seen, look=False)  # its logits are all that is asked
     own = judge(plugin, taken.runtime, splits, "test", seen=seen)
     made, record = confirm(taken, own.images, float32.logits, own.logits)

@@ -8,13 +8,16 @@ from typing import TYPE_CHECKING, Literal
 
 from zoo._support.text import file_name
 from zoo.errors import UsageError
+from zoo.spec import Bars
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from zoo.runs import RunFolder
     from zoo.spec import QuantizedKind, Target
     from zoo.workflow._prove import Stage
 
-__all__ = ["Golden", "Request", "check_places", "refuse_combinations", "target_of"]
+__all__ = ["Golden", "Request", "check_places", "read_bars", "refuse_combinations", "target_of"]
 
 Golden = Literal["generated", "own"]
 """Images of a bundle's golden set: drawn for the purpose, or taken from the data."""
@@ -31,12 +34,39 @@ class Request:
     operating: tuple[str, ...]
     quantize: QuantizedKind | None
     target: Target | None
+    bars: Bars
+    accept_unproven: bool
     bundle: bool
     seen: bool
     out: str | Path | None
     data: str | Path | None
     golden: Golden | None
     overwrite: bool
+
+
+def read_bars(texts: Sequence[str]) -> Bars:
+    """The usual bars with those that are named, such as "auroc=0.005".
+
+    Raises:
+        UsageError: an unknown name, or a value that is not a share.
+    """
+    found = {}
+    for text in texts:
+        name, _, value = text.partition("=")
+        try:
+            if name not in Bars.__struct_fields__:
+                raise ValueError(f"'{name}' is not the name of a bar")
+            found[name] = float(value)
+            Bars(**found)
+        except ValueError as problem:
+            raise UsageError(
+                f"--bar {text}: {problem}; expected NAME=VALUE, NAME one of {', '.join(Bars.__struct_fields__)}, VALUE "
+                "from 0 to below 1, such as auroc=0.005",
+                code="bar-unknown",
+                bar=text,
+                names=list(Bars.__struct_fields__),
+            ) from None
+    return Bars(**found)
 
 
 def refuse_combinations(request: Request, exported: Path | None, *, web: bool) -> None:
@@ -56,11 +86,13 @@ def refuse_combinations(request: Request, exported: Path | None, *, web: bool) -
             code="option-conflict",
             options=["--portable", "--preprocess"],
         )
-    if request.target is not None and request.quantize is None:
+    given = {"--target": request.target, "--bar": request.bars != Bars(), "--accept-unproven": request.accept_unproven}
+    idle = [] if request.quantize else [option for option, value in given.items() if value]
+    if idle:
         raise UsageError(
-            f"target {request.target} is of a quantised file; name --int8 or --fp16 too, or leave it out",
+            f"{', '.join(idle)}: of a quantised file only; name --int8 or --fp16 too, or leave it out",
             code="option-conflict",
-            options=["--target"],
+            options=idle,
         )
     if web and (request.bundle or request.out is not None or request.preprocess != "full"):
         raise UsageError(

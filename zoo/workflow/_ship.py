@@ -69,6 +69,6 @@ def ship(trained: Shippable, job: Job) -> Shipped:
     run.file(STATE).unlink(missing_ok=True)  # only now: until here, it is what a stopped run is continued from
     if job.context.skip_bad:
         leave_out_unread(run.file(TRAINED_ON), splits)
-    model, manifest = _prove.build(run, settled.trained, splits)
+    model, manifest = _prove.build(run, settled.trained, splits, refer=settled.answered)
     _prove.save_model(run.file(MODEL_FILE), model)
     return Shipped(model, manifest, splits, expected)

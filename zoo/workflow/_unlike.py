@@ -30,7 +30,6 @@ __all__ = [
     "SPACE",
     "ScoredAnswers",
     "add_novelty",
-    "answer_validation",
     "choose_rows",
     "judge_again",
     "judge_unlike",
@@ -38,6 +37,7 @@ __all__ = [
     "learn_space",
     "restore_space",
     "settle_anew",
+    "settle_threshold",
 ]
 
 SPACE = "novelty.npz"
@@ -75,30 +75,20 @@ def learn_space(trained: TrainedNetwork, images: ImageSet, seed: int) -> tuple[s
     return ()
 
 
-def answer_validation(
-    trained: TrainedNetwork, images: ImageSet
-) -> tuple[NDArray[np.float32], Novelty | None, tuple[str, ...]]:
-    """Logits of the validation images, and the threshold by their scores, of one pass; and notes on it."""
-    from zoo.evaluation import predict_set, settle_novelty
+def settle_threshold(scores: NDArray[np.float32] | None) -> tuple[Novelty | None, tuple[str, ...]]:
+    """The threshold by the (n,) scores of validation images, and notes on it; without scores there is none."""
+    from zoo.evaluation import settle_novelty
 
-    if trained.space is None:
-        return predict_set(trained.raw_logits, images), None, ()
-    scores: list[NDArray[np.float32]] = []
-
-    def logits(batch: NDArray[Any]) -> NDArray[np.float32]:
-        answers, found = trained.raw_answers(batch)
-        scores.extend(() if found is None else (found,))
-        return answers
-
-    answers = predict_set(logits, images)
-    novelty = settle_novelty(np.concatenate(scores))
+    if scores is None:
+        return None, ()
+    novelty = settle_novelty(scores)
     if novelty.n + 1 >= 1 / novelty.share:
-        return answers, novelty, ()
+        return novelty, ()
     note = (
         f"unlike training is what scores above all {format_count(novelty.n, 'validation image')}: too few for "
         f"{novelty.share:.0%}, so about 1 in {novelty.n + 1} of images like them scores higher"
     )
-    return answers, novelty, (note,)
+    return novelty, (note,)
 
 
 def keep_space(run: RunFolder, trained: Shippable) -> None:

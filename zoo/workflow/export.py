@@ -24,7 +24,8 @@ if TYPE_CHECKING:
     from zoo.data import Splits
     from zoo.plugin import ModelPlugin
     from zoo.runs import RunFolder
-    from zoo.spec import QuantizedKind, Target
+    from zoo.spec import QuantizedKind, Reference, Target
+    from zoo.workflow._answered import Answered
     from zoo.workflow._prove import Stage
     from zoo.workflow._request import Golden, Request
 
@@ -70,6 +71,8 @@ def export(
     operating: Sequence[str] = (),
     quantize: QuantizedKind | None = None,
     target: Target | None = None,
+    bars: Sequence[str] = (),
+    accept_unproven: bool = False,
     bundle: bool = False,
     seen: bool = True,
     out: str | Path | None = None,
@@ -97,6 +100,9 @@ def export(
         quantize: int8 or fp16: the smallest change of the proven file that passes the guard of
             `zoo.artefact.quantize`; its report is then its own, from raw test images.
         target: what a quantised file is for: avx512 (with VNNI), avx2, arm64 or gpu; None: this machine.
+        bars: how much a quantised file may lose, such as "auroc=0.005", where that is to differ from `zoo.spec.Bars`.
+        accept_unproven: take a quantised file of which the images are too few to tell whether it is as good. Its
+            manifest, its card and its report say so.
         bundle: write NAME.zoo with manifest, golden set, report, card and parts list; where `out` ends in .zoo.zip,
             one file with the same in it.
         seen: the bundle carries salted hashes of the images that the model has seen, for `zoo.evaluate`; a page
@@ -122,7 +128,7 @@ def export(
             target without `quantize`, or a model that has nothing to quantise; `evidence` or `features` of one
             that makes none.
     """
-    from zoo.workflow._request import Request, refuse_combinations
+    from zoo.workflow._request import Request, read_bars, refuse_combinations
 
     request = Request(
         preprocess=preprocess,
@@ -132,6 +138,8 @@ def export(
         operating=tuple(operating),
         quantize=quantize,
         target=target,
+        bars=read_bars(bars),
+        accept_unproven=accept_unproven,
         bundle=bundle,
         seen=seen,
         out=out,
@@ -152,9 +160,11 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
     from zoo._support.files import sha256_file
     from zoo.runs import find_run, open_run
     from zoo.workflow import _prove
+    from zoo.workflow._answered import answer_images
     from zoo.workflow._golden import choose_kind, write_proven_bundle
     from zoo.workflow._images import images_of
     from zoo.workflow._other_points import choose_at_export
+    from zoo.workflow._proven import known_reference
     from zoo.workflow._quantise import quantise
     from zoo.workflow._request import check_places, target_of
 
@@ -167,7 +177,8 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
             raise
         return _write_own(opened, request, problem)
     plugin = registry.load(opened.record.plugin.name).plugin
-    opened, trained, splits, notes = _restore(opened, plugin, splits)
+    refer: Answered | Reference | None
+    opened, trained, splits, refer, notes = _restore(opened, plugin, splits)
     if request.quantize is not None and trained.members:
         raise UsageError(
             f"--{request.quantize}: an ensemble ships in float32, its members are proven one by one; "
@@ -185,7 +196,9 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
         )
     settled, report = opened, read_report(opened)
     if request.operating:
-        settled, report = choose_at_export(opened, trained, plugin, splits, request.operating)
+        settled, report, refer = choose_at_export(opened, trained, plugin, splits, request.operating)
+    elif request.quantize is None and refer is None and opened.record.card.train.fold != "none":
+        refer = known_reference(opened) or answer_images(trained, splits.val, opened.record.card.train.seed)
     model, manifest = _prove.build(
         settled,
         trained,
@@ -195,12 +208,19 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
         report=report,
         evidence=request.evidence,
         features=request.features,
-        refer=request.quantize is None,
+        refer=None if request.quantize else refer,  # a quantised file has its own
     )
     predict = None
     if request.quantize is not None:
         model, manifest, predict = quantise(
-            opened, plugin, splits, (model, manifest), kind=request.quantize, target=request.target
+            opened,
+            plugin,
+            splits,
+            (model, manifest),
+            kind=request.quantize,
+            target=request.target,
+            bars=request.bars,
+            accept_unproven=request.accept_unproven,
         )
     written = target_of(opened, request, manifest.quantization.kind if manifest.quantization else None)
     golden = choose_kind(request.golden, request.data or opened.record.source) if request.bundle else None
@@ -283,10 +303,10 @@ def _result(written: Path, manifest: Manifest, golden: GoldenKind | None, notes:
 
 def _restore(
     run: RunFolder, plugin: ModelPlugin, splits: Splits
-) -> tuple[RunFolder, Shippable, Splits, tuple[str, ...]]:
+) -> tuple[RunFolder, Shippable, Splits, Answered | None, tuple[str, ...]]:
     """The model as its plugin saved it, the images it can be proven on, and what must be said of it.
 
-    An interrupted run gets its temperature.
+    An interrupted run gets its temperature, from answers that come back, too.
     """
     from zoo.runs import check_learnt, is_live, refuse_unfinished
     from zoo.workflow import _prove
@@ -302,13 +322,13 @@ def _restore(
     restore_space(run, trained)
     splits = without_bad(splits, record.skipped)
     if record.status in {"trained", "done"}:
-        return run, trained, splits, ()
+        return run, trained, splits, None, ()
     how = "is running and has done" if is_live(run.path) else "stopped after"
     note = f"training {how} epoch {record.epochs_done} of {record.card.train.epochs}; this is its best epoch so far"
     settled = calibrate(trained, record, splits)
     run = run.in_memory()  # its training may still be running
     run.add_notes([note, *settled.notes], **settled.changes)
-    return run, settled.trained, splits, (note, *settled.notes)
+    return run, settled.trained, splits, settled.answered, (note, *settled.notes)
 
 
 def _format_seen(run: RunFolder) -> bytes | None:

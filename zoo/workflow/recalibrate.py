@@ -102,7 +102,8 @@ def recalibrate(
     """
     from zoo.artefact.quantize._running import open_file
     from zoo.edge.bundle import open_model
-    from zoo.evaluation import fit_temperature, predict_set
+    from zoo.evaluation import fit_temperature
+    from zoo.workflow._answered import answer_images
     from zoo.workflow._decide import choose_anew
     from zoo.workflow._judge import check_takes, judge
     from zoo.workflow._prove import write_report
@@ -124,8 +125,8 @@ def recalibrate(
     part = divide(found, seed=seed, include_seen=include_seen)
     old = found.runtime.manifest
     fit = check_takes(old, part.splits).val
-    logits = predict_set(found.runtime.logits, fit)
-    temperature = fit_temperature(logits, fit.targets)
+    answered = answer_images(found.runtime, fit, old.provenance.config.seed)
+    temperature = fit_temperature(answered.logits, fit.targets)
     note = (
         f"recalibrated on {format_count(len(fit), 'image')} of other data, {part.splits.fingerprint.name}, sha256 "
         f"{part.splits.fingerprint.sha256}: temperature {old.temperature:.4g} became {temperature:.4g}"
@@ -134,10 +135,10 @@ def recalibrate(
     bare = msgspec.structs.replace(
         old, temperature=temperature, provenance=origin, report=None, reference=None, files={}, sizes={}, golden=None
     )
-    new = choose_anew(bare, logits, fit)
+    new = choose_anew(bare, answered.logits, fit)
     graph.set_temperature(temperature)
     runtime = open_file(graph.model, new, reference=False)
-    new = msgspec.structs.replace(new, reference=draw_reference(runtime, new, fit, source="recalibration"))
+    new = msgspec.structs.replace(new, reference=draw_reference(answered, new, source="recalibration"))
     before, after = (judge(found.plugin, one, part.splits, "test", seen=part.seen) for one in (found.runtime, runtime))
     report = msgspec.structs.replace(after.report, notes=(*after.report.notes, note))
     new = msgspec.structs.replace(new, report=report)

@@ -1,12 +1,12 @@
-"""Which training images calibrate, and how they are handed over: one at a time, as the network sees them.
+"""Which images calibrate, and on which ones two files are compared without their labels.
 
-Validation images choose between rungs and test images are reported on; neither may set a range that the file
-then carries, so this module is only ever given the training split.
+Training images alone calibrate, one at a time, as the network sees them: validation images choose between rungs, and
+may not set a range that the file then carries. Test images choose nothing, so this module is never given them.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zoo.data import ImageSet
+    from zoo.readers import RawImage
     from zoo.spec import PreprocessSpec
 
-__all__ = ["CALIBRATE", "COMPARE", "ENOUGH", "Tensors", "draw"]
+__all__ = ["CALIBRATE", "COMPARE", "ENOUGH", "Several", "Tensors", "draw", "draw_several"]
 
 CALIBRATE = 256
 """Images that set the ranges."""
@@ -58,6 +59,52 @@ def draw(train: ImageSet, spec: PreprocessSpec, seed: int) -> tuple[Tensors, Ten
     order = _class_by_class(train.targets, wanted, np.random.default_rng(seed))
     cut = max(1, wanted - max(1, round(wanted * COMPARE / (CALIBRATE + COMPARE))))
     return Tensors(train, order[:cut], spec), Tensors(train, order[cut:] or order[:cut], spec)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Several:
+    """Images of a set, and mirrored copies of them; `zoo.evaluation.Images` of raw pixels.
+
+    Attributes:
+        images: what they are of.
+        rows: (n,) place of each.
+        turns: (n,) 0: as it is; 1, 2, 3: mirrored left to right, upside down, both.
+    """
+
+    images: ImageSet
+    rows: NDArray[np.intp]
+    turns: NDArray[np.intp]
+
+    @property
+    def ids(self) -> list[str]:
+        """The name of each image."""
+        return [self.images.ids[row] for row in self.rows]
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """None: a model that takes columns ships in float32."""
+        return {}
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def read(self, i: int, /) -> RawImage:
+        """Image `i`, (H, W, C)."""
+        found, turn = self.images.read(int(self.rows[i])), int(self.turns[i])
+        pixels = found.pixels[:: -1 if turn & 2 else 1, :: -1 if turn & 1 else 1]
+        return replace(found, pixels=np.ascontiguousarray(pixels))
+
+
+def draw_several(val: ImageSet, train: ImageSet, most: int, seed: int) -> tuple[Several, ...]:
+    """Validation images, then training images drawn at random, then mirrored copies, `most` of them all."""
+    first = np.arange(min(len(val), most))
+    second = np.sort(np.random.default_rng(seed).permutation(len(train))[: most - len(first)])
+    found = [Several(val, first, np.zeros_like(first)), Several(train, second, np.zeros_like(second))]
+    for turn in (1, 2, 3):
+        for images, rows in ((val, first), (train, second)):
+            left = rows[: most - sum(map(len, found))]
+            found.append(Several(images, left, np.full(len(left), turn)))
+    return tuple(one for one in found if len(one))
 
 
 def _class_by_class(targets: NDArray[np.int64], count: int, rng: Any) -> tuple[int, ...]:

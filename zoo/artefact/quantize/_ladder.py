@@ -7,26 +7,35 @@ that passes is taken; when none does, the float32 file is what remains and the e
 Which images say what:
 
     training      ranges of activations, the choice among calibrations, the order of layers
-    validation    which rung: each is held against the guard on them. The float32 file's best epoch was chosen on
-                  these very images, which flatters it and not the file it is compared with
+    validation    which rung: each is held against the guard on them, and without labels on training images and
+                  mirrored copies, too. The float32 file's best epoch was chosen on the validation images, which
+                  flatters it and not the file it is compared with
     test          nothing is chosen. The one rung that was taken is measured on them, which is what is reported,
                   and refused where they show that a bar is broken: its whole interval lies beyond. No other rung
-                  is then tried, because that would be choosing. To ask for the bars a second time would refuse sound
-                  files by chance (of 42 images of a class one is more than 0.02) and flatter those that it lets by
+                  is then tried, because that would be choosing
 """
 
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+import numpy as np
 
 from zoo.artefact.quantize._convert import LARGEST_HALF, to_half, to_integers
 from zoo.artefact.quantize._core import core_of, with_core
-from zoo.artefact.quantize._guard import compare, find_broken_bars, find_missed, find_missed_speed
-from zoo.artefact.quantize._images import ENOUGH, draw
+from zoo.artefact.quantize._guard import (
+    compare,
+    compare_labelled,
+    find_broken_bars,
+    find_doubts,
+    find_missed_speed,
+    judge,
+)
+from zoo.artefact.quantize._images import draw, draw_several
+from zoo.artefact.quantize._notes import explain_refusal, note_bars, note_making
 from zoo.artefact.quantize._ranges import METHODS, watch
 from zoo.artefact.quantize._running import open_file
 from zoo.artefact.quantize._sensitivity import errors, wobble, worst_first
@@ -34,7 +43,7 @@ from zoo.artefact.quantize._speed import measure
 from zoo.artefact.quantize._targets import DEFAULT_TARGET, SCHEMES, WHOLE_BITS, this_machine
 from zoo.errors import QuantizationError
 from zoo.evaluation import predict_set
-from zoo.spec import Guard, Manifest, Quantization, QuantizedKind, Rung, Target
+from zoo.spec import Alike, Bars, Guard, Manifest, Quantization, QuantizedKind, Rung, Target
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -58,6 +67,9 @@ _STEADY = 0.01
 """Least tolerance of a golden logit: kernels of other CPUs have not been seen by this machine."""
 _UNSTEADY = 0.5
 """Largest: a golden set that lets logits move further could not tell a fault from rounding."""
+
+_SEVERAL = {False: 1000, True: 600}
+"""Images on which answers are compared without labels; fewer where the kernels of another machine are imitated."""
 
 _HALF = "fp16 weights and activations; input and head in float32"
 
@@ -89,8 +101,10 @@ def climb(
     kind: QuantizedKind,
     target: Target | None = None,
     seed: int = 0,
+    bars: Bars | None = None,
+    accept_unproven: bool = False,
 ) -> Taken:
-    """The first rung that passes the guard on the validation images.
+    """The first rung that is shown to be as good as the float32 file.
 
     Args:
         model: the proven float32 file.
@@ -99,15 +113,18 @@ def climb(
         kind: int8 climbs the whole ladder, fp16 is one rung.
         target: the machine it is made for; None: this one, or avx2 where this one is not known.
         seed: seed that draws the training images.
+        bars: how much may be lost; None: as `Bars` has it.
+        accept_unproven: where no rung is, take the first of which nobody can tell.
 
     Raises:
-        QuantizationError: no rung passed; its details hold the table.
+        QuantizationError: no rung can be taken; its details hold the table.
         UsageError: the model has nothing to quantise.
         DataError: the validation split holds no image.
     """
     here = this_machine()
     chosen = target or here or DEFAULT_TARGET
-    ladder = _Ladder(model, manifest, data, chosen, reference=chosen != here)
+    bars = bars or Bars()
+    ladder = _Ladder(model, manifest, data, chosen, bars=bars, seed=seed, reference=chosen != here)
     calibrate, others = draw(data.train, manifest.preprocess, seed)
     record = Quantization(
         kind=kind,
@@ -121,21 +138,27 @@ def climb(
         layers=len(ladder.core.layers),
         excluded=(),
         rungs=(),
+        bars=bars,
         val=None,
         test=None,
         speed=None,
         size_ratio=None,
         tolerance=None,
-        notes=_notes(chosen, here, len(calibrate), kind),
+        notes=(*note_making(chosen, here, len(calibrate), kind), *note_bars(bars)),
+        verdict=None,
+        alike=None,
     )
     rungs: list[Rung] = []
+    doubtful: Taken | None = None
     for candidate in ladder.candidates(calibrate, others, record):
         rung, runtime, whole = ladder.judge(candidate)
         rungs.append(rung)
         record = msgspec.structs.replace(candidate.record, rungs=tuple(rungs))
-        said = "refused" if rung.refused else "passed"  # why is in the record, which is shown at the end
-        log.info("quantisation, %s: %s on the validation images", rung.name, said)
-        if rung.refused or runtime is None or whole is None:
+        log.info("quantisation, %s: %s", rung.name, rung.verdict or "not run")  # why is in the record, shown at the end
+        doubt = (
+            accept_unproven and doubtful is None and rung.verdict == "cannot tell" and not find_missed_speed(rung.speed)
+        )
+        if runtime is None or whole is None or (rung.refused and not doubt):
             continue
         moved = wobble(ladder.core, candidate.core, others, reference=ladder.reference or rung.kind == "fp16")
         if 2 * moved > _UNSTEADY:
@@ -149,22 +172,23 @@ def climb(
             record,
             kind=rung.kind,
             excluded=rung.excluded,
+            verdict=rung.verdict,
+            alike=rung.alike,
             val=rung.val,
             speed=rung.speed,
             size_ratio=ladder.size / rung.size_bytes,
             tolerance=max(2 * moved, _STEADY),
         )
-        return Taken(whole, ladder.float32, runtime, record)
-    first = rungs[0]
-    gpu = "; fp16 is for GPUs: name --target gpu" if kind == "fp16" and not ladder.reference else ""
-    raise QuantizationError(
-        f"{kind} refused: none of {len(rungs)} rungs can replace the float32 file on {len(data.val)} validation "
-        f"images ({first.name}: {'; '.join(first.refused)}); nothing was written, ship the float32 file with "
-        f"'zoo export --onnx'{gpu}",
-        quantization=record,
-        code="quantise-answers",
-        split="val",
-    )
+        taken = Taken(whole, ladder.float32, runtime, record)
+        if not doubt:
+            return taken
+        doubtful = taken
+    if doubtful is not None:
+        why = f"not shown to be as good as float32, and accepted so: {'; '.join(doubtful.record.rungs[-1].refused)}"
+        tried = (*(rung for rung in rungs if rung != doubtful.record.rungs[-1]), doubtful.record.rungs[-1])
+        notes = (*doubtful.record.notes, why)
+        return replace(doubtful, record=msgspec.structs.replace(doubtful.record, rungs=tried, notes=notes))
+    raise explain_refusal(record, kind, len(data.val), fp16_here=kind == "fp16" and not ladder.reference)
 
 
 def confirm(
@@ -182,7 +206,7 @@ def confirm(
         QuantizationError: they show that a bar is broken; no other rung is tried.
     """
     manifest = taken.runtime.manifest
-    guard = compare(
+    guard = compare_labelled(
         float32,
         quantised,
         images.targets,
@@ -192,8 +216,8 @@ def confirm(
         groups=images.groups,
     )
     kind = taken.record.kind
-    broken = find_broken_bars(guard, kind)
-    missed = () if broken else find_missed(guard, kind)
+    broken = find_broken_bars(guard, kind, taken.record.bars)
+    missed = () if broken else find_doubts(guard, taken.record.bars)
     beyond = tuple(f"on the {guard.n} test images {why}; they are too few to tell" for why in missed)
     record = msgspec.structs.replace(taken.record, test=guard, notes=(*taken.record.notes, *beyond))
     if broken:
@@ -224,14 +248,25 @@ class _Ladder:
     """The float32 file and its answers, and the rungs that are held against them."""
 
     def __init__(
-        self, model: onnx.ModelProto, manifest: Manifest, data: Splits, target: Target, *, reference: bool
+        self,
+        model: onnx.ModelProto,
+        manifest: Manifest,
+        data: Splits,
+        target: Target,
+        *,
+        bars: Bars,
+        seed: int,
+        reference: bool,
     ) -> None:
         self.model, self.manifest, self.scheme, self.reference = model, manifest, SCHEMES[target], reference
+        self.bars = bars
         self.core: Core = core_of(model)
         self.images = data.split("val")
         self.float32 = open_file(model, manifest, reference=False)
         self.size = model.ByteSize()
         self.answers = predict_set(self.float32.logits, self.images)
+        self.others = draw_several(self.images, data.train, _SEVERAL[reference], seed)[1:]
+        self.other_answers = [predict_set(self.float32.logits, one) for one in self.others]
 
     def candidates(self, calibrate: Tensors, others: Tensors, record: Quantization) -> Iterator[_Candidate]:
         """The rungs, from the lowest; each is made when it is asked for."""
@@ -276,6 +311,8 @@ class _Ladder:
             excluded=candidate.excluded,
             size_bytes=whole.ByteSize(),
             val=None,
+            alike=None,
+            verdict=None,
             speed=None,
             refused=(),
         )
@@ -283,30 +320,48 @@ class _Ladder:
             return msgspec.structs.replace(rung, refused=(candidate.broken,)), None, None
         # fp16 has no kernels to replace: its answers are the same either way.
         runtime = open_file(whole, self.manifest, reference=self.reference and candidate.kind == "int8")
-        guard: Guard = compare(
+        answers = predict_set(runtime.logits, self.images)
+        guard: Guard = compare_labelled(
             self.answers,
-            predict_set(runtime.logits, self.images),
+            answers,
             self.images.targets,
             self.manifest.labels,
             split="val",
             temperature=self.manifest.temperature,
             groups=self.images.groups,
         )
-        speed = None if self.reference else measure(self.float32, runtime, self._some())
-        refused = (*find_missed(guard, candidate.kind), *find_missed_speed(speed))
-        return msgspec.structs.replace(rung, val=guard, speed=speed, refused=refused), runtime, whole
+        if broken := find_broken_bars(guard, candidate.kind, self.bars):
+            return msgspec.structs.replace(rung, val=guard, verdict="worse", refused=broken), None, None
+        alike = self._compare(answers, runtime)
+        verdict, why = judge(guard, alike, candidate.kind, self.bars)
+        speed = None if self.reference or verdict == "worse" else measure(self.float32, runtime, self._some())
+        refused = (*why, *find_missed_speed(speed))
+        judged = msgspec.structs.replace(rung, alike=alike, val=guard, verdict=verdict, speed=speed, refused=refused)
+        return judged, runtime, whole
+
+    def _compare(self, answers: NDArray[np.float32], runtime: Runtime) -> Alike:
+        """The file beside float32 on all images that may choose; `answers` are those to the validation images."""
+        own = [predict_set(runtime.logits, one) for one in self.others]
+        return compare(
+            np.concatenate([self.answers, *self.other_answers]),
+            np.concatenate([answers, *own]),
+            temperature=self.manifest.temperature,
+            task=self.manifest.task,
+            copies=sum(int((one.turns > 0).sum()) for one in self.others),
+            groups=self._groups(),
+        )
+
+    def _groups(self) -> NDArray[np.int64] | None:
+        """Of the validation images and of `others`; a copy is of the patient of its original."""
+        if self.images.groups is None:
+            return None
+        next_free = int(self.images.groups.max()) + 1
+        found = [self.images.groups]
+        for one in self.others:
+            groups = one.images.groups
+            assert groups is not None  # noqa: S101 - known of one split, known of all
+            found.append(groups[one.rows] + (0 if one.images is self.images else next_free))
+        return np.concatenate(found)
 
     def _some(self) -> list[NDArray[Any]]:
         return [self.images.read(row).pixels for row in range(min(_TIMED, len(self.images)))]
-
-
-def _notes(target: Target, here: Target | None, calibrated: int, kind: QuantizedKind) -> tuple[str, ...]:
-    notes = []
-    if calibrated < ENOUGH and kind == "int8":
-        notes.append(f"calibrated on {calibrated} training images only; {ENOUGH} or more are usual")
-    if target != here:
-        notes.append(
-            f"made for {target} on a machine that is {here or 'none of the known targets'}: speed was not measured "
-            "and is not claimed, and the kernels of the target were not run"
-        )
-    return tuple(notes)
