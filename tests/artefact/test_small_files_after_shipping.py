@@ -13,7 +13,6 @@ from quantising import Digits, digits_npz, timed_as, trained_digits
 
 import zoo
 from zoo.artefact.quantize import _ladder as ladder
-from zoo.artefact.quantize._guard import find_missed
 from zoo.edge import Runtime, predict_csv
 from zoo.edge._monitor import round_number
 from zoo.edge.bundle import open_model
@@ -30,10 +29,8 @@ def digits(tmp_path_factory: pytest.TempPathFactory) -> Digits:
 
 @pytest.fixture(scope="module")
 def int8(digits: Digits) -> Path:
-    """All layers in int8, whatever the guard says: what is tested here is not how good the file is."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(ladder, "measure", timed_as(1.5))
-        patch.setattr(ladder, "find_missed", lambda *_: ())
         return Path(zoo.export(digits.run, quantize="int8", bundle=True, out=digits.run / "int8.zoo").path)
 
 
@@ -65,7 +62,7 @@ def test_threshold_and_reference_are_of_the_files_own_scores(
     assert manifest.quantization.kind == kind
     assert not np.array_equal(own, own.astype(np.float16)), "the score itself is computed in float32"
     assert not np.array_equal(own, float32)
-    assert own == pytest.approx(float32, rel=0.2)
+    assert np.median(np.abs(own / float32 - 1)) < 0.1
     assert novelty_of(file) == settle_novelty(own, novelty_of(file).share) != settle_novelty(float32, 0.02)
     assert manifest.reference is not None
     kept = set(manifest.reference.values[NOVELTY])
@@ -82,9 +79,8 @@ def test_the_guard_accepted_the_fp16_file_and_the_manifest_says_so(fp16: Path) -
     assert record is not None
     assert record.val is not None
     assert record.test is not None
-    assert find_missed(record.val, "fp16") == ()
-    assert record.val.max_abs_probability <= 5e-3
-    assert [(rung.name, rung.refused) for rung in record.rungs] == [("fp16", ())]
+    assert record.val.max_abs_probability <= record.bars.probability
+    assert [(rung.name, rung.verdict, rung.refused) for rung in record.rungs] == [("fp16", "as good", ())]
 
 
 def write_table(runtime: Runtime, images: np.ndarray, target: Path) -> Path:
