@@ -127,7 +127,7 @@ def build(
     if refer and record.card.train.fold != "none":  # else it has learnt from its validation images, too
         runtime = open_file(model, manifest, reference=False)
         manifest = msgspec.structs.replace(manifest, reference=draw_reference(runtime, manifest, data.val))
-    set_manifest(model, manifest)
+    manifest = set_manifest(model, manifest)
     log.info(
         "parity: %d raw images of %d sizes, logits within %.1e, probabilities within %.1e, %d labels changed",
         parity.images, parity.sizes, parity.max_abs_logit, parity.max_abs_probability, parity.flips,
@@ -148,11 +148,11 @@ def compare_features(float32: Runtime, own: Runtime, val: ImageSet) -> str:
     )
 
 
-def write_report(model: onnx.ModelProto, manifest: Manifest, report: EvalReport) -> None:
+def write_report(model: onnx.ModelProto, manifest: Manifest, report: EvalReport) -> Manifest:
     """Write the report into the file's metadata; the graph that was evaluated is not touched."""
     from zoo.artefact import set_manifest
 
-    set_manifest(model, msgspec.structs.replace(manifest, report=report))
+    return set_manifest(model, msgspec.structs.replace(manifest, report=report))
 
 
 def save_model(target: Path, model: onnx.ModelProto) -> None:
