@@ -44,6 +44,8 @@ int main(int count, char** arguments) try {
   const Json manifest = read_manifest(bundle + "/manifest.json");
   const auto labels = read_labels(manifest);
   Picture picture = read_picture(arguments[2]);
+  std::cerr << "ONNX Runtime " << Ort::GetVersionString() << " here, the file is proven from "
+            << manifest["runtime"]["onnxruntime"].string << " on\n";
   Ort::Env environment;
   Ort::Session session(environment, (bundle + "/model.onnx").c_str(), Ort::SessionOptions{});
   const auto memory = Ort::MemoryInfo::CreateCpu(OrtArenaAllocator, OrtMemTypeDefault);

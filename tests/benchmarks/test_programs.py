@@ -56,6 +56,7 @@ TABLES = {
     ),
     "quantization": (r"^\| U8S8 \| .* MB, ", r"^\| fp16 \| .* MB, "),
     "reader_trials": (r"^damaged copies: 10 in ", r"^the process lived$"),
+    "runtimes": (r"^\| [\d.]+ \| 0.0e\+00, 1 of 1 files \| .* \| .* \| .* \|$",),
     "same_bytes": (r"^1 different of 2 runs of knn$",),
     "serve": (r"^served / bare: ", r"^20 idle connections: a request among them 200 "),
     "training": (r"^ours +\S+$", r"^ours / synthetic +[\d.]+ ", r"^streamed / ours +[\d.]+ "),
@@ -213,6 +214,10 @@ def test_listing(tmp_path: Path) -> None:
 
 def test_quantization(run: Path, tmp_path: Path) -> None:
     printed("quantization", run, "--smallest", place=tmp_path)
+
+
+def test_runtimes(images: Path, tmp_path: Path) -> None:
+    printed("runtimes", "--smallest", "--pictures", images, "--work", tmp_path / "work", place=tmp_path)
 
 
 def test_same_bytes(images: Path, tmp_path: Path) -> None:

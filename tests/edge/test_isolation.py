@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import subprocess
@@ -207,9 +208,36 @@ def test_a_crash_of_the_runtime_is_one_line_of_the_caller(
     assert "\n" not in str(caught.value)
 
 
+def test_a_proof_needs_no_process_where_the_interpreter_cannot_start_itself(
+    bundle: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """As under an emulator, where the system cannot run the interpreter's file."""
+    foreign = tmp_path / "python"
+    foreign.write_bytes(b"\x7fELF of another machine")
+    foreign.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(foreign))
+    proof = verify(bundle)
+    assert (proof.images, proof.isolated) == (4, False)
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+    with refused("proof-unstarted", GateError, lasting=True):
+        verify(bundle, memory_limit=500)
+
+
+def test_a_passing_want_of_processes_is_no_reason_to_give_up_the_limits(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise BlockingIOError(errno.EAGAIN, "resource temporarily unavailable")
+
+    monkeypatch.setattr(subprocess, "Popen", fail)
+    with refused("proof-unstarted", GateError, lasting=False):
+        verify(bundle)
+
+
 @pytest.mark.parametrize("isolated", [True, False])
 def test_the_child_says_what_the_caller_itself_would_say(bundle: Path, isolated: bool) -> None:
-    assert verify(bundle, isolated=isolated).images == 4
+    proof = verify(bundle, isolated=isolated)
+    assert (proof.images, proof.isolated) == (4, isolated)
     (bundle / "CARD.md").write_text("changed")
     with refused("bundle-files", GateError, files=["CARD.md"]):
         verify(bundle, isolated=isolated)

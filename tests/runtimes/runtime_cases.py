@@ -20,13 +20,15 @@ from zoo.artefact import set_manifest
 from zoo.artefact.quantize._convert import to_half, to_integers
 from zoo.artefact.quantize._core import core_of, with_core
 from zoo.artefact.quantize._ranges import watch
+from zoo.artefact.quantize._running import session_of
 from zoo.artefact.quantize._sensitivity import wobble
-from zoo.artefact.quantize._targets import Scheme
-from zoo.edge._session import open_session
+from zoo.artefact.quantize._targets import SCHEMES
 from zoo.spec import NOVELTY, Abstention, ConformalSets, Interval, Novelty, OperatingPoint, encode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from zoo.spec import Manifest, Target
 
 PHOTOS = Path(__file__).resolve().parents[3] / "shared/data/photos"
 
@@ -68,26 +70,45 @@ def two_findings(folder: Path) -> Path:
     return folder / "chest.npz"
 
 
+def small_pictures(root: Path) -> Path:
+    """The same three classes in 20 to 48 px: for machines that are emulated."""
+    rng = np.random.default_rng(3)
+    for label, picture in zip(("one", "three", "two"), _photographs(), strict=True):
+        (root / label).mkdir(parents=True)
+        for index in range(24):
+            top, left = (int(rng.integers(side - 48)) for side in picture.shape[:2])
+            height, width = rng.integers(20, 49, 2).tolist()
+            Image.fromarray(picture[top : top + height, left : left + width]).save(root / label / f"{index:02d}.png")
+    return root
+
+
 def quantised_bundles(bundle: Path, root: Path) -> Path:
-    """The network of a bundle in int8 and in fp16, with golden answers by ONNX Runtime and the ladder's tolerance."""
-    model = onnx.load(bundle / "model.onnx")
+    """The network of a bundle in int8 and in fp16."""
+    # Seven bits, so that CPUs without VNNI do not saturate: the answers are then whole-number arithmetic everywhere.
+    quantised_bundle(bundle, root / "int8.zoo", "avx2")
+    quantised_bundle(bundle, root / "fp16.zoo", None)
+    return root
+
+
+def quantised_bundle(bundle: Path, target: Path, machine: Target | None) -> Path:
+    """A copy in int8 for that kind of machine, None: in fp16, with golden answers by ONNX Runtime's reference kernels.
+
+    The tolerance is the ladder's.
+    """
+    model, manifest = onnx.load(bundle / "model.onnx"), zoo.open(bundle).manifest
     core = core_of(model)
-    spec = zoo.open(bundle).manifest.preprocess
     with np.load(bundle / "golden.npz", allow_pickle=False) as golden:
         images = {name: golden[name] for name in golden.files if name.startswith("image_")}
-    prepared = [preprocess.apply(image, spec)[None] for image in images.values()]
+    prepared = [preprocess.apply(image, manifest.preprocess)[None] for image in images.values()]
     ranges = watch(core, prepared, histograms=False).ranges("minmax")
-    # Seven bits, so that CPUs without VNNI do not saturate: the answers are then whole-number arithmetic everywhere.
-    networks = {"int8": to_integers(core, ranges, Scheme("uint8", seven_bits=True)), "fp16": to_half(core)}
-    for kind, network in networks.items():
-        content = with_core(model, network).SerializeToString()
-        session = open_session(content, kind, provider="cpu", threads=1)
-        logits = np.concatenate([session.run(["logits"], {"image": image[None]})[0] for image in images.values()])
-        tolerance = max(1e-3, 2 * wobble(core, network, prepared, reference=kind == "fp16"))
-        shutil.copytree(bundle, root / f"{kind}.zoo")
-        (root / f"{kind}.zoo/model.onnx").write_bytes(content)
-        np.savez_compressed(root / f"{kind}.zoo/golden.npz", logits=logits, tolerance=np.float32(tolerance), **images)
-    return root
+    network = to_half(core) if machine is None else to_integers(core, ranges, SCHEMES[machine])
+    made = with_core(model, network)
+    session = session_of(made.SerializeToString(), reference=True)
+    logits = np.concatenate([session.run(["logits"], {"image": image[None]})[0] for image in images.values()])
+    tolerance = max(1e-3, 2 * wobble(core, network, prepared, reference=machine != "avx2"))
+    shutil.copytree(bundle, target)
+    np.savez_compressed(target / "golden.npz", logits=logits, tolerance=np.float32(tolerance), **images)
+    return _reseal(target, made, manifest)
 
 
 def decide_by_all(bundle: Path, target: Path) -> Path:
@@ -119,21 +140,23 @@ def decide_by_all(bundle: Path, target: Path) -> Path:
             sets=ConformalSets(method="aps", coverage=0.9, per_class=False, quantiles=(0.8,), n=(9,)),
             novelty=Novelty(kind="features", threshold=float(np.median(scores[:6])) + 1e-3, share=0.5, n=9),
         ),
-        files={},
-        sizes={},
-        golden=None,
     )
-    set_manifest(model, manifest)
-    onnx.save(model, target / "model.onnx")
     np.savez_compressed(target / "golden.npz", **arrays)
-    files = [target / name for name in ("model.onnx", "golden.npz")]
-    for path in target.iterdir():
+    return _reseal(target, model, manifest)
+
+
+def _reseal(bundle: Path, model: onnx.ModelProto, manifest: Manifest) -> Path:
+    """Put another model and manifest into a bundle, which then holds these and its golden set."""
+    manifest = set_manifest(model, msgspec.structs.replace(manifest, files={}, sizes={}, golden=None))
+    onnx.save(model, bundle / "model.onnx")
+    files = [bundle / name for name in ("model.onnx", "golden.npz")]
+    for path in bundle.iterdir():
         if path not in files:
             path.unlink()
     listed = {path.name: sha256_file(path) for path in files}
     sizes = {path.name: path.stat().st_size for path in files}
-    (target / "manifest.json").write_bytes(encode(msgspec.structs.replace(manifest, files=listed, sizes=sizes)))
-    return target
+    (bundle / "manifest.json").write_bytes(encode(msgspec.structs.replace(manifest, files=listed, sizes=sizes)))
+    return bundle
 
 
 def write_picture(path: Path, image: np.ndarray) -> Path:

@@ -204,6 +204,7 @@ def _proof(manifest: Manifest) -> str:
         f"{parity.max_abs_pixel:.3g} levels, logits within {parity.max_abs_logit:.2e} (relative), "
         "probabilities within "
         f"{parity.max_abs_probability:.2e}, {parity.flips} labels changed."
+        + (f" ONNX Runtime: {manifest.runtime.text}." if manifest.runtime else "")
     )
 
 

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import msgspec
 import numpy as np
 
 from zoo._support.files import sha256_bytes
 from zoo._support.text import join_lines
 from zoo.artefact._columns import add_columns
+from zoo.artefact._oldest import find_oldest
 from zoo.artefact._resizing import by_operator, by_products, find_nearest
 from zoo.artefact.nodes import Builder, ancestors
 from zoo.edge.bundle import CHECKSUM_KEY, METADATA_KEY
@@ -157,7 +159,7 @@ def finish(
     import onnx
     from onnx import TensorProto, helper
 
-    model.ir_version = max(model.ir_version, IR_VERSION)
+    model.ir_version = IR_VERSION
     graph = model.graph
     # Softmax(logits / T) or Sigmoid(logits / T): temperature scaling, Guo et al. 2017, section 4.2.
     graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(temperature, np.float32), "post/temperature"))
@@ -226,15 +228,21 @@ def with_outputs(core: onnx.ModelProto, names: tuple[str, ...]) -> onnx.ModelPro
     return result
 
 
-def set_manifest(model: onnx.ModelProto, manifest: Manifest) -> None:
+def set_manifest(model: onnx.ModelProto, manifest: Manifest) -> Manifest:
     """Write the manifest into the model's metadata under the key "zoo", in place of any before.
 
     Beside it the key "zoo.sha256" holds the hash of the file without that entry, which opening compares. So the model
     must not be changed afterwards.
+
+    Returns:
+        The manifest as written: it says from which ONNX Runtime on the file runs.
     """
+    kind = None if manifest.quantization is None else manifest.quantization.kind
+    manifest = msgspec.structs.replace(manifest, runtime=find_oldest(model, kind))
     del model.metadata_props[:]
     model.metadata_props.add(key=METADATA_KEY, value=encode(manifest).decode())
     model.metadata_props.add(key=CHECKSUM_KEY, value=sha256_bytes(model.SerializeToString()))
+    return manifest
 
 
 def _preprocessing(spec: PreprocessSpec, given: InputSpec, *, portable: bool) -> onnx.GraphProto:

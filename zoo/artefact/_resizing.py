@@ -37,6 +37,7 @@ def by_operator(b: Builder, x: str, spec: PreprocessSpec, *, whole: bool) -> str
     height, width = spec.size
     inner = b.ints(height, width) if spec.resize == "stretch" else _inner_size(b, x, spec)
     sizes = b.op("Concat", b.op("Shape", x, start=0, end=2), inner, axis=0)
+    sizes = b.op("Reshape", sizes, b.ints(4))  # ONNX Runtime before 1.24 takes it for empty otherwise, and refuses
     cubic = {"mode": "cubic", "cubic_coeff_a": -0.5} if spec.interpolation == "bicubic" else {"mode": "linear"}
     x = b.op(
         "Resize", x, "", "", sizes, antialias=1, exclude_outside=1, coordinate_transformation_mode="half_pixel", **cubic

@@ -17,6 +17,7 @@ What this module does not know: what is proved (`zoo.edge._replay`).
 from __future__ import annotations
 
 import contextlib
+import errno
 import math
 import os
 import signal
@@ -30,7 +31,7 @@ import msgspec
 
 from zoo import errors
 from zoo._support.machine import cores
-from zoo._support.processes import command
+from zoo._support.processes import command, possible
 from zoo.edge._replay import Verification, prove
 from zoo.errors import GateError, LimitError, UsageError, ZooError
 
@@ -48,6 +49,9 @@ _TASK = f"{__name__}:answer"
 _LOOK = 0.05  # seconds between two looks at the child's memory
 _LOOK_UP = 1.0  # seconds between two looks whether the parent is still there
 _MEGABYTE = 1_000_000
+_LASTING = frozenset({errno.ENOEXEC, errno.ENOENT, errno.EACCES, errno.ENOSYS})
+"""What starting this interpreter again ends with where it never can be: under an emulator, inside an application. Too
+little memory and too many processes are not among them: they pass, and a hostile model may be waiting for them."""
 
 
 class _Order(msgspec.Struct, frozen=True):
@@ -81,6 +85,7 @@ def prove_apart(
 
     Raises:
         LimitError: the proof took more time or memory, or its process crashed.
+        GateError: no process could be started; its field "lasting" says whether none ever can.
         UsageError: a limit that is not a positive number.
     """
     most = _default_megabytes() if memory_limit is None else memory_limit
@@ -104,7 +109,7 @@ def prove_apart(
         kind = getattr(errors, found.error, GateError)
         known = kind if isinstance(kind, type) and issubclass(kind, ZooError) else GateError
         raise known(found.message, code=found.code, **found.fields)
-    return found
+    return msgspec.structs.replace(found, isolated=True)
 
 
 def answer(text: str) -> None:
@@ -170,6 +175,8 @@ def _run(order: _Order) -> bytes:
 def _child(order: _Order) -> Iterator[subprocess.Popen[bytes]]:
     """The child process, ended in any case."""
     try:
+        if not possible():
+            raise OSError(errno.ENOEXEC, "this program is no interpreter")
         process = subprocess.Popen(
             command(_TASK, msgspec.json.encode(order).decode()),
             stdin=subprocess.DEVNULL,
@@ -180,7 +187,11 @@ def _child(order: _Order) -> Iterator[subprocess.Popen[bytes]]:
     except OSError as problem:
         reason = (problem.strerror or str(problem)).lower()
         raise GateError(
-            f"{order.path}: no process for its proof could be started ({reason})", code="proof-unstarted", cause=reason
+            f"{order.path}: no process for its proof could be started ({reason}); free memory or processes, or "
+            "leave out the limits",
+            code="proof-unstarted",
+            cause=reason,
+            lasting=problem.errno in _LASTING,
         ) from None
     with process:
         try:

@@ -19,7 +19,7 @@ from zoo.edge._decision_words import describe_decisions
 from zoo.edge._runtime import Runtime
 from zoo.edge.bundle import GOLDEN, Contents, Signed, is_archive, open_model
 from zoo.errors import GateError, ImageError, ModelError, SignatureError
-from zoo.spec import COLUMNS, EVIDENCE, FEATURES, NOVELTY, Display, GoldenKind
+from zoo.spec import COLUMNS, EVIDENCE, FEATURES, NOVELTY, Display, GoldenKind, OldestRuntime
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,6 +39,12 @@ class Verification(Display, msgspec.Struct, frozen=True, kw_only=True):
     name: str
     """Name of the model."""
     provider: str
+    onnxruntime: str
+    """Version that answered."""
+    runtime: OldestRuntime | None = None
+    """From which version on the file was shown to answer alike; null: it does not say, an older release wrote it."""
+    isolated: bool = False
+    """Proven in a process of its own, with limits on time and memory."""
     files: int
     """Files whose sha256 was compared, the manifest not counted."""
     images: int
@@ -128,6 +134,8 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
         GateError: an answer differs; the line lists every mismatch with its name, expected and actual value.
         ModelError: the golden set cannot be read.
     """
+    import onnxruntime
+
     path = runtime.path
     size = runtime.manifest.preprocess.size if runtime.has_evidence else None
     beside = 0 if runtime.manifest.table is None else len(runtime.manifest.table.columns)
@@ -157,6 +165,8 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
         path=str(path),
         name=contents.manifest.name,
         provider=runtime.provider,
+        onnxruntime=onnxruntime.__version__,
+        runtime=contents.manifest.runtime,
         files=len(contents.checked),
         images=len(golden.images),
         golden=contents.manifest.golden,

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from zoo.edge._replay import Verification
     from zoo.edge._results import Prediction
     from zoo.edge.bundle import Contents
-    from zoo.spec import Abstention, GoldenKind
+    from zoo.spec import Abstention, GoldenKind, OldestRuntime
 
 __all__ = [
     "describe_answer",
@@ -102,6 +102,7 @@ def describe_proof(proof: Verification, key: Path | None) -> dict[str, str]:
         "golden set": f"{format_count(proof.images, 'raw image')} on {proof.provider}: logits within "
         f"{proof.max_abs_logit:.1e}{maps}{rows}, allowed {proof.tolerance:.1e}",
         "images": describe_golden(proof.golden),
+        "onnxruntime": f"{proof.onnxruntime} here; {_describe_oldest(proof.runtime)}",
         **proof.decisions,
     }
 
@@ -114,6 +115,10 @@ def describe_golden(golden: GoldenKind | None) -> str:
         "own": "of whoever exported the bundle, unaltered",
         None: "the bundle does not say whose",
     }[golden]
+
+
+def _describe_oldest(runtime: OldestRuntime | None) -> str:
+    return "the file does not say from which on it runs" if runtime is None else runtime.text
 
 
 def _describe_signature(proof: Verification, key: Path | None) -> str:
@@ -140,6 +145,7 @@ def describe_model(contents: Contents) -> dict[str, object]:
     return lines | {
         "input": f"{manifest.input.dtype}, {manifest.input.channels} channels, {manifest.input.stage}",
         **beside,
+        "onnxruntime": _describe_oldest(manifest.runtime),
         **describe_decisions(manifest),
         "data": f"{origin.data.name}, {origin.data.n} images, sha256 {origin.data.sha256[:12]}…",
         "made": f"{origin.created} by {origin.plugin.distribution} {origin.plugin.version}, run {origin.run}",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import Any
 
 from zoo.edge._isolation import TIME_LIMIT, prove_apart
 from zoo.edge._replay import Verification, prove
+from zoo.errors import GateError
 
 __all__ = ["Verification", "verify"]
+
+log = logging.getLogger("zoo")
 
 
 def verify(
@@ -27,6 +31,10 @@ def verify(
 
     What is not signed as was asked is not read further, and a file whose hash is wrong is not run. All of it happens
     in a child process, so that a hostile model harms that one only; see `zoo.edge._isolation`.
+
+    Where the interpreter can never be started again, under an emulator or inside an application, it happens in this
+    process, a warning says so, and `Verification.isolated` is false. Limits that were asked for are not dropped so:
+    the proof is then refused.
 
     Args:
         path: a bundle NAME.zoo or NAME.zoo.zip.
@@ -47,6 +55,7 @@ def verify(
         ModelError: not a bundle, no golden set in it, or a model that cannot be opened.
         ProviderError: the provider is not there.
     """
+    limit = TIME_LIMIT if time_limit is None else time_limit
     how: dict[str, Any] = {
         "provider": provider,
         "threads": threads,
@@ -56,5 +65,15 @@ def verify(
     }
     if not isolated:
         return prove(Path(path), **how)
-    limit = TIME_LIMIT if time_limit is None else time_limit
-    return prove_apart(Path(path), time_limit=limit, memory_limit=memory_limit, **how)
+    try:
+        return prove_apart(Path(path), time_limit=limit, memory_limit=memory_limit, **how)
+    except GateError as problem:
+        asked = time_limit is not None or memory_limit is not None
+        if problem.code != "proof-unstarted" or not problem.fields["lasting"] or asked:
+            raise
+        log.warning(
+            "%s: proven in this process, without limits on time and memory: no other can be started here (%s)",
+            path,
+            problem.fields["cause"],
+        )
+        return prove(Path(path), **how)

@@ -22,6 +22,7 @@ from zoo.spec._judged import (
     RiskCoverage,
 )
 from zoo.spec._metric import METRIC_CHOICES, MetricChoice, read_metric
+from zoo.spec._origin import OldestRuntime, PluginOrigin, Teacher
 from zoo.spec._preprocessing import (
     MOST_CHANNELS,
     Channels,
@@ -46,11 +47,9 @@ from zoo.spec._results import (
     Manifest,
     Member,
     Parity,
-    PluginOrigin,
     Provenance,
     ReliabilityBin,
     SeenImages,
-    Teacher,
 )
 from zoo.spec._robustness import Corrupted, Robustness
 from zoo.spec._rules import RULE_EXAMPLES, Rule, read_rule
@@ -134,6 +133,7 @@ __all__ = [
     "Novelty",
     "NoveltyReport",
     "Numeric",
+    "OldestRuntime",
     "OperatingPoint",
     "OperatingReport",
     "PackagedWeights",

@@ -11,6 +11,7 @@ from zoo.spec._columns import TableSpec
 from zoo.spec._decisions import Abstention, Novelty, OperatingPoint
 from zoo.spec._display import Display, Table
 from zoo.spec._judged import AbstentionReport, ConformalReport, OperatingReport
+from zoo.spec._origin import OldestRuntime, PluginOrigin, Teacher
 from zoo.spec._preprocessing import PreprocessSpec
 from zoo.spec._quantization import Quantization
 from zoo.spec._reference import Reference
@@ -29,11 +30,9 @@ __all__ = [
     "Manifest",
     "Member",
     "Parity",
-    "PluginOrigin",
     "Provenance",
     "ReliabilityBin",
     "SeenImages",
-    "Teacher",
 ]
 
 HEADLINE = ("macro_auroc", "accuracy")
@@ -243,38 +242,6 @@ class InputSpec(Value, frozen=True):
     """raw: any size, as read. resized: channels, denoise and resize done. tensor: all preprocessing done."""
 
 
-class PluginOrigin(Value, frozen=True):
-    """Which installed code made the network."""
-
-    name: str
-    distribution: str
-    version: str
-    record: str | None = None
-    """sha256 over path and sha256 of every file that the distribution installed, so the same for the same wheel on
-    every machine; null: an editable installation, whose files may change, or an older release of this tool."""
-    contents: str | None = None
-    """sha256 over path and sha256 of the code of the plugin's package as it was on the disk when it was loaded; null:
-    not made of files, or an older release of this tool."""
-    api: int | None = None
-    """Version of the plugin contract that it says it was written for; null: an older release of this tool."""
-
-
-class Teacher(Value, frozen=True):
-    """A model whose answers another one learnt from."""
-
-    name: str
-    run: str
-    """Id of its run."""
-    sha256: str
-    """Of its ONNX file."""
-    licence: Licence
-    """Of the file, so of the weights in it."""
-    data: str
-    """sha256 of the fingerprint of the data that it was trained on."""
-    seen: Literal["known", "not known"]
-    """Whether a list of the images that it has seen came with it."""
-
-
 class Provenance(Value, frozen=True):
     """How the file came to be; no path, user or host name."""
 
@@ -368,6 +335,8 @@ class Manifest(Display, Value, frozen=True):
     """Labels that are called from a probability of their own on; empty: the most probable label is the answer."""
     abstention: Abstention | None = None
     """When the answer is that it is not known; null: never."""
+    runtime: OldestRuntime | None = None
+    """From which ONNX Runtime on the file was shown to answer alike; null: an older release wrote it."""
     reference: Reference | None = None
     """What `zoo monitor` compares a site's answers with; null: the model has learnt from all images, or the file is of
     an older release."""

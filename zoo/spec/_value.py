@@ -35,8 +35,9 @@ SCHEMA = 1
 OPSET = 18
 """ONNX operator set of every exported file: the first whose Resize has antialias."""
 
-IR_VERSION = 10
-"""Of the ONNX format of every graph that we write: that of ONNX 1.16, which ONNX Runtime reads from 1.18 on."""
+IR_VERSION = 8
+"""Of the ONNX format of every exported file: the oldest that operator set 18 needs nothing newer than; 10, which torch
+writes, is refused by ONNX Runtime before 1.18."""
 
 EVIDENCE = "evidence"
 """Name of the further output that a file may have: (N, K, h, w) float32, for each label a map as large as the network's

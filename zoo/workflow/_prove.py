@@ -126,7 +126,7 @@ def build(
     manifest = msgspec.structs.replace(manifest, parity=parity)
     reference = draw_reference(refer, manifest) if isinstance(refer, Answered) else refer
     manifest = msgspec.structs.replace(manifest, reference=reference)
-    set_manifest(model, manifest)
+    manifest = set_manifest(model, manifest)
     log.info(
         "parity: %d raw images of %d sizes, logits within %.1e, probabilities within %.1e, %d labels changed",
         parity.images, parity.sizes, parity.max_abs_logit, parity.max_abs_probability, parity.flips,
@@ -147,11 +147,11 @@ def compare_features(float32: Runtime, own: Runtime, val: ImageSet) -> str:
     )
 
 
-def write_report(model: onnx.ModelProto, manifest: Manifest, report: EvalReport) -> None:
+def write_report(model: onnx.ModelProto, manifest: Manifest, report: EvalReport) -> Manifest:
     """Write the report into the file's metadata; the graph that was evaluated is not touched."""
     from zoo.artefact import set_manifest
 
-    set_manifest(model, msgspec.structs.replace(manifest, report=report))
+    return set_manifest(model, msgspec.structs.replace(manifest, report=report))
 
 
 def save_model(target: Path, model: onnx.ModelProto) -> None:

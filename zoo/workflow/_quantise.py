@@ -87,5 +87,4 @@ def quantise(
     report = judge_again(own.report, own.scores, manifest, own.images)
     report = judge_decisions(report, own.logits, own.images, manifest, operating=manifest.operating, scores=own.scores)
     manifest = msgspec.structs.replace(manifest, quantization=record, report=report)
-    set_manifest(made, manifest)
-    return made, manifest, taken.runtime.logits
+    return made, set_manifest(made, manifest), taken.runtime.logits

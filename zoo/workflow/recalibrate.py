@@ -141,8 +141,7 @@ def recalibrate(
     new = msgspec.structs.replace(new, reference=draw_reference(answered, new, source="recalibration"))
     before, after = (judge(found.plugin, one, part.splits, "test", seen=part.seen) for one in (found.runtime, runtime))
     report = msgspec.structs.replace(after.report, notes=(*after.report.notes, note))
-    new = msgspec.structs.replace(new, report=report)
-    write_report(graph.model, new, report)
+    new = write_report(graph.model, new, report)
     _write(place, graph.model.SerializeToString(), new, runtime, _join_seen(found, contents, fit))
     nll, brier = compare_losses(before, after, old.temperature, temperature)
     return Recalibration(
