@@ -176,7 +176,7 @@ def _child(order: _Order) -> Iterator[subprocess.Popen[bytes]]:
     """The child process, ended in any case."""
     try:
         if not possible():
-            raise OSError(errno.ENOEXEC, "this program is no interpreter")
+            raise OSError(errno.ENOEXEC, "this program is not an interpreter")
         process = subprocess.Popen(
             command(_TASK, msgspec.json.encode(order).decode()),
             stdin=subprocess.DEVNULL,

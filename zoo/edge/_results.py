@@ -154,7 +154,7 @@ def read_predictions(
         names: a name for each image.
         found: name of an output to its rows: probabilities (N, K), where asked for novelty (N,), features (N, D) and
             "measured" (N, 3), which is of the raw images.
-        model: as of a `Prediction`.
+        model: which file answered, see `Prediction`.
     """
     from zoo.edge._decide import decide
 

@@ -154,7 +154,7 @@ def _join_casts(graph: onnx.GraphProto, own: Collection[str]) -> None:
     A score of novelty would lose its digits there, and be infinite from a sum of squares of 65 504 on.
 
     Args:
-        graph: as the converter left it; changed in place.
+        graph: what the converter made; changed in place.
         own: names of the network's own nodes; a cast that is none of them casts float32 to fp16, or back.
     """
     added = {node.output[0]: node for node in graph.node if node.op_type == "Cast" and node.name not in own}

@@ -19,7 +19,7 @@ from zoo._support.files import refuse_unwritable
 __all__ = ["OTHER", "STANDARD_ERROR", "AccessLog"]
 
 OTHER = "other"
-"""Stands for every path and every method that is none of ours."""
+"""In the place of a path or a method that is none of ours."""
 STANDARD_ERROR = Path("-")
 
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"})
@@ -91,4 +91,7 @@ class AccessLog:
     def _say_failure(self, record: logging.LogRecord) -> None:  # noqa: ARG002 - as logging calls it
         if not self._failed:
             self._failed = True
-            log.error("the access log cannot be written (%s); answers go on without it", type(sys.exception()).__name__)
+            log.error(
+                "the access log cannot be written (%s); answers come without it from now on",
+                type(sys.exception()).__name__,
+            )

@@ -49,7 +49,7 @@ _EXPLAINING_TIME = 4
 """Its time limit in those of an answer; it takes about 120 answers."""
 
 _MODEL = f"{INFERENCE}/models/NAME"
-"""Of the Open Inference Protocol, as metrics and log name it; NAME stands for any."""
+"""Of the Open Inference Protocol, as metrics and log name it; NAME is any name."""
 _PRIVATE = frozenset(
     {"/predict", "/explain", "/model", "/card", "/metrics", _MODEL, f"{_MODEL}/ready", f"{_MODEL}/infer"}
 )
@@ -251,7 +251,7 @@ class Service:
 
         async def check(request: Request) -> Response:
             if request.path_params["name"] != self._runtime.manifest.name:
-                return refusal(404, "there is no model of this name; GET /model tells which one is served")
+                return refusal(404, "a model of this name is not here; GET /model tells which one is served")
             return await answer(request)
 
         return check

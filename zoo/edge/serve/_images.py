@@ -186,7 +186,7 @@ class _Form:
 
     def _end_headers(self) -> None:
         if b"filename" not in parse_options_header(self._disposition)[1]:
-            raise Unreadable("the form holds a field that is no file; give top, frame and columns in the query")
+            raise Unreadable("the form holds a field that is not a file; give top, frame and columns in the query")
         self.files.append(bytearray())
 
     def _add(self, data: bytes, start: int, end: int) -> None:

@@ -4,7 +4,7 @@ Sources: `specification/protocol/inference_rest.md` and `open_inference_rest.yam
 https://github.com/kserve/open-inference-protocol, and for tensors behind the JSON
 `docs/protocol/extension_binary_data.md` of https://github.com/triton-inference-server/server.
 
-The input is one tensor: raw images (N, H, W, C), or N image files as BYTES. Files are base64 where they stand in JSON,
+The input is one tensor: raw images (N, H, W, C), or N image files as BYTES. Files are base64 inside JSON,
 which has no bytes; the protocol leaves that open. The outputs are those of `zoo predict`: calibrated probabilities
 (N, K), the label, and the decision of a model that abstains. Versions are optional in the protocol, and there are none.
 """
