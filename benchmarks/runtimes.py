@@ -48,18 +48,7 @@ from zoo.evaluation.novelty import fit_space
 from zoo.learn import find_last_layer as last_layer
 from zoo.learn import module_to_onnx, torch_features, torch_predict
 from zoo.preprocess import channels_of, normalize_batch, raw_channels, resize_image
-from zoo.spec import (
-    FEATURES,
-    NOVELTY,
-    Gaussian,
-    InputSpec,
-    Median,
-    Percentile,
-    PreprocessSpec,
-    Quantization,
-    Scale,
-    Window,
-)  # fmt: skip
+from zoo.spec import FEATURES, NOVELTY, InputSpec, PreprocessSpec, Quantization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,19 +60,9 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[1]
 VERSIONS = (
-    "1.17.3",
-    "1.18.1",
-    "1.19.2",
-    "1.20.1",
-    "1.21.1",
-    "1.22.1",
-    "1.23.2",
-    "1.24.4",
-    "1.25.1",
-    "1.26.0",
-    "1.28.0",
+    "1.17.3", "1.18.1", "1.19.2", "1.20.1", "1.21.1", "1.22.1", "1.23.2", "1.24.4", "1.25.1", "1.26.0", "1.28.0",
     "1.32.0",
-)
+)  # fmt: skip
 NUMPY_2 = (1, 19)
 """The first version whose wheels were built for numpy 2."""
 MODELS = (
@@ -97,12 +76,12 @@ SMALL = "simple_cnn"
 PREPROCESSING: dict[str, dict[str, Any]] = {
     "stretch": {"resize": "stretch", "interpolation": "bilinear"},
     "letterbox": {"resize": "letterbox"},
-    "gray": {"channels": "gray", "denoise": Median(k=3)},
-    "gaussian": {"denoise": Gaussian(sigma=1.0)},
-    "percentile": {"intensity": Percentile(low=1, high=99)},
-    "padding": {"channels": "gray", "intensity": Percentile(padding=((0.0, 0.0),))},
-    "window": {"channels": "gray", "intensity": Window(center=20_000, width=30_000)},
-    "deep": {"intensity": Scale(maximum=65_535), "resize": "letterbox"},
+    "gray": {"channels": "gray", "denoise": zoo.spec.Median(k=3)},
+    "gaussian": {"denoise": zoo.spec.Gaussian(sigma=1.0)},
+    "percentile": {"intensity": zoo.spec.Percentile(low=1, high=99)},
+    "padding": {"channels": "gray", "intensity": zoo.spec.Percentile(padding=((0.0, 0.0),))},
+    "window": {"channels": "gray", "intensity": zoo.spec.Window(center=20_000, width=30_000)},
+    "deep": {"intensity": zoo.spec.Scale(maximum=65_535), "resize": "letterbox"},
 }
 """What the graph before a network is made of; the last two take pictures of 16 bits."""
 DEEP = ("window", "deep")

@@ -229,13 +229,10 @@ def with_outputs(core: onnx.ModelProto, names: tuple[str, ...]) -> onnx.ModelPro
 
 
 def set_manifest(model: onnx.ModelProto, manifest: Manifest) -> Manifest:
-    """Write the manifest into the model's metadata under the key "zoo", in place of any before.
+    """Write the manifest into the model's metadata under the key "zoo", and give it back as it was written.
 
-    Beside it the key "zoo.sha256" holds the hash of the file without that entry, which opening compares. So the model
-    must not be changed afterwards.
-
-    Returns:
-        The manifest as written: it says from which ONNX Runtime on the file runs.
+    It then says from which ONNX Runtime on the file runs. Beside it the key "zoo.sha256" holds the hash of the file
+    without that entry, which opening compares. So the model must not be changed afterwards.
     """
     kind = None if manifest.quantization is None else manifest.quantization.kind
     manifest = msgspec.structs.replace(manifest, runtime=find_oldest(model, kind))
