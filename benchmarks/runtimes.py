@@ -48,7 +48,7 @@ from zoo.evaluation.novelty import fit_space
 from zoo.learn import find_last_layer as last_layer
 from zoo.learn import module_to_onnx, torch_features, torch_predict
 from zoo.preprocess import channels_of, normalize_batch, raw_channels, resize_image
-from zoo.spec import FEATURES, NOVELTY, InputSpec, PreprocessSpec, Quantization
+from zoo.spec import FEATURES, NOVELTY, Bars, InputSpec, PreprocessSpec, Quantization
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -235,6 +235,7 @@ def quantised(kind: Any, target: Any, *, tolerance: float) -> Quantization:
     return Quantization(
         kind=kind, target=target, scheme=SCHEMES[target].text, measured="kernels", calibration="minmax",
         calibration_images=IMAGES, compared_images=IMAGES, calibration_errors={}, layers=0, excluded=(), rungs=(),
+        bars=Bars(), verdict=None, alike=None,
         val=None, test=None, speed=None, size_ratio=None, tolerance=tolerance, notes=(),
     )  # fmt: skip
 
@@ -242,7 +243,7 @@ def quantised(kind: Any, target: Any, *, tolerance: float) -> Quantization:
 def seal(target: Path, model: onnx.ModelProto, manifest: Manifest, images: list[NDArray[Any]]) -> None:
     """Write the bundle, its golden answers by the ONNX Runtime that is installed."""
     runtime: Runtime = open_file(model, manifest, reference=False)
-    more = {}
+    more: dict[str, Any] = {}
     if manifest.quantization is None:
         more |= {FEATURES: runtime.features} if runtime.has_features else {}
         more |= {NOVELTY: runtime.novelty} if NOVELTY in manifest.outputs else {}
