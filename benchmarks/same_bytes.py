@@ -24,7 +24,7 @@ from pathlib import Path
 
 TIMES = {"images_per_second", "seconds"}
 """Columns of history.csv."""
-NOT_LEARNT = {"run.json"}
+NOT_LEARNT = {"run.json", "CARD.md", "report.html"}
 """Files with a date or a place in them."""
 
 

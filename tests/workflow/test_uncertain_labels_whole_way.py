@@ -151,7 +151,7 @@ def test_classical_models_learn_what_is_known_or_refuse(place: Path) -> None:
 
 def test_an_int8_file_is_weighed_by_known_labels(runs: dict[str, zoo.TrainResult], place: Path) -> None:
     """The guard compares both files on the labels that somebody knows; a label of -1 must not stop it."""
-    from zoo.artefact.quantize._guard import compare as guard
+    from zoo.artefact.quantize._guard import compare_labelled as guard
 
     splits = open_data(place / "chest/chest.csv")
     pixels = np.stack([splits.test.read(i).pixels for i in range(len(splits.test))])
