@@ -57,7 +57,7 @@ def test_predict_gives_every_label_that_holds(chest: Path) -> None:
     ran = run_zoo("predict", chest / "run", *pictures, "--csv", chest / "out.csv")
     assert ran.code == 0, ran.err
     head = (chest / "out.csv").read_text().splitlines()[0]
-    assert head == "image,label,probability,labels,decision,novelty,model,p_bright,p_striped,error"
+    assert head == "image,label,probability,labels,decision,novelty,p_bright,p_striped,error"
 
 
 def test_compare_takes_two_of_them(chest: Path) -> None:

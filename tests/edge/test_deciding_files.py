@@ -197,7 +197,7 @@ def test_a_table_with_another_decision_is_not_resumed(file: Path, folder: Path, 
 def test_tables_of_files_that_do_not_decide_stay_as_they_were(model_file: Path, folder: Path, tmp_path: Path) -> None:
     list(predict_csv(Runtime.open(model_file), folder, tmp_path / "out.csv"))
     first = (tmp_path / "out.csv").read_text().splitlines()[0]
-    assert first == "image,label,probability,model,p_red,p_green,p_blue,error"
+    assert first == "image,label,probability,p_red,p_green,p_blue,error"
 
 
 def test_a_map_is_of_the_label_answered(file: Path, folder: Path) -> None:

@@ -21,7 +21,6 @@ from PIL import Image
 from refusals import refused
 
 from zoo import preprocess
-from zoo._support.files import sha256_bytes
 from zoo._support.text import natural_key, spell_name
 from zoo.edge import Failure, Prediction, Runtime, write_csv
 from zoo.edge.__main__ import main
@@ -89,7 +88,7 @@ def test_probabilities_are_by_name_unrounded_and_sum_to_one(model_file: Path) ->
     assert result.probability == result.probabilities["green"]
     exact = np.exp(8 * np.array([10, 200, 30]) / 255)
     assert result.probability == pytest.approx(exact[1] / exact.sum(), rel=1e-5)
-    assert set(result.row()) == {"image", "label", "probability", "probabilities", "model"}
+    assert set(result.row()) == {"image", "label", "probability", "probabilities"}
     assert list(result.row(top=2)["probabilities"]) == ["green", "blue"]
 
 
@@ -105,7 +104,7 @@ def test_a_bad_image_is_a_row_and_the_others_keep_their_own_answers(
     assert labels_of(results) == ["red", "failure", "green", "failure", "blue"]
     assert [one.image for one in results] == [str(source) for source in sources]
     failures = [one for one in results if isinstance(one, Failure)]
-    assert all(set(one.row()) == {"image", "error", "model"} and "\n" not in one.error for one in failures)
+    assert all(set(one.row()) == {"image", "error"} and "\n" not in one.error for one in failures)
     assert not failures[0].error.startswith(str(bad))  # the row names the image already
 
 
@@ -229,11 +228,10 @@ def test_a_csv_holds_no_cell_that_a_spreadsheet_would_run(model_file: Path, tmp_
     assert write_csv(target, results, make_manifest()) == 3
     with target.open(newline="") as stream:
         rows = list(csv.reader(stream))
-    assert rows[0] == ["image", "label", "probability", "model", "p_red", "p_green", "p_blue", "error"]
+    assert rows[0] == ["image", "label", "probability", "p_red", "p_green", "p_blue", "error"]
     assert rows[1][0] == "'=cmd()"
     assert float(rows[1][2]) == 0.1 + 0.2
-    assert rows[2] == ["'+1.png", "", "", "", "", "", "", "'@broken"]
-    assert [row[3] for row in rows[1:]] == ["", "", sha256_bytes(model_file.read_bytes())[:12]]
+    assert rows[2] == ["'+1.png", "", "", "", "", "", "'@broken"]
 
 
 def original(cell: str) -> str:
@@ -291,8 +289,7 @@ def test_the_command_prints_one_json_document_and_says_failures_by_its_status(mo
     rows = json.loads(done.stdout)
     assert [row["image"] for row in rows] == [good, missing]
     assert list(rows[0]["probabilities"]) == ["green"]
-    assert set(rows[1]) == {"image", "error", "model"}
-    assert {row["model"] for row in rows} == {sha256_bytes(model_file.read_bytes())[:12]}
+    assert set(rows[1]) == {"image", "error"}
     assert len(target.read_text().splitlines()) == 3
     done = edge("predict", str(model_file), good)
     assert (done.returncode, done.stderr) == (0, "")  # ONNX Runtime adds nothing to stderr

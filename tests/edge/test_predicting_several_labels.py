@@ -52,13 +52,12 @@ def test_the_row_of_a_multiclass_model_is_as_it_was(several: Path, pictures: lis
         "probability": pytest.approx(0.982, abs=1e-3),
         "probabilities": {"red": pytest.approx(0.982, abs=1e-3)},
         "labels": ["red", "green"],
-        "model": Runtime.open(several).mark,
     }
     plain = tmp_path / "plain.onnx"
     plain.write_bytes(make_model().SerializeToString())
     (one,) = predicted(plain, pictures[:1])
     assert one.labels is None
-    assert set(one.row()) == {"image", "label", "probability", "probabilities", "model"}
+    assert set(one.row()) == {"image", "label", "probability", "probabilities"}
 
 
 def test_the_table_lists_the_labels_of_an_image(several: Path, pictures: list[Path], tmp_path: Path) -> None:
@@ -68,7 +67,7 @@ def test_the_table_lists_the_labels_of_an_image(several: Path, pictures: list[Pa
     write_csv(tmp_path / "out.csv", results, runtime.manifest)
     with (tmp_path / "out.csv").open(newline="") as stream:
         rows = list(csv.DictReader(stream))
-    assert list(rows[0]) == ["image", "label", "probability", "labels", "model", "p_red", "p_green", "p_blue", "error"]
+    assert list(rows[0]) == ["image", "label", "probability", "labels", "p_red", "p_green", "p_blue", "error"]
     assert [row["labels"] for row in rows] == ["red", "red|green", "", ""]
     assert rows[3]["error"]
 

@@ -52,7 +52,7 @@ def test_its_schemas_are_the_types_that_answer(server: Server) -> None:
         "Asked",
         "Told",
     } <= schemas.keys()
-    assert set(schemas["Row"]["required"]) == {"image", "label", "probability", "probabilities", "model"}
+    assert set(schemas["Row"]["required"]) == {"image", "label", "probability", "probabilities"}
     assert schemas["Row"]["additionalProperties"] is False
 
 

@@ -144,7 +144,7 @@ class TestFrames:
             yield Failure("c.png", "not an image")
 
         frame = Answers(ask()).to_frame()  # type: ignore[arg-type]
-        assert list(frame) == ["image", "label", "probability", "model", "p_a", "p_b", "error"]
+        assert list(frame) == ["image", "label", "probability", "p_a", "p_b", "error"]
         assert frame["p_b"].tolist()[0] == 0.75
         assert frame["error"].tolist()[1] == "not an image"
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import dataclasses
 import json
 import sys
 from pathlib import Path
@@ -488,4 +487,4 @@ def test_a_file_of_what_was_evaluated_answers_alike(svm_run: zoo.TrainResult, tm
     made = zoo.export(svm_run.run, out=tmp_path / "later.onnx")
     paths = sorted(colours.rglob("*.png"))[:10]
     for a, b in zip(zoo.open(svm_run.run).predict(paths), zoo.open(made.path).predict(paths), strict=True):
-        assert dataclasses.replace(a, model=None) == dataclasses.replace(b, model=None)
+        assert a == b

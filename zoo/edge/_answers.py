@@ -284,7 +284,7 @@ def _result(row: bytes, name: str | None, where: str, runtime: Runtime, columns:
                 now=there,
             )
         if held[-1]:
-            result: Result = Failure(name, read_inert(held[-1]), runtime.mark)
+            result: Result = Failure(name, read_inert(held[-1]), runtime.mark if statistics else None)
         else:
             row_of = dict(zip(columns, held, strict=True))
             found = {"probabilities": np.array([list(map(float, held[-1 - len(manifest.labels) : -1]))])}
@@ -292,7 +292,7 @@ def _result(row: bytes, name: str | None, where: str, runtime: Runtime, columns:
                 found[NOVELTY] = np.array([float(row_of[NOVELTY])])
             if statistics:
                 found["measured"] = np.array([[float(row_of[name]) for name in MEASURED]])
-            (result,) = read_predictions(manifest, [name], found, runtime.mark)
+            (result,) = read_predictions(manifest, [name], found, runtime.mark if statistics else None)
     except (ValueError, KeyError, IndexError, csv.Error):  # UnicodeDecodeError is a ValueError
         raise damaged from None
     if _line(_cells(result, manifest, statistics=statistics)) != row:
@@ -328,8 +328,8 @@ def write_csv(
 
     Of a multilabel model `labels` follows `probability`: all labels that were given, joined by "|". Then follow, each
     only where the model has it: `decision`; `set`, the labels of the conformal set, joined; `operating`, the labels
-    that reach their operating point, joined; `novelty`; and if asked for `brightness`, `contrast`, `colour`. The last
-    before `p_LABEL…` is `model`, the first digits of the sha256 of the file that answered.
+    that reach their operating point, joined; `novelty`. If asked for, `brightness`, `contrast`, `colour` and `model`:
+    the first digits of the sha256 of the file that answered.
 
     Args:
         target: the file.
@@ -368,8 +368,7 @@ def _between(manifest: Manifest, *, statistics: bool) -> list[str]:
         "set": abstention is not None and abstention.sets is not None,
         "operating": bool(manifest.operating),
         NOVELTY: manifest.novelty is not None,
-        **dict.fromkeys(MEASURED, statistics),
-        "model": True,
+        **dict.fromkeys((*MEASURED, "model"), statistics),
     }
     return [name for name, held in there.items() if held]
 
@@ -378,8 +377,8 @@ def _cells(result: Result, manifest: Manifest, *, statistics: bool) -> list[str]
     """One row; numbers with all their digits."""
     between = _between(manifest, statistics=statistics)
     if isinstance(result, Failure):
-        empty = [""] * (1 + len(between)), [""] * len(manifest.labels)
-        return [inert(spell_name(result.image)), *empty[0], result.model or "", *empty[1], inert(result.error)]
+        held = ["", "", *((result.model or "") if name == "model" else "" for name in between)]
+        return [inert(spell_name(result.image)), *held, *([""] * len(manifest.labels)), inert(result.error)]
     given = {"labels": LABEL_SEPARATOR.join(result.labels or ()), **decision_columns(result.row())}
     given["model"] = result.model or ""
     held = [repr(given[name]) if name in {NOVELTY, *MEASURED} else inert(given[name]) for name in between]

@@ -297,8 +297,8 @@ def _judge(one: _Grown, bound: float) -> Watched:
 def _say_unmarked(stream: Stream, manifest: Manifest) -> str:
     total = len(stream.failed) + stream.passed
     return (
-        f"{stream.unmarked} of {format_count(total, 'row')} do not say which file answered, as in tables of older "
-        f"releases; whether it was this file of {manifest.name} cannot be known"
+        f"{stream.unmarked} of {format_count(total, 'row')} do not say which file answered, as in tables without "
+        f"--statistics; whether it was this file of {manifest.name} cannot be known"
     )
 
 

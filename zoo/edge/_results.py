@@ -34,7 +34,7 @@ class _Answered(Display):
         """One row with the columns of `zoo predict --csv`."""
         row = self.row()
         several = {"labels": LABEL_SEPARATOR.join(row["labels"])} if "labels" in row else {}
-        several |= decision_columns(row) | {"model": row.get("model")}
+        several |= decision_columns(row) | _of_file(row.get("model"))
         shares = {f"p_{label}": value for label, value in row.get("probabilities", {}).items()}
         first = {name: row.get(name) for name in ("image", "label", "probability")}
         return {"answers": Table([first | several | shares | {"error": row.get("error")}])}
@@ -63,7 +63,7 @@ class Prediction(_Answered):
         operating: each label with an operating point to whether it reaches it; None: the file has no points.
         novelty: how unlike the images of training it is; None: the file does not decide by it.
         measured: brightness, contrast and colour of the raw image, see `zoo.edge.measure_pixels`; None: not asked for.
-        model: which file answered, as `mark_of` writes it; None: not known.
+        model: which file answered, as `mark_of` writes it; None: statistics were not asked for.
     """
 
     image: str

@@ -52,7 +52,7 @@ class Runtime:
         manifest: what the model says of itself.
         provider: the execution provider that runs it: the one asked for, never another.
         sha256: hash of the ONNX file, hexadecimal.
-        mark: its first digits, which each answer holds.
+        mark: its first digits, which answers with statistics hold.
         size_bytes: size of the ONNX file.
         threads: threads inside one operator; None: as many as this process has CPUs.
     """
@@ -261,7 +261,7 @@ class Runtime:
         Args:
             sources: paths of images or folders, or raw arrays (H, W[, C]); one or many, read as needed.
             features: each `Prediction` has its features too.
-            statistics: each `Prediction` has brightness, contrast and colour of the raw image too.
+            statistics: each `Prediction` has brightness, contrast and colour of the raw image, and which file answered.
             batch_size: most images in one run. None: 1 on the CPU, where batches bring nothing (ResNet-18 at
                 224 px, 2 cores: 36 ms an image at 1, 33 to 39 at 2 to 16), else 16.
             frame: which picture of files that hold several, counted from 1. None: none is guessed.
@@ -313,12 +313,13 @@ class Runtime:
             check_measured(str(self.path), self.manifest)
         outputs = (*decisive_outputs(self.manifest), *([FEATURES] if features else []))
         refuse_unasked(self.manifest, columns)
+        mark = self.mark if statistics else None
         beside = Beside(self.manifest.table, columns)
         decoded = decode_batches(items, self._intake, size=size, workers=workers, frame=frame)
         with contextlib.closing(decoded) as batches:
             for names, group in batches:
                 if isinstance(group, str):
-                    yield Failure(names[0], group, self.mark)
+                    yield Failure(names[0], group, mark)
                     continue
                 given, wrong = beside.take(names)
                 good = [at for at in range(len(names)) if at not in wrong]
@@ -326,7 +327,7 @@ class Runtime:
                 measured = measure_pixels(group[good]) if statistics else None
                 answered = iter(self._predict(outputs, feed, [names[at] for at in good], measured) if good else ())
                 for at, name in enumerate(names):
-                    yield Failure(name, wrong[at], self.mark) if at in wrong else next(answered)
+                    yield Failure(name, wrong[at], mark) if at in wrong else next(answered)
             beside.say()
 
     def answer(
@@ -356,7 +357,7 @@ class Runtime:
         shown = name or (str(source) if isinstance(source, str | Path) else "image")
         image = self._intake.pixels(shown, source, frame)
         if isinstance(image, str):
-            return Failure(shown, image, self.mark)
+            return Failure(shown, image)
         return self._predict(decisive_outputs(self.manifest), make_feed(self.manifest, image[None], given), [shown])[0]
 
     def _predict(
@@ -364,7 +365,7 @@ class Runtime:
     ) -> list[Prediction]:
         found = dict(zip(outputs, self._ask(outputs, feed), strict=True))
         found |= {} if measured is None else {"measured": measured}
-        return read_predictions(self.manifest, names, found, self.mark)
+        return read_predictions(self.manifest, names, found, None if measured is None else self.mark)
 
     def read(self, source: bytes | Source, *, name: str | None = None, frame: int | None = None) -> RawImage:
         """Read one raw image as the model was trained to get it; arguments as `answer`.

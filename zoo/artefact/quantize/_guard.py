@@ -26,6 +26,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from zoo.artefact._card import format_signed
@@ -122,7 +123,7 @@ def compare_labelled(
     label, sensitivity = _sensitivity(before, points, resampled, labels)
     alike = compare(float32, quantised, temperature=temperature, task=before.task, groups=groups)
     return Guard(
-        **{name: getattr(alike, name) for name in alike.__struct_fields__},
+        **msgspec.structs.asdict(alike),
         split=split,
         clusters=before.clusters,
         macro_auroc=auroc,
@@ -144,7 +145,7 @@ def judge(guard: Guard, alike: Alike, kind: QuantizedKind, bars: Bars) -> tuple[
     """
     if broken := (*find_broken_bars(guard, kind, bars), *_find_unlike(alike, kind, bars)):
         return "worse", tuple(dict.fromkeys(broken))
-    doubts = [why for why in find_doubts(guard, bars) if why.startswith(_AUROC)]
+    doubts = _doubt_auroc(guard, bars)
     if alike.kept is None:
         doubts.append(f"float32 is sure on none of {alike.n} images, so no label that it keeps says anything")
     elif alike.kept.low < bars.agreement:
@@ -155,14 +156,9 @@ def judge(guard: Guard, alike: Alike, kind: QuantizedKind, bars: Bars) -> tuple[
     return ("cannot tell", tuple(doubts)) if doubts else ("as good", ())
 
 
-_AUROC = "macro AUROC"
-
-
 def find_doubts(guard: Guard, bars: Bars) -> tuple[str, ...]:
     """Each bar that these labelled images miss, and are too few to show broken, in words; empty: none."""
-    found = []
-    if guard.macro_auroc is not None and guard.macro_auroc.value <= -bars.auroc < guard.macro_auroc.high:
-        found.append(f"{_AUROC} changes by {format_signed(guard.macro_auroc)}, and {bars.auroc:g} may be lost")
+    found = _doubt_auroc(guard, bars)
     if guard.sensitivity is not None and guard.sensitivity.value < -bars.sensitivity <= guard.sensitivity.high:
         found.append(
             f"sensitivity of {guard.sensitivity_label} changes by {format_signed(guard.sensitivity)} on "
@@ -173,11 +169,18 @@ def find_doubts(guard: Guard, bars: Bars) -> tuple[str, ...]:
     return tuple(found)
 
 
+def _doubt_auroc(guard: Guard, bars: Bars) -> list[str]:
+    change = guard.macro_auroc
+    if change is None or not change.value <= -bars.auroc < change.high:
+        return []
+    return [f"macro AUROC changes by {format_signed(change)}, and {bars.auroc:g} may be lost"]
+
+
 def find_broken_bars(guard: Guard, kind: QuantizedKind, bars: Bars) -> tuple[str, ...]:
     """Each bar that these images show to be broken: the whole interval lies beyond it; empty: none is."""
     found = []
     if guard.macro_auroc is not None and guard.macro_auroc.high <= -bars.auroc:
-        found.append(f"{_AUROC} changes by {format_signed(guard.macro_auroc)}, all of it below -{bars.auroc:g}")
+        found.append(f"macro AUROC changes by {format_signed(guard.macro_auroc)}, all of it below -{bars.auroc:g}")
     if guard.sensitivity is not None and guard.sensitivity.high < -bars.sensitivity:
         found.append(
             f"sensitivity of {guard.sensitivity_label} changes by {format_signed(guard.sensitivity)}, "

@@ -80,11 +80,6 @@ class Several:
         """The name of each image."""
         return [self.images.ids[row] for row in self.rows]
 
-    @property
-    def columns(self) -> dict[str, Any]:
-        """None: a model that takes columns ships in float32."""
-        return {}
-
     def __len__(self) -> int:
         return len(self.rows)
 

@@ -34,8 +34,6 @@ class Row(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True)
     """Each label with an operating point to whether its probability reaches it; there where the model has points."""
     novelty: float | msgspec.UnsetType = msgspec.UNSET
     """How unlike the images of training it is; there where the model decides by it."""
-    model: str
-    """The first 12 digits of the sha256 of the ONNX file that answered."""
 
 
 class Unanswered(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
