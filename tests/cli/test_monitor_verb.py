@@ -62,7 +62,7 @@ def test_statistics_are_columns_only_where_asked(at_work: Path, tmp_path: Path) 
     for name, more in (("plain", ()), ("more", ("--statistics",))):
         assert run_zoo("predict", "tiny.zoo", at_work / "images", "--csv", tmp_path / f"{name}.csv", *more).code == 0
     plain, more_columns = ((tmp_path / f"{name}.csv").read_text().splitlines()[0] for name in ("plain", "more"))
-    assert more_columns.replace("brightness,contrast,colour,", "") == plain
+    assert more_columns.replace("brightness,contrast,colour,model,", "") == plain
     shown = run_zoo("predict", "tiny.zoo", at_work / "images", "--statistics", "--json").document
     assert 0 < shown[0]["brightness"] < 1
 
