@@ -66,6 +66,10 @@ def export(
         bool,
         typer.Option("--accept-unproven", help="Also where the images are too few to tell; the file says so."),
     ] = False,
+    finetune: Annotated[
+        bool,
+        typer.Option("--finetune", help="With --int8: train the network for it where rounding alone is not enough."),
+    ] = False,
     bundle: Annotated[
         bool,
         typer.Option(
@@ -139,6 +143,7 @@ def export(
                 target=target,
                 bars=bars or (),
                 accept_unproven=accept_unproven,
+                finetune=finetune,
                 bundle=bundle,
                 seen=not no_seen,
                 out=out,

@@ -9,7 +9,7 @@ import numpy as np
 from zoo.spec import EVIDENCE, FEATURES
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     import onnx
     from numpy.typing import NDArray
@@ -48,6 +48,16 @@ class ShiftedNetwork:
             return np.asarray(own(*given), np.float32) + shift
 
         return predict
+
+    @property
+    def for_integers(self) -> Callable[..., ShiftedNetwork] | None:
+        """As the network's own, if it can be trained for int8; its logits are moved as these are."""
+        own = getattr(self._network, "for_integers", None)
+        return (
+            None
+            if own is None
+            else lambda *given, **settings: ShiftedNetwork(own(*given, **settings), self._shift.tolist())
+        )
 
     def to_onnx(self) -> onnx.ModelProto:
         """The core with one more node before its logits."""

@@ -167,6 +167,23 @@ class TrainedNetwork:
         """From now on say how unlike these training images an image is; `space` is of `raw_features`."""
         self._space = space
 
+    def for_integers(self, images: Any, *, steps: int, signed: bool, seed: int) -> TrainedNetwork:
+        """A copy whose weights were trained to answer in int8 as these do in float32; see `zoo.learn.fit_integers`.
+
+        Raises:
+            UsageError: its plugin cannot train it further.
+        """
+        make = getattr(self._network, "for_integers", None)
+        if make is None:
+            raise UsageError(
+                f"--finetune: {self._name} is not a network of torch that could be trained further; leave it out",
+                code="finetune-unsupported",
+                model=self._name,
+            )
+        result = TrainedNetwork(make(images, steps=steps, signed=signed, seed=seed), self._card, self._task)
+        result._space = self._space
+        return result
+
     def raw_features(self, batch: NDArray[Any]) -> NDArray[np.float32] | None:
         """Raw images (N, H, W, C) to features (N, D), by the exported network.
 

@@ -15,6 +15,7 @@ from zoo.learn._features import find_last_layer, torch_features
 from zoo.learn._fit import Fitted, fit
 from zoo.learn._gradcam import GradCam
 from zoo.learn._head import fit_head
+from zoo.learn._integers import Pictures, fit_integers
 from zoo.learn._mirror import mirrored, price_mirror
 from zoo.learn._precision import pick_device
 from zoo.learn._predict import torch_evidence, torch_predict
@@ -29,10 +30,12 @@ __all__ = [
     "Fitted",
     "GradCam",
     "NetworkWithColumns",
+    "Pictures",
     "check_request",
     "find_last_layer",
     "fit",
     "fit_head",
+    "fit_integers",
     "hear_first",
     "image_network",
     "image_tensors",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from abc import abstractmethod
 from functools import partial
 from typing import TYPE_CHECKING, ClassVar
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
 
     from zoo.data import Splits
     from zoo.evaluation import Predict
-    from zoo.learn import GradCam
+    from zoo.learn import GradCam, Pictures
     from zoo.plugin._contract import Trained
     from zoo.runs import RunFolder, TrainContext
     from zoo.spec import ModelCard, PreprocessSpec, TrainConfig
@@ -254,6 +255,16 @@ class _TorchTrained:
             return None
         network = self.module.cpu().float().eval()
         return GradCam.of(network, channels=channels_of(self.spec), size=self.spec.size)
+
+    def for_integers(self, images: Pictures, *, steps: int, signed: bool, seed: int) -> _TorchTrained:
+        """A copy trained to answer in int8 as this one does in float32; see `zoo.learn.fit_integers`."""
+        from zoo.learn import fit_integers, mirrored
+
+        tuned = copy.copy(self)
+        tuned.module = fit_integers(self.module, images, steps=steps, signed=signed, seed=seed)
+        tuned.answering = mirrored(tuned.module) if self.answering is not self.module else tuned.module
+        tuned.core = None
+        return tuned
 
     def to_onnx(self) -> onnx.ModelProto:
         from zoo.learn import module_to_onnx

@@ -5,13 +5,14 @@ So is the reference of `zoo monitor`.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from zoo.artefact import set_manifest
 from zoo.artefact.quantize import climb, confirm
-from zoo.spec import FEATURES
+from zoo.spec import EVIDENCE, FEATURES
 from zoo.workflow._answered import answer_images
 from zoo.workflow._decide import choose_anew, judge_decisions
 from zoo.workflow._judge import judge
@@ -23,6 +24,9 @@ from zoo.workflow._unlike import judge_again, settle_anew
 if TYPE_CHECKING:
     import onnx
 
+    from zoo.artefact import TrainedNetwork
+    from zoo.artefact.quantize import Finetune
+    from zoo.artefact.quantize._images import Tensors
     from zoo.data import Splits
     from zoo.evaluation import Predict
     from zoo.plugin import ModelPlugin
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
     from zoo.spec import Bars, Manifest, QuantizedKind, Target
 
 __all__ = ["quantise"]
+
+log = logging.getLogger("zoo")
 
 
 def quantise(
@@ -42,6 +48,7 @@ def quantise(
     target: Target | None,
     bars: Bars | None = None,
     accept_unproven: bool = False,
+    finetune: TrainedNetwork | None = None,
 ) -> tuple[onnx.ModelProto, Manifest, Predict]:
     """The quantised file with decisions and a report of its own, and how it answers raw images.
 
@@ -54,6 +61,7 @@ def quantise(
         target: machine that it is for; None: this one.
         bars: how much may be lost; None: the usual.
         accept_unproven: take a rung of which nobody can tell, where none is shown to be as good.
+        finetune: the run's model, to be trained for int8 on training images where rounding is not enough.
 
     Raises:
         QuantizationError: no rung passed the guard.
@@ -70,6 +78,7 @@ def quantise(
         seed=config.seed,
         bars=bars,
         accept_unproven=accept_unproven,
+        finetune=None if finetune is None else _tuner(finetune, manifest, config.seed),
     )
     if config.fold != "none":  # else it has learnt from its validation images, too, and decides by none of them
         answered = answer_images(taken.runtime, splits.val, config.seed)
@@ -88,3 +97,20 @@ def quantise(
     report = judge_decisions(report, own.logits, own.images, manifest, operating=manifest.operating, scores=own.scores)
     manifest = msgspec.structs.replace(manifest, quantization=record, report=report)
     return made, set_manifest(made, manifest), taken.runtime.logits
+
+
+def _tuner(trained: TrainedNetwork, manifest: Manifest, seed: int) -> Finetune:
+    """What trains the network for int8 and gives its file with the stages and outputs of the float32 file."""
+
+    def tune(images: Tensors, *, steps: int, signed: bool) -> onnx.ModelProto:
+        log.info("fine-tuning for int8 on %d training images", len(images))
+        tuned = trained.for_integers(images, steps=steps, signed=signed, seed=seed)
+        return tuned.assemble(
+            manifest.input,
+            temperature=manifest.temperature,
+            portable=manifest.portable,
+            evidence=EVIDENCE in manifest.outputs,
+            features=FEATURES in manifest.outputs,
+        ).model
+
+    return tune

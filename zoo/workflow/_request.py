@@ -36,6 +36,7 @@ class Request:
     target: Target | None
     bars: Bars
     accept_unproven: bool
+    finetune: bool
     bundle: bool
     seen: bool
     out: str | Path | None
@@ -85,6 +86,12 @@ def refuse_combinations(request: Request, exported: Path | None, *, web: bool) -
             f"--portable is about how a file resizes, with --preprocess {request.preprocess} it does not",
             code="option-conflict",
             options=["--portable", "--preprocess"],
+        )
+    if request.finetune and request.quantize != "int8":
+        raise UsageError(
+            "--finetune trains the network for 8-bit numbers; name --int8 too, or leave it out",
+            code="option-conflict",
+            options=["--finetune"],
         )
     given = {"--target": request.target, "--bar": request.bars != Bars(), "--accept-unproven": request.accept_unproven}
     idle = [] if request.quantize else [option for option, value in given.items() if value]

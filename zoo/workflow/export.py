@@ -73,6 +73,7 @@ def export(
     target: Target | None = None,
     bars: Sequence[str] = (),
     accept_unproven: bool = False,
+    finetune: bool = False,
     bundle: bool = False,
     seen: bool = True,
     out: str | Path | None = None,
@@ -103,6 +104,7 @@ def export(
         bars: how much a quantised file may lose, such as "auroc=0.005", where that is to differ from `zoo.spec.Bars`.
         accept_unproven: take a quantised file of which the images are too few to tell whether it is as good. Its
             manifest, its card and its report say so.
+        finetune: where rounding all layers to int8 is not enough, train the network for it, on training images.
         bundle: write NAME.zoo with manifest, golden set, report, card and parts list; where `out` ends in .zoo.zip,
             one file with the same in it.
         seen: the bundle carries salted hashes of the images that the model has seen, for `zoo.evaluate`; a page
@@ -140,6 +142,7 @@ def export(
         target=target,
         bars=read_bars(bars),
         accept_unproven=accept_unproven,
+        finetune=finetune,
         bundle=bundle,
         seen=seen,
         out=out,
@@ -158,6 +161,7 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
     """The run's file or bundle; see `export`."""
     from zoo import registry
     from zoo._support.files import sha256_file
+    from zoo.artefact import TrainedNetwork
     from zoo.runs import find_run, open_run
     from zoo.workflow import _prove
     from zoo.workflow._answered import answer_images
@@ -221,6 +225,7 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
             target=request.target,
             bars=request.bars,
             accept_unproven=request.accept_unproven,
+            finetune=trained if request.finetune and isinstance(trained, TrainedNetwork) else None,
         )
     written = target_of(opened, request, manifest.quantization.kind if manifest.quantization else None)
     golden = choose_kind(request.golden, request.data or opened.record.source) if request.bundle else None

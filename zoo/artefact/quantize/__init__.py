@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.artefact.quantize._ladder import Taken, climb, confirm
+from zoo.artefact.quantize._ladder import Finetune, Taken, climb, confirm
 from zoo.artefact.quantize._targets import this_machine
 
-__all__ = ["Taken", "climb", "confirm", "this_machine"]
+__all__ = ["Finetune", "Taken", "climb", "confirm", "this_machine"]

@@ -45,9 +45,12 @@ class Tensors:
 
     def __iter__(self) -> Iterator[NDArray[np.float32]]:
         """(1, C, h, w) each."""
-        for row in self.rows:
-            picture = resize_image(self.images.read(row).pixels, self.spec)
-            yield normalize_batch(picture[None], self.spec)
+        return (self[place] for place in range(len(self)))
+
+    def __getitem__(self, place: int) -> NDArray[np.float32]:
+        """(1, C, h, w)."""
+        picture = resize_image(self.images.read(self.rows[place]).pixels, self.spec)
+        return normalize_batch(picture[None], self.spec)
 
 
 def draw(train: ImageSet, spec: PreprocessSpec, seed: int) -> tuple[Tensors, Tensors]:

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import msgspec
 import numpy as np
@@ -37,6 +37,7 @@ from zoo.artefact.quantize._guard import (
 from zoo.artefact.quantize._images import draw, draw_several
 from zoo.artefact.quantize._notes import explain_refusal, note_bars, note_making
 from zoo.artefact.quantize._ranges import METHODS, watch
+from zoo.artefact.quantize._rounding import round_layers, with_rounded
 from zoo.artefact.quantize._running import open_file
 from zoo.artefact.quantize._sensitivity import errors, wobble, worst_first
 from zoo.artefact.quantize._speed import measure
@@ -53,11 +54,12 @@ if TYPE_CHECKING:
 
     from zoo.artefact.quantize._core import Core
     from zoo.artefact.quantize._images import Tensors
-    from zoo.artefact.quantize._ranges import Ranges
+    from zoo.artefact.quantize._ranges import Activations, Ranges
+    from zoo.artefact.quantize._rounding import Rounded
     from zoo.data import ImageSet, Splits
     from zoo.edge import Runtime
 
-__all__ = ["Taken", "climb", "confirm"]
+__all__ = ["Finetune", "Taken", "climb", "confirm"]
 
 _PARTS = (1 / 8, 1 / 4, 1 / 2)
 """Shares of the layers that stay in float32 on the rungs after the first."""
@@ -74,6 +76,19 @@ _SEVERAL = {False: 1000, True: 600}
 _HALF = "fp16 weights and activations; input and head in float32"
 
 log = logging.getLogger("zoo")
+
+
+class Finetune(Protocol):
+    """Trains a network for int8."""
+
+    def __call__(self, images: Tensors, *, steps: int, signed: bool) -> onnx.ModelProto:
+        """Its file with other float32 weights.
+
+        Args:
+            images: training images.
+            steps: weights are rounded to -steps to steps times the scale of their channel.
+            signed: activations are symmetric around 0.
+        """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -103,6 +118,7 @@ def climb(
     seed: int = 0,
     bars: Bars | None = None,
     accept_unproven: bool = False,
+    finetune: Finetune | None = None,
 ) -> Taken:
     """The first rung that is shown to be as good as the float32 file.
 
@@ -115,6 +131,7 @@ def climb(
         seed: seed that draws the training images.
         bars: how much may be lost; None: as `Bars` has it.
         accept_unproven: where no rung is, take the first of which nobody can tell.
+        finetune: trains the network for int8, where rounding all layers is not enough.
 
     Raises:
         QuantizationError: no rung can be taken; its details hold the table.
@@ -124,7 +141,7 @@ def climb(
     here = this_machine()
     chosen = target or here or DEFAULT_TARGET
     bars = bars or Bars()
-    ladder = _Ladder(model, manifest, data, chosen, bars=bars, seed=seed, reference=chosen != here)
+    ladder = _Ladder(model, manifest, data, chosen, bars=bars, seed=seed, reference=chosen != here, finetune=finetune)
     calibrate, others = draw(data.train, manifest.preprocess, seed)
     record = Quantization(
         kind=kind,
@@ -257,7 +274,9 @@ class _Ladder:
         bars: Bars,
         seed: int,
         reference: bool,
+        finetune: Finetune | None,
     ) -> None:
+        self.finetune, self.train = finetune, data.train
         self.model, self.manifest, self.scheme, self.reference = model, manifest, SCHEMES[target], reference
         self.bars = bars
         self.core: Core = core_of(model)
@@ -273,15 +292,12 @@ class _Ladder:
         integers = record.kind == "int8"
         activations = watch(self.core, calibrate, histograms=integers)
         if integers:
-            task = self.manifest.task
-            made = {method: to_integers(self.core, activations.ranges(method), self.scheme) for method in METHODS}
-            costs = errors(self.core, made.items(), others, reference=self.reference, task=task)
-            best = min(METHODS, key=lambda method: costs[method])
-            log.info("calibration: %s, error of the logits %.3g", best, costs[best])
-            record = msgspec.structs.replace(record, calibration=best, calibration_errors=costs)
-            yield _Candidate("int8, all layers", "int8", made.pop(best), (), record)
-            made.clear()
-            yield from self._partly(activations.ranges(best), others, record)
+            rounded = round_layers(self.core, calibrate, self.scheme.steps)
+            best, made, record = self._calibrated(with_rounded(self.core, rounded), activations, others, record)
+            yield _Candidate("int8, all layers", "int8", made, (), record)
+            if self.finetune is not None:
+                yield self._finetuned(self.finetune, calibrate, others, record)
+            yield from self._partly(rounded, activations.ranges(best), others, record)
             if self.scheme.seven_bits:  # a bit more of every weight, for half of the speed
                 whole = msgspec.structs.replace(record, scheme=WHOLE_BITS.text)
                 network = to_integers(self.core, activations.ranges(best), WHOLE_BITS)
@@ -292,14 +308,34 @@ class _Ladder:
         )
         yield _Candidate("fp16", "fp16", to_half(self.core), (), record, broken)
 
-    def _partly(self, ranges: Ranges, others: Tensors, record: Quantization) -> Iterator[_Candidate]:
+    def _calibrated(
+        self, core: Core, activations: Activations, others: Tensors, record: Quantization
+    ) -> tuple[str, onnx.ModelProto, Quantization]:
+        """The method whose ranges cost the float32 file's logits least, the network with them, and what is known."""
+        task = self.manifest.task
+        made = {method: to_integers(core, activations.ranges(method), self.scheme) for method in METHODS}
+        costs = errors(self.core, made.items(), others, reference=self.reference, task=task)
+        best = min(METHODS, key=lambda method: costs[method])
+        log.info("calibration: %s, error of the logits %.3g", best, costs[best])
+        return best, made[best], msgspec.structs.replace(record, calibration=best, calibration_errors=costs)
+
+    def _finetuned(self, finetune: Finetune, calibrate: Tensors, others: Tensors, record: Quantization) -> _Candidate:
+        """Trained on all training images but those that calibrations are compared on."""
+        rows = tuple(row for row in range(len(self.train)) if row not in set(others.rows)) or calibrate.rows
+        images = replace(calibrate, rows=rows)
+        core = core_of(finetune(images, steps=self.scheme.steps, signed=self.scheme.activations == "int8"))
+        _, made, record = self._calibrated(core, watch(core, calibrate), others, record)
+        return _Candidate("int8, all layers, fine-tuned", "int8", made, (), record)
+
+    def _partly(self, rounded: Rounded, ranges: Ranges, others: Tensors, record: Quantization) -> Iterator[_Candidate]:
         order = worst_first(self.core, ranges, self.scheme, others, reference=self.reference, task=self.manifest.task)
         layers = len(order)
         for count in dict.fromkeys(max(1, round(layers * part)) for part in _PARTS):
             if count == layers:
                 return
             excluded = order[:count]
-            network = to_integers(self.core, ranges, self.scheme, excluded=excluded)
+            core = with_rounded(self.core, rounded, excluded=excluded)
+            network = to_integers(core, ranges, self.scheme, excluded=excluded)
             yield _Candidate(f"int8, {count} of {layers} layers in float32", "int8", network, excluded, record)
 
     def judge(self, candidate: _Candidate) -> tuple[Rung, Runtime | None, onnx.ModelProto | None]:

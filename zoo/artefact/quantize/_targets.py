@@ -39,11 +39,17 @@ class Scheme:
     weights: Literal["int8", "uint8"] = "int8"
 
     @property
+    def steps(self) -> int:
+        """Signed weights are from -steps to steps times the scale of their channel."""
+        return 64 if self.seven_bits else 127
+
+    @property
     def text(self) -> str:
         """The scheme in words."""
         zero = ", symmetric" if self.symmetric else ""
         bits = " in 7 bits" if self.seven_bits else ""
-        return f"{self.activations} activations{zero}; {self.weights} weights per channel{bits}; head in float32"
+        by = ", rounded by what their layer gives" if self.weights == "int8" else ""
+        return f"{self.activations} activations{zero}; {self.weights} weights per channel{bits}{by}; head in float32"
 
 
 SCHEMES: dict[Target, Scheme] = {

@@ -1,0 +1,152 @@
+"""Weights rounded by what their layer gives: nearer answers, on the very grid that the int8 file has."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from onnx import TensorProto, helper, numpy_helper
+from torch import nn
+
+from zoo.artefact.quantize._convert import to_integers
+from zoo.artefact.quantize._core import Core, core_of
+from zoo.artefact.quantize._layers import read_layers
+from zoo.artefact.quantize._ranges import watch
+from zoo.artefact.quantize._rounding import round_layers, with_rounded
+from zoo.artefact.quantize._running import session_of
+from zoo.artefact.quantize._sensitivity import errors
+from zoo.artefact.quantize._targets import SCHEMES
+from zoo.learn import fit_integers, module_to_onnx
+
+
+class _Network(nn.Module):
+    """Every kind of layer: strided, dilated, depthwise, grouped, of tokens, without a bias."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.maps = nn.Sequential(
+            nn.Conv2d(3, 16, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(16, 16, 3, padding=2, dilation=2, groups=16),
+            nn.ReLU(),
+            nn.Conv2d(16, 24, (3, 1), padding=(1, 0), groups=4, bias=False),
+            nn.ReLU(),
+        )
+        self.tokens = nn.Sequential(nn.Linear(24, 32), nn.ReLU(), nn.Linear(32, 24, bias=False), nn.ReLU())
+        self.head = nn.Linear(24, 5)
+
+    def forward(self, images: Any) -> Any:
+        tokens = self.maps(images).flatten(2).transpose(1, 2)
+        return self.head(self.tokens(tokens).mean(dim=1))
+
+
+@pytest.fixture(scope="module")
+def network() -> nn.Module:
+    torch.manual_seed(0)
+    return _Network().eval()
+
+
+@pytest.fixture(scope="module")
+def core(network: nn.Module) -> Core:
+    return core_of(module_to_onnx(network, channels=3, size=(16, 16)))
+
+
+@pytest.fixture(scope="module")
+def images() -> list[Any]:
+    """Smooth, so that neighbouring values say much of each other, as in photographs."""
+    rng = np.random.default_rng(0)
+    coarse = rng.random((96, 3, 4, 4)).astype(np.float32)
+    noise = 0.05 * rng.random((96, 3, 16, 16)).astype(np.float32)
+    return list((np.repeat(np.repeat(coarse, 4, axis=2), 4, axis=3) + noise)[:, None])
+
+
+def _nearest(core: Core, steps: int) -> Core:
+    """The same grid, each weight to its nearest step."""
+    found = {}
+    constants = {one.name: numpy_helper.to_array(one) for one in core.model.graph.initializer}
+    for layer in read_layers(core.model, core.layers):
+        weights = constants[layer.weight]
+        matrices = layer.matrices(weights)
+        scale = np.abs(matrices).max(axis=2, keepdims=True) / steps
+        found[layer.node.name] = {layer.weight: layer.weights(np.rint(matrices / scale) * scale, weights)}
+    return with_rounded(core, found)
+
+
+@pytest.mark.parametrize("steps", [127, 64])
+def test_answers_are_nearer_than_with_weights_rounded_to_the_nearest(core: Core, images: list[Any], steps: int) -> None:
+    learnt, others = images[:64], images[64:]
+    rounded = with_rounded(core, round_layers(core, learnt, steps))
+    pair = (("nearest", _nearest(core, steps).model), ("rounded", rounded.model))
+    found = errors(core, pair, others, reference=False, task="multilabel")
+    assert 0 < found["rounded"] < 0.8 * found["nearest"]
+
+
+@pytest.mark.parametrize("target", ["avx512", "avx2"])
+def test_the_file_holds_exactly_the_rounded_weights(core: Core, images: list[Any], target: Any) -> None:
+    scheme = SCHEMES[target]
+    rounded = round_layers(core, images, scheme.steps)
+    assert set(rounded) == set(core.layers)
+    made = to_integers(with_rounded(core, rounded), watch(core, images).ranges("minmax"), scheme)
+    constants = {one.name: numpy_helper.to_array(one) for one in made.graph.initializer}
+    makers = {node.output[0]: node for node in made.graph.node}
+    for layer in read_layers(core.model, core.layers):
+        node = next(node for node in made.graph.node if node.name == layer.node.name)
+        whole, scale, _ = (constants[name] for name in makers[node.input[1]].input)
+        axis = next(one.i for one in makers[node.input[1]].attribute if one.name == "axis")
+        shape = [1] * whole.ndim
+        shape[axis] = -1
+        wanted = rounded[layer.node.name][layer.weight]
+        assert np.abs(whole * scale.reshape(shape) - wanted).max() < 1e-6
+        assert np.abs(whole.astype(int)).max() == scheme.steps
+
+
+def test_what_is_excluded_keeps_its_own_weights(core: Core, images: list[Any]) -> None:
+    rounded = round_layers(core, images, 127)
+    kept = with_rounded(core, rounded, excluded=core.layers[:1])
+    before, after = (
+        {one.name: numpy_helper.to_array(one) for one in model.graph.initializer} for model in (core.model, kept.model)
+    )
+    for place, layer in enumerate(read_layers(core.model, core.layers)):
+        assert np.array_equal(before[layer.weight], after[layer.weight]) == (place == 0)
+
+
+def test_patches_are_what_the_convolution_multiplies(core: Core, images: list[Any]) -> None:
+    layers = list(read_layers(core.model, core.layers))
+    shown = onnx.ModelProto()
+    shown.CopyFrom(core.model)
+    names = [name for layer in layers for name in (layer.input, layer.node.output[0])]
+    del shown.graph.output[:]
+    for name in dict.fromkeys(name for name in names if name != core.input):
+        shown.graph.output.append(helper.make_tensor_value_info(name, TensorProto.FLOAT, None))
+    got = session_of(shown.SerializeToString(), reference=False).run(None, {core.input: images[0]})
+    values = dict(zip([one.name for one in shown.graph.output], got, strict=True)) | {core.input: images[0]}
+    constants = {one.name: numpy_helper.to_array(one) for one in core.model.graph.initializer}
+    assert len(layers) == 5
+    for layer in layers:
+        weights = constants[layer.weight]
+        patches = layer.patches(values[layer.input], weights.shape[2:], 10_000, np.random.default_rng(0))
+        sums = np.einsum("gnd,god->gno", patches, layer.matrices(weights)).mean(axis=1).reshape(-1)
+        added = 0 if layer.bias is None or layer.transposed else constants[layer.bias]
+        wanted = values[layer.node.output[0]]
+        wanted = wanted[0].reshape(len(wanted[0]), -1).mean(axis=1) if wanted.ndim == 4 else wanted[0].mean(axis=0)
+        assert np.allclose(sums + added, wanted, atol=1e-5)
+        assert np.array_equal(layer.weights(layer.matrices(weights), weights), weights)
+
+
+def test_a_short_training_brings_the_integers_nearer(network: nn.Module, core: Core, images: list[Any]) -> None:
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    tuned = core_of(
+        module_to_onnx(
+            fit_integers(network, images[:64], steps=64, signed=False, seed=0, rounds=60), channels=3, size=(16, 16)
+        )
+    )
+    assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+    pair = [
+        (name, to_integers(one, watch(one, images[:64]).ranges("minmax"), SCHEMES["avx2"]))
+        for name, one in (("nearest", core), ("tuned", tuned))
+    ]
+    found = errors(core, pair, images[64:], reference=True, task="multilabel")
+    assert found["tuned"] < 0.8 * found["nearest"]
