@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Pictures", "fit_integers"]
 
-_MIDDLE = 0.99999
+_MIDDLE = 0.9999
 """Share of a layer's inputs that its range holds."""
 _BATCH = 16
 _STEPS = 200
-_RATE = 3e-5
+_RATE = 1e-5
 INPUT = -1
 _ROUNDED = frozenset(
     {
