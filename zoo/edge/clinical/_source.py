@@ -1,0 +1,151 @@
+"""What a report takes from the DICOM image that it is about: patient, study, and which image it was.
+
+This is the one place outside the reader that sees elements of a patient. They go into the report, which belongs to the
+same patient, and nowhere else: no error and no log holds one.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from zoo._support.imports import import_together
+from zoo.errors import ImageError
+from zoo.readers import HEAD_BYTES
+from zoo.readers._dicom_elements import quiet
+from zoo.readers._dicom_start import find_start
+
+__all__ = ["Source", "is_dicom", "read_source"]
+
+_NAMES = ("PatientName", "ReferringPhysicianName")
+_LENGTHS = {
+    "PatientID": 64, "IssuerOfPatientID": 64, "PatientAge": 4, "AccessionNumber": 16, "StudyID": 16,
+    "StudyDescription": 64, "DeidentificationMethod": 64,
+}  # fmt: skip
+"""Elements of text to the most characters that their value representation allows (PS3.5 section 6.2)."""
+_FORMS = {
+    "PatientBirthDate": r"\d{8}",
+    "StudyDate": r"\d{8}",
+    "StudyTime": r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?",
+    "PatientSex": r"[MFO]",
+    "PatientIdentityRemoved": r"YES|NO",
+}
+_UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
+_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
+_PROCEDURE = "ProcedureCodeSequence"
+_CODE = {"CodeValue": 16, "CodingSchemeDesignator": 16, "CodeMeaning": 64}
+_KEYWORDS = ("SpecificCharacterSet", "NumberOfFrames", _PROCEDURE, *_NAMES, *_LENGTHS, *_FORMS, *_UIDS)
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Source:
+    """One DICOM image, without its pixels.
+
+    Attributes:
+        study: Study Instance UID.
+        series: Series Instance UID.
+        sop_class: SOP Class UID.
+        instance: SOP Instance UID.
+        frames: how many pictures it holds.
+        elements: keyword to text of what a report copies; an element that is not there, or is not valid, is missing.
+        procedures: value, scheme and meaning of each coded procedure.
+    """
+
+    study: str
+    series: str
+    sop_class: str
+    instance: str
+    frames: int
+    elements: dict[str, str]
+    procedures: tuple[tuple[str, str, str], ...]
+
+
+def is_dicom(data: bytes | Path) -> bool:
+    """Whether a file, or its bytes, are DICOM by how they begin."""
+    if isinstance(data, bytes):
+        return find_start(data[:HEAD_BYTES]) is not None
+    try:
+        with data.open("rb") as stream:
+            return find_start(stream.read(HEAD_BYTES)) is not None
+    except OSError:  # it was answered, and is gone since
+        return False
+
+
+def read_source(data: bytes | Path, name: str) -> Source:
+    """Read the header of an image that a model has answered.
+
+    Args:
+        data: a file's bytes, or its path.
+        name: how to name the image to the user.
+
+    Raises:
+        ImageError: it is not DICOM, or lacks a UID without which no report can say what it is about.
+    """
+    if not is_dicom(data):
+        raise ImageError(
+            name,
+            "not a DICOM file, and a DICOM report is about one; give the DICOM file, or ask for FHIR",
+            code="report-source-format",
+        )
+    with quiet():
+        header = _read_header(data, name)
+        uids = {keyword: _text(header, keyword) for keyword in _UIDS}
+        for keyword, value in uids.items():
+            if len(value) > 64 or not _UID.fullmatch(value):
+                raise ImageError(
+                    name,
+                    f"its header has no valid {keyword}, so no report can refer to it; restore the element",
+                    code="report-source-uid",
+                    element=keyword,
+                )
+        study, series, sop_class, instance = uids.values()
+        return Source(study, series, sop_class, instance, _frames(header), _elements(header), _procedures(header))
+
+
+def _read_header(data: bytes | Path, name: str) -> Any:
+    try:
+        import_together("pydicom", "pydicom.filereader")
+        from pydicom import dcmread
+
+        stream = io.BytesIO(data) if isinstance(data, bytes) else data
+        return dcmread(stream, stop_before_pixels=True, force=True, specific_tags=[*_KEYWORDS])
+    except Exception:  # parsers of damaged bytes raise what they like, with values in the text
+        raise ImageError(
+            name, "the DICOM header is damaged; restore the file or leave it out", code="image-damaged"
+        ) from None
+
+
+def _elements(header: Any) -> dict[str, str]:
+    found = {keyword: _text(header, keyword) for keyword in (*_NAMES, *_LENGTHS, *_FORMS)}
+    wrong = {keyword for keyword, form in _FORMS.items() if not re.fullmatch(form, found[keyword])}
+    wrong |= {keyword for keyword, most in _LENGTHS.items() if len(found[keyword]) > most}
+    wrong |= {keyword for keyword in _NAMES if any(len(one) > 64 for one in found[keyword].split("="))}
+    return {keyword: value for keyword, value in found.items() if value and keyword not in wrong}
+
+
+def _text(item: Any, keyword: str) -> str:
+    """One element as text; empty where it is not there, has several values or cannot be read."""
+    with suppress(Exception):  # pydicom reads a value when it is asked for
+        value = item.get(keyword)
+        text = "" if value is None or isinstance(value, list | tuple) else str(value).strip(" \0")
+        return text if text.isprintable() and "\\" not in text else ""
+    return ""
+
+
+def _frames(header: Any) -> int:
+    text = _text(header, "NumberOfFrames")
+    return int(text) if text.isdecimal() and len(text) < 10 else 1
+
+
+def _procedures(header: Any) -> tuple[tuple[str, str, str], ...]:
+    found = []
+    with suppress(Exception):
+        for item in header.get(_PROCEDURE) or ():
+            value, scheme, meaning = code = tuple(_text(item, keyword) for keyword in _CODE)
+            if all(0 < len(text) <= most for text, most in zip(code, _CODE.values(), strict=True)):
+                found.append((value, scheme, meaning))
+    return tuple(found)
