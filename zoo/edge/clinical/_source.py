@@ -10,24 +10,27 @@ import io
 import re
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from typing import IO, TYPE_CHECKING, Any
 
-from zoo._support.imports import import_together
 from zoo.errors import ImageError
 from zoo.readers import HEAD_BYTES
 from zoo.readers._dicom_elements import quiet
+from zoo.readers._dicom_header import read_header
 from zoo.readers._dicom_start import find_start
 
-__all__ = ["Source", "is_dicom", "read_source"]
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["Source", "name_instance", "read_source"]
 
 _NAMES = ("PatientName", "ReferringPhysicianName")
 _LENGTHS = {
-    "PatientID": 64, "IssuerOfPatientID": 64, "PatientAge": 4, "AccessionNumber": 16, "StudyID": 16,
+    "PatientID": 64, "IssuerOfPatientID": 64, "AccessionNumber": 16, "StudyID": 16,
     "StudyDescription": 64, "DeidentificationMethod": 64,
 }  # fmt: skip
 """Elements of text to the most characters that their value representation allows (PS3.5 section 6.2)."""
 _FORMS = {
+    "PatientAge": r"\d{3}[DWMY]",
     "PatientBirthDate": r"\d{8}",
     "StudyDate": r"\d{8}",
     "StudyTime": r"\d{2}(\d{2}(\d{2}(\.\d{1,6})?)?)?",
@@ -64,17 +67,6 @@ class Source:
     procedures: tuple[tuple[str, str, str], ...]
 
 
-def is_dicom(data: bytes | Path) -> bool:
-    """Whether a file, or its bytes, are DICOM by how they begin."""
-    if isinstance(data, bytes):
-        return find_start(data[:HEAD_BYTES]) is not None
-    try:
-        with data.open("rb") as stream:
-            return find_start(stream.read(HEAD_BYTES)) is not None
-    except OSError:  # it was answered, and is gone since
-        return False
-
-
 def read_source(data: bytes | Path, name: str) -> Source:
     """Read the header of an image that a model has answered.
 
@@ -83,16 +75,16 @@ def read_source(data: bytes | Path, name: str) -> Source:
         name: how to name the image to the user.
 
     Raises:
-        ImageError: it is not DICOM, or lacks a UID without which no report can say what it is about.
+        ImageError: it is not DICOM, or damaged, or lacks a UID without which no report can say what it is about.
     """
-    if not is_dicom(data):
-        raise ImageError(
-            name,
-            "not a DICOM file, and a DICOM report is about one; give the DICOM file, or ask for FHIR",
-            code="report-source-format",
-        )
-    with quiet():
-        header = _read_header(data, name)
+    with quiet(), _open(data, name) as stream:
+        if find_start(stream.read(HEAD_BYTES)) is None:
+            raise ImageError(
+                name,
+                "not a DICOM file, and a DICOM report is about one; give the DICOM file, or ask for FHIR",
+                code="report-source-format",
+            )
+        header = read_header(stream, name, _KEYWORDS).dataset
         uids = {keyword: _text(header, keyword) for keyword in _UIDS}
         for keyword, value in uids.items():
             if len(value) > 64 or not _UID.fullmatch(value):
@@ -106,17 +98,27 @@ def read_source(data: bytes | Path, name: str) -> Source:
         return Source(study, series, sop_class, instance, _frames(header), _elements(header), _procedures(header))
 
 
-def _read_header(data: bytes | Path, name: str) -> Any:
+def name_instance(data: bytes) -> tuple[str, str] | None:
+    """SOP Class UID and SOP Instance UID of a file that could not be answered; None: it does not tell them."""
     try:
-        import_together("pydicom", "pydicom.filereader")
-        from pydicom import dcmread
+        with quiet(), io.BytesIO(data) as stream:
+            if find_start(stream.read(HEAD_BYTES)) is None:
+                return None
+            header = read_header(stream, "image", _UIDS).dataset
+            sop_class, instance = (_text(header, keyword) for keyword in _UIDS[2:])
+    except ImageError:
+        return None
+    valid = all(len(value) <= 64 and _UID.fullmatch(value) for value in (sop_class, instance))
+    return (sop_class, instance) if valid else None
 
-        stream = io.BytesIO(data) if isinstance(data, bytes) else data
-        return dcmread(stream, stop_before_pixels=True, force=True, specific_tags=[*_KEYWORDS])
-    except Exception:  # parsers of damaged bytes raise what they like, with values in the text
-        raise ImageError(
-            name, "the DICOM header is damaged; restore the file or leave it out", code="image-damaged"
-        ) from None
+
+def _open(data: bytes | Path, name: str) -> IO[bytes]:
+    if isinstance(data, bytes):
+        return io.BytesIO(data)
+    try:
+        return data.open("rb")
+    except OSError:  # it was answered a moment ago
+        raise ImageError(name, "cannot be opened any more; restore the file", code="image-unopened") from None
 
 
 def _elements(header: Any) -> dict[str, str]:
@@ -124,7 +126,10 @@ def _elements(header: Any) -> dict[str, str]:
     wrong = {keyword for keyword, form in _FORMS.items() if not re.fullmatch(form, found[keyword])}
     wrong |= {keyword for keyword, most in _LENGTHS.items() if len(found[keyword]) > most}
     wrong |= {keyword for keyword in _NAMES if any(len(one) > 64 for one in found[keyword].split("="))}
-    return {keyword: value for keyword, value in found.items() if value and keyword not in wrong}
+    kept = {keyword: value for keyword, value in found.items() if value and keyword not in wrong}
+    if kept.get("PatientIdentityRemoved") == "YES" and "DeidentificationMethod" not in kept:
+        del kept["PatientIdentityRemoved"]  # PS3.3 table C.7-1: it must say how
+    return kept
 
 
 def _text(item: Any, keyword: str) -> str:

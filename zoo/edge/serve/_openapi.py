@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from zoo.edge.serve._settings import Settings
     from zoo.spec import ColumnSpec
 
-__all__ = ["MOST", "document", "version"]
+__all__ = ["MOST", "describe_responses", "describe_security", "document", "version"]
 
 MOST = 9_999_999
 """The largest number a query may hold."""
@@ -89,8 +89,8 @@ def _inference(name: str, protected: bool) -> dict[str, Any]:
         "summary": "Open Inference Protocol: label raw images, or files as BYTES.",
         "parameters": [length],
         "requestBody": asked,
-        "responses": _responses(answer, faults, _EITHER),
-        **_security(protected),
+        "responses": describe_responses(answer, faults, _EITHER),
+        **describe_security(protected),
     }
     gets = {
         INFERENCE: ("this server", ServerFacts, False),
@@ -158,8 +158,8 @@ def _image(
             | {"multipart/form-data": {"schema": form}}
             | {"application/json": {"schema": {"oneOf": [sent, several]} if several else sent}},
         },
-        "responses": _responses({200: answer}, tuple(s for s in _IMAGE if protected or s != 401)),
-        **_security(protected),
+        "responses": describe_responses({200: answer}, tuple(s for s in _IMAGE if protected or s != 401)),
+        **describe_security(protected),
     }
 
 
@@ -172,14 +172,19 @@ def _get(
     fault: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     faults = (*extra, *((401,) if protected else ()), 500)
-    return {"summary": summary, "responses": _responses(contents, faults, fault), **_security(protected)}
+    return {
+        "summary": summary,
+        "responses": describe_responses(contents, faults, fault),
+        **describe_security(protected),
+    }
 
 
-def _security(protected: bool) -> dict[str, Any]:
+def describe_security(protected: bool) -> dict[str, Any]:
+    """Whether an operation asks for the token."""
     return {"security": [{"token": []}]} if protected else {}
 
 
-def _responses(
+def describe_responses(
     contents: dict[int, dict[str, Any]], faults: tuple[int, ...], fault: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Status → description and content, in order; `fault`, else a `Problem`, where nothing else is said."""
