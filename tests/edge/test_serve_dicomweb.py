@@ -6,14 +6,17 @@ import io
 import json
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from clinical_cases import COLOUR, bundled, edited, painted, write_model
+from edge_models import make_manifest
 from serving import Answer, Server, png, serving
 
 from zoo.edge import Runtime
 from zoo.edge.clinical._sr import Report, code_label
-from zoo.edge.serve import _kept
+from zoo.edge.serve import _dicomweb, _kept
 from zoo.edge.serve._kept import Kept
+from zoo.spec import Numeric, TableSpec
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,6 +241,26 @@ def test_nothing_of_a_patient_is_counted_or_logged(model: Path, tmp_path: Path) 
     routes = [json.loads(line)["route"] for line in lines.splitlines()]
     assert routes[:3] == [f"{STUDIES}/STUDY"] * 2 + [f"{STUDIES}/STUDY/series/SERIES/instances/INSTANCE"]
     assert json.loads(lines.splitlines()[0])["images"] == 3
+
+
+def test_a_server_that_cannot_give_reports_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    manifest = make_manifest()
+    assert _dicomweb.explain_absence(manifest) is None
+    beside = TableSpec(columns=(Numeric(name="age", mean=50.0, std=10.0, missing="refuse"),))
+    assert "columns" in str(_dicomweb.explain_absence(msgspec.structs.replace(manifest, table=beside)))
+    monkeypatch.setattr(_dicomweb, "has_highdicom", lambda: False)
+    assert "edgezoo[dicom-sr]" in str(_dicomweb.explain_absence(manifest))
+
+
+@pytest.mark.parametrize("host", ["example.org", "example.org:8443", "[::1]:80", "a b", "[", "x/y", ""])
+def test_the_address_of_a_report_is_true_or_relative(model: Path, host: str) -> None:
+    with serving(model, "--host", "0.0.0.0", "--insecure-no-token") as open_server:  # noqa: S104 - any name is taken
+        answer = store(open_server, bundled(), Host=host)
+    if answer.status == 400:  # the parser of HTTP refuses it
+        return
+    plain = host.startswith(("example", "[::"))
+    study = uid(bundled(), "StudyInstanceUID")
+    assert said(answer)["url"] == (f"http://{host}" if plain else "") + f"{STUDIES}/{study}"
 
 
 def test_reports_are_forgotten_when_their_time_is_over_or_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -68,7 +68,7 @@ class Located:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Header:
-    """What stands before the pixels, as pydicom read it.
+    """The elements before the pixels, as pydicom read them.
 
     Attributes:
         dataset: the elements that were asked for.
@@ -86,7 +86,7 @@ class Header:
 
 
 def read_header(stream: IO[bytes], name: str, keywords: Iterable[str]) -> Header:
-    """Parse some elements that stand before the pixels; all others are skipped unread.
+    """Parse some elements before the pixels; all others are skipped unread.
 
     A file without group 0002 names no transfer syntax; its elements tell by their look which of the uncompressed ones
     it is (PS3.10 section 7.1 knows no such file; implicit VR, little endian is the default of PS3.5 section 10.1).

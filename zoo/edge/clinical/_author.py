@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING
 
-import zoo
 from zoo._support.text import printable
 
 if TYPE_CHECKING:
@@ -13,7 +14,7 @@ if TYPE_CHECKING:
     from zoo.edge._runtime import Runtime
     from zoo.spec import Manifest
 
-__all__ = ["TOOL", "Author", "is_answer"]
+__all__ = ["TOOL", "Author", "is_answer", "version"]
 
 TOOL = "edgezoo"
 
@@ -38,7 +39,7 @@ class Author:
     @property
     def tool(self) -> str:
         """Name and version of the program that ran the file."""
-        return f"{TOOL} {zoo.__version__}"
+        return f"{TOOL} {version()}"
 
     def statement(self) -> str:
         """That a computer made it, which one, and what for."""
@@ -53,3 +54,11 @@ class Author:
 def is_answer(prediction: Prediction) -> bool:
     """Whether `label` is the answer, and the model does not say that it does not know."""
     return prediction.decision in {None, "label"}
+
+
+def version() -> str:
+    """This tool's."""
+    try:
+        return version_of(TOOL)
+    except PackageNotFoundError:  # a source tree that is not installed
+        return "0"

@@ -89,7 +89,7 @@ def entry(resource: Resource) -> bytes:
 
 
 def bundle() -> tuple[bytes, bytes]:
-    """What stands before and behind the places of a Bundle, which is a collection; commas stand between them."""
+    """The bytes before and behind the places of a Bundle, which is a collection; commas part the places."""
     return b'{"resourceType":"Bundle","type":"collection","entry":[', b"]}"
 
 

@@ -39,7 +39,7 @@ class Documents:
         refused: answered images that have no DICOM report, and why.
 
     Raises:
-        UsageError: highdicom is not installed, or `subject` is no reference, or there is nothing to write it into.
+        UsageError: highdicom is not installed, or `subject` is not a reference, or comes without `fhir`.
         OutputError: something is there already.
     """
 
@@ -65,7 +65,7 @@ class Documents:
         if subject is not None:
             if fhir is None:
                 raise UsageError(
-                    "--subject stands in a FHIR report, expected --fhir FILE with it",
+                    "--subject is of a FHIR report, expected --fhir FILE with it",
                     code="option-missing",
                     options=["--fhir"],
                 )

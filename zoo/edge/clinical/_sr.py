@@ -220,15 +220,15 @@ def _evaluate(prediction: Prediction) -> list[tuple[Any, Any]]:
     lists = {
         ("GIVEN", "Label given"): prediction.labels,
         ("SET", "Label in the set"): prediction.set,
-        ("REACHED", "Operating point reached"): _pointed(prediction, reached=True),
-        ("MISSED", "Operating point not reached"): _pointed(prediction, reached=False),
+        ("REACHED", "Operating point reached"): _list_called(prediction, reached=True),
+        ("MISSED", "Operating point not reached"): _list_called(prediction, reached=False),
     }
     for (value, meaning), labels in lists.items():
         found += [(_concept(value, SCHEME, meaning), _label(label)) for label in labels or ()]
     return found
 
 
-def _pointed(prediction: Prediction, *, reached: bool) -> list[str]:
+def _list_called(prediction: Prediction, *, reached: bool) -> list[str]:
     return [label for label, called in (prediction.operating or {}).items() if called is reached]
 
 

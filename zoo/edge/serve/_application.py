@@ -19,6 +19,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from zoo._support.labels import find_label
+from zoo.edge.clinical._author import version
 from zoo.edge.serve._accept import choose_form
 from zoo.edge.serve._bodies import Bodies, Refused
 from zoo.edge.serve._clinical import FORMS, Clinical, has_highdicom
@@ -28,7 +29,7 @@ from zoo.edge.serve._guard import Guard, refusal
 from zoo.edge.serve._images import Unreadable, media_kind
 from zoo.edge.serve._inference import ModelReady, ServerFacts, describe
 from zoo.edge.serve._metrics import CONTENT_TYPE_LATEST, Metrics
-from zoo.edge.serve._openapi import MOST, document, version
+from zoo.edge.serve._openapi import MOST, document
 from zoo.edge.serve._page import media_type, pages
 from zoo.edge.serve._queue import Full, Late, WorkQueue
 from zoo.edge.serve._shapes import INFERENCE, Health
@@ -118,7 +119,7 @@ class Service:
         facts, server = describe(self._runtime), ServerFacts(name="zoo", version=version())
         model = f"{INFERENCE}/models/{{name}}"
         described = document(self._settings, self._runtime.manifest)
-        describe_clinical(described["paths"], self._settings)
+        describe_clinical(described["paths"], self._settings, self._runtime.manifest)
         routes = [
             Route("/predict", self._predict, methods=["POST"]),
             Route("/explain", self._explain, methods=["POST"]),

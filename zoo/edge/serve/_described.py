@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 from zoo.edge.clinical._fhir import FHIR
 from zoo.edge.serve._accept import DICOM, DICOM_JSON
 from zoo.edge.serve._clinical import has_highdicom
-from zoo.edge.serve._dicomweb import INSTANCE, STUDIES, STUDY
+from zoo.edge.serve._dicomweb import INSTANCE, STUDIES, STUDY, explain_absence
 from zoo.edge.serve._openapi import describe_responses, describe_security
 
 if TYPE_CHECKING:
     from zoo.edge.serve._settings import Settings
+    from zoo.spec import Manifest
 
 __all__ = ["describe_clinical"]
 
@@ -21,8 +22,8 @@ _STORED = {DICOM_JSON: _OBJECT}
 _STATUSES = {200: "all", 202: "some", 409: "none"}
 
 
-def describe_clinical(paths: dict[str, Any], settings: Settings) -> None:
-    """Add to the paths of a document."""
+def describe_clinical(paths: dict[str, Any], settings: Settings, manifest: Manifest) -> None:
+    """Add to the paths of a document what this server has."""
     protected = settings.token is not None
     predict = paths["/predict"]["post"]
     predict["description"] = (
@@ -31,6 +32,8 @@ def describe_clinical(paths: dict[str, Any], settings: Settings) -> None:
     )
     predict["responses"]["200"]["content"] |= {FHIR: _OBJECT} | (_FILES if has_highdicom() else {})
     predict["responses"]["406"] = describe_responses({}, (406,))["406"]
+    if explain_absence(manifest) is not None:
+        return
     paths |= {
         STUDIES: {"post": _store(settings, protected)},
         STUDY: {"post": _store(settings, protected, "study"), "get": _retrieve(protected, "study")},

@@ -36,14 +36,17 @@ if TYPE_CHECKING:
     from zoo.edge.clinical._source import Source
     from zoo.edge.serve._settings import Settings
     from zoo.edge.serve._work import Sent, Work
+    from zoo.spec import Manifest
 
-__all__ = ["INSTANCE", "STUDIES", "STUDY", "DicomWeb", "name_study"]
+__all__ = ["INSTANCE", "STUDIES", "STUDY", "DicomWeb", "explain_absence", "name_study"]
 
 STUDIES = "/dicom-web/studies"
 STUDY = f"{STUDIES}/{{study}}"
 INSTANCE = f"{STUDY}/series/{{series}}/instances/{{instance}}"
 
 _PATH = re.compile(rf"{STUDIES}/[0-9.]{{1,64}}(/series/[0-9.]{{1,64}}/instances/[0-9.]{{1,64}})?")
+
+_HOST = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:\d{1,5})?")
 
 _NOT_UNDERSTOOD = 0xC000
 _OTHER_STUDY = 0xA900
@@ -65,6 +68,15 @@ def name_study(path: str) -> str | None:
     """A path below `STUDIES` as metrics and log call it, without any UID; None: there is nothing."""
     found = _PATH.fullmatch(path)
     return None if found is None else f"{STUDIES}/STUDY" + ("/series/SERIES/instances/INSTANCE" if found[1] else "")
+
+
+def explain_absence(manifest: Manifest) -> str | None:
+    """Why a server has no DICOMweb; None: it has."""
+    if manifest.table is not None:
+        return "this model takes columns beside the image, and DICOMweb has no place for them; use POST /predict"
+    if not has_highdicom():
+        return "DICOM reports need highdicom; install 'edgezoo[dicom-sr]' where the server runs"
+    return None
 
 
 @dataclass(slots=True)
@@ -136,14 +148,12 @@ class DicomWeb:
         return await (self._store if request.method == "POST" else self._retrieve)(request)
 
     async def _store(self, request: Request) -> Response:
+        if (why := explain_absence(self._author.manifest)) is not None:
+            return refusal(404, why)
         if choose_form(request.headers.get("accept", ""), (DICOM_JSON, JSON)) is None:
             return refusal(406, f"the answer is {DICOM_JSON}; 'Accept' excludes it")
         if not is_related(request.headers.get("content-type", "")):
             return refusal(415, f"send {RELATED} with a boundary")
-        if self._author.manifest.table is not None:
-            return refusal(501, "this model takes columns beside the image, which DICOMweb has no place for")
-        if not has_highdicom():
-            return refusal(501, "DICOM reports need highdicom; install 'edgezoo[dicom-sr]' where the server runs")
         answer = await self._run(request, partial(self._answer, study=request.path_params.get("study")))
         asyncio.get_running_loop().call_later(SECONDS + 1, self._kept.drop_old)
         return answer
@@ -156,7 +166,7 @@ class DicomWeb:
             if sent.gone.is_set():
                 break
             self._answer_one(data, f"image {at + 1}", study, outcome)
-        content = msgspec.json.encode(outcome.document(f"{sent.request.base_url}{STUDIES[1:]}/"))
+        content = msgspec.json.encode(outcome.document(f"{_find_base(sent)}{STUDIES}/"))
         return Response(content, outcome.status, {"content-type": DICOM_JSON})
 
     def _answer_one(self, data: bytes, name: str, study: str | None, outcome: _Outcome) -> None:
@@ -199,6 +209,12 @@ class DicomWeb:
             return Response(found[0], media_type=DICOM)
         body, kind = write_related(found)
         return Response(body, headers={"content-type": kind})
+
+
+def _find_base(sent: Sent) -> str:
+    """Where the client reached this server; empty, so that addresses are relative, where it does not say it well."""
+    host = sent.header("host")
+    return f"{sent.request.scope['scheme']}://{host}" if _HOST.fullmatch(host) else ""
 
 
 def _element(vr: str, values: list[Any]) -> dict[str, Any]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
 
 from zoo.edge._explain import HeatMap
+from zoo.edge.clinical._author import version
 from zoo.edge.serve._inference import HEADER, Asked, ModelFacts, ModelReady, ServerFacts, Told
 from zoo.edge.serve._shapes import FAULTS, INFERENCE, Health, InferenceProblem, Problem, Row, Unanswered
 from zoo.spec import Manifest, Numeric
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from zoo.edge.serve._settings import Settings
     from zoo.spec import ColumnSpec
 
-__all__ = ["MOST", "describe_responses", "describe_security", "document", "version"]
+__all__ = ["MOST", "describe_responses", "describe_security", "document"]
 
 MOST = 9_999_999
 """The largest number a query may hold."""
@@ -222,11 +221,3 @@ def _column(column: ColumnSpec) -> dict[str, Any]:
 
 def _parameter(name: str, description: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": required, "description": description, "schema": schema}
-
-
-def version() -> str:
-    """This tool's."""
-    try:
-        return version_of("edgezoo")
-    except PackageNotFoundError:  # a source tree that is not installed
-        return "0"

@@ -50,7 +50,7 @@ def read_related(body: bytes, content_type: str, most: int) -> list[bytes]:
     # Each part but the first begins with one, and so does the end; the parser takes 7 s for three million.
     if (parts := body.count(b"\r\n" + mark)) > most + 1:
         check_count(parts, most)
-    start = 0 if body.startswith(mark) else body.find(b"\r\n" + mark) + 2  # what stands before it is no part
+    start = 0 if body.startswith(mark) else body.find(b"\r\n" + mark) + 2  # a preamble is not a part
     found = _Parts()
     try:
         parser = MultipartParser(boundary, found.callbacks())
