@@ -252,15 +252,16 @@ def test_a_server_that_cannot_give_reports_says_why(monkeypatch: pytest.MonkeyPa
     assert "edgezoo[dicom-sr]" in str(_dicomweb.explain_absence(manifest))
 
 
-@pytest.mark.parametrize("host", ["example.org", "example.org:8443", "[::1]:80", "a b", "[", "x/y", ""])
-def test_the_address_of_a_report_is_true_or_relative(model: Path, host: str) -> None:
+def test_the_address_of_a_report_is_true_or_relative(model: Path) -> None:
+    """Behind a proxy any name may arrive; one that is none must not end in a defect, or in an address."""
+    path = f"{STUDIES}/{uid(bundled(), 'StudyInstanceUID')}"
+    names = {"example.org": "http://example.org", "example.org:8443": "http://example.org:8443"}
+    names |= {"[::1]:80": "http://[::1]:80", "[": "", "x/y": "", "x@y": ""}
     with serving(model, "--host", "0.0.0.0", "--insecure-no-token") as open_server:  # noqa: S104 - any name is taken
-        answer = store(open_server, bundled(), Host=host)
-    if answer.status == 400:  # the parser of HTTP refuses it
-        return
-    plain = host.startswith(("example", "[::"))
-    study = uid(bundled(), "StudyInstanceUID")
-    assert said(answer)["url"] == (f"http://{host}" if plain else "") + f"{STUDIES}/{study}"
+        found = {host: store(open_server, bundled(), Host=host) for host in names}
+    assert {host: said(answer)["url"] for host, answer in found.items()} == {
+        host: base + path for host, base in names.items()
+    }
 
 
 def test_reports_are_forgotten_when_their_time_is_over_or_they_are_too_many(monkeypatch: pytest.MonkeyPatch) -> None:

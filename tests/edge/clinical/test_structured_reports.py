@@ -6,11 +6,13 @@ import io
 import shutil
 import subprocess
 import sys
+import warnings
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from clinical_cases import CANARY, TWO_FRAMES, bundled, edited, painted, several_labels, write_model
-from edge_models import make_manifest
+from edge_models import deep_manifest, make_manifest
 
 from zoo.edge import Prediction, Runtime
 from zoo.edge.clinical import _sr
@@ -20,8 +22,6 @@ from zoo.edge.clinical._sr import SCHEME, code_label, write_report
 from zoo.errors import ImageError, UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from zoo.spec import Manifest
 
 pydicom = pytest.importorskip("pydicom", reason="the extra 'dicom' is not installed")
@@ -213,6 +213,36 @@ def test_other_programs_read_it_and_find_no_error(tmp_path: Path, program: str) 
         assert done.returncode == 0, said
         assert "Error" not in said, said
         assert ("Comprehensive SR" if program == "dsrdump" else "ComprehensiveSR") in said
+
+
+@pytest.mark.slow
+def test_every_image_of_pydicom_has_a_report_that_reads_back(tmp_path: Path) -> None:
+    """Files of many devices, syntaxes and scripts; what the model answers is reported or refused by a code."""
+    deep = tmp_path / "deep"
+    deep.mkdir()
+    models = [write_model(tmp_path), write_model(deep, deep_manifest(dtype="float32"))]
+    runtimes = [Runtime.open(path) for path in models]
+    codes, written = set(), 0
+    for path in sorted((Path(pydicom.__path__[0]) / "data").glob("*_files/*.dcm")):
+        data = path.read_bytes()
+        for runtime in runtimes:
+            result = runtime.answer(data, frame=1)
+            if not isinstance(result, Prediction):
+                continue
+            try:
+                report = write_report(read_source(data, "x"), result, Author.of(runtime), 1)
+            except ImageError as problem:
+                codes.add(problem.code)
+                continue
+            document = highdicom.sr.srread(io.BytesIO(report.content))
+            assert numbers(document)[code_label(result.label, "probability")] == result.probability, path.name
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                source = pydicom.dcmread(path, force=True, stop_before_pixels=True)
+                assert str(document.PatientName) == str(source.get("PatientName", "")), path.name
+            written += 1
+    assert written > 40
+    assert codes <= {"report-source-uid", "report-source-class"}
 
 
 def test_the_code_of_a_label_does_not_change() -> None:
