@@ -50,6 +50,7 @@ if TYPE_CHECKING:
 
     from zoo.edge._document import Listed
     from zoo.edge._results import Result
+    from zoo.edge.clinical._files import Documents
     from zoo.readers._walk import PassedOver
 
 __all__ = ["bench", "info", "predict", "sign", "verify"]
@@ -72,6 +73,13 @@ def predict(
         bool, Option("--statistics", "Also brightness, contrast and colour of each image, for 'zoo monitor'.")
     ] = False,
     resume: Annotated[bool, Option("--resume", "Continue the unfinished F.part, if it is there.")] = False,
+    sr: Annotated[
+        Path | None, Option("--sr", "Write a DICOM structured report of each DICOM image into this folder.", "OUT")
+    ] = None,
+    fhir: Annotated[Path | None, Option("--fhir", "Write a FHIR R4 DiagnosticReport here (.json).", "F")] = None,
+    subject: Annotated[
+        str | None, Option("--subject", "Whom the FHIR report is about, such as Patient/123.", "REF")
+    ] = None,
     overwrite: Overwrite = False,
     top: Annotated[int | None, Option("--top", "Show the K likeliest.", "K", least=1)] = None,
     frame: Frame = None,
@@ -97,7 +105,8 @@ def predict(
     from zoo.edge._results import Failure
     from zoo.edge._runtime import Runtime
 
-    _check_written(csv, features, resume=resume, overwrite=overwrite)
+    _check_written(csv, features, fhir, resume=resume, overwrite=overwrite)
+    documents = _open_documents(sr=sr, fhir=fhir, subject=subject, frame=frame, overwrite=overwrite)
     runtime = Runtime.open(find(model), provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
     ask: Any = (
         runtime.predict
@@ -119,6 +128,8 @@ def predict(
         columns=columns,
     )
     results = write_features(results, runtime, features)
+    if documents is not None:
+        results = documents.pass_on(results, runtime)
     with Listed() if as_json else contextlib.nullcontext() as rows:
         reasons: Counter[str] = Counter()
         decided: Counter[str | None] = Counter()
@@ -139,6 +150,7 @@ def predict(
             if rows is not None:
                 rows.add(result.row(top))
         _say_alike(reasons, "" if as_json or csv is not None else "; --csv lists each")
+        refused = _say_refused(documents)
         if rows is not None:
             _list_passed(rows, passed)
             whole_list(rows)
@@ -147,11 +159,12 @@ def predict(
         f"{format_count(answered, 'row')} of {runtime.feature_count} features in {features}": features is not None,
         count_decisions(decided): answered > 1,
         f"{failed} of {format_count(answered + failed, 'image')} got no answer": failed,
+        f"{refused} of {format_count(answered, 'answer')} got no DICOM report": refused,
     }
     for line, holds in lines.items():
         if holds and line:
             say(line)
-    return 1 if failed else 0
+    return 1 if failed or refused else 0
 
 
 def bench(
@@ -294,7 +307,26 @@ def sign(
     return 0
 
 
-def _check_written(csv: Path | None, features: Path | None, *, resume: bool, overwrite: bool) -> None:
+def _open_documents(**asked: Any) -> Documents | None:
+    """Reports for a hospital, checked before anything is answered; None: none are asked for."""
+    if all(asked[name] is None for name in ("sr", "fhir", "subject")):
+        return None
+    from zoo.edge.clinical._files import Documents
+
+    return Documents(**asked)
+
+
+def _say_refused(documents: Documents | None) -> int:
+    """Name answered images that have no DICOM report; how many they are."""
+    refused = [] if documents is None else documents.refused
+    for problem in refused[:ALIKE]:
+        say(printable(str(problem)))
+    return len(refused)
+
+
+def _check_written(
+    csv: Path | None, features: Path | None, fhir: Path | None, *, resume: bool, overwrite: bool
+) -> None:
     """Refuse options of `predict` that name no file, or contradict each other."""
     if resume and features is not None:
         raise UsageError(
@@ -302,7 +334,7 @@ def _check_written(csv: Path | None, features: Path | None, *, resume: bool, ove
             code="option-conflict",
             options=["--resume", "--features"],
         )
-    if csv is None and (resume or (overwrite and features is None)):
+    if csv is None and (resume or (overwrite and features is None and fhir is None)):
         said = "--resume continues a table" if resume else "--overwrite replaces a table"
         raise UsageError(f"{said}, expected --csv F with it", code="option-missing", options=["--csv"])
 

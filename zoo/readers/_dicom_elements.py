@@ -230,13 +230,13 @@ _QUIET = _Quiet()
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No warning and no log line of pydicom and its decoders inside: they quote the file."""
+    """No warning and no log line of pydicom, its decoders and highdicom inside: they quote the file."""
     with _QUIET.lock:
         _QUIET.users += 1
         if _QUIET.users == 1:
             _QUIET.restore.enter_context(warnings.catch_warnings())
             warnings.simplefilter("ignore")
-            for package in ("pydicom", "pylibjpeg", "openjpeg", "rle", "jpeg_ls"):
+            for package in ("pydicom", "pylibjpeg", "openjpeg", "rle", "jpeg_ls", "highdicom"):
                 logger = logging.getLogger(package)
                 _QUIET.restore.callback(logger.setLevel, logger.level)
                 logger.setLevel(logging.CRITICAL + 1)

@@ -10,7 +10,7 @@ import io
 import struct
 import zlib
 from dataclasses import dataclass
-from typing import IO, Any
+from typing import IO, TYPE_CHECKING, Any
 
 from zoo._support.imports import import_together
 from zoo.errors import ImageError
@@ -18,7 +18,10 @@ from zoo.readers._dicom_elements import KEYWORDS, Elements, sop_class
 from zoo.readers._dicom_start import BIG_ENDIAN, IMPLICIT, LONG, find_start, guess_syntax
 from zoo.readers._reader import HEAD_BYTES
 
-__all__ = ["INSTALL", "Located", "locate", "read_syntax"]
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+__all__ = ["INSTALL", "Header", "Located", "locate", "read_header", "read_syntax"]
 
 _MODULES = (
     "pydicom.datadict", "pydicom.encaps", "pydicom.filereader", "pydicom.uid", "pydicom.pixels.decoders.base",
@@ -63,8 +66,27 @@ class Located:
     length: int | None
 
 
-def locate(stream: IO[bytes], name: str) -> Located:
-    """Parse up to the pixels; they are not read.
+@dataclass(frozen=True, slots=True, eq=False)
+class Header:
+    """The elements before the pixels, as pydicom read them.
+
+    Attributes:
+        dataset: the elements that were asked for.
+        syntax: UID of the transfer syntax.
+        media: SOP class, as the file meta information says it.
+        assumed: whether the syntax is not said, and told by the look of the elements.
+        stream: the file, or its inflated copy, at the element of the pixels.
+    """
+
+    dataset: Any
+    syntax: str
+    media: str
+    assumed: bool
+    stream: IO[bytes]
+
+
+def read_header(stream: IO[bytes], name: str, keywords: Iterable[str]) -> Header:
+    """Parse some elements before the pixels; all others are skipped unread.
 
     A file without group 0002 names no transfer syntax; its elements tell by their look which of the uncompressed ones
     it is (PS3.10 section 7.1 knows no such file; implicit VR, little endian is the default of PS3.5 section 10.1).
@@ -72,6 +94,7 @@ def locate(stream: IO[bytes], name: str) -> Located:
     Args:
         stream: seekable, a file that `find_start` knows.
         name: how to name the image to the user.
+        keywords: the elements.
 
     Raises:
         ImageError: not an image, damaged, without transfer syntax, or a deflate bomb.
@@ -105,7 +128,7 @@ def locate(stream: IO[bytes], name: str) -> Located:
         )
     if syntax == _DEFLATED:
         clamped = _inflate(clamped, name)
-    tags = [tag for keyword in KEYWORDS if (tag := tag_for_keyword(keyword)) is not None]
+    tags = [tag for keyword in keywords if (tag := tag_for_keyword(keyword)) is not None]
     try:
         dataset = read_dataset(
             clamped,
@@ -114,13 +137,20 @@ def locate(stream: IO[bytes], name: str) -> Located:
             stop_when=lambda tag, _vr, _length: int(tag) >= _FIRST_PIXELS,
             specific_tags=[*tags],
         )
-        implicit, little = dataset.original_encoding
     except Exception:  # parsers of damaged bytes raise what they like, with values in the text
         raise ImageError(
             name, "the DICOM header is damaged; restore the file or leave it out", code="image-damaged"
         ) from None
-    elements = Elements(dataset, name, little_endian=bool(little))
-    keyword, vr, length = _pixel_element(clamped, implicit=bool(implicit), little_endian=bool(little))
+    return Header(dataset, syntax, media, assumed, clamped)
+
+
+def locate(stream: IO[bytes], name: str) -> Located:
+    """Parse up to the pixels, which are not read; takes and raises as `read_header`."""
+    header = read_header(stream, name, KEYWORDS)
+    media = header.media
+    implicit, little = header.dataset.original_encoding
+    elements = Elements(header.dataset, name, little_endian=bool(little))
+    keyword, vr, length = _pixel_element(header.stream, implicit=bool(implicit), little_endian=bool(little))
     if keyword is None:
         raise ImageError(
             name,
@@ -128,13 +158,14 @@ def locate(stream: IO[bytes], name: str) -> Located:
             code="image-without-picture",
             found=sop_class(elements, media),
         )
-    if assumed and length == _UNDEFINED:
+    if header.assumed and length == _UNDEFINED:
         raise ImageError(
             name,
             "compressed pixels and no transfer syntax in its header; write it anew with a DICOM tool",
             code="image-transfer-syntax",
         )
-    return Located(elements, syntax, clamped, keyword, vr, clamped.tell(), None if length == _UNDEFINED else length)
+    start = header.stream.tell()
+    return Located(elements, header.syntax, header.stream, keyword, vr, start, None if length == _UNDEFINED else length)
 
 
 class _Clamped(io.RawIOBase):

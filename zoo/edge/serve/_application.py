@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import re
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
@@ -18,12 +19,17 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from zoo._support.labels import find_label
+from zoo.edge.clinical._author import version
+from zoo.edge.serve._accept import choose_form
 from zoo.edge.serve._bodies import Bodies, Refused
+from zoo.edge.serve._clinical import FORMS, Clinical, has_highdicom
+from zoo.edge.serve._described import describe_clinical
+from zoo.edge.serve._dicomweb import INSTANCE, STUDIES, STUDY, DicomWeb, name_study
 from zoo.edge.serve._guard import Guard, refusal
 from zoo.edge.serve._images import Unreadable, media_kind
 from zoo.edge.serve._inference import ModelReady, ServerFacts, describe
 from zoo.edge.serve._metrics import CONTENT_TYPE_LATEST, Metrics
-from zoo.edge.serve._openapi import MOST, document, version
+from zoo.edge.serve._openapi import MOST, document
 from zoo.edge.serve._page import media_type, pages
 from zoo.edge.serve._queue import Full, Late, WorkQueue
 from zoo.edge.serve._shapes import INFERENCE, Health
@@ -50,8 +56,19 @@ _EXPLAINING_TIME = 4
 
 _MODEL = f"{INFERENCE}/models/NAME"
 """Of the Open Inference Protocol, as metrics and log name it; NAME is any name."""
+_UPPER = re.compile(r"\{(\w+)\}")
+
+
+def _show(path: str) -> str:
+    """A route as metrics and log name it: what a client chooses in capitals."""
+    return _UPPER.sub(lambda found: found[1].upper(), path)
+
+
 _PRIVATE = frozenset(
-    {"/predict", "/explain", "/model", "/card", "/metrics", _MODEL, f"{_MODEL}/ready", f"{_MODEL}/infer"}
+    {
+        *("/predict", "/explain", "/model", "/card", "/metrics", _MODEL, f"{_MODEL}/ready", f"{_MODEL}/infer"),
+        *map(_show, (STUDIES, STUDY, INSTANCE)),
+    }
 )
 
 _Job = Callable[[Sent], Response]
@@ -80,6 +97,7 @@ class Service:
         self.bodies = Bodies(settings)
         self.metrics = Metrics()
         self._jobs = Work(runtime, settings, self.metrics)
+        self._clinical = Clinical(self._jobs, runtime)
         self.draining = False
         self.working = 0
         self._runtime = runtime
@@ -88,6 +106,9 @@ class Service:
         self._hosts = hosts
         self._answering = _Line(WorkQueue(settings.at_work, settings.waiting), settings.seconds)
         self._explaining = _Line(WorkQueue(1, _EXPLAINING), _EXPLAINING_TIME * settings.seconds)
+        self._dicomweb = DicomWeb(
+            self._jobs, runtime, settings, lambda request, job: self._work(request, self._answering, job, files=False)
+        )
         self._manifest = encode(runtime.manifest)
         self.metrics.gauge("zoo_queue_depth", "Requests that wait for a worker.", lambda: self._answering.queue.depth)
         self.metrics.gauge("zoo_buffered_bytes", "Bytes of bodies held.", lambda: self.bodies.buffered)
@@ -98,6 +119,7 @@ class Service:
         facts, server = describe(self._runtime), ServerFacts(name="zoo", version=version())
         model = f"{INFERENCE}/models/{{name}}"
         described = document(self._settings, self._runtime.manifest)
+        describe_clinical(described["paths"], self._settings, self._runtime.manifest)
         routes = [
             Route("/predict", self._predict, methods=["POST"]),
             Route("/explain", self._explain, methods=["POST"]),
@@ -113,8 +135,9 @@ class Service:
             Route(f"{model}/ready", self._of_model(self._model_ready)),
             Route(f"{model}/infer", self._of_model(self._infer), methods=["POST"]),
         ]
+        routes += self._dicomweb.routes()
         routes += [Route(path, partial(_serve_fixed, content, media_type(path))) for path, content in pages().items()]
-        paths = frozenset(route.path.replace("{name}", "NAME") for route in routes)
+        paths = frozenset(_show(route.path) for route in routes)
         inner = Starlette(routes=routes, exception_handlers={HTTPException: _http, Exception: _http})
         inner.router.redirect_slashes = False
         return Guard(
@@ -139,6 +162,14 @@ class Service:
             asked, columns = self._query(request, "frame", "top")
         except ValueError as wrong:
             return refusal(400, str(wrong))
+        form = choose_form(request.headers.get("accept", ""), FORMS if has_highdicom() else FORMS[:2])
+        if form is None:
+            return refusal(406)
+        if form != JSON:
+            if asked.pop("top") is not None:
+                return refusal(400, "top shortens the rows of JSON, and reports hold every class; leave it out")
+            job = partial(self._clinical.answer, columns=columns, form=form, **asked)
+            return await self._work(request, self._answering, job)
         return await self._work(request, self._answering, lambda sent: self._jobs.rows(sent, columns, **asked))
 
     async def _explain(self, request: Request) -> Response:
@@ -269,6 +300,8 @@ def _name_route(paths: Collection[str], path: str) -> str | None:
     """A path as metrics and log call it; None: there is nothing."""
     if path.startswith(f"{INFERENCE}/models/"):
         path = "/".join([*path.split("/")[:3], "NAME", *path.split("/")[4:]])
+    if path.startswith(f"{STUDIES}/"):
+        return name_study(path)
     return None if path not in paths else "assets" if path.startswith("/assets/") else path
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
 
 from zoo.edge._explain import HeatMap
+from zoo.edge.clinical._author import version
 from zoo.edge.serve._inference import HEADER, Asked, ModelFacts, ModelReady, ServerFacts, Told
 from zoo.edge.serve._shapes import FAULTS, INFERENCE, Health, InferenceProblem, Problem, Row, Unanswered
 from zoo.spec import Manifest, Numeric
@@ -18,7 +17,7 @@ if TYPE_CHECKING:
     from zoo.edge.serve._settings import Settings
     from zoo.spec import ColumnSpec
 
-__all__ = ["MOST", "document", "version"]
+__all__ = ["MOST", "describe_responses", "describe_security", "document"]
 
 MOST = 9_999_999
 """The largest number a query may hold."""
@@ -89,8 +88,8 @@ def _inference(name: str, protected: bool) -> dict[str, Any]:
         "summary": "Open Inference Protocol: label raw images, or files as BYTES.",
         "parameters": [length],
         "requestBody": asked,
-        "responses": _responses(answer, faults, _EITHER),
-        **_security(protected),
+        "responses": describe_responses(answer, faults, _EITHER),
+        **describe_security(protected),
     }
     gets = {
         INFERENCE: ("this server", ServerFacts, False),
@@ -158,8 +157,8 @@ def _image(
             | {"multipart/form-data": {"schema": form}}
             | {"application/json": {"schema": {"oneOf": [sent, several]} if several else sent}},
         },
-        "responses": _responses({200: answer}, tuple(s for s in _IMAGE if protected or s != 401)),
-        **_security(protected),
+        "responses": describe_responses({200: answer}, tuple(s for s in _IMAGE if protected or s != 401)),
+        **describe_security(protected),
     }
 
 
@@ -172,14 +171,19 @@ def _get(
     fault: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
     faults = (*extra, *((401,) if protected else ()), 500)
-    return {"summary": summary, "responses": _responses(contents, faults, fault), **_security(protected)}
+    return {
+        "summary": summary,
+        "responses": describe_responses(contents, faults, fault),
+        **describe_security(protected),
+    }
 
 
-def _security(protected: bool) -> dict[str, Any]:
+def describe_security(protected: bool) -> dict[str, Any]:
+    """Whether an operation asks for the token."""
     return {"security": [{"token": []}]} if protected else {}
 
 
-def _responses(
+def describe_responses(
     contents: dict[int, dict[str, Any]], faults: tuple[int, ...], fault: dict[str, Any] | None = None
 ) -> dict[str, Any]:
     """Status → description and content, in order; `fault`, else a `Problem`, where nothing else is said."""
@@ -217,11 +221,3 @@ def _column(column: ColumnSpec) -> dict[str, Any]:
 
 def _parameter(name: str, description: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:
     return {"name": name, "in": "query", "required": required, "description": description, "schema": schema}
-
-
-def version() -> str:
-    """This tool's."""
-    try:
-        return version_of("edgezoo")
-    except PackageNotFoundError:  # a source tree that is not installed
-        return "0"

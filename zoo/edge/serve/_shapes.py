@@ -76,6 +76,10 @@ FAULTS: dict[int, tuple[str, str]] = {
     403: ("Forbidden", "a page of another site asked; open this server's own page"),
     404: ("NotFound", "there is nothing at this path; GET /openapi.json lists what there is"),
     405: ("MethodNotAllowed", "this path does not take this method; 'Allow' names those it takes"),
+    406: (
+        "NotAcceptable",
+        "'Accept' excludes all that this server gives here; GET /openapi.json lists the media types of each path",
+    ),
     408: ("RequestTimeout", "the request did not arrive in time; send it faster, or a smaller image"),
     413: ("ContentTooLarge", "the body is larger than this server takes; send a smaller file"),
     415: (

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from zoo.edge._results import Prediction
+    from zoo.edge._results import Prediction, Result
     from zoo.edge._runtime import Runtime
     from zoo.edge.serve._images import Images
     from zoo.edge.serve._metrics import Metrics
@@ -75,26 +75,30 @@ class Work:
 
     def rows(self, sent: Sent, columns: Columns, frame: int | None, top: int | None) -> Response:
         """The row as JSON, or of several images a list, in which what cannot be answered has its error in its place."""
-        found = self._unpack(sent)
-        if not found.several:
-            row = self._row(found.files[0], found.name(0), columns, frame).row(top)
-            return Response(msgspec.json.encode(row), media_type=JSON)
-        if columns is not None:
+        found = self.unpack(sent)
+        rows = [result.row(top) for _, result in self.results(found, sent, columns, frame)]
+        return Response(msgspec.json.encode(rows if found.several else rows[0]), media_type=JSON)
+
+    def results(
+        self, found: Images, sent: Sent, columns: Columns, frame: int | None
+    ) -> Iterator[tuple[bytes | ImageError, Result]]:
+        """Each file and its answer; of several images what cannot be answered has a `Failure` in its place."""
+        if found.several and columns is not None:
             raise Unreadable("this model takes columns beside the image, which the query has once; send one image")
-        rows = []
         for at, data in enumerate(found.files):
-            if sent.gone.is_set():
-                break
+            if at and sent.gone.is_set():
+                return
             try:
-                rows.append(self._row(data, found.name(at), None, frame).row(top))
+                yield data, self.row(data, found.name(at), columns, frame)
             except ImageError as problem:
-                self._metrics.refused.labels("image").inc()
-                rows.append(Failure(found.name(at), problem.reason).row())
-        return Response(msgspec.json.encode(rows), media_type=JSON)
+                if not found.several:
+                    raise
+                self.count_refused()
+                yield data, Failure(found.name(at), problem.reason)
 
     def map(self, sent: Sent, columns: Columns, frame: int | None, label: str | None) -> Response:
         """The heat map as JSON."""
-        found = self._unpack(sent)
+        found = self.unpack(sent)
         if found.several:
             raise Unreadable("a heat map is made of one image at a time; send the others in further requests")
         data = found.files[0]
@@ -115,7 +119,7 @@ class Work:
             if sent.gone.is_set():
                 return Response()
             try:
-                rows.append(self._row(image, NAME))
+                rows.append(self.row(image, NAME))
             except ImageError as problem:
                 raise ImageError(NAME, f"image {at + 1}: {problem.reason}") from None
         body, length = write(self._runtime, asked, rows)
@@ -123,12 +127,13 @@ class Work:
             return Response(body, media_type=JSON)
         return Response(body, headers={HEADER: str(length)}, media_type="application/octet-stream")
 
-    def _unpack(self, sent: Sent) -> Images:
+    def unpack(self, sent: Sent) -> Images:
+        """The images of a body, counted."""
         found = unpack(sent.body, sent.header("content-type"), self._settings.images)
         sent.count(len(found.files))
         return found
 
-    def _row(
+    def row(
         self, image: bytes | ImageError | NDArray[Any], name: str, columns: Columns = None, frame: int | None = None
     ) -> Prediction:
         """One answer; raises ImageError."""
@@ -139,6 +144,10 @@ class Work:
         if isinstance(result, Failure):
             raise ImageError(name, result.error)
         return result
+
+    def count_refused(self) -> None:
+        """Count an image that has no answer, where others of its request have."""
+        self._metrics.refused.labels("image").inc()
 
     @contextlib.contextmanager
     def _measure(self, data: bytes | NDArray[Any]) -> Iterator[None]:

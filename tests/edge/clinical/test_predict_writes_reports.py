@@ -1,0 +1,117 @@
+"""`zoo predict --sr OUT --fhir FILE`: documents beside rows that stay as they are."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from clinical_cases import bundled, painted, write_model
+from edge_models import paint
+
+from zoo.edge.__main__ import main
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pydicom = pytest.importorskip("pydicom", reason="the extra 'dicom' is not installed")
+
+RED = (255, 0, 0)
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    folder = tmp_path / "images"
+    folder.mkdir()
+    (folder / "a.dcm").write_bytes(painted(RED))
+    (folder / "b.dcm").write_bytes(bundled())
+    return folder
+
+
+def run(capsys: pytest.CaptureFixture[str], *arguments: object) -> tuple[int, Any]:
+    status = main(["predict", *map(str, arguments), "--json"])
+    return status, json.loads(capsys.readouterr().out)
+
+
+def test_each_dicom_image_gets_a_report_and_rows_keep_their_keys(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("highdicom", reason="the extra 'dicom-sr' is not installed")
+    model = write_model(tmp_path)
+    status, plain = run(capsys, model, images)
+    assert status == 0
+    status, rows = run(capsys, model, images, "--sr", tmp_path / "out", "--fhir", tmp_path / "f.json")
+    assert (status, rows) == (0, plain)
+    reports = [pydicom.dcmread(path) for path in (tmp_path / "out").iterdir()]
+    assert {f"{one.SOPInstanceUID}.dcm" for one in reports} == {path.name for path in (tmp_path / "out").iterdir()}
+    assert len(reports) == 2
+    assert [one["resource"]["resourceType"] for one in json.loads((tmp_path / "f.json").read_text())["entry"]] == [
+        "DiagnosticReport"
+    ] * 2
+
+
+def test_one_image_is_one_fhir_report_that_names_study_and_subject(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    model, target = write_model(tmp_path), tmp_path / "f.json"
+    assert run(capsys, model, images / "a.dcm", "--fhir", target, "--subject", "Patient/7")[0] == 0
+    report = json.loads(target.read_text())
+    study = pydicom.dcmread(images / "a.dcm").StudyInstanceUID
+    assert report["resourceType"] == "DiagnosticReport"
+    assert report["imagingStudy"][0]["identifier"]["value"] == f"urn:oid:{study}"
+    assert report["subject"] == {"reference": "Patient/7"}
+    before = target.read_bytes()
+    status, problem = run(capsys, model, images / "a.dcm", "--fhir", target)
+    assert (status, problem["error"]["code"]) == (1, "out-occupied")
+    assert target.read_bytes() == before
+    assert run(capsys, model, images / "a.dcm", "--fhir", target, "--overwrite")[0] == 0
+
+
+def test_a_picture_that_is_not_dicom_has_a_fhir_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    picture = paint(tmp_path / "a.png", RED)
+    assert run(capsys, write_model(tmp_path), picture, "--fhir", tmp_path / "f.json")[0] == 0
+    assert "imagingStudy" not in json.loads((tmp_path / "f.json").read_text())
+
+
+def test_a_picture_that_is_not_dicom_has_no_dicom_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pytest.importorskip("highdicom", reason="the extra 'dicom-sr' is not installed")
+    picture = paint(tmp_path / "a.png", RED)
+    options = ("--sr", tmp_path / "out", "--fhir", tmp_path / "f.json")
+    status, problem = run(capsys, write_model(tmp_path), picture, *options)
+    assert (status, problem["error"]["code"]) == (1, "report-source-format")
+    assert not (tmp_path / "out").exists()
+    assert not (tmp_path / "f.json").exists(), "a call that ends in an error writes nothing"
+
+
+def test_one_picture_among_dicom_files_is_named_and_the_others_have_reports(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("highdicom", reason="the extra 'dicom-sr' is not installed")
+    paint(images / "c.png", RED)
+    status = main(["predict", str(write_model(tmp_path)), str(images), "--sr", str(tmp_path / "out"), "--json"])
+    said = capsys.readouterr()
+    assert (status, len(json.loads(said.out)), len(list((tmp_path / "out").iterdir()))) == (1, 3, 2)
+    assert "c.png" in said.err
+
+
+def test_a_folder_that_holds_files_gets_no_reports(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("highdicom", reason="the extra 'dicom-sr' is not installed")
+    model = write_model(tmp_path)
+    status, problem = run(capsys, model, images, "--sr", images)
+    assert (status, problem["error"]["code"]) == (1, "out-occupied")
+    (tmp_path / "empty").mkdir()
+    assert run(capsys, model, images, "--sr", tmp_path / "empty")[0] == 0
+
+
+def test_a_subject_needs_a_fhir_report(tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, problem = run(capsys, write_model(tmp_path), images, "--subject", "Patient/7")
+    assert (status, problem["error"]["code"]) == (2, "option-missing")
+
+
+def test_where_nothing_is_answered_the_outcome_is_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "bad.png").write_bytes(b"no picture")
+    status, _ = run(capsys, write_model(tmp_path), tmp_path / "bad.png", "--fhir", tmp_path / "f.json")
+    assert status == 1
+    assert json.loads((tmp_path / "f.json").read_text())["resourceType"] == "OperationOutcome"

@@ -1,0 +1,92 @@
+"""Answers of `POST /predict` as FHIR resources and DICOM reports, where `Accept` asks for them."""
+
+from __future__ import annotations
+
+from functools import cache
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import msgspec
+from starlette.responses import Response
+
+from zoo.edge._results import Failure
+from zoo.edge.clinical._author import Author
+from zoo.edge.clinical._fhir import FHIR, bundle, entry, write_resource
+from zoo.edge.clinical._source import read_source
+from zoo.edge.clinical._sr import write_report
+from zoo.edge.serve._accept import DICOM, RELATED
+from zoo.edge.serve._related import write_related
+from zoo.edge.serve._work import JSON
+from zoo.errors import ImageError
+
+if TYPE_CHECKING:
+    from zoo.edge._runtime import Runtime
+    from zoo.edge.serve._images import Images
+    from zoo.edge.serve._work import Columns, Sent, Work
+
+__all__ = ["FORMS", "Clinical", "has_highdicom"]
+
+FORMS = (JSON, FHIR, DICOM, RELATED)
+"""What `POST /predict` can answer with; the last two need highdicom."""
+
+
+@cache
+def has_highdicom() -> bool:
+    """Whether DICOM reports can be written here; highdicom is imported for the first of them, not before."""
+    return find_spec("highdicom") is not None
+
+
+class Clinical:
+    """The jobs of one server that make documents; they raise as those of `Work`."""
+
+    def __init__(self, work: Work, runtime: Runtime) -> None:
+        self._work = work
+        self._author = Author.of(runtime)
+
+    def answer(self, sent: Sent, columns: Columns, frame: int | None, form: str) -> Response:
+        """The answer in one of `FORMS` but the first."""
+        found = self._work.unpack(sent)
+        if form == FHIR:
+            return self._resources(found, sent, columns, frame)
+        return self._reports(found, sent, columns, frame, form)
+
+    def _resources(self, found: Images, sent: Sent, columns: Columns, frame: int | None) -> Response:
+        """A DiagnosticReport; of several images a Bundle, in which an image without answer has an OperationOutcome."""
+        resources = []
+        for data, result in self._work.results(found, sent, columns, frame):
+            study = _find_study(data) if isinstance(data, bytes) else None
+            resources.append(write_resource(result, self._author, study=study))
+        if not found.several:
+            return Response(msgspec.json.encode(resources[0]), media_type=FHIR)
+        before, behind = bundle()
+        return Response(before + b",".join(map(entry, resources)) + behind, media_type=FHIR)
+
+    def _reports(self, found: Images, sent: Sent, columns: Columns, frame: int | None, form: str) -> Response:
+        """DICOM reports. They have no place for an image without one, so the first ends the request."""
+        reports = []
+        for at, (data, result) in enumerate(self._work.results(found, sent, columns, frame)):
+            name = found.name(at)
+            try:
+                if isinstance(data, ImageError):
+                    raise data
+                if isinstance(result, Failure):
+                    raise ImageError(name, result.error)
+                report = write_report(read_source(data, name), result, self._author, frame)
+            except ImageError as problem:
+                raise ImageError(name, f"{name}: {problem.reason}" if found.several else problem.reason) from None
+            reports.append(report.content)
+        if form == DICOM:
+            if len(reports) > 1:
+                raise ImageError(
+                    None, "several images have a report each; ask for multipart/related, or send one image"
+                )
+            return Response(reports[0], media_type=DICOM)
+        body, kind = write_related(reports)
+        return Response(body, headers={"content-type": kind})
+
+
+def _find_study(data: bytes) -> str | None:
+    try:
+        return read_source(data, "image").study
+    except ImageError:
+        return None
