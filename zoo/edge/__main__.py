@@ -32,6 +32,7 @@ VERBS = {
     "info": "zoo.edge._verbs",
     "monitor": "zoo.edge._monitor_verb",
     "serve": "zoo.edge.serve._verb",
+    "watch": "zoo.edge._watch_verb",
 }
 """Each verb and the module of its function."""
 
