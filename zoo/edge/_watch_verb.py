@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from zoo._support.interrupts import hold_interrupts
+from zoo._support.interrupts import hold_interrupts, sigterm_as_interrupt
 from zoo._support.text import printable
 from zoo.edge._options import AllowFallback, Argument, Frame, Key, Option, Provider, Threads
 from zoo.edge._print import format_count, put, say
@@ -77,7 +77,7 @@ def watch(
     runtime = Runtime.open(find(model), provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
     statistics = _Statistics()
     try:
-        with hold_interrupts() as interrupt:
+        with sigterm_as_interrupt(), hold_interrupts() as interrupt:
             for result in answer_arrivals(
                 runtime,
                 folder,
