@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 
     from zoo.edge._results import Result
     from zoo.edge._runtime import Runtime
-    from zoo.edge._watch.ledger import Entry
 
 __all__ = ["INTERVAL", "SETTLE", "Pass", "name_answer", "watch"]
 
@@ -247,16 +246,14 @@ class _Round:
 
     def _new(self) -> Iterator[tuple[Arrival, str]]:
         """Whole images that were not answered, and the sha256 of each; those that were are moved."""
-        entry: Entry | None = None
 
         def known(name: str) -> str | None:
-            nonlocal entry
             entry = self._ledger.last(name)
             return None if entry is None else entry.stamp
 
-        for arrival, answered in self._arrivals.look(known):
-            if answered:
-                assert entry is not None  # noqa: S101 - `answered` says so
+        for arrival, answered in self._arrivals.look(known, all_of_them=self._done is not None):
+            entry = self._ledger.last(arrival.name)
+            if answered and entry is not None:
                 self._move(arrival, entry.sha256)
                 continue
             digest = _digest(arrival)

@@ -67,12 +67,16 @@ class Arrivals:
         """Stamp of each file that waits, and when it was first seen so."""
         self._others: dict[str, str] = {}
         """Stamp of each file that is no image."""
+        self._answered: dict[int, int] = {}
+        """Hash of the name of each file that was answered, to that of its stamp: a tenth of the texts themselves."""
 
-    def look(self, known: Callable[[str], str | None]) -> Iterator[tuple[Arrival, bool]]:
+    def look(self, known: Callable[[str], str | None], *, all_of_them: bool = False) -> Iterator[tuple[Arrival, bool]]:
         """One pass over the folder, as far as the caller goes.
 
         Args:
-            known: from a name to the stamp that was answered; None: no file of that name was.
+            known: from a name to the stamp that was answered; None: no file of that name was. It is asked once for
+                each file.
+            all_of_them: also give files that were answered.
 
         Yields:
             Whole files, and whether this one was answered.
@@ -80,6 +84,7 @@ class Arrivals:
         walk = Walk(self.folder)
         before, self._seen = self._seen, {}
         others, self._others = self._others, {}
+        answered, self._answered = self._answered, {}
         self.files = self.waiting = 0
         self.troubles = []
         self.seconds, begun = 0.0, time.perf_counter()
@@ -94,14 +99,19 @@ class Arrivals:
             if stamp is None:  # gone again, or no file
                 continue
             self.files += 1
-            if others.get(name) == stamp:
+            key, mark = hash(name), hash(stamp)
+            done = answered.get(key) == mark or known(name) == stamp
+            if done:
+                self._answered[key] = mark
+                if not all_of_them:
+                    continue
+            elif others.get(name) == stamp:
                 self._others[name] = stamp
                 continue
-            answered = known(name) == stamp
-            if not answered and not self._is_whole(walk, name, stamp, before.get(name)):
+            elif not self._is_whole(walk, name, stamp, before.get(name)):
                 continue
             self.seconds += time.perf_counter() - begun
-            yield Arrival(name, path, stamp), answered
+            yield Arrival(name, path, stamp), done
             begun = time.perf_counter()
         self.seconds += time.perf_counter() - begun
 
