@@ -259,7 +259,7 @@ def _is_behind(rest: Sequence[str], flag: str, word: str) -> bool:
 
 def _wrong_model(problem: ZooError, line: Line) -> Advice | None:
     """A path in the place of a model, a model in the place of a path, a setting by another name."""
-    if line.is_group or "--model" in options_of(line.command):  # the first word is no model then
+    if line.is_group or "--model" in options_of(line.command):  # the first word is not a model then
         return None
     if problem.code == "setting-unknown":
         return _other_setting(problem, line)

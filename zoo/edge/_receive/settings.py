@@ -21,7 +21,7 @@ class Settings:
         host: address to listen on.
         port: 0: any free one.
         title: application entity (AE) title of this receiver; others are not answered.
-        senders: AE titles that may send; empty: any, on this machine alone. A title is no proof of who sends.
+        senders: AE titles that may send; empty: any, on this machine alone. A title does not prove who sends.
         most_bytes: bytes of one object at most.
         most_associations: associations at a time at most.
         seconds: time that a sender has for each part of its message (PDU), and may be silent.

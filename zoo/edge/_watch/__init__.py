@@ -105,7 +105,7 @@ def watch(
         move_to: where files go once they are answered; None: they stay.
         interval: seconds between two looks.
         settle: seconds for which a file must have kept its size and times before it is read; 0: none.
-        once: end when all that is there was answered or is no whole image; what is not settled is waited for once.
+        once: end when all that is there was answered or is not a whole image; what is not settled is waited for once.
         frame: number of the picture in files that hold several, counted from 1; None: none is guessed.
         workers: number of processes that decode; 0: threads decode.
         tell: called after each pass.
@@ -117,7 +117,7 @@ def watch(
 
     Raises:
         UsageError: the folders lie in each other, or a number is out of range.
-        DataError: there is no such folder, or the model takes columns beside the image.
+        DataError: the folder is not there, or the model takes columns beside the image.
         OutputError: something cannot be written, a full disk among the causes, or another program watches into `out`.
             What was answered stays answered.
         ResumeError: `out` was begun with another folder, model, provider or frame, or the ledger is damaged.

@@ -66,7 +66,7 @@ class Arrivals:
         self._seen: dict[str, tuple[str, float]] = {}
         """Stamp of each file that waits, and when it was first seen so."""
         self._others: dict[str, str] = {}
-        """Stamp of each file that is no image."""
+        """Stamp of each file that is not an image."""
         self._answered: dict[int, int] = {}
         """Hash of the name of each file that was answered, to that of its stamp: a tenth of the texts themselves."""
 

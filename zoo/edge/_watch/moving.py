@@ -26,7 +26,7 @@ def move(source: Path, folder: Path, arrival: Arrival, sha256: str) -> bool:
         folder: where it goes, under its name below the watched folder. Where another file has that name, the first
             digits of `sha256` are put before its suffix.
         arrival: the file as it was answered.
-        sha256: of the content that was answered; "": it could not be read.
+        sha256: hash of the content that was answered; "": it could not be read.
 
     Returns:
         Whether it was moved. A link is not, nor a file that is another one by now.
