@@ -40,6 +40,8 @@ _SUCCESS, _NO_RESOURCES, _NOT_UNDERSTOOD, _OTHER_CLASS = 0x0000, 0xA700, 0xC000,
 """Statuses of C-STORE (PS3.4 section B.2.3)."""
 _LEFT = 3600.0
 """Seconds after which a half-written file belongs to nobody."""
+_TO_ASK = 5.0
+"""Seconds for asking for an association; one that never asks holds a place so long, even where it has gone."""
 _PREAMBLE = bytes(128) + b"DICM"
 
 log = logging.getLogger("zoo")
@@ -175,5 +177,6 @@ def _entity(settings: Settings) -> AE:
     entity.require_called_aet = True
     entity.require_calling_aet = list(settings.senders)
     entity.maximum_associations = settings.most_associations
-    entity.acse_timeout = entity.dimse_timeout = entity.network_timeout = settings.seconds
+    entity.acse_timeout = min(_TO_ASK, settings.seconds)
+    entity.dimse_timeout = entity.network_timeout = settings.seconds
     return entity
