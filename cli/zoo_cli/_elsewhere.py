@@ -32,7 +32,6 @@ WORDS = (
     Meant(("test", "eval", "val", "validate", "score", "judge", "metrics", "accuracy", "confusion"), (EVALUATE,)),
     Meant(("roc", "auc", "auroc", "calibrate", "calibration"), (EVALUATE,), "a run's folder holds its pictures"),
     Meant(("classify", "infer", "inference", "detect", "label", "apply", "tag"), (PREDICT,)),
-    Meant(("watch",), ("zoo predict MODEL FOLDER --csv FILE",), "no verb watches a folder yet"),
     Meant(("convert", "save", "onnx", "torchscript", "package", "bundle", "build"), (EXPORT,)),
     Meant(("quantize", "quantise", "int8", "compress", "prune"), ("zoo export --onnx --int8",)),
     Meant(("benchmark", "profile", "speed", "latency", "time"), ("zoo bench MODEL",)),

@@ -236,6 +236,8 @@ def _extra(line: Line) -> Advice:
         or (word.endswith((".onnx", ".zoo", ".zoo.zip")) and not Path(word).exists())
     ):
         return Advice(f"unexpected {word!r}", (line.retype([word], ["--out", word]),))
+    if "--model" in options and kind_of(first := line.words()[0]) in MODELS:
+        return Advice(f"{first!r} is a model", (line.retype([first], ["--model", first], last=True),))
     models = kind in MODELS or is_model_name(word)
     if models and "--models" in options:
         return Advice(f"unexpected {word!r}, a model", (line.retype([word], ["--models", word], last=True),))
@@ -257,7 +259,7 @@ def _is_behind(rest: Sequence[str], flag: str, word: str) -> bool:
 
 def _wrong_model(problem: ZooError, line: Line) -> Advice | None:
     """A path in the place of a model, a model in the place of a path, a setting by another name."""
-    if line.is_group:
+    if line.is_group or "--model" in options_of(line.command):  # the first word is not a model then
         return None
     if problem.code == "setting-unknown":
         return _other_setting(problem, line)

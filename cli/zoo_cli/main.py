@@ -70,6 +70,8 @@ VERBS = {
     "bench": (SHIP, "zoo bench resnet18.onnx simple_cnn.onnx --threads 1"),
     "monitor": (SHIP, "zoo monitor answers.csv --against lungs.zoo"),
     "serve": (SHIP, "zoo serve lungs.zoo --port 8000"),
+    "watch": (SHIP, "zoo watch incoming/ answers/ --model lungs.zoo"),
+    "receive": (SHIP, "zoo receive incoming/ --port 11112 --aet ZOO"),
     "doctor": (HERE, "zoo doctor"),
     "demo": (HERE, "zoo demo --out zoo-demo"),
 }

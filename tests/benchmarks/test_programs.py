@@ -64,6 +64,10 @@ TABLES = {
         r"^\| simple_cnn, 8, 2 \| nothing, load .* \|$",
         r"^\| simple_cnn, 8, 2 \| simple_cnn, 8, 2, load .* \|$",
     ),
+    "watching": (
+        r"^\| all of them answered, each later one \| 50 \| [\d.]+ \| \d+ MB \|$",
+        r"^an image answered: [\d.]+ ms, ",
+    ),
 }
 """What each program prints, by its lines."""
 
@@ -183,6 +187,10 @@ def test_edge(run: Path, images: Path, tmp_path: Path) -> None:
     model = run / "model.onnx"
     flat = shutil.copytree(images / "test" / "china", tmp_path / "images")
     printed("edge", model, flat, "--stream", model, flat, "--smallest", place=tmp_path)
+
+
+def test_watching(run: Path, tmp_path: Path) -> None:
+    printed("watching", run / "model.onnx", "--smallest", "--place", tmp_path, place=tmp_path)
 
 
 def test_memory(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ __all__ = [
     "sha256_bytes",
     "sha256_file",
     "size_of",
+    "sync_folder",
 ]
 
 _GLANCE = 0.4
@@ -93,7 +94,7 @@ def put_in_place(whole: Path, target: Path) -> None:
     with whole.open("rb+") as written:
         os.fsync(written.fileno())
     whole.replace(target)
-    _sync_folder(target.parent)
+    sync_folder(target.parent)
 
 
 def atomic_write(target: Path, data: bytes | str) -> None:
@@ -229,12 +230,16 @@ def size_of(place: Path) -> int:
     )
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
+    """Flush the names in a folder to the disk, where the system can; raises OSError."""
     if os.name != "posix":
         return
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as problem:  # SMB shares and FUSE know no such call for a folder
+        if problem.errno not in {errno.EINVAL, errno.ENOTSUP, errno.ENOSYS}:
+            raise
     finally:
         os.close(handle)
 

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from zoo.edge._results import Answers, Failure, Prediction, Result
     from zoo.edge._runtime import Runtime
     from zoo.edge._verify import verify
+    from zoo.edge._watch import watch
     from zoo.edge.bundle._signing import Signing, sign
 
 __all__ = [
@@ -54,6 +55,7 @@ __all__ = [
     "side_by_side",
     "sign",
     "verify",
+    "watch",
     "write_csv",
 ]
 
@@ -75,6 +77,7 @@ _HOMES = (
     "_replay",
     "_verify",
     "_bench",
+    "_watch",  # before the next, which has a function of that name
     "_monitor",
 )
 """Where the names above are looked for, what costs least first."""

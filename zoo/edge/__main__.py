@@ -32,6 +32,8 @@ VERBS = {
     "info": "zoo.edge._verbs",
     "monitor": "zoo.edge._monitor_verb",
     "serve": "zoo.edge.serve._verb",
+    "watch": "zoo.edge._watch_verb",
+    "receive": "zoo.edge._receive_verb",
 }
 """Each verb and the module of its function."""
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from typing import Self
 
-__all__ = ["Listed", "as_json"]
+__all__ = ["Listed", "as_json", "as_line"]
 
 _IN_MEMORY = 2**23  # bytes of a list that is not printed yet
 
@@ -24,6 +24,11 @@ def as_json(value: Any) -> str:
         return encode(value).decode()
     except UnicodeEncodeError:  # a file name that is not UTF-8; as an escape it is still valid JSON
         return json.dumps(to_builtins(value), indent=2) + "\n"
+
+
+def as_line(value: Any) -> str:
+    """`value` as a document on one line, without a line feed."""
+    return json.dumps(to_builtins(value))
 
 
 class Listed:

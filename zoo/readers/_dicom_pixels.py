@@ -19,7 +19,7 @@ from zoo.readers._raster import MAX_PIXELS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["MONOCHROME", "PALETTE", "Picture", "decode", "describe_picture", "is_compressed"]
+__all__ = ["MONOCHROME", "PALETTE", "Picture", "decode", "describe_picture", "is_compressed", "list_syntaxes"]
 
 MONOCHROME = frozenset({"MONOCHROME1", "MONOCHROME2"})
 COLOUR = frozenset({"RGB", "YBR_FULL", "YBR_FULL_422", "YBR_ICT", "YBR_RCT"})
@@ -292,3 +292,11 @@ def _bits(found: Located, picture: Picture, frame: int) -> NDArray[Any]:
     values = data.astype(f"<u{word}").view(np.uint8)
     unpacked = np.unpackbits(values, bitorder="little")[skipped : skipped + count]
     return unpacked.reshape(picture.rows, picture.columns)
+
+
+def list_syntaxes() -> list[str]:
+    """UIDs of the transfer syntaxes that can be decoded on this machine, those without a decoder first."""
+    from pydicom.pixels.decoders.base import get_decoder
+
+    coded = [one for one, (plugin, _, _) in COMPRESSED.items() if plugin in get_decoder(one).available_plugins]
+    return [*sorted(_NATIVE), *coded]

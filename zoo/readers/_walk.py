@@ -154,6 +154,22 @@ class Walk:
 
         return (found for found in self._walk("", wanted) if isinstance(found, str))
 
+    def visible(self) -> Iterator[str | ImageError]:
+        """All files that are not hidden, and links to files; nothing is opened or counted.
+
+        Yields:
+            As `images`.
+        """
+
+        def wanted(path: str, _name: str, kind: str) -> bool:
+            return kind == "file" or not _leads_to_folder(join(self.root, path))
+
+        return self._walk("", wanted)
+
+    def is_image(self, path: str) -> bool:
+        """Whether a file that `visible` gave is one; counts what is none."""
+        return self._is_image(path, path.rpartition("/")[2], "file")
+
     def _walk(self, folder: str, wanted: Callable[[str, str, str], bool]) -> Iterator[str | ImageError]:
         """As `images`, of the files that are `wanted` by path, name and kind."""
         pending: list[tuple[str, list[bytes]]] = []  # no recursion: folders may lie a thousand deep

@@ -61,11 +61,13 @@ def read_report(run: RunFolder) -> EvalReport | None:
     return decode(path.read_bytes(), EvalReport, str(path), TrainingError) if path.is_file() else None
 
 
-def model_file(path: Path) -> Path:
-    """The file or bundle to open for `path`, which may be a run."""
+def model_file(path: Path | None) -> Path:
+    """The file or bundle to open for `path`, which may be a run; None: the last run."""
     from zoo.edge.bundle import MANIFEST
     from zoo.runs import find_run, open_run, refuse_unfinished
 
+    if path is None:
+        path = find_run(None)
     if is_exported(path):
         return path
     if is_run(path) or not path.exists():

@@ -1,0 +1,182 @@
+"""The storage provider itself: what it takes, and how an object becomes a file.
+
+What this module does not know: what the objects hold. They are stored as they came, and nobody's data is read or
+logged here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import tempfile
+import threading
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
+
+from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
+from pynetdicom.dsutils import encode_file_meta
+from pynetdicom.pdu import P_DATA_TF
+from pynetdicom.sop_class import Verification
+
+from zoo._support.files import atomic_path, refuse_unwritable
+from zoo.edge._receive.sockets import Server
+from zoo.errors import OutputError
+from zoo.readers._dicom_pixels import list_syntaxes
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from zoo.edge._receive.settings import Settings
+
+__all__ = ["Counts", "run"]
+
+_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
+_LONGEST_UID = 64
+_SUCCESS, _NO_RESOURCES, _NOT_UNDERSTOOD, _OTHER_CLASS = 0x0000, 0xA700, 0xC000, 0xA900
+"""Statuses of C-STORE (PS3.4 section B.2.3)."""
+_LEFT = 3600.0
+"""Seconds after which a half-written file belongs to nobody."""
+_TO_ASK = 5.0
+"""Seconds for asking for an association; one that never asks holds a place so long, even where it has gone."""
+_PREAMBLE = bytes(128) + b"DICM"
+
+log = logging.getLogger("zoo")
+
+
+@dataclass(slots=True)
+class Counts:
+    """What was received.
+
+    Attributes:
+        stored: objects that got Success.
+        refused: objects that did not, those that were too large among them.
+    """
+
+    stored: int = 0
+    refused: int = 0
+
+
+class _Store:
+    """The folder, and what each sender has sent that is not in it yet."""
+
+    def __init__(self, folder: Path, most: int) -> None:
+        self.counts = Counts()
+        self._folder, self._most = folder, most
+        self._held: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._writing = threading.Lock()  # also because `atomic_path` asks for the umask, which all threads share
+
+    def count(self, event: Any) -> None:
+        """A part of a message came; a sender whose objects wait for too much memory is cut off."""
+        if not isinstance(event.pdu, P_DATA_TF):
+            return
+        values = [item.presentation_data_value for item in event.pdu.presentation_data_value_items]
+        came = sum(len(value) for value in values if value and not value[0] & 1)  # bit 0: a command, not its data
+        held = self._held[event.assoc] = self._held.get(event.assoc, 0) + came
+        if held > self._most >= held - came:
+            self._refuse(event, f"an object of more than {self._most} bytes")
+            event.assoc.abort()
+
+    def keep(self, event: Any) -> int:
+        """Store an object; returns the status for its sender."""
+        try:
+            return self._keep(event)
+        finally:
+            self._held.pop(event.assoc, None)
+
+    def _keep(self, event: Any) -> int:
+        request, context = event.request, event.context
+        uid, kind = str(request.AffectedSOPInstanceUID or ""), str(request.AffectedSOPClassUID or "")
+        if kind != context.abstract_syntax:
+            return self._refuse(event, "an object of another class than was agreed", _OTHER_CLASS)
+        if not _UID.fullmatch(uid) or len(uid) > _LONGEST_UID or request.DataSet is None:
+            return self._refuse(event, "an object without data, or whose UID is none", _NOT_UNDERSTOOD)
+        data = request.DataSet.getbuffer()
+        digest = hashlib.sha256(context.transfer_syntax.encode())
+        digest.update(data)
+        target = self._folder / f"{uid}-{digest.hexdigest()[:16]}.dcm"
+        try:
+            with self._writing, atomic_path(target) as temporary, temporary.open("wb") as stream:
+                for part in (_PREAMBLE, encode_file_meta(event.file_meta), data):
+                    stream.write(part)
+        except OutputError as problem:
+            return self._refuse(event, f"cannot write: {problem.fields.get('cause')}", _NO_RESOURCES)
+        self.counts.stored += 1
+        return _SUCCESS
+
+    def _refuse(self, event: Any, why: str, status: int = _NO_RESOURCES) -> int:
+        """Count and say it: the sender's title and address, nothing of the object."""
+        self.counts.refused += 1
+        sender = event.assoc.requestor
+        log.warning("refused from %s at %s: %s", sender.ae_title, sender.address, why)
+        return status
+
+
+def run(
+    folder: str | Path,
+    settings: Settings,
+    *,
+    announce: Callable[[str, int], None],
+    rest: Callable[[Counts], bool],
+) -> Counts:
+    """See `zoo.edge._receive.receive`."""
+    _config.LOG_HANDLER_LEVEL = "none"  # else it words each message for a log that nobody reads
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=place):
+            pass  # it can be written
+        _clear(place)
+    except OSError as problem:
+        raise refuse_unwritable(place, problem) from None
+    store = _Store(place, settings.most_bytes)
+    entity = _entity(settings)
+    handlers = [(evt.EVT_C_STORE, store.keep), (evt.EVT_PDU_RECV, store.count)]
+    try:
+        server = entity.make_server(
+            (settings.host, settings.port), evt_handlers=handlers, server_class=Server, seconds=settings.seconds
+        )
+    except OSError as problem:
+        raise OutputError(
+            f"cannot listen on {settings.host}:{settings.port}: {(problem.strerror or str(problem)).lower()}; choose "
+            "another address or port",
+            code="port-taken",
+            host=settings.host,
+            port=settings.port,
+        ) from None
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True)
+    thread.start()
+    try:
+        announce(*server.server_address[:2])
+        while rest(store.counts):
+            pass
+    finally:
+        server.stop()
+        thread.join()
+    return store.counts
+
+
+def _clear(place: Path) -> None:
+    """Remove what receivers that were killed had half written, and no other receiver is writing."""
+    for left in place.glob(".*.dcm.*.part"):
+        if time.time() - left.stat().st_mtime > _LEFT:
+            left.unlink()
+
+
+def _entity(settings: Settings) -> AE:
+    """The application entity: which classes of objects in which transfer syntaxes, from whom, how many at a time."""
+    entity = AE(settings.title)
+    entity.add_supported_context(Verification)
+    syntaxes = list_syntaxes()
+    for context in AllStoragePresentationContexts:
+        if "Image" in context.abstract_syntax.keyword:
+            entity.add_supported_context(context.abstract_syntax, syntaxes)
+    entity.require_called_aet = True
+    entity.require_calling_aet = list(settings.senders)
+    entity.maximum_associations = settings.most_associations
+    entity.acse_timeout = min(_TO_ASK, settings.seconds)
+    entity.dimse_timeout = entity.network_timeout = settings.seconds
+    return entity
