@@ -67,7 +67,7 @@ def fit_integers(
         images: training images.
         steps: largest weight in steps of its grid: 127, or 64 of weights in seven bits.
         signed: inputs of layers are symmetric around 0, as int8 activations are.
-        seed: of the order of images.
+        seed: seed that draws the order of images.
         rounds: batches.
         rate: peak of the learning rate.
 

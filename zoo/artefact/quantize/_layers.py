@@ -46,7 +46,7 @@ class Layer:
         return int(_attributes(self.node).get("group", 1))
 
     def matrices(self, weights: NDArray[np.float32]) -> NDArray[np.float32]:
-        """(g, out / g, d) of the weights as they stand in the file."""
+        """(g, out / g, d) of the weights as the file has them."""
         if self.transposed:
             weights = weights.T
         return weights.reshape(self.groups, weights.shape[0] // self.groups, -1)
