@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from zoo._support.machine import cores
 from zoo.artefact.formats._protocol import Answer, Source, convert_quietly, import_packages
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ class LiteRt:
         from ai_edge_litert.interpreter import Interpreter
 
         with convert_quietly("LiteRT cannot open it", format=self.name):
-            interpreter = Interpreter(str(folder / self.file), num_threads=1)
+            interpreter = Interpreter(str(folder / self.file), num_threads=cores())
             run = interpreter.get_signature_runner()
 
         def answer(feed: Mapping[str, NDArray[Any]]) -> dict[str, NDArray[np.float32]]:
