@@ -6,8 +6,8 @@ Each format is exported as a user does it, and its own runtime answers the golde
 installed are said and passed over, so the table may be put together from several environments.
 
 A file is timed beside an ONNX file of ours with the same input: raw pixels, resized ones, or preprocessed numbers. One
-golden image at a time goes through both in turns, after a warm-up, on all cores. The last column is the median time over
-that of ONNX Runtime in the same run: below 1 the format is faster.
+golden image at a time goes through both in turns, after a warm-up, on all cores. The last column is the median time
+over that of ONNX Runtime in the same run: below 1 the format is faster.
 """
 
 from __future__ import annotations
