@@ -231,7 +231,7 @@ def verify(
     """Prove a bundle on this machine.
 
     Checks the signature, compares every hash and replays the golden set, in a process of its own with limits on time
-    and memory; exit status 3 if anything differs. A folder of 'zoo export --format' is proven by its own runtime.
+    and memory; exit status 3 if anything differs.
     """
     from zoo.edge._verify import verify as prove
 
