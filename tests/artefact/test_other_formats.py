@@ -241,7 +241,7 @@ def test_columns_beside_the_image_are_inputs_of_openvino(tmp_path: Path) -> None
     need("openvino")
     labels = [("ill", "well")[at % 2] for at in range(60)]
     ages = [str(20 + at % 17) for at in range(60)]
-    table = write_table(tmp_path / "data", {"age": ages, "sex": ["F", "M"] * 30}, labels)
+    table = write_table(tmp_path / "data", {"age": ages, "sex": ["F", "F", "M"] * 20}, labels)
     run = zoo.train("simple_cnn", table, size=8, epochs=1, inputs=("age", "sex"), out=tmp_path / "run").run
     made = zoo.export_format(run, format="openvino", out=tmp_path / "a.openvino")
     assert made.parity is not None
