@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zoo.edge._tables import describe_golden
 from zoo.errors import UsageError
 from zoo_cli.output import document, fields, megabytes, put, quote_path, show_path
 
@@ -45,6 +46,9 @@ def show_format(made: zoo.FormatResult, *, as_json: bool) -> None:
                 "file": f"{show_path(made.path)}, {megabytes(made.size_bytes)}: {made.file}",
                 "proof" if made.parity else "no proof": made.statement,
                 "client": made.client,
+                "golden": "images of yours, unaltered, are in this folder; look before you pass it on"
+                if made.golden == "own"
+                else describe_golden(made.golden),
                 **({"note": "; ".join(made.notes)} if made.notes else {}),
                 "next": f"zoo verify {quote_path(made.path)}",
             }
