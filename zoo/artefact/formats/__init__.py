@@ -37,6 +37,11 @@ __all__ = [
     "write_folder",
 ]
 
+
+def __dir__() -> list[str]:
+    return __all__
+
+
 FORMATS: dict[FormatName, Format] = {one.name: one for one in (OpenVino(), LiteRt(), ExecuTorch(), CoreMl())}
 """What is written. TensorRT is known by name only."""
 
