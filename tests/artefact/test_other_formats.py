@@ -18,7 +18,7 @@ from refusals import refused
 
 import zoo
 import zoo.plugin
-from zoo.artefact.formats import FORMATS
+from zoo.artefact.formats import FORMATS, read_folder
 from zoo.artefact.formats._network import CalibratedNetwork
 from zoo.errors import GateError, ModelError, OutputError, ProviderError, TamperedError, UsageError, ZooError
 from zoo.runs import open_run
@@ -77,6 +77,7 @@ def left(folder: Path) -> list[str]:
 def test_its_own_runtime_gives_the_golden_answers(case: Case, form: FormatName, tmp_path: Path) -> None:
     need(form)
     made = zoo.export_format(case.run.path, format=form, out=tmp_path / f"colours.{form}")
+    assert read_folder(made.path).format == form
     assert made.parity is not None
     assert made.parity.images >= 32
     assert made.parity.flips == 0

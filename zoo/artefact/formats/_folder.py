@@ -128,13 +128,13 @@ def write_folder(
     return said
 
 
-def read_folder(folder: Path) -> FormatManifest:
+def read_folder(folder: str | Path) -> FormatManifest:
     """What the file in that folder says of itself.
 
     Raises:
         ModelError: model.json is missing or malformed.
     """
-    path = folder / MODEL_JSON
+    path = Path(folder) / MODEL_JSON
     try:
         return decode(path.read_bytes(), FormatManifest, str(path), ModelError)
     except OSError as problem:
