@@ -44,6 +44,7 @@ from zoo.workflow.compare import compare
 from zoo.workflow.evaluate import evaluate
 from zoo.workflow.export import ExportResult, export
 from zoo.workflow.folds import FoldsResult, train_folds
+from zoo.workflow.formats import FormatResult, export_format, verify_format
 from zoo.workflow.info import info
 from zoo.workflow.pick import PickResult, pick
 from zoo.workflow.prepare import check, split
@@ -67,6 +68,7 @@ from zoo.workflow.tune import TuneResult, tune
 __all__ = [
     "ExportResult",
     "FoldsResult",
+    "FormatResult",
     "PickResult",
     "Recalibration",
     "ReportFiles",
@@ -79,6 +81,7 @@ __all__ = [
     "evaluate",
     "explain",
     "export",
+    "export_format",
     "find_suspects",
     "info",
     "list_runs",
@@ -96,6 +99,7 @@ __all__ = [
     "train_folds",
     "tune",
     "verify",
+    "verify_format",
 ]
 
 __version__ = "0.1.0"

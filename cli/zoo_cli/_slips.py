@@ -92,7 +92,9 @@ def advise(problem: Exception, given: Sequence[str], root: Command) -> Advice | 
         return _unknown_verb(line) if line.rest else _list_verbs(line)
     if hasattr(problem, "param_type"):
         return _missing(line, getattr(problem, "param", None))
-    return _extra(line) if line.extra else None
+    if line.extra:
+        return _extra(line)
+    return _value_that_is_an_option(line, getattr(problem, "param", None))
 
 
 def _assignments(line: Line, problem: Exception) -> Advice | None:
@@ -113,6 +115,16 @@ def _assignments(line: Line, problem: Exception) -> Advice | None:
     kept = [word for word in line.rest if not any(word == match[0] for match in found)]
     typed = line.typed([*front, *kept, *behind])
     return Advice(f"{found[0][0]!r}: names and values are not joined by '='", (typed,))
+
+
+def _value_that_is_an_option(line: Line, parameter: Any) -> Advice | None:
+    """`--format onnx` of a verb that has `--onnx`."""
+    for option in () if line.is_group else getattr(parameter, "opts", ()):
+        value = value_behind(line.rest, option)
+        if value is not None and f"--{value}" in options_of(line.command):
+            old = [option, value] if option in line.rest else [f"{option}={value}"]
+            return Advice(f"not a value of {option}: {value!r}", (line.retype(old, [f"--{value}"]),))
+    return None
 
 
 def _unknown_option(line: Line, option: str, near: tuple[str, ...]) -> Advice | None:

@@ -32,6 +32,10 @@ def command(verb: Callable[..., int]) -> Callable[..., None]:
             from zoo.workflow._gradcam import open_gradcam
 
             given["open_gradcam"] = open_gradcam
+        if "prove_format" in takes:
+            from zoo.workflow.formats import verify_format
+
+            given["prove_format"] = verify_format
         status = verb(**given)
         if status:
             raise typer.Exit(status)

@@ -12,8 +12,9 @@ import typer
 import zoo
 from zoo.edge._tables import describe_golden
 from zoo.errors import QuantizationError, UsageError
-from zoo.spec import Target
+from zoo.spec import FormatName, Target
 from zoo_cli import offers
+from zoo_cli.formats import refuse_beside_format, show_format
 from zoo_cli.options import Data, Json, Operating
 from zoo_cli.output import document, fields, format_count, megabytes, put, quote_path, show_path
 from zoo_cli.rungs import rung_table
@@ -30,10 +31,14 @@ def export(
     ] = None,
     *,
     onnx: Annotated[bool, typer.Option("--onnx", help="Write an ONNX file.")] = False,
+    form: Annotated[
+        FormatName | None,
+        typer.Option("--format", help="Write a folder for another runtime, which must give the golden answers."),
+    ] = None,
     preprocess: Annotated[
-        Literal["full", "normalize", "none"],
-        typer.Option("--preprocess", help="How much of it the file does itself.", show_default=True),
-    ] = "full",
+        Literal["full", "normalize", "none"] | None,
+        typer.Option("--preprocess", help="How much of it the file does itself; default: full, or what it can."),
+    ] = None,
     portable: Annotated[
         bool,
         typer.Option("--portable", help="Resize by matrix products: for OpenVINO, TensorRT and others."),
@@ -114,14 +119,35 @@ def export(
     The same holds for --int8 and --fp16, whose answers are compared with those of float32. A rung that is shown
     to be worse is refused, and one that is shown to be as good is taken. Where the images are too few to tell,
     --accept-unproven decides. Test images choose nothing, and confirm. Where the images of a finished run are
-    gone, the file that was proven at training is taken.
+    gone, the file that was proven at training is taken. --format writes a folder for another runtime. That runtime
+    must give the golden answers of the ONNX file; when it does not nothing is written and the exit status is 3.
     """
+    if form is not None:
+        asked = {
+            "--onnx": onnx, "--bundle": bundle, "--web": web, "--portable": portable, "--evidence": evidence,
+            "--features": features, "--int8": int8, "--fp16": fp16, "--target": target, "--bar": bars,
+            "--accept-unproven": accept_unproven, "--no-seen": no_seen, "--ort-web": ort_web, "--fetch": fetch,
+        }  # fmt: skip
+        refuse_beside_format(form, [option for option, given in asked.items() if given])
+        with contextlib.redirect_stdout(sys.stderr):
+            made = zoo.export_format(
+                run,
+                format=form,
+                preprocess=preprocess,
+                operating=operating or (),
+                out=out,
+                data=data,
+                golden=golden,
+                overwrite=overwrite,
+            )
+        show_format(made, as_json=as_json)
+        return
     if not (onnx or bundle or web):
         raise UsageError(
             f"no format named{_note_no_run(run)}; expected --onnx for one file, --bundle for a folder that proves "
-            "itself, or --web for a page",
+            "itself, --web for a page, or --format for another runtime",
             code="option-missing",
-            options=["--onnx", "--bundle", "--web"],
+            options=["--onnx", "--bundle", "--web", "--format"],
         )
     if int8 and fp16:
         raise UsageError(
@@ -134,7 +160,7 @@ def export(
         with contextlib.redirect_stdout(sys.stderr):
             result = zoo.export(
                 run,
-                preprocess=preprocess,
+                preprocess=preprocess or "full",
                 portable=portable,
                 evidence=evidence,
                 features=features,

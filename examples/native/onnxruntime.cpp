@@ -3,39 +3,15 @@
 //   g++ -std=c++17 onnxruntime.cpp -I"$ONNXRUNTIME/include" -L"$ONNXRUNTIME/lib" -lonnxruntime -o predict
 //   ./predict NAME.zoo PICTURE
 //
-// ONNXRUNTIME is an unpacked release of ONNX Runtime for C and C++, or what a package manager installs. A picture is a
-// PPM (P6, 8 bit) or a PGM (P5, 16 bit), without comments.
+// ONNXRUNTIME is an unpacked release of ONNX Runtime for C and C++, or what a package manager installs. CMakeLists.txt
+// builds it, too.
 #include <cstdint>
 #include <cstdlib>
-#include <fstream>
 #include <iostream>
 #include <onnxruntime_cxx_api.h>
 #include <string>
-#include <vector>
 
-#include "decide.hpp"
-
-struct Picture {
-  std::int64_t height, width, channels;
-  std::vector<std::uint8_t> bytes;
-};
-
-Picture read_picture(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string kind;
-  std::int64_t width = 0, height = 0, brightest = 0;
-  file >> kind >> width >> height >> brightest;
-  file.get();
-  const bool deep = kind == "P5" && brightest > 255;
-  if (!file || !(deep || (kind == "P6" && brightest == 255)))
-    throw std::runtime_error(path + ": expected a PPM of 8 bits or a PGM of 16");
-  Picture picture{height, width, deep ? 1 : 3, std::vector<std::uint8_t>(height * width * (deep ? 2 : 3))};
-  if (!file.read(reinterpret_cast<char*>(picture.bytes.data()), picture.bytes.size()))
-    throw std::runtime_error(path + ": cut short");
-  for (std::size_t at = 0; deep && at < picture.bytes.size(); at += 2)  // a PGM is big-endian
-    std::swap(picture.bytes[at], picture.bytes[at + 1]);
-  return picture;
-}
+#include "zoo.hpp"
 
 int main(int count, char** arguments) try {
   if (count != 3) throw std::runtime_error("usage: predict NAME.zoo PICTURE");

@@ -4,37 +4,13 @@
 //   ./predict NAME.zoo PICTURE
 //
 // The bundle must come from `zoo export --portable`: OpenVINO reads the Resize operator of the default file and
-// ignores its antialias. A picture is a PPM (P6, 8 bit) or a PGM (P5, 16 bit), without comments.
-#include <cstdint>
-#include <fstream>
+// ignores its antialias. CMakeLists.txt builds it, too.
 #include <iostream>
 #include <openvino/openvino.hpp>
 #include <string>
 #include <vector>
 
-#include "decide.hpp"
-
-struct Picture {
-  std::size_t height, width, channels;
-  std::vector<std::uint8_t> bytes;
-};
-
-Picture read_picture(const std::string& path) {
-  std::ifstream file(path, std::ios::binary);
-  std::string kind;
-  std::size_t width = 0, height = 0, brightest = 0;
-  file >> kind >> width >> height >> brightest;
-  file.get();
-  const bool deep = kind == "P5" && brightest > 255;
-  if (!file || !(deep || (kind == "P6" && brightest == 255)))
-    throw std::runtime_error(path + ": expected a PPM of 8 bits or a PGM of 16");
-  Picture picture{height, width, deep ? 1u : 3u, std::vector<std::uint8_t>(height * width * (deep ? 2 : 3))};
-  if (!file.read(reinterpret_cast<char*>(picture.bytes.data()), picture.bytes.size()))
-    throw std::runtime_error(path + ": cut short");
-  for (std::size_t at = 0; deep && at < picture.bytes.size(); at += 2)  // a PGM is big-endian
-    std::swap(picture.bytes[at], picture.bytes[at + 1]);
-  return picture;
-}
+#include "zoo.hpp"
 
 int main(int count, char** arguments) try {
   if (count != 3) throw std::runtime_error("usage: predict NAME.zoo PICTURE");
@@ -46,8 +22,9 @@ int main(int count, char** arguments) try {
   // Without the hint a CPU that has bfloat16 would compute in it.
   auto request = core.compile_model(bundle + "/model.onnx", "CPU", ov::hint::inference_precision(ov::element::f32))
                      .create_infer_request();
+  const std::vector<std::int64_t> sides{1, picture.height, picture.width, picture.channels};
   request.set_tensor("image", ov::Tensor(picture.channels == 1 ? ov::element::u16 : ov::element::u8,
-                                         {1, picture.height, picture.width, picture.channels}, picture.bytes.data()));
+                                         ov::Shape(sides.begin(), sides.end()), picture.bytes.data()));
   request.infer();
   const float* logits = request.get_tensor("logits").data<float>();
   const float* probabilities = request.get_tensor("probabilities").data<float>();

@@ -36,6 +36,9 @@ TABLES = {
     "data": (r"^60 PNGs, index, reading it +\S+ files/s", r"^tar shards / files, decode +\S+ x"),
     "distillation": (r"^\| 1 \| 16 \| .* to .*\) \|$", r"^macro_auroc: alone .* over 2 seeds, p "),
     "edge": (r"^predict, steady / ", r"^edge imports +\S+ s", r"^zoo list, heavy imports +none", r"^streaming into a "),
+    "file_formats": (
+        r"^\| openvino \| openvino [\d.]+ \| raw \| 32 \| \S+ \| \S+ \| 0 \| .* MB \| .* ms \| [\d.]+ \|$",
+    ),
     "finishing": (r"^simple_cnn, 16 px, ", r"^prove +[\d.]+ / [\d.]+$", r"^in all +[\d.]+ / [\d.]+$"),
     "formats": (r"^\| simple_cnn, 8, 2 \| \d+ ms \| .* \| [\d.]+ \|$",),
     "gallery": (r"^\S*gallery\.md$", r"^\S*tiles\.svg$"),
@@ -218,6 +221,11 @@ def test_gallery(run: Path, other: Path, tmp_path: Path) -> None:
 
 def test_listing(tmp_path: Path) -> None:
     printed("listing", "--smallest", place=tmp_path)
+
+
+def test_file_formats(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("openvino", exc_type=ImportError)
+    printed("file_formats", run, "openvino", "--smallest", place=tmp_path)
 
 
 def test_quantization(run: Path, tmp_path: Path) -> None:

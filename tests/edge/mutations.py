@@ -29,7 +29,7 @@ if __name__ == "__main__":
 from edge_models import make_bundle, make_manifest, make_model
 
 from zoo.edge import Runtime
-from zoo.edge._replay import _golden
+from zoo.edge._replay import read_golden
 from zoo.edge.bundle import open_model
 from zoo.errors import ModelError, ZooError
 from zoo.spec import Manifest, decode, encode
@@ -125,9 +125,9 @@ def targets(folder: Path) -> dict[str, Target]:
         "onnx": (model, plain, lambda data: open_file(data, folder)),
         "manifest": (manifest, plain, lambda data: open_manifest(data, folder)),
         "metadata": (document, plain, lambda data: decode(data, Manifest, "m", ModelError)),
-        "golden": (golden_set(), plain, lambda data: _golden(data, "golden.npz", 3)),
-        "packed golden": (golden_set(packed=True), plain, lambda data: _golden(data, "golden.npz", 3)),
-        "golden array": (golden_set(), golden_header, lambda data: _golden(data, "golden.npz", 3)),
+        "golden": (golden_set(), plain, lambda data: read_golden(data, "golden.npz", 3)),
+        "packed golden": (golden_set(packed=True), plain, lambda data: read_golden(data, "golden.npz", 3)),
+        "golden array": (golden_set(), golden_header, lambda data: read_golden(data, "golden.npz", 3)),
     }
 
 

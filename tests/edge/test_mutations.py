@@ -13,7 +13,7 @@ from edge_models import make_model
 from mutations import attempt, dice, golden_set, mutated, targets
 from refusals import refused
 
-from zoo.edge._replay import _golden
+from zoo.edge._replay import read_golden
 from zoo.edge.vet._numbers import finite, values
 from zoo.edge.vet._outline import Span, Tensor, outline
 from zoo.edge.vet._wire import RefusedError
@@ -101,14 +101,14 @@ GOLDEN = {
 @pytest.mark.parametrize("name", GOLDEN)
 def test_a_golden_set_that_once_broke_the_reader_is_refused(name: str) -> None:
     with pytest.raises(ModelError, match=r"^golden\.npz: ") as caught:
-        _golden(GOLDEN[name], "golden.npz", 3)
+        read_golden(GOLDEN[name], "golden.npz", 3)
     assert "\n" not in str(caught.value)
 
 
 def test_a_golden_set_that_unpacks_to_more_than_it_may_is_refused_before(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("zoo.edge._replay._MAX_BYTES", 500)
     with refused("golden-damaged", ModelError):
-        _golden(golden_set(), "golden.npz", 3)
+        read_golden(golden_set(), "golden.npz", 3)
 
 
 def test_a_number_without_end_is_refused_and_not_carried_from_piece_to_piece() -> None:

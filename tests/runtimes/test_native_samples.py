@@ -139,6 +139,46 @@ def test_a_bad_picture_is_an_error(openvino: list[Path], rust: list[Path], photo
         assert not done.stdout
 
 
+def built(source: Path, folder: Path, *options: str) -> Path:
+    """What CMake makes of a project, warnings as errors."""
+    for program in ("cmake", "g++"):
+        if shutil.which(program) is None:
+            pytest.skip(f"{program} is not here")
+    flags = "-DCMAKE_CXX_FLAGS=-Wall -Wextra -Werror"
+    for command in (["cmake", "-S", source, "-B", folder, flags, *options], ["cmake", "--build", folder]):
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stdout + done.stderr
+    return folder
+
+
+def test_cmake_builds_the_sample_which_gives_the_golden_answers(photographs: Path, tmp_path: Path) -> None:
+    home = package("openvino")
+    if not (home / "cmake").is_dir():
+        pytest.skip("this openvino comes without its files for CMake")
+    program = built(SAMPLES, tmp_path / "build", f"-DOpenVINO_DIR={home / 'cmake'}") / "predict_openvino"
+    held_to_golden([program], photographs / "portable.zoo", tmp_path, decides=True)
+
+
+def test_a_project_of_its_own_links_to_the_library(photographs: Path, tmp_path: Path) -> None:
+    """No runtime is found, and the target is there all the same."""
+    (tmp_path / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.16)\nproject(own LANGUAGES CXX)\n"
+        "set(CMAKE_DISABLE_FIND_PACKAGE_OpenVINO ON)\nset(CMAKE_DISABLE_FIND_PACKAGE_onnxruntime ON)\n"
+        f'add_subdirectory("{SAMPLES.as_posix()}" native)\n'
+        "add_executable(own own.cpp other.cpp)\ntarget_link_libraries(own zoo::zoo)\n"
+    )
+    (tmp_path / "other.cpp").write_text('#include "zoo.hpp"\n')  # twice in one program: nothing may be defined twice
+    (tmp_path / "own.cpp").write_text(
+        '#include "zoo.hpp"\n#include <iostream>\nint main(int, char** given) {\n'
+        "  for (const auto& label : read_labels(read_manifest(given[1]))) std::cout << label << '\\n';\n"
+        "  std::cout << read_picture(given[2]).width << '\\n';\n}\n"
+    )
+    program = built(tmp_path, tmp_path / "build") / "own"
+    command = [program, photographs / "portable.zoo/manifest.json", a_picture(tmp_path)]
+    done = subprocess.run(list(map(str, command)), capture_output=True, text=True, check=True)
+    assert done.stdout.split() == [*zoo.open(photographs / "portable.zoo").labels, "80"]
+
+
 @pytest.mark.parametrize("sample", ["onnxruntime.cpp", "onnxruntime.rs", "openvino.cpp"])
 def test_a_sample_is_short_enough_to_be_read(sample: str) -> None:
     assert len((SAMPLES / sample).read_text().splitlines()) < 80

@@ -23,7 +23,19 @@ def test_every_public_name_is_sorted_there_and_documented(module: ModuleType) ->
         assert name == "Result" or value.__doc__, f"{name} says nothing of itself"
 
 
-PUBLIC = ("artefact", "data", "data.audit", "edge", "errors", "evaluation", "learn", "plugin", "preprocess", "readers")
+PUBLIC = (
+    "artefact",
+    "artefact.formats",
+    "data",
+    "data.audit",
+    "edge",
+    "errors",
+    "evaluation",
+    "learn",
+    "plugin",
+    "preprocess",
+    "readers",
+)
 PUBLIC += ("registry", "runs", "spec", "testing")
 
 

@@ -85,6 +85,8 @@ Find = Callable[[Path], Path]
 """From what the user named to the file or bundle."""
 OpenGradCam = Callable[[Path, Any], Any]
 """From what the user named and its `Runtime` to a `Mapper` by gradients, which a device cannot make."""
+ProveFormat = Callable[[Path], Any]
+"""From the folder of a file for another runtime to the proof by that runtime, which a device may not have."""
 
 Model = Annotated[Path, Argument("MODEL", "An .onnx file or a bundle.", "An .onnx file, a bundle or a run.")]
 Images = Annotated[list[str], Argument("IMAGE", "Images, and folders of them.")]

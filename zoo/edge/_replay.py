@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Verification", "prove", "replay"]
+__all__ = ["Golden", "Verification", "prove", "read_golden", "replay"]
 
 _MAX_BYTES = 2 * 2**30  # what the golden images may unpack to
 _SMALL = 2**26  # bytes that any machine with a model has
@@ -76,7 +76,9 @@ class Verification(Display, msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
-class _Golden:
+class Golden:
+    """A golden set, read."""
+
     names: list[str]
     images: list[NDArray[Any]]
     """(H, W, C) each, raw."""
@@ -139,7 +141,7 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
     path = runtime.path
     size = runtime.manifest.preprocess.size if runtime.has_evidence else None
     beside = 0 if runtime.manifest.table is None else len(runtime.manifest.table.columns)
-    golden = _golden(
+    golden = read_golden(
         contents.files[GOLDEN],
         f"{path}/{GOLDEN}",
         len(runtime.labels),
@@ -181,7 +183,7 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
     )
 
 
-def _replay(runtime: Runtime, golden: _Golden) -> tuple[float, list[str]]:
+def _replay(runtime: Runtime, golden: Golden) -> tuple[float, list[str]]:
     worst, mismatches = 0.0, []
     for at_image, (name, image, expected) in enumerate(zip(golden.names, golden.images, golden.logits, strict=True)):
         try:
@@ -211,7 +213,7 @@ def _replay(runtime: Runtime, golden: _Golden) -> tuple[float, list[str]]:
 
 
 def _replay_more(
-    golden: _Golden,
+    golden: Golden,
     rows: NDArray[np.float32],
     ask: Callable[[NDArray[Any], NDArray[np.float32] | None], NDArray[np.float32]],
     what: str,
@@ -245,7 +247,7 @@ def _beside_largest(actual: NDArray[np.float64], expected: NDArray[np.float32]) 
     return np.asarray(np.abs(actual - expected) / max(1.0, float(np.abs(expected).max())))
 
 
-def _golden(
+def read_golden(
     data: bytes,
     shown: str,
     classes: int,
@@ -254,7 +256,7 @@ def _golden(
     features: int = 0,
     novelty: bool = False,
     beside: int = 0,
-) -> _Golden:
+) -> Golden:
     """The golden set, read without pickle and within bounds.
 
     Args:
@@ -334,7 +336,7 @@ def _golden(
             f"{shown}: tolerance {tolerance}, expected a number in [0, 1); export the bundle again",
             code="golden-damaged",
         )
-    return _Golden(names, images, logits, evidence, rows, scores, tolerance, columns)
+    return Golden(names, images, logits, evidence, rows, scores, tolerance, columns)
 
 
 def _numbers(arrays: Any, name: str, sides: int) -> NDArray[Any]:

@@ -26,6 +26,7 @@ from zoo.edge._options import (
     Model,
     Option,
     Overwrite,
+    ProveFormat,
     Provider,
     Table,
     Threads,
@@ -43,7 +44,7 @@ from zoo.edge._print import (
 )
 from zoo.edge._tables import describe_answer, describe_model, describe_proof, tabulate_operators, tabulate_times
 from zoo.errors import GateError, UsageError
-from zoo.spec import to_builtins
+from zoo.spec import MODEL_JSON, to_builtins
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -238,6 +239,7 @@ def verify(
         Option("--memory-limit", "Memory it may take (default 4096, or 3/4 of the machine's).", "MB", least=1),
     ] = None,
     as_json: Json = False,
+    prove_format: ProveFormat | None = None,
 ) -> int:
     """Prove a bundle on this machine.
 
@@ -246,6 +248,22 @@ def verify(
     """
     from zoo.edge._verify import verify as prove
 
+    if prove_format is not None and (bundle / MODEL_JSON).is_file():
+        given: dict[str, object] = {"--key": key, "--require-signature": require_signature}
+        given |= {"--provider": provider != "cpu", "--allow-fallback": allow_fallback}
+        given |= {"--threads": threads, "--time-limit": time_limit, "--memory-limit": memory_limit}
+        if idle := [option for option, value in given.items() if value]:
+            raise UsageError(
+                f"{', '.join(idle)}: of a bundle only, and {bundle} is a file for another runtime; leave it out",
+                code="option-conflict",
+                options=idle,
+            )
+        found = prove_format(bundle)
+        if as_json:
+            document(found)
+        else:
+            put(found.headline())
+        return 0
     proof = prove(
         bundle,
         provider=provider,

@@ -45,6 +45,9 @@ class Trained(Protocol):
         `zoo export --features` ships what the last layer makes the logits of, which it finds in the graph. A model that
         has something better in mind has the further output "features" (N, D) float32. Either way it offers a property
         `features`, the framework's own: (N, C, h, w) float32, preprocessed, to the same (N, D).
+
+        `zoo export --format litert` and others start from torch. A model that is one torch module has a property
+        `network`: that module, (N, C, h, w) float32, preprocessed, to (N, K) logits, in evaluation mode and on the CPU.
         """
 
     def save(self, run: RunFolder) -> None:

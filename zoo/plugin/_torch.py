@@ -225,6 +225,13 @@ class _TorchTrained:
         self.core: onnx.ModelProto | None = None  # exported by now, for the first who asks: it may be large
 
     @property
+    def network(self) -> nn.Module:
+        """What answers, for converters that start from torch: in evaluation mode, on the CPU, in float32."""
+        import torch
+
+        return self.answering.cpu().float().eval().to(memory_format=torch.contiguous_format)
+
+    @property
     def predict(self) -> Predict:
         from zoo.learn import torch_predict
 

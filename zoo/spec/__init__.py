@@ -12,6 +12,7 @@ from zoo.spec._columns import COLUMN_INPUT, MOST_COLUMNS, MOST_VALUES, Categoric
 from zoo.spec._decisions import Abstention, ConformalSets, ErrorControl, Novelty, OperatingPoint
 from zoo.spec._display import Display, Rows, Table
 from zoo.spec._documents import decode, encode, from_builtins, to_builtins
+from zoo.spec._format import MODEL_JSON, FormatManifest, FormatName, GoldenProof
 from zoo.spec._judged import (
     AbstentionReport,
     AtPrevalence,
@@ -86,6 +87,7 @@ __all__ = [
     "LABEL_SEPARATOR",
     "MEASURED",
     "METRIC_CHOICES",
+    "MODEL_JSON",
     "MOST_CHANNELS",
     "MOST_COLUMNS",
     "MOST_VALUES",
@@ -116,9 +118,12 @@ __all__ = [
     "EvalReport",
     "Fingerprint",
     "FoldChoice",
+    "FormatManifest",
+    "FormatName",
     "Frames",
     "Gaussian",
     "GoldenKind",
+    "GoldenProof",
     "Guard",
     "InputSpec",
     "Intensity",

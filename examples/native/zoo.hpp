@@ -1,0 +1,36 @@
+// What a client of a bundle needs beside its runtime: the manifest, a raw picture, and the decision.
+//
+// Header only, C++17, no other library; CMakeLists.txt makes it the target zoo::zoo. A picture is a PPM (P6, 8 bit) or a
+// PGM (P5, 16 bit), without comments; from a decoder of your own fill a Picture yourself.
+#pragma once
+
+#include <cstdint>
+#include <fstream>
+#include <stdexcept>
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "decide.hpp"
+
+struct Picture {
+  std::int64_t height, width, channels;  // one channel is uint16, three are uint8 RGB
+  std::vector<std::uint8_t> bytes;       // rows from above, pixels from the left, in the byte order of this machine
+};
+
+inline Picture read_picture(const std::string& path) {
+  std::ifstream file(path, std::ios::binary);
+  std::string kind;
+  std::int64_t width = 0, height = 0, brightest = 0;
+  file >> kind >> width >> height >> brightest;
+  file.get();
+  const bool deep = kind == "P5" && brightest > 255;
+  if (!file || !(deep || (kind == "P6" && brightest == 255)))
+    throw std::runtime_error(path + ": expected a PPM of 8 bits or a PGM of 16");
+  Picture picture{height, width, deep ? 1 : 3, std::vector<std::uint8_t>(height * width * (deep ? 2 : 3))};
+  if (!file.read(reinterpret_cast<char*>(picture.bytes.data()), picture.bytes.size()))
+    throw std::runtime_error(path + ": cut short");
+  for (std::size_t at = 0; deep && at < picture.bytes.size(); at += 2)  // a PGM is big-endian
+    std::swap(picture.bytes[at], picture.bytes[at + 1]);
+  return picture;
+}
