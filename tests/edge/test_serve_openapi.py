@@ -64,8 +64,8 @@ def test_a_token_is_described_where_one_is_asked_for(tmp_path: Path) -> None:
     assert described["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
     asking = {path for path, methods in described["paths"].items() for one in methods.values() if "security" in one}
     assert asking == {
-        *("/predict", "/explain", "/model", "/card", "/metrics"),
-        *(f"/v2/models/{{name}}{part}" for part in ("", "/ready", "/infer")),
+        *("/predict", "/explain", "/models", "/model", "/card", "/metrics"),
+        *(f"/v2/models/{{name}}{of}{part}" for of in ("", "/versions/{version}") for part in ("", "/ready", "/infer")),
     }
     for path in asking:
         assert all("401" in one["responses"] for one in described["paths"][path].values())
@@ -93,5 +93,5 @@ def test_generated_requests_meet_no_answer_that_is_not_described(server: Server,
     tested, generated = re.search(r"Tested: (\d+)", done.stdout), re.search(r"(\d+) generated", done.stdout)
     assert tested is not None
     assert generated is not None
-    assert int(tested[1]) == 13
+    assert int(tested[1]) == 17
     assert int(generated[1]) > 50

@@ -6,14 +6,14 @@ import contextlib
 import hmac
 import time
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
 from zoo.edge.serve._access import OTHER
 from zoo.edge.serve._protocol import REFUSED, SECURITY_HEADERS
-from zoo.edge.serve._shapes import problem
+from zoo.edge.serve._shapes import IMAGES, MODEL, problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -23,10 +23,7 @@ if TYPE_CHECKING:
     from zoo.edge.serve._access import AccessLog
     from zoo.edge.serve._metrics import Metrics
 
-__all__ = ["IMAGES", "Guard", "refusal"]
-
-IMAGES = "zoo.images"
-"""Key of a request's scope: how many images it holds."""
+__all__ = ["Declined", "Guard", "refusal"]
 
 _EXTRA: dict[int, dict[str, str]] = {
     401: {"www-authenticate": "Bearer"},
@@ -35,19 +32,34 @@ _EXTRA: dict[int, dict[str, str]] = {
 }
 
 
-def refusal(status: int, message: str | None = None, headers: dict[str, str] | None = None) -> Response:
-    """A `Problem` as an answer, in the form of the protocol that is spoken at the path asked for."""
-    return _Refusal(status, message, {**_EXTRA.get(status, {}), **(headers or {})})
+def refusal(status: int, message: str | None = None, headers: dict[str, str] | None = None, **more: Any) -> Response:
+    """A `Problem` as an answer, in the form of the protocol that is spoken at the path asked for.
+
+    Args:
+        status: of the answer.
+        message: one line; None: the usual one of this status.
+        headers: further ones.
+        more: fields of the `Fault`: kind, models.
+    """
+    return _Refusal(status, message, {**_EXTRA.get(status, {}), **(headers or {})}, more)
+
+
+class Declined(Exception):  # noqa: N818 - a state, which the application answers
+    """A request that is answered by `response`, which is a refusal."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
 
 
 class _Refusal(Response):
-    def __init__(self, status: int, message: str | None, more: dict[str, str]) -> None:
+    def __init__(self, status: int, message: str | None, headers: dict[str, str], more: dict[str, Any]) -> None:
         super().__init__(status_code=status)
-        self._message, self._more = message, more
+        self._message, self._given, self._more = message, headers, more
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = problem(self.status_code, self._message, scope["path"])
-        await Response(body, self.status_code, self._more, "application/json")(scope, receive, send)
+        body = problem(self.status_code, self._message, scope["path"], **self._more)
+        await Response(body, self.status_code, self._given, "application/json")(scope, receive, send)
 
 
 class Guard:
@@ -127,11 +139,20 @@ class Guard:
             self._metrics.in_flight.dec()
             status, seconds = scope.get(REFUSED, status), time.perf_counter() - began
             if status:  # else the client was gone
-                self._metrics.requests.labels(shown, str(status)).inc()
+                images, model = scope.get(IMAGES, 0), scope.get(MODEL, "")
+                self._metrics.requests.labels(shown, model, str(status)).inc()
                 if status == 200 and scope["method"] == "POST":
-                    self._metrics.seconds.labels(shown).observe(seconds)
-                images = scope.get(IMAGES, 0)
-                self._access.write(scope["method"], shown, status, seconds, received=received, sent=sent, images=images)
+                    self._metrics.seconds.labels(shown, model).observe(seconds)
+                self._access.write(
+                    scope["method"],
+                    shown,
+                    status,
+                    seconds,
+                    model=model,
+                    received=received,
+                    sent=sent,
+                    images=images,
+                )
 
     def _refuse(self, scope: Scope, route: str | None) -> Response | None:
         headers = _single(scope["headers"])

@@ -8,61 +8,69 @@ import logging
 import signal
 import socket
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvicorn
 
-from zoo.edge._replay import replay
-from zoo.edge._runtime import Runtime
-from zoo.edge.bundle import GOLDEN, Signed, open_model
+from zoo.edge.bundle import Signed
 from zoo.edge.serve._access import AccessLog
 from zoo.edge.serve._application import Service
+from zoo.edge.serve._models import Models, open_served
 from zoo.edge.serve._protocol import limit_connections
 from zoo.edge.serve._settings import Settings, is_loopback
 from zoo.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["CARD", "Started", "run"]
+    from zoo.edge.serve._models import Model
+    from zoo.edge.serve._sources import Source
+
+__all__ = ["Started", "run"]
 
 log = logging.getLogger("zoo")
 
-CARD = "CARD.md"
 _BACKLOG = 256
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class Started(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that answers."""
+class StartedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the models that answer."""
 
-    url: str
-    host: str
-    port: int
     model: str
     """Its name."""
+    version: str
     labels: int
-    provider: str
-    workers: int
-    threads: int
-    """Inside one operator."""
     verified: int | None
     """Golden images that were answered as where the model was exported; None: it was not tried."""
     signed: Signed
     """valid: by the key that was given."""
+
+
+class Started(StartedModel, frozen=True, kw_only=True):
+    """A server that answers; what it says of a model is about the first."""
+
+    url: str
+    host: str
+    port: int
+    provider: str
+    workers: int
+    threads: int
+    """Inside one operator."""
     token: bool
     """Whether callers need one."""
+    models: tuple[StartedModel, ...]
+    """All, in the order given."""
 
 
-def run(path: Path | str, settings: Settings, announce: Callable[[Started], None]) -> None:
+def run(sources: Sequence[Source], settings: Settings, announce: Callable[[Started], None]) -> None:
     """See `zoo.edge.serve.serve`."""
     with _outliving_hangups():
-        _run(Path(path), settings, announce)
+        _run(sources, settings, announce)
 
 
-def _run(path: Path, settings: Settings, announce: Callable[[Started], None]) -> None:
+def _run(sources: Sequence[Source], settings: Settings, announce: Callable[[Started], None]) -> None:
     family, address = _address(settings)
     if not is_loopback(address[0]) and settings.token is None and not settings.insecure:
         raise UsageError(
@@ -71,19 +79,12 @@ def _run(path: Path, settings: Settings, announce: Callable[[Started], None]) ->
             code="token-missing",
             host=settings.host,
         )
-    threads = settings.threads or 1
-    contents = open_model(path, keep=(GOLDEN, CARD), key=settings.key)
-    runtime = Runtime.from_contents(path, contents, provider=settings.provider, threads=threads)
-    verified = None
-    if settings.verify and GOLDEN in contents.files:
-        verified = replay(runtime, contents).images
+    models = Models([open_served(source, settings) for source in sources])
     hosts = None
     if is_loopback(address[0]):
         hosts = frozenset({*_LOOPBACK, settings.host.strip("[]").lower(), address[0], *map(str.lower, settings.hosts)})
-    signed = contents.signed
     access = AccessLog(settings.access_log)
-    service = Service(runtime, settings, contents.files.get(CARD), hosts)
-    del contents
+    service = Service(models, settings, hosts)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # its warnings quote what was sent
     with contextlib.closing(access), _listening(family, address) as listener:
         port = listener.getsockname()[1]
@@ -92,14 +93,12 @@ def _run(path: Path, settings: Settings, announce: Callable[[Started], None]) ->
             url=f"http://{shown}:{port}/",
             host=address[0],
             port=port,
-            model=runtime.manifest.name,
-            labels=len(runtime.labels),
-            provider=runtime.provider,
+            provider=settings.provider,
             workers=settings.at_work,
-            threads=threads,
-            verified=verified,
-            signed=signed,
+            threads=settings.threads or 1,
             token=settings.token is not None,
+            models=tuple(StartedModel(**_facts(model)) for model in models.all),
+            **_facts(models.first),
         )
         config = uvicorn.Config(
             service.application(access),
@@ -118,6 +117,16 @@ def _run(path: Path, settings: Settings, announce: Callable[[Started], None]) ->
         )
         _Server(config, service, lambda: announce(started)).run(sockets=[listener])
     service.close()
+
+
+def _facts(model: Model) -> dict[str, Any]:
+    return {
+        "model": model.name,
+        "version": model.version,
+        "labels": len(model.runtime.labels),
+        "verified": model.verified,
+        "signed": model.signed,
+    }
 
 
 @contextlib.contextmanager

@@ -6,7 +6,27 @@ from typing import Annotated, Literal
 
 import msgspec
 
-__all__ = ["FAULTS", "INFERENCE", "Fault", "Health", "InferenceProblem", "Problem", "Row", "Unanswered", "problem"]
+from zoo.edge.bundle import Signed
+
+__all__ = [
+    "FAULTS",
+    "IMAGES",
+    "INFERENCE",
+    "MODEL",
+    "Fault",
+    "Health",
+    "InferenceProblem",
+    "Problem",
+    "Row",
+    "ServedModel",
+    "Unanswered",
+    "problem",
+]
+
+IMAGES = "zoo.images"
+"""Key of a request's scope: how many images it holds."""
+MODEL = "zoo.model"
+"""Key of a request's scope: name of the model that is asked."""
 
 INFERENCE = "/v2"
 """Begins the paths of the Open Inference Protocol."""
@@ -51,11 +71,28 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ready: bool
 
 
+class ServedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of the models that answer; the first answers where none is named."""
+
+    name: str
+    version: str
+    """The first digits of the sha256 of its ONNX file."""
+    task: str
+    labels: tuple[str, ...]
+    provider: str
+    verified: int | None
+    """Golden images that were answered as where it was exported; null: not tried."""
+    signed: Signed
+    """valid: by the key that was given to the server."""
+
+
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was found, what was expected, what to do."""
 
     type: str
     message: str
+    models: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Names and versions that there are, where another was asked for."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -93,10 +130,12 @@ FAULTS: dict[int, tuple[str, str]] = {
 """Status → type and message of a `Problem`; the message of a 422 is the reader's."""
 
 
-def problem(status: int, message: str | None = None, path: str = "") -> bytes:
+def problem(
+    status: int, message: str | None = None, path: str = "", *, kind: str | None = None, models: tuple[str, ...] = ()
+) -> bytes:
     """A `Problem` as JSON; an `InferenceProblem` where `path` is one of that protocol."""
-    kind, usual = FAULTS[status]
-    said = message or usual
+    usual, sentence = FAULTS[status]
+    said = message or sentence
     if path == INFERENCE or path.startswith(f"{INFERENCE}/"):
         return msgspec.json.encode(InferenceProblem(error=said))
-    return msgspec.json.encode(Problem(error=Fault(type=kind, message=said)))
+    return msgspec.json.encode(Problem(error=Fault(type=kind or usual, message=said, models=models or msgspec.UNSET)))
