@@ -35,6 +35,11 @@ class Answer:
     body: bytes
 
     @property
+    def cookie(self) -> str:
+        """As a browser would send it back."""
+        return self.headers["set-cookie"].partition(";")[0]
+
+    @property
     def json(self) -> Any:
         return json.loads(self.body)
 

@@ -14,7 +14,8 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
-from zoo.edge.serve._settings import Settings, read_token
+from zoo.edge.serve._keys import Key, make_key, read_keys
+from zoo.edge.serve._settings import Settings
 from zoo.edge.serve._sources import Source, read_sources
 from zoo.errors import UsageError
 
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from zoo.edge.serve._server import Started
 
-__all__ = ["Settings", "Source", "read_sources", "read_token", "serve"]
+__all__ = ["Key", "Settings", "Source", "make_key", "read_keys", "read_sources", "serve"]
 
 log = logging.getLogger("zoo")
 

@@ -41,6 +41,8 @@ class _Line(msgspec.Struct, frozen=True):
     images: int
     model: str
     """The name by which it is served; empty: the request reached none."""
+    key: str
+    """Name of the caller's key; empty: none was asked for, or given."""
 
 
 class AccessLog:
@@ -77,6 +79,7 @@ class AccessLog:
         sent: int = 0,
         images: int = 0,
         model: str = "",
+        key: str = "",
     ) -> None:
         """One line; a disk that is full costs lines and no answer."""
         if self._handler is None:
@@ -91,6 +94,7 @@ class AccessLog:
             sent,
             images,
             model,
+            key,
         )
         text = msgspec.json.encode(line).decode()
         self._handler.handle(logging.makeLogRecord({"msg": text}))

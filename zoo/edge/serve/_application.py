@@ -18,9 +18,11 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from zoo.edge.serve._bodies import Bodies, Refused
+from zoo.edge.serve._gate import Gate
 from zoo.edge.serve._guard import Declined, Guard, refusal
 from zoo.edge.serve._images import Unreadable, media_kind
 from zoo.edge.serve._inference import ModelReady, ServerFacts, describe
+from zoo.edge.serve._login import login_routes
 from zoo.edge.serve._metrics import CONTENT_TYPE_LATEST, Metrics
 from zoo.edge.serve._openapi import document, version
 from zoo.edge.serve._page import media_type, pages
@@ -70,6 +72,7 @@ class Service:
 
     Attributes:
         models: what is served.
+        gate: who may ask.
         bodies: of all requests.
         metrics: what is counted.
         draining: set it, and no image is taken any more.
@@ -78,6 +81,7 @@ class Service:
 
     def __init__(self, models: Models, settings: Settings, hosts: frozenset[str] | None) -> None:
         self.models = models
+        self.gate = Gate(settings.keys)
         self.bodies = Bodies(settings)
         self.metrics = Metrics()
         self._jobs = Work(settings, self.metrics)
@@ -105,7 +109,7 @@ class Service:
             name_route=partial(_name_route, paths),
             hosts=self._hosts,
             names=self._settings.hosts,
-            token=self._settings.token,
+            gate=self.gate,
             private=_PRIVATE,
             say=log.error,
         )
@@ -124,6 +128,7 @@ class Service:
             Route(INFERENCE, partial(_serve_fixed, msgspec.json.encode(server), JSON)),
             Route(f"{INFERENCE}/health/live", self._live),
             Route(f"{INFERENCE}/health/ready", self._ready),
+            *login_routes(self.gate, self.bodies),
         ]
         for model in (f"{INFERENCE}/models/{{name}}", f"{INFERENCE}/models/{{name}}/versions/{{version}}"):
             routes += [

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hmac
 import time
 import traceback
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from starlette.responses import Response
 
 from zoo.edge.serve._access import OTHER
 from zoo.edge.serve._protocol import REFUSED, SECURITY_HEADERS
-from zoo.edge.serve._shapes import IMAGES, MODEL, problem
+from zoo.edge.serve._shapes import IMAGES, KEY, MODEL, problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -21,9 +20,10 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from zoo.edge.serve._access import AccessLog
+    from zoo.edge.serve._gate import Gate
     from zoo.edge.serve._metrics import Metrics
 
-__all__ = ["Declined", "Guard", "refusal"]
+__all__ = ["Declined", "Guard", "refusal", "single", "where"]
 
 _EXTRA: dict[int, dict[str, str]] = {
     401: {"www-authenticate": "Bearer"},
@@ -74,7 +74,7 @@ class Guard:
             not.
         hosts: names by which this server may be asked; None: any.
         names: those of them that were given by the user: a proxy may put its own in `Host`.
-        token: what callers of `private` paths must send; None: nothing.
+        gate: who may ask for `private` paths.
         private: names of the routes that tell of the model or work for the caller.
         say: takes one line for the operator.
     """
@@ -88,7 +88,7 @@ class Guard:
         name_route: Callable[[str], str | None],
         hosts: Collection[str] | None,
         names: Collection[str],
-        token: str | None,
+        gate: Gate,
         private: Collection[str],
         say: Callable[[str], None],
     ) -> None:
@@ -98,7 +98,7 @@ class Guard:
         self._name_route = name_route
         self._hosts = hosts
         self._names = names
-        self._token = None if token is None else token.encode()
+        self._gate = gate
         self._private = private
         self._say = say
 
@@ -132,7 +132,7 @@ class Guard:
             refused = self._refuse(scope, route)
             await (refused or self._application)(scope, count, seal)
         except Exception as defect:  # the one place where a defect becomes a line
-            self._say(f"a request of {shown} failed: {_where(defect)}")
+            self._say(f"a request of {shown} failed: {where(defect)}")
             if not status:
                 await refusal(500)(scope, receive, seal)
         finally:
@@ -149,13 +149,14 @@ class Guard:
                     status,
                     seconds,
                     model=model,
+                    key=scope.get(KEY, ""),
                     received=received,
                     sent=sent,
                     images=images,
                 )
 
     def _refuse(self, scope: Scope, route: str | None) -> Response | None:
-        headers = _single(scope["headers"])
+        headers = single(scope["headers"])
         reason, status = "", 0
         if self._hosts is not None and _name(headers.get(b"host", b"")) not in self._hosts:
             reason, status = "host", 421
@@ -165,8 +166,10 @@ class Guard:
             reason, status = "malformed", 400  # a proxy may see other requests in these bytes (RFC 9112, section 6.1)
         elif route is None:
             reason, status = "path", 404
-        elif self._token is not None and route in self._private and not self._is_known(headers):
-            reason, status = "token", 401
+        elif self._gate.needed and route in self._private:
+            known = self._gate.recognize(scope["method"], headers)
+            reason, status = ("", 0) if known else ("token", 401)
+            scope[KEY] = known or ""
         if not status:
             return None
         self._metrics.refused.labels(reason).inc()
@@ -183,12 +186,8 @@ class Guard:
             return asking.netloc.encode("latin-1") == headers.get(b"host", b"") or asking.hostname in self._names
         return False
 
-    def _is_known(self, headers: dict[bytes, bytes]) -> bool:
-        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-        return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token or b"")
 
-
-def _single(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def single(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Header names to values; one that is given twice has none that can be trusted."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
@@ -204,7 +203,7 @@ def _name(host: bytes) -> str:
         return ""
 
 
-def _where(defect: BaseException) -> str:
+def where(defect: BaseException) -> str:
     """Type and place of an error; its text may quote what it met, and stays here."""
     frames = traceback.extract_tb(defect.__traceback__)
     place = f" at {frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else ""

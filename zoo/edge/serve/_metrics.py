@@ -34,6 +34,7 @@ class Metrics:
             series.
         seconds: time from a request's head to the end of its answer, of images that got one, by route and model.
         refused: requests and connections turned away, by reason.
+        reloads: files read again, by outcome: changed, same, refused.
         in_flight: requests that have a head and no answer yet.
     """
 
@@ -56,6 +57,14 @@ class Metrics:
         self.refused = Counter(
             "zoo_refused", "Requests and connections turned away, by reason.", ("reason",), registry=self._registry
         )
+        self.reloads = Counter(
+            "zoo_reloads",
+            "Files of models and keys read again, by outcome; refused: what was there stays.",
+            ("outcome",),
+            registry=self._registry,
+        )
+        for outcome in ("changed", "same", "refused"):  # so that the first refusal is an increase
+            self.reloads.labels(outcome)
         self.in_flight = Gauge("zoo_in_flight", "Requests being read or answered.", registry=self._registry)
 
     def gauge(self, name: str, text: str, value: Callable[[], float]) -> None:

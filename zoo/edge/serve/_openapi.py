@@ -10,15 +10,18 @@ from urllib.parse import quote
 import msgspec
 
 from zoo.edge._explain import HeatMap
+from zoo.edge.serve._gate import COOKIE
 from zoo.edge.serve._inference import HEADER, Asked, ModelFacts, ModelReady, ServerFacts, Told
 from zoo.edge.serve._shapes import (
     FAULTS,
     INFERENCE,
     Health,
     InferenceProblem,
+    Login,
     Problem,
     Row,
     ServedModel,
+    Token,
     Unanswered,
 )
 from zoo.spec import Manifest, Numeric
@@ -46,11 +49,14 @@ def document(settings: Settings, models: Models) -> dict[str, Any]:
         settings: for the limits that are told.
         models: for their names, and the columns that the query must hold.
     """
-    types = [Row, Unanswered, HeatMap, Problem, InferenceProblem, Health, Manifest, ServedModel]
+    types = [Row, Unanswered, HeatMap, Problem, InferenceProblem, Health, Manifest, ServedModel, Login, Token]
     types += [Asked, Told, ModelFacts, ModelReady, ServerFacts]
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    schemes = {"token": {"type": "http", "scheme": "bearer"}}
-    protected = settings.token is not None
+    schemes = {
+        "token": {"type": "http", "scheme": "bearer"},
+        "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": _SESSION},
+    }
+    protected = bool(settings.keys)
     frame, top = _number("frame", _FRAME), _number("top", _TOP)
     label = _parameter("label", _LABEL, {"type": "string"})
     columns = _columns(models)
@@ -79,6 +85,12 @@ def document(settings: Settings, models: Models) -> dict[str, Any]:
             "get": _get("A model's card, in Markdown.", {200: _text("text/markdown")}, protected, extra=(404,))
             | {"parameters": choice}
         },
+        "/login": {
+            "get": _get("Whether a token is asked for, and who has logged in.", {200: _json(Login)}),
+            "post": _get("Log in with a token; sets a cookie.", {200: _json(Login)}, extra=(401, 429))
+            | {"requestBody": {"required": True, "content": _json(Token)}},
+        },
+        "/logout": {"post": _get("End the session of a cookie.", {200: _json(Login)})},
         "/openapi.json": {"get": _get("This document.", {200: {"application/json": {"schema": {"type": "object"}}}})},
         "/": {"get": _get("A page for people.", {200: _text("text/html")})},
     }
@@ -160,6 +172,7 @@ def _of_model(path: str, protected: bool) -> dict[str, Any]:
     return found
 
 
+_SESSION = "Set by POST /login; whatever is not a GET needs an Origin beside it."
 _OIP = "Open Inference Protocol"
 _CHOICE = {
     "model": "Which model answers, by its name; not given: the first of GET /models.",
@@ -196,7 +209,7 @@ def _image(
     settings: Settings,
     several: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    protected = settings.token is not None
+    protected = bool(settings.keys)
     limits = f"At most {settings.max_body} bytes, and {settings.max_pixels} pixels an image."
     one = {"image": _BASE64}
     form = {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}
@@ -231,7 +244,7 @@ def _get(
 
 
 def _security(protected: bool) -> dict[str, Any]:
-    return {"security": [{"token": []}]} if protected else {}
+    return {"security": [{"token": []}, {"session": []}]} if protected else {}
 
 
 def _responses(

@@ -18,6 +18,7 @@ from zoo.edge.serve._access import AccessLog
 from zoo.edge.serve._application import Service
 from zoo.edge.serve._models import Models, open_served
 from zoo.edge.serve._protocol import limit_connections
+from zoo.edge.serve._reload import Reload
 from zoo.edge.serve._settings import Settings, is_loopback
 from zoo.errors import OutputError, UsageError
 
@@ -66,13 +67,15 @@ class Started(StartedModel, frozen=True, kw_only=True):
 
 def run(sources: Sequence[Source], settings: Settings, announce: Callable[[Started], None]) -> None:
     """See `zoo.edge.serve.serve`."""
-    with _outliving_hangups():
-        _run(sources, settings, announce)
+    with _hearing_hangups() as hangups:
+        _run(sources, settings, announce, hangups)
 
 
-def _run(sources: Sequence[Source], settings: Settings, announce: Callable[[Started], None]) -> None:
+def _run(
+    sources: Sequence[Source], settings: Settings, announce: Callable[[Started], None], hangups: threading.Event
+) -> None:
     family, address = _address(settings)
-    if not is_loopback(address[0]) and settings.token is None and not settings.insecure:
+    if not is_loopback(address[0]) and not settings.keys and not settings.insecure:
         raise UsageError(
             f"{settings.host} is reached from other machines, and no token is given; give one with --token-file, "
             "or say --insecure-no-token where something else guards the port",
@@ -96,7 +99,7 @@ def _run(sources: Sequence[Source], settings: Settings, announce: Callable[[Star
             provider=settings.provider,
             workers=settings.at_work,
             threads=settings.threads or 1,
-            token=settings.token is not None,
+            token=bool(settings.keys),
             models=tuple(StartedModel(**_facts(model)) for model in models.all),
             **_facts(models.first),
         )
@@ -115,7 +118,8 @@ def _run(sources: Sequence[Source], settings: Settings, announce: Callable[[Star
             timeout_keep_alive=settings.idle_seconds,  # type: ignore[arg-type]  # only handed to loop.call_later
             timeout_graceful_shutdown=1,
         )
-        _Server(config, service, lambda: announce(started)).run(sockets=[listener])
+        reload = Reload(service, sources, settings, hangups)
+        _Server(config, service, reload, lambda: announce(started)).run(sockets=[listener])
     service.close()
 
 
@@ -130,19 +134,16 @@ def _facts(model: Model) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _outliving_hangups() -> Iterator[None]:
-    """A closed terminal or a rotated log sends SIGHUP, which would end the process; here it changes nothing."""
+def _hearing_hangups() -> Iterator[threading.Event]:
+    """Set where SIGHUP came: to read all again. A closed terminal sends it, too, and it must not end the process."""
+    came = threading.Event()
     number = getattr(signal, "SIGHUP", None)  # Windows has none
     if number is None or threading.current_thread() is not threading.main_thread():
-        yield
+        yield came
         return
-
-    def say(_number: int, _frame: Any) -> None:
-        log.info("SIGHUP changes nothing; to serve another model, or a newer one, end this server and start it again")
-
-    before = signal.signal(number, say)
+    before = signal.signal(number, lambda _number, _frame: came.set())
     try:
-        yield
+        yield came
     finally:
         signal.signal(number, before)
 
@@ -150,9 +151,10 @@ def _outliving_hangups() -> Iterator[None]:
 class _Server(uvicorn.Server):
     """uvicorn's, which leaves by finishing what was begun, and with exit status 0."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, announce: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, reload: Reload, announce: Callable[[], None]) -> None:
         super().__init__(config)
         self._service = service
+        self._reload = reload
         self._announce = announce
         service.metrics.gauge("zoo_connections", "Connections.", lambda: len(self.server_state.connections))
 
@@ -171,6 +173,8 @@ class _Server(uvicorn.Server):
         """Ten times a second. While it drains, the port stays open to say so on /healthz."""
         if self._service.draining and not self._service.working:
             self.should_exit = True
+        if not self._service.draining:
+            self._reload.begin()
         return await super().on_tick(counter)
 
     @contextlib.contextmanager

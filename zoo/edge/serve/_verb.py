@@ -11,7 +11,7 @@ import msgspec
 
 from zoo.edge._options import Argument, Find, Json, Option, Provider
 from zoo.edge._print import format_count, put
-from zoo.edge.serve import Settings, read_sources, read_token
+from zoo.edge.serve import Settings, read_keys, read_sources
 from zoo.edge.serve import serve as answer_requests
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ def serve(
     host: Annotated[str, Option("--host", "Address to listen on.", "H")] = _USUAL.host,
     port: Annotated[int, Option("--port", "0: any free one.", "N", least=0, most=65535)] = _USUAL.port,
     token_file: Annotated[
-        Path | None, Option("--token-file", "Callers must send what it holds; or set ZOO_SERVE_TOKEN.", "F")
+        Path | None, Option("--token-file", "A line for each caller: NAME TOKEN. Or set ZOO_SERVE_TOKEN.", "F")
     ] = None,
     insecure_no_token: Annotated[bool, Option("--insecure-no-token", "Let other machines in without a token.")] = False,
     allow_host: Annotated[list[str] | None, Option("--allow-host", "A name a proxy serves this under.", "NAME")] = None,
@@ -67,13 +67,15 @@ def serve(
 ) -> int:
     """Answer images over HTTP, with a page for people.
 
-    Ends on SIGTERM or Ctrl-C, when what was begun is finished; SIGHUP changes nothing. Exit status 3 if the model does
-    not answer its golden set here as it did where it was exported.
+    Ends on SIGTERM or Ctrl-C, when what was begun is finished. SIGHUP reads models and keys again; a new file is proven
+    first, and where it fails the old one stays. Exit status 3 if a model does not answer its golden set here as it did
+    where it was exported.
     """
     settings = Settings(
         host=host,
         port=port,
-        token=read_token(token_file),
+        keys=read_keys(token_file),
+        token_file=token_file,
         insecure=insecure_no_token,
         hosts=tuple(allow_host or ()),
         max_body=max_body,
