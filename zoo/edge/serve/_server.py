@@ -215,7 +215,9 @@ def _address(settings: Settings) -> tuple[socket.AddressFamily, Any]:
 
 @contextlib.contextmanager
 def _listening(family: socket.AddressFamily, address: Any) -> Iterator[socket.socket]:
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sets TCP_NODELAY where it sees this protocol alone; without, an answer's body waits 40 ms for the
+    # acknowledgement of its head (Nagle's algorithm and delayed acknowledgements).
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
