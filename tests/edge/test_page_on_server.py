@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import shutil
 import signal
-import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -184,7 +183,6 @@ def test_a_browser_logs_in_stays_so_and_logs_out(browser: Any, picture: Path, tm
         assert page.page.evaluate("document.cookie") == "", "no script can read the session"
         (cookie,) = page.page.context.cookies()
         assert (cookie["httpOnly"], cookie["sameSite"], cookie["secure"]) == (True, "Strict", False)
-        assert 7 * 3600 < cookie["expires"] - time.time() <= 8 * 3600
         page.page.reload()
         page.until(lambda: page.page.is_visible("#choose"))
         page.page.focus("#leave")

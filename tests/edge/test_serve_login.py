@@ -36,7 +36,7 @@ def test_a_browser_that_logged_in_asks_without_a_key_until_it_logs_out(server: S
     entered = _enter(server, **own)
     assert (entered.status, entered.json) == (200, {"needed": True, "key": "alice"})
     parts = {part.strip().lower() for part in entered.headers["set-cookie"].split(";")}
-    assert {"httponly", "samesite=strict", "path=/"} <= parts
+    assert {"httponly", "samesite=strict", "path=/", "max-age=28800"} <= parts
     assert "secure" not in parts, "over plain HTTP a browser would not send it back"
     assert ALICE not in entered.cookie
     given = {"Cookie": entered.cookie, **own}

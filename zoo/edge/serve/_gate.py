@@ -73,7 +73,7 @@ class Gate:
         return self._holder(_cookie(headers))
 
     def log_in(self, token: str, address: str) -> tuple[str, str] | None:
-        """Name of the key and value of a new cookie; None: there is no such key.
+        """Name of the key and value of a new cookie; None: nobody has such a key.
 
         Raises:
             Locked: too many wrong ones came from there; this one was not looked at.

@@ -36,7 +36,7 @@ def refusal(status: int, message: str | None = None, headers: dict[str, str] | N
     """A `Problem` as an answer, in the form of the protocol that is spoken at the path asked for.
 
     Args:
-        status: of the answer.
+        status: HTTP status of the answer.
         message: one line; None: the usual one of this status.
         headers: further ones.
         more: fields of the `Fault`: kind, models.

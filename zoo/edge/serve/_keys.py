@@ -65,7 +65,7 @@ def read_keys(file: Path | None) -> tuple[Key, ...]:
         file: a key a line, NAME TOKEN, or one token alone; '#' begins a comment.
 
     Raises:
-        UsageError: the file cannot be read, is empty, is not text, holds a line that is no key, or one twice.
+        UsageError: the file cannot be read, is empty, is not text, or holds a line that is not a key or is there twice.
     """
     if file is None:
         lone = os.environ.get(TOKEN_VARIABLE)

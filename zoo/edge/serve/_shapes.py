@@ -102,7 +102,7 @@ class Login(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
 
     needed: bool
     key: str | None
-    """Name of the key that the browser's session was opened with; null: there is no session."""
+    """Name of the key that the browser's session was opened with; null: it has none."""
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -32,7 +32,7 @@ def read_sources(given: Iterable[str | Path], find: Callable[[Path], Path] = Pat
     """Sources from PATH or NAME=PATH; a file that is there is a path, whatever it is called.
 
     Args:
-        given: as typed.
+        given: texts as they were typed.
         find: from what the user named to the file or bundle.
     """
     found = []
