@@ -27,7 +27,7 @@ from zoo.edge.serve._metrics import CONTENT_TYPE_LATEST, Metrics
 from zoo.edge.serve._openapi import document, version
 from zoo.edge.serve._page import media_type, pages
 from zoo.edge.serve._queries import choose, read_query
-from zoo.edge.serve._queue import Full, Late, WorkQueue
+from zoo.edge.serve._queue import Full, Gone, Late, WorkQueue
 from zoo.edge.serve._shapes import INFERENCE, Health, ServedModel
 from zoo.edge.serve._work import JSON, VERSION, Sent, Work
 from zoo.errors import ImageError
@@ -175,14 +175,12 @@ class Service:
             self.working -= 1
 
     async def _finish(self, sent: Sent, line: _Line, job: _Job) -> Response:
-        work = asyncio.ensure_future(line.queue.run(partial(job, sent), line.seconds))
         gone = asyncio.ensure_future(_wait_for_hang_up(sent.request))
         try:
-            await asyncio.wait({work, gone}, return_when=asyncio.FIRST_COMPLETED)
-            if not work.done():
-                self.metrics.refused.labels("client gone").inc()
-                raise ClientDisconnect
-            return await work
+            return await line.queue.run(partial(job, sent), line.seconds, gone)
+        except Gone:
+            self.metrics.refused.labels("client gone").inc()
+            raise ClientDisconnect from None
         except Unreadable as wrong:
             self.metrics.refused.labels("malformed").inc()
             return refusal(400, str(wrong))
@@ -195,8 +193,7 @@ class Service:
             raise Refused("time", 504 if late.begun else 503) from None
         finally:
             sent.gone.set()
-            for task in (work, gone):
-                task.cancel()
+            gone.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await gone
 
