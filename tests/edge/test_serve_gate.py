@@ -98,6 +98,11 @@ def test_a_wrong_key_is_not_made_good_by_a_cookie(gate: Gate) -> None:
     assert gate.recognize("GET", {**session(gate), b"authorization": b"Bearer " + ALICE[:-1].encode()}) is None
 
 
+def test_a_proxys_own_password_takes_nothing_from_a_session(gate: Gate) -> None:
+    assert gate.recognize("GET", {**session(gate), b"authorization": b"Basic dXNlcjpwYXNz"}) == "alice"
+    assert gate.recognize("GET", {b"authorization": b"Basic " + ALICE.encode()}) is None
+
+
 def test_after_ten_wrong_tokens_an_address_waits_and_others_do_not(gate: Gate, clock: _Clock) -> None:
     for _ in range(10):
         assert gate.log_in("wrong-0123456789abcdef", "10.0.0.1") is None

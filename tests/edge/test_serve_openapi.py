@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from edge_models import make_bundle
+from edge_models import make_bundle, make_manifest
 from serving import Server, png, serving
 
 if TYPE_CHECKING:
@@ -73,21 +73,31 @@ def test_a_token_is_described_where_one_is_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_generated_requests_meet_no_answer_that_is_not_described(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["one model", "several models and a key"])
+def test_generated_requests_meet_no_answer_that_is_not_described(server: Server, tmp_path: Path, kind: str) -> None:
     """Schemathesis sends valid and broken queries, bodies, methods and headers, and holds every answer to the document.
 
     One check is left out: that whatever fits a body's schema is accepted. No schema can say what an image is.
     """
     pytest.importorskip("schemathesis", reason="schemathesis is not installed")
+    if kind == "one model":
+        _generate(server, tmp_path)
+        return
+    bundles = tuple(make_bundle(tmp_path / name, manifest=make_manifest(name=name)) for name in ("skin", "chest"))
+    with serving(bundles, environment={"ZOO_SERVE_TOKEN": TOKEN}) as several:
+        _generate(several, tmp_path, "--header", f"Authorization: Bearer {TOKEN}")
+
+
+def _generate(server: Server, place: Path, *options: str) -> None:
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.started['url']}openapi.json"),
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.started['url']}openapi.json", *options),
             *("--exclude-checks", "positive_data_acceptance", "--max-examples", "25", "--seed", "1", "--no-color"),
             *("--generation-database", "none"),
         ],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
+        cwd=place,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]

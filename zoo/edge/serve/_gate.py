@@ -65,8 +65,8 @@ class Gate:
         an Origin, which every browser sends then, and which was compared with this server's name before.
         """
         scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-        if token:
-            key = find_key(self.keys, token.strip()) if scheme.lower() == b"bearer" else None
+        if scheme.lower() == b"bearer":  # another scheme is a proxy's own
+            key = find_key(self.keys, token.strip())
             return None if key is None else key.name
         if method not in {"GET", "HEAD"} and b"origin" not in headers:
             return None
