@@ -45,7 +45,6 @@ SLIPS = {
     "train simple_cnn svm": ["zoo compare simple_cnn svm"],
     "evaluate runs/a pictures": ["zoo evaluate runs/a --json --data pictures"],
     "evaluate runs/a net.zoo": ["zoo compare runs/a net.zoo"],
-    "serve net.zoo runs/a": ["zoo serve net.zoo"],
     "export runs/a onnx": ["zoo export runs/a --onnx"],
     "doctor now": ["zoo doctor"],
     # a model that is none, or in the wrong place

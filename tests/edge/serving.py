@@ -35,6 +35,11 @@ class Answer:
     body: bytes
 
     @property
+    def cookie(self) -> str:
+        """As a browser would send it back."""
+        return self.headers["set-cookie"].partition(";")[0]
+
+    @property
     def json(self) -> Any:
         return json.loads(self.body)
 
@@ -103,7 +108,9 @@ def read_answer(connection: socket.socket) -> Answer:
 
 
 @contextlib.contextmanager
-def serving(model: Path, *options: str, environment: dict[str, str] | None = None) -> Iterator[Server]:
+def serving(
+    model: Path | str | tuple[Path | str, ...], *options: str, environment: dict[str, str] | None = None
+) -> Iterator[Server]:
     """`python -m zoo.edge serve` on a free port; killed at the end where the test did not end it."""
     process = launched(model, *options, environment=environment)
     try:
@@ -117,8 +124,11 @@ def serving(model: Path, *options: str, environment: dict[str, str] | None = Non
         process.communicate()
 
 
-def launched(model: Path, *options: str, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "zoo.edge", "serve", str(model), "--json", "--port", "0", *options]
+def launched(
+    model: Path | str | tuple[Path | str, ...], *options: str, environment: dict[str, str] | None = None
+) -> subprocess.Popen[str]:
+    models = map(str, model if isinstance(model, tuple) else (model,))
+    command = [sys.executable, "-m", "zoo.edge", "serve", *models, "--json", "--port", "0", *options]
     return subprocess.Popen(
         command,
         stdout=subprocess.PIPE,
@@ -128,15 +138,20 @@ def launched(model: Path, *options: str, environment: dict[str, str] | None = No
     )
 
 
-def refused(model: Path, *options: str, environment: dict[str, str] | None = None) -> tuple[int, str]:
-    """Exit status and stderr of a server that must not start."""
+def refused(
+    model: Path | str | tuple[Path | str, ...],
+    *options: str,
+    environment: dict[str, str] | None = None,
+    of: str = "stderr",
+) -> tuple[int, str]:
+    """Exit status of a server that must not start, and its stderr, or its stdout, which holds the error as JSON."""
     process = launched(model, *options, environment=environment)
     try:
-        _, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=30)
     except subprocess.TimeoutExpired:
         process.kill()
         raise
-    return process.returncode, err
+    return process.returncode, err if of == "stderr" else out
 
 
 def png(colour: tuple[int, int, int] = (200, 10, 10), size: tuple[int, int] = (6, 4)) -> bytes:

@@ -14,6 +14,7 @@ import pytest
 from beside_images import TABLE, make_file, make_manifest, write_table
 from edge_models import make_model
 from refusals import refused
+from serving import refused as not_served
 from serving import serving
 
 from zoo.artefact import set_manifest
@@ -227,3 +228,30 @@ def test_a_server_refuses_what_it_cannot_take_and_repeats_nothing(server: Any, f
 def test_a_server_says_which_columns_it_wants(server: Any) -> None:
     described = server.ask("GET", "/openapi.json").json["paths"]["/predict"]["post"]["parameters"]
     assert [one["name"] for one in described if one["required"]] == ["age", "sex", "dose"]
+
+
+def test_of_several_models_each_takes_its_own_columns(folder: Path, tmp_path: Path) -> None:
+    plain = tmp_path / "plain.onnx"
+    plain.write_bytes(make_model().SerializeToString())
+    body = (folder / "images" / "im000.png").read_bytes()
+    with serving((plain, folder / "model.onnx")) as several:
+        assert several.ask("POST", "/predict?model=beside&age=61&sex=F&dose=2", body).status == 200
+        assert several.ask("POST", "/predict?model=beside", body).status == 400
+        assert several.ask("POST", "/predict?age=61&sex=F&dose=2", body).status == 400, "the first takes none"
+        assert several.ask("POST", "/predict", body).status == 200
+        described = several.ask("GET", "/openapi.json").json["paths"]["/predict"]["post"]["parameters"]
+    wanted = {one["name"]: one["required"] for one in described}
+    assert wanted["age"] is False, "no column is wanted by all"
+
+
+def test_a_column_named_as_a_choice_is_the_column_of_a_lone_model(folder: Path, tmp_path: Path) -> None:
+    """A scanner's model, say. Among several models nobody could tell which of the two is meant."""
+    file = make_file(tmp_path / "scanner.onnx", TableSpec(columns=(Numeric(name="model", mean=0.0, std=1.0),)))
+    body = (folder / "images" / "im000.png").read_bytes()
+    with serving(file) as lone:
+        assert lone.ask("POST", "/predict?model=2", body).status == 200
+        assert lone.ask("POST", "/predict", body).status == 400
+        described = lone.ask("GET", "/openapi.json").json["paths"]["/predict"]["post"]["parameters"]
+    assert [one["name"] for one in described if one["name"] in {"model", "version"}] == ["version", "model"]
+    code, out = not_served((file, folder / "model.onnx"), of="stdout")
+    assert (code, json.loads(out)["error"]["code"]) == (2, "serve-column")

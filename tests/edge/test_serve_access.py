@@ -61,7 +61,18 @@ def test_every_answer_leaves_a_line_with_what_it_cost_and_nothing_of_whom(bundle
     assert "127.0.0.1" not in file.read_text()
     assert [line["status"] for line in found] == [one.status for one in (answer, *asked)]
     first = found[0]
-    assert first.keys() == {"time", "method", "route", "status", "milliseconds", "received", "sent", "images"}
+    assert first.keys() == {
+        "time",
+        "method",
+        "route",
+        "status",
+        "milliseconds",
+        "received",
+        "sent",
+        "images",
+        "model",
+        "key",
+    }
     assert (first["method"], first["route"], first["images"]) == ("POST", "/predict", 3)
     assert (first["received"], first["sent"]) == (len(sent), len(answer.body))
     assert datetime.fromisoformat(first["time"]).utcoffset() is not None

@@ -64,6 +64,7 @@ def test_the_server_and_its_model_say_what_the_protocol_asks(server: Server) -> 
     assert told["extensions"] == ["binary_tensor_data"]
     assert server.ask("GET", MODEL).json == {
         "name": "mean-colour",
+        "versions": [server.started["version"]],
         "platform": "onnx_onnxv1",
         "inputs": [{"name": "image", "datatype": "UINT8", "shape": [-1, -1, -1, 3]}],
         "outputs": [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 import socket
 import subprocess
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
 
 pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
 
+from zoo.edge.serve._server import _listening
+
 TOKEN = "0123456789abcdef-XYZ"  # noqa: S105 - of these tests
 
 
@@ -40,15 +43,18 @@ def test_a_signal_ends_an_idle_server_with_status_0_and_nothing_said(bundle: Pat
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="Windows has no SIGHUP")
-def test_a_hangup_is_said_and_ends_nothing(bundle: Path) -> None:
+def test_a_hangup_ends_nothing_and_finds_the_same_file(bundle: Path) -> None:
     """A terminal that closes, and a program that rotates logs, send it."""
     with serving(bundle) as server:
         for _ in range(3):
             server.process.send_signal(signal.SIGHUP)
-            assert server.ask("GET", "/healthz").status == 200
+            assert server.ask("POST", "/predict", png()).status == 200
+        while server.metric("zoo_reloads_total") == 0:
+            time.sleep(0.01)
+        server.process.send_signal(signal.SIGHUP)  # and one that it has no time for
         status, _, err = server.leave()
     assert status == 0
-    assert 1 <= err.count("SIGHUP") <= 3
+    assert "is the same as before" in err
     assert "Traceback" not in err
 
 
@@ -180,6 +186,28 @@ def test_a_port_that_is_taken_is_one_line(bundle: Path) -> None:
     assert code == 1
     assert str(port) in err
     assert len(err.splitlines()) == 1
+
+
+def test_an_answer_does_not_wait_for_the_acknowledgement_of_its_head() -> None:
+    """Without TCP_NODELAY the body of each answer came 40 ms after its head, because a client acknowledges late."""
+
+    class Accepted(asyncio.Protocol):
+        def connection_made(self, transport: asyncio.BaseTransport) -> None:
+            found.set_result(transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+            transport.close()
+
+    async def story() -> int:
+        nonlocal found
+        found = asyncio.get_running_loop().create_future()
+        with _listening(socket.AF_INET, ("127.0.0.1", 0)) as listener:
+            async with await asyncio.get_running_loop().create_server(Accepted, sock=listener):
+                _, writer = await asyncio.open_connection(*listener.getsockname())
+                option = await found
+                writer.close()
+                return option
+
+    found: asyncio.Future[int]
+    assert asyncio.run(story()) != 0
 
 
 def test_both_addresses_of_this_machine_can_be_served(bundle: Path) -> None:

@@ -268,6 +268,7 @@ def test_an_answer_that_takes_too_long_is_a_504_and_one_that_waits_too_long_a_50
         answers[2] = slow.ask("POST", "/predict", SLOW)
         first.join()
     assert (answers[1].status, answers[2].status) == (504, 503)
+    assert answers[2].headers["retry-after"] == "1"
 
 
 def test_a_client_that_hangs_up_leaves_the_queue(slow_file: Path) -> None:

@@ -10,7 +10,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import pytest
-from edge_models import make_bundle
+from edge_models import make_bundle, make_manifest
 from serving import Server, png, serving
 
 if TYPE_CHECKING:
@@ -46,9 +46,9 @@ def test_every_path_answers_as_it_is_described(server: Server) -> None:
     assert described["openapi"] == "3.1.0"
     for path, methods in described["paths"].items():
         for method, operation in methods.items():
-            if path.startswith("/dicom-web"):  # tests/edge/test_dicomweb.py has files for these
+            if path.startswith("/dicom-web"):  # tests/edge/test_serve_dicomweb.py has files for these
                 continue
-            body = _INFERENCE if path.endswith("/infer") else png()
+            body = {"infer": _INFERENCE, "login": b'{"token": "none"}'}.get(path.rpartition("/")[2], png())
             answer = server.ask(method.upper(), path, body if method == "post" else None)
             kinds = operation["responses"][str(answer.status)]["content"]
             assert answer.status == 200, path
@@ -77,11 +77,12 @@ def test_a_token_is_described_where_one_is_asked_for(tmp_path: Path) -> None:
     with serving(bundle, environment={"ZOO_SERVE_TOKEN": TOKEN}) as server:
         described = server.ask("GET", "/openapi.json").json
     assert "mean-colour" not in str(described), "whoever has no token reads this too"
-    assert described["components"]["securitySchemes"] == {"token": {"type": "http", "scheme": "bearer"}}
+    assert described["components"]["securitySchemes"]["token"] == {"type": "http", "scheme": "bearer"}
+    assert described["components"]["securitySchemes"]["session"]["name"] == "zoo_session"
     asking = {path for path, methods in described["paths"].items() for one in methods.values() if "security" in one}
     assert asking == {
-        *("/predict", "/explain", "/model", "/card", "/metrics"),
-        *(f"/v2/models/{{name}}{part}" for part in ("", "/ready", "/infer")),
+        *("/predict", "/explain", "/models", "/model", "/card", "/metrics"),
+        *(f"/v2/models/{{name}}{of}{part}" for of in ("", "/versions/{version}") for part in ("", "/ready", "/infer")),
         *(f"/dicom-web/studies{part}" for part in _STUDIES if HAS_REPORTS),
     }
     for path in asking:
@@ -89,28 +90,38 @@ def test_a_token_is_described_where_one_is_asked_for(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_generated_requests_meet_no_answer_that_is_not_described(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["one model", "several models and a key"])
+def test_generated_requests_meet_no_answer_that_is_not_described(server: Server, tmp_path: Path, kind: str) -> None:
     """Schemathesis sends valid and broken queries, bodies, methods and headers, and holds every answer to the document.
 
     One check is left out: that whatever fits a body's schema is accepted. No schema can say what an image is.
     """
     pytest.importorskip("schemathesis", reason="schemathesis is not installed")
-    (tmp_path / "related.py").write_text(_RELATED)
+    if kind == "one model":
+        _generate(server, tmp_path)
+        return
+    bundles = tuple(make_bundle(tmp_path / name, manifest=make_manifest(name=name)) for name in ("skin", "chest"))
+    with serving(bundles, environment={"ZOO_SERVE_TOKEN": TOKEN}) as several:
+        _generate(several, tmp_path, "--header", f"Authorization: Bearer {TOKEN}")
+
+
+def _generate(server: Server, place: Path, *options: str) -> None:
+    (place / "related.py").write_text(_RELATED)
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.started['url']}openapi.json"),
+            *(sys.executable, "-m", "schemathesis.cli", "run", f"{server.started['url']}openapi.json", *options),
             *("--exclude-checks", "positive_data_acceptance", "--max-examples", "25", "--seed", "1", "--no-color"),
             *("--generation-database", "none"),
         ],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "SCHEMATHESIS_HOOKS": "related"},
+        cwd=place,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(place), *sys.path]), "SCHEMATHESIS_HOOKS": "related"},
         check=False,
     )
     assert done.returncode == 0, done.stdout[-5000:] + done.stderr[-2000:]
     tested, generated = re.search(r"Tested: (\d+)", done.stdout), re.search(r"(\d+) generated", done.stdout)
     assert tested is not None
     assert generated is not None
-    assert int(tested[1]) == 13 + (4 if HAS_REPORTS else 0)
+    assert int(tested[1]) == 20 + (4 if HAS_REPORTS else 0)
     assert int(generated[1]) > 50

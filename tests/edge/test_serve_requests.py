@@ -13,10 +13,11 @@ from PIL import Image
 
 pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
 
-from zoo.edge import Runtime
 from zoo.edge.serve import Settings, _bodies, _work
 from zoo.edge.serve._access import AccessLog
 from zoo.edge.serve._application import Service
+from zoo.edge.serve._models import Models, open_served
+from zoo.edge.serve._sources import Source
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -56,10 +57,14 @@ async def post(
     return int(found[0])
 
 
+def _service(model: Path, settings: Settings) -> Service:
+    return Service(Models([open_served(Source(model), settings)]), settings, None)
+
+
 @pytest.fixture
 def service(model_file: Path, monkeypatch: pytest.MonkeyPatch) -> Service:
     monkeypatch.setattr(_bodies, "BUFFERED", ROOM)
-    return Service(Runtime.open(model_file), Settings(max_body=ROOM), None, None)
+    return _service(model_file, Settings(max_body=ROOM))
 
 
 def test_a_body_that_stalls_gives_its_room_to_one_that_comes(service: Service) -> None:
@@ -108,7 +113,7 @@ def test_a_map_that_takes_longer_than_four_answers_may_is_a_504(
 ) -> None:
     done = threading.Event()
     monkeypatch.setattr(_work, "explain_image", lambda *_: done.wait(30))
-    service = Service(Runtime.open(model_file), Settings(seconds=0.05), None, None)
+    service = _service(model_file, Settings(seconds=0.05))
 
     async def whole() -> AsyncIterator[tuple[bytes, bool]]:
         yield noise(), False

@@ -12,7 +12,7 @@ from zoo.edge._options import DRAWS
 from zoo.workflow._find import model_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from zoo.edge import Bench, Explained, Failure, Monitoring, Runtime, Signing, Verification
     from zoo.edge.serve import Settings
@@ -190,9 +190,14 @@ def monitor(
 
 
 def serve(
-    path: str | Path, settings: Settings | None = None, *, announce: Callable[[Started], None] | None = None
+    models: str | Path | Iterable[str | Path],
+    settings: Settings | None = None,
+    *,
+    announce: Callable[[Started], None] | None = None,
 ) -> None:
     """Answer images over HTTP until SIGTERM or Ctrl-C; arguments and errors as `zoo.edge.serve.serve`."""
+    from zoo.edge.serve import read_sources
     from zoo.edge.serve import serve as run
 
-    run(model_file(Path(path)), settings, announce=announce)
+    given = [models] if isinstance(models, str | Path) else models
+    run(read_sources(given, model_file), settings, announce=announce)

@@ -16,12 +16,18 @@ const items = [];
 let manifest;
 let current = null;
 let busy = false;
+let listening = false;
 
 byId("unstarted").hidden = true;
 byId("locked").addEventListener("submit", (event) => {
   event.preventDefault();
   start(byId("token").value);
 });
+byId("leave").addEventListener("click", async () => {
+  await model.leave().catch(() => null);
+  location.reload();
+});
+byId("which").addEventListener("change", () => location.assign(model.address(byId("which").selectedIndex)));
 await start();
 
 async function start(token) {
@@ -31,25 +37,46 @@ async function start(token) {
     manifest = await model.open(token);
   } catch (problem) {
     say("");
-    if (problem.constructor.name === "Locked") {
-      show("locked");
-      if (token) fill("refused", problem.message);
-      return;
-    }
-    trouble(`The model cannot be used: ${problem.message}`);
+    if (isLocked(problem)) lock(problem.message);
+    else trouble(`The model cannot be used: ${problem.message}`);
     return;
   }
   show("locked", false);
+  byId("token").value = "";
   await introduce();
   const unable = model.unable();
   say(unable ? "" : "Ready.");
   if (unable) trouble(unable);
-  else listen();
+  else if (!listening) listen();
+  else if (items.length) answer(); // what waited for the login
+}
+
+function isLocked(problem) {
+  return problem.constructor.name === "Locked";
+}
+
+/** Ask for a token; what was chosen stays and is answered after the login. */
+function lock(reason) {
+  show("locked");
+  show("leave", false);
+  fill("refused", reason);
+  byId("token").focus();
+}
+
+/** Which model answers, and who asks. */
+function introduceServer() {
+  const { models = [], entered = false } = model;
+  show("which-box", models.length > 1);
+  show("leave", entered);
+  const twice = ({ name }) => models.filter((other) => other.name === name).length > 1;
+  fill("which", ...models.map((one) => el("option", {}, twice(one) ? `${one.name} ${one.version}` : one.name)));
+  if (models.length) byId("which").selectedIndex = model.chosen;
 }
 
 /** What the model says of itself. */
 async function introduce() {
   const { report, provenance, labels, task } = manifest;
+  introduceServer();
   document.title = manifest.name;
   fill("name", manifest.name);
   fill("intended", manifest.intended_use.replace(/\s*Not a medical\s+device\.?/i, ""));
@@ -61,6 +88,7 @@ async function introduce() {
     ...decisions(manifest),
     Made: `${provenance.created.slice(0, 10)}, from ${provenance.model}, trained on ${provenance.data.name}`,
     "Licence of the weights": manifest.licence,
+    ...(model.version ? { Version: model.version } : {}),
     ...(model.runtime ? { "Runs on": model.runtime } : {}),
   };
   fill("facts", ...Object.entries(facts).flatMap(([name, value]) => [el("dt", {}, name), el("dd", {}, value)]));
@@ -75,6 +103,7 @@ async function introduce() {
 }
 
 function listen() {
+  listening = true;
   show("choose");
   const input = byId("files");
   input.addEventListener("change", () => {
@@ -116,13 +145,25 @@ async function take(files) {
   items.splice(0, items.length + fresh.length - MOST_FILES);
   items.push(...fresh);
   select(fresh[0]);
+  await answer();
+}
+
+/** Answer what has no answer yet. */
+async function answer() {
   if (busy) return; // the loop below finds them
   busy = true;
   for (let item = next(); item; item = next()) {
     say(items.length > 1 ? `Looking at ${item.file.name}, ${items.indexOf(item) + 1} of ${items.length}…` : `Looking at ${item.file.name}…`);
     try {
       item.row = await model.predict(item.file);
+      if (model.stale) await renew(item);
     } catch (problem) {
+      if (isLocked(problem)) {
+        busy = false;
+        say("");
+        lock("Your login is over; log in again, and the images are answered.");
+        return;
+      }
       item.error = problem.message;
     }
     showRows();
@@ -130,6 +171,13 @@ async function take(files) {
   }
   busy = false;
   say(summary());
+}
+
+/** A newer version answers: what was said by the older one is asked again. */
+async function renew(item) {
+  manifest = await model.open();
+  await introduce();
+  for (const other of items) if (other !== item) [other.row, other.error, other.heat] = [null, null, new Map()];
 }
 
 const next = () => items.find((item) => !item.row && !item.error);
@@ -265,8 +313,13 @@ async function explain(item, label) {
     });
     item.heat.set(label, heat);
     say("The heat map is there.");
+    if (model.stale) {
+      item.row = null;
+      await answer();
+    }
   } catch (problem) {
-    trouble(`No heat map: ${problem.message}`);
+    if (isLocked(problem)) lock("Your login is over; log in again.");
+    else trouble(`No heat map: ${problem.message}`);
     say("");
   }
   show("working", false);

@@ -1,4 +1,4 @@
-"""One model behind HTTP (the extra `serve`).
+"""Some models behind HTTP (the extra `serve`).
 
     zoo serve lungs.zoo --port 8000
     curl -F file=@image.png http://127.0.0.1:8000/predict
@@ -11,34 +11,42 @@ python_multipart and prometheus_client; this one does not, so that it can say wh
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING
 
-from zoo.edge.serve._settings import Settings, read_token
+from zoo.edge.serve._keys import Key, make_key, read_keys
+from zoo.edge.serve._settings import Settings
+from zoo.edge.serve._sources import Source, read_sources
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from zoo.edge.serve._server import Started
 
-__all__ = ["Settings", "read_token", "serve"]
+__all__ = ["Key", "Settings", "Source", "make_key", "read_keys", "read_sources", "serve"]
 
 log = logging.getLogger("zoo")
 
 
 def serve(
-    path: Path | str, settings: Settings | None = None, *, announce: Callable[[Started], None] | None = None
+    models: Path | str | Iterable[Path | str | Source],
+    settings: Settings | None = None,
+    *,
+    announce: Callable[[Started], None] | None = None,
 ) -> None:
-    """Open a model, prove it, and answer requests until SIGTERM or Ctrl-C; what was begun is finished first.
+    """Open models, prove them, and answer requests until SIGTERM or Ctrl-C; what was begun is finished first.
 
     Args:
-        path: a .onnx file or a bundle NAME.zoo.
+        models: .onnx files or bundles NAME.zoo, or NAME=PATH for another name than the manifest's. The first answers
+            where a request names none.
         settings: where to listen and what is too much; None: the defaults.
         announce: called once, when the first request would be answered; None: a line goes to the logger "zoo".
 
     Raises:
-        UsageError: the settings contradict each other, or the extra `serve` is not installed.
+        UsageError: the settings contradict each other, two models are one by name and version, or the extra `serve` is
+            not installed.
         GateError: the bundle is not as it was exported, or answers its golden set differently here.
         SignatureError: it is not signed by the key that was given.
         ModelError: not a model of this tool, or damaged.
@@ -56,8 +64,10 @@ def serve(
             package=problem.name,
             extra="serve",
         ) from None
-    run(path, settings or Settings(), announce or _log)
+    given = [models] if isinstance(models, str | os.PathLike) else models
+    sources = [one if isinstance(one, Source) else read_sources([one])[0] for one in given]
+    run(sources, settings or Settings(), announce or _log)
 
 
 def _log(started: Started) -> None:
-    log.info("%s at %s", started.model, started.url)
+    log.info("%s at %s", ", ".join(model.model for model in started.models), started.url)

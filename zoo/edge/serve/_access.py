@@ -39,6 +39,10 @@ class _Line(msgspec.Struct, frozen=True):
     sent: int
     """Bytes of the answer's body."""
     images: int
+    model: str
+    """The name by which it is served; empty: the request reached none."""
+    key: str
+    """Name of the caller's key; empty: none was asked for, or given."""
 
 
 class AccessLog:
@@ -65,7 +69,17 @@ class AccessLog:
             self._handler.handleError = self._say_failure  # type: ignore[method-assign]
 
     def write(
-        self, method: str, route: str, status: int, seconds: float, *, received: int = 0, sent: int = 0, images: int = 0
+        self,
+        method: str,
+        route: str,
+        status: int,
+        seconds: float,
+        *,
+        received: int = 0,
+        sent: int = 0,
+        images: int = 0,
+        model: str = "",
+        key: str = "",
     ) -> None:
         """One line; a disk that is full costs lines and no answer."""
         if self._handler is None:
@@ -79,6 +93,8 @@ class AccessLog:
             received,
             sent,
             images,
+            model,
+            key,
         )
         text = msgspec.json.encode(line).decode()
         self._handler.handle(logging.makeLogRecord({"msg": text}))

@@ -55,8 +55,12 @@ class Bodies:
         self._coming: set[_Body] = set()
 
     @contextlib.asynccontextmanager
-    async def hold(self, stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    async def hold(self, stream: AsyncIterator[bytes], most: int | None = None) -> AsyncIterator[bytes]:
         """Read one whole; it takes its room until the block ends.
+
+        Args:
+            stream: its pieces.
+            most: largest, in bytes; None: as the settings say.
 
         Raises:
             Refused: it is too large, too late, or too slow while others want its room.
@@ -68,7 +72,7 @@ class Bodies:
         try:
             try:
                 async with limit:
-                    await self._read(body, stream)
+                    await self._read(body, stream, most or self._settings.max_body)
             except TimeoutError:
                 raise Refused("too slow" if body.dropped else "body time", 408) from None
             self._coming.discard(body)  # whole: a slower one cannot take its room any more
@@ -79,13 +83,13 @@ class Bodies:
             self._coming.discard(body)
             self.buffered -= len(body.data)
 
-    async def _read(self, body: _Body, stream: AsyncIterator[bytes]) -> None:
+    async def _read(self, body: _Body, stream: AsyncIterator[bytes], most: int) -> None:
         async for chunk in stream:
             if body.dropped:
                 return
             body.data += chunk
             self.buffered += len(chunk)
-            if len(body.data) > self._settings.max_body:
+            if len(body.data) > most:
                 raise Refused("body size", 413)
             if not self._make_room(body):
                 raise Refused("memory", 503)

@@ -20,7 +20,6 @@ from zoo.edge.serve._work import JSON
 from zoo.errors import ImageError
 
 if TYPE_CHECKING:
-    from zoo.edge._runtime import Runtime
     from zoo.edge.serve._images import Images
     from zoo.edge.serve._work import Columns, Sent, Work
 
@@ -39,9 +38,8 @@ def has_highdicom() -> bool:
 class Clinical:
     """The jobs of one server that make documents; they raise as those of `Work`."""
 
-    def __init__(self, work: Work, runtime: Runtime) -> None:
+    def __init__(self, work: Work) -> None:
         self._work = work
-        self._author = Author.of(runtime)
 
     def answer(self, sent: Sent, columns: Columns, frame: int | None, form: str) -> Response:
         """The answer in one of `FORMS` but the first."""
@@ -52,18 +50,18 @@ class Clinical:
 
     def _resources(self, found: Images, sent: Sent, columns: Columns, frame: int | None) -> Response:
         """A DiagnosticReport; of several images a Bundle, in which an image without answer has an OperationOutcome."""
-        resources = []
+        author, resources = Author.of(sent.model.runtime), []
         for data, result in self._work.results(found, sent, columns, frame):
             study = _find_study(data) if isinstance(data, bytes) else None
-            resources.append(write_resource(result, self._author, study=study))
+            resources.append(write_resource(result, author, study=study))
         if not found.several:
-            return Response(msgspec.json.encode(resources[0]), media_type=FHIR)
+            return sent.answer(msgspec.json.encode(resources[0]), FHIR)
         before, behind = bundle()
-        return Response(before + b",".join(map(entry, resources)) + behind, media_type=FHIR)
+        return sent.answer(before + b",".join(map(entry, resources)) + behind, FHIR)
 
     def _reports(self, found: Images, sent: Sent, columns: Columns, frame: int | None, form: str) -> Response:
         """DICOM reports. They have no place for an image without one, so the first ends the request."""
-        reports = []
+        author, reports = Author.of(sent.model.runtime), []
         for at, (data, result) in enumerate(self._work.results(found, sent, columns, frame)):
             name = found.name(at)
             try:
@@ -71,7 +69,7 @@ class Clinical:
                     raise data
                 if isinstance(result, Failure):
                     raise ImageError(name, result.error)
-                report = write_report(read_source(data, name), result, self._author, frame)
+                report = write_report(read_source(data, name), result, author, frame)
             except ImageError as problem:
                 raise ImageError(name, f"{name}: {problem.reason}" if found.several else problem.reason) from None
             reports.append(report.content)
@@ -80,9 +78,9 @@ class Clinical:
                 raise ImageError(
                     None, "several images have a report each; ask for multipart/related, or send one image"
                 )
-            return Response(reports[0], media_type=DICOM)
+            return sent.answer(reports[0], DICOM)
         body, kind = write_related(reports)
-        return Response(body, headers={"content-type": kind})
+        return sent.answer(body, kind)
 
 
 def _find_study(data: bytes) -> str | None:

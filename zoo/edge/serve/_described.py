@@ -11,8 +11,8 @@ from zoo.edge.serve._dicomweb import INSTANCE, STUDIES, STUDY, explain_absence
 from zoo.edge.serve._openapi import describe_responses, describe_security
 
 if TYPE_CHECKING:
+    from zoo.edge.serve._models import Models
     from zoo.edge.serve._settings import Settings
-    from zoo.spec import Manifest
 
 __all__ = ["describe_clinical"]
 
@@ -22,9 +22,9 @@ _STORED = {DICOM_JSON: _OBJECT}
 _STATUSES = {200: "all", 202: "some", 409: "none"}
 
 
-def describe_clinical(paths: dict[str, Any], settings: Settings, manifest: Manifest) -> None:
+def describe_clinical(paths: dict[str, Any], settings: Settings, models: Models) -> None:
     """Add to the paths of a document what this server has."""
-    protected = settings.token is not None
+    protected = bool(settings.keys)
     predict = paths["/predict"]["post"]
     predict["description"] = (
         "Accept chooses the form: rows of JSON, FHIR R4 (a DiagnosticReport, of several images a Bundle), or a DICOM "
@@ -32,7 +32,7 @@ def describe_clinical(paths: dict[str, Any], settings: Settings, manifest: Manif
     )
     predict["responses"]["200"]["content"] |= {FHIR: _OBJECT} | (_FILES if has_highdicom() else {})
     predict["responses"]["406"] = describe_responses({}, (406,))["406"]
-    if explain_absence(manifest) is not None:
+    if all(explain_absence(model.runtime.manifest) is not None for model in models.all):
         return
     paths |= {
         STUDIES: {"post": _store(settings, protected)},

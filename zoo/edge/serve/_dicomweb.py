@@ -23,6 +23,7 @@ from zoo.edge.serve._accept import DICOM, DICOM_JSON, RELATED, choose_form
 from zoo.edge.serve._clinical import has_highdicom
 from zoo.edge.serve._guard import refusal
 from zoo.edge.serve._kept import SECONDS, Kept
+from zoo.edge.serve._queries import choose
 from zoo.edge.serve._related import is_related, read_related, write_related
 from zoo.edge.serve._work import JSON
 from zoo.errors import ImageError
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 
     from zoo.edge._runtime import Runtime
     from zoo.edge.clinical._source import Source
+    from zoo.edge.serve._models import Model, Models
     from zoo.edge.serve._settings import Settings
     from zoo.edge.serve._work import Sent, Work
     from zoo.spec import Manifest
@@ -117,7 +119,7 @@ class DicomWeb:
 
     Args:
         work: what answers an image.
-        runtime: the model.
+        models: what is served; the query says which one answers.
         settings: for the limit of images.
         run: lets a worker do a job for a request, within all limits, and answers whatever comes of it.
     """
@@ -125,13 +127,12 @@ class DicomWeb:
     def __init__(
         self,
         work: Work,
-        runtime: Runtime,
+        models: Models,
         settings: Settings,
-        run: Callable[[Request, Callable[[Sent], Response]], Awaitable[Response]],
+        run: Callable[[Request, Model, Callable[[Sent], Response]], Awaitable[Response]],
     ) -> None:
         self._work = work
-        self._runtime = runtime
-        self._author = Author.of(runtime)
+        self._models = models
         self._most = settings.images
         self._run = run
         self._kept = Kept()
@@ -148,13 +149,14 @@ class DicomWeb:
         return await (self._store if request.method == "POST" else self._retrieve)(request)
 
     async def _store(self, request: Request) -> Response:
-        if (why := explain_absence(self._author.manifest)) is not None:
+        model = choose(self._models, request)
+        if (why := explain_absence(model.runtime.manifest)) is not None:
             return refusal(404, why)
         if choose_form(request.headers.get("accept", ""), (DICOM_JSON, JSON)) is None:
             return refusal(406, f"the answer is {DICOM_JSON}; 'Accept' excludes it")
         if not is_related(request.headers.get("content-type", "")):
             return refusal(415, f"send {RELATED} with a boundary")
-        answer = await self._run(request, partial(self._answer, study=request.path_params.get("study")))
+        answer = await self._run(request, model, partial(self._answer, study=request.path_params.get("study")))
         asyncio.get_running_loop().call_later(SECONDS + 1, self._kept.drop_old)
         return answer
 
@@ -165,20 +167,22 @@ class DicomWeb:
         for at, data in enumerate(files):
             if sent.gone.is_set():
                 break
-            self._answer_one(data, f"image {at + 1}", study, outcome)
+            self._answer_one(sent.model.runtime, data, f"image {at + 1}", study, outcome)
         content = msgspec.json.encode(outcome.document(f"{_find_base(sent)}{STUDIES}/"))
-        return Response(content, outcome.status, {"content-type": DICOM_JSON})
+        answer = sent.answer(content, DICOM_JSON)
+        answer.status_code = outcome.status
+        return answer
 
-    def _answer_one(self, data: bytes, name: str, study: str | None, outcome: _Outcome) -> None:
+    def _answer_one(self, runtime: Runtime, data: bytes, name: str, study: str | None, outcome: _Outcome) -> None:
         try:
             source = read_source(data, name)
             if study is not None and source.study != study:
                 outcome.failed.append(((source.sop_class, source.instance), _OTHER_STUDY))
                 return
-            report = write_report(source, self._work.row(data, name), self._author)
+            report = write_report(source, self._work.row(runtime, data, name), Author.of(runtime))
         except ImageError as problem:
             self._work.count_refused()
-            reason = _REASONS.get(self._find_code(problem, data), _FAILED)
+            reason = _REASONS.get(_find_code(runtime, problem, data), _FAILED)
             which = name_instance(data)
             if which is None:
                 outcome.other.append(reason)
@@ -187,16 +191,6 @@ class DicomWeb:
             return
         self._kept.add(report)
         outcome.stored.append(source)
-
-    def _find_code(self, problem: ImageError, data: bytes) -> str:
-        """The code of a fault; an answer that failed says it in words alone."""
-        if problem.code != ImageError.default_code:
-            return problem.code
-        try:
-            self._runtime.check(self._runtime.read(data))
-        except ImageError as fault:
-            return fault.code
-        return problem.code
 
     async def _retrieve(self, request: Request) -> Response:
         found = self._kept.find(**request.path_params)
@@ -209,6 +203,17 @@ class DicomWeb:
             return Response(found[0], media_type=DICOM)
         body, kind = write_related(found)
         return Response(body, headers={"content-type": kind})
+
+
+def _find_code(runtime: Runtime, problem: ImageError, data: bytes) -> str:
+    """The code of a fault; an answer that failed says it in words alone."""
+    if problem.code != ImageError.default_code:
+        return problem.code
+    try:
+        runtime.check(runtime.read(data))
+    except ImageError as fault:
+        return fault.code
+    return problem.code
 
 
 def _find_base(sent: Sent) -> str:

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import hmac
 import time
 import traceback
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from starlette.responses import Response
 
 from zoo.edge.serve._access import OTHER
 from zoo.edge.serve._protocol import REFUSED, SECURITY_HEADERS
-from zoo.edge.serve._shapes import problem
+from zoo.edge.serve._shapes import IMAGES, KEY, MODEL, problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -21,12 +20,10 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from zoo.edge.serve._access import AccessLog
+    from zoo.edge.serve._gate import Gate
     from zoo.edge.serve._metrics import Metrics
 
-__all__ = ["IMAGES", "Guard", "refusal"]
-
-IMAGES = "zoo.images"
-"""Key of a request's scope: how many images it holds."""
+__all__ = ["Declined", "Guard", "refusal", "single", "where"]
 
 _EXTRA: dict[int, dict[str, str]] = {
     401: {"www-authenticate": "Bearer"},
@@ -35,19 +32,34 @@ _EXTRA: dict[int, dict[str, str]] = {
 }
 
 
-def refusal(status: int, message: str | None = None, headers: dict[str, str] | None = None) -> Response:
-    """A `Problem` as an answer, in the form of the protocol that is spoken at the path asked for."""
-    return _Refusal(status, message, {**_EXTRA.get(status, {}), **(headers or {})})
+def refusal(status: int, message: str | None = None, headers: dict[str, str] | None = None, **more: Any) -> Response:
+    """A `Problem` as an answer, in the form of the protocol that is spoken at the path asked for.
+
+    Args:
+        status: HTTP status of the answer.
+        message: one line; None: the usual one of this status.
+        headers: further ones.
+        more: fields of the `Fault`: kind, models.
+    """
+    return _Refusal(status, message, {**_EXTRA.get(status, {}), **(headers or {})}, more)
+
+
+class Declined(Exception):  # noqa: N818 - a state, which the application answers
+    """A request that is answered by `response`, which is a refusal."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__()
+        self.response = response
 
 
 class _Refusal(Response):
-    def __init__(self, status: int, message: str | None, more: dict[str, str]) -> None:
+    def __init__(self, status: int, message: str | None, headers: dict[str, str], more: dict[str, Any]) -> None:
         super().__init__(status_code=status)
-        self._message, self._more = message, more
+        self._message, self._given, self._more = message, headers, more
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        body = problem(self.status_code, self._message, scope["path"])
-        await Response(body, self.status_code, self._more, "application/json")(scope, receive, send)
+        body = problem(self.status_code, self._message, scope["path"], **self._more)
+        await Response(body, self.status_code, self._given, "application/json")(scope, receive, send)
 
 
 class Guard:
@@ -62,7 +74,7 @@ class Guard:
             not.
         hosts: names by which this server may be asked; None: any.
         names: those of them that were given by the user: a proxy may put its own in `Host`.
-        token: what callers of `private` paths must send; None: nothing.
+        gate: who may ask for `private` paths.
         private: names of the routes that tell of the model or work for the caller.
         say: takes one line for the operator.
     """
@@ -76,7 +88,7 @@ class Guard:
         name_route: Callable[[str], str | None],
         hosts: Collection[str] | None,
         names: Collection[str],
-        token: str | None,
+        gate: Gate,
         private: Collection[str],
         say: Callable[[str], None],
     ) -> None:
@@ -86,7 +98,7 @@ class Guard:
         self._name_route = name_route
         self._hosts = hosts
         self._names = names
-        self._token = None if token is None else token.encode()
+        self._gate = gate
         self._private = private
         self._say = say
 
@@ -120,21 +132,31 @@ class Guard:
             refused = self._refuse(scope, route)
             await (refused or self._application)(scope, count, seal)
         except Exception as defect:  # the one place where a defect becomes a line
-            self._say(f"a request of {shown} failed: {_where(defect)}")
+            self._say(f"a request of {shown} failed: {where(defect)}")
             if not status:
                 await refusal(500)(scope, receive, seal)
         finally:
             self._metrics.in_flight.dec()
             status, seconds = scope.get(REFUSED, status), time.perf_counter() - began
             if status:  # else the client was gone
-                self._metrics.requests.labels(shown, str(status)).inc()
+                images, model = scope.get(IMAGES, 0), scope.get(MODEL, "")
+                self._metrics.requests.labels(shown, model, str(status)).inc()
                 if status == 200 and scope["method"] == "POST":
-                    self._metrics.seconds.labels(shown).observe(seconds)
-                images = scope.get(IMAGES, 0)
-                self._access.write(scope["method"], shown, status, seconds, received=received, sent=sent, images=images)
+                    self._metrics.seconds.labels(shown, model).observe(seconds)
+                self._access.write(
+                    scope["method"],
+                    shown,
+                    status,
+                    seconds,
+                    model=model,
+                    key=scope.get(KEY, ""),
+                    received=received,
+                    sent=sent,
+                    images=images,
+                )
 
     def _refuse(self, scope: Scope, route: str | None) -> Response | None:
-        headers = _single(scope["headers"])
+        headers = single(scope["headers"])
         reason, status = "", 0
         if self._hosts is not None and _name(headers.get(b"host", b"")) not in self._hosts:
             reason, status = "host", 421
@@ -144,8 +166,10 @@ class Guard:
             reason, status = "malformed", 400  # a proxy may see other requests in these bytes (RFC 9112, section 6.1)
         elif route is None:
             reason, status = "path", 404
-        elif self._token is not None and route in self._private and not self._is_known(headers):
-            reason, status = "token", 401
+        elif self._gate.needed and route in self._private:
+            known = self._gate.recognize(scope["method"], headers)
+            reason, status = ("", 0) if known else ("token", 401)
+            scope[KEY] = known or ""
         if not status:
             return None
         self._metrics.refused.labels(reason).inc()
@@ -162,12 +186,8 @@ class Guard:
             return asking.netloc.encode("latin-1") == headers.get(b"host", b"") or asking.hostname in self._names
         return False
 
-    def _is_known(self, headers: dict[bytes, bytes]) -> bool:
-        scheme, _, token = headers.get(b"authorization", b"").partition(b" ")
-        return scheme.lower() == b"bearer" and hmac.compare_digest(token.strip(), self._token or b"")
 
-
-def _single(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
+def single(headers: list[tuple[bytes, bytes]]) -> dict[bytes, bytes]:
     """Header names to values; one that is given twice has none that can be trusted."""
     found: dict[bytes, bytes] = {}
     for name, value in headers:
@@ -183,7 +203,7 @@ def _name(host: bytes) -> str:
         return ""
 
 
-def _where(defect: BaseException) -> str:
+def where(defect: BaseException) -> str:
     """Type and place of an error; its text may quote what it met, and stays here."""
     frames = traceback.extract_tb(defect.__traceback__)
     place = f" at {frames[-1].filename.rsplit('/', 1)[-1]}:{frames[-1].lineno}" if frames else ""

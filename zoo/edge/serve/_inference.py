@@ -6,7 +6,7 @@ https://github.com/kserve/open-inference-protocol, and for tensors behind the JS
 
 The input is one tensor: raw images (N, H, W, C), or N image files as BYTES. Files are base64 inside JSON,
 which has no bytes; the protocol leaves that open. The outputs are those of `zoo predict`: calibrated probabilities
-(N, K), the label, and the decision of a model that abstains. Versions are optional in the protocol, and there are none.
+(N, K), the label, and the decision of a model that abstains. A version is the begin of the ONNX file's sha256.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from zoo.edge._results import Prediction
     from zoo.edge._runtime import Runtime
+    from zoo.edge.serve._models import Model
 
 __all__ = ["HEADER", "Asked", "ModelFacts", "ModelReady", "ServerFacts", "Tensor", "Told", "describe", "read", "write"]
 
@@ -75,6 +76,7 @@ class Told(msgspec.Struct, frozen=True, kw_only=True):
     """$inference_response."""
 
     model_name: str
+    model_version: str
     id: str | msgspec.UnsetType = msgspec.UNSET
     outputs: list[Tensor]
 
@@ -91,6 +93,7 @@ class ModelFacts(msgspec.Struct, frozen=True, kw_only=True):
     """$metadata_model_response."""
 
     name: str
+    versions: tuple[str, ...]
     platform: str
     inputs: list[TensorFacts]
     outputs: list[TensorFacts]
@@ -111,13 +114,14 @@ class ServerFacts(msgspec.Struct, frozen=True, kw_only=True):
     extensions: tuple[str, ...] = ("binary_tensor_data",)
 
 
-def describe(runtime: Runtime) -> ModelFacts:
-    """What the protocol tells of a model."""
+def describe(name: str, versions: tuple[str, ...], runtime: Runtime) -> ModelFacts:
+    """What the protocol tells of a model, which is served by this name in these versions."""
     manifest, kind = runtime.manifest, runtime.raw_kind
     channels = preprocess.raw_channels(manifest.preprocess, kind)
     wide = {"probabilities": (-1, len(manifest.labels))}
     return ModelFacts(
-        name=manifest.name,
+        name=name,
+        versions=versions,
         platform="onnx_onnxv1",
         inputs=[TensorFacts(manifest.input.name, _KINDS[kind], (-1, -1, -1, channels))],
         outputs=[TensorFacts(name, _OF_OUTPUT[name], wide.get(name, (-1,))) for name in _outputs(runtime)],
@@ -233,8 +237,9 @@ def _split(behind: bytes) -> list[bytes]:
     return found
 
 
-def write(runtime: Runtime, asked: Asked, rows: Sequence[Prediction]) -> tuple[bytes, int | None]:
+def write(model: Model, asked: Asked, rows: Sequence[Prediction]) -> tuple[bytes, int | None]:
     """The answer: a body, and the bytes of it that are JSON, None for all."""
+    runtime = model.runtime
     everywhere = asked.parameters.get("binary_data_output") is True
     wanted = asked.outputs or [Wanted(name) for name in _outputs(runtime)]
     tensors, parts = [], []
@@ -248,11 +253,12 @@ def write(runtime: Runtime, asked: Asked, rows: Sequence[Prediction]) -> tuple[b
             shape = (len(rows),)
             texts = [text.encode() for text in values]
             packed = b"".join(len(text).to_bytes(4, "little") + text for text in texts)
-        told = Tensor(name=one.name, shape=shape, datatype=_OF_OUTPUT[one.name])
+        tensor = Tensor(name=one.name, shape=shape, datatype=_OF_OUTPUT[one.name])
         if one.parameters.get("binary_data", everywhere) is True:
             parts.append(packed)
-            tensors.append(msgspec.structs.replace(told, parameters={"binary_data_size": len(packed)}))
+            tensors.append(msgspec.structs.replace(tensor, parameters={"binary_data_size": len(packed)}))
         else:
-            tensors.append(msgspec.structs.replace(told, data=msgspec.Raw(msgspec.json.encode(values))))
-    document = msgspec.json.encode(Told(model_name=runtime.manifest.name, id=asked.id, outputs=tensors))
+            tensors.append(msgspec.structs.replace(tensor, data=msgspec.Raw(msgspec.json.encode(values))))
+    told = Told(model_name=model.name, model_version=model.version, id=asked.id, outputs=tensors)
+    document = msgspec.json.encode(told)
     return document + b"".join(parts), len(document) if parts else None

@@ -9,11 +9,24 @@ import msgspec
 
 from zoo.edge._explain import HeatMap
 from zoo.edge.clinical._author import version
+from zoo.edge.serve._gate import COOKIE
 from zoo.edge.serve._inference import HEADER, Asked, ModelFacts, ModelReady, ServerFacts, Told
-from zoo.edge.serve._shapes import FAULTS, INFERENCE, Health, InferenceProblem, Problem, Row, Unanswered
+from zoo.edge.serve._shapes import (
+    FAULTS,
+    INFERENCE,
+    Health,
+    InferenceProblem,
+    Login,
+    Problem,
+    Row,
+    ServedModel,
+    Token,
+    Unanswered,
+)
 from zoo.spec import Manifest, Numeric
 
 if TYPE_CHECKING:
+    from zoo.edge.serve._models import Models
     from zoo.edge.serve._settings import Settings
     from zoo.spec import ColumnSpec
 
@@ -24,42 +37,59 @@ MOST = 9_999_999
 
 _EVERYWHERE = (400, 403, 405, 408, 413, 421, 431, 501, 503)
 """Statuses that depend on the connection, the name in `Host`, or the page that asked."""
-_IMAGE = (401, 415, 422, 500, 504)
+_IMAGE = (401, 404, 415, 422, 500, 504)
 _IMAGE_TYPES = ("application/octet-stream", "application/dicom", "image/*")
 
 
-def document(settings: Settings, manifest: Manifest) -> dict[str, Any]:
+def document(settings: Settings, models: Models) -> dict[str, Any]:
     """OpenAPI 3.1 as dicts and lists.
 
     Args:
         settings: for the limits that are told.
-        manifest: for the model's name, and the columns that the query must hold.
+        models: for their names, and the columns that the query must hold.
     """
-    types = [Row, Unanswered, HeatMap, Problem, InferenceProblem, Health, Manifest]
+    types = [Row, Unanswered, HeatMap, Problem, InferenceProblem, Health, Manifest, ServedModel, Login, Token]
     types += [Asked, Told, ModelFacts, ModelReady, ServerFacts]
     _, components = msgspec.json.schema_components(types, ref_template="#/components/schemas/{name}")
-    schemes = {"token": {"type": "http", "scheme": "bearer"}}
-    protected = settings.token is not None
+    schemes = {
+        "token": {"type": "http", "scheme": "bearer"},
+        "session": {"type": "apiKey", "in": "cookie", "name": COOKIE, "description": _SESSION},
+    }
+    protected = bool(settings.keys)
     frame, top = _number("frame", _FRAME), _number("top", _TOP)
     label = _parameter("label", _LABEL, {"type": "string"})
-    columns = [] if manifest.table is None else [_column(column) for column in manifest.table.columns]
+    columns = _columns(models)
+    choice = _choice(models, protected)
     paths: dict[str, Any] = {
         "/predict": {
-            "post": _image(_ROWS, "Label an image, or several.", [frame, top, *columns], settings, _IMAGES),
+            "post": _image(_ROWS, "Label an image, or several.", [*choice, frame, top, *columns], settings, _IMAGES),
         },
         "/explain": {
             "post": _image(
-                _json(HeatMap), "Map what a label's probability depends on.", [frame, label, *columns], settings
+                _json(HeatMap),
+                "Map what a label's probability depends on.",
+                [*choice, frame, label, *columns],
+                settings,
             )
         },
         "/healthz": {
             "get": _get("Whether the server lives and takes images.", {200: _json(Health), 503: _json(Health)}),
         },
         "/metrics": {"get": _get("Counts and times for Prometheus.", {200: _text("text/plain")}, protected)},
-        "/model": {"get": _get("The model's manifest.", {200: _json(Manifest)}, protected)},
-        "/card": {
-            "get": _get("The model's card, in Markdown.", {200: _text("text/markdown")}, protected, extra=(404,))
+        "/models": {"get": _get("The models that answer.", {200: _list(ServedModel)}, protected)},
+        "/model": {
+            "get": _get("A model's manifest.", {200: _json(Manifest)}, protected, extra=(404,)) | {"parameters": choice}
         },
+        "/card": {
+            "get": _get("A model's card, in Markdown.", {200: _text("text/markdown")}, protected, extra=(404,))
+            | {"parameters": choice}
+        },
+        "/login": {
+            "get": _get("Whether a token is asked for, and who has logged in.", {200: _json(Login)}),
+            "post": _get("Log in with a token; sets a cookie.", {200: _json(Login)}, extra=(401, 429))
+            | {"requestBody": {"required": True, "content": _json(Token)}},
+        },
+        "/logout": {"post": _get("End the session of a cookie.", {200: _json(Login)})},
         "/openapi.json": {"get": _get("This document.", {200: {"application/json": {"schema": {"type": "object"}}}})},
         "/": {"get": _get("A page for people.", {200: _text("text/html")})},
     }
@@ -68,47 +98,85 @@ def document(settings: Settings, manifest: Manifest) -> dict[str, Any]:
         "info": {
             "title": "zoo serve",
             "version": version(),
-            "description": "One image classifier. Images are neither kept nor logged; every error is a Problem, "
+            "description": "Image classifiers. Images are neither kept nor logged; every error is a Problem, "
             "below /v2 an InferenceProblem.",
         },
-        "paths": paths | _inference(manifest.name, protected),
+        "paths": paths | _inference(models, protected),
         "components": {"schemas": components, **({"securitySchemes": schemes} if protected else {})},
     }
 
 
-def _inference(name: str, protected: bool) -> dict[str, Any]:
+def _columns(models: Models) -> list[dict[str, Any]]:
+    """Those that the query holds beside the image; of several models each has its own, so none is needed by all."""
+    found: dict[str, dict[str, Any]] = {}
+    for model in models.all:
+        table = model.runtime.manifest.table
+        for column in () if table is None else table.columns:
+            found.setdefault(column.name, _column(column, required=len(models.all) == 1))
+    return list(found.values())
+
+
+def _choice(models: Models, protected: bool) -> list[dict[str, Any]]:
+    """The query's choice of a model; whoever has no token reads this too, and learns no name."""
+    taken = {column["name"] for column in _columns(models)}
+    known = {"model": sorted({one.name for one in models.all}), "version": [one.version for one in models.all]}
+    return [
+        _parameter(name, _CHOICE[name], {"type": "string"} if protected else {"type": "string", "enum": values})
+        for name, values in known.items()
+        if name not in taken
+    ]
+
+
+def _inference(models: Models, protected: bool) -> dict[str, Any]:
     """The paths of the Open Inference Protocol."""
-    model = f"{INFERENCE}/models/{quote(name, safe='') if not protected else '{name}'}"
-    which = {"name": "name", "in": "path", "required": True, "schema": {"type": "string"}}
-    answer = {200: {**_json(Told), "application/octet-stream": {}}}
-    asked = {"required": True, "content": {**_json(Asked), "application/octet-stream": {}}}
-    faults = (404, *(status for status in _IMAGE if status != 401 or protected))
-    length = {"name": HEADER, "in": "header", "schema": {"type": "integer"}, "description": _LENGTH}
-    infer = {
-        "summary": "Open Inference Protocol: label raw images, or files as BYTES.",
-        "parameters": [length],
-        "requestBody": asked,
-        "responses": describe_responses(answer, faults, _EITHER),
-        **describe_security(protected),
-    }
-    gets = {
-        INFERENCE: ("this server", ServerFacts, False),
-        f"{INFERENCE}/health/live": ("whether the server lives", Health, False),
-        f"{INFERENCE}/health/ready": ("whether it takes images", Health, False),
-        model: ("the model", ModelFacts, protected),
-        f"{model}/ready": ("whether the model takes images", ModelReady, protected),
-    }
-    found: dict[str, Any] = {f"{model}/infer": {"post": infer}}
-    for path, (said, kind, guarded) in gets.items():
+    found: dict[str, Any] = {}
+    for path, said in (("", "this server"), ("/health/live", "it lives"), ("/health/ready", "it takes images")):
+        kind = Health if path else ServerFacts
         contents = {200: _json(kind), **({503: _json(kind)} if path.endswith("/ready") else {})}
-        found[path] = {"get": _get(f"Open Inference Protocol: {said}.", contents, guarded, extra=(404,), fault=_EITHER)}
-    if protected:  # whoever has none reads this document too, and learns no name
-        for path, methods in found.items():
-            for operation in methods.values() if path.startswith(model) else ():
-                operation["parameters"] = [which, *operation.get("parameters", [])]
+        found[INFERENCE + path] = {"get": _get(f"{_OIP}: {said}.", contents, extra=(404,), fault=_EITHER)}
+    names = {one.name for one in models.all} if not protected else {"{name}"}
+    versions = {(one.name, one.version) for one in models.all} if not protected else {("{name}", "{version}")}
+    for name in sorted(names):
+        found |= _of_model(f"{INFERENCE}/models/{quote(name, safe='{}')}", protected)
+    for name, number in sorted(versions):
+        found |= _of_model(f"{INFERENCE}/models/{quote(name, safe='{}')}/versions/{number}", protected)
     return found
 
 
+def _of_model(path: str, protected: bool) -> dict[str, Any]:
+    answer = {200: {**_json(Told), "application/octet-stream": {}}}
+    faults = tuple(status for status in _IMAGE if status != 401 or protected)
+    length = {"name": HEADER, "in": "header", "schema": {"type": "integer"}, "description": _LENGTH}
+    infer = {
+        "summary": f"{_OIP}: label raw images, or files as BYTES.",
+        "parameters": [length],
+        "requestBody": {"required": True, "content": {**_json(Asked), "application/octet-stream": {}}},
+        "responses": describe_responses(answer, faults, _EITHER),
+        **describe_security(protected),
+    }
+    ready = {200: _json(ModelReady), 503: _json(ModelReady)}
+    found: dict[str, Any] = {
+        path: {"get": _get(f"{_OIP}: the model.", {200: _json(ModelFacts)}, protected, extra=(404,), fault=_EITHER)},
+        f"{path}/ready": {"get": _get(f"{_OIP}: it takes images.", ready, protected, extra=(404,), fault=_EITHER)},
+        f"{path}/infer": {"post": infer},
+    }
+    which = [
+        {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
+        for name in ("name", "version")
+        if f"{{{name}}}" in path
+    ]
+    for methods in found.values() if which else ():
+        for operation in methods.values():
+            operation["parameters"] = [*which, *operation.get("parameters", [])]
+    return found
+
+
+_SESSION = "Set by POST /login; whatever is not a GET needs an Origin beside it."
+_OIP = "Open Inference Protocol"
+_CHOICE = {
+    "model": "Which model answers, by its name; not given: the first of GET /models.",
+    "version": "Which version of it; not given: the first of GET /models.",
+}
 _ROW: dict[str, Any] = {"$ref": "#/components/schemas/Row"}
 _PLACE = {"anyOf": [_ROW, {"$ref": "#/components/schemas/Unanswered"}]}
 _ROWS = {"application/json": {"schema": {"anyOf": [_ROW, {"type": "array", "items": _PLACE}]}}}
@@ -140,7 +208,7 @@ def _image(
     settings: Settings,
     several: dict[str, Any] | None = None,
 ) -> dict[str, Any]:
-    protected = settings.token is not None
+    protected = bool(settings.keys)
     limits = f"At most {settings.max_body} bytes, and {settings.max_pixels} pixels an image."
     one = {"image": _BASE64}
     form = {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}
@@ -179,8 +247,8 @@ def _get(
 
 
 def describe_security(protected: bool) -> dict[str, Any]:
-    """Whether an operation asks for the token."""
-    return {"security": [{"token": []}]} if protected else {}
+    """Whether an operation asks for a token, or a session."""
+    return {"security": [{"token": []}, {"session": []}]} if protected else {}
 
 
 def describe_responses(
@@ -198,6 +266,10 @@ def _json(kind: type) -> dict[str, Any]:
     return {"application/json": {"schema": _schema(kind)}}
 
 
+def _list(kind: type) -> dict[str, Any]:
+    return {"application/json": {"schema": {"type": "array", "items": _schema(kind)}}}
+
+
 def _schema(kind: type) -> dict[str, Any]:
     return {"$ref": f"#/components/schemas/{kind.__name__}"}
 
@@ -211,12 +283,12 @@ def _number(name: str, description: str) -> dict[str, Any]:
     return _parameter(name, description, schema)
 
 
-def _column(column: ColumnSpec) -> dict[str, Any]:
-    """A column that the model takes beside the image; it is always to be named, empty where there is nothing."""
+def _column(column: ColumnSpec, *, required: bool) -> dict[str, Any]:
+    """A column that a model takes beside the image; it is always to be named, empty where there is nothing."""
     known = "" if isinstance(column, Numeric) else f" One of {', '.join(column.values)}; others are taken for unknown."
     empty = "" if column.missing == "refuse" else " Empty: not known."
     text = f"Given beside the image.{known}{empty}"
-    return _parameter(column.name, text, {"type": "string"}, required=True)
+    return _parameter(column.name, text, {"type": "string"}, required=required)
 
 
 def _parameter(name: str, description: str, schema: dict[str, Any], *, required: bool = False) -> dict[str, Any]:

@@ -4,19 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TYPE_CHECKING, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Full", "Late", "WorkQueue"]
+__all__ = ["Full", "Gone", "Late", "WorkQueue"]
 
 T = TypeVar("T")
 
 
 class Full(Exception):  # noqa: N818 - a state, which the caller answers with 503
     """Every worker is busy and every place in the line is taken."""
+
+
+class Gone(Exception):  # noqa: N818 - a state
+    """Nobody waits for it any more."""
 
 
 class Late(Exception):  # noqa: N818 - a state, which the caller answers with 503 or 504
@@ -50,41 +54,61 @@ class WorkQueue:
         """Calls that wait for a worker."""
         return max(0, self._held - self._workers)
 
-    async def run(self, call: Callable[[], T], seconds: float) -> T:
+    async def run(self, call: Callable[[], T], seconds: float, gone: asyncio.Future[None] | None = None) -> T:
         """What `call` returns or raises.
 
         A caller that is cancelled, or whose time is over, leaves the line.
 
+        Args:
+            call: what a worker does.
+            seconds: longest time until it returns.
+            gone: done when nobody waits any more.
+
         Raises:
             Full: at once.
+            Gone: when `gone` is done.
             Late: after `seconds`.
         """
         if self.full:
             raise Full
         loop = asyncio.get_running_loop()
+        done: asyncio.Future[T] = loop.create_future()
         self._held += 1
         # The pool keeps what was cancelled until a worker comes by; it must not keep an image with it.
         held = [call]
 
-        def begin() -> T:
-            return held.pop()()
+        def begin() -> None:
+            try:
+                tell(done.set_result, held.pop()())
+            except BaseException as problem:
+                tell(done.set_exception, problem)
 
-        work: Future[T] = self._pool.submit(begin)
-        work.add_done_callback(lambda _: held.clear())
-        work.add_done_callback(lambda _: self._release(loop))
+        def tell(settle: Callable[[Any], None], what: Any) -> None:
+            with contextlib.suppress(RuntimeError):  # a worker may outlive the loop
+                loop.call_soon_threadsafe(give_back, settle, what)  # once: each is a write to a pipe
+
+        def give_back(settle: Callable[[Any], None], what: Any) -> None:
+            self._held -= 1
+            if not done.done():  # else nobody waits any more
+                settle(what)
+
+        work = self._pool.submit(begin)
+        begun = True
         try:
-            return await asyncio.wait_for(asyncio.wrap_future(work), seconds)
-        except TimeoutError:
-            raise Late(begun=not work.cancel()) from None
+            waited: set[asyncio.Future[Any]] = {done} if gone is None else {done, gone}
+            await asyncio.wait(waited, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+            if done.done():
+                return done.result()
+        finally:
+            done.cancel()
+            if work.cancel():  # no worker had taken it up
+                begun = False
+                held.clear()
+                self._held -= 1
+        if gone is not None and gone.done():
+            raise Gone
+        raise Late(begun=begun)
 
     def close(self) -> None:
         """Drop what waits; what runs ends by itself."""
         self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _release(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Give the place back, in the loop's thread; a worker may outlive the loop."""
-        with contextlib.suppress(RuntimeError):
-            loop.call_soon_threadsafe(self._give_back)
-
-    def _give_back(self) -> None:
-        self._held -= 1

@@ -8,82 +8,86 @@ import logging
 import signal
 import socket
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import uvicorn
 
-from zoo.edge._replay import replay
-from zoo.edge._runtime import Runtime
-from zoo.edge.bundle import GOLDEN, Signed, open_model
+from zoo.edge.bundle import Signed
 from zoo.edge.serve._access import AccessLog
 from zoo.edge.serve._application import Service
+from zoo.edge.serve._models import Models, open_served
 from zoo.edge.serve._protocol import limit_connections
+from zoo.edge.serve._reload import Reload
 from zoo.edge.serve._settings import Settings, is_loopback
 from zoo.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["CARD", "Started", "run"]
+    from zoo.edge.serve._models import Model
+    from zoo.edge.serve._sources import Source
+
+__all__ = ["Started", "run"]
 
 log = logging.getLogger("zoo")
 
-CARD = "CARD.md"
 _BACKLOG = 256
 _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
-class Started(msgspec.Struct, frozen=True, kw_only=True):
-    """A server that answers."""
+class StartedModel(msgspec.Struct, frozen=True, kw_only=True):
+    """One of the models that answer."""
 
-    url: str
-    host: str
-    port: int
     model: str
     """Its name."""
+    version: str
     labels: int
-    provider: str
-    workers: int
-    threads: int
-    """Inside one operator."""
     verified: int | None
     """Golden images that were answered as where the model was exported; None: it was not tried."""
     signed: Signed
     """valid: by the key that was given."""
+
+
+class Started(StartedModel, frozen=True, kw_only=True):
+    """A server that answers; what it says of a model is about the first."""
+
+    url: str
+    host: str
+    port: int
+    provider: str
+    workers: int
+    threads: int
+    """Inside one operator."""
     token: bool
     """Whether callers need one."""
+    models: tuple[StartedModel, ...]
+    """All, in the order given."""
 
 
-def run(path: Path | str, settings: Settings, announce: Callable[[Started], None]) -> None:
+def run(sources: Sequence[Source], settings: Settings, announce: Callable[[Started], None]) -> None:
     """See `zoo.edge.serve.serve`."""
-    with _outliving_hangups():
-        _run(Path(path), settings, announce)
+    with _hearing_hangups() as hangups:
+        _run(sources, settings, announce, hangups)
 
 
-def _run(path: Path, settings: Settings, announce: Callable[[Started], None]) -> None:
+def _run(
+    sources: Sequence[Source], settings: Settings, announce: Callable[[Started], None], hangups: threading.Event
+) -> None:
     family, address = _address(settings)
-    if not is_loopback(address[0]) and settings.token is None and not settings.insecure:
+    if not is_loopback(address[0]) and not settings.keys and not settings.insecure:
         raise UsageError(
             f"{settings.host} is reached from other machines, and no token is given; give one with --token-file, "
             "or say --insecure-no-token where something else guards the port",
             code="token-missing",
             host=settings.host,
         )
-    threads = settings.threads or 1
-    contents = open_model(path, keep=(GOLDEN, CARD), key=settings.key)
-    runtime = Runtime.from_contents(path, contents, provider=settings.provider, threads=threads)
-    verified = None
-    if settings.verify and GOLDEN in contents.files:
-        verified = replay(runtime, contents).images
+    models = Models([open_served(source, settings) for source in sources])
     hosts = None
     if is_loopback(address[0]):
         hosts = frozenset({*_LOOPBACK, settings.host.strip("[]").lower(), address[0], *map(str.lower, settings.hosts)})
-    signed = contents.signed
     access = AccessLog(settings.access_log)
-    service = Service(runtime, settings, contents.files.get(CARD), hosts)
-    del contents
+    service = Service(models, settings, hosts)
     logging.getLogger("python_multipart").setLevel(logging.CRITICAL)  # its warnings quote what was sent
     with contextlib.closing(access), _listening(family, address) as listener:
         port = listener.getsockname()[1]
@@ -92,14 +96,12 @@ def _run(path: Path, settings: Settings, announce: Callable[[Started], None]) ->
             url=f"http://{shown}:{port}/",
             host=address[0],
             port=port,
-            model=runtime.manifest.name,
-            labels=len(runtime.labels),
-            provider=runtime.provider,
+            provider=settings.provider,
             workers=settings.at_work,
-            threads=threads,
-            verified=verified,
-            signed=signed,
-            token=settings.token is not None,
+            threads=settings.threads or 1,
+            token=bool(settings.keys),
+            models=tuple(StartedModel(**_facts(model)) for model in models.all),
+            **_facts(models.first),
         )
         config = uvicorn.Config(
             service.application(access),
@@ -116,24 +118,32 @@ def _run(path: Path, settings: Settings, announce: Callable[[Started], None]) ->
             timeout_keep_alive=settings.idle_seconds,  # type: ignore[arg-type]  # only handed to loop.call_later
             timeout_graceful_shutdown=1,
         )
-        _Server(config, service, lambda: announce(started)).run(sockets=[listener])
+        reload = Reload(service, sources, settings, hangups)
+        _Server(config, service, reload, lambda: announce(started)).run(sockets=[listener])
     service.close()
 
 
+def _facts(model: Model) -> dict[str, Any]:
+    return {
+        "model": model.name,
+        "version": model.version,
+        "labels": len(model.runtime.labels),
+        "verified": model.verified,
+        "signed": model.signed,
+    }
+
+
 @contextlib.contextmanager
-def _outliving_hangups() -> Iterator[None]:
-    """A closed terminal or a rotated log sends SIGHUP, which would end the process; here it changes nothing."""
+def _hearing_hangups() -> Iterator[threading.Event]:
+    """Set where SIGHUP came: to read all again. A closed terminal sends it, too, and it must not end the process."""
+    came = threading.Event()
     number = getattr(signal, "SIGHUP", None)  # Windows has none
     if number is None or threading.current_thread() is not threading.main_thread():
-        yield
+        yield came
         return
-
-    def say(_number: int, _frame: Any) -> None:
-        log.info("SIGHUP changes nothing; to serve another model, or a newer one, end this server and start it again")
-
-    before = signal.signal(number, say)
+    before = signal.signal(number, lambda _number, _frame: came.set())
     try:
-        yield
+        yield came
     finally:
         signal.signal(number, before)
 
@@ -141,9 +151,10 @@ def _outliving_hangups() -> Iterator[None]:
 class _Server(uvicorn.Server):
     """uvicorn's, which leaves by finishing what was begun, and with exit status 0."""
 
-    def __init__(self, config: uvicorn.Config, service: Service, announce: Callable[[], None]) -> None:
+    def __init__(self, config: uvicorn.Config, service: Service, reload: Reload, announce: Callable[[], None]) -> None:
         super().__init__(config)
         self._service = service
+        self._reload = reload
         self._announce = announce
         service.metrics.gauge("zoo_connections", "Connections.", lambda: len(self.server_state.connections))
 
@@ -162,6 +173,8 @@ class _Server(uvicorn.Server):
         """Ten times a second. While it drains, the port stays open to say so on /healthz."""
         if self._service.draining and not self._service.working:
             self.should_exit = True
+        if not self._service.draining:
+            self._reload.begin()
         return await super().on_tick(counter)
 
     @contextlib.contextmanager
@@ -202,7 +215,9 @@ def _address(settings: Settings) -> tuple[socket.AddressFamily, Any]:
 
 @contextlib.contextmanager
 def _listening(family: socket.AddressFamily, address: Any) -> Iterator[socket.socket]:
-    listener = socket.socket(family, socket.SOCK_STREAM)
+    # asyncio sets TCP_NODELAY where it sees this protocol alone; without, an answer's body waits 40 ms for the
+    # acknowledgement of its head (Nagle's algorithm and delayed acknowledgements).
+    listener = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     with listener:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import ipaddress
-import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
 
 from zoo._support.machine import cores
+from zoo.edge.serve._keys import Key
 from zoo.errors import UsageError
 
-__all__ = ["TOKEN_VARIABLE", "Settings", "is_loopback", "read_token"]
+__all__ = ["Settings", "is_loopback"]
 
-TOKEN_VARIABLE = "ZOO_SERVE_TOKEN"  # noqa: S105 - the variable's name
-_TOKEN = re.compile(r"[A-Za-z0-9._~+/-]{16,512}=*")
-"""RFC 6750, section 2.1; short ones can be guessed."""
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 
 
@@ -24,10 +21,11 @@ class Settings:
     """All that a server can be told. Sizes in bytes, times in seconds.
 
     Attributes:
-        host: address to listen on; anything but loopback needs a token, or `insecure`.
+        host: address to listen on; anything but loopback needs keys, or `insecure`.
         port: 0: any free one.
-        token: what a caller must send as `Authorization: Bearer TOKEN`; None: nothing.
-        insecure: listen beyond loopback without a token.
+        keys: of which a caller must send one as `Authorization: Bearer TOKEN`, or log in with it; none: nothing.
+        token_file: where they were read, to be read again when models are; None: they stay.
+        insecure: listen beyond loopback without a key.
         hosts: further names under which browsers reach this server, behind a proxy, say.
         max_body: largest body of a request.
         max_pixels: largest image, width × height, as its header says. A worker needs about 27 bytes for each, for as
@@ -50,7 +48,8 @@ class Settings:
 
     host: str = "127.0.0.1"
     port: int = 8000
-    token: str | None = None
+    keys: tuple[Key, ...] = ()
+    token_file: Path | None = None
     insecure: bool = False
     hosts: tuple[str, ...] = ()
     max_body: int = 20_000_000
@@ -115,37 +114,11 @@ class Settings:
                     option="hosts",
                     value=host,
                 )
-        if self.token is not None and not _TOKEN.fullmatch(self.token):
-            raise UsageError(
-                "the token is not 16 to 512 letters, digits or -._~+/; make one with 'openssl rand -hex 32'",
-                code="token-malformed",
-            )
 
     @property
     def at_work(self) -> int:
         """Workers, decided."""
         return self.workers or cores()
-
-
-def read_token(file: Path | None) -> str | None:
-    """The token in `file`, or in the environment's ZOO_SERVE_TOKEN; None where there is neither.
-
-    Raises:
-        UsageError: the file cannot be read, is empty, or is not text.
-    """
-    if file is None:
-        return os.environ.get(TOKEN_VARIABLE) or None
-    try:
-        with file.open("rb") as stream:
-            token = stream.read(4096).decode("ascii").strip()
-    except (OSError, ValueError) as problem:  # ValueError: not ASCII
-        reason = getattr(problem, "strerror", None) or "not ASCII text"
-        raise UsageError(f"{file}: token cannot be read ({reason.lower()})", code="token-malformed") from None
-    if not token:
-        raise UsageError(
-            f"{file}: holds no token; make one with 'openssl rand -hex 32 > {file}'", code="token-malformed"
-        )
-    return token
 
 
 def is_loopback(address: str) -> bool:

@@ -6,7 +6,32 @@ from typing import Annotated, Literal
 
 import msgspec
 
-__all__ = ["FAULTS", "INFERENCE", "Fault", "Health", "InferenceProblem", "Problem", "Row", "Unanswered", "problem"]
+from zoo.edge.bundle import Signed
+
+__all__ = [
+    "FAULTS",
+    "IMAGES",
+    "INFERENCE",
+    "KEY",
+    "MODEL",
+    "Fault",
+    "Health",
+    "InferenceProblem",
+    "Login",
+    "Problem",
+    "Row",
+    "ServedModel",
+    "Token",
+    "Unanswered",
+    "problem",
+]
+
+IMAGES = "zoo.images"
+"""Key of a request's scope: how many images it holds."""
+MODEL = "zoo.model"
+"""Key of a request's scope: name of the model that is asked."""
+KEY = "zoo.key"
+"""Key of a request's scope: name of the caller's key."""
 
 INFERENCE = "/v2"
 """Begins the paths of the Open Inference Protocol."""
@@ -51,11 +76,42 @@ class Health(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     ready: bool
 
 
+class ServedModel(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """One of the models that answer; the first answers where none is named."""
+
+    name: str
+    version: str
+    """The first digits of the sha256 of its ONNX file."""
+    task: str
+    labels: tuple[str, ...]
+    provider: str
+    verified: int | None
+    """Golden images that were answered as where it was exported; null: not tried."""
+    signed: Signed
+    """valid: by the key that was given to the server."""
+
+
+class Token(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What a browser logs in with."""
+
+    token: str
+
+
+class Login(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Whether this server asks for a token, and who has logged in."""
+
+    needed: bool
+    key: str | None
+    """Name of the key that the browser's session was opened with; null: it has none."""
+
+
 class Fault(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """What was found, what was expected, what to do."""
 
     type: str
     message: str
+    models: tuple[str, ...] | msgspec.UnsetType = msgspec.UNSET
+    """Names and versions that there are, where another was asked for."""
 
 
 class Problem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -72,7 +128,7 @@ class InferenceProblem(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
 
 FAULTS: dict[int, tuple[str, str]] = {
     400: ("BadRequest", "not a request of HTTP/1.1, or a query or body that this path does not take"),
-    401: ("Unauthorized", "this server asks for 'Authorization: Bearer TOKEN'"),
+    401: ("Unauthorized", "this server asks for 'Authorization: Bearer TOKEN'; a browser logs in on its page"),
     403: ("Forbidden", "a page of another site asked; open this server's own page"),
     404: ("NotFound", "there is nothing at this path; GET /openapi.json lists what there is"),
     405: ("MethodNotAllowed", "this path does not take this method; 'Allow' names those it takes"),
@@ -88,6 +144,7 @@ FAULTS: dict[int, tuple[str, str]] = {
     ),
     421: ("MisdirectedRequest", "this server does not go by the name in 'Host'; start it with --allow-host NAME"),
     422: ("ImageError", "the body is not an image that this model can answer"),
+    429: ("TooManyRequests", "too many wrong tokens came from this address; wait as 'Retry-After' says"),
     431: ("HeadersTooLarge", "the request's head is too large; send fewer headers"),
     500: ("InternalError", "the server failed on this request; its log names where"),
     501: ("NotImplemented", "this transfer coding is not known; send Content-Length or chunked"),
@@ -97,10 +154,12 @@ FAULTS: dict[int, tuple[str, str]] = {
 """Status → type and message of a `Problem`; the message of a 422 is the reader's."""
 
 
-def problem(status: int, message: str | None = None, path: str = "") -> bytes:
+def problem(
+    status: int, message: str | None = None, path: str = "", *, kind: str | None = None, models: tuple[str, ...] = ()
+) -> bytes:
     """A `Problem` as JSON; an `InferenceProblem` where `path` is one of that protocol."""
-    kind, usual = FAULTS[status]
-    said = message or usual
+    usual, sentence = FAULTS[status]
+    said = message or sentence
     if path == INFERENCE or path.startswith(f"{INFERENCE}/"):
         return msgspec.json.encode(InferenceProblem(error=said))
-    return msgspec.json.encode(Problem(error=Fault(type=kind, message=said)))
+    return msgspec.json.encode(Problem(error=Fault(type=kind or usual, message=said, models=models or msgspec.UNSET)))

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 
-from zoo.edge._options import Find, Json, Model, Option, Provider
+from zoo.edge._options import Argument, Find, Json, Option, Provider
 from zoo.edge._print import format_count, put
-from zoo.edge.serve import Settings, read_token
+from zoo.edge.serve import Settings, read_keys, read_sources
 from zoo.edge.serve import serve as answer_requests
 
 if TYPE_CHECKING:
-    from zoo.edge.serve._server import Started
+    from zoo.edge.serve._server import Started, StartedModel
 
 __all__ = ["serve"]
 
@@ -24,12 +24,19 @@ _USUAL: Any = SimpleNamespace(**{field.name: field.default for field in fields(S
 
 
 def serve(
-    model: Model,
+    models: Annotated[
+        list[str],
+        Argument(
+            "MODEL",
+            "Files or bundles; NAME=PATH: under another name. The first answers where none is named.",
+            "Files, bundles or runs; NAME=PATH: under another name. The first answers where none is named.",
+        ),
+    ],
     *,
     host: Annotated[str, Option("--host", "Address to listen on.", "H")] = _USUAL.host,
     port: Annotated[int, Option("--port", "0: any free one.", "N", least=0, most=65535)] = _USUAL.port,
     token_file: Annotated[
-        Path | None, Option("--token-file", "Callers must send what it holds; or set ZOO_SERVE_TOKEN.", "F")
+        Path | None, Option("--token-file", "A line for each caller: NAME TOKEN. Or set ZOO_SERVE_TOKEN.", "F")
     ] = None,
     insecure_no_token: Annotated[bool, Option("--insecure-no-token", "Let other machines in without a token.")] = False,
     allow_host: Annotated[list[str] | None, Option("--allow-host", "A name a proxy serves this under.", "NAME")] = None,
@@ -60,13 +67,15 @@ def serve(
 ) -> int:
     """Answer images over HTTP, with a page for people.
 
-    Ends on SIGTERM or Ctrl-C, when what was begun is finished; SIGHUP changes nothing. Exit status 3 if the model does
-    not answer its golden set here as it did where it was exported.
+    Ends on SIGTERM or Ctrl-C, when what was begun is finished. SIGHUP reads models and keys again; a new file is proven
+    first, and where it fails the old one stays. Exit status 3 if a model does not answer its golden set here as it did
+    where it was exported.
     """
     settings = Settings(
         host=host,
         port=port,
-        token=read_token(token_file),
+        keys=read_keys(token_file),
+        token_file=token_file,
         insecure=insecure_no_token,
         hosts=tuple(allow_host or ()),
         max_body=max_body,
@@ -84,7 +93,7 @@ def serve(
         key=key,
         access_log=access_log,
     )
-    answer_requests(find(model), settings, announce=_put_line if as_json else _put_words)
+    answer_requests(read_sources(models, find), settings, announce=_put_line if as_json else _put_words)
     return 0
 
 
@@ -94,10 +103,16 @@ def _put_line(started: Started) -> None:
 
 
 def _put_words(started: Started) -> None:
-    proof = "not verified"
-    if started.verified is not None:
-        proof = f"verified on {format_count(started.verified, 'golden image')}"
-    if started.signed == "valid":
-        proof += ", signed"
     token = ", token needed" if started.token else ""
-    put(f"{started.model} ({format_count(started.labels, 'label')}, {proof}) at {started.url}{token}; Ctrl-C stops it")
+    shown = [_describe(model, version=len(started.models) > 1) for model in started.models]
+    put(f"{', '.join(shown)} at {started.url}{token}; Ctrl-C stops it")
+
+
+def _describe(model: StartedModel, *, version: bool) -> str:
+    proof = "not verified"
+    if model.verified is not None:
+        proof = f"verified on {format_count(model.verified, 'golden image')}"
+    if model.signed == "valid":
+        proof += ", signed"
+    which = f"{model.model} {model.version}" if version else model.model
+    return f"{which} ({format_count(model.labels, 'label')}, {proof})"

@@ -15,9 +15,9 @@ from starlette.responses import Response
 from zoo.edge._explain import explain_image
 from zoo.edge._results import Failure
 from zoo.edge._session import return_memory
-from zoo.edge.serve._guard import IMAGES
 from zoo.edge.serve._images import NAME, Unreadable, unpack
 from zoo.edge.serve._inference import HEADER, read, write
+from zoo.edge.serve._shapes import IMAGES
 from zoo.errors import ImageError
 from zoo.readers import probe
 
@@ -30,13 +30,16 @@ if TYPE_CHECKING:
     from zoo.edge._runtime import Runtime
     from zoo.edge.serve._images import Images
     from zoo.edge.serve._metrics import Metrics
+    from zoo.edge.serve._models import Model
     from zoo.edge.serve._settings import Settings
 
-__all__ = ["JSON", "Columns", "Sent", "Work"]
+__all__ = ["JSON", "VERSION", "Columns", "Sent", "Work"]
 
 Columns = NDArray[np.float32] | None
 
 JSON = "application/json"
+VERSION = "zoo-model-version"
+"""Header of an answer that a model gave: a page that was opened before a newer one came sees that by it."""
 
 _LARGE = 2_000_000
 """Pixels, or bytes, from which the few milliseconds that it takes to return memory are lost in the answer's time."""
@@ -49,16 +52,22 @@ class Sent:
     Attributes:
         request: its head.
         body: the bytes.
+        model: which one is asked; it answers even if another takes its place meanwhile.
         gone: set when nobody waits for the answer any more.
     """
 
     request: Request
     body: bytes
+    model: Model
     gone: Event = field(default_factory=Event)
 
     def header(self, name: str) -> str:
         """Its value; empty where it was not sent."""
         return str(self.request.headers.get(name, ""))
+
+    def answer(self, body: bytes, media_type: str = JSON, **headers: str) -> Response:
+        """What the model said, with its version."""
+        return Response(body, headers={VERSION: self.model.version, **headers}, media_type=media_type)
 
     def count(self, images: int) -> None:
         """Say how many images it holds."""
@@ -68,8 +77,7 @@ class Sent:
 class Work:
     """The jobs of one server. Each raises `Unreadable` for a body, and `ImageError` for the one image it is about."""
 
-    def __init__(self, runtime: Runtime, settings: Settings, metrics: Metrics) -> None:
-        self._runtime = runtime
+    def __init__(self, settings: Settings, metrics: Metrics) -> None:
         self._settings = settings
         self._metrics = metrics
 
@@ -77,7 +85,7 @@ class Work:
         """The row as JSON, or of several images a list, in which what cannot be answered has its error in its place."""
         found = self.unpack(sent)
         rows = [result.row(top) for _, result in self.results(found, sent, columns, frame)]
-        return Response(msgspec.json.encode(rows if found.several else rows[0]), media_type=JSON)
+        return sent.answer(msgspec.json.encode(rows if found.several else rows[0]))
 
     def results(
         self, found: Images, sent: Sent, columns: Columns, frame: int | None
@@ -89,7 +97,7 @@ class Work:
             if at and sent.gone.is_set():
                 return
             try:
-                yield data, self.row(data, found.name(at), columns, frame)
+                yield data, self.row(sent.model.runtime, data, found.name(at), columns, frame)
             except ImageError as problem:
                 if not found.several:
                     raise
@@ -104,28 +112,30 @@ class Work:
         data = found.files[0]
         if isinstance(data, ImageError):
             raise data
-        with self._measure(data):
-            heat = explain_image(self._runtime, self._runtime.read(data, name=NAME, frame=frame), label, columns)
-        return Response(msgspec.json.encode(heat), media_type=JSON)
+        runtime = sent.model.runtime
+        with self._measure(runtime, data):
+            heat = explain_image(runtime, runtime.read(data, name=NAME, frame=frame), label, columns)
+        return sent.answer(msgspec.json.encode(heat))
 
     def infer(self, sent: Sent) -> Response:
         """The answer of the Open Inference Protocol. It has no place for one image's error, so the first ends it."""
         header = sent.request.headers.get(HEADER)
         most, pixels = self._settings.images, self._settings.max_pixels
-        asked, images = read(self._runtime, sent.body, header, most=most, pixels=pixels)
+        runtime = sent.model.runtime
+        asked, images = read(runtime, sent.body, header, most=most, pixels=pixels)
         sent.count(len(images))
         rows = []
         for at, image in enumerate(images):
             if sent.gone.is_set():
                 return Response()
             try:
-                rows.append(self.row(image, NAME))
+                rows.append(self.row(runtime, image, NAME))
             except ImageError as problem:
                 raise ImageError(NAME, f"image {at + 1}: {problem.reason}") from None
-        body, length = write(self._runtime, asked, rows)
+        body, length = write(sent.model, asked, rows)
         if length is None:
-            return Response(body, media_type=JSON)
-        return Response(body, headers={HEADER: str(length)}, media_type="application/octet-stream")
+            return sent.answer(body)
+        return sent.answer(body, "application/octet-stream", **{HEADER: str(length)})
 
     def unpack(self, sent: Sent) -> Images:
         """The images of a body, counted."""
@@ -134,13 +144,18 @@ class Work:
         return found
 
     def row(
-        self, image: bytes | ImageError | NDArray[Any], name: str, columns: Columns = None, frame: int | None = None
+        self,
+        runtime: Runtime,
+        image: bytes | ImageError | NDArray[Any],
+        name: str,
+        columns: Columns = None,
+        frame: int | None = None,
     ) -> Prediction:
         """One answer; raises ImageError."""
         if isinstance(image, ImageError):
             raise image
-        with self._measure(image):
-            result = self._runtime.answer(image, name=name, frame=frame, columns=columns)
+        with self._measure(runtime, image):
+            result = runtime.answer(image, name=name, frame=frame, columns=columns)
         if isinstance(result, Failure):
             raise ImageError(name, result.error)
         return result
@@ -150,7 +165,7 @@ class Work:
         self._metrics.refused.labels("image").inc()
 
     @contextlib.contextmanager
-    def _measure(self, data: bytes | NDArray[Any]) -> Iterator[None]:
+    def _measure(self, runtime: Runtime, data: bytes | NDArray[Any]) -> Iterator[None]:
         """Refuse too many pixels by the header alone, and hand back what a large image took."""
         size = data.nbytes if isinstance(data, np.ndarray) else len(data)
         try:
@@ -165,7 +180,7 @@ class Work:
                     raise
                 raise self._refuse_pixels(width, height) from None
             values = header.width * header.height * (header.channels or 1)
-            if self._runtime.manifest.provenance.config.frames == "channels":
+            if runtime.manifest.provenance.config.frames == "channels":
                 values *= header.frames
             size = max(size, values)
             if values > self._settings.max_pixels:
