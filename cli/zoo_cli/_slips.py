@@ -23,7 +23,9 @@ from zoo_cli._typed import (
     Command,
     Line,
     capital,
+    find_option_by_value,
     inner_verbs,
+    is_behind,
     is_model_name,
     is_set_name,
     kind_of,
@@ -94,7 +96,8 @@ def advise(problem: Exception, given: Sequence[str], root: Command) -> Advice | 
         return _missing(line, getattr(problem, "param", None))
     if line.extra:
         return _extra(line)
-    return _value_that_is_an_option(line, getattr(problem, "param", None))
+    named = find_option_by_value(line, getattr(problem, "param", None))
+    return named and Advice(f"not a value of {named[0]}: {named[1]!r}", (named[2],))
 
 
 def _assignments(line: Line, problem: Exception) -> Advice | None:
@@ -115,16 +118,6 @@ def _assignments(line: Line, problem: Exception) -> Advice | None:
     kept = [word for word in line.rest if not any(word == match[0] for match in found)]
     typed = line.typed([*front, *kept, *behind])
     return Advice(f"{found[0][0]!r}: names and values are not joined by '='", (typed,))
-
-
-def _value_that_is_an_option(line: Line, parameter: Any) -> Advice | None:
-    """`--format onnx` of a verb that has `--onnx`."""
-    for option in () if line.is_group else getattr(parameter, "opts", ()):
-        value = value_behind(line.rest, option)
-        if value is not None and f"--{value}" in options_of(line.command):
-            old = [option, value] if option in line.rest else [f"{option}={value}"]
-            return Advice(f"not a value of {option}: {value!r}", (line.retype(old, [f"--{value}"]),))
-    return None
 
 
 def _unknown_option(line: Line, option: str, near: tuple[str, ...]) -> Advice | None:
@@ -244,7 +237,7 @@ def _extra(line: Line) -> Advice:
         return Advice(f"unexpected {word!r}", (line.retype([word], [f"--{word}"]),))
     kind = kind_of(word)
     if "--out" in options and (
-        any(flag in line.rest and _is_behind(line.rest, flag, word) for flag in ("--resume", "--overwrite"))
+        any(flag in line.rest and is_behind(line.rest, flag, word) for flag in ("--resume", "--overwrite"))
         or (word.endswith((".onnx", ".zoo", ".zoo.zip")) and not Path(word).exists())
     ):
         return Advice(f"unexpected {word!r}", (line.retype([word], ["--out", word]),))
@@ -263,10 +256,6 @@ def _extra(line: Line) -> Advice:
         what = kind or ("a data set" if named else "a path that is not here")
         return Advice(f"unexpected {word!r}, {what}", (line.retype([word], ["--data", word], last=True),))
     return Advice(f"unexpected {word!r}: expected '{takes}'", (line.retype([word], []),))
-
-
-def _is_behind(rest: Sequence[str], flag: str, word: str) -> bool:
-    return word in rest[rest.index(flag) + 1 : rest.index(flag) + 2]
 
 
 def _wrong_model(problem: ZooError, line: Line) -> Advice | None:

@@ -16,7 +16,9 @@ __all__ = [
     "Command",
     "Line",
     "capital",
+    "find_option_by_value",
     "inner_verbs",
+    "is_behind",
     "is_model_name",
     "is_set_name",
     "kind_of",
@@ -198,4 +200,19 @@ def value_behind(rest: Sequence[str], option: str) -> str | None:
             return behind if behind is not None and not behind.startswith("-") else None
         if word.startswith(f"{option}="):
             return word.partition("=")[2]
+    return None
+
+
+def is_behind(rest: Sequence[str], flag: str, word: str) -> bool:
+    """Whether the word follows the flag at once."""
+    return word in rest[rest.index(flag) + 1 : rest.index(flag) + 2]
+
+
+def find_option_by_value(line: Line, parameter: Any) -> tuple[str, str, str] | None:
+    """Of `--format onnx`, where the verb has `--onnx`: the option, its value and the command to type."""
+    for option in () if line.is_group else getattr(parameter, "opts", ()):
+        value = value_behind(line.rest, option)
+        if value is not None and f"--{value}" in options_of(line.command):
+            old = [option, value] if option in line.rest else [f"{option}={value}"]
+            return option, value, line.retype(old, [f"--{value}"])
     return None

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zoo.runs import RunFolder
-    from zoo.spec import QuantizedKind, Target
+    from zoo.spec import ModelCard, QuantizedKind, Target
     from zoo.workflow._prove import Stage
 
-__all__ = ["Golden", "Request", "check_places", "read_bars", "refuse_combinations", "target_of"]
+__all__ = ["Golden", "Request", "check_places", "read_bars", "refuse_combinations", "refuse_quantised", "target_of"]
 
 Golden = Literal["generated", "own"]
 """Images of a bundle's golden set: drawn for the purpose, or taken from the data."""
@@ -127,6 +127,29 @@ def refuse_combinations(request: Request, exported: Path | None, *, web: bool) -
             f"{exported} is a bundle, whose page holds it as it is; name its run to export it otherwise",
             code="export-again",
             path=str(exported),
+        )
+
+
+def refuse_quantised(card: ModelCard, kind: QuantizedKind, *, members: bool) -> None:
+    """Refuse models that ship in float32: ensembles, of which `members` is true, and those with columns.
+
+    Raises:
+        UsageError: it is one.
+    """
+    if members:
+        raise UsageError(
+            f"--{kind}: an ensemble ships in float32, its members are proven one by one; export it as it is, or one "
+            f"member with --{kind}",
+            code="ensemble-quantise",
+            quantize=kind,
+        )
+    if card.table is not None:
+        raise UsageError(
+            f"--{kind}: {card.name} takes columns beside the image, and such models ship in float32; "
+            "export it as it is",
+            code="inputs-unsupported",
+            model=card.name,
+            quantize=kind,
         )
 
 

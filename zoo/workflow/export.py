@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import msgspec
 
 from zoo._support.text import format_count, megabytes, quote_path
-from zoo.errors import DataError, ModelError, UsageError
+from zoo.errors import DataError, ModelError
 from zoo.spec import Display, GoldenKind, Manifest, Parity, Quantization, Table
 from zoo.workflow._find import MODEL_FILE, is_exported, read_report, run_that_ships
 
@@ -170,7 +170,7 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
     from zoo.workflow._other_points import choose_at_export
     from zoo.workflow._proven import known_reference
     from zoo.workflow._quantise import quantise
-    from zoo.workflow._request import check_places, target_of
+    from zoo.workflow._request import check_places, refuse_quantised, target_of
 
     opened = open_run(run_that_ships(find_run(run)))
     check_places(opened, request)
@@ -183,21 +183,8 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
     plugin = registry.load(opened.record.plugin.name).plugin
     refer: Answered | Reference | None
     opened, trained, splits, refer, notes = _restore(opened, plugin, splits)
-    if request.quantize is not None and trained.members:
-        raise UsageError(
-            f"--{request.quantize}: an ensemble ships in float32, its members are proven one by one; "
-            "export it as it is, or one member with --" + request.quantize,
-            code="ensemble-quantise",
-            quantize=request.quantize,
-        )
-    if request.quantize is not None and opened.record.card.table is not None:
-        raise UsageError(
-            f"--{request.quantize}: {opened.record.card.name} takes columns beside the image, and such models ship in "
-            "float32; export it as it is",
-            code="inputs-unsupported",
-            model=opened.record.card.name,
-            quantize=request.quantize,
-        )
+    if request.quantize is not None:
+        refuse_quantised(opened.record.card, request.quantize, members=bool(trained.members))
     settled, report = opened, read_report(opened)
     if request.operating:
         settled, report, refer = choose_at_export(opened, trained, plugin, splits, request.operating)

@@ -7,7 +7,7 @@ may not set a range that the file then carries. Test images choose nothing, so t
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
@@ -16,13 +16,14 @@ from zoo.preprocess import normalize_batch, resize_image
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    import onnx
     from numpy.typing import NDArray
 
     from zoo.data import ImageSet
     from zoo.readers import RawImage
     from zoo.spec import PreprocessSpec
 
-__all__ = ["CALIBRATE", "COMPARE", "ENOUGH", "Several", "Tensors", "draw", "draw_several"]
+__all__ = ["CALIBRATE", "COMPARE", "ENOUGH", "Finetune", "Several", "Tensors", "draw", "draw_several"]
 
 CALIBRATE = 256
 """Images that set the ranges."""
@@ -51,6 +52,19 @@ class Tensors:
         """(1, C, h, w)."""
         picture = resize_image(self.images.read(self.rows[place]).pixels, self.spec)
         return normalize_batch(picture[None], self.spec)
+
+
+class Finetune(Protocol):
+    """Trains a network for int8 on some images."""
+
+    def __call__(self, images: Tensors, *, steps: int, signed: bool) -> onnx.ModelProto:
+        """Its file with other float32 weights.
+
+        Args:
+            images: training images.
+            steps: weights are rounded to -steps to steps times the scale of their channel.
+            signed: activations are symmetric around 0.
+        """
 
 
 def draw(train: ImageSet, spec: PreprocessSpec, seed: int) -> tuple[Tensors, Tensors]:

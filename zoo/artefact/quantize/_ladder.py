@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -34,7 +34,7 @@ from zoo.artefact.quantize._guard import (
     find_missed_speed,
     judge,
 )
-from zoo.artefact.quantize._images import draw, draw_several
+from zoo.artefact.quantize._images import Finetune, draw, draw_several
 from zoo.artefact.quantize._notes import explain_refusal, note_bars, note_making
 from zoo.artefact.quantize._ranges import METHODS, watch
 from zoo.artefact.quantize._rounding import round_layers, with_rounded
@@ -76,19 +76,6 @@ _SEVERAL = {False: 1000, True: 600}
 _HALF = "fp16 weights and activations; input and head in float32"
 
 log = logging.getLogger("zoo")
-
-
-class Finetune(Protocol):
-    """Trains a network for int8."""
-
-    def __call__(self, images: Tensors, *, steps: int, signed: bool) -> onnx.ModelProto:
-        """Its file with other float32 weights.
-
-        Args:
-            images: training images.
-            steps: weights are rounded to -steps to steps times the scale of their channel.
-            signed: activations are symmetric around 0.
-        """
 
 
 @dataclass(frozen=True, slots=True, eq=False)
