@@ -15,7 +15,7 @@ from quantising import Digits, timed_as, trained_digits
 from refusals import refused
 
 import zoo
-from zoo.artefact import model_card
+from zoo.artefact import TrainedNetwork, model_card
 from zoo.artefact.quantize import _images as images
 from zoo.artefact.quantize import _ladder as ladder
 from zoo.artefact.quantize import climb, this_machine
@@ -24,6 +24,7 @@ from zoo.artefact.quantize._core import with_core
 from zoo.artefact.quantize._images import Tensors, draw_several
 from zoo.data import ImageSet
 from zoo.errors import GateError, QuantizationError, UsageError
+from zoo.runs import open_run
 from zoo.spec import Bars, Quantization
 from zoo.workflow import _quantise
 
@@ -420,3 +421,47 @@ def test_test_images_refuse_what_they_show_to_be_broken_and_nothing_else_is_trie
     assert record.val is not None
     assert len(judged) == 2
     assert not out.exists()
+
+
+def test_finetuning_is_the_rung_after_all_layers_and_learns_from_training_images_alone(digits: Digits) -> None:
+    """A bar that no number of images can show to be kept, so that the second rung is tried."""
+    seen: list[Tensors] = []
+
+    def tune(images: Tensors, *, steps: int, signed: bool) -> onnx.ModelProto:
+        assert (steps, signed) == (127, False)
+        seen.append(images)
+        return digits.model
+
+    with refused("quantise-unproven", QuantizationError) as caught:
+        climb(
+            digits.model,
+            digits.manifest,
+            digits.splits,
+            kind="int8",
+            target="avx512",
+            bars=Bars(agreement=0.999999),
+            finetune=tune,
+        )
+    rungs = caught.value.fields["quantization"].rungs
+    assert [rung.name for rung in rungs[:2]] == ["int8, all layers", "int8, all layers, fine-tuned"]
+    (images,) = seen
+    assert images.images is digits.splits.train
+    assert 0 < len(images) < len(digits.splits.train)  # the others compare calibrations
+    assert len(set(images.rows)) == len(images)
+
+
+def test_finetuning_of_a_run_gives_a_file_that_answers(digits: Digits, tmp_path: Path) -> None:
+    with refused("quantise-unproven", QuantizationError) as caught:
+        zoo.export(digits.run, quantize="int8", finetune=True, bars=["agreement=0.999999"], out=tmp_path / "tuned.onnx")
+    tuned = caught.value.fields["quantization"].rungs[1]
+    assert tuned.name == "int8, all layers, fine-tuned"
+    assert tuned.alike.agreement.value > 0.98
+    assert not list(tmp_path.iterdir())
+
+
+def test_finetuning_needs_int8_and_a_network_of_torch(digits: Digits) -> None:
+    with refused("option-conflict", UsageError):
+        zoo.export(digits.run, quantize="fp16", finetune=True)
+    network = TrainedNetwork(SimpleNamespace(), open_run(digits.run).record.card, "multiclass")
+    with refused("finetune-unsupported", UsageError):
+        network.for_integers([], steps=127, signed=False, seed=0)
