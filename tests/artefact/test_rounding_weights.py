@@ -15,7 +15,7 @@ from zoo.artefact.quantize._convert import to_integers
 from zoo.artefact.quantize._core import Core, core_of
 from zoo.artefact.quantize._layers import read_layers
 from zoo.artefact.quantize._ranges import watch
-from zoo.artefact.quantize._rounding import round_layers, with_rounded
+from zoo.artefact.quantize._rounding import _round, round_layers, with_rounded
 from zoo.artefact.quantize._running import session_of
 from zoo.artefact.quantize._sensitivity import errors
 from zoo.artefact.quantize._targets import SCHEMES
@@ -101,6 +101,23 @@ def test_the_file_holds_exactly_the_rounded_weights(core: Core, images: list[Any
         wanted = rounded[layer.node.name][layer.weight]
         assert np.abs(whole * scale.reshape(shape) - wanted).max() < 1e-6
         assert np.abs(whole.astype(int)).max() == scheme.steps
+
+
+def test_inputs_that_hardly_vary_around_large_numbers_and_constant_ones_can_be_rounded(core: Core) -> None:
+    rng = np.random.default_rng(2)
+    narrow = [1000 + 1e-3 * rng.random((1, 3, 16, 16)).astype(np.float32) for _ in range(40)]
+    for images in (narrow, [np.zeros((1, 3, 16, 16), np.float32)] * 2):
+        rounded = with_rounded(core, round_layers(core, images, 127))
+        found = errors(core, [("rounded", rounded.model)], images[:4], reference=False, task="multilabel")
+        assert found["rounded"] < 0.02
+
+
+def test_sums_that_are_not_a_covariance_are_rounded_one_by_one() -> None:
+    weights = np.random.default_rng(0).normal(size=(4, 3)).astype(np.float32)
+    broken = np.array([[1, 0, 0], [0, -5, 0], [0, 0, 1]], np.float32)
+    made = _round(weights, broken, 127)
+    scale = np.abs(weights).max(axis=1, keepdims=True) / 127
+    assert np.abs(made - np.rint(weights / scale) * scale).max() < 1e-6
 
 
 def test_what_is_excluded_keeps_its_own_weights(core: Core, images: list[Any]) -> None:

@@ -42,6 +42,8 @@ _DAMPING = 0.01
 _TOGETHER = 1024
 """Patches that enter a covariance in one product."""
 _BLOCK = 128
+_TRIES = 8
+"""Each doubles the variances; then every column is rounded by itself."""
 
 
 def round_layers(core: Core, images: Iterable[NDArray[np.float32]], steps: int) -> Rounded:
@@ -58,12 +60,12 @@ def round_layers(core: Core, images: Iterable[NDArray[np.float32]], steps: int) 
         moments = _measure(core, part, constants, images)
         for layer in part:
             given = numpy_helper.to_array(constants[layer.weight])
-            means, squares = moments[layer.node.name]
+            means, covariances = moments[layer.node.name]
             matrices = layer.matrices(given)
             made = np.stack(
                 [
-                    _round(one, square - (np.outer(mean, mean) if layer.bias else 0), steps)
-                    for one, mean, square in zip(matrices, means, squares, strict=True)
+                    _round(one, spread if layer.bias else spread + np.outer(mean, mean), steps)
+                    for one, mean, spread in zip(matrices, means, covariances, strict=True)
                 ]
             )
             found[layer.node.name] = {layer.weight: layer.weights(made, given)}
@@ -105,7 +107,7 @@ def _parts(layers: Sequence[Layer], weights: dict[str, onnx.TensorProto]) -> Ite
 def _measure(
     core: Core, layers: Sequence[Layer], weights: dict[str, onnx.TensorProto], images: Iterable[NDArray[np.float32]]
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float32]]]:
-    """Node to the means (g, d) and second moments (g, d, d) of what comes in."""
+    """Node to the means (g, d) and covariances (g, d, d) of what comes in."""
     names = sorted({layer.input for layer in layers} - {core.input})
     shown = onnx.ModelProto()
     shown.CopyFrom(core.model)
@@ -125,10 +127,15 @@ def _measure(
 
 
 class _Moments:
-    """Means (g, d) and second moments (g, d, d) of rows (g, n, d); rows wait until there are enough for one product."""
+    """Means (g, d) and covariances (g, d, d) of rows (g, n, d); rows wait until there are enough for one product.
+
+    What is summed is the distance from the mean of the first rows: of values that hardly vary around a large number,
+    squares alone would leave rounding errors of that number.
+    """
 
     def __init__(self) -> None:
         self.waiting: list[NDArray[np.float32]] = []
+        self.first: Any = None
         self.total: Any = 0.0
         self.square: Any = 0.0
         self.count = 0
@@ -140,13 +147,18 @@ class _Moments:
 
     def give(self) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
         self._sum()
-        return self.total / self.count, self.square / np.float32(self.count)
+        beyond = self.total / self.count
+        covariance = self.square / np.float32(self.count) - beyond[:, :, None] * beyond[:, None]
+        return self.first[:, 0] + beyond, covariance.astype(np.float32)
 
     def _sum(self) -> None:
         if not self.waiting:
             return
         rows = np.concatenate(self.waiting, axis=1)
         self.waiting.clear()
+        if self.first is None:
+            self.first = rows.mean(axis=1, keepdims=True)
+        rows = rows - self.first
         self.total = self.total + rows.sum(axis=1, dtype=np.float64)
         self.square = self.square + np.stack([one.T @ one for one in rows])
         self.count += rows.shape[1]
@@ -164,7 +176,7 @@ def _round(weights: NDArray[np.float32], covariance: NDArray[np.float32], steps:
     damped = covariance.astype(np.float64)
     spread = float(np.trace(damped)) / width
     damped[np.diag_indices(width)] += _DAMPING * spread if spread > 0 else 1.0
-    factor = np.linalg.cholesky(damped[::-1, ::-1])[::-1, ::-1].astype(np.float32)  # upper triangular
+    factor = _factorise(damped).astype(np.float32)
     made, error, carried = np.empty_like(weights), np.empty_like(weights), np.zeros_like(weights)
     for start in range(0, width, _BLOCK):
         end = min(start + _BLOCK, width)
@@ -177,3 +189,13 @@ def _round(weights: NDArray[np.float32], covariance: NDArray[np.float32], steps:
     rows, places = np.arange(len(weights)), np.abs(weights).argmax(axis=1)
     made[rows, places] = weights[rows, places]
     return made
+
+
+def _factorise(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
+    """A, upper triangular, of A A^T; what the rounding of sums made negative is lifted by more damping."""
+    for _ in range(_TRIES):
+        try:
+            return np.asarray(np.linalg.cholesky(covariance[::-1, ::-1])[::-1, ::-1], np.float64)
+        except np.linalg.LinAlgError:
+            covariance = covariance + np.diag(np.diag(covariance))
+    return np.diag(np.sqrt(np.maximum(np.diag(covariance), 1e-30)))  # to the nearest step
