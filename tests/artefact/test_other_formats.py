@@ -117,7 +117,7 @@ def test_a_file_that_answers_otherwise_is_refused_and_not_kept(
 @pytest.mark.slow
 def test_openvino_refuses_the_default_file_whose_resize_it_reads_otherwise(bundles: Path, tmp_path: Path) -> None:
     need("openvino")
-    with refused("format-mismatch", GateError):
+    with refused("format-resize", GateError):  # whatever the golden images are: small ones would not show it
         zoo.export_format(bundles / "default.zoo", format="openvino", out=tmp_path / "colours.openvino")
     assert left(tmp_path) == []
     made = zoo.export_format(bundles / "portable.zoo", format="openvino", out=tmp_path / "colours.openvino")

@@ -118,39 +118,43 @@ def _observe(network: nn.Module, images: Pictures, *, signed: bool) -> dict[int,
             watching = _Watching()
             with watching:
                 logits = network(batch)
-            seen[INPUT].append(batch)
-            for place, value in watching.values.items():
-                if value is not logits:
-                    seen.setdefault(place, []).append(value)
-    return {place: _Grid.of([_some(value) for value in values], signed=signed) for place, values in seen.items()}
+            seen[INPUT].append(_some(batch))
+            for place, values in watching.values.items():
+                if watching.tensors[place] is not logits:
+                    seen.setdefault(place, []).append(values)
+    return {place: _Grid.of(values, signed=signed) for place, values in seen.items()}
 
 
 def _some(value: Tensor) -> Tensor:
     flat = value.detach().flatten()
-    return flat[:: (len(flat) // _VALUES) | 1]
+    return flat[:: (len(flat) // _VALUES) | 1].clone()
 
 
 class _Watching(TorchFunctionMode):
-    """Notes what the file will hold as integers: what functions give, but for what normalisation or a bound takes over.
+    """Notes what functions give, since the file holds it as integers.
+
+    Where normalisation or a bound follows at once, the two are one operator, so only the second is noted.
 
     Attributes:
-        values: number of the call to what it gave.
+        values: number of the call to some of what it gave, before anything changed it in place.
+        tensors: number of the call to its result.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.values: dict[int, Tensor] = {}
+        self.tensors: dict[int, Tensor] = {}
         self._calls = 0
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         name = func.__name__.strip("_")
-        last = next((place for place, value in self.values.items() if args and value is args[0]), None)
+        places = [place for place in self.values if args and self.tensors[place] is args[0]]
         made = func(*args, **(kwargs or {}))
         if name not in _ROUNDED or not isinstance(made, Tensor):
             return made
-        if last is not None and name in _FOLDED:
-            del self.values[last]
-        self.values[self._calls] = made
+        if places and name in _FOLDED:  # the last: what works in place gives the same tensor again
+            del self.values[places[-1]]
+        self.values[self._calls], self.tensors[self._calls] = _some(made), made
         self._calls += 1
         return made
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, get_args
 import msgspec
 
 from zoo._support.text import file_name, megabytes
-from zoo.errors import ModelError, UsageError
+from zoo.errors import GateError, ModelError, UsageError
 from zoo.spec import NOVELTY, Display, FormatName, GoldenKind, GoldenProof, InputSpec, Percentile, Table
 from zoo.workflow._find import is_exported, run_that_ships
 
@@ -121,6 +121,7 @@ def export_format(
             contents = _open_bundle(exported)
         else:
             contents = _make_bundle(opened, form, Path(place), operating=operating, data=data, golden=golden)
+    _refuse_resize(form, contents.manifest)
     manifest, lost = _fit(contents.manifest, form)
     source, given = _source_of(network, opened, contents, manifest, preprocess)
     said = write_folder(
@@ -131,7 +132,7 @@ def export_format(
         contents.files[GOLDEN],
         given=given,
         notes=lost,
-        remedy=_remedy(form, contents.manifest, exported),
+        remedy="; nothing was written, take the ONNX file or another format",
     )
     return FormatResult(
         path=str(target),
@@ -335,12 +336,16 @@ def _source_of(
     return Source(contents.model, manifest.outputs, whole, whole.shape), given
 
 
-def _remedy(form: Format, manifest: Manifest, exported: Path | None) -> str:
-    """What ends the line of a file that was refused."""
-    if form.takes == "onnx" and not manifest.portable:
-        source = "name its run" if exported is not None else "name the run's images with --data"
-        return (
-            f"; nothing was written. OpenVINO leaves out the antialiasing of a default file: {source}, or export the "
-            "bundle with --portable"
+def _refuse_resize(form: Format, manifest: Manifest) -> None:
+    """Golden images may all be too small to show it, so the file itself is asked.
+
+    Raises:
+        GateError: the file resizes by an operator that OpenVINO computes otherwise.
+    """
+    if form.takes == "onnx" and manifest.input.stage == "raw" and not manifest.portable:
+        raise GateError(
+            f"--format {form.name}: this file resizes by an operator whose antialiasing OpenVINO leaves out; nothing "
+            "was written, name the run, or export the bundle with --portable",
+            code="format-resize",
+            format=form.name,
         )
-    return "; nothing was written, take the ONNX file or another format"

@@ -88,32 +88,39 @@ class Layer:
 
 
 def read_layers(model: onnx.ModelProto, names: Iterable[str]) -> Iterator[Layer]:
-    """The layers of these names that are a product of constants and one input."""
+    """The layers of these names that are a product of constants and one input, by weights of their own."""
     wanted = set(names)
-    constants = {one.name: one for one in model.graph.initializer}
+    constants = {one.name: tuple(one.dims) for one in model.graph.initializer}
     readers: dict[str, list[onnx.NodeProto]] = {}
     for node in model.graph.node:
         for name in node.input:
             readers.setdefault(name, []).append(node)
     outputs = {one.name for one in model.graph.output}
+
+    def own(name: str, width: int) -> str | None:
+        """The bias, where it is a constant that only this layer adds, one number for each channel."""
+        shape = constants.get(name)
+        fits = shape is not None and shape[-1:] == (width,) and int(np.prod(shape)) == width
+        return name if fits and len(readers[name]) == 1 else None
+
     for node in model.graph.node:
-        if node.name not in wanted or len(readers[node.input[1]]) > 1:
+        shape = constants.get(node.input[1], ()) if node.name in wanted else ()
+        if not shape or len(readers[node.input[1]]) > 1:
             continue
         attributes = _attributes(node)
+        third = node.input[2] if len(node.input) > 2 else ""
         padded = attributes.get("auto_pad", b"NOTSET") == b"NOTSET"
-        if node.op_type == "Conv" and len(constants[node.input[1]].dims) == 4 and padded:
-            yield Layer(node, node.input[1], node.input[2] if len(node.input) > 2 else None, transposed=False)
+        if node.op_type == "Conv" and len(shape) == 4 and padded:
+            yield Layer(node, node.input[1], own(third, shape[0]), transposed=False)
         elif node.op_type == "Gemm" and not attributes.get("transA", 0) and attributes.get("alpha", 1.0) == 1.0:
-            bias = node.input[2] if len(node.input) > 2 and attributes.get("beta", 1.0) == 1.0 else None
-            yield Layer(node, node.input[1], bias, transposed=not attributes.get("transB", 0))
-        elif node.op_type == "MatMul" and len(constants[node.input[1]].dims) == 2:
+            transposed = not attributes.get("transB", 0)
+            bias = own(third, shape[1] if transposed else shape[0]) if attributes.get("beta", 1.0) == 1.0 else None
+            yield Layer(node, node.input[1], bias, transposed=transposed)
+        elif node.op_type == "MatMul" and len(shape) == 2:
             after = readers.get(node.output[0], [])
             bias = None
             if len(after) == 1 and after[0].op_type == "Add" and node.output[0] not in outputs:
-                added = next(name for name in after[0].input if name != node.output[0])
-                width = constants[node.input[1]].dims[1]
-                if added in constants and list(constants[added].dims)[-1:] == [width] and len(readers[added]) == 1:
-                    bias = added if int(np.prod(constants[added].dims)) == width else None
+                bias = own(next(name for name in after[0].input if name != node.output[0]), shape[1])
             yield Layer(node, node.input[1], bias, transposed=True)
 
 

@@ -170,7 +170,7 @@ def _round(weights: NDArray[np.float32], covariance: NDArray[np.float32], steps:
     With H = A A^T, A upper triangular, the objective is the sum of squares of E A, E = W - W'. Column j of it is
     E_j A_jj and what the columns before give, so W'_j is the step nearest to W_j + sum over i < j of E_i A_ij / A_jj.
     """
-    largest = np.abs(weights).max(axis=1, keepdims=True)
+    largest, places = np.abs(weights).max(axis=1, keepdims=True), np.abs(weights).argmax(axis=1)
     scale = np.where(largest > 0, largest / steps, 1).astype(np.float32)
     width = weights.shape[1]
     damped = covariance.astype(np.float64)
@@ -182,12 +182,11 @@ def _round(weights: NDArray[np.float32], covariance: NDArray[np.float32], steps:
         end = min(start + _BLOCK, width)
         for j in range(start, end):
             wanted = weights[:, j] + carried[:, j] / factor[j, j]
-            made[:, j] = np.clip(np.rint(wanted / scale[:, 0]), -steps, steps) * scale[:, 0]
+            step = np.clip(np.rint(wanted / scale[:, 0]), -steps, steps) * scale[:, 0]
+            made[:, j] = np.where(places == j, weights[:, j], step)
             error[:, j] = weights[:, j] - made[:, j]
             carried[:, j + 1 : end] += np.outer(error[:, j], factor[j, j + 1 : end])
         carried[:, end:] += error[:, start:end] @ factor[start:end, end:]
-    rows, places = np.arange(len(weights)), np.abs(weights).argmax(axis=1)
-    made[rows, places] = weights[rows, places]
     return made
 
 

@@ -48,8 +48,7 @@ class Scheme:
         """The scheme in words."""
         zero = ", symmetric" if self.symmetric else ""
         bits = " in 7 bits" if self.seven_bits else ""
-        by = ", rounded by what their layer gives" if self.weights == "int8" else ""
-        return f"{self.activations} activations{zero}; {self.weights} weights per channel{bits}{by}; head in float32"
+        return f"{self.activations} activations{zero}; {self.weights} weights per channel{bits}; head in float32"
 
 
 SCHEMES: dict[Target, Scheme] = {
