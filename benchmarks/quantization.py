@@ -24,6 +24,7 @@ from zoo.artefact.quantize._core import core_of, with_core
 from zoo.artefact.quantize._guard import compare_labelled
 from zoo.artefact.quantize._images import draw
 from zoo.artefact.quantize._ranges import watch
+from zoo.artefact.quantize._rounding import round_layers, with_rounded
 from zoo.artefact.quantize._running import open_file
 from zoo.artefact.quantize._sensitivity import errors
 from zoo.artefact.quantize._speed import measure
@@ -68,7 +69,12 @@ def main() -> None:
     print(f"float32: {model.ByteSize() / 1e6:.2f} MB, {len(core.layers)} layers and the head\n")
     print("| variant | size | speed (95 %) | ms | macro AUROC | agreement | kernels | reference |")
     print("|---|---|---|---|---|---|---|---|")
-    networks = {name: to_integers(core, ranges, scheme) for name, scheme in VARIANTS.items()}
+    networks = {}
+    for name, scheme in VARIANTS.items():
+        networks[name] = to_integers(core, ranges, scheme)
+        if scheme.weights == "int8":  # as files ship
+            rounded = with_rounded(core, round_layers(core, calibrate, scheme.steps))
+            networks[f"{name}, rounded by output"] = to_integers(rounded, ranges, scheme)
     networks["fp16"] = to_half(core)
     for name, network in networks.items():
         whole = with_core(model, network)

@@ -17,7 +17,7 @@ def rung_table(found: Quantization, *, refused: bool = False) -> str:
         found: what was tried.
         refused: an error follows, which says why the first rung cannot be taken.
     """
-    rows = [_row("val", rung, rung.val, rung.verdict or "not run") for rung in found.rungs]
+    rows = [_row("val", rung, rung.val, _say_verdict(rung)) for rung in found.rungs]
     if found.test is not None:
         rows.append(_row("test", found.rungs[-1], found.test, ""))
     images = ", ".join(
@@ -55,6 +55,12 @@ def _row(where: str, rung: Rung, guard: Guard | None, verdict: str) -> tuple[str
         _kept(guard if where == "test" or rung.alike is None else rung.alike),
         verdict,
     )
+
+
+def _say_verdict(rung: Rung) -> str:
+    """A rung that is as good may be too slow, or its logits may move too far."""
+    refused = ", refused" if rung.refused and rung.verdict == "as good" else ""
+    return f"{rung.verdict or 'not run'}{refused}"
 
 
 def _kept(alike: Alike) -> str:

@@ -167,7 +167,7 @@ class TrainedNetwork:
         """From now on say how unlike these training images an image is; `space` is of `raw_features`."""
         self._space = space
 
-    def for_integers(self, images: Any, *, steps: int, signed: bool, seed: int) -> TrainedNetwork:
+    def for_integers(self, images: Any, *, signed: bool, seed: int) -> TrainedNetwork:
         """A copy whose weights were trained to answer in int8 as these do in float32; see `zoo.learn.fit_integers`.
 
         Raises:
@@ -180,7 +180,7 @@ class TrainedNetwork:
                 code="finetune-unsupported",
                 model=self._name,
             )
-        result = TrainedNetwork(make(images, steps=steps, signed=signed, seed=seed), self._card, self._task)
+        result = TrainedNetwork(make(images, signed=signed, seed=seed), self._card, self._task)
         result._space = self._space
         return result
 

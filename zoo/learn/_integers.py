@@ -1,9 +1,10 @@
-"""A short training after which a network answers in 8-bit integers as it did in float32.
+"""A short training after which a network is less disturbed by activations in 8-bit integers.
 
-In every step weights and what comes into a layer are rounded as the file will round them, and the gradient passes over
-the rounding as if it were not there (Jacob et al. 2018, arXiv 1712.05877, section 3; straight-through estimator, Bengio
-et al. 2013, arXiv 1308.3432). The goal is the network's own float32 logits, not labels, so that nothing is learnt that
-the float32 network does not know. Normalisation keeps its statistics.
+In every step activations are rounded as the file will round them, and the gradient passes over the rounding as if it
+were not there (Jacob et al. 2018, arXiv 1712.05877, section 3; straight-through estimator, Bengio et al. 2013, arXiv
+1308.3432). Weights stay as they are: `zoo.artefact.quantize._rounding` rounds them afterwards, layer by layer. Rounded
+here, too, they gave larger errors. The goal is the network's own float32 logits, not labels, so that nothing is learnt
+that the float32 network does not know. Normalisation keeps its statistics.
 """
 
 from __future__ import annotations
@@ -16,10 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 from torch.overrides import TorchFunctionMode
-
-from zoo.learn._features import find_last_layer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -54,7 +52,6 @@ def fit_integers(
     network: nn.Module,
     images: Pictures,
     *,
-    steps: int,
     signed: bool,
     seed: int,
     rounds: int = _STEPS,
@@ -65,24 +62,16 @@ def fit_integers(
     Args:
         network: (N, C, h, w) float32 to (N, K) logits.
         images: training images.
-        steps: largest weight in steps of its grid: 127, or 64 of weights in seven bits.
         signed: inputs of layers are symmetric around 0, as int8 activations are.
         seed: seed that draws the order of images.
         rounds: batches.
         rate: peak of the learning rate.
 
     Returns:
-        On the CPU, in evaluation mode, with weights on the grid.
+        On the CPU, in evaluation mode, with float32 weights.
     """
     teacher = network.cpu().float().eval()
     student = copy.deepcopy(teacher)
-    _, channels, height, width = images[0].shape
-    last = find_last_layer(student, channels=channels, size=(height, width))
-    weights = {
-        f"{name}.weight": part.weight
-        for name, part in student.named_modules()
-        if isinstance(part, nn.Conv2d | nn.Linear) and part is not last
-    }
     limits = _observe(student, images, signed=signed)
     rng = np.random.default_rng(seed)
     order = np.concatenate([rng.permutation(len(images)) for _ in range(math.ceil(rounds * _BATCH / len(images)))])
@@ -93,19 +82,15 @@ def fit_integers(
         batch = torch.from_numpy(np.concatenate([images[int(row)] for row in rows]))
         with torch.inference_mode():
             wanted = teacher(batch).clone()
-        rounded = {name: _round_weight(weight, steps) for name, weight in weights.items()}
         taken = limits[INPUT].round(batch)
         with _Rounding(limits):
-            given = functional_call(student, rounded, (taken,))
+            given = student(taken)
         loss = ((given - wanted) ** 2).mean() / (wanted**2).mean().clamp_min(1e-6)
         optimiser.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(student.parameters(), 1.0)
         optimiser.step()
         schedule.step()
-    with torch.no_grad():
-        for weight in weights.values():
-            weight.copy_(_round_weight(weight, steps))
     return student.eval()
 
 
@@ -205,10 +190,3 @@ class Pictures(Protocol):
 
     def __getitem__(self, place: int, /) -> NDArray[np.float32]:
         """(1, C, h, w)."""
-
-
-def _round_weight(weight: Tensor, steps: int) -> Tensor:
-    """On a grid of its own for each output channel."""
-    largest = weight.detach().abs().amax(dim=tuple(range(1, weight.ndim)), keepdim=True)
-    step = largest.clamp_min(1e-12) / steps
-    return weight + (torch.round(weight / step) * step - weight).detach()

@@ -263,12 +263,12 @@ class _TorchTrained:
         network = self.module.cpu().float().eval()
         return GradCam.of(network, channels=channels_of(self.spec), size=self.spec.size)
 
-    def for_integers(self, images: Pictures, *, steps: int, signed: bool, seed: int) -> _TorchTrained:
+    def for_integers(self, images: Pictures, *, signed: bool, seed: int) -> _TorchTrained:
         """A copy trained to answer in int8 as this one does in float32; see `zoo.learn.fit_integers`."""
         from zoo.learn import fit_integers, mirrored
 
         tuned = copy.copy(self)
-        tuned.module = fit_integers(self.module, images, steps=steps, signed=signed, seed=seed)
+        tuned.module = fit_integers(self.module, images, signed=signed, seed=seed)
         tuned.answering = mirrored(tuned.module) if self.answering is not self.module else tuned.module
         tuned.core = None
         return tuned

@@ -102,9 +102,9 @@ def quantise(
 def _tuner(trained: TrainedNetwork, manifest: Manifest, seed: int) -> Finetune:
     """What trains the network for int8 and gives its file with the stages and outputs of the float32 file."""
 
-    def tune(images: Tensors, *, steps: int, signed: bool) -> onnx.ModelProto:
+    def tune(images: Tensors, *, signed: bool) -> onnx.ModelProto:
         log.info("fine-tuning for int8 on %d training images", len(images))
-        tuned = trained.for_integers(images, steps=steps, signed=signed, seed=seed)
+        tuned = trained.for_integers(images, signed=signed, seed=seed)
         return tuned.assemble(
             manifest.input,
             temperature=manifest.temperature,

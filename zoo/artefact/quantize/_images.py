@@ -57,12 +57,11 @@ class Tensors:
 class Finetune(Protocol):
     """Trains a network for int8 on some images."""
 
-    def __call__(self, images: Tensors, *, steps: int, signed: bool) -> onnx.ModelProto:
+    def __call__(self, images: Tensors, *, signed: bool) -> onnx.ModelProto:
         """Its file with other float32 weights.
 
         Args:
             images: training images.
-            steps: weights are rounded to -steps to steps times the scale of their channel.
             signed: activations are symmetric around 0.
         """
 

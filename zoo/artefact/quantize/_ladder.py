@@ -280,7 +280,8 @@ class _Ladder:
         activations = watch(self.core, calibrate, histograms=integers)
         if integers:
             rounded = round_layers(self.core, calibrate, self.scheme.steps)
-            record = self._say(record, f"weights of {len(rounded)} of {record.layers} layers rounded by what they give")
+            how = f"weights of {len(rounded)} of {record.layers} layers rounded by what they give"
+            record = msgspec.structs.replace(record, scheme=f"{self.scheme.text}; {how}")
             best, made, record = self._calibrated(with_rounded(self.core, rounded), activations, others, record)
             yield _Candidate("int8, all layers", "int8", made, (), record)
             if self.finetune is not None:
@@ -295,9 +296,6 @@ class _Ladder:
             f"an activation reaches {largest:.3g}, fp16 ends at {LARGEST_HALF:g}" if largest > LARGEST_HALF else None
         )
         yield _Candidate("fp16", "fp16", to_half(self.core), (), record, broken)
-
-    def _say(self, record: Quantization, how: str) -> Quantization:
-        return msgspec.structs.replace(record, scheme=f"{self.scheme.text}; {how}")
 
     def _calibrated(
         self, core: Core, activations: Activations, others: Tensors, record: Quantization
@@ -314,9 +312,10 @@ class _Ladder:
         """Trained on all training images but those that calibrations are compared on."""
         rows = tuple(row for row in range(len(self.train)) if row not in set(others.rows)) or calibrate.rows
         images = replace(calibrate, rows=rows)
-        core = core_of(finetune(images, steps=self.scheme.steps, signed=self.scheme.activations == "int8"))
-        record = self._say(record, "weights trained for it")
-        _, made, record = self._calibrated(core, watch(core, calibrate), others, record)
+        core = core_of(finetune(images, signed=self.scheme.activations == "int8"))
+        rounded = with_rounded(core, round_layers(core, calibrate, self.scheme.steps))
+        _, made, record = self._calibrated(rounded, watch(core, calibrate), others, record)
+        record = msgspec.structs.replace(record, scheme=f"{record.scheme}, after a training for int8")
         return _Candidate("int8, all layers, fine-tuned", "int8", made, (), record)
 
     def _partly(self, rounded: Rounded, ranges: Ranges, others: Tensors, record: Quantization) -> Iterator[_Candidate]:
