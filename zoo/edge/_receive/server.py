@@ -42,6 +42,10 @@ _LEFT = 3600.0
 """Seconds after which a half-written file belongs to nobody."""
 _TO_ASK = 5.0
 """Seconds for asking for an association; one that never asks holds a place so long, even where it has gone."""
+_LONGEST_COMMAND = 2**16
+"""Bytes of a command at most; one of C-STORE has some hundreds."""
+_MOST_WAITING = 100
+"""Messages that wait in memory at most; a sender that keeps to the standard waits for each answer."""
 _PREAMBLE = bytes(128) + b"DICM"
 
 log = logging.getLogger("zoo")
@@ -60,32 +64,63 @@ class Counts:
     refused: int = 0
 
 
+@dataclass(slots=True)
+class _Sender:
+    """What one association holds in memory: bytes of its objects, and of the command that is not whole yet."""
+
+    data: int = 0
+    command: int = 0
+    cut_off: bool = False
+
+
 class _Store:
     """The folder, and what each sender has sent that is not in it yet."""
 
     def __init__(self, folder: Path, most: int) -> None:
         self.counts = Counts()
         self._folder, self._most = folder, most
-        self._held: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._senders: WeakKeyDictionary[Any, _Sender] = WeakKeyDictionary()
+        self._counting = threading.Lock()
         self._writing = threading.Lock()  # also because `atomic_path` asks for the umask, which all threads share
 
     def count(self, event: Any) -> None:
-        """A part of a message came; a sender whose objects wait for too much memory is cut off."""
+        """A part of a message came; a sender of what waits for too much memory is cut off."""
         if not isinstance(event.pdu, P_DATA_TF):
             return
-        values = [item.presentation_data_value for item in event.pdu.presentation_data_value_items]
-        came = sum(len(value) for value in values if value and not value[0] & 1)  # bit 0: a command, not its data
-        held = self._held[event.assoc] = self._held.get(event.assoc, 0) + came
-        if held > self._most >= held - came:
-            self._refuse(event, f"an object of more than {self._most} bytes")
-            event.assoc.abort()
+        with self._counting:
+            sender = self._senders.setdefault(event.assoc, _Sender())
+            longest = 0
+            for item in event.pdu.presentation_data_value_items:
+                value = item.presentation_data_value or b"\x00"
+                if value[0] & 1:  # a command (PS3.8 annex E.2), not its data
+                    sender.command += len(value) - 1
+                    longest = max(longest, sender.command)
+                    if value[0] & 2:  # its last part
+                        sender.command = 0
+                else:
+                    sender.data += len(value) - 1
+            why = None
+            if longest > _LONGEST_COMMAND:
+                why = f"a command of more than {_LONGEST_COMMAND} bytes"
+            elif sender.data > self._most:
+                why = f"an object of more than {self._most} bytes"
+            elif event.assoc.dimse.msg_queue.qsize() > _MOST_WAITING:
+                why = f"more than {_MOST_WAITING} messages before the first was answered"
+            if why is None or sender.cut_off:
+                return
+            sender.cut_off = True
+        self._refuse(event, why)
+        event.assoc.abort()
 
     def keep(self, event: Any) -> int:
         """Store an object; returns the status for its sender."""
+        data = event.request.DataSet
+        size = 0 if data is None else data.getbuffer().nbytes
         try:
             return self._keep(event)
         finally:
-            self._held.pop(event.assoc, None)
+            with self._counting:
+                self._senders.setdefault(event.assoc, _Sender()).data -= size
 
     def _keep(self, event: Any) -> int:
         request, context = event.request, event.context
