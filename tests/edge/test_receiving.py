@@ -324,6 +324,17 @@ def test_a_folder_that_cannot_be_and_a_port_that_is_taken_are_refused(tmp_path: 
         receive(tmp_path, Settings(port=port), announce=nothing, rest=nothing)
 
 
+def test_what_another_receiver_removed_meanwhile_does_not_end_a_start(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone, old = tmp_path / ".1.2-a.dcm.x.part", tmp_path / ".1.2-b.dcm.x.part"
+    old.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    monkeypatch.setattr(Path, "glob", lambda *_: iter([gone, old]))
+    server._clear(tmp_path)
+    assert not old.exists()
+
+
 def test_no_log_holds_a_name_or_a_number_of_a_patient(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     one, large = slices(2)

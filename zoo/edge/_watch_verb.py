@@ -122,9 +122,11 @@ class _Statistics:
     def add(self, done: Pass) -> None:
         self._answered += done.answered
         self._failed += done.failed
+        before = () if self._last is None else self._last.troubles
         self._last = done
         for trouble in done.troubles:
-            log.warning("%s", trouble)
+            if trouble not in before:  # it began, perhaps not for the first time
+                log.warning("%s", trouble, extra={"again_after": 0.0})
         if (done.answered or done.moved) and time.monotonic() >= self._next:
             say(done.headline())
             self._next = time.monotonic() + _QUIET

@@ -6,6 +6,7 @@ logged here.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
 import re
@@ -46,6 +47,8 @@ _LONGEST_COMMAND = 2**16
 """Bytes of a command at most; one of C-STORE has some hundreds."""
 _MOST_WAITING = 100
 """Messages that wait in memory at most; a sender that keeps to the standard waits for each answer."""
+_SAID_AGAIN = 60.0
+"""Seconds after which the same refusal of the same sender is a line again."""
 _PREAMBLE = bytes(128) + b"DICM"
 
 log = logging.getLogger("zoo")
@@ -139,14 +142,18 @@ class _Store:
                     stream.write(part)
         except OutputError as problem:
             return self._refuse(event, f"cannot write: {problem.fields.get('cause')}", _NO_RESOURCES)
-        self.counts.stored += 1
+        with self._counting:
+            self.counts.stored += 1
         return _SUCCESS
 
     def _refuse(self, event: Any, why: str, status: int = _NO_RESOURCES) -> int:
         """Count and say it: the sender's title and address, nothing of the object."""
-        self.counts.refused += 1
+        with self._counting:
+            self.counts.refused += 1
         sender = event.assoc.requestor
-        log.warning("refused from %s at %s: %s", sender.ae_title, sender.address, why)
+        log.warning(
+            "refused from %s at %s: %s", sender.ae_title, sender.address, why, extra={"again_after": _SAID_AGAIN}
+        )
         return status
 
 
@@ -158,7 +165,9 @@ def run(
     rest: Callable[[Counts], bool],
 ) -> Counts:
     """See `zoo.edge._receive.receive`."""
-    _config.LOG_HANDLER_LEVEL = "none"  # else it words each message for a log that nobody reads
+    # Else it words each message for a log that nobody reads. Each association binds that by itself when it is made, and
+    # neither the entity nor the server has an argument for it.
+    _config.LOG_HANDLER_LEVEL = "none"
     place = Path(folder)
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -197,8 +206,9 @@ def run(
 def _clear(place: Path) -> None:
     """Remove what receivers that were killed had half written, and no other receiver is writing."""
     for left in place.glob(".*.dcm.*.part"):
-        if time.time() - left.stat().st_mtime > _LEFT:
-            left.unlink()
+        with contextlib.suppress(FileNotFoundError):  # whole by now, or another receiver has removed it
+            if time.time() - left.stat().st_mtime > _LEFT:
+                left.unlink()
 
 
 def _entity(settings: Settings) -> AE:
