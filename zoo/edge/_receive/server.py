@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-import re
 import tempfile
 import threading
 import time
@@ -26,6 +25,7 @@ from pynetdicom.sop_class import Verification
 from zoo._support.files import atomic_path, refuse_unwritable
 from zoo.edge._receive.sockets import Server
 from zoo.errors import OutputError
+from zoo.readers._dicom_elements import is_uid
 from zoo.readers._dicom_pixels import list_syntaxes
 
 if TYPE_CHECKING:
@@ -35,8 +35,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Counts", "run"]
 
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_LONGEST_UID = 64
 _SUCCESS, _NO_RESOURCES, _NOT_UNDERSTOOD, _OTHER_CLASS = 0x0000, 0xA700, 0xC000, 0xA900
 """Statuses of C-STORE (PS3.4 section B.2.3)."""
 _LEFT = 3600.0
@@ -130,7 +128,7 @@ class _Store:
         uid, kind = str(request.AffectedSOPInstanceUID or ""), str(request.AffectedSOPClassUID or "")
         if kind != context.abstract_syntax:
             return self._refuse(event, "an object of another class than was agreed", _OTHER_CLASS)
-        if not _UID.fullmatch(uid) or len(uid) > _LONGEST_UID or request.DataSet is None:
+        if not is_uid(uid) or request.DataSet is None:
             return self._refuse(event, "an object without data, or whose UID is none", _NOT_UNDERSTOOD)
         data = request.DataSet.getbuffer()
         digest = hashlib.sha256(context.transfer_syntax.encode())
