@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import random
+import re
 import signal
 import socket
 import struct
@@ -28,6 +29,7 @@ import pytest
 from edge_models import deep_manifest, make_model
 from refusals import refused
 from stopping import full_disk, stopping_at
+from waiting import wait_until
 
 from zoo.edge import Runtime, watch
 from zoo.edge._receive import Settings, receive
@@ -54,7 +56,7 @@ from pynetdicom.sop_class import Verification
 from zoo.edge._receive import server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from pydicom.dataset import Dataset
 
@@ -94,7 +96,10 @@ def test_the_same_object_again_is_one_file_and_other_content_another(tmp_path: P
     assert len(list(tmp_path.iterdir())) == 2
 
 
-@pytest.mark.parametrize("uid", ["../../evil", "/tmp/evil", "1.2.3/../../evil", "..", ".hidden", "1.2\x00.3", "a b"])  # noqa: S108
+@pytest.mark.parametrize(
+    "uid",
+    ["../../evil", "/tmp/evil", "1.2.3/../../evil", "..", ".hidden", "1.2\x00.3", "a b", "7", "1.02"],  # noqa: S108
+)
 def test_a_uid_is_never_a_path(tmp_path: Path, uid: str) -> None:
     (one,) = slices(1)
     folder = tmp_path / "a" / "b" / "spool"
@@ -179,7 +184,7 @@ def test_a_command_without_end_ends_its_association(tmp_path: Path) -> None:
         part.presentation_data_value_list = [[association.accepted_contexts[0].context_id, b"\x01" + bytes(8000)]]
         for _ in range(20):
             association.dul.send_pdu(part)
-        assert _within(20, lambda: not association.is_established)
+        wait_until(lambda: not association.is_established)
         assert (counts.stored, counts.refused) == (0, 1)
 
 
@@ -208,14 +213,14 @@ def test_objects_that_wait_while_others_are_written_stay_counted(
     with receiving(tmp_path, most_bytes=10 * size) as (port, counts), associated(port, [context]) as association:
         for one in objects[:9]:
             _ask(association, one, str(one.SOPInstanceUID))
-        assert _within(20, lambda: came[0] == 9)
+        wait_until(lambda: came[0] == 9)
         written.release()
-        assert _within(20, lambda: counts.stored == 1)
+        wait_until(lambda: counts.stored == 1)
         for one in objects[9:]:
             _ask(association, one, str(one.SOPInstanceUID))
-        assert _within(20, lambda: counts.refused == 1)
+        wait_until(lambda: counts.refused == 1)
         written.release(20)
-        assert _within(20, lambda: not association.is_established)
+        wait_until(lambda: not association.is_established)
 
 
 def test_messages_that_wait_are_counted_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -232,17 +237,8 @@ def test_messages_that_wait_are_counted_too(tmp_path: Path, monkeypatch: pytest.
         echo.MessageID, echo.AffectedSOPClassUID = 2, Verification
         for _ in range(200):
             association.dimse.send_msg(echo, contexts[Verification])
-        assert _within(20, lambda: counts.refused == 1)
+        wait_until(lambda: counts.refused == 1)
         hold.set()
-
-
-def _within(seconds: float, holds: Callable[[], bool]) -> bool:
-    deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline:
-        if holds():
-            return True
-        time.sleep(0.01)
-    return False
 
 
 def test_associations_are_counted(tmp_path: Path) -> None:
@@ -371,7 +367,8 @@ def test_sigterm_ends_a_receiver_with_0(tmp_path: Path) -> None:
     assert send(port, *slices(3)) == [0, 0, 0]
     process.send_signal(signal.SIGTERM)
     _, said = process.communicate(timeout=30)
-    assert (process.returncode, said.splitlines()[-1]) == (0, "zoo: 3 objects stored, 0 refused")
+    assert process.returncode == 0
+    assert re.findall(r"\d+", said.splitlines()[-1]) == ["3", "0"], "stored and refused"
 
 
 @pytest.mark.slow

@@ -60,7 +60,7 @@ class Pass:
         waiting: number of files that are not settled.
         moved: number of files that were moved.
         seconds: what the look itself took.
-        troubles: folders that cannot be read, answers that cannot be written and files that cannot be moved, a line each.
+        troubles: what cannot be read (folders), written (answers) or moved (files), a line each.
     """
 
     files: int
