@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INTERRUPTED",
+    "Pace",
     "document",
     "explain_error",
     "fields",
@@ -48,6 +49,8 @@ WIDTH = 100
 """Columns that running text is wrapped to, where the terminal is not narrower."""
 REMEMBERED = 1000
 """Lines of one command that are not said again; of more, the last ones."""
+QUIET = 10.0
+"""Seconds that lie between two lines of statistics, at least."""
 TYPED = ("next", "or")
 """First words of the names of fields that hold a command: a wrapped one could not be pasted."""
 GAP = "  "
@@ -225,6 +228,21 @@ def _messages() -> Iterator[None]:
         log.removeHandler(handler)
         log.setLevel(before[0])
         log.propagate = before[1]
+
+
+class Pace:
+    """Lines of statistics that come as often as something happens, and are said every ten seconds at most."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def is_due(self) -> bool:
+        """Whether a line is due now; if so, the next is due ten seconds later."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + QUIET
+        return True
 
 
 class _Lines(logging.Handler):
