@@ -18,7 +18,6 @@ def test_the_last_run_answers_where_no_model_is_named(at_work: Path, tmp_path: P
     ran = run_zoo("watch", "images", out, *ONCE)
     assert ran.code == 0, ran.err
     assert ran.out.count("\n") == 4
-    assert "4 answered" in ran.line
     predicted = run_zoo("predict", at_work / "runs" / "tiny", "images", "--json").document
     rows = [json.loads((out / f"{Path(row['image']).name}.json").read_bytes()) for row in predicted]
     assert rows == predicted
@@ -35,8 +34,8 @@ def test_each_answer_is_a_line_of_json_and_an_error_is_an_answer(tmp_path: Path)
         assert verb("watch", folder, tmp_path / out, *ONCE, "--model", "tiny.zoo", "--json") == 0
         assert "first bytes" in json.loads((tmp_path / out / "text.png.json").read_bytes())["error"]
     ran = run_zoo("watch", folder, tmp_path / "three", *ONCE, "--model", "tiny.zoo", "--json")
-    assert json.loads(ran.out)["image"] == str(folder / "text.png")
-    assert "1 of them with an error" in ran.line
+    row = json.loads(ran.out)
+    assert (row["image"], row.keys()) == (str(folder / "text.png"), {"image", "error"})
 
 
 def test_refusals_say_what_was_meant(

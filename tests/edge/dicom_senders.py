@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pydicom import dcmread
 from pydicom.data import get_testdata_file
-from pydicom.uid import generate_uid
+from pydicom.uid import MRImageStorage, generate_uid
 from pynetdicom import AE
+from pynetdicom.dimse_primitives import C_STORE
+from pynetdicom.dsutils import encode
 
 from zoo.edge._receive import Settings, receive
 
@@ -108,3 +111,13 @@ def send(port: int, *objects: Dataset, patience: float = 20) -> list[int | None]
             else:
                 statuses.append(answered.Status if answered else None)
     return statuses
+
+
+def ask(association: Any, one: Dataset, uid: str) -> None:
+    """Send a request to store, and wait for no answer."""
+    request = C_STORE()
+    request.MessageID, request.Priority = 1, 2
+    request.AffectedSOPClassUID, request.AffectedSOPInstanceUID = MRImageStorage, uid
+    request.DataSet = BytesIO(encode(one, False, True) or b"")
+    contexts = {each.abstract_syntax: each.context_id for each in association.accepted_contexts}
+    association.dimse.send_msg(request, contexts[MRImageStorage])

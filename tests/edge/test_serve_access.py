@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from serving import Answer, png, read_answer, refused, request, serving, slow_model
+from waiting import wait_until
 
 from zoo.errors import OutputError
 
@@ -109,8 +110,7 @@ def test_a_client_that_hangs_up_leaves_its_line(tmp_path: Path) -> None:
     with serving(model, "--workers", "1", "--access-log", str(file)) as server:
         connection = server.connect()
         connection.sendall(request("POST", "/predict", png(size=(800, 800))))
-        while server.metric("zoo_buffered_bytes") == 0:
-            time.sleep(0.01)
+        wait_until(lambda: server.metric("zoo_buffered_bytes") > 0)
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
         connection.close()
         deadline = time.monotonic() + 10
@@ -125,8 +125,7 @@ def test_a_log_that_was_moved_is_begun_anew(bundle: Path, tmp_path: Path) -> Non
     file, old = tmp_path / "access.log", tmp_path / "access.log.1"
     with serving(bundle, "--access-log", str(file)) as server:
         server.ask("GET", "/healthz")
-        while not file.read_text():  # a line follows its answer
-            time.sleep(0.01)
+        wait_until(file.read_text)  # a line follows its answer
         file.rename(old)
         server.ask("GET", "/model")
         server.leave()
@@ -164,8 +163,7 @@ def test_many_images_in_flight_are_answered_when_the_server_is_told_to_leave(tmp
             target=lambda: answers.append(server.ask("POST", "/predict", body, Content_Type=FORM))
         )
         asking.start()
-        while server.metric("zoo_buffered_bytes") == 0:
-            time.sleep(0.01)
+        wait_until(lambda: server.metric("zoo_buffered_bytes") > 0)
         code, _, err = server.leave()
         asking.join()
     assert (code, err) == (0, "")

@@ -15,6 +15,7 @@ import numpy as np
 import pytest
 from edge_models import seal
 from serving import Answer, png, read_answer, refused, request, serving, slow_model
+from waiting import wait_until
 
 from zoo.edge import sign
 from zoo.edge.__main__ import main
@@ -49,8 +50,7 @@ def test_a_hangup_ends_nothing_and_finds_the_same_file(bundle: Path) -> None:
         for _ in range(3):
             server.process.send_signal(signal.SIGHUP)
             assert server.ask("POST", "/predict", png()).status == 200
-        while server.metric("zoo_reloads_total") == 0:
-            time.sleep(0.01)
+        wait_until(lambda: server.metric("zoo_reloads_total") > 0)
         server.process.send_signal(signal.SIGHUP)  # and one that it has no time for
         status, _, err = server.leave()
     assert status == 0
@@ -66,8 +66,7 @@ def test_what_was_begun_is_finished_and_nothing_new_is_taken(tmp_path: Path) -> 
         answers: list[Answer] = []
         begun = threading.Thread(target=lambda: answers.append(server.ask("POST", "/predict", body)))
         begun.start()
-        while server.metric("zoo_buffered_bytes") == 0:
-            time.sleep(0.01)
+        wait_until(lambda: server.metric("zoo_buffered_bytes") > 0)
         server.process.send_signal(signal.SIGTERM)
         deadline = time.monotonic() + 5
         while (health := server.ask("GET", "/healthz")).status == 200 and time.monotonic() < deadline:
@@ -234,8 +233,7 @@ def test_a_second_signal_does_not_wait(tmp_path: Path) -> None:
     model.write_bytes(slow_model().SerializeToString())
     with serving(model, "--body-timeout", "60") as server, server.connect() as connection:
         connection.sendall(request("POST", "/predict", Content_Length="1000"))
-        while server.metric("zoo_in_flight") < 2:  # it, and the question itself
-            time.sleep(0.01)
+        wait_until(lambda: server.metric("zoo_in_flight") >= 2)  # it, and the question itself
         server.process.send_signal(signal.SIGINT)
         time.sleep(0.5)
         assert server.process.poll() is None, "it waits for the body"

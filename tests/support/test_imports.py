@@ -7,8 +7,10 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
+from refusals import refused
 
-from zoo._support.imports import import_together
+from zoo._support.imports import import_together, needing
+from zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,3 +35,13 @@ def test_one_thread_imports_at_a_time(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [sys.modules[f"slow_{name}"].others for name in "ab"] == [[], []]
     with pytest.raises(ImportError):
         import_together("slow_a", "no_such_module")
+
+
+def test_a_package_that_is_missing_is_named_with_its_extra_and_a_module_of_ours_is_a_defect() -> None:
+    with (
+        refused("package-missing", UsageError, package="no_such_module", extra="dicom-net"),
+        needing("it", "dicom-net"),
+    ):
+        import_together("no_such_module")
+    with pytest.raises(ModuleNotFoundError), needing("it", "dicom-net"):
+        import_together("zoo.no_such_module")

@@ -12,11 +12,11 @@ import inspect
 import types
 import typing
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any
 
-__all__ = ["Argument", "Option", "Parameter", "parameters"]
+__all__ = ["Argument", "Option", "Parameter", "defaults_of", "parameters"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +55,11 @@ class Parameter:
     annotation: Any
     """The whole type, without what `Annotated` adds."""
     said: Argument | Option
+
+
+def defaults_of(settings: Any) -> Any:
+    """The defaults of a dataclass of settings by the names of its fields, for a verb whose help shows them."""
+    return types.SimpleNamespace(**{field.name: field.default for field in fields(settings)})
 
 
 def parameters(verb: Callable[..., Any]) -> list[Parameter]:

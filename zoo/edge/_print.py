@@ -10,6 +10,7 @@ import logging
 import os
 import sys
 import textwrap
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "INTERRUPTED",
+    "Pace",
     "document",
     "explain_error",
     "fields",
@@ -46,7 +48,9 @@ INTERRUPTED = 130
 WIDTH = 100
 """Columns that running text is wrapped to, where the terminal is not narrower."""
 REMEMBERED = 1000
-"""Lines of one command that are not said again."""
+"""Lines of one command that are not said again; of more, the last ones."""
+QUIET = 10.0
+"""Seconds that lie between two lines of statistics, at least."""
 TYPED = ("next", "or")
 """First words of the names of fields that hold a command: a wrapped one could not be pasted."""
 GAP = "  "
@@ -226,24 +230,44 @@ def _messages() -> Iterator[None]:
         log.propagate = before[1]
 
 
+class Pace:
+    """Lines of statistics that come as often as something happens, and are said every ten seconds at most."""
+
+    def __init__(self) -> None:
+        self._next = 0.0
+
+    def is_due(self) -> bool:
+        """Whether a line is due now; if so, the next is due ten seconds later."""
+        now = time.monotonic()
+        if now < self._next:
+            return False
+        self._next = now + QUIET
+        return True
+
+
 class _Lines(logging.Handler):
     """To the stderr of the moment: a progress bar takes its place while it is shown.
 
-    A line is said once in a command, though a verb may open the same data several times.
+    A line is said once in a command, though a verb may open the same data several times. A program that runs for years
+    logs with `extra={"again_after": SECONDS}`: such a line is said again once so much time has gone by.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.said: set[str] = set()
+        self.said: dict[str, float] = {}
+        """Each line, and when it was said."""
 
     def emit(self, record: logging.LogRecord) -> None:
         prefix = f"{record.levelname.lower()}: " if record.levelno >= logging.WARNING else ""
         text = printable(record.getMessage(), keep="\n\t")
-        if f"{prefix}{text}" in self.said:
+        line, now = f"{prefix}{text}", time.monotonic()
+        said = self.said.get(line)
+        if said is not None and now - said < getattr(record, "again_after", float("inf")):
             return
-        if len(self.said) < REMEMBERED:
-            self.said.add(f"{prefix}{text}")
-        sys.stderr.write(f"{prefix}{text}\n")
+        if said is None and len(self.said) >= REMEMBERED:
+            del self.said[next(iter(self.said))]  # the one that was met first
+        self.said[line] = now
+        sys.stderr.write(f"{line}\n")
 
 
 def _write(text: str, *, now: bool = False) -> None:

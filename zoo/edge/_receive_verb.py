@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import time
-from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from zoo._support.interrupts import hold_interrupts, sigterm_as_interrupt
 from zoo.edge._document import as_line
-from zoo.edge._options import Argument, Json, Option
-from zoo.edge._print import format_count, put, say, show_path
+from zoo.edge._options import Argument, Json, Option, defaults_of
+from zoo.edge._print import Pace, format_count, put, say, show_path
 from zoo.edge._receive import Settings
 from zoo.edge._receive import receive as store_objects
 
@@ -21,12 +19,9 @@ if TYPE_CHECKING:
 
 __all__ = ["receive"]
 
-_USUAL: Any = SimpleNamespace(**{field.name: field.default for field in fields(Settings)})
-"""The defaults, which the help shows."""
+_USUAL = defaults_of(Settings)
 _LOOK = 0.5
 """Seconds between two looks whether to end."""
-_QUIET = 10.0
-"""Seconds that lie between two lines of statistics, at least."""
 
 
 def receive(
@@ -81,11 +76,11 @@ class _Statistics:
     def __init__(self) -> None:
         self._counts: Counts | None = None
         self._said = (0, 0)
-        self._next = 0.0
+        self._pace = Pace()
 
     def rest(self, interrupt: Interrupt, counts: Counts) -> bool:
         self._counts = counts
-        if (counts.stored, counts.refused) != self._said and time.monotonic() >= self._next:
+        if (counts.stored, counts.refused) != self._said and self._pace.is_due():
             self.say()
         with interrupt.at_once():
             time.sleep(_LOOK)
@@ -93,5 +88,5 @@ class _Statistics:
 
     def say(self) -> None:
         stored, refused = (0, 0) if self._counts is None else (self._counts.stored, self._counts.refused)
-        self._said, self._next = (stored, refused), time.monotonic() + _QUIET
+        self._said = (stored, refused)
         say(f"{format_count(stored, 'object')} stored, {refused} refused")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 from zoo._support.interrupts import hold_interrupts, sigterm_as_interrupt
 from zoo._support.text import printable
 from zoo.edge._options import AllowFallback, Argument, Frame, Key, Option, Provider, Threads
-from zoo.edge._print import format_count, put, say
+from zoo.edge._print import Pace, format_count, put, say
 from zoo.edge._watch import INTERVAL, SETTLE
 from zoo.errors import UsageError
 
@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     from zoo.edge._watch import Pass
 
 __all__ = ["watch"]
-
-_QUIET = 10.0
-"""Seconds that lie between two lines of statistics, at least."""
 
 log = logging.getLogger("zoo")
 
@@ -117,17 +114,18 @@ class _Statistics:
     def __init__(self) -> None:
         self._answered = self._failed = 0
         self._last: Pass | None = None
-        self._next = 0.0
+        self._pace = Pace()
 
     def add(self, done: Pass) -> None:
         self._answered += done.answered
         self._failed += done.failed
+        before = () if self._last is None else self._last.troubles
         self._last = done
         for trouble in done.troubles:
-            log.warning("%s", trouble)
-        if (done.answered or done.moved) and time.monotonic() >= self._next:
+            if trouble not in before:  # it began, perhaps not for the first time
+                log.warning("%s", trouble, extra={"again_after": 0.0})
+        if (done.answered or done.moved) and self._pace.is_due():
             say(done.headline())
-            self._next = time.monotonic() + _QUIET
 
     def say_all(self) -> None:
         last = "" if self._last is None else f"; last look: {self._last.headline()}"

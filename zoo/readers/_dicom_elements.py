@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import math
+import re
 import threading
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -18,7 +19,7 @@ from zoo.errors import ImageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["KEYWORDS", "PERSONAL", "Elements", "quiet", "sop_class"]
+__all__ = ["KEYWORDS", "PERSONAL", "Elements", "is_uid", "quiet", "sop_class"]
 
 PERSONAL = (
     "AccessionNumber",
@@ -103,6 +104,9 @@ _IMAGE = (
 
 KEYWORDS = (*_IMAGE, *PERSONAL)
 """All elements that are read; the others are skipped."""
+
+_UID = re.compile(r"(0|[1-9][0-9]*)(\.(0|[1-9][0-9]*))+")
+_LONGEST_UID = 64
 
 
 class Elements:
@@ -206,6 +210,14 @@ class Elements:
             return None
         # else pydicom takes an empty value for one it has not read yet, and interprets it
         return self._dataset.get_item(tag, keep_deferred=True).value
+
+
+def is_uid(text: str) -> bool:
+    """Whether this is a unique identifier (PS3.5 section 9.1): numbers without leading zeros, and dots between them.
+
+    A UID has two numbers at least: a root that somebody was given, and what they made of it.
+    """
+    return len(text) <= _LONGEST_UID and _UID.fullmatch(text) is not None
 
 
 def sop_class(elements: Elements, media: str = "") -> str:

@@ -11,8 +11,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from zoo._support.imports import needing
 from zoo.edge._receive.settings import Settings
-from zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,15 +46,6 @@ def receive(
             speaks the protocol is missing.
         OutputError: the folder cannot be written, or the port is taken.
     """
-    try:
+    with needing("receive", "dicom-net"):
         from zoo.edge._receive.server import run
-    except ModuleNotFoundError as problem:
-        if str(problem.name).startswith("zoo"):
-            raise
-        raise UsageError(
-            f"receive needs {problem.name}, which is not installed: pip install 'edgezoo[dicom-net]'",
-            code="package-missing",
-            package=problem.name,
-            extra="dicom-net",
-        ) from None
     return run(folder, settings or Settings(), announce=announce, rest=rest)

@@ -6,9 +6,9 @@ logged here.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
-import re
 import tempfile
 import threading
 import time
@@ -25,6 +25,7 @@ from pynetdicom.sop_class import Verification
 from zoo._support.files import atomic_path, refuse_unwritable
 from zoo.edge._receive.sockets import Server
 from zoo.errors import OutputError
+from zoo.readers._dicom_elements import is_uid
 from zoo.readers._dicom_pixels import list_syntaxes
 
 if TYPE_CHECKING:
@@ -34,14 +35,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Counts", "run"]
 
-_UID = re.compile(r"[0-9]+(\.[0-9]+)*")
-_LONGEST_UID = 64
 _SUCCESS, _NO_RESOURCES, _NOT_UNDERSTOOD, _OTHER_CLASS = 0x0000, 0xA700, 0xC000, 0xA900
 """Statuses of C-STORE (PS3.4 section B.2.3)."""
 _LEFT = 3600.0
 """Seconds after which a half-written file belongs to nobody."""
 _TO_ASK = 5.0
 """Seconds for asking for an association; one that never asks holds a place so long, even where it has gone."""
+_LONGEST_COMMAND = 2**16
+"""Bytes of a command at most; one of C-STORE has some hundreds."""
+_MOST_WAITING = 100
+"""Messages that wait in memory at most; a sender that keeps to the standard waits for each answer."""
+_SAID_AGAIN = 60.0
+"""Seconds after which the same refusal of the same sender is a line again."""
 _PREAMBLE = bytes(128) + b"DICM"
 
 log = logging.getLogger("zoo")
@@ -60,39 +65,70 @@ class Counts:
     refused: int = 0
 
 
+@dataclass(slots=True)
+class _Sender:
+    """What one association holds in memory: bytes of its objects, and of the command that is not whole yet."""
+
+    data: int = 0
+    command: int = 0
+    cut_off: bool = False
+
+
 class _Store:
     """The folder, and what each sender has sent that is not in it yet."""
 
     def __init__(self, folder: Path, most: int) -> None:
         self.counts = Counts()
         self._folder, self._most = folder, most
-        self._held: WeakKeyDictionary[Any, int] = WeakKeyDictionary()
+        self._senders: WeakKeyDictionary[Any, _Sender] = WeakKeyDictionary()
+        self._counting = threading.Lock()
         self._writing = threading.Lock()  # also because `atomic_path` asks for the umask, which all threads share
 
     def count(self, event: Any) -> None:
-        """A part of a message came; a sender whose objects wait for too much memory is cut off."""
+        """A part of a message came; a sender of what waits for too much memory is cut off."""
         if not isinstance(event.pdu, P_DATA_TF):
             return
-        values = [item.presentation_data_value for item in event.pdu.presentation_data_value_items]
-        came = sum(len(value) for value in values if value and not value[0] & 1)  # bit 0: a command, not its data
-        held = self._held[event.assoc] = self._held.get(event.assoc, 0) + came
-        if held > self._most >= held - came:
-            self._refuse(event, f"an object of more than {self._most} bytes")
-            event.assoc.abort()
+        with self._counting:
+            sender = self._senders.setdefault(event.assoc, _Sender())
+            longest = 0
+            for item in event.pdu.presentation_data_value_items:
+                value = item.presentation_data_value or b"\x00"
+                if value[0] & 1:  # a command (PS3.8 annex E.2), not its data
+                    sender.command += len(value) - 1
+                    longest = max(longest, sender.command)
+                    if value[0] & 2:  # its last part
+                        sender.command = 0
+                else:
+                    sender.data += len(value) - 1
+            why = None
+            if longest > _LONGEST_COMMAND:
+                why = f"a command of more than {_LONGEST_COMMAND} bytes"
+            elif sender.data > self._most:
+                why = f"an object of more than {self._most} bytes"
+            elif event.assoc.dimse.msg_queue.qsize() > _MOST_WAITING:
+                why = f"more than {_MOST_WAITING} messages before the first was answered"
+            if why is None or sender.cut_off:
+                return
+            sender.cut_off = True
+        self._refuse(event, why)
+        event.assoc.abort()
 
     def keep(self, event: Any) -> int:
         """Store an object; returns the status for its sender."""
+        data = event.request.DataSet
+        size = 0 if data is None else data.getbuffer().nbytes
         try:
             return self._keep(event)
         finally:
-            self._held.pop(event.assoc, None)
+            with self._counting:
+                self._senders.setdefault(event.assoc, _Sender()).data -= size
 
     def _keep(self, event: Any) -> int:
         request, context = event.request, event.context
         uid, kind = str(request.AffectedSOPInstanceUID or ""), str(request.AffectedSOPClassUID or "")
         if kind != context.abstract_syntax:
             return self._refuse(event, "an object of another class than was agreed", _OTHER_CLASS)
-        if not _UID.fullmatch(uid) or len(uid) > _LONGEST_UID or request.DataSet is None:
+        if not is_uid(uid) or request.DataSet is None:
             return self._refuse(event, "an object without data, or whose UID is none", _NOT_UNDERSTOOD)
         data = request.DataSet.getbuffer()
         digest = hashlib.sha256(context.transfer_syntax.encode())
@@ -104,14 +140,18 @@ class _Store:
                     stream.write(part)
         except OutputError as problem:
             return self._refuse(event, f"cannot write: {problem.fields.get('cause')}", _NO_RESOURCES)
-        self.counts.stored += 1
+        with self._counting:
+            self.counts.stored += 1
         return _SUCCESS
 
     def _refuse(self, event: Any, why: str, status: int = _NO_RESOURCES) -> int:
         """Count and say it: the sender's title and address, nothing of the object."""
-        self.counts.refused += 1
+        with self._counting:
+            self.counts.refused += 1
         sender = event.assoc.requestor
-        log.warning("refused from %s at %s: %s", sender.ae_title, sender.address, why)
+        log.warning(
+            "refused from %s at %s: %s", sender.ae_title, sender.address, why, extra={"again_after": _SAID_AGAIN}
+        )
         return status
 
 
@@ -123,7 +163,9 @@ def run(
     rest: Callable[[Counts], bool],
 ) -> Counts:
     """See `zoo.edge._receive.receive`."""
-    _config.LOG_HANDLER_LEVEL = "none"  # else it words each message for a log that nobody reads
+    # Else it words each message for a log that nobody reads. Each association binds that by itself when it is made, and
+    # neither the entity nor the server has an argument for it.
+    _config.LOG_HANDLER_LEVEL = "none"
     place = Path(folder)
     try:
         place.mkdir(parents=True, exist_ok=True)
@@ -162,8 +204,9 @@ def run(
 def _clear(place: Path) -> None:
     """Remove what receivers that were killed had half written, and no other receiver is writing."""
     for left in place.glob(".*.dcm.*.part"):
-        if time.time() - left.stat().st_mtime > _LEFT:
-            left.unlink()
+        with contextlib.suppress(FileNotFoundError):  # whole by now, or another receiver has removed it
+            if time.time() - left.stat().st_mtime > _LEFT:
+                left.unlink()
 
 
 def _entity(settings: Settings) -> AE:

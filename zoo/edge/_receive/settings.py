@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import ipaddress
 from dataclasses import dataclass
 
+from zoo._support.addresses import is_loopback
 from zoo.errors import UsageError
 
 __all__ = ["Settings"]
@@ -55,18 +55,10 @@ class Settings:
                 raise UsageError(
                     f"{option} is {value}, expected more than 0", code="option-value", option=option, value=value
                 )
-        if not _is_loopback(self.host) and not self.senders:
+        if not is_loopback(self.host) and not self.senders:
             raise UsageError(
                 f"every machine that reaches {self.host} could send; name those that may with --allow-aet, or listen "
                 "on 127.0.0.1",
                 code="receive-unrestricted",
                 host=self.host,
             )
-
-
-def _is_loopback(host: str) -> bool:
-    """Whether only this machine can reach an address."""
-    try:
-        return host == "localhost" or ipaddress.ip_address(host.partition("%")[0]).is_loopback
-    except ValueError:
-        return False

@@ -5,6 +5,9 @@ image may be moved. A kill between two steps leaves what the next start needs: a
 written then, or an image that is answered already and moved then. An image over which the program ended before is
 asked alone, after all others, and given up after three times.
 
+One file whose answer cannot be written, or that cannot be moved, is said at each look, tried again, and holds nothing
+up. A folder that takes no file at all ends the watch.
+
 What this module does not know: command lines, signals, where images come from.
 """
 
@@ -25,8 +28,8 @@ from zoo.edge._document import as_json
 from zoo.edge._results import Failure
 from zoo.edge._watch.arrivals import Arrival, Arrivals, stamp_of
 from zoo.edge._watch.ledger import LEDGER, Ledger
-from zoo.edge._watch.moving import move
-from zoo.errors import DataError, UsageError
+from zoo.edge._watch.moving import move, restore, takes_nothing
+from zoo.errors import DataError, OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -57,7 +60,7 @@ class Pass:
         waiting: number of files that are not settled.
         moved: number of files that were moved.
         seconds: what the look itself took.
-        troubles: folders that cannot be read, a line each.
+        troubles: what cannot be read (folders), written (answers) or moved (files), a line each.
     """
 
     files: int
@@ -118,8 +121,8 @@ def watch(
     Raises:
         UsageError: the folders lie in each other, or a number is out of range.
         DataError: the folder is not there, or the model takes columns beside the image.
-        OutputError: something cannot be written, a full disk among the causes, or another program watches into `out`.
-            What was answered stays answered.
+        OutputError: `out` or `move_to` takes no file, a full disk among the causes, or another program watches into
+            `out`. What was answered stays answered. A fault of one file is a trouble of the pass.
         ResumeError: `out` was begun with another folder, model, provider or frame, or the ledger is damaged.
         ModelError: ONNX Runtime failed; the image is not answered.
     """
@@ -180,16 +183,28 @@ class _Round:
         self._ask, self._out, self._done = ask, out, done
         self._arrivals, self._ledger = arrivals, ledger
         self._answered = self._failed = self._moved = 0
+        self._troubles: list[str] = []
+        self._left_aside: list[str] = []
+        """Troubles that stay until the next start."""
+        self._unwritten: dict[str, tuple[int, str]] = {}
+        """Number and text of each answer whose file could not be written, by the name of its image."""
 
     @property
     def came_to(self) -> Pass:
         look = self._arrivals
         return Pass(
-            look.files, self._answered, self._failed, look.waiting, self._moved, look.seconds, tuple(look.troubles)
+            look.files,
+            self._answered,
+            self._failed,
+            look.waiting,
+            self._moved,
+            look.seconds,
+            (*look.troubles, *self._troubles),
         )
 
     def recover(self) -> None:
-        """Write the answer that a kill may have kept from its file."""
+        """Put back what a kill left hidden, and write the answer that it may have kept from its file."""
+        self._left_aside = [*restore(Path(self._arrivals.folder))]
         for number, name, text in self._ledger.unwritten():
             place = self._out / name_answer(name)
             for left in place.parent.glob(f".{_escape(place.name)}.*.part"):
@@ -199,6 +214,9 @@ class _Round:
     def run(self, stopped: Callable[[], bool]) -> Iterator[Result]:
         """One pass: look, answer, write, move."""
         self._answered = self._failed = self._moved = 0
+        self._troubles = [*self._left_aside]
+        for name, (number, text) in [*self._unwritten.items()]:
+            self._write(number, name, text)
         asked: deque[tuple[Arrival, str]] = deque()
         alone: list[tuple[Arrival, str, int]] = []
 
@@ -266,12 +284,27 @@ class _Round:
                 yield arrival, digest
 
     def _write(self, number: int, name: str, text: str) -> None:
-        atomic_write(self._out / name_answer(name), text)
+        place = self._out / name_answer(name)
+        try:
+            atomic_write(place, text)
+        except OutputError as problem:
+            if takes_nothing(self._out, problem):
+                raise
+            self._unwritten[name] = (number, text)
+            self._troubles.append(f"{place} cannot be written, its answer is in the ledger: {problem.fields['cause']}")
+            return
+        self._unwritten.pop(name, None)
         self._ledger.note_written(number)
 
     def _move(self, arrival: Arrival, digest: str) -> None:
-        if self._done is not None:
+        if self._done is None or arrival.name in self._unwritten:
+            return
+        try:
             self._moved += move(Path(arrival.path), self._done, arrival, digest)
+        except OutputError as problem:
+            if takes_nothing(self._done, problem):
+                raise
+            self._troubles.append(f"{arrival.path} is answered and cannot be moved: {problem.fields['cause']}")
 
 
 def _is_same(arrival: Arrival, digest: str, result: Result) -> bool:

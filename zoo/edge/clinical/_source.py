@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from zoo.errors import ImageError
 from zoo.readers import HEAD_BYTES
-from zoo.readers._dicom_elements import quiet
+from zoo.readers._dicom_elements import is_uid, quiet
 from zoo.readers._dicom_header import read_header
 from zoo.readers._dicom_start import find_start
 
@@ -38,7 +38,6 @@ _FORMS = {
     "PatientIdentityRemoved": r"YES|NO",
 }
 _UIDS = ("StudyInstanceUID", "SeriesInstanceUID", "SOPClassUID", "SOPInstanceUID")
-_UID = re.compile(r"(0|[1-9]\d*)(\.(0|[1-9]\d*))+")
 _PROCEDURE = "ProcedureCodeSequence"
 _CODE = {"CodeValue": 16, "CodingSchemeDesignator": 16, "CodeMeaning": 64}
 _KEYWORDS = ("SpecificCharacterSet", "NumberOfFrames", _PROCEDURE, *_NAMES, *_LENGTHS, *_FORMS, *_UIDS)
@@ -87,7 +86,7 @@ def read_source(data: bytes | Path, name: str) -> Source:
         header = read_header(stream, name, _KEYWORDS).dataset
         uids = {keyword: _text(header, keyword) for keyword in _UIDS}
         for keyword, value in uids.items():
-            if len(value) > 64 or not _UID.fullmatch(value):
+            if not is_uid(value):
                 raise ImageError(
                     name,
                     f"its header has no valid {keyword}, so no report can refer to it; restore the element",
@@ -108,8 +107,7 @@ def name_instance(data: bytes) -> tuple[str, str] | None:
             sop_class, instance = (_text(header, keyword) for keyword in _UIDS[2:])
     except ImageError:
         return None
-    valid = all(len(value) <= 64 and _UID.fullmatch(value) for value in (sop_class, instance))
-    return (sop_class, instance) if valid else None
+    return (sop_class, instance) if is_uid(sop_class) and is_uid(instance) else None
 
 
 def _open(data: bytes | Path, name: str) -> IO[bytes]:

@@ -11,11 +11,11 @@ import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from zoo._support.imports import import_together
+from zoo._support.imports import import_together, needing
 from zoo._support.text import printable
 from zoo.edge._decision_words import describe_decision, describe_decisions
 from zoo.edge.clinical._author import TOOL, is_answer
-from zoo.errors import ImageError, UsageError
+from zoo.errors import ImageError
 from zoo.readers._dicom_elements import quiet
 
 if TYPE_CHECKING:
@@ -53,16 +53,8 @@ class Report:
 
 def check_highdicom() -> None:
     """Raise `UsageError` where highdicom is not installed."""
-    try:
+    with needing("a DICOM report", "dicom-sr"):
         import_together(*_MODULES)
-    except ImportError as problem:
-        raise UsageError(
-            f"a DICOM report needs {problem.name or 'highdicom'}, which is not installed: "
-            "pip install 'edgezoo[dicom-sr]'",
-            code="package-missing",
-            package=problem.name or "highdicom",
-            extra="dicom-sr",
-        ) from None
 
 
 def code_label(label: str, part: str = "label") -> str:

@@ -14,10 +14,10 @@ import logging
 import os
 from typing import TYPE_CHECKING
 
+from zoo._support.imports import needing
 from zoo.edge.serve._keys import Key, make_key, read_keys
 from zoo.edge.serve._settings import Settings
 from zoo.edge.serve._sources import Source, read_sources
-from zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -53,17 +53,8 @@ def serve(
         ProviderError: the provider is not there.
         OutputError: the port cannot be had.
     """
-    try:
+    with needing("serve", "serve"):
         from zoo.edge.serve._server import run
-    except ModuleNotFoundError as problem:
-        if str(problem.name).startswith("zoo"):
-            raise
-        raise UsageError(
-            f"serve needs {problem.name}, which is not installed: pip install 'edgezoo[serve]'",
-            code="package-missing",
-            package=problem.name,
-            extra="serve",
-        ) from None
     given = [models] if isinstance(models, str | os.PathLike) else models
     sources = [one if isinstance(one, Source) else read_sources([one])[0] for one in given]
     run(sources, settings or Settings(), announce or _log)

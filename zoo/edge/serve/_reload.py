@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from zoo.edge.serve._guard import where
@@ -82,9 +81,8 @@ class Reload:
             return False
         gone = sorted({key.name for key in gate.keys} - {key.name for key in keys})
         gate.keys = keys
-        log.info(
-            "%d keys from %s%s", len(keys), self._settings.token_file, f"; gone: {', '.join(gone)}" if gone else ""
-        )
+        lost = f"; gone: {', '.join(gone)}" if gone else ""
+        _say(logging.INFO, f"{len(keys)} keys from {self._settings.token_file}{lost}")
         return True
 
     def _reload(self, at: int, source: Source) -> bool:
@@ -100,5 +98,5 @@ class Reload:
 
 
 def _say(level: int, text: str) -> None:
-    """With the time: the command line says a line once, and this may be true again next year."""
-    log.log(level, "%s %s", datetime.now(UTC).isoformat(timespec="seconds"), text)
+    """Each time: this may be true again next year."""
+    log.log(level, "%s", text, extra={"again_after": 0.0})

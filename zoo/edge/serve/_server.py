@@ -13,13 +13,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import uvicorn
 
+from zoo._support.addresses import is_loopback
 from zoo.edge.bundle import Signed
 from zoo.edge.serve._access import AccessLog
 from zoo.edge.serve._application import Service
 from zoo.edge.serve._models import Models, open_served
 from zoo.edge.serve._protocol import limit_connections
 from zoo.edge.serve._reload import Reload
-from zoo.edge.serve._settings import Settings, is_loopback
+from zoo.edge.serve._settings import Settings
 from zoo.errors import OutputError, UsageError
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +10,7 @@ from zoo._support.machine import cores
 from zoo.edge.serve._keys import Key
 from zoo.errors import UsageError
 
-__all__ = ["Settings", "is_loopback"]
+__all__ = ["Settings"]
 
 _HOST = re.compile(r"[A-Za-z0-9.-]{1,253}|\[[0-9A-Fa-f:.]{2,45}\]")
 
@@ -119,8 +118,3 @@ class Settings:
     def at_work(self) -> int:
         """Workers, decided."""
         return self.workers or cores()
-
-
-def is_loopback(address: str) -> bool:
-    """Whether only this machine can reach a numeric address."""
-    return ipaddress.ip_address(address.partition("%")[0]).is_loopback

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
 from pathlib import Path
-from types import SimpleNamespace
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from zoo.edge._options import Argument, Find, Json, Option, Provider
+from zoo.edge._options import Argument, Find, Json, Option, Provider, defaults_of
 from zoo.edge._print import format_count, put
 from zoo.edge.serve import Settings, read_keys, read_sources
 from zoo.edge.serve import serve as answer_requests
@@ -19,8 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["serve"]
 
-_USUAL: Any = SimpleNamespace(**{field.name: field.default for field in fields(Settings)})
-"""The defaults, which the help shows."""
+_USUAL = defaults_of(Settings)
 
 
 def serve(
