@@ -29,7 +29,7 @@ from zoo.edge.serve._work import JSON
 from zoo.errors import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from starlette.requests import Request
 
@@ -120,7 +120,7 @@ class DicomWeb:
     Args:
         work: what answers an image.
         models: what is served; the query says which one answers.
-        settings: for the limit of images.
+        settings: for the limit of images, and the names that a proxy serves.
         run: lets a worker do a job for a request, within all limits, and answers whatever comes of it.
     """
 
@@ -134,6 +134,7 @@ class DicomWeb:
         self._work = work
         self._models = models
         self._most = settings.images
+        self._names = frozenset(map(str.lower, settings.hosts))
         self._run = run
         self._kept = Kept()
 
@@ -168,7 +169,7 @@ class DicomWeb:
             if sent.gone.is_set():
                 break
             self._answer_one(sent.model.runtime, data, f"image {at + 1}", study, outcome)
-        content = msgspec.json.encode(outcome.document(f"{_find_base(sent)}{STUDIES}/"))
+        content = msgspec.json.encode(outcome.document(f"{_find_base(sent, self._names)}{STUDIES}/"))
         answer = sent.answer(content, DICOM_JSON)
         answer.status_code = outcome.status
         return answer
@@ -216,10 +217,16 @@ def _find_code(runtime: Runtime, problem: ImageError, data: bytes) -> str:
     return problem.code
 
 
-def _find_base(sent: Sent) -> str:
-    """Where the client reached this server; empty, so that addresses are relative, where it does not say it well."""
+def _find_base(sent: Sent, names: Collection[str]) -> str:
+    """Where the client reached this server; empty, so that addresses are relative, where this is not known.
+
+    So it is behind a proxy, which serves one of `names`: its scheme is not told here.
+    """
     host = sent.header("host")
-    return f"{sent.request.scope['scheme']}://{host}" if _HOST.fullmatch(host) else ""
+    found = _HOST.fullmatch(host)
+    if found is None or found[1].strip("[]").rstrip(".").lower() in names:
+        return ""
+    return f"{sent.request.scope['scheme']}://{host}"
 
 
 def _element(vr: str, values: list[Any]) -> dict[str, Any]:
