@@ -147,24 +147,28 @@ def read_folder(folder: str | Path) -> FormatManifest:
 
 
 def prove_folder(folder: Path, form: Format) -> FormatVerification:
-    """Compare every hash, and replay the golden set by the format's runtime.
+    """Compare every hash with all that is there, and replay the golden set by the format's runtime.
 
     Raises:
         ModelError: model.json is missing or malformed, or the runtime refused the file.
-        TamperedError: a file is another than model.json lists.
+        TamperedError: a file is another than model.json lists, or is not listed.
         GateError: a golden answer is another.
         ProviderError: the runtime does not work on this system.
     """
     said = read_folder(folder)
     if not form.runs_here():
         raise ProviderError(f"{folder}: {said.statement}", code="format-elsewhere", format=form.name, path=str(folder))
-    wrong = [name for name, digest in said.files.items() if not _is(folder, name, digest)]
-    if wrong or GOLDEN not in said.files:
+    wrong = {name for name, digest in said.files.items() if not _is(folder, name, digest)}
+    wrong |= _list_files(folder) ^ {MODEL_JSON, *said.files}
+    wrong |= {GOLDEN} - said.files.keys()
+    if not any(form.file in {name, *map(str, PurePosixPath(name).parents)} for name in said.files):
+        wrong.add(form.file)
+    if wrong:
         raise TamperedError(
-            f"{folder}: {', '.join(wrong) or GOLDEN} is missing or not what {MODEL_JSON} lists; copy the folder again "
+            f"{folder}: {', '.join(sorted(wrong))} is missing or not what {MODEL_JSON} lists; copy the folder again "
             "from where it was made",
             code="bundle-files",
-            files=wrong or [GOLDEN],
+            files=sorted(wrong),
         )
     golden = (folder / GOLDEN).read_bytes()
     proof = _replay(form, folder, said, golden, given=said.input, outputs=said.outputs, remedy="; do not use it here")
@@ -181,7 +185,7 @@ def check_format_place(target: Path) -> None:
         return
     try:
         ours = {MODEL_JSON, *read_folder(target).files}
-        there = {one.relative_to(target).as_posix() for one in target.rglob("*") if one.is_file()}
+        there = _list_files(target)
     except (OSError, ZooError) as problem:
         if isinstance(problem, OSError):
             raise refuse_unwritable(target, problem) from None
@@ -230,6 +234,11 @@ def _state(form: Format, proof: GoldenProof | None, name: str) -> str:
         f"not proven here: Core ML runs on macOS; on a Mac run pip install 'edgezoo[{form.name}]', then {anew}, which "
         "holds the file to the golden images beside it"
     )
+
+
+def _list_files(folder: Path) -> set[str]:
+    """Whatever is in a folder and is no folder itself; what a link leads to is not."""
+    return {one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_symlink() or not one.is_dir()}
 
 
 def _is(folder: Path, name: str, digest: str) -> bool:
