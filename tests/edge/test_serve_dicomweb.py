@@ -195,6 +195,7 @@ def test_bodies_that_real_programs_send_are_taken(server: Server) -> None:
         (related(data, head=b""), RELATED),
         (related(data, head=b"content-TYPE:application/dicom;transfer-syntax=1.2.840.10008.1.2.1\r\n"), RELATED),
         (related(data, head=b"MIME-Version: 1.0\r\nContent-Type: application/dicom\r\nContent-ID: <1>\r\n"), RELATED),
+        (related(data, boundary=b"a  b"), 'multipart/related; boundary="a  b"; type="application/dicom"'),
         (related(data, boundary=b"a b"), 'Multipart/Related; boundary="a b"; type=application/dicom'),
         (related(data).removesuffix(b"\r\n") + b"\r\nepilogue", RELATED),
     ):

@@ -26,10 +26,11 @@ from zoo.edge.serve._described import describe_clinical
 from zoo.edge.serve._dicomweb import INSTANCE, STUDIES, STUDY, DicomWeb, name_study
 from zoo.edge.serve._gate import Gate
 from zoo.edge.serve._guard import Declined, Guard, refusal
-from zoo.edge.serve._images import Unreadable, media_kind
+from zoo.edge.serve._images import media_kind
 from zoo.edge.serve._inference import ModelReady, ServerFacts, describe
 from zoo.edge.serve._login import login_routes
 from zoo.edge.serve._metrics import CONTENT_TYPE_LATEST, Metrics
+from zoo.edge.serve._multipart import Unreadable
 from zoo.edge.serve._openapi import document
 from zoo.edge.serve._page import media_type, pages
 from zoo.edge.serve._queries import choose, read_query

@@ -18,7 +18,8 @@ import msgspec
 import numpy as np
 
 from zoo import preprocess
-from zoo.edge.serve._images import Unreadable, check_count, decode_base64
+from zoo.edge.serve._images import decode_base64
+from zoo.edge.serve._multipart import Unreadable, check_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
