@@ -11,7 +11,7 @@ import pytest
 from refusals import refused
 
 from zoo.artefact.formats._folder import prove_folder, write_folder
-from zoo.artefact.formats._protocol import Source
+from zoo.artefact.formats._protocol import ConverterInput
 from zoo.edge.bundle import MANIFEST
 from zoo.errors import ModelError, TamperedError
 from zoo.spec import MODEL_JSON
@@ -42,7 +42,7 @@ class Written:
     def runs_here(self) -> bool:
         return self.here
 
-    def convert(self, source: Source, folder: Path) -> None:  # noqa: ARG002 - as the protocol has it
+    def convert(self, source: ConverterInput, folder: Path) -> None:  # noqa: ARG002 - as the protocol has it
         for name in ("model.xml", "weights/model.bin"):
             (folder / name).parent.mkdir(exist_ok=True)
             (folder / name).write_text(name)
@@ -54,7 +54,7 @@ class Written:
 @pytest.fixture
 def written(case: Case, tmp_path: Path) -> Path:
     folder = tmp_path / "colours.openvino"
-    source = Source(b"", ("probabilities", "logits"))
+    source = ConverterInput(b"", ("probabilities", "logits"))
     given = case.manifest.input
     write_folder(folder, Written(here=False), source, case.manifest, b"golden", given=given, notes=(), remedy="")
     return folder

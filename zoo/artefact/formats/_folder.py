@@ -18,7 +18,7 @@ from zoo.errors import ModelError, OutputError, ProviderError, TamperedError, Zo
 from zoo.spec import MODEL_JSON, NOVELTY, SCHEMA, Display, FormatManifest, GoldenProof, decode, encode
 
 if TYPE_CHECKING:
-    from zoo.artefact.formats._protocol import Format, Source
+    from zoo.artefact.formats._protocol import ConverterInput, Format
     from zoo.spec import FormatName, InputSpec, Manifest
 
 __all__ = ["FormatVerification", "check_format_place", "prove_folder", "read_folder", "write_folder"]
@@ -46,10 +46,10 @@ class FormatVerification(Display, msgspec.Struct, frozen=True, kw_only=True):
 
     def headline(self) -> str:
         """How far the golden answers were from those expected."""
-        return f"{self.name} in {self.path}: {describe_proof(self.proof)}"
+        return f"{self.name} in {self.path}: {summarize_proof(self.proof)}"
 
 
-def describe_proof(proof: GoldenProof) -> str:
+def summarize_proof(proof: GoldenProof) -> str:
     """In words, without its date and place."""
     return (
         f"logits of {format_count(proof.images, 'golden image')} within {proof.max_abs_logit:.1e} by {proof.runtime}, "
@@ -60,7 +60,7 @@ def describe_proof(proof: GoldenProof) -> str:
 def write_folder(
     target: Path,
     form: Format,
-    source: Source,
+    source: ConverterInput,
     manifest: Manifest,
     golden: bytes,
     *,
@@ -229,7 +229,7 @@ def _replay(
 def _state(form: Format, proof: GoldenProof | None, name: str) -> str:
     anew = f"'zoo verify {quote_path(name)}'"
     if proof is not None:
-        return f"{describe_proof(proof)}; {anew} proves it on another machine"
+        return f"{summarize_proof(proof)}; {anew} proves it on another machine"
     return (
         f"not proven here: Core ML runs on macOS; on a Mac run pip install 'edgezoo[{form.name}]', then {anew}, which "
         "holds the file to the golden images beside it"

@@ -18,9 +18,8 @@ from starlette.routing import Route
 
 from zoo.edge.clinical._author import Author
 from zoo.edge.clinical._source import name_instance, read_source
-from zoo.edge.clinical._sr import write_report
+from zoo.edge.clinical._sr import has_highdicom, write_report
 from zoo.edge.serve._accept import DICOM, DICOM_JSON, RELATED, choose_form
-from zoo.edge.serve._clinical import has_highdicom
 from zoo.edge.serve._guard import refusal
 from zoo.edge.serve._kept import SECONDS, Kept
 from zoo.edge.serve._queries import choose
@@ -34,7 +33,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from zoo.edge._runtime import Runtime
-    from zoo.edge.clinical._source import Source
+    from zoo.edge.clinical._source import DicomSource
     from zoo.edge.serve._models import Model, Models
     from zoo.edge.serve._settings import Settings
     from zoo.edge.serve._work import Sent, Work
@@ -91,7 +90,7 @@ class _Outcome:
         other: the reason for each file that does not say what it is.
     """
 
-    stored: list[Source] = field(default_factory=list)
+    stored: list[DicomSource] = field(default_factory=list)
     failed: list[tuple[tuple[str, str], int]] = field(default_factory=list)
     other: list[int] = field(default_factory=list)
 
