@@ -237,7 +237,7 @@ def _state(form: Format, proof: GoldenProof | None, name: str) -> str:
 
 
 def _list_files(folder: Path) -> set[str]:
-    """Whatever is in a folder and is no folder itself; what a link leads to is not."""
+    """Files and links in a folder and below it, by their names there; no link is followed."""
     return {one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_symlink() or not one.is_dir()}
 
 

@@ -27,7 +27,7 @@ __all__ = ["FHIR", "FHIR_BUNDLE", "check_subject", "entry", "write_outcome", "wr
 
 FHIR = "application/fhir+json"
 FHIR_BUNDLE = (b'{"resourceType":"Bundle","type":"collection","entry":[', b"]}")
-"""What stands before and behind the places of a Bundle, which is a collection; commas part the places."""
+"""The bytes before and behind the places of a Bundle, which is a collection; commas part the places."""
 
 _SUBJECT = re.compile(r"(https?://[^\s?#]+/)?(Patient|Group|Device|Location)/[A-Za-z0-9.-]{1,64}")
 """A literal reference (R4, section 2.3.0.1) to what a report may be about."""
