@@ -126,7 +126,8 @@ def export(
         asked = {
             "--onnx": onnx, "--bundle": bundle, "--web": web, "--portable": portable, "--evidence": evidence,
             "--features": features, "--int8": int8, "--fp16": fp16, "--target": target, "--bar": bars,
-            "--accept-unproven": accept_unproven, "--no-seen": no_seen, "--ort-web": ort_web, "--fetch": fetch,
+            "--accept-unproven": accept_unproven, "--finetune": finetune, "--no-seen": no_seen, "--ort-web": ort_web,
+            "--fetch": fetch,
         }  # fmt: skip
         refuse_beside_format(form, [option for option, given in asked.items() if given])
         with contextlib.redirect_stdout(sys.stderr):

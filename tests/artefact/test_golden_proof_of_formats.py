@@ -116,8 +116,10 @@ def test_equal_answers_pass() -> None:
         lambda row: {"logits": row[:, ::-1], "probabilities": softmax(row[:, ::-1])},
         lambda row: {"logits": row[:, :1], "probabilities": softmax(row)[:, :1]},
         lambda row: {"logits": row, "probabilities": 1 / 0},
+        lambda row: {"scores": row, "probabilities": softmax(row)},
+        lambda row: {"logits": row, "scores": softmax(row)},
     ],
-    ids=["logits", "temperature", "nan", "nan probability", "labels", "shape", "crash"],
+    ids=["logits", "temperature", "nan", "nan probability", "labels", "shape", "crash", "no logits", "other names"],
 )
 def test_any_other_answer_is_refused(change: Callable[[NDArray[Any]], Mapping[str, NDArray[Any]]]) -> None:
     with refused("format-mismatch", GateError, mismatches=2, images=2):
@@ -130,6 +132,15 @@ def test_a_score_of_unlike_images_that_differs_is_refused() -> None:
             lambda row: {"logits": row, "probabilities": softmax(row), "novelty": np.float32([3])},
             outputs=("probabilities", "logits", "novelty"),
             novelty=[3, 4],
+        )
+
+
+def test_a_file_without_the_score_that_it_is_to_give_is_refused() -> None:
+    with refused("format-mismatch", GateError, mismatches=2):
+        judged(
+            lambda row: {"logits": row, "probabilities": softmax(row)},
+            outputs=("probabilities", "logits", "novelty"),
+            novelty=[3, 3],
         )
 
 

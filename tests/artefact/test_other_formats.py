@@ -310,7 +310,7 @@ def test_a_lone_file_has_no_golden_set_to_be_held_to(case: Case, tmp_path: Path)
 def test_options_of_the_onnx_file_are_refused_beside_it(
     case: Case, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for option in ("--onnx", "--int8", "--portable", "--bundle"):
+    for option in ("--onnx", "--int8", "--portable", "--bundle", "--finetune"):
         assert main(["export", str(case.run.path), "--format", "openvino", option, "--json"]) == 2
         told = json.loads(capsys.readouterr().out)["error"]
         assert (told["code"], told["options"]) == ("option-conflict", ["--format", option])

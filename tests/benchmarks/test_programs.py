@@ -59,6 +59,7 @@ TABLES = {
     ),
     "quantization": (r"^\| U8S8 \| .* MB, ", r"^\| fp16 \| .* MB, "),
     "reader_trials": (r"^damaged copies: 10 in ", r"^the process lived$"),
+    "reports": (r"^\| 2 \| [\d.]+ \| [\d.]+ \|$", r"^\| 10 \| "),
     "runtimes": (r"^\| [\d.]+ \| 0.0e\+00, 1 of 1 files \| .* \| .* \| .* \|$",),
     "same_bytes": (r"^1 different of 2 runs of knn$",),
     "serve": (r"^served / bare: ", r"^20 idle connections: a request among them 200 "),
@@ -230,6 +231,11 @@ def test_file_formats(run: Path, tmp_path: Path) -> None:
 
 def test_quantization(run: Path, tmp_path: Path) -> None:
     printed("quantization", run, "--smallest", place=tmp_path)
+
+
+def test_reports(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("highdicom", reason="the extra 'dicom-sr' is not installed")
+    printed("reports", run / "model.onnx", "--smallest", place=tmp_path)
 
 
 def test_runtimes(images: Path, tmp_path: Path) -> None:

@@ -12,8 +12,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urljoin, urlsplit
 
 import pytest
+from clinical_cases import painted
 from edge_models import make_bundle
 from serving import Server, png, serving
 
@@ -24,6 +26,7 @@ pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
 
 CONFIGURATION = Path(__file__).resolve().parents[2] / "examples" / "deploy" / "nginx.conf"
 NAME = "zoo.example.org"
+STUDIES = "/dicom-web/studies"
 KEY = "radiology-0123456789abcdef"
 
 
@@ -152,7 +155,22 @@ def test_a_browser_logs_in_through_it_with_a_cookie_for_tls_alone(proxied: Proxi
     assert {"secure", "httponly", "samesite=strict"} <= parts
     cookie = headers["set-cookie"].partition(";")[0]
     assert proxied.ask("POST", "/predict", png(), Cookie=cookie, **own)[0] == 200
-    assert proxied.ask("POST", "/predict", png(), Cookie=cookie, Origin="https://evil.example")[0] == 403
+    for theirs in ("https://evil.example", f"https://{NAME}:8443", f"http://{NAME}:8080"):
+        assert proxied.ask("POST", "/predict", png(), Cookie=cookie, Origin=theirs)[0] == 403, theirs
+
+
+def test_the_address_of_a_report_is_that_of_the_proxy(proxied: Proxied) -> None:
+    """The server speaks plain HTTP; an address with that scheme would be one that nobody answers."""
+    pytest.importorskip("highdicom", reason="the extra 'dicom-sr' is not installed")
+    kind = 'multipart/related; type="application/dicom"; boundary=zoo'
+    body = b"--zoo\r\nContent-Type: application/dicom\r\n\r\n" + painted((255, 0, 0)) + b"\r\n--zoo--\r\n"
+    given = {"Authorization": f"Bearer {KEY}"}
+    status, _, answer = proxied.ask("POST", STUDIES, body, Content_Type=kind, **given)
+    assert status == 200
+    (url,) = json.loads(answer)["00081190"]["Value"]
+    reached = urlsplit(urljoin(f"https://{NAME}{STUDIES}", url))
+    assert (reached.scheme, reached.netloc) == ("https", NAME)
+    assert proxied.ask("GET", reached.path, **given)[0] == 200
 
 
 def test_what_is_larger_than_the_server_takes_ends_at_the_proxy(proxied: Proxied) -> None:

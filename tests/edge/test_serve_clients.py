@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
 
-from zoo.edge.serve import _images
-from zoo.edge.serve._images import Unreadable, decode_base64, unpack
+from zoo.edge.serve import _multipart
+from zoo.edge.serve._images import decode_base64, unpack
+from zoo.edge.serve._multipart import Unreadable
 
 MOST = 4
 CAP = 60_000
@@ -198,7 +199,7 @@ def test_curl_sends_files_as_its_users_type_it(server: Server, tmp_path: Path) -
 @pytest.mark.parametrize("filling", [b"\r\n--XX-", b"\r\n--XXa", b"\r\n--XX\r"])
 def test_a_form_full_of_boundaries_never_reaches_the_parser(filling: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """It reads them byte by byte: 20 MB kept a worker for 7 s."""
-    monkeypatch.setattr(_images.MultipartParser, "write", lambda *_: pytest.fail("it was parsed"))
+    monkeypatch.setattr(_multipart.MultipartParser, "write", lambda *_: pytest.fail("it was parsed"))
     with pytest.raises(Unreadable):
         unpack(form(filling * 1000), FORM, MOST)
 

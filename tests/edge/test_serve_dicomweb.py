@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -195,6 +196,7 @@ def test_bodies_that_real_programs_send_are_taken(server: Server) -> None:
         (related(data, head=b""), RELATED),
         (related(data, head=b"content-TYPE:application/dicom;transfer-syntax=1.2.840.10008.1.2.1\r\n"), RELATED),
         (related(data, head=b"MIME-Version: 1.0\r\nContent-Type: application/dicom\r\nContent-ID: <1>\r\n"), RELATED),
+        (related(data, boundary=b"a  b"), 'multipart/related; boundary="a  b"; type="application/dicom"'),
         (related(data, boundary=b"a b"), 'Multipart/Related; boundary="a b"; type=application/dicom'),
         (related(data).removesuffix(b"\r\n") + b"\r\nepilogue", RELATED),
     ):
@@ -250,6 +252,19 @@ def test_a_server_that_cannot_give_reports_says_why(monkeypatch: pytest.MonkeyPa
     assert "columns" in str(_dicomweb.explain_absence(msgspec.structs.replace(manifest, table=beside)))
     monkeypatch.setattr(_dicomweb, "has_highdicom", lambda: False)
     assert "edgezoo[dicom-sr]" in str(_dicomweb.explain_absence(manifest))
+
+
+def test_a_package_that_is_there_and_broken_gives_no_reports(model: Path, tmp_path: Path) -> None:
+    """An offer that a request then cannot have would end in a defect."""
+    (tmp_path / "highdicom").mkdir()
+    (tmp_path / "highdicom/__init__.py").write_text("import a_package_that_is_not_there\n")
+    found = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    with serving(model, environment={"PYTHONPATH": found}) as broken:
+        assert store(broken, bundled()).status == 404
+        assert broken.ask("POST", "/predict", bundled(), Accept="application/dicom").status == 406
+        described = broken.ask("GET", "/openapi.json").json["paths"]
+        assert STUDIES not in described
+        assert "application/dicom" not in described["/predict"]["post"]["responses"]["200"]["content"]
 
 
 def test_the_address_of_a_report_is_true_or_relative(model: Path) -> None:

@@ -56,6 +56,12 @@ def test_over_tls_the_cookie_is_for_tls_alone(bundle: Path, tmp_path: Path) -> N
     file.write_text(f"{ALICE}\n")
     with serving(bundle, "--token-file", str(file), "--allow-host", "zoo.example.org") as server:
         entered = _enter(server, Host="zoo.example.org", Origin="https://zoo.example.org")
+        given = {"Cookie": entered.cookie, "Host": "zoo.example.org"}
+        # SameSite does not tell ports apart: a page of another program on this name is sent with the session.
+        for theirs in ("https://zoo.example.org:8443", "http://zoo.example.org:3000"):
+            assert server.ask("POST", "/predict", png(), Origin=theirs, **given).status == 403, theirs
+            assert server.ask("POST", "/logout", b"", Origin=theirs, **given).status == 403, theirs
+        assert server.ask("POST", "/predict", png(), Origin="https://zoo.example.org", **given).status == 200
     assert "secure" in {part.strip().lower() for part in entered.headers["set-cookie"].split(";")}
 
 

@@ -11,7 +11,7 @@ from edge_models import make_bundle, make_manifest
 from serving import Server, png, refused, serving
 
 from zoo.edge import Runtime
-from zoo.edge.serve import Source, read_sources
+from zoo.edge.serve import ServedPath, read_sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -145,9 +145,9 @@ def test_a_name_before_a_path_is_read_as_such_and_a_file_stays_a_file(tmp_path: 
     odd.touch()
     named = f"skin={tmp_path / 'x.zoo'}"
     assert read_sources([odd, named, "x.zoo"]) == (
-        Source(odd),
-        Source(tmp_path / "x.zoo", "skin"),
-        Source(Path("x.zoo")),
+        ServedPath(odd),
+        ServedPath(tmp_path / "x.zoo", "skin"),
+        ServedPath(Path("x.zoo")),
     )
 
 

@@ -17,7 +17,7 @@ from zoo.edge.serve import Settings, _bodies, _work
 from zoo.edge.serve._access import AccessLog
 from zoo.edge.serve._application import Service
 from zoo.edge.serve._models import Models, open_served
-from zoo.edge.serve._sources import Source
+from zoo.edge.serve._sources import ServedPath
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
@@ -58,7 +58,7 @@ async def post(
 
 
 def _service(model: Path, settings: Settings) -> Service:
-    return Service(Models([open_served(Source(model), settings)]), settings, None)
+    return Service(Models([open_served(ServedPath(model), settings)]), settings, None)
 
 
 @pytest.fixture

@@ -247,8 +247,10 @@ def verify(
     and memory; exit status 3 if anything differs.
     """
     from zoo.edge._verify import verify as prove
+    from zoo.edge.bundle import MANIFEST
 
-    if prove_format is not None and (bundle / MODEL_JSON).is_file():
+    of_format = (bundle / MODEL_JSON).is_file() and not (bundle / MANIFEST).exists()
+    if prove_format is not None and of_format:
         given: dict[str, object] = {"--key": key, "--require-signature": require_signature}
         given |= {"--provider": provider != "cpu", "--allow-fallback": allow_fallback}
         given |= {"--threads": threads, "--time-limit": time_limit, "--memory-limit": memory_limit}

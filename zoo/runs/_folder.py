@@ -8,7 +8,6 @@ import os
 import platform
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +15,7 @@ import msgspec
 
 from zoo._support.files import atomic_write, sha256_bytes, sha256_file
 from zoo._support.text import file_name, quote_path
+from zoo._support.versions import find_version
 from zoo.errors import TrainingError, WeightsError
 from zoo.spec import (
     SCHEMA,
@@ -300,10 +300,8 @@ def versions() -> dict[str, str]:
         "scikit-learn",
         "skl2onnx",
     ):
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
+        if (here := find_version(name)) is not None:
+            found[name] = here
     return found
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import nn
 
-    from zoo.artefact.formats import Format, FormatVerification, Source
+    from zoo.artefact.formats import ConverterInput, Format, FormatVerification
     from zoo.edge.bundle import Contents
     from zoo.runs import RunFolder
     from zoo.spec import Manifest
@@ -311,13 +311,13 @@ def _network_of(form: Format, run: RunFolder | None) -> nn.Module | None:
 
 def _source_of(
     network: nn.Module | None, run: RunFolder | None, contents: Contents, manifest: Manifest, preprocess: Stage | None
-) -> tuple[Source, InputSpec]:
+) -> tuple[ConverterInput, InputSpec]:
     """What the converter starts from, and the input of the file that it makes."""
-    from zoo.artefact.formats import Source
+    from zoo.artefact.formats import ConverterInput
     from zoo.preprocess import channels_of
 
     if network is None or run is None:
-        return Source(contents.model, manifest.outputs), manifest.input
+        return ConverterInput(contents.model, manifest.outputs), manifest.input
     from zoo.artefact.formats._network import CalibratedNetwork
 
     spec = manifest.preprocess
@@ -333,7 +333,7 @@ def _source_of(
         shift=run.record.shift or None,
     )
     given = InputSpec(name="image", dtype="float32", channels=channels_of(spec), stage=stage)
-    return Source(contents.model, manifest.outputs, whole, whole.shape), given
+    return ConverterInput(contents.model, manifest.outputs, whole, whole.shape), given
 
 
 def _refuse_resize(form: Format, manifest: Manifest) -> None:

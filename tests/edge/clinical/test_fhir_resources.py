@@ -11,7 +11,7 @@ from edge_models import deciding_manifest, make_manifest, make_model
 
 from zoo.edge import Failure, Prediction, Runtime
 from zoo.edge.clinical._author import Author
-from zoo.edge.clinical._fhir import bundle, check_subject, entry, write_resource
+from zoo.edge.clinical._fhir import FHIR_BUNDLE, check_subject, entry, write_resource
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def test_an_image_without_answer_is_an_outcome_and_several_are_a_bundle(tmp_path
     failed = write_resource(Failure("y.png", "not an image"), author)
     validated(failed)
     assert failed["issue"][0]["diagnostics"] == "not an image"
-    before, behind = bundle()
+    before, behind = FHIR_BUNDLE
     both = before + b",".join(map(entry, (write_resource(result, author), failed))) + behind
     document = msgspec.json.decode(both)
     validated(document)

@@ -10,6 +10,7 @@ from clinical_cases import bundled, painted, write_model
 from edge_models import paint
 
 from zoo.edge.__main__ import main
+from zoo.edge.clinical import _source
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +49,17 @@ def test_each_dicom_image_gets_a_report_and_rows_keep_their_keys(
     assert [one["resource"]["resourceType"] for one in json.loads((tmp_path / "f.json").read_text())["entry"]] == [
         "DiagnosticReport"
     ] * 2
+
+
+def test_both_reports_of_an_image_take_one_look_at_its_header(
+    tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("highdicom", reason="the extra 'dicom-sr' is not installed")
+    looked, read = [], _source.read_header
+    monkeypatch.setattr(_source, "read_header", lambda *given: looked.append(given[1]) or read(*given))
+    options = ("--sr", tmp_path / "out", "--fhir", tmp_path / "f.json")
+    assert run(capsys, write_model(tmp_path), images, *options)[0] == 0
+    assert sorted(looked) == [str(images / "a.dcm"), str(images / "b.dcm")]
 
 
 def test_one_image_is_one_fhir_report_that_names_study_and_subject(

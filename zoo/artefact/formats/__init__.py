@@ -18,7 +18,7 @@ from zoo.artefact.formats._folder import (
 )
 from zoo.artefact.formats._litert import LiteRt
 from zoo.artefact.formats._openvino import OpenVino
-from zoo.artefact.formats._protocol import Answer, Format, Source
+from zoo.artefact.formats._protocol import Answer, ConverterInput, Format
 from zoo.errors import ProviderError
 
 if TYPE_CHECKING:
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 __all__ = [
     "FORMATS",
     "Answer",
+    "ConverterInput",
     "Format",
     "FormatVerification",
-    "Source",
     "check_format_place",
     "find_format",
     "prove_folder",

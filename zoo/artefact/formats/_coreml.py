@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from zoo.artefact.formats._protocol import Answer, Source, convert_quietly, import_packages
+from zoo.artefact.formats._protocol import Answer, ConverterInput, convert_quietly, import_packages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ class CoreMl:
         """On a Mac."""
         return sys.platform == "darwin"
 
-    def convert(self, source: Source, folder: Path) -> None:
+    def convert(self, source: ConverterInput, folder: Path) -> None:
         """Write model.mlpackage, which is a folder, its input called "image", its outputs by their names."""
         assert source.network is not None  # noqa: S101 - `takes` says so
         self.require()

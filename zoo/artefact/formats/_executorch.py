@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from zoo.artefact.formats._protocol import Answer, Source, convert_quietly, import_packages
+from zoo.artefact.formats._protocol import Answer, ConverterInput, convert_quietly, import_packages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -43,7 +43,7 @@ class ExecuTorch:
         """Wherever it is installed."""
         return True
 
-    def convert(self, source: Source, folder: Path) -> None:
+    def convert(self, source: ConverterInput, folder: Path) -> None:
         """Write model.pte."""
         assert source.network is not None  # noqa: S101 - `takes` says so
         self.require()

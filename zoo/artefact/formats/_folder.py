@@ -18,7 +18,7 @@ from zoo.errors import ModelError, OutputError, ProviderError, TamperedError, Zo
 from zoo.spec import MODEL_JSON, NOVELTY, SCHEMA, Display, FormatManifest, GoldenProof, decode, encode
 
 if TYPE_CHECKING:
-    from zoo.artefact.formats._protocol import Format, Source
+    from zoo.artefact.formats._protocol import ConverterInput, Format
     from zoo.spec import FormatName, InputSpec, Manifest
 
 __all__ = ["FormatVerification", "check_format_place", "prove_folder", "read_folder", "write_folder"]
@@ -46,10 +46,10 @@ class FormatVerification(Display, msgspec.Struct, frozen=True, kw_only=True):
 
     def headline(self) -> str:
         """How far the golden answers were from those expected."""
-        return f"{self.name} in {self.path}: {describe_proof(self.proof)}"
+        return f"{self.name} in {self.path}: {summarize_proof(self.proof)}"
 
 
-def describe_proof(proof: GoldenProof) -> str:
+def summarize_proof(proof: GoldenProof) -> str:
     """In words, without its date and place."""
     return (
         f"logits of {format_count(proof.images, 'golden image')} within {proof.max_abs_logit:.1e} by {proof.runtime}, "
@@ -60,7 +60,7 @@ def describe_proof(proof: GoldenProof) -> str:
 def write_folder(
     target: Path,
     form: Format,
-    source: Source,
+    source: ConverterInput,
     manifest: Manifest,
     golden: bytes,
     *,
@@ -147,24 +147,28 @@ def read_folder(folder: str | Path) -> FormatManifest:
 
 
 def prove_folder(folder: Path, form: Format) -> FormatVerification:
-    """Compare every hash, and replay the golden set by the format's runtime.
+    """Compare every hash with all that is there, and replay the golden set by the format's runtime.
 
     Raises:
         ModelError: model.json is missing or malformed, or the runtime refused the file.
-        TamperedError: a file is another than model.json lists.
+        TamperedError: a file is another than model.json lists, or is not listed.
         GateError: a golden answer is another.
         ProviderError: the runtime does not work on this system.
     """
     said = read_folder(folder)
     if not form.runs_here():
         raise ProviderError(f"{folder}: {said.statement}", code="format-elsewhere", format=form.name, path=str(folder))
-    wrong = [name for name, digest in said.files.items() if not _is(folder, name, digest)]
-    if wrong or GOLDEN not in said.files:
+    wrong = {name for name, digest in said.files.items() if not _is(folder, name, digest)}
+    wrong |= _list_files(folder) ^ {MODEL_JSON, *said.files}
+    wrong |= {GOLDEN} - said.files.keys()
+    if not any(form.file in {name, *map(str, PurePosixPath(name).parents)} for name in said.files):
+        wrong.add(form.file)
+    if wrong:
         raise TamperedError(
-            f"{folder}: {', '.join(wrong) or GOLDEN} is missing or not what {MODEL_JSON} lists; copy the folder again "
+            f"{folder}: {', '.join(sorted(wrong))} is missing or not what {MODEL_JSON} lists; copy the folder again "
             "from where it was made",
             code="bundle-files",
-            files=wrong or [GOLDEN],
+            files=sorted(wrong),
         )
     golden = (folder / GOLDEN).read_bytes()
     proof = _replay(form, folder, said, golden, given=said.input, outputs=said.outputs, remedy="; do not use it here")
@@ -181,7 +185,7 @@ def check_format_place(target: Path) -> None:
         return
     try:
         ours = {MODEL_JSON, *read_folder(target).files}
-        there = {one.relative_to(target).as_posix() for one in target.rglob("*") if one.is_file()}
+        there = _list_files(target)
     except (OSError, ZooError) as problem:
         if isinstance(problem, OSError):
             raise refuse_unwritable(target, problem) from None
@@ -225,11 +229,16 @@ def _replay(
 def _state(form: Format, proof: GoldenProof | None, name: str) -> str:
     anew = f"'zoo verify {quote_path(name)}'"
     if proof is not None:
-        return f"{describe_proof(proof)}; {anew} proves it on another machine"
+        return f"{summarize_proof(proof)}; {anew} proves it on another machine"
     return (
         f"not proven here: Core ML runs on macOS; on a Mac run pip install 'edgezoo[{form.name}]', then {anew}, which "
         "holds the file to the golden images beside it"
     )
+
+
+def _list_files(folder: Path) -> set[str]:
+    """Files and links in a folder and below it, by their names there; no link is followed."""
+    return {one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_symlink() or not one.is_dir()}
 
 
 def _is(folder: Path, name: str, digest: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from zoo._support.machine import cores
-from zoo.artefact.formats._protocol import Answer, Source, convert_quietly, import_packages
+from zoo.artefact.formats._protocol import Answer, ConverterInput, convert_quietly, import_packages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +38,7 @@ class LiteRt:
         """Wherever it is installed."""
         return True
 
-    def convert(self, source: Source, folder: Path) -> None:
+    def convert(self, source: ConverterInput, folder: Path) -> None:
         """Write model.tflite, its input called "image", its outputs by their names."""
         assert source.network is not None  # noqa: S101 - `takes` says so
         self.require()

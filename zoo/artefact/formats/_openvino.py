@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from zoo.artefact._graph import with_outputs
-from zoo.artefact.formats._protocol import Answer, Source, convert_quietly, import_packages
+from zoo.artefact.formats._protocol import Answer, ConverterInput, convert_quietly, import_packages
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +53,7 @@ class OpenVino:
         """Wherever it is installed."""
         return True
 
-    def convert(self, source: Source, folder: Path) -> None:
+    def convert(self, source: ConverterInput, folder: Path) -> None:
         """Write model.xml and model.bin, weights in float32."""
         self.require()
         import onnx

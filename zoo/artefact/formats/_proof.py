@@ -75,10 +75,11 @@ def replay_golden(
             feed |= dict(zip(table.inputs, row.T, strict=True))
         try:
             found = answer(feed)
+            logits, of_name = found["logits"], found["probabilities"]
+            novelty = found[NOVELTY] if NOVELTY in outputs else None
         except Exception as problem:  # runtimes' errors have no common base below Exception
             wrong.append(f"{name}: no answer ({join_lines(problem, 120)})")
             continue
-        logits, of_name = found["logits"], found["probabilities"]
         if logits.shape != (1, len(labels)) or of_name.shape != (1, len(labels)):
             wrong.append(f"{name}: {'x'.join(map(str, logits.shape))} logits, expected 1x{len(labels)}")
             continue
@@ -86,8 +87,8 @@ def replay_golden(
         moved = float(np.nan_to_num(np.abs(of_name - probabilities[at]), nan=np.inf).max())
         changed = _flips(logits[0], expected[at], task)
         worst, worst_probability, flips = max(worst, apart), max(worst_probability, moved), flips + changed
-        if NOVELTY in outputs and at < len(golden.novelty):
-            score = relative(found[NOVELTY], golden.novelty[at : at + 1])
+        if novelty is not None and at < len(golden.novelty):
+            score = relative(novelty, golden.novelty[at : at + 1])
             worst_score = max(worst_score, score)
             if not score <= golden.tolerance:
                 wrong.append(f"{name}: novelty off by {score:.1e}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import importlib
-import importlib.metadata
 import sys
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -16,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo._support.text import join_lines
+from zoo._support.versions import find_version
 from zoo.errors import ModelError, ZooError
 
 if TYPE_CHECKING:
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
     from zoo.spec import FormatName
 
-__all__ = ["Answer", "Format", "Source", "convert_quietly", "import_packages", "version_of"]
+__all__ = ["Answer", "ConverterInput", "Format", "convert_quietly", "import_packages", "version_of"]
 
 Answer = Callable[[Mapping[str, NDArray[Any]]], dict[str, NDArray[np.float32]]]
 """Inputs by name, a batch of one image, to outputs by name: (1, K) probabilities and logits, (1,) novelty."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Source:
+class ConverterInput:
     """What a file is made from.
 
     Attributes:
@@ -72,7 +72,7 @@ class Format(Protocol):
     def runs_here(self) -> bool:
         """Whether the runtime works on this system."""
 
-    def convert(self, source: Source, folder: Path) -> None:
+    def convert(self, source: ConverterInput, folder: Path) -> None:
         """Write the file into an empty folder.
 
         Raises:
@@ -141,7 +141,5 @@ def convert_quietly(what: str, **fields: str) -> Iterator[None]:
 
 def version_of(distribution: str) -> str:
     """Distribution and version, such as "openvino 2026.4.1"."""
-    try:
-        return f"{distribution} {importlib.metadata.version(distribution)}"
-    except importlib.metadata.PackageNotFoundError:
-        return f"{distribution}, version unknown"
+    found = find_version(distribution)
+    return f"{distribution}, version unknown" if found is None else f"{distribution} {found}"

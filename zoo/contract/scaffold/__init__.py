@@ -10,12 +10,12 @@ import keyword
 import re
 import sys
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Literal, get_args
 
 from zoo._support.files import replace_folder
+from zoo._support.versions import find_version
 from zoo.errors import OutputError, UsageError
 from zoo.registry import catalogue, plugins
 
@@ -158,11 +158,7 @@ def project_files(names: Names, framework: Framework) -> dict[str, str]:
 
 def _refuse_clashes(names: Names) -> None:
     """A name that two distributions claim is nobody's: the zoo would refuse to load either."""
-    try:
-        here = version(names.distribution)
-    except PackageNotFoundError:
-        pass
-    else:
+    if (here := find_version(names.distribution)) is not None:
         raise UsageError(
             f"{names.distribution} {here} is installed already; choose another name",
             code="name-taken",

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError
-from importlib.metadata import version as version_of
 from typing import TYPE_CHECKING
 
 from zoo._support.text import printable
+from zoo._support.versions import TOOL, tool_version
 
 if TYPE_CHECKING:
     from zoo.edge._results import Prediction
     from zoo.edge._runtime import Runtime
     from zoo.spec import Manifest
 
-__all__ = ["TOOL", "Author", "is_answer", "version"]
-
-TOOL = "edgezoo"
+__all__ = ["Author", "is_answer"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +36,7 @@ class Author:
     @property
     def tool(self) -> str:
         """Name and version of the program that ran the file."""
-        return f"{TOOL} {version()}"
+        return f"{TOOL} {tool_version()}"
 
     def statement(self) -> str:
         """That a computer made it, which one, and what for."""
@@ -54,11 +51,3 @@ class Author:
 def is_answer(prediction: Prediction) -> bool:
     """Whether `label` is the answer, and the model does not say that it does not know."""
     return prediction.decision in {None, "label"}
-
-
-def version() -> str:
-    """This tool's."""
-    try:
-        return version_of(TOOL)
-    except PackageNotFoundError:  # a source tree that is not installed
-        return "0"

@@ -13,18 +13,21 @@ from uuid import uuid4
 import msgspec
 
 from zoo._support.text import printable
+from zoo._support.versions import TOOL
 from zoo.edge._results import Failure
 from zoo.edge._tables import describe_answer
-from zoo.edge.clinical._author import TOOL, is_answer
+from zoo.edge.clinical._author import is_answer
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
     from zoo.edge._results import Prediction
     from zoo.edge.clinical._author import Author
 
-__all__ = ["FHIR", "bundle", "check_subject", "entry", "write_outcome", "write_resource"]
+__all__ = ["FHIR", "FHIR_BUNDLE", "check_subject", "entry", "write_outcome", "write_resource"]
 
 FHIR = "application/fhir+json"
+FHIR_BUNDLE = (b'{"resourceType":"Bundle","type":"collection","entry":[', b"]}")
+"""The bytes before and behind the places of a Bundle, which is a collection; commas part the places."""
 
 _SUBJECT = re.compile(r"(https?://[^\s?#]+/)?(Patient|Group|Device|Location)/[A-Za-z0-9.-]{1,64}")
 """A literal reference (R4, section 2.3.0.1) to what a report may be about."""
@@ -86,11 +89,6 @@ def write_outcome(failure: Failure) -> Resource:
 def entry(resource: Resource) -> bytes:
     """One place of a Bundle as JSON."""
     return msgspec.json.encode({"fullUrl": f"urn:uuid:{uuid4()}", "resource": resource})
-
-
-def bundle() -> tuple[bytes, bytes]:
-    """The bytes before and behind the places of a Bundle, which is a collection; commas part the places."""
-    return b'{"resourceType":"Bundle","type":"collection","entry":[', b"]}"
 
 
 def _describe_device(author: Author) -> Resource:

@@ -11,8 +11,8 @@ import msgspec
 from zoo._support.files import atomic_path, atomic_write, refuse_occupied, refuse_unwritable
 from zoo.edge._results import Failure
 from zoo.edge.clinical._author import Author
-from zoo.edge.clinical._fhir import bundle, check_subject, entry, write_resource
-from zoo.edge.clinical._source import read_source
+from zoo.edge.clinical._fhir import FHIR_BUNDLE, check_subject, entry, write_resource
+from zoo.edge.clinical._source import find_source
 from zoo.edge.clinical._sr import check_highdicom, write_report
 from zoo.errors import ImageError, OutputError, UsageError
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from zoo.edge._results import Result
     from zoo.edge._runtime import Runtime
+    from zoo.edge.clinical._source import DicomSource
 
 __all__ = ["Documents"]
 
@@ -82,18 +83,20 @@ class Documents:
         with ExitStack() as stack:
             resources = None if self._fhir is None else stack.enter_context(_Resources(self._fhir))
             for result in results:
+                source = find_source(Path(result.image), result.image)
                 if self._sr is not None and not isinstance(result, Failure):
-                    self._write_report(self._sr, result, author)
+                    self._write_report(self._sr, source, result, author)
                 if resources is not None:
-                    study = _find_study(result.image)
+                    study = None if isinstance(source, ImageError) else source.study
                     resources.add(write_resource(result, author, study=study, subject=self._subject))
                 yield result
             if self.refused and not self._written:
                 raise self.refused[0]
 
-    def _write_report(self, folder: Path, result: Any, author: Author) -> None:
+    def _write_report(self, folder: Path, source: DicomSource | ImageError, result: Any, author: Author) -> None:
         try:
-            source = read_source(Path(result.image), result.image)
+            if isinstance(source, ImageError):
+                raise source
             report = write_report(source, result, author, self._frame)
         except ImageError as problem:
             self.refused.append(problem.rename(result.image))
@@ -119,7 +122,7 @@ class _Resources:
 
     def __exit__(self, *problem: Any) -> bool | None:
         if problem[0] is None:
-            before, behind = bundle()
+            before, behind = FHIR_BUNDLE
             if self._first is not None:
                 self._file.write(msgspec.json.encode(self._first))
             else:
@@ -131,17 +134,9 @@ class _Resources:
             self._first = resource
             return
         if self._first is not None:
-            self._file.write(bundle()[0] + entry(self._first))
+            self._file.write(FHIR_BUNDLE[0] + entry(self._first))
             self._first, self._several = None, True
         self._file.write(b"," + entry(resource))
-
-
-def _find_study(image: str) -> str | None:
-    """Study Instance UID of a DICOM image that has one."""
-    try:
-        return read_source(Path(image), image).study
-    except ImageError:
-        return None
 
 
 def _check_folder(folder: Path) -> None:

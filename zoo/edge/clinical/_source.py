@@ -21,7 +21,7 @@ from zoo.readers._dicom_start import find_start
 if TYPE_CHECKING:
     from pathlib import Path
 
-__all__ = ["Source", "name_instance", "read_source"]
+__all__ = ["DicomSource", "find_source", "name_instance", "read_source"]
 
 _NAMES = ("PatientName", "ReferringPhysicianName")
 _LENGTHS = {
@@ -44,7 +44,7 @@ _KEYWORDS = ("SpecificCharacterSet", "NumberOfFrames", _PROCEDURE, *_NAMES, *_LE
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Source:
+class DicomSource:
     """One DICOM image, without its pixels.
 
     Attributes:
@@ -66,7 +66,7 @@ class Source:
     procedures: tuple[tuple[str, str, str], ...]
 
 
-def read_source(data: bytes | Path, name: str) -> Source:
+def read_source(data: bytes | Path, name: str) -> DicomSource:
     """Read the header of an image that a model has answered.
 
     Args:
@@ -94,7 +94,15 @@ def read_source(data: bytes | Path, name: str) -> Source:
                     element=keyword,
                 )
         study, series, sop_class, instance = uids.values()
-        return Source(study, series, sop_class, instance, _frames(header), _elements(header), _procedures(header))
+        return DicomSource(study, series, sop_class, instance, _frames(header), _elements(header), _procedures(header))
+
+
+def find_source(data: bytes | Path, name: str) -> DicomSource | ImageError:
+    """As `read_source`, and why there is none."""
+    try:
+        return read_source(data, name)
+    except ImageError as problem:
+        return problem
 
 
 def name_instance(data: bytes) -> tuple[str, str] | None:

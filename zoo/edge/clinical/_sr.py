@@ -9,21 +9,23 @@ from __future__ import annotations
 import hashlib
 import io
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from zoo._support.imports import import_together, needing
 from zoo._support.text import printable
+from zoo._support.versions import TOOL
 from zoo.edge._decision_words import describe_decision, describe_decisions
-from zoo.edge.clinical._author import TOOL, is_answer
-from zoo.errors import ImageError
+from zoo.edge.clinical._author import is_answer
+from zoo.errors import ImageError, UsageError
 from zoo.readers._dicom_elements import quiet
 
 if TYPE_CHECKING:
     from zoo.edge._results import Prediction
     from zoo.edge.clinical._author import Author
-    from zoo.edge.clinical._source import Source
+    from zoo.edge.clinical._source import DicomSource
 
-__all__ = ["SCHEME", "Report", "check_highdicom", "code_label", "write_report"]
+__all__ = ["SCHEME", "Report", "check_highdicom", "code_label", "has_highdicom", "write_report"]
 
 SCHEME = "99ZOO"
 """Designator of the private coding scheme; PS3.3 section 8.2 keeps those that begin with 99 for such."""
@@ -57,6 +59,16 @@ def check_highdicom() -> None:
         import_together(*_MODULES)
 
 
+@cache
+def has_highdicom() -> bool:
+    """Whether reports can be written here; the first call imports highdicom, which takes 0.1 s."""
+    try:
+        check_highdicom()
+    except UsageError:
+        return False
+    return True
+
+
 def code_label(label: str, part: str = "label") -> str:
     """The code of a label, of its probability or of its operating point, in the private scheme.
 
@@ -65,7 +77,7 @@ def code_label(label: str, part: str = "label") -> str:
     return _PARTS[part] + hashlib.sha256(label.encode()).hexdigest()[:15]
 
 
-def write_report(source: Source, prediction: Prediction, author: Author, frame: int | None = None) -> Report:
+def write_report(source: DicomSource, prediction: Prediction, author: Author, frame: int | None = None) -> Report:
     """Write the report of one answer; its UIDs are fresh, patient and study are those of the source.
 
     It is complete, preliminary and not verified.
@@ -127,7 +139,7 @@ def write_report(source: Source, prediction: Prediction, author: Author, frame: 
         )
 
 
-def _write_content(source: Source, prediction: Prediction, author: Author, frame: int | None) -> Any:
+def _write_content(source: DicomSource, prediction: Prediction, author: Author, frame: int | None) -> Any:
     """The document's tree, its root in a sequence of one."""
     from highdicom import sr
     from pydicom.sr.codedict import codes
@@ -240,7 +252,7 @@ def _cut(text: str) -> str:
     return text if len(text) <= _MEANING_MOST else f"{text[: _MEANING_MOST - 1]}…"
 
 
-def _evidence(source: Source) -> Any:
+def _evidence(source: DicomSource) -> Any:
     """What highdicom takes from an image, but for the patient: it would log a name that it finds odd."""
     from pydicom.dataset import Dataset
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from zoo._support.imports import needing
 from zoo.edge.serve._keys import Key, make_key, read_keys
 from zoo.edge.serve._settings import Settings
-from zoo.edge.serve._sources import Source, read_sources
+from zoo.edge.serve._sources import ServedPath, read_sources
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -25,13 +25,13 @@ if TYPE_CHECKING:
 
     from zoo.edge.serve._server import Started
 
-__all__ = ["Key", "Settings", "Source", "make_key", "read_keys", "read_sources", "serve"]
+__all__ = ["Key", "ServedPath", "Settings", "make_key", "read_keys", "read_sources", "serve"]
 
 log = logging.getLogger("zoo")
 
 
 def serve(
-    models: Path | str | Iterable[Path | str | Source],
+    models: Path | str | Iterable[Path | str | ServedPath],
     settings: Settings | None = None,
     *,
     announce: Callable[[Started], None] | None = None,
@@ -56,7 +56,7 @@ def serve(
     with needing("serve", "serve"):
         from zoo.edge.serve._server import run
     given = [models] if isinstance(models, str | os.PathLike) else models
-    sources = [one if isinstance(one, Source) else read_sources([one])[0] for one in given]
+    sources = [one if isinstance(one, ServedPath) else read_sources([one])[0] for one in given]
     run(sources, settings or Settings(), announce or _log)
 
 

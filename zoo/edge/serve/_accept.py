@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from email.message import Message
 from typing import TYPE_CHECKING
+
+from python_multipart.multipart import parse_options_header
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -50,10 +51,8 @@ def choose_form(header: str, offered: Sequence[str]) -> str | None:
 
 def read_type(text: str) -> tuple[str, dict[str, str]]:
     """A media type or range in lower case, and its parameters; names of these are in lower case, too."""
-    message = Message()
-    message["content-type"] = " ".join(text.split())
-    (kind, _), *given = message.get_params(failobj=[("", "")])
-    return kind.lower(), {name.lower(): value for name, value in given if isinstance(value, str)}
+    kind, given = parse_options_header(text)
+    return kind.decode("latin-1"), {name.decode("latin-1"): value.decode("latin-1") for name, value in given.items()}
 
 
 def _fit(asked: tuple[str, dict[str, str]], form: str) -> int:

@@ -18,18 +18,20 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from zoo.edge.clinical._author import version
+from zoo._support.versions import tool_version
+from zoo.edge.clinical._sr import has_highdicom
 from zoo.edge.serve._accept import choose_form
 from zoo.edge.serve._bodies import Bodies, Refused
-from zoo.edge.serve._clinical import FORMS, Clinical, has_highdicom
+from zoo.edge.serve._clinical import FORMS, Clinical
 from zoo.edge.serve._described import describe_clinical
 from zoo.edge.serve._dicomweb import INSTANCE, STUDIES, STUDY, DicomWeb, name_study
 from zoo.edge.serve._gate import Gate
 from zoo.edge.serve._guard import Declined, Guard, refusal
-from zoo.edge.serve._images import Unreadable, media_kind
+from zoo.edge.serve._images import media_kind
 from zoo.edge.serve._inference import ModelReady, ServerFacts, describe
 from zoo.edge.serve._login import login_routes
 from zoo.edge.serve._metrics import CONTENT_TYPE_LATEST, Metrics
+from zoo.edge.serve._multipart import Unreadable
 from zoo.edge.serve._openapi import document
 from zoo.edge.serve._page import media_type, pages
 from zoo.edge.serve._queries import choose, read_query
@@ -132,7 +134,7 @@ class Service:
         )
 
     def _routes(self) -> list[Route]:
-        server = ServerFacts(name="zoo", version=version())
+        server = ServerFacts(name="zoo", version=tool_version())
         routes = [
             Route("/predict", self._predict, methods=["POST"]),
             Route("/explain", self._explain, methods=["POST"]),
@@ -165,7 +167,10 @@ class Service:
     async def _predict(self, request: Request) -> Response:
         model = choose(self.models, request)
         asked, columns = read_query(model, request, "frame", "top")
-        form = choose_form(request.headers.get("accept", ""), FORMS if has_highdicom() else FORMS[:2])
+        accept = request.headers.get("accept", "")
+        form = choose_form(accept, FORMS)
+        if form not in {None, *FORMS[:2]} and not has_highdicom():
+            form = choose_form(accept, FORMS[:2])
         if form is None:
             return refusal(406)
         if form != JSON:

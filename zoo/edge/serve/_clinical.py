@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import cache
-from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -11,8 +9,8 @@ from starlette.responses import Response
 
 from zoo.edge._results import Failure
 from zoo.edge.clinical._author import Author
-from zoo.edge.clinical._fhir import FHIR, bundle, entry, write_resource
-from zoo.edge.clinical._source import read_source
+from zoo.edge.clinical._fhir import FHIR, FHIR_BUNDLE, entry, write_resource
+from zoo.edge.clinical._source import find_source, read_source
 from zoo.edge.clinical._sr import write_report
 from zoo.edge.serve._accept import DICOM, RELATED
 from zoo.edge.serve._related import write_related
@@ -23,16 +21,10 @@ if TYPE_CHECKING:
     from zoo.edge.serve._images import Images
     from zoo.edge.serve._work import Columns, Sent, Work
 
-__all__ = ["FORMS", "Clinical", "has_highdicom"]
+__all__ = ["FORMS", "Clinical"]
 
 FORMS = (JSON, FHIR, DICOM, RELATED)
 """What `POST /predict` can answer with; the last two need highdicom."""
-
-
-@cache
-def has_highdicom() -> bool:
-    """Whether DICOM reports can be written here; highdicom is imported for the first of them, not before."""
-    return find_spec("highdicom") is not None
 
 
 class Clinical:
@@ -52,11 +44,12 @@ class Clinical:
         """A DiagnosticReport; of several images a Bundle, in which an image without answer has an OperationOutcome."""
         author, resources = Author.of(sent.model.runtime), []
         for data, result in self._work.results(found, sent, columns, frame):
-            study = _find_study(data) if isinstance(data, bytes) else None
+            source = find_source(data, "image") if isinstance(data, bytes) else data
+            study = None if isinstance(source, ImageError) else source.study
             resources.append(write_resource(result, author, study=study))
         if not found.several:
             return sent.answer(msgspec.json.encode(resources[0]), FHIR)
-        before, behind = bundle()
+        before, behind = FHIR_BUNDLE
         return sent.answer(before + b",".join(map(entry, resources)) + behind, FHIR)
 
     def _reports(self, found: Images, sent: Sent, columns: Columns, frame: int | None, form: str) -> Response:
@@ -81,10 +74,3 @@ class Clinical:
             return sent.answer(reports[0], DICOM)
         body, kind = write_related(reports)
         return sent.answer(body, kind)
-
-
-def _find_study(data: bytes) -> str | None:
-    try:
-        return read_source(data, "image").study
-    except ImageError:
-        return None

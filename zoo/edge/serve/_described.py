@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from zoo.edge.clinical._fhir import FHIR
+from zoo.edge.clinical._sr import has_highdicom
 from zoo.edge.serve._accept import DICOM, DICOM_JSON
-from zoo.edge.serve._clinical import has_highdicom
 from zoo.edge.serve._dicomweb import INSTANCE, STUDIES, STUDY, explain_absence
 from zoo.edge.serve._openapi import describe_responses, describe_security
 

@@ -18,9 +18,8 @@ from starlette.routing import Route
 
 from zoo.edge.clinical._author import Author
 from zoo.edge.clinical._source import name_instance, read_source
-from zoo.edge.clinical._sr import write_report
+from zoo.edge.clinical._sr import has_highdicom, write_report
 from zoo.edge.serve._accept import DICOM, DICOM_JSON, RELATED, choose_form
-from zoo.edge.serve._clinical import has_highdicom
 from zoo.edge.serve._guard import refusal
 from zoo.edge.serve._kept import SECONDS, Kept
 from zoo.edge.serve._queries import choose
@@ -29,12 +28,12 @@ from zoo.edge.serve._work import JSON
 from zoo.errors import ImageError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Collection
 
     from starlette.requests import Request
 
     from zoo.edge._runtime import Runtime
-    from zoo.edge.clinical._source import Source
+    from zoo.edge.clinical._source import DicomSource
     from zoo.edge.serve._models import Model, Models
     from zoo.edge.serve._settings import Settings
     from zoo.edge.serve._work import Sent, Work
@@ -91,7 +90,7 @@ class _Outcome:
         other: the reason for each file that does not say what it is.
     """
 
-    stored: list[Source] = field(default_factory=list)
+    stored: list[DicomSource] = field(default_factory=list)
     failed: list[tuple[tuple[str, str], int]] = field(default_factory=list)
     other: list[int] = field(default_factory=list)
 
@@ -120,7 +119,7 @@ class DicomWeb:
     Args:
         work: what answers an image.
         models: what is served; the query says which one answers.
-        settings: for the limit of images.
+        settings: for the limit of images, and the names that a proxy serves.
         run: lets a worker do a job for a request, within all limits, and answers whatever comes of it.
     """
 
@@ -134,6 +133,7 @@ class DicomWeb:
         self._work = work
         self._models = models
         self._most = settings.images
+        self._names = frozenset(map(str.lower, settings.hosts))
         self._run = run
         self._kept = Kept()
 
@@ -168,7 +168,7 @@ class DicomWeb:
             if sent.gone.is_set():
                 break
             self._answer_one(sent.model.runtime, data, f"image {at + 1}", study, outcome)
-        content = msgspec.json.encode(outcome.document(f"{_find_base(sent)}{STUDIES}/"))
+        content = msgspec.json.encode(outcome.document(f"{_find_base(sent, self._names)}{STUDIES}/"))
         answer = sent.answer(content, DICOM_JSON)
         answer.status_code = outcome.status
         return answer
@@ -216,10 +216,16 @@ def _find_code(runtime: Runtime, problem: ImageError, data: bytes) -> str:
     return problem.code
 
 
-def _find_base(sent: Sent) -> str:
-    """Where the client reached this server; empty, so that addresses are relative, where it does not say it well."""
+def _find_base(sent: Sent, names: Collection[str]) -> str:
+    """Where the client reached this server; empty, so that addresses are relative, where this is not known.
+
+    So it is behind a proxy, which serves one of `names`: its scheme is not told here.
+    """
     host = sent.header("host")
-    return f"{sent.request.scope['scheme']}://{host}" if _HOST.fullmatch(host) else ""
+    found = _HOST.fullmatch(host)
+    if found is None or found[1].strip("[]").rstrip(".").lower() in names:
+        return ""
+    return f"{sent.request.scope['scheme']}://{host}"
 
 
 def _element(vr: str, values: list[Any]) -> dict[str, Any]:

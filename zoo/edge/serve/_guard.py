@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from starlette.responses import Response
 
 from zoo.edge.serve._access import OTHER
+from zoo.edge.serve._gate import COOKIE
 from zoo.edge.serve._protocol import REFUSED, SECURITY_HEADERS
 from zoo.edge.serve._shapes import IMAGES, KEY, MODEL, problem
 
@@ -73,7 +74,8 @@ class Guard:
             matches paths by patterns, which take "/model" followed by a line break for "/model", and `private` does
             not.
         hosts: names by which this server may be asked; None: any.
-        names: those of them that were given by the user: a proxy may put its own in `Host`.
+        names: those of them that were given by the user: a proxy may put its own in `Host`. Beside a session only the
+            whole of `Host` counts.
         gate: who may ask for `private` paths.
         private: names of the routes that tell of the model or work for the caller.
         say: takes one line for the operator.
@@ -183,7 +185,9 @@ class Guard:
             return not cross or headers.get(b"sec-fetch-mode") == b"navigate"
         with contextlib.suppress(ValueError):
             asking = urlsplit(origin.decode("latin-1"))
-            return asking.netloc.encode("latin-1") == headers.get(b"host", b"") or asking.hostname in self._names
+            # A browser sends the session to every port of a name, so beside it a name alone is not enough.
+            named = asking.hostname in self._names and COOKIE.encode() not in headers.get(b"cookie", b"")
+            return asking.netloc.encode("latin-1") == headers.get(b"host", b"") or named
         return False
 
 

@@ -11,24 +11,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
 import msgspec
-from python_multipart.exceptions import FormParserError
-from python_multipart.multipart import MultipartParser, parse_options_header
 
+from zoo.edge.serve._accept import read_type
+from zoo.edge.serve._multipart import Unreadable, check_count, read_parts
 from zoo.errors import ImageError
 
 if TYPE_CHECKING:
-    from python_multipart.multipart import MultipartCallbacks
+    from collections.abc import Mapping
 
-__all__ = ["NAME", "Images", "Unreadable", "check_count", "decode_base64", "media_kind", "unpack"]
+__all__ = ["NAME", "Images", "decode_base64", "media_kind", "unpack"]
 
 NAME = "image"
 """How answers and errors call an image: who sent it knows which it was, and nobody else may."""
 
 Kind = Literal["file", "form", "json"]
-
-
-class Unreadable(Exception):  # noqa: N818 - a state, which the caller answers with 400
-    """A body without images for a reason that its one argument says; it repeats nothing of the body."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +51,7 @@ class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 def media_kind(content_type: str) -> Kind | None:
     """What a Content-Type says a body is; None: nothing that is taken here."""
-    kind = content_type.partition(";")[0].strip().lower()
+    kind = read_type(content_type)[0]
     if kind == "multipart/form-data":
         return "form"
     if kind == "application/json":
@@ -97,12 +93,6 @@ def _read_json(body: bytes, most: int) -> Images:
     return Images([_decode(text) for text in many], several=True)
 
 
-def check_count(count: int, most: int) -> None:
-    """Raise `Unreadable` for no image, or more than `most`."""
-    if not 1 <= count <= most:
-        raise Unreadable(f"the request holds {count} images, expected 1 to {most}; send the others in further requests")
-
-
 def _decode(text: str) -> bytes | ImageError:
     try:
         return decode_base64(text)
@@ -127,70 +117,10 @@ def decode_base64(text: str) -> bytes:
 
 
 def _read_form(body: bytes, content_type: str, most: int) -> Images:
-    form = _Form()
-    boundary = parse_options_header(content_type)[1].get(b"boundary", b"")
-    if not boundary:
-        raise Unreadable("the form has no boundary in its Content-Type")
-    # Each part ends with one, and none may hold one (RFC 2046, section 5.1.1). The parser takes 7 s for three million.
-    if (parts := body.count(b"\r\n--" + boundary)) > most:
-        check_count(parts, most)
-    try:
-        parser = MultipartParser(boundary, form.callbacks())
-        parser.write(body)
-        parser.finalize()
-    except FormParserError:
-        form.ended = False
-    if not form.ended:
-        raise Unreadable("the body is not a form as its Content-Type says, or it is cut off")
-    check_count(len(form.files), most)
-    return Images([bytes(data) for data in form.files], several=len(form.files) > 1)
+    files: list[bytes | ImageError] = [*read_parts(body, content_type, most, _check_part)]
+    return Images(files, several=len(files) > 1)
 
 
-class _Form:
-    """What the parser finds. Of a part's headers only one is looked at, and of it only whether it names a file."""
-
-    def __init__(self) -> None:
-        self.files: list[bytearray] = []
-        self.ended = False
-        self._field = self._value = b""
-        self._disposition = b""
-
-    def callbacks(self) -> MultipartCallbacks:
-        """As `MultipartParser` takes them."""
-        return {
-            "on_part_begin": self._begin,
-            "on_header_begin": self._begin_header,
-            "on_header_field": self._add_field,
-            "on_header_value": self._add_value,
-            "on_header_end": self._end_header,
-            "on_headers_finished": self._end_headers,
-            "on_part_data": self._add,
-            "on_end": self._end,
-        }
-
-    def _begin(self) -> None:
-        self._disposition = b""
-
-    def _begin_header(self) -> None:
-        self._field = self._value = b""
-
-    def _add_field(self, data: bytes, start: int, end: int) -> None:
-        self._field += data[start:end]
-
-    def _add_value(self, data: bytes, start: int, end: int) -> None:
-        self._value += data[start:end]
-
-    def _end_header(self) -> None:
-        if self._field.lower() == b"content-disposition":
-            self._disposition = self._value
-
-    def _end_headers(self) -> None:
-        if b"filename" not in parse_options_header(self._disposition)[1]:
-            raise Unreadable("the form holds a field that is not a file; give top, frame and columns in the query")
-        self.files.append(bytearray())
-
-    def _add(self, data: bytes, start: int, end: int) -> None:
-        self.files[-1] += data[start:end]
-
-    def _end(self) -> None:
-        self.ended = True
+def _check_part(headers: Mapping[str, str]) -> None:
+    if "filename" not in read_type(headers.get("content-disposition", ""))[1]:
+        raise Unreadable("the form holds a field that is not a file; give top, frame and columns in the query")

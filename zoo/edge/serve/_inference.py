@@ -6,7 +6,7 @@ https://github.com/kserve/open-inference-protocol, and for tensors behind the JS
 
 The input is one tensor: raw images (N, H, W, C), or N image files as BYTES. Files are base64 inside JSON,
 which has no bytes; the protocol leaves that open. The outputs are those of `zoo predict`: calibrated probabilities
-(N, K), the label, and the decision of a model that abstains. A version is the begin of the ONNX file's sha256.
+(N, K), the label, and the decision of a model that abstains. A version is the first digits of the ONNX file's sha256.
 """
 
 from __future__ import annotations
@@ -18,7 +18,8 @@ import msgspec
 import numpy as np
 
 from zoo import preprocess
-from zoo.edge.serve._images import Unreadable, check_count, decode_base64
+from zoo.edge.serve._images import decode_base64
+from zoo.edge.serve._multipart import Unreadable, check_count
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zoo.edge.serve._settings import Settings
-    from zoo.edge.serve._sources import Source
+    from zoo.edge.serve._sources import ServedPath
 
 __all__ = ["CARD", "CHOICE", "Model", "Models", "UnknownModel", "open_served"]
 
@@ -58,7 +58,7 @@ class UnknownModel(Exception):  # noqa: N818 - a state, which the caller answers
         self.known = known
 
 
-def open_served(source: Source, settings: Settings, before: Model | None = None) -> Model:
+def open_served(source: ServedPath, settings: Settings, before: Model | None = None) -> Model:
     """Open and prove one model.
 
     Args:

@@ -7,8 +7,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from zoo._support.versions import tool_version
 from zoo.edge._explain import HeatMap
-from zoo.edge.clinical._author import version
 from zoo.edge.serve._gate import COOKIE
 from zoo.edge.serve._inference import HEADER, Asked, ModelFacts, ModelReady, ServerFacts, Told
 from zoo.edge.serve._shapes import (
@@ -97,7 +97,7 @@ def document(settings: Settings, models: Models) -> dict[str, Any]:
         "openapi": "3.1.0",
         "info": {
             "title": "zoo serve",
-            "version": version(),
+            "version": tool_version(),
             "description": "Image classifiers. Images are neither kept nor logged; every error is a Problem, "
             "below /v2 an InferenceProblem.",
         },

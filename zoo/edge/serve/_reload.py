@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from zoo.edge.serve._application import Service
     from zoo.edge.serve._settings import Settings
-    from zoo.edge.serve._sources import Source
+    from zoo.edge.serve._sources import ServedPath
 
 __all__ = ["Reload"]
 
@@ -40,7 +40,7 @@ class Reload:
     """
 
     def __init__(
-        self, service: Service, sources: Sequence[Source], settings: Settings, wanted: threading.Event
+        self, service: Service, sources: Sequence[ServedPath], settings: Settings, wanted: threading.Event
     ) -> None:
         self._wanted = wanted
         self._service = service
@@ -85,7 +85,7 @@ class Reload:
         _say(logging.INFO, f"{len(keys)} keys from {self._settings.token_file}{lost}")
         return True
 
-    def _reload(self, at: int, source: Source) -> bool:
+    def _reload(self, at: int, source: ServedPath) -> bool:
         models = self._service.models
         old = models.all[at]
         new = open_served(source, self._settings, old)

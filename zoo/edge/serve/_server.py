@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
     from zoo.edge.serve._models import Model
-    from zoo.edge.serve._sources import Source
+    from zoo.edge.serve._sources import ServedPath
 
 __all__ = ["Started", "run"]
 
@@ -66,14 +66,14 @@ class Started(StartedModel, frozen=True, kw_only=True):
     """All, in the order given."""
 
 
-def run(sources: Sequence[Source], settings: Settings, announce: Callable[[Started], None]) -> None:
+def run(sources: Sequence[ServedPath], settings: Settings, announce: Callable[[Started], None]) -> None:
     """See `zoo.edge.serve.serve`."""
     with _hearing_hangups() as hangups:
         _run(sources, settings, announce, hangups)
 
 
 def _run(
-    sources: Sequence[Source], settings: Settings, announce: Callable[[Started], None], hangups: threading.Event
+    sources: Sequence[ServedPath], settings: Settings, announce: Callable[[Started], None], hangups: threading.Event
 ) -> None:
     family, address = _address(settings)
     if not is_loopback(address[0]) and not settings.keys and not settings.insecure:

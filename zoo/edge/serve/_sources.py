@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-__all__ = ["Source", "read_sources"]
+__all__ = ["ServedPath", "read_sources"]
 
 _NAMED = re.compile(r"([A-Za-z0-9][A-Za-z0-9._-]{0,99})=(.+)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
-class Source:
+class ServedPath:
     """Where a model is.
 
     Attributes:
@@ -28,7 +28,7 @@ class Source:
     name: str | None = None
 
 
-def read_sources(given: Iterable[str | Path], find: Callable[[Path], Path] = Path) -> tuple[Source, ...]:
+def read_sources(given: Iterable[str | Path], find: Callable[[Path], Path] = Path) -> tuple[ServedPath, ...]:
     """Sources from PATH or NAME=PATH; a file that is there is a path, whatever it is called.
 
     Args:
@@ -38,5 +38,5 @@ def read_sources(given: Iterable[str | Path], find: Callable[[Path], Path] = Pat
     found = []
     for text in map(str, given):
         named = None if Path(text).exists() else _NAMED.fullmatch(text)
-        found.append(Source(find(Path(named[2])), named[1]) if named else Source(find(Path(text))))
+        found.append(ServedPath(find(Path(named[2])), named[1]) if named else ServedPath(find(Path(text))))
     return tuple(found)

@@ -15,8 +15,9 @@ from starlette.responses import Response
 from zoo.edge._explain import explain_image
 from zoo.edge._results import Failure
 from zoo.edge._session import return_memory
-from zoo.edge.serve._images import NAME, Unreadable, unpack
+from zoo.edge.serve._images import NAME, unpack
 from zoo.edge.serve._inference import HEADER, read, write
+from zoo.edge.serve._multipart import Unreadable
 from zoo.edge.serve._shapes import IMAGES
 from zoo.errors import ImageError
 from zoo.readers import probe
