@@ -57,6 +57,7 @@ TABLES = {
         r"^\| cnn \| \d+ \| [\d.]+ \| [\d.]+ \|$",
         r"^\| cnn \| [\d.]+ MB \| [\d.]+ MB \| [\d.]+ ms, [\d.]+ \|$",
     ),
+    "quantization_guard": (r"^\| simple_cnn \| ", r"^int8 was taken of [01] of 1; "),
     "quantization": (r"^\| U8S8 \| .* MB, ", r"^\| fp16 \| .* MB, "),
     "reader_trials": (r"^damaged copies: 10 in ", r"^the process lived$"),
     "reports": (r"^\| 2 \| [\d.]+ \| [\d.]+ \|$", r"^\| 10 \| "),
@@ -231,6 +232,10 @@ def test_file_formats(run: Path, tmp_path: Path) -> None:
 
 def test_quantization(run: Path, tmp_path: Path) -> None:
     printed("quantization", run, "--smallest", place=tmp_path)
+
+
+def test_quantization_guard(run: Path, tmp_path: Path) -> None:
+    printed("quantization_guard", run, "--smallest", place=tmp_path)
 
 
 def test_reports(run: Path, tmp_path: Path) -> None:
