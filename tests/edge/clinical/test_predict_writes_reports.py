@@ -9,6 +9,7 @@ import pytest
 from clinical_cases import bundled, painted, write_model
 from edge_models import paint
 
+from zoo._support.files import atomic_path
 from zoo.edge.__main__ import main
 from zoo.edge.clinical import _source
 
@@ -145,3 +146,15 @@ def test_reports_are_never_overwritten(tmp_path: Path, images: Path, capsys: pyt
     status, problem = run(capsys, write_model(tmp_path), images, "--sr", tmp_path / "out", "--overwrite")
     assert (status, problem["error"]["code"]) == (2, "option-conflict")
     assert problem["error"]["options"] == ["--sr", "--overwrite"]
+
+
+def test_what_a_kill_left_of_a_report_goes_and_what_is_being_written_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target, picture = tmp_path / "f.json", paint(tmp_path / "a.png", RED)
+    (tmp_path / ".f.json.killed.part").write_bytes(b"half")
+    (tmp_path / ".g.json.killed.part").write_bytes(b"of another file")
+    with atomic_path(target) as busy:
+        assert run(capsys, write_model(tmp_path), picture, "--fhir", target)[0] == 0
+        assert {path.name for path in tmp_path.glob(".*.part")} == {busy.name, ".g.json.killed.part"}
+    assert {path.name for path in tmp_path.glob(".*.part")} == {".g.json.killed.part"}

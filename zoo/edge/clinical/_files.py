@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from zoo._support.files import atomic_path, atomic_write, refuse_occupied, refuse_unwritable
+from zoo._support.files import atomic_path, atomic_write, refuse_occupied, refuse_unwritable, remove_leftovers
 from zoo._support.text import format_count
 from zoo.edge._results import Failure
 from zoo.edge.clinical._author import Author
@@ -120,6 +120,7 @@ class _Resources:
         self._file: IO[bytes]
 
     def __enter__(self) -> Self:
+        remove_leftovers(self._target)
         fresh = self._stack.enter_context(atomic_path(self._target))
         self._file = self._stack.enter_context(fresh.open("wb"))
         return self
