@@ -119,6 +119,17 @@ def test_metrics_count_by_model_and_prometheus_reads_them(server: Server) -> Non
     assert "CANARY" not in text
 
 
+def test_the_access_log_tells_two_versions_of_one_name_apart(files: dict[str, Path], tmp_path: Path) -> None:
+    log, known = tmp_path / "access.log", [_version(files[of]) for of in ("skin", "newer")]
+    with serving((files["skin"], files["newer"]), "--access-log", str(log)) as server:
+        for version in known:
+            assert server.ask("POST", f"/predict?version={version}", png()).status == 200
+        server.ask("GET", "/healthz")
+        server.leave()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["model"], line["version"]) for line in lines] == [*(("skin", one) for one in known), ("", "")]
+
+
 def test_no_name_is_told_to_whoever_has_no_token(files: dict[str, Path]) -> None:
     with serving((files["skin"], files["chest"]), environment={"ZOO_SERVE_TOKEN": TOKEN}) as server:
         for path in ("/models", "/model?model=chest", "/model?model=none", "/v2/models/none/versions/1"):
