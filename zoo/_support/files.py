@@ -115,7 +115,7 @@ def remove_leftovers(target: Path) -> None:
 
 
 def _claim(handle: int) -> bool:
-    """Lock an open file for this process until it is closed; False: another has it, or there are no such locks."""
+    """Lock an open file for this process until it is closed; False: another has it, or the file system knows none."""
     if sys.platform == "win32":
         return False
     import fcntl
