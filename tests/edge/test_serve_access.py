@@ -72,6 +72,7 @@ def test_every_answer_leaves_a_line_with_what_it_cost_and_nothing_of_whom(bundle
         "sent",
         "images",
         "model",
+        "version",
         "key",
     }
     assert (first["method"], first["route"], first["images"]) == ("POST", "/predict", 3)

@@ -153,6 +153,15 @@ def test_what_is_no_form_of_files_is_refused_and_not_repeated(server: Server, bo
     assert b"patient" not in answer.body
 
 
+def test_each_fault_of_json_has_a_sentence_of_its_own(server: Server) -> None:
+    sent = (b'{"image": ', b"\xff", b'{"pictures": []}', b'{"images": []}', b'{"images": ["", "", "", "", ""]}')
+    said = [ask_json(server, one).json["error"]["message"] for one in sent]
+    assert said[0] == said[1], "neither is JSON"
+    assert len({*said}) == 4
+    none, many = (one.partition("; ")[2] for one in said[3:])
+    assert none != many, "of no image there are no others to send"
+
+
 def test_a_form_that_a_parser_warns_of_leaves_nothing_in_the_log(tmp_path: Path) -> None:
     with serving(make_bundle(tmp_path / "mean.zoo")) as server:
         assert ask_form(server, form(IMAGES[0], disposition="filename=a\r\nCAN\x01RY: y")).status == 400

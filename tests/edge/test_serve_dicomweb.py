@@ -159,7 +159,9 @@ def test_other_content_types_are_refused(server: Server, kind: str) -> None:
 @pytest.mark.parametrize("kind", [b"image/jpeg", b"application/json", b"multipart/related; boundary=in", b"", b"x"])
 def test_parts_of_another_type_are_refused(server: Server, kind: bytes) -> None:
     body = related(bundled(), head=b"Content-Type: " + kind + b"\r\n")
-    assert server.ask("POST", STUDIES, body, Content_Type=RELATED).status == 415
+    answer = server.ask("POST", STUDIES, body, Content_Type=RELATED)
+    assert answer.status == 415
+    assert "multipart/related" in answer.json["error"]["message"], "it names what this path takes"
 
 
 _DICOM = 'multipart/related; type="application/dicom"'

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -117,6 +119,32 @@ def test_metrics_count_by_model_and_prometheus_reads_them(server: Server) -> Non
     told = {(one.labels["name"], one.labels["version"]) for one in samples if one.name == "zoo_model_info"}
     assert told == {(one["model"], one["version"]) for one in server.started["models"]}
     assert "CANARY" not in text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="other systems tell less of a process")
+def test_the_page_counts_the_families_of_metrics(files: dict[str, Path]) -> None:
+    parser = pytest.importorskip("prometheus_client.parser")
+    page = (Path(__file__).parents[2] / "docs" / "deploy.md").read_text(encoding="utf-8")
+    (row,) = (line for line in page.splitlines() if line.startswith("| Prometheus "))
+    with serving(files["chest"]) as server:
+        counts = []
+        for body in (b"", png(), b"no image"):
+            if body:
+                server.ask("POST", "/predict", body)
+            text = server.ask("GET", "/metrics").body.decode()
+            counts.append(len([*parser.text_string_to_metric_families(text)]))
+    assert [int(one) for one in re.findall(r"\b\d+\b", row)] == [counts[0], counts[-1]]
+
+
+def test_the_access_log_tells_two_versions_of_one_name_apart(files: dict[str, Path], tmp_path: Path) -> None:
+    log, known = tmp_path / "access.log", [_version(files[of]) for of in ("skin", "newer")]
+    with serving((files["skin"], files["newer"]), "--access-log", str(log)) as server:
+        for version in known:
+            assert server.ask("POST", f"/predict?version={version}", png()).status == 200
+        server.ask("GET", "/healthz")
+        server.leave()
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [(line["model"], line["version"]) for line in lines] == [*(("skin", one) for one in known), ("", "")]
 
 
 def test_no_name_is_told_to_whoever_has_no_token(files: dict[str, Path]) -> None:

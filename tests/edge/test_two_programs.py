@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import inspect
+import json
 import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import typer
-from edge_models import make_bundle, paint
+from edge_models import make_bundle, make_manifest, paint
 
+from zoo.edge import Runtime, _verbs
 from zoo.edge import _bench as timing
-from zoo.edge import _verbs
 from zoo.edge.__main__ import VERBS, _parser
 from zoo.edge.__main__ import main as edge_main
 from zoo.edge._options import Option, parameters
+from zoo.errors import ModelError
+from zoo.spec import MODEL_JSON, FormatManifest, encode
 from zoo_cli.main import application
 from zoo_cli.main import main as zoo_main
 
@@ -161,3 +164,22 @@ def test_only_zoo_offers_a_run_and_says_so_in_one_sentence(verb: str, capsys: py
     found = {"predict": "An .onnx file, a bundle or a run.", "bench": "Files, bundles and runs, side by side."}[verb]
     assert found in said[zoo_main]
     assert found not in said[edge_main]
+
+
+def test_a_model_of_another_runtime_is_called_so(both: Both, pictures: str, tmp_path: Path) -> None:
+    of = make_manifest()
+    same = ("schema", "name", "labels", "task", "preprocess", "input", "temperature", "provenance", "licence")
+    facts = {name: getattr(of, name) for name in (*same, "intended_use")}
+    facts |= {"format": "openvino", "file": "model.xml", "shape": (1, 3, 2, 2), "outputs": ("probabilities",)}
+    facts |= {"onnx": "", "client": "", "converter": "", "statement": "", "proof": None, "parity": None, "golden": None}
+    (tmp_path / "x.openvino").mkdir()
+    (tmp_path / "x.openvino" / MODEL_JSON).write_bytes(encode(FormatManifest(**facts)))
+    for typed in (["predict", "x.openvino", pictures], ["bench", "x.openvino"], ["serve", "x.openvino", "--port", "0"]):
+        code, out, _ = both(*typed, "--json")
+        error = json.loads(out)["error"]
+        assert (code, error["code"], error["format"]) == (1, "model-other-runtime", "openvino"), typed
+        assert "commands" not in error, "no other model is meant"
+    (tmp_path / "x.openvino" / MODEL_JSON).write_text("{}")  # of another program
+    with pytest.raises(ModelError) as caught:
+        Runtime.open(tmp_path / "x.openvino")
+    assert caught.value.code == "bundle-manifest-missing"

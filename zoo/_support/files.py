@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import logging
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,6 +27,7 @@ __all__ = [
     "put_in_place",
     "refuse_occupied",
     "refuse_unwritable",
+    "remove_leftovers",
     "replace_folder",
     "sha256_bytes",
     "sha256_file",
@@ -32,6 +35,8 @@ __all__ = [
     "sync_folder",
 ]
 
+_PART = ".part"
+"""Ends the hidden names of files that are being written."""
 _GLANCE = 0.4
 """Seconds that a lock may be held by somebody who only looks whether it is held, with `is_held`."""
 
@@ -72,8 +77,10 @@ def atomic_path(target: Path) -> Iterator[Path]:
         if target.exists() and not target.is_file():
             raise refuse_unwritable(target, "it exists and is not a file", "choose another place")
         target.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=".part")
-        os.close(handle)
+        handle, name = tempfile.mkstemp(dir=target.parent, prefix=f".{target.name}.", suffix=_PART)
+        if not _claim(handle):  # held while the block runs, so that no other process takes it for a leftover
+            os.close(handle)
+            handle = -1
     except OSError as problem:
         raise refuse_unwritable(target, problem) from None
     temporary = Path(name)
@@ -87,6 +94,37 @@ def atomic_path(target: Path) -> Iterator[Path]:
         raise refuse_unwritable(target, problem) from None
     finally:
         temporary.unlink(missing_ok=True)
+        if handle >= 0:
+            os.close(handle)
+
+
+def remove_leftovers(target: Path) -> None:
+    """Remove what `atomic_path` left beside `target` in processes that were killed, and nothing that is being written.
+
+    It looks through the whole folder, so a caller of many targets in one folder does without.
+    """
+    with contextlib.suppress(OSError):
+        for left in target.parent.glob(f".{glob.escape(target.name)}.*{_PART}"):
+            with contextlib.suppress(OSError):
+                if sys.platform == "win32":  # which removes no file that is open
+                    left.unlink()
+                    continue
+                with left.open("rb") as stream:
+                    if _claim(stream.fileno()):
+                        left.unlink()
+
+
+def _claim(handle: int) -> bool:
+    """Lock an open file for this process until it is closed; False: another has it, or the file system knows none."""
+    if sys.platform == "win32":
+        return False
+    import fcntl
+
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def put_in_place(whole: Path, target: Path) -> None:

@@ -105,8 +105,9 @@ def predict(
     from zoo.edge._features import check_features, write_features
     from zoo.edge._results import Failure
     from zoo.edge._runtime import Runtime
+    from zoo.edge._written import check_written
 
-    _check_written(csv, features, fhir, resume=resume, overwrite=overwrite)
+    check_written(images, csv, features, sr, fhir, resume=resume, overwrite=overwrite)
     documents = _open_documents(sr=sr, fhir=fhir, subject=subject, frame=frame, overwrite=overwrite)
     runtime = Runtime.open(find(model), provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
     ask: Any = (
@@ -342,21 +343,6 @@ def _say_refused(documents: Documents | None) -> int:
     for problem in refused[:ALIKE]:
         say(printable(str(problem)))
     return len(refused)
-
-
-def _check_written(
-    csv: Path | None, features: Path | None, fhir: Path | None, *, resume: bool, overwrite: bool
-) -> None:
-    """Refuse options of `predict` that name no file, or contradict each other."""
-    if resume and features is not None:
-        raise UsageError(
-            "--resume passes over images that have a row, and --features wants them all; give one of them",
-            code="option-conflict",
-            options=["--resume", "--features"],
-        )
-    if csv is None and (resume or (overwrite and features is None and fhir is None)):
-        said = "--resume continues a table" if resume else "--overwrite replaces a table"
-        raise UsageError(f"{said}, expected --csv F with it", code="option-missing", options=["--csv"])
 
 
 def _list_passed(rows: Listed, passed: list[tuple[str, PassedOver]]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo.errors import ModelError, TrainingError, UsageError, WeightsError
-from zoo.spec import EvalReport, decode
+from zoo.spec import MODEL_JSON, EvalReport, decode
 
 if TYPE_CHECKING:
     from zoo.runs import RunFolder
@@ -68,7 +68,7 @@ def model_file(path: Path | None) -> Path:
 
     if path is None:
         path = find_run(None)
-    if is_exported(path):
+    if is_exported(path) or (path / MODEL_JSON).is_file():  # of another runtime, which whoever opens it says
         return path
     if is_run(path) or not path.exists():
         try:

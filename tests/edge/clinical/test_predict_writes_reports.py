@@ -9,6 +9,7 @@ import pytest
 from clinical_cases import bundled, painted, write_model
 from edge_models import paint
 
+from zoo._support.files import atomic_path
 from zoo.edge.__main__ import main
 from zoo.edge.clinical import _source
 
@@ -87,10 +88,11 @@ def test_a_picture_that_is_not_dicom_has_a_fhir_report(tmp_path: Path, capsys: p
 
 def test_a_picture_that_is_not_dicom_has_no_dicom_report(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pytest.importorskip("highdicom", reason="the extra 'dicom-sr' is not installed")
-    picture = paint(tmp_path / "a.png", RED)
+    pictures = [paint(tmp_path / name, RED) for name in ("a.png", "b.png")]
+    (tmp_path / "bad.png").write_bytes(b"no picture")
     options = ("--sr", tmp_path / "out", "--fhir", tmp_path / "f.json")
-    status, problem = run(capsys, write_model(tmp_path), picture, *options)
-    assert (status, problem["error"]["code"]) == (1, "report-source-format")
+    status, problem = run(capsys, write_model(tmp_path), *pictures, tmp_path / "bad.png", *options)
+    assert (status, problem["error"]["code"], problem["error"]["answers"]) == (1, "report-source-format", 2)
     assert not (tmp_path / "out").exists()
     assert not (tmp_path / "f.json").exists(), "a call that ends in an error writes nothing"
 
@@ -127,3 +129,32 @@ def test_where_nothing_is_answered_the_outcome_is_written(tmp_path: Path, capsys
     status, _ = run(capsys, write_model(tmp_path), tmp_path / "bad.png", "--fhir", tmp_path / "f.json")
     assert status == 1
     assert json.loads((tmp_path / "f.json").read_text())["resourceType"] == "OperationOutcome"
+
+
+@pytest.mark.parametrize("option", ["--fhir", "--sr", "--csv"])
+def test_a_path_that_is_not_there_writes_nothing(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], option: str
+) -> None:
+    target = tmp_path / "out"
+    status, problem = run(capsys, write_model(tmp_path), tmp_path / "typo", option, target)
+    assert (status, problem["error"]["code"]) == (1, "file-missing")
+    assert problem["error"]["path"] == str(tmp_path / "typo")
+    assert not [*tmp_path.glob("out*")], "the right path would be refused then"
+
+
+def test_reports_are_never_overwritten(tmp_path: Path, images: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, problem = run(capsys, write_model(tmp_path), images, "--sr", tmp_path / "out", "--overwrite")
+    assert (status, problem["error"]["code"]) == (2, "option-conflict")
+    assert problem["error"]["options"] == ["--sr", "--overwrite"]
+
+
+def test_what_a_kill_left_of_a_report_goes_and_what_is_being_written_stays(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    target, picture = tmp_path / "f.json", paint(tmp_path / "a.png", RED)
+    (tmp_path / ".f.json.killed.part").write_bytes(b"half")
+    (tmp_path / ".g.json.killed.part").write_bytes(b"of another file")
+    with atomic_path(target) as busy:
+        assert run(capsys, write_model(tmp_path), picture, "--fhir", target)[0] == 0
+        assert {path.name for path in tmp_path.glob(".*.part")} == {busy.name, ".g.json.killed.part"}
+    assert {path.name for path in tmp_path.glob(".*.part")} == {".g.json.killed.part"}

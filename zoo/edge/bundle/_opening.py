@@ -10,6 +10,7 @@ What this module does not know: ONNX Runtime, images, providers.
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -21,7 +22,7 @@ from zoo.edge.bundle._folder import Folder, read_file
 from zoo.edge.bundle._signature import SIGNATURE, check_signature
 from zoo.edge.vet import check
 from zoo.errors import ModelError, SignatureError, TamperedError
-from zoo.spec import SCHEMA, Manifest, decode
+from zoo.spec import MODEL_JSON, SCHEMA, FormatManifest, Manifest, decode
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -152,6 +153,21 @@ def is_archive(path: Path) -> bool:
     return path.name.lower().endswith(SUFFIX)
 
 
+def _refuse_format(held: Folder | Archive, shown: str) -> None:
+    """Raise ModelError where model.json is that of 'zoo export --format'; other programs use the name, too."""
+    try:
+        said = decode(held.read(MODEL_JSON, MAX_MANIFEST_BYTES), FormatManifest, shown, ModelError)
+    except ModelError:
+        return
+    raise ModelError(
+        f"{shown} is a model of {said.format}, expected a .onnx file or a bundle; run it with that runtime, prove it "
+        f"by 'zoo verify {shlex.quote(shown)}', or give the bundle or the ONNX file here",
+        code="model-other-runtime",
+        path=shown,
+        format=said.format,
+    )
+
+
 def _bundle(
     held: Folder | Archive,
     shown: str,
@@ -161,6 +177,8 @@ def _bundle(
     resigning: bool,
 ) -> Contents:
     if MANIFEST not in held.names:
+        if MODEL_JSON in held.names:
+            _refuse_format(held, shown)
         raise ModelError(
             f"{shown}: {held.KIND} without {MANIFEST}, expected a .onnx file or a bundle; "
             "write one with 'zoo export --onnx --bundle'",

@@ -8,7 +8,8 @@ from typing import IO, TYPE_CHECKING, Any, Self
 
 import msgspec
 
-from zoo._support.files import atomic_path, atomic_write, refuse_occupied, refuse_unwritable
+from zoo._support.files import atomic_path, atomic_write, refuse_occupied, refuse_unwritable, remove_leftovers
+from zoo._support.text import format_count
 from zoo.edge._results import Failure
 from zoo.edge.clinical._author import Author
 from zoo.edge.clinical._fhir import FHIR_BUNDLE, check_subject, entry, write_resource
@@ -76,7 +77,8 @@ class Documents:
         """The results as they are; behind the last of them all documents are written.
 
         Raises:
-            ImageError: there are answers, and no image can have a DICOM report; the first reason.
+            ImageError: there are answers, and no image can have a DICOM report; the first reason, and in the field
+                `answers` how many there are.
             OutputError: a document cannot be written.
         """
         author = Author.of(runtime)
@@ -91,7 +93,9 @@ class Documents:
                     resources.add(write_resource(result, author, study=study, subject=self._subject))
                 yield result
             if self.refused and not self._written:
-                raise self.refused[0]
+                first, count = self.refused[0], len(self.refused)
+                said = f"{first.reason}; {count} of {format_count(count, 'answer')} got no DICOM report"
+                raise ImageError(first.name, said, code=first.code, **first.fields, answers=count)
 
     def _write_report(self, folder: Path, source: DicomSource | ImageError, result: Any, author: Author) -> None:
         try:
@@ -116,6 +120,7 @@ class _Resources:
         self._file: IO[bytes]
 
     def __enter__(self) -> Self:
+        remove_leftovers(self._target)
         fresh = self._stack.enter_context(atomic_path(self._target))
         self._file = self._stack.enter_context(fresh.open("wb"))
         return self

@@ -41,6 +41,8 @@ class _Line(msgspec.Struct, frozen=True):
     images: int
     model: str
     """The name by which it is served; empty: the request reached none."""
+    version: str
+    """First digits of the sha256 of the model's file, as `GET /models` gives them; empty as `model` is."""
     key: str
     """Name of the caller's key; empty: none was asked for, or given."""
 
@@ -79,6 +81,7 @@ class AccessLog:
         sent: int = 0,
         images: int = 0,
         model: str = "",
+        version: str = "",
         key: str = "",
     ) -> None:
         """One line; a disk that is full costs lines and no answer."""
@@ -94,6 +97,7 @@ class AccessLog:
             sent,
             images,
             model,
+            version,
             key,
         )
         text = msgspec.json.encode(line).decode()

@@ -235,7 +235,7 @@ class Service:
     def _check_head(self, request: Request, line: _Line, files: bool) -> None:
         """What the head alone tells of a body, of `files` or not; raises Refused, and nothing of it is read then."""
         if request.headers.get("content-encoding", "identity").strip().lower() != "identity":
-            raise Refused("content encoding", 415)
+            raise Refused("content encoding", 415, "no Content-Encoding is taken; send the body without one")
         if files and media_kind(request.headers.get("content-type", "")) is None:
             raise Refused("content type", 415)
         declared = request.headers.get("content-length", "0")
@@ -246,7 +246,7 @@ class Service:
 
     def _turn_away(self, no: Refused) -> Response:
         self.metrics.refused.labels(no.reason).inc()
-        return refusal(no.status)
+        return refusal(no.status, no.message)
 
     async def _live(self, _request: Request) -> Response:
         return self._tell_health(200)

@@ -20,11 +20,11 @@ slowly, which are answered 408; where there is none it is answered 503 itself.""
 
 
 class Refused(Exception):  # noqa: N818 - a state, which the caller answers
-    """A request that is turned away: why, for the metrics, and with which status."""
+    """A request that is turned away: why, for the metrics, with which status, and in which words; None: the usual."""
 
-    def __init__(self, reason: str, status: int) -> None:
+    def __init__(self, reason: str, status: int, message: str | None = None) -> None:
         super().__init__()
-        self.reason, self.status = reason, status
+        self.reason, self.status, self.message = reason, status, message
 
 
 @dataclass(eq=False, slots=True)

@@ -13,7 +13,7 @@ from starlette.responses import Response
 from zoo.edge.serve._access import OTHER
 from zoo.edge.serve._gate import COOKIE
 from zoo.edge.serve._protocol import REFUSED, SECURITY_HEADERS
-from zoo.edge.serve._shapes import IMAGES, KEY, MODEL, problem
+from zoo.edge.serve._shapes import IMAGES, KEY, MODEL, MODEL_VERSION, problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -151,6 +151,7 @@ class Guard:
                     status,
                     seconds,
                     model=model,
+                    version=scope.get(MODEL_VERSION, ""),
                     key=scope.get(KEY, ""),
                     received=received,
                     sent=sent,

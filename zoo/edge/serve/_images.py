@@ -82,8 +82,10 @@ def _read_json(body: bytes, most: int) -> Images:
         check_count(strings, most)
     try:
         document = msgspec.json.decode(body, type=_Document)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+    except (msgspec.ValidationError, RecursionError):
         document = _Document()
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        raise Unreadable("the body is not valid JSON (RFC 8259), as its Content-Type says; send an object") from None
     one, many = document.image, document.images
     if isinstance(one, str) and not isinstance(many, list):
         return Images([_decode(one)], several=False)

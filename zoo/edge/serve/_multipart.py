@@ -29,7 +29,8 @@ class Unreadable(Exception):  # noqa: N818 - a state, which the caller answers w
 def check_count(count: int, most: int) -> None:
     """Raise `Unreadable` for no image, or more than `most`."""
     if not 1 <= count <= most:
-        raise Unreadable(f"the request holds {count} images, expected 1 to {most}; send the others in further requests")
+        remedy = "send the others in further requests" if count else "send at least one"
+        raise Unreadable(f"the request holds {count} images, expected 1 to {most}; {remedy}")
 
 
 def read_parts(body: bytes, content_type: str, most: int, check: Callable[[Mapping[str, str]], None]) -> list[bytes]:

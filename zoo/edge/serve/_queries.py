@@ -8,7 +8,7 @@ from zoo._support.labels import find_label
 from zoo.edge.serve._guard import Declined, refusal
 from zoo.edge.serve._models import CHOICE, UnknownModel
 from zoo.edge.serve._openapi import MOST
-from zoo.edge.serve._shapes import MODEL
+from zoo.edge.serve._shapes import MODEL, MODEL_VERSION
 from zoo.errors import DataError, UsageError
 from zoo.tabular import parse_cells
 
@@ -41,7 +41,7 @@ def choose(models: Models, request: Request) -> Model:
     except UnknownModel as unknown:
         said = f"a model of this name and version is not here; there are: {', '.join(unknown.known)}"
         raise Declined(refusal(404, said, kind="UnknownModel", models=unknown.known)) from None
-    request.scope[MODEL] = model.name
+    request.scope[MODEL], request.scope[MODEL_VERSION] = model.name, model.version
     return model
 
 

@@ -49,4 +49,7 @@ def write_related(files: Sequence[bytes]) -> tuple[bytes, str]:
 
 def _check_part(headers: Mapping[str, str]) -> None:
     if read_type(headers.get("content-type", DICOM))[0] != DICOM:  # a part that says nothing is what the whole says
-        raise Refused("content type", 415)
+        said = (
+            f"a part of the body is not {DICOM}; send {RELATED} whose parts are DICOM files, other images to /predict"
+        )
+        raise Refused("content type", 415, said)

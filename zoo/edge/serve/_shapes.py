@@ -14,6 +14,7 @@ __all__ = [
     "INFERENCE",
     "KEY",
     "MODEL",
+    "MODEL_VERSION",
     "Fault",
     "Health",
     "InferenceProblem",
@@ -30,6 +31,8 @@ IMAGES = "zoo.images"
 """Key of a request's scope: how many images it holds."""
 MODEL = "zoo.model"
 """Key of a request's scope: name of the model that is asked."""
+MODEL_VERSION = "zoo.version"
+"""Key of a request's scope: version of that model."""
 KEY = "zoo.key"
 """Key of a request's scope: name of the caller's key."""
 
