@@ -63,7 +63,8 @@ def watch(
     """Answer every image that comes into a folder.
 
     Each is answered once, whatever ends the program between; OUT/NAME.json is the answer to IN/NAME. Ends on SIGTERM or
-    Ctrl-C, after the image in work. One that cannot be read gets its error as its answer.
+    Ctrl-C, after the image in work. One that cannot be read gets its error as its answer. With --once, exit 1 where a
+    folder, an answer or a move was in trouble.
     """
     from zoo.edge._document import as_line
     from zoo.edge._results import Failure
@@ -100,7 +101,7 @@ def watch(
         statistics.say_all()
         return 0
     statistics.say_all()
-    return 0
+    return int(once and statistics.in_trouble)
 
 
 def _pause(interrupt: Interrupt, seconds: float) -> None:
@@ -126,6 +127,11 @@ class _Statistics:
                 log.warning("%s", trouble, extra={"again_after": 0.0})
         if (done.answered or done.moved) and self._pace.is_due():
             say(done.headline())
+
+    @property
+    def in_trouble(self) -> bool:
+        """Whether the last look was."""
+        return self._last is not None and bool(self._last.troubles)
 
     def say_all(self) -> None:
         last = "" if self._last is None else f"; last look: {self._last.headline()}"

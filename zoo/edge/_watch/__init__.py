@@ -6,7 +6,8 @@ written then, or an image that is answered already and moved then. An image over
 asked alone, after all others, and given up after three times.
 
 One file whose answer cannot be written, or that cannot be moved, is said at each look, tried again, and holds nothing
-up. A folder that takes no file at all ends the watch.
+up. So does an image that this machine cannot answer, for want of a package or of memory: that is no answer. A folder
+that takes no file at all ends the watch.
 
 What this module does not know: command lines, signals, where images come from.
 """
@@ -60,7 +61,8 @@ class Pass:
         waiting: number of files that are not settled.
         moved: number of files that were moved.
         seconds: what the look itself took.
-        troubles: what cannot be read (folders), written (answers) or moved (files), a line each.
+        troubles: what cannot be read (folders), answered on this machine, written (answers) or moved (files), a line
+            each.
     """
 
     files: int
@@ -253,6 +255,11 @@ class _Round:
         if not _is_same(arrival, digest, result):
             self._ledger.drop(arrival.name)
             self._arrivals.wait_again(arrival)
+            return
+        if isinstance(result, Failure) and result.of_machine:
+            self._ledger.drop(arrival.name)
+            self._arrivals.ask_again(arrival)
+            self._troubles.append(f"{arrival.path} is not answered, and is asked again: {result.error}")
             return
         self._answered += 1
         self._failed += isinstance(result, Failure)
