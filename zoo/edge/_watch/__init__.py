@@ -6,8 +6,8 @@ written then, or an image that is answered already and moved then. An image over
 asked alone, after all others, and given up after three times.
 
 One file whose answer cannot be written, or that cannot be moved, is said at each look, tried again, and holds nothing
-up. So does an image that this machine cannot answer, for want of a package or of memory: that is no answer. A folder
-that takes no file at all ends the watch.
+up. So does an image that this machine cannot answer, for want of a package or of memory: that never becomes its answer.
+A folder that takes no file at all ends the watch. One that is away, watched or of answers, is said and waited for.
 
 What this module does not know: command lines, signals, where images come from.
 """
