@@ -1,4 +1,4 @@
-"""Faults of the machine while a folder is watched: none becomes an image's answer, and a timer does not see success.
+"""Faults of the machine while a folder is watched: none becomes an answer, and a timer does not see success.
 
 What would be wrong with the product: an X-ray whose final answer is that a package was not installed that night.
 """
@@ -14,10 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from edge_models import deep_manifest, make_model, paint
+from refusals import refused
 
 from zoo.edge import Runtime, watch
 from zoo.edge.__main__ import main
 from zoo.edge._intake import Intake
+from zoo.errors import OutputError
 from zoo.readers import _walk
 
 if TYPE_CHECKING:
@@ -121,3 +123,52 @@ def _closing(closed: Path, scandir: Callable[..., Any]) -> Callable[..., Any]:
         return scandir(path)
 
     return scan
+
+
+@pytest.mark.parametrize("at_an_image", [False, True])
+def test_answers_that_are_moved_away_are_waited_for_and_not_made_anew(
+    model_file: Path, folder: Path, tmp_path: Path, at_an_image: bool
+) -> None:
+    """Else the answers lie in two folders, one of them without a ledger, and all images are asked again."""
+    out, away, done = tmp_path / "out", tmp_path / "away", tmp_path / "done"
+    runtime, passes = Runtime.open(model_file), []
+
+    def pause(_: float) -> None:
+        if len(passes) == 1 and not at_an_image:
+            paint(folder / "c.png", RED)
+            out.rename(away)
+        elif len(passes) == 2:
+            assert not out.exists()
+            away.rename(out)
+
+    answers = watch(
+        runtime, folder, out, settle=0, move_to=done, tell=passes.append, pause=pause,
+        stopped=lambda: len(passes) == 4,
+    )  # fmt: skip
+    found = []
+    for one in answers:
+        found.append(Path(one.image).name)
+        if at_an_image and len(found) == 1:
+            out.rename(away)
+    assert [len(one.troubles) for one in passes] == ([1, 1, 0, 0] if at_an_image else [0, 1, 0, 0])
+    names = ["a.png", "b.png"] + ["c.png"] * (not at_an_image)
+    assert found == names
+    assert sorted(path.name for path in out.glob("*.json")) == [f"{name}.json" for name in names]
+    assert sorted(path.name for path in done.iterdir()) == names
+    assert not away.exists()
+    assert once(runtime, folder)[0] == []
+
+
+def test_another_folder_in_the_place_of_the_answers_ends_the_watch(
+    model_file: Path, folder: Path, tmp_path: Path
+) -> None:
+    out, passes = tmp_path / "out", []
+
+    def pause(_: float) -> None:
+        out.rename(tmp_path / "away")
+        once(runtime, folder)
+
+    runtime = Runtime.open(model_file)
+    with refused("output-unwritable", OutputError, path=str(out)):
+        list(watch(runtime, folder, out, settle=0, tell=passes.append, pause=pause, stopped=lambda: len(passes) == 3))
+    assert len(passes) == 1

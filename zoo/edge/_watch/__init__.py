@@ -123,8 +123,9 @@ def watch(
     Raises:
         UsageError: the folders lie in each other, or a number is out of range.
         DataError: the folder is not there, or the model takes columns beside the image.
-        OutputError: `out` or `move_to` takes no file, a full disk among the causes, or another program watches into
-            `out`. What was answered stays answered. A fault of one file is a trouble of the pass.
+        OutputError: `out` or `move_to` takes no file, a full disk among the causes, another folder took the place of
+            `out`, or another program watches into it. What was answered stays answered. A fault of one file is a
+            trouble of the pass.
         ResumeError: `out` was begun with another folder, model, provider or frame, or the ledger is damaged.
         ModelError: ONNX Runtime failed; the image is not answered.
     """
@@ -217,6 +218,8 @@ class _Round:
         """One pass: look, answer, write, move."""
         self._answered = self._failed = self._moved = 0
         self._troubles = [*self._left_aside]
+        if not self._is_there():
+            return
         for name, (number, text) in [*self._unwritten.items()]:
             self._write(number, name, text)
         asked: deque[tuple[Arrival, str]] = deque()
@@ -245,6 +248,19 @@ class _Round:
             yield from self._take(arrival, digest, result)
             if stopped():
                 return
+
+    def _is_there(self) -> bool:
+        """Whether the folder of the answers is where it was; a folder in its place would have answers and no ledger.
+
+        Raises:
+            OutputError: another one is there.
+        """
+        is_own = self._ledger.is_at_its_place()
+        if is_own is False:
+            raise refuse_unwritable(self._out, "another folder took its place", "start this command again")
+        if is_own is None and (gone := f"{self._out} is away with its ledger, and is waited for") not in self._troubles:
+            self._troubles.append(gone)
+        return bool(is_own)
 
     def _begin(self, arrival: Arrival) -> tuple[str, Path]:
         self._ledger.begin(arrival.name, arrival.stamp)
@@ -292,6 +308,9 @@ class _Round:
 
     def _write(self, number: int, name: str, text: str) -> None:
         place = self._out / name_answer(name)
+        if not self._is_there():
+            self._unwritten[name] = (number, text)
+            return
         try:
             atomic_write(place, text)
         except OutputError as problem:
