@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from cli_running import run_zoo
 
+from zoo.edge import Runtime
 from zoo.edge.__main__ import main as edge
 
 ONCE = ("--once", "--settle", "0")
@@ -69,6 +70,14 @@ def test_an_error_is_one_line_among_lines(tmp_path: Path, capsys: pytest.Capture
     ):
         assert said.count("\n") == 1
         assert json.loads(said)["error"]["code"]
+
+
+def test_a_start_says_which_model_answers(at_work: Path, tmp_path: Path) -> None:
+    model = Runtime.open(at_work / "tiny.zoo")
+    ran = run_zoo("watch", "images", tmp_path / "out", *ONCE, "--model", "tiny.zoo", "--json")
+    first = ran.err.splitlines()[0]
+    assert model.manifest.name in first
+    assert model.sha256[:12] in first
 
 
 def test_a_name_that_is_not_text_is_valid_in_json(at_work: Path, tmp_path: Path) -> None:

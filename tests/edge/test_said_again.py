@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -71,7 +72,9 @@ def test_a_reload_is_said_each_time(capsys: pytest.CaptureFixture[str]) -> None:
     with _print._messages():
         for _ in range(2):
             _reload._say(logging.INFO, "same")
-    assert lines(capsys) == ["same", "same"]
+    times, words = zip(*(line.split(" ") for line in lines(capsys)), strict=True)
+    assert words == ("same", "same")
+    assert all(datetime.fromisoformat(one).tzinfo is UTC for one in times)
 
 
 def test_a_refusal_is_said_again_after_its_time(

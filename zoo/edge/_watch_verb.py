@@ -73,6 +73,7 @@ def watch(
     from zoo.edge._watch import watch as answer_arrivals
 
     runtime = Runtime.open(find(model), provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
+    say(f"{runtime.manifest.name} answers, sha256 {runtime.mark}…")
     statistics = _Statistics()
     try:
         with sigterm_as_interrupt(), hold_interrupts() as interrupt:
@@ -135,5 +136,5 @@ class _Statistics:
 
     def say_all(self) -> None:
         last = "" if self._last is None else f"; last look: {self._last.headline()}"
-        said = f"{format_count(self._answered, 'image')} answered in all, {self._failed} of them with an error"
+        said = f"{format_count(self._answered, 'image')} answered since the start, {self._failed} of them with an error"
         say(f"{said}{last}")
