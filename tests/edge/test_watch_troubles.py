@@ -19,7 +19,7 @@ from refusals import refused
 from zoo.edge import Runtime, watch
 from zoo.edge.__main__ import main
 from zoo.edge._intake import Intake
-from zoo.errors import OutputError
+from zoo.errors import DataError, OutputError
 from zoo.readers import _walk
 
 if TYPE_CHECKING:
@@ -114,6 +114,13 @@ def test_a_folder_without_rights_is_no_success_to_a_timer(
             patch.setattr(_walk.os, "scandir", _closing(closed, os.scandir))
             assert verb(model_file, folder) == 1
     assert verb(model_file, folder) == 0
+
+
+def test_a_file_in_the_place_of_the_folder_is_told_from_none(model_file: Path, folder: Path, tmp_path: Path) -> None:
+    runtime = Runtime.open(model_file)
+    for place, found in ((folder / "a.png", "a file"), (tmp_path / "nowhere", None)):
+        with refused("file-missing", DataError, path=str(place), found=found):
+            list(watch(runtime, place, tmp_path / "out", once=True))
 
 
 def _closing(closed: Path, scandir: Callable[..., Any]) -> Callable[..., Any]:

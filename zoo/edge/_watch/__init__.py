@@ -358,10 +358,12 @@ def _escape(name: str) -> str:
 
 def _check_places(folder: Path, out: Path, done: Path | None) -> None:
     if not folder.is_dir():
+        found = "a file" if folder.exists() else None
         raise DataError(
-            f"{folder}: no such folder; expected the folder that images come into",
+            f"{folder}: {found or 'no such folder'}; expected the folder that images come into",
             code="file-missing",
             path=str(folder),
+            found=found,
         )
     for option, place in (("OUT", out), ("--move-to", done)):
         if place is not None and (_lies_in(place, folder) or _lies_in(folder, place)):
