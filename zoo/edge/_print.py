@@ -156,7 +156,10 @@ def run(
         by_line: that document is one line.
         explain: an error → its document, its line and the exit status; falls back on `explain_error`.
     """
-    tell = (lambda said: put(as_line(said))) if by_line else document
+
+    def tell(said: dict[str, Any]) -> None:
+        put(as_line(said)) if by_line else document(said)
+
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):  # a name of a file need not be text
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]

@@ -83,9 +83,9 @@ def read_keys(file: Path | None) -> tuple[Key, ...]:
         raise UsageError(
             f"{file}: holds no token; make one with 'openssl rand -hex 32 > {file}'", code="token-malformed"
         )
-    lone = len(lines) == 1 and all(len(words) == 1 for words in lines.values())
+    is_lone = len(lines) == 1 and all(len(words) == 1 for words in lines.values())
     for number, words in lines.items():
-        if len(words) != 2 and not lone:
+        if len(words) != 2 and not is_lone:
             raise UsageError(
                 f"{file}: line {number} is not NAME TOKEN, and only a lone token needs no name",
                 code="token-line",
