@@ -17,7 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from zoo._support.text import join_lines
-from zoo.edge._print import explain_error, run
+from zoo.edge._print import BY_LINE, explain_error, run
 from zoo.errors import ZooError
 from zoo_cli.output import put
 
@@ -132,7 +132,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
         return run(lambda: completion.answer(given, COMPLETE), as_json=False, explain=explain_error)
     as_json = "--json" in given[: given.index("--") if "--" in given else None]
-    return run(lambda: _run(given), as_json=as_json, explain=lambda problem: _explain(problem, given))
+    by_line = not BY_LINE.isdisjoint(given[:1])
+    return run(lambda: _run(given), as_json=as_json, by_line=by_line, explain=lambda problem: _explain(problem, given))
 
 
 def _settle(given: list[str]) -> list[str]:

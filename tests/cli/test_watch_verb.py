@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
 from cli_running import run_zoo
 
+from zoo.edge import Runtime
 from zoo.edge.__main__ import main as edge
 
 ONCE = ("--once", "--settle", "0")
@@ -55,3 +57,38 @@ def test_refusals_say_what_was_meant(
     assert nothing.code == 2
     assert "zoo train" in nothing.document["error"]["message"]
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("at_work")
+def test_an_error_is_one_line_among_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A program reads the answers line by line."""
+    for said in (
+        run_zoo("watch", "nowhere", tmp_path / "out", "--model", "tiny.zoo", "--json").out,
+        run_zoo("watch", "images", "images/out", "--model", "tiny.zoo", "--json").out,
+        run_zoo("receive", tmp_path / "in", "--host", "10.0.0.5", "--json").out,
+        (edge(["watch", "images", str(tmp_path / "out"), "--json"]), capsys.readouterr().out)[1],
+    ):
+        assert said.count("\n") == 1
+        assert json.loads(said)["error"]["code"]
+
+
+def test_a_start_says_which_model_answers(at_work: Path, tmp_path: Path) -> None:
+    model = Runtime.open(at_work / "tiny.zoo")
+    ran = run_zoo("watch", "images", tmp_path / "out", *ONCE, "--model", "tiny.zoo", "--json")
+    first = ran.err.splitlines()[0]
+    assert model.manifest.name in first
+    assert model.sha256[:12] in first
+
+
+def test_a_name_that_is_not_text_is_valid_in_json(at_work: Path, tmp_path: Path) -> None:
+    folder, out = tmp_path / "in", tmp_path / "out"
+    folder.mkdir()
+    try:
+        shutil.copy(at_work / "images" / "0.png", folder / "a\udcff.png")
+    except (OSError, UnicodeError):
+        pytest.skip("this file system takes UTF-8 names only")
+    shown = f"{folder}/a\\xff.png"
+    ran = run_zoo("watch", folder, out, *ONCE, "--model", "tiny.zoo", "--json")
+    assert json.loads(ran.out)["image"] == shown
+    assert json.loads((out / "a\udcff.png.json").read_bytes())["image"] == shown
+    assert run_zoo("predict", "tiny.zoo", folder, "--json").document[0]["image"] == shown

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import logging
 from dataclasses import replace
+from datetime import UTC, datetime
 from types import SimpleNamespace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -71,17 +72,20 @@ def test_a_reload_is_said_each_time(capsys: pytest.CaptureFixture[str]) -> None:
     with _print._messages():
         for _ in range(2):
             _reload._say(logging.INFO, "same")
-    assert lines(capsys) == ["same", "same"]
+    times, words = zip(*(line.split(" ") for line in lines(capsys)), strict=True)
+    assert words == ("same", "same")
+    assert all(datetime.fromisoformat(one).tzinfo is UTC for one in times)
 
 
 def test_a_refusal_is_said_again_after_its_time(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], clock: SimpleNamespace
 ) -> None:
     pytest.importorskip("pynetdicom", reason="the extra 'dicom-net' is not installed")
+    from zoo.edge._receive import Settings
     from zoo.edge._receive.server import _Store
 
-    event = SimpleNamespace(assoc=SimpleNamespace(requestor=SimpleNamespace(ae_title="CT1", address="10.0.0.7")))
+    sender: Any = SimpleNamespace(requestor=SimpleNamespace(ae_title="CT1", address="10.0.0.7"))
     with _print._messages():
         for clock.now in (0.0, 1.0, 3600.0):
-            _Store(tmp_path, 1)._refuse(event, "full")
+            _Store(tmp_path, Settings())._refuse(sender, "full")
     assert len(lines(capsys)) == 2

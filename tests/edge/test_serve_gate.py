@@ -152,6 +152,23 @@ def test_a_file_of_keys_that_is_not_clear_is_refused_and_not_repeated(tmp_path: 
     assert not any(token in str(caught.value.document()) for token in (ALICE, BOB, "secret"))
 
 
+@pytest.mark.parametrize(
+    ("text", "fields"),
+    [
+        (f"# ours\nalice {ALICE}\n\n{BOB}\n", {"line": 4}),
+        (f"{ALICE}\n{BOB}\n", {"line": 1}),
+        (f"alice {ALICE}\n# ours\nalice {BOB}\n", {"line": 3, "first": 1}),
+        (f"\nalice {ALICE}\nbob {ALICE}\n", {"line": 3, "first": 2}),
+    ],
+)
+def test_the_line_of_a_file_of_keys_that_is_wrong_is_named(tmp_path: Path, text: str, fields: dict[str, int]) -> None:
+    file = tmp_path / "keys"
+    file.write_text(text)
+    with pytest.raises(UsageError) as caught:
+        read_keys(file)
+    assert caught.value.fields == fields
+
+
 def test_a_file_of_keys_has_a_key_a_line_or_one_without_a_name(tmp_path: Path) -> None:
     file = tmp_path / "keys"
     file.write_text(f"# made by us\n\nalice  {ALICE}  # radiology\nbob\t{BOB}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import stat
@@ -10,16 +11,13 @@ import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from refusals import refused
 
-from zoo._support.files import atomic_write, hold_lock
+from zoo._support.files import atomic_write, hold_lock, refuse_unwritable, suggest_remedy
 from zoo.errors import OutputError
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.mark.skipif(os.name != "posix", reason="pipes and links as POSIX has them")
@@ -44,6 +42,17 @@ def test_a_file_and_a_link_to_nothing_are_replaced(tmp_path: Path) -> None:
         atomic_write(tmp_path / name, name)
         assert (tmp_path / name).read_text() == name
     assert not (tmp_path / "link").is_symlink()
+
+
+def test_space_is_asked_for_where_it_is_missing_and_not_elsewhere() -> None:
+    numbers = (errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.EEXIST, errno.EIO, None)
+    remedies = [suggest_remedy(OSError(number, "text") if number else OSError("text")) for number in numbers]
+    assert remedies.count(remedies[0]) == 1
+    assert remedies[1] == remedies[2] == remedies[3] != remedies[4] == remedies[5] != remedies[6] == remedies[7]
+    told = refuse_unwritable(Path("place"), PermissionError(errno.EACCES, "Permission denied"))
+    assert told.fields == {"path": "place", "cause": "permission denied"}
+    assert remedies[1] in str(told)
+    assert remedies[0] not in str(told)
 
 
 HOLDS = """

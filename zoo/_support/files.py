@@ -32,6 +32,7 @@ __all__ = [
     "sha256_bytes",
     "sha256_file",
     "size_of",
+    "suggest_remedy",
     "sync_folder",
 ]
 
@@ -39,6 +40,13 @@ _PART = ".part"
 """Ends the hidden names of files that are being written."""
 _GLANCE = 0.4
 """Seconds that a lock may be held by somebody who only looks whether it is held, with `is_held`."""
+
+_REMEDIES = (
+    ({errno.ENOSPC, errno.EDQUOT}, "free space there"),
+    ({errno.EACCES, errno.EPERM, errno.EROFS}, "check its rights"),
+    ({errno.ENOENT, errno.ENOTDIR, errno.EEXIST, errno.EISDIR, errno.ELOOP, errno.ENAMETOOLONG}, "check the path"),
+)
+"""What helps against errors of the system."""
 
 log = logging.getLogger("zoo")
 
@@ -282,16 +290,23 @@ def sync_folder(folder: Path) -> None:
         os.close(handle)
 
 
-def refuse_unwritable(
-    target: Path, why: OSError | str, remedy: str = "free space there or choose another place"
-) -> OutputError:
+def suggest_remedy(problem: OSError) -> str:
+    """What helps against a write that failed: space where there is none, rights where they are missing, or a path."""
+    number = problem.errno or 0
+    return next((remedy for numbers, remedy in _REMEDIES if number in numbers), "check that disk")
+
+
+def refuse_unwritable(target: Path, why: OSError | str, remedy: str | None = None) -> OutputError:
     """The error of a place that cannot be written.
 
     Args:
         target: the place.
         why: what the system says, or the reason in words.
-        remedy: what to do.
+        remedy: what to do; None: as `suggest_remedy`, or choose another place.
     """
+    if remedy is None:
+        check = "check its space and rights" if isinstance(why, str) else suggest_remedy(why)
+        remedy = f"{check} or choose another place"
     reason = why if isinstance(why, str) else (why.strerror or str(why)).lower()
     return OutputError(
         f"cannot write {target}: {reason}; {remedy}", code="output-unwritable", path=str(target), cause=reason

@@ -13,7 +13,7 @@ import sys
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from zoo.edge._options import Argument, Option, parameters
-from zoo.edge._print import explain_error, run
+from zoo.edge._print import BY_LINE, explain_error, run
 from zoo.errors import UsageError
 
 if TYPE_CHECKING:
@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return its exit status; `arguments` default to the process's own."""
     given = list(sys.argv[1:] if arguments is None else arguments)
     as_json = "--json" in given[: given.index("--") if "--" in given else None]
-    return run(lambda: _run(given), as_json=as_json, explain=explain_error)
+    by_line = not BY_LINE.isdisjoint(given[:1])
+    return run(lambda: _run(given), as_json=as_json, by_line=by_line, explain=explain_error)
 
 
 def _run(given: list[str]) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 
 from zoo._support import processes
 from zoo._support.processes import Companions, Ended
-from zoo.edge._intake import Array, Intake, Source
+from zoo.edge._intake import Array, Intake, OfMachine, Source
 from zoo.spec import Manifest
 
 if TYPE_CHECKING:
@@ -42,6 +42,8 @@ class _Head(msgspec.Struct, array_like=True):
     reason: bytes | None
     dtype: str = ""
     shape: tuple[int, ...] = ()
+    of_machine: bool = False
+    """The reason is an `OfMachine`."""
 
 
 class Decoders:
@@ -108,7 +110,8 @@ def serve() -> None:
 
 def _pack(image: Array | str) -> list[bytes | memoryview]:
     if isinstance(image, str):
-        return processes.join(msgspec.msgpack.encode(_Head(image.encode("utf-8", "surrogatepass"))))
+        head = _Head(image.encode("utf-8", "surrogatepass"), of_machine=isinstance(image, OfMachine))
+        return processes.join(msgspec.msgpack.encode(head))
     whole = np.ascontiguousarray(image)
     return processes.join(msgspec.msgpack.encode(_Head(None, whole.dtype.str, whole.shape)), whole.data)
 
@@ -117,5 +120,6 @@ def _unpack(answer: bytes) -> Array | str:
     first, rest = processes.divide(answer)
     head = msgspec.msgpack.decode(first, type=_Head)
     if head.reason is not None:
-        return head.reason.decode("utf-8", "surrogatepass")
+        reason = head.reason.decode("utf-8", "surrogatepass")
+        return OfMachine(reason) if head.of_machine else reason
     return np.frombuffer(rest, head.dtype).reshape(head.shape)

@@ -6,6 +6,7 @@ import json
 import textwrap
 from typing import TYPE_CHECKING, Any
 
+from zoo._support.text import is_utf8, spell_name
 from zoo.errors import OutputError
 from zoo.spec import encode, to_builtins
 
@@ -22,13 +23,22 @@ def as_json(value: Any) -> str:
     """`value` as an indented document that ends with a line feed."""
     try:
         return encode(value).decode()
-    except UnicodeEncodeError:  # a file name that is not UTF-8; as an escape it is still valid JSON
-        return json.dumps(to_builtins(value), indent=2) + "\n"
+    except UnicodeEncodeError:  # a file name that is not UTF-8
+        return json.dumps(_spell_bytes(to_builtins(value)), indent=2) + "\n"
 
 
 def as_line(value: Any) -> str:
     """`value` as a document on one line, without a line feed."""
-    return json.dumps(to_builtins(value))
+    return json.dumps(_spell_bytes(to_builtins(value)))
+
+
+def _spell_bytes(value: Any) -> Any:
+    """Builtins in which a name that is not UTF-8 is spelt as in a table; its lone surrogates are not valid Unicode."""
+    if isinstance(value, str):
+        return value if is_utf8(value) else spell_name(value)
+    if isinstance(value, dict):
+        return {_spell_bytes(key): _spell_bytes(entry) for key, entry in value.items()}
+    return [_spell_bytes(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
 class Listed:

@@ -20,11 +20,17 @@ from zoo.spec import Manifest, Scale, Voi
 if TYPE_CHECKING:
     from zoo.readers import RawImage
 
-__all__ = ["Array", "Intake", "Source"]
+__all__ = ["Array", "Intake", "OfMachine", "Source"]
 
 Array = NDArray[Any]
 Source = Path | str | Array
 """An image file, a folder of them, or one raw image (H, W[, C])."""
+
+
+class OfMachine(str):
+    """Why an image cannot be used on this machine just now, though it may be sound: a package or memory is missing."""
+
+    __slots__ = ()
 
 
 class Intake:
@@ -46,15 +52,18 @@ class Intake:
             name: name of the image; the reason does not repeat it.
             source: a path, a file's bytes, a raw array (H, W[, C]), or an error in its place.
             frame: which picture of a file that holds several; arrays are taken as they are.
+
+        Returns:
+            Pixels, or the reason: `OfMachine` where the image is not to blame.
         """
         try:
             if isinstance(source, ImageError):
                 raise source
             return self._ready(self.read(source, name=name, frame=frame))
         except ImageError as problem:
-            return problem.reason
+            return OfMachine(problem.reason) if problem.code == "package-missing" else problem.reason
         except MemoryError:
-            return "not enough memory to decode it; give the image smaller or alone"
+            return OfMachine("not enough memory to decode it; give the image smaller or alone")
 
     def read(self, source: bytes | Source, *, name: str | None = None, frame: int | None = None) -> RawImage:
         """One raw image, read as the model was trained: through the file's own window, or its pictures as channels.

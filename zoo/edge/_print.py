@@ -17,7 +17,7 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from zoo._support.text import count_columns, format_count, join_lines, megabytes, printable, quote_path, show_path
-from zoo.edge._document import as_json
+from zoo.edge._document import as_json, as_line
 from zoo.errors import OutputError, ZooError
 from zoo.spec import Interval
 
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from zoo.edge._document import Listed
 
 __all__ = [
+    "BY_LINE",
     "INTERRUPTED",
     "Pace",
     "document",
@@ -49,6 +50,8 @@ WIDTH = 100
 """Columns that running text is wrapped to, where the terminal is not narrower."""
 REMEMBERED = 1000
 """Lines of one command that are not said again; of more, the last ones."""
+BY_LINE = frozenset({"receive", "watch"})
+"""Verbs whose `--json` is a line for each thing that happens; their errors are lines too."""
 QUIET = 10.0
 """Seconds that lie between two lines of statistics, at least."""
 TYPED = ("next", "or")
@@ -142,6 +145,7 @@ def run(
     work: Callable[[], int],
     *,
     as_json: bool,
+    by_line: bool = False,
     explain: Callable[[Exception], tuple[dict[str, Any], str, int]],
 ) -> int:
     """The boundary of a program: what becomes of an error. No traceback is printed, except under ZOO_DEBUG=1.
@@ -149,8 +153,13 @@ def run(
     Args:
         work: does what was asked and returns the exit status.
         as_json: print an error on stdout too, as the document that `--json` promised.
+        by_line: that document is one line.
         explain: an error → its document, its line and the exit status; falls back on `explain_error`.
     """
+
+    def tell(said: dict[str, Any]) -> None:
+        put(as_line(said)) if by_line else document(said)
+
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(AttributeError, ValueError):  # a name of a file need not be text
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
@@ -164,7 +173,7 @@ def run(
             line = str(stop) or "interrupted"
             if as_json:
                 with contextlib.suppress(OutputError, BrokenPipeError):
-                    document({"error": {"type": "KeyboardInterrupt", "code": "interrupted", "message": line}})
+                    tell({"error": {"type": "KeyboardInterrupt", "code": "interrupted", "message": line}})
             say(line)
             return INTERRUPTED
         except Exception as problem:  # the one place where a defect becomes a line
@@ -175,7 +184,7 @@ def run(
                 traceback.print_exception(problem)
             if as_json:
                 try:
-                    document({"error": said})
+                    tell({"error": said})
                 except (OutputError, BrokenPipeError):  # nobody takes it; the line below is still said
                     _forget_stdout()
             say(message)

@@ -117,11 +117,13 @@ class Failure(_Answered):
         image: the path as given or found, or "array N".
         error: one line.
         model: as of a `Prediction`.
+        of_machine: a package or memory is missing on this machine; the image may be sound.
     """
 
     image: str
     error: str
     model: str | None = None
+    of_machine: bool = field(default=False, compare=False)
 
     def row(self, top: int | None = None) -> dict[str, Any]:  # noqa: ARG002 - the same call as Prediction.row
         """For `--json`."""

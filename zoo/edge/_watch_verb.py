@@ -63,7 +63,8 @@ def watch(
     """Answer every image that comes into a folder.
 
     Each is answered once, whatever ends the program between; OUT/NAME.json is the answer to IN/NAME. Ends on SIGTERM or
-    Ctrl-C, after the image in work. One that cannot be read gets its error as its answer.
+    Ctrl-C, after the image in work. One that cannot be read gets its error as its answer. With --once, exit 1 where a
+    folder, an answer or a move was in trouble.
     """
     from zoo.edge._document import as_line
     from zoo.edge._results import Failure
@@ -72,6 +73,7 @@ def watch(
     from zoo.edge._watch import watch as answer_arrivals
 
     runtime = Runtime.open(find(model), provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
+    say(f"{runtime.manifest.name} answers, sha256 {runtime.mark}…")
     statistics = _Statistics()
     try:
         with sigterm_as_interrupt(), hold_interrupts() as interrupt:
@@ -100,7 +102,7 @@ def watch(
         statistics.say_all()
         return 0
     statistics.say_all()
-    return 0
+    return int(once and statistics.in_trouble)
 
 
 def _pause(interrupt: Interrupt, seconds: float) -> None:
@@ -127,7 +129,12 @@ class _Statistics:
         if (done.answered or done.moved) and self._pace.is_due():
             say(done.headline())
 
+    @property
+    def in_trouble(self) -> bool:
+        """Whether the last look was."""
+        return self._last is not None and bool(self._last.troubles)
+
     def say_all(self) -> None:
         last = "" if self._last is None else f"; last look: {self._last.headline()}"
-        said = f"{format_count(self._answered, 'image')} answered in all, {self._failed} of them with an error"
+        said = f"{format_count(self._answered, 'image')} answered since the start, {self._failed} of them with an error"
         say(f"{said}{last}")

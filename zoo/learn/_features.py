@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from zoo._support.files import refuse_unwritable
+from zoo._support.files import refuse_unwritable, suggest_remedy
 from zoo.learn._batches import standardize, to_unit
 from zoo.runs import Step
 
@@ -162,7 +162,7 @@ def _writable(kept: Path) -> Iterator[None]:
     try:
         yield
     except OSError as problem:
-        raise refuse_unwritable(kept, problem, "free space there, then resume") from None
+        raise refuse_unwritable(kept, problem, f"{suggest_remedy(problem)}, then resume") from None
 
 
 def _append(stream: FileIO, rows: NDArray[np.float32]) -> None:

@@ -17,12 +17,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
+from pydicom.uid import UID
 from pynetdicom import AE, AllStoragePresentationContexts, _config, evt
 from pynetdicom.dsutils import encode_file_meta
 from pynetdicom.pdu import P_DATA_TF
 from pynetdicom.sop_class import Verification
 
 from zoo._support.files import atomic_path, refuse_unwritable
+from zoo._support.text import brief, printable
+from zoo.edge._receive.settings import LONGEST_TITLE
 from zoo.edge._receive.sockets import Server
 from zoo.errors import OutputError
 from zoo.readers._dicom_elements import is_uid
@@ -47,6 +50,9 @@ _MOST_WAITING = 100
 """Messages that wait in memory at most; a sender that keeps to the standard waits for each answer."""
 _SAID_AGAIN = 60.0
 """Seconds after which the same refusal of the same sender is a line again."""
+_SYNTAXES = 0x04
+"""Result of a presentation context whose class is known, and none of its transfer syntaxes (PS3.8 section 9.3.3.2)."""
+_LONGEST_UID = 64
 _PREAMBLE = bytes(128) + b"DICM"
 
 log = logging.getLogger("zoo")
@@ -58,7 +64,8 @@ class Counts:
 
     Attributes:
         stored: objects that got Success.
-        refused: objects that did not, those that were too large among them.
+        refused: objects that did not, those that were too large among them; associations that were rejected, or in
+            which a class was not agreed; connections that asked for none.
     """
 
     stored: int = 0
@@ -77,9 +84,11 @@ class _Sender:
 class _Store:
     """The folder, and what each sender has sent that is not in it yet."""
 
-    def __init__(self, folder: Path, most: int) -> None:
+    def __init__(self, folder: Path, settings: Settings) -> None:
         self.counts = Counts()
-        self._folder, self._most = folder, most
+        self._folder, self._settings, self._most = folder, settings, settings.most_bytes
+        self._silent: set[Any] = set()
+        """Associations whose connection is open, and whose sender has not asked yet."""
         self._senders: WeakKeyDictionary[Any, _Sender] = WeakKeyDictionary()
         self._counting = threading.Lock()
         self._writing = threading.Lock()  # also because `atomic_path` asks for the umask, which all threads share
@@ -110,8 +119,49 @@ class _Store:
             if why is None or sender.cut_off:
                 return
             sender.cut_off = True
-        self._refuse(event, why)
+        self._refuse(event.assoc, why)
         event.assoc.abort()
+
+    def open(self, event: Any) -> None:
+        """A connection is there."""
+        with self._counting:
+            self._silent.add(event.assoc)
+
+    def request(self, event: Any) -> None:
+        """Its sender asks for an association."""
+        with self._counting:
+            self._silent.discard(event.assoc)
+
+    def say_strangers(self) -> None:
+        """Refuse connections that ended before an association was asked for."""
+        with self._counting:
+            gone = [one for one in self._silent if one.ident is not None and not one.is_alive()]
+            self._silent.difference_update(gone)
+        for association in gone:
+            self._refuse(association, "the connection asked for no association; is it DICOM?")
+
+    def reject(self, event: Any) -> None:
+        """An association was rejected: by its titles, or because there are too many."""
+        asked, settings = event.assoc.requestor.primitive, self._settings
+        if asked.called_ae_title != settings.title.strip():
+            why = f"it calls {_title(asked.called_ae_title)}, this is {settings.title}"
+        elif settings.senders and asked.calling_ae_title not in [one.strip() for one in settings.senders]:
+            why = "no --allow-aet names this title"
+        else:
+            why = f"{settings.most_associations} associations are open"
+        self._refuse(event.assoc, why)
+
+    def accept(self, event: Any) -> None:
+        """An association was agreed to, perhaps not for each class of objects that was asked for."""
+        agreed = {one.abstract_syntax for one in event.assoc.accepted_contexts}
+        missing = {one.abstract_syntax: one.result for one in event.assoc.rejected_contexts}
+        said = [
+            f"{printable(UID(uid).keyword or uid)[:_LONGEST_UID]}{' in its transfer syntaxes' * (result == _SYNTAXES)}"
+            for uid, result in missing.items()
+            if uid not in agreed
+        ]
+        if said:
+            self._refuse(event.assoc, f"not agreed to {brief(said)}")
 
     def keep(self, event: Any) -> int:
         """Store an object; returns the status for its sender."""
@@ -127,32 +177,43 @@ class _Store:
         request, context = event.request, event.context
         uid, kind = str(request.AffectedSOPInstanceUID or ""), str(request.AffectedSOPClassUID or "")
         if kind != context.abstract_syntax:
-            return self._refuse(event, "an object of another class than was agreed", _OTHER_CLASS)
+            return self._refuse(event.assoc, "an object of another class than was agreed", _OTHER_CLASS)
         if not is_uid(uid) or request.DataSet is None:
-            return self._refuse(event, "an object without data, or whose UID is none", _NOT_UNDERSTOOD)
+            return self._refuse(event.assoc, "an object without data, or whose UID is none", _NOT_UNDERSTOOD)
         data = request.DataSet.getbuffer()
         digest = hashlib.sha256(context.transfer_syntax.encode())
         digest.update(data)
+        if not self._folder.is_dir():  # a share that is away: a new folder in its place would be found by nobody
+            return self._refuse(event.assoc, f"the folder {self._folder} is not there", _NO_RESOURCES)
         target = self._folder / f"{uid}-{digest.hexdigest()[:16]}.dcm"
         try:
             with self._writing, atomic_path(target) as temporary, temporary.open("wb") as stream:
                 for part in (_PREAMBLE, encode_file_meta(event.file_meta), data):
                     stream.write(part)
         except OutputError as problem:
-            return self._refuse(event, f"cannot write: {problem.fields.get('cause')}", _NO_RESOURCES)
+            return self._refuse(event.assoc, f"cannot write: {problem.fields.get('cause')}", _NO_RESOURCES)
         with self._counting:
             self.counts.stored += 1
         return _SUCCESS
 
-    def _refuse(self, event: Any, why: str, status: int = _NO_RESOURCES) -> int:
+    def _refuse(self, association: Any, why: str, status: int = _NO_RESOURCES) -> int:
         """Count and say it: the sender's title and address, nothing of the object."""
         with self._counting:
             self.counts.refused += 1
-        sender = event.assoc.requestor
+        sender = association.requestor
         log.warning(
-            "refused from %s at %s: %s", sender.ae_title, sender.address, why, extra={"again_after": _SAID_AGAIN}
+            "refused from %s at %s: %s",
+            _title(sender.ae_title) or "a sender without a title",
+            sender.address,
+            why,
+            extra={"again_after": _SAID_AGAIN},
         )
         return status
+
+
+def _title(text: str) -> str:
+    """An AE title as a line shows it; a stranger may have written anything there."""
+    return printable(text.strip())[:LONGEST_TITLE]
 
 
 def run(
@@ -174,9 +235,16 @@ def run(
         _clear(place)
     except OSError as problem:
         raise refuse_unwritable(place, problem) from None
-    store = _Store(place, settings.most_bytes)
+    store = _Store(place, settings)
     entity = _entity(settings)
-    handlers = [(evt.EVT_C_STORE, store.keep), (evt.EVT_PDU_RECV, store.count)]
+    handlers = [
+        (evt.EVT_CONN_OPEN, store.open),
+        (evt.EVT_REQUESTED, store.request),
+        (evt.EVT_REJECTED, store.reject),
+        (evt.EVT_ACCEPTED, store.accept),
+        (evt.EVT_C_STORE, store.keep),
+        (evt.EVT_PDU_RECV, store.count),
+    ]
     try:
         server = entity.make_server(
             (settings.host, settings.port), evt_handlers=handlers, server_class=Server, seconds=settings.seconds
@@ -194,7 +262,7 @@ def run(
     try:
         announce(*server.server_address[:2])
         while rest(store.counts):
-            pass
+            store.say_strangers()
     finally:
         server.stop()
         thread.join()

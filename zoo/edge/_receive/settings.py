@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from zoo._support.addresses import is_loopback
 from zoo.errors import UsageError
 
-__all__ = ["Settings"]
+__all__ = ["LONGEST_TITLE", "Settings"]
 
-_LONGEST = 16
+LONGEST_TITLE = 16
 """Characters of an AE title (PS3.5 section 6.2)."""
 
 
@@ -41,10 +41,13 @@ class Settings:
     def __post_init__(self) -> None:
         for option, title in (("--aet", self.title), *(("--allow-aet", one) for one in self.senders)):
             if not (
-                0 < len(title.strip()) <= _LONGEST and title.isascii() and title.isprintable() and "\\" not in title
+                0 < len(title.strip()) <= LONGEST_TITLE
+                and title.isascii()
+                and title.isprintable()
+                and "\\" not in title
             ):
                 raise UsageError(
-                    f"{option} is {title!r}, expected an AE title: 1 to {_LONGEST} plain characters",
+                    f"{option} is {title!r}, expected an AE title: 1 to {LONGEST_TITLE} plain characters",
                     code="option-value",
                     option=option,
                     value=title,

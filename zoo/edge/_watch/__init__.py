@@ -6,7 +6,8 @@ written then, or an image that is answered already and moved then. An image over
 asked alone, after all others, and given up after three times.
 
 One file whose answer cannot be written, or that cannot be moved, is said at each look, tried again, and holds nothing
-up. A folder that takes no file at all ends the watch.
+up. So does an image that this machine cannot answer, for want of a package or of memory: that never becomes its answer.
+A folder that takes no file at all ends the watch. One that is away, watched or of answers, is said and waited for.
 
 What this module does not know: command lines, signals, where images come from.
 """
@@ -60,7 +61,8 @@ class Pass:
         waiting: number of files that are not settled.
         moved: number of files that were moved.
         seconds: what the look itself took.
-        troubles: what cannot be read (folders), written (answers) or moved (files), a line each.
+        troubles: what cannot be read (folders), answered on this machine, written (answers) or moved (files), a line
+            each.
     """
 
     files: int
@@ -121,8 +123,9 @@ def watch(
     Raises:
         UsageError: the folders lie in each other, or a number is out of range.
         DataError: the folder is not there, or the model takes columns beside the image.
-        OutputError: `out` or `move_to` takes no file, a full disk among the causes, or another program watches into
-            `out`. What was answered stays answered. A fault of one file is a trouble of the pass.
+        OutputError: `out` or `move_to` takes no file, a full disk among the causes, another folder took the place of
+            `out`, or another program watches into it. What was answered stays answered. A fault of one file is a
+            trouble of the pass.
         ResumeError: `out` was begun with another folder, model, provider or frame, or the ledger is damaged.
         ModelError: ONNX Runtime failed; the image is not answered.
     """
@@ -215,6 +218,8 @@ class _Round:
         """One pass: look, answer, write, move."""
         self._answered = self._failed = self._moved = 0
         self._troubles = [*self._left_aside]
+        if not self._is_there():
+            return
         for name, (number, text) in [*self._unwritten.items()]:
             self._write(number, name, text)
         asked: deque[tuple[Arrival, str]] = deque()
@@ -244,6 +249,19 @@ class _Round:
             if stopped():
                 return
 
+    def _is_there(self) -> bool:
+        """Whether the folder of the answers is where it was; a folder in its place would have answers and no ledger.
+
+        Raises:
+            OutputError: another one is there.
+        """
+        is_own = self._ledger.is_at_its_place()
+        if is_own is False:
+            raise refuse_unwritable(self._out, "another folder took its place", "start this command again")
+        if is_own is None and (gone := f"{self._out} is away with its ledger, and is waited for") not in self._troubles:
+            self._troubles.append(gone)
+        return bool(is_own)
+
     def _begin(self, arrival: Arrival) -> tuple[str, Path]:
         self._ledger.begin(arrival.name, arrival.stamp)
         return arrival.path, Path(arrival.path)
@@ -253,6 +271,11 @@ class _Round:
         if not _is_same(arrival, digest, result):
             self._ledger.drop(arrival.name)
             self._arrivals.wait_again(arrival)
+            return
+        if isinstance(result, Failure) and result.of_machine:
+            self._ledger.drop(arrival.name)
+            self._arrivals.ask_again(arrival)
+            self._troubles.append(f"{arrival.path} is not answered, and is asked again: {result.error}")
             return
         self._answered += 1
         self._failed += isinstance(result, Failure)
@@ -285,6 +308,9 @@ class _Round:
 
     def _write(self, number: int, name: str, text: str) -> None:
         place = self._out / name_answer(name)
+        if not self._is_there():
+            self._unwritten[name] = (number, text)
+            return
         try:
             atomic_write(place, text)
         except OutputError as problem:
@@ -332,10 +358,12 @@ def _escape(name: str) -> str:
 
 def _check_places(folder: Path, out: Path, done: Path | None) -> None:
     if not folder.is_dir():
+        found = "a file" if folder.exists() else None
         raise DataError(
-            f"{folder}: no such folder; expected the folder that images come into",
+            f"{folder}: {found or 'no such folder'}; expected the folder that images come into",
             code="file-missing",
             path=str(folder),
+            found=found,
         )
     for option, place in (("OUT", out), ("--move-to", done)):
         if place is not None and (_lies_in(place, folder) or _lies_in(folder, place)):

@@ -120,6 +120,10 @@ class Arrivals:
         self._seen[arrival.name] = (arrival.stamp, time.monotonic())
         self.waiting += 1
 
+    def ask_again(self, arrival: Arrival) -> None:
+        """The file is whole, and could not be answered; the next look gives it again."""
+        self._seen[arrival.name] = (arrival.stamp, float("-inf"))
+
     def _is_whole(self, walk: Walk, name: str, stamp: str, before: tuple[str, float] | None) -> bool:
         now = time.monotonic()
         since = before[1] if before is not None and before[0] == stamp else now

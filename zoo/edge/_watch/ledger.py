@@ -93,12 +93,22 @@ class Ledger:
                 self._file.execute("PRAGMA synchronous=FULL")  # a commit is on the disk when it returns
                 self._file.executescript(f"BEGIN EXCLUSIVE; {_TABLES} COMMIT;")
             self._compare(begun)
+            found = path.stat()
+            self._identity = (found.st_dev, found.st_ino)
         except BaseException:
             self._file.close()
             raise
 
     def __enter__(self) -> Self:
         return self
+
+    def is_at_its_place(self) -> bool | None:
+        """Whether the open file is the one at its path; None: there is none, as of a folder that was moved away."""
+        try:
+            found = self.path.stat()
+        except OSError:
+            return None
+        return (found.st_dev, found.st_ino) == self._identity
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         with contextlib.suppress(OutputError, ResumeError), self._said():  # else it is only written again

@@ -76,19 +76,34 @@ def read_keys(file: Path | None) -> tuple[Key, ...]:
     except (OSError, ValueError) as problem:  # ValueError: not ASCII
         reason = getattr(problem, "strerror", None) or "not ASCII text"
         raise UsageError(f"{file}: token cannot be read ({reason.lower()})", code="token-malformed") from None
-    lines = [words for line in text.splitlines() if (words := line.partition("#")[0].split())]
+    lines = {
+        number: words for number, line in enumerate(text.splitlines(), 1) if (words := line.partition("#")[0].split())
+    }
     if not lines:
         raise UsageError(
             f"{file}: holds no token; make one with 'openssl rand -hex 32 > {file}'", code="token-malformed"
         )
-    if any(len(words) != (1 if len(lines) == 1 and len(lines[0]) == 1 else 2) for words in lines):
-        raise UsageError(f"{file}: a line is not NAME TOKEN, and only a lone token needs no name", code="token-line")
-    keys = tuple(make_key(words[-1], words[0] if len(words) == 2 else _LONE) for words in lines)
-    for part in ("name", "digest"):
-        if len({getattr(key, part) for key in keys}) < len(keys):
-            twice = "name" if part == "name" else "token"
-            raise UsageError(f"{file}: a {twice} is there twice; each caller needs its own", code="token-twice")
-    return keys
+    is_lone = len(lines) == 1 and all(len(words) == 1 for words in lines.values())
+    for number, words in lines.items():
+        if len(words) != 2 and not is_lone:
+            raise UsageError(
+                f"{file}: line {number} is not NAME TOKEN, and only a lone token needs no name",
+                code="token-line",
+                line=number,
+            )
+    keys = {number: make_key(words[-1], words[0] if len(words) == 2 else _LONE) for number, words in lines.items()}
+    for what, part in (("name", "name"), ("token", "digest")):
+        first: dict[str | bytes, int] = {}
+        for number, key in keys.items():
+            before = first.setdefault(getattr(key, part), number)
+            if before != number:
+                raise UsageError(
+                    f"{file}: line {number} has the {what} of line {before}; each caller needs its own",
+                    code="token-twice",
+                    line=number,
+                    first=before,
+                )
+    return tuple(keys.values())
 
 
 def find_key(keys: Iterable[Key], token: bytes) -> Key | None:

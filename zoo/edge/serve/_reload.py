@@ -9,8 +9,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from zoo._support.text import format_count
 from zoo.edge.serve._guard import where
 from zoo.edge.serve._keys import read_keys
 from zoo.edge.serve._models import open_served
@@ -82,7 +84,7 @@ class Reload:
         gone = sorted({key.name for key in gate.keys} - {key.name for key in keys})
         gate.keys = keys
         lost = f"; gone: {', '.join(gone)}" if gone else ""
-        _say(logging.INFO, f"{len(keys)} keys from {self._settings.token_file}{lost}")
+        _say(logging.INFO, f"{format_count(len(keys), 'key')} from {self._settings.token_file}{lost}")
         return True
 
     def _reload(self, at: int, source: ServedPath) -> bool:
@@ -98,5 +100,6 @@ class Reload:
 
 
 def _say(level: int, text: str) -> None:
-    """Each time: this may be true again next year."""
-    log.log(level, "%s", text, extra={"again_after": 0.0})
+    """Each time, with the time in UTC: this may be true again next year."""
+    now = datetime.now(UTC).isoformat(timespec="milliseconds")
+    log.log(level, "%s %s", now, text, extra={"again_after": 0.0})

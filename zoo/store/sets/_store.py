@@ -8,7 +8,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo._support.files import hold_lock, refuse_unwritable
+from zoo._support.files import hold_lock, refuse_unwritable, suggest_remedy
 from zoo.errors import DataError
 from zoo.store._places import data_folder
 from zoo.store.sets._archive import extract
@@ -95,7 +95,7 @@ def keep_archive(source: Path, variant: Variant) -> Path:
                 os.sync()  # once for all: a folder that is there must be complete, also after a power cut
             whole.rename(target)
     except OSError as problem:
-        raise refuse_unwritable(target, problem, "free space there or set ZOO_HOME") from None
+        raise refuse_unwritable(target, problem, f"{suggest_remedy(problem)} or set ZOO_HOME") from None
     return target
 
 
