@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
-import importlib.metadata
 import math
 import os
 import stat
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import IO
 
 from zoo._support.entries import is_allowed, reader_entries
+from zoo._support.versions import find_version
 from zoo.errors import UsageError
 from zoo.store._places import cache_folder
 
@@ -105,8 +105,8 @@ def reader_version() -> str:
     for source in sources:
         digest.update(source.read_bytes())
     for library in _LIBRARIES:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):
-            digest.update(f"{library} {importlib.metadata.version(library)}\n".encode())
+        if (found := find_version(library)) is not None:
+            digest.update(f"{library} {found}\n".encode())
     for name, owners in reader_entries().items():
         if is_allowed(name):
             digest.update("".join(f"{one} {one.point.value}\n" for one in owners).encode())

@@ -310,7 +310,8 @@ class _Ladder:
 
     def _finetuned(self, finetune: Finetune, calibrate: Tensors, others: Tensors, record: Quantization) -> _Candidate:
         """Trained on all training images but those that calibrations are compared on."""
-        rows = tuple(row for row in range(len(self.train)) if row not in set(others.rows)) or calibrate.rows
+        kept = set(others.rows)
+        rows = tuple(row for row in range(len(self.train)) if row not in kept) or calibrate.rows
         images = replace(calibrate, rows=rows)
         core = core_of(finetune(images, signed=self.scheme.activations == "int8"))
         rounded = with_rounded(core, round_layers(core, calibrate, self.scheme.steps))

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from zoo.artefact.quantize._core import Core
 
-__all__ = ["METHODS", "Activations", "watch"]
+__all__ = ["METHODS", "Activations", "show_tensors", "watch"]
 
 METHODS = ("minmax", "percentile 99.9", "percentile 99.99", "percentile 99.999", "entropy")
 
@@ -99,7 +99,7 @@ def watch(core: Core, images: Iterable[NDArray[np.float32]], *, histograms: bool
     bins: dict[str, NDArray[np.int64]] = {}
     if histograms:
         del session
-        session = open_session(_showing(core.model, names), "calibration", provider="cpu", threads=None)
+        session = open_session(show_tensors(core.model, names), "calibration", provider="cpu", threads=None)
         bins = {name: np.zeros(_BINS, np.int64) for name in names}
         inner = [name for name in names if name != core.input]
         for image in images:
@@ -185,8 +185,8 @@ def _with_ends(model: onnx.ModelProto, names: list[str]) -> bytes:
     return bytes(result.SerializeToString())
 
 
-def _showing(model: onnx.ModelProto, names: list[str]) -> bytes:
-    """The network giving every tensor whole."""
+def show_tensors(model: onnx.ModelProto, names: list[str]) -> bytes:
+    """The network giving these tensors whole, but for its own input."""
     import onnx
 
     result = onnx.ModelProto()

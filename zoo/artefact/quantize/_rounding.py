@@ -17,6 +17,7 @@ import onnx
 from onnx import numpy_helper
 
 from zoo.artefact.quantize._layers import Layer, read_layers
+from zoo.artefact.quantize._ranges import show_tensors
 from zoo.edge._session import open_session
 
 if TYPE_CHECKING:
@@ -109,12 +110,8 @@ def _measure(
 ) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float32]]]:
     """Node to the means (g, d) and covariances (g, d, d) of what comes in."""
     names = sorted({layer.input for layer in layers} - {core.input})
-    shown = onnx.ModelProto()
-    shown.CopyFrom(core.model)
-    del shown.graph.output[:]
-    for name in names:
-        shown.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
-    session = open_session(shown.SerializeToString(), "calibration", provider="cpu", threads=None) if names else None
+    content = show_tensors(core.model, names)
+    session = open_session(content, "calibration", provider="cpu", threads=None) if names else None
     rng = np.random.default_rng(0)
     sums = {layer.node.name: _Moments() for layer in layers}
     for image in images:
