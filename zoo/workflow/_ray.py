@@ -1,0 +1,69 @@
+"""A connection to Ray: a cluster that is there, or one on this machine for as long as it is needed.
+
+What this module does not know: trainings, images. `zoo.workflow` hands out tasks by it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+from typing import TYPE_CHECKING, Any
+
+from zoo._support.imports import needing
+from zoo._support.machine import cores
+from zoo._support.text import join_lines
+from zoo.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["connect"]
+
+_PATIENCE = 10.0
+"""Seconds that the head of a cluster may take to answer."""
+
+
+@contextlib.contextmanager
+def connect(address: str | None = None) -> Iterator[Any]:
+    """The module `ray`, connected; a connection that was there before is used, and stays.
+
+    Args:
+        address: of a cluster, HOST:PORT, "auto" or ray://HOST:PORT; None: RAY_ADDRESS where it is set, else this
+            machine, with as many CPUs as this process may use.
+
+    Raises:
+        UsageError: Ray is not installed, or the cluster does not answer.
+    """
+    with needing("--engine ray", "scale"):
+        import ray
+    if ray.is_initialized():
+        yield ray
+        return
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+    try:
+        if address is None:
+            ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
+        else:
+            _knock(address)
+            ray.init(address=address, **quiet)
+    except (ConnectionError, TimeoutError, ValueError, RuntimeError, OSError) as problem:
+        where = f"the cluster at {address}" if address else "Ray on this machine"
+        raise UsageError(
+            f"{where} cannot be reached ({join_lines(problem, 200)}); start it with 'ray start --head', or leave out "
+            "--address to use this machine alone",
+            code="ray-unreachable",
+            address=address,
+        ) from None
+    try:
+        yield ray
+    finally:
+        ray.shutdown()
+
+
+def _knock(address: str) -> None:
+    """Raise OSError where nothing listens at HOST:PORT; Ray itself would wait for minutes and then end the process."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if host and port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE).close()
