@@ -19,6 +19,7 @@ from typing import Any
 from zoo.errors import ModelError, UsageError, ZooError
 from zoo_cli import _elsewhere
 from zoo_cli._typed import (
+    EXPORT,
     MODELS,
     Command,
     Line,
@@ -283,12 +284,12 @@ def _no_model(line: Line, words: Sequence[str], kind: str) -> Advice:
     said = f"{words[0]!r} is {kind}, not a model"
     swapped = next((word for word in words[1:] if kind_of(word) in MODELS), None)
     if swapped is not None:
-        others = [word for word in line.rest if word != swapped]
-        return Advice(f"{said}; MODEL comes first", (line.typed([swapped, *others]),))
+        return Advice(f"{said}; MODEL comes first", (line.typed([swapped, *without(line.rest, [swapped])]),))
     model = "runs/latest" if Path("runs/latest").exists() else "MODEL"
     takes_images = any(one.name == "images" for one in line.arguments())
-    if kind == "an image" and not takes_images:
-        return Advice(said, (f"zoo predict {model} {quote(words[0])}",))
+    if kind == EXPORT or (kind == "an image" and not takes_images):
+        verb = "verify" if kind == EXPORT else f"predict {model}"
+        return Advice(said, (f"zoo {verb} {quote(words[0])}",))
     if not takes_images and "--data" not in options_of(line.command):
         return Advice(said)
     if takes_images and kind not in {"an image", "a folder"}:  # a table holds no pixels

@@ -12,6 +12,7 @@ from typing import Any
 from zoo.errors import ZooError
 
 __all__ = [
+    "EXPORT",
     "MODELS",
     "Command",
     "Line",
@@ -35,6 +36,7 @@ Command = Any
 
 MODELS = ("a run", "a bundle", "a model file")
 """Kinds of path that hold a model."""
+EXPORT = "an export for another runtime"
 _TABLES = (".csv", ".tsv", ".parquet", ".npz", ".h5", ".tar")
 
 
@@ -149,9 +151,12 @@ def kind_of(word: str) -> str:
 
 
 def _kind_of_folder(path: Path) -> str:
+    from zoo.spec import MODEL_JSON
     from zoo.workflow._find import is_exported, is_run
 
-    return "a run" if is_run(path) else "a bundle" if is_exported(path) else "a folder"
+    if is_run(path) or is_exported(path):
+        return "a run" if is_run(path) else "a bundle"
+    return EXPORT if (path / MODEL_JSON).is_file() else "a folder"
 
 
 def model_of(run: str) -> str:

@@ -14,7 +14,7 @@ from zoo_cli.main import VERBS
 
 @pytest.fixture
 def there(elsewhere: Path) -> Path:
-    """A folder with data, an image, a text, a run that was not trained, and a bundle that is none inside."""
+    """A folder with data, an image, a text, a run that was not trained, a bundle that is none inside, and an export."""
     (elsewhere / "my images" / "cat").mkdir(parents=True)
     (elsewhere / "pictures").mkdir()
     (elsewhere / "scan.png").write_bytes(b"\x89PNG")
@@ -23,6 +23,8 @@ def there(elsewhere: Path) -> Path:
     (elsewhere / "runs" / "a" / "run.json").write_text("{}")
     (elsewhere / "net.zoo").mkdir()
     (elsewhere / "net.zoo" / "manifest.json").write_text("{}")
+    (elsewhere / "net.openvino").mkdir()
+    (elsewhere / "net.openvino" / "model.json").write_text("{}")
     return elsewhere
 
 
@@ -51,6 +53,7 @@ SLIPS = {
     "predict scan.png": ["zoo predict MODEL scan.png"],
     "predict not-here.jpg": ["zoo predict MODEL not-here.jpg"],
     "predict pictures": ["zoo predict MODEL pictures"],
+    "predict net.openvino": ["zoo verify net.openvino"],
     # options
     "train model=svm data=pictures epochs=3": ["zoo train svm --json --data pictures --epochs 3"],
     "train svm --n-splits 5": ["zoo train svm --folds 5"],
