@@ -26,7 +26,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from zoo.errors import NotFirstRankError, TrainingError
 
-__all__ = ["Peers", "hear_first", "join", "meet", "refuse_lost", "world_size"]
+__all__ = ["Peers", "hear_first", "join", "meet", "refuse_lost", "to_the_end", "world_size"]
 
 T = TypeVar("T")
 PATIENCE = datetime.timedelta(hours=2)
@@ -35,6 +35,9 @@ PATIENCE = datetime.timedelta(hours=2)
 STALL = datetime.timedelta(minutes=15)
 """How long they wait in training, where none has more to do than write a state. It bounds what a node costs that
 vanishes without a word, such as by its power; a process that ends is noticed at once."""
+
+EVALUATION = datetime.timedelta(days=7)
+"""How long the others wait for the first process to export and evaluate."""
 
 _POLL = 0.05
 """Seconds between two looks into the store."""
@@ -131,8 +134,11 @@ def world_size() -> int:
 
 
 @contextlib.contextmanager
-def meet(patience: datetime.timedelta = PATIENCE) -> Iterator[None]:
+def meet(patience: datetime.timedelta = STALL) -> Iterator[None]:
     """Join the processes that torchrun started (WORLD_SIZE above 1) and leave them at the end; within, it does nothing.
+
+    Args:
+        patience: how long to wait for them.
 
     Raises:
         TrainingError: they did not come.
@@ -152,7 +158,7 @@ def meet(patience: datetime.timedelta = PATIENCE) -> Iterator[None]:
 @contextlib.contextmanager
 def join(device: torch.device) -> Iterator[Peers]:
     """`meet`, to train on a device."""
-    with meet():
+    with meet(PATIENCE):
         if world_size() == 1:
             yield Peers(0, 1, device)
             return
@@ -216,20 +222,45 @@ def refuse_lost(problem: RuntimeError) -> TrainingError | None:
     )
 
 
-def hear_first(choose: Callable[[], str]) -> str:
+def hear_first(choose: Callable[[], T]) -> T:
     """What the first process chooses, in all that torchrun started and that have met; only the first one chooses.
 
     Raises:
         NotFirstRankError: the first process could not choose, and says why.
+        TrainingError: a process has ended.
     """
-    box = [""]
-    if distributed.get_rank():
-        distributed.broadcast_object_list(box, src=0)
-        if not box[0]:
-            raise NotFirstRankError("the first process refused to start, and says why")
-        return box[0]
+    box: list[T | None] = [None]
     try:
-        box[0] = choose()
+        if not distributed.get_rank():
+            box[0] = choose()
     finally:
-        distributed.broadcast_object_list(box, src=0)
+        try:
+            distributed.broadcast_object_list(box, src=0)
+        except RuntimeError as problem:
+            raise refuse_lost(problem) or problem from None
+    if box[0] is None:
+        raise NotFirstRankError("the first process refused to start, and says why")
     return box[0]
+
+
+@contextlib.contextmanager
+def to_the_end() -> Iterator[None]:
+    """The other processes, where they have met, leave this block when the first one does.
+
+    Raises:
+        TrainingError: in the others, the first one ended in the block.
+    """
+    if not distributed.is_initialized():
+        yield
+        return
+    group: Any = distributed.new_group(backend="gloo", timeout=EVALUATION)
+    try:
+        yield
+    except NotFirstRankError:
+        try:
+            distributed.broadcast(torch.zeros(1), src=0, group=group)
+        except RuntimeError as problem:
+            raise refuse_lost(problem) or problem from None
+        raise
+    with contextlib.suppress(RuntimeError):  # whoever did not wait has nothing to hear
+        distributed.broadcast(torch.zeros(1), src=0, group=group)
