@@ -22,7 +22,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from node_worker import EPOCHS, train
+from node_worker import EPOCHS
 
 import zoo
 from zoo.runs import open_run
@@ -70,28 +70,29 @@ def nodes() -> Iterator[None]:
                 ip("netns", "del", name)
 
 
+def environment(**more: str) -> dict[str, str]:
+    paths = [str(Path(zoo.__path__[0]).parent), str(HERE), os.environ.get("PYTHONPATH", "")]
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1", **more}
+
+
 def start(node: str, folder: Path, ending: str) -> subprocess.Popen[bytes]:
     """The command that a user gives on each node, which is the same every time."""
-    paths = [str(Path(zoo.__path__[0]).parent), str(HERE), os.environ.get("PYTHONPATH", "")]
-    environment = {
-        **os.environ,
-        "PYTHONPATH": os.pathsep.join(paths),
-        "OMP_NUM_THREADS": "1",
-        "GLOO_SOCKET_IFNAME": "zoo0",
-        "NODE": node,
-        "MARK_RENDEZVOUS": RENDEZVOUS,
-    }
     words = [
         *("ip", "netns", "exec", namespace(node), sys.executable, "-m", "torch.distributed.run"),
         *("--nnodes", "1:2", "--nproc-per-node", "2", "--max-restarts", "3", "--rdzv-id", folder.name),
         *("--rdzv-backend", "c10d", "--rdzv-endpoint", f"{ADDRESSES[RENDEZVOUS]}:29400"),
         # A namespace has the name of its machine, so the node of the rendezvous has to be told what it is.
-        *("--rdzv-conf", f"is_host={node == RENDEZVOUS},last_call_timeout=5,keep_alive_interval=1"),
+        *("--rdzv-conf", f"is_host={node == RENDEZVOUS},last_call_timeout=15,keep_alive_interval=1"),
         *("--local-addr", ADDRESSES[node], str(HERE / "node_worker.py"), str(folder), ending),
     ]
     with (folder / f"said-{node}").open("a") as stderr:
         return subprocess.Popen(
-            words, cwd=folder, env=environment, stdout=subprocess.DEVNULL, stderr=stderr, start_new_session=True
+            words,
+            cwd=folder,
+            env=environment(NODE=node, MARK_RENDEZVOUS=RENDEZVOUS, GLOO_SOCKET_IFNAME="zoo0"),
+            stdout=subprocess.DEVNULL,
+            stderr=stderr,
+            start_new_session=True,
         )
 
 
@@ -100,11 +101,11 @@ def torchrun(folder: Path, ending: str) -> dict[str, int]:
     folder.mkdir(exist_ok=True)
     agents = {node: start(node, folder, ending) for node in ADDRESSES}
     try:
-        return {node: agent.wait(timeout=300) for node, agent in agents.items()}
+        return {node: agent.wait(timeout=150) for node, agent in agents.items()}
     finally:
         for agent in agents.values():
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(agent.pid, signal.SIGKILL)
+            agent.terminate()  # which ends its processes
+            agent.wait()
 
 
 def losses(run: Path) -> list[float]:
@@ -120,13 +121,8 @@ def said(folder: Path) -> str:
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The run of one process."""
     folder = tmp_path_factory.mktemp("alone")
-    subprocess.run(
-        [sys.executable, str(HERE / "node_worker.py"), str(folder), "whole"],
-        cwd=folder,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(zoo.__path__[0]).parent), str(HERE), os.environ.get("PYTHONPATH", "")])},
-        check=True,
-        capture_output=True,
-    )  # fmt: skip
+    words = [sys.executable, str(HERE / "node_worker.py"), str(folder), "whole"]
+    subprocess.run(words, cwd=folder, env=environment(), check=True, capture_output=True)
     return folder
 
 
@@ -169,7 +165,7 @@ def test_a_process_and_then_a_node_are_lost_and_the_same_command_ends_with_the_s
     assert sorted(status.values()) == [-signal.SIGKILL, 0], said(folder)
     check_whole(folder, alone)
     sizes = (folder / "steps").read_text().split()
-    assert (sizes.count("4") >= 15, sizes[-1], len(sizes)) == (True, "2", 30), said(folder)
+    assert (sizes.count("4"), sizes.count("2")) == (24, 6), said(folder)
 
 
 @pytest.mark.usefixtures("nodes")

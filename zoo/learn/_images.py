@@ -218,7 +218,7 @@ class Feed:
         """(B,) images as positions in the rows."""
         if self.own is None:
             return index
-        place = torch.searchsorted(self.own, index)
+        place = torch.searchsorted(self.own, index.contiguous())  # a share of a batch is every k-th of it
         if not torch.equal(self.own[place.clamp(max=len(self.own) - 1)], index):
             raise RuntimeError("an image of another process is wanted here")
         return place
