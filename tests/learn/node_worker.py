@@ -1,8 +1,8 @@
 """One process of a training over nodes, as `zoo train` is one, that notes what it reads and can end others on the way.
 
-node_worker.py FOLDER ENDING: FOLDER is shared by all nodes. ENDING is what the first process does, once, in the middle of
-an epoch: "whole" nothing, "worker" kills a process of the node without the rendezvous, "node" that whole node with its
-agent, "rendezvous" the other one. Several are words with a comma between them.
+node_worker.py FOLDER ENDING: FOLDER is shared by all nodes. ENDING is what the first process does in the middle of an
+epoch, once: "whole" nothing, "worker" kills a process of the node without the rendezvous, "node" that whole node with
+its agent, "rendezvous" the other one. Several are words with a comma between them.
 """
 
 from __future__ import annotations
@@ -51,9 +51,9 @@ class Ends(Callback):
             mark = self.folder / f"ended-{number}-{ending}"
             if ending != "whole" and done >= number * AT and not mark.exists():
                 mark.touch()
-                self.end(ending)
+                self.kill(ending)
 
-    def end(self, ending: str) -> None:
+    def kill(self, ending: str) -> None:
         """Kill one process of another node, or all of a node, its agent first and this process last."""
         everybody = [json.loads(path.read_text()) for path in sorted(self.folder.glob("process-*"))]
         node = os.environ["MARK_RENDEZVOUS"]

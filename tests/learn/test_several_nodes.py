@@ -82,7 +82,7 @@ def start(node: str, folder: Path, ending: str) -> subprocess.Popen[bytes]:
         *("--nnodes", "1:2", "--nproc-per-node", "2", "--max-restarts", "3", "--rdzv-id", folder.name),
         *("--rdzv-backend", "c10d", "--rdzv-endpoint", f"{ADDRESSES[RENDEZVOUS]}:29400"),
         # A namespace has the name of its machine, so the node of the rendezvous has to be told what it is.
-        *("--rdzv-conf", f"is_host={node == RENDEZVOUS},last_call_timeout=15,keep_alive_interval=1"),
+        *("--rdzv-conf", f"is_host={node == RENDEZVOUS},last_call_timeout=8,keep_alive_interval=2"),
         *("--local-addr", ADDRESSES[node], str(HERE / "node_worker.py"), str(folder), ending),
     ]
     with (folder / f"said-{node}").open("a") as stderr:
@@ -105,7 +105,11 @@ def torchrun(folder: Path, ending: str) -> dict[str, int]:
     finally:
         for agent in agents.values():
             agent.terminate()  # which ends its processes
-            agent.wait()
+            try:
+                agent.wait(timeout=40)
+            except subprocess.TimeoutExpired:
+                agent.kill()
+                agent.wait()
 
 
 def losses(run: Path) -> list[float]:
