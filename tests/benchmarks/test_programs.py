@@ -59,6 +59,7 @@ TABLES = {
     ),
     "quantization_guard": (r"^\| simple_cnn \| ", r"^int8 was taken of [01] of 1; "),
     "quantization": (r"^\| U8S8 \| .* MB, ", r"^\| fp16 \| .* MB, "),
+    "ranks": (r"^\| 1 \| [\d.]+ \| [\d.]+ \| [\d.]+ \|$", r"^2 processes of one thread / one of 2: [\d.]+ \("),
     "reader_trials": (r"^damaged copies: 10 in ", r"^the process lived$"),
     "reports": (r"^\| 2 \| [\d.]+ \| [\d.]+ \|$", r"^\| 10 \| "),
     "runtimes": (r"^\| [\d.]+ \| 0.0e\+00, 1 of 1 files \| .* \| .* \| .* \|$",),
@@ -208,6 +209,10 @@ def test_finishing(images: Path, tmp_path: Path) -> None:
 
 def test_waiting(tmp_path: Path) -> None:
     printed("waiting", "--smallest", place=tmp_path)
+
+
+def test_ranks(tmp_path: Path) -> None:
+    printed("ranks", "--smallest", place=tmp_path)
 
 
 def test_formats(tmp_path: Path) -> None:

@@ -463,6 +463,9 @@ def test_training_says_on_one_line_that_it_uses_the_cache_and_where(
     pets: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Else a study could rest on pixels nobody knew of."""
+    import torch
+
+    from zoo.learn._distributed import Peers
     from zoo.learn._images import decode_splits
 
     splits = open_data(pets)
@@ -472,7 +475,7 @@ def test_training_says_on_one_line_that_it_uses_the_cache_and_where(
         write_seen(run.file(TRAINED_ON), splits)
         caplog.clear()
         with caplog.at_level(logging.INFO, "zoo"):
-            context, peers = SimpleNamespace(skip_bad=False), SimpleNamespace(first=True)
+            context, peers = SimpleNamespace(skip_bad=False), Peers(0, 1, torch.device("cpu"))
             decode_splits(splits, SPEC, TrainConfig(), run, context, peers)  # type: ignore[arg-type]
         told = [line for line in caplog.messages if "cache" in line]
         assert len(told) == 1

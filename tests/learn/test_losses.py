@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from zoo.data import balance, log_prior
-from zoo.learn._batches import epoch_batches
 from zoo.learn._objective import loss, objective_of
+from zoo.learn._order import Order
 from zoo.spec import UNKNOWN, TrainConfig
 
 GENERATOR = torch.Generator().manual_seed(0)
@@ -156,8 +156,8 @@ def test_settings_that_contradict_each_other_are_refused(fields: dict[str, Any])
 def test_a_balanced_epoch_holds_each_class_equally_often() -> None:
     classes = CLASSES.numpy()
     for epoch in range(1, 9):
-        batches = epoch_batches(60, 16, seed=0, epoch=epoch, classes=classes)
-        assert [len(batch) for batch in batches] == [len(batch) for batch in epoch_batches(60, 16, 0, epoch)]
+        batches = Order.deal(60, 16, 0, classes=classes).batches(epoch)
+        assert [len(batch) for batch in batches] == [len(batch) for batch in Order.deal(60, 16, 0).batches(epoch)]
         drawn = classes[torch.cat(batches).numpy()]
         assert np.bincount(drawn).tolist() == [15, 15, 15, 15]
         assert len({tuple(classes[batch.numpy()]) for batch in batches}) == len(batches), "classes must be mixed"
@@ -165,14 +165,17 @@ def test_a_balanced_epoch_holds_each_class_equally_often() -> None:
 
 def test_a_rest_goes_to_another_class_in_each_epoch() -> None:
     classes = np.repeat([0, 1, 2], [50, 8, 3])
-    counts = [np.bincount(classes[torch.cat(epoch_batches(61, 16, 0, e, classes)).numpy()]) for e in (1, 2, 3)]
+    counts = [
+        np.bincount(classes[torch.cat(Order.deal(61, 16, 0, classes=classes).batches(e)).numpy()]) for e in (1, 2, 3)
+    ]
     assert all(sorted(row.tolist()) == [20, 20, 21] for row in counts)
     assert len({tuple(row.tolist()) for row in counts}) == 3
 
 
 def test_no_image_of_a_frequent_class_is_passed_over_for_long() -> None:
     """All 36 take their turn: 15 an epoch, so each is seen two or three times in six epochs."""
-    seen = torch.cat([torch.cat(epoch_batches(60, 16, 0, epoch, CLASSES.numpy())) for epoch in range(1, 7)])
+    order = Order.deal(60, 16, 0, classes=CLASSES.numpy())
+    seen = torch.cat([torch.cat(order.batches(epoch)) for epoch in range(1, 7)])
     often = np.bincount(seen.numpy(), minlength=60)
     assert set(often[:36]) <= {2, 3}
     assert set(often[57:]) == {30}
@@ -180,7 +183,7 @@ def test_no_image_of_a_frequent_class_is_passed_over_for_long() -> None:
 
 def test_a_balanced_epoch_is_a_function_of_seed_and_epoch() -> None:
     def order(seed: int, epoch: int) -> list[int]:
-        return torch.cat(epoch_batches(60, 16, seed, epoch, CLASSES.numpy())).tolist()
+        return torch.cat(Order.deal(60, 16, seed, classes=CLASSES.numpy()).batches(epoch)).tolist()
 
     assert order(0, 3) == order(0, 3)
     assert order(0, 3) != order(0, 4)

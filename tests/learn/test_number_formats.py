@@ -198,7 +198,7 @@ def test_batches_come_in_order_where_images_wait_elsewhere() -> None:
     """Rows in the machine's memory, and a device that is not it: they are fetched ahead in a thread."""
     rows = torch.arange(12.0).view(6, 1, 2, 1)
     order = [torch.tensor([4, 1, 0]), torch.tensor([2]), torch.tensor([5, 3]), torch.tensor([0, 0])]
-    found = list(Feed(rows, 3, torch.device("meta")).batches(order))
+    found = list(Feed(rows, 3, torch.device("meta"), len(rows)).batches(order))
     assert [(batch.device.type, *batch.shape) for batch in found] == [("meta", len(one), 1, 2, 3) for one in order]
 
 

@@ -22,7 +22,8 @@ from zoo.data import _decode as decode
 from zoo.data import _room as room
 from zoo.errors import DataError
 from zoo.learn import WEIGHTS_FILE
-from zoo.learn._images import AHEAD, Feed, decode_splits
+from zoo.learn._distributed import Peers
+from zoo.learn._images import AHEAD, Feed, Part, decode_splits
 from zoo.preprocess import resize_image
 from zoo.spec import Percentile, PreprocessSpec
 from zoo.store._places import cache_folder
@@ -54,10 +55,11 @@ def stripes_in_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "stripes"
 
 
-def told(data: Splits, spec: PreprocessSpec, way: str) -> tuple[decode.Decoded, ...]:
+def told(data: Splits, spec: PreprocessSpec, way: str) -> tuple[Part, Part]:
     """Training and validation images, as the loop gets them."""
-    config, peers = msgspec.structs.replace(CONFIG, cache=way), SimpleNamespace(first=False)
-    return decode_splits(data, spec, config, SimpleNamespace(), SimpleNamespace(skip_bad=False), peers)  # type: ignore[arg-type]
+    config, run = msgspec.structs.replace(CONFIG, cache=way), SimpleNamespace(file=lambda _: Path("none"))
+    peers = Peers(0, 1, CPU)
+    return decode_splits(data, spec, config, run, SimpleNamespace(skip_bad=False), peers)[:2]  # type: ignore[arg-type]
 
 
 def test_wherever_images_wait_the_weights_are_the_same_bytes(stripes_in_files: Path, tmp_path: Path) -> None:
@@ -104,13 +106,13 @@ def test_rows_to_learn_from_take_half_and_are_within_a_256th_of_a_level(stripes_
     data = open_data(stripes_in_files)
     train, val = told(data, SPEC, "memory")
     exact = np.stack([resize_image(data.train.read(i).pixels, SPEC) for i in range(len(data.train))])
-    assert train.rows.take(np.arange(48)).nbytes * 2 == exact.nbytes
+    assert train.decoded.rows.take(np.arange(48)).nbytes * 2 == exact.nbytes
     (batch,) = Feed.of(train, SPEC, CPU).batches([torch.arange(48)])
     assert batch.dtype == torch.float32
     assert 0 < np.abs(batch.numpy() - exact).max() <= 1 / 256
-    assert np.array_equal(train.pixels, batch.numpy())
+    assert np.array_equal(train.decoded.pixels, batch.numpy())
     whole = np.stack([resize_image(data.val.read(i).pixels, SPEC) for i in range(len(data.val))])
-    assert np.array_equal(val.pixels, whole), "what validates is exact"
+    assert np.array_equal(val.decoded.pixels, whole), "what validates is exact"
 
 
 def test_images_of_the_size_of_the_input_are_exact(stripes_in_files: Path) -> None:
@@ -132,7 +134,7 @@ def test_deep_images_for_a_network_of_colours_keep_one_plane_of_three_and_stay_e
     spec = PreprocessSpec(size=(7, 7), intensity=Percentile(), mean=(0.5,) * 3, std=(0.5,) * 3)
     for way in WAYS:
         train = told(data, spec, way)[0]
-        assert train.rows.shape[1:] == (7, 7, 1)
+        assert train.decoded.rows.shape[1:] == (7, 7, 1)
         (batch,) = Feed.of(train, spec, CPU).batches([torch.arange(3)])
         assert np.array_equal(
             batch.numpy(), np.stack([resize_image(data.train.read(i).pixels, spec) for i in range(3)])
@@ -190,7 +192,7 @@ def test_a_set_without_room_streams_unasked_and_says_so_before_it_decodes(
     monkeypatch.setattr(decode, "over_chunks", lambda *a, **k: (said.extend(caplog.messages), real(*a, **k))[1])
     with caplog.at_level(logging.INFO, "zoo"):
         train, val = told(data, SPEC, "auto")
-    assert [type(part.rows).__name__ for part in (train, val)] == ["HeldRows", "StreamedRows"]
+    assert [type(part.decoded.rows).__name__ for part in (train, val)] == ["HeldRows", "StreamedRows"]
     line = [text for text in said if "48 training images" in text]
     assert any("24.6 kB in memory" in text and "anew" in text and "30.7 kB" in text for text in line)
     assert not [one for one in cache_folder("decoded").iterdir() if one.stat().st_size > 5000]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.data._decode import Decoded, Plan, carry_out, decode_all, plan_decoding
+from zoo.data._decode import Decoded, Plan, carry_out, decode_all, plan_decoding, refuse_bad
 from zoo.data._describe import DataDescription, describe_data
 from zoo.data._grades import order_grades
 from zoo.data._index import ImageSet, SplitName, Splits
@@ -68,6 +68,7 @@ __all__ = [
     "parse_seen",
     "plan_decoding",
     "read_seen",
+    "refuse_bad",
     "reopen_data",
     "split_table",
     "write_seen",

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zoo.spec import PreprocessSpec
     from zoo.spec._value import Cache
 
-__all__ = ["Decoded", "Plan", "carry_out", "decode_all", "plan_decoding"]
+__all__ = ["Decoded", "Plan", "carry_out", "decode_all", "plan_decoding", "refuse_bad"]
 
 WORTH_KEEPING = 2.0
 """Seconds that decoding has to take for its result to be kept unasked."""
@@ -212,12 +212,18 @@ def plan_decoding(
 
 
 def carry_out(
-    plan: Plan, *, skip_bad: bool = False, workers: int | None = None, progress: Progress | None = None
+    plan: Plan,
+    *,
+    skip_bad: bool = False,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    refuse: bool = True,
 ) -> Decoded:
-    """Decode as planned; arguments and errors as of `decode_all`."""
+    """Decode as planned; arguments and errors as of `decode_all`. `refuse` off: the caller refuses by `refuse_bad`."""
     images, spec, found = plan.images, plan.spec, plan.found
     if found is not None:
-        _refuse(images, plan.bad, skip_bad=skip_bad)
+        if refuse:
+            refuse_bad(images, plan.bad, skip_bad=skip_bad)
         if plan.place == "stream":
             stream = _stream(plan, _good(len(images), plan.bad), found.contents)
             return _result(plan, stream, found.contents, plan.bad)
@@ -231,7 +237,7 @@ def carry_out(
             building = stack.enter_context(plan.entry.building(kept, plan.dtype))
             if building is None and plan.place == "kept":
                 other = plan_decoding(images, spec, exact=plan.exact, places=plan.fallback)
-                return carry_out(other, skip_bad=skip_bad, workers=workers, progress=progress)
+                return carry_out(other, skip_bad=skip_bad, workers=workers, progress=progress, refuse=refuse)
         room = _make_room(plan, building)
 
         def work(chunk: range) -> None:
@@ -251,7 +257,8 @@ def carry_out(
 
         over_chunks(work, len(images), workers=workers, progress=progress)
         bad = dict(sorted(bad.items()))
-        _refuse(images, bad, skip_bad=skip_bad)
+        if refuse:
+            refuse_bad(images, bad, skip_bad=skip_bad)
         good = _good(len(images), bad)
         if bad and plan.place != "stream":
             for position, i in enumerate(good.tolist()):
@@ -280,8 +287,12 @@ def _stream(plan: Plan, good: NDArray[np.int64], contents: NDArray[np.uint8]) ->
     return StreamedRows(plan.images, good, contents, decode, plan.shape[1:], plan.dtype)
 
 
-def _refuse(images: ImageSet, bad: Mapping[int, str], *, skip_bad: bool) -> None:
-    """Raise DataError where images cannot be read and that is not allowed, or takes a whole class."""
+def refuse_bad(images: ImageSet, bad: Mapping[int, str], *, skip_bad: bool) -> None:
+    """Raise DataError where images, of which `bad` holds positions and reasons, cannot be left out.
+
+    Raises:
+        DataError: that is not allowed, or takes a whole class.
+    """
     if bad and not skip_bad:
         raise refusal(_name_unusable(images, bad), len(images))
     left = images.targets[_good(len(images), bad)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from zoo.learn._beside import EMBEDDING, NetworkWithColumns, image_network, image_tensors
 from zoo.learn._checkpoint import STATE_FILE, WEIGHTS_FILE, load_weights, read_tensors, save_weights
 from zoo.learn._core import module_to_onnx
-from zoo.learn._distributed import hear_first
+from zoo.learn._distributed import hear_first, meet, to_the_end
 from zoo.learn._evidence import EvidenceNetwork
 from zoo.learn._features import find_last_layer, torch_features
 from zoo.learn._fit import Fitted, fit
@@ -41,12 +41,14 @@ __all__ = [
     "image_tensors",
     "load_pretrained",
     "load_weights",
+    "meet",
     "mirrored",
     "module_to_onnx",
     "pick_device",
     "price_mirror",
     "read_tensors",
     "save_weights",
+    "to_the_end",
     "torch_evidence",
     "torch_features",
     "torch_predict",

@@ -1,9 +1,9 @@
-"""What a batch is: which images in which order, and the arithmetic from raw values to the network's input.
+"""What a batch goes through: seeds of what is random, and the arithmetic from raw values to the network's input.
 
 Everything random is a function of the seed and of where in the training it happens, never of what happened
 before; so a resumed run sees the batches that an unbroken one would have seen.
 
-What this module does not know: files, models, labels.
+What this module does not know: files, models, labels, which images are in which batch (`zoo.learn._order`).
 """
 
 from __future__ import annotations
@@ -12,13 +12,12 @@ import math
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from zoo.preprocess import NO_CONTRAST, place_window
 from zoo.spec import Percentile, PreprocessSpec, Scale, Voi
 
-__all__ = ["epoch_batches", "generator", "seed_of", "standardize", "to_unit"]
+__all__ = ["generator", "seed_of", "standardize", "to_unit"]
 
 
 def seed_of(seed: int, *position: int) -> int:
@@ -29,56 +28,6 @@ def seed_of(seed: int, *position: int) -> int:
 def generator(seed: int, *position: int) -> torch.Generator:
     """A generator on the CPU, seeded by `seed_of`."""
     return torch.Generator().manual_seed(seed_of(seed, *position))
-
-
-def epoch_batches(
-    n: int, batch_size: int, seed: int, epoch: int, classes: NDArray[np.int64] | None = None
-) -> tuple[Tensor, ...]:
-    """The indices of every batch of one epoch: each image once, in batches of nearly equal size.
-
-    With `classes`, (n,) class numbers, as many images, each class equally often: see `_draw_balanced`.
-
-    A short last batch would give its images more say and could hold one image only, which BatchNorm cannot
-    normalise; so the rest is spread over all batches instead of dropped.
-
-    Returns:
-        ceil(n / batch_size) tensors (B,) int64, B at most batch_size; one fewer, and B up to batch_size + 1, where
-        a batch of one would be left.
-    """
-    order = torch.randperm(n, generator=generator(seed, epoch))
-    if classes is not None:
-        order = torch.from_numpy(_draw_balanced(classes, seed, epoch))[order]
-    parts = math.ceil(n / batch_size)
-    return torch.tensor_split(order, parts if n // parts > 1 else max(1, n // 2))
-
-
-def _draw_balanced(classes: NDArray[np.int64], seed: int, epoch: int) -> NDArray[np.int64]:
-    """(n,) images of one epoch, n / K of each class, one more or less.
-
-    The images of a class are dealt in rounds, each a shuffled deck of all of them, which may last over several epochs.
-    So within a class every image is seen equally often, one time more or less, and all of a frequent class take turns.
-    """
-    there = np.unique(classes)
-    shares = np.full(len(there), len(classes) // len(there))
-    # Which classes get the rest changes with the epoch.
-    shares[(np.arange(len(classes) % len(there)) + epoch * (len(classes) % len(there))) % len(there)] += 1
-    chosen = []
-    for label, share in zip(there.tolist(), shares.tolist(), strict=True):
-        images = np.flatnonzero(classes == label)
-        first = (epoch - 1) * (len(classes) // len(there))  # the deals before; a rest may repeat or skip one
-        rounds = range(first // len(images), (first + share - 1) // len(images) + 1)
-        deck = [images[_shuffle(len(images), seed, label, number)] for number in rounds]
-        start = first - rounds[0] * len(images)
-        chosen.append(np.concatenate(deck)[start : start + share])
-    return np.concatenate(chosen)
-
-
-_DECK = 0x6465636B
-"""Sets the seeds of decks apart from those of epochs and steps."""
-
-
-def _shuffle(n: int, seed: int, label: int, number: int) -> NDArray[np.int64]:
-    return torch.randperm(n, generator=generator(seed, _DECK, label, number)).numpy()
 
 
 def to_unit(raw: Tensor, spec: PreprocessSpec) -> Tensor:

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from zoo.data import Decoded
+from zoo.learn._images import Part
 from zoo.spec import TableSpec
 from zoo.tabular import encode_columns, parse_cells
 
@@ -93,13 +93,13 @@ class Beside:
         return (self.rows[index.to(self.rows.device) if isinstance(index, Tensor) else index],)
 
 
-def encode_beside(model: nn.Module, decoded: Decoded, device: torch.device) -> Beside:
-    """What `model` is given beside the images of `decoded`.
+def encode_beside(model: nn.Module, part: Part, device: torch.device) -> Beside:
+    """What `model` is given beside the images of `part`.
 
     Raises:
         DataError: a cell cannot be read as a number, or holds nothing where training saw none that did.
     """
     if not isinstance(model, NetworkWithColumns):
         return Beside(None)
-    raw = parse_cells(model.table, decoded.columns, len(decoded.targets))
+    raw = parse_cells(model.table, part.columns, len(part.targets))
     return Beside(torch.from_numpy(encode_columns(raw, model.table)).to(device))

@@ -17,12 +17,12 @@ import msgspec
 
 from zoo.errors import TrainingError
 from zoo.learn._averaging import follow
-from zoo.learn._batches import epoch_batches
 from zoo.learn._checkpoint import State, save_state
 from zoo.learn._descent import Descent
 from zoo.learn._distributed import Peers
 from zoo.learn._images import Feed
 from zoo.learn._optim import adamw, set_rate
+from zoo.learn._order import Order
 from zoo.learn._validation import Validation
 from zoo.runs import RunFolder
 
@@ -77,6 +77,7 @@ def spend(  # noqa: PLR0917 - what the loop has, in its order
     most: int,
     descent: Descent,
     feed: Feed,
+    order: Order,
     validation: Validation,
     run: RunFolder,
     state: State,
@@ -89,6 +90,7 @@ def spend(  # noqa: PLR0917 - what the loop has, in its order
         most: epochs that are wanted.
         descent: work of a step.
         feed: training images.
+        order: their batches.
         validation: images that choose the epoch.
         run: its record gets the number.
         state: record of the run's state.
@@ -98,10 +100,9 @@ def spend(  # noqa: PLR0917 - what the loop has, in its order
         TrainingError: not one epoch fits.
     """
     budget = descent.config.budget or ""
-    costs = measure(descent, feed, validation, run, state, peers, deadline - time.monotonic())
-    steps = len(epoch_batches(len(feed), descent.config.batch_size, descent.config.seed, 1))
+    costs = measure(descent, feed, order, validation, run, state, peers, deadline - time.monotonic())
     left = peers.agree(_PLANNED * (deadline - time.monotonic()))
-    epochs = fit_epochs(peers.agree(costs), steps, left, most, budget=budget)
+    epochs = fit_epochs(peers.agree(costs), order.steps, left, most, budget=budget)
     if peers.first:
         note = (
             f"budget {budget}: {epochs} of {most} epochs, with {1000 * costs.step:.0f} ms a step, {costs.epoch:.1f} s "
@@ -145,13 +146,21 @@ def fit_epochs(costs: Costs, steps: int, left: float, most: int, *, budget: str)
 
 
 def measure(  # noqa: PLR0917 - as above
-    descent: Descent, feed: Feed, validation: Validation, run: RunFolder, state: State, peers: Peers, left: float
+    descent: Descent,
+    feed: Feed,
+    order: Order,
+    validation: Validation,
+    run: RunFolder,
+    state: State,
+    peers: Peers,
+    left: float,
 ) -> Costs:
     """Time a few steps, a validation and a state, on copies; nothing that training will use changes.
 
     Args:
         descent: work of a step.
         feed: training images.
+        order: their batches.
         validation: images that choose the epoch.
         run: its folder is written to, for the time that it takes.
         state: record of the run's state.
@@ -163,7 +172,7 @@ def measure(  # noqa: PLR0917 - as above
     trial = dataclasses.replace(descent, model=model, optimizer=optimizer)
     set_rate(optimizer, descent.config.lr)
     model.train()
-    batches = epoch_batches(len(feed), descent.config.batch_size, descent.config.seed, 1)
+    batches = order.batches(1)
     timed: list[float] = []
     rows = feed.batches(map(peers.share, batches))
     last = time.perf_counter()
@@ -182,7 +191,7 @@ def measure(  # noqa: PLR0917 - as above
         start = time.perf_counter()
         validation.judge(average.module, judged)
         judging = (time.perf_counter() - start) * len(validation) / judged
-        if judging > _PROBE_MOST * left:
+        if peers.agree(judging > _PROBE_MOST * left):
             break
     keeping = 0.0
     if peers.first:

@@ -1,9 +1,11 @@
 """Several processes on one training, started by torchrun; with one process everything here does nothing.
 
-Each rank takes its share of every batch of the epoch, so the batch size in the configuration is that of the
+Each rank takes its places of every batch of the epoch, so the batch size in the configuration is that of the
 whole group and the number of steps does not depend on the number of ranks. Gradients are averaged by
-DistributedDataParallel. Rank 0 alone validates, decides and writes; the others hear what it decided. Every
-rank decodes the images into its own memory.
+DistributedDataParallel. A rank reads the images of its places and judges its share of the validation images. Rank 0
+alone decides and writes; the others hear what it decided.
+
+A process that ends closes its connections, so the others end at their next exchange. torchrun starts all of them again.
 """
 
 from __future__ import annotations
@@ -11,47 +13,93 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, distributed, nn
 from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
-from zoo.errors import NotFirstRankError
+from zoo.errors import NotFirstRankError, TrainingError
 
-__all__ = ["Peers", "hear_first", "join", "world_size"]
+__all__ = ["Peers", "hear_first", "join", "meet", "refuse_lost", "to_the_end", "world_size"]
 
 T = TypeVar("T")
 PATIENCE = datetime.timedelta(hours=2)
-"""How long ranks wait for rank 0 to validate and write before they give it up."""
+"""How long ranks wait for each other before training: one may decode more, or ask a teacher about every image."""
+
+STALL = datetime.timedelta(minutes=15)
+"""How long they wait in training, where none has more to do than write a state. It bounds what a node costs that
+vanishes without a word, such as by its power; a process that ends is noticed at once."""
+
+EVALUATION = datetime.timedelta(days=7)
+"""How long the others wait for the first process to export and evaluate."""
+
+_POLL = 0.05
+"""Seconds between two looks into the store."""
 
 
 @dataclass(frozen=True, slots=True)
 class Peers:
-    """This process among those that train together."""
+    """This process among those that train together.
+
+    Attributes:
+        rank: which one it is.
+        size: how many there are.
+        device: where it computes.
+        steps: exchange of objects and of tensors on the CPU, in training; None: that of `meet`, or no exchange.
+        tensors: exchange of tensors on the device.
+    """
 
     rank: int
     size: int
     device: torch.device
+    steps: Any = None
+    tensors: Any = None
 
     @property
     def first(self) -> bool:
         """Whether this is rank 0, which decides and writes."""
         return self.rank == 0
 
-    def agree(self, value: T) -> T:
-        """Rank 0's value, on every rank."""
+    def agree(self, value: T, *, patient: bool = False) -> T:
+        """Rank 0's value, on every rank; `patient`: rank 0 may have much to do first."""
         if self.size == 1:
             return value
         box: list[T] = [value]
-        distributed.broadcast_object_list(box, src=0, device=self.device)
+        distributed.broadcast_object_list(box, src=0, group=None if patient else self.steps)
         return box[0]
 
+    def collect(self, value: T) -> list[T]:
+        """Each rank's value, on every rank, before training."""
+        if self.size == 1:
+            return [value]
+        found: list[Any] = [None] * self.size
+        distributed.all_gather_object(found, value)
+        return found
+
+    def gather(self, rows: Tensor, *, patient: bool = False) -> Tensor | None:
+        """The (m, …) rows of every rank, which are on the CPU, one rank after another; None on other ranks than 0."""
+        if self.size == 1:
+            return rows
+        group = None if patient else self.steps
+        lengths = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
+        distributed.all_gather(lengths, torch.tensor([len(rows)]), group=group)
+        counts = [int(one) for one in lengths]
+        sent = rows.new_zeros((max(counts), *rows.shape[1:]))  # all of one length
+        sent[: len(rows)] = rows
+        received = [torch.empty_like(sent) for _ in range(self.size)] if self.first else None
+        distributed.gather(sent, received, dst=0, group=group)
+        if received is None:
+            return None
+        return torch.cat([one[:count] for one, count in zip(received, counts, strict=True)])
+
     def share(self, batch: Tensor) -> Tensor:
-        """This rank's part of a batch of indices (B,)."""
+        """This rank's places of a batch of indices (B,), as `Order.own` has it."""
         return batch[self.rank :: self.size]
 
     def weight(self, batch: Tensor, counts: Tensor) -> float:
@@ -70,14 +118,14 @@ class Peers:
         if self.size == 1:
             return model
         return nn.parallel.DistributedDataParallel(
-            model, device_ids=[self.device] if self.device.type == "cuda" else None
+            model, device_ids=[self.device] if self.device.type == "cuda" else None, process_group=self.tensors
         )
 
     def copy_from_first(self, model: nn.Module) -> None:
         """Give every rank the weights of rank 0's `model`, which is on this rank's device."""
         if self.size > 1:
             for tensor in model.state_dict().values():
-                distributed.broadcast(tensor, src=0)
+                distributed.broadcast(tensor, src=0, group=self.tensors if tensor.device == self.device else self.steps)
 
 
 def world_size() -> int:
@@ -86,56 +134,133 @@ def world_size() -> int:
 
 
 @contextlib.contextmanager
-def join(device: torch.device) -> Iterator[Peers]:
-    """Join the processes that torchrun started (WORLD_SIZE above 1) and leave them at the end."""
-    size = world_size()
-    if size == 1:
-        yield Peers(0, 1, device)
+def meet(patience: datetime.timedelta = STALL) -> Iterator[None]:
+    """Join the processes that torchrun started (WORLD_SIZE above 1) and leave them at the end; within, it does nothing.
+
+    Args:
+        patience: how long to wait for them.
+
+    Raises:
+        TrainingError: they did not come.
+    """
+    if world_size() == 1 or distributed.is_initialized():
+        yield
         return
-    ours = not distributed.is_initialized()
-    if ours:
+    store, rank, size = next(rendezvous("env://", timeout=patience))
+    store = _shake_hands(store, rank, size, patience)
+    distributed.init_process_group("gloo", store=store, rank=rank, world_size=size, timeout=PATIENCE)
+    try:
+        yield
+    finally:
+        distributed.destroy_process_group()
+
+
+@contextlib.contextmanager
+def join(device: torch.device) -> Iterator[Peers]:
+    """`meet`, to train on a device."""
+    with meet(PATIENCE):
+        if world_size() == 1:
+            yield Peers(0, 1, device)
+            return
+        steps = tensors = distributed.new_group(backend="gloo", timeout=STALL)
         if device.type == "cuda":
             torch.cuda.set_device(device)
-        store, rank, size = _meet()
-        backend = "nccl" if device.type == "cuda" else "gloo"
-        distributed.init_process_group(backend, store=store, rank=rank, world_size=size, timeout=PATIENCE)
-    try:
-        yield Peers(distributed.get_rank(), distributed.get_world_size(), device)
-    finally:
-        if ours:
-            distributed.destroy_process_group()
+            tensors = distributed.new_group(backend="nccl", timeout=STALL)
+        yield Peers(distributed.get_rank(), distributed.get_world_size(), device, steps, tensors)
 
 
-def _meet() -> tuple[Store, int, int]:
-    """Where the processes find each other, this process' rank, and how many there are.
+def _shake_hands(store: Store, rank: int, size: int, patience: datetime.timedelta) -> Store:
+    """A store for the processes of this start alone.
 
-    The names in the store are those of this start: after `torchrun --max-restarts` it still holds the addresses of
-    processes that have ended.
+    torchrun's own holds what the processes before a restart left, such as their addresses, and how often it started
+    differs between nodes. So each process knocks with a word of its own. The first one answers every word with the
+    name of this start, until all have heard it.
     """
-    store, rank, size = next(rendezvous("env://", timeout=PATIENCE))
-    return PrefixStore(f"zoo/start{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store), rank, size
+    if rank:
+        word = uuid.uuid4().hex
+        store.set(f"zoo/knock/{rank}", word)
+        _wait(lambda: store.check([f"zoo/open/{word}"]), patience)
+        name = store.get(f"zoo/open/{word}").decode()
+        store.set(f"zoo/{name}/here/{rank}", "")
+        return PrefixStore(f"zoo/{name}", store)
+    name, others = uuid.uuid4().hex, range(1, size)
+
+    def answer() -> bool:
+        for other in others:
+            if store.check([f"zoo/knock/{other}"]):
+                store.set(f"zoo/open/{store.get(f'zoo/knock/{other}').decode()}", name)
+        return all(store.check([f"zoo/{name}/here/{other}"]) for other in others)
+
+    _wait(answer, patience)
+    return PrefixStore(f"zoo/{name}", store)
 
 
-def hear_first(choose: Callable[[], str]) -> str:
-    """What the first process chooses, in all that torchrun started, before they train; only the first one chooses.
+def _wait(done: Callable[[], bool], patience: datetime.timedelta) -> None:
+    """Look again and again: a signal is heard between two looks, and a store that is gone raises at once."""
+    end = time.monotonic() + patience.total_seconds()
+    while not done():
+        if time.monotonic() > end:
+            raise TrainingError(
+                f"the {world_size()} processes did not find each other within {patience}; look at what the others say, "
+                "and start all of them again",
+                code="peers-missing",
+                processes=world_size(),
+            )
+        time.sleep(_POLL)
 
-    The word goes through the store in which the processes find each other: a group that is made, left and made again
-    meets the addresses of the first.
+
+def refuse_lost(problem: RuntimeError) -> TrainingError | None:
+    """The error of an exchange that broke because another process ended; None: `problem` is another one."""
+    text = str(problem)
+    if not isinstance(problem, distributed.DistError) and "gloo" not in text.lower():
+        return None
+    return TrainingError(
+        "another process of this training ended, or cannot be reached; the last state in --out is kept: torchrun "
+        "--max-restarts continues from it, or the same command with --resume auto",
+        code="peer-lost",
+        processes=world_size(),
+    )
+
+
+def hear_first(choose: Callable[[], T]) -> T:
+    """What the first process chooses, in all that torchrun started and that have met; only the first one chooses.
 
     Raises:
         NotFirstRankError: the first process could not choose, and says why.
+        TrainingError: a process has ended.
     """
-    store, rank, size = _meet()
-    if rank:
-        heard: str = store.get("first").decode()
-        store.set(f"heard/{rank}", "")
-        if not heard:
-            raise NotFirstRankError("the first process refused to start, and says why")
-        return heard
-    chosen = ""
+    box: list[T | None] = [None]
     try:
-        chosen = choose()
+        if not distributed.get_rank():
+            box[0] = choose()
     finally:
-        store.set("first", chosen)
-        store.wait([f"heard/{other}" for other in range(1, size)])  # it may be this process that keeps the store
-    return chosen
+        try:
+            distributed.broadcast_object_list(box, src=0)
+        except RuntimeError as problem:
+            raise refuse_lost(problem) or problem from None
+    if box[0] is None:
+        raise NotFirstRankError("the first process refused to start, and says why")
+    return box[0]
+
+
+@contextlib.contextmanager
+def to_the_end() -> Iterator[None]:
+    """The other processes, where they have met, leave this block when the first one does.
+
+    Raises:
+        TrainingError: in the others, the first one ended in the block.
+    """
+    if not distributed.is_initialized():
+        yield
+        return
+    group: Any = distributed.new_group(backend="gloo", timeout=EVALUATION)
+    try:
+        yield
+    except NotFirstRankError:
+        try:
+            distributed.broadcast(torch.zeros(1), src=0, group=group)
+        except RuntimeError as problem:
+            raise refuse_lost(problem) or problem from None
+        raise
+    with contextlib.suppress(RuntimeError):  # whoever did not wait has nothing to hear
+        distributed.broadcast(torch.zeros(1), src=0, group=group)

@@ -94,7 +94,7 @@ class Losses:
 
     def _describe(self, what: str, epoch: int, step: int, batch: Tensor) -> TrainingError:
         names = [self.ids[i] for i in batch.tolist()]
-        odd = self._find_odd(batch, names)
+        odd = self._find_odd(self.feed.held(batch))
         self.run.update(diverged=Diverged(epoch=epoch, step=step, lr=self.lr))
         shown = list(dict.fromkeys((*odd, *names)))[:NAMED]
         more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
@@ -111,10 +111,11 @@ class Losses:
             odd=odd,
         )
 
-    def _find_odd(self, batch: Tensor, names: Sequence[str]) -> dict[str, str]:
-        """Name to what is wrong with it, of images that no network could learn from."""
-        if not names:
+    def _find_odd(self, batch: Tensor) -> dict[str, str]:
+        """Name to what is wrong with it, of images of this process that no network could learn from."""
+        if not len(batch):
             return {}
+        names = [self.ids[i] for i in batch.tolist()]
         raw = next(iter(self.feed.batches([batch]))).float()  # (B, h, w, c)
         inputs = standardize(to_unit(raw, self.spec), self.spec).flatten(1)
         endless = (~inputs.isfinite().all(dim=1)).tolist()

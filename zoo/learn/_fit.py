@@ -27,12 +27,11 @@ from zoo._support.threads import describe_crowd
 from zoo.data import Splits
 from zoo.errors import OutputError, ZooError
 from zoo.learn._averaging import Soup, follow
-from zoo.learn._batches import epoch_batches
 from zoo.learn._beside import encode_beside
 from zoo.learn._budget import spend
 from zoo.learn._checkpoint import STATE_FILE, WEIGHTS_FILE, State, check_same_run, load_state, load_weights
 from zoo.learn._descent import Descent
-from zoo.learn._distributed import Peers, join
+from zoo.learn._distributed import Peers, join, refuse_lost
 from zoo.learn._divergence import Losses
 from zoo.learn._history import Epoch, HistoryFile, best_of, draw_history, epochs_without_gain, throughput
 from zoo.learn._images import Feed, decode_splits
@@ -43,7 +42,7 @@ from zoo.learn._optim import adamw, set_rate
 from zoo.learn._precision import choose, layout, pick_device
 from zoo.learn._probing import set_learning
 from zoo.learn._progress import report_progress
-from zoo.learn._refusals import check_batches, find_state, too_large
+from zoo.learn._refusals import check_batches, check_same_state, find_state, too_large
 from zoo.learn._saving import Checkpoints
 from zoo.learn._schedule import count_probe, rate_of
 from zoo.learn._sheet import Sheet
@@ -115,6 +114,8 @@ def watch(spec: PreprocessSpec, config: TrainConfig, run: RunFolder) -> Iterator
                     run.update(status="interrupted")
             if lacks_memory(stop):
                 raise too_large(peers.device, spec, config) from None
+            if isinstance(stop, RuntimeError) and (lost := refuse_lost(stop)) is not None:
+                raise lost from None
             raise
 
 
@@ -127,21 +128,21 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     context: TrainContext,
     peers: Peers,
 ) -> Fitted:
-    device, seed, begun = peers.device, config.seed, time.monotonic()
+    device, begun = peers.device, time.monotonic()
 
     # --- data: decoded once, or anew in each epoch
-    train, val = decode_splits(data, spec, config, run, context, peers)
+    train, val, order = decode_splits(data, spec, config, run, context, peers)
     feed, held_out = Feed.of(train, spec, device), Feed.of(val, spec, device)
     counts = count_known(torch.from_numpy(train.targets))  # (n,) on the CPU
     ordered = data.task == "ordinal"
     lesson = read_lesson(run, data, train, config, device, peers)
     objective = objective_of(train.targets, len(data.labels), config, device, ordered=ordered, lesson=lesson)
-    drawn = train.targets if config.sampling == "balanced" else None  # classes that an epoch holds equally often
-    steps = len(epoch_batches(len(feed), config.batch_size, seed, 1))
+    steps = order.steps
     check_batches(len(feed), config, peers.size)
 
     # --- the state to resume from, if any
     before = find_state(run, context)
+    check_same_state(before, peers, run)
 
     # --- network, average, optimiser
     model.to(device)
@@ -155,7 +156,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     optimizer = adamw(model, config)
     train_columns, val_columns = (encode_beside(model, one, device) for one in (train, val))
     descent = Descent(model, optimizer, objective, spec, config, numerics, data.labels, train_columns)
-    validation = Validation(held_out, val.targets, spec, config, numerics, data.labels, ordered, val_columns)
+    validation = Validation(held_out, val.targets, spec, config, numerics, data.labels, ordered, val_columns, peers)
     epochs, history = count_epochs(config, len(feed)), list[Epoch]()
     state = State(
         config=config,
@@ -180,7 +181,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
         log.info("resuming after epoch %d of %d%s", len(history), epochs, within)
     elif config.budget is not None:
         deadline = begun + (parse_duration(config.budget) or 0.0) if context.deadline is None else context.deadline
-        epochs = spend(deadline, epochs, descent, feed, validation, run, state, peers)
+        epochs = spend(deadline, epochs, descent, feed, order, validation, run, state, peers)
         state = msgspec.structs.replace(state, config=msgspec.structs.replace(config, epochs=epochs))
     losses = Losses(feed, train.ids, spec, run, config.lr)
     sheet = Sheet(run, train.targets, data.labels, spec, wanted=peers.first)
@@ -211,7 +212,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                 network = peers.wrap(model)
             epoch_loss, rate = torch.tensor(state.loss, device=device), state.lr
             start, checkpoints.spent = time.perf_counter() - state.seconds, 0.0
-            batches = epoch_batches(len(feed), config.batch_size, seed, epoch, drawn)  # of all ranks
+            batches = order.batches(epoch)  # of all ranks
             for step, raw in enumerate(feed.batches(map(peers.share, batches[state.step :])), state.step):
                 batch = batches[step]
                 rate = rate_of(epoch, step, steps=steps, epochs=epochs, config=config)
@@ -240,34 +241,41 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                     one.step(done)
             spent = time.perf_counter() - start - checkpoints.spent
 
-            if peers.first:
-                try:
-                    with interrupt.at_once():  # it changes nothing
-                        found = validation.judge(average.module)
-                except KeyboardInterrupt:
+            try:
+                # It changes nothing. The first process decides whether it is broken off.
+                with interrupt.at_once() if peers.first else contextlib.nullcontext():
+                    found = validation.judge(average.module)
+            except KeyboardInterrupt:
+                if peers.first:
                     checkpoints.write(at_step(state, steps, epoch_loss, rate, spent))
-                    raise
-                losses.check(found.loss)
-                row = Epoch(
-                    epoch=epoch,
-                    lr=rate,
-                    train_loss=float(epoch_loss),
-                    images_per_second=len(feed) / spent,
-                    seconds=time.perf_counter() - start,
-                    metric=config.metric,
-                    **found.columns(),
-                )
-                history.append(row)
+                raise
+            losses.check(found.loss)
+            row = Epoch(
+                epoch=epoch,
+                lr=rate,
+                train_loss=float(epoch_loss),
+                images_per_second=len(feed) / spent,
+                seconds=time.perf_counter() - start,
+                metric=config.metric,
+                **found.columns(),
+            )
+            history.append(peers.agree(row))
+            if peers.first:
                 state = keep(run, msgspec.structs.replace(state, history=tuple(history)), average, checkpoints)
                 for one in callbacks:
                     one.epoch(row.columns)
-            history[:] = peers.agree(history)
+            elif isinstance(average, Soup):
+                average.offer(history)
             state = at_step(state, 0, torch.zeros(()), 0.0, 0.0)
 
     # --- the best weights back into the model
     best = best_of(history)
-    if peers.first and isinstance(average, Soup):
-        best = keep_soup(run, history, average, validation.judge, lambda one: renew_statistics(one, descent, feed))
+    if isinstance(average, Soup):
+
+        def settle(mean: nn.Module) -> None:
+            renew_statistics(mean, descent, feed, order, peers)
+
+        best = keep_soup(run, history, average, validation.judge, settle)
     if peers.first:
         load_weights(model, run.file(WEIGHTS_FILE))
         draw_history(run.file("history.png"), history)

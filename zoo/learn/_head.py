@@ -26,6 +26,7 @@ from zoo.learn._averaging import moving_average
 from zoo.learn._batches import standardize, to_unit
 from zoo.learn._beside import encode_beside
 from zoo.learn._checkpoint import STATE_FILE, WEIGHTS_FILE, State, check_same_run, load_state, save_weights
+from zoo.learn._distributed import Peers
 from zoo.learn._divergence import Losses
 from zoo.learn._features import FEATURES_FILE, compute_features, find_last_layer, torch_features
 from zoo.learn._fit import Fitted, watch
@@ -49,7 +50,6 @@ if TYPE_CHECKING:
 
     from zoo.data import Splits
     from zoo.evaluation import Predict
-    from zoo.learn._distributed import Peers
     from zoo.runs import RunFolder, TrainContext
     from zoo.spec import PreprocessSpec, TrainConfig
 
@@ -121,8 +121,8 @@ def fit_head(  # noqa: PLR0917 - as `fit`
         if peers.first:
             fitted = _fit_first(model, layer, data, spec, config, run, context, peers, open_features)
         elif run.record.teacher is not None:
-            peers.agree(None)  # as `read_lesson` does in the first
-        fitted = peers.agree(fitted)
+            peers.agree(None, patient=True)  # as `read_lesson` does in the first
+        fitted = peers.agree(fitted, patient=True)
         model.to(peers.device)
         peers.copy_from_first(model)
         model.to("cpu").eval()
@@ -141,7 +141,8 @@ def _fit_first(  # noqa: PLR0917 - as `fit`
     open_features: OpenFeatures,
 ) -> Fitted:
     device = peers.device
-    train, val = decode_splits(data, spec, config, run, context, peers)
+    alone = Peers(0, 1, device)  # the others wait
+    train, val, _ = decode_splits(data, spec, config, run, context, alone)
     feed, held_out = Feed.of(train, spec, device), Feed.of(val, spec, device)
     check_batches(len(feed), config, 1)
     ordered = data.task == "ordinal"
@@ -177,7 +178,15 @@ def _fit_first(  # noqa: PLR0917 - as `fit`
         learning, judged = rows[: -len(held_out)], rows[-len(held_out) :]
         index = torch.arange(len(feed)).repeat(len(parts) - 1)
         validation = Validation(
-            held_out, val.targets, spec, config, numerics, data.labels, ordered, encode_beside(model, val, device)
+            held_out,
+            val.targets,
+            spec,
+            config,
+            numerics,
+            data.labels,
+            ordered,
+            encode_beside(model, val, device),
+            alone,
         )
         found = _choose(learning, index, objective, judged, validation)
         _fill(layer, found)

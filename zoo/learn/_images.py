@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
@@ -19,18 +20,22 @@ from zoo.data import (
     TRAINED_ON,
     Decoded,
     HeldRows,
+    ImageSet,
     Rows,
     Splits,
     add_pixels,
     carry_out,
     plan_decoding,
+    refuse_bad,
 )
+from zoo.errors import DataError, NotFirstRankError
 from zoo.learn._distributed import Peers
+from zoo.learn._order import Order
 from zoo.preprocess import channels_of
 from zoo.runs import RunFolder, TrainContext
 from zoo.spec import PreprocessSpec, TrainConfig
 
-__all__ = ["Feed", "decode_splits", "gather", "hold"]
+__all__ = ["Feed", "Part", "decode_splits", "gather", "hold"]
 
 AHEAD = 2
 """Batches that are read or decoded while one is trained on."""
@@ -41,22 +46,56 @@ _OWN_MEMORY = ("cuda", "xpu")
 log = logging.getLogger("zoo")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Part:
+    """One split of a training: what is known of all its images, and those that this process decoded.
+
+    Attributes:
+        decoded: the images of this process, ascending.
+        targets: (n,) or (n, K) int64 as in `ImageSet`, of all images.
+        ids: names of all images.
+        columns: as in `ImageSet`, of all images.
+        own: (m,) int64, ascending, which of all images are decoded here; None: all of them.
+    """
+
+    decoded: Decoded
+    targets: NDArray[np.int64]
+    ids: Sequence[str]
+    columns: Mapping[str, Sequence[str]]
+    own: Tensor | None = None
+
+    @classmethod
+    def whole(cls, decoded: Decoded) -> Part:
+        """A split that one process decoded."""
+        return cls(decoded, decoded.targets, decoded.ids, decoded.columns)
+
+
 def decode_splits(  # noqa: PLR0917 - what `fit` is given
     data: Splits, spec: PreprocessSpec, config: TrainConfig, run: RunFolder, context: TrainContext, peers: Peers
-) -> tuple[Decoded, Decoded]:
-    """Training and validation images, each decoded once; what was left out is recorded in the run.
+) -> tuple[Part, Part, Order]:
+    """Training and validation images, each decoded once by one of the processes, and the order to train in.
 
-    What they take and where they wait is said before. Rows to learn from are packed, those to validate on are exact.
+    What was left out is recorded in the run. What images take and where they wait is said before. Rows to learn from
+    are packed, those to validate on are exact.
 
     Raises:
         DataError: a split holds no image; or one cannot be read and `context.skip_bad` is off; or memory was asked for
             and has no room.
         OutputError: the disk was asked for and has no room.
+        NotFirstRankError: the first process raises the DataError.
     """
     to_train, to_validate = data.split("train"), data.split("val")
+    shares = (
+        _share(to_train, _order(to_train, config).own(peers.rank, peers.size)),
+        _share(to_validate, torch.arange(peers.rank, len(to_validate), peers.size)),
+    )
+    sets = tuple(
+        images if own is None else images.subset(own.numpy())
+        for images, own in zip((to_train, to_validate), shares, strict=True)
+    )
     plans = (
-        plan_decoding(to_train, spec, exact=False, cache=config.cache),
-        plan_decoding(to_validate, spec, cache=config.cache),
+        plan_decoding(sets[0], spec, exact=False, cache=config.cache),
+        plan_decoding(sets[1], spec, cache=config.cache),
     )
     size = "{}x{} px".format(*spec.size)
     parts = [
@@ -65,16 +104,81 @@ def decode_splits(  # noqa: PLR0917 - what `fit` is given
     ]
     if any(plan.place == "kept" for plan in plans):
         parts.append("'zoo data cache' shows and clears what is kept")
-    log.info("%s", "; ".join(parts))
-    train, val = (carry_out(plan, skip_bad=context.skip_bad) for plan in plans)
-    if peers.first and run.file(TRAINED_ON).is_file():
-        add_pixels(run.file(TRAINED_ON), train.contents, val.contents)
-    bad = (*train.bad, *val.bad)
+    log.info("%s%s", "in each process " if peers.size > 1 else "", "; ".join(parts))
+    if peers.size == 1:
+        train, val = (Part.whole(carry_out(plan, skip_bad=context.skip_bad)) for plan in plans)
+        bad = (*train.decoded.bad, *val.decoded.bad)
+    else:
+        found = [carry_out(plan, refuse=False) for plan in plans]
+        lost = peers.collect([one.bad for one in found])
+        left = [
+            _find_left(images, {name: reason for one in lost for name, reason in one[split]}, context, peers)
+            for split, images in enumerate((to_train, to_validate))
+        ]
+        bad = tuple(dict.fromkeys(pair for split in (0, 1) for one in lost for pair in one[split]))
+        kept = to_train if left[0] is None else to_train.subset(left[0])
+        own = shares[0]
+        if left[0] is not None:  # the order is that of the images that are left, so other ones may be wanted here
+            own = _share(kept, _order(kept, config).own(peers.rank, peers.size))
+            again = kept if own is None else kept.subset(own.numpy())
+            found[0] = carry_out(plan_decoding(again, spec, exact=False, cache=config.cache))
+        train = Part(found[0], kept.targets, kept.ids, kept.columns, own)
+        val = _rest_of(to_validate, found[1], shares[1], left[1])
+    contents = [peers.gather(torch.tensor(one.decoded.contents), patient=True) for one in (train, val)]
+    if contents[0] is not None and contents[1] is not None and run.file(TRAINED_ON).is_file():
+        add_pixels(run.file(TRAINED_ON), contents[0].numpy(), contents[1].numpy())
     if peers.first and bad:
         for name, reason in bad:
             log.warning("left out %s: %s", name, reason)
         run.update(skipped=tuple(dict.fromkeys((*run.record.skipped, *(name for name, _ in bad)))))
-    return train, val
+    counted = Order.deal(len(train.ids), config.batch_size, config.seed, classes=_drawn(train.targets, config))
+    return train, val, counted
+
+
+def _order(images: ImageSet, config: TrainConfig) -> Order:
+    return Order.deal(len(images), config.batch_size, config.seed, classes=_drawn(images.targets, config))
+
+
+def _drawn(targets: NDArray[np.int64], config: TrainConfig) -> NDArray[np.int64] | None:
+    """Classes that an epoch holds equally often; None: it holds each image once."""
+    return targets if config.sampling == "balanced" else None
+
+
+def _share(images: ImageSet, own: Tensor) -> Tensor | None:
+    """What a process decodes; None: all, also where there is nothing to share out."""
+    return None if len(own) in {0, len(images)} else own
+
+
+def _find_left(
+    images: ImageSet, bad: Mapping[str, str], context: TrainContext, peers: Peers
+) -> NDArray[np.int64] | None:
+    """Positions of the images that can be read; None: of all.
+
+    Raises:
+        DataError: as `refuse_bad`, in the first process.
+        NotFirstRankError: in the others.
+    """
+    if not bad:
+        return None
+    place = {name: i for i, name in enumerate(images.ids)}
+    reasons = {place[name]: bad[name] for name in sorted(bad, key=place.__getitem__)}
+    try:
+        refuse_bad(images, reasons, skip_bad=context.skip_bad)
+    except DataError:
+        if peers.first:
+            raise
+        raise NotFirstRankError("the first process refused the images, and says why") from None
+    return np.delete(np.arange(len(images), dtype=np.int64), list(reasons))
+
+
+def _rest_of(images: ImageSet, found: Decoded, own: Tensor | None, left: NDArray[np.int64] | None) -> Part:
+    """A split of which every process decoded its share, without the images that are not `left`."""
+    if left is None:
+        return Part(found, images.targets, images.ids, images.columns, own)
+    kept, rest = images.subset(left), torch.from_numpy(left)
+    if own is not None:
+        own = torch.searchsorted(rest, own[torch.isin(own, rest)])
+    return Part(found, kept.targets, kept.ids, kept.columns, own)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -82,28 +186,45 @@ class Feed:
     """Where the images of the loop come from.
 
     Attributes:
-        rows: (n, h, w, c): a tensor where they are in memory, else what they are read or decoded by.
+        rows: (m, h, w, c): a tensor where they are in memory, else what they are read or decoded by.
         channels: of a batch; where rows have one it is repeated.
         device: where batches are wanted.
+        count: n, all images of the split.
+        own: (m,) int64, ascending, which of them the rows are; None: all.
     """
 
     rows: Tensor | Rows
     channels: int
     device: torch.device
+    count: int
+    own: Tensor | None = None
 
     @classmethod
-    def of(cls, decoded: Decoded, spec: PreprocessSpec, device: torch.device) -> Feed:
-        """The images of a set, in the GPU's memory where they are small beside it."""
-        rows: Tensor | Rows = decoded.rows
-        if isinstance(decoded.rows, HeldRows):
-            rows = hold(decoded.rows.array, device)
-        return cls(rows, channels_of(spec), device)
+    def of(cls, part: Part, spec: PreprocessSpec, device: torch.device) -> Feed:
+        """The images of a split, in the GPU's memory where they are small beside it."""
+        rows: Tensor | Rows = part.decoded.rows
+        if isinstance(rows, HeldRows):
+            rows = hold(rows.array, device)
+        return cls(rows, channels_of(spec), device, len(part.ids), part.own)
 
     def __len__(self) -> int:
-        return self.rows.shape[0]
+        return self.count
+
+    def held(self, index: Tensor) -> Tensor:
+        """Those of (B,) images that this process has."""
+        return index if self.own is None else index[torch.isin(index, self.own)]
+
+    def _place(self, index: Tensor) -> Tensor:
+        """(B,) images as positions in the rows."""
+        if self.own is None:
+            return index
+        place = torch.searchsorted(self.own, index.contiguous())  # a share of a batch is every k-th of it
+        if not torch.equal(self.own[place.clamp(max=len(self.own) - 1)], index):
+            raise RuntimeError("an image of another process is wanted here")
+        return place
 
     def batches(self, order: Iterable[Tensor]) -> Iterator[Tensor]:
-        """For each (B,) of indices its images, (B, h, w, c) float32, in that order, on the device.
+        """For each (B,) of images, which this process has, (B, h, w, c) float32 in that order, on the device.
 
         The order is asked for a few batches ahead. Values are those of `zoo.preprocess.resize_image`, or within 1/256
         of a level of them where rows are packed.
@@ -114,13 +235,13 @@ class Feed:
         rows = self.rows
         if isinstance(rows, Tensor) and rows.device == self.device:
             for index in order:
-                yield self._unpack(rows[index.to(rows.device)])
+                yield self._unpack(rows[self._place(index).to(rows.device)])
             return
         waiting: deque[Future[Tensor]] = deque()
         with ThreadPoolExecutor(1) as pool:
             try:
                 for index in order:
-                    waiting.append(pool.submit(self._fetch, index))
+                    waiting.append(pool.submit(self._fetch, self._place(index)))
                     if len(waiting) > AHEAD:
                         yield self._unpack(_copy(waiting.popleft().result(), self.device))
                 while waiting:

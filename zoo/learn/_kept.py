@@ -91,6 +91,8 @@ def keep_soup(
 ) -> Best:
     """Write the mean of the best epochs as the weights, and record what it is; the state lets it be made again.
 
+    Every process makes the mean, because all of them judge it; the first one writes.
+
     Args:
         run: its weights.safetensors is replaced.
         history: every epoch.
@@ -100,7 +102,8 @@ def keep_soup(
     """
     network, chosen, row = soup.blend(history, judge, settle)
     best = best_of([row])
-    save_weights(network, run.file(WEIGHTS_FILE))
+    if run.writes:
+        save_weights(network, run.file(WEIGHTS_FILE))
     single = best_of(history)
     note = f"weights: epoch {chosen[0]} alone, no mean with the next best epochs was as good"
     if len(chosen) > 1:

@@ -25,8 +25,9 @@ from zoo.spec import UNKNOWN
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from zoo.data import Decoded, Splits
+    from zoo.data import Splits
     from zoo.learn._distributed import Peers
+    from zoo.learn._images import Part
     from zoo.runs import RunFolder
     from zoo.spec import TrainConfig
 
@@ -84,7 +85,7 @@ def distance(logits: Tensor, answers: Tensor, targets: Tensor, temperature: floa
 
 
 def read_lesson(  # noqa: PLR0917 - what the loop has, in its order
-    run: RunFolder, data: Splits, train: Decoded, config: TrainConfig, device: torch.device, peers: Peers
+    run: RunFolder, data: Splits, train: Part, config: TrainConfig, device: torch.device, peers: Peers
 ) -> Lesson | None:
     """The lesson of a run; None: it has no teacher.
 
@@ -101,7 +102,7 @@ def read_lesson(  # noqa: PLR0917 - what the loop has, in its order
     """
     if run.record.teacher is None:
         return None
-    peers.agree(None)  # the others may be here before the answers are
+    peers.agree(None, patient=True)  # the others may be here before the answers are
     answers = _read(run, len(data.train), len(data.labels), check=peers.first)
     if len(train.ids) != len(data.train):
         place = {name: row for row, name in enumerate(data.train.ids)}

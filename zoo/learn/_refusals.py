@@ -8,12 +8,12 @@ from torch import Tensor
 from zoo._support.text import quote_path
 from zoo.errors import TrainingError
 from zoo.learn._checkpoint import STATE_FILE, State, read_state
-from zoo.learn._distributed import world_size
+from zoo.learn._distributed import Peers, world_size
 from zoo.learn._precision import pick_device
 from zoo.runs import RunFolder, TrainContext
 from zoo.spec import PreprocessSpec, TrainConfig
 
-__all__ = ["check_batches", "check_classes", "check_request", "find_state", "too_large"]
+__all__ = ["check_batches", "check_classes", "check_request", "check_same_state", "find_state", "too_large"]
 
 
 def check_request(images: int, config: TrainConfig) -> None:
@@ -43,6 +43,23 @@ def find_state(run: RunFolder, context: TrainContext) -> State | None:
     if found is None:
         raise TrainingError(_nothing_to_resume(run), code="checkpoint-missing", run=str(run.path))
     return found
+
+
+def check_same_state(found: State | None, peers: Peers, run: RunFolder) -> None:
+    """Refuse to continue where processes see different states.
+
+    Raises:
+        TrainingError: one sees none, or another one than the first does.
+    """
+    seen = peers.collect(found)
+    if any(one != seen[0] for one in seen):
+        raise TrainingError(
+            f"{quote_path(run.path)}: {sum(one != seen[0] for one in seen)} of {peers.size} processes see another "
+            f"{STATE_FILE} than the first one; put --out on storage that all nodes share, and start again",
+            code="checkpoint-unshared",
+            run=str(run.path),
+            processes=peers.size,
+        )
 
 
 def _nothing_to_resume(run: RunFolder) -> str:

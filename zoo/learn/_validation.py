@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
-from zoo.learn._batches import epoch_batches, standardize, to_unit
+from zoo.learn._batches import standardize, to_unit
 from zoo.learn._beside import Beside, image_network
 from zoo.learn._descent import Descent
+from zoo.learn._distributed import Peers
 from zoo.learn._images import Feed
 from zoo.learn._mirror import mirrored
 from zoo.learn._objective import Scores, score
+from zoo.learn._order import Order
 from zoo.learn._precision import Numerics, autocast, layout
 from zoo.spec import PreprocessSpec, TrainConfig
 
@@ -38,6 +41,7 @@ class Validation:
         labels: K class names.
         ordered: whether they are grades.
         beside: columns of these images.
+        peers: processes that each judge their share.
     """
 
     feed: Feed
@@ -48,45 +52,63 @@ class Validation:
     labels: tuple[str, ...]
     ordered: bool
     beside: Beside
+    peers: Peers
 
     def __len__(self) -> int:
         return len(self.targets)
 
     def judge(self, model: nn.Module, most: int | None = None) -> Scores:
-        """What the images say of `model`, which is in evaluation mode afterwards.
+        """What the images say of `model`, which is in evaluation mode afterwards; every process calls it.
 
         Args:
-            model: on the device of the feed.
+            model: on the device of the feed; the first process' weights are judged, and given to the others.
             most: number of images, the first ones; None: all.
         """
+        self.peers.copy_from_first(model)
         model.eval()
         network = mirrored(model) if self.config.flips else model
-        batches = torch.split(torch.arange(len(self))[:most], self.config.batch_size)
-        parts = []
+        own = torch.arange(len(self)) if self.feed.own is None else self.feed.own
+        if most is not None:
+            own = own[own < most]
+        batches = torch.split(own, self.config.batch_size)
+        parts = [torch.empty(0, len(self.labels))]
         # Around all batches, so that weights become bf16 once; in inference mode they would for each batch.
         with torch.no_grad(), autocast(self.numerics):
             for index, raw in zip(batches, self.feed.batches(batches), strict=True):
                 x = standardize(to_unit(raw, self.spec), self.spec).contiguous(memory_format=layout(self.numerics))
                 parts.append(network(x, *self.beside(index)).float().cpu())
-        targets = torch.from_numpy(self.targets[:most])
-        return score(torch.cat(parts), targets, self.config.metric, self.labels, ordered=self.ordered)
+        return self._score(own, torch.cat(parts))
+
+    def _score(self, own: Tensor, logits: Tensor) -> Scores:
+        """Logits of the images `own` of every process, to the scores of all of them."""
+        peers, found = self.peers, None
+        if self.feed.own is not None:
+            images, answers = peers.gather(own), peers.gather(logits)
+            if images is not None and answers is not None:
+                own, logits = images, torch.empty_like(answers).index_copy_(0, images, answers)
+        if peers.first:
+            targets = torch.from_numpy(self.targets[: len(logits)])
+            found = score(logits, targets, self.config.metric, self.labels, ordered=self.ordered)
+        return cast("Scores", peers.agree(found))
 
 
-def renew_statistics(model: nn.Module, descent: Descent, feed: Feed) -> None:
+def renew_statistics(model: nn.Module, descent: Descent, feed: Feed, order: Order, peers: Peers) -> None:
     """Take BatchNorm statistics anew on training images as training sees them; a network without any stays as it is.
+
+    Each process takes them of its share, and those of the first are judged and kept.
 
     Statistics belong to the weights before them: of a mean of weights they are not the mean (Izmailov et al. 2018,
     "Averaging Weights Leads to Wider Optima", section 3.2).
     """
     config = descent.config
     torch.manual_seed(config.seed)  # dropout
-    batches = epoch_batches(len(feed), config.batch_size, config.seed, 0)[:_STATISTICS]
+    batches = order.batches(0)[:_STATISTICS]
     form = layout(descent.numerics)
     with autocast(descent.numerics):
         update_bn(
             (
-                descent.prepare(raw, (0, step, 0)).contiguous(memory_format=form)
-                for step, raw in enumerate(feed.batches(batches))
+                descent.prepare(raw, (0, step, peers.rank)).contiguous(memory_format=form)
+                for step, raw in enumerate(feed.batches(map(peers.share, batches)))
             ),
             image_network(model),  # columns go through no BatchNorm
         )

@@ -91,6 +91,8 @@ class Trainer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
 
     pid: int
     host: str
+    job: str | None = None
+    """Of torchrun, the same after each of its restarts; None: it was started otherwise."""
 
 
 class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

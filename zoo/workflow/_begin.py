@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from zoo.spec import Budget, SeenImages
     from zoo.store.weights import ResolvedWeights
 
-__all__ = ["Hold", "Job", "Plan", "begin", "create_record", "prepare", "start_run", "this_process"]
+__all__ = ["Hold", "Job", "Plan", "begin", "create_record", "find_job", "prepare", "start_run", "this_process"]
 
 Hold = Callable[[Path], None]
 """Takes the lock on a run until the training ends."""
@@ -159,7 +159,7 @@ def prepare(
     notes = (*advice, *find_unused(loaded.plugin, card, budget), *recipe.notes, *about, *said)
     for note in notes:  # those of the data were said when it was opened
         log.info("%s", note)
-    if not skip_bad:
+    if not skip_bad and TrainContext().first:
         refuse_unreadable(splits.test, [card.preprocess])  # now, not after hours of training
     whole, (splits, seen) = splits, sift_start(splits, had_seen, card.train.leaks, said, start=whose)
     leaks = _say_seen(whole, had_seen, seen, whose)
@@ -343,7 +343,16 @@ def create_record(  # noqa: D417 - notes and skipped are RunRecord's
 
 def this_process() -> Trainer:
     """Who trains: for run.json."""
-    return Trainer(pid=os.getpid(), host=platform.node())
+    return Trainer(pid=os.getpid(), host=platform.node(), job=find_job())
+
+
+def find_job() -> str | None:
+    """The job of torchrun that this process belongs to, the same after each restart; None: torchrun did not start it.
+
+    A job without a name of its own is that of one agent, which starts all its processes again.
+    """
+    name = os.environ.get("TORCHELASTIC_RUN_ID")
+    return f"{platform.node()}:{os.getppid()}" if name == "none" else name
 
 
 def _now() -> str:

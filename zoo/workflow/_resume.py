@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import platform
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -25,7 +28,7 @@ from zoo.runs import (
     settle,
     versions,
 )
-from zoo.workflow._begin import Job, this_process
+from zoo.workflow._begin import Job, find_job, this_process
 from zoo.workflow._find import is_run
 from zoo.workflow._images import images_of, lasting_source
 from zoo.workflow._recipe import find_changed, is_diverged, refuse_options
@@ -37,10 +40,13 @@ if TYPE_CHECKING:
     from zoo.runs import RunRecord
     from zoo.spec import Budget, ModelCard
 
-__all__ = ["Step", "choose_step", "place_of", "resume"]
+__all__ = ["Step", "choose_step", "is_own", "place_of", "resume", "see_run"]
 
 Step = Literal["begin", "continue", "report"]
 """What is to be done with a run folder: train a new run, take one to its end, say what one that is done gave."""
+
+_NAMES_S = 90.0
+"""Seconds for which NFS may remember that a name was not there (acdirmax, 60 by default), and some more."""
 
 log = logging.getLogger("zoo")
 
@@ -79,6 +85,43 @@ def place_of(out: Path | None, budget: Budget, *, resume: bool | Literal["auto"]
     if resume is True and not out.exists() and is_run(below):
         return below
     return out.resolve() if out.is_symlink() else out
+
+
+def is_own(place: Path | None, *, overwrite: bool) -> bool:
+    """Whether the run in `place` was begun by the job of torchrun that starts here, again.
+
+    Nodes may come and go without a restart that torchrun counts, so the run itself says whose it is. A run that is done
+    names nobody; one that this start replaces cannot be there after a restart.
+    """
+    job = find_job()
+    if job is None or place is None:
+        return False
+    bring_back(place)
+    if not is_run(place):
+        return False
+    record = open_run(place).record
+    if record.status == "done":
+        return not overwrite and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") != "0"
+    return record.trainer is not None and record.trainer.job == job
+
+
+def see_run(place: Path, *, patience: float = _NAMES_S) -> None:
+    """Wait until the run that the first process made is seen by this one, which may have to continue it.
+
+    Raises:
+        TrainingError: it is not.
+    """
+    end = time.monotonic() + patience
+    while not is_run(place):
+        if time.monotonic() > end:
+            raise TrainingError(
+                f"{quote_path(place)}: the first process made a run there, and {platform.node()} does not see it; put "
+                "--out on storage that all nodes share, else a restart on another node loses the training",
+                code="run-unshared",
+                run=str(place),
+                host=platform.node(),
+            )
+        time.sleep(0.1)
 
 
 def choose_step(card: ModelCard, budget: Budget, place: Path | None, *, resume: bool | Literal["auto"]) -> Step:

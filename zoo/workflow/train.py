@@ -12,7 +12,7 @@ import os
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, TypeVar, Unpack, cast
+from typing import TYPE_CHECKING, Literal, TypeVar, Unpack
 
 import msgspec
 
@@ -134,7 +134,15 @@ def train(
         place = _resume.place_of(Path(out) if out else None, budget, resume=resume, overwrite=overwrite)
         if place is not None:
             watched.hold(place)
-        step = _agree(lambda: _resume.choose_step(card, budget, place, resume=resume)) if resume else "begin"
+        again = place is not None and os.environ.get("TORCHELASTIC_MAX_RESTARTS", "0") != "0"
+        if resume or again:
+            watched.meet()
+
+        def choose() -> Step:
+            own = not resume and again and _resume.is_own(place, overwrite=overwrite)
+            return _resume.choose_step(card, budget, place, resume="auto" if own else resume)
+
+        step = _agree(choose) if resume or again else "begin"
         if step == "report" and place is not None and first:
             return _read_result(place)
         if step == "continue" and place is not None:
@@ -149,6 +157,9 @@ def train(
             source = "digits" if data is None else data
             plan = _begin.prepare(card, loaded, source, budget, skip_bad=skip_bad, began=began)
             watched.job = _begin.begin(plan, out=place, hold=watched.hold, overwrite=overwrite)
+        if again and place is not None and step != "report":
+            _agree(lambda: step)
+            _resume.see_run(place)
         return _carry_out(loaded.plugin, watched, listening)
 
 
@@ -174,6 +185,13 @@ class _Watched:
         from zoo.runs import hold_run
 
         self.locks.enter_context(hold_run(path, first=self.first))
+
+    def meet(self) -> None:
+        """Join the other processes until this training ends: what ends before is noticed by all of them."""
+        if os.environ.get("WORLD_SIZE", "1") != "1":
+            from zoo.learn import meet
+
+            self.locks.enter_context(meet())
 
 
 @contextlib.contextmanager
@@ -201,7 +219,7 @@ def _agree(choose: Callable[[], Step]) -> Step:
         return choose()
     from zoo.learn import hear_first
 
-    return cast("Step", hear_first(choose))
+    return hear_first(choose)
 
 
 def _carry_out(plugin: ModelPlugin, watched: _Watched, listening: tuple[Callback, ...] = ()) -> TrainResult:
@@ -216,12 +234,22 @@ def _carry_out(plugin: ModelPlugin, watched: _Watched, listening: tuple[Callback
     job = watched.job = dataclasses.replace(job, context=dataclasses.replace(job.context, callbacks=listening))
     for one in listening:
         one.start(job.run)
-    trained = fit(plugin, job)
-    if not job.context.first:
-        raise NotFirstRankError("this process trained along; the first one exports and evaluates")
-    result = _finish(plugin, trained, job)
+    with _to_the_end():
+        trained = fit(plugin, job)
+        if not job.context.first:
+            raise NotFirstRankError("this process trained along; the first one exports and evaluates")
+        result = _finish(plugin, trained, job)
     _tell_end(job, result.test)
     return result
+
+
+def _to_the_end() -> contextlib.AbstractContextManager[None]:
+    """Of several nodes each stays until the first process is done: torchrun starts none again that has left."""
+    if os.environ.get("GROUP_WORLD_SIZE", "1") == "1":
+        return contextlib.nullcontext()
+    from zoo.learn import to_the_end
+
+    return to_the_end()
 
 
 def _tell_end(job: Job | None, report: EvalReport | None) -> None:
