@@ -23,7 +23,7 @@ def cache(
 
     ZOO_CACHE_GB says how large all of it may get (20 when unset, 0 keeps nothing).
     """
-    from zoo.data import _cachedir as cachedir
+    from zoo.store import _cachedir as cachedir
 
     kept = cachedir.clear() if clear else cachedir.entries()
     size = sum(one.size for one in kept)

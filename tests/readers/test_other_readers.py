@@ -16,7 +16,7 @@ from PIL import Image
 from reader_packages import READER, Bring, acme, bring, install
 
 from zoo.data import open_data
-from zoo.data._cachedir import reader_version
+from zoo.store._cachedir import reader_version
 from zoo.errors import ImageError, PluginError
 from zoo.readers import image_suffixes, is_image, probe, read
 from zoo.readers._others import load_reader, others

@@ -32,7 +32,7 @@ import numpy as np
 
 from zoo._support.files import sha256_file
 from zoo._support.text import gigabytes
-from zoo.data._cachedir import BUILDING, claim, entries, limit, mark_used, open_cached, reader_version, spell, sweep
+from zoo.store._cachedir import BUILDING, claim, entries, limit, mark_used, open_cached, reader_version, spell, sweep
 from zoo.data._index import Files
 from zoo.data._rows import FileRows
 from zoo.data._scanning.scan import frame_digest

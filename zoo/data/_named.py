@@ -23,6 +23,7 @@ from zoo.data._sources.digits import index_digits
 from zoo.data._sources.folder import index_folder
 from zoo.data._sources.hdf5 import index_hdf5, is_hdf5
 from zoo.data._sources.npz import index_npz
+from zoo.data._sources.remote import bring, bring_listed
 from zoo.data._sources.shards import index_shards, is_sharded
 from zoo.data._sources.table import index_table, is_table
 from zoo.data._splitting.assemble import assemble, assemble_again, retell
@@ -31,6 +32,7 @@ from zoo.data._uncertain import decide
 from zoo.errors import DataError
 from zoo.spec import pick_reading
 from zoo.store import sets
+from zoo.store.remote import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -67,7 +69,7 @@ def open_data(
     Args:
         source: a name from `zoo.store.sets` ('digits', 'breastmnist@64'), a folder (CLASS/image or SPLIT/CLASS/image),
             a table (see `zoo.data._sources.columns`), an .npz file with MedMNIST's keys, or WebDataset shards (a .tar,
-            or a folder of them).
+            or a folder of them); or the address of any of them (s3://bucket/images), see `zoo.store.remote`.
         split_seed: seed of splits that the data does not bring.
         skip_bad: leave out files whose header cannot be read, and list them in `Splits.skipped`.
         for_training: three splits with every class in each, made where missing (val and test, 15 % each).
@@ -251,6 +253,8 @@ def _index_source(source: str | Path, path: Path, *, skip_bad: bool, as_is: bool
     """By the reader of its layout."""
     if source == "":  # a variable of the shell that is not set; a path of no parts would be the working directory
         raise DataError("'' names no data; name a set, a folder or a table", code="data-missing", source="")
+    if is_url(source):
+        path = bring(str(source))
     try:
         if known := find_named(source):
             return _index_named(known, path, skip_bad=skip_bad, as_is=as_is)
@@ -268,6 +272,7 @@ def _index_source(source: str | Path, path: Path, *, skip_bad: bool, as_is: bool
             if path.suffix.lower() == ".npz":
                 return index_npz(path)
             if is_table(path):
+                path = bring_listed(path) or path
                 return index_table(path, skip_bad=skip_bad, as_is=as_is, reading=reading)
             if path.suffix.lower() in _SPREADSHEETS:
                 raise DataError(
@@ -325,7 +330,7 @@ def find_named(source: str | Path) -> sets.Variant | None:
     Raises:
         DataError: a size that the set is not published at.
     """
-    if not isinstance(source, str):
+    if not isinstance(source, str) or is_url(source):
         return None
     try:
         return sets.lookup(source)
@@ -374,8 +379,6 @@ def _index_named(known: sets.Variant, path: Path, *, skip_bad: bool, as_is: bool
 
 def _not_found(source: str) -> str:
     """The line for a name that is nothing: where was looked, and the nearest names that are something."""
-    if "://" in source:
-        return f"{source!r} is an address, expected a path here or the name of a set; bring the files here first"
     path = Path(source)
     there = next(folder for folder in (*path.parents, Path()) if folder.is_dir())
     beside = [entry.name for entry in there.iterdir() if not entry.name.startswith(".")]

@@ -15,6 +15,7 @@ from zoo._support.text import count_with_verb, quote_path
 from zoo.data._unusable import Unusable, refusal
 from zoo.errors import DataError, ImageError
 from zoo.preprocess import check_range
+from zoo.store.remote import is_url, show_url
 from zoo.workflow._seen import list_seen
 
 if TYPE_CHECKING:
@@ -139,9 +140,11 @@ def note_left_out(n: int) -> str:
 
 
 def lasting_source(data: str | Path) -> str:
-    """How run.json names the images: a path must still be right from another working directory."""
+    """How run.json names the images: a path is right from any working directory, an address holds no secret."""
     from zoo.data import find_named
 
+    if is_url(data):
+        return show_url(str(data))
     known = find_named(data)
     return known.name if known else str(Path(data).resolve())
 

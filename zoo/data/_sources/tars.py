@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 
 from zoo._support.files import atomic_write
-from zoo.data._cachedir import limit, mark_used, open_cached, reader_version, sweep
+from zoo.store._cachedir import limit, mark_used, open_cached, reader_version, sweep
 from zoo.data._scanning.examine import NOBODY, ROW, SETTLED, identity, pack_row
 from zoo.data._sources.tar_headers import members
 from zoo.data._unusable import Unusable
