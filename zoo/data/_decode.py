@@ -1,4 +1,4 @@
-"""Decode a set once, to the size the network wants; or only look at each image, where it is decoded anew in each epoch.
+"""Decode a set once, to the size the network wants; or only look at each image, where each epoch decodes it anew.
 
 Where the result goes is decided before the first image is decoded, and can be said: see `Plan`.
 """
@@ -21,6 +21,7 @@ from zoo.data._names import Names
 from zoo.data._pixels import digest_pixels
 from zoo.data._room import fits_memory, temporary, within_memory
 from zoo.data._rows import FileRows, HeldRows, Rows, pack, unpack
+from zoo.data._sources.shards import Shards
 from zoo.data._stream import StreamedRows
 from zoo.data._threads import Progress, over_chunks
 from zoo.data._unusable import Unusable, refusal
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
     from zoo.spec import PreprocessSpec
     from zoo.spec._value import Cache
 
-__all__ = ["Decoded", "Plan", "carry_out", "decode_all", "plan_decoding"]
+__all__ = ["Decoded", "Plan", "carry_out", "decode_all", "plan_decoding", "recall_pixels"]
 
 WORTH_KEEPING = 2.0
 """Seconds that decoding has to take for its result to be kept unasked."""
@@ -68,6 +69,7 @@ class Decoded:
         kept: the file of the cache that `rows` are in, if they are.
         fresh: they were decoded now and not taken from the cache.
         columns: as in `ImageSet`, of the images that are here.
+        blocks: (n,) as in `ImageSet`, where rows are decoded when they are taken; else None.
     """
 
     rows: Rows
@@ -78,6 +80,7 @@ class Decoded:
     kept: Path | None = None
     fresh: bool = True
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    blocks: NDArray[np.int64] | None = None
 
     @property
     def pixels(self) -> NDArray[Any]:
@@ -195,16 +198,16 @@ def plan_decoding(
     first = _first_good(images, spec, bad, exact=exact)
     shape = (len(images), first.shape[0], first.shape[1], first.shape[2])
     size = math.prod(shape) * first.dtype.itemsize
-    if entry is not None and not (cache == "disk" or _seconds(images, spec) >= WORTH_KEEPING):
-        entry = None
     if entry is not None and (why := entry.lacks_room(size)) is not None:
         log.info("decoded images are not kept for the next training: %s", why)
+        entry = None
+    if entry is not None and not (cache == "disk" or _seconds(images, spec) >= WORTH_KEEPING):
         entry = None
     rest = tuple(place for place in places if place != "kept")
     place: _Place = "kept"
     if entry is None:
         place = rest[0] if len(rest) == 1 or fits_memory(size) else rest[1]
-    if place == "stream":
+    if place == "stream" and recall_pixels(images) is None:
         entry = entry_for(images, spec, "checked")
         if entry is not None and (kept := _find_kept(images, spec, entry)) is not None:
             return Plan(images, spec, place, shape, first.dtype, exact, entry, *kept, rest)
@@ -222,6 +225,8 @@ def carry_out(
             stream = _stream(plan, _good(len(images), plan.bad), found.contents)
             return _result(plan, stream, found.contents, plan.bad)
         return _result(plan, found.rows, found.contents, plan.bad, kept=True)
+    if plan.place == "stream" and not plan.bad and (known := recall_pixels(images)) is not None:
+        return _result(plan, _stream(plan, _good(len(images), {}), None), known, {})
     bad = dict(plan.bad)
     contents = np.zeros((len(images), 32), np.uint8)
     with contextlib.ExitStack() as stack:
@@ -273,7 +278,14 @@ def _make_room(plan: Plan, building: Building | None) -> FileRows | HeldRows:
     return within_memory(plan.shape, plan.dtype) if plan.place == "memory" else temporary(plan.shape, plan.dtype)
 
 
-def _stream(plan: Plan, good: NDArray[np.int64], contents: NDArray[np.uint8]) -> StreamedRows:
+def recall_pixels(images: ImageSet) -> NDArray[np.uint8] | None:
+    """(n, 32) digests of images that were decoded when their shards were written, as they are read now; else None."""
+    source = images.source
+    known = source.pixels if isinstance(source, Shards) and not images.voi else None
+    return None if known is None else known[images.rows]
+
+
+def _stream(plan: Plan, good: NDArray[np.int64], contents: NDArray[np.uint8] | None) -> StreamedRows:
     def decode(i: int, contents: MutableMapping[int, NDArray[np.uint8]]) -> NDArray[Any]:
         return _decode_one(plan.images, i, plan.spec, contents, plan.exact)
 
@@ -285,8 +297,8 @@ def _refuse(images: ImageSet, bad: Mapping[int, str], *, skip_bad: bool) -> None
     if bad and not skip_bad:
         raise refusal(_name_unusable(images, bad), len(images))
     left = images.targets[_good(len(images), bad)]
-    if lost := set(_find_present(images.targets)) - set(_find_present(left)):
-        example = next(images.ids[i] for i in bad if lost & set(_find_present(images.targets[i : i + 1])))
+    if lost := set(_find_present(images.targets).tolist()) - set(_find_present(left).tolist()):
+        example = next(images.ids[i] for i in bad if lost & set(_find_present(images.targets[i : i + 1]).tolist()))
         raise DataError(
             f"no readable image is left of the class of {example}; restore its files",
             code="class-unreadable",
@@ -307,6 +319,7 @@ def _result(
         plan.entry.path if kept and plan.entry is not None else None,
         plan.found is None,
         images.columns if not bad else images.subset(good).columns,
+        None if images.blocks is None or plan.place != "stream" else images.blocks[good],
     )
 
 
@@ -348,10 +361,9 @@ def _seconds(images: ImageSet, spec: PreprocessSpec) -> float:
     return (time.perf_counter() - start) / len(some) * len(images) / cores()
 
 
-def _find_present(targets: NDArray[np.int64]) -> list[int]:
+def _find_present(targets: NDArray[np.int64]) -> NDArray[np.int64]:
     """Classes, or labels, that some image has."""
-    held: list[int] = (targets if targets.ndim == 1 else np.nonzero(targets == 1)[1]).tolist()
-    return held
+    return np.unique(targets if targets.ndim == 1 else np.nonzero(targets == 1)[1])
 
 
 def _decode_one(
