@@ -178,7 +178,7 @@ def test_more_than_the_cache_may_hold_is_refused(bucket: buckets.Bucket, monkeyp
 
 
 def test_a_mirror_in_use_stays_and_goes_with_the_process(
-    bucket: buckets.Bucket, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    bucket: buckets.Bucket, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bucket.put("swept/a", bytes(5000))
     url = f"s3://{bucket.name}/swept"

@@ -69,7 +69,7 @@ class Decoded:
         kept: the file of the cache that `rows` are in, if they are.
         fresh: they were decoded now and not taken from the cache.
         columns: as in `ImageSet`, of the images that are here.
-        blocks: (n,) as in `ImageSet`, where rows are decoded when they are taken; else None.
+        blocks: as in `ImageSet`, wherever rows wait: the order of an epoch must not depend on that.
     """
 
     rows: Rows
@@ -319,7 +319,7 @@ def _result(
         plan.entry.path if kept and plan.entry is not None else None,
         plan.found is None,
         images.columns if not bad else images.subset(good).columns,
-        None if images.blocks is None or plan.place != "stream" else images.blocks[good],
+        None if images.blocks is None else images.blocks[good],
     )
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from zoo.data._index import Pool, Source
     from zoo.readers import Probe
 
-__all__ = ["HEADER", "Growing", "told_of"]
+__all__ = ["HEADER", "Growing", "say_columns"]
 
 _AT_ONCE = 64  # images in memory
 HEADER = tarfile.BLOCKSIZE
@@ -136,7 +136,7 @@ class Growing:
 
 def _labels(pool: Pool, row: int) -> Iterator[tuple[str, bytes]]:
     """KEY.cls, the number of the class; KEY.json, whatever else is known."""
-    said: dict[str, Any] = dict(told_of(pool, row))
+    said: dict[str, Any] = dict(say_columns(pool, row))
     if pool.targets.ndim == 1:
         yield ".cls", str(int(pool.targets[row])).encode()
     else:
@@ -148,7 +148,7 @@ def _labels(pool: Pool, row: int) -> Iterator[tuple[str, bytes]]:
         yield ".json", msgspec.json.encode(said)
 
 
-def told_of(pool: Pool, row: int) -> dict[str, str]:
+def say_columns(pool: Pool, row: int) -> dict[str, str]:
     """What columns say of an image, the group first."""
     return {name: cells[row] for name, cells in (*pool.columns.items(), *pool.others.items())}
 

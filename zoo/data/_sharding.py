@@ -22,7 +22,7 @@ from zoo._support.text import format_count, gigabytes
 from zoo.data._groups import regroup
 from zoo.data._index import SPLITS, Arrays, Files, Several, SplitName
 from zoo.data._named import index_undecided
-from zoo.data._shard_file import HEADER, Growing, told_of
+from zoo.data._shard_file import HEADER, Growing, say_columns
 from zoo.data._sources.shard_index import INDEX, SCHEMA, Listing, ShardFile, ShardSet, open_set, seal
 from zoo.data._sources.shards import Shards
 from zoo.data._unusable import Unusable, refusal
@@ -215,24 +215,24 @@ def _size_of(source: Source, row: int) -> int:
 
 
 def _refuse_other(target: Target, plans: Sequence[_Plan], *, overwrite: bool) -> None:
-    """Raise OutputError where the folder holds what this command would not write there."""
-    ours = {INDEX, _CLASSES, *(plan.name for plan in plans), *(_listed(plan.name) for plan in plans)}
-    others = [name for name in target.sizes if name not in ours and not name.endswith(BUILDING)]
-    if others or (INDEX in target.sizes and not overwrite):
-        what = "shards are there already; give --overwrite to replace them" if not others else (
-            f"holds {others[0]!a}, which is no part of these shards; empty it"
-        )  # fmt: skip
+    """Raise OutputError where the folder holds what this command would not write there; remove an index that it may."""
+    ours = {INDEX, _CLASSES, *(plan.name for plan in plans), *(_name_listing(plan.name) for plan in plans)}
+    before = open_set(target.read(INDEX), target.shown) if INDEX in target.sizes else None
+    old = {name for one in before.shards for name in (one.name, one.listed)} if before is not None else set()
+    other = next((name for name in target.sizes if name not in ours | old and not name.endswith(BUILDING)), None)
+    if before is None and INDEX in target.sizes:
+        other = INDEX
+    if other is not None or (before is not None and not overwrite):
+        what = "shards are there already; give --overwrite to replace them"
+        if other is not None:
+            what = f"holds {other!a}, which does not belong to these shards; empty it"
         raise OutputError(f"{target.shown}: {what}, or choose another place", code="out-occupied", path=target.shown)
-    if INDEX in target.sizes:
-        found = open_set(target.read(INDEX), target.shown)  # a set of another program stays
-        if found is None:
-            raise OutputError(
-                f"{target.shown}: {INDEX} is not ours; choose another place", code="out-occupied", path=target.shown
-            )
-        target.remove(INDEX)
+    for name in (INDEX, *sorted(old - ours)):
+        if name in target.sizes:
+            target.remove(name)
 
 
-def _listed(shard: str) -> str:
+def _name_listing(shard: str) -> str:
     return f"{shard.removesuffix('.tar')}.index"
 
 
@@ -243,7 +243,7 @@ def _mark(pool: Pool, plan: _Plan, seed: int) -> str:
     digest.update(np.ascontiguousarray(pool.digests[plan.rows]).tobytes())
     digest.update(np.ascontiguousarray(pool.targets[plan.rows]).tobytes())
     for row in plan.rows.tolist():
-        digest.update(msgspec.json.encode([ascii(pool.ids[row]), *told_of(pool, row).items()]))
+        digest.update(msgspec.json.encode([ascii(pool.ids[row]), *say_columns(pool, row).items()]))
     for numbers in (pool.groups, pool.folds):
         digest.update(b"" if numbers is None else numbers[plan.rows].tobytes())
     return digest.hexdigest()
@@ -251,7 +251,7 @@ def _mark(pool: Pool, plan: _Plan, seed: int) -> str:
 
 def _continue(target: Target, plan: _Plan, mark: str) -> tuple[ShardFile, Listing] | None:
     """A shard that an earlier call of the same command finished."""
-    listed = _listed(plan.name)
+    listed = _name_listing(plan.name)
     if listed not in target.sizes or plan.name not in target.sizes:
         return None
     data = target.read(listed)
@@ -290,5 +290,5 @@ def _write(target: Target, pool: Pool, plan: _Plan, mark: str, *, skip_bad: bool
     except OSError as problem:
         raise refuse_unwritable(Path(target.shown) / plan.name, problem) from None
     data = msgspec.msgpack.encode(listing)
-    target.write(_listed(plan.name), data)
+    target.write(_name_listing(plan.name), data)
     return _file(plan, listing, data), listing

@@ -207,7 +207,7 @@ def _remove(path: Path) -> None:
 
             stream = stack.enter_context((path / IN_USE).open("rb"))
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        (path / ABOUT).unlink(missing_ok=True)  # from now on it is no mirror
+        (path / ABOUT).unlink(missing_ok=True)  # from now on nobody takes it for a mirror
         shutil.rmtree(path)
 
 

@@ -30,7 +30,7 @@ from zoo._support.files import atomic_write, refuse_unwritable
 from zoo.errors import DataError, OutputError
 from zoo.store._cachedir import ABOUT
 from zoo.store._download import TransferError, transfer
-from zoo.store._urls import HTTP, asking, changed, show_url
+from zoo.store._urls import HTTP, asking, refuse_change, show_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -110,7 +110,7 @@ def _md5(info: Mapping[str, Any], scheme: str) -> str:
 
 
 def check_keys(keys: Iterable[str], url: str, home: Path) -> None:
-    """Refuse keys that are no names of files below a folder of this file system.
+    """Refuse keys that cannot be names of files below a folder of this file system.
 
     Raises:
         DataError: names the first of them.
@@ -122,7 +122,7 @@ def check_keys(keys: Iterable[str], url: str, home: Path) -> None:
         parts = key.split("/")
         drive = os.name == "nt" and ":" in key
         if any(part in {"", ".", ".."} for part in parts) or "\\" in key or not key.isprintable() or drive:
-            raise _bad_name(url, key, "is no name of a file below a folder")
+            raise _bad_name(url, key, "cannot be the name of a file below a folder")
         if max(len(part.encode()) for part in parts) > 255:
             raise _bad_name(url, key, "has a part of more than 255 bytes")
         same = unicodedata.normalize("NFC", key).casefold() if folds else key
@@ -285,12 +285,12 @@ def _get_ranges(remote: Remote, part: Path, name: str) -> None:
                     data = remote.system.cat_file(remote.path, start=held, end=held + wanted)
             except DataError:
                 if _is_another(remote):  # a shorter one has no such range
-                    raise changed(remote.url, name, "changed while it was fetched") from None
+                    raise refuse_change(remote.url, name, "changed while it was fetched") from None
                 raise
             if len(data) != wanted:
                 stream.close()
                 part.unlink(missing_ok=True)
-                raise changed(remote.url, name, f"ends after {held + len(data)} bytes, {remote.size} were listed")
+                raise refuse_change(remote.url, name, f"ends after {held + len(data)} bytes, {remote.size} were listed")
             stream.write(data)
 
 
@@ -323,7 +323,7 @@ def _digests(path: Path) -> tuple[str, str]:
 def _compare(remote: Remote, name: str, size: int, sha256: str, md5: str) -> None:
     """Raise DataError where an object that came is not what was promised."""
     if remote.size is not None and size != remote.size:
-        raise changed(remote.url, name, f"has {size} bytes, {remote.size} were listed")
+        raise refuse_change(remote.url, name, f"has {size} bytes, {remote.size} were listed")
     if remote.sha256:
         if sha256 != remote.sha256:
             raise DataError(
@@ -342,13 +342,13 @@ def _compare(remote: Remote, name: str, size: int, sha256: str, md5: str) -> Non
     with asking(remote.url):
         now = remote.again()
     if now != remote.mark:
-        raise changed(remote.url, name, "changed while it was fetched")
+        raise refuse_change(remote.url, name, "changed while it was fetched")
     if remote.md5 and not _is_encrypted(remote):
-        raise changed(remote.url, name, f"has the MD5 {md5[:12]}…, the store says {remote.md5[:12]}…")
+        raise refuse_change(remote.url, name, f"has the MD5 {md5[:12]}…, the store says {remote.md5[:12]}…")
 
 
 def _is_encrypted(remote: Remote) -> bool:
-    """Whether the ETag is no MD5: that of an object which S3 encrypts by a key of KMS or of the client."""
+    """Whether the ETag is not an MD5, as of an object which S3 encrypts by a key of KMS or of the client."""
     bucket, _, key = remote.path.partition("/")
     try:
         with asking(remote.url):

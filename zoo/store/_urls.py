@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["HTTP", "asking", "changed", "is_url", "last_part", "open_store", "parent_url", "show_url"]
+__all__ = ["HTTP", "asking", "is_url", "last_part", "open_store", "parent_url", "refuse_change", "show_url"]
 
 HTTP = frozenset({"http", "https"})
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
@@ -102,7 +102,7 @@ def _naming(problem: Exception, package: str) -> ImportError:
     return ModuleNotFoundError(str(problem), name=getattr(problem, "name", None) or package)
 
 
-def changed(url: str, name: str, what: str) -> DataError:
+def refuse_change(url: str, name: str, what: str) -> DataError:
     """The error of an object that is not what the listing said."""
     return DataError(
         f"{show_url(url)}: {name} {what}; nothing of it was kept, start again when nobody writes there",

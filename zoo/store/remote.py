@@ -103,7 +103,7 @@ def fetch_tree(
 
     Args:
         url: such as s3://bucket/images; file:// is read where it is.
-        listing: of this address, where it was listed already.
+        listing: objects at this address, where they were listed already.
         choose: which objects of the folder are wanted, by their paths; None: all.
         about: what the choice depends on: another one is kept elsewhere.
         verify: hash every file that is here, instead of comparing size and time.

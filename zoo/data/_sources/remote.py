@@ -28,7 +28,7 @@ _TABLES = (".csv", ".tsv", ".tab", ".parquet")
 _ROWS = 20
 """Rows of a table that are looked at to see whether it names images by addresses."""
 _WORD = re.compile(r"[|;,'\"\[\]]+")
-"""What may stand between the names in a cell."""
+"""What divides the names in a cell."""
 _ADDED = re.compile(r"[?#]")
 """Before a signature, or the place of an image in an archive."""
 
@@ -37,8 +37,8 @@ def bring(url: str, listing: remote.Listing | None = None) -> Path:
     """The data at an address, here.
 
     Args:
-        url: of a folder, a table, an archive, or a shard.
-        listing: of the address, where it was listed already.
+        url: address of a folder, a table, an archive, or a shard.
+        listing: objects at the address, where they were listed already.
 
     Raises:
         As `zoo.store.remote.fetch_tree`.

@@ -141,17 +141,17 @@ def open_set(data: bytes, name: str) -> ShardSet | None:
         if not ours:
             return None
         if head["schema"] != SCHEMA:
-            raise _damaged(name, f"its schema is {head['schema']!r}, expected {SCHEMA}")
+            raise _refuse(name, f"its schema is {head['schema']!r}, expected {SCHEMA}")
         found = msgspec.json.decode(data, type=ShardSet)
     except msgspec.ValidationError as problem:
-        raise _damaged(name, str(problem).lower()) from None
+        raise _refuse(name, str(problem).lower()) from None
     except msgspec.DecodeError:
         return None
     if seal(found) != data:
-        raise _damaged(name, "it has another sha256 than it says")
+        raise _refuse(name, "it has another sha256 than it says")
     for one in found.shards:
         if "/" in one.name or "\\" in one.name or not one.name.endswith(".tar") or one.name.startswith("."):
-            raise _damaged(name, f"{one.name!a} is no name of a shard")
+            raise _refuse(name, f"{one.name!a} cannot be the name of a shard")
     return found
 
 
@@ -162,17 +162,17 @@ def open_listing(data: bytes, shard: ShardFile, name: str) -> Listing:
         DataError: it is not the one that index.json means.
     """
     if hashlib.sha256(data).hexdigest() != shard.listing:
-        raise _damaged(name, f"{shard.listed} has another sha256")
+        raise _refuse(name, f"{shard.listed} has another sha256")
     try:
         found = msgspec.msgpack.decode(data, type=Listing)
     except msgspec.DecodeError as problem:
-        raise _damaged(name, f"{shard.listed}: {str(problem).lower()}") from None
+        raise _refuse(name, f"{shard.listed}: {str(problem).lower()}") from None
     if (len(found.ids), found.size, found.sha256) != (shard.images, shard.size, shard.sha256):
-        raise _damaged(name, f"{shard.listed} is of another shard")
+        raise _refuse(name, f"{shard.listed} is of another shard")
     return found
 
 
-def _damaged(name: str, why: str) -> DataError:
+def _refuse(name: str, why: str) -> DataError:
     return DataError(
         f"{name}: the index of the shards cannot be used ({why}); restore it, or write the shards anew with "
         "'zoo data shard'",
