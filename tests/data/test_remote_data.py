@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from typing import TYPE_CHECKING
 
 import buckets
@@ -12,6 +13,7 @@ import pytest
 import zoo
 from zoo.data import describe_data, open_data
 from zoo.errors import ZooError
+from zoo.workflow._images import lasting_source
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,7 +33,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_folder_in_a_store_has_the_fingerprint_and_the_splits_of_the_disk(
-    bucket: buckets.Bucket, scenes: Path
+    bucket: buckets.Bucket, scenes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     url = bucket.put_folder(scenes, "sets/scenes")
     here, there = open_data(scenes), open_data(url)
@@ -39,6 +41,8 @@ def test_a_folder_in_a_store_has_the_fingerprint_and_the_splits_of_the_disk(
     assert list(there.train.ids) == list(here.train.ids)
     assert np.array_equal(there.test.digests, here.test.digests)
     assert describe_data(f"{url}/train").splits == {}
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    assert open_data(url).fingerprint == here.fingerprint
 
 
 def test_a_table_in_a_store_brings_the_images_it_names_and_no_others(
@@ -86,6 +90,23 @@ def test_a_run_of_a_store_records_its_address_and_is_judged_by_it(
     assert record["source"] == url
     assert record["data"]["sha256"] == open_data(scenes).fingerprint.sha256
     assert zoo.evaluate(result.run).data == open_data(url).fingerprint
+
+
+def test_the_audit_finds_a_copy_that_rotted_with_its_time_kept(
+    bucket: buckets.Bucket, scenes: Path, tmp_path: Path
+) -> None:
+    url = bucket.put_folder(scenes, "audited")
+    open_data(url)
+    path = next((tmp_path / "home").rglob("*.jpg"))
+    then, sound = path.stat(), path.read_bytes()
+    path.write_bytes(bytes(len(sound)))
+    os.utime(path, ns=(then.st_atime_ns, then.st_mtime_ns))
+    assert not [one for one in zoo.check(url).findings if one.kind == "unreadable"]
+    assert path.read_bytes() == sound
+
+
+def test_an_address_is_recorded_without_its_secrets() -> None:
+    assert lasting_source("https://me:secret@host/a.npz?signature=secret") == "https://host/a.npz"
 
 
 def test_missing_data_in_a_store_is_one_typed_error(bucket: buckets.Bucket) -> None:

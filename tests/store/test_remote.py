@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -128,6 +129,25 @@ def test_what_is_not_there_is_said(bucket: buckets.Bucket) -> None:
     assert _code("s3://no-such-bucket-here/images") == "remote-missing"
     assert _code(f"s3://{bucket.name}/no-such-prefix") == "remote-missing"
     assert _code("nosuch://bucket/images") == "remote-protocol"
+    for protocol, package in (("gs", "gcsfs"), ("az", "adlfs")):
+        if importlib.util.find_spec(package) is None:
+            assert _code(f"{protocol}://bucket/images") == "package-missing"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="limits the size of files")
+def test_a_disk_that_is_full_leaves_nothing_half_written(bucket: buckets.Bucket, tmp_path: Path) -> None:
+    bucket.put("full/a", os.urandom(500_000))
+    code = (
+        "import resource, signal\n"
+        "from zoo.errors import OutputError\nfrom zoo.store import remote\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"
+        f"try: remote.fetch_tree('s3://{bucket.name}/full')\n"
+        "except OutputError as problem: print(problem.code)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "output-unwritable"
+    assert not [path for path in (tmp_path / "home").rglob("a") if path.is_file()]
 
 
 def test_a_refused_access_and_a_network_that_is_down_are_two_errors(

@@ -21,7 +21,7 @@ from zoo.data._sources.shards import index_shards, is_sharded
 from zoo.data._sources.table import index_table, is_table
 from zoo.errors import DataError
 from zoo.store import sets
-from zoo.store.remote import is_url, list_tree
+from zoo.store.remote import is_url, survey
 
 if TYPE_CHECKING:
     from zoo.data._index import Pool
@@ -34,15 +34,16 @@ _NO_CLASSES = frozenset({"folder-without-classes", "folder-parts", "folder-split
 """Codes of folders whose images a table near them may list."""
 
 
-def index_source(source: str | Path, path: Path, *, skip_bad: bool, as_is: bool, reading: Reading) -> Pool:
-    """By the reader of its layout."""
+def index_source(source: str | Path, *, skip_bad: bool, as_is: bool, verify: bool, reading: Reading) -> Pool:
+    """By the reader of its layout; arguments as `zoo.data._named.index`."""
     if source == "":  # a variable of the shell that is not set; a path of no parts would be the working directory
         raise DataError("'' names no data; name a set, a folder or a table", code="data-missing", source="")
+    path = Path(source)
     if is_url(source):
-        listing = list_tree(str(source))
-        if (found := index_remote(str(source), listing, reading)) is not None:
+        listing = survey(str(source))
+        if listing is not None and (found := index_remote(str(source), listing, reading)) is not None:
             return found
-        path = bring(str(source), listing)
+        path = bring(str(source), listing, verify=verify)
     return _index_place(source, path, skip_bad=skip_bad, as_is=as_is, reading=reading)
 
 

@@ -194,25 +194,29 @@ def _to_be_divided(source: str | Path, pool: Pool) -> bool:
     return not pool.rows and find_named(source) is not None
 
 
-def index(source: str | Path, *, skip_bad: bool = False, as_is: bool = False, **reading: Unpack[Reading]) -> Pool:
+def index(
+    source: str | Path, *, skip_bad: bool = False, as_is: bool = False, verify: bool = False, **reading: Unpack[Reading]
+) -> Pool:
     """Every image of a data set, before splits are made; arguments and errors as `open_data`.
 
     Args:
         source: name or place of the data set, as in `open_data`.
         skip_bad: leave out files whose header cannot be read.
         as_is: to look at a set, not to learn from it: class folders without an image and mixed pixel types pass.
+        verify: hash the copy that is here of data in a store, instead of comparing sizes and times.
         **reading: way to read it, see `zoo.spec.Reading`. A group is not applied; a column of that name is kept in
             `Pool.columns`.
     """
-    pool = index_undecided(source, skip_bad=skip_bad, as_is=as_is, reading=reading)
+    pool = index_undecided(source, skip_bad=skip_bad, as_is=as_is, verify=verify, reading=reading)
     return decide(pool, reading.get("uncertain") or "ignore")
 
 
-def index_undecided(source: str | Path, *, skip_bad: bool, as_is: bool = False, reading: Reading) -> Pool:
+def index_undecided(
+    source: str | Path, *, skip_bad: bool, as_is: bool = False, verify: bool = False, reading: Reading
+) -> Pool:
     """As `index`; uncertain labels stay, and nothing is said of them."""
     reading = pick_reading(reading)
-    path = Path(source)
-    pool = index_source(source, path, skip_bad=skip_bad, as_is=as_is, reading=reading)
+    pool = index_source(source, skip_bad=skip_bad, as_is=as_is, verify=verify, reading=reading)
     if reading.get("columns") and not pool.roles:
         raise DataError(
             f"{pool.name}: is not a table, and --columns says what columns of a table mean; leave it out",

@@ -10,6 +10,7 @@ import functools
 import hashlib
 import os
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
@@ -23,7 +24,6 @@ from zoo.store._urls import HTTP, asking, is_url, last_part, open_store, parent_
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from pathlib import Path
 
 __all__ = [
     "Listing",
@@ -35,9 +35,11 @@ __all__ = [
     "list_tree",
     "parent_url",
     "show_url",
+    "survey",
 ]
 
 _AT_ONCE = 16
+_HERE = ("file://", "local://")
 _LISTED = "listed"
 """Marks a mirror of single objects of any stores."""
 _hold = functools.cache(keep_in_use)
@@ -91,6 +93,11 @@ def list_tree(url: str) -> Listing:
     return Listing(url, is_file=False, objects=objects)
 
 
+def survey(url: str) -> Listing | None:
+    """As `list_tree`; None where the files lie here, or no network may be used: then what is here is all there is."""
+    return None if url.startswith(_HERE) or offline() is not None else list_tree(url)
+
+
 def fetch_tree(
     url: str,
     *,
@@ -115,9 +122,7 @@ def fetch_tree(
         DataError: it cannot be had, or is not what the store promised; codes remote-*.
         OutputError: it is larger than the cache may get, or the disk is full.
     """
-    if url.startswith(("file://", "local://")):
-        from pathlib import Path
-
+    if url.startswith(_HERE):
         return Path(open_store(url)[1])
     home = cache_folder("remote") / hashlib.sha256(f"{url}\n{about}".encode()).hexdigest()[:32]
     name = last_part(url)

@@ -48,7 +48,7 @@ def check(
 
     if html is not None:
         refuse_occupied(Path(html), overwrite=overwrite)
-    pool = index(path, skip_bad=True, as_is=True, **reading)
+    pool = index(path, skip_bad=True, as_is=True, verify=True, **reading)
     found = audit(pool, group=reading.get("group"), progress=progress)
     if html is not None:
         atomic_write(Path(html), page(found, pool))

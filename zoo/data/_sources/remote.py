@@ -33,19 +33,20 @@ _ADDED = re.compile(r"[?#]")
 """Before a signature, or the place of an image in an archive."""
 
 
-def bring(url: str, listing: remote.Listing | None = None) -> Path:
+def bring(url: str, listing: remote.Listing | None = None, *, verify: bool = False) -> Path:
     """The data at an address, here.
 
     Args:
         url: address of a folder, a table, an archive, or a shard.
         listing: objects at the address, where they were listed already.
+        verify: hash what is here already.
 
     Raises:
         As `zoo.store.remote.fetch_tree`.
     """
     if not remote.last_part(url).lower().endswith(_TABLES) or url.startswith(("file://", "local://")):
-        return remote.fetch_tree(url, listing=listing)
-    table = remote.fetch_tree(url, listing=listing)
+        return remote.fetch_tree(url, listing=listing, verify=verify)
+    table = remote.fetch_tree(url, listing=listing, verify=verify)
     if _has_addresses(table):
         return table
     named = _names_in(table)
@@ -53,7 +54,7 @@ def bring(url: str, listing: remote.Listing | None = None) -> Path:
     def choose(keys: Iterable[str]) -> list[str]:
         return [key for key in keys if _is_named(key, named) or key == table.name]
 
-    return remote.fetch_tree(remote.parent_url(url), choose=choose, about=table.name) / table.name
+    return remote.fetch_tree(remote.parent_url(url), choose=choose, about=table.name, verify=verify) / table.name
 
 
 def bring_listed(table: Path) -> Path | None:

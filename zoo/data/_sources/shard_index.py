@@ -18,10 +18,11 @@ from zoo.data._index import SPLITS, SplitName
 from zoo.data._names import Names
 from zoo.data._scanning.examine import ROW
 from zoo.data._scanning.scan import renumber
+from zoo.data._sources.codes import Codes
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -30,6 +31,8 @@ __all__ = ["INDEX", "Joined", "Listing", "ShardFile", "ShardSet", "join_listings
 INDEX = "index.json"
 SCHEMA = 1
 _NUMBER = "<i4"
+_PARTS = ("offsets", "sizes", "targets", "checks", "pixels", "groups", "folds")
+"""Fields of a listing that become one array each."""
 
 
 class ShardFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -182,40 +185,50 @@ def _refuse(name: str, why: str) -> DataError:
 
 
 def join_listings(found: ShardSet, read: Callable[[ShardFile], Listing]) -> Joined:
-    """All images of a set; `read` gives the listing of a shard."""
-    listings = [read(one) for one in found.shards]
+    """All images of a set, one listing in memory at a time; `read` gives the listing of a shard."""
     fields: dict[tuple[str, ...], int] = {(): 0}
-    tables = [np.frombuffer(one.rows, ROW) for one in listings]
-    table = np.concatenate(tables)
-    table["personal"] = np.concatenate(
-        [renumber(part, one.fields, fields) for part, one in zip(tables, listings, strict=True)]
-    )
-    counts = [len(one.ids) for one in listings]
-    n, width = sum(counts), len(found.labels)
-    targets = np.frombuffer(b"".join(one.targets for one in listings), _NUMBER).astype(np.int64)
-    digests = [one.checks or part["digests"].tobytes() for part, one in zip(tables, listings, strict=True)]
+    parts: dict[str, list[bytes]] = {name: [] for name in _PARTS}
+    tables: list[NDArray[np.void]] = []
+    columns: dict[str, Codes] = {}
+    others: dict[str, Codes] = {}
+
+    def take() -> Iterator[str]:
+        for shard in found.shards:
+            one = read(shard)
+            table = np.frombuffer(one.rows, ROW).copy()
+            table["personal"] = renumber(table, one.fields, fields)
+            tables.append(table)
+            for name, held in parts.items():
+                held.append(getattr(one, name))
+            parts["checks"][-1] = one.checks or table["digests"].tobytes()
+            for codes, texts in ((columns, one.columns), (others, one.others)):
+                for name, cells in texts.items():
+                    column = codes.setdefault(name, Codes())
+                    for cell in cells:
+                        column.add(cell)
+            yield from one.ids
+
+    ids = Names.of(take())
+    counts, width = [one.images for one in found.shards], len(found.labels)
+    targets = np.frombuffer(b"".join(parts["targets"]), _NUMBER).astype(np.int64)
     splits = [-1 if one.split is None else SPLITS.index(one.split) for one in found.shards]
     return Joined(
-        ids=Names.of(identity for one in listings for identity in one.ids),
-        table=table,
+        ids=ids,
+        table=np.concatenate(tables),
         fields=tuple(fields),
         shard=np.repeat(np.arange(len(counts), dtype=np.int32), counts),
-        offsets=_numbers([one.offsets for one in listings]),
-        sizes=_numbers([one.sizes for one in listings]),
-        targets=targets.reshape(n, width) if found.several else targets,
-        checks=np.frombuffer(b"".join(digests), np.uint8).reshape(n, 32),
-        pixels=np.frombuffer(b"".join(one.pixels for one in listings), np.uint8).reshape(n, 32),
-        groups=_numbers([one.groups for one in listings]) if listings and listings[0].groups else None,
-        folds=_numbers([one.folds for one in listings]) if listings and listings[0].folds else None,
-        columns=_texts([one.columns for one in listings]),
-        others=_texts([one.others for one in listings]),
+        offsets=_numbers(parts["offsets"]),
+        sizes=_numbers(parts["sizes"]),
+        targets=targets.reshape(-1, width) if found.several else targets,
+        checks=np.frombuffer(b"".join(parts["checks"]), np.uint8).reshape(-1, 32),
+        pixels=np.frombuffer(b"".join(parts["pixels"]), np.uint8).reshape(-1, 32),
+        groups=_numbers(parts["groups"]) if any(parts["groups"]) else None,
+        folds=_numbers(parts["folds"]) if any(parts["folds"]) else None,
+        columns={name: codes.values() for name, codes in columns.items()},
+        others={name: codes.values() for name, codes in others.items()},
         splits=np.repeat(np.array(splits, np.int64), counts),
     )
 
 
 def _numbers(parts: Sequence[bytes]) -> NDArray[np.int64]:
     return np.frombuffer(b"".join(parts), "<i8").astype(np.int64)
-
-
-def _texts(parts: Sequence[dict[str, list[str]]]) -> dict[str, Names]:
-    return {name: Names.of(text for part in parts for text in part[name]) for name in (parts[0] if parts else {})}
