@@ -54,10 +54,9 @@ class Shelf:
         path = self._place(number)
         for _ in range(_TRIES):
             with contextlib.suppress(FileNotFoundError):
-                stream = open_cached(path)
-                mark_used(path)
-                return stream
-            self._fetch(number)
+                return _open(path)
+            with contextlib.suppress(FileNotFoundError):
+                return self._fetch(number)
         raise OutputError(
             f"{self._files[number].url}: shards are dropped as fast as they come; raise ZOO_CACHE_GB",
             code="remote-too-large",
@@ -76,14 +75,17 @@ class Shelf:
     def _place(self, number: int) -> Path:
         return cache_folder("shards") / f"{self._files[number].sha256}.shard"
 
-    def _fetch(self, number: int) -> None:
+    def _fetch(self, number: int) -> IO[bytes]:
+        """The file, fetched and opened before another one can push it out; raises FileNotFoundError where one did."""
         remote, path = self._files[number], self._place(number)
         refuse_size(remote.url, remote.size or 0, limit())
         with hold_lock(path.parent / f"{remote.sha256[:2]}.lock", lenient=True):
-            if path.exists():
-                return
-            sweep(remote.size or 0)
-            get(remote, path.parent, path, remote.path.rpartition("/")[2])
+            if not path.exists():
+                sweep(remote.size or 0)
+                get(remote, path.parent, path, remote.path.rpartition("/")[2])
+            stream = _open(path)
+        sweep()  # others may have come meanwhile
+        return stream
 
     def _look_ahead(self, number: int) -> None:
         with self._guard:
@@ -101,7 +103,13 @@ class Shelf:
             self._pool.submit(self._fetch_ahead, following)
 
     def _fetch_ahead(self, number: int) -> None:
-        with contextlib.suppress(ZooError):  # whoever opens it says so
-            self._fetch(number)
+        with contextlib.suppress(ZooError, OSError):  # whoever opens it says so
+            self._fetch(number).close()
         with self._guard:
             self._ahead.discard(number)
+
+
+def _open(path: Path) -> IO[bytes]:
+    stream = open_cached(path)
+    mark_used(path)
+    return stream
