@@ -47,7 +47,7 @@ from zoo.workflow.folds import FoldsResult, train_folds
 from zoo.workflow.formats import FormatResult, export_format, verify_format
 from zoo.workflow.info import info
 from zoo.workflow.pick import PickResult, pick
-from zoo.workflow.prepare import check, split
+from zoo.workflow.prepare import check, shard, split
 from zoo.workflow.recalibrate import Recalibration, recalibrate
 from zoo.workflow.report import ReportFiles, report
 from zoo.workflow.runs import list_runs
@@ -92,6 +92,7 @@ __all__ = [
     "recalibrate",
     "report",
     "serve",
+    "shard",
     "sign",
     "split",
     "stress",

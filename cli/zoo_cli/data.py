@@ -10,6 +10,7 @@ from zoo_cli.data_fetch import fetch
 from zoo_cli.data_import import import_set
 from zoo_cli.data_info import info
 from zoo_cli.data_list import list_sets
+from zoo_cli.data_shard import shard
 from zoo_cli.data_split import split
 from zoo_cli.options import Verbs
 
@@ -30,3 +31,4 @@ app.command("import", epilog="Example: zoo data import breastmnist breastmnist.n
 app.command("cache", epilog="Example: zoo data cache --clear")(cache)
 app.command("check", epilog="Example: zoo data check images/ --group 'patient(\\d+)' --html audit.html")(check)
 app.command("split", epilog="Example: zoo data split images/ --group 'patient([0-9]+)' --out splits.csv")(split)
+app.command("shard", epilog="Example: zoo data shard images/ --out s3://bucket/set")(shard)

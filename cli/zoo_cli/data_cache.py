@@ -12,18 +12,23 @@ from zoo_cli.output import document, format_count, format_table, megabytes, put
 
 __all__ = ["cache"]
 
-_SHOWN = {"index": "what a folder holds", "decoded": "decoded images"}
+_SHOWN = {
+    "index": "what a folder holds",
+    "decoded": "decoded images",
+    "remote": "data of a store",
+    "shards": "shards of a store",
+}
 
 
 def cache(
-    clear: Annotated[bool, typer.Option("--clear", help="Remove all of it; it is made again when needed.")] = False,
+    clear: Annotated[bool, typer.Option("--clear", help="Remove all of it; it comes again when needed.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Show what is kept to save time: indexes of folders, and decoded images.
+    """Show what is kept to save time: indexes of folders, decoded images, and what was fetched from stores.
 
     ZOO_CACHE_GB says how large all of it may get (20 when unset, 0 keeps nothing).
     """
-    from zoo.data import _cachedir as cachedir
+    from zoo.store import _cachedir as cachedir
 
     kept = cachedir.clear() if clear else cachedir.entries()
     size = sum(one.size for one in kept)

@@ -210,9 +210,10 @@ Data = Annotated[
     str | None,
     typer.Option(
         "--data",
-        metavar="NAME|PATH",
+        metavar="NAME|PATH|URL",
         autocompletion=offers.data,
-        help="A folder of class folders, a table, an .npz file, or a name from 'zoo data list'.",
+        help="A folder of class folders, a table, an .npz file, shards, the address of any of them (s3://…), or a name "
+        "from 'zoo data list'.",
     ),
 ]
 Columns = Annotated[

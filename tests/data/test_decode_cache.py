@@ -20,11 +20,11 @@ from refusals import refused
 
 from zoo.data import TRAINED_ON, decode_all, digest_all, open_data, read_seen, write_seen
 from zoo.data import _cache as cache
-from zoo.data import _cachedir as cachedir
 from zoo.data import _decode as decode
 from zoo.data import _room as room
 from zoo.errors import DataError, OutputError
 from zoo.spec import Percentile, PreprocessSpec, TrainConfig, Window
+from zoo.store import _cachedir as cachedir
 from zoo.store._places import cache_folder
 
 if TYPE_CHECKING:

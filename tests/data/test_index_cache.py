@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 from refusals import refused
 
-from zoo.data import _cachedir as cachedir
 from zoo.data._scanning import examine, index_cache, scan
+from zoo.store import _cachedir as cachedir
 from zoo.store._places import cache_folder
 
 if TYPE_CHECKING:

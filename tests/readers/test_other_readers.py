@@ -16,12 +16,12 @@ from PIL import Image
 from reader_packages import READER, Bring, acme, bring, install
 
 from zoo.data import open_data
-from zoo.data._cachedir import reader_version
 from zoo.errors import ImageError, PluginError
 from zoo.readers import image_suffixes, is_image, probe, read
 from zoo.readers._others import load_reader, others
 from zoo.readers._walk import Walk
 from zoo.registry import check_readers, readers
+from zoo.store._cachedir import reader_version
 from zoo_cli.main import main
 
 __all__ = ["bring"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from zoo.data._decode import Decoded, Plan, carry_out, decode_all, plan_decoding, refuse_bad
+from zoo.data._decode import Decoded, Plan, carry_out, decode_all, plan_decoding
 from zoo.data._describe import DataDescription, describe_data
 from zoo.data._grades import order_grades
 from zoo.data._index import ImageSet, SplitName, Splits
@@ -10,6 +10,7 @@ from zoo.data._labels import align, balance, count_labels, find_rarest, log_prio
 from zoo.data._named import apply_advice, find_images, find_named, judge_uncertain, open_data, reopen_data
 from zoo.data._pixels import digest_all
 from zoo.data._rows import STEPS, HeldRows, Rows
+from zoo.data._sharding import ShardsResult, write_shards
 from zoo.data._sources.columns import ABOUT
 from zoo.data._splitting.seen import (
     SEEN,
@@ -27,6 +28,7 @@ from zoo.data._splitting.seen import (
 from zoo.data._splitting.split import HELD_OUT
 from zoo.data._splitting.split_table import SplitTable, split_table
 from zoo.data._threads import Progress
+from zoo.data._unusable import refuse_bad
 
 __all__ = [
     "ABOUT",
@@ -42,6 +44,7 @@ __all__ = [
     "Progress",
     "Rows",
     "Seen",
+    "ShardsResult",
     "SplitName",
     "SplitTable",
     "Splits",
@@ -72,6 +75,7 @@ __all__ = [
     "reopen_data",
     "split_table",
     "write_seen",
+    "write_shards",
 ]
 
 

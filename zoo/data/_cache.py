@@ -32,7 +32,6 @@ import numpy as np
 
 from zoo._support.files import sha256_file
 from zoo._support.text import gigabytes
-from zoo.data._cachedir import BUILDING, claim, entries, limit, mark_used, open_cached, reader_version, spell, sweep
 from zoo.data._index import Files
 from zoo.data._rows import FileRows
 from zoo.data._scanning.scan import frame_digest
@@ -40,6 +39,7 @@ from zoo.data._sources.shards import Shards
 from zoo.data._threads import over_chunks
 from zoo.errors import DataError
 from zoo.spec import Percentile, Scale, encode, to_builtins
+from zoo.store._cachedir import BUILDING, claim, entries, limit, mark_used, open_cached, reader_version, spell, sweep
 from zoo.store._places import cache_folder
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Decode a set once, to the size the network wants; or only look at each image, where it is decoded anew in each epoch.
+"""Decode a set once, to the size the network wants; or only look at each image, where each epoch decodes it anew.
 
 Where the result goes is decided before the first image is decoded, and can be said: see `Plan`.
 """
@@ -18,12 +18,12 @@ from zoo._support.machine import cores
 from zoo._support.text import gigabytes
 from zoo.data._cache import Building, Entry, Kept, entry_for
 from zoo.data._names import Names
-from zoo.data._pixels import digest_pixels
+from zoo.data._pixels import digest_pixels, recall_pixels
 from zoo.data._room import fits_memory, temporary, within_memory
 from zoo.data._rows import FileRows, HeldRows, Rows, pack, unpack
 from zoo.data._stream import StreamedRows
 from zoo.data._threads import Progress, over_chunks
-from zoo.data._unusable import Unusable, refusal
+from zoo.data._unusable import Unusable, refusal, refuse_bad
 from zoo.errors import DataError, ImageError
 from zoo.preprocess import check_range, resize_image
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zoo.spec import PreprocessSpec
     from zoo.spec._value import Cache
 
-__all__ = ["Decoded", "Plan", "carry_out", "decode_all", "plan_decoding", "refuse_bad"]
+__all__ = ["Decoded", "Plan", "carry_out", "decode_all", "plan_decoding"]
 
 WORTH_KEEPING = 2.0
 """Seconds that decoding has to take for its result to be kept unasked."""
@@ -68,6 +68,7 @@ class Decoded:
         kept: the file of the cache that `rows` are in, if they are.
         fresh: they were decoded now and not taken from the cache.
         columns: as in `ImageSet`, of the images that are here.
+        blocks: as in `ImageSet`, wherever rows wait: the order of an epoch must not depend on that.
     """
 
     rows: Rows
@@ -78,6 +79,7 @@ class Decoded:
     kept: Path | None = None
     fresh: bool = True
     columns: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    blocks: NDArray[np.int64] | None = None
 
     @property
     def pixels(self) -> NDArray[Any]:
@@ -195,16 +197,16 @@ def plan_decoding(
     first = _first_good(images, spec, bad, exact=exact)
     shape = (len(images), first.shape[0], first.shape[1], first.shape[2])
     size = math.prod(shape) * first.dtype.itemsize
-    if entry is not None and not (cache == "disk" or _seconds(images, spec) >= WORTH_KEEPING):
-        entry = None
     if entry is not None and (why := entry.lacks_room(size)) is not None:
         log.info("decoded images are not kept for the next training: %s", why)
+        entry = None
+    if entry is not None and not (cache == "disk" or _seconds(images, spec) >= WORTH_KEEPING):
         entry = None
     rest = tuple(place for place in places if place != "kept")
     place: _Place = "kept"
     if entry is None:
         place = rest[0] if len(rest) == 1 or fits_memory(size) else rest[1]
-    if place == "stream":
+    if place == "stream" and recall_pixels(images) is None:
         entry = entry_for(images, spec, "checked")
         if entry is not None and (kept := _find_kept(images, spec, entry)) is not None:
             return Plan(images, spec, place, shape, first.dtype, exact, entry, *kept, rest)
@@ -228,6 +230,8 @@ def carry_out(
             stream = _stream(plan, _good(len(images), plan.bad), found.contents)
             return _result(plan, stream, found.contents, plan.bad)
         return _result(plan, found.rows, found.contents, plan.bad, kept=True)
+    if plan.place == "stream" and not plan.bad and (known := recall_pixels(images)) is not None:
+        return _result(plan, _stream(plan, _good(len(images), {}), None), known, {})
     bad = dict(plan.bad)
     contents = np.zeros((len(images), 32), np.uint8)
     with contextlib.ExitStack() as stack:
@@ -280,29 +284,11 @@ def _make_room(plan: Plan, building: Building | None) -> FileRows | HeldRows:
     return within_memory(plan.shape, plan.dtype) if plan.place == "memory" else temporary(plan.shape, plan.dtype)
 
 
-def _stream(plan: Plan, good: NDArray[np.int64], contents: NDArray[np.uint8]) -> StreamedRows:
+def _stream(plan: Plan, good: NDArray[np.int64], contents: NDArray[np.uint8] | None) -> StreamedRows:
     def decode(i: int, contents: MutableMapping[int, NDArray[np.uint8]]) -> NDArray[Any]:
         return _decode_one(plan.images, i, plan.spec, contents, plan.exact)
 
     return StreamedRows(plan.images, good, contents, decode, plan.shape[1:], plan.dtype)
-
-
-def refuse_bad(images: ImageSet, bad: Mapping[int, str], *, skip_bad: bool) -> None:
-    """Raise DataError where images, of which `bad` holds positions and reasons, cannot be left out.
-
-    Raises:
-        DataError: that is not allowed, or takes a whole class.
-    """
-    if bad and not skip_bad:
-        raise refusal(_name_unusable(images, bad), len(images))
-    left = images.targets[_good(len(images), bad)]
-    if lost := set(_find_present(images.targets)) - set(_find_present(left)):
-        example = next(images.ids[i] for i in bad if lost & set(_find_present(images.targets[i : i + 1])))
-        raise DataError(
-            f"no readable image is left of the class of {example}; restore its files",
-            code="class-unreadable",
-            image=example,
-        )
 
 
 def _result(
@@ -318,6 +304,7 @@ def _result(
         plan.entry.path if kept and plan.entry is not None else None,
         plan.found is None,
         images.columns if not bad else images.subset(good).columns,
+        None if images.blocks is None else images.blocks[good],
     )
 
 
@@ -357,12 +344,6 @@ def _seconds(images: ImageSet, spec: PreprocessSpec) -> float:
     start = time.perf_counter()
     _reasons(images, spec, some)
     return (time.perf_counter() - start) / len(some) * len(images) / cores()
-
-
-def _find_present(targets: NDArray[np.int64]) -> list[int]:
-    """Classes, or labels, that some image has."""
-    held: list[int] = (targets if targets.ndim == 1 else np.nonzero(targets == 1)[1]).tolist()
-    return held
 
 
 def _decode_one(

@@ -29,18 +29,8 @@ if TYPE_CHECKING:
     from zoo.spec import Fingerprint, Intensity, PreprocessSpec, Task
 
 __all__ = [
-    "EVERY",
-    "SPLITS",
-    "Arrays",
-    "Files",
-    "ImageSet",
-    "Pool",
-    "Several",
-    "Source",
-    "SplitName",
-    "Splits",
-    "Stacked",
-]
+    "EVERY", "SPLITS", "Arrays", "Files", "ImageSet", "Pool", "Several", "Source", "SplitName", "Splits", "Stacked",
+]  # fmt: skip
 
 EVERY = -1
 """In the place of a picture's number: all pictures of the file, as channels."""
@@ -193,6 +183,12 @@ class ImageSet:
 
     def __repr__(self) -> str:
         return f"ImageSet({format_count(len(self), 'image')})"
+
+    @property
+    def blocks(self) -> NDArray[np.int64] | None:
+        """(n,) which shard each image lies in; None: images are not in shards, and any is as near as any other."""
+        shard = getattr(self.source, "shard", None)
+        return None if shard is None else np.asarray(shard[self.rows], np.int64)
 
     @property
     def voi(self) -> bool:

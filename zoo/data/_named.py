@@ -4,27 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import difflib
-import itertools
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from zoo._support.labels import match_labels
-from zoo._support.text import brief, is_utf8
+from zoo._support.text import brief
 from zoo.data._groups import regroup
 from zoo.data._index import Arrays, Files
 from zoo.data._labels import check_names, merge_spellings
+from zoo.data._layouts import find_named, index_source
 from zoo.data._patterns import suggest_group
-from zoo.data._sources.beside import FOLDERS, find_table, note_left_out, suggest_table
-from zoo.data._sources.digits import index_digits
-from zoo.data._sources.folder import index_folder
-from zoo.data._sources.hdf5 import index_hdf5, is_hdf5
-from zoo.data._sources.npz import index_npz
-from zoo.data._sources.shards import index_shards, is_sharded
-from zoo.data._sources.table import index_table, is_table
 from zoo.data._splitting.assemble import assemble, assemble_again, retell
 from zoo.data._splitting.fingerprint import contents
 from zoo.data._uncertain import decide
@@ -42,13 +33,19 @@ if TYPE_CHECKING:
     from zoo.data._splitting.leaks import Leaks
     from zoo.spec import FoldChoice, Provenance, Reading, TrainConfig, Uncertain
 
-__all__ = ["apply_advice", "find_images", "find_named", "index", "judge_uncertain", "open_data", "reopen_data"]
+__all__ = [
+    "apply_advice",
+    "find_images",
+    "find_named",
+    "index",
+    "index_undecided",
+    "judge_uncertain",
+    "open_data",
+    "reopen_data",
+]
 
-_SPREADSHEETS = frozenset({".xlsx", ".xlsm", ".xls", ".ods"})
 _OTHER_COLUMNS = frozenset({"table-column-missing", "columns-without-table", "folder-tables", "folder-parts"})
 """Codes of data that do not have the columns which a run was trained with."""
-_NO_CLASSES = frozenset({"folder-without-classes", "folder-parts", "folder-splits", "class-empty"})
-"""Codes of folders whose images a table near them may list."""
 
 
 def open_data(
@@ -67,7 +64,7 @@ def open_data(
     Args:
         source: a name from `zoo.store.sets` ('digits', 'breastmnist@64'), a folder (CLASS/image or SPLIT/CLASS/image),
             a table (see `zoo.data._sources.columns`), an .npz file with MedMNIST's keys, or WebDataset shards (a .tar,
-            or a folder of them).
+            or a folder of them); or the address of any of them (s3://bucket/images), see `zoo.store.remote`.
         split_seed: seed of splits that the data does not bring.
         skip_bad: leave out files whose header cannot be read, and list them in `Splits.skipped`.
         for_training: three splits with every class in each, made where missing (val and test, 15 % each).
@@ -169,7 +166,7 @@ def judge_uncertain(
     """
     if config.uncertain == after:
         return splits
-    pool = _index_undecided(source, skip_bad=skip_bad, reading=config.reading)
+    pool = index_undecided(source, skip_bad=skip_bad, reading=config.reading)
     return retell(splits, decide(pool, config.uncertain), decide(pool, after))
 
 
@@ -177,13 +174,13 @@ def _index_again(source: str | Path, config: TrainConfig, *, skip_bad: bool, rea
     """Index data as in training, where nothing else is said; uncertain labels stay."""
     asked = pick_reading(reading)
     try:
-        pool = _index_undecided(source, skip_bad=skip_bad, reading={**config.reading, **asked})
+        pool = index_undecided(source, skip_bad=skip_bad, reading={**config.reading, **asked})
     except DataError as problem:  # other data, whose columns have other names, or whose channels lie in arrays
         if problem.code == "frames-without-files" and "frames" not in asked:
             return _index_again(source, config, skip_bad=skip_bad, reading={**asked, "frames": "one"})
         if "columns" in asked or problem.code not in _OTHER_COLUMNS:
             raise
-        pool = _index_undecided(source, skip_bad=skip_bad, reading={**config.reading, "columns": None, **asked})
+        pool = index_undecided(source, skip_bad=skip_bad, reading={**config.reading, "columns": None, **asked})
     if group := asked.get("group"):
         return regroup(pool, group)
     if config.group is not None:
@@ -197,25 +194,29 @@ def _to_be_divided(source: str | Path, pool: Pool) -> bool:
     return not pool.rows and find_named(source) is not None
 
 
-def index(source: str | Path, *, skip_bad: bool = False, as_is: bool = False, **reading: Unpack[Reading]) -> Pool:
+def index(
+    source: str | Path, *, skip_bad: bool = False, as_is: bool = False, verify: bool = False, **reading: Unpack[Reading]
+) -> Pool:
     """Every image of a data set, before splits are made; arguments and errors as `open_data`.
 
     Args:
         source: name or place of the data set, as in `open_data`.
         skip_bad: leave out files whose header cannot be read.
         as_is: to look at a set, not to learn from it: class folders without an image and mixed pixel types pass.
+        verify: hash the copy that is here of data in a store, instead of comparing sizes and times.
         **reading: way to read it, see `zoo.spec.Reading`. A group is not applied; a column of that name is kept in
             `Pool.columns`.
     """
-    pool = _index_undecided(source, skip_bad=skip_bad, as_is=as_is, reading=reading)
+    pool = index_undecided(source, skip_bad=skip_bad, as_is=as_is, verify=verify, reading=reading)
     return decide(pool, reading.get("uncertain") or "ignore")
 
 
-def _index_undecided(source: str | Path, *, skip_bad: bool, as_is: bool = False, reading: Reading) -> Pool:
+def index_undecided(
+    source: str | Path, *, skip_bad: bool, as_is: bool = False, verify: bool = False, reading: Reading
+) -> Pool:
     """As `index`; uncertain labels stay, and nothing is said of them."""
     reading = pick_reading(reading)
-    path = Path(source)
-    pool = _index_source(source, path, skip_bad=skip_bad, as_is=as_is, reading=reading)
+    pool = index_source(source, skip_bad=skip_bad, as_is=as_is, verify=verify, reading=reading)
     if reading.get("columns") and not pool.roles:
         raise DataError(
             f"{pool.name}: is not a table, and --columns says what columns of a table mean; leave it out",
@@ -239,100 +240,12 @@ def _index_undecided(source: str | Path, *, skip_bad: bool, as_is: bool = False,
         )
     if pool.channels is not None:
         note = f"images are stacks of {pool.channels} channels, which are not colours"
-        pool = dataclasses.replace(pool, notes=(note, *pool.notes))
+        pool = dataclasses.replace(pool, notes=tuple(dict.fromkeys((note, *pool.notes))))
     check_names(pool.labels, pool.name)
     pool = merge_spellings(pool)
     if pool.groups is None and not reading.get("group") and not isinstance(pool.source, Arrays):
-        pool = dataclasses.replace(pool, notes=(*pool.notes, *suggest_group(pool)))
+        pool = dataclasses.replace(pool, notes=tuple(dict.fromkeys((*pool.notes, *suggest_group(pool)))))
     return pool
-
-
-def _index_source(source: str | Path, path: Path, *, skip_bad: bool, as_is: bool, reading: Reading) -> Pool:
-    """By the reader of its layout."""
-    if source == "":  # a variable of the shell that is not set; a path of no parts would be the working directory
-        raise DataError("'' names no data; name a set, a folder or a table", code="data-missing", source="")
-    try:
-        if known := find_named(source):
-            return _index_named(known, path, skip_bad=skip_bad, as_is=as_is)
-        if not is_utf8(str(path.absolute())):
-            raise DataError(
-                f"{path.name!a}: a name in the path of the data is not UTF-8; rename it", code="file-name", files=1
-            )
-        if is_sharded(path):
-            return index_shards(path, skip_bad=skip_bad, as_is=as_is)
-        if is_hdf5(path):
-            return index_hdf5(path)
-        if path.is_dir():
-            return _index_directory(path, skip_bad=skip_bad, as_is=as_is, reading=reading)
-        if path.is_file():
-            if path.suffix.lower() == ".npz":
-                return index_npz(path)
-            if is_table(path):
-                return index_table(path, skip_bad=skip_bad, as_is=as_is, reading=reading)
-            if path.suffix.lower() in _SPREADSHEETS:
-                raise DataError(
-                    f"{path.name}: a spreadsheet, expected a table; save its sheet as CSV (UTF-8)",
-                    code="data-format",
-                    path=str(path),
-                )
-            names = brief(sets.catalogue(), most=3)
-            raise DataError(
-                f"{path.name}: not a data set; expected a folder, an .npz file or {names}, "
-                "or a table (.csv, .tsv, .parquet)",
-                code="data-format",
-                path=str(path),
-            )
-        raise DataError(_not_found(str(source)), code="data-missing", source=str(source))
-    except (OSError, ValueError) as problem:  # ValueError: a null byte in the path
-        reason = getattr(problem, "strerror", None) or str(problem)
-        raise DataError(
-            f"{path.name}: cannot be read ({reason.lower()}); check the path and its rights",
-            code="file-unreadable",
-            path=str(path),
-            cause=reason.lower(),
-        ) from None
-
-
-def _index_directory(path: Path, *, skip_bad: bool, as_is: bool, reading: Reading) -> Pool:
-    """The table that a folder holds, where its rows name its images; else its class folders."""
-    columns, frames = reading.get("columns"), reading.get("frames") or "one"
-    if columns == FOLDERS:
-        pool = index_folder(path, skip_bad=skip_bad, as_is=as_is, sure=True, frames=frames)
-        return dataclasses.replace(pool, roles=FOLDERS)
-    beside = find_table(path, columns)
-    if beside.table is not None:
-        pool = index_table(beside.table, skip_bad=skip_bad, as_is=as_is, reading=reading, places=beside.places)
-        left = note_left_out(beside, itertools.chain(pool.ids, (one.name for one in (*pool.skipped, *pool.unlabelled))))
-        return dataclasses.replace(pool, notes=(*beside.notes, *left, *pool.notes))
-    try:
-        pool = index_folder(path, skip_bad=skip_bad, as_is=as_is, frames=frames)
-    except DataError as problem:
-        if problem.code not in _NO_CLASSES or not (way := suggest_table(path)):
-            raise
-        raise DataError(f"{problem}{way}", code=problem.code, **problem.fields) from None
-    if len(pool.labels) == 1 and (way := suggest_table(path)):
-        raise DataError(
-            f"{pool.name}: one class folder only ({pool.labels[0]!r}){way}",
-            code="folder-without-classes",
-            folder=pool.labels[0],
-        )
-    return dataclasses.replace(pool, notes=(*beside.notes, *pool.notes))
-
-
-def find_named(source: str | Path) -> sets.Variant | None:
-    """The set that `source` is the name of, here or not; a folder of the same name is meant by './NAME'.
-
-    Raises:
-        DataError: a size that the set is not published at.
-    """
-    if not isinstance(source, str):
-        return None
-    try:
-        return sets.lookup(source)
-    except DataError:
-        if Path(source).exists():
-            return None
-        raise
 
 
 def apply_advice(source: str | Path, settings: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
@@ -346,43 +259,3 @@ def apply_advice(source: str | Path, settings: Mapping[str, Any]) -> tuple[dict[
     said = ", ".join(f"{name} {value}" for name, value in asked.items())
     notes = (f"{said}: {known.about.because}",) if known is not None and asked else ()
     return asked | dict(settings), notes
-
-
-def _index_named(known: sets.Variant, path: Path, *, skip_bad: bool, as_is: bool) -> Pool:
-    """The pool of a named set under its own name, with the catalogue's class names and the licence as a note."""
-    about = known.about
-    if about.format == "embedded":
-        pool = index_digits()
-    else:
-        try:
-            stored = sets.resolve(known)
-        except DataError as problem:
-            if path.exists():
-                raise DataError(
-                    f"{problem}; what lies here under that name is given as {shlex.quote(f'./{path}')}",
-                    code=problem.code,
-                    **problem.fields,
-                ) from None
-            raise
-        if about.format == "zip":
-            pool = index_folder(stored, skip_bad=skip_bad, as_is=as_is)
-        else:
-            pool = dataclasses.replace(index_npz(stored), labels=about.labels)
-    licence = f"data licence: {about.licence}{', non-commercial' if about.non_commercial else ''}"
-    return dataclasses.replace(pool, name=known.name, notes=(licence, *pool.notes))
-
-
-def _not_found(source: str) -> str:
-    """The line for a name that is nothing: where was looked, and the nearest names that are something."""
-    if "://" in source:
-        return f"{source!r} is an address, expected a path here or the name of a set; bring the files here first"
-    path = Path(source)
-    there = next(folder for folder in (*path.parents, Path()) if folder.is_dir())
-    beside = [entry.name for entry in there.iterdir() if not entry.name.startswith(".")]
-    wanted = path.parts[len(there.parts)] if there != path and path.parts else path.name
-    nearest = [str(there / name) for name in difflib.get_close_matches(wanted, beside, n=2)]
-    if path.name == source:
-        nearest += difflib.get_close_matches(source, sets.catalogue(), n=1, cutoff=0.5)
-    hint = f"did you mean {' or '.join(repr(name) for name in nearest)}?" if nearest else ""
-    hint = hint or f"expected a path or {brief(sets.catalogue(), most=3)}"
-    return f"no data set, folder or file {source!r}, looked in {shlex.quote(str(there.resolve()))}; {hint}"

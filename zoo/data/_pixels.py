@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from zoo.data._sources.shards import Shards
 from zoo.data._threads import over_chunks
 from zoo.errors import ImageError
 
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
     from zoo.data._index import ImageSet
     from zoo.readers import RawImage
 
-__all__ = ["digest_all", "digest_pixels", "is_gray"]
+__all__ = ["digest_all", "digest_pixels", "is_gray", "recall_pixels"]
 
 
 def digest_pixels(image: RawImage) -> bytes:
@@ -41,6 +42,13 @@ def digest_all(images: ImageSet) -> NDArray[np.uint8]:
 
     over_chunks(work, len(images))
     return found
+
+
+def recall_pixels(images: ImageSet) -> NDArray[np.uint8] | None:
+    """(n, 32) digests of images that were decoded when their shards were written, as they are read now; else None."""
+    source = images.source
+    known = source.pixels if isinstance(source, Shards) and not images.voi else None
+    return None if known is None else known[images.rows]
 
 
 def is_gray(pixels: NDArray[Any]) -> bool:

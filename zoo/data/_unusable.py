@@ -4,15 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
+
 from zoo._support.text import count_with_verb
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
+    from numpy.typing import NDArray
+
+    from zoo.data._index import ImageSet
     from zoo.errors import ImageError
 
-__all__ = ["Unusable", "note_skipped", "refusal"]
+__all__ = ["Unusable", "note_skipped", "refusal", "refuse_bad"]
 
 _SHOWN = 5  # images that are named
 
@@ -63,3 +68,26 @@ def refusal(images: Iterable[Unusable], n: int, *, of: str | None = None) -> Dat
         images=n,
         first=[image._asdict() for image in bad[:_SHOWN]],
     )
+
+
+def refuse_bad(images: ImageSet, bad: Mapping[int, str], *, skip_bad: bool) -> None:
+    """Raise DataError where images, of which `bad` holds positions and reasons, cannot be left out.
+
+    Raises:
+        DataError: that is not allowed, or takes a whole class.
+    """
+    if bad and not skip_bad:
+        raise refusal((Unusable(images.ids[i], reason) for i, reason in bad.items()), len(images))
+    left = np.delete(images.targets, list(bad), axis=0)
+    if lost := set(_find_present(images.targets).tolist()) - set(_find_present(left).tolist()):
+        example = next(images.ids[i] for i in bad if lost & set(_find_present(images.targets[i : i + 1]).tolist()))
+        raise DataError(
+            f"no readable image is left of the class of {example}; restore its files",
+            code="class-unreadable",
+            image=example,
+        )
+
+
+def _find_present(targets: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Classes, or labels, that some image has."""
+    return np.unique(targets if targets.ndim == 1 else np.nonzero(targets == 1)[1])

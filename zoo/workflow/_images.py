@@ -12,9 +12,11 @@ import msgspec
 import numpy as np
 
 from zoo._support.text import count_with_verb, quote_path
+from zoo.data._pixels import recall_pixels
 from zoo.data._unusable import Unusable, refusal
 from zoo.errors import DataError, ImageError
 from zoo.preprocess import check_range
+from zoo.store.remote import is_url, show_url
 from zoo.workflow._seen import list_seen
 
 if TYPE_CHECKING:
@@ -139,9 +141,11 @@ def note_left_out(n: int) -> str:
 
 
 def lasting_source(data: str | Path) -> str:
-    """How run.json names the images: a path must still be right from another working directory."""
+    """How run.json names the images: a path is right from any working directory, an address holds no secret."""
     from zoo.data import find_named
 
+    if is_url(data):
+        return show_url(str(data))
     known = find_named(data)
     return known.name if known else str(Path(data).resolve())
 
@@ -158,11 +162,13 @@ def readable(images: ImageSet, specs: Sequence[PreprocessSpec]) -> tuple[ImageSe
 
 
 def refuse_unreadable(images: ImageSet, specs: Sequence[PreprocessSpec]) -> None:
-    """Decode every image once.
+    """Decode every image once, unless that was done when their shards were written.
 
     Raises:
         DataError: some cannot be decoded or leave the declared range; the line counts them and says why of the first.
     """
+    if len(images) and recall_pixels(images) is not None and images.read(0).kind == "uint8":
+        return  # such images cannot leave a range
     bad = _unusable(images, specs)
     if bad:
         raise refusal((Unusable(images.ids[index], why) for index, why in bad.items()), len(images), of="test")

@@ -1,6 +1,6 @@
-"""What is done with images before anything is learnt from them: check them, divide them.
+"""What is done with images before anything is learnt from them: check them, divide them, write them as shards.
 
-`zoo` offers both. Heavy packages are imported inside the functions.
+`zoo` offers them. Heavy packages are imported inside the functions.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Unpack
 from zoo.spec import Reading
 
 if TYPE_CHECKING:
-    from zoo.data import Progress, SplitTable
+    from zoo.data import Progress, ShardsResult, SplitTable
     from zoo.data.audit import Audit
 
-__all__ = ["check", "split"]
+__all__ = ["check", "shard", "split"]
 
 
 def check(
@@ -48,7 +48,7 @@ def check(
 
     if html is not None:
         refuse_occupied(Path(html), overwrite=overwrite)
-    pool = index(path, skip_bad=True, as_is=True, **reading)
+    pool = index(path, skip_bad=True, as_is=True, verify=True, **reading)
     found = audit(pool, group=reading.get("group"), progress=progress)
     if html is not None:
         atomic_write(Path(html), page(found, pool))
@@ -84,5 +84,50 @@ def split(
         again=again,
         overwrite=overwrite,
         skip_bad=skip_bad,
+        **reading,
+    )
+
+
+def shard(
+    path: str | Path,
+    out: str | Path,
+    *,
+    size: int | None = None,
+    images: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+    **reading: Unpack[Reading],
+) -> ShardsResult:
+    """Write data as tar shards with an index, which training reads one by one; see `zoo.data._sharding`.
+
+    Args:
+        path: name or place of the data, as in `train`.
+        out: a folder, or an address such as s3://bucket/set. The same call continues there after it was killed.
+        size: most bytes of a shard; None: 256 MB.
+        images: most images of a shard, instead of `size`.
+        seed: seed of the order in which images are mixed. The same data, seed and size give the same bytes.
+        overwrite: write anew what is there.
+        skip_bad: leave out images that cannot be read.
+        progress: called as images get written.
+        **reading: columns, group, keep_na, uncertain, frames; see `zoo.spec.Reading`.
+
+    Raises:
+        UsageError: size and images, or one that is not positive.
+        DataError: no such data, images that cannot be read, or that are not one file each.
+        OutputError: `out` holds something else, or cannot be written.
+    """
+    from zoo.data import write_shards
+
+    return write_shards(
+        path,
+        out,
+        size=size,
+        images=images,
+        seed=seed,
+        overwrite=overwrite,
+        skip_bad=skip_bad,
+        progress=progress,
         **reading,
     )

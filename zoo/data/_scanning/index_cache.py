@@ -19,9 +19,9 @@ import msgspec
 import numpy as np
 
 from zoo._support.files import atomic_path
-from zoo.data._cachedir import limit, mark_used, open_cached, reader_version, spell, sweep
 from zoo.data._scanning.examine import NOBODY, ROW, identity
 from zoo.errors import OutputError
+from zoo.store._cachedir import limit, mark_used, open_cached, reader_version, spell, sweep
 from zoo.store._places import cache_folder
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import hashlib
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from zoo.store._shelf import Shelf
+
 __all__ = ["Shards", "index_shards", "is_sharded"]
 
 _TAR = re.compile(r"\.(tar|tgz|tbz2|txz|tar\.\w+)$", re.IGNORECASE)
@@ -40,15 +42,19 @@ _PREFIX = re.compile(r"[a-z]+", re.IGNORECASE)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Shards:
-    """Images inside tar files below one folder.
+    """Images inside tar files below one folder, or of a store.
 
     Attributes:
         root: the folder.
         shards: paths of the tars relative to it.
-        ids: shard/key of each image.
+        ids: name of each image; shard/key where no index says another.
         shard: (n,) int32, which tar.
         offsets: (n,) int64, where the image's bytes begin in it.
         sizes: (n,) int64, how many there are.
+        checks: (n, 32) uint8, sha256 that these bytes must have; None: no index says so.
+        pixels: (n, 32) uint8, `digest_pixels` of each image, which was decoded when the shards were written; None: it
+            was not.
+        shelf: where shards of a store are fetched; None: they lie in `root`.
     """
 
     root: Path
@@ -57,19 +63,26 @@ class Shards:
     shard: NDArray[np.int32]
     offsets: NDArray[np.int64]
     sizes: NDArray[np.int64]
+    checks: NDArray[np.uint8] | None = None
+    pixels: NDArray[np.uint8] | None = None
+    shelf: Shelf | None = None
 
     def read(self, row: int, *, voi: bool = False) -> RawImage:
         """Decode one image; errors name it by its id. Safe in any number of threads."""
-        return read(self._image(row), name=self.ids[row], voi=voi)
+        return read(self.file(row), name=self.ids[row], voi=voi)
 
     def probe(self, row: int) -> Probe:
         """The header of one image; raises ImageError."""
-        return probe(self._image(row), name=self.ids[row])
+        return probe(self.file(row), name=self.ids[row])
 
-    def _image(self, row: int) -> bytes:
+    def file(self, row: int) -> bytes:
+        """The bytes of one image, compared with the index where there is one; raises ImageError."""
         name = self.ids[row]
         try:
             data = self._bytes(row)
+            if self._is_other(row, data) and self.shelf is not None:
+                self.shelf.forget(int(self.shard[row]))  # a copy that was damaged here
+                data = self._bytes(row)
         except OSError as problem:
             raise ImageError(
                 name, f"cannot be read ({(problem.strerror or 'i/o error').lower()})", code="image-io"
@@ -78,17 +91,37 @@ class Shards:
             raise ImageError(
                 name, "its shard is shorter than it was when it was indexed; restore it", code="image-truncated"
             )
+        if self._is_other(row, data):
+            raise ImageError(
+                name,
+                f"other bytes in {self.shards[int(self.shard[row])]} than its index says; restore the shard",
+                code="shard-changed",
+            )
         return data
 
     def digest(self, row: int) -> bytes:
         """Sha256 of the image's bytes as they are now; raises OSError."""
         return hashlib.sha256(self._bytes(row)).digest()
 
+    def expect(self, rows: NDArray[np.int64]) -> None:
+        """Say in which order images will be read, so that the shards of a store are fetched ahead."""
+        if self.shelf is not None:
+            first = np.unique(self.shard[rows], return_index=True)[1]
+            self.shelf.expect(self.shard[rows[np.sort(first)]].tolist())
+
+    def _is_other(self, row: int, data: bytes) -> bool:
+        return self.checks is not None and hashlib.sha256(data).digest() != self.checks[row].tobytes()
+
     def _bytes(self, row: int) -> bytes:
         # a handle of its own: a shared one would have one position for all threads
-        with (self.root / self.shards[int(self.shard[row])]).open("rb", buffering=0) as stream:
+        with self._open(int(self.shard[row])) as stream:
             stream.seek(int(self.offsets[row]))
             return stream.read(int(self.sizes[row]))
+
+    def _open(self, number: int) -> IO[bytes]:
+        if self.shelf is not None:
+            return self.shelf.open(number)
+        return (self.root / self.shards[number]).open("rb", buffering=0)
 
 
 def is_sharded(path: Path) -> bool:

@@ -19,7 +19,6 @@ import msgspec
 import numpy as np
 
 from zoo._support.files import atomic_write
-from zoo.data._cachedir import limit, mark_used, open_cached, reader_version, sweep
 from zoo.data._scanning.examine import NOBODY, ROW, SETTLED, identity, pack_row
 from zoo.data._sources.tar_headers import members
 from zoo.data._unusable import Unusable
@@ -27,6 +26,7 @@ from zoo.errors import DataError, ImageError, OutputError
 from zoo.readers import IMAGE_SUFFIXES, probe
 from zoo.readers import _quick as quick
 from zoo.readers._walk import is_hidden
+from zoo.store._cachedir import limit, mark_used, open_cached, reader_version, sweep
 from zoo.store._places import cache_folder
 
 if TYPE_CHECKING:

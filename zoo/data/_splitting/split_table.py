@@ -26,6 +26,7 @@ from zoo.data._unusable import note_skipped
 from zoo.errors import DataError, UsageError
 from zoo.readers import JOINT
 from zoo.spec import Display, Table
+from zoo.store.remote import is_listed, is_url, parent_url, show_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -138,7 +139,7 @@ def split_table(
     groups = pool.groups if group is None else number_groups(codes_of(names or ()))
     parts, shares = _divide(pool, groups, count=folds, val=val, test=test, seed=seed)
     column = "split" if folds is None else "fold"
-    atomic_write(target, _table(pool, _paths(pool, Path(source), target), column, parts, names))
+    atomic_write(target, _table(pool, _paths(pool, source, target), column, parts, names))
     wanted = [(name if folds is None else f"fold {name}", shares[name], rows) for name, rows in parts.items()]
     notes = () if groups is None else uneven(pool.targets, wanted, pool.labels)
     if alike := names_alike(pool, group):
@@ -246,11 +247,14 @@ def _has_meaning(name: str, known: set[str]) -> bool:
     return column_key(name) in known or name.lower().startswith(MARK)
 
 
-def _paths(pool: Pool, source: Path, target: Path) -> Callable[[int], str]:
-    """How the table names image i: by a path from its own folder."""
+def _paths(pool: Pool, source: str | Path, target: Path) -> Callable[[int], str]:
+    """How the table names image i: by a path from its own folder, or by the address that it has in a store."""
     here = target.resolve().parent
     images = pool.source
     files = images.parts[0] if isinstance(images, Several | Stacked) else images
+    if is_url(source):
+        return _addresses(pool, show_url(str(source)))
+    source = Path(source)
     root = files.root if isinstance(files, Files) else source.resolve().parent
     base = os.path.relpath(root, here).replace(os.sep, "/")
 
@@ -271,3 +275,17 @@ def _paths(pool: Pool, source: Path, target: Path) -> Callable[[int], str]:
             data=pool.name,
         )
     return lambda i: below(files.ids[int(images.rows[i])] if images.part[i] == 0 else pool.ids[i])
+
+
+def _addresses(pool: Pool, url: str) -> Callable[[int], str]:
+    """As `_paths`, of images in a store: a copy in the cache may go at any time."""
+    images, base = pool.source, parent_url(url) if pool.roles else url.rstrip("/")
+    if isinstance(images, Arrays):
+        return lambda i: f"{url}#{pool.ids[i]}"
+    if not isinstance(images, Files) or is_listed(images.root):
+        raise DataError(
+            f"{pool.name}: cannot be listed in a table; bring the files here and divide them here",
+            code="split-source",
+            data=pool.name,
+        )
+    return lambda i: f"{base}/{images.ids[i]}"

@@ -1,7 +1,9 @@
-"""What the index cache and the decode cache share: their folder, their limit, and what their content depends on.
+"""What the caches share: their folder, their limit, and what their content depends on.
 
-$ZOO_CACHE_GB says how large both may get together, in 10^9 bytes (default 20; 0: nothing is kept). What was not used
-for the longest time goes first. Every file here may be deleted at any time.
+Four kinds are kept: indexes of folders, decoded images, mirrors of object stores (a folder each) and shards.
+
+$ZOO_CACHE_GB says how large all may get together, in 10^9 bytes (default 20; 0: nothing is kept). What was not used
+for the longest time goes first. All of it may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -9,8 +11,10 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import json
 import math
 import os
+import shutil
 import stat
 import sys
 import time
@@ -25,11 +29,13 @@ from zoo.errors import UsageError
 from zoo.store._places import cache_folder
 
 __all__ = [
+    "ABOUT",
     "BUILDING",
     "Kept",
     "claim",
     "clear",
     "entries",
+    "keep_in_use",
     "limit",
     "mark_used",
     "open_cached",
@@ -38,7 +44,11 @@ __all__ = [
     "sweep",
 ]
 
-KINDS = ("index", "decoded")
+KINDS = ("index", "decoded", "remote", "shards")
+ABOUT = "about.json"
+"""What a mirror says of itself: its size; the time of the file is when it was used last."""
+IN_USE = "lock"
+"""A lock in a mirror that processes hold while they may read its files."""
 BUILDING = ".part"
 """Suffix of a file that is being written."""
 
@@ -60,7 +70,7 @@ _LIBRARIES = (
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """One file of a cache."""
+    """One file of a cache, or one mirror."""
 
     kind: str
     path: Path
@@ -122,9 +132,12 @@ def entries() -> list[Kept]:
     """What is kept, the least recently used first."""
     found = []
     for kind, path in _files():
-        with contextlib.suppress(OSError):
-            status = path.stat()
-            if path.suffix != BUILDING:
+        with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+            if path.is_dir():
+                size = int(json.loads((path / ABOUT).read_bytes())["size"])
+                found.append(Kept(kind, path, size, (path / ABOUT).stat().st_mtime))
+            elif path.suffix not in {BUILDING, ".lock"}:
+                status = path.stat()
                 found.append(Kept(kind, path, status.st_size, status.st_mtime))
     return sorted(found, key=lambda one: one.used)
 
@@ -157,7 +170,7 @@ def sweep(room: int = 0) -> None:
         if excess <= 0:
             return
         with contextlib.suppress(OSError):
-            one.path.unlink()
+            _remove(one.path)
             excess -= one.size
 
 
@@ -166,10 +179,36 @@ def clear() -> list[Kept]:
     gone = []
     for one in entries():
         with contextlib.suppress(OSError):
-            one.path.unlink()
+            _remove(one.path)
             gone.append(one)
     _sweep_unfinished()
     return gone
+
+
+def keep_in_use(mirror: Path) -> int:
+    """The open handle of a lock on a mirror: nobody removes it until that is closed, or the process ends."""
+    handle = os.open(mirror / IN_USE, os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0))
+    if sys.platform != "win32":  # there, nobody can remove a file that is open
+        import fcntl
+
+        with contextlib.suppress(OSError):  # a network folder without locks
+            fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    return handle
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, or a mirror that no process reads; raises OSError."""
+    if not path.is_dir():
+        path.unlink()
+        return
+    with contextlib.ExitStack() as stack:
+        if sys.platform != "win32" and (path / IN_USE).exists():
+            import fcntl
+
+            stream = stack.enter_context((path / IN_USE).open("rb"))
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (path / ABOUT).unlink(missing_ok=True)  # from now on nobody takes it for a mirror
+        shutil.rmtree(path)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,80 @@
+"""A training whose shards lie in a store, are larger than the cache, and come one by one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import buckets
+import msgspec
+import numpy as np
+import pytest
+from PIL import Image
+from tiny_learning import CONFIG, SPEC, learn, new_run, tiny_net
+
+import zoo
+from zoo.data import open_data
+from zoo.learn import STATE_FILE, WEIGHTS_FILE
+from zoo.learn._checkpoint import read_state
+from zoo.store._places import cache_folder
+
+CHILD = """
+import os, signal, sys
+from pathlib import Path
+import msgspec, torch
+import zoo.learn._saving
+from tiny_learning import CONFIG, SPEC, learn, new_run, tiny_net
+from zoo.data import open_data
+from zoo.runs import open_run
+torch.set_num_threads(1)
+zoo.learn._saving.EVERY, zoo.learn._saving.SHARE = 0.0, 1.0
+data, path, again = open_data(sys.argv[1]), Path(sys.argv[2]), sys.argv[3] == "resume"
+config, model, calls = msgspec.structs.replace(CONFIG, cache="stream", epochs=2), tiny_net(), 0
+def die(model, _):
+    global calls
+    calls += model.training
+    if calls == 4 and not again:
+        os.kill(os.getpid(), signal.SIGKILL)
+model.register_forward_pre_hook(die)
+learn(model, data, SPEC, config, open_run(path) if again else new_run(path, data, config), resuming=again)
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")
+def test_a_killed_training_from_a_store_ends_with_the_bytes_of_an_unbroken_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    random = np.random.default_rng(0)
+    for split, count in (("train", 32), ("val", 8), ("test", 3)):
+        for number in range(count):
+            folder = tmp_path / "set" / split / "abc"[number % 3]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 255, (20, 20), np.uint8)).save(folder / f"{number}.png")
+    with buckets.serve() as bucket:
+        made = zoo.shard(tmp_path / "set", f"s3://{bucket.name}/set", images=8)
+        most = 3 * max(one.size for one in made.shards)
+        assert made.size_bytes > 1.5 * most
+        monkeypatch.setenv("ZOO_CACHE_GB", str(most / 1e9))
+        data = open_data(f"s3://{bucket.name}/set")
+        whole = new_run(tmp_path / "whole", data)
+        learn(tiny_net(), data, SPEC, msgspec.structs.replace(CONFIG, cache="stream", epochs=2), whole)
+        assert sum(path.stat().st_size for path in cache_folder("shards").glob("*.shard")) <= most
+
+        def child(verb: str) -> int:
+            paths = [str(Path(__file__).parent), *sys.path]
+            return subprocess.run(
+                [sys.executable, "-c", CHILD, f"s3://{bucket.name}/set", str(tmp_path / "broken"), verb],
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))},
+                check=False,
+            ).returncode
+
+        assert child("begin") == -signal.SIGKILL
+        left = read_state(tmp_path / "broken" / STATE_FILE)
+        assert left is not None
+        assert left.step > 0, "killed within an epoch"
+        assert child("resume") == 0
+    assert (tmp_path / "broken" / WEIGHTS_FILE).read_bytes() == whole.file(WEIGHTS_FILE).read_bytes()

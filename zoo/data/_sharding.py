@@ -1,0 +1,294 @@
+"""Write any data as tar shards (WebDataset) with an index: `zoo data shard`.
+
+The bytes of image files stay as they are. Every image is decoded once here, so that a training on the shards need not
+look at all of them before its first step. The same data, seed and size give the same bytes. A shard is written under
+its name when it is whole, its listing after it, and the index of all last: the same command continues after a kill.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+import numpy as np
+
+from zoo._support.files import refuse_unwritable, sha256_file
+from zoo._support.text import format_count, gigabytes
+from zoo.data._groups import regroup
+from zoo.data._index import SPLITS, Arrays, Files, Several, SplitName
+from zoo.data._named import index_undecided
+from zoo.data._shard_file import HEADER, Growing, say_columns
+from zoo.data._sources.shard_index import INDEX, SCHEMA, Listing, ShardFile, ShardSet, open_set, seal
+from zoo.data._sources.shards import Shards
+from zoo.data._unusable import Unusable, refusal
+from zoo.errors import DataError, OutputError, UsageError
+from zoo.spec import Display, Table
+from zoo.store._cachedir import BUILDING
+from zoo.store._target import Target
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Unpack
+
+    from numpy.typing import NDArray
+
+    from zoo.data._index import Pool, Source
+    from zoo.data._threads import Progress
+    from zoo.spec import Reading
+
+__all__ = ["DEFAULT_SIZE", "ShardsResult", "write_shards"]
+
+DEFAULT_SIZE = 256_000_000
+"""Bytes of a shard: some seconds of a fast network, and some thousand pictures."""
+_CLASSES = "classes.txt"
+
+
+class ShardsResult(Display, msgspec.Struct, frozen=True, kw_only=True):
+    """Shards that were written."""
+
+    path: str
+    """The folder, or its address without secrets."""
+    images: int
+    size_bytes: int
+    seed: int
+    shards: tuple[ShardFile, ...]
+    notes: tuple[str, ...]
+
+    def headline(self) -> str:
+        """Where they are, how many, and of how many images."""
+        what = f"{format_count(self.images, 'image')} in {format_count(len(self.shards), 'shard')}"
+        return f"{self.path}: {what}, {gigabytes(self.size_bytes)}"
+
+    def tables(self) -> dict[str, Table]:
+        """One row for each shard."""
+        rows = ({"shard": one.name, "images": one.images, "size_bytes": one.size} for one in self.shards)
+        return {"shards": Table(rows)}
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Plan:
+    """One shard that is to be written: its name, and positions of its images in the pool."""
+
+    name: str
+    split: SplitName | None
+    rows: NDArray[np.int64]
+    first: int
+    """Number of its first image among those of its split."""
+
+
+def write_shards(
+    source: str | Path,
+    out: str | Path,
+    *,
+    size: int | None = None,
+    images: int | None = None,
+    seed: int = 0,
+    overwrite: bool = False,
+    skip_bad: bool = False,
+    progress: Progress | None = None,
+    **reading: Unpack[Reading],
+) -> ShardsResult:
+    """Write a data set as shards.
+
+    Args:
+        source: name or place of the data set, as in `zoo.data.open_data`.
+        out: a folder, or the address of one.
+        size: most bytes of a shard, unless one image is larger; None: `DEFAULT_SIZE`.
+        images: most images of a shard, instead of `size`.
+        seed: seed of the order in which images are mixed.
+        overwrite: write anew what is there.
+        skip_bad: leave out images that cannot be read.
+        progress: called as images get written.
+        **reading: way to read the data, see `zoo.spec.Reading`.
+
+    Raises:
+        UsageError: size and images, or one that is not positive.
+        DataError: the data cannot be read, or its images are not one file each.
+        OutputError: `out` holds something else, or cannot be written.
+    """
+    if size is not None and images is not None:
+        raise UsageError(
+            "--size and --images: give one of them", code="option-conflict", options=["--size", "--images"]
+        )
+    for option, value in (("--size", size), ("--images", images)):
+        if value is not None and value < 1:
+            raise UsageError(f"{option} {value}: expected at least 1", code="option-value", option=option, value=value)
+    pool = index_undecided(source, skip_bad=skip_bad, reading=reading)
+    if group := reading.get("group"):
+        pool = regroup(pool, group)
+    _refuse_source(pool)
+    target = Target(out)
+    plans = _divide(pool, seed, size or DEFAULT_SIZE, images)
+    _refuse_other(target, plans, overwrite=overwrite)
+    shards, done, left_out = [], 0, list[Unusable]()
+    for plan in plans:
+        mark = _mark(pool, plan, seed)
+        shard, listing = _continue(target, plan, mark) or _write(target, pool, plan, mark, skip_bad=skip_bad)
+        shards.append(shard)
+        left_out += [Unusable(*one) for one in listing.left_out]
+        done += len(plan.rows)
+        if progress is not None:
+            progress(done, len(pool.ids))
+    count = sum(one.images for one in shards)
+    if not count:
+        raise refusal(left_out, len(pool.ids), of=pool.name)
+    bad = len(left_out) + len(pool.skipped)
+    said = (f"{format_count(bad, 'image')} left out of the shards: cannot be decoded",) if bad else ()
+    notes = tuple(dict.fromkeys((*pool.notes, *said)))
+    several = pool.targets.ndim == 2
+    found = ShardSet(
+        SCHEMA, pool.name, pool.labels, several, count, seed, tuple(shards), notes, dict(pool.passed_over), ""
+    )
+    target.write(_CLASSES, "".join(f"{label}\n" for label in pool.labels).encode())
+    target.write(INDEX, seal(found))
+    total = sum(one.size for one in shards)
+    return ShardsResult(path=target.shown, images=count, size_bytes=total, seed=seed, shards=found.shards, notes=notes)
+
+
+def _refuse_source(pool: Pool) -> None:
+    source = pool.source
+    parts = source.parts if isinstance(source, Several) else (source,)
+    for part in parts:
+        several = isinstance(part, Files) and part.frames is not None and bool((part.frames != 0).any())
+        if several or not isinstance(part, Files | Shards | Arrays):
+            raise DataError(
+                f"{pool.name}: its images are pictures of files that hold several, or stacks of files; save each as "
+                "one file before you write shards",
+                code="shard-source",
+                data=pool.name,
+            )
+
+
+def _divide(pool: Pool, seed: int, most: int, images: int | None) -> list[_Plan]:
+    """Which images go into which shard: mixed by the seed and their content, splits apart."""
+    n = len(pool.ids)
+    keys = np.zeros((n, 16), np.uint8)
+    salt = f"zoo shard {seed}".encode()
+    for i in range(n):
+        text = pool.digests[i].tobytes() + pool.ids[i].encode("utf-8", "surrogateescape")
+        keys[i] = np.frombuffer(hashlib.blake2b(text, digest_size=16, key=salt).digest(), np.uint8)
+    order = np.lexsort(keys.view(">u8").astype(np.uint64).T[::-1])
+    split = np.full(n, -1, np.int64)
+    for number, brought in enumerate(SPLITS):
+        if brought in pool.rows:
+            split[pool.rows[brought]] = number
+    plans: list[_Plan] = []
+    for number in (0, 1, 2, -1):
+        rows = order[split[order] == number]
+        name: SplitName | None = None if number < 0 else SPLITS[number]
+        first = 0
+        for at, part in enumerate(_pieces(pool, rows, most, images)):
+            plans.append(_Plan(f"{name or 'data'}-{at:06}.tar", name, part, first))
+            first += len(part)
+    return plans
+
+
+def _pieces(pool: Pool, rows: NDArray[np.int64], most: int, images: int | None) -> Iterator[NDArray[np.int64]]:
+    if images is not None:
+        for start in range(0, len(rows), images):
+            yield rows[start : start + images]
+        return
+    start = used = 0
+    for at, row in enumerate(rows.tolist()):
+        needed = _size_of(pool.source, row) + 4 * HEADER  # headers of the image and its label, rounded up
+        if used and used + needed > most:
+            yield rows[start:at]
+            start, used = at, 0
+        used += needed
+    if start < len(rows):
+        yield rows[start:]
+
+
+def _size_of(source: Source, row: int) -> int:
+    if isinstance(source, Several):
+        return _size_of(source.parts[int(source.part[row])], int(source.rows[row]))
+    if isinstance(source, Files):
+        return (source.root / source.ids[row]).stat().st_size
+    if isinstance(source, Shards):
+        return int(source.sizes[row])
+    return source.read(row).pixels.nbytes
+
+
+def _refuse_other(target: Target, plans: Sequence[_Plan], *, overwrite: bool) -> None:
+    """Raise OutputError where the folder holds what this command would not write there; remove an index that it may."""
+    ours = {INDEX, _CLASSES, *(plan.name for plan in plans), *(_name_listing(plan.name) for plan in plans)}
+    before = open_set(target.read(INDEX), target.shown) if INDEX in target.sizes else None
+    old = {name for one in before.shards for name in (one.name, one.listed)} if before is not None else set()
+    other = next((name for name in target.sizes if name not in ours | old and not name.endswith(BUILDING)), None)
+    if before is None and INDEX in target.sizes:
+        other = INDEX
+    if other is not None or (before is not None and not overwrite):
+        what = "shards are there already; give --overwrite to replace them"
+        if other is not None:
+            what = f"holds {other!a}, which does not belong to these shards; empty it"
+        raise OutputError(f"{target.shown}: {what}, or choose another place", code="out-occupied", path=target.shown)
+    for name in (INDEX, *sorted(old - ours)):
+        if name in target.sizes:
+            target.remove(name)
+
+
+def _name_listing(shard: str) -> str:
+    return f"{shard.removesuffix('.tar')}.index"
+
+
+def _mark(pool: Pool, plan: _Plan, seed: int) -> str:
+    """What a shard will hold: two commands that agree in it write the same bytes."""
+    digest = hashlib.sha256(f"{SCHEMA} {seed} {plan.name} {plan.first}\n".encode())
+    digest.update(msgspec.json.encode(pool.labels))
+    digest.update(np.ascontiguousarray(pool.digests[plan.rows]).tobytes())
+    digest.update(np.ascontiguousarray(pool.targets[plan.rows]).tobytes())
+    for row in plan.rows.tolist():
+        digest.update(msgspec.json.encode([ascii(pool.ids[row]), *say_columns(pool, row).items()]))
+    for numbers in (pool.groups, pool.folds):
+        digest.update(b"" if numbers is None else numbers[plan.rows].tobytes())
+    return digest.hexdigest()
+
+
+def _continue(target: Target, plan: _Plan, mark: str) -> tuple[ShardFile, Listing] | None:
+    """A shard that an earlier call of the same command finished."""
+    listed = _name_listing(plan.name)
+    if listed not in target.sizes or plan.name not in target.sizes:
+        return None
+    data = target.read(listed)
+    try:
+        listing = msgspec.msgpack.decode(data, type=Listing)
+    except msgspec.DecodeError:
+        return None
+    if listing.plan != mark or listing.size != target.sizes[plan.name]:
+        return None
+    if target.scratch is not None and sha256_file(target.scratch / plan.name) != listing.sha256:
+        return None
+    return _file(plan, listing, data), listing
+
+
+def _file(plan: _Plan, listing: Listing, data: bytes) -> ShardFile:
+    digest = hashlib.sha256(data).hexdigest()
+    return ShardFile(plan.name, plan.split, len(listing.ids), listing.size, listing.sha256, digest)
+
+
+def _write(target: Target, pool: Pool, plan: _Plan, mark: str, *, skip_bad: bool) -> tuple[ShardFile, Listing]:
+    try:
+        with tempfile.NamedTemporaryFile(
+            dir=target.scratch, prefix=f".{plan.name}.", suffix=BUILDING, delete=False
+        ) as stream:
+            temporary = Path(stream.name)
+        try:
+            with temporary.open("wb") as stream:
+                growing = Growing(stream, pool, plan.rows, plan.first)
+                growing.fill()
+            if growing.bad and not skip_bad:
+                raise refusal(growing.bad, len(plan.rows), of=pool.name)
+            listing = growing.finish(mark, temporary)
+            target.move(temporary, plan.name)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as problem:
+        raise refuse_unwritable(Path(target.shown) / plan.name, problem) from None
+    data = msgspec.msgpack.encode(listing)
+    target.write(_name_listing(plan.name), data)
+    return _file(plan, listing, data), listing

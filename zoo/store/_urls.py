@@ -1,0 +1,149 @@
+"""Addresses of object stores: what is one, how it is shown without secrets, and what its client's errors mean.
+
+fsspec opens them: each protocol is a package of its own. What this module does not know: what lies there, and where it
+is kept here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from zoo._support.imports import needing
+from zoo._support.text import join_lines
+from zoo.errors import DataError, UsageError, ZooError
+from zoo.store._download import offline
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["HTTP", "asking", "is_url", "last_part", "open_store", "parent_url", "refuse_change", "show_url"]
+
+HTTP = frozenset({"http", "https"})
+_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
+_SECRETS = re.compile(r"(?<=://)[^/\s'\"@]*@|\?[^\s'\"]*")
+"""User and password before a host; whatever follows a question mark, such as the signature of an address."""
+_DENIED = re.compile(
+    r"\b(40[13]|Forbidden|Access ?Denied|Unauthorized|credentials?|InvalidAccessKeyId|Signature)", re.I
+)
+_MISSING = re.compile(r"\b(404|NoSuchBucket|NoSuchKey|Not ?Found)\b", re.I)
+_CLIENTS = {
+    "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs",
+}  # fmt: skip
+_PATIENT: dict[str, dict[str, Any]] = {
+    "s3fs": {"config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}}
+}
+"""A network that is down is found out within seconds, not after minutes of retries."""
+
+
+def is_url(source: str | Path) -> bool:
+    """Whether a place is an address, such as s3://bucket/images."""
+    return isinstance(source, str) and _SCHEME.match(source) is not None
+
+
+def show_url(url: str) -> str:
+    """An address without user, password and signature, as it may be printed and recorded."""
+    return _SECRETS.sub("", url)
+
+
+def last_part(url: str) -> str:
+    """The name that a file or folder at an address has: its last part."""
+    split = urlsplit(show_url(url))
+    return split.path.rstrip("/").rpartition("/")[2] or split.netloc or "data"
+
+
+def parent_url(url: str) -> str:
+    """The address of the folder that a file lies in."""
+    return show_url(url).rstrip("/").rpartition("/")[0]
+
+
+def open_store(url: str) -> tuple[Any, str, str]:
+    """The fsspec file system of an address, the path of the address in it, and its protocol.
+
+    Raises:
+        UsageError: the protocol is not known, or its package is not installed.
+        DataError: the network is switched off.
+    """
+    scheme = url.partition("://")[0].lower()
+    if scheme not in {"memory", "file", "local"} and (why := offline()) is not None:
+        raise DataError(
+            f"{show_url(url)}: {why}, so no store is asked; unset it, or bring the files here",
+            code="remote-unreachable",
+            url=show_url(url),
+        )
+    with needing(f"{scheme}://", "s3"):
+        import fsspec
+    client = _CLIENTS.get(scheme)
+    try:
+        options = _PATIENT.get(client or "", {})
+        system, path = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True, **options)
+    except (ImportError, ValueError) as problem:
+        if client == "s3fs" or (scheme in HTTP and isinstance(problem, ImportError)):
+            with needing(f"{scheme}://", "s3"):
+                raise _naming(problem, "s3fs" if client else "aiohttp") from None
+        if client is None:
+            known = "s3://, gs://, az://, https:// and what else fsspec opens"
+            raise UsageError(
+                f"{show_url(url)}: no protocol {scheme!r}; expected {known}", code="remote-protocol", protocol=scheme
+            ) from None
+        raise UsageError(
+            f"{scheme}:// needs {client}, which is not installed: pip install {client}",
+            code="package-missing",
+            package=client,
+            extra=None,
+        ) from None
+    return system, str(path), scheme
+
+
+def _naming(problem: Exception, package: str) -> ImportError:
+    return ModuleNotFoundError(str(problem), name=getattr(problem, "name", None) or package)
+
+
+def refuse_change(url: str, name: str, what: str) -> DataError:
+    """The error of an object that is not what the listing said."""
+    return DataError(
+        f"{show_url(url)}: {name} {what}; nothing of it was kept, start again when nobody writes there",
+        code="remote-changed",
+        url=show_url(url),
+        object=name,
+    )
+
+
+@contextlib.contextmanager
+def asking(url: str) -> Iterator[None]:
+    """Errors of a store's client in this block become errors of ours, without credentials.
+
+    Raises:
+        DataError: there is nothing at this address, access is refused, or the store does not answer.
+    """
+    try:
+        yield
+    except ZooError:
+        raise
+    except Exception as problem:
+        raise _explain(problem, url) from None
+
+
+def _explain(problem: Exception, url: str) -> DataError:
+    """Every store's client has its own errors, and none of them can be imported where it is not installed."""
+    where, said = show_url(url), _SECRETS.sub("", join_lines(problem, 200))
+    kind = type(problem).__name__
+    if isinstance(problem, FileNotFoundError) or _MISSING.search(said):
+        return DataError(
+            f"{where}: no such object, folder or bucket; check the address", code="remote-missing", url=where
+        )
+    if isinstance(problem, PermissionError) or "Credentials" in kind or _DENIED.search(said):
+        return DataError(
+            f"{where}: access is refused ({kind}: {said}); set the credentials of the store in the environment",
+            code="remote-denied",
+            url=where,
+        )
+    return DataError(
+        f"{where}: the store does not answer ({kind}: {said}); check the network, the same command continues",
+        code="remote-unreachable",
+        url=where,
+        cause=kind,
+    )
