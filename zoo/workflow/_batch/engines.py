@@ -1,7 +1,7 @@
 """Who answers the parts of a batch: this process, or actors of Ray Data that each open the model once.
 
-An engine takes parts and gives outcomes as they come. It retries nothing: a part without an outcome, because its
-process died, is handed out again by `zoo.workflow.batch`.
+An engine takes parts and gives outcomes as they come. Ray starts an actor that died again, and hands out again what it
+was at.
 
 What this module does not know: which parts are done, what is said to the user.
 """
@@ -17,7 +17,8 @@ import msgspec
 
 from zoo._support.text import join_lines
 from zoo.errors import OutputError, UsageError, ZooError
-from zoo.workflow._batch.failures import PartFailure
+from zoo.workflow._batch.failures import TRIES, PartFailure, lose
+from zoo.workflow._batch.ledger import BEGINNINGS
 from zoo.workflow._batch.listing import Part
 from zoo.workflow._batch.part import Job, Record, answer_part, open_runtime
 from zoo.workflow._batch.places import Place
@@ -111,9 +112,15 @@ class Answerer:
         return {"outcome": [msgspec.json.encode(self._answer(part)) for part in parts]}
 
     def _answer(self, part: Part) -> Outcome:
-        if self._opened is not None:
-            return _attempt(self._job, *self._opened, part)
-        return _fail(part, self._refused or ZooError("no model"), final=True)
+        if self._opened is None:
+            return _fail(part, self._refused or ZooError("no model"), final=True)
+        try:
+            tried = _count_try(self._opened[1], part)
+        except ZooError as problem:
+            return _fail(part, problem, final=isinstance(problem, OutputError))
+        if tried > TRIES:  # Ray hands a part out again for as long as a process dies over it
+            return _fail(part, lose(part.number))
+        return _attempt(self._job, *self._opened, part)
 
 
 def _attempt(job: Job, runtime: Runtime, place: Place, part: Part) -> Outcome:
@@ -123,7 +130,18 @@ def _attempt(job: Job, runtime: Runtime, place: Place, part: Part) -> Outcome:
         return _fail(part, problem, final=isinstance(problem, OutputError | UsageError))
 
 
-def _fail(part: Part, problem: ZooError, *, final: bool) -> Outcome:
+def _count_try(place: Place, part: Part) -> int:
+    """How many times the part was begun in this call, with this time; kept at the place, for processes die."""
+    name = f"{BEGINNINGS}/{part.name}"
+    try:
+        tried = len(place.read(name))
+    except FileNotFoundError:
+        tried = 0
+    place.write(name, b"." * (tried + 1))
+    return tried + 1
+
+
+def _fail(part: Part, problem: ZooError, *, final: bool = False) -> Outcome:
     failure = PartFailure(part=part.number, code=problem.code, message=join_lines(problem, 500))
     return Outcome(part=part.number, problem=failure, kind=type(problem).__name__, final=final)
 
@@ -138,7 +156,7 @@ def _run_on_ray(job: Job, shared: Any, count: int, parts: Sequence[Part]) -> Ite
 
     context = DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # a part whose process died is handed out again, and the others go on
+    context.max_errored_blocks = -1  # what Ray loses is handed out again, and the others go on
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     pool = ActorPoolStrategy(
         min_size=1,
@@ -156,8 +174,6 @@ def _run_on_ray(job: Job, shared: Any, count: int, parts: Sequence[Part]) -> Ite
         fn_constructor_args=(job, shared, zoo.__version__),
         num_cpus=job.threads,
         num_gpus=1 if job.provider in _ON_GPU else None,
-        max_restarts=-1,
-        max_task_retries=0,  # Ray's default tries for ever, also an image over which every process dies
     )
     try:
         for row in answered.iter_rows():

@@ -24,11 +24,23 @@ if TYPE_CHECKING:
 
     from zoo.workflow._batch.places import Place
 
-__all__ = ["BatchManifest", "Begun", "NamedSource", "begin", "finish", "lock", "read_done", "read_finished"]
+__all__ = [
+    "BEGINNINGS",
+    "BatchManifest",
+    "Begun",
+    "NamedSource",
+    "begin",
+    "finish",
+    "lock",
+    "read_done",
+    "read_finished",
+]
 
 PART_SIZE = 1000
 """Small enough that a kill costs little, large enough that a hundred million images are a hundred thousand files."""
 _OWN = "_zoo"
+BEGINNINGS = f"{_OWN}/begun"
+"""Folder of how often parts were begun in this call."""
 _BEGUN = f"{_OWN}/begun.json"
 _MANIFEST = "manifest.json"
 _UNSEEN = {"schema", "home", "name"}
@@ -97,6 +109,8 @@ def begin(place: Place, wanted: Begun, *, resume: bool, overwrite: bool) -> Begu
     """
     names = place.names()
     held = _read(place)
+    if held is not None and (resume or overwrite):
+        place.remove([BEGINNINGS])
     if held is None:
         if names - {_OWN}:
             raise OutputError(
@@ -165,6 +179,7 @@ def finish(place: Place, begun: Begun, listing: Listing, done: dict[int, Record]
         images=listing.images, failed=sum(record.failed for record in records), begun=begun, parts=records
     )
     place.write(_MANIFEST, encode(manifest))
+    place.remove([BEGINNINGS])
     if place.folder is not None:
         for folder in (place.folder, place.folder / DONE):
             remove_leftovers(folder, all_names=True)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Place", "connect_to", "is_url", "read_bytes", "show_place", "try_again"]
 
 _SECRET = re.compile(r"sig|token|key|secret|credential|password|auth", re.IGNORECASE)
+_S3 = frozenset({"s3", "s3a"})
 TRIES = 3
 _WAIT = 0.5
 """Seconds before the second try; each later wait is twice as long."""
@@ -56,7 +57,8 @@ def connect_to(url: str) -> tuple[Any, str]:
         import fsspec
     protocol = url.partition(":")[0].lower()
     try:
-        system, path = fsspec.url_to_fs(url, use_listings_cache=False)
+        one_request = {"max_concurrency": 1} if protocol in _S3 else {}  # else a file's size is asked for first
+        system, path = fsspec.url_to_fs(url, use_listings_cache=False, **one_request)
     except ImportError as problem:
         raise UsageError(
             f"{show_place(url)}: {join_lines(problem, 200)}; install it, or give a path of this machine",
@@ -105,6 +107,8 @@ def read_bytes(where: str, start: int | None = None, end: int | None = None) -> 
         OSError: a file of this machine cannot be read.
         DataError: a URL cannot be read, three times.
     """
+    if start is not None and start == end:
+        return b""
     if is_url(where):
         system, path = connect_to(where)
         return try_again(lambda: bytes(system.cat_file(path, start=start, end=end)), where)
@@ -122,7 +126,10 @@ class Place:
 
     def __init__(self, where: str) -> None:
         self.where = where.rstrip("/") if is_url(where) else os.path.abspath(where)  # noqa: PTH100 - no link is followed
-        self._system, self._root = connect_to(self.where) if is_url(where) else (None, "")
+        self._system: Any = None
+        self._root = ""
+        if is_url(where):
+            self._system, self._root = connect_to(self.where)
 
     def __str__(self) -> str:
         return show_place(self.where)

@@ -88,7 +88,7 @@ def list_images(
 
 def size_of_source(source: str) -> int | None:
     """Bytes of a tar or table, by which a resumed call sees that it was changed; None: of anything else."""
-    if not source.lower().endswith((*_TABLES, ".tar")):
+    if not source.lower().endswith((*_TABLES, ".tar")) or _is_pattern(source):
         return None
     if is_url(source):
         with contextlib.suppress(Exception):
@@ -105,7 +105,7 @@ def _list_source(source: str, beside: TableSpec | None, passed: list[tuple[str, 
         return
     if beside is not None:
         raise missing_columns(beside, beside.names)
-    if lower.endswith(".tar"):
+    if lower.endswith(".tar") and not _is_pattern(source):
         yield from _list_tar(source)
     elif is_url(source):
         yield from _list_url(source)
@@ -129,7 +129,7 @@ def _list_url(url: str) -> Iterator[Entry]:
     system, path = connect_to(url)
     asked = url.partition("?")[2] if url.startswith("http") else ""
     try:
-        if not asked and any(mark in path for mark in "*?["):
+        if _is_pattern(url):
             found = sorted(system.glob(path), key=natural_key)
             yield from (entry for one in found for entry in _list_file(system.unstrip_protocol(one)))
         elif _is_image(path.partition("?")[0]) or (asked and system.isfile(path)):
@@ -144,6 +144,11 @@ def _list_url(url: str) -> Iterator[Entry]:
             url=show_place(url),
             cause=type(problem).__name__,
         ) from None
+
+
+def _is_pattern(source: str) -> bool:
+    """Whether a URL is a pattern for several; a '?' is, but not in https://, where it begins a query."""
+    return is_url(source) and any(mark in source for mark in ("*[" if source.startswith("http") else "*?["))
 
 
 def _list_folder(system: Any, root: str) -> Iterator[Entry]:

@@ -14,7 +14,7 @@ from zoo import errors
 from zoo._support.interrupts import sigterm_as_interrupt
 from zoo._support.text import format_count
 from zoo.edge._print import Pace
-from zoo.workflow._batch.failures import PartFailure
+from zoo.workflow._batch.failures import TRIES, PartFailure, lose
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Work"]
 
-TRIES = 3
-"""Times that a part is handed out in one call."""
 _WINDOW = 4096
 """Parts that an engine is given at a time, so that its own books stay small."""
 _IN_A_ROW = 20
@@ -87,9 +85,9 @@ class Work:
 
     def name_failures(self, done: Mapping[int, Record]) -> tuple[PartFailure, ...]:
         """Why each part that is not done is not."""
-        unknown = "its process ended in each try, or its file is not at the place; see the worker's log, then --resume"
         return tuple(
-            self._failures.get(part.number) or PartFailure(part=part.number, code="part-lost", message=unknown)
+            self._failures.get(part.number)
+            or PartFailure(part=part.number, code="part-lost", message=str(lose(part.number)))
             for part in self._listing.parts
             if part.number not in done
         )
