@@ -129,7 +129,8 @@ def test_a_driver_or_node_that_is_killed_costs_no_row(model_file: Path, tmp_path
     for pid in [child.pid] if victim == "driver" else raylets(child.pid):
         os.kill(pid, signal.SIGKILL)
     child.communicate(timeout=300)
-    assert child.returncode not in (0, 1), "it did not end the batch"
+    assert child.returncode
+    assert not (place / "manifest.json").exists()
     while actors():  # Ray's processes follow their driver or their node
         time.sleep(0.1)
     subprocess.run([*verb, "--engine", "ray"], cwd=ROOT, check=False, timeout=600)
