@@ -39,6 +39,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of moments and victims")
     parser.add_argument("--smallest", action="store_true", help="one kill of few images, to see that it works")
     given = parser.parse_args()
+    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy machine needs more than Ray's minute
     kills, images = (1, 200) if given.smallest else (given.kills, given.images)
     drawn = random.Random(given.seed)  # noqa: S311 - moments, not secrets
     killed: collections.Counter[str] = collections.Counter()

@@ -36,7 +36,7 @@ class BatchResult(Display, msgspec.Struct, frozen=True, kw_only=True):
     images: int
     """Of the whole batch."""
     failed: int
-    """Images with a row that says why there is no answer, in parts that are done."""
+    """Images whose row has an error in the place of an answer, in parts that are done."""
     parts: int
     done: int
     """Parts that are done; the batch is finished when all are."""
@@ -90,9 +90,9 @@ def predict_batch(
         sources: images, folders, tar shards, and tables with a column of images, each a path or a URL of fsspec.
         out: a new or empty folder for part-NNNNNN.parquet and manifest.json, a path or a URL.
         engine: "local": this process. "ray": actors on a cluster, or on this machine.
-        address: of the cluster, HOST:PORT; None: RAY_ADDRESS, else this machine.
-        workers: of "ray" most actors, 0: one for each CPU; of "local" processes that decode, 0: threads do.
-        format: of the tables.
+        address: address of the cluster, HOST:PORT; None: RAY_ADDRESS, else this machine.
+        workers: most actors of "ray", 0: one for each CPU; processes that decode of "local", 0: threads do.
+        format: format of the tables.
         part_size: images in a part; None: 1000, or as the batch was begun.
         resume: continue the batch that is there; without one, begin it; of a finished one nothing is done.
         overwrite: replace a batch that is there.

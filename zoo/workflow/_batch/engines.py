@@ -47,7 +47,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     part: int
     record: Record | None = None
     problem: PartFailure | None = None
-    """Why there is no record."""
+    """Why it has none."""
     kind: str = ""
     """Name of the class of the error."""
     final: bool = False
@@ -68,7 +68,7 @@ def open_on_ray(job: Job, contents: Contents, address: str | None, workers: int)
     Args:
         job: what each of them must know.
         contents: the model; it travels once, so nodes need no path to it.
-        address: of a cluster; None: this machine.
+        address: address of a cluster; None: this machine.
         workers: most actors at a time; 0: as many as the cluster has CPUs for.
 
     Raises:
@@ -156,7 +156,7 @@ def _run_on_ray(job: Job, shared: Any, count: int, parts: Sequence[Part]) -> Ite
 
     context = DataContext.get_current()
     context.enable_progress_bars = context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # what Ray loses is handed out again, and the others go on
+    context.max_errored_blocks = -1  # what Ray loses is handed out again, and the others are not stopped
     logging.getLogger("ray.data").setLevel(logging.CRITICAL)
     pool = ActorPoolStrategy(
         min_size=1,

@@ -135,7 +135,7 @@ def _fetch(entries: list[Entry], home: str) -> Iterator[tuple[str, bytes | Path 
         for entry, place, away in zip(entries, places, far, strict=True):
             found = next(fetched)[1] if away else entry.error
             if isinstance(found, str):
-                yield entry.image, ImageError(entry.image, found, code="file-missing")
+                yield entry.image, ImageError(entry.image, found)
             else:
                 yield entry.image, Path(place) if found is None else found.tobytes()
 

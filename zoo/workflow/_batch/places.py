@@ -78,7 +78,7 @@ def try_again(read: Callable[[], bytes], where: str) -> bytes:
     """What `read` gives, tried three times with waits between: a network fails for a moment.
 
     Raises:
-        FileNotFoundError: it says that there is no such file, which is final.
+        FileNotFoundError: the file is not there, which is final.
         DataError: it failed three times.
     """
     for tried in range(1, TRIES + 1):
