@@ -1,6 +1,6 @@
 """Batches on Ray whose processes are killed at random: rows lost, rows doubled. python benchmarks/batch_kills.py MODEL.
 
-A folder of drawn images is answered by `zoo predict --engine ray --resume`. At random moments one of its processes is
+A folder of drawn images is answered by `zoo predict --out --resume`. At random moments one of its processes is
 killed by SIGKILL: a worker, the driver, or Ray's process that is the node. Ray starts a worker again; after the others
 the same command is given again, until the batch is finished. Then another begins, until there were enough kills.
 Counted are the rows of each image over all batches.
@@ -24,7 +24,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-VICTIMS = ("worker", "driver", "node")
+VICTIMS = {"ray": ("worker", "worker", "driver", "node"), "local": ("driver",)}
+"""Of each engine, as often as they are drawn."""
 LONGEST = 40.0
 """Seconds after a start that a kill comes at the latest."""
 
@@ -36,10 +37,10 @@ def main() -> None:
     parser.add_argument("--kills", type=int, default=30)
     parser.add_argument("--images", type=int, default=3000)
     parser.add_argument("--part-size", type=int, default=10)
+    parser.add_argument("--engine", choices=sorted(VICTIMS), default="ray")
     parser.add_argument("--seed", type=int, default=0, help="of moments and victims")
     parser.add_argument("--smallest", action="store_true", help="one kill of few images, to see that it works")
     given = parser.parse_args()
-    os.environ.setdefault("RAY_raylet_start_wait_time_s", "180")  # a busy machine needs more than Ray's minute
     kills, images = (1, 200) if given.smallest else (given.kills, given.images)
     drawn = random.Random(given.seed)  # noqa: S311 - moments, not secrets
     killed: collections.Counter[str] = collections.Counter()
@@ -51,24 +52,32 @@ def main() -> None:
         while killed.total() < kills:
             batches += 1
             place = Path(folder, f"out-{batches}")
-            command = ["predict", model, "images", "--out", str(place), "--engine", "ray", "--format", "csv"]
+            command = ["predict", model, "images", "--out", str(place), "--engine", given.engine, "--format", "csv"]
             command += ["--part-size", str(given.part_size), "--resume"]
             while not (place / "manifest.json").exists():
                 starts += 1
-                run_and_kill(command, Path(folder), place, kills=kills, killed=killed, drawn=drawn)
+                victims = VICTIMS[given.engine]
+                run_and_kill(command, Path(folder), place, victims, kills=kills, killed=killed, drawn=drawn)
             rows = [row for path in sorted(place.glob("part-*.csv")) for row in read(path)]
             counts = collections.Counter(row[0] for row in rows)
             lost += sum(counts[name] == 0 for name in names)
             doubled += sum(counts[name] > 1 for name in counts)
             wrong += rows != expected
             print(f"batch {batches}: {dict(killed)}, {starts} starts, {len(rows)} rows", flush=True)
-    said = ", ".join(f"{killed[one]} of {one}s" for one in VICTIMS)
+    said = ", ".join(f"{number} of {one}s" for one, number in sorted(killed.items()))
     print(f"{killed.total()} kills ({said}) in {batches} batches: {lost} rows lost, {doubled} doubled, {wrong} differ")
     sys.exit(1 if lost or doubled or wrong else 0)
 
 
 def run_and_kill(
-    command: list[str], folder: Path, place: Path, *, kills: int, killed: collections.Counter[str], drawn: random.Random
+    command: list[str],
+    folder: Path,
+    place: Path,
+    victims: tuple[str, ...],
+    *,
+    kills: int,
+    killed: collections.Counter[str],
+    drawn: random.Random,
 ) -> None:
     """Start the batch once, kill until it ends, and wait until Ray's processes are gone."""
     child = subprocess.Popen(
@@ -80,7 +89,7 @@ def run_and_kill(
     )
     while child.poll() is None and killed.total() < kills:
         wait(child, place, drawn)
-        victim = drawn.choice(VICTIMS)
+        victim = drawn.choice(victims)
         found = {
             "worker": find(b"MapBatches(Answerer)"),
             "driver": [child.pid],
@@ -90,6 +99,7 @@ def run_and_kill(
             with contextlib.suppress(ProcessLookupError):
                 os.kill(drawn.choice(found[victim]), signal.SIGKILL)
                 killed[victim] += 1
+                print(f"kill {killed.total()}: {victim}, {len(list(place.glob('part-*')))} parts are there", flush=True)
     child.wait()
     until = time.monotonic() + 60
     while time.monotonic() < until and find(b"MapBatches(Answerer)"):
@@ -99,7 +109,7 @@ def run_and_kill(
 def wait(child: subprocess.Popen[bytes], place: Path, drawn: random.Random) -> None:
     """Until a random moment: some time after the start, or some parts further on."""
     until = time.monotonic() + LONGEST * drawn.random() ** 2
-    parts = drawn.choice((None, drawn.randrange(1, 100)))
+    parts = drawn.choice((None, drawn.randrange(1, 100), drawn.randrange(1, 100)))
     enough = None if parts is None else len(list(place.glob("part-*"))) + parts
     while child.poll() is None:
         if enough is None and time.monotonic() > until:

@@ -25,12 +25,12 @@ from zoo.workflow._batch.places import Place
 from zoo.workflow._ray import connect
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Generator, Iterator, Sequence
 
     from zoo.edge import Runtime
     from zoo.edge.bundle import Contents
 
-    Run = Callable[[Sequence[Part]], Iterator["Outcome"]]
+    Run = Callable[[Sequence[Part]], Generator["Outcome"]]
 
 __all__ = ["Answerer", "Outcome", "open_here", "open_on_ray"]
 
@@ -146,37 +146,49 @@ def _fail(part: Part, problem: ZooError, *, final: bool = False) -> Outcome:
     return Outcome(part=part.number, problem=failure, kind=type(problem).__name__, final=final)
 
 
-def _run_on_ray(job: Job, shared: Any, count: int, parts: Sequence[Part]) -> Iterator[Outcome]:
-    """Outcomes in the order in which they come; none of a part whose process died."""
+def _run_on_ray(job: Job, shared: Any, count: int, parts: Sequence[Part]) -> Generator[Outcome]:
+    """Outcomes in the order in which they come; none of what Ray lost."""
     import ray
-    from ray.data import ActorPoolStrategy, DataContext
+    from ray.data import ActorPoolStrategy
     from ray.exceptions import RayError
 
     import zoo
 
-    context = DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # what Ray loses is handed out again, and the others are not stopped
-    logging.getLogger("ray.data").setLevel(logging.CRITICAL)
-    pool = ActorPoolStrategy(
-        min_size=1,
-        max_size=min(count, len(parts)),
-        initial_size=min(count, len(parts)),
-        max_tasks_in_flight_per_actor=_QUEUED,
-    )
-    waiting = ray.data.from_items(
-        [{"part": msgspec.json.encode(part)} for part in parts], override_num_blocks=len(parts)
-    )
-    answered = waiting.map_batches(
-        Answerer,
-        batch_size=1,
-        compute=pool,
-        fn_constructor_args=(job, shared, zoo.__version__),
-        num_cpus=job.threads,
-        num_gpus=1 if job.provider in _ON_GPU else None,
-    )
+    most = min(count, len(parts))
+    pool = ActorPoolStrategy(min_size=1, max_size=most, initial_size=most, max_tasks_in_flight_per_actor=_QUEUED)
+    with _settings_of_ray():
+        waiting = ray.data.from_items(
+            [{"part": msgspec.json.encode(part)} for part in parts], override_num_blocks=len(parts)
+        )
+        answered = waiting.map_batches(
+            Answerer,
+            batch_size=1,
+            compute=pool,
+            fn_constructor_args=(job, shared, zoo.__version__),
+            num_cpus=job.threads,
+            num_gpus=1 if job.provider in _ON_GPU else None,
+        )
+        try:
+            for row in answered.iter_rows():
+                yield msgspec.json.decode(bytes(row["outcome"]), type=Outcome)
+        except RayError as problem:
+            log.warning("Ray: %s; parts without an answer are tried again", join_lines(problem, 200))
+
+
+@contextlib.contextmanager
+def _settings_of_ray() -> Iterator[None]:
+    """What Ray lost does not stop the others, and only this tool speaks; settings are then as the caller had them."""
+    from ray.data import DataContext
+
+    context, logger = DataContext.get_current(), logging.getLogger("ray.data")
+    asked = {"max_errored_blocks": -1, "enable_progress_bars": False, "print_on_execution_start": False}
+    before, level = {name: getattr(context, name) for name in asked}, logger.level
     try:
-        for row in answered.iter_rows():
-            yield msgspec.json.decode(bytes(row["outcome"]), type=Outcome)
-    except RayError as problem:
-        log.warning("Ray: %s; parts without an answer are tried again", join_lines(problem, 200))
+        for name, value in asked.items():
+            setattr(context, name, value)
+        logger.setLevel(logging.CRITICAL)
+        yield
+    finally:
+        for name, value in before.items():
+            setattr(context, name, value)
+        logger.setLevel(level)

@@ -75,7 +75,8 @@ class Work:
             asked, self.pending = self.pending, []
             for start in range(0, len(asked), _WINDOW):
                 window = {part.number: part for part in asked[start : start + _WINDOW]}
-                hopeless = self._take(run(list(window.values())), window, pace)
+                with contextlib.closing(run(list(window.values()))) as outcomes:
+                    hopeless = self._take(outcomes, window, pace)
                 self.pending += window.values()
                 if hopeless:
                     self.pending += asked[start + _WINDOW :]
