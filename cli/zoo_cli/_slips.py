@@ -349,9 +349,9 @@ def _translate(line: Line, name: str, value: str) -> list[str] | None:
 
     key = name.replace("-", "_")
     every = [key, *(ours for ours, theirs in _elsewhere.OPTIONS.items() if key in theirs)]
-    every += ["csv"] if "out" in every else []  # what 'zoo predict' writes
     options = options_of(line.command)
-    for one in every:
+    table = ["csv"] if "out" in every else []  # what 'zoo predict' writes
+    for one in (*table, *every) if value.endswith(".csv") else (*every, *table):
         if (flag := f"--{one.replace('_', '-')}") in options:
             return [flag] if options[flag].is_flag else [flag, value]
     ours = every[min(1, len(every) - 1)]

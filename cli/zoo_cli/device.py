@@ -18,9 +18,16 @@ _OFFERS = dict.fromkeys(("model", "models", "bundle"), offers.exported)
 """What TAB offers for arguments; of images, paths."""
 
 
-def command(verb: Callable[..., int]) -> Callable[..., None]:
-    """Turn a verb of the device into a command of Typer: its table as a signature, a run in place of a model."""
-    table = parameters(verb)
+def command(verb: Callable[..., int], more: Callable[..., int | None] | None = None) -> Callable[..., None]:
+    """Turn a verb of the device into a command of Typer: its table as a signature, a run in place of a model.
+
+    Args:
+        verb: the verb.
+        more: options that only `zoo` has, as its signature. It is called first, with what the verb would get as its
+            first argument, and gives an exit status where it did the work; None: the verb does it.
+    """
+    added = [] if more is None else parameters(more)
+    table = [*parameters(verb), *added]
     takes = inspect.signature(verb).parameters
 
     def run(**given: Any) -> None:
@@ -36,7 +43,10 @@ def command(verb: Callable[..., int]) -> Callable[..., None]:
             from zoo.workflow.formats import verify_format
 
             given["prove_format"] = verify_format
-        status = verb(**given)
+        options = {parameter.name: given.pop(parameter.name) for parameter in added}
+        status = None if more is None else more(given, **options)
+        if status is None:
+            status = verb(**given)
         if status:
             raise typer.Exit(status)
 

@@ -30,6 +30,12 @@ TABLES = {
     "recipes/ablation": (r"^\| base \| 2 \| [\d.]+ ± ", r"^\| SAM \.05 \| 2 \| .* \| [+-][\d.]+ ± "),
     "recipes/time_to_auroc": (r"^\| ours \| 0 \| \d+ \| [\d.]+ \| 2 \| ", r"^\| timm \| 0 \| \d+ "),
     "audit": (r"^JPEG, quality 75 +4 of 4 ", r"^\S+set: 80 images, "),
+    "batch": (
+        r"^\| ray \| 2 \| [\d.]+ \| [\d.]+ \|$",
+        r"^two workers / two threads: [\d.]+, bar 0.85$",
+        r"^\| 40 \| [\d.]+ \| \d+ MB \| \d+ MB \|$",
+    ),
+    "batch_kills": (r"^1 kills \(.*\) in 1 batches: 0 rows lost, 0 doubled, 0 differ$",),
     "cards": (r"^\| simple_cnn \| [\d.]+ M \| .* ms \| ",),
     "companion": (r"^1 threads, with / without: wall ", r"^\d threads, without companions: "),
     "coverage": (r"^\| AUROC 0.95 \| 60 patients \| [\d.]+% \| ", r"^\| 0.98 \| 30 \+ 30 \| [\d.]+% \| "),
@@ -193,6 +199,12 @@ def test_edge(run: Path, images: Path, tmp_path: Path) -> None:
     model = run / "model.onnx"
     flat = shutil.copytree(images / "test" / "china", tmp_path / "images")
     printed("edge", model, flat, "--stream", model, flat, "--smallest", place=tmp_path)
+
+
+def test_batch(run: Path, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="--engine ray needs ray")
+    printed("batch", run / "model.onnx", "--smallest", "--place", tmp_path, place=tmp_path)
+    printed("batch_kills", run / "model.onnx", "--smallest", place=tmp_path)
 
 
 def test_watching(run: Path, tmp_path: Path) -> None:

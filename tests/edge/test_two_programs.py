@@ -137,7 +137,8 @@ def test_every_option_of_one_program_is_one_of_the_other(verb: str) -> None:
     }
     command = typer.main.get_command(application([verb])).commands[verb]  # type: ignore[attr-defined]
     typed = {flag for one in command.params for flag in (*one.opts, *one.secondary_opts) if flag.startswith("-")}
-    only_zoo = {"--gradcam"} if verb == "explain" else set()  # it needs torch, which a device has not
+    batch = {"--out", "--engine", "--address", "--format", "--part-size"}  # which needs Ray or fsspec
+    only_zoo = {"explain": {"--gradcam"}, "predict": batch}.get(verb, set())  # what needs more than a device has
     assert typed | {"-h", "--help"} == device | only_zoo
     assert not only_zoo & device
 

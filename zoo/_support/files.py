@@ -106,13 +106,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
             os.close(handle)
 
 
-def remove_leftovers(target: Path) -> None:
+def remove_leftovers(target: Path, *, all_names: bool = False) -> None:
     """Remove what `atomic_path` left beside `target` in processes that were killed, and nothing that is being written.
 
-    It looks through the whole folder, so a caller of many targets in one folder does without.
+    It looks through the whole folder, so a caller of many targets in one folder asks once, with `all_names`: what was
+    left beside any file of the folder `target` goes.
     """
+    folder, name = (target, "*") if all_names else (target.parent, glob.escape(target.name))
     with contextlib.suppress(OSError):
-        for left in target.parent.glob(f".{glob.escape(target.name)}.*{_PART}"):
+        for left in folder.glob(f".{name}.*{_PART}"):
             with contextlib.suppress(OSError):
                 if sys.platform == "win32":  # which removes no file that is open
                     left.unlink()

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zoo.readers._walk import PassedOver
     from zoo.spec import Manifest
 
-__all__ = ["predict_csv", "write_csv"]
+__all__ = ["encode_line", "list_cells", "name_columns", "predict_csv", "write_csv"]
 
 _SPECIAL = re.compile('[",\r\n]')
 
@@ -108,7 +108,7 @@ def predict_csv(
     part, note = Path(f"{target}.part"), Path(f"{target}.part.json")
     begun = _Begun(
         model=runtime.sha256,
-        columns=tuple(_columns(runtime.manifest, statistics=statistics)),
+        columns=tuple(name_columns(runtime.manifest, statistics=statistics)),
         provider=runtime.provider,
         frame=frame,
         table=None if columns is None else columns.sha256,
@@ -133,7 +133,7 @@ def predict_csv(
                 columns=columns,
             )
             for result in new:
-                stream.write(_line(_cells(result, runtime.manifest, statistics=statistics)))
+                stream.write(encode_line(list_cells(result, runtime.manifest, statistics=statistics)))
                 rows += 1
                 if time.monotonic() - settled > _SETTLE:
                     _settle(stream)
@@ -230,7 +230,7 @@ def _read_kept(
     stream: IO[bytes], part: Path, begun: _Begun, items: Iterator[tuple[str, Source | ImageError]], runtime: Runtime
 ) -> Iterator[Result]:
     """Yield the rows that are there, each checked against the image at its place; cut off half a row."""
-    first, end = _line(list(begun.columns)), 0
+    first, end = encode_line(list(begun.columns)), 0
     for number, (row, behind) in enumerate(_rows(stream, part)):
         if number:
             yield _result(row, next(items, (None, None))[0], f"{part}: row {number}", runtime, begun.columns)
@@ -295,7 +295,7 @@ def _result(row: bytes, name: str | None, where: str, runtime: Runtime, columns:
             (result,) = read_predictions(manifest, [name], found, runtime.mark if statistics else None)
     except (ValueError, KeyError, IndexError, csv.Error):  # UnicodeDecodeError is a ValueError
         raise damaged from None
-    if _line(_cells(result, manifest, statistics=statistics)) != row:
+    if encode_line(list_cells(result, manifest, statistics=statistics)) != row:
         raise damaged
     return result
 
@@ -347,13 +347,13 @@ def write_csv(
     refuse_occupied(target, overwrite=overwrite)
     rows = 0
     with atomic_path(target) as temporary, temporary.open("wb") as stream:
-        stream.write(_line(_columns(manifest, statistics=statistics)))
+        stream.write(encode_line(name_columns(manifest, statistics=statistics)))
         for rows, result in enumerate(results, 1):  # noqa: B007 - how many there were
-            stream.write(_line(_cells(result, manifest, statistics=statistics)))
+            stream.write(encode_line(list_cells(result, manifest, statistics=statistics)))
     return rows
 
 
-def _columns(manifest: Manifest, *, statistics: bool) -> list[str]:
+def name_columns(manifest: Manifest, *, statistics: bool) -> list[str]:
     """The names of the columns."""
     between = _between(manifest, statistics=statistics)
     return ["image", "label", "probability", *between, *(f"p_{label}" for label in manifest.labels), "error"]
@@ -373,7 +373,7 @@ def _between(manifest: Manifest, *, statistics: bool) -> list[str]:
     return [name for name, held in there.items() if held]
 
 
-def _cells(result: Result, manifest: Manifest, *, statistics: bool) -> list[str]:
+def list_cells(result: Result, manifest: Manifest, *, statistics: bool) -> list[str]:
     """One row; numbers with all their digits."""
     between = _between(manifest, statistics=statistics)
     if isinstance(result, Failure):
@@ -386,7 +386,7 @@ def _cells(result: Result, manifest: Manifest, *, statistics: bool) -> list[str]
     return [inert(spell_name(result.image)), inert(result.label), repr(result.probability), *held, *values, ""]
 
 
-def _line(row: list[str]) -> bytes:
+def encode_line(row: list[str]) -> bytes:
     """A row as the file holds it; a cell with a comma, a quote or a line break is quoted (RFC 4180)."""
     quoted = ('"' + cell.replace('"', '""') + '"' if _SPECIAL.search(cell) else cell for cell in row)
     return (",".join(quoted) + "\n").encode("utf-8", "backslashreplace")

@@ -27,7 +27,17 @@ if TYPE_CHECKING:
 
     from zoo.spec import Manifest, TableSpec
 
-__all__ = ["Beside", "Cells", "FindRow", "TableRows", "find_columns", "is_table", "numbers_of", "refuse_unasked"]
+__all__ = [
+    "Beside",
+    "Cells",
+    "FindRow",
+    "TableRows",
+    "find_columns",
+    "find_columns_of",
+    "is_table",
+    "numbers_of",
+    "refuse_unasked",
+]
 
 log = logging.getLogger("zoo")
 
@@ -110,6 +120,32 @@ def is_table(place: str) -> bool:
     return place.lower().endswith((".csv", ".tsv", ".parquet")) and Path(place).is_file()
 
 
+def find_columns_of(shown: str, header: Sequence[str], table: TableSpec | None) -> tuple[int, list[int]]:
+    """Where a table has its images, and what the model takes beside them.
+
+    Args:
+        shown: how errors name the table.
+        header: names of its columns.
+        table: what the model takes; None: nothing.
+
+    Raises:
+        DataError: no column is of images, or one that the model takes is missing.
+    """
+    places = {column_key(name): at for at, name in reversed(list(enumerate(header)))}
+    exact = {name: at for at, name in enumerate(header)}
+    image = next((places[name] for name in IMAGE_COLUMNS if name in places), None)
+    if image is None:
+        raise DataError(
+            f"{shown}: has no column of images; call it {brief(IMAGE_COLUMNS, 3)}",
+            code="table-column-missing",
+            role="image",
+        )
+    where = {} if table is None else {one: exact.get(one, places.get(column_key(one))) for one in table.names}
+    if table is not None and (lost := [name for name, at in where.items() if at is None]):
+        raise missing_columns(table, lost)
+    return image, [at for at in where.values() if at is not None]
+
+
 class TableRows:
     """A table with a column of images, as the columns of each: CSV, TSV or Parquet.
 
@@ -130,25 +166,13 @@ class TableRows:
                     f"{path}: not a table; expected CSV, TSV or Parquet", code="data-format", path=str(path)
                 )
             cells = open_cells(path, form)
-            places = {column_key(name): at for at, name in reversed(list(enumerate(cells.header)))}
-            exact = {name: at for at, name in enumerate(cells.header)}
-            image = next((places[name] for name in IMAGE_COLUMNS if name in places), None)
-            if image is None:
-                raise DataError(
-                    f"{path}: has no column of images; call it {brief(IMAGE_COLUMNS, 3)}",
-                    code="table-column-missing",
-                    role="image",
-                )
-            where = {name: exact.get(name, places.get(column_key(name))) for name in table.names}
-            if lost := [name for name, at in where.items() if at is None]:
-                raise missing_columns(table, lost)
-            wanted = [image, *(at for at in where.values() if at is not None)]
+            image, others = find_columns_of(str(path), cells.header, table)
             home = os.path.realpath(path.parent)
             self.path = path
             self.images: list[str] = []
             self._rows: dict[str, Row] = {}
             self._by_name: dict[str, Row | None] = {}
-            for number, written in cells.rows(wanted):
+            for number, written in cells.rows([image, *others]):
                 cell, *values = (read_inert(one).strip() for one in written)
                 self._add(number, cell.replace("\\", "/"), dict(zip(table.names, values, strict=True)), home)
             self.sha256 = sha256_file(path)

@@ -69,7 +69,7 @@ class Decoders:
         self._companions.stop()
         self._companions.close()
 
-    def pixels(self, name: str, source: Source | ImageError) -> Array | str:
+    def pixels(self, name: str, source: bytes | Source | ImageError) -> Array | str:
         """Decode an image as `Intake.pixels` does; this process does it if no other can be started."""
         path = _spell(source)
         if path is None:
@@ -82,7 +82,7 @@ class Decoders:
         return self._intake.pixels(name, source, self._frame) if answer is None else _unpack(answer)
 
 
-def _spell(source: Source | ImageError) -> bytes | None:
+def _spell(source: bytes | Source | ImageError) -> bytes | None:
     """A path as the file system spells it; None: it is not a path, or no file can have it."""
     if not isinstance(source, str | Path):
         return None

@@ -296,7 +296,7 @@ class Runtime:
 
     def answers(
         self,
-        items: Iterable[tuple[str, Source | ImageError]],
+        items: Iterable[tuple[str, bytes | Source | ImageError]],
         *,
         features: bool = False,
         statistics: bool = False,
@@ -305,7 +305,7 @@ class Runtime:
         workers: int = 0,
         columns: FindRow | None = None,
     ) -> Generator[Result]:
-        """Label images that have names already, from `zoo.edge._stream.expand`; see `predict`."""
+        """Label images that have names already, as `zoo.edge._stream.expand` gives them or as bytes; see `predict`."""
         size = (1 if self.provider == "cpu" else _ACCELERATOR_BATCH) if batch_size is None else batch_size
         if features:
             check_output(str(self.path), self.manifest, FEATURES)

@@ -12,7 +12,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 
@@ -36,9 +36,17 @@ _MOST_THREADS = 4
 
 log = logging.getLogger("zoo")
 
+Found = TypeVar("Found")
+"""Where an image is, before it is decoded."""
+
 
 def decode_batches(
-    items: Iterable[tuple[str, Source | ImageError]], intake: Intake, *, size: int, workers: int, frame: int | None
+    items: Iterable[tuple[str, bytes | Source | ImageError]],
+    intake: Intake,
+    *,
+    size: int,
+    workers: int,
+    frame: int | None,
 ) -> Generator[tuple[list[str], Array | str]]:
     """Decode ahead and stack equal-shaped neighbours.
 
@@ -62,7 +70,7 @@ def decode_batches(
                 f"{what} is {value}, expected {least} or more", code="option-value", option=what, value=value
             )
     with contextlib.ExitStack() as stack:
-        load: Callable[[str, Source | ImageError], Array | str] = partial(intake.pixels, frame=frame)
+        load: Callable[[str, bytes | Source | ImageError], Array | str] = partial(intake.pixels, frame=frame)
         if workers:
             decoders = stack.enter_context(contextlib.closing(Decoders(intake, workers, frame)))
             load = decoders.pixels
@@ -111,15 +119,15 @@ def expand(
 
 
 def decode_ahead(
-    items: Iterable[tuple[str, Source | ImageError]],
-    load: Callable[[str, Source | ImageError], Array | str],
+    items: Iterable[tuple[str, Found]],
+    load: Callable[[str, Found], Array | str],
     *,
     threads: int | None = None,
 ) -> Generator[tuple[str, Array | str]]:
     """Decode ahead in threads.
 
     Args:
-        items: name and source of each image, from `expand`.
+        items: name and source of each image, such as `expand` gives.
         load: called with each item in a thread: its pixels, or the reason why it cannot be used.
         threads: how many; None: as many as this process has CPUs, at most 4.
 

@@ -1,0 +1,296 @@
+"""A batch has one row for each image, whatever its sources, its place and whoever is killed on the way."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import http.server
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tarfile
+import threading
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from batches import painted, read_rows, rows_of, table_of
+from edge_models import make_manifest, make_model
+from refusals import refused
+
+import zoo
+from zoo._support.files import hold_lock
+from zoo.errors import DataError, OutputError, ResumeError
+from zoo.workflow._batch import places
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> Path:
+    return painted(tmp_path / "images", 40)
+
+
+def test_parts_together_are_the_table_of_predict(model_file: Path, images: Path, tmp_path: Path) -> None:
+    pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
+    expected = table_of(model_file, images, tmp_path / "whole.csv")
+    for form in ("csv", "parquet"):
+        done = zoo.predict_batch(model_file, images, tmp_path / form, format=form, part_size=9)  # type: ignore[arg-type]
+        assert (done.images, done.failed, done.parts, done.done, done.finished) == (41, 1, 5, 5, True)
+        assert rows_of(tmp_path / form) == expected
+        assert not list((tmp_path / form).rglob(".*")), "nothing half-written is left"
+
+
+def test_tar_and_table_give_the_answers_of_the_files(model_file: Path, images: Path, tmp_path: Path) -> None:
+    header, *expected = table_of(model_file, images, tmp_path / "whole.csv")
+    answers = {row[0].removeprefix(f"{images}/").removeprefix("'"): row[1:] for row in expected}
+    listed = sorted(str(path.relative_to(tmp_path)) for path in images.rglob("*.png"))
+    with (tmp_path / "listed.csv").open("w", newline="") as stream:
+        csv.writer(stream).writerows([["site", "image"], *(["a", name] for name in listed)])
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        for path in sorted(images.rglob("*.png")):
+            tar.add(path, str(path.relative_to(images)))
+        (tmp_path / "0.cls").write_text("1")
+        tar.add(tmp_path / "0.cls", "0.cls")
+    for source, start in ((tmp_path / "listed.csv", f"{images}/"), (tmp_path / "shard.tar", f"{tmp_path}/shard.tar/")):
+        place = tmp_path / source.stem
+        zoo.predict_batch(model_file, source, place, format="csv", part_size=7)
+        first, *rows = rows_of(place)
+        assert first == header
+        assert [row[0] for row in rows] == [f"{start}{name.removeprefix('images/')}" for name in listed]
+        assert {row[0].removeprefix(start): row[1:] for row in rows} == answers
+
+
+def test_another_model_other_sources_another_form_are_refused(model_file: Path, images: Path, tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    ask = functools.partial(zoo.predict_batch, out=place, format="csv", part_size=10)
+    ask(model_file, images)
+    before = {path: path.read_bytes() for path in place.rglob("*") if path.is_file()}
+    assert ask(model_file, images, resume=True).answered == 0, "a finished batch is resumed by doing nothing"
+    with refused("out-occupied", OutputError):
+        ask(model_file, images)
+    other = tmp_path / "other.onnx"
+    other.write_bytes(make_model(make_manifest(name="other")).SerializeToString())
+    (place / "manifest.json").unlink()
+    with refused("resume-unfinished", ResumeError):
+        ask(model_file, images)
+    with refused("resume-differs", ResumeError, what="model"):
+        ask(other, images, resume=True)
+    with refused("resume-differs", ResumeError, what="sources"):
+        ask(model_file, images / "1", resume=True)
+    with refused("resume-differs", ResumeError, what="part_size"):
+        ask(model_file, images, resume=True, part_size=11)
+    with refused("resume-differs", ResumeError, what="columns"):
+        ask(model_file, images, resume=True, statistics=True)
+    assert zoo.predict_batch(model_file, images, place, format="csv", resume=True).answered == 0
+    assert {path: path.read_bytes() for path in place.rglob("*") if path.is_file()} == before
+    assert ask(other, images, overwrite=True).answered == 41
+    assert rows_of(place) == table_of(other, images, tmp_path / "other.csv")
+
+
+def test_a_folder_of_somebody_else_is_left_alone(model_file: Path, images: Path) -> None:
+    for overwrite in (False, True):
+        with refused("out-occupied", OutputError):
+            zoo.predict_batch(model_file, images, images, format="csv", overwrite=overwrite)
+    assert not (images / "manifest.json").exists()
+
+
+def test_a_second_driver_is_refused(model_file: Path, images: Path, tmp_path: Path) -> None:
+    with hold_lock(tmp_path / "out" / "_zoo" / "lock"), refused("output-busy", OutputError):
+        zoo.predict_batch(model_file, images, tmp_path / "out", format="csv")
+
+
+def test_only_parts_that_do_not_count_are_answered_again(model_file: Path, images: Path, tmp_path: Path) -> None:
+    """A kill leaves a file without its record, or neither; a disk that was full leaves half of one."""
+    place = tmp_path / "out"
+    zoo.predict_batch(model_file, images, place, format="csv", part_size=9)
+    expected = rows_of(place)
+    (place / "manifest.json").unlink()
+    (place / "_zoo" / "done" / "part-000001.json").unlink()
+    (place / "part-000002.csv").write_bytes((place / "part-000002.csv").read_bytes()[:-5])
+    (place / "part-000003.csv").unlink()
+    (place / ".part-000003.csv.abc.part").write_bytes(b"half")
+    os.utime(place / "part-000000.csv", (1, 1))
+    done = zoo.predict_batch(model_file, images, place, format="csv", resume=True)
+    assert (done.answered, done.finished) == (27, True)
+    assert rows_of(place) == expected
+    assert (place / "part-000000.csv").stat().st_mtime == 1, "it was not written again"
+    assert not list(place.glob(".*"))
+
+
+def test_a_listing_that_was_not_finished_is_made_again(model_file: Path, images: Path, tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    zoo.predict_batch(model_file, images, place, format="csv", part_size=9)
+    expected = rows_of(place)
+    for name in ("manifest.json", "_zoo/listing/index.json"):
+        (place / name).unlink()
+    shutil.rmtree(place / "_zoo" / "done")
+    assert zoo.predict_batch(model_file, images, place, format="csv", resume=True).finished
+    assert rows_of(place) == expected
+
+
+def test_a_damaged_listing_answers_nothing_wrong(model_file: Path, images: Path, tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    zoo.predict_batch(model_file, images, place, format="csv", part_size=9)
+    (place / "manifest.json").unlink()
+    (place / "part-000001.csv").unlink()
+    chunk = place / "_zoo" / "listing" / "000000.jsonl"
+    chunk.write_bytes(chunk.read_bytes().replace(b"10.png", b"13.png"))
+    done = zoo.predict_batch(model_file, images, place, format="csv", resume=True)
+    assert [failure.code for failure in done.failures] == ["resume-damaged"]
+    assert not (place / "manifest.json").exists()
+
+
+@pytest.fixture
+def command(model_file: Path, images: Path, tmp_path: Path) -> list[str]:
+    """A batch that takes seconds: forty images, listed many times."""
+    with (tmp_path / "many.csv").open("w", newline="") as stream:
+        names = sorted(str(path) for path in images.rglob("*.png"))
+        csv.writer(stream).writerows([["image"], *([name] for _ in range(50) for name in names)])
+    place = tmp_path / "out"
+    verb = [sys.executable, "-m", "zoo_cli", "predict", str(model_file), str(tmp_path / "many.csv")]
+    return [*verb, "--out", str(place), "--format", "csv", "--part-size", "20", "--resume"]
+
+
+def started(command: list[str], place: Path, parts: int) -> subprocess.Popen[str]:
+    """A batch of which so many parts are done."""
+    child = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    while child.poll() is None and len(list(place.glob("part-*.csv"))) < parts:
+        time.sleep(0.01)
+    return child
+
+
+def test_every_image_has_one_row_after_a_driver_was_killed(command: list[str], tmp_path: Path) -> None:
+    place = tmp_path / "out"
+    for parts in (1, 40):
+        child = started(command, place, parts)
+        child.kill()
+        child.communicate()
+        assert not (place / "manifest.json").exists()
+    last = json.loads(subprocess.run([*command, "--json"], cwd=ROOT, capture_output=True, check=False).stdout)
+    assert last["done"] == last["parts"] == 103
+    assert last["answered"] <= 2050 - 39 * 20, "what was done is not done again"
+    _, *rows = rows_of(place)
+    with (tmp_path / "many.csv").open(newline="") as stream:
+        assert [row[0] for row in rows] == [row[0] for row in csv.reader(stream)][1:]
+
+
+def test_ctrl_c_says_how_to_continue(command: list[str], tmp_path: Path) -> None:
+    child = started(command, tmp_path / "out", 2)
+    child.send_signal(signal.SIGINT)
+    _, said = child.communicate(timeout=60)
+    assert child.returncode == 130
+    assert "--resume" in said
+    assert "Traceback" not in said
+
+
+class _Failing(http.server.SimpleHTTPRequestHandler):
+    """A server that fails over one image, as a network does."""
+
+    broken = True
+
+    def do_GET(self) -> None:
+        if self.broken and self.path.endswith("/7.png"):
+            self.send_error(503)
+        else:
+            super().do_GET()
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def server(images: Path) -> Iterator[tuple[str, type[_Failing]]]:
+    kind = type("Failing", (_Failing,), {})
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(kind, directory=str(images))) as served:
+        thread = threading.Thread(target=served.serve_forever)
+        thread.start()
+        yield f"http://127.0.0.1:{served.server_port}", kind
+        served.shutdown()
+        thread.join()
+
+
+def test_a_network_that_fails_is_never_the_answer_to_an_image(
+    model_file: Path, server: tuple[str, type[_Failing]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("fsspec", reason="URLs need fsspec")
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp")
+    monkeypatch.setattr(places, "_WAIT", 0.01)
+    address, kind = server
+    (tmp_path / "urls.csv").write_text(
+        "\n".join(["image", *(f"{address}/{at % 3}/{at}.png" for at in range(12)), f"{address}/gone.png"])
+    )
+    ask = functools.partial(zoo.predict_batch, model_file, tmp_path / "urls.csv", tmp_path / "out", format="csv")
+    done = ask(part_size=4)
+    assert [(failure.part, failure.code) for failure in done.failures] == [(1, "url-unreadable")]
+    assert (done.done, done.parts) == (3, 4)
+    assert not (tmp_path / "out" / "manifest.json").exists()
+    kind.broken = False
+    done = ask(resume=True)
+    assert (done.answered, done.finished) == (4, True)
+    _, *rows = rows_of(tmp_path / "out")
+    assert len(rows) == 13
+    assert [row[0].rpartition("/")[2] for row in rows if row[-1]] == ["0.png", "gone.png"], "the broken, the missing"
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """An empty bucket of a real S3 server on loopback, as s3fs."""
+    moto = pytest.importorskip("moto.server", reason="the S3 server is moto's")
+    s3fs = pytest.importorskip("s3fs", reason="s3:// needs s3fs")
+    served = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    served.start()
+    host, port = served.get_host_and_port()
+    for name, value in (("ENDPOINT_URL", f"http://{host}:{port}"), ("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b"),
+                        ("DEFAULT_REGION", "us-east-1")):  # fmt: skip
+        monkeypatch.setenv(f"AWS_{name}", value)
+    s3fs.S3FileSystem.clear_instance_cache()
+    system = s3fs.S3FileSystem(use_listings_cache=False)
+    system.mkdir("bucket")
+    yield system
+    s3fs.S3FileSystem.clear_instance_cache()
+    served.stop()
+
+
+def test_object_storage_is_read_and_written(model_file: Path, images: Path, tmp_path: Path, bucket: Any) -> None:
+    _, *expected = table_of(model_file, images, tmp_path / "whole.csv")
+    answers = sorted(row[1:] for row in expected)
+    with tarfile.open(tmp_path / "shard.tar", "w") as tar:
+        tar.add(images, ".")
+    names = [str(path.relative_to(images)) for path in images.rglob("*.png")]
+    (tmp_path / "names.csv").write_text("\n".join(["image", *(f'"{one}"'.replace('"b"', '""b""') for one in names)]))
+    bucket.put(str(images), "bucket/images", recursive=True)
+    bucket.put(str(tmp_path / "shard.tar"), "bucket/shards/shard.tar")
+    bucket.put(str(tmp_path / "names.csv"), "bucket/images/names.csv")
+    for number, source in enumerate(("images", "shards", "shards/*.tar", "images/names.csv")):
+        place = f"s3://bucket/out-{number}"
+        ask = functools.partial(zoo.predict_batch, model_file, f"s3://bucket/{source}", place, format="csv")
+        assert ask(part_size=9).finished
+        _, *rows = read_rows(lambda name, place=place: bucket.cat(f"{place}/{name}"))  # type: ignore[misc]
+        assert sorted(row[1:] for row in rows) == answers, source
+        assert all(row[0].startswith("s3://bucket/") for row in rows)
+    bucket.rm(f"{place}/manifest.json")
+    bucket.rm(f"{place}/part-000002.csv")
+    assert ask(resume=True).answered == 9
+    with refused("out-occupied", OutputError):
+        ask()
+
+
+def test_secrets_of_a_url_are_in_no_row() -> None:
+    shown = places.show_place("https://user:pass@host/a.png?X-Amz-Signature=abc")
+    assert shown == "https://host/a.png"
+    assert places.show_place("https://host/a?id=3") == "https://host/a?id=3"
+    assert places.show_place("images/a@b?key=1") == "images/a@b?key=1", "a file may be called so"
+
+
+def test_a_batch_of_nothing_is_refused(model_file: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with refused("data-empty", DataError):
+        zoo.predict_batch(model_file, tmp_path / "empty", tmp_path / "out", format="csv")

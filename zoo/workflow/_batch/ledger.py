@@ -1,0 +1,213 @@
+"""What a batch's place says of it: what it was begun with, which parts are done, and at the end that all are.
+
+A part counts when its record is there and names a file of the size that is there. The file is put in place before its
+record, both whole or not at all, so a kill at any moment leaves a part that counts or one that is answered again.
+
+What this module does not know: images, models, who answers the parts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from zoo._support.files import hold_lock, remove_leftovers
+from zoo.errors import OutputError, ResumeError
+from zoo.spec import decode, encode
+from zoo.workflow._batch.listing import FOLDER, Listing
+from zoo.workflow._batch.part import DONE, Record
+
+if TYPE_CHECKING:
+    from contextlib import AbstractContextManager
+
+    from zoo.workflow._batch.places import Place
+
+__all__ = [
+    "BEGINNINGS",
+    "BatchManifest",
+    "Begun",
+    "NamedSource",
+    "begin",
+    "finish",
+    "lock",
+    "read_done",
+    "read_finished",
+]
+
+PART_SIZE = 1000
+"""Small enough that a kill costs little, large enough that a hundred million images are a hundred thousand files."""
+_OWN = "_zoo"
+BEGINNINGS = f"{_OWN}/begun"
+"""Folder of how often parts were begun in this call."""
+_BEGUN = f"{_OWN}/begun.json"
+_MANIFEST = "manifest.json"
+_UNSEEN = {"schema", "home", "name"}
+"""Fields of `Begun` that may differ when a batch is resumed."""
+
+
+class NamedSource(msgspec.Struct, frozen=True):
+    """A source as it was given, without what may open it; of a tar or table its size."""
+
+    source: str
+    bytes: int | None
+
+
+class Begun(msgspec.Struct, frozen=True, kw_only=True):
+    """What decides the content of a batch."""
+
+    schema: int = 1
+    version: str
+    """Of this tool."""
+    name: str
+    model: str
+    """sha256 of the ONNX file."""
+    form: str
+    columns: tuple[str, ...]
+    provider: str
+    frame: int | None
+    part_size: int
+    """Images in a part; 0: nobody asked for a number, so the one that is there holds, or `PART_SIZE`."""
+    sources: tuple[NamedSource, ...]
+    home: str
+    """Folder that relative paths begin at."""
+
+
+class BatchManifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What proves a finished batch: every image of the listing has one row, in this part, of this model."""
+
+    schema: int = 1
+    images: int
+    failed: int
+    begun: Begun
+    parts: tuple[Record, ...]
+
+
+def lock(place: Place) -> AbstractContextManager[None]:
+    """Keep a second driver out of a folder of this machine.
+
+    Object storage has no locks. Two drivers there write the same parts, each whole, and the later one stays.
+    """
+    if place.folder is None:
+        return contextlib.nullcontext()
+
+    def refuse() -> OutputError:
+        return OutputError(
+            f"cannot write {place}: another process is at it; wait for it", code="output-busy", path=str(place)
+        )
+
+    return hold_lock(place.folder / _OWN / "lock", refuse=refuse, lenient=True)
+
+
+def begin(place: Place, wanted: Begun, *, resume: bool, overwrite: bool) -> Begun:
+    """Begin a batch, or continue the one that is there.
+
+    Raises:
+        OutputError: other files are there, or a finished batch that is not to be replaced.
+        ResumeError: an unfinished batch is there and `resume` was not asked for, or it was begun with something else.
+    """
+    names = place.names()
+    held = _read(place)
+    if held is not None and (resume or overwrite):
+        place.remove([BEGINNINGS])
+    if held is None:
+        if names - {_OWN}:
+            raise OutputError(
+                f"{place} holds other files, expected a new or empty folder; choose another place",
+                code="out-occupied",
+                path=str(place),
+            )
+    elif resume:
+        _compare(place, held, wanted)
+        return held
+    elif overwrite:
+        parts = [name for name in place.sizes() if name.startswith("part-")]
+        place.remove([_MANIFEST, *parts, DONE, FOLDER, _BEGUN])  # in this order: what is left is unfinished
+    elif _MANIFEST in names:
+        raise OutputError(
+            f"{place} holds a finished batch; give --overwrite to replace it, or choose another place",
+            code="out-occupied",
+            path=str(place),
+        )
+    else:
+        raise ResumeError(
+            f"{place} holds an unfinished batch; continue it with --resume, or begin anew with --overwrite",
+            code="resume-unfinished",
+            path=str(place),
+        )
+    wanted = msgspec.structs.replace(wanted, part_size=wanted.part_size or PART_SIZE)
+    place.write(_BEGUN, encode(wanted))
+    return wanted
+
+
+def read_finished(place: Place) -> BatchManifest | None:
+    """The manifest of a finished batch; None: it is not finished."""
+    try:
+        data = place.read(_MANIFEST)
+    except FileNotFoundError:
+        return None
+    return decode(data, BatchManifest, place.file(_MANIFEST), ResumeError)
+
+
+def read_done(place: Place, listing: Listing) -> dict[int, Record]:
+    """The parts that count, by number.
+
+    Raises:
+        OutputError: the place cannot be read.
+    """
+    there = place.sizes()
+    names = [f"{DONE}/{name}" for name in place.sizes(DONE)]
+    done = {}
+    for _, data in place.read_all(names):
+        with contextlib.suppress(msgspec.DecodeError):
+            record = msgspec.json.decode(data, type=Record)
+            part = listing.parts[record.part] if record.part < len(listing.parts) else None
+            if part and record.images == part.images and there.get(record.file) == record.bytes:
+                done[record.part] = record
+    return done
+
+
+def finish(place: Place, begun: Begun, listing: Listing, done: dict[int, Record]) -> BatchManifest:
+    """Write the manifest of a batch whose parts are all done, and remove what killed processes left.
+
+    Raises:
+        OutputError: it cannot be written.
+    """
+    records = tuple(done[part.number] for part in listing.parts)
+    manifest = BatchManifest(
+        images=listing.images, failed=sum(record.failed for record in records), begun=begun, parts=records
+    )
+    place.write(_MANIFEST, encode(manifest))
+    place.remove([BEGINNINGS])
+    if place.folder is not None:
+        for folder in (place.folder, place.folder / DONE):
+            remove_leftovers(folder, all_names=True)
+    return manifest
+
+
+def _read(place: Place) -> Begun | None:
+    try:
+        data = place.read(_BEGUN)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return decode(data, Begun, place.file(_BEGUN), ResumeError)
+
+
+def _compare(place: Place, held: Begun, wanted: Begun) -> None:
+    for field in Begun.__struct_fields__:
+        was, now = getattr(held, field), getattr(wanted, field)
+        if field in _UNSEEN or was == now or (field == "part_size" and now == 0):
+            continue
+        if field in {"columns", "sources"}:
+            was, now = (", ".join(getattr(one, "source", one) for one in value) for value in (was, now))
+            now = f"{now}, of another size" if was == now else now
+        raise ResumeError(
+            f"{place} was begun with another {field.replace('_', ' ')}: {str(was)[:200]}, now {str(now)[:200]}; resume "
+            "it as it was begun, or begin anew with --overwrite",
+            code="resume-differs",
+            path=str(place),
+            what=field,
+            begun=was,
+            now=now,
+        )

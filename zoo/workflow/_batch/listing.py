@@ -1,0 +1,176 @@
+"""The listing of a batch: images, in their order, dealt into numbered parts. It is made once, and every call reads it.
+
+Chunks of some megabytes hold a line for each image. An index says where in them the lines of each part are, so that
+whoever answers a part reads no other. Memory stays flat but for the index, a hundred bytes a part.
+
+What this module does not know: where images come from, what is answered.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from zoo.errors import DataError, ResumeError
+from zoo.spec import decode
+from zoo.workflow._batch.sources import Entry
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from zoo.workflow._batch.places import Place
+
+__all__ = ["INDEX", "Listing", "Part", "digest_names", "open_listing", "read_part", "write_listing"]
+
+FOLDER = "_zoo/listing"
+INDEX = f"{FOLDER}/index.json"
+"""Written last: with it the listing is whole."""
+_CHUNK = 8 * 2**20
+"""Bytes after which a part ends its chunk."""
+
+
+class Part(msgspec.Struct, frozen=True, array_like=True):
+    """Some images that lie side by side in the listing."""
+
+    number: int
+    chunk: int
+    start: int
+    end: int
+    """Bytes of the chunk that hold its lines."""
+    rows: int
+    images: str
+    """`digest_names` of its images."""
+
+    @property
+    def name(self) -> str:
+        """Of its file, without suffix."""
+        return f"part-{self.number:06d}"
+
+
+class Listing(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be answered."""
+
+    schema: int = 1
+    images: int
+    parts: tuple[Part, ...]
+
+
+def digest_names(names: Iterable[str]) -> str:
+    """A sha256 of names in their order."""
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(name.encode("utf-8", "surrogatepass") + b"\0")
+    return digest.hexdigest()
+
+
+def write_listing(place: Place, entries: Iterable[Entry], part_size: int) -> Listing:
+    """Deal entries into parts of `part_size`, the last one smaller, and write them.
+
+    Raises:
+        DataError: entries cannot be had, or a part lists an image twice with other columns.
+        OutputError: the listing cannot be written.
+    """
+    parts: list[Part] = []
+    chunk, number, held = bytearray(), 0, list[Entry]()
+
+    def close_part() -> None:
+        start = len(chunk)
+        _refuse_conflicts(held)
+        for entry in held:
+            chunk.extend(_spell(entry) + b"\n")
+        names = digest_names(entry.image for entry in held)
+        parts.append(Part(len(parts), number, start, len(chunk), len(held), names))
+        held.clear()
+
+    for entry in entries:
+        held.append(entry)
+        if len(held) == part_size:
+            close_part()
+            if len(chunk) >= _CHUNK:
+                place.write(_chunk_name(number), bytes(chunk))
+                chunk.clear()
+                number += 1
+    if held:
+        close_part()
+    if chunk:
+        place.write(_chunk_name(number), bytes(chunk))
+    listing = Listing(images=sum(part.rows for part in parts), parts=tuple(parts))
+    place.write(INDEX, msgspec.json.encode(listing))
+    return listing
+
+
+def open_listing(place: Place) -> Listing | None:
+    """The listing that is there; None: none, or one that was not finished.
+
+    Raises:
+        ResumeError: it is damaged.
+    """
+    try:
+        data = place.read(INDEX)
+    except FileNotFoundError:
+        return None
+    return decode(data, Listing, place.file(INDEX), ResumeError)
+
+
+def read_part(place: Place, part: Part) -> list[Entry]:
+    """The images of a part.
+
+    Raises:
+        ResumeError: the listing is damaged.
+        DataError: it cannot be read.
+    """
+    try:
+        lines = place.read(_chunk_name(part.chunk), part.start, part.end).split(b"\n")[:-1]
+        entries = [_read(line) for line in lines]
+    except (FileNotFoundError, ValueError, TypeError):
+        entries = []
+    except OSError as problem:
+        raise DataError(
+            f"{place}: the listing cannot be read ({(problem.strerror or str(problem)).lower()}); check the disk",
+            code="file-unreadable",
+            path=str(place),
+        ) from None
+    if digest_names(entry.image for entry in entries) != part.images:
+        raise ResumeError(
+            f"{place}: the listing of {part.name} is damaged; begin anew with --overwrite",
+            code="resume-damaged",
+            path=str(place),
+            part=part.number,
+        )
+    return entries
+
+
+def _chunk_name(number: int) -> str:
+    return f"{FOLDER}/{number:06d}.jsonl"
+
+
+def _spell(entry: Entry) -> bytes:
+    try:
+        return msgspec.json.encode(entry)
+    except UnicodeEncodeError:  # a file name that is not UTF-8
+        return json.dumps(msgspec.to_builtins(entry)).encode()
+
+
+def _read(line: bytes) -> Entry:
+    try:
+        return msgspec.json.decode(line, type=Entry)
+    except msgspec.DecodeError:  # as above
+        held = json.loads(line)
+        return Entry(**held | ({"cells": tuple(held["cells"])} if "cells" in held else {}))
+
+
+def _refuse_conflicts(entries: list[Entry]) -> None:
+    """Two rows of one image with other columns could not be told apart in a part."""
+    if not entries or entries[0].cells is None:
+        return
+    seen: dict[str, tuple[str | None, ...] | None] = {}
+    for entry in entries:
+        if seen.setdefault(entry.image, entry.cells) != entry.cells:
+            raise DataError(
+                f"{entry.image!r} is listed twice, with other columns; keep one row for each image",
+                code="table-image-twice",
+                image=entry.image,
+            )

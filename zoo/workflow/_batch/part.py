@@ -1,0 +1,197 @@
+"""One part of a batch: its images → rows → one file, put in place whole, and then the record that it counts by.
+
+What this module does not know: who hands out parts, which are done.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import numpy as np
+
+from zoo._support.files import sha256_bytes
+from zoo._support.imports import needing
+from zoo._support.text import is_utf8, spell_name
+from zoo.edge import Runtime
+from zoo.edge._answers import encode_line, list_cells, name_columns
+from zoo.edge._results import Failure
+from zoo.edge._stream import decode_ahead
+from zoo.errors import DataError, ImageError
+from zoo.spec import MEASURED, NOVELTY, encode
+from zoo.workflow._batch.listing import Part, digest_names, read_part
+from zoo.workflow._batch.places import Place, is_url, read_bytes, show_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from zoo.edge._intake import Array
+    from zoo.edge._results import Result
+    from zoo.edge.bundle import Contents
+    from zoo.spec import Manifest
+    from zoo.workflow._batch.sources import Entry
+
+__all__ = ["DONE", "Job", "Record", "answer_part", "open_runtime"]
+
+DONE = "_zoo/done"
+"""Folder of the records."""
+_AT_ONCE = 8
+"""Images that are fetched side by side; a request to object storage takes as long as several images do."""
+
+
+class Job(msgspec.Struct, frozen=True, kw_only=True):
+    """All that whoever answers a part must know; it travels to other machines."""
+
+    place: str
+    form: str
+    frame: int | None = None
+    statistics: bool = False
+    batch_size: int | None = None
+    workers: int = 0
+    provider: str = "cpu"
+    threads: int | None = None
+    allow_fallback: bool = False
+    model: str = "model"
+    """Path of the model, for errors."""
+    home: str = "."
+    """Folder that paths in the listing are relative to: workers have folders of their own."""
+
+
+class Record(msgspec.Struct, frozen=True, kw_only=True):
+    """What was written of a part."""
+
+    part: int
+    file: str
+    rows: int
+    failed: int
+    """Rows with an error and no answer."""
+    bytes: int
+    sha256: str
+    """Of the file."""
+    images: str
+    """`digest_names` of the images that have a row."""
+
+
+def open_runtime(job: Job, contents: Contents) -> Runtime:
+    """The model, from what was read and checked of it elsewhere; raises as `Runtime.open`."""
+    return Runtime.from_contents(
+        Path(job.model), contents, provider=job.provider, threads=job.threads, allow_fallback=job.allow_fallback
+    )
+
+
+def answer_part(job: Job, runtime: Runtime, place: Place, part: Part) -> Record:
+    """Answer the images of a part, and write its file and its record.
+
+    Raises:
+        DataError: an image, the listing or a tar could not be fetched just now, which says nothing of the image.
+        OutputError: the file cannot be written.
+        ModelError: ONNX Runtime failed.
+    """
+    entries = read_part(place, part)
+    table = runtime.manifest.table
+    columns: dict[str, Mapping[str, Any]] | None = None
+    if table is not None:
+        columns = {entry.image: dict(zip(table.names, entry.cells or (), strict=True)) for entry in entries}
+    results = list(
+        runtime.answers(
+            _fetch(entries, job.home),
+            statistics=job.statistics,
+            batch_size=job.batch_size,
+            frame=job.frame,
+            workers=job.workers,
+            columns=None if columns is None else columns.__getitem__,
+        )
+    )
+    write = _write_csv if job.form == "csv" else _write_parquet
+    data = write(results, runtime.manifest, statistics=job.statistics)
+    record = Record(
+        part=part.number,
+        file=f"{part.name}.{job.form}",
+        rows=len(results),
+        failed=sum(isinstance(result, Failure) for result in results),
+        bytes=len(data),
+        sha256=sha256_bytes(data),
+        images=digest_names(result.image for result in results),
+    )
+    place.write(record.file, data)
+    place.write(f"{DONE}/{part.name}.json", encode(record))
+    return record
+
+
+def _fetch(entries: list[Entry], home: str) -> Iterator[tuple[str, bytes | Path | ImageError]]:
+    """Files of this machine by their paths; what lies in tars or far away as bytes, several fetched at a time."""
+    places = [entry.at or entry.image for entry in entries]
+    places = [place if is_url(place) else os.path.join(home, place) for place in places]  # noqa: PTH118 - for very many
+    far = [
+        entry.error is None and (entry.start is not None or is_url(place))
+        for entry, place in zip(entries, places, strict=True)
+    ]
+    asked = ((place, entry) for entry, place, away in zip(entries, places, far, strict=True) if away)
+    with contextlib.closing(decode_ahead(asked, _read, threads=_AT_ONCE)) as fetched:
+        for entry, place, away in zip(entries, places, far, strict=True):
+            found = next(fetched)[1] if away else entry.error
+            if isinstance(found, str):
+                yield entry.image, ImageError(entry.image, found)
+            else:
+                yield entry.image, Path(place) if found is None else found.tobytes()
+
+
+def _read(where: str, entry: Entry) -> Array | str:
+    """The bytes of an image, or why it is not there."""
+    end = None if entry.start is None else entry.start + (entry.size or 0)
+    try:
+        data = read_bytes(where, entry.start, end)
+    except FileNotFoundError:
+        if entry.start is None:
+            return "no such file; check the address"
+        data = b""
+    except OSError as problem:
+        raise DataError(
+            f"{show_place(where)}: cannot be read ({(problem.strerror or str(problem)).lower()}); check the disk",
+            code="file-unreadable",
+            path=show_place(where),
+        ) from None
+    if end is not None and len(data) != entry.size:
+        raise DataError(
+            f"{show_place(where)}: is gone or shorter than it was when it was listed; restore it",
+            code="shard-damaged",
+            path=show_place(where),
+        )
+    return np.frombuffer(data, np.uint8)
+
+
+def _write_csv(results: list[Result], manifest: Manifest, *, statistics: bool) -> bytes:
+    """The lines of `zoo predict --csv`."""
+    lines = [encode_line(name_columns(manifest, statistics=statistics))]
+    lines += (encode_line(list_cells(result, manifest, statistics=statistics)) for result in results)
+    return b"".join(lines)
+
+
+def _write_parquet(results: list[Result], manifest: Manifest, *, statistics: bool) -> bytes:
+    """The columns of `zoo predict --csv`: numbers as float64, texts as they are, null where a cell would be empty."""
+    with needing("--format parquet", "parquet"):
+        import pyarrow as pa
+        from pyarrow import parquet
+    names = name_columns(manifest, statistics=statistics)
+    numbers = {"probability", NOVELTY, *MEASURED, *(f"p_{label}" for label in manifest.labels)}
+    rows = [result.tables()["answers"][0] for result in results]
+    columns = {}
+    for name in names:
+        if name in numbers:
+            columns[name] = pa.array([row.get(name) for row in rows], pa.float64())
+        else:
+            columns[name] = pa.array([_spell(row.get(name), image=name == "image") for row in rows], pa.string())
+    stream = io.BytesIO()
+    parquet.write_table(pa.table(columns), stream)
+    return stream.getvalue()
+
+
+def _spell(cell: str | None, *, image: bool) -> str | None:
+    if cell is None:
+        return None
+    text = spell_name(cell) if image else cell
+    return text if is_utf8(text) else text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,254 @@
+"""What the user named → its images, one after the other: folders, single files, tar shards, tables; by path or URL.
+
+A URL's files are told by their suffixes, because a look at the first bytes of each would be a request each. Tar shards
+in a folder are taken where it holds no images.
+
+What this module does not know: parts, models, what is answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tarfile
+import tempfile
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+import msgspec
+
+from zoo._support.cells import form_of, open_cells
+from zoo._support.text import join_lines, natural_key, read_inert
+from zoo.edge._beside import find_columns_of
+from zoo.edge._stream import expand
+from zoo.errors import DataError, ImageError
+from zoo.readers._door import image_suffixes
+from zoo.readers._foreign import find_suffix
+from zoo.readers._walk import Walk, is_hidden
+from zoo.tabular import missing_columns
+from zoo.workflow._batch.places import connect_to, is_url, show_place
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from zoo.readers._walk import PassedOver
+    from zoo.spec import TableSpec
+
+__all__ = ["Entry", "list_images", "size_of_source"]
+
+_TABLES = (".csv", ".tsv", ".parquet")
+_BLOCK = 2**20
+"""Bytes that are read at a time of a tar that is far away."""
+
+
+class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
+    """One image that waits for its answer."""
+
+    image: str
+    """How its row names it."""
+    at: str | None = None
+    """Path or URL of its file, or of the tar that holds it; None: `image` is it."""
+    start: int | None = None
+    size: int | None = None
+    """Its bytes in the tar."""
+    cells: tuple[str | None, ...] | None = None
+    """What the model takes beside it, in the order of the manifest."""
+    error: str | None = None
+    """Why there is nothing to read."""
+
+
+def list_images(
+    sources: list[str], beside: TableSpec | None, passed: list[tuple[str, PassedOver]] | None = None
+) -> Iterator[Entry]:
+    """Every image of the sources, in their order; memory stays flat but for the names of one directory.
+
+    Args:
+        sources: paths and URLs as the user gave them.
+        beside: columns that the model takes beside an image, which only a table has; None: none.
+        passed: gets each folder of this machine that was walked, and what was met in it beside images.
+
+    Raises:
+        DataError: a source cannot be listed, or the only one holds no image.
+    """
+    for source in sources:
+        empty = True
+        for entry in _list_source(source, beside, passed):
+            empty = False
+            yield entry
+        if empty:
+            problem = DataError(
+                f"{show_place(source)}: holds no image; expected images, tar shards, or a table of their paths",
+                code="data-empty",
+                folder=show_place(source),
+            )
+            if len(sources) == 1:
+                raise problem
+            yield Entry(show_place(source), error=str(problem))
+
+
+def size_of_source(source: str) -> int | None:
+    """Bytes of a tar or table, by which a resumed call sees that it was changed; None: of anything else."""
+    if not source.lower().endswith((*_TABLES, ".tar")) or _is_pattern(source):
+        return None
+    if is_url(source):
+        with contextlib.suppress(Exception):
+            system, path = connect_to(source)
+            return int(system.info(path)["size"])
+        return None
+    return Path(source).stat().st_size if Path(source).is_file() else None
+
+
+def _list_source(source: str, beside: TableSpec | None, passed: list[tuple[str, PassedOver]] | None) -> Iterator[Entry]:
+    lower = source.lower()
+    if lower.endswith(_TABLES) and (is_url(source) or Path(source).is_file()):
+        yield from _list_table(source, beside)
+        return
+    if beside is not None:
+        raise missing_columns(beside, beside.names)
+    if lower.endswith(".tar") and not _is_pattern(source):
+        yield from _list_tar(source)
+    elif is_url(source):
+        yield from _list_url(source)
+    else:
+        yield from _list_here(source, passed)
+
+
+def _list_here(source: str, passed: list[tuple[str, PassedOver]] | None) -> Iterator[Entry]:
+    """A file or a folder of this machine, as `zoo predict` walks it."""
+    some = False
+    with contextlib.suppress(DataError):  # an empty folder, which `list_images` says
+        for name, found in expand(source, passed):
+            some = True
+            yield Entry(name, error=found.reason) if isinstance(found, ImageError) else Entry(name)
+    if not some:
+        for tar in Walk(source).files((".tar",)):
+            yield from _list_tar(os.path.join(source, tar))  # noqa: PTH118 - '.' stays as the user gave it
+
+
+def _list_url(url: str) -> Iterator[Entry]:
+    system, path = connect_to(url)
+    asked = url.partition("?")[2] if url.startswith("http") else ""
+    try:
+        if _is_pattern(url):
+            found = sorted(system.glob(path), key=natural_key)
+            yield from (entry for one in found for entry in _list_file(system.unstrip_protocol(one)))
+        elif _is_image(path.partition("?")[0]) or (asked and system.isfile(path)):
+            yield Entry(show_place(url), url)
+        else:
+            yield from _list_folder(system, path)
+    except OSError as problem:
+        raise DataError(
+            f"{show_place(url)}: cannot be listed ({join_lines(problem, 200) or type(problem).__name__}); check the "
+            "address and the rights",
+            code="url-unreadable",
+            url=show_place(url),
+            cause=type(problem).__name__,
+        ) from None
+
+
+def _is_pattern(source: str) -> bool:
+    """Whether a URL is a pattern for several; a '?' is, but not in https://, where it begins a query."""
+    return is_url(source) and any(mark in source for mark in ("*[" if source.startswith("http") else "*?["))
+
+
+def _list_folder(system: Any, root: str) -> Iterator[Entry]:
+    """Images below a folder that is far, a directory at a time; without any, its tars."""
+    tars, some = list[str](), False
+    for folder, inside, files in system.walk(root, on_error="raise"):
+        inside[:] = sorted((name for name in inside if not is_hidden(name)), key=natural_key)
+        for name in sorted((name for name in files if not is_hidden(name)), key=natural_key):
+            place = system.unstrip_protocol(f"{folder}/{name}")
+            if _is_image(name):
+                some = True
+                yield Entry(show_place(place), place)
+            elif name.lower().endswith(".tar"):
+                tars.append(place)
+    if not some:
+        for tar in tars:
+            yield from _list_tar(tar)
+
+
+def _list_file(place: str) -> Iterator[Entry]:
+    """A file that a pattern found."""
+    if place.lower().endswith(".tar"):
+        yield from _list_tar(place)
+    elif _is_image(place):
+        yield Entry(show_place(place), place)
+
+
+def _is_image(name: str) -> bool:
+    return find_suffix(name) in image_suffixes()
+
+
+def _list_tar(tar: str) -> Iterator[Entry]:
+    """Members of a tar that are images by their suffixes; nothing is unpacked, no image is read."""
+    from zoo.data._sources.tar_headers import members
+
+    shown = show_place(tar)
+    try:
+        with _open(tar) as stream:
+            for member in members(stream):
+                name = member.name.removeprefix("./")
+                if member.regular and _is_image(name) and not any(map(is_hidden, name.split("/"))):
+                    yield Entry(f"{shown}/{name}", tar, member.offset, member.size)
+            at = stream.tell()
+            if at == 0 or stream.read(1) not in (b"", b"\0"):
+                raise DataError(
+                    f"{shown}: not a tar, a compressed one, or damaged at byte {at}; restore or unpack it",
+                    code="shard-damaged",
+                    offset=at,
+                )
+    except tarfile.TarError as problem:
+        raise DataError(f"{shown}: cannot be read as a tar ({problem}); restore it", code="shard-damaged") from None
+    except OSError as problem:
+        raise _refuse(shown, problem) from None
+
+
+def _list_table(table: str, beside: TableSpec | None) -> Iterator[Entry]:
+    """Images that a table lists; a path in it is relative to the table's own folder."""
+    shown, home = show_place(table), table.partition("?")[0].rpartition("/")[0]
+    with contextlib.ExitStack() as stack:
+        place = Path(table)
+        if is_url(table):
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="zoo-"))
+            place = Path(folder, table.partition("?")[0].rpartition("/")[2])
+            try:
+                system, path = connect_to(table)
+                system.get_file(path, str(place))
+            except OSError as problem:
+                raise _refuse(shown, problem) from None
+        try:
+            form = form_of(place)
+        except OSError as problem:
+            raise _refuse(shown, problem) from None
+        if form is None:
+            raise DataError(f"{shown}: not a table; expected CSV, TSV or Parquet", code="data-format", path=shown)
+        cells = open_cells(place, form)
+        image, others = find_columns_of(shown, cells.header, beside)
+        for number, (cell, *values) in cells.rows([image, *others]):
+            at = read_inert(cell).strip()
+            if not at:
+                raise DataError(f"{shown}: row {number} names no image; mend it", code="table-rows", row=number)
+            if not is_url(at):
+                at = f"{home}/{at}" if is_url(table) else os.path.join(place.parent, at.replace("\\", "/"))  # noqa: PTH118 - as written
+            held = tuple(read_inert(value).strip() for value in values) if beside is not None else None
+            name = show_place(at)
+            yield Entry(name, None if name == at else at, cells=held)
+
+
+def _open(where: str) -> Any:
+    if not is_url(where):
+        return Path(where).open("rb", buffering=1 << 18)
+    system, path = connect_to(where)
+    stream: IO[bytes] = system.open(path, "rb", block_size=_BLOCK)
+    return stream
+
+
+def _refuse(shown: str, problem: OSError) -> DataError:
+    reason = (problem.strerror or type(problem).__name__).lower()
+    missing = isinstance(problem, FileNotFoundError)
+    return DataError(
+        f"{shown}: {'no such file' if missing else f'cannot be read ({reason})'}; check the path and its rights",
+        code="file-missing" if missing else "file-unreadable",
+        path=shown,
+    )

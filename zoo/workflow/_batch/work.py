@@ -1,0 +1,133 @@
+"""The parts of one call, handed out until they are done or have failed three times; and what is said meanwhile.
+
+What this module does not know: what a part holds, where it is answered.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import time
+from typing import TYPE_CHECKING
+
+from zoo import errors
+from zoo._support.interrupts import sigterm_as_interrupt
+from zoo._support.text import format_count
+from zoo.edge._print import Pace
+from zoo.workflow._batch.failures import TRIES, PartFailure, lose
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from zoo.workflow._batch.engines import Outcome, Run
+    from zoo.workflow._batch.listing import Listing, Part
+    from zoo.workflow._batch.part import Record
+    from zoo.workflow._batch.places import Place
+
+__all__ = ["Work"]
+
+_WINDOW = 4096
+"""Parts that an engine is given at a time, so that its own books stay small."""
+_IN_A_ROW = 20
+"""Failures without a success between them after which no further part is tried: the network is gone, say."""
+
+log = logging.getLogger("zoo")
+
+
+class Work:
+    """What one call has to do.
+
+    Attributes:
+        pending: parts that are not done.
+        answered: images that this call answered.
+    """
+
+    def __init__(self, place: Place, listing: Listing, done: Mapping[int, Record]) -> None:
+        self.pending = [part for part in listing.parts if part.number not in done]
+        self.answered = 0
+        self._place, self._listing = place, listing
+        self._images = sum(part.rows for part in self.pending)
+        self._done = len(done)
+        self._failures: dict[int, PartFailure] = {}
+        self._begun = time.monotonic()
+        if done:
+            log.info("resumed: %s", self._count())
+
+    @contextlib.contextmanager
+    def keeping(self) -> Iterator[None]:
+        """Say what is kept when the block is broken off."""
+        try:
+            with sigterm_as_interrupt():
+                yield
+        except BaseException:
+            log.warning("%s keeps %s; continue with --resume", self._place, self._count())
+            raise
+
+    def carry_out(self, run: Run) -> None:
+        """Hand out what is pending; what fails thrice stays pending.
+
+        Raises:
+            ZooError: a part failed for a reason for which every part would fail.
+        """
+        pace = Pace()
+        pace.is_due()  # it says nothing at once
+        for _ in range(TRIES):
+            asked, self.pending = self.pending, []
+            for start in range(0, len(asked), _WINDOW):
+                window = {part.number: part for part in asked[start : start + _WINDOW]}
+                with contextlib.closing(run(list(window.values()))) as outcomes:
+                    hopeless = self._take(outcomes, window, pace)
+                self.pending += window.values()
+                if hopeless:
+                    self.pending += asked[start + _WINDOW :]
+                    return
+            if not self.pending:
+                return
+
+    def name_failures(self, done: Mapping[int, Record]) -> tuple[PartFailure, ...]:
+        """Why each part that is not done is not."""
+        return tuple(
+            self._failures.get(part.number)
+            or PartFailure(part=part.number, code="part-lost", message=str(lose(part.number)))
+            for part in self._listing.parts
+            if part.number not in done
+        )
+
+    def _take(self, outcomes: Iterator[Outcome], window: dict[int, Part], pace: Pace) -> bool:
+        """Take parts off the window as they are done; True: too many failed in a row to try another."""
+        in_a_row = 0
+        for outcome in outcomes:
+            if outcome.record is not None:
+                in_a_row = 0
+                if window.pop(outcome.part, None) is not None:
+                    self._done += 1
+                    self.answered += outcome.record.rows
+                self._failures.pop(outcome.part, None)
+                if pace.is_due():
+                    self._say()
+            elif outcome.problem is not None:
+                if outcome.final:
+                    raise getattr(errors, outcome.kind)(outcome.problem.message, code=outcome.problem.code)
+                self._failures[outcome.part] = outcome.problem
+                in_a_row += 1
+                if in_a_row == _IN_A_ROW:
+                    return True
+        return False
+
+    def _count(self) -> str:
+        return f"{self._done} of {format_count(len(self._listing.parts), 'part')}"
+
+    def _say(self) -> None:
+        rate = self.answered / max(time.monotonic() - self._begun, 1e-9)
+        left = (self._images - self.answered) / max(rate, 1e-9)
+        log.info("%s, %.0f images/s, %s left", self._count(), rate, _spell_time(left))
+
+
+def _spell_time(seconds: float) -> str:
+    return (
+        f"{seconds:.0f} s"
+        if seconds < 100
+        else f"{seconds / 60:.0f} min"
+        if seconds < 6000
+        else f"{seconds / 3600:.0f} h"
+    )
