@@ -40,6 +40,7 @@ os.environ.update(choose_threads(os.environ))
 
 from zoo.errors import ZooError
 from zoo.registry import models
+from zoo.workflow._engine import Engine
 from zoo.workflow.compare import compare
 from zoo.workflow.evaluate import evaluate
 from zoo.workflow.export import ExportResult, export
@@ -66,6 +67,7 @@ from zoo.workflow.train import TrainResult, train
 from zoo.workflow.tune import TuneResult, tune
 
 __all__ = [
+    "Engine",
     "ExportResult",
     "FoldsResult",
     "FormatResult",

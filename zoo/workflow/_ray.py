@@ -23,6 +23,13 @@ __all__ = ["connect"]
 _PATIENCE = 10.0
 """Seconds that the head of a cluster may take to answer."""
 
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+"""Ray reports to its makers unless the first says no, before it is imported. The second is how later releases treat a
+task without a GPU; unset, Ray warns of it."""
+_GUARDED = {"RAY_AUTH_MODE": "token"}
+"""Of a Ray of our own: its servers listen on every interface, so that nobody without its token (~/.ray/auth_token) may
+ask them. Of a cluster, whoever started it has decided."""
+
 
 @contextlib.contextmanager
 def connect(address: str | None = None) -> Iterator[Any]:
@@ -35,6 +42,7 @@ def connect(address: str | None = None) -> Iterator[Any]:
     Raises:
         UsageError: Ray is not installed, or the cluster does not answer.
     """
+    _set(_QUIET)
     with needing("--engine ray", "scale"):
         import ray
     if ray.is_initialized():
@@ -44,6 +52,7 @@ def connect(address: str | None = None) -> Iterator[Any]:
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     try:
         if address is None:
+            _set(_GUARDED)
             ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
         else:
             _knock(address)
@@ -60,6 +69,12 @@ def connect(address: str | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _set(variables: dict[str, str]) -> None:
+    """Set what the user has not set."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
 
 
 def _knock(address: str) -> None:
