@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 from zoo._support.imports import needing
@@ -28,7 +29,7 @@ _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": 
 task without a GPU; unset, Ray warns of it."""
 _GUARDED = {"RAY_AUTH_MODE": "token"}
 """Of a Ray of our own: its servers listen on every interface, so that nobody without its token (~/.ray/auth_token) may
-ask them. Of a cluster, whoever started it has decided."""
+ask them. It is read when Ray is imported. Of a cluster, whoever started it has decided."""
 
 
 @contextlib.contextmanager
@@ -42,17 +43,16 @@ def connect(address: str | None = None) -> Iterator[Any]:
     Raises:
         UsageError: Ray is not installed, or the cluster does not answer.
     """
-    _set(_QUIET)
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    _set(_QUIET if address or "ray" in sys.modules else _QUIET | _GUARDED)
     with needing("--engine ray", "scale"):
         import ray
     if ray.is_initialized():
         yield ray
         return
-    address = address or os.environ.get("RAY_ADDRESS") or None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     try:
         if address is None:
-            _set(_GUARDED)
             ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
         else:
             _knock(address)
