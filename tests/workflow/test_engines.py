@@ -211,9 +211,10 @@ def test_models_that_children_train_are_compared_as_those_of_this_process(colour
 
 
 def _without_times(value: Any) -> Any:
-    """The same without latencies, and names of runs, which hold the time of day."""
+    """The same without latencies, and the time of day, which names of runs and so the sizes of files hang on."""
     if isinstance(value, dict):
-        return {k: _without_times(v) for k, v in value.items() if "latency" not in k and k not in {"pareto", "run"}}
+        timed = {"pareto", "run", "size_bytes"}
+        return {k: _without_times(v) for k, v in value.items() if "latency" not in k and k not in timed}
     if isinstance(value, list | tuple):
         return [_without_times(one) for one in value]
     return "name" if isinstance(value, str) and value.startswith(f"{MODEL} (") else value

@@ -75,10 +75,6 @@ class _Reply(msgspec.Struct, frozen=True):
     died: str = ""
 
 
-class _UnfitError(UsageError):
-    """A worker that is not as this process is."""
-
-
 def _version() -> str:
     from zoo import __version__
 
@@ -108,30 +104,36 @@ def answer(message: bytes) -> bytes:
     question = msgspec.json.decode(message, type=_Question)
     try:
         _settle_in(question)
-        reply = _Reply(answer=find(question.task.call)(question.task.given, ()))
-    except ZooError as problem:
-        reply = _Reply(error=problem.document(), unfit=isinstance(problem, _UnfitError))
-    except MemoryError:
-        reply = _Reply(died="MemoryError")
-    except Exception as problem:  # a defect, here or in a plugin: it costs this task, and the others go on
-        log.exception("%s", question.task.name)
-        said = join_lines(problem, 300)
-        text = (
-            f"{question.task.name}: {type(problem).__name__}: {said}; expected none; report it to the plugin's author"
-        )
-        reply = _Reply(error=TrainingError(text, code="task-failed", task=question.task.name).document())
+    except UsageError as problem:
+        reply = _Reply(error=problem.document(), unfit=True)
+    else:
+        reply = _do(question.task)
     return msgspec.json.encode(reply, enc_hook=str)
+
+
+def _do(task: Task) -> _Reply:
+    try:
+        return _Reply(answer=find(task.call)(task.given, ()))
+    except ZooError as problem:
+        return _Reply(error=problem.document())
+    except MemoryError:
+        return _Reply(died="MemoryError")
+    except Exception as problem:  # a defect, here or in a plugin: it costs this task, and the others go on
+        log.exception("%s", task.name)
+        said = f"{task.name}: {type(problem).__name__}: {join_lines(problem, 300)}"
+        text = f"{said}; expected none; report it to whoever wrote the model's plugin"
+        return _Reply(error=TrainingError(text, code="task-failed", task=task.name).document())
 
 
 def _settle_in(question: _Question) -> None:
     """Make this worker as the process that asks.
 
     Raises:
-        _UnfitError: it has another version of this tool, or other disks.
+        UsageError: it has another version of this tool, or other disks.
     """
     node = platform.node()
     if question.version != _version():
-        raise _UnfitError(
+        raise UsageError(
             f"edgezoo {_version()} is installed on {node}, and {question.version} where the command was given; expected"
             " one version; install it there",
             code="engine-version",
@@ -143,7 +145,7 @@ def _settle_in(question: _Question) -> None:
     seen = Path(question.token) if question.token is not None else folder
     if not folder.is_dir() or not seen.exists():
         hidden = seen.parent if folder.is_dir() else folder
-        raise _UnfitError(
+        raise UsageError(
             f"{node} does not see {hidden}, in which the command writes; expected a folder that all nodes share; work "
             "in one, or give --out on such storage",
             code="engine-storage",
@@ -179,7 +181,7 @@ def read(task: Task, message: bytes) -> Done:
 
 def _rebuild(document: dict[str, Any]) -> ZooError:
     """The error of another process, by what `ZooError.document` said of it."""
-    kind = getattr(errors, str(document["type"]), UsageError if document["type"] == "_UnfitError" else ZooError)
+    kind = getattr(errors, str(document["type"]), ZooError)
     fields = {name: value for name, value in document.items() if name not in _PLAIN}
     if kind is ImageError:
         name, reason = fields.pop("image", None), fields.pop("reason", document["message"])
