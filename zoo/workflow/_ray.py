@@ -37,8 +37,8 @@ def connect(address: str | None = None) -> Iterator[Any]:
     """The module `ray`, connected; a connection that was there before is used, and stays.
 
     Args:
-        address: of a cluster, HOST:PORT, "auto" or ray://HOST:PORT; None: RAY_ADDRESS where it is set, else this
-            machine, with as many CPUs as this process may use.
+        address: address of a cluster, HOST:PORT, "auto" or ray://HOST:PORT; None: RAY_ADDRESS where it is set, else
+            this machine, with as many CPUs as this process may use.
 
     Raises:
         UsageError: Ray is not installed, or the cluster does not answer.

@@ -118,7 +118,7 @@ def _do(task: Task) -> _Reply:
         return _Reply(error=problem.document())
     except MemoryError:
         return _Reply(died="MemoryError")
-    except Exception as problem:  # a defect, here or in a plugin: it costs this task, and the others go on
+    except Exception as problem:  # a defect, here or in a plugin: it costs this task alone
         log.exception("%s", task.name)
         said = f"{task.name}: {type(problem).__name__}: {join_lines(problem, 300)}"
         text = f"{said}; expected none; report it to whoever wrote the model's plugin"

@@ -73,7 +73,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """The metric on the validation images, by the exported file; None: it is not defined there, or `why` says it."""
     latency_ms: float | None = None
     """One image on the machine of the search, from raw pixels, by the exported file: the least of three medians; None:
-    it is not measured yet, or there is no file."""
+    it is not measured yet, or no file came of it."""
     size_bytes: int | None = None
     seconds: float = 0.0
     """All of the trial, from its images to its file."""
