@@ -40,6 +40,7 @@ os.environ.update(choose_threads(os.environ))
 
 from zoo.errors import ZooError
 from zoo.registry import models
+from zoo.workflow._engine import Engine
 from zoo.workflow.batch import BatchResult, predict_batch
 from zoo.workflow.compare import compare
 from zoo.workflow.evaluate import evaluate
@@ -68,6 +69,7 @@ from zoo.workflow.tune import TuneResult, tune
 
 __all__ = [
     "BatchResult",
+    "Engine",
     "ExportResult",
     "FoldsResult",
     "FormatResult",

@@ -95,6 +95,11 @@ def compare(
     include_seen: options.IncludeSeen = False,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page about all models.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the page in --html.")] = False,
+    engine: options.Engine = None,
+    jobs: options.Jobs = None,
+    address: options.Address = None,
+    cpus_per_trial: options.CpusPerTrial = None,
+    gpus_per_trial: options.GpusPerTrial = None,
     as_json: options.Json = False,
 ) -> None:
     """Compare models on the same images.
@@ -136,6 +141,7 @@ def compare(
                 include_seen=include_seen,
                 html=html,
                 overwrite=overwrite,
+                engine=options.make_engine(engine, jobs, address, cpus_per_trial, gpus_per_trial),
             )
     except KeyboardInterrupt:
         raise KeyboardInterrupt(

@@ -65,6 +65,11 @@ def pick(
         Path | None,
         typer.Option("--out", metavar="DIR", help="Folder of the search; default: runs/pick-NAME-HASH."),
     ] = None,
+    engine: options.Engine = None,
+    jobs: options.Jobs = None,
+    address: options.Address = None,
+    cpus_per_trial: options.CpusPerTrial = None,
+    gpus_per_trial: options.GpusPerTrial = None,
     as_json: options.Json = False,
 ) -> None:
     """Pick the best model for your images that a device can run.
@@ -83,6 +88,7 @@ def pick(
             device=device,
             fold=fold,
             freeze=freeze,
+            engine=options.make_engine(engine, jobs, address, cpus_per_trial, gpus_per_trial),
             **options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
         )
     if as_json:

@@ -177,6 +177,11 @@ def train(
         list[str] | None,
         typer.Option("--log", metavar="NAME", help="Also write to tensorboard, mlflow or wandb; may be repeated."),
     ] = None,
+    engine: options.Engine = None,
+    jobs: options.Jobs = None,
+    address: options.Address = None,
+    cpus_per_trial: options.CpusPerTrial = None,
+    gpus_per_trial: options.GpusPerTrial = None,
     as_json: options.Json = False,
 ) -> None:
     """Train a model on your images, or on digits.
@@ -231,7 +236,13 @@ def train(
                     code="option-ignored",
                     options=["--then"],
                 )
-            work = partial(zoo.train_folds, then=then) if whole else zoo.train
+            who = options.make_engine(engine, jobs, address, cpus_per_trial, gpus_per_trial)
+            if not whole:
+                options.refuse_idle(
+                    "of one training", engine=engine, jobs=jobs, address=address, cpus_per_trial=cpus_per_trial,
+                    gpus_per_trial=gpus_per_trial,
+                )  # fmt: skip
+            work = partial(zoo.train_folds, then=then, engine=who) if whole else zoo.train
             result = work(
                 model,
                 data,

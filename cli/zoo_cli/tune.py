@@ -68,6 +68,11 @@ def tune(
         Path | None,
         typer.Option("--out", metavar="DIR", help="Folder of the search; default: runs/tune-MODEL-HASH."),
     ] = None,
+    engine: options.Engine = None,
+    jobs: options.Jobs = None,
+    address: options.Address = None,
+    cpus_per_trial: options.CpusPerTrial = None,
+    gpus_per_trial: options.GpusPerTrial = None,
     as_json: options.Json = False,
 ) -> None:
     """Search the recipe of a model on your images.
@@ -92,8 +97,9 @@ def tune(
         fold=fold,
         settings=read_settings(settings or []),
     )
+    who = options.make_engine(engine, jobs, address, cpus_per_trial, gpus_per_trial)
     with contextlib.redirect_stdout(sys.stderr):
-        found = zoo.tune(model, data, trials=trials, minutes=minutes, out=out, **said)
+        found = zoo.tune(model, data, trials=trials, minutes=minutes, out=out, engine=who, **said)
     if as_json:
         document(found)
         return

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,12 @@ from zoo.errors import DataError, GateError, ModelError, TrainingError, UsageErr
 from zoo.evaluation import GRADE_METRICS
 from zoo.runs import Callback, RunFolder, open_run
 from zoo.testing import colour_folder
+from zoo.workflow import _trainings
 from zoo.workflow._calibrate import _follow
 from zoo.workflow._folds import Expected
 from zoo.workflow._folds_request import share_time
 from zoo.workflow._last import of_all, refuse_last
-from zoo.workflow.folds import Training, train_here
+from zoo.workflow._trainings import Training
 
 MODEL = "logistic_regression"
 
@@ -98,25 +100,27 @@ def test_a_run_over_folds_is_removed_whole(tmp_path: Path, monkeypatch: pytest.M
     assert not parent.exists()
 
 
-class Stops:
-    """An engine that is killed, as by Ctrl-C, after some folds."""
+@contextlib.contextmanager
+def stopped_before(monkeypatch: pytest.MonkeyPatch, name: str) -> Iterator[None]:
+    """Ctrl-C before the training of this name begins."""
+    train_one = _trainings.train_one
 
-    def __init__(self, after: int) -> None:
-        self.after, self.asked = after, 0
+    def stops(given: Any, listening: Any) -> None:
+        if Path(given["out"]).name == name:
+            raise KeyboardInterrupt
+        train_one(given, listening)
 
-    def __call__(self, trainings: Sequence[Training]) -> Iterator[Any]:
-        for result in train_here(trainings[: self.after]):
-            self.asked += 1
-            yield result
-        raise KeyboardInterrupt
+    with monkeypatch.context() as inside:
+        inside.setattr(_trainings, "train_one", stops)
+        yield
 
 
 def test_a_stopped_run_continues_with_the_first_unfinished_fold(
-    colours: Path, tmp_path: Path, done: zoo.FoldsResult
+    colours: Path, tmp_path: Path, done: zoo.FoldsResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     out = tmp_path / "over"
-    with pytest.raises(KeyboardInterrupt, match="2 folds of 3"):
-        zoo.train_folds(MODEL, colours, folds=3, out=out, engine=Stops(2))
+    with stopped_before(monkeypatch, "fold-2"), pytest.raises(KeyboardInterrupt, match="2 folds of 3"):
+        zoo.train_folds(MODEL, colours, folds=3, out=out)
     twin = shutil.copytree(out, tmp_path / "twin")
     before = [(out / f"fold-{k}" / "model.onnx").stat().st_mtime_ns for k in (0, 1)]
     assert zoo.train_folds(MODEL, out=twin, resume=True).test.metrics == done.test.metrics
@@ -230,14 +234,9 @@ def together(colours: Path, done: zoo.FoldsResult, tmp_path_factory: pytest.Temp
     out = shutil.copytree(done.run, tmp_path_factory.mktemp("together") / "over")
     for member, temperature in zip(done.folds, (0.5, 1.0, 2.0), strict=True):
         open_run(out / Path(member).name).update(temperature=temperature)
-
-    def stops(trainings: Sequence[Training]) -> Iterator[Any]:
-        if trainings[0].out.name == "ensemble":
-            raise KeyboardInterrupt
-        yield from train_here(trainings)
-
-    with pytest.raises(KeyboardInterrupt, match="--then ensemble"):  # in the command that continues
-        zoo.train_folds(MODEL, colours, folds=3, then="ensemble", resume="auto", out=out, engine=stops)
+    words = pytest.raises(KeyboardInterrupt, match="--then ensemble")  # in the command that continues
+    with pytest.MonkeyPatch.context() as patch, stopped_before(patch, "ensemble"), words:
+        zoo.train_folds(MODEL, colours, folds=3, then="ensemble", resume="auto", out=out)
     assert not (out / "ensemble").exists()
     return zoo.train_folds(MODEL, out=out, resume=True, then="ensemble")
 

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,8 @@ from zoo.spec import Interval
 from zoo.store.weights import is_here
 from zoo.workflow import _trials
 from zoo.workflow._candidates import Limits, find_candidates
+from zoo.workflow._clock import open_search
+from zoo.workflow._engine import Hands, open_engine
 from zoo.workflow._halving import Search, count_rounds
 from zoo.workflow._recipe import OWN_SIZE
 from zoo.workflow._space import make_space
@@ -51,6 +53,13 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture
+def alone() -> Iterator[Hands]:
+    """The engine of this process."""
+    with open_engine("local") as hands:
+        yield hands
 
 
 def listen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:
@@ -172,7 +181,7 @@ def test_without_time_there_is_an_answer_all_the_same(stripes: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_rounds_give_fewer_networks_more_time(stripes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rounds_give_fewer_networks_more_time(stripes: Path, monkeypatch: pytest.MonkeyPatch, alone: Hands) -> None:
     """With fake trainings: the order, the times and the reasons are those of successive halving."""
     asked: list[tuple[str, str]] = []
     values = {name: 0.5 + 0.01 * place for place, name in enumerate(("resnet10t", "simple_cnn", "vig_mini"))}
@@ -189,8 +198,8 @@ def test_rounds_give_fewer_networks_more_time(stripes: Path, monkeypatch: pytest
     monkeypatch.setattr(_trials, "conduct", fake)
     pick = sys.modules["zoo.workflow.pick"]
     limits, images = Limits(), pick._open(stripes, {})
-    clock = _trials.open_search(Path("search"), {}, 10.0, time.monotonic())
-    search = Search(Path("search"), stripes, clock, limits, {}, "macro_auroc")
+    clock = open_search(Path("search"), {}, 10.0, time.monotonic())
+    search = Search(Path("search"), stripes, clock, limits, {}, "macro_auroc", alone, images)
     search.conduct(find_candidates(images, limits, slot=600, models=tuple(values)))
     names, times = zip(*asked, strict=True)
     seconds = [float(one.removesuffix("s")) for one in times]
@@ -206,11 +215,11 @@ def test_rounds_give_fewer_networks_more_time(stripes: Path, monkeypatch: pytest
 
 @pytest.mark.parametrize(("minutes", "size"), [(2, 1), (3, 2), (6, 3), (30, 9), (600, 27)])
 @pytest.mark.usefixtures("here")
-def test_more_time_begins_with_more_networks(stripes: Path, minutes: int, size: int) -> None:
+def test_more_time_begins_with_more_networks(stripes: Path, minutes: int, size: int, alone: Hands) -> None:
     images = sys.modules["zoo.workflow.pick"]._open(stripes, {})
     found = find_candidates(images, Limits(), slot=600)
-    clock = _trials.open_search(Path("search"), {}, 0.7 * minutes, time.monotonic())  # classical models took the rest
-    search = Search(Path("search"), stripes, clock, Limits(), {}, "macro_auroc")
+    clock = open_search(Path("search"), {}, 0.7 * minutes, time.monotonic())  # classical models took the rest
+    search = Search(Path("search"), stripes, clock, Limits(), {}, "macro_auroc", alone, images)
     assert len(search._next_group(found.networks, found)) == size
 
 
@@ -408,7 +417,9 @@ def test_a_folder_with_something_else_is_left_alone(stripes: Path) -> None:
 
 
 @pytest.mark.usefixtures("here")
-def test_a_slow_machine_trains_fewer_networks_and_not_none(stripes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_slow_machine_trains_fewer_networks_and_not_none(
+    stripes: Path, monkeypatch: pytest.MonkeyPatch, alone: Hands
+) -> None:
     """On a busy machine every network of the first round had too little time, and so did the next ones."""
     asked: list[tuple[str, float]] = []
 
@@ -423,8 +434,8 @@ def test_a_slow_machine_trains_fewer_networks_and_not_none(stripes: Path, monkey
 
     monkeypatch.setattr(_trials, "conduct", fake)
     images = sys.modules["zoo.workflow.pick"]._open(stripes, {})
-    clock = _trials.open_search(Path("search"), {}, 6.0, time.monotonic())
-    search = Search(Path("search"), stripes, clock, Limits(), {}, "macro_auroc")
+    clock = open_search(Path("search"), {}, 6.0, time.monotonic())
+    search = Search(Path("search"), stripes, clock, Limits(), {}, "macro_auroc", alone, images)
     search.conduct(find_candidates(images, Limits(), slot=600, models=("resnet10t", "simple_cnn", "vig_mini")))
     assert len(asked) > 3
     assert search.best().model == asked[0][0]

@@ -23,8 +23,11 @@ from zoo.workflow._trials import Trial, conduct_all
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from zoo.data import Splits
     from zoo.workflow._candidates import Candidate, Candidates, Limits
-    from zoo.workflow._trials import Clock, Outcome
+    from zoo.workflow._clock import Clock
+    from zoo.workflow._engine import Hands
+    from zoo.workflow._trials import Outcome
 
 __all__ = ["Search", "Tried", "count_rounds"]
 
@@ -89,7 +92,10 @@ class Search:
         limits: Limits,
         shared: dict[str, Any],
         metric: str,
+        hands: Hands,
+        images: Splits,
     ) -> None:
+        self.hands, self.images = hands, images
         self.folder, self.source, self.clock, self.limits = folder, source, clock, limits
         self.shared, self.metric, self.reserve = shared, metric, clock.reserve
         self.tried: list[Tried] = []
@@ -124,8 +130,12 @@ class Search:
             return [queue[0]]
         fresh = [one for one in queue if one.label not in self.again]
         left = self.clock.left - self.reserve
-        fitting = [n for n in FIRST if n <= len(fresh) and left / count_rounds(n) / n >= SLOT_S]
+        fitting = [n for n in FIRST if n <= len(fresh) and left / count_rounds(n) / self._turns(n) >= SLOT_S]
         return fresh[: max(fitting, default=1)]
+
+    def _turns(self, n: int) -> int:
+        """Trainings that follow each other, where so many are shared out."""
+        return math.ceil(n / max(1, self.hands.lanes()))
 
     def _give_back(self, tried: Sequence[Tried]) -> list[Candidate]:
         """Networks that had too little time for one epoch and could have more now, where no other of them came through.
@@ -148,7 +158,7 @@ class Search:
             if not known:
                 if number and not self._time_for_more():
                     break
-                share = int((self.clock.left - self.reserve) / (rounds - number) / len(group))
+                share = int((self.clock.left - self.reserve) / (rounds - number) / self._turns(len(group)))
                 self.plan.rounds.append(_Round([one.label for one in group], max(1, share)))
                 self._keep()
             plan = self.plan.rounds[self.round]
@@ -173,7 +183,9 @@ class Search:
             name = f"{stage.replace(' ', '')}-{file_name(one.label.replace(' on ', '-'))}"
             trials.append(Trial(name=name, model=one.model, budget={**self.shared, **one.budget, **budget}))
         least = 0 if self.tried else 1
-        outcomes = conduct_all(trials, self.source, self.folder, self.clock, reserve=reserve, least=least)
+        outcomes = conduct_all(
+            trials, self.source, self.folder, self.clock, self.hands, images=self.images, reserve=reserve, least=least
+        )
         tried = []
         for one, trial in zip(group, trials, strict=True):
             if (outcome := outcomes.get(trial.name)) is not None:

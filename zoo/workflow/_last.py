@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from zoo.runs import RunFolder, RunRecord
     from zoo.spec import Budget
     from zoo.workflow._folds_request import Then
-    from zoo.workflow.folds import FoldsResult, Training
+    from zoo.workflow._trainings import Training
+    from zoo.workflow.folds import FoldsResult
 
 __all__ = ["of_all", "of_folds", "refuse_last"]
 

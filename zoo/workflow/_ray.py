@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import sys
 from typing import TYPE_CHECKING, Any
 
 from zoo._support.imports import needing
@@ -23,24 +24,32 @@ __all__ = ["connect"]
 _PATIENCE = 10.0
 """Seconds that the head of a cluster may take to answer."""
 
+_QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+"""Ray reports to its makers unless the first says no, before it is imported. The second is how later releases treat a
+task without a GPU; unset, Ray warns of it."""
+_GUARDED = {"RAY_AUTH_MODE": "token"}
+"""Of a Ray of our own: its servers listen on every interface, so that nobody without its token (~/.ray/auth_token) may
+ask them. It is read when Ray is imported. Of a cluster, whoever started it has decided."""
+
 
 @contextlib.contextmanager
 def connect(address: str | None = None) -> Iterator[Any]:
     """The module `ray`, connected; a connection that was there before is used, and stays.
 
     Args:
-        address: of a cluster, HOST:PORT, "auto" or ray://HOST:PORT; None: RAY_ADDRESS where it is set, else this
-            machine, with as many CPUs as this process may use.
+        address: address of a cluster, HOST:PORT, "auto" or ray://HOST:PORT; None: RAY_ADDRESS where it is set, else
+            this machine, with as many CPUs as this process may use.
 
     Raises:
         UsageError: Ray is not installed, or the cluster does not answer.
     """
+    address = address or os.environ.get("RAY_ADDRESS") or None
+    _set(_QUIET if address or "ray" in sys.modules else _QUIET | _GUARDED)
     with needing("--engine ray", "scale"):
         import ray
     if ray.is_initialized():
         yield ray
         return
-    address = address or os.environ.get("RAY_ADDRESS") or None
     quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     try:
         if address is None:
@@ -60,6 +69,12 @@ def connect(address: str | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _set(variables: dict[str, str]) -> None:
+    """Set what the user has not set."""
+    for name, value in variables.items():
+        os.environ.setdefault(name, value)
 
 
 def _knock(address: str) -> None:

@@ -15,22 +15,28 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+import msgspec
+
 from zoo._support.text import file_name, join_lines
-from zoo.errors import OutputError, TrainingError, UsageError, ZooError
+from zoo.errors import OutputError, TrainingError, UsageError
 from zoo.runs import Callback, repair_latest
 from zoo.spec import Budget, encode, to_builtins
+from zoo.workflow._clock import Clock, TimeOver, open_search
 from zoo.workflow._find import is_run
 from zoo.workflow._settings import settings_of
 from zoo.workflow._space import Range, Space, combinations, defaults, make_space
-from zoo.workflow._trials import TRIALS, Clock, TimeOver, Trial, learn, open_search
+from zoo.workflow._tasks import Task
+from zoo.workflow._trials import TRIALS, Trial, learn
 from zoo.workflow.tune import describe_point
 
 if TYPE_CHECKING:
     import optuna
 
     from zoo.spec import TrainConfig
+    from zoo.workflow._engine import Hands
+    from zoo.workflow._tasks import Done
 
-__all__ = ["STUDY", "Study", "round_numbers"]
+__all__ = ["STUDY", "Study", "round_numbers", "try_recipe"]
 
 _STARTUP = 8
 """Trials at random before the model of the sampler begins."""
@@ -43,22 +49,54 @@ STUDY = "study.db"
 log = logging.getLogger("zoo")
 
 
-class _Watch(Callback):
-    """Tells a trial of each epoch, and ends the training of one that is behind."""
+class _Tell(Callback):
+    """Writes down the metric of each epoch, for the study, which may be in another process."""
 
-    def __init__(self, trial: optuna.trial.Trial, metric: str, known: Mapping[int, float]) -> None:
-        self.trial, self.known = trial, known
-        self.column = f"val_{metric}"
+    def __init__(self, path: Path, metric: str) -> None:
+        self.path, self.column = path, f"val_{metric}"
 
     def epoch(self, row: Mapping[str, float | None]) -> None:
         value, epoch = row[self.column], int(row["epoch"] or 0)
-        if value is None or epoch in self.known:  # known: a kill came between the report and the state
-            return
-        self.trial.report(value, epoch)
-        if self.trial.should_prune():
+        if value is not None:
+            with self.path.open("ab") as stream:
+                stream.write(msgspec.json.encode((epoch, value)) + b"\n")
+
+
+class _GiveUp(Callback):
+    """Ends a training that the study has given up."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def epoch(self, row: Mapping[str, float | None]) -> None:
+        if self.mark.exists():
             raise TrainingError(
-                f"given up in epoch {epoch}: behind the median of the trials before", code="trial-pruned", epoch=epoch
+                f"given up in epoch {row['epoch']:.0f}: behind the median of the trials before",
+                code="trial-pruned",
+                epoch=int(row["epoch"] or 0),
             )
+
+
+def try_recipe(given: dict[str, Any], listening: tuple[Callback, ...]) -> Any:
+    """As a task: one trial up to its best epoch, and what its record says."""
+    trial, place, metric = msgspec.convert(given["trial"], Trial), Path(given["place"]), given["metric"]
+    heard = (_Tell(_values_of(place), metric), *listening, _GiveUp(_mark_of(place)))
+    if given["until"] is not None:
+        heard += (TimeOver(given["until"]),)
+    record = learn(trial, given["data"], place, callbacks=heard, export=False).run.record
+    best = record.best
+    value = None if best is None or best.metric != f"val_{metric}" else best.value
+    return {"value": value, "epochs_done": record.epochs_done, "epochs": record.card.train.epochs}
+
+
+def _values_of(place: Path) -> Path:
+    """Beside the run of a trial: the metric of each epoch."""
+    return place.with_name(f"{place.name}.values")
+
+
+def _mark_of(place: Path) -> Path:
+    """Beside the run of a trial: it is given up."""
+    return place.with_name(f"{place.name}.over")
 
 
 class Study:
@@ -72,6 +110,7 @@ class Study:
         minutes: float | None,
         out: str | Path | None,
         began: float,
+        hands: Hands,
     ) -> None:
         from zoo import registry
         from zoo.data import apply_advice
@@ -101,6 +140,8 @@ class Study:
                 code="tune-nothing",
                 model=card.name,
             )
+        self.hands, self.over = hands, False
+        self.open: dict[str, optuna.trial.Trial] = {}
         self.model, self.source, self.budget, self.metric = model, source, budget, self.config.metric
         request = to_builtins(
             {
@@ -146,9 +187,6 @@ class Study:
 
     def conduct(self, most: int | None) -> None:
         """Trials until there are `most`, or the time is over."""
-        from optuna.trial import Trial as Live
-        from optuna.trial import TrialState
-
         with _quiet():
             if not self.study.trials:
                 self.study.enqueue_trial(defaults(self.space, self.config))
@@ -157,60 +195,105 @@ class Study:
                     self.study.enqueue_trial(point, skip_if_exists=True)
                 self._remember("points", len(points))
             most = self.attrs["points"] or most if most is None else min(most, self.attrs["points"] or most)
-            for unfinished in self.study.get_trials(states=(TrialState.RUNNING,)):  # of a call that was stopped
-                if not self._run(Live(self.study, unfinished._trial_id)):  # noqa: SLF001 - Optuna has no other way back to a trial
-                    return
-            while most is None or self._count_finished() < most:
-                if self.clock.left <= self.clock.reserve and self._count_finished():
-                    return
-                self.study.sampler = _sampler(self.config.seed, len(self.study.trials))
-                if not self._run(self.study.ask()):
-                    return
+            (self.folder / TRIALS).mkdir(exist_ok=True)
+            for until in (1, most):  # the first one alone: all others take its epochs
+                for done in self.hands.run(self._tasks(until), self.folder, look=self._look):
+                    self._settle(self.open.pop(done.task.name), done)
+
+    def _tasks(self, most: int | None) -> Iterator[Task]:
+        """Trials that were stopped, then new ones, as long as there is time."""
+        from optuna.trial import Trial as Live
+        from optuna.trial import TrialState
+
+        for unfinished in self.study.get_trials(states=(TrialState.RUNNING,)):  # of a call that was stopped
+            if not self.over:
+                yield self._task(Live(self.study, unfinished._trial_id))  # noqa: SLF001 - Optuna has no other way back to a trial
+        while not self.over and (most is None or self._count_finished() + len(self.open) < most):
+            if self.clock.left <= self.clock.reserve and self._count_finished():
+                return
+            self.study.sampler = _sampler(self.config.seed, len(self.study.trials), several=self.hands.lanes() > 1)
+            yield self._task(self.study.ask())
 
     def _count_finished(self) -> int:
         return sum(one.state.is_finished() for one in self.study.trials)
 
-    def _run(self, live: optuna.trial.Trial) -> bool:
-        """One trial, new or unfinished; False: the time was over before its end."""
-        from optuna.trial import TrialState
-
+    def _task(self, live: optuna.trial.Trial) -> Task:
         params = {name: _suggest(live, name, one) for name, one in self.space.items()}
         recipe, place = self.recipe(params, again=False, number=live.number), self.place(live.number)
         log.info("trial %d: %s", live.number, describe_point(params))
+        self.open[place.name] = live
+        _mark_of(place).unlink(missing_ok=True)
+        trial = Trial(name=place.name, model=self.model, budget=recipe)
+        # the first one has its own budget, so that there is an answer
+        until = self.clock.until if self._count_finished() else None
+        given = {
+            "trial": to_builtins(trial),
+            "data": str(self.source),
+            "place": str(place),
+            "metric": self.metric,
+            "until": until,
+        }
+        return Task(name=place.name, call="zoo.workflow._study:try_recipe", given=given)
+
+    def _look(self) -> None:
+        """Tell the study of the epochs of trials under way, and end those that are behind."""
+        self.clock.note()
+        for live in self.open.values():
+            place = self.place(live.number)
+            with contextlib.suppress(FileNotFoundError):
+                self._hear(live, _values_of(place).read_bytes().splitlines(keepends=True), _mark_of(place))
+
+    def _hear(self, live: optuna.trial.Trial, lines: list[bytes], mark: Path) -> None:
         known = self.study.trials[live.number].intermediate_values
-        watching: tuple[Callback, ...] = (_Watch(live, self.metric, known),)
-        if self._count_finished():  # the first one has its own budget, so that there is an answer
-            watching += (TimeOver(self.clock),)
-        try:
-            trial = Trial(name=place.name, model=self.model, budget=recipe)
-            job = learn(trial, self.source, place, callbacks=watching, export=False)
-        except OutputError:
-            raise
-        except ZooError as problem:
-            if problem.code == "search-time":
-                return False
+        for line in lines:
+            if not line.endswith(b"\n"):  # it is being written
+                return
+            epoch, value = msgspec.json.decode(line, type=tuple[int, float])
+            if epoch not in known:
+                live.report(value, epoch)
+                known[epoch] = value
+                if live.should_prune():
+                    mark.touch()
+                    return
+
+    def _settle(self, live: optuna.trial.Trial, done: Done) -> None:
+        """Tell the study what became of a trial."""
+        from optuna.trial import TrialState
+
+        problem = done.problem
+        if isinstance(problem, OutputError):
+            raise problem
+        if problem is not None and problem.code == "search-time":
+            self.over = True
+            return
+        self.open[done.task.name] = live
+        self._look()  # of its last epochs nobody has heard where it was elsewhere
+        del self.open[done.task.name]
+        if problem is not None:
             pruned = problem.code == "trial-pruned"
             if live.number == 0 and not pruned:  # the recipe that nobody varied: what it lacks, all lack
-                if self.fresh and not is_run(place):  # else a search continues what is there, or another process does
+                if self.fresh and not is_run(self.place(0)):  # else a search continues what is there, or another does
                     self.study.tell(live, state=TrialState.FAIL)
                     shutil.rmtree(self.folder, ignore_errors=True)
-                raise
+                raise problem
             live.set_user_attr("why", "" if pruned else join_lines(problem))
             self.study.tell(live, state=TrialState.PRUNED if pruned else TrialState.FAIL)
         else:
-            record = job.run.record
-            best = record.best
-            live.set_user_attr("epochs", record.epochs_done)
+            found = done.answer
+            live.set_user_attr("epochs", found["epochs_done"])
             if live.number == 0:
-                self._remember("epochs", record.card.train.epochs if self.counts_epochs else None)
-            if best is None or best.value is None or best.metric != f"val_{self.metric}":
+                self._remember("epochs", found["epochs"] if self.counts_epochs else None)
+            if found["value"] is None:
                 live.set_user_attr("why", f"{self.metric} is not defined on the validation images")
                 self.study.tell(live, state=TrialState.FAIL)
             else:
-                self.study.tell(live, best.value)
+                self.study.tell(live, found["value"])
+        for path in (_values_of(self.place(live.number)), _mark_of(self.place(live.number))):
+            path.unlink(missing_ok=True)
+        if not self.hands.here:
+            log.info("trial %d: %s", live.number, problem or found["value"])
         self._tidy()
         self.clock.note()
-        return True
 
     def _tidy(self) -> None:
         """Remove the runs of trials that are over and not the best: each holds three times its weights."""
@@ -260,11 +343,15 @@ def _open_study(path: Path, metric: str) -> optuna.Study:
         )
 
 
-def _sampler(seed: int, number: int) -> optuna.samplers.BaseSampler:
-    """A sampler for one trial: its seed is a function of the trial, so a search that resumes asks the same."""
+def _sampler(seed: int, number: int, *, several: bool) -> optuna.samplers.BaseSampler:
+    """A sampler for one trial: its seed is a function of the trial, so a search that resumes asks the same.
+
+    `several` at a time: those under way count as bad ones, so that the next is not asked for beside them.
+    """
     import optuna
 
-    return optuna.samplers.TPESampler(seed=(seed + number) % 2**32, n_startup_trials=_STARTUP)
+    seed = (seed + number) % 2**32
+    return optuna.samplers.TPESampler(seed=seed, n_startup_trials=_STARTUP, constant_liar=several)
 
 
 @contextlib.contextmanager

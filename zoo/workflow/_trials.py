@@ -1,59 +1,52 @@
 """Trials: a list of independent trainings, each to what validation says of it, and none to the test images.
 
-`zoo pick` and `zoo tune` are built of them. A trial is plain data, and `conduct` needs no other one, so any engine may
-call it anywhere. What it found is written beside its run, so a trial that is there is not repeated. A run that a trial
+`zoo pick` and `zoo tune` are built of them. A trial is plain data, and `conduct` needs no other one, so any engine
+calls it anywhere. What it found is written beside its run, so a trial that is there is not repeated. A run that a trial
 leaves has the status "trained": `zoo.train(resume="auto", out=run)` judges it on the test images, once.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from zoo._support.files import atomic_write
-from zoo._support.text import join_lines, quote_path
-from zoo.errors import OutputError, ResumeError, TrainingError, ZooError
-from zoo.runs import Callback, Step
-from zoo.spec import Interval, decode, encode
+from zoo._support.text import join_lines
+from zoo.errors import OutputError, ResumeError, ZooError
+from zoo.spec import Interval, decode, encode, to_builtins
+from zoo.workflow._clock import TimeOver
 from zoo.workflow._find import MODEL_FILE, is_run
 from zoo.workflow._settings import settings_of
+from zoo.workflow._tasks import Task
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterator, Sequence
 
     from zoo.data import Splits
+    from zoo.runs import Callback
     from zoo.spec import Budget, TrainConfig
     from zoo.workflow._begin import Job
+    from zoo.workflow._clock import Clock
+    from zoo.workflow._engine import Hands
 
 __all__ = [
     "TRIALS",
-    "Clock",
     "Outcome",
-    "TimeOver",
     "Trial",
     "conduct",
     "conduct_all",
+    "conduct_task",
     "learn",
-    "open_search",
     "read_outcome",
 ]
 
 TRIALS = "trials"
 """Folder of a search that holds the runs of its trials, and beside each what it found."""
-REQUEST = "request.json"
-"""What a search was asked for; another question needs another folder."""
-
-_RESERVE, _RESERVE_S, _RESERVE_MOST = 0.08, 15.0, 0.25
-"""Share of the time of a search, or seconds if that is more, that is kept for its end; never more than the last share.
-"""
-
 _MEASURED = 3
 """Medians of latency, of which the least counts: what another process takes is not the model's."""
 
@@ -79,7 +72,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     value: Interval | None = None
     """The metric on the validation images, by the exported file; None: it is not defined there, or `why` says it."""
     latency_ms: float | None = None
-    """One image on this machine, from raw pixels, by the exported file: the least of three medians."""
+    """One image on the machine of the search, from raw pixels, by the exported file: the least of three medians; None:
+    it is not measured yet, or no file came of it."""
     size_bytes: int | None = None
     seconds: float = 0.0
     """All of the trial, from its images to its file."""
@@ -94,113 +88,6 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """Code of that error."""
 
 
-@dataclass
-class Clock:
-    """The time that a search may take, over all of its calls.
-
-    Attributes:
-        path: file that remembers what was spent.
-        seconds: what it may take; None: as long as it needs.
-        began: when this call began, on the clock of `time.monotonic`.
-        before: seconds that earlier calls spent.
-    """
-
-    path: Path
-    seconds: float | None
-    began: float
-    before: float = 0.0
-
-    @property
-    def spent(self) -> float:
-        """Seconds until now."""
-        return self.before + time.monotonic() - self.began
-
-    @property
-    def left(self) -> float:
-        """Seconds that there are still; infinite where nothing was said."""
-        return float("inf") if self.seconds is None else self.seconds - self.spent
-
-    @property
-    def reserve(self) -> float:
-        """Seconds that are kept for the export of the best model and its test; 0 where it has no end."""
-        if self.seconds is None:
-            return 0.0
-        return min(max(_RESERVE * self.seconds, _RESERVE_S), _RESERVE_MOST * self.seconds)
-
-    def note(self) -> None:
-        """Remember what was spent."""
-        atomic_write(self.path, encode({"seconds": round(self.spent, 3)}))
-
-    @contextlib.contextmanager
-    def stoppable(self) -> Iterator[None]:
-        """Ctrl-C in the block says that the same call continues."""
-        try:
-            yield
-        except KeyboardInterrupt:
-            self.note()
-            place = quote_path(self.path.parent)
-            raise KeyboardInterrupt(f"interrupted; the same command continues it, with what is in {place}") from None
-
-
-class TimeOver(Callback):
-    """Ends a training when the time of the search is over; its state is whole, and the same search continues it."""
-
-    def __init__(self, clock: Clock) -> None:
-        self.clock, self.noted = clock, time.monotonic()
-
-    def step(self, step: Step) -> None:
-        """Look at the clock, and remember what it says every few seconds: a kill forgets little."""
-        if time.monotonic() - self.noted > 5:
-            self.noted = time.monotonic()
-            self.clock.note()
-        if self.clock.left < self.clock.reserve:
-            raise TrainingError(
-                f"the time of the search was over in epoch {step.epoch}", code="search-time", epoch=step.epoch
-            )
-
-
-def open_search(folder: Path, request: Mapping[str, Any], minutes: float | None, began: float) -> Clock:
-    """Make the folder of a search, or continue the one that is there.
-
-    Args:
-        folder: its place.
-        request: what is asked for, as plain data.
-        minutes: time for all calls together; None: no end.
-        began: when this call began, on the clock of `time.monotonic`.
-
-    Raises:
-        ResumeError: the folder holds a search for something else, or other files.
-        OutputError: it cannot be written.
-    """
-    place = folder / REQUEST
-    if place.is_file():
-        was = decode(place.read_bytes(), dict, str(place), ResumeError)
-        now = msgspec.json.decode(encode(dict(request)))
-        changed = [name for name in {**was, **now} if was.get(name) != now.get(name)]
-        if changed:
-            name = changed[0]
-            raise ResumeError(
-                f"{folder} holds a search with {name} {was.get(name)}, and {now.get(name)} is asked for now; ask as "
-                "then to continue it, or choose another --out",
-                code="search-changed",
-                name=name,
-                was=was.get(name),
-                now=now.get(name),
-            )
-    else:
-        if folder.is_dir() and any(folder.iterdir()):
-            raise ResumeError(
-                f"{folder} holds files that are not a search; choose an empty folder with --out",
-                code="search-occupied",
-                path=str(folder),
-            )
-        atomic_write(place, encode(dict(request)))
-    clock = Clock(folder / "time.json", None if minutes is None else 60 * minutes, began)
-    if clock.path.is_file():
-        clock.before = float(decode(clock.path.read_bytes(), dict, str(clock.path), ResumeError)["seconds"])
-    return clock
-
-
 def read_outcome(folder: Path, name: str) -> Outcome | None:
     """What the trial of this name found, from its file; None: it is not finished."""
     path = folder / TRIALS / f"{name}.json"
@@ -208,36 +95,81 @@ def read_outcome(folder: Path, name: str) -> Outcome | None:
 
 
 def conduct_all(
-    trials: Iterable[Trial],
+    trials: Sequence[Trial],
     data: str | Path,
     folder: Path,
     clock: Clock,
+    hands: Hands,
     *,
+    images: Splits,
     reserve: float = 0.0,
     least: int = 0,
 ) -> dict[str, Outcome]:
-    """Conduct trials one after the other until the time is over; name to what each found, without those left out.
+    """Conduct trials until the time is over; name to what each found, in their order, without those left out.
+
+    Latencies are taken at the end, on this machine, when nothing of ours trains on it.
 
     Args:
         trials: what is asked for; each is independent of the others.
         data: their images.
         folder: place of the search.
         clock: its time.
+        hands: who trains.
+        images: those of `data`; of validation one is read.
         reserve: seconds that must be left for a trial to begin.
         least: so many are conducted to their end whatever the clock says.
     """
     found: dict[str, Outcome] = {}
-    for trial in trials:
-        known = read_outcome(folder, trial.name)
-        if known is None:
-            must = len(found) < least
-            if clock.left <= reserve and not must:
-                break
+
+    def tasks() -> Iterator[Task]:
+        for place, trial in enumerate(trials):
+            known = read_outcome(folder, trial.name)
+            if known is not None:
+                found[trial.name] = known
+                continue
+            if clock.left <= reserve and place >= least:
+                return
             log.info("trial %s: %s", trial.name, _describe(trial))
-            known = conduct(trial, data, folder, () if must else (TimeOver(clock),))
-            clock.note()
-        found[trial.name] = known
-    return found
+            until = None if place < least else clock.until
+            given = {"trial": to_builtins(trial), "data": str(data), "folder": str(folder), "until": until}
+            yield Task(name=trial.name, call="zoo.workflow._trials:conduct_task", given=given)
+
+    for done in hands.run(tasks(), folder, look=clock.note):
+        if isinstance(done.problem, OutputError):
+            raise done.problem
+        if done.problem is not None:  # it is not written down: the same command tries it again
+            outcome = Outcome(trial=done.task.name, run=None, why=join_lines(done.problem), code=done.problem.code)
+        else:
+            outcome = msgspec.convert(done.answer, Outcome)
+        if not hands.here:
+            log.info("trial %s: %s", outcome.trial, outcome.why or outcome.value or "undefined")
+        found[outcome.trial] = outcome
+        clock.note()
+    return {one.name: _measure_here(found[one.name], folder, images) for one in trials if one.name in found}
+
+
+def conduct_task(given: dict[str, Any], listening: tuple[Callback, ...]) -> Any:
+    """As a task: `conduct`, and what it found as plain data."""
+    trial, until = msgspec.convert(given["trial"], Trial), given["until"]
+    heard = listening if until is None else (*listening, TimeOver(until))
+    return to_builtins(conduct(trial, given["data"], Path(given["folder"]), heard))
+
+
+def _measure_here(outcome: Outcome, folder: Path, images: Splits) -> Outcome:
+    """With the latency on this machine, where the trial has a file and it is not known yet."""
+    if outcome.why or outcome.run is None or outcome.latency_ms is not None:
+        return outcome
+    import numpy as np
+
+    from zoo.edge import Runtime
+    from zoo.workflow._judge import check_takes, measure_latencies
+
+    runtime = Runtime.open(Path(outcome.run) / MODEL_FILE)
+    image = check_takes(runtime.manifest, images).val.read(0).pixels
+    latency = min(float(np.median(measure_latencies([runtime], image))) for _ in range(_MEASURED))
+    measured = msgspec.structs.replace(outcome, latency_ms=latency)
+    atomic_write(folder / TRIALS / f"{outcome.trial}.json", encode(measured))
+    return measured
 
 
 def _describe(trial: Trial) -> str:
@@ -330,18 +262,16 @@ def learn(
 
 
 def _judge(trial: Trial, job: Job, seconds: float) -> Outcome:
-    """What the exported file says of the validation images, how fast it is, and how large."""
-    import numpy as np
-
+    """What the exported file says of the validation images, and how large it is."""
     from zoo.edge import Runtime
     from zoo.evaluation import predict_set
     from zoo.spec import count_epochs
-    from zoo.workflow._judge import check_takes, measure_latencies
+    from zoo.workflow._judge import check_takes
 
     run = job.run
     runtime = Runtime.open(run.file(MODEL_FILE))
     data = check_takes(runtime.manifest, job.data)
-    start, image = time.monotonic(), data.val.read(0).pixels
+    start = time.monotonic()
     logits = predict_set(runtime.logits, data.val)
     config = run.record.card.train
     wanted = count_epochs(msgspec.structs.replace(config, epochs="auto"), len(data.train))
@@ -350,7 +280,6 @@ def _judge(trial: Trial, job: Job, seconds: float) -> Outcome:
         trial=trial.name,
         run=str(run.path),
         value=measure_validation(logits, data, config, ordered=run.record.task == "ordinal"),
-        latency_ms=min(float(np.median(measure_latencies([runtime], image))) for _ in range(_MEASURED)),
         size_bytes=runtime.size_bytes,
         seconds=seconds + time.monotonic() - start,
         epochs=run.record.epochs_done,

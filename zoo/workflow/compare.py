@@ -2,22 +2,26 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
 from zoo._support.files import atomic_write, refuse_occupied
 from zoo.errors import CatalogueError, DataError, UsageError
+from zoo.runs import new_id, point_latest
 from zoo.spec import check_budget
+from zoo.workflow._engine import Engine, as_engine, open_engine
 from zoo.workflow._find import is_run
 from zoo.workflow._settings import settings_of
+from zoo.workflow._trainings import Training, train_all
 from zoo.workflow.evaluate import look_up, open_target
 from zoo.workflow.train import carry_out, train
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from zoo.data import Splits
     from zoo.evaluation.comparison import Comparison
@@ -43,6 +47,7 @@ def compare(
     include_seen: bool = False,
     html: str | Path | None = None,
     overwrite: bool = False,
+    engine: Engine | Literal["local", "ray"] = "local",
 ) -> Comparison:
     """Compare models on the same images: intervals, latency and size of each, and a paired test of each pair.
 
@@ -63,6 +68,8 @@ def compare(
             for all.
         html: page about all models to write; None: none is written.
         overwrite: replace a page that is there.
+        engine: who trains the models that are not: "local", this process, one after the other; "ray", one model a task
+            of Ray; or a `zoo.Engine` with more words. This process judges them: all latencies are of one machine.
 
     Raises:
         OutputError: `html` is there already, or cannot be written.
@@ -91,7 +98,7 @@ def compare(
         refuse_occupied(Path(html), overwrite=overwrite)
     found = _compare(
         targets, data, split=split, provider=provider, said=said, resamples=resamples, per_class=per_class,
-        margin=margin, include_seen=include_seen,
+        margin=margin, include_seen=include_seen, engine=as_engine(engine),
     )  # fmt: skip
     if html is not None:
         from zoo.evaluation.page import make_comparison_page
@@ -111,6 +118,7 @@ def _compare(
     per_class: bool,
     margin: float | None,
     include_seen: bool,
+    engine: Engine,
 ) -> Comparison:
     """As `compare`, which has looked at its arguments."""
     # Without data: the runs' own images, read as in training.
@@ -133,21 +141,17 @@ def _compare(
         from zoo.workflow._recipe import refuse_options
 
         refuse_options(said, keep=read, why="of a training, and every model here is trained already; leave it out")
-    plans = {
-        k: _plan(str(targets[k]), source, shared)
-        for k, place in enumerate(places)
-        if place is None and not _is_ensemble(targets[k])
-    }
+    fresh = [k for k, place in enumerate(places) if place is None and not _is_ensemble(targets[k])]
+    budgets = {k: _spell(str(targets[k]), shared) for k in fresh}
+    plans = {k: _plan(str(targets[k]), source, budgets[k]) for k in fresh}
     opened = open_all(range(len(targets)))
     _refuse_early([str(target) for target in targets], opened, plans, data, split)
     # Ensembles first: they take seconds, and may be refused for what their members have seen.
-    for k in sorted(set(range(len(targets))) - opened.keys(), key=lambda k: (k in plans, k)):
-        if k in plans:
-            log.info("training %s", targets[k])
-            result = carry_out(plans[k])
-        else:  # nothing to train: its members' images
-            result = train(str(targets[k]), data)
-        places[k] = Path(result.run)
+    for k in sorted(set(range(len(targets))) - opened.keys() - plans.keys()):
+        places[k] = Path(train(str(targets[k]), data).run)  # nothing to train: its members' images
+        opened |= open_all([k])
+    for k, run in _train_all(plans, budgets, source, engine):
+        places[k] = run
         opened |= open_all([k])
     order = range(len(targets))
     if data is not None and not _same_images([opened[k] for k in order], split):
@@ -158,6 +162,33 @@ def _compare(
     return _judge_all(
         ready, paths, split, include_seen=include_seen, resamples=resamples, per_class=per_class, margin=margin
     )
+
+
+def _train_all(
+    plans: Mapping[int, Plan], budgets: Mapping[int, Budget], source: str | Path, engine: Engine
+) -> Iterator[tuple[int, Path]]:
+    """Train what was planned; the number of each and its run, below runs/."""
+    if not plans:
+        return
+    with open_engine(engine) as hands:
+        if hands.here:  # which has the images open already
+            for k, plan in plans.items():
+                log.info("training %s", plan.record.card.name)
+                yield k, Path(carry_out(plan).run)
+            return
+        trainings: list[Training] = []
+        for k, plan in plans.items():
+            name = plan.record.card.name
+            out = _free_place(new_id(name), {one.out for one in trainings})
+            trainings.append(Training(name, str(source), out, skip_bad=False, budget=budgets[k]))
+        results = train_all(trainings, hands, Path("runs"))
+    point_latest(Path("runs"), trainings[-1].out)
+    yield from ((k, Path(result.run)) for k, result in zip(plans, results, strict=True))
+
+
+def _free_place(name: str, taken: set[Path]) -> Path:
+    places = (Path("runs") / (name if number == 1 else f"{name}-{number}") for number in itertools.count(1))
+    return next(place for place in places if place not in taken and not place.exists())
 
 
 def _over_folds(targets: Sequence[str | Path], places: Sequence[Path | None]) -> list[Path]:
@@ -315,19 +346,28 @@ def _share_images(places: Sequence[Path | None], data: str | Path | None, budget
     return record.source, cast("Budget", own | said)
 
 
+def _spell(name: str, budget: Budget) -> Budget:
+    """The budget of a model of the catalogue: without pretrained weights, where it has none."""
+    from zoo import registry
+    from zoo.workflow._recipe import configure
+
+    if not budget.get("pretrained"):
+        return budget
+    card = registry.find(name)
+    asked = msgspec.structs.replace(card, train=configure(card, budget, settings_of(budget)))
+    if registry.load(card.plugin).plugin.starts_from(asked).weights is not None:
+        return budget
+    log.info("%s has no pretrained weights and starts from scratch", name)
+    return cast("Budget", {**budget, "pretrained": False})
+
+
 def _plan(name: str, source: str | Path, budget: Budget) -> Plan:
     """The training of a model of the catalogue, ready to begin."""
     from zoo import registry
     from zoo.workflow._begin import prepare
-    from zoo.workflow._recipe import configure
 
     card = registry.find(name)
-    loaded, given = registry.load(card.plugin), budget
-    asked = msgspec.structs.replace(card, train=configure(card, budget, settings_of(budget)))
-    if budget.get("pretrained") and loaded.plugin.starts_from(asked).weights is None:
-        log.info("%s has no pretrained weights and starts from scratch", name)
-        given = cast("Budget", {**budget, "pretrained": False})
-    return prepare(card, loaded, source, given)
+    return prepare(card, registry.load(card.plugin), source, budget)
 
 
 def _is_ensemble(target: str | Path) -> bool:

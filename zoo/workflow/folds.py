@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Literal, Unpack, cast
@@ -19,6 +18,7 @@ import msgspec
 from zoo._support.text import format_count, quote_path
 from zoo.errors import TrainingError, UsageError
 from zoo.spec import Budget, Display, EvalReport, Interval, Table, check_budget
+from zoo.workflow._engine import Engine, open_engine
 from zoo.workflow._find import OF_ALL, is_run, read_report
 from zoo.workflow._folds_request import (
     FOLDS_REQUEST,
@@ -31,40 +31,17 @@ from zoo.workflow._folds_request import (
 )
 from zoo.workflow._last import of_all, of_folds, refuse_last
 from zoo.workflow._settings import settings_of
+from zoo.workflow._trainings import Training, refuse_listeners, train_all
 from zoo.workflow.report import report, try_to_write
-from zoo.workflow.train import TrainResult, train
 
 if TYPE_CHECKING:
     from zoo.runs import Best, Callback, RunFolder
+    from zoo.workflow._engine import Hands
+    from zoo.workflow.train import TrainResult
 
-__all__ = ["Fold", "FoldsResult", "Training", "is_over_folds", "train_folds", "train_here"]
+__all__ = ["Fold", "FoldsResult", "is_over_folds", "train_folds"]
 
 log = logging.getLogger("zoo")
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """One training of several, which depends on none of the others.
-
-    Attributes:
-        model: as for `zoo.train`.
-        data: the images.
-        out: its run folder; a training that is repeated continues there, or reports what is done.
-        skip_bad: leave unreadable images out.
-        budget: recipe, with `folds` and `fold`.
-        callbacks: who hears of it, as for `zoo.train`.
-    """
-
-    model: str
-    data: str
-    out: Path
-    skip_bad: bool
-    budget: Budget
-    callbacks: tuple[str | Callback, ...] = ()
-
-
-Engine = Callable[[Sequence[Training]], Iterator[TrainResult]]
-"""Takes trainings to their ends, wherever that is, and gives their results in order."""
 
 
 class Fold(msgspec.Struct, frozen=True, kw_only=True):
@@ -111,21 +88,6 @@ class FoldsResult(Display, msgspec.Struct, frozen=True, kw_only=True):
         return self.test.notes
 
 
-def train_here(trainings: Sequence[Training]) -> Iterator[TrainResult]:
-    """The engine of this process: one after the other."""
-    for number, one in enumerate(trainings, 1):
-        log.info("training %d of %d: %s", number, len(trainings), one.out)
-        yield train(
-            one.model,
-            one.data,
-            out=one.out,
-            resume="auto",
-            skip_bad=one.skip_bad,
-            callbacks=one.callbacks,
-            **one.budget,
-        )
-
-
 def train_folds(
     model: str,
     data: str | Path | None = None,
@@ -136,7 +98,7 @@ def train_folds(
     skip_bad: bool = False,
     then: Then | None = None,
     callbacks: Iterable[str | Callback] = (),
-    engine: Engine = train_here,
+    engine: Engine | Literal["local", "ray"] = "local",
     **budget: Unpack[Budget],
 ) -> FoldsResult:
     """Train a model on every fold of the data, and judge all images by files that have not seen them.
@@ -157,20 +119,44 @@ def train_folds(
             from all of them; its figures are the pooled ones of its members, and its report says so. "none", and None
             for a new run: nothing.
         callbacks: who hears of every fold, as for `zoo.train`.
-        engine: who trains.
+        engine: who trains: "local", this process, one fold after the other; "ray", one fold a task of Ray; or a
+            `zoo.Engine` with more words. Files and numbers are the same.
         **budget: fields of `zoo.spec.Budget`; `folds` is needed for a new run, and `budget` is the time of all folds.
 
     Raises:
         ZooError: any kind, as `zoo.train`. UsageError: `fold` is given, or several processes were started.
     """
     from zoo.loggers import find_callbacks
-    from zoo.runs import hold_run, open_run, refuse_finished, refuse_other_model, settle
-    from zoo.workflow._resume import place_of
 
     check_budget(budget)
     heard = tuple(callbacks)
     find_callbacks(heard)  # a name that nobody knows is refused now
     _refuse(budget)
+    with open_engine(engine) as hands:
+        refuse_listeners(heard, hands)
+        return _train_folds(
+            model, data, budget, hands, out=out, resume=resume, overwrite=overwrite, skip_bad=skip_bad, then=then,
+            heard=heard,
+        )  # fmt: skip
+
+
+def _train_folds(
+    model: str,
+    data: str | Path | None,
+    budget: Budget,
+    hands: Hands,
+    *,
+    out: str | Path | None,
+    resume: bool | Literal["auto"],
+    overwrite: bool,
+    skip_bad: bool,
+    then: Then | None,
+    heard: tuple[str | Callback, ...],
+) -> FoldsResult:
+    """As `train_folds`, which has looked at its arguments."""
+    from zoo.runs import hold_run, open_run, refuse_finished, refuse_other_model, settle
+    from zoo.workflow._resume import place_of
+
     place = place_of(Path(out) if out else None, budget, resume=resume, overwrite=overwrite)
     if place is not None and resume and is_run(place):
         run = open_run(place)
@@ -199,7 +185,7 @@ def train_folds(
     ]
     with hold_run(run.path):
         try:
-            return _carry_out(run, trainings, engine, what)
+            return _carry_out(run, trainings, hands, what)
         except KeyboardInterrupt:
             done = [name for name in record.folds if is_run(run.path / name)]
             if not done:
@@ -309,13 +295,14 @@ def _begin(
     return run, asked
 
 
-def _carry_out(run: RunFolder, trainings: Sequence[Training], engine: Engine, then: Then) -> FoldsResult:
+def _carry_out(run: RunFolder, trainings: Sequence[Training], hands: Hands, then: Then) -> FoldsResult:
     """All folds, their report, and what follows."""
-    found = _finish(run, list(engine(trainings)))
+    found = _finish(run, train_all(trainings, hands, run.path))
     if then != "none":
         first = trainings[0]
-        (last,) = engine([of_all(first, found, run) if then == OF_ALL else of_folds(first, found, run)])
-        found = msgspec.structs.replace(found, final=last.run)
+        last = of_all(first, found, run) if then == OF_ALL else of_folds(first, found, run)
+        (ended,) = train_all([last], hands, run.path)
+        found = msgspec.structs.replace(found, final=ended.run)
     try_to_write(run.path, lambda: report(run.path))
     return found
 

@@ -10,17 +10,20 @@ import hashlib
 import math
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Unpack, cast
+from typing import TYPE_CHECKING, Any, Literal, Unpack, cast
 
 import msgspec
 
 from zoo.errors import UsageError
 from zoo.spec import Budget, Display, EvalReport, Interval, Reading, Table, encode, pick_reading
+from zoo.workflow._engine import Engine, open_engine
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from zoo.data import Splits
+    from zoo.workflow._candidates import Limits
+    from zoo.workflow._engine import Hands
     from zoo.workflow._halving import Tried
 
 __all__ = ["PickResult", "PickRow", "pick", "read_limits"]
@@ -113,6 +116,7 @@ def pick(
     device: str | None = None,
     fold: int | None = None,
     freeze: bool = False,
+    engine: Engine | Literal["local", "ray"] = "local",
     **reading: Unpack[Reading],
 ) -> PickResult:
     """The best model for these images that meets a device's limits, chosen on validation, judged once on test.
@@ -130,22 +134,20 @@ def pick(
         device: what networks are trained on.
         fold: number of the fold that is test, of data with folds.
         freeze: candidates are pretrained networks of which the head alone is trained, see `TrainConfig.freeze`.
+        engine: who trains: "local", this process, one after the other; "ray", one training a task of Ray; or a
+            `zoo.Engine` with more words. Minutes are those of a clock on the wall.
         **reading: columns, group, keep_na, uncertain, frames; see `zoo.spec.Reading`.
 
     Raises:
-        UsageError: a limit that there is not, or is not above 0 (code pick-budget); `freeze`, and no weights are here.
+        UsageError: a limit that there is not, or is not above 0 (code pick-budget); `freeze`, and no weights are here;
+            or the engine cannot be had.
         CatalogueError: one of `models` is unknown.
         ResumeError: `out` holds a search for something else, or other files.
         TrainingError: no candidate meets the limits (code pick-none).
         DataError: as `zoo.train`.
     """
     from zoo.registry import find
-    from zoo.runs import point_latest
-    from zoo.workflow._candidates import Limits, find_candidates
-    from zoo.workflow._halving import Search
-    from zoo.workflow._images import lasting_source
-    from zoo.workflow._trials import open_search
-    from zoo.workflow.train import train
+    from zoo.workflow._candidates import Limits
 
     began = time.monotonic()
     said = read_limits(budget) if isinstance(budget, str) else _check_limits(dict(budget or {}), str(budget))
@@ -155,6 +157,31 @@ def pick(
     source = "digits" if data is None else data
     shared: dict[str, Any] = {"seed": 0 if seed is None else seed, "metric": metric, "device": device, "fold": fold}
     shared = {name: value for name, value in {**shared, **pick_reading(reading)}.items() if value is not None}
+    with open_engine(engine) as hands:
+        return _pick(source, minutes, limits, began, hands, out=out, models=models, shared=shared, freeze=freeze)
+
+
+def _pick(
+    source: str | Path,
+    minutes: float,
+    limits: Limits,
+    began: float,
+    hands: Hands,
+    *,
+    out: str | Path | None,
+    models: Sequence[str],
+    shared: dict[str, Any],
+    freeze: bool,
+) -> PickResult:
+    """As `pick`, which has looked at its arguments."""
+    from zoo.runs import point_latest
+    from zoo.workflow._candidates import find_candidates
+    from zoo.workflow._clock import open_search
+    from zoo.workflow._halving import Search
+    from zoo.workflow._images import lasting_source
+    from zoo.workflow.train import train
+
+    metric, device = shared.get("metric"), shared.get("device")
     splits = _open(source, cast("Budget", shared))
     request = {
         "data": lasting_source(source),
@@ -169,7 +196,7 @@ def pick(
     folder = Path(out) if out is not None else _default_folder(splits, request)
     clock = open_search(folder, request, minutes, began)
     found = find_candidates(splits, limits, slot=_LONGEST * 60 * minutes, models=models, device=device, freeze=freeze)
-    search = Search(folder, source, clock, limits, shared, metric or "macro_auroc")
+    search = Search(folder, source, clock, limits, shared, metric or "macro_auroc", hands, splits)
     with clock.stoppable():
         search.conduct(found)
         best = search.best()

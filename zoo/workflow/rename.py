@@ -12,9 +12,10 @@ from zoo._support.text import show_path
 from zoo.errors import OutputError, TrainingError, UsageError
 from zoo.runs import LATEST, aside_of, find_run, hold_run, latest_run, list_here, open_run, point_latest
 from zoo.spec import encode
+from zoo.workflow._clock import REQUEST
 from zoo.workflow._find import LAST
 from zoo.workflow._folds_request import FOLDS_REQUEST, read_request
-from zoo.workflow._trials import REQUEST, TRIALS
+from zoo.workflow._trials import TRIALS
 from zoo.workflow.runs import RunSummary, summarise
 
 __all__ = ["rename_run"]

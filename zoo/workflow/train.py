@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from zoo.workflow._continue import BeforeAfter
     from zoo.workflow._resume import Step
 
-__all__ = ["TrainResult", "carry_out", "fit", "read_settings", "train", "watch"]
+__all__ = ["TrainResult", "carry_out", "fit", "read_result", "read_settings", "train", "watch"]
 
 T = TypeVar("T")
 
@@ -144,7 +144,8 @@ def train(
 
         step = _agree(choose) if resume or again else "begin"
         if step == "report" and place is not None and first:
-            return _read_result(place)
+            log.info("%s is done already; this is what it gave", place)
+            return read_result(place)
         if step == "continue" and place is not None:
             watched.job = _resume.resume(loaded, data, budget, path=place, skip_bad=skip_bad)
         elif step == "begin" and card.members:
@@ -333,7 +334,7 @@ def _result_of(run: RunFolder, report: EvalReport, manifest: Manifest) -> TrainR
     )
 
 
-def _read_result(path: Path) -> TrainResult:
+def read_result(path: Path) -> TrainResult:
     """What a run that is done gave, from its files.
 
     Raises:
@@ -359,7 +360,6 @@ def _read_result(path: Path) -> TrainResult:
                 path=str(run.file(name)),
             ) from None
 
-    log.info("%s is done already; this is what it gave", path)
     manifest = open_model(run.file(MODEL_FILE)).manifest
     compared = manifest.members and run.record.card.train.fold != "none"  # else it has no test images
     return msgspec.structs.replace(

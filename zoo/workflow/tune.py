@@ -15,6 +15,7 @@ import msgspec
 
 from zoo.errors import UsageError
 from zoo.spec import Budget, Display, EvalReport, Table, check_budget
+from zoo.workflow._engine import Engine, open_engine
 from zoo.workflow._settings import settings_of
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     import optuna
 
+    from zoo.workflow._engine import Hands
     from zoo.workflow._study import Study
 
 __all__ = ["TuneResult", "TuneTrial", "describe_point", "tune"]
@@ -85,6 +87,7 @@ def tune(
     trials: int | None = None,
     minutes: float | None = None,
     out: str | Path | None = None,
+    engine: Engine | Literal["local", "ray"] = "local",
     **budget: Unpack[Budget],
 ) -> TuneResult:
     """Search the recipe of a model, chosen on validation; the best run is judged once on test.
@@ -98,30 +101,41 @@ def tune(
         trials: number of recipes, over all calls; None: 20, or as many as the minutes hold.
         minutes: time of all calls together; None: no end.
         out: folder of the search; None: runs/tune-MODEL-HASH, the hash being of what is asked for.
+        engine: who trains: "local", this process, one after the other; "ray", one trial a task of Ray; or a
+            `zoo.Engine` with more words. Several trials at a time are asked for before the others have ended.
         **budget: options of `zoo.train`, without its `budget`.
 
     Raises:
-        UsageError: Optuna is not installed, or there is nothing to vary (code tune-nothing).
+        UsageError: Optuna is not installed, the engine cannot be had, or nothing is left to vary (code tune-nothing).
         ResumeError: `out` holds a search for something else, or other files.
         TrainingError: no trial came to its end (code tune-none).
         ZooError: as `zoo.train`, of the recipe without a search.
     """
-    from zoo.runs import point_latest
-    from zoo.workflow._study import STUDY, Study
-    from zoo.workflow.train import train
-
     began = time.monotonic()
     check_budget(budget)
     _refuse(trials, minutes, budget)
     source = "digits" if data is None else data
-    search = Study(
-        model,
-        source,
-        {name: value for name, value in budget.items() if value not in (None, False)},
-        minutes,
-        out,
-        began,
-    )
+    said = {name: value for name, value in budget.items() if value not in (None, False)}
+    with open_engine(engine) as hands:
+        return _tune(model, source, trials, minutes, out, began, said, hands)
+
+
+def _tune(  # noqa: PLR0917 - what was asked for
+    model: str,
+    source: str | Path,
+    trials: int | None,
+    minutes: float | None,
+    out: str | Path | None,
+    began: float,
+    said: dict[str, Any],
+    hands: Hands,
+) -> TuneResult:
+    """As `tune`, which has looked at its arguments."""
+    from zoo.runs import point_latest
+    from zoo.workflow._study import STUDY, Study
+    from zoo.workflow.train import train
+
+    search = Study(model, source, said, minutes, out, began, hands)
     with search.clock.stoppable():
         search.conduct(trials if trials is not None else TRIALS_DEFAULT if minutes is None else None)
         best = search.best()
