@@ -54,12 +54,14 @@ def _options(command: Any) -> set[str]:
 
 
 def _zoo(command: str) -> list[list[str]]:
-    """The calls of zoo in a shell line, without the program's name."""
+    """The calls of zoo in a shell line, without the program's name, by torchrun too."""
     found = []
     for words in calls(command):
         program = list(itertools.dropwhile(lambda word: "=" in word, words))  # VARIABLE=value zoo …
         if program[:1] == ["zoo"]:
             found.append(program[1:])
+        elif program[:1] == ["torchrun"] and "zoo_cli" in program:
+            found.append(program[program.index("zoo_cli") + 1 :])
     return found
 
 
@@ -75,6 +77,11 @@ SHOWN = [
 
 @pytest.mark.parametrize("words", SHOWN)
 def test_commands_of_blocks_are_accepted(words: list[str]) -> None:
+    check_words(words)
+
+
+def check_words(words: list[str]) -> None:
+    """Fail unless zoo takes these words, which follow its name."""
     command, context, rest = _leaf(words)
     if hasattr(command, "commands"):
         assert set(rest) <= _options(command), f"{words}: expected a verb"
