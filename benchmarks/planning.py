@@ -13,11 +13,19 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
+
+Layout = Literal["folder", "table", "shards"]
+"""How images lie in object storage: files below a prefix, files that a table lists, or members of tar shards."""
 
 LISTED, LIST_SECONDS = 1000, 0.1
-"""Names that one request of ListObjectsV2 brings, and how long it takes; the next one waits for it."""
+"""Names that one request of ListObjectsV2 brings, and how long it takes; the next one waits for it. Assumed."""
 GETS = 5500
 """Requests a second that S3 promises for one prefix (Amazon S3 User Guide, "Optimizing Amazon S3 performance")."""
+STREAM = 90e6
+"""Bytes a second of one request (Amazon S3 User Guide, "Horizontal scaling": 85 to 90 MB/s)."""
+PART_REQUESTS = 3
+"""Requests that write, for a part: that it was begun, its answers, its record."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +60,7 @@ class Rates:
         answer: one image through the exported file.
         step: one image in a training step, forwards and backwards.
         task: one task of Ray, of the driver's time.
+        line: one row of a table of paths, of the driver's time.
         image: bytes of one file.
         row: bytes of one row of the answers.
         parameters: of the network.
@@ -61,6 +70,7 @@ class Rates:
     answer: float
     step: float
     task: float
+    line: float
     image: float
     row: float
     parameters: float
@@ -116,9 +126,17 @@ class Plan:
 
 
 def plan_prediction(
-    images: float, nodes: int, machine: Machine, rates: Rates, prices: Prices, *, shard: int = 1, block: int = 1000
+    images: float,
+    nodes: int,
+    machine: Machine,
+    rates: Rates,
+    prices: Prices,
+    *,
+    layout: Layout = "table",
+    prefixes: int = 1,
+    part: int = 1000,
 ) -> Plan:
-    """Label images that lie in object storage.
+    """Label images that lie in object storage. Each is read by a request of its own, from a shard too.
 
     Args:
         images: how many.
@@ -126,24 +144,26 @@ def plan_prediction(
         machine: each of them.
         rates: of one core.
         prices: of requests.
-        shard: images of one object; 1: every image is a file of its own.
-        block: images of one task.
+        layout: how they lie there, which decides what the listing costs.
+        prefixes: parts of the bucket that S3 serves apart.
+        part: images of one task, and of one table of answers.
     """
-    objects = images / shard
+    listing = {
+        "folder": images / LISTED * LIST_SECONDS,
+        "table": images * rates.line / 1e3,
+        "shards": images * rates.image / STREAM,  # the driver reads every shard to find where its images begin
+    }[layout]
     cpu = rates.decode + (0 if machine.gpus else rates.answer)
     stages = {
         "CPU": images * cpu / 1e3 / (nodes * machine.cores),
         "network": images * rates.image / (nodes * machine.gigabits / 8 * 1e9),
-        "storage requests": objects / GETS,
-        "Ray's driver": images / block * rates.task / 1e3,
+        "storage requests": images / GETS / prefixes,
+        "Ray's driver": images / part * rates.task / 1e3,
     }
     if machine.gpus:
         stages["GPU"] = images / (nodes * machine.gpus * machine.predicts)
-    listing = objects / LISTED * LIST_SECONDS
-    # a part writes its answers and its record
-    return _price(
-        nodes, stages, listing, machine, prices, gets=objects, puts=2 * images / block, moved=images * rates.image
-    )
+    puts = images / part * PART_REQUESTS + (images / LISTED if layout == "folder" else 0)
+    return _price(nodes, stages, listing, machine, prices, gets=images, puts=puts, moved=images * rates.image)
 
 
 def plan_training(
@@ -155,7 +175,7 @@ def plan_training(
     *,
     epochs: int = 20,
     batch: int = 64,
-    shard: int = 10_000,
+    shard: int = 4000,
 ) -> Plan:
     """Train on images of tar shards that are streamed in every epoch.
 
@@ -183,7 +203,8 @@ def plan_training(
     if machine.gpus:
         stages["GPU"] = seen / (nodes * machine.gpus * machine.trains)
     listing = images / shard / LISTED * LIST_SECONDS
-    return _price(nodes, stages, listing, machine, prices, gets=seen / shard, moved=seen * rates.image)
+    puts = images / shard / LISTED
+    return _price(nodes, stages, listing, machine, prices, gets=seen / shard, puts=puts, moved=seen * rates.image)
 
 
 def _price(
@@ -194,11 +215,10 @@ def _price(
     prices: Prices,
     *,
     gets: float,
+    puts: float,
     moved: float,
-    puts: float = 0.0,
 ) -> Plan:
-    asked = gets * prices.gets + (puts + gets / LISTED) * prices.lists
-    requests = asked / 1e3 + moved / 1e9 * prices.gigabyte
+    requests = (gets * prices.gets + puts * prices.lists) / 1e3 + moved / 1e9 * prices.gigabyte
     hours = (listing + max(stages.values())) / 3600
     return Plan(nodes, stages, listing, requests, hours * nodes * machine.hour)
 

@@ -7,7 +7,7 @@
 
 Rates are measured on one node, in processor time: decoding and answering an image, a training step, a task of Ray. The
 calculation is in `planning.py`. What grows is measured in processes of its own: the index of a folder, the search for
-copies, the rows of a table, the report with its bootstrap. Each gets an exponent and the value at 10^8.
+copies, the listing of a batch, the report with its bootstrap. Each gets an exponent and the value at 10^8.
 The search runs by buckets at every size, as it does beyond 100 000 images; its pictures are drawn.
 """
 
@@ -24,10 +24,11 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from planning import (
+    Layout,
     Machine,
     Plan,
     Prices,
@@ -48,14 +49,20 @@ GPU = Machine("96 cores, 8 A100", 96, 8, 400, 14.75, predicts=3382, trains=2470)
 """p4d.24xlarge as a capacity block, AWS price list of late 2024. NVIDIA DeepLearningExamples, ResNet-50 in PyTorch with
 mixed precision: training on one A100; answers of one V100, because that page has none of an A100."""
 NODES = (1, 8, 64)
-SHARD = 10_000
 TARGET = 1e8
 BEGIN, END = "<!-- scale.py: begin -->\n", "<!-- scale.py: end -->\n"
 STEP = "resnet18:224:16"
-SIDE, DRAWN = 512, 64
+SIDE, DRAWN, LINKED = 512, 64, 1000
 FLAT = 5e6
 """Bytes that a process may add to its memory at any size and still be called flat."""
-TASKS = 1000
+TASKS = 50, 350
+"""Few and many tasks of Ray; what starting takes drops out of their difference."""
+LISTING = "listing of a batch, from a table"
+WORDS = {"folder": "a folder", "table": "a table of paths", "shards": "tar shards"}
+LAYOUTS: tuple[tuple[Machine, Layout, int], ...] = (
+    (CPU, "folder", 1), (CPU, "table", 1), (CPU, "shards", 1), (CPU, "table", 16), (GPU, "table", 16),
+)  # fmt: skip
+"""Machine, layout and prefixes of the rows that the page shows."""
 
 
 def main() -> None:
@@ -68,7 +75,8 @@ def main() -> None:
     parser.add_argument("--gigabits", type=float, default=CPU.gigabits, help="a second, of a node's network")
     parser.add_argument("--hour", type=float, default=CPU.hour, help="price of a node for an hour")
     parser.add_argument("--gigabyte", type=float, default=0.0, help="price of 10^9 bytes out of the storage")
-    parser.add_argument("--shard", type=int, default=SHARD, help="images of an object; 1: files")
+    parser.add_argument("--layout", choices=get_args(Layout), default="table", help="how images lie in the storage")
+    parser.add_argument("--prefixes", type=int, default=1, help="parts of the bucket that S3 serves apart")
     parser.add_argument("--epochs", type=int, help="train instead of predict")
     parser.add_argument("--rates", type=Path, default=KEPT, help="the file of what was measured")
     parser.add_argument("--measure", action="store_true", help="measure, and write the file of --rates")
@@ -83,7 +91,7 @@ def main() -> None:
         return
     if asked.measure or asked.smallest:
         sizes = [60, 120] if asked.smallest else asked.sizes
-        found = measure(sizes, asked.machine, STEP if not asked.smallest else "simple_cnn:8:2")
+        found = measure(sizes, asked.machine, smallest=asked.smallest)
         asked.rates.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
     kept = json.loads(asked.rates.read_text(encoding="utf-8"))
     if asked.images:
@@ -96,8 +104,9 @@ def main() -> None:
 
 
 def read_rates(kept: dict[str, Any]) -> Rates:
-    """The rates of the file, without where they were measured."""
-    return Rates(**kept["rates"])
+    """The rates of the file."""
+    line = kept["growth"][LISTING][-1]["seconds"] / kept["sizes"][-1] * 1e3
+    return Rates(**kept["rates"], line=line)
 
 
 def renew(page: str, text: str) -> str:
@@ -117,17 +126,16 @@ def tables(kept: dict[str, Any]) -> Iterator[str]:
     yield f"| train on it, {kept['model']}, as the training chooses number format and layout | {rates.step:.1f} ms |"
     yield f"| hand out one task, Ray's driver | {rates.task:.1f} ms |"
     yield f"| a file; a row of its answer | {say_bytes(rates.image)}; {say_bytes(rates.row)} |"
-    head = "| nodes | of | images lie in | time | limited by | next | cost |\n|---|---|---|---|---|---|---|"
-    yield f"\nLabel 10^8 images:\n\n{head}"
-    for machine, shard in ((CPU, 1), (CPU, SHARD), (GPU, SHARD)):
+    head = "time | limited by | next | cost |\n|---|---|---|---|---|---|"
+    yield f"\nLabel 10^8 images, in parts of 1000:\n\n| nodes | of | images lie in | {head}---|"
+    for machine, layout, prefixes in LAYOUTS:
         for nodes in NODES:
-            plan = plan_prediction(1e8, nodes, machine, rates, prices, shard=shard)
-            yield _row(plan, machine, "files" if shard == 1 else f"shards of {shard:,}".replace(",", " "))
-    yield f"\nTrain on 10^7 images for 20 epochs:\n\n{head}"
+            plan = plan_prediction(1e8, nodes, machine, rates, prices, layout=layout, prefixes=prefixes)
+            yield _row(plan, machine, f"{WORDS[layout]}{f', {prefixes} prefixes' if prefixes > 1 else ''} | ")
+    yield f"\nTrain on 10^7 images for 20 epochs, from tar shards:\n\n| nodes | of | {head}"
     for machine in (CPU, GPU):
         for nodes in NODES:
-            plan = plan_training(1e7, nodes, machine, rates, prices)
-            yield _row(plan, machine, f"shards of {SHARD:,}".replace(",", " "))
+            yield _row(plan_training(1e7, nodes, machine, rates, prices), machine, "")
     sizes = kept["sizes"]
     yield "\nWhat grows with the number of images n, on one machine:\n"
     measured = " | ".join(f"n = {size:,}".replace(",", " ") for size in sizes)
@@ -147,7 +155,7 @@ def tables(kept: dict[str, Any]) -> Iterator[str]:
 def _row(plan: Plan, machine: Machine, lie: str) -> str:
     order = sorted({**plan.stages, "listing": plan.listing}.items(), key=lambda stage: -stage[1])
     return (
-        f"| {plan.nodes} | {machine.name} | {lie} | {say_time(plan.seconds)} | {order[0][0]} | "
+        f"| {plan.nodes} | {machine.name} | {lie}{say_time(plan.seconds)} | {order[0][0]} | "
         f"{order[1][0]}, {say_time(order[1][1])} | ${plan.cost:,.0f} |"
     )
 
@@ -160,9 +168,11 @@ def one_plan(asked: argparse.Namespace, rates: Rates) -> Iterator[str]:
         sys.exit("--gpus needs --gpu-rate: how many images a second one of them answers, or trains on")
     prices = Prices(gigabyte=asked.gigabyte)
     if asked.epochs:
-        plan = plan_training(asked.images, asked.nodes, machine, rates, prices, epochs=asked.epochs, shard=asked.shard)
+        plan = plan_training(asked.images, asked.nodes, machine, rates, prices, epochs=asked.epochs)
     else:
-        plan = plan_prediction(asked.images, asked.nodes, machine, rates, prices, shard=asked.shard)
+        plan = plan_prediction(
+            asked.images, asked.nodes, machine, rates, prices, layout=asked.layout, prefixes=asked.prefixes
+        )
     yield "| stage | time |\n|---|---|"
     yield from (f"| {stage} | {say_time(seconds)} |" for stage, seconds in plan.stages.items())
     yield f"| listing, before them | {say_time(plan.listing)} |"
@@ -170,12 +180,13 @@ def one_plan(asked: argparse.Namespace, rates: Rates) -> Iterator[str]:
     yield f"${plan.cost:,.2f}, ${plan.requests:,.2f} of it requests and traffic"
 
 
-def measure(sizes: Sequence[int], machine: str, step: str) -> dict[str, Any]:
+def measure(sizes: Sequence[int], machine: str, *, smallest: bool) -> dict[str, Any]:
     """Everything that the file of rates holds."""
+    step, tasks = ("simple_cnn:8:2", (2, 4)) if smallest else (STEP, TASKS)
     rates = {
         **_measured(measure_images, step),
         "step": _measured(measure_step, step),
-        "task": _measured(measure_tasks, step),
+        "task": _measured(measure_tasks, *tasks),
     }
     growth = {}
     for what in GROWS:
@@ -192,8 +203,8 @@ def measure(sizes: Sequence[int], machine: str, step: str) -> dict[str, Any]:
     }
 
 
-def _measured(what: Callable[[str], Any], step: str) -> Any:
-    found = what(step)
+def _measured(what: Callable[..., Any], *options: Any) -> Any:
+    found = what(*options)
     print(f"{what.__name__}: {found}", file=sys.stderr, flush=True)
     return found
 
@@ -259,16 +270,33 @@ def measure_step(step: str) -> float:
     return float(np.median(times)) / batch * 1e3
 
 
-def measure_tasks(_step: str) -> float:
-    """Milliseconds that pass for a task that does nothing; driver, scheduler and worker share this machine."""
+def measure_tasks(few: int, many: int) -> float:
+    """Milliseconds that pass for one more task of an actor of Ray Data that does nothing.
+
+    Driver, scheduler and actor share this machine, so on a cluster it is less.
+    """
     from zoo.workflow._ray import connect
 
     with connect() as ray:
-        nothing = ray.remote(lambda: None)
-        ray.get([nothing.remote() for _ in range(20)])
-        start = time.perf_counter()
-        ray.get([nothing.remote() for _ in range(TASKS)])
-        return (time.perf_counter() - start) / TASKS * 1e3
+        from ray.data import ActorPoolStrategy, DataContext
+
+        context = DataContext.get_current()
+        context.enable_progress_bars = context.print_on_execution_start = False
+
+        class Nothing:
+            def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
+                return batch
+
+        def run(tasks: int) -> float:
+            start = time.perf_counter()
+            parts = ray.data.from_items([{"part": k} for k in range(tasks)], override_num_blocks=tasks)
+            answered = parts.map_batches(Nothing, batch_size=1, compute=ActorPoolStrategy(size=1))
+            for _ in answered.iter_rows():
+                pass
+            return time.perf_counter() - start
+
+        run(few)
+        return (run(many) - run(few)) / (many - few) * 1e3
 
 
 def child(what: str, size: int) -> dict[str, float]:
@@ -296,15 +324,22 @@ def _watch(work: Callable[[], object]) -> dict[str, float]:
 
 
 def grow_index(n: int) -> dict[str, float]:
-    """A folder of small PNGs, from the system's file cache, without an index cache."""
+    """A folder of small PNGs, from the system's file cache, without an index cache; a thousand files, linked again."""
     from data import make
 
     from zoo.data._named import index
 
     os.environ["ZOO_CACHE_GB"] = "0"
     with tempfile.TemporaryDirectory() as scratch:
-        make(Path(scratch) / "images", n)
-        return _watch(lambda: index(Path(scratch) / "images"))
+        first = min(n, LINKED)
+        make(Path(scratch), first)
+        files = sorted(Path(scratch).rglob("*.png"))
+        for k in range(1, -(-n // first)):
+            for file in files[: n - k * first]:
+                place = file.parent / str(k)
+                place.mkdir(exist_ok=True)
+                os.link(file, place / file.name)
+        return _watch(lambda: index(Path(scratch)))
 
 
 def grow_search(n: int) -> dict[str, float]:
@@ -316,17 +351,19 @@ def grow_search(n: int) -> dict[str, float]:
     return _watch(lambda: near_pairs(whiten(spectra, TERMS), 0.9, exhaustive=0))
 
 
-def grow_table(n: int) -> dict[str, float]:
-    """The rows of a table of paths, one after the other."""
-    from zoo._support.cells import open_cells
+def grow_listing(n: int) -> dict[str, float]:
+    """A table of paths, read and dealt into the parts of a batch."""
+    from zoo.workflow._batch.listing import write_listing
+    from zoo.workflow._batch.places import Place
+    from zoo.workflow._batch.sources import list_images
 
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch) / "images.csv"
-        with path.open("w", encoding="utf-8") as stream:
+        table = Path(scratch) / "images.csv"
+        with table.open("w", encoding="utf-8") as stream:
             stream.write("image,site\n")
-            stream.writelines(f"2026/{i // 1000:06}/{i:09}.jpg,{i % 7}\n" for i in range(n))
-
-        return _watch(lambda: sum(1 for _ in open_cells(path, "text").rows([0, 1])))
+            stream.writelines(f"s3://scans/2026/{i // 1000:06}/{i:09}.jpg,{i % 7}\n" for i in range(n))
+        place = Place(str(Path(scratch) / "answers"))
+        return _watch(lambda: write_listing(place, list_images([str(table)], None), 1000))
 
 
 def grow_report(n: int) -> dict[str, float]:
@@ -347,7 +384,7 @@ def grow_report(n: int) -> dict[str, float]:
 GROWS: dict[str, Callable[[int], dict[str, float]]] = {
     "index of a folder": grow_index,
     "search for copies": grow_search,
-    "rows of a table": grow_table,
+    LISTING: grow_listing,
     "report with its bootstrap": grow_report,
 }
 """What grows: its name in the tables, and its measurement."""

@@ -26,6 +26,9 @@ ELSEWHERE = {
     "--find-links": "pip",
     "--no-index": "pip",
     "--smallest": "the programs of benchmarks/",
+    "--gigabyte": "benchmarks/scale.py",
+    "--nnodes": "torchrun",
+    "--max-restarts": "torchrun",
     "--strict": "mkdocs; of zoo train, too",
 }
 """Options of other programs that pages name on their own."""
