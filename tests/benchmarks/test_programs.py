@@ -70,6 +70,11 @@ TABLES = {
     "reports": (r"^\| 2 \| [\d.]+ \| [\d.]+ \|$", r"^\| 10 \| "),
     "runtimes": (r"^\| [\d.]+ \| 0.0e\+00, 1 of 1 files \| .* \| .* \| .* \|$",),
     "same_bytes": (r"^1 different of 2 runs of knn$",),
+    "scale": (
+        r"^\| 64 \| 16 cores \| a table of paths \| ",
+        r"^\| 8 \| 96 cores, 8 A100 \| [\d.]+ ",
+        r"^\| report with its bootstrap, processor time \| ",
+    ),
     "serve": (r"^served / bare: ", r"^20 idle connections: a request among them 200 "),
     "training": (r"^ours +\S+$", r"^ours / synthetic +[\d.]+ ", r"^streamed / ours +[\d.]+ "),
     "waiting": (
@@ -266,6 +271,11 @@ def test_runtimes(images: Path, tmp_path: Path) -> None:
 
 def test_same_bytes(images: Path, tmp_path: Path) -> None:
     printed("same_bytes", "knn", "--data", images, "--epochs", "0", "--runs", "2", "--jobs", "2", place=tmp_path)
+
+
+def test_scale(tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason="the extra 'scale' is not installed")
+    printed("scale", "--smallest", "--rates", tmp_path / "rates.json", place=tmp_path)
 
 
 def test_serve(run: Path, images: Path, tmp_path: Path) -> None:

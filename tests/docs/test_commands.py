@@ -26,6 +26,9 @@ ELSEWHERE = {
     "--find-links": "pip",
     "--no-index": "pip",
     "--smallest": "the programs of benchmarks/",
+    "--gigabyte": "benchmarks/scale.py",
+    "--nnodes": "torchrun",
+    "--max-restarts": "torchrun",
     "--strict": "mkdocs; of zoo train, too",
 }
 """Options of other programs that pages name on their own."""
@@ -54,12 +57,14 @@ def _options(command: Any) -> set[str]:
 
 
 def _zoo(command: str) -> list[list[str]]:
-    """The calls of zoo in a shell line, without the program's name."""
+    """The calls of zoo in a shell line, without the program's name, by torchrun too."""
     found = []
     for words in calls(command):
         program = list(itertools.dropwhile(lambda word: "=" in word, words))  # VARIABLE=value zoo …
         if program[:1] == ["zoo"]:
             found.append(program[1:])
+        elif program[:1] == ["torchrun"] and "zoo_cli" in program:
+            found.append(program[program.index("zoo_cli") + 1 :])
     return found
 
 
@@ -75,6 +80,11 @@ SHOWN = [
 
 @pytest.mark.parametrize("words", SHOWN)
 def test_commands_of_blocks_are_accepted(words: list[str]) -> None:
+    check_words(words)
+
+
+def check_words(words: list[str]) -> None:
+    """Fail unless zoo takes these words, which follow its name."""
     command, context, rest = _leaf(words)
     if hasattr(command, "commands"):
         assert set(rest) <= _options(command), f"{words}: expected a verb"
