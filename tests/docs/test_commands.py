@@ -29,6 +29,10 @@ ELSEWHERE = {
     "--gigabyte": "benchmarks/scale.py",
     "--nnodes": "torchrun",
     "--max-restarts": "torchrun",
+    "--rdzv-backend": "torchrun",
+    "--rdzv-conf": "torchrun",
+    "--rdzv-endpoint": "torchrun",
+    "--rdzv-id": "torchrun",
     "--strict": "mkdocs; of zoo train, too",
 }
 """Options of other programs that pages name on their own."""
