@@ -12,6 +12,7 @@ import buckets
 import msgspec
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 from tiny_learning import CONFIG, SPEC, learn, new_run, tiny_net
 
@@ -19,6 +20,9 @@ import zoo
 from zoo.data import open_data
 from zoo.learn import STATE_FILE, WEIGHTS_FILE
 from zoo.learn._checkpoint import read_state
+from zoo.learn._distributed import Peers
+from zoo.learn._images import decode_splits
+from zoo.runs import TrainContext
 from zoo.store._places import cache_folder
 
 CHILD = """
@@ -43,17 +47,34 @@ learn(model, data, SPEC, config, open_run(path) if again else new_run(path, data
 """
 
 
+def _draw(place: Path, *, train: int) -> Path:
+    random = np.random.default_rng(0)
+    for split, count in (("train", train), ("val", 8), ("test", 3)):
+        for number in range(count):
+            folder = place / split / "abc"[number % 3]
+            folder.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(random.integers(0, 255, (20, 20), np.uint8)).save(folder / f"{number}.png")
+    return place
+
+
+def test_an_epoch_goes_through_shards_one_after_the_other(tmp_path: Path) -> None:
+    zoo.shard(_draw(tmp_path / "set", train=96), tmp_path / "shards", images=8)
+    data = open_data(tmp_path / "shards")
+    config = msgspec.structs.replace(CONFIG, batch_size=4)
+    _, _, order = decode_splits(
+        data, SPEC, config, new_run(tmp_path / "run", data, config), TrainContext(), Peers(0, 1, torch.device("cpu"))
+    )
+    assert data.train.blocks is not None
+    lanes = data.train.blocks[torch.stack(order.batches(1)).T.numpy()]  # (4 places, 24 batches)
+    assert [len(set(lane.tolist())) for lane in lanes] == [3, 3, 3, 3]
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="kills a process")
 def test_a_killed_training_from_a_store_ends_with_the_bytes_of_an_unbroken_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
-    random = np.random.default_rng(0)
-    for split, count in (("train", 32), ("val", 8), ("test", 3)):
-        for number in range(count):
-            folder = tmp_path / "set" / split / "abc"[number % 3]
-            folder.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(random.integers(0, 255, (20, 20), np.uint8)).save(folder / f"{number}.png")
+    _draw(tmp_path / "set", train=32)
     with buckets.serve() as bucket:
         made = zoo.shard(tmp_path / "set", f"s3://{bucket.name}/set", images=8)
         most = 3 * max(one.size for one in made.shards)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
@@ -108,6 +108,7 @@ def decode_splits(  # noqa: PLR0917 - what `fit` is given
     if peers.size == 1:
         train, val = (Part.whole(carry_out(plan, skip_bad=context.skip_bad)) for plan in plans)
         bad = (*train.decoded.bad, *val.decoded.bad)
+        kept = _leave_out(to_train, {name for name, _ in train.decoded.bad})
     else:
         found = [carry_out(plan, refuse=False) for plan in plans]
         lost = peers.collect([one.bad for one in found])
@@ -131,17 +132,16 @@ def decode_splits(  # noqa: PLR0917 - what `fit` is given
         for name, reason in bad:
             log.warning("left out %s: %s", name, reason)
         run.update(skipped=tuple(dict.fromkeys((*run.record.skipped, *(name for name, _ in bad)))))
-    counted = Order.deal(len(train.ids), config.batch_size, config.seed, classes=_drawn(train.targets, config))
-    return train, val, counted
+    return train, val, _order(kept, config)
 
 
 def _order(images: ImageSet, config: TrainConfig) -> Order:
-    return Order.deal(len(images), config.batch_size, config.seed, classes=_drawn(images.targets, config))
+    drawn = images.targets if config.sampling == "balanced" else None
+    return Order.deal(len(images), config.batch_size, config.seed, classes=drawn, blocks=images.blocks)
 
 
-def _drawn(targets: NDArray[np.int64], config: TrainConfig) -> NDArray[np.int64] | None:
-    """Classes that an epoch holds equally often; None: it holds each image once."""
-    return targets if config.sampling == "balanced" else None
+def _leave_out(images: ImageSet, lost: Set[str]) -> ImageSet:
+    return images.subset(np.flatnonzero([name not in lost for name in images.ids])) if lost else images
 
 
 def _share(images: ImageSet, own: Tensor) -> Tensor | None:
