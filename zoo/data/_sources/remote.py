@@ -28,6 +28,8 @@ __all__ = ["bring", "bring_listed", "find_base"]
 _TABLES = (".csv", ".tsv", ".tab", ".parquet")
 _ROWS = 20
 """Rows of a table that are looked at to see whether it names images by addresses."""
+_GLANCE = 1 << 16
+"""Bytes of a table that are looked at first."""
 _WORD = re.compile(r"[|;,'\"\[\]]+")
 """What divides the names in a cell."""
 _ADDED = re.compile(r"[?#]")
@@ -104,7 +106,7 @@ def _without_schemes(cell: str) -> str:
 def _has_addresses(table: Path) -> bool:
     """Whether one of the first rows names an address in a cell of its own."""
     form = form_of(table)
-    if form is None:
+    if form is None or (form == "text" and not _mentions_address(table)):
         return False
     cells = open_cells(table, form)
     for at, (_, row) in enumerate(cells.rows(range(len(cells.header)))):
@@ -113,6 +115,12 @@ def _has_addresses(table: Path) -> bool:
         if at >= _ROWS:
             return False
     return False
+
+
+def _mentions_address(table: Path) -> bool:
+    """Whether the first bytes hold what every address holds: a glance, for tables of very many columns."""
+    with table.open("rb") as stream:
+        return b"://" in stream.read(_GLANCE).replace(b"\0", b"")  # in UTF-16 every other byte is null
 
 
 def _names_in(table: Path) -> set[str]:
