@@ -43,8 +43,10 @@ def cache(
     if not kept:
         put(f"nothing is kept; the limit is {limit}")
         return
-    table = [(_SHOWN[one.kind], megabytes(one.size), _minute(one.used), one.path.name) for one in reversed(kept)]
-    put(format_table(("what", "size", "used", "file"), table, right=(1,)))
+    table = [
+        (_SHOWN[one.kind], megabytes(one.size), _minute(one.used), cachedir.name_of(one)) for one in reversed(kept)
+    ]
+    put(format_table(("what", "size", "used", "file or address"), table, right=(1,)))
     for folder in sorted({one.path.parent for one in kept}):
         put(f"in {folder}")
     put(f"{megabytes(size)} of at most {limit}; 'zoo data cache --clear' removes it")

@@ -54,6 +54,13 @@ def test_a_table_in_a_store_brings_the_images_it_names_and_no_others(
     assert not list((tmp_path / "home").rglob("large.bin"))
 
 
+def test_a_table_on_a_web_server_brings_its_images(tabled: Path) -> None:
+    with buckets.serve_files(tabled) as address:
+        mark = open_data(tabled / "labels.csv").fingerprint
+        assert open_data(f"{address}/labels.csv").fingerprint == mark
+        assert open_data(f"{address}/").fingerprint.sha256 == open_data(tabled).fingerprint.sha256
+
+
 @pytest.mark.parametrize("place", ["here", "there"])
 def test_a_table_may_name_images_by_addresses(bucket: buckets.Bucket, tabled: Path, tmp_path: Path, place: str) -> None:
     bucket.put_folder(tabled, "tables/full")
@@ -70,8 +77,14 @@ def test_a_table_may_name_images_by_addresses(bucket: buckets.Bucket, tabled: Pa
 def test_splits_of_a_store_are_written_as_addresses(bucket: buckets.Bucket, scenes: Path, tmp_path: Path) -> None:
     url = bucket.put_folder(scenes / "train", "loose")
     made = zoo.split(url, tmp_path / "splits.csv")
-    assert f"{url}/" in (tmp_path / "splits.csv").read_text("utf-8")
+    assert f"{url}/china/" in (tmp_path / "splits.csv").read_text("utf-8")
     assert open_data(made.path).fingerprint.splits == made.parts
+    names = sorted(path.relative_to(scenes / "train").as_posix() for path in (scenes / "train").rglob("*.jpg"))
+    lines = ["image,label", *(f"{name},{name.partition('/')[0]}" for name in names)]
+    bucket.put("loose/labels.csv", "\n".join(lines).encode())
+    for source in (f"{url}/labels.csv", url):  # a table, and a folder that is the table in it
+        zoo.split(source, tmp_path / "splits.csv", overwrite=True)
+        assert f"{url}/china/" in (tmp_path / "splits.csv").read_text("utf-8")
 
 
 def test_an_archive_comes_from_memory_too(published: Path) -> None:

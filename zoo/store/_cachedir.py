@@ -38,6 +38,7 @@ __all__ = [
     "keep_in_use",
     "limit",
     "mark_used",
+    "name_of",
     "open_cached",
     "reader_version",
     "spell",
@@ -140,6 +141,14 @@ def entries() -> list[Kept]:
                 status = path.stat()
                 found.append(Kept(kind, path, status.st_size, status.st_mtime))
     return sorted(found, key=lambda one: one.used)
+
+
+def name_of(one: Kept) -> str:
+    """How an entry is shown: a mirror by its address, others by their file."""
+    with contextlib.suppress(OSError, ValueError, KeyError, TypeError):
+        if one.kind == "remote":
+            return str(json.loads((one.path / ABOUT).read_bytes())["url"])
+    return one.path.name
 
 
 def open_cached(path: Path) -> IO[bytes]:

@@ -124,7 +124,7 @@ def fetch_tree(
     """
     if url.startswith(_HERE):
         return Path(open_store(url)[1])
-    home = cache_folder("remote") / hashlib.sha256(f"{url}\n{about}".encode()).hexdigest()[:32]
+    home = cache_folder("remote") / hashlib.sha256(f"{url.rstrip('/')}\n{about}".encode()).hexdigest()[:32]
     name = last_part(url)
     if listing is None and offline() is not None and read_manifest(home):
         _hold(home)

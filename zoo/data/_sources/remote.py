@@ -12,6 +12,7 @@ import posixpath
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unicodedata import normalize
 
 from zoo._support.cells import form_of, open_cells
 from zoo._support.files import atomic_write
@@ -22,11 +23,13 @@ from zoo.store.remote import is_url
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-__all__ = ["bring", "bring_listed"]
+__all__ = ["bring", "bring_listed", "find_base"]
 
 _TABLES = (".csv", ".tsv", ".tab", ".parquet")
 _ROWS = 20
 """Rows of a table that are looked at to see whether it names images by addresses."""
+_GLANCE = 1 << 16
+"""Bytes of a table that are looked at first."""
 _WORD = re.compile(r"[|;,'\"\[\]]+")
 """What divides the names in a cell."""
 _ADDED = re.compile(r"[?#]")
@@ -44,7 +47,7 @@ def bring(url: str, listing: remote.Listing | None = None, *, verify: bool = Fal
     Raises:
         As `zoo.store.remote.fetch_tree`.
     """
-    if not remote.last_part(url).lower().endswith(_TABLES) or url.startswith(("file://", "local://")):
+    if not _is_table(url) or url.startswith(("file://", "local://")):
         return remote.fetch_tree(url, listing=listing, verify=verify)
     table = remote.fetch_tree(url, listing=listing, verify=verify)
     if _has_addresses(table):
@@ -54,7 +57,12 @@ def bring(url: str, listing: remote.Listing | None = None, *, verify: bool = Fal
     def choose(keys: Iterable[str]) -> list[str]:
         return [key for key in keys if _is_named(key, named) or key == table.name]
 
-    return remote.fetch_tree(remote.parent_url(url), choose=choose, about=table.name, verify=verify) / table.name
+    return remote.fetch_tree(f"{remote.parent_url(url)}/", choose=choose, about=table.name, verify=verify) / table.name
+
+
+def find_base(url: str) -> str:
+    """The address that images of the data at an address are named from: that of the folder."""
+    return remote.parent_url(url) if _is_table(url) else remote.show_url(url).rstrip("/")
 
 
 def bring_listed(table: Path) -> Path | None:
@@ -80,6 +88,10 @@ def bring_listed(table: Path) -> Path | None:
     return again
 
 
+def _is_table(url: str) -> bool:
+    return remote.last_part(url).lower().endswith(_TABLES)
+
+
 def _addresses(cell: str) -> list[str]:
     return [part for part in cell.strip().split(JOINT) if is_url(part)]
 
@@ -94,7 +106,7 @@ def _without_schemes(cell: str) -> str:
 def _has_addresses(table: Path) -> bool:
     """Whether one of the first rows names an address in a cell of its own."""
     form = form_of(table)
-    if form is None:
+    if form is None or (form == "text" and not _mentions_address(table)):
         return False
     cells = open_cells(table, form)
     for at, (_, row) in enumerate(cells.rows(range(len(cells.header)))):
@@ -103,6 +115,12 @@ def _has_addresses(table: Path) -> bool:
         if at >= _ROWS:
             return False
     return False
+
+
+def _mentions_address(table: Path) -> bool:
+    """Whether the first bytes hold what every address holds: a glance, for tables of very many columns."""
+    with table.open("rb") as stream:
+        return b"://" in stream.read(_GLANCE).replace(b"\0", b"")  # in UTF-16 every other byte is null
 
 
 def _names_in(table: Path) -> set[str]:
@@ -115,14 +133,14 @@ def _names_in(table: Path) -> set[str]:
     for _, row in cells.rows(range(len(cells.header))):
         for cell in row:
             for part in _WORD.split(cell):
-                name = posixpath.basename(part.strip().replace("\\", "/").partition("#")[0])
+                name = posixpath.basename(normalize("NFC", part).strip().replace("\\", "/").partition("#")[0])
                 found.update((name, posixpath.splitext(name)[0]))
     return found - {""}
 
 
 def _is_named(key: str, named: set[str]) -> bool:
     """Whether a table may mean this object: by its name, its stem or a folder; or it is a table beside the first."""
-    *folders, name = key.split("/")
+    *folders, name = normalize("NFC", key).split("/")
     stem = posixpath.splitext(name)[0]
     beside = not folders and name.lower().endswith(_TABLES)
     return beside or name in named or stem in named or any(one in named or one[1:] in named for one in folders)

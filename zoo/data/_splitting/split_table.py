@@ -20,13 +20,14 @@ from zoo.data._index import EVERY, Arrays, Files, Several, Stacked
 from zoo.data._labels import count_labels, describe_spelled_alike
 from zoo.data._named import find_named, index
 from zoo.data._sources.columns import ABOUT, MARK, NAMES
+from zoo.data._sources.remote import find_base
 from zoo.data._splitting.split import HELD_OUT, stratify, uneven
 from zoo.data._splitting.split import folds as deal_folds
 from zoo.data._unusable import note_skipped
 from zoo.errors import DataError, UsageError
 from zoo.readers import JOINT
 from zoo.spec import Display, Table
-from zoo.store.remote import is_listed, is_url, parent_url, show_url
+from zoo.store.remote import is_listed, is_url, show_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -279,7 +280,7 @@ def _paths(pool: Pool, source: str | Path, target: Path) -> Callable[[int], str]
 
 def _addresses(pool: Pool, url: str) -> Callable[[int], str]:
     """As `_paths`, of images in a store: a copy in the cache may go at any time."""
-    images, base = pool.source, parent_url(url) if pool.roles else url.rstrip("/")
+    images, base = pool.source, find_base(url)
     if isinstance(images, Arrays):
         return lambda i: f"{url}#{pool.ids[i]}"
     if not isinstance(images, Files) or is_listed(images.root):
