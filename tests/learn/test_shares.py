@@ -14,6 +14,8 @@ from PIL import Image
 
 import zoo
 
+pytestmark = pytest.mark.slow
+
 SCRIPT = """
 import json, sys
 from pathlib import Path
