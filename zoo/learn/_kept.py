@@ -109,7 +109,8 @@ def keep_soup(
     if len(chosen) > 1:
         named = ", ".join(map(str, chosen))
         note = f"weights: mean of epochs {named}; {best.metric} {best.value:.4f}, of the best alone {single.value:.4f}"
-    log.info("%s", note)
+    if run.writes:
+        log.info("%s", note)
     run.add_notes([note], best=best)
     return best
 

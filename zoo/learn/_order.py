@@ -90,9 +90,7 @@ class Order:
         return torch.cat(lanes).sort().values if lanes else self.dealt[:0]
 
     def batches(self, epoch: int) -> tuple[Tensor, ...]:
-        """The indices of every batch, (B,) int64 in the order of places; the short batches come last and lack the last
-        place.
-        """  # noqa: D205 - one sentence
+        """The images of every batch, (B,) int64 by place; short batches come last, and lack the last place."""
         if self.classes is not None:
             drawn = torch.from_numpy(_draw_balanced(self.classes, self.seed, epoch))
             order = drawn[torch.randperm(len(drawn), generator=generator(self.seed, _LANE, epoch))]
