@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from batches import painted, read_rows, rows_of, table_of
+from batches import painted, read_csv, read_rows, rows_of, table_of
+from beside_images import make_file, write_table
 from edge_models import make_manifest, make_model
 from refusals import refused
 
 import zoo
 from zoo._support.files import hold_lock
+from zoo.edge import Runtime, predict_csv
+from zoo.edge._beside import find_columns
 from zoo.errors import DataError, OutputError, ResumeError
 from zoo.workflow._batch import places
 
@@ -292,5 +295,20 @@ def test_secrets_of_a_url_are_in_no_row() -> None:
 
 def test_a_batch_of_nothing_is_refused(model_file: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with refused("data-empty", DataError):
-        zoo.predict_batch(model_file, tmp_path / "empty", tmp_path / "out", format="csv")
+    for source, code in (("empty", "data-empty"), ("missing", "file-missing"), ("away.tar", "file-missing")):
+        with refused(code, DataError):
+            zoo.predict_batch(model_file, tmp_path / source, tmp_path / "out", format="csv")
+        assert not (tmp_path / "out").exists(), "nothing is left of it"
+
+
+def test_a_table_gives_its_columns_to_a_model_that_takes_them(tmp_path: Path) -> None:
+    make_file(tmp_path / "model.onnx")
+    cells = {"age": ["61", "NA", "30"], "sex": ["F", "x", ""], "dose": ["2", "2.5", "1"]}
+    table = write_table(tmp_path / "images", cells, ["benign", "malign", "benign"])
+    runtime = Runtime.open(tmp_path / "model.onnx")
+    sources, rows = find_columns(runtime.manifest, [str(table)], None)
+    list(predict_csv(runtime, sources, tmp_path / "whole.csv", columns=rows))
+    assert zoo.predict_batch(tmp_path / "model.onnx", table, tmp_path / "out", format="csv", part_size=2).finished
+    assert rows_of(tmp_path / "out") == read_csv((tmp_path / "whole.csv").read_bytes())
+    with refused("inputs-missing", DataError):
+        zoo.predict_batch(tmp_path / "model.onnx", tmp_path / "images", tmp_path / "other", format="csv")
