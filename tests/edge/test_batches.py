@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from batches import painted, read_csv, read_rows, rows_of, table_of
+from batches import painted, read_csv, read_rows, rows_of, s3_bucket, table_of
 from beside_images import make_file, write_table
 from edge_models import make_manifest, make_model
 from refusals import refused
@@ -45,7 +45,7 @@ def test_parts_together_are_the_table_of_predict(model_file: Path, images: Path,
     pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
     expected = table_of(model_file, images, tmp_path / "whole.csv")
     for form in ("csv", "parquet"):
-        done = zoo.predict_batch(model_file, images, tmp_path / form, format=form, part_size=9)  # type: ignore[arg-type]
+        done = zoo.predict_batch(model_file, images, tmp_path / form, format=form, part_size=9)
         assert (done.images, done.failed, done.parts, done.done, done.finished) == (41, 1, 5, 5, True)
         assert rows_of(tmp_path / form) == expected
         assert not list((tmp_path / form).rglob(".*")), "nothing half-written is left"
@@ -244,22 +244,9 @@ def test_a_network_that_fails_is_never_the_answer_to_an_image(
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An empty bucket of a real S3 server on loopback, as s3fs."""
-    moto = pytest.importorskip("moto.server", reason="the S3 server is moto's")
-    s3fs = pytest.importorskip("s3fs", reason="s3:// needs s3fs")
-    served = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    served.start()
-    host, port = served.get_host_and_port()
-    for name, value in (("ENDPOINT_URL", f"http://{host}:{port}"), ("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b"),
-                        ("DEFAULT_REGION", "us-east-1")):  # fmt: skip
-        monkeypatch.setenv(f"AWS_{name}", value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    system = s3fs.S3FileSystem(use_listings_cache=False)
-    system.mkdir("bucket")
-    yield system
-    s3fs.S3FileSystem.clear_instance_cache()
-    served.stop()
+def bucket() -> Iterator[Any]:
+    with s3_bucket() as system:
+        yield system
 
 
 def test_object_storage_is_read_and_written(model_file: Path, images: Path, tmp_path: Path, bucket: Any) -> None:
