@@ -232,7 +232,7 @@ def test_a_network_that_fails_is_never_the_answer_to_an_image(
     )
     ask = functools.partial(zoo.predict_batch, model_file, tmp_path / "urls.csv", tmp_path / "out", format="csv")
     done = ask(part_size=4)
-    assert [(failure.part, failure.code) for failure in done.failures] == [(1, "url-unreadable")]
+    assert [(failure.part, failure.code) for failure in done.failures] == [(1, "remote-unreachable")]
     assert (done.done, done.parts) == (3, 4)
     assert not (tmp_path / "out" / "manifest.json").exists()
     kind.broken = False
