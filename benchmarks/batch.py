@@ -26,7 +26,7 @@ import numpy as np
 from PIL import Image
 
 CHILD = """
-import json, re, resource, sys
+import json, re, sys
 from pathlib import Path
 import zoo
 if __name__ == "__main__":
@@ -109,12 +109,17 @@ def answer(
     """What one call says of itself, and the most memory of a worker of it."""
     shutil.rmtree(out, ignore_errors=True)
     asked = [str(model), str(source), str(out), engine, str(count), str(part_size)]
-    child = subprocess.Popen([sys.executable, "-c", CHILD, *asked], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     most = 0
-    while child.poll() is None:
-        most = max([most, *(peak_of(entry) for entry in Path("/proc").iterdir() if entry.name.isdecimal())])
-        time.sleep(0.5)
-    told: dict[str, Any] = json.loads(child.communicate()[0])
+    with tempfile.TemporaryFile() as said:
+        child = subprocess.Popen([sys.executable, "-c", CHILD, *asked], stdout=subprocess.PIPE, stderr=said)
+        while child.poll() is None:
+            most = max([most, *(peak_of(entry) for entry in Path("/proc").iterdir() if entry.name.isdecimal())])
+            time.sleep(0.5)
+        printed = child.communicate()[0]
+        if child.returncode:
+            said.seek(0)
+            sys.exit(f"{engine}: {said.read().decode(errors='replace')[-2000:]}")
+    told: dict[str, Any] = json.loads(printed)
     if not told["finished"]:
         sys.exit(f"{engine}: the batch is unfinished")
     return told, most

@@ -90,11 +90,9 @@ def run_and_kill(
     while child.poll() is None and killed.total() < kills:
         wait(child, place, drawn)
         victim = drawn.choice(victims)
-        found = {
-            "worker": find(b"MapBatches(Answerer)"),
-            "driver": [child.pid],
-            "node": find(b"raylet/raylet", child.pid),
-        }
+        nodes = find(b"raylet/raylet", child.pid)
+        workers = [pid for node in nodes for pid in find(b"MapBatches(Answerer)", node)]
+        found = {"worker": workers, "driver": [child.pid], "node": nodes}
         if child.poll() is None and found[victim]:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(drawn.choice(found[victim]), signal.SIGKILL)

@@ -31,7 +31,8 @@ def _predict_batch(
         Option("--out", "A batch: tables in this folder or URL. IMAGE may be a URL, a tar or a table.", "PLACE"),
     ] = None,
     engine: Annotated[
-        Literal["local", "ray"], Option("--engine", "Who answers a batch: this process, or Ray.", "local|ray")
+        Literal["local", "ray"],
+        Option("--engine", "Who answers a batch: this process, or --workers on Ray.", "local|ray"),
     ] = "local",
     address: Annotated[str | None, Option("--address", "Ray's cluster; default: this machine.", "HOST:PORT")] = None,
     form: Annotated[

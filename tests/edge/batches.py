@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import hashlib
 import io
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pytest
 from edge_models import paint
 from PIL import Image
 
@@ -17,7 +19,7 @@ from zoo._support.text import inert
 from zoo.edge import Runtime, predict_csv
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 Rows = list[list[str]]
 
@@ -61,6 +63,26 @@ def read_rows(read: Callable[[str], bytes]) -> Rows:
         rows += these if rows else [header, *these]
     assert len(rows) - 1 == manifest["images"]
     return rows
+
+
+@contextlib.contextmanager
+def s3_bucket() -> Iterator[Any]:
+    """An empty bucket of a real S3 server on loopback, as s3fs; the environment leads to it."""
+    moto = pytest.importorskip("moto.server", reason="the S3 server is moto's")
+    s3fs = pytest.importorskip("s3fs", reason="s3:// needs s3fs")
+    served = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    served.start()
+    host, port = served.get_host_and_port()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in (("ENDPOINT_URL", f"http://{host}:{port}"), ("ACCESS_KEY_ID", "a"),
+                            ("SECRET_ACCESS_KEY", "b"), ("DEFAULT_REGION", "us-east-1")):  # fmt: skip
+            patch.setenv(f"AWS_{name}", value)
+        s3fs.S3FileSystem.clear_instance_cache()
+        system = s3fs.S3FileSystem(use_listings_cache=False)
+        system.mkdir("bucket")
+        yield system
+        s3fs.S3FileSystem.clear_instance_cache()
+    served.stop()
 
 
 def _read_parquet(data: bytes) -> Rows:

@@ -18,12 +18,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from batches import painted, read_rows, rows_of, table_of
+from batches import painted, read_csv, read_rows, rows_of, s3_bucket, table_of
+from beside_images import make_file, write_table
 from edge_models import make_manifest, make_model
 from refusals import refused
 
 import zoo
 from zoo._support.files import hold_lock
+from zoo.edge import Runtime, predict_csv
+from zoo.edge._beside import find_columns
 from zoo.errors import DataError, OutputError, ResumeError
 from zoo.workflow._batch import places
 
@@ -42,7 +45,7 @@ def test_parts_together_are_the_table_of_predict(model_file: Path, images: Path,
     pytest.importorskip("pyarrow", reason="Parquet needs pyarrow")
     expected = table_of(model_file, images, tmp_path / "whole.csv")
     for form in ("csv", "parquet"):
-        done = zoo.predict_batch(model_file, images, tmp_path / form, format=form, part_size=9)  # type: ignore[arg-type]
+        done = zoo.predict_batch(model_file, images, tmp_path / form, format=form, part_size=9)
         assert (done.images, done.failed, done.parts, done.done, done.finished) == (41, 1, 5, 5, True)
         assert rows_of(tmp_path / form) == expected
         assert not list((tmp_path / form).rglob(".*")), "nothing half-written is left"
@@ -229,7 +232,7 @@ def test_a_network_that_fails_is_never_the_answer_to_an_image(
     )
     ask = functools.partial(zoo.predict_batch, model_file, tmp_path / "urls.csv", tmp_path / "out", format="csv")
     done = ask(part_size=4)
-    assert [(failure.part, failure.code) for failure in done.failures] == [(1, "url-unreadable")]
+    assert [(failure.part, failure.code) for failure in done.failures] == [(1, "remote-unreachable")]
     assert (done.done, done.parts) == (3, 4)
     assert not (tmp_path / "out" / "manifest.json").exists()
     kind.broken = False
@@ -241,22 +244,9 @@ def test_a_network_that_fails_is_never_the_answer_to_an_image(
 
 
 @pytest.fixture
-def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
-    """An empty bucket of a real S3 server on loopback, as s3fs."""
-    moto = pytest.importorskip("moto.server", reason="the S3 server is moto's")
-    s3fs = pytest.importorskip("s3fs", reason="s3:// needs s3fs")
-    served = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    served.start()
-    host, port = served.get_host_and_port()
-    for name, value in (("ENDPOINT_URL", f"http://{host}:{port}"), ("ACCESS_KEY_ID", "a"), ("SECRET_ACCESS_KEY", "b"),
-                        ("DEFAULT_REGION", "us-east-1")):  # fmt: skip
-        monkeypatch.setenv(f"AWS_{name}", value)
-    s3fs.S3FileSystem.clear_instance_cache()
-    system = s3fs.S3FileSystem(use_listings_cache=False)
-    system.mkdir("bucket")
-    yield system
-    s3fs.S3FileSystem.clear_instance_cache()
-    served.stop()
+def bucket() -> Iterator[Any]:
+    with s3_bucket() as system:
+        yield system
 
 
 def test_object_storage_is_read_and_written(model_file: Path, images: Path, tmp_path: Path, bucket: Any) -> None:
@@ -292,5 +282,20 @@ def test_secrets_of_a_url_are_in_no_row() -> None:
 
 def test_a_batch_of_nothing_is_refused(model_file: Path, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
-    with refused("data-empty", DataError):
-        zoo.predict_batch(model_file, tmp_path / "empty", tmp_path / "out", format="csv")
+    for source, code in (("empty", "data-empty"), ("missing", "file-missing"), ("away.tar", "file-missing")):
+        with refused(code, DataError):
+            zoo.predict_batch(model_file, tmp_path / source, tmp_path / "out", format="csv")
+        assert not (tmp_path / "out").exists(), "nothing is left of it"
+
+
+def test_a_table_gives_its_columns_to_a_model_that_takes_them(tmp_path: Path) -> None:
+    make_file(tmp_path / "model.onnx")
+    cells = {"age": ["61", "NA", "30"], "sex": ["F", "x", ""], "dose": ["2", "2.5", "1"]}
+    table = write_table(tmp_path / "images", cells, ["benign", "malign", "benign"])
+    runtime = Runtime.open(tmp_path / "model.onnx")
+    sources, rows = find_columns(runtime.manifest, [str(table)], None)
+    list(predict_csv(runtime, sources, tmp_path / "whole.csv", columns=rows))
+    assert zoo.predict_batch(tmp_path / "model.onnx", table, tmp_path / "out", format="csv", part_size=2).finished
+    assert rows_of(tmp_path / "out") == read_csv((tmp_path / "whole.csv").read_bytes())
+    with refused("inputs-missing", DataError):
+        zoo.predict_batch(tmp_path / "model.onnx", tmp_path / "images", tmp_path / "other", format="csv")

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from batches import painted, rows_of, table_of
+from batches import painted, read_rows, rows_of, s3_bucket, table_of
 
 import zoo
 from zoo.edge.bundle import open_model
@@ -48,17 +48,17 @@ if any("default_worker.py" in one for one in sys.orig_argv):
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Ray on this machine, whose workers die over an image called fatal.png."""
+def bucket(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A bucket, and Ray on this machine whose workers find it, and die over an image called fatal.png."""
     pytest.importorskip("ray", reason="--engine ray needs ray")
     from zoo.workflow._ray import connect
 
     folder = tmp_path_factory.mktemp("dying")
     (folder / "sitecustomize.py").write_text(_DYING)
-    with pytest.MonkeyPatch.context() as patch:
+    with s3_bucket() as system, pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(folder), os.environ.get("PYTHONPATH")))))
-        with connect() as ray:
-            yield ray
+        with connect():
+            yield system
 
 
 def actors() -> list[int]:
@@ -71,15 +71,15 @@ def actors() -> list[int]:
     return found
 
 
-@pytest.mark.usefixtures("cluster")
-def test_an_actor_that_is_killed_costs_no_row(model_file: Path, tmp_path: Path) -> None:
-    images, place = painted(tmp_path / "images", 300), tmp_path / "out"
+def test_an_actor_that_is_killed_costs_no_row(model_file: Path, tmp_path: Path, bucket: Any) -> None:
+    images, place = painted(tmp_path / "images", 200), "s3://bucket/out"
+    bucket.put(str(images), "bucket/images", recursive=True)
     killed: list[int] = []
 
     def kill() -> None:
         until = time.monotonic() + 300
-        while time.monotonic() < until and len(list(place.glob("part-*"))) < 5:
-            time.sleep(0.01)
+        while time.monotonic() < until and len(bucket.glob("bucket/out/part-*")) < 5:
+            time.sleep(0.1)
         for pid in actors():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
@@ -87,14 +87,17 @@ def test_an_actor_that_is_killed_costs_no_row(model_file: Path, tmp_path: Path) 
 
     thread = threading.Thread(target=kill)
     thread.start()
-    done = zoo.predict_batch(model_file, images, place, engine="ray", format="csv", part_size=3)
+    done = zoo.predict_batch(model_file, "s3://bucket/images", place, engine="ray", format="csv", part_size=4)
     thread.join()
     assert killed
-    assert (done.images, done.done, done.failures) == (301, 101, ())
-    assert rows_of(place) == table_of(model_file, images, tmp_path / "whole.csv")
+    assert (done.images, done.done, done.failures) == (201, 51, ())
+    _, *rows = read_rows(lambda name: bucket.cat(f"{place}/{name}"))
+    _, *expected = table_of(model_file, images, tmp_path / "whole.csv")
+    assert len({row[0] for row in rows}) == 201
+    assert sorted(row[1:] for row in rows) == sorted(row[1:] for row in expected)
 
 
-@pytest.mark.usefixtures("cluster")
+@pytest.mark.usefixtures("bucket")
 def test_an_image_over_which_every_process_dies_costs_its_part_alone(model_file: Path, tmp_path: Path) -> None:
     images = painted(tmp_path / "images", 20)
     (images / "1" / "fatal.png").write_bytes((images / "1" / "1.png").read_bytes())

@@ -73,7 +73,7 @@ def predict(
     statistics: Annotated[
         bool, Option("--statistics", "Also brightness, contrast and colour of each image, for 'zoo monitor'.")
     ] = False,
-    resume: Annotated[bool, Option("--resume", "Continue the unfinished F.part, if it is there.")] = False,
+    resume: Annotated[bool, Option("--resume", "Continue the unfinished table, if it is there.")] = False,
     sr: Annotated[
         Path | None, Option("--sr", "Write a DICOM structured report of each DICOM image into this folder.", "OUT")
     ] = None,

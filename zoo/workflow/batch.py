@@ -7,6 +7,7 @@ each into one file (`_batch.part`). A ledger says which count (`_batch.ledger`);
 from __future__ import annotations
 
 import logging
+import os
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -15,7 +16,7 @@ import msgspec
 
 from zoo._support.imports import needing
 from zoo._support.text import format_count
-from zoo.errors import UsageError
+from zoo.errors import DataError, UsageError
 from zoo.spec import Display, Table
 from zoo.workflow._batch.failures import PartFailure
 from zoo.workflow._find import model_file
@@ -109,7 +110,7 @@ def predict_batch(
 
     Raises:
         ModelError: not a model of this tool, or damaged.
-        DataError: a source cannot be listed, or the only one holds no image.
+        DataError: no source is there, one cannot be listed, or the only one holds no image.
         OutputError: the place holds other files or cannot be written, or another process is at it.
         ResumeError: the batch there was begun with another model, other sources or options, or is unfinished and
             `resume` was not asked for.
@@ -122,13 +123,19 @@ def predict_batch(
     from zoo.workflow._batch.engines import open_here, open_on_ray
     from zoo.workflow._batch.listing import open_listing, write_listing
     from zoo.workflow._batch.part import Job
-    from zoo.workflow._batch.places import Place, show_place
+    from zoo.workflow._batch.places import Place, is_url, show_place
     from zoo.workflow._batch.sources import list_images, size_of_source
     from zoo.workflow._batch.work import Work
 
     _check(engine, format, part_size, address)
     started = time.monotonic()
     given = [str(one) for one in ([sources] if isinstance(sources, str | Path) else sources)]
+    if not resume and not any(is_url(one) or os.path.lexists(one) for one in given):
+        raise DataError(
+            f"{given[0]}: no such file or folder, and nothing was written; check the path",
+            code="file-missing",
+            path=given[0],
+        )
     contents = open_model(model_file(Path(model)), key=None if key is None else Path(key))
     place = Place(str(out))
     job = Job(
@@ -161,7 +168,8 @@ def predict_batch(
         listing = open_listing(place)
         if listing is None:
             log.info("listing the images")
-            listing = write_listing(place, list_images(given, contents.manifest.table), begun.part_size)
+            with ledger.undoing(place):
+                listing = write_listing(place, list_images(given, contents.manifest.table), begun.part_size)
         done = ledger.read_done(place, listing)
         work = Work(place, listing, done)
         if whole is None and work.pending:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo._support.files import hold_lock, remove_leftovers
-from zoo.errors import OutputError, ResumeError
+from zoo.errors import OutputError, ResumeError, ZooError
 from zoo.spec import decode, encode
 from zoo.workflow._batch.listing import FOLDER, Listing
 from zoo.workflow._batch.part import DONE, Record
 
 if TYPE_CHECKING:
-    from contextlib import AbstractContextManager
+    from collections.abc import Iterator
 
     from zoo.workflow._batch.places import Place
 
@@ -84,20 +84,41 @@ class BatchManifest(msgspec.Struct, frozen=True, kw_only=True):
     parts: tuple[Record, ...]
 
 
-def lock(place: Place) -> AbstractContextManager[None]:
-    """Keep a second driver out of a folder of this machine.
+@contextlib.contextmanager
+def lock(place: Place) -> Iterator[None]:
+    """Keep a second driver out of a folder of this machine; where nothing was begun, nothing is left of it.
 
     Object storage has no locks. Two drivers there write the same parts, each whole, and the later one stays.
     """
     if place.folder is None:
-        return contextlib.nullcontext()
+        yield
+        return
 
     def refuse() -> OutputError:
         return OutputError(
             f"cannot write {place}: another process is at it; wait for it", code="output-busy", path=str(place)
         )
 
-    return hold_lock(place.folder / _OWN / "lock", refuse=refuse, lenient=True)
+    own = place.folder / _OWN
+    with hold_lock(own / "lock", refuse=refuse, lenient=True):
+        try:
+            yield
+        finally:
+            if not (place.folder / _BEGUN).exists():
+                with contextlib.suppress(OSError):  # other files are there
+                    (own / "lock").unlink(missing_ok=True)
+                    own.rmdir()
+                    place.folder.rmdir()
+
+
+@contextlib.contextmanager
+def undoing(place: Place) -> Iterator[None]:
+    """Remove what was begun when the block, which lists the images, is refused."""
+    try:
+        yield
+    except ZooError:
+        place.remove([FOLDER, _BEGUN])
+        raise
 
 
 def begin(place: Place, wanted: Begun, *, resume: bool, overwrite: bool) -> Begun:

@@ -68,7 +68,7 @@ def connect_to(url: str) -> tuple[Any, str]:
     except ValueError as problem:
         raise UsageError(
             f"{show_place(url)}: {join_lines(problem, 200)}; expected a path, or a URL such as s3://bucket/folder",
-            code="url-unknown",
+            code="remote-protocol",
             protocol=protocol,
         ) from None
     return system, path
@@ -91,7 +91,7 @@ def try_again(read: Callable[[], bytes], where: str) -> bytes:
                 raise DataError(
                     f"{show_place(where)}: cannot be read ({type(problem).__name__}, tried {TRIES} times); check the "
                     "network and the rights, and continue with --resume",
-                    code="url-unreadable",
+                    code="remote-unreachable",
                     url=show_place(where),
                     cause=type(problem).__name__,
                 ) from None

@@ -140,7 +140,7 @@ def _list_url(url: str) -> Iterator[Entry]:
         raise DataError(
             f"{show_place(url)}: cannot be listed ({join_lines(problem, 200) or type(problem).__name__}); check the "
             "address and the rights",
-            code="url-unreadable",
+            code="remote-unreachable",
             url=show_place(url),
             cause=type(problem).__name__,
         ) from None

@@ -49,7 +49,7 @@ class Work:
         self._images = sum(part.rows for part in self.pending)
         self._done = len(done)
         self._failures: dict[int, PartFailure] = {}
-        self._begun = time.monotonic()
+        self._first: tuple[float, int] | None = None  # when the first part was done: an engine takes time to start
         if done:
             log.info("resumed: %s", self._count())
 
@@ -103,6 +103,7 @@ class Work:
                     self._done += 1
                     self.answered += outcome.record.rows
                 self._failures.pop(outcome.part, None)
+                self._first = self._first or (time.monotonic(), self.answered)
                 if pace.is_due():
                     self._say()
             elif outcome.problem is not None:
@@ -118,9 +119,10 @@ class Work:
         return f"{self._done} of {format_count(len(self._listing.parts), 'part')}"
 
     def _say(self) -> None:
-        rate = self.answered / max(time.monotonic() - self._begun, 1e-9)
-        left = (self._images - self.answered) / max(rate, 1e-9)
-        log.info("%s, %.0f images/s, %s left", self._count(), rate, _spell_time(left))
+        since, answered = self._first or (time.monotonic(), 0)
+        rate = (self.answered - answered) / max(time.monotonic() - since, 1e-9)
+        left = f", {rate:.0f} images/s, {_spell_time((self._images - self.answered) / rate)} left" if rate else ""
+        log.info("%s%s", self._count(), left)
 
 
 def _spell_time(seconds: float) -> str:
