@@ -333,7 +333,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(stripes: Path, here: Pat
         os.kill(pid, signal.SIGKILL)
         return True
 
-    pair = [training(stripes, here / name, epochs=30, seed=1) for name in ("killed", "whole")]
+    pair = [training(stripes, here / name, epochs=40, seed=1) for name in ("killed", "whole")]
     with meanwhile(kill), open_engine(RAY) as hands:
         results = train_all(pair, hands, here)
     assert len(killed) == 1

@@ -57,13 +57,13 @@ def connect(address: str | None = None) -> Iterator[Any]:
         else:
             _knock(address)
             ray.init(address=address, **quiet)
-    except (ConnectionError, TimeoutError, ValueError, RuntimeError, OSError) as problem:
-        where = f"the cluster at {address}" if address else "Ray on this machine"
+    except Exception as problem:  # Ray raises plain ones where a server of its own is late
+        what = f"the cluster at {address} cannot be reached" if address else "Ray does not start on this machine"
+        remedy = "start it with 'ray start --head', or leave out --address to use this machine alone"
+        if not address:
+            remedy = "leave --engine ray out, or repeat the command when other programs leave it time and memory"
         raise UsageError(
-            f"{where} cannot be reached ({join_lines(problem, 200)}); start it with 'ray start --head', or leave out "
-            "--address to use this machine alone",
-            code="ray-unreachable",
-            address=address,
+            f"{what} ({join_lines(problem, 200)}); {remedy}", code="ray-unreachable", address=address
         ) from None
     try:
         yield ray
