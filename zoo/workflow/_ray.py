@@ -24,6 +24,8 @@ __all__ = ["connect"]
 _PATIENCE = 10.0
 """Seconds that the head of a cluster may take to answer."""
 
+_SILENT: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """Ray reports to its makers unless the first says no, before it is imported. The second is how later releases treat a
 task without a GPU; unset, Ray warns of it."""
@@ -50,13 +52,8 @@ def connect(address: str | None = None) -> Iterator[Any]:
     if ray.is_initialized():
         yield ray
         return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     try:
-        if address is None:
-            ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
-        else:
-            _knock(address)
-            ray.init(address=address, **quiet)
+        _start(ray) if address is None else _join(ray, address)
     except Exception as problem:  # Ray raises plain ones where a server of its own is late
         what = f"the cluster at {address} cannot be reached" if address else "Ray does not start on this machine"
         remedy = "start it with 'ray start --head', or leave out --address to use this machine alone"
@@ -69,6 +66,23 @@ def connect(address: str | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _start(ray: Any) -> None:
+    """Start Ray on this machine; a busy one may need a second try, because Ray waits 30 s for its own servers."""
+    for last in (False, True):
+        try:
+            ray.init(address="local", num_cpus=cores(), include_dashboard=False, **_SILENT)
+        except Exception:  # a plain one
+            if last:
+                raise
+        else:
+            return
+
+
+def _join(ray: Any, address: str) -> None:
+    _knock(address)
+    ray.init(address=address, **_SILENT)
 
 
 def _set(variables: dict[str, str]) -> None:
