@@ -8,6 +8,7 @@ import importlib.util
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -284,6 +285,16 @@ def cluster() -> Iterator[Any]:
 def test_ray_reports_nothing_and_asks_for_its_token(cluster: Any) -> None:
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
     assert cluster._private.authentication.authentication_utils.is_token_auth_enabled()
+
+
+def test_a_cluster_that_is_there_is_joined_by_its_address(cluster: Any) -> None:
+    """It asks for the token, which the one who joins has."""
+    program = "import sys; from zoo.workflow._ray import connect\n"
+    program += "with connect(sys.argv[1]) as ray: print(ray.cluster_resources()['CPU'])"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-c", program, cluster.get_runtime_context().gcs_address]
+    joined = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert float(joined.stdout) == cluster.cluster_resources()["CPU"]
 
 
 @pytest.mark.usefixtures("cluster")

@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo._support.imports import needing
@@ -31,7 +32,8 @@ _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": 
 task without a GPU; unset, Ray warns of it."""
 _GUARDED = {"RAY_AUTH_MODE": "token"}
 """Of a Ray of our own: its servers listen on every interface, so that nobody without its token (~/.ray/auth_token) may
-ask them. It is read when Ray is imported. Of a cluster, whoever started it has decided."""
+ask them. It is read when Ray is imported. Of a cluster, whoever started it has decided; this machine shows the token
+that it has."""
 
 
 @contextlib.contextmanager
@@ -46,7 +48,9 @@ def connect(address: str | None = None) -> Iterator[Any]:
         UsageError: Ray is not installed, or the cluster does not answer.
     """
     address = address or os.environ.get("RAY_ADDRESS") or None
-    _set(_QUIET if address or "ray" in sys.modules else _QUIET | _GUARDED)
+    _set(_QUIET)
+    if "ray" not in sys.modules and (address is None or _has_token()):
+        _set(_GUARDED)
     with needing("--engine ray", "scale"):
         import ray
     if ray.is_initialized():
@@ -56,7 +60,10 @@ def connect(address: str | None = None) -> Iterator[Any]:
         _start(ray) if address is None else _join(ray, address)
     except Exception as problem:  # Ray raises plain ones where a server of its own is late
         what = f"the cluster at {address} cannot be reached" if address else "Ray does not start on this machine"
-        remedy = "start it with 'ray start --head', or leave out --address to use this machine alone"
+        remedy = (
+            "start it with 'ray start --head', bring its token to ~/.ray/auth_token here, or leave out --address to "
+            "use this machine alone"
+        )
         if not address:
             remedy = "leave --engine ray out, or repeat the command when other programs leave it time and memory"
         raise UsageError(
@@ -66,6 +73,11 @@ def connect(address: str | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _has_token() -> bool:
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return named or (Path.home() / ".ray" / "auth_token").is_file()
 
 
 def _start(ray: Any) -> None:
