@@ -8,6 +8,7 @@ import importlib.util
 import os
 import signal
 import socket
+import subprocess
 import sys
 import threading
 import time
@@ -286,6 +287,16 @@ def test_ray_reports_nothing_and_asks_for_its_token(cluster: Any) -> None:
     assert cluster._private.authentication.authentication_utils.is_token_auth_enabled()
 
 
+def test_a_cluster_that_is_there_is_joined_by_its_address(cluster: Any) -> None:
+    """It asks for the token, which the one who joins has."""
+    program = "import sys; from zoo.workflow._ray import connect\n"
+    program += "with connect(sys.argv[1]) as ray: print(ray.cluster_resources()['CPU'])"
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    command = [sys.executable, "-c", program, cluster.get_runtime_context().gcs_address]
+    joined = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert float(joined.stdout) == cluster.cluster_resources()["CPU"]
+
+
 @pytest.mark.usefixtures("cluster")
 def test_what_no_node_has_is_refused(colours: Path, here: Path) -> None:
     with refused("engine-resources", UsageError, cpus=4096):
@@ -333,7 +344,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(stripes: Path, here: Pat
         os.kill(pid, signal.SIGKILL)
         return True
 
-    pair = [training(stripes, here / name, epochs=30, seed=1) for name in ("killed", "whole")]
+    pair = [training(stripes, here / name, epochs=40, seed=1) for name in ("killed", "whole")]
     with meanwhile(kill), open_engine(RAY) as hands:
         results = train_all(pair, hands, here)
     assert len(killed) == 1

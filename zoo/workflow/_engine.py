@@ -13,6 +13,7 @@ import contextlib
 import logging
 import os
 import secrets
+import shlex
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
@@ -54,6 +55,18 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     """Of "ray": what one training has; None: the CPUs of a node, divided by its GPUs where it has any."""
     gpus: float | None = None
     """Of "ray": what one training has; None: 1 where the cluster has any."""
+
+    @property
+    def words(self) -> str:
+        """The options that say the same, each after a blank."""
+        said = {
+            "--engine": None if self.kind == "local" else self.kind,
+            "--jobs": None if self.jobs == 1 else self.jobs,
+            "--address": self.address,
+            "--cpus-per-trial": self.cpus,
+            "--gpus-per-trial": self.gpus,
+        }
+        return "".join(f" {option} {shlex.quote(str(value))}" for option, value in said.items() if value is not None)
 
     def __post_init__(self) -> None:
         if self.kind not in {"local", "ray"}:

@@ -9,6 +9,7 @@ import contextlib
 import os
 import socket
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from zoo._support.imports import needing
@@ -24,12 +25,15 @@ __all__ = ["connect"]
 _PATIENCE = 10.0
 """Seconds that the head of a cluster may take to answer."""
 
+_SILENT: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
+
 _QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
 """Ray reports to its makers unless the first says no, before it is imported. The second is how later releases treat a
 task without a GPU; unset, Ray warns of it."""
 _GUARDED = {"RAY_AUTH_MODE": "token"}
 """Of a Ray of our own: its servers listen on every interface, so that nobody without its token (~/.ray/auth_token) may
-ask them. It is read when Ray is imported. Of a cluster, whoever started it has decided."""
+ask them. It is read when Ray is imported. Of a cluster, whoever started it has decided; this machine shows the token
+that it has."""
 
 
 @contextlib.contextmanager
@@ -44,31 +48,53 @@ def connect(address: str | None = None) -> Iterator[Any]:
         UsageError: Ray is not installed, or the cluster does not answer.
     """
     address = address or os.environ.get("RAY_ADDRESS") or None
-    _set(_QUIET if address or "ray" in sys.modules else _QUIET | _GUARDED)
+    _set(_QUIET)
+    if "ray" not in sys.modules and (address is None or _has_token()):
+        _set(_GUARDED)
     with needing("--engine ray", "scale"):
         import ray
     if ray.is_initialized():
         yield ray
         return
-    quiet: dict[str, Any] = {"log_to_driver": False, "logging_level": "ERROR", "configure_logging": False}
     try:
-        if address is None:
-            ray.init(address="local", num_cpus=cores(), include_dashboard=False, **quiet)
-        else:
-            _knock(address)
-            ray.init(address=address, **quiet)
-    except (ConnectionError, TimeoutError, ValueError, RuntimeError, OSError) as problem:
-        where = f"the cluster at {address}" if address else "Ray on this machine"
+        _start(ray) if address is None else _join(ray, address)
+    except Exception as problem:  # Ray raises plain ones where a server of its own is late
+        what = f"the cluster at {address} cannot be reached" if address else "Ray does not start on this machine"
+        remedy = (
+            "start it with 'ray start --head', bring its token to ~/.ray/auth_token here, or leave out --address to "
+            "use this machine alone"
+        )
+        if not address:
+            remedy = "leave --engine ray out, or repeat the command when other programs leave it time and memory"
         raise UsageError(
-            f"{where} cannot be reached ({join_lines(problem, 200)}); start it with 'ray start --head', or leave out "
-            "--address to use this machine alone",
-            code="ray-unreachable",
-            address=address,
+            f"{what} ({join_lines(problem, 200)}); {remedy}", code="ray-unreachable", address=address
         ) from None
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _has_token() -> bool:
+    named = any(os.environ.get(name) for name in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH"))
+    return named or (Path.home() / ".ray" / "auth_token").is_file()
+
+
+def _start(ray: Any) -> None:
+    """Start Ray on this machine; a busy one may need a second try, because Ray waits 30 s for its own servers."""
+    for last in (False, True):
+        try:
+            ray.init(address="local", num_cpus=cores(), include_dashboard=False, **_SILENT)
+        except Exception:  # a plain one
+            if last:
+                raise
+        else:
+            return
+
+
+def _join(ray: Any, address: str) -> None:
+    _knock(address)
+    ray.init(address=address, **_SILENT)
 
 
 def _set(variables: dict[str, str]) -> None:

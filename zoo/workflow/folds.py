@@ -18,7 +18,7 @@ import msgspec
 from zoo._support.text import format_count, quote_path
 from zoo.errors import TrainingError, UsageError
 from zoo.spec import Budget, Display, EvalReport, Interval, Table, check_budget
-from zoo.workflow._engine import Engine, open_engine
+from zoo.workflow._engine import Engine, as_engine, open_engine
 from zoo.workflow._find import OF_ALL, is_run, read_report
 from zoo.workflow._folds_request import (
     FOLDS_REQUEST,
@@ -132,11 +132,12 @@ def train_folds(
     heard = tuple(callbacks)
     find_callbacks(heard)  # a name that nobody knows is refused now
     _refuse(budget)
+    engine = as_engine(engine)
     with open_engine(engine) as hands:
         refuse_listeners(heard, hands)
         return _train_folds(
             model, data, budget, hands, out=out, resume=resume, overwrite=overwrite, skip_bad=skip_bad, then=then,
-            heard=heard,
+            heard=heard, words=engine.words,
         )  # fmt: skip
 
 
@@ -152,6 +153,7 @@ def _train_folds(
     skip_bad: bool,
     then: Then | None,
     heard: tuple[str | Callback, ...],
+    words: str,
 ) -> FoldsResult:
     """As `train_folds`, which has looked at its arguments."""
     from zoo.runs import hold_run, open_run, refuse_finished, refuse_other_model, settle
@@ -193,7 +195,7 @@ def _train_folds(
                 raise KeyboardInterrupt("interrupted before anything was learnt; nothing is left") from None
             run.update(status="interrupted")
             more = "" if what == asked.then else f" --then {what}"
-            again = f"zoo train {model} --resume --out {quote_path(run.path)}{more}"
+            again = f"zoo train {model} --resume --out {quote_path(run.path)}{more}{words}"
             raise KeyboardInterrupt(
                 f"interrupted; {quote_path(run.path)} keeps {format_count(len(done), 'fold')} of {len(record.folds)}; "
                 f"continue with '{again}'"
