@@ -312,15 +312,20 @@ def child(what: str, size: int) -> dict[str, float]:
 def _watch(work: Callable[[], object]) -> dict[str, float]:
     """Memory that `work` adds at its peak, and its processor time, helper processes included."""
 
-    def read() -> tuple[float, float]:
+    def read_time() -> float:
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        return used[0].ru_maxrss * 1024.0, sum(sum(one[:2]) for one in used)
+        return sum(sum(one[:2]) for one in used)
 
-    peak, busy = read()
+    def read_peak() -> float:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024.0
+
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak is what is there now
+    before, start = read_peak(), read_time()
     held = work()
-    later, done = read()
+    peak, busy = read_peak() - before, read_time() - start
     del held
-    return {"bytes": max(later - peak, 1.0), "seconds": float(f"{max(done - busy, 1e-4):.3g}")}
+    return {"bytes": max(peak, 1.0), "seconds": float(f"{max(busy, 1e-4):.3g}")}
 
 
 def grow_index(n: int) -> dict[str, float]:
