@@ -189,11 +189,7 @@ def one_plan(asked: argparse.Namespace, rates: Rates) -> Iterator[str]:
 def measure(sizes: Sequence[int], machine: str, *, smallest: bool) -> dict[str, Any]:
     """Everything that the file of rates holds."""
     step, tasks = ("simple_cnn:8:2", (2, 4)) if smallest else (STEP, TASKS)
-    rates = {
-        **_measured(measure_images, step),
-        "step": _measured(measure_step, step),
-        "task": _measured(measure_tasks, *tasks),
-    }
+    rates = {**measure_images(step), "step": measure_step(step), "task": measure_tasks(*tasks)}
     growth = {}
     for what in GROWS:
         growth[what] = [{"n": size, **child(what, size)} for size in sizes]
@@ -206,12 +202,6 @@ def measure(sizes: Sequence[int], machine: str, *, smallest: bool) -> dict[str, 
         "rates": {name: float(f"{value:.3g}") for name, value in rates.items()},
         "growth": growth,
     }
-
-
-def _measured(what: Callable[..., Any], *options: Any) -> Any:
-    found = what(*options)
-    print(f"{what.__name__}: {found}", file=sys.stderr, flush=True)
-    return found
 
 
 def measure_images(step: str) -> dict[str, float]:
