@@ -235,8 +235,20 @@ def fit_power(sizes: Sequence[float], values: Sequence[float]) -> tuple[float, f
 
 
 def extrapolate(sizes: Sequence[float], values: Sequence[float], to: float) -> float:
-    """The value at `to`, from the largest size that was run and the fitted exponent."""
-    return values[-1] * float((to / sizes[-1]) ** fit_power(sizes, values)[1])
+    """The value at `to`: by the fitted exponent, or by the line through the last two sizes where that gives more.
+
+    The line is for what has a large part that does not grow, which hides the exponent of the rest.
+    """
+    power = values[-1] * float((to / sizes[-1]) ** fit_power(sizes, values)[1])
+    if len(sizes) < 2:
+        return power
+    slope = (values[-1] - values[-2]) / (sizes[-1] - sizes[-2])
+    return max(power, values[-1] + slope * (to - sizes[-1]))
+
+
+def is_flat(sizes: Sequence[float], values: Sequence[float]) -> bool:
+    """Whether a value hardly grows any more: below the cube root of the size, between the last two."""
+    return len(sizes) > 1 and fit_power(sizes[-2:], values[-2:])[1] < 1 / 3
 
 
 def say_time(seconds: float) -> str:

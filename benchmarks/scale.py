@@ -35,6 +35,7 @@ from planning import (
     Rates,
     extrapolate,
     fit_power,
+    is_flat,
     plan_prediction,
     plan_training,
     say_bytes,
@@ -53,8 +54,7 @@ TARGET = 1e8
 BEGIN, END = "<!-- scale.py: begin -->\n", "<!-- scale.py: end -->\n"
 STEP = "resnet18:224:16"
 SIDE, DRAWN, LINKED = 512, 64, 1000
-FLAT = 5e6
-"""Bytes that a process may add to its memory at any size and still be called flat."""
+WARM = 60
 TASKS = 50, 350
 """Few and many tasks of Ray; what starting takes drops out of their difference."""
 LISTING = "listing of a batch, from a table"
@@ -87,6 +87,7 @@ def main() -> None:
     parser.add_argument("--smallest", action="store_true", help="a run of seconds whose numbers say nothing")
     asked = parser.parse_args()
     if asked.grow:
+        GROWS[asked.grow[0]](WARM)  # what is imported is not what grows
         print(json.dumps(GROWS[asked.grow[0]](int(asked.grow[1]))))
         return
     if asked.measure or asked.smallest:
@@ -105,7 +106,8 @@ def main() -> None:
 
 def read_rates(kept: dict[str, Any]) -> Rates:
     """The rates of the file."""
-    line = kept["growth"][LISTING][-1]["seconds"] / kept["sizes"][-1] * 1e3
+    last = kept["growth"][LISTING][-1]
+    line = last["seconds"] / last["n"] * 1e3
     return Rates(**kept["rates"], line=line)
 
 
@@ -136,20 +138,24 @@ def tables(kept: dict[str, Any]) -> Iterator[str]:
     for machine in (CPU, GPU):
         for nodes in NODES:
             yield _row(plan_training(1e7, nodes, machine, rates, prices), machine, "")
-    sizes = kept["sizes"]
+    yield from _show_growth(kept["growth"])
+
+
+def _show_growth(growth: dict[str, list[dict[str, float]]]) -> Iterator[str]:
+    sizes = sorted({one["n"] for rows in growth.values() for one in rows})
     yield "\nWhat grows with the number of images n, on one machine:\n"
     measured = " | ".join(f"n = {size:,}".replace(",", " ") for size in sizes)
     yield f"| what | {measured} | grows as | at 10^8 |\n|---|{'---|' * len(sizes)}---|---|"
-    for name, values in kept["growth"].items():
+    for name, rows in growth.items():
+        run = [one["n"] for one in rows]
         for unit, say in (("bytes", say_bytes), ("seconds", say_time)):
-            row = [one[unit] for one in values]
-            if unit == "bytes" and max(row) < FLAT:
-                yield f"| {name}, memory | {' | '.join('flat' for _ in row)} | flat | flat |"
-                continue
-            exponent = fit_power(sizes, row)[1]
+            values = [one[unit] for one in rows]
+            known = dict(zip(run, map(say, values), strict=True))
+            told = "flat", "flat"
+            if not is_flat(run, values):
+                told = f"n^{fit_power(run, values)[1]:.2f}", say(extrapolate(run, values, TARGET))
             what = f"{name}, {'memory' if unit == 'bytes' else 'processor time'}"
-            cells = " | ".join(map(say, row))
-            yield f"| {what} | {cells} | n^{exponent:.2f} | {say(extrapolate(sizes, row, TARGET))} |"
+            yield f"| {what} | {' | '.join(known.get(size, '–') for size in sizes)} | {' | '.join(told)} |"
 
 
 def _row(plan: Plan, machine: Machine, lie: str) -> str:
@@ -183,14 +189,10 @@ def one_plan(asked: argparse.Namespace, rates: Rates) -> Iterator[str]:
 def measure(sizes: Sequence[int], machine: str, *, smallest: bool) -> dict[str, Any]:
     """Everything that the file of rates holds."""
     step, tasks = ("simple_cnn:8:2", (2, 4)) if smallest else (STEP, TASKS)
-    rates = {
-        **_measured(measure_images, step),
-        "step": _measured(measure_step, step),
-        "task": _measured(measure_tasks, *tasks),
-    }
+    rates = {**measure_images(step), "step": measure_step(step), "task": measure_tasks(*tasks)}
     growth = {}
     for what in GROWS:
-        growth[what] = [child(what, size) for size in sizes]
+        growth[what] = [{"n": size, **child(what, size)} for size in sizes]
         print(f"{what}: {growth[what]}", file=sys.stderr, flush=True)
     return {
         "machine": machine,
@@ -198,15 +200,8 @@ def measure(sizes: Sequence[int], machine: str, *, smallest: bool) -> dict[str, 
         "load": os.getloadavg()[0],
         "model": "{}, {} px".format(*step.split(":")),
         "rates": {name: float(f"{value:.3g}") for name, value in rates.items()},
-        "sizes": list(sizes),
         "growth": growth,
     }
-
-
-def _measured(what: Callable[..., Any], *options: Any) -> Any:
-    found = what(*options)
-    print(f"{what.__name__}: {found}", file=sys.stderr, flush=True)
-    return found
 
 
 def measure_images(step: str) -> dict[str, float]:
@@ -312,15 +307,20 @@ def child(what: str, size: int) -> dict[str, float]:
 def _watch(work: Callable[[], object]) -> dict[str, float]:
     """Memory that `work` adds at its peak, and its processor time, helper processes included."""
 
-    def read() -> tuple[float, float]:
+    def read_time() -> float:
         used = [resource.getrusage(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)]
-        return used[0].ru_maxrss * 1024.0, sum(sum(one[:2]) for one in used)
+        return sum(sum(one[:2]) for one in used)
 
-    peak, busy = read()
+    def read_peak() -> float:
+        status = Path("/proc/self/status").read_text(encoding="utf-8")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024.0
+
+    Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")  # the peak is what is there now
+    before, start = read_peak(), read_time()
     held = work()
-    later, done = read()
+    peak, busy = read_peak() - before, read_time() - start
     del held
-    return {"bytes": max(later - peak, 1.0), "seconds": float(f"{max(done - busy, 1e-4):.3g}")}
+    return {"bytes": max(peak, 1.0), "seconds": float(f"{max(busy, 1e-4):.3g}")}
 
 
 def grow_index(n: int) -> dict[str, float]:

@@ -52,9 +52,18 @@ def test_a_node_alone_exchanges_no_gradients_and_more_nodes_do_not_send_more_eac
     assert alone.stages["GPU"] == pytest.approx(IMAGES / 8 / 2470)
 
 
-@pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0])
+@pytest.mark.parametrize("exponent", [1.0, 1.5, 2.0])
 def test_a_fit_finds_the_exponent(scale: Any, exponent: float) -> None:
     sizes = [10_000, 100_000, 1_000_000]
     values = [3e-4 * size**exponent for size in sizes]
     assert scale.fit_power(sizes, values)[1] == pytest.approx(exponent)
     assert scale.extrapolate(sizes, values, 1e8) == pytest.approx(3e-4 * 1e8**exponent)
+    assert not scale.is_flat(sizes, values)
+
+
+def test_a_large_part_that_does_not_grow_hides_nothing(scale: Any) -> None:
+    sizes = [10_000, 100_000, 1_000_000]
+    values = [60e6 + 200 * size for size in sizes]
+    assert not scale.is_flat(sizes, values)
+    assert scale.extrapolate(sizes, values, 1e8) == pytest.approx(60e6 + 200 * 1e8)
+    assert scale.is_flat(sizes, [10e6, 16e6, 17e6])
