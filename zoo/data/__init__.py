@@ -27,6 +27,7 @@ from zoo.data._splitting.seen import (
 )
 from zoo.data._splitting.split import HELD_OUT
 from zoo.data._splitting.split_table import SplitTable, split_table
+from zoo.data._stream import StreamedRows
 from zoo.data._threads import Progress
 from zoo.data._unusable import refuse_bad
 
@@ -48,6 +49,7 @@ __all__ = [
     "SplitName",
     "SplitTable",
     "Splits",
+    "StreamedRows",
     "add_pixels",
     "add_seen",
     "align",

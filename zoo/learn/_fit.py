@@ -213,7 +213,9 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
             epoch_loss, rate = torch.tensor(state.loss, device=device), state.lr
             start, checkpoints.spent = time.perf_counter() - state.seconds, 0.0
             batches = order.batches(epoch)  # of all ranks
-            for step, raw in enumerate(feed.batches(map(peers.share, batches[state.step :])), state.step):
+            shares = [peers.share(one) for one in batches[state.step :]]
+            feed.expect(shares)
+            for step, raw in enumerate(feed.batches(shares), state.step):
                 batch = batches[step]
                 rate = rate_of(epoch, step, steps=steps, epochs=epochs, config=config)
                 set_rate(optimizer, rate)

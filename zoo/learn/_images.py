@@ -23,6 +23,7 @@ from zoo.data import (
     ImageSet,
     Rows,
     Splits,
+    StreamedRows,
     add_pixels,
     carry_out,
     plan_decoding,
@@ -222,6 +223,11 @@ class Feed:
         if not torch.equal(self.own[place.clamp(max=len(self.own) - 1)], index):
             raise RuntimeError("an image of another process is wanted here")
         return place
+
+    def expect(self, order: Sequence[Tensor]) -> None:
+        """Say which batches an epoch asks for, so that shards of a store are fetched ahead."""
+        if isinstance(self.rows, StreamedRows) and order:
+            self.rows.expect(self._place(torch.cat([*order])).numpy())
 
     def batches(self, order: Iterable[Tensor]) -> Iterator[Tensor]:
         """For each (B,) of images, which this process has, (B, h, w, c) float32 in that order, on the device.

@@ -60,8 +60,12 @@ def parent_url(url: str) -> str:
     return show_url(url).rstrip("/").rpartition("/")[0]
 
 
-def open_store(url: str) -> tuple[Any, str, str]:
+def open_store(url: str, *, shared: bool = False) -> tuple[Any, str, str]:
     """The fsspec file system of an address, the path of the address in it, and its protocol.
+
+    Args:
+        url: the address.
+        shared: one client for all that is asked of a store, and one request for a file; for many small ones.
 
     Raises:
         UsageError: the protocol is not known, or its package is not installed.
@@ -78,8 +82,10 @@ def open_store(url: str) -> tuple[Any, str, str]:
         import fsspec
     client = _CLIENTS.get(scheme)
     try:
-        options = _PATIENT.get(client or "", {})
-        system, path = fsspec.core.url_to_fs(url, use_listings_cache=False, skip_instance_cache=True, **options)
+        options = {**_PATIENT.get(client or "", {}), "use_listings_cache": False, "skip_instance_cache": not shared}
+        if shared and client == "s3fs":
+            options["max_concurrency"] = 1  # else a file's size is asked for first
+        system, path = fsspec.core.url_to_fs(url, **options)
     except (ImportError, ValueError) as problem:
         if client == "s3fs" or (scheme in HTTP and isinstance(problem, ImportError)):
             with needing(f"{scheme}://", "s3"):

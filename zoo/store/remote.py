@@ -27,12 +27,14 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Listing",
+    "asking",
     "fetch_listed",
     "fetch_tree",
     "is_listed",
     "is_url",
     "last_part",
     "list_tree",
+    "open_store",
     "parent_url",
     "show_url",
     "survey",

@@ -23,8 +23,9 @@ from zoo.edge._results import Failure
 from zoo.edge._stream import decode_ahead
 from zoo.errors import DataError, ImageError
 from zoo.spec import MEASURED, NOVELTY, encode
+from zoo.store.remote import is_url
 from zoo.workflow._batch.listing import Part, digest_names, read_part
-from zoo.workflow._batch.places import Place, is_url, read_bytes, show_place
+from zoo.workflow._batch.places import Place, read_bytes, show_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -17,61 +17,31 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
 from zoo._support.files import atomic_write, refuse_unwritable
-from zoo._support.imports import needing
-from zoo._support.text import join_lines
-from zoo.errors import DataError, OutputError, UsageError
+from zoo.store.remote import asking, is_url, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-__all__ = ["Place", "connect_to", "is_url", "read_bytes", "show_place", "try_again"]
+    from zoo.errors import OutputError
+
+__all__ = ["Place", "read_bytes", "show_place", "try_again"]
 
 _SECRET = re.compile(r"sig|token|key|secret|credential|password|auth", re.IGNORECASE)
-_S3 = frozenset({"s3", "s3a"})
 TRIES = 3
 _WAIT = 0.5
 """Seconds before the second try; each later wait is twice as long."""
 
 
-def is_url(where: str) -> bool:
-    """Whether `where` is a URL and not a path of this machine."""
-    return re.match(r"[a-z][a-z0-9+.-]*(::|://)", where, re.IGNORECASE) is not None
-
-
 def show_place(where: str) -> str:
-    """`where` without what may open it: no user and password, and no query that bears a key or a signature."""
+    """`where` without what may open it, as the name of an image: a query that tells images apart stays.
+
+    User and password go, and a query that bears a key or a signature.
+    """
     if not is_url(where):
         return where
     said = urlsplit(where)
     query = "" if _SECRET.search(said.query) else said.query
     return urlunsplit((said.scheme, said.netloc.rpartition("@")[2], said.path, query, said.fragment))
-
-
-def connect_to(url: str) -> tuple[Any, str]:
-    """The file system of a URL, and the path in it.
-
-    Raises:
-        UsageError: fsspec, or its package for this protocol, is not installed; or no such protocol is known.
-    """
-    with needing("a URL", "s3"):
-        import fsspec
-    protocol = url.partition(":")[0].lower()
-    try:
-        one_request = {"max_concurrency": 1} if protocol in _S3 else {}  # else a file's size is asked for first
-        system, path = fsspec.url_to_fs(url, use_listings_cache=False, **one_request)
-    except ImportError as problem:
-        raise UsageError(
-            f"{show_place(url)}: {join_lines(problem, 200)}; install it, or give a path of this machine",
-            code="package-missing",
-            package=protocol,
-        ) from None
-    except ValueError as problem:
-        raise UsageError(
-            f"{show_place(url)}: {join_lines(problem, 200)}; expected a path, or a URL such as s3://bucket/folder",
-            code="remote-protocol",
-            protocol=protocol,
-        ) from None
-    return system, path
 
 
 def try_again(read: Callable[[], bytes], where: str) -> bytes:
@@ -86,15 +56,10 @@ def try_again(read: Callable[[], bytes], where: str) -> bytes:
             return read()
         except FileNotFoundError:
             raise
-        except Exception as problem:
+        except Exception:
             if tried == TRIES:
-                raise DataError(
-                    f"{show_place(where)}: cannot be read ({type(problem).__name__}, tried {TRIES} times); check the "
-                    "network and the rights, and continue with --resume",
-                    code="remote-unreachable",
-                    url=show_place(where),
-                    cause=type(problem).__name__,
-                ) from None
+                with asking(where):
+                    raise
             time.sleep(_WAIT * 2 ** (tried - 1))
     raise AssertionError
 
@@ -110,7 +75,7 @@ def read_bytes(where: str, start: int | None = None, end: int | None = None) -> 
     if start is not None and start == end:
         return b""
     if is_url(where):
-        system, path = connect_to(where)
+        system, path, _ = open_store(where, shared=True)
         return try_again(lambda: bytes(system.cat_file(path, start=start, end=end)), where)
     with Path(where).open("rb") as stream:
         stream.seek(start or 0)
@@ -129,7 +94,7 @@ class Place:
         self._system: Any = None
         self._root = ""
         if is_url(where):
-            self._system, self._root = connect_to(self.where)
+            self._system, self._root, _ = open_store(self.where, shared=True)
 
     def __str__(self) -> str:
         return show_place(self.where)

@@ -25,8 +25,9 @@ from zoo.errors import DataError, ImageError
 from zoo.readers._door import image_suffixes
 from zoo.readers._foreign import find_suffix
 from zoo.readers._walk import Walk, is_hidden
+from zoo.store.remote import is_url, open_store
 from zoo.tabular import missing_columns
-from zoo.workflow._batch.places import connect_to, is_url, show_place
+from zoo.workflow._batch.places import show_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -92,7 +93,7 @@ def size_of_source(source: str) -> int | None:
         return None
     if is_url(source):
         with contextlib.suppress(Exception):
-            system, path = connect_to(source)
+            system, path, _ = open_store(source, shared=True)
             return int(system.info(path)["size"])
         return None
     return Path(source).stat().st_size if Path(source).is_file() else None
@@ -126,7 +127,7 @@ def _list_here(source: str, passed: list[tuple[str, PassedOver]] | None) -> Iter
 
 
 def _list_url(url: str) -> Iterator[Entry]:
-    system, path = connect_to(url)
+    system, path, _ = open_store(url, shared=True)
     asked = url.partition("?")[2] if url.startswith("http") else ""
     try:
         if _is_pattern(url):
@@ -213,7 +214,7 @@ def _list_table(table: str, beside: TableSpec | None) -> Iterator[Entry]:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="zoo-"))
             place = Path(folder, table.partition("?")[0].rpartition("/")[2])
             try:
-                system, path = connect_to(table)
+                system, path, _ = open_store(table, shared=True)
                 system.get_file(path, str(place))
             except OSError as problem:
                 raise _refuse(shown, problem) from None
@@ -239,7 +240,7 @@ def _list_table(table: str, beside: TableSpec | None) -> Iterator[Entry]:
 def _open(where: str) -> Any:
     if not is_url(where):
         return Path(where).open("rb", buffering=1 << 18)
-    system, path = connect_to(where)
+    system, path, _ = open_store(where, shared=True)
     stream: IO[bytes] = system.open(path, "rb", block_size=_BLOCK)
     return stream
 
