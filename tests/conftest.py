@@ -30,6 +30,14 @@ os.environ["ZOO_CACHE_GB"] = "0"
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Ray takes all cores of a machine, and gives up a start that takes 30 s: it is not tested beside other tests."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        for item in items:
+            if item.get_closest_marker("ray"):
+                item.add_marker(pytest.mark.skip(reason="Ray wants the machine alone: pytest -m ray"))
+
+
 @pytest.fixture(scope="session")
 def shared() -> Path:
     """The folder with real images and weights beside a developer's checkout.

@@ -206,6 +206,7 @@ def test_edge(run: Path, images: Path, tmp_path: Path) -> None:
     printed("edge", model, flat, "--stream", model, flat, "--smallest", place=tmp_path)
 
 
+@pytest.mark.ray
 def test_batch(run: Path, tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="--engine ray needs ray")
     printed("batch", run / "model.onnx", "--smallest", "--place", tmp_path, place=tmp_path)
@@ -273,6 +274,7 @@ def test_same_bytes(images: Path, tmp_path: Path) -> None:
     printed("same_bytes", "knn", "--data", images, "--epochs", "0", "--runs", "2", "--jobs", "2", place=tmp_path)
 
 
+@pytest.mark.ray
 def test_scale(tmp_path: Path) -> None:
     pytest.importorskip("ray", reason="the extra 'scale' is not installed")
     printed("scale", "--smallest", "--rates", tmp_path / "rates.json", place=tmp_path)

@@ -277,16 +277,18 @@ def test_a_trial_elsewhere_is_given_up_as_one_here(stripes: Path, monkeypatch: p
 @pytest.fixture(scope="module")
 def cluster() -> Iterator[Any]:
     """Ray on this machine."""
-    pytest.importorskip("ray")
+    pytest.importorskip("ray", reason="--engine ray needs ray")
     with connect() as ray:
         yield ray
 
 
+@pytest.mark.ray
 def test_ray_reports_nothing_and_asks_for_its_token(cluster: Any) -> None:
     assert os.environ["RAY_USAGE_STATS_ENABLED"] == "0"
     assert cluster._private.authentication.authentication_utils.is_token_auth_enabled()
 
 
+@pytest.mark.ray
 def test_a_cluster_that_is_there_is_joined_by_its_address(cluster: Any) -> None:
     """It asks for the token, which the one who joins has."""
     program = "import sys; from zoo.workflow._ray import connect\n"
@@ -297,6 +299,7 @@ def test_a_cluster_that_is_there_is_joined_by_its_address(cluster: Any) -> None:
     assert float(joined.stdout) == cluster.cluster_resources()["CPU"]
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("cluster")
 def test_what_no_node_has_is_refused(colours: Path, here: Path) -> None:
     with refused("engine-resources", UsageError, cpus=4096):
@@ -304,11 +307,13 @@ def test_what_no_node_has_is_refused(colours: Path, here: Path) -> None:
     assert not list(here.iterdir())
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("cluster", "here")
 def test_folds_by_ray_are_those_of_this_process(colours: Path, over: zoo.FoldsResult) -> None:
     same_folds(zoo.train_folds(MODEL, colours, folds=3, out="over", engine=RAY), over)
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("cluster", "here")
 def test_the_pick_of_ray_is_that_of_this_process(stripes: Path) -> None:
     models, limits = (MODEL, "random_forest"), {"minutes": 5.0}
@@ -323,6 +328,7 @@ def test_the_pick_of_ray_is_that_of_this_process(stripes: Path) -> None:
 
 
 @optuna_missing
+@pytest.mark.ray
 @pytest.mark.usefixtures("cluster", "here")
 def test_the_trials_of_ray_are_those_of_this_process(stripes: Path) -> None:
     there = zoo.tune(MODEL, stripes, out="there", engine=RAY)
@@ -331,6 +337,7 @@ def test_the_trials_of_ray_are_those_of_this_process(stripes: Path) -> None:
     assert (there.best, there.test) == (alone.best, alone.test)
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("cluster")
 def test_a_worker_that_is_killed_costs_nothing_but_time(stripes: Path, here: Path) -> None:
     """Its training continues in another one, and ends with the bytes of one that nobody disturbed."""
@@ -354,6 +361,7 @@ def test_a_worker_that_is_killed_costs_nothing_but_time(stripes: Path, here: Pat
     assert not [path.name for path in here.iterdir() if path.name.startswith(".engine")]
 
 
+@pytest.mark.ray
 @pytest.mark.usefixtures("cluster")
 def test_after_ctrl_c_what_is_done_stays_and_the_rest_continues(stripes: Path, here: Path) -> None:
     def press() -> bool:
