@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 import buckets
 import pytest
 
-from zoo.errors import ZooError
+from zoo.errors import DataError, ZooError
 from zoo.store import _cachedir as cachedir
 from zoo.store import _mirror, remote
-from zoo.store._urls import show_url
+from zoo.store._urls import asking, show_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,6 +223,12 @@ def test_a_web_server_gives_a_file_and_a_listed_folder(tmp_path: Path) -> None:
         found = _files(remote.fetch_tree(f"{address}/set/"))
         assert found == {"a/1.bin": b"one", "two words.bin": b"two"}
         assert _code(f"{address}/nothing.bin") == "remote-missing"
+
+
+def test_a_login_that_a_client_takes_for_a_bucket_is_not_said() -> None:
+    with pytest.raises(DataError) as error, asking("s3://me:secret@bucket/x"):
+        raise ValueError('Invalid bucket name "me:secret@bucket"')
+    assert "secret" not in str(error.value)
 
 
 def test_an_address_is_shown_without_secrets() -> None:

@@ -10,6 +10,7 @@ from zoo._support.text import count_columns, join_lines, quote_path
 from zoo.edge._print import format_table
 
 SHOWN = {
+    "s3://bucket/images": "s3://bucket/images",
     "runs/a": "runs/a",
     "mein Lauf & Co": '"mein Lauf & Co"',
     "x$y z": "'x$y z'",

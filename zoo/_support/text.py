@@ -118,7 +118,9 @@ def file_name(name: str) -> str:
 
 
 def show_path(path: str | Path) -> str:
-    """`path` as the user would type it from here."""
+    """`path` as the user would type it from here; an address, such as s3://bucket/images, as it is."""
+    if "://" in str(path):
+        return str(path)
     try:
         inside = Path(path).resolve().relative_to(Path.cwd().resolve())
     except (ValueError, OSError):

@@ -136,6 +136,8 @@ def asking(url: str) -> Iterator[None]:
 def _explain(problem: Exception, url: str) -> DataError:
     """Every store's client has its own errors, and none of them can be imported where it is not installed."""
     where, said = show_url(url), _SECRETS.sub("", join_lines(problem, 200))
+    login, at, _ = urlsplit(url).netloc.rpartition("@")
+    said = said.replace(login + at, "")  # S3 has no logins in addresses, so its client takes one for a bucket
     kind = type(problem).__name__
     if isinstance(problem, FileNotFoundError) or _MISSING.search(said):
         return DataError(
