@@ -28,7 +28,7 @@ from zoo.runs._lock import is_live
 from zoo.testing import colour_folder
 from zoo.workflow import _tasks
 from zoo.workflow._clock import open_search
-from zoo.workflow._engine import open_engine
+from zoo.workflow._engine import _describe_death, open_engine
 from zoo.workflow._ray import connect
 from zoo.workflow._tasks import Task, answer, ask, read
 from zoo.workflow._trainings import Training, train_all
@@ -245,6 +245,14 @@ def test_a_trial_that_always_dies_is_reported_and_the_others_are_there(stripes: 
     assert found["good"].value is not None
     assert found["good"].latency_ms is not None
     assert not (here / "search" / "trials" / "bad.json").exists(), "the same command tries it again"
+
+
+def test_a_death_advises_what_is_true_of_every_list() -> None:
+    """The same command trains all anew in `compare`, and leaves out the trial of a `tune`."""
+    problem = _describe_death(Task(name="fold2", call="", given={}), 2, "signal 9")
+    assert str(problem).startswith("fold2: its worker died 2 times, the last time by signal 9")
+    assert "more memory" in str(problem)
+    assert "command" not in str(problem)
 
 
 @optuna_missing

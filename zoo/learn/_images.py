@@ -86,9 +86,10 @@ def decode_splits(  # noqa: PLR0917 - what `fit` is given
         NotFirstRankError: the first process raises the DataError.
     """
     to_train, to_validate = data.split("train"), data.split("val")
+    n = len(to_validate)
     shares = (
-        _share(to_train, _order(to_train, config).own(peers.rank, peers.size)),
-        _share(to_validate, torch.arange(peers.rank, len(to_validate), peers.size)),
+        _share_order(_order(to_train, config), peers),
+        _share(torch.arange(n)[peers.rank :: peers.size].contiguous(), n, n, peers),
     )
     sets = tuple(
         images if own is None else images.subset(own.numpy())
@@ -121,7 +122,7 @@ def decode_splits(  # noqa: PLR0917 - what `fit` is given
         kept = to_train if left[0] is None else to_train.subset(left[0])
         own = shares[0]
         if left[0] is not None:  # the order is that of the images that are left, so other ones may be wanted here
-            own = _share(kept, _order(kept, config).own(peers.rank, peers.size))
+            own = _share_order(_order(kept, config), peers)
             again = kept if own is None else kept.subset(own.numpy())
             found[0] = carry_out(plan_decoding(again, spec, exact=False, cache=config.cache))
         train = Part(found[0], kept.targets, kept.ids, kept.columns, own)
@@ -145,9 +146,16 @@ def _leave_out(images: ImageSet, lost: Set[str]) -> ImageSet:
     return images.subset(np.flatnonzero([name not in lost for name in images.ids])) if lost else images
 
 
-def _share(images: ImageSet, own: Tensor) -> Tensor | None:
-    """What a process decodes; None: all, also where there is nothing to share out."""
-    return None if len(own) in {0, len(images)} else own
+def _share_order(order: Order, peers: Peers) -> Tensor | None:
+    return _share(order.own(peers.rank, peers.size), len(order.dealt), order.places, peers)
+
+
+def _share(own: Tensor, n: int, places: int, peers: Peers) -> Tensor | None:
+    """What a process decodes; None: all `n` images, and then so in every process, because they exchange answers or not.
+
+    That is where a process may need any image, or some would get none of the `places` to be dealt.
+    """
+    return None if places < peers.size or len(own) == n else own
 
 
 def _find_left(

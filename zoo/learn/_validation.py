@@ -70,7 +70,7 @@ class Validation:
         own = torch.arange(len(self)) if self.feed.own is None else self.feed.own
         if most is not None:
             own = own[own < most]
-        batches = torch.split(own, self.config.batch_size)
+        batches = torch.split(own, self.config.batch_size) if len(own) else ()  # of the first ones it may have none
         parts = [torch.empty(0, len(self.labels))]
         # Around all batches, so that weights become bf16 once; in inference mode they would for each batch.
         with torch.no_grad(), autocast(self.numerics):

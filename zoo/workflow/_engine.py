@@ -285,7 +285,7 @@ class _Elsewhere:
 def _describe_death(task: Task, tries: int, how: str) -> TrainingError:
     return TrainingError(
         f"{task.name}: its worker died {tries} times, the last time by {how}; expected an answer; give each training "
-        "more memory, or fewer of them at a time, and repeat the command",
+        "more memory, or train fewer of them at a time",
         code="task-died",
         task=task.name,
         tries=tries,
