@@ -28,7 +28,7 @@ from zoo._support.files import hold_lock
 from zoo.edge import Runtime, predict_csv
 from zoo.edge._beside import find_columns
 from zoo.errors import DataError, OutputError, ResumeError
-from zoo.workflow._batch import places
+from zoo.workflow._batch import places, sources
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -243,6 +243,51 @@ def test_a_network_that_fails_is_never_the_answer_to_an_image(
     assert [row[0].rpartition("/")[2] for row in rows if row[-1]] == ["0.png", "gone.png"], "the broken, the missing"
 
 
+@pytest.mark.parametrize(("status", "code"), [(403, "remote-denied"), (503, "remote-unreachable")])
+@pytest.mark.parametrize("name", ["shard.tar", "urls.csv", "folder"])
+def test_a_store_that_refuses_to_list_is_told_and_leaves_nothing(
+    model_file: Path, server: tuple[str, type[_Failing]], tmp_path: Path, name: str, status: int, code: str
+) -> None:
+    pytest.importorskip("fsspec", reason="URLs need fsspec")
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp")
+    address, kind = server
+    kind.do_GET = kind.do_HEAD = lambda self: self.send_error(status)  # type: ignore[method-assign, misc]
+    for _ in range(2):
+        with refused(code, DataError):
+            zoo.predict_batch(model_file, f"{address}/{name}", tmp_path / "out", format="csv")
+        assert not (tmp_path / "out").exists(), "the next call is not refused as unfinished"
+
+
+def test_an_error_of_any_client_is_told_and_leaves_nothing(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = pytest.importorskip("fsspec.implementations.memory", reason="URLs need fsspec")
+    missing = type("NoCredentialsError", (Exception,), {})
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise missing("Unable to locate credentials")
+
+    for name in ("ls", "walk", "open", "get_file", "glob"):
+        monkeypatch.setattr(memory.MemoryFileSystem, name, refuse)
+    for source in ("folder", "*.png", "shard.tar", "urls.csv"):
+        with refused("remote-denied", DataError):
+            zoo.predict_batch(model_file, f"memory://{source}", tmp_path / "out", format="csv")
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_defect_of_listing_leaves_nothing(
+    model_file: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "expand", fail)
+        with pytest.raises(ZeroDivisionError):
+            zoo.predict_batch(model_file, images, tmp_path / "out", format="csv")
+    assert zoo.predict_batch(model_file, images, tmp_path / "out", format="csv").finished
+
+
 @pytest.fixture
 def bucket() -> Iterator[Any]:
     with s3_bucket() as system:
@@ -293,8 +338,8 @@ def test_a_table_gives_its_columns_to_a_model_that_takes_them(tmp_path: Path) ->
     cells = {"age": ["61", "NA", "30"], "sex": ["F", "x", ""], "dose": ["2", "2.5", "1"]}
     table = write_table(tmp_path / "images", cells, ["benign", "malign", "benign"])
     runtime = Runtime.open(tmp_path / "model.onnx")
-    sources, rows = find_columns(runtime.manifest, [str(table)], None)
-    list(predict_csv(runtime, sources, tmp_path / "whole.csv", columns=rows))
+    given, rows = find_columns(runtime.manifest, [str(table)], None)
+    list(predict_csv(runtime, given, tmp_path / "whole.csv", columns=rows))
     assert zoo.predict_batch(tmp_path / "model.onnx", table, tmp_path / "out", format="csv", part_size=2).finished
     assert rows_of(tmp_path / "out") == read_csv((tmp_path / "whole.csv").read_bytes())
     with refused("inputs-missing", DataError):

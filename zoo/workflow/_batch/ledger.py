@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo._support.files import hold_lock, remove_leftovers
-from zoo.errors import OutputError, ResumeError, ZooError
+from zoo.errors import OutputError, ResumeError
 from zoo.spec import decode, encode
 from zoo.workflow._batch.listing import FOLDER, Listing
 from zoo.workflow._batch.part import DONE, Record
@@ -116,7 +116,7 @@ def undoing(place: Place) -> Iterator[None]:
     """Remove what was begun when the block, which lists the images, is refused."""
     try:
         yield
-    except ZooError:
+    except Exception:
         place.remove([FOLDER, _BEGUN])
         raise
 
