@@ -1,7 +1,8 @@
 """What a batch's place says of it: what it was begun with, which parts are done, and at the end that all are.
 
-A part counts when its record is there and names a file of the size that is there. The file is put in place before its
-record, both whole or not at all, so a kill at any moment leaves a part that counts or one that is answered again.
+A part counts when a record of this batch is there and names a file of the size that is there. The file is put in place
+before its record, both whole or not at all, so a kill at any moment leaves a part that counts or one that is answered
+again.
 
 What this module does not know: images, models, who answers the parts.
 """
@@ -9,6 +10,7 @@ What this module does not know: images, models, who answers the parts.
 from __future__ import annotations
 
 import contextlib
+import secrets
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,6 +20,7 @@ from zoo.errors import OutputError, ResumeError
 from zoo.spec import decode, encode
 from zoo.workflow._batch.listing import FOLDER, Listing
 from zoo.workflow._batch.part import DONE, Record
+from zoo.workflow._batch.places import show_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +46,7 @@ BEGINNINGS = f"{_OWN}/begun"
 """Folder of how often parts were begun in this call."""
 _BEGUN = f"{_OWN}/begun.json"
 _MANIFEST = "manifest.json"
-_UNSEEN = {"schema", "home", "name"}
+_UNSEEN = {"schema", "batch", "home", "name"}
 """Fields of `Begun` that may differ when a batch is resumed."""
 
 
@@ -58,6 +61,8 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     """What decides the content of a batch."""
 
     schema: int = 1
+    batch: str = ""
+    """A random name, by which a late worker of a batch that was replaced is told; "": of an earlier version."""
     version: str
     """Of this tool."""
     name: str
@@ -157,7 +162,7 @@ def begin(place: Place, wanted: Begun, *, resume: bool, overwrite: bool) -> Begu
             code="resume-unfinished",
             path=str(place),
         )
-    wanted = msgspec.structs.replace(wanted, part_size=wanted.part_size or PART_SIZE)
+    wanted = msgspec.structs.replace(wanted, batch=secrets.token_hex(8), part_size=wanted.part_size or PART_SIZE)
     place.write(_BEGUN, encode(wanted))
     return wanted
 
@@ -168,10 +173,10 @@ def read_finished(place: Place) -> BatchManifest | None:
         data = place.read(_MANIFEST)
     except FileNotFoundError:
         return None
-    return decode(data, BatchManifest, place.file(_MANIFEST), ResumeError)
+    return decode(data, BatchManifest, show_place(place.file(_MANIFEST)), ResumeError)
 
 
-def read_done(place: Place, listing: Listing) -> dict[int, Record]:
+def read_done(place: Place, listing: Listing, batch: str) -> dict[int, Record]:
     """The parts that count, by number.
 
     Raises:
@@ -184,7 +189,8 @@ def read_done(place: Place, listing: Listing) -> dict[int, Record]:
         with contextlib.suppress(msgspec.DecodeError):
             record = msgspec.json.decode(data, type=Record)
             part = listing.parts[record.part] if record.part < len(listing.parts) else None
-            if part and record.images == part.images and there.get(record.file) == record.bytes:
+            ours = part and record.batch == batch and record.images == part.images
+            if ours and there.get(record.file) == record.bytes:
                 done[record.part] = record
     return done
 
@@ -212,7 +218,7 @@ def _read(place: Place) -> Begun | None:
         data = place.read(_BEGUN)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return decode(data, Begun, place.file(_BEGUN), ResumeError)
+    return decode(data, Begun, show_place(place.file(_BEGUN)), ResumeError)
 
 
 def _compare(place: Place, held: Begun, wanted: Begun) -> None:
