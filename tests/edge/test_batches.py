@@ -444,6 +444,38 @@ def test_a_batch_of_nothing_is_refused(model_file: Path, tmp_path: Path) -> None
         assert not (tmp_path / "out").exists(), "nothing is left of it"
 
 
+def test_an_empty_folder_of_the_user_outlives_a_refusal(model_file: Path, tmp_path: Path) -> None:
+    for name in ("empty", "out"):
+        (tmp_path / name).mkdir()
+    with refused("data-empty", DataError):
+        zoo.predict_batch(model_file, tmp_path / "empty", tmp_path / "out", format="csv")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_listed_is_not_called_empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: Any) -> None:
+        raise DataError("it cannot be read", code="file-unreadable")
+
+    monkeypatch.setattr(sources, "expand", fail)
+    with refused("file-unreadable", DataError):
+        list(sources.list_images([str(tmp_path)], None))
+
+
+def test_a_size_that_could_not_be_asked_for_does_not_hinder_a_resumed_call(
+    model_file: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "names.tab"
+    table.write_text("\n".join(["image\tsite", *(f"{path}\ta" for path in sorted(images.rglob("[1-9].png")))]))
+    ask = functools.partial(zoo.predict_batch, model_file, table, tmp_path / "out", format="csv")
+    assert ask().images == 9
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "size_of_source", lambda _: None)
+        assert ask(resume=True).finished
+    table.write_text(table.read_text() + "\n")
+    with refused("resume-differs", ResumeError, what="sources"):
+        ask(resume=True)
+
+
 def test_a_table_gives_its_columns_to_a_model_that_takes_them(tmp_path: Path) -> None:
     make_file(tmp_path / "model.onnx")
     cells = {"age": ["61", "NA", "30"], "sex": ["F", "x", ""], "dose": ["2", "2.5", "1"]}

@@ -91,7 +91,7 @@ class BatchManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.contextmanager
 def lock(place: Place) -> Iterator[None]:
-    """Keep a second driver out of a folder of this machine; where nothing was begun, nothing is left of it.
+    """Keep a second driver out of a folder of this machine; where nothing was begun, nothing of ours is left.
 
     Object storage has no locks. Two drivers there write the same parts, each whole, and the later one stays.
     """
@@ -104,7 +104,7 @@ def lock(place: Place) -> Iterator[None]:
             f"cannot write {place}: another process is at it; wait for it", code="output-busy", path=str(place)
         )
 
-    own = place.folder / _OWN
+    own, made = place.folder / _OWN, not place.folder.exists()
     with hold_lock(own / "lock", refuse=refuse, lenient=True):
         try:
             yield
@@ -113,7 +113,8 @@ def lock(place: Place) -> Iterator[None]:
                 with contextlib.suppress(OSError):  # other files are there
                     (own / "lock").unlink(missing_ok=True)
                     own.rmdir()
-                    place.folder.rmdir()
+                    if made:
+                        place.folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -221,9 +222,19 @@ def _read(place: Place) -> Begun | None:
     return decode(data, Begun, show_place(place.file(_BEGUN)), ResumeError)
 
 
+def _level(was: tuple[NamedSource, ...], now: tuple[NamedSource, ...]) -> tuple[tuple[NamedSource, ...], ...]:
+    """Both without the sizes that one of them lacks: a store that is asked for one may fail."""
+    if [one.source for one in was] != [one.source for one in now]:
+        return was, now
+    pairs = [(a, b) for a, b in zip(was, now, strict=True) if None not in (a.bytes, b.bytes)]
+    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
+
+
 def _compare(place: Place, held: Begun, wanted: Begun) -> None:
     for field in Begun.__struct_fields__:
         was, now = getattr(held, field), getattr(wanted, field)
+        if field == "sources":
+            was, now = _level(was, now)
         if field in _UNSEEN or was == now or (field == "part_size" and now == 0):
             continue
         if field in {"columns", "sources"}:

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "list_images", "size_of_source"]
 
-_TABLES = (".csv", ".tsv", ".parquet")
+_TABLES = (".csv", ".tsv", ".tab", ".parquet")
 _BLOCK = 2**20
 """Bytes that are read at a time of a tar that is far away."""
 
@@ -88,7 +88,7 @@ def list_images(
 
 
 def size_of_source(source: str) -> int | None:
-    """Bytes of a tar or table, by which a resumed call sees that it was changed; None: of anything else."""
+    """Bytes of a tar or table, by which a resumed call sees a change; None: of anything else, or not known."""
     if not source.lower().endswith((*_TABLES, ".tar")) or _is_pattern(source):
         return None
     if is_url(source):
@@ -117,10 +117,13 @@ def _list_source(source: str, beside: TableSpec | None, passed: list[tuple[str, 
 def _list_here(source: str, passed: list[tuple[str, PassedOver]] | None) -> Iterator[Entry]:
     """A file or a folder of this machine, as `zoo predict` walks it."""
     some = False
-    with contextlib.suppress(DataError):  # an empty folder, which `list_images` says
+    try:
         for name, found in expand(source, passed):
             some = True
             yield Entry(name, error=found.reason) if isinstance(found, ImageError) else Entry(name)
+    except DataError as problem:
+        if problem.code != "data-empty":  # which `list_images` says
+            raise
     if not some:
         for tar in Walk(source).files((".tar",)):
             yield from _list_tar(os.path.join(source, tar))  # noqa: PTH118 - '.' stays as the user gave it
