@@ -32,6 +32,7 @@ from zoo.edge import Runtime, predict_csv
 from zoo.edge._beside import find_columns
 from zoo.edge.bundle import open_model
 from zoo.errors import DataError, OutputError, ResumeError, UsageError
+from zoo.store.remote import show_url
 from zoo.workflow._batch import engines, ledger, listing, places, sources
 from zoo.workflow._batch.part import Job
 
@@ -332,6 +333,7 @@ def test_secrets_of_a_url_are_in_no_row() -> None:
                    "access%5Ftoken=c", "Password=d"):  # fmt: skip
         shown = places.show_place(f"https://user:p@ss@host/a?id=1&{secret}&design=a#b")
         assert shown == "https://host/a?id=1&design=a#b"
+    assert show_url("https://user:p@ss@host/a@b") == "https://host/a@b"
     asked = "https://host/a?id=1&design=a&author=b&keyword=c&monkey=d&se=1&expires=2"
     assert places.show_place(asked) == asked, "it tells images apart"
     assert places.show_place("images/a@b?key=1") == "images/a@b?key=1", "a file may be called so"
