@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
 import functools
 import http.server
@@ -14,9 +15,11 @@ import sys
 import tarfile
 import threading
 import time
+import types
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import pytest
 from batches import painted, read_csv, read_rows, rows_of, s3_bucket, table_of
 from beside_images import make_file, write_table
@@ -27,8 +30,11 @@ import zoo
 from zoo._support.files import hold_lock
 from zoo.edge import Runtime, predict_csv
 from zoo.edge._beside import find_columns
-from zoo.errors import DataError, OutputError, ResumeError
-from zoo.workflow._batch import places
+from zoo.edge.bundle import open_model
+from zoo.errors import DataError, OutputError, ResumeError, UsageError
+from zoo.store.remote import show_url
+from zoo.workflow._batch import engines, ledger, listing, places, sources
+from zoo.workflow._batch.part import Job
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -243,6 +249,51 @@ def test_a_network_that_fails_is_never_the_answer_to_an_image(
     assert [row[0].rpartition("/")[2] for row in rows if row[-1]] == ["0.png", "gone.png"], "the broken, the missing"
 
 
+@pytest.mark.parametrize(("status", "code"), [(403, "remote-denied"), (503, "remote-unreachable")])
+@pytest.mark.parametrize("name", ["shard.tar", "urls.csv", "folder"])
+def test_a_store_that_refuses_to_list_is_told_and_leaves_nothing(
+    model_file: Path, server: tuple[str, type[_Failing]], tmp_path: Path, name: str, status: int, code: str
+) -> None:
+    pytest.importorskip("fsspec", reason="URLs need fsspec")
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp")
+    address, kind = server
+    kind.do_GET = kind.do_HEAD = lambda self: self.send_error(status)  # type: ignore[method-assign, misc]
+    for _ in range(2):
+        with refused(code, DataError):
+            zoo.predict_batch(model_file, f"{address}/{name}", tmp_path / "out", format="csv")
+        assert not (tmp_path / "out").exists(), "the next call is not refused as unfinished"
+
+
+def test_an_error_of_any_client_is_told_and_leaves_nothing(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    memory = pytest.importorskip("fsspec.implementations.memory", reason="URLs need fsspec")
+    missing = type("NoCredentialsError", (Exception,), {})
+
+    def refuse(*_: Any, **__: Any) -> None:
+        raise missing("Unable to locate credentials")
+
+    for name in ("ls", "walk", "open", "get_file", "glob"):
+        monkeypatch.setattr(memory.MemoryFileSystem, name, refuse)
+    for source in ("folder", "*.png", "shard.tar", "urls.csv"):
+        with refused("remote-denied", DataError):
+            zoo.predict_batch(model_file, f"memory://{source}", tmp_path / "out", format="csv")
+        assert not (tmp_path / "out").exists()
+
+
+def test_a_defect_of_listing_leaves_nothing(
+    model_file: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "expand", fail)
+        with pytest.raises(ZeroDivisionError):
+            zoo.predict_batch(model_file, images, tmp_path / "out", format="csv")
+    assert zoo.predict_batch(model_file, images, tmp_path / "out", format="csv").finished
+
+
 @pytest.fixture
 def bucket() -> Iterator[Any]:
     with s3_bucket() as system:
@@ -277,7 +328,114 @@ def test_secrets_of_a_url_are_in_no_row() -> None:
     shown = places.show_place("https://user:pass@host/a.png?X-Amz-Signature=abc")
     assert shown == "https://host/a.png"
     assert places.show_place("https://host/a?id=3") == "https://host/a?id=3"
+    signed = "X-Amz-Credential=a&X-Amz-Security-Token=b&X-Amz-Date=c&X-Amz-Signature=d"
+    for secret in (signed, "sv=1&se=2&sig=3", "AWSAccessKeyId=a&Expires=1&Signature=b", "api_key=a", "accessToken=b",
+                   "access%5Ftoken=c", "Password=d"):  # fmt: skip
+        shown = places.show_place(f"https://user:p@ss@host/a?id=1&{secret}&design=a#b")
+        assert shown == "https://host/a?id=1&design=a#b"
+    assert show_url("https://user:p@ss@host/a@b") == "https://host/a@b"
+    asked = "https://host/a?id=1&design=a&author=b&keyword=c&monkey=d&se=1&expires=2"
+    assert places.show_place(asked) == asked, "it tells images apart"
     assert places.show_place("images/a@b?key=1") == "images/a@b?key=1", "a file may be called so"
+
+
+def test_secrets_of_a_place_are_in_no_error() -> None:
+    memory = pytest.importorskip("fsspec.implementations.memory", reason="URLs need fsspec")
+    place = places.Place("memory://user:pass@out")
+    for name in ("manifest.json", "_zoo/begun.json", "_zoo/listing/index.json"):
+        place.write(name, b"{")
+    unfinished = ledger.Begun(
+        version="",
+        name="",
+        model="",
+        form="csv",
+        columns=(),
+        provider="cpu",
+        frame=None,
+        part_size=1,
+        sources=(),
+        home="",
+    )
+    for read in (ledger.read_finished, listing.open_listing,
+                 functools.partial(ledger.begin, wanted=unfinished, resume=True, overwrite=False)):  # fmt: skip
+        with refused("document-malformed", ResumeError) as caught:
+            read(place)
+        assert "pass" not in str(caught.value)
+    memory.MemoryFileSystem.store.clear()
+
+
+@pytest.mark.parametrize(("threads", "provider"), [(3, "cpu"), (None, "cuda"), (1, "tensorrt")])
+def test_an_actor_that_no_node_has_room_for_is_refused(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: int | None, provider: str
+) -> None:
+    """Ray itself would wait for such a node for ever."""
+    nodes = [{"Alive": True, "Resources": {"CPU": 2.0}}, {"Alive": False, "Resources": {"CPU": 64.0, "GPU": 8.0}}]
+    ray = types.SimpleNamespace(nodes=lambda: nodes * 2, put=lambda held: held)
+    monkeypatch.setattr(engines, "connect", lambda _: contextlib.nullcontext(ray))
+    job = Job(place=str(tmp_path), form="csv", threads=threads, provider=provider)
+    expected = {"cpus": threads or 1, "gpus": int(provider != "cpu"), "most_cpus": 2, "most_gpus": 0}
+    with (
+        refused("engine-resources", UsageError, **expected),
+        engines.open_on_ray(job, open_model(model_file), None, 0),
+    ):
+        pass
+
+
+def answer(worker: engines.Answerer, part: listing.Part) -> engines.Outcome:
+    """What an actor says of a part."""
+    said = worker({"part": [msgspec.json.encode(part)]})["outcome"][0]
+    return msgspec.json.decode(said, type=engines.Outcome)
+
+
+@pytest.fixture
+def worker(model_file: Path, tmp_path: Path) -> engines.Answerer:
+    job = Job(place=str(tmp_path / "out"), form="csv", batch="ours")
+    return engines.Answerer(job, open_model(model_file), zoo.__version__)
+
+
+def test_a_node_that_does_not_see_the_listing_says_so(worker: engines.Answerer) -> None:
+    outcome = answer(worker, listing.Part(0, 0, 0, 9, 1, ""))
+    assert outcome.problem is not None
+    assert (outcome.problem.code, outcome.kind, outcome.final) == ("engine-storage", "UsageError", True)
+
+
+def test_an_actor_answers_a_defect_with_an_outcome(
+    worker: engines.Answerer, model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: Any) -> None:
+        raise ZeroDivisionError
+
+    part = listing.Part(0, 0, 0, 9, 1, "")
+    (tmp_path / "out" / ledger.BEGINNINGS / part.name).mkdir(parents=True)
+    outcome = answer(worker, part)
+    assert outcome.problem is not None
+    assert (outcome.problem.code, outcome.final) == ("output-unwritable", True), "its tries cannot be counted"
+    monkeypatch.setattr(engines, "answer_part", fail)
+    outcome = answer(worker, listing.Part(1, 0, 0, 9, 1, ""))
+    assert outcome.problem is not None
+    assert (outcome.problem.code, outcome.kind, outcome.final) == ("part-failed", "DataError", False)
+    monkeypatch.setattr(engines, "open_runtime", fail)
+    job = Job(place=str(tmp_path / "out"), form="csv")
+    outcome = answer(engines.Answerer(job, open_model(model_file), zoo.__version__), part)
+    assert outcome.problem is not None
+    assert (outcome.problem.code, outcome.final) == ("part-failed", True)
+
+
+def test_a_late_part_of_a_batch_that_was_replaced_does_not_count(
+    model_file: Path, images: Path, tmp_path: Path
+) -> None:
+    """An actor of a killed driver writes on, with the old model, into the batch that took the place of its own."""
+    place, other = tmp_path / "out", tmp_path / "other.onnx"
+    other.write_bytes(make_model(make_manifest(name="other")).SerializeToString())
+    ask = functools.partial(zoo.predict_batch, sources=images, out=place, format="csv", part_size=9)
+    ask(model_file)
+    late = {name: (place / name).read_bytes() for name in ("part-000001.csv", "_zoo/done/part-000001.json")}
+    ask(other, overwrite=True)
+    (place / "manifest.json").unlink()
+    for name, data in late.items():
+        (place / name).write_bytes(data)
+    assert ask(other, resume=True).answered == 9
+    assert rows_of(place) == table_of(other, images, tmp_path / "other.csv")
 
 
 def test_a_batch_of_nothing_is_refused(model_file: Path, tmp_path: Path) -> None:
@@ -288,13 +446,45 @@ def test_a_batch_of_nothing_is_refused(model_file: Path, tmp_path: Path) -> None
         assert not (tmp_path / "out").exists(), "nothing is left of it"
 
 
+def test_an_empty_folder_of_the_user_outlives_a_refusal(model_file: Path, tmp_path: Path) -> None:
+    for name in ("empty", "out"):
+        (tmp_path / name).mkdir()
+    with refused("data-empty", DataError):
+        zoo.predict_batch(model_file, tmp_path / "empty", tmp_path / "out", format="csv")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_listed_is_not_called_empty(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: Any) -> None:
+        raise DataError("it cannot be read", code="file-unreadable")
+
+    monkeypatch.setattr(sources, "expand", fail)
+    with refused("file-unreadable", DataError):
+        list(sources.list_images([str(tmp_path)], None))
+
+
+def test_a_size_that_could_not_be_asked_for_does_not_hinder_a_resumed_call(
+    model_file: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = tmp_path / "names.tab"
+    table.write_text("\n".join(["image\tsite", *(f"{path}\ta" for path in sorted(images.rglob("[1-9].png")))]))
+    ask = functools.partial(zoo.predict_batch, model_file, table, tmp_path / "out", format="csv")
+    assert ask().images == 9
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "size_of_source", lambda _: None)
+        assert ask(resume=True).finished
+    table.write_text(table.read_text() + "\n")
+    with refused("resume-differs", ResumeError, what="sources"):
+        ask(resume=True)
+
+
 def test_a_table_gives_its_columns_to_a_model_that_takes_them(tmp_path: Path) -> None:
     make_file(tmp_path / "model.onnx")
     cells = {"age": ["61", "NA", "30"], "sex": ["F", "x", ""], "dose": ["2", "2.5", "1"]}
     table = write_table(tmp_path / "images", cells, ["benign", "malign", "benign"])
     runtime = Runtime.open(tmp_path / "model.onnx")
-    sources, rows = find_columns(runtime.manifest, [str(table)], None)
-    list(predict_csv(runtime, sources, tmp_path / "whole.csv", columns=rows))
+    given, rows = find_columns(runtime.manifest, [str(table)], None)
+    list(predict_csv(runtime, given, tmp_path / "whole.csv", columns=rows))
     assert zoo.predict_batch(tmp_path / "model.onnx", table, tmp_path / "out", format="csv", part_size=2).finished
     assert rows_of(tmp_path / "out") == read_csv((tmp_path / "whole.csv").read_bytes())
     with refused("inputs-missing", DataError):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from zoo._support.processes import Ended
 from zoo.errors import UsageError
-from zoo.workflow._ray import connect
+from zoo.workflow._ray import connect, find_nodes, refuse_size
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,21 +47,13 @@ class _Tasks:
     def __init__(self, ray: Any, engine: Engine) -> None:
         self._ray = ray
         self._running: dict[Future[bytes], Any] = {}
-        nodes = self._nodes()
+        nodes = find_nodes(ray)
         with_gpus = [one for one in nodes if one.get("GPU")]
         self._gpus = engine.gpus if engine.gpus is not None else 1 if with_gpus else 0
         self._cpus = engine.cpus or _share_cpus(with_gpus if self._gpus else nodes, self._gpus)
         if not self.lanes():
-            most = [max((one.get(kind, 0) for one in nodes), default=0) for kind in ("CPU", "GPU")]
-            raise UsageError(
-                f"a training is to have {self._cpus:g} CPUs and {self._gpus:g} GPUs, and no node of the cluster has so "
-                f"many (at most {most[0]:g} and {most[1]:g}); give fewer with --cpus-per-trial and --gpus-per-trial",
-                code="engine-resources",
-                cpus=self._cpus,
-                gpus=self._gpus,
-                most_cpus=most[0],
-                most_gpus=most[1],
-            )
+            remedy = "give fewer with --cpus-per-trial and --gpus-per-trial"
+            raise refuse_size(nodes, "a training", self._cpus, self._gpus, remedy)
 
         def work(message: bytes) -> bytes:  # local, so that Ray sends its code: a worker without this tool says so
             from zoo.workflow._tasks import answer
@@ -70,12 +62,8 @@ class _Tasks:
 
         self._work = ray.remote(num_cpus=self._cpus, num_gpus=self._gpus, max_retries=0)(work)
 
-    def _nodes(self) -> list[dict[str, float]]:
-        """Resources of each node that trains."""
-        return [one["Resources"] for one in self._ray.nodes() if one["Alive"] and one["Resources"].get("CPU")]
-
     def lanes(self) -> int:
-        return sum(self._hold(one) for one in self._nodes())
+        return sum(self._hold(one) for one in find_nodes(self._ray))
 
     def _hold(self, node: dict[str, float]) -> int:
         """Tasks that a node does at a time."""

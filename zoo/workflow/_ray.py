@@ -20,7 +20,7 @@ from zoo.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["connect"]
+__all__ = ["connect", "find_nodes", "refuse_size"]
 
 _PATIENCE = 10.0
 """Seconds that the head of a cluster may take to answer."""
@@ -73,6 +73,25 @@ def connect(address: str | None = None) -> Iterator[Any]:
         yield ray
     finally:
         ray.shutdown()
+
+
+def find_nodes(ray: Any) -> list[dict[str, float]]:
+    """Resources of each node that works."""
+    return [one["Resources"] for one in ray.nodes() if one["Alive"] and one["Resources"].get("CPU")]
+
+
+def refuse_size(nodes: list[dict[str, float]], what: str, cpus: float, gpus: float, remedy: str) -> UsageError:
+    """The error of work that no node has room for: Ray itself would wait for one for ever."""
+    most = [max((one.get(kind, 0) for one in nodes), default=0) for kind in ("CPU", "GPU")]
+    return UsageError(
+        f"{what} is to have {cpus:g} CPUs and {gpus:g} GPUs, and no node of the cluster has so many (at most "
+        f"{most[0]:g} and {most[1]:g}); {remedy}",
+        code="engine-resources",
+        cpus=cpus,
+        gpus=gpus,
+        most_cpus=most[0],
+        most_gpus=most[1],
+    )
 
 
 def _has_token() -> bool:

@@ -114,7 +114,7 @@ def predict_batch(
         OutputError: the place holds other files or cannot be written, or another process is at it.
         ResumeError: the batch there was begun with another model, other sources or options, or is unfinished and
             `resume` was not asked for.
-        UsageError: a package is missing, or the cluster cannot be reached.
+        UsageError: a package is missing, or the cluster cannot be reached, has no room or does not see the place.
     """
     import zoo
     from zoo.edge._answers import name_columns
@@ -171,14 +171,14 @@ def predict_batch(
             log.info("listing the images")
             with ledger.undoing(place):
                 listing = write_listing(place, list_images(given, contents.manifest.table), begun.part_size)
-        done = ledger.read_done(place, listing)
+        done = ledger.read_done(place, listing, begun.batch)
         work = Work(place, listing, done)
         if whole is None and work.pending:
-            job = msgspec.structs.replace(job, home=begun.home)
+            job = msgspec.structs.replace(job, home=begun.home, batch=begun.batch)
             opened = open_here(job, contents) if engine == "local" else open_on_ray(job, contents, address, workers)
             with work.keeping(), opened as run:
                 work.carry_out(run)
-            done = ledger.read_done(place, listing)
+            done = ledger.read_done(place, listing, begun.batch)
         if whole is None and len(done) == len(listing.parts):
             ledger.finish(place, begun, listing, done)
     return BatchResult(

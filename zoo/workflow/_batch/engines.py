@@ -11,24 +11,26 @@ from __future__ import annotations
 import contextlib
 import logging
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zoo._support.files import refuse_unwritable
 from zoo._support.text import join_lines
-from zoo.errors import OutputError, UsageError, ZooError
+from zoo.edge.bundle import Contents
+from zoo.errors import DataError, OutputError, UsageError, ZooError
 from zoo.workflow._batch.failures import TRIES, PartFailure, lose
 from zoo.workflow._batch.ledger import BEGINNINGS
 from zoo.workflow._batch.listing import Part
 from zoo.workflow._batch.part import Job, Record, answer_part, open_runtime
 from zoo.workflow._batch.places import Place
-from zoo.workflow._ray import connect
+from zoo.workflow._ray import connect, find_nodes, refuse_size
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
 
     from zoo.edge import Runtime
-    from zoo.edge.bundle import Contents
 
     Run = Callable[[Sequence[Part]], Generator["Outcome"]]
 
@@ -69,14 +71,19 @@ def open_on_ray(job: Job, contents: Contents, address: str | None, workers: int)
         job: what each of them must know.
         contents: the model; it travels once, so nodes need no path to it.
         address: address of a cluster; None: this machine.
-        workers: most actors at a time; 0: as many as the cluster has CPUs for.
+        workers: most actors at a time; 0: as many as the cluster has CPUs for, or GPUs.
 
     Raises:
-        UsageError: Ray is not installed or cannot be reached.
+        UsageError: Ray is not installed or cannot be reached, or no node has what one actor takes.
     """
     with connect(address) as ray:
-        threads = job.threads or 1
-        count = workers or max(1, int(ray.cluster_resources().get("CPU", 1)) // threads)
+        threads, gpus = job.threads or 1, int(job.provider in _ON_GPU)
+        nodes = find_nodes(ray)
+        room = sum(int(min(one["CPU"] // threads, one.get("GPU", 0) if gpus else one["CPU"])) for one in nodes)
+        if not room:
+            remedy = "give fewer --threads, or --provider cpu" if gpus else "give fewer --threads"
+            raise refuse_size(nodes, "an actor", threads, gpus, remedy)
+        count = workers or room
         shared = ray.put(contents)
         yield partial(_run_on_ray, msgspec.structs.replace(job, threads=threads, workers=0), shared, count)
 
@@ -85,8 +92,6 @@ class Answerer:
     """An actor. It opens the model once, and every part that it answers ends in an outcome, never in an exception."""
 
     def __init__(self, job: Job, contents: Any, version: str) -> None:
-        import ray
-
         import zoo
 
         self._job = job
@@ -101,10 +106,15 @@ class Answerer:
                     found=zoo.__version__,
                     expected=version,
                 )
-            held = ray.get(contents) if isinstance(contents, ray.ObjectRef) else contents
-            self._opened = open_runtime(job, held), Place(job.place)
+            if not isinstance(contents, Contents):
+                import ray
+
+                contents = ray.get(contents)
+            self._opened = open_runtime(job, contents), Place(job.place)
         except ZooError as problem:
             self._refused = problem
+        except Exception as problem:
+            self._refused = _report("the model cannot be opened", problem)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         """Answer the parts of a batch: {"part": JSON of each} → {"outcome": JSON of each}."""
@@ -114,20 +124,20 @@ class Answerer:
     def _answer(self, part: Part) -> Outcome:
         if self._opened is None:
             return _fail(part, self._refused or ZooError("no model"), final=True)
-        try:
-            tried = _count_try(self._opened[1], part)
-        except ZooError as problem:
-            return _fail(part, problem, final=isinstance(problem, OutputError))
-        if tried > TRIES:  # Ray hands a part out again for as long as a process dies over it
-            return _fail(part, lose(part.number))
-        return _attempt(self._job, *self._opened, part)
+        return _attempt(self._job, *self._opened, part, counted=True)
 
 
-def _attempt(job: Job, runtime: Runtime, place: Place, part: Part) -> Outcome:
+def _attempt(job: Job, runtime: Runtime, place: Place, part: Part, *, counted: bool = False) -> Outcome:
+    """Answer a part, whatever happens; `counted`: unless processes died over it too often."""
     try:
+        if counted and _count_try(place, part) > TRIES:  # Ray hands it out again for as long as a process dies over it
+            raise lose(part.number)
         return Outcome(part=part.number, record=answer_part(job, runtime, place, part))
     except ZooError as problem:
         return _fail(part, problem, final=isinstance(problem, OutputError | UsageError))
+    except Exception as problem:  # a defect: it costs this part alone
+        log.exception("%s", part.name)
+        return _fail(part, _report(part.name, problem))
 
 
 def _count_try(place: Place, part: Part) -> int:
@@ -137,8 +147,15 @@ def _count_try(place: Place, part: Part) -> int:
         tried = len(place.read(name))
     except FileNotFoundError:
         tried = 0
+    except OSError as problem:
+        raise refuse_unwritable(Path(place.file(name)), problem) from None
     place.write(name, b"." * (tried + 1))
     return tried + 1
+
+
+def _report(what: str, problem: Exception) -> DataError:
+    said = f"{what}: {type(problem).__name__}: {join_lines(problem, 300)}"
+    return DataError(f"{said}; expected none; report it, then continue with --resume", code="part-failed")
 
 
 def _fail(part: Part, problem: ZooError, *, final: bool = False) -> Outcome:

@@ -1,7 +1,8 @@
 """What a batch's place says of it: what it was begun with, which parts are done, and at the end that all are.
 
-A part counts when its record is there and names a file of the size that is there. The file is put in place before its
-record, both whole or not at all, so a kill at any moment leaves a part that counts or one that is answered again.
+A part counts when a record of this batch is there and names a file of the size that is there. The file is put in place
+before its record, both whole or not at all, so a kill at any moment leaves a part that counts or one that is answered
+again.
 
 What this module does not know: images, models, who answers the parts.
 """
@@ -9,15 +10,17 @@ What this module does not know: images, models, who answers the parts.
 from __future__ import annotations
 
 import contextlib
+import secrets
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from zoo._support.files import hold_lock, remove_leftovers
-from zoo.errors import OutputError, ResumeError, ZooError
+from zoo.errors import OutputError, ResumeError
 from zoo.spec import decode, encode
 from zoo.workflow._batch.listing import FOLDER, Listing
 from zoo.workflow._batch.part import DONE, Record
+from zoo.workflow._batch.places import show_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -43,7 +46,7 @@ BEGINNINGS = f"{_OWN}/begun"
 """Folder of how often parts were begun in this call."""
 _BEGUN = f"{_OWN}/begun.json"
 _MANIFEST = "manifest.json"
-_UNSEEN = {"schema", "home", "name"}
+_UNSEEN = {"schema", "batch", "home", "name"}
 """Fields of `Begun` that may differ when a batch is resumed."""
 
 
@@ -58,6 +61,8 @@ class Begun(msgspec.Struct, frozen=True, kw_only=True):
     """What decides the content of a batch."""
 
     schema: int = 1
+    batch: str = ""
+    """A random name, by which a late worker of a batch that was replaced is told; "": of an earlier version."""
     version: str
     """Of this tool."""
     name: str
@@ -86,7 +91,7 @@ class BatchManifest(msgspec.Struct, frozen=True, kw_only=True):
 
 @contextlib.contextmanager
 def lock(place: Place) -> Iterator[None]:
-    """Keep a second driver out of a folder of this machine; where nothing was begun, nothing is left of it.
+    """Keep a second driver out of a folder of this machine; where nothing was begun, nothing of ours is left.
 
     Object storage has no locks. Two drivers there write the same parts, each whole, and the later one stays.
     """
@@ -99,7 +104,7 @@ def lock(place: Place) -> Iterator[None]:
             f"cannot write {place}: another process is at it; wait for it", code="output-busy", path=str(place)
         )
 
-    own = place.folder / _OWN
+    own, made = place.folder / _OWN, not place.folder.exists()
     with hold_lock(own / "lock", refuse=refuse, lenient=True):
         try:
             yield
@@ -108,7 +113,8 @@ def lock(place: Place) -> Iterator[None]:
                 with contextlib.suppress(OSError):  # other files are there
                     (own / "lock").unlink(missing_ok=True)
                     own.rmdir()
-                    place.folder.rmdir()
+                    if made:
+                        place.folder.rmdir()
 
 
 @contextlib.contextmanager
@@ -116,7 +122,7 @@ def undoing(place: Place) -> Iterator[None]:
     """Remove what was begun when the block, which lists the images, is refused."""
     try:
         yield
-    except ZooError:
+    except Exception:
         place.remove([FOLDER, _BEGUN])
         raise
 
@@ -157,7 +163,7 @@ def begin(place: Place, wanted: Begun, *, resume: bool, overwrite: bool) -> Begu
             code="resume-unfinished",
             path=str(place),
         )
-    wanted = msgspec.structs.replace(wanted, part_size=wanted.part_size or PART_SIZE)
+    wanted = msgspec.structs.replace(wanted, batch=secrets.token_hex(8), part_size=wanted.part_size or PART_SIZE)
     place.write(_BEGUN, encode(wanted))
     return wanted
 
@@ -168,10 +174,10 @@ def read_finished(place: Place) -> BatchManifest | None:
         data = place.read(_MANIFEST)
     except FileNotFoundError:
         return None
-    return decode(data, BatchManifest, place.file(_MANIFEST), ResumeError)
+    return decode(data, BatchManifest, show_place(place.file(_MANIFEST)), ResumeError)
 
 
-def read_done(place: Place, listing: Listing) -> dict[int, Record]:
+def read_done(place: Place, listing: Listing, batch: str) -> dict[int, Record]:
     """The parts that count, by number.
 
     Raises:
@@ -184,7 +190,8 @@ def read_done(place: Place, listing: Listing) -> dict[int, Record]:
         with contextlib.suppress(msgspec.DecodeError):
             record = msgspec.json.decode(data, type=Record)
             part = listing.parts[record.part] if record.part < len(listing.parts) else None
-            if part and record.images == part.images and there.get(record.file) == record.bytes:
+            ours = part and record.batch == batch and record.images == part.images
+            if ours and there.get(record.file) == record.bytes:
                 done[record.part] = record
     return done
 
@@ -212,12 +219,22 @@ def _read(place: Place) -> Begun | None:
         data = place.read(_BEGUN)
     except (FileNotFoundError, NotADirectoryError):
         return None
-    return decode(data, Begun, place.file(_BEGUN), ResumeError)
+    return decode(data, Begun, show_place(place.file(_BEGUN)), ResumeError)
+
+
+def _level(was: tuple[NamedSource, ...], now: tuple[NamedSource, ...]) -> tuple[tuple[NamedSource, ...], ...]:
+    """Both without the sizes that one of them lacks: a store that is asked for one may fail."""
+    if [one.source for one in was] != [one.source for one in now]:
+        return was, now
+    pairs = [(a, b) for a, b in zip(was, now, strict=True) if None not in (a.bytes, b.bytes)]
+    return tuple(a for a, _ in pairs), tuple(b for _, b in pairs)
 
 
 def _compare(place: Place, held: Begun, wanted: Begun) -> None:
     for field in Begun.__struct_fields__:
         was, now = getattr(held, field), getattr(wanted, field)
+        if field == "sources":
+            was, now = _level(was, now)
         if field in _UNSEEN or was == now or (field == "part_size" and now == 0):
             continue
         if field in {"columns", "sources"}:

@@ -10,12 +10,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from zoo.errors import DataError, ResumeError
+from zoo.errors import DataError, ResumeError, UsageError
 from zoo.spec import decode
+from zoo.workflow._batch.places import show_place
 from zoo.workflow._batch.sources import Entry
 
 if TYPE_CHECKING:
@@ -112,7 +114,7 @@ def open_listing(place: Place) -> Listing | None:
         data = place.read(INDEX)
     except FileNotFoundError:
         return None
-    return decode(data, Listing, place.file(INDEX), ResumeError)
+    return decode(data, Listing, show_place(place.file(INDEX)), ResumeError)
 
 
 def read_part(place: Place, part: Part) -> list[Entry]:
@@ -120,12 +122,21 @@ def read_part(place: Place, part: Part) -> list[Entry]:
 
     Raises:
         ResumeError: the listing is damaged.
+        UsageError: it is not there, such as on a node that has another disk.
         DataError: it cannot be read.
     """
     try:
         lines = place.read(_chunk_name(part.chunk), part.start, part.end).split(b"\n")[:-1]
         entries = [_read(line) for line in lines]
-    except (FileNotFoundError, ValueError, TypeError):
+    except FileNotFoundError:
+        raise UsageError(
+            f"{platform.node()} does not see the listing in {place}; expected a folder that all nodes share, with all "
+            "that was written there; give --out on such storage, or begin anew with --overwrite",
+            code="engine-storage",
+            node=platform.node(),
+            path=str(place),
+        ) from None
+    except (ValueError, TypeError):
         entries = []
     except OSError as problem:
         raise DataError(

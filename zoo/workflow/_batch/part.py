@@ -48,6 +48,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """All that whoever answers a part must know; it travels to other machines."""
 
     place: str
+    batch: str = ""
+    """`Begun.batch`."""
     form: str
     frame: int | None = None
     statistics: bool = False
@@ -66,6 +68,8 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """What was written of a part."""
 
     part: int
+    batch: str = ""
+    """`Begun.batch`; one of another does not count."""
     file: str
     rows: int
     failed: int
@@ -111,6 +115,7 @@ def answer_part(job: Job, runtime: Runtime, place: Place, part: Part) -> Record:
     data = write(results, runtime.manifest, statistics=job.statistics)
     record = Record(
         part=part.number,
+        batch=job.batch,
         file=f"{part.name}.{job.form}",
         rows=len(results),
         failed=sum(isinstance(result, Failure) for result in results),

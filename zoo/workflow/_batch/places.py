@@ -14,7 +14,7 @@ import shutil
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from zoo._support.files import atomic_write, refuse_unwritable
 from zoo.store.remote import asking, is_url, open_store
@@ -26,7 +26,16 @@ if TYPE_CHECKING:
 
 __all__ = ["Place", "read_bytes", "show_place", "try_again"]
 
-_SECRET = re.compile(r"sig|token|key|secret|credential|password|auth", re.IGNORECASE)
+_SECRET = frozenset(
+    {"sig", "signature", "token", "key", "secret", "credential", "credentials", "password", "passwd", "pwd"}
+    | {"auth", "authorization", "apikey", "accesskey", "accesstoken", "jwt"}
+)
+"""Words in the names of parameters that open an address."""
+_SIGNED = re.compile(
+    r"x-(amz|goog)-.*|expires|policy|googleaccessid|s[veprt]|spr|sip|srt|ss|skoid|sktid|sk[tesv]", re.IGNORECASE
+)
+"""Parameters that go with a signature: when it ends, what it allows."""
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^A-Z_-]+")
 TRIES = 3
 _WAIT = 0.5
 """Seconds before the second try; each later wait is twice as long."""
@@ -35,12 +44,16 @@ _WAIT = 0.5
 def show_place(where: str) -> str:
     """`where` without what may open it, as the name of an image: a query that tells images apart stays.
 
-    User and password go, and a query that bears a key or a signature.
+    User and password go, and of a query the parameters that bear a key or a signature, with what goes with those.
     """
     if not is_url(where):
         return where
     said = urlsplit(where)
-    query = "" if _SECRET.search(said.query) else said.query
+    names = {one: unquote(one.partition("=")[0]) for one in said.query.split("&")}
+    secret = {one for one, name in names.items() if _SECRET & {word.lower() for word in _WORD.findall(name)}}
+    if secret:
+        secret |= {one for one, name in names.items() if _SIGNED.fullmatch(name)}
+    query = "&".join(one for one in said.query.split("&") if one not in secret)
     return urlunsplit((said.scheme, said.netloc.rpartition("@")[2], said.path, query, said.fragment))
 
 

@@ -18,14 +18,14 @@ from typing import IO, TYPE_CHECKING, Any
 import msgspec
 
 from zoo._support.cells import form_of, open_cells
-from zoo._support.text import join_lines, natural_key, read_inert
+from zoo._support.text import natural_key, read_inert
 from zoo.edge._beside import find_columns_of
 from zoo.edge._stream import expand
 from zoo.errors import DataError, ImageError
 from zoo.readers._door import image_suffixes
 from zoo.readers._foreign import find_suffix
 from zoo.readers._walk import Walk, is_hidden
-from zoo.store.remote import is_url, open_store
+from zoo.store.remote import asking, is_url, open_store
 from zoo.tabular import missing_columns
 from zoo.workflow._batch.places import show_place
 
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "list_images", "size_of_source"]
 
-_TABLES = (".csv", ".tsv", ".parquet")
+_TABLES = (".csv", ".tsv", ".tab", ".parquet")
 _BLOCK = 2**20
 """Bytes that are read at a time of a tar that is far away."""
 
@@ -88,7 +88,7 @@ def list_images(
 
 
 def size_of_source(source: str) -> int | None:
-    """Bytes of a tar or table, by which a resumed call sees that it was changed; None: of anything else."""
+    """Bytes of a tar or table, by which a resumed call sees a change; None: of anything else, or not known."""
     if not source.lower().endswith((*_TABLES, ".tar")) or _is_pattern(source):
         return None
     if is_url(source):
@@ -117,10 +117,13 @@ def _list_source(source: str, beside: TableSpec | None, passed: list[tuple[str, 
 def _list_here(source: str, passed: list[tuple[str, PassedOver]] | None) -> Iterator[Entry]:
     """A file or a folder of this machine, as `zoo predict` walks it."""
     some = False
-    with contextlib.suppress(DataError):  # an empty folder, which `list_images` says
+    try:
         for name, found in expand(source, passed):
             some = True
             yield Entry(name, error=found.reason) if isinstance(found, ImageError) else Entry(name)
+    except DataError as problem:
+        if problem.code != "data-empty":  # which `list_images` says
+            raise
     if not some:
         for tar in Walk(source).files((".tar",)):
             yield from _list_tar(os.path.join(source, tar))  # noqa: PTH118 - '.' stays as the user gave it
@@ -129,7 +132,7 @@ def _list_here(source: str, passed: list[tuple[str, PassedOver]] | None) -> Iter
 def _list_url(url: str) -> Iterator[Entry]:
     system, path, _ = open_store(url, shared=True)
     asked = url.partition("?")[2] if url.startswith("http") else ""
-    try:
+    with _reading(url):
         if _is_pattern(url):
             found = sorted(system.glob(path), key=natural_key)
             yield from (entry for one in found for entry in _list_file(system.unstrip_protocol(one)))
@@ -137,14 +140,6 @@ def _list_url(url: str) -> Iterator[Entry]:
             yield Entry(show_place(url), url)
         else:
             yield from _list_folder(system, path)
-    except OSError as problem:
-        raise DataError(
-            f"{show_place(url)}: cannot be listed ({join_lines(problem, 200) or type(problem).__name__}); check the "
-            "address and the rights",
-            code="remote-unreachable",
-            url=show_place(url),
-            cause=type(problem).__name__,
-        ) from None
 
 
 def _is_pattern(source: str) -> bool:
@@ -187,7 +182,7 @@ def _list_tar(tar: str) -> Iterator[Entry]:
 
     shown = show_place(tar)
     try:
-        with _open(tar) as stream:
+        with _reading(tar), _open(tar) as stream:
             for member in members(stream):
                 name = member.name.removeprefix("./")
                 if member.regular and _is_image(name) and not any(map(is_hidden, name.split("/"))):
@@ -201,8 +196,6 @@ def _list_tar(tar: str) -> Iterator[Entry]:
                 )
     except tarfile.TarError as problem:
         raise DataError(f"{shown}: cannot be read as a tar ({problem}); restore it", code="shard-damaged") from None
-    except OSError as problem:
-        raise _refuse(shown, problem) from None
 
 
 def _list_table(table: str, beside: TableSpec | None) -> Iterator[Entry]:
@@ -213,15 +206,11 @@ def _list_table(table: str, beside: TableSpec | None) -> Iterator[Entry]:
         if is_url(table):
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="zoo-"))
             place = Path(folder, table.partition("?")[0].rpartition("/")[2])
-            try:
-                system, path, _ = open_store(table, shared=True)
+            system, path, _ = open_store(table, shared=True)
+            with _reading(table):
                 system.get_file(path, str(place))
-            except OSError as problem:
-                raise _refuse(shown, problem) from None
-        try:
+        with _reading(table):
             form = form_of(place)
-        except OSError as problem:
-            raise _refuse(shown, problem) from None
         if form is None:
             raise DataError(f"{shown}: not a table; expected CSV, TSV or Parquet", code="data-format", path=shown)
         cells = open_cells(place, form)
@@ -245,11 +234,27 @@ def _open(where: str) -> Any:
     return stream
 
 
-def _refuse(shown: str, problem: OSError) -> DataError:
-    reason = (problem.strerror or type(problem).__name__).lower()
-    missing = isinstance(problem, FileNotFoundError)
-    return DataError(
-        f"{shown}: {'no such file' if missing else f'cannot be read ({reason})'}; check the path and its rights",
-        code="file-missing" if missing else "file-unreadable",
-        path=shown,
-    )
+@contextlib.contextmanager
+def _reading(where: str) -> Iterator[None]:
+    """Errors of a disk or of a store's client in this block become errors of ours.
+
+    Raises:
+        DataError: there is nothing, or it cannot be read.
+    """
+    if is_url(where):
+        with asking(where):
+            try:
+                yield
+            except FileNotFoundError as problem:  # fsspec says so of every refusal of a web server
+                raise (problem.__cause__ if where.startswith("http") and problem.__cause__ else problem) from None
+        return
+    try:
+        yield
+    except OSError as problem:
+        reason = (problem.strerror or type(problem).__name__).lower()
+        missing = isinstance(problem, FileNotFoundError)
+        raise DataError(
+            f"{where}: {'no such file' if missing else f'cannot be read ({reason})'}; check the path and its rights",
+            code="file-missing" if missing else "file-unreadable",
+            path=where,
+        ) from None
