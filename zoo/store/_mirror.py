@@ -173,8 +173,6 @@ def bring(home: Path, wanted: Mapping[str, Remote], *, verify: bool = False) -> 
         OutputError: the disk is full, or the folder cannot be written.
     """
     known, tree = read_manifest(home), home / "tree"
-    for key in known.keys() - wanted.keys():
-        (tree / key).unlink(missing_ok=True)
     writing = threading.Lock()
     here = {key: one for key, one in known.items() if key in wanted}
 
@@ -194,6 +192,8 @@ def bring(home: Path, wanted: Mapping[str, Remote], *, verify: bool = False) -> 
                 stream.write(msgspec.json.encode(fresh) + b"\n")
 
     try:
+        for key in known.keys() - wanted.keys():
+            (tree / key).unlink(missing_ok=True)
         if (home / _MANIFEST).exists():
             _write_manifest(home, known)  # whole lines only, before more are added
         _in_parallel(one_object, list(wanted))

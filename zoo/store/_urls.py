@@ -24,8 +24,8 @@ __all__ = ["HTTP", "asking", "is_url", "last_part", "open_store", "parent_url", 
 
 HTTP = frozenset({"http", "https"})
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
-_SECRETS = re.compile(r"(?<=://)[^/\s'\"@]*@|\?[^\s'\"]*")
-"""User and password before a host; whatever follows a question mark, such as the signature of an address."""
+_SECRETS = re.compile(r"(?<=://)[^/\s'\"]*@|\?[^\s'\"]*")
+"""User and password before the last @ of a host; whatever follows a question mark, such as the signature of an address."""
 _DENIED = re.compile(
     r"\b(40[13]|Forbidden|Access ?Denied|Unauthorized|credentials?|InvalidAccessKeyId|Signature)", re.I
 )
