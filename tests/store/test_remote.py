@@ -173,6 +173,35 @@ def test_without_a_network_what_is_here_is_taken(bucket: buckets.Bucket, monkeyp
     assert (remote.fetch_tree(url) / "a").read_bytes() == b"here"
 
 
+def test_without_a_network_a_fetch_that_was_not_finished_is_refused(
+    bucket: buckets.Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("a", "b"):
+        bucket.put(f"half/{key}", key.encode())
+    url, get = f"s3://{bucket.name}/half", _mirror.get
+
+    def stop_at_b(one: _mirror.Remote, parts: Path, target: Path, name: str) -> tuple[int, str]:
+        if name == "half/b":
+            raise ZooError("stopped", code="remote-unreachable")
+        return get(one, parts, target, name)
+
+    for finished in (False, True):  # a whole copy is half again, once its renewal is stopped
+        if finished:
+            remote.fetch_tree(url)
+            bucket.put("half/b", b"another")
+        with monkeypatch.context() as patch:
+            patch.setattr(_mirror, "get", stop_at_b)
+            _code(url)
+        with monkeypatch.context() as patch:
+            patch.setenv("ZOO_OFFLINE", "1")
+            with pytest.raises(ZooError, match="not finished") as caught:
+                remote.fetch_tree(url)
+            assert caught.value.code == "remote-unreachable"
+    remote.fetch_tree(url)
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    assert _files(remote.fetch_tree(url)) == {"a": b"a", "b": b"another"}
+
+
 @pytest.mark.parametrize("key", ["../out", "a/../../out", "/etc/x", "a//b", "back\\slash", "new\nline", "x" * 300])
 def test_no_key_leads_out_of_the_cache(key: str, tmp_path: Path) -> None:
     with pytest.raises(ZooError) as caught:

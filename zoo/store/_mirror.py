@@ -4,6 +4,7 @@
     HASH/manifest.jsonl  key, size, mark of the store, sha256 and time of each object that is here
     HASH/parts/          what came of objects that are not whole yet
     HASH/tree/NAME       the objects
+    HASH/whole           where all that was wanted is here
 
 An object is first a part, then compared with what the store promised, then renamed into the tree, then written into
 the manifest. So a kill at any moment leaves nothing under its name that is not whole.

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from zoo._support.files import hold_lock, refuse_unwritable
+from zoo._support.text import format_count
 from zoo.errors import DataError
 from zoo.store._cachedir import ABOUT, keep_in_use, limit, sweep
 from zoo.store._download import REACH_LIMIT, READ_LIMIT, offline
@@ -44,6 +45,8 @@ _AT_ONCE = 16
 _HERE = ("file://", "local://")
 _LISTED = "listed"
 """Marks a mirror of single objects of any stores."""
+_WHOLE = "whole"
+"""Marks a mirror in which all lies that was wanted: a fetch that was stopped leaves none."""
 _hold = functools.cache(keep_in_use)
 
 
@@ -128,8 +131,15 @@ def fetch_tree(
         return Path(open_store(url)[1])
     home = cache_folder("remote") / hashlib.sha256(f"{url.rstrip('/')}\n{about}".encode()).hexdigest()[:32]
     name = last_part(url)
-    if listing is None and offline() is not None and read_manifest(home):
+    if listing is None and (why := offline()) is not None and (here := read_manifest(home)):
         _hold(home)
+        if not (home / _WHOLE).exists():
+            raise DataError(
+                f"{show_url(url)}: the fetch was not finished ({format_count(len(here), 'file')} came), and {why}; "
+                f"unset it, the same command continues",
+                code="remote-unreachable",
+                url=show_url(url),
+            )
         return home / "tree" / name  # what is here is all there is
     listing = listing or list_tree(url)
     keys = list(listing.objects) if choose is None else choose(listing.objects)
@@ -196,8 +206,13 @@ def _mirror(home: Path, wanted: dict[str, Remote], url: str, *, verify: bool) ->
         write_about(home, url, size)
         check_keys(wanted, url, home)
         sweep(max(0, size - here))
-        bring(home, wanted, verify=verify)
-        os.utime(home / ABOUT)
+        try:
+            (home / _WHOLE).unlink(missing_ok=True)
+            bring(home, wanted, verify=verify)
+            (home / _WHOLE).touch()
+            os.utime(home / ABOUT)
+        except OSError as problem:
+            raise refuse_unwritable(home, problem) from None
     return home
 
 
