@@ -276,3 +276,17 @@ def test_a_copy_that_cannot_be_removed_is_a_typed_error(tmp_path: Path) -> None:
     with pytest.raises(OutputError) as caught:
         _mirror.bring(tmp_path, {})
     assert caught.value.code == "output-unwritable"
+
+
+def test_two_addresses_never_share_a_name() -> None:
+    alike = ["s3://b/x.nii.gz", "gs://b/x.nii.gz", "https://b/x.nii.gz?id=1", "https://b/x.nii.gz?id=2", "s3://b/y.png"]
+    names = remote.name_listed([*alike, *alike])
+    assert list(names) == alike
+    assert len(set(names.values())) == len(alike)
+    assert names["s3://b/y.png"] == "b/y.png"
+    assert all(name.startswith("b/x-") and name.endswith(".nii.gz") for name in list(names.values())[:4])
+    assert remote.name_listed(["https://me:secret@b/x.png?secret"]) == {"https://me:secret@b/x.png?secret": "b/x.png"}
+    with pytest.raises(ZooError) as caught:
+        remote.name_listed(["s3://me:secret@b/x", "s3://b/x"])
+    assert caught.value.code == "remote-name"
+    assert "secret" not in str(caught.value)
