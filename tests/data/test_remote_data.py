@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+from http.server import SimpleHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 import buckets
 import numpy as np
 import pytest
+from PIL import Image
 
 import zoo
 from zoo.data import describe_data, open_data
+from zoo.data._sources.remote import bring_listed
 from zoo.errors import ZooError
 from zoo.workflow._images import lasting_source
 
@@ -72,6 +76,33 @@ def test_a_table_may_name_images_by_addresses(bucket: buckets.Bucket, tabled: Pa
         bucket.put("elsewhere/labels.csv", text.encode())
         table = f"s3://{bucket.name}/elsewhere/labels.csv"
     assert open_data(table).fingerprint == open_data(tabled / "labels.csv").fingerprint
+
+
+class _ByQuery(SimpleHTTPRequestHandler):
+    """Serves a picture of the shade that the query asks for: one path, and no mark that tells them apart."""
+
+    def do_GET(self) -> None:
+        data = io.BytesIO()
+        Image.new("RGB", (8, 8), (int(self.path.partition("id=")[2].partition(",")[0]),) * 3).save(data, "bmp")
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(data.getvalue())
+
+
+def test_addresses_that_differ_in_their_query_are_different_images(tmp_path: Path) -> None:
+    table = tmp_path / "labels.csv"
+    with buckets.serve_files(tmp_path, _ByQuery) as address:
+        site = address.replace("http://", "http://me:secret@")
+        for shades in ((0, 40, 80, 120), (40, 0, 80, 120), (200,), (100,)):
+            lines = (f'"{site}/get.png?id={shade},secret",{"ab"[at % 2]}\n' for at, shade in enumerate(shades))
+            table.write_text("image,label\n" + "".join(lines), "utf-8")
+            again = bring_listed(table)
+            assert again is not None
+            text = again.read_text("utf-8")
+            names = [line.partition(",")[0] for line in text.splitlines()[1:]]
+            found = [Image.open(again.parent / name).getpixel((0, 0)) for name in names]
+            assert found == [(shade,) * 3 for shade in shades]
+            assert "secret" not in text
 
 
 def test_splits_of_a_store_are_written_as_addresses(bucket: buckets.Bucket, scenes: Path, tmp_path: Path) -> None:

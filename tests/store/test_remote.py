@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING
 import buckets
 import pytest
 
-from zoo.errors import DataError, ZooError
+from zoo.errors import DataError, OutputError, ZooError
 from zoo.store import _cachedir as cachedir
 from zoo.store import _mirror, remote
+from zoo.store._target import Target
 from zoo.store._urls import asking, show_url
 
 if TYPE_CHECKING:
@@ -172,6 +173,35 @@ def test_without_a_network_what_is_here_is_taken(bucket: buckets.Bucket, monkeyp
     assert (remote.fetch_tree(url) / "a").read_bytes() == b"here"
 
 
+def test_without_a_network_a_fetch_that_was_not_finished_is_refused(
+    bucket: buckets.Bucket, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for key in ("a", "b"):
+        bucket.put(f"half/{key}", key.encode())
+    url, get = f"s3://{bucket.name}/half", _mirror.get
+
+    def stop_at_b(one: _mirror.Remote, parts: Path, target: Path, name: str) -> tuple[int, str]:
+        if name == "half/b":
+            raise ZooError("stopped", code="remote-unreachable")
+        return get(one, parts, target, name)
+
+    for finished in (False, True):  # a whole copy is half again, once its renewal is stopped
+        if finished:
+            remote.fetch_tree(url)
+            bucket.put("half/b", b"another")
+        with monkeypatch.context() as patch:
+            patch.setattr(_mirror, "get", stop_at_b)
+            _code(url)
+        with monkeypatch.context() as patch:
+            patch.setenv("ZOO_OFFLINE", "1")
+            with pytest.raises(ZooError, match="not finished") as caught:
+                remote.fetch_tree(url)
+            assert caught.value.code == "remote-unreachable"
+    remote.fetch_tree(url)
+    monkeypatch.setenv("ZOO_OFFLINE", "1")
+    assert _files(remote.fetch_tree(url)) == {"a": b"a", "b": b"another"}
+
+
 @pytest.mark.parametrize("key", ["../out", "a/../../out", "/etc/x", "a//b", "back\\slash", "new\nline", "x" * 300])
 def test_no_key_leads_out_of_the_cache(key: str, tmp_path: Path) -> None:
     with pytest.raises(ZooError) as caught:
@@ -234,3 +264,35 @@ def test_a_login_that_a_client_takes_for_a_bucket_is_not_said() -> None:
 def test_an_address_is_shown_without_secrets() -> None:
     assert show_url("https://me:secret@host/a.npz?X-Signature=secret") == "https://host/a.npz"
     assert show_url("s3://bucket/a b@2x/c.png") == "s3://bucket/a b@2x/c.png"
+    assert show_url("s3://user:p@ss@host/a.png") == "s3://host/a.png"
+
+
+def test_a_file_that_cannot_be_removed_is_one_error_here_and_there(tmp_path: Path) -> None:
+    pytest.importorskip("fsspec")
+    (tmp_path / "out" / "index.json").mkdir(parents=True)  # no file, so it cannot be removed as one
+    for place in (tmp_path / "out", "memory://nothing-to-remove"):
+        with pytest.raises(OutputError) as caught:
+            Target(place).remove("index.json")
+        assert caught.value.code == "output-unwritable"
+
+
+def test_a_copy_that_cannot_be_removed_is_a_typed_error(tmp_path: Path) -> None:
+    (tmp_path / "tree" / "gone").mkdir(parents=True)  # a folder where the manifest has a file
+    _mirror._write_manifest(tmp_path, {"gone": _mirror.Copy("gone", 1, "", "", 0)})
+    with pytest.raises(OutputError) as caught:
+        _mirror.bring(tmp_path, {})
+    assert caught.value.code == "output-unwritable"
+
+
+def test_two_addresses_never_share_a_name() -> None:
+    alike = ["s3://b/x.nii.gz", "gs://b/x.nii.gz", "https://b/x.nii.gz?id=1", "https://b/x.nii.gz?id=2", "s3://b/y.png"]
+    names = remote.name_listed([*alike, *alike])
+    assert list(names) == alike
+    assert len(set(names.values())) == len(alike)
+    assert names["s3://b/y.png"] == "b/y.png"
+    assert all(name.startswith("b/x-") and name.endswith(".nii.gz") for name in list(names.values())[:4])
+    assert remote.name_listed(["https://me:secret@b/x.png?secret"]) == {"https://me:secret@b/x.png?secret": "b/x.png"}
+    with pytest.raises(ZooError) as caught:
+        remote.name_listed(["s3://me:secret@b/x", "s3://b/x"])
+    assert caught.value.code == "remote-name"
+    assert "secret" not in str(caught.value)

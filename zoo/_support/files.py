@@ -298,11 +298,11 @@ def suggest_remedy(problem: OSError) -> str:
     return next((remedy for numbers, remedy in _REMEDIES if number in numbers), "check that disk")
 
 
-def refuse_unwritable(target: Path, why: OSError | str, remedy: str | None = None) -> OutputError:
+def refuse_unwritable(target: Path | str, why: OSError | str, remedy: str | None = None) -> OutputError:
     """The error of a place that cannot be written.
 
     Args:
-        target: the place.
+        target: the place; text where it is an address, of which a path loses a slash.
         why: what the system says, or the reason in words.
         remedy: what to do; None: as `suggest_remedy`, or choose another place.
     """

@@ -8,6 +8,7 @@ its name when it is whole, its listing after it, and the index of all last: the 
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import numpy as np
 
-from zoo._support.files import refuse_unwritable, sha256_file
+from zoo._support.files import refuse_unwritable, remove_leftovers, sha256_file, suggest_remedy
 from zoo._support.text import format_count, gigabytes
 from zoo.data._groups import regroup
 from zoo.data._index import SPLITS, Arrays, Files, Several, SplitName
@@ -28,7 +29,7 @@ from zoo.data._sources.shards import Shards
 from zoo.data._unusable import Unusable, refusal
 from zoo.errors import DataError, OutputError, UsageError
 from zoo.spec import Display, Table
-from zoo.store._cachedir import BUILDING
+from zoo.store._cachedir import BUILDING, claim
 from zoo.store._target import Target
 
 if TYPE_CHECKING:
@@ -46,6 +47,10 @@ __all__ = ["DEFAULT_SIZE", "ShardsResult", "write_shards"]
 DEFAULT_SIZE = 256_000_000
 """Bytes of a shard: some seconds of a fast network, and some thousand pictures."""
 _CLASSES = "classes.txt"
+_LEFT = re.compile(
+    rf"\.((?:{'|'.join(SPLITS)}|data)-\d+\.(?:tar|index)|{re.escape(_CLASSES)}|{re.escape(INDEX)})\.\w+{re.escape(BUILDING)}"
+)
+"""A file that was being written here, and the name that it was to get."""
 
 
 class ShardsResult(Display, msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +130,7 @@ def write_shards(
     target = Target(out)
     plans = _divide(pool, seed, size or DEFAULT_SIZE, images)
     _refuse_other(target, plans, overwrite=overwrite)
+    _remove_leftovers(target)
     shards, done, left_out = [], 0, list[Unusable]()
     for plan in plans:
         mark = _mark(pool, plan, seed)
@@ -232,6 +238,13 @@ def _refuse_other(target: Target, plans: Sequence[_Plan], *, overwrite: bool) ->
             target.remove(name)
 
 
+def _remove_leftovers(target: Target) -> None:
+    """Remove what calls that were killed left of files of shards, and nothing that another one writes."""
+    if target.scratch is not None:
+        for name in {found[1] for found in map(_LEFT.fullmatch, target.sizes) if found is not None}:
+            remove_leftovers(target.scratch / name)
+
+
 def _name_listing(shard: str) -> str:
     return f"{shard.removesuffix('.tar')}.index"
 
@@ -278,17 +291,21 @@ def _write(target: Target, pool: Pool, plan: _Plan, mark: str, *, skip_bad: bool
         ) as stream:
             temporary = Path(stream.name)
         try:
-            with temporary.open("wb") as stream:
-                growing = Growing(stream, pool, plan.rows, plan.first)
-                growing.fill()
-            if growing.bad and not skip_bad:
-                raise refusal(growing.bad, len(plan.rows), of=pool.name)
-            listing = growing.finish(mark, temporary)
+            with claim(temporary):
+                with temporary.open("wb") as stream:
+                    growing = Growing(stream, pool, plan.rows, plan.first)
+                    growing.fill()
+                if growing.bad and not skip_bad:
+                    raise refusal(growing.bad, len(plan.rows), of=pool.name)
+                listing = growing.finish(mark, temporary)
             target.move(temporary, plan.name)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as problem:
-        raise refuse_unwritable(Path(target.shown) / plan.name, problem) from None
+        if target.scratch is not None:
+            raise refuse_unwritable(target.scratch / plan.name, problem) from None
+        remedy = f"{suggest_remedy(problem)}, in the temporary folder of this machine, or set TMPDIR to another"
+        raise refuse_unwritable(f"{target.shown}/{plan.name}", problem, remedy) from None
     data = msgspec.msgpack.encode(listing)
     target.write(_name_listing(plan.name), data)
     return _file(plan, listing, data), listing

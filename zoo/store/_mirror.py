@@ -4,6 +4,7 @@
     HASH/manifest.jsonl  key, size, mark of the store, sha256 and time of each object that is here
     HASH/parts/          what came of objects that are not whole yet
     HASH/tree/NAME       the objects
+    HASH/whole           where all that was wanted is here
 
 An object is first a part, then compared with what the store promised, then renamed into the tree, then written into
 the manifest. So a kill at any moment leaves nothing under its name that is not whole.
@@ -173,8 +174,6 @@ def bring(home: Path, wanted: Mapping[str, Remote], *, verify: bool = False) -> 
         OutputError: the disk is full, or the folder cannot be written.
     """
     known, tree = read_manifest(home), home / "tree"
-    for key in known.keys() - wanted.keys():
-        (tree / key).unlink(missing_ok=True)
     writing = threading.Lock()
     here = {key: one for key, one in known.items() if key in wanted}
 
@@ -194,6 +193,8 @@ def bring(home: Path, wanted: Mapping[str, Remote], *, verify: bool = False) -> 
                 stream.write(msgspec.json.encode(fresh) + b"\n")
 
     try:
+        for key in known.keys() - wanted.keys():
+            (tree / key).unlink(missing_ok=True)
         if (home / _MANIFEST).exists():
             _write_manifest(home, known)  # whole lines only, before more are added
         _in_parallel(one_object, list(wanted))

@@ -69,11 +69,16 @@ class Target:
 
     def remove(self, name: str) -> None:
         """Remove one file; raises OutputError."""
-        if self._system is None:
-            (Path(self._root) / name).unlink(missing_ok=True)
-        else:
-            with asking(self.shown):
-                self._system.rm_file(f"{self._root}/{name}")
+        try:
+            if self._system is None:
+                (Path(self._root) / name).unlink(missing_ok=True)
+            else:
+                with asking(self.shown):
+                    self._system.rm_file(f"{self._root}/{name}")
+        except OSError as problem:
+            raise refuse_unwritable(Path(self._root) / name, problem) from None
+        except DataError as problem:
+            raise self._refuse(name, "removed", problem) from None
 
     def _send(self, name: str, size: int, send: Callable[[str], object]) -> None:
         to = f"{self._root}/{name}"
@@ -84,9 +89,12 @@ class Target:
                 if arrived != size:
                     raise OSError(f"{arrived} of {size} bytes arrived")
         except DataError as problem:
-            raise OutputError(
-                f"{name} cannot be written: {problem}", code="output-unwritable", path=self.shown, cause=problem.code
-            ) from None
+            raise self._refuse(name, "written", problem) from None
+
+    def _refuse(self, name: str, what: str, problem: DataError) -> OutputError:
+        return OutputError(
+            f"{name} cannot be {what}: {problem}", code="output-unwritable", path=self.shown, cause=problem.code
+        )
 
     def _list(self) -> dict[str, int]:
         if self._system is None:

@@ -20,12 +20,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-__all__ = ["HTTP", "asking", "is_url", "last_part", "open_store", "parent_url", "refuse_change", "show_url"]
+__all__ = [
+    "HTTP",
+    "asking",
+    "is_url",
+    "last_part",
+    "open_store",
+    "parent_url",
+    "refuse_change",
+    "show_url",
+    "without_user",
+]
 
 HTTP = frozenset({"http", "https"})
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
 _SECRETS = re.compile(r"(?<=://)[^/\s'\"]*@|\?[^\s'\"]*")
-"""User and password before a host; whatever follows a question mark, such as the signature of an address."""
+"""User and password, to the last @ before a path; whatever follows a question mark, such as a signature."""
 _DENIED = re.compile(
     r"\b(40[13]|Forbidden|Access ?Denied|Unauthorized|credentials?|InvalidAccessKeyId|Signature)", re.I
 )
@@ -47,6 +57,11 @@ def is_url(source: str | Path) -> bool:
 def show_url(url: str) -> str:
     """An address without user, password and signature, as it may be printed and recorded."""
     return _SECRETS.sub("", url)
+
+
+def without_user(url: str) -> str:
+    """An address without user and password; a signature stays."""
+    return re.sub(r"(?<=://)[^/]*@", "", url, count=1)
 
 
 def last_part(url: str) -> str:

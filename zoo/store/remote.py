@@ -15,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from zoo._support.files import hold_lock, refuse_unwritable
+from zoo._support.text import format_count
 from zoo.errors import DataError
 from zoo.store._cachedir import ABOUT, keep_in_use, limit, sweep
 from zoo.store._download import REACH_LIMIT, READ_LIMIT, offline
 from zoo.store._mirror import Remote, bring, check_keys, read_manifest, refuse_size, write_about
 from zoo.store._places import cache_folder
-from zoo.store._urls import HTTP, asking, is_url, last_part, open_store, parent_url, show_url
+from zoo.store._urls import HTTP, asking, is_url, last_part, open_store, parent_url, show_url, without_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -34,6 +35,7 @@ __all__ = [
     "is_url",
     "last_part",
     "list_tree",
+    "name_listed",
     "open_store",
     "parent_url",
     "show_url",
@@ -44,6 +46,8 @@ _AT_ONCE = 16
 _HERE = ("file://", "local://")
 _LISTED = "listed"
 """Marks a mirror of single objects of any stores."""
+_WHOLE = "whole"
+"""Marks a mirror in which all lies that was wanted: a fetch that was stopped leaves none."""
 _hold = functools.cache(keep_in_use)
 
 
@@ -128,8 +132,15 @@ def fetch_tree(
         return Path(open_store(url)[1])
     home = cache_folder("remote") / hashlib.sha256(f"{url.rstrip('/')}\n{about}".encode()).hexdigest()[:32]
     name = last_part(url)
-    if listing is None and offline() is not None and read_manifest(home):
+    if listing is None and (why := offline()) is not None and (here := read_manifest(home)):
         _hold(home)
+        if not (home / _WHOLE).exists():
+            raise DataError(
+                f"{show_url(url)}: the fetch was not finished ({format_count(len(here), 'file')} came), and {why}; "
+                "unset it, the same command continues",
+                code="remote-unreachable",
+                url=show_url(url),
+            )
         return home / "tree" / name  # what is here is all there is
     listing = listing or list_tree(url)
     keys = list(listing.objects) if choose is None else choose(listing.objects)
@@ -138,23 +149,51 @@ def fetch_tree(
     return _mirror(home, wanted, url, verify=verify) / "tree" / name
 
 
-def fetch_listed(urls: Iterable[str], about: str) -> Path:
+def name_listed(urls: Iterable[str]) -> dict[str, str]:
+    """The name that each of several addresses has here: that of s3://bucket/a/b.png is bucket/a/b.png.
+
+    Addresses that differ in what a name does not show (protocol, what follows a question mark) get a hash of it.
+
+    Raises:
+        DataError: two of them differ in nothing but user and password, which no name may tell.
+    """
+    alike: dict[str, list[str]] = {}
+    for url in dict.fromkeys(urls):
+        alike.setdefault(without_user(url).partition("?")[0].partition("://")[2], []).append(url)
+    named: dict[str, str] = {}
+    for shown, same in alike.items():
+        for url in same:
+            key = shown
+            if len(same) > 1:
+                folder, _, name = shown.rpartition("/")
+                stem, dot, suffix = name.partition(".")
+                mark = hashlib.sha256(without_user(url).encode()).hexdigest()[:12]
+                key = f"{folder}/{stem}-{mark}{dot}{suffix}"
+            if named.setdefault(key, url) != url:
+                raise DataError(
+                    f"{show_url(url)}: two addresses differ in user or password only, which no name tells; give one",
+                    code="remote-name",
+                    url=show_url(url),
+                    object=ascii(key),
+                )
+    return {url: key for key, url in named.items()}
+
+
+def fetch_listed(named: dict[str, str], about: str) -> Path:
     """Bring single objects of any stores here.
 
     Args:
-        urls: their addresses.
+        named: the name here of each address, see `name_listed`.
         about: where they are named, such as the path of a table.
 
     Returns:
-        A folder; s3://bucket/a/b.png lies below it at bucket/a/b.png.
+        A folder in which each lies at its name.
 
     Raises:
         As `fetch_tree`.
     """
     systems: dict[str, tuple[Any, str]] = {}
-    asked: dict[str, str] = {}
-    for url in urls:
-        asked.setdefault(show_url(url).partition("://")[2], url)
+    asked = {key: url for url, key in named.items()}
     check_keys(asked, about, cache_folder("remote"))
     for url in asked.values():
         scheme, _, rest = url.partition("://")
@@ -196,8 +235,13 @@ def _mirror(home: Path, wanted: dict[str, Remote], url: str, *, verify: bool) ->
         write_about(home, url, size)
         check_keys(wanted, url, home)
         sweep(max(0, size - here))
-        bring(home, wanted, verify=verify)
-        os.utime(home / ABOUT)
+        try:
+            (home / _WHOLE).unlink(missing_ok=True)
+            bring(home, wanted, verify=verify)
+            (home / _WHOLE).touch()
+            os.utime(home / ABOUT)
+        except OSError as problem:
+            raise refuse_unwritable(home, problem) from None
     return home
 
 
@@ -209,5 +253,7 @@ def _ask_http(system: Any, url: str, scheme: str) -> Remote:
     with requests.get(url, headers=headers, stream=True, timeout=(REACH_LIMIT, READ_LIMIT)) as answer:
         answer.raise_for_status()
         length = answer.headers.get("Content-Length", "")
-        mark = answer.headers.get("ETag") or answer.headers.get("Last-Modified") or ""
+        mark = answer.headers.get("ETag") or ""
+        if not mark:  # a time, or nothing, does not tell two addresses apart that have one name here
+            mark = f"{answer.headers.get('Last-Modified', '')} {hashlib.sha256(url.encode()).hexdigest()[:12]}"
     return Remote(system, url, url, scheme, int(length) if length.isdecimal() else None, mark)

@@ -73,15 +73,16 @@ def bring_listed(table: Path) -> Path | None:
     if form is None:
         return None
     cells = open_cells(table, form)
-    urls: dict[str, None] = {}
+    every = range(len(cells.header))
+    named = remote.name_listed(
+        part.partition("#")[0] for _, row in cells.rows(every) for cell in row for part in _addresses(cell)
+    )
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(cells.header)
-    for _, row in cells.rows(range(len(cells.header))):
-        for cell in row:
-            urls.update(dict.fromkeys(part.partition("#")[0] for part in _addresses(cell)))
-        writer.writerow([_without_schemes(cell) for cell in row])
-    folder = remote.fetch_listed(urls, str(table.resolve()))
+    for _, row in cells.rows(every):
+        writer.writerow([_named(cell, named) for cell in row])
+    folder = remote.fetch_listed(named, str(table.resolve()))
     again = folder / f"{table.stem}.csv"
     if not again.is_file() or again.read_text("utf-8") != stream.getvalue():
         atomic_write(again, stream.getvalue())
@@ -96,11 +97,13 @@ def _addresses(cell: str) -> list[str]:
     return [part for part in cell.strip().split(JOINT) if is_url(part)]
 
 
-def _without_schemes(cell: str) -> str:
+def _named(cell: str, names: dict[str, str]) -> str:
+    """A cell with the name here of each address in it, and what follows its # kept."""
     parts = cell.strip().split(JOINT)
     if not any(map(is_url, parts)):
         return cell
-    return JOINT.join(remote.show_url(part).partition("://")[2] if is_url(part) else part for part in parts)
+    split = (part.partition("#") for part in parts)
+    return JOINT.join(names.get(url, url) + mark + place for url, mark, place in split)
 
 
 def _has_addresses(table: Path) -> bool:
