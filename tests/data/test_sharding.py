@@ -9,7 +9,6 @@ import signal
 import subprocess
 import sys
 import tarfile
-import tempfile
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -20,15 +19,12 @@ import pytest
 from PIL import Image
 
 import zoo
-from zoo._support.files import remove_leftovers
 from zoo.data import carry_out, open_data, plan_decoding
-from zoo.data._shard_file import Growing
 from zoo.data._sources import tars
 from zoo.data._sources.shard_index import Listing
 from zoo.data._stream import StreamedRows
 from zoo.errors import DataError, ImageError, OutputError, UsageError, ZooError
 from zoo.spec import PreprocessSpec, Scale
-from zoo.store._cachedir import claim
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -282,45 +278,6 @@ def test_a_kill_leaves_nothing_half_written_and_the_same_command_continues(tmp_p
     zoo.shard(tmp_path / "set", tmp_path / "unbroken", images=2)
     for path in (tmp_path / "unbroken").iterdir():
         assert (out / path.name).read_bytes() == path.read_bytes()
-
-
-def test_what_a_killed_call_left_goes_and_what_another_writes_stays(
-    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    left = [out / f".{name}.ab_1cd2e.part" for name in ("train-000000.tar", "val-000099.tar", "index.json")]
-    other = [out / ".movie.mp4.part", out / ".holiday.ab_1cd2e.part"]
-    for path in (*left, *other):
-        path.write_bytes(b"half")
-    written = out / ".train-000001.tar.ab_1cd2e.part"
-    written.write_bytes(b"half")
-    with claim(written):
-        zoo.shard(scenes, out, images=9)
-    assert not [path for path in left if path.exists()]
-    assert all(path.exists() for path in (written, *other))
-    seen, finish = [], Growing.finish
-
-    def look(growing: Growing, mark: str, path: Path) -> Listing:
-        remove_leftovers(path.parent, all_names=True)
-        seen.append(path.exists())
-        return finish(growing, mark, path)
-
-    monkeypatch.setattr(Growing, "finish", look)
-    zoo.shard(scenes, tmp_path / "another", images=9)
-    assert seen
-    assert all(seen)
-
-
-def test_a_full_temporary_folder_is_said_beside_the_whole_address(
-    scenes: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    pytest.importorskip("fsspec")
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
-    with pytest.raises(OutputError) as caught:
-        zoo.shard(scenes, "memory://bucket/set", images=9)
-    assert caught.value.fields["path"] == "memory://bucket/set/train-000000.tar"
-    assert "temporary folder" in str(caught.value)
 
 
 def test_shards_of_a_store_come_one_by_one_and_make_room(
