@@ -264,6 +264,16 @@ def test_a_store_that_refuses_to_list_is_told_and_leaves_nothing(
         assert not (tmp_path / "out").exists(), "the next call is not refused as unfinished"
 
 
+def test_a_tar_at_a_signed_address_is_a_tar(images: Path, server: tuple[str, type[_Failing]], tmp_path: Path) -> None:
+    pytest.importorskip("aiohttp", reason="http:// needs aiohttp")
+    with tarfile.open(tmp_path / "set.tar", "w") as tar:
+        tar.add(images, "images")
+    address, kind = server
+    kind.translate_path = lambda *_: str(tmp_path / "set.tar")  # type: ignore[method-assign, assignment]
+    found = list(sources.list_images([f"{address}/set.tar?X-Amz-Signature=a"], None))
+    assert len(found) == len([path for path in images.rglob("*") if path.is_file()])
+
+
 def test_an_error_of_any_client_is_told_and_leaves_nothing(
     model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

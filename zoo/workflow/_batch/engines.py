@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import logging
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -24,7 +23,7 @@ from zoo.workflow._batch.failures import TRIES, PartFailure, lose
 from zoo.workflow._batch.ledger import BEGINNINGS
 from zoo.workflow._batch.listing import Part
 from zoo.workflow._batch.part import Job, Record, answer_part, open_runtime
-from zoo.workflow._batch.places import Place
+from zoo.workflow._batch.places import Place, show_place
 from zoo.workflow._ray import connect, find_nodes, refuse_size
 
 if TYPE_CHECKING:
@@ -148,7 +147,7 @@ def _count_try(place: Place, part: Part) -> int:
     except FileNotFoundError:
         tried = 0
     except OSError as problem:
-        raise refuse_unwritable(Path(place.file(name)), problem) from None
+        raise refuse_unwritable(show_place(place.file(name)), problem) from None
     place.write(name, b"." * (tried + 1))
     return tried + 1
 

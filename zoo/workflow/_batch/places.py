@@ -154,7 +154,7 @@ class Place:
             except Exception as problem:
                 if tried == TRIES:
                     reason = f"{type(problem).__name__}, tried {TRIES} times"
-                    raise refuse_unwritable(Path(show_place(self.file(name))), reason) from None
+                    raise refuse_unwritable(show_place(self.file(name)), reason) from None
                 time.sleep(_WAIT * 2 ** (tried - 1))
             else:
                 return
@@ -221,4 +221,4 @@ class Place:
         reason = (
             problem.strerror.lower() if isinstance(problem, OSError) and problem.strerror else type(problem).__name__
         )
-        return refuse_unwritable(Path(str(self)), reason, "check the address, the network and its rights")
+        return refuse_unwritable(str(self), reason, "check the address, the network and its rights")

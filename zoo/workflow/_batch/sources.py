@@ -89,7 +89,7 @@ def list_images(
 
 def size_of_source(source: str) -> int | None:
     """Bytes of a tar or table, by which a resumed call sees a change; None: of anything else, or not known."""
-    if not source.lower().endswith((*_TABLES, ".tar")) or _is_pattern(source):
+    if not _lower(source).endswith((*_TABLES, ".tar")) or _is_pattern(source):
         return None
     if is_url(source):
         with contextlib.suppress(Exception):
@@ -100,7 +100,7 @@ def size_of_source(source: str) -> int | None:
 
 
 def _list_source(source: str, beside: TableSpec | None, passed: list[tuple[str, PassedOver]] | None) -> Iterator[Entry]:
-    lower = source.lower()
+    lower = _lower(source)
     if lower.endswith(_TABLES) and (is_url(source) or Path(source).is_file()):
         yield from _list_table(source, beside)
         return
@@ -112,6 +112,11 @@ def _list_source(source: str, beside: TableSpec | None, passed: list[tuple[str, 
         yield from _list_url(source)
     else:
         yield from _list_here(source, passed)
+
+
+def _lower(source: str) -> str:
+    """What ends with the suffix, which a web address may have before a query, such as a signature."""
+    return (source.partition("?")[0] if source.lower().startswith("http") else source).lower()
 
 
 def _list_here(source: str, passed: list[tuple[str, PassedOver]] | None) -> Iterator[Entry]:
