@@ -88,7 +88,7 @@ def decode_splits(  # noqa: PLR0917 - what `fit` is given
     to_train, to_validate = data.split("train"), data.split("val")
     n = len(to_validate)
     shares = (
-        _share_order(_order(to_train, config), peers),
+        _share_training(to_train, config, peers),
         _share(torch.arange(n)[peers.rank :: peers.size].contiguous(), n, n, peers),
     )
     sets = tuple(
@@ -122,7 +122,7 @@ def decode_splits(  # noqa: PLR0917 - what `fit` is given
         kept = to_train if left[0] is None else to_train.subset(left[0])
         own = shares[0]
         if left[0] is not None:  # the order is that of the images that are left, so other ones may be wanted here
-            own = _share_order(_order(kept, config), peers)
+            own = _share_training(kept, config, peers)
             again = kept if own is None else kept.subset(own.numpy())
             found[0] = carry_out(plan_decoding(again, spec, exact=False, cache=config.cache))
         train = Part(found[0], kept.targets, kept.ids, kept.columns, own)
@@ -146,7 +146,10 @@ def _leave_out(images: ImageSet, lost: Set[str]) -> ImageSet:
     return images.subset(np.flatnonzero([name not in lost for name in images.ids])) if lost else images
 
 
-def _share_order(order: Order, peers: Peers) -> Tensor | None:
+def _share_training(images: ImageSet, config: TrainConfig, peers: Peers) -> Tensor | None:
+    if peers.size == 1:
+        return None
+    order = _order(images, config)
     return _share(order.own(peers.rank, peers.size), len(order.dealt), order.places, peers)
 
 
