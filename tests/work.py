@@ -12,8 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from types import FrameType
 
     import pytest
+
+IMPORTS = "<frozen importlib._bootstrap>"
+"""The file that Python names for the functions that import."""
 
 
 @dataclass
@@ -34,11 +38,16 @@ def counted() -> Iterator[Work]:
     """Count the calls of a block; a loop over a million of anything shows as a million calls.
 
     What earlier tests left for the garbage collector is taken away before: its finalizers are not work of the block.
+    Nor are imports, which only the first test of a process makes.
     """
     work = Work()
+    importing = 0
 
-    def note(_frame: object, event: str, _argument: object) -> None:
-        if event in {"call", "c_call"}:
+    def note(frame: FrameType, event: str, _argument: object) -> None:
+        nonlocal importing
+        if frame.f_code.co_name == "_find_and_load" and frame.f_code.co_filename == IMPORTS:
+            importing += {"call": 1, "return": -1}.get(event, 0)
+        elif not importing and event in {"call", "c_call"}:
             work.calls += 1
 
     before, collects = sys.getprofile(), gc.isenabled()
