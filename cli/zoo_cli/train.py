@@ -322,7 +322,7 @@ def _report_folds(result: zoo.FoldsResult) -> None:
     lines = {
         "model": result.model,
         "best epoch": f"{result.median_best_epoch}, the median of {len(result.folds)} folds",
-        "took": f"{result.seconds:.1f} s",
+        "training": f"{result.seconds:.1f} s, all folds together",
         "run": show_path(result.run),
         "page": show_path(Path(result.run) / "report.html"),
         "next": f"zoo runs list {run}",

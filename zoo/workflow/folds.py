@@ -70,6 +70,7 @@ class FoldsResult(Display, msgspec.Struct, frozen=True, kw_only=True):
     median_best_epoch: int
     """Over the folds: how long to train on all images."""
     seconds: float
+    """Of training, all folds together; where several train at a time, less time passes."""
     final: str | None = None
     """The run of what followed the folds, a model of all images or the ensemble of the folds; its report is `test`,
     with a note. None: nothing followed."""
