@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import logging
 import struct
 import zlib
 from typing import TYPE_CHECKING
@@ -86,6 +87,20 @@ def test_a_panic_of_a_decoder_costs_one_image_and_not_the_process(monkeypatch: p
 def test_pixels_in_a_million_fragments_are_refused_without_looking_at_each() -> None:
     pytest.importorskip("rle")
     assert refusal(read, encapsulated(item() * 500_000)).code == "image-bomb"
+
+
+def test_the_work_of_reading_does_not_grow_with_the_loggers_of_the_process() -> None:
+    """torch and its kin bring thousands, and Python looks at all of them where a level changes."""
+    data, logger = bare(RLE, picture(10, 10)), logging.getLogger("pydicom")
+    before, counts = (logger.level, logger.handlers, logger.propagate), []
+    for _ in range(3):
+        with counted() as work, pytest.raises(ImageError):
+            read(data)
+        counts.append(work.calls)
+        for _ in range(3000):
+            logging.getLogger(f"test_hostile_files.{len(logging.root.manager.loggerDict)}")
+    assert counts[2] == counts[1]
+    assert (logger.level, logger.handlers, logger.propagate) == before
 
 
 def test_a_tiff_of_a_hundred_thousand_pages_is_counted_at_once() -> None:

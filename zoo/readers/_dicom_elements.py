@@ -242,7 +242,11 @@ _QUIET = _Quiet()
 
 @contextlib.contextmanager
 def quiet() -> Iterator[None]:
-    """No warning and no log line of pydicom, its decoders and highdicom inside: they quote the file."""
+    """No warning and no log line of pydicom, its decoders and highdicom inside: they quote the file.
+
+    Their lines end at the logger of the package. A level would do the same, and each change of one makes Python look at
+    every logger of the process: thousands where torch is.
+    """
     with _QUIET.lock:
         _QUIET.users += 1
         if _QUIET.users == 1:
@@ -250,8 +254,8 @@ def quiet() -> Iterator[None]:
             warnings.simplefilter("ignore")
             for package in ("pydicom", "pylibjpeg", "openjpeg", "rle", "jpeg_ls", "highdicom"):
                 logger = logging.getLogger(package)
-                _QUIET.restore.callback(logger.setLevel, logger.level)
-                logger.setLevel(logging.CRITICAL + 1)
+                _QUIET.restore.callback(vars(logger).update, handlers=logger.handlers, propagate=logger.propagate)
+                logger.handlers, logger.propagate = [logging.NullHandler()], False
     try:
         yield
     finally:
