@@ -45,6 +45,11 @@ def read_csv(data: bytes) -> Rows:
     return list(csv.reader(io.StringIO(data.decode(), newline="")))
 
 
+def part_files(place: Path) -> list[Path]:
+    """The files of a batch's parts, in their order."""
+    return sorted(place.glob("part-*"))
+
+
 def rows_of(place: Path) -> Rows:
     """Header and rows of a batch that is finished, checked against its manifest."""
     return read_rows(lambda name: (place / name).read_bytes())

@@ -89,7 +89,7 @@ def predict_batch(
     Args:
         model: an .onnx file, a bundle or a run.
         sources: images, folders, tar shards, and tables with a column of images, each a path or a URL of fsspec.
-        out: a new or empty folder for part-NNNNNN.parquet and manifest.json, a path or a URL.
+        out: a new or empty folder for tables and manifest.json, which names them; a path or a URL.
         engine: "local": this process. "ray": actors on a cluster, or on this machine.
         address: address of the cluster, HOST:PORT; None: RAY_ADDRESS, else this machine.
         workers: most actors of "ray", 0: one for each CPU; processes that decode of "local", 0: threads do.
@@ -165,7 +165,8 @@ def predict_batch(
     )
     with ledger.lock(place):
         begun = ledger.begin(place, wanted, resume=resume, overwrite=overwrite)
-        whole = ledger.read_finished(place)
+        whole = ledger.read_finished(place, begun)
+        start = ledger.take_over(place) if whole is None else ""
         listing = open_listing(place)
         if listing is None:
             log.info("listing the images")
@@ -174,13 +175,13 @@ def predict_batch(
         done = ledger.read_done(place, listing, begun.batch)
         work = Work(place, listing, done)
         if whole is None and work.pending:
-            job = msgspec.structs.replace(job, home=begun.home, batch=begun.batch)
+            job = msgspec.structs.replace(job, home=begun.home, batch=begun.batch, start=start)
             opened = open_here(job, contents) if engine == "local" else open_on_ray(job, contents, address, workers)
             with work.keeping(), opened as run:
                 work.carry_out(run)
             done = ledger.read_done(place, listing, begun.batch)
         if whole is None and len(done) == len(listing.parts):
-            ledger.finish(place, begun, listing, done)
+            ledger.finish(place, start, begun, listing, done)
     return BatchResult(
         place=str(place),
         format=format,

@@ -20,7 +20,7 @@ from zoo._support.text import join_lines
 from zoo.edge.bundle import Contents
 from zoo.errors import DataError, OutputError, UsageError, ZooError
 from zoo.workflow._batch.failures import TRIES, PartFailure, lose
-from zoo.workflow._batch.ledger import BEGINNINGS
+from zoo.workflow._batch.ledger import BEGINNINGS, keep, refuse_late
 from zoo.workflow._batch.listing import Part
 from zoo.workflow._batch.part import Job, Record, answer_part, open_runtime
 from zoo.workflow._batch.places import Place, show_place
@@ -129,9 +129,12 @@ class Answerer:
 def _attempt(job: Job, runtime: Runtime, place: Place, part: Part, *, counted: bool = False) -> Outcome:
     """Answer a part, whatever happens; `counted`: unless processes died over it too often."""
     try:
-        if counted and _count_try(place, part) > TRIES:  # Ray hands it out again for as long as a process dies over it
+        refuse_late(place, job.start)
+        if counted and _count_try(job, place, part) > TRIES:  # Ray hands it out again as long as processes die over it
             raise lose(part.number)
-        return Outcome(part=part.number, record=answer_part(job, runtime, place, part))
+        record, data = answer_part(job, runtime, place, part)
+        keep(place, job.start, record, data)
+        return Outcome(part=part.number, record=record)
     except ZooError as problem:
         return _fail(part, problem, final=isinstance(problem, OutputError | UsageError))
     except Exception as problem:  # a defect: it costs this part alone
@@ -139,9 +142,9 @@ def _attempt(job: Job, runtime: Runtime, place: Place, part: Part, *, counted: b
         return _fail(part, _report(part.name, problem))
 
 
-def _count_try(place: Place, part: Part) -> int:
+def _count_try(job: Job, place: Place, part: Part) -> int:
     """How many times the part was begun in this call, with this time; kept at the place, for processes die."""
-    name = f"{BEGINNINGS}/{part.name}"
+    name = f"{BEGINNINGS}/{part.name}-{job.start}"
     try:
         tried = len(place.read(name))
     except FileNotFoundError:

@@ -125,6 +125,14 @@ class Place:
         """As `read_bytes`."""
         return read_bytes(self.file(name), start, end)
 
+    def holds(self, name: str) -> bool:
+        """Whether a file is there; raises as `read`."""
+        try:
+            self.read(name, 0, 1)
+        except FileNotFoundError:
+            return False
+        return True
+
     def read_all(self, names: Sequence[str]) -> Iterator[tuple[str, bytes]]:
         """Many small files, side by side where they are far."""
         if self._system is None:
