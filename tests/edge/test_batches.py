@@ -32,8 +32,10 @@ from zoo.edge import Runtime, predict_csv
 from zoo.edge._beside import find_columns
 from zoo.edge.bundle import open_model
 from zoo.errors import DataError, OutputError, ResumeError, UsageError
-from zoo.store.remote import show_url
-from zoo.workflow._batch import engines, ledger, listing, places, sources
+from zoo.store import _urls
+from zoo.store._urls import show_place, show_url
+from zoo.store.place import Place
+from zoo.workflow._batch import engines, ledger, listing, sources
 from zoo.workflow._batch.part import Job
 
 if TYPE_CHECKING:
@@ -233,7 +235,7 @@ def test_a_network_that_fails_is_never_the_answer_to_an_image(
 ) -> None:
     pytest.importorskip("fsspec", reason="URLs need fsspec")
     pytest.importorskip("aiohttp", reason="http:// needs aiohttp")
-    monkeypatch.setattr(places, "_WAIT", 0.01)
+    monkeypatch.setattr(_urls, "_WAIT", 0.01)
     address, kind = server
     (tmp_path / "urls.csv").write_text(
         "\n".join(["image", *(f"{address}/{at % 3}/{at}.png" for at in range(12)), f"{address}/gone.png"])
@@ -337,23 +339,23 @@ def test_object_storage_is_read_and_written(model_file: Path, images: Path, tmp_
 
 
 def test_secrets_of_a_url_are_in_no_row() -> None:
-    shown = places.show_place("https://user:pass@host/a.png?X-Amz-Signature=abc")
+    shown = show_place("https://user:pass@host/a.png?X-Amz-Signature=abc")
     assert shown == "https://host/a.png"
-    assert places.show_place("https://host/a?id=3") == "https://host/a?id=3"
+    assert show_place("https://host/a?id=3") == "https://host/a?id=3"
     signed = "X-Amz-Credential=a&X-Amz-Security-Token=b&X-Amz-Date=c&X-Amz-Signature=d"
     for secret in (signed, "sv=1&se=2&sig=3", "AWSAccessKeyId=a&Expires=1&Signature=b", "api_key=a", "accessToken=b",
                    "access%5Ftoken=c", "Password=d"):  # fmt: skip
-        shown = places.show_place(f"https://user:p@ss@host/a?id=1&{secret}&design=a#b")
+        shown = show_place(f"https://user:p@ss@host/a?id=1&{secret}&design=a#b")
         assert shown == "https://host/a?id=1&design=a#b"
     assert show_url("https://user:p@ss@host/a@b") == "https://host/a@b"
     asked = "https://host/a?id=1&design=a&author=b&keyword=c&monkey=d&se=1&expires=2"
-    assert places.show_place(asked) == asked, "it tells images apart"
-    assert places.show_place("images/a@b?key=1") == "images/a@b?key=1", "a file may be called so"
+    assert show_place(asked) == asked, "it tells images apart"
+    assert show_place("images/a@b?key=1") == "images/a@b?key=1", "a file may be called so"
 
 
 def test_secrets_of_a_place_are_in_no_error() -> None:
     memory = pytest.importorskip("fsspec.implementations.memory", reason="URLs need fsspec")
-    place = places.Place("memory://user:pass@out")
+    place = Place("memory://user:pass@out")
     for name in ("manifest.json", "_zoo/begun.json", "_zoo/listing/index.json"):
         place.write(name, b"{")
     unfinished = ledger.Begun(
@@ -401,7 +403,7 @@ def answer(worker: engines.Answerer, part: listing.Part) -> engines.Outcome:
 
 @pytest.fixture
 def worker(model_file: Path, tmp_path: Path) -> engines.Answerer:
-    start = ledger.take_over(places.Place(str(tmp_path / "out")))
+    start = ledger.take_over(Place(str(tmp_path / "out")))
     job = Job(place=str(tmp_path / "out"), form="csv", batch="ours", start=start)
     return engines.Answerer(job, open_model(model_file), zoo.__version__)
 

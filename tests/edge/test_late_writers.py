@@ -14,10 +14,10 @@ from refusals import refused
 import zoo
 from zoo.edge.bundle import open_model
 from zoo.errors import OutputError
+from zoo.store.place import Place
 from zoo.workflow._batch import engines, ledger
 from zoo.workflow._batch.listing import open_listing
 from zoo.workflow._batch.part import Job, open_runtime
-from zoo.workflow._batch.places import Place
 
 if TYPE_CHECKING:
     from zoo.workflow._batch.engines import Outcome

@@ -30,10 +30,11 @@ from zoo.data._unusable import Unusable, refusal
 from zoo.errors import DataError, OutputError, UsageError
 from zoo.spec import Display, Table
 from zoo.store._cachedir import BUILDING, claim
-from zoo.store._target import Target
+from zoo.store._urls import show_place
+from zoo.store.place import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from typing import Unpack
 
     from numpy.typing import NDArray
@@ -127,14 +128,15 @@ def write_shards(
     if group := reading.get("group"):
         pool = regroup(pool, group)
     _refuse_source(pool)
-    target = Target(out)
+    place = Place(out)
     plans = _divide(pool, seed, size or DEFAULT_SIZE, images)
-    _refuse_other(target, plans, overwrite=overwrite)
-    _remove_leftovers(target)
+    _refuse_other(place, plans, overwrite=overwrite)
+    _remove_leftovers(place)
+    there = place.sizes()
     shards, done, left_out = [], 0, list[Unusable]()
     for plan in plans:
         mark = _mark(pool, plan, seed)
-        shard, listing = _continue(target, plan, mark) or _write(target, pool, plan, mark, skip_bad=skip_bad)
+        shard, listing = _continue(place, there, plan, mark) or _write(place, pool, plan, mark, skip_bad=skip_bad)
         shards.append(shard)
         left_out += [Unusable(*one) for one in listing.left_out]
         done += len(plan.rows)
@@ -150,10 +152,11 @@ def write_shards(
     found = ShardSet(
         SCHEMA, pool.name, pool.labels, several, count, seed, tuple(shards), notes, dict(pool.passed_over), ""
     )
-    target.write(_CLASSES, "".join(f"{label}\n" for label in pool.labels).encode())
-    target.write(INDEX, seal(found))
+    place.write(_CLASSES, "".join(f"{label}\n" for label in pool.labels).encode())
+    place.write(INDEX, seal(found))
     total = sum(one.size for one in shards)
-    return ShardsResult(path=target.shown, images=count, size_bytes=total, seed=seed, shards=found.shards, notes=notes)
+    path = show_place(str(out))
+    return ShardsResult(path=path, images=count, size_bytes=total, seed=seed, shards=found.shards, notes=notes)
 
 
 def _refuse_source(pool: Pool) -> None:
@@ -220,29 +223,28 @@ def _size_of(source: Source, row: int) -> int:
     return source.read(row).pixels.nbytes
 
 
-def _refuse_other(target: Target, plans: Sequence[_Plan], *, overwrite: bool) -> None:
+def _refuse_other(place: Place, plans: Sequence[_Plan], *, overwrite: bool) -> None:
     """Raise OutputError where the folder holds what this command would not write there; remove an index that it may."""
     ours = {INDEX, _CLASSES, *(plan.name for plan in plans), *(_name_listing(plan.name) for plan in plans)}
-    before = open_set(target.read(INDEX), target.shown) if INDEX in target.sizes else None
+    there, names = place.sizes(), place.names()
+    before = open_set(place.read(INDEX), str(place)) if INDEX in there else None
     old = {name for one in before.shards for name in (one.name, one.listed)} if before is not None else set()
-    other = next((name for name in target.sizes if name not in ours | old and not name.endswith(BUILDING)), None)
-    if before is None and INDEX in target.sizes:
+    other = next((name for name in sorted(names) if name not in ours | old and not name.endswith(BUILDING)), None)
+    if before is None and INDEX in names:
         other = INDEX
     if other is not None or (before is not None and not overwrite):
         what = "shards are there already; give --overwrite to replace them"
         if other is not None:
             what = f"holds {other!a}, which does not belong to these shards; empty it"
-        raise OutputError(f"{target.shown}: {what}, or choose another place", code="out-occupied", path=target.shown)
-    for name in (INDEX, *sorted(old - ours)):
-        if name in target.sizes:
-            target.remove(name)
+        raise OutputError(f"{place}: {what}, or choose another place", code="out-occupied", path=str(place))
+    place.remove([name for name in (INDEX, *sorted(old - ours)) if name in there])
 
 
-def _remove_leftovers(target: Target) -> None:
+def _remove_leftovers(place: Place) -> None:
     """Remove what calls that were killed left of files of shards, and nothing that another one writes."""
-    if target.scratch is not None:
-        for name in {found[1] for found in map(_LEFT.fullmatch, target.sizes) if found is not None}:
-            remove_leftovers(target.scratch / name)
+    if place.folder is not None:
+        for name in {found[1] for found in map(_LEFT.fullmatch, place.names()) if found is not None}:
+            remove_leftovers(place.folder / name)
 
 
 def _name_listing(shard: str) -> str:
@@ -262,19 +264,19 @@ def _mark(pool: Pool, plan: _Plan, seed: int) -> str:
     return digest.hexdigest()
 
 
-def _continue(target: Target, plan: _Plan, mark: str) -> tuple[ShardFile, Listing] | None:
+def _continue(place: Place, there: Mapping[str, int], plan: _Plan, mark: str) -> tuple[ShardFile, Listing] | None:
     """A shard that an earlier call of the same command finished."""
     listed = _name_listing(plan.name)
-    if listed not in target.sizes or plan.name not in target.sizes:
+    if listed not in there or plan.name not in there:
         return None
-    data = target.read(listed)
+    data = place.read(listed)
     try:
         listing = msgspec.msgpack.decode(data, type=Listing)
     except msgspec.DecodeError:
         return None
-    if listing.plan != mark or listing.size != target.sizes[plan.name]:
+    if listing.plan != mark or listing.size != there[plan.name]:
         return None
-    if target.scratch is not None and sha256_file(target.scratch / plan.name) != listing.sha256:
+    if place.folder is not None and sha256_file(place.folder / plan.name) != listing.sha256:
         return None
     return _file(plan, listing, data), listing
 
@@ -284,10 +286,12 @@ def _file(plan: _Plan, listing: Listing, data: bytes) -> ShardFile:
     return ShardFile(plan.name, plan.split, len(listing.ids), listing.size, listing.sha256, digest)
 
 
-def _write(target: Target, pool: Pool, plan: _Plan, mark: str, *, skip_bad: bool) -> tuple[ShardFile, Listing]:
+def _write(place: Place, pool: Pool, plan: _Plan, mark: str, *, skip_bad: bool) -> tuple[ShardFile, Listing]:
     try:
+        if place.folder is not None:
+            place.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
-            dir=target.scratch, prefix=f".{plan.name}.", suffix=BUILDING, delete=False
+            dir=place.folder, prefix=f".{plan.name}.", suffix=BUILDING, delete=False
         ) as stream:
             temporary = Path(stream.name)
         try:
@@ -298,14 +302,14 @@ def _write(target: Target, pool: Pool, plan: _Plan, mark: str, *, skip_bad: bool
                 if growing.bad and not skip_bad:
                     raise refusal(growing.bad, len(plan.rows), of=pool.name)
                 listing = growing.finish(mark, temporary)
-            target.move(temporary, plan.name)
+            place.move(temporary, plan.name)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as problem:
-        if target.scratch is not None:
-            raise refuse_unwritable(target.scratch / plan.name, problem) from None
+        if place.folder is not None:
+            raise refuse_unwritable(place.folder / plan.name, problem) from None
         remedy = f"{suggest_remedy(problem)}, in the temporary folder of this machine, or set TMPDIR to another"
-        raise refuse_unwritable(f"{target.shown}/{plan.name}", problem, remedy) from None
+        raise refuse_unwritable(f"{place}/{plan.name}", problem, remedy) from None
     data = msgspec.msgpack.encode(listing)
-    target.write(_name_listing(plan.name), data)
+    place.write(_name_listing(plan.name), data)
     return _file(plan, listing, data), listing

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from zoo._support.imports import needing
 from zoo._support.text import join_lines
@@ -17,25 +18,38 @@ from zoo.errors import DataError, UsageError, ZooError
 from zoo.store._download import offline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 __all__ = [
     "HTTP",
     "asking",
+    "insist",
     "is_url",
     "last_part",
     "open_store",
     "parent_url",
     "refuse_change",
+    "show_place",
     "show_url",
     "without_user",
 ]
 
+T = TypeVar("T")
 HTTP = frozenset({"http", "https"})
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
 _SECRETS = re.compile(r"(?<=://)[^/\s'\"]*@|\?[^\s'\"]*")
 """User and password, to the last @ before a path; whatever follows a question mark, such as a signature."""
+_WORDS = frozenset(
+    {"sig", "signature", "token", "key", "secret", "credential", "credentials", "password", "passwd", "pwd"}
+    | {"auth", "authorization", "apikey", "accesskey", "accesstoken", "jwt"}
+)
+"""Words in the names of parameters that open an address."""
+_SIGNED = re.compile(
+    r"x-(amz|goog)-.*|expires|policy|googleaccessid|s[veprt]|spr|sip|srt|ss|skoid|sktid|sk[tesv]", re.IGNORECASE
+)
+"""Parameters that go with a signature: when it ends, what it allows."""
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^A-Z_-]+")
 _DENIED = re.compile(
     r"\b(40[13]|Forbidden|Access ?Denied|Unauthorized|credentials?|InvalidAccessKeyId|Signature)", re.I
 )
@@ -47,6 +61,10 @@ _PATIENT: dict[str, dict[str, Any]] = {
     "s3fs": {"config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}}
 }
 """A network that is down is found out within seconds, not after minutes of retries."""
+BRIEF = 1.5
+"""Seconds of waits after which a store that does not answer is given up, by those whom somebody asks again."""
+_WAIT = 0.5
+"""Seconds before the second try; each later wait is twice as long."""
 
 
 def is_url(source: str | Path) -> bool:
@@ -57,6 +75,22 @@ def is_url(source: str | Path) -> bool:
 def show_url(url: str) -> str:
     """An address without user, password and signature, as it may be printed and recorded."""
     return _SECRETS.sub("", url)
+
+
+def show_place(where: str) -> str:
+    """`where` without what may open it, as the name of an image: a query that tells images apart stays.
+
+    User and password go, and of a query the parameters that bear a key or a signature, with what goes with those.
+    """
+    if not is_url(where):
+        return where
+    said = urlsplit(where)
+    names = {one: unquote(one.partition("=")[0]) for one in said.query.split("&")}
+    secret = {one for one, name in names.items() if _WORDS & {word.lower() for word in _WORD.findall(name)}}
+    if secret:
+        secret |= {one for one, name in names.items() if _SIGNED.fullmatch(name)}
+    query = "&".join(one for one in said.query.split("&") if one not in secret)
+    return urlunsplit((said.scheme, said.netloc.rpartition("@")[2], said.path, query, said.fragment))
 
 
 def without_user(url: str) -> str:
@@ -146,6 +180,33 @@ def asking(url: str) -> Iterator[None]:
         raise
     except Exception as problem:
         raise _explain(problem, url) from None
+
+
+def insist(ask: Callable[[], T], url: str, patience: float = BRIEF) -> T:
+    """What `ask` gives, asked again where the store does not answer, with waits that double: a network fails at times.
+
+    Args:
+        ask: asks the store; it may raise what the store's client raises.
+        url: what is asked for, as errors name it.
+        patience: seconds of all waits together.
+
+    Raises:
+        FileNotFoundError: there is nothing, where the client says so.
+        DataError: as `asking`; the store did not answer to the end.
+    """
+    waited, wait = 0.0, _WAIT
+    while True:
+        try:
+            return ask()
+        except FileNotFoundError:
+            raise
+        except Exception as problem:
+            known = problem if isinstance(problem, ZooError) else _explain(problem, url)
+            if known.code != "remote-unreachable" or waited >= patience:
+                raise known from None
+        wait = min(wait, patience - waited)
+        time.sleep(wait)
+        waited, wait = waited + wait, 2 * wait
 
 
 def _explain(problem: Exception, url: str) -> DataError:

@@ -119,12 +119,13 @@ def predict_batch(
     import zoo
     from zoo.edge._answers import name_columns
     from zoo.edge.bundle import open_model
+    from zoo.store._urls import show_place
+    from zoo.store.place import Place
     from zoo.store.remote import is_url
     from zoo.workflow._batch import ledger
     from zoo.workflow._batch.engines import open_here, open_on_ray
     from zoo.workflow._batch.listing import open_listing, write_listing
     from zoo.workflow._batch.part import Job
-    from zoo.workflow._batch.places import Place, show_place
     from zoo.workflow._batch.sources import list_images, size_of_source
     from zoo.workflow._batch.work import Work
 

@@ -19,11 +19,12 @@ from zoo._support.files import refuse_unwritable
 from zoo._support.text import join_lines
 from zoo.edge.bundle import Contents
 from zoo.errors import DataError, OutputError, UsageError, ZooError
+from zoo.store._urls import show_place
+from zoo.store.place import Place
 from zoo.workflow._batch.failures import TRIES, PartFailure, lose
 from zoo.workflow._batch.ledger import BEGINNINGS, keep, refuse_late
 from zoo.workflow._batch.listing import Part
 from zoo.workflow._batch.part import Job, Record, answer_part, open_runtime
-from zoo.workflow._batch.places import Place, show_place
 from zoo.workflow._ray import connect, find_nodes, refuse_size
 
 if TYPE_CHECKING:

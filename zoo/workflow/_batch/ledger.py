@@ -19,14 +19,14 @@ import msgspec
 from zoo._support.files import hold_lock, remove_leftovers
 from zoo.errors import OutputError, ResumeError
 from zoo.spec import decode, encode
+from zoo.store._urls import show_place
 from zoo.workflow._batch.listing import FOLDER, INDEX, Listing, refuse_unseen
 from zoo.workflow._batch.part import Record
-from zoo.workflow._batch.places import show_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from zoo.workflow._batch.places import Place
+    from zoo.store.place import Place
 
 __all__ = [
     "BEGINNINGS",

@@ -17,13 +17,13 @@ import msgspec
 
 from zoo.errors import DataError, ResumeError, UsageError
 from zoo.spec import decode
-from zoo.workflow._batch.places import show_place
+from zoo.store._urls import show_place
 from zoo.workflow._batch.sources import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from zoo.workflow._batch.places import Place
+    from zoo.store.place import Place
 
 __all__ = [
     "INDEX",

@@ -23,9 +23,10 @@ from zoo.edge._results import Failure
 from zoo.edge._stream import decode_ahead
 from zoo.errors import DataError, ImageError
 from zoo.spec import MEASURED, NOVELTY
+from zoo.store._urls import show_place
+from zoo.store.place import read_bytes
 from zoo.store.remote import is_url
 from zoo.workflow._batch.listing import Part, digest_names, read_part
-from zoo.workflow._batch.places import read_bytes, show_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from zoo.edge._results import Result
     from zoo.edge.bundle import Contents
     from zoo.spec import Manifest
-    from zoo.workflow._batch.places import Place
+    from zoo.store.place import Place
     from zoo.workflow._batch.sources import Entry
 
 __all__ = ["Job", "Record", "answer_part", "open_runtime"]

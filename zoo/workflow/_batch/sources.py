@@ -25,9 +25,9 @@ from zoo.errors import DataError, ImageError
 from zoo.readers._door import image_suffixes
 from zoo.readers._foreign import find_suffix
 from zoo.readers._walk import Walk, is_hidden
+from zoo.store._urls import show_place
 from zoo.store.remote import asking, is_url, open_store
 from zoo.tabular import missing_columns
-from zoo.workflow._batch.places import show_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

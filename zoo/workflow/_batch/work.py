@@ -19,10 +19,10 @@ from zoo.workflow._batch.failures import TRIES, PartFailure, lose
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from zoo.store.place import Place
     from zoo.workflow._batch.engines import Outcome, Run
     from zoo.workflow._batch.listing import Listing, Part
     from zoo.workflow._batch.part import Record
-    from zoo.workflow._batch.places import Place
 
 __all__ = ["Work"]
 
