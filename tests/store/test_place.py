@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,6 @@ memory = pytest.importorskip("fsspec.implementations.memory", reason="URLs need 
 @pytest.fixture(params=["here", "file://", "memory://"])
 def place(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Place:
     monkeypatch.setattr(_urls, "_WAIT", 0.001)
-    monkeypatch.setattr(_urls, "BRIEF", 0.01)
     monkeypatch.setattr(memory.MemoryFileSystem, "store", {})
     return Place({"here": tmp_path / "out", "file://": f"file://{tmp_path}/out"}.get(request.param, "memory://out"))
 
@@ -78,9 +78,9 @@ def test_a_file_that_cannot_be_removed_is_one_error_here_and_there(
         place.remove(["index.json"])
 
 
-def test_a_store_is_asked_again_but_not_for_what_it_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_store_is_asked_again_but_not_for_what_it_refuses() -> None:
     waits = list[float]()
-    monkeypatch.setattr(_urls.time, "sleep", waits.append)
+    ask_patiently = functools.partial(_urls.insist, patience=60, wait=waits.append)
     answers = iter([ConnectionError("down"), OSError("down"), None])
 
     def ask() -> str:
@@ -88,15 +88,33 @@ def test_a_store_is_asked_again_but_not_for_what_it_refuses(monkeypatch: pytest.
             raise problem
         return "here"
 
-    assert _urls.insist(ask, "s3://bucket/a") == "here"
+    said = list[DataError]()
+    assert ask_patiently(ask, "s3://bucket/a", say=said.append) == "here"
     assert waits == [0.5, 1.0]
+    assert [one.code for one in said] == ["remote-unreachable"]
     for problem, code in ((PermissionError("no"), "remote-denied"), (ConnectionError("down"), "remote-unreachable")):
         waits.clear()
         with refused(code, DataError):
-            _urls.insist(fail(problem), "s3://bucket/a", 4.0)
-        assert waits == ([] if code == "remote-denied" else [0.5, 1.0, 2.0, 0.5])
+            ask_patiently(fail(problem), "s3://bucket/a", patience=0)
+        assert waits == ([] if code == "remote-denied" else [0.5, 1.0])
     with pytest.raises(FileNotFoundError):
-        _urls.insist(fail(FileNotFoundError("a")), "s3://bucket/a")
+        ask_patiently(fail(FileNotFoundError("a")), "s3://bucket/a")
+
+
+def test_a_store_that_stays_away_is_given_up_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    now, waits = [0.0], list[float]()
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        now[0] += seconds
+
+    monkeypatch.setattr(_urls.time, "monotonic", lambda: now[0])
+    with refused("remote-unreachable", DataError):
+        _urls.insist(fail(ConnectionError("down")), "s3://bucket/a", patience=100, wait=wait)
+    assert waits == [0.5, 1, 2, 4, 8, 16, 30, 30, 8.5]
+    with refused("remote-unreachable", DataError):
+        _urls.insist(fail(ConnectionError("down")), "s3://bucket/a", patience=100, wait=lambda _: True)
+    assert now == [100.0], "whoever is not wanted any more does not wait"
 
 
 def test_half_of_a_file_in_a_store_is_sent_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -263,6 +263,10 @@ class Feed:
                         yield self._unpack(_copy(waiting.popleft().result(), self.device))
                 while waiting:
                     yield self._unpack(_copy(waiting.popleft().result(), self.device))
+            except BaseException as problem:
+                if isinstance(rows, StreamedRows) and not isinstance(problem, GeneratorExit):
+                    rows.give_up()
+                raise
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 

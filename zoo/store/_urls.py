@@ -61,10 +61,10 @@ _PATIENT: dict[str, dict[str, Any]] = {
     "s3fs": {"config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}}
 }
 """A network that is down is found out within seconds, not after minutes of retries."""
-BRIEF = 1.5
-"""Seconds of waits after which a store that does not answer is given up, by those whom somebody asks again."""
-_WAIT = 0.5
-"""Seconds before the second try; each later wait is twice as long."""
+_TRIES = 3
+"""Times that a store is asked at least."""
+_WAIT, _LONGEST = 0.5, 30.0
+"""Seconds before the second try; each later wait is twice as long, up to the longest."""
 
 
 def is_url(source: str | Path) -> bool:
@@ -182,31 +182,45 @@ def asking(url: str) -> Iterator[None]:
         raise _explain(problem, url) from None
 
 
-def insist(ask: Callable[[], T], url: str, patience: float = BRIEF) -> T:
-    """What `ask` gives, asked again where the store does not answer, with waits that double: a network fails at times.
+def insist(
+    ask: Callable[[], T],
+    url: str,
+    *,
+    patience: float = 0.0,
+    say: Callable[[ZooError], None] | None = None,
+    wait: Callable[[float], object] = time.sleep,
+) -> T:
+    """What `ask` gives; a store that does not answer is asked again, with waits that double: a network fails at times.
 
     Args:
         ask: asks the store; it may raise what the store's client raises.
         url: what is asked for, as errors name it.
-        patience: seconds of all waits together.
+        patience: seconds after which no further try begins, but for the second and the third.
+        say: is told of the first try that failed.
+        wait: waits so many seconds; what it returns is true where nobody wants the answer any more.
 
     Raises:
         FileNotFoundError: there is nothing, where the client says so.
         DataError: as `asking`; the store did not answer to the end.
     """
-    waited, wait = 0.0, _WAIT
+    begun, tried, seconds = time.monotonic(), 0, _WAIT
     while True:
+        tried += 1
         try:
             return ask()
         except FileNotFoundError:
             raise
         except Exception as problem:
             known = problem if isinstance(problem, ZooError) else _explain(problem, url)
-            if known.code != "remote-unreachable" or waited >= patience:
+            left = patience - (time.monotonic() - begun)
+            away = isinstance(known, DataError) and known.code == "remote-unreachable"
+            if not away or (tried >= _TRIES and left <= 0):
                 raise known from None
-        wait = min(wait, patience - waited)
-        time.sleep(wait)
-        waited, wait = waited + wait, 2 * wait
+        if tried == 1 and say is not None:
+            say(known)
+        if wait(seconds if tried < _TRIES else min(seconds, left)):
+            raise known
+        seconds = min(2 * seconds, _LONGEST)
 
 
 def _explain(problem: Exception, url: str) -> DataError:
