@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import os
+import secrets
 import socket
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -64,7 +64,7 @@ class _Server:
 def serve() -> Iterator[Bucket]:
     """moto's server over HTTP, with one bucket; s3fs finds it by the environment."""
     boto = pytest.importorskip("botocore.session")
-    pytest.importorskip("s3fs")
+    clients = pytest.importorskip("s3fs").S3FileSystem
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = _Server()
     said = {
@@ -78,11 +78,13 @@ def serve() -> Iterator[Bucket]:
             patch.setenv(name, value)
         patch.delenv("AWS_PROFILE", raising=False)
         client = boto.get_session().create_client("s3", endpoint_url=server.address)
-        name = f"zoo-{os.getpid()}"
+        name = f"zoo-{secrets.token_hex(4)}"  # what moto holds is the process's, not the server's
         client.create_bucket(Bucket=name)
+        clients.clear_instance_cache()  # they would ask the server before this one
         try:
             yield Bucket(client, name, server)
         finally:
+            clients.clear_instance_cache()
             client.close()
             server.stop()
 
