@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import secrets
 import socket
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -61,12 +60,14 @@ class _Server:
 
 
 @contextlib.contextmanager
-def serve() -> Iterator[Bucket]:
-    """moto's server over HTTP, with one bucket; s3fs finds it by the environment."""
+def serve(name: str = "zoo") -> Iterator[Bucket]:
+    """moto's server over HTTP, with one empty bucket; s3fs finds it by the environment."""
     boto = pytest.importorskip("botocore.session")
     clients = pytest.importorskip("s3fs").S3FileSystem
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     server = _Server()
+    # what moto holds is the process's, not the server's
+    pytest.importorskip("requests").post(f"{server.address}/moto-api/reset", timeout=60)
     said = {
         "AWS_ENDPOINT_URL": server.address,
         "AWS_ACCESS_KEY_ID": "testing",
@@ -74,11 +75,10 @@ def serve() -> Iterator[Bucket]:
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in said.items():
-            patch.setenv(name, value)
+        for variable, value in said.items():
+            patch.setenv(variable, value)
         patch.delenv("AWS_PROFILE", raising=False)
         client = boto.get_session().create_client("s3", endpoint_url=server.address)
-        name = f"zoo-{secrets.token_hex(4)}"  # what moto holds is the process's, not the server's
         client.create_bucket(Bucket=name)
         clients.clear_instance_cache()  # they would ask the server before this one
         try:

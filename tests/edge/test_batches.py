@@ -410,8 +410,8 @@ def worker(model_file: Path, tmp_path: Path) -> engines.Answerer:
 
 def test_a_node_that_does_not_see_the_listing_says_so(worker: engines.Answerer) -> None:
     outcome = answer(worker, listing.Part(0, 0, 0, 9, 1, ""))
-    assert outcome.problem is not None
-    assert (outcome.problem.code, outcome.kind, outcome.final) == ("engine-storage", "UsageError", True)
+    assert outcome.error is not None
+    assert (outcome.error["code"], outcome.error["type"], outcome.final) == ("engine-storage", "UsageError", True)
 
 
 def test_an_actor_answers_a_defect_with_an_outcome(
@@ -424,17 +424,17 @@ def test_an_actor_answers_a_defect_with_an_outcome(
     start = (tmp_path / "out" / "_zoo" / "start").read_text()
     (tmp_path / "out" / ledger.BEGINNINGS / f"{part.name}-{start}").mkdir(parents=True)
     outcome = answer(worker, part)
-    assert outcome.problem is not None
-    assert (outcome.problem.code, outcome.final) == ("output-unwritable", True), "its tries cannot be counted"
+    assert outcome.error is not None
+    assert (outcome.error["code"], outcome.final) == ("output-unwritable", True), "its tries cannot be counted"
     monkeypatch.setattr(engines, "answer_part", fail)
     outcome = answer(worker, listing.Part(1, 0, 0, 9, 1, ""))
-    assert outcome.problem is not None
-    assert (outcome.problem.code, outcome.kind, outcome.final) == ("part-failed", "DataError", False)
+    assert outcome.error is not None
+    assert (outcome.error["code"], outcome.error["type"], outcome.final) == ("part-failed", "DataError", False)
     monkeypatch.setattr(engines, "open_runtime", fail)
     job = Job(place=str(tmp_path / "out"), form="csv")
     outcome = answer(engines.Answerer(job, open_model(model_file), zoo.__version__), part)
-    assert outcome.problem is not None
-    assert (outcome.problem.code, outcome.final) == ("part-failed", True)
+    assert outcome.error is not None
+    assert (outcome.error["code"], outcome.final) == ("part-failed", True)
 
 
 def test_a_batch_of_nothing_is_refused(model_file: Path, tmp_path: Path) -> None:

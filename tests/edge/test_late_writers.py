@@ -82,7 +82,7 @@ def test_an_actor_of_a_killed_driver_writes_nothing_once_another_has_the_batch(
     monkeypatch.setattr(engines, "keep", keep_after_the_late_one)
     zoo.predict_batch(model, images, place, format="csv", part_size=9, **{how: True})
     said.append(late.answer(1))  # and when the batch is finished
-    assert {one.problem.code for one in said} == {"output-busy"}
+    assert {one.error["code"] for one in said} == {"output-busy"}
     assert all(one.final for one in said)
     assert rows_of(place) == table_of(model, images, tmp_path / "whole.csv")
 

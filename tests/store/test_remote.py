@@ -18,14 +18,7 @@ from zoo.store import _mirror, remote
 from zoo.store._urls import asking, show_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[buckets.Bucket]:
-    with buckets.serve() as served:
-        yield served
 
 
 @pytest.fixture(autouse=True)

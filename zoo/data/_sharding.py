@@ -20,14 +20,12 @@ import numpy as np
 
 from zoo._support.files import refuse_unwritable, remove_leftovers, sha256_file, suggest_remedy
 from zoo._support.text import format_count, gigabytes
-from zoo.data._groups import regroup
 from zoo.data._index import SPLITS, Arrays, Files, Several, SplitName
-from zoo.data._named import index_undecided
 from zoo.data._shard_file import HEADER, Growing, say_columns
 from zoo.data._sources.shard_index import INDEX, SCHEMA, Listing, ShardFile, ShardSet, open_set, seal
 from zoo.data._sources.shards import Shards
 from zoo.data._unusable import Unusable, refusal
-from zoo.errors import DataError, OutputError, UsageError
+from zoo.errors import DataError, OutputError
 from zoo.spec import Display, Table
 from zoo.store._cachedir import BUILDING, claim
 from zoo.store._urls import show_place
@@ -35,15 +33,13 @@ from zoo.store.place import Place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from typing import Unpack
 
     from numpy.typing import NDArray
 
     from zoo.data._index import Pool, Source
     from zoo.data._threads import Progress
-    from zoo.spec import Reading
 
-__all__ = ["DEFAULT_SIZE", "ShardsResult", "write_shards"]
+__all__ = ["DEFAULT_SIZE", "Plan", "ShardsResult", "divide", "write_shards"]
 
 DEFAULT_SIZE = 256_000_000
 """Bytes of a shard: some seconds of a fast network, and some thousand pictures."""
@@ -77,7 +73,7 @@ class ShardsResult(Display, msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Plan:
+class Plan:
     """One shard that is to be written: its name, and positions of its images in the pool."""
 
     name: str
@@ -88,48 +84,22 @@ class _Plan:
 
 
 def write_shards(
-    source: str | Path,
+    pool: Pool,
+    plans: Sequence[Plan],
     out: str | Path,
+    seed: int,
     *,
-    size: int | None = None,
-    images: int | None = None,
-    seed: int = 0,
-    overwrite: bool = False,
-    skip_bad: bool = False,
-    progress: Progress | None = None,
-    **reading: Unpack[Reading],
+    overwrite: bool,
+    skip_bad: bool,
+    progress: Progress | None,
 ) -> ShardsResult:
-    """Write a data set as shards.
-
-    Args:
-        source: name or place of the data set, as in `zoo.data.open_data`.
-        out: a folder, or the address of one.
-        size: most bytes of a shard, unless one image is larger; None: `DEFAULT_SIZE`.
-        images: most images of a shard, instead of `size`.
-        seed: seed of the order in which images are mixed.
-        overwrite: write anew what is there.
-        skip_bad: leave out images that cannot be read.
-        progress: called as images get written.
-        **reading: way to read the data, see `zoo.spec.Reading`.
+    """Write images as shards, as `divide` dealt them.
 
     Raises:
-        UsageError: size and images, or one that is not positive.
-        DataError: the data cannot be read, or its images are not one file each.
+        DataError: images cannot be read.
         OutputError: `out` holds something else, or cannot be written.
     """
-    if size is not None and images is not None:
-        raise UsageError(
-            "--size and --images: give one of them", code="option-conflict", options=["--size", "--images"]
-        )
-    for option, value in (("--size", size), ("--images", images)):
-        if value is not None and value < 1:
-            raise UsageError(f"{option} {value}: expected at least 1", code="option-value", option=option, value=value)
-    pool = index_undecided(source, skip_bad=skip_bad, reading=reading)
-    if group := reading.get("group"):
-        pool = regroup(pool, group)
-    _refuse_source(pool)
     place = Place(out)
-    plans = _divide(pool, seed, size or DEFAULT_SIZE, images)
     _refuse_other(place, plans, overwrite=overwrite)
     _remove_leftovers(place)
     there = place.sizes()
@@ -173,8 +143,19 @@ def _refuse_source(pool: Pool) -> None:
             )
 
 
-def _divide(pool: Pool, seed: int, most: int, images: int | None) -> list[_Plan]:
-    """Which images go into which shard: mixed by the seed and their content, splits apart."""
+def divide(pool: Pool, seed: int, most: int, images: int | None) -> list[Plan]:
+    """Which images go into which shard: mixed by the seed and their content, splits apart.
+
+    Args:
+        pool: the images.
+        seed: seed of their order.
+        most: most bytes of a shard, unless one image is larger.
+        images: most images of a shard, instead of `most`; None: as many as fit.
+
+    Raises:
+        DataError: its images are not one file each.
+    """
+    _refuse_source(pool)
     n = len(pool.ids)
     keys = np.zeros((n, 16), np.uint8)
     salt = f"zoo shard {seed}".encode()
@@ -186,13 +167,13 @@ def _divide(pool: Pool, seed: int, most: int, images: int | None) -> list[_Plan]
     for number, brought in enumerate(SPLITS):
         if brought in pool.rows:
             split[pool.rows[brought]] = number
-    plans: list[_Plan] = []
+    plans: list[Plan] = []
     for number in (0, 1, 2, -1):
         rows = order[split[order] == number]
         name: SplitName | None = None if number < 0 else SPLITS[number]
         first = 0
         for at, part in enumerate(_pieces(pool, rows, most, images)):
-            plans.append(_Plan(f"{name or 'data'}-{at:06}.tar", name, part, first))
+            plans.append(Plan(f"{name or 'data'}-{at:06}.tar", name, part, first))
             first += len(part)
     return plans
 
@@ -223,7 +204,7 @@ def _size_of(source: Source, row: int) -> int:
     return source.read(row).pixels.nbytes
 
 
-def _refuse_other(place: Place, plans: Sequence[_Plan], *, overwrite: bool) -> None:
+def _refuse_other(place: Place, plans: Sequence[Plan], *, overwrite: bool) -> None:
     """Raise OutputError where the folder holds what this command would not write there; remove an index that it may."""
     ours = {INDEX, _CLASSES, *(plan.name for plan in plans), *(_name_listing(plan.name) for plan in plans)}
     there, names = place.sizes(), place.names()
@@ -251,7 +232,7 @@ def _name_listing(shard: str) -> str:
     return f"{shard.removesuffix('.tar')}.index"
 
 
-def _mark(pool: Pool, plan: _Plan, seed: int) -> str:
+def _mark(pool: Pool, plan: Plan, seed: int) -> str:
     """What a shard will hold: two commands that agree in it write the same bytes."""
     digest = hashlib.sha256(f"{SCHEMA} {seed} {plan.name} {plan.first}\n".encode())
     digest.update(msgspec.json.encode(pool.labels))
@@ -264,7 +245,7 @@ def _mark(pool: Pool, plan: _Plan, seed: int) -> str:
     return digest.hexdigest()
 
 
-def _continue(place: Place, there: Mapping[str, int], plan: _Plan, mark: str) -> tuple[ShardFile, Listing] | None:
+def _continue(place: Place, there: Mapping[str, int], plan: Plan, mark: str) -> tuple[ShardFile, Listing] | None:
     """A shard that an earlier call of the same command finished."""
     listed = _name_listing(plan.name)
     if listed not in there or plan.name not in there:
@@ -281,12 +262,12 @@ def _continue(place: Place, there: Mapping[str, int], plan: _Plan, mark: str) ->
     return _file(plan, listing, data), listing
 
 
-def _file(plan: _Plan, listing: Listing, data: bytes) -> ShardFile:
+def _file(plan: Plan, listing: Listing, data: bytes) -> ShardFile:
     digest = hashlib.sha256(data).hexdigest()
     return ShardFile(plan.name, plan.split, len(listing.ids), listing.size, listing.sha256, digest)
 
 
-def _write(place: Place, pool: Pool, plan: _Plan, mark: str, *, skip_bad: bool) -> tuple[ShardFile, Listing]:
+def _write(place: Place, pool: Pool, plan: Plan, mark: str, *, skip_bad: bool) -> tuple[ShardFile, Listing]:
     try:
         if place.folder is not None:
             place.folder.mkdir(parents=True, exist_ok=True)

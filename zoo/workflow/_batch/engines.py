@@ -21,11 +21,12 @@ from zoo.edge.bundle import Contents
 from zoo.errors import DataError, OutputError, UsageError, ZooError
 from zoo.store._urls import show_place
 from zoo.store.place import Place
-from zoo.workflow._batch.failures import TRIES, PartFailure, lose
+from zoo.workflow._batch.failures import TRIES, lose
 from zoo.workflow._batch.ledger import BEGINNINGS, keep, refuse_late
 from zoo.workflow._batch.listing import Part
 from zoo.workflow._batch.part import Job, Record, answer_part, open_runtime
 from zoo.workflow._ray import connect, find_nodes, refuse_size
+from zoo.workflow._tasks import check_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -48,10 +49,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     part: int
     record: Record | None = None
-    problem: PartFailure | None = None
-    """Why it has none."""
-    kind: str = ""
-    """Name of the class of the error."""
+    error: dict[str, Any] | None = None
+    """Why it has none, as `ZooError.document` says it."""
     final: bool = False
     """Every other part would fail for the same reason."""
 
@@ -92,20 +91,11 @@ class Answerer:
     """An actor. It opens the model once, and every part that it answers ends in an outcome, never in an exception."""
 
     def __init__(self, job: Job, contents: Any, version: str) -> None:
-        import zoo
-
         self._job = job
         self._opened: tuple[Runtime, Place] | None = None
         self._refused: ZooError | None = None
         try:
-            if zoo.__version__ != version:
-                raise UsageError(
-                    f"a worker has edgezoo {zoo.__version__}, expected {version} as here; install one version on all "
-                    "nodes",
-                    code="worker-version",
-                    found=zoo.__version__,
-                    expected=version,
-                )
+            check_version(version)
             if not isinstance(contents, Contents):
                 import ray
 
@@ -119,7 +109,7 @@ class Answerer:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         """Answer the parts of a batch: {"part": JSON of each} → {"outcome": JSON of each}."""
         parts = [msgspec.json.decode(bytes(one), type=Part) for one in batch["part"]]
-        return {"outcome": [msgspec.json.encode(self._answer(part)) for part in parts]}
+        return {"outcome": [msgspec.json.encode(self._answer(part), enc_hook=str) for part in parts]}
 
     def _answer(self, part: Part) -> Outcome:
         if self._opened is None:
@@ -162,8 +152,7 @@ def _report(what: str, problem: Exception) -> DataError:
 
 
 def _fail(part: Part, problem: ZooError, *, final: bool = False) -> Outcome:
-    failure = PartFailure(part=part.number, code=problem.code, message=join_lines(problem, 500))
-    return Outcome(part=part.number, problem=failure, kind=type(problem).__name__, final=final)
+    return Outcome(part=part.number, error=problem.document(), final=final)
 
 
 def _run_on_ray(job: Job, shared: Any, count: int, parts: Sequence[Part]) -> Generator[Outcome]:
