@@ -28,12 +28,12 @@ from refusals import refused
 
 import zoo
 from zoo._support.files import hold_lock
+from zoo._urls import show_place, show_url
 from zoo.edge import Runtime, predict_csv
 from zoo.edge._beside import find_columns
 from zoo.edge.bundle import open_model
 from zoo.errors import DataError, OutputError, ResumeError, UsageError
 from zoo.store import _urls
-from zoo.store._urls import show_place, show_url
 from zoo.store.place import Place
 from zoo.workflow._batch import engines, ledger, listing, sources
 from zoo.workflow._batch.part import Job

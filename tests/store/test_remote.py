@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import buckets
 import pytest
 
+from zoo._urls import show_url
 from zoo.errors import DataError, OutputError, ZooError
 from zoo.store import _cachedir as cachedir
 from zoo.store import _mirror, remote
-from zoo.store._urls import asking, show_url
+from zoo.store._urls import asking
 
 if TYPE_CHECKING:
     from pathlib import Path

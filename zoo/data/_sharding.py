@@ -20,6 +20,7 @@ import numpy as np
 
 from zoo._support.files import refuse_unwritable, remove_leftovers, sha256_file, suggest_remedy
 from zoo._support.text import format_count, gigabytes
+from zoo._urls import show_place
 from zoo.data._index import SPLITS, Arrays, Files, Several, SplitName
 from zoo.data._shard_file import HEADER, Growing, say_columns
 from zoo.data._sources.shard_index import INDEX, SCHEMA, Listing, ShardFile, ShardSet, open_set, seal
@@ -28,7 +29,6 @@ from zoo.data._unusable import Unusable, refusal
 from zoo.errors import DataError, OutputError
 from zoo.spec import Display, Table
 from zoo.store._cachedir import BUILDING, claim
-from zoo.store._urls import show_place
 from zoo.store.place import Place
 
 if TYPE_CHECKING:

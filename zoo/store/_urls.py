@@ -10,46 +10,29 @@ import contextlib
 import re
 import time
 from typing import TYPE_CHECKING, Any, TypeVar
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from zoo._support.imports import needing
 from zoo._support.text import join_lines
+from zoo._urls import hide_secrets, show_url
 from zoo.errors import DataError, UsageError, ZooError
 from zoo.store._download import offline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
 
 __all__ = [
     "HTTP",
     "asking",
     "insist",
-    "is_url",
     "last_part",
     "open_store",
     "parent_url",
     "refuse_change",
-    "show_place",
-    "show_url",
-    "without_user",
 ]
 
 T = TypeVar("T")
 HTTP = frozenset({"http", "https"})
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
-_SECRETS = re.compile(r"(?<=://)[^/\s'\"]*@|\?[^\s'\"]*")
-"""User and password, to the last @ before a path; whatever follows a question mark, such as a signature."""
-_WORDS = frozenset(
-    {"sig", "signature", "token", "key", "secret", "credential", "credentials", "password", "passwd", "pwd"}
-    | {"auth", "authorization", "apikey", "accesskey", "accesstoken", "jwt"}
-)
-"""Words in the names of parameters that open an address."""
-_SIGNED = re.compile(
-    r"x-(amz|goog)-.*|expires|policy|googleaccessid|s[veprt]|spr|sip|srt|ss|skoid|sktid|sk[tesv]", re.IGNORECASE
-)
-"""Parameters that go with a signature: when it ends, what it allows."""
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[^A-Z_-]+")
 _DENIED = re.compile(
     r"\b(40[13]|Forbidden|Access ?Denied|Unauthorized|credentials?|InvalidAccessKeyId|Signature)", re.I
 )
@@ -65,37 +48,6 @@ _TRIES = 3
 """Times that a store is asked at least."""
 _WAIT, _LONGEST = 0.5, 30.0
 """Seconds before the second try; each later wait is twice as long, up to the longest."""
-
-
-def is_url(source: str | Path) -> bool:
-    """Whether a place is an address, such as s3://bucket/images."""
-    return isinstance(source, str) and _SCHEME.match(source) is not None
-
-
-def show_url(url: str) -> str:
-    """An address without user, password and signature, as it may be printed and recorded."""
-    return _SECRETS.sub("", url)
-
-
-def show_place(where: str) -> str:
-    """`where` without what may open it, as the name of an image: a query that tells images apart stays.
-
-    User and password go, and of a query the parameters that bear a key or a signature, with what goes with those.
-    """
-    if not is_url(where):
-        return where
-    said = urlsplit(where)
-    names = {one: unquote(one.partition("=")[0]) for one in said.query.split("&")}
-    secret = {one for one, name in names.items() if _WORDS & {word.lower() for word in _WORD.findall(name)}}
-    if secret:
-        secret |= {one for one, name in names.items() if _SIGNED.fullmatch(name)}
-    query = "&".join(one for one in said.query.split("&") if one not in secret)
-    return urlunsplit((said.scheme, said.netloc.rpartition("@")[2], said.path, query, said.fragment))
-
-
-def without_user(url: str) -> str:
-    """An address without user and password; a signature stays."""
-    return re.sub(r"(?<=://)[^/]*@", "", url, count=1)
 
 
 def last_part(url: str) -> str:
@@ -225,7 +177,7 @@ def insist(
 
 def _explain(problem: Exception, url: str) -> DataError:
     """Every store's client has its own errors, and none of them can be imported where it is not installed."""
-    where, said = show_url(url), _SECRETS.sub("", join_lines(problem, 200))
+    where, said = show_url(url), hide_secrets(join_lines(problem, 200))
     login, at, _ = urlsplit(url).netloc.rpartition("@")
     said = said.replace(login + at, "")  # S3 has no logins in addresses, so its client takes one for a bucket
     kind = type(problem).__name__

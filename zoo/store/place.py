@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo._support.files import atomic_path, atomic_write, refuse_unwritable
+from zoo._urls import is_url, show_place
 from zoo.errors import DataError, OutputError
-from zoo.store._urls import HTTP, asking, insist, is_url, open_store, show_place
+from zoo.store._urls import HTTP, asking, insist, open_store
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

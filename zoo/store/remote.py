@@ -16,12 +16,13 @@ from urllib.parse import unquote
 
 from zoo._support.files import hold_lock, refuse_unwritable
 from zoo._support.text import format_count
+from zoo._urls import show_url, without_user
 from zoo.errors import DataError
 from zoo.store._cachedir import ABOUT, keep_in_use, limit, sweep
 from zoo.store._download import REACH_LIMIT, READ_LIMIT, offline
 from zoo.store._mirror import Remote, bring, check_keys, read_manifest, refuse_size, write_about
 from zoo.store._places import cache_folder
-from zoo.store._urls import HTTP, asking, is_url, last_part, open_store, parent_url, show_url, without_user
+from zoo.store._urls import HTTP, asking, last_part, open_store, parent_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,13 +33,11 @@ __all__ = [
     "fetch_listed",
     "fetch_tree",
     "is_listed",
-    "is_url",
     "last_part",
     "list_tree",
     "name_listed",
     "open_store",
     "parent_url",
-    "show_url",
     "survey",
 ]
 

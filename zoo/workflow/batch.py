@@ -117,11 +117,10 @@ def predict_batch(
         UsageError: a package is missing, or the cluster cannot be reached, has no room or does not see the place.
     """
     import zoo
+    from zoo._urls import is_url, show_place
     from zoo.edge._answers import name_columns
     from zoo.edge.bundle import open_model
-    from zoo.store._urls import show_place
     from zoo.store.place import Place
-    from zoo.store.remote import is_url
     from zoo.workflow._batch import ledger
     from zoo.workflow._batch.engines import open_here, open_on_ray
     from zoo.workflow._batch.listing import open_listing, write_listing
@@ -151,6 +150,7 @@ def predict_batch(
         threads=threads,
         allow_fallback=allow_fallback,
         model=str(model),
+        sources=tuple(given),
     )
     wanted = ledger.Begun(
         version=zoo.__version__,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo._urls import show_url
 from zoo.data._index import SPLITS, Pool
 from zoo.data._scanning.scan import one_form, split_columns
 from zoo.data._sources.shard_index import INDEX, ShardSet, join_listings, open_listing, open_set
@@ -68,7 +69,7 @@ def index_remote(url: str, listing: remote.Listing, reading: Reading) -> Pool | 
         _check_size(folder.name, one.name, None if there is None else there.size, one.size)
         if there is not None:
             files.append(Remote(there.system, there.path, url, there.scheme, one.size, there.mark, "", one.sha256))
-    root = cache_folder("shards") / hashlib.sha256(remote.show_url(url).encode()).hexdigest()[:16]
+    root = cache_folder("shards") / hashlib.sha256(show_url(url).encode()).hexdigest()[:16]
     return _pool(root, folder, found, Shelf(files), reading)
 
 

@@ -17,9 +17,9 @@ import msgspec
 
 from zoo._support.files import refuse_unwritable
 from zoo._support.text import join_lines
+from zoo._urls import show_place
 from zoo.edge.bundle import Contents
 from zoo.errors import DataError, OutputError, UsageError, ZooError
-from zoo.store._urls import show_place
 from zoo.store.place import Place
 from zoo.workflow._batch.failures import TRIES, lose
 from zoo.workflow._batch.ledger import BEGINNINGS, keep, refuse_late

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo._support.files import hold_lock, remove_leftovers
+from zoo._urls import show_place
 from zoo.errors import OutputError, ResumeError
 from zoo.spec import decode, encode
-from zoo.store._urls import show_place
 from zoo.workflow._batch.listing import FOLDER, INDEX, Listing, refuse_unseen
 from zoo.workflow._batch.part import Record
 

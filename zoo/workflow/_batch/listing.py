@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from zoo._urls import show_place
 from zoo.errors import DataError, ResumeError, UsageError
 from zoo.spec import decode
-from zoo.store._urls import show_place
 from zoo.workflow._batch.sources import Entry
 
 if TYPE_CHECKING:

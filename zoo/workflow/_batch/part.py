@@ -17,15 +17,14 @@ import numpy as np
 from zoo._support.files import sha256_bytes
 from zoo._support.imports import needing
 from zoo._support.text import is_utf8, spell_name
+from zoo._urls import is_url, restore_secrets, show_place
 from zoo.edge import Runtime
 from zoo.edge._answers import encode_line, list_cells, name_columns
 from zoo.edge._results import Failure
 from zoo.edge._stream import decode_ahead
 from zoo.errors import DataError, ImageError
 from zoo.spec import MEASURED, NOVELTY
-from zoo.store._urls import show_place
 from zoo.store.place import read_bytes
-from zoo.store.remote import is_url
 from zoo.workflow._batch.listing import Part, digest_names, read_part
 
 if TYPE_CHECKING:
@@ -66,6 +65,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the model, for errors."""
     home: str = "."
     """Folder that paths in the listing are relative to: workers have folders of their own."""
+    sources: tuple[str, ...] = ()
+    """As the user named them in this call, with what opens them: the listing has no secrets of theirs."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,7 +108,7 @@ def answer_part(job: Job, runtime: Runtime, place: Place, part: Part) -> tuple[R
         columns = {entry.image: dict(zip(table.names, entry.cells or (), strict=True)) for entry in entries}
     results = list(
         runtime.answers(
-            _fetch(entries, job.home),
+            _fetch(entries, job),
             statistics=job.statistics,
             batch_size=job.batch_size,
             frame=job.frame,
@@ -130,10 +131,9 @@ def answer_part(job: Job, runtime: Runtime, place: Place, part: Part) -> tuple[R
     return record, data
 
 
-def _fetch(entries: list[Entry], home: str) -> Iterator[tuple[str, bytes | Path | ImageError]]:
+def _fetch(entries: list[Entry], job: Job) -> Iterator[tuple[str, bytes | Path | ImageError]]:
     """Files of this machine by their paths; what lies in tars or far away as bytes, several fetched at a time."""
-    places = [entry.at or entry.image for entry in entries]
-    places = [place if is_url(place) else os.path.join(home, place) for place in places]  # noqa: PTH118 - for very many
+    places = [_find_place(entry, job) for entry in entries]
     far = [
         entry.error is None and (entry.start is not None or is_url(place))
         for entry, place in zip(entries, places, strict=True)
@@ -146,6 +146,13 @@ def _fetch(entries: list[Entry], home: str) -> Iterator[tuple[str, bytes | Path 
                 yield entry.image, ImageError(entry.image, found)
             else:
                 yield entry.image, Path(place) if found is None else found.tobytes()
+
+
+def _find_place(entry: Entry, job: Job) -> str:
+    place = entry.at or entry.image
+    if is_url(place):
+        return place if entry.source is None else restore_secrets(place, job.sources[entry.source])
+    return os.path.join(job.home, place)  # noqa: PTH118 - for very many
 
 
 def _read(where: str, entry: Entry) -> Array | str:

@@ -19,14 +19,14 @@ import msgspec
 
 from zoo._support.cells import form_of, open_cells
 from zoo._support.text import natural_key, read_inert
+from zoo._urls import is_url, restore_secrets, show_place
 from zoo.edge._beside import find_columns_of
 from zoo.edge._stream import expand
 from zoo.errors import DataError, ImageError
 from zoo.readers._door import image_suffixes
 from zoo.readers._foreign import find_suffix
 from zoo.readers._walk import Walk, is_hidden
-from zoo.store._urls import show_place
-from zoo.store.remote import asking, is_url, open_store
+from zoo.store.remote import asking, open_store
 from zoo.tabular import missing_columns
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     image: str
     """How its row names it."""
     at: str | None = None
-    """Path or URL of its file, or of the tar that holds it; None: `image` is it."""
+    """Path or URL of its file, or of the tar that holds it, without the secrets of its source; None: `image` is it."""
     start: int | None = None
     size: int | None = None
     """Its bytes in the tar."""
@@ -56,6 +56,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the model takes beside it, in the order of the manifest."""
     error: str | None = None
     """Why there is nothing to read."""
+    source: int | None = None
+    """Which of the sources that the user named has what opens the URL; None: it needs nothing of theirs."""
 
 
 def list_images(
@@ -71,11 +73,11 @@ def list_images(
     Raises:
         DataError: a source cannot be listed, or the only one holds no image.
     """
-    for source in sources:
+    for number, source in enumerate(sources):
         empty = True
         for entry in _list_source(source, beside, passed):
             empty = False
-            yield entry
+            yield _without_secrets(entry, number, source)
         if empty:
             problem = DataError(
                 f"{show_place(source)}: holds no image; expected images, tar shards, or a table of their paths",
@@ -85,6 +87,16 @@ def list_images(
             if len(sources) == 1:
                 raise problem
             yield Entry(show_place(source), error=str(problem))
+
+
+def _without_secrets(entry: Entry, number: int, source: str) -> Entry:
+    """The entry as it may be written down: what opens it is given again by each call, but for what a table says."""
+    if entry.at is None or not is_url(source):
+        return entry
+    shown = show_place(entry.at)
+    if shown == entry.at or restore_secrets(shown, source) != entry.at:
+        return entry
+    return msgspec.structs.replace(entry, at=None if shown == entry.image else shown, source=number)
 
 
 def size_of_source(source: str) -> int | None:
