@@ -12,6 +12,7 @@ import contextlib
 import os
 import tarfile
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -26,11 +27,12 @@ from zoo.errors import DataError, ImageError
 from zoo.readers._door import image_suffixes
 from zoo.readers._foreign import find_suffix
 from zoo.readers._walk import Walk, is_hidden
+from zoo.store.place import read_bytes
 from zoo.store.remote import asking, open_store
 from zoo.tabular import missing_columns
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from zoo.readers._walk import PassedOver
     from zoo.spec import TableSpec
@@ -119,7 +121,7 @@ def _list_source(source: str, beside: TableSpec | None, passed: list[tuple[str, 
     if beside is not None:
         raise missing_columns(beside, beside.names)
     if lower.endswith(".tar") and not _is_pattern(source):
-        yield from _list_tar(source)
+        yield from _list_tars([source])
     elif is_url(source):
         yield from _list_url(source)
     else:
@@ -142,8 +144,8 @@ def _list_here(source: str, passed: list[tuple[str, PassedOver]] | None) -> Iter
         if problem.code != "data-empty":  # which `list_images` says
             raise
     if not some:
-        for tar in Walk(source).files((".tar",)):
-            yield from _list_tar(os.path.join(source, tar))  # noqa: PTH118 - '.' stays as the user gave it
+        tars = Walk(source).files((".tar",))
+        yield from _list_tars(os.path.join(source, tar) for tar in tars)  # noqa: PTH118 - '.' stays as the user gave it
 
 
 def _list_url(url: str) -> Iterator[Entry]:
@@ -151,8 +153,13 @@ def _list_url(url: str) -> Iterator[Entry]:
     asked = url.partition("?")[2] if url.startswith("http") else ""
     with _reading(url):
         if _is_pattern(url):
-            found = sorted(system.glob(path), key=natural_key)
-            yield from (entry for one in found for entry in _list_file(system.unstrip_protocol(one)))
+            found = [system.unstrip_protocol(one) for one in sorted(system.glob(path), key=natural_key)]
+            known: dict[str, Any] = {}
+            for one in found:
+                if _is_tar(one):
+                    yield from _list_tars([one], known)
+                elif _is_image(one):
+                    yield Entry(show_place(one), one)
         elif _is_image(path.partition("?")[0]) or (asked and system.isfile(path)):
             yield Entry(show_place(url), url)
         else:
@@ -174,26 +181,81 @@ def _list_folder(system: Any, root: str) -> Iterator[Entry]:
             if _is_image(name):
                 some = True
                 yield Entry(show_place(place), place)
-            elif name.lower().endswith(".tar"):
+            elif _is_tar(name):
                 tars.append(place)
     if not some:
-        for tar in tars:
-            yield from _list_tar(tar)
+        yield from _list_tars(tars)
 
 
-def _list_file(place: str) -> Iterator[Entry]:
-    """A file that a pattern found."""
-    if place.lower().endswith(".tar"):
-        yield from _list_tar(place)
-    elif _is_image(place):
-        yield Entry(show_place(place), place)
+def _is_tar(name: str) -> bool:
+    return name.lower().endswith(".tar")
 
 
 def _is_image(name: str) -> bool:
     return find_suffix(name) in image_suffixes()
 
 
-def _list_tar(tar: str) -> Iterator[Entry]:
+def _list_tars(tars: Iterable[str], known: dict[str, Any] | None = None) -> Iterator[Entry]:
+    """Images of tars, by the index that `zoo data shard` wrote beside them, or by all their headers.
+
+    Args:
+        tars: paths or URLs.
+        known: gets the index of each folder, which is read once; None: of these tars alone.
+
+    Raises:
+        DataError: a tar or its index cannot be used, or one is not of the size that its index says.
+    """
+    import numpy as np
+
+    from zoo.data._sources.shard_index import INDEX, open_listing, open_set
+    from zoo.data._sources.shard_set import check_size
+
+    known = {} if known is None else known
+    for tar in tars:
+        place, query, rest = tar.partition("?") if is_url(tar) else (tar, "", "")
+        folder, _, name = place.replace(os.sep, "/").rpartition("/")
+        beside = partial(_read_beside, f"{folder}/" if folder else "", query + rest)
+        if folder not in known:
+            data = beside(INDEX)
+            known[folder] = None if data is None else open_set(data, show_place(f"{folder}/{INDEX}"))
+        listed = known[folder]
+        shard = next((one for one in listed.shards if one.name == name), None) if listed is not None else None
+        data = None if shard is None else beside(shard.listed)
+        if shard is None or data is None:
+            yield from _list_members(tar)
+            continue
+        shown = show_place(tar)
+        if (size := _size_of(tar)) is not None:
+            check_size(show_place(folder), name, size, shard.size)
+        found = open_listing(data, shard, show_place(folder))
+        places = (np.frombuffer(one, "<i8").tolist() for one in (found.offsets, found.sizes))
+        for image, start, size in zip(found.ids, *places, strict=True):
+            yield Entry(f"{shown}/{image}", tar, start, size)
+
+
+def _size_of(tar: str) -> int | None:
+    """Bytes of a tar; None: the server does not say."""
+    with _reading(tar):
+        if not is_url(tar):
+            return Path(tar).stat().st_size
+        system, path, _ = open_store(tar, shared=True)
+        size = system.info(path)["size"]
+        return None if size is None else int(size)
+
+
+def _read_beside(folder: str, query: str, name: str) -> bytes | None:
+    """A file beside a tar; None: there is none, or whoever may read the tar may not read it."""
+    try:
+        return read_bytes(f"{folder}{name}{query}")
+    except OSError:
+        return None
+    except DataError as problem:
+        if problem.code not in {"remote-missing", "remote-denied"}:
+            raise
+        return None
+
+
+def _list_members(tar: str) -> Iterator[Entry]:
     """Members of a tar that are images by their suffixes; nothing is unpacked, no image is read."""
     from zoo.data._sources.tar_headers import members
 
