@@ -9,8 +9,10 @@ import re
 from typing import Any
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-__all__ = ["hide_secrets", "is_url", "restore_secrets", "show_place", "show_url", "without_user"]
+__all__ = ["HERE", "hide_secrets", "is_url", "restore_secrets", "show_place", "show_url", "without_user"]
 
+HERE = ("file://", "local://")
+"""How addresses of files of this machine begin."""
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
 _SECRETS = re.compile(r"(?<=://)[^/\s'\"]*@|\?[^\s'\"]*")
 """User and password, to the last @ before a path; whatever follows a question mark, such as a signature."""

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from zoo._support.files import atomic_path, atomic_write, refuse_unwritable
-from zoo._urls import is_url, show_place
+from zoo._urls import HERE, is_url, show_place
 from zoo.errors import DataError, OutputError
 from zoo.store._urls import HTTP, asking, insist, open_store
 
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["Place", "read_bytes"]
 
 T = TypeVar("T")
-_HERE = ("file://", "local://")
 _AT_ONCE = 1000
 """Small files that are asked for together."""
 
@@ -64,7 +63,7 @@ class Place:
             DataError: the network is switched off.
         """
         text = str(where)
-        if text.startswith(_HERE):
+        if text.startswith(HERE):
             text = open_store(text)[1]
         self._system: Any = None
         self._root = ""

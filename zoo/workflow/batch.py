@@ -6,6 +6,7 @@ each into one file (`_batch.part`). A ledger says which count (`_batch.ledger`);
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -167,11 +168,11 @@ def predict_batch(
     with ledger.lock(place):
         begun = ledger.begin(place, wanted, resume=resume, overwrite=overwrite)
         whole = ledger.read_finished(place, begun)
-        start = ledger.take_over(place) if whole is None else ""
         listing = open_listing(place)
-        if listing is None:
-            log.info("listing the images")
-            with ledger.undoing(place):
+        with ledger.undoing(place) if listing is None else contextlib.nullcontext():
+            start = ledger.take_over(place) if whole is None else ""
+            if listing is None:
+                log.info("listing the images")
                 listing = write_listing(place, list_images(given, contents.manifest.table), begun.part_size)
         done = ledger.read_done(place, listing, begun.batch)
         work = Work(place, listing, done)

@@ -16,7 +16,7 @@ from unicodedata import normalize
 
 from zoo._support.cells import form_of, open_cells
 from zoo._support.files import atomic_write
-from zoo._urls import is_url, show_url
+from zoo._urls import HERE, is_url, show_url
 from zoo.readers import JOINT
 from zoo.store import remote
 
@@ -47,7 +47,7 @@ def bring(url: str, listing: remote.Listing | None = None, *, verify: bool = Fal
     Raises:
         As `zoo.store.remote.fetch_tree`.
     """
-    if not _is_table(url) or url.startswith(("file://", "local://")):
+    if not _is_table(url) or url.startswith(HERE):
         return remote.fetch_tree(url, listing=listing, verify=verify)
     table = remote.fetch_tree(url, listing=listing, verify=verify)
     if _has_addresses(table):

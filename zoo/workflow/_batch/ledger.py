@@ -127,7 +127,7 @@ def lock(place: Place) -> Iterator[None]:
 
 @contextlib.contextmanager
 def undoing(place: Place) -> Iterator[None]:
-    """Remove what was begun when the block, which lists the images, is refused."""
+    """Remove what was begun when the block, which lists the images, fails."""
     try:
         yield
     except Exception:
