@@ -353,8 +353,8 @@ def grow_search(n: int) -> dict[str, float]:
 
 def grow_listing(n: int) -> dict[str, float]:
     """A table of paths, read and dealt into the parts of a batch."""
+    from zoo.store.place import Place
     from zoo.workflow._batch.listing import write_listing
-    from zoo.workflow._batch.places import Place
     from zoo.workflow._batch.sources import list_images
 
     with tempfile.TemporaryDirectory() as scratch:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import logging
-import os
 import socket
 import threading
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -23,8 +22,8 @@ __all__ = ["Bucket", "Wire", "refuse_all", "serve", "serve_files"]
 class Bucket:
     """One bucket of the server."""
 
-    def __init__(self, client: Any, name: str, address: str) -> None:
-        self.client, self.name, self.address = client, name, address
+    def __init__(self, client: Any, name: str, server: _Server) -> None:
+        self.client, self.name, self.server, self.address = client, name, server, server.address
 
     def put(self, key: str, data: bytes) -> None:
         """Write one object."""
@@ -42,33 +41,50 @@ class Bucket:
         return [one["Key"] for one in self.client.list_objects_v2(Bucket=self.name).get("Contents", [])]
 
 
+class _Server:
+    """moto's server, which may be away for a while; what it holds stays."""
+
+    def __init__(self) -> None:
+        self._kind = pytest.importorskip("moto.server").ThreadedMotoServer
+        self._port = 0
+        self.start()
+        self.address = f"http://127.0.0.1:{self._port}"
+
+    def start(self) -> None:
+        self._server = self._kind(ip_address="127.0.0.1", port=self._port, verbose=False)
+        self._server.start()
+        _, self._port = self._server.get_host_and_port()
+
+    def stop(self) -> None:
+        self._server.stop()
+
+
 @contextlib.contextmanager
-def serve() -> Iterator[Bucket]:
-    """moto's server over HTTP, with one bucket; s3fs finds it by the environment."""
+def serve(name: str = "zoo") -> Iterator[Bucket]:
+    """moto's server over HTTP, with one empty bucket; s3fs finds it by the environment."""
     boto = pytest.importorskip("botocore.session")
-    pytest.importorskip("s3fs")
-    server_of = pytest.importorskip("moto.server").ThreadedMotoServer
+    clients = pytest.importorskip("s3fs").S3FileSystem
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    server = server_of(ip_address="127.0.0.1", port=0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    address = f"http://{host}:{port}"
+    server = _Server()
+    # what moto holds is the process's, not the server's
+    pytest.importorskip("requests").post(f"{server.address}/moto-api/reset", timeout=60)
     said = {
-        "AWS_ENDPOINT_URL": address,
+        "AWS_ENDPOINT_URL": server.address,
         "AWS_ACCESS_KEY_ID": "testing",
         "AWS_SECRET_ACCESS_KEY": "testing-secret",
         "AWS_DEFAULT_REGION": "us-east-1",
     }
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in said.items():
-            patch.setenv(name, value)
+        for variable, value in said.items():
+            patch.setenv(variable, value)
         patch.delenv("AWS_PROFILE", raising=False)
-        client = boto.get_session().create_client("s3", endpoint_url=address)
-        name = f"zoo-{os.getpid()}"
+        client = boto.get_session().create_client("s3", endpoint_url=server.address)
         client.create_bucket(Bucket=name)
+        clients.clear_instance_cache()  # they would ask the server before this one
         try:
-            yield Bucket(client, name, address)
+            yield Bucket(client, name, server)
         finally:
+            clients.clear_instance_cache()
             client.close()
             server.stop()
 

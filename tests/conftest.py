@@ -5,8 +5,10 @@ from __future__ import annotations
 import hashlib
 import os
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
+import buckets
 import msgspec
 import pictures
 import pytest
@@ -48,6 +50,13 @@ def shared() -> Path:
     if not (SHARED / "data").is_dir():
         pytest.skip("the real images of ../shared are not here")
     return SHARED
+
+
+@pytest.fixture(scope="module")
+def bucket() -> Iterator[buckets.Bucket]:
+    """A bucket of an S3 server on loopback, to which the environment leads."""
+    with buckets.serve() as served:
+        yield served
 
 
 @pytest.fixture(scope="session")

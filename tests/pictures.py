@@ -165,6 +165,19 @@ def eight_classes(path: Path) -> Path:
     return path
 
 
+def striped(path: Path, *, train: int, others: int, side: int = 12) -> Path:
+    """An npz of gray pictures, (side, side), each second one with faint stripes: class 1."""
+    rng = np.random.default_rng(0)
+    arrays: dict[str, NDArray[Any]] = {}
+    for split, count in (("train", train), ("val", others), ("test", others)):
+        targets = np.arange(count) % 2
+        images = rng.normal(110, 40, (count, side, side))
+        images[targets == 1, ::2] += 30
+        arrays[f"{split}_images"], arrays[f"{split}_labels"] = images.clip(0, 255).astype(np.uint8), targets
+    np.savez(path, **arrays)
+    return path
+
+
 def rare_class(path: Path, *, side: int = 16, rare: float = 0.08, lift: float = 18) -> Path:
     """An npz of gray pictures: faint stripes in few of them, class 1, and noise in the others."""
     rng = np.random.default_rng(0)

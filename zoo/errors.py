@@ -25,6 +25,8 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+from zoo._urls import hide_secrets
+
 __all__ = [
     "CatalogueError",
     "DataError",
@@ -53,7 +55,7 @@ def __dir__() -> list[str]:
 
 
 class ZooError(Exception):
-    """Base of every error a user can cause.
+    """Base of every error a user can cause. User, password and signature of an address in it are left out.
 
     Args:
         message: one line in lower case: what was found, what was expected, what to do.
@@ -70,9 +72,9 @@ class ZooError(Exception):
     default_code: ClassVar[str] = "error"
 
     def __init__(self, message: str, /, *, code: str | None = None, **fields: Any) -> None:
-        super().__init__(message)
+        super().__init__(hide_secrets(message))
         self.code = code or self.default_code
-        self.fields = fields
+        self.fields = {name: hide_secrets(value) for name, value in fields.items()}
 
     def document(self) -> dict[str, Any]:
         """What `--json` prints below "error"."""
@@ -120,7 +122,7 @@ class ImageError(DataError):
 
     def __init__(self, name: str | None, reason: str, /, *, code: str | None = None, **fields: Any) -> None:
         super().__init__(reason if name is None else f"{name}: {reason}", code=code, **fields)
-        self.name, self.reason = name, reason
+        self.name, self.reason = hide_secrets(name), hide_secrets(reason)
 
     def rename(self, name: str) -> ImageError:
         """The same fault of an image that goes by another name."""

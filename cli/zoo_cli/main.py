@@ -17,6 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from zoo._support.text import join_lines
+from zoo._urls import hide_secrets
 from zoo.edge._print import BY_LINE, explain_error, run
 from zoo.errors import ZooError
 from zoo_cli.output import put
@@ -184,4 +185,4 @@ def _explain(problem: Exception, given: Sequence[str]) -> tuple[dict[str, Any], 
     if meant is not None:
         line = meant.line()
         said |= {"message": line, "commands": list(meant.commands)}
-    return said, line, status
+    return {name: hide_secrets(value) for name, value in said.items()}, hide_secrets(line), status

@@ -20,14 +20,7 @@ from zoo.errors import ZooError
 from zoo.workflow._images import lasting_source
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[buckets.Bucket]:
-    with buckets.serve() as served:
-        yield served
 
 
 @pytest.fixture(autouse=True)

@@ -27,7 +27,6 @@ from zoo.errors import DataError, ImageError, OutputError, UsageError, ZooError
 from zoo.spec import PreprocessSpec, Scale
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from zoo.data import Splits
@@ -35,12 +34,6 @@ if TYPE_CHECKING:
 SMALL = PreprocessSpec(
     size=(8, 8), channels="rgb", intensity=Scale(255), resize="stretch", mean=(0.5,) * 3, std=(0.5,) * 3
 )
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[buckets.Bucket]:
-    with buckets.serve() as served:
-        yield served
 
 
 @pytest.fixture(autouse=True)

@@ -10,8 +10,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import buckets
 import numpy as np
-import pytest
 from edge_models import paint
 from PIL import Image
 
@@ -45,6 +45,11 @@ def read_csv(data: bytes) -> Rows:
     return list(csv.reader(io.StringIO(data.decode(), newline="")))
 
 
+def part_files(place: Path) -> list[Path]:
+    """The files of a batch's parts, in their order."""
+    return sorted(place.glob("part-*"))
+
+
 def rows_of(place: Path) -> Rows:
     """Header and rows of a batch that is finished, checked against its manifest."""
     return read_rows(lambda name: (place / name).read_bytes())
@@ -68,21 +73,10 @@ def read_rows(read: Callable[[str], bytes]) -> Rows:
 @contextlib.contextmanager
 def s3_bucket() -> Iterator[Any]:
     """An empty bucket of a real S3 server on loopback, as s3fs; the environment leads to it."""
-    moto = pytest.importorskip("moto.server", reason="the S3 server is moto's")
-    s3fs = pytest.importorskip("s3fs", reason="s3:// needs s3fs")
-    served = moto.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    served.start()
-    host, port = served.get_host_and_port()
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in (("ENDPOINT_URL", f"http://{host}:{port}"), ("ACCESS_KEY_ID", "a"),
-                            ("SECRET_ACCESS_KEY", "b"), ("DEFAULT_REGION", "us-east-1")):  # fmt: skip
-            patch.setenv(f"AWS_{name}", value)
-        s3fs.S3FileSystem.clear_instance_cache()
-        system = s3fs.S3FileSystem(use_listings_cache=False)
-        system.mkdir("bucket")
-        yield system
-        s3fs.S3FileSystem.clear_instance_cache()
-    served.stop()
+    with buckets.serve("bucket"):
+        import s3fs
+
+        yield s3fs.S3FileSystem(use_listings_cache=False)
 
 
 def _read_parquet(data: bytes) -> Rows:

@@ -21,19 +21,21 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
-from batches import painted, read_csv, read_rows, rows_of, s3_bucket, table_of
+from batches import painted, part_files, read_csv, read_rows, rows_of, s3_bucket, table_of
 from beside_images import make_file, write_table
 from edge_models import make_manifest, make_model
 from refusals import refused
 
 import zoo
 from zoo._support.files import hold_lock
+from zoo._urls import show_place, show_url
 from zoo.edge import Runtime, predict_csv
 from zoo.edge._beside import find_columns
 from zoo.edge.bundle import open_model
 from zoo.errors import DataError, OutputError, ResumeError, UsageError
-from zoo.store.remote import show_url
-from zoo.workflow._batch import engines, ledger, listing, places, sources
+from zoo.store import _urls
+from zoo.store.place import Place
+from zoo.workflow._batch import engines, ledger, listing, sources
 from zoo.workflow._batch.part import Job
 
 if TYPE_CHECKING:
@@ -121,16 +123,18 @@ def test_only_parts_that_do_not_count_are_answered_again(model_file: Path, image
     place = tmp_path / "out"
     zoo.predict_batch(model_file, images, place, format="csv", part_size=9)
     expected = rows_of(place)
+    files = part_files(place)
     (place / "manifest.json").unlink()
-    (place / "_zoo" / "done" / "part-000001.json").unlink()
-    (place / "part-000002.csv").write_bytes((place / "part-000002.csv").read_bytes()[:-5])
-    (place / "part-000003.csv").unlink()
-    (place / ".part-000003.csv.abc.part").write_bytes(b"half")
-    os.utime(place / "part-000000.csv", (1, 1))
+    next((place / "_zoo" / "done").glob("part-000001-*.json")).unlink()
+    files[2].write_bytes(files[2].read_bytes()[:-5])
+    files[3].unlink()
+    (place / f".{files[3].name}.abc.part").write_bytes(b"half")
+    os.utime(files[0], (1, 1))
     done = zoo.predict_batch(model_file, images, place, format="csv", resume=True)
     assert (done.answered, done.finished) == (27, True)
     assert rows_of(place) == expected
-    assert (place / "part-000000.csv").stat().st_mtime == 1, "it was not written again"
+    assert files[0].stat().st_mtime == 1, "it was not written again"
+    assert part_files(place) == files
     assert not list(place.glob(".*"))
 
 
@@ -149,7 +153,7 @@ def test_a_damaged_listing_answers_nothing_wrong(model_file: Path, images: Path,
     place = tmp_path / "out"
     zoo.predict_batch(model_file, images, place, format="csv", part_size=9)
     (place / "manifest.json").unlink()
-    (place / "part-000001.csv").unlink()
+    part_files(place)[1].unlink()
     chunk = place / "_zoo" / "listing" / "000000.jsonl"
     chunk.write_bytes(chunk.read_bytes().replace(b"10.png", b"13.png"))
     done = zoo.predict_batch(model_file, images, place, format="csv", resume=True)
@@ -231,7 +235,7 @@ def test_a_network_that_fails_is_never_the_answer_to_an_image(
 ) -> None:
     pytest.importorskip("fsspec", reason="URLs need fsspec")
     pytest.importorskip("aiohttp", reason="http:// needs aiohttp")
-    monkeypatch.setattr(places, "_WAIT", 0.01)
+    monkeypatch.setattr(_urls, "_WAIT", 0.01)
     address, kind = server
     (tmp_path / "urls.csv").write_text(
         "\n".join(["image", *(f"{address}/{at % 3}/{at}.png" for at in range(12)), f"{address}/gone.png"])
@@ -328,30 +332,30 @@ def test_object_storage_is_read_and_written(model_file: Path, images: Path, tmp_
         assert sorted(row[1:] for row in rows) == answers, source
         assert all(row[0].startswith("s3://bucket/") for row in rows)
     bucket.rm(f"{place}/manifest.json")
-    bucket.rm(f"{place}/part-000002.csv")
+    bucket.rm(bucket.glob(f"{place}/part-000002-*.csv"))
     assert ask(resume=True).answered == 9
     with refused("out-occupied", OutputError):
         ask()
 
 
 def test_secrets_of_a_url_are_in_no_row() -> None:
-    shown = places.show_place("https://user:pass@host/a.png?X-Amz-Signature=abc")
+    shown = show_place("https://user:pass@host/a.png?X-Amz-Signature=abc")
     assert shown == "https://host/a.png"
-    assert places.show_place("https://host/a?id=3") == "https://host/a?id=3"
+    assert show_place("https://host/a?id=3") == "https://host/a?id=3"
     signed = "X-Amz-Credential=a&X-Amz-Security-Token=b&X-Amz-Date=c&X-Amz-Signature=d"
     for secret in (signed, "sv=1&se=2&sig=3", "AWSAccessKeyId=a&Expires=1&Signature=b", "api_key=a", "accessToken=b",
                    "access%5Ftoken=c", "Password=d"):  # fmt: skip
-        shown = places.show_place(f"https://user:p@ss@host/a?id=1&{secret}&design=a#b")
+        shown = show_place(f"https://user:p@ss@host/a?id=1&{secret}&design=a#b")
         assert shown == "https://host/a?id=1&design=a#b"
     assert show_url("https://user:p@ss@host/a@b") == "https://host/a@b"
     asked = "https://host/a?id=1&design=a&author=b&keyword=c&monkey=d&se=1&expires=2"
-    assert places.show_place(asked) == asked, "it tells images apart"
-    assert places.show_place("images/a@b?key=1") == "images/a@b?key=1", "a file may be called so"
+    assert show_place(asked) == asked, "it tells images apart"
+    assert show_place("images/a@b?key=1") == "images/a@b?key=1", "a file may be called so"
 
 
 def test_secrets_of_a_place_are_in_no_error() -> None:
     memory = pytest.importorskip("fsspec.implementations.memory", reason="URLs need fsspec")
-    place = places.Place("memory://user:pass@out")
+    place = Place("memory://user:pass@out")
     for name in ("manifest.json", "_zoo/begun.json", "_zoo/listing/index.json"):
         place.write(name, b"{")
     unfinished = ledger.Begun(
@@ -366,7 +370,7 @@ def test_secrets_of_a_place_are_in_no_error() -> None:
         sources=(),
         home="",
     )
-    for read in (ledger.read_finished, listing.open_listing,
+    for read in (functools.partial(ledger.read_finished, begun=unfinished), listing.open_listing,
                  functools.partial(ledger.begin, wanted=unfinished, resume=True, overwrite=False)):  # fmt: skip
         with refused("document-malformed", ResumeError) as caught:
             read(place)
@@ -399,14 +403,15 @@ def answer(worker: engines.Answerer, part: listing.Part) -> engines.Outcome:
 
 @pytest.fixture
 def worker(model_file: Path, tmp_path: Path) -> engines.Answerer:
-    job = Job(place=str(tmp_path / "out"), form="csv", batch="ours")
+    start = ledger.take_over(Place(str(tmp_path / "out")))
+    job = Job(place=str(tmp_path / "out"), form="csv", batch="ours", start=start)
     return engines.Answerer(job, open_model(model_file), zoo.__version__)
 
 
 def test_a_node_that_does_not_see_the_listing_says_so(worker: engines.Answerer) -> None:
     outcome = answer(worker, listing.Part(0, 0, 0, 9, 1, ""))
-    assert outcome.problem is not None
-    assert (outcome.problem.code, outcome.kind, outcome.final) == ("engine-storage", "UsageError", True)
+    assert outcome.error is not None
+    assert (outcome.error["code"], outcome.error["type"], outcome.final) == ("engine-storage", "UsageError", True)
 
 
 def test_an_actor_answers_a_defect_with_an_outcome(
@@ -416,36 +421,20 @@ def test_an_actor_answers_a_defect_with_an_outcome(
         raise ZeroDivisionError
 
     part = listing.Part(0, 0, 0, 9, 1, "")
-    (tmp_path / "out" / ledger.BEGINNINGS / part.name).mkdir(parents=True)
+    start = (tmp_path / "out" / "_zoo" / "start").read_text()
+    (tmp_path / "out" / ledger.BEGINNINGS / f"{part.name}-{start}").mkdir(parents=True)
     outcome = answer(worker, part)
-    assert outcome.problem is not None
-    assert (outcome.problem.code, outcome.final) == ("output-unwritable", True), "its tries cannot be counted"
+    assert outcome.error is not None
+    assert (outcome.error["code"], outcome.final) == ("output-unwritable", True), "its tries cannot be counted"
     monkeypatch.setattr(engines, "answer_part", fail)
     outcome = answer(worker, listing.Part(1, 0, 0, 9, 1, ""))
-    assert outcome.problem is not None
-    assert (outcome.problem.code, outcome.kind, outcome.final) == ("part-failed", "DataError", False)
+    assert outcome.error is not None
+    assert (outcome.error["code"], outcome.error["type"], outcome.final) == ("part-failed", "DataError", False)
     monkeypatch.setattr(engines, "open_runtime", fail)
     job = Job(place=str(tmp_path / "out"), form="csv")
     outcome = answer(engines.Answerer(job, open_model(model_file), zoo.__version__), part)
-    assert outcome.problem is not None
-    assert (outcome.problem.code, outcome.final) == ("part-failed", True)
-
-
-def test_a_late_part_of_a_batch_that_was_replaced_does_not_count(
-    model_file: Path, images: Path, tmp_path: Path
-) -> None:
-    """An actor of a killed driver writes on, with the old model, into the batch that took the place of its own."""
-    place, other = tmp_path / "out", tmp_path / "other.onnx"
-    other.write_bytes(make_model(make_manifest(name="other")).SerializeToString())
-    ask = functools.partial(zoo.predict_batch, sources=images, out=place, format="csv", part_size=9)
-    ask(model_file)
-    late = {name: (place / name).read_bytes() for name in ("part-000001.csv", "_zoo/done/part-000001.json")}
-    ask(other, overwrite=True)
-    (place / "manifest.json").unlink()
-    for name, data in late.items():
-        (place / name).write_bytes(data)
-    assert ask(other, resume=True).answered == 9
-    assert rows_of(place) == table_of(other, images, tmp_path / "other.csv")
+    assert outcome.error is not None
+    assert (outcome.error["code"], outcome.final) == ("part-failed", True)
 
 
 def test_a_batch_of_nothing_is_refused(model_file: Path, tmp_path: Path) -> None:

@@ -116,8 +116,9 @@ def test_a_worker_of_another_version_is_refused(model_file: Path, tmp_path: Path
     worker = Answerer(Job(place=str(tmp_path), form="csv"), open_model(model_file), "9.9")
     part = msgspec.json.encode(Part(0, 0, 0, 0, 0, ""))
     outcome = msgspec.json.decode(worker({"part": [part]})["outcome"][0], type=Outcome)
-    assert outcome.problem is not None
-    assert (outcome.problem.code, outcome.kind, outcome.final) == ("worker-version", "UsageError", True)
+    assert outcome.error is not None
+    assert (outcome.error["code"], outcome.error["type"], outcome.final) == ("engine-version", "UsageError", True)
+    assert (outcome.error["found"], outcome.error["expected"]) == (zoo.__version__, "9.9")
 
 
 @pytest.mark.slow

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import buckets
@@ -14,15 +16,18 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from refusals import refused
 from tiny_learning import CONFIG, SPEC, learn, new_run, tiny_net
 
 import zoo
-from zoo.data import open_data
-from zoo.learn import STATE_FILE, WEIGHTS_FILE
+from zoo.data import Splits, open_data
+from zoo.errors import DataError
+from zoo.learn import STATE_FILE, WEIGHTS_FILE, _saving
 from zoo.learn._checkpoint import read_state
 from zoo.learn._distributed import Peers
 from zoo.learn._images import decode_splits
-from zoo.runs import TrainContext
+from zoo.runs import TrainContext, open_run
+from zoo.store import _shelf, _urls
 from zoo.store._places import cache_folder
 
 CHILD = """
@@ -98,4 +103,84 @@ def test_a_killed_training_from_a_store_ends_with_the_bytes_of_an_unbroken_one(
         assert left is not None
         assert left.step > 0, "killed within an epoch"
         assert child("resume") == 0
+    assert (tmp_path / "broken" / WEIGHTS_FILE).read_bytes() == whole.file(WEIGHTS_FILE).read_bytes()
+
+
+STREAM = msgspec.structs.replace(CONFIG, cache="stream", epochs=2)
+
+
+class _Hearing(logging.Handler):
+    """Does something when the log says that a store is away."""
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        super().__init__()
+        self.heard, self._then = 0, then
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if "asked again" in record.getMessage():
+            self.heard += 1
+            self._then()
+
+
+@pytest.fixture
+def away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[buckets.Bucket, Splits]]:
+    """Shards in a store of which the cache holds three, and a network whose client tries once."""
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr("s3fs.core.S3FileSystem.retries", 1)
+    monkeypatch.setattr(_urls, "_WAIT", 0.01)
+    monkeypatch.setattr(_saving, "EVERY", 0.0)
+    monkeypatch.setattr(_saving, "SHARE", 1.0)
+    with buckets.serve() as bucket:
+        made = zoo.shard(_draw(tmp_path / "set", train=32), f"s3://{bucket.name}/set", images=8)
+        monkeypatch.setenv("ZOO_CACHE_GB", str(3 * max(one.size for one in made.shards) / 1e9))
+        yield bucket, open_data(f"s3://{bucket.name}/set")
+
+
+def _leave(model: torch.nn.Module, bucket: buckets.Bucket) -> None:
+    """Stop the server at the fourth step of the training."""
+    calls = 0
+
+    def count(model: torch.nn.Module, _: object) -> None:
+        nonlocal calls
+        calls += model.training
+        if calls == 4 and model.training:
+            bucket.server.stop()
+
+    model.register_forward_pre_hook(count)
+
+
+def test_a_store_that_is_away_for_a_while_costs_nothing(away: tuple[buckets.Bucket, Splits], tmp_path: Path) -> None:
+    bucket, data = away
+    whole, broken = new_run(tmp_path / "whole", data), new_run(tmp_path / "broken", data)
+    learn(tiny_net(), data, SPEC, STREAM, whole)
+    model, hearing = tiny_net(), _Hearing(bucket.server.start)
+    _leave(model, bucket)
+    logging.getLogger("zoo").addHandler(hearing)
+    try:
+        learn(model, open_data(f"s3://{bucket.name}/set"), SPEC, STREAM, broken)
+    finally:
+        logging.getLogger("zoo").removeHandler(hearing)
+    assert hearing.heard == 1, "it is said once, whatever the number of threads"
+    assert broken.file(WEIGHTS_FILE).read_bytes() == whole.file(WEIGHTS_FILE).read_bytes()
+
+
+def test_a_store_that_stays_away_ends_the_training_which_resumes(
+    away: tuple[buckets.Bucket, Splits], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bucket, data = away
+    whole = new_run(tmp_path / "whole", data)
+    learn(tiny_net(), data, SPEC, STREAM, whole)
+    model = tiny_net()
+    _leave(model, bucket)
+    monkeypatch.setattr(_shelf, "PATIENCE", 0.1)
+    data = open_data(f"s3://{bucket.name}/set")
+    with refused("remote-unreachable", DataError):
+        learn(model, data, SPEC, STREAM, new_run(tmp_path / "broken", data, STREAM))
+    left = read_state(tmp_path / "broken" / STATE_FILE)
+    assert left is not None
+    assert left.step > 0
+    assert open_run(tmp_path / "broken").record.status == "interrupted"
+    bucket.server.start()
+    data = open_data(f"s3://{bucket.name}/set")
+    learn(tiny_net(), data, SPEC, STREAM, open_run(tmp_path / "broken"), resuming=True)
     assert (tmp_path / "broken" / WEIGHTS_FILE).read_bytes() == whole.file(WEIGHTS_FILE).read_bytes()

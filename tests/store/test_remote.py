@@ -12,21 +12,14 @@ from typing import TYPE_CHECKING
 import buckets
 import pytest
 
+from zoo._urls import show_url
 from zoo.errors import DataError, OutputError, ZooError
 from zoo.store import _cachedir as cachedir
 from zoo.store import _mirror, remote
-from zoo.store._target import Target
-from zoo.store._urls import asking, show_url
+from zoo.store._urls import asking
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
-
-
-@pytest.fixture(scope="module")
-def bucket() -> Iterator[buckets.Bucket]:
-    with buckets.serve() as served:
-        yield served
 
 
 @pytest.fixture(autouse=True)
@@ -265,15 +258,6 @@ def test_an_address_is_shown_without_secrets() -> None:
     assert show_url("https://me:secret@host/a.npz?X-Signature=secret") == "https://host/a.npz"
     assert show_url("s3://bucket/a b@2x/c.png") == "s3://bucket/a b@2x/c.png"
     assert show_url("s3://user:p@ss@host/a.png") == "s3://host/a.png"
-
-
-def test_a_file_that_cannot_be_removed_is_one_error_here_and_there(tmp_path: Path) -> None:
-    pytest.importorskip("fsspec")
-    (tmp_path / "out" / "index.json").mkdir(parents=True)  # no file, so it cannot be removed as one
-    for place in (tmp_path / "out", "memory://nothing-to-remove"):
-        with pytest.raises(OutputError) as caught:
-            Target(place).remove("index.json")
-        assert caught.value.code == "output-unwritable"
 
 
 def test_a_copy_that_cannot_be_removed_is_a_typed_error(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
+import pictures
 import pytest
 from refusals import refused
 
@@ -49,16 +49,7 @@ def colours(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Small gray pictures, with or without faint stripes."""
-    rng = np.random.default_rng(0)
-    arrays: dict[str, Any] = {}
-    for split, count in (("train", 48), ("val", 24), ("test", 24)):
-        targets = np.arange(count) % 2
-        images = rng.normal(110, 40, (count, 12, 12))
-        images[targets == 1, ::2] += 30
-        arrays[f"{split}_images"], arrays[f"{split}_labels"] = images.clip(0, 255).astype(np.uint8), targets
-    path = tmp_path_factory.mktemp("stripes") / "stripes.npz"
-    np.savez(path, **arrays)
-    return path
+    return pictures.striped(tmp_path_factory.mktemp("stripes") / "stripes.npz", train=48, others=24)
 
 
 @pytest.fixture
@@ -164,7 +155,7 @@ def test_an_error_of_a_worker_is_the_error_here(colours: Path) -> None:
     assert (type(unknown).__name__, unknown.code) == ("CatalogueError", "model-unknown")
     defect = done("zoo.workflow._trainings:train_one")
     assert (type(defect).__name__, defect.code) == ("TrainingError", "task-failed")
-    lost = _tasks._rebuild(ImageError("a.png", "no pixels", code="image-empty", size=3).document())
+    lost = _tasks.rebuild(ImageError("a.png", "no pixels", code="image-empty", size=3).document())
     assert (str(lost), lost.code, lost.fields["size"]) == ("a.png: no pixels", "image-empty", 3)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
+import pictures
 import pytest
 from refusals import refused
 
@@ -37,16 +37,7 @@ CLASSICAL = ("logistic_regression", "random_forest")
 @pytest.fixture(scope="module")
 def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """12 × 12 gray pictures, with or without faint stripes."""
-    rng = np.random.default_rng(0)
-    arrays: dict[str, Any] = {}
-    for split, count in (("train", 120), ("val", 60), ("test", 60)):
-        targets = np.arange(count) % 2
-        images = rng.normal(110, 40, (count, 12, 12))
-        images[targets == 1, ::2] += 30
-        arrays[f"{split}_images"], arrays[f"{split}_labels"] = images.clip(0, 255).astype(np.uint8), targets
-    path = tmp_path_factory.mktemp("stripes") / "stripes.npz"
-    np.savez(path, **arrays)
-    return path
+    return pictures.striped(tmp_path_factory.mktemp("stripes") / "stripes.npz", train=120, others=60)
 
 
 @pytest.fixture

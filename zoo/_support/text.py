@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 from unicodedata import category, east_asian_width
 
+from zoo._urls import show_place
+
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
@@ -133,7 +135,7 @@ def quote_path(path: str | Path) -> str:
 
     Double quotes go first, because a sentence puts single ones around a command.
     """
-    shown = show_path(path)
+    shown = show_place(show_path(path))
     quoted = shlex.quote(f"./{shown}" if shown.startswith("-") else shown)
     return f'"{shown}"' if quoted == f"'{shown}'" and not _IN_DOUBLE_QUOTES.search(shown) else quoted
 

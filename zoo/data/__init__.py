@@ -10,7 +10,7 @@ from zoo.data._labels import align, balance, count_labels, find_rarest, log_prio
 from zoo.data._named import apply_advice, find_images, find_named, judge_uncertain, open_data, reopen_data
 from zoo.data._pixels import digest_all
 from zoo.data._rows import STEPS, HeldRows, Rows
-from zoo.data._sharding import ShardsResult, write_shards
+from zoo.data._sharding import ShardsResult
 from zoo.data._sources.columns import ABOUT
 from zoo.data._splitting.seen import (
     SEEN,
@@ -77,7 +77,6 @@ __all__ = [
     "reopen_data",
     "split_table",
     "write_seen",
-    "write_shards",
 ]
 
 

@@ -173,6 +173,7 @@ def plan_decoding(
     exact: bool = True,
     cache: Cache | None = None,
     places: tuple[_Place, ...] | None = None,
+    among: ImageSet | None = None,
 ) -> Plan:
     """Decide where decoded images go; a few of them are decoded for it.
 
@@ -182,9 +183,10 @@ def plan_decoding(
         exact: float32; no: packed to learn from.
         cache: where rows wait, see `TrainConfig.cache`; None: never a stream, a temporary file where memory lacks room.
         places: what to try instead of what `cache` says.
+        among: images of which `images` are a share; one of them tells the shape where none of the share can be read.
 
     Raises:
-        DataError: nothing to decode, or nothing that can be read.
+        DataError: nothing to decode, or nothing that can be read, `among` included.
     """
     if not len(images):
         raise DataError("no images to decode, expected at least one", code="data-empty")
@@ -194,7 +196,12 @@ def plan_decoding(
         rows = kept[0].rows
         return Plan(images, spec, "kept", (len(images), *rows.shape[1:]), rows.dtype, exact, entry, *kept, ())
     bad: dict[int, str] = {}
-    first = _first_good(images, spec, bad, exact=exact)
+    try:
+        first = _first_good(images, spec, bad, exact=exact)
+    except DataError:
+        if among is None:
+            raise
+        first, entry = _first_good(among, spec, {}, exact=exact), None
     shape = (len(images), first.shape[0], first.shape[1], first.shape[2])
     size = math.prod(shape) * first.dtype.itemsize
     if entry is not None and (why := entry.lacks_room(size)) is not None:
@@ -221,7 +228,10 @@ def carry_out(
     progress: Progress | None = None,
     refuse: bool = True,
 ) -> Decoded:
-    """Decode as planned; arguments and errors as of `decode_all`. `refuse` off: the caller refuses by `refuse_bad`."""
+    """Decode as planned; arguments and errors as of `decode_all`. `refuse` off: the caller refuses by `refuse_bad`.
+
+    With `skip_bad` a stream looks at all images first, also where shards were looked at when they were written.
+    """
     images, spec, found = plan.images, plan.spec, plan.found
     if found is not None:
         if refuse:
@@ -230,7 +240,7 @@ def carry_out(
             stream = _stream(plan, _good(len(images), plan.bad), found.contents)
             return _result(plan, stream, found.contents, plan.bad)
         return _result(plan, found.rows, found.contents, plan.bad, kept=True)
-    if plan.place == "stream" and not plan.bad and (known := recall_pixels(images)) is not None:
+    if plan.place == "stream" and not (plan.bad or skip_bad) and (known := recall_pixels(images)) is not None:
         return _result(plan, _stream(plan, _good(len(images), {}), None), known, {})
     bad = dict(plan.bad)
     contents = np.zeros((len(images), 32), np.uint8)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from zoo._support.text import brief, is_utf8
+from zoo._urls import is_url
 from zoo.data._sources.beside import FOLDERS, find_table, note_left_out, suggest_table
 from zoo.data._sources.digits import index_digits
 from zoo.data._sources.folder import index_folder
@@ -21,7 +22,7 @@ from zoo.data._sources.shards import index_shards, is_sharded
 from zoo.data._sources.table import index_table, is_table
 from zoo.errors import DataError
 from zoo.store import sets
-from zoo.store.remote import is_url, survey
+from zoo.store.remote import survey
 
 if TYPE_CHECKING:
     from zoo.data._index import Pool

@@ -20,29 +20,26 @@ import numpy as np
 
 from zoo._support.files import refuse_unwritable, remove_leftovers, sha256_file, suggest_remedy
 from zoo._support.text import format_count, gigabytes
-from zoo.data._groups import regroup
+from zoo._urls import show_place
 from zoo.data._index import SPLITS, Arrays, Files, Several, SplitName
-from zoo.data._named import index_undecided
 from zoo.data._shard_file import HEADER, Growing, say_columns
 from zoo.data._sources.shard_index import INDEX, SCHEMA, Listing, ShardFile, ShardSet, open_set, seal
 from zoo.data._sources.shards import Shards
 from zoo.data._unusable import Unusable, refusal
-from zoo.errors import DataError, OutputError, UsageError
+from zoo.errors import DataError, OutputError
 from zoo.spec import Display, Table
 from zoo.store._cachedir import BUILDING, claim
-from zoo.store._target import Target
+from zoo.store.place import Place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from typing import Unpack
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from zoo.data._index import Pool, Source
     from zoo.data._threads import Progress
-    from zoo.spec import Reading
 
-__all__ = ["DEFAULT_SIZE", "ShardsResult", "write_shards"]
+__all__ = ["DEFAULT_SIZE", "Plan", "ShardsResult", "divide", "write_shards"]
 
 DEFAULT_SIZE = 256_000_000
 """Bytes of a shard: some seconds of a fast network, and some thousand pictures."""
@@ -76,7 +73,7 @@ class ShardsResult(Display, msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class _Plan:
+class Plan:
     """One shard that is to be written: its name, and positions of its images in the pool."""
 
     name: str
@@ -87,54 +84,29 @@ class _Plan:
 
 
 def write_shards(
-    source: str | Path,
+    pool: Pool,
+    plans: Sequence[Plan],
     out: str | Path,
+    seed: int,
     *,
-    size: int | None = None,
-    images: int | None = None,
-    seed: int = 0,
-    overwrite: bool = False,
-    skip_bad: bool = False,
-    progress: Progress | None = None,
-    **reading: Unpack[Reading],
+    overwrite: bool,
+    skip_bad: bool,
+    progress: Progress | None,
 ) -> ShardsResult:
-    """Write a data set as shards.
-
-    Args:
-        source: name or place of the data set, as in `zoo.data.open_data`.
-        out: a folder, or the address of one.
-        size: most bytes of a shard, unless one image is larger; None: `DEFAULT_SIZE`.
-        images: most images of a shard, instead of `size`.
-        seed: seed of the order in which images are mixed.
-        overwrite: write anew what is there.
-        skip_bad: leave out images that cannot be read.
-        progress: called as images get written.
-        **reading: way to read the data, see `zoo.spec.Reading`.
+    """Write images as shards, as `divide` dealt them.
 
     Raises:
-        UsageError: size and images, or one that is not positive.
-        DataError: the data cannot be read, or its images are not one file each.
+        DataError: images cannot be read.
         OutputError: `out` holds something else, or cannot be written.
     """
-    if size is not None and images is not None:
-        raise UsageError(
-            "--size and --images: give one of them", code="option-conflict", options=["--size", "--images"]
-        )
-    for option, value in (("--size", size), ("--images", images)):
-        if value is not None and value < 1:
-            raise UsageError(f"{option} {value}: expected at least 1", code="option-value", option=option, value=value)
-    pool = index_undecided(source, skip_bad=skip_bad, reading=reading)
-    if group := reading.get("group"):
-        pool = regroup(pool, group)
-    _refuse_source(pool)
-    target = Target(out)
-    plans = _divide(pool, seed, size or DEFAULT_SIZE, images)
-    _refuse_other(target, plans, overwrite=overwrite)
-    _remove_leftovers(target)
+    place = Place(out)
+    _refuse_other(place, plans, overwrite=overwrite)
+    _remove_leftovers(place)
+    there = place.sizes()
     shards, done, left_out = [], 0, list[Unusable]()
     for plan in plans:
         mark = _mark(pool, plan, seed)
-        shard, listing = _continue(target, plan, mark) or _write(target, pool, plan, mark, skip_bad=skip_bad)
+        shard, listing = _continue(place, there, plan, mark) or _write(place, pool, plan, mark, skip_bad=skip_bad)
         shards.append(shard)
         left_out += [Unusable(*one) for one in listing.left_out]
         done += len(plan.rows)
@@ -150,10 +122,11 @@ def write_shards(
     found = ShardSet(
         SCHEMA, pool.name, pool.labels, several, count, seed, tuple(shards), notes, dict(pool.passed_over), ""
     )
-    target.write(_CLASSES, "".join(f"{label}\n" for label in pool.labels).encode())
-    target.write(INDEX, seal(found))
+    place.write(_CLASSES, "".join(f"{label}\n" for label in pool.labels).encode())
+    place.write(INDEX, seal(found))
     total = sum(one.size for one in shards)
-    return ShardsResult(path=target.shown, images=count, size_bytes=total, seed=seed, shards=found.shards, notes=notes)
+    path = show_place(str(out))
+    return ShardsResult(path=path, images=count, size_bytes=total, seed=seed, shards=found.shards, notes=notes)
 
 
 def _refuse_source(pool: Pool) -> None:
@@ -170,8 +143,19 @@ def _refuse_source(pool: Pool) -> None:
             )
 
 
-def _divide(pool: Pool, seed: int, most: int, images: int | None) -> list[_Plan]:
-    """Which images go into which shard: mixed by the seed and their content, splits apart."""
+def divide(pool: Pool, seed: int, most: int, images: int | None) -> list[Plan]:
+    """Which images go into which shard: mixed by the seed and their content, splits apart.
+
+    Args:
+        pool: the images.
+        seed: seed of their order.
+        most: most bytes of a shard, unless one image is larger.
+        images: most images of a shard, instead of `most`; None: as many as fit.
+
+    Raises:
+        DataError: its images are not one file each.
+    """
+    _refuse_source(pool)
     n = len(pool.ids)
     keys = np.zeros((n, 16), np.uint8)
     salt = f"zoo shard {seed}".encode()
@@ -183,13 +167,13 @@ def _divide(pool: Pool, seed: int, most: int, images: int | None) -> list[_Plan]
     for number, brought in enumerate(SPLITS):
         if brought in pool.rows:
             split[pool.rows[brought]] = number
-    plans: list[_Plan] = []
+    plans: list[Plan] = []
     for number in (0, 1, 2, -1):
         rows = order[split[order] == number]
         name: SplitName | None = None if number < 0 else SPLITS[number]
         first = 0
         for at, part in enumerate(_pieces(pool, rows, most, images)):
-            plans.append(_Plan(f"{name or 'data'}-{at:06}.tar", name, part, first))
+            plans.append(Plan(f"{name or 'data'}-{at:06}.tar", name, part, first))
             first += len(part)
     return plans
 
@@ -220,36 +204,35 @@ def _size_of(source: Source, row: int) -> int:
     return source.read(row).pixels.nbytes
 
 
-def _refuse_other(target: Target, plans: Sequence[_Plan], *, overwrite: bool) -> None:
+def _refuse_other(place: Place, plans: Sequence[Plan], *, overwrite: bool) -> None:
     """Raise OutputError where the folder holds what this command would not write there; remove an index that it may."""
     ours = {INDEX, _CLASSES, *(plan.name for plan in plans), *(_name_listing(plan.name) for plan in plans)}
-    before = open_set(target.read(INDEX), target.shown) if INDEX in target.sizes else None
+    there, names = place.sizes(), place.names()
+    before = open_set(place.read(INDEX), str(place)) if INDEX in there else None
     old = {name for one in before.shards for name in (one.name, one.listed)} if before is not None else set()
-    other = next((name for name in target.sizes if name not in ours | old and not name.endswith(BUILDING)), None)
-    if before is None and INDEX in target.sizes:
+    other = next((name for name in sorted(names) if name not in ours | old and not name.endswith(BUILDING)), None)
+    if before is None and INDEX in names:
         other = INDEX
     if other is not None or (before is not None and not overwrite):
         what = "shards are there already; give --overwrite to replace them"
         if other is not None:
             what = f"holds {other!a}, which does not belong to these shards; empty it"
-        raise OutputError(f"{target.shown}: {what}, or choose another place", code="out-occupied", path=target.shown)
-    for name in (INDEX, *sorted(old - ours)):
-        if name in target.sizes:
-            target.remove(name)
+        raise OutputError(f"{place}: {what}, or choose another place", code="out-occupied", path=str(place))
+    place.remove([name for name in (INDEX, *sorted(old - ours)) if name in there])
 
 
-def _remove_leftovers(target: Target) -> None:
+def _remove_leftovers(place: Place) -> None:
     """Remove what calls that were killed left of files of shards, and nothing that another one writes."""
-    if target.scratch is not None:
-        for name in {found[1] for found in map(_LEFT.fullmatch, target.sizes) if found is not None}:
-            remove_leftovers(target.scratch / name)
+    if place.folder is not None:
+        for name in {found[1] for found in map(_LEFT.fullmatch, place.names()) if found is not None}:
+            remove_leftovers(place.folder / name)
 
 
 def _name_listing(shard: str) -> str:
     return f"{shard.removesuffix('.tar')}.index"
 
 
-def _mark(pool: Pool, plan: _Plan, seed: int) -> str:
+def _mark(pool: Pool, plan: Plan, seed: int) -> str:
     """What a shard will hold: two commands that agree in it write the same bytes."""
     digest = hashlib.sha256(f"{SCHEMA} {seed} {plan.name} {plan.first}\n".encode())
     digest.update(msgspec.json.encode(pool.labels))
@@ -262,32 +245,34 @@ def _mark(pool: Pool, plan: _Plan, seed: int) -> str:
     return digest.hexdigest()
 
 
-def _continue(target: Target, plan: _Plan, mark: str) -> tuple[ShardFile, Listing] | None:
+def _continue(place: Place, there: Mapping[str, int], plan: Plan, mark: str) -> tuple[ShardFile, Listing] | None:
     """A shard that an earlier call of the same command finished."""
     listed = _name_listing(plan.name)
-    if listed not in target.sizes or plan.name not in target.sizes:
+    if listed not in there or plan.name not in there:
         return None
-    data = target.read(listed)
+    data = place.read(listed)
     try:
         listing = msgspec.msgpack.decode(data, type=Listing)
     except msgspec.DecodeError:
         return None
-    if listing.plan != mark or listing.size != target.sizes[plan.name]:
+    if listing.plan != mark or listing.size != there[plan.name]:
         return None
-    if target.scratch is not None and sha256_file(target.scratch / plan.name) != listing.sha256:
+    if place.folder is not None and sha256_file(place.folder / plan.name) != listing.sha256:
         return None
     return _file(plan, listing, data), listing
 
 
-def _file(plan: _Plan, listing: Listing, data: bytes) -> ShardFile:
+def _file(plan: Plan, listing: Listing, data: bytes) -> ShardFile:
     digest = hashlib.sha256(data).hexdigest()
     return ShardFile(plan.name, plan.split, len(listing.ids), listing.size, listing.sha256, digest)
 
 
-def _write(target: Target, pool: Pool, plan: _Plan, mark: str, *, skip_bad: bool) -> tuple[ShardFile, Listing]:
+def _write(place: Place, pool: Pool, plan: Plan, mark: str, *, skip_bad: bool) -> tuple[ShardFile, Listing]:
     try:
+        if place.folder is not None:
+            place.folder.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
-            dir=target.scratch, prefix=f".{plan.name}.", suffix=BUILDING, delete=False
+            dir=place.folder, prefix=f".{plan.name}.", suffix=BUILDING, delete=False
         ) as stream:
             temporary = Path(stream.name)
         try:
@@ -298,14 +283,14 @@ def _write(target: Target, pool: Pool, plan: _Plan, mark: str, *, skip_bad: bool
                 if growing.bad and not skip_bad:
                     raise refusal(growing.bad, len(plan.rows), of=pool.name)
                 listing = growing.finish(mark, temporary)
-            target.move(temporary, plan.name)
+            place.move(temporary, plan.name)
         finally:
             temporary.unlink(missing_ok=True)
     except OSError as problem:
-        if target.scratch is not None:
-            raise refuse_unwritable(target.scratch / plan.name, problem) from None
+        if place.folder is not None:
+            raise refuse_unwritable(place.folder / plan.name, problem) from None
         remedy = f"{suggest_remedy(problem)}, in the temporary folder of this machine, or set TMPDIR to another"
-        raise refuse_unwritable(f"{target.shown}/{plan.name}", problem, remedy) from None
+        raise refuse_unwritable(f"{place}/{plan.name}", problem, remedy) from None
     data = msgspec.msgpack.encode(listing)
-    target.write(_name_listing(plan.name), data)
+    place.write(_name_listing(plan.name), data)
     return _file(plan, listing, data), listing

@@ -86,6 +86,12 @@ class StreamedRows:
         if isinstance(source, Shards):
             source.expect(self._images.rows[self._good[order]])
 
+    def give_up(self) -> None:
+        """Wait no longer for a store that does not answer: nobody takes rows any more."""
+        source = self._images.source
+        if isinstance(source, Shards):
+            source.give_up()
+
     def _one(self, row: int) -> NDArray[Any]:
         i = int(self._good[row])
         seen: dict[int, NDArray[np.uint8]] = {}

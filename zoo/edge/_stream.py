@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 
 from zoo._support.machine import cores
+from zoo._urls import show_place
 from zoo.edge._decoders import Decoders
 from zoo.edge._intake import Array, Intake, Source
 from zoo.errors import DataError, ImageError, UsageError
@@ -101,7 +102,7 @@ def expand(
         if not isinstance(source, str | Path):
             yield f"array {index}", source
         elif not os.path.isdir(source):  # noqa: PTH112 - a null byte in the path is not an exception here
-            yield str(source), source
+            yield show_place(str(source)), source
         else:
             empty = True
             walk = Walk(os.fspath(source))

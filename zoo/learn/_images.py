@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -38,6 +39,8 @@ from zoo.spec import PreprocessSpec, TrainConfig
 
 __all__ = ["Feed", "Part", "decode_splits", "gather", "hold"]
 
+_EXACT = (False, True)
+"""Whether rows to train on, and to validate on, are exact."""
 AHEAD = 2
 """Batches that are read or decoded while one is trained on."""
 
@@ -86,18 +89,11 @@ def decode_splits(  # noqa: PLR0917 - what `fit` is given
         NotFirstRankError: the first process raises the DataError.
     """
     to_train, to_validate = data.split("train"), data.split("val")
-    n = len(to_validate)
-    shares = (
-        _share_training(to_train, config, peers),
-        _share(torch.arange(n)[peers.rank :: peers.size].contiguous(), n, n, peers),
-    )
-    sets = tuple(
-        images if own is None else images.subset(own.numpy())
-        for images, own in zip((to_train, to_validate), shares, strict=True)
-    )
-    plans = (
-        plan_decoding(sets[0], spec, exact=False, cache=config.cache),
-        plan_decoding(sets[1], spec, cache=config.cache),
+    deal = (partial(_share_training, config=config, peers=peers), partial(_share_validation, peers=peers))
+    shares = tuple(share(images) for share, images in zip(deal, (to_train, to_validate), strict=True))
+    plans = tuple(
+        plan_decoding(_own(images, own), spec, exact=exact, cache=config.cache, among=images)
+        for images, own, exact in zip((to_train, to_validate), shares, _EXACT, strict=True)
     )
     size = "{}x{} px".format(*spec.size)
     parts = [
@@ -112,21 +108,21 @@ def decode_splits(  # noqa: PLR0917 - what `fit` is given
         bad = (*train.decoded.bad, *val.decoded.bad)
         kept = _leave_out(to_train, {name for name, _ in train.decoded.bad})
     else:
-        found = [carry_out(plan, refuse=False) for plan in plans]
+        found = [carry_out(plan, skip_bad=context.skip_bad, refuse=False) for plan in plans]
         lost = peers.collect([one.bad for one in found])
-        left = [
-            _find_left(images, {name: reason for one in lost for name, reason in one[split]}, context, peers)
-            for split, images in enumerate((to_train, to_validate))
-        ]
         bad = tuple(dict.fromkeys(pair for split in (0, 1) for one in lost for pair in one[split]))
-        kept = to_train if left[0] is None else to_train.subset(left[0])
-        own = shares[0]
-        if left[0] is not None:  # the order is that of the images that are left, so other ones may be wanted here
-            own = _share_training(kept, config, peers)
-            again = kept if own is None else kept.subset(own.numpy())
-            found[0] = carry_out(plan_decoding(again, spec, exact=False, cache=config.cache))
-        train = Part(found[0], kept.targets, kept.ids, kept.columns, own)
-        val = _rest_of(to_validate, found[1], shares[1], left[1])
+        settled = list[tuple[ImageSet, Tensor | None, Decoded]]()
+        for split, images in enumerate((to_train, to_validate)):
+            left = _find_left(images, {name: reason for one in lost for name, reason in one[split]}, context, peers)
+            if left is None:
+                settled.append((images, shares[split], found[split]))
+                continue
+            rest = images.subset(left)
+            own = deal[split](rest)  # dealt again, so other ones may be wanted here
+            again = plan_decoding(_own(rest, own), spec, exact=_EXACT[split], cache=config.cache)
+            settled.append((rest, own, carry_out(again)))
+        train, val = (Part(here, one.targets, one.ids, one.columns, own) for one, own, here in settled)
+        kept = settled[0][0]
     contents = [peers.gather(torch.tensor(one.decoded.contents), patient=True) for one in (train, val)]
     if contents[0] is not None and contents[1] is not None and run.file(TRAINED_ON).is_file():
         add_pixels(run.file(TRAINED_ON), contents[0].numpy(), contents[1].numpy())
@@ -135,6 +131,10 @@ def decode_splits(  # noqa: PLR0917 - what `fit` is given
             log.warning("left out %s: %s", name, reason)
         run.update(skipped=tuple(dict.fromkeys((*run.record.skipped, *(name for name, _ in bad)))))
     return train, val, _order(kept, config)
+
+
+def _own(images: ImageSet, own: Tensor | None) -> ImageSet:
+    return images if own is None else images.subset(own.numpy())
 
 
 def _order(images: ImageSet, config: TrainConfig) -> Order:
@@ -151,6 +151,11 @@ def _share_training(images: ImageSet, config: TrainConfig, peers: Peers) -> Tens
         return None
     order = _order(images, config)
     return _share(order.own(peers.rank, peers.size), len(order.dealt), order.places, peers)
+
+
+def _share_validation(images: ImageSet, peers: Peers) -> Tensor | None:
+    n = len(images)
+    return _share(torch.arange(n)[peers.rank :: peers.size].contiguous(), n, n, peers)
 
 
 def _share(own: Tensor, n: int, places: int, peers: Peers) -> Tensor | None:
@@ -181,16 +186,6 @@ def _find_left(
             raise
         raise NotFirstRankError("the first process refused the images, and says why") from None
     return np.delete(np.arange(len(images), dtype=np.int64), list(reasons))
-
-
-def _rest_of(images: ImageSet, found: Decoded, own: Tensor | None, left: NDArray[np.int64] | None) -> Part:
-    """A split of which every process decoded its share, without the images that are not `left`."""
-    if left is None:
-        return Part(found, images.targets, images.ids, images.columns, own)
-    kept, rest = images.subset(left), torch.from_numpy(left)
-    if own is not None:
-        own = torch.searchsorted(rest, own[torch.isin(own, rest)])
-    return Part(found, kept.targets, kept.ids, kept.columns, own)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -263,6 +258,10 @@ class Feed:
                         yield self._unpack(_copy(waiting.popleft().result(), self.device))
                 while waiting:
                     yield self._unpack(_copy(waiting.popleft().result(), self.device))
+            except BaseException as problem:
+                if isinstance(rows, StreamedRows) and not isinstance(problem, GeneratorExit):
+                    rows.give_up()
+                raise
             finally:
                 pool.shutdown(wait=False, cancel_futures=True)
 

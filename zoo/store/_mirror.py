@@ -28,10 +28,11 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from zoo._support.files import atomic_write, refuse_unwritable
+from zoo._urls import show_url
 from zoo.errors import DataError, OutputError
 from zoo.store._cachedir import ABOUT
 from zoo.store._download import TransferError, transfer
-from zoo.store._urls import HTTP, asking, refuse_change, show_url
+from zoo.store._urls import HTTP, asking, refuse_change
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping

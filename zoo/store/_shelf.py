@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import logging
 import threading
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import IO, TYPE_CHECKING
 
 from zoo._support.files import hold_lock
@@ -18,10 +20,12 @@ from zoo.errors import OutputError, ZooError
 from zoo.store._cachedir import limit, mark_used, open_cached, sweep
 from zoo.store._mirror import Remote, get, refuse_size
 from zoo.store._places import cache_folder
+from zoo.store._urls import insist
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
+
 
 __all__ = ["Shelf"]
 
@@ -29,6 +33,10 @@ _RECENT = 8
 """Files that were opened last: one that follows one of them is taken for the next of a run."""
 _TRIES = 8
 """How often a file is fetched again that another process dropped before it was opened."""
+PATIENCE = 300.0
+"""Seconds for which a store that does not answer is asked again: less than processes that train together wait."""
+
+log = logging.getLogger("zoo")
 
 
 class Shelf:
@@ -42,12 +50,14 @@ class Shelf:
         self._ahead: set[int] = set()
         self._guard = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
+        self._away = False  # the store does not answer, and that was said
+        self._unwanted = threading.Event()
 
     def open(self, number: int) -> IO[bytes]:
         """One file, to be read.
 
         Raises:
-            DataError: it cannot be had, or has another sha256.
+            DataError: it cannot be had, also after some minutes where the store does not answer; or has another sha256.
             OutputError: it is larger than the cache may get, or the disk is full.
         """
         self._look_ahead(number)
@@ -56,7 +66,13 @@ class Shelf:
             with contextlib.suppress(FileNotFoundError):
                 return _open(path)
             with contextlib.suppress(FileNotFoundError):
-                return self._fetch(number)
+                return insist(
+                    partial(self._fetch, number),
+                    self._files[number].url,
+                    patience=PATIENCE,
+                    say=self._say,
+                    wait=self._unwanted.wait,
+                )
         raise OutputError(
             f"{self._files[number].url}: shards are dropped as fast as they come; raise ZOO_CACHE_GB",
             code="remote-too-large",
@@ -67,6 +83,10 @@ class Shelf:
         """Say in which order files will be opened first, so that the next are fetched ahead."""
         with self._guard:
             self._after = dict(itertools.pairwise(order))
+
+    def give_up(self) -> None:
+        """Wait no longer for a store that does not answer: whoever asks is about to end."""
+        self._unwanted.set()
 
     def forget(self, number: int) -> None:
         """Drop the copy of one file, which is damaged."""
@@ -85,7 +105,15 @@ class Shelf:
                 get(remote, path.parent, path, remote.path.rpartition("/")[2])
             stream = _open(path)
         sweep()  # others may have come meanwhile
+        self._away = False
         return stream
+
+    def _say(self, problem: ZooError) -> None:
+        """Once for each time that the store goes away, whatever the number of threads."""
+        with self._guard:
+            told, self._away = self._away, True
+        if not told:
+            log.warning("%s; asked again for %.0f minutes", problem, PATIENCE / 60)
 
     def _look_ahead(self, number: int) -> None:
         with self._guard:

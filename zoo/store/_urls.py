@@ -8,34 +8,31 @@ from __future__ import annotations
 
 import contextlib
 import re
-from typing import TYPE_CHECKING, Any
+import time
+from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
 
 from zoo._support.imports import needing
 from zoo._support.text import join_lines
+from zoo._urls import hide_secrets, show_url
 from zoo.errors import DataError, UsageError, ZooError
 from zoo.store._download import offline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
+    from collections.abc import Callable, Iterator
 
 __all__ = [
     "HTTP",
     "asking",
-    "is_url",
+    "insist",
     "last_part",
     "open_store",
     "parent_url",
     "refuse_change",
-    "show_url",
-    "without_user",
 ]
 
+T = TypeVar("T")
 HTTP = frozenset({"http", "https"})
-_SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")  # two letters at least: C:// is a drive
-_SECRETS = re.compile(r"(?<=://)[^/\s'\"]*@|\?[^\s'\"]*")
-"""User and password, to the last @ before a path; whatever follows a question mark, such as a signature."""
 _DENIED = re.compile(
     r"\b(40[13]|Forbidden|Access ?Denied|Unauthorized|credentials?|InvalidAccessKeyId|Signature)", re.I
 )
@@ -47,21 +44,10 @@ _PATIENT: dict[str, dict[str, Any]] = {
     "s3fs": {"config_kwargs": {"connect_timeout": 5, "read_timeout": 30, "retries": {"max_attempts": 2}}}
 }
 """A network that is down is found out within seconds, not after minutes of retries."""
-
-
-def is_url(source: str | Path) -> bool:
-    """Whether a place is an address, such as s3://bucket/images."""
-    return isinstance(source, str) and _SCHEME.match(source) is not None
-
-
-def show_url(url: str) -> str:
-    """An address without user, password and signature, as it may be printed and recorded."""
-    return _SECRETS.sub("", url)
-
-
-def without_user(url: str) -> str:
-    """An address without user and password; a signature stays."""
-    return re.sub(r"(?<=://)[^/]*@", "", url, count=1)
+_TRIES = 3
+"""Times that a store is asked at least."""
+_WAIT, _LONGEST = 0.5, 30.0
+"""Seconds before the second try; each later wait is twice as long, up to the longest."""
 
 
 def last_part(url: str) -> str:
@@ -148,9 +134,50 @@ def asking(url: str) -> Iterator[None]:
         raise _explain(problem, url) from None
 
 
+def insist(
+    ask: Callable[[], T],
+    url: str,
+    *,
+    patience: float = 0.0,
+    say: Callable[[ZooError], None] | None = None,
+    wait: Callable[[float], object] = time.sleep,
+) -> T:
+    """What `ask` gives; a store that does not answer is asked again, with waits that double: a network fails at times.
+
+    Args:
+        ask: asks the store; it may raise what the store's client raises.
+        url: what is asked for, as errors name it.
+        patience: seconds after which no further try begins, but for the second and the third.
+        say: is told of the first try that failed.
+        wait: waits so many seconds; what it returns is true where nobody wants the answer any more.
+
+    Raises:
+        FileNotFoundError: there is nothing, where the client says so.
+        DataError: as `asking`; the store did not answer to the end.
+    """
+    begun, tried, seconds = time.monotonic(), 0, _WAIT
+    while True:
+        tried += 1
+        try:
+            return ask()
+        except FileNotFoundError:
+            raise
+        except Exception as problem:
+            known = problem if isinstance(problem, ZooError) else _explain(problem, url)
+            left = patience - (time.monotonic() - begun)
+            away = isinstance(known, DataError) and known.code == "remote-unreachable"
+            if not away or (tried >= _TRIES and left <= 0):
+                raise known from None
+        if tried == 1 and say is not None:
+            say(known)
+        if wait(seconds if tried < _TRIES else min(seconds, left)):
+            raise known
+        seconds = min(2 * seconds, _LONGEST)
+
+
 def _explain(problem: Exception, url: str) -> DataError:
     """Every store's client has its own errors, and none of them can be imported where it is not installed."""
-    where, said = show_url(url), _SECRETS.sub("", join_lines(problem, 200))
+    where, said = show_url(url), hide_secrets(join_lines(problem, 200))
     login, at, _ = urlsplit(url).netloc.rpartition("@")
     said = said.replace(login + at, "")  # S3 has no logins in addresses, so its client takes one for a bucket
     kind = type(problem).__name__

@@ -16,12 +16,13 @@ from urllib.parse import unquote
 
 from zoo._support.files import hold_lock, refuse_unwritable
 from zoo._support.text import format_count
+from zoo._urls import HERE, show_url, without_user
 from zoo.errors import DataError
 from zoo.store._cachedir import ABOUT, keep_in_use, limit, sweep
 from zoo.store._download import REACH_LIMIT, READ_LIMIT, offline
 from zoo.store._mirror import Remote, bring, check_keys, read_manifest, refuse_size, write_about
 from zoo.store._places import cache_folder
-from zoo.store._urls import HTTP, asking, is_url, last_part, open_store, parent_url, show_url, without_user
+from zoo.store._urls import HTTP, asking, last_part, open_store, parent_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -32,18 +33,15 @@ __all__ = [
     "fetch_listed",
     "fetch_tree",
     "is_listed",
-    "is_url",
     "last_part",
     "list_tree",
     "name_listed",
     "open_store",
     "parent_url",
-    "show_url",
     "survey",
 ]
 
 _AT_ONCE = 16
-_HERE = ("file://", "local://")
 _LISTED = "listed"
 """Marks a mirror of single objects of any stores."""
 _WHOLE = "whole"
@@ -101,7 +99,7 @@ def list_tree(url: str) -> Listing:
 
 def survey(url: str) -> Listing | None:
     """As `list_tree`; None where the files lie here, or no network may be used: then what is here is all there is."""
-    return None if url.startswith(_HERE) or offline() is not None else list_tree(url)
+    return None if url.startswith(HERE) or offline() is not None else list_tree(url)
 
 
 def fetch_tree(
@@ -128,7 +126,7 @@ def fetch_tree(
         DataError: it cannot be had, or is not what the store promised; codes remote-*.
         OutputError: it is larger than the cache may get, or the disk is full.
     """
-    if url.startswith(_HERE):
+    if url.startswith(HERE):
         return Path(open_store(url)[1])
     home = cache_folder("remote") / hashlib.sha256(f"{url.rstrip('/')}\n{about}".encode()).hexdigest()[:32]
     name = last_part(url)

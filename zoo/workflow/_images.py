@@ -12,11 +12,11 @@ import msgspec
 import numpy as np
 
 from zoo._support.text import count_with_verb, quote_path
+from zoo._urls import is_url, show_url
 from zoo.data._pixels import recall_pixels
 from zoo.data._unusable import Unusable, refusal
 from zoo.errors import DataError, ImageError
 from zoo.preprocess import check_range
-from zoo.store.remote import is_url, show_url
 from zoo.workflow._seen import list_seen
 
 if TYPE_CHECKING:

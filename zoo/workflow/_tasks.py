@@ -22,7 +22,7 @@ from zoo._support.text import join_lines
 from zoo.errors import ImageError, TrainingError, UsageError, ZooError
 from zoo.runs import Callback
 
-__all__ = ["Done", "Task", "answer", "ask", "find", "read", "serve_tasks"]
+__all__ = ["Done", "Task", "answer", "ask", "check_version", "find", "read", "rebuild", "serve_tasks"]
 
 _PLAIN = frozenset({"type", "code", "message"})
 
@@ -125,22 +125,32 @@ def _do(task: Task) -> _Reply:
         return _Reply(error=TrainingError(text, code="task-failed", task=task.name).document())
 
 
+def check_version(expected: str) -> None:
+    """Refuse this worker where it has another version of this tool than `expected`, that of the driver.
+
+    Raises:
+        UsageError: it has.
+    """
+    node = platform.node()
+    if expected != _version():
+        raise UsageError(
+            f"edgezoo {_version()} is installed on {node}, and {expected} where the command was given; expected one "
+            "version; install it there",
+            code="engine-version",
+            node=node,
+            found=_version(),
+            expected=expected,
+        )
+
+
 def _settle_in(question: _Question) -> None:
     """Make this worker as the process that asks.
 
     Raises:
         UsageError: it has another version of this tool, or other disks.
     """
+    check_version(question.version)
     node = platform.node()
-    if question.version != _version():
-        raise UsageError(
-            f"edgezoo {_version()} is installed on {node}, and {question.version} where the command was given; expected"
-            " one version; install it there",
-            code="engine-version",
-            node=node,
-            found=_version(),
-            expected=question.version,
-        )
     folder = Path(question.folder)
     seen = Path(question.token) if question.token is not None else folder
     if not folder.is_dir() or not seen.exists():
@@ -173,13 +183,13 @@ def read(task: Task, message: bytes) -> Done:
         raise Ended(reply.died)
     if reply.error is None:
         return Done(task, reply.answer)
-    problem = _rebuild(reply.error)
+    problem = rebuild(reply.error)
     if reply.unfit:
         raise problem
     return Done(task, problem=problem)
 
 
-def _rebuild(document: dict[str, Any]) -> ZooError:
+def rebuild(document: dict[str, Any]) -> ZooError:
     """The error of another process, by what `ZooError.document` said of it."""
     kind = getattr(errors, str(document["type"]), ZooError)
     fields = {name: value for name, value in document.items() if name not in _PLAIN}

@@ -6,6 +6,7 @@ each into one file (`_batch.part`). A ledger says which count (`_batch.ledger`);
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import time
@@ -89,7 +90,7 @@ def predict_batch(
     Args:
         model: an .onnx file, a bundle or a run.
         sources: images, folders, tar shards, and tables with a column of images, each a path or a URL of fsspec.
-        out: a new or empty folder for part-NNNNNN.parquet and manifest.json, a path or a URL.
+        out: a new or empty folder for tables and manifest.json, which names them; a path or a URL.
         engine: "local": this process. "ray": actors on a cluster, or on this machine.
         address: address of the cluster, HOST:PORT; None: RAY_ADDRESS, else this machine.
         workers: most actors of "ray", 0: one for each CPU; processes that decode of "local", 0: threads do.
@@ -117,14 +118,14 @@ def predict_batch(
         UsageError: a package is missing, or the cluster cannot be reached, has no room or does not see the place.
     """
     import zoo
+    from zoo._urls import is_url, show_place
     from zoo.edge._answers import name_columns
     from zoo.edge.bundle import open_model
-    from zoo.store.remote import is_url
+    from zoo.store.place import Place
     from zoo.workflow._batch import ledger
     from zoo.workflow._batch.engines import open_here, open_on_ray
     from zoo.workflow._batch.listing import open_listing, write_listing
     from zoo.workflow._batch.part import Job
-    from zoo.workflow._batch.places import Place, show_place
     from zoo.workflow._batch.sources import list_images, size_of_source
     from zoo.workflow._batch.work import Work
 
@@ -150,6 +151,7 @@ def predict_batch(
         threads=threads,
         allow_fallback=allow_fallback,
         model=str(model),
+        sources=tuple(given),
     )
     wanted = ledger.Begun(
         version=zoo.__version__,
@@ -165,22 +167,23 @@ def predict_batch(
     )
     with ledger.lock(place):
         begun = ledger.begin(place, wanted, resume=resume, overwrite=overwrite)
-        whole = ledger.read_finished(place)
+        whole = ledger.read_finished(place, begun)
         listing = open_listing(place)
-        if listing is None:
-            log.info("listing the images")
-            with ledger.undoing(place):
+        with ledger.undoing(place) if listing is None else contextlib.nullcontext():
+            start = ledger.take_over(place) if whole is None else ""
+            if listing is None:
+                log.info("listing the images")
                 listing = write_listing(place, list_images(given, contents.manifest.table), begun.part_size)
         done = ledger.read_done(place, listing, begun.batch)
         work = Work(place, listing, done)
         if whole is None and work.pending:
-            job = msgspec.structs.replace(job, home=begun.home, batch=begun.batch)
+            job = msgspec.structs.replace(job, home=begun.home, batch=begun.batch, start=start)
             opened = open_here(job, contents) if engine == "local" else open_on_ray(job, contents, address, workers)
             with work.keeping(), opened as run:
                 work.carry_out(run)
             done = ledger.read_done(place, listing, begun.batch)
         if whole is None and len(done) == len(listing.parts):
-            ledger.finish(place, begun, listing, done)
+            ledger.finish(place, start, begun, listing, done)
     return BatchResult(
         place=str(place),
         format=format,

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Unpack
 
+from zoo.errors import UsageError
 from zoo.spec import Reading
 
 if TYPE_CHECKING:
@@ -118,16 +119,19 @@ def shard(
         DataError: no such data, images that cannot be read, or that are not one file each.
         OutputError: `out` holds something else, or cannot be written.
     """
-    from zoo.data import write_shards
+    from zoo.data._groups import regroup
+    from zoo.data._named import index_undecided
+    from zoo.data._sharding import DEFAULT_SIZE, divide, write_shards
 
-    return write_shards(
-        path,
-        out,
-        size=size,
-        images=images,
-        seed=seed,
-        overwrite=overwrite,
-        skip_bad=skip_bad,
-        progress=progress,
-        **reading,
-    )
+    if size is not None and images is not None:
+        raise UsageError(
+            "--size and --images: give one of them", code="option-conflict", options=["--size", "--images"]
+        )
+    for option, value in (("--size", size), ("--images", images)):
+        if value is not None and value < 1:
+            raise UsageError(f"{option} {value}: expected at least 1", code="option-value", option=option, value=value)
+    pool = index_undecided(path, skip_bad=skip_bad, reading=reading)
+    if group := reading.get("group"):
+        pool = regroup(pool, group)
+    plans = divide(pool, seed, size or DEFAULT_SIZE, images)
+    return write_shards(pool, plans, out, seed, overwrite=overwrite, skip_bad=skip_bad, progress=progress)

@@ -16,9 +16,9 @@ from unicodedata import normalize
 
 from zoo._support.cells import form_of, open_cells
 from zoo._support.files import atomic_write
+from zoo._urls import HERE, is_url, show_url
 from zoo.readers import JOINT
 from zoo.store import remote
-from zoo.store.remote import is_url
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,7 +47,7 @@ def bring(url: str, listing: remote.Listing | None = None, *, verify: bool = Fal
     Raises:
         As `zoo.store.remote.fetch_tree`.
     """
-    if not _is_table(url) or url.startswith(("file://", "local://")):
+    if not _is_table(url) or url.startswith(HERE):
         return remote.fetch_tree(url, listing=listing, verify=verify)
     table = remote.fetch_tree(url, listing=listing, verify=verify)
     if _has_addresses(table):
@@ -62,7 +62,7 @@ def bring(url: str, listing: remote.Listing | None = None, *, verify: bool = Fal
 
 def find_base(url: str) -> str:
     """The address that images of the data at an address are named from: that of the folder."""
-    return remote.parent_url(url) if _is_table(url) else remote.show_url(url).rstrip("/")
+    return remote.parent_url(url) if _is_table(url) else show_url(url).rstrip("/")
 
 
 def bring_listed(table: Path) -> Path | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo._urls import show_url
 from zoo.data._index import SPLITS, Pool
 from zoo.data._scanning.scan import one_form, split_columns
 from zoo.data._sources.shard_index import INDEX, ShardSet, join_listings, open_listing, open_set
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from zoo.spec import Reading
 
-__all__ = ["index_remote", "index_set"]
+__all__ = ["check_size", "index_remote", "index_set"]
 
 
 def index_set(path: Path, reading: Reading) -> Pool | None:
@@ -41,7 +42,7 @@ def index_set(path: Path, reading: Reading) -> Pool | None:
         return None
     for one in found.shards:
         there = (path / one.name).stat().st_size if (path / one.name).is_file() else None
-        _check_size(path.name, one.name, there, one.size)
+        check_size(path.name, one.name, there, one.size)
     return _pool(path.resolve(), path, found, None, reading)
 
 
@@ -65,14 +66,15 @@ def index_remote(url: str, listing: remote.Listing, reading: Reading) -> Pool | 
     files = []
     for one in found.shards:
         there = listing.objects.get(one.name)
-        _check_size(folder.name, one.name, None if there is None else there.size, one.size)
+        check_size(folder.name, one.name, None if there is None else there.size, one.size)
         if there is not None:
             files.append(Remote(there.system, there.path, url, there.scheme, one.size, there.mark, "", one.sha256))
-    root = cache_folder("shards") / hashlib.sha256(remote.show_url(url).encode()).hexdigest()[:16]
+    root = cache_folder("shards") / hashlib.sha256(show_url(url).encode()).hexdigest()[:16]
     return _pool(root, folder, found, Shelf(files), reading)
 
 
-def _check_size(name: str, shard: str, found: int | None, expected: int) -> None:
+def check_size(name: str, shard: str, found: int | None, expected: int) -> None:
+    """Refuse a shard of a set that is not there, or has another size than its index says; raises DataError."""
     if found is None:
         raise DataError(
             f"{name}: {shard} is not there, and the index lists it; restore it", code="shard-missing", shard=shard

@@ -109,6 +109,11 @@ class Shards:
             first = np.unique(self.shard[rows], return_index=True)[1]
             self.shelf.expect(self.shard[rows[np.sort(first)]].tolist())
 
+    def give_up(self) -> None:
+        """Wait no longer for a store that does not answer."""
+        if self.shelf is not None:
+            self.shelf.give_up()
+
     def _is_other(self, row: int, data: bytes) -> bool:
         return self.checks is not None and hashlib.sha256(data).digest() != self.checks[row].tobytes()
 

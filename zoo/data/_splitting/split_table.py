@@ -15,6 +15,7 @@ import numpy as np
 from zoo._support.cells import column_key
 from zoo._support.files import atomic_write, refuse_occupied
 from zoo._support.text import format_count, inert
+from zoo._urls import is_url, show_url
 from zoo.data._groups import PATIENT, codes_of, describe_alike, names_alike, names_of, number_groups
 from zoo.data._index import EVERY, Arrays, Files, Several, Stacked
 from zoo.data._labels import count_labels, describe_spelled_alike
@@ -27,7 +28,7 @@ from zoo.data._unusable import note_skipped
 from zoo.errors import DataError, UsageError
 from zoo.readers import JOINT
 from zoo.spec import Display, Table
-from zoo.store.remote import is_listed, is_url, show_url
+from zoo.store.remote import is_listed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

@@ -17,14 +17,16 @@ import msgspec
 
 from zoo._support.files import refuse_unwritable
 from zoo._support.text import join_lines
+from zoo._urls import show_place
 from zoo.edge.bundle import Contents
 from zoo.errors import DataError, OutputError, UsageError, ZooError
-from zoo.workflow._batch.failures import TRIES, PartFailure, lose
-from zoo.workflow._batch.ledger import BEGINNINGS
+from zoo.store.place import Place
+from zoo.workflow._batch.failures import TRIES, lose
+from zoo.workflow._batch.ledger import BEGINNINGS, keep, refuse_late
 from zoo.workflow._batch.listing import Part
 from zoo.workflow._batch.part import Job, Record, answer_part, open_runtime
-from zoo.workflow._batch.places import Place, show_place
 from zoo.workflow._ray import connect, find_nodes, refuse_size
+from zoo.workflow._tasks import check_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator, Sequence
@@ -47,10 +49,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
     part: int
     record: Record | None = None
-    problem: PartFailure | None = None
-    """Why it has none."""
-    kind: str = ""
-    """Name of the class of the error."""
+    error: dict[str, Any] | None = None
+    """Why it has none, as `ZooError.document` says it."""
     final: bool = False
     """Every other part would fail for the same reason."""
 
@@ -91,20 +91,11 @@ class Answerer:
     """An actor. It opens the model once, and every part that it answers ends in an outcome, never in an exception."""
 
     def __init__(self, job: Job, contents: Any, version: str) -> None:
-        import zoo
-
         self._job = job
         self._opened: tuple[Runtime, Place] | None = None
         self._refused: ZooError | None = None
         try:
-            if zoo.__version__ != version:
-                raise UsageError(
-                    f"a worker has edgezoo {zoo.__version__}, expected {version} as here; install one version on all "
-                    "nodes",
-                    code="worker-version",
-                    found=zoo.__version__,
-                    expected=version,
-                )
+            check_version(version)
             if not isinstance(contents, Contents):
                 import ray
 
@@ -118,7 +109,7 @@ class Answerer:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[bytes]]:
         """Answer the parts of a batch: {"part": JSON of each} → {"outcome": JSON of each}."""
         parts = [msgspec.json.decode(bytes(one), type=Part) for one in batch["part"]]
-        return {"outcome": [msgspec.json.encode(self._answer(part)) for part in parts]}
+        return {"outcome": [msgspec.json.encode(self._answer(part), enc_hook=str) for part in parts]}
 
     def _answer(self, part: Part) -> Outcome:
         if self._opened is None:
@@ -129,9 +120,12 @@ class Answerer:
 def _attempt(job: Job, runtime: Runtime, place: Place, part: Part, *, counted: bool = False) -> Outcome:
     """Answer a part, whatever happens; `counted`: unless processes died over it too often."""
     try:
-        if counted and _count_try(place, part) > TRIES:  # Ray hands it out again for as long as a process dies over it
+        refuse_late(place, job.start)
+        if counted and _count_try(job, place, part) > TRIES:  # Ray hands it out again as long as processes die over it
             raise lose(part.number)
-        return Outcome(part=part.number, record=answer_part(job, runtime, place, part))
+        record, data = answer_part(job, runtime, place, part)
+        keep(place, job.start, record, data)
+        return Outcome(part=part.number, record=record)
     except ZooError as problem:
         return _fail(part, problem, final=isinstance(problem, OutputError | UsageError))
     except Exception as problem:  # a defect: it costs this part alone
@@ -139,9 +133,9 @@ def _attempt(job: Job, runtime: Runtime, place: Place, part: Part, *, counted: b
         return _fail(part, _report(part.name, problem))
 
 
-def _count_try(place: Place, part: Part) -> int:
+def _count_try(job: Job, place: Place, part: Part) -> int:
     """How many times the part was begun in this call, with this time; kept at the place, for processes die."""
-    name = f"{BEGINNINGS}/{part.name}"
+    name = f"{BEGINNINGS}/{part.name}-{job.start}"
     try:
         tried = len(place.read(name))
     except FileNotFoundError:
@@ -158,8 +152,7 @@ def _report(what: str, problem: Exception) -> DataError:
 
 
 def _fail(part: Part, problem: ZooError, *, final: bool = False) -> Outcome:
-    failure = PartFailure(part=part.number, code=problem.code, message=join_lines(problem, 500))
-    return Outcome(part=part.number, problem=failure, kind=type(problem).__name__, final=final)
+    return Outcome(part=part.number, error=problem.document(), final=final)
 
 
 def _run_on_ray(job: Job, shared: Any, count: int, parts: Sequence[Part]) -> Generator[Outcome]:

@@ -2,7 +2,8 @@
 
 A part counts when a record of this batch is there and names a file of the size that is there. The file is put in place
 before its record, both whole or not at all, so a kill at any moment leaves a part that counts or one that is answered
-again.
+again. The names of both tell the batch and the content. So whoever writes late, such as an actor of a driver that was
+killed, cannot change a part that counts.
 
 What this module does not know: images, models, who answers the parts.
 """
@@ -16,16 +17,16 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo._support.files import hold_lock, remove_leftovers
+from zoo._urls import show_place
 from zoo.errors import OutputError, ResumeError
 from zoo.spec import decode, encode
-from zoo.workflow._batch.listing import FOLDER, Listing
-from zoo.workflow._batch.part import DONE, Record
-from zoo.workflow._batch.places import show_place
+from zoo.workflow._batch.listing import FOLDER, INDEX, Listing, refuse_unseen
+from zoo.workflow._batch.part import Record
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
-    from zoo.workflow._batch.places import Place
+    from zoo.store.place import Place
 
 __all__ = [
     "BEGINNINGS",
@@ -34,9 +35,12 @@ __all__ = [
     "NamedSource",
     "begin",
     "finish",
+    "keep",
     "lock",
     "read_done",
     "read_finished",
+    "refuse_late",
+    "take_over",
 ]
 
 PART_SIZE = 1000
@@ -45,6 +49,10 @@ _OWN = "_zoo"
 BEGINNINGS = f"{_OWN}/begun"
 """Folder of how often parts were begun in this call."""
 _BEGUN = f"{_OWN}/begun.json"
+_DONE = f"{_OWN}/done"
+"""Folder of the records."""
+_START = f"{_OWN}/start"
+"""Name of the call that answers now: whoever was told of another one writes no more."""
 _MANIFEST = "manifest.json"
 _UNSEEN = {"schema", "batch", "home", "name"}
 """Fields of `Begun` that may differ when a batch is resumed."""
@@ -93,7 +101,7 @@ class BatchManifest(msgspec.Struct, frozen=True, kw_only=True):
 def lock(place: Place) -> Iterator[None]:
     """Keep a second driver out of a folder of this machine; where nothing was begun, nothing of ours is left.
 
-    Object storage has no locks. Two drivers there write the same parts, each whole, and the later one stays.
+    Object storage has no locks. There the first of two drivers ends when the second one starts, see `refuse_late`.
     """
     if place.folder is None:
         yield
@@ -119,11 +127,11 @@ def lock(place: Place) -> Iterator[None]:
 
 @contextlib.contextmanager
 def undoing(place: Place) -> Iterator[None]:
-    """Remove what was begun when the block, which lists the images, is refused."""
+    """Remove what was begun when the block, which lists the images, fails."""
     try:
         yield
     except Exception:
-        place.remove([FOLDER, _BEGUN])
+        place.remove([_START, FOLDER, _BEGUN])
         raise
 
 
@@ -136,8 +144,6 @@ def begin(place: Place, wanted: Begun, *, resume: bool, overwrite: bool) -> Begu
     """
     names = place.names()
     held = _read(place)
-    if held is not None and (resume or overwrite):
-        place.remove([BEGINNINGS])
     if held is None:
         if names - {_OWN}:
             raise OutputError(
@@ -149,8 +155,8 @@ def begin(place: Place, wanted: Begun, *, resume: bool, overwrite: bool) -> Begu
         _compare(place, held, wanted)
         return held
     elif overwrite:
-        parts = [name for name in place.sizes() if name.startswith("part-")]
-        place.remove([_MANIFEST, *parts, DONE, FOLDER, _BEGUN])  # in this order: what is left is unfinished
+        # in this order: what is left is unfinished
+        place.remove([_START, _MANIFEST, *_name_parts(place.sizes()), _DONE, BEGINNINGS, FOLDER, _BEGUN])
     elif _MANIFEST in names:
         raise OutputError(
             f"{place} holds a finished batch; give --overwrite to replace it, or choose another place",
@@ -168,13 +174,58 @@ def begin(place: Place, wanted: Begun, *, resume: bool, overwrite: bool) -> Begu
     return wanted
 
 
-def read_finished(place: Place) -> BatchManifest | None:
-    """The manifest of a finished batch; None: it is not finished."""
+def take_over(place: Place) -> str:
+    """Give the batch to this call; whoever answers for an earlier one stops at its next part.
+
+    Returns:
+        The name of the call, which `refuse_late` compares.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    name = secrets.token_hex(8)
+    place.write(_START, name.encode())
+    return name
+
+
+def refuse_late(place: Place, start: str) -> None:
+    """Refuse a call that does not have the batch any more.
+
+    Raises:
+        OutputError: another call has it, or it is finished.
+        UsageError: this node does not see the place.
+        DataError: the place cannot be read.
+    """
+    try:
+        if place.read(_START) == start.encode():
+            return
+    except FileNotFoundError:
+        if not place.holds(INDEX):
+            raise refuse_unseen(place) from None
+    raise OutputError(
+        f"cannot write {place}: another call has continued or ended this batch; wait for it, then give --resume",
+        code="output-busy",
+        path=str(place),
+    )
+
+
+def keep(place: Place, start: str, record: Record, data: bytes) -> None:
+    """Put the file of a part in place, and then its record; raises as `refuse_late`, or OutputError."""
+    refuse_late(place, start)
+    place.write(record.file, data)
+    place.write(f"{_DONE}/{record.file.partition('.')[0]}.json", encode(record))
+
+
+def read_finished(place: Place, begun: Begun) -> BatchManifest | None:
+    """The manifest of a finished batch; None: it is not finished, or not all of it is there any more."""
     try:
         data = place.read(_MANIFEST)
     except FileNotFoundError:
         return None
-    return decode(data, BatchManifest, show_place(place.file(_MANIFEST)), ResumeError)
+    found = decode(data, BatchManifest, show_place(place.file(_MANIFEST)), ResumeError)
+    there = place.sizes()
+    whole = all(there.get(record.file) == record.bytes for record in found.parts)
+    return found if whole and found.begun.batch == begun.batch else None
 
 
 def read_done(place: Place, listing: Listing, batch: str) -> dict[int, Record]:
@@ -184,7 +235,7 @@ def read_done(place: Place, listing: Listing, batch: str) -> dict[int, Record]:
         OutputError: the place cannot be read.
     """
     there = place.sizes()
-    names = [f"{DONE}/{name}" for name in place.sizes(DONE)]
+    names = [f"{_DONE}/{name}" for name in place.sizes(_DONE)]
     done = {}
     for _, data in place.read_all(names):
         with contextlib.suppress(msgspec.DecodeError):
@@ -196,22 +247,30 @@ def read_done(place: Place, listing: Listing, batch: str) -> dict[int, Record]:
     return done
 
 
-def finish(place: Place, begun: Begun, listing: Listing, done: dict[int, Record]) -> BatchManifest:
+def finish(place: Place, start: str, begun: Begun, listing: Listing, done: dict[int, Record]) -> None:
     """Write the manifest of a batch whose parts are all done, and remove what killed processes left.
 
     Raises:
-        OutputError: it cannot be written.
+        OutputError: it cannot be written, or another call has the batch.
     """
+    there = _name_parts(place.sizes())  # before the look at who has the batch: what a later call writes is not removed
+    refuse_late(place, start)
     records = tuple(done[part.number] for part in listing.parts)
     manifest = BatchManifest(
         images=listing.images, failed=sum(record.failed for record in records), begun=begun, parts=records
     )
+    counted = {record.file for record in records}
+    place.remove([name for name in there if name not in counted])
     place.write(_MANIFEST, encode(manifest))
-    place.remove([BEGINNINGS])
+    place.remove([_START, BEGINNINGS])
     if place.folder is not None:
-        for folder in (place.folder, place.folder / DONE):
+        for folder in (place.folder, place.folder / _DONE):
             remove_leftovers(folder, all_names=True)
-    return manifest
+
+
+def _name_parts(names: Iterable[str]) -> list[str]:
+    """Those that are files of parts."""
+    return [name for name in names if name.startswith("part-")]
 
 
 def _read(place: Place) -> Begun | None:

@@ -15,17 +15,26 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from zoo._urls import show_place
 from zoo.errors import DataError, ResumeError, UsageError
 from zoo.spec import decode
-from zoo.workflow._batch.places import show_place
 from zoo.workflow._batch.sources import Entry
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from zoo.workflow._batch.places import Place
+    from zoo.store.place import Place
 
-__all__ = ["INDEX", "Listing", "Part", "digest_names", "open_listing", "read_part", "write_listing"]
+__all__ = [
+    "INDEX",
+    "Listing",
+    "Part",
+    "digest_names",
+    "open_listing",
+    "read_part",
+    "refuse_unseen",
+    "write_listing",
+]
 
 FOLDER = "_zoo/listing"
 INDEX = f"{FOLDER}/index.json"
@@ -129,13 +138,7 @@ def read_part(place: Place, part: Part) -> list[Entry]:
         lines = place.read(_chunk_name(part.chunk), part.start, part.end).split(b"\n")[:-1]
         entries = [_read(line) for line in lines]
     except FileNotFoundError:
-        raise UsageError(
-            f"{platform.node()} does not see the listing in {place}; expected a folder that all nodes share, with all "
-            "that was written there; give --out on such storage, or begin anew with --overwrite",
-            code="engine-storage",
-            node=platform.node(),
-            path=str(place),
-        ) from None
+        raise refuse_unseen(place) from None
     except (ValueError, TypeError):
         entries = []
     except OSError as problem:
@@ -152,6 +155,17 @@ def read_part(place: Place, part: Part) -> list[Entry]:
             part=part.number,
         )
     return entries
+
+
+def refuse_unseen(place: Place) -> UsageError:
+    """The error of a node that does not see what the driver wrote."""
+    return UsageError(
+        f"{platform.node()} does not see the listing in {place}; expected a folder that all nodes share, with all "
+        "that was written there; give --out on such storage, or begin anew with --overwrite",
+        code="engine-storage",
+        node=platform.node(),
+        path=str(place),
+    )
 
 
 def _chunk_name(number: int) -> str:

@@ -1,6 +1,6 @@
-"""One part of a batch: its images → rows → one file, put in place whole, and then the record that it counts by.
+"""One part of a batch: its images → rows → the bytes of one file, and the record that it counts by.
 
-What this module does not know: who hands out parts, which are done.
+What this module does not know: who hands out parts, which are done, how they are put in place.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ import numpy as np
 from zoo._support.files import sha256_bytes
 from zoo._support.imports import needing
 from zoo._support.text import is_utf8, spell_name
+from zoo._urls import is_url, restore_secrets, show_place
 from zoo.edge import Runtime
 from zoo.edge._answers import encode_line, list_cells, name_columns
 from zoo.edge._results import Failure
 from zoo.edge._stream import decode_ahead
 from zoo.errors import DataError, ImageError
-from zoo.spec import MEASURED, NOVELTY, encode
-from zoo.store.remote import is_url
+from zoo.spec import MEASURED, NOVELTY
+from zoo.store.place import read_bytes
 from zoo.workflow._batch.listing import Part, digest_names, read_part
-from zoo.workflow._batch.places import Place, read_bytes, show_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -34,12 +34,13 @@ if TYPE_CHECKING:
     from zoo.edge._results import Result
     from zoo.edge.bundle import Contents
     from zoo.spec import Manifest
+    from zoo.store.place import Place
     from zoo.workflow._batch.sources import Entry
 
-__all__ = ["DONE", "Job", "Record", "answer_part", "open_runtime"]
+__all__ = ["Job", "Record", "answer_part", "open_runtime"]
 
-DONE = "_zoo/done"
-"""Folder of the records."""
+_MARK = 12
+"""Digits of a sha256 that are in a file's name: of the batch and the content."""
 _AT_ONCE = 8
 """Images that are fetched side by side; a request to object storage takes as long as several images do."""
 
@@ -50,6 +51,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     place: str
     batch: str = ""
     """`Begun.batch`."""
+    start: str = ""
+    """Name of the call that answers, see `ledger.refuse_late`."""
     form: str
     frame: int | None = None
     statistics: bool = False
@@ -62,6 +65,8 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     """Path of the model, for errors."""
     home: str = "."
     """Folder that paths in the listing are relative to: workers have folders of their own."""
+    sources: tuple[str, ...] = ()
+    """As the user named them in this call, with what opens them: the listing has no secrets of theirs."""
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +76,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     batch: str = ""
     """`Begun.batch`; one of another does not count."""
     file: str
+    """Its name tells batch and content, so another one never takes its place."""
     rows: int
     failed: int
     """Rows with an error and no answer."""
@@ -88,12 +94,11 @@ def open_runtime(job: Job, contents: Contents) -> Runtime:
     )
 
 
-def answer_part(job: Job, runtime: Runtime, place: Place, part: Part) -> Record:
-    """Answer the images of a part, and write its file and its record.
+def answer_part(job: Job, runtime: Runtime, place: Place, part: Part) -> tuple[Record, bytes]:
+    """Answer the images of a part: the bytes of its file, and what is to be recorded of it.
 
     Raises:
         DataError: an image, the listing or a tar could not be fetched just now, which says nothing of the image.
-        OutputError: the file cannot be written.
         ModelError: ONNX Runtime failed.
     """
     entries = read_part(place, part)
@@ -103,7 +108,7 @@ def answer_part(job: Job, runtime: Runtime, place: Place, part: Part) -> Record:
         columns = {entry.image: dict(zip(table.names, entry.cells or (), strict=True)) for entry in entries}
     results = list(
         runtime.answers(
-            _fetch(entries, job.home),
+            _fetch(entries, job),
             statistics=job.statistics,
             batch_size=job.batch_size,
             frame=job.frame,
@@ -116,22 +121,19 @@ def answer_part(job: Job, runtime: Runtime, place: Place, part: Part) -> Record:
     record = Record(
         part=part.number,
         batch=job.batch,
-        file=f"{part.name}.{job.form}",
+        file=f"{part.name}-{sha256_bytes(job.batch.encode(), data)[:_MARK]}.{job.form}",
         rows=len(results),
         failed=sum(isinstance(result, Failure) for result in results),
         bytes=len(data),
         sha256=sha256_bytes(data),
         images=digest_names(result.image for result in results),
     )
-    place.write(record.file, data)
-    place.write(f"{DONE}/{part.name}.json", encode(record))
-    return record
+    return record, data
 
 
-def _fetch(entries: list[Entry], home: str) -> Iterator[tuple[str, bytes | Path | ImageError]]:
+def _fetch(entries: list[Entry], job: Job) -> Iterator[tuple[str, bytes | Path | ImageError]]:
     """Files of this machine by their paths; what lies in tars or far away as bytes, several fetched at a time."""
-    places = [entry.at or entry.image for entry in entries]
-    places = [place if is_url(place) else os.path.join(home, place) for place in places]  # noqa: PTH118 - for very many
+    places = [_find_place(entry, job) for entry in entries]
     far = [
         entry.error is None and (entry.start is not None or is_url(place))
         for entry, place in zip(entries, places, strict=True)
@@ -144,6 +146,13 @@ def _fetch(entries: list[Entry], home: str) -> Iterator[tuple[str, bytes | Path 
                 yield entry.image, ImageError(entry.image, found)
             else:
                 yield entry.image, Path(place) if found is None else found.tobytes()
+
+
+def _find_place(entry: Entry, job: Job) -> str:
+    place = entry.at or entry.image
+    if is_url(place):
+        return place if entry.source is None else restore_secrets(place, job.sources[entry.source])
+    return os.path.join(job.home, place)  # noqa: PTH118 - for very many
 
 
 def _read(where: str, entry: Entry) -> Array | str:

@@ -12,6 +12,7 @@ import contextlib
 import os
 import tarfile
 import tempfile
+from functools import partial
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -19,18 +20,19 @@ import msgspec
 
 from zoo._support.cells import form_of, open_cells
 from zoo._support.text import natural_key, read_inert
+from zoo._urls import is_url, restore_secrets, show_place
 from zoo.edge._beside import find_columns_of
 from zoo.edge._stream import expand
 from zoo.errors import DataError, ImageError
 from zoo.readers._door import image_suffixes
 from zoo.readers._foreign import find_suffix
 from zoo.readers._walk import Walk, is_hidden
-from zoo.store.remote import asking, is_url, open_store
+from zoo.store.place import read_bytes
+from zoo.store.remote import asking, open_store
 from zoo.tabular import missing_columns
-from zoo.workflow._batch.places import show_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from zoo.readers._walk import PassedOver
     from zoo.spec import TableSpec
@@ -48,7 +50,7 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     image: str
     """How its row names it."""
     at: str | None = None
-    """Path or URL of its file, or of the tar that holds it; None: `image` is it."""
+    """Path or URL of its file, or of the tar that holds it, without the secrets of its source; None: `image` is it."""
     start: int | None = None
     size: int | None = None
     """Its bytes in the tar."""
@@ -56,6 +58,8 @@ class Entry(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the model takes beside it, in the order of the manifest."""
     error: str | None = None
     """Why there is nothing to read."""
+    source: int | None = None
+    """Which of the sources that the user named has what opens the URL; None: it needs nothing of theirs."""
 
 
 def list_images(
@@ -71,11 +75,11 @@ def list_images(
     Raises:
         DataError: a source cannot be listed, or the only one holds no image.
     """
-    for source in sources:
+    for number, source in enumerate(sources):
         empty = True
         for entry in _list_source(source, beside, passed):
             empty = False
-            yield entry
+            yield _without_secrets(entry, number, source)
         if empty:
             problem = DataError(
                 f"{show_place(source)}: holds no image; expected images, tar shards, or a table of their paths",
@@ -85,6 +89,16 @@ def list_images(
             if len(sources) == 1:
                 raise problem
             yield Entry(show_place(source), error=str(problem))
+
+
+def _without_secrets(entry: Entry, number: int, source: str) -> Entry:
+    """The entry as it may be written down: what opens it is given again by each call, but for what a table says."""
+    if entry.at is None or not is_url(source):
+        return entry
+    shown = show_place(entry.at)
+    if shown == entry.at or restore_secrets(shown, source) != entry.at:
+        return entry
+    return msgspec.structs.replace(entry, at=None if shown == entry.image else shown, source=number)
 
 
 def size_of_source(source: str) -> int | None:
@@ -107,7 +121,7 @@ def _list_source(source: str, beside: TableSpec | None, passed: list[tuple[str, 
     if beside is not None:
         raise missing_columns(beside, beside.names)
     if lower.endswith(".tar") and not _is_pattern(source):
-        yield from _list_tar(source)
+        yield from _list_tars([source])
     elif is_url(source):
         yield from _list_url(source)
     else:
@@ -130,8 +144,8 @@ def _list_here(source: str, passed: list[tuple[str, PassedOver]] | None) -> Iter
         if problem.code != "data-empty":  # which `list_images` says
             raise
     if not some:
-        for tar in Walk(source).files((".tar",)):
-            yield from _list_tar(os.path.join(source, tar))  # noqa: PTH118 - '.' stays as the user gave it
+        tars = Walk(source).files((".tar",))
+        yield from _list_tars(os.path.join(source, tar) for tar in tars)  # noqa: PTH118 - '.' stays as the user gave it
 
 
 def _list_url(url: str) -> Iterator[Entry]:
@@ -139,8 +153,13 @@ def _list_url(url: str) -> Iterator[Entry]:
     asked = url.partition("?")[2] if url.startswith("http") else ""
     with _reading(url):
         if _is_pattern(url):
-            found = sorted(system.glob(path), key=natural_key)
-            yield from (entry for one in found for entry in _list_file(system.unstrip_protocol(one)))
+            found = [system.unstrip_protocol(one) for one in sorted(system.glob(path), key=natural_key)]
+            known: dict[str, Any] = {}
+            for one in found:
+                if _is_tar(one):
+                    yield from _list_tars([one], known)
+                elif _is_image(one):
+                    yield Entry(show_place(one), one)
         elif _is_image(path.partition("?")[0]) or (asked and system.isfile(path)):
             yield Entry(show_place(url), url)
         else:
@@ -162,26 +181,81 @@ def _list_folder(system: Any, root: str) -> Iterator[Entry]:
             if _is_image(name):
                 some = True
                 yield Entry(show_place(place), place)
-            elif name.lower().endswith(".tar"):
+            elif _is_tar(name):
                 tars.append(place)
     if not some:
-        for tar in tars:
-            yield from _list_tar(tar)
+        yield from _list_tars(tars)
 
 
-def _list_file(place: str) -> Iterator[Entry]:
-    """A file that a pattern found."""
-    if place.lower().endswith(".tar"):
-        yield from _list_tar(place)
-    elif _is_image(place):
-        yield Entry(show_place(place), place)
+def _is_tar(name: str) -> bool:
+    return name.lower().endswith(".tar")
 
 
 def _is_image(name: str) -> bool:
     return find_suffix(name) in image_suffixes()
 
 
-def _list_tar(tar: str) -> Iterator[Entry]:
+def _list_tars(tars: Iterable[str], known: dict[str, Any] | None = None) -> Iterator[Entry]:
+    """Images of tars, by the index that `zoo data shard` wrote beside them, or by all their headers.
+
+    Args:
+        tars: paths or URLs.
+        known: gets the index of each folder, which is read once; None: of these tars alone.
+
+    Raises:
+        DataError: a tar or its index cannot be used, or one is not of the size that its index says.
+    """
+    import numpy as np
+
+    from zoo.data._sources.shard_index import INDEX, open_listing, open_set
+    from zoo.data._sources.shard_set import check_size
+
+    known = {} if known is None else known
+    for tar in tars:
+        place, query, rest = tar.partition("?") if is_url(tar) else (tar, "", "")
+        folder, _, name = place.replace(os.sep, "/").rpartition("/")
+        beside = partial(_read_beside, f"{folder}/" if folder else "", query + rest)
+        if folder not in known:
+            data = beside(INDEX)
+            known[folder] = None if data is None else open_set(data, show_place(f"{folder}/{INDEX}"))
+        listed = known[folder]
+        shard = next((one for one in listed.shards if one.name == name), None) if listed is not None else None
+        data = None if shard is None else beside(shard.listed)
+        if shard is None or data is None:
+            yield from _list_members(tar)
+            continue
+        shown = show_place(tar)
+        if (size := _size_of(tar)) is not None:
+            check_size(show_place(folder), name, size, shard.size)
+        found = open_listing(data, shard, show_place(folder))
+        places = (np.frombuffer(one, "<i8").tolist() for one in (found.offsets, found.sizes))
+        for image, start, size in zip(found.ids, *places, strict=True):
+            yield Entry(f"{shown}/{image}", tar, start, size)
+
+
+def _size_of(tar: str) -> int | None:
+    """Bytes of a tar; None: the server does not say."""
+    with _reading(tar):
+        if not is_url(tar):
+            return Path(tar).stat().st_size
+        system, path, _ = open_store(tar, shared=True)
+        size = system.info(path)["size"]
+        return None if size is None else int(size)
+
+
+def _read_beside(folder: str, query: str, name: str) -> bytes | None:
+    """A file beside a tar; None: there is none, or whoever may read the tar may not read it."""
+    try:
+        return read_bytes(f"{folder}{name}{query}")
+    except OSError:
+        return None
+    except DataError as problem:
+        if problem.code not in {"remote-missing", "remote-denied"}:
+            raise
+        return None
+
+
+def _list_members(tar: str) -> Iterator[Entry]:
     """Members of a tar that are images by their suffixes; nothing is unpacked, no image is read."""
     from zoo.data._sources.tar_headers import members
 

@@ -10,19 +10,19 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
-from zoo import errors
 from zoo._support.interrupts import sigterm_as_interrupt
-from zoo._support.text import format_count
+from zoo._support.text import format_count, join_lines
 from zoo.edge._print import Pace
 from zoo.workflow._batch.failures import TRIES, PartFailure, lose
+from zoo.workflow._tasks import rebuild
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
+    from zoo.store.place import Place
     from zoo.workflow._batch.engines import Outcome, Run
     from zoo.workflow._batch.listing import Listing, Part
     from zoo.workflow._batch.part import Record
-    from zoo.workflow._batch.places import Place
 
 __all__ = ["Work"]
 
@@ -106,10 +106,11 @@ class Work:
                 self._first = self._first or (time.monotonic(), self.answered)
                 if pace.is_due():
                     self._say()
-            elif outcome.problem is not None:
+            elif outcome.error is not None:
                 if outcome.final:
-                    raise getattr(errors, outcome.kind)(outcome.problem.message, code=outcome.problem.code)
-                self._failures[outcome.part] = outcome.problem
+                    raise rebuild(outcome.error)
+                said = join_lines(outcome.error["message"], 500)
+                self._failures[outcome.part] = PartFailure(part=outcome.part, code=outcome.error["code"], message=said)
                 in_a_row += 1
                 if in_a_row == _IN_A_ROW:
                     return True
