@@ -2,7 +2,8 @@
 
 sharded_worker.py DATA OUT JOB…: a job is NAME:SETTINGS, whose run is OUT/NAME, with settings as JSON; "net" among them
 names one of `NETS`. NAME may end in "!", then the first process is killed in the middle of an epoch; or in "~", then it
-is told to end. A run that is there is resumed. What a job is refused for is in OUT/NAME/refused.
+is told to end. A run that is there is resumed, with the settings of "then" in place of others; OUT/NAME-before is its
+copy. What a job is refused for is in OUT/NAME/refused.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Callable
@@ -117,6 +119,7 @@ def main(images: str, out: Path, jobs: list[str]) -> int:
     zoo.learn._saving.EVERY, zoo.learn._saving.SHARE = 0.0, 1e9  # a state after every step
     plain, rank = open_data(images), int(os.environ["RANK"])
     data = dataclasses.replace(plain, train=with_ages(plain.train), val=with_ages(plain.val))
+    zoo.learn._fit.draw_history = lambda *_: None  # type: ignore[assignment] # pictures take longer than the trainings
     seen: list[Any] = []  # what the loop makes of model, average and optimiser
     for name in ("adamw", "follow"):
         made = getattr(zoo.learn._fit, name)
@@ -127,7 +130,10 @@ def main(images: str, out: Path, jobs: list[str]) -> int:
             place = out / name.rstrip("!~")
             again = (place / STATE_FILE).exists()
             said = json.loads(settings)
-            kind = said.pop("net", "blocks")
+            kind, then = said.pop("net", "blocks"), said.pop("then", {})
+            if again and rank == 0:
+                shutil.copytree(place, out / f"{place.name}-before")
+            said |= then if again else {}
             config = msgspec.convert(msgspec.to_builtins(RECIPE) | said, type(RECIPE))
             run = open_run(place) if again else new_run(place, data, config)
             run.writes = rank == 0

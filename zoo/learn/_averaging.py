@@ -62,7 +62,7 @@ class Soup(AveragedModel):
 
     def __init__(self, model: nn.Module, hold: Hold = _all) -> None:
         super().__init__(model, multi_avg_fn=_blend(0.0, lambda: self), use_buffers=True)
-        self._copy = lambda: hold(copy.deepcopy(model))
+        self._copy: Callable[[], nn.Module] = lambda: hold(copy.deepcopy(model))
         self.module = hold(self.module)
         self.kept = nn.ModuleList(self._copy() for _ in range(INGREDIENTS))
         self.register_buffer("epochs", torch.zeros(INGREDIENTS, dtype=torch.int64))

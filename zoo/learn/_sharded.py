@@ -55,7 +55,7 @@ def shard(network: nn.Module, peers: Peers) -> nn.Module:
     for name, parameter in network.named_parameters():
         if not parameter.ndim:
             raise refuse_unfit(f"its parameter {name} is a single number without a dimension")
-    network.to(memory_format=torch.contiguous_format)  # type: ignore[call-overload]
+    network.to(memory_format=torch.contiguous_format)
     mesh = DeviceMesh.from_group(peers.tensors, peers.device.type)
     for module in choose_blocks(network):
         fully_shard(module, mesh=mesh, reshard_after_forward=True)  # so that all are shards outside of a step
@@ -106,7 +106,7 @@ def follow_first(network: nn.Module, peers: Peers) -> None:
         for buffers in kinds.values():
             flat = torch.cat([one.flatten() for one in buffers])
             distributed.broadcast(flat, src=0, group=peers.tensors)
-            for one, found in zip(buffers, flat.split([one.numel() for one in buffers]), strict=True):
+            for one, found in zip(buffers, torch.split(flat, [one.numel() for one in buffers]), strict=True):
                 one.copy_(found.view_as(one))
 
     network.register_forward_pre_hook(copy)
@@ -139,7 +139,7 @@ def share(tensor: Tensor, like: Tensor) -> Tensor:
     mesh = form.device_mesh
     rows = -(-len(tensor) // mesh.size())  # as torch.chunk deals them
     own = tensor[rows * mesh.get_local_rank() :][:rows].to(form.to_local().device)
-    found: Tensor = DTensor.from_local(  # type: ignore[no-untyped-call]
+    found: Tensor = DTensor.from_local(
         own, mesh, form.placements, run_check=False, shape=tensor.shape, stride=like.stride()
     )
     return found
