@@ -16,7 +16,7 @@ import pytest
 import torch
 from refusals import refused
 from safetensors.torch import load_file
-from sharded_worker import RECIPE, BlockNet, block_net
+from sharded_worker import RECIPE, Block, BlockNet, block_net
 from tiny_learning import SPEC, learn, new_run
 from torch import nn
 
@@ -174,6 +174,11 @@ def test_blocks_are_the_large_members_of_the_networks_own_lists() -> None:
     assert choose_blocks(net) == dict.fromkeys(net.blocks, 9 * 49 + 14) | {net: 70 + 24 + 1}
     small = nn.Sequential(nn.Linear(200, 200), nn.Linear(4, 2), nn.ModuleList([nn.Linear(100, 200)]))
     assert choose_blocks(small) == {small[0]: 40_200, small[2][0]: 20_200, small: 10}
+    stage = nn.Module()  # as timm's RegNet has them
+    stage.b1, stage.b2 = (nn.Sequential(nn.BatchNorm2d(2), nn.Sequential(nn.Conv2d(2, 2, 1))) for _ in "12")
+    assert choose_blocks(stage) == {stage.b1[1][0]: 6, stage.b1[0]: 4, stage.b2[1][0]: 6, stage.b2[0]: 4, stage: 0}
+    stage.b1, stage.b2 = (Block(7) for _ in "12")
+    assert choose_blocks(stage) == {stage.b1: 455, stage.b2: 455, stage: 0}
 
 
 def test_blocks_that_share_weights_are_whole_together() -> None:

@@ -68,15 +68,10 @@ def shard(network: nn.Module, peers: Peers) -> nn.Module:
 def choose_blocks(network: nn.Module) -> dict[nn.Module, int]:
     """Modules that are whole one at a time, inner ones first, and the numbers in each beside those of its inner ones.
 
-    They are the large members of the network's own lists, and last the network itself, with all that is in none.
+    They are the large members of the network's own lists, or of several parts of one kind that stand side by side. The
+    last one is the network itself, with all that is in none.
     """
-    members = {
-        child
-        for part in network.modules()
-        if isinstance(part, nn.Sequential | nn.ModuleList)
-        for child in part.children()
-        if not isinstance(child, nn.ModuleList | nn.ModuleDict)  # is not called itself
-    }
+    members = {child for part in network.modules() for child in _members(part)}
     users = Counter(one for part in network.modules() for one in part._parameters.values())  # noqa: SLF001 - torch's own
     tied = {one for one, count in users.items() if count > 1}
     blocks, taken = dict[nn.Module, int](), set[nn.Parameter]()
@@ -88,6 +83,17 @@ def choose_blocks(network: nn.Module) -> dict[nn.Module, int]:
             blocks[module] = size
             taken |= own
     return blocks
+
+
+def _members(part: nn.Module) -> list[nn.Module]:
+    """The children of `part` that are called one after another."""
+    children, listed = list(part.children()), isinstance(part, nn.Sequential | nn.ModuleList)
+    kinds = Counter(map(type, children))
+    return [
+        child
+        for child in children
+        if (listed or (kinds[type(child)] > 1 and [*child.children()])) and type(child).forward is not nn.Module.forward
+    ]
 
 
 def describe_blocks(network: nn.Module) -> str:
@@ -119,8 +125,8 @@ def is_shard(tensor: Tensor) -> bool:
 
 def own_rows(tensor: Tensor) -> Tensor:
     """This rank's rows of a shard, in the same memory and without a gradient; another tensor as it is."""
-    found: Any = tensor.detach()
-    return found.to_local() if is_shard(tensor) else tensor
+    found: Any = tensor
+    return found.detach().to_local() if is_shard(tensor) else tensor
 
 
 def add_up(norm: Tensor) -> Tensor:
