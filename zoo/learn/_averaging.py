@@ -13,28 +13,37 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from zoo.learn._history import Epoch, best_epoch
 from zoo.learn._objective import Scores
+from zoo.learn._sharded import own_rows
 from zoo.spec import TrainConfig
 
 __all__ = ["INGREDIENTS", "Soup", "follow", "moving_average"]
+
+Hold = Callable[[nn.Module], nn.Module]
+"""What a process holds of a copy of the network: all of it, or its part."""
 
 INGREDIENTS = 3
 """Epochs that a soup is made of at most, as AutoGluon's multimodal default takes."""
 
 
-def follow(model: nn.Module, config: TrainConfig) -> AveragedModel:
-    """The copy of `model` that is validated and kept, as `config.average` asks."""
+def _all(copied: nn.Module) -> nn.Module:
+    return copied
+
+
+def follow(model: nn.Module, config: TrainConfig, hold: Hold = _all) -> AveragedModel:
+    """The copy of `model`, which is whole, that is validated and kept, as `config.average` asks."""
     if config.average == "soup":
-        return Soup(model)
-    return moving_average(model, config.ema if config.average == "ema" else 0.0)
+        return Soup(model, hold)
+    return moving_average(model, config.ema if config.average == "ema" else 0.0, hold)
 
 
-def moving_average(model: nn.Module, decay: float) -> AveragedModel:
+def moving_average(model: nn.Module, decay: float, hold: Hold = _all) -> AveragedModel:
     """A copy of `model` that follows it as an exponential moving average, BatchNorm statistics included.
 
     The decay after t updates is min(decay, (1 + t) / (10 + t)), so that the random start is soon forgotten;
     counters (integer buffers) are copied. Decay 0 is the model itself.
     """
     average_model = AveragedModel(model, multi_avg_fn=_blend(decay, lambda: average_model), use_buffers=True)
+    average_model.module = hold(average_model.module)
     return average_model
 
 
@@ -51,9 +60,11 @@ class Soup(AveragedModel):
 
     epochs: Tensor
 
-    def __init__(self, model: nn.Module) -> None:
+    def __init__(self, model: nn.Module, hold: Hold = _all) -> None:
         super().__init__(model, multi_avg_fn=_blend(0.0, lambda: self), use_buffers=True)
-        self.kept = nn.ModuleList(copy.deepcopy(model) for _ in range(INGREDIENTS))
+        self._copy: Callable[[], nn.Module] = lambda: hold(copy.deepcopy(model))
+        self.module = hold(self.module)
+        self.kept = nn.ModuleList(self._copy() for _ in range(INGREDIENTS))
         self.register_buffer("epochs", torch.zeros(INGREDIENTS, dtype=torch.int64))
 
     def offer(self, history: Sequence[Epoch]) -> None:
@@ -99,12 +110,12 @@ class Soup(AveragedModel):
         return network, chosen, row
 
     def _mean(self, epochs: Sequence[int]) -> nn.Module:
-        mean = copy.deepcopy(self.holding(epochs[0]))
+        mean = self._copy()
         states = [self.holding(epoch).state_dict() for epoch in epochs]
         with torch.no_grad():
             for name, tensor in mean.state_dict().items():
-                if tensor.is_floating_point():
-                    tensor.copy_(torch.stack([state[name] for state in states]).mean(dim=0))
+                rows = [own_rows(state[name]) for state in states]
+                own_rows(tensor).copy_(torch.stack(rows).mean(dim=0) if tensor.is_floating_point() else rows[0])
         return mean
 
 
@@ -130,6 +141,6 @@ def _blend(decay: float, owner: Callable[[], AveragedModel]) -> Callable[[Any, A
         update: Callable[[Any, Any, Any], None] = get_ema_multi_avg_fn(  # type: ignore[no-untyped-call]
             min(decay, (1 + t) / (10 + t))
         )
-        update(averages, values, t)
+        update([*map(own_rows, averages)], [*map(own_rows, values)], t)
 
     return blend

@@ -10,7 +10,6 @@ What this module does not know: tables, names of columns, and which network it i
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -59,8 +58,8 @@ class NetworkWithColumns(nn.Module):
 
     def seeing(self, network: nn.Module) -> NetworkWithColumns:
         """The same with another image network; all else is shared."""
-        other = copy.copy(self)
-        other._modules = {**self._modules, "network": network}  # noqa: SLF001 - torch's own, which the copy shares
+        other = NetworkWithColumns.__new__(NetworkWithColumns)  # FSDP gives `self` a class that copy.copy cannot make
+        other.__dict__ |= self.__dict__ | {"_modules": {**self._modules, "network": network}}
         return other
 
 

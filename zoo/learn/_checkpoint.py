@@ -21,9 +21,11 @@ from torch.optim.swa_utils import AveragedModel
 from zoo._support.files import atomic_path, refuse_unwritable
 from zoo._support.text import join_lines
 from zoo.errors import TrainingError, WeightsError
+from zoo.learn._distributed import ALONE, Peers
 from zoo.learn._history import Epoch
 from zoo.learn._optim import select_parameters
 from zoo.learn._precision import Numerics
+from zoo.learn._sharded import share, whole
 from zoo.runs import STATE, Diverged, refuse_changed
 from zoo.spec import SCHEMA, Fingerprint, PreprocessSpec, TrainConfig, decode
 
@@ -41,11 +43,12 @@ __all__ = [
     "save_state",
     "save_weights",
     "weights_checksum",
+    "write_weights",
 ]
 
 WEIGHTS_FILE = "weights.safetensors"
 STATE_FILE = STATE
-FREE = frozenset({"cache", "epochs", "patience", "device"})
+FREE = frozenset({"cache", "epochs", "patience", "device", "parallel"})
 """Fields of the configuration that a resumed run may change."""
 
 _NAMED = 5
@@ -79,18 +82,27 @@ class State(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     """Checksum in weights.safetensors, which holds the best epoch of the history; None: no epoch is done."""
 
 
-def weights_checksum(model: nn.Module) -> str:
-    """The checksum that `save_weights` writes for `model` as it is."""
-    return _checksum(_plain(model.state_dict()), "")
+def weights_checksum(tensors: dict[str, Tensor]) -> str:
+    """The checksum that `write_weights` writes for them."""
+    return _checksum(tensors, "")
 
 
 def save_weights(model: nn.Module, path: Path) -> None:
-    """Write every parameter and buffer under its own name, atomically.
+    """Write every parameter and buffer of a whole network under its own name, atomically.
 
     Raises:
         OutputError: the file cannot be written; an earlier file there is unchanged.
     """
-    _save(_plain(model.state_dict()), path, "")
+    write_weights(whole(model.state_dict(), ALONE), path)
+
+
+def write_weights(tensors: dict[str, Tensor], path: Path) -> None:
+    """As `save_weights`, of the result of `whole`.
+
+    Raises:
+        OutputError: as `save_weights`.
+    """
+    _save(tensors, path, "")
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:
@@ -159,10 +171,15 @@ def load_weights(model: nn.Module, path: Path) -> None:
     model.load_state_dict(tensors)
 
 
-def save_state(
-    path: Path, state: State, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer
+def save_state(  # noqa: PLR0917 - what the loop has, in its order
+    path: Path,
+    state: State,
+    model: nn.Module,
+    average: AveragedModel,
+    optimizer: torch.optim.Optimizer,
+    peers: Peers = ALONE,
 ) -> None:
-    """Write all that `load_state` needs, atomically.
+    """Write all that `load_state` needs, atomically, in the first process; the others send their parts.
 
     Raises:
         FloatingPointError: a tensor, which it names, is not finite; the state before it is untouched.
@@ -173,7 +190,9 @@ def save_state(
     for name, parameter in select_parameters(model):
         for key, value in optimizer.state[parameter].items():
             tensors[f"optimizer.{key}.{name}"] = value
-    plain = _plain(tensors)
+    plain = whole(tensors, peers)
+    if not peers.first:
+        return
     for name, tensor in plain.items():
         # A sum costs a twentieth of the exact look, which decides only where finite values add up to infinity.
         if tensor.is_floating_point() and not (torch.isfinite(tensor.sum()) or torch.isfinite(tensor).all()):
@@ -203,15 +222,17 @@ def _read_state(path: Path) -> tuple[State, dict[str, Tensor]]:
 
 
 def load_state(path: Path, model: nn.Module, average: AveragedModel, optimizer: torch.optim.Optimizer) -> None:
-    """Bring model, average and optimiser to where `save_state` left them, on whatever device they are.
+    """Bring model, average and optimiser to where `save_state` left them, on whatever device and in whatever parts.
 
     Raises:
         TrainingError: the file is damaged or of another network.
     """
     tensors = _read_state(path)[1]
     try:
-        model.load_state_dict(_under("model.", tensors))
-        average.load_state_dict(_under("average.", tensors))
+        for module, prefix in ((model, "model."), (average, "average.")):
+            own = module.state_dict()
+            found = _under(prefix, tensors)
+            module.load_state_dict({name: share(one, own.get(name, one)) for name, one in found.items()})
         for name, parameter in select_parameters(model):
             moments = {
                 key: _like(tensors[f"optimizer.{key}.{name}"], parameter)
@@ -257,14 +278,6 @@ def first_names(names: list[str]) -> str:
     return ", ".join(names[:_NAMED]) + (", …" if len(names) > _NAMED else "") if names else "none"
 
 
-def _plain(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Own, contiguous copies on the CPU: safetensors takes neither strides nor shared memory."""
-    return {
-        name: tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-        for name, tensor in tensors.items()
-    }
-
-
 def _save(tensors: dict[str, Tensor], path: Path, record: str) -> None:
     header = {_CHECKSUM: _checksum(tensors, record)} | ({_RECORD: record} if record else {})
     with atomic_path(path) as temporary:
@@ -306,7 +319,7 @@ def _like(saved: Tensor, parameter: Tensor) -> Tensor:
     """`saved` on the parameter's device and, where it has its shape, in its memory layout."""
     if saved.shape != parameter.shape:
         return saved.to(parameter.device)
-    return torch.empty_like(parameter, dtype=saved.dtype).copy_(saved)
+    return torch.empty_like(parameter, dtype=saved.dtype).copy_(share(saved, parameter))
 
 
 def _describe_damage(path: Path, problem: Exception) -> str:

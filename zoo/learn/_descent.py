@@ -20,6 +20,7 @@ from zoo.learn._mixing import erase, mix
 from zoo.learn._objective import Objective
 from zoo.learn._precision import Numerics, autocast, layout
 from zoo.learn._refusals import check_classes
+from zoo.learn._sharded import add_up
 from zoo.learn._sharpness import climb
 from zoo.spec import PreprocessSpec, TrainConfig
 
@@ -101,7 +102,7 @@ class Descent:
         if config.sam:
             with climb(self.model, config.sam):
                 descend()
-        norm = nn.utils.clip_grad_norm_(self.model.parameters(), config.clip or math.inf)
+        norm = add_up(nn.utils.clip_grad_norm_(self.model.parameters(), config.clip or math.inf))
         self.optimizer.step()
         self.optimizer.zero_grad()
         return error, norm

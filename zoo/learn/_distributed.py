@@ -2,8 +2,8 @@
 
 Each rank takes its places of every batch of the epoch, so the batch size in the configuration is that of the
 whole group and the number of steps does not depend on the number of ranks. Gradients are averaged by
-DistributedDataParallel. A rank reads the images of its places and judges its share of the validation images. Rank 0
-alone decides and writes; the others hear what it decided.
+DistributedDataParallel, or by FSDP where ranks share out the network (`_sharded.py`). A rank reads the images of its
+places and judges its share of the validation images. Rank 0 alone decides and writes; the others hear what it decided.
 
 A process that ends closes its connections, so the others end at their next exchange. torchrun starts all of them again.
 """
@@ -11,6 +11,7 @@ A process that ends closes its connections, so the others end at their next exch
 from __future__ import annotations
 
 import contextlib
+import copy
 import datetime
 import os
 import time
@@ -25,8 +26,9 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from zoo.errors import NotFirstRankError, TrainingError
+from zoo.learn._sharded import follow_first, is_shard, shard
 
-__all__ = ["Peers", "hear_first", "join", "meet", "refuse_lost", "to_the_end", "world_size"]
+__all__ = ["ALONE", "Peers", "hear_first", "join", "meet", "refuse_lost", "to_the_end", "world_size"]
 
 T = TypeVar("T")
 PATIENCE = datetime.timedelta(hours=2)
@@ -53,6 +55,7 @@ class Peers:
         device: where it computes.
         steps: exchange of objects and of tensors on the CPU, in training; None: that of `meet`, or no exchange.
         tensors: exchange of tensors on the device.
+        sharded: whether each holds a part of the network, and not all of it.
     """
 
     rank: int
@@ -60,6 +63,7 @@ class Peers:
     device: torch.device
     steps: Any = None
     tensors: Any = None
+    sharded: bool = False
 
     @property
     def first(self) -> bool:
@@ -113,19 +117,54 @@ class Peers:
             return 1.0
         return float(counts[self.share(batch)].sum()) * self.size / float(counts[batch].sum())
 
+    def most(self, count: int) -> int:
+        """The largest of the ranks' counts, in training."""
+        if self.size == 1:
+            return count
+        found = torch.tensor(count)
+        distributed.all_reduce(found, distributed.ReduceOp.MAX, group=self.steps)
+        return int(found)
+
+    def take(self, model: nn.Module, form: torch.memory_format) -> nn.Module:
+        """What this rank trains: `model` itself, moved to its device; or its part of a copy, with rank 0's weights.
+
+        Args:
+            model: whole, on the CPU.
+            form: memory format of the weights; those of a part are contiguous.
+
+        Raises:
+            TrainingError: the network cannot be shared out.
+        """
+        if not self.sharded:
+            return model.to(self.device, memory_format=form)  # type: ignore[call-overload,no-any-return]
+        self.copy_from_first(model)
+        part = self.hold(copy.deepcopy(model))
+        follow_first(part, self)
+        return part
+
+    def hold(self, copied: nn.Module) -> nn.Module:
+        """This rank's part of a copy of the network; all of it, where each holds all."""
+        return shard(copied, self) if self.sharded else copied
+
     def wrap(self, model: nn.Module) -> nn.Module:
         """`model`, with gradients averaged over the ranks."""
-        if self.size == 1:
+        if self.size == 1 or self.sharded:  # the parts of a network average their gradients themselves
             return model
         return nn.parallel.DistributedDataParallel(
             model, device_ids=[self.device] if self.device.type == "cuda" else None, process_group=self.tensors
         )
 
     def copy_from_first(self, model: nn.Module) -> None:
-        """Give every rank the weights of rank 0's `model`, which is on this rank's device."""
+        """Give every rank what rank 0's `model` holds whole, on the CPU or on the rank's device."""
         if self.size > 1:
             for tensor in model.state_dict().values():
-                distributed.broadcast(tensor, src=0, group=self.tensors if tensor.device == self.device else self.steps)
+                if not is_shard(tensor):
+                    group = self.tensors if tensor.device == self.device else self.steps
+                    distributed.broadcast(tensor, src=0, group=group)
+
+
+ALONE = Peers(0, 1, torch.device("cpu"))
+"""One process, to which everything is whole."""
 
 
 def world_size() -> int:
@@ -156,8 +195,8 @@ def meet(patience: datetime.timedelta = STALL) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def join(device: torch.device) -> Iterator[Peers]:
-    """`meet`, to train on a device."""
+def join(device: torch.device, *, sharded: bool = False) -> Iterator[Peers]:
+    """`meet`, to train on a device, each process the whole network or a part of it."""
     with meet(PATIENCE):
         if world_size() == 1:
             yield Peers(0, 1, device)
@@ -166,7 +205,7 @@ def join(device: torch.device) -> Iterator[Peers]:
         if device.type == "cuda":
             torch.cuda.set_device(device)
             tensors = distributed.new_group(backend="nccl", timeout=STALL)
-        yield Peers(distributed.get_rank(), distributed.get_world_size(), device, steps, tensors)
+        yield Peers(distributed.get_rank(), distributed.get_world_size(), device, steps, tensors, sharded)
 
 
 def _shake_hands(store: Store, rank: int, size: int, patience: datetime.timedelta) -> Store:

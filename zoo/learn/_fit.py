@@ -42,9 +42,10 @@ from zoo.learn._optim import adamw, set_rate
 from zoo.learn._precision import choose, layout, pick_device
 from zoo.learn._probing import set_learning
 from zoo.learn._progress import report_progress
-from zoo.learn._refusals import check_batches, check_same_state, find_state, too_large
+from zoo.learn._refusals import check_batches, check_parallel, check_same_state, find_state, too_large
 from zoo.learn._saving import Checkpoints
 from zoo.learn._schedule import count_probe, rate_of
+from zoo.learn._sharded import describe_blocks, refuse_unfit
 from zoo.learn._sheet import Sheet
 from zoo.learn._validation import Validation, renew_statistics
 from zoo.runs import Best, RunFolder, Step, TrainContext, remove_leftovers
@@ -92,8 +93,8 @@ def fit(  # noqa: PLR0917 - what a plugin is given, in its order
         context: whether to resume, and what else was asked for.
 
     Raises:
-        TrainingError: too few images, a loss that is not finite, too little memory, nothing to resume, or
-            a state that began under other conditions.
+        TrainingError: too few images, a loss that is not finite, too little memory, nothing to resume,
+            a state that began under other conditions, or a network that cannot be shared out.
         DataError: an image cannot be read and `context.skip_bad` is off.
         ProviderError: the device or format that was asked for is not there.
         OutputError: the run folder cannot be written.
@@ -105,7 +106,7 @@ def fit(  # noqa: PLR0917 - what a plugin is given, in its order
 @contextlib.contextmanager
 def watch(spec: PreprocessSpec, config: TrainConfig, run: RunFolder) -> Iterator[Peers]:
     """The processes of a training; whatever stops it is in the record of the run, and a lack of memory is named."""
-    with join(pick_device(config.device)) as peers, sigterm_as_interrupt():
+    with join(pick_device(config.device), sharded=config.parallel == "fsdp") as peers, sigterm_as_interrupt():
         try:
             yield peers
         except (KeyboardInterrupt, ZooError, MemoryError, RuntimeError) as stop:
@@ -114,6 +115,8 @@ def watch(spec: PreprocessSpec, config: TrainConfig, run: RunFolder) -> Iterator
                     run.update(status="interrupted")
             if lacks_memory(stop):
                 raise too_large(peers.device, spec, config) from None
+            if peers.sharded and "mixed torch.Tensor and DTensor" in str(stop):
+                raise refuse_unfit("it reads weights of a block without calling the block") from None
             if isinstance(stop, RuntimeError) and (lost := refuse_lost(stop)) is not None:
                 raise lost from None
             raise
@@ -139,20 +142,20 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     objective = objective_of(train.targets, len(data.labels), config, device, ordered=ordered, lesson=lesson)
     steps = order.steps
     check_batches(len(feed), config, peers.size)
+    check_parallel(config, peers.size)
 
     # --- the state to resume from, if any
     before = find_state(run, context)
     check_same_state(before, peers, run)
 
     # --- network, average, optimiser
-    model.to(device)
     if before is not None and before.numerics.device == device.type:
         numerics = before.numerics
     else:
         numerics = choose(model, device, config, spec)
     numerics = peers.agree(numerics)
-    model.to(memory_format=layout(numerics))
-    average = follow(model, config)
+    whole, model = model, peers.take(model, layout(numerics))  # the same, but where processes share it out
+    average = follow(whole, config, peers.hold)
     optimizer = adamw(model, config)
     train_columns, val_columns = (encode_beside(model, one, device) for one in (train, val))
     descent = Descent(model, optimizer, objective, spec, config, numerics, data.labels, train_columns)
@@ -174,8 +177,9 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
         history = list(before.history)
         if config.epochs == "auto":
             epochs = count_epochs(before.config, len(feed))
+        if history:
+            catch_up(run, state, average, peers)
         if peers.first and history:
-            catch_up(run, state, average)
             compare_threads(run)
         within = f", step {before.step} of {steps} of the next" if before.step else ""
         log.info("resuming after epoch %d of %d%s", len(history), epochs, within)
@@ -185,13 +189,16 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
         state = msgspec.structs.replace(state, config=msgspec.structs.replace(config, epochs=epochs))
     losses = Losses(feed, train.ids, spec, run, config.lr)
     sheet = Sheet(run, train.targets, data.labels, spec, wanted=peers.first)
-    checkpoints = Checkpoints(run, model, average, optimizer, losses.refuse)
+    checkpoints = Checkpoints(run, model, average, optimizer, losses.refuse, peers)
     if peers.first:
         remove_leftovers(run.path)
         run.update(status="training", precision=numerics.text, threads=torch.get_num_threads())
-        if before is None:  # holds the random or pretrained start: a kill in epoch 1 loses nothing
-            checkpoints.write(state)
+    if before is None:  # holds the random or pretrained start: a kill in epoch 1 loses nothing
+        checkpoints.write(state)
+    if peers.first:
         log.info("training %d images, validating %d, on %s", len(feed), len(held_out), numerics.text)
+        if peers.sharded:
+            log.info("%d processes share out the network: %s", peers.size, describe_blocks(whole))
         if device.type == "cpu" and (crowd := describe_crowd(torch.get_num_threads())):
             log.warning("%s", crowd)
 
@@ -230,13 +237,13 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                 average.update_parameters(model)
                 epoch_loss += error * (float(counts[batch].sum()) / float(counts.sum()))
                 losses.add(epoch, step + 1, batch, error, norm)
-                due = peers.first and (interrupt.asked or checkpoints.due())
+                due = checkpoints.due(asked=interrupt.asked)
                 look = due or step % CHECK_EVERY == CHECK_EVERY - 1 or step == steps - 1
                 mean = losses.look() if look else None
                 if due:
                     state = at_step(state, step + 1, epoch_loss, rate, time.perf_counter() - start - checkpoints.spent)
                     checkpoints.write(state)
-                    if interrupt.asked:
+                    if peers.first and interrupt.asked:
                         raise KeyboardInterrupt
                 done = Step(epoch=epoch, step=step + 1, steps=steps, images=len(batch), lr=rate, loss=mean)
                 for one in callbacks:
@@ -244,11 +251,11 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
             spent = time.perf_counter() - start - checkpoints.spent
 
             try:
-                # It changes nothing. The first process decides whether it is broken off.
-                with interrupt.at_once() if peers.first else contextlib.nullcontext():
+                # It changes nothing. The first process decides whether it is broken off, where no other needs its part.
+                with interrupt.at_once() if peers.first and not peers.sharded else contextlib.nullcontext():
                     found = validation.judge(average.module)
             except KeyboardInterrupt:
-                if peers.first:
+                if peers.first and not peers.sharded:
                     checkpoints.write(at_step(state, steps, epoch_loss, rate, spent))
                 raise
             losses.check(found.loss)
@@ -262,13 +269,9 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                 **found.columns(),
             )
             history.append(peers.agree(row))
-            if peers.first:
-                state = keep(run, msgspec.structs.replace(state, history=tuple(history)), average, checkpoints)
-                for one in callbacks:
-                    one.epoch(row.columns)
-            elif isinstance(average, Soup):
-                average.offer(history)
-            state = at_step(state, 0, torch.zeros(()), 0.0, 0.0)
+            state = keep(run, msgspec.structs.replace(state, history=tuple(history)), average, checkpoints)
+            for one in callbacks:
+                one.epoch(row.columns)
 
     # --- the best weights back into the model
     best = best_of(history)
@@ -277,13 +280,13 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
         def settle(mean: nn.Module) -> None:
             renew_statistics(mean, descent, feed, order, peers)
 
-        best = keep_soup(run, history, average, validation.judge, settle)
+        best = keep_soup(run, history, average, validation.judge, settle, peers=peers)
     if peers.first:
-        load_weights(model, run.file(WEIGHTS_FILE))
+        load_weights(whole, run.file(WEIGHTS_FILE))
         draw_history(run.file("history.png"), history)
-    peers.copy_from_first(model)
-    model.to("cpu", memory_format=torch.contiguous_format).float().eval()  # type: ignore[call-overload]
-    model.zero_grad(set_to_none=True)
+    peers.copy_from_first(whole)
+    whole.to("cpu", memory_format=torch.contiguous_format).float().eval()  # type: ignore[call-overload]
+    whole.zero_grad(set_to_none=True)
     fitted = Fitted(
         best=peers.agree(best),
         epochs_done=len(history),

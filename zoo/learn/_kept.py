@@ -17,12 +17,14 @@ from zoo.learn._checkpoint import (
     WEIGHTS_FILE,
     State,
     read_checksum,
-    save_weights,
     weights_checksum,
+    write_weights,
 )
+from zoo.learn._distributed import Peers
 from zoo.learn._history import Epoch, best_epoch, best_of, write_history
 from zoo.learn._objective import Scores
 from zoo.learn._saving import Checkpoints
+from zoo.learn._sharded import whole
 from zoo.runs import Best, RunFolder
 
 __all__ = ["at_step", "catch_up", "compare_threads", "keep", "keep_soup"]
@@ -38,33 +40,35 @@ def at_step(state: State, step: int, loss: torch.Tensor, lr: float, seconds: flo
 def keep(run: RunFolder, state: State, average: AveragedModel, checkpoints: Checkpoints) -> State:
     """Write what this epoch gave: the state that counts it as done, then its weights where they are the best, the rest.
 
-    Killed before the first, a resumed run repeats the epoch; killed after it, `catch_up` writes the rest.
+    Killed before the first, a resumed run repeats the epoch; killed after it, `catch_up` writes the rest. Every process
+    calls it, and the first one writes.
     """
     history = state.history
     better = best_epoch(history) is history[-1]
     if isinstance(average, Soup):
         average.offer(history)
-    if better:
-        state = msgspec.structs.replace(state, weights=weights_checksum(average.module))
+    weights = whole(average.module.state_dict(), checkpoints.peers) if better else {}
+    if weights:
+        state = msgspec.structs.replace(state, weights=weights_checksum(weights))
     state = at_step(state, 0, torch.zeros(()), 0.0, 0.0)
     checkpoints.write(state)
-    if better:
-        save_weights(average.module, run.file(WEIGHTS_FILE))
+    if weights:
+        write_weights(weights, run.file(WEIGHTS_FILE))
     run.update(best=best_of(history), epochs_done=len(history), steps_done=0)
     return state
 
 
-def catch_up(run: RunFolder, state: State, average: AveragedModel) -> None:
+def catch_up(run: RunFolder, state: State, average: AveragedModel, peers: Peers) -> None:
     """Bring the other files of a run to where its state is, which holds the weights of the last epoch.
 
-    That of a soup holds the best epoch, too.
+    That of a soup holds the best epoch, too. Every process calls it, and the first one writes.
 
     Raises:
         WeightsError: weights.safetensors does not hold those of the best epoch, which came before the last.
     """
     place, history = run.file(WEIGHTS_FILE), state.history
     best = best_epoch(history)
-    if read_checksum(place) != state.weights:
+    if peers.agree(peers.first and read_checksum(place) != state.weights):
         if isinstance(average, Soup):
             source = average.holding(best.epoch)
         elif best is history[-1]:
@@ -77,8 +81,10 @@ def catch_up(run: RunFolder, state: State, average: AveragedModel) -> None:
                 path=str(place),
                 expected=state.weights,
             )
-        save_weights(source, place)
-    write_history(run.file("history.csv"), history)
+        if weights := whole(source.state_dict(), peers):
+            write_weights(weights, place)
+    if run.writes:
+        write_history(run.file("history.csv"), history)
     run.update(best=best_of(history), epochs_done=len(history), steps_done=state.step)
 
 
@@ -88,6 +94,8 @@ def keep_soup(
     soup: Soup,
     judge: Callable[[nn.Module], Scores],
     settle: Callable[[nn.Module], None],
+    *,
+    peers: Peers,
 ) -> Best:
     """Write the mean of the best epochs as the weights, and record what it is; the state lets it be made again.
 
@@ -99,11 +107,12 @@ def keep_soup(
         soup: the epochs that are held.
         judge: argument of `Soup.blend`.
         settle: argument of `Soup.blend`.
+        peers: processes that train together.
     """
     network, chosen, row = soup.blend(history, judge, settle)
     best = best_of([row])
-    if run.writes:
-        save_weights(network, run.file(WEIGHTS_FILE))
+    if weights := whole(network.state_dict(), peers):
+        write_weights(weights, run.file(WEIGHTS_FILE))
     single = best_of(history)
     note = f"weights: epoch {chosen[0]} alone, no mean with the next best epochs was as good"
     if len(chosen) > 1:

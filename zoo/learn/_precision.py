@@ -133,7 +133,7 @@ def choose(model: nn.Module, device: torch.device, config: TrainConfig, spec: Pr
     """Decide number format and layout; neither `model` nor the state of any random generator changes.
 
     Args:
-        model: on `device`.
+        model: on the CPU, or on `device`.
         device: where it trains.
         config: its precision and layout say what was asked for; auto leaves it to the rule.
         spec: shape of the input.
@@ -189,9 +189,9 @@ def _name(where: str, device: Literal["cpu", "cuda", "xpu", "mps"], bf16: bool, 
     return Numerics(device=device, bf16=bf16, channels_last=channels_last, text=f"{where}, {form}, {order}")
 
 
-def autocast(numerics: Numerics) -> torch.autocast:
-    """The context in which the network runs forward."""
-    return torch.autocast(numerics.device, dtype=torch.bfloat16, enabled=numerics.bf16)
+def autocast(numerics: Numerics, *, keeps: bool = True) -> torch.autocast:
+    """The context in which the network runs forward; `keeps`: weights that became bf16 stay so to its end."""
+    return torch.autocast(numerics.device, dtype=torch.bfloat16, enabled=numerics.bf16, cache_enabled=keeps)
 
 
 def layout(numerics: Numerics) -> torch.memory_format:

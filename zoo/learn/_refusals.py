@@ -13,7 +13,15 @@ from zoo.learn._precision import pick_device
 from zoo.runs import RunFolder, TrainContext
 from zoo.spec import PreprocessSpec, TrainConfig
 
-__all__ = ["check_batches", "check_classes", "check_request", "check_same_state", "find_state", "too_large"]
+__all__ = [
+    "check_batches",
+    "check_classes",
+    "check_parallel",
+    "check_request",
+    "check_same_state",
+    "find_state",
+    "too_large",
+]
 
 
 def check_request(images: int, config: TrainConfig) -> None:
@@ -24,11 +32,12 @@ def check_request(images: int, config: TrainConfig) -> None:
         config: the recipe.
 
     Raises:
-        TrainingError: too few images for a batch.
+        TrainingError: too few images for a batch, or what a network that is shared out cannot do.
         ProviderError: the device is not there.
     """
     pick_device(config.device)
     check_batches(images, config, world_size())
+    check_parallel(config, world_size())
 
 
 def find_state(run: RunFolder, context: TrainContext) -> State | None:
@@ -86,6 +95,18 @@ def check_batches(n: int, config: TrainConfig, processes: int) -> None:
             images=n,
             batch_size=config.batch_size,
             expected=needed,
+        )
+
+
+def check_parallel(config: TrainConfig, processes: int) -> None:
+    """Refuse a budget, which is measured on copies, where processes share one network."""
+    if processes > 1 and config.parallel == "fsdp" and config.budget is not None:
+        raise TrainingError(
+            f"--budget {config.budget} measures on copies of the network, and with parallel fsdp the processes share "
+            "one; give --epochs N, or --set parallel=ddp",
+            code="budget-sharded",
+            budget=config.budget,
+            processes=processes,
         )
 
 

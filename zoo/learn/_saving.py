@@ -15,6 +15,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from zoo.errors import TrainingError
 from zoo.learn._checkpoint import STATE_FILE, State, save_state
+from zoo.learn._distributed import ALONE, Peers
 from zoo.runs import RunFolder
 
 __all__ = ["Checkpoints"]
@@ -27,12 +28,13 @@ SHARE = 0.05
 
 @dataclass(slots=True)
 class Checkpoints:
-    """What is written of one training, in the first process of it.
+    """What is written of one training, in the first process of it; those that hold parts take part.
 
     Attributes:
         run: where to.
         model, average, optimizer: whose state it is.
         refuse: the error of weights that are not finite, by the name of a tensor.
+        peers: processes that train together.
         spent: seconds that went into writing.
     """
 
@@ -41,13 +43,19 @@ class Checkpoints:
     average: AveragedModel
     optimizer: torch.optim.Optimizer
     refuse: Callable[[str], TrainingError]
+    peers: Peers = ALONE
     spent: float = 0.0
     _last: float = field(default_factory=time.perf_counter)
     _cost: float = 0.0
 
-    def due(self) -> bool:
-        """Whether it is time to write; False in other processes than the first."""
-        return self.run.writes and time.perf_counter() - self._last >= max(EVERY, self._cost / SHARE)
+    def due(self, *, asked: bool = False) -> bool:
+        """Whether it is time to write, or the first process is `asked` to end; False in others, unless they take part.
+
+        Where they do, each calls it after the same step and hears what the first one found.
+        """
+        now = time.perf_counter() - self._last >= max(EVERY, self._cost / SHARE)
+        due = self.peers.first and self.run.writes and (asked or now)
+        return self.peers.agree(due) if self.peers.sharded else due
 
     def write(self, state: State) -> None:
         """Write `state` with the tensors as they are, atomically.
@@ -58,7 +66,7 @@ class Checkpoints:
         """
         start = time.perf_counter()
         try:
-            save_state(self.run.file(STATE_FILE), state, self.model, self.average, self.optimizer)
+            save_state(self.run.file(STATE_FILE), state, self.model, self.average, self.optimizer, self.peers)
         except FloatingPointError as problem:
             raise self.refuse(str(problem)) from None
         if state.step:

@@ -11,6 +11,8 @@ from collections.abc import Iterator
 import torch
 from torch import nn
 
+from zoo.learn._sharded import add_up, own_rows
+
 __all__ = ["climb"]
 
 _SMALLEST_NORM = 1e-12
@@ -25,11 +27,12 @@ def climb(model: nn.Module, radius: float) -> Iterator[None]:
     they have seen the batch already.
     """
     moved = [(parameter, parameter.grad) for parameter in model.parameters() if parameter.grad is not None]
-    norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in moved]))
-    before = [parameter.detach().clone() for parameter, _ in moved]  # to subtract again would leave a rounding error
+    norm = add_up(torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(gradient) for _, gradient in moved])))
+    # To subtract again would leave a rounding error.
+    before = [own_rows(parameter).detach().clone() for parameter, _ in moved]
     with torch.no_grad():
         for parameter, gradient in moved:
-            parameter.add_(gradient * (radius / (norm + _SMALLEST_NORM)))
+            own_rows(parameter).add_(own_rows(gradient) * (radius / (norm + _SMALLEST_NORM)))
             parameter.grad = None
     norms = [module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm)]  # noqa: SLF001
     momenta = [module.momentum for module in norms]
@@ -42,4 +45,4 @@ def climb(model: nn.Module, radius: float) -> Iterator[None]:
             module.momentum = momentum
         with torch.no_grad():
             for (parameter, _), was in zip(moved, before, strict=True):
-                parameter.copy_(was)
+                own_rows(parameter).copy_(was)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import update_bn
 
 from zoo.learn._batches import standardize, to_unit
-from zoo.learn._beside import Beside, image_network
+from zoo.learn._beside import Beside, NetworkWithColumns
 from zoo.learn._descent import Descent
 from zoo.learn._distributed import Peers
 from zoo.learn._images import Feed
@@ -20,6 +20,7 @@ from zoo.learn._mirror import mirrored
 from zoo.learn._objective import Scores, score
 from zoo.learn._order import Order
 from zoo.learn._precision import Numerics, autocast, layout
+from zoo.preprocess import channels_of
 from zoo.spec import PreprocessSpec, TrainConfig
 
 __all__ = ["Validation", "renew_statistics"]
@@ -61,7 +62,7 @@ class Validation:
         """What the images say of `model`, which is in evaluation mode afterwards; every process calls it.
 
         Args:
-            model: on the device of the feed; the first process' weights are judged, and given to the others.
+            model: on the device of the feed; what the first process holds whole is judged, and given to the others.
             most: number of images, the first ones; None: all.
         """
         self.peers.copy_from_first(model)
@@ -72,11 +73,17 @@ class Validation:
             own = own[own < most]
         batches = torch.split(own, self.config.batch_size) if len(own) else ()  # of the first ones it may have none
         parts = [torch.empty(0, len(self.labels))]
-        # Around all batches, so that weights become bf16 once; in inference mode they would for each batch.
-        with torch.no_grad(), autocast(self.numerics):
+        sharded = self.peers.sharded
+        further = self.peers.most(len(batches)) - len(batches) if sharded else 0
+        # Around all batches, so that weights become bf16 once; in inference mode they would for each batch. A part of a
+        # network keeps none of what others hold.
+        with torch.no_grad(), autocast(self.numerics, keeps=not sharded):
             for index, raw in zip(batches, self.feed.batches(batches), strict=True):
                 x = standardize(to_unit(raw, self.spec), self.spec).contiguous(memory_format=layout(self.numerics))
                 parts.append(network(x, *self.beside(index)).float().cpu())
+            for _ in range(further):  # others need this rank's rows of the weights; nobody needs the answer
+                x = torch.zeros(1, channels_of(self.spec), *self.spec.size, device=self.feed.device)
+                network(x, *self.beside(slice(1)))
         return self._score(own, torch.cat(parts))
 
     def _score(self, own: Tensor, logits: Tensor) -> Scores:
@@ -104,11 +111,23 @@ def renew_statistics(model: nn.Module, descent: Descent, feed: Feed, order: Orde
     torch.manual_seed(config.seed)  # dropout
     batches = order.batches(0)[:_STATISTICS]
     form = layout(descent.numerics)
-    with autocast(descent.numerics):
+    with autocast(descent.numerics, keeps=not peers.sharded):
         update_bn(
             (
                 descent.prepare(raw, (0, step, peers.rank)).contiguous(memory_format=form)
                 for step, raw in enumerate(feed.batches(map(peers.share, batches)))
             ),
-            image_network(model),  # columns go through no BatchNorm
+            _WithoutColumns(model) if isinstance(model, NetworkWithColumns) else model,
         )
+
+
+class _WithoutColumns(nn.Module):
+    """Columns go through no BatchNorm, so any will do."""
+
+    def __init__(self, model: NetworkWithColumns) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(images, images.new_zeros(len(images), self.model.table.width))
+        return logits

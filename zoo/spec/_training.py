@@ -56,6 +56,9 @@ class TrainConfig(Value, frozen=True):
     layout: Literal["auto", "contiguous", "channels_last"] = "auto"
     """Order of the values of pictures in memory while training. auto: channels_last where convolutions do more than a
     twentieth of the work, and on a GPU."""
+    parallel: Literal["ddp", "fsdp"] = "ddp"
+    """What each of several processes (torchrun) holds of a network. ddp: all of it. fsdp: its share of the weights,
+    gradients and moments, for networks that do not fit into one GPU; docs/nodes.md. One process holds all of it."""
     pretrained: bool = False
     leaks: Literal["drop", "keep", "refuse"] = "drop"
     """Training images that are copies of validation or test images: drop leaves them out, keep trains on them,
@@ -348,7 +351,8 @@ def _check_names(given: Mapping[str, object], kind: type) -> None:
 
 GRADIENT_SETTINGS = frozenset({
     "augment", "augment_flip", "average", "batch_size", "budget", "clip", "colour", "cutmix", "drop_path", "ema",
-    "epochs", "erase", "flips", "focal_gamma", "label_smoothing", "layer_decay", "layout", "lr", "mixup", "patience",
-    "precision", "probe", "sam", "sampling", "steps", "teacher_temperature", "teacher_weight", "warmup", "weight_decay",
+    "epochs", "erase", "flips", "focal_gamma", "label_smoothing", "layer_decay", "layout", "lr", "mixup", "parallel",
+    "patience", "precision", "probe", "sam", "sampling", "steps", "teacher_temperature", "teacher_weight", "warmup",
+    "weight_decay",
 })  # fmt: skip
 """Fields of TrainConfig that are of training in many small steps; what is fitted in one step has no use for them."""

@@ -79,13 +79,13 @@ def configure(card: ModelCard, budget: Budget, settings: Mapping[str, Any]) -> T
 def find_changed(record: RunRecord, card: ModelCard, budget: Budget) -> tuple[str, Any, Any] | None:
     """What the user says now of a run that it was not begun with: its name, what it was and is; None: nothing.
 
-    What may change is left out: epochs, patience, device, a window that is fitted to the images, and a rate that is
-    lower than the one at which it diverged.
+    What may change is left out: epochs, patience, device, parallel, a window that is fitted to the images, and a rate
+    that is lower than the one at which it diverged.
     """
     settings = settings_of(budget)
     shown, trained = _divide(settings)
     began, config = record.card.train, configure(card, budget, settings)
-    free = {"epochs", "patience", "device"}
+    free = {"epochs", "patience", "device", "parallel"}
     if is_diverged(record) and config.lr < began.lr:
         free.add("lr")
     for name in TrainConfig.__struct_fields__:

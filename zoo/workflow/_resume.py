@@ -203,7 +203,8 @@ def resume(
     run = RunFolder(run.path, record, writes=context.first)
     asked = budget.get("epochs")
     epochs = record.card.train.epochs if asked in {None, "auto"} else asked
-    config = msgspec.structs.replace(record.card.train, epochs=epochs, lr=_rate(budget, record))
+    parallel = settings_of(budget).get("parallel") or record.card.train.parallel
+    config = msgspec.structs.replace(record.card.train, epochs=epochs, lr=_rate(budget, record), parallel=parallel)
     if config.lr < record.card.train.lr:
         place = f"epoch {record.epochs_done + 1}, step {record.steps_done + 1}"
         note = f"the learning rate was {record.card.train.lr:g}, at which training diverged, and is {config.lr:g} from "
