@@ -68,8 +68,8 @@ def shard(network: nn.Module, peers: Peers) -> nn.Module:
 def choose_blocks(network: nn.Module) -> dict[nn.Module, int]:
     """Modules that are whole one at a time, inner ones first, and the numbers in each beside those of its inner ones.
 
-    They are the large members of the network's own lists, or of several parts of one class side by side. The last one is
-    the network itself, with all that is in none.
+    They are the large members of the network's own lists, or of several parts of one class side by side. The last one
+    is the network itself, with all that is in none.
     """
     members = {child for part in network.modules() for child in _members(part)}
     users = Counter(one for part in network.modules() for one in part._parameters.values())  # noqa: SLF001 - torch's own
