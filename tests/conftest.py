@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import os
 import signal
+import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
 import pictures
 import pytest
 from hypothesis import settings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 if "PYTEST_XDIST_WORKER" in os.environ:
     # One process for each core already; more threads than cores would wait for each other.
@@ -36,6 +42,19 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         for item in items:
             if item.get_closest_marker("ray"):
                 item.add_marker(pytest.mark.skip(reason="Ray wants the machine alone: pytest -m ray"))
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _operators_read_once() -> Iterator[None]:
+    """torch's exporter reads the source of its 500 operators for each network anew; here it does so once."""
+    if "torch" not in sys.modules:
+        yield
+        return
+    from torch.onnx._internal.exporter._registration import ONNXRegistry
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ONNXRegistry, "from_torchlib", staticmethod(functools.cache(ONNXRegistry.from_torchlib)))
+        yield
 
 
 @pytest.fixture(scope="session")
