@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import hashlib
 import os
 import signal
@@ -29,7 +30,24 @@ settings.load_profile("untimed")
 # A developer's own cache is none of the tests' business; those of the caches turn them on, elsewhere.
 os.environ["ZOO_CACHE_GB"] = "0"
 
+# Modules and eight thousand tests come to stay: to look for garbage among them is a quarter of collecting the tests.
+gc.disable()
+
 SHARED = Path(__file__).resolve().parents[2] / "shared"
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """`-m ray` imports the files alone that name the mark: few of six hundred."""
+    if config.option.markexpr != "ray" or not collection_path.name.startswith("test_"):
+        return None
+    return "mark.ray" not in collection_path.read_text(encoding="utf-8") or None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtestloop() -> None:
+    """What was imported and collected stays to the end, and is not looked at again."""
+    gc.freeze()
+    gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -214,7 +214,8 @@ def columns_of(
         kept[also] = where[column_key(also)][0]
         taken.add(where[column_key(also)][0])
     asked = _find_inputs(inputs, header, file, found)
-    others = {name: at for name, at in _list_named(header) if at not in {*meant, *kept.values()} and name not in kept}
+    spoken_for = {*meant, *kept.values()}
+    others = {name: at for name, at in _list_named(header) if at not in spoken_for and name not in kept}
     taken |= set(asked.values())
     roles: dict[str, str | tuple[str, ...]] = {role: header[at] for role, at in found.items() if at is not None}
     if marks:
