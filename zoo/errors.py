@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
-from zoo._urls import hide_secrets
+from zoo._urls import hide_secrets, show_place
 
 __all__ = [
     "CatalogueError",
@@ -122,7 +122,8 @@ class ImageError(DataError):
 
     def __init__(self, name: str | None, reason: str, /, *, code: str | None = None, **fields: Any) -> None:
         super().__init__(reason if name is None else f"{name}: {reason}", code=code, **fields)
-        self.name, self.reason = hide_secrets(name), hide_secrets(reason)
+        self.name = None if name is None else show_place(name)
+        self.reason = str(hide_secrets(reason))
 
     def rename(self, name: str) -> ImageError:
         """The same fault of an image that goes by another name."""

@@ -403,7 +403,8 @@ def answer(worker: engines.Answerer, part: listing.Part) -> engines.Outcome:
 
 @pytest.fixture
 def worker(model_file: Path, tmp_path: Path) -> engines.Answerer:
-    start = ledger.take_over(Place(str(tmp_path / "out")))
+    start = ledger.name_start()
+    ledger.take_over(Place(str(tmp_path / "out")), start)
     job = Job(place=str(tmp_path / "out"), form="csv", batch="ours", start=start)
     return engines.Answerer(job, open_model(model_file), zoo.__version__)
 

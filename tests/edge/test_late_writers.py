@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from refusals import refused
 
 import zoo
 from zoo.edge.bundle import open_model
-from zoo.errors import OutputError
+from zoo.errors import DataError, OutputError, ResumeError
 from zoo.store.place import Place
 from zoo.workflow._batch import engines, ledger
 from zoo.workflow._batch.listing import open_listing
@@ -52,12 +53,12 @@ class Late:
         return engines._attempt(self._job, self._runtime, self._place, self._listing.parts[number])
 
 
+def kill(*_: Any) -> None:
+    raise KeyboardInterrupt
+
+
 def begun(model: Path, images: Path, place: Path, monkeypatch: pytest.MonkeyPatch) -> Late:
     """A batch whose driver is killed before its first part, and an actor of it that lives on."""
-
-    def kill(*_: Any) -> None:
-        raise KeyboardInterrupt
-
     with monkeypatch.context() as patch:
         patch.setattr(engines, "answer_part", kill)
         with pytest.raises(KeyboardInterrupt):
@@ -143,3 +144,46 @@ def test_a_finished_batch_that_lost_a_file_answers_it_again(model_file: Path, im
     part_files(place)[2].unlink()
     assert ask(resume=True).answered == 9
     assert rows_of(place) == expected
+
+
+def test_a_finished_batch_that_is_answered_again_is_unfinished_until_it_is_whole(
+    model_file: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = tmp_path / "out"
+    ask = functools.partial(zoo.predict_batch, model_file, images, place, format="csv", part_size=9)
+    ask()
+    part_files(place)[2].unlink()
+    with monkeypatch.context() as patch:
+        patch.setattr(engines, "answer_part", kill)
+        with pytest.raises(KeyboardInterrupt):
+            ask(resume=True)
+    assert not (place / "manifest.json").exists()
+    with refused("resume-unfinished", ResumeError):
+        ask()
+
+
+def test_the_end_keeps_files_of_others_and_no_call(
+    model_file: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place, keep = tmp_path / "out", ledger.keep
+
+    def keep_beside_another(*given: Any) -> None:
+        (place / "part-list.txt").touch()
+        keep(*given)
+
+    monkeypatch.setattr(engines, "keep", keep_beside_another)
+    zoo.predict_batch(model_file, images, place, format="csv", part_size=9)
+    assert (place / "part-list.txt").exists()
+    assert not (place / "_zoo" / "start").exists()
+
+
+def test_a_call_whose_listing_fails_leaves_the_batch_to_who_took_it_over(tmp_path: Path) -> None:
+    place = Place(str(tmp_path))
+    for late, left in ((True, True), (False, False)):
+        start = ledger.name_start()
+        with contextlib.suppress(DataError), ledger.undoing(place, start):
+            ledger.take_over(place, start)
+            if late:
+                ledger.take_over(place, ledger.name_start())
+            raise DataError("no images")
+        assert place.holds("_zoo/start") is left

@@ -184,3 +184,23 @@ def test_a_store_that_stays_away_ends_the_training_which_resumes(
     data = open_data(f"s3://{bucket.name}/set")
     learn(tiny_net(), data, SPEC, STREAM, open_run(tmp_path / "broken"), resuming=True)
     assert (tmp_path / "broken" / WEIGHTS_FILE).read_bytes() == whole.file(WEIGHTS_FILE).read_bytes()
+
+
+def test_told_to_end_a_training_does_not_wait_for_a_store(
+    away: tuple[buckets.Bucket, Splits], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A cluster sends SIGTERM once, and kills half a minute later."""
+    bucket, data = away
+    model, hearing = tiny_net(), _Hearing(lambda: os.kill(os.getpid(), signal.SIGTERM))
+    _leave(model, bucket)
+    monkeypatch.setattr(_urls, "_LONGEST", 1e6)
+    monkeypatch.setattr(_urls, "_WAIT", 1e6)  # it ends without the signal's help only after weeks
+    logging.getLogger("zoo").addHandler(hearing)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            learn(model, data, SPEC, STREAM, new_run(tmp_path / "broken", data, STREAM))
+    finally:
+        logging.getLogger("zoo").removeHandler(hearing)
+    assert hearing.heard == 1
+    assert open_run(tmp_path / "broken").record.status == "interrupted"
+    assert (tmp_path / "broken" / STATE_FILE).is_file()

@@ -14,7 +14,7 @@ from refusals import refused
 from stopping import Killed, stopping_at
 from test_resume import stopping
 from tiny_learning import CONFIG, SPEC, TinyNet, learn, new_run, tiny_net
-from torch import nn
+from torch import Tensor, nn
 
 from zoo.data import Splits
 from zoo.errors import TrainingError
@@ -177,6 +177,18 @@ def test_a_soup_is_the_mean_of_epochs_that_validation_likes(
     if len(chosen) > 1:
         mean = torch.stack([one["norm.running_mean"] for one in held]).mean(dim=0)
         assert not torch.equal(written["norm.running_mean"], mean)
+
+
+def test_a_soup_is_made_of_its_own_copies(stripes: Splits, tmp_path: Path) -> None:
+    """torch refuses to copy a network that keeps what it made of its last images, with its gradient."""
+
+    class Remembers(TinyNet):
+        def forward(self, x: Tensor) -> Tensor:
+            self.seen = super().forward(x)
+            return self.seen
+
+    config = changed(average="soup", epochs=3)
+    assert learn(Remembers(), stripes, SPEC, config, new_run(tmp_path / "run", stripes, config)).epochs_done == 3
 
 
 def test_killed_at_any_write_a_soup_ends_with_the_same_bytes(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import logging
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,11 +134,39 @@ def test_secrets_are_hidden_in_sentences_and_nothing_else_is() -> None:
         f"see 's3://u:{HIDDEN}@b/a.png?id=1&sig={HIDDEN}': gone, (https://h/x?token={HIDDEN}), C:/me@x/y."
     )
     assert said == "see 's3://b/a.png?id=1': gone, (https://h/x), C:/me@x/y."
+    assert hide_secrets(f"fetch https://h/x?download=1&of={HIDDEN}-{HIDDEN}.") == "fetch https://h/x?download=1."
+    assert hide_secrets({"at": Path(f"here/http:/me:ge'{HIDDEN}@h/a"), "all": [(f"s3://k:{HIDDEN}@b/x",)]}) == {
+        "at": "here/http:/h/a",
+        "all": [("s3://b/x",)],
+    }
     assert hide_secrets([f"here/http:/me:{HIDDEN}@h/a.png?X-Amz-Signature={HIDDEN}", 3]) == ["here/http:/h/a.png", 3]
     problem = DataError(f"https://me:{HIDDEN}@h/a: no", code="x", url=f"https://h/a?sig={HIDDEN}", tries=3)
     assert HIDDEN not in repr((str(problem), problem.document()))
     assert problem.fields["tries"] == 3
     assert HIDDEN not in repr(ImageError(f"https://h/a?sig={HIDDEN}", "no").document())
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        *("code={}", "sas={}", "hdnts=exp~hmac={}", "passphrase={}", "AUTHTOKEN={}", "userpassword={}", "a=1;token={}"),
+        *("next=https://k/b?token={}", "next=https%3A%2F%2Fk%2Fb%3Ftoken%3D{}", "X-Goog-Signature={}&Expires=1"),
+    ],
+)
+def test_the_name_of_an_image_keeps_what_tells_it_apart_and_no_secret(query: str) -> None:
+    shown = show_place(f"https://h/a.png?id=1&author=x&{query.format(HIDDEN)}")
+    assert shown.removesuffix("&a=1") == "https://h/a.png?id=1&author=x"
+
+
+def test_a_client_that_names_a_path_alone_tells_no_signature(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path))
+    pytest.importorskip("aiohttp")
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        with pytest.raises(DataError) as refusal:
+            zoo.train("svm", f"http://127.0.0.1:{closed.getsockname()[1]}/set.npz{SIGNED}", out=tmp_path / "run")
+    assert refusal.value.code == "remote-unreachable", "a signature in its words is no refusal of access"
+    assert HIDDEN not in repr((str(refusal.value), refusal.value.document()))
 
 
 def test_secrets_are_given_back_to_what_lies_below_their_address() -> None:

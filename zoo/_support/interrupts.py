@@ -9,10 +9,19 @@ import time
 from collections.abc import Iterator
 from typing import NoReturn
 
-__all__ = ["Interrupt", "hold_interrupts", "sigterm_as_interrupt"]
+__all__ = ["Interrupt", "end_is_asked", "hold_interrupts", "sigterm_as_interrupt"]
 
 AGAIN = 1.0
 """Seconds after which another signal is a second wish: torchrun passes on a Ctrl-C that its children heard already."""
+
+
+_ASKED = threading.Event()
+"""A signal was heard in a block of this module that has not ended."""
+
+
+def end_is_asked() -> bool:
+    """Whether Ctrl-C or SIGTERM came in a block of this module: whoever waits in another thread need wait no longer."""
+    return _ASKED.is_set()
 
 
 class Interrupt:
@@ -27,6 +36,7 @@ class Interrupt:
         """Note the wish; raise KeyboardInterrupt where it is the second, or nothing is held back."""
         now, before = time.monotonic(), self._since if self.asked else None
         self.asked, self._since = True, now if before is None else before
+        _ASKED.set()
         if not self._held or (before is not None and now - before >= AGAIN):
             raise KeyboardInterrupt
 
@@ -68,22 +78,32 @@ def hold_interrupts(*, follows: bool = False) -> Iterator[Interrupt]:
     finally:
         for one, handler in zip(held, before, strict=True):
             signal.signal(one, handler)
+        _ASKED.clear()
     if interrupt.asked:
         raise KeyboardInterrupt
 
 
 @contextlib.contextmanager
 def sigterm_as_interrupt() -> Iterator[None]:
-    """SIGTERM raises KeyboardInterrupt in the block, where Python lets us listen: in the main thread."""
+    """SIGTERM raises KeyboardInterrupt in the block, as Ctrl-C does.
+
+    Outside the main thread Python lets nobody listen, and nothing changes.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def interrupt(*_: object) -> NoReturn:
+        _ASKED.set()
         raise KeyboardInterrupt
 
-    before = signal.signal(signal.SIGTERM, interrupt)
+    ours = [signal.SIGTERM]
+    if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+        ours.append(signal.SIGINT)
+    before = [signal.signal(one, interrupt) for one in ours]
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for one, handler in zip(ours, before, strict=True):
+            signal.signal(one, handler)
+        _ASKED.clear()

@@ -19,31 +19,28 @@ from zoo.spec import TrainConfig
 __all__ = ["INGREDIENTS", "Soup", "follow", "moving_average"]
 
 Hold = Callable[[nn.Module], nn.Module]
-"""What a process holds of a copy of the network: all of it, or its part."""
+"""Makes of a whole copy of the network the part that this process holds."""
 
 INGREDIENTS = 3
 """Epochs that a soup is made of at most, as AutoGluon's multimodal default takes."""
 
 
-def _all(copied: nn.Module) -> nn.Module:
-    return copied
-
-
-def follow(model: nn.Module, config: TrainConfig, hold: Hold = _all) -> AveragedModel:
+def follow(model: nn.Module, config: TrainConfig, hold: Hold | None = None) -> AveragedModel:
     """The copy of `model`, which is whole, that is validated and kept, as `config.average` asks."""
     if config.average == "soup":
         return Soup(model, hold)
     return moving_average(model, config.ema if config.average == "ema" else 0.0, hold)
 
 
-def moving_average(model: nn.Module, decay: float, hold: Hold = _all) -> AveragedModel:
+def moving_average(model: nn.Module, decay: float, hold: Hold | None = None) -> AveragedModel:
     """A copy of `model` that follows it as an exponential moving average, BatchNorm statistics included.
 
     The decay after t updates is min(decay, (1 + t) / (10 + t)), so that the random start is soon forgotten;
     counters (integer buffers) are copied. Decay 0 is the model itself.
     """
     average_model = AveragedModel(model, multi_avg_fn=_blend(decay, lambda: average_model), use_buffers=True)
-    average_model.module = hold(average_model.module)
+    if hold is not None:
+        average_model.module = hold(average_model.module)
     return average_model
 
 
@@ -60,11 +57,14 @@ class Soup(AveragedModel):
 
     epochs: Tensor
 
-    def __init__(self, model: nn.Module, hold: Hold = _all) -> None:
+    def __init__(self, model: nn.Module, hold: Hold | None = None) -> None:
         super().__init__(model, multi_avg_fn=_blend(0.0, lambda: self), use_buffers=True)
-        self._copy: Callable[[], nn.Module] = lambda: hold(copy.deepcopy(model))
-        self.module = hold(self.module)
-        self.kept = nn.ModuleList(self._copy() for _ in range(INGREDIENTS))
+        if hold is None:
+            self._copy: Callable[[nn.Module], nn.Module] = copy.deepcopy
+        else:  # a part cannot be copied; `model` is whole, and does not compute
+            self._copy = lambda _: hold(copy.deepcopy(model))
+            self.module = hold(self.module)
+        self.kept = nn.ModuleList(self._copy(model) for _ in range(INGREDIENTS))
         self.register_buffer("epochs", torch.zeros(INGREDIENTS, dtype=torch.int64))
 
     def offer(self, history: Sequence[Epoch]) -> None:
@@ -110,7 +110,7 @@ class Soup(AveragedModel):
         return network, chosen, row
 
     def _mean(self, epochs: Sequence[int]) -> nn.Module:
-        mean = self._copy()
+        mean = self._copy(self.holding(epochs[0]))
         states = [self.holding(epoch).state_dict() for epoch in epochs]
         with torch.no_grad():
             for name, tensor in mean.state_dict().items():

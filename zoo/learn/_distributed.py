@@ -143,8 +143,8 @@ class Peers:
         return part
 
     def hold(self, copied: nn.Module) -> nn.Module:
-        """This rank's part of a copy of the network; all of it, where each holds all."""
-        return shard(copied, self) if self.sharded else copied
+        """This rank's part of a copy of the network, where the ranks share it out."""
+        return shard(copied, self)
 
     def wrap(self, model: nn.Module) -> nn.Module:
         """`model`, with gradients averaged over the ranks."""

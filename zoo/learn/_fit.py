@@ -142,10 +142,11 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
     objective = objective_of(train.targets, len(data.labels), config, device, ordered=ordered, lesson=lesson)
     steps = order.steps
     check_batches(len(feed), config, peers.size)
-    check_parallel(config, peers.size)
 
     # --- the state to resume from, if any
     before = find_state(run, context)
+    if before is None:
+        check_parallel(config, peers.size)
     check_same_state(before, peers, run)
 
     # --- network, average, optimiser
@@ -155,7 +156,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
         numerics = choose(model, device, config, spec)
     numerics = peers.agree(numerics)
     whole, model = model, peers.take(model, layout(numerics))  # the same, but where processes share it out
-    average = follow(whole, config, peers.hold)
+    average = follow(whole, config, peers.hold if peers.sharded else None)
     optimizer = adamw(model, config)
     train_columns, val_columns = (encode_beside(model, one, device) for one in (train, val))
     descent = Descent(model, optimizer, objective, spec, config, numerics, data.labels, train_columns)

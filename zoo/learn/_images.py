@@ -258,8 +258,8 @@ class Feed:
                         yield self._unpack(_copy(waiting.popleft().result(), self.device))
                 while waiting:
                     yield self._unpack(_copy(waiting.popleft().result(), self.device))
-            except BaseException as problem:
-                if isinstance(rows, StreamedRows) and not isinstance(problem, GeneratorExit):
+            except BaseException:  # nobody takes the rest
+                if isinstance(rows, StreamedRows):
                     rows.give_up()
                 raise
             finally:

@@ -1,8 +1,8 @@
 """Parameters shared out over the ranks of a training, and whole again: torch's FSDP2 (`fully_shard`).
 
-Each rank holds some rows of each parameter, of its gradient, of the optimiser's moments and of the weights that are
-judged. A block of the network is whole while it computes, and then its rows alone are kept. What is not a parameter,
-such as the statistics of BatchNorm, each rank holds whole.
+Each rank holds some rows of each parameter, of its gradient, of its moments and of its average. A block of the network
+is whole while it computes, and then its rows alone are kept. What is not a parameter, such as the statistics of
+BatchNorm, each rank holds whole.
 
 What this module does not know: losses, epochs, files.
 """
@@ -66,7 +66,7 @@ def shard(network: nn.Module, peers: Peers) -> nn.Module:
 
 
 def choose_blocks(network: nn.Module) -> dict[nn.Module, int]:
-    """Modules that are whole one at a time, inner ones first, and the numbers in each beside those of its inner ones.
+    """Modules that are whole one at a time, inner ones first, each with the count of numbers that are in no inner one.
 
     They are the large members of the network's own lists, or of several parts of one class side by side. The last one
     is the network itself, with all that is in none.

@@ -10,13 +10,15 @@ import contextlib
 import itertools
 import logging
 import threading
+import time
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import IO, TYPE_CHECKING
 
 from zoo._support.files import hold_lock
-from zoo.errors import OutputError, ZooError
+from zoo._support.interrupts import end_is_asked
+from zoo.errors import DataError, OutputError, ZooError
 from zoo.store._cachedir import limit, mark_used, open_cached, sweep
 from zoo.store._mirror import Remote, get, refuse_size
 from zoo.store._places import cache_folder
@@ -26,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-
 __all__ = ["Shelf"]
 
 _RECENT = 8
@@ -34,7 +35,9 @@ _RECENT = 8
 _TRIES = 8
 """How often a file is fetched again that another process dropped before it was opened."""
 PATIENCE = 300.0
-"""Seconds for which a store that does not answer is asked again: less than processes that train together wait."""
+"""Seconds for which a store that does not answer is asked again: a third of what processes that train together wait."""
+_LOOK = 0.5
+"""Seconds between two looks at whether anybody still wants the answer."""
 
 log = logging.getLogger("zoo")
 
@@ -50,7 +53,8 @@ class Shelf:
         self._ahead: set[int] = set()
         self._guard = threading.Lock()
         self._pool: ThreadPoolExecutor | None = None
-        self._away = False  # the store does not answer, and that was said
+        self._away: float | None = None  # when the store ceased to answer, which was said
+        self._lost: DataError | None = None  # it did not come back in time
         self._unwanted = threading.Event()
 
     def open(self, number: int) -> IO[bytes]:
@@ -66,13 +70,7 @@ class Shelf:
             with contextlib.suppress(FileNotFoundError):
                 return _open(path)
             with contextlib.suppress(FileNotFoundError):
-                return insist(
-                    partial(self._fetch, number),
-                    self._files[number].url,
-                    patience=PATIENCE,
-                    say=self._say,
-                    wait=self._unwanted.wait,
-                )
+                return self._insist(number)
         raise OutputError(
             f"{self._files[number].url}: shards are dropped as fast as they come; raise ZOO_CACHE_GB",
             code="remote-too-large",
@@ -83,6 +81,8 @@ class Shelf:
         """Say in which order files will be opened first, so that the next are fetched ahead."""
         with self._guard:
             self._after = dict(itertools.pairwise(order))
+            self._away = self._lost = None
+        self._unwanted.clear()
 
     def give_up(self) -> None:
         """Wait no longer for a store that does not answer: whoever asks is about to end."""
@@ -91,6 +91,29 @@ class Shelf:
     def forget(self, number: int) -> None:
         """Drop the copy of one file, which is damaged."""
         self._place(number).unlink(missing_ok=True)
+
+    def _insist(self, number: int) -> IO[bytes]:
+        """As `_fetch`, again and again; all threads share one patience."""
+        if self._lost is not None:
+            raise self._lost
+        spent = 0.0 if self._away is None else time.monotonic() - self._away
+        url = self._files[number].url
+        try:
+            return insist(partial(self._fetch, number), url, patience=PATIENCE - spent, say=self._say, wait=self._wait)
+        except DataError as problem:
+            if end_is_asked():
+                raise KeyboardInterrupt from None
+            if problem.code == "remote-unreachable":
+                self._lost = problem
+            raise
+
+    def _wait(self, seconds: float) -> bool:
+        """Wait so long, or until nobody wants the answer any more, which is then true."""
+        end = time.monotonic() + seconds
+        while (left := end - time.monotonic()) > 0:
+            if end_is_asked() or self._unwanted.wait(min(left, _LOOK)):
+                return True
+        return end_is_asked() or self._unwanted.is_set()
 
     def _place(self, number: int) -> Path:
         return cache_folder("shards") / f"{self._files[number].sha256}.shard"
@@ -105,14 +128,14 @@ class Shelf:
                 get(remote, path.parent, path, remote.path.rpartition("/")[2])
             stream = _open(path)
         sweep()  # others may have come meanwhile
-        self._away = False
+        self._away = None
         return stream
 
     def _say(self, problem: ZooError) -> None:
         """Once for each time that the store goes away, whatever the number of threads."""
         with self._guard:
-            told, self._away = self._away, True
-        if not told:
+            told, self._away = self._away, self._away or time.monotonic()
+        if told is None:
             log.warning("%s; asked again for %.0f minutes", problem, PATIENCE / 60)
 
     def _look_ahead(self, number: int) -> None:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 
 from zoo._support.imports import needing
 from zoo._support.text import join_lines
-from zoo._urls import hide_secrets, show_url
+from zoo._urls import show_url, without_queries
 from zoo.errors import DataError, UsageError, ZooError
 from zoo.store._download import offline
 
@@ -36,6 +36,12 @@ HTTP = frozenset({"http", "https"})
 _DENIED = re.compile(
     r"\b(40[13]|Forbidden|Access ?Denied|Unauthorized|credentials?|InvalidAccessKeyId|Signature)", re.I
 )
+_AWAY = re.compile(
+    r"connect|time.?d?.?out|unreachable|resol|reset|refused|broken pipe|closed|incomplete|payload|slow ?down|"
+    r"unavailable|internal.?(server.?)?error|too many requests|\b(429|50[0234])\b",
+    re.I,
+)
+"""In an error, that the network or the store may be back in a minute."""
 _MISSING = re.compile(r"\b(404|NoSuchBucket|NoSuchKey|Not ?Found)\b", re.I)
 _CLIENTS = {
     "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs",
@@ -128,7 +134,7 @@ def asking(url: str) -> Iterator[None]:
     """
     try:
         yield
-    except ZooError:
+    except (ZooError, MemoryError):
         raise
     except Exception as problem:
         raise _explain(problem, url) from None
@@ -147,7 +153,8 @@ def insist(
     Args:
         ask: asks the store; it may raise what the store's client raises.
         url: what is asked for, as errors name it.
-        patience: seconds after which no further try begins, but for the second and the third.
+        patience: seconds after which no further try begins, but for the second and the third. It holds where the
+            client speaks of a connection, a time-out or a server that cannot answer now; other faults stay.
         say: is told of the first try that failed.
         wait: waits so many seconds; what it returns is true where nobody wants the answer any more.
 
@@ -160,13 +167,13 @@ def insist(
         tried += 1
         try:
             return ask()
-        except FileNotFoundError:
+        except (FileNotFoundError, MemoryError):
             raise
         except Exception as problem:
             known = problem if isinstance(problem, ZooError) else _explain(problem, url)
-            left = patience - (time.monotonic() - begun)
-            away = isinstance(known, DataError) and known.code == "remote-unreachable"
-            if not away or (tried >= _TRIES and left <= 0):
+            left = patience - (time.monotonic() - begun) if _AWAY.search(str(known)) else 0.0
+            again = isinstance(known, DataError) and known.code == "remote-unreachable"
+            if not again or (tried >= _TRIES and left <= 0):
                 raise known from None
         if tried == 1 and say is not None:
             say(known)
@@ -177,7 +184,7 @@ def insist(
 
 def _explain(problem: Exception, url: str) -> DataError:
     """Every store's client has its own errors, and none of them can be imported where it is not installed."""
-    where, said = show_url(url), hide_secrets(join_lines(problem, 200))
+    where, said = show_url(url), join_lines(without_queries(str(problem)), 200)
     login, at, _ = urlsplit(url).netloc.rpartition("@")
     said = said.replace(login + at, "")  # S3 has no logins in addresses, so its client takes one for a bucket
     kind = type(problem).__name__

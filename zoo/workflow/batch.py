@@ -169,8 +169,10 @@ def predict_batch(
         begun = ledger.begin(place, wanted, resume=resume, overwrite=overwrite)
         whole = ledger.read_finished(place, begun)
         listing = open_listing(place)
-        with ledger.undoing(place) if listing is None else contextlib.nullcontext():
-            start = ledger.take_over(place) if whole is None else ""
+        start = ledger.name_start()
+        with ledger.undoing(place, start) if listing is None else contextlib.nullcontext():
+            if whole is None:
+                ledger.take_over(place, start)
             if listing is None:
                 log.info("listing the images")
                 listing = write_listing(place, list_images(given, contents.manifest.table), begun.part_size)

@@ -11,14 +11,15 @@ What this module does not know: images, models, who answers the parts.
 from __future__ import annotations
 
 import contextlib
+import re
 import secrets
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from zoo._support.files import hold_lock, remove_leftovers
+from zoo._support.files import hold_lock, refuse_unwritable, remove_leftovers
 from zoo._urls import show_place
-from zoo.errors import OutputError, ResumeError
+from zoo.errors import DataError, OutputError, ResumeError
 from zoo.spec import decode, encode
 from zoo.workflow._batch.listing import FOLDER, INDEX, Listing, refuse_unseen
 from zoo.workflow._batch.part import Record
@@ -37,6 +38,7 @@ __all__ = [
     "finish",
     "keep",
     "lock",
+    "name_start",
     "read_done",
     "read_finished",
     "refuse_late",
@@ -54,6 +56,7 @@ _DONE = f"{_OWN}/done"
 _START = f"{_OWN}/start"
 """Name of the call that answers now: whoever was told of another one writes no more."""
 _MANIFEST = "manifest.json"
+_PART_FILE = re.compile(r"part-\d{6,}-[0-9a-f]+\.(parquet|csv)")
 _UNSEEN = {"schema", "batch", "home", "name"}
 """Fields of `Begun` that may differ when a batch is resumed."""
 
@@ -126,12 +129,17 @@ def lock(place: Place) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def undoing(place: Place) -> Iterator[None]:
-    """Remove what was begun when the block, which lists the images, fails."""
+def undoing(place: Place, start: str) -> Iterator[None]:
+    """Remove what was begun when the block, which lists the images, fails, and no other call has the batch."""
     try:
         yield
     except Exception:
-        place.remove([_START, FOLDER, _BEGUN])
+        try:
+            ours = place.read(_START) == start.encode()
+        except (OSError, DataError):  # not written yet
+            ours = True
+        if ours:
+            place.remove([_START, FOLDER, _BEGUN])
         raise
 
 
@@ -174,18 +182,21 @@ def begin(place: Place, wanted: Begun, *, resume: bool, overwrite: bool) -> Begu
     return wanted
 
 
-def take_over(place: Place) -> str:
-    """Give the batch to this call; whoever answers for an earlier one stops at its next part.
+def name_start() -> str:
+    """A random name for this call, by which `refuse_late` tells it from others."""
+    return secrets.token_hex(8)
 
-    Returns:
-        The name of the call, which `refuse_late` compares.
+
+def take_over(place: Place, start: str) -> None:
+    """Give the unfinished batch to this call; whoever answers for an earlier one stops at its next part.
+
+    A manifest of parts that are not there any more is removed.
 
     Raises:
         OutputError: the place cannot be written.
     """
-    name = secrets.token_hex(8)
-    place.write(_START, name.encode())
-    return name
+    place.remove([_MANIFEST])
+    place.write(_START, start.encode())
 
 
 def refuse_late(place: Place, start: str) -> None:
@@ -202,6 +213,8 @@ def refuse_late(place: Place, start: str) -> None:
     except FileNotFoundError:
         if not place.holds(INDEX):
             raise refuse_unseen(place) from None
+    except OSError as problem:
+        raise refuse_unwritable(show_place(place.file(_START)), problem) from None
     raise OutputError(
         f"cannot write {place}: another call has continued or ended this batch; wait for it, then give --resume",
         code="output-busy",
@@ -261,8 +274,8 @@ def finish(place: Place, start: str, begun: Begun, listing: Listing, done: dict[
     )
     counted = {record.file for record in records}
     place.remove([name for name in there if name not in counted])
+    place.remove([_START, BEGINNINGS])  # first: nobody who is late may write into a finished batch
     place.write(_MANIFEST, encode(manifest))
-    place.remove([_START, BEGINNINGS])
     if place.folder is not None:
         for folder in (place.folder, place.folder / _DONE):
             remove_leftovers(folder, all_names=True)
@@ -270,7 +283,7 @@ def finish(place: Place, start: str, begun: Begun, listing: Listing, done: dict[
 
 def _name_parts(names: Iterable[str]) -> list[str]:
     """Those that are files of parts."""
-    return [name for name in names if name.startswith("part-")]
+    return [name for name in names if _PART_FILE.fullmatch(name)]
 
 
 def _read(place: Place) -> Begun | None:
