@@ -289,6 +289,8 @@ def test_sigterm_ends_a_receiver_with_0(tmp_path: Path) -> None:
     assert re.findall(r"\d+", said.splitlines()[-1]) == ["3", "0"], "stored and refused"
 
 
+# pynetdicom's sender leaves a socket open where its connection is refused, as when a kill comes just before
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 @pytest.mark.slow
 def test_no_object_with_success_is_lost_by_kills_and_each_is_answered_once(tmp_path: Path) -> None:
     """Receiver and watcher are both killed, at any moment; the sender repeats what got no answer."""
