@@ -35,7 +35,7 @@ TABLES = {
         r"^two workers / two threads: [\d.]+, bar 0.85$",
         r"^\| 40 \| [\d.]+ \| \d+ MB \| \d+ MB \|$",
     ),
-    "batch_kills": (r"^1 kills \(.*\) in 1 batches: 0 rows lost, 0 doubled, 0 differ$",),
+    "batch_kills": (r"^1 kills \(.*\) in \d+ batches: 0 rows lost, 0 doubled, 0 differ$",),
     "cards": (r"^\| simple_cnn \| [\d.]+ M \| .* ms \| ",),
     "companion": (r"^1 threads, with / without: wall ", r"^\d threads, without companions: "),
     "coverage": (r"^\| AUROC 0.95 \| 60 patients \| [\d.]+% \| ", r"^\| 0.98 \| 30 \+ 30 \| [\d.]+% \| "),
