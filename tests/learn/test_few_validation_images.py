@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +9,9 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from ranks import run_ranks
 from tiny_learning import CONFIG, SPEC, new_run, tiny_net
 
-import zoo
 from zoo.data import open_data
 from zoo.learn._beside import Beside
 from zoo.learn._distributed import Peers
@@ -109,15 +106,6 @@ def test_a_process_without_any_of_the_first_images_answers_none_and_takes_part(t
 @pytest.mark.slow
 def test_three_processes_train_with_two_validation_images(tmp_path: Path) -> None:
     (tmp_path / "script.py").write_text(SCRIPT)
-    paths = [str(Path(zoo.__path__[0]).parent), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "3", str(tmp_path / "script.py")]
-    done = subprocess.run(
-        [sys.executable, *start, str(_write(tmp_path / "few.npz", val=2)), str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+    done = run_ranks(tmp_path / "script.py", _write(tmp_path / "few.npz", val=2), tmp_path, size=3)
     assert done.returncode == 0, done.stderr[-3000:]
     assert open_run(tmp_path / "run").record.epochs_done == CONFIG.epochs

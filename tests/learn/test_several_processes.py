@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 import torch
+from ranks import run_ranks
 from tiny_learning import tiny_net
 
-import zoo
 from zoo.learn import WEIGHTS_FILE, load_weights
 from zoo.learn._distributed import Peers
 from zoo.learn._objective import count_known
@@ -62,18 +61,7 @@ def torchrun(images: Path, out: Path, ending: str, *options: str) -> subprocess.
     out.mkdir(exist_ok=True)
     script = out / "script.py"
     script.write_text(SCRIPT)
-    paths = [str(Path(zoo.__path__[0]).parent), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *options]
-    return subprocess.run(
-        [*command, str(script), str(images), str(out), ending],
-        cwd=out,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+    return run_ranks(script, images, out, ending, options=options)
 
 
 @pytest.fixture(scope="module")

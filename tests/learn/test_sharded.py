@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import os
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -14,13 +12,13 @@ import msgspec
 import numpy as np
 import pytest
 import torch
+from ranks import run_ranks
 from refusals import refused
 from safetensors.torch import load_file
 from sharded_worker import RECIPE, Block, BlockNet, block_net
 from tiny_learning import SPEC, learn, new_run
 from torch import nn
 
-import zoo
 from zoo.data import Splits, open_data
 from zoo.errors import TrainingError
 from zoo.learn import STATE_FILE, WEIGHTS_FILE, load_weights
@@ -43,12 +41,8 @@ RECIPES: dict[str, dict[str, Any]] = {
 def torchrun(images: Path, out: Path, *jobs: tuple[str, dict[str, Any]], options: tuple[str, ...] = ()) -> str:
     """Two processes that train one job after another, as `sharded_worker` says; what they wrote to stderr."""
     out.mkdir(exist_ok=True)
-    paths = [str(Path(zoo.__path__[0]).parent), str(HERE), os.environ.get("PYTHONPATH", "")]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"}
-    words = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", *options]
-    words += [str(HERE / "sharded_worker.py"), str(images), str(out)]
-    words += [f"{name}:{json.dumps(settings)}" for name, settings in jobs]
-    done = subprocess.run(words, cwd=out, env=environment, capture_output=True, text=True, timeout=180, check=False)
+    words = [f"{name}:{json.dumps(settings)}" for name, settings in jobs]
+    done = run_ranks(HERE / "sharded_worker.py", images, out, *words, options=options, folder=out)
     assert not done.returncode, done.stderr[-3000:]
     return done.stderr
 

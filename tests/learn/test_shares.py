@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-
-import zoo
+from ranks import run_ranks
 
 pytestmark = pytest.mark.slow
 
@@ -90,16 +86,7 @@ def told(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[int, li
     for size in (1, 2):
         out = tmp_path_factory.mktemp(f"of{size}")
         (out / "script.py").write_text(SCRIPT)
-        paths = [str(Path(zoo.__path__[0]).parent), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-        start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(size)]
-        done = subprocess.run(
-            [sys.executable, *start, str(out / "script.py"), str(folder), str(out)],
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-            capture_output=True,
-            text=True,
-            timeout=180,
-            check=False,
-        )
+        done = run_ranks(out / "script.py", folder, out, size=size)
         assert done.returncode == 0, done.stderr[-3000:]
         found[size] = [json.loads((out / f"told{rank}.json").read_text()) for rank in range(size)]
     return found

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import pytest
 from PIL import Image
+from ranks import run_ranks
 from refusals import refused
 from tiny_learning import CONFIG, SPEC, learn, new_run, tiny_net
 
@@ -60,16 +58,7 @@ def test_a_process_that_can_read_nothing_of_its_share_trains_on(tmp_path: Path, 
     for name in second:
         _damage(folder / name)
     (tmp_path / "script.py").write_text(SCRIPT)
-    paths = [str(Path(zoo.__path__[0]).parent), str(Path(__file__).parent), os.environ.get("PYTHONPATH", "")]
-    start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(tmp_path / "script.py")]
-    done = subprocess.run(
-        [sys.executable, *start, str(folder), str(tmp_path), cache],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(paths), "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=180,
-        check=False,
-    )
+    done = run_ranks(tmp_path / "script.py", folder, tmp_path, cache)
     assert done.returncode == 0, done.stderr[-3000:]
     assert set(json.loads((tmp_path / "told0.json").read_text())) == second
     assert (tmp_path / "run0" / WEIGHTS_FILE).is_file()

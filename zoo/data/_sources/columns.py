@@ -207,15 +207,14 @@ def columns_of(
         taken |= {at for _, at in marks}
     groups = [found["group"]] if "group" in chosen else [where[name][0] for name in NAMES["group"] if name in where]
     meant: dict[int | None, str] = {at: role for role, at in found.items() if role not in ABOUT}
-    meant.update((at, "labels") for _, at in marks)
-    meant.update((at, "group") for at in groups)
+    meant.update([*((at, "labels") for _, at in marks), *((at, "group") for at in groups)])
     kept = {role: found[role] for role in ABOUT}
     if also is not None and column_key(also) in where:
         kept[also] = where[column_key(also)][0]
         taken.add(where[column_key(also)][0])
     asked = _find_inputs(inputs, header, file, found)
-    spoken_for = {*meant, *kept.values()}
-    others = {name: at for name, at in _list_named(header) if at not in spoken_for and name not in kept}
+    used = {*meant, *kept.values()}
+    others = {name: at for name, at in _list_named(header) if at not in used and name not in kept}
     taken |= set(asked.values())
     roles: dict[str, str | tuple[str, ...]] = {role: header[at] for role, at in found.items() if at is not None}
     if marks:
