@@ -243,11 +243,11 @@ def _images_for(difference: float, error: float, informative: int, n: int, alpha
         n: number of images.
         alpha: two-sided error of the test.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtri
 
     if difference == 0 or error == 0:
         return None
-    ratio = float((norm.isf(alpha / 2) + norm.ppf(POWER)) * error / abs(difference)) ** 2
+    ratio = float((ndtri(POWER) - ndtri(alpha / 2)) * error / abs(difference)) ** 2
     few = (1 - math.log2(alpha)) / informative if informative else 0.0
     return math.ceil(n * max(ratio, few))
 
@@ -257,12 +257,12 @@ def _mcnemar(cases: Cases, a: NDArray[np.bool_], b: NDArray[np.bool_]) -> float 
 
     None where images are not independent, or hold several labels.
     """
-    from scipy.stats import binomtest
+    from scipy.special import bdtr
 
     if cases.task == "multilabel" or (cases.clusters or cases.n) < cases.n:
         return None
     only_a, only_b = int((a & ~b).sum()), int((b & ~a).sum())
-    return float(binomtest(only_a, only_a + only_b).pvalue) if only_a + only_b else 1.0
+    return min(1.0, 2 * float(bdtr(min(only_a, only_b), only_a + only_b, 0.5)))
 
 
 def _answer_alike(a: Cases, b: Cases) -> bool:

@@ -108,9 +108,9 @@ def judge_difference(delta: float, influence: Array, groups: NDArray[np.int64] |
         influence: (n,) each image's influence on it, see `Placements`.
         groups: (n,) int in [0, g), equal for images of one patient, where known.
     """
-    from scipy.stats import norm
+    from scipy.special import ndtr
 
     variance = variance_of(influence, groups)
     if not variance > 0:
         return 1.0 if delta == 0 and variance == 0 else None
-    return float(2 * norm.sf(abs(delta) / np.sqrt(variance)))
+    return float(2 * ndtr(-abs(delta) / np.sqrt(variance)))

@@ -164,7 +164,7 @@ def percentiles(resampled: NDArray[np.float64], units: int | None = None) -> tup
     quantile of Student's distribution with u - 1 degrees (Hesterberg 2015, Am. Stat. 69:371, the expanded percentile
     interval). For 10, 20, 60 that is 0.9, 1.6 and 2.2 %. None: as for very many.
     """
-    from scipy.stats import norm, t
+    from scipy.special import ndtr, stdtrit
 
     defined = resampled[~np.isnan(resampled)]
     if 2 * defined.size < resampled.size:
@@ -172,7 +172,7 @@ def percentiles(resampled: NDArray[np.float64], units: int | None = None) -> tup
     tail = 0.025
     if units is not None:
         free = max(1, units - 1)
-        tail = float(norm.cdf(-t.ppf(0.975, free) * np.sqrt(units / free)))
+        tail = float(ndtr(-stdtrit(free, 0.975) * np.sqrt(units / free)))
     low, high = np.quantile(defined, (tail, 1 - tail))
     return float(low), float(high)
 
