@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import socket
 import threading
@@ -151,6 +152,22 @@ def test_a_log_that_can_no_longer_be_written_costs_no_answer_and_is_said_once(
     for _ in range(3):
         log.write("GET", "/healthz", 200, 0.1)
     assert len(caplog.records) == 1
+
+
+def test_a_log_whose_folder_goes_costs_no_answer_and_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = tmp_path / "logs"
+    folder.mkdir()
+    log = AccessLog(folder / "access.log")
+    shutil.rmtree(folder)
+    for _ in range(3):
+        log.write("GET", "/healthz", 200, 0.1)
+    assert len(caplog.records) == 1
+    folder.mkdir()
+    log.write("GET", "/healthz", 200, 0.1)
+    assert [line["route"] for line in lines(folder / "access.log")] == ["/healthz"]
+    log.close()
 
 
 def test_many_images_in_flight_are_answered_when_the_server_is_told_to_leave(tmp_path: Path) -> None:

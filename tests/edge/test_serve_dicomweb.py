@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import json
 import os
+from threading import Event
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -302,6 +304,27 @@ def test_reports_are_forgotten_when_their_time_is_over_or_they_are_too_many(monk
     now[0] *= 3
     kept.drop_old()
     assert len(kept) == 0
+
+
+def test_a_report_whose_request_was_answered_without_it_is_not_kept(model: Path) -> None:
+    """Nobody has its address, and its timer has run."""
+    runtime, gone, leaves = Runtime.open(model, threads=1), Event(), [False, True]
+    sent = SimpleNamespace(model=SimpleNamespace(runtime=runtime), gone=gone)
+
+    def answer(*_: object) -> Any:
+        if leaves.pop(0):
+            gone.set()
+        return runtime.answer(bundled())
+
+    web = _dicomweb.DicomWeb(
+        SimpleNamespace(row=answer),  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+        SimpleNamespace(images=1, hosts=()),  # type: ignore[arg-type]
+        None,  # type: ignore[arg-type]
+    )
+    for _ in range(2):
+        web._answer_one(sent, bundled(), "image 1", None, _dicomweb._Outcome())  # type: ignore[arg-type]
+        assert len(web._kept) == 1
 
 
 def test_answers_of_predict_take_the_form_that_is_accepted(server: Server) -> None:

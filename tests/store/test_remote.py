@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+from http.server import SimpleHTTPRequestHandler
 from typing import TYPE_CHECKING
 
 import buckets
@@ -16,6 +17,7 @@ from zoo._urls import show_url
 from zoo.errors import DataError, OutputError, ZooError
 from zoo.store import _cachedir as cachedir
 from zoo.store import _mirror, remote
+from zoo.store._places import cache_folder
 from zoo.store._urls import asking
 
 if TYPE_CHECKING:
@@ -154,6 +156,8 @@ def test_a_refused_access_and_a_network_that_is_down_are_two_errors(
         assert _code(f"{address.replace('http://', 'http://me:secret@')}/a.npz?signature=secret") == "remote-denied"
     monkeypatch.setenv("AWS_ENDPOINT_URL", address)  # where nobody listens any more
     assert _code(url) == "remote-unreachable"
+    for name in ("404", "site-403", "credentials"):  # what a folder is called says nothing of the network
+        assert _code(f"s3://{bucket.name}/{name}/a") == "remote-unreachable"
     monkeypatch.setenv("ZOO_OFFLINE", "1")
     assert _code(url) == "remote-unreachable"
 
@@ -218,6 +222,37 @@ def test_more_than_the_cache_may_hold_is_refused(bucket: buckets.Bucket, monkeyp
     bucket.put("large/a", bytes(5000))
     monkeypatch.setenv("ZOO_CACHE_GB", "0.000001")
     assert _code(f"s3://{bucket.name}/large") == "remote-too-large"
+
+
+def test_a_file_whose_size_nobody_says_counts_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "a.bin").write_bytes(bytes(5000))
+    with buckets.serve_files(tmp_path, _Unmeasured) as address:
+        with monkeypatch.context() as small:
+            small.setattr(_mirror, "limit", lambda: 4000)
+            assert _code(f"{address}/a.bin") == "remote-too-large"
+        remote.fetch_tree(f"{address}/a.bin")
+    assert [one.size for one in cachedir.entries()] == [5000]
+
+
+class _Unmeasured(SimpleHTTPRequestHandler):
+    """Gives files without saying how long they are, until the connection ends."""
+
+    def send_header(self, keyword: str, value: str) -> None:
+        if keyword != "Content-Length":
+            super().send_header(keyword, value)
+
+
+def test_a_fetch_drops_nothing_that_fits_beside_it(bucket: buckets.Bucket, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_CACHE_GB", "0.00002")
+    bucket.put("beside/a", bytes(15_000))
+    other = cache_folder("decoded") / "other"
+    other.parent.mkdir(parents=True)
+    other.write_bytes(bytes(4000))
+    remote.fetch_tree(f"s3://{bucket.name}/beside")
+    assert other.exists()
+    bucket.put("beside/b", bytes(4000))
+    remote.fetch_tree(f"s3://{bucket.name}/beside")
+    assert not other.exists()
 
 
 def test_a_mirror_in_use_stays_and_goes_with_the_process(

@@ -42,6 +42,10 @@ class TransferError(Exception):
     """A transfer broke; the text is the reason alone, which the caller puts in the words of its own error."""
 
 
+class TooLongError(TransferError):
+    """More bytes came than may come."""
+
+
 def offline() -> str | None:
     """Why no network may be used ('ZOO_OFFLINE is set'), None when it may."""
     for switch in ("ZOO_OFFLINE", "HF_HUB_OFFLINE"):
@@ -84,7 +88,8 @@ def transfer(url: str, target: Path, what: str, *, most: int) -> None:
         most: bytes the file may have; when more come, `target` is emptied.
 
     Raises:
-        TransferError: the server refused, sent more than `most`, or the connection broke and brought nothing new.
+        TooLongError: the server sent more than `most`.
+        TransferError: it refused, or the connection broke and brought nothing new.
         OutputError: `target` cannot be written.
     """
     try:
@@ -136,7 +141,7 @@ def _get(url: str, stream: BinaryIO, what: str, most: int) -> bool:
         for piece in response.iter_content(CHUNK):
             if max(whole, stream.tell() + len(piece)) > most:  # a server without an end must not fill the disk
                 _empty(stream)
-                raise TransferError(f"more than {megabytes(most)}, so it is another file")
+                raise TooLongError(f"more than {megabytes(most)}, so it is another file")
             stream.write(piece)
             progress.say(stream.tell())
     return True

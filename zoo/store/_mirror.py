@@ -30,8 +30,8 @@ import msgspec
 from zoo._support.files import atomic_write, refuse_unwritable
 from zoo._urls import show_url
 from zoo.errors import DataError, OutputError
-from zoo.store._cachedir import ABOUT
-from zoo.store._download import TransferError, transfer
+from zoo.store._cachedir import ABOUT, limit
+from zoo.store._download import TooLongError, TransferError, transfer
 from zoo.store._urls import HTTP, asking, refuse_change
 
 if TYPE_CHECKING:
@@ -44,7 +44,6 @@ _AT_ONCE = 16
 """Objects on their way; more bring nothing over one connection to the internet."""
 _PIECE = 1 << 23
 """Bytes asked for at a time; so much is lost where a connection breaks."""
-_MOST = 1 << 50
 _SLICE = 1024  # objects handed to the threads at once
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
@@ -303,10 +302,14 @@ def _is_another(remote: Remote) -> bool:
 
 
 def _get_http(remote: Remote, part: Path, name: str) -> None:
-    most = _MOST if remote.size is None else remote.size
+    most = limit() if remote.size is None else remote.size
     try:
         if remote.size is None or not part.exists() or part.stat().st_size != remote.size:
             transfer(remote.path, part, name, most=most)
+    except TooLongError as problem:
+        if remote.size is None:
+            raise _refuse_size(remote.url, None, most) from None
+        raise refuse_change(remote.url, name, f"has {problem}") from None
     except TransferError as problem:
         with asking(remote.url):
             raise ConnectionError(str(problem)) from None
@@ -360,14 +363,20 @@ def _is_encrypted(remote: Remote) -> bool:
     return str(head.get("ServerSideEncryption", "")).startswith("aws:kms") or "SSECustomerAlgorithm" in head
 
 
-def refuse_size(url: str, size: int, limit: int) -> None:
+def refuse_size(url: str, size: int) -> None:
     """Raise OutputError where a mirror would be larger than the cache may get."""
-    if size > limit:
-        raise OutputError(
-            f"{show_url(url)} holds {size / 1e9:.1f} GB, and ZOO_CACHE_GB allows {limit / 1e9:g} here; raise it, or "
-            "write shards with 'zoo data shard', which are fetched one by one",
-            code="remote-too-large",
-            url=show_url(url),
-            size=size,
-            limit=limit,
-        )
+    if size > limit():
+        raise _refuse_size(url, size, limit())
+
+
+def _refuse_size(url: str, size: int | None, most: int) -> OutputError:
+    """The error of a mirror that is larger than `most` bytes; None: its server did not say how large."""
+    holds = "more than that" if size is None else f"{size / 1e9:.1f} GB"
+    return OutputError(
+        f"{show_url(url)} holds {holds}, and ZOO_CACHE_GB allows {most / 1e9:g} here; raise it, or write shards with "
+        "'zoo data shard', which are fetched one by one",
+        code="remote-too-large",
+        url=show_url(url),
+        size=size,
+        limit=most,
+    )

@@ -121,7 +121,7 @@ class Shelf:
     def _fetch(self, number: int) -> IO[bytes]:
         """The file, fetched and opened before another one can push it out; raises FileNotFoundError where one did."""
         remote, path = self._files[number], self._place(number)
-        refuse_size(remote.url, remote.size or 0, limit())
+        refuse_size(remote.url, remote.size or 0)
         with hold_lock(path.parent / f"{remote.sha256[:2]}.lock", lenient=True):
             if not path.exists():
                 sweep(remote.size or 0)

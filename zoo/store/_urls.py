@@ -43,6 +43,7 @@ _AWAY = re.compile(
 )
 """In an error, that the network or the store may be back in a minute."""
 _MISSING = re.compile(r"\b(404|NoSuchBucket|NoSuchKey|Not ?Found)\b", re.I)
+_ADDRESS = re.compile(r"\w[\w+.-]*://[^\s\"'<>]*")
 _CLIENTS = {
     "s3": "s3fs", "s3a": "s3fs", "gs": "gcsfs", "gcs": "gcsfs", "az": "adlfs", "abfs": "adlfs", "abfss": "adlfs",
 }  # fmt: skip
@@ -171,7 +172,7 @@ def insist(
             raise
         except Exception as problem:
             known = problem if isinstance(problem, ZooError) else _explain(problem, url)
-            left = patience - (time.monotonic() - begun) if _AWAY.search(str(known)) else 0.0
+            left = patience - (time.monotonic() - begun) if _AWAY.search(_without_names(str(known), url)) else 0.0
             again = isinstance(known, DataError) and known.code == "remote-unreachable"
             if not again or (tried >= _TRIES and left <= 0):
                 raise known from None
@@ -187,12 +188,12 @@ def _explain(problem: Exception, url: str) -> DataError:
     where, said = show_url(url), join_lines(without_queries(str(problem)), 200)
     login, at, _ = urlsplit(url).netloc.rpartition("@")
     said = said.replace(login + at, "")  # S3 has no logins in addresses, so its client takes one for a bucket
-    kind = type(problem).__name__
-    if isinstance(problem, FileNotFoundError) or _MISSING.search(said):
+    kind, told = type(problem).__name__, _without_names(said, url)
+    if isinstance(problem, FileNotFoundError) or _MISSING.search(told):
         return DataError(
             f"{where}: no such object, folder or bucket; check the address", code="remote-missing", url=where
         )
-    if isinstance(problem, PermissionError) or "Credentials" in kind or _DENIED.search(said):
+    if isinstance(problem, PermissionError) or "Credentials" in kind or _DENIED.search(told):
         return DataError(
             f"{where}: access is refused ({kind}: {said}); set the credentials of the store in the environment",
             code="remote-denied",
@@ -204,3 +205,11 @@ def _explain(problem: Exception, url: str) -> DataError:
         url=where,
         cause=kind,
     )
+
+
+def _without_names(said: str, url: str) -> str:
+    """A client's words without the address: a folder may be called 404, or credentials."""
+    said = _ADDRESS.sub("", said)
+    for name in filter(None, urlsplit(url).path.split("/")):
+        said = said.replace(name, "")
+    return said

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import functools
 import hashlib
-import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from zoo._support.files import hold_lock, refuse_unwritable
 from zoo._support.text import format_count
 from zoo._urls import HERE, show_url, without_user
 from zoo.errors import DataError
-from zoo.store._cachedir import ABOUT, keep_in_use, limit, sweep
+from zoo.store._cachedir import entries, keep_in_use, sweep
 from zoo.store._download import REACH_LIMIT, READ_LIMIT, offline
 from zoo.store._mirror import Remote, bring, check_keys, read_manifest, refuse_size, write_about
 from zoo.store._places import cache_folder
@@ -222,22 +221,22 @@ def is_listed(root: Path) -> bool:
 def _mirror(home: Path, wanted: dict[str, Remote], url: str, *, verify: bool) -> Path:
     """Make the tree of `home` hold the objects, one process at a time."""
     size = sum(one.size or 0 for one in wanted.values())
-    refuse_size(url, size, limit())
+    refuse_size(url, size)
     try:
         (home / "tree").mkdir(parents=True, exist_ok=True)
         _hold(home)
     except OSError as problem:
         raise refuse_unwritable(home, problem) from None
     with hold_lock(home / "bringing.lock", waiting=f"another process fetches {show_url(url)}; waiting", lenient=True):
-        here = sum(one.size for one in read_manifest(home).values())
-        write_about(home, url, size)
         check_keys(wanted, url, home)
-        sweep(max(0, size - here))
+        was = sum(one.size for one in entries() if one.path == home)
+        sweep(max(0, size - was))
+        write_about(home, url, size)
         try:
             (home / _WHOLE).unlink(missing_ok=True)
             bring(home, wanted, verify=verify)
             (home / _WHOLE).touch()
-            os.utime(home / ABOUT)
+            write_about(home, url, sum(one.size for one in read_manifest(home).values()))
         except OSError as problem:
             raise refuse_unwritable(home, problem) from None
     return home

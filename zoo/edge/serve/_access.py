@@ -100,8 +100,11 @@ class AccessLog:
             version,
             key,
         )
-        text = msgspec.json.encode(line).decode()
-        self._handler.handle(logging.makeLogRecord({"msg": text}))
+        record = logging.makeLogRecord({"msg": msgspec.json.encode(line).decode()})
+        try:
+            self._handler.handle(record)
+        except OSError:  # a file that was moved away and cannot be opened anew
+            self._say_failure(record)
 
     def close(self) -> None:
         """Let the file go."""

@@ -167,13 +167,14 @@ class DicomWeb:
         for at, data in enumerate(files):
             if sent.gone.is_set():
                 break
-            self._answer_one(sent.model.runtime, data, f"image {at + 1}", study, outcome)
+            self._answer_one(sent, data, f"image {at + 1}", study, outcome)
         content = msgspec.json.encode(outcome.document(f"{_find_base(sent, self._names)}{STUDIES}/"))
         answer = sent.answer(content, DICOM_JSON)
         answer.status_code = outcome.status
         return answer
 
-    def _answer_one(self, runtime: Runtime, data: bytes, name: str, study: str | None, outcome: _Outcome) -> None:
+    def _answer_one(self, sent: Sent, data: bytes, name: str, study: str | None, outcome: _Outcome) -> None:
+        runtime = sent.model.runtime
         try:
             source = read_source(data, name)
             if study is not None and source.study != study:
@@ -189,7 +190,8 @@ class DicomWeb:
             else:
                 outcome.failed.append((which, reason))
             return
-        self._kept.add(report)
+        if not sent.gone.is_set():  # its request was answered without it: nobody asks for it, or forgets it
+            self._kept.add(report)
         outcome.stored.append(source)
 
     async def _retrieve(self, request: Request) -> Response:
