@@ -395,6 +395,29 @@ def test_an_actor_that_no_node_has_room_for_is_refused(
         pass
 
 
+@pytest.mark.parametrize("broken", ["from_items", "map_batches"])
+def test_a_connection_to_ray_that_is_lost_before_the_first_row_loses_parts_and_raises_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    lost = type("RayError", (Exception,), {})
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise lost("the connection is lost")
+
+    waiting = types.SimpleNamespace(map_batches=fail)
+    ray = types.ModuleType("ray")
+    data: Any = types.ModuleType("ray.data")
+    errors: Any = types.ModuleType("ray.exceptions")
+    ray.data, data.ActorPoolStrategy, errors.RayError = data, dict, lost
+    data.from_items = fail if broken == "from_items" else lambda *_, **__: waiting
+    settings = {"max_errored_blocks": 0, "enable_progress_bars": True, "print_on_execution_start": True}
+    data.DataContext = types.SimpleNamespace(get_current=lambda: types.SimpleNamespace(**settings))
+    for module in (ray, data, errors):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    job = Job(place=str(tmp_path), form="csv", threads=1)
+    assert list(engines._run_on_ray(job, None, 1, [listing.Part(0, 0, 0, 9, 1, "")])) == []
+
+
 def answer(worker: engines.Answerer, part: listing.Part) -> engines.Outcome:
     """What an actor says of a part."""
     said = worker({"part": [msgspec.json.encode(part)]})["outcome"][0]

@@ -166,18 +166,18 @@ def _run_on_ray(job: Job, shared: Any, count: int, parts: Sequence[Part]) -> Gen
     most = min(count, len(parts))
     pool = ActorPoolStrategy(min_size=1, max_size=most, initial_size=most, max_tasks_in_flight_per_actor=_QUEUED)
     with _settings_of_ray():
-        waiting = ray.data.from_items(
-            [{"part": msgspec.json.encode(part)} for part in parts], override_num_blocks=len(parts)
-        )
-        answered = waiting.map_batches(
-            Answerer,
-            batch_size=1,
-            compute=pool,
-            fn_constructor_args=(job, shared, zoo.__version__),
-            num_cpus=job.threads,
-            num_gpus=1 if job.provider in _ON_GPU else None,
-        )
         try:
+            waiting = ray.data.from_items(
+                [{"part": msgspec.json.encode(part)} for part in parts], override_num_blocks=len(parts)
+            )
+            answered = waiting.map_batches(
+                Answerer,
+                batch_size=1,
+                compute=pool,
+                fn_constructor_args=(job, shared, zoo.__version__),
+                num_cpus=job.threads,
+                num_gpus=1 if job.provider in _ON_GPU else None,
+            )
             for row in answered.iter_rows():
                 yield msgspec.json.decode(bytes(row["outcome"]), type=Outcome)
         except RayError as problem:
