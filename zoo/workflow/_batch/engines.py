@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zoo._support.files import refuse_unwritable
 from zoo._support.text import join_lines
-from zoo._urls import show_place
 from zoo.edge.bundle import Contents
 from zoo.errors import DataError, OutputError, UsageError, ZooError
 from zoo.store.place import Place
@@ -140,8 +138,6 @@ def _count_try(job: Job, place: Place, part: Part) -> int:
         tried = len(place.read(name))
     except FileNotFoundError:
         tried = 0
-    except OSError as problem:
-        raise refuse_unwritable(show_place(place.file(name)), problem) from None
     place.write(name, b"." * (tried + 1))
     return tried + 1
 

@@ -151,17 +151,16 @@ def begin(place: Place, wanted: Begun, *, resume: bool, overwrite: bool) -> Begu
         ResumeError: an unfinished batch is there and `resume` was not asked for, or it was begun with something else.
     """
     names = place.names()
-    held = _read(place)
-    if held is None:
+    if resume and (held := _read(place)) is not None:
+        _compare(place, held, wanted)
+        return held
+    if _BEGUN.removeprefix(f"{_OWN}/") not in place.sizes(_OWN):
         if names - {_OWN}:
             raise OutputError(
                 f"{place} holds other files, expected a new or empty folder; choose another place",
                 code="out-occupied",
                 path=str(place),
             )
-    elif resume:
-        _compare(place, held, wanted)
-        return held
     elif overwrite:
         # in this order: what is left is unfinished
         place.remove([_START, _MANIFEST, *_name_parts(place.sizes()), _DONE, BEGINNINGS, FOLDER, _BEGUN])
@@ -230,7 +229,12 @@ def keep(place: Place, start: str, record: Record, data: bytes) -> None:
 
 
 def read_finished(place: Place, begun: Begun) -> BatchManifest | None:
-    """The manifest of a finished batch; None: it is not finished, or not all of it is there any more."""
+    """The manifest of a finished batch; None: it is not finished, or not all of it is there any more.
+
+    Raises:
+        ResumeError: it is damaged.
+        OutputError: it cannot be read; of a store DataError.
+    """
     try:
         data = place.read(_MANIFEST)
     except FileNotFoundError:
@@ -289,7 +293,7 @@ def _name_parts(names: Iterable[str]) -> list[str]:
 def _read(place: Place) -> Begun | None:
     try:
         data = place.read(_BEGUN)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     return decode(data, Begun, show_place(place.file(_BEGUN)), ResumeError)
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo._urls import show_place
-from zoo.errors import DataError, ResumeError, UsageError
+from zoo.errors import DataError, OutputError, ResumeError, UsageError
 from zoo.spec import decode
 from zoo.workflow._batch.sources import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from zoo.store.place import Place
 
@@ -118,6 +118,7 @@ def open_listing(place: Place) -> Listing | None:
 
     Raises:
         ResumeError: it is damaged.
+        OutputError: it cannot be read; of a store DataError.
     """
     try:
         data = place.read(INDEX)
@@ -141,12 +142,8 @@ def read_part(place: Place, part: Part) -> list[Entry]:
         raise refuse_unseen(place) from None
     except (ValueError, TypeError):
         entries = []
-    except OSError as problem:
-        raise DataError(
-            f"{place}: the listing cannot be read ({(problem.strerror or str(problem)).lower()}); check the disk",
-            code="file-unreadable",
-            path=str(place),
-        ) from None
+    except OutputError as problem:  # it costs this part alone
+        raise DataError(str(problem), code="file-unreadable", path=str(place)) from None
     if digest_names(entry.image for entry in entries) != part.images:
         raise ResumeError(
             f"{place}: the listing of {part.name} is damaged; begin anew with --overwrite",
