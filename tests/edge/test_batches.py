@@ -23,7 +23,7 @@ import msgspec
 import pytest
 from batches import painted, part_files, read_csv, read_rows, rows_of, s3_bucket, table_of
 from beside_images import make_file, write_table
-from edge_models import make_manifest, make_model
+from edge_models import make_manifest, make_model, paint
 from refusals import refused
 
 import zoo
@@ -147,6 +147,32 @@ def test_a_listing_that_was_not_finished_is_made_again(model_file: Path, images:
     shutil.rmtree(place / "_zoo" / "done")
     assert zoo.predict_batch(model_file, images, place, format="csv", resume=True).finished
     assert rows_of(place) == expected
+
+
+def test_a_batch_that_was_killed_while_it_listed_is_listed_and_answered_in_one_folder(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    ask = functools.partial(zoo.predict_batch, model_file, "images", tmp_path / "out", format="csv", resume=True)
+    for home, colour in (("a", (250, 9, 9)), ("b", (9, 9, 250))):
+        paint(tmp_path / home / "images" / "x.png", colour)
+    monkeypatch.chdir(tmp_path / "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "expand", kill)
+        with pytest.raises(KeyboardInterrupt):
+            ask()
+    monkeypatch.chdir(tmp_path / "b")
+    assert ask().finished
+    rows = rows_of(tmp_path / "out")
+    assert rows == table_of(model_file, "images", tmp_path / "b.csv")
+    monkeypatch.chdir(tmp_path / "a")
+    assert ask().answered == 0, "a finished batch is not listed again"
+    for name in ("manifest.json", "_zoo/listing/index.json"):
+        (tmp_path / "out" / name).unlink()
+    assert ask().answered == 1, "the answer to an image of the other folder does not count"
+    assert rows_of(tmp_path / "out") == table_of(model_file, "images", tmp_path / "a.csv") != rows
 
 
 def test_a_damaged_listing_answers_nothing_wrong(model_file: Path, images: Path, tmp_path: Path) -> None:
