@@ -279,6 +279,38 @@ def test_a_network_that_fails_is_never_the_answer_to_an_image(
     assert [row[0].rpartition("/")[2] for row in rows if row[-1]] == ["0.png", "gone.png"], "the broken, the missing"
 
 
+@pytest.mark.parametrize("refusal", ["one", "all", "expired"])
+def test_an_image_that_may_not_be_read_is_a_row_unless_the_credentials_are_refused(
+    model_file: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: str
+) -> None:
+    memory = pytest.importorskip("fsspec.implementations.memory", reason="URLs need fsspec")
+    store = {f"/scans/{at}.png": (images / str(at % 3) / f"{at}.png").read_bytes() for at in range(1, 13)}
+    monkeypatch.setattr(memory.MemoryFileSystem, "store", {})
+    for name, data in store.items():
+        memory.MemoryFileSystem().pipe_file(name, data)
+    (tmp_path / "urls.csv").write_text("\n".join(["image", *(f"memory:/{name}" for name in store)]))
+    cat, reads = memory.MemoryFileSystem.cat_file, list[str]()
+
+    def read(self: Any, path: str, **how: Any) -> bytes:
+        reads.append(path)
+        if {"one": path.endswith(("/1.png", "/12.png")), "all": True, "expired": len(reads) > 5}[refusal]:
+            raise PermissionError("Access Denied")
+        data: bytes = cat(self, path, **how)
+        return data
+
+    ask = functools.partial(
+        zoo.predict_batch, model_file, tmp_path / "urls.csv", tmp_path / "out", format="csv", resume=True
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(memory.MemoryFileSystem, "cat_file", read)
+        done = ask()
+    assert [failure.code for failure in done.failures] == ([] if refusal == "one" else ["remote-denied"])
+    done = ask()
+    assert (done.finished, done.failed) == (True, 2 if refusal == "one" else 0)
+    refused_names = [row[0] for row in rows_of(tmp_path / "out")[1:] if row[-1]]
+    assert refused_names == (["memory://scans/1.png", "memory://scans/12.png"] if refusal == "one" else [])
+
+
 @pytest.mark.parametrize(("status", "code"), [(403, "remote-denied"), (503, "remote-unreachable")])
 @pytest.mark.parametrize("name", ["shard.tar", "urls.csv", "folder"])
 def test_a_store_that_refuses_to_list_is_told_and_leaves_nothing(
