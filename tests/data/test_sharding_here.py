@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import functools
+import hashlib
 import tempfile
 from typing import TYPE_CHECKING
 
 import pytest
+from PIL import Image
 
 import zoo
 from zoo._support.files import remove_leftovers
 from zoo.data._shard_file import Growing
 from zoo.errors import OutputError
 from zoo.store._cachedir import claim
+from zoo.store.place import Place
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,6 +49,34 @@ def test_what_a_killed_call_left_goes_and_what_another_writes_stays(
     zoo.shard(scenes, tmp_path / "another", images=9)
     assert seen
     assert all(seen)
+
+
+def test_an_old_listing_does_not_vouch_for_a_shard_of_another_seed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A store is not asked for the whole shard again, and these have one size."""
+    memory = pytest.importorskip("fsspec.implementations.memory", reason="URLs need fsspec")
+    monkeypatch.setattr(memory.MemoryFileSystem, "store", {})
+    for at in range(12):
+        (tmp_path / "set" / str(at % 2)).mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (6, 4), (20 * at, 9, 9)).save(tmp_path / "set" / str(at % 2) / f"{at}.png")
+    write = functools.partial(zoo.shard, tmp_path / "set", "memory://set", images=3, overwrite=True)
+    before = write(seed=0)
+    put = Place.write
+
+    def kill(self: Place, name: str, data: bytes) -> None:
+        if name.endswith(".index"):
+            raise KeyboardInterrupt
+        put(self, name, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Place, "write", kill)
+        with pytest.raises(KeyboardInterrupt):
+            write(seed=1)
+    after = write(seed=0)
+    for one in after.shards:
+        assert hashlib.sha256(memory.MemoryFileSystem().cat(f"/set/{one.name}")).hexdigest() == one.sha256
+    assert after.shards == before.shards
 
 
 def test_a_full_temporary_folder_is_said_beside_the_whole_address(

@@ -23,7 +23,7 @@ import msgspec
 import pytest
 from batches import painted, part_files, read_csv, read_rows, rows_of, s3_bucket, table_of
 from beside_images import make_file, write_table
-from edge_models import make_manifest, make_model
+from edge_models import make_manifest, make_model, paint
 from refusals import refused
 
 import zoo
@@ -149,6 +149,32 @@ def test_a_listing_that_was_not_finished_is_made_again(model_file: Path, images:
     assert rows_of(place) == expected
 
 
+def test_a_batch_that_was_killed_while_it_listed_is_listed_and_answered_in_one_folder(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def kill(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    ask = functools.partial(zoo.predict_batch, model_file, "images", tmp_path / "out", format="csv", resume=True)
+    for home, colour in (("a", (250, 9, 9)), ("b", (9, 9, 250))):
+        paint(tmp_path / home / "images" / "x.png", colour)
+    monkeypatch.chdir(tmp_path / "a")
+    with monkeypatch.context() as patch:
+        patch.setattr(sources, "expand", kill)
+        with pytest.raises(KeyboardInterrupt):
+            ask()
+    monkeypatch.chdir(tmp_path / "b")
+    assert ask().finished
+    rows = rows_of(tmp_path / "out")
+    assert rows == table_of(model_file, "images", tmp_path / "b.csv")
+    monkeypatch.chdir(tmp_path / "a")
+    assert ask().answered == 0, "a finished batch is not listed again"
+    for name in ("manifest.json", "_zoo/listing/index.json"):
+        (tmp_path / "out" / name).unlink()
+    assert ask().answered == 1, "the answer to an image of the other folder does not count"
+    assert rows_of(tmp_path / "out") == table_of(model_file, "images", tmp_path / "a.csv") != rows
+
+
 def test_a_damaged_listing_answers_nothing_wrong(model_file: Path, images: Path, tmp_path: Path) -> None:
     place = tmp_path / "out"
     zoo.predict_batch(model_file, images, place, format="csv", part_size=9)
@@ -251,6 +277,38 @@ def test_a_network_that_fails_is_never_the_answer_to_an_image(
     _, *rows = rows_of(tmp_path / "out")
     assert len(rows) == 13
     assert [row[0].rpartition("/")[2] for row in rows if row[-1]] == ["0.png", "gone.png"], "the broken, the missing"
+
+
+@pytest.mark.parametrize("refusal", ["one", "all", "expired"])
+def test_an_image_that_may_not_be_read_is_a_row_unless_the_credentials_are_refused(
+    model_file: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, refusal: str
+) -> None:
+    memory = pytest.importorskip("fsspec.implementations.memory", reason="URLs need fsspec")
+    store = {f"/scans/{at}.png": (images / str(at % 3) / f"{at}.png").read_bytes() for at in range(1, 13)}
+    monkeypatch.setattr(memory.MemoryFileSystem, "store", {})
+    for name, data in store.items():
+        memory.MemoryFileSystem().pipe_file(name, data)
+    (tmp_path / "urls.csv").write_text("\n".join(["image", *(f"memory:/{name}" for name in store)]))
+    cat, reads = memory.MemoryFileSystem.cat_file, list[str]()
+
+    def read(self: Any, path: str, **how: Any) -> bytes:
+        reads.append(path)
+        if {"one": path.endswith(("/1.png", "/12.png")), "all": True, "expired": len(reads) > 5}[refusal]:
+            raise PermissionError("Access Denied")
+        data: bytes = cat(self, path, **how)
+        return data
+
+    ask = functools.partial(
+        zoo.predict_batch, model_file, tmp_path / "urls.csv", tmp_path / "out", format="csv", resume=True
+    )
+    with monkeypatch.context() as patch:
+        patch.setattr(memory.MemoryFileSystem, "cat_file", read)
+        done = ask()
+    assert [failure.code for failure in done.failures] == ([] if refusal == "one" else ["remote-denied"])
+    done = ask()
+    assert (done.finished, done.failed) == (True, 2 if refusal == "one" else 0)
+    refused_names = [row[0] for row in rows_of(tmp_path / "out")[1:] if row[-1]]
+    assert refused_names == (["memory://scans/1.png", "memory://scans/12.png"] if refusal == "one" else [])
 
 
 @pytest.mark.parametrize(("status", "code"), [(403, "remote-denied"), (503, "remote-unreachable")])
@@ -393,6 +451,29 @@ def test_an_actor_that_no_node_has_room_for_is_refused(
         engines.open_on_ray(job, open_model(model_file), None, 0),
     ):
         pass
+
+
+@pytest.mark.parametrize("broken", ["from_items", "map_batches"])
+def test_a_connection_to_ray_that_is_lost_before_the_first_row_loses_parts_and_raises_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    lost = type("RayError", (Exception,), {})
+
+    def fail(*_: Any, **__: Any) -> None:
+        raise lost("the connection is lost")
+
+    waiting = types.SimpleNamespace(map_batches=fail)
+    ray = types.ModuleType("ray")
+    data: Any = types.ModuleType("ray.data")
+    errors: Any = types.ModuleType("ray.exceptions")
+    ray.data, data.ActorPoolStrategy, errors.RayError = data, dict, lost
+    data.from_items = fail if broken == "from_items" else lambda *_, **__: waiting
+    settings = {"max_errored_blocks": 0, "enable_progress_bars": True, "print_on_execution_start": True}
+    data.DataContext = types.SimpleNamespace(get_current=lambda: types.SimpleNamespace(**settings))
+    for module in (ray, data, errors):
+        monkeypatch.setitem(sys.modules, module.__name__, module)
+    job = Job(place=str(tmp_path), form="csv", threads=1)
+    assert list(engines._run_on_ray(job, None, 1, [listing.Part(0, 0, 0, 9, 1, "")])) == []
 
 
 def answer(worker: engines.Answerer, part: listing.Part) -> engines.Outcome:

@@ -15,7 +15,7 @@ from batches import painted, rows_of
 from refusals import refused
 
 import zoo
-from zoo.errors import OutputError
+from zoo.errors import OutputError, ResumeError
 from zoo.store.place import Place
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -80,6 +80,32 @@ def test_a_place_that_refuses_a_write_before_the_first_part_is_as_it_was(
         zoo.predict_batch(model_file, images, place, format="csv")
     assert place.exists() == there
     assert names_in(place) == set()
+
+
+def test_a_batch_whose_beginning_is_damaged_is_replaced_on_request(
+    model_file: Path, images: Path, tmp_path: Path
+) -> None:
+    ask = functools.partial(zoo.predict_batch, model_file, images, tmp_path / "out", format="csv")
+    ask()
+    expected = rows_of(tmp_path / "out")
+    (tmp_path / "out" / "_zoo" / "begun.json").write_bytes(b"{")
+    with refused("document-malformed", ResumeError):
+        ask(resume=True)
+    assert ask(overwrite=True).answered == 41
+    assert rows_of(tmp_path / "out") == expected
+
+
+@pytest.mark.parametrize("name", ["_zoo/begun.json", "manifest.json", "_zoo/listing/index.json"])
+def test_a_folder_in_the_place_of_a_file_is_one_error(
+    model_file: Path, images: Path, tmp_path: Path, name: str
+) -> None:
+    ask = functools.partial(zoo.predict_batch, model_file, images, tmp_path / "out", format="csv", resume=True)
+    ask()
+    for one in ("manifest.json", name):
+        (tmp_path / "out" / one).unlink(missing_ok=True)
+    (tmp_path / "out" / name).mkdir()
+    with refused("output-unwritable", OutputError):
+        ask()
 
 
 def test_a_place_that_nobody_may_write_or_that_is_a_file_is_refused(

@@ -16,11 +16,14 @@ import zoo
 from zoo.edge.bundle import open_model
 from zoo.errors import DataError, OutputError, ResumeError
 from zoo.store.place import Place
-from zoo.workflow._batch import engines, ledger
+from zoo.workflow._batch import engines, ledger, sources
 from zoo.workflow._batch.listing import open_listing
 from zoo.workflow._batch.part import Job, open_runtime
+from zoo.workflow._batch.sources import Entry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from zoo.workflow._batch.engines import Outcome
 
 
@@ -136,6 +139,39 @@ def test_the_first_of_two_drivers_in_a_store_ends_when_the_second_starts(
     store.rm("/two-drivers", recursive=True)
 
 
+@pytest.mark.parametrize("lists", [True, False])
+def test_the_first_of_two_drivers_in_a_store_ends_while_it_lists(
+    model_file: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, lists: bool
+) -> None:
+    """It would write its listing over the one that the second driver answers by."""
+    memory = pytest.importorskip("fsspec.implementations.memory", reason="URLs need fsspec")
+    monkeypatch.setattr(memory.MemoryFileSystem, "store", {})
+    ask = functools.partial(
+        zoo.predict_batch, model_file, images, "memory://two-drivers", format="csv", part_size=9, resume=True
+    )
+    list_images, calls = sources.list_images, list[int]()
+
+    def list_late(*given: Any) -> Iterator[Entry]:
+        calls.append(len(calls))
+        if len(calls) == 2 and not lists:
+            raise DataError("it cannot be read", code="file-unreadable")
+        if len(calls) == 1:
+            with monkeypatch.context() as patch:
+                patch.setattr(engines, "answer_part", kill)
+                with pytest.raises(KeyboardInterrupt if lists else DataError):
+                    ask()
+            yield Entry("listed late")
+        yield from list_images(*given)
+
+    monkeypatch.setattr(sources, "list_images", list_late)
+    with refused("output-busy", OutputError):
+        ask()
+    assert bool(memory.MemoryFileSystem.store) is lists, "a listing without its batch would be taken for the next one's"
+    assert ask().finished
+    rows = read_rows(lambda name: memory.MemoryFileSystem().cat(f"/two-drivers/{name}"))
+    assert rows == table_of(model_file, images, tmp_path / "whole.csv")
+
+
 def test_a_finished_batch_that_lost_a_file_answers_it_again(model_file: Path, images: Path, tmp_path: Path) -> None:
     place = tmp_path / "out"
     ask = functools.partial(zoo.predict_batch, model_file, images, place, format="csv", part_size=9)
@@ -181,9 +217,21 @@ def test_a_call_whose_listing_fails_leaves_the_batch_to_who_took_it_over(tmp_pat
     place = Place(str(tmp_path))
     for late, left in ((True, True), (False, False)):
         start = ledger.name_start()
-        with contextlib.suppress(DataError), ledger.undoing(place, start):
-            ledger.take_over(place, start)
+        with contextlib.suppress(DataError), ledger.taking_over(place, start):
             if late:
                 ledger.take_over(place, ledger.name_start())
             raise DataError("no images")
         assert place.holds("_zoo/start") is left
+
+
+def test_a_call_whose_listing_fails_leaves_the_batch_where_it_cannot_see_whose_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise DataError("the store does not answer", code="remote-unreachable")
+
+    place, start = Place(str(tmp_path)), ledger.name_start()
+    with monkeypatch.context() as patch, contextlib.suppress(DataError), ledger.taking_over(place, start):
+        patch.setattr(Place, "read", refuse)
+        raise DataError("no images")
+    assert place.holds("_zoo/start")

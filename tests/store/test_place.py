@@ -68,6 +68,16 @@ def test_a_place_that_cannot_be_written_is_one_error_and_leaves_nothing(
         assert place.names() == {"a"}
 
 
+def test_a_file_that_cannot_be_read_is_one_error_and_one_below_a_file_is_missing(tmp_path: Path) -> None:
+    place = Place(tmp_path)
+    (tmp_path / "folder").mkdir()
+    place.write("file", b"")
+    for read in (place.read, place.holds, lambda name: list(place.read_all([name]))):
+        with refused("output-unwritable", OutputError):
+            read("folder")
+    assert not place.holds("file/below")
+
+
 def test_a_file_that_cannot_be_removed_is_one_error_here_and_there(
     place: Place, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,9 @@ import subprocess
 import sys
 import threading
 import time
+import types
 from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -22,17 +24,18 @@ import pytest
 from refusals import refused
 
 import zoo
+from zoo._support.processes import Ended
 from zoo.errors import ImageError, TrainingError, UsageError
 from zoo.runs import Callback, open_run
-from zoo.runs._lock import is_live
+from zoo.runs._lock import hold_run, is_live
 from zoo.testing import colour_folder
 from zoo.workflow import _tasks
 from zoo.workflow._clock import open_search
-from zoo.workflow._engine import _describe_death, open_engine
+from zoo.workflow._engine import _describe_death, _Elsewhere, open_engine
 from zoo.workflow._ray import connect
 from zoo.workflow._tasks import Task, answer, ask, read
 from zoo.workflow._trainings import Training, train_all
-from zoo.workflow._trials import Trial, conduct_all
+from zoo.workflow._trials import Trial, conduct, conduct_all
 
 MODEL = "logistic_regression"
 CHILDREN = zoo.Engine(jobs=2)
@@ -142,6 +145,64 @@ def test_a_worker_of_another_version_or_without_the_folder_does_nothing(
     monkeypatch.setattr(_tasks, "_version", lambda: "0.0.1")
     with refused("engine-version", UsageError, found="0.0.1", expected=zoo.__version__):
         read(task, answer(message))
+
+
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize(("again", "busy", "waited"), [(True, 2, 10), (True, 99, 120), (False, 1, 0)])
+def test_a_task_that_is_begun_again_waits_for_the_lock_of_a_lost_node(
+    monkeypatch: pytest.MonkeyPatch, again: bool, busy: int, waited: float
+) -> None:
+    """A network file system frees it a while after the node is gone."""
+    tries, waits = list[int](), list[float]()
+
+    def train(*_: Any) -> str:
+        tries.append(1)
+        if len(tries) <= busy:
+            raise TrainingError("it is being trained now", code="run-busy")
+        return "trained"
+
+    monkeypatch.setattr(_tasks, "find", lambda _: train)
+    clock = types.SimpleNamespace(monotonic=lambda: sum(waits), sleep=waits.append)
+    monkeypatch.setattr(_tasks, "time", clock)
+    task = Task(name="one", call="", given={})
+    done = read(task, answer(ask(task, None, again=again)))
+    assert sum(waits) == waited
+    assert done.answer == ("trained" if busy == 2 else None)
+    assert (done.problem and done.problem.code) == (None if busy == 2 else "run-busy")
+
+
+def test_a_task_whose_worker_died_is_begun_again_as_such(here: Path) -> None:
+    asked = list[bytes]()
+
+    class Dying:
+        tries, proves = 2, False
+
+        def lanes(self) -> int:
+            return 1
+
+        def submit(self, message: bytes) -> Future[bytes]:
+            asked.append(message)
+            future = Future[bytes]()
+            future.set_result(b"{}")
+            return future
+
+        def read(self, future: Future[bytes]) -> bytes:
+            if len(asked) == 1:
+                raise Ended("signal 9")
+            return future.result()
+
+        def stop(self) -> None:
+            pass
+
+    list(_Elsewhere(Dying()).run([Task(name="one", call="", given={})], here))
+    assert [msgspec.json.decode(one)["again"] for one in asked] == [False, True]
+
+
+def test_a_trial_that_another_process_trains_is_not_written_down(colours: Path, here: Path) -> None:
+    """The same command would take it for a model that cannot be had."""
+    with hold_run(here / "trials" / "one"), refused("run-busy", TrainingError):
+        conduct(Trial(name="one", model=MODEL), colours, here)
+    assert not (here / "trials" / "one.json").exists()
 
 
 @pytest.mark.usefixtures("here")

@@ -283,6 +283,7 @@ def _write(place: Place, pool: Pool, plan: Plan, mark: str, *, skip_bad: bool) -
                 if growing.bad and not skip_bad:
                     raise refusal(growing.bad, len(plan.rows), of=pool.name)
                 listing = growing.finish(mark, temporary)
+            place.remove([_name_listing(plan.name)])  # else an old one might vouch for the new shard
             place.move(temporary, plan.name)
         finally:
             temporary.unlink(missing_ok=True)

@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from zoo._support.files import atomic_path, atomic_write, refuse_unwritable
+from zoo._support.files import atomic_path, atomic_write, refuse_unwritable, suggest_remedy
 from zoo._urls import HERE, is_url, show_place
 from zoo.errors import DataError, OutputError
 from zoo.store._urls import HTTP, asking, insist, open_store
@@ -90,8 +90,25 @@ class Place:
         return f"{self.where}/{name}"
 
     def read(self, name: str, start: int | None = None, end: int | None = None) -> bytes:
-        """As `read_bytes`."""
-        return read_bytes(self.file(name), start, end)
+        """As `read_bytes`.
+
+        Raises:
+            FileNotFoundError: no such file.
+            OutputError: a file of this machine cannot be read.
+            DataError: one of a store cannot be read, see `insist`.
+        """
+        try:
+            return read_bytes(self.file(name), start, end)
+        except (FileNotFoundError, NotADirectoryError):
+            raise FileNotFoundError(self.file(name)) from None
+        except OSError as problem:
+            reason = (problem.strerror or str(problem)).lower()
+            raise OutputError(
+                f"{self}/{name}: cannot be read ({reason}); {suggest_remedy(problem)} or choose another place",
+                code="output-unwritable",
+                path=str(self),
+                cause=reason,
+            ) from None
 
     def holds(self, name: str) -> bool:
         """Whether a file is there; raises as `read`."""

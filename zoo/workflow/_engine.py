@@ -276,7 +276,7 @@ class _Elsewhere:
                 except Ended as how:
                     if tries < self._pool.tries:
                         log.warning("%s: its worker died (%s); it is begun again", task.name, how)
-                        running[self._pool.submit(ask(task, token))] = (task, tries + 1)
+                        running[self._pool.submit(ask(task, token, again=True))] = (task, tries + 1)
                         continue
                     done = Done(task, problem=_describe_death(task, tries, str(how)))
                 yield done

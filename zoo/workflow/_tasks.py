@@ -9,6 +9,7 @@ import importlib
 import logging
 import os
 import platform
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,11 @@ from zoo.runs import Callback
 __all__ = ["Done", "Task", "answer", "ask", "check_version", "find", "read", "rebuild", "serve_tasks"]
 
 _PLAIN = frozenset({"type", "code", "message"})
+_LEASE, _PAUSE = 120.0, 5.0
+"""Seconds that a task which is begun again waits for its run, and between two looks.
+
+A network file system frees the lock of a lost node when its lease is over, such as after 90 s.
+"""
 
 log = logging.getLogger("zoo")
 
@@ -65,6 +71,8 @@ class _Question(msgspec.Struct, frozen=True):
     """A file that this process has just written."""
     variables: dict[str, str]
     """Those of ours, such as ZOO_PLUGINS."""
+    again: bool = False
+    """A worker died over it before, and its lock may outlive it."""
 
 
 class _Reply(msgspec.Struct, frozen=True):
@@ -81,9 +89,9 @@ def _version() -> str:
     return __version__
 
 
-def ask(task: Task, token: Path | None) -> bytes:
+def ask(task: Task, token: Path | None, *, again: bool = False) -> bytes:
     variables = {name: value for name, value in os.environ.items() if name.startswith("ZOO_")}
-    question = _Question(task, _version(), str(Path.cwd()), None if token is None else str(token), variables)
+    question = _Question(task, _version(), str(Path.cwd()), None if token is None else str(token), variables, again)
     return msgspec.json.encode(question, enc_hook=str)
 
 
@@ -107,7 +115,11 @@ def answer(message: bytes) -> bytes:
     except UsageError as problem:
         reply = _Reply(error=problem.document(), unfit=True)
     else:
+        until = time.monotonic() + (_LEASE if question.again else 0)
         reply = _do(question.task)
+        while reply.error is not None and reply.error["code"] == "run-busy" and time.monotonic() < until:
+            time.sleep(_PAUSE)
+            reply = _do(question.task)
     return msgspec.json.encode(reply, enc_hook=str)
 
 

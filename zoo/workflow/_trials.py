@@ -185,6 +185,7 @@ def conduct(trial: Trial, data: str | Path, folder: Path, callbacks: tuple[Callb
 
     Raises:
         OutputError: nothing can be written.
+        TrainingError: another process trains it now.
     """
     began = time.monotonic()
     run = folder / TRIALS / trial.name
@@ -194,6 +195,8 @@ def conduct(trial: Trial, data: str | Path, folder: Path, callbacks: tuple[Callb
     except OutputError:
         raise
     except ZooError as problem:
+        if problem.code == "run-busy":  # which says nothing of the model
+            raise
         outcome = Outcome(
             trial=trial.name,
             run=str(run) if is_run(run) else None,

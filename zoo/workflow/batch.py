@@ -6,10 +6,10 @@ each into one file (`_batch.part`). A ledger says which count (`_batch.ledger`);
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import os
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -167,28 +167,35 @@ def predict_batch(
     )
     with ledger.lock(place):
         begun = ledger.begin(place, wanted, resume=resume, overwrite=overwrite)
+        result = partial(BatchResult, place=str(place), format=format)
         whole = ledger.read_finished(place, begun)
+        if whole is not None:
+            count, seconds = len(whole.parts), time.monotonic() - started
+            return result(
+                images=whole.images, failed=whole.failed, parts=count, done=count, answered=0, seconds=seconds
+            )
         listing = open_listing(place)
         start = ledger.name_start()
-        with ledger.undoing(place, start) if listing is None else contextlib.nullcontext():
-            if whole is None:
-                ledger.take_over(place, start)
-            if listing is None:
-                log.info("listing the images")
-                listing = write_listing(place, list_images(given, contents.manifest.table), begun.part_size)
+        if listing is not None:
+            ledger.take_over(place, start)
+        else:
+            log.info("listing the images")
+            with ledger.taking_over(place, start):
+                begun = ledger.move_home(place, begun, wanted.home)
+                refuse_late = partial(ledger.refuse_late, place, start, listed=False)
+                found = list_images(given, contents.manifest.table)
+                listing = write_listing(place, found, begun.part_size, refuse_late)
         done = ledger.read_done(place, listing, begun.batch)
         work = Work(place, listing, done)
-        if whole is None and work.pending:
+        if work.pending:
             job = msgspec.structs.replace(job, home=begun.home, batch=begun.batch, start=start)
             opened = open_here(job, contents) if engine == "local" else open_on_ray(job, contents, address, workers)
             with work.keeping(), opened as run:
                 work.carry_out(run)
             done = ledger.read_done(place, listing, begun.batch)
-        if whole is None and len(done) == len(listing.parts):
+        if len(done) == len(listing.parts):
             ledger.finish(place, start, begun, listing, done)
-    return BatchResult(
-        place=str(place),
-        format=format,
+    return result(
         images=listing.images,
         failed=sum(record.failed for record in done.values()),
         parts=len(listing.parts),

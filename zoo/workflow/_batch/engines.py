@@ -15,9 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zoo._support.files import refuse_unwritable
 from zoo._support.text import join_lines
-from zoo._urls import show_place
 from zoo.edge.bundle import Contents
 from zoo.errors import DataError, OutputError, UsageError, ZooError
 from zoo.store.place import Place
@@ -140,8 +138,6 @@ def _count_try(job: Job, place: Place, part: Part) -> int:
         tried = len(place.read(name))
     except FileNotFoundError:
         tried = 0
-    except OSError as problem:
-        raise refuse_unwritable(show_place(place.file(name)), problem) from None
     place.write(name, b"." * (tried + 1))
     return tried + 1
 
@@ -166,18 +162,18 @@ def _run_on_ray(job: Job, shared: Any, count: int, parts: Sequence[Part]) -> Gen
     most = min(count, len(parts))
     pool = ActorPoolStrategy(min_size=1, max_size=most, initial_size=most, max_tasks_in_flight_per_actor=_QUEUED)
     with _settings_of_ray():
-        waiting = ray.data.from_items(
-            [{"part": msgspec.json.encode(part)} for part in parts], override_num_blocks=len(parts)
-        )
-        answered = waiting.map_batches(
-            Answerer,
-            batch_size=1,
-            compute=pool,
-            fn_constructor_args=(job, shared, zoo.__version__),
-            num_cpus=job.threads,
-            num_gpus=1 if job.provider in _ON_GPU else None,
-        )
         try:
+            waiting = ray.data.from_items(
+                [{"part": msgspec.json.encode(part)} for part in parts], override_num_blocks=len(parts)
+            )
+            answered = waiting.map_batches(
+                Answerer,
+                batch_size=1,
+                compute=pool,
+                fn_constructor_args=(job, shared, zoo.__version__),
+                num_cpus=job.threads,
+                num_gpus=1 if job.provider in _ON_GPU else None,
+            )
             for row in answered.iter_rows():
                 yield msgspec.json.decode(bytes(row["outcome"]), type=Outcome)
         except RayError as problem:

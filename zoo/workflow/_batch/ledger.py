@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from zoo._support.files import hold_lock, refuse_unwritable, remove_leftovers
+from zoo._support.files import hold_lock, remove_leftovers
 from zoo._urls import show_place
 from zoo.errors import DataError, OutputError, ResumeError
 from zoo.spec import decode, encode
@@ -38,11 +38,13 @@ __all__ = [
     "finish",
     "keep",
     "lock",
+    "move_home",
     "name_start",
     "read_done",
     "read_finished",
     "refuse_late",
     "take_over",
+    "taking_over",
 ]
 
 PART_SIZE = 1000
@@ -129,15 +131,26 @@ def lock(place: Place) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def undoing(place: Place, start: str) -> Iterator[None]:
-    """Remove what was begun when the block, which lists the images, fails, and no other call has the batch."""
+def taking_over(place: Place, start: str) -> Iterator[None]:
+    """Take the batch over for the block, which lists the images; where it fails, remove what was begun.
+
+    Nothing is removed where another call has the batch or ended it, or where the place does not say who has it.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    taken = False
     try:
+        take_over(place, start)
+        taken = True
         yield
     except Exception:
         try:
             ours = place.read(_START) == start.encode()
-        except (OSError, DataError):  # not written yet
-            ours = True
+        except FileNotFoundError:
+            ours = not taken
+        except (OutputError, DataError):  # nobody knows
+            ours = False
         if ours:
             place.remove([_START, FOLDER, _BEGUN])
         raise
@@ -151,17 +164,16 @@ def begin(place: Place, wanted: Begun, *, resume: bool, overwrite: bool) -> Begu
         ResumeError: an unfinished batch is there and `resume` was not asked for, or it was begun with something else.
     """
     names = place.names()
-    held = _read(place)
-    if held is None:
+    if resume and (held := _read(place)) is not None:
+        _compare(place, held, wanted)
+        return held
+    if _BEGUN.removeprefix(f"{_OWN}/") not in place.sizes(_OWN):
         if names - {_OWN}:
             raise OutputError(
                 f"{place} holds other files, expected a new or empty folder; choose another place",
                 code="out-occupied",
                 path=str(place),
             )
-    elif resume:
-        _compare(place, held, wanted)
-        return held
     elif overwrite:
         # in this order: what is left is unfinished
         place.remove([_START, _MANIFEST, *_name_parts(place.sizes()), _DONE, BEGINNINGS, FOLDER, _BEGUN])
@@ -182,6 +194,19 @@ def begin(place: Place, wanted: Begun, *, resume: bool, overwrite: bool) -> Begu
     return wanted
 
 
+def move_home(place: Place, begun: Begun, home: str) -> Begun:
+    """The batch as if it was begun in the folder `home`: before its images are listed there.
+
+    Raises:
+        OutputError: the place cannot be written.
+    """
+    if begun.home == home:
+        return begun
+    moved = msgspec.structs.replace(begun, home=home, batch=secrets.token_hex(8))  # paths name other images now
+    place.write(_BEGUN, encode(moved))
+    return moved
+
+
 def name_start() -> str:
     """A random name for this call, by which `refuse_late` tells it from others."""
     return secrets.token_hex(8)
@@ -199,22 +224,25 @@ def take_over(place: Place, start: str) -> None:
     place.write(_START, start.encode())
 
 
-def refuse_late(place: Place, start: str) -> None:
+def refuse_late(place: Place, start: str, *, listed: bool = True) -> None:
     """Refuse a call that does not have the batch any more.
 
+    Args:
+        place: folder of the batch.
+        start: random name of the call.
+        listed: False: the driver, which may not have written the listing yet.
+
     Raises:
-        OutputError: another call has it, or it is finished.
+        OutputError: another call has it, it is finished, or the place cannot be read.
         UsageError: this node does not see the place.
-        DataError: the place cannot be read.
+        DataError: a store cannot be read.
     """
     try:
         if place.read(_START) == start.encode():
             return
     except FileNotFoundError:
-        if not place.holds(INDEX):
+        if listed and not place.holds(INDEX):
             raise refuse_unseen(place) from None
-    except OSError as problem:
-        raise refuse_unwritable(show_place(place.file(_START)), problem) from None
     raise OutputError(
         f"cannot write {place}: another call has continued or ended this batch; wait for it, then give --resume",
         code="output-busy",
@@ -230,7 +258,12 @@ def keep(place: Place, start: str, record: Record, data: bytes) -> None:
 
 
 def read_finished(place: Place, begun: Begun) -> BatchManifest | None:
-    """The manifest of a finished batch; None: it is not finished, or not all of it is there any more."""
+    """The manifest of a finished batch; None: it is not finished, or not all of it is there any more.
+
+    Raises:
+        ResumeError: it is damaged.
+        OutputError: it cannot be read; of a store DataError.
+    """
     try:
         data = place.read(_MANIFEST)
     except FileNotFoundError:
@@ -289,7 +322,7 @@ def _name_parts(names: Iterable[str]) -> list[str]:
 def _read(place: Place) -> Begun | None:
     try:
         data = place.read(_BEGUN)
-    except (FileNotFoundError, NotADirectoryError):
+    except FileNotFoundError:
         return None
     return decode(data, Begun, show_place(place.file(_BEGUN)), ResumeError)
 

@@ -16,12 +16,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo._urls import show_place
-from zoo.errors import DataError, ResumeError, UsageError
+from zoo.errors import DataError, OutputError, ResumeError, UsageError
 from zoo.spec import decode
 from zoo.workflow._batch.sources import Entry
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable
 
     from zoo.store.place import Place
 
@@ -77,15 +77,25 @@ def digest_names(names: Iterable[str]) -> str:
     return digest.hexdigest()
 
 
-def write_listing(place: Place, entries: Iterable[Entry], part_size: int) -> Listing:
-    """Deal entries into parts of `part_size`, the last one smaller, and write them.
+def write_listing(place: Place, entries: Iterable[Entry], part_size: int, refuse_late: Callable[[], object]) -> Listing:
+    """Deal entries into parts and write them.
+
+    Args:
+        place: where they are written.
+        entries: images in their order.
+        part_size: images in a part; the last one may be smaller.
+        refuse_late: called before each write; it raises where another call has the batch.
 
     Raises:
         DataError: entries cannot be had, or a part lists an image twice with other columns.
-        OutputError: the listing cannot be written.
+        OutputError: the listing cannot be written, or another call has the batch.
     """
     parts: list[Part] = []
     chunk, number, held = bytearray(), 0, list[Entry]()
+
+    def write(name: str, data: bytes) -> None:
+        refuse_late()
+        place.write(name, data)
 
     def close_part() -> None:
         start = len(chunk)
@@ -101,15 +111,15 @@ def write_listing(place: Place, entries: Iterable[Entry], part_size: int) -> Lis
         if len(held) == part_size:
             close_part()
             if len(chunk) >= _CHUNK:
-                place.write(_chunk_name(number), bytes(chunk))
+                write(_chunk_name(number), bytes(chunk))
                 chunk.clear()
                 number += 1
     if held:
         close_part()
     if chunk:
-        place.write(_chunk_name(number), bytes(chunk))
+        write(_chunk_name(number), bytes(chunk))
     listing = Listing(images=sum(part.rows for part in parts), parts=tuple(parts))
-    place.write(INDEX, msgspec.json.encode(listing))
+    write(INDEX, msgspec.json.encode(listing))
     return listing
 
 
@@ -118,6 +128,7 @@ def open_listing(place: Place) -> Listing | None:
 
     Raises:
         ResumeError: it is damaged.
+        OutputError: it cannot be read; of a store DataError.
     """
     try:
         data = place.read(INDEX)
@@ -141,12 +152,8 @@ def read_part(place: Place, part: Part) -> list[Entry]:
         raise refuse_unseen(place) from None
     except (ValueError, TypeError):
         entries = []
-    except OSError as problem:
-        raise DataError(
-            f"{place}: the listing cannot be read ({(problem.strerror or str(problem)).lower()}); check the disk",
-            code="file-unreadable",
-            path=str(place),
-        ) from None
+    except OutputError as problem:  # it costs this part alone
+        raise DataError(str(problem), code="file-unreadable", path=str(place)) from None
     if digest_names(entry.image for entry in entries) != part.images:
         raise ResumeError(
             f"{place}: the listing of {part.name} is damaged; begin anew with --overwrite",

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +44,9 @@ _MARK = 12
 """Digits of a sha256 that are in a file's name: of the batch and the content."""
 _AT_ONCE = 8
 """Images that are fetched side by side; a request to object storage takes as long as several images do."""
+
+_Store = tuple[str, int | None]
+"""Protocol and bucket or host of an address, and the source whose keys open it."""
 
 
 class Job(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,7 +102,8 @@ def answer_part(job: Job, runtime: Runtime, place: Place, part: Part) -> tuple[R
     """Answer the images of a part: the bytes of its file, and what is to be recorded of it.
 
     Raises:
-        DataError: an image, the listing or a tar could not be fetched just now, which says nothing of the image.
+        DataError: an image, the listing or a tar could not be fetched just now, which says nothing of the image; or
+            access to one is refused, and no other one of its store can be read.
         ModelError: ONNX Runtime failed.
     """
     entries = read_part(place, part)
@@ -139,13 +144,32 @@ def _fetch(entries: list[Entry], job: Job) -> Iterator[tuple[str, bytes | Path |
         for entry, place in zip(entries, places, strict=True)
     ]
     asked = ((place, entry) for entry, place, away in zip(entries, places, far, strict=True) if away)
-    with contextlib.closing(decode_ahead(asked, _read, threads=_AT_ONCE)) as fetched:
+    denied, readable = list[tuple[_Store, DataError]](), dict[_Store, tuple[str, int]]()
+    read = partial(_read, denied=denied)
+    with contextlib.closing(decode_ahead(asked, read, threads=_AT_ONCE)) as fetched:
         for entry, place, away in zip(entries, places, far, strict=True):
             found = next(fetched)[1] if away else entry.error
             if isinstance(found, str):
                 yield entry.image, ImageError(entry.image, found)
+            elif found is None:
+                yield entry.image, Path(place)
             else:
-                yield entry.image, Path(place) if found is None else found.tobytes()
+                if found.size:
+                    readable[_find_store(place, entry)] = place, entry.start or 0
+                yield entry.image, found.tobytes()
+    _refuse_denied(dict(denied), readable)
+
+
+def _refuse_denied(denied: Mapping[_Store, DataError], readable: Mapping[_Store, tuple[str, int]]) -> None:
+    """Raise where a refusal may be that of expired credentials: nothing of that store can be read after all reads."""
+    for store, problem in denied.items():
+        if store not in readable:
+            raise problem
+        where, start = readable[store]
+        try:
+            read_bytes(where, start, start + 1)
+        except (OSError, DataError):
+            raise problem from None
 
 
 def _find_place(entry: Entry, job: Job) -> str:
@@ -155,8 +179,12 @@ def _find_place(entry: Entry, job: Job) -> str:
     return os.path.join(job.home, place)  # noqa: PTH118 - for very many
 
 
-def _read(where: str, entry: Entry) -> Array | str:
-    """The bytes of an image, or why it is not there."""
+def _find_store(place: str, entry: Entry) -> _Store:
+    return "/".join(place.split("/")[:3]), entry.source
+
+
+def _read(where: str, entry: Entry, denied: list[tuple[_Store, DataError]]) -> Array | str:
+    """The bytes of an image, or why it is not there; `denied` gets refusals, each with its store."""
     end = None if entry.start is None else entry.start + (entry.size or 0)
     try:
         data = read_bytes(where, entry.start, end)
@@ -164,6 +192,11 @@ def _read(where: str, entry: Entry) -> Array | str:
         if entry.start is None:
             return "no such file; check the address"
         data = b""
+    except DataError as problem:
+        if problem.code != "remote-denied":
+            raise
+        denied.append((_find_store(where, entry), problem))
+        return "access is refused, and not to others of its store; check its rights, or restore it from an archive"
     except OSError as problem:
         raise DataError(
             f"{show_place(where)}: cannot be read ({(problem.strerror or str(problem)).lower()}); check the disk",
