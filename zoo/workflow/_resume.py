@@ -29,9 +29,10 @@ from zoo.runs import (
     versions,
 )
 from zoo.workflow._begin import Job, find_job, this_process
+from zoo.workflow._changed import find_changed, is_diverged
 from zoo.workflow._find import is_run
 from zoo.workflow._images import images_of, lasting_source
-from zoo.workflow._recipe import find_changed, is_diverged, refuse_options
+from zoo.workflow._recipe import refuse_options
 from zoo.workflow._seen import list_seen, sift_start, start_of
 from zoo.workflow._settings import settings_of
 
