@@ -121,6 +121,8 @@ def test_a_stopped_run_continues_with_the_first_unfinished_fold(
     out = tmp_path / "over"
     with stopped_before(monkeypatch, "fold-2"), pytest.raises(KeyboardInterrupt, match="2 folds of 3"):
         zoo.train_folds(MODEL, colours, folds=3, out=out)
+    with refused("data-changed", DataError):  # the third fold would be of other images than the two before it
+        zoo.train_folds(MODEL, "digits", out=out, resume="auto", folds=3)
     twin = shutil.copytree(out, tmp_path / "twin")
     before = [(out / f"fold-{k}" / "model.onnx").stat().st_mtime_ns for k in (0, 1)]
     assert zoo.train_folds(MODEL, out=twin, resume=True).test.metrics == done.test.metrics
@@ -128,6 +130,8 @@ def test_a_stopped_run_continues_with_the_first_unfinished_fold(
     assert again.test.metrics == done.test.metrics
     reported = zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3)
     assert reported.test == again.test
+    with refused("data-changed", DataError):
+        zoo.train_folds(MODEL, "digits", out=out, resume="auto", folds=3)
     assert [(out / f"fold-{k}" / "model.onnx").stat().st_mtime_ns for k in (0, 1)] == before
     with refused("resume-changed", TrainingError, name="--seed"):
         zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3, seed=4)
