@@ -177,6 +177,8 @@ def test_one_command_begins_continues_and_reports(place: Path, monkeypatch: pyte
     assert ended.document == repeated.document | {"passed_over": ended.document["passed_over"]}
     other = run_zoo(*command, "--seed", "9").document["error"]
     assert (other["code"], other["name"]) == ("resume-changed", "--seed")
+    other = run_zoo(*command, "--data", "digits").document["error"]
+    assert other["code"] == "data-changed", "its numbers are of no other images"
 
 
 @pytest.mark.parametrize("words", [["--resume", "svm"], ["svm", "--resume"], ["svm", "--resume", "auto"]])

@@ -57,6 +57,13 @@ def test_a_process_of_a_balanced_training_may_need_every_image() -> None:
     assert order.own(1, 4).tolist() == list(range(60))
 
 
+def test_a_balanced_order_before_the_first_epoch_draws_each_class_equally_often() -> None:
+    """BatchNorm statistics of a mean of weights are taken in that order, once training is over."""
+    classes = np.repeat(np.arange(3), [3, 7, 50])
+    batches = Order.deal(60, 16, 0, classes=classes).batches(0)
+    assert np.bincount(classes[torch.cat(batches)]).tolist() == [20, 20, 20]
+
+
 def test_another_seed_deals_otherwise_and_another_epoch_shuffles_otherwise() -> None:
     order, again, other = (Order.deal(60, 16, seed) for seed in (0, 0, 1))
     assert lanes_of(order, 1) == lanes_of(again, 1)

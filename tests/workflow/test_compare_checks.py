@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from made_runs import make_run
 from pictures import rare_class
 from refusals import refused
 
 import zoo
 from zoo.errors import ZooError
+from zoo.workflow.compare import _share_images
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +62,13 @@ def test_images_that_do_not_fit_a_finished_run_stop_it_too(
         zoo.compare(["random_forest", svm_run.run], colours, resamples=0)
     with refused("provider-unknown", ZooError):
         zoo.compare(["random_forest", svm_run.run], colours, provider="abacus")
+
+
+def test_what_a_setting_says_of_the_images_is_not_taken_from_a_run(tmp_path: Path) -> None:
+    run = make_run(tmp_path / "run")
+    _, budget = _share_images([run], None, {"metric": "kappa", "settings": {"leaks": "keep"}})
+    assert "leaks" not in budget
+    assert _share_images([run], None, {})[1]["leaks"] == "drop"
 
 
 def test_what_is_true_of_all_models_is_said_once(

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 import pytest
+from made_runs import make_run
 from PIL import Image
 from refusals import refused
 from safetensors.numpy import load_file
@@ -255,6 +256,11 @@ def test_answers_by_mirror_images_are_kept_unless_the_user_says_otherwise(root: 
     run.update(card=msgspec.structs.replace(run.record.card, train=train))
     assert inherit({"settings": {"sam": 0.1}}, run)["settings"] == {"flips": True, "sam": 0.1}
     assert inherit({"settings": {"flips": False}, "task": "ordinal"}, run)["settings"] == {"flips": False}
+
+
+def test_an_order_of_grades_may_be_said_as_a_setting_of_a_continued_run(tmp_path: Path) -> None:
+    settings = {"task": "ordinal", "order": ["low", "high"]}
+    assert inherit({"settings": settings}, open_run(make_run(tmp_path / "old"))).keys() == {"settings"}
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ from zoo.runs import Callback, RunFolder, open_run
 from zoo.testing import colour_folder
 from zoo.workflow import _trainings
 from zoo.workflow._calibrate import _follow
-from zoo.workflow._folds import Expected
+from zoo.workflow._folds import Expected, expect
 from zoo.workflow._folds_request import share_time
 from zoo.workflow._last import of_all, refuse_last
 from zoo.workflow._trainings import Training
@@ -121,6 +121,8 @@ def test_a_stopped_run_continues_with_the_first_unfinished_fold(
     out = tmp_path / "over"
     with stopped_before(monkeypatch, "fold-2"), pytest.raises(KeyboardInterrupt, match="2 folds of 3"):
         zoo.train_folds(MODEL, colours, folds=3, out=out)
+    with refused("data-changed", DataError):  # the third fold would be of other images than the two before it
+        zoo.train_folds(MODEL, "digits", out=out, resume="auto", folds=3)
     twin = shutil.copytree(out, tmp_path / "twin")
     before = [(out / f"fold-{k}" / "model.onnx").stat().st_mtime_ns for k in (0, 1)]
     assert zoo.train_folds(MODEL, out=twin, resume=True).test.metrics == done.test.metrics
@@ -128,6 +130,8 @@ def test_a_stopped_run_continues_with_the_first_unfinished_fold(
     assert again.test.metrics == done.test.metrics
     reported = zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3)
     assert reported.test == again.test
+    with refused("data-changed", DataError):
+        zoo.train_folds(MODEL, "digits", out=out, resume="auto", folds=3)
     assert [(out / f"fold-{k}" / "model.onnx").stat().st_mtime_ns for k in (0, 1)] == before
     with refused("resume-changed", TrainingError, name="--seed"):
         zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3, seed=4)
@@ -344,3 +348,18 @@ def test_the_last_model_is_adjusted_for_rare_classes_where_most_folds_are(
     shift, why = _follow(Expected(done.test, 2.0, adjusted, 3), open_data(colours))
     assert (shift is not None) is taken
     assert why.startswith(f"{adjusted} of 3 folds")
+
+
+def test_folds_that_kept_their_logits_are_not_counted_as_adjusted(done: zoo.FoldsResult, tmp_path: Path) -> None:
+    """Else the last model would be adjusted for rare classes though no fold gained by it."""
+    place = shutil.copytree(done.run, tmp_path / "over")
+    record = open_run(place / "fold-0").record
+    config = msgspec.structs.replace(record.card.train, fold="none")
+    card = msgspec.structs.replace(record.card, train=config)
+    last = RunFolder(place / "all", msgspec.structs.replace(record, card=card))
+    counts = []
+    for name in ("fold-1", "fold-2"):
+        counts.append(expect(last))
+        open_run(place / name).update(shift=(0.5, 0.0, 0.0))
+    counts.append(expect(last))
+    assert [(one.adjusted, one.folds) for one in counts if one is not None] == [(0, 3), (1, 3), (2, 3)]

@@ -78,6 +78,34 @@ def test_the_size_can_be_said_in_two_ways_but_not_at_once() -> None:
         recipe(size=96, settings={"preprocess.size": 64})
 
 
+@pytest.mark.parametrize(
+    ("budget", "settings", "option"),
+    [
+        ({"lr": 0.01}, {"lr": 0.0001}, "--lr"),
+        ({"epochs": 5}, {"train.epochs": 7}, "--epochs"),
+        ({"operating": ["youden:a"]}, {"operating": ["youden:b"]}, "--operating"),
+        ({"pretrained": True}, {"pretrained": False}, "--pretrained"),
+        ({"weights": "w.safetensors"}, {"pretrained": False}, "--weights"),
+        ({"leaks": "refuse"}, {"leaks": "keep"}, "--strict"),
+    ],
+)
+def test_a_setting_does_not_beat_the_option_of_its_name(budget: Any, settings: dict[str, Any], option: str) -> None:
+    """The setting once won without a word: weights that were named were not trained from."""
+    name = next(iter(settings)).removeprefix("train.")
+    with refused("option-conflict", UsageError, options=[option, f"--set {name}"]):
+        configure(zoo.info("resnet18"), {**budget, "settings": settings}, settings)
+
+
+def test_the_same_may_be_said_as_an_option_and_as_a_setting() -> None:
+    said: dict[str, Any] = {"lr": 1, "operating": ["youden:a"], "pretrained": True}
+    twice = {**said, "operating": ("youden:a",), "weights": "w.safetensors", "settings": said}
+    assert configure(zoo.info("resnet18"), twice, said).lr == 1  # type: ignore[arg-type]
+
+
+def test_what_a_data_set_asks_for_gives_way_to_an_option() -> None:
+    assert configure(zoo.info("resnet18"), {"metric": "kappa"}, {"metric": "nll"}).metric == "kappa"
+
+
 @pytest.mark.parametrize("size", [0, -5, 100_000])
 def test_an_impossible_size_is_one_line(size: int) -> None:
     with pytest.raises(UsageError, match="size"):

@@ -90,9 +90,12 @@ class Order:
         return torch.cat(lanes).sort().values if lanes else self.dealt[:0]
 
     def batches(self, epoch: int) -> tuple[Tensor, ...]:
-        """The images of every batch, (B,) int64 by place; short batches come last, and lack the last place."""
+        """The images of every batch, (B,) int64 by place; short batches come last, and lack the last place.
+
+        Epochs count from 1; 0 is one more order, which no epoch of training has.
+        """
         if self.classes is not None:
-            drawn = torch.from_numpy(_draw_balanced(self.classes, self.seed, epoch))
+            drawn = torch.from_numpy(_draw_balanced(self.classes, self.seed, max(1, epoch)))  # decks begin there
             order = drawn[torch.randperm(len(drawn), generator=generator(self.seed, _LANE, epoch))]
             return torch.tensor_split(order, self.steps)
         table = torch.empty((self.steps, self.places), dtype=torch.int64)

@@ -160,7 +160,8 @@ def inherit(budget: Budget, origin: RunFolder) -> Budget:
     """What the user said; where that is silent, with the old run's order of grades and answers by mirror images."""
     config = origin.record.card.train
     settings = {"flips": True, **settings_of(budget)} if config.flips else budget.get("settings")
-    if budget.get("task") is not None or budget.get("order") is not None:
+    said = {**budget, **settings_of(budget)}
+    if said.get("task") is not None or said.get("order") is not None:
         return cast("Budget", {**budget, "settings": settings})
     return cast("Budget", {**budget, "settings": settings, "task": config.task, "order": config.order or None})
 

@@ -329,7 +329,7 @@ def expect(run: RunFolder) -> Expected | None:
     note = (_NOTE_TOGETHER if together else _NOTE_ALL).format(count=len(folds))
     report = msgspec.structs.replace(found, notes=(note, *found.notes))
     temperature = 1.0 if together else float(np.median([one.temperature for one in folds]))
-    return Expected(report, temperature, sum(one.shift is not None for one in folds), len(folds))
+    return Expected(report, temperature, sum(bool(one.shift) for one in folds), len(folds))
 
 
 def _sort(answers: Answers) -> Answers:

@@ -7,33 +7,36 @@ from __future__ import annotations
 
 import difflib
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zoo._support.files import sha256_file
 from zoo._support.ranges import describe_ranges
 from zoo._support.text import format_count
 from zoo.errors import DataError, ImageError, UsageError
-from zoo.runs import find_run
 from zoo.spec import Budget, ModelCard, Percentile, PreprocessSpec, Scale, TrainConfig, Voi, to_builtins
 from zoo.workflow._channels import fit_mean_and_std, fit_to_channels, fit_window
 from zoo.workflow._course import adjust_course, refuse_course, settle_course
-from zoo.workflow._find import run_that_ships
 from zoo.workflow._freeze import adjust_freeze, list_unused
 from zoo.workflow._inputs import fit_table
 from zoo.workflow._settings import fit, settings_of
-from zoo.workflow._teacher import is_same
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from zoo.data import Splits
     from zoo.plugin import ModelPlugin
-    from zoo.runs import RunRecord
 
-__all__ = ["Recipe", "configure", "find_changed", "find_unused", "is_diverged", "refuse_options", "resolve"]
+__all__ = [
+    "Recipe",
+    "configure",
+    "divide_settings",
+    "find_unused",
+    "recipe_fields",
+    "refuse_options",
+    "resolve",
+    "say_again",
+]
 
 OWN_SIZE = 64
 """Images up to this many pixels a side train at their own size; larger ones at the card's."""
@@ -62,9 +65,10 @@ def configure(card: ModelCard, budget: Budget, settings: Mapping[str, Any]) -> T
         settings: values from `--set` and the data set: TrainConfig fields; preprocess.FIELD is ignored here.
 
     Raises:
-        UsageError: an unknown setting, or a value that does not fit.
+        UsageError: an unknown setting, a value that does not fit, or a setting that contradicts an option.
     """
-    chosen = _recipe_fields(budget) | _divide(settings)[1]
+    _refuse_twice(budget)
+    chosen = divide_settings(settings)[1] | recipe_fields(budget)
     fields = to_builtins(card.train) | chosen
     if fields["pretrained"] is True and card.train.layer_decay < 1 and "lr" not in chosen:
         fields["lr"] = card.train.lr * _DECAYED_LR
@@ -76,64 +80,41 @@ def configure(card: ModelCard, budget: Budget, settings: Mapping[str, Any]) -> T
     return config
 
 
-def find_changed(record: RunRecord, card: ModelCard, budget: Budget) -> tuple[str, Any, Any] | None:
-    """What the user says now of a run that it was not begun with: its name, what it was and is; None: nothing.
-
-    What may change is left out: epochs, patience, device, parallel, a window that is fitted to the images, and a rate
-    that is lower than the one at which it diverged.
-    """
-    settings = settings_of(budget)
-    shown, trained = _divide(settings)
-    began, config = record.card.train, configure(card, budget, settings)
-    free = {"epochs", "patience", "device", "parallel"}
-    if is_diverged(record) and config.lr < began.lr:
-        free.add("lr")
-    for name in TrainConfig.__struct_fields__:
-        if name in (_recipe_fields(budget) | trained).keys() - free and getattr(began, name) != getattr(config, name):
-            flag = name.replace("_", "-") if name in Budget.__annotations__ else f"set {name}"
-            return f"--{flag}", getattr(began, name), getattr(config, name)
-    if shown.get("intensity") == "fitted":
-        del shown["intensity"]
-    spec = _with_settings(record.card.preprocess, shown)
-    if size := budget.get("size"):
-        spec = _set_size(spec, size)
-    for name in PreprocessSpec.__struct_fields__:
-        was, now = getattr(record.card.preprocess, name), getattr(spec, name)
-        if was != now:
-            return "--size" if name == "size" and size else f"--set preprocess.{name}", was, now
-    teacher = budget.get("teacher")
-    if teacher and not is_same(teacher, record.teacher):
-        return "--teacher", None if record.teacher is None else record.teacher.name, str(teacher)
-    start = budget.get("start_from")
-    if start and (record.continues is None or Path(record.continues) != run_that_ships(find_run(start))):
-        return "--from", record.continues, str(start)
-    weights = budget.get("weights")
-    if weights and Path(weights).is_file() and sha256_file(Path(weights)) not in (record.weights or ""):
-        return "--weights", record.weights, str(weights)
-    return None
-
-
-def is_diverged(record: RunRecord) -> bool:
-    """Whether training diverged at the rate that the run has now."""
-    return record.diverged is not None and record.diverged.lr == record.card.train.lr
-
-
 def find_unused(plugin: ModelPlugin, card: ModelCard, budget: Budget) -> list[str]:
     """A note where the user set what makes no difference to this family."""
-    asked = _recipe_fields(budget).keys() | _divide(settings_of(budget))[1].keys()
+    asked = recipe_fields(budget).keys() | divide_settings(settings_of(budget))[1].keys()
     unused = list_unused(plugin, card.train)
     idle = [name for name in TrainConfig.__struct_fields__ if name in asked & unused]
     whole = f"{card.name} with --freeze" if card.train.freeze else card.name
     return [f"{whole} makes no use of {', '.join(idle)}"] if idle else []
 
 
-def _recipe_fields(budget: Budget) -> dict[str, Any]:
+def recipe_fields(budget: Budget) -> dict[str, Any]:
     """The fields of TrainConfig that the user gave by name."""
     known = TrainConfig.__struct_fields__
     given = {name: value for name, value in budget.items() if name in known and value is not None}
     if not given.pop("pretrained", False) and budget.get("weights") is None and budget.get("start_from") is None:
         return given
     return given | {"pretrained": True}
+
+
+def _refuse_twice(budget: Budget) -> None:
+    """Refuse a setting that says something else than the option of its name; `--weights` and `--from` say pretrained.
+
+    Raises:
+        UsageError: names both.
+    """
+    named, (_, trained) = recipe_fields(budget), divide_settings(settings_of(budget))
+    for name in sorted(named.keys() & trained.keys()):
+        said, again = (tuple(one) if isinstance(one, list) else one for one in (named[name], trained[name]))
+        if said != again:
+            ways = ("weights", "start_from") if name == "pretrained" and not budget.get(name) else (name,)
+            flags = [_spell(way, budget) for way in ways if budget.get(way) is not None]
+            raise UsageError(
+                f"{flags[0]} and --set {name}={trained[name]} contradict each other; give one of them",
+                code="option-conflict",
+                options=[flags[0], f"--set {name}"],
+            )
 
 
 def refuse_options(budget: Budget, *, keep: frozenset[str] = frozenset(), why: str, **others: bool) -> None:
@@ -149,14 +130,16 @@ def refuse_options(budget: Budget, *, keep: frozenset[str] = frozenset(), why: s
         UsageError: names the options.
     """
     given = {name: value for name, value in budget.items() if value not in (None, False, {}) and name not in keep}
-    spelled = {
-        "settings": "--set",
-        "start_from": "--from",
-        "leaks": "--keep-leaks" if budget.get("leaks") == "keep" else "--strict",
-    }
-    names = [spelled.get(name, f"--{name.replace('_', '-')}") for name in (*given, *(n for n in others if others[n]))]
+    names = [_spell(name, budget) for name in (*given, *(n for n in others if others[n]))]
     if names:
         raise UsageError(f"{' and '.join(names)}: {why}", code="option-ignored", options=names)
+
+
+def _spell(name: str, budget: Budget) -> str:
+    """The option that a field of the budget, or an argument of its own, is on the command line."""
+    leaks = "--keep-leaks" if budget.get("leaks") == "keep" else "--strict"
+    spelled = {"settings": "--set", "start_from": "--from", "leaks": leaks}
+    return spelled.get(name, f"--{name.replace('_', '-')}")
 
 
 def resolve(
@@ -189,7 +172,7 @@ def resolve(
         DataError: the images need a decision that only the user can take, or have other channels than the user says.
     """
     card = msgspec.structs.replace(card, train=config)  # what a plugin does with pictures may hang on it
-    shown, trained = _divide(settings)
+    shown, trained = divide_settings(settings)
     notes: list[str] = []
     if spec is None:
         spec, notes = _fit_spec(plugin, card, data, size, shown)
@@ -267,7 +250,7 @@ def _refuse_voi(spec: PreprocessSpec, data: Splits) -> None:
         )
 
 
-def _divide(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+def divide_settings(settings: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Settings of the preprocessing, and those of the training."""
     shown = {name.removeprefix("preprocess."): v for name, v in settings.items() if name.startswith("preprocess.")}
     trained = {name: v for name, v in settings.items() if not name.startswith("preprocess.")}
@@ -338,6 +321,15 @@ def _no_range(data: Splits) -> str:
         "--set preprocess.intensity=fitted (from the training images) or =percentile (min to max of each image); "
         "voi is for DICOM files that all bring their own window"
     )
+
+
+def say_again(spec: PreprocessSpec, budget: Budget) -> PreprocessSpec:
+    """The preprocessing of a run, with what the user says of it now; a window that was fitted stays."""
+    shown, _ = divide_settings(settings_of(budget))
+    if shown.get("intensity") == "fitted":
+        del shown["intensity"]
+    spec = _with_settings(spec, shown)
+    return _set_size(spec, size) if (size := budget.get("size")) else spec
 
 
 def _set_size(spec: PreprocessSpec, side: int) -> PreprocessSpec:

@@ -29,9 +29,10 @@ from zoo.runs import (
     versions,
 )
 from zoo.workflow._begin import Job, find_job, this_process
+from zoo.workflow._changed import change_free, find_changed, is_diverged
 from zoo.workflow._find import is_run
 from zoo.workflow._images import images_of, lasting_source
-from zoo.workflow._recipe import find_changed, is_diverged, refuse_options
+from zoo.workflow._recipe import refuse_options
 from zoo.workflow._seen import list_seen, sift_start, start_of
 from zoo.workflow._settings import settings_of
 
@@ -201,10 +202,7 @@ def resume(
     record = run.record
     context = TrainContext(resuming=True, skip_bad=skip_bad or bool(record.skipped))
     run = RunFolder(run.path, record, writes=context.first)
-    asked = budget.get("epochs")
-    epochs = record.card.train.epochs if asked in {None, "auto"} else asked
-    parallel = settings_of(budget).get("parallel") or record.card.train.parallel
-    config = msgspec.structs.replace(record.card.train, epochs=epochs, lr=_rate(budget, record), parallel=parallel)
+    config = msgspec.structs.replace(change_free(record.card.train, budget), lr=_rate(budget, record))
     if config.lr < record.card.train.lr:
         place = f"epoch {record.epochs_done + 1}, step {record.steps_done + 1}"
         note = f"the learning rate was {record.card.train.lr:g}, at which training diverged, and is {config.lr:g} from "

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from zoo.errors import UsageError, ZooError
+from zoo.runs import open_run
+from zoo.workflow._find import is_run
 from zoo.workflow._tasks import Task
 from zoo.workflow.train import read_result, train
 
@@ -71,7 +73,7 @@ def train_all(trainings: Sequence[Training], hands: Hands, place: Path) -> list[
     ends. A worker that dies costs its own training only.
 
     Args:
-        trainings: each continues what its folder holds.
+        trainings: each continues what its folder holds; one that is done is not opened again.
         hands: who trains.
         place: a folder that is there, around those of the trainings.
 
@@ -84,6 +86,8 @@ def train_all(trainings: Sequence[Training], hands: Hands, place: Path) -> list[
         for number, one in enumerate(trainings, 1):
             if any(problem.code != "task-died" for problem in problems):
                 return
+            if is_run(one.out) and open_run(one.out).record.status == "done":
+                continue
             log.info("training %d of %d: %s", number, len(trainings), one.out)
             yield _task(one)
 

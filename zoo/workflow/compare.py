@@ -343,7 +343,8 @@ def _share_images(places: Sequence[Path | None], data: str | Path | None, budget
     if record.task == "ordinal":
         own |= {"task": "ordinal", "order": record.labels}
     said = {name: value for name, value in budget.items() if value is not None}
-    return record.source, cast("Budget", own | said)
+    silent = {name: value for name, value in own.items() if name not in settings_of(budget)}
+    return record.source, cast("Budget", silent | said)
 
 
 def _spell(name: str, budget: Budget) -> Budget:

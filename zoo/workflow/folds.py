@@ -158,6 +158,7 @@ def _train_folds(
 ) -> FoldsResult:
     """As `train_folds`, which has looked at its arguments."""
     from zoo.runs import hold_run, open_run, refuse_finished, refuse_other_model, settle
+    from zoo.workflow._images import images_of
     from zoo.workflow._resume import place_of
 
     place = place_of(Path(out) if out else None, budget, resume=resume, overwrite=overwrite)
@@ -170,6 +171,9 @@ def _train_folds(
         if resume == "auto":
             check_unchanged(asked, model, budget)
         refuse_last(run.record, place, what, len(asked.folds), held=True)
+        if data is not None:
+            first = place / run.record.folds[0]  # a run that is done has the fingerprint of all images instead
+            images_of(open_run(first) if is_run(first) else run, data)
     else:
         if resume is True:
             raise UsageError(f"{place} holds no run to resume", code="run-unknown", run=str(place))

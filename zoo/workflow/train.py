@@ -103,8 +103,8 @@ def train(
             the images the run began with.
         out: the run folder; None: runs/MODEL-TIME.
         resume: continue the run in `out` (or the last one) where it was interrupted. "auto": begin a run in `out`
-            where there is none or one that left nothing, continue one that is unfinished, and report one that is done;
-            so the same call can be repeated until it ends well.
+            where there is none or one that left nothing, continue one that is unfinished, and report one that is done
+            with the same images; so the same call can be repeated until it ends well.
         overwrite: replace a run that is in `out`.
         skip_bad: leave unreadable images out, and record them, instead of refusing the set.
         callbacks: who hears of the training: names as `--log` takes them, such as "tensorboard", and objects that are a
@@ -119,8 +119,9 @@ def train(
     """
     from zoo import registry
     from zoo.loggers import find_callbacks
-    from zoo.runs import TrainContext, refuse_occupied
+    from zoo.runs import TrainContext, open_run, refuse_occupied
     from zoo.workflow import _begin, _continue, _folds, _resume, ensemble
+    from zoo.workflow._images import images_of
 
     began = time.monotonic()
     check_budget(budget)
@@ -144,6 +145,8 @@ def train(
 
         step = _agree(choose) if resume or again else "begin"
         if step == "report" and place is not None and first:
+            if data is not None:
+                images_of(open_run(place), data)  # its numbers are of no others
             log.info("%s is done already; this is what it gave", place)
             return read_result(place)
         if step == "continue" and place is not None:
