@@ -261,8 +261,8 @@ class Study:
         from optuna.trial import TrialState
 
         problem = done.problem
-        if isinstance(problem, OutputError):
-            raise problem
+        if isinstance(problem, OutputError) or (problem is not None and problem.code == "run-busy"):
+            raise problem  # busy: a process of a call that was killed still trains it
         if problem is not None and problem.code == "search-time":
             self.over = True
             return
