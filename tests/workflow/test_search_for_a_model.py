@@ -386,6 +386,8 @@ def test_what_the_user_says_is_not_varied(stripes: Path) -> None:
         zoo.tune("simple_cnn", stripes, budget="10m")
     with refused("option-conflict", UsageError):
         zoo.tune("simple_cnn", stripes, settings={"budget": "10m"})
+    with refused("folds-none", UsageError):
+        zoo.tune("simple_cnn", stripes, settings={"fold": "none"})
     with refused("option-value", UsageError, option="--trials"):
         zoo.tune("simple_cnn", stripes, trials=0)
 

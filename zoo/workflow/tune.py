@@ -162,6 +162,8 @@ def _tune(  # noqa: PLR0917 - what was asked for
 
 def _refuse(trials: int | None, minutes: float | None, budget: Budget) -> None:
     """Refuse what cannot be a search, before anything is read."""
+    from zoo.workflow._folds import refuse_none
+
     for name, value in (("trials", trials), ("minutes", minutes)):
         if value is not None and not 0 < value < math.inf:
             raise UsageError(
@@ -173,6 +175,7 @@ def _refuse(trials: int | None, minutes: float | None, budget: Budget) -> None:
             code="option-conflict",
             options=["--budget", "--minutes"],
         )
+    refuse_none(budget, None)
     if importlib.util.find_spec("optuna") is None:
         raise UsageError(
             "zoo tune needs optuna, which is not installed: pip install 'edgezoo[tune]'",
