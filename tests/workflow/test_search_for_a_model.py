@@ -248,10 +248,22 @@ def test_with_freeze_the_heads_of_pretrained_networks_are_the_candidates(stripes
     assert found.left_out["has no features of trained weights"] >= len(CLASSICAL)
 
 
+def space_of(model: str, images: Path, **recipe: Any) -> dict[str, Any]:
+    """What a search of a pretrained network varies."""
+    card = zoo.info(model)
+    card = msgspec.structs.replace(card, train=msgspec.structs.replace(card.train, pretrained=True, **recipe))
+    splits = sys.modules["zoo.workflow.pick"]._open(images, {})
+    return make_space(registry.load(card.plugin).plugin, card, splits, ())
+
+
+@pytest.mark.parametrize(("model", "known"), [("resnet18", True), ("unet_resnet18", False), ("simple_cnn", False)])
+def test_rates_of_layers_are_searched_where_the_network_says_its_layers(model: str, known: bool, stripes: Path) -> None:
+    """Every trial with them failed at once, and counted."""
+    assert ("layer_decay" in space_of(model, stripes)) is known
+
+
 def test_tuning_a_head_varies_nothing_that_a_fit_in_one_step_leaves_out(stripes: Path) -> None:
-    images, card = sys.modules["zoo.workflow.pick"]._open(stripes, {}), zoo.info("resnet18")
-    plugin = registry.load(card.plugin).plugin
-    space = make_space(plugin, msgspec.structs.replace(card.train, freeze=True, pretrained=True), images, ())
+    space = space_of("resnet18", stripes, freeze=True)
     assert "label_smoothing" in space
     assert not space.keys() & {"lr", "weight_decay", "mixup", "layer_decay", "erase"}
 
