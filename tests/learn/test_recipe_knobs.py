@@ -274,11 +274,13 @@ def test_a_budget_becomes_a_number_of_epochs_that_gives_the_same_bytes_again(
     measure = _budget.measure
     monkeypatch.setattr(_budget, "measure", lambda *given: (measure(*given), costs)[1])
     run = new_run(tmp_path / "run", stripes, asked)
+    monkeypatch.setattr(_budget, "find_crowd", lambda _: 0.25)
     with pytest.raises(KeyboardInterrupt):
         learn(stopping(4 + 6), stripes, SPEC, asked, run)  # the probe takes the four steps of one epoch
     run = open_run(run.path)
     assert budgeted(run).epochs == 4  # (.95 of 3600 less what was used up to there, - 100) / 800
-    assert any(note.startswith("budget 1h: 4 of 50 epochs") for note in run.record.notes)
+    (note,) = (note for note in run.record.notes if note.startswith("budget 1h: 4 of 50 epochs"))
+    assert "other work left 0.2 cores" in note, "on a busy machine training would end early without a word"
     monkeypatch.setattr(_budget, "measure", None)
     learn(tiny_net(), stripes, SPEC, budgeted(run), run, resuming=True)
     again = new_run(tmp_path / "again", stripes)

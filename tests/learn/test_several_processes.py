@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 import sys
 from pathlib import Path
@@ -9,12 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 from ranks import run_ranks
+from refusals import refused
 from tiny_learning import tiny_net
 
+from zoo.errors import TrainingError
 from zoo.learn import WEIGHTS_FILE, load_weights
 from zoo.learn._distributed import Peers
 from zoo.learn._objective import count_known
+from zoo.learn._order import Order
+from zoo.learn._refusals import check_batches
 from zoo.runs import open_run
+from zoo.spec import TrainConfig
 
 SCRIPT = """
 import os, signal, sys
@@ -118,3 +124,13 @@ def test_shares_of_a_batch_are_all_of_it_and_weigh_alike() -> None:
     parts = [losses[share].mean() * peer.weight(batch, counts) for peer, share in zip(peers, shares, strict=True)]
     averaged = sum(parts) / 2
     assert torch.isclose(averaged, losses[batch].mean())
+
+
+@pytest.mark.parametrize(("batch_size", "taken"), [(8, False), (9, True), (16, True)])
+def test_every_process_gets_two_images_of_each_batch(batch_size: int, taken: bool) -> None:
+    """1001 images in batches of 8 are some batches of 7, of which the last of four processes got one image."""
+    order = Order.deal(1001, batch_size, seed=0)
+    shares = [Peers(3, 4, torch.device("cpu")).share(batch) for batch in order.batches(1)]
+    assert (min(map(len, shares)) >= 2) is taken
+    with contextlib.nullcontext() if taken else refused("training-too-few", TrainingError, images=1001):
+        check_batches(1001, TrainConfig(batch_size=batch_size), 4)

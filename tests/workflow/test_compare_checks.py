@@ -39,6 +39,7 @@ def nothing_trained(place: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
         (["simple_cnn", "svm"], {"settings": {"nosuch": 1}}, "setting-unknown"),
         (["svm", "ghostnet_100"], {"size": 16}, "size-too-small"),
         (["svm", "nosuch"], {}, "target-unknown"),
+        (["svm", "simple_cnn"], {"fold": "none"}, "folds-none"),
     ],
     ids=lambda value: "-".join(value) if isinstance(value, list) else None,
 )

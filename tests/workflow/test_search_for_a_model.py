@@ -105,6 +105,8 @@ def test_a_search_that_was_stopped_goes_on_where_it_was(stripes: Path, monkeypat
     monkeypatch.setattr(_trials, "conduct", stopped)
     with pytest.raises(KeyboardInterrupt, match="the same command continues it"):
         zoo.pick(stripes, budget=QUICK, models=CLASSICAL, out="search")
+    with refused("run-busy", TrainingError, run="search"), hold_run(Path("search")):
+        zoo.pick(stripes, budget=QUICK, models=CLASSICAL, out="search")
     found = zoo.pick(stripes, budget=QUICK, models=CLASSICAL, out="search")
     first, second = "quick-logistic_regression-hog", "quick-random_forest-pixels"
     assert begun == [first, second, second]
@@ -246,10 +248,22 @@ def test_with_freeze_the_heads_of_pretrained_networks_are_the_candidates(stripes
     assert found.left_out["has no features of trained weights"] >= len(CLASSICAL)
 
 
+def space_of(model: str, images: Path, **recipe: Any) -> dict[str, Any]:
+    """What a search of a pretrained network varies."""
+    card = zoo.info(model)
+    card = msgspec.structs.replace(card, train=msgspec.structs.replace(card.train, pretrained=True, **recipe))
+    splits = sys.modules["zoo.workflow.pick"]._open(images, {})
+    return make_space(registry.load(card.plugin).plugin, card, splits, ())
+
+
+@pytest.mark.parametrize(("model", "known"), [("resnet18", True), ("unet_resnet18", False), ("simple_cnn", False)])
+def test_rates_of_layers_are_searched_where_the_network_says_its_layers(model: str, known: bool, stripes: Path) -> None:
+    """Every trial with them failed at once, and counted."""
+    assert ("layer_decay" in space_of(model, stripes)) is known
+
+
 def test_tuning_a_head_varies_nothing_that_a_fit_in_one_step_leaves_out(stripes: Path) -> None:
-    images, card = sys.modules["zoo.workflow.pick"]._open(stripes, {}), zoo.info("resnet18")
-    plugin = registry.load(card.plugin).plugin
-    space = make_space(plugin, msgspec.structs.replace(card.train, freeze=True, pretrained=True), images, ())
+    space = space_of("resnet18", stripes, freeze=True)
     assert "label_smoothing" in space
     assert not space.keys() & {"lr", "weight_decay", "mixup", "layer_decay", "erase"}
 
@@ -317,6 +331,9 @@ def test_a_trial_that_was_killed_continues_with_the_same_settings(
     monkeypatch.setattr(study, "learn", stopped)
     with pytest.raises(KeyboardInterrupt, match="the same command continues it"):
         zoo.tune("simple_cnn", stripes, trials=2, epochs=3, out="stopped")
+    busy = Path("stopped/trials/0001")
+    with refused("run-busy", TrainingError, run=str(busy)), hold_run(busy):  # by a child of the call that was killed
+        zoo.tune("simple_cnn", stripes, trials=2, epochs=3, out="stopped")
     found = zoo.tune("simple_cnn", stripes, trials=2, epochs=3, out="stopped")
     whole = zoo.tune("simple_cnn", stripes, trials=2, epochs=3, out="whole")
     assert found.trials == whole.trials
@@ -324,23 +341,22 @@ def test_a_trial_that_was_killed_continues_with_the_same_settings(
 
 @optuna_missing
 @pytest.mark.usefixtures("here")
-def test_a_search_whose_first_trial_another_process_trains_is_left_alone(
-    stripes: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The second call met the lock of the first one, and removed the folder in which that one was training."""
+def test_a_search_that_another_process_conducts_is_left_alone(stripes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The second call met the lock of a trial, told the study that it had failed, and removed its folder."""
     study = importlib.import_module("zoo.workflow._study")
-    learn = study.learn
+    learn, refusals = study.learn, []
 
     def held(trial: _trials.Trial, data: Any, place: Path, **options: Any) -> Any:
-        monkeypatch.setattr(study, "learn", learn)
-        with refused("run-busy", TrainingError), hold_run(place):
-            zoo.tune("simple_cnn", stripes, trials=1, epochs=1, out="search")
+        with refused("run-busy", TrainingError, run="search"), hold_run(place):
+            zoo.tune("simple_cnn", stripes, trials=2, epochs=1, out="search")
+        refusals.append(trial.name)
         return learn(trial, data, place, **options)
 
     monkeypatch.setattr(study, "learn", held)
-    found = zoo.tune("simple_cnn", stripes, trials=1, epochs=1, out="search")
+    found = zoo.tune("simple_cnn", stripes, trials=2, epochs=1, out="search")
+    assert refusals == ["0000", "0001"]
     assert Path(found.run).parts[:2] == ("search", "trials")
-    assert [one.state for one in found.trials] == ["complete"]
+    assert [one.state for one in found.trials] == ["complete", "complete"]
 
 
 @optuna_missing
@@ -382,6 +398,8 @@ def test_what_the_user_says_is_not_varied(stripes: Path) -> None:
         zoo.tune("simple_cnn", stripes, budget="10m")
     with refused("option-conflict", UsageError):
         zoo.tune("simple_cnn", stripes, settings={"budget": "10m"})
+    with refused("folds-none", UsageError):
+        zoo.tune("simple_cnn", stripes, settings={"fold": "none"})
     with refused("option-value", UsageError, option="--trials"):
         zoo.tune("simple_cnn", stripes, trials=0)
 

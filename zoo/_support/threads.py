@@ -15,7 +15,7 @@ from collections.abc import Mapping
 
 from zoo._support.machine import cores, free_cores
 
-__all__ = ["WAITING", "choose_threads", "describe_crowd"]
+__all__ = ["WAITING", "choose_threads", "describe_crowd", "find_crowd"]
 
 WAITING = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME")
 """Variables that say how threads wait: OpenMP's own, and those of GNU's and of LLVM's library."""
@@ -38,14 +38,20 @@ def choose_threads(environment: Mapping[str, str]) -> dict[str, str]:
     return chosen
 
 
+def find_crowd(threads: int) -> float | None:
+    """The cores that other work leaves where they are too few for `threads`; None: enough, or nobody knows."""
+    free = free_cores()
+    return None if free is None or free > threads - 0.5 else free
+
+
 def describe_crowd(threads: int) -> str | None:
     """What to say where other work uses the cores that `threads` of a computation are for; None: it does not.
 
     Threads that share a picture wait for the last of them, so two beside one busy process may be slower than one. The
     number is not lowered by itself: sums come out in another order, and the bytes of a run would hang on the load.
     """
-    free = free_cores() if threads > 1 else None
-    if free is None or free > threads - 0.5:
+    free = find_crowd(threads) if threads > 1 else None
+    if free is None:
         return None
     fewer = max(1, int(free))  # always less than threads
     return (

@@ -14,7 +14,10 @@ import time
 from dataclasses import dataclass
 
 import msgspec
+import torch
 
+from zoo._support.text import format_count
+from zoo._support.threads import find_crowd
 from zoo.errors import TrainingError
 from zoo.learn._averaging import follow
 from zoo.learn._checkpoint import State, save_state
@@ -100,13 +103,14 @@ def spend(  # noqa: PLR0917 - what the loop has, in its order
         TrainingError: not one epoch fits.
     """
     budget = descent.config.budget or ""
+    crowd = _describe_crowd(descent)
     costs = measure(descent, feed, order, validation, run, state, peers, deadline - time.monotonic())
     left = peers.agree(_PLANNED * (deadline - time.monotonic()))
-    epochs = fit_epochs(peers.agree(costs), order.steps, left, most, budget=budget)
+    epochs = fit_epochs(peers.agree(costs), order.steps, left, most, budget=budget, crowd=crowd)
     if peers.first:
         note = (
             f"budget {budget}: {epochs} of {most} epochs, with {1000 * costs.step:.0f} ms a step, {costs.epoch:.1f} s "
-            f"to validate and keep an epoch, {costs.finish:.0f} s for export and report"
+            f"to validate and keep an epoch, {costs.finish:.0f} s for export and report{crowd if epochs < most else ''}"
         )
         log.info("%s", note)
         card = run.record.card
@@ -115,7 +119,19 @@ def spend(  # noqa: PLR0917 - what the loop has, in its order
     return epochs
 
 
-def fit_epochs(costs: Costs, steps: int, left: float, most: int, *, budget: str) -> int:
+def _describe_crowd(descent: Descent) -> str:
+    """What to say where other work slows the steps that are measured; empty: it does not."""
+    threads = torch.get_num_threads()
+    free = find_crowd(threads) if descent.numerics.device == "cpu" else None
+    if free is None:
+        return ""
+    return (
+        f"; other work left {free:.1f} cores for {format_count(threads, 'thread')} when steps were measured; on a "
+        "quiet machine more epochs may fit"
+    )
+
+
+def fit_epochs(costs: Costs, steps: int, left: float, most: int, *, budget: str, crowd: str = "") -> int:
     """Epochs that fit.
 
     Args:
@@ -124,6 +140,7 @@ def fit_epochs(costs: Costs, steps: int, left: float, most: int, *, budget: str)
         left: seconds that there are.
         most: epochs that are wanted.
         budget: the time as the user gave it.
+        crowd: what to say of other work on this machine.
 
     Raises:
         TrainingError: not one fits.
@@ -135,7 +152,7 @@ def fit_epochs(costs: Costs, steps: int, left: float, most: int, *, budget: str)
         raise TrainingError(
             f"--budget {budget} does not hold one epoch: that takes {one:.0f} s, export and report "
             f"{costs.finish:.0f} s, and {max(0.0, left):.0f} s are left; give at least {math.ceil(missing)} s more, or "
-            "lower --size",
+            f"lower --size{crowd}",
             code="budget-too-small",
             budget=budget,
             epoch=one,

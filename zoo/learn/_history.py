@@ -34,7 +34,8 @@ class Epoch(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=Tru
     lr: float
     """Of the epoch's last step."""
     train_loss: float
-    """Mean over the augmented training images, label smoothing included."""
+    """Mean over the augmented training images, label smoothing included. Of several processes, over the share of the
+    first: a sum over all would make every state wait for all of them."""
     val_loss: float
     """Mean cross-entropy in nats (multilabel: over labels too), no smoothing; so the two losses are not to be
     subtracted."""

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from zoo.learn._batches import generator
 
-__all__ = ["Order"]
+__all__ = ["Order", "count_steps"]
 
 WINDOW = 10_000
 """Images, of all lanes together, among which the images of shards are shuffled: WebDataset's and tf.data's guides take
@@ -28,6 +28,11 @@ WINDOW = 10_000
 
 _DEAL, _LANE, _DECK = 0x6465616C, 0x6C616E65, 0x6465636B
 """Set the seeds of the deal, of lanes and of decks apart from those of steps, whose second number is an epoch."""
+
+
+def count_steps(n: int, batch_size: int) -> int:
+    """Batches of an epoch of `n` images, of two images or more; the smallest holds n divided by it, rounded down."""
+    return max(1, min(math.ceil(n / batch_size), n // 2))
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,8 +74,7 @@ class Order:
         With `blocks` a lane is a run of neighbouring shards. An epoch goes through them in another order each time, and
         shuffles within a window; so a lane needs few shards at a time.
         """
-        steps = math.ceil(n / batch_size)
-        steps = steps if n // steps > 1 else max(1, n // 2)
+        steps = count_steps(n, batch_size)
         if blocks is None or classes is not None:
             return cls(torch.randperm(n, generator=generator(seed, _DEAL)), steps, seed, classes)
         dealt = torch.from_numpy(np.argsort(blocks, kind="stable"))

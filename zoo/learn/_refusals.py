@@ -9,6 +9,7 @@ from zoo._support.text import quote_path
 from zoo.errors import TrainingError
 from zoo.learn._checkpoint import STATE_FILE, State, read_state
 from zoo.learn._distributed import Peers, world_size
+from zoo.learn._order import count_steps
 from zoo.learn._precision import pick_device
 from zoo.runs import RunFolder, TrainContext
 from zoo.spec import PreprocessSpec, TrainConfig
@@ -87,10 +88,11 @@ def _nothing_to_resume(run: RunFolder) -> str:
 def check_batches(n: int, config: TrainConfig, processes: int) -> None:
     """Refuse batches of fewer than two images a process."""
     needed = 2 * processes  # BatchNorm has nothing to normalise in a batch of one
-    if min(n, config.batch_size) < needed:
+    smallest = min(config.batch_size, n // count_steps(n, config.batch_size))
+    if smallest < needed:
         raise TrainingError(
-            f"{n} training images in batches of {config.batch_size}, expected at least {needed} a batch for "
-            f"{processes} process(es); raise --batch-size or bring more images",
+            f"{n} training images and --batch-size {config.batch_size} make batches of {smallest}, expected at least "
+            f"{needed} for {processes} process(es); raise --batch-size or bring more images",
             code="training-too-few",
             images=n,
             batch_size=config.batch_size,

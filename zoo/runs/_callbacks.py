@@ -38,7 +38,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """In the batch of this step, over all processes."""
     lr: float
     loss: float | None = None
-    """Mean over the steps since the last one that told it; None: nobody looked, because a look makes a GPU wait."""
+    """Mean over the steps since the last one that told it, of several processes over the share of the first; None:
+    nobody looked, because a look makes a GPU wait."""
 
     @property
     def place(self) -> int:

@@ -12,7 +12,7 @@ import msgspec
 from zoo._support.files import atomic_write
 from zoo._support.text import quote_path
 from zoo.errors import ResumeError, TrainingError
-from zoo.runs import Callback, Step
+from zoo.runs import Callback, Step, hold_run
 from zoo.spec import decode, encode
 
 if TYPE_CHECKING:
@@ -72,10 +72,15 @@ class Clock:
         atomic_write(self.path, encode({"seconds": round(self.spent, 3)}))
 
     @contextlib.contextmanager
-    def stoppable(self) -> Iterator[None]:
-        """Ctrl-C in the block says that the same call continues."""
+    def alone(self) -> Iterator[None]:
+        """Keep other processes from conducting this search; Ctrl-C in the block says that the same call continues.
+
+        Raises:
+            TrainingError: another process conducts it now.
+        """
         try:
-            yield
+            with hold_run(self.path.parent):
+                yield
         except KeyboardInterrupt:
             self.note()
             place = quote_path(self.path.parent)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 from zoo._support.text import brief, quote_path
 from zoo.errors import UsageError
 from zoo.workflow._find import OF_ALL, OF_FOLDS, last_of
+from zoo.workflow._freeze import list_unused
 from zoo.workflow._settings import settings_of
 
 if TYPE_CHECKING:
@@ -87,9 +88,15 @@ def _refuse_large(record: RunRecord, folds: int) -> None:
 
 
 def of_all(first: Training, found: FoldsResult, run: RunFolder) -> Training:
-    """The training of the last model: all images, the median best epoch, never stopped early."""
+    """The training of the last model: all images, the median best epoch, never stopped early.
+
+    It has no share of the time: an epoch of all images takes longer than one of a fold.
+    """
+    from zoo import registry
+
     budget: dict[str, Any] = {**first.budget, "fold": "none"}
-    if any(one.epochs > 1 for one in found.each):
+    card = run.record.card
+    if "epochs" not in list_unused(registry.load(card.plugin).plugin, card.train):
         settings = {name: value for name, value in settings_of(first.budget).items() if name not in _LENGTH}
         budget |= {"epochs": found.median_best_epoch, "budget": None, "settings": {**settings, "patience": 0}}
     return dataclasses.replace(first, out=run.path / OF_ALL, budget=cast("Budget", budget))

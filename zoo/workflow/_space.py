@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from zoo.errors import PluginError
 from zoo.workflow._freeze import list_unused
 from zoo.workflow._recipe import OWN_SIZE
 
@@ -14,7 +16,7 @@ if TYPE_CHECKING:
 
     from zoo.data import Splits
     from zoo.plugin import ModelPlugin
-    from zoo.spec import TrainConfig
+    from zoo.spec import ModelCard, TrainConfig
 
 __all__ = ["Choice", "Range", "Space", "combinations", "defaults", "make_space"]
 
@@ -38,22 +40,33 @@ Space = dict[str, Range | Choice]
 """Setting to what it may be."""
 
 
-def make_space(plugin: ModelPlugin, config: TrainConfig, data: Splits, fixed: Collection[str]) -> Space:
+def make_space(plugin: ModelPlugin, card: ModelCard, data: Splits, fixed: Collection[str]) -> Space:
     """Settings that are worth a search for a family on some images.
 
     Args:
         plugin: its unused settings are not varied.
-        config: the recipe without a search; each range holds it.
+        card: its `train` is the recipe without a search; each range holds it.
         data: images.
         fixed: settings that the user said.
     """
-    idle = list_unused(plugin, config)
+    config = card.train
+    left_out = {*fixed, *list_unused(plugin, config)}
     space = _classical(plugin, data) if "lr" in plugin.unused_settings else _networks(config, data)
-    return {
-        name: _with(found, getattr(config, name, None))
-        for name, found in space.items()
-        if name not in fixed and name not in idle
-    }
+    if config.pretrained and "layer_decay" not in left_out and _knows_layers(plugin, card, len(data.labels)):
+        space["layer_decay"] = Choice((0.65, 0.75, 0.9, 1.0))  # 0.65 to 0.75 in MAE and BEiT, 0.9 is the cards'
+    return {name: _with(found, getattr(config, name, None)) for name, found in space.items() if name not in left_out}
+
+
+def _knows_layers(plugin: ModelPlugin, card: ModelCard, classes: int) -> bool:
+    """Whether the network says which layer a parameter is of, as `zoo.learn` needs it; it is built without memory."""
+    import torch
+
+    from zoo.plugin import TorchPlugin
+
+    with contextlib.suppress(PluginError), torch.device("meta"):  # the first trial says what is wrong with it
+        if isinstance(plugin, TorchPlugin):
+            return hasattr(plugin._build_network(card, classes), "group_matcher")  # noqa: SLF001 - the errors of `build` are typed there
+    return False
 
 
 def _networks(config: TrainConfig, data: Splits) -> Space:
@@ -70,8 +83,6 @@ def _networks(config: TrainConfig, data: Splits) -> Space:
         data.task == "multiclass"
     ):  # of several labels it lifts the floor of the rare ones; grades have a loss of their own
         space["label_smoothing"] = Choice((0.0, 0.05, 0.1, 0.2))
-    if config.pretrained:
-        space["layer_decay"] = Choice((0.65, 0.75, 0.9, 1.0))  # 0.65 to 0.75 in MAE and BEiT, 0.9 is the cards'
     return space
 
 

@@ -133,7 +133,7 @@ class Study:
         check_metric(self.config.metric, splits.labels)
         fixed = {*budget, *chosen}
         fixed |= {"size"} if "preprocess.size" in fixed else set()
-        self.space: Space = make_space(plugin, self.config, splits, fixed)
+        self.space: Space = make_space(plugin, msgspec.structs.replace(card, train=self.config), splits, fixed)
         if not self.space:
             raise UsageError(
                 f"{card.name} has no setting that is worth a search here and was not said; train it with zoo train",
@@ -261,8 +261,8 @@ class Study:
         from optuna.trial import TrialState
 
         problem = done.problem
-        if isinstance(problem, OutputError):
-            raise problem
+        if isinstance(problem, OutputError) or (problem is not None and problem.code == "run-busy"):
+            raise problem  # busy: a process of a call that was killed still trains it
         if problem is not None and problem.code == "search-time":
             self.over = True
             return

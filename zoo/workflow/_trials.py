@@ -179,9 +179,10 @@ def _describe(trial: Trial) -> str:
 
 
 def conduct(trial: Trial, data: str | Path, folder: Path, callbacks: tuple[Callback, ...] = ()) -> Outcome:
-    """One trial to its proven file and what validation says of it; it is written down unless the time ended it.
+    """One trial to its proven file and what validation says of it.
 
-    A refusal is an outcome, too: this model cannot be had, and others may.
+    A refusal is an outcome, too: this model cannot be had, and others may. It is written down, unless the time or
+    another process was in the way.
 
     Raises:
         OutputError: nothing can be written.
@@ -205,7 +206,7 @@ def conduct(trial: Trial, data: str | Path, folder: Path, callbacks: tuple[Callb
             why=join_lines(problem),
             code=problem.code,
         )
-    if outcome.code != "search-time":
+    if outcome.code not in {"search-time", "run-busy"}:  # neither says anything of the model
         atomic_write(folder / TRIALS / f"{trial.name}.json", encode(outcome))
     return outcome
 

@@ -366,7 +366,9 @@ def _plan(name: str, source: str | Path, budget: Budget) -> Plan:
     """The training of a model of the catalogue, ready to begin."""
     from zoo import registry
     from zoo.workflow._begin import prepare
+    from zoo.workflow._folds import refuse_none
 
+    refuse_none(budget, None)
     card = registry.find(name)
     return prepare(card, registry.load(card.plugin), source, budget)
 

@@ -143,7 +143,8 @@ def pick(
             or the engine cannot be had.
         CatalogueError: one of `models` is unknown.
         ResumeError: `out` holds a search for something else, or other files.
-        TrainingError: no candidate meets the limits (code pick-none).
+        TrainingError: no candidate meets the limits (code pick-none), or another process conducts this search
+            (run-busy).
         DataError: as `zoo.train`.
     """
     from zoo.registry import find
@@ -195,9 +196,10 @@ def _pick(
     }
     folder = Path(out) if out is not None else _default_folder(splits, request)
     clock = open_search(folder, request, minutes, began)
-    found = find_candidates(splits, limits, slot=_LONGEST * 60 * minutes, models=models, device=device, freeze=freeze)
-    search = Search(folder, source, clock, limits, shared, metric or "macro_auroc", hands, splits)
-    with clock.stoppable():
+    slot = _LONGEST * 60 * minutes
+    with clock.alone():
+        found = find_candidates(splits, limits, slot=slot, models=models, device=device, freeze=freeze)
+        search = Search(folder, source, clock, limits, shared, metric or "macro_auroc", hands, splits)
         search.conduct(found)
         best = search.best()
         result = train(best.model, source, out=best.outcome.run, resume="auto", **cast("Budget", best.budget))

@@ -108,7 +108,7 @@ def tune(
     Raises:
         UsageError: Optuna is not installed, the engine cannot be had, or nothing is left to vary (code tune-nothing).
         ResumeError: `out` holds a search for something else, or other files.
-        TrainingError: no trial came to its end (code tune-none).
+        TrainingError: no trial came to its end (code tune-none), or another process conducts this search (run-busy).
         ZooError: as `zoo.train`, of the recipe without a search.
     """
     began = time.monotonic()
@@ -136,7 +136,7 @@ def _tune(  # noqa: PLR0917 - what was asked for
     from zoo.workflow.train import train
 
     search = Study(model, source, said, minutes, out, began, hands)
-    with search.clock.stoppable():
+    with search.clock.alone():
         search.conduct(trials if trials is not None else TRIALS_DEFAULT if minutes is None else None)
         best = search.best()
         recipe = search.recipe(best.params, again=True)
@@ -162,6 +162,8 @@ def _tune(  # noqa: PLR0917 - what was asked for
 
 def _refuse(trials: int | None, minutes: float | None, budget: Budget) -> None:
     """Refuse what cannot be a search, before anything is read."""
+    from zoo.workflow._folds import refuse_none
+
     for name, value in (("trials", trials), ("minutes", minutes)):
         if value is not None and not 0 < value < math.inf:
             raise UsageError(
@@ -173,6 +175,7 @@ def _refuse(trials: int | None, minutes: float | None, budget: Budget) -> None:
             code="option-conflict",
             options=["--budget", "--minutes"],
         )
+    refuse_none(budget, None)
     if importlib.util.find_spec("optuna") is None:
         raise UsageError(
             "zoo tune needs optuna, which is not installed: pip install 'edgezoo[tune]'",
