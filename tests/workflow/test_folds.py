@@ -222,6 +222,10 @@ def test_a_model_of_all_images_says_that_its_figures_are_those_of_the_folds(
     assert manifest.temperature == pytest.approx(np.median(temperatures))
     with refused("split-empty", DataError):
         zoo.evaluate(found.run, colours)
+    assert "was trained on" in zoo.evaluate(found.final, split="val").notes[0]
+    for split in ("test", "val"):
+        with refused("suspects-learnt", UsageError):
+            zoo.find_suspects(found.final, split=split)
     bundle = zoo.export(found.run, bundle=True, out=tmp_path / "m.zoo")
     assert "no test set of its own" in (Path(bundle.path) / "CARD.md").read_text(encoding="utf-8")
     with refused("option-conflict", UsageError, holds="all"):
