@@ -226,6 +226,8 @@ def test_a_model_of_all_images_says_that_its_figures_are_those_of_the_folds(
     for split in ("test", "val"):
         with refused("suspects-learnt", UsageError):
             zoo.find_suspects(found.final, split=split)
+    with refused("folds-none", UsageError, quantize="int8"):
+        zoo.export(found.run, quantize="int8")
     bundle = zoo.export(found.run, bundle=True, out=tmp_path / "m.zoo")
     assert "no test set of its own" in (Path(bundle.path) / "CARD.md").read_text(encoding="utf-8")
     with refused("option-conflict", UsageError, holds="all"):
