@@ -230,6 +230,21 @@ def test_a_model_of_all_images_says_that_its_figures_are_those_of_the_folds(
         zoo.export(found.run, quantize="int8")
     bundle = zoo.export(found.run, bundle=True, out=tmp_path / "m.zoo")
     assert "no test set of its own" in (Path(bundle.path) / "CARD.md").read_text(encoding="utf-8")
+    for place in (out, out / "all"):  # its page says it, too: no image judged the file
+        zoo.report(place)
+        assert "no test set of its own" in (place / "CARD.md").read_text(encoding="utf-8")
+        page = (place / "report.html").read_text(encoding="utf-8")
+        wrong = (
+            "it is the file that ships",
+            "The exported ONNX file, which",
+            "fitted on validation images",
+            "held-out",
+            "val 0",
+            "Images of each class in each split",
+        )
+        assert not [said for said in wrong if said in page]
+        assert "no test set of its own" in page
+        assert "the median of those that the models of the folds were given" in page
     with refused("option-conflict", UsageError, holds="all"):
         zoo.train_folds(MODEL, colours, folds=3, then="ensemble", resume="auto", out=out)
 
@@ -268,6 +283,9 @@ def test_an_ensemble_of_the_folds_answers_with_the_mean_of_their_probabilities(
     card = (Path(zoo.export(together.run, bundle=True, out=tmp_path / "m.zoo").path) / "CARD.md").read_text("utf-8")
     assert "no test set of its own" in card
     assert "learnt on validation" not in card
+    page = Path(zoo.report(together.run, out=tmp_path / "page").html).read_text("utf-8")
+    assert "3 members, equal weights" in page
+    assert "No image was held out to judge this file." in page
 
 
 def test_an_ensemble_of_folds_that_was_stopped_is_made_again_and_may_be_moved(

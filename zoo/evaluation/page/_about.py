@@ -11,7 +11,7 @@ import numpy as np
 from zoo._support.text import format_count
 from zoo.data import ABOUT, count_labels
 from zoo.evaluation.page._html import NONE, Html, bullets, name, paragraph, percent, table
-from zoo.evaluation.page._words import describe_input, describe_splits, describe_start
+from zoo.evaluation.page._words import describe_input, describe_start
 from zoo.spec import Manifest, TrainConfig
 from zoo.tabular import is_missing, read_number
 
@@ -56,7 +56,7 @@ def show_data(subject: Subject) -> Html:
     rows: list[tuple[object, object]] = [
         ("data", name(report.data.name)),
         ("fingerprint", Html(f"<code>{report.data.sha256}</code>")),
-        ("images", f"{report.data.n} ({describe_splits(report.data.splits)})"),
+        ("images", f"{report.data.n} ({subject.parts})"),
         ("groups", "none are known: images count as independent" if report.clusters is None else
          f"{format_count(report.clusters, 'group')} (patients, lesions or studies) among the images judged"),
     ]  # fmt: skip
@@ -75,7 +75,7 @@ def show_data(subject: Subject) -> Html:
 
 def _counts(subject: Subject) -> Html:
     sets = sets_of(subject)
-    if subject.record is not None and subject.record.folds:
+    if subject.expected:
         return Html()  # every image is in every split of some fold
     if not sets or subject.splits is None:
         return paragraph("Counts by class and split are not shown: the images were not at hand.", kind="missing")
@@ -228,7 +228,12 @@ def show_file(subject: Subject) -> Html:
     manifest, record = subject.manifest, subject.record
     if manifest is None:
         return Html()
-    lines = ["The figures are those of the exported ONNX file, from raw pixels; it is the file that ships."]
+    lines = [
+        "No image was held out to judge this file. The figures are those of the models of the folds, each "
+        "an exported ONNX file, from raw pixels."
+        if subject.expected
+        else "The figures are those of the exported ONNX file, from raw pixels; it is the file that ships."
+    ]
     if manifest.parity is not None:
         parity = manifest.parity
         lines.append(
