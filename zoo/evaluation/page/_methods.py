@@ -119,7 +119,7 @@ def say_training(subject: Subject) -> Iterator[str]:
         if subject.holds_none
         else "fitted on validation images"
     )
-    yield (f"Probabilities were calibrated with one temperature ({manifest.temperature:.2f}), {how} (Guo et al. 2017).")
+    yield f"Probabilities were calibrated with one temperature ({manifest.temperature:.2f}), {how} (Guo et al. 2017)."
 
 
 def say_evaluation(subject: Subject) -> Iterator[str]:
