@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import pytest
+from beside_images import make_manifest
 from page_subjects import LONG, TASKS, decided, robustness, subject_of
 from PIL import Image
 
@@ -20,7 +21,9 @@ from zoo.evaluation.comparison import Contender, compare
 from zoo.evaluation.page import Subject, make_comparison_page, make_gallery, make_page
 from zoo.evaluation.page._checklists import CLAIM, TRIPOD, fill
 from zoo.evaluation.page._gallery import choose_images
+from zoo.evaluation.page._methods import say_split
 from zoo.readers import from_array
+from zoo.spec import SeenImages, TrainConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -273,6 +276,28 @@ def test_checklists_have_every_item_and_leave_open_what_only_authors_know() -> N
     assert claim["28"]
     assert claim["20"].startswith("Images")
     assert "NOT PROVIDED" in make_page(subject)
+
+
+@pytest.mark.parametrize(("how", "new"), [("left out", True), ("judged", False), ("not known", False)])
+def test_images_took_no_part_in_training_only_where_that_is_known(how: Any, new: bool) -> None:
+    subject = subject_of("three")
+    seen = SeenImages(count=None, of=subject.report.n, how=how, note=how)
+    report = msgspec.structs.replace(subject.report, seen=seen)
+    outside = dataclasses.replace(subject, report=report, manifest=make_manifest(), external=True)
+    methods = " ".join(say_split(outside))
+    assert "trained on other data" in methods
+    assert ("took no part in it" in methods) is new
+    assert "in one part only" not in methods
+
+
+@pytest.mark.parametrize("leaks", ["drop", "keep"])
+def test_groups_lie_in_one_part_only_where_leaks_were_not_kept(leaks: Any) -> None:
+    manifest = make_manifest()
+    origin = msgspec.structs.replace(manifest.provenance, config=TrainConfig(leaks=leaks))
+    manifest = msgspec.structs.replace(manifest, provenance=origin)
+    methods = " ".join(say_split(dataclasses.replace(subject_of("three"), manifest=manifest)))
+    assert "come from 100 groups" in methods
+    assert ("in one part only" in methods) is (leaks == "drop")
 
 
 def test_mistakes_are_the_surest_of_each_class_and_doubtful_labels_are_found() -> None:

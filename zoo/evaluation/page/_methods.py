@@ -62,15 +62,18 @@ def say_split(subject: Subject) -> Iterator[str]:
     elif not subject.external:
         yield f"Images were divided into {subject.parts}."
     elif manifest is not None:
-        origin = manifest.provenance.data
+        origin, seen = manifest.provenance.data, report.seen
+        new = seen is not None and seen.how in {"none", "left out"}
         yield (
-            f"The model had been trained on other data ({origin.name}, {format_count(origin.n, 'image')}); the images "
-            "here took no part in it."
+            f"The model had been trained on other data ({origin.name}, {format_count(origin.n, 'image')})"
+            f"{'; the images here took no part in it' if new else ''}."
         )
     if report.clusters is None:
         yield "No groups such as patients were known, so images count as independent and parts may share patients."
     else:
-        yield f"The {report.n} images judged come from {format_count(report.clusters, 'group')}, each in one part only."
+        kept_leaks = manifest is not None and manifest.provenance.config.leaks == "keep"
+        apart = "" if subject.external or kept_leaks else ", each in one part only"
+        yield f"The {report.n} images judged come from {format_count(report.clusters, 'group')}{apart}."
 
 
 def say_model(subject: Subject) -> Iterator[str]:
