@@ -19,6 +19,7 @@ from zoo.edge._explain import HeatMap
 from zoo.evaluation import Cases
 from zoo.evaluation.comparison import Contender, compare
 from zoo.evaluation.page import Subject, make_comparison_page, make_gallery, make_page
+from zoo.evaluation.page._about import demographics
 from zoo.evaluation.page._checklists import CLAIM, TRIPOD, fill
 from zoo.evaluation.page._gallery import choose_images
 from zoo.evaluation.page._methods import say_split
@@ -364,17 +365,23 @@ def test_a_comparison_says_what_a_margin_shows_and_how_many_images_would_tell() 
 
 def test_persons_and_places_of_a_table_are_counted_in_each_split(tmp_path: Path) -> None:
     rows = ["image,label,split,age,sex,site"]
-    for at in range(60):
+    for at in range(150):
         Image.new("L", (8, 8), at).save(tmp_path / f"{at}.png")
         age = "" if at == 0 else 30 + at
-        rows.append(f"{at}.png,{'ab'[at % 2]},{('train', 'val', 'test')[at % 3]},{age},{'FM'[at % 2]},<i>north</i>")
+        site = "south" if at % 18 == 0 else "<i>north</i>"
+        rows.append(f"{at}.png,{'ab'[at % 2]},{('train', 'val', 'test')[at % 3]},{age},{'FM'[at % 2]},{site}")
     (tmp_path / "labels.csv").write_text("\n".join(rows), "utf-8")
     subject = dataclasses.replace(subject_of("two"), splits=open_data(tmp_path / "labels.csv"))
     words = Outline(make_page(subject)).words
     assert "Persons and places in each split" in words
-    assert "age, median (quartiles)60 (46.5 to 73.5)59.5 (45.25 to 73.75)60.5 (46.25 to 74.75)" in words
-    assert "age: missing1 (5 %)0 (0 %)0 (0 %)" in words
-    assert "sex: F10 (50 %)10 (50 %)10 (50 %)" in words
-    assert "site: <i>north</i>20 (100 %)" in words
+    assert "age, median (quartiles)105 (69 to 141)104.5 (67.75 to 141.25)105.5 (68.75 to 142.25)" in words
+    assert "age: missingtoo few0 (0 %)0 (0 %)" in words
+    assert "sex: F25 (50 %)25 (50 %)25 (50 %)" in words
+    assert "site: <i>north</i>41 (82 %)50 (100 %)50 (100 %)" in words
+    assert "site: southtoo few0 (0 %)0 (0 %)" in words  # nine images, as withheld as among the groups
     said = fill(CLAIM, subject)
     assert said["36"].startswith("site, age, sex in each split")
+    assert subject.splits is not None
+    one = dataclasses.replace(subject.splits.val, groups=np.zeros(50, np.int64))  # of one patient
+    told = demographics(dataclasses.replace(subject, splits=dataclasses.replace(subject.splits, val=one)))
+    assert told[0][1:] == ("41 (82 %)", "too few", "50 (100 %)")
