@@ -5,11 +5,12 @@ from __future__ import annotations
 import dataclasses
 import re
 from html.parser import HTMLParser
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
 import pytest
+from beside_images import make_manifest
 from page_subjects import LONG, TASKS, decided, robustness, subject_of
 from PIL import Image
 
@@ -18,9 +19,12 @@ from zoo.edge._explain import HeatMap
 from zoo.evaluation import Cases
 from zoo.evaluation.comparison import Contender, compare
 from zoo.evaluation.page import Subject, make_comparison_page, make_gallery, make_page
+from zoo.evaluation.page._about import demographics
 from zoo.evaluation.page._checklists import CLAIM, TRIPOD, fill
 from zoo.evaluation.page._gallery import choose_images
+from zoo.evaluation.page._methods import say_split
 from zoo.readers import from_array
+from zoo.spec import SeenImages, TrainConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -275,6 +279,28 @@ def test_checklists_have_every_item_and_leave_open_what_only_authors_know() -> N
     assert "NOT PROVIDED" in make_page(subject)
 
 
+@pytest.mark.parametrize(("how", "new"), [("left out", True), ("judged", False), ("not known", False)])
+def test_images_took_no_part_in_training_only_where_that_is_known(how: Any, new: bool) -> None:
+    subject = subject_of("three")
+    seen = SeenImages(count=None, of=subject.report.n, how=how, note=how)
+    report = msgspec.structs.replace(subject.report, seen=seen)
+    outside = dataclasses.replace(subject, report=report, manifest=make_manifest(), external=True)
+    methods = " ".join(say_split(outside))
+    assert "trained on other data" in methods
+    assert ("took no part in it" in methods) is new
+    assert "in one part only" not in methods
+
+
+@pytest.mark.parametrize("leaks", ["drop", "keep"])
+def test_groups_lie_in_one_part_only_where_leaks_were_not_kept(leaks: Any) -> None:
+    manifest = make_manifest()
+    origin = msgspec.structs.replace(manifest.provenance, config=TrainConfig(leaks=leaks))
+    manifest = msgspec.structs.replace(manifest, provenance=origin)
+    methods = " ".join(say_split(dataclasses.replace(subject_of("three"), manifest=manifest)))
+    assert "come from 100 groups" in methods
+    assert ("in one part only" in methods) is (leaks == "drop")
+
+
 def test_mistakes_are_the_surest_of_each_class_and_doubtful_labels_are_found() -> None:
     rng = np.random.default_rng(0)
     targets = np.repeat(np.arange(3), 40)
@@ -339,17 +365,23 @@ def test_a_comparison_says_what_a_margin_shows_and_how_many_images_would_tell() 
 
 def test_persons_and_places_of_a_table_are_counted_in_each_split(tmp_path: Path) -> None:
     rows = ["image,label,split,age,sex,site"]
-    for at in range(60):
+    for at in range(150):
         Image.new("L", (8, 8), at).save(tmp_path / f"{at}.png")
         age = "" if at == 0 else 30 + at
-        rows.append(f"{at}.png,{'ab'[at % 2]},{('train', 'val', 'test')[at % 3]},{age},{'FM'[at % 2]},<i>north</i>")
+        site = "south" if at % 18 == 0 else "<i>north</i>"
+        rows.append(f"{at}.png,{'ab'[at % 2]},{('train', 'val', 'test')[at % 3]},{age},{'FM'[at % 2]},{site}")
     (tmp_path / "labels.csv").write_text("\n".join(rows), "utf-8")
     subject = dataclasses.replace(subject_of("two"), splits=open_data(tmp_path / "labels.csv"))
     words = Outline(make_page(subject)).words
     assert "Persons and places in each split" in words
-    assert "age, median (quartiles)60 (46.5 to 73.5)59.5 (45.25 to 73.75)60.5 (46.25 to 74.75)" in words
-    assert "age: missing1 (5 %)0 (0 %)0 (0 %)" in words
-    assert "sex: F10 (50 %)10 (50 %)10 (50 %)" in words
-    assert "site: <i>north</i>20 (100 %)" in words
+    assert "age, median (quartiles)105 (69 to 141)104.5 (67.75 to 141.25)105.5 (68.75 to 142.25)" in words
+    assert "age: missingtoo few0 (0 %)0 (0 %)" in words
+    assert "sex: F25 (50 %)25 (50 %)25 (50 %)" in words
+    assert "site: <i>north</i>41 (82 %)50 (100 %)50 (100 %)" in words
+    assert "site: southtoo few0 (0 %)0 (0 %)" in words  # nine images, as withheld as among the groups
     said = fill(CLAIM, subject)
     assert said["36"].startswith("site, age, sex in each split")
+    assert subject.splits is not None
+    one = dataclasses.replace(subject.splits.val, groups=np.zeros(50, np.int64))  # of one patient
+    told = demographics(dataclasses.replace(subject, splits=dataclasses.replace(subject.splits, val=one)))
+    assert told[0][1:] == ("41 (82 %)", "too few", "50 (100 %)")

@@ -23,7 +23,7 @@ from zoo.runs import Callback, RunFolder, open_run
 from zoo.testing import colour_folder
 from zoo.workflow import _trainings
 from zoo.workflow._calibrate import _follow
-from zoo.workflow._folds import Expected, expect
+from zoo.workflow._folds import Expected, expect, read_answers, report_answers
 from zoo.workflow._folds_request import share_time
 from zoo.workflow._last import of_all, refuse_last
 from zoo.workflow._trainings import Training
@@ -68,6 +68,19 @@ def test_every_image_is_judged_once_by_the_fold_that_holds_it(colours: Path, don
     assert {"report.json", "confusion.png", "reliability.png"} <= {path.name for path in Path(done.run).iterdir()}
     right = np.mean([row["correct"] == "1" for row in rows])
     assert done.test.metrics["accuracy"].value == pytest.approx(right)
+
+
+def test_pooled_answers_are_reported_with_the_median_temperature_of_the_folds(
+    done: zoo.FoldsResult, tmp_path: Path
+) -> None:
+    """Each file has divided its logits already, so 1 would be a number that no file holds."""
+    kept = read_answers(Path(done.run))
+    told: Any = {"model": MODEL, "data": "colours", "notes": (), "ordered": False}
+    found = report_answers(tmp_path, kept, **told, temperatures=(0.5, 2.0, 9.0)).calibration
+    assert found is not None
+    assert done.test.calibration is not None
+    assert found.temperature == 2
+    assert found.nll == done.test.calibration.nll
 
 
 def test_it_is_one_run_in_the_list_and_latest(done: zoo.FoldsResult) -> None:
@@ -165,8 +178,6 @@ def test_two_runs_over_the_same_folds_are_compared_in_pairs(
 
 def test_groups_stay_in_one_fold_and_intervals_are_over_them(colours: Path, tmp_path: Path) -> None:
     found = zoo.train_folds(MODEL, colours, folds=3, group=r"(\d+)\.png", out=tmp_path / "over")
-    from zoo.workflow._folds import read_answers
-
     kept = read_answers(Path(found.run))
     assert found.test.clusters == len(np.unique(kept.groups)) < found.test.n
     for group in np.unique(kept.groups):
@@ -226,8 +237,30 @@ def test_a_model_of_all_images_says_that_its_figures_are_those_of_the_folds(
     assert manifest.temperature == pytest.approx(np.median(temperatures))
     with refused("split-empty", DataError):
         zoo.evaluate(found.run, colours)
+    assert "was trained on" in zoo.evaluate(found.final, split="val").notes[0]
+    for split in ("test", "val"):
+        with refused("suspects-learnt", UsageError):
+            zoo.find_suspects(found.final, split=split)
+    with refused("folds-none", UsageError, quantize="int8"):
+        zoo.export(found.run, quantize="int8")
     bundle = zoo.export(found.run, bundle=True, out=tmp_path / "m.zoo")
     assert "no test set of its own" in (Path(bundle.path) / "CARD.md").read_text(encoding="utf-8")
+    for place in (out, out / "all"):  # its page says it, too: no image judged the file
+        zoo.report(place)
+        assert "no test set of its own" in (place / "CARD.md").read_text(encoding="utf-8")
+        page = (place / "report.html").read_text(encoding="utf-8")
+        wrong = (
+            "it is the file that ships",
+            "The exported ONNX file, which",
+            "fitted on validation images",
+            "held-out",
+            "val 0",
+            "Images of each class in each split",
+        )
+        assert not [said for said in wrong if said in page]
+        assert "no test set of its own" in page
+        assert "the median of those that the models of the folds were given" in page
+        assert "temperature, median of the folds" in page
     with refused("option-conflict", UsageError, holds="all"):
         zoo.train_folds(MODEL, colours, folds=3, then="ensemble", resume="auto", out=out)
 
@@ -266,6 +299,9 @@ def test_an_ensemble_of_the_folds_answers_with_the_mean_of_their_probabilities(
     card = (Path(zoo.export(together.run, bundle=True, out=tmp_path / "m.zoo").path) / "CARD.md").read_text("utf-8")
     assert "no test set of its own" in card
     assert "learnt on validation" not in card
+    page = Path(zoo.report(together.run, out=tmp_path / "page").html).read_text("utf-8")
+    assert "3 members, equal weights" in page
+    assert "No image was held out to judge this file." in page
 
 
 def test_an_ensemble_of_folds_that_was_stopped_is_made_again_and_may_be_moved(

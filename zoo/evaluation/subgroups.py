@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from zoo.evaluation._cases import Cases
     from zoo.evaluation._scores import Array
 
-__all__ = ["LEAST_IMAGES", "LEAST_PATIENTS", "Further", "find_segments", "measure_groups", "say_groups"]
+__all__ = ["LEAST_IMAGES", "LEAST_PATIENTS", "Further", "find_segments", "is_enough", "measure_groups", "say_groups"]
 
 LEAST_IMAGES = 20
 LEAST_PATIENTS = 10
@@ -133,8 +133,13 @@ def say_groups(segments: Sequence[Subgroup]) -> tuple[str, ...]:
     )
 
 
+def is_enough(n: int, patients: int | None) -> bool:
+    """Whether so many images, of so many patients (None: not known), are enough to say more of than their name."""
+    return n >= LEAST_IMAGES and (patients is None or patients >= LEAST_PATIENTS)
+
+
 def _is_enough(cases: Cases, mask: NDArray[np.bool_]) -> bool:
-    return int(mask.sum()) >= LEAST_IMAGES and (cases.groups is None or cases.units(mask) >= LEAST_PATIENTS)
+    return is_enough(int(mask.sum()), _patients(cases, mask))
 
 
 def _patients(cases: Cases, mask: NDArray[np.bool_]) -> int | None:

@@ -82,7 +82,8 @@ class Calibration(Value, frozen=True):
     """How far probabilities can be taken at their word, on the evaluated images."""
 
     temperature: float
-    """Logits are divided by it before the softmax, or the sigmoids; fitted on validation images only."""
+    """Logits are divided by it before the softmax, or the sigmoids; fitted on validation images only.
+    Of a run over folds: the median of its folds, each of which divides by its own."""
     brier: Interval
     """Mean of sum over classes of (p - y)^2, in [0, 2] (Brier 1950); multilabel: mean over known labels, in [0, 1]."""
     nll: Interval

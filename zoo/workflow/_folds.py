@@ -170,7 +170,14 @@ def pool(parts: Sequence[Answers]) -> Answers:
 
 
 def report_answers(
-    folder: Path, answers: Answers, *, model: str, data: str, notes: Sequence[str], ordered: bool
+    folder: Path,
+    answers: Answers,
+    *,
+    model: str,
+    data: str,
+    notes: Sequence[str],
+    ordered: bool,
+    temperatures: Sequence[float],
 ) -> EvalReport:
     """Judge pooled answers; write report.json, predictions.csv, pictures and the answers into the run.
 
@@ -181,6 +188,7 @@ def report_answers(
         data: name of the data.
         notes: what the reader of the numbers must know of the data.
         ordered: labels are grades in order.
+        temperatures: of each fold, which have divided its logits already; the report holds their median.
     """
     from zoo.evaluation import Cases, report, write_predictions
     from zoo.workflow._groups import add_groups
@@ -200,6 +208,11 @@ def report_answers(
         groups=groups,
         ordered=ordered,
     )
+    if found.calibration is not None:
+        median = float(np.median(temperatures))
+        found = msgspec.structs.replace(
+            found, calibration=msgspec.structs.replace(found.calibration, temperature=median)
+        )
     _write(folder / ANSWERS, answers)
     ids, folds = answers.ids.tolist(), answers.fold.tolist()
     kept = dict(zip(answers.columns.tolist(), answers.cells.T.tolist(), strict=True))

@@ -80,12 +80,11 @@ def quantise(
         accept_unproven=accept_unproven,
         finetune=None if finetune is None else _tuner(finetune, manifest, config.seed),
     )
-    if config.fold != "none":  # else it has learnt from its validation images, too, and decides by none of them
-        answered = answer_images(taken.runtime, splits.val, config.seed)
-        manifest = choose_anew(manifest, answered.logits, splits.val)
-        if answered.scores is not None:
-            manifest = settle_anew(manifest, answered.scores)
-        manifest = msgspec.structs.replace(manifest, reference=draw_reference(answered, manifest))
+    answered = answer_images(taken.runtime, splits.val, config.seed)
+    manifest = choose_anew(manifest, answered.logits, splits.val)
+    if answered.scores is not None:
+        manifest = settle_anew(manifest, answered.scores)
+    manifest = msgspec.structs.replace(manifest, reference=draw_reference(answered, manifest))
     splits, seen = sift_start(splits, list_seen(run), config.leaks, run.record.notes, start=start_of(run.record))
     float32 = judge(plugin, taken.float32, splits, "test", seen=seen, look=False)  # its logits are all that is asked
     own = judge(plugin, taken.runtime, splits, "test", seen=seen)

@@ -130,17 +130,24 @@ def refuse_combinations(request: Request, exported: Path | None, *, web: bool) -
         )
 
 
-def refuse_quantised(card: ModelCard, kind: QuantizedKind, *, members: bool) -> None:
-    """Refuse models that ship in float32: ensembles, of which `members` is true, and those with columns.
+def refuse_quantised(card: ModelCard, kind: QuantizedKind) -> None:
+    """Refuse models that ship in float32: ensembles, those of all images, and those with columns.
 
     Raises:
         UsageError: it is one.
     """
-    if members:
+    if card.members:
         raise UsageError(
             f"--{kind}: an ensemble ships in float32, its members are proven one by one; export it as it is, or one "
             f"member with --{kind}",
             code="ensemble-quantise",
+            quantize=kind,
+        )
+    if card.train.fold == "none":
+        raise UsageError(
+            f"--{kind}: {card.name} has learnt from all images, and none is left to show what a smaller file loses; "
+            f"export it as it is, or name the run of one fold with --{kind}",
+            code="folds-none",
             quantize=kind,
         )
     if card.table is not None:

@@ -118,6 +118,10 @@ class Target:
         """Whether its own test images were judged in training although it had seen some, as was asked then."""
         return self.own and self.runtime.manifest.provenance.config.leaks == "keep"
 
+    def learnt(self, split: str) -> bool:
+        """Whether this split of its own images was trained on; fold none trains on validation images, too."""
+        return self.own and (split == "train" or self.runtime.manifest.provenance.config.fold == "none")
+
 
 def open_target(
     target: str | Path | None,
@@ -187,7 +191,7 @@ def look_up(target: Target, split: str) -> Overlap | SeenImages | None:
 
     n, own = len(target.splits.split(split)), target.splits.fingerprint.sha256
     if target.own and split != "test":
-        how = "the model was trained on" if split == "train" else "the model's best epoch was chosen by"
+        how = "the model was trained on" if target.learnt(split) else "the model's best epoch was chosen by"
         note = f"these are the images that {how}: numbers are optimistic"
         return SeenImages(count=n, of=n, how="judged", note=note)
     # Members of an ensemble may have been trained on other images, or on these split otherwise.

@@ -173,6 +173,8 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
     from zoo.workflow._request import check_places, refuse_quantised, target_of
 
     opened = open_run(run_that_ships(find_run(run)))
+    if request.quantize is not None:
+        refuse_quantised(opened.record.card, request.quantize)
     check_places(opened, request)
     try:
         splits = images_of(opened, request.data)
@@ -183,8 +185,6 @@ def _write_file(run: str | Path | None, request: Request) -> ExportResult:
     plugin = registry.load(opened.record.plugin.name).plugin
     refer: Answered | Reference | None
     opened, trained, splits, refer, notes = _restore(opened, plugin, splits)
-    if request.quantize is not None:
-        refuse_quantised(opened.record.card, request.quantize, members=bool(trained.members))
     settled, report = opened, read_report(opened)
     if request.operating:
         settled, report, refer = choose_at_export(opened, trained, plugin, splits, request.operating)

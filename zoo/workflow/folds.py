@@ -327,7 +327,15 @@ def _finish(run: RunFolder, results: Sequence[TrainResult]) -> FoldsResult:
     if report is None:
         name = run.record.data.name
         ordered = parts[0].record.task == "ordinal"
-        report = report_answers(run.path, answers, model=run.record.card.name, data=name, notes=common, ordered=ordered)
+        report = report_answers(
+            run.path,
+            answers,
+            model=run.record.card.name,
+            data=name,
+            notes=common,
+            ordered=ordered,
+            temperatures=[one.record.temperature for one in parts],
+        )
     seconds = sum(result.seconds or 0.0 for result in results)
     run.update(
         status="done",

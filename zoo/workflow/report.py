@@ -203,6 +203,7 @@ class _Found:
     cases: Cases | None
     robustness: Robustness | None = None
     external: bool = False
+    expected: bool = False
 
 
 def _cases(judged: Judged, manifest: Manifest) -> Cases:
@@ -252,7 +253,8 @@ def _of_run(run: RunFolder, out: Path, *, images: bool, heatmaps: bool) -> Repor
     record, judged = run.record, read_report(run)
     if record.status != "done" or judged is None:
         raise refuse_unfinished(run, "is not finished, so nothing is known of it")
-    if heatmaps and (record.folds or record.card.train.fold == "none"):
+    expected = bool(record.folds) or record.card.train.fold == "none"
+    if heatmaps and expected:
         raise UsageError(
             f"--heatmaps of {quote_path(run.path)}: no single file gave the answers of a run over folds; name a model "
             "file and images with --data",
@@ -275,7 +277,7 @@ def _of_run(run: RunFolder, out: Path, *, images: bool, heatmaps: bool) -> Repor
             gallery = make_gallery(cases, answers.ids.tolist(), read, explain)
     stressed = run.file(ROBUSTNESS_FILE)
     tried = decode(stressed.read_bytes(), Robustness, str(stressed), TrainingError) if stressed.is_file() else None
-    found = _Found(judged, manifest, record, None if record.folds else splits, cases, tried)
+    found = _Found(judged, manifest, record, None if expected else splits, cases, tried, expected=expected)
     return _write(out, found, gallery)
 
 
@@ -329,9 +331,12 @@ def _write(out: Path, found: _Found, gallery: Gallery | None) -> ReportFiles:
         gallery=gallery,
         robustness=found.robustness,
         external=found.external,
+        expected=found.expected,
     )
     page, card = out / PAGE_FILE, out / CARD_FILE
-    about = None if found.manifest is None else msgspec.structs.replace(found.manifest, report=found.report)
+    about = found.manifest
+    if about is not None and not found.expected:  # else its own report says whose figures it holds
+        about = msgspec.structs.replace(about, report=found.report)
     texts: dict[Path, bytes | str] = {
         out / REPORT_FILE: encode(found.report),
         **({} if about is None else {card: model_card(about)}),

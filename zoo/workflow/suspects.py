@@ -113,9 +113,11 @@ def find_suspects(
         note = f"answers of {len(run.record.folds)} folds, each to images that it has not seen"
         return _list(cases, kept.ids.tolist(), run.record.labels, most, note)
     found = open_target(place, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
+    if found.learnt(split):
+        raise _refuse_learnt("the images of its training")
     splits, seen = leave_out_seen(found, split, include=False)
     names = ("test", "val") if found.own and split == "test" else (split,)
-    if (found.own and split == "train") or not any(len(splits.split(name)) for name in names):
+    if not any(len(splits.split(name)) for name in names):
         raise _refuse_learnt("the images that are left")
     parts = [_answer(found.runtime, splits, name) for name in names if len(splits.split(name))]
     manifest = found.runtime.manifest
@@ -174,7 +176,7 @@ def _list(cases: Cases, ids: Sequence[str], labels: Sequence[str], most: int, *n
 
 def _refuse_learnt(what: str) -> UsageError:
     return UsageError(
-        f"--suspects: the model has learnt from {what}, and repeats their labels; take its test images, or train with "
-        "--folds, which answers every image by a model that has not seen it",
+        f"--suspects: the model has learnt from {what}, and repeats their labels; take its test images, or a run over "
+        "folds ('zoo train --folds'), which answers every image by a model that has not seen it",
         code="suspects-learnt",
     )

@@ -69,7 +69,10 @@ def _privacy(subject: Subject) -> Html:
 
 
 def _notes(subject: Subject) -> Html:
-    lines = subject.report.notes
+    report, manifest = subject.report, subject.manifest
+    if subject.expected and manifest is not None and manifest.report is not None:  # the file's own says it, too
+        report = manifest.report
+    lines = report.notes
     if not lines:
         return Html()
     return Html(f'<div class="notice"><p><b>Read this first</b></p>{bullets(lines)}</div>')

@@ -11,7 +11,8 @@ import numpy as np
 from zoo._support.text import format_count
 from zoo.data import ABOUT, count_labels
 from zoo.evaluation.page._html import NONE, Html, bullets, name, paragraph, percent, table
-from zoo.evaluation.page._words import describe_input, describe_splits, describe_start
+from zoo.evaluation.page._words import describe_input, describe_start
+from zoo.evaluation.subgroups import is_enough
 from zoo.spec import Manifest, TrainConfig
 from zoo.tabular import is_missing, read_number
 
@@ -30,6 +31,8 @@ _MOST_VALUES = 12
 """Values of a column that are counted, the most frequent ones."""
 MOST_LABELS = 30
 """Labels that are listed; all are in the table of classes."""
+_FEW = "too few"
+"""In the place of a number of few images or patients, which may tell who somebody is."""
 _ALWAYS = ("epochs", "batch_size", "lr", "loss", "metric", "augment", "class_weight", "seed", "split_seed")
 """Settings of a recipe that are said even where they are the default."""
 
@@ -56,7 +59,7 @@ def show_data(subject: Subject) -> Html:
     rows: list[tuple[object, object]] = [
         ("data", name(report.data.name)),
         ("fingerprint", Html(f"<code>{report.data.sha256}</code>")),
-        ("images", f"{report.data.n} ({describe_splits(report.data.splits)})"),
+        ("images", f"{report.data.n} ({subject.parts})"),
         ("groups", "none are known: images count as independent" if report.clusters is None else
          f"{format_count(report.clusters, 'group')} (patients, lesions or studies) among the images judged"),
     ]  # fmt: skip
@@ -75,7 +78,7 @@ def show_data(subject: Subject) -> Html:
 
 def _counts(subject: Subject) -> Html:
     sets = sets_of(subject)
-    if subject.record is not None and subject.record.folds:
+    if subject.expected:
         return Html()  # every image is in every split of some fold
     if not sets or subject.splits is None:
         return paragraph("Counts by class and split are not shown: the images were not at hand.", kind="missing")
@@ -92,7 +95,10 @@ def _counts(subject: Subject) -> Html:
 
 
 def demographics(subject: Subject) -> list[tuple[object, ...]]:
-    """What the table says of persons and places in each split: a row for each column, or each frequent value of one."""
+    """What the table says of persons and places in each split: a row for each column, or each frequent value of one.
+
+    A number of few is told here no more than among the groups of a report.
+    """
     sets = sets_of(subject)
     rows: list[tuple[object, ...]] = []
     for column in ABOUT:
@@ -105,31 +111,43 @@ def demographics(subject: Subject) -> list[tuple[object, ...]]:
         known = [number for split, own in cells.items() for one, number in zip(own, numbers[split], strict=True)
                  if not is_missing(one)]  # fmt: skip
         if known and None not in known and len(set(known)) > _FEW_NUMBERS:
-            rows.append((f"{column}, median (quartiles)", *(_quartiles(own) for own in numbers.values())))
+            told = (_quartiles(sets[split], own) for split, own in numbers.items())
+            rows.append((f"{column}, median (quartiles)", *told))
         else:
             shown = [value for value, _ in Counter(
                 one for own in cells.values() for one in own if not is_missing(one)
             ).most_common(_MOST_VALUES)]  # fmt: skip
             rows += [
-                (Html(f"{column}: {name(value)}"), *(_share(own.count(value), len(own)) for own in cells.values()))
+                (
+                    Html(f"{column}: {name(value)}"),
+                    *(_share(sets[split], [one == value for one in own]) for split, own in cells.items()),
+                )
                 for value in shown
             ]
-        missing = {split: sum(map(is_missing, own)) for split, own in cells.items()}
-        if any(missing.values()):
-            rows.append((f"{column}: missing", *(_share(n, len(cells[split])) for split, n in missing.items())))
+        missing = {split: [*map(is_missing, own)] for split, own in cells.items()}
+        if any(map(any, missing.values())):
+            rows.append((f"{column}: missing", *(_share(sets[split], gone) for split, gone in missing.items())))
     return rows
 
 
-def _quartiles(numbers: Sequence[float | None]) -> str:
+def _quartiles(images: ImageSet, numbers: Sequence[float | None]) -> str:
     known = [number for number in numbers if number is not None]
     if not known:
         return NONE
+    if _are_few(images, [number is not None for number in numbers]):
+        return _FEW
     low, middle, high = np.quantile(known, (0.25, 0.5, 0.75))
     return f"{middle:g} ({low:g} to {high:g})"
 
 
-def _share(n: int, of: int) -> str:
-    return f"{n} ({percent(n / of)})"
+def _share(images: ImageSet, chosen: Sequence[bool]) -> str:
+    n = sum(chosen)
+    return _FEW if n and _are_few(images, chosen) else f"{n} ({percent(n / len(chosen))})"
+
+
+def _are_few(images: ImageSet, chosen: Sequence[bool]) -> bool:
+    patients = None if images.groups is None else len(np.unique(images.groups[np.array(chosen)]))
+    return not is_enough(sum(chosen), patients)
 
 
 def _demographics(subject: Subject) -> Html:
@@ -228,7 +246,12 @@ def show_file(subject: Subject) -> Html:
     manifest, record = subject.manifest, subject.record
     if manifest is None:
         return Html()
-    lines = ["The figures are those of the exported ONNX file, from raw pixels; it is the file that ships."]
+    lines = [
+        "No image was held out to judge this file. The figures are those of the models of the folds, each "
+        "an exported ONNX file, from raw pixels."
+        if subject.expected
+        else "The figures are those of the exported ONNX file, from raw pixels; it is the file that ships."
+    ]
     if manifest.parity is not None:
         parity = manifest.parity
         lines.append(

@@ -15,7 +15,7 @@ from zoo.evaluation.metrics import title_of
 from zoo.evaluation.page import _methods
 from zoo.evaluation.page._about import demographics, sets_of, training_notes
 from zoo.evaluation.page._html import Html, paragraph, table
-from zoo.evaluation.page._words import describe_input, describe_splits
+from zoo.evaluation.page._words import describe_input
 from zoo.spec import EVIDENCE
 
 if TYPE_CHECKING:
@@ -113,13 +113,15 @@ def _selection(subject: Subject) -> Iterator[str]:
     best = None if subject.record is None else subject.record.best
     if best is not None:
         metric = title_of(best.metric.removeprefix("val_"))
-        yield f"Epoch {best.epoch}, by {metric} on validation images, never on test images."
+        where = "images of one fold, which it was trained on too" if subject.holds_none else "validation images"
+        yield f"Epoch {best.epoch}, by {metric} on {where}, never on test images."
 
 
 def _ensemble(subject: Subject) -> Iterator[str]:
     if subject.manifest is not None:
         members = len(subject.manifest.members)
-        yield f"{members} members, weights learnt on validation images." if members else "None: one model."
+        weights = "equal weights" if subject.holds_none else "weights learnt on validation images"
+        yield f"{members} members, {weights}." if members else "None: one model."
 
 
 def _measures(subject: Subject) -> Iterator[str]:
@@ -151,7 +153,9 @@ def _explanation(subject: Subject) -> Iterator[str]:
 
 
 def _internal(subject: Subject) -> Iterator[str]:
-    if not subject.external:
+    if subject.expected:
+        yield f"{subject.report.n} images of the same data, each by the model of the fold that held it out."
+    elif not subject.external:
         yield f"{subject.report.n} held-out images of the same data ({subject.report.split})."
 
 
@@ -182,7 +186,7 @@ def _groups(subject: Subject) -> Iterator[str]:
 
 def _flow(subject: Subject) -> Iterator[str]:
     data = subject.report.data
-    yield f"{data.n} images: {describe_splits(data.splits)}; {subject.report.n} judged."
+    yield f"{data.n} images: {subject.parts}; {subject.report.n} judged."
     yield from _subsets(subject)
 
 
@@ -251,12 +255,15 @@ def _difference(subject: Subject) -> Iterator[str]:
 
 
 def _development(subject: Subject) -> Iterator[str]:
-    yield f"{describe_splits(subject.report.data.splits)}; classes are counted above."
+    parts = subject.parts
+    yield f"{parts[0].upper()}{parts[1:]}." if subject.expected else f"{parts}; classes are counted above."
 
 
 def _specification(subject: Subject) -> Iterator[str]:
     if subject.manifest is not None:
         yield "The ONNX file is the whole model: preprocessing, network, calibration, labels."
+        if subject.expected:
+            yield "The figures are those of the models of the folds, not of this file."
 
 
 def _refusals(subject: Subject) -> Iterator[str]:

@@ -8,7 +8,7 @@ from zoo._support.text import format_count
 from zoo.evaluation.intervals import RESAMPLES
 from zoo.evaluation.metrics import title_of
 from zoo.evaluation.page._html import Html, paragraph
-from zoo.evaluation.page._words import describe_input, describe_splits, describe_start
+from zoo.evaluation.page._words import describe_input, describe_start
 from zoo.spec import Interval
 
 if TYPE_CHECKING:
@@ -51,23 +51,29 @@ def say_split(subject: Subject) -> Iterator[str]:
     """How images were divided, and what parts share."""
     report, manifest = subject.report, subject.manifest
     record = subject.record
-    if record is not None and record.folds:
+    if subject.expected:
+        count = f"{len(record.folds)}-fold " if record is not None and record.folds else ""
         yield (
-            f"In {len(record.folds)}-fold cross-validation every image was judged by a model that had not been trained "
-            "or validated on it."
+            f"In {count}cross-validation every image was judged by a model that had not been trained or validated on "
+            "it."
         )
+        if manifest is not None:
+            yield "The model of the file was made from all images, and was not judged itself."
     elif not subject.external:
-        yield f"Images were divided into {describe_splits(report.data.splits)}."
+        yield f"Images were divided into {subject.parts}."
     elif manifest is not None:
-        origin = manifest.provenance.data
+        origin, seen = manifest.provenance.data, report.seen
+        new = seen is not None and seen.how in {"none", "left out"}
         yield (
-            f"The model had been trained on other data ({origin.name}, {format_count(origin.n, 'image')}); the images "
-            "here took no part in it."
+            f"The model had been trained on other data ({origin.name}, {format_count(origin.n, 'image')})"
+            f"{'; the images here took no part in it' if new else ''}."
         )
     if report.clusters is None:
         yield "No groups such as patients were known, so images count as independent and parts may share patients."
     else:
-        yield f"The {report.n} images judged come from {format_count(report.clusters, 'group')}, each in one part only."
+        kept_leaks = manifest is not None and manifest.provenance.config.leaks == "keep"
+        apart = "" if subject.external or kept_leaks else ", each in one part only"
+        yield f"The {report.n} images judged come from {format_count(report.clusters, 'group')}{apart}."
 
 
 def say_model(subject: Subject) -> Iterator[str]:
@@ -109,20 +115,23 @@ def say_training(subject: Subject) -> Iterator[str]:
         )
     if record is not None and record.best is not None and record.epochs_done > 1:
         metric = title_of(record.best.metric.removeprefix("val_"))
-        yield f"The epoch with the best {metric} on validation images was kept."
-    yield (
-        f"Probabilities were calibrated with one temperature ({manifest.temperature:.2f}), fitted on validation images "
-        "(Guo et al. 2017)."
+        where = "images of one fold, which it was trained on too," if subject.holds_none else "validation images"
+        yield f"The epoch with the best {metric} on {where} was kept."
+    how = (
+        "the median of those that the models of the folds were given on validation images"
+        if subject.holds_none
+        else "fitted on validation images"
     )
+    yield f"Probabilities were calibrated with one temperature ({manifest.temperature:.2f}), {how} (Guo et al. 2017)."
 
 
 def say_evaluation(subject: Subject) -> Iterator[str]:
     """How figures and intervals were made."""
     report = subject.report
-    yield (
-        f"The exported ONNX file, which holds preprocessing and calibration, was run on {report.n} raw images "
-        f"({report.split})."
-    )
+    which, where = "The exported ONNX file", f"{report.n} raw images ({report.split})"
+    if subject.expected:
+        which, where = "Of each fold the exported ONNX file", f"the raw images of its test part ({report.n} in all)"
+    yield f"{which}, which holds preprocessing and calibration, was run on {where}."
     yield from say_intervals(subject)
     named = ", ".join(title_of(name) for name in report.metrics)
     yield f"Reported are {named}, and each class against the rest."

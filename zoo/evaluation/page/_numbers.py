@@ -184,7 +184,10 @@ def show_calibration(subject: Subject) -> Html:
         ("Brier score (0 is best)", found.brier),
         ("negative log-likelihood, nats", found.nll),
         (f"expected calibration error, {found.bins} bins", found.ece),
-        ("temperature, fitted on validation", found.temperature),
+        (
+            "temperature, median of the folds" if subject.expected else "temperature, fitted on validation",
+            found.temperature,
+        ),
     ]
     numbers = table("How far probabilities can be taken at their word", ("measure", "value (95 %)"), rows)
     note = paragraph(

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from zoo.evaluation.page._words import describe_splits
+
 if TYPE_CHECKING:
     from zoo.data import Splits
     from zoo.evaluation._cases import Cases
@@ -28,6 +30,8 @@ class Subject:
         robustness: what corrupted copies do; None: nobody asked.
         gallery: images to look at; None: none are shown, because they are not at hand, or nobody is to see them.
         external: the images are not of the data that the model was trained with.
+        expected: models of folds gave the figures, each on images that it had not seen; no image was held out to judge
+            the file itself, if there is one.
     """
 
     report: EvalReport
@@ -38,3 +42,14 @@ class Subject:
     gallery: Gallery | None = None
     robustness: Robustness | None = None
     external: bool = False
+    expected: bool = False
+
+    @property
+    def parts(self) -> str:
+        """How the images were divided: 'train 80, val 10, test 10'."""
+        return "each in the test part of one fold" if self.expected else describe_splits(self.report.data.splits)
+
+    @property
+    def holds_none(self) -> bool:
+        """Whether the model, or the members together, learnt from all images, those of validation too."""
+        return self.manifest is not None and self.manifest.provenance.config.fold == "none"
