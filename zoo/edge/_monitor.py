@@ -2,9 +2,9 @@
 
 Each statistic of the table is tested on its own against the file's reference, by `zoo.edge._martingale`. It raises an
 alarm where its evidence reaches m / alpha, m the number of statistics that the reference holds, compared or not; of
-labels, K together are one of them, and each reaches m K / alpha. By Bonferroni's inequality the probability of any alarm, ever, is at most alpha while the
-images are exchangeable with those of the reference. The mean of these martingales would not do: martingales of several
-statistics are none in a common filtration.
+labels, K together are one of them, and each reaches m K / alpha. By Bonferroni's inequality the probability of any
+alarm, ever, is at most alpha while the images are exchangeable with those of the reference. The mean of these
+martingales would not do: martingales of several statistics are none in a common filtration.
 
 What this module does not know: command lines, how a reference is made.
 """
