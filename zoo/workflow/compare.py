@@ -23,7 +23,6 @@ from zoo.workflow.train import carry_out, train
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from zoo.data import Splits
     from zoo.evaluation.comparison import Comparison
     from zoo.spec import Budget, Reading
     from zoo.workflow._begin import Plan
@@ -263,14 +262,13 @@ def _refuse_early(
     if ready and not _same_images(ready, split):
         _refuse_folds(ready, [names[k] for k in opened])
     # Of named data, what all are judged on is decided when all are there.
-    subjects = [Subject(names[k], one.runtime.labels, _hash_of(one.splits, data)) for k, one in opened.items()]
-    subjects += [Subject(names[k], plan.data.labels, _hash_of(plan.data, data)) for k, plan in plans.items()]
-    if subjects:
-        check_comparable(subjects)
-
-
-def _hash_of(splits: Splits, data: str | Path | None) -> str | None:
-    return splits.fingerprint.sha256 if data is None else None
+    known = {k: (one.runtime.labels, one.runtime.manifest.task, one.splits) for k, one in opened.items()}
+    known |= {k: (plan.data.labels, plan.data.task, plan.data) for k, plan in plans.items()}
+    if known:
+        check_comparable([
+            Subject(names[k], labels, splits.fingerprint.sha256 if data is None else None, ordered=task == "ordinal")
+            for k, (labels, task, splits) in known.items()
+        ])  # fmt: skip
 
 
 def _judge_all(
