@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import pytest
 from beside_images import write_table
 from made_runs import make_report
@@ -16,7 +18,10 @@ from refusals import refused
 import zoo
 from zoo.data import open_data
 from zoo.errors import DataError, UsageError
+from zoo.runs import open_run
 from zoo.spec import EvalReport, Robustness, Subgroup, decode
+from zoo.workflow import _quantise
+from zoo.workflow.evaluate import load_plugin
 from zoo_cli._failing import describe_failing
 from zoo_cli.main import main
 
@@ -75,6 +80,27 @@ def test_training_ends_with_groups_of_the_columns_that_have_a_role(result: zoo.T
     assert any(row.group == "missing" for row in report.subgroups)
     assert read_document(place / "run" / "report.json", EvalReport) == report
     assert zoo.open(place / "run").manifest.report == report
+
+
+def test_groups_of_an_export_are_judged_by_the_decisions_that_it_carries(
+    result: zoo.TrainResult, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a group's sensitivity stands at the threshold of another file, and contradicts `zoo evaluate`."""
+    made = zoo.export(result.run, bundle=True, operating=["sensitivity=0.9:ill"], out=tmp_path / "other.zoo")
+    report = zoo.open(made.path).manifest.report
+    assert report is not None
+    assert report.subgroups == zoo.evaluate(made.path, place / "data" / "table.csv").subgroups
+    assert all("sensitivity for ill" in row.metrics for row in report.subgroups if row.column == "site")
+
+    own, run, splits = zoo.open(place / "run"), open_run(place / "run"), open_data(place / "data" / "table.csv")
+    ladder = SimpleNamespace(runtime=own, float32=own)
+    monkeypatch.setattr(_quantise, "climb", lambda *_, **__: ladder)
+    monkeypatch.setattr(_quantise, "confirm", lambda *_: (onnx.load(own.path), None))
+    monkeypatch.setattr(_quantise, "choose_anew", lambda *_: zoo.open(made.path).manifest)
+    proven = onnx.load(own.path), own.manifest
+    _, manifest, _ = _quantise.quantise(run, load_plugin(run), splits, proven, kind="int8", target=None)
+    assert manifest.report is not None
+    assert manifest.report.subgroups == report.subgroups
 
 
 def test_the_site_where_the_model_guesses_is_named_in_table_segments_and_notes(result: zoo.TrainResult) -> None:

@@ -82,6 +82,7 @@ def judge(
     look: bool = True,
     unlike: Sequence[str | Path] = (),
     skip_bad: bool = False,
+    manifest: Manifest | None = None,
 ) -> Judged:
     """Run the shipped file on the raw images of one split.
 
@@ -99,6 +100,7 @@ def judge(
         look: say who the file fails for: groups, shortcuts and baselines.
         unlike: files or folders of images that are not of the model's kind.
         skip_bad: leave out those of `unlike` that cannot be read.
+        manifest: what the file is going to say, where its decisions are settled anew; None: what it says.
 
     Raises:
         DataError: a class the file does not know, another pixel type, no image, or an unreadable image.
@@ -108,14 +110,14 @@ def judge(
     from zoo.evaluation import Cases, Watch, predict_set, report
     from zoo.workflow._groups import add_groups, pick_columns
 
-    manifest = runtime.manifest
+    manifest = manifest or runtime.manifest
     data = check_takes(manifest, data, labels)
     chosen, unusual = select_columns(data.split(split), manifest.table)
     images = check_in_range(chosen, manifest.views)
     about = (*_note_weights(manifest), *unusual)
     if look:
         pick_columns(images.kept, by)  # refused now, not after all images
-    scored = ScoredAnswers(runtime)
+    scored = ScoredAnswers(runtime, manifest)
     watch = Watch(scored.logits)
     logits, others = None, 0
     if labels is not None:
