@@ -19,7 +19,7 @@ import zoo
 from zoo.data import open_data
 from zoo.errors import DataError, UsageError
 from zoo.runs import open_run
-from zoo.spec import EvalReport, Robustness, Subgroup, decode
+from zoo.spec import EvalReport, Robustness, Subgroup, decode, encode
 from zoo.workflow import _quantise
 from zoo.workflow.evaluate import load_plugin
 from zoo_cli._failing import describe_failing
@@ -163,6 +163,22 @@ def test_corrupted_copies_are_judged_through_the_file(result: zoo.TrainResult, p
     again = zoo.stress(result.run, kinds=["noise", "mark"], severities=[1, 5], images=60)
     assert again.rows == found.rows
     assert read_document(place / "run" / "robustness.json", Robustness) == again
+
+
+def test_copies_of_other_images_never_stand_on_the_page_of_a_run(result: zoo.TrainResult, place: Path) -> None:
+    kept, page = place / "run" / "robustness.json", place / "run" / "report.html"
+    own = zoo.stress(result.run, kinds=["mark"], severities=[5], images=20)
+    written = kept.read_bytes()
+    other = zoo.stress(result.run, kinds=["mark"], severities=[5], images=20, split="val")
+    assert kept.read_bytes() == written
+    assert other.notes[-1] == "not kept: robustness.json of the run is of its own file and test images"
+    assert other.notes[-1] not in own.notes
+    zoo.report(result.run)
+    assert "Corrupted copies" in page.read_text("utf-8")
+    kept.write_bytes(encode(other))  # as an older release left it
+    zoo.report(result.run)
+    assert "Corrupted copies" not in page.read_text("utf-8")
+    kept.unlink()
 
 
 def test_what_cannot_be_corrupted_is_refused_before_any_image(result: zoo.TrainResult) -> None:

@@ -247,7 +247,7 @@ def _of_run(run: RunFolder, out: Path, *, images: bool, heatmaps: bool) -> Repor
     from zoo.evaluation.page import make_gallery
     from zoo.runs import refuse_unfinished
     from zoo.workflow._folds import read_answers
-    from zoo.workflow.stress import ROBUSTNESS_FILE
+    from zoo.workflow.stress import ROBUSTNESS_FILE, are_alike
 
     record, judged = run.record, read_report(run)
     if record.status != "done" or judged is None:
@@ -275,6 +275,8 @@ def _of_run(run: RunFolder, out: Path, *, images: bool, heatmaps: bool) -> Repor
             gallery = make_gallery(cases, answers.ids.tolist(), read, explain)
     stressed = run.file(ROBUSTNESS_FILE)
     tried = decode(stressed.read_bytes(), Robustness, str(stressed), TrainingError) if stressed.is_file() else None
+    if tried is not None and not are_alike(tried, judged):  # an older release kept those of other images too
+        tried = None
     found = _Found(judged, manifest, record, None if record.folds else splits, cases, tried)
     return _write(out, found, gallery)
 
