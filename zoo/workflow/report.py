@@ -116,7 +116,8 @@ def report(
     if run is not None:
         out = run.path if out is None else out
         if run.record.status != "done" or _keeps_answers(run):
-            _refuse_idle(reading, skip_bad=skip_bad, include_seen=include_seen, key=key is not None)
+            given = {"skip_bad": skip_bad, "include_seen": include_seen, "key": key is not None}
+            _refuse_idle(reading, provider=provider != "cpu", **given)
             return _of_run(run, Path(out), images=images, heatmaps=heatmaps)
     if out is None:
         raise UsageError(
