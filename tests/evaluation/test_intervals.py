@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,8 +11,24 @@ from hypothesis import strategies as st
 from scipy.stats import binomtest
 
 from zoo.errors import UsageError
-from zoo.evaluation import Cases, bootstrap, bound_share, draws, interval, intervals, measure, wilson
+from zoo.evaluation import (
+    Cases,
+    bootstrap,
+    bound_share,
+    choose_points,
+    curve_of,
+    decisions,
+    draws,
+    fit_sets,
+    interval,
+    intervals,
+    judge_points,
+    judge_sets,
+    measure,
+    wilson,
+)
 from zoo.spec import Interval
+from zoo.workflow._site import compare_losses
 
 
 def test_the_accuracy_interval_covers_the_truth_about_95_times_in_100():
@@ -63,6 +81,30 @@ def test_no_interval_where_most_resamples_are_undefined():
     resampled = np.array([np.nan] * 501 + [0.5, 0.7] * 249 + [0.6])
     assert interval(0.6, resampled, 10) is None
     assert interval(0.6, resampled[2:], 10) is not None
+
+
+def test_whatever_is_resampled_says_of_how_many_patients(monkeypatch):
+    """Or of few patients a range of thresholds, a curve, a size of sets or a change of losses is too narrow."""
+    rng, said = np.random.default_rng(0), []
+    tail = intervals.find_tail
+    for module in (intervals, decisions):
+        monkeypatch.setattr(module, "find_tail", lambda units: said.append(units) or tail(units))
+    targets, groups = np.arange(60) % 2, np.arange(60) // 10
+    logits = rng.normal(size=(60, 2)) + (targets[:, None] == np.arange(2))
+    cases = Cases.of(logits, targets, groups=groups)
+    sets = fit_sets(logits, targets, coverage=0.8)
+    points = choose_points(["youden:b"], logits, targets, "ab", groups=groups, resamples=100)
+    judged = SimpleNamespace(logits=logits, images=SimpleNamespace(targets=targets, groups=groups))
+    for make in (
+        lambda: choose_points(["youden:b"], logits, targets, "ab", groups=groups, resamples=100),
+        lambda: judge_points(cases, "ab", points, resamples=100),
+        lambda: curve_of(cases, logits.argmax(axis=1), resamples=100),
+        lambda: judge_sets(cases, "ab", sets, resamples=100),
+        lambda: compare_losses(judged, judged, 1.0, 2.0),
+    ):
+        said.clear()
+        make()
+        assert set(said) == {6}
 
 
 def test_the_wilson_interval_can_be_taken_on_another_scale():

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from made_runs import make_run
 from pictures import rare_class
 from refusals import refused
 
 import zoo
-from zoo.errors import ZooError
+from zoo.errors import DataError, ZooError
+from zoo.workflow._judge import compare_judged
 from zoo.workflow.compare import _share_images
 
 if TYPE_CHECKING:
@@ -78,3 +81,45 @@ def test_what_is_true_of_all_models_is_said_once(
     found = zoo.compare([svm_run.run, colour_run.run, Path(svm_run.run) / "model.onnx"], colours, split="val")
     assert len(set(found.notes)) == len(found.notes)
     assert next(note for note in found.notes if "best epoch was chosen by" in note).startswith("all models: ")
+
+
+GRADES = ("none", "mild", "moderate", "severe")
+
+
+def opened(labels: tuple[str, ...], task: str, logits: np.ndarray, truth: np.ndarray) -> Any:
+    """A file and its answers, as `compare_judged` takes them; columns and truth are given in the order of GRADES."""
+    order = [GRADES.index(label) for label in labels]
+    config = SimpleNamespace(class_weight="none")
+    manifest = SimpleNamespace(task=task, temperature=1.0, members=(), provenance=SimpleNamespace(config=config))
+    runtime = SimpleNamespace(
+        manifest=manifest, size_bytes=1, draw_columns=lambda _: None, logits=lambda *_: logits[:1]
+    )  # fmt: skip
+    picture = SimpleNamespace(pixels=np.zeros((2, 2, 3), np.uint8))
+    ids = [str(at) for at in range(len(truth))]
+    images = SimpleNamespace(ids=ids, targets=np.argsort(order)[truth], groups=None, read=lambda _: picture)
+    report = SimpleNamespace(labels=labels, data=SimpleNamespace(sha256="0"), notes=())
+    return runtime, SimpleNamespace(report=report, logits=logits[:, order], images=images, about=())
+
+
+def test_distances_of_grades_are_of_their_order_whichever_model_comes_first() -> None:
+    """Or a model that knows the same names as plain classes makes neighbours of "mild" and "none" at will."""
+    rng = np.random.default_rng(0)
+    truth, logits = np.arange(40) % 4, rng.normal(size=(40, 4))
+    grades, plain = opened(GRADES, "ordinal", logits, truth), opened(tuple(sorted(GRADES)), "multiclass", logits, truth)
+    for first, second, row in ((grades, plain, 0), (plain, grades, 1)):
+        found = compare_judged([first, second], "ab", resamples=100)
+        assert found.labels == GRADES
+        assert found.models[row].metrics["mean_absolute_error"].value == pytest.approx(
+            float(np.abs(logits.argmax(axis=1) - truth).mean())
+        )
+        assert "mean_absolute_error" not in found.models[1 - row].metrics
+
+
+def test_grades_in_another_order_are_refused() -> None:
+    truth, logits = np.arange(40) % 4, np.random.default_rng(0).normal(size=(40, 4))
+    first = opened(GRADES, "ordinal", logits, truth)
+    compare_judged([first, opened(GRADES[::-1], "ordinal", logits, truth)], "ab", resamples=100)
+    other = opened(tuple(sorted(GRADES)), "ordinal", logits, truth)
+    plain = opened(tuple(sorted(GRADES)), "multiclass", logits, truth)
+    with refused("compare-labels", DataError, model="c"):
+        compare_judged([plain, first, other], "abc", resamples=100)

@@ -160,13 +160,21 @@ def test_a_stopped_run_continues_with_the_first_unfinished_fold(
 
 
 def test_two_runs_over_the_same_folds_are_compared_in_pairs(
-    colours: Path, done: zoo.FoldsResult, tmp_path: Path
+    colours: Path, done: zoo.FoldsResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     other = zoo.train_folds("knn", colours, folds=3, out=tmp_path / "knn")
     found = zoo.compare([done.run, other.run])
     assert found.n == done.test.n
     assert found.models[0].metrics == done.test.metrics
     assert {pair.metric for pair in found.pairs} == {"accuracy", "macro_auroc"}
+    idle = ["--split", "--provider", "--include-seen", "--jobs"]
+    monkeypatch.setattr("zoo.edge._session.find_provider", lambda _: None)  # a machine that has it
+    with refused("option-ignored", UsageError, options=idle):
+        zoo.compare([done.run, other.run], split="val", provider="cuda", include_seen=True, engine=zoo.Engine(jobs=2))
+    with refused("option-ignored", UsageError, options=["--engine"]):
+        zoo.compare(done.folds[:2], engine="ray")
+    with refused("option-ignored", UsageError, options=["--provider"]):
+        zoo.report(done.run, provider="cuda")
     with refused("compare-folds", DataError):
         zoo.compare([done.run, other.folds[0]])
     with np.load(Path(other.run) / "answers.npz") as kept:

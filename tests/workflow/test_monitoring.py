@@ -117,6 +117,19 @@ def test_images_without_an_answer_are_a_statistic(model: Path, tmp_path: Path) -
     assert found.alarms[0].since == pytest.approx(41, abs=3)
 
 
+def test_a_table_without_any_answer_is_told_by_the_bounds_of_a_longer_one(
+    model: Path, same: Path, tmp_path: Path
+) -> None:
+    """Or a site whose every file is broken meets a crash, or an alarm that later answers take back."""
+    table = write_answers(model, tmp_path / "broken", n=0, bad=20)
+    found, longer = zoo.monitor(table, model), zoo.monitor(same, model)
+    (only,) = found.statistics
+    assert (found.verdict, found.images, found.failed, only.name) == ("drift", 20, 20, "no answer")
+    assert only.threshold in {one.threshold for one in longer.statistics if one.name == "no answer"}
+    two = rewrite(table, tmp_path / "two.csv", lambda rows: rows[:3])
+    assert zoo.monitor(two, model).verdict == "too few to tell"
+
+
 def test_a_table_without_statistics_says_what_was_not_compared(model: Path, tmp_path: Path) -> None:
     found = zoo.monitor(write_answers(model, tmp_path / "plain", statistics=False), model)
     assert found.verdict == "no drift shown"

@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 from refusals import refused
-from sites import write_site
+from sites import LABELS, draw, write_site
 
 import zoo
 from zoo.edge.bundle import open_model
 from zoo.edge.bundle._keys import new_key
-from zoo.errors import DataError, OutputError, SignatureError, UsageError
+from zoo.errors import DataError, ImageError, OutputError, SignatureError, UsageError
 from zoo.evaluation import fit_temperature, predict_set
 from zoo.workflow._site import divide
 from zoo.workflow.evaluate import open_target
@@ -122,10 +123,22 @@ def test_a_validation_split_of_the_site_fits_and_its_test_split_judges(bundle: P
     assert zoo.open(made.path).manifest.temperature == made.temperature
 
 
-def test_groups_stay_whole(bundle: Path, tmp_path: Path) -> None:
-    from PIL import Image
-    from sites import LABELS, draw
+def test_an_image_that_cannot_be_read_is_left_out_of_what_fits_too(bundle: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(7)
+    for part in ("val", "test"):
+        for at, (image, label) in enumerate(zip(*draw(rng, 60), strict=True)):
+            place = tmp_path / "site" / part / LABELS[label] / f"{at}.png"
+            place.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(image).save(place)
+    damaged = tmp_path / "site" / "val" / "left" / "damaged.png"
+    damaged.write_bytes(next(damaged.parent.glob("*.png")).read_bytes()[:60])
+    with refused("image-undecodable", ImageError):
+        zoo.recalibrate(bundle, tmp_path / "site", tmp_path / "strict.onnx")
+    made = zoo.recalibrate(bundle, tmp_path / "site", tmp_path / "new.onnx", skip_bad=True)
+    assert (made.how, made.fitted, made.after.n) == ("validation", 60, 60)
 
+
+def test_groups_stay_whole(bundle: Path, tmp_path: Path) -> None:
     pixels, told = draw(np.random.default_rng(2), 240)
     folder = tmp_path / "patients"
     for at, (image, label) in enumerate(zip(pixels, told, strict=True)):

@@ -5,9 +5,11 @@ from __future__ import annotations
 import csv
 import json
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 import pytest
 from beside_images import write_table
 from made_runs import make_report
@@ -16,7 +18,10 @@ from refusals import refused
 import zoo
 from zoo.data import open_data
 from zoo.errors import DataError, UsageError
-from zoo.spec import EvalReport, Robustness, Subgroup, decode
+from zoo.runs import open_run
+from zoo.spec import EvalReport, Robustness, Subgroup, decode, encode
+from zoo.workflow import _quantise
+from zoo.workflow.evaluate import load_plugin
 from zoo_cli._failing import describe_failing
 from zoo_cli.main import main
 
@@ -75,6 +80,27 @@ def test_training_ends_with_groups_of_the_columns_that_have_a_role(result: zoo.T
     assert any(row.group == "missing" for row in report.subgroups)
     assert read_document(place / "run" / "report.json", EvalReport) == report
     assert zoo.open(place / "run").manifest.report == report
+
+
+def test_groups_of_an_export_are_judged_by_the_decisions_that_it_carries(
+    result: zoo.TrainResult, place: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or a group's sensitivity stands at the threshold of another file, and contradicts `zoo evaluate`."""
+    made = zoo.export(result.run, bundle=True, operating=["sensitivity=0.9:ill"], out=tmp_path / "other.zoo")
+    report = zoo.open(made.path).manifest.report
+    assert report is not None
+    assert report.subgroups == zoo.evaluate(made.path, place / "data" / "table.csv").subgroups
+    assert all("sensitivity for ill" in row.metrics for row in report.subgroups if row.column == "site")
+
+    own, run, splits = zoo.open(place / "run"), open_run(place / "run"), open_data(place / "data" / "table.csv")
+    ladder = SimpleNamespace(runtime=own, float32=own)
+    monkeypatch.setattr(_quantise, "climb", lambda *_, **__: ladder)
+    monkeypatch.setattr(_quantise, "confirm", lambda *_: (onnx.load(own.path), None))
+    monkeypatch.setattr(_quantise, "choose_anew", lambda *_: zoo.open(made.path).manifest)
+    proven = onnx.load(own.path), own.manifest
+    _, manifest, _ = _quantise.quantise(run, load_plugin(run), splits, proven, kind="int8", target=None)
+    assert manifest.report is not None
+    assert manifest.report.subgroups == report.subgroups
 
 
 def test_the_site_where_the_model_guesses_is_named_in_table_segments_and_notes(result: zoo.TrainResult) -> None:
@@ -137,6 +163,22 @@ def test_corrupted_copies_are_judged_through_the_file(result: zoo.TrainResult, p
     again = zoo.stress(result.run, kinds=["noise", "mark"], severities=[1, 5], images=60)
     assert again.rows == found.rows
     assert read_document(place / "run" / "robustness.json", Robustness) == again
+
+
+def test_copies_of_other_images_never_stand_on_the_page_of_a_run(result: zoo.TrainResult, place: Path) -> None:
+    kept, page = place / "run" / "robustness.json", place / "run" / "report.html"
+    own = zoo.stress(result.run, kinds=["mark"], severities=[5], images=20)
+    written = kept.read_bytes()
+    other = zoo.stress(result.run, kinds=["mark"], severities=[5], images=20, split="val")
+    assert kept.read_bytes() == written
+    assert other.notes[-1] == "not kept: robustness.json of the run is of its own file and test images"
+    assert other.notes[-1] not in own.notes
+    zoo.report(result.run)
+    assert "Corrupted copies" in page.read_text("utf-8")
+    kept.write_bytes(encode(other))  # as an older release left it
+    zoo.report(result.run)
+    assert "Corrupted copies" not in page.read_text("utf-8")
+    kept.unlink()
 
 
 def test_what_cannot_be_corrupted_is_refused_before_any_image(result: zoo.TrainResult) -> None:

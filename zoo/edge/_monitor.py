@@ -1,10 +1,10 @@
 """`zoo monitor`: are the answers at a site still those of the images that the model was made for?
 
 Each statistic of the table is tested on its own against the file's reference, by `zoo.edge._martingale`. It raises an
-alarm where its evidence reaches m / alpha, m the number of statistics; of labels, K together are one of them, and
-each reaches m K / alpha. By Bonferroni's inequality the probability of any alarm, ever, is at most alpha while the
-images are exchangeable with those of the reference. The mean of these martingales would not do: martingales of several
-statistics are none in a common filtration.
+alarm where its evidence reaches m / alpha, m the number of statistics that the reference holds, compared or not; of
+labels, K together are one of them, and each reaches m K / alpha. By Bonferroni's inequality the probability of any
+alarm, ever, is at most alpha while the images are exchangeable with those of the reference. The mean of these
+martingales would not do: martingales of several statistics are none in a common filtration.
 
 What this module does not know: command lines, how a reference is made.
 """
@@ -159,7 +159,8 @@ def watch(
         *_weigh_numbers(stream, reference, shuffle=shuffle),
         *_weigh_all_shares(stream, manifest, reference, shuffle),
     ]
-    families = len(grown) - len(manifest.labels) + 1
+    # All that the reference could be compared in: how many are told apart must not grow with the table.
+    families = 2 + len(reference.values) + sum(name != "label" for name in reference.decisions)
     bounds = [math.log(families * (len(manifest.labels) if one.name.startswith(LABEL) else 1) / alpha) for one in grown]
     found = [_judge(one, bound) for one, bound in zip(grown, bounds, strict=True)]
     order = [one.name for one in grown]

@@ -132,7 +132,8 @@ def curve_of(cases: Cases, answers: NDArray[np.int64], *, resamples: int = RESAM
 
     drawn = np.concatenate([area(weights) for weights in draws(cases.n, resamples, seed, cases.groups)])
     value = float(area(ones(cases.n))[0])
-    bound = interval(value, drawn, cases.units(np.ones(cases.n, np.bool_)))
+    units = cases.clusters or cases.n
+    bound = interval(value, drawn, units, units=units)
     assert bound is not None  # noqa: S101 - every resample holds images
     answered, mistakes = (one[0, 1:] for one in sums(ones(cases.n)))
     taken = np.unique(np.linspace(0, len(answered) - 1, _POINTS).astype(int))

@@ -15,7 +15,7 @@ from zoo._support.labels import find_label
 from zoo.edge import answer_labels, find_sets
 from zoo.errors import UsageError
 from zoo.evaluation.abstention import curve_of
-from zoo.evaluation.intervals import RESAMPLES, bound_share, draws, interval
+from zoo.evaluation.intervals import RESAMPLES, bound_share, draws, find_tail, interval
 from zoo.spec import (
     AbstentionReport,
     AtPrevalence,
@@ -77,11 +77,12 @@ def judge_sets(
     sizes = inside.sum(axis=1)
     everything = np.ones(cases.n, np.bool_)
     drawn = [weights @ sizes / weights.sum(axis=1) for weights in draws(cases.n, resamples, seed, cases.groups)]
-    units = cases.units(everything)
+    units = cases.clusters or cases.n
     size = interval(
         float(sizes.mean()),
         np.concatenate(drawn),
         units,
+        units=units,
         to_unit=lambda mean: mean / cases.classes,
         from_unit=lambda share: share * cases.classes,
     )
@@ -265,7 +266,8 @@ def _draw_curve(cases: Cases, k: int, label: str, resamples: int, seed: int) -> 
         for weights in draws(cases.n, resamples, seed, cases.groups)
     ]
     model = gains.sum(axis=0) / known.sum()
-    low, high = np.nanquantile(np.concatenate(kept), (0.025, 0.975), axis=0)
+    tail = find_tail(cases.clusters or cases.n)
+    low, high = np.nanquantile(np.concatenate(kept), (tail, 1 - tail), axis=0)
     share = cases.counts[k] / known.sum()
     return DecisionCurve(
         label=label,

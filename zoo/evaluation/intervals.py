@@ -55,6 +55,7 @@ __all__ = [
     "bound_odds",
     "bound_share",
     "draws",
+    "find_tail",
     "has_no_width",
     "interval",
     "percentiles",
@@ -122,7 +123,7 @@ def interval(
         value: the metric on all images.
         resampled: the metric on every resample, (B,), nan where undefined.
         trials: independent trials behind the value, for the Wilson interval.
-        units: images or groups that were resampled, see `percentiles`.
+        units: images or groups that were resampled, see `find_tail`.
         to_unit: maps the metric's range to [0, 1], for the Wilson interval.
         from_unit: its inverse; may fall (then the ends are swapped).
     """
@@ -145,7 +146,7 @@ def bound_difference(
         delta: the difference on all images, in [-1, 1].
         resampled: the difference on every shared resample, (B,), nan where undefined.
         trials: independent trials behind it, for the Wilson interval around |delta| (around 0: on both sides).
-        units: images or groups that were resampled, see `percentiles`.
+        units: images or groups that were resampled, see `find_tail`.
     """
     ends = percentiles(resampled, units)
     if ends is None:
@@ -158,23 +159,28 @@ def bound_difference(
 
 
 def percentiles(resampled: NDArray[np.float64], units: int | None = None) -> tuple[float, float] | None:
-    """The 2.5 and 97.5 percentile of what is defined, or None when that is less than half.
-
-    Of u `units`, images or groups, the percentiles lie further out: at Φ(-t √(u / (u - 1))), where t is the 97.5 %
-    quantile of Student's distribution with u - 1 degrees (Hesterberg 2015, Am. Stat. 69:371, the expanded percentile
-    interval). For 10, 20, 60 that is 0.9, 1.6 and 2.2 %. None: as for very many.
-    """
-    from scipy.special import ndtr, stdtrit
-
+    """The 2.5 and 97.5 percentile of what is defined, or None when that is less than half; `units`: see `find_tail`."""
     defined = resampled[~np.isnan(resampled)]
     if 2 * defined.size < resampled.size:
         return None
-    tail = 0.025
-    if units is not None:
-        free = max(1, units - 1)
-        tail = float(ndtr(-stdtrit(free, 0.975) * np.sqrt(units / free)))
+    tail = find_tail(units)
     low, high = np.quantile(defined, (tail, 1 - tail))
     return float(low), float(high)
+
+
+def find_tail(units: int | None) -> float:
+    """The share of resamples that lies below an interval, and above it: 0.025, of few units less.
+
+    Of u `units`, images or groups, it is Φ(-t √(u / (u - 1))), where t is the 97.5 % quantile of Student's distribution
+    with u - 1 degrees (Hesterberg 2015, Am. Stat. 69:371, the expanded percentile interval). For 10, 20, 60 that is
+    0.9, 1.6 and 2.2 %. None: as for very many.
+    """
+    from scipy.special import ndtr, stdtrit
+
+    if units is None:
+        return 0.025
+    free = max(1, units - 1)
+    return float(ndtr(-stdtrit(free, 0.975) * np.sqrt(units / free)))
 
 
 def has_no_width(low: float, high: float) -> bool:

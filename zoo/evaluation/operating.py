@@ -131,7 +131,7 @@ def choose_points(
                 rule=rule.text,
                 images=len(one.order),
             )
-        low, high = percentiles(np.concatenate(kept)) or (0.0, 1.0)
+        low, high = percentiles(np.concatenate(kept), cases.clusters or cases.n) or (0.0, 1.0)
         of, known = cases.truth[:, k], cases.known[:, k]
         called = cases.probabilities[:, k] >= threshold
         sensitivity = bound_share(called, of, cases.groups)

@@ -23,7 +23,7 @@ class OperatingPoint(Value, frozen=True):
     """The label is called where its probability is at least this."""
     low: float
     high: float
-    """2.5 and 97.5 percentile of the thresholds that resamples of the validation images choose."""
+    """2.5 and 97.5 percentile of the thresholds that resamples of the validation images choose, further out of few."""
     sensitivity: Interval
     specificity: Interval
     """Both on the validation images that chose the threshold, so optimistic; the report has those of test."""

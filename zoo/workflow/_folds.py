@@ -250,7 +250,9 @@ def compare_answers(
     from zoo.evaluation.comparison import Contender, compare
     from zoo.workflow._judge import Subject, check_comparable
 
-    check_comparable([Subject(name, one.labels.tolist()) for name, one in zip(names, answers, strict=True)])
+    check_comparable(
+        [Subject(name, one.labels.tolist(), ordered=ordered) for name, one in zip(names, answers, strict=True)]
+    )
     first = _sort(answers[0])
     contenders = []
     for name, one in zip(names, map(_sort, answers), strict=True):

@@ -82,6 +82,7 @@ def judge(
     look: bool = True,
     unlike: Sequence[str | Path] = (),
     skip_bad: bool = False,
+    manifest: Manifest | None = None,
 ) -> Judged:
     """Run the shipped file on the raw images of one split.
 
@@ -99,6 +100,7 @@ def judge(
         look: say who the file fails for: groups, shortcuts and baselines.
         unlike: files or folders of images that are not of the model's kind.
         skip_bad: leave out those of `unlike` that cannot be read.
+        manifest: what the file is going to say, where its decisions are settled anew; None: what it says.
 
     Raises:
         DataError: a class the file does not know, another pixel type, no image, or an unreadable image.
@@ -108,14 +110,14 @@ def judge(
     from zoo.evaluation import Cases, Watch, predict_set, report
     from zoo.workflow._groups import add_groups, pick_columns
 
-    manifest = runtime.manifest
+    manifest = manifest or runtime.manifest
     data = check_takes(manifest, data, labels)
     chosen, unusual = select_columns(data.split(split), manifest.table)
     images = check_in_range(chosen, manifest.views)
     about = (*_note_weights(manifest), *unusual)
     if look:
         pick_columns(images.kept, by)  # refused now, not after all images
-    scored = ScoredAnswers(runtime)
+    scored = ScoredAnswers(runtime, manifest)
     watch = Watch(scored.logits)
     logits, others = None, 0
     if labels is not None:
@@ -259,15 +261,17 @@ def compare_judged(
         margin: difference that would not matter; None: none was stated.
 
     Raises:
-        DataError: they were judged on different images, or do not know the same labels.
+        DataError: they were judged on different images, do not know the same labels, or order grades otherwise.
     """
-    labels, images = opened[0][1].report.labels, opened[0][1].images
+    ordered = [runtime.manifest.task == "ordinal" for runtime, _ in opened]
     check_comparable(
         [
-            Subject(name, answers.report.labels, answers.report.data.sha256, answers.images.ids)
-            for (_, answers), name in zip(opened, names, strict=True)
+            Subject(name, answers.report.labels, answers.report.data.sha256, answers.images.ids, grades)
+            for (_, answers), name, grades in zip(opened, names, ordered, strict=True)
         ]
     )
+    lead = opened[ordered.index(True) if any(ordered) else 0][1]  # places of grades are their order
+    labels, images = lead.report.labels, lead.images
     latencies = measure_latencies([runtime for runtime, _ in opened], images.read(0).pixels)
     contenders = [
         Contender(
@@ -278,9 +282,9 @@ def compare_judged(
             latency_range_ms=(float(np.quantile(times, 0.1)), float(np.quantile(times, 0.9))),
             size_bytes=runtime.size_bytes,
             class_weight=weights_of_classes(runtime.manifest),
-            ordered=runtime.manifest.task == "ordinal",
+            ordered=grades,
         )
-        for (runtime, answers), name, times in zip(opened, names, latencies, strict=True)
+        for (runtime, answers), name, times, grades in zip(opened, names, latencies, ordered, strict=True)
     ]
     found = compare(
         contenders, images.targets, labels,
@@ -300,16 +304,18 @@ class Subject:
         labels: what it tells apart.
         data: sha256 of the data that it is judged on; None: not known yet.
         ids: images that it is judged on, in order; None: not known yet.
+        ordered: its labels are grades in order.
     """
 
     name: str
     labels: Sequence[str]
     data: str | None = None
     ids: Sequence[str] | None = None
+    ordered: bool = False
 
 
 def check_comparable(subjects: Sequence[Subject]) -> None:
-    """Refuse models that know other labels than the first, or were judged on other images.
+    """Refuse models that know other labels than the first, order grades otherwise, or were judged on other images.
 
     Raises:
         DataError: names the first such model.
@@ -319,6 +325,14 @@ def check_comparable(subjects: Sequence[Subject]) -> None:
         if set(one.labels) != set(first.labels):
             raise DataError(
                 f"{one.name} knows other labels than {first.name}; models of one task can be compared",
+                code="compare-labels",
+                model=one.name,
+            )
+        order = next(list(graded.labels) for graded in subjects if graded.ordered) if one.ordered else list(one.labels)
+        if list(one.labels) not in (order, order[::-1]):  # from the highest grade down, distances are the same
+            raise DataError(
+                f"the grades of {one.name} are ordered {', '.join(one.labels)}, expected {', '.join(order)} as of the "
+                "models before it; train both with one --order",
                 code="compare-labels",
                 model=one.name,
             )

@@ -11,7 +11,7 @@ import msgspec
 
 from zoo.errors import UsageError
 from zoo.workflow._answered import Answered, answer_images
-from zoo.workflow._decide import Asked, judge_decisions, settle
+from zoo.workflow._decide import Asked, settle
 from zoo.workflow._find import MODEL_FILE, read_report
 from zoo.workflow._images import images_of, without_bad
 from zoo.workflow._inputs import select_columns
@@ -64,12 +64,8 @@ def choose_at_export(
         return run, None, answered
     splits, seen = sift_start(splits, list_seen(run), config.leaks, run.record.notes, start=start_of(run.record))
     runtime = Runtime.open(run.file(MODEL_FILE))
-    judged = judge(plugin, runtime, splits, "test", seen=seen)
     decided = msgspec.structs.replace(runtime.manifest, operating=found.operating, abstention=abstention)
-    report = judge_decisions(
-        judged.report, judged.logits, judged.images, decided, operating=found.operating, scores=judged.scores
-    )
-    return run, report, answered
+    return run, judge(plugin, runtime, splits, "test", seen=seen, manifest=decided).report, answered
 
 
 def choose_for_report(found: Target, rules: Sequence[str], split: str) -> tuple[OperatingPoint, ...]:

@@ -14,12 +14,12 @@ from zoo.artefact import set_manifest
 from zoo.artefact.quantize import climb, confirm
 from zoo.spec import EVIDENCE, FEATURES
 from zoo.workflow._answered import answer_images
-from zoo.workflow._decide import choose_anew, judge_decisions
+from zoo.workflow._decide import choose_anew
 from zoo.workflow._judge import judge
 from zoo.workflow._prove import compare_features
 from zoo.workflow._refer import draw_reference
 from zoo.workflow._seen import list_seen, sift_start, start_of
-from zoo.workflow._unlike import judge_again, settle_anew
+from zoo.workflow._unlike import settle_anew
 
 if TYPE_CHECKING:
     import onnx
@@ -87,14 +87,12 @@ def quantise(
     manifest = msgspec.structs.replace(manifest, reference=draw_reference(answered, manifest))
     splits, seen = sift_start(splits, list_seen(run), config.leaks, run.record.notes, start=start_of(run.record))
     float32 = judge(plugin, taken.float32, splits, "test", seen=seen, look=False)  # its logits are all that is asked
-    own = judge(plugin, taken.runtime, splits, "test", seen=seen)
+    own = judge(plugin, taken.runtime, splits, "test", seen=seen, manifest=manifest)
     made, record = confirm(taken, own.images, float32.logits, own.logits)
     if FEATURES in manifest.outputs:
         note = compare_features(taken.float32, taken.runtime, splits.val)
         record = msgspec.structs.replace(record, notes=(*record.notes, note))
-    report = judge_again(own.report, own.scores, manifest, own.images)
-    report = judge_decisions(report, own.logits, own.images, manifest, operating=manifest.operating, scores=own.scores)
-    manifest = msgspec.structs.replace(manifest, quantization=record, report=report)
+    manifest = msgspec.structs.replace(manifest, quantization=record, report=own.report)
     return made, set_manifest(made, manifest), taken.runtime.logits
 
 

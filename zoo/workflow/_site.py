@@ -101,10 +101,12 @@ def compare_losses(before: Judged, after: Judged, old: float, new: float) -> tup
         Cases.of(judged.logits, images.targets, temperature, images.groups)
         for judged, temperature in ((before, old), (after, new))
     ]
-    weights = np.concatenate(list(draws(len(images), groups=images.groups)))
+    n = cases[0].n
+    weights = np.concatenate(list(draws(n, groups=images.groups)))
     found = []
     for name in ("nll", "brier"):
-        value = float(losses(cases[1], ones(len(images)))[name][0] - losses(cases[0], ones(len(images)))[name][0])
-        low, high = percentiles(losses(cases[1], weights)[name] - losses(cases[0], weights)[name]) or (-np.inf, np.inf)
+        value = float(losses(cases[1], ones(n))[name][0] - losses(cases[0], ones(n))[name][0])
+        resampled = losses(cases[1], weights)[name] - losses(cases[0], weights)[name]
+        low, high = percentiles(resampled, cases[0].clusters or n) or (-np.inf, np.inf)
         found.append(Interval(value=value, low=min(low, value), high=max(high, value)))
     return found[0], found[1]

@@ -24,14 +24,13 @@ if TYPE_CHECKING:
     from zoo.edge import Runtime
     from zoo.evaluation import Predict
     from zoo.runs import RunFolder
-    from zoo.spec import EvalReport, Manifest, Novelty, NoveltyReport
+    from zoo.spec import Manifest, Novelty, NoveltyReport
 
 __all__ = [
     "SPACE",
     "ScoredAnswers",
     "add_novelty",
     "choose_rows",
-    "judge_again",
     "judge_unlike",
     "keep_space",
     "learn_space",
@@ -140,18 +139,6 @@ def settle_anew(manifest: Manifest, scores: NDArray[np.float32]) -> Manifest:
     return msgspec.structs.replace(manifest, abstention=msgspec.structs.replace(abstention, novelty=novelty))
 
 
-def judge_again(
-    report: EvalReport, scores: NDArray[np.float32] | None, manifest: Manifest, images: ImageSet
-) -> EvalReport:
-    """The report with what the threshold of this manifest makes of the (n,) scores of its images."""
-    from zoo.evaluation import judge_novelty
-
-    novelty = manifest.novelty
-    if scores is None or novelty is None:
-        return report
-    return msgspec.structs.replace(report, novelty=judge_novelty(scores, novelty, groups=images.groups))
-
-
 def add_novelty(abstention: Abstention | None, novelty: Novelty | None) -> Abstention | None:
     """The same with this threshold beside what else it says."""
     if novelty is None:
@@ -162,15 +149,17 @@ def add_novelty(abstention: Abstention | None, novelty: Novelty | None) -> Abste
 class ScoredAnswers:
     """How an opened file answers raw images, with the novelty scores of the images that it was asked.
 
+    `manifest` says what the file decides by, where that is not what it holds.
+
     Attributes:
         runtime: the file.
         scores: (n,) of each batch, in the order in which they were asked.
     """
 
-    def __init__(self, runtime: Runtime) -> None:
+    def __init__(self, runtime: Runtime, manifest: Manifest | None = None) -> None:
         self.runtime = runtime
         self.scores: list[NDArray[np.float32]] = []
-        self.novelty = runtime.manifest.novelty
+        self.novelty = (manifest or runtime.manifest).novelty
 
     def logits(self, batch: NDArray[Any], columns: Any = None) -> NDArray[np.float32]:
         """As `Runtime.logits`."""

@@ -23,7 +23,6 @@ from zoo.workflow.train import carry_out, train
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from zoo.data import Splits
     from zoo.evaluation.comparison import Comparison
     from zoo.spec import Budget, Reading
     from zoo.workflow._begin import Plan
@@ -125,9 +124,13 @@ def _compare(
     read = frozenset({"uncertain", "columns", "group", "keep_na", "frames"} if data is not None else {"uncertain"})
     asked = cast("Reading", {name: value for name, value in said.items() if name in read})
 
+    hired = {word[2:]: True for word in engine.words.split() if word.startswith("--")}
+
     places = [_find(target) for target in targets]
     if over := _over_folds(targets, places):
-        return _compare_folds(over, data, said, resamples=resamples, per_class=per_class, margin=margin)
+        idle = {"data": data is not None, "split": split != "test", "provider": provider != "cpu"}
+        idle |= {"include_seen": include_seen, **hired}
+        return _compare_folds(over, said, idle, resamples=resamples, per_class=per_class, margin=margin)
     source, shared = _share_images(places, data, said)
 
     def open_all(chosen: Sequence[int], *, undivided: bool = False) -> dict[int, Target]:
@@ -140,7 +143,8 @@ def _compare(
     if not any(place is None for place in places):
         from zoo.workflow._recipe import refuse_options
 
-        refuse_options(said, keep=read, why="of a training, and every model here is trained already; leave it out")
+        why = "of a training, and every model here is trained already; leave it out"
+        refuse_options(said, keep=read, why=why, **hired)
     fresh = [k for k, place in enumerate(places) if place is None and not _is_ensemble(targets[k])]
     budgets = {k: _spell(str(targets[k]), shared) for k in fresh}
     plans = {k: _plan(str(targets[k]), source, budgets[k]) for k in fresh}
@@ -213,8 +217,8 @@ def _over_folds(targets: Sequence[str | Path], places: Sequence[Path | None]) ->
 
 def _compare_folds(
     runs: Sequence[Path],
-    data: str | Path | None,
     said: Budget,
+    idle: Mapping[str, bool],
     *,
     resamples: int | None,
     per_class: bool,
@@ -223,7 +227,7 @@ def _compare_folds(
     """Pair the pooled answers of runs over the same folds; nothing is run.
 
     Raises:
-        UsageError: options that would be ignored.
+        UsageError: options that would be ignored: fields of the budget, and those that `idle` says were given.
         ModelError: a run is not finished.
         DataError: they are of other images or folds.
     """
@@ -232,7 +236,7 @@ def _compare_folds(
     from zoo.workflow._recipe import refuse_options
 
     why = "runs over folds are compared by the answers that they keep; leave it out"
-    refuse_options(said, why=why, data=data is not None)
+    refuse_options(said, why=why, **idle)
     opened = [open_run(path) for path in runs]
     for run in opened:
         if run.record.status != "done":
@@ -263,14 +267,13 @@ def _refuse_early(
     if ready and not _same_images(ready, split):
         _refuse_folds(ready, [names[k] for k in opened])
     # Of named data, what all are judged on is decided when all are there.
-    subjects = [Subject(names[k], one.runtime.labels, _hash_of(one.splits, data)) for k, one in opened.items()]
-    subjects += [Subject(names[k], plan.data.labels, _hash_of(plan.data, data)) for k, plan in plans.items()]
-    if subjects:
-        check_comparable(subjects)
-
-
-def _hash_of(splits: Splits, data: str | Path | None) -> str | None:
-    return splits.fingerprint.sha256 if data is None else None
+    known = {k: (one.runtime.labels, one.runtime.manifest.task, one.splits) for k, one in opened.items()}
+    known |= {k: (plan.data.labels, plan.data.task, plan.data) for k, plan in plans.items()}
+    if known:
+        check_comparable([
+            Subject(names[k], labels, splits.fingerprint.sha256 if data is None else None, ordered=task == "ordinal")
+            for k, (labels, task, splits) in known.items()
+        ])  # fmt: skip
 
 
 def _judge_all(

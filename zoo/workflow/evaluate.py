@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from zoo.spec import EvalReport, Reading
     from zoo.workflow._seen import Overlap
 
-__all__ = ["Target", "evaluate", "leave_out_seen", "load_plugin", "look_up", "open_target"]
+__all__ = ["Target", "evaluate", "leave_out_seen", "load_plugin", "look_up", "only_readable", "open_target"]
 
 log = logging.getLogger("zoo")
 
@@ -169,7 +169,7 @@ def open_target(
     else:
         splits = reopen_data(data, origin, skip_bad=skip_bad, undivided=undivided, **asked)
     if skip_bad:
-        splits = _only_readable(splits, split, runtime)
+        splits = only_readable(splits, split, runtime)
     own = data is None or (splits.fingerprint.sha256 == origin.data.sha256 and not undivided)
     return Target(runtime, plugin, splits, seen, own, run)
 
@@ -222,7 +222,8 @@ def leave_out_seen(target: Target, split: str, *, include: bool) -> tuple[Splits
     return sift(target.splits, split, seen, include=include or target.keeps_seen)
 
 
-def _only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:
+def only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:
+    """The images, of this split those alone that can be decoded and lie in range; a note counts the others."""
     from zoo.workflow._images import note_left_out, readable
 
     manifest = runtime.manifest

@@ -7,6 +7,7 @@ The threshold of novelty stays: it says what is unlike training, and training ha
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,7 +110,7 @@ def recalibrate(
     from zoo.workflow._prove import write_report
     from zoo.workflow._refer import draw_reference
     from zoo.workflow._site import compare_losses, divide
-    from zoo.workflow.evaluate import open_target
+    from zoo.workflow.evaluate import only_readable, open_target
 
     place = _check_place(Path(out))
     if data is None:
@@ -120,6 +121,8 @@ def recalibrate(
         )
     found = open_target(target, data, split="test", provider=provider, skip_bad=skip_bad, key=key, **reading)
     _refuse_own(found, data)
+    if skip_bad and len(found.splits.val):  # it fits; else a part of test does
+        found = dataclasses.replace(found, splits=only_readable(found.splits, "val", found.runtime))
     contents = open_model(found.runtime.path, key=None if key is None else Path(key))
     graph = _Graph.of(contents, found.runtime.path)
     part = divide(found, seed=seed, include_seen=include_seen)

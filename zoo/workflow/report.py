@@ -116,7 +116,8 @@ def report(
     if run is not None:
         out = run.path if out is None else out
         if run.record.status != "done" or _keeps_answers(run):
-            _refuse_idle(reading, skip_bad=skip_bad, include_seen=include_seen, key=key is not None)
+            given = {"skip_bad": skip_bad, "include_seen": include_seen, "key": key is not None}
+            _refuse_idle(reading, provider=provider != "cpu", **given)
             return _of_run(run, Path(out), images=images, heatmaps=heatmaps)
     if out is None:
         raise UsageError(
@@ -248,7 +249,7 @@ def _of_run(run: RunFolder, out: Path, *, images: bool, heatmaps: bool) -> Repor
     from zoo.evaluation.page import make_gallery
     from zoo.runs import refuse_unfinished
     from zoo.workflow._folds import read_answers
-    from zoo.workflow.stress import ROBUSTNESS_FILE
+    from zoo.workflow.stress import ROBUSTNESS_FILE, are_alike
 
     record, judged = run.record, read_report(run)
     if record.status != "done" or judged is None:
@@ -277,6 +278,8 @@ def _of_run(run: RunFolder, out: Path, *, images: bool, heatmaps: bool) -> Repor
             gallery = make_gallery(cases, answers.ids.tolist(), read, explain)
     stressed = run.file(ROBUSTNESS_FILE)
     tried = decode(stressed.read_bytes(), Robustness, str(stressed), TrainingError) if stressed.is_file() else None
+    if tried is not None and not are_alike(tried, judged):  # an older release kept those of other images too
+        tried = None
     found = _Found(judged, manifest, record, None if expected else splits, cases, tried, expected=expected)
     return _write(out, found, gallery)
 

@@ -7,11 +7,13 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from zoo._support.files import atomic_write
 from zoo._support.text import format_count
 from zoo.errors import UsageError
 from zoo.spec import SCHEMA, Robustness, encode
-from zoo.workflow._find import is_run
+from zoo.workflow._find import MODEL_FILE, read_report
 from zoo.workflow.evaluate import leave_out_seen, open_target
 
 if TYPE_CHECKING:
@@ -25,9 +27,9 @@ if TYPE_CHECKING:
     from zoo.evaluation import Cases, Images
     from zoo.evaluation.robustness import AnsweredSet
     from zoo.readers import RawImage
-    from zoo.spec import Reading
+    from zoo.spec import EvalReport, Reading
 
-__all__ = ["IMAGES", "ROBUSTNESS_FILE", "stress"]
+__all__ = ["IMAGES", "ROBUSTNESS_FILE", "are_alike", "stress"]
 
 log = logging.getLogger("zoo")
 
@@ -57,7 +59,8 @@ def stress(
 ) -> Robustness:
     """Judge a shipped file on corrupted copies of images that it has not seen.
 
-    The result is written to robustness.json beside the file of a run.
+    The result is written to robustness.json of a run where it is of the run's own file and test images. Else a note
+    says that it is not kept.
 
     Args:
         target: a run, a bundle, or an .onnx file; None: the last run.
@@ -126,9 +129,19 @@ def stress(
         seconds=time.monotonic() - start,
         notes=(*([] if seen is None else [seen.note]), *notes),
     )
-    if is_run(runtime.path.parent):
-        atomic_write(runtime.path.parent / ROBUSTNESS_FILE, encode(result))
-    return result
+    if found.run is None:
+        return result
+    judged = read_report(found.run)
+    if runtime.path.name == MODEL_FILE and judged is not None and are_alike(result, judged):
+        atomic_write(found.run.file(ROBUSTNESS_FILE), encode(result))
+        return result
+    note = f"not kept: {ROBUSTNESS_FILE} of the run is of its own file and test images"
+    return msgspec.structs.replace(result, notes=(*result.notes, note))
+
+
+def are_alike(found: Robustness, judged: EvalReport) -> bool:
+    """Whether corrupted copies are of the images that a report judges, and may stand beside it."""
+    return (found.data.sha256, found.split, found.of) == (judged.data.sha256, judged.split, judged.n)
 
 
 def _answer(runtime: Runtime, asked: Images, sample: _Held) -> AnsweredSet:
