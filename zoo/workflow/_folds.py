@@ -188,7 +188,7 @@ def report_answers(
         data: name of the data.
         notes: what the reader of the numbers must know of the data.
         ordered: labels are grades in order.
-        temperatures: of each fold, which have divided its logits already; the report holds their median.
+        temperatures: what divided the logits of each fold; the report holds their median.
     """
     from zoo.evaluation import Cases, report, write_predictions
     from zoo.workflow._groups import add_groups

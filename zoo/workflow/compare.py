@@ -15,6 +15,7 @@ from zoo.runs import new_id, point_latest
 from zoo.spec import check_budget
 from zoo.workflow._engine import Engine, as_engine, open_engine
 from zoo.workflow._find import is_run
+from zoo.workflow._recipe import configure, refuse_options
 from zoo.workflow._settings import settings_of
 from zoo.workflow._trainings import Training, train_all
 from zoo.workflow.evaluate import look_up, open_target
@@ -141,8 +142,6 @@ def _compare(
         }
 
     if not any(place is None for place in places):
-        from zoo.workflow._recipe import refuse_options
-
         why = "of a training, and every model here is trained already; leave it out"
         refuse_options(said, keep=read, why=why, **hired)
     fresh = [k for k, place in enumerate(places) if place is None and not _is_ensemble(targets[k])]
@@ -233,10 +232,9 @@ def _compare_folds(
     """
     from zoo.runs import open_run, refuse_unfinished
     from zoo.workflow._folds import compare_answers, read_answers
-    from zoo.workflow._recipe import refuse_options
 
     why = "runs over folds are compared by the answers that they keep; leave it out"
-    refuse_options(said, why=why, **idle)
+    refuse_options(said, keep=frozenset(), why=why, **idle)
     opened = [open_run(path) for path in runs]
     for run in opened:
         if run.record.status != "done":
@@ -353,7 +351,6 @@ def _share_images(places: Sequence[Path | None], data: str | Path | None, budget
 def _spell(name: str, budget: Budget) -> Budget:
     """The budget of a model of the catalogue: without pretrained weights, where it has none."""
     from zoo import registry
-    from zoo.workflow._recipe import configure
 
     if not budget.get("pretrained"):
         return budget

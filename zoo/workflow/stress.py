@@ -140,7 +140,7 @@ def stress(
 
 
 def are_alike(found: Robustness, judged: EvalReport) -> bool:
-    """Whether corrupted copies are of the images that a report judges, and may stand beside it."""
+    """Whether corrupted copies are of the images of a report."""
     return (found.data.sha256, found.split, found.of) == (judged.data.sha256, judged.split, judged.n)
 
 
