@@ -15,7 +15,6 @@ from zoo.runs import new_id, point_latest
 from zoo.spec import check_budget
 from zoo.workflow._engine import Engine, as_engine, open_engine
 from zoo.workflow._find import is_run
-from zoo.workflow._recipe import configure, refuse_options
 from zoo.workflow._settings import settings_of
 from zoo.workflow._trainings import Training, train_all
 from zoo.workflow.evaluate import look_up, open_target
@@ -121,17 +120,19 @@ def _compare(
     engine: Engine,
 ) -> Comparison:
     """As `compare`, which has looked at its arguments."""
+    from zoo.workflow._recipe import refuse_options
+
     # Without data: the runs' own images, read as in training.
     read = frozenset({"uncertain", "columns", "group", "keep_na", "frames"} if data is not None else {"uncertain"})
     asked = cast("Reading", {name: value for name, value in said.items() if name in read})
 
     hired = {word[2:]: True for word in engine.words.split() if word.startswith("--")}
-
     places = [_find(target) for target in targets]
     if over := _over_folds(targets, places):
         idle = {"data": data is not None, "split": split != "test", "provider": provider != "cpu"}
-        idle |= {"include_seen": include_seen, **hired}
-        return _compare_folds(over, said, idle, resamples=resamples, per_class=per_class, margin=margin)
+        why = "runs over folds are compared by the answers that they keep; leave it out"
+        refuse_options(said, keep=frozenset(), why=why, include_seen=include_seen, **idle, **hired)
+        return _compare_folds(over, resamples=resamples, per_class=per_class, margin=margin)
     source, shared = _share_images(places, data, said)
 
     def open_all(chosen: Sequence[int], *, undivided: bool = False) -> dict[int, Target]:
@@ -214,27 +215,16 @@ def _over_folds(targets: Sequence[str | Path], places: Sequence[Path | None]) ->
     return found
 
 
-def _compare_folds(
-    runs: Sequence[Path],
-    said: Budget,
-    idle: Mapping[str, bool],
-    *,
-    resamples: int | None,
-    per_class: bool,
-    margin: float | None,
-) -> Comparison:
+def _compare_folds(runs: Sequence[Path], *, resamples: int | None, per_class: bool, margin: float | None) -> Comparison:
     """Pair the pooled answers of runs over the same folds; nothing is run.
 
     Raises:
-        UsageError: options that would be ignored: fields of the budget, and those that `idle` says were given.
         ModelError: a run is not finished.
         DataError: they are of other images or folds.
     """
     from zoo.runs import open_run, refuse_unfinished
     from zoo.workflow._folds import compare_answers, read_answers
 
-    why = "runs over folds are compared by the answers that they keep; leave it out"
-    refuse_options(said, keep=frozenset(), why=why, **idle)
     opened = [open_run(path) for path in runs]
     for run in opened:
         if run.record.status != "done":
@@ -351,6 +341,7 @@ def _share_images(places: Sequence[Path | None], data: str | Path | None, budget
 def _spell(name: str, budget: Budget) -> Budget:
     """The budget of a model of the catalogue: without pretrained weights, where it has none."""
     from zoo import registry
+    from zoo.workflow._recipe import configure
 
     if not budget.get("pretrained"):
         return budget
