@@ -64,15 +64,16 @@ def describe_failing(report: EvalReport) -> list[str]:
 
 def _table_of_groups(groups: Sequence[Subgroup]) -> str:
     people = any(one.patients is not None for one in groups)
+    shown = [name for name in _SHOWN if any(one.metrics.get(name) is not None for one in groups)]
     rows = []
     for one in groups:
         gap = one.differences.get("accuracy")
         told = "-" if gap is None else f"{gap} p {gap.p_holm:.3g}"
         n = ["too few" if one.n is None else str(one.n)]
         n += ["-" if one.patients is None else str(one.patients)] if people else []
-        rows.append((one.column, _cut(one.group), *n, *(with_interval(one.metrics.get(name)) for name in _SHOWN), told))
+        rows.append((one.column, _cut(one.group), *n, *(with_interval(one.metrics.get(name)) for name in shown), told))
     counts = ("n", "patients") if people else ("n",)
-    header = ("column", "group", *counts, *map(title_of, _SHOWN), "accuracy minus that of all others, p (Holm)")
+    header = ("column", "group", *counts, *map(title_of, shown), "accuracy less that of others, p (Holm)")
     return format_table(header, rows, right=range(2, 2 + len(counts)))
 
 

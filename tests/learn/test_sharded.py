@@ -52,16 +52,19 @@ def losses(run: Path) -> list[float]:
         return [float(row[name]) for row in csv.DictReader(file) for name in ("train_loss", "val_loss")]
 
 
-def check_close(one: Path, other: Path) -> None:
-    """Both runs have the same files of weights and state, with the same numbers but for the order of sums."""
-    assert losses(one) == pytest.approx(losses(other), abs=1e-5)
+def check_close(one: Path, other: Path, within: float = 1e-5) -> None:
+    """Both runs have the same files of weights and state, with the same numbers but for the order of sums.
+
+    In bf16 a sum in another order may round to a neighbour, which lies 0.4 % away.
+    """
+    assert losses(one) == pytest.approx(losses(other), abs=within)
     for name in (WEIGHTS_FILE, STATE_FILE):
         found, expected = load_file(one / name), load_file(other / name)
         assert {key: (value.shape, value.dtype) for key, value in found.items()} == {
             key: (value.shape, value.dtype) for key, value in expected.items()
         }
         for key, value in found.items():
-            assert torch.allclose(value.double(), expected[key].double(), atol=1e-5), (name, key)
+            assert torch.allclose(value.double(), expected[key].double(), atol=within), (name, key)
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +90,8 @@ def trained(uneven: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_a_shared_network_learns_what_a_whole_one_does(trained: Path, recipe: str) -> None:
     """If sharing changed the gradient, its norm, the average or the validation, a large network would be worse."""
-    check_close(trained / f"{recipe}-fsdp", trained / f"{recipe}-ddp")
+    rounded = RECIPES[recipe].get("precision") == "bf16"
+    check_close(trained / f"{recipe}-fsdp", trained / f"{recipe}-ddp", 1e-3 if rounded else 1e-5)
 
 
 @pytest.mark.slow
