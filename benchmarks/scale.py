@@ -363,7 +363,7 @@ def grow_listing(n: int) -> dict[str, float]:
             stream.write("image,site\n")
             stream.writelines(f"s3://scans/2026/{i // 1000:06}/{i:09}.jpg,{i % 7}\n" for i in range(n))
         place = Place(str(Path(scratch) / "answers"))
-        return _watch(lambda: write_listing(place, list_images([str(table)], None), 1000))
+        return _watch(lambda: write_listing(place, list_images([str(table)], None), 1000, lambda: None))
 
 
 def grow_report(n: int) -> dict[str, float]:
