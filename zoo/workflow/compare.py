@@ -131,7 +131,7 @@ def _compare(
     if over := _over_folds(targets, places):
         idle = {"data": data is not None, "split": split != "test", "provider": provider != "cpu"}
         why = "runs over folds are compared by the answers that they keep; leave it out"
-        refuse_options(said, keep=frozenset(), why=why, include_seen=include_seen, **idle, **hired)
+        refuse_options(said, keep=frozenset(), why=why, **idle, include_seen=include_seen, **hired)
         return _compare_folds(over, resamples=resamples, per_class=per_class, margin=margin)
     source, shared = _share_images(places, data, said)
 
