@@ -153,6 +153,7 @@ def test_a_refused_access_and_a_network_that_is_down_are_two_errors(
     with buckets.serve_files(tmp_path, buckets.refuse_all) as address:
         monkeypatch.setenv("AWS_ENDPOINT_URL", address)
         assert _code(url) == "remote-denied"
+        assert _code(f"s3://{bucket.name}/e/n") == "remote-denied"  # letters of "Access Denied"
         assert _code(f"{address.replace('http://', 'http://me:secret@')}/a.npz?signature=secret") == "remote-denied"
     monkeypatch.setenv("AWS_ENDPOINT_URL", address)  # where nobody listens any more
     assert _code(url) == "remote-unreachable"

@@ -209,7 +209,6 @@ def _explain(problem: Exception, url: str) -> DataError:
 
 def _without_names(said: str, url: str) -> str:
     """A client's words without the address: a folder may be called 404, or credentials."""
+    path = urlsplit(url).path.strip("/")
     said = _ADDRESS.sub("", said)
-    for name in filter(None, urlsplit(url).path.split("/")):
-        said = said.replace(name, "")
-    return said
+    return said.replace(path, "") if "/" in path else said  # a short name is a part of other words, too
