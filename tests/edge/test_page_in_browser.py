@@ -29,7 +29,7 @@ pytestmark = pytest.mark.slow  # a browser is started
 @pytest.fixture(scope="module")
 def engine() -> dict[str, bytes]:
     try:
-        return engine_files()
+        return engine_files(fetch=True)
     except OutputError as problem:
         pytest.skip(f"no onnxruntime-web: {problem}")
 
