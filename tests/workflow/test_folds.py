@@ -138,6 +138,8 @@ def test_a_stopped_run_continues_with_the_first_unfinished_fold(
         zoo.train_folds(MODEL, "digits", out=out, resume="auto", folds=3)
     twin = shutil.copytree(out, tmp_path / "twin")
     before = [(out / f"fold-{k}" / "model.onnx").stat().st_mtime_ns for k in (0, 1)]
+    with refused("option-ignored", UsageError, options=["--epochs", "--lr"]):
+        zoo.train_folds(MODEL, out=twin, resume=True, epochs=2, lr=1e-4)
     assert zoo.train_folds(MODEL, out=twin, resume=True).test.metrics == done.test.metrics
     again = zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3)
     assert again.test.metrics == done.test.metrics

@@ -96,6 +96,11 @@ def test_a_setting_does_not_beat_the_option_of_its_name(budget: Any, settings: d
         configure(zoo.info("resnet18"), {**budget, "settings": settings}, settings)
 
 
+def test_a_field_is_set_once_with_its_prefix_or_without() -> None:
+    with refused("setting-value", UsageError, name="lr", value=2.0):
+        settings_of({"settings": {"lr": 1.0, "train.lr": 2.0}})
+
+
 def test_the_same_may_be_said_as_an_option_and_as_a_setting() -> None:
     said: dict[str, Any] = {"lr": 1, "operating": ["youden:a"], "pretrained": True}
     twice = {**said, "operating": ("youden:a",), "weights": "w.safetensors", "settings": said}

@@ -8,8 +8,9 @@
 
 from __future__ import annotations
 
-import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from zoo._support.names import at_first_use
 
 if TYPE_CHECKING:
     from zoo.edge._answers import predict_csv, write_csv
@@ -64,30 +65,23 @@ def __dir__() -> list[str]:
     return __all__
 
 
-_HOMES = (
-    "_decision_words",
-    "_results",
-    "_decide",
-    "_measure",
-    "_runtime",
-    "_answers",
-    "_explain",
-    "_beside",
-    "bundle._signing",
-    "_replay",
-    "_verify",
-    "_bench",
-    "_watch",  # before the next, which has a function of that name
-    "_monitor",
-)
-"""Where the names above are looked for, what costs least first."""
-
-
-def __getattr__(name: str) -> Any:
-    if name in __all__:
-        for home in _HOMES:
-            found = getattr(importlib.import_module(f"zoo.edge.{home}"), name, None)
-            if found is not None:
-                globals()[name] = found
-                return found
-    raise AttributeError(f"module 'zoo.edge' has no attribute {name!r}")
+if not TYPE_CHECKING:  # so that a name which is not there stays an error of the type checker
+    __getattr__ = at_first_use(
+        __name__,
+        {
+            "zoo.edge._answers": "predict_csv write_csv",
+            "zoo.edge._bench": "Bench bench side_by_side",
+            "zoo.edge._beside": "TableRows",
+            "zoo.edge._decide": "Decisions answer_labels decide find_sets score_labels",
+            "zoo.edge._decision_words": "describe_decisions",
+            "zoo.edge._explain": "Explained HeatMap explain_images",
+            "zoo.edge._measure": "measure_pixels",
+            "zoo.edge._monitor": "Monitoring Watched monitor",
+            "zoo.edge._replay": "Verification",
+            "zoo.edge._results": "Answers Failure Prediction Result",
+            "zoo.edge._runtime": "Runtime",
+            "zoo.edge._verify": "verify",
+            "zoo.edge._watch": "watch",
+            "zoo.edge.bundle._signing": "Signing sign",
+        },
+    )

@@ -57,16 +57,21 @@ class Engine(msgspec.Struct, frozen=True, kw_only=True):
     """Of "ray": what one training has; None: 1 where the cluster has any."""
 
     @property
+    def options(self) -> dict[str, object]:
+        """What is not as it is by default, by the names of options without their hyphens."""
+        said = {
+            "engine": None if self.kind == "local" else self.kind,
+            "jobs": None if self.jobs == 1 else self.jobs,
+            "address": self.address,
+            "cpus-per-trial": self.cpus,
+            "gpus-per-trial": self.gpus,
+        }
+        return {option: value for option, value in said.items() if value is not None}
+
+    @property
     def words(self) -> str:
         """The options that say the same, each after a blank."""
-        said = {
-            "--engine": None if self.kind == "local" else self.kind,
-            "--jobs": None if self.jobs == 1 else self.jobs,
-            "--address": self.address,
-            "--cpus-per-trial": self.cpus,
-            "--gpus-per-trial": self.gpus,
-        }
-        return "".join(f" {option} {shlex.quote(str(value))}" for option, value in said.items() if value is not None)
+        return "".join(f" --{option} {shlex.quote(str(value))}" for option, value in self.options.items())
 
     def __post_init__(self) -> None:
         if self.kind not in {"local", "ray"}:

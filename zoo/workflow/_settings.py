@@ -44,7 +44,7 @@ def read_settings(pairs: Iterable[str]) -> dict[str, Any]:
             raise UsageError(f"--set {pair}: {reason}", code="setting-form", pair=pair)
         reason = "the value is empty; write one" if not value else ""
         if name in settings:
-            raise UsageError(f"--set {name}: given twice; give it once", code="setting-value", name=name, value=value)
+            raise _refuse_twice(name, value)
         if value.startswith("#"):
             reason = f"{value!r} is a comment, expected a value; put quotes around a word that begins with #"
         try:
@@ -58,8 +58,22 @@ def read_settings(pairs: Iterable[str]) -> dict[str, Any]:
 
 
 def settings_of(budget: Mapping[str, Any]) -> dict[str, Any]:
-    """What `--set` said, by names of fields: `train.` before the name of one of TrainConfig's says nothing more."""
-    return {name.removeprefix("train."): value for name, value in (budget.get("settings") or {}).items()}
+    """What `--set` said, by names of fields: `train.` before the name of one of TrainConfig's says nothing more.
+
+    Raises:
+        UsageError: one field is named twice, with `train.` and without.
+    """
+    settings: dict[str, Any] = {}
+    for spelled, value in (budget.get("settings") or {}).items():
+        name = spelled.removeprefix("train.")
+        if name in settings:
+            raise _refuse_twice(name, value)
+        settings[name] = value
+    return settings
+
+
+def _refuse_twice(name: str, value: Any) -> UsageError:
+    return UsageError(f"--set {name}: given twice; give it once", code="setting-value", name=name, value=value)
 
 
 def fit(fields: Mapping[str, Any], kind: type[T], prefix: str = "") -> T:

@@ -126,7 +126,7 @@ def _compare(
     read = frozenset({"uncertain", "columns", "group", "keep_na", "frames"} if data is not None else {"uncertain"})
     asked = cast("Reading", {name: value for name, value in said.items() if name in read})
 
-    hired = {word[2:]: True for word in engine.words.split() if word.startswith("--")}
+    hired = dict.fromkeys(engine.options, True)
     places = [_find(target) for target in targets]
     if over := _over_folds(targets, places):
         idle = {"data": data is not None, "split": split != "test", "provider": provider != "cpu"}

@@ -159,6 +159,7 @@ def _train_folds(
     """As `train_folds`, which has looked at its arguments."""
     from zoo.runs import hold_run, open_run, refuse_finished, refuse_other_model, settle
     from zoo.workflow._images import images_of
+    from zoo.workflow._recipe import refuse_options
     from zoo.workflow._resume import place_of
 
     place = place_of(Path(out) if out else None, budget, resume=resume, overwrite=overwrite)
@@ -170,6 +171,8 @@ def _train_folds(
             raise refuse_other_model(place, asked.model, model)
         if resume == "auto":
             check_unchanged(asked, model, budget)
+        else:
+            refuse_options(budget, why="folds are resumed as they began; only the place of --data can change")
         refuse_last(run.record, place, what, len(asked.folds), held=True)
         if data is not None:
             first = place / run.record.folds[0]  # a run that is done has the fingerprint of all images instead
