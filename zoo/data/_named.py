@@ -135,7 +135,8 @@ def find_images(
     Returns:
         Each image once, or None: none of them is there.
     """
-    pool = decide(_index_again(source, config, skip_bad=True, reading={}), config.uncertain)
+    settled: Reading = {"keep_na": bool(config.keep_na)}
+    pool = decide(_index_again(source, config, skip_bad=True, reading=settled), config.uncertain)
     same = contents(np.concatenate((digests, pool.digests)))
     found, first = np.unique(same[len(digests) :], return_index=True)
     rows = np.sort(first[np.isin(found, same[: len(digests)])])

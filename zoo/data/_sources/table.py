@@ -22,7 +22,7 @@ from zoo.data._index import EVERY, SPLITS, Pool, SplitName
 from zoo.data._labels import check_count
 from zoo.data._names import Names, one_line
 from zoo.data._scanning.scan import one_form
-from zoo.data._sources.codes import Codes
+from zoo.data._sources.codes import Codes, refuse_unlabelled
 from zoo.data._sources.columns import MARK, Columns
 from zoo.data._sources.entries import Entries, find, list_same_files
 from zoo.data._sources.folder import ALIASES
@@ -84,7 +84,7 @@ def index_table(
     cells = open_cells(path, form)
     listed = list_images(path, cells, reading, places=places)
     columns = listed.columns
-    rows = _Rows(path.name, columns, skip_bad=skip_bad, keep_na=bool(reading.get("keep_na")))
+    rows = _Rows(path.name, columns, skip_bad=skip_bad, keep_na=reading.get("keep_na", False if as_is else None))
     ids = rows.without_unlabelled(Names.of(one_line(path.name, rows.take(listed.cells))))
     if not len(ids):
         raise DataError(f"{path.name}: lists no image, expected a row for each", code="data-empty")
@@ -111,7 +111,7 @@ def index_table(
 class _Rows:
     """What the rows of a table say, collected in one pass."""
 
-    def __init__(self, file: str, columns: Columns, *, skip_bad: bool, keep_na: bool) -> None:
+    def __init__(self, file: str, columns: Columns, *, skip_bad: bool, keep_na: bool | None) -> None:
         self.file = file
         self.columns = columns
         self.skip_bad = skip_bad
@@ -194,7 +194,8 @@ class _Rows:
             text = texts[self.labels.codes[row]]
             self._problem(self.numbers[row], f"has {f'{text!r} for a label' if text else 'no label'}{none}")
         self.count += max(0, len(rows) - _SHOWN)
-        keep = f", or take {brief(sorted(missing - {''}))} for a class with --keep-na" if missing - {""} else ""
+        words = sorted(missing - {""})
+        keep = f" --no-keep-na, or take {brief(words)} for a class with --keep-na" if words else ""
         return f", leave rows without a label out with --skip-bad{keep}"
 
     def _missing(self, codes: Codes, *, groups: bool = False) -> set[str]:
@@ -206,10 +207,7 @@ class _Rows:
         keep = ~self.labels.find(missing)
         if keep.all():
             return ids
-        if not keep.any():
-            raise DataError(
-                f"{self.file}: no row has a label; fill the label column in", code="data-empty", unlabelled=len(ids)
-            )
+        refuse_unlabelled(self.file, self.labels, missing, settled=self.keep_na is not None)
         words = f" ({brief(sorted(missing - {''}))})" if missing - {""} else ""
         lost = np.flatnonzero(~keep).tolist()
         self.unlabelled = tuple(Unusable(ids[row], f"row {self.numbers[row]} has no label") for row in lost)
