@@ -226,8 +226,8 @@ def index_undecided(
         )
     if (asked := reading.get("inputs")) and not pool.inputs:
         raise DataError(
-            f"{pool.name}: is not a table, and the model is to be given {brief(asked, 8)} beside each image; name a "
-            "table with these columns",
+            f"{pool.name}: brings no columns, and the model is to be given {brief(asked, 8)} beside each image; name a "
+            "table with these columns, or shards that were made of one",
             code="inputs-missing",
             columns=list(asked),
             data=pool.name,

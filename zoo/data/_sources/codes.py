@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo._support.text import brief
+from zoo._support.text import brief, count_with_verb
 from zoo.data._names import Names
 from zoo.errors import DataError
 
@@ -49,12 +49,14 @@ class Codes:
         """(n,) which rows hold one of `texts`."""
         return np.isin(self.array(), [self.numbers[text] for text in texts])
 
-    def empty(self, texts: set[str]) -> None:
-        """Turn `texts` into ""."""
+    def empty(self, texts: set[str], column: str) -> str:
+        """Turn `texts`, which mean nothing, into ""; a note on how many cells of this column held them."""
+        n = int(self.find(texts).sum())
         names = [("" if text in texts else text) for text in self.numbers]
         self.numbers = {}
         order = np.array([self.numbers.setdefault(name, len(self.numbers)) for name in names], np.int64)
         self.codes = array("q", order[self.array()].tobytes())
+        return f"{count_with_verb(n, 'cell')} taken for empty in column {column!r} ({brief(sorted(texts))})"
 
     def subset(self, keep: NDArray[np.bool_]) -> Codes:
         """The values of some rows, and no other value."""

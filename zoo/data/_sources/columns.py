@@ -18,7 +18,17 @@ from zoo.tabular import divide_request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["ABOUT", "MARK", "NAMES", "Columns", "check_roles", "columns_of", "position_of"]
+__all__ = [
+    "ABOUT",
+    "MARK",
+    "NAMES",
+    "Columns",
+    "check_roles",
+    "columns_of",
+    "find_inputs",
+    "position_of",
+    "refuse_roles",
+]
 
 NAMES: dict[str, tuple[str, ...]] = {
     "image": IMAGE_COLUMNS,
@@ -212,7 +222,7 @@ def columns_of(
     if also is not None and column_key(also) in where:
         kept[also] = where[column_key(also)][0]
         taken.add(where[column_key(also)][0])
-    asked = _find_inputs(inputs, header, file, found)
+    asked = find_inputs(inputs, header, file, found)
     used = {*meant, *kept.values()}
     others = {name: at for name, at in _list_named(header) if at not in used and name not in kept}
     taken |= set(asked.values())
@@ -231,13 +241,13 @@ def columns_of(
         frame=found["frame"],
         kept=tuple((name, at) for name, at in kept.items() if at is not None),
         others=tuple(others.items()),
-        inputs=_refuse_roles(asked, file, meant),
+        inputs=refuse_roles(asked, file, meant),
         roles={role: roles[role] for role in NAMES if role in roles},
         ignored={name: _why(name, roles, why) for name, at in _list_named(header) if at not in taken},
     )
 
 
-def _find_inputs(
+def find_inputs(
     inputs: Sequence[str], header: Sequence[str], file: str, found: Mapping[str, int | None]
 ) -> dict[str, int]:
     """Positions of the columns to be given to a model, by their names in the header; a role such as age is a name, too.
@@ -262,7 +272,7 @@ def _find_inputs(
     return asked
 
 
-def _refuse_roles(asked: Mapping[str, int], file: str, others: Mapping[int | None, str]) -> tuple[tuple[str, int], ...]:
+def refuse_roles(asked: Mapping[str, int], file: str, others: Mapping[int | None, str]) -> tuple[tuple[str, int], ...]:
     """Columns for a model, none of which says what the answer is, or who it is.
 
     Raises:

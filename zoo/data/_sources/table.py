@@ -177,11 +177,7 @@ class _Rows:
         """Find rows without a label, and empty the cells of other columns that mean nothing; what may be done."""
         for name, codes in (*self.groups.items(), *self.kept.items(), *self.inputs.items()):
             if words := self._missing(codes, groups=name in self.groups) - {""}:
-                n = int(codes.find(words).sum())
-                self.notes += (
-                    f"{count_with_verb(n, 'cell')} taken for empty in column {name!r} ({brief(sorted(words))})",
-                )
-                codes.empty(words)
+                self.notes += (codes.empty(words, name),)
         if self.columns.marks:
             return ""
         missing = self._missing(self.labels)
