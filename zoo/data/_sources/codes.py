@@ -13,6 +13,8 @@ from zoo.data._names import Names
 from zoo.errors import DataError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from numpy.typing import NDArray
 
 __all__ = ["Codes", "refuse_unlabelled"]
@@ -57,6 +59,11 @@ class Codes:
         order = np.array([self.numbers.setdefault(name, len(self.numbers)) for name in names], np.int64)
         self.codes = array("q", order[self.array()].tobytes())
         return f"{count_with_verb(n, 'cell')} taken for empty in column {column!r} ({brief(sorted(texts))})"
+
+    def blank(self, rows: Iterable[int]) -> None:
+        """Turn the cells of these rows into ""."""
+        for row in rows:
+            self.codes[row] = self.numbers.setdefault("", len(self.numbers))
 
     def subset(self, keep: NDArray[np.bool_]) -> Codes:
         """The values of some rows, and no other value."""

@@ -28,7 +28,7 @@ from zoo.data._sources.entries import Entries, find, list_same_files
 from zoo.data._sources.folder import ALIASES
 from zoo.data._sources.group_columns import choose_column, fill_blanks, say_columns
 from zoo.data._sources.joined import divide_labels
-from zoo.data._sources.listed import list_images
+from zoo.data._sources.listed import Listed, list_images
 from zoo.data._sources.places import spell
 from zoo.data._sources.values import EMPTY, UNSURE, YES, find_missing, read_mark
 from zoo.data._unusable import Unusable, refusal
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from zoo._support.cells import Cells
     from zoo.data._sources.places import Places
     from zoo.spec import Reading
 
@@ -85,7 +84,7 @@ def index_table(
     listed = list_images(path, cells, reading, places=places)
     columns = listed.columns
     rows = _Rows(path.name, columns, skip_bad=skip_bad, keep_na=reading.get("keep_na", False if as_is else None))
-    ids = rows.without_unlabelled(Names.of(one_line(path.name, rows.take(listed.cells))))
+    ids = rows.without_unlabelled(Names.of(one_line(path.name, rows.take(listed))))
     if not len(ids):
         raise DataError(f"{path.name}: lists no image, expected a row for each", code="data-empty")
     rows.refuse_double(ids)
@@ -130,7 +129,7 @@ class _Rows:
         self.unlabelled: tuple[Unusable, ...] = ()
         self.notes: tuple[str, ...] = ()
 
-    def take(self, cells: Cells) -> Iterator[str]:
+    def take(self, listed: Listed) -> Iterator[str]:
         """Go through the table: give the image of each row, and keep the rest."""
         columns = self.columns
         singles = (columns.label, columns.labels, columns.split, columns.fold, columns.frame)
@@ -138,7 +137,7 @@ class _Rows:
         wanted += [at for _, at in (*columns.groups, *columns.kept, *columns.inputs, *columns.others)]
         order, where = sorted(set(wanted)), dict(columns.others)
         place = {at: position for position, at in enumerate(order)}
-        for number, written in cells.rows(order):
+        for number, written in listed.cells.rows(order):
             row = tuple(map(read_inert, written))
             self.numbers.append(number)
             self._class(number, row, place)
@@ -163,6 +162,8 @@ class _Rows:
             if not image:
                 self._problem(number, "names no image")
             yield image
+        for name, codes in self.others.items():
+            codes.blank(listed.doubted.get(where[name], ()))
         ways = self._settle_missing()
         if self.count:
             more = f" and {self.count - _SHOWN} more" if self.count > _SHOWN else ""
