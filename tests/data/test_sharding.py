@@ -154,12 +154,12 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A table with columns beside its images, and shards of it; not to be changed."""
     root = tmp_path_factory.mktemp("described")
     rng = np.random.default_rng(0)
-    lines = ["image,label,patient_id,split,Patient Age,ward,bmi"]
+    lines = ["image,label,patient_id,split,Patient Age,ward,bmi,site,Hospital"]
     for at in range(24):
         Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(root / f"{at}.png")
         bmi = "NA" if at % 5 == 0 else 20 + at
         split = ("train", "train", "val", "test")[at // 6]
-        lines.append(f"{at}.png,{'ab'[at % 2]},p{at // 3},{split},{40 + at},{at % 4},{bmi}")
+        lines.append(f"{at}.png,{'ab'[at % 2]},p{at // 3},{split},{40 + at},{at % 4},{bmi},s{at % 2},h{at % 3}")
     (root / "table.csv").write_text("\n".join(lines), "utf-8")
     zoo.shard(root / "table.csv", root / "set", images=7)
     return root / "table.csv", root / "set"
@@ -168,7 +168,14 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 @pytest.mark.parametrize("keep_na", [None, True])
 @pytest.mark.parametrize(
     "asked",
-    [("ward",), ("ward:category", "BMI:optional"), ("age",), ("Patient Age", "bmi"), ("patient_age:category",)],
+    [
+        ("ward",),
+        ("ward:category", "BMI:optional"),
+        ("age",),
+        ("Patient Age", "bmi"),
+        ("patient_age:category",),
+        ("hospital", "site"),
+    ],
     ids=" ".join,
 )
 def test_shards_give_a_model_the_columns_of_their_table(

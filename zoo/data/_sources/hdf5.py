@@ -117,7 +117,8 @@ def _packed(path: Path) -> DataError:
 
 
 def _pool(name: str, files: list[Path], splits: list[SplitName | None]) -> Pool:
-    sizes, shapes, targets, digests, ids, groups, notes = [], [], [], [], [], [], []
+    sizes, shapes, targets, digests, ids, groups = [], [], [], [], [], []
+    notes: list[str] = []
     for path, split in zip(files, splits, strict=True):
         shape = _shape(path)
         targets.append(_labels(path, shape[0]))

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo._support.cells import column_key
 from zoo._urls import show_url
 from zoo.data._groups import PATIENT
 from zoo.data._index import SPLITS, Pool
@@ -149,13 +150,14 @@ def _inputs(name: str, about: Mapping[str, Names], reading: Reading) -> tuple[di
     header = list(about)
     if not header:
         return {}, ()
-    who = {header.index(one): "group" for one in ("group", PATIENT) if one in about}
+    who = [header.index(one) for one in ("group", PATIENT) if one in about]
     places = {role: header.index(role) for role in ABOUT if role in about}
-    places |= {"group": min(who)} if who else {}
-    spelled = {alias: at for role, at in places.items() for alias in NAMES[role]}
-    asked = refuse_roles(find_inputs(reading.get("inputs") or (), header, name, spelled), name, who)
+    places |= {"group": who[0]} if who else {}
+    own = set(map(column_key, header)) - places.keys()  # 'hospital' beside 'site' is a column of its own
+    spelled = {alias: at for role, at in places.items() for alias in NAMES[role] if alias not in own}
+    asked = find_inputs(reading.get("inputs") or (), header, name, spelled)
     inputs, notes = {}, []
-    for column, at in asked:
+    for column, at in refuse_roles(asked, name, dict.fromkeys(who, "group")):
         codes = Codes()
         for cell in about[header[at]]:
             codes.add(cell)

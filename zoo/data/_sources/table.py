@@ -191,8 +191,8 @@ class _Rows:
             text = texts[self.labels.codes[row]]
             self._problem(self.numbers[row], f"has {f'{text!r} for a label' if text else 'no label'}{none}")
         self.count += max(0, len(rows) - _SHOWN)
-        words = sorted(missing - {""})
-        keep = f" --no-keep-na, or take {brief(words)} for a class with --keep-na" if words else ""
+        gaps = sorted(missing - {""})
+        keep = f" --no-keep-na, or take {brief(gaps)} for a class with --keep-na" if gaps else ""
         return f", leave rows without a label out with --skip-bad{keep}"
 
     def _missing(self, codes: Codes, *, groups: bool = False) -> set[str]:
