@@ -12,11 +12,10 @@ import numpy as np
 
 from zoo._support.cells import column_key
 from zoo._urls import show_url
-from zoo.data._groups import PATIENT
 from zoo.data._index import SPLITS, Pool
 from zoo.data._scanning.scan import one_form, split_columns
 from zoo.data._sources.codes import Codes
-from zoo.data._sources.columns import ABOUT, NAMES, find_inputs, refuse_roles
+from zoo.data._sources.columns import ABOUT, NAMES, find_inputs
 from zoo.data._sources.shard_index import INDEX, ShardSet, join_listings, open_listing, open_set
 from zoo.data._sources.shards import Shards
 from zoo.data._sources.values import find_missing
@@ -145,19 +144,17 @@ def _inputs(name: str, about: Mapping[str, Names], reading: Reading) -> tuple[di
     An index holds columns with a role under the name of the role, so each name that the role may have finds them.
 
     Raises:
-        As `zoo.data._sources.columns.find_inputs` and `refuse_roles`.
+        As `zoo.data._sources.columns.find_inputs`.
     """
     header = list(about)
     if not header:
         return {}, ()
-    who = [header.index(one) for one in ("group", PATIENT) if one in about]
-    places = {role: header.index(role) for role in ABOUT if role in about}
-    places |= {"group": who[0]} if who else {}
+    who: dict[int | None, str] = {at: "group" for at, one in enumerate(header) if column_key(one) in NAMES["group"]}
+    places = {role: header.index(role) for role in (*ABOUT, "group") if role in about}
     own = set(map(column_key, header)) - places.keys()  # 'hospital' beside 'site' is a column of its own
     spelled = {alias: at for role, at in places.items() for alias in NAMES[role] if alias not in own}
-    asked = find_inputs(reading.get("inputs") or (), header, name, spelled)
     inputs, notes = {}, []
-    for column, at in refuse_roles(asked, name, dict.fromkeys(who, "group")):
+    for column, at in find_inputs(reading.get("inputs") or (), header, name, spelled, who).items():
         codes = Codes()
         for cell in about[header[at]]:
             codes.add(cell)
