@@ -56,7 +56,7 @@ def compare(
     data: options.Data = None,
     columns: options.Columns = None,
     group: options.Group = None,
-    keep_na: options.KeepNa = False,
+    keep_na: options.KeepNa = None,
     frames: options.Frames = None,
     split: options.Split = "test",
     provider: options.Provider = "cpu",

@@ -41,7 +41,7 @@ def check(
     *,
     group: options.Group = None,
     columns: options.Columns = None,
-    keep_na: options.KeepNa = False,
+    keep_na: options.KeepNa = None,
     frames: options.Frames = None,
     uncertain: options.Uncertain = None,
     html: Annotated[Path | None, typer.Option("--html", metavar="FILE", help="Write a page with thumbnails.")] = None,

@@ -38,7 +38,7 @@ def info(
     *,
     columns: options.Columns = None,
     group: options.Group = None,
-    keep_na: options.KeepNa = False,
+    keep_na: options.KeepNa = None,
     frames: options.Frames = None,
     uncertain: options.Uncertain = None,
     as_json: options.Json = False,

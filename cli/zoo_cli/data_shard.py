@@ -43,7 +43,7 @@ def shard(
     seed: Annotated[int, typer.Option("--seed", metavar="N", min=0, help="Another seed, another order.")] = 0,
     group: options.Group = None,
     columns: options.Columns = None,
-    keep_na: options.KeepNa = False,
+    keep_na: options.KeepNa = None,
     frames: options.Frames = None,
     uncertain: options.Uncertain = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Write anew what is in --out.")] = False,

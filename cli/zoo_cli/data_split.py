@@ -24,7 +24,7 @@ def split(
     *,
     group: options.Group = None,
     columns: options.Columns = None,
-    keep_na: options.KeepNa = False,
+    keep_na: options.KeepNa = None,
     frames: options.Frames = None,
     uncertain: options.Uncertain = None,
     folds: Annotated[int | None, typer.Option("--folds", metavar="K", help="K folds instead of splits.")] = None,
@@ -58,7 +58,7 @@ def split(
         _report(made, keep_na=keep_na, frames=frames)
 
 
-def _report(made: SplitTable, *, keep_na: bool, frames: str | None) -> None:
+def _report(made: SplitTable, *, keep_na: bool | None, frames: str | None) -> None:
     labels = made.labels[:8]
     head = (made.column, "images", *labels)
     rows = [(part, str(n), *(str(made.per_class[part][label]) for label in labels)) for part, n in made.parts.items()]
@@ -66,6 +66,6 @@ def _report(made: SplitTable, *, keep_na: bool, frames: str | None) -> None:
     lines = {"table": show_path(made.path), "groups": groups, "seed": made.seed}
     lines |= {f"note {number}": note for number, note in enumerate(made.notes, 1)}
     fold = " --fold 0" if made.column == "fold" else ""
-    said = f"{' --keep-na' if keep_na else ''}{f' --frames {frames}' if frames else ''}"
+    said = f"{options.spell_keep_na(keep_na)}{f' --frames {frames}' if frames else ''}"
     lines["next"] = f"zoo train simple_cnn --data {quote_path(made.path)}{fold}{said}"
     put(f"{format_table(head, rows, right=range(1, len(head)))}\n\n{fields(lines)}")

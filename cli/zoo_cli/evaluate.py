@@ -46,7 +46,7 @@ def evaluate(
     provider: options.Provider = "cpu",
     skip_bad: options.SkipBad = False,
     group: options.Group = None,
-    keep_na: options.KeepNa = False,
+    keep_na: options.KeepNa = None,
     frames: options.Frames = None,
     uncertain: options.Uncertain = None,
     include_seen: options.IncludeSeen = False,

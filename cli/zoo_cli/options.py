@@ -87,14 +87,12 @@ def make_reading(
     group: str | None,
     uncertain: Literal["ignore", "positive", "negative"] | None,
     *,
-    keep_na: bool = False,
+    keep_na: bool | None = None,
     frames: Literal["one", "channels"] | None = None,
 ) -> Reading:
     """What the options say of how data is read; what they do not say is left out."""
     return pick_reading(
-        Reading(
-            columns=_read_columns(columns), group=group, uncertain=uncertain, keep_na=keep_na or None, frames=frames
-        )
+        Reading(columns=_read_columns(columns), group=group, uncertain=uncertain, keep_na=keep_na, frames=frames)
     )
 
 
@@ -160,7 +158,12 @@ def spell_reading(reading: Reading) -> str:
     said |= {"--group": reading.get("group") or "", "--uncertain": reading.get("uncertain") or ""}
     said |= {"--frames": reading.get("frames") or ""}
     texts = [f" {option} {shlex.quote(value)}" for option, value in said.items() if value]
-    return "".join((*texts, " --keep-na" if reading.get("keep_na") else ""))
+    return "".join((*texts, spell_keep_na(reading.get("keep_na"))))
+
+
+def spell_keep_na(keep_na: bool | None) -> str:
+    """The option that says the same, after a blank; "": none."""
+    return "" if keep_na is None else " --keep-na" if keep_na else " --no-keep-na"
 
 
 def read_inputs(text: str | None) -> tuple[str, ...] | None:
@@ -252,7 +255,8 @@ Group = Annotated[
     ),
 ]
 KeepNa = Annotated[
-    bool, typer.Option("--keep-na", help="In a table, 'NA', 'nan', 'None' … name a class or group; else: missing.")
+    bool | None,
+    typer.Option("--keep-na/--no-keep-na", help="In a table, 'NA', 'nan', 'None' … name a class or group, or nothing."),
 ]
 Uncertain = Annotated[
     Literal["ignore", "positive", "negative"] | None,

@@ -58,7 +58,7 @@ def pick(
     ] = False,
     columns: options.Columns = None,
     group: options.Group = None,
-    keep_na: options.KeepNa = False,
+    keep_na: options.KeepNa = None,
     frames: options.Frames = None,
     uncertain: options.Uncertain = None,
     out: Annotated[

@@ -37,7 +37,7 @@ def report(
     provider: options.Provider = "cpu",
     skip_bad: options.SkipBad = False,
     group: options.Group = None,
-    keep_na: options.KeepNa = False,
+    keep_na: options.KeepNa = None,
     frames: options.Frames = None,
     uncertain: options.Uncertain = None,
     include_seen: options.IncludeSeen = False,

@@ -168,7 +168,7 @@ def train(
     ] = None,
     columns: options.Columns = None,
     group: options.Group = None,
-    keep_na: options.KeepNa = False,
+    keep_na: options.KeepNa = None,
     frames: options.Frames = None,
     uncertain: options.Uncertain = None,
     inputs: options.Inputs = None,

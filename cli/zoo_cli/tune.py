@@ -60,7 +60,7 @@ def tune(
     fold: options.Fold = None,
     columns: options.Columns = None,
     group: options.Group = None,
-    keep_na: options.KeepNa = False,
+    keep_na: options.KeepNa = None,
     frames: options.Frames = None,
     uncertain: options.Uncertain = None,
     settings: options.Settings = None,

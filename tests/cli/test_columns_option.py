@@ -55,7 +55,8 @@ def test_check_split_and_info_take_columns(table: str) -> None:
     assert set(run_zoo("data", "check", table, *CHOSEN, "--json").document["classes"]) == {"bright", "dark"}
     made = run_zoo("data", "split", table, *CHOSEN, "--out", "s.csv", "--json").document
     assert (made["labels"], made["groups"]) == (["bright", "dark"], 30)
-    assert "--keep-na" in run_zoo("data", "split", table, *CHOSEN, "--keep-na", "--out", "kept.csv").out
+    for said in ("--keep-na", "--no-keep-na"):
+        assert f" {said}" in run_zoo("data", "split", table, *CHOSEN, said, "--out", f"{said}.csv").out
     found = run_zoo("data", "info", table, *CHOSEN, "--json").document
     assert found["columns"] == {"image": "image", "label": "what is seen", "group": "ward"}
     assert found["ignored"] == {"label": "'what is seen' was taken for the label"}

@@ -84,6 +84,21 @@ def test_patients_that_dicom_files_name_are_groups(tmp_path: Path) -> None:
     assert found.verdict == "leak"
 
 
+def test_pixels_that_are_not_square_are_said(tmp_path: Path) -> None:
+    """A lesion twice as high as wide is a round one where rows lie twice as close."""
+    pydicom = pytest.importorskip("pydicom")
+    for name, spacing in (("a", [0.4, 0.4]), ("b", [0.4, 0.2]), ("c", [0.2, 0.4])):
+        scan = pydicom.dcmread(pydicom.data.get_testdata_file("MR_small.dcm", download=False))
+        scan.PixelSpacing = spacing
+        scan.PatientID = name
+        (tmp_path / "train" / "mr").mkdir(parents=True, exist_ok=True)
+        scan.save_as(tmp_path / "train" / "mr" / f"{name}.dcm")
+    assert noted(audit(tmp_path).notes, "2 images", "not square", "2 : 1")
+    for name in "bc":
+        (tmp_path / "train" / "mr" / f"{name}.dcm").unlink()
+    assert not noted(audit(tmp_path).notes, "not square")
+
+
 def test_a_table_is_audited_with_its_group_column_and_its_labels_against_the_folders(tmp_path: Path) -> None:
     lines = ["image,label,split,clinic"]
     for i in range(48):

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from noted import noted
 from painted import paint, write
+from PIL import Image
 from refusals import refused
 
 from zoo.data import open_data, reopen_data
@@ -322,3 +323,20 @@ def test_a_model_meets_a_folder_whose_table_has_other_columns(tmp_path: Path) ->
         plugin=PluginOrigin(name="m", distribution="d", version="1"), config=TrainConfig(columns={"label": "dx"}),
     )  # fmt: skip
     assert reopen_data(tmp_path / "other", origin).labels == ("mel", "nv")
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_pictures_of_one_file_are_not_said_to_be_left_out(tmp_path: Path, damaged: bool) -> None:
+    """The id of a picture has a number behind the name of its file."""
+    shades = [[Image.new("L", (8, 8), 40 * k + 5 * at) for at in range(3)] for k in range(4)]
+    for k, (first, *others) in enumerate(shades):
+        first.save(tmp_path / f"vol{k}.tif", save_all=True, append_images=others)
+    rows = [f"vol{k}.tif,{at},{'ab'[k % 2]}" for k in range(4) for at in (1, 2, 3)]
+    write(tmp_path / "labels.csv", "image,frame,label", rows)
+    if damaged:
+        (tmp_path / "vol3.tif").write_bytes(b"II*\0 cut")
+    pool = index(tmp_path, skip_bad=damaged)
+    assert len(pool.ids) == (9 if damaged else 12)
+    assert not noted(pool.notes, "no row of the table names them")
+    paint(tmp_path / "another.png")
+    assert noted(index(tmp_path, skip_bad=damaged).notes, "1 image was left out", "no row of the table names them")

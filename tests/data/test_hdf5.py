@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from noted import noted
 from refusals import refused
 
 from zoo.data._named import index
@@ -83,3 +84,34 @@ def test_two_files_of_one_split_are_refused(tmp_path: Path) -> None:
     write(tmp_path, "training")
     with refused("hdf5-pair", DataError):
         index(tmp_path)
+
+
+def test_a_table_beside_names_the_slide_of_each_image(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    (tmp_path / "train_meta.csv").write_text("wsi,patient\ns1,p1\ns2,p1\ns3,p2\ns3,nan\n")
+    pool = index(path)
+    assert pool.groups is not None
+    assert pool.groups.tolist() == [0, 0, 1, 2], "a patient has several slides, and nan is nobody"
+    assert noted(pool.notes, "1 of 4 images", "no group")
+    write(tmp_path, "test")
+    assert noted(index(path).notes, "5 of 8 images", "no group"), "the table of one split does not speak for the others"
+
+
+@pytest.mark.parametrize("rows", [3, 5])
+def test_a_table_beside_with_another_number_of_rows_is_refused(tmp_path: Path, rows: int) -> None:
+    """Nobody can say which image lacks its slide, and without slides their images lie in two splits."""
+    path = write(tmp_path)
+    (tmp_path / "train_meta.csv").write_text("index,wsi\n" + "".join(f"{at},s{at // 2}\n" for at in range(rows)))
+    with refused("hdf5-table", DataError, rows=rows, images=4):
+        index(path)
+
+
+def test_a_table_beside_is_never_passed_over_in_silence(tmp_path: Path) -> None:
+    path = write(tmp_path)
+    (tmp_path / "train_meta.csv").write_text("index,coord_x\n0,1\n1,1\n2,1\n3,1\n")
+    pool = index(path)
+    assert pool.groups is None
+    assert noted(pool.notes, "train_meta.csv", "coord_x")
+    (tmp_path / "train_meta.csv").rename(tmp_path / "train_meta.csv.gz")
+    with refused("data-format", DataError):
+        index(path)

@@ -234,6 +234,35 @@ def test_boxes_of_one_image_with_two_labels_are_refused(tmp_path: Path) -> None:
         index(write(tmp_path / "t.csv", "image,x,label", rows))
 
 
+def test_rows_of_one_image_that_differ_do_not_let_the_first_speak(tmp_path: Path) -> None:
+    """A report by reader would be one of reader A alone, who read every image as B did."""
+    paint(*(tmp_path / f"scan{i}.png" for i in range(20)))
+    rows = [f"scan{i},{'ab'[i % 2]},{reader},{i % 3},{reader * (i > 0)}" for i in range(20) for reader in "AB"]
+    table = write(tmp_path / "t.csv", "id,label,reader,room,second", [*rows, rows[0]])
+    pool = index(table)
+    assert len(pool.ids) == 20
+    assert set(pool.others["reader"]) == {""}
+    assert list(pool.others["room"]) == [str(i % 3) for i in range(20)], "rows of one image agree here"
+    assert list(pool.others["second"]) == [""] * 20
+    assert noted(pool.notes, "21 rows", "left out")
+    assert noted(pool.notes, "'reader'", "'second'", "20 images", "empty")
+    assert not noted(pool.notes, "'room'", "empty")
+    alike = index(write(tmp_path / "t.csv", "id,label,reader", [f"scan{i},{'ab'[i % 2]},A" for i in range(20)] * 2))
+    assert set(alike.others["reader"]) == {"A"}
+    assert not noted(alike.notes, "empty")
+
+
+def test_rows_without_a_label_do_not_shift_what_is_emptied(tmp_path: Path) -> None:
+    paint(*(tmp_path / f"scan{i}.png" for i in range(4)))
+    rows = ["scan0,,A", "scan1,a,A", "scan2,b,A", "scan2,b,B", "scan3,a,A"]
+    pool = index(write(tmp_path / "t.csv", "id,label,reader", rows), skip_bad=True)
+    assert dict(zip(pool.ids, pool.others["reader"], strict=True)) == {
+        "scan1.png": "A",
+        "scan2.png": "",
+        "scan3.png": "A",
+    }
+
+
 def test_padchest(tmp_path: Path) -> None:
     """Images in numbered folders; an index without a name; the labels of a row are a list in one cell."""
     head = ",ImageID,ImageDir,StudyDate_DICOM,StudyID,PatientID,PatientBirth,PatientSex_DICOM,Projection,Report,Labels"

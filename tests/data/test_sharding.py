@@ -16,10 +16,13 @@ import buckets
 import msgspec
 import numpy as np
 import pytest
+from noted import noted
 from PIL import Image
+from refusals import refused
 
 import zoo
 from zoo.data import carry_out, open_data, plan_decoding
+from zoo.data._named import index
 from zoo.data._sources import tars
 from zoo.data._sources.shard_index import Listing
 from zoo.data._stream import StreamedRows
@@ -144,6 +147,65 @@ def test_splits_that_are_made_groups_and_columns_are_those_of_the_table(tabled: 
         assert {"patient", "site", "age"} <= json.loads(stream.read()).keys() | {"patient"}
     asked = open_data(tmp_path / "out", inputs=("age",))
     assert set(asked.train.columns) == {"age"}
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A table with columns beside its images, and shards of it; not to be changed."""
+    root = tmp_path_factory.mktemp("described")
+    rng = np.random.default_rng(0)
+    lines = ["image,label,patient_id,split,Patient Age,ward,bmi,site,Hospital"]
+    for at in range(24):
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(root / f"{at}.png")
+        bmi = "NA" if at % 5 == 0 else 20 + at
+        split = ("train", "train", "val", "test")[at // 6]
+        lines.append(f"{at}.png,{'ab'[at % 2]},p{at // 3},{split},{40 + at},{at % 4},{bmi},s{at % 2},h{at % 3}")
+    (root / "table.csv").write_text("\n".join(lines), "utf-8")
+    zoo.shard(root / "table.csv", root / "set", images=7)
+    return root / "table.csv", root / "set"
+
+
+@pytest.mark.parametrize("keep_na", [None, True])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        ("ward",),
+        ("ward:category", "BMI:optional"),
+        ("age",),
+        ("Patient Age", "bmi"),
+        ("patient_age:category",),
+        ("hospital", "site"),
+    ],
+    ids=" ".join,
+)
+def test_shards_give_a_model_the_columns_of_their_table(
+    described: tuple[Path, Path], asked: tuple[str, ...], keep_na: bool | None
+) -> None:
+    here, there = (index(place, inputs=asked, keep_na=keep_na) for place in described)
+    told = [
+        {name: dict(zip(pool.ids, cells, strict=True)) for name, cells in pool.inputs.items()} for pool in (here, there)
+    ]
+    assert told[0] == told[1]
+    assert len(told[0]) == len(asked)
+    assert noted(there.notes, "'NA'", "empty") == noted(here.notes, "'NA'", "empty")
+
+
+@pytest.mark.parametrize(
+    ("asked", "code", "fields"),
+    [
+        (("patient_id",), "inputs-role", {"role": "group"}),
+        (("weight",), "inputs-missing", {"columns": ["weight"]}),
+        (("bmi", "BMI:optional"), "inputs-twice", {"column": "bmi"}),
+    ],
+)
+def test_shards_refuse_the_columns_that_their_table_refuses(
+    described: tuple[Path, Path], asked: tuple[str, ...], code: str, fields: dict[str, Any]
+) -> None:
+    for place in described:
+        with refused(code, **fields):
+            index(place, inputs=asked)
+    with refused("inputs-role", role="group"):
+        index(described[1], inputs=("group",))
 
 
 def test_arrays_and_several_labels_are_sharded_too(published: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from refusals import refused
 from zoo._support.labels import class_key
 from zoo.data import align, describe_data, open_data, reopen_data, split_table
 from zoo.data._named import index
+from zoo.data._sources.codes import Codes, refuse_unlabelled
 from zoo.data._sources.joined import divide_labels
 from zoo.data._sources.values import choose_spellings, find_missing, pair_alike
 from zoo.data.audit import audit
@@ -51,7 +52,7 @@ def make_table(tmp_path: Path) -> MakeTable:
     return make
 
 
-def count(path: Path, *, skip_bad: bool = False, keep_na: bool = False) -> dict[str, int]:
+def count(path: Path, *, skip_bad: bool = False, keep_na: bool | None = None) -> dict[str, int]:
     """Class or label: images."""
     pool = index(path, skip_bad=skip_bad, keep_na=keep_na)
     one_hot = np.eye(len(pool.labels), dtype=int)[pool.targets] if pool.targets.ndim == 1 else pool.targets
@@ -109,7 +110,7 @@ def test_rows_without_a_label_take_the_rest_of_their_row_with_them(make_table: M
     assert {split: rows.tolist() for split, rows in pool.rows.items()} == {"train": [0, 3], "val": [1], "test": [2]}
     assert pool.groups is not None
     assert pool.groups.tolist() == [0, 1, 2, 1]
-    with refused("data-empty", DataError):
+    with refused("data-empty", DataError, unlabelled=2):
         index(make_table({"label": ["NA", "-"]}), skip_bad=True)
 
 
@@ -119,6 +120,42 @@ def test_whoever_has_a_class_of_that_name_keeps_it(make_table: MakeTable) -> Non
     table = make_table({"label": cells, "patient": ["NA", "NA", "p3"] * 4})
     assert count(table, keep_na=True) == {"mild": 4, "None": 4, "severe": 4}
     assert list(index(table, keep_na=True).columns["group"])[:3] == ["NA", "NA", "p3"]
+
+
+def test_a_damaged_file_does_not_cost_a_class(make_table: MakeTable) -> None:
+    """The flag that the refusal of a damaged file names would leave a third of the images out as unlabelled."""
+    table = make_table({"level": ["None", "Mild", "Severe"] * 30})
+    (table.parent / "0.png").write_bytes(b"\x89PNG\r\n\x1a\n cut")
+    with refused("label-or-gap", DataError, words={"None": 30}, rows=90):
+        index(table, skip_bad=True)
+    assert count(table, skip_bad=True, keep_na=True) == {"Mild": 30, "None": 29, "Severe": 30}
+    assert count(table, skip_bad=True, keep_na=False) == {"Mild": 30, "Severe": 30}
+    assert noted(describe_data(table).notes, "30 rows", "None"), "whoever looks at a table is told, not refused"
+
+
+@pytest.mark.parametrize(
+    ("gaps", "classes", "refuses"),
+    [(2, (45, 45), False), (3, (45, 45), True), (9, (600, 600), False), (13, (600, 600), True), (9, (1191, 8), True)],
+    ids=["too few for a class", "a class of three", "under 1 %", "over 1 %", "more than the rarest class"],
+)
+def test_a_word_may_be_a_class_where_it_is_as_frequent_as_one(
+    gaps: int, classes: tuple[int, int], refuses: bool
+) -> None:
+    labels = Codes()
+    for text, n in zip(("NA", "a", "b"), (gaps, *classes), strict=True):
+        for _ in range(n):
+            labels.add(text)
+    if not refuses:
+        return refuse_unlabelled("t.csv", labels, {"NA"}, settled=False)
+    refuse_unlabelled("t.csv", labels, {"NA"}, settled=True)
+    with refused("label-or-gap", DataError, words={"NA": gaps}):
+        refuse_unlabelled("t.csv", labels, {"NA"}, settled=False)
+    return None
+
+
+def test_cells_with_nothing_in_them_are_no_class(make_table: MakeTable) -> None:
+    table = make_table({"label": ["", "a", "b"] * 30})
+    assert count(table, skip_bad=True) == {"a": 30, "b": 30}
 
 
 def test_a_dash_beside_a_plus_is_a_value() -> None:

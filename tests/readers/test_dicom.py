@@ -355,6 +355,32 @@ def test_probe_says_what_read_will_give_and_decodes_nothing() -> None:
     assert (colour.kind, colour.gray, colour.frames, colour.voi) == ("uint8", False, 30, False)
 
 
+@pytest.mark.parametrize(
+    ("elements", "aspect"),
+    [
+        ({"PixelSpacing": [0.6, 0.3]}, 2),
+        ({"PixelSpacing": [0.3, 0.6]}, 0.5),
+        ({"PixelSpacing": None, "ImagerPixelSpacing": [0.2, 0.1]}, 2),
+        ({"PixelSpacing": None, "PixelAspectRatio": [6, 5]}, 1.2),
+        ({"PixelSpacing": None}, 1),
+        ({"PixelSpacing": [0, 1]}, 1),
+        ({"PixelSpacing": [0.5]}, 1),
+        ({"PixelSpacing": [0.3, 0.3], "PixelAspectRatio": [6, 5]}, 1),
+    ],
+)
+def test_probe_says_that_pixels_are_not_square(elements: dict[str, Any], aspect: float) -> None:
+    data = edited(MR, **elements)
+    assert probe(data).aspect == pytest.approx(aspect)
+    np.testing.assert_array_equal(values(read(data)), stored())
+
+
+def test_the_spacing_of_an_enhanced_object_lies_in_its_groups() -> None:
+    measures, group = Dataset(), Dataset()
+    measures.PixelSpacing = [0.6, 0.3]
+    group.PixelMeasuresSequence = Sequence([measures])
+    assert probe(edited(MR, PixelSpacing=None, SharedFunctionalGroupsSequence=Sequence([group]))).aspect == 2
+
+
 def test_probe_knows_a_patient_without_saying_the_name() -> None:
     first, again, other, nobody = (probe(edited(PatientID=patient)).group for patient in ("4711", "4711 ", "4712", ""))
     assert first == again != other

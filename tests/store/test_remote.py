@@ -235,6 +235,51 @@ def test_a_file_whose_size_nobody_says_counts_all_the_same(tmp_path: Path, monke
     assert [one.size for one in cachedir.entries()] == [5000]
 
 
+@pytest.mark.parametrize("measured", [True, False], ids=["a length", "no length"])
+def test_a_file_of_which_a_server_tells_no_version_is_fetched_again(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, measured: bool
+) -> None:
+    said = ["image,label\na.png,old\n"]
+
+    class _Export(SimpleHTTPRequestHandler):
+        """A table that a program writes when it is asked."""
+
+        def do_GET(self) -> None:
+            self.send_response(200)
+            if measured:
+                self.send_header("Content-Length", str(len(said[0])))
+            self.end_headers()
+            self.wfile.write(said[0].encode())
+
+    with buckets.serve_files(tmp_path, _Export) as address:
+        url = f"{address}/labels.csv"
+        assert remote.fetch_tree(url).read_text() == said[0]
+        assert not caplog.records
+        said[0] = said[0].replace("old", "new")  # of the same size
+        assert remote.fetch_tree(url).read_text() == said[0]
+        assert [(one.levelname, url in one.getMessage()) for one in caplog.records] == [("WARNING", True)]
+
+
+def test_the_beginning_of_a_file_without_a_version_is_not_continued(tmp_path: Path) -> None:
+    """It may be the beginning of another one."""
+    whole, cut = b"old" * 100_000, True
+
+    class _Cut(SimpleHTTPRequestHandler):
+        """Gives ranges of a file, and tells no time of it; breaks off in the middle while `cut`."""
+
+        def do_GET(self) -> None:
+            start = int(self.headers.get("Range", "bytes=0-").partition("=")[2].partition("-")[0])
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(whole) - start))
+            self.end_headers()
+            self.wfile.write(whole[start:150_000] if cut else whole[start:])
+
+    with buckets.serve_files(tmp_path, _Cut) as address:
+        assert _code(f"{address}/a.bin") == "remote-unreachable"
+        whole, cut = b"new" * 100_000, False
+        assert remote.fetch_tree(f"{address}/a.bin").read_bytes() == whole
+
+
 class _Unmeasured(SimpleHTTPRequestHandler):
     """Gives files without saying how long they are, until the connection ends."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
-import itertools
 import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -91,8 +90,7 @@ def _index_directory(path: Path, *, skip_bad: bool, as_is: bool, reading: Readin
     beside = find_table(path, columns)
     if beside.table is not None:
         pool = index_table(beside.table, skip_bad=skip_bad, as_is=as_is, reading=reading, places=beside.places)
-        left = note_left_out(beside, itertools.chain(pool.ids, (one.name for one in (*pool.skipped, *pool.unlabelled))))
-        return dataclasses.replace(pool, notes=(*beside.notes, *left, *pool.notes))
+        return dataclasses.replace(pool, notes=(*beside.notes, *note_left_out(beside, pool), *pool.notes))
     try:
         pool = index_folder(path, skip_bad=skip_bad, as_is=as_is, frames=frames)
     except DataError as problem:

@@ -135,7 +135,8 @@ def find_images(
     Returns:
         Each image once, or None: none of them is there.
     """
-    pool = decide(_index_again(source, config, skip_bad=True, reading={}), config.uncertain)
+    settled: Reading = {"keep_na": bool(config.keep_na)}
+    pool = decide(_index_again(source, config, skip_bad=True, reading=settled), config.uncertain)
     same = contents(np.concatenate((digests, pool.digests)))
     found, first = np.unique(same[len(digests) :], return_index=True)
     rows = np.sort(first[np.isin(found, same[: len(digests)])])
@@ -225,8 +226,8 @@ def index_undecided(
         )
     if (asked := reading.get("inputs")) and not pool.inputs:
         raise DataError(
-            f"{pool.name}: is not a table, and the model is to be given {brief(asked, 8)} beside each image; name a "
-            "table with these columns",
+            f"{pool.name}: brings no columns, and the model is to be given {brief(asked, 8)} beside each image; name a "
+            "table with these columns, or shards that were made of one",
             code="inputs-missing",
             columns=list(asked),
             data=pool.name,

@@ -7,9 +7,11 @@ module: not into pixels, errors, warnings or logs. A patient is known by a hash 
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import logging
+import math
 from typing import IO
 
 import numpy as np
@@ -21,7 +23,7 @@ from zoo.readers._dicom_padding import read_padding
 from zoo.readers._dicom_palette import palette_colours
 from zoo.readers._dicom_pixels import MONOCHROME, PALETTE, Picture, decode, describe_picture
 from zoo.readers._dicom_pixels import is_compressed as is_compressed_syntax
-from zoo.readers._dicom_values import apply_voi, brings_voi, read_modality_values
+from zoo.readers._dicom_values import apply_voi, brings_voi, find_functional, read_modality_values
 from zoo.readers._image import Probe, RawImage, check_frame
 
 __all__ = ["is_compressed", "probe", "read"]
@@ -35,6 +37,7 @@ _OFTEN_BURNED_IN = frozenset(
     for kind in ("3", "3.1", "6", "6.1", "7", "7.1", "7.2", "7.3", "7.4", "77.1.1", "77.1.1.1", "77.1.4", "77.1.4.1")
 )
 """Ultrasound, secondary capture, endoscopy and photographs: devices write names into such pictures."""
+_SPACINGS = ("ImagerPixelSpacing", "NominalScannedPixelSpacing", "PixelAspectRatio")
 
 
 def read(stream: IO[bytes], name: str, *, frame: int | None = None, voi: bool = False) -> RawImage:
@@ -93,6 +96,7 @@ def probe(stream: IO[bytes], name: str) -> Probe:
             group=_patient(found.elements),
             personal=_personal(found.elements),
             padding=read_padding(found, picture) if gray else None,
+            aspect=_aspect(found.elements),
         )
 
 
@@ -127,6 +131,20 @@ def _patient(elements: Elements) -> str | None:
     """A name for the patient that groups images and cannot be read."""
     identity = elements.raw("PatientID")
     return hashlib.sha256(b"zoo-patient:" + identity).hexdigest() if identity else None
+
+
+def _aspect(elements: Elements) -> float:
+    """Height of a pixel over its width; 1 where the file says neither, or nothing that makes sense.
+
+    A spacing is that of rows, then that of columns (PS3.3 10.7.1.3); so is the ratio (C.7.6.3.1.7).
+    """
+    measures = find_functional(elements, 1, "PixelMeasuresSequence")
+    for holder, keyword in ((measures, "PixelSpacing"), *((elements, keyword) for keyword in _SPACINGS)):
+        with contextlib.suppress(ImageError, TypeError, ValueError):  # no picture is lost over it
+            down, across = map(float, holder.value(keyword))
+            if min(down, across) > 0 and math.isfinite(down / across):
+                return down / across
+    return 1.0
 
 
 def _personal(elements: Elements) -> tuple[str, ...]:

@@ -22,7 +22,15 @@ if TYPE_CHECKING:
 
     from zoo.readers._dicom_elements import Elements
 
-__all__ = ["apply_voi", "apply_window", "brings_voi", "look_up", "read_modality_values", "read_table"]
+__all__ = [
+    "apply_voi",
+    "apply_window",
+    "brings_voi",
+    "find_functional",
+    "look_up",
+    "read_modality_values",
+    "read_table",
+]
 
 
 def read_modality_values(stored: NDArray[Any], elements: Elements, picture: Picture, frame: int) -> NDArray[np.float32]:
@@ -68,7 +76,7 @@ def apply_voi(stored: NDArray[Any], elements: Elements, picture: Picture, frame:
     """
     modality = _modality(elements, picture, frame)
     values = modality(stored)
-    voi = _functional(elements, frame, "FrameVOILUTSequence")
+    voi = find_functional(elements, frame, "FrameVOILUTSequence")
     if luts := voi.items("VOILUTSequence"):
         lowest = float(modality(np.array(picture.storable)).min()) if stored.dtype.kind != "f" else 0.0
         entries, first, bits = read_table(luts[0], "LUTDescriptor", "LUTData", signed=lowest < 0)
@@ -94,7 +102,7 @@ def apply_voi(stored: NDArray[Any], elements: Elements, picture: Picture, frame:
 
 def brings_voi(elements: Elements, frame: int = 1) -> bool:
     """Whether `apply_voi` has something to go by."""
-    voi = _functional(elements, frame, "FrameVOILUTSequence")
+    voi = find_functional(elements, frame, "FrameVOILUTSequence")
     window = voi.value("WindowCenter") is not None and voi.value("WindowWidth") is not None
     return window or bool(voi.items("VOILUTSequence"))
 
@@ -155,7 +163,7 @@ def _modality(elements: Elements, picture: Picture, frame: int) -> _Rescale | _L
     if luts := elements.items("ModalityLUTSequence"):
         entries, first, _ = read_table(luts[0], "LUTDescriptor", "LUTData", signed=picture.signed)
         return _Lut(entries, first)
-    holder = _functional(elements, frame, "PixelValueTransformationSequence")
+    holder = find_functional(elements, frame, "PixelValueTransformationSequence")
     slope = holder.number("RescaleSlope", 1)
     if slope == 0:
         raise ImageError(
@@ -172,7 +180,7 @@ def _is_inverted(elements: Elements, picture: Picture) -> bool:
     return picture.photometric == "MONOCHROME1" or elements.text("PresentationLUTShape") == "INVERSE"
 
 
-def _functional(elements: Elements, frame: int, keyword: str) -> Elements:
+def find_functional(elements: Elements, frame: int, keyword: str) -> Elements:
     """Where a frame's own values are: enhanced multi-frame objects have functional groups (PS3.3 C.7.6.16)."""
     of_frames = elements.items("PerFrameFunctionalGroupsSequence")
     for group in (*of_frames[frame - 1 : frame], *elements.items("SharedFunctionalGroupsSequence")[:1]):

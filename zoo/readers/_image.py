@@ -67,6 +67,7 @@ class Probe:
         group: a hash of the patient, where the file names one; the name itself never leaves the file.
         personal: names (never values) of the fields that hold personal data, such as PatientName or GPSInfo.
         padding: as in `RawImage`; of a file of several pictures, that of the first.
+        aspect: height of a pixel over its width, as DICOM says it; pixels are given as stored all the same.
     """
 
     width: int
@@ -80,6 +81,7 @@ class Probe:
     personal: tuple[str, ...] = ()
     padding: tuple[float, float] | None = None
     channels: int | None = None
+    aspect: float = 1.0
 
 
 def stack_of(kind: str, channels: int) -> int | None:

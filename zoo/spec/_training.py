@@ -72,8 +72,9 @@ class TrainConfig(Value, frozen=True):
     group: str | None = None
     """Which images belong together, such as those of a patient: a column of the data, "patient" for DICOM, or a regular
     expression with one group in parentheses, searched in the name of each image. Null: what the data says itself."""
-    keep_na: bool = False
-    """In a table, "NA", "nan", "None" and the like are names of classes and groups; else they are missing."""
+    keep_na: bool | None = None
+    """In a table, "NA", "nan", "None" and the like are names of classes and groups (true) or missing (false). Null:
+    missing, but such a word for a label that is as frequent as a class is refused."""
     uncertain: Uncertain = "ignore"
     """Labels that a table calls uncertain (-1): ignore leaves them out of loss and metrics, positive takes them for 1,
     negative for 0."""
@@ -260,7 +261,7 @@ class Reading(TypedDict, total=False):
     group: str | None
     """Which images belong together; see `TrainConfig.group`."""
     keep_na: bool | None
-    """In a table, "NA" and the like are names of classes and groups."""
+    """In a table, "NA" and the like are names of classes and groups, or missing; see `TrainConfig.keep_na`."""
     uncertain: Uncertain | None
     """Labels that a table calls uncertain (-1): "ignore", "positive" or "negative"; see `TrainConfig.uncertain`."""
     frames: Frames | None

@@ -45,6 +45,11 @@ _AT_ONCE = 16
 _PIECE = 1 << 23
 """Bytes asked for at a time; so much is lost where a connection breaks."""
 _SLICE = 1024  # objects handed to the threads at once
+_MARKS = (
+    "ETag", "etag", "LastModified", "last_modified", "Last-Modified", "updated", "created", "mtime",
+    "modify", "sha", "modificationTime", "last_write_time",  # FTP, GitHub, HDFS, SMB
+)  # fmt: skip
+"""Where stores say what changes with an object."""
 _MD5 = re.compile(r"[0-9a-f]{32}")
 
 
@@ -58,7 +63,8 @@ class Remote:
         url: the address that was asked for, as errors name it.
         scheme: its protocol.
         size: bytes; None: the store does not say.
-        mark: what the store changes with the object: its ETag, or its time; "" where it says nothing.
+        mark: what the store changes with the object: its ETag, or its time; "": it says nothing, so nobody knows
+            whether the object is still the same.
         md5: of its bytes, where the store promises one; else "".
         sha256: of its bytes, where an index promises one; else "".
     """
@@ -75,10 +81,14 @@ class Remote:
     @classmethod
     def of(cls, system: Any, info: Mapping[str, Any], url: str, scheme: str) -> Remote:
         """As a listing says it."""
-        marks = ("ETag", "etag", "LastModified", "last_modified", "Last-Modified", "updated", "created", "mtime")
-        mark = next((str(info[name]) for name in marks if info.get(name)), "")
+        mark = next((str(info[name]) for name in _MARKS if info.get(name)), "")
         size = info.get("size")
         return cls(system, info["name"], url, scheme, None if size is None else int(size), mark, _md5(info, scheme))
+
+    @property
+    def is_told(self) -> bool:
+        """Whether it can be told without its bytes, or by their hash, that the object is still the same."""
+        return bool(self.mark or self.sha256)
 
     def again(self) -> str:
         """The mark of the object as it is now."""
@@ -179,7 +189,8 @@ def bring(home: Path, wanted: Mapping[str, Remote], *, verify: bool = False) -> 
 
     def one_object(key: str) -> None:
         remote, copy = wanted[key], here.get(key)
-        if copy is not None and (copy.mark, remote.size in {None, copy.size}) == (remote.mark, True):
+        same = copy is not None and (copy.mark, remote.size in {None, copy.size}) == (remote.mark, True)
+        if copy is not None and same and remote.is_told:
             copy = _check_copy(tree / key, copy, verify=verify)
             if copy is not None and not (remote.sha256 and remote.sha256 != copy.sha256):
                 here[key] = copy
@@ -249,6 +260,8 @@ def get(remote: Remote, parts: Path, target: Path, name: str) -> tuple[int, str]
     part = parts / f"{called}.part"
     try:
         parts.mkdir(parents=True, exist_ok=True)
+        if not remote.is_told:
+            part.unlink(missing_ok=True)  # it may be the beginning of another one
         if remote.scheme in HTTP:
             _get_http(remote, part, name)
         else:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
 from zoo._support.files import hold_lock, refuse_unwritable
-from zoo._support.text import format_count
+from zoo._support.text import brief, format_count
 from zoo._urls import HERE, show_url, without_user
 from zoo.errors import DataError
 from zoo.store._cachedir import entries, keep_in_use, sweep
@@ -46,6 +47,8 @@ _LISTED = "listed"
 _WHOLE = "whole"
 """Marks a mirror in which all lies that was wanted: a fetch that was stopped leaves none."""
 _hold = functools.cache(keep_in_use)
+
+log = logging.getLogger("zoo")
 
 
 class Listing:
@@ -110,6 +113,8 @@ def fetch_tree(
     verify: bool = False,
 ) -> Path:
     """Bring the file or folder at an address here; what is here already and unchanged stays.
+
+    An object of which the store tells neither a version nor a time is brought at every call.
 
     Args:
         url: such as s3://bucket/images; file:// is read where it is.
@@ -234,6 +239,14 @@ def _mirror(home: Path, wanted: dict[str, Remote], url: str, *, verify: bool) ->
         write_about(home, url, size)
         try:
             (home / _WHOLE).unlink(missing_ok=True)
+            untold = [key for key in read_manifest(home) if key in wanted and not wanted[key].is_told]
+            if untold:
+                log.warning(
+                    "%s: the store tells neither ETag nor time of %s (%s), so nobody knows what changed: fetched again",
+                    show_url(url),
+                    format_count(len(untold), "object"),
+                    brief(untold, 1),
+                )
             bring(home, wanted, verify=verify)
             (home / _WHOLE).touch()
             write_about(home, url, sum(one.size for one in read_manifest(home).values()))
@@ -250,7 +263,8 @@ def _ask_http(system: Any, url: str, scheme: str) -> Remote:
     with requests.get(url, headers=headers, stream=True, timeout=(REACH_LIMIT, READ_LIMIT)) as answer:
         answer.raise_for_status()
         length = answer.headers.get("Content-Length", "")
-        mark = answer.headers.get("ETag") or ""
-        if not mark:  # a time, or nothing, does not tell two addresses apart that have one name here
-            mark = f"{answer.headers.get('Last-Modified', '')} {hashlib.sha256(url.encode()).hexdigest()[:12]}"
+        mark = answer.headers.get("ETag", "")
+        if not mark and (time := answer.headers.get("Last-Modified")):
+            # a time does not tell two addresses apart that have one name here
+            mark = f"{time} {hashlib.sha256(url.encode()).hexdigest()[:12]}"
     return Remote(system, url, url, scheme, int(length) if length.isdecimal() else None, mark)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import posixpath
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from zoo._support.text import brief, count_with_verb, format_count, quote_path
+from zoo.data._index import Files, Several, Stacked
 from zoo.data._sources.columns import columns_of
 from zoo.data._sources.folder import ALIASES, are_parts
 from zoo.data._sources.listed import Match, find_image, take_sample
@@ -20,10 +23,11 @@ from zoo.readers import JOINT
 from zoo.readers._walk import Walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
     from zoo._support.cells import Cells
+    from zoo.data._index import Pool, Source
     from zoo.data._sources.columns import Columns
 
 __all__ = ["FOLDERS", "Beside", "find_table", "note_left_out", "suggest_table"]
@@ -129,18 +133,28 @@ def suggest_table(folder: Path) -> str:
     return ""
 
 
-def note_left_out(beside: Beside, ids: Iterable[str]) -> tuple[str, ...]:
+def note_left_out(beside: Beside, pool: Pool) -> tuple[str, ...]:
     """A note on the images of the folder that no row of its table names.
 
     Args:
         beside: from `find_table`.
-        ids: images that rows name, relative to the folder.
+        pool: images that rows name; the files in its source count, because the id of one may end in the number of a
+            picture.
     """
-    parts = (part for one in ids for part in one.split(JOINT))
-    named = np.unique(np.fromiter((hash(one.removeprefix("./")) for one in parts), np.int64))
+    unused = (part for one in (*pool.skipped, *pool.unlabelled) for part in one.name.split(JOINT))
+    files = itertools.chain(_list_files(pool.source), unused)
+    named = np.unique(np.fromiter((hash(posixpath.normpath(one)) for one in files), np.int64))
     there = np.fromiter(map(hash, beside.places.names), np.int64)
     left = int((~np.isin(there, named)).sum())
     return (f"{count_with_verb(left, 'image')} left out: no row of the table names them",) if left else ()
+
+
+def _list_files(source: Source) -> Iterator[str]:
+    if isinstance(source, Files):
+        yield from source.ids
+    elif isinstance(source, Several | Stacked):
+        for part in source.parts:
+            yield from _list_files(part)
 
 
 def _match(path: Path, cells: Cells, places: Places, chosen: Mapping[str, str]) -> Match | DataError | None:

@@ -18,7 +18,7 @@ from zoo.tabular import divide_request
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-__all__ = ["ABOUT", "MARK", "NAMES", "Columns", "check_roles", "columns_of", "position_of"]
+__all__ = ["ABOUT", "MARK", "NAMES", "Columns", "check_roles", "columns_of", "find_inputs", "position_of"]
 
 NAMES: dict[str, tuple[str, ...]] = {
     "image": IMAGE_COLUMNS,
@@ -212,7 +212,7 @@ def columns_of(
     if also is not None and column_key(also) in where:
         kept[also] = where[column_key(also)][0]
         taken.add(where[column_key(also)][0])
-    asked = _find_inputs(inputs, header, file, found)
+    asked = find_inputs(inputs, header, file, found, meant)
     used = {*meant, *kept.values()}
     others = {name: at for name, at in _list_named(header) if at not in used and name not in kept}
     taken |= set(asked.values())
@@ -231,19 +231,29 @@ def columns_of(
         frame=found["frame"],
         kept=tuple((name, at) for name, at in kept.items() if at is not None),
         others=tuple(others.items()),
-        inputs=_refuse_roles(asked, file, meant),
+        inputs=tuple(asked.items()),
         roles={role: roles[role] for role in NAMES if role in roles},
         ignored={name: _why(name, roles, why) for name, at in _list_named(header) if at not in taken},
     )
 
 
-def _find_inputs(
-    inputs: Sequence[str], header: Sequence[str], file: str, found: Mapping[str, int | None]
+def find_inputs(
+    inputs: Sequence[str],
+    header: Sequence[str],
+    file: str,
+    found: Mapping[str, int | None],
+    meant: Mapping[int | None, str],
 ) -> dict[str, int]:
     """Positions of the columns to be given to a model, by their names in the header; a role such as age is a name, too.
 
+    Args:
+        inputs: see `TrainConfig.inputs`.
+        header, file: names of the columns, and of the table.
+        found: further names, and the positions that they mean.
+        meant: columns that say what the answer is, or who it is: position to role.
+
     Raises:
-        DataError: no such column.
+        DataError: no such column, or one of `meant`.
         UsageError: one is named twice.
     """
     asked: dict[str, int] = {}
@@ -258,26 +268,16 @@ def _find_inputs(
             raise UsageError(
                 f"--inputs names {header[at]!r} twice; name each column once", code="inputs-twice", column=header[at]
             )
-        asked[name] = at
-    return asked
-
-
-def _refuse_roles(asked: Mapping[str, int], file: str, others: Mapping[int | None, str]) -> tuple[tuple[str, int], ...]:
-    """Columns for a model, none of which says what the answer is, or who it is.
-
-    Raises:
-        DataError: one does.
-    """
-    for name, at in asked.items():
-        if at in others:
+        if at in meant:
             raise DataError(
-                f"{file}: column {name!r} is the {others[at]}, which a model cannot be given beside the image; "
+                f"{file}: column {name!r} is the {meant[at]}, which a model cannot be given beside the image; "
                 "leave it out of --inputs",
                 code="inputs-role",
                 column=name,
-                role=others[at],
+                role=meant[at],
             )
-    return tuple(asked.items())
+        asked[name] = at
+    return asked
 
 
 def _is_settled(role: str, chosen: Mapping[str, str]) -> bool:

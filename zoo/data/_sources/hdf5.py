@@ -1,7 +1,7 @@
 """HDF5 files as PatchCamelyon has them: STEM_x.h5 with images under "x", STEM_y.h5 with class numbers under "y".
 
-A word of the stem names the split (train, valid, test). STEM_meta.csv beside them may name the slide of each image.
-Images are read one by one, because the training images take 7 GB.
+A word of the stem names the split (train, valid, test). STEM_meta.csv beside them may name the patient or slide
+of each image. Images are read one by one, because the training images take 7 GB.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo._support.cells import column_key, open_cells
-from zoo._support.text import brief
+from zoo._support.text import brief, format_count
 from zoo.data._groups import codes_of, number_groups
 from zoo.data._index import SPLITS, Pool, Several, SplitName
 from zoo.data._labels import MAX_CLASSES
 from zoo.data._names import Names
+from zoo.data._sources.columns import NAMES
 from zoo.data._sources.folder import ALIASES
 from zoo.data._sources.npz import digests_of
+from zoo.data._sources.values import find_missing
 from zoo.errors import DataError, ImageError
 from zoo.readers import RawImage, from_array, stack_of
 from zoo.spec import MOST_CHANNELS
@@ -35,7 +37,7 @@ __all__ = ["Hdf5", "index_hdf5", "is_hdf5"]
 
 _SUFFIXES = (".h5", ".hdf5")
 _IMAGES, _LABELS, _META = "_x", "_y", "_meta.csv"
-_GROUPS = ("wsi", "slide", "patient", "patient_id")
+_GROUPS = (*NAMES["group"], "wsi", "slide", "slide_id")
 """Columns of the table beside that name what splits must not share; a slide is as near as PatchCamelyon comes."""
 _BATCH = 256  # images held at a time while they are hashed
 
@@ -92,13 +94,9 @@ def index_hdf5(path: Path) -> Pool:
             code="hdf5-pair",
             path=str(path),
         )
-    packed = [one.name for one in files if one.suffix.lower() == ".gz"]
+    packed = [one for one in files if one.suffix.lower() == ".gz"]
     if packed:
-        raise DataError(
-            f"{brief(packed, 1)}: a packed file, which cannot be read image by image; unpack it with gunzip",
-            code="data-format",
-            path=str(folder / packed[0]),
-        )
+        raise _packed(packed[0])
     splits = [_split_of(one) for one in files]
     if len(files) > 1 and len({*splits, None}) <= len(files):
         raise DataError(
@@ -110,13 +108,24 @@ def index_hdf5(path: Path) -> Pool:
     return _pool(folder.resolve().name if path.is_dir() else path.stem, files, splits)
 
 
+def _packed(path: Path) -> DataError:
+    return DataError(
+        f"{path.name}: a packed file, which cannot be read image by image; unpack it with gunzip",
+        code="data-format",
+        path=str(path),
+    )
+
+
 def _pool(name: str, files: list[Path], splits: list[SplitName | None]) -> Pool:
     sizes, shapes, targets, digests, ids, groups = [], [], [], [], [], []
+    notes: list[str] = []
     for path, split in zip(files, splits, strict=True):
         shape = _shape(path)
         targets.append(_labels(path, shape[0]))
         digests.append(digests_of(_each(path, shape[0])))
-        groups += _groups(path, shape[0])
+        named, remarks = _groups(path, shape[0])
+        groups += named
+        notes += remarks
         ids += [f"{split or path.stem}/{row}" for row in range(shape[0])]
         sizes.append(shape[0])
         shapes.append(shape)
@@ -127,6 +136,8 @@ def _pool(name: str, files: list[Path], splits: list[SplitName | None]) -> Pool:
         raise DataError(f"{name}: images of different channels ({said}); expected as many", code="pixel-types")
     part = np.repeat(np.arange(len(files), dtype=np.int64), sizes)
     labels = np.concatenate(targets)
+    if any(groups) and (alone := groups.count("")):
+        notes.append(f"{alone} of {len(groups)} images have no group; each of them counts as a group of its own")
     rows = {split: np.flatnonzero(part == splits.index(split)) for split in SPLITS if split in splits}
     return Pool(
         name=name,
@@ -140,6 +151,7 @@ def _pool(name: str, files: list[Path], splits: list[SplitName | None]) -> Pool:
         gray=all(channels == 1 for channels in planes),
         channels=stacked.pop(),
         largest_side=max(max(shape[1:3]) for shape in shapes),
+        notes=tuple(notes),
         groups=number_groups(codes_of(groups)) if any(groups) else None,
         columns={"group": Names.of(groups)} if any(groups) else {},
     )
@@ -248,13 +260,32 @@ def _labels(path: Path, n: int) -> NDArray[np.int64]:
     return values
 
 
-def _groups(path: Path, n: int) -> list[str]:
-    """The slide or patient of each image, as the table beside the file says; "" where there is none."""
+def _groups(path: Path, n: int) -> tuple[list[str], tuple[str, ...]]:
+    """The patient or slide of each image, as the table beside the file says; "" where there is none; and notes.
+
+    Raises:
+        DataError: the table has another number of rows, or is packed.
+    """
     table = _beside(path, _META)
-    if table.is_file():
-        cells = open_cells(table, "text")
-        at = next((at for name in _GROUPS for at, one in enumerate(cells.header) if column_key(one) == name), None)
-        found = [row[0].strip() for _, row in cells.rows([at])] if at is not None else []
-        if len(found) == n:
-            return found
-    return [""] * n
+    if (packed := table.with_name(f"{table.name}.gz")).is_file() and not table.is_file():
+        raise _packed(packed)
+    if not table.is_file():
+        return [""] * n, ()
+    cells = open_cells(table, "text")
+    where = {column_key(one): at for at, one in reversed(list(enumerate(cells.header)))}
+    at = next((where[name] for name in _GROUPS if name in where), None)
+    if at is None:
+        named = brief(cells.header, 8)
+        return [""] * n, (f"{table.name} names no patient or slide, so splits may share them; its columns are {named}",)
+    found = [row[0].strip() for _, row in cells.rows([at])]
+    if len(found) != n:
+        raise DataError(
+            f"{table.name}: column {cells.header[at]!r} has {format_count(len(found), 'row')}, {path.name} has "
+            f"{format_count(n, 'image')}; expected a row for each image: mend the table, or move it away",
+            code="hdf5-table",
+            path=str(table),
+            rows=len(found),
+            images=n,
+        )
+    missing = find_missing(found, groups=True)
+    return ["" if name in missing else name for name in found], ()

@@ -14,10 +14,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from zoo._support.cells import Cells, column_key
-from zoo._support.text import brief, count_with_verb, format_count
+from zoo._support.text import brief, format_count
 from zoo.data._sources.columns import NAMES, Columns, check_roles, columns_of, position_of
 from zoo.data._sources.neighbours import find_groups
 from zoo.data._sources.places import Places, spell
+from zoo.data._sources.repeats import Repeats
 from zoo.data._sources.stacked import join_columns, joined_names, name_parts
 from zoo.errors import DataError
 
@@ -59,11 +60,14 @@ class Listed:
         columns: what they mean; positions are those of `cells`.
         cells: the rows, with the paths of their images.
         notes: decisions, in plain words; complete when the rows were read.
+        doubted: of a column without a meaning, the rows, counted from 0, of whose images rows that were left out say
+            something else; complete when the rows were read.
     """
 
     columns: Columns
     cells: Cells
     notes: list[str] = field(default_factory=list)
+    doubted: dict[int, set[int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -307,7 +311,7 @@ class _Search:
         home: the folder whose images are meant where others have the same names; "": none.
         patient: what says the patient, and the patient of a cell.
         once: rows that say the same of one image are one.
-        notes: decisions, in plain words.
+        notes, doubted: as in `Listed`.
     """
 
     file: str
@@ -319,6 +323,7 @@ class _Search:
     patient: tuple[str, Callable[[str], str]] | None
     once: bool
     notes: list[str] = field(default_factory=list)
+    doubted: dict[int, set[int]] = field(default_factory=dict)
 
     def listed(self) -> Listed:
         """The table with its two more cells; they lie behind the last column."""
@@ -338,7 +343,7 @@ class _Search:
             self.notes.append(f"the first {what} of each path is not here; the images were found without it")
         if self.home:
             self.notes.append(f"images were taken from folder {self.home!r}: others have the same names")
-        return Listed(columns, Cells(self.cells.header, self.rows), self.notes)
+        return Listed(columns, Cells(self.cells.header, self.rows), self.notes, self.doubted)
 
     def rows(self, wanted: Sequence[int]) -> Iterator[tuple[int, tuple[str, ...]]]:
         """As `Cells.rows`."""
@@ -346,8 +351,8 @@ class _Search:
         order = sorted({*(at for at in wanted if at < width), self.image.column})
         place = {at: position for position, at in enumerate(order)}
         silent = {at for _, at in self.columns.others} - {at for _, at in self.columns.inputs}
-        seen: dict[int, int] = {}  # hashes: of a million images paths would take ten times the room
-        again = more = unclear = copies = 0
+        repeats = Repeats([k for k, at in enumerate(wanted) if at in silent])
+        more = unclear = copies = 0
         shown: list[str] = []
         for number, row in self.cells.rows(order):
             cell = spell(row[place[self.image.column]])
@@ -364,18 +369,15 @@ class _Search:
                 found = [cell]
             for path in found:
                 said = tuple(row[place[at]] if at < width else patient if at > width else path for at in wanted)
-                if self.once:
-                    meant = hash(tuple(text for at, text in zip(wanted, said, strict=True) if at not in silent))
-                    if seen.get(hash(path)) == meant:
-                        again += 1
-                        continue
-                    seen[hash(path)] = meant
-                yield number, said
+                if not (self.once and repeats.holds(path, said)):
+                    yield number, said
         if copies:
             self.notes.append(
                 f"{format_count(copies, 'image')} lie in several folders, byte for byte the same: the first was taken"
             )
-        self._finish(again, more, unclear, shown)
+        self._finish(more, unclear, shown)
+        self.notes += repeats.notes([self.cells.header[at] if at < width else "" for at in wanted])
+        self.doubted.update({wanted[k]: rows for k, rows in repeats.differing.items()})
 
     def _find(self, cell: str) -> list[str]:
         """Paths of the images that a cell means; the cell itself where there is none, which is refused later."""
@@ -385,7 +387,7 @@ class _Search:
         at_home = [path for path in found if path.startswith(f"{self.home}/")] if self.home else []
         return at_home or found or [cell]
 
-    def _finish(self, again: int, more: int, unclear: int, shown: Sequence[str]) -> None:
+    def _finish(self, more: int, unclear: int, shown: Sequence[str]) -> None:
         if unclear:
             rest = f" and {unclear - _SHOWN} more" if unclear > _SHOWN else ""
             raise DataError(
@@ -396,5 +398,3 @@ class _Search:
             )
         if more:
             self.notes.append(f"rows name folders with several images: {format_count(more, 'image')} more than rows")
-        if again:
-            self.notes.append(f"{count_with_verb(again, 'row')} left out: they say of an image what another row says")

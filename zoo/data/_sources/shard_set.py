@@ -10,11 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo._support.cells import column_key
 from zoo._urls import show_url
 from zoo.data._index import SPLITS, Pool
 from zoo.data._scanning.scan import one_form, split_columns
+from zoo.data._sources.codes import Codes
+from zoo.data._sources.columns import ABOUT, NAMES, find_inputs
 from zoo.data._sources.shard_index import INDEX, ShardSet, join_listings, open_listing, open_set
 from zoo.data._sources.shards import Shards
+from zoo.data._sources.values import find_missing
 from zoo.errors import DataError
 from zoo.store import remote
 from zoo.store._mirror import Remote
@@ -22,8 +26,10 @@ from zoo.store._places import cache_folder
 from zoo.store._shelf import Shelf
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from zoo.data._names import Names
     from zoo.spec import Reading
 
 __all__ = ["check_size", "index_remote", "index_set"]
@@ -95,8 +101,7 @@ def _pool(root: Path, folder: Path, found: ShardSet, shelf: Shelf | None, readin
     scanned = split_columns(joined.table, joined.fields, {}, names=joined.ids)
     kind, channels = one_form(scanned.kind, scanned.channels, joined.ids, found.name, as_is=False)
     everything = np.arange(len(joined.ids), dtype=np.int64)
-    about = {**joined.others, **joined.columns}
-    inputs = {name: about[name] for name in reading.get("inputs") or () if name in about}
+    inputs, notes = _inputs(found.name, {**joined.others, **joined.columns}, reading)
     return Pool(
         name=found.name,
         labels=found.labels,
@@ -123,11 +128,37 @@ def _pool(root: Path, folder: Path, found: ShardSet, shelf: Shelf | None, readin
         largest_side=int(max(scanned.width.max(), scanned.height.max())),
         voi=bool(scanned.voi.all()),
         paddings=scanned.paddings(everything),
-        notes=found.notes,
+        notes=(*found.notes, *notes),
         groups=joined.groups,
         folds=joined.folds,
         columns=joined.columns,
-        inputs=inputs if len(inputs) == len(reading.get("inputs") or ()) else {},
+        inputs=inputs,
         others=joined.others,
         passed_over=found.passed_over,
     )
+
+
+def _inputs(name: str, about: Mapping[str, Names], reading: Reading) -> tuple[dict[str, Names], tuple[str, ...]]:
+    """Columns that a model is to be given, as the table gives them that was sharded; and notes.
+
+    An index holds columns with a role under the name of the role, so each name that the role may have finds them.
+
+    Raises:
+        As `zoo.data._sources.columns.find_inputs`.
+    """
+    header = list(about)
+    if not header:
+        return {}, ()
+    who: dict[int | None, str] = {at: "group" for at, one in enumerate(header) if column_key(one) in NAMES["group"]}
+    places = {role: header.index(role) for role in (*ABOUT, "group") if role in about}
+    own = set(map(column_key, header)) - places.keys()  # 'hospital' beside 'site' is a column of its own
+    spelled = {alias: at for role, at in places.items() for alias in NAMES[role] if alias not in own}
+    inputs, notes = {}, []
+    for column, at in find_inputs(reading.get("inputs") or (), header, name, spelled, who).items():
+        codes = Codes()
+        for cell in about[header[at]]:
+            codes.add(cell)
+        if not reading.get("keep_na") and (words := find_missing(codes.numbers) - {""}):
+            notes.append(codes.empty(words, column))
+        inputs[column] = codes.values()
+    return inputs, tuple(notes)

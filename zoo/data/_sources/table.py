@@ -22,13 +22,13 @@ from zoo.data._index import EVERY, SPLITS, Pool, SplitName
 from zoo.data._labels import check_count
 from zoo.data._names import Names, one_line
 from zoo.data._scanning.scan import one_form
-from zoo.data._sources.codes import Codes
+from zoo.data._sources.codes import Codes, refuse_unlabelled
 from zoo.data._sources.columns import MARK, Columns
 from zoo.data._sources.entries import Entries, find, list_same_files
 from zoo.data._sources.folder import ALIASES
 from zoo.data._sources.group_columns import choose_column, fill_blanks, say_columns
 from zoo.data._sources.joined import divide_labels
-from zoo.data._sources.listed import list_images
+from zoo.data._sources.listed import Listed, list_images
 from zoo.data._sources.places import spell
 from zoo.data._sources.values import EMPTY, UNSURE, YES, find_missing, read_mark
 from zoo.data._unusable import Unusable, refusal
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from zoo._support.cells import Cells
     from zoo.data._sources.places import Places
     from zoo.spec import Reading
 
@@ -84,8 +83,8 @@ def index_table(
     cells = open_cells(path, form)
     listed = list_images(path, cells, reading, places=places)
     columns = listed.columns
-    rows = _Rows(path.name, columns, skip_bad=skip_bad, keep_na=bool(reading.get("keep_na")))
-    ids = rows.without_unlabelled(Names.of(one_line(path.name, rows.take(listed.cells))))
+    rows = _Rows(path.name, columns, skip_bad=skip_bad, keep_na=reading.get("keep_na", False if as_is else None))
+    ids = rows.without_unlabelled(Names.of(one_line(path.name, rows.take(listed))))
     if not len(ids):
         raise DataError(f"{path.name}: lists no image, expected a row for each", code="data-empty")
     rows.refuse_double(ids)
@@ -111,7 +110,7 @@ def index_table(
 class _Rows:
     """What the rows of a table say, collected in one pass."""
 
-    def __init__(self, file: str, columns: Columns, *, skip_bad: bool, keep_na: bool) -> None:
+    def __init__(self, file: str, columns: Columns, *, skip_bad: bool, keep_na: bool | None) -> None:
         self.file = file
         self.columns = columns
         self.skip_bad = skip_bad
@@ -130,7 +129,7 @@ class _Rows:
         self.unlabelled: tuple[Unusable, ...] = ()
         self.notes: tuple[str, ...] = ()
 
-    def take(self, cells: Cells) -> Iterator[str]:
+    def take(self, listed: Listed) -> Iterator[str]:
         """Go through the table: give the image of each row, and keep the rest."""
         columns = self.columns
         singles = (columns.label, columns.labels, columns.split, columns.fold, columns.frame)
@@ -138,7 +137,7 @@ class _Rows:
         wanted += [at for _, at in (*columns.groups, *columns.kept, *columns.inputs, *columns.others)]
         order, where = sorted(set(wanted)), dict(columns.others)
         place = {at: position for position, at in enumerate(order)}
-        for number, written in cells.rows(order):
+        for number, written in listed.cells.rows(order):
             row = tuple(map(read_inert, written))
             self.numbers.append(number)
             self._class(number, row, place)
@@ -163,6 +162,8 @@ class _Rows:
             if not image:
                 self._problem(number, "names no image")
             yield image
+        for name, codes in self.others.items():
+            codes.blank(listed.doubted.get(where[name], ()))
         ways = self._settle_missing()
         if self.count:
             more = f" and {self.count - _SHOWN} more" if self.count > _SHOWN else ""
@@ -177,11 +178,7 @@ class _Rows:
         """Find rows without a label, and empty the cells of other columns that mean nothing; what may be done."""
         for name, codes in (*self.groups.items(), *self.kept.items(), *self.inputs.items()):
             if words := self._missing(codes, groups=name in self.groups) - {""}:
-                n = int(codes.find(words).sum())
-                self.notes += (
-                    f"{count_with_verb(n, 'cell')} taken for empty in column {name!r} ({brief(sorted(words))})",
-                )
-                codes.empty(words)
+                self.notes += (codes.empty(words, name),)
         if self.columns.marks:
             return ""
         missing = self._missing(self.labels)
@@ -194,7 +191,8 @@ class _Rows:
             text = texts[self.labels.codes[row]]
             self._problem(self.numbers[row], f"has {f'{text!r} for a label' if text else 'no label'}{none}")
         self.count += max(0, len(rows) - _SHOWN)
-        keep = f", or take {brief(sorted(missing - {''}))} for a class with --keep-na" if missing - {""} else ""
+        gaps = sorted(missing - {""})
+        keep = f" --no-keep-na, or take {brief(gaps)} for a class with --keep-na" if gaps else ""
         return f", leave rows without a label out with --skip-bad{keep}"
 
     def _missing(self, codes: Codes, *, groups: bool = False) -> set[str]:
@@ -206,10 +204,7 @@ class _Rows:
         keep = ~self.labels.find(missing)
         if keep.all():
             return ids
-        if not keep.any():
-            raise DataError(
-                f"{self.file}: no row has a label; fill the label column in", code="data-empty", unlabelled=len(ids)
-            )
+        refuse_unlabelled(self.file, self.labels, missing, settled=self.keep_na is not None)
         words = f" ({brief(sorted(missing - {''}))})" if missing - {""} else ""
         lost = np.flatnonzero(~keep).tolist()
         self.unlabelled = tuple(Unusable(ids[row], f"row {self.numbers[row]} has no label") for row in lost)

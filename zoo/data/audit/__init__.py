@@ -37,6 +37,8 @@ def __dir__() -> list[str]:
     return __all__
 
 
+_SQUARE = 1.01
+"""Longer over shorter side up to which a pixel counts as square: the rest is rounding, and under 3 pixels of 224."""
 STEPS = 20
 """Bins of the histogram of mean brightness."""
 
@@ -134,6 +136,13 @@ def _remarks(view: View, groups: NDArray[np.int64] | None) -> list[str]:
     if padded:
         hold = f"{format_count(padded, 'image')} {'holds' if padded == 1 else 'hold'}"
         remarks.append(f"{hold} padding pixels (PixelPaddingValue), left out of ranges")
+    aspect = view.looks.aspect[view.looks.good]
+    longer = np.maximum(aspect, 1 / aspect)
+    if oblong := int((longer > _SQUARE).sum()):
+        remarks.append(
+            f"{format_count(oblong, 'image')} of pixels that are not square, by up to {longer.max():.3g} : 1 "
+            "(PixelSpacing, PixelAspectRatio); they are taken as stored, so shapes are stretched"
+        )
     if groups is not None:
         known = format_count(len(np.unique(groups[groups >= 0])), "group")
         without = int((groups < 0).sum())

@@ -35,7 +35,7 @@ _BYTES = np.arange(256)
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Looks:
-    """What was seen of the n images of a pool. A row of an image that cannot be decoded holds zeros.
+    """What was seen of the n images of a pool. A row of an image that cannot be decoded means nothing.
 
     Attributes:
         digest: (n, 32) uint8, sha256 of size and decoded pixels: the same picture in another format is the same.
@@ -52,6 +52,7 @@ class Looks:
         dark: (n,) float32, share of pixels at `low`.
         bright: (n,) float32, share of pixels at `high`.
         padded: (n,) bool, some pixels are padding; the five above leave them out.
+        aspect: (n,) float32, height of a pixel over its width; 1 where the header says neither.
         personal: (n,) int32, positions in `fields`.
         fields: the different lists of fields with personal data that were met: names, never values.
         bad: position: why the image cannot be decoded, beginning with its id.
@@ -71,6 +72,7 @@ class Looks:
     dark: NDArray[np.float32]
     bright: NDArray[np.float32]
     padded: NDArray[np.bool_]
+    aspect: NDArray[np.float32]
     personal: NDArray[np.int32]
     fields: tuple[tuple[str, ...], ...]
     bad: dict[int, Unusable]
@@ -110,6 +112,7 @@ def look_at(pool: Pool, *, progress: Progress | None = None) -> Looks:
         dark=np.zeros(n, np.float32),
         bright=np.zeros(n, np.float32),
         padded=np.zeros(n, np.bool_),
+        aspect=np.ones(n, np.float32),
         personal=np.zeros(n, np.int32),
         fields=(),
         bad={},
@@ -140,6 +143,7 @@ def _note(seen: Looks, row: int, image: RawImage, header: Probe | None) -> None:
     seen.dtype[row] = KINDS.index(image.kind)
     seen.bits[row] = header.bits if header is not None else 8 * pixels.dtype.itemsize
     seen.gray[row] = header.gray if header is not None else gray
+    seen.aspect[row] = header.aspect if header is not None else 1
     channels = header.channels if header is not None else stack_of(image.kind, pixels.shape[2])
     seen.channels[row] = channels or 0
     if stack_of(image.kind, pixels.shape[2]):
