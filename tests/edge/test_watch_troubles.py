@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from zoo.edge._watch import Pass
 
 RED = (250, 10, 10)
+BLUE = (10, 10, 250)
 
 
 @pytest.fixture
@@ -103,6 +104,27 @@ def test_too_little_memory_is_no_answer_and_each_look_asks_again(
     assert [Path(one.image).name for one in answers] == ["b.png", "a.png"]
     assert [(one.answered, one.failed, len(one.troubles)) for one in passes] == [(1, 0, 1), (0, 0, 1), (1, 0, 0)]
     assert json.loads((folder.with_name("out") / "a.png.json").read_bytes())["label"] == "red"
+
+
+def test_an_answer_that_could_not_be_written_never_replaces_a_newer_one(model_file: Path, folder: Path) -> None:
+    """Else the image holds one patient, and the answer beside it is that of another."""
+    runtime, out, image = Runtime.open(model_file), folder.with_name("out"), folder / "sub" / "x.png"
+    passes: list[Pass] = []
+    out.mkdir()
+    (out / "sub").write_text("a file where the folder of the answer should be")
+    paint(image, RED)
+
+    def pause(_: float) -> None:
+        if len(passes) == 1:
+            paint(image, BLUE)
+        elif len(passes) == 2:
+            (out / "sub").unlink()
+
+    list(watch(runtime, folder, out, settle=0, tell=passes.append, pause=pause, stopped=lambda: len(passes) == 3))
+    assert [len(one.troubles) for one in passes] == [1, 2, 0]
+    for _ in range(2):
+        assert json.loads((out / "sub" / "x.png.json").read_bytes())["label"] == "blue"
+        once(runtime, folder)
 
 
 def test_a_folder_without_rights_is_no_success_to_a_timer(
