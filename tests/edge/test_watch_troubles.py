@@ -127,6 +127,35 @@ def test_an_answer_that_could_not_be_written_never_replaces_a_newer_one(model_fi
         once(runtime, folder)
 
 
+@pytest.mark.parametrize("call", ["open", "read"])
+def test_a_file_that_cannot_be_read_for_a_moment_is_not_taken_for_no_image(
+    model_file: Path, folder: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A DICOM export without suffixes on a share that fails once: nobody would ever answer that image."""
+    from zoo.readers import _door
+
+    image = (folder / "a.png").rename(folder / "IM0001")
+    failures, real, passes = [1], getattr(os, call), []
+
+    def fail(given: Any, *more: Any) -> Any:
+        path = given if call == "open" else Path(f"/proc/self/fd/{given}").readlink()
+        if failures and str(path).endswith("IM0001"):
+            failures.clear()
+            raise OSError(errno.EIO, "input/output error", path)
+        return real(given, *more)
+
+    if call == "read" and sys.platform != "linux":
+        pytest.skip("names of open files as Linux has them")
+    monkeypatch.setattr(_door.os, call, fail)
+    runtime = Runtime.open(model_file)
+    answers = watch(
+        runtime, folder, folder.with_name("out"), settle=0, tell=passes.append, pause=lambda _: None,
+        stopped=lambda: len(passes) == 2,
+    )  # fmt: skip
+    assert [Path(one.image) for one in answers] == [folder / "b.png", image]
+    assert [len(one.troubles) for one in passes] == [1, 0]
+
+
 def test_a_folder_without_rights_is_no_success_to_a_timer(
     model_file: Path, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -346,9 +346,9 @@ def _say_refused(documents: Documents | None) -> int:
 
 
 def _list_passed(rows: Listed, passed: list[tuple[str, PassedOver]]) -> None:
-    """A row for each folder with pictures of formats that are not read; they are nobody's failure."""
+    """A row for each folder with pictures of formats that are not read, or files that cannot be; nobody's failure."""
     for folder, beside in passed:
-        if beside.pictures:
+        if beside.pictures or beside.unreadable:
             rows.add({"image": folder, "error": f"passed over: {beside}", "passed_over": beside.formats()})
 
 

@@ -8,7 +8,7 @@ Training, the audit and prediction all walk here, so that what is trained on is 
   and hidden pictures, are counted.
 - A link to a file is read as the file. A link to a folder is not followed, and counted.
 - A run of this tool, and a bundle, below the folder are passed over, and a link to one: they hold plots.
-- A file is an image by its suffix or by its first bytes. Whatever else is met is counted.
+- A file is an image by its suffix or by its first bytes. Whatever else is met is counted, what cannot be read too.
 """
 
 from __future__ import annotations
@@ -77,6 +77,7 @@ class PassedOver:
         linked: how many links to folders there are.
         own: runs and bundles of this tool, by their path.
         system: name: folders and files that systems and programs leave, hidden folders, and hidden pictures.
+        unreadable: how many files could not be read, whose names do not say whether they are images.
     """
 
     pictures: Counter[str] = field(default_factory=Counter)
@@ -85,6 +86,12 @@ class PassedOver:
     linked: int = 0
     own: list[str] = field(default_factory=list)
     system: Counter[str] = field(default_factory=Counter)
+    unreadable: int = 0
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether there may be images among it that somebody misses."""
+        return bool(self.pictures or self.links or self.unreadable)
 
     def count(self, name: str, head: bytes) -> None:
         """Count a file that is not an image, by its name and its first bytes."""
@@ -108,7 +115,7 @@ class PassedOver:
 
     def formats(self) -> dict[str, int]:
         """Files that are not read as images, by their format, the most frequent first."""
-        counts = self.pictures + self.others
+        counts = self.pictures + self.others + Counter({"unreadable": self.unreadable})
         return {key or "without suffix": n for key, n in sorted(counts.items(), key=lambda one: (-one[1], one[0]))}
 
     def __str__(self) -> str:
@@ -117,6 +124,8 @@ class PassedOver:
         if n := self.pictures.total():
             what = "files are pictures of formats that are" if n > 1 else "file is a picture of a format that is"
             parts.append(f"{_list_counts(self.pictures)} {what} not read")
+        if n := self.unreadable:
+            parts.append(f"{n} {'files' if n > 1 else 'file'} that cannot be read")
         if self.others:
             parts.append(_list_counts(self.others))
         if n := len(self.own):
@@ -167,8 +176,12 @@ class Walk:
         return self._walk("", wanted)
 
     def is_image(self, path: str) -> bool:
-        """Whether a file that `visible` gave is one; counts what is none."""
-        return self._is_image(path, path.rpartition("/")[2], "file")
+        """Whether a file that `visible` gave is one; counts what is none.
+
+        Raises:
+            OSError: it cannot be read, and its name does not say it.
+        """
+        return self._tell(path, path.rpartition("/")[2])
 
     def _walk(self, folder: str, wanted: Callable[[str, str, str], bool]) -> Iterator[str | ImageError]:
         """As `images`, of the files that are `wanted` by path, name and kind."""
@@ -259,12 +272,26 @@ class Walk:
             else:
                 self.passed.add_link(path)
             return False
+        try:
+            return self._tell(path, name)
+        except OSError:
+            self.passed.unreadable += 1
+            return False
+
+    def _tell(self, path: str, name: str) -> bool:
+        """As `is_image`."""
+        full = join(self.root, path)
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - once for every file
         if suffix in IMAGE_SUFFIXES:
             return True
-        head = read_head(full)
-        if head is not None and suffix not in RAW_SUFFIXES and is_image_head(full, head):
-            return True
+        try:
+            head = read_head(full)
+            if head is not None and suffix not in RAW_SUFFIXES and is_image_head(full, head):
+                return True
+        except OSError:
+            head, known = None, find_suffix(name)
+            if known not in image_suffixes() and not is_picture_suffix(known):
+                raise
         if find_suffix(name) in image_suffixes():  # damaged, or empty: an image that cannot be read
             return True
         self.passed.count(name, head or b"")

@@ -61,8 +61,8 @@ class Pass:
         waiting: number of files that are not settled.
         moved: number of files that were moved.
         seconds: what the look itself took.
-        troubles: what cannot be read (folders), answered on this machine, written (answers) or moved (files), a line
-            each.
+        troubles: what cannot be read (folders, files that may be images), answered on this machine, written (answers)
+            or moved (files), a line each.
     """
 
     files: int
