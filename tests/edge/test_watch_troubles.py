@@ -19,7 +19,7 @@ from refusals import refused
 from zoo.edge import Runtime, watch
 from zoo.edge.__main__ import main
 from zoo.edge._intake import Intake
-from zoo.errors import DataError, OutputError
+from zoo.errors import DataError, ImageError, OutputError
 from zoo.readers import _walk
 
 if TYPE_CHECKING:
@@ -125,6 +125,32 @@ def test_an_answer_that_could_not_be_written_never_replaces_a_newer_one(model_fi
     for _ in range(2):
         assert json.loads((out / "sub" / "x.png.json").read_bytes())["label"] == "blue"
         once(runtime, folder)
+
+
+@pytest.mark.parametrize("code", ["image-decoder-killed", "image-io", "image-unopened"])
+@pytest.mark.parametrize("lasting", [False, True])
+def test_what_may_be_the_fault_of_the_machine_is_asked_three_times_before_it_is_the_answer(
+    model_file: Path, folder: Path, code: str, lasting: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must neither be final at once, nor hold up the folder for ever."""
+    real, passes, asked = Intake.read, [], []
+
+    def read(intake: Intake, source: Any, **how: Any) -> Any:
+        asked.append(Path(source).name)
+        if "a.png" in str(source) and (lasting or not passes):
+            raise ImageError(None, "failed", code=code)
+        return real(intake, source, **how)
+
+    monkeypatch.setattr(Intake, "read", read)
+    answers = watch(
+        Runtime.open(model_file), folder, folder.with_name("out"), settle=0, tell=passes.append,
+        pause=lambda _: None, stopped=lambda: len(passes) == 4,
+    )  # fmt: skip
+    assert [Path(one.image).name for one in answers] == ["b.png", "a.png"]
+    troubles = [1, 1, 0, 0] if lasting else [1, 0, 0, 0]
+    assert [len(one.troubles) for one in passes] == troubles
+    assert asked.count("a.png") == (3 if lasting else 2)
+    assert ("error" in json.loads((folder.with_name("out") / "a.png.json").read_bytes())) is lasting
 
 
 @pytest.mark.parametrize("call", ["open", "read"])
