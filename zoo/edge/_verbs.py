@@ -82,7 +82,7 @@ def predict(
         str | None, Option("--subject", "Whom the FHIR report is about, such as Patient/123.", "REF")
     ] = None,
     overwrite: Overwrite = False,
-    top: Annotated[int | None, Option("--top", "Show the K likeliest.", "K", least=1)] = None,
+    top: Annotated[int | None, Option("--top", "Show the K likeliest, too.", "K", least=1)] = None,
     frame: Frame = None,
     table: Table = None,
     batch_size: Annotated[int | None, Option("--batch-size", "Most images in one run.", "N", least=1)] = None,
