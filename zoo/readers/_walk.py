@@ -7,7 +7,7 @@ Training, the audit and prediction all walk here, so that what is trained on is 
 - Hidden names, and what systems, programs and network storage leave (`IGNORED`), are not looked into. Folders of them,
   and hidden pictures, are counted.
 - A link to a file is read as the file. A link to a folder is not followed, and counted.
-- A run of this tool, and a bundle, below the folder are passed over, and a link to one: they hold plots.
+- Heat maps, runs and bundles of this tool below the folder are passed over, and links to the last two: they hold plots.
 - A file is an image by its suffix or by its first bytes. Whatever else is met is counted, what cannot be read too.
 """
 
@@ -27,7 +27,7 @@ from zoo.readers._foreign import RAW_SUFFIXES, find_suffix, is_picture_suffix, n
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Set
 
-__all__ = ["IGNORED", "PassedOver", "Walk", "is_hidden", "join"]
+__all__ = ["HEAT_MAP", "IGNORED", "MARK", "PassedOver", "Walk", "is_heat_map", "is_hidden", "join"]
 
 IGNORED = frozenset(
     {
@@ -62,6 +62,11 @@ _OWN = (frozenset({"run.json", "trained_on.npz"}), frozenset({"manifest.json", "
 """Files that a run holds, and a bundle: no folder of pictures has both."""
 _OWN_NAMES = frozenset().union(*_OWN)
 
+HEAT_MAP = ".heat.png"
+"""End of the names of heat maps."""
+MARK = "zoo explain"
+"""Text `Software` of each heat map, so that it is known again and nobody else's picture is taken for one."""
+
 _MOST = 100
 """Suffixes and links that are told apart; of a million files each may have its own."""
 
@@ -75,7 +80,7 @@ class PassedOver:
         others: suffix, or '' for none: files that are not pictures.
         links: links to folders, by their path; the first hundred.
         linked: how many links to folders there are.
-        own: runs and bundles of this tool, by their path.
+        own: runs, bundles and heat maps of this tool, by their path.
         system: name: folders and files that systems and programs leave, hidden folders, and hidden pictures.
         unreadable: how many files could not be read, whose names do not say whether they are images.
     """
@@ -129,7 +134,7 @@ class PassedOver:
         if self.others:
             parts.append(_list_counts(self.others))
         if n := len(self.own):
-            parts.append(f"{n} {'runs and bundles' if n > 1 else 'run or bundle'} of this tool")
+            parts.append(f"{n} {'runs, bundles or heat maps' if n > 1 else 'run, bundle or heat map'} of this tool")
         if self.system:
             parts.append(f"{_list_counts(self.system)}, hidden or of the system")
         if self.linked:
@@ -282,6 +287,9 @@ class Walk:
         """As `is_image`."""
         full = join(self.root, path)
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - once for every file
+        if suffix == ".png" and name.lower().endswith(HEAT_MAP) and is_heat_map(full):
+            self.passed.own.append(path)
+            return False
         if suffix in IMAGE_SUFFIXES:
             return True
         try:
@@ -296,6 +304,15 @@ class Walk:
             return True
         self.passed.count(name, head or b"")
         return False
+
+
+def is_heat_map(path: str) -> bool:
+    """Whether a file is a heat map that this tool made."""
+    try:
+        head = read_head(path)
+    except OSError:
+        return False
+    return head is not None and b"tEXtSoftware\0" + MARK.encode() in head
 
 
 def is_hidden(name: str) -> bool:
