@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-FATAL, ENDLESS, GREEDY = 13, 14, 15
-"""Sides of the compressed TIFFs over which a companion dies, hangs, and runs out of memory."""
+FATAL, ENDLESS, GREEDY, KILLED = 13, 14, 15, 16
+"""Sides of the compressed TIFFs over which a companion dies, hangs, runs out of memory, and is killed."""
 
 _PROGRAM = """
 import os, signal, sys, time
@@ -24,6 +24,8 @@ if any("zoo.readers._companion" in one for one in sys.orig_argv):
             time.sleep(600)
         if self.size == (15, 15):
             raise MemoryError
+        if self.size == (16, 16):
+            os.kill(os.getpid(), signal.SIGKILL)
         return real(self)
     TiffImagePlugin.TiffImageFile._load_libtiff = decode
 """

@@ -38,7 +38,7 @@ fn main() {
     let parts: Vec<&[u8]> = file.splitn(5, u8::is_ascii_whitespace).collect();
     let [kind, width, height, brightest, pixels] = parts[..] else { panic!("not a PPM or PGM") };
     let (side, mut pixels) = (|word| String::from_utf8_lossy(word).parse::<i64>().expect("no side"), pixels.to_vec());
-    let deep = kind == b"P5" && brightest != b"255";
+    let deep = kind == b"P5" && side(brightest) > 255;
     assert!(deep || kind == b"P6" && brightest == b"255", "expected a PPM of 8 bits or a PGM of 16");
     if deep { pixels.chunks_exact_mut(2).for_each(|two| two.swap(0, 1)); } // a PGM is big-endian
     let (channels, element) = if deep { (1, 4) } else { (3, 2) }; // ONNX_TENSOR_ELEMENT_DATA_TYPE_UINT16, _UINT8

@@ -9,6 +9,7 @@ import { readFile } from "node:fs/promises";
 import { join } from "node:path";
 import { decide } from "../../zoo/edge/page/decide.js";
 import { replay } from "../../zoo/edge/page/golden.js";
+import { readPicture } from "./picture.mjs";
 
 process.env.ORT_DISABLE_TELEMETRY ??= "1"; // its packages report to their maker otherwise
 const { default: ort } = await import("onnxruntime-node");
@@ -41,19 +42,4 @@ async function answer({ dtype, shape, data }) {
   const outputs = ["logits", "probabilities", "novelty"].filter((name) => manifest.outputs.includes(name));
   const found = await session.run({ [manifest.input.name]: new ort.Tensor(dtype, data, [1, ...shape]) }, outputs);
   return Object.fromEntries(outputs.map((name) => [name, found[name].data]));
-}
-
-/** A PPM or PGM file as the model takes it: uint8 RGB, or uint16 with one channel. */
-function readPicture(file) {
-  const header = /^P([56])\s+(?:#.*\n\s*)*(\d+)\s+(\d+)\s+(\d+)\s/.exec(file.toString("latin1", 0, 1024));
-  if (!header) throw new Error("expected a binary PPM or PGM picture");
-  const [width, height, largest] = header.slice(2).map(Number);
-  const pixels = file.subarray(header[0].length);
-  if (header[1] === "6") return { dtype: "uint8", shape: [height, width, 3], data: new Uint8Array(pixels) };
-  if (largest < 256) {
-    const grey = Uint8Array.from({ length: pixels.length * 3 }, (_, index) => pixels[Math.floor(index / 3)]);
-    return { dtype: "uint8", shape: [height, width, 3], data: grey };
-  }
-  const deep = Uint16Array.from({ length: pixels.length / 2 }, (_, index) => pixels.readUInt16BE(2 * index));
-  return { dtype: "uint16", shape: [height, width, 1], data: deep };
 }

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 from noted import noted
-from PIL import Image, ImageFile
+from PIL import Image, ImageFile, PngImagePlugin
 from refusals import refused
 
 from zoo.data import open_data
@@ -18,6 +18,7 @@ from zoo.data._named import index
 from zoo.data._scanning import examine
 from zoo.data._splitting.assemble import NO_GROUPS
 from zoo.errors import DataError, UsageError
+from zoo.readers._walk import MARK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -302,7 +303,7 @@ def test_a_link_that_leads_to_itself_is_no_table(make_folder: MakeFolder) -> Non
     assert open_data(root).labels == ("cat", "dog")
 
 
-def test_runs_and_bundles_below_a_set_are_no_classes(make_folder: MakeFolder) -> None:
+def test_runs_bundles_and_heat_maps_below_a_set_are_no_classes(make_folder: MakeFolder) -> None:
     """Who trains in the folder of the images trains there again."""
     root = make_folder({"cat": 3, "dog": 3})
     before = open_data(root).fingerprint
@@ -313,10 +314,15 @@ def test_runs_and_bundles_below_a_set_are_no_classes(make_folder: MakeFolder) ->
     shutil.copytree(root / "cat", root / "lungs.zoo")
     for name in ("manifest.json", "golden.npz"):
         (root / "lungs.zoo" / name).touch()
+    for place in (root / "cat", root / "heatmaps"):
+        place.mkdir(exist_ok=True)
+        info = PngImagePlugin.PngInfo()
+        info.add_text("Software", MARK)
+        Image.new("RGB", (4, 4)).save(place / "0.heat.png", pnginfo=info)
     again = open_data(root)
     assert again.labels == ("cat", "dog")
     assert again.fingerprint == before
-    assert any("3 runs and bundles" in note for note in again.notes)
+    assert any("5 runs, bundles or heat maps" in note for note in again.notes)
 
 
 def test_conflicting_labels_are_said(make_folder: MakeFolder) -> None:

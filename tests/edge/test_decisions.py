@@ -14,6 +14,7 @@ from edge_models import make_manifest, make_point, make_sets
 
 from zoo.edge import Prediction, answer_labels, decide, find_sets, score_labels
 from zoo.edge._results import read_predictions
+from zoo.edge._tables import describe_answer
 from zoo.edge.page import assets
 from zoo.spec import NOVELTY, Abstention, ErrorControl, Manifest, Novelty, encode
 
@@ -130,6 +131,18 @@ def test_a_set_of_another_label_than_the_answer_is_told_as_such() -> None:
         operating={"blue": True},
     )
     assert answer.headline() == "a.png: uncertain: red; blue reaches its operating point"
+
+
+def test_words_never_hide_the_label_that_was_called_behind_likelier_ones() -> None:
+    """A point calls what is improbable: with the two likeliest alone nobody would read of it."""
+    manifest = make_manifest(labels=("nevus", "bkl", "melanoma"), operating=(make_point("melanoma", 0.1),))
+    (result,) = read_predictions(manifest, ["x"], {"probabilities": np.array([[0.70, 0.18, 0.12]])})
+    assert describe_answer(result) == ["melanoma 0.1200"]
+    assert describe_answer(result, 1) == ["melanoma 0.1200", "nevus 0.7000"]
+    assert describe_answer(result, 3) == ["melanoma 0.1200", "nevus 0.7000", "bkl 0.1800"]
+    both = make_manifest(labels=manifest.labels, operating=(*manifest.operating, make_point("bkl", 0.17)))
+    (result,) = read_predictions(both, ["x"], {"probabilities": np.array([[0.70, 0.18, 0.12]])})
+    assert describe_answer(result, 1) == ["melanoma 0.1200", "bkl 0.1800", "nevus 0.7000"]
 
 
 def test_scores_that_decide_cannot_be_left_out() -> None:

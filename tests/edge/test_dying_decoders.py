@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from dying import FATAL, compressed_tiff, python_path
+from dying import FATAL, KILLED, compressed_tiff, python_path
 from edge_models import make_bundle, paint
 from serving import serving
 
@@ -51,6 +51,24 @@ def test_predict_gives_a_row_for_each_file(tmp_path: Path, folder: Path, environ
     assert "SIGSEGV" in rows[1]["error"]
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
+
+
+def test_watch_waits_for_a_decoder_that_was_killed_and_answers_one_that_crashed(
+    tmp_path: Path, folder: Path, environment: dict[str, str]
+) -> None:
+    """A scan that a system short of memory stopped is no scan that cannot be read."""
+    model = make_bundle(tmp_path / "m.zoo")
+    (folder / "d.tif").write_bytes(compressed_tiff(KILLED))
+    watch = ["-m", "zoo.edge", "watch", folder, tmp_path / "out", "--model", model, "--once", "--settle", "0", "--json"]
+    done = run(watch, environment)
+    assert done.returncode == 1
+    assert sorted(path.name for path in (tmp_path / "out").glob("*.json")) == ["a.png.json", "b.tif.json", "c.tif.json"]
+    assert "d.tif is not answered" in done.stderr
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    assert ["error" in row for row in rows] == [False, True, False]
+    done = run(watch, {})
+    assert done.returncode == 0
+    assert [Path(json.loads(line)["image"]).name for line in done.stdout.splitlines()] == ["d.tif"]
 
 
 def test_serve_answers_422_and_lives(tmp_path: Path, environment: dict[str, str]) -> None:

@@ -233,6 +233,26 @@ def test_pictures_of_somebody_else_stay_and_those_of_an_earlier_call_do_not_pile
     assert mine.read_bytes() == before
 
 
+def test_heat_maps_are_not_the_images_of_the_next_call_in_their_folder(
+    model_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The default place is in the working folder; an overlay with a label would be one more image of a study."""
+    folder = tmp_path / "images"
+    folder.mkdir()
+    for name in ("x.png", "y.heat.png"):  # the latter is a picture of somebody else
+        Image.new("RGB", (9, 7), "red").save(folder / name)
+    monkeypatch.chdir(folder)
+    for more in ((), ("--overwrite",)):
+        assert main(["explain", str(model_file), ".", "--draws", "0", "--json", *more]) == 0
+        rows = json.loads(capsys.readouterr().out)
+        assert [row["image"] for row in rows] == ["./x.png", "./y.heat.png"]
+    assert len(list((folder / "heatmaps").iterdir())) == 2
+    assert main(["predict", str(model_file), ".", "--json"]) == 0
+    said = capsys.readouterr()
+    assert [row["image"] for row in json.loads(said.out)] == ["./x.png", "./y.heat.png"]
+    assert "2 runs, bundles or heat maps of this tool" in said.err
+
+
 def test_a_name_as_long_as_a_file_system_takes_gets_its_picture(tmp_path: Path) -> None:
     image = tmp_path / f"{'ä' * 120}x.png"
     Image.new("RGB", (9, 7), "red").save(image)

@@ -219,6 +219,71 @@ def test_images_called_so_are_counted_for_several_labels_too(modules: Path) -> N
     assert said[0] == "Of the 42 test images that it called red, 93 % (83–98 %) were red."
 
 
+def _point(**changes: Any) -> dict[str, Any]:
+    """Of 100 test images 50 were red; 80 reach the point, 47 of them are red."""
+    counts = {"n": 100, "tp": 47, "fp": 33, "tn": 17, "fn": 3}
+    shares = {"sensitivity": 0.94, "ppv": 0.59, "specificity": 0.34, "npv": 0.85}
+    held = {name: _interval(value) for name, value in shares.items()}
+    return {"label": "red", "rule": "sensitivity=0.9", "threshold": 0.1} | counts | held | changes
+
+
+def _pointed(judged: dict[str, Any] | None, **changes: Any) -> dict[str, Any]:
+    """`_manifest` with a point of red at 10 %, and what its report says of that."""
+    operating = None if judged is None else {"points": [judged], "curves": []}
+    point = {"label": "red", "rule": "sensitivity=0.9", "threshold": 0.1, "n": 60, "positives": 20}
+    return _manifest(report={"operating": operating}, operating=[point], **changes)
+
+
+def test_shares_of_a_label_with_a_point_are_those_from_its_point_on(modules: Path) -> None:
+    """Not those of the most probable label: a clinic would trust a call twice as much as its test says."""
+    said = _said(modules, "red", _pointed(_point()))
+    assert said[:4] == [
+        "red is called from 10 % on, by the rule sensitivity=0.9.",
+        "Of the 80 test images that it called red, 59 % (49–64 %) were red.",
+        "Of the 50 test images of red, it found 94 % (84–99 %).",
+        "50 of 100 test images were red. Where it is rarer, fewer of its calls are right.",
+    ]
+
+
+@pytest.mark.parametrize("judged", [None, {"threshold": 0.2}, {"label": "blue"}])
+def test_a_point_that_the_report_does_not_judge_has_no_shares(modules: Path, judged: dict[str, Any] | None) -> None:
+    said = _said(modules, "red", _pointed(None if judged is None else _point(**judged)))
+    assert said[1] == "Its evaluation does not say how often it is right to call red from there on."
+    assert not any("test images" in line for line in said[:2])
+    assert "calibrated" in said[2]
+
+
+def test_a_label_without_a_point_is_told_beside_those_of_others(modules: Path) -> None:
+    said = _said(modules, "green", _pointed(_point()))
+    assert said[0].startswith("Of the 58 test images whose most probable label is green, 80 % ")
+    assert said[3].startswith("Other labels have operating points.")
+    several = _said(modules, "green", _pointed(_point(), task="multilabel"))
+    assert "that it called green" in several[0]
+    assert not any("Other labels" in line for line in several)
+
+
+def test_of_two_labels_the_point_of_one_tells_both(modules: Path) -> None:
+    """The other one is the answer where the first does not reach its point."""
+    said = _said(modules, "green", _pointed(_point(), labels=["red", "green"]))
+    assert said[0].startswith("Of the 20 test images that it called green, 85 % ")
+    assert said[1].startswith("Of the 50 test images of green, it found 34 % ")
+
+
+@pytest.mark.parametrize("pointed", [False, True])
+def test_accuracy_that_knows_no_operating_point_is_called_so(modules: Path, pointed: bool) -> None:
+    manifest = _pointed(_point()) if pointed else _manifest()
+    manifest["report"]["metrics"] = {"accuracy": _interval(0.77)}
+    found = node(
+        modules, 'import { overall } from "./words.js"; console.log(JSON.stringify(overall(given)));', manifest
+    )
+    assert found == {"Accuracy without operating points" if pointed else "Accuracy": "77 % (67–82 %)"}
+
+
+def test_a_report_without_calibration_is_said(modules: Path) -> None:
+    said = _said(modules, "red", _manifest(report={"calibration": None}))
+    assert "How well its probabilities are calibrated is not known." in said
+
+
 @pytest.mark.parametrize(
     ("probabilities", "task", "title"),
     [

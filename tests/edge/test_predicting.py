@@ -24,6 +24,7 @@ from zoo import preprocess
 from zoo._support.text import natural_key, spell_name
 from zoo.edge import Failure, Prediction, Runtime, write_csv
 from zoo.edge.__main__ import main
+from zoo.edge._intake import Intake
 from zoo.edge._stream import batches, decode_ahead, expand
 from zoo.errors import DataError, ImageError, OutputError
 from zoo.spec import InputSpec
@@ -334,6 +335,20 @@ assert not deny & set(sys.modules), deny & set(sys.modules)
     root = Path(__file__).resolve().parents[2]
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False, cwd=root)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("code", ["package-missing", "image-memory", "image-decoder-killed"])
+def test_an_image_that_this_machine_cannot_answer_is_a_row_of_json(
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, code: str
+) -> None:
+    def read(*_: Any, **__: Any) -> Any:
+        raise ImageError(None, "not here", code=code)
+
+    monkeypatch.setattr(Intake, "read", read)
+    image = paint(tmp_path / "1.png", RED)
+    assert main(["predict", str(model_file), str(image), "--json"]) == 1
+    assert json.loads(capsys.readouterr().out) == [{"image": str(image), "error": "not here"}]
+    assert type(Runtime.open(model_file).answer(image).row()["error"]) is str
 
 
 def test_a_folder_with_pictures_of_other_formats_says_so_on_stderr_and_in_json(

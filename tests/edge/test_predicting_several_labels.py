@@ -78,6 +78,7 @@ def test_the_answer_in_words(several: Path, pictures: list[Path]) -> None:
     assert describe_answer(yellow) == ["red 0.9820", "green 0.9067"]
     assert describe_answer(black) == ["no label (nearest: red 0.0180)"]
     assert describe_answer(black, 2) == ["red 0.0180", "green 0.0180"]
+    assert describe_answer(yellow, 1) == ["red 0.9820", "green 0.9067"], "no label that was given is left out"
 
 
 def test_the_command_shows_them(several: Path, pictures: list[Path]) -> None:

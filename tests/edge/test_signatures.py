@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from edge_models import seal
+from edge_models import make_bundle, make_manifest, make_model, seal
 from refusals import refused
 
+from zoo._support.files import sha256_file
 from zoo.edge import Runtime, sign
 from zoo.edge import verify as verify_apart
 from zoo.edge.__main__ import main
+from zoo.edge._explain import FileMapper
 from zoo.edge.bundle import _keys as keys
 from zoo.edge.bundle._keys import PASSPHRASE, new_key
 from zoo.errors import ModelError, SignatureError, SigningKeyError, TamperedError, ZooError
@@ -125,6 +127,29 @@ def test_signed_bundles_open_with_and_without_a_key(bundle: Path, key: Path, pub
     sign(bundle, key)
     assert Runtime.open(bundle).labels == Runtime.open(bundle, key=public).labels
     assert verify(bundle, key=public).signed == "valid"
+
+
+def test_a_bundle_that_was_replaced_after_its_key_was_checked_is_not_run(bundle: Path, key: Path, public: Path) -> None:
+    """`zoo explain --key` reads the file again to shuffle its weights."""
+    sign(bundle, key)
+    mapper = FileMapper(Runtime.open(bundle, key=public))
+    mapper.shuffle(1)
+    signed = Runtime.open(bundle).sha256
+    shutil.rmtree(bundle)
+    make_bundle(bundle, manifest=make_manifest(licence="another"))
+    with refused("model-changed", ModelError, path=str(bundle)):
+        mapper.shuffle(1)
+    shutil.rmtree(bundle)
+    forged = make_model(make_manifest(licence="another", files={"model.onnx": signed}))
+    bundle.write_bytes(forged.SerializeToString())
+    with refused("model-changed", ModelError):
+        mapper.shuffle(1)
+
+
+def test_a_lone_file_is_not_believed_about_its_own_hash(tmp_path: Path) -> None:
+    forged = tmp_path / "forged.onnx"
+    forged.write_bytes(make_model(make_manifest(files={"model.onnx": "0" * 64})).SerializeToString())
+    assert Runtime.open(forged).sha256 == sha256_file(forged)
 
 
 def test_a_signature_that_was_taken_off_is_missed(bundle: Path, key: Path, public: Path) -> None:

@@ -19,7 +19,7 @@ from refusals import refused
 from zoo.edge import Runtime, watch
 from zoo.edge.__main__ import main
 from zoo.edge._intake import Intake
-from zoo.errors import DataError, OutputError
+from zoo.errors import DataError, ImageError, OutputError
 from zoo.readers import _walk
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from zoo.edge._watch import Pass
 
 RED = (250, 10, 10)
+BLUE = (10, 10, 250)
 
 
 @pytest.fixture
@@ -103,6 +104,82 @@ def test_too_little_memory_is_no_answer_and_each_look_asks_again(
     assert [Path(one.image).name for one in answers] == ["b.png", "a.png"]
     assert [(one.answered, one.failed, len(one.troubles)) for one in passes] == [(1, 0, 1), (0, 0, 1), (1, 0, 0)]
     assert json.loads((folder.with_name("out") / "a.png.json").read_bytes())["label"] == "red"
+
+
+def test_an_answer_that_could_not_be_written_never_replaces_a_newer_one(model_file: Path, folder: Path) -> None:
+    """Else the image holds one patient, and the answer beside it is that of another."""
+    runtime, out, image = Runtime.open(model_file), folder.with_name("out"), folder / "sub" / "x.png"
+    passes: list[Pass] = []
+    out.mkdir()
+    (out / "sub").write_text("a file where the folder of the answer should be")
+    paint(image, RED)
+
+    def pause(_: float) -> None:
+        if len(passes) == 1:
+            paint(image, BLUE)
+        elif len(passes) == 2:
+            (out / "sub").unlink()
+
+    list(watch(runtime, folder, out, settle=0, tell=passes.append, pause=pause, stopped=lambda: len(passes) == 3))
+    assert [len(one.troubles) for one in passes] == [1, 2, 0]
+    for _ in range(2):
+        assert json.loads((out / "sub" / "x.png.json").read_bytes())["label"] == "blue"
+        once(runtime, folder)
+
+
+@pytest.mark.parametrize("code", ["image-decoder-killed", "image-io", "image-unopened"])
+@pytest.mark.parametrize("lasting", [False, True])
+def test_what_may_be_the_fault_of_the_machine_is_asked_three_times_before_it_is_the_answer(
+    model_file: Path, folder: Path, code: str, lasting: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It must neither be final at once, nor hold up the folder for ever."""
+    real, passes, asked = Intake.read, [], []
+
+    def read(intake: Intake, source: Any, **how: Any) -> Any:
+        asked.append(Path(source).name)
+        if "a.png" in str(source) and (lasting or not passes):
+            raise ImageError(None, "failed", code=code)
+        return real(intake, source, **how)
+
+    monkeypatch.setattr(Intake, "read", read)
+    answers = watch(
+        Runtime.open(model_file), folder, folder.with_name("out"), settle=0, tell=passes.append,
+        pause=lambda _: None, stopped=lambda: len(passes) == 4,
+    )  # fmt: skip
+    assert [Path(one.image).name for one in answers] == ["b.png", "a.png"]
+    troubles = [1, 1, 0, 0] if lasting else [1, 0, 0, 0]
+    assert [len(one.troubles) for one in passes] == troubles
+    assert asked.count("a.png") == (3 if lasting else 2)
+    assert ("error" in json.loads((folder.with_name("out") / "a.png.json").read_bytes())) is lasting
+
+
+@pytest.mark.parametrize("call", ["open", "read"])
+def test_a_file_that_cannot_be_read_for_a_moment_is_not_taken_for_no_image(
+    model_file: Path, folder: Path, call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A DICOM export without suffixes on a share that fails once: nobody would ever answer that image."""
+    from zoo.readers import _door
+
+    image = (folder / "a.png").rename(folder / "IM0001")
+    failures, real, passes = [1], getattr(os, call), []
+
+    def fail(given: Any, *more: Any) -> Any:
+        path = given if call == "open" else Path(f"/proc/self/fd/{given}").readlink()
+        if failures and str(path).endswith("IM0001"):
+            failures.clear()
+            raise OSError(errno.EIO, "input/output error", path)
+        return real(given, *more)
+
+    if call == "read" and sys.platform != "linux":
+        pytest.skip("names of open files as Linux has them")
+    monkeypatch.setattr(_door.os, call, fail)
+    runtime = Runtime.open(model_file)
+    answers = watch(
+        runtime, folder, folder.with_name("out"), settle=0, tell=passes.append, pause=lambda _: None,
+        stopped=lambda: len(passes) == 2,
+    )  # fmt: skip
+    assert [Path(one.image) for one in answers] == [folder / "b.png", image]
+    assert [len(one.troubles) for one in passes] == [1, 0]
 
 
 def test_a_folder_without_rights_is_no_success_to_a_timer(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from dying import ENDLESS, FATAL, GREEDY, compressed_tiff, python_path
+from dying import ENDLESS, FATAL, GREEDY, KILLED, compressed_tiff, python_path
 from PIL import Image
 from refusals import refused
 
@@ -78,6 +78,14 @@ def test_a_decoder_that_dies_twice_is_one_error_and_the_next_file_is_read(dying:
 
 
 @POSIX
+def test_a_decoder_that_the_system_kills_is_told_from_one_that_crashes(dying: list[Any]) -> None:
+    """What a system short of memory does says nothing of the file."""
+    with refused("image-decoder-killed", ImageError, ending="SIGKILL"):
+        read(compressed_tiff(KILLED))
+    assert len(dying) == 2
+
+
+@POSIX
 def test_a_decoder_that_died_once_costs_nothing(dying: list[Any]) -> None:
     read(compressed_tiff(9))
     dying[0].kill()
@@ -92,7 +100,7 @@ def test_a_decoder_that_never_answers_is_killed_and_not_tried_again(
     read(compressed_tiff(9))
     monkeypatch.setattr(companion._companions(), "_limit_s", 0.1)
     monkeypatch.setattr(processes, "_LOOK", 0.1)
-    with refused("image-decoder-ended", ImageError, ending="no answer in 0.1 s"):
+    with refused("image-decoder-killed", ImageError, ending="no answer in 0.1 s"):
         read(compressed_tiff(ENDLESS))
     assert len(dying) == 1
 
@@ -324,6 +332,17 @@ def test_whatever_a_reader_raises_is_one_error_that_quotes_nothing(
     with refused("image-undecodable", ImageError, cause=type(problem).__name__) as error:
         look(stream.getvalue())
     assert "Doe" not in str(error.value)
+
+
+def test_a_place_before_the_start_is_damage_and_no_fault_of_the_disk(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from zoo.readers import _raster as raster
+
+    Image.new("L", (4, 4)).save(tmp_path / "a.png")
+    monkeypatch.setattr(raster, "read", lambda stream, *_, **__: stream.seek(-5))
+    with refused("image-undecodable", ImageError, cause="OSError"):
+        read(tmp_path / "a.png")
 
 
 @pytest.mark.parametrize("problem", [MemoryError(), KeyboardInterrupt()])

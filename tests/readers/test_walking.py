@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
@@ -18,7 +19,7 @@ from zoo.data.audit import audit
 from zoo.edge._stream import expand
 from zoo.errors import ImageError
 from zoo.readers import _raster as raster
-from zoo.readers import read
+from zoo.readers import is_image, read
 from zoo.readers._walk import Walk
 
 if TYPE_CHECKING:
@@ -207,6 +208,30 @@ def test_links_to_files_are_read_and_links_to_folders_counted(tmp_path: Path, ca
     with caplog.at_level(logging.INFO, "zoo"):
         assert len(found_by_predicting(root)) == 3
     assert len(caplog.records) == 1
+
+
+def test_files_that_cannot_be_read_are_counted_and_warned_of(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An image that a share did not give would be missing from a study, and called a file without suffix."""
+    paint(tmp_path / "a.png")
+    for name in ("IM0001", "notes.txt", "b.jxl"):
+        (tmp_path / name).write_bytes(b"x")
+    real = os.open
+
+    def fail(path: Any, *more: Any) -> Any:
+        if str(path).startswith(str(tmp_path)):
+            raise OSError(errno.EIO, "input/output error", path)
+        return real(path, *more)
+
+    monkeypatch.setattr("zoo.readers._door.os.open", fail)
+    assert not is_image(tmp_path / "IM0001")
+    walk = Walk(str(tmp_path))
+    assert list(walk.images()) == ["a.png"], "a name that says it is an image becomes a row with a reason"
+    assert walk.passed.formats() == {"unreadable": 2, ".jxl": 1}
+    with caplog.at_level(logging.WARNING, "zoo"):
+        found_by_predicting(tmp_path)
+    assert "2 files that cannot be read" in caplog.text
 
 
 def test_a_folder_of_ordinary_pictures_is_walked_without_a_word(

@@ -60,7 +60,8 @@ def node_modules(request: pytest.FixtureRequest) -> Path:
 def checkout(node_modules: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The JavaScript of this project where its imports find the installed packages."""
     folder = tmp_path_factory.mktemp("checkout")
-    for name in ("examples/node/predict.mjs", "zoo/edge/page/golden.js", "zoo/edge/page/decide.js"):
+    own = ("examples/node/predict.mjs", "examples/node/picture.mjs")
+    for name in (*own, "zoo/edge/page/golden.js", "zoo/edge/page/decide.js"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, folder / name)
     (folder / "package.json").write_text('{"type": "module"}')

@@ -30,6 +30,8 @@ _LOOK = 1.0
 """Seconds between two looks at companions that have a time limit."""
 _SIZE = 8
 """Bytes of a message's length, which come before it."""
+_OUTSIDE = frozenset({"SIGKILL", "SIGTERM"})
+"""Signals that no library raises over what it works on."""
 _MOST = 2**36
 """Bytes of a message are fewer."""
 _PIPE = 2**20
@@ -63,7 +65,15 @@ def command(task: str, *arguments: str) -> list[str]:
 
 
 class Ended(Exception):  # noqa: N818 - what happened, said to the caller's own way out
-    """Processes ended instead of answering; the text says how the last one did: 'exit 1', 'SIGKILL'."""
+    """Processes ended instead of answering; the text says how the last one did: 'exit 1', 'SIGKILL'.
+
+    Attributes:
+        outside: it was killed from outside, as by a system short of memory, or gave no answer in time.
+    """
+
+    def __init__(self, how: str, *, outside: bool = False) -> None:
+        super().__init__(how)
+        self.outside = outside
 
 
 class Companions:
@@ -103,7 +113,7 @@ class Companions:
         if self._failed or not possible():
             return None
         companion = self._places.get()
-        how = ""
+        how, late = "", False
         try:
             for _ in range(self._tries):
                 companion = companion or self._start()
@@ -127,7 +137,7 @@ class Companions:
             self._places.put(companion)
         if not how:
             return None
-        raise Ended(how)
+        raise Ended(how, outside=late or how in _OUTSIDE)
 
     def stop(self) -> None:
         """End all processes now, whatever they are at; nobody waits for their answers any more."""

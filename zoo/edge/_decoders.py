@@ -15,7 +15,7 @@ import numpy as np
 
 from zoo._support import processes
 from zoo._support.processes import Companions, Ended
-from zoo.edge._intake import Array, Intake, OfMachine, Source
+from zoo.edge._intake import REASONS, Array, Blame, Intake, OfEither, Source, blame_of
 from zoo.spec import Manifest
 
 if TYPE_CHECKING:
@@ -42,8 +42,8 @@ class _Head(msgspec.Struct, array_like=True):
     reason: bytes | None
     dtype: str = ""
     shape: tuple[int, ...] = ()
-    of_machine: bool = False
-    """The reason is an `OfMachine`."""
+    blame: Blame = "image"
+    """What the reason blames."""
 
 
 class Decoders:
@@ -78,7 +78,8 @@ class Decoders:
         try:
             answer = self._companions.ask(msgspec.msgpack.encode(order))
         except Ended as how:
-            return f"the process that decoded it ended {_TRIES} times ({how}); leave the image out, or free memory"
+            reason = f"the process that decoded it ended {_TRIES} times ({how}); leave the image out, or free memory"
+            return OfEither(reason) if how.outside else reason
         return self._intake.pixels(name, source, self._frame) if answer is None else _unpack(answer)
 
 
@@ -110,7 +111,7 @@ def serve() -> None:
 
 def _pack(image: Array | str) -> list[bytes | memoryview]:
     if isinstance(image, str):
-        head = _Head(image.encode("utf-8", "surrogatepass"), of_machine=isinstance(image, OfMachine))
+        head = _Head(image.encode("utf-8", "surrogatepass"), blame=blame_of(image))
         return processes.join(msgspec.msgpack.encode(head))
     whole = np.ascontiguousarray(image)
     return processes.join(msgspec.msgpack.encode(_Head(None, whole.dtype.str, whole.shape)), whole.data)
@@ -120,6 +121,5 @@ def _unpack(answer: bytes) -> Array | str:
     first, rest = processes.divide(answer)
     head = msgspec.msgpack.decode(first, type=_Head)
     if head.reason is not None:
-        reason = head.reason.decode("utf-8", "surrogatepass")
-        return OfMachine(reason) if head.of_machine else reason
+        return REASONS[head.blame](head.reason.decode("utf-8", "surrogatepass"))
     return np.frombuffer(rest, head.dtype).reshape(head.shape)

@@ -6,7 +6,7 @@ What this module does not know: ONNX Runtime, so that a process that only decode
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,17 +20,42 @@ from zoo.spec import Manifest, Scale, Voi
 if TYPE_CHECKING:
     from zoo.readers import RawImage
 
-__all__ = ["Array", "Intake", "OfMachine", "Source"]
+__all__ = ["REASONS", "Array", "Blame", "Intake", "OfEither", "OfMachine", "Source", "blame_of"]
 
 Array = NDArray[Any]
 Source = Path | str | Array
 """An image file, a folder of them, or one raw image (H, W[, C])."""
 
 
+Blame = Literal["image", "machine", "either"]
+"""What is to blame where an image cannot be used."""
+
+
 class OfMachine(str):
     """Why an image cannot be used on this machine just now, though it may be sound: a package or memory is missing."""
 
     __slots__ = ()
+
+
+class OfEither(str):
+    """Why an image cannot be used, be it to blame or not: its decoder was killed, or a disk or share failed."""
+
+    __slots__ = ()
+
+
+REASONS: dict[Blame, type[str]] = {"image": str, "machine": OfMachine, "either": OfEither}
+_CODES: dict[str, type[str]] = {
+    "image-decoder-killed": OfEither,
+    "image-io": OfEither,
+    "image-memory": OfMachine,
+    "image-unopened": OfEither,
+    "package-missing": OfMachine,
+}
+
+
+def blame_of(reason: str) -> Blame:
+    """What a reason blames."""
+    return next(blame for blame, kind in REASONS.items() if type(reason) is kind)
 
 
 class Intake:
@@ -54,14 +79,14 @@ class Intake:
             frame: which picture of a file that holds several; arrays are taken as they are.
 
         Returns:
-            Pixels, or the reason: `OfMachine` where the image is not to blame.
+            Pixels, or the reason: `OfMachine` or `OfEither` where the image is not to blame, or may not be.
         """
         try:
             if isinstance(source, ImageError):
                 raise source
             return self._ready(self.read(source, name=name, frame=frame))
         except ImageError as problem:
-            return OfMachine(problem.reason) if problem.code == "package-missing" else problem.reason
+            return _CODES.get(problem.code, str)(problem.reason)
         except MemoryError:
             return OfMachine("not enough memory to decode it; give the image smaller or alone")
 

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from zoo.edge._decide import Decision
+    from zoo.edge._intake import Blame
     from zoo.spec import Manifest
 
 __all__ = ["Answers", "Failure", "Prediction", "Result", "decision_columns", "mark_of", "read_predictions"]
@@ -117,13 +118,14 @@ class Failure(_Answered):
         image: the path as given or found, or "array N".
         error: one line.
         model: as of a `Prediction`.
-        of_machine: a package or memory is missing on this machine; the image may be sound.
+        blame: "machine": a package or memory is missing, the image may be sound; "either": its decoder was killed, or a
+            disk or share failed over it.
     """
 
     image: str
     error: str
     model: str | None = None
-    of_machine: bool = field(default=False, compare=False)
+    blame: Blame = field(default="image", compare=False)
 
     def row(self, top: int | None = None) -> dict[str, Any]:  # noqa: ARG002 - the same call as Prediction.row
         """For `--json`."""

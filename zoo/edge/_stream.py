@@ -196,5 +196,5 @@ def _walk(walk: Walk) -> Iterator[tuple[str, Path | ImageError]]:
             path = os.path.join(root, found)  # noqa: PTH118 - '.' stays as the user gave it
             yield path, Path(path)
     if said := str(walk.passed):
-        level = logging.WARNING if walk.passed.pictures or walk.passed.links else logging.INFO
+        level = logging.WARNING if walk.passed.is_loss else logging.INFO
         log.log(level, "%s: passed over: %s", root, said)

@@ -33,19 +33,25 @@ SMALL = 0.01
 
 
 def describe_answer(result: Prediction, top: int | None = None, abstention: Abstention | None = None) -> list[str]:
-    """An answer in words, each 'LABEL 0.9312': the label answered, or the `top` most probable.
+    """An answer in words, each 'LABEL 0.9312': the label answered; with `top` also the most probable ones.
 
+    A label that was called comes first, however improbable: an operating point may call what is not among the `top`.
     Of a multilabel model without `top` all labels that were given, the most probable first; where none was, that
     is said, with the one that came nearest. Where the model does not answer, the first words say why.
     """
     unsaid = describe_decision(result, abstention)
     if top is None and unsaid is not None:
         return [unsaid]
-    shown = [(result.label, result.probability)]
-    if top is not None or result.labels is not None:
-        ranked = sorted(result.probabilities.items(), key=lambda item: -item[1])
-        shown = ranked[:top] if top is not None else [item for item in ranked if item[0] in (result.labels or ())]
-    words = [f"{printable(label)} {value:.4f}" for label, value in shown]
+    ranked = sorted(result.probabilities, key=lambda label: -result.probabilities[label])
+    given = {result.label} if result.labels is None else {*result.labels}
+    if top is None:
+        shown = [label for label in ranked if label in given]
+    else:
+        reached = {label for label, called in (result.operating or {}).items() if called}
+        called = given | reached if unsaid is None else set()  # else the first words name what reaches its point
+        said = sorted((label for label in ranked if label in called), key=lambda label: label != result.label)
+        shown = list(dict.fromkeys([*said, *ranked[:top]]))
+    words = [f"{printable(label)} {result.probabilities[label]:.4f}" for label in shown]
     first = [] if unsaid is None else [unsaid]
     return [*first, *words] or [f"no label (nearest: {printable(result.label)} {result.probability:.4f})"]
 

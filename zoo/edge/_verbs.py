@@ -82,7 +82,7 @@ def predict(
         str | None, Option("--subject", "Whom the FHIR report is about, such as Patient/123.", "REF")
     ] = None,
     overwrite: Overwrite = False,
-    top: Annotated[int | None, Option("--top", "Show the K likeliest.", "K", least=1)] = None,
+    top: Annotated[int | None, Option("--top", "Show the K likeliest, too.", "K", least=1)] = None,
     frame: Frame = None,
     table: Table = None,
     batch_size: Annotated[int | None, Option("--batch-size", "Most images in one run.", "N", least=1)] = None,
@@ -346,9 +346,9 @@ def _say_refused(documents: Documents | None) -> int:
 
 
 def _list_passed(rows: Listed, passed: list[tuple[str, PassedOver]]) -> None:
-    """A row for each folder with pictures of formats that are not read; they are nobody's failure."""
+    """A row for each folder with pictures of formats that are not read, or files that cannot be; nobody's failure."""
     for folder, beside in passed:
-        if beside.pictures:
+        if beside.pictures or beside.unreadable:
             rows.add({"image": folder, "error": f"passed over: {beside}", "passed_over": beside.formats()})
 
 

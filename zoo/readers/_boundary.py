@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import io
 import os
 import stat
@@ -57,13 +58,16 @@ def open_image(source: Path | str | bytes, name: str | None) -> Iterator[Opened]
 
 @contextlib.contextmanager
 def _refusing(name: str) -> Iterator[None]:
-    """The type of what was raised is said and never its text, which may quote the file."""
+    """The type of what was raised is said and never its text, which may quote the file.
+
+    EINVAL is what a damaged file gives, which leads to a place before its start.
+    """
     try:
         yield
     except (ZooError, MemoryError):
         raise
     except BaseException as problem:
-        if isinstance(problem, OSError) and problem.strerror:
+        if isinstance(problem, OSError) and problem.strerror and problem.errno != errno.EINVAL:
             raise ImageError(name, f"cannot be read ({problem.strerror.lower()})", code="image-io") from None
         if not isinstance(problem, Exception | SystemExit) and type(problem).__module__ != _PANICS:
             raise  # Ctrl-C, and what other frameworks end a task with

@@ -99,12 +99,12 @@ def _ask(file: Opened, frame: int | None, *, voi: bool) -> bytes | None:
     try:
         return _companions().ask(*processes.join(msgspec.msgpack.encode(order), content))
     except Ended as how:
-        raise ImageError(
-            file.name,
-            f"its decoder failed ({how}), expected an image; leave it out",
-            code="image-decoder-ended",
-            ending=str(how),
-        ) from None
+        reason = f"its decoder failed ({how}), expected an image"
+        if how.outside:
+            raise ImageError(
+                file.name, f"{reason}; free memory, and ask again", code="image-decoder-killed", ending=str(how)
+            ) from None
+        raise ImageError(file.name, f"{reason}; leave it out", code="image-decoder-ended", ending=str(how)) from None
 
 
 def _decode(file: Opened, said: list[str], *, frame: int | None, voi: bool) -> RawImage:

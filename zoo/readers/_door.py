@@ -69,12 +69,19 @@ def is_image(path: Path) -> bool:
 
     A DICOMDIR is none: it lists files. "BM" or "P1" may begin any text, so there the header must make sense too.
     """
-    head = read_head(os.fspath(path))
-    return head is not None and is_image_head(os.fspath(path), head)
+    try:
+        head = read_head(os.fspath(path))
+        return head is not None and is_image_head(os.fspath(path), head)
+    except OSError:
+        return False
 
 
 def is_image_head(path: str, head: bytes) -> bool:
-    """As `is_image`, of a file whose first bytes are known."""
+    """As `is_image`, of a file whose first bytes are known.
+
+    Raises:
+        OSError: the file cannot be opened.
+    """
     if find_start(head) is not None:
         return os.path.basename(path) != "DICOMDIR"  # noqa: PTH119 - asked of very many files
     form = raster.recognise(head)
@@ -86,26 +93,40 @@ def is_image_head(path: str, head: bytes) -> bool:
         return False
     if form not in _WEAK:
         return True
-    try:
-        with Path(path).open("rb") as stream:
+    with Path(path).open("rb") as stream:
+        try:
             raster.probe(stream, form, path)
-    except (OSError, ImageError):
-        return False
+        except (OSError, ImageError):
+            return False
     return True
 
 
 def read_head(path: str) -> bytes | None:
-    """The first `HEAD_BYTES` bytes of a regular file; None for anything else, and where it cannot be opened."""
+    """The first `HEAD_BYTES` bytes of a regular file; None for anything else.
+
+    Raises:
+        OSError: it cannot be opened or read, so nothing is known of it.
+    """
     try:
         handle = os.open(path, _FLAGS)
-    except (OSError, ValueError):  # ValueError: a null byte in the path
+    except ValueError:  # a null byte in the path
         return None
+    except OSError:
+        if _is_special(path):
+            return None
+        raise
     try:
         return os.read(handle, HEAD_BYTES) if stat.S_ISREG(os.fstat(handle).st_mode) else None
-    except OSError:
-        return None
     finally:
         os.close(handle)
+
+
+def _is_special(path: str) -> bool:
+    """Whether it is certain that this is no regular file, such as a socket, which cannot be opened."""
+    try:
+        return not stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - as `os.open`
+    except OSError:
+        return False
 
 
 def _list_expected() -> str:

@@ -7,8 +7,8 @@ Training, the audit and prediction all walk here, so that what is trained on is 
 - Hidden names, and what systems, programs and network storage leave (`IGNORED`), are not looked into. Folders of them,
   and hidden pictures, are counted.
 - A link to a file is read as the file. A link to a folder is not followed, and counted.
-- A run of this tool, and a bundle, below the folder are passed over, and a link to one: they hold plots.
-- A file is an image by its suffix or by its first bytes. Whatever else is met is counted.
+- Heat maps, runs and bundles of this tool below the folder are passed over, and links to the last two: they hold plots.
+- A file is an image by its suffix or by its first bytes. Whatever else is met is counted, what cannot be read too.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from zoo.readers._foreign import RAW_SUFFIXES, find_suffix, is_picture_suffix, n
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Set
 
-__all__ = ["IGNORED", "PassedOver", "Walk", "is_hidden", "join"]
+__all__ = ["HEAT_MAP", "IGNORED", "MARK", "PassedOver", "Walk", "is_heat_map", "is_hidden", "join"]
 
 IGNORED = frozenset(
     {
@@ -62,6 +62,11 @@ _OWN = (frozenset({"run.json", "trained_on.npz"}), frozenset({"manifest.json", "
 """Files that a run holds, and a bundle: no folder of pictures has both."""
 _OWN_NAMES = frozenset().union(*_OWN)
 
+HEAT_MAP = ".heat.png"
+"""End of the names of heat maps."""
+MARK = "zoo explain"
+"""Text `Software` of each heat map, so that it is known again and nobody else's picture is taken for one."""
+
 _MOST = 100
 """Suffixes and links that are told apart; of a million files each may have its own."""
 
@@ -75,8 +80,9 @@ class PassedOver:
         others: suffix, or '' for none: files that are not pictures.
         links: links to folders, by their path; the first hundred.
         linked: how many links to folders there are.
-        own: runs and bundles of this tool, by their path.
+        own: runs, bundles and heat maps of this tool, by their path.
         system: name: folders and files that systems and programs leave, hidden folders, and hidden pictures.
+        unreadable: how many files could not be read, whose names do not say whether they are images.
     """
 
     pictures: Counter[str] = field(default_factory=Counter)
@@ -85,6 +91,12 @@ class PassedOver:
     linked: int = 0
     own: list[str] = field(default_factory=list)
     system: Counter[str] = field(default_factory=Counter)
+    unreadable: int = 0
+
+    @property
+    def is_loss(self) -> bool:
+        """Whether there may be images among it that somebody misses."""
+        return bool(self.pictures or self.links or self.unreadable)
 
     def count(self, name: str, head: bytes) -> None:
         """Count a file that is not an image, by its name and its first bytes."""
@@ -108,7 +120,7 @@ class PassedOver:
 
     def formats(self) -> dict[str, int]:
         """Files that are not read as images, by their format, the most frequent first."""
-        counts = self.pictures + self.others
+        counts = self.pictures + self.others + Counter({"unreadable": self.unreadable})
         return {key or "without suffix": n for key, n in sorted(counts.items(), key=lambda one: (-one[1], one[0]))}
 
     def __str__(self) -> str:
@@ -117,10 +129,12 @@ class PassedOver:
         if n := self.pictures.total():
             what = "files are pictures of formats that are" if n > 1 else "file is a picture of a format that is"
             parts.append(f"{_list_counts(self.pictures)} {what} not read")
+        if n := self.unreadable:
+            parts.append(f"{n} {'files' if n > 1 else 'file'} that cannot be read")
         if self.others:
             parts.append(_list_counts(self.others))
         if n := len(self.own):
-            parts.append(f"{n} {'runs and bundles' if n > 1 else 'run or bundle'} of this tool")
+            parts.append(f"{n} {'runs, bundles or heat maps' if n > 1 else 'run, bundle or heat map'} of this tool")
         if self.system:
             parts.append(f"{_list_counts(self.system)}, hidden or of the system")
         if self.linked:
@@ -167,8 +181,12 @@ class Walk:
         return self._walk("", wanted)
 
     def is_image(self, path: str) -> bool:
-        """Whether a file that `visible` gave is one; counts what is none."""
-        return self._is_image(path, path.rpartition("/")[2], "file")
+        """Whether a file that `visible` gave is one; counts what is none.
+
+        Raises:
+            OSError: it cannot be read, and its name does not say it.
+        """
+        return self._tell(path, path.rpartition("/")[2])
 
     def _walk(self, folder: str, wanted: Callable[[str, str, str], bool]) -> Iterator[str | ImageError]:
         """As `images`, of the files that are `wanted` by path, name and kind."""
@@ -259,16 +277,42 @@ class Walk:
             else:
                 self.passed.add_link(path)
             return False
+        try:
+            return self._tell(path, name)
+        except OSError:
+            self.passed.unreadable += 1
+            return False
+
+    def _tell(self, path: str, name: str) -> bool:
+        """As `is_image`."""
+        full = join(self.root, path)
         suffix = os.path.splitext(name)[1].lower()  # noqa: PTH122 - once for every file
+        if suffix == ".png" and name.lower().endswith(HEAT_MAP) and is_heat_map(full):
+            self.passed.own.append(path)
+            return False
         if suffix in IMAGE_SUFFIXES:
             return True
-        head = read_head(full)
-        if head is not None and suffix not in RAW_SUFFIXES and is_image_head(full, head):
-            return True
+        try:
+            head = read_head(full)
+            if head is not None and suffix not in RAW_SUFFIXES and is_image_head(full, head):
+                return True
+        except OSError:
+            head, known = None, find_suffix(name)
+            if known not in image_suffixes() and not is_picture_suffix(known):
+                raise
         if find_suffix(name) in image_suffixes():  # damaged, or empty: an image that cannot be read
             return True
         self.passed.count(name, head or b"")
         return False
+
+
+def is_heat_map(path: str) -> bool:
+    """Whether a file is a heat map that this tool made."""
+    try:
+        head = read_head(path)
+    except OSError:
+        return False
+    return head is not None and b"tEXtSoftware\0" + MARK.encode() in head
 
 
 def is_hidden(name: str) -> bool:

@@ -21,6 +21,7 @@ from zoo.edge._explain.randomised import FileMapper, score_map
 from zoo.edge._results import Failure, Prediction
 from zoo.edge._stream import expand
 from zoo.errors import ImageError
+from zoo.readers._walk import HEAT_MAP, MARK, is_heat_map
 from zoo.spec import Display
 
 if TYPE_CHECKING:
@@ -35,10 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Explained", "describe", "describe_score", "explain_images"]
 
-_MARK = "zoo explain"
-"""In each overlay, so that it is known again and nobody else's picture is written over."""
-_BEGIN = 128
-"""Bytes of a PNG file that are searched for the mark, which follows the header."""
 _LONGEST = 200
 """Bytes of an image's name in that of its overlay; file systems take 255 with all that is added."""
 
@@ -180,29 +177,21 @@ def _place(out: Path, stem: str, taken: set[str]) -> Path:
     """A file that no other image of this call has, whatever a file system makes of letter case, nor anybody else."""
     if len(os.fsencode(stem)) > _LONGEST:
         stem = os.fsencode(stem)[:_LONGEST].decode(errors="ignore")
-    name, number = f"{stem}.heat.png", 2
+    name, number = f"{stem}{HEAT_MAP}", 2
     while name.casefold() in taken or not _free(out / name):
-        name, number = f"{stem}-{number}.heat.png", number + 1
+        name, number = f"{stem}-{number}{HEAT_MAP}", number + 1
     taken.add(name.casefold())
     return out / name
 
 
 def _free(file: Path) -> bool:
     """Whether nothing has this name, or only an overlay of an earlier call."""
-    if not os.path.lexists(file):
-        return True
-    if not file.is_file():
-        return False
-    try:
-        with file.open("rb") as stream:
-            return b"tEXtSoftware\0" + _MARK.encode() in stream.read(_BEGIN)
-    except OSError:
-        return False
+    return not os.path.lexists(file) or is_heat_map(str(file))
 
 
 def _mark() -> PngInfo:
     from PIL.PngImagePlugin import PngInfo
 
     info = PngInfo()
-    info.add_text("Software", _MARK)
+    info.add_text("Software", MARK)
     return info

@@ -62,8 +62,19 @@ class FileMapper:
         return explain_image(self.runtime, image, label, columns, odds=self.odds)
 
     def shuffle(self, seed: int) -> FileMapper | None:
-        """Reads the file again, which costs its size in memory for a moment."""
+        """Reads the file again, which costs its size in memory for a moment.
+
+        Raises:
+            ModelError: it is not the file that was opened, whose signature may have been asked for.
+        """
         contents = open_model(self.runtime.path)
+        if contents.sha256 != self.runtime.sha256:
+            raise ModelError(
+                f"{self.runtime.path}: it changed since it was opened, expected the file whose map is compared; run "
+                "the command again",
+                code="model-changed",
+                path=str(self.runtime.path),
+            )
         model = shuffle_weights(contents.model, seed)
         if model is None:
             return None

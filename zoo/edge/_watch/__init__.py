@@ -7,6 +7,7 @@ asked alone, after all others, and given up after three times.
 
 One file whose answer cannot be written, or that cannot be moved, is said at each look, tried again, and holds nothing
 up. So does an image that this machine cannot answer, for want of a package or of memory: that never becomes its answer.
+One whose decoder was killed, or over which a disk or share failed, is asked alone, and given up after three times too.
 A folder that takes no file at all ends the watch. One that is away, watched or of answers, is said and waited for.
 
 What this module does not know: command lines, signals, where images come from.
@@ -20,7 +21,7 @@ from collections import deque
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeGuard
 
 from zoo._support.files import atomic_write, refuse_unwritable, sha256_bytes, sha256_file
 from zoo._support.text import format_count
@@ -45,7 +46,7 @@ INTERVAL = 2.0
 SETTLE = 2.0
 """Seconds for which a file must have kept its size and times; a copy over a network pauses for less."""
 _TRIES = 3
-"""Times that the program may end over an image before that is its answer."""
+"""Times that the program, a decoder or a disk may fail over an image before that is its answer."""
 _LONGEST = 200
 """Bytes of an answer's file name, which a temporary name is longer than: file systems take 255."""
 
@@ -61,8 +62,8 @@ class Pass:
         waiting: number of files that are not settled.
         moved: number of files that were moved.
         seconds: what the look itself took.
-        troubles: what cannot be read (folders), answered on this machine, written (answers) or moved (files), a line
-            each.
+        troubles: what cannot be read (folders, files that may be images), answered on this machine, written (answers)
+            or moved (files), a line each.
     """
 
     files: int
@@ -272,8 +273,7 @@ class _Round:
             self._ledger.drop(arrival.name)
             self._arrivals.wait_again(arrival)
             return
-        if isinstance(result, Failure) and result.of_machine:
-            self._ledger.drop(arrival.name)
+        if self._asks_again(result, arrival, digest):
             self._arrivals.ask_again(arrival)
             self._troubles.append(f"{arrival.path} is not answered, and is asked again: {result.error}")
             return
@@ -284,6 +284,18 @@ class _Round:
         self._write(number, arrival.name, text)
         self._move(arrival, digest)
         yield result
+
+    def _asks_again(self, result: Result, arrival: Arrival, digest: str) -> TypeGuard[Failure]:
+        """Whether a failure is no answer yet: it is the machine's, or may be and was not met `_TRIES` times.
+
+        A file that this user may not read has no digest, and that is its answer.
+        """
+        if not isinstance(result, Failure) or result.blame == "image" or not digest:
+            return False
+        if result.blame == "machine":
+            self._ledger.drop(arrival.name)
+            return True
+        return self._ledger.tries(arrival.name, arrival.stamp) < _TRIES
 
     def _new(self) -> Iterator[tuple[Arrival, str]]:
         """Whole images that were not answered, and the sha256 of each; those that were are moved."""

@@ -54,7 +54,7 @@ class Arrivals:
         files: number of files that the last look met.
         waiting: number of files that are not known to be whole.
         seconds: what the last look itself took, without what the caller did meanwhile.
-        troubles: folders that the last look could not read, a line each.
+        troubles: folders, and files that may be images, that the last look could not read, a line each.
     """
 
     def __init__(self, folder: str, settle: float) -> None:
@@ -131,8 +131,13 @@ class Arrivals:
             self._seen[name] = (stamp, since)
             self.waiting += 1
             return False
-        if walk.is_image(name):
-            return True
+        try:
+            if walk.is_image(name):
+                return True
+        except OSError as problem:  # it may be one: a share fails for a moment
+            self.troubles.append(f"{join(self.folder, name)} cannot be read ({(problem.strerror or '').lower()})")
+            self._seen[name] = (stamp, since)
+            return False
         self._others[name] = stamp
         return False
 

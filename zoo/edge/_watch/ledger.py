@@ -181,9 +181,15 @@ class Ledger:
             self._file.execute("UPDATE answers SET stamp = ? WHERE id = ?", (stamp, entry.id))
 
     def unwritten(self) -> Iterator[tuple[int, str, str]]:
-        """Number, path and text of each answer whose file may not have been written."""
+        """Number, path and text of each answer whose file may not have been written.
+
+        Only the last answer to a path has a file: an older one would replace it.
+        """
         with self._said():
-            rows = self._file.execute("SELECT id, path, answer FROM answers WHERE NOT written ORDER BY id").fetchall()
+            rows = self._file.execute(
+                "SELECT id, path, answer FROM answers AS one WHERE NOT written AND NOT EXISTS "
+                "(SELECT 1 FROM answers WHERE path = one.path AND id > one.id) ORDER BY id"
+            ).fetchall()
         return ((one, os.fsdecode(path), answer) for one, path, answer in rows)
 
     def note_written(self, number: int) -> None:

@@ -105,8 +105,8 @@ class Contents:
 
     @property
     def sha256(self) -> str:
-        """Hash of the ONNX file, hexadecimal."""
-        return self.manifest.files.get(MODEL) or sha256_bytes(self.model)
+        """Hash of the ONNX file, hexadecimal; what a lone file says of its own is not believed."""
+        return self.manifest.files[MODEL] if MODEL in self.checked else sha256_bytes(self.model)
 
 
 def open_model(

@@ -160,26 +160,50 @@ export function evidence(label, manifest) {
   if (!report) {
     return [warning("No evaluation came with this model. How often it is right is not known.")];
   }
-  const of = report.per_class[label];
-  if (!of) return [warning(`Its evaluation says nothing of ${label}.`)];
+  if (!report.per_class[label]) return [warning(`Its evaluation says nothing of ${label}.`)];
   const point = pointOf(label, manifest);
   const said = point ? [fact(`${label} is called from ${percent(point.threshold)} on, by the rule ${point.rule}.`)] : [];
-  const called = calledSo(label, report, of);
-  if (of.ppv && called) {
-    said.push(fact(`Of the ${some(called, "test image")} that it called ${label}, ${withInterval(of.ppv)} were ${label}.`));
+  const { called, images, n, ppv, sensitivity, blind } = calls(label, manifest) ?? {};
+  if (n === undefined) return [...said, warning(`Its evaluation does not say how often it is right to call ${label} from there on.`)];
+  if (ppv && called) {
+    const which = blind ? `whose most probable label is ${label}` : `that it called ${label}`;
+    said.push(fact(`Of the ${some(called, "test image")} ${which}, ${withInterval(ppv)} were ${label}.`));
   } else {
-    said.push(warning(`It called no test image ${label}: how often that is right is not known.`));
+    const none = blind ? `${label} is the most probable label of no test image` : `It called no test image ${label}`;
+    said.push(warning(`${none}: how often that is right is not known.`));
   }
-  if (of.sensitivity) {
-    said.push(fact(`Of the ${some(of.n, "test image")} of ${label}, it found ${withInterval(of.sensitivity)}.`));
+  if (sensitivity) {
+    const found = blind ? `${label} is the most probable label of` : "it found";
+    said.push(fact(`Of the ${some(n, "test image")} of ${label}, ${found} ${withInterval(sensitivity)}.`));
   }
-  if (of.ppv && called) {
-    const share = `${of.n} of ${report.n} test images were ${label}`;
-    said.push(fact(`${share}. Where it is rarer, fewer of its calls are right.`));
-  }
-  const rough = [called, of.n].filter((n) => n && n < FEW);
+  if (ppv && called) said.push(fact(`${n} of ${images} test images were ${label}. Where it is rarer, fewer of its calls are right.`));
+  const rough = [called, n].filter((count) => count && count < FEW);
   if (rough.length) said.push(warning(`From so few images (${Math.min(...rough)}) the shares of ${label} are rough.`));
+  if (blind) said.push(warning(`Other labels have operating points. How often one of them takes the place of ${label} was not counted.`));
   return said;
+}
+
+/**
+ * How the test images were called one label: from its operating point on where it has one, as the model answers.
+ *
+ * @returns {object | null} null: the report has nothing of this point. images: those of which the truth is known; n: those
+ *   of the label; blind: points of other labels are left out.
+ */
+function calls(label, manifest) {
+  const { report, labels, task, operating } = manifest;
+  const point = pointOf(label, manifest);
+  const judged = (point) => report.operating?.points.find((one) => one.label === point.label && one.threshold === point.threshold);
+  if (point) {
+    const one = judged(point);
+    return one ? { ...one, called: one.tp + one.fp, images: one.n, n: one.tp + one.fn } : null;
+  }
+  const others = task === "multilabel" ? [] : (operating ?? []); // of several labels each is called for itself
+  const other = labels.length === 2 && others.length ? judged(others[0]) : null;
+  if (other) {
+    return { called: other.tn + other.fn, images: other.n, n: other.tn + other.fp, ppv: other.npv, sensitivity: other.specificity };
+  }
+  const of = report.per_class[label];
+  return { ...of, called: calledSo(label, report, of), images: of.known ?? report.n, blind: others.length > 0 };
 }
 
 /** What holds for every answer of the model, whatever the label. */
@@ -187,8 +211,9 @@ export function always(manifest) {
   const { report, labels, task, abstention } = manifest;
   const said = [];
   if (report) {
-    const off = (100 * report.calibration.ece).toFixed(1);
-    said.push(fact(`Probabilities are calibrated; on ${report.calibration.n} test images they were off by ${off} points on average.`));
+    const { calibration } = report;
+    const off = calibration && `on ${calibration.n} test images they were off by ${(100 * calibration.ece).toFixed(1)} points on average`;
+    said.push(off ? fact(`Probabilities are calibrated; ${off}.`) : warning("How well its probabilities are calibrated is not known."));
     const groups = `In brackets: 95 % intervals, from resampling ${report.clusters} groups, such as patients, kept whole.`;
     const alone =
       "In brackets: 95 % intervals, as if each image were of another patient; where some are of the same, they are too narrow.";
@@ -206,7 +231,7 @@ const ofAny = (labels, task) =>
 const fact = (text) => ({ text, warning: false });
 const warning = (text) => ({ text, warning: true });
 
-/** Test images that were given the label, or null where the report does not tell. */
+/** Test images that were given the label without any operating point, or null where the report does not tell. */
 function calledSo(label, report, of) {
   if (report.confusion) {
     const at = report.confusion.labels.indexOf(label);
@@ -217,8 +242,9 @@ function calledSo(label, report, of) {
 }
 
 /** The model's numbers over all labels, name to value: "Accuracy" to "79 % (75–84 %)". */
-export function overall({ report }) {
-  const names = { accuracy: "Accuracy", balanced_accuracy: "Balanced accuracy" };
+export function overall({ report, operating }) {
+  const how = operating?.length ? " without operating points" : "";
+  const names = { accuracy: `Accuracy${how}`, balanced_accuracy: `Balanced accuracy${how}` };
   const known = Object.entries(names).filter(([name]) => report?.metrics[name]);
   const shares = Object.fromEntries(known.map(([name, title]) => [title, withInterval(report.metrics[name])]));
   const area = report?.metrics.macro_auroc;

@@ -53,7 +53,7 @@ _NOT_UNDERSTOOD = 0xC000
 _OTHER_STUDY = 0xA900
 _FAILED = 0x0110
 _REASONS = {
-    "image-bomb": 0xA700, "image-memory": 0xA700, "image-size": 0xA700,
+    "image-bomb": 0xA700, "image-decoder-killed": 0xA700, "image-memory": 0xA700, "image-size": 0xA700,
     "image-without-picture": 0x0122, "report-source-class": 0x0122,
     "image-coding": 0xC122, "image-transfer-syntax": 0xC122, "package-missing": 0xC122,
     "image-damaged": _NOT_UNDERSTOOD, "image-element": _NOT_UNDERSTOOD, "image-empty": _NOT_UNDERSTOOD,
