@@ -81,7 +81,7 @@ def quantise(
         finetune=None if finetune is None else _tuner(finetune, manifest, config.seed),
     )
     answered = answer_images(taken.runtime, splits.val, config.seed)
-    manifest = choose_anew(manifest, answered.logits, splits.val)
+    manifest, notes = choose_anew(manifest, answered.logits, splits.val)
     if answered.scores is not None:
         manifest = settle_anew(manifest, answered.scores)
     manifest = msgspec.structs.replace(manifest, reference=draw_reference(answered, manifest))
@@ -90,8 +90,9 @@ def quantise(
     own = judge(plugin, taken.runtime, splits, "test", seen=seen, manifest=manifest)
     made, record = confirm(taken, own.images, float32.logits, own.logits)
     if FEATURES in manifest.outputs:
-        note = compare_features(taken.float32, taken.runtime, splits.val)
-        record = msgspec.structs.replace(record, notes=(*record.notes, note))
+        notes = (*notes, compare_features(taken.float32, taken.runtime, splits.val))
+    if notes:
+        record = msgspec.structs.replace(record, notes=(*record.notes, *notes))
     manifest = msgspec.structs.replace(manifest, quantization=record, report=own.report)
     return made, set_manifest(made, manifest), taken.runtime.logits
 
