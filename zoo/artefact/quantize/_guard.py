@@ -32,7 +32,7 @@ import msgspec
 import numpy as np
 
 from zoo.artefact._card import format_signed
-from zoo.artefact._differences import probabilities_of
+from zoo.edge._last_step import probabilities_of
 from zoo.evaluation import Cases, bootstrap, bound_share, draws, measure, ones
 from zoo.evaluation.intervals import bound_difference
 from zoo.spec import Alike, Bars, Guard, Interval, QuantizedKind, Speed, Task, Verdict
