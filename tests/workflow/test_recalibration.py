@@ -154,6 +154,9 @@ def test_an_image_that_cannot_be_read_is_left_out_of_what_fits_too(bundle: Path,
         zoo.recalibrate(bundle, tmp_path / "site", tmp_path / "strict.onnx")
     made = zoo.recalibrate(bundle, tmp_path / "site", tmp_path / "new.onnx", skip_bad=True)
     assert (made.how, made.fitted, made.after.n) == ("validation", 60, 60)
+    reference = zoo.open(made.path).manifest.reference
+    assert reference is not None
+    assert (reference.n, reference.failed) == (60, 1)
 
 
 def test_groups_stay_whole(bundle: Path, tmp_path: Path) -> None:

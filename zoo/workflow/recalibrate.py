@@ -106,6 +106,7 @@ def recalibrate(
     from zoo.evaluation import fit_temperature
     from zoo.workflow._answered import answer_images
     from zoo.workflow._decide import choose_anew
+    from zoo.workflow._images import share_unread
     from zoo.workflow._judge import check_takes, judge
     from zoo.workflow._prove import write_report
     from zoo.workflow._refer import draw_reference
@@ -144,7 +145,8 @@ def recalibrate(
     )
     graph.set_temperature(temperature)
     runtime = open_file(graph.model, new, reference=False)
-    new = msgspec.structs.replace(new, reference=draw_reference(answered, new, source="recalibration"))
+    unread = share_unread(part.splits, "val")
+    new = msgspec.structs.replace(new, reference=draw_reference(answered, new, unread=unread, source="recalibration"))
     before, after = (judge(found.plugin, one, part.splits, "test", seen=part.seen) for one in (found.runtime, runtime))
     report = msgspec.structs.replace(after.report, notes=(*after.report.notes, *said))
     new = write_report(graph.model, new, report)
