@@ -111,6 +111,7 @@ def test_equal_answers_pass() -> None:
     [
         lambda row: {"logits": row + 0.01, "probabilities": softmax(row)},
         lambda row: {"logits": row, "probabilities": softmax(row / 1.1)},
+        lambda row: {"logits": row, "probabilities": softmax(row / 1.001)},
         lambda row: {"logits": row * np.nan, "probabilities": softmax(row)},
         lambda row: {"logits": row, "probabilities": softmax(row) * np.nan},
         lambda row: {"logits": row[:, ::-1], "probabilities": softmax(row[:, ::-1])},
@@ -119,7 +120,18 @@ def test_equal_answers_pass() -> None:
         lambda row: {"scores": row, "probabilities": softmax(row)},
         lambda row: {"logits": row, "scores": softmax(row)},
     ],
-    ids=["logits", "temperature", "nan", "nan probability", "labels", "shape", "crash", "no logits", "other names"],
+    ids=[
+        "logits",
+        "temperature",
+        "by a little",
+        "nan",
+        "nan probability",
+        "labels",
+        "shape",
+        "crash",
+        "no logits",
+        "other names",
+    ],
 )
 def test_any_other_answer_is_refused(change: Callable[[NDArray[Any]], Mapping[str, NDArray[Any]]]) -> None:
     with refused("format-mismatch", GateError, mismatches=2, images=2):

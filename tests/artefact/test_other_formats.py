@@ -12,28 +12,34 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+import onnx
 import pytest
 from beside_images import write_table
 from refusals import refused
 
 import zoo
 import zoo.plugin
+from zoo.artefact import set_manifest
 from zoo.artefact.formats import FORMATS, read_folder
 from zoo.artefact.formats._network import CalibratedNetwork
+from zoo.edge.bundle import open_model
 from zoo.errors import GateError, ModelError, OutputError, ProviderError, TamperedError, UsageError, ZooError
 from zoo.runs import open_run
 from zoo.spec import (
     MODEL_JSON,
     Abstention,
+    Bars,
     FormatManifest,
+    Quantization,
     decode,
 )
+from zoo.workflow._golden import write_proven_bundle
 from zoo_cli.main import main
 
 if TYPE_CHECKING:
     from export_cases import Case
 
-    from zoo.spec import FormatName
+    from zoo.spec import FormatName, QuantizedKind
 
 PACKAGES = {
     "openvino": "openvino",
@@ -123,6 +129,27 @@ def test_openvino_refuses_the_default_file_whose_resize_it_reads_otherwise(bundl
     made = zoo.export_format(bundles / "portable.zoo", format="openvino", out=tmp_path / "colours.openvino")
     assert made.parity is not None
     assert made.parity.flips == 0
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", ["int8", "fp16"])
+def test_openvino_refuses_a_bundle_that_is_not_float32(bundles: Path, tmp_path: Path, kind: QuantizedKind) -> None:
+    """Its folder would say float32, and the golden set of int8 allows what no float32 file may be off by."""
+    need("openvino")
+    made = Quantization(
+        kind=kind, target="avx2", scheme="U8S8, weights of 7 bits", measured="kernels", calibration="minmax",
+        calibration_images=256, compared_images=64, calibration_errors={}, layers=20, excluded=(), rungs=(),
+        bars=Bars(), verdict=None, alike=None, val=None, test=None, speed=None, size_ratio=None, tolerance=0.01,
+    )  # fmt: skip
+    contents = open_model(bundles / "portable.zoo")
+    model, golden = onnx.load_from_string(contents.model), zoo.open(bundles / "portable.zoo").logits
+    plain = msgspec.structs.replace(contents.manifest, quantization=made, files={}, sizes={})
+    manifest = set_manifest(model, plain)
+    small = tmp_path / "small.zoo"
+    write_proven_bundle(small, model.SerializeToString(), manifest, golden="generated", splits=None, predict=golden)
+    with refused("format-quantized", UsageError, quantized=kind):
+        zoo.export_format(small, format="openvino", out=tmp_path / "colours.openvino")
+    assert left(tmp_path) == ["small.zoo"]
 
 
 @pytest.mark.slow

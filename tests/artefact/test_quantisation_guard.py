@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +17,8 @@ from zoo.artefact.quantize._guard import (
     find_missed_speed,
     judge,
 )
+from zoo.artefact.quantize._images import draw_several, group_copies
+from zoo.data import open_data
 from zoo.spec import Alike, Bars, Guard, Interval, QuantizedKind, Speed, Verdict
 
 LABELS = ("benign", "malignant", "normal")
@@ -179,6 +183,30 @@ def test_a_network_that_is_never_sure_proves_nothing() -> None:
     alike = _alike(flat, flat)
     assert (alike.sure, alike.kept) == (0, None)
     assert judge(_guard(flat, flat, np.arange(900) % 3), alike, "int8", BARS)[0] == "cannot tell"
+
+
+@pytest.mark.parametrize("patients", [False, True])
+def test_mirrored_copies_are_no_further_evidence(tmp_path: Path, patients: bool) -> None:
+    """A hundred images and 300 copies of them say no more than 100 images of as many patients."""
+    rng = np.random.default_rng(0)
+    arrays: dict[str, Any] = {"label_names": np.array(LABELS)}
+    for part, n in (("train", 60), ("val", 40), ("test", 3)):
+        arrays[f"{part}_images"] = rng.integers(0, 256, (n, 8, 8), np.uint8)
+        arrays[f"{part}_labels"] = np.arange(n)[:, None] % 3
+    np.savez(tmp_path / "set.npz", **arrays)
+    found = open_data(tmp_path / "set.npz")
+    val, train = (
+        dataclasses.replace(one, groups=np.arange(len(one)) if patients else None) for one in (found.val, found.train)
+    )
+    parts = draw_several(val, train, 1000, seed=0)
+    groups = group_copies(val, parts[1:])
+    assert sum(map(len, parts)) == len(groups) == 400
+    assert np.bincount(groups).tolist() == [4] * 100
+    logits, _ = _answers(400, certain=20.0)
+    alike = _alike(logits, logits, groups=groups)
+    assert alike.kept is not None
+    assert alike.kept.low == pytest.approx(Interval.of_share(1.0, 100).low)
+    assert judge(_guard(logits, logits, np.arange(400) % 3), alike, "int8", BARS)[0] == "cannot tell"
 
 
 def test_patients_are_resampled_whole() -> None:

@@ -29,7 +29,8 @@ REPLAY = """async (bundle) => {
     const session = await ort.InferenceSession.create(await fetched("model.onnx"), { executionProviders: ["wasm"] });
     const run = async ({ dtype, shape, data }) => {
         const image = new ort.Tensor(dtype, data, [1, ...shape]);
-        return (await session.run({ [manifest.input.name]: image }, ["logits"])).logits.data;
+        const found = await session.run({ [manifest.input.name]: image }, ["logits", "probabilities"]);
+        return { logits: found.logits.data, probabilities: found.probabilities.data };
     };
     return { ...await replay(await fetched("golden.npz"), run, manifest), version: ort.env.versions.web };
 }"""

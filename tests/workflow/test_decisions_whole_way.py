@@ -17,7 +17,7 @@ from zoo.data import open_data
 from zoo.edge.bundle import open_model
 from zoo.errors import DataError, UsageError
 from zoo.runs import open_run
-from zoo.spec import ConformalSets, TrainConfig, to_builtins
+from zoo.spec import Abstention, ConformalSets, Novelty, TrainConfig, to_builtins
 from zoo.workflow._decide import Asked, choose_anew, settle
 
 MODEL = "logistic_regression"
@@ -194,7 +194,7 @@ def test_predictive_values_at_a_prevalence_are_asked_of_the_report(run: Path) ->
 def test_a_quantised_file_settles_its_decisions_on_its_own_answers(run: Path, data: Path) -> None:
     manifest, images = open_model(run / "model.onnx").manifest, open_data(data).val
     logits = np.random.default_rng(0).normal(size=(120, 3)) + 2 * (images.targets[:, None] == np.arange(3))
-    anew = choose_anew(manifest, logits, images)
+    anew, _ = choose_anew(manifest, logits, images)
     asked = Asked.of(open_run(run).record.card.train)
     found = settle(logits, images, LABELS, asked, temperature=manifest.temperature, strict=True)
     assert anew.operating == found.operating
@@ -203,6 +203,22 @@ def test_a_quantised_file_settles_its_decisions_on_its_own_answers(run: Path, da
     assert (anew.abstention.sets, anew.abstention.error) == (found.abstention.sets, found.abstention.error)
     assert anew.operating != manifest.operating
     assert anew.temperature == manifest.temperature
+
+
+def test_too_few_images_leave_no_sets_of_another_temperature(run: Path, data: Path) -> None:
+    """Or a recalibrated file promises 99 % by quantiles of answers that it no longer gives."""
+    manifest, val = open_model(run / "model.onnx").manifest, open_data(data).val
+    novelty = Novelty(kind="features", threshold=1.0, share=0.01, n=900)
+    sets = ConformalSets(method="lac", coverage=0.99, per_class=False, quantiles=(0.83,), n=(900,))
+    old = Abstention(sets=sets, novelty=novelty)
+    few = val.subset(np.arange(60))
+    logits = np.random.default_rng(0).normal(size=(60, 3))
+    before = msgspec.structs.replace(manifest, operating=(), abstention=old)
+    anew, notes = choose_anew(before, logits, few)
+    assert anew.abstention == Abstention(novelty=novelty)
+    assert len(notes) == 1
+    alone = msgspec.structs.replace(before, abstention=msgspec.structs.replace(old, novelty=None))
+    assert choose_anew(alone, logits, few)[0].abstention is None
 
 
 def test_models_of_all_images_after_folds_decide_nothing(data: Path, tmp_path: Path) -> None:

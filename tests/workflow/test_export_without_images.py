@@ -6,12 +6,21 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import onnx
 import pytest
 from refusals import refused
 
 import zoo
-from zoo.errors import DataError, ModelError, TamperedError
+from zoo._support.files import sha256_file
+from zoo.artefact import set_manifest
+from zoo.edge.bundle import open_model
+from zoo.errors import DataError, ModelError, OutputError, TamperedError
 from zoo.runs import open_run
+from zoo.spec import Interval, OperatingPoint
+from zoo.workflow._proven import known_reference, read_proven
+
+SHARE = Interval(value=0.9, low=0.8, high=0.95)
 
 
 @pytest.fixture
@@ -77,6 +86,48 @@ def test_another_file_in_its_place_is_not_passed_on(lonely: Path, svm_run: zoo.T
     model.unlink()
     with refused("data-moved", DataError, run=lonely.name):
         zoo.export(lonely, out=tmp_path / "y.onnx")
+
+
+@pytest.mark.parametrize(
+    ("asked", "options"),
+    [
+        ({"quantize": "int8"}, ["--int8"]),
+        ({"operating": ["youden:red"]}, ["--operating"]),
+        ({"portable": True, "features": True}, ["--portable", "--features"]),
+        ({"preprocess": "normalize"}, ["--preprocess normalize"]),
+    ],
+)
+def test_no_other_kind_of_file_takes_the_place_of_the_runs_own(
+    colour_run: zoo.TrainResult, tmp_path: Path, asked: dict[str, Any], options: list[str]
+) -> None:
+    """The run's report.json and answers are of that file, and later exports take its reference."""
+    run = tmp_path / "run"
+    shutil.copytree(colour_run.run, run)
+    link = tmp_path / "link.onnx"
+    link.symlink_to(run / "model.onnx")
+    before = {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()}
+    for place in (run / "model.onnx", run / "export/../model.onnx", link):
+        with refused("out-run-file", OutputError, options=options):
+            zoo.export(run, out=place, overwrite=True, **asked)
+    assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
+    zoo.export(run, out=run / "model.onnx", overwrite=True)
+    assert open_run(run).record.proven == sha256_file(run / "model.onnx")
+
+
+def test_a_file_with_other_decisions_is_not_taken_for_the_one_that_was_proven(lonely: Path) -> None:
+    """An earlier release let one take its place, and noted its hash."""
+    point = OperatingPoint(
+        label="red", rule="youden", threshold=0.5, low=0.4, high=0.6, sensitivity=SHARE, specificity=SHARE, n=9,
+        positives=3,
+    )  # fmt: skip
+    contents = open_model(lonely / "model.onnx")
+    model = onnx.load_from_string(contents.model)
+    set_manifest(model, msgspec.structs.replace(contents.manifest, operating=(point,)))
+    (lonely / "model.onnx").write_bytes(model.SerializeToString())
+    open_run(lonely).update(proven=sha256_file(lonely / "model.onnx"))
+    with refused("run-model-other", ModelError, differs=["operating"]):
+        read_proven(open_run(lonely))
+    assert known_reference(open_run(lonely)) is None
 
 
 def test_images_that_are_named_are_proven_on(lonely: Path, colours: Path, tmp_path: Path) -> None:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 from PIL import Image
@@ -13,9 +15,13 @@ from refusals import refused
 from sites import LABELS, draw, write_site
 
 import zoo
+from zoo.data import open_data
 from zoo.edge import measure_pixels, predict_csv
+from zoo.edge._monitor import watch
+from zoo.edge._monitor_table import read_stream
 from zoo.edge.bundle import open_model
 from zoo.errors import DataError, ModelError, UsageError
+from zoo.workflow._images import share_unread, without_bad
 
 
 @pytest.fixture(scope="module")
@@ -107,6 +113,72 @@ def test_the_image_from_which_on_it_differs_is_named(model: Path, same: Path, tm
     first = zoo.monitor(both, model).alarms[0]
     assert first.name == "brightness"
     assert first.since == pytest.approx(201, abs=15)
+
+
+def write_folder(place: Path, parts: dict[str, int], lost: dict[str, int], seed: int) -> Path:
+    """Class folders in split folders; of some splits images are cut short behind their header."""
+    rng = np.random.default_rng(seed)
+    for part, n in parts.items():
+        for at, (pixels, label) in enumerate(zip(*draw(rng, n), strict=True)):
+            path = place / part / LABELS[label] / f"{part}{at:04d}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels).save(path)
+            if at < lost.get(part, 0):
+                path.write_bytes(path.read_bytes()[:60])
+    return place
+
+
+def watched(model: Path, table: Path) -> Any:
+    """What is said of images without an answer; None: nothing is."""
+    return next((one for one in zoo.monitor(table, model).statistics if one.name == "no answer"), None)
+
+
+def test_images_that_training_left_out_are_expected_at_a_site(tmp_path: Path) -> None:
+    """Or a site with the same share of damaged files drifts by construction, and the bound on false alarms is void."""
+    data = write_folder(tmp_path / "data", {"train": 90, "val": 200, "test": 60}, {"train": 5, "val": 10}, 1)
+    run = Path(zoo.train("logistic_regression", data, out=tmp_path / "run", skip_bad=True).run)
+    reference = open_model(run / "model.onnx").manifest.reference
+    assert reference is not None
+    assert (reference.n, reference.failed) == (190, 10)
+    again = zoo.export(run, out=tmp_path / "again.onnx")
+    assert open_model(Path(again.path)).manifest.reference == reference
+    site = write_folder(tmp_path / "site", {"all": 600}, {"all": 0}, 2)
+    for path in sorted(site.rglob("*.png"))[::20]:  # 5 %
+        path.write_bytes(path.read_bytes()[:60])
+    table = tmp_path / "site.csv"
+    list(predict_csv(zoo.open(run), site, table, statistics=True))
+    found = watched(run / "model.onnx", table)
+    assert found.reference == pytest.approx(0.05)
+    assert found.alarm is None
+    (data / "train" / "odd" / "other.png").write_bytes(b"no picture")  # has no header, and so no split
+    unknown = Path(zoo.train("logistic_regression", data, out=tmp_path / "unknown", skip_bad=True).run) / "model.onnx"
+    reference = open_model(unknown).manifest.reference
+    assert reference is not None
+    assert reference.failed is None
+    list(predict_csv(zoo.open(unknown), site, tmp_path / "unknown.csv", statistics=True))
+    assert watched(unknown, tmp_path / "unknown.csv") is None
+    assert any("no answer" in note for note in zoo.monitor(tmp_path / "unknown.csv", unknown).notes)
+
+
+def test_lost_images_of_one_patient_are_one_patient(model: Path) -> None:
+    """A site counts the first image of each patient."""
+    images = open_data(model.parents[1] / "halves.npz")
+    val = dataclasses.replace(images.val.subset(np.arange(40)), groups=np.repeat(np.arange(10), 4))
+    splits = dataclasses.replace(images, val=val)
+    bad = val.ids[:6]  # all of the first patient, half of the second
+    left = without_bad(splits, bad)
+    assert share_unread(left, "val") == pytest.approx(1.5 / 10)
+    assert share_unread(left, "test") == 0
+    assert share_unread(dataclasses.replace(left, unread=None), "val") is None
+
+
+def test_a_table_of_failures_alone_and_a_file_that_knows_of_none(model: Path, tmp_path: Path) -> None:
+    manifest = open_model(model).manifest
+    assert manifest.reference is not None
+    old = msgspec.structs.replace(manifest.reference, failed=None)
+    stream = read_stream(write_answers(model, tmp_path / "none", n=0, bad=300), manifest, zoo.open(model).mark, None)
+    found = watch(stream, manifest, old, alpha=0.01)
+    assert (found.verdict, found.failed, found.statistics) == ("too few to tell", 300, ())
 
 
 def test_images_without_an_answer_are_a_statistic(model: Path, tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from zoo.edge.bundle import open_model
 from zoo.edge.bundle._keys import new_key
 from zoo.errors import DataError, ImageError, OutputError, SignatureError, UsageError
 from zoo.evaluation import fit_temperature, predict_set
+from zoo.spec import Abstention
 from zoo.workflow._site import divide
 from zoo.workflow.evaluate import open_target
 
@@ -116,6 +117,23 @@ def test_what_cannot_be_fitted_is_refused(bundle: Path, site: Path, tmp_path: Pa
     assert not (tmp_path / "new.onnx").exists()
 
 
+def test_sets_that_the_site_is_too_small_for_are_given_up_and_that_is_said(tmp_path: Path) -> None:
+    """Or the new file promises 99 % by quantiles that were settled at another temperature."""
+    home = write_site(tmp_path / "home.npz")
+    run = zoo.train("logistic_regression", home, out=tmp_path / "run", settings={"coverage": 0.99}).run
+    few = write_site(tmp_path / "few.npz", seed=6, wrong=0.3, parts={"val": 60, "test": 90})
+    made = zoo.recalibrate(run, few, tmp_path / "new.onnx")
+    old, new = zoo.open(run).manifest, zoo.open(made.path).manifest
+    assert old.abstention is not None
+    assert old.abstention.sets is not None
+    assert new.abstention == Abstention(novelty=old.novelty)
+    assert made.after.conformal is None
+    assert any(note in new.provenance.notes[-1] for note in made.notes)
+    row = next(row for row in made.tables()["changes"] if str(row["what"]).startswith("coverage"))
+    assert row["before"] is not None
+    assert row["after"] is None
+
+
 def test_a_validation_split_of_the_site_fits_and_its_test_split_judges(bundle: Path, tmp_path: Path) -> None:
     data = write_site(tmp_path / "divided.npz", seed=6, wrong=0.3, parts={"val": 120, "test": 90})
     made = zoo.recalibrate(bundle, data, tmp_path / "new.onnx")
@@ -136,6 +154,9 @@ def test_an_image_that_cannot_be_read_is_left_out_of_what_fits_too(bundle: Path,
         zoo.recalibrate(bundle, tmp_path / "site", tmp_path / "strict.onnx")
     made = zoo.recalibrate(bundle, tmp_path / "site", tmp_path / "new.onnx", skip_bad=True)
     assert (made.how, made.fitted, made.after.n) == ("validation", 60, 60)
+    reference = zoo.open(made.path).manifest.reference
+    assert reference is not None
+    assert (reference.n, reference.failed) == (60, 1)
 
 
 def test_groups_stay_whole(bundle: Path, tmp_path: Path) -> None:

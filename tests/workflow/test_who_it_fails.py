@@ -96,7 +96,7 @@ def test_groups_of_an_export_are_judged_by_the_decisions_that_it_carries(
     ladder = SimpleNamespace(runtime=own, float32=own)
     monkeypatch.setattr(_quantise, "climb", lambda *_, **__: ladder)
     monkeypatch.setattr(_quantise, "confirm", lambda *_: (onnx.load(own.path), None))
-    monkeypatch.setattr(_quantise, "choose_anew", lambda *_: zoo.open(made.path).manifest)
+    monkeypatch.setattr(_quantise, "choose_anew", lambda *_: (zoo.open(made.path).manifest, ()))
     proven = onnx.load(own.path), own.manifest
     _, manifest, _ = _quantise.quantise(run, load_plugin(run), splits, proven, kind="int8", target=None)
     assert manifest.report is not None

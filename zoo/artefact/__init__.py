@@ -5,7 +5,6 @@ from __future__ import annotations
 from zoo.artefact._bundle import GOLDEN_IMAGES, check_bundle_place, golden_tolerance, write_bundle
 from zoo.artefact._card import model_card
 from zoo.artefact._core import core_predict, parse_core
-from zoo.artefact._differences import probabilities_of
 from zoo.artefact._ensemble import Branch, TrainedEnsemble, reorder
 from zoo.artefact._features import name_features, only_features, with_features
 from zoo.artefact._golden import GOLDEN_SIDE, draw_golden, is_clear, look_at, look_of
@@ -14,6 +13,7 @@ from zoo.artefact._novelty import has_features, with_novelty
 from zoo.artefact._parity import parity_images, prove
 from zoo.artefact._shift import ShiftedNetwork
 from zoo.artefact._shippable import Assembled, Shippable, TrainedNetwork
+from zoo.edge._last_step import probabilities_of
 
 __all__ = [
     "GOLDEN_IMAGES",

@@ -8,10 +8,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo.artefact._graph import SCALED
+from zoo.edge._last_step import probabilities_of
 from zoo.errors import GateError
 from zoo.spec import PreprocessSpec, Scale, Task, Voi, Window
 
-__all__ = ["RELATIVE", "Worst", "beside_largest", "probabilities_of", "relative", "relative_distance"]
+__all__ = ["RELATIVE", "Worst", "beside_largest", "relative", "relative_distance"]
 
 Array = NDArray[Any]
 
@@ -159,12 +160,3 @@ def beside_largest(got: Array, expected: Array) -> float:
     if not (np.isfinite(got).all() and np.isfinite(expected).all()):
         return float("inf")
     return float((np.abs(got - expected) / np.maximum(1, np.abs(expected).max(axis=1, keepdims=True))).max())
-
-
-def probabilities_of(logits: Array, temperature: float, task: Task) -> Array:
-    """The last step, by numpy: softmax(logits / temperature), or multilabel the sigmoid of each."""
-    scaled = logits / np.float32(temperature)
-    if task == "multilabel":
-        return np.asarray(np.exp(-np.logaddexp(np.float32(0), -scaled)))
-    exponents = np.exp(scaled - scaled.max(axis=1, keepdims=True))
-    return np.asarray(exponents / exponents.sum(axis=1, keepdims=True))

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import numpy as np
 
-from zoo.artefact._differences import RELATIVE, Worst, probabilities_of, relative
+from zoo.artefact._differences import RELATIVE, Worst, relative
 from zoo.artefact._graph import SCALED, assemble, finish, with_outputs
 from zoo.artefact._parity import prove
 from zoo.artefact._shift import rename_logits
 from zoo.artefact._shippable import Assembled
 from zoo.artefact.nodes import Builder
+from zoo.edge._last_step import probabilities_of
 from zoo.edge._session import open_session
 from zoo.errors import GateError, ModelError, UsageError
 from zoo.evaluation import Predict, pool_logits

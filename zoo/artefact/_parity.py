@@ -17,9 +17,10 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from zoo.artefact._columns import ENCODED
-from zoo.artefact._differences import RELATIVE, Worst, beside_largest, probabilities_of, relative, relative_distance
+from zoo.artefact._differences import RELATIVE, Worst, beside_largest, relative, relative_distance
 from zoo.artefact._graph import CORE_INPUT, RESIZED, SCALED
 from zoo.artefact.nodes import extract
+from zoo.edge._last_step import probabilities_of
 from zoo.edge._session import one_line, open_session
 from zoo.errors import GateError, ModelError
 from zoo.preprocess import normalize_batch, resize_image

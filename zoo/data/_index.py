@@ -241,6 +241,8 @@ class Splits(Display):
             names.
         passed_over: as in `Pool`.
         ordered: labels are grades in order, the lowest first.
+        unread: share of each split's images that were left out because they cannot be read, each group counted once;
+            a split that is not named lost none. None: images were left out of which no split is known.
     """
 
     labels: tuple[str, ...]
@@ -258,6 +260,7 @@ class Splits(Display):
     skipped: tuple[str, ...] = ()
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
     ordered: bool = False
+    unread: Mapping[str, float] | None = dataclasses.field(default_factory=dict)
 
     def headline(self) -> str:
         """Which data this is, and how many images of what."""

@@ -166,7 +166,7 @@ def watch(
     order = [one.name for one in grown]
     found.sort(key=lambda one: (one.alarm is None, one.alarm or 0, order.index(one.name)))
     drift = any(one.alarm is not None for one in found)
-    able = most(len(stream.failed)) >= min(bounds)
+    able = most(len(stream.failed)) >= min(bounds, default=math.inf)
     return Monitoring(
         model=manifest.name,
         images=len(stream.failed),
@@ -237,19 +237,21 @@ def _weigh_numbers(stream: Stream, reference: Reference, *, shuffle: bool) -> li
 
 def _weigh_all_shares(stream: Stream, manifest: Manifest, reference: Reference, shuffle: bool) -> list[_Grown]:
     failed, rows = np.array(stream.failed)[:, None], np.array(stream.rows, np.int64)
-    found = _weigh_shares([FAILED], [0], failed, np.arange(1, len(failed) + 1), reference, shuffle=shuffle)
+    found: list[_Grown] = []
+    if reference.failed is not None:
+        places, of = np.arange(1, len(failed) + 1), reference.n + reference.failed
+        found += _weigh_shares([FAILED], [reference.failed], failed, places, of, shuffle=shuffle)
     if not len(rows):
         return found
     if stream.decisions and reference.decisions:
         names = [name for name in reference.decisions if name != "label"]
         made = np.array(stream.decisions)[:, None] == np.array(names)
-        found += _weigh_shares(
-            names, [reference.decisions[name] for name in names], made, rows, reference, shuffle=shuffle
-        )
+        hits = [reference.decisions[name] for name in names]
+        found += _weigh_shares(names, hits, made, rows, reference.n, shuffle=shuffle)
     given = np.array([[label in one for label in manifest.labels] for one in stream.labels])
     hits = [reference.labels.get(label, 0) for label in manifest.labels]
     names = [f"{LABEL}{label}" for label in manifest.labels]
-    return found + _weigh_shares(names, hits, given, rows, reference, shuffle=shuffle)
+    return found + _weigh_shares(names, hits, given, rows, reference.n, shuffle=shuffle)
 
 
 def _weigh_shares(
@@ -257,12 +259,12 @@ def _weigh_shares(
     hits: list[int],
     stream: NDArray[np.bool_],
     places: NDArray[np.int64],
-    reference: Reference,
+    n: int,
     *,
     shuffle: bool,
 ) -> list[_Grown]:
     stream = stream[_arrange(len(stream), shuffle=shuffle)]
-    evidence, n = weigh_shares(np.array(hits, np.int64), reference.n, stream), reference.n
+    evidence = weigh_shares(np.array(hits, np.int64), n, stream)
     return [
         _Grown(name, stream[:, at].astype(np.float64), places, evidence[:, at], hits[at] / n, hits[at], n)
         for at, name in enumerate(names)
@@ -309,6 +311,10 @@ def _notes(stream: Stream, manifest: Manifest, reference: Reference, *, shuffle:
     if stream.rows and lost:
         how = "; write the table with 'zoo predict --statistics'" if set(lost) & set(MEASURED) else ""
         notes.append(f"not compared, because the table has no such column: {brief(lost)}{how}")
+    if reference.failed is None:
+        notes.append(
+            f"not compared, because the file does not say how many images of its reference could not be read: {FAILED}"
+        )
     if stream.passed:
         notes.append(f"{format_count(stream.passed, 'further image')} of patients seen before did not count")
     if not grouped:

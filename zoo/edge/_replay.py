@@ -16,6 +16,7 @@ import numpy as np
 
 from zoo._support.text import format_count, join_lines
 from zoo.edge._decision_words import describe_decisions
+from zoo.edge._last_step import LAST_STEP, find_changed_labels, measure_last_step
 from zoo.edge._runtime import Runtime
 from zoo.edge.bundle import GOLDEN, Contents, Signed, is_archive, open_model
 from zoo.errors import GateError, ImageError, ModelError, SignatureError
@@ -184,10 +185,10 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
 
 
 def _replay(runtime: Runtime, golden: Golden) -> tuple[float, list[str]]:
-    worst, mismatches = 0.0, []
+    worst, mismatches, manifest = 0.0, [], runtime.manifest
     for at_image, (name, image, expected) in enumerate(zip(golden.names, golden.images, golden.logits, strict=True)):
         try:
-            actual = runtime.logits(image[None], golden.beside(at_image))[0]
+            logits, probabilities = runtime.logits_and_probabilities(image[None], golden.beside(at_image))
         except ImageError as problem:
             mismatches.append(f"{name}: expected an answer, actual {problem}")
             continue
@@ -196,6 +197,7 @@ def _replay(runtime: Runtime, golden: Golden) -> tuple[float, list[str]]:
                 raise
             mismatches.append(f"{name}: expected probabilities, actual none")
             continue
+        actual = logits[0]
         relative = np.abs(actual.astype(np.float64) - expected) / np.maximum(1.0, np.abs(expected))
         at = int(np.argmax(np.where(np.isnan(relative), np.inf, relative)))
         if not relative[at] <= golden.tolerance:  # so that not-a-number fails
@@ -204,11 +206,17 @@ def _replay(runtime: Runtime, golden: Golden) -> tuple[float, list[str]]:
             )
         else:
             worst = max(worst, float(relative[at]))
-        if runtime.manifest.task == "multilabel":
-            continue  # a label is given where its own logit is above 0, which was just compared
-        before, after = runtime.labels[int(expected.argmax())], runtime.labels[int(actual.argmax())]
-        if before != after:
-            mismatches.append(f"{name}: label expected {before!r}, actual {after!r}")
+            off = measure_last_step(logits, probabilities, manifest.temperature, manifest.task)
+            if not off <= LAST_STEP:
+                mismatches.append(
+                    f"{name}: probabilities expected of its logits at temperature {manifest.temperature:.4g} within "
+                    f"{LAST_STEP:g}, actual off by {off:.2g}"
+                )
+        for changed in find_changed_labels(actual, expected, manifest.task):
+            was, now = f"{runtime.labels[int(expected.argmax())]!r}", f"{runtime.labels[changed]!r}"
+            if manifest.task == "multilabel":
+                was, now = (f"{now} {'given' if one[changed] > 0 else 'not given'}" for one in (expected, actual))
+            mismatches.append(f"{name}: label expected {was}, actual {now}")
     return worst, mismatches
 
 

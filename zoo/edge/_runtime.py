@@ -164,10 +164,13 @@ class Runtime:
             ImageError: the batch has another shape or dtype than the model was made for.
             DataError: columns are wanted and not given, or a cell cannot be taken.
             UsageError: columns are given and the model takes none.
-            ModelError: ONNX Runtime failed, or the graph gave another shape, or beside them probabilities that are
-                none.
+            ModelError: ONNX Runtime failed, or gave another shape, or probabilities beside them that are none.
         """
-        return self._answers(("logits", "probabilities"), batch, columns)[0]
+        return self.logits_and_probabilities(batch, columns)[0]
+
+    def logits_and_probabilities(self, batch: Array, columns: Cells | None = None) -> list[NDArray[np.float32]]:
+        """Logits and probabilities, (N, K) both, of one pass; takes and raises as `logits`."""
+        return self._answers(("logits", "probabilities"), batch, columns)
 
     def probabilities(self, batch: Array, columns: Cells | None = None) -> NDArray[np.float32]:
         """After temperature and softmax or sigmoids: (N, K) float32 in [0, 1]; takes and raises as `logits`."""

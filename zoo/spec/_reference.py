@@ -31,9 +31,14 @@ class Reference(Value, frozen=True):
     values: dict[str, tuple[float, ...]]
     """Name to n numbers in rising order, to four significant digits: probability, of the label answered; novelty, where
     the file decides by it; brightness, contrast and colour of the raw image."""
+    failed: int | None = None
+    """How many images that cannot be read come with n that can, by those that were left out (`--skip-bad`); null: it is
+    not known, because an older release wrote it, or because nobody knows which split they would be of."""
 
     def __post_init__(self) -> None:
         if self.n < 1 or any(len(values) != self.n for values in self.values.values()):
             raise ValueError(f"a reference of {self.n} images, expected as many numbers of each kind")
         if any(not 0 <= count <= self.n for count in (*self.labels.values(), *self.decisions.values())):
             raise ValueError(f"counts of a reference exceed its {self.n} images")
+        if self.failed is not None and self.failed < 0:
+            raise ValueError(f"{self.failed} images without an answer, expected 0 or more")

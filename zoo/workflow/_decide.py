@@ -15,6 +15,7 @@ import msgspec
 from zoo._support.text import brief, format_count
 from zoo.errors import DataError, UsageError
 from zoo.spec import Abstention
+from zoo.workflow._unlike import add_novelty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -169,8 +170,11 @@ def _describe_sets(sets: ConformalSets, labels: Sequence[str], unit: str) -> lis
     return [*once, f"every set holds {brief(wide)}: too few {unit}s of the class for a coverage of {sets.coverage:g}"]
 
 
-def choose_anew(manifest: Manifest, logits: NDArray[Any], images: ImageSet) -> Manifest:
+def choose_anew(manifest: Manifest, logits: NDArray[Any], images: ImageSet) -> tuple[Manifest, tuple[str, ...]]:
     """The manifest of a file that answers otherwise than the one it was made of, its decisions settled on its answers.
+
+    What these images cannot settle, the file does not decide by; what is to be said of that comes second. Novelty alone
+    stays, because it is of the features.
 
     Args:
         manifest: what is asked for is what it holds.
@@ -191,10 +195,8 @@ def choose_anew(manifest: Manifest, logits: NDArray[Any], images: ImageSet) -> M
         seed=manifest.provenance.config.seed,
     )
     found = settle(logits, images, manifest.labels, asked, temperature=manifest.temperature, strict=True)
-    new = found.abstention
-    if old is not None and new is not None:
-        new = msgspec.structs.replace(old, sets=new.sets, error=new.error)
-    return msgspec.structs.replace(manifest, operating=found.operating, abstention=new or old)
+    abstention = add_novelty(found.abstention, manifest.novelty)
+    return msgspec.structs.replace(manifest, operating=found.operating, abstention=abstention), found.notes
 
 
 def judge_decisions(

@@ -13,6 +13,7 @@ import numpy as np
 
 from zoo._support.text import count_with_verb, quote_path
 from zoo._urls import is_url, show_url
+from zoo.data._index import SPLITS
 from zoo.data._pixels import recall_pixels
 from zoo.data._unusable import Unusable, refusal
 from zoo.errors import DataError, ImageError
@@ -20,7 +21,7 @@ from zoo.preprocess import check_range
 from zoo.workflow._seen import list_seen
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Collection, Iterator, Sequence
 
     from zoo.data import ImageSet, Splits
     from zoo.data._splitting.seen import Part
@@ -33,11 +34,13 @@ __all__ = [
     "images_of",
     "lasting_source",
     "note_left_out",
+    "note_unread",
     "open_as",
     "read_some",
     "readable",
     "refuse_kind",
     "refuse_unreadable",
+    "share_unread",
     "without_bad",
 ]
 
@@ -132,7 +135,26 @@ def without_bad(splits: Splits, skipped: Sequence[str]) -> Splits:
         splits.fingerprint, n=sum(counts.values()), splits=counts
     )  # the hash is of the whole
     notes = (*splits.notes, note_left_out(missing))
+    for name in SPLITS:
+        splits = note_unread(splits, name, bad)
     return dataclasses.replace(splits, train=train, val=val, test=test, fingerprint=kept, notes=notes)
+
+
+def note_unread(splits: Splits, name: str, bad: Collection[str]) -> Splits:
+    """The same images, with the share of this split that is `bad` in `Splits.unread`; to be asked before they go."""
+    images = splits.split(name)
+    lost = np.array([one in bad for one in images.ids], np.float64)
+    if splits.unread is None or not lost.any():
+        return splits
+    unit = np.arange(len(lost)) if images.groups is None else np.unique(images.groups, return_inverse=True)[1]
+    share = float((np.bincount(unit, weights=lost) / np.bincount(unit)).mean())  # of one drawn image of each group
+    before = splits.unread.get(name, 0.0)
+    return dataclasses.replace(splits, unread={**splits.unread, name: 1 - (1 - before) * (1 - share)})
+
+
+def share_unread(splits: Splits, name: str) -> float | None:
+    """Share of a split's images that were left out because they cannot be read; None: it is not known."""
+    return None if splits.unread is None else splits.unread.get(name, 0.0)
 
 
 def note_left_out(n: int) -> str:

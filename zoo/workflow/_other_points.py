@@ -59,7 +59,7 @@ def choose_at_export(
     before = run.record.abstention
     abstention = add_novelty(found.abstention, None if before is None else before.novelty)
     run = run.in_memory()
-    run.update(operating=found.operating, abstention=abstention)
+    run.add_notes(found.notes, operating=found.operating, abstention=abstention)
     if read_report(run) is None:
         return run, None, answered
     splits, seen = sift_start(splits, list_seen(run), config.leaks, run.record.notes, start=start_of(run.record))

@@ -14,8 +14,8 @@ from zoo.runs import hash_learnt, versions, weights_licence
 from zoo.spec import EVIDENCE, FEATURES, NOVELTY, SCHEMA, EvalReport, InputSpec, Manifest, PreprocessSpec, Provenance
 from zoo.tabular import draw_cells, parse_cells
 from zoo.workflow._answered import Answered
-from zoo.workflow._images import read_some
-from zoo.workflow._refer import draw_reference
+from zoo.workflow._images import read_some, share_unread
+from zoo.workflow._refer import count_failed, draw_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -124,7 +124,10 @@ def build(
     columns = None if manifest.table is None else _parity_columns(manifest.table, data.val, len(images))
     parity = trained.prove(made, manifest, labels=data.labels, images=images, columns=columns)
     manifest = msgspec.structs.replace(manifest, parity=parity)
-    reference = draw_reference(refer, manifest) if isinstance(refer, Answered) else refer
+    unread = share_unread(data, "val")
+    reference = draw_reference(refer, manifest, unread=unread) if isinstance(refer, Answered) else refer
+    if reference is not None and reference.failed is None:  # of a file that an older release wrote
+        reference = msgspec.structs.replace(reference, failed=count_failed(reference.n, unread))
     manifest = msgspec.structs.replace(manifest, reference=reference)
     manifest = set_manifest(model, manifest)
     log.info(

@@ -52,6 +52,9 @@ def read_proven(run: RunFolder) -> tuple[bytes, Manifest]:
         "temperature": (found.temperature, record.temperature),
         "data": (found.provenance.data.sha256, record.data.sha256),
         "trained": (found.provenance.trained, hash_learnt(run)),
+        "operating": (found.operating, record.operating),
+        "abstention": (found.abstention, record.abstention),
+        "quantization": (found.quantization, None),
     }
     differs = [name for name, (inside, outside) in said.items() if inside != outside]
     if record.proven is not None and sha256_bytes(contents.model) != record.proven:

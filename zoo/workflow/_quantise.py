@@ -15,6 +15,7 @@ from zoo.artefact.quantize import climb, confirm
 from zoo.spec import EVIDENCE, FEATURES
 from zoo.workflow._answered import answer_images
 from zoo.workflow._decide import choose_anew
+from zoo.workflow._images import share_unread
 from zoo.workflow._judge import judge
 from zoo.workflow._prove import compare_features
 from zoo.workflow._refer import draw_reference
@@ -81,17 +82,19 @@ def quantise(
         finetune=None if finetune is None else _tuner(finetune, manifest, config.seed),
     )
     answered = answer_images(taken.runtime, splits.val, config.seed)
-    manifest = choose_anew(manifest, answered.logits, splits.val)
+    manifest, notes = choose_anew(manifest, answered.logits, splits.val)
     if answered.scores is not None:
         manifest = settle_anew(manifest, answered.scores)
-    manifest = msgspec.structs.replace(manifest, reference=draw_reference(answered, manifest))
+    unread = share_unread(splits, "val")
+    manifest = msgspec.structs.replace(manifest, reference=draw_reference(answered, manifest, unread=unread))
     splits, seen = sift_start(splits, list_seen(run), config.leaks, run.record.notes, start=start_of(run.record))
     float32 = judge(plugin, taken.float32, splits, "test", seen=seen, look=False)  # its logits are all that is asked
     own = judge(plugin, taken.runtime, splits, "test", seen=seen, manifest=manifest)
     made, record = confirm(taken, own.images, float32.logits, own.logits)
     if FEATURES in manifest.outputs:
-        note = compare_features(taken.float32, taken.runtime, splits.val)
-        record = msgspec.structs.replace(record, notes=(*record.notes, note))
+        notes = (*notes, compare_features(taken.float32, taken.runtime, splits.val))
+    if notes:
+        record = msgspec.structs.replace(record, notes=(*record.notes, *notes))
     manifest = msgspec.structs.replace(manifest, quantization=record, report=own.report)
     return made, set_manifest(made, manifest), taken.runtime.logits
 

@@ -13,17 +13,22 @@ if TYPE_CHECKING:
     from zoo.spec import Manifest
     from zoo.workflow._answered import Answered
 
-__all__ = ["draw_reference"]
+__all__ = ["count_failed", "draw_reference"]
 
 
 def draw_reference(
-    answered: Answered, manifest: Manifest, *, source: Literal["validation", "recalibration"] = "validation"
+    answered: Answered,
+    manifest: Manifest,
+    *,
+    unread: float | None,
+    source: Literal["validation", "recalibration"] = "validation",
 ) -> Reference:
     """Draw it from answers to images that the model was not trained on.
 
     Args:
         answered: what the file, or the training side that it was proven against, says of them.
         manifest: what the file decides by.
+        unread: share of such images that cannot be read, and were left out before; None: it is not known.
         source: whose images they are.
     """
     from zoo.artefact import probabilities_of
@@ -46,5 +51,11 @@ def draw_reference(
         source=source,
         labels={label: int(given[:, at].sum()) for at, label in enumerate(manifest.labels)},
         decisions={name: made[name] for name in ("label", "uncertain", *novel_too)} if decided.decisions else {},
+        failed=count_failed(len(rows), unread),
         values={name: tuple(sorted(round_number(float(one)) for one in row)) for name, row in numbers.items()},
     )
+
+
+def count_failed(n: int, unread: float | None) -> int | None:
+    """How many images that cannot be read come with `n` that can; as `Reference.failed`."""
+    return None if unread is None else round(n * unread / (1 - unread))

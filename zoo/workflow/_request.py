@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from zoo._support.text import file_name
-from zoo.errors import UsageError
+from zoo.errors import OutputError, UsageError
 from zoo.spec import Bars
+from zoo.workflow._find import MODEL_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -43,6 +44,19 @@ class Request:
     data: str | Path | None
     golden: Golden | None
     overwrite: bool
+
+    @property
+    def unlike_the_runs_own(self) -> list[str]:
+        """Options that make another file than the one that the training wrote."""
+        asked = {
+            f"--{self.quantize}": self.quantize is not None,
+            "--portable": self.portable,
+            "--evidence": self.evidence,
+            "--features": self.features,
+            "--operating": bool(self.operating),
+            f"--preprocess {self.preprocess}": self.preprocess != "full",
+        }
+        return [option for option, given in asked.items() if given]
 
 
 def read_bars(texts: Sequence[str]) -> Bars:
@@ -164,7 +178,7 @@ def check_places(run: RunFolder, request: Request) -> None:
     """Before any work: what is at the place of the output stays, unless it is ours and to be replaced.
 
     Raises:
-        OutputError: it is not.
+        OutputError: it is not, or it is the run's own file, and another kind of file is asked for.
         UsageError: a name that does not fit what is written.
     """
     from zoo._support.files import refuse_occupied
@@ -174,6 +188,15 @@ def check_places(run: RunFolder, request: Request) -> None:
     for target in dict.fromkeys(target_of(run, request, kind) for kind in kinds):  # int8 may end as fp16
         if request.bundle:
             check_bundle_place(target)
+        if request.unlike_the_runs_own and target.resolve() == run.file(MODEL_FILE).resolve():
+            options = request.unlike_the_runs_own
+            raise OutputError(
+                f"{target} is the run's own file, whose report is beside it, and {', '.join(options)} makes another; "
+                "choose another place",
+                code="out-run-file",
+                path=str(target),
+                options=options,
+            )
         refuse_occupied(target, overwrite=request.overwrite, holds="bundle" if request.bundle else "file")
 
 

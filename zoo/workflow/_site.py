@@ -53,6 +53,8 @@ def divide(found: Target, *, seed: int, include_seen: bool) -> Part:
         if own is not None and not isinstance(own, SeenImages):
             splits = sift(splits, "val", own, include=include_seen)[0]
         fit, judged = splits.val, splits.test
+    if how == "half" and splits.unread is not None:
+        splits = dataclasses.replace(splits, unread={**splits.unread, "val": splits.unread.get("test", 0.0)})
     judged, dropped = _without(judged, fit)
     for images, what in ((fit, "fit on"), (judged, "judge by")):
         units = count_units(len(images), images.groups)

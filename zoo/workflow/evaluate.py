@@ -224,11 +224,11 @@ def leave_out_seen(target: Target, split: str, *, include: bool) -> tuple[Splits
 
 def only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:
     """The images, of this split those alone that can be decoded and lie in range; a note counts the others."""
-    from zoo.workflow._images import note_left_out, readable
+    from zoo.workflow._images import note_left_out, note_unread, readable
 
     manifest = runtime.manifest
     images, bad = readable(splits.read_for(manifest.preprocess).split(split), manifest.views)
     if not bad:
         return splits
     changed: dict[str, Any] = {split: images, "notes": (*splits.notes, note_left_out(len(bad)))}
-    return dataclasses.replace(splits, **changed)
+    return dataclasses.replace(note_unread(splits, split, set(bad)), **changed)

@@ -122,7 +122,7 @@ def export(
     Raises:
         DataError: the images are gone or others, and what is asked for needs them; or the validation images cannot
             follow a rule of `operating`.
-        OutputError: something is there already.
+        OutputError: something is there already, or it is the run's own file, and another kind of file is asked for.
         ModelError: a bundle whose golden images are a user's own was to become a page, or the run's own file is not
             the one that it proved.
         GateError: the parity gate refused, or (`QuantizationError`) no quantised file passed the guard.
@@ -241,16 +241,7 @@ def _write_own(run: RunFolder, request: Request, gone: DataError) -> ExportResul
     if not has_proven_file(run):
         raise gone
     name, cause, why = run.path.name, gone.fields["cause"], str(gone).rpartition("; ")[0]
-    asked = {
-        f"--{request.quantize}": request.quantize is not None,
-        "--portable": request.portable,
-        "--evidence": request.evidence,
-        "--features": request.features,
-        "--operating": bool(request.operating),
-        f"--preprocess {request.preprocess}": request.preprocess != "full",
-        "--golden own": request.golden == "own",
-    }
-    if options := [option for option, given in asked.items() if given]:
+    if options := [*request.unlike_the_runs_own, *(["--golden own"] if request.golden == "own" else [])]:
         kind = "--onnx --bundle" if request.bundle else "--onnx"
         raise DataError(
             f"{why}, and {', '.join(options)} needs them: such a file is made and proven on them; name their place "

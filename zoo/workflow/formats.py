@@ -76,7 +76,7 @@ def export_format(
     converter writes the file, and its own runtime answers the golden images. Where they differ nothing is left behind.
 
     Args:
-        run: a run folder or id, None: the last run; for openvino also a bundle.
+        run: a run folder or id, None: the last run; for openvino also a float32 bundle.
         format: openvino, from the portable ONNX file; litert, executorch or coreml, from torch. Core ML runs on macOS
             only, and its file says that it was not proven.
         preprocess: full: from raw pixels, which openvino does; normalize: from resized pixels; none: from preprocessed
@@ -92,7 +92,8 @@ def export_format(
         GateError: the runtime's answers differ from the golden ones.
         ModelError: the converter refused (`format-conversion`), or the bundle holds no golden set.
         ProviderError: tensorrt, whose files are made on the GPU that runs them.
-        UsageError: the format cannot do so much or so little preprocessing, or starts from torch and there is none.
+        UsageError: the format cannot do so much or so little preprocessing, starts from torch and there is none, or
+            the bundle is int8 or fp16.
     """
     from zoo._support.files import refuse_occupied, size_of
     from zoo.artefact.formats import check_format_place, find_format, write_folder
@@ -233,10 +234,11 @@ def _check_request(
 
 
 def _open_bundle(path: Path) -> Contents:
-    """A bundle with its golden set.
+    """A float32 bundle with its golden set.
 
     Raises:
         ModelError: it is a lone file, or holds none.
+        UsageError: it is int8 or fp16.
     """
     from zoo.edge.bundle import GOLDEN, is_archive, open_model
 
@@ -250,6 +252,14 @@ def _open_bundle(path: Path) -> Contents:
         raise ModelError(
             f"{path}: no {GOLDEN} in the bundle, expected raw images with their logits; export it again",
             code="golden-missing",
+        )
+    if contents.manifest.quantization is not None:  # its golden set allows what float32 may never be off by
+        kind = contents.manifest.quantization.kind
+        raise UsageError(
+            f"{path} is an {kind} bundle, and files of other runtimes are float32; name the run, or its float32 bundle",
+            code="format-quantized",
+            path=str(path),
+            quantized=kind,
         )
     return contents
 

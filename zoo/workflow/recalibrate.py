@@ -106,6 +106,7 @@ def recalibrate(
     from zoo.evaluation import fit_temperature
     from zoo.workflow._answered import answer_images
     from zoo.workflow._decide import choose_anew
+    from zoo.workflow._images import share_unread
     from zoo.workflow._judge import check_takes, judge
     from zoo.workflow._prove import write_report
     from zoo.workflow._refer import draw_reference
@@ -134,16 +135,20 @@ def recalibrate(
         f"recalibrated on {format_count(len(fit), 'image')} of other data, {part.splits.fingerprint.name}, sha256 "
         f"{part.splits.fingerprint.sha256}: temperature {old.temperature:.4g} became {temperature:.4g}"
     )
-    origin = msgspec.structs.replace(old.provenance, notes=(*old.provenance.notes, note))
     bare = msgspec.structs.replace(
-        old, temperature=temperature, provenance=origin, report=None, reference=None, files={}, sizes={}, golden=None
+        old, temperature=temperature, report=None, reference=None, files={}, sizes={}, golden=None
     )
-    new = choose_anew(bare, answered.logits, fit)
+    new, settled = choose_anew(bare, answered.logits, fit)
+    said = (note, *(f"recalibrated: {one}" for one in settled))
+    new = msgspec.structs.replace(
+        new, provenance=msgspec.structs.replace(old.provenance, notes=(*old.provenance.notes, *said))
+    )
     graph.set_temperature(temperature)
     runtime = open_file(graph.model, new, reference=False)
-    new = msgspec.structs.replace(new, reference=draw_reference(answered, new, source="recalibration"))
+    unread = share_unread(part.splits, "val")
+    new = msgspec.structs.replace(new, reference=draw_reference(answered, new, unread=unread, source="recalibration"))
     before, after = (judge(found.plugin, one, part.splits, "test", seen=part.seen) for one in (found.runtime, runtime))
-    report = msgspec.structs.replace(after.report, notes=(*after.report.notes, note))
+    report = msgspec.structs.replace(after.report, notes=(*after.report.notes, *said))
     new = write_report(graph.model, new, report)
     _write(place, graph.model.SerializeToString(), new, runtime, _join_seen(found, contents, fit))
     nll, brier = compare_losses(before, after, old.temperature, temperature)
@@ -157,7 +162,7 @@ def recalibrate(
         after=report,
         nll=nll,
         brier=brier,
-        notes=(*part.notes, *_say_kept(contents)),
+        notes=(*part.notes, *settled, *_say_kept(contents)),
     )
 
 
@@ -258,12 +263,13 @@ def _rows(before: EvalReport, after: EvalReport) -> list[dict[str, object]]:
         add("NLL", before.calibration.nll, after.calibration.nll)
         add("Brier", before.calibration.brier, after.calibration.brier)
         add("ECE", before.calibration.ece, after.calibration.ece)
-    if before.conformal is not None and after.conformal is not None:
-        add(f"coverage ({after.conformal.wanted:g} wanted)", before.conformal.reached, after.conformal.reached)
+    if before.conformal is not None:
+        now = None if after.conformal is None else after.conformal.reached  # too few images may leave no sets
+        add(f"coverage ({before.conformal.wanted:g} wanted)", before.conformal.reached, now)
     if before.operating is not None and after.operating is not None:
-        for was, now in zip(before.operating.points, after.operating.points, strict=True):
-            add(f"sensitivity of {now.label} ({now.rule})", was.sensitivity, now.sensitivity)
-            add(f"specificity of {now.label} ({now.rule})", was.specificity, now.specificity)
+        for point, anew in zip(before.operating.points, after.operating.points, strict=True):
+            add(f"sensitivity of {anew.label} ({anew.rule})", point.sensitivity, anew.sensitivity)
+            add(f"specificity of {anew.label} ({anew.rule})", point.specificity, anew.specificity)
     if "accuracy" in before.metrics and "accuracy" in after.metrics:
         add("accuracy", before.metrics["accuracy"], after.metrics["accuracy"])
     return rows

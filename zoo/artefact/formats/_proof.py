@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo._support.text import join_lines
-from zoo.artefact._differences import probabilities_of, relative
+from zoo.artefact._differences import relative
+from zoo.edge._last_step import LAST_STEP, find_changed_labels, measure_last_step, probabilities_of
 from zoo.errors import GateError
 from zoo.preprocess import normalize_batch, resize_image
 from zoo.spec import NOVELTY, GoldenProof
@@ -62,7 +63,8 @@ def replay_golden(
         remedy: what to do where it differs.
 
     Raises:
-        GateError: a logit, a probability or a score is further off than the golden tolerance, or a label is another.
+        GateError: a logit, a probability or a score is further off than the golden tolerance, a label is another, or
+            probabilities are not those of the file's own logits.
     """
     expected = golden.logits
     probabilities = probabilities_of(expected, temperature, task)
@@ -85,7 +87,8 @@ def replay_golden(
             continue
         apart = relative(logits, expected[at : at + 1])
         moved = float(np.nan_to_num(np.abs(of_name - probabilities[at]), nan=np.inf).max())
-        changed = _flips(logits[0], expected[at], task)
+        last = measure_last_step(logits, of_name, temperature, task)
+        changed = len(find_changed_labels(logits[0], expected[at], task))
         worst, worst_probability, flips = max(worst, apart), max(worst_probability, moved), flips + changed
         if novelty is not None and at < len(golden.novelty):
             score = relative(novelty, golden.novelty[at : at + 1])
@@ -94,6 +97,8 @@ def replay_golden(
                 wrong.append(f"{name}: novelty off by {score:.1e}")
         if changed or not max(apart, moved) <= golden.tolerance:
             wrong.append(f"{name}: logits off by {apart:.1e}, probabilities by {moved:.1e}, {changed} labels changed")
+        elif not last <= LAST_STEP:
+            wrong.append(f"{name}: probabilities are {last:.1e} from those of its own logits")
     if wrong:
         shown = "; ".join(wrong[:3]) + (f"; and {len(wrong) - 3} more" if len(wrong) > 3 else "")
         raise GateError(
@@ -117,9 +122,3 @@ def replay_golden(
         tolerance=golden.tolerance,
         runtime=runtime,
     )
-
-
-def _flips(found: NDArray[Any], expected: NDArray[Any], task: Task) -> int:
-    if task == "multilabel":
-        return int(((found > 0) != (expected > 0)).sum())
-    return int(found.argmax() != expected.argmax())

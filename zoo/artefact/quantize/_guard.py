@@ -9,9 +9,11 @@
 
 A bar is broken where the whole 95 % interval lies beyond it: the file is worse. It is as good where none is broken, the
 interval of agreement lies within its bar, and macro AUROC does not fall by more than its own. Else nobody can tell.
-Agreement needs no labels, so it is asked of every image that may choose, and of mirrored copies: of 1000 sure ones four
-may change. The paired difference of AUROC of few labelled images has a wide interval though nothing was lost, and one
-image of a class of 20 is 0.05 of its sensitivity: such numbers refuse by their interval alone.
+Agreement needs no labels, so it is asked of every image that may choose: of 1000 sure ones four may change. Where these
+are few it is asked of mirrored copies, too, which may show more changes. They make no interval narrower, because a copy
+answers much as its original does. The paired difference of AUROC of few labelled images has a wide interval though
+nothing was lost, and one image of a class of 20 is 0.05 of its sensitivity: such numbers refuse by their interval
+alone.
 
 An image on which float32 is not sure changes its label by rounding, as in the parity gate. A label changes across a gap
 of 0.1 only where probabilities move by 0.05 at least, which is what they may do on average.
@@ -30,7 +32,7 @@ import msgspec
 import numpy as np
 
 from zoo.artefact._card import format_signed
-from zoo.artefact._differences import probabilities_of
+from zoo.edge._last_step import probabilities_of
 from zoo.evaluation import Cases, bootstrap, bound_share, draws, measure, ones
 from zoo.evaluation.intervals import bound_difference
 from zoo.spec import Alike, Bars, Guard, Interval, QuantizedKind, Speed, Task, Verdict
@@ -67,7 +69,7 @@ def compare(
         temperature: number that divides the logits of both files.
         task: kind of the labels.
         copies: how many of the images are mirrored copies of others.
-        groups: (n,) int, equal for images of one patient, where known.
+        groups: (n,) int, equal for images of one patient, and for an image and its copies; None: all are independent.
     """
     before, after = (probabilities_of(np.asarray(one, np.float64), temperature, task) for one in (float32, quantised))
     moved = np.abs(before - after)

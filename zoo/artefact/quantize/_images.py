@@ -14,7 +14,7 @@ import numpy as np
 from zoo.preprocess import normalize_batch, resize_image
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import onnx
     from numpy.typing import NDArray
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from zoo.readers import RawImage
     from zoo.spec import PreprocessSpec
 
-__all__ = ["CALIBRATE", "COMPARE", "ENOUGH", "Finetune", "Several", "Tensors", "draw", "draw_several"]
+__all__ = ["CALIBRATE", "COMPARE", "ENOUGH", "Finetune", "Several", "Tensors", "draw", "draw_several", "group_copies"]
 
 CALIBRATE = 256
 """Images that set the ranges."""
@@ -107,15 +107,32 @@ class Several:
 
 
 def draw_several(val: ImageSet, train: ImageSet, most: int, seed: int) -> tuple[Several, ...]:
-    """Validation images, then training images drawn at random, then mirrored copies, `most` of them all."""
+    """Validation images, then training images drawn at random, then mirrored copies, `most` of them all.
+
+    All are mirrored or none: where some have more copies than others, the interval of what stays would be wider than
+    without any.
+    """
     first = np.arange(min(len(val), most))
     second = np.sort(np.random.default_rng(seed).permutation(len(train))[: most - len(first)])
-    found = [Several(val, first, np.zeros_like(first)), Several(train, second, np.zeros_like(second))]
-    for turn in (1, 2, 3):
-        for images, rows in ((val, first), (train, second)):
-            left = rows[: most - sum(map(len, found))]
-            found.append(Several(images, left, np.full(len(left), turn)))
+    drawn = ((val, first), (train, second))
+    turns = range(min(4, most // max(1, len(first) + len(second))))
+    found = [Several(images, rows, np.full(len(rows), turn)) for turn in turns for images, rows in drawn]
     return tuple(one for one in found if len(one))
+
+
+def group_copies(val: ImageSet, others: Sequence[Several]) -> NDArray[np.int64]:
+    """(n,) of which patient the validation images and then `others` are; of an unknown one each image is of its own.
+
+    A copy is of the patient of its original: it may show that a label changes, and is no second witness that none does.
+    """
+
+    def of(images: ImageSet) -> NDArray[np.int64]:
+        return np.arange(len(images), dtype=np.int64) if images.groups is None else images.groups
+
+    next_free = int(of(val).max()) + 1
+    return np.concatenate(
+        [of(val), *(of(one.images)[one.rows] + (0 if one.images is val else next_free) for one in others)]
+    )
 
 
 def _class_by_class(targets: NDArray[np.int64], count: int, rng: Any) -> tuple[int, ...]:

@@ -34,7 +34,7 @@ from zoo.artefact.quantize._guard import (
     find_missed_speed,
     judge,
 )
-from zoo.artefact.quantize._images import Finetune, draw, draw_several
+from zoo.artefact.quantize._images import Finetune, draw, draw_several, group_copies
 from zoo.artefact.quantize._notes import explain_refusal, note_bars, note_making
 from zoo.artefact.quantize._ranges import METHODS, watch
 from zoo.artefact.quantize._rounding import round_layers, with_rounded
@@ -376,20 +376,8 @@ class _Ladder:
             temperature=self.manifest.temperature,
             task=self.manifest.task,
             copies=sum(int((one.turns > 0).sum()) for one in self.others),
-            groups=self._groups(),
+            groups=group_copies(self.images, self.others),
         )
-
-    def _groups(self) -> NDArray[np.int64] | None:
-        """Of the validation images and of `others`; a copy is of the patient of its original."""
-        if self.images.groups is None:
-            return None
-        next_free = int(self.images.groups.max()) + 1
-        found = [self.images.groups]
-        for one in self.others:
-            groups = one.images.groups
-            assert groups is not None  # noqa: S101 - known of one split, known of all
-            found.append(groups[one.rows] + (0 if one.images is self.images else next_free))
-        return np.concatenate(found)
 
     def _some(self) -> list[NDArray[Any]]:
         return [self.images.read(row).pixels for row in range(min(_TIMED, len(self.images)))]

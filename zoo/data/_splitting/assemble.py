@@ -161,6 +161,7 @@ def _finish(
         paddings=pool.paddings,
         skipped=tuple(map(str, (*pool.skipped, *pool.unlabelled))),
         passed_over=pool.passed_over,
+        unread=None if pool.skipped else {},
     )
     return splits, defects
 

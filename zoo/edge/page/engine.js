@@ -32,7 +32,7 @@ const verbs = {
     const answer = ({ data, dtype, shape }) => {
       progress((done += 1));
       const image = { data, dtype, height: shape[0], width: shape[1], channels: shape[2] };
-      return run(image, manifest.outputs.includes("novelty") ? ["logits", "novelty"] : ["logits"]);
+      return run(image, ["logits", "probabilities", ...(manifest.outputs.includes("novelty") ? ["novelty"] : [])]);
     };
     return replay(golden, answer, manifest);
   },

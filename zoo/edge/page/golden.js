@@ -1,7 +1,8 @@
 // A golden set read and replayed without Python: in a browser, in node, wherever an ONNX runtime has JavaScript.
 //
 // An ES module without dependencies. It reads what numpy's savez and savez_compressed write (.npz: a zip of .npy
-// files) and says what `zoo verify` says: how far each logit is from the expected one, and whether a label changed.
+// files) and says what `zoo verify` says: how far each logit is from the expected one, whether probabilities are those
+// of the logits, and whether a label changed.
 //
 // What this module does not know: ONNX, hashes, pages.
 
@@ -10,6 +11,9 @@ const MOST_BYTES = 2 ** 31; // that a set may unpack to, as in zoo/edge/_replay.
 const END_OF_DIRECTORY = 0x06054b50;
 const DIRECTORY_ENTRY = 0x02014b50;
 const LOCAL_HEADER = 0x04034b50;
+
+const LAST_STEP = 1e-5; // these two and what they mean: zoo/edge/_last_step.py
+const NEAR_ZERO = 1e-3;
 
 const KINDS = {
   b1: Uint8Array,
@@ -125,22 +129,27 @@ export async function readGolden(bytes) {
   return { images, logits: names.map((_, index) => row(index)), novelty, tolerance };
 }
 
-/** @typedef {ArrayLike<number> | {logits: ArrayLike<number>, novelty?: ArrayLike<number>}} Answer */
+/**
+ * @typedef {ArrayLike<number> | {logits: ArrayLike<number>, probabilities?: ArrayLike<number>,
+ *   novelty?: ArrayLike<number>}} Answer
+ */
 
 /**
- * Run every golden image from raw pixels and compare each logit, each score of novelty and each top label.
+ * Run every golden image from raw pixels and compare each logit, each score of novelty and each label that is given.
+ * Probabilities must be those of the logits that came with them: answers are made of probabilities.
  *
  * @param {Uint8Array | Awaited<ReturnType<typeof readGolden>>} golden the file's bytes, or the set read before.
  * @param {(image: {name: string, dtype: string, shape: number[], data: ArrayBufferView}) =>
- *   Promise<Answer> | Answer} run the model: one raw image to its K logits, or to {logits, novelty}, 1 score of novelty.
- * @param {{labels?: string[], task?: "multiclass" | "multilabel" | "ordinal"}} [manifest] for names in messages, and because a
- *   label of a multilabel model is given by its own logit, so it has no top label to compare.
+ *   Promise<Answer> | Answer} run the model: one raw image to {logits, probabilities, novelty}, K, K and 1 numbers, or to
+ *   its K logits alone; what is not given is not compared.
+ * @param {{labels?: string[], task?: "multiclass" | "multilabel" | "ordinal", temperature?: number}} [manifest] for names
+ *   in messages; because a label of a multilabel model is given by its own logit; and for the step to probabilities.
  * @returns {Promise<{images: number, max_abs_logit: number, max_abs_novelty: number | null, tolerance: number,
  *   mismatches: string[]}>} max_abs_logit: largest |difference| / max(1, |expected|) of the images that are within the
  *   tolerance; max_abs_novelty: the same, null where no score was compared. The proof holds when mismatches is empty.
  * @throws {Error} not a golden set, or what `run` throws.
  */
-export async function replay(golden, run, { labels, task = "multiclass" } = {}) {
+export async function replay(golden, run, { labels, task = "multiclass", temperature = 1 } = {}) {
   const { images, logits, novelty, tolerance } = golden instanceof Uint8Array ? await readGolden(golden) : golden;
   const called = (index) => `'${labels?.[index] ?? index}'`;
   const mismatches = [];
@@ -160,17 +169,40 @@ export async function replay(golden, run, { labels, task = "multiclass" } = {}) 
       mismatches.push(`${image.name}: logit of ${called(at)} expected ${wanted}, actual ${got}`);
     } else {
       worst = Math.max(worst, apart[at]);
+      const off = answer.probabilities ? lastStepOff(actual, answer.probabilities, temperature, task) : 0;
+      if (!(off <= LAST_STEP)) {
+        mismatches.push(`${image.name}: probabilities expected of its logits at temperature ${temperature} within ${LAST_STEP}, actual off by ${off.toPrecision(2)}`);
+      }
     }
     if (answer.novelty && index < novelty.length) {
       const off = apartBy(Number(answer.novelty[0]), novelty[index]);
       if (off > tolerance) mismatches.push(`${image.name}: novelty expected ${novelty[index].toPrecision(6)}, actual ${Number(answer.novelty[0]).toPrecision(6)}`);
       else worstScore = Math.max(worstScore ?? 0, off);
     }
-    if (task !== "multilabel" && best(expected) !== best(actual)) {
+    if (task === "multilabel") {
+      const given = (value) => (value > 0 ? "given" : "not given");
+      actual.forEach((value, index) => {
+        const wanted = expected[index];
+        if (value > 0 === wanted > 0 || !(Math.abs(value - wanted) > NEAR_ZERO)) return;
+        mismatches.push(`${image.name}: label expected ${called(index)} ${given(wanted)}, actual ${called(index)} ${given(value)}`);
+      });
+    } else if (best(expected) !== best(actual)) {
       mismatches.push(`${image.name}: label expected ${called(best(expected))}, actual ${called(best(actual))}`);
     }
   }
   return { images: images.length, max_abs_logit: worst, max_abs_novelty: worstScore, tolerance, mismatches };
+}
+
+/** How far probabilities are from those of the logits; Infinity where they are no numbers, or not as many. */
+function lastStepOff(logits, probabilities, temperature, task) {
+  const scaled = logits.map((value) => value / Math.fround(temperature));
+  const largest = Math.max(...scaled);
+  const powers = scaled.map((value) => Math.exp(task === "multilabel" ? -value : value - largest));
+  const sum = powers.reduce((total, value) => total + value, 0);
+  const exact = powers.map((value) => (task === "multilabel" ? 1 / (1 + value) : value / sum));
+  const size = Math.max(1, ...scaled.map(Math.abs));
+  const off = Math.max(...exact.map((value, index) => Math.abs(value - probabilities[index]))) / size;
+  return probabilities.length === exact.length && Number.isFinite(off) ? off : Infinity;
 }
 
 function apartBy(actual, expected) {
