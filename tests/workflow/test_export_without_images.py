@@ -109,6 +109,9 @@ def test_no_other_kind_of_file_takes_the_place_of_the_runs_own(
     for place in (run / "model.onnx", run / "export/../model.onnx", link):
         with refused("out-run-file", OutputError, options=options):
             zoo.export(run, out=place, overwrite=True, **asked)
+    for record in ("run.json", "report.json", "predictions.csv"):
+        with refused("out-run-file", OutputError, options=["--out"]):
+            zoo.export(run, out=run / record, overwrite=True)
     assert {path.name: path.read_bytes() for path in run.iterdir() if path.is_file()} == before
     zoo.export(run, out=run / "model.onnx", overwrite=True)
     assert open_run(run).record.proven == sha256_file(run / "model.onnx")

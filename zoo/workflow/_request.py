@@ -178,7 +178,7 @@ def check_places(run: RunFolder, request: Request) -> None:
     """Before any work: what is at the place of the output stays, unless it is ours and to be replaced.
 
     Raises:
-        OutputError: it is not, or it is the run's own file, and another kind of file is asked for.
+        OutputError: it is not; or it is a file that the run keeps, or its own file, and another kind is asked for.
         UsageError: a name that does not fit what is written.
     """
     from zoo._support.files import refuse_occupied
@@ -196,6 +196,17 @@ def check_places(run: RunFolder, request: Request) -> None:
                 code="out-run-file",
                 path=str(target),
                 options=options,
+            )
+        if (
+            target.is_file()
+            and target.resolve().parent == run.path.resolve()
+            and target.suffix not in {".onnx", ".zip"}
+        ):
+            raise OutputError(
+                f"{target} is a file that the run keeps; choose another place",
+                code="out-run-file",
+                path=str(target),
+                options=["--out"],
             )
         refuse_occupied(target, overwrite=request.overwrite, holds="bundle" if request.bundle else "file")
 

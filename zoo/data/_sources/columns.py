@@ -248,7 +248,8 @@ def find_inputs(
 
     Args:
         inputs: see `TrainConfig.inputs`.
-        header, file: names of the columns, and of the table.
+        header: names of the columns.
+        file: name of the table.
         found: further names, and the positions that they mean.
         meant: columns that say what the answer is, or who it is: position to role.
 
