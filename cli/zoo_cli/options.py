@@ -39,6 +39,7 @@ __all__ = [
     "Lr",
     "Metric",
     "Operating",
+    "Order",
     "Pretrained",
     "Provider",
     "Seed",
@@ -47,6 +48,7 @@ __all__ = [
     "SkipBad",
     "Split",
     "TableAs",
+    "Task",
     "Uncertain",
     "Unlike",
     "Verbs",
@@ -56,6 +58,7 @@ __all__ = [
     "option",
     "read_inputs",
     "read_names",
+    "read_order",
     "refuse_formats",
     "refuse_idle",
     "spell_reading",
@@ -166,6 +169,11 @@ def spell_reading(reading: Reading) -> str:
 def read_inputs(text: str | None) -> tuple[str, ...] | None:
     """What `--inputs` says: names of columns."""
     return None if text is None else read_names(text, "--inputs", "age,sex")
+
+
+def read_order(text: str | None) -> tuple[str, ...] | None:
+    """What `--order` says: grades, the lowest first."""
+    return None if text is None else read_names(text, "--order", "none,mild,severe")
 
 
 def read_names(text: str, option: str, such: str) -> tuple[str, ...]:
@@ -313,6 +321,13 @@ Metric = Annotated[
         help="What chooses on validation: macro_auroc (default), balanced_accuracy, accuracy, f1, kappa, nll or "
         "sensitivity@0.9:CLASS.",
     ),
+]
+Task = Annotated[
+    Literal["auto", "ordinal"] | None,
+    typer.Option("--task", help="ordinal: the classes are grades in order; auto: what the labels say."),
+]
+Order = Annotated[
+    str | None, typer.Option("--order", metavar="A,B,…", help="Grades that are not numbers, the lowest first.")
 ]
 Operating = Annotated[
     list[str] | None,

@@ -50,6 +50,8 @@ def pick(
         typer.Option("--models", metavar="A,B,…", autocompletion=offers.models, help="Try these models only."),
     ] = None,
     metric: options.Metric = None,
+    task: options.Task = None,
+    order: options.Order = None,
     seed: options.Seed = None,
     device: options.Device = None,
     fold: options.Fold = None,
@@ -61,6 +63,7 @@ def pick(
     keep_na: options.KeepNa = False,
     frames: options.Frames = None,
     uncertain: options.Uncertain = None,
+    settings: options.Settings = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Folder of the search; default: runs/pick-NAME-HASH."),
@@ -77,6 +80,9 @@ def pick(
     Linear and classical models come first, then networks in rounds. Validation images choose; the pick is judged once
     on the test images. The same command continues where it was stopped.
     """
+    from zoo.workflow.train import read_settings
+
+    chosen = read_settings(settings or [])
     with contextlib.redirect_stdout(sys.stderr):
         found = zoo.pick(
             data,
@@ -84,10 +90,13 @@ def pick(
             out=out,
             models=[name.strip() for name in (models or "").split(",") if name.strip()],
             metric=metric,
+            task=task,
+            order=options.read_order(order),
             seed=seed,
             device=device,
             fold=fold,
             freeze=freeze,
+            settings=chosen,
             engine=options.make_engine(engine, jobs, address, cpus_per_trial, gpus_per_trial),
             **options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
         )

@@ -55,6 +55,8 @@ def tune(
     lr: options.Lr = None,
     size: options.Size = None,
     metric: options.Metric = None,
+    task: options.Task = None,
+    order: options.Order = None,
     seed: options.Seed = None,
     device: options.Device = None,
     fold: options.Fold = None,
@@ -94,6 +96,8 @@ def tune(
         pretrained=pretrained,
         weights=weights,
         metric=metric,
+        task=task,
+        order=options.read_order(order),
         fold=fold,
         settings=read_settings(settings or []),
     )

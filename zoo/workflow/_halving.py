@@ -18,6 +18,7 @@ from zoo._support.text import file_name
 from zoo.errors import ResumeError, TrainingError
 from zoo.evaluation import lower_is_better
 from zoo.spec import decode, encode
+from zoo.workflow._settings import settings_of
 from zoo.workflow._trials import Trial, conduct_all
 
 if TYPE_CHECKING:
@@ -181,7 +182,7 @@ class Search:
         trials = []
         for one in group:
             name = f"{stage.replace(' ', '')}-{file_name(one.label.replace(' on ', '-'))}"
-            trials.append(Trial(name=name, model=one.model, budget={**self.shared, **one.budget, **budget}))
+            trials.append(Trial(name=name, model=one.model, budget={**_join(self.shared, one.budget), **budget}))
         least = 0 if self.tried else 1
         outcomes = conduct_all(
             trials, self.source, self.folder, self.clock, self.hands, images=self.images, reserve=reserve, least=least
@@ -288,6 +289,14 @@ class Search:
 
     def _keep(self) -> None:
         atomic_write(self.folder / PLAN, encode(self.plan))
+
+
+def _join(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """What all trials are told and what this one is, with the settings of both."""
+    settings = {**settings_of(shared), **settings_of(own)}
+    if "preprocess.size" in settings:  # the user's
+        own = {name: value for name, value in own.items() if name != "size"}
+    return {**shared, **own, **({"settings": settings} if settings else {})}
 
 
 def count_rounds(n: int) -> int:

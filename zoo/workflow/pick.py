@@ -17,11 +17,13 @@ import msgspec
 from zoo.errors import UsageError
 from zoo.spec import Budget, Display, EvalReport, Interval, Reading, Table, encode, pick_reading
 from zoo.workflow._engine import Engine, open_engine
+from zoo.workflow._settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from zoo.data import Splits
+    from zoo.spec import TrainConfig
     from zoo.workflow._candidates import Limits
     from zoo.workflow._engine import Hands
     from zoo.workflow._halving import Tried
@@ -30,6 +32,9 @@ __all__ = ["PickResult", "PickRow", "pick", "read_limits"]
 
 MINUTES = 30.0
 """Where nothing is said: a coffee, and three rounds of nine networks on small images."""
+
+_OWN = ("budget", "epochs", "features", "freeze", "pretrained", "steps")
+"""Settings that candidates and rounds are made of."""
 
 _LONGEST = 0.25
 """Share of the time that the longest training has: of three rounds, the last."""
@@ -112,10 +117,13 @@ def pick(
     out: str | Path | None = None,
     models: Sequence[str] = (),
     metric: str | None = None,
+    task: Literal["auto", "ordinal"] | None = None,
+    order: Sequence[str] | None = None,
     seed: int | None = None,
     device: str | None = None,
     fold: int | None = None,
     freeze: bool = False,
+    settings: Mapping[str, Any] | None = None,
     engine: Engine | Literal["local", "ray"] = "local",
     **reading: Unpack[Reading],
 ) -> PickResult:
@@ -130,25 +138,30 @@ def pick(
         out: folder of the search; None: runs/pick-NAME-HASH, the hash being of what is asked for.
         models: candidates; empty: the catalogue.
         metric: what chooses, see `TrainConfig.metric`; None: macro AUROC.
+        task: "ordinal": classes are grades in order, see `Budget.task`.
+        order: of grades that are not numbers, all of them from the lowest to the highest.
         seed: seed of every training.
         device: what networks are trained on.
         fold: number of the fold that is test, of data with folds.
         freeze: candidates are pretrained networks of which the head alone is trained, see `TrainConfig.freeze`.
+        settings: other settings of every training, as in `Budget.settings`, such as {"preprocess.intensity": "fitted"}.
         engine: who trains: "local", this process, one after the other; "ray", one training a task of Ray; or a
             `zoo.Engine` with more words. Minutes are those of a clock on the wall.
         **reading: columns, group, keep_na, uncertain, frames; see `zoo.spec.Reading`.
 
     Raises:
         UsageError: a limit that there is not, or is not above 0 (code pick-budget); `freeze`, and no weights are here;
-            or the engine cannot be had.
+            a setting that the search chooses itself (option-conflict); or the engine cannot be had.
         CatalogueError: one of `models` is unknown.
         ResumeError: `out` holds a search for something else, or other files.
         TrainingError: no candidate meets the limits (code pick-none), or another process conducts this search
             (run-busy).
-        DataError: as `zoo.train`.
+        DataError: as `zoo.train`; what no candidate can take, such as images without a range (intensity-range), is
+            refused before the first is trained.
     """
     from zoo.registry import find
     from zoo.workflow._candidates import Limits
+    from zoo.workflow._folds import refuse_none
 
     began = time.monotonic()
     said = read_limits(budget) if isinstance(budget, str) else _check_limits(dict(budget or {}), str(budget))
@@ -156,8 +169,13 @@ def pick(
     for name in models:
         find(name)
     source = "digits" if data is None else data
-    shared: dict[str, Any] = {"seed": 0 if seed is None else seed, "metric": metric, "device": device, "fold": fold}
-    shared = {name: value for name, value in {**shared, **pick_reading(reading)}.items() if value is not None}
+    shared: dict[str, Any] = {
+        "metric": metric, "task": task, "order": order, "seed": seed, "device": device, "fold": fold,
+        "settings": dict(settings or {}) or None, **pick_reading(reading),
+    }  # fmt: skip
+    shared = {name: value for name, value in shared.items() if value is not None}
+    _refuse_own(settings_of(shared))
+    refuse_none(cast("Budget", shared), None)
     with open_engine(engine) as hands:
         return _pick(source, minutes, limits, began, hands, out=out, models=models, shared=shared, freeze=freeze)
 
@@ -176,14 +194,13 @@ def _pick(
 ) -> PickResult:
     """As `pick`, which has looked at its arguments."""
     from zoo.runs import point_latest
-    from zoo.workflow._candidates import find_candidates
+    from zoo.workflow._candidates import find_candidates, refuse_unfit
     from zoo.workflow._clock import open_search
     from zoo.workflow._halving import Search
     from zoo.workflow._images import lasting_source
     from zoo.workflow.train import train
 
-    metric, device = shared.get("metric"), shared.get("device")
-    splits = _open(source, cast("Budget", shared))
+    splits, config = _open(source, cast("Budget", shared))
     request = {
         "data": lasting_source(source),
         "fingerprint": splits.fingerprint.sha256,
@@ -195,11 +212,12 @@ def _pick(
         **({"freeze": True} if freeze else {}),
     }
     folder = Path(out) if out is not None else _default_folder(splits, request)
-    clock = open_search(folder, request, minutes, began)
     slot = _LONGEST * 60 * minutes
+    found = find_candidates(splits, limits, slot=slot, models=models, device=config.device, freeze=freeze)
+    refuse_unfit(found, splits, source, cast("Budget", shared))  # before there is a folder: the mended call may take it
+    clock = open_search(folder, request, minutes, began)
     with clock.alone():
-        found = find_candidates(splits, limits, slot=slot, models=models, device=device, freeze=freeze)
-        search = Search(folder, source, clock, limits, shared, metric or "macro_auroc", hands, splits)
+        search = Search(folder, source, clock, limits, shared, config.metric, hands, splits)
         search.conduct(found)
         best = search.best()
         result = train(best.model, source, out=best.outcome.run, resume="auto", **cast("Budget", best.budget))
@@ -240,19 +258,34 @@ def _row(one: Tried, best: Tried) -> PickRow:
     )
 
 
-def _open(source: str | Path, budget: Budget) -> Splits:
-    """The images as every trial will open them."""
+def _refuse_own(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that each trial has from the search.
+
+    Raises:
+        UsageError: names them.
+    """
+    if own := [f"--set {name}" for name in _OWN if name in settings]:
+        raise UsageError(
+            f"{' and '.join(own)}: zoo pick chooses that for each model; leave it out, or train one model with zoo "
+            "train",
+            code="option-conflict",
+            options=own,
+        )
+
+
+def _open(source: str | Path, budget: Budget) -> tuple[Splits, TrainConfig]:
+    """The images as every trial will open them, and what all trials are told."""
     from zoo.data import apply_advice
     from zoo.evaluation import check_metric
     from zoo.registry import find
     from zoo.workflow._images import open_as
     from zoo.workflow._recipe import configure
 
-    chosen, _ = apply_advice(source, {})
+    chosen, _ = apply_advice(source, settings_of(budget))
     config = configure(find("logistic_regression"), budget, chosen)
     splits = open_as(source, config, skip_bad=False)
     check_metric(config.metric, splits.labels)
-    return splits
+    return splits, config
 
 
 def _default_folder(splits: Splits, request: Mapping[str, Any]) -> Path:
