@@ -25,7 +25,7 @@ from zoo.workflow import _trials
 from zoo.workflow._candidates import Limits, find_candidates
 from zoo.workflow._clock import open_search
 from zoo.workflow._engine import Hands, open_engine
-from zoo.workflow._halving import Search, count_rounds
+from zoo.workflow._halving import Plan, Search, count_rounds
 from zoo.workflow._recipe import OWN_SIZE
 from zoo.workflow._space import make_space
 from zoo.workflow.pick import read_limits
@@ -192,8 +192,9 @@ def test_rounds_give_fewer_networks_more_time(stripes: Path, monkeypatch: pytest
     pick = sys.modules["zoo.workflow.pick"]
     limits, images = Limits(), pick._open(stripes, {})[0]
     clock = open_search(Path("search"), {}, 10.0, time.monotonic())
-    search = Search(Path("search"), stripes, clock, limits, {}, "macro_auroc", alone, images)
-    search.conduct(find_candidates(images, limits, slot=600, models=tuple(values)))
+    plan = Plan(find_candidates(images, limits, slot=600, models=tuple(values)))
+    search = Search(Path("search"), stripes, clock, limits, {}, "macro_auroc", alone, images, plan)
+    search.conduct()
     names, times = zip(*asked, strict=True)
     seconds = [float(one.removesuffix("s")) for one in times]
     assert sorted(names[:3]) == sorted(values)
@@ -212,8 +213,8 @@ def test_more_time_begins_with_more_networks(stripes: Path, minutes: int, size: 
     images = sys.modules["zoo.workflow.pick"]._open(stripes, {})[0]
     found = find_candidates(images, Limits(), slot=600)
     clock = open_search(Path("search"), {}, 0.7 * minutes, time.monotonic())  # classical models took the rest
-    search = Search(Path("search"), stripes, clock, Limits(), {}, "macro_auroc", alone, images)
-    assert len(search._next_group(found.networks, found)) == size
+    search = Search(Path("search"), stripes, clock, Limits(), {}, "macro_auroc", alone, images, Plan(found))
+    assert len(search._next_group(found.networks)) == size
 
 
 @pytest.mark.parametrize(("n", "rounds"), [(1, 1), (2, 2), (3, 2), (9, 3), (27, 4)])
@@ -444,8 +445,9 @@ def test_a_slow_machine_trains_fewer_networks_and_not_none(
     monkeypatch.setattr(_trials, "conduct", fake)
     images = sys.modules["zoo.workflow.pick"]._open(stripes, {})[0]
     clock = open_search(Path("search"), {}, 6.0, time.monotonic())
-    search = Search(Path("search"), stripes, clock, Limits(), {}, "macro_auroc", alone, images)
-    search.conduct(find_candidates(images, Limits(), slot=600, models=("resnet10t", "simple_cnn", "vig_mini")))
+    plan = Plan(find_candidates(images, Limits(), slot=600, models=("resnet10t", "simple_cnn", "vig_mini")))
+    search = Search(Path("search"), stripes, clock, Limits(), {}, "macro_auroc", alone, images, plan)
+    search.conduct()
     assert len(asked) > 3
     assert search.best().model == asked[0][0]
     assert asked[3][1] > 150

@@ -6,12 +6,13 @@ beyond the limits; what is near them is measured here, on the exported file.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
-from zoo.errors import UsageError, ZooError
+from zoo.errors import CatalogueError, UsageError, ZooError
 from zoo.workflow._recipe import OWN_SIZE, configure, resolve
 from zoo.workflow._settings import settings_of
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from zoo.data import Splits
     from zoo.spec import Budget, Intensity, ModelCard
 
-__all__ = ["Candidate", "Candidates", "Limits", "find_candidates", "refuse_unfit"]
+__all__ = ["Candidate", "Candidates", "Limits", "find_candidates", "list_late", "refuse_unfit"]
 
 _SLACK = 2.0
 """A card whose latency is so many times the limit is left out unmeasured; other processors differ by less."""
@@ -208,6 +209,19 @@ def refuse_unfit(found: Candidates, data: Splits, source: str | Path, said: Budg
             return
     if refusal is not None:
         raise refusal
+
+
+def list_late(found: Candidates) -> list[str]:
+    """Networks that are trained from random weights, though this machine has theirs now."""
+    from zoo import registry
+    from zoo.store.weights import is_here
+
+    late = []
+    for one in found.networks:
+        with contextlib.suppress(CatalogueError):  # whatever brought the model is gone
+            if not one.budget.get("pretrained") and is_here(registry.find(one.model)):
+                late.append(one.model)
+    return late
 
 
 def _on_features(card: ModelCard, data: Splits) -> Candidate:

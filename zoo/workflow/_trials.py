@@ -17,7 +17,7 @@ import msgspec
 
 from zoo._support.files import atomic_write
 from zoo._support.text import join_lines
-from zoo.errors import OutputError, ResumeError, ZooError
+from zoo.errors import CatalogueError, OutputError, PluginError, ResumeError, WeightsError, ZooError
 from zoo.spec import Interval, decode, encode, to_builtins
 from zoo.workflow._clock import TimeOver
 from zoo.workflow._find import MODEL_FILE, is_run
@@ -182,13 +182,13 @@ def conduct(trial: Trial, data: str | Path, folder: Path, callbacks: tuple[Callb
     """One trial to its proven file and what validation says of it.
 
     A refusal is an outcome, too: this model cannot be had, and others may. It is written down, unless the time or
-    another process was in the way.
+    another process was in the way, or the machine lacks a plugin or weights, which may come.
 
     Raises:
         OutputError: nothing can be written.
         TrainingError: another process trains it now.
     """
-    began = time.monotonic()
+    began, lasts = time.monotonic(), True
     run = folder / TRIALS / trial.name
     try:
         job = learn(trial, data, run, callbacks=callbacks, export=True)
@@ -198,6 +198,7 @@ def conduct(trial: Trial, data: str | Path, folder: Path, callbacks: tuple[Callb
     except ZooError as problem:
         if problem.code == "run-busy":  # which says nothing of the model
             raise
+        lasts = problem.code != "search-time" and not isinstance(problem, CatalogueError | PluginError | WeightsError)
         outcome = Outcome(
             trial=trial.name,
             run=str(run) if is_run(run) else None,
@@ -206,7 +207,7 @@ def conduct(trial: Trial, data: str | Path, folder: Path, callbacks: tuple[Callb
             why=join_lines(problem),
             code=problem.code,
         )
-    if outcome.code not in {"search-time", "run-busy"}:  # neither says anything of the model
+    if lasts:
         atomic_write(folder / TRIALS / f"{trial.name}.json", encode(outcome))
     return outcome
 

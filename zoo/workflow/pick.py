@@ -196,7 +196,7 @@ def _pick(
     from zoo.runs import point_latest
     from zoo.workflow._candidates import find_candidates, refuse_unfit
     from zoo.workflow._clock import open_search
-    from zoo.workflow._halving import Search
+    from zoo.workflow._halving import PLAN, Plan, Search, read_plan
     from zoo.workflow._images import lasting_source
     from zoo.workflow.train import train
 
@@ -212,13 +212,17 @@ def _pick(
         **({"freeze": True} if freeze else {}),
     }
     folder = Path(out) if out is not None else _default_folder(splits, request)
-    slot = _LONGEST * 60 * minutes
-    found = find_candidates(splits, limits, slot=slot, models=models, device=config.device, freeze=freeze)
-    refuse_unfit(found, splits, source, cast("Budget", shared))  # before there is a folder: the mended call may take it
+    plan = None
+    if not (folder / PLAN).is_file():  # else the candidates are those of the first call
+        slot = _LONGEST * 60 * minutes
+        found = find_candidates(splits, limits, slot=slot, models=models, device=config.device, freeze=freeze)
+        refuse_unfit(found, splits, source, cast("Budget", shared))  # while the mended call may still take the folder
+        plan = Plan(found)
     clock = open_search(folder, request, minutes, began)
     with clock.alone():
-        search = Search(folder, source, clock, limits, shared, config.metric, hands, splits)
-        search.conduct(found)
+        plan = plan or read_plan(folder)
+        search = Search(folder, source, clock, limits, shared, config.metric, hands, splits, plan)
+        search.conduct()
         best = search.best()
         result = train(best.model, source, out=best.outcome.run, resume="auto", **cast("Budget", best.budget))
     clock.note()
@@ -236,7 +240,7 @@ def _pick(
         size_mb=outcome.size_bytes / 1e6,
         minutes=clock.spent / 60,
         table=tuple(_row(one, best) for one in search.tried),
-        untried=search.untried(found),
+        untried=search.untried(),
         test=result.test,
         notes=search.notes(best),
     )
