@@ -69,6 +69,8 @@ def compare(
     seed: options.Seed = None,
     device: options.Device = None,
     pretrained: options.Pretrained = False,
+    skip_bad: options.SkipBad = False,
+    keep_leaks: options.KeepLeaks = False,
     uncertain: options.Uncertain = None,
     settings: options.Settings = None,
     resamples: Annotated[
@@ -129,6 +131,7 @@ def compare(
         seed=seed,
         device=device,
         pretrained=pretrained,
+        leaks="keep" if keep_leaks else None,
         settings=read_settings(settings or []),
     )
     try:
@@ -138,6 +141,7 @@ def compare(
                 data,
                 split=split,
                 provider=provider,
+                skip_bad=skip_bad,
                 budget=budget,
                 resamples=resamples,
                 per_class=per_class,

@@ -34,6 +34,7 @@ __all__ = [
     "Inputs",
     "Jobs",
     "Json",
+    "KeepLeaks",
     "KeepNa",
     "Key",
     "Lr",
@@ -281,6 +282,9 @@ Inputs = Annotated[
 ]
 Split = Annotated[Literal["train", "val", "test"], typer.Option("--split", help="Which images.", show_default=True)]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and say how many.")]
+KeepLeaks = Annotated[
+    bool, typer.Option("--keep-leaks", help="Train on copies of held-out images, and on groups in two splits.")
+]
 Unlike = Annotated[
     list[str] | None,
     typer.Option(

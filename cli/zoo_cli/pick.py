@@ -54,6 +54,8 @@ def pick(
     order: options.Order = None,
     seed: options.Seed = None,
     device: options.Device = None,
+    skip_bad: options.SkipBad = False,
+    keep_leaks: options.KeepLeaks = False,
     fold: options.Fold = None,
     freeze: Annotated[
         bool, typer.Option("--freeze", help="Try pretrained networks only, and train the head of each alone.")
@@ -94,6 +96,8 @@ def pick(
             order=options.read_order(order),
             seed=seed,
             device=device,
+            skip_bad=skip_bad,
+            leaks="keep" if keep_leaks else None,
             fold=fold,
             freeze=freeze,
             settings=chosen,

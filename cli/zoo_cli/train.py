@@ -136,9 +136,7 @@ def train(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     skip_bad: options.SkipBad = False,
-    keep_leaks: Annotated[
-        bool, typer.Option("--keep-leaks", help="Train on copies of held-out images, and on groups in two splits.")
-    ] = False,
+    keep_leaks: options.KeepLeaks = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse data with copies in two splits instead of leaving them out.")
     ] = False,

@@ -95,3 +95,46 @@ def test_a_setting_chooses_the_metric_and_the_size_of_every_trial(deep: Path) ->
     found = zoo.pick(deep, budget=MINUTES, models=ONE, settings=settings)
     assert found.metric == "accuracy"
     assert open_run(Path(found.run)).record.card.preprocess.size == (16, 16)
+
+
+SEVERAL = (
+    ("pick", "--models", "logistic_regression", "--budget", "minutes=5"),
+    ("tune", "logistic_regression", "--trials", "1"),
+    ("compare", "logistic_regression", "random_forest"),
+)
+
+
+@pytest.mark.parametrize("verb", SEVERAL, ids=lambda verb: verb[0])
+def test_verbs_that_train_several_models_leave_damaged_files_out(here: Path, verb: tuple[str, ...]) -> None:
+    """They advised --skip-bad, and answered that there is no such option."""
+    if verb[0] == "tune":
+        pytest.importorskip("optuna")
+    folder = draw(here / "damaged", ("dark", "light"), deep=False)
+    (folder / "train" / "dark" / "dark0.png").write_bytes(b"no picture")
+    for split in ("train", "val", "test"):  # the header is whole
+        path = folder / split / "dark" / "dark1.png"
+        path.write_bytes(path.read_bytes()[:120])
+        path.rename(path.with_name("a first one.png"))
+    refusal = run_zoo(*verb, "--data", folder, "--json")
+    assert refusal.document["error"]["code"] == "images-unusable"
+    ran = run_zoo(*verb, "--data", folder, "--skip-bad", "--json")
+    assert ran.code == 0, ran.err
+    report = ran.document if verb[0] == "compare" else ran.document["test"]
+    assert report["n"] == 11
+    if verb[0] == "tune":
+        assert ran.document["recipe"]["skip_bad"] is True
+
+
+@pytest.mark.parametrize("verb", SEVERAL, ids=lambda verb: verb[0])
+def test_verbs_that_train_several_models_keep_leaks_where_they_are_told_to(here: Path, verb: tuple[str, ...]) -> None:
+    if verb[0] == "tune":
+        pytest.importorskip("optuna")
+    folder = draw(here / "leaky", ("dark", "light"), deep=False)
+    for path in (folder / "train" / "dark").iterdir():
+        path.unlink()
+    for path in (folder / "test" / "dark").iterdir():
+        (folder / "train" / "dark" / path.name).write_bytes(path.read_bytes())
+    refusal = run_zoo(*verb, "--data", folder, "--json")
+    assert refusal.document["error"]["code"] == "class-copies"
+    ran = run_zoo(*verb, "--data", folder, "--keep-leaks", "--json")
+    assert ran.code == 0, ran.err

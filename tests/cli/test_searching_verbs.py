@@ -43,11 +43,13 @@ def test_pick_shows_why_and_tells_programs_the_same(stripes: str) -> None:
 
 @pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="optuna is not installed")
 def test_tune_offers_the_command_that_trains_its_run_again(stripes: str) -> None:
-    shown = run_zoo("tune", "simple_cnn", "--data", stripes, "--trials", "1", "--epochs", "1", "--out", "search")
+    asked = ("--trials", "1", "--epochs", "1", "--set", "steps=null", "--set", "clip=0.123456789")
+    shown = run_zoo("tune", "simple_cnn", "--data", stripes, *asked, "--out", "search")
     assert shown.code == 0, shown.err
-    lines = shown.out[shown.out.index("again") :].split("next")[0].removeprefix("again")
-    command = shlex.split(" ".join(lines.split()))
+    (line,) = (line for line in shown.out.splitlines() if line.startswith("again"))
+    command = shlex.split(line.removeprefix("again"))
     assert command[:5] == ["zoo", "train", "simple_cnn", "--data", stripes]
+    assert {"steps=null", "clip=0.123456789"} <= {*command}, "wrapped, the first line would train another recipe"
     ran = run_zoo(*command[1:], "--out", "again")
     assert ran.code == 0, ran.err
     weights = [Path(run, "weights.safetensors").read_bytes() for run in ("search/trials/0000", "again")]

@@ -108,8 +108,10 @@ class Search:
         hands: Hands,
         images: Splits,
         plan: Plan,
+        *,
+        skip_bad: bool = False,
     ) -> None:
-        self.hands, self.images, self.plan = hands, images, plan
+        self.hands, self.images, self.plan, self.skip_bad = hands, images, plan, skip_bad
         self.folder, self.source, self.clock, self.limits = folder, source, clock, limits
         self.shared, self.metric, self.reserve = shared, metric, clock.reserve
         self.tried: list[Tried] = []
@@ -200,7 +202,8 @@ class Search:
         trials = []
         for one in group:
             name = f"{stage.replace(' ', '')}-{file_name(one.label.replace(' on ', '-'))}"
-            trials.append(Trial(name=name, model=one.model, budget={**_join(self.shared, one.budget), **budget}))
+            asked = {**_join(self.shared, one.budget), **budget}
+            trials.append(Trial(name=name, model=one.model, budget=asked, skip_bad=self.skip_bad))
         least = 0 if self.tried else 1
         outcomes = conduct_all(
             trials, self.source, self.folder, self.clock, self.hands, images=self.images, reserve=reserve, least=least

@@ -61,6 +61,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     budget: dict[str, Any] = {}
     """As `zoo.train` takes it."""
+    skip_bad: bool = False
+    """Leave unreadable images out."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,10 +164,12 @@ def _measure_here(outcome: Outcome, folder: Path, images: Splits) -> Outcome:
     import numpy as np
 
     from zoo.edge import Runtime
+    from zoo.workflow._images import read_some
     from zoo.workflow._judge import check_takes, measure_latencies
 
     runtime = Runtime.open(Path(outcome.run) / MODEL_FILE)
-    image = check_takes(runtime.manifest, images).val.read(0).pixels
+    val = check_takes(runtime.manifest, images).val
+    image = next(read_some((val,), len(val), skip_bad=True)).pixels
     latency = min(float(np.median(measure_latencies([runtime], image))) for _ in range(_MEASURED))
     measured = msgspec.structs.replace(outcome, latency_ms=latency)
     atomic_write(folder / TRIALS / f"{outcome.trial}.json", encode(measured))
@@ -252,10 +256,10 @@ def learn(
         loaded = registry.load(card.plugin)
         watched.hold(place)
         if _resume.choose_step(card, budget, place, resume="auto") == "begin":
-            plan = _begin.prepare(card, loaded, data, budget, began=began)
+            plan = _begin.prepare(card, loaded, data, budget, skip_bad=trial.skip_bad, began=began)
             watched.job = _begin.begin(plan, out=place, hold=watched.hold)
         else:
-            watched.job = _resume.resume(loaded, data, budget, path=place, skip_bad=False)
+            watched.job = _resume.resume(loaded, data, budget, path=place, skip_bad=trial.skip_bad)
         context = dataclasses.replace(watched.job.context, callbacks=callbacks)
         job = watched.job = dataclasses.replace(watched.job, context=context)
         for one in callbacks:
@@ -271,11 +275,12 @@ def _judge(trial: Trial, job: Job, seconds: float) -> Outcome:
     from zoo.edge import Runtime
     from zoo.evaluation import predict_set
     from zoo.spec import count_epochs
+    from zoo.workflow._images import without_bad
     from zoo.workflow._judge import check_takes
 
     run = job.run
     runtime = Runtime.open(run.file(MODEL_FILE))
-    data = check_takes(runtime.manifest, job.data)
+    data = check_takes(runtime.manifest, without_bad(job.data, run.record.skipped))
     start = time.monotonic()
     logits = predict_set(runtime.logits, data.val)
     config = run.record.card.train

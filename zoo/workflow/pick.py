@@ -121,6 +121,8 @@ def pick(
     order: Sequence[str] | None = None,
     seed: int | None = None,
     device: str | None = None,
+    skip_bad: bool = False,
+    leaks: Literal["drop", "keep", "refuse"] | None = None,
     fold: int | None = None,
     freeze: bool = False,
     settings: Mapping[str, Any] | None = None,
@@ -142,6 +144,8 @@ def pick(
         order: of grades that are not numbers, all of them from the lowest to the highest.
         seed: seed of every training.
         device: what networks are trained on.
+        skip_bad: leave unreadable images out of every training, instead of refusing the set.
+        leaks: training images that are copies of held-out ones, see `Budget.leaks`.
         fold: number of the fold that is test, of data with folds.
         freeze: candidates are pretrained networks of which the head alone is trained, see `TrainConfig.freeze`.
         settings: other settings of every training, as in `Budget.settings`, such as {"preprocess.intensity": "fitted"}.
@@ -170,14 +174,17 @@ def pick(
         find(name)
     source = "digits" if data is None else data
     shared: dict[str, Any] = {
-        "metric": metric, "task": task, "order": order, "seed": seed, "device": device, "fold": fold,
+        "metric": metric, "task": task, "order": order, "seed": seed, "device": device, "leaks": leaks, "fold": fold,
         "settings": dict(settings or {}) or None, **pick_reading(reading),
     }  # fmt: skip
     shared = {name: value for name, value in shared.items() if value is not None}
     _refuse_own(settings_of(shared))
     refuse_none(cast("Budget", shared), None)
     with open_engine(engine) as hands:
-        return _pick(source, minutes, limits, began, hands, out=out, models=models, shared=shared, freeze=freeze)
+        return _pick(
+            source, minutes, limits, began, hands, out=out, models=models, shared=shared, freeze=freeze,
+            skip_bad=skip_bad,
+        )  # fmt: skip
 
 
 def _pick(
@@ -191,6 +198,7 @@ def _pick(
     models: Sequence[str],
     shared: dict[str, Any],
     freeze: bool,
+    skip_bad: bool,
 ) -> PickResult:
     """As `pick`, which has looked at its arguments."""
     from zoo.runs import point_latest
@@ -200,7 +208,7 @@ def _pick(
     from zoo.workflow._images import lasting_source
     from zoo.workflow.train import train
 
-    splits, config = _open(source, cast("Budget", shared))
+    splits, config = _open(source, cast("Budget", shared), skip_bad=skip_bad)
     request = {
         "data": lasting_source(source),
         "fingerprint": splits.fingerprint.sha256,
@@ -210,6 +218,7 @@ def _pick(
         "models": list(models),
         **shared,
         **({"freeze": True} if freeze else {}),
+        **({"skip_bad": True} if skip_bad else {}),
     }
     folder = Path(out) if out is not None else _default_folder(splits, request)
     plan = None
@@ -221,10 +230,11 @@ def _pick(
     clock = open_search(folder, request, minutes, began)
     with clock.alone():
         plan = plan or read_plan(folder)
-        search = Search(folder, source, clock, limits, shared, config.metric, hands, splits, plan)
+        search = Search(folder, source, clock, limits, shared, config.metric, hands, splits, plan, skip_bad=skip_bad)
         search.conduct()
         best = search.best()
-        result = train(best.model, source, out=best.outcome.run, resume="auto", **cast("Budget", best.budget))
+        asked = cast("Budget", best.budget)
+        result = train(best.model, source, out=best.outcome.run, resume="auto", skip_bad=skip_bad, **asked)
     clock.note()
     point_latest(Path("runs"), Path(result.run))
     outcome = best.outcome
@@ -277,7 +287,7 @@ def _refuse_own(settings: Mapping[str, Any]) -> None:
         )
 
 
-def _open(source: str | Path, budget: Budget) -> tuple[Splits, TrainConfig]:
+def _open(source: str | Path, budget: Budget, *, skip_bad: bool = False) -> tuple[Splits, TrainConfig]:
     """The images as every trial will open them, and what all trials are told."""
     from zoo.data import apply_advice
     from zoo.evaluation import check_metric
@@ -287,7 +297,7 @@ def _open(source: str | Path, budget: Budget) -> tuple[Splits, TrainConfig]:
 
     chosen, _ = apply_advice(source, settings_of(budget))
     config = configure(find("logistic_regression"), budget, chosen)
-    splits = open_as(source, config, skip_bad=False)
+    splits = open_as(source, config, skip_bad=skip_bad)
     check_metric(config.metric, splits.labels)
     return splits, config
 
