@@ -90,7 +90,7 @@ def pick(
             data,
             budget=budget,
             out=out,
-            models=[name.strip() for name in (models or "").split(",") if name.strip()],
+            models=() if models is None else options.read_names(models, "--models", "resnet18,svm"),
             metric=metric,
             task=task,
             order=options.read_order(order),

@@ -41,6 +41,13 @@ def test_pick_shows_why_and_tells_programs_the_same(stripes: str) -> None:
     assert told.document["test"]["split"] == "test"
 
 
+@pytest.mark.parametrize("names", [",", "", "svm,"])
+def test_pick_refuses_an_empty_name_of_a_model(stripes: str, names: str) -> None:
+    """A lone comma searched the whole catalogue."""
+    error = run_zoo("pick", "--data", stripes, "--models", names, "--json").document["error"]
+    assert (error["code"], error["option"]) == ("option-value", "--models")
+
+
 @pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="optuna is not installed")
 def test_tune_offers_the_command_that_trains_its_run_again(stripes: str) -> None:
     asked = ("--trials", "1", "--epochs", "1", "--set", "steps=null", "--set", "clip=0.123456789")
