@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal, cast
 import msgspec
 
 from zoo._support.files import atomic_write, refuse_occupied
-from zoo.errors import CatalogueError, DataError, UsageError
+from zoo.errors import DataError, UsageError
 from zoo.runs import new_id, point_latest
 from zoo.spec import check_budget
 from zoo.workflow._engine import Engine, as_engine, open_engine
-from zoo.workflow._find import is_run
+from zoo.workflow._find import find_target, is_run
 from zoo.workflow._settings import settings_of
 from zoo.workflow._trainings import Training, train_all
 from zoo.workflow.evaluate import look_up, open_target
@@ -54,7 +54,8 @@ def compare(
     Every model is checked before the first is trained: its name, its settings, its weights, and the images.
 
     Args:
-        targets: runs, bundles, .onnx files, or names of models, which are trained first with one budget.
+        targets: runs, bundles, .onnx files, or names of models, which are trained first with one budget; of a model and
+            a run below runs/ that bear one name, the model.
         data: images; None: those of the runs, which must then be the same, or "digits" where nothing was
             trained yet.
         split: train, val or test.
@@ -130,7 +131,7 @@ def _compare(
     asked = cast("Reading", {name: value for name, value in said.items() if name in read})
 
     hired = dict.fromkeys(engine.options, True)
-    places = [_find(target) for target in targets]
+    places = [find_target(target) for target in targets]
     if over := _over_folds(targets, places):
         idle = {"data": data is not None, "split": split != "test", "provider": provider != "cpu"}
         why = "runs over folds are compared by the answers that they keep; leave it out"
@@ -371,24 +372,3 @@ def _is_ensemble(target: str | Path) -> bool:
     from zoo import registry
 
     return str(target).startswith(registry.ENSEMBLE)
-
-
-def _find(target: str | Path) -> Path | None:
-    """The run, bundle or file called `target`; None: it is a model to train."""
-    from zoo import registry
-    from zoo.runs import find_run
-
-    if Path(target).exists():
-        return Path(target).resolve()  # runs/latest moves on when a model is trained for the comparison
-    try:
-        return find_run(target)
-    except UsageError as problem:
-        if problem.code in {"run-aside", "run-gone"}:
-            raise
-    try:
-        registry.find(str(target))
-    except CatalogueError as problem:
-        raise UsageError(
-            f"'{target}' is not a run, bundle, file or model: {problem}", code="target-unknown", target=str(target)
-        ) from None
-    return None
