@@ -80,7 +80,7 @@ def pick(
     """Pick the best model for your images that a device can run.
 
     Linear and classical models come first, then networks in rounds. Validation images choose; the pick is judged once
-    on the test images. The same command continues where it was stopped.
+    on the test images. The same command continues where it was stopped, and with more minutes.
     """
     from zoo.workflow.train import read_settings
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,14 @@ import pictures
 import pytest
 
 import zoo
+from zoo._support.files import atomic_write
 from zoo.runs import open_run
+from zoo.spec import Interval, encode
 from zoo.workflow import _trials
+from zoo.workflow._candidates import Limits, find_candidates
+from zoo.workflow._clock import Clock, open_search
+from zoo.workflow._engine import open_engine
+from zoo.workflow._halving import Plan, Search, read_plan
 
 QUICK = {"minutes": 5.0}
 BOTH = ("logistic_regression", "simple_cnn")
@@ -88,3 +96,49 @@ def test_a_network_whose_plugin_is_gone_is_a_row_and_is_trained_when_it_is_back(
     assert "ZOO_PLUGINS" in row.dropped
     (row,) = (row for row in zoo.pick(stripes, budget=QUICK, models=BOTH).table if row.model == "simple_cnn")
     assert row.value is not None
+
+
+def test_more_minutes_go_on_in_the_same_folder(stripes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was refused as another search, and a new one trained all again."""
+    short = zoo.pick(stripes, budget={"minutes": 0.001}, models=BOTH)
+    assert [row.model for row in short.table] == ["logistic_regression on hog"]
+    conduct, begun = _trials.conduct, []
+
+    def listening(trial: _trials.Trial, *rest: Any) -> _trials.Outcome:
+        begun.append(trial.name)
+        return conduct(trial, *rest)
+
+    monkeypatch.setattr(_trials, "conduct", listening)
+    longer = zoo.pick(stripes, budget=QUICK, models=BOTH)
+    assert begun == ["round1-simple_cnn"]
+    assert longer.table[0].run == short.table[0].run
+    assert (longer.budget["minutes"], len(longer.table)) == (5.0, 2)
+
+
+def test_more_minutes_bring_the_next_round(stripes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With fake trainings of 90 s: the time was over after the first round, and no network was left to begin with."""
+    names = ("resnet10t", "simple_cnn", "vig_mini")
+    asked: list[str] = []
+    clocks: list[Clock] = []
+
+    def fake(trial: _trials.Trial, data: Any, folder: Path, callbacks: Any = ()) -> _trials.Outcome:
+        del data, callbacks
+        asked.append(trial.name)
+        clocks[-1].before += 90
+        value = Interval(value=0.5 + 0.1 * names.index(trial.model), low=0.4, high=0.9)
+        found = _trials.Outcome(trial=trial.name, run="run", value=value, latency_ms=1, size_bytes=1, whole=False)
+        atomic_write(folder / "trials" / f"{trial.name}.json", encode(found))
+        return found
+
+    monkeypatch.setattr(_trials, "conduct", fake)
+    images, folder = importlib.import_module("zoo.workflow.pick")._open(stripes, {})[0], Path("search")
+    plan = Plan(find_candidates(images, Limits(), slot=600, models=names))
+    for minutes, rounds in ((5.0, 1), (60.0, 2)):
+        clocks.append(open_search(folder, {}, minutes, time.monotonic()))
+        with open_engine("local") as hands:
+            search = Search(folder, stripes, clocks[-1], Limits(), {}, "macro_auroc", hands, images, plan)
+            search.conduct()
+        plan = read_plan(folder)
+        assert (len(plan.rounds), plan.done) == (rounds, rounds == 2)
+        assert any("more minutes" in note for note in search.notes(search.best())) is (rounds == 1)
+    assert asked[3:] == ["round2-vig_mini"]

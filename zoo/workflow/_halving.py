@@ -115,7 +115,7 @@ class Search:
         self.folder, self.source, self.clock, self.limits = folder, source, clock, limits
         self.shared, self.metric, self.reserve = shared, metric, clock.reserve
         self.tried: list[Tried] = []
-        self.round = 0
+        self.round, self.cut = 0, False
         self.again: set[str] = set()
 
     def conduct(self) -> None:
@@ -129,7 +129,7 @@ class Search:
             group = self._next_group(queue)
             queue = [one for one in queue if one not in group]
             queue = [*self._give_back(self._halve(group)), *queue]
-        self.plan.done = not queue
+        self.plan.done = not queue and not self.cut
         self._keep()
 
     def _time_for_more(self) -> bool:
@@ -178,6 +178,7 @@ class Search:
                 group = self._planned()
             else:
                 if number and not self._time_for_more():
+                    self.cut = True
                     break
                 share = int((self.clock.left - self.reserve) / (rounds - number) / self._turns(len(group)))
                 self.plan.rounds.append(_Round([one.label for one in group], max(1, share)))
@@ -186,6 +187,7 @@ class Search:
             self.round += 1
             budget = {"budget": f"{plan.seconds}s"}
             tried = self._try(group, f"round {self.round}", budget, reserve=self.reserve)
+            self.cut |= len(tried) < len(group) or any(one.outcome.code == "search-time" for one in tried)
             ranked = sorted((one for one in tried if not one.dropped), key=self._rank)
             kept = ranked[: math.ceil(len(group) / ETA)]
             for one in ranked[len(kept) :]:
@@ -311,7 +313,7 @@ class Search:
                 "begins one that takes them"
             )
         if not self.plan.done:
-            said.append("the time was over before every candidate was tried")
+            said.append("the time was over before the search was; the same command with more minutes continues it")
         return tuple(said)
 
     def _keep(self) -> None:

@@ -131,7 +131,8 @@ def pick(
 ) -> PickResult:
     """The best model for these images that meets a device's limits, chosen on validation, judged once on test.
 
-    The same call continues where an earlier one was stopped: what is trained is not trained again.
+    The same call continues where an earlier one was stopped, and with more minutes: what is trained is not trained
+    again.
 
     Args:
         data: a folder of class folders, a table, a MedMNIST-style .npz, or a name; None: "digits".
@@ -214,7 +215,6 @@ def _pick(
         "fingerprint": splits.fingerprint.sha256,
         "latency_ms": limits.latency_ms,
         "size_mb": limits.size_mb,
-        "minutes": minutes,
         "models": list(models),
         **shared,
         **({"freeze": True} if freeze else {}),
