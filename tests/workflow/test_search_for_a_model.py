@@ -249,6 +249,18 @@ def test_with_freeze_the_heads_of_pretrained_networks_are_the_candidates(stripes
     assert found.left_out["has no features of trained weights"] >= len(CLASSICAL)
 
 
+@pytest.mark.usefixtures("here")
+def test_the_licence_of_the_weights_of_the_pick_is_named(stripes: Path) -> None:
+    """The file stands under it, and nobody who searched had chosen the weights."""
+    name = "tf_efficientnet_lite0"
+    if not is_here(zoo.info(name)):
+        pytest.skip(f"the weights of {name} are not installed")
+    found = zoo.pick(stripes, budget=QUICK, models=[name], freeze=True)
+    licence = zoo.info(name).weights.licence
+    assert any(f"licence is {licence}" in note for note in found.notes)
+    assert not any("licence" in note for note in zoo.pick(stripes, budget=QUICK, models=CLASSICAL).notes)
+
+
 def space_of(model: str, images: Path, **recipe: Any) -> dict[str, Any]:
     """What a search of a pretrained network varies."""
     card = zoo.info(model)

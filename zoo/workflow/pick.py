@@ -202,7 +202,7 @@ def _pick(
     skip_bad: bool,
 ) -> PickResult:
     """As `pick`, which has looked at its arguments."""
-    from zoo.runs import point_latest
+    from zoo.runs import open_run, point_latest, weights_licence
     from zoo.workflow._candidates import find_candidates, refuse_unfit
     from zoo.workflow._clock import open_search
     from zoo.workflow._halving import PLAN, Plan, Search, read_plan
@@ -237,7 +237,8 @@ def _pick(
         result = train(best.model, source, out=best.outcome.run, resume="auto", skip_bad=skip_bad, **asked)
     clock.note()
     point_latest(Path("runs"), Path(result.run))
-    outcome = best.outcome
+    outcome, licence = best.outcome, weights_licence(open_run(Path(result.run)).record)
+    of_weights = () if licence is None else (f"the pick was made from pretrained weights, whose licence is {licence}",)
     if outcome.value is None or outcome.latency_ms is None or outcome.size_bytes is None:
         raise search.none_fits()  # `best` has all three
     return PickResult(
@@ -252,7 +253,7 @@ def _pick(
         table=tuple(_row(one, best) for one in search.tried),
         untried=search.untried(),
         test=result.test,
-        notes=search.notes(best),
+        notes=(*search.notes(best), *of_weights),
     )
 
 
