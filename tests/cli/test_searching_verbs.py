@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from cli_running import run_zoo
 
+from zoo_cli.tune import _spell
+
 
 @pytest.fixture
 def stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -61,3 +63,14 @@ def test_tune_offers_the_command_that_trains_its_run_again(stripes: str) -> None
     assert ran.code == 0, ran.err
     weights = [Path(run, "weights.safetensors").read_bytes() for run in ("search/trials/0000", "again")]
     assert weights[0] == weights[1]
+
+
+def test_the_command_that_trains_again_says_all_of_a_recipe() -> None:
+    recipe = {
+        "task": "ordinal", "order": ("none", "very mild"), "skip_bad": True, "leaks": "keep", "lr": 1e-05,
+        "settings": {"steps": None, "preprocess.intensity": {"type": "window", "center": 40, "width": 400}},
+    }  # fmt: skip
+    assert shlex.split(_spell(recipe)) == [
+        "--lr", "1e-05", "--task", "ordinal", "--order", "none,very mild", "--skip-bad", "--keep-leaks",
+        "--set", "steps=null", "--set", 'preprocess.intensity={"type": "window", "center": 40, "width": 400}',
+    ]  # fmt: skip
