@@ -34,11 +34,13 @@ __all__ = [
     "Inputs",
     "Jobs",
     "Json",
+    "KeepLeaks",
     "KeepNa",
     "Key",
     "Lr",
     "Metric",
     "Operating",
+    "Order",
     "Pretrained",
     "Provider",
     "Seed",
@@ -47,6 +49,7 @@ __all__ = [
     "SkipBad",
     "Split",
     "TableAs",
+    "Task",
     "Uncertain",
     "Unlike",
     "Verbs",
@@ -56,6 +59,7 @@ __all__ = [
     "option",
     "read_inputs",
     "read_names",
+    "read_order",
     "refuse_formats",
     "refuse_idle",
     "spell_reading",
@@ -171,6 +175,11 @@ def read_inputs(text: str | None) -> tuple[str, ...] | None:
     return None if text is None else read_names(text, "--inputs", "age,sex")
 
 
+def read_order(text: str | None) -> tuple[str, ...] | None:
+    """What `--order` says: grades, the lowest first."""
+    return None if text is None else read_names(text, "--order", "none,mild,severe")
+
+
 def read_names(text: str, option: str, such: str) -> tuple[str, ...]:
     """What an option says that takes names between commas; `such` are some.
 
@@ -277,6 +286,9 @@ Inputs = Annotated[
 ]
 Split = Annotated[Literal["train", "val", "test"], typer.Option("--split", help="Which images.", show_default=True)]
 SkipBad = Annotated[bool, typer.Option("--skip-bad", help="Leave out images that cannot be read, and say how many.")]
+KeepLeaks = Annotated[
+    bool, typer.Option("--keep-leaks", help="Train on copies of held-out images, and on groups in two splits.")
+]
 Unlike = Annotated[
     list[str] | None,
     typer.Option(
@@ -317,6 +329,13 @@ Metric = Annotated[
         help="What chooses on validation: macro_auroc (default), balanced_accuracy, accuracy, f1, kappa, nll or "
         "sensitivity@0.9:CLASS.",
     ),
+]
+Task = Annotated[
+    Literal["auto", "ordinal"] | None,
+    typer.Option("--task", help="ordinal: the classes are grades in order; auto: what the labels say."),
+]
+Order = Annotated[
+    str | None, typer.Option("--order", metavar="A,B,…", help="Grades that are not numbers, the lowest first.")
 ]
 Operating = Annotated[
     list[str] | None,

@@ -50,8 +50,12 @@ def pick(
         typer.Option("--models", metavar="A,B,…", autocompletion=offers.models, help="Try these models only."),
     ] = None,
     metric: options.Metric = None,
+    task: options.Task = None,
+    order: options.Order = None,
     seed: options.Seed = None,
     device: options.Device = None,
+    skip_bad: options.SkipBad = False,
+    keep_leaks: options.KeepLeaks = False,
     fold: options.Fold = None,
     freeze: Annotated[
         bool, typer.Option("--freeze", help="Try pretrained networks only, and train the head of each alone.")
@@ -61,6 +65,7 @@ def pick(
     keep_na: options.KeepNa = None,
     frames: options.Frames = None,
     uncertain: options.Uncertain = None,
+    settings: options.Settings = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", metavar="DIR", help="Folder of the search; default: runs/pick-NAME-HASH."),
@@ -75,19 +80,27 @@ def pick(
     """Pick the best model for your images that a device can run.
 
     Linear and classical models come first, then networks in rounds. Validation images choose; the pick is judged once
-    on the test images. The same command continues where it was stopped.
+    on the test images. The same command continues where it was stopped, and with more minutes.
     """
+    from zoo.workflow.train import read_settings
+
+    chosen = read_settings(settings or [])
     with contextlib.redirect_stdout(sys.stderr):
         found = zoo.pick(
             data,
             budget=budget,
             out=out,
-            models=[name.strip() for name in (models or "").split(",") if name.strip()],
+            models=() if models is None else options.read_names(models, "--models", "resnet18,svm"),
             metric=metric,
+            task=task,
+            order=options.read_order(order),
             seed=seed,
             device=device,
+            skip_bad=skip_bad,
+            leaks="keep" if keep_leaks else None,
             fold=fold,
             freeze=freeze,
+            settings=chosen,
             engine=options.make_engine(engine, jobs, address, cpus_per_trial, gpus_per_trial),
             **options.make_reading(columns, group, uncertain, keep_na=keep_na, frames=frames),
         )

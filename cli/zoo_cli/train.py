@@ -122,14 +122,8 @@ def train(
     ] = None,
     metric: options.Metric = None,
     operating: options.Operating = None,
-    task: Annotated[
-        Literal["auto", "ordinal"] | None,
-        typer.Option("--task", help="ordinal: the classes are grades in order; auto: what the labels say."),
-    ] = None,
-    order: Annotated[
-        str | None,
-        typer.Option("--order", metavar="A,B,…", help="Grades that are not numbers, the lowest first."),
-    ] = None,
+    task: options.Task = None,
+    order: options.Order = None,
     out: Annotated[Path | None, typer.Option("--out", metavar="DIR", help="The run; default: runs/MODEL-TIME.")] = None,
     resume: Annotated[
         Literal["yes", "auto"] | None,
@@ -142,9 +136,7 @@ def train(
     ] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Replace the run in --out.")] = False,
     skip_bad: options.SkipBad = False,
-    keep_leaks: Annotated[
-        bool, typer.Option("--keep-leaks", help="Train on copies of held-out images, and on groups in two splits.")
-    ] = False,
+    keep_leaks: options.KeepLeaks = False,
     strict: Annotated[
         bool, typer.Option("--strict", help="Refuse data with copies in two splits instead of leaving them out.")
     ] = False,
@@ -223,7 +215,7 @@ def train(
         metric=metric,
         operating=operating,
         task=task,
-        order=None if order is None else [one.strip() for one in order.split(",")],
+        order=options.read_order(order),
         inputs=options.read_inputs(inputs),
     )
     again: bool | Literal["auto"] = "auto" if resume == "auto" else resume is not None

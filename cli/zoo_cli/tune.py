@@ -55,8 +55,12 @@ def tune(
     lr: options.Lr = None,
     size: options.Size = None,
     metric: options.Metric = None,
+    task: options.Task = None,
+    order: options.Order = None,
     seed: options.Seed = None,
     device: options.Device = None,
+    skip_bad: options.SkipBad = False,
+    keep_leaks: options.KeepLeaks = False,
     fold: options.Fold = None,
     columns: options.Columns = None,
     group: options.Group = None,
@@ -94,12 +98,15 @@ def tune(
         pretrained=pretrained,
         weights=weights,
         metric=metric,
+        task=task,
+        order=options.read_order(order),
+        leaks="keep" if keep_leaks else None,
         fold=fold,
         settings=read_settings(settings or []),
     )
     who = options.make_engine(engine, jobs, address, cpus_per_trial, gpus_per_trial)
     with contextlib.redirect_stdout(sys.stderr):
-        found = zoo.tune(model, data, trials=trials, minutes=minutes, out=out, engine=who, **said)
+        found = zoo.tune(model, data, trials=trials, minutes=minutes, out=out, skip_bad=skip_bad, engine=who, **said)
     if as_json:
         document(found)
         return
@@ -135,14 +142,18 @@ def tune(
 
 def _spell(recipe: Mapping[str, Any]) -> str:
     """The options that say a recipe, each after a blank; how the data is read is said elsewhere."""
+    from zoo.workflow.train import spell_setting
+
     said = ""
-    for name in ("epochs", "batch_size", "lr", "size", "metric", "seed", "device", "weights", "fold"):
+    for name in ("epochs", "batch_size", "lr", "size", "metric", "task", "seed", "device", "weights", "fold"):
         if recipe.get(name) is not None:
-            said += f" --{name.replace('_', '-')} {shlex.quote(_short(recipe[name]))}"
-    if recipe.get("pretrained"):
-        said += " --pretrained"
+            said += f" --{name.replace('_', '-')} {shlex.quote(str(recipe[name]))}"
+    if recipe.get("order"):
+        said += f" --order {shlex.quote(','.join(recipe['order']))}"
+    flags = {"--pretrained": "pretrained", "--skip-bad": "skip_bad", "--keep-leaks": "leaks"}
+    said += "".join(f" {flag}" for flag, name in flags.items() if recipe.get(name))
     for name, value in (recipe.get("settings") or {}).items():
-        said += f" --set {shlex.quote(f'{name}={_short(value)}')}"
+        said += f" --set {shlex.quote(spell_setting(name, value))}"
     return said
 
 

@@ -15,6 +15,7 @@ import pytest
 from cli_running import run_zoo
 from PIL import Image
 
+from zoo.edge._print import TYPED, fields
 from zoo.runs import open_run, remedy
 from zoo.spec import EvalReport
 from zoo_cli.train import _report
@@ -33,9 +34,9 @@ def words(command: str) -> list[str]:
 
 
 def shown(text: str) -> list[str]:
-    """The commands of the fields 'next' and 'or'."""
+    """The commands of the fields that hold one."""
     rows = (line.partition("  ") for line in text.splitlines())
-    found = [value.strip() for name, _, value in rows if name in {"next", "or"}]
+    found = [value.strip() for name, _, value in rows if name in TYPED]
     found += [line.removeprefix("next: ") for line in text.splitlines() if line.startswith("next: ")]
     assert found, text
     return found
@@ -117,3 +118,9 @@ def test_what_follows_a_key(elsewhere: Path) -> None:
     pytest.importorskip("cryptography")
     (next_,) = shown(run_zoo("sign", "--new-key", elsewhere / "mein Schlüssel").out)
     assert words(next_) == ["sign", "BUNDLE", "--key", "mein Schlüssel"]
+
+
+def test_a_command_stays_on_its_line_however_long_it_is() -> None:
+    command = f"zoo train timm/resnet18.{'a' * 100} --pretrained --data FOLDER"
+    for field in TYPED:
+        assert fields({field: command}) == f"{field}  {command}"

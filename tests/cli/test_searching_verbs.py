@@ -10,6 +10,8 @@ import numpy as np
 import pytest
 from cli_running import run_zoo
 
+from zoo_cli.tune import _spell
+
 
 @pytest.fixture
 def stripes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
@@ -41,14 +43,34 @@ def test_pick_shows_why_and_tells_programs_the_same(stripes: str) -> None:
     assert told.document["test"]["split"] == "test"
 
 
+@pytest.mark.parametrize("names", [",", "", "svm,"])
+def test_pick_refuses_an_empty_name_of_a_model(stripes: str, names: str) -> None:
+    """A lone comma searched the whole catalogue."""
+    error = run_zoo("pick", "--data", stripes, "--models", names, "--json").document["error"]
+    assert (error["code"], error["option"]) == ("option-value", "--models")
+
+
 @pytest.mark.skipif(importlib.util.find_spec("optuna") is None, reason="optuna is not installed")
 def test_tune_offers_the_command_that_trains_its_run_again(stripes: str) -> None:
-    shown = run_zoo("tune", "simple_cnn", "--data", stripes, "--trials", "1", "--epochs", "1", "--out", "search")
+    asked = ("--trials", "1", "--epochs", "1", "--set", "steps=null", "--set", "clip=0.123456789")
+    shown = run_zoo("tune", "simple_cnn", "--data", stripes, *asked, "--out", "search")
     assert shown.code == 0, shown.err
-    lines = shown.out[shown.out.index("again") :].split("next")[0].removeprefix("again")
-    command = shlex.split(" ".join(lines.split()))
+    (line,) = (line for line in shown.out.splitlines() if line.startswith("again"))
+    command = shlex.split(line.removeprefix("again"))
     assert command[:5] == ["zoo", "train", "simple_cnn", "--data", stripes]
+    assert {"steps=null", "clip=0.123456789"} <= {*command}, "wrapped, the first line would train another recipe"
     ran = run_zoo(*command[1:], "--out", "again")
     assert ran.code == 0, ran.err
     weights = [Path(run, "weights.safetensors").read_bytes() for run in ("search/trials/0000", "again")]
     assert weights[0] == weights[1]
+
+
+def test_the_command_that_trains_again_says_all_of_a_recipe() -> None:
+    recipe = {
+        "task": "ordinal", "order": ("none", "very mild"), "skip_bad": True, "leaks": "keep", "lr": 1e-05,
+        "settings": {"steps": None, "preprocess.intensity": {"type": "window", "center": 40, "width": 400}},
+    }  # fmt: skip
+    assert shlex.split(_spell(recipe)) == [
+        "--lr", "1e-05", "--task", "ordinal", "--order", "none,very mild", "--skip-bad", "--keep-leaks",
+        "--set", "steps=null", "--set", 'preprocess.intensity={"type": "window", "center": 40, "width": 400}',
+    ]  # fmt: skip

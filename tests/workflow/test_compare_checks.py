@@ -14,6 +14,7 @@ from refusals import refused
 
 import zoo
 from zoo.errors import DataError, ZooError
+from zoo.workflow._find import find_target
 from zoo.workflow._judge import compare_judged
 from zoo.workflow.compare import _share_images
 
@@ -66,6 +67,26 @@ def test_images_that_do_not_fit_a_finished_run_stop_it_too(
         zoo.compare(["random_forest", svm_run.run], colours, resamples=0)
     with refused("provider-unknown", ZooError):
         zoo.compare(["random_forest", svm_run.run], colours, provider="abacus")
+
+
+def test_a_bare_name_of_the_catalogue_is_the_model_though_a_run_bears_it(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """'zoo demo' makes runs/svm: 'zoo compare resnet18 svm' trained nothing after it, and said nothing."""
+    monkeypatch.chdir(tmp_path)
+    make_run(Path("runs/svm"))
+    assert find_target("svm") is None
+    assert "runs/svm" in caplog.text
+    assert find_target("runs/svm") == Path("runs/svm").resolve()
+    assert find_target("resnet18") is None
+    make_run(Path("runs/mine"))
+    assert find_target("mine") == Path("runs/mine").resolve()
+    Path("random_forest").mkdir()
+    assert find_target("random_forest") is None, "a folder that holds no model"
+    monkeypatch.chdir("runs")
+    caplog.clear()
+    assert find_target("svm") == Path("svm").resolve()
+    assert "not for the model" in caplog.text
 
 
 def test_what_a_setting_says_of_the_images_is_not_taken_from_a_run(tmp_path: Path) -> None:

@@ -288,7 +288,7 @@ def test_a_trial_that_always_dies_is_reported_and_the_others_are_there(stripes: 
         Trial(name="good", model=MODEL),
     ]
     clock = open_search(Path("search"), {}, None, time.monotonic())
-    images = sys.modules["zoo.workflow.pick"]._open(stripes, {})
+    images = importlib.import_module("zoo.workflow.pick")._open(stripes, {})[0]
     with meanwhile(kill), open_engine(CHILDREN) as hands:
         found = conduct_all(trials, stripes, Path("search"), clock, hands, images=images)
     assert list(found) == ["bad", "good"], "in their order, and not that of their ends"

@@ -17,7 +17,7 @@ from zoo.readers import RawImage
 from zoo.spec import Percentile, PreprocessSpec, Scale, Voi, Window
 from zoo.workflow._recipe import configure, resolve
 from zoo.workflow._settings import settings_of
-from zoo.workflow.train import read_settings
+from zoo.workflow.train import read_settings, spell_setting
 
 
 class Pictures:
@@ -268,6 +268,18 @@ def test_a_setting_is_a_number_a_word_a_list_or_a_table() -> None:
         "preprocess.size": [64, 96],
         "features": "no",
     }
+
+
+@pytest.mark.parametrize(
+    "value",
+    [None, True, 0, 1e-05, 0.1234567890123, 2.0, "balanced", "no", "null", "010", "#3", "a: b", "5", "läufe",
+     [64, 96], {"type": "window", "center": 40.5, "width": 400}, ["a", "b c"]],
+    ids=repr,
+)  # fmt: skip
+def test_a_setting_that_is_shown_is_read_as_it_was(value: Any) -> None:
+    """ "steps=-" was shown for null, and trained another recipe."""
+    (found,) = read_settings([spell_setting("name", value)]).values()
+    assert (found, type(found)) == (value, type(value))
 
 
 @pytest.mark.parametrize(

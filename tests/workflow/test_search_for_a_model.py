@@ -25,7 +25,7 @@ from zoo.workflow import _trials
 from zoo.workflow._candidates import Limits, find_candidates
 from zoo.workflow._clock import open_search
 from zoo.workflow._engine import Hands, open_engine
-from zoo.workflow._halving import Search, count_rounds
+from zoo.workflow._halving import Plan, Search, count_rounds
 from zoo.workflow._recipe import OWN_SIZE
 from zoo.workflow._space import make_space
 from zoo.workflow.pick import read_limits
@@ -190,10 +190,11 @@ def test_rounds_give_fewer_networks_more_time(stripes: Path, monkeypatch: pytest
 
     monkeypatch.setattr(_trials, "conduct", fake)
     pick = sys.modules["zoo.workflow.pick"]
-    limits, images = Limits(), pick._open(stripes, {})
+    limits, images = Limits(), pick._open(stripes, {})[0]
     clock = open_search(Path("search"), {}, 10.0, time.monotonic())
-    search = Search(Path("search"), stripes, clock, limits, {}, "macro_auroc", alone, images)
-    search.conduct(find_candidates(images, limits, slot=600, models=tuple(values)))
+    plan = Plan(find_candidates(images, limits, slot=600, models=tuple(values)))
+    search = Search(Path("search"), stripes, clock, limits, {}, "macro_auroc", alone, images, plan)
+    search.conduct()
     names, times = zip(*asked, strict=True)
     seconds = [float(one.removesuffix("s")) for one in times]
     assert sorted(names[:3]) == sorted(values)
@@ -209,11 +210,11 @@ def test_rounds_give_fewer_networks_more_time(stripes: Path, monkeypatch: pytest
 @pytest.mark.parametrize(("minutes", "size"), [(2, 1), (3, 2), (6, 3), (30, 9), (600, 27)])
 @pytest.mark.usefixtures("here")
 def test_more_time_begins_with_more_networks(stripes: Path, minutes: int, size: int, alone: Hands) -> None:
-    images = sys.modules["zoo.workflow.pick"]._open(stripes, {})
+    images = sys.modules["zoo.workflow.pick"]._open(stripes, {})[0]
     found = find_candidates(images, Limits(), slot=600)
     clock = open_search(Path("search"), {}, 0.7 * minutes, time.monotonic())  # classical models took the rest
-    search = Search(Path("search"), stripes, clock, Limits(), {}, "macro_auroc", alone, images)
-    assert len(search._next_group(found.networks, found)) == size
+    search = Search(Path("search"), stripes, clock, Limits(), {}, "macro_auroc", alone, images, Plan(found))
+    assert len(search._next_group(found.networks)) == size
 
 
 @pytest.mark.parametrize(("n", "rounds"), [(1, 1), (2, 2), (3, 2), (9, 3), (27, 4)])
@@ -222,7 +223,7 @@ def test_a_third_of_the_networks_stays(n: int, rounds: int) -> None:
 
 
 def test_cards_far_beyond_the_limits_are_not_trained(stripes: Path) -> None:
-    images = sys.modules["zoo.workflow.pick"]._open(stripes, {})
+    images = sys.modules["zoo.workflow.pick"]._open(stripes, {})[0]
     small = find_candidates(images, Limits(size_mb=6), slot=600)
     everything = find_candidates(images, Limits(), slot=600)
     names = {one.model for one in small.networks}
@@ -235,7 +236,7 @@ def test_cards_far_beyond_the_limits_are_not_trained(stripes: Path) -> None:
 
 def test_with_freeze_the_heads_of_pretrained_networks_are_the_candidates(stripes: Path) -> None:
     """All are fitted in one step; a search of the rest of the catalogue was not asked for."""
-    images, name = sys.modules["zoo.workflow.pick"]._open(stripes, {}), "tf_efficientnet_lite0"
+    images, name = sys.modules["zoo.workflow.pick"]._open(stripes, {})[0], "tf_efficientnet_lite0"
     with refused("freeze-untrained", UsageError):
         zoo.pick(stripes, budget={"size_mb": 0.001}, freeze=True)
     if not is_here(zoo.info(name)):
@@ -248,11 +249,23 @@ def test_with_freeze_the_heads_of_pretrained_networks_are_the_candidates(stripes
     assert found.left_out["has no features of trained weights"] >= len(CLASSICAL)
 
 
+@pytest.mark.usefixtures("here")
+def test_the_licence_of_the_weights_of_the_pick_is_named(stripes: Path) -> None:
+    """The file stands under it, and nobody who searched had chosen the weights."""
+    name = "tf_efficientnet_lite0"
+    if not is_here(zoo.info(name)):
+        pytest.skip(f"the weights of {name} are not installed")
+    found = zoo.pick(stripes, budget=QUICK, models=[name], freeze=True)
+    licence = zoo.info(name).weights.licence
+    assert any(f"licence is {licence}" in note for note in found.notes)
+    assert not any("licence" in note for note in zoo.pick(stripes, budget=QUICK, models=CLASSICAL).notes)
+
+
 def space_of(model: str, images: Path, **recipe: Any) -> dict[str, Any]:
     """What a search of a pretrained network varies."""
     card = zoo.info(model)
     card = msgspec.structs.replace(card, train=msgspec.structs.replace(card.train, pretrained=True, **recipe))
-    splits = sys.modules["zoo.workflow.pick"]._open(images, {})
+    splits = sys.modules["zoo.workflow.pick"]._open(images, {})[0]
     return make_space(registry.load(card.plugin).plugin, card, splits, ())
 
 
@@ -442,10 +455,11 @@ def test_a_slow_machine_trains_fewer_networks_and_not_none(
         return _trials.Outcome(trial=trial.name, run="run", value=value, latency_ms=1, size_bytes=1000)
 
     monkeypatch.setattr(_trials, "conduct", fake)
-    images = sys.modules["zoo.workflow.pick"]._open(stripes, {})
+    images = sys.modules["zoo.workflow.pick"]._open(stripes, {})[0]
     clock = open_search(Path("search"), {}, 6.0, time.monotonic())
-    search = Search(Path("search"), stripes, clock, Limits(), {}, "macro_auroc", alone, images)
-    search.conduct(find_candidates(images, Limits(), slot=600, models=("resnet10t", "simple_cnn", "vig_mini")))
+    plan = Plan(find_candidates(images, Limits(), slot=600, models=("resnet10t", "simple_cnn", "vig_mini")))
+    search = Search(Path("search"), stripes, clock, Limits(), {}, "macro_auroc", alone, images, plan)
+    search.conduct()
     assert len(asked) > 3
     assert search.best().model == asked[0][0]
     assert asked[3][1] > 150

@@ -54,8 +54,8 @@ BY_LINE = frozenset({"receive", "watch"})
 """Verbs whose `--json` is a line for each thing that happens; their errors are lines too."""
 QUIET = 10.0
 """Seconds that lie between two lines of statistics, at least."""
-TYPED = ("next", "or")
-"""First words of the names of fields that hold a command: a wrapped one could not be pasted."""
+TYPED = ("again", "next", "or", "train it")
+"""Names of fields that hold a command, which may end with a number: a wrapped one could not be pasted."""
 GAP = "  "
 _LAYOUT = "\n\t"
 
@@ -120,7 +120,7 @@ def fields(values: Mapping[str, object]) -> str:
     lines = []
     for name, value in values.items():
         text = f"{value:.4g}" if isinstance(value, float) else printable(str(value))
-        if name.split()[0] in TYPED:
+        if name.rstrip(" 0123456789") in TYPED:
             lines.append(name.ljust(indent) + text)
             continue
         lines.append(

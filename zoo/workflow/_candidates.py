@@ -6,19 +6,23 @@ beyond the limits; what is near them is measured here, on the exported file.
 
 from __future__ import annotations
 
+import contextlib
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
-from zoo.errors import UsageError
-from zoo.workflow._recipe import OWN_SIZE
+from zoo.errors import CatalogueError, UsageError, ZooError
+from zoo.workflow._recipe import OWN_SIZE, configure, resolve
+from zoo.workflow._settings import settings_of
 
 if TYPE_CHECKING:
-    from zoo.data import Splits
-    from zoo.spec import ModelCard
+    from pathlib import Path
 
-__all__ = ["Candidate", "Candidates", "Limits", "find_candidates"]
+    from zoo.data import Splits
+    from zoo.spec import Budget, Intensity, ModelCard
+
+__all__ = ["Candidate", "Candidates", "Limits", "find_candidates", "list_late", "refuse_unfit"]
 
 _SLACK = 2.0
 """A card whose latency is so many times the limit is left out unmeasured; other processors differ by less."""
@@ -171,6 +175,53 @@ def find_candidates(
     fresh = [Candidate(card.name, {}, card.name) for card in _take_turns(scratch)]
     networks = [*fresh, *networks] if data.largest_side <= OWN_SIZE else [*networks, *fresh]
     return Candidates((*quick[:1], *frozen, *quick[1:]), tuple(networks), dict(+left_out))
+
+
+def refuse_unfit(found: Candidates, data: Splits, source: str | Path, said: Budget) -> None:
+    """Refuse images that no candidate can be fitted to as they are: gray of 16 bits of which nobody says the range.
+
+    Args:
+        found: the candidates; one of each plugin and range of values stands for all.
+        data: the images.
+        source: where they are.
+        said: what every trial is told, as `zoo.train` takes it.
+
+    Raises:
+        ZooError: what the first of them says, where all refuse.
+    """
+    from zoo import registry
+    from zoo.data import apply_advice
+
+    settings, _ = apply_advice(source, settings_of(said))
+    refusal: ZooError | None = None
+    met: set[tuple[str, Intensity]] = set()
+    for one in (*found.quick, *found.networks):
+        card = registry.find(one.model)
+        if (kind := (card.plugin, card.preprocess.intensity)) in met:
+            continue
+        met.add(kind)
+        try:
+            config = configure(card, cast("Budget", {**said, **one.budget, "settings": None}), settings)
+            resolve(registry.load(card.plugin).plugin, card, data, config, settings=settings)
+        except ZooError as problem:
+            refusal = refusal or problem
+        else:
+            return
+    if refusal is not None:
+        raise refusal
+
+
+def list_late(found: Candidates) -> list[str]:
+    """Networks that are trained from random weights, though this machine has theirs now."""
+    from zoo import registry
+    from zoo.store.weights import is_here
+
+    late = []
+    for one in found.networks:
+        with contextlib.suppress(CatalogueError):  # whatever brought the model is gone
+            if not one.budget.get("pretrained") and is_here(registry.find(one.model)):
+                late.append(one.model)
+    return late
 
 
 def _on_features(card: ModelCard, data: Splits) -> Candidate:

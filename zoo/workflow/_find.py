@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import ModelError, TrainingError, UsageError, WeightsError
+from zoo._support.text import quote_path
+from zoo.errors import CatalogueError, ModelError, TrainingError, UsageError, WeightsError
 from zoo.spec import MODEL_JSON, EvalReport, decode
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ __all__ = [
     "OF_ALL",
     "OF_FOLDS",
     "REPORT_FILE",
+    "find_target",
     "is_exported",
     "is_run",
     "last_of",
@@ -25,6 +28,8 @@ __all__ = [
     "run_that_ships",
     "weights_file",
 ]
+
+log = logging.getLogger("zoo")
 
 MODEL_FILE = "model.onnx"
 REPORT_FILE = "report.json"
@@ -91,6 +96,42 @@ def model_file(path: Path | None) -> Path:
         path=str(path),
         expected=MANIFEST,
     )
+
+
+def find_target(target: str | Path) -> Path | None:
+    """The run, bundle or file called `target`; None: it is a model to train.
+
+    Where both bear the name, a path is taken as it was typed, and the name of a run below runs/ for the model, as in
+    `zoo.train`; a warning says which.
+
+    Raises:
+        UsageError: it is none of these.
+    """
+    from zoo import registry
+    from zoo.runs import find_run
+
+    path, below = Path(target), Path("runs") / target
+    of_catalogue = str(target) in {row.name for row in registry.models()}
+    if path.exists() and (not of_catalogue or is_run(path) or is_exported(path)):
+        if of_catalogue:
+            log.warning("%s is taken for what bears this name in this folder, not for the model", target)
+        return path.resolve()  # runs/latest moves on when a model is trained for the comparison
+    if of_catalogue:
+        if is_run(below):
+            log.warning("%s is taken for the model; the run of this name is %s", target, quote_path(below))
+        return None
+    try:
+        return find_run(target)
+    except UsageError as problem:
+        if problem.code in {"run-aside", "run-gone"}:
+            raise
+    try:
+        registry.find(str(target))
+    except CatalogueError as problem:
+        raise UsageError(
+            f"'{target}' is not a run, bundle, file or model: {problem}", code="target-unknown", target=str(target)
+        ) from None
+    return None
 
 
 def last_of(path: Path) -> Path | None:

@@ -14,22 +14,24 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from zoo._support.files import atomic_write
-from zoo._support.text import file_name
+from zoo._support.text import brief, file_name
 from zoo.errors import ResumeError, TrainingError
 from zoo.evaluation import lower_is_better
 from zoo.spec import decode, encode
+from zoo.workflow._candidates import Candidates, list_late
+from zoo.workflow._settings import settings_of
 from zoo.workflow._trials import Trial, conduct_all
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zoo.data import Splits
-    from zoo.workflow._candidates import Candidate, Candidates, Limits
+    from zoo.workflow._candidates import Candidate, Limits
     from zoo.workflow._clock import Clock
     from zoo.workflow._engine import Hands
     from zoo.workflow._trials import Outcome
 
-__all__ = ["Search", "Tried", "count_rounds"]
+__all__ = ["PLAN", "Plan", "Search", "Tried", "count_rounds", "read_plan"]
 
 ETA = 3
 """One of so many comes into the next round (Li et al. 2018, Hyperband, section 3: 3 or 4)."""
@@ -68,9 +70,10 @@ class Tried:
         return self.candidate.model
 
 
-class _Plan(msgspec.Struct):
-    """What was decided by the clock, so that a call that continues decides the same."""
+class Plan(msgspec.Struct):
+    """What was decided by the clock and by what was on the machine, so that a call that continues decides the same."""
 
+    found: Candidates
     rounds: list[_Round] = []
     done: bool = False
 
@@ -79,6 +82,16 @@ class _Round(msgspec.Struct):
     labels: list[str]
     seconds: int
     """Of each training."""
+
+
+def read_plan(folder: Path) -> Plan:
+    """The plan of the search in a folder.
+
+    Raises:
+        ResumeError: it cannot be read.
+    """
+    path = folder / PLAN
+    return decode(path.read_bytes(), Plan, str(path), ResumeError)
 
 
 class Search:
@@ -94,26 +107,29 @@ class Search:
         metric: str,
         hands: Hands,
         images: Splits,
+        plan: Plan,
+        *,
+        skip_bad: bool = False,
     ) -> None:
-        self.hands, self.images = hands, images
+        self.hands, self.images, self.plan, self.skip_bad = hands, images, plan, skip_bad
         self.folder, self.source, self.clock, self.limits = folder, source, clock, limits
         self.shared, self.metric, self.reserve = shared, metric, clock.reserve
         self.tried: list[Tried] = []
-        path = folder / PLAN
-        self.plan = decode(path.read_bytes(), _Plan, str(path), ResumeError) if path.is_file() else _Plan()
-        self.round = 0
+        self.round, self.cut = 0, False
         self.again: set[str] = set()
 
-    def conduct(self, found: Candidates) -> None:
+    def conduct(self) -> None:
         """All of the search: quick models, then networks by rounds, as long as there is time."""
+        self._keep()
+        found = self.plan.found
         seconds = self.clock.seconds or 0.0
         self._try(found.quick, "quick", {}, reserve=max(self.reserve, (1 - _QUICK) * seconds if found.networks else 0))
         queue = list(found.networks)
         while queue and (self._time_for_more() or not self.tried):  # the first one, whatever the clock says
-            group = self._next_group(queue, found)
+            group = self._next_group(queue)
             queue = [one for one in queue if one not in group]
             queue = [*self._give_back(self._halve(group)), *queue]
-        self.plan.done = not queue
+        self.plan.done = not queue and not self.cut
         self._keep()
 
     def _time_for_more(self) -> bool:
@@ -121,17 +137,21 @@ class Search:
             return True
         return not self.plan.done and self.clock.left - self.reserve > SLOT_S
 
-    def _next_group(self, queue: Sequence[Candidate], found: Candidates) -> list[Candidate]:
+    def _next_group(self, queue: Sequence[Candidate]) -> list[Candidate]:
         """Networks with which rounds begin, as many as have `SLOT_S` each; one that had too little has all the time."""
         if self.round < len(self.plan.rounds):
-            named = {one.label: one for one in found.networks}
-            return [named[label] for label in self.plan.rounds[self.round].labels]
+            return self._planned()
         if queue[0].label in self.again:
             return [queue[0]]
         fresh = [one for one in queue if one.label not in self.again]
         left = self.clock.left - self.reserve
         fitting = [n for n in FIRST if n <= len(fresh) and left / count_rounds(n) / self._turns(n) >= SLOT_S]
         return fresh[: max(fitting, default=1)]
+
+    def _planned(self) -> list[Candidate]:
+        """Networks of this round, as an earlier call has chosen them."""
+        named = {one.label: one for one in self.plan.found.networks}
+        return [named[label] for label in self.plan.rounds[self.round].labels]
 
     def _turns(self, n: int) -> int:
         """Trainings that follow each other, where so many are shared out."""
@@ -154,9 +174,11 @@ class Search:
         """Rounds of fewer and fewer networks with more and more time, until one is left."""
         rounds, everything = count_rounds(len(group)), list[Tried]()
         for number in range(rounds):
-            known = self.round < len(self.plan.rounds)
-            if not known:
+            if self.round < len(self.plan.rounds):
+                group = self._planned()
+            else:
                 if number and not self._time_for_more():
+                    self.cut = True
                     break
                 share = int((self.clock.left - self.reserve) / (rounds - number) / self._turns(len(group)))
                 self.plan.rounds.append(_Round([one.label for one in group], max(1, share)))
@@ -165,6 +187,7 @@ class Search:
             self.round += 1
             budget = {"budget": f"{plan.seconds}s"}
             tried = self._try(group, f"round {self.round}", budget, reserve=self.reserve)
+            self.cut |= len(tried) < len(group) or any(one.outcome.code == "search-time" for one in tried)
             ranked = sorted((one for one in tried if not one.dropped), key=self._rank)
             kept = ranked[: math.ceil(len(group) / ETA)]
             for one in ranked[len(kept) :]:
@@ -181,7 +204,8 @@ class Search:
         trials = []
         for one in group:
             name = f"{stage.replace(' ', '')}-{file_name(one.label.replace(' on ', '-'))}"
-            trials.append(Trial(name=name, model=one.model, budget={**self.shared, **one.budget, **budget}))
+            asked = {**_join(self.shared, one.budget), **budget}
+            trials.append(Trial(name=name, model=one.model, budget=asked, skip_bad=self.skip_bad))
         least = 0 if self.tried else 1
         outcomes = conduct_all(
             trials, self.source, self.folder, self.clock, self.hands, images=self.images, reserve=reserve, least=least
@@ -257,8 +281,9 @@ class Search:
             ratios.append(one.outcome.size_bytes / 1e6 / self.limits.size_mb)
         return max(ratios)
 
-    def untried(self, found: Candidates) -> dict[str, int]:
+    def untried(self) -> dict[str, int]:
         """Reason to number of models without a training."""
+        found = self.plan.found
         begun = {one.candidate.label for one in self.tried}
         waiting = sum(one.label not in begun for one in (*found.quick, *found.networks))
         return {**found.left_out, **({"no time was left": waiting} if waiting else {})}
@@ -282,12 +307,25 @@ class Search:
                 f"the validation intervals of {n} other {'model holds' if n == 1 else 'models hold'} that value, too; "
                 f"the fastest of them is {quickest.candidate.label}, {quickest.outcome.latency_ms:.2f} ms"
             )
+        if late := list_late(self.plan.found):
+            said.append(
+                f"weights of {brief(late)} came after the search was begun, which does without them; another --out "
+                "begins one that takes them"
+            )
         if not self.plan.done:
-            said.append("the time was over before every candidate was tried")
+            said.append("the time was over before the search was; the same command with more minutes continues it")
         return tuple(said)
 
     def _keep(self) -> None:
         atomic_write(self.folder / PLAN, encode(self.plan))
+
+
+def _join(shared: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """What all trials are told and what this one is, with the settings of both."""
+    settings = {**settings_of(shared), **settings_of(own)}
+    if "preprocess.size" in settings:  # the user's
+        own = {name: value for name, value in own.items() if name != "size"}
+    return {**shared, **own, **({"settings": settings} if settings else {})}
 
 
 def count_rounds(n: int) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-__all__ = ["choices_of", "fit", "read_settings", "settings_of"]
+__all__ = ["choices_of", "fit", "read_settings", "settings_of", "spell_setting"]
 
 T = TypeVar("T")
 
@@ -55,6 +56,15 @@ def read_settings(pairs: Iterable[str]) -> dict[str, Any]:
         if reason:
             raise UsageError(f"--set {name}: {reason}", code="setting-value", name=name, value=value)
     return settings
+
+
+def spell_setting(name: str, value: Any) -> str:
+    """NAME=VALUE, from which `read_settings` reads the same value: a word as it is, else JSON, which is YAML too."""
+    if isinstance(value, str):
+        with contextlib.suppress(UsageError):  # a word such as no, which must stand in quotes
+            if read_settings([f"{name}={value}"]) == {name: value}:
+                return f"{name}={value}"
+    return f"{name}={json.dumps(value, ensure_ascii=False)}"
 
 
 def settings_of(budget: Mapping[str, Any]) -> dict[str, Any]:

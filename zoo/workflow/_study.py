@@ -111,6 +111,8 @@ class Study:
         out: str | Path | None,
         began: float,
         hands: Hands,
+        *,
+        skip_bad: bool = False,
     ) -> None:
         from zoo import registry
         from zoo.data import apply_advice
@@ -129,7 +131,7 @@ class Study:
         said = cast("Budget", {**budget, "settings": self.settings})
         chosen, _ = apply_advice(source, self.settings)
         self.config: TrainConfig = configure(card, said, chosen)
-        splits = open_as(source, self.config, skip_bad=False)
+        splits = open_as(source, self.config, skip_bad=skip_bad)
         check_metric(self.config.metric, splits.labels)
         fixed = {*budget, *chosen}
         fixed |= {"size"} if "preprocess.size" in fixed else set()
@@ -140,7 +142,7 @@ class Study:
                 code="tune-nothing",
                 model=card.name,
             )
-        self.hands, self.over = hands, False
+        self.hands, self.over, self.skip_bad = hands, False, skip_bad
         self.open: dict[str, optuna.trial.Trial] = {}
         self.model, self.source, self.budget, self.metric = model, source, budget, self.config.metric
         request = to_builtins(
@@ -150,6 +152,7 @@ class Study:
                 "fingerprint": splits.fingerprint.sha256,
                 "settings": self.settings,
                 **{name: str(value) if isinstance(value, Path) else value for name, value in budget.items()},
+                **({"skip_bad": True} if skip_bad else {}),
             }
         )
         name = f"tune-{file_name(card.name)}-{hashlib.sha256(encode(request)).hexdigest()[:8]}"
@@ -223,7 +226,7 @@ class Study:
         log.info("trial %d: %s", live.number, describe_point(params))
         self.open[place.name] = live
         _mark_of(place).unlink(missing_ok=True)
-        trial = Trial(name=place.name, model=self.model, budget=recipe)
+        trial = Trial(name=place.name, model=self.model, budget=recipe, skip_bad=self.skip_bad)
         # the first one has its own budget, so that there is an answer
         until = self.clock.until if self._count_finished() else None
         given = {

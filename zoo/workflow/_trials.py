@@ -17,7 +17,7 @@ import msgspec
 
 from zoo._support.files import atomic_write
 from zoo._support.text import join_lines
-from zoo.errors import OutputError, ResumeError, ZooError
+from zoo.errors import CatalogueError, OutputError, PluginError, ResumeError, WeightsError, ZooError
 from zoo.spec import Interval, decode, encode, to_builtins
 from zoo.workflow._clock import TimeOver
 from zoo.workflow._find import MODEL_FILE, is_run
@@ -61,6 +61,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     budget: dict[str, Any] = {}
     """As `zoo.train` takes it."""
+    skip_bad: bool = False
+    """Leave unreadable images out."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -162,10 +164,12 @@ def _measure_here(outcome: Outcome, folder: Path, images: Splits) -> Outcome:
     import numpy as np
 
     from zoo.edge import Runtime
+    from zoo.workflow._images import read_some
     from zoo.workflow._judge import check_takes, measure_latencies
 
     runtime = Runtime.open(Path(outcome.run) / MODEL_FILE)
-    image = check_takes(runtime.manifest, images).val.read(0).pixels
+    val = check_takes(runtime.manifest, images).val
+    image = next(read_some((val,), len(val), skip_bad=True)).pixels
     latency = min(float(np.median(measure_latencies([runtime], image))) for _ in range(_MEASURED))
     measured = msgspec.structs.replace(outcome, latency_ms=latency)
     atomic_write(folder / TRIALS / f"{outcome.trial}.json", encode(measured))
@@ -182,13 +186,13 @@ def conduct(trial: Trial, data: str | Path, folder: Path, callbacks: tuple[Callb
     """One trial to its proven file and what validation says of it.
 
     A refusal is an outcome, too: this model cannot be had, and others may. It is written down, unless the time or
-    another process was in the way.
+    another process was in the way, or the machine lacks a plugin or weights, which may come.
 
     Raises:
         OutputError: nothing can be written.
         TrainingError: another process trains it now.
     """
-    began = time.monotonic()
+    began, lasts = time.monotonic(), True
     run = folder / TRIALS / trial.name
     try:
         job = learn(trial, data, run, callbacks=callbacks, export=True)
@@ -198,6 +202,7 @@ def conduct(trial: Trial, data: str | Path, folder: Path, callbacks: tuple[Callb
     except ZooError as problem:
         if problem.code == "run-busy":  # which says nothing of the model
             raise
+        lasts = problem.code != "search-time" and not isinstance(problem, CatalogueError | PluginError | WeightsError)
         outcome = Outcome(
             trial=trial.name,
             run=str(run) if is_run(run) else None,
@@ -206,7 +211,7 @@ def conduct(trial: Trial, data: str | Path, folder: Path, callbacks: tuple[Callb
             why=join_lines(problem),
             code=problem.code,
         )
-    if outcome.code not in {"search-time", "run-busy"}:  # neither says anything of the model
+    if lasts:
         atomic_write(folder / TRIALS / f"{trial.name}.json", encode(outcome))
     return outcome
 
@@ -251,10 +256,10 @@ def learn(
         loaded = registry.load(card.plugin)
         watched.hold(place)
         if _resume.choose_step(card, budget, place, resume="auto") == "begin":
-            plan = _begin.prepare(card, loaded, data, budget, began=began)
+            plan = _begin.prepare(card, loaded, data, budget, skip_bad=trial.skip_bad, began=began)
             watched.job = _begin.begin(plan, out=place, hold=watched.hold)
         else:
-            watched.job = _resume.resume(loaded, data, budget, path=place, skip_bad=False)
+            watched.job = _resume.resume(loaded, data, budget, path=place, skip_bad=trial.skip_bad)
         context = dataclasses.replace(watched.job.context, callbacks=callbacks)
         job = watched.job = dataclasses.replace(watched.job, context=context)
         for one in callbacks:
@@ -270,11 +275,12 @@ def _judge(trial: Trial, job: Job, seconds: float) -> Outcome:
     from zoo.edge import Runtime
     from zoo.evaluation import predict_set
     from zoo.spec import count_epochs
+    from zoo.workflow._images import without_bad
     from zoo.workflow._judge import check_takes
 
     run = job.run
     runtime = Runtime.open(run.file(MODEL_FILE))
-    data = check_takes(runtime.manifest, job.data)
+    data = check_takes(runtime.manifest, without_bad(job.data, run.record.skipped))
     start = time.monotonic()
     logits = predict_set(runtime.logits, data.val)
     config = run.record.card.train

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Literal, cast
 import msgspec
 
 from zoo._support.files import atomic_write, refuse_occupied
-from zoo.errors import CatalogueError, DataError, UsageError
+from zoo.errors import DataError, UsageError
 from zoo.runs import new_id, point_latest
 from zoo.spec import check_budget
 from zoo.workflow._engine import Engine, as_engine, open_engine
-from zoo.workflow._find import is_run
+from zoo.workflow._find import find_target, is_run
 from zoo.workflow._settings import settings_of
 from zoo.workflow._trainings import Training, train_all
 from zoo.workflow.evaluate import look_up, open_target
@@ -39,6 +39,7 @@ def compare(
     *,
     split: str = "test",
     provider: str = "cpu",
+    skip_bad: bool = False,
     budget: Budget | None = None,
     resamples: int | None = None,
     per_class: bool = False,
@@ -53,11 +54,13 @@ def compare(
     Every model is checked before the first is trained: its name, its settings, its weights, and the images.
 
     Args:
-        targets: runs, bundles, .onnx files, or names of models, which are trained first with one budget.
+        targets: runs, bundles, .onnx files, or names of models, which are trained first with one budget; of a model and
+            a run below runs/ that bear one name, the model.
         data: images; None: those of the runs, which must then be the same, or "digits" where nothing was
             trained yet.
         split: train, val or test.
         provider: execution provider.
+        skip_bad: leave out images that cannot be read, in trainings and in the comparison.
         budget: what the models that are trained get, such as {"epochs": 5}; its `uncertain` holds for all models.
         resamples: number of shared resamples; None: 1000, or more where many tests need it.
         per_class: test every pair class by class as well.
@@ -96,8 +99,8 @@ def compare(
     if html is not None:
         refuse_occupied(Path(html), overwrite=overwrite)
     found = _compare(
-        targets, data, split=split, provider=provider, said=said, resamples=resamples, per_class=per_class,
-        margin=margin, include_seen=include_seen, engine=as_engine(engine),
+        targets, data, split=split, provider=provider, skip_bad=skip_bad, said=said, resamples=resamples,
+        per_class=per_class, margin=margin, include_seen=include_seen, engine=as_engine(engine),
     )  # fmt: skip
     if html is not None:
         from zoo.evaluation.page import make_comparison_page
@@ -112,6 +115,7 @@ def _compare(
     *,
     split: str,
     provider: str,
+    skip_bad: bool,
     said: Budget,
     resamples: int | None,
     per_class: bool,
@@ -127,17 +131,17 @@ def _compare(
     asked = cast("Reading", {name: value for name, value in said.items() if name in read})
 
     hired = dict.fromkeys(engine.options, True)
-    places = [_find(target) for target in targets]
+    places = [find_target(target) for target in targets]
     if over := _over_folds(targets, places):
         idle = {"data": data is not None, "split": split != "test", "provider": provider != "cpu"}
         why = "runs over folds are compared by the answers that they keep; leave it out"
-        refuse_options(said, keep=frozenset(), why=why, **idle, include_seen=include_seen, **hired)
+        refuse_options(said, keep=frozenset(), why=why, **idle, skip_bad=skip_bad, include_seen=include_seen, **hired)
         return _compare_folds(over, resamples=resamples, per_class=per_class, margin=margin)
     source, shared = _share_images(places, data, said)
 
     def open_all(chosen: Sequence[int], *, undivided: bool = False) -> dict[int, Target]:
         return {
-            k: open_target(place, data, split=split, provider=provider, undivided=undivided, **asked)
+            k: open_target(place, data, split=split, provider=provider, skip_bad=skip_bad, undivided=undivided, **asked)
             for k in chosen
             if (place := places[k]) is not None
         }
@@ -147,14 +151,14 @@ def _compare(
         refuse_options(said, keep=read, why=why, **hired)
     fresh = [k for k, place in enumerate(places) if place is None and not _is_ensemble(targets[k])]
     budgets = {k: _spell(str(targets[k]), shared) for k in fresh}
-    plans = {k: _plan(str(targets[k]), source, budgets[k]) for k in fresh}
+    plans = {k: _plan(str(targets[k]), source, budgets[k], skip_bad=skip_bad) for k in fresh}
     opened = open_all(range(len(targets)))
     _refuse_early([str(target) for target in targets], opened, plans, data, split)
     # Ensembles first: they take seconds, and may be refused for what their members have seen.
     for k in sorted(set(range(len(targets))) - opened.keys() - plans.keys()):
         places[k] = Path(train(str(targets[k]), data).run)  # nothing to train: its members' images
         opened |= open_all([k])
-    for k, run in _train_all(plans, budgets, source, engine):
+    for k, run in _train_all(plans, budgets, source, engine, skip_bad=skip_bad):
         places[k] = run
         opened |= open_all([k])
     order = range(len(targets))
@@ -169,7 +173,7 @@ def _compare(
 
 
 def _train_all(
-    plans: Mapping[int, Plan], budgets: Mapping[int, Budget], source: str | Path, engine: Engine
+    plans: Mapping[int, Plan], budgets: Mapping[int, Budget], source: str | Path, engine: Engine, *, skip_bad: bool
 ) -> Iterator[tuple[int, Path]]:
     """Train what was planned; the number of each and its run, below runs/."""
     if not plans:
@@ -184,7 +188,7 @@ def _train_all(
         for k, plan in plans.items():
             name = plan.record.card.name
             out = _free_place(new_id(name), {one.out for one in trainings})
-            trainings.append(Training(name, str(source), out, skip_bad=False, budget=budgets[k]))
+            trainings.append(Training(name, str(source), out, skip_bad=skip_bad, budget=budgets[k]))
         results = train_all(trainings, hands, Path("runs"))
     point_latest(Path("runs"), trainings[-1].out)
     yield from ((k, Path(result.run)) for k, result in zip(plans, results, strict=True))
@@ -353,7 +357,7 @@ def _spell(name: str, budget: Budget) -> Budget:
     return cast("Budget", {**budget, "pretrained": False})
 
 
-def _plan(name: str, source: str | Path, budget: Budget) -> Plan:
+def _plan(name: str, source: str | Path, budget: Budget, *, skip_bad: bool) -> Plan:
     """The training of a model of the catalogue, ready to begin."""
     from zoo import registry
     from zoo.workflow._begin import prepare
@@ -361,31 +365,10 @@ def _plan(name: str, source: str | Path, budget: Budget) -> Plan:
 
     refuse_none(budget, None)
     card = registry.find(name)
-    return prepare(card, registry.load(card.plugin), source, budget)
+    return prepare(card, registry.load(card.plugin), source, budget, skip_bad=skip_bad)
 
 
 def _is_ensemble(target: str | Path) -> bool:
     from zoo import registry
 
     return str(target).startswith(registry.ENSEMBLE)
-
-
-def _find(target: str | Path) -> Path | None:
-    """The run, bundle or file called `target`; None: it is a model to train."""
-    from zoo import registry
-    from zoo.runs import find_run
-
-    if Path(target).exists():
-        return Path(target).resolve()  # runs/latest moves on when a model is trained for the comparison
-    try:
-        return find_run(target)
-    except UsageError as problem:
-        if problem.code in {"run-aside", "run-gone"}:
-            raise
-    try:
-        registry.find(str(target))
-    except CatalogueError as problem:
-        raise UsageError(
-            f"'{target}' is not a run, bundle, file or model: {problem}", code="target-unknown", target=str(target)
-        ) from None
-    return None

@@ -17,11 +17,13 @@ import msgspec
 from zoo.errors import UsageError
 from zoo.spec import Budget, Display, EvalReport, Interval, Reading, Table, encode, pick_reading
 from zoo.workflow._engine import Engine, open_engine
+from zoo.workflow._settings import settings_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from zoo.data import Splits
+    from zoo.spec import TrainConfig
     from zoo.workflow._candidates import Limits
     from zoo.workflow._engine import Hands
     from zoo.workflow._halving import Tried
@@ -30,6 +32,9 @@ __all__ = ["PickResult", "PickRow", "pick", "read_limits"]
 
 MINUTES = 30.0
 """Where nothing is said: a coffee, and three rounds of nine networks on small images."""
+
+_OWN = ("budget", "epochs", "features", "freeze", "pretrained", "steps")
+"""Settings that candidates and rounds are made of."""
 
 _LONGEST = 0.25
 """Share of the time that the longest training has: of three rounds, the last."""
@@ -112,16 +117,22 @@ def pick(
     out: str | Path | None = None,
     models: Sequence[str] = (),
     metric: str | None = None,
+    task: Literal["auto", "ordinal"] | None = None,
+    order: Sequence[str] | None = None,
     seed: int | None = None,
     device: str | None = None,
+    skip_bad: bool = False,
+    leaks: Literal["drop", "keep", "refuse"] | None = None,
     fold: int | None = None,
     freeze: bool = False,
+    settings: Mapping[str, Any] | None = None,
     engine: Engine | Literal["local", "ray"] = "local",
     **reading: Unpack[Reading],
 ) -> PickResult:
     """The best model for these images that meets a device's limits, chosen on validation, judged once on test.
 
-    The same call continues where an earlier one was stopped: what is trained is not trained again.
+    The same call continues where an earlier one was stopped, and with more minutes: what is trained is not trained
+    again.
 
     Args:
         data: a folder of class folders, a table, a MedMNIST-style .npz, or a name; None: "digits".
@@ -130,25 +141,32 @@ def pick(
         out: folder of the search; None: runs/pick-NAME-HASH, the hash being of what is asked for.
         models: candidates; empty: the catalogue.
         metric: what chooses, see `TrainConfig.metric`; None: macro AUROC.
+        task: "ordinal": classes are grades in order, see `Budget.task`.
+        order: of grades that are not numbers, all of them from the lowest to the highest.
         seed: seed of every training.
         device: what networks are trained on.
+        skip_bad: leave unreadable images out of every training, instead of refusing the set.
+        leaks: training images that are copies of held-out ones, see `Budget.leaks`.
         fold: number of the fold that is test, of data with folds.
         freeze: candidates are pretrained networks of which the head alone is trained, see `TrainConfig.freeze`.
+        settings: other settings of every training, as in `Budget.settings`, such as {"preprocess.intensity": "fitted"}.
         engine: who trains: "local", this process, one after the other; "ray", one training a task of Ray; or a
             `zoo.Engine` with more words. Minutes are those of a clock on the wall.
         **reading: columns, group, keep_na, uncertain, frames; see `zoo.spec.Reading`.
 
     Raises:
         UsageError: a limit that there is not, or is not above 0 (code pick-budget); `freeze`, and no weights are here;
-            or the engine cannot be had.
+            a setting that the search chooses itself (option-conflict); or the engine cannot be had.
         CatalogueError: one of `models` is unknown.
         ResumeError: `out` holds a search for something else, or other files.
         TrainingError: no candidate meets the limits (code pick-none), or another process conducts this search
             (run-busy).
-        DataError: as `zoo.train`.
+        DataError: as `zoo.train`; what no candidate can take, such as images without a range (intensity-range), is
+            refused before the first is trained.
     """
     from zoo.registry import find
     from zoo.workflow._candidates import Limits
+    from zoo.workflow._folds import refuse_none
 
     began = time.monotonic()
     said = read_limits(budget) if isinstance(budget, str) else _check_limits(dict(budget or {}), str(budget))
@@ -156,10 +174,18 @@ def pick(
     for name in models:
         find(name)
     source = "digits" if data is None else data
-    shared: dict[str, Any] = {"seed": 0 if seed is None else seed, "metric": metric, "device": device, "fold": fold}
-    shared = {name: value for name, value in {**shared, **pick_reading(reading)}.items() if value is not None}
+    shared: dict[str, Any] = {
+        "metric": metric, "task": task, "order": order, "seed": seed, "device": device, "leaks": leaks, "fold": fold,
+        "settings": dict(settings or {}) or None, **pick_reading(reading),
+    }  # fmt: skip
+    shared = {name: value for name, value in shared.items() if value is not None}
+    _refuse_own(settings_of(shared))
+    refuse_none(cast("Budget", shared), None)
     with open_engine(engine) as hands:
-        return _pick(source, minutes, limits, began, hands, out=out, models=models, shared=shared, freeze=freeze)
+        return _pick(
+            source, minutes, limits, began, hands, out=out, models=models, shared=shared, freeze=freeze,
+            skip_bad=skip_bad,
+        )  # fmt: skip
 
 
 def _pick(
@@ -173,39 +199,46 @@ def _pick(
     models: Sequence[str],
     shared: dict[str, Any],
     freeze: bool,
+    skip_bad: bool,
 ) -> PickResult:
     """As `pick`, which has looked at its arguments."""
-    from zoo.runs import point_latest
-    from zoo.workflow._candidates import find_candidates
+    from zoo.runs import open_run, point_latest, weights_licence
+    from zoo.workflow._candidates import find_candidates, refuse_unfit
     from zoo.workflow._clock import open_search
-    from zoo.workflow._halving import Search
+    from zoo.workflow._halving import PLAN, Plan, Search, read_plan
     from zoo.workflow._images import lasting_source
     from zoo.workflow.train import train
 
-    metric, device = shared.get("metric"), shared.get("device")
-    splits = _open(source, cast("Budget", shared))
+    splits, config = _open(source, cast("Budget", shared), skip_bad=skip_bad)
     request = {
         "data": lasting_source(source),
         "fingerprint": splits.fingerprint.sha256,
         "latency_ms": limits.latency_ms,
         "size_mb": limits.size_mb,
-        "minutes": minutes,
         "models": list(models),
         **shared,
         **({"freeze": True} if freeze else {}),
+        **({"skip_bad": True} if skip_bad else {}),
     }
     folder = Path(out) if out is not None else _default_folder(splits, request)
+    plan = None
+    if not (folder / PLAN).is_file():  # else the candidates are those of the first call
+        slot = _LONGEST * 60 * minutes
+        found = find_candidates(splits, limits, slot=slot, models=models, device=config.device, freeze=freeze)
+        refuse_unfit(found, splits, source, cast("Budget", shared))  # while the mended call may still take the folder
+        plan = Plan(found)
     clock = open_search(folder, request, minutes, began)
-    slot = _LONGEST * 60 * minutes
     with clock.alone():
-        found = find_candidates(splits, limits, slot=slot, models=models, device=device, freeze=freeze)
-        search = Search(folder, source, clock, limits, shared, metric or "macro_auroc", hands, splits)
-        search.conduct(found)
+        plan = plan or read_plan(folder)
+        search = Search(folder, source, clock, limits, shared, config.metric, hands, splits, plan, skip_bad=skip_bad)
+        search.conduct()
         best = search.best()
-        result = train(best.model, source, out=best.outcome.run, resume="auto", **cast("Budget", best.budget))
+        asked = cast("Budget", best.budget)
+        result = train(best.model, source, out=best.outcome.run, resume="auto", skip_bad=skip_bad, **asked)
     clock.note()
     point_latest(Path("runs"), Path(result.run))
-    outcome = best.outcome
+    outcome, licence = best.outcome, weights_licence(open_run(Path(result.run)).record)
+    of_weights = () if licence is None else (f"the pick was made from pretrained weights, whose licence is {licence}",)
     if outcome.value is None or outcome.latency_ms is None or outcome.size_bytes is None:
         raise search.none_fits()  # `best` has all three
     return PickResult(
@@ -218,9 +251,9 @@ def _pick(
         size_mb=outcome.size_bytes / 1e6,
         minutes=clock.spent / 60,
         table=tuple(_row(one, best) for one in search.tried),
-        untried=search.untried(found),
+        untried=search.untried(),
         test=result.test,
-        notes=search.notes(best),
+        notes=(*search.notes(best), *of_weights),
     )
 
 
@@ -240,19 +273,34 @@ def _row(one: Tried, best: Tried) -> PickRow:
     )
 
 
-def _open(source: str | Path, budget: Budget) -> Splits:
-    """The images as every trial will open them."""
+def _refuse_own(settings: Mapping[str, Any]) -> None:
+    """Refuse settings that each trial has from the search.
+
+    Raises:
+        UsageError: names them.
+    """
+    if own := [f"--set {name}" for name in _OWN if name in settings]:
+        raise UsageError(
+            f"{' and '.join(own)}: zoo pick chooses that for each model; leave it out, or train one model with zoo "
+            "train",
+            code="option-conflict",
+            options=own,
+        )
+
+
+def _open(source: str | Path, budget: Budget, *, skip_bad: bool = False) -> tuple[Splits, TrainConfig]:
+    """The images as every trial will open them, and what all trials are told."""
     from zoo.data import apply_advice
     from zoo.evaluation import check_metric
     from zoo.registry import find
     from zoo.workflow._images import open_as
     from zoo.workflow._recipe import configure
 
-    chosen, _ = apply_advice(source, {})
+    chosen, _ = apply_advice(source, settings_of(budget))
     config = configure(find("logistic_regression"), budget, chosen)
-    splits = open_as(source, config, skip_bad=False)
+    splits = open_as(source, config, skip_bad=skip_bad)
     check_metric(config.metric, splits.labels)
-    return splits
+    return splits, config
 
 
 def _default_folder(splits: Splits, request: Mapping[str, Any]) -> Path:

@@ -21,7 +21,7 @@ from zoo._support.text import quote_path
 from zoo.errors import NotFirstRankError, OutputError, TrainingError, ZooError
 from zoo.spec import Budget, Display, EvalReport, Member, Table, check_budget, encode
 from zoo.workflow._find import MODEL_FILE, REPORT_FILE
-from zoo.workflow._settings import read_settings
+from zoo.workflow._settings import read_settings, spell_setting
 from zoo.workflow._ship import ship
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from zoo.workflow._continue import BeforeAfter
     from zoo.workflow._resume import Step
 
-__all__ = ["TrainResult", "carry_out", "fit", "read_result", "read_settings", "train", "watch"]
+__all__ = ["TrainResult", "carry_out", "fit", "read_result", "read_settings", "spell_setting", "train", "watch"]
 
 T = TypeVar("T")
 

@@ -87,6 +87,7 @@ def tune(
     trials: int | None = None,
     minutes: float | None = None,
     out: str | Path | None = None,
+    skip_bad: bool = False,
     engine: Engine | Literal["local", "ray"] = "local",
     **budget: Unpack[Budget],
 ) -> TuneResult:
@@ -101,6 +102,7 @@ def tune(
         trials: number of recipes, over all calls; None: 20, or as many as the minutes hold.
         minutes: time of all calls together; None: no end.
         out: folder of the search; None: runs/tune-MODEL-HASH, the hash being of what is asked for.
+        skip_bad: leave unreadable images out of every trial, instead of refusing the set.
         engine: who trains: "local", this process, one after the other; "ray", one trial a task of Ray; or a
             `zoo.Engine` with more words. Several trials at a time are asked for before the others have ended.
         **budget: options of `zoo.train`, without its `budget`.
@@ -117,7 +119,7 @@ def tune(
     source = "digits" if data is None else data
     said = {name: value for name, value in budget.items() if value not in (None, False)}
     with open_engine(engine) as hands:
-        return _tune(model, source, trials, minutes, out, began, said, hands)
+        return _tune(model, source, trials, minutes, out, began, said, hands, skip_bad=skip_bad)
 
 
 def _tune(  # noqa: PLR0917 - what was asked for
@@ -129,20 +131,22 @@ def _tune(  # noqa: PLR0917 - what was asked for
     began: float,
     said: dict[str, Any],
     hands: Hands,
+    *,
+    skip_bad: bool,
 ) -> TuneResult:
     """As `tune`, which has looked at its arguments."""
     from zoo.runs import point_latest
     from zoo.workflow._study import STUDY, Study
     from zoo.workflow.train import train
 
-    search = Study(model, source, said, minutes, out, began, hands)
+    search = Study(model, source, said, minutes, out, began, hands, skip_bad=skip_bad)
     with search.clock.alone():
         search.conduct(trials if trials is not None else TRIALS_DEFAULT if minutes is None else None)
         best = search.best()
-        recipe = search.recipe(best.params, again=True)
+        recipe = {**search.recipe(best.params, again=True), **({"skip_bad": True} if skip_bad else {})}
         place = search.place(best.number)
         asked = cast("Budget", search.recipe(best.params, again=False, number=best.number))
-        result = train(model, source, out=place, resume="auto", **asked)
+        result = train(model, source, out=place, resume="auto", skip_bad=skip_bad, **asked)
     search.clock.note()
     point_latest(Path("runs"), place)
     rows = _rows(search)
