@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
 from typing import Any
 
 import msgspec
@@ -157,7 +157,7 @@ def test_other_outputs_of_a_member_are_left_out() -> None:
 
 
 def test_members_too_large_for_one_file_are_refused_before_they_are_joined(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["zoo.artefact._ensemble"], "MOST_BYTES", 1000)
+    monkeypatch.setattr(importlib.import_module("zoo.artefact._ensemble"), "MOST_BYTES", 1000)
     with refused("ensemble-too-large", ModelError, limit=1000):
         ensemble().assemble(GIVEN, temperature=1.0)
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import sys
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -292,7 +292,7 @@ def test_few_images_still_give_many_sizes() -> None:
 
 
 def test_large_images_are_not_enlarged_beyond_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.modules["zoo.artefact._parity"], "_LARGEST", 120 * 120)
+    monkeypatch.setattr(importlib.import_module("zoo.artefact._parity"), "_LARGEST", 120 * 120)
     images = parity_images([np.zeros((120, 120, 3), np.uint8)])
     assert max(image.shape[0] * image.shape[1] for image in images) <= 121 * 121
 
@@ -312,7 +312,7 @@ def spoil(monkeypatch: pytest.MonkeyPatch) -> None:
         shifted = msgspec.structs.replace(spec, mean=tuple(value + 0.01 for value in spec.mean))
         return assemble(core, shifted, given, **rest)
 
-    monkeypatch.setattr(sys.modules["zoo.artefact._shippable"], "assemble", wrong)
+    monkeypatch.setattr(importlib.import_module("zoo.artefact._shippable"), "assemble", wrong)
 
 
 @pytest.mark.parametrize("bundle", [False, True])

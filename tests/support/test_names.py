@@ -8,24 +8,7 @@ from types import ModuleType
 
 import pytest
 
-import zoo
-import zoo.edge
 from zoo._support.names import at_first_use
-
-PACKAGES = pytest.mark.parametrize("package", [zoo, zoo.edge], ids=["zoo", "zoo.edge"])
-
-
-@PACKAGES
-def test_each_public_name_is_there(package: ModuleType) -> None:
-    for name in package.__all__:
-        assert getattr(package, name) is not None, name
-    assert set(package.__all__) <= set(dir(package))
-
-
-@PACKAGES
-def test_no_other_name_is_there(package: ModuleType) -> None:
-    with pytest.raises(AttributeError, match="no attribute 'trian'"):
-        _ = package.trian
 
 
 def test_a_name_is_looked_for_once(monkeypatch: pytest.MonkeyPatch) -> None:

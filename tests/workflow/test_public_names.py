@@ -23,6 +23,8 @@ def test_every_public_name_is_sorted_there_and_documented(module: ModuleType) ->
         assert name == "Result" or value.__doc__, f"{name} says nothing of itself"
 
 
+EAGER = {"zoo": {"ZooError"}, "zoo.edge": set[str]()}
+"""Names that are not loaded at their first use."""
 PUBLIC = (
     "artefact",
     "artefact.formats",
@@ -63,15 +65,22 @@ def test_a_function_and_the_package_behind_it_are_both_reached_by_their_names(mo
         assert callable(getattr(edge, name)), name
 
 
-def test_the_type_checker_sees_the_names_of_the_device_that_the_interpreter_finds() -> None:
+@pytest.mark.parametrize("package", [zoo, edge], ids=lambda module: module.__name__)
+def test_the_type_checker_sees_the_names_that_the_interpreter_finds(package: ModuleType) -> None:
     """A name in one of the two places only would be an import error, or an error of the type checker."""
-    tree = ast.parse(Path(edge.__file__).read_text(encoding="utf-8"))
-    (block,) = (node for node in tree.body if isinstance(node, ast.If))
-    imports = [node for node in block.body if isinstance(node, ast.ImportFrom)]
-    assert sorted(alias.name for node in imports for alias in node.names) == edge.__all__
-    for node in imports:
-        for alias in node.names:
-            assert getattr(edge, alias.name) is getattr(importlib.import_module(str(node.module)), alias.name)
+    tree = ast.parse(Path(str(package.__file__)).read_text(encoding="utf-8"))
+    blocks = [node.body for node in tree.body if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"]
+    imports = [node for body in blocks for node in body if isinstance(node, ast.ImportFrom)]
+    seen = {alias.name: str(node.module) for node in imports for alias in node.names}
+    assert sorted({*seen, *EAGER[package.__name__]}) == package.__all__
+    for name, home in seen.items():
+        assert getattr(package, name) is getattr(importlib.import_module(home), name)
+
+
+@pytest.mark.parametrize("package", [zoo, edge], ids=lambda module: module.__name__)
+def test_no_other_name_is_there(package: ModuleType) -> None:
+    with pytest.raises(AttributeError, match="no attribute 'trian'"):
+        _ = package.trian
 
 
 @pytest.mark.parametrize("call", ["train", "compare", "check", "evaluate"])

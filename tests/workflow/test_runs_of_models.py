@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import json
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -196,7 +196,7 @@ def test_an_interrupted_run_can_be_exported_and_resumed(tmp_path: Path, monkeypa
     out = tmp_path / "run"
     import zoo.learn
 
-    fitting = sys.modules["zoo.learn._fit"]
+    fitting = importlib.import_module("zoo.learn._fit")
 
     keep = fitting.keep
 

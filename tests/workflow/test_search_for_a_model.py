@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -120,7 +119,7 @@ def test_a_classical_model_that_was_fitted_before_a_stop_is_not_fitted_again(
     stripes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A kill in its export once made the whole search refuse it: frozen features had lost their network."""
-    train = sys.modules["zoo.workflow.train"]
+    train = importlib.import_module("zoo.workflow.train")
     plugin = importlib.import_module("zoo_plugins.logistic_regression").LogisticRegression
 
     def stop(*_: Any, **__: Any) -> None:
@@ -154,7 +153,7 @@ def test_what_is_over_the_limits_is_not_the_pick_however_good(stripes: Path) -> 
 def test_networks_train_within_the_time_and_their_files_are_measured(
     stripes: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    schedule = sys.modules["zoo.spec._schedule"]
+    schedule = importlib.import_module("zoo.spec._schedule")
     for name, value in (("SCRATCH_STEPS", 8), ("FEWEST_EPOCHS", 1), ("MOST_EPOCHS", 2)):
         monkeypatch.setattr(schedule, name, value)
     found = zoo.pick(stripes, budget="latency_ms=1000,minutes=10", models=["simple_cnn"])
@@ -189,7 +188,7 @@ def test_rounds_give_fewer_networks_more_time(stripes: Path, monkeypatch: pytest
         )
 
     monkeypatch.setattr(_trials, "conduct", fake)
-    pick = sys.modules["zoo.workflow.pick"]
+    pick = importlib.import_module("zoo.workflow.pick")
     limits, images = Limits(), pick._open(stripes, {})[0]
     clock = open_search(Path("search"), {}, 10.0, time.monotonic())
     plan = Plan(find_candidates(images, limits, slot=600, models=tuple(values)))
@@ -210,7 +209,7 @@ def test_rounds_give_fewer_networks_more_time(stripes: Path, monkeypatch: pytest
 @pytest.mark.parametrize(("minutes", "size"), [(2, 1), (3, 2), (6, 3), (30, 9), (600, 27)])
 @pytest.mark.usefixtures("here")
 def test_more_time_begins_with_more_networks(stripes: Path, minutes: int, size: int, alone: Hands) -> None:
-    images = sys.modules["zoo.workflow.pick"]._open(stripes, {})[0]
+    images = importlib.import_module("zoo.workflow.pick")._open(stripes, {})[0]
     found = find_candidates(images, Limits(), slot=600)
     clock = open_search(Path("search"), {}, 0.7 * minutes, time.monotonic())  # classical models took the rest
     search = Search(Path("search"), stripes, clock, Limits(), {}, "macro_auroc", alone, images, Plan(found))
@@ -223,7 +222,7 @@ def test_a_third_of_the_networks_stays(n: int, rounds: int) -> None:
 
 
 def test_cards_far_beyond_the_limits_are_not_trained(stripes: Path) -> None:
-    images = sys.modules["zoo.workflow.pick"]._open(stripes, {})[0]
+    images = importlib.import_module("zoo.workflow.pick")._open(stripes, {})[0]
     small = find_candidates(images, Limits(size_mb=6), slot=600)
     everything = find_candidates(images, Limits(), slot=600)
     names = {one.model for one in small.networks}
@@ -236,7 +235,7 @@ def test_cards_far_beyond_the_limits_are_not_trained(stripes: Path) -> None:
 
 def test_with_freeze_the_heads_of_pretrained_networks_are_the_candidates(stripes: Path) -> None:
     """All are fitted in one step; a search of the rest of the catalogue was not asked for."""
-    images, name = sys.modules["zoo.workflow.pick"]._open(stripes, {})[0], "tf_efficientnet_lite0"
+    images, name = importlib.import_module("zoo.workflow.pick")._open(stripes, {})[0], "tf_efficientnet_lite0"
     with refused("freeze-untrained", UsageError):
         zoo.pick(stripes, budget={"size_mb": 0.001}, freeze=True)
     if not is_here(zoo.info(name)):
@@ -265,7 +264,7 @@ def space_of(model: str, images: Path, **recipe: Any) -> dict[str, Any]:
     """What a search of a pretrained network varies."""
     card = zoo.info(model)
     card = msgspec.structs.replace(card, train=msgspec.structs.replace(card.train, pretrained=True, **recipe))
-    splits = sys.modules["zoo.workflow.pick"]._open(images, {})[0]
+    splits = importlib.import_module("zoo.workflow.pick")._open(images, {})[0]
     return make_space(registry.load(card.plugin).plugin, card, splits, ())
 
 
@@ -455,7 +454,7 @@ def test_a_slow_machine_trains_fewer_networks_and_not_none(
         return _trials.Outcome(trial=trial.name, run="run", value=value, latency_ms=1, size_bytes=1000)
 
     monkeypatch.setattr(_trials, "conduct", fake)
-    images = sys.modules["zoo.workflow.pick"]._open(stripes, {})[0]
+    images = importlib.import_module("zoo.workflow.pick")._open(stripes, {})[0]
     clock = open_search(Path("search"), {}, 6.0, time.monotonic())
     plan = Plan(find_candidates(images, Limits(), slot=600, models=("resnet10t", "simple_cnn", "vig_mini")))
     search = Search(Path("search"), stripes, clock, Limits(), {}, "macro_auroc", alone, images, plan)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -35,7 +34,7 @@ def stripes(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty folder, and networks that are trained in two epochs."""
     monkeypatch.chdir(tmp_path)
-    schedule = sys.modules["zoo.spec._schedule"]
+    schedule = importlib.import_module("zoo.spec._schedule")
     for name, value in (("SCRATCH_STEPS", 8), ("FEWEST_EPOCHS", 1), ("MOST_EPOCHS", 2)):
         monkeypatch.setattr(schedule, name, value)
 
@@ -58,7 +57,7 @@ def test_weights_that_come_later_change_nothing_in_a_search_that_was_begun_witho
 ) -> None:
     """The same call refused its own pick: it had been trained from random weights, and was now asked for others."""
     found = zoo.pick(stripes, budget=QUICK, models=["simple_cnn"])
-    monkeypatch.setattr(sys.modules["zoo.store.weights"], "is_here", lambda _: True)
+    monkeypatch.setattr(importlib.import_module("zoo.store.weights"), "is_here", lambda _: True)
     again = zoo.pick(stripes, budget=QUICK, models=["simple_cnn"])
     assert (again.run, again.table, again.test) == (found.run, found.table, found.test)
     assert not again.table[0].pretrained
@@ -72,7 +71,7 @@ def test_a_trial_that_was_stopped_goes_on_without_the_weights_that_came(
     stop_at("round1-simple_cnn", monkeypatch)
     with pytest.raises(KeyboardInterrupt):
         zoo.pick(stripes, budget=QUICK, models=BOTH)
-    monkeypatch.setattr(sys.modules["zoo.store.weights"], "is_here", lambda _: True)
+    monkeypatch.setattr(importlib.import_module("zoo.store.weights"), "is_here", lambda _: True)
     found = zoo.pick(stripes, budget=QUICK, models=BOTH)
     row = next(row for row in found.table if row.model == "simple_cnn")
     assert row.run is not None
