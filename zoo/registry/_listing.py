@@ -9,24 +9,16 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from zoo._support.entries import PLUGINS, describe_clash, is_allowed, read_declared
 from zoo.errors import CatalogueError
 from zoo.registry._ensembles import ENSEMBLE, ensemble_card
-from zoo.registry._installed import (
-    PluginEntry,
-    State,
-    catalogue,
-    is_allowed,
-    is_installed,
-    needs_remedy,
-    no_plugin,
-    plugin_entries,
-    read_declared,
-)
+from zoo.registry._installed import State, catalogue, is_installed, needs_remedy, no_plugin
 from zoo.spec import Display, ModelCard, PreprocessSpec, Rows, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from zoo._support.entries import Entry as PluginEntry
     from zoo.registry._catalogue import Catalogue, Entry
 
 __all__ = ["Row", "find", "models"]
@@ -71,8 +63,8 @@ def models(family: str | None = None) -> Rows[Row]:
     Raises:
         CatalogueError: no model is of this family.
     """
-    points = read_declared()
-    everything, plugins = catalogue(points), plugin_entries(points)
+    declared = read_declared()
+    everything, plugins = catalogue(declared), declared.entries[PLUGINS]
     here = functools.cache(is_installed)  # most cards need the same two packages
     rows = [
         _row(entry, *_status(entry, owners, plugins, here))
@@ -125,11 +117,9 @@ def find(name: str) -> ModelCard:
     if owners is None:
         raise _unknown(name, everything)
     if len(owners) > 1:
+        claims = [str(owner.distribution) for owner in owners]
         raise CatalogueError(
-            f"model {name!r} is {_clash(owners)}; uninstall all but one",
-            code="model-clash",
-            model=name,
-            distributions=[str(owner.distribution) for owner in owners],
+            describe_clash("model", name, claims), code="model-clash", model=name, distributions=claims
         )
     return owners[0].card
 
@@ -160,19 +150,15 @@ def _status(
 ) -> tuple[State, str]:
     plugin = entry.card.plugin
     if len(owners) > 1:
-        return "broken", f"clash: {_clash(owners)}"
+        return "broken", describe_clash("model", entry.card.name, (owner.distribution for owner in owners))
     if not is_allowed(plugin):
         return "forbidden", "not allowed by ZOO_PLUGINS"
     if plugin not in plugins:
         return "broken", no_plugin(plugin, plugins)
     if len(plugins[plugin]) > 1:
-        return "broken", f"clash: plugin {plugin!r} is {_clash(plugins[plugin])}"
+        return "broken", describe_clash("plugin", plugin, (owner.distribution for owner in plugins[plugin]))
     absent = tuple(package for package in entry.card.needs if not here(package))
     return ("missing", needs_remedy(absent, entry.distribution.name)) if absent else ("ok", "ok")
-
-
-def _clash(owners: tuple[Entry, ...] | tuple[PluginEntry, ...]) -> str:
-    return "defined by " + " and ".join(str(owner.distribution) for owner in owners)
 
 
 def _unknown_family(name: str, families: list[str], everything: Catalogue) -> str:
