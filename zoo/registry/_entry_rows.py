@@ -23,7 +23,6 @@ from zoo._support.entries import (
 )
 from zoo._support.processes import command
 from zoo.errors import ZooError
-from zoo.loggers import claims_of, load_maker
 
 __all__ = ["EntryRow", "callbacks", "check_callbacks", "check_readers", "readers"]
 
@@ -96,6 +95,8 @@ def _rows(group: Group) -> list[EntryRow]:
 
 
 def _row(group: Group, entry: Entry, owners: tuple[Entry, ...]) -> EntryRow:
+    from zoo.loggers import claims_of  # it knows of runs, which `zoo list` does not need
+
     state: Literal["ok", "forbidden", "broken"] = "ok"
     status = "ok"
     claims = claims_of(entry.name, owners) if group == CALLBACKS else [str(one.distribution) for one in owners]
@@ -171,6 +172,8 @@ def answer(group: str, name: str, place: str) -> None:
 
             found = _Answer("ok", "ok", tuple(sorted(load_reader(name).suffixes)))
         else:
+            from zoo.loggers import load_maker
+
             load_maker(name)
             found = _Answer("ok", "ok")
     except ZooError as problem:

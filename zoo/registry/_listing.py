@@ -45,13 +45,17 @@ class Row(Display, msgspec.Struct, frozen=True, kw_only=True):
     """(height, width) in pixels; null in the row of a catalogue that could not be read."""
     pretrained: bool
     licence: str
+    """Of the code."""
+    weights_licence: str | None
+    """Of the pretrained weights; null where there are none."""
     state: State
     status: str
     """The state as a sentence: "ok", or what is missing and how to get it."""
 
     def headline(self) -> str:
-        """Name, family and licence, and whether it can be used here."""
-        return f"{self.name}: {self.family}, licence {self.licence}, {self.status}"
+        """Name, family and licences, and whether it can be used here."""
+        other = f" (weights {self.weights_licence})" if self.weights_licence not in {None, self.licence} else ""
+        return f"{self.name}: {self.family}, licence {self.licence}{other}, {self.status}"
 
 
 def models(family: str | None = None) -> Rows[Row]:
@@ -90,6 +94,7 @@ def models(family: str | None = None) -> Rows[Row]:
             size=None,
             pretrained=False,
             licence="unknown",
+            weights_licence=None,
             state="broken",
             status=broken.error,
         )
@@ -137,6 +142,7 @@ def _row(entry: Entry, state: State, status: str) -> Row:
         size=card.preprocess.size,
         pretrained=card.weights is not None,
         licence=card.licence,
+        weights_licence=None if card.weights is None else card.weights.licence,
         state=state,
         status=status,
     )
