@@ -17,34 +17,11 @@ if TYPE_CHECKING:
     from zoo._support.entries import Declared, Distribution
 
 __all__ = [
-    "OWN",
     "State",
     "catalogue",
     "is_installed",
-    "needs_remedy",
     "no_plugin",
 ]
-
-OWN = "edgezoo"
-"""Our distribution; what of ours is missing comes with its extra `train`."""
-
-TRAIN_EXTRA = frozenset(
-    (
-        "matplotlib",
-        "onnx",
-        "onnxscript",
-        "requests",
-        "safetensors",
-        "segmentation_models_pytorch",
-        "skl2onnx",
-        "sklearn",
-        "timm",
-        "torch",
-        "torchvision",
-    )
-)
-"""Import names of what `pip install 'edgezoo[train]'` brings."""
-
 
 State: TypeAlias = Literal["ok", "prints", "missing", "forbidden", "slow", "broken"]
 """Of a plugin or a model: may be used, works but prints, lacks a package, not allowed by ZOO_PLUGINS, not imported in
@@ -82,15 +59,6 @@ def catalogue(declared: Declared | None = None) -> Catalogue:
 def is_installed(package: str) -> bool:
     """Whether a top-level package can be found; it is not imported."""
     return _locate(package) is not None
-
-
-def needs_remedy(packages: tuple[str, ...], owner: str) -> str:
-    """One line that says what is missing and how to get it."""
-    line = f"needs {', '.join(packages)}"
-    if owner == OWN or TRAIN_EXTRA.issuperset(packages):
-        return f"{line}: pip install '{OWN}[train]'"
-    # The name on an index may differ from the import name; a wrong guess installs a stranger's code.
-    return f"{line}: not installed; see the documentation of {owner}"
 
 
 def _registry_file(package: str) -> Path | None:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from zoo._support.entries import PLUGINS, describe_clash, is_allowed, read_declared
+from zoo._support.imports import needs_remedy
 from zoo.errors import CatalogueError
 from zoo.registry._ensembles import ENSEMBLE, ensemble_card
-from zoo.registry._installed import State, catalogue, is_installed, needs_remedy, no_plugin
+from zoo.registry._installed import State, catalogue, is_installed, no_plugin
 from zoo.spec import Display, ModelCard, PreprocessSpec, Rows, Weights
 
 if TYPE_CHECKING:

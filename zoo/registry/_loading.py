@@ -19,8 +19,9 @@ from zoo._support.entries import (
     one_line,
     read_declared,
 )
+from zoo._support.imports import needs_remedy
 from zoo.errors import PluginError
-from zoo.registry._installed import State, needs_remedy, no_plugin
+from zoo.registry._installed import State, no_plugin
 from zoo.spec import PluginOrigin
 
 if TYPE_CHECKING:
