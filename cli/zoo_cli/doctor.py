@@ -88,8 +88,8 @@ def _examine(wait: float, pool: ThreadPoolExecutor) -> dict[str, Any]:
         store["lock"] = str(problem)
         problems.append(f"weights: {problem}")
     plugins, readers, callbacks, of_torch = loaded.result(), read.result(), told.result(), cuda.result()
-    rows: list[PluginRow | EntryRow] = [*plugins, *readers, *callbacks]
-    problems += [row.status for row in rows if row.state == "broken"]
+    entries: list[PluginRow | EntryRow] = [*plugins, *readers, *callbacks]
+    problems += [one.status for one in entries if one.state == "broken"]
     if isinstance(of_torch, str):
         problems.append(of_torch)
         of_torch = _NO_CUDA
