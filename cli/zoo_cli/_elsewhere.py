@@ -16,7 +16,7 @@ class Meant:
 
     Attributes:
         words: how others call it, without marks between words.
-        commands: what to type; none: this program cannot do it yet.
+        commands: what to type; none: no verb does it.
         remark: what must be said beside it.
     """
 
@@ -50,7 +50,7 @@ WORDS = (
     Meant(("sweep", "optimize", "optimise", "hpo", "gridsearch", "autotune"), ("zoo tune MODEL --data FOLDER",)),
     Meant(("html", "plot", "page", "pdf"), ("zoo report",)),
     Meant(("drift", "surveil", "surveillance"), ("zoo monitor ANSWERS --against MODEL",)),
-    Meant(("distill", "distil"), (), "no verb trains one model from another yet"),
+    Meant(("distill", "distil", "distillation"), ("zoo train MODEL --teacher RUN",)),
     Meant(("ui", "web", "app", "dashboard", "gui", "deploy", "host"), ("zoo serve MODEL", "zoo export --web DIR")),
     Meant(("push", "publish", "upload", "login"), ("zoo export --onnx --bundle",), "nothing is sent anywhere"),
     Meant(("history", "log", "logs", "ps", "experiments"), ("zoo runs",)),

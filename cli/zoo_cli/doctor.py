@@ -10,7 +10,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 from importlib.metadata import PackageNotFoundError, requires, version
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -18,6 +18,9 @@ from zoo._support.text import join_lines
 from zoo.errors import ZooError
 from zoo_cli.options import Json
 from zoo_cli.output import document, fields, format_count, format_table, put
+
+if TYPE_CHECKING:
+    from zoo.registry import EntryRow, PluginRow
 
 __all__ = ["doctor"]
 
@@ -54,7 +57,7 @@ def doctor(
     Every plugin is really loaded, in another process. What takes longer than --wait is shown as "not checked" and is
     not a defect. Exit status 1 when something installed is broken.
     """
-    with ThreadPoolExecutor(3) as pool:
+    with ThreadPoolExecutor(4) as pool:
         found = _examine(wait, pool)
     if as_json:
         document(found)
@@ -65,11 +68,12 @@ def doctor(
 
 
 def _examine(wait: float, pool: ThreadPoolExecutor) -> dict[str, Any]:
-    from zoo.registry import catalogue, check_plugins, check_readers
+    from zoo.registry import catalogue, check_callbacks, check_plugins, check_readers
     from zoo.store.weights import folder, lock
 
     cuda = pool.submit(_cuda, wait)
     loaded, read = pool.submit(check_plugins, wait), pool.submit(check_readers, wait)
+    told = pool.submit(check_callbacks, wait)
     problems: list[str] = []
     packages = _packages()
     problems += [f"{row['name']}: {row['status']}" for row in packages if row["broken"]]
@@ -83,9 +87,9 @@ def _examine(wait: float, pool: ThreadPoolExecutor) -> dict[str, Any]:
     except ZooError as problem:
         store["lock"] = str(problem)
         problems.append(f"weights: {problem}")
-    plugins, readers, of_torch = loaded.result(), read.result(), cuda.result()
-    problems += [row.status for row in plugins if row.state == "broken"]
-    problems += [row.status for row in readers if row.state == "broken"]
+    plugins, readers, callbacks, of_torch = loaded.result(), read.result(), told.result(), cuda.result()
+    entries: list[PluginRow | EntryRow] = [*plugins, *readers, *callbacks]
+    problems += [one.status for one in entries if one.state == "broken"]
     if isinstance(of_torch, str):
         problems.append(of_torch)
         of_torch = _NO_CUDA
@@ -100,10 +104,11 @@ def _examine(wait: float, pool: ThreadPoolExecutor) -> dict[str, Any]:
         "cuda": of_torch,
         "plugins": plugins,
         "readers": readers,
+        "callbacks": callbacks,
         "models": len(everything.entries),
         "weights": store,
         "offline": {"switches": switches, "hub": os.environ.get("HF_ENDPOINT") or "https://huggingface.co"},
-        "problems": problems,
+        "problems": list(dict.fromkeys(problems)),  # a file that cannot be read costs plugins and catalogue
     }
 
 
@@ -193,7 +198,7 @@ def _text(found: dict[str, Any]) -> str:
             f"{row.distribution} {row.version}",
             row.status.partition(";")[0] if row.state == "slow" else row.status,
         )
-        for row in (*found["plugins"], *found["readers"])
+        for row in (*found["plugins"], *found["readers"], *found["callbacks"])
     ]
     cpu, store, offline = found["cpu"], found["weights"], found["offline"]
     providers = found["onnxruntime"]["providers"]
@@ -220,7 +225,7 @@ def _text(found: dict[str, Any]) -> str:
 
 
 def _sum_up(found: dict[str, Any]) -> str:
-    slow = sum(row.state == "slow" for row in (*found["plugins"], *found["readers"]))
+    slow = sum(row.state == "slow" for row in (*found["plugins"], *found["readers"], *found["callbacks"]))
     if not slow:
         return "nothing that is installed is broken"
     return f"nothing is known to be broken; {format_count(slow, 'plugin')} not checked, 'zoo doctor --wait 300' waits"

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 import zoo
-from zoo.spec import GRADIENT_SETTINGS, ModelCard, to_builtins
+from zoo.spec import GRADIENT_SETTINGS, ModelCard, is_non_commercial, to_builtins
 from zoo_cli import offers
 from zoo_cli.options import Json
 from zoo_cli.output import document, fields, put
 
 if TYPE_CHECKING:
-    from zoo.spec import Latency
+    from zoo.spec import Latency, Weights
 
 __all__ = ["info"]
 
@@ -65,11 +65,16 @@ def _lines(card: ModelCard, asked: str) -> dict[str, object]:
         "input": f"{spec.size[0]} x {spec.size[1]} px, {spec.named_channels}, {how}",
         "intensity": f"{intensity}; mean {_numbers(spec.mean)}; std {_numbers(spec.std)}",
         "training": _training(card),
-        "weights": f"{weights.source} ({weights.licence})" if weights else "none; it learns from scratch",
+        "weights": _weights(weights) if weights else "none; it learns from scratch",
         "needs": ", ".join(card.needs) or "nothing more",
-        "licence": card.licence,
+        "licence": f"{card.licence}, of the code" if weights else card.licence,
         "train it": f"zoo train {shlex.quote(asked)}{' --pretrained' if weights else ''} --data FOLDER",
     }
+
+
+def _weights(weights: Weights) -> str:
+    use = ", not for commercial use" if is_non_commercial(weights.licence) else ""
+    return f"{weights.source}, licence {weights.licence}{use}"
 
 
 def _training(card: ModelCard) -> str:

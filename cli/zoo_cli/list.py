@@ -50,7 +50,7 @@ def list_models(
             row.family,
             f"{row.parameters / 1e6:.1f} M" if row.parameters else "-",
             "x".join(map(str, row.size)) if row.size else "-",
-            "yes" if row.pretrained else "no",
+            _say_pretrained(row),
             row.licence,
             row.distribution,
             "ok" if row.state == "ok" else f"no ({notes[row.status]})",
@@ -62,6 +62,13 @@ def list_models(
     for status, number in notes.items():
         put(f"({number}) {status}")
     put(f"\n{format_count(len(rows), 'model')}; 'zoo info MODEL' tells more, 'timm/NAME' takes any model of timm")
+
+
+def _say_pretrained(row: Row) -> str:
+    """Whether it has pretrained weights, and their licence where it is not that of the code."""
+    if not row.pretrained:
+        return "no"
+    return "yes" if row.weights_licence == row.licence else f"yes, {row.weights_licence}"
 
 
 def _having(text: str, rows: Sequence[Row]) -> list[Row]:

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from zoo.errors import GateError
-from zoo_cli.options import Json
+from zoo_cli.options import Json, refuse_idle
 from zoo_cli.output import document, format_count, put
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from zoo.contract import Chosen, ChosenReader, Outcome
 
 __all__ = ["check"]
@@ -43,18 +45,25 @@ def check(
 
     A line that fails says what the author must change. Exit status 3 when a check failed.
     """
-    from zoo.contract import LIMIT_S, READER_LIMIT_S, ChosenReader, choose, examine, examine_reader
+    from zoo.contract import LIMIT_S, READER_LIMIT_S, ChosenReader, choose, examine, examine_reader, find_files
 
     models, readers = [], []
     with (
         tempfile.TemporaryDirectory(prefix="zoo-check-", ignore_cleanup_errors=True) as folder,
         choose(target, Path(folder) / "metadata") as chosen,
     ):
+        of_readers = [one.reader for one in chosen if isinstance(one, ChosenReader)]
+        if not of_readers:
+            refuse_idle("where no reader is checked", files=files)
+        if len(of_readers) == len(chosen):
+            refuse_idle("where no model is checked", size=size, epochs=epochs)
+        place = files or Path(target)
+        given = {reader: find_files(reader, place, asked=files is not None) for reader in of_readers}
         for number, one in enumerate(chosen):
             if isinstance(one, ChosenReader):
                 found = examine_reader(
                     one.reader,
-                    _files_of(one.reader, files or Path(target)),
+                    given[one.reader],
                     Path(folder) / str(number),
                     limit_s=limit or READER_LIMIT_S,
                 )
@@ -66,17 +75,10 @@ def check(
                 continue
             if not as_json:
                 put(f"{one.model} (plugin {one.plugin}, card of {one.distribution})")
-            outcomes: list[Outcome] = []
-            for outcome in examine(
+            outcomes = examine(
                 one.model, Path(folder) / str(number), size=size, epochs=epochs, limit_s=limit or LIMIT_S
-            ):
-                outcomes.append(outcome)
-                if not as_json and outcome.status != "not tried":
-                    put(_line(outcome))
-            if not as_json:
-                for line in _not_tried(outcomes):
-                    put(line)
-            models.append(_row(one, outcomes))
+            )
+            models.append(_row(one, list(outcomes) if as_json else _show(outcomes)))
     passed = all(one["passed"] for one in (*models, *readers))
     if as_json:
         document({"target": target, "passed": passed, "models": models, "readers": readers})
@@ -85,6 +87,18 @@ def check(
         put("every check that applies passed" if passed else f"{format_count(failed, 'check')} failed")
     if not passed:
         raise typer.Exit(GateError.exit_code)
+
+
+def _show(outcomes: Iterator[Outcome]) -> list[Outcome]:
+    """Say each when it is known, and at the end what was not tried."""
+    known = []
+    for outcome in outcomes:
+        known.append(outcome)
+        if outcome.status != "not tried":
+            put(_line(outcome))
+    for line in _not_tried(known):
+        put(line)
+    return known
 
 
 def _line(outcome: Outcome) -> str:
@@ -105,19 +119,6 @@ def _not_tried(outcomes: list[Outcome]) -> list[str]:
         what = f"{len(others) + 1} checks, from '{first.check}' on" if others else first.check
         lines.append(_line(replace(first, check=what)))
     return lines
-
-
-def _files_of(reader: str, folder: Path) -> tuple[Path, ...]:
-    """Files below `folder` with a suffix of the reader; none where it is not a folder or the reader does not load."""
-    from zoo.contract import READER_LIMIT_S
-    from zoo.readers._walk import Walk
-    from zoo.registry import check_readers
-
-    rows = check_readers(READER_LIMIT_S)
-    suffixes = next((row.suffixes for row in rows if row.name == reader), ())
-    if not suffixes or not folder.is_dir():
-        return ()
-    return tuple(folder / path for path in Walk(str(folder)).files(suffixes))
 
 
 def _reader_row(one: ChosenReader, outcomes: list[Outcome]) -> dict[str, Any]:

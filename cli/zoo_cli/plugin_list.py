@@ -1,4 +1,4 @@
-"""`zoo plugin list`: which installed code can be asked for a model, or for an image of a format of its own."""
+"""`zoo plugin list`: which installed code can be asked for a model, for an image of its format, or for `--log`."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ __all__ = ["list_plugins"]
 
 
 def list_plugins(as_json: Json = False) -> None:
-    """Show every plugin and every reader by its metadata; none is imported ('zoo doctor' tries each)."""
-    from zoo.registry import PluginRow, ReaderRow, plugins, readers
+    """Show every plugin, reader and callback by its metadata; none is imported ('zoo doctor' tries each)."""
+    from zoo.registry import EntryRow, PluginRow, callbacks, plugins, readers
 
-    rows: list[PluginRow | ReaderRow] = [*plugins(), *readers()]
+    rows: list[PluginRow | EntryRow] = [*plugins(), *readers(), *callbacks()]
     if as_json:
         document(rows)
         return

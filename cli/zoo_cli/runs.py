@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -137,11 +138,15 @@ def remove(
 ) -> None:
     """Remove runs with all that is in their folders.
 
-    It asks on a terminal, and needs --yes elsewhere. A run that is being trained is never removed.
+    It asks on a terminal, and needs --yes elsewhere. A run that is being trained is never removed, nor a fold or
+    trial alone. Runs that continue a removed one, learnt from it or hold it as a member are named.
     """
+    from zoo.workflow._holders import describe_dependents
     from zoo.workflow.remove import check_removal, remove_run
 
     found = check_removal(*names)
+    for line in describe_dependents(*(Path(run.path).resolve() for run in found)):
+        say(f"warning: {line}")
     if not yes:
         _ask(found, there=sys.stdin.isatty() and not as_json)
     removed = [remove_run(run.path) for run in found]

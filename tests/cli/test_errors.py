@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
 import subprocess
 import sys
@@ -122,14 +123,31 @@ def test_want_of_memory_is_not_called_a_defect(problem: Exception, monkeypatch: 
 
 def test_a_missing_training_package_is_named_with_its_remedy(monkeypatch: pytest.MonkeyPatch) -> None:
     def without(*_: object, **__: object) -> None:
-        raise ModuleNotFoundError("No module named 'scipy'", name="scipy")
+        raise ModuleNotFoundError("No module named 'torch.nn'", name="torch.nn")
 
     monkeypatch.setattr(zoo, "evaluate", without)
     ran = run_zoo("evaluate")
     assert ran.code == 1
     assert_one_line(ran)
-    assert "scipy" in ran.err
-    assert "edgezoo[train]" in ran.err
+    assert "needs torch: pip install 'edgezoo[train]'" in ran.err
+
+
+def test_a_package_that_only_a_plugin_needs_is_not_promised_by_our_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The extra does not bring it, and a package of that name on an index may be a stranger's."""
+    (tmp_path / "zoo_acme2.py").write_text("def train(*_, **__):\n    import no_such_module.inside\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(zoo, "evaluate", lambda *_, **__: importlib.import_module("zoo_acme2").train())
+    ran = run_zoo("evaluate", "--json")
+    assert (ran.code, ran.document["error"]["code"]) == (1, "package-missing")
+    assert "zoo_acme2 needs no_such_module" in ran.line
+    assert "pip install" not in ran.line
+
+
+def test_what_is_missing_of_ourselves_is_a_defect(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(zoo, "evaluate", lambda *_, **__: importlib.import_module("zoo.no_such_module"))
+    assert run_zoo("evaluate", "--json").document["error"]["code"] == "defect"
 
 
 def test_ctrl_c_is_status_130_without_a_traceback(monkeypatch: pytest.MonkeyPatch) -> None:

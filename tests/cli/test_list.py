@@ -8,6 +8,8 @@ import sys
 
 from cli_running import run_zoo
 
+from zoo.registry import find
+
 HEAVY = (
     "torch",
     "numpy",
@@ -47,10 +49,28 @@ def test_rows_have_the_promised_keys() -> None:
         "size",
         "pretrained",
         "licence",
+        "weights_licence",
         "state",
         "status",
     }
     assert all(set(row) == keys for row in rows)
+
+
+def test_the_licence_of_weights_is_told_where_it_is_not_that_of_the_code() -> None:
+    """Whoever takes weights for research only for a product learns it too late from a lawyer."""
+    rows = {row["name"]: row for row in run_zoo("list", "--json").document}
+    assert (rows["convnextv2_atto"]["licence"], rows["convnextv2_atto"]["weights_licence"]) == (
+        "apache-2.0",
+        "cc-by-nc-4.0",
+    )
+    assert rows["svm"]["weights_licence"] is None
+    lines = {line.split()[0]: line for line in run_zoo("list").out.splitlines() if line}
+    for name, row in rows.items():
+        other = row["weights_licence"] not in {None, row["licence"]}
+        assert (f"yes, {row['weights_licence']}" in lines[name]) is other, name
+    assert "cc-by-nc-4.0, not for commercial use" in run_zoo("info", "convnextv2_atto").out
+    assert "not for commercial use" not in run_zoo("info", "resnet18").out
+    assert "cc-by-nc-4.0" in find("convnextv2_atto").headline()
 
 
 def test_one_family_can_be_asked_for_and_an_unknown_one_is_refused_with_those_there_are() -> None:

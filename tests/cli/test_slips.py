@@ -49,6 +49,7 @@ SLIPS = {
     "evaluate runs/a net.zoo": ["zoo compare runs/a net.zoo"],
     "export runs/a onnx": ["zoo export runs/a --onnx"],
     "doctor now": ["zoo doctor"],
+    "distill": ["zoo train MODEL --teacher RUN"],
     # a model that is none, or in the wrong place
     "predict scan.png": ["zoo predict MODEL scan.png"],
     "predict not-here.jpg": ["zoo predict MODEL not-here.jpg"],

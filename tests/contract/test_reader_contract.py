@@ -224,3 +224,40 @@ def test_plugin_check_holds_the_readers_of_a_project_to_the_contract(tmp_path: P
     (reader,) = found["readers"]
     assert (status, found["passed"], found["models"]) == (0, True, []), reader
     assert [check["status"] for check in reader["checks"]] == ["passed"] * (1 + len(READER_CHECKS))
+
+
+LIGHT = """
+import numpy as np
+from zoo.readers import Probe, from_array
+class Light:
+    suffixes = frozenset({".light"})
+    def recognise(self, head): return head[:4] == b"LITE"
+    def probe(self, stream, name): return Probe(4, 4, "uint8", gray=True)
+    def read(self, stream, name, *, frame, voi): return from_array(np.zeros((4, 4), np.uint8))
+reader = Light()
+"""
+
+
+def test_files_that_were_named_and_are_not_there_end_the_check(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A slip in a script of CI would leave most checks untried, and the script green."""
+    info = tmp_path / "site" / "zoo_light-1.dist-info"
+    info.mkdir(parents=True)
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: zoo-light\nVersion: 1\n")
+    (info / "entry_points.txt").write_text("[zoo.readers]\nlight = zoo_light:reader\n")
+    (info.parent / "zoo_light.py").write_text(LIGHT)
+    monkeypatch.syspath_prepend(info.parent)
+    monkeypatch.delenv("ZOO_PLUGINS", raising=False)
+    (tmp_path / "empty").mkdir()
+
+    def check(*options: str) -> tuple[int, str]:
+        status = main(["plugin", "check", *options, "--json"])
+        return status, json.loads(capsys.readouterr().out)["error"]["code"]
+
+    assert check("light", "--files", str(tmp_path / "emtpy")) == (1, "file-missing")
+    assert check("light", "--files", str(tmp_path / "empty")) == (1, "file-missing")
+    assert check("light", "--size", "32") == (2, "option-ignored")
+    assert check("light", "--epochs", "2") == (2, "option-ignored")
+    assert check("svm", "--files", str(tmp_path / "empty")) == (2, "option-ignored")
+    assert main(["plugin", "check", "light", "--json"]) == 0, "without files, what can be checked is checked"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from importlib.util import find_spec
@@ -12,10 +13,13 @@ import pytest
 from made_runs import make_report, make_run
 from refusals import refused
 
+from zoo._support.versions import tool_version
 from zoo.errors import PluginError, UsageError
 from zoo.loggers import BUILT_IN, find_callbacks
 from zoo.loggers import _find as find_module
+from zoo.registry import callbacks
 from zoo.runs import Callback, RunFolder, Step, open_run
+from zoo_cli.main import main
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -125,17 +129,23 @@ def test_a_name_that_nobody_knows_is_told_with_those_that_are() -> None:
         assert {"tensorboard", "mlflow", "wandb"} <= set(caught.value.fields["known"])
 
 
-def test_the_name_of_another_package_finds_its_callback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A hospital's own monitor is an entry point away."""
-    (tmp_path / "ward.py").write_text(
+def bring(folder: Path, monkeypatch: pytest.MonkeyPatch, *names: str) -> None:
+    """Install a package `ward` 1 whose entry points have these names."""
+    (folder / "ward.py").write_text(
         "from zoo.runs import Callback\nclass Ward(Callback):\n    heard = []\n"
         "    def epoch(self, row):\n        self.heard.append(row['epoch'])\nclass Not: pass\n"
     )
-    info = tmp_path / "ward-1.dist-info"
+    info = folder / "ward-1.dist-info"
     info.mkdir()
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: ward\nVersion: 1\n")
-    (info / "entry_points.txt").write_text("[zoo.callbacks]\nward = ward:Ward\nbad = ward:Not\ngone = ward:Gone\n")
-    monkeypatch.syspath_prepend(tmp_path)
+    (info / "entry_points.txt").write_text("\n".join(("[zoo.callbacks]", *names)))
+    monkeypatch.delenv("ZOO_PLUGINS", raising=False)
+    monkeypatch.syspath_prepend(folder)
+
+
+def test_the_name_of_another_package_finds_its_callback(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hospital's own monitor is an entry point away."""
+    bring(tmp_path, monkeypatch, "ward = ward:Ward", "bad = ward:Not", "gone = ward:Gone")
     (found,) = find_callbacks(["ward, ward"])
     found.start(open_run(make_run(tmp_path / "run")))
     found.epoch(ROW)
@@ -146,6 +156,37 @@ def test_the_name_of_another_package_finds_its_callback(tmp_path: Path, monkeypa
     monkeypatch.setenv("ZOO_PLUGINS", "resnet")
     with refused("callback-forbidden", PluginError, callback="ward"):
         find_callbacks(["ward"])
+
+
+def test_a_package_that_takes_a_name_of_ours_clashes_with_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither is taken silently: the curves would go where nobody looks for them."""
+    bring(tmp_path, monkeypatch, "tensorboard = ward:Ward")
+    ours = f"edgezoo {tool_version()}"
+    with refused("callback-clash", PluginError, callback="tensorboard", owners=[ours, "ward 1"]) as caught:
+        find_callbacks(["tensorboard"])
+    assert [(row.state, row.status) for row in callbacks()] == [("broken", str(caught.value))]
+    monkeypatch.setenv("ZOO_PLUGINS", "resnet")
+    assert [row.state for row in callbacks()] == ["forbidden"]
+    monkeypatch.setattr(find_module.importlib.util, "find_spec", lambda _: None)
+    with refused("logger-missing", UsageError, logger="tensorboard"):  # ours alone is asked
+        find_callbacks(["tensorboard"])
+
+
+def test_plugin_list_and_doctor_show_callbacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bring(tmp_path, monkeypatch, "ward = ward:Ward", "gone = ward:Gone")
+    assert main(["plugin", "list", "--json"]) == 0
+    rows = [row for row in json.loads(capsys.readouterr().out) if row.get("group") == "zoo.callbacks"]
+    assert [(row["name"], row["distribution"], row["target"], row["state"]) for row in rows] == [
+        ("gone", "ward", "ward:Gone", "ok"),
+        ("ward", "ward", "ward:Ward", "ok"),
+    ]
+    monkeypatch.setattr("zoo.registry.check_plugins", lambda _: [])  # each of ours takes seconds
+    assert main(["doctor", "--wait", "60", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert [(row["name"], row["state"]) for row in found["callbacks"]] == [("gone", "broken"), ("ward", "ok")]
+    assert [problem for problem in found["problems"] if "ward" in problem] == [found["callbacks"][0]["status"]]
 
 
 class Watcher(Callback):

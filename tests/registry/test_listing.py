@@ -26,6 +26,7 @@ KEYS = {
     "size",
     "pretrained",
     "licence",
+    "weights_licence",
     "state",
     "status",
 }

@@ -140,6 +140,8 @@ def test_a_stopped_run_continues_with_the_first_unfinished_fold(
     before = [(out / f"fold-{k}" / "model.onnx").stat().st_mtime_ns for k in (0, 1)]
     with refused("option-ignored", UsageError, options=["--epochs", "--lr"]):
         zoo.train_folds(MODEL, out=twin, resume=True, epochs=2, lr=1e-4)
+    with refused("option-ignored", UsageError, options=["--skip-bad"]):
+        zoo.train_folds(MODEL, out=twin, resume=True, skip_bad=True)
     assert zoo.train_folds(MODEL, out=twin, resume=True).test.metrics == done.test.metrics
     again = zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3)
     assert again.test.metrics == done.test.metrics

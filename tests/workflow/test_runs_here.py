@@ -18,11 +18,13 @@ import zoo
 from zoo.errors import OutputError, TrainingError, UsageError
 from zoo.registry import find
 from zoo.runs import RunFolder, create_run, find_run, hold_run, open_run, settle
+from zoo.spec import Teacher
 from zoo.workflow._find import model_file
 from zoo.workflow._folds_request import FOLDS_REQUEST, FoldsRequest, read_request
 from zoo.workflow.remove import check_removal, remove_run
 from zoo.workflow.rename import rename_run
 from zoo.workflow.runs import compare_runs, show_run
+from zoo_cli.main import main
 
 
 @pytest.fixture(autouse=True)
@@ -324,6 +326,40 @@ class TestRemove:
         with refused("run-holds-more", UsageError):
             remove_run(".")
         assert Path("model.onnx").is_file()
+
+    def test_a_fold_and_a_trial_go_with_the_whole_alone(self) -> None:
+        """Without it `zoo runs show` offers a file that is gone, and the run over folds is finished all the same."""
+        make_run("runs/over", folds=("fold-0",))
+        for name in ("fold-0", "all", "ensemble", "copy"):
+            make_run(f"runs/over/{name}")
+        make_run("runs/pick-x/trials/first")
+        Path("runs/pick-x/request.json").write_text("{}")
+        for name, holder in {"over/fold-0": "over", "pick-x/trials/first": "pick-x"}.items():
+            whole = str(Path("runs", holder).resolve())
+            with refused("run-inside", UsageError, run=str(Path("runs", name).resolve()), holder=whole):
+                remove_run(f"runs/{name}")
+            assert Path("runs", name, "run.json").is_file()
+        for name in ("all", "ensemble", "copy", "."):  # a run over folds ships one model; another may take its place
+            remove_run(f"runs/over/{name}")
+        assert not Path("runs/over").exists()
+
+    def test_runs_that_were_made_with_it_are_named(self, capsys: pytest.CaptureFixture[str]) -> None:
+        teacher = Teacher(name="svm", run="a", sha256="0" * 64, licence="mit", data="0" * 64, seen="known")
+        place = str(make_run("runs/a").resolve())
+        make_run("runs/both", card=msgspec.structs.replace(find("svm"), members=(place,)))
+        make_run("runs/next", continues="a")
+        make_run("runs/small", teacher=teacher)
+        make_run("runs/alone")
+        assert main(["runs", "remove", "alone", "--yes"]) == 0
+        assert "warning" not in capsys.readouterr().err
+        assert main(["runs", "remove", "a", "small", "--json"]) == 2
+        assert Path("runs/a").is_dir()
+        said = capsys.readouterr().err
+        for line in ("runs/both is an ensemble of runs/a", "runs/next continues runs/a"):
+            assert line in said
+        assert "has learnt" not in said, "it goes, too"
+        assert main(["runs", "remove", "a", "--yes"]) == 0
+        assert "runs/small has learnt from runs/a" in capsys.readouterr().err
 
     def test_of_several_none_goes_when_one_is_refused(self) -> None:
         make_run("runs/a")

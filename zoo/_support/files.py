@@ -14,7 +14,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from zoo.errors import OutputError
+from zoo.errors import OutputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -25,6 +25,7 @@ __all__ = [
     "hold_lock",
     "is_held",
     "put_in_place",
+    "refuse_idle_overwrite",
     "refuse_occupied",
     "refuse_unwritable",
     "remove_leftovers",
@@ -68,6 +69,25 @@ def refuse_occupied(target: Path, *, overwrite: bool, **fields: str) -> None:
             code="out-occupied",
             path=str(target),
             **fields,
+        )
+
+
+def refuse_idle_overwrite(place: object, option: str, *, overwrite: bool) -> None:
+    """Refuse `overwrite` where nothing that could be replaced is named.
+
+    Args:
+        place: what the user named; None: nothing.
+        option: that names it.
+        overwrite: what is there may be replaced.
+
+    Raises:
+        UsageError: it changes nothing.
+    """
+    if overwrite and place is None:
+        raise UsageError(
+            f"--overwrite replaces what is in {option}; name that too, or leave --overwrite out",
+            code="option-ignored",
+            options=["--overwrite"],
         )
 
 

@@ -1,4 +1,4 @@
-"""Imports that functions make when they are first called, one at a time.
+"""Imports that functions make when they are first called, one at a time; what to do about a missing one.
 
 Where a package's modules import each other, two threads that begin at two ends of the circle each see a half-made
 module: an ImportError or AttributeError that comes by chance.
@@ -17,7 +17,26 @@ from zoo.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["import_together", "needing"]
+__all__ = ["OURS", "find_importer", "import_together", "needing", "needs_remedy"]
+
+_TRAIN_EXTRA = frozenset(
+    (
+        "matplotlib",
+        "onnx",
+        "onnxscript",
+        "requests",
+        "safetensors",
+        "segmentation_models_pytorch",
+        "skl2onnx",
+        "sklearn",
+        "timm",
+        "torch",
+        "torchvision",
+    )
+)
+"""Import names of what `pip install 'edgezoo[train]'` brings."""
+OURS = frozenset(("edgezoo", "zoo", "zoo_cli", "zoo_plugins"))
+"""Our distribution and its packages. What they lack comes with our extra `train`; that they are missing is a defect."""
 
 _IMPORTING = threading.RLock()
 _DONE: set[tuple[str, ...]] = set()
@@ -52,7 +71,7 @@ def needing(what: str, extra: str) -> Iterator[None]:
     try:
         yield
     except ImportError as problem:
-        if str(problem.name).partition(".")[0] == "zoo":
+        if str(problem.name).partition(".")[0] in OURS:
             raise
         package = problem.name or extra
         missing = isinstance(problem, ModuleNotFoundError)
@@ -63,3 +82,26 @@ def needing(what: str, extra: str) -> Iterator[None]:
             package=package,
             extra=extra,
         ) from None
+
+
+def needs_remedy(packages: tuple[str, ...], owner: str) -> str:
+    """One line that says what is missing and how to get it.
+
+    Args:
+        packages: names to import, of packages that are not installed.
+        owner: the distribution or the package that needs them.
+    """
+    line = f"needs {', '.join(packages)}"
+    if owner in OURS or _TRAIN_EXTRA.issuperset(packages):
+        return f"{line}: pip install 'edgezoo[train]'"
+    # The name on an index may differ from the import name; a wrong guess installs a stranger's code.
+    return f"{line}: not installed; see the documentation of {owner}"
+
+
+def find_importer(problem: BaseException) -> str:
+    """The package whose code made the import that failed."""
+    found, trace = "", problem.__traceback__
+    while trace is not None:
+        name = str(trace.tb_frame.f_globals.get("__name__")).partition(".")[0]
+        found, trace = found if name in {"importlib", "_frozen_importlib"} else name, trace.tb_next
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 from zoo.contract._checks import CHECKS, Check, Outcome
 from zoo.contract._examine import LIMIT_S, examine, work
 from zoo.contract._pictures import colour_folder
-from zoo.contract._readers import READER_CHECKS, READER_LIMIT_S, ReaderCheck, ReaderSubject, examine_reader
+from zoo.contract._readers import READER_CHECKS, READER_LIMIT_S, ReaderCheck, ReaderSubject, examine_reader, find_files
 from zoo.contract._subject import EPOCHS, SIZE, NotTried, Subject, Unmet
 from zoo.contract._targets import Chosen, ChosenReader, choose
 
@@ -33,5 +33,6 @@ __all__ = [
     "colour_folder",
     "examine",
     "examine_reader",
+    "find_files",
     "work",
 ]

@@ -24,16 +24,18 @@ from zoo._support.processes import command
 from zoo._support.text import join_lines
 from zoo.contract._checks import Outcome
 from zoo.contract._subject import NotTried, Unmet
-from zoo.errors import ImageError, ZooError
+from zoo.errors import DataError, ImageError, ZooError
 from zoo.readers import HEAD_BYTES, Probe, stack_of
 from zoo.readers._others import image_defect, load_reader
+from zoo.readers._walk import Walk
+from zoo.registry import check_readers
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from zoo.readers import RawImage, Reader
 
-__all__ = ["READER_CHECKS", "READER_LIMIT_S", "ReaderCheck", "ReaderSubject", "answer", "examine_reader"]
+__all__ = ["READER_CHECKS", "READER_LIMIT_S", "ReaderCheck", "ReaderSubject", "answer", "examine_reader", "find_files"]
 
 READER_LIMIT_S = 120.0
 """Seconds for all checks of one reader."""
@@ -289,6 +291,37 @@ def examine_reader(
             for at, name in enumerate(missing)
         ),
     ]
+
+
+def find_files(reader: str, folder: Path, *, asked: bool) -> tuple[Path, ...]:
+    """Files below `folder` with a suffix of the reader; none where it does not load, which its first check tells.
+
+    Args:
+        reader: name of its entry point.
+        folder: where they are looked for.
+        asked: the user named this folder, so an empty one is no choice but a slip.
+
+    Raises:
+        DataError: `asked`, and it is not a folder or holds none.
+    """
+    if not folder.is_dir():
+        if not asked:
+            return ()
+        raise DataError(
+            f"--files {folder}: no such folder; name one with small files of the reader's format",
+            code="file-missing",
+            path=str(folder),
+        )
+    suffixes = next((row.suffixes for row in check_readers(READER_LIMIT_S) if row.name == reader), ())
+    found = tuple(folder / path for path in Walk(str(folder)).files(suffixes)) if suffixes else ()
+    if asked and suffixes and not found:
+        raise DataError(
+            f"--files {folder}: no file that ends in {' or '.join(suffixes)}, expected some for reader {reader!r}",
+            code="file-missing",
+            path=str(folder),
+            expected=list(suffixes),
+        )
+    return found
 
 
 def answer(reader: str, files: str, answers: str) -> None:

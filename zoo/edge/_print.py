@@ -196,12 +196,16 @@ def explain_error(problem: Exception) -> tuple[dict[str, Any], str, int]:
     if isinstance(problem, ZooError):
         said = problem.document()
         return said, said["message"], problem.exit_code
+    from zoo._support.imports import OURS, find_importer, needs_remedy
     from zoo._support.memory import describe_want, lacks_memory
 
     kind, text = type(problem).__name__, join_lines(problem)
-    if isinstance(problem, ModuleNotFoundError) and not str(problem.name).startswith("zoo"):
+    package = ((isinstance(problem, ModuleNotFoundError) and problem.name) or "").partition(".")[0]
+    if package and package not in OURS:
         code = "package-missing"
-        line = f"needs {problem.name}, which is not installed: pip install 'edgezoo[train]'"
+        importer = find_importer(problem)
+        line = needs_remedy((package,), importer)
+        line = line if importer in OURS else f"{importer} {line}"
     elif lacks_memory(problem):
         code, want = "memory", describe_want(problem)
         line = (

@@ -6,9 +6,9 @@ lie, nor a picture of them. Those of other packages are found by the entry-point
 
 from __future__ import annotations
 
-from zoo.loggers._find import BUILT_IN, find_callbacks
+from zoo.loggers._find import BUILT_IN, claims_of, find_callbacks, load_maker
 
-__all__ = ["BUILT_IN", "find_callbacks"]
+__all__ = ["BUILT_IN", "claims_of", "find_callbacks", "load_maker"]
 
 
 def __dir__() -> list[str]:

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import importlib.util
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 from zoo._support.entries import (
-    callback_entries,
+    CALLBACKS,
+    Distribution,
+    Entry,
     describe_cause,
     describe_clash,
     describe_forbidden,
     foreign_code,
     is_allowed,
+    read_declared,
 )
+from zoo._support.versions import TOOL, tool_version
 from zoo.errors import PluginError, UsageError
 from zoo.runs import Callback, guard
 
-__all__ = ["BUILT_IN", "find_callbacks"]
+__all__ = ["BUILT_IN", "claims_of", "find_callbacks", "load_maker"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,39 +66,39 @@ def find_callbacks(given: Iterable[str | Callback]) -> tuple[Callback, ...]:
             continue
         for name in map(str.strip, one.split(",")):
             if name not in found:
-                found[name] = guard(_make(name))
+                found[name] = guard(load_maker(name)())
     return tuple(found.values())
 
 
-def _make(name: str) -> Callback:
-    built = BUILT_IN.get(name)
-    if built is None:
-        return _make_other(name)
-    if importlib.util.find_spec(built.package) is None:
-        raise UsageError(
-            f"--log {name} needs {built.package}, which is not installed: pip install 'edgezoo[{name}]'",
-            code="logger-missing",
-            logger=name,
-            package=built.package,
-        )
-    logger: Callback = getattr(importlib.import_module(built.module), built.name)()
-    return logger
+def claims_of(name: str, owners: Sequence[Entry]) -> list[str]:
+    """Every distribution that defines the callback `name`: ours, and the `owners` of entry points."""
+    own = [Distribution(TOOL, tool_version())] if name in BUILT_IN else []
+    return [str(one) for one in (*own, *(owner.distribution for owner in owners))]
 
 
-def _make_other(name: str) -> Callback:
-    owners = callback_entries().get(name, ())
+def load_maker(name: str) -> Callable[[], Callback]:
+    """What makes the callback `name`, imported and not called.
+
+    Raises:
+        UsageError: no logger has this name, or its package is not installed.
+        PluginError: another package defines it, and it is not allowed, clashes, or cannot be imported.
+    """
+    declared = read_declared()
+    owners = declared.entries[CALLBACKS].get(name, ())
+    if name in BUILT_IN and not (owners and is_allowed(name)):
+        return _load_built_in(name)
     if not owners:
-        known = sorted({*BUILT_IN, *callback_entries()})
+        known = sorted({*BUILT_IN, *declared.entries[CALLBACKS]})
+        unread = "".join(f"; {one.error}" for one in declared.unread_of(CALLBACKS))
         raise UsageError(
-            f"--log {name} is unknown, expected {', '.join(known)}",
+            f"--log {name} is unknown, expected {', '.join(known)}{unread}",
             code="logger-unknown",
             logger=name,
             known=known,
         )
     if not is_allowed(name):
         raise PluginError(describe_forbidden("callback", name), code="callback-forbidden", callback=name)
-    if len(owners) > 1:
-        claims = [f"{one.distribution} {one.version}" for one in owners]
+    if len(claims := claims_of(name, owners)) > 1:
         raise PluginError(describe_clash("callback", name, claims), code="callback-clash", callback=name, owners=claims)
     entry = owners[0]
 
@@ -103,5 +107,23 @@ def _make_other(name: str) -> Callback:
         return PluginError(said, code="callback-broken", callback=name)
 
     with foreign_code(broken):
-        made: Callback = entry.point.load()()
+        kind: Callable[[], Callback] = entry.point.load()
+
+    def make() -> Callback:
+        with foreign_code(broken):
+            return kind()
+
+    return make
+
+
+def _load_built_in(name: str) -> Callable[[], Callback]:
+    built = BUILT_IN[name]
+    if importlib.util.find_spec(built.package) is None:
+        raise UsageError(
+            f"--log {name} needs {built.package}, which is not installed: pip install 'edgezoo[{name}]'",
+            code="logger-missing",
+            logger=name,
+            package=built.package,
+        )
+    made: Callable[[], Callback] = getattr(importlib.import_module(built.module), built.name)
     return made

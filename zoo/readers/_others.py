@@ -19,14 +19,16 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from zoo._support.entries import (
-    ReaderEntry,
+    READERS,
+    Entry,
     describe_cause,
     describe_clash,
     describe_forbidden,
+    find_suffix_clashes,
     foreign_code,
     is_allowed,
     one_line,
-    reader_entries,
+    read_declared,
 )
 from zoo.errors import ImageError, PluginError
 from zoo.readers._built_in import BUILT_IN
@@ -58,7 +60,7 @@ class OtherReader:
         suffixes: as it states them.
     """
 
-    entry: ReaderEntry
+    entry: Entry
     reader: Reader
     suffixes: frozenset[str]
 
@@ -105,7 +107,7 @@ class OtherReader:
             f"{self.entry} {what}; tell its author, or uninstall it",
             code="image-reader-failed",
             reader=self.entry.name,
-            distribution=self.entry.distribution,
+            distribution=self.entry.distribution.name,
         )
 
 
@@ -180,7 +182,7 @@ def load_reader(name: str) -> OtherReader:
         PluginError: not installed, not allowed by ZOO_PLUGINS, claimed by two distributions, failing when it is
             imported, without the four names of a `Reader`, or with a suffix that a built-in reader has.
     """
-    owners = reader_entries().get(name, ())
+    owners = read_declared().entries[READERS].get(name, ())
     if not is_allowed(name):
         raise PluginError(describe_forbidden("reader", name), code="reader-forbidden", reader=name)
     if not owners:
@@ -188,7 +190,7 @@ def load_reader(name: str) -> OtherReader:
             f"no reader {name!r} is installed; 'zoo plugin list' shows what is", code="reader-unknown", reader=name
         )
     if len(owners) > 1:
-        claims = [f"{one.distribution} {one.version}" for one in owners]
+        claims = [str(one.distribution) for one in owners]
         raise PluginError(describe_clash("reader", name, claims), code="reader-clash", reader=name, owners=claims)
     entry = owners[0]
     with foreign_code(lambda problem: _make_error(entry, f"cannot be imported: {describe_cause(problem)}")):
@@ -219,27 +221,20 @@ def others() -> Others:
 @functools.lru_cache(maxsize=4)
 def _others(path: tuple[str, ...], restricted: str | None) -> Others:  # noqa: ARG001 - what entry points depend on
     loaded: list[OtherReader] = []
-    broken: dict[str, str] = {}
-    for name in reader_entries():
+    declared = read_declared()
+    broken = {one.row: one.error for one in declared.unread_of(READERS)}
+    for name in declared.entries[READERS]:
         if not is_allowed(name):
             continue
         try:
             loaded.append(load_reader(name))
         except PluginError as problem:
             broken[name] = str(problem)
-    owners: dict[str, list[OtherReader]] = {}
-    for reader in loaded:
-        for suffix in reader.suffixes:
-            owners.setdefault(suffix, []).append(reader)
-    for suffix, claims in sorted(owners.items()):
-        if len(claims) > 1:
-            said = " and ".join(str(one.entry) for one in claims)
-            line = f"clash: suffix {suffix} is claimed by {said}; uninstall one, or leave it out of ZOO_PLUGINS"
-            broken.update((one.entry.name, line) for one in claims)
+    broken |= find_suffix_clashes((one.entry.name, str(one.entry), one.suffixes) for one in loaded)
     for line in dict.fromkeys(broken.values()):
         log.warning("%s", line)
     usable = tuple(reader for reader in loaded if reader.entry.name not in broken)
-    return Others(usable, frozenset(owners), broken)
+    return Others(usable, frozenset().union(*(reader.suffixes for reader in loaded)), broken)
 
 
 def _suffixes_of(found: Any) -> frozenset[str] | None:
@@ -251,5 +246,7 @@ def _suffixes_of(found: Any) -> frozenset[str] | None:
     return frozenset(stated) if sound else None
 
 
-def _make_error(entry: ReaderEntry, what: str) -> PluginError:
-    return PluginError(f"{entry}: {what}", code="reader-broken", reader=entry.name, distribution=entry.distribution)
+def _make_error(entry: Entry, what: str) -> PluginError:
+    return PluginError(
+        f"{entry}: {what}", code="reader-broken", reader=entry.name, distribution=entry.distribution.name
+    )

@@ -8,20 +8,22 @@ from __future__ import annotations
 
 from zoo.registry._checking import PluginRow, check_plugins, plugins
 from zoo.registry._ensembles import ENSEMBLE, ENSEMBLE_PLUGIN
+from zoo.registry._entry_rows import EntryRow, callbacks, check_callbacks, check_readers, readers
 from zoo.registry._installed import State, catalogue
 from zoo.registry._listing import Row, find, models
 from zoo.registry._loading import LoadedPlugin, load
-from zoo.registry._readers import ReaderRow, check_readers, readers
 
 __all__ = [
     "ENSEMBLE",
     "ENSEMBLE_PLUGIN",
+    "EntryRow",
     "LoadedPlugin",
     "PluginRow",
-    "ReaderRow",
     "Row",
     "State",
+    "callbacks",
     "catalogue",
+    "check_callbacks",
     "check_plugins",
     "check_readers",
     "find",

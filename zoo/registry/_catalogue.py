@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from zoo._support.entries import Distribution
 from zoo.errors import CatalogueError
 from zoo.spec import SCHEMA, Latency, ModelCard, PackagedWeights, PreprocessSpec, TrainConfig, Weights
 
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-__all__ = ["Broken", "Catalogue", "Distribution", "Entry", "merge", "own_file", "parse", "read"]
+__all__ = ["Broken", "Catalogue", "Entry", "merge", "own_file", "parse", "read"]
 
 MAX_BYTES = 1_000_000
 """Ours holds 130 models in 40 kB."""
@@ -55,16 +56,6 @@ FIELDS = {
     "weights.package": PackagedWeights.__struct_fields__,
 }
 """Path inside a card to the fields known there; the name is the key of the card and no field."""
-
-
-class Distribution(msgspec.Struct, frozen=True):
-    """An installed distribution, as pip knows it."""
-
-    name: str
-    version: str
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.version}"
 
 
 class Entry(msgspec.Struct, frozen=True):

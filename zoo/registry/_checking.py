@@ -13,10 +13,11 @@ from pathlib import Path
 
 import msgspec
 
+from zoo._support.entries import PLUGINS, Entry, Unread, read_declared
 from zoo._support.processes import command
 from zoo._support.text import brief, printable
 from zoo.errors import PluginError, ZooError
-from zoo.registry._installed import PluginEntry, State, plugin_entries
+from zoo.registry._installed import State
 from zoo.registry._loading import load, refusal, state_of
 
 __all__ = ["PluginRow", "check_plugins", "plugins"]
@@ -49,7 +50,9 @@ class PluginRow(msgspec.Struct, frozen=True, kw_only=True):
 
 def plugins() -> list[PluginRow]:
     """Every installed plugin by its metadata, sorted by name. Nothing is imported: "ok" is "may be tried"."""
-    return [_row(entry, refusal(name, owners)) for name, owners in plugin_entries().items() for entry in owners]
+    declared = read_declared()
+    rows = [_row(one, refusal(name, owners)) for name, owners in declared.entries[PLUGINS].items() for one in owners]
+    return [*rows, *map(_unread_row, declared.unread_of(PLUGINS))]
 
 
 def check_plugins(limit_s: float = PATIENCE) -> list[PluginRow]:
@@ -79,7 +82,7 @@ def check_plugins(limit_s: float = PATIENCE) -> list[PluginRow]:
     ]
 
 
-def _row(entry: PluginEntry, why: PluginError | None) -> PluginRow:
+def _row(entry: Entry, why: PluginError | None) -> PluginRow:
     return PluginRow(
         name=entry.name,
         distribution=entry.distribution.name,
@@ -87,6 +90,17 @@ def _row(entry: PluginEntry, why: PluginError | None) -> PluginRow:
         target=entry.point.value,
         state="ok" if why is None else state_of(why.code),
         status="ok" if why is None else str(why),
+    )
+
+
+def _unread_row(unread: Unread) -> PluginRow:
+    return PluginRow(
+        name=unread.row,
+        distribution=unread.distribution.name,
+        version=unread.distribution.version,
+        target="",
+        state=_BROKEN,
+        status=unread.error,
     )
 
 
@@ -172,7 +186,7 @@ def _remarks(row: PluginRow, printed: Path) -> tuple[State, str]:
     from zoo.registry._code import find_changed_files
 
     what = f"plugin {row.name!r} of {row.distribution} {row.version}"
-    changed = find_changed_files(plugin_entries()[row.name][0].point)
+    changed = find_changed_files(read_declared().entries[PLUGINS][row.name][0].point)
     if changed:
         return _BROKEN, (
             f"{what} is not what was installed: {brief(changed, most=2)} differ; "

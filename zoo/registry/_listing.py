@@ -9,24 +9,17 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from zoo._support.entries import PLUGINS, describe_clash, is_allowed, read_declared
+from zoo._support.imports import needs_remedy
 from zoo.errors import CatalogueError
 from zoo.registry._ensembles import ENSEMBLE, ensemble_card
-from zoo.registry._installed import (
-    PluginEntry,
-    State,
-    catalogue,
-    is_allowed,
-    is_installed,
-    needs_remedy,
-    no_plugin,
-    plugin_entries,
-    read_declared,
-)
+from zoo.registry._installed import State, catalogue, is_installed, no_plugin
 from zoo.spec import Display, ModelCard, PreprocessSpec, Rows, Weights
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from zoo._support.entries import Entry as PluginEntry
     from zoo.registry._catalogue import Catalogue, Entry
 
 __all__ = ["Row", "find", "models"]
@@ -53,13 +46,17 @@ class Row(Display, msgspec.Struct, frozen=True, kw_only=True):
     """(height, width) in pixels; null in the row of a catalogue that could not be read."""
     pretrained: bool
     licence: str
+    """Of the code."""
+    weights_licence: str | None
+    """Of the pretrained weights; null where there are none."""
     state: State
     status: str
     """The state as a sentence: "ok", or what is missing and how to get it."""
 
     def headline(self) -> str:
-        """Name, family and licence, and whether it can be used here."""
-        return f"{self.name}: {self.family}, licence {self.licence}, {self.status}"
+        """Name, family and licences, and whether it can be used here."""
+        other = f" (weights {self.weights_licence})" if self.weights_licence not in {None, self.licence} else ""
+        return f"{self.name}: {self.family}, licence {self.licence}{other}, {self.status}"
 
 
 def models(family: str | None = None) -> Rows[Row]:
@@ -71,8 +68,8 @@ def models(family: str | None = None) -> Rows[Row]:
     Raises:
         CatalogueError: no model is of this family.
     """
-    points = read_declared()
-    everything, plugins = catalogue(points), plugin_entries(points)
+    declared = read_declared()
+    everything, plugins = catalogue(declared), declared.entries[PLUGINS]
     here = functools.cache(is_installed)  # most cards need the same two packages
     rows = [
         _row(entry, *_status(entry, owners, plugins, here))
@@ -98,6 +95,7 @@ def models(family: str | None = None) -> Rows[Row]:
             size=None,
             pretrained=False,
             licence="unknown",
+            weights_licence=None,
             state="broken",
             status=broken.error,
         )
@@ -125,11 +123,9 @@ def find(name: str) -> ModelCard:
     if owners is None:
         raise _unknown(name, everything)
     if len(owners) > 1:
+        claims = [str(owner.distribution) for owner in owners]
         raise CatalogueError(
-            f"model {name!r} is {_clash(owners)}; uninstall all but one",
-            code="model-clash",
-            model=name,
-            distributions=[str(owner.distribution) for owner in owners],
+            describe_clash("model", name, claims), code="model-clash", model=name, distributions=claims
         )
     return owners[0].card
 
@@ -147,6 +143,7 @@ def _row(entry: Entry, state: State, status: str) -> Row:
         size=card.preprocess.size,
         pretrained=card.weights is not None,
         licence=card.licence,
+        weights_licence=None if card.weights is None else card.weights.licence,
         state=state,
         status=status,
     )
@@ -160,19 +157,15 @@ def _status(
 ) -> tuple[State, str]:
     plugin = entry.card.plugin
     if len(owners) > 1:
-        return "broken", f"clash: {_clash(owners)}"
+        return "broken", describe_clash("model", entry.card.name, (owner.distribution for owner in owners))
     if not is_allowed(plugin):
         return "forbidden", "not allowed by ZOO_PLUGINS"
     if plugin not in plugins:
         return "broken", no_plugin(plugin, plugins)
     if len(plugins[plugin]) > 1:
-        return "broken", f"clash: plugin {plugin!r} is {_clash(plugins[plugin])}"
+        return "broken", describe_clash("plugin", plugin, (owner.distribution for owner in plugins[plugin]))
     absent = tuple(package for package in entry.card.needs if not here(package))
     return ("missing", needs_remedy(absent, entry.distribution.name)) if absent else ("ok", "ok")
-
-
-def _clash(owners: tuple[Entry, ...] | tuple[PluginEntry, ...]) -> str:
-    return "defined by " + " and ".join(str(owner.distribution) for owner in owners)
 
 
 def _unknown_family(name: str, families: list[str], everything: Catalogue) -> str:

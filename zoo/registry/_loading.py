@@ -9,12 +9,23 @@ from typing import TYPE_CHECKING, TextIO
 
 import msgspec
 
-from zoo._support.entries import describe_cause, describe_clash, describe_forbidden, foreign_code, one_line
+from zoo._support.entries import (
+    PLUGINS,
+    describe_cause,
+    describe_clash,
+    describe_forbidden,
+    foreign_code,
+    is_allowed,
+    one_line,
+    read_declared,
+)
+from zoo._support.imports import needs_remedy
 from zoo.errors import PluginError
-from zoo.registry._installed import PluginEntry, State, is_allowed, needs_remedy, no_plugin, plugin_entries
+from zoo.registry._installed import State, no_plugin
 from zoo.spec import PluginOrigin
 
 if TYPE_CHECKING:
+    from zoo._support.entries import Entry
     from zoo.plugin import ModelPlugin
 
 __all__ = ["LoadedPlugin", "load", "refusal", "state_of"]
@@ -39,11 +50,11 @@ def load(name: str, *, stdout: TextIO | None = None) -> LoadedPlugin:
             ModelPlugin or without a method that each must have, or written for a version of the contract that this
             release does not know.
     """
-    owners = plugin_entries().get(name, ())
+    owners = read_declared().entries[PLUGINS].get(name, ())
     if (why := refusal(name, owners)) is not None:
         raise why
     entry = owners[0]
-    what = f"plugin {name!r} of {entry.distribution}"
+    what = str(entry)
     from zoo.plugin import API, OLDEST_API, ModelPlugin
     from zoo.registry._code import contents_of, record_of
 
@@ -91,12 +102,12 @@ def load(name: str, *, stdout: TextIO | None = None) -> LoadedPlugin:
     return LoadedPlugin(plugin, origin)
 
 
-def refusal(name: str, owners: tuple[PluginEntry, ...]) -> PluginError | None:
+def refusal(name: str, owners: tuple[Entry, ...]) -> PluginError | None:
     """Why `name` is not even tried; None: it may be."""
     if not is_allowed(name):
         return PluginError(describe_forbidden("plugin", name), code="plugin-forbidden", plugin=name)
     if not owners:
-        return PluginError(no_plugin(name, plugin_entries()), code="plugin-unknown", plugin=name)
+        return PluginError(no_plugin(name, read_declared().entries[PLUGINS]), code="plugin-unknown", plugin=name)
     if len(owners) > 1:
         claims = [str(owner.distribution) for owner in owners]
         line = describe_clash("plugin", name, claims)
@@ -110,7 +121,7 @@ def state_of(code: str) -> State:
     return states.get(code, "broken")
 
 
-def _unfit(api: object, entry: PluginEntry) -> str | None:
+def _unfit(api: object, entry: Entry) -> str | None:
     """Why a plugin of this version of the contract cannot be used."""
     from zoo.plugin import API, OLDEST_API
 
@@ -125,7 +136,7 @@ def _unfit(api: object, entry: PluginEntry) -> str | None:
     return None
 
 
-def _failure(what: str, entry: PluginEntry, problem: BaseException) -> PluginError:
+def _failure(what: str, entry: Entry, problem: BaseException) -> PluginError:
     """The error for what a stranger's module raised; a package that it lacks has a code of its own."""
     cause = describe_cause(problem)
     if isinstance(problem, ModuleNotFoundError) and problem.name:

@@ -75,6 +75,7 @@ from zoo.spec._value import (
     Licence,
     Task,
     Uncertain,
+    is_non_commercial,
 )
 
 __all__ = [
@@ -180,6 +181,7 @@ __all__ = [
     "decode",
     "encode",
     "from_builtins",
+    "is_non_commercial",
     "parse_duration",
     "pick_reading",
     "read_metric",

@@ -67,15 +67,18 @@ class ModelCard(Display, Value, frozen=True):
     licence: Licence = "unknown"
 
     def headline(self) -> str:
-        """Its name, what it is, its input and its licence."""
+        """Its name, what it is, its input and its licences."""
         height, width = self.preprocess.size
-        return f"{self.name}: {self.summary.rstrip('.')}; {height} x {width} px, licence {self.licence}"
+        other = "" if self.weights is None or self.weights.licence == self.licence else self.weights.licence
+        licence = f"{self.licence} (weights {other})" if other else self.licence
+        return f"{self.name}: {self.summary.rstrip('.')}; {height} x {width} px, licence {licence}"
 
     def tables(self) -> dict[str, Table]:
         """card: one row. recipe: the settings that a run starts from."""
         fields = ("name", "family", "plugin", "parameters", "macs", "licence")
         card = {name: getattr(self, name) for name in fields}
         card["weights"] = None if self.weights is None else self.weights.source
+        card["weights_licence"] = None if self.weights is None else self.weights.licence
         recipe = msgspec.to_builtins(self.train).items()
         return {
             "card": Table([card]),

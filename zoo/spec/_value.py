@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
@@ -27,6 +28,7 @@ __all__ = [
     "Task",
     "Uncertain",
     "Value",
+    "is_non_commercial",
 ]
 
 SCHEMA = 1
@@ -83,6 +85,14 @@ public: of a set of the catalogue, under its licence."""
 
 Licence = str
 """An SPDX identifier in lower case, or "unknown"."""
+
+_NON_COMMERCIAL = re.compile(r"\bNC\b", re.IGNORECASE)
+"""How Creative Commons marks it: CC BY-NC 4.0, and cc-by-nc-4.0 in SPDX."""
+
+
+def is_non_commercial(licence: Licence) -> bool:
+    """Whether a licence says by its name that it allows no commercial use."""
+    return bool(_NON_COMMERCIAL.search(licence))
 
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

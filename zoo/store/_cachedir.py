@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from zoo._support.entries import is_allowed, reader_entries
+from zoo._support.entries import READERS, is_allowed, read_declared
 from zoo._support.versions import find_version
 from zoo.errors import UsageError
 from zoo.store._places import cache_folder
@@ -118,7 +118,7 @@ def reader_version() -> str:
     for library in _LIBRARIES:
         if (found := find_version(library)) is not None:
             digest.update(f"{library} {found}\n".encode())
-    for name, owners in reader_entries().items():
+    for name, owners in read_declared().entries[READERS].items():
         if is_allowed(name):
             digest.update("".join(f"{one} {one.point.value}\n" for one in owners).encode())
     return digest.hexdigest()[:16]

@@ -18,7 +18,7 @@ from zoo.data import TRAINED_ON, apply_advice, balance, join_start, read_seen, w
 from zoo.errors import DataError, UsageError
 from zoo.evaluation import check_metric
 from zoo.runs import RunRecord, TrainContext, Trainer, create_run, new_id, open_run, settle, versions
-from zoo.spec import UNKNOWN, ModelCard, Weights, parse_duration
+from zoo.spec import UNKNOWN, ModelCard, Weights, is_non_commercial, parse_duration
 from zoo.store.weights import resolve as resolve_weights
 from zoo.workflow._continue import find_origin, inherit, match_head
 from zoo.workflow._decide import check_decisions
@@ -147,6 +147,7 @@ def prepare(
         card = msgspec.structs.replace(card, weights=_record_start(source, start))  # whose licence the file states
     about = (
         *continued,
+        *_say_licence(start),
         *describe_freeze(card.train),
         *_describe_weights(card, splits),
         *_describe_grades(loaded, card, splits),
@@ -265,6 +266,14 @@ def _find_start(
         record = open_run(beside).record
         sha256, start = record.seen, dataclasses.replace(start, source=f"file:{record.id}/{start.path.name}")
     return start, join_start([read_seen(beside / TRAINED_ON, sha256)]), ()
+
+
+def _say_licence(start: ResolvedWeights | None) -> tuple[str, ...]:
+    """A note on what the licence of other people's weights is; whoever may not use them stops here."""
+    if start is None or start.source.startswith("file:"):
+        return ()
+    use = ", not for commercial use" if is_non_commercial(start.licence) else ""
+    return (f"pretrained weights {start.source.partition('@')[0]}: licence {start.licence}{use}",)
 
 
 def _say_seen(splits: Splits, had_seen: Seen | None, seen: SeenImages | None, whose: str) -> tuple[str, ...]:

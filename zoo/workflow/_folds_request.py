@@ -64,7 +64,7 @@ def read_request(run: RunFolder) -> FoldsRequest:
         ) from None
 
 
-def check_unchanged(asked: FoldsRequest, model: str, budget: Budget) -> None:
+def check_unchanged(asked: FoldsRequest, model: str, budget: Budget, *, skip_bad: bool) -> None:
     """Refuse to continue with other words than those that the run began with.
 
     Raises:
@@ -72,7 +72,8 @@ def check_unchanged(asked: FoldsRequest, model: str, budget: Budget) -> None:
     """
     from zoo.runs import refuse_changed
 
-    now, before = {"model": model, **spell_budget(budget)}, {"model": asked.model, **asked.budget}
+    now = {"model": model, "skip_bad": skip_bad, **spell_budget(budget)}
+    before = {"model": asked.model, "skip_bad": asked.skip_bad, **asked.budget}
     for name in dict.fromkeys((*now, *before)):
         was, given = before.get(name), now.get(name)
         if (was or None) != (given or None):  # 0, false and nothing are the defaults

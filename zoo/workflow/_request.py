@@ -84,13 +84,15 @@ def read_bars(texts: Sequence[str]) -> Bars:
     return Bars(**found)
 
 
-def refuse_combinations(request: Request, exported: Path | None, *, web: bool) -> None:
-    """Refuse arguments that contradict each other, before anything is opened.
+def refuse_combinations(request: Request, exported: Path | None, *, web: bool, ort_web: bool, fetch: bool) -> None:
+    """Refuse arguments that contradict each other or would change nothing, before anything is opened.
 
     Args:
         request: what is asked for.
         exported: the file or bundle that was named in place of a run.
         web: whether a page is asked for.
+        ort_web: whether the package for a page is named.
+        fetch: whether npm may get it.
 
     Raises:
         UsageError: names them.
@@ -121,6 +123,7 @@ def refuse_combinations(request: Request, exported: Path | None, *, web: bool) -
             code="option-conflict",
             options=["--web"],
         )
+    _refuse_idle(request, web=web, ort_web=ort_web, fetch=fetch)
     if request.golden is not None and not (web or request.bundle):
         raise UsageError(
             "--golden is about the golden set of a bundle; name --bundle or --web too, or leave it out",
@@ -141,6 +144,23 @@ def refuse_combinations(request: Request, exported: Path | None, *, web: bool) -
             f"{exported} is a bundle, whose page holds it as it is; name its run to export it otherwise",
             code="export-again",
             path=str(exported),
+        )
+
+
+def _refuse_idle(request: Request, *, web: bool, ort_web: bool, fetch: bool) -> None:
+    """Refuse options of a page or a bundle where none is written; arguments as `refuse_combinations`."""
+    idle = [option for option, given in (("--ort-web", ort_web), ("--fetch", fetch)) if given and not web]
+    if idle:
+        raise UsageError(
+            f"{' and '.join(idle)}: of a page only; name --web DIR too, or leave it out",
+            code="option-ignored",
+            options=idle,
+        )
+    if not request.seen and not request.bundle:
+        raise UsageError(
+            "--no-seen: only a bundle holds hashes of training images; name --bundle too, or leave it out",
+            code="option-ignored",
+            options=["--no-seen"],
         )
 
 

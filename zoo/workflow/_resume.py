@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
+from zoo._support.files import refuse_idle_overwrite
 from zoo._support.text import is_utf8, quote_path
 from zoo.data import TRAINED_ON, write_seen
 from zoo.errors import TrainingError, UsageError
@@ -65,6 +66,7 @@ def place_of(out: Path | None, budget: Budget, *, resume: bool | Literal["auto"]
             code="option-conflict",
             options=["--overwrite", "--resume"],
         )
+    refuse_idle_overwrite(out, "--out", overwrite=overwrite)
     if resume == "auto" and out is None:
         raise UsageError(
             "--resume auto begins or continues the run in --out; name it", code="option-missing", options=["--out"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 import msgspec
 
-from zoo._support.files import atomic_write, refuse_occupied
+from zoo._support.files import atomic_write, refuse_idle_overwrite, refuse_occupied
 from zoo.errors import DataError, UsageError
 from zoo.runs import new_id, point_latest
 from zoo.spec import check_budget
@@ -96,6 +96,7 @@ def compare(
     find_provider(provider)
     said = budget or {}
     check_budget(said)
+    refuse_idle_overwrite(html, "--html", overwrite=overwrite)
     if html is not None:
         refuse_occupied(Path(html), overwrite=overwrite)
     found = _compare(

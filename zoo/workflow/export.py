@@ -151,7 +151,7 @@ def export(
         overwrite=overwrite,
     )
     exported = None if run is None or not is_exported(Path(run)) else Path(run)
-    refuse_combinations(request, exported, web=web is not None)
+    refuse_combinations(request, exported, web=web is not None, ort_web=ort_web is not None, fetch=fetch)
     if web is not None:
         return _write_page(run, exported, request, Path(web), None if ort_web is None else Path(ort_web), fetch=fetch)
     return _write_file(run, request)

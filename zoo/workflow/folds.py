@@ -157,31 +157,17 @@ def _train_folds(
     words: str,
 ) -> FoldsResult:
     """As `train_folds`, which has looked at its arguments."""
-    from zoo.runs import hold_run, open_run, refuse_finished, refuse_other_model, settle
-    from zoo.workflow._images import images_of
-    from zoo.workflow._recipe import refuse_options
+    from zoo.runs import hold_run, refuse_finished, settle
     from zoo.workflow._resume import place_of
 
     place = place_of(Path(out) if out else None, budget, resume=resume, overwrite=overwrite)
     if place is not None and resume and is_run(place):
-        run = open_run(place)
-        asked = read_request(run)
-        what = then or asked.then
-        if model != asked.model:
-            raise refuse_other_model(place, asked.model, model)
-        if resume == "auto":
-            check_unchanged(asked, model, budget)
-        else:
-            refuse_options(budget, why="folds are resumed as they began; only the place of --data can change")
-        refuse_last(run.record, place, what, len(asked.folds), held=True)
-        if data is not None:
-            first = place / run.record.folds[0]  # a run that is done has the fingerprint of all images instead
-            images_of(open_run(first) if is_run(first) else run, data)
+        run, asked = _continue(model, data, budget, place, resume=resume, skip_bad=skip_bad, then=then)
     else:
         if resume is True:
             raise UsageError(f"{place} holds no run to resume", code="run-unknown", run=str(place))
         run, asked = _begin(model, data, budget, out=place, overwrite=overwrite, skip_bad=skip_bad, then=then)
-        what = asked.then
+    what = then or asked.then
     record = run.record
     if record.status == "done":
         if resume is True and what == "none":
@@ -212,6 +198,37 @@ def _train_folds(
             if not any(is_run(run.path / name) for name in record.folds):
                 settle(run, kept=False)
             raise
+
+
+def _continue(
+    model: str,
+    data: str | Path | None,
+    budget: Budget,
+    place: Path,
+    *,
+    resume: bool | Literal["auto"],
+    skip_bad: bool,
+    then: Then | None,
+) -> tuple[RunFolder, FoldsRequest]:
+    """A run over folds that is there, and what it was begun with, which the words of this call do not change."""
+    from zoo.runs import open_run, refuse_other_model
+    from zoo.workflow._images import images_of
+    from zoo.workflow._recipe import refuse_options
+
+    run = open_run(place)
+    asked = read_request(run)
+    if model != asked.model:
+        raise refuse_other_model(place, asked.model, model)
+    if resume == "auto":
+        check_unchanged(asked, model, budget, skip_bad=skip_bad)
+    else:
+        why = "folds are resumed as they began; only the place of --data can change"
+        refuse_options(budget, why=why, skip_bad=skip_bad)
+    refuse_last(run.record, place, then or asked.then, len(asked.folds), held=True)
+    if data is not None:
+        first = place / run.record.folds[0]  # a run that is done has the fingerprint of all images instead
+        images_of(open_run(first) if is_run(first) else run, data)
+    return run, asked
 
 
 def is_over_folds(out: Path | None) -> bool:

@@ -42,11 +42,13 @@ def check(
     Raises:
         DataError: no such data, or no image in it that can be read.
         OutputError: the page cannot be written, or is there already.
+        UsageError: `overwrite` without `html`.
     """
-    from zoo._support.files import atomic_write, refuse_occupied
+    from zoo._support.files import atomic_write, refuse_idle_overwrite, refuse_occupied
     from zoo.data._named import index
     from zoo.data.audit import audit, page
 
+    refuse_idle_overwrite(html, "--html", overwrite=overwrite)
     if html is not None:
         refuse_occupied(Path(html), overwrite=overwrite)
     pool = index(path, skip_bad=True, as_is=True, verify=True, **reading)

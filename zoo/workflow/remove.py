@@ -10,6 +10,7 @@ from zoo.errors import OutputError, TrainingError, UsageError
 from zoo.runs import RECORD, bring_back, find_run, hold_run, open_run, repair_latest
 from zoo.spec import Rows
 from zoo.workflow._find import LAST
+from zoo.workflow._holders import refuse_inside
 from zoo.workflow.runs import RunSummary, summarise
 
 __all__ = ["check_removal", "remove_run"]
@@ -19,11 +20,13 @@ def check_removal(*names: str | Path) -> Rows[RunSummary]:
     """The runs that `names` mean, each once, after all were found to be removable; nothing is changed.
 
     Raises:
-        UsageError: no such run, or a folder that holds more than one run.
+        UsageError: no such run, a folder that holds more than one run, or a fold or trial of what stays.
         TrainingError: run.json cannot be read, or a process is training the run.
     """
     found = []
+    remedy = "only the whole is removed, since what is left of it would name a run that is gone"
     for path in dict.fromkeys(find_run(name) for name in names):
+        refuse_inside(path, remedy, last=False)
         with hold_run(path):  # refused while a process trains it
             pass
         try:

@@ -12,10 +12,9 @@ from zoo._support.text import show_path
 from zoo.errors import OutputError, TrainingError, UsageError
 from zoo.runs import LATEST, aside_of, find_run, hold_run, latest_run, list_here, open_run, point_latest
 from zoo.spec import encode
-from zoo.workflow._clock import REQUEST
 from zoo.workflow._find import LAST
 from zoo.workflow._folds_request import FOLDS_REQUEST, read_request
-from zoo.workflow._trials import TRIALS
+from zoo.workflow._holders import depth_in, folds_of, refuse_inside
 from zoo.workflow.runs import RunSummary, summarise
 
 __all__ = ["rename_run"]
@@ -53,7 +52,7 @@ def rename_run(old: str | Path, new: str) -> RunSummary:
         raise OutputError(
             f"{show_path(taken)} is there already; choose another name", code="out-occupied", path=str(taken)
         )
-    _refuse_inside(path)
+    refuse_inside(path, "copy the run and rename the copy", last=True)
     run = open_run(path)
     before = run.record.id
     was_latest = path == latest_run()
@@ -76,35 +75,10 @@ def rename_run(old: str | Path, new: str) -> RunSummary:
     if was_latest:
         point_latest(Path("runs"), target)
     for beside in list_here(target.parent):
-        for place in (beside, *(beside / name for name in (*_folds_of(beside), *LAST))):
+        for place in (beside, *(beside / name for name in (*folds_of(beside), *LAST))):
             with contextlib.suppress(TrainingError):  # one that is not there, or cannot be read, is not changed
                 _follow(place, path, new)
     return summarise(target)
-
-
-def _folds_of(path: Path) -> tuple[str, ...]:
-    try:
-        return open_run(path).record.folds
-    except TrainingError:
-        return ()
-
-
-def _refuse_inside(path: Path) -> None:
-    """Refuse another name for a run that its search, or the run over folds around it, knows by this one."""
-    above = path.parent
-    if (folds := _folds_of(above)) and path.name in (*folds, *LAST):
-        holder, what = above, "the run over folds"
-    elif above.name == TRIALS and (above.parent / REQUEST).is_file():
-        holder, what = above.parent, "the search"
-    else:
-        return
-    raise UsageError(
-        f"{show_path(path)} is a part of {what} {show_path(holder)}, which knows it by this name; copy "
-        "the run and rename the copy",
-        code="run-inside",
-        run=str(path),
-        holder=str(holder),
-    )
 
 
 def _follow(place: Path, old: Path, new: str) -> None:
@@ -125,11 +99,9 @@ def _follow(place: Path, old: Path, new: str) -> None:
 
 def _move(named: str, old: Path, new: str) -> str:
     """The words that name a run, or something in it, as they are right after its folder `old` is called `new`."""
-    for place in (Path(named), Path("runs") / named):
-        whole = place.absolute()  # `old` is not there any more
-        depth = len(whole.parts) - len(old.parts)
-        if (whole == old or old in whole.parents) and len(Path(named).parts) > depth:
-            parts = list(Path(named).parts)
-            parts[-1 - depth] = new
-            return str(Path(*parts))
-    return named
+    depth = depth_in(named, old)
+    parts = list(Path(named).parts)
+    if depth is None or len(parts) <= depth:
+        return named
+    parts[-1 - depth] = new
+    return str(Path(*parts))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from zoo._support.files import atomic_write, refuse_occupied
+from zoo._support.files import atomic_write, refuse_idle_overwrite, refuse_occupied
 from zoo._support.text import quote_path
 from zoo.errors import DataError, TrainingError, UsageError, ZooError
 from zoo.spec import Display, Robustness, decode, encode, pick_reading
@@ -108,6 +108,7 @@ def report(
             code="option-ignored",
             options=["--heatmaps"],
         )
+    refuse_idle_overwrite(out, "--out", overwrite=overwrite)
     place = Path(target) if target is not None else find_run(None)
     for file in () if out is None else (Path(out) / name for name in (PAGE_FILE, REPORT_FILE, CARD_FILE)):
         refuse_occupied(file, overwrite=overwrite)

@@ -84,11 +84,14 @@ def explain(
     Raises:
         ZooError: any error of `open`.
         DataError: the one folder given holds no image.
-        UsageError: the model does not know the label, or `gradcam` is asked of what has no gradients.
+        UsageError: the model does not know the label, `gradcam` is asked of what has no gradients, or `overwrite`
+            without `out`.
         OutputError: a picture cannot be written, or is there from an earlier call.
     """
+    from zoo._support.files import refuse_idle_overwrite
     from zoo.edge import explain_images
 
+    refuse_idle_overwrite(out, "out", overwrite=overwrite)
     runtime = open(path, provider=provider, threads=threads, key=key, allow_fallback=allow_fallback)
     place = None if out is None else Path(out)
     mapper = None

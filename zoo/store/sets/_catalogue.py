@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import difflib
 import functools
-import re
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -16,13 +15,11 @@ from urllib.parse import urlsplit
 import msgspec
 
 from zoo.errors import DataError
-from zoo.spec import Task, decode
+from zoo.spec import Task, decode, is_non_commercial
 
 __all__ = ["NamedSet", "SetFile", "Variant", "catalogue", "find", "lookup"]
 
 CATALOGUE = Path(__file__).with_name("catalogue.json")
-NON_COMMERCIAL = re.compile(r"\bNC\b")
-"""How Creative Commons marks it: CC BY-NC 4.0."""
 
 
 class SetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -75,7 +72,7 @@ class NamedSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=
     @property
     def non_commercial(self) -> bool:
         """The licence allows no commercial use."""
-        return bool(NON_COMMERCIAL.search(self.licence))
+        return is_non_commercial(self.licence)
 
 
 class _Document(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
