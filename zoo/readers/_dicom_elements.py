@@ -96,6 +96,7 @@ _IMAGE = (
     "SegmentedGreenPaletteColorLookupTableData",
     "SegmentedRedPaletteColorLookupTableData",
     "SharedFunctionalGroupsSequence",
+    "StudyInstanceUID",
     "VOILUTFunction",
     "VOILUTSequence",
     "WindowCenter",

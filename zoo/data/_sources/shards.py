@@ -20,6 +20,7 @@ from zoo.data._names import Names
 from zoo.data._scanning.examine import ROW
 from zoo.data._scanning.scan import one_form, renumber, split_columns
 from zoo.data._sources.folder import ALIASES
+from zoo.data._sources.group_columns import group_images
 from zoo.data._sources.shard_labels import names_beside, targets_of
 from zoo.data._sources.tars import Shard, read_shard
 from zoo.data._unusable import refusal
@@ -177,7 +178,7 @@ def index_shards(path: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
     labels, targets = targets_of(read, good, names_beside(root, name), name)
     of_shard = np.repeat(np.arange(len(shards), dtype=np.int32), counts)[good]
     splits = np.array([SPLITS.index(split) if split else -1 for split, _ in shards])[of_shard]
-    groups, remarks = found.groups(good)
+    grouping = group_images(targets, found.hashes(good))
     kept = ids.subset(good)
     kind, channels = one_form(found.kind[good], found.channels[good], kept, name, as_is=as_is)
     ignored = sum(one.ignored for one in read)
@@ -203,10 +204,11 @@ def index_shards(path: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
         largest_side=int(max(found.width[good].max(), found.height[good].max())),
         voi=bool(found.voi[good].all()),
         paddings=found.paddings(good),
-        notes=(*((said,) if ignored else ()), *remarks),
+        notes=(*((said,) if ignored else ()), *grouping.notes),
         skipped=tuple(found.bad.values()),
-        groups=groups,
-        columns=found.patients(good),
+        groups=grouping.groups,
+        grouping=grouping,
+        columns=grouping.named,
     )
 
 

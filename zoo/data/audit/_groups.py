@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data._groups import codes_of, describe_alike, names_of
+from zoo.data._groups import describe_alike, group_as_asked
 from zoo.data.audit._report import Finding
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def groups_of(pool: Pool, group: str | None) -> NDArray[np.int64] | None:
     """
     if group is None:
         return pool.groups
-    return codes_of(names_of(pool, group, every=False))
+    return group_as_asked(pool, group, every=False).numbers
 
 
 def group_leaks(view: View, groups: NDArray[np.int64] | None, pairs: Sequence[tuple[str, str]] = ()) -> list[Finding]:
