@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import signal
@@ -357,3 +358,43 @@ def test_the_next_shard_is_fetched_ahead(bucket: buckets.Bucket, scenes: Path, t
         time.sleep(0.02)
     wanted = json.loads((bucket.client.get_object(Bucket=bucket.name, Key="ahead/index.json")["Body"]).read())
     assert (shelf / f"{wanted['shards'][1]['sha256']}.shard").exists()
+
+
+def test_without_the_index_unknown_labels_and_groups_are_the_same(tmp_path: Path) -> None:
+    """Unknown labels became negatives, and patients were divided."""
+    rng = np.random.default_rng(0)
+    lines = ["image,label:one,label:two,patient"]
+    for number in range(24):
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(tmp_path / f"{number}.png")
+        patient = "" if number == 23 else f"p{number % 6}"
+        lines.append(f"{number}.png,{number % 2},{-1 if number < 6 else (number // 2) % 2},{patient}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines), "utf-8")
+    zoo.shard(tmp_path / "labels.csv", tmp_path / "set", images=11)
+    here = open_data(tmp_path / "set", for_training=False).test
+    for path in (*(tmp_path / "set").glob("*.index"), tmp_path / "set" / "index.json"):
+        path.unlink()
+    there = open_data(tmp_path / "set", for_training=False).test
+    assert (here.targets == -1).sum() == 6
+    order = [[bytes(digest) for digest in there.digests].index(bytes(digest)) for digest in here.digests]
+    assert np.array_equal(there.targets[order], here.targets)
+    assert here.groups is not None
+    assert there.groups is not None
+    assert len(np.unique(here.groups)) == 7
+    assert len({*zip(here.groups.tolist(), there.groups[order].tolist(), strict=True)}) == 7
+    assert len(np.unique(there.groups)) == 7
+
+
+def test_a_sample_of_any_program_names_its_patient(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for number in range(12):
+            image = io.BytesIO()
+            Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(image, "PNG")
+            about = json.dumps({"Patient ID": number % 3 or "unknown"}).encode()
+            for suffix, data in (("png", image.getvalue()), ("cls", b"%d" % (number % 2)), ("json", about)):
+                member = tarfile.TarInfo(f"{number:02}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    groups = open_data(tmp_path / "a.tar", for_training=False).test.groups
+    assert groups is not None
+    assert [len(np.unique(groups[start::3])) for start in range(3)] == [4, 1, 1]
