@@ -20,7 +20,7 @@ import pytest
 from PIL import Image
 
 import zoo
-from zoo.data import carry_out, open_data, plan_decoding
+from zoo.data import _cache, _decode, carry_out, decode_all, open_data, plan_decoding
 from zoo.data._sources import tars
 from zoo.data._sources.shard_index import Listing
 from zoo.data._stream import StreamedRows
@@ -398,3 +398,22 @@ def test_a_sample_of_any_program_names_its_patient(tmp_path: Path) -> None:
     groups = open_data(tmp_path / "a.tar", for_training=False).test.groups
     assert groups is not None
     assert [len(np.unique(groups[start::3])) for start in range(3)] == [4, 1, 1]
+
+
+def test_shards_of_arrays_are_sharded_again_and_their_decoded_images_kept(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such an image is known by its pixels, and its shard holds PNG: neither is a change."""
+    zoo.shard(published, tmp_path / "a", images=40)
+    zoo.shard(tmp_path / "a", tmp_path / "b", images=30)
+    here, there = open_data(tmp_path / "a"), open_data(tmp_path / "b")
+    assert there.fingerprint == here.fingerprint == open_data(published).fingerprint
+    monkeypatch.setattr(_decode, "WORTH_KEEPING", 0)
+    monkeypatch.setattr(_cache, "FEWEST", 1)
+    first = decode_all(there.train, SMALL, cache="disk")
+    again = open_data(tmp_path / "b").train
+    caplog.clear()
+    second = decode_all(again, SMALL, cache="disk")
+    assert first.fresh
+    assert not second.fresh
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]
