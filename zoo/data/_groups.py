@@ -28,6 +28,7 @@ __all__ = [
     "group_as_asked",
     "names_alike",
     "names_of",
+    "notes_with",
     "regroup",
 ]
 
@@ -75,6 +76,14 @@ def group_as_asked(pool: Pool, group: str, *, every: bool) -> Grouping:
     return settle({group: codes_of(names), **known}, pool.targets, lambda _: names, group)
 
 
+def notes_with(pool: Pool, grouping: Grouping | None) -> tuple[str, ...]:
+    """The notes of `pool`, and those of other groups in the place of its own; None: it keeps its own."""
+    if grouping is None:
+        return pool.notes
+    said = () if pool.grouping is None else pool.grouping.notes
+    return (*(note for note in pool.notes if note not in said), *grouping.notes)
+
+
 def regroup(pool: Pool, group: str) -> Pool:
     """`pool` with the groups that a user names; arguments and errors as `names_of`, every image has a group."""
     grouping = group_as_asked(pool, group, every=True)
@@ -87,12 +96,11 @@ def regroup(pool: Pool, group: str) -> Pool:
     if roles and group in pool.columns:
         roles["group"] = group
         ignored.pop(group, None)
-    said = () if pool.grouping is None else pool.grouping.notes
     return dataclasses.replace(
         pool,
         groups=groups,
         columns={**pool.columns, **grouping.named},
-        notes=(*(note for note in pool.notes if note not in said), *grouping.notes, found),
+        notes=(*notes_with(pool, grouping), found),
         roles=roles,
         ignored=ignored,
     )
