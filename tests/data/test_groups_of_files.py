@@ -250,3 +250,44 @@ def test_a_study_joins_blank_patients_and_lesions_and_says_nothing_where_it_is_a
     for number in range(12):
         write_dicom(tmp_path / "alone" / "ab"[number % 2] / f"{number}.dcm", study=f"1.2.{number}")
     assert index(tmp_path / "alone").groups is None
+
+
+def test_folders_of_patients_count_where_a_table_names_studies_alone(tmp_path: Path) -> None:
+    """CheXpert's paths name the patient; a study column beside them switched that off."""
+    rows, patient = [], {}
+    for number in range(48):
+        who, study = number % 12, number % 24
+        name = f"patient{who:05}/study{study // 12}/{number}.png"
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(RNG.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / name)
+        rows.append((name, "ab"[who % 2], f"s{study}"))
+        patient[name] = who
+    table = write_table(tmp_path, "image,label,study_id", rows)
+    assert not shared(parts(table, patient))
+    assert len(partition(index(table).groups)) == 12
+    for options in ({"group": "study_id"}, {"columns": {"group": "study_id"}}):
+        asked = open_data(table, for_training=False, **options)  # type: ignore[arg-type]
+        assert len(partition(asked.test.groups)) == 24
+        assert noted(asked.notes, "12 groups", "study_id")
+
+
+def test_patients_of_another_table_count_where_a_table_names_lesions_alone(tmp_path: Path) -> None:
+    rows = []
+    for number in range(36):
+        Image.fromarray(RNG.integers(0, 256, (8, 8, 3), np.uint8)).save(tmp_path / f"{number}.png")
+        rows.append((f"{number}.png", "ab"[number % 2], f"l{number % 18}"))
+    write_table(tmp_path, "image,patient_id", [(f"{number}.png", f"p{number % 6}") for number in range(36)], "who.csv")
+    assert len(partition(index(write_table(tmp_path, "image,label,lesion_id", rows)).groups)) == 6
+
+
+def test_an_audit_says_nothing_of_groups_that_were_not_asked_for(tmp_path: Path) -> None:
+    rows = []
+    for number in range(36):
+        Image.fromarray(RNG.integers(0, 256, (20, 20, 3), np.uint8)).save(tmp_path / f"{number}.png")
+        split = ("train", "val", "test")[number % 18 % 3]
+        rows.append((f"{number}.png", "ab"[number // 18], f"p{number % 6}", f"l{number % 18}", split))
+    table = write_table(tmp_path, "image,label,patient,lesion,split", rows)
+    found = audit(table, group="lesion")
+    assert found.of_kind("group_leak") == ()
+    assert not noted(found.notes, "6 groups by")
+    assert noted(audit(table).notes, "6 groups by")

@@ -39,7 +39,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What a column is for, and the names it may have, compared in lower case with "_" for spaces and hyphens. Where more
 than one of a kind is there, the plain name (image, label) decides, and for groups their cells do; see
-`zoo.data._groups.choose_column`."""
+`zoo.data._sources.group_columns`."""
 
 _CLASSES = ("level", "grade", "category")
 """Names that a class column has where no column has a name of `NAMES["label"]`, as in EyePACS."""

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 __all__ = [
     "FILE",
     "PATIENT",
+    "PATIENTS",
     "PATIENT_ID",
     "STUDY_UID",
     "Grouping",
@@ -47,7 +48,7 @@ _ONE_PATIENT = (
     "PatientID is the same in every file that has one, so it tells no patients apart; where names of files do, give "
     "--group REGEX"
 )
-_PATIENTS = frozenset(NAMES["group"][: NAMES["group"].index("group")])
+PATIENTS = frozenset(NAMES["group"][: NAMES["group"].index("group")])
 """Names of columns of a table that name patients."""
 
 _FEWEST = 6
@@ -220,7 +221,7 @@ def _order_columns(
     of_table: Mapping[str, NDArray[np.int64]], of_files: Mapping[str, NDArray[np.int64]]
 ) -> dict[str, NDArray[np.int64]]:
     """Columns of a table and those of its files, patients first."""
-    first = {name: codes for name, codes in of_table.items() if column_key(name) in _PATIENTS}
+    first = {name: codes for name, codes in of_table.items() if column_key(name) in PATIENTS}
     patient = {name: codes for name, codes in of_files.items() if name == PATIENT_ID}
     return first | patient | dict(of_table) | dict(of_files)
 
@@ -261,7 +262,7 @@ def choose_column(
     notes = [
         _ONE_PATIENT if name == PATIENT_ID else f"{_call(name)} names one group in every row, so it says nothing"
         for name, codes in columns.items()
-        if says_nothing(codes) and (name != STUDY_UID or not useful)
+        if says_nothing(codes) and (name not in {PATIENT_ID, STUDY_UID} or useful.keys() <= {STUDY_UID})
     ]
     if not useful:
         return None, tuple(notes)
@@ -373,9 +374,8 @@ def say_columns(columns: Columns, group: str | None) -> dict[str, Any]:
     """What columns were taken for, with the one that groups were taken from, which may be the files' own."""
     roles = {role: name for role, name in columns.roles.items() if role != "group"}
     others = [name for name, _ in columns.groups if name != group]
-    if group in dict(columns.groups):
-        said = columns.roles["group"]
-        roles["group"] = said if group == "group" and group != said and not others else group
+    if group is not None and group in dict(columns.groups):
+        roles["group"] = group
     why = "its groups were not taken" if group is None else f"{group!r} was taken for the group"
     kept = {name: reason for name, reason in columns.ignored.items() if name != group}
     return {"roles": roles, "ignored": kept | dict.fromkeys(others, why)}

@@ -116,7 +116,7 @@ class _Rows:
         self.columns = columns
         self.skip_bad = skip_bad
         self.keep_na = bool(reading.get("keep_na"))
-        self.group = columns.groups[0][0] if "group" in (reading.get("columns") or {}) else None
+        self.group = str(columns.roles["group"]) if "group" in (reading.get("columns") or {}) else None
         self.also = reading.get("group")
         self.numbers = array("q")
         self.labels = Codes()
