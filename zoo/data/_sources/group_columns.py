@@ -373,7 +373,8 @@ def _count_others(groups: NDArray[np.int64], others: NDArray[np.int64]) -> NDArr
 def say_columns(columns: Columns, group: str | None) -> dict[str, Any]:
     """What columns were taken for, with the one that groups were taken from, which may be the files' own."""
     roles = {role: name for role, name in columns.roles.items() if role != "group"}
-    others = [name for name, _ in columns.groups if name != group]
+    of_table = {*columns.ignored, columns.roles.get("group")}  # not those that paths or another table say
+    others = [name for name, _ in columns.groups if name != group and name in of_table]
     if group is not None and group in dict(columns.groups):
         roles["group"] = group
     why = "its groups were not taken" if group is None else f"{group!r} was taken for the group"

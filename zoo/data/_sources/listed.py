@@ -327,7 +327,7 @@ class _Search:
         columns = dataclasses.replace(self.columns, image=width)
         if self.patient is not None:
             columns = dataclasses.replace(columns, groups=((self.patient[0], width + 1), *columns.groups))
-            self.notes.append(f"groups were taken from column {self.patient[0]}")
+            self.notes.append(f"groups were found in column {self.patient[0]}")
         if isinstance(parts := columns.roles["image"], tuple):
             self.notes.append(f"columns {', '.join(parts)} are the channels of each image, in this order")
         elif column_key(name) not in NAMES["image"]:
