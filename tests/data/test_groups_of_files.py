@@ -12,6 +12,7 @@ from PIL import Image
 
 from zoo.data import open_data
 from zoo.data._named import index
+from zoo.data._scanning import examine, index_cache, scan
 from zoo.data._splitting.split_table import split_table
 from zoo.data.audit import audit
 from zoo.readers import probe
@@ -237,6 +238,20 @@ def test_views_of_one_study_stay_together_where_no_patient_is_named(tmp_path: Pa
     text = (split_table(tmp_path / "set", tmp_path / "made.csv") and tmp_path / "made.csv").read_text()
     assert "1.2.826" not in text
     assert partition(index(tmp_path / "made.csv").groups) == partition(index(tmp_path / "set").groups)
+
+
+def test_what_is_remembered_of_files_holds_their_study(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("ZOO_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("ZOO_CACHE_GB", "1")
+    monkeypatch.setattr(index_cache, "FEWEST", 1)
+    monkeypatch.setattr(scan, "SETTLED", -(10**12))
+    for number in range(12):
+        write_dicom(tmp_path / "set" / "ab"[number % 2] / f"{number}.dcm", study=f"1.2.{number % 4}")
+    first = index(tmp_path / "set")
+    monkeypatch.setattr(examine, "probe", lambda *_, **__: pytest.fail("a file was read again"))
+    again = index(tmp_path / "set")
+    assert len(partition(first.groups)) == 4
+    assert partition(again.groups) == partition(first.groups)
 
 
 def test_a_study_joins_blank_patients_and_lesions_and_says_nothing_where_it_is_alone(tmp_path: Path) -> None:

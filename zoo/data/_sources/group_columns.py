@@ -162,7 +162,7 @@ def _say_parted(columns: Mapping[str, NDArray[np.int64]], asked: str) -> tuple[s
     """Notes on columns whose groups are parted where a user names another."""
     groups = columns[asked]
     return tuple(
-        f"{format_count(parted, 'group')} of {_call(name)} have images in several groups of {_call(asked)}, as asked"
+        f"{_call(asked)} parts {format_count(parted, 'group')} of {_call(name)}, as asked"
         for name, codes in columns.items()
         if name != asked and (codes >= 0).any() and not says_nothing(codes) and (parted := _count_parted(codes, groups))
     )
