@@ -183,6 +183,16 @@ def _spoil(path: Path, at: int) -> None:
     path.write_bytes(data)
 
 
+def test_an_index_that_cannot_be_used_is_written_anew_where_that_is_asked_for(scenes: Path, own: Path) -> None:
+    """The refusal of such an index names this command."""
+    before = (own / "index.json").read_bytes()
+    (own / "index.json").write_bytes(before.replace(b'"schema": 2', b'"schema": 1'))
+    with pytest.raises(DataError):
+        zoo.shard(scenes, own, images=9)
+    zoo.shard(scenes, own, images=9, overwrite=True)
+    assert (own / "index.json").read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["index.json", "train-000000.index"])
 def test_an_index_that_was_changed_is_refused(own: Path, name: str) -> None:
     text = (own / name).read_bytes()

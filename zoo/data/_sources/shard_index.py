@@ -178,7 +178,7 @@ def open_listing(data: bytes, shard: ShardFile, name: str) -> Listing:
 def _refuse(name: str, why: str) -> DataError:
     return DataError(
         f"{name}: the index of the shards cannot be used ({why}); restore it, or write the shards anew with "
-        "'zoo data shard'",
+        "'zoo data shard --overwrite'",
         code="shard-index",
         data=name,
     )
