@@ -56,7 +56,20 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def same(a: scan.Scanned, b: scan.Scanned) -> bool:
-    arrays = ("digests", "width", "height", "kind", "gray", "voi", "bits", "frames", "group", "personal")
+    arrays = (
+        "digests",
+        "width",
+        "height",
+        "kind",
+        "gray",
+        "voi",
+        "bits",
+        "frames",
+        "group",
+        "study",
+        "file",
+        "personal",
+    )
     padding = np.array_equal(a.padding, b.padding, equal_nan=True)
     return padding and all(np.array_equal(getattr(a, name), getattr(b, name)) for name in arrays) and a.bad == b.bad
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import signal
@@ -21,7 +22,7 @@ from PIL import Image
 from refusals import refused
 
 import zoo
-from zoo.data import carry_out, open_data, plan_decoding
+from zoo.data import _cache, _decode, carry_out, decode_all, open_data, plan_decoding
 from zoo.data._named import index
 from zoo.data._sources import tars
 from zoo.data._sources.shard_index import Listing
@@ -244,6 +245,16 @@ def _spoil(path: Path, at: int) -> None:
     path.write_bytes(data)
 
 
+def test_an_index_that_cannot_be_used_is_written_anew_where_that_is_asked_for(scenes: Path, own: Path) -> None:
+    """The refusal of such an index names this command."""
+    before = (own / "index.json").read_bytes()
+    (own / "index.json").write_bytes(before.replace(b'"schema": 2', b'"schema": 1'))
+    with pytest.raises(DataError):
+        zoo.shard(scenes, own, images=9)
+    zoo.shard(scenes, own, images=9, overwrite=True)
+    assert (own / "index.json").read_bytes() == before
+
+
 @pytest.mark.parametrize("name", ["index.json", "train-000000.index"])
 def test_an_index_that_was_changed_is_refused(own: Path, name: str) -> None:
     text = (own / name).read_bytes()
@@ -419,3 +430,62 @@ def test_the_next_shard_is_fetched_ahead(bucket: buckets.Bucket, scenes: Path, t
         time.sleep(0.02)
     wanted = json.loads((bucket.client.get_object(Bucket=bucket.name, Key="ahead/index.json")["Body"]).read())
     assert (shelf / f"{wanted['shards'][1]['sha256']}.shard").exists()
+
+
+def test_without_the_index_unknown_labels_and_groups_are_the_same(tmp_path: Path) -> None:
+    """Unknown labels became negatives, and patients were divided."""
+    rng = np.random.default_rng(0)
+    lines = ["image,label:one,label:two,patient"]
+    for number in range(24):
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(tmp_path / f"{number}.png")
+        patient = "" if number == 23 else f"p{number % 6}"
+        lines.append(f"{number}.png,{number % 2},{-1 if number < 6 else (number // 2) % 2},{patient}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines), "utf-8")
+    zoo.shard(tmp_path / "labels.csv", tmp_path / "set", images=11)
+    here = open_data(tmp_path / "set", for_training=False).test
+    for path in (*(tmp_path / "set").glob("*.index"), tmp_path / "set" / "index.json"):
+        path.unlink()
+    there = open_data(tmp_path / "set", for_training=False).test
+    assert (here.targets == -1).sum() == 6
+    order = [[bytes(digest) for digest in there.digests].index(bytes(digest)) for digest in here.digests]
+    assert np.array_equal(there.targets[order], here.targets)
+    assert here.groups is not None
+    assert there.groups is not None
+    assert len(np.unique(here.groups)) == 7
+    assert len({*zip(here.groups.tolist(), there.groups[order].tolist(), strict=True)}) == 7
+    assert len(np.unique(there.groups)) == 7
+
+
+def test_a_sample_of_any_program_names_its_patient(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    with tarfile.open(tmp_path / "a.tar", "w") as tar:
+        for number in range(12):
+            image = io.BytesIO()
+            Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(image, "PNG")
+            about = json.dumps({"Patient ID": number % 3 or "unknown"}).encode()
+            for suffix, data in (("png", image.getvalue()), ("cls", b"%d" % (number % 2)), ("json", about)):
+                member = tarfile.TarInfo(f"{number:02}.{suffix}")
+                member.size = len(data)
+                tar.addfile(member, io.BytesIO(data))
+    groups = open_data(tmp_path / "a.tar", for_training=False).test.groups
+    assert groups is not None
+    assert [len(np.unique(groups[start::3])) for start in range(3)] == [4, 1, 1]
+
+
+def test_shards_of_arrays_are_sharded_again_and_their_decoded_images_kept(
+    published: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Such an image is known by its pixels, and its shard holds PNG: neither is a change."""
+    zoo.shard(published, tmp_path / "a", images=40)
+    zoo.shard(tmp_path / "a", tmp_path / "b", images=30)
+    here, there = open_data(tmp_path / "a"), open_data(tmp_path / "b")
+    assert there.fingerprint == here.fingerprint == open_data(published).fingerprint
+    monkeypatch.setattr(_decode, "WORTH_KEEPING", 0)
+    monkeypatch.setattr(_cache, "FEWEST", 1)
+    first = decode_all(there.train, SMALL, cache="disk")
+    again = open_data(tmp_path / "b").train
+    caplog.clear()
+    second = decode_all(again, SMALL, cache="disk")
+    assert first.fresh
+    assert not second.fresh
+    assert not [record for record in caplog.records if record.levelname == "WARNING"]

@@ -47,6 +47,15 @@ def test_minus_one_is_unknown_and_nothing_is_absent(tmp_path: Path) -> None:
     assert noted(pool.notes, "3 labels", "2 images", "'Edema' 1", "--uncertain")
 
 
+def test_spellings_of_a_label_that_are_joined_stay_unknown(tmp_path: Path) -> None:
+    """The larger of -1 and 0 is "absent", which nobody said."""
+    cells = ["-1,0,1", "0,-1,0", "-1,,1", "1,-1,0", "-1,1,0", "0,0,1", "-1,-1,0", ",,1"]
+    pool = index(chest(tmp_path, cells, columns=("label:Edema", "label:edema", "label:Mass")))
+    assert len(pool.labels) == 2
+    assert pool.targets[:, 0].tolist() == [-1, -1, -1, 1, 1, 0, -1, 0]
+    assert pool.targets[:, 1].tolist() == [1, 0, 1, 0, 0, 1, 0, 1]
+
+
 @pytest.mark.parametrize(("rule", "value"), [("positive", 1), ("negative", 0)])
 def test_uncertain_labels_are_what_the_user_says(tmp_path: Path, rule: str, value: int) -> None:
     table = chest(tmp_path, MIXED)

@@ -309,7 +309,7 @@ def _is_unchanged(images: ImageSet, i: int) -> bool:
     wanted: bytes = images.digests[i].tobytes()
     try:
         if isinstance(source, Shards):
-            return wanted == source.digest(row)
+            return source.is_unchanged(row, wanted)
         if not isinstance(source, Files):
             return False
         now = bytes.fromhex(sha256_file(source.root / source.ids[row]))

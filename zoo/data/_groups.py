@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo._support.cells import column_key
 from zoo._support.text import format_count
 from zoo.data._patterns import capture
+from zoo.data._sources.group_columns import PATIENT, Grouping, number_groups, settle
 from zoo.data._sources.values import pair_alike
 from zoo.errors import DataError
 
@@ -23,14 +25,12 @@ __all__ = [
     "PATIENT",
     "codes_of",
     "describe_alike",
+    "group_as_asked",
     "names_alike",
     "names_of",
-    "number_groups",
+    "notes_with",
     "regroup",
 ]
-
-PATIENT = "patient"
-"""A column of that name: the patients that a table or DICOM files name, the latter hashed."""
 
 _SHOWN = 5  # pairs that are named
 
@@ -61,10 +61,33 @@ def names_of(pool: Pool, group: str, *, every: bool) -> Sequence[str]:
     return capture(pool, group, every=every)
 
 
+def group_as_asked(pool: Pool, group: str, *, every: bool) -> Grouping:
+    """The groups that a user names; arguments and errors as `names_of`.
+
+    Blanks of a column are filled from what else is known, as where nobody names it. An expression decides alone.
+    """
+    names = names_of(pool, group, every=every)
+    known: dict[str, NDArray[np.int64]] = {}
+    if group in pool.columns and pool.grouping is not None:
+        known = {name: codes for name, codes in pool.grouping.columns.items() if column_key(name) != column_key(group)}
+    elif group in pool.columns and pool.groups is not None:
+        alone = np.bincount(pool.groups)[pool.groups] == 1
+        known = {"group of the data": np.where(alone, -1, pool.groups)}
+    return settle({group: codes_of(names), **known}, pool.targets, lambda _: names, group)
+
+
+def notes_with(pool: Pool, grouping: Grouping | None) -> tuple[str, ...]:
+    """The notes of `pool`, and those of other groups in the place of its own; None: it keeps its own."""
+    if grouping is None:
+        return pool.notes
+    said = () if pool.grouping is None else pool.grouping.notes
+    return (*(note for note in pool.notes if note not in said), *grouping.notes)
+
+
 def regroup(pool: Pool, group: str) -> Pool:
     """`pool` with the groups that a user names; arguments and errors as `names_of`, every image has a group."""
-    names = names_of(pool, group, every=True)
-    groups = number_groups(codes_of(names))
+    grouping = group_as_asked(pool, group, every=True)
+    groups = number_groups(np.empty(0, np.int64) if grouping.numbers is None else grouping.numbers)
     found = f"{format_count(len(np.unique(groups)), 'group')} of images, as --group says"
     roles, ignored = dict(pool.roles), dict(pool.ignored)
     before = roles.pop("group", None)
@@ -76,8 +99,8 @@ def regroup(pool: Pool, group: str) -> Pool:
     return dataclasses.replace(
         pool,
         groups=groups,
-        columns={**pool.columns, "group": names},
-        notes=(*pool.notes, found),
+        columns={**pool.columns, **grouping.named},
+        notes=(*notes_with(pool, grouping), found),
         roles=roles,
         ignored=ignored,
     )
@@ -106,19 +129,3 @@ def codes_of(names: Sequence[str]) -> NDArray[np.int64]:
     """(n,) a number for each name, in the order in which they are met; -1 for ""."""
     numbers: dict[str, int] = {}
     return np.fromiter((numbers.setdefault(name, len(numbers)) if name else -1 for name in names), np.int64, len(names))
-
-
-def number_groups(found: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Groups numbered from 0 without a gap; an image without one is a group of its own.
-
-    Args:
-        found: (n,) any number for each group, below 0 where an image has none.
-
-    Returns:
-        (n,).
-    """
-    keys, groups = np.unique(found, return_inverse=True)
-    groups = groups.astype(np.int64)
-    alone = found < 0
-    groups[alone] = len(keys) + np.arange(alone.sum())
-    return np.unique(groups, return_inverse=True)[1].astype(np.int64)

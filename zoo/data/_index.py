@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from zoo.data._sources.group_columns import Grouping
     from zoo.spec import Fingerprint, Intensity, PreprocessSpec, Task
 
 __all__ = [
@@ -346,6 +347,7 @@ class Pool:
         notes: as in `Splits`.
         skipped: every image that was left out because it cannot be read.
         groups: as in `ImageSet`.
+        grouping: what is known of groups, and what was said of the choice; None: the data brings them as they are.
         folds: (n,) int64, which fold an image belongs to; None where the data brings none.
         columns: what else the data says of each image, such as site, age or sex: (n,) texts each.
         inputs: what a model is to be given of each image: name of a column to (n,) cells, "" where it says nothing.
@@ -372,6 +374,7 @@ class Pool:
     notes: tuple[str, ...] = ()
     skipped: tuple[Unusable, ...] = ()
     groups: NDArray[np.int64] | None = None
+    grouping: Grouping | None = None
     folds: NDArray[np.int64] | None = None
     columns: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
     inputs: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)

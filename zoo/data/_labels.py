@@ -122,8 +122,13 @@ def merge_spellings(pool: Pool) -> Pool:
     if pool.targets.ndim == 1:
         targets = order[pool.targets]
     else:
-        targets = np.stack([pool.targets[:, order == k].max(axis=1) for k in range(len(names))], axis=1)
+        targets = np.stack([_join(pool.targets[:, order == k]) for k in range(len(names))], axis=1)
     return dataclasses.replace(pool, labels=tuple(names), targets=targets, notes=(*pool.notes, *notes))
+
+
+def _join(spelled: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(n,) one label of the (n, m) spellings of it: there where one says so, absent where all say so, else UNKNOWN."""
+    return np.where((spelled == 1).any(axis=1), 1, np.where((spelled == UNKNOWN).any(axis=1), UNKNOWN, 0))
 
 
 def _shorten(notes: Sequence[str]) -> Sequence[str]:

@@ -81,8 +81,9 @@ class Growing:
         try:
             data, suffix = _bytes_of(self._pool.source, row)
             image = read(data, name=name)
-            kept = not isinstance(_part(self._pool.source, row), Arrays)
-            if kept and hashlib.sha256(data).digest() != self._pool.digests[row].tobytes():
+            source = _part(self._pool.source, row)
+            checked = isinstance(source, Arrays) or (isinstance(source, Shards) and source.checks is not None)
+            if not checked and hashlib.sha256(data).digest() != self._pool.digests[row].tobytes():
                 return Unusable(name, "changed while shards were written")
             return data, suffix, probe(data, name=name), digest_pixels(image)
         except ImageError as problem:

@@ -208,10 +208,16 @@ def _refuse_other(place: Place, plans: Sequence[Plan], *, overwrite: bool) -> No
     """Raise OutputError where the folder holds what this command would not write there; remove an index that it may."""
     ours = {INDEX, _CLASSES, *(plan.name for plan in plans), *(_name_listing(plan.name) for plan in plans)}
     there, names = place.sizes(), place.names()
-    before = open_set(place.read(INDEX), str(place)) if INDEX in there else None
+    damaged, before = False, None
+    try:
+        before = open_set(place.read(INDEX), str(place)) if INDEX in there else None
+    except DataError:  # changed, or of another version: which shards it lists is not known
+        if not overwrite:
+            raise
+        damaged = True
     old = {name for one in before.shards for name in (one.name, one.listed)} if before is not None else set()
     other = next((name for name in sorted(names) if name not in ours | old and not name.endswith(BUILDING)), None)
-    if before is None and INDEX in names:
+    if before is None and not damaged and INDEX in names:
         other = INDEX
     if other is not None or (before is not None and not overwrite):
         what = "shards are there already; give --overwrite to replace them"

@@ -2,7 +2,7 @@
 
 Gray becomes float32 modality values (Hounsfield units for CT), or values in [0, 1] through the file's own window;
 colour becomes 8-bit RGB. Overlays are never burned in. No value of any element but the picture itself leaves this
-module: not into pixels, errors, warnings or logs. A patient is known by a hash only.
+module: not into pixels, errors, warnings or logs. Patient and study are known by hashes only.
 """
 
 from __future__ import annotations
@@ -93,9 +93,10 @@ def probe(stream: IO[bytes], name: str) -> Probe:
             bits=picture.stored,
             frames=picture.frames,
             voi=gray and brings_voi(found.elements),
-            group=_patient(found.elements),
+            group=_hash(found.elements, "PatientID", b"zoo-patient:"),
             personal=_personal(found.elements),
             padding=read_padding(found, picture) if gray else None,
+            study=_hash(found.elements, "StudyInstanceUID", b"zoo-study:"),
             aspect=_aspect(found.elements),
         )
 
@@ -127,10 +128,10 @@ def _open(stream: IO[bytes], name: str) -> tuple[Located, Picture]:
     return found, describe_picture(found)
 
 
-def _patient(elements: Elements) -> str | None:
-    """A name for the patient that groups images and cannot be read."""
-    identity = elements.raw("PatientID")
-    return hashlib.sha256(b"zoo-patient:" + identity).hexdigest() if identity else None
+def _hash(elements: Elements, keyword: str, salt: bytes) -> str | None:
+    """A name for the patient or the study that groups images and cannot be read."""
+    identity = elements.raw(keyword)
+    return hashlib.sha256(salt + identity).hexdigest() if identity else None
 
 
 def _aspect(elements: Elements) -> float:

@@ -100,6 +100,7 @@ _IMAGE = (
     "SegmentedGreenPaletteColorLookupTableData",
     "SegmentedRedPaletteColorLookupTableData",
     "SharedFunctionalGroupsSequence",
+    "StudyInstanceUID",
     "VOILUTFunction",
     "VOILUTSequence",
     "WindowCenter",

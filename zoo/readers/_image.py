@@ -65,6 +65,7 @@ class Probe:
         frames: pictures in the file; with more than one, `read` needs to be told which.
         voi: the file says itself how its values are to be shown (DICOM's VOI LUT or window).
         group: a hash of the patient, where the file names one; the name itself never leaves the file.
+        study: a hash of the examination that the file belongs to, as `group`; None: the file names none.
         personal: names (never values) of the fields that hold personal data, such as PatientName or GPSInfo.
         padding: as in `RawImage`; of a file of several pictures, that of the first.
         aspect: height of a pixel over its width, as DICOM says it; pixels are given as stored all the same.
@@ -81,6 +82,7 @@ class Probe:
     personal: tuple[str, ...] = ()
     padding: tuple[float, float] | None = None
     channels: int | None = None
+    study: str | None = None
     aspect: float = 1.0
 
 

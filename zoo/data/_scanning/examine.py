@@ -26,6 +26,7 @@ ROW = np.dtype(
         ("identity", np.uint8, 16),
         ("digests", np.uint8, 32),
         ("group", "<i8"),
+        ("study", "<i8"),
         ("width", "<i4"),
         ("height", "<i4"),
         ("frames", "<i4"),
@@ -47,7 +48,7 @@ SETTLED = 3 * 10**9
 """Nanoseconds since its last change after which a file counts as settled. A file changed twice within one tick of
 the file system's clock (2 s on FAT) would look unchanged; git calls this the racy index."""
 
-_PACKED = struct.Struct("<16s32sqiiiHBB??Bff")
+_PACKED = struct.Struct("<16s32sqqiiiHBB??Bff")
 _UNPADDED = (math.nan, math.nan)
 _SMALL = 16 * 1024**2  # bytes; larger files are hashed in pieces
 # A pipe must not be waited for; O_BINARY is for Windows.
@@ -127,7 +128,8 @@ def pack_row(header: Probe, digest: bytes, mark: bytes, fields: dict[tuple[str, 
     return _PACKED.pack(
         mark,
         digest,
-        -1 if header.group is None else _number(header.group),
+        _number(header.group),
+        _number(header.study),
         header.width,
         header.height,
         header.frames,
@@ -148,6 +150,6 @@ def _whole(handle: int, size: int) -> bytes:
     return data
 
 
-def _number(group: str) -> int:
-    """63 bits of a name's sha256: the same patient gets the same number in every file and every session."""
-    return int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") >> 1
+def _number(group: str | None) -> int:
+    """63 bits of a name's sha256, the same in every file and every session; -1: no name."""
+    return -1 if group is None else int.from_bytes(hashlib.sha256(group.encode()).digest()[:8], "big") >> 1

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo._support.text import format_count
-from zoo.data._groups import number_groups
 from zoo.data._index import EVERY
 from zoo.data._names import Names
 from zoo.data._scanning.crew import over_files
 from zoo.data._scanning.examine import ROW, SETTLED, Part
 from zoo.data._scanning.index_cache import recall, remember
-from zoo.data._sources.group_columns import says_nothing
+from zoo.data._sources.group_columns import (
+    FILE,
+    PATIENT_ID,
+    STUDY_UID,
+)
 from zoo.data._unusable import Unusable
 from zoo.errors import DataError
 from zoo.readers import KINDS
@@ -33,10 +36,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Scanned", "frame_digest", "one_form", "renumber", "scan", "split_columns"]
 
-_ONE_PATIENT = (
-    "PatientID is the same in every file that has one, so it tells no patients apart; where names of files do, give "
-    "--group REGEX"
-)
 _PIECE = 65_536  # rows that are gathered at once
 _KEPT = (
     "digests",
@@ -48,6 +47,7 @@ _KEPT = (
     "bits",
     "frames",
     "group",
+    "study",
     "personal",
     "padding",
     "channels",
@@ -68,6 +68,8 @@ class Scanned:
         bits: (n,) uint8, stored for each sample.
         frames: (n,) int32, pictures in the file.
         group: (n,) int64, a number for the patient that the file names; -1: it names none.
+        study: (n,) int64, a number for the examination, as `group`.
+        file: (n,) int64, a number for the file where one picture of several was chosen; else -1.
         personal: (n,) uint16, positions in `fields`.
         channels: (n,) uint8, of a stack; 0: colours or gray.
         padding: (n, 2) float32, smallest and largest value of padding; NaN: the file names none.
@@ -84,6 +86,8 @@ class Scanned:
     bits: NDArray[np.uint8]
     frames: NDArray[np.int32]
     group: NDArray[np.int64]
+    study: NDArray[np.int64]
+    file: NDArray[np.int64]
     personal: NDArray[np.uint16]
     padding: NDArray[np.float32]
     channels: NDArray[np.uint8]
@@ -94,29 +98,9 @@ class Scanned:
         """Positions of the files that can be read, ascending."""
         return np.delete(np.arange(len(self.kind), dtype=np.int64), sorted(self.bad))
 
-    def groups(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-        """Patients as the files at `rows` name them.
-
-        Returns:
-            (m,) int64 counting from 0, None where no file names a patient, or all name the same; and notes. A file
-            that names none is a group of its own.
-        """
-        found = self.group[rows]
-        if says_nothing(found):
-            return None, (_ONE_PATIENT,)
-        alone = int((found < 0).sum())
-        if alone == len(found):
-            return None, ()
-        note = f"{alone} of {len(found)} images name no patient; each of them counts as a patient of its own"
-        return number_groups(found), (note,) if alone else ()
-
-    def patients(self, rows: NDArray[np.int64]) -> dict[str, Names]:
-        """A column "patient" for `Pool.columns`: a hash for each file, "" where it names none; or no column at all."""
-        found = self.group[rows]
-        keys, which = np.unique(found, return_inverse=True)
-        if not (keys >= 0).any() or says_nothing(found):
-            return {}
-        return {"patient": Names.of("" if key < 0 else f"{key:016x}" for key in keys.tolist()).subset(which)}
+    def hashes(self, rows: NDArray[np.int64]) -> dict[str, NDArray[np.int64]]:
+        """What files at `rows` say of groups, for `zoo.data._sources.group_columns.group_images`."""
+        return {PATIENT_ID: self.group[rows], STUDY_UID: self.study[rows], FILE: self.file[rows]}
 
     def paddings(self, rows: NDArray[np.int64]) -> dict[tuple[float, float], int]:
         """The different ranges of padding that the files at `rows` name: how many of them do."""
@@ -223,9 +207,9 @@ def split_columns(
     frames: NDArray[np.int64] | None = None,
 ) -> Scanned:
     """A table of `ROW` by its columns; what is wrong with the choice of frames is added to `bad`."""
-    _choose_frames(table, names, frames, bad)
+    file = _choose_frames(table, names, frames, bad)
     columns = {name: table[name] for name in _KEPT}  # views: copies would double the memory
-    return Scanned(**columns, fields=fields, bad=dict(sorted(bad.items())))
+    return Scanned(**columns, file=file, fields=fields, bad=dict(sorted(bad.items())))
 
 
 def frame_digest(digest: bytes, frame: int) -> bytes:
@@ -238,8 +222,13 @@ def _choose_frames(
     ids: Sequence[str],
     frames: NDArray[np.int64] | None,
     bad: dict[int, Unusable],
-) -> None:
-    """Give each picture its own digest where files hold several; a choice is neither guessed nor passed over."""
+) -> NDArray[np.int64]:
+    """Give each picture its own digest where files hold several; a choice is neither guessed nor passed over.
+
+    Returns:
+        `Scanned.file`. It is of the file's bytes, so a link or a copy is the same file.
+    """
+    file = np.broadcast_to(np.int64(-1), len(table)) if frames is None else np.full(len(table), -1, np.int64)
     digests, held = table["digests"], table["frames"]
     wanted = np.zeros(len(held), np.int64) if frames is None else frames
     for i in np.flatnonzero((held > 1) | (wanted > 1) | (wanted == EVERY)).tolist():
@@ -257,7 +246,10 @@ def _choose_frames(
         elif frame > there:
             bad[i] = Unusable(ids[i], f"holds {format_count(there, 'frame')}, frame {frame} was asked for")
         else:
-            digests[i] = np.frombuffer(frame_digest(digests[i].tobytes(), frame), np.uint8)
+            whole = digests[i].tobytes()
+            file[i] = int.from_bytes(whole[:8], "big") >> 1
+            digests[i] = np.frombuffer(frame_digest(whole, frame), np.uint8)
+    return file
 
 
 def _stack_frames(table: NDArray[np.void], i: int, name: str, bad: dict[int, Unusable]) -> None:

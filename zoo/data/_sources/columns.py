@@ -39,7 +39,7 @@ NAMES: dict[str, tuple[str, ...]] = {
 }  # fmt: skip
 """What a column is for, and the names it may have, compared in lower case with "_" for spaces and hyphens. Where more
 than one of a kind is there, the plain name (image, label) decides, and for groups their cells do; see
-`zoo.data._groups.choose_column`."""
+`zoo.data._sources.group_columns`."""
 
 _CLASSES = ("level", "grade", "category")
 """Names that a class column has where no column has a name of `NAMES["label"]`, as in EyePACS."""
@@ -65,7 +65,7 @@ class Columns:
         guessed: the marks do not bear the prefix, and nobody named them; their cells make them marks.
         split: train, val or test.
         fold: a number.
-        groups: (name, position) of columns of patients, lesions or studies, patients first.
+        groups: (name, position) of columns of patients, lesions or studies: what the user names, then patients first.
         frame: which picture of a file with several, from 1.
         kept: (name, position) of columns with a role, such as age, that are kept beside the images.
         others: (name, position) of columns without a meaning here, kept for `zoo evaluate --by`.
@@ -205,9 +205,10 @@ def columns_of(
         marks, why = _find_marks(free, file, cells)
         guessed = True
         taken |= {at for _, at in marks}
-    groups = [found["group"]] if "group" in chosen else [where[name][0] for name in NAMES["group"] if name in where]
+    groups = list(dict.fromkeys([found["group"], *(where[name][0] for name in NAMES["group"] if name in where)]))
     meant: dict[int | None, str] = {at: role for role, at in found.items() if role not in ABOUT}
-    meant.update([*((at, "labels") for _, at in marks), *((at, "group") for at in groups)])
+    meant.update((at, "labels") for _, at in marks)
+    meant.update((at, "group") for at in (groups[:1] if "group" in chosen else groups))
     kept = {role: found[role] for role in ABOUT}
     if also is not None and column_key(also) in where:
         kept[also] = where[column_key(also)][0]
@@ -217,8 +218,7 @@ def columns_of(
     others = {name: at for name, at in _list_named(header) if at not in used and name not in kept}
     taken |= set(asked.values())
     roles: dict[str, str | tuple[str, ...]] = {role: header[at] for role, at in found.items() if at is not None}
-    if marks:
-        roles["labels"] = tuple(header[at] for _, at in marks)
+    roles |= {"labels": tuple(header[at] for _, at in marks)} if marks else {}
     return Columns(
         image=image,
         label=found["label"],

@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from zoo.data._groups import codes_of
 from zoo.data._index import Arrays, Files, Several, Source, Stacked
 from zoo.data._names import Names
 from zoo.data._scanning.scan import Scanned, scan
+from zoo.data._sources.group_columns import FILE, PATIENT_ID, STUDY_UID
 from zoo.data._sources.npz import channels_of_array, digests_of, open_images
 from zoo.data._sources.places import ARCHIVE
+from zoo.data._splitting.deal import units
 from zoo.data._unusable import Unusable
 from zoo.errors import DataError
 from zoo.readers import JOINT, KINDS, stack_of
 from zoo.spec import MOST_CHANNELS
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -45,7 +48,7 @@ class Entries:
         channels: (m,) uint8, as in `Scanned`.
         paddings: as in `zoo.data.Splits`.
         bad: position in the table: the image and why it cannot be used.
-        scanned: headers, where all images are files.
+        hashes: what files say of groups, for `zoo.data._sources.group_columns.group_images`.
     """
 
     good: NDArray[np.int64]
@@ -59,15 +62,7 @@ class Entries:
     channels: NDArray[np.uint8]
     paddings: dict[tuple[float, float], int]
     bad: dict[int, Unusable]
-    scanned: Scanned | None
-
-    def groups(self) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
-        """Patients as the files name them; see `Scanned.groups`."""
-        return (None, ()) if self.scanned is None else self.scanned.groups(self.good)
-
-    def patients(self) -> dict[str, Names]:
-        """A column of patients as the files name them; see `Scanned.patients`."""
-        return {} if self.scanned is None else self.scanned.patients(self.good)
+    hashes: dict[str, NDArray[np.int64]]
 
 
 def find(table: Path, ids: Names, frames: NDArray[np.int64] | None) -> Entries:
@@ -95,6 +90,9 @@ def find(table: Path, ids: Names, frames: NDArray[np.int64] | None) -> Entries:
     kinds = np.zeros(len(ids), np.uint8)
     channels = np.zeros(len(ids), np.uint8)
     digests[files], kinds[files], channels[files] = found.digests, found.kind, found.channels
+    hashes = {name: np.full(len(ids), -1, np.int64) for name in (PATIENT_ID, STUDY_UID, FILE)}
+    for name, of_files in found.hashes(np.arange(len(files))).items():
+        hashes[name][files] = of_files
     readable = found.good()
     sides = [int(max(found.width[readable].max(), found.height[readable].max()))] if len(readable) else []
     gray = bool(found.gray[readable].all())
@@ -121,7 +119,7 @@ def find(table: Path, ids: Names, frames: NDArray[np.int64] | None) -> Entries:
         channels=channels[good],
         paddings=found.paddings(readable),
         bad=dict(sorted(bad.items())),
-        scanned=None if len(arrays) else found,
+        hashes={name: of_all[good] for name, of_all in hashes.items()},
     )
 
 
@@ -219,8 +217,21 @@ def find_stacked(root: Path, ids: Names, frames: NDArray[np.int64] | None) -> En
         channels=np.full(len(good), len(names), np.uint8),
         paddings=first.paddings(good),
         bad=dict(sorted(bad.items())),
-        scanned=first,
+        hashes=_hashes_of_stacks(scanned, names, good),
     )
+
+
+def _hashes_of_stacks(
+    scanned: Sequence[Scanned], names: Sequence[Names], good: NDArray[np.int64]
+) -> dict[str, NDArray[np.int64]]:
+    """As `Entries.hashes`: the first patient and study that files of an image name, and images that share a file."""
+    found = scanned[0].hashes(good)
+    for one in scanned[1:]:
+        for name, hashes in one.hashes(good).items():
+            found[name] = np.where(found[name] < 0, hashes, found[name])
+    files = codes_of([os.path.normpath(name) for of_channel in names for name in of_channel.subset(good)])
+    images = np.tile(np.arange(len(good), dtype=np.int64), len(names))
+    return {**found, FILE: units(images, files)[: len(good)]}
 
 
 class _Archives:

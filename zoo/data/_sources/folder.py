@@ -15,6 +15,7 @@ from zoo._support.text import brief, count_with_verb, format_count, name_each, n
 from zoo.data._index import EVERY, SPLITS, Files, Pool, SplitName
 from zoo.data._names import Names, one_line
 from zoo.data._scanning.scan import one_form, scan
+from zoo.data._sources.group_columns import group_images
 from zoo.data._unusable import refusal
 from zoo.errors import DataError, ImageError
 from zoo.readers._walk import Walk, join
@@ -318,14 +319,15 @@ def _pool(
             f"{name}: {shown} no readable image; restore its files or remove it",
             code="class-unreadable",
         )
-    groups, remarks = found.groups(good)
+    targets = np.array([numbers[folder.label] for folder in folders], np.int64)[owners]
+    grouping = group_images(targets, found.hashes(good))
     names = ids.subset(good) if found.bad else ids
     kind, channels = one_form(found.kind[good], found.channels[good], names, name, as_is=as_is)
     return Pool(
         name=name,
         labels=labels,
         ids=names,
-        targets=np.array([numbers[folder.label] for folder in folders], np.int64)[owners],
+        targets=targets,
         source=Files(root, names, None if frames is None else frames[good]),
         digests=found.digests[good],
         rows=_rows([folder.split for folder in folders], owners),
@@ -335,10 +337,11 @@ def _pool(
         largest_side=int(max(found.width[good].max(), found.height[good].max())),
         voi=bool(found.voi[good].all()),
         paddings=found.paddings(good),
-        notes=(*notes, *remarks),
+        notes=(*notes, *grouping.notes),
         skipped=tuple(found.bad.values()),
-        groups=groups,
-        columns=found.patients(good),
+        groups=grouping.groups,
+        grouping=grouping,
+        columns=grouping.named,
     )
 
 

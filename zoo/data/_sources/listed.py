@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from zoo._support.cells import Cells, column_key
 from zoo._support.text import brief, format_count
 from zoo.data._sources.columns import NAMES, Columns, check_roles, columns_of, position_of
+from zoo.data._sources.group_columns import PATIENTS
 from zoo.data._sources.neighbours import find_groups
 from zoo.data._sources.places import Places, spell
 from zoo.data._sources.repeats import Repeats
@@ -132,7 +133,8 @@ def list_images(
     columns = name_parts(columns, joined_names(chosen, cells.header[:-1]))
     named = column_key(cells.header[image.column]) in NAMES["image"]
     several = image.prefix is not None or not named or not _BOXES.isdisjoint(map(str.lower, columns.ignored))
-    patient = None if columns.groups else _find_patient(table, cells.header, sample, image)
+    known = {column_key(group) for group, _ in columns.groups} & {*NAMES["group"]}
+    patient = None if known & {"group", *PATIENTS} else _find_patient(table, cells.header, sample, image, known)
     if image.dropped < 0 and not several and patient is None:
         return Listed(columns, cells)
     home = ""
@@ -278,15 +280,14 @@ def _match_folders(at: int, sample: Sequence[tuple[str, ...]], places: Places) -
 
 
 def _find_patient(
-    table: Path, header: Sequence[str], sample: Sequence[tuple[str, ...]], image: Match
+    table: Path, header: Sequence[str], sample: Sequence[tuple[str, ...]], image: Match, known: set[str]
 ) -> tuple[str, Callable[[str], str]] | None:
-    """Where every path, or another table, says the patient: how that is said, and the patient of a cell."""
-    texts = _cells_of(image.column, sample)
-    column = header[image.column]
+    """Where every path, or another table, says the patient: how, and that of a cell; `known`: groups of this table."""
+    texts, column = _cells_of(image.column, sample), header[image.column]
     for what, patient in ((f"{column} (folders)", _patient_folder), (f"{column} (left and right)", _patient_of_eyes)):
         if texts and all(map(patient, texts)) and len(set(map(patient, texts))) > 1:
             return what, patient
-    return find_groups(table, column, texts)
+    return find_groups(table, column, texts, [name for name in NAMES["group"] if name in PATIENTS or not known])
 
 
 def _patient_folder(path: str) -> str:
@@ -330,9 +331,8 @@ class _Search:
         width, name = len(self.cells.header), self.cells.header[self.image.column]
         columns = dataclasses.replace(self.columns, image=width)
         if self.patient is not None:
-            roles = {**columns.roles, "group": self.patient[0]}
-            columns = dataclasses.replace(columns, groups=(("group", width + 1),), roles=roles)
-            self.notes.append(f"groups were taken from column {self.patient[0]}")
+            columns = dataclasses.replace(columns, groups=((self.patient[0], width + 1), *columns.groups))
+            self.notes.append(f"groups were found in column {self.patient[0]}")
         if isinstance(parts := columns.roles["image"], tuple):
             self.notes.append(f"columns {', '.join(parts)} are the channels of each image, in this order")
         elif column_key(name) not in NAMES["image"]:

@@ -10,7 +10,6 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from zoo._support.cells import column_key, form_of, open_cells
-from zoo.data._sources.columns import NAMES
 from zoo.data._sources.places import spell
 from zoo.data._sources.values import find_missing
 from zoo.errors import DataError
@@ -71,13 +70,16 @@ def _is_file(entry: os.DirEntry[str]) -> bool:
         return False
 
 
-def find_groups(table: Path, image: str, sample: Sequence[str]) -> tuple[str, Callable[[str], str]] | None:
+def find_groups(
+    table: Path, image: str, sample: Sequence[str], names: Sequence[str]
+) -> tuple[str, Callable[[str], str]] | None:
     """Groups of images that another table names, where this one names none.
 
     Args:
         table: the table of the images.
         image: name of its column of images, which the other must have too.
         sample: cells of that column, as `spell` gives them.
+        names: what the column of groups may be called, as in `NAMES`.
 
     Returns:
         How notes call the column, which is never by the name of a file, and the group of a cell, "" where there is
@@ -87,7 +89,7 @@ def find_groups(table: Path, image: str, sample: Sequence[str]) -> tuple[str, Ca
         if path.name == table.name or image not in cells.header:
             continue
         there = {column_key(name): name for name in cells.header}
-        group = next((there[name] for name in NAMES["group"] if name in there and there[name] != image), None)
+        group = next((there[name] for name in names if name in there and there[name] != image), None)
         if group is None:
             continue
         try:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["INDEX", "Joined", "Listing", "ShardFile", "ShardSet", "join_listings", "open_listing", "open_set", "seal"]
 
 INDEX = "index.json"
-SCHEMA = 1
+SCHEMA = 2
 _NUMBER = "<i4"
 _PARTS = ("offsets", "sizes", "targets", "checks", "pixels", "groups", "folds")
 """Fields of a listing that become one array each."""
@@ -178,7 +178,7 @@ def open_listing(data: bytes, shard: ShardFile, name: str) -> Listing:
 def _refuse(name: str, why: str) -> DataError:
     return DataError(
         f"{name}: the index of the shards cannot be used ({why}); restore it, or write the shards anew with "
-        "'zoo data shard'",
+        "'zoo data shard --overwrite'",
         code="shard-index",
         data=name,
     )

@@ -15,6 +15,7 @@ import numpy as np
 from zoo._support.text import name_each, natural_key
 from zoo.data._labels import MAX_CLASSES, check_count
 from zoo.errors import DataError
+from zoo.spec import UNKNOWN
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,27 +33,32 @@ _BESIDE = ("classes.txt", "labels.json")
 def targets_of(
     read: Sequence[Shard], good: NDArray[np.int64], names: tuple[str, ...] | None, name: str
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
-    """Class names, and (m,) or, where labels were written as lists, (m, K) targets of the samples at `good`."""
-    table: dict[tuple[tuple[str, ...], bool], int] = {}
+    """Class names, and (m,) or, where labels were written as lists, (m, K) targets of the samples at `good`.
+
+    What a sample lists as unknown is UNKNOWN.
+    """
+    table: dict[tuple[tuple[str, ...], bool, tuple[str, ...]], int] = {}
     codes = []
     for one in read:
-        written = zip(one.labels, one.several, strict=True)
-        places = np.array([*(table.setdefault(pair, len(table)) for pair in written), -1], np.int32)
+        of_shard = zip(one.labels, one.several, one.unknown, strict=True)
+        places = np.array([*(table.setdefault(label, len(table)) for label in of_shard), -1], np.int32)
         codes.append(places[np.frombuffer(one.codes, np.int32)])  # -1 takes the last
     chosen = np.concatenate(codes)[good]
     used = np.unique(chosen).tolist()
-    pairs = list(table)
-    if len({several for _, several in (pairs[number] for number in used)}) > 1:
+    written = list(table)
+    if len({written[number][1] for number in used}) > 1:
         raise DataError(
             f"{name}: some samples have one label and others a list; expected one form in all", code="shard-labels"
         )
-    several = pairs[used[0]][1]
-    classes, numbers = _classes({label for number in used for label in pairs[number][0]}, names, name)
+    several = written[used[0]][1]
+    known = {label for number in used for label in (*written[number][0], *written[number][2])}
+    classes, numbers = _classes(known, names, name)
     check_count(len(classes), name, several=several)
-    targets = np.zeros((len(pairs), len(classes)) if several else len(pairs), np.int64)
+    targets = np.zeros((len(written), len(classes)) if several else len(written), np.int64)
     for number in used:
-        held = [numbers[label] for label in pairs[number][0]]
+        held = [numbers[label] for label in written[number][0]]
         if several:
+            targets[number, [numbers[label] for label in written[number][2]]] = UNKNOWN
             targets[number, held] = 1
         else:
             targets[number] = held[0]

@@ -15,20 +15,23 @@ from typing import IO, TYPE_CHECKING
 import numpy as np
 
 from zoo._support.text import brief, count_with_verb, natural_key
+from zoo.data._groups import codes_of
 from zoo.data._index import SPLITS, Pool, SplitName
 from zoo.data._names import Names
 from zoo.data._scanning.examine import ROW
 from zoo.data._scanning.scan import one_form, renumber, split_columns
 from zoo.data._sources.folder import ALIASES
+from zoo.data._sources.group_columns import Grouping, group_images
 from zoo.data._sources.shard_labels import names_beside, targets_of
 from zoo.data._sources.tars import Shard, read_shard
+from zoo.data._sources.values import find_missing
 from zoo.data._unusable import refusal
 from zoo.errors import DataError, ImageError
 from zoo.readers import IMAGE_SUFFIXES, Probe, RawImage, probe, read
 from zoo.readers._walk import is_hidden
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -99,9 +102,13 @@ class Shards:
             )
         return data
 
-    def digest(self, row: int) -> bytes:
-        """Sha256 of the image's bytes as they are now; raises OSError."""
-        return hashlib.sha256(self._bytes(row)).digest()
+    def is_unchanged(self, row: int, digest: bytes) -> bool:
+        """Whether the image's bytes are still those of the index; without one, those of `digest`. Raises OSError.
+
+        An image that was an array when it was sharded is known by the digest of its pixels, not of these bytes.
+        """
+        data = self._bytes(row)
+        return hashlib.sha256(data).digest() == digest if self.checks is None else not self._is_other(row, data)
 
     def expect(self, rows: NDArray[np.int64]) -> None:
         """Say in which order images will be read, so that the shards of a store are fetched ahead."""
@@ -177,7 +184,7 @@ def index_shards(path: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
     labels, targets = targets_of(read, good, names_beside(root, name), name)
     of_shard = np.repeat(np.arange(len(shards), dtype=np.int32), counts)[good]
     splits = np.array([SPLITS.index(split) if split else -1 for split, _ in shards])[of_shard]
-    groups, remarks = found.groups(good)
+    grouping = _group(Names.of(group for one in read for group in one.groups).subset(good), targets, found.hashes(good))
     kept = ids.subset(good)
     kind, channels = one_form(found.kind[good], found.channels[good], kept, name, as_is=as_is)
     ignored = sum(one.ignored for one in read)
@@ -203,11 +210,20 @@ def index_shards(path: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
         largest_side=int(max(found.width[good].max(), found.height[good].max())),
         voi=bool(found.voi[good].all()),
         paddings=found.paddings(good),
-        notes=(*((said,) if ignored else ()), *remarks),
+        notes=(*((said,) if ignored else ()), *grouping.notes),
         skipped=tuple(found.bad.values()),
-        groups=groups,
-        columns=found.patients(good),
+        groups=grouping.groups,
+        grouping=grouping,
+        columns=grouping.named,
     )
+
+
+def _group(names: Names, targets: NDArray[np.int64], hashes: Mapping[str, NDArray[np.int64]]) -> Grouping:
+    """Groups as samples name them, and the patients of their files; `hashes` as in `group_images`."""
+    nobody = find_missing(names, groups=True)
+    groups = Names.of("" if name in nobody else name for name in names)
+    of_samples = {"group": codes_of(groups)} if any(groups) else {}
+    return group_images(targets, hashes, of_samples, lambda _: groups)
 
 
 def _list_shards(path: Path, name: str) -> list[tuple[SplitName | None, str]]:

@@ -17,7 +17,6 @@ import numpy as np
 
 from zoo._support.cells import form_of, open_cells
 from zoo._support.text import brief, count_with_verb, format_count, natural_key, read_inert
-from zoo.data._groups import number_groups
 from zoo.data._index import EVERY, SPLITS, Pool, SplitName
 from zoo.data._labels import check_count
 from zoo.data._names import Names, one_line
@@ -26,7 +25,7 @@ from zoo.data._sources.codes import Codes, refuse_unlabelled
 from zoo.data._sources.columns import MARK, Columns
 from zoo.data._sources.entries import Entries, find, list_same_files
 from zoo.data._sources.folder import ALIASES
-from zoo.data._sources.group_columns import choose_column, fill_blanks, say_columns
+from zoo.data._sources.group_columns import group_images, say_columns
 from zoo.data._sources.joined import divide_labels
 from zoo.data._sources.listed import Listed, list_images
 from zoo.data._sources.places import spell
@@ -42,6 +41,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from zoo.data._sources.group_columns import Grouping
     from zoo.data._sources.places import Places
     from zoo.spec import Reading
 
@@ -83,7 +83,7 @@ def index_table(
     cells = open_cells(path, form)
     listed = list_images(path, cells, reading, places=places)
     columns = listed.columns
-    rows = _Rows(path.name, columns, skip_bad=skip_bad, keep_na=reading.get("keep_na", False if as_is else None))
+    rows = _Rows(path.name, columns, reading, skip_bad=skip_bad, as_is=as_is)
     ids = rows.without_unlabelled(Names.of(one_line(path.name, rows.take(listed))))
     if not len(ids):
         raise DataError(f"{path.name}: lists no image, expected a row for each", code="data-empty")
@@ -110,11 +110,13 @@ def index_table(
 class _Rows:
     """What the rows of a table say, collected in one pass."""
 
-    def __init__(self, file: str, columns: Columns, *, skip_bad: bool, keep_na: bool | None) -> None:
+    def __init__(self, file: str, columns: Columns, reading: Reading, *, skip_bad: bool, as_is: bool) -> None:
         self.file = file
         self.columns = columns
         self.skip_bad = skip_bad
-        self.keep_na = keep_na
+        self.keep_na = reading.get("keep_na", False if as_is else None)
+        self.group = str(columns.roles["group"]) if "group" in (reading.get("columns") or {}) else None
+        self.also = reading.get("group")
         self.numbers = array("q")
         self.labels = Codes()
         self.splits = array("b")
@@ -177,7 +179,7 @@ class _Rows:
     def _settle_missing(self) -> str:
         """Find rows without a label, and empty the cells of other columns that mean nothing; what may be done."""
         for name, codes in (*self.groups.items(), *self.kept.items(), *self.inputs.items()):
-            if words := self._missing(codes, groups=name in self.groups) - {""}:
+            if words := self._missing(codes, groups=name in {*self.groups, self.also}) - {""}:
                 self.notes += (codes.empty(words, name),)
         if self.columns.marks:
             return ""
@@ -297,7 +299,7 @@ def _pool(name: str, rows: _Rows, entries: Entries, *, as_is: bool) -> Pool:
     good, columns = entries.good, rows.columns
     labels, targets, notes = _targets(rows)
     kind, channels = one_form(entries.kinds, entries.channels, entries.ids, name, as_is=as_is)
-    groups, names, chosen, remarks = _groups(rows, entries)
+    grouping = _group(rows, entries, targets[good])
     splits: dict[SplitName, NDArray[np.int64]] = {}
     if columns.split is not None:
         codes = np.asarray(rows.splits, np.int64)[good]
@@ -318,15 +320,16 @@ def _pool(name: str, rows: _Rows, entries: Entries, *, as_is: bool) -> Pool:
         largest_side=entries.largest_side,
         voi=entries.voi,
         paddings=entries.paddings,
-        notes=tuple(dict.fromkeys((*ignored, *rows.notes, *notes, *remarks))),
+        notes=tuple(dict.fromkeys((*ignored, *rows.notes, *notes, *grouping.notes))),
         skipped=tuple(entries.bad.values()),
-        groups=groups,
+        groups=grouping.groups,
+        grouping=grouping,
         folds=np.asarray(rows.folds, np.int64)[good] if columns.fold is not None else None,
-        columns=entries.patients() | names | {name: codes.values().subset(good) for name, codes in rows.kept.items()},
+        columns=dict(grouping.named) | {name: codes.values().subset(good) for name, codes in rows.kept.items()},
         inputs={name: codes.values().subset(good) for name, codes in rows.inputs.items()},
         others={name: codes.values().subset(good) for name, codes in rows.others.items()},
         unlabelled=rows.unlabelled,
-        **say_columns(columns, chosen),
+        **say_columns(columns, grouping.chosen),
     )
 
 
@@ -366,30 +369,13 @@ def _targets(rows: _Rows) -> tuple[tuple[str, ...], NDArray[np.int64], tuple[str
     return labels, np.array(values, np.int64)[codes], notes
 
 
-def _groups(
-    rows: _Rows, entries: Entries
-) -> tuple[NDArray[np.int64] | None, dict[str, Sequence[str]], str | None, tuple[str, ...]]:
-    """Groups as the table gives them, else as the files do; a column of their names; which column they are; and notes.
-
-    An image without one is a group of its own.
-    """
+def _group(rows: _Rows, entries: Entries, targets: NDArray[np.int64]) -> Grouping:
+    """Groups of the images of `entries.good`, as the table and the files give them."""
     found = {name: codes.array()[entries.good] for name, codes in rows.groups.items()}
     for name, codes in rows.groups.items():
         found[name][found[name] == codes.numbers.get("", -1)] = -1
-    chosen, notes = choose_column(found, rows.labels.array()[entries.good])
-    if chosen is None:
-        groups, remarks = entries.groups()
-        return groups, {}, None, (*notes, *remarks)
-    others = {name: codes for name, codes in found.items() if name != chosen}
-    numbers, said = fill_blanks(found[chosen], others.values()), found[chosen]
-    names: Sequence[str] = rows.groups[chosen].values().subset(entries.good)
-    if filled := int((said != numbers).sum()):
-        known = {number: name for number, name in zip(said.tolist(), names, strict=True) if number >= 0}
-        names = Names.of(
-            name or (known.get(number, f"no {chosen} {number}") if number >= 0 else "")
-            for number, name in zip(numbers.tolist(), names, strict=True)
-        )
-        notes += (f"{count_with_verb(filled, 'image')} grouped by {brief(others)}: no {chosen!r} is named",)
-    if alone := int((numbers < 0).sum()):
-        notes += (f"{alone} of {len(numbers)} images have no group; each of them counts as a group of its own",)
-    return number_groups(numbers), {"group": names}, chosen, notes
+
+    def texts(name: str) -> Sequence[str]:
+        return rows.groups[name].values().subset(entries.good)
+
+    return group_images(targets, entries.hashes, found, texts, rows.group)

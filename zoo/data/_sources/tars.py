@@ -13,13 +13,15 @@ import tarfile
 import time
 from array import array
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
+from zoo._support.cells import column_key
 from zoo._support.files import atomic_write
 from zoo.data._scanning.examine import NOBODY, ROW, SETTLED, identity, pack_row
+from zoo.data._sources.columns import NAMES
 from zoo.data._sources.tar_headers import members
 from zoo.data._unusable import Unusable
 from zoo.errors import DataError, ImageError, OutputError
@@ -62,6 +64,18 @@ class Shard(msgspec.Struct, array_like=True):
     """Position: what is wrong with the sample."""
     ignored: int
     """Members that are not regular files, and samples without an image."""
+    unknown: list[Labels]
+    """Of each of `labels`: those that nobody knows of its images."""
+    groups: list[str]
+    """(n,) the patient or lesion that a sample names, "" for none."""
+
+
+class _Label(NamedTuple):
+    """What a sample says of its image."""
+
+    labels: Labels
+    several: bool
+    unknown: Labels
 
 
 class _Stored(msgspec.Struct):
@@ -222,21 +236,22 @@ class _Growing:
         self._rows = bytearray()
         self._places = (array("q"), array("q"))
         self._codes = array("i")
-        self._labels: dict[tuple[Labels, bool], int] = {}
+        self._labels: dict[_Label, int] = {}
+        self._groups: list[str] = []
         self._fields: dict[tuple[str, ...], int] = {(): 0}
         self._bad: dict[int, Unusable] = {}
 
     def add(self, stream: IO[bytes], key: str, parts: list[_Part]) -> None:
         """Take up a sample, unless it holds no image."""
         identity = f"{self.name}/{key}"
-        code, row, image = -1, bytes(ROW.itemsize), None
+        code, row, image, group = -1, bytes(ROW.itemsize), None, ""
         try:
             found = _image(stream, parts, identity)
             if found is None:
                 self.ignored += 1
                 return
             image, data = found
-            label = _label(stream, parts, identity)
+            label, group = _label(stream, parts, identity)
             header = quick.probe(data) or probe(data, name=identity)
             row = pack_row(header, hashlib.sha256(data).digest(), NOBODY, self._fields)
             code = self._labels.setdefault(label, len(self._labels))
@@ -245,6 +260,7 @@ class _Growing:
         self._keys.append(key)
         self._rows += row
         self._codes.append(code)
+        self._groups.append(group)
         self._places[0].append(0 if image is None else image.offset)
         self._places[1].append(0 if image is None else image.size)
 
@@ -256,11 +272,13 @@ class _Growing:
             self._places[0].tobytes(),
             self._places[1].tobytes(),
             np.array(self._codes, np.int32).tobytes(),
-            [labels for labels, _ in self._labels],
-            [several for _, several in self._labels],
+            [label.labels for label in self._labels],
+            [label.several for label in self._labels],
             list(self._fields),
             self._bad,
             self.ignored,
+            [label.unknown for label in self._labels],
+            self._groups,
         )
 
 
@@ -290,33 +308,46 @@ def _image(stream: IO[bytes], parts: list[_Part], identity: str) -> tuple[_Part,
     return None
 
 
-def _label(stream: IO[bytes], parts: list[_Part], identity: str) -> tuple[Labels, bool]:
-    """The labels of a sample as texts, and whether they were written as a list."""
+def _label(stream: IO[bytes], parts: list[_Part], identity: str) -> tuple[_Label, str]:
+    """The labels of a sample as texts, and the group that its .json names, "" for none."""
     texts = {one.extension: one for one in parts if one.extension in ("cls", "json")}
-    one = texts.get("cls") or texts.get("json")
-    if one is None:
+    if not texts:
         raise ImageError(identity, "no label; expected a member .cls or .json beside the image", code="sample-label")
-    if one.size > _MOST_TEXT:
-        raise ImageError(
-            f"{identity}.{one.extension}", f"{one.size} bytes, expected a label", code="sample-label", bytes=one.size
-        )
-    try:
-        text = _bytes(stream, one).decode("utf-8").strip()
-        found: Any = text if one.extension == "cls" else msgspec.json.decode(text)
-    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
-        raise ImageError(
-            f"{identity}.{one.extension}", "not UTF-8 text or JSON, expected a label", code="sample-label"
-        ) from None
+    said = {extension: _text(stream, one, identity) for extension, one in texts.items()}
+    about = said.get("json")
+    found = said.get("cls", about)
     if isinstance(found, dict):
         found = next((found[key] for key in ("label", "cls", "labels") if key in found), None)
+    unknown = about.get("unknown", []) if isinstance(about, dict) and isinstance(found, list) else []
     labels = found if isinstance(found, list) else [found]
-    if not all(isinstance(label, str | int) and not isinstance(label, bool) and str(label) for label in labels):
+    names = [*labels, *(unknown if isinstance(unknown, list) else [None])]
+    if not all(isinstance(name, str | int) and not isinstance(name, bool) and str(name) for name in names):
         raise ImageError(
-            f"{identity}.{one.extension}",
-            'no label in it; expected a number or a name, in JSON as "label", "cls" or a list "labels"',
+            f"{identity}.{'cls' if 'cls' in texts else 'json'}",
+            'no label in it; expected a number or a name, in JSON as "label", "cls" or lists "labels" and "unknown"',
             code="sample-label",
         )
-    return tuple(map(str, labels)), isinstance(found, list)
+    label = _Label(tuple(map(str, labels)), isinstance(found, list), tuple(map(str, unknown)))
+    return label, _group(about) if isinstance(about, dict) else ""
+
+
+def _text(stream: IO[bytes], one: _Part, identity: str) -> Any:
+    """What a member .cls or .json says; raises ImageError."""
+    name = f"{identity}.{one.extension}"
+    if one.size > _MOST_TEXT:
+        raise ImageError(name, f"{one.size} bytes, expected a label", code="sample-label", bytes=one.size)
+    try:
+        text = _bytes(stream, one).decode("utf-8").strip()
+        return text if one.extension == "cls" else msgspec.json.decode(text)
+    except (UnicodeDecodeError, msgspec.DecodeError, RecursionError):
+        raise ImageError(name, "not UTF-8 text or JSON, expected a label", code="sample-label") from None
+
+
+def _group(about: dict[str, Any]) -> str:
+    """The group of an image: as `zoo data shard` writes it, else under a name that a column of groups may have."""
+    named = {column_key(key): value for key, value in about.items()}
+    value = next((named[key] for key in ("group", *NAMES["group"]) if key in named), "")
+    return str(value).strip() if isinstance(value, str | int) and not isinstance(value, bool) else ""
 
 
 def _bytes(stream: IO[bytes], member: _Part) -> bytes:

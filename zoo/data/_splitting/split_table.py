@@ -16,7 +16,7 @@ from zoo._support.cells import column_key
 from zoo._support.files import atomic_write, refuse_occupied
 from zoo._support.text import format_count, inert
 from zoo._urls import is_url, show_url
-from zoo.data._groups import PATIENT, codes_of, describe_alike, names_alike, names_of, number_groups
+from zoo.data._groups import PATIENT, describe_alike, names_alike, regroup
 from zoo.data._index import EVERY, Arrays, Files, Several, Stacked
 from zoo.data._labels import count_labels, describe_spelled_alike
 from zoo.data._named import find_named, index
@@ -120,7 +120,9 @@ def split_table(
             code="split-source",
             data=known.name,
         )
-    pool, group = index(source, skip_bad=skip_bad, **reading), reading.get("group")
+    pool = index(source, skip_bad=skip_bad, **reading)
+    if group := reading.get("group"):
+        pool = regroup(pool, group)
     if (pool.rows or pool.folds is not None) and not again:
         brought = " and ".join(pool.rows) if pool.rows else "folds"
         raise DataError(
@@ -137,14 +139,13 @@ def split_table(
             value=str(target),
         )
     refuse_occupied(target, overwrite=overwrite)
-    names = _group_names(pool, group)
-    groups = pool.groups if group is None else number_groups(codes_of(names or ()))
-    parts, shares = _divide(pool, groups, count=folds, val=val, test=test, seed=seed)
+    names = next((pool.columns[name] for name in ("group", PATIENT) if name in pool.columns), None)
+    parts, shares = _divide(pool, count=folds, val=val, test=test, seed=seed)
     column = "split" if folds is None else "fold"
     atomic_write(target, _table(pool, _paths(pool, source, target), column, parts, names))
     wanted = [(name if folds is None else f"fold {name}", shares[name], rows) for name, rows in parts.items()]
-    notes = () if groups is None else uneven(pool.targets, wanted, pool.labels)
-    if alike := names_alike(pool, group):
+    notes = () if pool.groups is None else uneven(pool.targets, wanted, pool.labels)
+    if alike := names_alike(pool):
         notes = (*notes, describe_alike(alike, named=True))
     if same := describe_spelled_alike(pool.labels):
         notes = (*notes, *same)
@@ -156,7 +157,7 @@ def split_table(
         path=str(target),
         n=len(pool.ids),
         labels=pool.labels,
-        groups=None if groups is None else len(np.unique(groups)),
+        groups=None if pool.groups is None else len(np.unique(pool.groups)),
         seed=seed,
         column=column,
         parts={part: len(rows) for part, rows in parts.items()},
@@ -184,12 +185,12 @@ def _check(val: float, test: float, count: int | None) -> None:
 
 
 def _divide(
-    pool: Pool, groups: NDArray[np.int64] | None, *, count: int | None, val: float, test: float, seed: int
+    pool: Pool, *, count: int | None, val: float, test: float, seed: int
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, float]]:
     """Images of each split or fold, and the shares that were wanted."""
     if count is not None:
         made_of = pool.targets, pool.digests, count
-        fold = deal_folds(*made_of, groups=groups, labels=pool.labels, name=pool.name, seed=seed)
+        fold = deal_folds(*made_of, groups=pool.groups, labels=pool.labels, name=pool.name, seed=seed)
         parts = {str(number): np.flatnonzero(fold == number) for number in range(count)}
         return parts, dict.fromkeys(parts, 1 / count)
     held_out: dict[SplitName, float] = {}
@@ -200,17 +201,10 @@ def _divide(
     everything = np.arange(len(pool.ids), dtype=np.int64)
     made = stratify(
         everything, pool.targets, pool.digests, held_out,
-        groups=groups, labels=pool.labels, name=pool.name, seed=seed,
+        groups=pool.groups, labels=pool.labels, name=pool.name, seed=seed,
     )  # fmt: skip
     wanted: dict[SplitName, float] = {"train": 1 - val - test, **held_out}
     return {split: made[split] for split in made}, {split: wanted[split] for split in wanted}
-
-
-def _group_names(pool: Pool, group: str | None) -> Sequence[str] | None:
-    """(n,) the group of each image as text, "" for none; None where no groups are known."""
-    if group is None:
-        return next((pool.columns[name] for name in ("group", PATIENT) if name in pool.columns), None)
-    return names_of(pool, group, every=True)
 
 
 def _table(

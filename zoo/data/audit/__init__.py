@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo._support.text import format_count
-from zoo.data._groups import names_alike
+from zoo.data._groups import group_as_asked, names_alike, notes_with
 from zoo.data._index import Pool
 from zoo.data._named import index
 from zoo.data._unusable import note_skipped, refusal
 from zoo.data.audit._classes import counts, imbalance, mismatches
 from zoo.data.audit._copies import alike, copies
-from zoo.data.audit._groups import group_leaks, groups_of
+from zoo.data.audit._groups import group_leaks
 from zoo.data.audit._look import look_at
 from zoo.data.audit._page import page
 from zoo.data.audit._pixels import depths, find_saturated, personal, storage, unreadable
@@ -60,7 +60,8 @@ def audit(source: str | Path | Pool, *, group: str | None = None, progress: Prog
             fits nothing.
     """
     pool = source if isinstance(source, Pool) else index(source, skip_bad=True, as_is=True, group=group)
-    groups = groups_of(pool, group)
+    asked = None if group is None else group_as_asked(pool, group, every=False)
+    groups = pool.groups if asked is None else asked.numbers
     view = View.of(pool, look_at(pool, progress=progress))
     if not len(view.looks.good):
         raise refusal(view.looks.bad.values(), len(pool.ids), of=pool.name)
@@ -95,7 +96,7 @@ def audit(source: str | Path | Pool, *, group: str | None = None, progress: Prog
         brightness=brightness,
         brightest=brightest,
         search=search,
-        notes=(*note_skipped(skipped), *pool.notes, *_remarks(view, groups)),
+        notes=(*note_skipped(skipped), *notes_with(pool, asked), *_remarks(view, groups)),
         skipped=skipped,
         passed_over=dict(pool.passed_over),
     )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from zoo.data._groups import codes_of, describe_alike, names_of
+from zoo.data._groups import describe_alike
 from zoo.data.audit._report import Finding
 
 if TYPE_CHECKING:
@@ -14,26 +14,9 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from zoo.data._index import Pool
     from zoo.data.audit._view import View
 
-__all__ = ["group_leaks", "groups_of"]
-
-
-def groups_of(pool: Pool, group: str | None) -> NDArray[np.int64] | None:
-    """(n,) int64, which group each image belongs to; -1: in none. None where the set has no groups.
-
-    Args:
-        pool: the set.
-        group: what names the groups, see `zoo.data._groups.names_of`; None: the groups that the set brings itself, such
-            as the patients of DICOM files.
-
-    Raises:
-        DataError: as `zoo.data._groups.names_of`.
-    """
-    if group is None:
-        return pool.groups
-    return codes_of(names_of(pool, group, every=False))
+__all__ = ["group_leaks"]
 
 
 def group_leaks(view: View, groups: NDArray[np.int64] | None, pairs: Sequence[tuple[str, str]] = ()) -> list[Finding]:
