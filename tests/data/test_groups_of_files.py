@@ -146,6 +146,21 @@ def test_patients_that_share_a_file_are_joined_as_far_as_splits_allow(tmp_path: 
     assert noted(few.notes, "4 files", "two splits")
 
 
+def test_pictures_of_files_beside_an_archive_are_written_down_with_their_number(tmp_path: Path) -> None:
+    rows = []
+    for number in range(8):
+        write_pages(tmp_path / f"{number}.tif", 3)
+        rows += [(f"{number}.tif", "ab"[number % 2], page) for page in range(1, 4)]
+    np.savez(tmp_path / "x.npz", train_images=RNG.integers(0, 256, (4, 8, 8), np.uint8), train_labels=np.arange(4) % 2)
+    rows += [(f"x.npz#train/{number}", "ab"[number % 2], "") for number in range(4)]
+    before = index(write_table(tmp_path, "image,label,frame", rows))
+    split_table(tmp_path / "t.csv", tmp_path / "made.csv")
+    after = index(tmp_path / "made.csv")
+    assert list(after.ids) == list(before.ids)
+    assert partition(after.groups) == partition(before.groups)
+    assert len(partition(after.groups)) == 12
+
+
 def test_one_file_that_holds_all_pictures_is_divided_and_said(tmp_path: Path) -> None:
     write_pages(tmp_path / "0.tif", 30)
     table = write_table(tmp_path, "image,label,frame", [("0.tif", "ab"[page % 2], page) for page in range(1, 31)])

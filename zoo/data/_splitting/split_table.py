@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from zoo.data._index import Pool, SplitName
+    from zoo.data._index import Pool, Source, SplitName
     from zoo.spec import Reading
 
 __all__ = ["SplitTable", "split_table"]
@@ -220,7 +220,7 @@ def _table(
         part[rows] = number
     words = list(parts)
     several = pool.targets.ndim == 2
-    frames = pool.source.frames if isinstance(pool.source, Files) else None
+    frames = _frames(pool.source)
     if frames is not None and (frames == EVERY).all():  # the table is read with --frames channels, too
         frames = None
     known = {name for names in NAMES.values() for name in names}  # read again, they would be the label or the group
@@ -237,6 +237,19 @@ def _table(
         texts = (image(i), *frame, *shows, words[part[i]], *of_group, *(v[i] for v in kept.values()))
         writer.writerow(inert(str(text)) for text in texts)
     return stream.getvalue()
+
+
+def _frames(source: Source) -> NDArray[np.int64] | None:
+    """(n,) as in `Files`, 0 for an image of an archive; None: each file holds one picture."""
+    if isinstance(source, Files):
+        return source.frames
+    files = source.parts[0] if isinstance(source, Several) else None
+    if not isinstance(source, Several) or not isinstance(files, Files) or files.frames is None:
+        return None
+    of_files = source.part == 0
+    frames = np.zeros(len(of_files), np.int64)
+    frames[of_files] = files.frames[source.rows[of_files]]
+    return frames
 
 
 def _has_meaning(name: str, known: set[str]) -> bool:
