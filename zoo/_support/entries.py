@@ -205,7 +205,7 @@ def find_suffix_clashes(claims: Iterable[tuple[str, str, Iterable[str]]]) -> dic
     """Names of readers that claim a suffix of another, each with what to say of it.
 
     Args:
-        claims: of each reader its name, how messages name it, and its suffixes.
+        claims: readers, each with its name, how messages name it, and its suffixes.
     """
     owners: dict[str, list[tuple[str, str]]] = {}
     for name, called, suffixes in claims:

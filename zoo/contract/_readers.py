@@ -299,7 +299,7 @@ def find_files(reader: str, folder: Path, *, asked: bool) -> tuple[Path, ...]:
     Args:
         reader: name of its entry point.
         folder: where they are looked for.
-        asked: the user named this folder, so an empty one is no choice but a slip.
+        asked: the user named this folder, so an empty one is a slip.
 
     Raises:
         DataError: `asked`, and it is not a folder or holds none.

@@ -59,7 +59,7 @@ def find_changed_labels(found: NDArray[Any], expected: NDArray[Any], task: Task)
     Args:
         found: (K,) logits.
         expected: (K,) logits.
-        task: of several labels each is given where its logit is above 0; else the first of the largest is.
+        task: its rule: of several labels each is given where its logit is above 0; else the first of the largest is.
 
     Returns:
         Of several labels those that changed; else the label found where it is another, or nothing.

@@ -52,7 +52,7 @@ def plugins() -> list[PluginRow]:
     """Every installed plugin by its metadata, sorted by name. Nothing is imported: "ok" is "may be tried"."""
     declared = read_declared()
     rows = [_row(one, refusal(name, owners)) for name, owners in declared.entries[PLUGINS].items() for one in owners]
-    return [*rows, *map(_unread_row, declared.unread_of(PLUGINS))]
+    return [*rows, *map(_row_of, declared.unread_of(PLUGINS))]
 
 
 def check_plugins(limit_s: float = PATIENCE) -> list[PluginRow]:
@@ -93,7 +93,7 @@ def _row(entry: Entry, why: PluginError | None) -> PluginRow:
     )
 
 
-def _unread_row(unread: Unread) -> PluginRow:
+def _row_of(unread: Unread) -> PluginRow:
     return PluginRow(
         name=unread.row,
         distribution=unread.distribution.name,

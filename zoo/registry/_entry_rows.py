@@ -76,7 +76,7 @@ def check_readers(limit_s: float = PATIENCE) -> list[EntryRow]:
     """
     rows = _check_all(readers(), limit_s)
     sound = [row for row in rows if row.state == "ok"]
-    clashes = find_suffix_clashes((row.name, _called(row), row.suffixes) for row in sound)
+    clashes = find_suffix_clashes((row.name, _describe(row), row.suffixes) for row in sound)
     return [
         msgspec.structs.replace(row, state="broken", status=clashes[row.name]) if row.name in clashes else row
         for row in rows
@@ -91,7 +91,7 @@ def check_callbacks(limit_s: float = PATIENCE) -> list[EntryRow]:
 def _rows(group: Group) -> list[EntryRow]:
     declared = read_declared()
     rows = [_row(group, one, owners) for owners in declared.entries[group].values() for one in owners]
-    return [*rows, *(_unread_row(group, one) for one in declared.unread_of(group))]
+    return [*rows, *(_row_of(group, one) for one in declared.unread_of(group))]
 
 
 def _row(group: Group, entry: Entry, owners: tuple[Entry, ...]) -> EntryRow:
@@ -115,7 +115,7 @@ def _row(group: Group, entry: Entry, owners: tuple[Entry, ...]) -> EntryRow:
     )
 
 
-def _unread_row(group: Group, unread: Unread) -> EntryRow:
+def _row_of(group: Group, unread: Unread) -> EntryRow:
     return EntryRow(
         name=unread.row,
         distribution=unread.distribution.name,
@@ -127,7 +127,7 @@ def _unread_row(group: Group, unread: Unread) -> EntryRow:
     )
 
 
-def _called(row: EntryRow) -> str:
+def _describe(row: EntryRow) -> str:
     """How messages name it."""
     kind = "reader" if row.group == READERS else "callback"
     return f"{kind} {row.name!r} of {row.distribution} {row.version}"
@@ -159,7 +159,7 @@ def _check(row: EntryRow, deadline: float, limit_s: float) -> EntryRow:
         if place.is_file():
             found = msgspec.json.decode(place.read_bytes(), type=_Answer)
         else:
-            line = f"{_called(row)} ended the process while it was imported (exit {ended.returncode})"
+            line = f"{_describe(row)} ended the process while it was imported (exit {ended.returncode})"
             found = _Answer("broken", line)
     return msgspec.structs.replace(row, state=found.state, status=found.status, suffixes=found.suffixes)
 

@@ -181,7 +181,7 @@ def refuse_unfit(found: Candidates, data: Splits, source: str | Path, said: Budg
     """Refuse images that no candidate can be fitted to as they are: gray of 16 bits of which nobody says the range.
 
     Args:
-        found: the candidates; one of each plugin and range of values stands for all.
+        found: the candidates; one of each plugin and range of values is tried.
         data: the images.
         source: where they are.
         said: what every trial is told, as `zoo.train` takes it.

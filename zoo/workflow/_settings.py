@@ -61,7 +61,7 @@ def read_settings(pairs: Iterable[str]) -> dict[str, Any]:
 def spell_setting(name: str, value: Any) -> str:
     """NAME=VALUE, from which `read_settings` reads the same value: a word as it is, else JSON, which is YAML too."""
     if isinstance(value, str):
-        with contextlib.suppress(UsageError):  # a word such as no, which must stand in quotes
+        with contextlib.suppress(UsageError):  # a word such as no, which wants quotes
             if read_settings([f"{name}={value}"]) == {name: value}:
                 return f"{name}={value}"
     return f"{name}={json.dumps(value, ensure_ascii=False)}"

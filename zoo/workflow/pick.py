@@ -142,7 +142,7 @@ def pick(
         models: candidates; empty: the catalogue.
         metric: what chooses, see `TrainConfig.metric`; None: macro AUROC.
         task: "ordinal": classes are grades in order, see `Budget.task`.
-        order: of grades that are not numbers, all of them from the lowest to the highest.
+        order: grades that are not numbers, all of them from the lowest to the highest.
         seed: seed of every training.
         device: what networks are trained on.
         skip_bad: leave unreadable images out of every training, instead of refusing the set.

@@ -76,7 +76,7 @@ class Codes:
 def refuse_unlabelled(file: str, labels: Codes, missing: set[str], *, settled: bool) -> None:
     """Refuse to leave rows without a label out where none would stay, or where their word may be a class.
 
-    "None" is a grade of retinopathy. A word is taken for one where it stands in as many rows as the rarest class, or
+    "None" is a grade of retinopathy. A word is taken for one where as many rows hold it as the rarest class, or
     in one of a hundred: by its number alone it cannot be told from a class then.
 
     Args:

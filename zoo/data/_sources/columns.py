@@ -247,15 +247,14 @@ def find_inputs(
     """Positions of the columns to be given to a model, by their names in the header; a role such as age is a name, too.
 
     Args:
-        inputs: see `TrainConfig.inputs`.
+        inputs: names, as in `TrainConfig.inputs`.
         header: names of the columns.
         file: name of the table.
         found: further names, and the positions that they mean.
         meant: columns that say what the answer is, or who it is: position to role.
 
     Raises:
-        DataError: no such column, or one of `meant`.
-        UsageError: one is named twice.
+        ZooError: no such column, one of `meant`, or one that is named twice.
     """
     asked: dict[str, int] = {}
     for text in inputs:

@@ -97,7 +97,7 @@ def index_hdf5(path: Path) -> Pool:
         )
     packed = [one for one in files if one.suffix.lower() == ".gz"]
     if packed:
-        raise _packed(packed[0])
+        raise _refuse_packed(packed[0])
     splits = [_split_of(one) for one in files]
     if len(files) > 1 and len({*splits, None}) <= len(files):
         raise DataError(
@@ -109,7 +109,7 @@ def index_hdf5(path: Path) -> Pool:
     return _pool(folder.resolve().name if path.is_dir() else path.stem, files, splits)
 
 
-def _packed(path: Path) -> DataError:
+def _refuse_packed(path: Path) -> DataError:
     return DataError(
         f"{path.name}: a packed file, which cannot be read image by image; unpack it with gunzip",
         code="data-format",
@@ -269,7 +269,7 @@ def _groups(path: Path, n: int) -> tuple[list[str], tuple[str, ...]]:
     """
     table = _beside(path, _META)
     if (packed := table.with_name(f"{table.name}.gz")).is_file() and not table.is_file():
-        raise _packed(packed)
+        raise _refuse_packed(packed)
     if not table.is_file():
         return [""] * n, ()
     cells = open_cells(table, "text")

@@ -286,7 +286,7 @@ class _Round:
         yield result
 
     def _asks_again(self, result: Result, arrival: Arrival, digest: str) -> TypeGuard[Failure]:
-        """Whether a failure is no answer yet: it is the machine's, or may be and was not met `_TRIES` times.
+        """Whether a failure is not an answer yet: it is the machine's, or may be and was not met `_TRIES` times.
 
         A file that this user may not read has no digest, and that is its answer.
         """
