@@ -122,7 +122,7 @@ def read_head(path: str) -> bytes | None:
 
 
 def _is_special(path: str) -> bool:
-    """Whether it is certain that this is another thing than a regular file, such as a socket, which cannot be opened."""
+    """Whether this is surely another thing than a regular file, such as a socket, which cannot be opened."""
     try:
         return not stat.S_ISREG(os.stat(path).st_mode)  # noqa: PTH116 - as `os.open`
     except OSError:

@@ -123,7 +123,7 @@ def draw_several(val: ImageSet, train: ImageSet, most: int, seed: int) -> tuple[
 def group_copies(val: ImageSet, others: Sequence[Several]) -> NDArray[np.int64]:
     """(n,) of which patient the validation images and then `others` are; of an unknown one each image is of its own.
 
-    A copy is of the patient of its original: it may show that a label changes, and cannot prove a second time that none does.
+    A copy is of the patient of its original: it may show that a label changes, and cannot show again that none does.
     """
 
     def of(images: ImageSet) -> NDArray[np.int64]:

@@ -123,7 +123,8 @@ def settle(
 
     Args:
         columns: columns that may name groups, patients first.
-        targets: classes, as in `zoo.data._index.ImageSet`. A class must have groups enough; of several labels that is not asked.
+        targets: classes, as in `zoo.data._index.ImageSet`. A class must have groups enough; of several labels that is
+            not asked.
         texts: (n,) the cells of a column by its name, "" for none.
         asked: the column that a user names.
     """
