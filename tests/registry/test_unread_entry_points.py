@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pictures import class_folder
 from refusals import refused
 
 from zoo import registry
 from zoo._support.entries import read_declared
+from zoo.data import open_data
 from zoo.errors import UsageError
 from zoo.loggers import find_callbacks
 from zoo.readers._others import others
+from zoo.workflow._candidates import Limits, find_candidates
 
 pytestmark = pytest.mark.usefixtures("ours")
 
@@ -89,3 +93,17 @@ def test_metadata_with_a_byte_that_is_not_text_still_names_the_package(declare: 
     assert [(row.distribution, row.version) for row in registry.plugins() if row.name == "half-net"] == [
         ("half", "2.0")
     ]
+
+
+def test_a_folder_twice_on_the_path_is_one_package(declare: Declare, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader clashed with itself where PYTHONPATH named the working folder."""
+    declare(b"[zoo.readers]\nodd = half:Odd")
+    monkeypatch.syspath_prepend(sys.path[0])
+    (only,) = read_declared().entries["zoo.readers"]["odd"]
+    assert only.distribution.name == "half"
+
+
+def test_a_search_passes_over_a_package_that_cannot_be_read(declare: Declare, tmp_path: Path) -> None:
+    declare(b"[zoo.plugins]\nfoo")
+    images = open_data(class_folder(tmp_path / "set"))
+    assert find_candidates(images, Limits(), slot=600).quick

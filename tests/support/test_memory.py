@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import ctypes
 import errno
 import math
+import platform
+import resource
 from typing import TYPE_CHECKING
 
 import pytest
 
 from zoo._support import memory
-from zoo._support.memory import describe_want, free_memory, lacks_memory, lies_in_memory
+from zoo._support.memory import describe_want, free_memory, keep_memory, lacks_memory, lies_in_memory
 from zoo.errors import OutputError
 
 if TYPE_CHECKING:
@@ -96,3 +99,30 @@ def test_free_memory_is_what_the_system_says(tmp_path: Path, monkeypatch: pytest
     assert free_memory() == 2048
     told.unlink()
     assert free_memory() == math.inf
+
+
+def _count_faults() -> int:
+    """Pages that the system gives while 64 MB are taken, written and freed, the third time and a fourth."""
+    library = ctypes.CDLL(None)
+    library.malloc.restype, library.malloc.argtypes = ctypes.c_void_p, [ctypes.c_size_t]
+    library.free.argtypes = [ctypes.c_void_p]
+    for turn in range(4):
+        if turn == 2:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        place = library.malloc(64 << 20)
+        ctypes.memset(place, 1, 64 << 20)
+        library.free(place)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another malloc decides by itself")
+def test_memory_that_was_freed_is_kept_inside_the_block_and_given_back_after_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(memory, "free_memory", lambda: math.inf)
+    with keep_memory():
+        kept = _count_faults()
+    assert kept < 100 < _count_faults(), "each array is mapped anew, page by page"
+    monkeypatch.setattr(memory, "free_memory", lambda: 1 << 30)
+    with keep_memory():
+        assert _count_faults() > 100, "memory is short"

@@ -152,6 +152,8 @@ def test_a_stopped_run_continues_with_the_first_unfinished_fold(
     assert [(out / f"fold-{k}" / "model.onnx").stat().st_mtime_ns for k in (0, 1)] == before
     with refused("resume-changed", TrainingError, name="--seed"):
         zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3, seed=4)
+    with refused("resume-changed", TrainingError, name="--keep-na", was=None, now=False):
+        zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3, keep_na=False)
     with refused("resume-changed", TrainingError, name="--settings"):
         zoo.train_folds(MODEL, colours, out=out, resume="auto", folds=3, settings={"split_seed": 4})
     with refused("run-other-model", TrainingError):

@@ -15,8 +15,8 @@ from zoo.errors import DataError, ImageError, UsageError
 from zoo.preprocess import normalize_batch
 from zoo.readers import RawImage
 from zoo.spec import Percentile, PreprocessSpec, Scale, Voi, Window
-from zoo.workflow._recipe import configure, resolve
-from zoo.workflow._settings import settings_of
+from zoo.workflow._recipe import configure, refuse_options, resolve
+from zoo.workflow._settings import settings_of, words_of
 from zoo.workflow.train import read_settings, spell_setting
 
 
@@ -99,6 +99,15 @@ def test_a_setting_does_not_beat_the_option_of_its_name(budget: Any, settings: d
 def test_a_field_is_set_once_with_its_prefix_or_without() -> None:
     with refused("setting-value", UsageError, name="lr", value=2.0):
         settings_of({"settings": {"lr": 1.0, "train.lr": 2.0}})
+
+
+def test_that_words_are_no_class_is_said_too() -> None:
+    """`--no-keep-na` was dropped with the switches that are off, so its own advice did nothing."""
+    assert words_of({"keep_na": False, "pretrained": False, "lr": None, "seed": 0, "settings": {}}) == {
+        "keep_na": False, "seed": 0,
+    }  # fmt: skip
+    with refused("option-ignored", UsageError):
+        refuse_options({"keep_na": False}, why="nothing is read")
 
 
 def test_the_same_may_be_said_as_an_option_and_as_a_setting() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TextIO
@@ -127,6 +128,7 @@ def read_declared() -> Declared:
 
     entries: dict[str, list[Entry]] = {group: [] for group in _KINDS}
     unread: list[Unread] = []
+    taken: set[str] = set()
     for installed in distributions():
         text = _text_of(installed, "entry_points.txt")
         groups = tuple(group for group in _KINDS if f"[{group}]" in text)
@@ -135,6 +137,10 @@ def read_declared() -> Declared:
         name, version = _name_and_version(installed)
         if name is not None and _place(next(iter(distributions(name=name)), installed)) != _place(installed):
             continue  # it is hidden by another of its name, earlier on sys.path
+        if name is not None:
+            if (plain := re.sub(r"[-_.]+", "-", name).casefold()) in taken:
+                continue  # its folder is on sys.path twice, or pip left a second dist-info
+            taken.add(plain)
         owner = Distribution(name or "an unknown distribution", version or "(no version)")
         try:
             points = tuple(installed.entry_points)

@@ -1,18 +1,21 @@
-"""Memory: how much is free, which folders are made of it, and which errors say that it ran out."""
+"""Memory: how much is free, who keeps what was freed, which folders are made of it, which errors say it ran out."""
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import errno
 import math
 import re
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from zoo._support.machine import cgroups
 from zoo._support.text import join_lines
 from zoo.errors import ZooError
 
-__all__ = ["describe_want", "free_memory", "lacks_memory", "lies_in_memory"]
+__all__ = ["describe_want", "free_memory", "keep_memory", "lacks_memory", "lies_in_memory", "return_memory"]
 
 _MEMINFO = Path("/proc/meminfo")
 _STATM = Path("/proc/self/statm")
@@ -22,6 +25,10 @@ _SAYS_SO = re.compile(
     r"bad.?alloc|(cannot|can't|failed to|unable to) allocate|out of memory|not enough memory|failed to map segment",
     re.IGNORECASE,
 )
+_PLENTY = 4 << 30
+"""Free bytes below which what was freed goes back to the system, as ever."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX = -1, -3, -4
+"""Numbers of glibc's malloc.h."""
 _PLACE_IN_TORCH = re.compile(r"^\[enforce fail at [^\]]*\]\s*\S+ == \S+\s*")
 
 
@@ -32,6 +39,37 @@ def free_memory() -> float:
     """
     of_machine = _number(_MEMINFO, r"^MemAvailable:\s+(\d+) kB", 1024)
     return min(of_machine, _room_of_process(), *map(_room_of_group, cgroups()))
+
+
+@contextlib.contextmanager
+def keep_memory() -> Iterator[None]:
+    """Keep what is freed inside the block for what is taken next: glibc alone, and where there is plenty of memory.
+
+    A training takes and frees the same large arrays at every step. glibc maps each of 32 MB and more anew, and the
+    system clears it page by page. After the block arrays are mapped again, from the size on that glibc ends up with.
+    """
+    if free_memory() < _PLENTY or not _set_malloc({_MMAP_MAX: 0, _TRIM_THRESHOLD: -1}):
+        yield
+        return
+    try:
+        yield
+    finally:
+        _set_malloc({_MMAP_MAX: 1 << 16, _MMAP_THRESHOLD: 32 << 20, _TRIM_THRESHOLD: 64 << 20})
+        return_memory()
+
+
+def return_memory() -> None:
+    """Hand back to the system what was freed; after a model was opened glibc would keep twice its size."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def _set_malloc(settings: dict[int, int]) -> bool:
+    """Whether the system's malloc is glibc's, and took all of them."""
+    with contextlib.suppress(AttributeError, OSError, TypeError):
+        mallopt = ctypes.CDLL(None).mallopt
+        return all(mallopt(name, value) == 1 for name, value in settings.items())
+    return False
 
 
 def _room_of_process() -> float:

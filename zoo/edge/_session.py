@@ -10,7 +10,6 @@ What this module does not know: files, manifests, images.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import io
 import logging
 import re
@@ -20,11 +19,11 @@ from pathlib import Path
 from typing import Any
 
 from zoo._support.machine import cores
-from zoo._support.memory import lacks_memory
+from zoo._support.memory import lacks_memory, return_memory
 from zoo._support.text import join_lines
 from zoo.errors import ModelError, ProviderError
 
-__all__ = ["PROVIDERS", "check_memory", "one_line", "open_session", "placement", "return_memory"]
+__all__ = ["PROVIDERS", "check_memory", "one_line", "open_session", "placement"]
 
 log = logging.getLogger("zoo")
 
@@ -258,12 +257,6 @@ def _options(onnxruntime: Any, threads: int) -> Any:
     # instead of 160, for good. Without it an answer costs the same (14.4 ms of CPU either way).
     options.enable_cpu_mem_arena = False
     return options
-
-
-def return_memory() -> None:
-    """Hand back to the system what was freed; after a model was opened glibc would keep twice its size."""
-    with contextlib.suppress(AttributeError, OSError, TypeError):  # not glibc
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _short_names(execution_providers: list[str]) -> list[str]:

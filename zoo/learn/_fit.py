@@ -22,7 +22,7 @@ import torch
 from torch import nn
 
 from zoo._support.interrupts import hold_interrupts, sigterm_as_interrupt
-from zoo._support.memory import lacks_memory
+from zoo._support.memory import keep_memory, lacks_memory
 from zoo._support.threads import describe_crowd
 from zoo.data import Splits
 from zoo.errors import OutputError, ZooError
@@ -106,7 +106,11 @@ def fit(  # noqa: PLR0917 - what a plugin is given, in its order
 @contextlib.contextmanager
 def watch(spec: PreprocessSpec, config: TrainConfig, run: RunFolder) -> Iterator[Peers]:
     """The processes of a training; whatever stops it is in the record of the run, and a lack of memory is named."""
-    with join(pick_device(config.device), sharded=config.parallel == "fsdp") as peers, sigterm_as_interrupt():
+    with (
+        join(pick_device(config.device), sharded=config.parallel == "fsdp") as peers,
+        keep_memory(),
+        sigterm_as_interrupt(),
+    ):
         try:
             yield peers
         except (KeyboardInterrupt, ZooError, MemoryError, RuntimeError) as stop:

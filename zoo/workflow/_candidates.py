@@ -139,7 +139,7 @@ def find_candidates(
     from zoo.store.weights import is_here
 
     rows = registry.models()
-    names = list(models) or [row.name for row in rows]
+    names = list(models) or [row.name for row in rows if row.plugin]  # others cannot even be read
     state = {row.name: row.state for row in rows}
     left_out: Counter[str] = Counter()
     quick: list[Candidate] = []

@@ -9,7 +9,7 @@ import msgspec
 from zoo._support.text import quote_path
 from zoo.errors import TrainingError
 from zoo.spec import parse_duration
-from zoo.workflow._settings import settings_of
+from zoo.workflow._settings import settings_of, words_of
 
 if TYPE_CHECKING:
     from zoo.runs import RunFolder
@@ -72,11 +72,11 @@ def check_unchanged(asked: FoldsRequest, model: str, budget: Budget, *, skip_bad
     """
     from zoo.runs import refuse_changed
 
-    now = {"model": model, "skip_bad": skip_bad, **spell_budget(budget)}
-    before = {"model": asked.model, "skip_bad": asked.skip_bad, **asked.budget}
+    now = words_of({"model": model, "skip_bad": skip_bad, **spell_budget(budget)})
+    before = words_of({"model": asked.model, "skip_bad": asked.skip_bad, **asked.budget})
     for name in dict.fromkeys((*now, *before)):
         was, given = before.get(name), now.get(name)
-        if (was or None) != (given or None):  # 0, false and nothing are the defaults
+        if was != given and (was or given or name == "keep_na"):  # 0 and nothing are the defaults
             raise refuse_changed(f"--{name.replace('_', '-')}", was, given)
 
 

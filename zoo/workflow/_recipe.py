@@ -19,7 +19,7 @@ from zoo.workflow._channels import fit_mean_and_std, fit_to_channels, fit_window
 from zoo.workflow._course import adjust_course, refuse_course, settle_course
 from zoo.workflow._freeze import adjust_freeze, list_unused
 from zoo.workflow._inputs import fit_table
-from zoo.workflow._settings import fit, settings_of
+from zoo.workflow._settings import fit, settings_of, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -129,7 +129,7 @@ def refuse_options(budget: Budget, *, keep: frozenset[str] = frozenset(), why: s
     Raises:
         UsageError: names the options.
     """
-    given = {name: value for name, value in budget.items() if value not in (None, False, {}) and name not in keep}
+    given = {name: value for name, value in words_of(budget).items() if name not in keep}
     names = [_spell(name, budget) for name in (*given, *(n for n in others if others[n]))]
     if names:
         raise UsageError(f"{' and '.join(names)}: {why}", code="option-ignored", options=names)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 
-__all__ = ["choices_of", "fit", "read_settings", "settings_of", "spell_setting"]
+__all__ = ["choices_of", "fit", "read_settings", "settings_of", "spell_setting", "words_of"]
 
 T = TypeVar("T")
 
@@ -65,6 +65,15 @@ def spell_setting(name: str, value: Any) -> str:
             if read_settings([f"{name}={value}"]) == {name: value}:
                 return f"{name}={value}"
     return f"{name}={json.dumps(value, ensure_ascii=False)}"
+
+
+def words_of(budget: Mapping[str, Any]) -> dict[str, Any]:
+    """What a user said: a switch that is off is nothing, but `keep_na`, which may be said either way."""
+    return {
+        name: value
+        for name, value in budget.items()
+        if value not in (None, {}) and (value is not False or name == "keep_na")
+    }
 
 
 def settings_of(budget: Mapping[str, Any]) -> dict[str, Any]:

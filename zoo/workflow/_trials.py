@@ -21,7 +21,7 @@ from zoo.errors import CatalogueError, OutputError, PluginError, ResumeError, We
 from zoo.spec import Interval, decode, encode, to_builtins
 from zoo.workflow._clock import TimeOver
 from zoo.workflow._find import MODEL_FILE, is_run
-from zoo.workflow._settings import settings_of
+from zoo.workflow._settings import settings_of, words_of
 from zoo.workflow._tasks import Task
 
 if TYPE_CHECKING:
@@ -178,7 +178,7 @@ def _measure_here(outcome: Outcome, folder: Path, images: Splits) -> Outcome:
 
 def _describe(trial: Trial) -> str:
     said = {**trial.budget, **settings_of(trial.budget)}
-    parts = [f"{name} {value}" for name, value in said.items() if name != "settings" and value not in (None, False)]
+    parts = [f"{name} {value}" for name, value in words_of(said).items() if name != "settings"]
     return ", ".join([trial.model, *parts])
 
 

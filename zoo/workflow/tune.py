@@ -16,7 +16,7 @@ import msgspec
 from zoo.errors import UsageError
 from zoo.spec import Budget, Display, EvalReport, Table, check_budget
 from zoo.workflow._engine import Engine, open_engine
-from zoo.workflow._settings import settings_of
+from zoo.workflow._settings import settings_of, words_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -117,7 +117,7 @@ def tune(
     check_budget(budget)
     _refuse(trials, minutes, budget)
     source = "digits" if data is None else data
-    said = {name: value for name, value in budget.items() if value not in (None, False)}
+    said = words_of(budget)
     with open_engine(engine) as hands:
         return _tune(model, source, trials, minutes, out, began, said, hands, skip_bad=skip_bad)
 

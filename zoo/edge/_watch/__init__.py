@@ -244,7 +244,7 @@ class _Round:
             if tries < _TRIES:
                 (result,) = self._ask([self._begin(arrival)])
             else:
-                text = f"this program ended {tries} times over it; try it with 'zoo predict', or leave it out"
+                text = f"it could not be answered in {tries} tries; try it with 'zoo predict', or leave it out"
                 result = Failure(arrival.path, text)
             yield from self._take(arrival, digest, result)
             if stopped():

@@ -12,9 +12,9 @@ import numpy as np
 from numpy.typing import NDArray
 from starlette.responses import Response
 
+from zoo._support.memory import return_memory
 from zoo.edge._explain import explain_image
 from zoo.edge._results import Failure
-from zoo.edge._session import return_memory
 from zoo.edge.serve._images import NAME, unpack
 from zoo.edge.serve._inference import HEADER, read, write
 from zoo.edge.serve._multipart import Unreadable
