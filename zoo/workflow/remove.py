@@ -24,7 +24,7 @@ def check_removal(*names: str | Path) -> Rows[RunSummary]:
         TrainingError: run.json cannot be read, or a process is training the run.
     """
     found = []
-    remedy = "only the whole is removed, since what is left of it would name a run that is gone"
+    remedy = "only the whole goes: a run over folds by 'zoo runs remove', a search when you delete its folder"
     for path in dict.fromkeys(find_run(name) for name in names):
         refuse_inside(path, remedy, last=False)
         with hold_run(path):  # refused while a process trains it
