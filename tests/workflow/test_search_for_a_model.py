@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -387,6 +388,31 @@ def test_a_trial_behind_the_others_is_given_up(stripes: Path, monkeypatch: pytes
     assert [one.state for one in found.trials] == ["complete", "pruned", "complete"]
     assert asked == [0, 0, 1, 2, 2]
     assert found.trials[1].epochs == 1
+
+
+@optuna_missing
+@pytest.mark.usefixtures("here")
+def test_the_study_itself_gives_up_what_is_behind_the_median(stripes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs that the study never heard of, or heard of upside down, would give up the best trial or none."""
+    import optuna
+
+    study = importlib.import_module("zoo.workflow._study")
+    monkeypatch.setattr(study, "_UNPRUNED", 2)
+    found = zoo.tune("simple_cnn", stripes, trials=8, epochs=4, out="search")
+    trials = optuna.load_study(study_name="tune", storage=f"sqlite:///{Path('search', study.STUDY).resolve()}").trials
+    pruned = [one for one in trials if one.state.name == "PRUNED"]
+    assert pruned
+    assert len(trials) == 8
+    for one in pruned:
+        before = [other for other in trials[: one.number] if other.state.name == "COMPLETE"]
+        last = max(one.intermediate_values)
+        assert len(before) >= 2
+        assert last >= 2
+        median = statistics.median(other.intermediate_values[last] for other in before)
+        assert max(one.intermediate_values.values()) < median
+        assert found.trials[one.number].epochs == last, "its training ended there"
+    for one in trials:
+        assert one.state.name == "PRUNED" or len(one.intermediate_values) == 4
 
 
 @optuna_missing
