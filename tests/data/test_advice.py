@@ -111,6 +111,27 @@ def test_settings_that_a_set_asks_for_give_way_to_the_users(tmp_path: Path, monk
     assert asked(open_data("digits")) == {"augment_flip": "none", "augment": "none"}
 
 
+@pytest.mark.parametrize(
+    ("classes", "matters"),
+    [
+        (("kidney-left", "kidney-right"), True),
+        (("Left lung", "other", "right lung"), True),
+        (("femur_left", "kidney_right"), False),
+        (("left", "middle"), False),
+        (("cleft", "cright"), False),
+    ],
+)
+def test_classes_that_differ_by_their_side_are_not_mirrored(
+    tmp_path: Path, classes: tuple[str, ...], *, matters: bool
+) -> None:
+    """Half of the left kidneys were shown as right ones, under the label of left ones."""
+    path = archive(tmp_path / "made.npz", classes=len(classes))
+    np.savez(path, **np.load(path), label_names=np.array(classes))
+    settings, notes = apply_advice(open_data(path), {})
+    assert settings == ({"augment_flip": "none"} if matters else {})
+    assert noted(notes, "augment_flip none", "differ by their side") == matters
+
+
 def test_dicom_that_shows_chests_is_not_mirrored_and_the_run_says_why(tmp_path: Path) -> None:
     root = write_dicoms(tmp_path / "films", 20, Modality="CR", BodyPartExamined="CHEST")
     run = open_run(Path(zoo.train("logistic_regression", root, out=tmp_path / "run").run))

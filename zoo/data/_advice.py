@@ -1,11 +1,12 @@
-"""What training must not do to images: said by a published set, or by the headers of DICOM files.
+"""What training must not do to images: said by a published set, the names of classes, or headers of DICOM files.
 
 What this module does not know: pixels. Nothing is concluded from them, and what was concluded is said with its reason.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,9 @@ if TYPE_CHECKING:
 
     from zoo.data._index import Splits
 
-__all__ = ["Advice", "advise_by_headers", "advise_by_name", "apply_advice"]
+__all__ = ["Advice", "advise_by_headers", "advise_by_labels", "advise_by_name", "apply_advice"]
+
+_LEFT = re.compile(r"(?<![a-z])left(?![a-z])")
 
 MOST = 0.8
 """Share of the training images whose headers must agree before they decide for all."""
@@ -80,6 +83,20 @@ def advise_by_name(name: str, path: Path) -> tuple[Advice, ...]:
         return ()
     way = " ".join(f"--set {field}=…" for field in about.train)
     return (Advice(about.train, f"{about.because} (taken for {known} {how}; {way} says otherwise)"),)
+
+
+def advise_by_labels(labels: Sequence[str]) -> tuple[Advice, ...]:
+    """What classes ask for that differ by their side alone, such as 'kidney-left' and 'kidney-right'."""
+    known = {label.lower(): label for label in labels}
+    for lower, label in known.items():
+        other = known.get(_LEFT.sub("right", lower))
+        if other is not None and other != label:
+            because = (
+                f"{label!r} and {other!r} differ by their side, and the mirror image of one shows the other; "
+                "--set augment_flip=horizontal says otherwise"
+            )
+            return (Advice({"augment_flip": "none"}, because),)
+    return ()
 
 
 def advise_by_headers(shows: NDArray[np.uint8] | None) -> tuple[tuple[Advice, ...], tuple[str, ...]]:

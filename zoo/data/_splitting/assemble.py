@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo._support.text import brief, count_with_verb
-from zoo.data._advice import Advice, advise_by_headers
+from zoo.data._advice import Advice, advise_by_headers, advise_by_labels
 from zoo.data._groups import describe_alike, names_alike
 from zoo.data._index import SPLITS, ImageSet, Pool, SplitName, Splits
 from zoo.data._labels import check_classes
@@ -167,7 +167,7 @@ def _finish(
         skipped=tuple(map(str, (*pool.skipped, *pool.unlabelled))),
         passed_over=pool.passed_over,
         unread=None if pool.skipped else {},
-        advice=(*pool.advice, *advice),
+        advice=(*pool.advice, *advise_by_labels(pool.labels), *advice),
     )
     return splits, defects
 
