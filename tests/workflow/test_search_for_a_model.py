@@ -218,6 +218,34 @@ def test_more_time_begins_with_more_networks(stripes: Path, minutes: int, size: 
     assert len(search._next_group(found.networks)) == size
 
 
+@pytest.mark.parametrize(("megabytes", "named"), [(30, True), (90, False)])
+@pytest.mark.usefixtures("here")
+def test_a_better_network_that_int8_may_bring_within_the_limits_is_named(
+    stripes: Path, monkeypatch: pytest.MonkeyPatch, alone: Hands, megabytes: int, *, named: bool
+) -> None:
+    """It was called over the limits, and nothing said that a file of a quarter of the size was never made."""
+    values = {"resnet10t": (0.9, megabytes), "simple_cnn": (0.6, 1)}
+
+    def fake(trial: _trials.Trial, data: Any, folder: Path, callbacks: Any) -> _trials.Outcome:
+        del data, folder, callbacks
+        value, size = values[trial.model]
+        found = Interval(value=value, low=0.4, high=0.95)
+        return _trials.Outcome(trial=trial.name, run="its run", value=found, latency_ms=1, size_bytes=size * 10**6)
+
+    monkeypatch.setattr(_trials, "conduct", fake)
+    images = importlib.import_module("zoo.workflow.pick")._open(stripes, {})[0]
+    clock = open_search(Path("search"), {}, 10.0, time.monotonic())
+    plan = Plan(find_candidates(images, Limits(), slot=600, models=tuple(values)))
+    search = Search(Path("search"), stripes, clock, Limits(size_mb=10), {}, "macro_auroc", alone, images, plan)
+    search.conduct()
+    best = search.best()
+    assert best.model == "simple_cnn"
+    said = [note for note in search.notes(best) if 'zoo export "its run" --int8' in note]
+    assert len(said) == named
+    search.limits = Limits(size_mb=0.5)
+    assert search.none_fits().fields["int8"] == "its run", "that of simple_cnn"
+
+
 @pytest.mark.parametrize(("n", "rounds"), [(1, 1), (2, 2), (3, 2), (9, 3), (27, 4)])
 def test_a_third_of_the_networks_stays(n: int, rounds: int) -> None:
     assert count_rounds(n) == rounds
