@@ -28,6 +28,7 @@ def region(code: str) -> Sequence:
         ({"Modality": "DX", "BodyPartExamined": "PORT CHEST"}, "trunk"),
         ({"Modality": "CT", "BodyPartExamined": "CHESTABDPELVIS"}, "trunk"),
         ({"Modality": "CT", "BodyPartExamined": "abdomen"}, "trunk"),
+        ({"Modality": "NM", "BodyPartExamined": "WHOLE BODY"}, "trunk"),
         ({"Modality": "CR", "BodyPartExamined": "HAND"}, ""),
         ({"Modality": "MG", "BodyPartExamined": "BREAST"}, ""),  # a mirrored left breast is a right one
         ({"Modality": "MR", "BodyPartExamined": "HEAD"}, ""),

@@ -57,7 +57,8 @@ def read_shown(elements: Elements) -> Shown:
 
 
 def _names_trunk(elements: Elements) -> bool:
-    return not _TRUNK.isdisjoint(re.split(r"[^A-Z]+", elements.text("BodyPartExamined")))
+    words = re.findall(r"[A-Z]+", elements.text("BodyPartExamined"))
+    return not _TRUNK.isdisjoint((*words, "".join(words)))  # as in WHOLE BODY
 
 
 def _codes_trunk(elements: Elements) -> bool:
