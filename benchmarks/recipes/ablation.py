@@ -32,7 +32,7 @@ import torch
 
 from zoo import registry
 from zoo.data import ImageSet, Splits, decode_all, open_data
-from zoo.data._index import Several
+from zoo.data._several import Several
 from zoo.errors import ZooError
 from zoo.learn._objective import score
 from zoo.preprocess import normalize_batch

@@ -11,7 +11,7 @@ import pytest
 from noted import noted
 from refusals import refused
 
-from zoo.data import apply_advice, find_named, open_data
+from zoo.data import find_named, open_data
 from zoo.errors import DataError
 from zoo.store import sets
 from zoo.workflow._images import lasting_source
@@ -85,16 +85,6 @@ def test_a_mistyped_name_is_answered_with_the_right_one() -> None:
     with refused("data-missing", DataError, source="organamnst") as caught:
         open_data("organamnst")
     assert "'organamnist'" in str(caught.value)
-
-
-def test_settings_that_a_set_asks_for_give_way_to_the_users() -> None:
-    settings, notes = apply_advice("organamnist@64", {"lr": 0.1})
-    assert settings == {"augment": "none", "augment_flip": "none", "lr": 0.1}
-    assert len(notes) == 1
-    assert noted(notes, "augment none", "organs")
-    assert apply_advice("organamnist", settings) == (settings, ())
-    assert apply_advice("breastmnist", {}) == ({}, ())
-    assert apply_advice(Path("digits"), {}) == ({}, ())
 
 
 def test_a_run_remembers_a_set_by_its_name(tmp_path: Path) -> None:

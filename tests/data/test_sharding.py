@@ -248,7 +248,7 @@ def _spoil(path: Path, at: int) -> None:
 def test_an_index_that_cannot_be_used_is_written_anew_where_that_is_asked_for(scenes: Path, own: Path) -> None:
     """The refusal of such an index names this command."""
     before = (own / "index.json").read_bytes()
-    (own / "index.json").write_bytes(before.replace(b'"schema": 2', b'"schema": 1'))
+    (own / "index.json").write_bytes(before.replace(b'"schema": 3', b'"schema": 1'))
     with pytest.raises(DataError):
         zoo.shard(scenes, own, images=9)
     zoo.shard(scenes, own, images=9, overwrite=True)

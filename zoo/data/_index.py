@@ -16,7 +16,7 @@ from zoo.data._names import Names
 from zoo.data._sources.columns import ABOUT
 from zoo.data._unusable import Unusable
 from zoo.errors import DataError, ImageError
-from zoo.readers import Kind, Probe, RawImage, from_array, join_channels, probe, read
+from zoo.readers import Kind, Probe, RawImage, from_array, probe, read
 from zoo.readers._padding import adopt_padding
 from zoo.spec import Display, Table, Voi, to_builtins
 
@@ -26,12 +26,11 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    from zoo.data._advice import Advice
     from zoo.data._sources.group_columns import Grouping
     from zoo.spec import Fingerprint, Intensity, PreprocessSpec, Task
 
-__all__ = [
-    "EVERY", "SPLITS", "Arrays", "Files", "ImageSet", "Pool", "Several", "Source", "SplitName", "Splits", "Stacked",
-]  # fmt: skip
+__all__ = ["EVERY", "SPLITS", "Arrays", "Files", "ImageSet", "Pool", "Source", "SplitName", "Splits"]
 
 EVERY = -1
 """In the place of a picture's number: all pictures of the file, as channels."""
@@ -102,52 +101,6 @@ class Arrays:
 
     def probe(self, row: int) -> None:
         """Arrays have no headers."""
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Several:
-    """Images from more than one source.
-
-    Attributes:
-        parts: the sources.
-        part: (n,) int64, which of them holds image i.
-        rows: (n,) int64, its position there.
-    """
-
-    parts: tuple[Source, ...]
-    part: NDArray[np.int64]
-    rows: NDArray[np.int64]
-
-    def read(self, row: int, *, voi: bool = False) -> RawImage:
-        """One image of one of the sources."""
-        return self.parts[int(self.part[row])].read(int(self.rows[row]), voi=voi)
-
-    def probe(self, row: int) -> Probe | None:
-        """The header of one image of one of the sources."""
-        return self.parts[int(self.part[row])].probe(int(self.rows[row]))
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Stacked:
-    """Images whose channels lie in files of their own.
-
-    Attributes:
-        ids: what the images are called.
-        parts: for each channel its source, all of as many rows.
-    """
-
-    ids: Sequence[str]
-    parts: tuple[Files, ...]
-
-    def read(self, row: int, *, voi: bool = False) -> RawImage:
-        """The files of one image, as its channels."""
-        return join_channels([part.read(row, voi=voi) for part in self.parts], self.ids[row])
-
-    def probe(self, row: int) -> Probe:
-        """The header of the first file, with the number of channels."""
-        found = [part.probe(row) for part in self.parts]
-        personal = tuple(dict.fromkeys(name for one in found for name in one.personal))
-        return dataclasses.replace(found[0], gray=False, channels=len(found), personal=personal)
 
 
 @dataclass(frozen=True, slots=True, eq=False, repr=False)
@@ -244,6 +197,7 @@ class Splits(Display):
         ordered: labels are grades in order, the lowest first.
         unread: share of each split's images that were left out because they cannot be read, each group counted once;
             a split that is not named lost none. None: images were left out of which no split is known.
+        advice: what the images ask of a training.
     """
 
     labels: tuple[str, ...]
@@ -262,6 +216,7 @@ class Splits(Display):
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
     ordered: bool = False
     unread: Mapping[str, float] | None = dataclasses.field(default_factory=dict)
+    advice: tuple[Advice, ...] = ()
 
     def headline(self) -> str:
         """Which data this is, and how many images of what."""
@@ -356,6 +311,8 @@ class Pool:
         passed_over: files that are not read as images, by their format, such as {".heic": 4}.
         roles: what a column of a table was taken for: its name, or those of several.
         ignored: the name of a column that was taken for nothing: why.
+        shows: (n,) uint8, what headers say of the pictures, as positions in `zoo.readers.SHOWN`; None: there are none.
+        advice: what is asked of a training for the name of the set, beside what headers ask.
     """
 
     name: str
@@ -383,6 +340,8 @@ class Pool:
     passed_over: Mapping[str, int] = dataclasses.field(default_factory=dict)
     roles: Mapping[str, str | tuple[str, ...]] = dataclasses.field(default_factory=dict)
     ignored: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    shows: NDArray[np.uint8] | None = None
+    advice: tuple[Advice, ...] = ()
 
     @property
     def kept(self) -> dict[str, Sequence[str]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from zoo._support.text import brief, is_utf8
 from zoo._urls import is_url
+from zoo.data._advice import Advice, advise_by_name
 from zoo.data._sources.beside import FOLDERS, find_table, note_left_out, suggest_table
 from zoo.data._sources.digits import index_digits
 from zoo.data._sources.folder import index_folder
@@ -38,13 +39,13 @@ def index_source(source: str | Path, *, skip_bad: bool, as_is: bool, verify: boo
     """By the reader of its layout; arguments as `zoo.data._named.index`."""
     if source == "":  # a variable of the shell that is not set; a path of no parts would be the working directory
         raise DataError("'' names no data; name a set, a folder or a table", code="data-missing", source="")
-    path = Path(source)
+    path, pool = Path(source), None
     if is_url(source):
         listing = survey(str(source))
-        if listing is not None and (found := index_remote(str(source), listing, reading)) is not None:
-            return found
-        path = bring(str(source), listing, verify=verify)
-    return _index_place(source, path, skip_bad=skip_bad, as_is=as_is, reading=reading)
+        pool = None if listing is None else index_remote(str(source), listing, reading)
+        path = path if pool else bring(str(source), listing, verify=verify)
+    pool = pool or _index_place(source, path, skip_bad=skip_bad, as_is=as_is, reading=reading)
+    return pool if pool.advice else dataclasses.replace(pool, advice=advise_by_name(pool.name, path))
 
 
 def _index_place(source: str | Path, path: Path, *, skip_bad: bool, as_is: bool, reading: Reading) -> Pool:
@@ -143,7 +144,8 @@ def _index_named(known: sets.Variant, path: Path, *, skip_bad: bool, as_is: bool
         else:
             pool = dataclasses.replace(index_npz(stored), labels=about.labels)
     licence = f"data licence: {about.licence}{', non-commercial' if about.non_commercial else ''}"
-    return dataclasses.replace(pool, name=known.name, notes=(licence, *pool.notes))
+    advice = (Advice(about.train, about.because),) if about.train else ()
+    return dataclasses.replace(pool, name=known.name, notes=(licence, *pool.notes), advice=advice)
 
 
 def _not_found(source: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -24,7 +24,7 @@ from zoo.spec import pick_reading
 from zoo.store import sets
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from typing import Unpack
 
     from numpy.typing import NDArray
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from zoo.spec import FoldChoice, Provenance, Reading, TrainConfig, Uncertain
 
 __all__ = [
-    "apply_advice",
     "find_images",
     "find_named",
     "index",
@@ -247,16 +246,3 @@ def index_undecided(
     if pool.groups is None and not reading.get("group") and not isinstance(pool.source, Arrays):
         pool = dataclasses.replace(pool, notes=tuple(dict.fromkeys((*pool.notes, *suggest_group(pool)))))
     return pool
-
-
-def apply_advice(source: str | Path, settings: Mapping[str, Any]) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """`settings` with what a named set asks for where they are silent, and a note of what that was.
-
-    Raises:
-        DataError: as `find_named`.
-    """
-    known = find_named(source)
-    asked = {} if known is None else {k: v for k, v in known.about.train.items() if k not in settings}
-    said = ", ".join(f"{name} {value}" for name, value in asked.items())
-    notes = (f"{said}: {known.about.because}",) if known is not None and asked else ()
-    return asked | dict(settings), notes

@@ -17,9 +17,10 @@ import numpy as np
 
 from zoo._support.files import sha256_file
 from zoo._support.machine import cores
-from zoo.data._index import Arrays, Files, Several
+from zoo.data._index import Arrays, Files
 from zoo.data._pixels import digest_pixels
 from zoo.data._scanning.examine import NOBODY, pack_row
+from zoo.data._several import Several
 from zoo.data._sources.shard_index import Listing
 from zoo.data._sources.shards import Shards
 from zoo.data._unusable import Unusable

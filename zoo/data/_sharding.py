@@ -21,7 +21,8 @@ import numpy as np
 from zoo._support.files import refuse_unwritable, remove_leftovers, sha256_file, suggest_remedy
 from zoo._support.text import format_count, gigabytes
 from zoo._urls import show_place
-from zoo.data._index import SPLITS, Arrays, Files, Several, SplitName
+from zoo.data._index import SPLITS, Arrays, Files, SplitName
+from zoo.data._several import Several
 from zoo.data._shard_file import HEADER, Growing, say_columns
 from zoo.data._sources.shard_index import INDEX, SCHEMA, Listing, ShardFile, ShardSet, open_set, seal
 from zoo.data._sources.shards import Shards

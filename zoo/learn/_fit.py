@@ -208,7 +208,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
             log.warning("%s", crowd)
 
     # --- the loop
-    alone, network = count_probe(epochs, config), None
+    alone, network, judged = count_probe(epochs, config), None, None
     behind = len(history) * len(feed) + len(feed) * state.step // steps
     progress = report_progress(epochs, len(feed), config.metric, done=behind, quiet=not peers.first)
     with progress as report, hold_interrupts(follows=not peers.first) as interrupt:
@@ -255,6 +255,11 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                     one.step(done)
             spent = time.perf_counter() - start - checkpoints.spent
 
+            # The first validation takes at most the time that so many images were trained in.
+            if checkpoints.due_before(spent * len(held_out) / len(feed) if judged is None else judged):
+                state = at_step(state, steps, epoch_loss, rate, spent)
+                checkpoints.write(state)
+            before_judging = time.perf_counter()
             try:
                 # It changes nothing. The first process decides whether it is broken off, where no other needs its part.
                 with interrupt.at_once() if peers.first and not peers.sharded else contextlib.nullcontext():
@@ -263,6 +268,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                 if peers.first and not peers.sharded:
                     checkpoints.write(at_step(state, steps, epoch_loss, rate, spent))
                 raise
+            judged = time.perf_counter() - before_judging
             losses.check(found.loss)
             row = Epoch(
                 epoch=epoch,

@@ -5,6 +5,7 @@ What this module does not know: batches, losses, and what a state is for.
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -20,10 +21,16 @@ from zoo.runs import RunFolder
 
 __all__ = ["Checkpoints"]
 
+log = logging.getLogger("zoo")
+
 EVERY = 45.0
 """Seconds of training between two states: with a long step and the write itself, a crash costs a minute."""
-SHARE = 0.05
-"""Most of the time that may go into writing; a state that takes longer than 2.25 s is written less often."""
+SHARE = 0.25
+"""Most of the time that may go into writing; a state that takes longer than 15 s is written less often."""
+TOLD = 0.05
+"""Share of the time from which on the log says what writing costs."""
+LONG = 15.0
+"""Seconds of validation from which on a state is written before it: a crash in it costs no step."""
 
 
 @dataclass(slots=True)
@@ -47,14 +54,21 @@ class Checkpoints:
     spent: float = 0.0
     _last: float = field(default_factory=time.perf_counter)
     _cost: float = 0.0
+    _told: bool = False
 
     def due(self, *, asked: bool = False) -> bool:
         """Whether it is time to write, or the first process is `asked` to end; False in others, unless they take part.
 
         Where they do, each calls it after the same step and hears what the first one found.
         """
-        now = time.perf_counter() - self._last >= max(EVERY, self._cost / SHARE)
-        due = self.peers.first and self.run.writes and (asked or now)
+        return self._agree(asked or time.perf_counter() - self._last >= max(EVERY, self._cost * (1 / SHARE - 1)))
+
+    def due_before(self, seconds: float) -> bool:
+        """As `due`: whether to write before something that takes so long."""
+        return self._agree(seconds >= LONG)
+
+    def _agree(self, wanted: bool) -> bool:
+        due = self.peers.first and self.run.writes and wanted
         return self.peers.agree(due) if self.peers.sharded else due
 
     def write(self, state: State) -> None:
@@ -74,3 +88,7 @@ class Checkpoints:
         self._last = time.perf_counter()
         self._cost = self._last - start
         self.spent += self._cost
+        if not self._told and self._cost > TOLD / (1 - TOLD) * EVERY > 0 and self.peers.first:
+            self._told = True
+            share = self._cost / (self._cost + max(EVERY, self._cost * (1 / SHARE - 1)))
+            log.info("the state takes %.0f s to write, %.0f %% of the training", self._cost, 100 * share)

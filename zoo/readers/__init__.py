@@ -12,7 +12,7 @@ from zoo.errors import ImageError
 from zoo.readers import _companion as companion
 from zoo.readers._boundary import open_image
 from zoo.readers._door import IMAGE_SUFFIXES, image_suffixes, is_image
-from zoo.readers._image import KINDS, Kind, Probe, RawImage, from_array, stack_of
+from zoo.readers._image import KINDS, SHOWN, Kind, Probe, RawImage, Shown, from_array, stack_of
 from zoo.readers._raster import MAX_PIXELS
 from zoo.readers._reader import HEAD_BYTES, Reader
 from zoo.readers._stack import JOINT, blend_channels, join_channels
@@ -25,10 +25,12 @@ __all__ = [
     "JOINT",
     "KINDS",
     "MAX_PIXELS",
+    "SHOWN",
     "Kind",
     "Probe",
     "RawImage",
     "Reader",
+    "Shown",
     "blend_channels",
     "from_array",
     "image_suffixes",

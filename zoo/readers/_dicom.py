@@ -23,6 +23,7 @@ from zoo.readers._dicom_padding import read_padding
 from zoo.readers._dicom_palette import palette_colours
 from zoo.readers._dicom_pixels import MONOCHROME, PALETTE, Picture, decode, describe_picture
 from zoo.readers._dicom_pixels import is_compressed as is_compressed_syntax
+from zoo.readers._dicom_shown import read_shown
 from zoo.readers._dicom_values import apply_voi, brings_voi, find_functional, read_modality_values
 from zoo.readers._image import Probe, RawImage, check_frame
 
@@ -98,6 +99,7 @@ def probe(stream: IO[bytes], name: str) -> Probe:
             padding=read_padding(found, picture) if gray else None,
             study=_hash(found.elements, "StudyInstanceUID", b"zoo-study:"),
             aspect=_aspect(found.elements),
+            shows=read_shown(found.elements),
         )
 
 

@@ -63,10 +63,12 @@ PERSONAL = (
 out: every file has them."""
 
 _IMAGE = (
+    "AnatomicRegionSequence",
     "BitsAllocated",
     "BitsStored",
     "BluePaletteColorLookupTableData",
     "BluePaletteColorLookupTableDescriptor",
+    "BodyPartExamined",
     "BurnedInAnnotation",
     "Columns",
     "ExtendedOffsetTable",
@@ -77,6 +79,7 @@ _IMAGE = (
     "GreenPaletteColorLookupTableDescriptor",
     "HighBit",
     "ImagerPixelSpacing",
+    "Modality",
     "ModalityLUTSequence",
     "NominalScannedPixelSpacing",
     "NumberOfFrames",

@@ -14,13 +14,19 @@ from zoo.spec import MOST_CHANNELS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["KINDS", "Kind", "Probe", "RawImage", "check_frame", "from_array", "stack_of"]
+__all__ = ["KINDS", "SHOWN", "Kind", "Probe", "RawImage", "Shown", "check_frame", "from_array", "stack_of"]
 
 Kind = Literal["uint8", "uint16", "float32"]
 """Pixel type of a raw image; it is also the input type of the exported file."""
 
 KINDS: tuple[Kind, ...] = ("uint8", "uint16", "float32")
 """Their order, for arrays that hold the kinds of many images as numbers."""
+
+Shown = Literal["", "trunk", "dermoscopy"]
+"""What a header says of its picture: chest or belly, seen from a side of the room; skin through a dermatoscope."""
+
+SHOWN: tuple[Shown, ...] = ("", "trunk", "dermoscopy")
+"""Their order, as that of `KINDS`."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -69,6 +75,7 @@ class Probe:
         personal: names (never values) of the fields that hold personal data, such as PatientName or GPSInfo.
         padding: as in `RawImage`; of a file of several pictures, that of the first.
         aspect: height of a pixel over its width, as DICOM says it; pixels are given as stored all the same.
+        shows: what the header says that decides how training may change the picture; "": nothing.
     """
 
     width: int
@@ -84,6 +91,7 @@ class Probe:
     channels: int | None = None
     study: str | None = None
     aspect: float = 1.0
+    shows: Shown = ""
 
 
 def stack_of(kind: str, channels: int) -> int | None:

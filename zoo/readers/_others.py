@@ -32,7 +32,7 @@ from zoo._support.entries import (
 )
 from zoo.errors import ImageError, PluginError
 from zoo.readers._built_in import BUILT_IN
-from zoo.readers._image import KINDS, Probe, RawImage
+from zoo.readers._image import KINDS, SHOWN, Probe, RawImage
 from zoo.readers._raster import MAX_PIXELS
 from zoo.spec import MOST_CHANNELS
 
@@ -140,6 +140,8 @@ def probe_defect(found: object) -> str | None:
         return f"{found.width}x{found.height} pixels, expected at most {MAX_PIXELS // 10**6} million"
     if found.channels is not None and not (type(found.channels) is int and 2 <= found.channels <= MOST_CHANNELS):
         return f"channels {found.channels!r}, expected None, or 2 to {MOST_CHANNELS} of a stack"
+    if found.shows not in SHOWN:
+        return f"shows {found.shows!r}, expected one of {', '.join(map(repr, SHOWN))}"
     return _padding_defect(found.padding)
 
 

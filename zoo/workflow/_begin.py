@@ -124,10 +124,11 @@ def prepare(
     origin = find_origin(budget, card, loaded)
     if origin is not None:
         budget = inherit(budget, origin)
-    chosen, advice = apply_advice(data, settings_of(budget))
-    config = configure(card, budget, chosen)
+    config = configure(card, budget, settings_of(budget))
     refuse_freeze(loaded.plugin, card, config)
     splits = open_as(data, config, skip_bad=skip_bad)
+    chosen, advice = apply_advice(splits, settings_of(budget))
+    config = configure(card, budget, chosen)
     _refuse_unknown(loaded, card, splits)
     rows, continued = ((), ()) if origin is None else match_head(origin, splits, data)
     if origin is not None:

@@ -17,8 +17,6 @@ from zoo.workflow._recipe import OWN_SIZE, configure, resolve
 from zoo.workflow._settings import settings_of
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from zoo.data import Splits
     from zoo.spec import Budget, Intensity, ModelCard
 
@@ -177,13 +175,12 @@ def find_candidates(
     return Candidates((*quick[:1], *frozen, *quick[1:]), tuple(networks), dict(+left_out))
 
 
-def refuse_unfit(found: Candidates, data: Splits, source: str | Path, said: Budget) -> None:
+def refuse_unfit(found: Candidates, data: Splits, said: Budget) -> None:
     """Refuse images that no candidate can be fitted to as they are: gray of 16 bits of which nobody says the range.
 
     Args:
         found: the candidates; one of each plugin and range of values is tried.
         data: the images.
-        source: where they are.
         said: what every trial is told, as `zoo.train` takes it.
 
     Raises:
@@ -192,7 +189,7 @@ def refuse_unfit(found: Candidates, data: Splits, source: str | Path, said: Budg
     from zoo import registry
     from zoo.data import apply_advice
 
-    settings, _ = apply_advice(source, settings_of(said))
+    settings, _ = apply_advice(data, settings_of(said))
     refusal: ZooError | None = None
     met: set[tuple[str, Intensity]] = set()
     for one in (*found.quick, *found.networks):

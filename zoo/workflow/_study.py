@@ -129,9 +129,9 @@ class Study:
         self.settings = settings_of(budget)
         budget.pop("settings", None)
         said = cast("Budget", {**budget, "settings": self.settings})
-        chosen, _ = apply_advice(source, self.settings)
+        splits = open_as(source, configure(card, said, self.settings), skip_bad=skip_bad)
+        chosen, _ = apply_advice(splits, self.settings)
         self.config: TrainConfig = configure(card, said, chosen)
-        splits = open_as(source, self.config, skip_bad=skip_bad)
         check_metric(self.config.metric, splits.labels)
         fixed = {*budget, *chosen}
         fixed |= {"size"} if "preprocess.size" in fixed else set()

@@ -225,7 +225,7 @@ def _pick(
     if not (folder / PLAN).is_file():  # else the candidates are those of the first call
         slot = _LONGEST * 60 * minutes
         found = find_candidates(splits, limits, slot=slot, models=models, device=config.device, freeze=freeze)
-        refuse_unfit(found, splits, source, cast("Budget", shared))  # while the mended call may still take the folder
+        refuse_unfit(found, splits, cast("Budget", shared))  # while the mended call may still take the folder
         plan = Plan(found)
     clock = open_search(folder, request, minutes, began)
     with clock.alone():
@@ -296,9 +296,9 @@ def _open(source: str | Path, budget: Budget, *, skip_bad: bool = False) -> tupl
     from zoo.workflow._images import open_as
     from zoo.workflow._recipe import configure
 
-    chosen, _ = apply_advice(source, settings_of(budget))
-    config = configure(find("logistic_regression"), budget, chosen)
-    splits = open_as(source, config, skip_bad=skip_bad)
+    card, said = find("logistic_regression"), settings_of(budget)
+    splits = open_as(source, configure(card, budget, said), skip_bad=skip_bad)
+    config = configure(card, budget, apply_advice(splits, said)[0])
     check_metric(config.metric, splits.labels)
     return splits, config
 

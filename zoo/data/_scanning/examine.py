@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from zoo.errors import ImageError
-from zoo.readers import KINDS, Probe, probe
+from zoo.readers import KINDS, SHOWN, Probe, probe
 from zoo.readers import _quick as quick
 
 __all__ = ["NOBODY", "ROW", "SETTLED", "Part", "examine", "identity", "pack_row"]
@@ -36,6 +36,7 @@ ROW = np.dtype(
         ("gray", np.bool_),
         ("voi", np.bool_),
         ("channels", np.uint8),
+        ("shows", np.uint8),
         ("padding", "<f4", 2),
     ]
 )
@@ -48,7 +49,7 @@ SETTLED = 3 * 10**9
 """Nanoseconds since its last change after which a file counts as settled. A file changed twice within one tick of
 the file system's clock (2 s on FAT) would look unchanged; git calls this the racy index."""
 
-_PACKED = struct.Struct("<16s32sqqiiiHBB??Bff")
+_PACKED = struct.Struct("<16s32sqqiiiHBB??BBff")
 _UNPADDED = (math.nan, math.nan)
 _SMALL = 16 * 1024**2  # bytes; larger files are hashed in pieces
 # A pipe must not be waited for; O_BINARY is for Windows.
@@ -139,6 +140,7 @@ def pack_row(header: Probe, digest: bytes, mark: bytes, fields: dict[tuple[str, 
         header.gray,
         header.voi,
         header.channels or 0,
+        SHOWN.index(header.shows),
         *(header.padding or _UNPADDED),
     )
 

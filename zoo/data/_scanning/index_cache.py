@@ -34,7 +34,7 @@ __all__ = ["FEWEST", "Recalled", "recall", "remember"]
 FEWEST = 256
 """Files below which reading them again takes no time worth a file."""
 
-_MAGIC = b"zoo index 4\n"
+_MAGIC = b"zoo index 5\n"
 _PIECE = 65_536
 
 log = logging.getLogger("zoo")

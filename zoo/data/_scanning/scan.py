@@ -51,6 +51,7 @@ _KEPT = (
     "personal",
     "padding",
     "channels",
+    "shows",
 )
 
 
@@ -72,6 +73,7 @@ class Scanned:
         file: (n,) int64, a number for the file where one picture of several was chosen; else -1.
         personal: (n,) uint16, positions in `fields`.
         channels: (n,) uint8, of a stack; 0: colours or gray.
+        shows: (n,) uint8, positions in `zoo.readers.SHOWN`.
         padding: (n, 2) float32, smallest and largest value of padding; NaN: the file names none.
         fields: the different lists of fields with personal data that were met: names, never values.
         bad: position: the file and why it cannot be used.
@@ -91,6 +93,7 @@ class Scanned:
     personal: NDArray[np.uint16]
     padding: NDArray[np.float32]
     channels: NDArray[np.uint8]
+    shows: NDArray[np.uint8]
     fields: tuple[tuple[str, ...], ...]
     bad: dict[int, Unusable]
 

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo._support.text import brief, count_with_verb, format_count, quote_path
-from zoo.data._index import Files, Several, Stacked
+from zoo.data._index import Files
+from zoo.data._several import Several, Stacked
 from zoo.data._sources.columns import columns_of
 from zoo.data._sources.folder import ALIASES, are_parts
 from zoo.data._sources.listed import Match, find_image, take_sample

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo.data._groups import codes_of
-from zoo.data._index import Arrays, Files, Several, Source, Stacked
+from zoo.data._index import Arrays, Files, Source
 from zoo.data._names import Names
 from zoo.data._scanning.scan import Scanned, scan
+from zoo.data._several import Several, Stacked
 from zoo.data._sources.group_columns import FILE, PATIENT_ID, STUDY_UID
 from zoo.data._sources.npz import channels_of_array, digests_of, open_images
 from zoo.data._sources.places import ARCHIVE
@@ -46,6 +47,7 @@ class Entries:
         largest_side: of any image, in pixels.
         voi: every image brings its own VOI LUT or window.
         channels: (m,) uint8, as in `Scanned`.
+        shows: (m,) uint8, as in `Scanned`.
         paddings: as in `zoo.data.Splits`.
         bad: position in the table: the image and why it cannot be used.
         hashes: what files say of groups, for `zoo.data._sources.group_columns.group_images`.
@@ -60,6 +62,7 @@ class Entries:
     largest_side: int
     voi: bool
     channels: NDArray[np.uint8]
+    shows: NDArray[np.uint8]
     paddings: dict[tuple[float, float], int]
     bad: dict[int, Unusable]
     hashes: dict[str, NDArray[np.int64]]
@@ -88,8 +91,9 @@ def find(table: Path, ids: Names, frames: NDArray[np.int64] | None) -> Entries:
     bad = {int(files[at]): Unusable(ids[int(files[at])], one.reason) for at, one in found.bad.items()}
     digests = np.zeros((len(ids), 32), np.uint8)
     kinds = np.zeros(len(ids), np.uint8)
-    channels = np.zeros(len(ids), np.uint8)
+    channels, shows = np.zeros(len(ids), np.uint8), np.zeros(len(ids), np.uint8)
     digests[files], kinds[files], channels[files] = found.digests, found.kind, found.channels
+    shows[files] = found.shows
     hashes = {name: np.full(len(ids), -1, np.int64) for name in (PATIENT_ID, STUDY_UID, FILE)}
     for name, of_files in found.hashes(np.arange(len(files))).items():
         hashes[name][files] = of_files
@@ -117,6 +121,7 @@ def find(table: Path, ids: Names, frames: NDArray[np.int64] | None) -> Entries:
         largest_side=max(sides, default=0),
         voi=not len(arrays) and bool(found.voi[readable].all()),
         channels=channels[good],
+        shows=shows[good],
         paddings=found.paddings(readable),
         bad=dict(sorted(bad.items())),
         hashes={name: of_all[good] for name, of_all in hashes.items()},
@@ -215,6 +220,7 @@ def find_stacked(root: Path, ids: Names, frames: NDArray[np.int64] | None) -> En
         largest_side=int(max(first.width[good].max(), first.height[good].max())) if len(good) else 0,
         voi=bool(len(good)) and all(bool(one.voi[good].all()) for one in scanned),
         channels=np.full(len(good), len(names), np.uint8),
+        shows=first.shows[good],
         paddings=first.paddings(good),
         bad=dict(sorted(bad.items())),
         hashes=_hashes_of_stacks(scanned, names, good),

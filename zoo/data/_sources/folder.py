@@ -337,6 +337,7 @@ def _pool(
         largest_side=int(max(found.width[good].max(), found.height[good].max())),
         voi=bool(found.voi[good].all()),
         paddings=found.paddings(good),
+        shows=found.shows[good],
         notes=(*notes, *grouping.notes),
         skipped=tuple(found.bad.values()),
         groups=grouping.groups,

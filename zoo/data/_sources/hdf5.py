@@ -16,9 +16,10 @@ import numpy as np
 from zoo._support.cells import column_key, open_cells
 from zoo._support.text import brief, format_count
 from zoo.data._groups import codes_of
-from zoo.data._index import SPLITS, Pool, Several, SplitName
+from zoo.data._index import SPLITS, Pool, SplitName
 from zoo.data._labels import MAX_CLASSES
 from zoo.data._names import Names
+from zoo.data._several import Several
 from zoo.data._sources.columns import NAMES
 from zoo.data._sources.folder import ALIASES
 from zoo.data._sources.group_columns import number_groups

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 __all__ = ["INDEX", "Joined", "Listing", "ShardFile", "ShardSet", "join_listings", "open_listing", "open_set", "seal"]
 
 INDEX = "index.json"
-SCHEMA = 2
+SCHEMA = 3
 _NUMBER = "<i4"
 _PARTS = ("offsets", "sizes", "targets", "checks", "pixels", "groups", "folds")
 """Fields of a listing that become one array each."""

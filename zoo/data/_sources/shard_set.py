@@ -128,6 +128,7 @@ def _pool(root: Path, folder: Path, found: ShardSet, shelf: Shelf | None, readin
         largest_side=int(max(scanned.width.max(), scanned.height.max())),
         voi=bool(scanned.voi.all()),
         paddings=scanned.paddings(everything),
+        shows=scanned.shows,
         notes=(*found.notes, *notes),
         groups=joined.groups,
         folds=joined.folds,

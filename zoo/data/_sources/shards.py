@@ -210,6 +210,7 @@ def index_shards(path: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
         largest_side=int(max(found.width[good].max(), found.height[good].max())),
         voi=bool(found.voi[good].all()),
         paddings=found.paddings(good),
+        shows=found.shows[good],
         notes=(*((said,) if ignored else ()), *grouping.notes),
         skipped=tuple(found.bad.values()),
         groups=grouping.groups,

@@ -320,6 +320,7 @@ def _pool(name: str, rows: _Rows, entries: Entries, *, as_is: bool) -> Pool:
         largest_side=entries.largest_side,
         voi=entries.voi,
         paddings=entries.paddings,
+        shows=entries.shows,
         notes=tuple(dict.fromkeys((*ignored, *rows.notes, *notes, *grouping.notes))),
         skipped=tuple(entries.bad.values()),
         groups=grouping.groups,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo._support.text import brief, count_with_verb
+from zoo.data._advice import Advice, advise_by_headers, advise_by_labels
 from zoo.data._groups import describe_alike, names_alike
 from zoo.data._index import SPLITS, ImageSet, Pool, SplitName, Splits
 from zoo.data._labels import check_classes
@@ -145,6 +146,10 @@ def _finish(
     if alike := names_alike(pool):
         defects[describe_alike(alike, named=False)] = describe_alike(alike, named=True)
     unknown = (NO_GROUPS,) if pool.groups is None else ()
+    advice: tuple[Advice, ...] = ()
+    if for_training:
+        advice, few = advise_by_headers(None if pool.shows is None else pool.shows[rows["train"]])
+        decisions += few
     sets = {split: _image_set(pool, rows.get(split)) for split in SPLITS}
     splits = Splits(
         labels=pool.labels,
@@ -162,6 +167,7 @@ def _finish(
         skipped=tuple(map(str, (*pool.skipped, *pool.unlabelled))),
         passed_over=pool.passed_over,
         unread=None if pool.skipped else {},
+        advice=(*pool.advice, *advise_by_labels(pool.labels), *advice),
     )
     return splits, defects
 

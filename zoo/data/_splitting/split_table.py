@@ -17,9 +17,10 @@ from zoo._support.files import atomic_write, refuse_occupied
 from zoo._support.text import format_count, inert
 from zoo._urls import is_url, show_url
 from zoo.data._groups import PATIENT, describe_alike, names_alike, regroup
-from zoo.data._index import EVERY, Arrays, Files, Several, Stacked
+from zoo.data._index import EVERY, Arrays, Files
 from zoo.data._labels import count_labels, describe_spelled_alike
 from zoo.data._named import find_named, index
+from zoo.data._several import Several, Stacked
 from zoo.data._sources.columns import ABOUT, MARK, NAMES
 from zoo.data._sources.remote import find_base
 from zoo.data._splitting.split import HELD_OUT, stratify, uneven

@@ -18,7 +18,7 @@ from zoo._support.text import quote_path
 from zoo.errors import DataError, OutputError
 from zoo.store._download import TransferError, first_answer, offline, transfer
 from zoo.store.sets import _store
-from zoo.store.sets._catalogue import NamedSet, SetFile, Variant, catalogue, find, lookup
+from zoo.store.sets._catalogue import NamedSet, SetFile, Variant, catalogue, find, find_in, lookup
 from zoo.store.sets._store import folder, is_here, path_of
 
 __all__ = [
@@ -28,6 +28,8 @@ __all__ = [
     "catalogue",
     "fetch",
     "find",
+    "find_file",
+    "find_in",
     "folder",
     "import_file",
     "is_here",
@@ -42,6 +44,9 @@ log = logging.getLogger("zoo")
 
 MIRROR = "ZOO_DATA_MIRROR"
 """Environment: the address of a folder that holds the files under their publishers' names, inside a hospital, say."""
+
+HASHED_MOST = 256 * 2**20
+"""Bytes of a file of unknown name that is hashed to know it: .5 s; to open it takes ten times that."""
 
 
 def sizes_here(about: NamedSet, name: str) -> tuple[int, ...]:
@@ -94,7 +99,7 @@ def fetch(variant: Variant) -> Path:
             _offline(variant, url, f"{url} is not given out any more (HTTP {status})")
         log.info("%s: fetching %s from %s", variant.name, _amount(variant), url)
         _transfer(url, part, variant)
-        actual = _store.checksum(part, variant)
+        actual = _store.checksum(part, variant.file.algorithm)
         if actual != variant.file.checksum:
             part.unlink()
             raise DataError(
@@ -128,6 +133,14 @@ def import_file(variant: Variant, file: Path) -> Path:
             shutil.copyfile(file, temporary)
             _check_carried(temporary, file, variant)  # the copy: a bad medium may have changed it on the way
         return target
+
+
+def find_file(path: Path) -> str | None:
+    """The set of MedMNIST whose published file this is; None: it is none of them, or too large to be hashed here."""
+    if not path.is_file() or path.stat().st_size > HASHED_MOST:
+        return None
+    found = _with_checksum(_store.checksum(path, "md5"))
+    return None if found is None else found.set_name
 
 
 def warn_of_licence(variant: Variant) -> None:
@@ -172,7 +185,7 @@ def _keep(part: Path, variant: Variant) -> Path:
 
 def _check_carried(path: Path, file: Path, variant: Variant) -> None:
     """Refuse what is not the file of the catalogue; `file` is what the user called it."""
-    actual = _store.checksum(path, variant)
+    actual = _store.checksum(path, variant.file.algorithm)
     if actual == variant.file.checksum:
         return
     if twin := _with_checksum(actual):

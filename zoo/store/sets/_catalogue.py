@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import functools
+import re
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -17,7 +18,7 @@ import msgspec
 from zoo.errors import DataError
 from zoo.spec import Task, decode, is_non_commercial
 
-__all__ = ["NamedSet", "SetFile", "Variant", "catalogue", "find", "lookup"]
+__all__ = ["NamedSet", "SetFile", "Variant", "catalogue", "find", "find_in", "lookup"]
 
 CATALOGUE = Path(__file__).with_name("catalogue.json")
 
@@ -30,6 +31,11 @@ class SetFile(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=T
     """md5:… or sha256:…, hexadecimal, as its publisher states it."""
     size: int | None = None
     """Bytes, where somebody stated them."""
+
+    @property
+    def algorithm(self) -> str:
+        """The hash that `checksum` is of."""
+        return self.checksum.partition(":")[0]
 
 
 class NamedSet(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):
@@ -162,3 +168,9 @@ def find(name: str) -> Variant:
     near = difflib.get_close_matches(name.lower(), catalogue(), n=2)
     hint = f"did you mean {' or '.join(near)}?" if near else "'zoo data list' shows them"
     raise DataError(f"no set is called {name!r}; {hint}", code="set-unknown", name=name)
+
+
+def find_in(name: str) -> str | None:
+    """The set of MedMNIST whose name is part of that of a file or folder: 'chestmnist_224', 'chestmnist-cut'."""
+    known = (one for one, about in catalogue().items() if about.format == "npz")
+    return next((one for one in known if re.search(rf"(?<![a-z]){one}(?![a-z])", name.lower())), None)
