@@ -5,18 +5,20 @@ drawn over the whole time of a training, and repeats `zoo train … --resume aut
 long epochs, whose state is written every half second here and every 45 seconds elsewhere. Then it does the same to
 `--overwrite` over a run that is done. Counted is how often the weights and predictions are those of an uninterrupted
 training with nothing left beside the run, and how often the old run was there after a stop. A moment may come after the
-end; a start that ended by itself does not count as a stop.
+end; a start that ended by itself does not count as a stop. Each start is a copy of this process, which has trained
+nothing and knows of a run what its files say.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import multiprocessing
+import multiprocessing.process
 import os
 import random
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import time
@@ -25,14 +27,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
+
+from zoo.learn import _saving
 from zoo.learn._checkpoint import read_state
 from zoo.runs import STATE, replaced_run
 from zoo.testing import colour_folder
+from zoo_cli.main import main as zoo
 
 OVERWRITE = "--overwrite of a run that is done"
+SAID = "said.txt"
+"""What the last command printed."""
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
-OFTEN = "import zoo.learn._saving as s; s.EVERY = 0.5; s.SHARE = 1.0; from zoo_cli.main import main; main()"
-"""A `zoo` that writes the state of an epoch as often in a second as another does in a minute."""
 SAME = ("weights.safetensors", "predictions.csv", "report.json")
 """What must not depend on stops; model.onnx and run.json name the run, and history.csv holds seconds."""
 
@@ -64,6 +70,7 @@ def main() -> None:
     parser.add_argument("--only", choices=("short", "long", "overwrite"), help="one of the three rows")
     parser.add_argument("--smallest", action="store_true", help="one run of each, to see that it works")
     given = parser.parse_args()
+    torch.set_num_threads(1)
     runs, stops, epochs = (1, 1, 2) if given.smallest else (given.runs, given.stops, given.epochs)
     drawn = random.Random(given.seed)  # noqa: S311 - moments, not secrets
     images = 40 if given.smallest else given.images
@@ -163,37 +170,43 @@ def same(place: Path, other: Path) -> bool:
 def finish(words: Sequence[str]) -> None:
     """Run a command to its end."""
     with started(words) as child:
-        text = child.communicate()[0]
-    if child.returncode:
-        print(text)
-        sys.exit(f"{' '.join(words)}: exit status {child.returncode}")
+        child.join()
+    if child.exitcode:
+        print(Path(SAID).read_text(encoding="utf-8"))
+        sys.exit(f"{' '.join(words)}: exit status {child.exitcode}")
 
 
 def stop(words: Sequence[str], which: signal.Signals, moment: float) -> bool:
     """Start a command and send it a signal after so many seconds; whether it was ended by that."""
     with started(words) as child:
-        try:
-            child.communicate(timeout=moment)
-        except subprocess.TimeoutExpired:
-            child.send_signal(which)
-            child.communicate()
-    return child.returncode != 0
+        child.join(moment)
+        if child.exitcode is None and child.pid is not None:
+            os.kill(child.pid, which)
+            child.join()
+    return child.exitcode != 0
 
 
 @contextmanager
-def started(words: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-    """A `zoo` command as a child process, which hears Ctrl-C even where this program is deaf to it."""
-    command = [sys.executable, "-c", OFTEN, *words]
-    child = subprocess.Popen(
-        command,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),  # noqa: PLW1509 - no threads here
-    )
-    with child:
+def started(words: Sequence[str]) -> Iterator[multiprocessing.process.BaseProcess]:
+    """A `zoo` command as a copy of this process, which has imported torch: few moments are lost on imports."""
+    child = multiprocessing.get_context("fork").Process(target=run_zoo, args=(words,))
+    child.start()
+    try:
         yield child
+    finally:
+        child.kill()
+        child.join()
+
+
+def run_zoo(words: Sequence[str]) -> None:
+    """The command; it writes the state of an epoch as often in a second as another does in a minute."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)  # heard even where this program is deaf to it
+    _saving.EVERY, _saving.SHARE = 0.5, 1.0
+    with Path(SAID).open("w", encoding="utf-8") as said:
+        os.dup2(said.fileno(), 1)
+        os.dup2(said.fileno(), 2)
+        sys.argv = ["zoo", *words]
+        zoo()
 
 
 if __name__ == "__main__":

@@ -140,7 +140,7 @@ def serve_files(folder: Path, handler: type[SimpleHTTPRequestHandler] = SimpleHT
     """A plain web server of a folder; its address."""
     quiet = type("Quiet", (handler,), {"log_message": lambda *_: None})
     server = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(quiet, directory=str(folder)))
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True)
     thread.start()
     try:
         yield f"http://127.0.0.1:{server.server_address[1]}"

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import hashlib
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +50,15 @@ def pytest_runtestloop() -> None:
     """What was imported and collected stays to the end, and is not looked at again."""
     gc.freeze()
     gc.enable()
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup() -> None:
+    """torch's exporter parses the source of its 500 operators anew for each network; once a process is enough."""
+    exporter = sys.modules.get("torch.onnx._internal.exporter._registration")  # no test imports torch for this
+    made = getattr(getattr(exporter, "ONNXRegistry", None), "from_torchlib", None)
+    if made is not None and not hasattr(made, "cache_info"):
+        exporter.ONNXRegistry.from_torchlib = staticmethod(functools.cache(made))  # type: ignore[union-attr]
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

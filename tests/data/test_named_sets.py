@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,6 +57,23 @@ def test_the_same_file_by_its_path_stays_what_it_was(breastmnist: Path) -> None:
     splits = open_data(breastmnist)
     assert splits.labels == ("0", "1")
     assert not any("licence" in note for note in splits.notes)
+
+
+def test_the_digits_are_scikit_learns_and_are_read_without_its_code() -> None:
+    """Its import takes longer than the first training of whoever tries the zoo."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    data, theirs = open_data("digits"), datasets.load_digits()
+    rows = np.concatenate([data.split(name).rows for name in ("train", "val", "test")])
+    targets = np.concatenate([data.split(name).targets for name in ("train", "val", "test")])
+    pixels = np.stack([data.split(name).read(i).pixels for name in ("train", "val", "test") for i in range(3)])
+    assert data.labels == tuple(map(str, theirs.target_names))
+    assert sorted(rows) == list(range(len(theirs.target)))
+    assert np.array_equal(targets, theirs.target[rows])
+    first = [int(data.split(name).rows[i]) for name in ("train", "val", "test") for i in range(3)]
+    expected = np.round(theirs.images[first] * 255 / 16)
+    assert np.array_equal(pixels[..., 0], expected)
+    program = "import sys; from zoo.data import open_data; open_data('digits'); print('sklearn' in sys.modules)"
+    assert subprocess.check_output([sys.executable, "-c", program], text=True).strip() == "False"
 
 
 def test_a_set_that_is_not_here_is_answered_with_the_two_ways() -> None:

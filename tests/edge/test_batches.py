@@ -249,7 +249,7 @@ class _Failing(http.server.SimpleHTTPRequestHandler):
 def server(images: Path) -> Iterator[tuple[str, type[_Failing]]]:
     kind = type("Failing", (_Failing,), {})
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(kind, directory=str(images))) as served:
-        thread = threading.Thread(target=served.serve_forever)
+        thread = threading.Thread(target=served.serve_forever, kwargs={"poll_interval": 0.05})
         thread.start()
         yield f"http://127.0.0.1:{served.server_port}", kind
         served.shutdown()

@@ -28,6 +28,8 @@ from zoo.runs import open_run
 
 HERE = Path(__file__).parent
 WAYS = ("ddp", "fsdp")
+UNSHARED = ("scaled", "reads")
+"""Networks that cannot be shared out."""
 RECIPES: dict[str, dict[str, Any]] = {
     "ema": {},
     "soup": {"average": "soup"},
@@ -79,9 +81,10 @@ def uneven(images: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def trained(uneven: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Each recipe with whole networks and with shared ones."""
+    """Each recipe with whole networks and with shared ones, and what is refused."""
     out = tmp_path_factory.mktemp("sharded")
     jobs = [(f"{name}-{way}", settings | {"parallel": way}) for name, settings in RECIPES.items() for way in WAYS]
+    jobs += [(net, {"parallel": "fsdp", "net": net}) for net in UNSHARED]
     torchrun(uneven, out, *jobs)
     return out
 
@@ -141,10 +144,9 @@ def test_a_state_continues_either_way_and_in_one_process(
 
 
 @pytest.mark.slow
-def test_a_network_that_cannot_be_shared_out_is_refused_in_words(uneven: Path, tmp_path: Path) -> None:
+def test_a_network_that_cannot_be_shared_out_is_refused_in_words(trained: Path) -> None:
     """torch's own words name no way out."""
-    torchrun(uneven, tmp_path, *((net, {"parallel": "fsdp", "net": net}) for net in ("scaled", "reads")))
-    assert [(tmp_path / net / "refused").read_text() for net in ("scaled", "reads")] == ["network-unshared"] * 2
+    assert [(trained / net / "refused").read_text() for net in UNSHARED] == ["network-unshared"] * len(UNSHARED)
 
 
 def test_one_process_has_nobody_to_share_with(stripes: Splits, tmp_path: Path) -> None:

@@ -168,8 +168,9 @@ def plot_reliability(
     curve = reliability(cases)
     confidence, accuracy, low, high = curve.points
     error = np.abs(np.stack([accuracy - low, high - accuracy]))
-    figure = Figure(figsize=(5.0, 5.6), layout="constrained")
-    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1))
+    figure = Figure(figsize=(5.0, 5.6))
+    # The file is cut to what is drawn, so margins need not fit; a layout that fits them takes as long as all the rest.
+    axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(3.2, 1), gridspec_kw={"hspace": 0.06})
     axes.plot([0, 1], [0, 1], linestyle="--", color=GREY, linewidth=1, label="perfectly calibrated")
     axes.errorbar(
         confidence,
@@ -239,7 +240,8 @@ def _percent(share: float) -> str:
 
 def _title(axes: Axes, name: str, numbers: str, inches: float, *, pad: float = 6) -> None:
     wrapped = textwrap.wrap(name, width=max(30, int(inches * 10)))
-    axes.set_title("\n".join([*wrapped, numbers]), fontsize=10.5, pad=pad, parse_math=False)
+    # With a place of its own: to find one, matplotlib would measure every label each time that it draws.
+    axes.set_title("\n".join([*wrapped, numbers]), fontsize=10.5, y=1, pad=pad, parse_math=False)
 
 
 def _describe_size(n: int, clusters: int | None) -> str:

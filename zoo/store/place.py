@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -145,8 +145,12 @@ class Place:
             with atomic_path(Path(self.file(name))) as temporary:
                 shutil.move(path, temporary)
         else:
-            large = open_store(self.where)[0]  # which sends pieces of a file side by side
-            self._send(name, path.stat().st_size, lambda to: large.put_file(str(path), to))
+            self._send(name, path.stat().st_size, lambda to: self._sender.put_file(str(path), to))
+
+    @cached_property
+    def _sender(self) -> Any:
+        """A client that sends pieces of a file side by side; a new one for each file would cost a quarter second."""
+        return open_store(self.where)[0]
 
     def sizes(self, folder: str = "") -> dict[str, int]:
         """Name and size of each file in a folder of it; hidden ones, and folders, are left out.
