@@ -74,6 +74,27 @@ def test_all_that_was_fitted_is_of_the_images_that_do_not_judge(
     assert np.bincount(fit.targets).tolist() == pytest.approx(np.bincount(judged.targets).tolist(), abs=1)
 
 
+@pytest.mark.parametrize("told", ["all right", "one class"])
+def test_the_temperature_stays_where_images_of_the_site_can_not_tell_another(tmp_path: Path, told: str) -> None:
+    """A site's few errors, or one class, say nothing of T; 1.0 in its place would undo what was calibrated before."""
+    home = write_site(tmp_path / "home.npz", wrong=0.2)
+    run = zoo.train("logistic_regression", home, out=tmp_path / "run", settings={"coverage": 0}).run
+    old = zoo.open(run).manifest
+    assert abs(old.temperature - 1) > 0.01
+    pixels, _ = draw(np.random.default_rng(11), 200)
+    said = zoo.open(run).logits(np.repeat(pixels[..., None], 3, axis=3)).argmax(axis=1)
+    labels = said if told == "all right" else np.zeros(200, int)
+    names = {"label_names": np.array(LABELS)}
+    np.savez(tmp_path / "site.npz", test_images=pixels, test_labels=labels[:, None], **names)
+    found = zoo.recalibrate(run, tmp_path / "site.npz", tmp_path / "new.onnx")
+    new = zoo.open(found.path).manifest
+    assert (found.temperature, new.temperature) == (old.temperature, old.temperature)
+    assert found.notes
+    assert any(found.notes[0] in note for note in new.provenance.notes)
+    assert any(found.notes[0] in note for note in found.after.notes)
+    assert (found.nll.value, found.brier.value) == (0, 0)
+
+
 def test_the_new_bundle_proves_itself_and_says_where_it_comes_from(bundle: Path, made: zoo.Recalibration) -> None:
     proof = zoo.verify(made.path)
     assert proof.images >= 32

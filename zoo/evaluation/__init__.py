@@ -16,7 +16,7 @@ from zoo.evaluation._predict import Images, Predict, Progress, predict_set
 from zoo.evaluation._predictions import write_predictions
 from zoo.evaluation._report import check_labels, overall, report
 from zoo.evaluation.abstention import control_error, curve_of
-from zoo.evaluation.calibration import BINS, Reliability, fit_temperature, reliability
+from zoo.evaluation.calibration import BINS, Reliability, doubt_temperature, fit_temperature, reliability
 from zoo.evaluation.conformal import fit_sets
 from zoo.evaluation.corruption import CORRUPTIONS, SEVERITIES, check_corruptions, corrupt, corruptions_for
 from zoo.evaluation.decisions import judge_abstention, judge_points, judge_sets, measure_coverage, read_prevalence
@@ -83,6 +83,7 @@ __all__ = [
     "count_axes",
     "count_units",
     "curve_of",
+    "doubt_temperature",
     "draw_independent",
     "draws",
     "file_types",
