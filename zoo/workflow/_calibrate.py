@@ -101,7 +101,7 @@ def calibrate(trained: Shippable, record: RunRecord, data: Splits, expected: Exp
     temperature = fit_temperature(logits, data.val.targets)
     asked = Asked.of(record.card.train)
     found = settle(logits, data.val, data.labels, asked, temperature=temperature, strict=False)
-    novelty, said = settle_threshold(answered.scores)
+    novelty, said = settle_threshold(answered.scores, data.val.groups)
     changes |= {"temperature": temperature, "operating": found.operating}
     changes["abstention"] = add_novelty(found.abstention, novelty)
     return Calibrated(trained, changes, (*notes, *said, *found.notes), replace(answered, logits=logits))
