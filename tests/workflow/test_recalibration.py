@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +16,9 @@ import zoo
 from zoo.edge.bundle import open_model
 from zoo.edge.bundle._keys import new_key
 from zoo.errors import DataError, ImageError, OutputError, SignatureError, UsageError
-from zoo.evaluation import fit_temperature, predict_set
+from zoo.evaluation import Cases, Values, calibration, fit_temperature, intervals, predict_set
 from zoo.spec import Abstention
-from zoo.workflow._site import divide
+from zoo.workflow._site import compare_losses, divide
 from zoo.workflow.evaluate import open_target
 
 RULE = "sensitivity=0.8:right"
@@ -108,6 +110,33 @@ def test_the_new_bundle_proves_itself_and_says_where_it_comes_from(bundle: Path,
     np.testing.assert_array_equal(was.logits(raw), now.logits(raw))
     powers = np.exp(was.logits(raw) / made.temperature)
     np.testing.assert_allclose(now.probabilities(raw), powers / powers.sum(axis=1, keepdims=True), rtol=1e-5)
+
+
+def test_the_resamples_of_a_change_are_weighed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a site of 100 000 images takes 800 MB, and the run is lost where that is not there."""
+    rng = np.random.default_rng(0)
+    logits, targets = rng.normal(size=(50, 3)).astype(np.float32), rng.integers(0, 3, 50)
+    images: Any = SimpleNamespace(targets=targets, groups=np.arange(50) // 2)
+    both: Any = [SimpleNamespace(logits=one, images=images) for one in (logits, 2 * logits)]
+    whole = compare_losses(*both, 1.0, 1.5)
+    shapes = []
+    measured = calibration.losses
+
+    def watched(cases: Cases, weights: np.ndarray) -> Values:
+        shapes.append(weights.shape)
+        return measured(cases, weights)
+
+    monkeypatch.setattr(calibration, "losses", watched)
+    monkeypatch.setattr(intervals, "CELLS", 50 * 300)
+    assert compare_losses(*both, 1.0, 1.5) == whole
+    assert set(shapes) == {(1, 50), (300, 50), (100, 50)}
+    change = losses_of_all(logits * 2 / 1.5, targets) - losses_of_all(logits, targets)
+    assert whole[0].value == pytest.approx(change, rel=1e-6)
+
+
+def losses_of_all(logits: np.ndarray, targets: np.ndarray) -> float:
+    shares = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(axis=1, keepdims=True)
+    return float(-np.log(shares[np.arange(len(targets)), targets]).mean())
 
 
 def test_the_images_that_it_was_fitted_on_count_as_seen_afterwards(made: zoo.Recalibration, site: Path) -> None:
