@@ -205,7 +205,6 @@ def judge_decisions(
     images: ImageSet,
     manifest: Manifest,
     *,
-    operating: Sequence[OperatingPoint],
     prevalence: Sequence[str] = (),
     scores: NDArray[np.float32] | None = None,
 ) -> EvalReport:
@@ -216,7 +215,6 @@ def judge_decisions(
         logits: (n, K), answers to `images`, labels in the order of the manifest.
         images: images under evaluation.
         manifest: what the file decides by.
-        operating: operating points to judge.
         prevalence: what `--prevalence` said.
         scores: (n,) novelty scores; None: the file makes none.
 
@@ -225,7 +223,7 @@ def judge_decisions(
     """
     from zoo.evaluation import Cases, judge_abstention, judge_points, judge_sets, read_prevalence
 
-    labels, abstention = manifest.labels, manifest.abstention
+    labels, operating, abstention = manifest.labels, manifest.operating, manifest.abstention
     cases = Cases.of(logits, images.targets, manifest.temperature, images.groups)
     stated = read_prevalence(prevalence, operating)
     sets = None if abstention is None else abstention.sets
@@ -240,15 +238,12 @@ def judge_decisions(
     )
 
 
-def measure_within(
-    cases: Cases, manifest: Manifest, operating: Sequence[OperatingPoint]
-) -> Callable[[NDArray[np.bool_]], dict[str, Interval]]:
+def measure_within(cases: Cases, manifest: Manifest) -> Callable[[NDArray[np.bool_]], dict[str, Interval]]:
     """What decisions are worth among some images: sensitivity and specificity at each point, coverage of the sets.
 
     Args:
         cases: targets and answers of n images.
-        manifest: labels, and how the file makes sets.
-        operating: operating points to judge.
+        manifest: labels, operating points, and how the file makes sets.
 
     Returns:
         A function from (n,) bool, images of one group, to each number by its name; one that they do not define is left
@@ -262,7 +257,7 @@ def measure_within(
 
     def measure(mask: NDArray[np.bool_]) -> dict[str, Interval]:
         found: dict[str, Interval | None] = {}
-        for point in operating:
+        for point in manifest.operating:
             k = manifest.labels.index(point.label)
             called, of = cases.probabilities[:, k] >= point.threshold, cases.truth[:, k]
             rest = cases.known[:, k] & ~of
