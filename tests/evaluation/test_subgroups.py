@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -237,3 +238,50 @@ def test_patients_who_are_all_alike_leave_an_interval() -> None:
     (row,) = measure_groups(cases, {"site": ["a"] * 40})
     assert row.metrics["accuracy"].value == 0.5
     assert row.metrics["accuracy"].high - row.metrics["accuracy"].low > 0.3
+
+
+def two_sites(*, shared: bool) -> tuple[Cases, list[str]]:
+    """An easy and a hard label, answered alike at both sites, of which each site knows one, and a third one."""
+    rng = np.random.default_rng(0)
+    n = 400
+    targets = rng.integers(0, 2, (n, 3))
+    logits = rng.normal(size=(n, 3)) + (2 * targets - 1) * np.array([2.0, 0.3, 1.0])
+    at_a = np.arange(n) % 2 == 0
+    targets[~at_a, 0] = targets[at_a, 1] = -1
+    if not shared:
+        targets[:, 2] = -1
+    return Cases.of(logits, targets), np.where(at_a, "A", "B").tolist()
+
+
+def test_sites_that_know_other_labels_are_not_compared_and_that_is_said() -> None:
+    cases, sites = two_sites(shared=False)
+    for row in measure_groups(cases, {"site": sites}):
+        assert row.n == 200
+        assert set(row.metrics) == {"accuracy", "balanced_accuracy", "macro_auroc"}
+        assert row.differences == {}
+        assert set(row.undefined) == {"accuracy difference", "macro_auroc difference"}
+    assert find_segments(cases, {"site": sites}, {}) == ()
+
+
+def test_sites_are_compared_by_the_labels_that_both_know() -> None:
+    cases, sites = two_sites(shared=True)
+    at_a = np.array(sites) == "A"
+    row = measure_groups(cases, {"site": sites})[0]
+    areas = [roc_auc_score(cases.targets[one, 2], cases.scores[one, 2]) for one in (at_a, ~at_a)]
+    right = cases.predicted[:, 2] == cases.targets[:, 2]
+    assert row.differences["macro_auroc"].value == pytest.approx(areas[0] - areas[1])
+    assert row.differences["accuracy"].value == pytest.approx(right[at_a].mean() - right[~at_a].mean())
+    assert min(one.p for one in row.differences.values()) > 0.01
+    assert find_segments(cases, {"site": sites}, {}) == ()
+
+
+def test_a_segment_is_told_by_the_accuracy_that_was_compared() -> None:
+    """Or "in all others" would be an accuracy that no images have."""
+    cases, sites = two_sites(shared=True)
+    at_a = np.array(sites) == "A"
+    spoilt = np.where(at_a & (np.arange(400) % 3 > 0), 1 - cases.predicted[:, 2], cases.predicted[:, 2])
+    predicted = np.column_stack([cases.predicted[:, :2], spoilt])
+    (row,) = find_segments(replace(cases, predicted=predicted), {"site": sites}, {})
+    right = spoilt == cases.targets[:, 2]
+    assert row.metrics["accuracy"].value == pytest.approx(right[at_a].mean())
+    assert row.metrics["accuracy"].value - row.differences["accuracy"].value == pytest.approx(right[~at_a].mean())

@@ -67,9 +67,10 @@ def measure_groups(
     pairs = {
         key: _difference(cases, masks[key[:2]], key[2], metric)
         for key, metric in tested.items()
-        if rows[key[:2]].n is not None
+        if rows[key[:2]].n is not None and not masks[key[:2]].all()
     }
-    found = {key: pair for key, pair in pairs.items() if pair is not None}
+    found = {key: pair for key, pair in pairs.items() if isinstance(pair, Difference)}
+    why = {key: pair for key, pair in pairs.items() if isinstance(pair, str)}
     once = {key: (key[2], *sorted((masks[key[:2]].tobytes(), (~masks[key[:2]]).tobytes()))) for key in found}
     corrected = correct({once[key]: pair.p for key, pair in found.items()})
     return tuple(
@@ -80,6 +81,8 @@ def measure_groups(
                 for name in _TESTED
                 if (*key, name) in found
             },
+            undefined={f"{name} difference": why[*key, name] for name in _TESTED if (*key, name) in why}
+            | row.undefined,
         )
         for key, row in rows.items()
     )
@@ -103,11 +106,11 @@ def find_segments(
     masks = {(name, group): mask for name, groups in cut.items() for group, mask in groups.items()}
     masks = {key: mask for key, mask in masks.items() if _is_enough(cases, mask) and not mask.all()}
     pairs = {key: _difference(cases, mask, "accuracy", accuracy_of) for key, mask in masks.items()}
-    found = {key: pair for key, pair in pairs.items() if pair is not None}
+    found = {key: pair for key, pair in pairs.items() if isinstance(pair, Difference)}
     corrected = correct({key: pair.p for key, pair in found.items()})
     rows = []
     for key, pair in found.items():
-        estimate = accuracy_of(cases, masks[key])
+        estimate = accuracy_of(cases, masks[key], labels=_shared(cases, masks[key]))
         if corrected[key] >= ALPHA or pair.value >= 0 or isinstance(estimate, str):
             continue
         rows.append(
@@ -166,15 +169,29 @@ def _measure(cases: Cases, column: str, group: str, mask: NDArray[np.bool_], fur
     )
 
 
+def _shared(cases: Cases, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(K,) classes, or labels of which something is known both in the images of `mask` and in all others."""
+    return np.asarray(cases.known[mask].any(axis=0) & cases.known[~mask].any(axis=0))
+
+
 def _difference(
-    cases: Cases, mask: NDArray[np.bool_], name: str, metric: Callable[[Cases, NDArray[np.bool_]], Estimate | str]
-) -> Difference | None:
-    """In the images of `mask` minus in all others, p not yet corrected; None: one side is too small to measure."""
+    cases: Cases, mask: NDArray[np.bool_], name: str, metric: Callable[..., Estimate | str]
+) -> Difference | str:
+    """In the images of `mask` minus in all others, p not yet corrected; or why there is none.
+
+    Both sides are means over the same labels. One that is known on one side only would compare an easy label with a
+    hard one.
+    """
     if not _is_enough(cases, ~mask):
-        return None
-    inside, outside = metric(cases, mask), metric(cases, ~mask)
-    if isinstance(inside, str) or isinstance(outside, str):
-        return None
+        return "too few other images"
+    labels = _shared(cases, mask)
+    if not labels.any():
+        return "no label is known both of these images and of the others"
+    inside, outside = (metric(cases, side, labels=labels) for side in (mask, ~mask))
+    if isinstance(inside, str):
+        return inside
+    if isinstance(outside, str):
+        return f"of the others: {outside}"
     a, b = bound(cases, inside), bound(cases, outside)
     value = inside.value - outside.value
     exact = name == "accuracy" and cases.groups is None and cases.task == "multiclass"
