@@ -11,14 +11,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
 from zoo._support.text import format_count
 from zoo.evaluation._cases import Cases
+from zoo.evaluation._logistic import fit_line
 from zoo.evaluation._scores import Array, check_logits, log_sigmoid, log_softmax, task_of
 from zoo.evaluation.intervals import bound_share, interval, wilson
 from zoo.evaluation.metrics import Values, Weights, ones
-from zoo.spec import UNKNOWN, Calibration, ClassCalibration, ReliabilityBin
+from zoo.spec import UNKNOWN, Calibration, ClassCalibration, Interval, ReliabilityBin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -176,8 +178,12 @@ def _gather(
     )
 
 
-def calibration(cases: Cases, labels: Sequence[str], resampled: Values, temperature: float) -> Calibration | None:
-    """The calibration of a report; `resampled` holds `losses` of every resample. None: too few of them know a label.
+def calibration(
+    cases: Cases, labels: Sequence[str], resampled: Values, temperature: float
+) -> tuple[Calibration | None, dict[str, str]]:
+    """The calibration of a report, and what of it is undefined; `resampled` holds `losses` of every resample.
+
+    None: too few resamples know a label.
 
     Where all resamples agree, Wilson's interval is taken on the Brier score over its largest value and on
     exp(-nll), the geometric mean probability of the truth: both lie in [0, 1], with one trial for each image, or
@@ -203,20 +209,27 @@ def calibration(cases: Cases, labels: Sequence[str], resampled: Values, temperat
         from_unit=lambda u: float(-np.log(max(u, np.finfo(np.float64).tiny))),
     )
     if brier is None or nll is None:
-        return None
-    return Calibration(
+        return None, {}
+    per_class: dict[str, ClassCalibration] = {}
+    undefined: dict[str, str] = {}
+    for k, label in enumerate(labels):
+        found = _of_class(cases, k, float(point["class_brier"][k, 0]), resampled["class_brier"][k])
+        if found is None:
+            continue
+        lines = dict(zip(("slope", "intercept"), fit_line(cases, k, label), strict=True))
+        undefined |= {f"{label}.calibration_{name}": why for name, why in lines.items() if isinstance(why, str)}
+        held = {name: line for name, line in lines.items() if isinstance(line, Interval)}
+        per_class[label] = msgspec.structs.replace(found, **held)
+    whole = Calibration(
         temperature=temperature,
         brier=brier,
         nll=nll,
         ece=reliability(cases).ece,
         bins=BINS,
         n=cases.n,
-        per_class={
-            label: found
-            for k, label in enumerate(labels)
-            if (found := _of_class(cases, k, float(point["class_brier"][k, 0]), resampled["class_brier"][k]))
-        },
+        per_class=per_class,
     )
+    return whole, undefined
 
 
 def _of_class(cases: Cases, k: int, brier: float, resampled: Array) -> ClassCalibration | None:

@@ -130,7 +130,7 @@ def _measures(subject: Subject) -> Iterator[str]:
     if subject.report.calibration is not None:
         yield (
             "Calibration: Brier score, negative log-likelihood, expected calibration error, reliability curve; of each "
-            "class too."
+            "class too, with its calibration slope and intercept (calibration in the large)."
         )
     if subject.report.conformal is not None:
         yield "Coverage and size of the sets of labels."
