@@ -201,8 +201,11 @@ def test_a_long_table_scrolls_and_a_short_one_does_not() -> None:
 def test_decisions_are_said_of_groups_and_of_corrupted_copies() -> None:
     words = Outline(make_page(full(subject_of("three")))).words
     groups = words.split("Decisions in each group")[1].split("Shortcuts")[0]
-    assert "sensitivity for <u>ill</u>sets that hold the truthsite: <q>north</q>40" in groups
+    heads = "sensitivity for <u>ill</u>sets that hold the truthsensitivity for <u>ill</u>, difference"
+    assert f"{heads}site: <q>north</q>40" in groups
+    assert "-0.250 (-0.400 to -0.100) p < 0.001" in groups
     assert "south" not in groups  # too small
+    assert "shown to differ in: 1 group" in words
     withheld = words.split("Share of images that the file does not answer")[1]
     assert "as the images are5 %noise25 %blur25 %" in withheld
 

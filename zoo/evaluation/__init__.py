@@ -41,7 +41,7 @@ from zoo.evaluation.novelty import FeatureSpace, count_axes, fit_space, judge_no
 from zoo.evaluation.operating import check_rules, choose_points
 from zoo.evaluation.properties import PROPERTIES, Watch, file_types, varying
 from zoo.evaluation.shortcuts import find_shortcuts, judge_baselines, say_shortcuts
-from zoo.evaluation.subgroups import find_segments, measure_groups, say_groups
+from zoo.evaluation.subgroups import Share, find_segments, measure_groups, say_groups
 from zoo.evaluation.suspects import Suspect, rank_suspects
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "RangeMetric",
     "Reliability",
     "ReportPlot",
+    "Share",
     "Suspect",
     "Tally",
     "Values",

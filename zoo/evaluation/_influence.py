@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from zoo.evaluation._cases import Cases
     from zoo.evaluation._scores import Array
 
-__all__ = ["Estimate", "accuracy_of", "auroc_of", "balanced_accuracy_of", "bound", "estimate_variance", "t_quantile"]
+__all__ = [
+    "Estimate",
+    "accuracy_of",
+    "auroc_of",
+    "balanced_accuracy_of",
+    "bound",
+    "estimate_variance",
+    "share_of",
+    "t_quantile",
+]
 
 LEAST_SIDE = 5
 """Images (or patients) of a class, and of all others, below which a metric of classes is not given."""
@@ -69,6 +78,13 @@ def balanced_accuracy_of(
         absent = (~truth & known)[:, asked]
         found = np.hstack([found[0], absent & ~chosen[:, asked]]), np.hstack([found[1], absent])
     return _ratios(cases, found[0].astype(float), found[1].astype(float), mask)
+
+
+def share_of(cases: Cases, hits: NDArray[np.bool_], images: NDArray[np.bool_]) -> Estimate | str:
+    """The share of `hits` among `images`, both (n,), where these are enough to compare it."""
+    if cases.units(images) < LEAST_SIDE:
+        return f"fewer than {LEAST_SIDE} {_name_units(cases)} that it is a share of"
+    return _ratios(cases, hits[:, None].astype(float), np.ones((cases.n, 1)), images)
 
 
 def auroc_of(
@@ -166,5 +182,9 @@ def _too_few(cases: Cases, mask: NDArray[np.bool_], asked: NDArray[np.bool_], le
     few = sum(_smaller_side(cases, mask, k) < least for k in np.flatnonzero(asked).tolist())
     if not few and asked.any():
         return None
-    what = "patients or images" if cases.groups is not None else "images"
+    what = _name_units(cases)
     return f"{few or 'all'} of {cases.classes} classes or labels: fewer than {least} {what} with it, or without it"
+
+
+def _name_units(cases: Cases) -> str:
+    return "patients or images" if cases.groups is not None else "images"

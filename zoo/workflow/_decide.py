@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+import numpy as np
 
 from zoo._support.text import brief, format_count
 from zoo.errors import DataError, UsageError
@@ -18,16 +19,15 @@ from zoo.spec import Abstention
 from zoo.workflow._unlike import add_novelty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from zoo.data import ImageSet, Splits
-    from zoo.evaluation import Cases
-    from zoo.spec import ConformalSets, EvalReport, Interval, Manifest, OperatingPoint, TrainConfig
+    from zoo.evaluation import Cases, Share
+    from zoo.spec import ConformalSets, EvalReport, Manifest, OperatingPoint, TrainConfig
 
-__all__ = ["Asked", "Decisions", "check_decisions", "choose_anew", "judge_decisions", "measure_within", "settle"]
+__all__ = ["Asked", "Decisions", "check_decisions", "choose_anew", "judge_decisions", "settle", "shares_of"]
 
 _NOT_ONE_OF_SOME = frozenset({"operating-images", "operating-unreachable"})
 """Codes of a rule that these validation images cannot follow, which only they can tell."""
@@ -238,33 +238,25 @@ def judge_decisions(
     )
 
 
-def measure_within(cases: Cases, manifest: Manifest) -> Callable[[NDArray[np.bool_]], dict[str, Interval]]:
-    """What decisions are worth among some images: sensitivity and specificity at each point, coverage of the sets.
+def shares_of(cases: Cases, manifest: Manifest) -> dict[str, Share]:
+    """What decisions are worth: sensitivity and specificity at each point, which groups are compared by, and coverage.
 
     Args:
         cases: targets and answers of n images.
         manifest: labels, operating points, and how the file makes sets.
-
-    Returns:
-        A function from (n,) bool, images of one group, to each number by its name; one that they do not define is left
-        out.
     """
     from zoo.edge import find_sets
-    from zoo.evaluation import bound_share, measure_coverage
+    from zoo.evaluation import Share
 
+    found = {}
+    for point in manifest.operating:
+        k = manifest.labels.index(point.label)
+        called, of = cases.probabilities[:, k] >= point.threshold, cases.truth[:, k]
+        found[f"sensitivity for {point.label}"] = Share(called, of)
+        found[f"specificity for {point.label}"] = Share(~called, cases.known[:, k] & ~of)
     sets = None if manifest.abstention is None else manifest.abstention.sets
-    inside = None if sets is None or cases.task != "multiclass" else find_sets(cases.probabilities, sets)
-
-    def measure(mask: NDArray[np.bool_]) -> dict[str, Interval]:
-        found: dict[str, Interval | None] = {}
-        for point in manifest.operating:
-            k = manifest.labels.index(point.label)
-            called, of = cases.probabilities[:, k] >= point.threshold, cases.truth[:, k]
-            rest = cases.known[:, k] & ~of
-            found[f"sensitivity for {point.label}"] = bound_share(called, of & mask, cases.groups)
-            found[f"specificity for {point.label}"] = bound_share(~called, rest & mask, cases.groups)
-        if inside is not None:
-            found["coverage"] = measure_coverage(cases, inside, mask)
-        return {name: value for name, value in found.items() if value is not None}
-
-    return measure
+    if sets is not None and cases.task == "multiclass":
+        every = np.arange(cases.n)
+        held = find_sets(cases.probabilities, sets)[every, cases.targets]
+        found["coverage"] = Share(held, np.ones(cases.n, np.bool_), tested=False)
+    return found

@@ -15,7 +15,7 @@ from zoo._support.text import name_owners
 from zoo.errors import DataError
 from zoo.evaluation.comparison import Comparison, Contender, compare
 from zoo.spec import encode
-from zoo.workflow._decide import judge_decisions, measure_within
+from zoo.workflow._decide import judge_decisions, shares_of
 from zoo.workflow._find import REPORT_FILE
 from zoo.workflow._images import check_in_range, refuse_kind
 from zoo.workflow._inputs import select_columns
@@ -149,8 +149,8 @@ def judge(
     if look:
         ordered = manifest.task == "ordinal"
         cases = Cases.of(logits, images.targets, manifest.temperature, images.groups, ordered=ordered)
-        further = measure_within(cases, manifest) if among_all else None
-        found = add_groups(found, cases, images.ids, images.kept, properties, by, further)
+        shares = shares_of(cases, manifest) if among_all else None
+        found = add_groups(found, cases, images.ids, images.kept, properties, by, shares)
     return Judged(found, logits, images, about, scores, others, properties)
 
 
