@@ -79,7 +79,7 @@ def decided() -> dict[str, Any]:
     group = Subgroup(
         column="site", group="<q>north</q>", n=40, patients=None,
         metrics={"accuracy": value(0.6), "sensitivity for <u>ill</u>": value(0.3), "coverage": value(0.7)},
-        differences={"accuracy": gap}, undefined={},
+        differences={"accuracy": gap, "sensitivity for <u>ill</u>": gap}, undefined={},
     )  # fmt: skip
     small = Subgroup(
         column="site", group="south", n=None, patients=None, metrics={}, differences={}, undefined={"all": "few"}

@@ -25,7 +25,7 @@ from zoo_cli.output import (
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from zoo.spec import EvalReport, Robustness, Subgroup
+    from zoo.spec import Difference, EvalReport, Robustness, Subgroup
     from zoo_cli.output import TableFormat
 
 __all__ = ["describe_failing", "show_robustness"]
@@ -67,8 +67,7 @@ def _table_of_groups(groups: Sequence[Subgroup]) -> str:
     shown = [name for name in _SHOWN if any(one.metrics.get(name) is not None for one in groups)]
     rows = []
     for one in groups:
-        gap = one.differences.get("accuracy")
-        told = "-" if gap is None else f"{gap} p {gap.p_holm:.3g}"
+        told = _tell(one.differences.get("accuracy"))
         n = ["too few" if one.n is None else str(one.n)]
         n += ["-" if one.patients is None else str(one.patients)] if people else []
         rows.append((one.column, _cut(one.group), *n, *(with_interval(one.metrics.get(name)) for name in shown), told))
@@ -93,7 +92,19 @@ def _tables_of_decisions(groups: Sequence[Subgroup]) -> list[str]:
             if one.n is not None
         ]
         tables.append(format_table(("column", "group", *shown), rows))
+    gaps = [
+        (one.column, _cut(one.group), name, _tell(one.differences[name]))
+        for one in groups
+        for name in names
+        if name in one.differences
+    ]
+    if gaps:
+        tables.append(format_table(("column", "group", "decision", "less that of others, p (Holm)"), gaps))
     return tables
+
+
+def _tell(gap: Difference | None) -> str:
+    return "-" if gap is None else f"{gap} p {gap.p_holm:.3g}"
 
 
 def show_robustness(  # noqa: PLR0917 - the options of the verb

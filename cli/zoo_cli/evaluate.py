@@ -278,6 +278,10 @@ def _sections(report: EvalReport) -> list[str]:
             f"NLL {with_interval(found.nll)},\n"
             f"expected calibration error {found.ece:.3f} in {found.bins} bins"
         )
+        lines = [(label, one.slope, one.intercept) for label, one in found.per_class.items()]
+        if any(slope or intercept for _, slope, intercept in lines):
+            rows = [(label, *map(with_interval, line)) for label, *line in lines]
+            sections.append(format_table((_head(report), "calibration slope", "calibration intercept"), rows))
     sections += describe_failing(report)
     sections += _unlike(report)
     if undefined := {f"  {name}": why for name, why in report.undefined.items() if "." in name}:  # of single classes

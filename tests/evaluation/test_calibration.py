@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from sklearn import metrics as oracle
 
-from zoo.evaluation import Cases, fit_temperature, ones, reliability, report
+from zoo.evaluation import Cases, doubt_temperature, fit_temperature, ones, reliability, report
 from zoo.evaluation.calibration import losses
 from zoo.spec import Fingerprint
 
@@ -60,6 +60,29 @@ def test_the_temperature_stays_at_one_where_images_can_not_tell():
     assert fit_temperature(logits, np.zeros(200, int)) == 1.0
     assert fit_temperature(np.eye(3)[targets], targets) == 1.0
     assert fit_temperature(np.zeros((0, 3)), np.zeros(0, int)) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("images", "logits", "truth"),
+    [
+        (slice(19), None, None),
+        (slice(200), None, np.zeros(200, int)),
+        (slice(200), "truth", None),
+        (slice(0), None, None),
+        (slice(19), None, "several"),
+        (slice(200), None, np.ones((200, 3), int)),
+        (slice(200), "truth", "several"),
+    ],
+    ids=["few", "one class", "all right", "none", "few, several labels", "one answer", "all right, several labels"],
+)
+def test_the_temperature_before_stays_where_images_can_not_tell(images, logits, truth):
+    """A file calibrated at 2.5 would become too sure, or too little, for no reason that is in the images."""
+    values, targets = calibrated(200, 3)
+    values = 5 * np.eye(3)[targets] - 2 if logits == "truth" else values
+    targets = targets if truth is None else (np.eye(3, dtype=int)[targets] if isinstance(truth, str) else truth)
+    assert fit_temperature(values[images], targets[images], fallback=2.5) == 2.5
+    assert doubt_temperature(values[images], targets[images])
+    assert doubt_temperature(*calibrated(200, 3)) is None
 
 
 def test_the_temperature_of_noise_is_bounded():

@@ -12,6 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 from zoo.evaluation import bound_share, count_axes, fit_space, judge_novelty, score_novelty, settle_novelty
 from zoo.spec import Novelty
+from zoo.workflow._unlike import settle_threshold
 
 
 def _rows(n: int, width: int, seed: int = 0) -> np.ndarray:
@@ -86,6 +87,33 @@ def test_few_validation_images_set_the_threshold_at_the_largest() -> None:
     found = settle_novelty(scores)
     assert (found.threshold, found.n, found.share) == (29.0, 30, 0.02)
     assert settle_novelty(np.arange(99.0)).threshold == 97.0
+
+
+def test_images_of_one_patient_count_once() -> None:
+    """Alike images of a patient are not so many independent ones: of new patients far more would be flagged."""
+    rng = np.random.default_rng(0)
+
+    def draw(patients: int) -> tuple[np.ndarray, np.ndarray]:
+        groups = np.repeat(np.arange(patients), 5)
+        return rng.normal(size=patients)[groups] + 0.1 * rng.normal(size=len(groups)), groups + 1000
+
+    passed = []
+    for _ in range(400):
+        scores, groups = draw(60)
+        passed.append(np.mean(draw(100)[0] > settle_novelty(scores, groups=groups).threshold))
+    assert 0.012 < np.mean(passed) <= 0.0215
+    scores, groups = draw(10)
+    few = settle_novelty(scores, groups=groups)
+    assert (few.threshold, few.n) == (scores.max(), 10)
+    assert settle_novelty(scores, groups=np.arange(50)) == settle_novelty(scores)
+
+
+def test_too_few_patients_for_the_share_are_said() -> None:
+    scores, groups = np.arange(300, dtype=np.float32), np.repeat(np.arange(10), 30)
+    assert settle_threshold(scores, None)[1] == ()
+    novelty, notes = settle_threshold(scores, groups)
+    assert novelty is not None
+    assert (novelty.n, len(notes)) == (10, 1)
 
 
 def test_the_report_counts_and_ranks_as_scikit_learn() -> None:

@@ -167,6 +167,20 @@ def test_each_class_has_its_calibration(task: str, drawn: int) -> None:
     assert page.count('aria-label="reliability of ') == drawn
     for one in list(found.per_class.values())[1:]:
         assert f"{one.brier.value:.3f} ({one.brier.low:.3f} to {one.brier.high:.3f}){one.ece:.3f}" in words
+        for line in (one.slope, one.intercept):
+            assert line is None or f"{line.value:.3f} ({line.low:.3f} to {line.high:.3f})" in words
+    lost = [key for key in subject.report.undefined if ".calibration_" in key]
+    assert len(lost) == sum((one.slope, one.intercept).count(None) for one in found.per_class.values())
+
+
+def test_why_a_calibration_has_no_slope_is_said_with_the_calibration() -> None:
+    subject = subject_of("two")
+    report = msgspec.structs.replace(
+        subject.report, undefined={f"{subject.report.labels[1]}.calibration_slope": "there is no overlap"}
+    )
+    words = Outline(make_page(dataclasses.replace(subject, report=report))).words
+    assert "there is no overlap" in words.split("Calibration of each class")[1]
+    assert "there is no overlap" not in words.split("Calibration of each class")[0]
 
 
 def test_every_metric_of_a_class_is_in_one_of_two_tables() -> None:
@@ -187,8 +201,11 @@ def test_a_long_table_scrolls_and_a_short_one_does_not() -> None:
 def test_decisions_are_said_of_groups_and_of_corrupted_copies() -> None:
     words = Outline(make_page(full(subject_of("three")))).words
     groups = words.split("Decisions in each group")[1].split("Shortcuts")[0]
-    assert "sensitivity for <u>ill</u>sets that hold the truthsite: <q>north</q>40" in groups
+    heads = "sensitivity for <u>ill</u>sets that hold the truthsensitivity for <u>ill</u>, difference"
+    assert f"{heads}site: <q>north</q>40" in groups
+    assert "-0.250 (-0.400 to -0.100) p < 0.001" in groups
     assert "south" not in groups  # too small
+    assert "shown to differ in: 1 group" in words
     withheld = words.split("Share of images that the file does not answer")[1]
     assert "as the images are5 %noise25 %blur25 %" in withheld
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -9,11 +10,10 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score, roc_auc_score
 
-from zoo.evaluation import Cases, find_segments, measure_groups
+from zoo.evaluation import Cases, Share, bound_share, find_segments, measure_groups
 from zoo.evaluation._grouping import cut_cells
 from zoo.evaluation._influence import Estimate, auroc_of, bound, estimate_variance
 from zoo.evaluation.subgroups import LEAST_IMAGES, LEAST_PATIENTS
-from zoo.spec import Interval
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -208,15 +208,13 @@ def test_two_groups_of_one_column_are_one_test() -> None:
     assert min(gap.p_holm for gap in a.differences.values()) == pytest.approx(min(1.0, 2 * smallest))
 
 
-def test_more_metrics_of_a_group_come_by_its_mask() -> None:
+def test_more_shares_of_a_group_come_by_its_mask() -> None:
     logits, targets = answers(100)
-
-    def count(mask: NDArray[np.bool_]) -> dict[str, Interval]:
-        share = float(mask.mean())
-        return {"share": Interval(value=share, low=share, high=share)}
-
-    rows = measure_groups(Cases.of(logits, targets), {"sex": ["FM"[at % 2] for at in range(100)]}, count)
-    assert [row.metrics["share"].value for row in rows] == [0.5, 0.5]
+    first = np.arange(100) < 50
+    shares = {"first": Share(first, np.ones(100, np.bool_)), "none": Share(first, np.zeros(100, np.bool_))}
+    rows = measure_groups(Cases.of(logits, targets), {"sex": ["FM"[at % 2] for at in range(100)]}, shares)
+    assert [row.metrics["first"].value for row in rows] == [0.5, 0.5]
+    assert all("none" not in row.metrics for row in rows)
 
 
 def test_a_value_that_no_image_moves_is_exact_and_a_perfect_one_is_not() -> None:
@@ -237,3 +235,101 @@ def test_patients_who_are_all_alike_leave_an_interval() -> None:
     (row,) = measure_groups(cases, {"site": ["a"] * 40})
     assert row.metrics["accuracy"].value == 0.5
     assert row.metrics["accuracy"].high - row.metrics["accuracy"].low > 0.3
+
+
+def two_sites(*, shared: bool) -> tuple[Cases, list[str]]:
+    """An easy and a hard label, answered alike at both sites, of which each site knows one, and a third one."""
+    rng = np.random.default_rng(0)
+    n = 400
+    targets = rng.integers(0, 2, (n, 3))
+    logits = rng.normal(size=(n, 3)) + (2 * targets - 1) * np.array([2.0, 0.3, 1.0])
+    at_a = np.arange(n) % 2 == 0
+    targets[~at_a, 0] = targets[at_a, 1] = -1
+    if not shared:
+        targets[:, 2] = -1
+    return Cases.of(logits, targets), np.where(at_a, "A", "B").tolist()
+
+
+def test_sites_that_know_other_labels_are_not_compared_and_that_is_said() -> None:
+    cases, sites = two_sites(shared=False)
+    for row in measure_groups(cases, {"site": sites}):
+        assert row.n == 200
+        assert set(row.metrics) == {"accuracy", "balanced_accuracy", "macro_auroc"}
+        assert row.differences == {}
+        assert set(row.undefined) == {"accuracy difference", "macro_auroc difference"}
+    assert find_segments(cases, {"site": sites}, {}) == ()
+
+
+def test_sites_are_compared_by_the_labels_that_both_know() -> None:
+    cases, sites = two_sites(shared=True)
+    at_a = np.array(sites) == "A"
+    row = measure_groups(cases, {"site": sites})[0]
+    areas = [roc_auc_score(cases.targets[one, 2], cases.scores[one, 2]) for one in (at_a, ~at_a)]
+    right = cases.predicted[:, 2] == cases.targets[:, 2]
+    assert row.differences["macro_auroc"].value == pytest.approx(areas[0] - areas[1])
+    assert row.differences["accuracy"].value == pytest.approx(right[at_a].mean() - right[~at_a].mean())
+    assert min(one.p for one in row.differences.values()) > 0.01
+    assert find_segments(cases, {"site": sites}, {}) == ()
+
+
+def test_a_segment_is_told_by_the_accuracy_that_was_compared() -> None:
+    """Or "in all others" would be an accuracy that no images have."""
+    cases, sites = two_sites(shared=True)
+    at_a = np.array(sites) == "A"
+    spoilt = np.where(at_a & (np.arange(400) % 3 > 0), 1 - cases.predicted[:, 2], cases.predicted[:, 2])
+    predicted = np.column_stack([cases.predicted[:, :2], spoilt])
+    (row,) = find_segments(replace(cases, predicted=predicted), {"site": sites}, {})
+    right = spoilt == cases.targets[:, 2]
+    assert row.metrics["accuracy"].value == pytest.approx(right[at_a].mean())
+    assert row.metrics["accuracy"].value - row.differences["accuracy"].value == pytest.approx(right[~at_a].mean())
+
+
+def misses(n: int, *, worse: float, patients: int | None = None, seed: int = 0) -> tuple[Cases, list[str], Share]:
+    """Two sites, with sensitivity of 0.9 at an operating point, less `worse` at the second; and that sensitivity."""
+    rng = np.random.default_rng(seed)
+    logits, targets = answers(n, seed=seed)
+    groups = None if patients is None else np.arange(n) % patients
+    second = (np.arange(n) if groups is None else groups) % 2 == 1
+    drawn = rng.random(n)
+    if groups is not None:  # half of the images of a patient share their luck
+        drawn = np.where(rng.random(n) < 0.5, rng.random(patients)[groups], drawn)
+    share = Share(drawn < 0.9 - worse * second, targets == 1)
+    return Cases.of(logits, targets, groups=groups), np.where(second, "second", "first").tolist(), share
+
+
+def test_misses_at_an_operating_point_are_compared_between_groups() -> None:
+    cases, sites, share = misses(600, worse=0.25)
+    kept = Share(share.hits, share.trials, tested=False)
+    shares = {"sensitivity for ill": share, "coverage": kept}
+    row = next(one for one in measure_groups(cases, {"site": sites}, shares) if one.group == "second")
+    at = np.array(sites) == "second"
+    inside, outside = (share.hits[share.trials & side] for side in (at, ~at))
+    assert row.metrics["sensitivity for ill"] == bound_share(share.hits, share.trials & at)
+    assert set(row.differences) == {"accuracy", "macro_auroc", "sensitivity for ill"}
+    found = row.differences["sensitivity for ill"]
+    assert found.value == pytest.approx(inside.mean() - outside.mean())
+    table = [[side.sum(), (~side).sum()] for side in (inside, outside)]
+    assert found.p == pytest.approx(stats.fisher_exact(table)[1], rel=1e-6)
+    assert found.low < found.value < found.high < 0
+    ps = sorted(one.p for one in row.differences.values())  # two groups of one column are one test each
+    assert found.p_holm == pytest.approx(found.p * (3 - ps.index(found.p)))
+
+
+@pytest.mark.parametrize("patients", [None, 60])
+def test_equal_misses_are_seldom_called_unequal(patients: int | None) -> None:
+    """Images of one patient share their luck; Fisher's test of images would find differences in every fourth table."""
+    found = []
+    for seed in range(200):
+        cases, sites, share = misses(300, worse=0.0, patients=patients, seed=seed)
+        row = measure_groups(cases, {"site": sites}, {"sensitivity for ill": share})[0]
+        found.append(row.differences["sensitivity for ill"].p < 0.05)
+    assert np.mean(found) <= 0.08
+
+
+def test_few_images_of_a_label_are_not_compared_and_that_is_said() -> None:
+    cases, sites, share = misses(200, worse=0.3)
+    few = share.trials & ((np.cumsum(share.trials & (np.array(sites) == "second")) <= 4) | (np.array(sites) == "first"))
+    for row in measure_groups(cases, {"site": sites}, {"sensitivity for ill": Share(share.hits, few)}):
+        assert "sensitivity for ill" in row.metrics
+        assert "sensitivity for ill" not in row.differences
+        assert set(row.undefined) == {"sensitivity for ill difference"}

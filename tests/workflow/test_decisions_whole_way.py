@@ -17,8 +17,10 @@ from zoo.data import open_data
 from zoo.edge.bundle import open_model
 from zoo.errors import DataError, UsageError
 from zoo.runs import open_run
-from zoo.spec import Abstention, ConformalSets, Novelty, TrainConfig, to_builtins
+from zoo.spec import Abstention, ConformalSets, Manifest, Novelty, TrainConfig, to_builtins
 from zoo.workflow._decide import Asked, choose_anew, settle
+from zoo.workflow._other_points import choose_for_report
+from zoo.workflow.evaluate import open_target
 
 MODEL = "logistic_regression"
 LABELS = ("left", "right", "odd")
@@ -180,6 +182,22 @@ def test_a_report_takes_other_points_from_the_runs_own_validation_images(run: Pa
     assert here.notes[-1] == there.notes[-1]
     with refused("option-conflict", UsageError):
         zoo.evaluate(run, operating=["cost=5:left"], split="val")
+
+
+def test_a_report_with_other_points_withholds_as_a_file_exported_with_them(run: Path, tmp_path: Path) -> None:
+    """A threshold that bounds the error of other answers says nothing of these."""
+    rules = ["cost=5:left"]
+    settled: Manifest = choose_for_report(open_target(run, None, split="test", provider="cpu"), rules, "test")[0]
+    made = open_model(Path(zoo.export(run, operating=rules, out=tmp_path / "other.onnx").path)).manifest
+    own = open_model(run / "model.onnx").manifest
+    found = [one.abstention and one.abstention.error for one in (settled, made, own)]
+    assert all(found)
+    assert found[0].threshold == pytest.approx(found[1].threshold, abs=1e-5)
+    assert found[0].threshold != pytest.approx(found[2].threshold, abs=1e-3)
+    report = zoo.evaluate(run, operating=rules)
+    assert report.abstention is not None
+    assert made.report is not None
+    assert report.abstention == made.report.abstention
 
 
 def test_predictive_values_at_a_prevalence_are_asked_of_the_report(run: Path) -> None:

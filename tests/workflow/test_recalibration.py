@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,9 +16,9 @@ import zoo
 from zoo.edge.bundle import open_model
 from zoo.edge.bundle._keys import new_key
 from zoo.errors import DataError, ImageError, OutputError, SignatureError, UsageError
-from zoo.evaluation import fit_temperature, predict_set
+from zoo.evaluation import Cases, Values, calibration, fit_temperature, intervals, predict_set
 from zoo.spec import Abstention
-from zoo.workflow._site import divide
+from zoo.workflow._site import compare_losses, divide
 from zoo.workflow.evaluate import open_target
 
 RULE = "sensitivity=0.8:right"
@@ -74,6 +76,27 @@ def test_all_that_was_fitted_is_of_the_images_that_do_not_judge(
     assert np.bincount(fit.targets).tolist() == pytest.approx(np.bincount(judged.targets).tolist(), abs=1)
 
 
+@pytest.mark.parametrize("told", ["all right", "one class"])
+def test_the_temperature_stays_where_images_of_the_site_can_not_tell_another(tmp_path: Path, told: str) -> None:
+    """A site's few errors, or one class, say nothing of T; 1.0 in its place would undo what was calibrated before."""
+    home = write_site(tmp_path / "home.npz", wrong=0.2)
+    run = zoo.train("logistic_regression", home, out=tmp_path / "run", settings={"coverage": 0}).run
+    old = zoo.open(run).manifest
+    assert abs(old.temperature - 1) > 0.01
+    pixels, _ = draw(np.random.default_rng(11), 200)
+    said = zoo.open(run).logits(np.repeat(pixels[..., None], 3, axis=3)).argmax(axis=1)
+    labels = said if told == "all right" else np.zeros(200, int)
+    names = {"label_names": np.array(LABELS)}
+    np.savez(tmp_path / "site.npz", test_images=pixels, test_labels=labels[:, None], **names)
+    found = zoo.recalibrate(run, tmp_path / "site.npz", tmp_path / "new.onnx")
+    new = zoo.open(found.path).manifest
+    assert (found.temperature, new.temperature) == (old.temperature, old.temperature)
+    assert found.notes
+    assert any(found.notes[0] in note for note in new.provenance.notes)
+    assert any(found.notes[0] in note for note in found.after.notes)
+    assert (found.nll.value, found.brier.value) == (0, 0)
+
+
 def test_the_new_bundle_proves_itself_and_says_where_it_comes_from(bundle: Path, made: zoo.Recalibration) -> None:
     proof = zoo.verify(made.path)
     assert proof.images >= 32
@@ -87,6 +110,33 @@ def test_the_new_bundle_proves_itself_and_says_where_it_comes_from(bundle: Path,
     np.testing.assert_array_equal(was.logits(raw), now.logits(raw))
     powers = np.exp(was.logits(raw) / made.temperature)
     np.testing.assert_allclose(now.probabilities(raw), powers / powers.sum(axis=1, keepdims=True), rtol=1e-5)
+
+
+def test_the_resamples_of_a_change_are_weighed_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or a site of 100 000 images takes 800 MB, and the run is lost where that is not there."""
+    rng = np.random.default_rng(0)
+    logits, targets = rng.normal(size=(50, 3)).astype(np.float32), rng.integers(0, 3, 50)
+    images: Any = SimpleNamespace(targets=targets, groups=np.arange(50) // 2)
+    both: Any = [SimpleNamespace(logits=one, images=images) for one in (logits, 2 * logits)]
+    whole = compare_losses(*both, 1.0, 1.5)
+    shapes = []
+    measured = calibration.losses
+
+    def watched(cases: Cases, weights: np.ndarray) -> Values:
+        shapes.append(weights.shape)
+        return measured(cases, weights)
+
+    monkeypatch.setattr(calibration, "losses", watched)
+    monkeypatch.setattr(intervals, "CELLS", 50 * 300)
+    assert compare_losses(*both, 1.0, 1.5) == whole
+    assert set(shapes) == {(1, 50), (300, 50), (100, 50)}
+    change = losses_of_all(logits * 2 / 1.5, targets) - losses_of_all(logits, targets)
+    assert whole[0].value == pytest.approx(change, rel=1e-6)
+
+
+def losses_of_all(logits: np.ndarray, targets: np.ndarray) -> float:
+    shares = np.exp(logits.astype(float)) / np.exp(logits.astype(float)).sum(axis=1, keepdims=True)
+    return float(-np.log(shares[np.arange(len(targets)), targets]).mean())
 
 
 def test_the_images_that_it_was_fitted_on_count_as_seen_afterwards(made: zoo.Recalibration, site: Path) -> None:

@@ -203,8 +203,10 @@ def test_the_verb_prints_groups_and_corruptions(result: zoo.TrainResult, capsys:
     assert "north" in text
     assert "majority class" in text
     text = run("--by", "site", "--operating", "sensitivity=0.9:ill")
-    (table,) = [one for one in text.split("\n\n") if "sensitivity for ill" in one]
+    table, gaps = [one for one in text.split("\n\n") if "sensitivity for ill" in one]
     assert [line.split()[1] for line in table.splitlines()[1:]] == sorted(SITES)
+    assert gaps.count("sensitivity for ill") == gaps.count("specificity for ill") == len(SITES)
+    assert " p " in gaps.splitlines()[1]
     for idle in (["--severities", "3"], ["--images", "9"], ["--corruptions", "all", "--by", "site"]):
         assert main(["evaluate", result.run, *idle]) == 2, "it would change nothing"
     document = json.loads(run("--corruptions", "contrast", "--severities", "3", "--images", "30", "--json"))

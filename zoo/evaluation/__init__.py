@@ -16,7 +16,7 @@ from zoo.evaluation._predict import Images, Predict, Progress, predict_set
 from zoo.evaluation._predictions import write_predictions
 from zoo.evaluation._report import check_labels, overall, report
 from zoo.evaluation.abstention import control_error, curve_of
-from zoo.evaluation.calibration import BINS, Reliability, fit_temperature, reliability
+from zoo.evaluation.calibration import BINS, Reliability, doubt_temperature, fit_temperature, reliability
 from zoo.evaluation.conformal import fit_sets
 from zoo.evaluation.corruption import CORRUPTIONS, SEVERITIES, check_corruptions, corrupt, corruptions_for
 from zoo.evaluation.decisions import judge_abstention, judge_points, judge_sets, measure_coverage, read_prevalence
@@ -41,7 +41,7 @@ from zoo.evaluation.novelty import FeatureSpace, count_axes, fit_space, judge_no
 from zoo.evaluation.operating import check_rules, choose_points
 from zoo.evaluation.properties import PROPERTIES, Watch, file_types, varying
 from zoo.evaluation.shortcuts import find_shortcuts, judge_baselines, say_shortcuts
-from zoo.evaluation.subgroups import find_segments, measure_groups, say_groups
+from zoo.evaluation.subgroups import Share, find_segments, measure_groups, say_groups
 from zoo.evaluation.suspects import Suspect, rank_suspects
 
 __all__ = [
@@ -64,6 +64,7 @@ __all__ = [
     "RangeMetric",
     "Reliability",
     "ReportPlot",
+    "Share",
     "Suspect",
     "Tally",
     "Values",
@@ -83,6 +84,7 @@ __all__ = [
     "count_axes",
     "count_units",
     "curve_of",
+    "doubt_temperature",
     "draw_independent",
     "draws",
     "file_types",

@@ -8,7 +8,7 @@ placement values of DeLong et al. 1988 (Biometrics 44:837). The variance follows
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -22,7 +22,16 @@ if TYPE_CHECKING:
     from zoo.evaluation._cases import Cases
     from zoo.evaluation._scores import Array
 
-__all__ = ["Estimate", "accuracy_of", "auroc_of", "balanced_accuracy_of", "bound", "estimate_variance", "t_quantile"]
+__all__ = [
+    "Estimate",
+    "accuracy_of",
+    "auroc_of",
+    "balanced_accuracy_of",
+    "bound",
+    "estimate_variance",
+    "share_of",
+    "t_quantile",
+]
 
 LEAST_SIDE = 5
 """Images (or patients) of a class, and of all others, below which a metric of classes is not given."""
@@ -47,21 +56,23 @@ class Estimate:
     share: bool = False
 
 
-def accuracy_of(cases: Cases, mask: NDArray[np.bool_]) -> Estimate | str:
-    """Accuracy as `METRICS` defines it, among the images of `mask`, (n,)."""
+def accuracy_of(cases: Cases, mask: NDArray[np.bool_], *, labels: NDArray[np.bool_] | None = None) -> Estimate | str:
+    """Accuracy as `METRICS` defines it, among the images of `mask`, (n,), and labels, (K,) as of `auroc_of`."""
     if cases.task == "multiclass":
         right = np.asarray(cases.right)[:, None]
         return _ratios(cases, right, np.ones_like(right), mask)
-    known = cases.known
+    known = cases.known & labels if labels is not None else cases.known
     return _ratios(cases, ((cases.truth == cases.chosen) & known).astype(float), known.astype(float), mask)
 
 
-def balanced_accuracy_of(cases: Cases, mask: NDArray[np.bool_]) -> Estimate | str:
-    """Balanced accuracy as `METRICS` defines it, among the images of `mask`, (n,)."""
-    if why := _too_few(cases, mask):
+def balanced_accuracy_of(
+    cases: Cases, mask: NDArray[np.bool_], *, labels: NDArray[np.bool_] | None = None
+) -> Estimate | str:
+    """Balanced accuracy as `METRICS` defines it; arguments as of `accuracy_of`."""
+    asked = _asked(cases, mask, labels)
+    if why := _too_few(cases, mask, asked):
         return why
     truth, chosen, known = cases.truth, cases.chosen, cases.known
-    asked = (known & mask[:, None]).any(axis=0)
     found = (truth & chosen)[:, asked], truth[:, asked]
     if cases.task == "multilabel":
         absent = (~truth & known)[:, asked]
@@ -69,8 +80,20 @@ def balanced_accuracy_of(cases: Cases, mask: NDArray[np.bool_]) -> Estimate | st
     return _ratios(cases, found[0].astype(float), found[1].astype(float), mask)
 
 
+def share_of(cases: Cases, hits: NDArray[np.bool_], images: NDArray[np.bool_]) -> Estimate | str:
+    """The share of `hits` among `images`, both (n,), where these are enough to compare it."""
+    if cases.units(images) < LEAST_SIDE:
+        return f"fewer than {LEAST_SIDE} {_name_units(cases)} that it is a share of"
+    return _ratios(cases, hits[:, None].astype(float), np.ones((cases.n, 1)), images)
+
+
 def auroc_of(
-    cases: Cases, mask: NDArray[np.bool_], scores: Array | None = None, least: int = LEAST_SIDE
+    cases: Cases,
+    mask: NDArray[np.bool_],
+    scores: Array | None = None,
+    least: int = LEAST_SIDE,
+    *,
+    labels: NDArray[np.bool_] | None = None,
 ) -> Estimate | str:
     """Macro AUROC, one class against the rest, among the images of `mask`.
 
@@ -79,21 +102,23 @@ def auroc_of(
         mask: (n,) which images.
         scores: (n, K), what images are ranked by instead.
         least: images or patients that each class, and all others, must have.
+        labels: (K,) bool, of which classes the mean is; None: of all of which something is known among the images.
 
     Returns:
         The estimate, or why there is none.
     """
-    if why := _too_few(cases, mask, least):
+    asked = _asked(cases, mask, labels)
+    if why := _too_few(cases, mask, asked, least):
         return why
     places = cases.places if scores is None else place_scores(scores)
     values, influence = [], np.zeros(cases.n)
-    asked = np.flatnonzero((cases.known & mask[:, None]).any(axis=0)).tolist()
-    for k in asked:
+    columns = np.flatnonzero(asked).tolist()
+    for k in columns:
         inside, truth = mask & cases.known[:, k], cases.truth[:, k]
         area, own = measure_area(places[:, k], inside & truth, inside & ~truth)
         values.append(area)
-        influence += own / len(asked)
-    trials = min(_smaller_side(cases, mask, k) for k in asked)
+        influence += own / len(columns)
+    trials = min(_smaller_side(cases, mask, k) for k in columns)
     return Estimate(float(np.mean(values)), influence, mask, trials)
 
 
@@ -146,11 +171,20 @@ def _smaller_side(cases: Cases, mask: NDArray[np.bool_], k: int) -> int:
     return min(cases.units(inside & truth), cases.units(inside & ~truth))
 
 
-def _too_few(cases: Cases, mask: NDArray[np.bool_], least: int = LEAST_SIDE) -> str | None:
-    """Why means over classes say nothing of these images."""
-    asked: Any = np.flatnonzero((cases.known & mask[:, None]).any(axis=0)).tolist()
-    few = sum(_smaller_side(cases, mask, k) < least for k in asked)
-    if not few and asked:
+def _asked(cases: Cases, mask: NDArray[np.bool_], labels: NDArray[np.bool_] | None) -> NDArray[np.bool_]:
+    """(K,) which of `labels` are asked of these images: something is known of them there."""
+    known = np.asarray((cases.known & mask[:, None]).any(axis=0))
+    return known if labels is None else known & labels
+
+
+def _too_few(cases: Cases, mask: NDArray[np.bool_], asked: NDArray[np.bool_], least: int = LEAST_SIDE) -> str | None:
+    """Why means over the classes that are asked say nothing of these images."""
+    few = sum(_smaller_side(cases, mask, k) < least for k in np.flatnonzero(asked).tolist())
+    if not few and asked.any():
         return None
-    what = "patients or images" if cases.groups is not None else "images"
+    what = _name_units(cases)
     return f"{few or 'all'} of {cases.classes} classes or labels: fewer than {least} {what} with it, or without it"
+
+
+def _name_units(cases: Cases) -> str:
+    return "patients or images" if cases.groups is not None else "images"

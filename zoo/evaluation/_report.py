@@ -85,6 +85,7 @@ def report(
             else:
                 row[name] = found
         per_class[label] = row
+    calibrated, not_fitted = calibration(cases, labels, resampled, temperature)
     return EvalReport(
         schema=SCHEMA,
         model=model,
@@ -94,9 +95,9 @@ def report(
         metrics=metrics,
         per_class=per_class,
         confusion=_confusion(cases, labels),
-        calibration=calibration(cases, labels, resampled, temperature),
+        calibration=calibrated,
         data=fingerprint,
-        undefined=undefined,
+        undefined=undefined | not_fitted,
         notes=(*notes, *_few(cases.clusters), *_note_unasked(cases, labels)),
         clusters=cases.clusters,
     )

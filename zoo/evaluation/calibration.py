@@ -11,20 +11,23 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 import numpy as np
 
+from zoo._support.text import format_count
 from zoo.evaluation._cases import Cases
+from zoo.evaluation._logistic import fit_line
 from zoo.evaluation._scores import Array, check_logits, log_sigmoid, log_softmax, task_of
 from zoo.evaluation.intervals import bound_share, interval, wilson
 from zoo.evaluation.metrics import Values, Weights, ones
-from zoo.spec import UNKNOWN, Calibration, ClassCalibration, ReliabilityBin
+from zoo.spec import UNKNOWN, Calibration, ClassCalibration, Interval, ReliabilityBin
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-__all__ = ["BINS", "Reliability", "calibration", "fit_temperature", "losses", "reliability"]
+__all__ = ["BINS", "Reliability", "calibration", "doubt_temperature", "fit_temperature", "losses", "reliability"]
 
 BINS = 15
 """Equal-width bins of the top label's probability (Guo et al. 2017, arXiv 1706.04599), or of every label's."""
@@ -33,39 +36,30 @@ FEWEST = 20
 BOUNDS = (0.05, 20.0)
 
 
-def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
+def fit_temperature(logits: NDArray[Any], targets: NDArray[Any], fallback: float = 1.0) -> float:
     """The temperature T that minimises the negative log-likelihood of softmax(logits / T) (Guo et al. 2017).
 
     Of multilabel targets that of sigmoid(logits / T), over all labels, one T for all of them.
 
-    1.0, which changes nothing, where the images cannot tell: fewer than 20 of them, one class only, or every
-    decision right (the likelihood then grows without end as T falls, and would make the model boundlessly sure).
-
     Args:
         logits: (n, K), of validation images that took no part in training.
         targets: (n,) int in [0, K), or (n, K) of zeros, ones and UNKNOWN, which is left out.
+        fallback: T where the images cannot tell, see `doubt_temperature`; 1.0 leaves the logits as they are.
 
     Returns:
-        T in [0.05, 20].
+        T in [0.05, 20], or `fallback`.
 
     Raises:
         DataError: logits and targets do not belong together.
         ModelError: a logit is not finite.
     """
-    if len(targets) == 0:
-        return 1.0
+    if doubt_temperature(logits, targets):
+        return fallback
+    from scipy.optimize import minimize_scalar
+
     values, truth = check_logits(logits, targets)
     several, every = task_of(truth) == "multilabel", np.arange(len(values))
-    if several:
-        known = truth != UNKNOWN
-        toward = np.where(truth == 1, values, -values)[known]  # above 0 where the decision is right
-        few, right = known.any(axis=1).sum() < FEWEST, (toward > 0).all()
-        truth = truth[known]
-    else:
-        few, right = len(values) < FEWEST, (values[every, truth] >= values.max(axis=1)).all()
-    if few or len(np.unique(truth)) < 2 or right:
-        return 1.0
-    from scipy.optimize import minimize_scalar
+    toward = _lean(values, truth) if several else values
 
     def loss(log_temperature: float) -> float:
         temperature = np.exp(log_temperature)
@@ -76,6 +70,34 @@ def fit_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> float:
     # In log T the loss has one minimum: it is convex in 1/T.
     found = minimize_scalar(loss, bounds=np.log(BOUNDS), method="bounded", options={"xatol": 1e-4})
     return float(np.exp(found.x))
+
+
+def doubt_temperature(logits: NDArray[Any], targets: NDArray[Any]) -> str | None:
+    """Why images cannot tell a temperature; None: they can. Arguments and errors as of `fit_temperature`.
+
+    Where every decision is right, the likelihood grows without end as T falls, and would make the model boundlessly
+    sure.
+    """
+    if len(targets) == 0:
+        return "there are no images"
+    values, truth = check_logits(logits, targets)
+    if task_of(truth) == "multilabel":
+        known = truth != UNKNOWN
+        informed, right = int(known.any(axis=1).sum()), bool((_lean(values, truth) > 0).all())
+        truth, alike = truth[known], "every known label of the images is there, or none is"
+    else:
+        informed, alike = len(values), "all of the images are of one class"
+        right = bool((values[np.arange(len(values)), truth] >= values.max(axis=1)).all())
+    if informed < FEWEST:
+        return f"{format_count(informed, 'image')} with a known label, expected {FEWEST} or more"
+    if len(np.unique(truth)) < 2:
+        return alike
+    return f"every decision on the {informed} images is right" if right else None
+
+
+def _lean(values: Array, truth: NDArray[np.int64]) -> Array:
+    """Logits of the known labels of several, their sign turned where the label is absent: above 0 is right."""
+    return np.asarray(np.where(truth == 1, values, -values)[truth != UNKNOWN])
 
 
 def losses(cases: Cases, weights: Weights) -> Values:
@@ -156,8 +178,12 @@ def _gather(
     )
 
 
-def calibration(cases: Cases, labels: Sequence[str], resampled: Values, temperature: float) -> Calibration | None:
-    """The calibration of a report; `resampled` holds `losses` of every resample. None: too few of them know a label.
+def calibration(
+    cases: Cases, labels: Sequence[str], resampled: Values, temperature: float
+) -> tuple[Calibration | None, dict[str, str]]:
+    """The calibration of a report, and what of it is undefined; `resampled` holds `losses` of every resample.
+
+    None: too few resamples know a label.
 
     Where all resamples agree, Wilson's interval is taken on the Brier score over its largest value and on
     exp(-nll), the geometric mean probability of the truth: both lie in [0, 1], with one trial for each image, or
@@ -183,20 +209,27 @@ def calibration(cases: Cases, labels: Sequence[str], resampled: Values, temperat
         from_unit=lambda u: float(-np.log(max(u, np.finfo(np.float64).tiny))),
     )
     if brier is None or nll is None:
-        return None
-    return Calibration(
+        return None, {}
+    per_class: dict[str, ClassCalibration] = {}
+    undefined: dict[str, str] = {}
+    for k, label in enumerate(labels):
+        found = _of_class(cases, k, float(point["class_brier"][k, 0]), resampled["class_brier"][k])
+        if found is None:
+            continue
+        lines = dict(zip(("slope", "intercept"), fit_line(cases, k, label), strict=True))
+        undefined |= {f"{label}.calibration_{name}": why for name, why in lines.items() if isinstance(why, str)}
+        held = {name: line for name, line in lines.items() if isinstance(line, Interval)}
+        per_class[label] = msgspec.structs.replace(found, **held)
+    whole = Calibration(
         temperature=temperature,
         brier=brier,
         nll=nll,
         ece=reliability(cases).ece,
         bins=BINS,
         n=cases.n,
-        per_class={
-            label: found
-            for k, label in enumerate(labels)
-            if (found := _of_class(cases, k, float(point["class_brier"][k, 0]), resampled["class_brier"][k]))
-        },
+        per_class=per_class,
     )
+    return whole, undefined
 
 
 def _of_class(cases: Cases, k: int, brier: float, resampled: Array) -> ClassCalibration | None:

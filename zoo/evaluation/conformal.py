@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from zoo.evaluation._scores import Array
 
-__all__ = ["fit_sets"]
+__all__ = ["find_quantile", "fit_sets"]
 
 SLACK = 1e-5
 """Added to a quantile, so that scores which equal it stay inside after float32 and another runtime: sets grow by it,
@@ -87,13 +87,19 @@ def fit_sets(
     return ConformalSets(method=method, coverage=coverage, per_class=per_class, quantiles=quantiles, n=counts)
 
 
-def _quantile(scores: Array, groups: NDArray[np.int64] | None, coverage: float) -> tuple[float, int]:
-    """The smallest score below which, itself included, coverage · (units + 1) units lie; 1 where they are too few."""
-    if not len(scores):
-        return 1.0, 0
+def find_quantile(scores: NDArray[Any], groups: NDArray[np.int64] | None, coverage: float) -> tuple[float | None, int]:
+    """The smallest score below which, itself included, coverage · (units + 1) units lie, and how many units there are.
+
+    None: they are too few for that coverage. Units are images, or groups where they are known; see above.
+    """
     unit = np.arange(len(scores)) if groups is None else np.unique(groups, return_inverse=True)[1]
     size = np.bincount(unit)
     order = np.argsort(scores)
     below = np.cumsum(1 / size[unit[order]])
     place = int(np.searchsorted(below, coverage * (len(size) + 1) - EXACT))
-    return (1.0 if place == len(scores) else min(1.0, float(scores[order[place]]) + SLACK)), len(size)
+    return (None if place == len(scores) else float(scores[order[place]])), len(size)
+
+
+def _quantile(scores: Array, groups: NDArray[np.int64] | None, coverage: float) -> tuple[float, int]:
+    found, units = find_quantile(scores, groups, coverage)
+    return (1.0 if found is None else min(1.0, found + SLACK)), units

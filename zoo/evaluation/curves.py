@@ -75,16 +75,22 @@ def draw_curves(
     if not found:
         return ()
     grid = np.linspace(0, 1, PLACES)
-    columns = [chunk.T for chunk in draws(cases.n, resamples, seed, cases.groups)]  # (n, b) each
-    return tuple(_of_class(cases, k, grid, columns) for k in found)
+    drawn: list[list[tuple[Array, Array]]] = [[] for _ in found]
+    for weights in draws(cases.n, resamples, seed, cases.groups):
+        for k, kept in zip(found, drawn, strict=True):
+            kept.append(_walk(cases, k, weights).at(grid))
+    return tuple(_of_class(cases, k, grid, kept) for k, kept in zip(found, drawn, strict=True))
 
 
-def _of_class(cases: Cases, k: int, grid: Array, columns: list[Weights]) -> tuple[Curve, Curve]:
+def _walk(cases: Cases, k: int, weights: Weights) -> _Walk:
     positives, negatives = cases.steps[k]
-    drawn = [_Walk(positives @ chunk, negatives @ chunk) for chunk in columns]
-    own = _Walk(positives @ ones(cases.n).T, negatives @ ones(cases.n).T)
+    return _Walk(positives @ weights.T, negatives @ weights.T)
+
+
+def _of_class(cases: Cases, k: int, grid: Array, drawn: list[tuple[Array, Array]]) -> tuple[Curve, Curve]:
+    own = _walk(cases, k, ones(cases.n))
     (tpr, precision), of = own.at(grid), int(cases.counts[k])
-    resampled = [np.concatenate(parts, axis=1) for parts in zip(*(walk.at(grid) for walk in drawn), strict=True)]
+    resampled = [np.concatenate(parts, axis=1) for parts in zip(*drawn, strict=True)]
     units = cases.units(cases.truth[:, k])
     # At a recall of r with a precision of p, r · P / p images are called; the band there has as many trials.
     called = np.maximum(1, np.maximum(grid, 1 / of) * units / np.maximum(precision[:, 0], 1 / cases.n))

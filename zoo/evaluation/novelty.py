@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from zoo.evaluation._placements import measure_area, place_scores
+from zoo.evaluation.conformal import find_quantile
 from zoo.evaluation.intervals import bound_area, bound_share
 from zoo.spec import Interval, Novelty, NoveltyReport, UnlikeSet
 
@@ -124,19 +125,20 @@ def score_novelty(features: NDArray[Any], space: FeatureSpace) -> NDArray[np.flo
     return np.asarray(np.sqrt(squares / np.float32(rows.shape[1])), np.float32)
 
 
-def settle_novelty(scores: NDArray[Any], share: float = SHARE) -> Novelty:
+def settle_novelty(scores: NDArray[Any], share: float = SHARE, groups: NDArray[np.int64] | None = None) -> Novelty:
     """The threshold that at most `share` of images like those of validation pass, on average over validation sets.
 
     It is the ceil((n + 1)(1 - share))-th smallest score, as of a conformal quantile (Vovk et al. 2005). Where n is too
-    small for that it is the largest, and more pass: 1 in n + 1.
+    small for that it is the largest, and more pass: 1 in n + 1. Where groups are known, each counts once, and n is
+    their number, as for sets of labels (`zoo.evaluation.conformal`): the promise is for an image of a new patient.
 
     Args:
         scores: (n,) of validation images, at least one.
         share: number in (0, 1).
+        groups: (n,) int, equal for images of one patient; None: all images are independent.
     """
-    n = len(scores)
-    rank = min(math.ceil((n + 1) * (1 - share) - 1e-9), n)
-    return Novelty(kind="features", threshold=float(np.sort(scores)[rank - 1]), share=share, n=n)
+    found, n = find_quantile(scores, groups, 1 - share)
+    return Novelty(kind="features", threshold=float(np.max(scores)) if found is None else found, share=share, n=n)
 
 
 def judge_novelty(

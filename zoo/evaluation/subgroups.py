@@ -3,15 +3,16 @@
 Groups with fewer than LEAST_IMAGES images, or LEAST_PATIENTS patients where patients are known, are named and not
 measured: numbers of few are noise, and may tell who somebody is.
 
-Accuracy is tested by Fisher's exact test where images are independent. AUROC, and accuracy where patients are known,
-are tested by the influences of images (`zoo.evaluation._influence`) against Student's t with the units of the smaller
-side. A side of few images whose answers are all right has no spread of its own; it then counts with that of the other
-side. Holm's correction is taken over all groups and metrics of a table. A column of two groups is one test.
+Accuracy and further shares, such as sensitivity at an operating point, are tested by Fisher's exact test where images
+are independent. AUROC, and shares where patients are known, are tested by the influences of images
+(`zoo.evaluation._influence`) against Student's t with the units of the smaller side. A side of few images whose answers
+are all right has no spread of its own; it then counts with that of the other side. Holm's correction is taken over all
+groups and metrics of a table. A column of two groups is one test.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -20,18 +21,27 @@ import numpy as np
 from zoo._support.shares import Z95
 from zoo.evaluation._grouping import cut_cells, cut_numbers, names_images
 from zoo.evaluation._holm import ALPHA, correct
-from zoo.evaluation._influence import Estimate, accuracy_of, auroc_of, balanced_accuracy_of, bound, estimate_variance
+from zoo.evaluation._influence import (
+    Estimate,
+    accuracy_of,
+    auroc_of,
+    balanced_accuracy_of,
+    bound,
+    estimate_variance,
+    share_of,
+)
+from zoo.evaluation.intervals import bound_share
 from zoo.spec import Difference, Interval, Subgroup
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from zoo.evaluation._cases import Cases
     from zoo.evaluation._scores import Array
 
-__all__ = ["LEAST_IMAGES", "LEAST_PATIENTS", "Further", "find_segments", "is_enough", "measure_groups", "say_groups"]
+__all__ = ["LEAST_IMAGES", "LEAST_PATIENTS", "Share", "find_segments", "is_enough", "measure_groups", "say_groups"]
 
 LEAST_IMAGES = 20
 LEAST_PATIENTS = 10
@@ -39,37 +49,52 @@ LEAST_PATIENTS = 10
 
 MOST_SEGMENTS = 5
 
-Further = Callable[["NDArray[np.bool_]"], Mapping[str, Interval]]
-"""More metrics of the images of a mask, (n,) bool."""
-
 _METRICS = {"accuracy": accuracy_of, "balanced_accuracy": balanced_accuracy_of, "macro_auroc": auroc_of}
 _TESTED = ("macro_auroc", "accuracy")
 
 
+@dataclass(frozen=True, slots=True, eq=False)
+class Share:
+    """A share of some images that says what answers are worth, such as a sensitivity.
+
+    Attributes:
+        hits: (n,) what is counted.
+        trials: (n,) what it is a share of.
+        tested: whether groups are compared by it.
+    """
+
+    hits: NDArray[np.bool_]
+    trials: NDArray[np.bool_]
+    tested: bool = True
+
+
 def measure_groups(
-    cases: Cases, columns: Mapping[str, Sequence[str]], further: Further | None = None
+    cases: Cases, columns: Mapping[str, Sequence[str]], shares: Mapping[str, Share] | None = None
 ) -> tuple[Subgroup, ...]:
     """One row for each group of each column.
 
     Args:
         cases: targets and answers of n images.
         columns: name to n cells; a column that names the images is left out.
-        further: more metrics of each group that is large enough.
+        shares: more to measure of each group that is large enough; those that are tested count among the tests.
     """
+    shares = shares or {}
     masks = {
         (name, group): mask
         for name, cells in columns.items()
         if not names_images(cells)
         for group, mask in cut_cells(name, cells).items()
     }
-    rows = {key: _measure(cases, *key, mask, further) for key, mask in masks.items()}
-    tested = {key: _METRICS[key[2]] for key in ((*one, name) for one in masks for name in _TESTED)}
+    rows = {key: _measure(cases, *key, mask, shares) for key, mask in masks.items()}
+    tested = (*_TESTED, *(name for name, share in shares.items() if share.tested))
     pairs = {
-        key: _difference(cases, masks[key[:2]], key[2], metric)
-        for key, metric in tested.items()
-        if rows[key[:2]].n is not None
+        (*key, name): _difference(cases, mask, name, shares.get(name))
+        for key, mask in masks.items()
+        for name in tested
+        if rows[key].n is not None and not mask.all()
     }
-    found = {key: pair for key, pair in pairs.items() if pair is not None}
+    found = {key: pair for key, pair in pairs.items() if isinstance(pair, Difference)}
+    why = {key: pair for key, pair in pairs.items() if isinstance(pair, str)}
     once = {key: (key[2], *sorted((masks[key[:2]].tobytes(), (~masks[key[:2]]).tobytes()))) for key in found}
     corrected = correct({once[key]: pair.p for key, pair in found.items()})
     return tuple(
@@ -77,9 +102,10 @@ def measure_groups(
             row,
             differences={
                 name: msgspec.structs.replace(found[*key, name], p_holm=corrected[once[*key, name]])
-                for name in _TESTED
+                for name in tested
                 if (*key, name) in found
             },
+            undefined={f"{name} difference": why[*key, name] for name in tested if (*key, name) in why} | row.undefined,
         )
         for key, row in rows.items()
     )
@@ -102,12 +128,12 @@ def find_segments(
     cut |= {name: cut_numbers(numbers) for name, numbers in properties.items()}
     masks = {(name, group): mask for name, groups in cut.items() for group, mask in groups.items()}
     masks = {key: mask for key, mask in masks.items() if _is_enough(cases, mask) and not mask.all()}
-    pairs = {key: _difference(cases, mask, "accuracy", accuracy_of) for key, mask in masks.items()}
-    found = {key: pair for key, pair in pairs.items() if pair is not None}
+    pairs = {key: _difference(cases, mask, "accuracy") for key, mask in masks.items()}
+    found = {key: pair for key, pair in pairs.items() if isinstance(pair, Difference)}
     corrected = correct({key: pair.p for key, pair in found.items()})
     rows = []
     for key, pair in found.items():
-        estimate = accuracy_of(cases, masks[key])
+        estimate = accuracy_of(cases, masks[key], labels=_shared(cases, masks[key]))
         if corrected[key] >= ALPHA or pair.value >= 0 or isinstance(estimate, str):
             continue
         rows.append(
@@ -146,7 +172,7 @@ def _patients(cases: Cases, mask: NDArray[np.bool_]) -> int | None:
     return None if cases.groups is None else cases.units(mask)
 
 
-def _measure(cases: Cases, column: str, group: str, mask: NDArray[np.bool_], further: Further | None) -> Subgroup:
+def _measure(cases: Cases, column: str, group: str, mask: NDArray[np.bool_], shares: Mapping[str, Share]) -> Subgroup:
     if not _is_enough(cases, mask):
         few = f"fewer than {LEAST_IMAGES} images"
         why = f"too few: {few}" + ("" if cases.groups is None else f", or than {LEAST_PATIENTS} patients or groups")
@@ -155,30 +181,50 @@ def _measure(cases: Cases, column: str, group: str, mask: NDArray[np.bool_], fur
         )
     found = {name: metric(cases, mask) for name, metric in _METRICS.items()}
     metrics = {name: bound(cases, one) for name, one in found.items() if isinstance(one, Estimate)}
+    more = {name: bound_share(one.hits, one.trials & mask, cases.groups) for name, one in shares.items()}
     return Subgroup(
         column=column,
         group=group,
         n=int(mask.sum()),
         patients=_patients(cases, mask),
-        metrics=metrics | (dict(further(mask)) if further is not None else {}),
+        metrics=metrics | {name: value for name, value in more.items() if value is not None},
         differences={},
         undefined={name: one for name, one in found.items() if isinstance(one, str)},
     )
 
 
-def _difference(
-    cases: Cases, mask: NDArray[np.bool_], name: str, metric: Callable[[Cases, NDArray[np.bool_]], Estimate | str]
-) -> Difference | None:
-    """In the images of `mask` minus in all others, p not yet corrected; None: one side is too small to measure."""
+def _shared(cases: Cases, mask: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """(K,) classes, or labels of which something is known both in the images of `mask` and in all others."""
+    return np.asarray(cases.known[mask].any(axis=0) & cases.known[~mask].any(axis=0))
+
+
+def _difference(cases: Cases, mask: NDArray[np.bool_], name: str, share: Share | None = None) -> Difference | str:
+    """In the images of `mask` minus in all others, p not yet corrected; or why there is none.
+
+    Both sides are means over the same labels. One that is known on one side only would compare an easy label with a
+    hard one.
+    """
     if not _is_enough(cases, ~mask):
-        return None
-    inside, outside = metric(cases, mask), metric(cases, ~mask)
-    if isinstance(inside, str) or isinstance(outside, str):
-        return None
+        return "too few other images"
+    if name == "accuracy" and cases.task == "multiclass":
+        share = Share(cases.right > 0, np.ones(cases.n, np.bool_))
+    if share is None:
+        labels = _shared(cases, mask)
+        if not labels.any():
+            return "no label is known both of these images and of the others"
+        inside, outside = (_METRICS[name](cases, side, labels=labels) for side in (mask, ~mask))
+    else:
+        inside, outside = (share_of(cases, share.hits, share.trials & side) for side in (mask, ~mask))
+    if isinstance(inside, str):
+        return inside
+    if isinstance(outside, str):
+        return f"of the others: {outside}"
     a, b = bound(cases, inside), bound(cases, outside)
     value = inside.value - outside.value
-    exact = name == "accuracy" and cases.groups is None and cases.task == "multiclass"
-    p = _fisher(cases.right > 0, mask) if exact else _t_test(cases, inside, outside)
+    if share is not None and cases.groups is None:
+        p = _fisher(share.hits[share.trials], mask[share.trials])
+    else:
+        p = _t_test(cases, inside, outside)
     # Newcombe 1998, Stat. Med. 17:873, method 10, from the intervals of both sides
     low = value - float(np.hypot(a.value - a.low, b.high - b.value))
     high = value + float(np.hypot(a.high - a.value, b.value - b.low))

@@ -75,7 +75,7 @@ class Novelty(Value, frozen=True):
     share: float
     """Largest share of images like those of validation that is to lie above it, such as 0.02."""
     n: int
-    """Validation images that chose the threshold."""
+    """Validation images that chose the threshold, or groups of them where groups are known."""
 
 
 class ErrorControl(Value, frozen=True):

@@ -76,6 +76,12 @@ class ClassCalibration(Value, frozen=True):
     """Expected calibration error in [0, 1], over the bins: biased upwards when they hold few images."""
     bins: tuple[ReliabilityBin, ...]
     """Of equal width, from 0 to 1, `Calibration.bins` in number; empty ones are left out."""
+    slope: Interval | None = None
+    """Calibration slope (Cox 1958): 1 is best; below it probabilities are too near 0 and 1, above it too cautious.
+    Null: the reason is in `EvalReport.undefined`, or the report is of an older release."""
+    intercept: Interval | None = None
+    """Calibration in the large, in log-odds: 0 is best; below it probabilities are too large on the whole, above it too
+    small. Null: as `slope`."""
 
 
 class Calibration(Value, frozen=True):
@@ -140,7 +146,7 @@ class EvalReport(Display, Value, frozen=True):
     calibration: Calibration | None
     data: Fingerprint
     undefined: dict[str, str]
-    """'macro_auroc' or 'LABEL.sensitivity' to the reason."""
+    """'macro_auroc', 'LABEL.sensitivity', 'LABEL.calibration_slope' or 'LABEL.calibration_intercept' to the reason."""
     notes: tuple[str, ...] = ()
     """Defects of the data that the reader of the numbers must know."""
     clusters: int | None = None

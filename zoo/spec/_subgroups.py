@@ -37,9 +37,11 @@ class Subgroup(Value, frozen=True):
     """accuracy and others of `zoo.evaluation.METRICS`; of the file's decisions "sensitivity for LABEL" and
     "specificity for LABEL" of each operating point, and "coverage", of its sets of labels."""
     differences: dict[str, Difference]
-    """Metric to its difference from all other images of the report."""
+    """Metric, also "sensitivity for LABEL" and the like, to its difference from all other images of the report. Of
+    several labels it is over those that are known in both, and so not always that of two of `metrics`."""
     undefined: dict[str, str]
-    """Metric to the reason why it has no value here; 'all' where there are too few images or patients."""
+    """Metric to the reason why it has no value here; "accuracy difference" and the like where only the difference has
+    none; 'all' where there are too few images or patients."""
 
     @property
     def decisions(self) -> dict[str, Interval]:

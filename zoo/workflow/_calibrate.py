@@ -101,7 +101,7 @@ def calibrate(trained: Shippable, record: RunRecord, data: Splits, expected: Exp
     temperature = fit_temperature(logits, data.val.targets)
     asked = Asked.of(record.card.train)
     found = settle(logits, data.val, data.labels, asked, temperature=temperature, strict=False)
-    novelty, said = settle_threshold(answered.scores)
+    novelty, said = settle_threshold(answered.scores, data.val.groups)
     changes |= {"temperature": temperature, "operating": found.operating}
     changes["abstention"] = add_novelty(found.abstention, novelty)
     return Calibrated(trained, changes, (*notes, *said, *found.notes), replace(answered, logits=logits))
@@ -144,9 +144,13 @@ def _choose(logits: NDArray[np.float32], record: RunRecord, data: Splits) -> tup
     title = title_of(metric)
     if np.isnan(before) or np.isnan(after):
         return None, f"{title} is not defined on the validation images"
-    weights = np.concatenate(list(draws(len(targets), _RESAMPLES, config.seed, data.val.groups)))
     sign = -1 if lower_is_better(metric) else 1
-    gains = sign * (measure(metric, moved, weights) - measure(metric, logits, weights))
+    gains = np.concatenate(
+        [
+            sign * (measure(metric, moved, weights) - measure(metric, logits, weights))
+            for weights in draws(len(targets), _RESAMPLES, config.seed, data.val.groups)
+        ]
+    )
     low = float(np.nanquantile(gains, _LOW)) if not np.isnan(gains).all() else -np.inf
     taken = low > 0 and sign * (after - before) >= LEAST
     others = {name: compare(name) for name in dict.fromkeys((asked, "accuracy")) if name != metric}

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
+import numpy as np
 
 from zoo._support.text import brief, format_count
 from zoo.errors import DataError, UsageError
@@ -18,16 +19,15 @@ from zoo.spec import Abstention
 from zoo.workflow._unlike import add_novelty
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
-    import numpy as np
     from numpy.typing import NDArray
 
     from zoo.data import ImageSet, Splits
-    from zoo.evaluation import Cases
-    from zoo.spec import ConformalSets, EvalReport, Interval, Manifest, OperatingPoint, TrainConfig
+    from zoo.evaluation import Cases, Share
+    from zoo.spec import ConformalSets, EvalReport, Manifest, OperatingPoint, TrainConfig
 
-__all__ = ["Asked", "Decisions", "check_decisions", "choose_anew", "judge_decisions", "measure_within", "settle"]
+__all__ = ["Asked", "Decisions", "check_decisions", "choose_anew", "judge_decisions", "settle", "shares_of"]
 
 _NOT_ONE_OF_SOME = frozenset({"operating-images", "operating-unreachable"})
 """Codes of a rule that these validation images cannot follow, which only they can tell."""
@@ -205,7 +205,6 @@ def judge_decisions(
     images: ImageSet,
     manifest: Manifest,
     *,
-    operating: Sequence[OperatingPoint],
     prevalence: Sequence[str] = (),
     scores: NDArray[np.float32] | None = None,
 ) -> EvalReport:
@@ -216,7 +215,6 @@ def judge_decisions(
         logits: (n, K), answers to `images`, labels in the order of the manifest.
         images: images under evaluation.
         manifest: what the file decides by.
-        operating: operating points to judge.
         prevalence: what `--prevalence` said.
         scores: (n,) novelty scores; None: the file makes none.
 
@@ -225,7 +223,7 @@ def judge_decisions(
     """
     from zoo.evaluation import Cases, judge_abstention, judge_points, judge_sets, read_prevalence
 
-    labels, abstention = manifest.labels, manifest.abstention
+    labels, operating, abstention = manifest.labels, manifest.operating, manifest.abstention
     cases = Cases.of(logits, images.targets, manifest.temperature, images.groups)
     stated = read_prevalence(prevalence, operating)
     sets = None if abstention is None else abstention.sets
@@ -240,36 +238,25 @@ def judge_decisions(
     )
 
 
-def measure_within(
-    cases: Cases, manifest: Manifest, operating: Sequence[OperatingPoint]
-) -> Callable[[NDArray[np.bool_]], dict[str, Interval]]:
-    """What decisions are worth among some images: sensitivity and specificity at each point, coverage of the sets.
+def shares_of(cases: Cases, manifest: Manifest) -> dict[str, Share]:
+    """What decisions are worth: sensitivity and specificity at each point, which groups are compared by, and coverage.
 
     Args:
         cases: targets and answers of n images.
-        manifest: labels, and how the file makes sets.
-        operating: operating points to judge.
-
-    Returns:
-        A function from (n,) bool, images of one group, to each number by its name; one that they do not define is left
-        out.
+        manifest: labels, operating points, and how the file makes sets.
     """
     from zoo.edge import find_sets
-    from zoo.evaluation import bound_share, measure_coverage
+    from zoo.evaluation import Share
 
+    found = {}
+    for point in manifest.operating:
+        k = manifest.labels.index(point.label)
+        called, of = cases.probabilities[:, k] >= point.threshold, cases.truth[:, k]
+        found[f"sensitivity for {point.label}"] = Share(called, of)
+        found[f"specificity for {point.label}"] = Share(~called, cases.known[:, k] & ~of)
     sets = None if manifest.abstention is None else manifest.abstention.sets
-    inside = None if sets is None or cases.task != "multiclass" else find_sets(cases.probabilities, sets)
-
-    def measure(mask: NDArray[np.bool_]) -> dict[str, Interval]:
-        found: dict[str, Interval | None] = {}
-        for point in operating:
-            k = manifest.labels.index(point.label)
-            called, of = cases.probabilities[:, k] >= point.threshold, cases.truth[:, k]
-            rest = cases.known[:, k] & ~of
-            found[f"sensitivity for {point.label}"] = bound_share(called, of & mask, cases.groups)
-            found[f"specificity for {point.label}"] = bound_share(~called, rest & mask, cases.groups)
-        if inside is not None:
-            found["coverage"] = measure_coverage(cases, inside, mask)
-        return {name: value for name, value in found.items() if value is not None}
-
-    return measure
+    if sets is not None and cases.task == "multiclass":
+        every = np.arange(cases.n)
+        held = find_sets(cases.probabilities, sets)[every, cases.targets]
+        found["coverage"] = Share(held, np.ones(cases.n, np.bool_), tested=False)
+    return found

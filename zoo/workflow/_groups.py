@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from zoo.evaluation import Cases
-    from zoo.evaluation.subgroups import Further
+    from zoo.evaluation import Cases, Share
     from zoo.spec import EvalReport
 
 __all__ = ["add_groups", "pick_columns"]
@@ -61,7 +60,7 @@ def add_groups(  # noqa: PLR0917 - what is said, of which images
     kept: Mapping[str, Sequence[str]],
     properties: Mapping[str, NDArray[np.float64]],
     by: Sequence[str] | None = None,
-    further: Further | None = None,
+    shares: Mapping[str, Share] | None = None,
 ) -> EvalReport:
     """The report with subgroups, segments, shortcuts and baselines, and a note for what was found.
 
@@ -72,7 +71,7 @@ def add_groups(  # noqa: PLR0917 - what is said, of which images
         kept: columns beside them, see `ImageSet.kept`.
         properties: numbers of each raw image, see `zoo.evaluation.Watch`.
         by: columns to divide by, see `pick_columns`.
-        further: more numbers of each group, such as those of `zoo.workflow._decide.measure_within`.
+        shares: more to measure of each group, such as those of `zoo.workflow._decide.shares_of`.
 
     Raises:
         DataError: no column has such a name.
@@ -94,7 +93,7 @@ def add_groups(  # noqa: PLR0917 - what is said, of which images
     segments, shortcuts = find_segments(cases, beside, differ), find_shortcuts(cases, differ, beside)
     return msgspec.structs.replace(
         report,
-        subgroups=measure_groups(cases, columns, further),
+        subgroups=measure_groups(cases, columns, shares),
         segments=segments,
         shortcuts=shortcuts,
         baselines=judge_baselines(cases, differ.get("brightness")),

@@ -15,7 +15,7 @@ from zoo._support.text import name_owners
 from zoo.errors import DataError
 from zoo.evaluation.comparison import Comparison, Contender, compare
 from zoo.spec import encode
-from zoo.workflow._decide import judge_decisions, measure_within
+from zoo.workflow._decide import judge_decisions, shares_of
 from zoo.workflow._find import REPORT_FILE
 from zoo.workflow._images import check_in_range, refuse_kind
 from zoo.workflow._inputs import select_columns
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from zoo.edge import Runtime
     from zoo.evaluation import Predict
     from zoo.plugin import ModelPlugin
-    from zoo.spec import EvalReport, Manifest, OperatingPoint, SeenImages, TrainConfig
+    from zoo.spec import EvalReport, Manifest, SeenImages, TrainConfig
 
 __all__ = [
     "Judged",
@@ -76,7 +76,6 @@ def judge(
     *,
     seen: SeenImages | None = None,
     labels: tuple[str, ...] | None = None,
-    operating: Sequence[OperatingPoint] | None = None,
     prevalence: Sequence[str] = (),
     by: Sequence[str] | None = None,
     look: bool = True,
@@ -94,7 +93,6 @@ def judge(
         seen: what to say of images that the model was trained on; for the report, before the notes of the data.
         labels: judge among these alone of the labels that the file knows, without the plugin; None: among all.
             Decisions of the file are judged among all only.
-        operating: operating points to judge in the place of the file's own; None: those.
         prevalence: what `--prevalence` said.
         by: columns that the report is divided by, see `zoo.workflow._groups.pick_columns`.
         look: say who the file fails for: groups, shortcuts and baselines.
@@ -145,15 +143,14 @@ def judge(
     found = msgspec.structs.replace(found, seen=seen, novelty=judge_unlike(scored, images, unlike, skip_bad=skip_bad))
     scores = np.concatenate(scored.scores) if scored.scores else None
     among_all = labels is None or labels == manifest.labels
-    points = manifest.operating if operating is None else operating
     if among_all:
-        found = judge_decisions(found, logits, images, manifest, operating=points, prevalence=prevalence, scores=scores)
+        found = judge_decisions(found, logits, images, manifest, prevalence=prevalence, scores=scores)
     properties = watch.properties(len(images))
     if look:
         ordered = manifest.task == "ordinal"
         cases = Cases.of(logits, images.targets, manifest.temperature, images.groups, ordered=ordered)
-        further = measure_within(cases, manifest, points) if among_all else None
-        found = add_groups(found, cases, images.ids, images.kept, properties, by, further)
+        shares = shares_of(cases, manifest) if among_all else None
+        found = add_groups(found, cases, images.ids, images.kept, properties, by, shares)
     return Judged(found, logits, images, about, scores, others, properties)
 
 

@@ -1,6 +1,7 @@
 """Operating points in the place of a run's own: in a file that is exported, or for one report.
 
-Both choose on the validation images that the run was divided into, as its training did, and leave the run as it is.
+A threshold of error control is of the answers that points give, so it is settled anew with them. Both choose on the
+validation images that the run was divided into, as its training did, and leave the run as it is.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from zoo._support.text import format_count
 from zoo.errors import UsageError
 from zoo.workflow._answered import Answered, answer_images
 from zoo.workflow._decide import Asked, settle
@@ -26,7 +28,7 @@ if TYPE_CHECKING:
     from zoo.data import Splits
     from zoo.plugin import ModelPlugin
     from zoo.runs import RunFolder
-    from zoo.spec import EvalReport, OperatingPoint
+    from zoo.spec import EvalReport, Manifest
     from zoo.workflow.evaluate import Target
 
 __all__ = ["choose_at_export", "choose_for_report"]
@@ -68,8 +70,8 @@ def choose_at_export(
     return run, judge(plugin, runtime, splits, "test", seen=seen, manifest=decided).report, answered
 
 
-def choose_for_report(found: Target, rules: Sequence[str], split: str) -> tuple[OperatingPoint, ...]:
-    """Operating points of a file, chosen on the validation images of its own run.
+def choose_for_report(found: Target, rules: Sequence[str], split: str) -> tuple[Manifest, tuple[str, ...]]:
+    """What a file would decide by with other points, settled on the validation images of its own run; and notes.
 
     Args:
         found: the file, and the images that it is to be judged on.
@@ -81,7 +83,7 @@ def choose_for_report(found: Target, rules: Sequence[str], split: str) -> tuple[
             those to be judged.
         DataError: the run's images are gone, or cannot follow a rule.
     """
-    from zoo.evaluation import choose_points, predict_set
+    from zoo.evaluation import predict_set
 
     manifest = found.runtime.manifest
     if found.run is None:
@@ -100,15 +102,16 @@ def choose_for_report(found: Target, rules: Sequence[str], split: str) -> tuple[
     _refuse_all(found.run)
     own = found.splits if found.own else without_bad(images_of(found.run, None), found.run.record.skipped)
     images, _ = select_columns(check_takes(manifest, own).val, manifest.table)
-    return choose_points(
-        rules,
-        predict_set(found.runtime.logits, images),
-        images.targets,
-        manifest.labels,
-        temperature=manifest.temperature,
-        groups=images.groups,
-        seed=found.run.record.card.train.seed,
+    asked = Asked.of(found.run.record.card.train, rules)
+    logits = predict_set(found.runtime.logits, images)
+    settled = settle(logits, images, manifest.labels, asked, temperature=manifest.temperature, strict=True)
+    abstention = add_novelty(settled.abstention, manifest.novelty)
+    note = (
+        f"operating points, and what is withheld beside them, were settled for this report on "
+        f"{format_count(len(images), 'validation image')}; the file keeps its own"
     )
+    decided = msgspec.structs.replace(manifest, operating=settled.operating, abstention=abstention)
+    return decided, (*settled.notes, note)
 
 
 def _refuse_all(run: RunFolder) -> None:

@@ -84,7 +84,7 @@ def quantise(
     answered = answer_images(taken.runtime, splits.val, config.seed)
     manifest, notes = choose_anew(manifest, answered.logits, splits.val)
     if answered.scores is not None:
-        manifest = settle_anew(manifest, answered.scores)
+        manifest = settle_anew(manifest, answered.scores, splits.val.groups)
     unread = share_unread(splits, "val")
     manifest = msgspec.structs.replace(manifest, reference=draw_reference(answered, manifest, unread=unread))
     splits, seen = sift_start(splits, list_seen(run), config.leaks, run.record.notes, start=start_of(run.record))

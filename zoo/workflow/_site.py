@@ -94,7 +94,7 @@ def _without(judged: ImageSet, fit: ImageSet) -> tuple[ImageSet, int]:
 
 def compare_losses(before: Judged, after: Judged, old: float, new: float) -> tuple[Interval, Interval]:
     """Change of NLL and Brier score, with the interval of paired resamples of images, or of groups."""
-    from zoo.evaluation import Cases, draws, ones
+    from zoo.evaluation import Cases, Values, Weights, bootstrap, draws, ones
     from zoo.evaluation.calibration import losses
     from zoo.evaluation.intervals import percentiles
 
@@ -104,11 +104,15 @@ def compare_losses(before: Judged, after: Judged, old: float, new: float) -> tup
         for judged, temperature in ((before, old), (after, new))
     ]
     n = cases[0].n
-    weights = np.concatenate(list(draws(n, groups=images.groups)))
+
+    def change(weights: Weights) -> Values:
+        was, now = (losses(one, weights) for one in cases)
+        return {name: now[name] - was[name] for name in ("nll", "brier")}
+
+    point, resampled = change(ones(n)), bootstrap(change, draws(n, groups=images.groups))
     found = []
     for name in ("nll", "brier"):
-        value = float(losses(cases[1], ones(n))[name][0] - losses(cases[0], ones(n))[name][0])
-        resampled = losses(cases[1], weights)[name] - losses(cases[0], weights)[name]
-        low, high = percentiles(resampled, cases[0].clusters or n) or (-np.inf, np.inf)
+        value = float(point[name][0])
+        low, high = percentiles(resampled[name], cases[0].clusters or n) or (-np.inf, np.inf)
         found.append(Interval(value=value, low=min(low, value), high=max(high, value)))
     return found[0], found[1]

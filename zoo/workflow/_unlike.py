@@ -74,17 +74,23 @@ def learn_space(trained: TrainedNetwork, images: ImageSet, seed: int) -> tuple[s
     return ()
 
 
-def settle_threshold(scores: NDArray[np.float32] | None) -> tuple[Novelty | None, tuple[str, ...]]:
-    """The threshold by the (n,) scores of validation images, and notes on it; without scores there is none."""
+def settle_threshold(
+    scores: NDArray[np.float32] | None, groups: NDArray[np.int64] | None
+) -> tuple[Novelty | None, tuple[str, ...]]:
+    """The threshold by the (n,) scores of validation images, and notes on it; without scores there is none.
+
+    `groups` are equal for images of one patient, where known.
+    """
     from zoo.evaluation import settle_novelty
 
     if scores is None:
         return None, ()
-    novelty = settle_novelty(scores)
+    novelty = settle_novelty(scores, groups=groups)
     if novelty.n + 1 >= 1 / novelty.share:
         return novelty, ()
+    unit = "validation image" if groups is None else "group"
     note = (
-        f"unlike training is what scores above all {format_count(novelty.n, 'validation image')}: too few for "
+        f"unlike training is what scores above all images of {format_count(novelty.n, unit)}: too few for "
         f"{novelty.share:.0%}, so about 1 in {novelty.n + 1} of images like them scores higher"
     )
     return novelty, (note,)
@@ -124,18 +130,19 @@ def restore_space(run: RunFolder, trained: Shippable) -> None:
         ) from None
 
 
-def settle_anew(manifest: Manifest, scores: NDArray[np.float32]) -> Manifest:
+def settle_anew(manifest: Manifest, scores: NDArray[np.float32], groups: NDArray[np.int64] | None) -> Manifest:
     """The manifest of a quantised file with the threshold that its own scores give.
 
     Args:
         manifest: manifest of the float32 file, which decides by novelty.
         scores: (n,) what the quantised file says of validation images.
+        groups: (n,) int, equal for images of one patient, where known.
     """
     from zoo.evaluation import settle_novelty
 
     abstention = manifest.abstention
     assert abstention is not None and abstention.novelty is not None  # noqa: S101, PT018 - scores were given
-    novelty = settle_novelty(scores, abstention.novelty.share)
+    novelty = settle_novelty(scores, abstention.novelty.share, groups)
     return msgspec.structs.replace(manifest, abstention=msgspec.structs.replace(abstention, novelty=novelty))
 
 

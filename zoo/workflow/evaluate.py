@@ -74,23 +74,20 @@ def evaluate(
 
     found = open_target(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
     splits, seen = leave_out_seen(found, split, include=include_seen)
-    points = choose_for_report(found, operating, split) if operating else None
+    manifest, notes = choose_for_report(found, operating, split) if operating else (None, ())
     judged = judge(
         found.plugin,
         found.runtime,
         splits,
         split,
         seen=seen,
-        operating=points,
+        manifest=manifest,
         prevalence=prevalence,
         by=by,
         unlike=unlike,
         skip_bad=skip_bad,
     )
-    if points is None:
-        return judged.report
-    note = f"operating points were chosen for this report, on {points[0].n} validation images; the file keeps its own"
-    return msgspec.structs.replace(judged.report, notes=(*judged.report.notes, note))
+    return msgspec.structs.replace(judged.report, notes=(*judged.report.notes, *notes))
 
 
 @dataclass(frozen=True, slots=True, eq=False)

@@ -103,7 +103,7 @@ def recalibrate(
     """
     from zoo.artefact.quantize._running import open_file
     from zoo.edge.bundle import open_model
-    from zoo.evaluation import fit_temperature
+    from zoo.evaluation import doubt_temperature, fit_temperature
     from zoo.workflow._answered import answer_images
     from zoo.workflow._decide import choose_anew
     from zoo.workflow._images import share_unread
@@ -130,7 +130,9 @@ def recalibrate(
     old = found.runtime.manifest
     fit = check_takes(old, part.splits).val
     answered = answer_images(found.runtime, fit, old.provenance.config.seed)
-    temperature = fit_temperature(answered.logits, fit.targets)
+    temperature = fit_temperature(answered.logits, fit.targets, fallback=old.temperature)
+    doubt = doubt_temperature(answered.logits, fit.targets)
+    kept = [f"the temperature stays {old.temperature:.4g}, because the images cannot tell another: {doubt}"]
     note = (
         f"recalibrated on {format_count(len(fit), 'image')} of other data, {part.splits.fingerprint.name}, sha256 "
         f"{part.splits.fingerprint.sha256}: temperature {old.temperature:.4g} became {temperature:.4g}"
@@ -139,6 +141,7 @@ def recalibrate(
         old, temperature=temperature, report=None, reference=None, files={}, sizes={}, golden=None
     )
     new, settled = choose_anew(bare, answered.logits, fit)
+    settled = (*(kept if doubt else ()), *settled)
     said = (note, *(f"recalibrated: {one}" for one in settled))
     new = msgspec.structs.replace(
         new, provenance=msgspec.structs.replace(old.provenance, notes=(*old.provenance.notes, *said))

@@ -15,6 +15,7 @@ from zoo.evaluation.metrics import title_of
 from zoo.evaluation.page import _methods
 from zoo.evaluation.page._about import demographics, sets_of, training_notes
 from zoo.evaluation.page._html import Html, paragraph, table
+from zoo.evaluation.page._who import say_groups
 from zoo.evaluation.page._words import describe_input
 from zoo.spec import EVIDENCE
 
@@ -130,7 +131,7 @@ def _measures(subject: Subject) -> Iterator[str]:
     if subject.report.calibration is not None:
         yield (
             "Calibration: Brier score, negative log-likelihood, expected calibration error, reliability curve; of each "
-            "class too."
+            "class too, with its calibration slope and intercept (calibration in the large)."
         )
     if subject.report.conformal is not None:
         yield "Coverage and size of the sets of labels."
@@ -176,14 +177,6 @@ def _demographics(subject: Subject) -> Iterator[str]:
         yield f"{', '.join(columns)} in each split, above; other characteristics: {NOT_PROVIDED}."
 
 
-def _groups(subject: Subject) -> Iterator[str]:
-    columns = dict.fromkeys(one.column for one in subject.report.subgroups)
-    if columns:
-        worse = len(subject.report.segments)
-        found = format_count(worse, "group") if worse else "none"
-        yield f"Figures by {', '.join(columns)}, above; accuracy is shown to be lower in: {found}."
-
-
 def _flow(subject: Subject) -> Iterator[str]:
     data = subject.report.data
     yield f"{data.n} images: {subject.parts}; {subject.report.n} judged."
@@ -205,7 +198,7 @@ def _failures(subject: Subject) -> Iterator[str]:
         yield "Confusion matrix, above."
     if subject.gallery is not None:
         yield "The most confident mistakes of each class, above."
-    yield from _groups(subject)
+    yield from say_groups(subject)
 
 
 def _available(subject: Subject) -> Iterator[str]:
@@ -354,7 +347,7 @@ TRIPOD: tuple[tuple[str, str, Fill | None], ...] = (
     ("12f", "updating of the model", None),
     ("12g", "how predictions were computed for the evaluation", _methods.say_evaluation),
     ("13", "class imbalance", _imbalance),
-    ("14", "fairness", _groups),
+    ("14", "fairness", say_groups),
     ("15", "output of the model", _output),
     ("16", "differences between training and evaluation", _difference),
     ("17", "ethical approval", None),
@@ -371,7 +364,7 @@ TRIPOD: tuple[tuple[str, str, Fill | None], ...] = (
     ("21", "numbers of participants and outcomes", _development),
     ("22", "specification of the model", _specification),
     ("23a", "performance with intervals, subgroups too", _estimates),
-    ("23b", "heterogeneity of performance", _groups),
+    ("23b", "heterogeneity of performance", say_groups),
     ("24", "results of updating", None),
     ("25", "interpretation", None),
     ("26", "limitations", None),

@@ -141,11 +141,15 @@ def say_intervals(subject: Subject) -> Iterator[str]:
     """By which methods the intervals of this report were made."""
     report = subject.report
     values = [*report.metrics.values(), *(one for row in report.per_class.values() for one in row.values())]
+    if report.calibration is not None:
+        rows = report.calibration.per_class.values()
+        values += [report.calibration.brier, report.calibration.nll]
+        values += [one for row in rows for one in (row.brier, row.slope, row.intercept) if one is not None]
     kinds = sorted({value.method for value in values if isinstance(value, Interval)})
     unit = "images" if report.clusters is None else "whole groups"
     said = {
         "delong": "DeLong's variance on the logit scale",
-        "delta": "the influence of each image",
+        "delta": f"the influence of {'each image' if report.clusters is None else 'images, times the design effect'}",
         "jeffreys": "draws of two proportions",
         "bootstrap": f"percentiles of {RESAMPLES} bootstrap resamples of {unit}",
         "wilson": "Wilson's score interval",

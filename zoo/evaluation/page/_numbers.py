@@ -17,7 +17,7 @@ from zoo.spec import Interval
 if TYPE_CHECKING:
     from zoo.evaluation.curves import Curve
     from zoo.evaluation.page._subject import Subject
-    from zoo.spec import Calibration, ClassCalibration, Confusion
+    from zoo.spec import Calibration, ClassCalibration, Confusion, EvalReport
 
 __all__ = ["show_calibration", "show_classes", "show_confusion", "show_curves", "show_headline", "show_metrics"]
 
@@ -94,11 +94,6 @@ def show_classes(subject: Subject) -> Html:
         columns = ("label" if several else "class", *map(title_of, keys))
         return table(f"{said}; 95 % intervals", columns, rows, kind="stacked")
 
-    lost = [
-        Html(f"{title_of(key.rpartition('.')[2])} of {name(key.rpartition('.')[0])}: {text(why)}")
-        for key, why in report.undefined.items()
-        if key.rpartition(".")[0] in report.labels
-    ]
     said = "Each label, given or not" if several else "Each class against the rest"
     note = (
         "Of the images that are of a class, sensitivity is the share that is called it; of all others, specificity is "
@@ -118,8 +113,18 @@ def show_classes(subject: Subject) -> Html:
         + tabulate(said, called)
         + paragraph(note, kind="quiet")
         + (ranked if ranking else "")
-        + _list_undefined(lost)
+        + _list_undefined(_lost_of_classes(report, calibration=False))
     )
+
+
+def _lost_of_classes(report: EvalReport, *, calibration: bool) -> list[Html]:
+    """Why a figure of a class is not there: one of its calibration, or any other."""
+    parts = [(*key.rpartition(".")[::2], why) for key, why in report.undefined.items()]
+    return [
+        Html(f"{title_of(key)} of {name(label)}: {text(why)}")
+        for label, key, why in parts
+        if label in report.labels and key.startswith("calibration_") == calibration
+    ]
 
 
 def _say_called(*, several: bool) -> str:
@@ -195,7 +200,8 @@ def show_calibration(subject: Subject) -> Html:
         "calibration error is the mean distance from that; it is biased upwards where images are few.",
         kind="quiet",
     )
-    each = _calibrate_classes(found, several=several)
+    lost = _list_undefined(_lost_of_classes(subject.report, calibration=True))
+    each = Html(_calibrate_classes(found, several=several) + lost)
     if cases is None:
         return Html(numbers + note + each)
     curve = reliability(cases)
@@ -225,7 +231,8 @@ def _calibrate_classes(found: Calibration, *, several: bool) -> Html:
     drawn = list(found.per_class)
     if len(drawn) == 2 and not several:  # the first is the mirror of the second
         drawn = drawn[1:]
-    rows = [(name(label), found.per_class[label].brier, found.per_class[label].ece) for label in drawn]
+    each = [(label, found.per_class[label]) for label in drawn]
+    rows = [(name(label), one.brier, one.ece, one.slope, one.intercept) for label, one in each]
     worst = sorted(drawn, key=lambda label: -found.per_class[label].ece)[:MOST_CURVES]
     some = f" Of {len(drawn)} the {MOST_CURVES} of the largest error are drawn." if len(drawn) > MOST_CURVES else ""
     figures = "".join(
@@ -233,9 +240,19 @@ def _calibrate_classes(found: Calibration, *, several: bool) -> Html:
     )
     alone = " Of two classes one says it of both." if drawn and len(drawn) < len(found.per_class) else ""
     words = paragraph(f"The probability of each {what}, against the share of images that are of it.{some}{alone}")
-    columns = (what, "Brier score (0 is best)", f"expected calibration error, {found.bins} bins")
+    columns = (
+        what, "Brier score (0 is best)", f"expected calibration error, {found.bins} bins",
+        "slope (1 is best)", "intercept (0 is best)",
+    )  # fmt: skip
+    line = paragraph(
+        "Below a slope of 1 the probabilities are too near 0 and 1, above it they are too cautious. The intercept is "
+        "calibration in the large, in log-odds: below 0 the probabilities are too large on the whole, above it too "
+        "small. Both are of a logistic model of the truth by the log-odds of the probability (Cox 1958).",
+        kind="quiet",
+    )
     return Html(
         table(f"Calibration of each {what}; 95 % intervals", columns, rows, kind="stacked")
+        + (line if rows else "")
         + (f'{words}<div class="figures">{figures}</div>' if figures else "")
     )
 

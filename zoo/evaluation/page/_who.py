@@ -5,16 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zoo._support.text import format_count
+from zoo.evaluation._holm import ALPHA
 from zoo.evaluation.metrics import title_of
 from zoo.evaluation.page._html import Html, bullets, name, paragraph, percent, table, text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from zoo.evaluation.page._subject import Subject
     from zoo.spec import Corrupted, Difference, Interval, Subgroup
 
-__all__ = ["show_baselines", "show_groups", "show_robustness", "show_shortcuts"]
+__all__ = ["say_groups", "show_baselines", "show_groups", "show_robustness", "show_shortcuts"]
 
 
 def show_baselines(subject: Subject) -> Html:
@@ -27,6 +28,25 @@ def show_baselines(subject: Subject) -> Html:
     rows += [(kind, *map(values.get, keys)) for kind, values in report.baselines.items()]
     said = "Beside models that a useful one must beat; 95 % intervals"
     return table(said, ("model", *map(title_of, keys)), rows)
+
+
+def say_groups(subject: Subject) -> Iterator[str]:
+    """For a checklist: by which columns there are figures, and in how many groups a difference is shown."""
+    columns = dict.fromkeys(one.column for one in subject.report.subgroups)
+    if not columns:
+        return
+    worse = _count(len(subject.report.segments))
+    yield f"Figures by {', '.join(columns)}, above; accuracy is shown to be lower in: {worse}."
+    gaps = [
+        [one.differences[key] for key in one.decisions if key in one.differences] for one in subject.report.subgroups
+    ]
+    if any(gaps):
+        apart = _count(sum(any(gap.p_holm < ALPHA for gap in of) for of in gaps))
+        yield f"Sensitivity or specificity at an operating point is shown to differ in: {apart}."
+
+
+def _count(groups: int) -> str:
+    return format_count(groups, "group") if groups else "none"
 
 
 def show_groups(subject: Subject) -> Html:
@@ -47,7 +67,7 @@ def show_groups(subject: Subject) -> Html:
 def _rows(found: Sequence[Subgroup]) -> tuple[tuple[object, ...], list[tuple[object, ...]]]:
     """Columns and rows of a table of groups."""
     keys = list(dict.fromkeys(key for one in found for key in one.metrics if key not in one.decisions))
-    tested = list(dict.fromkeys(key for one in found for key in one.differences))
+    tested = [key for key in dict.fromkeys(key for one in found for key in one.differences) if key in keys]
     patients = any(one.patients is not None for one in found)
     columns = (
         "group", "images", *(["patients"] if patients else []), *map(title_of, keys),
@@ -70,12 +90,17 @@ def _decisions(found: Sequence[Subgroup]) -> Html:
     keys = list(dict.fromkeys(key for one in found for key in one.decisions))
     if not keys:
         return Html()
+    tested = [key for key in keys if any(key in one.differences for one in found)]
     rows = [
-        (Html(f"{name(one.column)}: {name(one.group)}"), one.n, *map(one.metrics.get, keys))
+        (
+            Html(f"{name(one.column)}: {name(one.group)}"), one.n, *map(one.metrics.get, keys),
+            *(_gap(one.differences.get(key)) for key in tested),
+        )
         for one in found
         if one.n is not None
-    ]
+    ]  # fmt: skip
     heads = [_COVERAGE if key == "coverage" else name(key) for key in keys]
+    heads += [Html(f"{name(key)}, difference") for key in tested]
     said = "Decisions in each group: at the operating points, and of the sets of labels; 95 % intervals"
     return table(said, ("group", "images", *heads), rows, kind="stacked")
 
@@ -88,7 +113,7 @@ def _gap(found: Difference | None) -> object:
         return None
     p = "p < 0.001" if found.p_holm < 0.001 else f"p = {found.p_holm:.3f}"
     span = f"({found.low:+.3f} to {found.high:+.3f})"
-    strong = found.p_holm < 0.05
+    strong = found.p_holm < ALPHA
     value = f"<b>{found.value:+.3f}</b>" if strong else f"{found.value:+.3f}"
     return Html(f'<span class="n">{value} <small>{span}</small> <small>{text(p)}</small></span>')
 
