@@ -126,6 +126,11 @@ def test_shares_of_a_batch_are_all_of_it_and_weigh_alike() -> None:
     assert torch.isclose(averaged, losses[batch].mean())
 
 
+def test_a_batch_of_which_no_label_is_known_moves_nothing() -> None:
+    """A plugin may train on such images; one process does, so several must not crash."""
+    assert Peers(0, 2, torch.device("cpu")).weight(torch.arange(4), torch.zeros(8, dtype=torch.int64)) == 0
+
+
 @pytest.mark.parametrize(("batch_size", "taken"), [(8, False), (9, True), (16, True)])
 def test_every_process_gets_two_images_of_each_batch(batch_size: int, taken: bool) -> None:
     """1001 images in batches of 8 are some batches of 7, of which the last of four processes got one image."""
