@@ -232,9 +232,9 @@ def measure(  # noqa: PLR0917 - as above
         trial_state.unlink(missing_ok=True)
     layers = sum(1 for module in model.modules() if not list(module.children()))
     finish = _EXPORT_S + _EXPORT_S_A_LAYER * layers + _PASSES * judging
-    step = counted[len(counted) // 2]
-    finish += price_soup(model, descent.config, steps=order.steps, step=step, judging=judging)
-    costs = peers.collect(Costs(step=step, epoch=judging + keeping, finish=finish))
+    usual = counted[len(counted) // 2]
+    finish += price_soup(model, descent.config, steps=order.steps, step=usual, judging=judging)
+    costs = peers.collect(Costs(step=usual, epoch=judging + keeping, finish=finish))
     return Costs(*(max(getattr(one, field.name) for one in costs) for field in dataclasses.fields(Costs)))
 
 
