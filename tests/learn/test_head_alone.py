@@ -20,6 +20,8 @@ from zoo.data import Splits, decode_all
 from zoo.errors import OutputError
 from zoo.evaluation import Predict
 from zoo.learn import _features, find_last_layer, fit_head, torch_features, torch_predict
+from zoo.learn._head import _choose, _judge_by
+from zoo.learn._objective import Objective, objective_of
 from zoo.preprocess import normalize_batch
 from zoo.runs import Callback, TrainContext, open_run
 
@@ -148,6 +150,29 @@ def test_weights_of_classes_hold_for_the_head(stripes: Splits, tmp_path: Path) -
         logits = torch_predict(model)(normalize_batch(decode_all(stripes.val, SPEC).pixels, SPEC))
         called.append(torch.from_numpy(logits).softmax(1)[:, 2].mean())
     assert called[1] > called[0]
+
+
+@pytest.mark.parametrize("remedy", [{"loss": "logit_adjusted"}, {"class_weight": "balanced"}], ids=str)
+def test_the_strength_is_judged_by_the_loss_that_is_minimised(remedy: dict[str, Any]) -> None:
+    """Plain NLL, which the frequent class decides, takes another strength and stops the search where it likes."""
+    random = np.random.default_rng(0)
+    targets = [np.repeat([0, 1, 2], [count, count // 16, count // 16]) for count in (320, 160)]
+    rows = [torch.from_numpy(random.normal(0.6 * np.eye(3, 12)[one], 1)).float() for one in targets]
+    index = torch.arange(len(targets[0]))
+
+    def objective(images: Any, **changes: Any) -> Objective:
+        config = msgspec.structs.replace(PLAIN, **changes)
+        made = objective_of(targets[0], 3, config, torch.device("cpu"), ordered=False)
+        return dataclasses.replace(made, targets=torch.from_numpy(images))
+
+    def judge(head: Any, **changes: Any) -> float:
+        return float(objective(targets[1], **changes)(head.answer(rows[1]), torch.arange(len(rows[1]))))
+
+    fitted = objective(targets[0], label_smoothing=0.2, **remedy)
+    own = _judge_by(fitted, targets[1], torch.device("cpu"))
+    heads = [_choose(rows[0], index, fitted, rows[1], one, classes=3) for one in (own, objective(targets[1]))]
+    assert heads[0].strength != heads[1].strength
+    assert judge(heads[0], **remedy) < judge(heads[1], **remedy)
 
 
 def only_train(data: Splits, rows: Any) -> Splits:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from typing import TYPE_CHECKING, Any
 
@@ -16,9 +17,9 @@ from tiny_learning import CONFIG, SPEC, learn, new_run, tiny_net
 from zoo.errors import TrainingError
 from zoo.learn import WEIGHTS_FILE
 from zoo.learn._lesson import Lesson, distance
-from zoo.learn._objective import Objective, loss
+from zoo.learn._objective import Objective, loss, objective_of
 from zoo.runs import TAUGHT, open_run
-from zoo.spec import UNKNOWN, Teacher
+from zoo.spec import UNKNOWN, Teacher, TrainConfig
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -67,6 +68,34 @@ def test_a_batch_is_compared_with_the_answers_of_its_own_images(targets: torch.T
     found = Objective(targets, 0.1, lesson=Lesson(A, 0.75, 2.0))(Z[index], index)
     hard, soft = loss(Z[index], targets[index], 0.1), distance(Z[index], A[index], targets[index], 2.0)
     torch.testing.assert_close(found, 0.25 * hard + 0.75 * soft)
+
+
+RECIPES: list[dict[str, Any]] = [{}, {"loss": "logit_adjusted"}, {"class_weight": "balanced"}]
+TARGETS = [(several, recipe) for several in (False, True) for recipe in RECIPES]
+
+
+@pytest.mark.parametrize(("several", "recipe"), [*TARGETS, (False, {"sampling": "balanced"})])
+@pytest.mark.parametrize("balanced", [False, True])
+def test_labels_and_teacher_have_one_optimum(several: bool, recipe: dict[str, Any], balanced: bool) -> None:
+    """A teacher with the exact posterior: it is log p, or log p minus the prior where classes are to count alike."""
+    targets = np.repeat([0, 1, 2], [70, 20, 10])
+    prior = torch.tensor([0.7, 0.2, 0.1]).log()
+    if several:
+        targets = np.eye(3, dtype=np.int64)[targets]
+        prior = torch.logit(prior.exp())
+    exact = prior.repeat(100, 1)  # of images that say nothing of their class
+    answers = exact - prior if balanced else exact
+    config = TrainConfig(label_smoothing=0.0, **recipe)
+    lesson = Lesson(answers, 0.5, 2.0, balanced)
+    taught = objective_of(targets, 3, config, torch.device("cpu"), ordered=False, lesson=lesson)
+    index = torch.arange(100)
+    if "sampling" in recipe:
+        index = torch.cat([index[:70], index[70:90].repeat(7)[:70], index[90:].repeat(7)])
+    best = (exact - prior if recipe else exact)[:1].clone().requires_grad_()
+    for objective in (taught, dataclasses.replace(taught, lesson=None)):
+        error = objective(best.expand(len(index), 3), index)
+        (gradient,) = torch.autograd.grad(error, best)
+        assert float(gradient.abs().max()) < 1e-5
 
 
 # --- a run

@@ -16,14 +16,22 @@ from test_resume import stopping
 from tiny_learning import CONFIG, SPEC, TinyNet, learn, new_run, tiny_net
 from torch import Tensor, nn
 
-from zoo.data import Splits
+from zoo.data import Splits, decode_all
 from zoo.errors import TrainingError
 from zoo.learn import STATE_FILE, WEIGHTS_FILE, EvidenceNetwork, mirrored, read_tensors
 from zoo.learn._averaging import INGREDIENTS
-from zoo.learn._budget import Costs, fit_epochs
+from zoo.learn._beside import Beside
+from zoo.learn._budget import Costs, fit_epochs, price_soup
+from zoo.learn._descent import Descent
+from zoo.learn._distributed import ALONE
+from zoo.learn._images import Feed, Part
+from zoo.learn._objective import objective_of
+from zoo.learn._order import Order
+from zoo.learn._precision import Numerics
 from zoo.learn._probing import set_learning
 from zoo.learn._schedule import PROBE_RATE, count_probe, learning_rate, rate_of
 from zoo.learn._sharpness import climb
+from zoo.learn._validation import renew_statistics
 from zoo.runs import RunFolder, open_run
 from zoo.spec import TrainConfig, count_epochs, parse_duration
 
@@ -257,6 +265,66 @@ def test_epochs_fill_what_is_left_after_export_and_report() -> None:
     assert fit_epochs(COSTS, steps=10, left=600.0, most=100, budget="10m") == 100
     with refused("budget-too-small", TrainingError, budget="20s"):
         fit_epochs(COSTS, steps=10, left=21.9, most=100, budget="20s")
+
+
+def test_a_soup_at_the_end_is_in_the_budget() -> None:
+    """Two means, each with statistics of 100 batches at most and a validation; without BatchNorm the latter alone."""
+    soup, plain = changed(average="soup"), nn.Linear(2, 2)
+    assert price_soup(tiny_net(), soup, steps=1000, step=0.1, judging=3.0) == pytest.approx(2 * (100 * 0.05 + 3))
+    assert price_soup(tiny_net(), soup, steps=10, step=0.1, judging=3.0) == pytest.approx(2 * (10 * 0.05 + 3))
+    assert price_soup(plain, soup, steps=10, step=0.1, judging=3.0) == pytest.approx(6)
+    assert price_soup(tiny_net(), CONFIG, steps=10, step=0.1, judging=3.0) == 0
+
+
+class Explodes(TinyNet):
+    """At a large rate its weights soon give infinite logits; `broken`: they do at once."""
+
+    def __init__(self, broken: bool) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.full((), 90.0 if broken else 0.1))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return super().forward(x) * torch.exp(self.scale.abs())
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_a_training_that_diverges_says_so_with_a_budget_too(stripes: Splits, tmp_path: Path, broken: bool) -> None:
+    """The probe met the numbers first, and ended as a defect of the program."""
+    config = changed(budget="1h", lr=99.0, warmup=0.9, epochs=4)
+    with refused("training-diverged", TrainingError, lr=99.0) as caught:
+        learn(Explodes(broken), stripes, SPEC, config, new_run(tmp_path / "run", stripes, config))
+    assert caught.value.fields["step"]
+    assert not list((tmp_path / "run").glob(".*"))
+
+
+def test_statistics_of_a_mean_are_of_images_as_training_sees_them(stripes: Splits) -> None:
+    """Images that are blanked and mixed vary less than plain ones."""
+
+    class Sees(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return self.norm(x)
+
+    train, order = Part.whole(decode_all(stripes.train, SPEC)), Order.deal(60, 16, seed=0)
+    feed = Feed.of(train, SPEC, torch.device("cpu"))
+    seen = []
+    for config in (changed(augment="none"), changed(augment="none", erase=1.0, mixup=1.0)):
+        model = Sees()
+        numerics = Numerics(device="cpu", bf16=False, channels_last=False, text="")
+        objective = objective_of(train.targets, 3, config, torch.device("cpu"), ordered=False)
+        optimizer = torch.optim.SGD(model.parameters())
+        descent = Descent(model, optimizer, objective, SPEC, config, numerics, stripes.labels, Beside(None))
+        renew_statistics(model, descent, feed, order, ALONE)
+        batches = order.batches(0)
+        x = [descent.prepare(raw, (0, step, 0))[0] for step, raw in enumerate(feed.batches(batches))]
+        assert float(model.norm.running_mean) == pytest.approx(  # type: ignore[arg-type]
+            float(torch.stack([one.mean() for one in x]).mean()), abs=1e-5
+        )
+        seen.append(float(model.norm.running_var))  # type: ignore[arg-type]
+    assert seen[1] < 0.9 * seen[0]
 
 
 def budgeted(run: RunFolder) -> TrainConfig:

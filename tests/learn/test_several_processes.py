@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -114,6 +115,44 @@ def test_told_to_end_the_first_process_writes_and_both_leave(images: Path, tmp_p
     assert (tmp_path / "run" / WEIGHTS_FILE).read_bytes() == (trained / "run" / WEIGHTS_FILE).read_bytes()
 
 
+PROBE = """
+import dataclasses, json, os, sys
+from pathlib import Path
+import msgspec
+from tiny_learning import CONFIG, SPEC, learn, new_run, tiny_net
+from zoo.data import open_data
+from zoo.learn import _budget
+from zoo.learn._distributed import Peers
+
+data, out, rank = open_data(sys.argv[1]), Path(sys.argv[2]), os.environ["RANK"]
+config, wrap, measure, told = msgspec.structs.replace(CONFIG, budget="1h", epochs=2), Peers.wrap, _budget.measure, []
+wrapped = []
+
+def take(*given):
+    told.append(dataclasses.asdict(measure(*given)))
+    told.append(len(wrapped))
+    return _budget.Costs(1.0, 1.0, 1.0)
+
+Peers.wrap = lambda peers, model: wrapped.append(model) or wrap(peers, model)
+_budget.measure = take
+run = new_run(out / "run", data, config)
+fitted = learn(tiny_net(seed=int(rank)), data, SPEC, config, run)
+(out / f"told{rank}.json").write_text(json.dumps([*told, len(wrapped), fitted.epochs_done]))
+"""
+
+
+@pytest.mark.slow
+def test_a_budget_is_planned_with_steps_that_exchange_and_by_the_slowest(images: Path, tmp_path: Path) -> None:
+    """On a slow network the exchange is most of a step; a training planned without it ends far too late."""
+    script = tmp_path / "script.py"
+    script.write_text(PROBE)
+    done = run_ranks(script, images, tmp_path)
+    assert done.returncode == 0, done.stderr[-2000:]
+    told = [json.loads((tmp_path / f"told{rank}.json").read_text()) for rank in (0, 1)]
+    assert told[0] == told[1]
+    assert told[0][1:] == [1, 2, 2]
+
+
 def test_shares_of_a_batch_are_all_of_it_and_weigh_alike() -> None:
     """An odd batch split in two must still give the gradient of its mean."""
     batch = torch.arange(100, 117)
@@ -124,6 +163,11 @@ def test_shares_of_a_batch_are_all_of_it_and_weigh_alike() -> None:
     parts = [losses[share].mean() * peer.weight(batch, counts) for peer, share in zip(peers, shares, strict=True)]
     averaged = sum(parts) / 2
     assert torch.isclose(averaged, losses[batch].mean())
+
+
+def test_a_batch_of_which_no_label_is_known_moves_nothing() -> None:
+    """A plugin may train on such images; one process does, so several must not crash."""
+    assert Peers(0, 2, torch.device("cpu")).weight(torch.arange(4), torch.zeros(8, dtype=torch.int64)) == 0
 
 
 @pytest.mark.parametrize(("batch_size", "taken"), [(8, False), (9, True), (16, True)])

@@ -11,7 +11,8 @@ from tiny_learning import TinyNet, tiny_net
 from torch import Tensor, nn
 
 from zoo.errors import WeightsError
-from zoo.learn import EMBEDDING, NetworkWithColumns, image_tensors, load_pretrained
+from zoo.learn import EMBEDDING, NetworkWithColumns, find_fresh_stems, image_tensors, load_pretrained
+from zoo.learn._probing import set_learning
 
 
 def tensors_of(model: nn.Module) -> dict[str, Tensor]:
@@ -68,10 +69,28 @@ def test_stem_for_a_stack_is_made_of_the_colour_kernels_as_timm_does_it(channels
 def test_a_small_image_stem_stays_new_and_is_said() -> None:
     model = timm.create_model("resnet18", num_classes=4)
     model.conv1 = nn.Conv2d(3, 64, 3, padding=1, bias=False)
-    notes = load_pretrained(model, tensors_of(timm.create_model("resnet18", num_classes=10)))
-    head, stem = notes
+    source = tensors_of(timm.create_model("resnet18", num_classes=10))
+    assert find_fresh_stems(model, source) == ("conv1",)
+    assert find_fresh_stems(model, tensors_of(model)) == ()
+    head, stem = load_pretrained(model, source)
     assert "head fc" in head
     assert all(part in stem for part in ("conv1.weight", "3x3", "7x7"))
+
+
+def test_a_grey_small_image_stem_is_only_said_to_be_new() -> None:
+    model = timm.create_model("resnet18", in_chans=1)
+    model.conv1 = nn.Conv2d(1, 64, 3, padding=1, bias=False)
+    (note,) = load_pretrained(model, tensors_of(timm.create_model("resnet18")))
+    assert "3x3" in note
+
+
+def test_a_new_stem_learns_with_the_head_while_the_rest_is_held() -> None:
+    """Held at random, it would give the head the features of noise."""
+    model = tiny_net()
+    set_learning(model, torch.optim.SGD(model.parameters()), head_only=True, fresh=("stem",))
+    learns = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert learns == {"stem.weight", "stem.bias", "head.weight", "head.bias"}
+    assert not model.norm.training
 
 
 @pytest.mark.parametrize("arch", ["test_vit", "test_resnet", "test_convnext"])

@@ -5,20 +5,28 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import timm
 import torch
+from beside_images import TABLE
 from msgspec.structs import replace
 from refusals import refused
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 import zoo
 from zoo import registry
-from zoo.errors import UsageError
-from zoo.runs import open_run
+from zoo.errors import UsageError, WeightsError
+from zoo.learn import EMBEDDING, NetworkWithColumns, find_last_layer, torch_features
+from zoo.runs import TrainContext, open_run
 from zoo.spec import Budget, TrainConfig
 from zoo.testing import colour_folder
+from zoo.workflow import _begin
+from zoo.workflow._begin import Job
 from zoo.workflow._freeze import describe_freeze
 from zoo.workflow._recipe import configure, find_unused
+from zoo.workflow.train import fit
+from zoo_plugins.classical.frozen import freeze
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +67,77 @@ def test_how_long_training_lasts_is_no_question_of_a_head() -> None:
     assert config.flips
     (note,) = find_unused(registry.load(card.plugin).plugin, replace(card, train=config), budget)
     assert note.endswith("makes no use of epochs, budget")
+
+
+@pytest.fixture(scope="module")
+def residual(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Weights of a resnet18 with the usual stem of 7x7."""
+    place = tmp_path_factory.mktemp("weights") / "resnet18.safetensors"
+    save_file(timm.create_model("resnet18").state_dict(), place)
+    return place
+
+
+@pytest.mark.parametrize(
+    ("model", "budget"),
+    [("resnet18", Budget(freeze=True)), ("svm_linear", Budget(settings={"features": "frozen:resnet18"}))],
+)
+def test_features_of_a_random_first_convolution_are_refused(
+    residual: Path, colours: Path, tmp_path: Path, model: str, budget: Budget
+) -> None:
+    """A small picture changes the stem of a ResNet; nothing would ever train it."""
+    with refused("weights-stem", WeightsError, model="resnet18", layers=["conv1"], size=[28, 28]):
+        zoo.train(model, colours, weights=residual, size=28, out=tmp_path / "run", **budget)
+
+
+def test_a_first_convolution_that_is_new_is_recorded_and_one_that_is_not_is_none(
+    residual: Path, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head-only epochs of --set probe let it learn, in a resumed run too."""
+    for size, fresh in ((28, ("conv1",)), (65, ())):
+        job = begin("resnet18", colours, tmp_path / str(size), weights=residual, size=size)
+        monkeypatch.setattr("zoo.learn.fit", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(registry.load("resnet").plugin, job)
+        assert open_run(job.run.path).record.fresh == fresh
+
+
+def stop(*_: Any) -> Any:
+    raise KeyboardInterrupt
+
+
+def begin(model: str, data: Path, out: Path, **budget: Any) -> Job:
+    card = registry.find(model)
+    plan = _begin.prepare(card, registry.load(card.plugin), data, Budget(**budget))
+    return _begin.begin(plan, out=out)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("columns", [False, True])
+def test_frozen_features_are_those_that_a_head_alone_is_trained_on(
+    colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, columns: bool
+) -> None:
+    """At 96 px the positions of this transformer are resampled; weights of a run with --inputs hold more than it."""
+    torch.manual_seed(0)
+    network, place = timm.create_model("test_vit", num_classes=3 + EMBEDDING * columns), tmp_path / "weights"
+    model = NetworkWithColumns(network, 3, TABLE) if columns else network
+    save_file(model.state_dict(), place)
+    job = begin("timm/test_vit", colours, tmp_path / "run", weights=place, size=96, freeze=True)
+    plugin, spec = registry.load("timm").plugin, job.run.record.card.preprocess
+    given: list[Any] = []
+
+    def keep(module: Any, *_: Any, **__: Any) -> Any:
+        given.append(module.eval())
+        stop()
+
+    monkeypatch.setattr("zoo.learn.fit_head", keep)
+    with pytest.raises(KeyboardInterrupt):
+        fit(plugin, job)
+    layer = find_last_layer(given[0], channels=3, size=spec.size)
+    assert layer is not None
+    batch = np.random.default_rng(0).normal(0, 1, (2, 3, *spec.size)).astype(np.float32)
+    expected = torch_features(given[0], layer)(batch)
+    frozen = freeze("timm/test_vit", spec, job.run, TrainContext(pretrained=place))
+    assert frozen.rows(batch) == pytest.approx(expected, abs=1e-4)
 
 
 @pytest.mark.parametrize(("ways", "said"), [("none", "image, not"), ("both", "mirror images, not")])

@@ -28,7 +28,7 @@ from zoo.errors import DataError, GateError, UsageError
 from zoo.runs import open_run
 from zoo.spec import TrainConfig
 from zoo.workflow import _begin
-from zoo.workflow._continue import BEFORE_AFTER, inherit, judge_before_after, match_head
+from zoo.workflow._continue import BEFORE_AFTER, inherit, inherit_reading, judge_before_after, match_head
 from zoo.workflow._images import images_of, open_as
 from zoo_cli.main import main
 
@@ -256,6 +256,58 @@ def test_answers_by_mirror_images_are_kept_unless_the_user_says_otherwise(root: 
     run.update(card=msgspec.structs.replace(run.record.card, train=train))
     assert inherit({"settings": {"sam": 0.1}}, run)["settings"] == {"flips": True, "sam": 0.1}
     assert inherit({"settings": {"flips": False}, "task": "ordinal"}, run)["settings"] == {"flips": False}
+
+
+def _patients(folder: Path, column: str, first: int) -> Path:
+    """Two images of each patient, whom a column of no known name tells."""
+    folder.mkdir()
+    lines = [f"image,label,{column}"]
+    for number in range(first, first + 80):
+        label = ("ill", "well")[number % 2]
+        Image.fromarray(_picture(number, label)).save(folder / f"{number:03}.png")
+        lines.append(f"{number:03}.png,{label},p{number // 2 if number % 40 else 0}")
+    (folder / "images.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return folder / "images.csv"
+
+
+@pytest.fixture
+def read_otherwise(root: Path, tmp_path: Path) -> Path:
+    """A run whose data was read by words of the user."""
+    run = open_run(Path(shutil.copytree(root / "old", tmp_path / "read")))
+    reading = {"columns": {"group": "case"}, "uncertain": "positive", "keep_na": True}
+    train = msgspec.structs.replace(run.record.card.train, **reading)
+    run.update(card=msgspec.structs.replace(run.record.card, train=train))
+    return run.path
+
+
+def test_data_is_read_as_that_of_the_old_run(read_otherwise: Path, tmp_path: Path) -> None:
+    """Else the images of one patient come into train and test, and labels of -1 change their meaning."""
+    plan = _plan(_patients(tmp_path / "d", "case", 400), start_from=read_otherwise)
+    config = plan.record.card.train
+    assert (config.columns, config.uncertain, config.keep_na) == ({"group": "case"}, "positive", True)
+    assert plan.data.train.groups is not None
+    assert not set(plan.data.train.groups) & set(plan.data.test.groups)
+    (note,) = (note for note in plan.record.notes if "is read as that of the run" in note)
+    assert all(word in note for word in ("case", "uncertain=positive", "keep_na=true"))
+    run = open_run(read_otherwise)
+    assert inherit_reading({"uncertain": "ignore", "settings": {"columns": {}}}, run) == {"keep_na": True}
+
+
+def test_data_that_cannot_be_read_as_that_of_the_old_run_is_refused(read_otherwise: Path, tmp_path: Path) -> None:
+    """Patients whom nobody names any more are not to be forgotten without a word."""
+    data = _patients(tmp_path / "d", "person_number", 400)
+    with refused("from-reading", DataError, option="--columns", cause="table-column-missing"):
+        _plan(data, start_from=read_otherwise)
+    named = _plan(data, start_from=read_otherwise, columns={"group": "person_number"})
+    assert named.record.card.train.columns == {"group": "person_number"}
+    left = _plan(data, start_from=read_otherwise, settings={"columns": {}})
+    assert not left.record.card.train.columns
+    run = open_run(read_otherwise)
+    train = msgspec.structs.replace(run.record.card.train, columns={}, group="case")
+    run.update(card=msgspec.structs.replace(run.record.card, train=train))
+    with refused("from-reading", DataError, option="--group"):
+        _plan(data, start_from=read_otherwise)
+    assert _plan(data, start_from=read_otherwise, settings={"group": None}).record.card.train.group is None
 
 
 def test_an_order_of_grades_may_be_said_as_a_setting_of_a_continued_run(tmp_path: Path) -> None:

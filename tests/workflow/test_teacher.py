@@ -79,6 +79,20 @@ def test_a_taught_run_says_by_whom_everywhere_and_keeps_the_answers(root: Path, 
         zoo.train("simple_cnn", root / "own.npz", out=result.run, resume="auto", teacher=result.run)
 
 
+def test_a_teacher_that_takes_classes_for_equally_frequent_is_known_as_one(root: Path, tmp_path: Path) -> None:
+    """Its answers are not what the labels of a plain student teach; the student must not be pulled both ways."""
+    settings = {"class_weight": "balanced"}
+    balanced = zoo.train("svm", root / "own.npz", size=8, out=tmp_path / "balanced", settings=settings).run
+    for teacher, own, shifted in (
+        (balanced, {}, True),
+        (balanced, settings, False),
+        (root / "teacher", settings, True),
+    ):
+        record = _plan(root / "own.npz", teacher=teacher, settings=own).record
+        assert record.teacher.balanced == (teacher == balanced)
+        assert any(note.startswith("teacher: its answers are shifted") for note in record.notes) is shifted
+
+
 @pytest.mark.parametrize("named", ["teacher", "t.zoo"], ids=["a run", "a bundle"])
 def test_test_images_that_the_teacher_has_seen_are_left_out(root: Path, tmp_path: Path, named: str) -> None:
     """Ten of its training and five of its test images stand in the student's test set: the ten go, the five stay."""

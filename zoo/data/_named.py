@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from zoo.spec import FoldChoice, Provenance, Reading, TrainConfig, Uncertain
 
 __all__ = [
+    "OTHER_COLUMNS",
     "find_images",
     "find_named",
     "index",
@@ -43,7 +44,7 @@ __all__ = [
     "reopen_data",
 ]
 
-_OTHER_COLUMNS = frozenset({"table-column-missing", "columns-without-table", "folder-tables", "folder-parts"})
+OTHER_COLUMNS = frozenset({"table-column-missing", "columns-without-table", "folder-tables", "folder-parts"})
 """Codes of data that do not have the columns which a run was trained with."""
 
 
@@ -178,7 +179,7 @@ def _index_again(source: str | Path, config: TrainConfig, *, skip_bad: bool, rea
     except DataError as problem:  # other data, whose columns have other names, or whose channels lie in arrays
         if problem.code == "frames-without-files" and "frames" not in asked:
             return _index_again(source, config, skip_bad=skip_bad, reading={**asked, "frames": "one"})
-        if "columns" in asked or problem.code not in _OTHER_COLUMNS:
+        if "columns" in asked or problem.code not in OTHER_COLUMNS:
             raise
         pool = index_undecided(source, skip_bad=skip_bad, reading={**config.reading, "columns": None, **asked})
     if group := asked.get("group"):

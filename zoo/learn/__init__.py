@@ -20,7 +20,7 @@ from zoo.learn._mirror import mirrored, price_mirror
 from zoo.learn._precision import pick_device
 from zoo.learn._predict import torch_evidence, torch_predict
 from zoo.learn._refusals import check_request
-from zoo.learn._transfer import load_pretrained
+from zoo.learn._transfer import find_fresh_stems, load_pretrained
 
 __all__ = [
     "EMBEDDING",
@@ -32,6 +32,7 @@ __all__ = [
     "NetworkWithColumns",
     "Pictures",
     "check_request",
+    "find_fresh_stems",
     "find_last_layer",
     "fit",
     "fit_head",

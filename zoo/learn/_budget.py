@@ -6,6 +6,7 @@ the same bytes. What was timed is thrown away, so that the first step is the fir
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import dataclasses
 import logging
@@ -15,21 +16,24 @@ from dataclasses import dataclass
 
 import msgspec
 import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
 
 from zoo._support.text import format_count
 from zoo._support.threads import find_crowd
 from zoo.errors import TrainingError
-from zoo.learn._averaging import follow
+from zoo.learn._averaging import INGREDIENTS, follow
 from zoo.learn._checkpoint import State, save_state
 from zoo.learn._descent import Descent
 from zoo.learn._distributed import Peers
 from zoo.learn._images import Feed
 from zoo.learn._optim import adamw, set_rate
 from zoo.learn._order import Order
-from zoo.learn._validation import Validation
+from zoo.learn._validation import STATISTICS, Validation
 from zoo.runs import RunFolder
+from zoo.spec import TrainConfig
 
-__all__ = ["Costs", "fit_epochs", "measure", "spend"]
+__all__ = ["Costs", "fit_epochs", "measure", "price_soup", "spend"]
 
 log = logging.getLogger("zoo")
 
@@ -58,6 +62,10 @@ for ResNet, VGG and CSPNet on two cores. The rest is an estimate on the side of 
 _PASSES = 4
 """Times that validation and test images are answered after training, in validations of an epoch: calibration, the gate
 and the report, whose answers come from raw pixels."""
+
+_FORWARD = 0.5
+"""Share of a step that a batch of BatchNorm statistics takes: the way forward is a third of a step's work, beside the
+images' preparation, which is the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +105,7 @@ def spend(  # noqa: PLR0917 - what the loop has, in its order
         validation: images that choose the epoch.
         run: its record gets the number.
         state: record of the run's state.
-        peers: all take the number of the first.
+        peers: all take one number.
 
     Raises:
         TrainingError: not one epoch fits.
@@ -106,7 +114,7 @@ def spend(  # noqa: PLR0917 - what the loop has, in its order
     crowd = _describe_crowd(descent)
     costs = measure(descent, feed, order, validation, run, state, peers, deadline - time.monotonic())
     left = peers.agree(_PLANNED * (deadline - time.monotonic()))
-    epochs = fit_epochs(peers.agree(costs), order.steps, left, most, budget=budget, crowd=crowd)
+    epochs = fit_epochs(costs, order.steps, left, most, budget=budget, crowd=crowd)
     if peers.first:
         note = (
             f"budget {budget}: {epochs} of {most} epochs, with {1000 * costs.step:.0f} ms a step, {costs.epoch:.1f} s "
@@ -174,6 +182,9 @@ def measure(  # noqa: PLR0917 - as above
 ) -> Costs:
     """Time a few steps, a validation and a state, on copies; nothing that training will use changes.
 
+    Several processes exchange gradients as in training, and all get what the slowest one took. Numbers that are not
+    finite are left to training, which tells of them with step and images.
+
     Args:
         descent: work of a step.
         feed: training images.
@@ -187,21 +198,22 @@ def measure(  # noqa: PLR0917 - as above
     model = copy.deepcopy(descent.model)
     optimizer, average = adamw(model, descent.config), follow(model, descent.config)
     trial = dataclasses.replace(descent, model=model, optimizer=optimizer)
-    set_rate(optimizer, descent.config.lr)
-    model.train()
+    set_rate(optimizer, 0.0)  # at the peak rate without a warm-up weights may run away, which takes other times
+    network = peers.wrap(model.train())
     batches = order.batches(1)
     timed: list[float] = []
     rows = feed.batches(map(peers.share, batches))
     last = time.perf_counter()
     for step, raw in enumerate(rows):
-        error, _ = trial.step(model, raw, peers.share(batches[step]), place=(0, step, peers.rank), factor=1.0)
+        error, _ = trial.step(network, raw, peers.share(batches[step]), place=(0, step, peers.rank), factor=1.0)
         average.update_parameters(model)
         float(error)  # waits for the device
         now = time.perf_counter()
         timed.append(now - last)
-        last = now
-        if sum(timed[_WARM:]) > max(_PROBE_S, _PROBE_SHARE * left) or sum(timed) > _PROBE_MOST * left:
+        enough = sum(timed[_WARM:]) > max(_PROBE_S, _PROBE_SHARE * left) or sum(timed) > _PROBE_MOST * left
+        if peers.agree(enough):  # a process that stepped on alone would wait for the others
             break
+        last = time.perf_counter()
     counted = sorted(timed[_WARM:] or timed)
     judging, judged = 0.0, min(_JUDGED, len(validation))
     for _ in range(2):  # the first pass chooses kernels
@@ -214,12 +226,29 @@ def measure(  # noqa: PLR0917 - as above
     if peers.first:
         start = time.perf_counter()
         trial_state = run.file(".probe.part")  # as if half-written: what a kill leaves of it is removed
-        save_state(trial_state, state, model, average, optimizer)
+        with contextlib.suppress(FloatingPointError):
+            save_state(trial_state, state, model, average, optimizer)
         keeping = _KEEPING * (time.perf_counter() - start)
-        trial_state.unlink()
+        trial_state.unlink(missing_ok=True)
     layers = sum(1 for module in model.modules() if not list(module.children()))
-    return Costs(
-        step=counted[len(counted) // 2],
-        epoch=judging + keeping,
-        finish=_EXPORT_S + _EXPORT_S_A_LAYER * layers + _PASSES * judging,
-    )
+    finish = _EXPORT_S + _EXPORT_S_A_LAYER * layers + _PASSES * judging
+    usual = counted[len(counted) // 2]
+    finish += price_soup(model, descent.config, steps=order.steps, step=usual, judging=judging)
+    costs = peers.collect(Costs(step=usual, epoch=judging + keeping, finish=finish))
+    return Costs(*(max(getattr(one, field.name) for one in costs) for field in dataclasses.fields(Costs)))
+
+
+def price_soup(model: nn.Module, config: TrainConfig, *, steps: int, step: float, judging: float) -> float:
+    """Seconds that the mean of the best epochs takes after the last one: statistics anew and a validation for each try.
+
+    Args:
+        model: the network.
+        config: the recipe; without average=soup it is 0.
+        steps: number of steps of one epoch.
+        step: seconds of one.
+        judging: seconds of a validation.
+    """
+    if config.average != "soup":
+        return 0.0
+    batches = min(STATISTICS, steps) if any(isinstance(part, _BatchNorm) for part in model.modules()) else 0
+    return (INGREDIENTS - 1) * (batches * _FORWARD * step + judging)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from zoo.learn._augment import augment
 from zoo.learn._batches import generator, seed_of, standardize, to_unit
 from zoo.learn._beside import Beside
-from zoo.learn._mixing import erase, mix
+from zoo.learn._mixing import Mixture, erase, mix
 from zoo.learn._objective import Objective
 from zoo.learn._precision import Numerics, autocast, layout
 from zoo.learn._refusals import check_classes
@@ -77,10 +77,8 @@ class Descent:
         Returns:
             () the mean loss of the batch, without its gradient, and () the length of the gradient before it is clipped.
         """
-        config, drawn = self.config, np.random.default_rng(seed_of(self.config.seed, *place, _MIX))
-        x = erase(self.prepare(raw, place), config.erase, generator(config.seed, *place, _ERASE))
-        x, mixture = mix(x, mixup=config.mixup, cutmix=config.cutmix, random=drawn)
-        x = x.contiguous(memory_format=layout(self.numerics))
+        config = self.config
+        x, mixture = self.prepare(raw, place)
         columns = self.beside(index)
         if mixture is not None:
             columns = tuple(mixture.blend(one) for one in columns)
@@ -107,8 +105,11 @@ class Descent:
         self.optimizer.zero_grad()
         return error, norm
 
-    def prepare(self, raw: Tensor, place: tuple[int, ...]) -> Tensor:
-        """(B, h, w, c) raw rows as training sees them at a place: augmented, (B, C, H, W) float32."""
+    def prepare(self, raw: Tensor, place: tuple[int, ...]) -> tuple[Tensor, Mixture | None]:
+        """(B, h, w, c) raw rows as the network gets them at a place, (B, C, H, W) float32, and how they were mixed."""
+        config, drawn = self.config, np.random.default_rng(seed_of(self.config.seed, *place, _MIX))
         x = to_unit(raw, self.spec)  # in [0, 1]
-        x = augment(x, self.config, generator(self.config.seed, *place))
-        return standardize(x, self.spec)
+        x = standardize(augment(x, config, generator(config.seed, *place)), self.spec)
+        x = erase(x, config.erase, generator(config.seed, *place, _ERASE))
+        x, mixture = mix(x, mixup=config.mixup, cutmix=config.cutmix, random=drawn)
+        return x.contiguous(memory_format=layout(self.numerics)), mixture

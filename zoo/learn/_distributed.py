@@ -107,7 +107,7 @@ class Peers:
         return batch[self.rank :: self.size]
 
     def weight(self, batch: Tensor, counts: Tensor) -> float:
-        """Factor on this rank's mean loss, making the averaged gradient that of the whole batch.
+        """Factor on this rank's mean loss, making the averaged gradient that of the whole batch; 0: nothing counts.
 
         Args:
             batch: indices of images, (B,).
@@ -115,7 +115,8 @@ class Peers:
         """
         if self.size == 1:
             return 1.0
-        return float(counts[self.share(batch)].sum()) * self.size / float(counts[batch].sum())
+        total = float(counts[batch].sum())
+        return float(counts[self.share(batch)].sum()) * self.size / total if total else 0.0
 
     def most(self, count: int) -> int:
         """The largest of the ranks' counts, in training."""

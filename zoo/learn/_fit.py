@@ -219,7 +219,7 @@ def _fit(  # noqa: PLR0912, PLR0915, PLR0917 - one loop that reads from top to b
                 if peers.first:
                     log.info("stopped early: no gain for %d epochs (--set patience)", config.patience)
                 break
-            set_learning(model, optimizer, head_only=epoch <= alone)
+            set_learning(model, optimizer, head_only=epoch <= alone, fresh=run.record.fresh)
             if network is None or epoch == alone + 1:  # what averages gradients asks once which there are
                 network = peers.wrap(model)
             epoch_loss, rate = torch.tensor(state.loss, device=device), state.lr

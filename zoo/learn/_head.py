@@ -5,8 +5,8 @@ logistic regression on its features, so there is one optimum and no learning rat
 nothing is random. Features are standardised for the fit, and what was subtracted and divided by goes into weight and
 bias of the layer. The strength of the L2 penalty is the one of `STRENGTHS` with the lowest validation loss.
 
-What this module does not know: which loss it is. It minimises the run's own `Objective`, so that weights of classes,
-several labels and unknown ones hold here as in the loop.
+What this module does not know: which loss it is. It minimises the run's own `Objective`, and the strength is judged by
+it, so that weights of classes, several labels and unknown ones hold here as in the loop.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from zoo.learn._divergence import Losses
 from zoo.learn._features import FEATURES_FILE, compute_features, find_last_layer, torch_features
 from zoo.learn._fit import Fitted, watch
 from zoo.learn._history import Epoch, HistoryFile, best_of, draw_history
-from zoo.learn._images import Feed, decode_splits
+from zoo.learn._images import Feed, decode_splits, hold
 from zoo.learn._lesson import read_lesson
 from zoo.learn._objective import Objective, Scores, objective_of, score
 from zoo.learn._precision import Numerics
@@ -188,7 +188,9 @@ def _fit_first(  # noqa: PLR0917 - as `fit`
             encode_beside(model, val, device),
             alone,
         )
-        found = _choose(learning, index, objective, judged, validation)
+        found = _choose(
+            learning, index, objective, judged, _judge_by(objective, val.targets, device), classes=len(data.labels)
+        )
         _fill(layer, found)
         _check_fold(model, found, judged, held_out, spec)
 
@@ -258,12 +260,30 @@ def _score(head: _Head, rows: Tensor, validation: Validation) -> Scores:
     return score(head.answer(rows).cpu(), targets, metric, labels, ordered=validation.ordered)
 
 
-def _choose(learning: Tensor, index: Tensor, objective: Objective, held_out: Tensor, validation: Validation) -> _Head:
-    """The head of the strength with the lowest validation loss; each fit begins where the last one ended."""
+def _judge_by(objective: Objective, targets: NDArray[np.int64], device: torch.device) -> Objective:
+    """The same loss of other images, by their labels as they are: no teacher was asked about them, nothing is smoothed.
+
+    Weights of classes and the prior stay those of the training images.
+    """
+    return dataclasses.replace(objective, targets=hold(targets, device), label_smoothing=0.0, lesson=None)
+
+
+def _choose(
+    learning: Tensor, index: Tensor, objective: Objective, held_out: Tensor, judge: Objective, *, classes: int
+) -> _Head:
+    """The head of the strength with the lowest validation loss; each fit begins where the last one ended.
+
+    Args:
+        learning: (n, D) features to learn from.
+        index: (n,) int64, which training images they are of.
+        objective: what is minimised.
+        held_out: (m, D) features of the validation images.
+        judge: loss of these.
+        classes: K.
+    """
     mean, spread = learning.mean(dim=0), learning.std(dim=0, correction=0)
     spread = torch.where(spread > 0, spread, torch.ones_like(spread))  # a feature that never changes says nothing
     rows = (learning - mean) / spread
-    classes = len(validation.labels)
     at = np.zeros(classes * (rows.shape[1] + 1))
     best, least, behind = None, np.inf, 0
     for strength in STRENGTHS:
@@ -272,7 +292,7 @@ def _choose(learning: Tensor, index: Tensor, objective: Objective, held_out: Ten
         weight = flat[:, :-1] / spread
         bias = flat[:, -1] - weight @ mean.double()
         head = _Head(weight.float(), bias.float(), strength, 0.0)
-        loss = _score(head, held_out, validation).loss
+        loss = float(judge(head.answer(held_out), torch.arange(len(held_out))))
         if loss < least:
             reached = float(objective(head.answer(learning), index))
             best, least, behind = dataclasses.replace(head, loss=reached), loss, 0

@@ -6,6 +6,7 @@ reads them, so a run that is resumed gives the same bytes. The student sees the 
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -42,11 +43,17 @@ class Lesson:
         answers: (n, K) float32, its calibrated logits of all training images.
         weight: share of the loss, in (0, 1].
         temperature: as in `distance`.
+        balanced: whether it takes classes for equally frequent, as `TrainConfig.balanced`.
     """
 
     answers: Tensor
     weight: float
     temperature: float
+    balanced: bool = False
+
+    def shifted(self, by: Tensor) -> Lesson:
+        """The same lesson with (K,) float32 added to all answers."""
+        return dataclasses.replace(self, answers=self.answers + by.to(self.answers.device), balanced=not self.balanced)
 
     def mix(self, error: Tensor, logits: Tensor, targets: Tensor, index: Tensor) -> Tensor:
         """The loss of a batch: by the labels and by the teacher.
@@ -100,7 +107,8 @@ def read_lesson(  # noqa: PLR0917 - what the loop has, in its order
     Raises:
         TrainingError: the answers are missing, changed, or not of these images.
     """
-    if run.record.teacher is None:
+    teacher = run.record.teacher
+    if teacher is None:
         return None
     peers.agree(None, patient=True)  # the others may be here before the answers are
     answers = _read(run, len(data.train), len(data.labels), check=peers.first)
@@ -118,7 +126,7 @@ def read_lesson(  # noqa: PLR0917 - what the loop has, in its order
             of=len(answers),
             image=str(first),
         )
-    return Lesson(hold(answers, device), config.teacher_weight, config.teacher_temperature)
+    return Lesson(hold(answers, device), config.teacher_weight, config.teacher_temperature, teacher.balanced)
 
 
 def _read(run: RunFolder, images: int, classes: int, *, check: bool) -> NDArray[np.float32]:

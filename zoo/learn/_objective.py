@@ -80,14 +80,21 @@ def objective_of(
     ordered: bool,
     lesson: Lesson | None = None,
 ) -> Objective:
-    """What `config` asks for, of the training images with these targets, as in `loss`, and what a teacher says."""
+    """What `config` asks for, of the training images with these targets, as in `loss`, and what a teacher says.
+
+    Where the labels teach logits of equally frequent classes, log p(y | x) minus the logarithm of the shares, so must
+    the teacher: else one of the two pulls the network away from where the other wants it.
+    """
     weights = balance(targets, classes) if config.class_weight == "balanced" else None
-    prior = log_prior(targets, classes) if config.loss == "logit_adjusted" else None
+    shares = torch.from_numpy(log_prior(targets, classes)).float()  # (K,)
+    prior = shares.to(device) if config.loss == "logit_adjusted" else None
+    if lesson is not None and lesson.balanced != config.balanced:
+        lesson = lesson.shifted(shares if lesson.balanced else -shares)
     return Objective(
         hold(targets, device),
         config.label_smoothing,
         None if weights is None else torch.from_numpy(weights).float().to(device),
-        None if prior is None else torch.from_numpy(prior).float().to(device),
+        prior,
         config.focal_gamma if config.loss == "focal" else 0.0,
         ordered,
         lesson,

@@ -16,7 +16,7 @@ from zoo.errors import WeightsError
 from zoo.learn._beside import FUSION, NetworkWithColumns
 from zoo.learn._checkpoint import first_names
 
-__all__ = ["find_probed", "load_pretrained"]
+__all__ = ["find_fresh_stems", "find_probed", "load_pretrained"]
 
 
 def load_pretrained(
@@ -53,19 +53,31 @@ def load_pretrained(
     fresh: set[str] = set()
     for module in heads:
         fresh |= _fresh_head(module, own, tensors, notes if say_head else [])
+    new = {f"{name}.weight" for name in find_fresh_stems(model, tensors)}
     for stem in _stems(model):
-        if stem not in loaded or not loaded[stem].ndim == own[stem].ndim == 4:
-            continue
-        loaded[stem] = _adapt_channels(stem, own[stem], loaded[stem], notes)
-        if loaded[stem].shape[:2] == own[stem].shape[:2] and loaded[stem].shape[2:] != own[stem].shape[2:]:
+        if stem in new:
             kernels = [f"{shape[2]}x{shape[3]}" for shape in (own[stem].shape, loaded[stem].shape)]
             notes.append(f"first convolution {stem} is new: {kernels[0]} kernel instead of {kernels[1]}")
-            fresh.add(stem)
+        elif stem in loaded and loaded[stem].ndim == own[stem].ndim == 4:
+            loaded[stem] = _adapt_channels(stem, own[stem], loaded[stem], notes)
+    fresh |= new
     _refuse_others(own, tensors, loaded, fresh)
     # BatchNorm's counter is only read when momentum is None, and old weights lack it.
     kept = {name: tensor for name, tensor in own.items() if name not in loaded or name in fresh}
     model.load_state_dict(kept | {name: tensor for name, tensor in loaded.items() if name not in fresh})
     return tuple(notes)
+
+
+def find_fresh_stems(model: nn.Module, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
+    """Names of the first convolutions that `load_pretrained` leaves new, because their kernels have another size."""
+    own = model.state_dict()
+
+    def is_fresh(name: str) -> bool:
+        shape, given = own[name].shape, tensors[name].shape if name in tensors else ()
+        fits = len(given) == len(shape) == 4 and given[0] == shape[0] and given[1] in {shape[1], 3}
+        return fits and given[2:] != shape[2:]
+
+    return tuple(name.removesuffix(".weight") for name in _stems(model) if is_fresh(name))
 
 
 def find_probed(model: nn.Module) -> tuple[str, ...]:

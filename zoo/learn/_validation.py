@@ -23,9 +23,9 @@ from zoo.learn._precision import Numerics, autocast, layout
 from zoo.preprocess import channels_of
 from zoo.spec import PreprocessSpec, TrainConfig
 
-__all__ = ["Validation", "renew_statistics"]
+__all__ = ["STATISTICS", "Validation", "renew_statistics"]
 
-_STATISTICS = 100
+STATISTICS = 100
 """Batches that statistics are taken of at most."""
 
 
@@ -100,7 +100,9 @@ class Validation:
 
 
 def renew_statistics(model: nn.Module, descent: Descent, feed: Feed, order: Order, peers: Peers) -> None:
-    """Take BatchNorm statistics anew on training images as training sees them; a network without any stays as it is.
+    """Take BatchNorm statistics anew on training images as training sees them; without any it stays as it is.
+
+    They are blanked and mixed too, because that changes the statistics that the weights learnt with.
 
     Each process takes them of its share, and those of the first are judged and kept.
 
@@ -109,12 +111,11 @@ def renew_statistics(model: nn.Module, descent: Descent, feed: Feed, order: Orde
     """
     config = descent.config
     torch.manual_seed(config.seed)  # dropout
-    batches = order.batches(0)[:_STATISTICS]
-    form = layout(descent.numerics)
+    batches = order.batches(0)[:STATISTICS]
     with autocast(descent.numerics, keeps=not peers.sharded):
         update_bn(
             (
-                descent.prepare(raw, (0, step, peers.rank)).contiguous(memory_format=form)
+                descent.prepare(raw, (0, step, peers.rank))[0]
                 for step, raw in enumerate(feed.batches(map(peers.share, batches)))
             ),
             _WithoutColumns(model) if isinstance(model, NetworkWithColumns) else model,

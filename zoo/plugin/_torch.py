@@ -8,12 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, ClassVar
 
 from zoo._support.text import join_lines
-from zoo.errors import PluginError, UsageError
+from zoo.errors import PluginError, UsageError, WeightsError
 from zoo.plugin._contract import ModelPlugin
 from zoo.preprocess import channels_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
     from typing import Any
 
     import numpy as np
@@ -33,6 +34,9 @@ __all__ = ["TorchPlugin"]
 _PROOF = 8
 """Images on which a graph of features is compared with the network."""
 
+
+_CLASSES = 1000
+"""Width of a head that is built to be taken off; what weights from ImageNet have, so that they fit as they are."""
 
 _DROP_PATHS = frozenset({"DropPath", "StochasticDepth"})
 """How timm and torchvision call the layer of stochastic depth; they build one only where its rate is above 0."""
@@ -117,22 +121,14 @@ class TorchPlugin(ModelPlugin):
         """
         import torch
 
-        from zoo.learn import (
-            fit,
-            fit_head,
-            image_network,
-            image_tensors,
-            load_pretrained,
-            price_mirror,
-            read_tensors,
-        )
+        from zoo.learn import fit, fit_head, price_mirror
 
         torch.manual_seed(config.seed)
         module = self._build(card, len(data.labels))
         if context.pretrained is not None and not context.resuming:
-            seen = image_network(module)
-            tensors, changed = self.adapt(seen, image_tensors(read_tensors(context.pretrained)))
-            run.add_notes((*changed, *load_pretrained(seen, tensors, rows=context.head_rows)))
+            asked = "--freeze" if config.freeze else None
+            notes, fresh = self._fill(module, card, context.pretrained, rows=context.head_rows, asked=asked)
+            run.add_notes(notes, fresh=fresh)
         if config.freeze:
             open_features = partial(_open_features, spec=card.preprocess)
             fit_head(module, data, card.preprocess, config, run, context, open_features=open_features)
@@ -152,6 +148,47 @@ class TorchPlugin(ModelPlugin):
         module = self._build(card, len(run.record.labels))
         load_weights(module, run.file(WEIGHTS_FILE))
         return _TorchTrained(module.eval(), card, run)
+
+    def open_backbone(self, card: ModelCard, weights: Path, *, asked: str) -> tuple[nn.Module, tuple[str, ...]]:
+        """The network of a card with trained weights and any head, and what is to be said of the weights.
+
+        Args:
+            card: with the preprocessing of the pictures that it will see.
+            weights: file of trained weights.
+            asked: what the features are wanted for, in the words of the user.
+
+        Raises:
+            PluginError: it cannot be built for such pictures.
+            WeightsError: the weights do not fit, or leave more than the head new.
+        """
+        module = self._build_network(card, _CLASSES)
+        notes, _ = self._fill(module, card, weights, asked=asked, say_head=False)
+        return module, notes
+
+    def _fill(
+        self,
+        module: nn.Module,
+        card: ModelCard,
+        weights: Path,
+        *,
+        rows: Sequence[int | None] = (),
+        asked: str | None,
+        say_head: bool = True,
+    ) -> tuple[tuple[str, ...], tuple[str, ...]]:
+        """Put trained weights into a new module: what is to be said of it, and the first convolutions that stay new.
+
+        `asked` is the option that holds all but the head, which then has to come from the weights; None: all learns.
+        """
+        from zoo.learn import find_fresh_stems, image_network, image_tensors, load_pretrained, read_tensors
+
+        seen = image_network(module)
+        tensors, changed = self.adapt(seen, image_tensors(read_tensors(weights)))
+        fresh = find_fresh_stems(seen, tensors)
+        notes = load_pretrained(seen, tensors, rows=rows, say_head=say_head)
+        if fresh and asked is not None:
+            raise _fresh_stem(card, fresh, asked)
+        prefix = "" if seen is module else "network."
+        return (*changed, *notes), tuple(f"{prefix}{name}" for name in fresh)
 
     def _build(self, card: ModelCard, classes: int) -> nn.Module:
         from zoo.learn import EMBEDDING, NetworkWithColumns
@@ -182,6 +219,19 @@ class TorchPlugin(ModelPlugin):
         if card.train.drop_path and not any(type(part).__name__ in _DROP_PATHS for part in module.modules()):
             raise _no_drop_path(card)
         return module
+
+
+def _fresh_stem(card: ModelCard, fresh: tuple[str, ...], asked: str) -> WeightsError:
+    height, width = card.preprocess.size
+    return WeightsError(
+        f"{asked}: at {width}x{height} px the first convolution of {card.name} ({', '.join(fresh)}) is another one "
+        "than that of the weights, and would stay random; give a larger --size, such as 224, or weights of a "
+        "network that was trained at this size",
+        code="weights-stem",
+        model=card.name,
+        layers=list(fresh),
+        size=[height, width],
+    )
 
 
 def _no_drop_path(card: ModelCard) -> UsageError:

@@ -127,6 +127,8 @@ class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """sha256 of trained_on.npz, once the run is done; None: an older release wrote the run, or it is not done."""
     weights: str | None = None
     """Source and sha256 of pretrained weights."""
+    fresh: tuple[str, ...] = ()
+    """First convolutions that those weights left new, because their kernels have another size."""
     continues: str | None = None
     """Folder of the run whose weights and head it began with (--from). It stays on this machine and is never
     exported."""

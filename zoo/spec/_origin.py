@@ -39,6 +39,8 @@ class Teacher(Value, frozen=True):
     """sha256 of the fingerprint of the data that it was trained on."""
     seen: Literal["known", "not known"]
     """Whether a list of the images that it has seen came with it."""
+    balanced: bool = False
+    """Whether its answers take classes for equally frequent; see `TrainConfig.balanced`."""
 
 
 class OldestRuntime(Value, frozen=True):

@@ -224,6 +224,11 @@ class TrainConfig(Value, frozen=True):
         )
 
     @property
+    def balanced(self) -> bool:
+        """Whether logits are learnt that take classes for equally frequent; all three ways have one optimum."""
+        return "balanced" in {self.class_weight, self.sampling} or self.loss == "logit_adjusted"
+
+    @property
     def mirrored(self) -> tuple[int, ...]:
         """Axes of (N, C, H, W) along which training images are mirrored: 3 is left to right, 2 upside down."""
         if self.augment == "none" or self.augment_flip == "none":

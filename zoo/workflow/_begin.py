@@ -10,7 +10,7 @@ import platform
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import msgspec
 
@@ -20,7 +20,7 @@ from zoo.evaluation import check_metric
 from zoo.runs import RunRecord, TrainContext, Trainer, create_run, new_id, open_run, settle, versions
 from zoo.spec import UNKNOWN, ModelCard, Weights, is_non_commercial, parse_duration
 from zoo.store.weights import resolve as resolve_weights
-from zoo.workflow._continue import find_origin, inherit, match_head
+from zoo.workflow._continue import describe_reading, find_origin, inherit, inherit_reading, match_head, read_as_before
 from zoo.workflow._decide import check_decisions
 from zoo.workflow._find import is_run, weights_file
 from zoo.workflow._freeze import describe_freeze, refuse_freeze
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from zoo.data import Seen, Splits
     from zoo.registry import LoadedPlugin
     from zoo.runs import RunFolder
-    from zoo.spec import Budget, SeenImages
+    from zoo.spec import Budget, Reading, SeenImages
     from zoo.store.weights import ResolvedWeights
 
 __all__ = ["Hold", "Job", "Plan", "begin", "create_record", "find_job", "prepare", "start_run", "this_process"]
@@ -122,18 +122,21 @@ def prepare(
     `began` is when the time of `--budget` began, on the clock of `time.monotonic`; None: when the plugin trains.
     """
     origin = find_origin(budget, card, loaded)
+    reading: Reading = {}
     if origin is not None:
-        budget = inherit(budget, origin)
+        reading = inherit_reading(budget, origin)
+        budget = cast("Budget", {**inherit(budget, origin), **reading})
     config = configure(card, budget, settings_of(budget))
     refuse_freeze(loaded.plugin, card, config)
-    splits = open_as(data, config, skip_bad=skip_bad)
+    with read_as_before(origin, reading):
+        splits = open_as(data, config, skip_bad=skip_bad)
     chosen, advice = apply_advice(splits, settings_of(budget))
     config = configure(card, budget, chosen)
     _refuse_unknown(loaded, card, splits)
     rows, continued = ((), ()) if origin is None else match_head(origin, splits, data)
     if origin is not None:
         splits, spared = spare_old_test(splits, origin, config.leaks)
-        continued = (*continued, *spared)
+        continued = (*continued, *describe_reading(reading), *spared)
     spec = None if origin is None else origin.record.card.preprocess
     recipe = resolve(loaded.plugin, card, splits, config, size=budget.get("size"), settings=chosen, spec=spec)
     card = recipe.card

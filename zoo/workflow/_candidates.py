@@ -41,6 +41,10 @@ CLASSICAL = ("logistic_regression", "svm", "random_forest", "gradient_boosting")
 _PARTLY = frozenset({"unet"})
 """Families whose pretrained weights are those of a part: they have no features before training."""
 
+_KEPT_SIZE = 96
+"""Side in pixels at which features of small pictures are kept. Most networks see little in smaller ones, and a ResNet
+has another first convolution than its weights up to 64 px."""
+
 _EPOCHS = 3
 """A network that cannot have so many epochs in its time is left out."""
 
@@ -231,8 +235,8 @@ def _head_alone(card: ModelCard, data: Splits) -> Candidate:
 
 
 def _with_weights(data: Splits) -> dict[str, Any]:
-    """Of features that are kept; most networks take nothing smaller than 32 px, and see little in it."""
-    return {"pretrained": True, **({"size": OWN_SIZE} if data.largest_side < OWN_SIZE else {})}
+    """Of features that are kept: they are those of pictures that are large enough for them."""
+    return {"pretrained": True, **({"size": _KEPT_SIZE} if data.largest_side <= OWN_SIZE else {})}
 
 
 def _why_no_head(card: ModelCard) -> str:

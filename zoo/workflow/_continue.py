@@ -8,6 +8,7 @@ classes.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -16,27 +17,33 @@ import msgspec
 
 from zoo._support.labels import match_labels
 from zoo._support.text import brief, name_each, quote_path
+from zoo.data._named import OTHER_COLUMNS
 from zoo.errors import DataError, UsageError, ZooError
 from zoo.evaluation.comparison import Comparison
 from zoo.runs import find_run, open_run
-from zoo.spec import encode
+from zoo.spec import TrainConfig, encode
 from zoo.workflow._find import MODEL_FILE, model_file, run_that_ships
 from zoo.workflow._old_test import find_old_test
-from zoo.workflow._settings import settings_of
+from zoo.workflow._settings import settings_of, spell_setting
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from zoo.data import Splits
     from zoo.registry import LoadedPlugin
     from zoo.runs import RunFolder
-    from zoo.spec import Budget, ModelCard
+    from zoo.spec import Budget, ModelCard, Reading
 
 __all__ = [
     "BEFORE_AFTER",
     "BeforeAfter",
+    "describe_reading",
     "find_origin",
     "inherit",
+    "inherit_reading",
     "judge_before_after",
     "match_head",
+    "read_as_before",
     "refuse_request",
 ]
 
@@ -44,6 +51,17 @@ BEFORE_AFTER = "before_after.json"
 
 NAMES = ("after", "before")
 """How the comparison calls the new file and the old one."""
+
+_READING = ("columns", "group", "keep_na", "uncertain", "frames")
+"""How the data of a continued run is read. What the model is given beside the image is not continued."""
+
+_UNFIT = {
+    "columns": (OTHER_COLUMNS, "--columns", "columns={}"),
+    "group": (frozenset({"group-missing", "group-pattern", "group-unmatched"}), "--group", "group=null"),
+    "frames": (frozenset({"frames-without-files"}), "--frames", "frames=one"),
+}
+"""Of the fields that data may not fit: codes of such data, the option that says another one, and the setting that
+leaves it to the data."""
 
 log = logging.getLogger("zoo")
 
@@ -164,6 +182,53 @@ def inherit(budget: Budget, origin: RunFolder) -> Budget:
     if said.get("task") is not None or said.get("order") is not None:
         return cast("Budget", {**budget, "settings": settings})
     return cast("Budget", {**budget, "settings": settings, "task": config.task, "order": config.order or None})
+
+
+def inherit_reading(budget: Budget, origin: RunFolder) -> Reading:
+    """How the old run read its data, where the user is silent: patients kept together then are kept together now."""
+    config, said, plain = origin.record.card.train, settings_of(budget), TrainConfig()
+    found = {
+        name: getattr(config, name)
+        for name in _READING
+        if budget.get(name) is None and name not in said and getattr(config, name) != getattr(plain, name)
+    }
+    return cast("Reading", found)
+
+
+def describe_reading(reading: Reading) -> tuple[str, ...]:
+    """What the old run's way to read data is, where it holds for the new one too."""
+    said = ", ".join(spell_setting(name, _plain(reading, name)) for name in reading)
+    return (f"data is read as that of the run that is continued: {said}",) if said else ()
+
+
+@contextlib.contextmanager
+def read_as_before(origin: RunFolder | None, reading: Reading) -> Iterator[None]:
+    """Refuse data, opened in this block, that cannot be read as the old run's were.
+
+    Raises:
+        DataError: names the option that says how else.
+    """
+    try:
+        yield
+    except DataError as problem:
+        name = next((name for name in reading if name in _UNFIT and problem.code in _UNFIT[name][0]), None)
+        if origin is None or name is None:
+            raise
+        _, option, plain = _UNFIT[name]
+        raise DataError(
+            f"{_cut(problem)}; --from reads data as that of {quote_path(origin.path)}, with "
+            f"{spell_setting(name, _plain(reading, name))}; say with {option} how it is read, or leave it to the data "
+            f"with --set '{plain}'",
+            code="from-reading",
+            run=str(origin.path),
+            option=option,
+            cause=problem.code,
+        ) from None
+
+
+def _plain(reading: Reading, name: str) -> Any:
+    value = cast("Any", reading)[name]
+    return dict(value) if name == "columns" else value
 
 
 def match_head(origin: RunFolder, splits: Splits, source: str | Path) -> tuple[tuple[int | None, ...], tuple[str, ...]]:

@@ -39,6 +39,7 @@ __all__ = [
     "check_comparable",
     "check_takes",
     "compare_judged",
+    "configs_of",
     "different_names",
     "judge",
     "losses_of",
@@ -180,24 +181,24 @@ def check_takes(manifest: Manifest, data: Splits, labels: tuple[str, ...] | None
     return data
 
 
-def _configs_of(manifest: Manifest) -> list[TrainConfig]:
+def configs_of(manifest: Manifest) -> list[TrainConfig]:
     """The recipe, or of an ensemble that of each member."""
     return [member.config for member in manifest.members] or [manifest.provenance.config]
 
 
 def weights_of_classes(manifest: Manifest) -> str:
     """How classes were weighed in training: "none" or "balanced"; of an ensemble's members each word once."""
-    return " and ".join(dict.fromkeys(config.class_weight for config in _configs_of(manifest)))
+    return " and ".join(dict.fromkeys(config.class_weight for config in configs_of(manifest)))
 
 
 def losses_of(manifest: Manifest) -> str:
     """What training minimised; of an ensemble's members each word once."""
-    return " and ".join(dict.fromkeys(config.loss for config in _configs_of(manifest)))
+    return " and ".join(dict.fromkeys(config.loss for config in configs_of(manifest)))
 
 
 def _note_weights(manifest: Manifest) -> tuple[str, ...]:
     """What a reader of probabilities must know where classes were weighed."""
-    how, configs = weights_of_classes(manifest), _configs_of(manifest)
+    how, configs = weights_of_classes(manifest), configs_of(manifest)
     remedies = [] if how == "none" else [f"class_weight {how}"]
     remedies += ["sampling balanced"] if any(config.sampling == "balanced" for config in configs) else []
     notes = [f"{remedy} in training: probabilities lean towards rare classes" for remedy in remedies]

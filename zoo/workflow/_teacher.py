@@ -75,7 +75,7 @@ def find_teacher(budget: Budget, card: ModelCard, loaded: LoadedPlugin, splits: 
     from zoo.data import SEEN
     from zoo.edge import Runtime
     from zoo.edge.bundle import open_model
-    from zoo.workflow._judge import check_takes
+    from zoo.workflow._judge import check_takes, configs_of
 
     named = budget.get("teacher")
     if named is None:
@@ -106,6 +106,7 @@ def find_teacher(budget: Budget, card: ModelCard, loaded: LoadedPlugin, splits: 
         licence=manifest.licence,
         data=manifest.provenance.data.sha256,
         seen="not known" if known is None else "known",
+        balanced=all(config.balanced for config in configs_of(manifest)),
     )
     share, warmth = card.train.teacher_weight, card.train.teacher_temperature
     said = (
@@ -113,6 +114,9 @@ def find_teacher(budget: Budget, card: ModelCard, loaded: LoadedPlugin, splits: 
         f"on the plain training images are {share:.0%} of the loss, at temperature {warmth:g}"
     )
     notes = [said, *(f"teacher: {note}" for note in unusual)]
+    if about.balanced != card.train.balanced:
+        how = "as they are in training" if about.balanced else "equally frequent"
+        notes.append(f"teacher: its answers are shifted to those of classes that are {how}, as the labels teach them")
     if known is None:
         notes.append(UNKNOWN_TEACHER)
     elif known.salt and about.data != splits.fingerprint.sha256:

@@ -6,16 +6,12 @@ from typing import TYPE_CHECKING
 
 from zoo.errors import PluginError, UsageError
 from zoo.plugin import FeatureGraph
-from zoo.preprocess import channels_of
 
 if TYPE_CHECKING:
     from zoo.plugin import RunFolder, TorchPlugin, TrainContext
     from zoo.spec import ModelCard, PreprocessSpec
 
 __all__ = ["check_frozen", "freeze", "network"]
-
-_CLASSES = 1000
-"""Width of the head that is built to be taken off; what weights from ImageNet have, so that they fit as they are."""
 
 
 def network(name: str) -> tuple[ModelCard, TorchPlugin]:
@@ -65,19 +61,17 @@ def freeze(name: str, spec: PreprocessSpec, run: RunFolder, context: TrainContex
 
     Raises:
         UsageError: no trained weights are given.
-        PluginError: it has no last linear layer.
-        WeightsError: the weights do not fit.
+        PluginError: it has no last linear layer, or cannot be built for such pictures.
+        WeightsError: the weights do not fit, or leave its first convolution new.
     """
     import msgspec
-
-    from zoo.learn import load_pretrained, read_tensors
 
     if context.pretrained is None:
         raise _untrained(name)
     card, plugin = network(name)
     card = msgspec.structs.replace(card, preprocess=spec)
-    module = plugin.build(card, classes=_CLASSES, channels=channels_of(spec))
-    run.add_notes(load_pretrained(module, read_tensors(context.pretrained), say_head=False))
+    module, notes = plugin.open_backbone(card, context.pretrained, asked=f"features frozen:{name}")
+    run.add_notes(notes)
     graph = FeatureGraph.of_network(f"frozen:{name}", module, spec)
     if graph is None:
         raise PluginError(
