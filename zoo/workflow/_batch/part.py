@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ from zoo.edge._stream import decode_ahead
 from zoo.errors import DataError, ImageError
 from zoo.spec import MEASURED, NOVELTY
 from zoo.store.place import read_bytes
+from zoo.workflow._batch.failures import TRIES
 from zoo.workflow._batch.listing import Part, digest_names, read_part
 
 if TYPE_CHECKING:
@@ -89,6 +91,17 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Of the file."""
     images: str
     """`digest_names` of the images that have a row."""
+    machine: int = 0
+    """Failed rows of which this machine is to blame, such as for want of memory."""
+    either: int = 0
+    """Failed rows of which machine or image is to blame."""
+    tries: int = 1
+    """Calls that answered it."""
+
+    @property
+    def again(self) -> int:
+        """Failed rows that a resumed call asks again: as `zoo watch`, `TRIES` times where the image may be to blame."""
+        return self.machine + (self.either if self.tries < TRIES else 0)
 
 
 def open_runtime(job: Job, contents: Contents) -> Runtime:
@@ -123,15 +136,19 @@ def answer_part(job: Job, runtime: Runtime, place: Place, part: Part) -> tuple[R
     )
     write = _write_csv if job.form == "csv" else _write_parquet
     data = write(results, runtime.manifest, statistics=job.statistics)
+    blames = Counter(result.blame for result in results if isinstance(result, Failure))
     record = Record(
         part=part.number,
         batch=job.batch,
         file=f"{part.name}-{sha256_bytes(job.batch.encode(), data)[:_MARK]}.{job.form}",
         rows=len(results),
-        failed=sum(isinstance(result, Failure) for result in results),
+        failed=blames.total(),
         bytes=len(data),
         sha256=sha256_bytes(data),
         images=digest_names(result.image for result in results),
+        machine=blames["machine"],
+        either=blames["either"],
+        tries=part.tries + 1,
     )
     return record, data
 
