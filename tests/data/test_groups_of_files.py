@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from noted import noted
+from painted import write_dicom
 from PIL import Image
 from refusals import refused
 
@@ -21,25 +22,6 @@ from zoo.readers import probe
 
 RNG = np.random.default_rng(0)
 SPLITS = ("train", "val", "test")
-
-
-def write_dicom(path: Path, *, patient: str = "", study: str = "", frames: int = 1) -> None:
-    """A gray picture of 8 × 8, different each time."""
-    pydicom = pytest.importorskip("pydicom")
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-
-    data = pydicom.Dataset()
-    data.SOPClassUID, data.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", generate_uid()
-    data.PatientID, data.StudyInstanceUID = patient, study
-    data.Rows, data.Columns, data.SamplesPerPixel, data.PhotometricInterpretation = 8, 8, 1, "MONOCHROME2"
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
-    if frames > 1:
-        data.NumberOfFrames = frames
-    data.PixelData = RNG.integers(0, 256, (frames, 8, 8), np.uint8).tobytes()
-    data.file_meta = pydicom.dataset.FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data.save_as(path, enforce_file_format=True)
 
 
 def write_pages(path: Path, pages: int) -> None:

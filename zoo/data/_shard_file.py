@@ -22,6 +22,7 @@ from zoo.data._pixels import digest_pixels
 from zoo.data._scanning.examine import NOBODY, pack_row
 from zoo.data._sources.shard_index import Listing
 from zoo.data._sources.shards import Shards
+from zoo.data._sources.tars import GROUPED
 from zoo.data._unusable import Unusable
 from zoo.errors import ImageError
 from zoo.readers import IMAGE_SUFFIXES, probe, read
@@ -138,6 +139,8 @@ class Growing:
 def _labels(pool: Pool, row: int) -> Iterator[tuple[str, bytes]]:
     """KEY.cls, the number of the class; KEY.json, whatever else is known."""
     said: dict[str, Any] = dict(say_columns(pool, row))
+    if pool.groups is not None and "group" in pool.columns:
+        said[GROUPED] = True
     if pool.targets.ndim == 1:
         yield ".cls", str(int(pool.targets[row])).encode()
     else:
