@@ -117,7 +117,8 @@ def test_a_card_is_shown_as_text_and_as_a_document() -> None:
 
 def test_plugins_and_named_sets_are_listed() -> None:
     plugins = run_zoo("plugin", "list", "--json").document
-    assert {"name", "distribution", "version", "target", "status"} <= set(plugins[0])
+    assert {"name", "distribution", "version", "target", "status", "group"} <= set(plugins[0])
+    assert len({frozenset(row) for row in plugins}) == 1, "plugins, readers and callbacks are told alike"
     assert all(row["name"] in run_zoo("plugin", "list").out for row in plugins)
     digits, *others = run_zoo("data", "list", "--json").document
     assert (digits["name"], digits["n"], digits["classes"]) == ("digits", 1797, 10)
