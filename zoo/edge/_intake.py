@@ -47,6 +47,7 @@ class Reason(str):
     """
 
     __slots__ = ("code",)
+    code: str
 
     def __new__(cls, text: str, code: str = ImageError.default_code) -> Reason:
         self = super().__new__(cls, text)

@@ -22,6 +22,7 @@ from zoo._support.text import is_utf8, spell_name
 from zoo._urls import is_url, restore_secrets, show_place
 from zoo.edge import Runtime
 from zoo.edge._answers import encode_line, list_cells, name_columns
+from zoo.edge._intake import Reason
 from zoo.edge._results import Failure
 from zoo.edge._stream import decode_ahead
 from zoo.errors import DataError, ImageError
@@ -200,20 +201,22 @@ def _find_store(place: str, entry: Entry) -> _Store:
     return "/".join(place.split("/")[:3]), entry.source
 
 
-def _read(where: str, entry: Entry, denied: list[tuple[_Store, DataError]]) -> Array | str:
+def _read(where: str, entry: Entry, denied: list[tuple[_Store, DataError]]) -> Array | Reason:
     """The bytes of an image, or why it is not there; `denied` gets refusals, each with its store."""
     end = None if entry.start is None else entry.start + (entry.size or 0)
     try:
         data = read_bytes(where, entry.start, end)
     except FileNotFoundError:
         if entry.start is None:
-            return "no such file; check the address"
+            return Reason("no such file; check the address")
         data = b""
     except DataError as problem:
         if problem.code != "remote-denied":
             raise
         denied.append((_find_store(where, entry), problem))
-        return "access is refused, and not to others of its store; check its rights, or restore it from an archive"
+        return Reason(
+            "access is refused, and not to others of its store; check its rights, or restore it from an archive"
+        )
     except OSError as problem:
         raise DataError(
             f"{show_place(where)}: cannot be read ({(problem.strerror or str(problem)).lower()}); check the disk",
