@@ -20,7 +20,7 @@ from zoo_cli.options import Json
 from zoo_cli.output import document, fields, format_count, format_table, put
 
 if TYPE_CHECKING:
-    from zoo.registry import EntryRow, PluginRow
+    from zoo.registry import EntryRow
 
 __all__ = ["doctor"]
 
@@ -88,7 +88,7 @@ def _examine(wait: float, pool: ThreadPoolExecutor) -> dict[str, Any]:
         store["lock"] = str(problem)
         problems.append(f"weights: {problem}")
     plugins, readers, callbacks, of_torch = loaded.result(), read.result(), told.result(), cuda.result()
-    entries: list[PluginRow | EntryRow] = [*plugins, *readers, *callbacks]
+    entries: list[EntryRow] = [*plugins, *readers, *callbacks]
     problems += [one.status for one in entries if one.state == "broken"]
     if isinstance(of_torch, str):
         problems.append(of_torch)

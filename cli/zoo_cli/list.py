@@ -8,8 +8,7 @@ import typer
 
 import zoo
 from zoo.errors import CatalogueError
-from zoo_cli import offers
-from zoo_cli.options import Json
+from zoo_cli import offers, options
 from zoo_cli.output import document, format_count, format_table, put
 
 if TYPE_CHECKING:
@@ -31,10 +30,11 @@ def list_models(
     family: Annotated[
         str | None, typer.Option("--family", metavar="F", autocompletion=offers.families, help="Only this family.")
     ] = None,
-    as_json: Json = False,
+    licence: options.Licence = None,
+    as_json: options.Json = False,
 ) -> None:
     """Show every model that can be trained here."""
-    rows: Sequence[Row] = zoo.models(family)
+    rows: Sequence[Row] = zoo.models(family, licence=options.read_licences(licence))
     if text is not None:
         rows = _having(text, rows)
     if as_json:

@@ -197,6 +197,15 @@ def read_names(text: str, option: str, such: str) -> tuple[str, ...]:
     return names
 
 
+def read_licences(text: str | None) -> tuple[str, ...]:
+    """What `--licence` says; nothing: any.
+
+    Raises:
+        UsageError: a name is empty.
+    """
+    return () if text is None else read_names(text, "--licence", "apache-2.0,mit")
+
+
 def _read_columns(text: str | None) -> dict[str, str] | None:
     """What `--columns` says, role to column; a part without '=' belongs to the column before it, 'labels=A,B'.
 
@@ -316,6 +325,12 @@ BatchSize = Annotated[int | None, typer.Option("--batch-size", metavar="N", help
 Lr = Annotated[float | None, typer.Option("--lr", metavar="X", help="Peak learning rate.")]
 Size = Annotated[int | None, typer.Option("--size", metavar="PX", help="Side of the network's input.")]
 Seed = Annotated[int | None, typer.Option("--seed", metavar="N", help="Of weights, order and augmentation.")]
+Licence = Annotated[
+    str | None,
+    typer.Option(
+        "--licence", metavar="A,B,…", help="Only models whose code and weights are under these, 'apache-2.0,mit'."
+    ),
+]
 Device = Annotated[
     str | None,
     typer.Option("--device", metavar="D", help="auto, cpu, cuda, cuda:N; xpu (Intel) or mps (Apple), not run by us."),

@@ -10,9 +10,9 @@ __all__ = ["list_plugins"]
 
 def list_plugins(as_json: Json = False) -> None:
     """Show every plugin, reader and callback by its metadata; none is imported ('zoo doctor' tries each)."""
-    from zoo.registry import EntryRow, PluginRow, callbacks, plugins, readers
+    from zoo.registry import callbacks, plugins, readers
 
-    rows: list[PluginRow | EntryRow] = [*plugins(), *readers(), *callbacks()]
+    rows = [*plugins(), *readers(), *callbacks()]
     if as_json:
         document(rows)
         return

@@ -76,6 +76,10 @@ def _predict_batch(
         say(f"part {failure.part}: {failure.message}")
     if done.failed:
         say(f"{done.failed} of {format_count(done.images, 'image')} got no answer")
+    if done.again:
+        say(
+            f"{done.again} of them may be sound: memory, a package, a decoder or a disk failed; try again with --resume"
+        )
     if not done.finished:
         say(f"{done.parts - done.done} of {format_count(done.parts, 'part')} failed; try them again with --resume")
     return 1 if done.failed or not done.finished else 0

@@ -151,3 +151,19 @@ def test_they_tell_every_wrong_deployment_that_real_images_tell(name: str) -> No
     assert len(told) >= 5
     for fault, (by_own, by_golden) in told.items():
         assert by_golden >= 8, f"{fault}: {by_golden} of 32, of real ones {by_own}"
+
+
+@pytest.mark.parametrize("offset", [0.0, 4.0])
+def test_with_a_wide_tolerance_and_many_labels_no_label_is_left_open(offset: float) -> None:
+    """One of 14 findings lies near its threshold in most pictures, so another processor was refused for it."""
+    network = CASES["photographs"]
+    mixing = np.random.default_rng(2).normal(0, 1, (6, 14)).astype(np.float32)
+
+    def predict(batch: NDArray[Any]) -> NDArray[Any]:
+        return network.logits(batch) @ mixing - np.float32(offset)
+
+    look = look_at(photographs(network), network.manifest)
+    golden = draw_golden(look, predict, count=32, tolerance=0.4, task="multilabel")
+    answers = [predict(image[None])[0] for image in golden]
+    assert len(golden) == len({image.tobytes() for image in golden}) == 32
+    assert all(is_clear(logits, 0.4, "multilabel") for logits in answers)

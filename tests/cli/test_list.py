@@ -73,6 +73,20 @@ def test_the_licence_of_weights_is_told_where_it_is_not_that_of_the_code() -> No
     assert "cc-by-nc-4.0" in find("convnextv2_atto").headline()
 
 
+def test_models_under_other_licences_can_be_left_out() -> None:
+    """A firm may use the code of ConvNeXt V2 and not its weights."""
+    rows = run_zoo("list", "--licence", "MIT, apache-2.0", "--json").document
+    assert {row["licence"] for row in rows} == {"mit", "apache-2.0"}
+    assert {row["weights_licence"] for row in rows} <= {"mit", "apache-2.0", None}
+    whole = {row["name"]: row for row in run_zoo("list", "--json").document}
+    assert whole["convnextv2_atto"]["licence"] in {"mit", "apache-2.0"}
+    assert "convnextv2_atto" not in {row["name"] for row in rows}
+    error = run_zoo("list", "--licence", "gpl-3.0,mit", "--json").document["error"]
+    assert (error["code"], error["licence"]) == ("licence-unknown", ["gpl-3.0"])
+    error = run_zoo("pick", "--data", "digits", "--licence", "gpl-3.0", "--json").document["error"]
+    assert (error["code"], error["licence"]) == ("licence-unknown", ["gpl-3.0"])
+
+
 def test_one_family_can_be_asked_for_and_an_unknown_one_is_refused_with_those_there_are() -> None:
     rows = run_zoo("list", "--family", "vgg", "--json").document
     assert rows
@@ -117,7 +131,8 @@ def test_a_card_is_shown_as_text_and_as_a_document() -> None:
 
 def test_plugins_and_named_sets_are_listed() -> None:
     plugins = run_zoo("plugin", "list", "--json").document
-    assert {"name", "distribution", "version", "target", "status"} <= set(plugins[0])
+    assert {"name", "distribution", "version", "target", "status", "group"} <= set(plugins[0])
+    assert len({frozenset(row) for row in plugins}) == 1, "plugins, readers and callbacks are told alike"
     assert all(row["name"] in run_zoo("plugin", "list").out for row in plugins)
     digits, *others = run_zoo("data", "list", "--json").document
     assert (digits["name"], digits["n"], digits["classes"]) == ("digits", 1797, 10)

@@ -8,36 +8,20 @@ from typing import Any
 import numpy as np
 import pytest
 from noted import noted
+from painted import write_dicom
 from PIL import Image
+from refusals import refused
 
 from zoo.data import open_data
 from zoo.data._named import index
 from zoo.data._scanning import examine, index_cache, scan
 from zoo.data._splitting.split_table import split_table
 from zoo.data.audit import audit
+from zoo.errors import DataError
 from zoo.readers import probe
 
 RNG = np.random.default_rng(0)
 SPLITS = ("train", "val", "test")
-
-
-def write_dicom(path: Path, *, patient: str = "", study: str = "", frames: int = 1) -> None:
-    """A gray picture of 8 × 8, different each time."""
-    pydicom = pytest.importorskip("pydicom")
-    from pydicom.uid import ExplicitVRLittleEndian, generate_uid
-
-    data = pydicom.Dataset()
-    data.SOPClassUID, data.SOPInstanceUID = "1.2.840.10008.5.1.4.1.1.7", generate_uid()
-    data.PatientID, data.StudyInstanceUID = patient, study
-    data.Rows, data.Columns, data.SamplesPerPixel, data.PhotometricInterpretation = 8, 8, 1, "MONOCHROME2"
-    data.BitsAllocated, data.BitsStored, data.HighBit, data.PixelRepresentation = 8, 8, 7, 0
-    if frames > 1:
-        data.NumberOfFrames = frames
-    data.PixelData = RNG.integers(0, 256, (frames, 8, 8), np.uint8).tobytes()
-    data.file_meta = pydicom.dataset.FileMetaDataset()
-    data.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    path.parent.mkdir(parents=True, exist_ok=True)
-    data.save_as(path, enforce_file_format=True)
 
 
 def write_pages(path: Path, pages: int) -> None:
@@ -119,6 +103,28 @@ def test_pictures_of_one_file_are_in_one_split(tmp_path: Path, frames: str, pati
     pool = index(table)
     assert len(partition(pool.groups)) == 14
     assert split_table(table, tmp_path / "made.csv", folds=3).groups == 14
+
+
+def test_a_class_of_few_files_or_studies_is_refused_with_what_made_the_groups(tmp_path: Path) -> None:
+    """The error named neither the files nor the studies, so nobody knew what to change."""
+    rows, files = [], {"a": 2, "b": 8}
+    for label, count in files.items():
+        for number in range(count):
+            write_pages(tmp_path / f"{label}{number}.tif", 6)
+            rows += [(f"{label}{number}.tif", label, page) for page in range(1, 7)]
+            write_dicom(tmp_path / "set" / label / f"{number}.dcm", study=f"1.2.{int(label == 'a')}.{number % 4}")
+            write_dicom(tmp_path / "set" / label / f"{number}_.dcm", study=f"1.2.{int(label == 'a')}.{number % 4}")
+    table = write_table(tmp_path, "image,label,frame", rows)
+    said = {"label": "a", "images": 12, "groups": 2, "grouped_by": "file of several pictures"}
+    with refused("split-too-few", DataError, **said):
+        open_data(table)
+    with refused("split-too-few", DataError, **said):
+        split_table(table, tmp_path / "made.csv", folds=3)
+    with refused("split-too-few", DataError, label="a", groups=2, grouped_by="StudyInstanceUID of the files"):
+        open_data(tmp_path / "set")
+    with refused("split-too-few", DataError, label="a", groups=2, grouped_by=r"(\w+)\.tif"):
+        open_data(table, group=r"(\w+)\.tif")
+    assert len(open_data(table, group="(.+)").test), "what the error offers is taken"
 
 
 def test_a_file_that_is_named_in_two_ways_is_one_file(tmp_path: Path) -> None:

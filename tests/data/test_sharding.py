@@ -18,6 +18,7 @@ import msgspec
 import numpy as np
 import pytest
 from noted import noted
+from painted import write_dicom
 from PIL import Image
 from refusals import refused
 
@@ -28,7 +29,7 @@ from zoo.data._sources import tars
 from zoo.data._sources.shard_index import Listing
 from zoo.data._stream import StreamedRows
 from zoo.errors import DataError, ImageError, OutputError, UsageError, ZooError
-from zoo.spec import PreprocessSpec, Scale
+from zoo.spec import PreprocessSpec, Reading, Scale
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -454,6 +455,28 @@ def test_without_the_index_unknown_labels_and_groups_are_the_same(tmp_path: Path
     assert len(np.unique(here.groups)) == 7
     assert len({*zip(here.groups.tolist(), there.groups[order].tolist(), strict=True)}) == 7
     assert len(np.unique(there.groups)) == 7
+
+
+@pytest.mark.parametrize("group", ["acquisition", r"(\d+)\.dcm", None])
+def test_without_the_index_groups_are_those_that_were_asked_for(tmp_path: Path, group: str | None) -> None:
+    """The PatientID of the files took the place of `--group`, so other images met in training and test."""
+    lines = ["image,label,acquisition"]
+    for number in range(36):
+        write_dicom(tmp_path / f"{number}.dcm", patient=f"P{number % 6}")
+        lines.append(f"{number}.dcm,{'ab'[number % 2]},{'NA' if number % 18 == 3 else f'a{number % 18}'}")
+    (tmp_path / "labels.csv").write_text("\n".join(lines), "utf-8")
+    reading: Reading = {} if group is None else {"group": group, "keep_na": True}
+    zoo.shard(tmp_path / "labels.csv", tmp_path / "set", images=11, **reading)
+    here = index(tmp_path / "set")
+    for path in (*(tmp_path / "set").glob("*.index"), tmp_path / "set" / "index.json"):
+        path.unlink()
+    there = index(tmp_path / "set")
+    assert here.groups is not None
+    assert there.groups is not None
+    order = [[bytes(digest) for digest in there.digests].index(bytes(digest)) for digest in here.digests]
+    pairs = {*zip(here.groups.tolist(), there.groups[order].tolist(), strict=True)}
+    counts = {"acquisition": 18, None: 6}
+    assert len(np.unique(here.groups)) == len(np.unique(there.groups)) == len(pairs) == counts.get(group, 36)
 
 
 def test_a_sample_of_any_program_names_its_patient(tmp_path: Path) -> None:

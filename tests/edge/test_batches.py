@@ -31,8 +31,9 @@ from zoo._support.files import hold_lock
 from zoo._urls import show_place, show_url
 from zoo.edge import Runtime, predict_csv
 from zoo.edge._beside import find_columns
+from zoo.edge._intake import Intake
 from zoo.edge.bundle import open_model
-from zoo.errors import DataError, OutputError, ResumeError, UsageError
+from zoo.errors import DataError, ImageError, OutputError, ResumeError, UsageError
 from zoo.store import _urls
 from zoo.store.place import Place
 from zoo.workflow._batch import engines, ledger, listing, sources
@@ -570,3 +571,38 @@ def test_a_table_gives_its_columns_to_a_model_that_takes_them(tmp_path: Path) ->
     assert rows_of(tmp_path / "out") == read_csv((tmp_path / "whole.csv").read_bytes())
     with refused("inputs-missing", DataError):
         zoo.predict_batch(tmp_path / "model.onnx", tmp_path / "images", tmp_path / "other", format="csv")
+
+
+@pytest.mark.parametrize(("code", "answers"), [("image-memory", 4), ("image-decoder-killed", 3), ("image-damaged", 1)])
+def test_a_resumed_batch_tries_again_what_may_be_sound(
+    model_file: Path, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, answers: int
+) -> None:
+    """Want of memory on one night was the last word on a scan, whatever was resumed."""
+    expected, place, real, asked = (
+        table_of(model_file, images, tmp_path / "whole.csv"),
+        tmp_path / "out",
+        Intake.read,
+        [],
+    )
+    poor = sorted(images.rglob("*.png"))[3]
+
+    def read(intake: Intake, source: Any, **how: Any) -> Any:
+        if str(source) == str(poor):
+            asked.append(source)
+            raise ImageError(None, "failed", code=code)
+        return real(intake, source, **how)
+
+    def go() -> zoo.BatchResult:
+        return zoo.predict_batch(model_file, images, place, format="csv", part_size=9, resume=True)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Intake, "read", read)
+        for call in range(1, 5):
+            done = go()
+            assert (done.failed, done.finished, done.answered) == (2, True, 41 if call == 1 else 9 * (call <= answers))
+            assert done.again == (code == "image-memory" or call < answers)
+        assert len(asked) == answers
+    done = go()
+    assert (done.failed, done.again) == ((1, 0) if code == "image-memory" else (2, 0))
+    assert (rows_of(place) == expected) is (code == "image-memory")
+    assert len(part_files(place)) == 5

@@ -1,7 +1,8 @@
-"""A file over which a native decoder dies: one row, one answer 422, and everything else goes on."""
+"""A file over which a native decoder dies: one row, one answer 422 or 503, and everything else goes on."""
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import subprocess
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from dying import FATAL, KILLED, compressed_tiff, python_path
+from dying import FATAL, GREEDY, KILLED, compressed_tiff, python_path
 from edge_models import make_bundle, paint
 from serving import serving
 
@@ -82,3 +83,35 @@ def test_serve_answers_422_and_lives(tmp_path: Path, environment: dict[str, str]
         code, _, said = server.leave()
     assert code == 0
     assert "Traceback" not in said
+
+
+def test_serve_says_503_where_the_decoder_was_killed(tmp_path: Path, environment: dict[str, str]) -> None:
+    """422 told the client that its scan is bad, and it was not sent again."""
+    pytest.importorskip("uvicorn", reason="the extra 'serve' is not installed")
+    killed, sound = compressed_tiff(KILLED), compressed_tiff(FATAL + 10)
+    log = tmp_path / "access"
+    with serving(make_bundle(tmp_path / "m.zoo"), "--access-log", log, environment=environment) as server:
+        for data, word in ((killed, b"SIGKILL"), (compressed_tiff(GREEDY), b"memory")):
+            for path in ("/predict", "/explain"):
+                answer = server.ask("POST", path, data)
+                assert (answer.status, answer.headers["retry-after"]) == (503, "1"), path
+                assert word in answer.body
+        texts = [base64.b64encode(data).decode() for data in (sound, compressed_tiff(FATAL), killed)]
+        several = server.ask(
+            "POST", "/predict", json.dumps({"images": texts}).encode(), Content_Type="application/json"
+        )
+        assert [(row.get("blame"), "error" in row) for row in several.json] == [
+            (None, False),
+            (None, True),
+            ("either", True),
+        ]
+        name = server.ask("GET", "/models").json[0]["name"]
+        tensor = {"name": "image", "shape": [2], "datatype": "BYTES", "data": [texts[0], texts[2]]}
+        asked = json.dumps({"inputs": [tensor]}).encode()
+        infer = server.ask("POST", f"/v2/models/{name}/infer", asked, Content_Type="application/json")
+        assert (infer.status, infer.headers["retry-after"]) == (503, "1")
+        counted = server.ask("GET", "/metrics").body.decode()
+    assert 'zoo_refused_total{reason="decoder"} 6.0' in counted
+    assert 'zoo_refused_total{reason="image"} 1.0' in counted
+    lines = [json.loads(line) for line in log.read_text().splitlines()]
+    assert [line["status"] for line in lines] == [503] * 4 + [200, 200, 503, 200]

@@ -105,7 +105,8 @@ def test_a_bad_image_is_a_row_and_the_others_keep_their_own_answers(
     assert labels_of(results) == ["red", "failure", "green", "failure", "blue"]
     assert [one.image for one in results] == [str(source) for source in sources]
     failures = [one for one in results if isinstance(one, Failure)]
-    assert all(set(one.row()) == {"image", "error"} and "\n" not in one.error for one in failures)
+    assert [one.blame for one in failures] == ["image", "either"]
+    assert all(set(one.row()) - {"blame"} == {"image", "error"} and "\n" not in one.error for one in failures)
     assert not failures[0].error.startswith(str(bad))  # the row names the image already
 
 
@@ -290,7 +291,7 @@ def test_the_command_prints_one_json_document_and_says_failures_by_its_status(mo
     rows = json.loads(done.stdout)
     assert [row["image"] for row in rows] == [good, missing]
     assert list(rows[0]["probabilities"]) == ["green"]
-    assert set(rows[1]) == {"image", "error"}
+    assert set(rows[1]) == {"image", "error", "blame"}, "a share may be away"
     assert len(target.read_text().splitlines()) == 3
     done = edge("predict", str(model_file), good)
     assert (done.returncode, done.stderr) == (0, "")  # ONNX Runtime adds nothing to stderr
@@ -337,17 +338,21 @@ assert not deny & set(sys.modules), deny & set(sys.modules)
     assert (done.returncode, done.stderr) == (0, "")
 
 
-@pytest.mark.parametrize("code", ["package-missing", "image-memory", "image-decoder-killed"])
+@pytest.mark.parametrize(
+    ("code", "blame"),
+    [("package-missing", "machine"), ("image-memory", "machine"), ("image-decoder-killed", "either")],
+)
 def test_an_image_that_this_machine_cannot_answer_is_a_row_of_json(
-    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, code: str
-) -> None:
+    model_file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, code: str,
+    blame: str,
+) -> None:  # fmt: skip
     def read(*_: Any, **__: Any) -> Any:
         raise ImageError(None, "not here", code=code)
 
     monkeypatch.setattr(Intake, "read", read)
     image = paint(tmp_path / "1.png", RED)
     assert main(["predict", str(model_file), str(image), "--json"]) == 1
-    assert json.loads(capsys.readouterr().out) == [{"image": str(image), "error": "not here"}]
+    assert json.loads(capsys.readouterr().out) == [{"image": str(image), "error": "not here", "blame": blame}]
     assert type(Runtime.open(model_file).answer(image).row()["error"]) is str
 
 

@@ -14,11 +14,18 @@ import pytest
 from clinical_cases import COLOUR, bundled, edited, painted, write_model
 from edge_models import make_manifest
 from serving import Answer, Server, png, serving
+from starlette.requests import Request
 
 from zoo.edge import Runtime
+from zoo.edge._intake import Intake
 from zoo.edge.clinical._sr import Report, code_label
-from zoo.edge.serve import _dicomweb, _kept
+from zoo.edge.serve import Settings, _dicomweb, _kept
+from zoo.edge.serve._application import Service
 from zoo.edge.serve._kept import Kept
+from zoo.edge.serve._models import Models, open_served
+from zoo.edge.serve._sources import ServedPath
+from zoo.edge.serve._work import Sent
+from zoo.errors import ImageError
 from zoo.spec import Numeric, TableSpec
 
 if TYPE_CHECKING:
@@ -366,3 +373,32 @@ def test_several_images_are_a_bundle_or_parts(server: Server) -> None:
     assert (parts.status, parts.body.count(b"Content-Type: application/dicom")) == (200, 2)
     assert server.ask("POST", "/predict", both, Content_Type=kind, Accept="application/dicom").status == 422
     assert server.ask("POST", "/predict", mixed, Content_Type=kind, Accept=RELATED).status == 422
+
+
+def test_what_this_machine_cannot_do_is_a_503(model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """409 told the archive that its images are bad, where the decoder was killed."""
+    sound, damaged = painted((255, 0, 0)), painted((255, 0, 0), SOPInstanceUID="1.2.3.1")[:-20]
+    settings = Settings()
+    service = Service(Models([open_served(ServedPath(model), settings)]), settings, None)
+    real = Intake.read
+
+    def read(intake: Intake, source: Any, **how: Any) -> Any:
+        if source == sound:
+            raise ImageError(None, "killed", code="image-decoder-killed")
+        return real(intake, source, **how)
+
+    monkeypatch.setattr(Intake, "read", read)
+
+    def answer(*files: bytes) -> tuple[int, list[int]]:
+        sent = Sent(
+            Request({"type": "http", "headers": [(b"content-type", RELATED.encode())], "scheme": "http"}),
+            related(*files),
+            service.models.all[0],
+        )
+        found = service._dicomweb._answer(sent, None)
+        assert ("retry-after" in found.headers) is (found.status_code == 503)
+        failed = json.loads(found.body)["00081198"]["Value"]
+        return found.status_code, [one["00081197"]["Value"][0] for one in failed]
+
+    assert answer(sound) == (503, [RESOURCES])
+    assert answer(sound, damaged) == (409, [RESOURCES, NOT_UNDERSTOOD])

@@ -164,13 +164,21 @@ def test_probabilities_must_be_those_of_the_logits(ask: Callable[[bytes, str], A
         assert [line.partition(":")[0] for line in lines] == [f"image_{i:04d}" for i in range(3)]
 
 
-def test_a_label_of_several_that_changes_within_the_tolerance_is_named(ask: Callable[[bytes, str], Any]) -> None:
+def test_a_label_of_several_that_the_tolerance_leaves_open_is_counted(ask: Callable[[bytes, str], Any]) -> None:
     stream = io.BytesIO()
     images = {f"image_{i:04d}": np.full((2, 3, 1), i, np.uint16) for i in range(2)}
-    np.savez(stream, logits=np.float32([[0.4, -3], [0.0004, 3]]), tolerance=np.float32(0.5), **images)
+    np.savez(stream, logits=np.float32([[0.4, -3], [0.0004, 3]]), tolerance=np.float32(0.3), **images)
     replay = "golden.replay(bytes, ({ data }) => [data[0] ? -0.0004 : -0.08, data[0] ? 3 : -3], { task: 'multilabel' })"
-    (line,) = ask(stream.getvalue(), replay)["mismatches"]
-    assert line.startswith("image_0000: label")
+    found = ask(stream.getvalue(), replay)
+    assert [line.partition(" '")[0] for line in found["mismatches"]] == [
+        "image_0000: logit of",
+        "image_0000: label expected",
+    ]
+    assert found["open_labels"] == 1
+    stream = io.BytesIO()
+    np.savez(stream, logits=np.float32([[0.4, -3], [0.0004, 3]]), tolerance=np.float32(0.5), **images)
+    found = ask(stream.getvalue(), replay)
+    assert (found["mismatches"], found["open_labels"]) == ([], 2)
 
 
 def test_a_label_of_several_has_no_rank(ask: Callable[[bytes, str], Any]) -> None:
@@ -179,8 +187,9 @@ def test_a_label_of_several_has_no_rank(ask: Callable[[bytes, str], Any]) -> Non
     images = {f"image_{i:04d}": np.full((2, 3, 1), i, np.uint16) for i in range(2)}
     np.savez(stream, logits=np.float32([[1, 1.0005]] * 2), tolerance=np.float32(0.001), **images)
     replay = "golden.replay(bytes, () => [1.0005, 1], { task: '%s' })"
-    assert ask(stream.getvalue(), replay % "multilabel")["mismatches"] == []
-    assert len(ask(stream.getvalue(), replay % "multiclass")["mismatches"]) == 2
+    for task, still in (("multilabel", 0), ("multiclass", 2)):
+        found = ask(stream.getvalue(), replay % task)
+        assert (found["mismatches"], found["open_labels"]) == ([], still)
 
 
 def test_the_example_takes_the_version_that_is_tested() -> None:

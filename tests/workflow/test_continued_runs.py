@@ -26,7 +26,7 @@ from zoo import registry
 from zoo.data import TRAINED_ON, read_seen, write_seen
 from zoo.errors import DataError, GateError, UsageError
 from zoo.runs import open_run
-from zoo.spec import TrainConfig
+from zoo.spec import TrainConfig, Weights, encode
 from zoo.workflow import _begin
 from zoo.workflow._continue import BEFORE_AFTER, inherit, inherit_reading, judge_before_after, match_head
 from zoo.workflow._images import images_of, open_as
@@ -342,3 +342,25 @@ def test_a_continued_run_needs_images_of_its_own_and_no_folds(root: Path) -> Non
         zoo.train("simple_cnn", root / "b" / "images.csv", start_from=root / "old", out=root / "old", overwrite=True)
     with refused("option-conflict", options=["--folds", "--from"]):
         zoo.train_folds("simple_cnn", root / "b" / "images.csv", start_from=root / "old", folds=3)
+
+
+@pytest.mark.parametrize("option", ["start_from", "weights"])
+def test_the_licence_of_the_weights_stays_with_the_runs_that_follow(root: Path, tmp_path: Path, option: str) -> None:
+    """A model made from weights for research only was "unknown", and its next generation had no licence at all."""
+    licence = "cc-by-nc-4.0"
+    first = shutil.copytree(root / "old", tmp_path / "first")
+    record = open_run(first).record
+    card = msgspec.structs.replace(record.card, weights=Weights(source="hf-hub:timm/x", licence=licence))
+    named = msgspec.structs.replace(record, card=card, weights=f"hf-hub:timm/x sha256:{'0' * 64}")
+    (first / "run.json").write_bytes(encode(named))
+    data, place = root / "b" / "images.csv", first
+    for name in ("second", "third"):
+        done = zoo.train("simple_cnn", data, epochs=1, out=tmp_path / name, **{option: place})  # type: ignore[misc]
+        place = Path(done.run)
+        assert any("not for commercial use" in note for note in open_run(place).record.notes)
+        manifest = zoo.open(place).manifest
+        assert (manifest.licence, manifest.provenance.weights_licence) == (licence, licence)
+    bundle = zoo.export(place, bundle=True, out=tmp_path / "m.zoo")
+    assert f"Licence of the model: {licence}" in (Path(bundle.path) / "CARD.md").read_text()
+    plan = _plan(data, **{option: root / "old"})
+    assert plan.record.start_licence == record.card.licence, "its own training adds none"

@@ -17,6 +17,8 @@ import zoo
 from zoo.data import TRAINED_ON, read_seen
 from zoo.errors import DataError, ImageError, ModelError, TrainingError, UsageError
 from zoo.runs import open_run
+from zoo.workflow._images import leave_out_for_all
+from zoo.workflow.evaluate import open_target
 
 FILES = {
     "trained_on.npz",
@@ -337,6 +339,33 @@ class TestSixteenBits:
         hot = deep_folder(tmp_path / "hot", top=5000)
         with pytest.raises(ImageError, match=r"5000.* 4095"):
             zoo.evaluate(done.run, hot)
+
+    @pytest.mark.usefixtures("place")
+    def test_models_of_other_ranges_are_compared_on_what_both_take(self, tmp_path: Path) -> None:
+        """Each left out other images, and the comparison was refused as one of different images."""
+        data, hot = deep_folder(tmp_path / "xray"), deep_folder(tmp_path / "hot", top=5000)
+        ranges = {"narrow": 4095, "wide": 65535}
+        runs = [
+            zoo.train("svm", data, size=8, out=tmp_path / name, settings={"preprocess.intensity.maximum": most}).run
+            for name, most in ranges.items()
+        ]
+        mixed = deep_folder(tmp_path / "mixed")
+        for name in ("bright/0.png", "bright/1.png", "dark/7.png"):
+            (mixed / name).write_bytes((hot / name).read_bytes())
+        for order in (runs, runs[::-1]):
+            found = zoo.compare(order, mixed, skip_bad=True, include_seen=True)
+            assert found.n == 37
+            assert sum("left out for all" in note for note in found.notes) == 1
+            (note,) = (note for note in found.notes if "left out" in note)
+            assert "(narrow) 3" in note
+            assert "(wide) 0" in note
+        with refused("images-none-left", DataError, left_out=40):
+            zoo.compare(runs, hot, skip_bad=True)
+        splits = open_target(runs[1], hot, split="test", provider="cpu").splits
+        ids = splits.test.ids
+        parts = [frozenset(ids[:10]), frozenset(ids[10:])]
+        with refused("images-none-left", DataError, left_out=40):
+            leave_out_for_all([splits, splits], "test", parts, list(ranges))
 
     def test_sharp_edges_over_the_whole_range_pass_the_gate(self, tmp_path: Path) -> None:
         """Float32 sums are exact beside the brightest pixel, not beside each one."""

@@ -17,6 +17,7 @@ from refusals import refused
 
 import zoo
 from zoo import registry
+from zoo.data import open_data
 from zoo.errors import ResumeError, TrainingError, UsageError
 from zoo.runs import Callback, hold_run, open_run
 from zoo.spec import Interval
@@ -51,6 +52,25 @@ def alone() -> Iterator[Hands]:
     """The engine of this process."""
     with open_engine("local") as hands:
         yield hands
+
+
+def test_weights_under_another_licence_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search for a product must not pick what may be used in research alone."""
+    monkeypatch.setattr("zoo.store.weights.is_here", lambda card: card.weights is not None)
+    other, own = "convnextv2_atto", "convnext_atto"
+    images, names = open_data("digits"), (other, own, "svm")
+    free = find_candidates(images, Limits(), slot=10**6, models=names, licence=("Apache-2.0",))
+    every = find_candidates(images, Limits(), slot=10**6, models=names)
+    begun = [{one.model: bool(one.budget.get("pretrained")) for one in found.networks} for found in (every, free)]
+    assert begun == [{other: True, own: True}, {other: False, own: True}]
+    assert not any(other in one.label for one in free.quick)
+    assert any(other in one.label for one in every.quick)
+    head = find_candidates(images, Limits(), slot=10**6, models=names[:2], licence=("apache-2.0",), freeze=True)
+    assert [one.model for one in head.quick] == [own]
+    assert head.left_out == {"has weights under another licence": 1}
+    none = find_candidates(images, Limits(), slot=10**6, models=names, licence=("dinov3-license",))
+    assert not none.quick
+    assert not none.networks
 
 
 def listen(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, str]]:

@@ -2,7 +2,7 @@
 
 What is taken from the user's images is a `Look`: a few sizes, and five levels of brightness in each channel. What is
 drawn has gradients, sharp edges, gratings and speckle, so that a wrong filter, order of channels, mean or window moves
-an answer. The search costs up to two hundred answers of the file.
+an answer. The search costs up to two hundred answers of the file, and three hundred where few of them are clear.
 
 What this module does not know: data sets, runs, and what a bundle is.
 """
@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo._support.ranges import in_ranges
+from zoo.edge._last_step import find_open_labels
 from zoo.spec import Percentile, Scale, Voi, Window
 
 if TYPE_CHECKING:
@@ -40,6 +41,7 @@ _TRIES = 12
 _PAIRS = 12
 """Pairs of pictures with different answers, between which `_HALVINGS` pictures are made, ever nearer to the change."""
 _HALVINGS = 6
+_TURNS = 4  # pictures for each golden image that are tried where too few have a clear answer
 _ALIKE = 3
 """Golden images that may begin with one scene before others have their turn."""
 _SIZES = 6
@@ -155,12 +157,13 @@ def draw_golden(look: Look, predict: Predict, *, count: int, tolerance: float, t
     search.draw_scenes()
     search.seek_missing()
     search.close_in()
+    search.seek_clear(count, tolerance)
     return [_draw(recipe, look) for recipe in search.choose(count, tolerance)]
 
 
 def is_clear(logits: Array, tolerance: float, task: Task) -> bool:
     """Whether the answer to an image cannot change where each of its (K,) logits moves by the tolerance."""
-    return _slack(logits.astype(np.float64), task) > tolerance
+    return not find_open_labels(logits, task, tolerance)
 
 
 def _slack(logits: NDArray[np.float64], task: Task) -> float:
@@ -214,10 +217,21 @@ class _Search:
                 found = self._try(_mix(one.recipe, at_size.recipe, share))
                 near, far = (share, far) if self._answer(found.logits) == answer else (near, share)
 
+    def seek_clear(self, count: int, tolerance: float) -> None:
+        """Where too few pictures have a clear answer, as with many labels: more that are nearly those few."""
+        found = [one for one in self.tried if is_clear(one.logits, tolerance, self.task)]
+        first = [one.recipe for one in found]
+        for turn in range(_TURNS * count if first else 0):
+            if len(found) >= count:
+                return
+            recipe = first[turn % len(first)]
+            one = self._try(_mix(recipe, _Recipe(recipe.size, (self._next(),)), (0.8, 0.9, 0.95, 0.98)[turn % 4]))
+            found += [one] * is_clear(one.logits, tolerance, self.task)
+
     def choose(self, count: int, tolerance: float) -> list[_Recipe]:
         """The smallest slacks, spread over answers, scenes and sizes; clear ones first."""
         slacks = [_slack(one.logits, self.task) for one in self.tried]
-        clear = [index for index, slack in enumerate(slacks) if slack > tolerance]
+        clear = [index for index, one in enumerate(self.tried) if is_clear(one.logits, tolerance, self.task)]
         unclear = sorted(set(range(len(slacks))) - set(clear), key=lambda index: (-slacks[index], index))
         kinds = [(("answer", self._side(one.logits)), one.recipe.seeds[0], one.recipe.size) for one in self.tried]
         chosen: list[int] = []

@@ -99,6 +99,7 @@ def regroup(pool: Pool, group: str) -> Pool:
     return dataclasses.replace(
         pool,
         groups=groups,
+        grouping=grouping,
         columns={**pool.columns, **grouping.named},
         notes=(*notes_with(pool, grouping), found),
         roles=roles,

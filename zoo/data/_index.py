@@ -344,6 +344,11 @@ class Pool:
     advice: tuple[Advice, ...] = ()
 
     @property
+    def grouped_by(self) -> str | None:
+        """What made the groups: a column, a pattern, or what files say; None: unknown, or there are none."""
+        return None if self.grouping is None else self.grouping.chosen
+
+    @property
     def kept(self) -> dict[str, Sequence[str]]:
         """`ImageSet.kept` of all images."""
         roles = {name: self.columns[name] for name in ABOUT if name in self.columns}

@@ -23,6 +23,7 @@ from zoo.data._scanning.examine import NOBODY, pack_row
 from zoo.data._several import Several
 from zoo.data._sources.shard_index import Listing
 from zoo.data._sources.shards import Shards
+from zoo.data._sources.tars import GROUPED
 from zoo.data._unusable import Unusable
 from zoo.errors import ImageError
 from zoo.readers import IMAGE_SUFFIXES, probe, read
@@ -139,6 +140,8 @@ class Growing:
 def _labels(pool: Pool, row: int) -> Iterator[tuple[str, bytes]]:
     """KEY.cls, the number of the class; KEY.json, whatever else is known."""
     said: dict[str, Any] = dict(say_columns(pool, row))
+    if pool.groups is not None and "group" in pool.columns:
+        said[GROUPED] = True
     if pool.targets.ndim == 1:
         yield ".cls", str(int(pool.targets[row])).encode()
     else:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from zoo.edge._results import Prediction
     from zoo.spec import Abstention, ErrorControl, Manifest, OperatingPoint
 
-__all__ = ["count_decisions", "describe_decision", "describe_decisions"]
+__all__ = ["count_decisions", "describe_decision", "describe_decisions", "describe_open"]
 
 NAMED = 6
 """Labels of a set that are named; of a hundred the first say enough."""
@@ -86,6 +86,11 @@ def describe_decisions(manifest: Manifest) -> dict[str, str]:
             f"{_share(above)} are on average of images like its {format_count(new.n, 'validation image')}"
         )
     return lines
+
+
+def describe_open(labels: int) -> str:
+    """What follows the tolerance of a golden set: how many labels it leaves open; "": none."""
+    return f", which leaves {format_count(labels, 'label')} open" if labels else ""
 
 
 def _describe_called(result: Prediction) -> str:

@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
 
 from zoo._support import processes
 from zoo._support.processes import Companions, Ended
-from zoo.edge._intake import REASONS, Array, Blame, Intake, OfEither, Source, blame_of
+from zoo.edge._intake import Array, Intake, Reason, Source
+from zoo.errors import ImageError
 from zoo.spec import Manifest
-
-if TYPE_CHECKING:
-    from zoo.errors import ImageError
 
 __all__ = ["Decoders", "serve"]
 
@@ -42,8 +39,8 @@ class _Head(msgspec.Struct, array_like=True):
     reason: bytes | None
     dtype: str = ""
     shape: tuple[int, ...] = ()
-    blame: Blame = "image"
-    """What the reason blames."""
+    code: str = ""
+    """Of the reason."""
 
 
 class Decoders:
@@ -69,7 +66,7 @@ class Decoders:
         self._companions.stop()
         self._companions.close()
 
-    def pixels(self, name: str, source: bytes | Source | ImageError) -> Array | str:
+    def pixels(self, name: str, source: bytes | Source | ImageError) -> Array | Reason:
         """Decode an image as `Intake.pixels` does; this process does it if no other can be started."""
         path = _spell(source)
         if path is None:
@@ -79,7 +76,7 @@ class Decoders:
             answer = self._companions.ask(msgspec.msgpack.encode(order))
         except Ended as how:
             reason = f"the process that decoded it ended {_TRIES} times ({how}); leave the image out, or free memory"
-            return OfEither(reason) if how.outside else reason
+            return Reason(reason, "image-decoder-killed" if how.outside else ImageError.default_code)
         return self._intake.pixels(name, source, self._frame) if answer is None else _unpack(answer)
 
 
@@ -109,17 +106,17 @@ def serve() -> None:
     processes.serve(answer)
 
 
-def _pack(image: Array | str) -> list[bytes | memoryview]:
-    if isinstance(image, str):
-        head = _Head(image.encode("utf-8", "surrogatepass"), blame=blame_of(image))
+def _pack(image: Array | Reason) -> list[bytes | memoryview]:
+    if isinstance(image, Reason):
+        head = _Head(image.encode("utf-8", "surrogatepass"), code=image.code)
         return processes.join(msgspec.msgpack.encode(head))
     whole = np.ascontiguousarray(image)
     return processes.join(msgspec.msgpack.encode(_Head(None, whole.dtype.str, whole.shape)), whole.data)
 
 
-def _unpack(answer: bytes) -> Array | str:
+def _unpack(answer: bytes) -> Array | Reason:
     first, rest = processes.divide(answer)
     head = msgspec.msgpack.decode(first, type=_Head)
     if head.reason is not None:
-        return REASONS[head.blame](head.reason.decode("utf-8", "surrogatepass"))
+        return Reason(head.reason.decode("utf-8", "surrogatepass"), head.code)
     return np.frombuffer(rest, head.dtype).reshape(head.shape)

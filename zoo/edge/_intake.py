@@ -20,7 +20,7 @@ from zoo.spec import Manifest, Scale, Voi
 if TYPE_CHECKING:
     from zoo.readers import RawImage
 
-__all__ = ["REASONS", "Array", "Blame", "Intake", "OfEither", "OfMachine", "Source", "blame_of"]
+__all__ = ["Array", "Blame", "Intake", "Reason", "Source", "blame_of"]
 
 Array = NDArray[Any]
 Source = Path | str | Array
@@ -30,32 +30,34 @@ Source = Path | str | Array
 Blame = Literal["image", "machine", "either"]
 """What is to blame where an image cannot be used."""
 
-
-class OfMachine(str):
-    """Why an image cannot be used on this machine just now, though it may be sound: a package or memory is missing."""
-
-    __slots__ = ()
-
-
-class OfEither(str):
-    """Why an image cannot be used, be it to blame or not: its decoder was killed, or a disk or share failed."""
-
-    __slots__ = ()
-
-
-REASONS: dict[Blame, type[str]] = {"image": str, "machine": OfMachine, "either": OfEither}
-_CODES: dict[str, type[str]] = {
-    "image-decoder-killed": OfEither,
-    "image-io": OfEither,
-    "image-memory": OfMachine,
-    "image-unopened": OfEither,
-    "package-missing": OfMachine,
+_BLAMES: dict[str, Blame] = {
+    "image-decoder-killed": "either",
+    "image-io": "either",
+    "image-memory": "machine",
+    "image-unopened": "either",
+    "package-missing": "machine",
 }
 
 
-def blame_of(reason: str) -> Blame:
-    """What a reason blames."""
-    return next(blame for blame, kind in REASONS.items() if type(reason) is kind)
+class Reason(str):
+    """Why an image cannot be used, on one line.
+
+    Attributes:
+        code: of the error.
+    """
+
+    __slots__ = ("code",)
+    code: str
+
+    def __new__(cls, text: str, code: str = ImageError.default_code) -> Reason:
+        self = super().__new__(cls, text)
+        self.code = code
+        return self
+
+
+def blame_of(code: str) -> Blame:
+    """What an error blames; see `Failure.blame`."""
+    return _BLAMES.get(code, "image")
 
 
 class Intake:
@@ -70,7 +72,7 @@ class Intake:
         self.manifest = manifest
         self.kinds = _kinds(manifest)
 
-    def pixels(self, name: str, source: bytes | Source | ImageError, frame: int | None = None) -> Array | str:
+    def pixels(self, name: str, source: bytes | Source | ImageError, frame: int | None = None) -> Array | Reason:
         """One image as the graph takes it, or why it cannot be used, on one line.
 
         Args:
@@ -79,16 +81,16 @@ class Intake:
             frame: which picture of a file that holds several; arrays are taken as they are.
 
         Returns:
-            Pixels, or the reason: `OfMachine` or `OfEither` where the image is not to blame, or may not be.
+            Pixels, or the reason.
         """
         try:
             if isinstance(source, ImageError):
                 raise source
             return self._ready(self.read(source, name=name, frame=frame))
         except ImageError as problem:
-            return _CODES.get(problem.code, str)(problem.reason)
+            return Reason(problem.reason, problem.code)
         except MemoryError:
-            return OfMachine("not enough memory to decode it; give the image smaller or alone")
+            return Reason("not enough memory to decode it; give the image smaller or alone", "image-memory")
 
     def read(self, source: bytes | Source, *, name: str | None = None, frame: int | None = None) -> RawImage:
         """One raw image, read as the model was trained: through the file's own window, or its pictures as channels.

@@ -15,8 +15,8 @@ import msgspec
 import numpy as np
 
 from zoo._support.text import format_count, join_lines
-from zoo.edge._decision_words import describe_decisions
-from zoo.edge._last_step import LAST_STEP, find_changed_labels, measure_last_step
+from zoo.edge._decision_words import describe_decisions, describe_open
+from zoo.edge._last_step import LAST_STEP, find_changed_labels, find_open_labels, measure_last_step
 from zoo.edge._runtime import Runtime
 from zoo.edge.bundle import GOLDEN, Contents, Signed, is_archive, open_model
 from zoo.errors import GateError, ImageError, ModelError, SignatureError
@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from numpy.typing import NDArray
+
+    from zoo.spec import Task
 
 __all__ = ["Golden", "Verification", "prove", "read_golden", "replay"]
 
@@ -56,6 +58,8 @@ class Verification(Display, msgspec.Struct, frozen=True, kw_only=True):
     """Largest |difference| / max(1, |expected logit|)."""
     tolerance: float
     """What it may be."""
+    open_labels: int = 0
+    """Labels of golden images that may come or go within the tolerance. Their logits are compared, they are not."""
     max_abs_evidence: float | None = None
     """The same of the evidence maps that the golden set holds; null: none."""
     max_abs_features: float | None = None
@@ -73,7 +77,8 @@ class Verification(Display, msgspec.Struct, frozen=True, kw_only=True):
         """How far the golden answers were from those expected, and whether the bundle is signed."""
         within = f"logits of {format_count(self.images, 'golden image')} within {self.max_abs_logit:.1e}"
         signed = "not signed" if self.signed == "none" else f"signature {self.signed}"
-        return f"{self.name} in {self.path}: {within}, allowed {self.tolerance:.1e}; {signed}"
+        left = describe_open(self.open_labels)
+        return f"{self.name} in {self.path}: {within}, allowed {self.tolerance:.1e}{left}; {signed}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +103,11 @@ class Golden:
     def beside(self, image: int) -> NDArray[np.float32] | None:
         """(1, C) of one image."""
         return None if self.columns is None else self.columns[image : image + 1]
+
+    def count_open(self, image: int, task: Task) -> int:
+        """Labels of one image that the tolerance leaves open; of a model that gives one label at most 1."""
+        found = len(find_open_labels(self.logits[image], task, self.tolerance))
+        return found if task == "multilabel" else min(1, found)
 
 
 def prove(
@@ -175,6 +185,7 @@ def replay(runtime: Runtime, contents: Contents) -> Verification:
         golden=contents.manifest.golden,
         max_abs_logit=worst,
         tolerance=golden.tolerance,
+        open_labels=sum(golden.count_open(at, runtime.manifest.task) for at in range(len(golden.images))),
         max_abs_evidence=worst_map,
         max_abs_features=worst_row,
         max_abs_novelty=worst_score,
@@ -212,7 +223,7 @@ def _replay(runtime: Runtime, golden: Golden) -> tuple[float, list[str]]:
                     f"{name}: probabilities expected of its logits at temperature {manifest.temperature:.4g} within "
                     f"{LAST_STEP:g}, actual off by {off:.2g}"
                 )
-        for changed in find_changed_labels(actual, expected, manifest.task):
+        for changed in find_changed_labels(actual, expected, manifest.task, golden.tolerance):
             was, now = f"{runtime.labels[int(expected.argmax())]!r}", f"{runtime.labels[changed]!r}"
             if manifest.task == "multilabel":
                 was, now = (f"{now} {'given' if one[changed] > 0 else 'not given'}" for one in (expected, actual))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from zoo.edge._decision_words import describe_decision
+from zoo.edge._intake import blame_of
+from zoo.errors import ImageError
 from zoo.spec import FEATURES, LABEL_SEPARATOR, MEASURED, NOVELTY, Display, Rows, Table
 
 if TYPE_CHECKING:
@@ -118,18 +120,27 @@ class Failure(_Answered):
         image: the path as given or found, or "array N".
         error: one line.
         model: as of a `Prediction`.
-        blame: "machine": a package or memory is missing, the image may be sound; "either": its decoder was killed, or a
-            disk or share failed over it.
+        code: of the error; answers that were read again from a table or a ledger have none of it.
     """
 
     image: str
     error: str
     model: str | None = None
-    blame: Blame = field(default="image", compare=False)
+    code: str = field(default=ImageError.default_code, compare=False)
+
+    @property
+    def blame(self) -> Blame:
+        """Whose fault it is.
+
+        "machine": a package or memory is missing, and the image may be sound. "either": its decoder was killed, or a
+        disk or share failed over it.
+        """
+        return blame_of(self.code)
 
     def row(self, top: int | None = None) -> dict[str, Any]:  # noqa: ARG002 - the same call as Prediction.row
-        """For `--json`."""
-        return {"image": self.image, "error": self.error} | _of_file(self.model)
+        """For `--json`; `blame` is there where it is not the image."""
+        blame = {} if self.blame == "image" else {"blame": self.blame}
+        return {"image": self.image, "error": self.error} | blame | _of_file(self.model)
 
     def headline(self) -> str:
         """The image, and why it has no answer."""

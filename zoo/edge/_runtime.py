@@ -19,7 +19,7 @@ from zoo._support.text import printable
 from zoo.edge._asking import ask, check_output, decisive_outputs, make_feed
 from zoo.edge._beside import Beside, Cells, FindRow, numbers_of, refuse_unasked
 from zoo.edge._graph import check_graph, count_features
-from zoo.edge._intake import Array, Intake, Source, blame_of
+from zoo.edge._intake import Array, Intake, Reason, Source
 from zoo.edge._measure import check_measured, measure_pixels
 from zoo.edge._results import Answers, Failure, Result, mark_of, read_predictions
 from zoo.edge._session import check_memory, open_session, placement
@@ -321,8 +321,8 @@ class Runtime:
         decoded = decode_batches(items, self._intake, size=size, workers=workers, frame=frame)
         with contextlib.closing(decoded) as batches:
             for names, group in batches:
-                if isinstance(group, str):
-                    yield Failure(names[0], str(group), mark, blame_of(group))
+                if isinstance(group, Reason):
+                    yield Failure(names[0], str(group), mark, group.code)
                     continue
                 given, wrong = beside.take(names)
                 good = [at for at in range(len(names)) if at not in wrong]
@@ -359,8 +359,8 @@ class Runtime:
         given = numbers_of(self.manifest, columns, 1)
         shown = name or (str(source) if isinstance(source, str | Path) else "image")
         image = self._intake.pixels(shown, source, frame)
-        if isinstance(image, str):
-            return Failure(shown, str(image), blame=blame_of(image))
+        if isinstance(image, Reason):
+            return Failure(shown, str(image), code=image.code)
         return self._predict(decisive_outputs(self.manifest), make_feed(self.manifest, image[None], given), [shown])[0]
 
     def _predict(

@@ -19,7 +19,7 @@ import numpy as np
 from zoo._support.machine import cores
 from zoo._urls import show_place
 from zoo.edge._decoders import Decoders
-from zoo.edge._intake import Array, Intake, Source
+from zoo.edge._intake import Array, Intake, Reason, Source
 from zoo.errors import DataError, ImageError, UsageError
 from zoo.readers._walk import Walk, join
 
@@ -48,7 +48,7 @@ def decode_batches(
     size: int,
     workers: int,
     frame: int | None,
-) -> Generator[tuple[list[str], Array | str]]:
+) -> Generator[tuple[list[str], Array | Reason]]:
     """Decode ahead and stack equal-shaped neighbours.
 
     Args:
@@ -71,7 +71,7 @@ def decode_batches(
                 f"{what} is {value}, expected {least} or more", code="option-value", option=what, value=value
             )
     with contextlib.ExitStack() as stack:
-        load: Callable[[str, bytes | Source | ImageError], Array | str] = partial(intake.pixels, frame=frame)
+        load: Callable[[str, bytes | Source | ImageError], Array | Reason] = partial(intake.pixels, frame=frame)
         if workers:
             decoders = stack.enter_context(contextlib.closing(Decoders(intake, workers, frame)))
             load = decoders.pixels
@@ -121,10 +121,10 @@ def expand(
 
 def decode_ahead(
     items: Iterable[tuple[str, Found]],
-    load: Callable[[str, Found], Array | str],
+    load: Callable[[str, Found], Array | Reason],
     *,
     threads: int | None = None,
-) -> Generator[tuple[str, Array | str]]:
+) -> Generator[tuple[str, Array | Reason]]:
     """Decode ahead in threads.
 
     Args:
@@ -136,7 +136,7 @@ def decode_ahead(
         (name, pixels), or (name, reason) for an image that cannot be used, in the order of `items`.
     """
     threads = threads or min(_MOST_THREADS, cores())
-    pending: deque[tuple[str, Future[Array | str]]] = deque()
+    pending: deque[tuple[str, Future[Array | Reason]]] = deque()
     allowed = threads  # until the first image has told how large they are
     source = iter(items)
     pool = ThreadPoolExecutor(threads, thread_name_prefix="zoo-decode")
@@ -155,7 +155,7 @@ def decode_ahead(
         pool.shutdown(wait=True, cancel_futures=True)
 
 
-def batches(images: Iterable[tuple[str, Array | str]], size: int) -> Iterator[tuple[list[str], Array | str]]:
+def batches(images: Iterable[tuple[str, Array | Reason]], size: int) -> Iterator[tuple[list[str], Array | Reason]]:
     """Stack equal-shaped neighbours.
 
     Args:

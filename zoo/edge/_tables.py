@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from zoo._support.text import printable, title_of_metric
-from zoo.edge._decision_words import describe_decision, describe_decisions
+from zoo.edge._decision_words import describe_decision, describe_decisions, describe_open
 from zoo.edge._print import format_count, format_table, megabytes, show_path, with_interval
 
 if TYPE_CHECKING:
@@ -106,7 +106,7 @@ def describe_proof(proof: Verification, key: Path | None) -> dict[str, str]:
         "signature": _describe_signature(proof, key),
         "hashes": f"{format_count(proof.files, 'file')} as they were exported",
         "golden set": f"{format_count(proof.images, 'raw image')} on {proof.provider}: logits within "
-        f"{proof.max_abs_logit:.1e}{maps}{rows}, allowed {proof.tolerance:.1e}",
+        f"{proof.max_abs_logit:.1e}{maps}{rows}, allowed {proof.tolerance:.1e}{describe_open(proof.open_labels)}",
         "images": describe_golden(proof.golden),
         "onnxruntime": f"{proof.onnxruntime} here; {_describe_oldest(proof.runtime)}",
         **proof.decisions,

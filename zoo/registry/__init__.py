@@ -6,19 +6,19 @@ entry-point group zoo.plugins, catalogues by zoo.catalogues, ours by the same do
 
 from __future__ import annotations
 
-from zoo.registry._checking import PluginRow, check_plugins, plugins
+from zoo.registry._checking import check_plugins, plugins
 from zoo.registry._ensembles import ENSEMBLE, ENSEMBLE_PLUGIN
-from zoo.registry._entry_rows import EntryRow, callbacks, check_callbacks, check_readers, readers
+from zoo.registry._entry_rows import callbacks, check_callbacks, check_readers, readers
 from zoo.registry._installed import State, catalogue
 from zoo.registry._listing import Row, find, models
 from zoo.registry._loading import LoadedPlugin, load
+from zoo.registry._rows import EntryRow
 
 __all__ = [
     "ENSEMBLE",
     "ENSEMBLE_PLUGIN",
     "EntryRow",
     "LoadedPlugin",
-    "PluginRow",
     "Row",
     "State",
     "callbacks",

@@ -13,14 +13,15 @@ from pathlib import Path
 
 import msgspec
 
-from zoo._support.entries import PLUGINS, Entry, Unread, read_declared
+from zoo._support.entries import PLUGINS, Entry, read_declared
 from zoo._support.processes import command
 from zoo._support.text import brief, printable
 from zoo.errors import PluginError, ZooError
 from zoo.registry._installed import State
 from zoo.registry._loading import load, refusal, state_of
+from zoo.registry._rows import EntryRow, Group, row_of, row_of_unread
 
-__all__ = ["PluginRow", "check_plugins", "plugins"]
+__all__ = ["check_plugins", "plugins"]
 
 _MOST_PRINTED = 2000
 """Bytes of what a plugin prints that are looked at."""
@@ -30,32 +31,19 @@ PATIENCE = 60.0
 _AT_A_TIME = 4  # processes
 _ANSWER, _PRINTED = ".answer", ".printed"
 
+_GROUP: Group = "zoo.plugins"
 _BROKEN: State = "broken"
 _REMEDY = "tell its author, or uninstall it"
 
 
-class PluginRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of `zoo plugin list` and of `zoo doctor`."""
-
-    name: str
-    distribution: str
-    version: str
-    target: str
-    """module:class, as the entry point says."""
-    state: State
-    """What to make of it; "missing": a package that it needs is not installed; "slow": not known in time."""
-    status: str
-    """The state as a sentence: "ok", or why it will not load."""
-
-
-def plugins() -> list[PluginRow]:
+def plugins() -> list[EntryRow]:
     """Every installed plugin by its metadata, sorted by name. Nothing is imported: "ok" is "may be tried"."""
     declared = read_declared()
     rows = [_row(one, refusal(name, owners)) for name, owners in declared.entries[PLUGINS].items() for one in owners]
-    return [*rows, *map(_row_of, declared.unread_of(PLUGINS))]
+    return [*rows, *(row_of_unread(_GROUP, one) for one in declared.unread_of(PLUGINS))]
 
 
-def check_plugins(limit_s: float = PATIENCE) -> list[PluginRow]:
+def check_plugins(limit_s: float = PATIENCE) -> list[EntryRow]:
     """Every installed plugin, each one really loaded, in a process beside this one.
 
     A plugin that raises, exits or prints is one row with its reason; the others are checked too. One that has not
@@ -68,7 +56,7 @@ def check_plugins(limit_s: float = PATIENCE) -> list[PluginRow]:
 
     deadline = time.monotonic() + limit_s
     rows = plugins()
-    groups: dict[str, list[PluginRow]] = defaultdict(list)
+    groups: dict[str, list[EntryRow]] = defaultdict(list)
     for row in rows:
         if row.state == "ok":
             groups[row.distribution].append(row)
@@ -82,26 +70,8 @@ def check_plugins(limit_s: float = PATIENCE) -> list[PluginRow]:
     ]
 
 
-def _row(entry: Entry, why: PluginError | None) -> PluginRow:
-    return PluginRow(
-        name=entry.name,
-        distribution=entry.distribution.name,
-        version=entry.distribution.version,
-        target=entry.point.value,
-        state="ok" if why is None else state_of(why.code),
-        status="ok" if why is None else str(why),
-    )
-
-
-def _row_of(unread: Unread) -> PluginRow:
-    return PluginRow(
-        name=unread.row,
-        distribution=unread.distribution.name,
-        version=unread.distribution.version,
-        target="",
-        state=_BROKEN,
-        status=unread.error,
-    )
+def _row(entry: Entry, why: PluginError | None) -> EntryRow:
+    return row_of(_GROUP, entry) if why is None else row_of(_GROUP, entry, state_of(why.code), str(why))
 
 
 def try_loading(folder: str, *names: str) -> None:
@@ -130,7 +100,7 @@ def try_loading(folder: str, *names: str) -> None:
         half.rename(Path(f"{place}{_ANSWER}"))
 
 
-def _check_group(group: list[PluginRow], deadline: float) -> list[PluginRow]:
+def _check_group(group: list[EntryRow], deadline: float) -> list[EntryRow]:
     """The rows of plugins that answered before the deadline, loaded one after the other in one process."""
     import tempfile  # these are felt in `zoo list`, which needs none of them
 
@@ -152,7 +122,7 @@ def _check_group(group: list[PluginRow], deadline: float) -> list[PluginRow]:
     return found + [answer for row in rest for answer in _check_group([row], deadline)]
 
 
-def _try(group: list[PluginRow], folder: Path, deadline: float) -> int | None:
+def _try(group: list[EntryRow], folder: Path, deadline: float) -> int | None:
     """The exit status of a process that loads them; None: it was ended at the deadline."""
     import subprocess
 
@@ -170,7 +140,7 @@ def _try(group: list[PluginRow], folder: Path, deadline: float) -> int | None:
         return None
 
 
-def _read(row: PluginRow, place: Path) -> PluginRow:
+def _read(row: EntryRow, place: Path) -> EntryRow:
     """What the process wrote of a plugin."""
     import json
 
@@ -181,7 +151,7 @@ def _read(row: PluginRow, place: Path) -> PluginRow:
     return msgspec.structs.replace(row, state=state, status=status)
 
 
-def _remarks(row: PluginRow, printed: Path) -> tuple[State, str]:
+def _remarks(row: EntryRow, printed: Path) -> tuple[State, str]:
     """State and status of a plugin that can be loaded."""
     from zoo.registry._code import find_changed_files
 

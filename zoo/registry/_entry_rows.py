@@ -6,7 +6,7 @@ import subprocess
 import tempfile
 import time
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal
 
 import msgspec
 
@@ -14,7 +14,6 @@ from zoo._support.entries import (
     CALLBACKS,
     READERS,
     Entry,
-    Unread,
     describe_clash,
     describe_forbidden,
     find_suffix_clashes,
@@ -23,31 +22,13 @@ from zoo._support.entries import (
 )
 from zoo._support.processes import command
 from zoo.errors import ZooError
+from zoo.registry._rows import EntryRow, Group, row_of, row_of_unread
 
-__all__ = ["EntryRow", "callbacks", "check_callbacks", "check_readers", "readers"]
-
-Group: TypeAlias = Literal["zoo.readers", "zoo.callbacks"]
+__all__ = ["callbacks", "check_callbacks", "check_readers", "readers"]
 
 PATIENCE = 60.0
 """Seconds."""
 _AT_A_TIME = 4  # processes
-
-
-class EntryRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One line of `zoo plugin list` and of `zoo doctor`: a reader or a callback."""
-
-    name: str
-    distribution: str
-    version: str
-    target: str
-    """module:object, as the entry point says."""
-    state: Literal["ok", "forbidden", "slow", "broken"]
-    """slow: not imported in the time that was given."""
-    status: str
-    """"ok", or why it will not be used."""
-    group: Group
-    suffixes: tuple[str, ...] = ()
-    """Of the files of a reader; known only where it was loaded."""
 
 
 class _Answer(msgspec.Struct):
@@ -91,7 +72,7 @@ def check_callbacks(limit_s: float = PATIENCE) -> list[EntryRow]:
 def _rows(group: Group) -> list[EntryRow]:
     declared = read_declared()
     rows = [_row(group, one, owners) for owners in declared.entries[group].values() for one in owners]
-    return [*rows, *(_row_of(group, one) for one in declared.unread_of(group))]
+    return [*rows, *(row_of_unread(group, one) for one in declared.unread_of(group))]
 
 
 def _row(group: Group, entry: Entry, owners: tuple[Entry, ...]) -> EntryRow:
@@ -104,27 +85,7 @@ def _row(group: Group, entry: Entry, owners: tuple[Entry, ...]) -> EntryRow:
         state, status = "forbidden", describe_forbidden(entry.kind, entry.name)
     elif len(claims) > 1:
         state, status = "broken", describe_clash(entry.kind, entry.name, claims)
-    return EntryRow(
-        name=entry.name,
-        distribution=entry.distribution.name,
-        version=entry.distribution.version,
-        target=entry.point.value,
-        state=state,
-        status=status,
-        group=group,
-    )
-
-
-def _row_of(group: Group, unread: Unread) -> EntryRow:
-    return EntryRow(
-        name=unread.row,
-        distribution=unread.distribution.name,
-        version=unread.distribution.version,
-        target="",
-        state="broken",
-        status=unread.error,
-        group=group,
-    )
+    return row_of(group, entry, state, status)
 
 
 def _describe(row: EntryRow) -> str:

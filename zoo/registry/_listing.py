@@ -11,13 +11,14 @@ import msgspec
 
 from zoo._support.entries import PLUGINS, describe_clash, is_allowed, read_declared
 from zoo._support.imports import needs_remedy
+from zoo._support.text import brief
 from zoo.errors import CatalogueError
 from zoo.registry._ensembles import ENSEMBLE, ensemble_card
 from zoo.registry._installed import State, catalogue, is_installed, no_plugin
-from zoo.spec import Display, ModelCard, PreprocessSpec, Rows, Weights
+from zoo.spec import Display, ModelCard, PreprocessSpec, Rows, Weights, is_licence_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
     from zoo._support.entries import Entry as PluginEntry
     from zoo.registry._catalogue import Catalogue, Entry
@@ -59,14 +60,15 @@ class Row(Display, msgspec.Struct, frozen=True, kw_only=True):
         return f"{self.name}: {self.family}, licence {self.licence}{other}, {self.status}"
 
 
-def models(family: str | None = None) -> Rows[Row]:
+def models(family: str | None = None, *, licence: Sequence[str] = ()) -> Rows[Row]:
     """The catalogue, in the order of the files; a catalogue that could not be read is one row at the end.
 
     Args:
         family: only models of this family.
+        licence: only models whose code, and pretrained weights, are under one of these licences; empty: all.
 
     Raises:
-        CatalogueError: no model is of this family.
+        CatalogueError: no model is of this family, or none has such a licence.
     """
     declared = read_declared()
     everything, plugins = catalogue(declared), declared.entries[PLUGINS]
@@ -76,13 +78,18 @@ def models(family: str | None = None) -> Rows[Row]:
         for owners in everything.entries.values()
         for entry in owners
     ]
+    if licence:
+        _refuse_licence(licence, rows)
+        rows = [row for row in rows if _is_under(row, licence)]
     if family is not None:
-        families = list(dict.fromkeys(row.family for row in rows))
+        families = list(dict.fromkeys(owner.card.family for owners in everything.entries.values() for owner in owners))
         if family not in families:
             raise CatalogueError(
                 _unknown_family(family, families, everything), code="family-unknown", family=family, known=families
             )
-        return Rows(row for row in rows if row.family == family)
+        rows = [row for row in rows if row.family == family]
+    if family is not None or licence:
+        return Rows(rows)
     broken_rows = [
         Row(
             name=f"({broken.distribution.name})",  # no model can have this name
@@ -166,6 +173,23 @@ def _status(
         return "broken", describe_clash("plugin", plugin, (owner.distribution for owner in plugins[plugin]))
     absent = tuple(package for package in entry.card.needs if not here(package))
     return ("missing", needs_remedy(absent, entry.distribution.name)) if absent else ("ok", "ok")
+
+
+def _is_under(row: Row, licence: Sequence[str]) -> bool:
+    weights = row.weights_licence
+    return is_licence_of(row.licence, licence) and (weights is None or is_licence_of(weights, licence))
+
+
+def _refuse_licence(licence: Sequence[str], rows: Sequence[Row]) -> None:
+    known = sorted({one for row in rows for one in (row.licence, row.weights_licence) if one is not None})
+    wrong = [one for one in licence if not any(is_licence_of(name, [one]) for name in known)]
+    if wrong:
+        raise CatalogueError(
+            f"no model is under {brief(wrong)}; licences are {', '.join(known)}",
+            code="licence-unknown",
+            licence=wrong,
+            known=known,
+        )
 
 
 def _unknown_family(name: str, families: list[str], everything: Catalogue) -> str:

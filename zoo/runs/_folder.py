@@ -21,6 +21,7 @@ from zoo.spec import (
     SCHEMA,
     Abstention,
     Fingerprint,
+    Licence,
     ModelCard,
     OperatingPoint,
     PluginOrigin,
@@ -129,6 +130,8 @@ class RunRecord(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only
     """Source and sha256 of pretrained weights."""
     fresh: tuple[str, ...] = ()
     """First convolutions that those weights left new, because their kernels have another size."""
+    start_licence: Licence = "unknown"
+    """Licence of `weights`; of a run's file that of its model."""
     continues: str | None = None
     """Folder of the run whose weights and head it began with (--from). It stays on this machine and is never
     exported."""
@@ -349,5 +352,5 @@ def weights_licence(record: RunRecord) -> str | None:
     if record.weights is None:
         return None
     if record.weights.startswith("file:"):  # the user's own, of which the card knows nothing
-        return "unknown"
+        return record.start_licence
     return record.card.weights.licence if record.card.weights is not None else "unknown"

@@ -75,6 +75,7 @@ from zoo.spec._value import (
     Licence,
     Task,
     Uncertain,
+    is_licence_of,
     is_non_commercial,
 )
 
@@ -181,6 +182,7 @@ __all__ = [
     "decode",
     "encode",
     "from_builtins",
+    "is_licence_of",
     "is_non_commercial",
     "parse_duration",
     "pick_reading",

@@ -32,11 +32,13 @@ class GoldenProof(Value, frozen=True):
     max_abs_probability: float
     """Largest difference of a probability from what the expected logits and the temperature give."""
     flips: int
-    """Images whose label differs; multilabel: labels of images that one side gives and the other does not."""
+    """Images whose label differs by more than the tolerance; multilabel: labels that one side alone gives."""
     tolerance: float
     """What `max_abs_logit` may be; it is that of the golden set."""
     runtime: str
     """Distribution and version of the runtime that answered, such as "openvino 2026.4.1"."""
+    open_labels: int = 0
+    """Labels of golden images that may come or go within the tolerance: not compared, their logits are."""
     max_abs_novelty: float | None = None
     """Largest |difference| / max(1, |expected score|); null: the file gives no score of how unlike training an image
     is."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Collection
 from typing import Literal
 
 import msgspec
@@ -28,6 +29,7 @@ __all__ = [
     "Task",
     "Uncertain",
     "Value",
+    "is_licence_of",
     "is_non_commercial",
 ]
 
@@ -93,6 +95,11 @@ _NON_COMMERCIAL = re.compile(r"\bNC\b", re.IGNORECASE)
 def is_non_commercial(licence: Licence) -> bool:
     """Whether a licence says by its name that it allows no commercial use."""
     return bool(_NON_COMMERCIAL.search(licence))
+
+
+def is_licence_of(licence: Licence, licences: Collection[str]) -> bool:
+    """Whether a licence is one of these, in any case; of none: any is."""
+    return not licences or licence.lower() in {one.lower() for one in licences}
 
 
 class Value(msgspec.Struct, frozen=True, forbid_unknown_fields=True, kw_only=True):

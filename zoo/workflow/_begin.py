@@ -17,7 +17,7 @@ import msgspec
 from zoo.data import TRAINED_ON, apply_advice, balance, join_start, read_seen, write_seen
 from zoo.errors import DataError, UsageError
 from zoo.evaluation import check_metric
-from zoo.runs import RunRecord, TrainContext, Trainer, create_run, new_id, open_run, settle, versions
+from zoo.runs import RunRecord, TrainContext, Trainer, create_run, new_id, open_run, settle, versions, weights_licence
 from zoo.spec import UNKNOWN, ModelCard, Weights, is_non_commercial, parse_duration
 from zoo.store.weights import resolve as resolve_weights
 from zoo.workflow._continue import describe_reading, find_origin, inherit, inherit_reading, match_head, read_as_before
@@ -172,7 +172,8 @@ def prepare(
         card, splits, loaded, source=data, skipped=splits.skipped, notes=(*leaks, *notes, *splits.notes)
     )
     if start is not None:
-        record = msgspec.structs.replace(record, weights=f"{start.source} sha256:{start.sha256}")
+        pinned = f"{start.source} sha256:{start.sha256}"
+        record = msgspec.structs.replace(record, weights=pinned, start_licence=start.licence)
     if origin is not None:
         record = msgspec.structs.replace(record, continues=str(origin.path))
     if teaching is not None:
@@ -268,13 +269,15 @@ def _find_start(
     sha256 = None
     if is_run(beside):
         record = open_run(beside).record
-        sha256, start = record.seen, dataclasses.replace(start, source=f"file:{record.id}/{start.path.name}")
+        licence = weights_licence(record) or record.card.licence
+        sha256 = record.seen
+        start = dataclasses.replace(start, source=f"file:{record.id}/{start.path.name}", licence=licence)
     return start, join_start([read_seen(beside / TRAINED_ON, sha256)]), ()
 
 
 def _say_licence(start: ResolvedWeights | None) -> tuple[str, ...]:
     """A note on what the licence of other people's weights is; whoever may not use them stops here."""
-    if start is None or start.source.startswith("file:"):
+    if start is None or (start.source.startswith("file:") and start.licence == "unknown"):
         return ()
     use = ", not for commercial use" if is_non_commercial(start.licence) else ""
     return (f"pretrained weights {start.source.partition('@')[0]}: licence {start.licence}{use}",)

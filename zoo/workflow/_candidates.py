@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 from zoo.errors import CatalogueError, UsageError, ZooError
+from zoo.spec import is_licence_of
 from zoo.workflow._recipe import OWN_SIZE, configure, resolve
 from zoo.workflow._settings import settings_of
 
@@ -116,6 +117,7 @@ def find_candidates(
     *,
     slot: float,
     models: Sequence[str] = (),
+    licence: Sequence[str] = (),
     device: str | None = None,
     freeze: bool = False,
 ) -> Candidates:
@@ -130,6 +132,7 @@ def find_candidates(
         limits: limits of the device.
         slot: seconds that the longest training can have.
         models: only these; empty: all.
+        licence: only code under these, and weights too where they are used; empty: any.
         device: name, as in `TrainConfig.device`; on another than the CPU no time is estimated.
         freeze: pretrained networks alone, and of each the head alone is trained, in one step.
 
@@ -150,15 +153,21 @@ def find_candidates(
     for name in dict.fromkeys(names):
         card = registry.find(name)
         why = "" if state.get(name, "ok") == "ok" else "cannot be loaded here"
+        why = why or ("" if is_licence_of(card.licence, licence) else "under another licence")
+        usable = card.weights is not None and is_licence_of(card.weights.licence, licence)
         if card.family == "classical" and not freeze:
             why = why or _why_not_classical(card, data, named=bool(models))
             if not why:
                 quick += _classical(card, data)
         else:
             timed = device in {None, "auto", "cpu"} and not freeze
-            why = why or (_why_no_head(card) if freeze else "") or _why_not(card, data, limits, slot, timed=timed)
+            why = (
+                why
+                or (_why_no_head(card, usable=usable) if freeze else "")
+                or _why_not(card, data, limits, slot, timed=timed)
+            )
             if not why:
-                (pretrained if is_here(card) else scratch).append(card)
+                (pretrained if usable and is_here(card) else scratch).append(card)
         left_out[why] += bool(why)
     quick.sort(key=lambda one: CLASSICAL.index(one.model) if one.model in CLASSICAL else len(CLASSICAL))
     # The larger of two pretrained networks is usually the better one; from scratch the smaller learns more in the time.
@@ -239,12 +248,14 @@ def _with_weights(data: Splits) -> dict[str, Any]:
     return {"pretrained": True, **({"size": _KEPT_SIZE} if data.largest_side <= OWN_SIZE else {})}
 
 
-def _why_no_head(card: ModelCard) -> str:
+def _why_no_head(card: ModelCard, *, usable: bool) -> str:
     """Why no head can be trained on a card's features; empty: it can."""
     from zoo.store.weights import is_here
 
     if card.family == "classical" or card.family in _PARTLY:
         return "has no features of trained weights"
+    if card.weights is not None and not usable:
+        return "has weights under another licence"
     return "" if is_here(card) else "has no weights on this machine"
 
 

@@ -6,7 +6,7 @@ import dataclasses
 import logging
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
@@ -33,6 +33,7 @@ __all__ = [
     "check_in_range",
     "images_of",
     "lasting_source",
+    "leave_out_for_all",
     "note_left_out",
     "note_unread",
     "open_as",
@@ -160,6 +161,41 @@ def share_unread(splits: Splits, name: str) -> float | None:
 def note_left_out(n: int) -> str:
     """The note on images that were left out."""
     return f"{count_with_verb(n, 'image')} left out: cannot be decoded, or out of range"
+
+
+def leave_out_for_all(
+    data: Sequence[Splits], split: str, left_out: Sequence[frozenset[str]], names: Sequence[str]
+) -> list[Splits]:
+    """Leave out for all models what one of them cannot take, such as an image outside its range; a note says so.
+
+    Args:
+        data: images of each model: of one set, without those that it cannot take.
+        split: which of its splits is judged.
+        left_out: ids of the latter, of each model.
+        names: how the models are called.
+
+    Raises:
+        DataError: nothing is left.
+    """
+    bad = frozenset[str]().union(*left_out)
+    if all(one == bad for one in left_out):  # the notes of the data say it
+        return list(data)
+    each = ", ".join(f"{name} {len(one)}" for name, one in zip(names, left_out, strict=True))
+    note = f"{count_with_verb(len(bad), 'image')} left out for all: not decoded, or out of a model's range ({each})"
+    kept = []
+    for one, own in zip(data, left_out, strict=True):
+        images = one.split(split)
+        left = images.subset([at for at, image in enumerate(images.ids) if image not in bad])
+        if not len(left):
+            raise DataError(
+                f"{note}: none is left to judge; name images that all models take with --data",
+                code="images-none-left",
+                left_out=len(bad),
+            )
+        others = (said for said in one.notes if said != note_left_out(len(own)))
+        changed: dict[str, Any] = {split: left, "notes": (*others, note)}
+        kept.append(dataclasses.replace(one, **changed))
+    return kept
 
 
 def lasting_source(data: str | Path) -> str:

@@ -39,6 +39,8 @@ class BatchResult(Display, msgspec.Struct, frozen=True, kw_only=True):
     """Of the whole batch."""
     failed: int
     """Images whose row has an error in the place of an answer, in parts that are done."""
+    again: int
+    """Of these, images that may be sound: memory, a package, a decoder or a disk failed. A resumed call asks again."""
     parts: int
     done: int
     """Parts that are done; the batch is finished when all are."""
@@ -59,7 +61,7 @@ class BatchResult(Display, msgspec.Struct, frozen=True, kw_only=True):
 
     def tables(self) -> dict[str, Table]:
         """One row of its numbers."""
-        names = ("place", "format", "images", "failed", "parts", "done", "answered", "seconds")
+        names = ("place", "format", "images", "failed", "again", "parts", "done", "answered", "seconds")
         return {"batch": Table([{name: getattr(self, name) for name in names}])}
 
 
@@ -96,7 +98,8 @@ def predict_batch(
         workers: most actors of "ray", 0: one for each CPU; processes that decode of "local", 0: threads do.
         format: format of the tables.
         part_size: images in a part; None: 1000, or as the batch was begun.
-        resume: continue the batch that is there; without one, begin it; of a finished one nothing is done.
+        resume: continue the batch that is there; without one, begin it. Parts with images that may be sound, though
+            they got no answer, are answered again; else nothing is done of a finished one.
         overwrite: replace a batch that is there.
         statistics: further columns, brightness, contrast and colour of the raw image.
         frame: which picture of files that hold several, counted from 1.
@@ -169,10 +172,10 @@ def predict_batch(
         begun = ledger.begin(place, wanted, resume=resume, overwrite=overwrite)
         result = partial(BatchResult, place=str(place), format=format)
         whole = ledger.read_finished(place, begun)
-        if whole is not None:
+        if whole is not None and not any(record.again for record in whole.parts):
             count, seconds = len(whole.parts), time.monotonic() - started
             return result(
-                images=whole.images, failed=whole.failed, parts=count, done=count, answered=0, seconds=seconds
+                images=whole.images, failed=whole.failed, again=0, parts=count, done=count, answered=0, seconds=seconds
             )
         listing = open_listing(place)
         start = ledger.name_start()
@@ -198,6 +201,7 @@ def predict_batch(
     return result(
         images=listing.images,
         failed=sum(record.failed for record in done.values()),
+        again=sum(record.again for record in done.values()),
         parts=len(listing.parts),
         done=len(done),
         answered=work.answered,

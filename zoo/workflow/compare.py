@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import logging
 from pathlib import Path
@@ -280,12 +281,15 @@ def _judge_all(
     margin: float | None,
 ) -> Comparison:
     """Judge all on the same images, without those that any has seen, and compare."""
+    from zoo.workflow._images import leave_out_for_all
     from zoo.workflow._judge import compare_judged, different_names, judge
     from zoo.workflow._seen import sift_for_all
 
     names = different_names(paths, [one.runtime for one in opened])
     sets, seen = [one.splits for one in opened], None
     if _same_images(opened, split):  # else the comparison says what differs
+        sets = leave_out_for_all(sets, split, [one.left_out for one in opened], names)
+        opened = [dataclasses.replace(one, splits=left) for one, left in zip(opened, sets, strict=True)]
         known = [look_up(one, split) for one in opened]
         include = include_seen or all(one.keeps_seen for one in opened)
         sets, seen = sift_for_all(sets, split, known, names, include=include)
@@ -297,12 +301,11 @@ def _judge_all(
 
 
 def _same_images(opened: Sequence[Target], split: str) -> bool:
-    first = opened[0].splits
-    return all(
-        one.splits.fingerprint.sha256 == first.fingerprint.sha256
-        and list(one.splits.split(split).ids) == list(first.split(split).ids)
-        for one in opened[1:]
-    )
+    """Whether all were given the same images, whatever each cannot take."""
+    first, *others = [
+        (one.splits.fingerprint.sha256, one.left_out.union(one.splits.split(split).ids)) for one in opened
+    ]
+    return all(one == first for one in others)
 
 
 def _refuse_folds(opened: Sequence[Target], names: Sequence[str]) -> None:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from zoo.errors import PluginError, UsageError
+from zoo._support.text import format_count
+from zoo.errors import DataError, PluginError, UsageError
 from zoo.spec import SeenImages, pick_reading
 from zoo.workflow._find import is_run, model_file
 
@@ -101,6 +102,7 @@ class Target:
         seen: what it says that it has seen; None: nothing came with it.
         own: the images are those it was trained with, divided as then.
         run: the run that it lies in; None: it is a file alone.
+        left_out: images of the split that it cannot take (--skip-bad, there or here); `splits` lacks them.
     """
 
     runtime: Runtime
@@ -109,6 +111,7 @@ class Target:
     seen: Seen | None
     own: bool
     run: RunFolder | None = None
+    left_out: frozenset[str] = frozenset()
 
     @property
     def keeps_seen(self) -> bool:
@@ -162,13 +165,16 @@ def open_target(
             raise UsageError(
                 f"{path} does not say where its images are; name them with --data", code="data-unnamed", path=str(path)
             )
-        splits = without_bad(images_of(run, None, uncertain=asked.get("uncertain")), run.record.skipped)
+        given = images_of(run, None, uncertain=asked.get("uncertain"))
+        splits = without_bad(given, run.record.skipped)
     else:
-        splits = reopen_data(data, origin, skip_bad=skip_bad, undivided=undivided, **asked)
+        splits = given = reopen_data(data, origin, skip_bad=skip_bad, undivided=undivided, **asked)
     if skip_bad:
         splits = only_readable(splits, split, runtime)
     own = data is None or (splits.fingerprint.sha256 == origin.data.sha256 and not undivided)
-    return Target(runtime, plugin, splits, seen, own, run)
+    whole, left = given.split(split), splits.split(split)
+    bad = frozenset(whole.ids).difference(left.ids) if len(left) < len(whole) else frozenset[str]()
+    return Target(runtime, plugin, splits, seen, own, run, bad)
 
 
 def load_plugin(run: RunFolder) -> ModelPlugin | None:
@@ -227,5 +233,12 @@ def only_readable(splits: Splits, split: str, runtime: Runtime) -> Splits:
     images, bad = readable(splits.read_for(manifest.preprocess).split(split), manifest.views)
     if not bad:
         return splits
+    if not len(images):
+        raise DataError(
+            f"{splits.fingerprint.name}: none of {format_count(len(bad), 'image')} is decoded and within the range of "
+            f"{manifest.name}; name images that it takes with --data",
+            code="images-none-left",
+            left_out=len(bad),
+        )
     changed: dict[str, Any] = {split: images, "notes": (*splits.notes, note_left_out(len(bad)))}
     return dataclasses.replace(note_unread(splits, split, set(bad)), **changed)

@@ -116,6 +116,7 @@ def pick(
     budget: str | Mapping[str, float] | None = None,
     out: str | Path | None = None,
     models: Sequence[str] = (),
+    licence: Sequence[str] = (),
     metric: str | None = None,
     task: Literal["auto", "ordinal"] | None = None,
     order: Sequence[str] | None = None,
@@ -140,6 +141,8 @@ def pick(
             Each may be missing: no limit, and 30 minutes. Or one text, "latency_ms=10,size_mb=20,minutes=30".
         out: folder of the search; None: runs/pick-NAME-HASH, the hash being of what is asked for.
         models: candidates; empty: the catalogue.
+        licence: only models whose code, and pretrained weights where these are used, are under one of these licences;
+            empty: all.
         metric: what chooses, see `TrainConfig.metric`; None: macro AUROC.
         task: "ordinal": classes are grades in order, see `Budget.task`.
         order: grades that are not numbers, all of them from the lowest to the highest.
@@ -157,7 +160,7 @@ def pick(
     Raises:
         UsageError: a limit that there is not, or is not above 0 (code pick-budget); `freeze`, and no weights are here;
             a setting that the search chooses itself (option-conflict); or the engine cannot be had.
-        CatalogueError: one of `models` is unknown.
+        CatalogueError: one of `models` is unknown, or no model is under a licence.
         ResumeError: `out` holds a search for something else, or other files.
         TrainingError: no candidate meets the limits (code pick-none), or another process conducts this search
             (run-busy).
@@ -165,6 +168,7 @@ def pick(
             refused before the first is trained.
     """
     from zoo.registry import find
+    from zoo.registry import models as list_models
     from zoo.workflow._candidates import Limits
     from zoo.workflow._folds import refuse_none
 
@@ -173,6 +177,7 @@ def pick(
     minutes, limits = said.get("minutes", MINUTES), Limits(said.get("latency_ms"), said.get("size_mb"))
     for name in models:
         find(name)
+    list_models(licence=licence)  # refuses one that no model is under
     source = "digits" if data is None else data
     shared: dict[str, Any] = {
         "metric": metric, "task": task, "order": order, "seed": seed, "device": device, "leaks": leaks, "fold": fold,
@@ -183,8 +188,8 @@ def pick(
     refuse_none(cast("Budget", shared), None)
     with open_engine(engine) as hands:
         return _pick(
-            source, minutes, limits, began, hands, out=out, models=models, shared=shared, freeze=freeze,
-            skip_bad=skip_bad,
+            source, minutes, limits, began, hands, out=out, models=models, licence=licence, shared=shared,
+            freeze=freeze, skip_bad=skip_bad,
         )  # fmt: skip
 
 
@@ -197,6 +202,7 @@ def _pick(
     *,
     out: str | Path | None,
     models: Sequence[str],
+    licence: Sequence[str],
     shared: dict[str, Any],
     freeze: bool,
     skip_bad: bool,
@@ -217,6 +223,7 @@ def _pick(
         "size_mb": limits.size_mb,
         "models": list(models),
         **shared,
+        **({"licence": sorted(map(str.lower, licence))} if licence else {}),
         **({"freeze": True} if freeze else {}),
         **({"skip_bad": True} if skip_bad else {}),
     }
@@ -224,7 +231,9 @@ def _pick(
     plan = None
     if not (folder / PLAN).is_file():  # else the candidates are those of the first call
         slot = _LONGEST * 60 * minutes
-        found = find_candidates(splits, limits, slot=slot, models=models, device=config.device, freeze=freeze)
+        found = find_candidates(
+            splits, limits, slot=slot, models=models, licence=licence, device=config.device, freeze=freeze
+        )
         refuse_unfit(found, splits, cast("Budget", shared))  # while the mended call may still take the folder
         plan = Plan(found)
     clock = open_search(folder, request, minutes, began)
@@ -237,8 +246,8 @@ def _pick(
         result = train(best.model, source, out=best.outcome.run, resume="auto", skip_bad=skip_bad, **asked)
     clock.note()
     point_latest(Path("runs"), Path(result.run))
-    outcome, licence = best.outcome, weights_licence(open_run(Path(result.run)).record)
-    of_weights = () if licence is None else (f"the pick was made from pretrained weights, whose licence is {licence}",)
+    outcome, begun = best.outcome, weights_licence(open_run(Path(result.run)).record)
+    of_weights = () if begun is None else (f"the pick was made from pretrained weights, whose licence is {begun}",)
     if outcome.value is None or outcome.latency_ms is None or outcome.size_bytes is None:
         raise search.none_fits()  # `best` has all three
     return PickResult(

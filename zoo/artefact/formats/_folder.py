@@ -12,6 +12,7 @@ from zoo._support.files import refuse_unwritable, replace_folder, sha256_bytes, 
 from zoo._support.text import format_count, quote_path
 from zoo.artefact.formats._proof import replay_golden
 from zoo.artefact.formats._protocol import version_of
+from zoo.edge._decision_words import describe_open
 from zoo.edge._replay import read_golden
 from zoo.edge.bundle import GOLDEN
 from zoo.errors import ModelError, OutputError, ProviderError, TamperedError, ZooError
@@ -53,7 +54,7 @@ def summarize_proof(proof: GoldenProof) -> str:
     """In words, without its date and place."""
     return (
         f"logits of {format_count(proof.images, 'golden image')} within {proof.max_abs_logit:.1e} by {proof.runtime}, "
-        f"allowed {proof.tolerance:.1e}; {format_count(proof.flips, 'label')} changed"
+        f"allowed {proof.tolerance:.1e}{describe_open(proof.open_labels)}; {format_count(proof.flips, 'label')} changed"
     )
 
 

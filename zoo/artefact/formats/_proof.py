@@ -88,7 +88,7 @@ def replay_golden(
         apart = relative(logits, expected[at : at + 1])
         moved = float(np.nan_to_num(np.abs(of_name - probabilities[at]), nan=np.inf).max())
         last = measure_last_step(logits, of_name, temperature, task)
-        changed = len(find_changed_labels(logits[0], expected[at], task))
+        changed = len(find_changed_labels(logits[0], expected[at], task, golden.tolerance))
         worst, worst_probability, flips = max(worst, apart), max(worst_probability, moved), flips + changed
         if novelty is not None and at < len(golden.novelty):
             score = relative(novelty, golden.novelty[at : at + 1])
@@ -121,4 +121,5 @@ def replay_golden(
         flips=flips,
         tolerance=golden.tolerance,
         runtime=runtime,
+        open_labels=sum(golden.count_open(at, task) for at in range(len(golden.images))),
     )

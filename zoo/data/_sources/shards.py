@@ -184,7 +184,8 @@ def index_shards(path: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
     labels, targets = targets_of(read, good, names_beside(root, name), name)
     of_shard = np.repeat(np.arange(len(shards), dtype=np.int32), counts)[good]
     splits = np.array([SPLITS.index(split) if split else -1 for split, _ in shards])[of_shard]
-    grouping = _group(Names.of(group for one in read for group in one.groups).subset(good), targets, found.hashes(good))
+    named = Names.of(group for one in read for group in one.groups).subset(good)
+    grouping = _group(named, targets, found.hashes(good), final=all(one.grouped for one in read))
     kept = ids.subset(good)
     kind, channels = one_form(found.kind[good], found.channels[good], kept, name, as_is=as_is)
     ignored = sum(one.ignored for one in read)
@@ -219,12 +220,17 @@ def index_shards(path: Path, *, skip_bad: bool, as_is: bool = False) -> Pool:
     )
 
 
-def _group(names: Names, targets: NDArray[np.int64], hashes: Mapping[str, NDArray[np.int64]]) -> Grouping:
-    """Groups as samples name them, and the patients of their files; `hashes` as in `group_images`."""
-    nobody = find_missing(names, groups=True)
+def _group(
+    names: Names, targets: NDArray[np.int64], hashes: Mapping[str, NDArray[np.int64]], *, final: bool
+) -> Grouping:
+    """Groups as samples name them, and the patients of their files; `hashes` as in `group_images`.
+
+    `final`: whoever wrote the samples had settled the groups, so patients of the files only fill blanks.
+    """
+    nobody = {""} if final else find_missing(names, groups=True)
     groups = Names.of("" if name in nobody else name for name in names)
     of_samples = {"group": codes_of(groups)} if any(groups) else {}
-    return group_images(targets, hashes, of_samples, lambda _: groups)
+    return group_images(targets, hashes, of_samples, lambda _: groups, "group" if final and of_samples else None)
 
 
 def _list_shards(path: Path, name: str) -> list[tuple[SplitName | None, str]]:

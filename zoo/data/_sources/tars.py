@@ -34,9 +34,12 @@ from zoo.store._places import cache_folder
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["Shard", "read_shard"]
+__all__ = ["GROUPED", "Shard", "read_shard"]
 
 Labels = tuple[str, ...]
+
+GROUPED = "grouped"
+"""In KEY.json, true: "group" is what splits keep whole. `zoo data shard` writes it, who was told which groups hold."""
 
 _WORDS = frozenset({"cls", "json", "txt", "caption", "id", "index"})
 """Extensions that are never looked into for an image."""
@@ -68,6 +71,8 @@ class Shard(msgspec.Struct, array_like=True):
     """Of each of `labels`: those that nobody knows of its images."""
     groups: list[str]
     """(n,) the patient or lesion that a sample names, "" for none."""
+    grouped: bool
+    """All samples say `GROUPED`."""
 
 
 class _Label(NamedTuple):
@@ -238,20 +243,21 @@ class _Growing:
         self._codes = array("i")
         self._labels: dict[_Label, int] = {}
         self._groups: list[str] = []
+        self._grouped = True
         self._fields: dict[tuple[str, ...], int] = {(): 0}
         self._bad: dict[int, Unusable] = {}
 
     def add(self, stream: IO[bytes], key: str, parts: list[_Part]) -> None:
         """Take up a sample, unless it holds no image."""
         identity = f"{self.name}/{key}"
-        code, row, image, group = -1, bytes(ROW.itemsize), None, ""
+        code, row, image, group, grouped = -1, bytes(ROW.itemsize), None, "", True
         try:
             found = _image(stream, parts, identity)
             if found is None:
                 self.ignored += 1
                 return
             image, data = found
-            label, group = _label(stream, parts, identity)
+            label, group, grouped = _label(stream, parts, identity)
             header = quick.probe(data) or probe(data, name=identity)
             row = pack_row(header, hashlib.sha256(data).digest(), NOBODY, self._fields)
             code = self._labels.setdefault(label, len(self._labels))
@@ -261,6 +267,7 @@ class _Growing:
         self._rows += row
         self._codes.append(code)
         self._groups.append(group)
+        self._grouped &= grouped
         self._places[0].append(0 if image is None else image.offset)
         self._places[1].append(0 if image is None else image.size)
 
@@ -279,6 +286,7 @@ class _Growing:
             self.ignored,
             [label.unknown for label in self._labels],
             self._groups,
+            self._grouped,
         )
 
 
@@ -308,8 +316,8 @@ def _image(stream: IO[bytes], parts: list[_Part], identity: str) -> tuple[_Part,
     return None
 
 
-def _label(stream: IO[bytes], parts: list[_Part], identity: str) -> tuple[_Label, str]:
-    """The labels of a sample as texts, and the group that its .json names, "" for none."""
+def _label(stream: IO[bytes], parts: list[_Part], identity: str) -> tuple[_Label, str, bool]:
+    """The labels of a sample as texts, the group that its .json names, "" for none, and whether it says `GROUPED`."""
     texts = {one.extension: one for one in parts if one.extension in ("cls", "json")}
     if not texts:
         raise ImageError(identity, "no label; expected a member .cls or .json beside the image", code="sample-label")
@@ -328,7 +336,7 @@ def _label(stream: IO[bytes], parts: list[_Part], identity: str) -> tuple[_Label
             code="sample-label",
         )
     label = _Label(tuple(map(str, labels)), isinstance(found, list), tuple(map(str, unknown)))
-    return label, _group(about) if isinstance(about, dict) else ""
+    return (label, _group(about), about.get(GROUPED) is True) if isinstance(about, dict) else (label, "", False)
 
 
 def _text(stream: IO[bytes], one: _Part, identity: str) -> Any:

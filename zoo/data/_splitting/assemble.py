@@ -220,8 +220,9 @@ def _rows(
 def _deal_folds(pool: Pool, count: int, fold: FoldChoice, seed: int) -> tuple[Rows, tuple[str, ...]]:
     """All images in `count` folds, as `zoo data split --folds` deals them; splits of the data's own do not count."""
     dealt = deal_folds(
-        pool.targets, pool.digests, count, groups=pool.groups, labels=pool.labels, name=pool.name, seed=seed
-    )
+        pool.targets, pool.digests, count,
+        groups=pool.groups, grouped_by=pool.grouped_by, labels=pool.labels, name=pool.name, seed=seed,
+    )  # fmt: skip
     rows, notes = _assign_folds(pool, dealt, fold, expected=count)
     whole = "" if pool.groups is None else ", groups kept whole"
     made = f"{count} folds were dealt of all images: stratified{whole}, seed {seed}"
@@ -284,7 +285,8 @@ def _make_missing(
         keep |= np.isin(pool.groups, pool.groups[elsewhere])
     made = stratify(
         rows, pool.targets, pool.digests, shares,
-        groups=pool.groups, keep=keep, same=same, labels=pool.labels, name=pool.name, seed=seed,
+        groups=pool.groups, grouped_by=pool.grouped_by, keep=keep, same=same, labels=pool.labels, name=pool.name,
+        seed=seed,
     )  # fmt: skip
     origin = "of all images" if not pool.rows else "out of train"
     whole = "" if pool.groups is None else ", groups kept whole"

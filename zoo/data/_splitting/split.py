@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from zoo._support.text import brief
+from zoo._support.text import brief, format_count
 from zoo.data._labels import count_labels
 from zoo.data._splitting.deal import deal, units
 from zoo.data._splitting.fingerprint import contents
@@ -42,6 +42,7 @@ def stratify(
     groups: NDArray[np.int64] | None = None,
     keep: NDArray[np.bool_] | None = None,
     same: NDArray[np.int64] | None = None,
+    grouped_by: str | None = None,
     labels: Sequence[str],
     name: str,
     seed: int,
@@ -57,6 +58,7 @@ def stratify(
         digests: (n, 32), sha256 of every image.
         shares: fraction of `rows` for each split beside train.
         groups: (n,) group of every image.
+        grouped_by: what made the groups, for errors.
         keep: (n,) images that have to stay in train, with their copies and their group.
         same: `contents` of the digests, where they are known.
         labels: class names, for errors.
@@ -79,9 +81,10 @@ def stratify(
     if targets.ndim == 1 and groups is None:
         part = _by_class(same, targets[rows], rank, kept, list(shares.values()), labels=labels, name=name, parts=parts)
     else:
+        mine = None if groups is None else groups[rows]
         given = [1 - sum(shares.values()), *shares.values()]
-        part = _deal_units(same, targets[rows], rank, kept, given, groups=None if groups is None else groups[rows])
-        _refuse_gaps(part, targets[rows], groups, rows, labels=labels, name=name, parts=parts)
+        part = _deal_units(same, targets[rows], rank, kept, given, groups=mine)
+        _refuse_gaps(part, targets[rows], mine, grouped_by, labels=labels, name=name, parts=parts)
     return {split: np.sort(rows[part == number]) for number, split in enumerate(parts)}
 
 
@@ -91,6 +94,7 @@ def folds(
     count: int,
     *,
     groups: NDArray[np.int64] | None = None,
+    grouped_by: str | None = None,
     labels: Sequence[str],
     name: str,
     seed: int,
@@ -102,6 +106,7 @@ def folds(
         digests: (n, 32), sha256 of every image.
         count: at least 3: one is test, one validation, the rest training.
         groups: (n,) group of every image.
+        grouped_by: what made the groups, for errors.
         labels: class names, for errors.
         name: name of the data set, for errors.
         seed: another seed, another division.
@@ -116,7 +121,7 @@ def folds(
     kept = np.zeros(same.max(initial=-1) + 1, bool)
     part = _deal_units(same, targets, _order(digests, same, seed), kept, [1 / count] * count, groups=groups)
     parts = [f"fold {number}" for number in range(count)]
-    _refuse_gaps(part, targets, groups, np.arange(len(part)), labels=labels, name=name, parts=parts)
+    _refuse_gaps(part, targets, groups, grouped_by, labels=labels, name=name, parts=parts)
     return part
 
 
@@ -204,7 +209,7 @@ def _refuse_gaps(
     part: Rows,
     targets: NDArray[np.int64],
     groups: NDArray[np.int64] | None,
-    rows: Rows,
+    grouped_by: str | None,
     *,
     labels: Sequence[str],
     name: str,
@@ -212,26 +217,41 @@ def _refuse_gaps(
 ) -> None:
     """Refuse a class that is not in every part; labels of which an image has several may be rarer than parts."""
     if len(np.unique(part)) < len(parts):
-        what = "images" if groups is None else f"{len(np.unique(groups[rows]))} groups"
-        raise DataError(
-            f"{name}: {what} too few to fill {brief(parts)}; add images, or ask for fewer parts",
-            code="split-too-few",
-            parts=list(parts),
-        )
+        raise _too_few(f"{name}: has", np.ones(len(part), np.bool_), groups, grouped_by, parts)
     if targets.ndim != 1:
         return
     there = np.unique(targets)
-    for number, which in enumerate(parts):
+    for number in range(len(parts)):
         for k in np.setdiff1d(there, targets[part == number]).tolist():
-            mine = rows[targets == k]
-            held = f"{len(mine)} images" + ("" if groups is None else f" of {len(np.unique(groups[mine]))} groups")
-            raise DataError(
-                f"{name}: class {labels[k]!r} has {held}, which cannot fill {len(parts)} parts ({which} "
-                "would have none); add images of it, or ask for fewer parts",
-                code="split-too-few",
-                label=labels[k],
-                parts=list(parts),
-            )
+            what = f"{name}: class {labels[k]!r} has"
+            raise _too_few(what, targets == k, groups, grouped_by, parts, label=labels[k])
+
+
+def _too_few(
+    what: str,
+    mine: NDArray[np.bool_],
+    groups: NDArray[np.int64] | None,
+    grouped_by: str | None,
+    parts: Sequence[str],
+    **fields: str,
+) -> DataError:
+    """The refusal of images of which one part would have none; it names what made their groups."""
+    held, remedy = format_count(int(mine.sum()), "image"), "add images"
+    if groups is not None:
+        count = len(np.unique(groups[mine]))
+        held += f" of {format_count(count, 'group')}" + (f" (by {grouped_by})" if grouped_by else "")
+        remedy += " of other groups; or give --group, a column or a pattern, where images of one group may be parted"
+        fields_of_groups = {"groups": count, "grouped_by": grouped_by}
+    else:
+        fields_of_groups = {}
+    return DataError(
+        f"{what} {held}, expected enough for each of {brief(parts)}; {remedy}; or ask for fewer parts",
+        code="split-too-few",
+        images=int(mine.sum()),
+        parts=list(parts),
+        **fields_of_groups,
+        **fields,
+    )
 
 
 def _order(digests: NDArray[np.uint8], same: Rows, seed: int) -> Rows:

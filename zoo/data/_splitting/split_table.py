@@ -190,8 +190,10 @@ def _divide(
 ) -> tuple[dict[str, NDArray[np.int64]], dict[str, float]]:
     """Images of each split or fold, and the shares that were wanted."""
     if count is not None:
-        made_of = pool.targets, pool.digests, count
-        fold = deal_folds(*made_of, groups=pool.groups, labels=pool.labels, name=pool.name, seed=seed)
+        fold = deal_folds(
+            pool.targets, pool.digests, count,
+            groups=pool.groups, grouped_by=pool.grouped_by, labels=pool.labels, name=pool.name, seed=seed,
+        )  # fmt: skip
         parts = {str(number): np.flatnonzero(fold == number) for number in range(count)}
         return parts, dict.fromkeys(parts, 1 / count)
     held_out: dict[SplitName, float] = {}
@@ -202,7 +204,7 @@ def _divide(
     everything = np.arange(len(pool.ids), dtype=np.int64)
     made = stratify(
         everything, pool.targets, pool.digests, held_out,
-        groups=pool.groups, labels=pool.labels, name=pool.name, seed=seed,
+        groups=pool.groups, grouped_by=pool.grouped_by, labels=pool.labels, name=pool.name, seed=seed,
     )  # fmt: skip
     wanted: dict[SplitName, float] = {"train": 1 - val - test, **held_out}
     return {split: made[split] for split in made}, {split: wanted[split] for split in wanted}

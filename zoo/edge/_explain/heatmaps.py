@@ -126,7 +126,7 @@ def explain_images(
             randomised = score_map(mapper, heat, image, given, draws) if draws else None
             draws = 0
         except ImageError as problem:
-            yield Failure(name, problem.reason)
+            yield Failure(name, problem.reason, code=problem.code)
             continue
         answer = None if decides is None else runtime.answer(source, name=name, frame=frame, columns=given)
         file = None

@@ -357,7 +357,7 @@ async function selfTest() {
     fill(
       "tested",
       passed
-        ? `Passed: all ${done.images} ${goldenImages(manifest)} answered as where the model was made (largest difference of a logit ${worst}, allowed ${done.tolerance.toPrecision(1)}).`
+        ? `Passed: all ${done.images} ${goldenImages(manifest)} answered as where the model was made (largest difference of a logit ${worst}, allowed ${done.tolerance.toPrecision(1)}${done.open_labels ? `; this leaves ${done.open_labels} label${done.open_labels > 1 ? "s" : ""} open` : ""}).`
         : `Failed: do not use this page on this computer. ${done.mismatches.length} of its numbers differ: ${done.mismatches.slice(0, 3).join("; ")}`,
     );
     byId("tested").className = passed ? "passed" : "warning";

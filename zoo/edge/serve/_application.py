@@ -37,7 +37,7 @@ from zoo.edge.serve._page import media_type, pages
 from zoo.edge.serve._queries import choose, read_query
 from zoo.edge.serve._queue import Full, Gone, Late, WorkQueue
 from zoo.edge.serve._shapes import INFERENCE, Health, ServedModel
-from zoo.edge.serve._work import JSON, VERSION, Sent, Work
+from zoo.edge.serve._work import JSON, VERSION, Sent, Work, name_blamed
 from zoo.errors import ImageError
 
 if TYPE_CHECKING:
@@ -220,7 +220,9 @@ class Service:
             self.metrics.refused.labels("malformed").inc()
             return refusal(400, str(wrong))
         except ImageError as problem:
-            self.metrics.refused.labels("image").inc()
+            if (blamed := name_blamed(problem)) != "image":
+                raise Refused(blamed, 503, problem.reason) from None
+            self.metrics.refused.labels(blamed).inc()
             return refusal(422, problem.reason)
         except Full:
             raise Refused("queue", 503) from None

@@ -61,10 +61,11 @@ class Clinical:
                 if isinstance(data, ImageError):
                     raise data
                 if isinstance(result, Failure):
-                    raise ImageError(name, result.error)
+                    raise ImageError(name, result.error, code=result.code)
                 report = write_report(read_source(data, name), result, author, frame)
             except ImageError as problem:
-                raise ImageError(name, f"{name}: {problem.reason}" if found.several else problem.reason) from None
+                reason = f"{name}: {problem.reason}" if found.several else problem.reason
+                raise ImageError(name, reason, code=problem.code) from None
             reports.append(report.content)
         if form == DICOM:
             if len(reports) > 1:

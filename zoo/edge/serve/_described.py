@@ -46,6 +46,11 @@ def _store(settings: Settings, protected: bool, *names: str) -> dict[str, Any]:
     responses = describe_responses(dict.fromkeys(_STATUSES, _STORED), faults)
     for status, which in _STATUSES.items():
         responses[str(status)]["description"] = f"Store Instances Response: {which} of the instances have a report."
+    late = responses["503"]
+    responses["503"] = {
+        "description": f"{late['description']}; or a Store Instances Response: none has one yet, all may later.",
+        "content": late["content"] | _STORED,
+    }
     return {
         "summary": "STOW-RS: label DICOM images; their reports are retrieved from their study.",
         "parameters": [_uid(name) for name in names],

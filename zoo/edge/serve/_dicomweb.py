@@ -20,11 +20,11 @@ from zoo.edge.clinical._author import Author
 from zoo.edge.clinical._source import name_instance, read_source
 from zoo.edge.clinical._sr import has_highdicom, write_report
 from zoo.edge.serve._accept import DICOM, DICOM_JSON, RELATED, choose_form
-from zoo.edge.serve._guard import refusal
+from zoo.edge.serve._guard import RETRY, refusal
 from zoo.edge.serve._kept import SECONDS, Kept
 from zoo.edge.serve._queries import choose
 from zoo.edge.serve._related import is_related, read_related, write_related
-from zoo.edge.serve._work import JSON
+from zoo.edge.serve._work import JSON, name_blamed
 from zoo.errors import ImageError
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
 
-    from zoo.edge._runtime import Runtime
     from zoo.edge.clinical._source import DicomSource
     from zoo.edge.serve._models import Model, Models
     from zoo.edge.serve._settings import Settings
@@ -88,17 +87,19 @@ class _Outcome:
         stored: those that have a report.
         failed: class and UID of those that have none, and the reason.
         other: the reason for each file that does not say what it is.
+        passing: how many failed by what may be this machine's fault.
     """
 
     stored: list[DicomSource] = field(default_factory=list)
     failed: list[tuple[tuple[str, str], int]] = field(default_factory=list)
     other: list[int] = field(default_factory=list)
+    passing: int = 0
 
     @property
     def status(self) -> int:
-        """200: all are stored; 409: none is; 202: some are (PS3.18 table 10.5.3-1)."""
+        """200: all are stored; 409: none is; 202: some are (PS3.18 table 10.5.3-1); 503: all may be stored later."""
         failed = len(self.failed) + len(self.other)
-        return 200 if not failed else 202 if self.stored else 409
+        return 200 if not failed else 202 if self.stored else 503 if self.passing == failed else 409
 
     def document(self, base: str) -> dict[str, Any]:
         """The Store Instances Response (PS3.18 annex I.2) in the DICOM JSON model; a sequence is there if not empty."""
@@ -169,7 +170,8 @@ class DicomWeb:
                 break
             self._answer_one(sent, data, f"image {at + 1}", study, outcome)
         content = msgspec.json.encode(outcome.document(f"{_find_base(sent, self._names)}{STUDIES}/"))
-        answer = sent.answer(content, DICOM_JSON)
+        again = RETRY if outcome.status == 503 else {}
+        answer = sent.answer(content, DICOM_JSON, **again)
         answer.status_code = outcome.status
         return answer
 
@@ -182,8 +184,9 @@ class DicomWeb:
                 return
             report = write_report(source, self._work.row(runtime, data, name), Author.of(runtime))
         except ImageError as problem:
-            self._work.count_refused()
-            reason = _REASONS.get(_find_code(runtime, problem, data), _FAILED)
+            self._work.count_refused(problem)
+            outcome.passing += name_blamed(problem) != "image"
+            reason = _REASONS.get(problem.code, _FAILED)
             which = name_instance(data)
             if which is None:
                 outcome.other.append(reason)
@@ -205,17 +208,6 @@ class DicomWeb:
             return Response(found[0], media_type=DICOM)
         body, kind = write_related(found)
         return Response(body, headers={"content-type": kind})
-
-
-def _find_code(runtime: Runtime, problem: ImageError, data: bytes) -> str:
-    """The code of a fault; an answer that failed says it in words alone."""
-    if problem.code != ImageError.default_code:
-        return problem.code
-    try:
-        runtime.check(runtime.read(data))
-    except ImageError as fault:
-        return fault.code
-    return problem.code
 
 
 def _find_base(sent: Sent, names: Collection[str]) -> str:

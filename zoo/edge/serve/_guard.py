@@ -24,12 +24,15 @@ if TYPE_CHECKING:
     from zoo.edge.serve._gate import Gate
     from zoo.edge.serve._metrics import Metrics
 
-__all__ = ["Declined", "Guard", "refusal", "single", "where"]
+__all__ = ["RETRY", "Declined", "Guard", "refusal", "single", "where"]
+
+RETRY = {"retry-after": "1"}
+"""Header of an answer that may be another a second later."""
 
 _EXTRA: dict[int, dict[str, str]] = {
     401: {"www-authenticate": "Bearer"},
     415: {"accept-encoding": "identity"},  # RFC 9110, section 15.5.16
-    503: {"retry-after": "1"},
+    503: RETRY,
 }
 
 

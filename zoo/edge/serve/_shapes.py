@@ -69,6 +69,8 @@ class Unanswered(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     image: str
     error: str
+    blame: Literal["machine", "either"] | msgspec.UnsetType = msgspec.UNSET
+    """There where the image may be sound: a package or memory is missing, or its decoder was killed. Send it again."""
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -151,7 +153,7 @@ FAULTS: dict[int, tuple[str, str]] = {
     431: ("HeadersTooLarge", "the request's head is too large; send fewer headers"),
     500: ("InternalError", "the server failed on this request; its log names where"),
     501: ("NotImplemented", "this transfer coding is not known; send Content-Length or chunked"),
-    503: ("Unavailable", "too much to do, or shutting down; try again as 'Retry-After' says"),
+    503: ("Unavailable", "too much to do, no decoder, or shutting down; try again as 'Retry-After' says"),
     504: ("GatewayTimeout", "the answer took longer than this server allows; send a smaller image"),
 }
 """Status → type and message of a `Problem`; the message of a 422 is the reader's."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from dataclasses import dataclass, field
 from threading import Event
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 import numpy as np
@@ -14,6 +14,7 @@ from starlette.responses import Response
 
 from zoo._support.memory import return_memory
 from zoo.edge._explain import explain_image
+from zoo.edge._intake import blame_of
 from zoo.edge._results import Failure
 from zoo.edge.serve._images import NAME, unpack
 from zoo.edge.serve._inference import HEADER, read, write
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from zoo.edge.serve._models import Model
     from zoo.edge.serve._settings import Settings
 
-__all__ = ["JSON", "VERSION", "Columns", "Sent", "Work"]
+__all__ = ["JSON", "VERSION", "Columns", "Sent", "Work", "name_blamed"]
 
 Columns = NDArray[np.float32] | None
 
@@ -44,6 +45,11 @@ VERSION = "zoo-model-version"
 
 _LARGE = 2_000_000
 """Pixels, or bytes, from which the few milliseconds that it takes to return memory are lost in the answer's time."""
+
+
+def name_blamed(problem: ImageError) -> Literal["image", "decoder"]:
+    """Reason of a refusal in the metrics. "decoder": this machine may be to blame, and the image may be sound."""
+    return "image" if blame_of(problem.code) == "image" else "decoder"
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,8 +108,8 @@ class Work:
             except ImageError as problem:
                 if not found.several:
                     raise
-                self.count_refused()
-                yield data, Failure(found.name(at), problem.reason)
+                self.count_refused(problem)
+                yield data, Failure(found.name(at), problem.reason, code=problem.code)
 
     def map(self, sent: Sent, columns: Columns, frame: int | None, label: str | None) -> Response:
         """The heat map as JSON."""
@@ -132,7 +138,7 @@ class Work:
             try:
                 rows.append(self.row(runtime, image, NAME))
             except ImageError as problem:
-                raise ImageError(NAME, f"image {at + 1}: {problem.reason}") from None
+                raise ImageError(NAME, f"image {at + 1}: {problem.reason}", code=problem.code) from None
         body, length = write(sent.model, asked, rows)
         if length is None:
             return sent.answer(body)
@@ -158,12 +164,12 @@ class Work:
         with self._measure(runtime, image):
             result = runtime.answer(image, name=name, frame=frame, columns=columns)
         if isinstance(result, Failure):
-            raise ImageError(name, result.error)
+            raise ImageError(name, result.error, code=result.code)
         return result
 
-    def count_refused(self) -> None:
-        """Count an image that has no answer, where others of its request have."""
-        self._metrics.refused.labels("image").inc()
+    def count_refused(self, problem: ImageError) -> None:
+        """Count an image that has no answer, where others of its request may have one."""
+        self._metrics.refused.labels(name_blamed(problem)).inc()
 
     @contextlib.contextmanager
     def _measure(self, runtime: Runtime, data: bytes | NDArray[Any]) -> Iterator[None]:

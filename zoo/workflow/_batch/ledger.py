@@ -282,13 +282,14 @@ def read_done(place: Place, listing: Listing, batch: str) -> dict[int, Record]:
     """
     there = place.sizes()
     names = [f"{_DONE}/{name}" for name in place.sizes(_DONE)]
-    done = {}
+    done = dict[int, Record]()
     for _, data in place.read_all(names):
         with contextlib.suppress(msgspec.DecodeError):
             record = msgspec.json.decode(data, type=Record)
             part = listing.parts[record.part] if record.part < len(listing.parts) else None
             ours = part and record.batch == batch and record.images == part.images
-            if ours and there.get(record.file) == record.bytes:
+            held = done.get(record.part)
+            if ours and there.get(record.file) == record.bytes and (held is None or record.tries > held.tries):
                 done[record.part] = record
     return done
 

@@ -54,6 +54,8 @@ class Part(msgspec.Struct, frozen=True, array_like=True):
     rows: int
     images: str
     """`digest_names` of its images."""
+    tries: int = 0
+    """Of earlier calls, see `Record.tries`."""
 
     @property
     def name(self) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+from collections import Counter
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,11 +22,13 @@ from zoo._support.text import is_utf8, spell_name
 from zoo._urls import is_url, restore_secrets, show_place
 from zoo.edge import Runtime
 from zoo.edge._answers import encode_line, list_cells, name_columns
+from zoo.edge._intake import Reason
 from zoo.edge._results import Failure
 from zoo.edge._stream import decode_ahead
 from zoo.errors import DataError, ImageError
 from zoo.spec import MEASURED, NOVELTY
 from zoo.store.place import read_bytes
+from zoo.workflow._batch.failures import TRIES
 from zoo.workflow._batch.listing import Part, digest_names, read_part
 
 if TYPE_CHECKING:
@@ -89,6 +92,17 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     """Of the file."""
     images: str
     """`digest_names` of the images that have a row."""
+    machine: int = 0
+    """Failed rows of which this machine is to blame, such as for want of memory."""
+    either: int = 0
+    """Failed rows of which machine or image is to blame."""
+    tries: int = 1
+    """Calls that answered it."""
+
+    @property
+    def again(self) -> int:
+        """Failed rows that a resumed call asks again: as `zoo watch`, `TRIES` times where the image may be to blame."""
+        return self.machine + (self.either if self.tries < TRIES else 0)
 
 
 def open_runtime(job: Job, contents: Contents) -> Runtime:
@@ -123,15 +137,19 @@ def answer_part(job: Job, runtime: Runtime, place: Place, part: Part) -> tuple[R
     )
     write = _write_csv if job.form == "csv" else _write_parquet
     data = write(results, runtime.manifest, statistics=job.statistics)
+    blames = Counter(result.blame for result in results if isinstance(result, Failure))
     record = Record(
         part=part.number,
         batch=job.batch,
         file=f"{part.name}-{sha256_bytes(job.batch.encode(), data)[:_MARK]}.{job.form}",
         rows=len(results),
-        failed=sum(isinstance(result, Failure) for result in results),
+        failed=blames.total(),
         bytes=len(data),
         sha256=sha256_bytes(data),
         images=digest_names(result.image for result in results),
+        machine=blames["machine"],
+        either=blames["either"],
+        tries=part.tries + 1,
     )
     return record, data
 
@@ -183,20 +201,22 @@ def _find_store(place: str, entry: Entry) -> _Store:
     return "/".join(place.split("/")[:3]), entry.source
 
 
-def _read(where: str, entry: Entry, denied: list[tuple[_Store, DataError]]) -> Array | str:
+def _read(where: str, entry: Entry, denied: list[tuple[_Store, DataError]]) -> Array | Reason:
     """The bytes of an image, or why it is not there; `denied` gets refusals, each with its store."""
     end = None if entry.start is None else entry.start + (entry.size or 0)
     try:
         data = read_bytes(where, entry.start, end)
     except FileNotFoundError:
         if entry.start is None:
-            return "no such file; check the address"
+            return Reason("no such file; check the address")
         data = b""
     except DataError as problem:
         if problem.code != "remote-denied":
             raise
         denied.append((_find_store(where, entry), problem))
-        return "access is refused, and not to others of its store; check its rights, or restore it from an archive"
+        return Reason(
+            "access is refused, and not to others of its store; check its rights, or restore it from an archive"
+        )
     except OSError as problem:
         raise DataError(
             f"{show_place(where)}: cannot be read ({(problem.strerror or str(problem)).lower()}); check the disk",

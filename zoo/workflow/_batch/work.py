@@ -10,6 +10,8 @@ import logging
 import time
 from typing import TYPE_CHECKING
 
+from msgspec import structs
+
 from zoo._support.interrupts import sigterm_as_interrupt
 from zoo._support.text import format_count, join_lines
 from zoo.edge._print import Pace
@@ -38,16 +40,21 @@ class Work:
     """What one call has to do.
 
     Attributes:
-        pending: parts that are not done.
+        pending: parts that are not done, and those with rows that are asked again.
         answered: images that this call answered.
     """
 
     def __init__(self, place: Place, listing: Listing, done: Mapping[int, Record]) -> None:
-        self.pending = [part for part in listing.parts if part.number not in done]
+        settled = {number for number, record in done.items() if not record.again}
+        self.pending = [
+            structs.replace(part, tries=done[part.number].tries if part.number in done else 0)
+            for part in listing.parts
+            if part.number not in settled
+        ]
         self.answered = 0
         self._place, self._listing = place, listing
         self._images = sum(part.rows for part in self.pending)
-        self._done = len(done)
+        self._done = len(settled)
         self._failures: dict[int, PartFailure] = {}
         self._first: tuple[float, int] | None = None  # when the first part was done: an engine takes time to start
         if done:
@@ -85,12 +92,12 @@ class Work:
                 return
 
     def name_failures(self, done: Mapping[int, Record]) -> tuple[PartFailure, ...]:
-        """Why each part that is not done is not."""
+        """Why each part that is not done is not, or was not answered again."""
         return tuple(
             self._failures.get(part.number)
             or PartFailure(part=part.number, code="part-lost", message=str(lose(part.number)))
             for part in self._listing.parts
-            if part.number not in done
+            if part.number not in done or part.number in self._failures
         )
 
     def _take(self, outcomes: Iterator[Outcome], window: dict[int, Part], pace: Pace) -> bool:
