@@ -6,8 +6,9 @@ import re
 
 from zoo._support.text import escape_markdown
 from zoo.edge import describe_decisions
+from zoo.edge._decision_words import name_settling
 from zoo.evaluation import title_of
-from zoo.evaluation.page import describe_input, describe_splits, describe_start
+from zoo.evaluation.page import describe_input, describe_splits, describe_start, describe_weights
 from zoo.spec import (
     EvalReport,
     Interval,
@@ -67,7 +68,8 @@ def _describe_reach(manifest: Manifest) -> str:
 
 def _decisions(manifest: Manifest) -> str:
     """How an answer becomes a decision."""
-    how = "Fixed on validation images, the same in `zoo predict`, `zoo serve`, the page and the samples."
+    kept = " The threshold of novelty is that of training." if manifest.recalibrated and manifest.novelty else ""
+    how = f"Fixed on {name_settling(manifest)}, the same in `zoo predict`, `zoo serve`, the page and the samples.{kept}"
     lines = [
         f"- **{name.capitalize()}**: {escape_markdown(text)}." for name, text in describe_decisions(manifest).items()
     ]
@@ -179,9 +181,8 @@ def _channels(manifest: Manifest) -> str:
 def _members(manifest: Manifest) -> str:
     """What goes into an ensemble, and under which licence."""
     what = "The probabilities of several networks, each calibrated on validation images, are averaged"
-    equal = len({member.weight for member in manifest.members}) == 1
     rows = [
-        f"{what} with {'equal weights' if equal else 'the weights below, which were learnt on validation images too'}.",
+        f"{what} with {describe_weights(manifest)}.",
         "",
         "| member | run | weight | sees | start | licence |",
         "|---|---|---|---|---|---|",

@@ -15,13 +15,14 @@ from zoo.evaluation.metrics import title_of
 from zoo.evaluation.page import _methods
 from zoo.evaluation.page._about import demographics, sets_of, training_notes
 from zoo.evaluation.page._html import Html, paragraph, table
-from zoo.evaluation.page._words import describe_input
-from zoo.spec import EVIDENCE
+from zoo.evaluation.page._words import describe_input, describe_weights
+from zoo.spec import EVIDENCE, RECALIBRATED, RECALIBRATION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zoo.evaluation.page._subject import Subject
+    from zoo.spec import Manifest
 
 __all__ = ["CLAIM", "NOT_PROVIDED", "TRIPOD", "fill", "show_checklists"]
 
@@ -120,8 +121,8 @@ def _selection(subject: Subject) -> Iterator[str]:
 def _ensemble(subject: Subject) -> Iterator[str]:
     if subject.manifest is not None:
         members = len(subject.manifest.members)
-        weights = "equal weights" if subject.holds_none else "weights learnt on validation images"
-        yield f"{members} members, {weights}." if members else "None: one model."
+        weights = f"{members} members, {describe_weights(subject.manifest)}."
+        yield weights if members else "None: one model."
 
 
 def _measures(subject: Subject) -> Iterator[str]:
@@ -259,6 +260,24 @@ def _development(subject: Subject) -> Iterator[str]:
     yield f"{parts[0].upper()}{parts[1:]}." if subject.expected else f"{parts}; classes are counted above."
 
 
+def _updating(subject: Subject) -> Iterator[str]:
+    if subject.manifest is not None and subject.recalibrated:
+        yield "The network is as it was trained. What follows it was settled anew on images of another site."
+        yield from _notes(subject.manifest, RECALIBRATED)
+
+
+def _updated(subject: Subject) -> Iterator[str]:
+    if subject.manifest is not None and subject.recalibrated:
+        yield from _notes(subject.manifest, RECALIBRATION)
+        yield "The figures above are those of the updated file."
+
+
+def _notes(manifest: Manifest, start: str) -> Iterator[str]:
+    """Notes of the file that begin so, as sentences."""
+    found = (note for note in manifest.provenance.notes if note.startswith(start))
+    yield from (f"{note[0].upper()}{note[1:]}." for note in found)
+
+
 def _specification(subject: Subject) -> Iterator[str]:
     if subject.manifest is not None:
         yield "The ONNX file is the whole model: preprocessing, network, calibration, labels."
@@ -351,7 +370,7 @@ TRIPOD: tuple[tuple[str, str, Fill | None], ...] = (
     ("12c", "type of model, how it was built and tuned", _methods.say_training),
     ("12d", "heterogeneity between clusters", None),
     ("12e", "measures and plots of performance", _measures),
-    ("12f", "updating of the model", None),
+    ("12f", "updating of the model", _updating),
     ("12g", "how predictions were computed for the evaluation", _methods.say_evaluation),
     ("13", "class imbalance", _imbalance),
     ("14", "fairness", _groups),
@@ -372,7 +391,7 @@ TRIPOD: tuple[tuple[str, str, Fill | None], ...] = (
     ("22", "specification of the model", _specification),
     ("23a", "performance with intervals, subgroups too", _estimates),
     ("23b", "heterogeneity of performance", _groups),
-    ("24", "results of updating", None),
+    ("24", "results of updating", _updated),
     ("25", "interpretation", None),
     ("26", "limitations", None),
     ("27a", "poor or missing input", _refusals),

@@ -46,8 +46,8 @@ def show_operating(subject: Subject) -> Html:
     ]
     what = (
         "An operating point is the probability from which a label counts as called. A lower one misses fewer images of "
-        "the label and raises more false alarms. Each was chosen on validation images by the rule named. The figures "
-        "are of these images, so they may differ from what the rule asked for."
+        f"the label and raises more false alarms. Each was chosen on {subject.settling} by the rule named. The "
+        "figures are of these images, so they may differ from what the rule asked for."
     )
     if subject.report.confusion is not None and len(found.points) > 1:
         what += " Where several labels are called, the answer is the one furthest above its own point."
@@ -117,8 +117,8 @@ def show_conformal(subject: Subject) -> Html:
         "says between which it wavers, an empty one that none fits."
     )
     how = (
-        f"Split-conformal sets ({found.method.upper()}, {each}), from validation images. The promise is for images "
-        f"like those of validation (exchangeable), and for no others.{single}"
+        f"Split-conformal sets ({found.method.upper()}, {each}), from {subject.settling}. The promise is for "
+        f"images like those (exchangeable), and for no others.{single}"
     )
     return Html(
         paragraph(words)

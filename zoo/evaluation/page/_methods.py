@@ -104,10 +104,12 @@ def say_start(subject: Subject) -> Iterator[str]:
 def say_training(subject: Subject) -> Iterator[str]:
     """The recipe, and how the model was chosen."""
     manifest, record = subject.manifest, subject.record
-    if manifest is None or manifest.members:
+    if manifest is None or (manifest.members and not manifest.recalibrated):
         return
     config = manifest.provenance.config
-    if record is not None and record.epochs_done > 1:
+    if manifest.members:
+        yield "Probabilities of its members were calibrated before, each with a temperature of its own."
+    elif record is not None and record.epochs_done > 1:
         yield (
             f"It was trained for {record.epochs_done} epochs in batches of {config.batch_size} with AdamW, at a peak "
             f"learning rate of {config.lr:g} (loss {config.loss}, augmentation {config.augment}, class weight "
@@ -119,8 +121,8 @@ def say_training(subject: Subject) -> Iterator[str]:
         yield f"The epoch with the best {metric} on {where} was kept."
     how = (
         "the median of those that the models of the folds were given on validation images"
-        if subject.holds_none
-        else "fitted on validation images"
+        if subject.holds_none and not subject.recalibrated
+        else f"fitted on {subject.settling}"
     )
     yield f"Probabilities were calibrated with one temperature ({manifest.temperature:.2f}), {how} (Guo et al. 2017)."
 
@@ -155,31 +157,32 @@ def say_intervals(subject: Subject) -> Iterator[str]:
 
 
 def say_decisions(subject: Subject) -> Iterator[str]:
-    """What was fixed on validation images."""
+    """What was fixed on validation images, or on those of another site."""
     manifest = subject.manifest
     if manifest is None:
         return
     if manifest.operating:
         rules = ", ".join(f"{one.rule} for {one.label}" for one in manifest.operating)
-        yield f"Operating points ({rules}) were chosen on validation images."
+        yield f"Operating points ({rules}) were chosen on {subject.settling}."
     sets = None if manifest.abstention is None else manifest.abstention.sets
     if sets is not None:
         yield (
-            f"Sets of labels are split-conformal ({sets.method.upper()}), made on validation images for a coverage of "
-            f"{sets.coverage:g}{' in each class' if sets.per_class else ''}."
+            f"Sets of labels are split-conformal ({sets.method.upper()}), made on {subject.settling} for a coverage "
+            f"of {sets.coverage:g}{' in each class' if sets.per_class else ''}."
         )
     error = None if manifest.abstention is None else manifest.abstention.error
     if error is not None:
         yield (
-            f"The largest probability from which an image is answered was chosen on validation images, so that at most "
-            f"{100 * error.error:g} % of the answers are wrong with probability {1 - error.delta:g} (Learn then Test, "
-            "Angelopoulos et al. 2021)."
+            f"The largest probability from which an image is answered was chosen on {subject.settling}, so that at "
+            f"most {100 * error.error:g} % of the answers are wrong with probability {1 - error.delta:g} (Learn then "
+            "Test, Angelopoulos et al. 2021)."
         )
     novelty = manifest.novelty
     if novelty is not None:
         yield (
             f"Images are called unlike training by a score of the features of the last layer, from a threshold that at "
-            f"most {100 * novelty.share:g} % of images like those of validation exceed."
+            f"most {100 * novelty.share:g} % of images like those of validation exceed"
+            f"{', which is that of training' if subject.recalibrated else ''}."
         )
 
 

@@ -185,7 +185,7 @@ def show_calibration(subject: Subject) -> Html:
         ("negative log-likelihood, nats", found.nll),
         (f"expected calibration error, {found.bins} bins", found.ece),
         (
-            "temperature, median of the folds" if subject.expected else "temperature, fitted on validation",
+            "temperature, median of the folds" if subject.expected else f"temperature, fitted on {subject.settling}",
             found.temperature,
         ),
     ]
