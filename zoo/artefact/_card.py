@@ -73,14 +73,16 @@ def _decisions(manifest: Manifest) -> str:
     lines = [
         f"- **{name.capitalize()}**: {escape_markdown(text)}." for name, text in describe_decisions(manifest).items()
     ]
-    measured = [] if manifest.report is None else _measured(manifest.report, withholds=manifest.abstention is not None)
+    measured = [] if manifest.report is None else _measured(manifest.report, manifest)
     said = ["", "What that made of the images of the results:", "", *(f"- {line}." for line in measured)]
     return "\n".join([how, "", *lines, *(said if measured else [])])
 
 
-def _measured(report: EvalReport, *, withholds: bool) -> list[str]:
-    """What the decisions of the file were worth on the images under evaluation."""
-    points = () if report.operating is None else report.operating.points
+def _measured(report: EvalReport, manifest: Manifest) -> list[str]:
+    """What the decisions of the file were worth on the images under evaluation; a report may judge other points too."""
+    own = {(one.label, one.threshold) for one in manifest.operating}
+    judged = () if report.operating is None else report.operating.points
+    points = [one for one in judged if (one.label, one.threshold) in own]
     lines = [
         f"{escape_markdown(one.label)}, {one.rule}: sensitivity {_cell(one.sensitivity)}, "
         f"specificity {_cell(one.specificity)}"
@@ -88,7 +90,7 @@ def _measured(report: EvalReport, *, withholds: bool) -> list[str]:
     ]
     if report.conformal is not None:
         lines.append(f"Sets that hold the right label: {_cell(report.conformal.reached)}")
-    if report.abstention is not None and withholds:
+    if report.abstention is not None and manifest.abstention is not None:
         found = report.abstention
         lines.append(f"Images answered: {_cell(found.answered)}; of those wrong: {_cell(found.error)}")
     if report.novelty is not None:

@@ -23,9 +23,19 @@ if TYPE_CHECKING:
     from zoo.plugin import ModelPlugin
     from zoo.runs import RunFolder
     from zoo.spec import EvalReport, Reading
+    from zoo.workflow._judge import Judged
     from zoo.workflow._seen import Overlap
 
-__all__ = ["Target", "evaluate", "leave_out_seen", "load_plugin", "look_up", "only_readable", "open_target"]
+__all__ = [
+    "Target",
+    "evaluate",
+    "judge_target",
+    "leave_out_seen",
+    "load_plugin",
+    "look_up",
+    "only_readable",
+    "open_target",
+]
 
 log = logging.getLogger("zoo")
 
@@ -69,11 +79,31 @@ def evaluate(
     Raises:
         ZooError: any kind. GateError: the model has seen all of the images, and `include_seen` is off.
     """
+    found = open_target(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
+    splits, seen = leave_out_seen(found, split, include=include_seen)
+    judged = judge_target(
+        found, splits, split, seen,
+        operating=operating, prevalence=prevalence, by=by, unlike=unlike, skip_bad=skip_bad,
+    )  # fmt: skip
+    return judged.report
+
+
+def judge_target(
+    found: Target,
+    splits: Splits,
+    split: str,
+    seen: SeenImages | None,
+    *,
+    operating: Sequence[str] = (),
+    prevalence: Sequence[str] = (),
+    by: Sequence[str] | None = None,
+    unlike: Sequence[str | Path] = (),
+    skip_bad: bool = False,
+) -> Judged:
+    """Judge an open target on `splits`, which `leave_out_seen` gave with `seen`; the others as of `evaluate`."""
     from zoo.workflow._judge import judge
     from zoo.workflow._other_points import choose_for_report
 
-    found = open_target(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
-    splits, seen = leave_out_seen(found, split, include=include_seen)
     points = choose_for_report(found, operating, split) if operating else None
     judged = judge(
         found.plugin,
@@ -88,9 +118,11 @@ def evaluate(
         skip_bad=skip_bad,
     )
     if points is None:
-        return judged.report
+        return judged
     note = f"operating points were chosen for this report, on {points[0].n} validation images; the file keeps its own"
-    return msgspec.structs.replace(judged.report, notes=(*judged.report.notes, note))
+    return dataclasses.replace(
+        judged, report=msgspec.structs.replace(judged.report, notes=(*judged.report.notes, note))
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)

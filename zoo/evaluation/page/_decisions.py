@@ -24,7 +24,7 @@ def show_operating(subject: Subject) -> Html:
     rows = []
     for point in found.points:
         own = chosen.get((point.label, point.rule))
-        spread = "" if own is None else f" ({own.low:.3f} to {own.high:.3f})"
+        spread = "" if own is None or own.threshold != point.threshold else f" ({own.low:.3f} to {own.high:.3f})"
         threshold = Html(f'<span class="n">{point.threshold:.3f}<small>{spread}</small></span>')
         values = (point.sensitivity, point.specificity, point.ppv, point.npv)
         counts = Html(f'<span class="n">{point.tp} / {point.fp} / {point.tn} / {point.fn}</span>')

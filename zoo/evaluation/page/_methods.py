@@ -161,8 +161,10 @@ def say_decisions(subject: Subject) -> Iterator[str]:
     manifest = subject.manifest
     if manifest is None:
         return
-    if manifest.operating:
-        rules = ", ".join(f"{one.rule} for {one.label}" for one in manifest.operating)
+    judged = subject.report.operating
+    points = manifest.operating if judged is None else judged.points  # `--operating` judges others than the file's
+    if points:
+        rules = ", ".join(f"{one.rule} for {one.label}" for one in points)
         yield f"Operating points ({rules}) were chosen on {subject.settling}."
     sets = None if manifest.abstention is None else manifest.abstention.sets
     if sets is not None:
