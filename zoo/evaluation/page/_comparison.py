@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from zoo._support.text import format_count, megabytes
-from zoo.evaluation.metrics import COMPARED, title_of
+from zoo.evaluation.metrics import title_of
 from zoo.evaluation.page._html import Html, Section, assemble, bullets, figure, name, paragraph, table, text
 from zoo.evaluation.page._svg import Point, draw_points
 
@@ -82,7 +82,7 @@ def _costs(found: Comparison) -> Html:
     sizes = [model.size_bytes for model in found.models if model.size_bytes is not None]
     if len(sizes) < len(found.models) or any(model.latency_ms is None for model in found.models):
         return Html()
-    drawn = "".join(_picture(found, metric, max(sizes)) for metric in COMPARED)
+    drawn = "".join(_picture(found, metric, max(sizes)) for metric in found.compared)
     if not drawn:
         return Html()
     names = "".join(f"<li>{_mark(model.name, marked=model.pareto)}</li>" for model in found.models)
