@@ -96,6 +96,7 @@ def test_the_images_that_it_was_fitted_on_count_as_seen_afterwards(made: zoo.Rec
     again = zoo.evaluate(made.path, site)
     assert again.seen is not None
     assert (again.seen.count, again.n) == (200, 200)
+    assert "or recalibrated it" in again.seen.note
     assert again.metrics == made.after.metrics
 
 

@@ -237,7 +237,8 @@ def look_up(target: Target, split: str) -> Overlap | SeenImages | None:
         return find_overlap(target.splits, split, target.seen, "start", start=start)
     if target.seen is None:
         return SeenImages(count=None, of=n, how="not known", note=NOT_KNOWN)
-    return find_overlap(target.splits, split, target.seen)
+    overlap = find_overlap(target.splits, split, target.seen)
+    return dataclasses.replace(overlap, recalibrated=target.runtime.manifest.recalibrated)
 
 
 def leave_out_seen(target: Target, split: str, *, include: bool) -> tuple[Splits, SeenImages | None]:

@@ -16,13 +16,12 @@ from zoo.evaluation.page import _methods
 from zoo.evaluation.page._about import demographics, sets_of, training_notes
 from zoo.evaluation.page._html import Html, paragraph, table
 from zoo.evaluation.page._words import describe_input, describe_weights
-from zoo.spec import EVIDENCE, RECALIBRATED, RECALIBRATION
+from zoo.spec import EVIDENCE
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from zoo.evaluation.page._subject import Subject
-    from zoo.spec import Manifest
 
 __all__ = ["CLAIM", "NOT_PROVIDED", "TRIPOD", "fill", "show_checklists"]
 
@@ -260,24 +259,6 @@ def _development(subject: Subject) -> Iterator[str]:
     yield f"{parts[0].upper()}{parts[1:]}." if subject.expected else f"{parts}; classes are counted above."
 
 
-def _updating(subject: Subject) -> Iterator[str]:
-    if subject.manifest is not None and subject.recalibrated:
-        yield "The network is as it was trained. What follows it was settled anew on images of another site."
-        yield from _notes(subject.manifest, RECALIBRATED)
-
-
-def _updated(subject: Subject) -> Iterator[str]:
-    if subject.manifest is not None and subject.recalibrated:
-        yield from _notes(subject.manifest, RECALIBRATION)
-        yield "The figures above are those of the updated file."
-
-
-def _notes(manifest: Manifest, start: str) -> Iterator[str]:
-    """Notes of the file that begin so, as sentences."""
-    found = (note for note in manifest.provenance.notes if note.startswith(start))
-    yield from (f"{note[0].upper()}{note[1:]}." for note in found)
-
-
 def _specification(subject: Subject) -> Iterator[str]:
     if subject.manifest is not None:
         yield "The ONNX file is the whole model: preprocessing, network, calibration, labels."
@@ -370,7 +351,7 @@ TRIPOD: tuple[tuple[str, str, Fill | None], ...] = (
     ("12c", "type of model, how it was built and tuned", _methods.say_training),
     ("12d", "heterogeneity between clusters", None),
     ("12e", "measures and plots of performance", _measures),
-    ("12f", "updating of the model", _updating),
+    ("12f", "updating of the model", _methods.say_updating),
     ("12g", "how predictions were computed for the evaluation", _methods.say_evaluation),
     ("13", "class imbalance", _imbalance),
     ("14", "fairness", _groups),
@@ -391,7 +372,7 @@ TRIPOD: tuple[tuple[str, str, Fill | None], ...] = (
     ("22", "specification of the model", _specification),
     ("23a", "performance with intervals, subgroups too", _estimates),
     ("23b", "heterogeneity of performance", _groups),
-    ("24", "results of updating", _updated),
+    ("24", "results of updating", _methods.say_updated),
     ("25", "interpretation", None),
     ("26", "limitations", None),
     ("27a", "poor or missing input", _refusals),

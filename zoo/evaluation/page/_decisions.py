@@ -32,12 +32,12 @@ def show_operating(subject: Subject) -> Html:
     columns = (
         "label",
         "chosen for",
-        "threshold (95 %)",
+        Html("threshold (95&nbsp;%)"),
         "sensitivity",
         "specificity",
         "PPV",
         "NPV",
-        "TP / FP / TN / FN",
+        Html("TP&nbsp;/&nbsp;FP /&nbsp;TN&nbsp;/&nbsp;FN"),
     )
     stated = [
         (name(point.label), point.rule, point.at.prevalence, point.at.ppv, point.at.npv)
@@ -92,7 +92,7 @@ def _decision_curve(curve: DecisionCurve) -> Html:
         y_name="net benefit",
         y=(low, top * 1.05),
     )
-    return figure(drawn, name(curve.label))
+    return figure(drawn, Html(f"label {name(curve.label)}"))
 
 
 def show_conformal(subject: Subject) -> Html:

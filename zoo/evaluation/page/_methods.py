@@ -9,7 +9,7 @@ from zoo.evaluation.intervals import RESAMPLES
 from zoo.evaluation.metrics import title_of
 from zoo.evaluation.page._html import Html, paragraph
 from zoo.evaluation.page._words import describe_input, describe_start
-from zoo.spec import Interval
+from zoo.spec import RECALIBRATED, RECALIBRATION, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +24,16 @@ __all__ = [
     "say_split",
     "say_start",
     "say_training",
+    "say_updated",
+    "say_updating",
     "show_methods",
 ]
 
 
 def show_methods(subject: Subject) -> Html:
     """Paragraphs to copy."""
-    kinds = (say_data, say_split, say_model, say_start, say_training, say_evaluation, say_decisions, say_software)
-    text = " ".join(line for say in kinds for line in say(subject))
+    kinds = (say_data, say_split, say_model, say_start, say_training, say_updating, say_evaluation, say_decisions)
+    text = " ".join(line for say in (*kinds, say_software) for line in say(subject))
     return Html(
         paragraph(text)
         + paragraph(
@@ -83,6 +85,8 @@ def say_model(subject: Subject) -> Iterator[str]:
         yield f"The model is {record.card.name}: {record.card.summary.rstrip('.')}."
     if manifest is None:
         return
+    if record is None:
+        yield f"The model is {manifest.name}."
     if manifest.members:
         yield f"It is the weighted mean of the calibrated probabilities of {len(manifest.members)} models."
     else:
@@ -125,6 +129,26 @@ def say_training(subject: Subject) -> Iterator[str]:
         else f"fitted on {subject.settling}"
     )
     yield f"Probabilities were calibrated with one temperature ({manifest.temperature:.2f}), {how} (Guo et al. 2017)."
+
+
+def say_updating(subject: Subject) -> Iterator[str]:
+    """What was settled anew on images of another site."""
+    if subject.recalibrated:
+        yield "The network is as it was trained. What follows it was settled anew on images of another site."
+        yield from _notes(subject, RECALIBRATED)
+
+
+def say_updated(subject: Subject) -> Iterator[str]:
+    """What that has changed."""
+    if subject.recalibrated:
+        yield from _notes(subject, RECALIBRATION)
+        yield "The figures above are those of the updated file."
+
+
+def _notes(subject: Subject, start: str) -> Iterator[str]:
+    """Notes of the file that begin so, as sentences."""
+    notes = () if subject.manifest is None else subject.manifest.provenance.notes
+    yield from (f"{note[0].upper()}{note[1:]}." for note in notes if note.startswith(start))
 
 
 def say_evaluation(subject: Subject) -> Iterator[str]:
@@ -183,8 +207,8 @@ def say_decisions(subject: Subject) -> Iterator[str]:
     if novelty is not None:
         yield (
             f"Images are called unlike training by a score of the features of the last layer, from a threshold that at "
-            f"most {100 * novelty.share:g} % of images like those of validation exceed"
-            f"{', which is that of training' if subject.recalibrated else ''}."
+            f"most {100 * novelty.share:g} % of images like those of validation exceed."
+            f"{' This threshold is that of training.' if subject.recalibrated else ''}"
         )
 
 

@@ -22,8 +22,8 @@ def describe_start(trained: dict[str, str]) -> str:
 
 
 def describe_splits(splits: dict[str, int]) -> str:
-    """'train 80, val 10, test 10'."""
-    return ", ".join(f"{name} {count}" for name, count in splits.items())
+    """'train 80, val 10, test 10'; parts that hold nothing are not said."""
+    return ", ".join(f"{name} {count}" for name, count in splits.items() if count)
 
 
 def describe_weights(manifest: Manifest) -> str:
