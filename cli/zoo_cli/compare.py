@@ -169,26 +169,24 @@ def compare(
 
 def as_text(found: Comparison) -> str:
     """The table and one sentence for each pair and metric."""
-    from zoo.evaluation import COMPARED
-
     rows = [
         (
             model.name,
-            *(with_interval(model.metrics.get(name)) for name in COMPARED),
+            *(with_interval(model.metrics.get(name)) for name in found.compared),
             "-" if model.latency_ms is None else f"{model.latency_ms:.2f} ms",
             "-" if model.size_bytes is None else megabytes(model.size_bytes),
             "*" if model.pareto else "",
         )
         for model in found.models
     ]
-    header = ("model", *(f"{title_of(name)} (95 %)" for name in COMPARED), *COSTS.values(), "")
+    header = ("model", *(f"{title_of(name)} (95 %)" for name in found.compared), *COSTS.values(), "")
     axes = ", ".join(COSTS.get(axis) or title_of(axis) for axis in found.pareto_axes)
     measured = "; latencies whose ranges overlap (10 to 90 % of runs) count as equal"
     lines = [
         *(f"{line}\n" for line in describe_seen(found.seen)),
         f"{sample(found.n, found.clusters)}, {len(found.labels)} classes, latency of one image on this machine",
         "",
-        format_table(header, rows, right=(1 + len(COMPARED), 2 + len(COMPARED))),
+        format_table(header, rows, right=(1 + len(found.compared), 2 + len(found.compared))),
         f"* no other is at least as good in all of: {axes}{measured if 'latency_ms' in found.pareto_axes else ''}",
     ]
     if _weighed_differently(found):
@@ -287,15 +285,13 @@ def _better(pair: Pair) -> str:
 
 def _models(found: Comparison) -> tuple[list[str], list[list[Cell]]]:
     """The models for `--table`."""
-    from zoo.evaluation import COMPARED
-
     weighed = ["class weight"] if _weighed_differently(found) else []
-    header = ["model", *map(title_of, COMPARED), "latency ms", "size MB", *weighed]
+    header = ["model", *map(title_of, found.compared), "latency ms", "size MB", *weighed]
     rows: list[list[Cell]] = []
     for model in found.models:
         size = None if model.size_bytes is None else model.size_bytes / 1e6
         weight = [model.class_weight] if weighed else []
-        rows.append([model.name, *map(model.metrics.get, COMPARED), model.latency_ms, size, *weight])
+        rows.append([model.name, *map(model.metrics.get, found.compared), model.latency_ms, size, *weight])
     return header, rows
 
 

@@ -51,23 +51,8 @@ def evaluate(
     uncertain: options.Uncertain = None,
     include_seen: options.IncludeSeen = False,
     operating: options.Operating = None,
-    prevalence: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--prevalence",
-            metavar="[CLASS=]X",
-            help="Share of images that have the class where the model is to be used: PPV and NPV of its operating "
-            "point there; may be repeated.",
-        ),
-    ] = None,
-    by: Annotated[
-        str | None,
-        typer.Option(
-            "--by",
-            metavar="COLUMNS",
-            help="Columns to divide the report by: sex,age; all; none. Default: site, age, sex, device.",
-        ),
-    ] = None,
+    prevalence: options.Prevalence = None,
+    by: options.By = None,
     corruptions: Annotated[
         str | None,
         typer.Option(
@@ -170,9 +155,9 @@ def evaluate(
         report = zoo.evaluate(
             target,
             data,
-            by=None if by is None else options.read_names(by, "--by", "sex,age"),
             operating=operating or (),
             prevalence=prevalence or (),
+            by=options.read_by(by),
             unlike=unlike or (),
             **asked,
         )

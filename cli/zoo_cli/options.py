@@ -19,6 +19,7 @@ from zoo_cli import offers
 __all__ = [
     "Address",
     "BatchSize",
+    "By",
     "Columns",
     "CpusPerTrial",
     "Data",
@@ -42,6 +43,7 @@ __all__ = [
     "Operating",
     "Order",
     "Pretrained",
+    "Prevalence",
     "Provider",
     "Seed",
     "Settings",
@@ -57,6 +59,7 @@ __all__ = [
     "make_engine",
     "make_reading",
     "option",
+    "read_by",
     "read_inputs",
     "read_names",
     "read_order",
@@ -168,6 +171,11 @@ def spell_reading(reading: Reading) -> str:
 def spell_keep_na(keep_na: bool | None) -> str:
     """The option that says the same, after a blank; "": none."""
     return "" if keep_na is None else " --keep-na" if keep_na else " --no-keep-na"
+
+
+def read_by(text: str | None) -> tuple[str, ...] | None:
+    """What `--by` says: names of columns."""
+    return None if text is None else read_names(text, "--by", "sex,age")
 
 
 def read_inputs(text: str | None) -> tuple[str, ...] | None:
@@ -359,6 +367,20 @@ Operating = Annotated[
         metavar="RULE",
         help="Call a class from a threshold on that validation images choose: sensitivity=0.9:CLASS, "
         "specificity=0.95:CLASS, youden:CLASS or cost=5:CLASS; may be repeated.",
+    ),
+]
+Prevalence = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--prevalence", metavar="[CLASS=]X", help="Share of the class where the model is used: PPV, NPV there."
+    ),
+]
+By = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        metavar="COLUMNS",
+        help="Columns to divide the report by: sex,age; all; none. Default: site, age, sex, device.",
     ),
 ]
 Engine = Annotated[

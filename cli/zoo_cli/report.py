@@ -30,6 +30,9 @@ def report(
         bool,
         typer.Option("--heatmaps", help="Show what the six surest mistakes depend on; takes seconds to minutes."),
     ] = False,
+    operating: options.Operating = None,
+    prevalence: options.Prevalence = None,
+    by: options.By = None,
     unlike: options.Unlike = None,
     data: options.Data = None,
     columns: options.Columns = None,
@@ -47,7 +50,8 @@ def report(
     """Write one HTML page with all that is known of a run, report.json and CARD.md.
 
     The page opens from the disk, without a network, and prints. Every training writes it. With --data it is of other
-    images, which are judged as 'zoo evaluate' does.
+    images, which are judged as 'zoo evaluate' does. --operating, --prevalence, --by and --unlike judge the images of a
+    run anew, for a page in --out.
     """
     with contextlib.redirect_stdout(sys.stderr):
         found = zoo.report(
@@ -57,6 +61,9 @@ def report(
             overwrite=overwrite,
             images=not no_images,
             heatmaps=heatmaps,
+            operating=operating or (),
+            prevalence=prevalence or (),
+            by=options.read_by(by),
             unlike=unlike or (),
             split=split,
             provider=provider,

@@ -11,10 +11,13 @@ import pytest
 from onnx import TensorProto, helper, numpy_helper
 from refusals import refused
 
-from zoo.artefact import Branch, TrainedEnsemble, parity_images, reorder
+from zoo.artefact import Branch, TrainedEnsemble, model_card, parity_images, reorder
 from zoo.edge._session import open_session
 from zoo.errors import GateError, ModelError
-from zoo.evaluation import pool_logits
+from zoo.evaluation import learn_weights, pool_logits
+from zoo.evaluation import report as make_report
+from zoo.evaluation.page import Subject
+from zoo.evaluation.page._checklists import CLAIM, fill
 from zoo.spec import (
     OPSET,
     Fingerprint,
@@ -97,6 +100,20 @@ def test_an_ensemble_answers_as_its_members_do_together(task: Task, portable: bo
     together = open_session(made.model.SerializeToString(), "pool", provider="cpu", threads=1)
     logits = together.run(["logits"], {"image": batch})[0]
     assert np.allclose(logits, pool_logits(each, (0.7, 0.3), task), atol=1e-4)
+
+
+@pytest.mark.parametrize(("n", "said"), [(15, "equal weights"), (200, "weights learnt on validation images")])
+def test_card_and_page_say_alike_where_the_weights_come_from(n: int, said: str) -> None:
+    """Fewer than 20 images learn no weights, and the checklist said that they had."""
+    rng = np.random.default_rng(0)
+    targets = rng.integers(0, 3, n)
+    logits = [rng.normal(0, 1, (n, 3)) + strength * np.eye(3)[targets] for strength in (1, 3)]
+    weights = learn_weights(logits, targets).weights
+    of = TrainedEnsemble((branch(RGB, weights[0], 0.5, 1), branch(GRAY, weights[1], 2.0, 2)), "multiclass")
+    about = manifest(of)
+    report = make_report(logits[0], targets, LABELS, model="pool", split="test", temperature=1, fingerprint=DATA)
+    assert fill(CLAIM, Subject(report=report, manifest=about))["27"] == f"2 members, {said}."
+    assert said in model_card(about)
 
 
 def test_the_gate_refuses_another_mean(images: list[Any]) -> None:

@@ -72,6 +72,18 @@ def test_images_of_another_kind_are_scored_beside_those_of_the_run(copied: Calla
     assert "AUROC of the score" in Path("beside/report.html").read_text("utf-8")
 
 
+def test_a_page_is_divided_and_pointed_by_the_words_of_evaluate(copied: Callable[[str], Path]) -> None:
+    copied("runs/tiny")
+    words = ("--operating", "sensitivity=0.5:1", "--prevalence", "1=0.02", "--by", "none")
+    ran = run_zoo("report", "runs/tiny", *words, "--out", "here", "--json")
+    assert ran.code == 0, ran.err
+    written = json.loads(Path("here/report.json").read_text("utf-8"))
+    judged = run_zoo("evaluate", "runs/tiny", *words, "--json").document
+    assert written["operating"] == judged["operating"]
+    assert written["operating"]["points"][0]["at"]["prevalence"] == 0.02
+    assert written["subgroups"] == written["segments"] == []
+
+
 def test_another_folder_is_not_written_over(copied: Callable[[str], Path]) -> None:
     copied("runs/tiny")
     assert run_zoo("report", "runs/tiny", "--out", "paper").code == 0

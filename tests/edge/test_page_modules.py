@@ -329,6 +329,19 @@ def test_a_set_of_another_label_than_the_answer_is_told_as_such(modules: Path) -
     assert "blue reaches its operating point" in found["close"]
 
 
+@pytest.mark.parametrize("source", ["validation", "recalibration"])
+def test_images_that_settled_decisions_are_those_of_the_site_where_it_recalibrated(modules: Path, source: str) -> None:
+    point = {"label": "red", "threshold": 0.1, "rule": "sensitivity=0.9", "n": 40, "positives": 20}
+    means = {"sets": {"coverage": 0.9, "n": [1]}, "error": {"threshold": 0.5, "error": 0.1, "n": 30}}
+    given = {"operating": [point], "abstention": means, "reference": {"source": source}}
+    script = 'import { decisions } from "./words.js"; console.log(JSON.stringify(decisions(given)));'
+    said = node(modules, script, given)
+    site = source == "recalibration"
+    assert ("40 images of the site" if site else "40 validation images") in said["Called from"]
+    assert ("1 independent image of the site" if site else "1 independent validation image") in said["Uncertain"]
+    assert ("30 images of the site" if site else "30 validation images") in said["Uncertain"]
+
+
 @pytest.mark.parametrize(
     ("p", "text"),
     [(0.0, "<0.1 %"), (0.034, "3.4 %"), (0.0996, "10 %"), (0.714, "71 %"), (0.9896, "99.0 %"), (1.0, ">99.9 %")],

@@ -22,7 +22,8 @@ from zoo.evaluation.page import Subject, make_comparison_page, make_gallery, mak
 from zoo.evaluation.page._about import demographics
 from zoo.evaluation.page._checklists import CLAIM, TRIPOD, fill
 from zoo.evaluation.page._gallery import choose_images
-from zoo.evaluation.page._methods import say_split
+from zoo.evaluation.page._methods import say_model, say_split
+from zoo.evaluation.page._svg import _ticks
 from zoo.readers import from_array
 from zoo.spec import SeenImages, TrainConfig
 
@@ -241,6 +242,40 @@ def test_the_surest_given_mistakes_are_mapped() -> None:
     assert "What mistakes depend on" in words
     assert f"{len(gallery.pictures) + 6} small copies of your images" in words
     assert fill(CLAIM, mapped)["31"] == "Maps of mistakes by occlusion, above. They prove no localisation."
+    assert words.count("hiding a part lowers it by up to 0.50") == 6
+    bare = dataclasses.replace(gallery, peaks=(0.01,) * 6)
+    words = Outline(make_page(dataclasses.replace(subject, gallery=bare))).words
+    assert words.count("by less than 0.05: no single part decides") == 6, "a map that shows nothing looks like none"
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (0.56, 0.965), (-0.11, 0.34), (0.113, 0.36), (3, 7)])
+def test_an_axis_has_three_numbers_at_least(low: float, high: float) -> None:
+    found = _ticks(low, high)
+    assert 3 <= len(found) <= 9
+    assert all(low - 1e-9 <= one <= high + 1e-9 for one in found)
+    assert np.allclose(np.diff(found), found[1] - found[0])
+
+
+def test_models_of_nearly_one_latency_stand_on_an_axis_with_numbers() -> None:
+    rng = np.random.default_rng(0)
+    targets = np.arange(40) % 2
+    contenders = [
+        Contender(name, rng.normal(size=(40, 2)), latency_ms=ms, latency_range_ms=(ms, ms), size_bytes=10,
+                  class_weight=weight)
+        for name, ms, weight in (("a", 0.17, "none"), ("b", 0.24, "none"))
+    ]  # fmt: skip
+    page = make_comparison_page(compare(contenders, targets, "ab", resamples=50))
+    assert all(f'text-anchor="middle">{tick}</text>' in page for tick in ("0.15", "0.2", "0.25"))
+    assert "class weight" not in page, "all models have one"
+    contenders[1] = dataclasses.replace(contenders[1], class_weight="balanced")
+    assert "class weight" in make_comparison_page(compare(contenders, targets, "ab", resamples=50))
+
+
+def test_the_methods_of_a_lone_file_name_its_model() -> None:
+    manifest = make_manifest()
+    said = [*say_model(dataclasses.replace(subject_of("two"), manifest=manifest))]
+    assert said[0] == f"The model is {manifest.name}."
+    assert said[1].startswith("Its input is")
 
 
 def test_grades_show_kappa_first() -> None:

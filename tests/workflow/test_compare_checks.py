@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -13,9 +14,9 @@ from pictures import rare_class
 from refusals import refused
 
 import zoo
-from zoo.errors import DataError, ZooError
+from zoo.errors import DataError, UsageError, ZooError
 from zoo.workflow._find import find_target
-from zoo.workflow._judge import compare_judged
+from zoo.workflow._judge import compare_judged, different_names
 from zoo.workflow.compare import _share_images
 
 if TYPE_CHECKING:
@@ -56,13 +57,13 @@ def test_a_model_that_would_fail_stops_the_comparison_first(
 
 @pytest.mark.usefixtures("nothing_trained")
 def test_images_that_do_not_fit_a_finished_run_stop_it_too(
-    svm_run: zoo.TrainResult, colours: Path, tmp_path: Path
+    svm_run: zoo.TrainResult, colour_run: zoo.TrainResult, colours: Path, tmp_path: Path
 ) -> None:
     other = rare_class(tmp_path / "rare.npz", side=4)
     with refused("label-unknown", ZooError):
         zoo.compare(["random_forest", svm_run.run], other)
     with refused("option-ignored", ZooError, options=["--epochs", "--set"]):
-        zoo.compare([svm_run.run, svm_run.run], budget={"epochs": 3, "settings": {"class_weight": "balanced"}})
+        zoo.compare([svm_run.run, colour_run.run], budget={"epochs": 3, "settings": {"class_weight": "balanced"}})
     with refused("resamples-invalid", ZooError):
         zoo.compare(["random_forest", svm_run.run], colours, resamples=0)
     with refused("provider-unknown", ZooError):
@@ -97,11 +98,38 @@ def test_what_a_setting_says_of_the_images_is_not_taken_from_a_run(tmp_path: Pat
 
 
 def test_what_is_true_of_all_models_is_said_once(
-    svm_run: zoo.TrainResult, colour_run: zoo.TrainResult, colours: Path
+    svm_run: zoo.TrainResult, colour_run: zoo.TrainResult, colours: Path, tmp_path: Path
 ) -> None:
-    found = zoo.compare([svm_run.run, colour_run.run, Path(svm_run.run) / "model.onnx"], colours, split="val")
+    copy = shutil.copy(Path(svm_run.run) / "model.onnx", tmp_path)
+    found = zoo.compare([svm_run.run, colour_run.run, copy], colours, split="val")
     assert len(set(found.notes)) == len(found.notes)
     assert next(note for note in found.notes if "best epoch was chosen by" in note).startswith("all models: ")
+
+
+def test_files_of_one_name_in_two_folders_are_told_apart(
+    svm_run: zoo.TrainResult, colours: Path, tmp_path: Path
+) -> None:
+    files = [tmp_path / folder / "model.onnx" for folder in ("a", "b")]
+    for file in files:
+        file.parent.mkdir()
+        shutil.copy(Path(svm_run.run) / "model.onnx", file)
+    found = zoo.compare(files, colours)
+    assert [row.name for row in found.models] == ["svm (a/model.onnx)", "svm (b/model.onnx)"]
+    runs = [tmp_path / "x" / "fold-0", tmp_path / "y" / "fold-0", tmp_path / "other"]
+    assert different_names(["svm", "svm", "knn"], runs) == ["svm (x/fold-0)", "svm (y/fold-0)", "knn"]
+
+
+def test_a_model_named_twice_is_refused_before_any_answer(
+    svm_run: zoo.TrainResult, colours: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from zoo.edge import Runtime
+
+    monkeypatch.setattr(Runtime, "logits", lambda *_: pytest.fail("a model was asked"))
+    run, link = Path(svm_run.run), tmp_path / "link"
+    link.symlink_to(run)
+    for twice in ([run, run], [run, run / "model.onnx"], [link, run], ["svm", "knn", "svm"]):
+        with refused("name-twice", UsageError, name=str(twice[-1])):
+            zoo.compare(twice, colours)
 
 
 GRADES = ("none", "mild", "moderate", "severe")
@@ -127,13 +155,14 @@ def test_distances_of_grades_are_of_their_order_whichever_model_comes_first() ->
     rng = np.random.default_rng(0)
     truth, logits = np.arange(40) % 4, rng.normal(size=(40, 4))
     grades, plain = opened(GRADES, "ordinal", logits, truth), opened(tuple(sorted(GRADES)), "multiclass", logits, truth)
-    for first, second, row in ((grades, plain, 0), (plain, grades, 1)):
+    for first, second in ((grades, plain), (plain, grades)):
         found = compare_judged([first, second], "ab", resamples=100)
         assert found.labels == GRADES
-        assert found.models[row].metrics["mean_absolute_error"].value == pytest.approx(
-            float(np.abs(logits.argmax(axis=1) - truth).mean())
-        )
-        assert "mean_absolute_error" not in found.models[1 - row].metrics
+        for model in found.models:
+            assert model.metrics["mean_absolute_error"].value == pytest.approx(
+                float(np.abs(logits.argmax(axis=1) - truth).mean())
+            )
+        assert [pair.metric for pair in found.pairs] == ["macro_auroc", "accuracy", "quadratic_kappa"]
 
 
 def test_grades_in_another_order_are_refused() -> None:

@@ -375,7 +375,11 @@ def test_grades_stay_grades_over_folds_and_callbacks_hear_of_each(colours: Path,
     assert zoo.open(out).manifest.task == "ordinal"
     assert found.test.metrics.keys() >= zoo.evaluate(found.folds[0]).metrics.keys() >= set(GRADE_METRICS)
     twin = shutil.copytree(out, tmp_path / "twin")
-    assert zoo.compare([out, twin]).models[0].metrics.keys() >= set(GRADE_METRICS)
+    compared = zoo.compare([out, twin]).models
+    assert compared[0].metrics.keys() >= set(GRADE_METRICS)
+    same = shutil.copytree(out, tmp_path / "elsewhere" / "over")
+    names = [row.name for row in zoo.compare([out, same]).models]
+    assert names == [f"{MODEL} ({tmp_path.name}/over)", f"{MODEL} (elsewhere/over)"]
 
 
 def test_a_time_is_shared_out_and_the_last_model_takes_its_length_from_the_folds(done: zoo.FoldsResult) -> None:

@@ -13,10 +13,13 @@ from refusals import refused
 from sites import LABELS, draw, write_site
 
 import zoo
+from zoo.edge import describe_decisions
 from zoo.edge.bundle import open_model
 from zoo.edge.bundle._keys import new_key
 from zoo.errors import DataError, ImageError, OutputError, SignatureError, UsageError
 from zoo.evaluation import Cases, Values, calibration, fit_temperature, intervals, predict_set
+from zoo.evaluation.page import Subject
+from zoo.evaluation.page._checklists import TRIPOD, fill
 from zoo.spec import Abstention
 from zoo.workflow._site import compare_losses, divide
 from zoo.workflow.evaluate import open_target
@@ -102,7 +105,7 @@ def test_the_new_bundle_proves_itself_and_says_where_it_comes_from(bundle: Path,
     assert proof.images >= 32
     old, new = open_model(bundle).manifest, open_model(Path(made.path)).manifest
     assert new.temperature == made.temperature
-    assert made.after.data.sha256 in new.provenance.notes[-1]
+    assert made.after.data.sha256 in new.provenance.notes[-2]
     assert (new.provenance.data, new.preprocess, new.labels) == (old.provenance.data, old.preprocess, old.labels)
     assert new.report == made.after
     raw = np.random.default_rng(0).integers(0, 256, (4, 8, 8, 3), np.uint8)
@@ -143,6 +146,7 @@ def test_the_images_that_it_was_fitted_on_count_as_seen_afterwards(made: zoo.Rec
     again = zoo.evaluate(made.path, site)
     assert again.seen is not None
     assert (again.seen.count, again.n) == (200, 200)
+    assert "or recalibrated it" in again.seen.note
     assert again.metrics == made.after.metrics
 
 
@@ -167,6 +171,32 @@ def test_what_cannot_be_fitted_is_refused(bundle: Path, site: Path, tmp_path: Pa
     assert not (tmp_path / "new.onnx").exists()
 
 
+def test_every_text_of_the_new_file_names_the_images_that_settled_it(
+    bundle: Path, site: Path, made: zoo.Recalibration, tmp_path: Path
+) -> None:
+    """Or a paper says that validation images of the training chose what the site's images have chosen."""
+    new = open_model(Path(made.path)).manifest
+    words = describe_decisions(new)
+    for kind in ("operating points", "sets of labels"):
+        assert "200 images of the site" in words[kind] or "200 independent images of the site" in words[kind]
+        assert "validation" not in words[kind]
+    zoo.report(made.path, site, out=tmp_path / "new")
+    page, card = ((tmp_path / "new" / name).read_text(encoding="utf-8") for name in ("report.html", "CARD.md"))
+    wrong = ("on validation images", "from validation images", "fitted on validation", "like those of validation (")
+    assert [said for said in wrong if said in page] == []
+    assert "Fixed on images of the site" in card
+    assert "on validation image" not in card
+    assert ("The threshold of novelty is that of training" in card) is (new.novelty is not None)
+    filled = fill(TRIPOD, Subject(report=made.after, manifest=new, external=True))
+    assert f"temperature {made.temperature_before:.4g} became {made.temperature:.4g}" in filled["12f"]
+    assert f"{made.nll} nats" in filled["24"]
+    assert str(made.brier) in filled["24"]
+    zoo.report(bundle, site, out=tmp_path / "old")
+    assert "on validation images" in (tmp_path / "old" / "report.html").read_text(encoding="utf-8")
+    old = fill(TRIPOD, Subject(report=made.before, manifest=open_model(bundle).manifest, external=True))
+    assert (old["12f"], old["24"]) == ("", "")
+
+
 def test_sets_that_the_site_is_too_small_for_are_given_up_and_that_is_said(tmp_path: Path) -> None:
     """Or the new file promises 99 % by quantiles that were settled at another temperature."""
     home = write_site(tmp_path / "home.npz")
@@ -178,7 +208,8 @@ def test_sets_that_the_site_is_too_small_for_are_given_up_and_that_is_said(tmp_p
     assert old.abstention.sets is not None
     assert new.abstention == Abstention(novelty=old.novelty)
     assert made.after.conformal is None
-    assert any(note in new.provenance.notes[-1] for note in made.notes)
+    assert any(note in new.provenance.notes[-2] for note in made.notes)
+    assert not any("validation" in note for note in made.notes)
     row = next(row for row in made.tables()["changes"] if str(row["what"]).startswith("coverage"))
     assert row["before"] is not None
     assert row["after"] is None

@@ -17,7 +17,7 @@ from refusals import refused
 
 import zoo
 from zoo.data import open_data
-from zoo.errors import DataError, UsageError
+from zoo.errors import DataError, OutputError, UsageError
 from zoo.runs import open_run
 from zoo.spec import EvalReport, Robustness, Subgroup, decode, encode
 from zoo.workflow import _quantise
@@ -127,6 +127,26 @@ def test_any_column_divides_the_report_and_none_needs_to(result: zoo.TrainResult
     assert any("--by note" in note for note in named.notes), "who asked for it by name is told"
     with refused("by-missing", DataError, columns=["ward"]):
         zoo.evaluate(result.run, by=["site", "ward"])
+
+
+def test_the_page_shows_what_was_asked_of_columns_points_and_shares(result: zoo.TrainResult, tmp_path: Path) -> None:
+    """Only `zoo evaluate` took these words, and a page had no row at the stated share."""
+    asked: Any = {"by": ["Coil"], "operating": ["sensitivity=0.8:ill"], "prevalence": ["0.02"]}
+    found = zoo.report(result.run, out=tmp_path / "page", images=False, **asked)
+    expected = zoo.evaluate(result.run, **asked)
+    written = read_document(Path(found.json), EvalReport)
+    assert (written.subgroups, written.operating) == (expected.subgroups, expected.operating)
+    assert written.operating is not None
+    page = Path(found.html).read_text("utf-8")
+    assert "At the stated share of the label" in page
+    assert "Operating points (sensitivity=0.8 for ill) were chosen on validation images" in page
+    assert found.card is not None
+    assert "sensitivity=0.8" not in Path(found.card).read_text("utf-8").split("## Proof")[0], "the file has no point"
+    for one in asked:
+        with refused("option-missing", UsageError, options=["--out"]):
+            zoo.report(result.run, **{one: asked[one]})
+    with refused("out-run-file", OutputError, options=["--out"]):
+        zoo.report(result.run, out=result.run, overwrite=True, **asked)
 
 
 def test_a_division_keeps_every_column(place: Path) -> None:

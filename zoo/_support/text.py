@@ -15,7 +15,7 @@ from unicodedata import category, east_asian_width
 from zoo._urls import show_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 __all__ = [
     "brief",
@@ -30,6 +30,7 @@ __all__ = [
     "megabytes",
     "name_each",
     "name_owners",
+    "name_places",
     "natural_bytes",
     "natural_key",
     "printable",
@@ -84,6 +85,16 @@ def name_owners(notes: Iterable[tuple[str, str]], everybody: int) -> list[str]:
     for name, note in notes:
         owners.setdefault(note, []).append(name)
     return [f"{'all models' if len(who) == everybody else ', '.join(who)}: {note}" for note, who in owners.items()]
+
+
+def name_places(places: Sequence[Path]) -> list[str]:
+    """Each place by its last parts, as many as tell it from the others."""
+    named = []
+    for place in places:
+        ends = (place.parts[-most:] for most in range(1, len(place.parts) + 1))
+        free = (end for end in ends if not any(other.parts[-len(end) :] == end for other in places if other != place))
+        named.append("/".join(next(free, place.parts)))
+    return named
 
 
 def count_columns(text: str) -> int:

@@ -6,8 +6,9 @@ import re
 
 from zoo._support.text import escape_markdown
 from zoo.edge import describe_decisions
+from zoo.edge._decision_words import name_settling
 from zoo.evaluation import title_of
-from zoo.evaluation.page import describe_input, describe_splits, describe_start
+from zoo.evaluation.page import describe_input, describe_splits, describe_start, describe_weights
 from zoo.spec import (
     EvalReport,
     Interval,
@@ -67,18 +68,21 @@ def _describe_reach(manifest: Manifest) -> str:
 
 def _decisions(manifest: Manifest) -> str:
     """How an answer becomes a decision."""
-    how = "Fixed on validation images, the same in `zoo predict`, `zoo serve`, the page and the samples."
+    kept = " The threshold of novelty is that of training." if manifest.recalibrated and manifest.novelty else ""
+    how = f"Fixed on {name_settling(manifest)}, the same in `zoo predict`, `zoo serve`, the page and the samples.{kept}"
     lines = [
         f"- **{name.capitalize()}**: {escape_markdown(text)}." for name, text in describe_decisions(manifest).items()
     ]
-    measured = [] if manifest.report is None else _measured(manifest.report, withholds=manifest.abstention is not None)
+    measured = [] if manifest.report is None else _measured(manifest.report, manifest)
     said = ["", "What that made of the images of the results:", "", *(f"- {line}." for line in measured)]
     return "\n".join([how, "", *lines, *(said if measured else [])])
 
 
-def _measured(report: EvalReport, *, withholds: bool) -> list[str]:
-    """What the decisions of the file were worth on the images under evaluation."""
-    points = () if report.operating is None else report.operating.points
+def _measured(report: EvalReport, manifest: Manifest) -> list[str]:
+    """What the decisions of the file were worth on the images under evaluation; a report may judge other points too."""
+    own = {(one.label, one.threshold) for one in manifest.operating}
+    judged = () if report.operating is None else report.operating.points
+    points = [one for one in judged if (one.label, one.threshold) in own]
     lines = [
         f"{escape_markdown(one.label)}, {one.rule}: sensitivity {_cell(one.sensitivity)}, "
         f"specificity {_cell(one.specificity)}"
@@ -86,7 +90,7 @@ def _measured(report: EvalReport, *, withholds: bool) -> list[str]:
     ]
     if report.conformal is not None:
         lines.append(f"Sets that hold the right label: {_cell(report.conformal.reached)}")
-    if report.abstention is not None and withholds:
+    if report.abstention is not None and manifest.abstention is not None:
         found = report.abstention
         lines.append(f"Images answered: {_cell(found.answered)}; of those wrong: {_cell(found.error)}")
     if report.novelty is not None:
@@ -179,9 +183,8 @@ def _channels(manifest: Manifest) -> str:
 def _members(manifest: Manifest) -> str:
     """What goes into an ensemble, and under which licence."""
     what = "The probabilities of several networks, each calibrated on validation images, are averaged"
-    equal = len({member.weight for member in manifest.members}) == 1
     rows = [
-        f"{what} with {'equal weights' if equal else 'the weights below, which were learnt on validation images too'}.",
+        f"{what} with {describe_weights(manifest)}.",
         "",
         "| member | run | weight | sees | start | licence |",
         "|---|---|---|---|---|---|",

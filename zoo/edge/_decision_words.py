@@ -13,8 +13,17 @@ if TYPE_CHECKING:
     from zoo.edge._results import Prediction
     from zoo.spec import Abstention, ErrorControl, Manifest, OperatingPoint
 
-__all__ = ["count_decisions", "describe_decision", "describe_decisions", "describe_open"]
+__all__ = [
+    "SITE",
+    "count_decisions",
+    "describe_decision",
+    "describe_decisions",
+    "describe_open",
+    "name_settling",
+]
 
+SITE = "of the site that recalibrated it"
+"""Which images have settled what a recalibrated file decides by."""
 NAMED = 6
 """Labels of a set that are named; of a hundred the first say enough."""
 
@@ -55,11 +64,16 @@ def count_decisions(decisions: Counter[str | None]) -> str:
     return f"of {format_count(decisions.total(), 'image')} {', '.join(said)}" if said else ""
 
 
+def name_settling(manifest: Manifest | None) -> str:
+    """Which images have settled temperature, operating points and sets of labels."""
+    return f"images {SITE}" if manifest is not None and manifest.recalibrated else "validation images"
+
+
 def describe_decisions(manifest: Manifest) -> dict[str, str]:
     """How a model decides, a line for each means: 'operating points', 'sets of labels', 'error', 'unlike training'."""
     lines = {}
     if manifest.operating:
-        lines["operating points"] = "; ".join(map(_describe_point, manifest.operating))
+        lines["operating points"] = "; ".join(_describe_point(point, manifest) for point in manifest.operating)
     abstention = manifest.abstention
     if abstention is None:
         return lines
@@ -68,15 +82,15 @@ def describe_decisions(manifest: Manifest) -> dict[str, str]:
         whose = " in each class" if sets.per_class else ""
         lines["sets of labels"] = (
             f"built to hold the right label for {_share(sets.coverage)} of images{whose} ({sets.method}, fixed on "
-            f"{format_count(sum(sets.n), 'independent validation image')}); 'uncertain' where the set is not the "
-            "label answered alone"
+            f"{_count_settling(sum(sets.n), manifest, 'independent ')}); 'uncertain' where the set is not the label "
+            "answered alone"
         )
     if abstention.error is not None:
         error = abstention.error
         what = f"at most {_share(error.error)} of answers wrong, held with probability {1 - error.delta:.4g}"
         lines["error"] = (
-            f"{what} (fixed on {format_count(error.n, 'validation image')}); 'uncertain' where the largest probability "
-            f"is {_below(error)}"
+            f"{what} (fixed on {_count_settling(error.n, manifest)}); 'uncertain' where the largest probability is "
+            f"{_below(error)}"
         )
     if abstention.novelty is not None:
         new = abstention.novelty
@@ -84,6 +98,7 @@ def describe_decisions(manifest: Manifest) -> dict[str, str]:
         lines["unlike training"] = (
             f"not answered where a score of the features of the last layer is above {new.threshold:.4g}, as at most "
             f"{_share(above)} are on average of images like its {format_count(new.n, 'validation image')}"
+            f"{' of training' if manifest.recalibrated else ''}"
         )
     return lines
 
@@ -103,11 +118,18 @@ def _describe_called(result: Prediction) -> str:
     )
 
 
-def _describe_point(point: OperatingPoint) -> str:
+def _count_settling(n: int, manifest: Manifest, kind: str = "") -> str:
+    """'40 validation images', or '40 images of the site …' of a recalibrated file; `kind` comes before the noun."""
+    if manifest.recalibrated:
+        return f"{format_count(n, f'{kind}image')} {SITE}"
+    return format_count(n, f"{kind}validation image")
+
+
+def _describe_point(point: OperatingPoint, manifest: Manifest) -> str:
     return (
         f"{printable(point.label)} from {point.threshold:.4g} on ({point.rule}; chosen on "
-        f"{format_count(point.n, 'validation image')}, {point.positives} of them {printable(point.label)}; resamples "
-        f"choose {point.low:.4g} to {point.high:.4g})"
+        f"{_count_settling(point.n, manifest)}, {point.positives} of them {printable(point.label)}; resamples choose "
+        f"{point.low:.4g} to {point.high:.4g})"
     )
 
 

@@ -20,11 +20,12 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 import msgspec
 import numpy as np
 
-from zoo.evaluation import METRICS, Cases, Values
+from zoo.evaluation import Cases, Values
 from zoo.evaluation._holm import ALPHA, correct
 from zoo.evaluation._placements import judge_difference
 from zoo.evaluation._scores import SCORE_STEP
 from zoo.evaluation.intervals import bound_difference
+from zoo.evaluation.metrics import metrics_of
 from zoo.spec import Interval
 
 if TYPE_CHECKING:
@@ -127,10 +128,14 @@ class _Difference(NamedTuple):
     reason: str | None
     p_delong: float | None
     p_mcnemar: float | None
+    width: float = 1.0
+    """Of the metric's range."""
 
 
 def compare_pair(a: Scored, b: Scored, metric: str, *, margin: float | None, tests: int) -> Pair:
     """One metric of all classes; `tests`: how many are corrected together, itself counted."""
+    asking = metrics_of(a.cases)[metric]
+    worst, best = asking.span(a.cases)
     point = float(a.point[metric][0] - b.point[metric][0])
     reason = a.undefined.get(metric) or b.undefined.get(metric)
     asked = a.cases.asked > 0
@@ -139,10 +144,11 @@ def compare_pair(a: Scored, b: Scored, metric: str, *, margin: float | None, tes
     difference = _Difference(
         point,
         a.resampled[metric] - b.resampled[metric],
-        *METRICS[metric].paired_trials(a.cases, b.cases),
+        *asking.paired_trials(a.cases, b.cases),
         reason,
         None if influence is None else judge_difference(point, influence, a.cases.groups),
         _mcnemar(a.cases, a.cases.right > 0, b.cases.right > 0) if metric == "accuracy" else None,
+        abs(best - worst),
     )
     return _test(a, b, metric, difference, _Question(margin, tests))
 
@@ -202,7 +208,7 @@ def _test(  # noqa: PLR0917 - a pair, its difference, and what is asked of it
     if difference.reason is not None:
         return pair
     units = a.cases.clusters or a.cases.n
-    found = bound_difference(difference.point, difference.resampled, difference.trials, units)
+    found = bound_difference(difference.point, difference.resampled, difference.trials, units, difference.width)
     if found is None:
         reason = "too few images: not defined for both models in half of the resamples"
         return msgspec.structs.replace(pair, reason=reason)
@@ -236,7 +242,7 @@ def _images_for(difference: float, error: float, informative: int, n: int, alpha
     """Images that tell `difference` (see above), with `error` its standard error on n images; None: no number does.
 
     Args:
-        difference: in [-1, 1].
+        difference: of a metric.
         error: 0 or more.
         informative: images that a sign test can count, of n: alpha asks for at least 1 - log2(alpha) of them; 0: not
             known.

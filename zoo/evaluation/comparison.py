@@ -16,9 +16,10 @@ its width would be that of models that differ.
 Resamples repeat what few images showed, so on their own they are too sure of themselves on a handful. p is
 therefore never below 2^(1-m), the smallest p of a two-sided sign test on m images: for accuracy the m images
 that one model has right and the other wrong (multilabel: of which one has more labels right than the other), for
-macro AUROC the smaller side of the best-supplied class; by class its smaller side, for sensitivity its images that
-one model finds and the other misses. Where every resample gives the same delta, the interval
-is Wilson's around |delta| (around 0: on both sides), with as many trials as there are images.
+macro AUROC the smaller side of the best-supplied class, for quadratic kappa the images that the two give another
+grade; by class its smaller side, for sensitivity its images that one model finds and the other misses. Where every
+resample gives the same delta, the interval is Wilson's around |delta| (around 0: on both sides), in parts of the
+metric's range, with as many trials as there are images.
 
 Where groups (patients) are known, whole groups are drawn, and every count of images above is one of groups.
 
@@ -51,6 +52,7 @@ from zoo.evaluation import (
 )
 from zoo.evaluation._front import Range, exact, find_front
 from zoo.evaluation._paired import Pair, Scored, compare_class, compare_pair, holm
+from zoo.evaluation.metrics import GRADES_COMPARED
 from zoo.spec import SCHEMA, Display, Interval, SeenImages, Table
 
 if TYPE_CHECKING:
@@ -89,7 +91,8 @@ class Contender:
         latency_ms: milliseconds for one image, or None where not measured.
         latency_range_ms: lowest and highest usual value of it; two whose ranges overlap are equal. None: no spread.
         size_bytes: size of the model's file, or None where there is none.
-        class_weight: how classes were weighed in its training, or None where not known. ordered: labels are grades.
+        class_weight: how classes were weighed in its training, or None where not known.
+        ordered: labels are grades, the lowest first. They then are so for all contenders, which give the same labels.
     """
 
     name: str
@@ -137,6 +140,12 @@ class Comparison(Display, msgspec.Struct, frozen=True, forbid_unknown_fields=Tru
     """What a reader must know of the images, and which of them a model was trained on."""
     seen: SeenImages | None = None
     """Images that any of the models was made with; null: they are the test images of all of them."""
+
+    @property
+    def compared(self) -> tuple[str, ...]:
+        """The metrics that pairs are tested on, of grades in order also theirs."""
+        known = {name for row in self.models for name in (*row.metrics, *row.undefined)}
+        return (*COMPARED, *(name for name in GRADES_COMPARED if name in known))
 
     def headline(self) -> str:
         """The best value with its interval, and how many paired tests tell models apart."""
@@ -199,7 +208,8 @@ def compare(
     if resamples is None:
         # The smallest p is 2 / (B + 1); times the number of tests it must still fall below ALPHA, with room.
         resamples = min(max(RESAMPLES, 100 * tests), _MOST_UNASKED)
-    scored = [_score(contender, targets, labels, groups, resamples, seed) for contender in contenders]
+    ordered = any(contender.ordered for contender in contenders)
+    scored = [_score(contender, targets, labels, groups, resamples, seed, ordered=ordered) for contender in contenders]
     axes, front = find_front(_costs(contenders, scored))
     rows = tuple(
         ModelRow(
@@ -216,7 +226,7 @@ def compare(
     )
     pairs = list(itertools.combinations(scored, 2))
     tested: list[Pair] = []
-    for metric in COMPARED:
+    for metric in _compared(ordered=ordered):
         tested += holm([compare_pair(a, b, metric, margin=margin, tests=len(pairs)) for a, b in pairs])
     by_class = [
         compare_class(a, b, metric, k, label, margin=margin, tests=tests)
@@ -258,6 +268,11 @@ def check_margin(margin: float | None) -> None:
         )
 
 
+def _compared(*, ordered: bool) -> tuple[str, ...]:
+    """The metrics that pairs are tested on; `ordered`: classes are grades."""
+    return (*COMPARED, *(GRADES_COMPARED if ordered else ()))
+
+
 def _score(  # noqa: PLR0917 - what `compare` was given, in its order
     contender: Contender,
     targets: NDArray[Any],
@@ -265,14 +280,16 @@ def _score(  # noqa: PLR0917 - what `compare` was given, in its order
     groups: NDArray[np.int64] | None,
     resamples: int,
     seed: int,
+    *,
+    ordered: bool,
 ) -> Scored:
-    cases = Cases.of(contender.logits, targets, contender.temperature, groups, ordered=contender.ordered)
+    cases = Cases.of(contender.logits, targets, contender.temperature, groups, ordered=ordered)
     check_labels(cases, labels)
     point = measure(cases, ones(cases.n))
     # The same seed for every contender: its resamples are the others' too.
     resampled = bootstrap(partial(measure, cases), draws(cases.n, resamples, seed, cases.groups))
     metrics, undefined = overall(cases, labels, point, resampled)
-    kept = {name: resampled[name] for name in (*COMPARED, *BY_CLASS)}
+    kept = {name: resampled[name] for name in (*_compared(ordered=cases.ordered), *BY_CLASS)}
     return Scored(contender.name, cases, point, kept, metrics, undefined)
 
 

@@ -138,22 +138,23 @@ def interval(
 
 
 def bound_difference(
-    delta: float, resampled: NDArray[np.float64], trials: float, units: int | None = None
+    delta: float, resampled: NDArray[np.float64], trials: float, units: int | None = None, width: float = 1.0
 ) -> Interval | None:
     """A difference of two models on the same images with its interval, or None when too few resamples define it.
 
     Args:
-        delta: the difference on all images, in [-1, 1].
+        delta: the difference on all images, in [-width, width].
         resampled: the difference on every shared resample, (B,), nan where undefined.
         trials: independent trials behind it, for the Wilson interval around |delta| (around 0: on both sides).
         units: images or groups that were resampled, see `find_tail`.
+        width: of the metric's range, such as 2 of one in [-1, 1].
     """
     ends = percentiles(resampled, units)
     if ends is None:
         return None
     if not has_no_width(*ends):
         return Interval(value=delta, low=min(ends[0], delta), high=max(ends[1], delta))
-    low, high = wilson(abs(delta), trials)
+    low, high = (width * end for end in wilson(abs(delta) / width, trials))
     ends = (-high, high) if delta == 0 else (low, high) if delta > 0 else (-high, -low)
     return Interval(value=delta, low=min(ends[0], delta), high=max(ends[1], delta), method="wilson")
 

@@ -6,8 +6,9 @@ a bootstrap over patients, or the same draw for two models, changes the weights 
 sorted once: after that every sum is one sparse indicator matrix times the weights.
 
 METRICS is the one table of what is said of a model as a whole, GRADE_METRICS of what is said of grades in order beside
-it. COMPARED names those that pairs of models are tested on. Reports, comparisons, cards and the command line read them,
-so a new metric is one entry here and its test; what training may choose an epoch by is made of them, too.
+it. COMPARED and GRADES_COMPARED name those that pairs of models are tested on. Reports, comparisons, cards and the
+command line read them, so a new metric is one entry here and its test; what training may choose an epoch by is made of
+them, too.
 
 A value that a resample does not define (no image of the class in it, say) is nan here and only here.
 
@@ -35,6 +36,7 @@ from zoo.spec import UNKNOWN
 __all__ = [
     "CLASS_METRICS",
     "COMPARED",
+    "GRADES_COMPARED",
     "GRADE_METRICS",
     "METRICS",
     "ClassMetric",
@@ -216,8 +218,11 @@ class RangeMetric:
         return cases.informed
 
     def paired_trials(self, a: Cases, b: Cases) -> tuple[int, int]:
-        """Trials behind a difference, and the m of the smallest possible p: images on which the models differ."""
-        return self.trials(a), a.units(a.right != b.right)
+        """Trials behind a difference, and the m of the smallest possible p: images that the models call otherwise.
+
+        Both may be wrong, and one of them by more.
+        """
+        return self.trials(a), a.units((a.chosen != b.chosen).any(axis=1))
 
 
 def _balanced_accuracy(tally: Tally) -> Array:
@@ -279,6 +284,8 @@ _TITLES = {
 Metric = ImageMetric | ClassMetric | RangeMetric
 COMPARED = ("macro_auroc", "accuracy")
 """The metrics that pairs of models are tested on; each has a column in the table of `zoo compare`."""
+GRADES_COMPARED = ("quadratic_kappa",)
+"""Those of grades in order, beside COMPARED."""
 
 
 def title_of(name: str) -> str:

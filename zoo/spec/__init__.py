@@ -37,7 +37,7 @@ from zoo.spec._preprocessing import (
     Window,
 )
 from zoo.spec._quantization import Alike, Bars, Guard, Quantization, QuantizedKind, Rung, Speed, Target, Verdict
-from zoo.spec._reference import MEASURED, Reference
+from zoo.spec._reference import MEASURED, RECALIBRATED, RECALIBRATION, Reference
 from zoo.spec._results import (
     Calibration,
     ClassCalibration,
@@ -95,6 +95,8 @@ __all__ = [
     "MOST_VALUES",
     "NOVELTY",
     "OPSET",
+    "RECALIBRATED",
+    "RECALIBRATION",
     "RULE_EXAMPLES",
     "SCHEMA",
     "UNKNOWN",

@@ -12,6 +12,12 @@ MEASURED = ("brightness", "contrast", "colour")
 """What is measured of the pixels of a raw image, see `zoo.edge.measure_pixels`."""
 
 
+RECALIBRATED = "recalibrated"
+"""Begins each note of a file on what images of another site have settled."""
+RECALIBRATION = "recalibration: "
+"""Begins the note on what that has changed, measured on other images of the site."""
+
+
 class Reference(Value, frozen=True):
     """Answers of the file to validation images, as counts and sorted numbers; nothing says which image was which.
 

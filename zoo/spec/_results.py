@@ -357,6 +357,11 @@ class Manifest(Display, Value, frozen=True):
         return None if self.abstention is None else self.abstention.novelty
 
     @property
+    def recalibrated(self) -> bool:
+        """Whether images of another site have settled temperature, operating points and sets of labels anew."""
+        return self.reference is not None and self.reference.source == "recalibration"
+
+    @property
     def views(self) -> tuple[PreprocessSpec, ...]:
         """How the image is looked at: the preprocessing of the network, or of every member."""
         return tuple(dict.fromkeys(member.preprocess for member in self.members)) or (self.preprocess,)

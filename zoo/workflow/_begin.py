@@ -122,9 +122,8 @@ def prepare(
     `began` is when the time of `--budget` began, on the clock of `time.monotonic`; None: when the plugin trains.
     """
     origin = find_origin(budget, card, loaded)
-    reading: Reading = {}
+    reading: Reading = {} if origin is None else inherit_reading(budget, origin)
     if origin is not None:
-        reading = inherit_reading(budget, origin)
         budget = cast("Budget", {**inherit(budget, origin), **reading})
     config = configure(card, budget, settings_of(budget))
     refuse_freeze(loaded.plugin, card, config)

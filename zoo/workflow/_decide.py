@@ -85,9 +85,16 @@ def check_decisions(config: TrainConfig, data: Splits) -> None:
 
 
 def settle(
-    logits: NDArray[Any], images: ImageSet, labels: Sequence[str], asked: Asked, *, temperature: float, strict: bool
+    logits: NDArray[Any],
+    images: ImageSet,
+    labels: Sequence[str],
+    asked: Asked,
+    *,
+    temperature: float,
+    strict: bool,
+    noun: str = "validation image",
 ) -> Decisions:
-    """Settle decisions on validation images.
+    """Settle decisions on validation images, or on those of another site.
 
     Args:
         logits: (n, K), answers to `images`, before the temperature.
@@ -96,6 +103,7 @@ def settle(
         asked: what is asked for.
         temperature: number that divides the logits.
         strict: a rule that the images cannot follow is an error; else a note, because a training is not lost for it.
+        noun: what notes call one of the images.
 
     Raises:
         DataError: a rule cannot be followed, and `strict` says so.
@@ -106,7 +114,7 @@ def settle(
     if not len(images):
         return Decisions((), None)
     targets, groups = images.targets, images.groups
-    unit = "validation image" if groups is None else "group"
+    unit = noun if groups is None else "group"
     points: list[OperatingPoint] = []
     notes: list[str] = []
     for rule in asked.operating:
@@ -170,7 +178,9 @@ def _describe_sets(sets: ConformalSets, labels: Sequence[str], unit: str) -> lis
     return [*once, f"every set holds {brief(wide)}: too few {unit}s of the class for a coverage of {sets.coverage:g}"]
 
 
-def choose_anew(manifest: Manifest, logits: NDArray[Any], images: ImageSet) -> tuple[Manifest, tuple[str, ...]]:
+def choose_anew(
+    manifest: Manifest, logits: NDArray[Any], images: ImageSet, *, noun: str = "validation image"
+) -> tuple[Manifest, tuple[str, ...]]:
     """The manifest of a file that answers otherwise than the one it was made of, its decisions settled on its answers.
 
     What these images cannot settle, the file does not decide by; what is to be said of that comes second. Novelty alone
@@ -179,7 +189,8 @@ def choose_anew(manifest: Manifest, logits: NDArray[Any], images: ImageSet) -> t
     Args:
         manifest: what is asked for is what it holds.
         logits: (n, K), what the new file answers to `images`.
-        images: validation images.
+        images: validation images, or those of another site.
+        noun: what notes call one of them.
 
     Raises:
         DataError: a rule cannot be followed any more.
@@ -194,7 +205,7 @@ def choose_anew(manifest: Manifest, logits: NDArray[Any], images: ImageSet) -> t
         error=None if control is None else control.error,
         seed=manifest.provenance.config.seed,
     )
-    found = settle(logits, images, manifest.labels, asked, temperature=manifest.temperature, strict=True)
+    found = settle(logits, images, manifest.labels, asked, temperature=manifest.temperature, strict=True, noun=noun)
     abstention = add_novelty(found.abstention, manifest.novelty)
     return msgspec.structs.replace(manifest, operating=found.operating, abstention=abstention), found.notes
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from zoo._support.files import atomic_write
 from zoo._support.labels import match_labels
-from zoo._support.text import name_owners
+from zoo._support.text import name_owners, name_places
 from zoo.errors import DataError
 from zoo.evaluation.comparison import Comparison, Contender, compare
 from zoo.spec import encode
@@ -345,13 +345,15 @@ def check_comparable(subjects: Sequence[Subject]) -> None:
         )
 
 
-def different_names(paths: Sequence[Path], runtimes: Sequence[Runtime]) -> list[str]:
-    """The models' names; where two are equal, with the name of the run or file."""
-    names = [runtime.manifest.name for runtime in runtimes]
-    return [
-        name if names.count(name) == 1 else f"{name} ({path.resolve().name.removesuffix('.onnx')})"
-        for name, path in zip(names, paths, strict=True)
-    ]
+def different_names(names: Sequence[str], paths: Sequence[Path]) -> list[str]:
+    """The models' names; where some are equal, with as many last parts of their paths as tell them apart."""
+    found = list(names)
+    for name in dict.fromkeys(names):
+        same = [k for k, other in enumerate(names) if other == name]
+        if len(same) > 1:
+            for k, place in zip(same, name_places([paths[k].resolve() for k in same]), strict=True):
+                found[k] = f"{name} ({place})"
+    return found
 
 
 def _join_notes(answers: Sequence[Judged], names: Sequence[str]) -> tuple[str, ...]:

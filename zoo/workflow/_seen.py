@@ -67,12 +67,20 @@ class Overlap:
         mates: (n,) bool, it was not, but on others of the same group.
         means: what was compared.
         start: who has seen them, where only what came before the model was looked up, because the images are its own.
+        recalibrated: the list holds images that recalibrated the model, too.
     """
 
     seen: NDArray[np.bool_]
     mates: NDArray[np.bool_]
     means: str
     start: str | None = None
+    recalibrated: bool = False
+
+    @property
+    def where(self) -> str:
+        """In which sets images were that have been seen."""
+        site = ", or recalibrated it" if self.recalibrated else ""
+        return f"in the training or validation set of {self.start or _MODEL}{site}"
 
 
 def list_seen(run: RunFolder) -> Seen | None:
@@ -150,9 +158,9 @@ def sift(splits: Splits, split: str, overlap: Overlap, *, include: bool, ask: st
     by = f"compared by {overlap.means}"
     who, what = (overlap.start, "test image") if overlap.start else (_MODEL, "image")
     if count + grouped == 0:
-        note = f"0 of {n} {what}s were in the training or validation set of {who}, {by}"
+        note = f"0 of {n} {what}s were {overlap.where}, {by}"
         return splits, SeenImages(count=0, of=n, how="none", note=note)
-    said = [f"{_of(count, n, what, 'was', 'were')} in the training or validation set of {who}, {by}"] if count else []
+    said = [f"{_of(count, n, what, 'was', 'were')} {overlap.where}, {by}"] if count else []
     if grouped:
         groups = f"of groups (patients, lesions) that {who} has seen other images of"
         said.append(f"{_of(grouped, n, what, 'is', 'are')} {groups}")
@@ -230,7 +238,8 @@ def sift_for_all(
     if found:
         each = ", ".join(f"{name} {int(one.seen.sum())}" for name, one in found)
         means = "files or decoded pixels" if all("pixels" in one.means for _, one in found) else "files"
-        told = f"of {n} images these were in training or validation sets, compared by {means}: {each}"
+        site = ", or recalibrated a model" if any(one.recalibrated for _, one in found) else ""
+        told = f"of {n} images these were in training or validation sets{site}, compared by {means}: {each}"
         if grouped:
             told += f"; {grouped} more of groups (patients, lesions) that a model has seen other images of"
         if (count or grouped) and not include:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, cast
 import msgspec
 import numpy as np
 
-from zoo._support.text import format_count
+from zoo._support.text import format_count, name_places
 from zoo.errors import ImageError, PluginError
 from zoo.spec import NOVELTY, Abstention
 
@@ -207,19 +207,12 @@ def judge_unlike(
     if sum(map(len, scored.scores)) != len(images):  # a plugin may have asked for some only, or twice
         scored.scores.clear()
         predict_set(scored.logits, images)
-    named = _name_places(list(dict.fromkeys(Path(place).resolve() for place in unlike)))
-    others = {name: _score_folder(runtime, place, skip_bad=skip_bad) for name, place in named.items()}
+    places = list(dict.fromkeys(Path(place).resolve() for place in unlike))
+    others = {
+        name: _score_folder(runtime, place, skip_bad=skip_bad)
+        for name, place in zip(name_places(places), places, strict=True)
+    }
     return judge_novelty(np.concatenate(scored.scores), novelty, others, images.groups)
-
-
-def _name_places(places: Sequence[Path]) -> dict[str, Path]:
-    """Each place by its last parts, as many as tell it from the others."""
-    named = {}
-    for place in places:
-        ends = (place.parts[-most:] for most in range(1, len(place.parts) + 1))
-        free = (end for end in ends if not any(other.parts[-len(end) :] == end for other in places if other != place))
-        named["/".join(next(free, place.parts))] = place
-    return named
 
 
 def _score_folder(runtime: Runtime, place: Path, *, skip_bad: bool) -> NDArray[np.float32]:

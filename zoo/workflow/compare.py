@@ -15,7 +15,7 @@ from zoo.errors import DataError, UsageError
 from zoo.runs import new_id, point_latest
 from zoo.spec import check_budget
 from zoo.workflow._engine import Engine, as_engine, open_engine
-from zoo.workflow._find import find_target, is_run
+from zoo.workflow._find import MODEL_FILE, find_target, is_run, last_of
 from zoo.workflow._settings import settings_of
 from zoo.workflow._trainings import Training, train_all
 from zoo.workflow.evaluate import look_up, open_target
@@ -76,7 +76,7 @@ def compare(
 
     Raises:
         OutputError: `html` is there already, or cannot be written.
-        UsageError: fewer than two targets, or a setting that one of the models refuses.
+        UsageError: fewer than two targets, one of them named twice, or a setting that one of the models refuses.
         GateError: of each image some model was made with it, and `include_seen` is off.
         DataError: the targets were not trained on the same data and `data` is None, or do not know the same
             labels.
@@ -134,6 +134,7 @@ def _compare(
 
     hired = dict.fromkeys(engine.options, True)
     places = [find_target(target) for target in targets]
+    _refuse_repeated(targets, places)
     if over := _over_folds(targets, places):
         idle = {"data": data is not None, "split": split != "test", "provider": provider != "cpu"}
         why = "runs over folds are compared by the answers that they keep; leave it out"
@@ -201,6 +202,26 @@ def _free_place(name: str, taken: set[Path]) -> Path:
     return next(place for place in places if place not in taken and not place.exists())
 
 
+def _refuse_repeated(targets: Sequence[str | Path], places: Sequence[Path | None]) -> None:
+    """Refuse a model that is named twice, such as a run and the file in it.
+
+    Raises:
+        UsageError: names the second.
+    """
+    known: dict[str | Path, str] = {}
+    for target, place in zip(targets, places, strict=True):
+        if place is None:
+            what: str | Path = str(target)
+        else:
+            folder = last_of(place) or place  # of a run over folds, that whose file it ships
+            file = folder / MODEL_FILE
+            what = (file if file.is_file() else folder).resolve()
+        if what in known:
+            both = f"{known[what]} and {target} are one model"
+            raise UsageError(f"{both}; name each model once", code="name-twice", name=str(target))
+        known[what] = str(target)
+
+
 def _over_folds(targets: Sequence[str | Path], places: Sequence[Path | None]) -> list[Path]:
     """The runs over folds, where all targets are such runs; empty: none is.
 
@@ -230,16 +251,13 @@ def _compare_folds(runs: Sequence[Path], *, resamples: int | None, per_class: bo
     """
     from zoo.runs import open_run, refuse_unfinished
     from zoo.workflow._folds import compare_answers, read_answers
+    from zoo.workflow._judge import different_names
 
     opened = [open_run(path) for path in runs]
     for run in opened:
         if run.record.status != "done":
             raise refuse_unfinished(run, "is not finished")
-    models = [run.record.card.name for run in opened]
-    names = [
-        model if models.count(model) == 1 else f"{model} ({run.path.name})"
-        for model, run in zip(models, opened, strict=True)
-    ]
+    names = different_names([run.record.card.name for run in opened], runs)
     answers = [read_answers(run.path) for run in opened]
     ordered = all(run.record.task == "ordinal" for run in opened)
     return compare_answers(names, answers, ordered=ordered, resamples=resamples, per_class=per_class, margin=margin)
@@ -285,7 +303,7 @@ def _judge_all(
     from zoo.workflow._judge import compare_judged, different_names, judge
     from zoo.workflow._seen import sift_for_all
 
-    names = different_names(paths, [one.runtime for one in opened])
+    names = different_names([one.runtime.manifest.name for one in opened], paths)
     sets, seen = [one.splits for one in opened], None
     if _same_images(opened, split):  # else the comparison says what differs
         sets = leave_out_for_all(sets, split, [one.left_out for one in opened], names)

@@ -159,7 +159,7 @@ def beside_members(run: RunFolder, splits: Splits) -> Comparison:
     folders = [run.path, *map(Path, run.record.card.members)]
     opened = [Runtime.open(folder / MODEL_FILE) for folder in folders]
     judged = [(runtime, judge(None, runtime, splits, "test", look=False)) for runtime in opened]
-    found = compare_judged(judged, different_names(folders, opened))
+    found = compare_judged(judged, different_names([one.manifest.name for one in opened], folders))
     atomic_write(run.file(COMPARISON), encode(found))
     return found
 

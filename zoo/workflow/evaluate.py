@@ -24,9 +24,19 @@ if TYPE_CHECKING:
     from zoo.plugin import ModelPlugin
     from zoo.runs import RunFolder
     from zoo.spec import EvalReport, Reading
+    from zoo.workflow._judge import Judged
     from zoo.workflow._seen import Overlap
 
-__all__ = ["Target", "evaluate", "leave_out_seen", "load_plugin", "look_up", "only_readable", "open_target"]
+__all__ = [
+    "Target",
+    "evaluate",
+    "judge_target",
+    "leave_out_seen",
+    "load_plugin",
+    "look_up",
+    "only_readable",
+    "open_target",
+]
 
 log = logging.getLogger("zoo")
 
@@ -70,11 +80,31 @@ def evaluate(
     Raises:
         ZooError: any kind. GateError: the model has seen all of the images, and `include_seen` is off.
     """
+    found = open_target(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
+    splits, seen = leave_out_seen(found, split, include=include_seen)
+    judged = judge_target(
+        found, splits, split, seen,
+        operating=operating, prevalence=prevalence, by=by, unlike=unlike, skip_bad=skip_bad,
+    )  # fmt: skip
+    return judged.report
+
+
+def judge_target(
+    found: Target,
+    splits: Splits,
+    split: str,
+    seen: SeenImages | None,
+    *,
+    operating: Sequence[str] = (),
+    prevalence: Sequence[str] = (),
+    by: Sequence[str] | None = None,
+    unlike: Sequence[str | Path] = (),
+    skip_bad: bool = False,
+) -> Judged:
+    """Judge an open target on `splits`, which `leave_out_seen` gave with `seen`; the others as of `evaluate`."""
     from zoo.workflow._judge import judge
     from zoo.workflow._other_points import choose_for_report
 
-    found = open_target(target, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
-    splits, seen = leave_out_seen(found, split, include=include_seen)
     manifest, notes = choose_for_report(found, operating, split) if operating else (None, ())
     judged = judge(
         found.plugin,
@@ -88,7 +118,9 @@ def evaluate(
         unlike=unlike,
         skip_bad=skip_bad,
     )
-    return msgspec.structs.replace(judged.report, notes=(*judged.report.notes, *notes))
+    return dataclasses.replace(
+        judged, report=msgspec.structs.replace(judged.report, notes=(*judged.report.notes, *notes))
+    )
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -208,7 +240,8 @@ def look_up(target: Target, split: str) -> Overlap | SeenImages | None:
         return find_overlap(target.splits, split, target.seen, "start", start=start)
     if target.seen is None:
         return SeenImages(count=None, of=n, how="not known", note=NOT_KNOWN)
-    return find_overlap(target.splits, split, target.seen)
+    overlap = find_overlap(target.splits, split, target.seen)
+    return dataclasses.replace(overlap, recalibrated=target.runtime.manifest.recalibrated)
 
 
 def leave_out_seen(target: Target, split: str, *, include: bool) -> tuple[Splits, SeenImages | None]:

@@ -17,7 +17,7 @@ import msgspec
 
 from zoo._support.text import format_count
 from zoo.errors import ModelError, OutputError, UsageError
-from zoo.spec import Display, EvalReport, Interval, Table
+from zoo.spec import RECALIBRATED, RECALIBRATION, Display, EvalReport, Interval, Table
 
 if TYPE_CHECKING:
     from typing import Unpack
@@ -132,29 +132,34 @@ def recalibrate(
     answered = answer_images(found.runtime, fit, old.provenance.config.seed)
     temperature = fit_temperature(answered.logits, fit.targets, fallback=old.temperature)
     doubt = doubt_temperature(answered.logits, fit.targets)
-    kept = [f"the temperature stays {old.temperature:.4g}, because the images cannot tell another: {doubt}"]
+    kept = doubt and (f"the temperature stays {old.temperature:.4g}, because the images cannot tell another: {doubt}")
     note = (
-        f"recalibrated on {format_count(len(fit), 'image')} of other data, {part.splits.fingerprint.name}, sha256 "
-        f"{part.splits.fingerprint.sha256}: temperature {old.temperature:.4g} became {temperature:.4g}"
+        f"{RECALIBRATED} on {format_count(len(fit), 'image')} of other data, {part.splits.fingerprint.name}, sha256 "
+        f"{part.splits.fingerprint.sha256}"
+        + ("" if kept else f": temperature {old.temperature:.4g} became {temperature:.4g}")
     )
     bare = msgspec.structs.replace(
         old, temperature=temperature, report=None, reference=None, files={}, sizes={}, golden=None
     )
-    new, settled = choose_anew(bare, answered.logits, fit)
-    settled = (*(kept if doubt else ()), *settled)
-    said = (note, *(f"recalibrated: {one}" for one in settled))
-    new = msgspec.structs.replace(
-        new, provenance=msgspec.structs.replace(old.provenance, notes=(*old.provenance.notes, *said))
-    )
+    new, settled = choose_anew(bare, answered.logits, fit, noun="image")
+    settled = (*([kept] if kept else ()), *settled)
     graph.set_temperature(temperature)
     runtime = open_file(graph.model, new, reference=False)
     unread = share_unread(part.splits, "val")
     new = msgspec.structs.replace(new, reference=draw_reference(answered, new, unread=unread, source="recalibration"))
     before, after = (judge(found.plugin, one, part.splits, "test", seen=part.seen) for one in (found.runtime, runtime))
+    nll, brier = compare_losses(before, after, old.temperature, temperature)
+    change = (
+        f"{RECALIBRATION}on {format_count(after.report.n, 'other image')} of the site the negative log-likelihood "
+        f"changed by {nll} nats and the Brier score by {brier} (95 % intervals)"
+    )
+    said = (note, *(f"{RECALIBRATED}: {one}" for one in settled), change)
+    new = msgspec.structs.replace(
+        new, provenance=msgspec.structs.replace(old.provenance, notes=(*old.provenance.notes, *said))
+    )
     report = msgspec.structs.replace(after.report, notes=(*after.report.notes, *said))
     new = write_report(graph.model, new, report)
     _write(place, graph.model.SerializeToString(), new, runtime, _join_seen(found, contents, fit))
-    nll, brier = compare_losses(before, after, old.temperature, temperature)
     return Recalibration(
         path=str(place),
         fitted=len(fit),

@@ -11,9 +11,9 @@ import msgspec
 
 from zoo._support.files import atomic_write, refuse_idle_overwrite, refuse_occupied
 from zoo._support.text import quote_path
-from zoo.errors import DataError, TrainingError, UsageError, ZooError
+from zoo.errors import DataError, OutputError, TrainingError, UsageError, ZooError
 from zoo.spec import Display, Robustness, decode, encode, pick_reading
-from zoo.workflow._find import MODEL_FILE, REPORT_FILE, is_exported, last_of, read_report
+from zoo.workflow._find import MODEL_FILE, REPORT_FILE, is_exported, is_run, last_of, read_report
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -63,6 +63,9 @@ def report(
     overwrite: bool = False,
     images: bool = True,
     heatmaps: bool = False,
+    operating: Sequence[str] = (),
+    prevalence: Sequence[str] = (),
+    by: Sequence[str] | None = None,
     unlike: Sequence[str | Path] = (),
     split: str = "test",
     provider: str = "cpu",
@@ -84,8 +87,11 @@ def report(
         images: show small copies of images, and their names; False: neither.
         heatmaps: show on a few mistakes what they depend on: the file's evidence map, or occlusion, about 120 answers
             an image.
-        unlike: files or folders of images that are not of the model's kind, as for `zoo.evaluate`. The images of a run
-            are then judged anew, so `out` is needed.
+        operating: rules of operating points, as for `zoo.evaluate`; so are prevalence, by and unlike. With any of them
+            the images of a run are judged anew, so `out` is needed.
+        prevalence: share of images that have a label where the model is to be used.
+        by: columns of the data that the report is divided by.
+        unlike: files or folders of images that are not of the model's kind.
         split: which images, as for `zoo.evaluate`; so are provider, skip_bad, key and include_seen.
         provider: execution provider.
         skip_bad: leave out images that cannot be read.
@@ -95,12 +101,11 @@ def report(
 
     Raises:
         ZooError: any kind. UsageError: `out` is needed, or heat maps are asked for without images, or of several
-            files. OutputError: one of the files is in `out` already.
+            files. OutputError: one of the files is in `out` already, or `out` is a run whose figures would be replaced.
     """
     from zoo.runs import find_run, open_run
     from zoo.workflow._folds import keep_answers
-    from zoo.workflow._judge import judge
-    from zoo.workflow.evaluate import leave_out_seen, open_target
+    from zoo.workflow.evaluate import judge_target, leave_out_seen, open_target
 
     if heatmaps and not images:
         raise UsageError(
@@ -112,7 +117,8 @@ def report(
     place = Path(target) if target is not None else find_run(None)
     for file in () if out is None else (Path(out) / name for name in (PAGE_FILE, REPORT_FILE, CARD_FILE)):
         refuse_occupied(file, overwrite=overwrite)
-    kept = data is None and not unlike and split == "test" and not is_exported(place)
+    anew = by is not None or operating or prevalence or unlike
+    kept = data is None and not anew and split == "test" and not is_exported(place)
     run = open_run(find_run(place)) if kept else None
     if run is not None:
         out = run.path if out is None else out
@@ -126,9 +132,18 @@ def report(
             code="option-missing",
             options=["--out"],
         )
+    if run is None and is_run(Path(out)):
+        raise OutputError(
+            f"{out} is a run, whose own figures those of other images or decisions would replace; choose another --out",
+            code="out-run-file",
+            options=["--out"],
+        )
     opened = open_target(place, data, split=split, provider=provider, skip_bad=skip_bad, key=key, **reading)
     splits, seen = leave_out_seen(opened, split, include=include_seen)
-    judged = judge(opened.plugin, opened.runtime, splits, split, seen=seen, unlike=unlike)
+    judged = judge_target(
+        opened, splits, split, seen,
+        operating=operating, prevalence=prevalence, by=by, unlike=unlike, skip_bad=skip_bad,
+    )  # fmt: skip
     if run is not None and Path(out) == run.path:
         keep_answers(run, judged)
     manifest = opened.runtime.manifest

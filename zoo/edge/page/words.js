@@ -63,7 +63,7 @@ function ofUnlike(row, { abstention: { novelty } }) {
   };
 }
 
-function ofUncertain(row, { abstention: { sets, error } }) {
+function ofUncertain(row, { abstention: { sets, error }, reference }) {
   const called = Object.keys(row.operating ?? {}).filter((label) => row.operating[label]);
   const reached = called.length ? ` ${called.join(", ")} ${called.length === 1 ? "reaches its operating point" : "reach their operating points"}.` : "";
   const unsaid = (what, why, about) => ({ title: `Uncertain: ${what}`, short: `uncertain: ${what}`, close: why + reached, about, answered: false, note: "" });
@@ -71,7 +71,7 @@ function ofUncertain(row, { abstention: { sets, error } }) {
   const low = Boolean(error) && p < error.threshold;
   // An operating point may call another label than the one that is alone in the set.
   if (row.set && (row.set.length !== 1 || (row.set[0] !== row.label && !low))) {
-    const built = `The right label is in the set for ${share(sets.coverage)} of images like those of validation.`;
+    const built = `The right label is in the set for ${share(sets.coverage)} of images like those ${reference?.source === "recalibration" ? "of the site that recalibrated the model" : "of validation"}.`;
     if (!row.set.length) return unsaid("no label is likely enough", `${built} Here the set is empty.`, [top]);
     return unsaid(either(few(row.set)), `${built} Here the set has ${some(row.set.length, "label")}.`, row.set);
   }
@@ -124,24 +124,26 @@ const share = (value) => `${Number((100 * value).toPrecision(3))}${PERCENT}`;
 const significant = (value) => String(Number(value.toPrecision(4)));
 
 /** How the model decides, name to value; nothing where the most probable label is always the answer. */
-export function decisions({ operating, abstention }) {
+export function decisions({ operating, abstention, reference }) {
   const said = {};
+  const recalibrated = reference?.source === "recalibration";
+  const settling = (n, kind = "") => (recalibrated ? `${some(n, `${kind}image`)} of the site that recalibrated it` : some(n, `${kind}validation image`));
   if (operating?.length) {
-    said["Called from"] = operating.map(({ label, threshold, rule, n, positives }) => `${label}: ${percent(threshold)} (${rule}; chosen on ${some(n, "validation image")}, ${positives} of them ${label})`).join("; ");
+    said["Called from"] = operating.map(({ label, threshold, rule, n, positives }) => `${label}: ${percent(threshold)} (${rule}; chosen on ${settling(n)}, ${positives} of them ${label})`).join("; ");
   }
   const { sets, error, novelty } = abstention ?? {};
   if (sets) {
     const images = sets.n.reduce((sum, one) => sum + one, 0);
-    said.Uncertain = `where the set of labels is not the answer alone; sets are built to hold the right label for ${share(sets.coverage)} of images${sets.per_class ? " in each class" : ""} (fixed on ${some(images, "independent validation image")})`;
+    said.Uncertain = `where the set of labels is not the answer alone; sets are built to hold the right label for ${share(sets.coverage)} of images${sets.per_class ? " in each class" : ""} (fixed on ${settling(images, "independent ")})`;
   }
   if (error) {
     const from = error.threshold > 1 ? "whatever the probability" : `below ${percent(error.threshold)}`;
-    const limit = `${from}, so that at most ${share(error.error)} of answers are wrong (fixed on ${some(error.n, "validation image")})`;
+    const limit = `${from}, so that at most ${share(error.error)} of answers are wrong (fixed on ${settling(error.n)})`;
     said.Uncertain = said.Uncertain ? `${said.Uncertain}; and ${limit}` : limit;
   }
   if (novelty) {
     const above = Math.max(novelty.share, 1 / (novelty.n + 1)); // of few images the threshold is the largest score
-    said["Not answered"] = `images whose score of being unlike training is above ${significant(novelty.threshold)}, as at most ${share(above)} are on average of images like its ${some(novelty.n, "validation image")}`;
+    said["Not answered"] = `images whose score of being unlike training is above ${significant(novelty.threshold)}, as at most ${share(above)} are on average of images like its ${some(novelty.n, "validation image")}${recalibrated ? " of training" : ""}`;
   }
   return said;
 }

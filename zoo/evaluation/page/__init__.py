@@ -13,7 +13,7 @@ from zoo.evaluation.page._comparison import make_comparison_page, spell_p
 from zoo.evaluation.page._gallery import Gallery, make_gallery, show_gallery
 from zoo.evaluation.page._html import Html, Section, assemble, bullets, name, paragraph, text
 from zoo.evaluation.page._subject import Subject
-from zoo.evaluation.page._words import describe_input, describe_splits, describe_start
+from zoo.evaluation.page._words import describe_input, describe_splits, describe_start, describe_weights
 
 __all__ = [
     "Gallery",
@@ -21,6 +21,7 @@ __all__ = [
     "describe_input",
     "describe_splits",
     "describe_start",
+    "describe_weights",
     "make_comparison_page",
     "make_gallery",
     "make_page",

@@ -10,6 +10,7 @@ import numpy as np
 
 from zoo._support.text import format_count
 from zoo.data import ABOUT, count_labels
+from zoo.evaluation.metrics import title_of
 from zoo.evaluation.page._html import NONE, Html, bullets, name, paragraph, percent, table
 from zoo.evaluation.page._words import describe_input, describe_start
 from zoo.evaluation.subgroups import is_enough
@@ -212,7 +213,9 @@ def show_training(subject: Subject) -> Html:
     if record is not None:
         if record.best is not None:
             value = "undefined" if record.best.value is None else f"{record.best.value:.4f}"
-            took.append(("kept", f"epoch {record.best.epoch} of {record.epochs_done}, by {record.best.metric} {value}"))
+            metric = title_of(record.best.metric.removeprefix("val_"))
+            kept = f"epoch {record.best.epoch} of {record.epochs_done}, by {metric} on validation, {value}"
+            took.append(("kept", kept))
         if record.folds:
             took.append(("folds", f"{len(record.folds)}; each image was judged by a model that had not seen it"))
         if record.seconds is not None:

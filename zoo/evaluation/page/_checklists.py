@@ -16,7 +16,7 @@ from zoo.evaluation.page import _methods
 from zoo.evaluation.page._about import demographics, sets_of, training_notes
 from zoo.evaluation.page._html import Html, paragraph, table
 from zoo.evaluation.page._who import say_groups
-from zoo.evaluation.page._words import describe_input
+from zoo.evaluation.page._words import describe_input, describe_weights
 from zoo.spec import EVIDENCE
 
 if TYPE_CHECKING:
@@ -121,8 +121,8 @@ def _selection(subject: Subject) -> Iterator[str]:
 def _ensemble(subject: Subject) -> Iterator[str]:
     if subject.manifest is not None:
         members = len(subject.manifest.members)
-        weights = "equal weights" if subject.holds_none else "weights learnt on validation images"
-        yield f"{members} members, {weights}." if members else "None: one model."
+        weights = f"{members} members, {describe_weights(subject.manifest)}."
+        yield weights if members else "None: one model."
 
 
 def _measures(subject: Subject) -> Iterator[str]:
@@ -344,7 +344,7 @@ TRIPOD: tuple[tuple[str, str, Fill | None], ...] = (
     ("12c", "type of model, how it was built and tuned", _methods.say_training),
     ("12d", "heterogeneity between clusters", None),
     ("12e", "measures and plots of performance", _measures),
-    ("12f", "updating of the model", None),
+    ("12f", "updating of the model", _methods.say_updating),
     ("12g", "how predictions were computed for the evaluation", _methods.say_evaluation),
     ("13", "class imbalance", _imbalance),
     ("14", "fairness", say_groups),
@@ -365,7 +365,7 @@ TRIPOD: tuple[tuple[str, str, Fill | None], ...] = (
     ("22", "specification of the model", _specification),
     ("23a", "performance with intervals, subgroups too", _estimates),
     ("23b", "heterogeneity of performance", say_groups),
-    ("24", "results of updating", None),
+    ("24", "results of updating", _methods.say_updated),
     ("25", "interpretation", None),
     ("26", "limitations", None),
     ("27a", "poor or missing input", _refusals),

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING
 
 from zoo._support.text import format_count, megabytes
-from zoo.evaluation.metrics import COMPARED, title_of
+from zoo.evaluation.metrics import title_of
 from zoo.evaluation.page._html import Html, Section, assemble, bullets, figure, name, paragraph, table, text
 from zoo.evaluation.page._svg import Point, draw_points
 
@@ -43,21 +43,22 @@ def make_comparison_page(found: Comparison) -> str:
 
 
 def _models(found: Comparison) -> Html:
+    differ = len({model.class_weight for model in found.models}) > 1  # as the command line shows it
     keys = list(dict.fromkeys(key for model in found.models for key in model.metrics))
     rows = [
         (
             _mark(model.name, marked=model.pareto),
             *map(model.metrics.get, keys),
-            None if model.latency_ms is None else f"{model.latency_ms:.2f} ms",
-            None if model.size_bytes is None else megabytes(model.size_bytes),
-            model.class_weight,
+            None if model.latency_ms is None else _nowrap(f"{model.latency_ms:.2f} ms"),
+            None if model.size_bytes is None else _nowrap(megabytes(model.size_bytes)),
+            *([model.class_weight] if differ else []),
         )
         for model in found.models
     ]
     axes = ", ".join(
         {"latency_ms": "latency", "size_bytes": "size"}.get(axis) or title_of(axis) for axis in found.pareto_axes
     )
-    columns = ("model", *map(title_of, keys), "latency of one image", "size", "class weight")
+    columns = ("model", *map(title_of, keys), "latency of one image", "size", *(["class weight"] if differ else []))
     note = f"★ no other model is at least as good in all of: {axes}. Latencies whose ranges overlap count as equal."
     return Html(
         table("What each model does and costs; 95 % intervals", columns, rows, kind="stacked")
@@ -82,7 +83,7 @@ def _costs(found: Comparison) -> Html:
     sizes = [model.size_bytes for model in found.models if model.size_bytes is not None]
     if len(sizes) < len(found.models) or any(model.latency_ms is None for model in found.models):
         return Html()
-    drawn = "".join(_picture(found, metric, max(sizes)) for metric in COMPARED)
+    drawn = "".join(_picture(found, metric, max(sizes)) for metric in found.compared)
     if not drawn:
         return Html()
     names = "".join(f"<li>{_mark(model.name, marked=model.pareto)}</li>" for model in found.models)

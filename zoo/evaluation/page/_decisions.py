@@ -24,7 +24,7 @@ def show_operating(subject: Subject) -> Html:
     rows = []
     for point in found.points:
         own = chosen.get((point.label, point.rule))
-        spread = "" if own is None else f" ({own.low:.3f} to {own.high:.3f})"
+        spread = "" if own is None or own.threshold != point.threshold else f" ({own.low:.3f} to {own.high:.3f})"
         threshold = Html(f'<span class="n">{point.threshold:.3f}<small>{spread}</small></span>')
         values = (point.sensitivity, point.specificity, point.ppv, point.npv)
         counts = Html(f'<span class="n">{point.tp} / {point.fp} / {point.tn} / {point.fn}</span>')
@@ -32,12 +32,12 @@ def show_operating(subject: Subject) -> Html:
     columns = (
         "label",
         "chosen for",
-        "threshold (95 %)",
+        Html("threshold (95&nbsp;%)"),
         "sensitivity",
         "specificity",
         "PPV",
         "NPV",
-        "TP / FP / TN / FN",
+        Html("TP&nbsp;/&nbsp;FP /&nbsp;TN&nbsp;/&nbsp;FN"),
     )
     stated = [
         (name(point.label), point.rule, point.at.prevalence, point.at.ppv, point.at.npv)
@@ -46,8 +46,8 @@ def show_operating(subject: Subject) -> Html:
     ]
     what = (
         "An operating point is the probability from which a label counts as called. A lower one misses fewer images of "
-        "the label and raises more false alarms. Each was chosen on validation images by the rule named. The figures "
-        "are of these images, so they may differ from what the rule asked for."
+        f"the label and raises more false alarms. Each was chosen on {subject.settling} by the rule named. The "
+        "figures are of these images, so they may differ from what the rule asked for."
     )
     if subject.report.confusion is not None and len(found.points) > 1:
         what += " Where several labels are called, the answer is the one furthest above its own point."
@@ -92,7 +92,7 @@ def _decision_curve(curve: DecisionCurve) -> Html:
         y_name="net benefit",
         y=(low, top * 1.05),
     )
-    return figure(drawn, name(curve.label))
+    return figure(drawn, Html(f"label {name(curve.label)}"))
 
 
 def show_conformal(subject: Subject) -> Html:
@@ -117,8 +117,8 @@ def show_conformal(subject: Subject) -> Html:
         "says between which it wavers, an empty one that none fits."
     )
     how = (
-        f"Split-conformal sets ({found.method.upper()}, {each}), from validation images. The promise is for images "
-        f"like those of validation (exchangeable), and for no others.{single}"
+        f"Split-conformal sets ({found.method.upper()}, {each}), from {subject.settling}. The promise is for "
+        f"images like those (exchangeable), and for no others.{single}"
     )
     return Html(
         paragraph(words)

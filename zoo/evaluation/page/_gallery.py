@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from zoo._support.text import format_count
-from zoo.edge._explain import CAPTIONS, overlay
+from zoo.edge._explain import CAPTIONS, VISIBLE, overlay
 from zoo.errors import ImageError
 from zoo.evaluation.page._html import Html, name, paragraph, text
 from zoo.evaluation.page._svg import shorten
@@ -71,6 +71,7 @@ class Gallery:
         names: position of an image to its name.
         mapped: mistakes with a heat map of what they were called, the surest first.
         maps: the pictures of those, a data URI each.
+        peaks: the largest value of each map.
         method: how the maps were made; None: there are none.
     """
 
@@ -81,6 +82,7 @@ class Gallery:
     names: dict[int, str]
     mapped: tuple[Pick, ...] = ()
     maps: tuple[str, ...] = ()
+    peaks: tuple[float, ...] = ()
     method: Method | None = None
 
 
@@ -197,13 +199,14 @@ def _map_mistakes(
     """The gallery with heat maps of the surest mistakes in which a label was given: one that is absent has no place."""
     given = [pick for pick in found.mistakes if not pick.held and pick.image in found.pictures]
     mapped = tuple(sorted(given, key=lambda pick: -pick.probability)[:MOST_MAPS])
-    maps, method = [], None
+    maps, peaks, method = [], [], None
     for pick in mapped:
         image = read(pick.image)
         heat = explain(pick.image, image, pick.called)
         method = heat.method
+        peaks.append(heat.peak[0])
         maps.append(thumbnail(from_array(np.asarray(overlay(image, heat))), SIDE))
-    return dataclasses.replace(found, mapped=mapped, maps=tuple(maps), method=method)
+    return dataclasses.replace(found, mapped=mapped, maps=tuple(maps), peaks=tuple(peaks), method=method)
 
 
 def show_gallery(gallery: Gallery, labels: Sequence[str], *, points: bool) -> Html:
@@ -244,8 +247,8 @@ def _show_maps(gallery: Gallery, labels: Sequence[str]) -> str:
     if gallery.method is None:
         return ""
     shown = "".join(
-        _figure(f"{_picture(gallery.pictures[pick.image])}{_picture(uri)}", pick, gallery, labels)
-        for pick, uri in zip(gallery.mapped, gallery.maps, strict=True)
+        _figure(f"{_picture(gallery.pictures[pick.image])}{_picture(uri)}", pick, gallery, labels, _say(peak, gallery))
+        for pick, uri, peak in zip(gallery.mapped, gallery.maps, gallery.peaks, strict=True)
     )
     meaning = (
         f"For the {len(gallery.mapped)} surest mistakes in which a label was given: what the answer depends on. "
@@ -254,10 +257,19 @@ def _show_maps(gallery: Gallery, labels: Sequence[str]) -> str:
     return f'<h3>What mistakes depend on</h3>{paragraph(meaning)}<div class="gallery pairs">{shown}</div>'
 
 
-def _figure(pictures: str, pick: Pick, gallery: Gallery, labels: Sequence[str]) -> str:
+def _say(peak: float, gallery: Gallery) -> str:
+    """How strong a map is: one that shows nothing looks as if it were missing."""
+    if gallery.method == "occlusion":
+        most = f"by up to {peak:.2f}" if peak >= VISIBLE else f"by less than {VISIBLE:g}: no single part decides"
+        return f"hiding a part lowers it {most}"
+    return "" if peak > 0 else "no place speaks for it"
+
+
+def _figure(pictures: str, pick: Pick, gallery: Gallery, labels: Sequence[str], more: str = "") -> str:
+    below = f'<span class="id">{text(more)}</span>' if more else ""
     return (
         f'<figure>{pictures}<figcaption>{_caption(pick, labels)}<span class="id">{name(gallery.names[pick.image])}'
-        "</span></figcaption></figure>"
+        f"</span>{below}</figcaption></figure>"
     )
 
 

@@ -9,7 +9,7 @@ from zoo.evaluation.intervals import RESAMPLES
 from zoo.evaluation.metrics import title_of
 from zoo.evaluation.page._html import Html, paragraph
 from zoo.evaluation.page._words import describe_input, describe_start
-from zoo.spec import Interval
+from zoo.spec import RECALIBRATED, RECALIBRATION, Interval
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -24,14 +24,16 @@ __all__ = [
     "say_split",
     "say_start",
     "say_training",
+    "say_updated",
+    "say_updating",
     "show_methods",
 ]
 
 
 def show_methods(subject: Subject) -> Html:
     """Paragraphs to copy."""
-    kinds = (say_data, say_split, say_model, say_start, say_training, say_evaluation, say_decisions, say_software)
-    text = " ".join(line for say in kinds for line in say(subject))
+    kinds = (say_data, say_split, say_model, say_start, say_training, say_updating, say_evaluation, say_decisions)
+    text = " ".join(line for say in (*kinds, say_software) for line in say(subject))
     return Html(
         paragraph(text)
         + paragraph(
@@ -83,6 +85,8 @@ def say_model(subject: Subject) -> Iterator[str]:
         yield f"The model is {record.card.name}: {record.card.summary.rstrip('.')}."
     if manifest is None:
         return
+    if record is None:
+        yield f"The model is {manifest.name}."
     if manifest.members:
         yield f"It is the weighted mean of the calibrated probabilities of {len(manifest.members)} models."
     else:
@@ -104,10 +108,12 @@ def say_start(subject: Subject) -> Iterator[str]:
 def say_training(subject: Subject) -> Iterator[str]:
     """The recipe, and how the model was chosen."""
     manifest, record = subject.manifest, subject.record
-    if manifest is None or manifest.members:
+    if manifest is None or (manifest.members and not manifest.recalibrated):
         return
     config = manifest.provenance.config
-    if record is not None and record.epochs_done > 1:
+    if manifest.members:
+        yield "Probabilities of its members were calibrated before, each with a temperature of its own."
+    elif record is not None and record.epochs_done > 1:
         yield (
             f"It was trained for {record.epochs_done} epochs in batches of {config.batch_size} with AdamW, at a peak "
             f"learning rate of {config.lr:g} (loss {config.loss}, augmentation {config.augment}, class weight "
@@ -119,10 +125,30 @@ def say_training(subject: Subject) -> Iterator[str]:
         yield f"The epoch with the best {metric} on {where} was kept."
     how = (
         "the median of those that the models of the folds were given on validation images"
-        if subject.holds_none
-        else "fitted on validation images"
+        if subject.holds_none and not subject.recalibrated
+        else f"fitted on {subject.settling}"
     )
     yield f"Probabilities were calibrated with one temperature ({manifest.temperature:.2f}), {how} (Guo et al. 2017)."
+
+
+def say_updating(subject: Subject) -> Iterator[str]:
+    """What was settled anew on images of another site."""
+    if subject.recalibrated:
+        yield "The network is as it was trained. What follows it was settled anew on images of another site."
+        yield from _notes(subject, RECALIBRATED)
+
+
+def say_updated(subject: Subject) -> Iterator[str]:
+    """What that has changed."""
+    if subject.recalibrated:
+        yield from _notes(subject, RECALIBRATION)
+        yield "The figures above are those of the updated file."
+
+
+def _notes(subject: Subject, start: str) -> Iterator[str]:
+    """Notes of the file that begin so, as sentences."""
+    notes = () if subject.manifest is None else subject.manifest.provenance.notes
+    yield from (f"{note[0].upper()}{note[1:]}." for note in notes if note.startswith(start))
 
 
 def say_evaluation(subject: Subject) -> Iterator[str]:
@@ -159,31 +185,34 @@ def say_intervals(subject: Subject) -> Iterator[str]:
 
 
 def say_decisions(subject: Subject) -> Iterator[str]:
-    """What was fixed on validation images."""
+    """What was fixed on validation images, or on those of another site."""
     manifest = subject.manifest
     if manifest is None:
         return
-    if manifest.operating:
-        rules = ", ".join(f"{one.rule} for {one.label}" for one in manifest.operating)
-        yield f"Operating points ({rules}) were chosen on validation images."
+    judged = subject.report.operating
+    points = manifest.operating if judged is None else judged.points  # `--operating` judges others than the file's
+    if points:
+        rules = ", ".join(f"{one.rule} for {one.label}" for one in points)
+        yield f"Operating points ({rules}) were chosen on {subject.settling}."
     sets = None if manifest.abstention is None else manifest.abstention.sets
     if sets is not None:
         yield (
-            f"Sets of labels are split-conformal ({sets.method.upper()}), made on validation images for a coverage of "
-            f"{sets.coverage:g}{' in each class' if sets.per_class else ''}."
+            f"Sets of labels are split-conformal ({sets.method.upper()}), made on {subject.settling} for a coverage "
+            f"of {sets.coverage:g}{' in each class' if sets.per_class else ''}."
         )
     error = None if manifest.abstention is None else manifest.abstention.error
     if error is not None:
         yield (
-            f"The largest probability from which an image is answered was chosen on validation images, so that at most "
-            f"{100 * error.error:g} % of the answers are wrong with probability {1 - error.delta:g} (Learn then Test, "
-            "Angelopoulos et al. 2021)."
+            f"The largest probability from which an image is answered was chosen on {subject.settling}, so that at "
+            f"most {100 * error.error:g} % of the answers are wrong with probability {1 - error.delta:g} (Learn then "
+            "Test, Angelopoulos et al. 2021)."
         )
     novelty = manifest.novelty
     if novelty is not None:
         yield (
             f"Images are called unlike training by a score of the features of the last layer, from a threshold that at "
             f"most {100 * novelty.share:g} % of images like those of validation exceed."
+            f"{' This threshold is that of training.' if subject.recalibrated else ''}"
         )
 
 

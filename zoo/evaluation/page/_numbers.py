@@ -190,7 +190,7 @@ def show_calibration(subject: Subject) -> Html:
         ("negative log-likelihood, nats", found.nll),
         (f"expected calibration error, {found.bins} bins", found.ece),
         (
-            "temperature, median of the folds" if subject.expected else "temperature, fitted on validation",
+            "temperature, median of the folds" if subject.expected else f"temperature, fitted on {subject.settling}",
             found.temperature,
         ),
     ]
@@ -236,7 +236,9 @@ def _calibrate_classes(found: Calibration, *, several: bool) -> Html:
     worst = sorted(drawn, key=lambda label: -found.per_class[label].ece)[:MOST_CURVES]
     some = f" Of {len(drawn)} the {MOST_CURVES} of the largest error are drawn." if len(drawn) > MOST_CURVES else ""
     figures = "".join(
-        figure(_reliability_of(label, found.per_class[label], what), name(label)) for label in drawn if label in worst
+        figure(_reliability_of(label, found.per_class[label], what), Html(f"{what} {name(label)}"))
+        for label in drawn
+        if label in worst
     )
     alone = " Of two classes one says it of both." if drawn and len(drawn) < len(found.per_class) else ""
     words = paragraph(f"The probability of each {what}, against the share of images that are of it.{some}{alone}")

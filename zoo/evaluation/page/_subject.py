@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from zoo.edge._decision_words import name_settling
 from zoo.evaluation.page._words import describe_splits
 
 if TYPE_CHECKING:
@@ -48,6 +49,16 @@ class Subject:
     def parts(self) -> str:
         """How the images were divided: 'train 80, val 10, test 10'."""
         return "each in the test part of one fold" if self.expected else describe_splits(self.report.data.splits)
+
+    @property
+    def settling(self) -> str:
+        """Which images have settled temperature, operating points and sets of labels."""
+        return name_settling(self.manifest)
+
+    @property
+    def recalibrated(self) -> bool:
+        """Whether those were images of another site."""
+        return self.manifest is not None and self.manifest.recalibrated
 
     @property
     def holds_none(self) -> bool:

@@ -186,7 +186,8 @@ def draw_points(said: str, points: Sequence[Point], *, x_name: str, y_name: str)
     y = max(-1.0, ends[0] - room), ends[1] + room
     frame = _Frame((low, high), y, log=True)
     ticks = [tick for power in range(-4, 7) for step in (1, 2, 5) if low <= (tick := step * 10.0**power) <= high]
-    parts = [frame.axes(x_name, y_name, ticks[:: max(1, len(ticks) // 5)], _ticks(*y))]
+    ticks = ticks[:: max(1, len(ticks) // 5)] if len(ticks) > 2 else _ticks(low, high)  # models that are alike
+    parts = [frame.axes(x_name, y_name, ticks, _ticks(*y))]
     for number, point in enumerate(points, start=1):
         at, up = frame.across(point.x), frame.down(point.y.value)
         kind = "c0" if point.marked else "base"
@@ -240,12 +241,18 @@ def draw_heat(said: str, shares: NDArray[np.float64]) -> Html:
 
 
 def _ticks(low: float, high: float) -> list[float]:
-    """About five round numbers."""
+    """About five round numbers, and three at least."""
     raw = (high - low) / 4
     power = 10.0 ** math.floor(math.log10(raw))
-    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= raw * 0.999)
-    first = math.ceil(low / step - 1e-9)
-    return [round(place * step, 10) + 0.0 for place in range(first, math.floor(high / step + 1e-9) + 1)]
+    steps = [factor * power for factor in (0.5, 1, 2, 2.5, 5, 10)]
+    at = next(place for place, step in enumerate(steps) if step >= raw * 0.999)
+    found = _multiples(steps[at], low, high)
+    return found if len(found) > 2 else _multiples(steps[at - 1], low, high)
+
+
+def _multiples(step: float, low: float, high: float) -> list[float]:
+    places = range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)
+    return [round(place * step, 10) + 0.0 for place in places]
 
 
 def _svg(said: str, width: int, height: int, body: str) -> Html:

@@ -138,7 +138,7 @@ def show_shortcuts(subject: Subject) -> Html:
         "the model, the model may have learnt it and nothing else. Where errors follow one, the model works less well "
         "on some of its values."
     )
-    columns = ("property", "AUROC for the label", "the model is ahead by", "AUROC for the model's errors", "")
+    columns = ("property", "AUROC for the label", "model ahead by", "AUROC for the model's errors", "")
     return Html(paragraph(words) + table("Shortcuts; 95 % intervals", columns, rows))
 
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from zoo._support.ranges import describe_ranges
-from zoo.spec import Intensity, Percentile, PreprocessSpec, Scale, Window
+from zoo.spec import Intensity, Manifest, Percentile, PreprocessSpec, Scale, Window
 
-__all__ = ["describe_input", "describe_splits", "describe_start"]
+__all__ = ["describe_input", "describe_splits", "describe_start", "describe_weights"]
 
 
 def describe_input(spec: PreprocessSpec) -> str:
@@ -22,8 +22,14 @@ def describe_start(trained: dict[str, str]) -> str:
 
 
 def describe_splits(splits: dict[str, int]) -> str:
-    """'train 80, val 10, test 10'."""
-    return ", ".join(f"{name} {count}" for name, count in splits.items())
+    """'train 80, val 10, test 10'; parts that hold nothing are not said."""
+    return ", ".join(f"{name} {count}" for name, count in splits.items() if count)
+
+
+def describe_weights(manifest: Manifest) -> str:
+    """What members of an ensemble count; few validation images, or none held out, leave the weights equal."""
+    equal = len({member.weight for member in manifest.members}) == 1
+    return "equal weights" if equal else "weights learnt on validation images"
 
 
 def _intensity(intensity: Intensity) -> str:
