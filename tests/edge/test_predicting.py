@@ -27,7 +27,7 @@ from zoo.edge.__main__ import main
 from zoo.edge._intake import Intake
 from zoo.edge._stream import batches, decode_ahead, expand
 from zoo.errors import DataError, ImageError, OutputError
-from zoo.spec import InputSpec
+from zoo.spec import InputSpec, Intensity, PreprocessSpec, Scale, Voi, Window
 
 RED, GREEN, BLUE = (255, 0, 0), (0, 255, 0), (0, 0, 255)
 
@@ -210,6 +210,20 @@ def test_raw_images_go_in_whatever_the_file_leaves_to_the_device(tmp_path: Path,
     expected = [8 * preprocess.apply(image, manifest.preprocess).mean(axis=(1, 2)) for image in raw]
     assert runtime.logits(raw) == pytest.approx(np.stack(expected), abs=1e-4)
     assert labels_of(runtime.predict(raw)) == [LABELS[int(np.argmax(row))] for row in expected]
+
+
+def test_a_file_of_an_older_release_takes_what_its_intensity_allows() -> None:
+    def kinds(intensity: Intensity, **declared: Any) -> tuple[str, ...]:
+        spec = PreprocessSpec(size=(8, 8), channels="gray", intensity=intensity, mean=(0.0,), std=(1.0,))
+        known = {"name": "image", "dtype": "float32", "channels": 1, "stage": "tensor"}
+        return make_manifest(preprocess=spec, input=InputSpec(**(known | declared))).kinds
+
+    assert kinds(Scale(maximum=255)) == ("uint8",)
+    assert kinds(Scale(maximum=4095)) == ("float32", "uint16")
+    assert kinds(Voi()) == ("float32",)
+    assert kinds(Window(center=40, width=400)) == ("float32", "uint16", "uint8")
+    assert kinds(Scale(maximum=1), kind="float32") == ("float32",)
+    assert kinds(Scale(maximum=255), stage="raw") == ("float32",)
 
 
 def test_batches_of_the_wrong_shape_are_refused(model_file: Path) -> None:

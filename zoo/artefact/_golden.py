@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from zoo._support.ranges import in_ranges
+from zoo.preprocess import raw_channels
 from zoo.spec import Percentile, Scale, Voi, Window
 
 if TYPE_CHECKING:
@@ -90,8 +91,8 @@ class _Tried:
 
 def look_of(manifest: Manifest) -> Look:
     """By the preprocessing alone, where no image is at hand."""
-    given, intensity = manifest.input, manifest.preprocess.intensity
-    if given.dtype == "uint8":
+    kind, intensity = manifest.kinds[-1], manifest.preprocess.intensity
+    if kind == "uint8":
         ends = [(0.0, 255.0)]
     elif isinstance(intensity, Scale):
         ends = [(0.0, intensity.maximum)]
@@ -102,13 +103,13 @@ def look_of(manifest: Manifest) -> Look:
         ends = [(center - 0.75 * width, center + 0.75 * width) for center, width in windows]
     else:
         ends = [(0.0, 4095.0)]
-    if given.dtype == "uint16":
+    if kind == "uint16":
         ends = [(max(0.0, low), min(65535.0, high)) for low, high in ends]
     levels = tuple(tuple(low + tone * (high - low) for tone in _TONES) for low, high in ends)
     if len(levels) == 1:
-        levels *= given.channels
-    gray = given.dtype == "uint8" and all(spec.channels == "gray" for spec in manifest.views)
-    return Look(given.dtype, _stage_sizes(manifest), levels, gray, _padding(manifest))
+        levels *= raw_channels(manifest.preprocess, kind)
+    gray = kind == "uint8" and all(spec.channels == "gray" for spec in manifest.views)
+    return Look(kind, _stage_sizes(manifest), levels, gray, _padding(manifest))
 
 
 def look_at(images: Sequence[Array], manifest: Manifest) -> Look:

@@ -146,7 +146,7 @@ class Runtime:
     @property
     def raw_kind(self) -> str:
         """A kind of raw image it takes: uint8, uint16 or float32."""
-        return sorted(self._intake.kinds)[-1]
+        return self.manifest.kinds[-1]
 
     def logits(self, batch: Array, columns: Cells | None = None) -> NDArray[np.float32]:
         """Answer raw images.

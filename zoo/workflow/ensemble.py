@@ -118,7 +118,7 @@ def begin(
     else:
         splits = open_as(data, config, skip_bad=bool(skipped))
         splits = align(splits, first.labels, first.task).read_for(card.preprocess)
-    refuse_kind(splits, first.kind, "every member")
+    refuse_kind(splits, [first.kind], "every member")
     keep = budget.get("leaks") == "keep"
     notes = () if of_folds else _refuse_seen(members, splits, keep=keep)  # of folds no image decides, and none judges
     if keep:
