@@ -92,12 +92,8 @@ class _Tried:
 def look_of(manifest: Manifest) -> Look:
     """By the preprocessing alone, where no image is at hand."""
     kind, intensity = manifest.kinds[-1], manifest.preprocess.intensity
-    if kind == "uint8":
-        ends = [(0.0, 255.0)]
-    elif isinstance(intensity, Scale):
-        ends = [(0.0, intensity.maximum)]
-    elif isinstance(intensity, Voi):
-        ends = [(0.0, 1.0)]
+    if (most := _most(manifest)) < np.inf:
+        ends = [(0.0, most)]
     elif isinstance(intensity, Window):
         windows = zip(intensity.centers, intensity.widths, strict=True)
         ends = [(center - 0.75 * width, center + 0.75 * width) for center, width in windows]
@@ -122,10 +118,9 @@ def look_at(images: Sequence[Array], manifest: Manifest) -> Look:
     pixels = pixels[~in_ranges(pixels, known.padding).any(axis=1)] if known.padding else pixels
     if not len(pixels):
         return replace(known, sizes=sizes)
-    levels = []
+    levels, most = [], _most(manifest)
     for channel, ours in zip(np.quantile(pixels.astype(np.float64), _TONES, axis=0).T, known.levels, strict=True):
-        top = ours[-1] if isinstance(manifest.preprocess.intensity, Scale | Voi) else np.inf
-        levels.append(tuple(min(float(level), top) for level in channel) if channel[-1] > channel[0] else ours)
+        levels.append(tuple(min(float(level), most) for level in channel) if channel[-1] > channel[0] else ours)
     gray = images[0].shape[2] == 3 and all((image == image[:, :, :1]).all() for image in images)
     return replace(known, sizes=sizes, levels=tuple(levels), gray=gray)
 
@@ -385,3 +380,15 @@ def _stage_sizes(manifest: Manifest) -> tuple[tuple[int, int], ...]:
 def _padding(manifest: Manifest) -> tuple[tuple[float, float], ...]:
     intensity = manifest.preprocess.intensity
     return intensity.padding if isinstance(intensity, Percentile) else ()
+
+
+def _most(manifest: Manifest) -> float:
+    """The largest raw value that every network takes."""
+    if manifest.kinds == ("uint8",):
+        return 255.0
+    tops = [
+        spec.intensity.maximum if isinstance(spec.intensity, Scale) else 1.0
+        for spec in manifest.views
+        if isinstance(spec.intensity, Scale | Voi)
+    ]
+    return min(tops, default=np.inf)

@@ -346,7 +346,7 @@ class Manifest(Display, Value, frozen=True):
     an older release."""
     members: tuple[Member, ...] = ()
     """Of an ensemble its networks, each with a preprocessing of its own inside the graph; `preprocess` is then that of
-    the largest input. Empty: one network."""
+    the largest input, or of the largest by percentiles: images are read by it. Empty: one network."""
 
     @property
     def novelty(self) -> Novelty | None:

@@ -114,7 +114,7 @@ def begin(
     refuse_columns(run.record for run in members)
     skipped = tuple(dict.fromkeys(name for run in members for name in run.record.skipped))
     if data is None:
-        splits = images_of(members[0], None)
+        splits = images_of(members[0], None).read_for(card.preprocess)
     else:
         splits = open_as(data, config, skip_bad=bool(skipped))
         splits = align(splits, first.labels, first.task).read_for(card.preprocess)
