@@ -233,6 +233,28 @@ def test_batches_of_the_wrong_shape_are_refused(model_file: Path) -> None:
             runtime.logits(np.zeros(shape, np.uint8))
 
 
+@pytest.mark.parametrize("ask", ["logits", "probabilities", "logits_and_probabilities", "decisive"])
+@pytest.mark.parametrize(
+    ("value", "code"), [(-1, "image-range"), (4096, "image-range"), (np.nan, "image-not-finite"), (0, None)]
+)
+@pytest.mark.parametrize("stage", ["raw", "tensor"])
+def test_a_batch_is_held_to_the_range_of_the_model(
+    tmp_path: Path, ask: str, value: float, code: str | None, stage: str
+) -> None:
+    """As `predict` does: else two ways to ask give two answers to one image."""
+    manifest = deep_manifest(dtype="float32", stage=stage)
+    (tmp_path / "m.onnx").write_bytes(make_model(manifest).SerializeToString())
+    runtime = Runtime.open(tmp_path / "m.onnx")
+    batch = np.full((2, 8, 8, 1), 7, np.float32)
+    batch[1, 3, 3] = value
+    if code is None:
+        assert getattr(runtime, ask)(batch) is not None
+        return
+    with refused(code, ImageError):
+        getattr(runtime, ask)(batch)
+    assert [type(one) for one in runtime.predict(list(batch))] == [Prediction, Failure]
+
+
 def test_a_csv_holds_no_cell_that_a_spreadsheet_would_run(model_file: Path, tmp_path: Path) -> None:
     results = [
         Prediction("=cmd()", "red", 0.1 + 0.2, {"red": 0.1 + 0.2, "green": 0.0, "blue": 0.7}),

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from zoo._support.ranges import in_ranges
 from zoo.preprocess import raw_channels
-from zoo.spec import Percentile, Scale, Voi, Window
+from zoo.spec import Percentile, Window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -383,12 +383,5 @@ def _padding(manifest: Manifest) -> tuple[tuple[float, float], ...]:
 
 
 def _most(manifest: Manifest) -> float:
-    """The largest raw value that every network takes."""
-    if manifest.kinds == ("uint8",):
-        return 255.0
-    tops = [
-        spec.intensity.maximum if isinstance(spec.intensity, Scale) else 1.0
-        for spec in manifest.views
-        if isinstance(spec.intensity, Scale | Voi)
-    ]
-    return min(tops, default=np.inf)
+    """The largest raw value that every network takes; infinity: any."""
+    return 255.0 if manifest.kinds == ("uint8",) else min(spec.largest for spec in manifest.views)

@@ -111,7 +111,7 @@ class Intake:
         """Raw images (N, H, W, C) as the graph takes them.
 
         Raises:
-            ImageError: another shape or dtype than the model was made for.
+            ImageError: another shape or dtype than the model was made for, or values outside its range.
         """
         spec = self.manifest.preprocess
         channels = preprocess.raw_channels(spec, batch.dtype.name)
@@ -126,6 +126,8 @@ class Intake:
                 shape=list(batch.shape),
                 expected=sorted(self.kinds),
             )
+        for image in batch:  # of uint8 shapes alone: a few microseconds
+            self._check_range(image)
         stage = self.manifest.input.stage
         if stage == "raw":
             return batch
@@ -146,8 +148,11 @@ class Intake:
                 found=image.kind,
                 expected=sorted(self.kinds),
             )
+        self._check_range(image.pixels)
+
+    def _check_range(self, pixels: Array) -> None:
         for spec in self.manifest.views:
-            preprocess.check_range(image.pixels, spec)
+            preprocess.check_range(pixels, spec)
 
     def _ready(self, image: RawImage) -> Array:
         self.check(image)

@@ -161,7 +161,7 @@ class Runtime:
             (N, K) float32.
 
         Raises:
-            ImageError: the batch has another shape or dtype than the model was made for.
+            ImageError: the batch has another shape or dtype than the model was made for, or values outside its range.
             DataError: columns are wanted and not given, or a cell cannot be taken.
             UsageError: columns are given and the model takes none.
             ModelError: ONNX Runtime failed, or gave another shape, or probabilities beside them that are none.
