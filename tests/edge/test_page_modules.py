@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import shutil
@@ -160,6 +161,46 @@ def test_a_png_that_exif_turns_is_not_given_to_a_browser(
     assert read(data).pixels.shape[:2] == ((3, 2) if turns else (2, 3))
     script = 'import { defect } from "./decode.js"; console.log(JSON.stringify(defect(Uint8Array.from(given))));'
     assert (node(modules, script, list(data)) is not None) == turns
+
+
+def test_known_files_have_the_pixels_that_our_readers_make_of_them(modules: Path) -> None:
+    script = 'import { KNOWN } from "./known.js"; console.log(JSON.stringify(KNOWN));'
+    known = node(modules, script)
+    assert [one["form"] for one in known] == ["JPEG", "PNG", "WebP"]
+    for one in known:
+        found = read(base64.b64decode(one["file"])).pixels
+        assert found.shape == (one["height"], one["width"], 3)
+        expected = np.frombuffer(base64.b64decode(one["pixels"]), np.uint8).reshape(found.shape)
+        assert np.abs(found.astype(int) - expected).max() <= one["most"], one["form"]
+
+
+@pytest.mark.parametrize(
+    ("change", "refused"),
+    [
+        ("", None),
+        ("if (one.form === 'JPEG') data[5] += data[5] > 99 ? -2 : 2;", None),  # a decoder that rounds otherwise
+        ("if (one.form === 'JPEG') data[5] += data[5] > 99 ? -9 : 9;", "JPEG"),
+        ("if (one.form === 'PNG') data[5] += data[5] > 99 ? -1 : 1;", "PNG"),
+        ("if (one.form === 'WebP') data[5] += data[5] > 99 ? -1 : 1;", "WebP"),
+        ("[height, width] = [width, height];", "JPEG"),
+    ],
+    ids=["the same", "rounded", "other colours", "gamma", "lossy", "turned"],
+)
+def test_a_browser_that_decodes_otherwise_is_refused(modules: Path, change: str, refused: str | None) -> None:
+    script = f"""
+        import {{ checkDecoders }} from "./decode.js";
+        import {{ KNOWN }} from "./known.js";
+        const decoder = async (bytes) => {{
+          const one = KNOWN.find((known) => atob(known.file).length === bytes.length);
+          const data = Uint8Array.from(atob(one.pixels), (letter) => letter.charCodeAt(0));
+          let {{ height, width }} = one;
+          {change}
+          return {{ data, height, width }};
+        }};
+        console.log(JSON.stringify(await checkDecoders(decoder).then(() => null, (problem) => problem.message)));
+    """
+    said = node(modules, script)
+    assert said is None if refused is None else refused in said
 
 
 @pytest.mark.parametrize("size", [0, 1, 55, 56, 63, 64, 65, 1000])

@@ -4,6 +4,7 @@
 // transparent pixels with black. So each file's header is read first, and what would change is refused.
 
 import { isWhole } from "./jpeg.js";
+import { KNOWN } from "./known.js";
 
 const MOST_PIXELS = 64_000_000;
 const ELSEWHERE = "a page in a browser cannot read it; give it to 'zoo predict', or to the page of 'zoo serve'";
@@ -98,6 +99,27 @@ export async function checkPixels() {
       "this browser changes the pixels that a page reads, as a protection against tracking; answers would be wrong. " +
         "Allow canvas data for this page, or use another browser.",
     );
+  }
+}
+
+/**
+ * Whether the browser decodes files as zoo/readers does: another way to turn, colours by a profile, other rounding.
+ *
+ * @param {(bytes: Uint8Array) => Promise<{data: Uint8Array, height: number, width: number}>} decoder `decode`, or its like.
+ * @throws {Error} it does not.
+ */
+export async function checkDecoders(decoder = decode) {
+  const unpack = (text) => Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0));
+  for (const { form, most, height, width, file, pixels: expected } of KNOWN) {
+    const found = await decoder(unpack(file));
+    const values = unpack(expected);
+    const alike = found.height === height && found.width === width;
+    if (!alike || values.some((value, at) => Math.abs(value - found.data[at]) > most)) {
+      throw new Error(
+        `this browser decodes ${form} files to other pixels than the model was proven on; answers might be wrong. ` +
+          "Use another browser, or 'zoo predict', or the page of 'zoo serve'.",
+      );
+    }
   }
 }
 
